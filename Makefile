@@ -1,0 +1,47 @@
+# Every command of daily work; each sets up what it needs, on a machine with only Python, git and make.
+# PYTHON=python3.12 names the interpreter; ARGS="…" goes to pytest, the demo or the benchmarks as it is.
+
+.NOTPARALLEL:
+.PHONY: help demo test lint bench docs clean ready ready-dev system-parts
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    a whole loop on real data: train, serve, drift, recall"
+	@echo "make test    lint and all tests (ARGS='tests/core -k digest' for some)"
+	@echo "make lint    ruff, mypy strict and the floors (import-linter)"
+	@echo "make bench   every hot path, measured quickly (NAME=serving for one)"
+	@echo "make docs    the documentation, into site/"
+	@echo "make clean   away with caches and built files; .venv stays"
+
+demo: ready
+	@.venv/bin/tidemill demo $(ARGS)
+
+# The line that pytest closes with is the last one, for those who read only that.
+test: system-parts lint
+	@.venv/bin/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
+
+lint: ready-dev
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+NAME ?= $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/\_%,$(wildcard benchmarks/*.py)))
+bench: ready-dev
+	@set -e; for name in $(NAME); do .venv/bin/python -m benchmarks.$$name --quick $(ARGS); done
+
+docs: ready-dev
+	@.venv/bin/python scripts/make-docs
+
+clean:
+	rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+ready:
+	@scripts/set-up
+
+ready-dev:
+	@scripts/set-up --dev
+
+system-parts:
+	@scripts/install-system-parts

@@ -1,0 +1,1 @@
+"""The nouns: what the ledger remembers, and nothing that does anything."""

@@ -1,0 +1,46 @@
+"""Model: code + weights + environment + signature, in one package."""
+
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from tidemill.core.feature import FeatureSet
+from tidemill.core.schema import ColumnType
+
+Task = Literal["classification", "regression"]
+
+
+class Input(Struct, frozen=True, kw_only=True):
+    """One input of a model: its name and type, and whether it may be missing."""
+
+    name: str
+    type: ColumnType
+    nullable: bool = True
+
+
+class Signature(Struct, frozen=True, kw_only=True):
+    """What a model takes and gives; `classes` are in the order of its probabilities."""
+
+    inputs: tuple[Input, ...]
+    task: Task
+    classes: tuple[str, ...] = ()
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """What is said of a package: how to load it, what it takes, where it came from."""
+
+    name: str
+    flavor: str
+    signature: Signature
+    features: FeatureSet | None = None
+    environment: dict[str, str] = {}
+    metrics: dict[str, float] = {}
+    data: dict[str, Any] = {}
+    trusted: bool = True
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """A package in memory: its manifest, and its files by name."""
+
+    manifest: Manifest
+    files: dict[str, bytes] = field(default_factory=dict)

@@ -1,0 +1,227 @@
+"""Step and Pipeline: plain typed functions, and the DAG that calling them inside a pipeline records."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any, Generic, ParamSpec, TypeVar, get_args, get_origin, get_type_hints, overload
+
+from tidemill.errors import ConfigurationError, InputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_open_graph: ContextVar["Graph | None"] = ContextVar("open_graph", default=None)
+
+
+class Ref:
+    """The value that a step will give: it stands for it while a pipeline is traced."""
+
+    __slots__ = ("node", "output")
+
+    def __init__(self, node: str, output: str) -> None:
+        self.node = node
+        self.output = output
+
+    def __repr__(self) -> str:
+        return f"<{self.output} of {self.node}>"
+
+    def _unknown(self, *_: object) -> Any:
+        raise ConfigurationError(
+            f"the pipeline uses the value of step {self.node!r} before it is known",
+            "do the computation inside a step, or decide on a parameter of the pipeline",
+        )
+
+    __bool__ = __iter__ = __len__ = __getitem__ = _unknown
+
+
+class Step(Generic[P, R]):
+    """A plain typed function from artifacts to artifacts.
+
+    Inside a pipeline function a call records an edge; anywhere else it just runs the function.
+    """
+
+    def __init__(
+        self, function: Callable[P, R], *, retries: int = 0, cache: bool = True, transient: bool = False
+    ) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.retries = retries
+        self.cache = cache
+        self.transient = transient
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self.__module__ = function.__module__
+        self.__wrapped__ = function
+        self._hints: dict[str, Any] | None = None
+
+    @property
+    def signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)
+
+    @property
+    def hints(self) -> dict[str, Any]:
+        """The types of its parameters and of what it returns."""
+        if self._hints is None:
+            try:
+                self._hints = get_type_hints(self.function)
+            except NameError as unresolved:
+                raise ConfigurationError(
+                    f"step {self.name!r}: {unresolved}", "import the types of its annotations at run time"
+                ) from None
+        return self._hints
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what it gives: one `output`, or one for each member of a returned tuple."""
+        returned = self.hints.get("return")
+        if get_origin(returned) is tuple and Ellipsis not in get_args(returned):
+            return tuple(f"output{place}" for place in range(len(get_args(returned))))
+        return ("output",)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        graph = _open_graph.get()
+        if graph is None:
+            return self.function(*args, **kwargs)
+        return graph.add(self, args, kwargs)  # type: ignore[no-any-return]  # a Ref stands in for R while tracing
+
+
+class Node:
+    """One call of a step: `inputs` maps its parameters to Refs or to plain values."""
+
+    __slots__ = ("inputs", "name", "step")
+
+    def __init__(self, name: str, step: Step[..., Any], inputs: dict[str, Any]) -> None:
+        self.name = name
+        self.step = step
+        self.inputs = inputs
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names of the nodes whose values it takes, each once."""
+        found = (ref.node for value in self.inputs.values() for ref in refs(value))
+        return tuple(dict.fromkeys(found))
+
+
+def refs(value: Any) -> Iterator[Ref]:
+    """The Refs in an input: the input itself, or members of a list."""
+    if isinstance(value, Ref):
+        yield value
+    elif isinstance(value, list | tuple):
+        yield from (member for member in value if isinstance(member, Ref))
+
+
+class Graph:
+    """The DAG of one pipeline with its parameters: nodes in an order in which they can run."""
+
+    def __init__(self, pipeline: str, params: Mapping[str, Any]) -> None:
+        self.pipeline = pipeline
+        self.params = dict(params)
+        self.nodes: dict[str, Node] = {}
+
+    def add(self, step: Step[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Record a call and return the Ref (or the tuple of Refs) of what it will give."""
+        name = self._free_name(step.name)
+        try:
+            bound = step.signature.bind_partial(*args, **kwargs)
+        except TypeError as wrong:
+            raise ConfigurationError(
+                f"pipeline {self.pipeline!r} calls step {step.name!r} wrongly: {wrong}",
+                f"its parameters are {step.signature}",
+            ) from None
+        self.nodes[name] = Node(name, step, bound.arguments)
+        given = tuple(Ref(name, output) for output in step.outputs)
+        return given[0] if len(given) == 1 else given
+
+    def _free_name(self, name: str) -> str:
+        taken = sum(1 for node in self.nodes.values() if node.step.name == name)
+        return name if not taken else f"{name}-{taken + 1}"
+
+
+class Pipeline:
+    """Steps joined into a DAG by one traced call of a plain function."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self.__module__ = function.__module__
+        self.__wrapped__ = function
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        return inspect.signature(self.function).parameters
+
+    @property
+    def hints(self) -> dict[str, Any]:
+        return get_type_hints(self.function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Inside another pipeline its steps become part of that one; elsewhere the steps just run."""
+        return self.function(*args, **kwargs)
+
+    def trace(self, params: Mapping[str, Any]) -> Graph:
+        """The DAG for these parameters.
+
+        Raises
+        ------
+        InputError
+            for a parameter that the pipeline does not have, or that is missing.
+        """
+        known = self.parameters
+        for name in params:
+            if name not in known:
+                raise InputError(
+                    f"pipeline {self.name!r} has no parameter {name!r}",
+                    f"its parameters are: {', '.join(known) or 'none'}",
+                )
+        for name, parameter in known.items():
+            if parameter.default is parameter.empty and name not in params:
+                raise InputError(
+                    f"pipeline {self.name!r} needs the parameter {name!r}", f"give it: --param {name}=VALUE"
+                )
+        graph = Graph(self.name, params)
+        token = _open_graph.set(graph)
+        try:
+            self.function(**params)
+        finally:
+            _open_graph.reset(token)
+        return graph
+
+
+@overload
+def step(function: Callable[P, R], /) -> Step[P, R]: ...
+@overload
+def step(
+    *, retries: int = 0, cache: bool = True, transient: bool = False
+) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+def step(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    retries: int = 0,
+    cache: bool = True,
+    transient: bool = False,
+) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
+    """Make a step of a function.
+
+    Parameters
+    ----------
+    retries : how often it is tried again after a `Transient` error.
+    cache : whether an earlier result for the same code, inputs and parameters may be taken.
+    transient : its outputs are not kept but made again when they are needed (large, cheap to make).
+
+    >>> @step
+    ... def double(number: int) -> int:
+    ...     return 2 * number
+    >>> double(21)
+    42
+    """
+    if function is not None:
+        return Step(function)
+    return lambda wrapped: Step(wrapped, retries=retries, cache=cache, transient=transient)
+
+
+def pipeline(function: Callable[..., Any], /) -> Pipeline:
+    """Make a pipeline of a function that calls steps."""
+    return Pipeline(function)

@@ -1,0 +1,166 @@
+"""Policy: what `tidemill.toml` says, as data; its digest is part of every decision."""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from tidemill.clock import Span
+from tidemill.core.check import Action
+from tidemill.core.environment import Environment
+from tidemill.core.model import Task
+from tidemill.core.trigger import Trigger
+
+
+class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file: a key that it does not know is an error."""
+
+
+class Source(_Table, frozen=True, kw_only=True):
+    """Rows that arrive: where they are, and when each one happened and was known.
+
+    `time` is the column of the event time, `known_at` the column (or the delay after `time`) from which on the
+    row was known, `key` names the row. `delivery` cuts a history into the batches in which a backtest delivers it.
+    """
+
+    path: str
+    time: str | None = None
+    known_at: str | None = None
+    delay: Span = "0s"
+    key: tuple[str, ...] = ()
+    delivery: Span | None = None
+    format: Literal["parquet", "csv", "jsonl", ""] = ""
+
+
+class Problem(_Table, frozen=True, kw_only=True):
+    """What is decided, on which label, and what a mistake costs: stated before anything is trained."""
+
+    decision: str
+    source: str
+    label: str
+    task: Task = "classification"
+    label_known_at: str | None = None
+    metric: str = ""
+    owner: str = ""
+    cost_of_training: float = 0.0
+    cost_of_error: float = 0.0
+
+
+class Inputs(_Table, frozen=True, kw_only=True):
+    """The columns that come with a request, and the views of `features.py` that are looked up.
+
+    No `request` means every column of the source that is not the label, a key or a time.
+    """
+
+    request: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+class Training(_Table, frozen=True, kw_only=True):
+    """How a model is made: `test` is how much of the newest history is held out, `refit` uses it afterwards."""
+
+    estimator: str = "lightgbm"
+    params: dict[str, Any] = {}
+    test: Span = "14d"
+    test_share: float = 0.2
+    refit: bool = True
+    window: Span | None = None
+    minimum_rows: int = 50
+    seed: int = 0
+    feedback: bool = False
+
+
+class Gate(_Table, frozen=True, kw_only=True):
+    """What a candidate must show: better than the trivial baseline, and not worse than the champion by `margin`."""
+
+    enabled: bool = True
+    margin: float = 0.0
+    baseline_margin: float = 0.0
+    slices: tuple[str, ...] = ()
+    slice_tolerance: float = 0.05
+    slice_minimum: int = 200
+    confidence: float = 0.95
+
+
+class Rollout(_Table, frozen=True, kw_only=True):
+    """How a release goes live: a canary of `share` until `minimum` labels judged it, or awaiting `approval`."""
+
+    approval: bool = False
+    canary: bool = True
+    share: float = 0.2
+    minimum: int = 300
+    margin: float = 0.0
+    maximum: Span = "14d"
+
+
+class WatchValue(_Table, frozen=True, kw_only=True):
+    """One value that is watched: over `window`, against `limit`; beyond it, `action` and who is told.
+
+    `value` is a metric (its limit is how much worse than at release), `drift` (share of columns that moved),
+    `missing`, `age` (days since the newest training row) or `silence` (days without predictions).
+    """
+
+    value: str
+    limit: float
+    action: Action
+    window: Span = "7d"
+    minimum: int = 200
+    notify: tuple[str, ...] = ()
+
+
+class Watch(_Table, frozen=True, kw_only=True):
+    """The watch over a model in production; a release without one takes no production traffic."""
+
+    values: tuple[WatchValue, ...] = ()
+    notify: tuple[str, ...] = ()
+
+
+class ModelPolicy(_Table, frozen=True, kw_only=True):
+    """Everything that is decided about one model in advance."""
+
+    problem: Problem
+    name: str = ""
+    inputs: Inputs = Inputs()
+    training: Training = Training()
+    gate: Gate = Gate()
+    rollout: Rollout = Rollout()
+    watch: Watch = Watch()
+
+
+class Planted(_Table, frozen=True, kw_only=True):
+    """A delivery that a backtest replaces by the file at `path`, and says so; `repaired` is redelivered after."""
+
+    source: str
+    day: str
+    path: str
+    repaired: Span | None = None
+    about: str = ""
+
+
+class Firing(_Table, frozen=True, kw_only=True):
+    """A pipeline that somebody starts by hand during a backtest."""
+
+    at: str
+    pipeline: str
+    about: str = ""
+    params: dict[str, Any] = {}
+
+
+class Backtest(_Table, frozen=True, kw_only=True):
+    """How history is replayed: how long a training takes there, and what is planted on top."""
+
+    training_delay: Span = "1h"
+    step: Span = "1d"
+    planted: tuple[Planted, ...] = ()
+    firings: tuple[Firing, ...] = ()
+
+
+class Policy(_Table, frozen=True, kw_only=True):
+    """The whole of `tidemill.toml`."""
+
+    name: str
+    sources: dict[str, Source]
+    models: dict[str, ModelPolicy]
+    triggers: tuple[Trigger, ...] = ()
+    environments: dict[str, Environment] = {}
+    backtest: Backtest = Backtest()

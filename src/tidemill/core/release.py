@@ -1,0 +1,27 @@
+"""Release: a version of a model under a name, with the verdicts that let it through."""
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+
+class Release(Struct, frozen=True, kw_only=True):
+    """Version `version` of `name`: the package's digest, the run that made it, and why it was let through."""
+
+    id: str
+    name: str
+    version: int
+    package: str
+    flavor: str
+    environment: str
+    created: datetime
+    run: str = ""
+    metrics: dict[str, float] = {}
+    verdicts: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+    data: dict[str, Any] = {}
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}/{self.version}"

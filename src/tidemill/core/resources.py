@@ -1,0 +1,188 @@
+"""What a step may ask for by the type of a parameter: effects are asked for, never reached for.
+
+A resource is opened from its URL in the process that runs the step. It is outside the cache key; a step with a
+writable one is never cached, and is idempotent by its run and name.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from msgspec import Struct
+
+from tidemill.core.artifact import Artifact
+from tidemill.core.audit import AuditEntry
+from tidemill.core.check import Verdict
+from tidemill.core.event import Event
+from tidemill.core.feature import FeatureView
+from tidemill.core.release import Release
+from tidemill.core.route import Route
+from tidemill.core.run import Run, StepRun
+from tidemill.core.schema import Schema
+from tidemill.core.trigger import Job
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tidemill.core.model import Model
+
+T = TypeVar("T", bound=Struct)
+
+
+class Book(Protocol[T]):
+    """The records of one noun, by id: add, get, find, change."""
+
+    def add(self, record: T) -> T:
+        """Write a new record; raises `Conflict` where one of its unique keys is taken."""
+        ...
+
+    def get(self, identifier: str) -> T:
+        """The record of that id; raises `NotFound`."""
+        ...
+
+    def find(self, *, limit: int | None = None, newest: bool = False, text: str = "", **equals: Any) -> list[T]:
+        """The records whose indexed columns equal the given values, oldest first unless `newest`."""
+        ...
+
+    def change(self, identifier: str, update: Callable[[T], T]) -> T:
+        """Replace a record by `update(record)`, by compare-and-swap: no change of another process is lost."""
+        ...
+
+
+class Books(Protocol):
+    """The ledger: one book for each noun."""
+
+    writable: ClassVar[bool] = True
+
+    artifacts: Book[Artifact]
+    runs: Book[Run]
+    steps: Book[StepRun]
+    verdicts: Book[Verdict]
+    releases: Book[Release]
+    routes: Book[Route]
+    events: Book[Event]
+    jobs: Book[Job]
+    schemas: "Book[SchemaVersion]"
+    audit: Book[AuditEntry]
+
+    def transaction(self, *, durable: bool = False) -> AbstractContextManager[Any]:
+        """All or nothing; `durable` waits for the disk (releases, routes, approvals, audit, events)."""
+        ...
+
+
+class SchemaVersion(Struct, frozen=True, kw_only=True):
+    """A schema as it was accepted: `reason` and `by` say why and by whom."""
+
+    id: str
+    source: str
+    version: int
+    schema: Schema
+    accepted: datetime
+    by: str = "inferred"
+    reason: str = ""
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """Rows that arrived together: `id` changes when their bytes change."""
+
+    id: str
+    source: str
+    known_at: datetime
+    path: str
+
+
+class Sources(Protocol):
+    """The project's sources, as far as they are known now."""
+
+    writable: ClassVar[bool] = False
+
+    def batches(self, source: str, until: datetime) -> Sequence[Batch]:
+        """The batches that had arrived by `until`, oldest first."""
+        ...
+
+    def read(self, batch: Batch) -> "pl.DataFrame":
+        """The rows of a batch."""
+        ...
+
+    def history(self, view: FeatureView, until: datetime) -> "pl.DataFrame":
+        """The rows of a view's source, with `_time` and `_known_at`, as far as known by `until`."""
+        ...
+
+
+class TableReader(Protocol):
+    """Tables with history: a version never changes."""
+
+    writable: ClassVar[bool] = False
+
+    def read(self, table: str, version: int) -> "pl.DataFrame":
+        """The rows of that version of a table."""
+        ...
+
+    def version(self, table: str) -> int:
+        """The newest version, -1 where there is no such table yet."""
+        ...
+
+
+class Tables(TableReader, Protocol):
+    """Tables that take rows: a batch is appended whole, and once."""
+
+    writable: ClassVar[bool] = True
+
+    def append(self, table: str, batch: str, frame: "pl.DataFrame") -> int:
+        """Append a batch and return the version that holds it; a batch that is there already changes nothing."""
+        ...
+
+
+class JournalReader(Protocol):
+    """What arrived: rows by kind, in the order of their becoming known."""
+
+    writable: ClassVar[bool] = False
+
+    def read(self, kind: str, since: datetime | None = None, until: datetime | None = None) -> "pl.DataFrame":
+        """The rows of a kind with `since < known_at <= until`."""
+        ...
+
+
+class Journal(JournalReader, Protocol):
+    """The journal, open for writing."""
+
+    writable: ClassVar[bool] = True
+
+    def append(self, kind: str, frame: "pl.DataFrame") -> None:
+        """Write rows that have a `known_at` column; they are there whole or not at all."""
+        ...
+
+
+class Packages(Protocol):
+    """Model packages by digest."""
+
+    writable: ClassVar[bool] = False
+
+    def load(self, digest: str) -> "Model":
+        """The package; raises `Corrupt` where a file does not match its digest."""
+        ...
+
+
+class Board(Protocol):
+    """Where routes are published for the service, which never reads the ledger."""
+
+    writable: ClassVar[bool] = True
+
+    def publish(self, route: Route) -> None:
+        """Make a route the one that is served, at once and whole; an older version never replaces a newer one."""
+        ...
+
+    def routes(self) -> dict[str, Route]:
+        """The published routes by model."""
+        ...
+
+
+class Context(Struct, frozen=True, kw_only=True):
+    """Where a step finds itself: its run, its environment, and what started it."""
+
+    run: str
+    step: str
+    environment: str
+    model: str
+    cause: dict[str, Any]

@@ -1,0 +1,38 @@
+"""Schema: what a table must look like to be let in."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+ColumnType = Literal["boolean", "integer", "number", "text", "time", "date"]
+
+
+class Column(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One column: its type, and the bounds of what is possible in it.
+
+    A value outside `low` … `high` or outside a closed `domain` is schema skew: it stops the pipeline. An open
+    vocabulary (no `domain`) may grow. `missing` is the largest share of nulls that is let in.
+    """
+
+    name: str
+    type: ColumnType
+    required: bool = True
+    missing: float = 1.0
+    low: float | None = None
+    high: float | None = None
+    domain: tuple[str, ...] | None = None
+    about: str = ""
+
+
+class Schema(Struct, frozen=True, kw_only=True):
+    """The columns of a source, its `key` columns (unique together), and what happens to columns beside these."""
+
+    source: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+    extra_columns: Literal["stop", "ignore"] = "stop"
+    version: int = 1
+
+    def column(self, name: str) -> Column | None:
+        """The column of that name."""
+        return next((column for column in self.columns if column.name == name), None)

@@ -1,0 +1,151 @@
+"""Reads `tidemill.toml`: an error names the line and the cure."""
+
+import hashlib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tidemill.clock import span
+from tidemill.core.policy import ModelPolicy, Policy
+from tidemill.errors import ConfigurationError
+
+FILE = "tidemill.toml"
+_MODEL_TABLES = ("problem", "inputs", "training", "gate", "rollout", "watch")
+_PLACE = re.compile(r" - at `(?:key in )?`?\$?([^`]*)`")
+
+
+def find_project(start: Path) -> Path:
+    """The folder at or above `start` that has a `tidemill.toml`.
+
+    Raises
+    ------
+    ConfigurationError
+        where there is none.
+    """
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (folder / FILE).is_file():
+            return folder
+    raise ConfigurationError(
+        f"no {FILE} in {start.resolve()} or above it",
+        "go to your project's folder, or make a project: `tidemill init NAME`",
+    )
+
+
+def read_policy(file: Path) -> Policy:
+    """The policy that a file states.
+
+    A project of one model states it in top-level tables (`[problem]`, `[training]`, …) and the model has the
+    project's name; several stand under `[models.NAME.…]`.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as unread:
+        raise ConfigurationError(
+            f"{file} cannot be read: {unread.strerror}", "check the path and its permissions"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{file} is not UTF-8", "save it as UTF-8") from None
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as wrong:
+        raise ConfigurationError(f"{file.name}: {wrong}", "mend that line: it is not TOML") from None
+    shaped, trail = _shape(tables)
+    try:
+        policy = msgspec.convert(shaped, Policy)
+    except msgspec.ValidationError as wrong:
+        raise _explain(file, text, str(wrong), trail) from None
+    _hold(policy, file.name)
+    return policy
+
+
+def digest(policy: Policy) -> str:
+    """The name of a policy: the SHA-256 of what it says."""
+    return hashlib.sha256(msgspec.json.encode(policy, order="deterministic")).hexdigest()
+
+
+def _shape(tables: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Bring the short form of a one-model project into the form of many; the trail of the model in the file."""
+    tables = dict(tables)
+    project = tables.pop("project", {})
+    shaped: dict[str, Any] = {"name": project.get("name", "") if isinstance(project, dict) else ""}
+    models = dict(tables.pop("models", {}))
+    trail = ""
+    own = {name: tables.pop(name) for name in _MODEL_TABLES if name in tables}
+    if own:
+        models[shaped["name"]] = own
+        trail = f"models.{shaped['name']}."
+    shaped["models"] = {
+        name: {**model, "name": name} if isinstance(model, dict) else model for name, model in models.items()
+    }
+    shaped["sources"] = tables.pop("sources", {})
+    return shaped | tables, trail
+
+
+def _explain(file: Path, text: str, wrong: str, trail: str) -> ConfigurationError:
+    place = _PLACE.search(wrong)
+    path = re.sub(r"\[\.\.\.\]", "", place[1] if place else "").strip(".").removeprefix(trail)
+    what = _PLACE.sub("", wrong)
+    unknown = re.search(r"unknown field `(\w+)`", wrong)
+    key = unknown[1] if unknown else path.rsplit(".", 1)[-1]
+    line = next(
+        (
+            number
+            for number, row in enumerate(text.splitlines(), 1)
+            if re.match(rf"\s*\[*[\w.\"]*\b{re.escape(key)}\b", row)
+        ),
+        None,
+    )
+    where = f"{file.name}, line {line}" if line and key else file.name
+    about = f" ({path})" if path else ""
+    cure = "remove it, or check its spelling" if unknown else "see the reference of tidemill.toml for what goes there"
+    return ConfigurationError(f"{where}: {what[0].lower() + what[1:]}{about}", cure)
+
+
+def _hold(policy: Policy, file: str) -> None:
+    """What types cannot say: names that must exist, lengths of time that must be ones."""
+    if not re.fullmatch(r"[A-Za-z][\w-]*", policy.name):
+        raise ConfigurationError(
+            f"{file}: the project's name {policy.name!r} is not a name",
+            'write one in [project]: name = "flights" (letters, digits, - and _)',
+        )
+    for model in policy.models.values():
+        _hold_model(model, policy, file)
+    for trigger in policy.triggers:
+        if bool(trigger.on) == bool(trigger.cron):
+            raise ConfigurationError(
+                f"{file}: trigger {trigger.name!r} must have either `on` (a kind of event) or `cron`", "give it one"
+            )
+        if trigger.cron:
+            _hold_cron(trigger.name, trigger.cron, file)
+        if trigger.model and trigger.model not in policy.models:
+            raise ConfigurationError(
+                f"{file}: trigger {trigger.name!r} is for a model {trigger.model!r} that is not defined",
+                f"defined: {', '.join(policy.models)}",
+            )
+
+
+def _hold_model(model: ModelPolicy, policy: Policy, file: str) -> None:
+    if model.problem.source not in policy.sources:
+        raise ConfigurationError(
+            f"{file}: model {model.name!r} reads the source {model.problem.source!r}, which is not defined",
+            f"add [sources.{model.problem.source}] with its path",
+        )
+    lengths = [model.training.test, model.rollout.maximum, *(value.window for value in model.watch.values)]
+    for length in lengths:
+        span(length)
+
+
+def _hold_cron(trigger: str, cron: str, file: str) -> None:
+    from croniter import CroniterBadDateError, croniter
+
+    if not croniter.is_valid(cron):
+        raise ConfigurationError(f"{file}: the cron of trigger {trigger!r} is not one: {cron!r}", 'such as "0 6 * * *"')
+    try:
+        croniter(cron).get_next()
+    except CroniterBadDateError:
+        raise ConfigurationError(
+            f"{file}: the cron of trigger {trigger!r} never fires: {cron!r}", "name a day that exists"
+        ) from None

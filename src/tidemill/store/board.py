@@ -1,0 +1,38 @@
+"""The board: where routes are published for the service, so that a lost ledger stops no prediction."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from tidemill.core.route import Route
+
+
+class FileBoard:
+    """One JSON file for each model, replaced in one move."""
+
+    writable = True
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def publish(self, route: Route) -> None:
+        """Make a route the one that is served; an older version never replaces a newer one."""
+        shown = self._read(self._folder / f"{route.model}.json")
+        if shown is not None and shown.version >= route.version:
+            return
+        draft = self._folder / f".{route.model}.{os.getpid()}"
+        draft.write_bytes(msgspec.json.encode(route))
+        draft.replace(self._folder / f"{route.model}.json")
+
+    def routes(self) -> dict[str, Route]:
+        """The published routes by model."""
+        found = (self._read(file) for file in sorted(self._folder.glob("*.json")))
+        return {route.model: route for route in found if route is not None}
+
+    def _read(self, file: Path) -> Route | None:
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=Route)
+        except FileNotFoundError:
+            return None

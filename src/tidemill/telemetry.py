@@ -1,0 +1,36 @@
+"""One logger for the whole house: plain lines for people, or JSON lines for machines."""
+
+import json
+import logging
+import os
+import sys
+
+
+def logger(room: str) -> logging.Logger:
+    """The logger of a room."""
+    return logging.getLogger(f"tidemill.{room}")
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "room": record.name,
+            "text": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def set_up(level: str | None = None) -> None:
+    """Send logs to stderr: `TIDEMILL_LOG` is the level, `TIDEMILL_LOG_FORMAT=json` makes each line an object."""
+    handler = logging.StreamHandler(sys.stderr)
+    if os.environ.get("TIDEMILL_LOG_FORMAT") == "json":
+        handler.setFormatter(_JsonLines())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S"))
+    root = logging.getLogger("tidemill")
+    root.handlers = [handler]
+    root.setLevel((level or os.environ.get("TIDEMILL_LOG", "WARNING")).upper())

@@ -1,0 +1,134 @@
+"""What every test can ask for, and what the closing lines of a test run tell."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests import parts
+
+# Seconds of work, summed over processes, that a suite (a folder of tests/) may take on two cores.
+BUDGETS = {"cli": 60, "conformance": 60, "core": 10, "web": 60}
+BUDGET_OF_OTHERS = 30
+
+REQUIRE_ALL = os.environ.get("TIDEMILL_REQUIRE_ALL") == "1"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The address of a real PostgreSQL server, started for this process."""
+    with _left_out_if_missing(), parts.postgres() as address:
+        yield address
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The SQLAlchemy URL of an empty PostgreSQL database, this test's own."""
+    with parts.postgres_database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The http address of an S3 endpoint, started for this process."""
+    with _left_out_if_missing(), parts.s3() as address:
+        yield address
+
+
+@pytest.fixture
+def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The s3:// URL of an empty bucket, this test's own; the environment tells any client how to reach it."""
+    environment = {
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{parts.s3_bucket(s3_endpoint)}"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium on this machine; start it with `parts.CHROMIUM_ARGUMENTS`."""
+    with _left_out_if_missing():
+        return parts.find_chromium()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """A running Chromium; a module's own, since no asyncio loop can run beside it."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=parts.CHROMIUM_ARGUMENTS)
+        yield running
+        running.close()
+
+
+@contextmanager
+def _left_out_if_missing() -> Iterator[None]:
+    try:
+        yield
+    except parts.PartMissing as missing:
+        pytest.skip(f"not on this machine: {missing}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _judge(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _judge(report)
+    return report
+
+
+def _judge(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Make a skip a failure where nothing may be left out; a test that is expected to fail is no skip."""
+    if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: left out, which TIDEMILL_REQUIRE_ALL=1 forbids: {_reason(report)}"
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return reason.removeprefix("Skipped: ")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what each suite took and what was left out; pytest's own closing line comes after it."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[_suite(report.nodeid)] += report.duration
+    if seconds:
+        terminalreporter.section("suites")
+    for suite, taken in sorted(seconds.items()):
+        budget = BUDGETS.get(suite, BUDGET_OF_OTHERS)
+        terminalreporter.line(f"{suite:16} {taken:7.1f} s of {budget} s")
+        if taken > budget:
+            terminalreporter.line(f"WARNING: {suite} took more than its budget", yellow=True)
+
+    left_out = Counter(
+        _reason(report) for report in terminalreporter.stats.get("skipped", []) if not hasattr(report, "wasxfail")
+    )
+    if left_out:
+        terminalreporter.section("left out")
+    for reason, times in sorted(left_out.items()):
+        terminalreporter.line(f"{times:4} x {reason}", yellow=True)
+
+
+def _suite(test: str) -> str:
+    """The folder under tests/ that a test is in; doctests count by where they are."""
+    top, *folders, _file = PurePosixPath(test.partition("::")[0]).parts or (test,)
+    return folders[0] if top == "tests" and folders else top

@@ -1,0 +1,221 @@
+"""Starts the real parts that tests run against: PostgreSQL, an S3 endpoint, Chromium.
+
+Each is found on the machine and started for the tests alone, on loopback, in a temporary folder, and goes when
+the process that asked for it goes, however that ends. A part that is not there raises `PartMissing`.
+"""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+# Its standard input is a pipe that this process holds: when that closes, be it by kill -9, the server is stopped
+# and its folder removed. INT is PostgreSQL's fast stop; TERM everyone else's, as a shell's background job ignores INT.
+_GUARD = 'folder=$1; shift; "$@" & cat; kill -INT $!; kill -TERM $!; wait $!; rm -rf "$folder"'
+
+
+class PartMissing(Exception):
+    """A real part is not on this machine; the message names it and how to get it."""
+
+
+class PartFailed(Exception):
+    """A real part was found but did not start; the message ends with its log."""
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Run a PostgreSQL server for the block; yields the address of its `postgres` database.
+
+    Raises
+    ------
+    PartMissing
+        There is no PostgreSQL server on this machine.
+    PartFailed
+        It did not start.
+    """
+    initdb = _postgres_command("initdb")
+    with _folder() as folder:
+        data = folder / "data"
+        options = ["-U", "tidemill", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        made = subprocess.run(
+            [initdb, "-D", data, *options], cwd=folder, user=_server_user(), capture_output=True, text=True
+        )
+        if made.returncode:
+            raise PartFailed(f"PostgreSQL's initdb failed:\n{made.stdout}{made.stderr}")
+        port = _free_port()
+        settings = [
+            f"port={port}",
+            "listen_addresses=127.0.0.1",
+            f"unix_socket_directories={folder}",
+            "fsync=off",
+            "synchronous_commit=off",
+            "full_page_writes=off",
+            "max_connections=200",
+        ]
+        command = [_postgres_command("postgres"), "-D", str(data), *(f"-c{setting}" for setting in settings)]
+        url = f"postgresql://tidemill@127.0.0.1:{port}/postgres"
+        with _server("PostgreSQL", command, folder, lambda: psycopg.connect(url, connect_timeout=2).close()):
+            yield url
+
+
+@contextmanager
+def postgres_database(server: str) -> Iterator[str]:
+    """Make an empty database on a server for the block; yields its SQLAlchemy URL."""
+    name = f"test_{os.getpid()}_{time.monotonic_ns()}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        address = server.removesuffix("/postgres").removeprefix("postgresql")
+        yield f"postgresql+psycopg{address}/{name}"
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def s3() -> Iterator[str]:
+    """Run an S3 endpoint (moto: the protocol, not the durability) for the block; yields its http address.
+
+    Raises
+    ------
+    PartMissing
+        The package moto is not installed.
+    PartFailed
+        It did not start.
+    """
+    if importlib.util.find_spec("moto") is None:
+        raise PartMissing("S3 (the package moto[server] is not installed)")
+    port = _free_port()
+    address = f"http://127.0.0.1:{port}"
+    with _folder() as folder:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+
+        def answers() -> None:
+            urllib.request.urlopen(f"{address}/moto-api/", timeout=2).close()
+
+        with _server("S3", command, folder, answers, as_server_user=False):
+            yield address
+
+
+def s3_bucket(endpoint: str) -> str:
+    """Make an empty bucket on an endpoint; returns its name."""
+    name = f"test-{os.getpid()}-{time.monotonic_ns()}"
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name}", method="PUT"), timeout=10).close()
+    return name
+
+
+def find_chromium() -> str:
+    """Where the system's Chromium or Chrome is, or the one that Playwright fetched.
+
+    Raises
+    ------
+    PartMissing
+        There is none.
+    """
+    named = os.environ.get("TIDEMILL_CHROMIUM")
+    if named:
+        return named
+    for command in ("chromium", "chromium-browser", "google-chrome"):
+        found = shutil.which(command)
+        if found:
+            return found
+    cache = Path(os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or Path.home() / ".cache/ms-playwright")
+    for path in sorted(cache.glob("chromium-*/chrome-linux*/chrome"), reverse=True):
+        return str(path)
+    raise PartMissing("Chromium (scripts/install-system-parts, or .venv/bin/playwright install --with-deps chromium)")
+
+
+def _postgres_command(name: str) -> str:
+    found = shutil.which(name)
+    if found:
+        return found
+    places = [*Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), *Path("/usr").glob(f"pgsql-*/bin/{name}")]
+    if not places:
+        raise PartMissing("PostgreSQL (scripts/install-system-parts)")
+    return str(max(places, key=lambda path: [int(part) for part in path.parts[-3].split("-")[-1].split(".")]))
+
+
+def _server_user() -> str | None:
+    """Whom servers run as: PostgreSQL refuses root."""
+    if os.geteuid() != 0:
+        return None
+    return "postgres" if "postgres" in {user.pw_name for user in pwd.getpwall()} else "nobody"
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    # Not pytest's tmp_path: its parents are closed to another user, and a socket's path may have 107 letters only.
+    folder = Path(tempfile.mkdtemp(prefix="tidemill-"))
+    try:
+        user = _server_user()
+        if user:
+            shutil.chown(folder, user)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _server(
+    name: str, command: list[str], folder: Path, connect: Callable[[], None], *, as_server_user: bool = True
+) -> Iterator[None]:
+    log = folder / "log"
+    with log.open("wb") as output:
+        guard = subprocess.Popen(
+            ["sh", "-c", _GUARD, "sh", str(folder), *command],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            user=_server_user() if as_server_user else None,
+            start_new_session=True,
+        )
+    assert guard.stdin is not None
+    try:
+        _wait_until(connect, name, log)
+        yield
+    finally:
+        guard.stdin.close()
+        guard.wait(timeout=60)
+
+
+def _wait_until(connect: Callable[[], None], name: str, log: Path, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return connect()
+        except (OSError, psycopg.OperationalError) as error:
+            if time.monotonic() > deadline:
+                raise PartFailed(
+                    f"{name} did not answer within {seconds:.0f} s: {error}\n{log.read_text()[-4000:]}"
+                ) from error
+        time.sleep(0.05)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
