@@ -26,7 +26,7 @@ lint: ready-dev
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-NAME ?= $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/\_%,$(wildcard benchmarks/*.py)))
+NAME ?= $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 bench: ready-dev
 	@set -e; for name in $(NAME); do .venv/bin/python -m benchmarks.$$name --quick $(ARGS); done
 

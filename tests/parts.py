@@ -132,8 +132,11 @@ def find_chromium() -> str:
     Raises
     ------
     PartMissing
-        There is none.
+        There is none, or Playwright cannot start here to drive it.
     """
+    driver = subprocess.run([sys.executable, "-m", "playwright", "--version"], capture_output=True, text=True)
+    if driver.returncode:
+        raise PartMissing(f"Playwright, whose driver does not start: {driver.stderr.strip()}")
     named = os.environ.get("TIDEMILL_CHROMIUM")
     if named:
         return named

@@ -7,7 +7,10 @@ from msgspec import Struct
 
 
 class Release(Struct, frozen=True, kw_only=True):
-    """Version `version` of `name`: the package's digest, the run that made it, and why it was let through."""
+    """Version `version` of `name`: the package's digest, the run that made it, where it lives and what it scored.
+
+    The verdicts that let it through are those of its run.
+    """
 
     id: str
     name: str
@@ -18,7 +21,6 @@ class Release(Struct, frozen=True, kw_only=True):
     created: datetime
     run: str = ""
     metrics: dict[str, float] = {}
-    verdicts: tuple[str, ...] = ()
     tags: dict[str, str] = {}
     data: dict[str, Any] = {}
 

@@ -9,6 +9,17 @@ RunState = Literal["running", "done", "failed", "stopped", "interrupted", "cance
 StepState = Literal["running", "ran", "cached", "failed", "stopped", "skipped"]
 
 
+class Metrics(Struct, frozen=True, kw_only=True):
+    """Measured values; a step that returns them makes its run searchable by them.
+
+    `slices` maps a slice (`"origin=JFK"`) to its values and its `rows`; `about` says what they were measured on.
+    """
+
+    values: dict[str, float]
+    slices: dict[str, dict[str, float]] = {}
+    about: str = ""
+
+
 class Run(Struct, frozen=True, kw_only=True):
     """One execution of a pipeline; `cause` tells who or which trigger started it, `code` the project's state."""
 

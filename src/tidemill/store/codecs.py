@@ -126,7 +126,7 @@ def codec_for(value: Any) -> Codec:
     TidemillError
         where none does.
     """
-    plugged = [plugin.load("codecs", name) for name in plugin.names("codecs")]
+    plugged: list[Codec] = [plugin.load("codecs", name) for name in plugin.names("codecs")]
     for codec in (*plugged, *_OWN):
         if codec.accepts(value):
             return codec

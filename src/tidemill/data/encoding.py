@@ -1,0 +1,131 @@
+"""Turns rows into the numbers that an estimator takes; the vocabularies are fitted once and used again at serving."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from msgspec import Struct
+
+from tidemill.core.model import Input
+from tidemill.core.schema import ColumnType
+from tidemill.errors import DataError
+
+_RARE = 5
+_LARGEST_VOCABULARY = 1000
+
+
+class ColumnEncoding(Struct, frozen=True, kw_only=True):
+    """How one column becomes a number: as it is, or its place in a vocabulary (−1: unseen; NaN: missing)."""
+
+    name: str
+    type: ColumnType
+    kind: Literal["number", "category", "time"]
+    vocabulary: tuple[str, ...] = ()
+
+
+class Encoding(Struct, frozen=True, kw_only=True):
+    """The encodings of a model's inputs, in the order of its matrix."""
+
+    columns: tuple[ColumnEncoding, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the matrix's columns; a time gives its hour and its weekday."""
+        return tuple(part for column in self.columns for part in _parts(column))
+
+    @property
+    def categorical(self) -> tuple[int, ...]:
+        """The places of the columns that hold categories."""
+        kinds = [column.kind for column in self.columns for _ in _parts(column)]
+        return tuple(place for place, kind in enumerate(kinds) if kind == "category")
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The inputs that these encodings take."""
+        return tuple(Input(name=column.name, type=column.type) for column in self.columns)
+
+
+def column_type(kind: pl.DataType) -> ColumnType:
+    """The type of a column, as schemas and signatures name it."""
+    if kind == pl.Boolean:
+        return "boolean"
+    if kind.is_integer():
+        return "integer"
+    if kind.is_numeric():
+        return "number"
+    if kind == pl.Date:
+        return "date"
+    return "time" if isinstance(kind, pl.Datetime) else "text"
+
+
+def fit_encoding(frame: pl.DataFrame, names: tuple[str, ...]) -> Encoding:
+    """Learn the vocabularies of text columns: values seen at least 5 times, the most frequent 1,000 of them.
+
+    Raises
+    ------
+    DataError
+        if a column is absent, or null in every row.
+    """
+    columns = []
+    for name in names:
+        if name not in frame.columns:
+            raise DataError(f"there is no column {name!r}", f"the columns are: {', '.join(frame.columns)}")
+        values = frame[name]
+        if values.null_count() == len(values):
+            raise DataError(
+                f"column {name!r} is null in every row", f'leave it out: [inputs] exclude = ["{name}"] in tidemill.toml'
+            )
+        columns.append(_fit_column(values))
+    return Encoding(columns=tuple(columns))
+
+
+def _fit_column(values: pl.Series) -> ColumnEncoding:
+    kind = column_type(values.dtype)
+    if kind in ("time", "date"):
+        return ColumnEncoding(name=values.name, type=kind, kind="time")
+    if kind != "text":
+        return ColumnEncoding(name=values.name, type=kind, kind="number")
+    counts = values.cast(pl.String).drop_nulls().value_counts().sort("count", values.name, descending=[True, False])
+    frequent = counts.filter(pl.col("count") >= min(_RARE, max(1, len(values) // 100)))
+    words = frequent[values.name].head(_LARGEST_VOCABULARY).to_list()
+    return ColumnEncoding(name=values.name, type="text", kind="category", vocabulary=tuple(sorted(words)))
+
+
+def encode(encoding: Encoding, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
+    """The matrix of these rows, shape (rows, columns): a missing column or value is NaN.
+
+    Raises
+    ------
+    DataError
+        if a column holds what its type does not allow.
+    """
+    parts = [part for column in encoding.columns for part in _encode_column(column, frame)]
+    return np.column_stack(parts) if parts else np.empty((frame.height, 0))
+
+
+def _encode_column(column: ColumnEncoding, frame: pl.DataFrame) -> list[npt.NDArray[np.float64]]:
+    if column.name not in frame.columns:
+        return [np.full(frame.height, np.nan) for _ in _parts(column)]
+    values = frame[column.name]
+    try:
+        if column.kind == "category":
+            words = pl.Series(column.vocabulary, dtype=pl.String)
+            text = values.cast(pl.String)
+            known = text.replace_strict(words, pl.Series(range(len(words)), dtype=pl.Float64), default=-1.0)
+            return [known.set(text.is_null(), None).cast(pl.Float64).fill_null(np.nan).to_numpy()]
+        if column.kind == "time":
+            moments = values.cast(pl.Datetime("us")) if values.dtype != pl.String else values.str.to_datetime()
+            hours = moments.dt.hour().cast(pl.Float64) + moments.dt.minute().cast(pl.Float64) / 60
+            days = moments.dt.weekday().cast(pl.Float64)
+            return [hours.fill_null(np.nan).to_numpy(), days.fill_null(np.nan).to_numpy()]
+        return [values.cast(pl.Float64).fill_null(np.nan).to_numpy()]
+    except pl.exceptions.PolarsError:
+        raise DataError(
+            f"column {column.name!r} should hold {column.type}, but holds {values.dtype} that cannot be read so",
+            "send values of the type in the model's signature",
+        ) from None
+
+
+def _parts(column: ColumnEncoding) -> tuple[str, ...]:
+    return (f"{column.name}_hour", f"{column.name}_weekday") if column.kind == "time" else (column.name,)

@@ -1,0 +1,114 @@
+"""Reads tables and brings them into one form: Polars, UTC, event time and known-at time beside the columns."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tidemill.clock import span
+from tidemill.core.policy import Source
+from tidemill.errors import DataError
+
+TIME = "_time"
+KNOWN_AT = "_known_at"
+_UTC = pl.Datetime("us", "UTC")
+_FORMATS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+
+
+def read_table(path: Path, format: str = "") -> pl.DataFrame:
+    """The rows of a Parquet, CSV or JSON Lines file.
+
+    Raises
+    ------
+    DataError
+        if it is missing, empty, not UTF-8 or not of its format.
+    """
+    kind = format or _FORMATS.get(path.suffix.lower(), "")
+    if not path.is_file():
+        raise DataError(f"there is no file {path}", "check the path")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty", "give a file with a header and rows")
+    try:
+        if kind == "parquet":
+            frame = pl.read_parquet(path)
+        elif kind == "csv":
+            separator = "\t" if path.suffix.lower() == ".tsv" else ","
+            frame = pl.read_csv(path, separator=separator, try_parse_dates=True, infer_schema_length=10_000)
+        elif kind == "jsonl":
+            frame = pl.read_ndjson(path, infer_schema_length=10_000)
+        else:
+            raise DataError(f"the format of {path} is not known", "use .parquet, .csv or .jsonl")
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as wrong:
+        raise _explain(path, kind, wrong) from None
+    if frame.is_empty():
+        raise DataError(f"{path} has no rows", "give a file with rows")
+    return frame
+
+
+def _explain(path: Path, kind: str, wrong: Exception) -> DataError:
+    said = str(wrong).splitlines()[0] if str(wrong) else type(wrong).__name__
+    if "utf-8" in said.lower() or "utf8" in said.lower():
+        return DataError(f"{path} is not UTF-8", f"convert it: iconv -f LATIN1 -t UTF-8 {path.name} > utf8.csv")
+    if isinstance(wrong, pl.exceptions.NoDataError):
+        return DataError(f"{path} is empty", "give a file with a header and rows")
+    return DataError(f"{path} cannot be read as {kind}: {said}", "check that the file is whole and of that format")
+
+
+def in_time(frame: pl.DataFrame, source: Source, name: str, arrived: datetime) -> pl.DataFrame:
+    """Add `_time` and `_known_at` (UTC): from the source's columns, or the moment at which the rows arrived.
+
+    A time without a zone is taken as UTC.
+    """
+    arrival = pl.lit(arrived).cast(_UTC)
+    time = as_utc(frame, source.time, name) if source.time else arrival
+    if source.known_at:
+        known = as_utc(frame, source.known_at, name)
+    elif source.time:
+        known = time + span(source.delay)
+    else:
+        known = arrival
+    return frame.with_columns(time.alias(TIME), known.alias(KNOWN_AT))
+
+
+def as_utc(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
+    """A column as UTC instants.
+
+    Raises
+    ------
+    DataError
+        if it is not there, or does not hold times.
+    """
+    if column not in frame.columns:
+        raise DataError(f"source {name!r} has no column {column!r}", f"its columns: {', '.join(frame.columns)}")
+    kind = frame.schema[column]
+    values = pl.col(column)
+    if kind == pl.String:
+        try:
+            frame.select(values.str.to_datetime(time_zone="UTC", time_unit="us"))
+        except pl.exceptions.PolarsError:
+            raise DataError(
+                f"column {column!r} of source {name!r} holds text that is no time",
+                "write times as 2013-01-31T12:00:00Z",
+            ) from None
+        return values.str.to_datetime(time_zone="UTC", time_unit="us")
+    if isinstance(kind, pl.Datetime):
+        return (
+            values.dt.replace_time_zone("UTC") if kind.time_zone is None else values.dt.convert_time_zone("UTC")
+        ).cast(_UTC)
+    if kind == pl.Date:
+        return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    raise DataError(f"column {column!r} of source {name!r} is {kind}, not a time", "name a column of dates or times")
+
+
+def from_rows(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """A frame from rows as JSON gives them; a column absent from a row is null there."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pl.DataFrame({name: pl.Series(name, [row.get(name) for row in rows], strict=False) for name in names})

@@ -1,0 +1,70 @@
+"""Sources: the batches in which rows arrive, and the histories that feature views look back on."""
+
+import glob
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from tidemill.core.feature import FeatureView
+from tidemill.core.policy import Source
+from tidemill.core.resources import Batch
+from tidemill.data.frame import KNOWN_AT, in_time, read_table
+from tidemill.errors import DataError, NotFound
+
+
+class FileSources:
+    """Files of the project: each file that fits a source's path is one batch, arrived when it was written."""
+
+    writable = False
+
+    def __init__(self, folder: Path, sources: dict[str, Source]) -> None:
+        self._folder = folder
+        self._sources = sources
+        self._histories: dict[tuple[str, ...], pl.DataFrame] = {}
+
+    def definition(self, source: str) -> Source:
+        """What `tidemill.toml` says of a source; raises `NotFound`."""
+        if source not in self._sources:
+            raise NotFound(f"no source is called {source!r}", f"tidemill.toml defines: {', '.join(self._sources)}")
+        return self._sources[source]
+
+    def batches(self, source: str, until: datetime) -> list[Batch]:
+        """The files of a source that were there by `until`, oldest first.
+
+        Raises
+        ------
+        DataError
+            if no file fits its path.
+        """
+        pattern = str(self._folder / self.definition(source).path)
+        files = [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - pathlib globs no absolute
+        if not files:
+            raise DataError(f"no file fits the path of source {source!r}: {pattern}", "check `path` in tidemill.toml")
+        found = [_batch(source, file) for file in files]
+        return sorted((b for b in found if b.known_at <= until), key=lambda b: (b.known_at, b.path))
+
+    def read(self, batch: Batch) -> pl.DataFrame:
+        """The rows of a batch, with `_time` and `_known_at`."""
+        definition = self.definition(batch.source)
+        return in_time(self.raw(batch), definition, batch.source, batch.known_at)
+
+    def raw(self, batch: Batch) -> pl.DataFrame:
+        """The rows of a batch as they are in its file."""
+        return read_table(Path(batch.path), self.definition(batch.source).format)
+
+    def history(self, view: FeatureView, until: datetime) -> pl.DataFrame:
+        """The rows of a view's source that were known by `until`."""
+        batches = self.batches(view.source, datetime.max.replace(tzinfo=UTC))
+        place = tuple(batch.id for batch in batches)
+        if place not in self._histories:
+            self._histories[place] = pl.concat([self.read(batch) for batch in batches], how="diagonal_relaxed")
+        return self._histories[place].filter(pl.col(KNOWN_AT) <= until)
+
+
+def _batch(source: str, file: Path) -> Batch:
+    status = file.stat()
+    version = hashlib.sha256(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
+    arrived = datetime.fromtimestamp(status.st_mtime_ns / 1e9, UTC)
+    return Batch(id=f"{source}/{file.name}@{version}", source=source, known_at=arrived, path=str(file))

@@ -1,0 +1,1 @@
+"""The feature store: history for training, the latest values for serving, one definition for both."""

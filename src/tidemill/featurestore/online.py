@@ -1,0 +1,61 @@
+"""The embedded online store: the latest row of each entity, in SQLite; a newer row is never replaced by an older."""
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS latest (
+    view TEXT NOT NULL, entity TEXT NOT NULL, time REAL NOT NULL, row BLOB NOT NULL, PRIMARY KEY (view, entity)
+) WITHOUT ROWID
+"""
+_WRITE = """
+INSERT INTO latest VALUES (?, ?, ?, ?) ON CONFLICT (view, entity)
+DO UPDATE SET time = excluded.time, row = excluded.row WHERE excluded.time >= latest.time
+"""
+
+
+class SqliteOnline:
+    """One packed row for each view and entity, with the moment for which it holds."""
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._file = file
+        self._local = threading.local()
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self._file, timeout=60, isolation_level=None)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute(_CREATE)
+            self._local.connection = connection
+        return connection
+
+    def write(self, view: str, rows: Iterable[tuple[str, datetime, dict[str, Any]]]) -> None:
+        """Write rows as (entity, moment, values), all or none."""
+        packed = [(view, entity, moment.timestamp(), msgspec.msgpack.encode(values)) for entity, moment, values in rows]
+        connection = self._connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.executemany(_WRITE, packed)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def read(self, view: str, entities: Sequence[str]) -> list[tuple[datetime, dict[str, Any]] | None]:
+        """The values of entities and the moment for which they hold; None for one that is not known."""
+        connection = self._connection()
+        query = "SELECT time, row FROM latest WHERE view = ? AND entity = ?"
+        found = (connection.execute(query, (view, entity)).fetchone() for entity in entities)
+        return [
+            (datetime.fromtimestamp(row[0], UTC), msgspec.msgpack.decode(row[1])) if row is not None else None
+            for row in found
+        ]

@@ -1,0 +1,74 @@
+"""Plans a run: fills the pipeline's parameters, traces it, and refuses what cannot work before anything runs."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from tidemill.clock import Clock
+from tidemill.core.feature import FeatureSet
+from tidemill.core.pipeline import Graph, Pipeline
+from tidemill.core.policy import ModelPolicy
+from tidemill.errors import ConfigurationError, InputError
+from tidemill.flow.session import is_resource
+from tidemill.project.project import Project
+
+
+def plan(pipeline: Pipeline, params: Mapping[str, Any], project: Project, clock: Clock) -> Graph:
+    """The graph of a pipeline for these parameters.
+
+    Text is read as the parameter's type. What is not given comes from the project: a `ModelPolicy` (of the model
+    named by the parameter `model`, or of the only one), its `FeatureSet`, and for a moment in time: now.
+
+    Raises
+    ------
+    InputError
+        for a parameter that is unknown, missing or of the wrong type.
+    ConfigurationError
+        for a step that misses an input.
+    """
+    hints = pipeline.hints
+    policies = [name for name in pipeline.parameters if hints.get(name) is ModelPolicy]
+    given = dict(params)
+    model = str(given.pop("model", "")) if "model" in given and "model" not in pipeline.parameters else ""
+    filled: dict[str, Any] = {}
+    for name, parameter in pipeline.parameters.items():
+        hint = hints.get(name, Any)
+        if name in given:
+            filled[name] = _read(pipeline.name, name, given.pop(name), hint, project)
+        elif hint is ModelPolicy:
+            filled[name] = project.model(model)
+        elif hint is FeatureSet:
+            filled[name] = project.features(filled[policies[0]] if policies else project.model(model))
+        elif hint is datetime and parameter.default is parameter.empty:
+            filled[name] = clock.now()
+    graph = pipeline.trace(filled | given)
+    _hold(graph)
+    return graph
+
+
+def _read(pipeline: str, name: str, value: Any, hint: Any, project: Project) -> Any:
+    if hint is ModelPolicy and isinstance(value, str):
+        return project.model(value)
+    if isinstance(value, hint) if isinstance(hint, type) else False:
+        return value
+    try:
+        return msgspec.convert(value, hint, strict=False)
+    except msgspec.ValidationError as wrong:
+        wanted = getattr(hint, "__name__", str(hint))
+        raise InputError(
+            f"parameter {name!r} of pipeline {pipeline!r} must be of type {wanted}: {wrong}", f"not {value!r}"
+        ) from None
+
+
+def _hold(graph: Graph) -> None:
+    for node in graph.nodes.values():
+        hints = node.step.hints
+        for name, parameter in node.step.signature.parameters.items():
+            if name in node.inputs or is_resource(hints.get(name)) or parameter.default is not parameter.empty:
+                continue
+            raise ConfigurationError(
+                f"step {node.name!r} of pipeline {graph.pipeline!r} misses its input {name!r}",
+                f"pass it where the pipeline calls {node.step.name}(…)",
+            )

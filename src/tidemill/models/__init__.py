@@ -1,0 +1,1 @@
+"""Model packages: how each flavor is packed, loaded and asked."""

@@ -1,0 +1,39 @@
+"""LightGBM: the booster as text, the encoding as JSON, and nothing pickled."""
+
+import lightgbm
+import msgspec
+import polars as pl
+
+from tidemill.core.model import Manifest, Model
+from tidemill.data.encoding import Encoding, encode
+from tidemill.errors import DataError
+from tidemill.models.predictor import Answers, answers
+
+
+class LightGBM:
+    """A booster that answers for rows in their own columns; exact and safe to share between threads."""
+
+    def __init__(self, model: Model) -> None:
+        self.signature = model.manifest.signature
+        self._encoding = msgspec.json.decode(model.files["encoding.json"], type=Encoding)
+        self._booster = lightgbm.Booster(model_str=model.files["model.txt"].decode())
+        if self._booster.num_feature() != len(self._encoding.names):
+            raise DataError(
+                f"package {model.manifest.name!r} has {self._booster.num_feature()} features in its booster and "
+                f"{len(self._encoding.names)} in its encoding",
+                "build the package again",
+            )
+
+    def predict(self, frame: pl.DataFrame) -> Answers:
+        """Answers for rows, shape (n,) or (n, classes)."""
+        matrix = encode(self._encoding, frame)
+        return answers(self.signature, self._booster.predict(matrix, num_threads=1 if frame.height < 1000 else 0))
+
+
+def pack(manifest: Manifest, booster: "lightgbm.Booster", encoding: Encoding) -> Model:
+    """The package of a booster and of the encoding that it was trained with."""
+    files = {
+        "model.txt": booster.model_to_string(num_iteration=-1).encode(),
+        "encoding.json": msgspec.json.format(msgspec.json.encode(encoding)),
+    }
+    return Model(manifest=manifest, files=files)

@@ -1,0 +1,32 @@
+"""Model packages, read back from the blobs by digest."""
+
+from collections import OrderedDict
+
+from tidemill.core.model import Model
+from tidemill.store.blobs import Blobs
+from tidemill.store.codecs import ModelCodec
+
+_KEPT = 8
+
+
+class BlobPackages:
+    """Loads packages, and keeps the last few in memory."""
+
+    writable = False
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._recent: OrderedDict[str, Model] = OrderedDict()
+
+    def load(self, digest: str) -> Model:
+        """The package of that digest; raises `NotFound` or `Corrupt`."""
+        if digest not in self._recent:
+            self._recent[digest] = ModelCodec().decode(self._blobs.get(digest), Model)
+            while len(self._recent) > _KEPT:
+                self._recent.popitem(last=False)
+        self._recent.move_to_end(digest)
+        return self._recent[digest]
+
+    def save(self, model: Model) -> str:
+        """Keep a package; its digest."""
+        return self._blobs.put(ModelCodec().encode(model))
