@@ -27,12 +27,17 @@ class Signature(Struct, frozen=True, kw_only=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """What is said of a package: how to load it, what it takes, where it came from."""
+    """What is said of a package: how to load it, what it takes, where it came from.
+
+    `key` and `time` name the columns by which a row is known and its labels are matched.
+    """
 
     name: str
     flavor: str
     signature: Signature
     features: FeatureSet | None = None
+    key: tuple[str, ...] = ()
+    time: str = ""
     environment: dict[str, str] = {}
     metrics: dict[str, float] = {}
     data: dict[str, Any] = {}

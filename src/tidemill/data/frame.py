@@ -23,7 +23,7 @@ _FORMATS = {
 }
 
 
-def read_table(path: Path, format: str = "") -> pl.DataFrame:
+def read_table(path: Path, form: str = "") -> pl.DataFrame:
     """The rows of a Parquet, CSV or JSON Lines file.
 
     Raises
@@ -31,7 +31,7 @@ def read_table(path: Path, format: str = "") -> pl.DataFrame:
     DataError
         if it is missing, empty, not UTF-8 or not of its format.
     """
-    kind = format or _FORMATS.get(path.suffix.lower(), "")
+    kind = form or _FORMATS.get(path.suffix.lower(), "")
     if not path.is_file():
         raise DataError(f"there is no file {path}", "check the path")
     if path.stat().st_size == 0:
@@ -106,6 +106,17 @@ def as_utc(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
     if kind == pl.Date:
         return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     raise DataError(f"column {column!r} of source {name!r} is {kind}, not a time", "name a column of dates or times")
+
+
+def as_classes(values: pl.Series) -> pl.Series:
+    """Labels as class names: `true`/`false`, whole numbers without a point, text as it is; nulls stay.
+
+    >>> as_classes(pl.Series([1.0, 0.0, None])).to_list()
+    ['1', '0', None]
+    """
+    if values.dtype.is_float() and bool((values.drop_nulls() == values.drop_nulls().round()).all()):
+        values = values.cast(pl.Int64, strict=False)
+    return values.cast(pl.String)
 
 
 def from_rows(rows: list[dict[str, Any]]) -> pl.DataFrame:

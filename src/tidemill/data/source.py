@@ -4,6 +4,7 @@ import glob
 import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 
@@ -17,7 +18,7 @@ from tidemill.errors import DataError, NotFound
 class FileSources:
     """Files of the project: each file that fits a source's path is one batch, arrived when it was written."""
 
-    writable = False
+    writable: ClassVar[bool] = False
 
     def __init__(self, folder: Path, sources: dict[str, Source]) -> None:
         self._folder = folder

@@ -39,8 +39,8 @@ class Session:
 
     @cached_property
     def sources(self) -> resources.Sources:
-        given = self._given.get(resources.Sources)
-        return given if given is not None else FileSources(self.project.folder, self.project.policy.sources)
+        given: resources.Sources | None = self._given.get(resources.Sources)
+        return given or FileSources(self.project.folder, self.project.policy.sources)
 
     def resource(self, kind: type) -> Any:
         """The resource of a type."""

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
@@ -11,7 +12,7 @@ from tidemill.core.route import Route
 class FileBoard:
     """One JSON file for each model, replaced in one move."""
 
-    writable = True
+    writable: ClassVar[bool] = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 
@@ -17,7 +18,7 @@ _NAME = re.compile(r"(\d+)-(\d+)-[0-9a-f]+\.arrow$")
 class FileJournal:
     """Segments as Arrow files in one folder for each kind, named by the span of `known_at` inside (µs)."""
 
-    writable = True
+    writable: ClassVar[bool] = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

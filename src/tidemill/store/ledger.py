@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection, MetaData, create_engine, event, inspect
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
@@ -37,7 +37,7 @@ _AUDIT = define(METADATA, "audit", ("actor", "action", "subject"))
 class Ledger:
     """The books of a project, at a database URL."""
 
-    writable = True
+    writable: ClassVar[bool] = True
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -1,6 +1,7 @@
 """Model packages, read back from the blobs by digest."""
 
 from collections import OrderedDict
+from typing import ClassVar
 
 from tidemill.core.model import Model
 from tidemill.store.blobs import Blobs
@@ -12,7 +13,7 @@ _KEPT = 8
 class BlobPackages:
     """Loads packages, and keeps the last few in memory."""
 
-    writable = False
+    writable: ClassVar[bool] = False
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -15,7 +16,7 @@ _COMPACT_EVERY = 50
 class DeltaTables:
     """The tables of one environment, each a Delta table in a folder under `root`."""
 
-    writable = True
+    writable: ClassVar[bool] = True
 
     def __init__(self, root: str) -> None:
         self._root = root

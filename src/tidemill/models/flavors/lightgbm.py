@@ -2,12 +2,13 @@
 
 import lightgbm
 import msgspec
+import numpy as np
 import polars as pl
 
 from tidemill.core.model import Manifest, Model
 from tidemill.data.encoding import Encoding, encode
 from tidemill.errors import DataError
-from tidemill.models.predictor import Answers, answers
+from tidemill.models.answers import Answers, answers
 
 
 class LightGBM:
@@ -27,7 +28,8 @@ class LightGBM:
     def predict(self, frame: pl.DataFrame) -> Answers:
         """Answers for rows, shape (n,) or (n, classes)."""
         matrix = encode(self._encoding, frame)
-        return answers(self.signature, self._booster.predict(matrix, num_threads=1 if frame.height < 1000 else 0))
+        scores = np.asarray(self._booster.predict(matrix, num_threads=1 if frame.height < 1000 else 0))
+        return answers(self.signature, scores)
 
 
 def pack(manifest: Manifest, booster: "lightgbm.Booster", encoding: Encoding) -> Model:

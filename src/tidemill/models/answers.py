@@ -1,4 +1,4 @@
-"""Loads a package so that it answers: rows in, values and probabilities out."""
+"""What a loaded model says of rows: values, and probabilities by class."""
 
 from typing import Protocol
 
@@ -7,8 +7,7 @@ import numpy.typing as npt
 import polars as pl
 from msgspec import Struct
 
-from tidemill import plugin
-from tidemill.core.model import Model, Signature
+from tidemill.core.model import Signature
 
 
 class Answers(Struct, frozen=True):
@@ -24,16 +23,6 @@ class Predictor(Protocol):
     signature: Signature
 
     def predict(self, frame: pl.DataFrame) -> Answers: ...
-
-
-def load(model: Model) -> Predictor:
-    """The predictor of a package, by its flavor; raises `NotFound` for a flavor that is not installed."""
-    from tidemill.models.flavors import OWN
-
-    flavor = model.manifest.flavor
-    make = OWN[flavor]() if flavor in OWN else plugin.load("flavors", flavor)
-    predictor: Predictor = make(model)
-    return predictor
 
 
 def answers(signature: Signature, scores: npt.NDArray[np.float64]) -> Answers:
