@@ -57,10 +57,17 @@ class Inputs(_Table, frozen=True, kw_only=True):
 
 
 class Training(_Table, frozen=True, kw_only=True):
-    """How a model is made: `test` is how much of the newest history is held out, `refit` uses it afterwards."""
+    """How a model is made.
+
+    `test` is how much of the newest history is held out (`test_share` where there is no time), `validation` the
+    share of the rest on which the number of rounds is chosen, `refit` uses all rows once the gate has passed.
+    """
 
     estimator: str = "lightgbm"
     params: dict[str, Any] = {}
+    rounds: int = 400
+    early_stopping: int = 30
+    validation: float = 0.15
     test: Span = "14d"
     test_share: float = 0.2
     refit: bool = True

@@ -4,7 +4,7 @@ A resource is opened from its URL in the process that runs the step. It is outsi
 writable one is never cached, and is idempotent by its run and name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
@@ -15,7 +15,7 @@ from tidemill.core.artifact import Artifact
 from tidemill.core.audit import AuditEntry
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
-from tidemill.core.feature import FeatureView
+from tidemill.core.feature import FeatureSet, FeatureView
 from tidemill.core.release import Release
 from tidemill.core.route import Route
 from tidemill.core.run import Run, StepRun
@@ -131,6 +131,26 @@ class Tables(TableReader, Protocol):
 
     def append(self, table: str, batch: str, frame: "pl.DataFrame") -> int:
         """Append a batch and return the version that holds it; a batch that is there already changes nothing."""
+        ...
+
+
+class Features(Protocol):
+    """The offline feature store."""
+
+    writable: ClassVar[bool] = False
+
+    def join(self, rows: "pl.DataFrame", features: FeatureSet, until: datetime) -> "pl.DataFrame":
+        """The rows with every view's columns, each as it was known at the row's `_time`."""
+        ...
+
+
+class Online(Protocol):
+    """The online feature store: the latest values of each entity."""
+
+    writable: ClassVar[bool] = True
+
+    def write(self, view: str, rows: Iterable[tuple[str, datetime, dict[str, Any]]]) -> None:
+        """Write (entity, moment, values), all or none; a newer row is never replaced by an older."""
         ...
 
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ DO UPDATE SET time = excluded.time, row = excluded.row WHERE excluded.time >= la
 
 class SqliteOnline:
     """One packed row for each view and entity, with the moment for which it holds."""
+
+    writable: ClassVar[bool] = True
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -63,8 +63,15 @@ class Session:
         return workspace.board
 
 
-READABLE = (Clock, resources.Sources, resources.TableReader, resources.JournalReader, resources.Packages)
-WRITABLE = (resources.Books, resources.Tables, resources.Journal, resources.Board, resources.Context)
+READABLE = (
+    Clock,
+    resources.Sources,
+    resources.Features,
+    resources.TableReader,
+    resources.JournalReader,
+    resources.Packages,
+)
+WRITABLE = (resources.Online, resources.Books, resources.Tables, resources.Journal, resources.Board, resources.Context)
 
 
 def is_resource(hint: Any) -> bool:

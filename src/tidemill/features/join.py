@@ -1,0 +1,166 @@
+"""The point-in-time join: for each row of a spine what was known of its entity then, and nothing later.
+
+Times become ranks, and an entity with a rank becomes one integer, so that each join is a sort of the history and a
+binary search for the spine: no row of the spine is lost, doubled or moved.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tidemill.clock import span
+from tidemill.core.feature import Aggregate, FeatureView
+from tidemill.data.frame import KNOWN_AT, TIME
+from tidemill.errors import DataError
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+class _Keyed(NamedTuple):
+    """Entities as integers, the same on both sides; −1 where a key is null or unknown to the other side."""
+
+    spine: Ints
+    history: Ints
+
+
+def join(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> pl.DataFrame:
+    """The spine with the columns of a view.
+
+    Parameters
+    ----------
+    spine : rows with the entity's keys and `_time`, the moment at which each is asked.
+    history : rows of the view's source with `_time` (when it happened) and `_known_at`.
+
+    Raises
+    ------
+    DataError
+        if a key or a column is missing on either side.
+    """
+    _hold(spine, view, history)
+    codes = _codes(spine, history, view.entity.keys)
+    asked = _micros(spine[TIME])
+    names = dict(zip((*view.columns, *(a.name for a in view.aggregates)), view.features, strict=True))
+    added: list[pl.Series] = []
+    if view.columns:
+        place = latest(codes, asked, _micros(history[TIME]), _micros(history[KNOWN_AT]), _age(view))
+        rows = history.select(view.columns)[np.maximum(place, 0)] if history.height else history.select(view.columns)
+        known = pl.Series(place >= 0)
+        added += [
+            rows[column].zip_with(known, pl.Series([None], dtype=rows[column].dtype)).alias(names[column])
+            if history.height
+            else pl.Series(names[column], [None] * spine.height, dtype=rows[column].dtype)
+            for column in view.columns
+        ]
+    if view.aggregates:
+        every = int(span(view.every).total_seconds() * 1_000_000)
+        moments = asked // every * every if every else asked
+        added += [
+            pl.Series(names[one.name], aggregate(codes, moments, history, one), nan_to_null=True)
+            for one in view.aggregates
+        ]
+    return spine.with_columns(added)
+
+
+def latest(codes: _Keyed, asked: Ints, happened: Ints, known: Ints, age: int | None) -> Ints:
+    """The place in the history of the latest row that had happened and was known when asked; −1 for none.
+
+    Of rows of the same time the one known last wins, then the one that arrived last; a row older than `age` (µs)
+    is none.
+    """
+    order = np.lexsort((happened, np.maximum(happened, known), codes.history))
+    code, effective = codes.history[order], np.maximum(happened, known)[order]
+    ranks, moments = _ranks(effective)
+    # Along the order of becoming known, the best row so far is the one that happened last.
+    best = _running_best(code, happened[order], known[order])
+    found = np.searchsorted(_joined(code, ranks, len(moments)), _asked(codes.spine, asked, moments), "right") - 1
+    fits = (found >= 0) & (codes.spine >= 0)
+    place = np.where(fits, order[best[np.maximum(found, 0)]] if len(order) else -1, -1)
+    same = fits & (codes.history[place] == codes.spine) if len(order) else fits
+    if age is not None and len(order):
+        same &= asked - happened[place] <= age
+    return np.where(same, place, -1)
+
+
+def _running_best(code: Ints, happened: Ints, known: Ints) -> Ints:
+    """For each row the place, among the rows of its entity so far, of the one that happened last."""
+    if not len(code):
+        return code
+    _, merit = np.unique(np.rec.fromarrays((code, happened, known)), return_inverse=True)
+    # Merits grow with the entity, so a running maximum never reaches back into an earlier entity.
+    best = np.maximum.accumulate(merit)
+    last = np.zeros(len(code), dtype=np.int64)
+    is_new = merit == best
+    last[is_new] = np.flatnonzero(is_new)
+    return np.maximum.accumulate(last)
+
+
+def aggregate(codes: _Keyed, moments: Ints, history: pl.DataFrame, one: Aggregate) -> Floats:
+    """A statistic of what became known in the window before each moment, shape (spine,); NaN where there is none."""
+    values = history[one.column].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    known_at = _micros(history[KNOWN_AT])
+    counted = ~np.isnan(values)
+    code, known_at, values = codes.history[counted], known_at[counted], values[counted]
+    order = np.lexsort((known_at, code))
+    ranks, times = _ranks(known_at[order])
+    joined = _joined(code[order], ranks, len(times))
+    window = int(span(one.window).total_seconds() * 1_000_000)
+    end = np.searchsorted(joined, _asked(codes.spine, moments, times), "right")
+    begin = np.searchsorted(joined, _asked(codes.spine, moments - window, times), "right")
+    unknown = codes.spine < 0
+    counts = np.where(unknown, 0, end - begin).astype(np.float64)
+    if one.statistic == "count":
+        return counts
+    sums = np.concatenate(([0.0], np.cumsum(values[order])))
+    total = np.where(counts > 0, sums[end] - sums[begin], np.nan)
+    return total if one.statistic == "sum" else total / np.where(counts > 0, counts, np.nan)
+
+
+def _codes(spine: pl.DataFrame, history: pl.DataFrame, keys: tuple[str, ...]) -> _Keyed:
+    if not keys:
+        return _Keyed(np.zeros(spine.height, dtype=np.int64), np.zeros(history.height, dtype=np.int64))
+    names = [f"_key{place}" for place in range(len(keys))]
+    as_text = [pl.col(key).cast(pl.String).alias(name) for key, name in zip(keys, names, strict=True)]
+    past = history.select(as_text)
+    entities = past.drop_nulls().unique(maintain_order=True).with_row_index("_code")
+    sides = (
+        side.join(entities, on=names, how="left", maintain_order="left")["_code"].cast(pl.Int64).fill_null(-1)
+        for side in (spine.select(as_text), past)
+    )
+    return _Keyed(*(side.to_numpy() for side in sides))
+
+
+def _ranks(times: Ints) -> tuple[Ints, Ints]:
+    """Times as their places among the distinct ones, from 1; and those."""
+    distinct, ranks = np.unique(times, return_inverse=True)
+    return ranks + 1, distinct
+
+
+def _joined(code: Ints, ranks: Ints, distinct: int) -> Ints:
+    """Entity and rank as one sortable integer."""
+    return (code + 1) * (distinct + 1) + ranks
+
+
+def _asked(code: Ints, moments: Ints, times: Ints) -> Ints:
+    """The same integer for a moment that is asked for: the rank of the last time that is not after it."""
+    return _joined(code, np.searchsorted(times, moments, "right"), len(times))
+
+
+def _micros(times: pl.Series) -> Ints:
+    return times.cast(pl.Datetime("us", "UTC")).to_physical().to_numpy().astype(np.int64)
+
+
+def _age(view: FeatureView) -> int | None:
+    return int(span(view.ttl).total_seconds() * 1_000_000) if view.ttl else None
+
+
+def _hold(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> None:
+    needed = (*view.entity.keys, *view.columns, *(a.column for a in view.aggregates))
+    for side, frame, names in (("source", history, needed), ("rows to join", spine, (*view.entity.keys, TIME))):
+        absent = [name for name in names if name not in frame.columns]
+        if absent:
+            raise DataError(
+                f"view {view.name!r}: its {side} has no column {absent[0]!r}", f"there are: {', '.join(frame.columns)}"
+            )

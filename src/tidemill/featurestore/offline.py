@@ -1,0 +1,25 @@
+"""The offline store: frames that are true in time, for training and for backtests."""
+
+from datetime import datetime
+from typing import ClassVar
+
+import polars as pl
+
+from tidemill.core.feature import FeatureSet
+from tidemill.core.resources import Sources
+from tidemill.features.join import join
+
+
+class OfflineFeatures:
+    """Joins the histories of the project's sources, each value as it was known at the row's `_time`."""
+
+    writable: ClassVar[bool] = False
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def join(self, rows: pl.DataFrame, features: FeatureSet, until: datetime) -> pl.DataFrame:
+        """The rows with every view's columns, from what was known by `until`."""
+        for view in features.views:
+            rows = join(rows, view, self._sources.history(view, until))
+        return rows

@@ -1,0 +1,75 @@
+"""Evaluates scores against the truth, as a whole and by slice."""
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tidemill.core.model import Task
+from tidemill.core.run import Metrics
+from tidemill.data.frame import as_classes
+from tidemill.data.metrics import Floats, Truth, measure
+from tidemill.errors import DataError
+
+_LEAST_SLICE = 30
+_MOST_SLICES = 50
+
+
+def classes_of(labels: pl.Series, name: str) -> tuple[str, ...]:
+    """The classes of a label, sorted; for two, the second is the positive one.
+
+    Raises
+    ------
+    DataError
+        if there are fewer than two, or so many that it looks like a number.
+    """
+    found = as_classes(labels).drop_nulls().unique().sort().to_list()
+    if len(found) < 2:
+        raise DataError(
+            f"label {name!r} has {'one class only' if found else 'no values'}" + (f": {found[0]!r}" if found else ""),
+            "give rows of at least two classes",
+        )
+    if len(found) > 100:
+        raise DataError(
+            f"label {name!r} has {len(found)} classes", 'if it is a number, set task = "regression" under [problem]'
+        )
+    return tuple(found)
+
+
+def truth_of(labels: pl.Series, task: Task, classes: tuple[str, ...]) -> Truth:
+    """Labels without nulls as the truth: class numbers, or numbers."""
+    if task == "regression":
+        return Truth(task, labels.cast(pl.Float64).to_numpy())
+    places = as_classes(labels).replace_strict(list(classes), list(range(len(classes))), default=None)
+    if places.null_count():
+        raise DataError(f"label {labels.name!r} has a class that the model does not know", "train again with it")
+    return Truth(task, places.to_numpy(), classes)
+
+
+def trivial(train: Truth, rows: int) -> Floats:
+    """What the trivial baseline says: the training rows' class shares, or their mean, for every row."""
+    if train.task == "regression":
+        return np.full(rows, train.values.astype(float).mean())
+    shares = np.bincount(train.values.astype(int), minlength=len(train.classes)) / len(train.values)
+    return np.tile(shares, (rows, 1))
+
+
+def slices_of(frame: pl.DataFrame, columns: tuple[str, ...]) -> dict[str, npt.NDArray[np.bool_]]:
+    """For each value of the slicing columns, which rows have it; the largest 50, with at least 30 rows."""
+    found: dict[str, npt.NDArray[np.bool_]] = {}
+    for column in columns:
+        if column not in frame.columns:
+            raise DataError(f"there is no column {column!r} to slice by", "mend [gate] slices in tidemill.toml")
+        values = frame[column].cast(pl.String)
+        counts = values.drop_nulls().value_counts().sort("count", column, descending=[True, False]).head(_MOST_SLICES)
+        for value in counts.filter(pl.col("count") >= _LEAST_SLICE)[column]:
+            found[f"{column}={value}"] = (values == value).fill_null(value=False).to_numpy()
+    return found
+
+
+def evaluate(truth: Truth, scores: Floats, slices: dict[str, npt.NDArray[np.bool_]], about: str = "") -> Metrics:
+    """The metrics of a task, and the same for each slice."""
+    parts = {}
+    for name, inside in slices.items():
+        part = Truth(truth.task, truth.values[inside], truth.classes)
+        parts[name] = {"rows": float(inside.sum()), **measure(part, scores[inside])}
+    return Metrics(values=measure(truth, scores), slices=parts, about=about)
