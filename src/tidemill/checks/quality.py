@@ -22,8 +22,8 @@ def gate(
 ) -> Verdict:
     """A verdict on a candidate from the losses of the same test rows, each of shape (rows,).
 
-    It must be finite everywhere, better than the trivial baseline, not worse than the champion by more than the
-    margin (the upper bound of a paired bootstrap interval), and on no slice clearly worse than the tolerance.
+    It must be finite everywhere, on average better than the trivial baseline, not worse than the champion by more
+    than the margin (the upper bound of a paired bootstrap interval), and on no slice clearly worse than the tolerance.
     """
     evidence: dict[str, object] = {"rows": len(candidate), "loss": float(candidate.mean())}
     if not np.isfinite(candidate).all():
@@ -31,7 +31,7 @@ def gate(
         return _judge(subject, reference, "fail", f"its answers are not finite on {bad} rows", evidence)
     low, high = bootstrap_interval(candidate - baseline, policy.confidence)
     evidence |= {"baseline_loss": float(baseline.mean()), "against_baseline": [low, high]}
-    if high > -policy.baseline_margin:
+    if not candidate.mean() < baseline.mean() - policy.baseline_margin:
         return _judge(
             subject, reference, "fail", f"not better than the trivial baseline: {_loss(candidate, baseline)}", evidence
         )

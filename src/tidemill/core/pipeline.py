@@ -3,11 +3,10 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, Generic, ParamSpec, TypeVar, get_args, get_origin, get_type_hints, overload
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints, overload
 
 from tidemill.errors import ConfigurationError, InputError
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 _open_graph: ContextVar["Graph | None"] = ContextVar("open_graph", default=None)
@@ -34,14 +33,14 @@ class Ref:
     __bool__ = __iter__ = __len__ = __getitem__ = _unknown
 
 
-class Step(Generic[P, R]):
+class Step(Generic[R]):
     """A plain typed function from artifacts to artifacts.
 
     Inside a pipeline function a call records an edge; anywhere else it just runs the function.
     """
 
     def __init__(
-        self, function: Callable[P, R], *, retries: int = 0, cache: bool = True, transient: bool = False
+        self, function: Callable[..., R], *, retries: int = 0, cache: bool = True, transient: bool = False
     ) -> None:
         self.function = function
         self.name = function.__name__
@@ -78,7 +77,7 @@ class Step(Generic[P, R]):
             return tuple(f"output{place}" for place in range(len(get_args(returned))))
         return ("output",)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: Any, **kwargs: Any) -> R:
         graph = _open_graph.get()
         if graph is None:
             return self.function(*args, **kwargs)
@@ -90,7 +89,7 @@ class Node:
 
     __slots__ = ("inputs", "name", "step")
 
-    def __init__(self, name: str, step: Step[..., Any], inputs: dict[str, Any]) -> None:
+    def __init__(self, name: str, step: Step[Any], inputs: dict[str, Any]) -> None:
         self.name = name
         self.step = step
         self.inputs = inputs
@@ -118,7 +117,7 @@ class Graph:
         self.params = dict(params)
         self.nodes: dict[str, Node] = {}
 
-    def add(self, step: Step[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def add(self, step: Step[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record a call and return the Ref (or the tuple of Refs) of what it will give."""
         name = self._free_name(step.name)
         try:
@@ -190,19 +189,17 @@ class Pipeline:
 
 
 @overload
-def step(function: Callable[P, R], /) -> Step[P, R]: ...
+def step(function: Callable[..., R], /) -> Step[R]: ...
 @overload
+def step(*, retries: int = 0, cache: bool = True, transient: bool = False) -> Callable[[Callable[..., R]], Step[R]]: ...
 def step(
-    *, retries: int = 0, cache: bool = True, transient: bool = False
-) -> Callable[[Callable[P, R]], Step[P, R]]: ...
-def step(
-    function: Callable[P, R] | None = None,
+    function: Callable[..., R] | None = None,
     /,
     *,
     retries: int = 0,
     cache: bool = True,
     transient: bool = False,
-) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
+) -> Step[R] | Callable[[Callable[..., R]], Step[R]]:
     """Make a step of a function.
 
     Parameters

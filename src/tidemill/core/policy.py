@@ -19,7 +19,9 @@ class Source(_Table, frozen=True, kw_only=True):
     """Rows that arrive: where they are, and when each one happened and was known.
 
     `time` is the column of the event time, `known_at` the column (or the delay after `time`) from which on the
-    row was known, `key` names the row. `delivery` cuts a history into the batches in which a backtest delivers it.
+    row was known, `key` names the row. `schema` is the file of its schema. `later` are columns that are not known
+    yet at the row's time: a backtest's requests come without them. `delivery` cuts a history into the batches in
+    which a backtest delivers it.
     """
 
     path: str
@@ -27,6 +29,8 @@ class Source(_Table, frozen=True, kw_only=True):
     known_at: str | None = None
     delay: Span = "0s"
     key: tuple[str, ...] = ()
+    schema: str = ""
+    later: tuple[str, ...] = ()
     delivery: Span | None = None
     format: Literal["parquet", "csv", "jsonl", ""] = ""
 
@@ -154,10 +158,14 @@ class Firing(_Table, frozen=True, kw_only=True):
 
 
 class Backtest(_Table, frozen=True, kw_only=True):
-    """How history is replayed: how long a training takes there, and what is planted on top."""
+    """How history is replayed.
+
+    `training_delay` is how long a training takes there, `skip` names pipelines that a replay has no use for, and
+    `planted` and `firings` are what is put on top, which its output says.
+    """
 
     training_delay: Span = "1h"
-    step: Span = "1d"
+    skip: tuple[str, ...] = ()
     planted: tuple[Planted, ...] = ()
     firings: tuple[Firing, ...] = ()
 

@@ -16,6 +16,7 @@ from tidemill.core.audit import AuditEntry
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
 from tidemill.core.feature import FeatureSet, FeatureView
+from tidemill.core.policy import Source
 from tidemill.core.release import Release
 from tidemill.core.route import Route
 from tidemill.core.run import Run, StepRun
@@ -41,33 +42,18 @@ class Book(Protocol[T]):
         """The record of that id; raises `NotFound`."""
         ...
 
-    def find(self, *, limit: int | None = None, newest: bool = False, text: str = "", **equals: Any) -> list[T]:
+    def find(
+        self, *, limit: int | None = None, newest: bool = False, text: str = "", after: str = "", **equals: Any
+    ) -> list[T]:
         """The records whose indexed columns equal the given values, oldest first unless `newest`."""
+        ...
+
+    def values(self, column: str, **equals: Any) -> set[str]:
+        """The distinct values of an indexed column among those records."""
         ...
 
     def change(self, identifier: str, update: Callable[[T], T]) -> T:
         """Replace a record by `update(record)`, by compare-and-swap: no change of another process is lost."""
-        ...
-
-
-class Books(Protocol):
-    """The ledger: one book for each noun."""
-
-    writable: ClassVar[bool] = True
-
-    artifacts: Book[Artifact]
-    runs: Book[Run]
-    steps: Book[StepRun]
-    verdicts: Book[Verdict]
-    releases: Book[Release]
-    routes: Book[Route]
-    events: Book[Event]
-    jobs: Book[Job]
-    schemas: "Book[SchemaVersion]"
-    audit: Book[AuditEntry]
-
-    def transaction(self, *, durable: bool = False) -> AbstractContextManager[Any]:
-        """All or nothing; `durable` waits for the disk (releases, routes, approvals, audit, events)."""
         ...
 
 
@@ -83,6 +69,37 @@ class SchemaVersion(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Books(Protocol):
+    """The ledger: one book for each noun."""
+
+    writable: ClassVar[bool] = True
+
+    @property
+    def artifacts(self) -> Book[Artifact]: ...
+    @property
+    def runs(self) -> Book[Run]: ...
+    @property
+    def steps(self) -> Book[StepRun]: ...
+    @property
+    def verdicts(self) -> Book[Verdict]: ...
+    @property
+    def releases(self) -> Book[Release]: ...
+    @property
+    def routes(self) -> Book[Route]: ...
+    @property
+    def events(self) -> Book[Event]: ...
+    @property
+    def jobs(self) -> Book[Job]: ...
+    @property
+    def schemas(self) -> Book[SchemaVersion]: ...
+    @property
+    def audit(self) -> Book[AuditEntry]: ...
+
+    def transaction(self, *, durable: bool = False) -> AbstractContextManager[Any]:
+        """All or nothing; `durable` waits for the disk (releases, routes, approvals, audit, events)."""
+        ...
+
+
 class Batch(Struct, frozen=True, kw_only=True):
     """Rows that arrived together: `id` changes when their bytes change."""
 
@@ -96,6 +113,14 @@ class Sources(Protocol):
     """The project's sources, as far as they are known now."""
 
     writable: ClassVar[bool] = False
+
+    def definition(self, source: str) -> Source:
+        """What the policy says of a source; raises `NotFound`."""
+        ...
+
+    def schema(self, source: str) -> Schema | None:
+        """The schema that the project's file declares, if it does."""
+        ...
 
     def batches(self, source: str, until: datetime) -> Sequence[Batch]:
         """The batches that had arrived by `until`, oldest first."""
@@ -181,6 +206,16 @@ class Packages(Protocol):
 
     def load(self, digest: str) -> "Model":
         """The package; raises `Corrupt` where a file does not match its digest."""
+        ...
+
+
+class PackageStore(Packages, Protocol):
+    """Model packages, open for writing."""
+
+    writable: ClassVar[bool] = True
+
+    def save(self, model: "Model") -> str:
+        """Keep a package; its digest."""
         ...
 
 

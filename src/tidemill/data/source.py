@@ -11,8 +11,12 @@ import polars as pl
 from tidemill.core.feature import FeatureView
 from tidemill.core.policy import Source
 from tidemill.core.resources import Batch
-from tidemill.data.frame import KNOWN_AT, in_time, read_table
+from tidemill.core.schema import Schema
+from tidemill.data.frame import KNOWN_AT, TIME, in_time, read_table
+from tidemill.data.schema_file import read_schema
 from tidemill.errors import DataError, NotFound
+
+_ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FileSources:
@@ -21,7 +25,7 @@ class FileSources:
     writable: ClassVar[bool] = False
 
     def __init__(self, folder: Path, sources: dict[str, Source]) -> None:
-        self._folder = folder
+        self.folder = folder
         self._sources = sources
         self._histories: dict[tuple[str, ...], pl.DataFrame] = {}
 
@@ -31,6 +35,11 @@ class FileSources:
             raise NotFound(f"no source is called {source!r}", f"tidemill.toml defines: {', '.join(self._sources)}")
         return self._sources[source]
 
+    def schema(self, source: str) -> Schema | None:
+        """The schema that the project's file declares, if it does."""
+        name = self.definition(source).schema
+        return read_schema(self.folder / name) if name else None
+
     def batches(self, source: str, until: datetime) -> list[Batch]:
         """The files of a source that were there by `until`, oldest first.
 
@@ -39,7 +48,7 @@ class FileSources:
         DataError
             if no file fits its path.
         """
-        pattern = str(self._folder / self.definition(source).path)
+        pattern = str(self.folder / self.definition(source).path)
         files = [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - pathlib globs no absolute
         if not files:
             raise DataError(f"no file fits the path of source {source!r}: {pattern}", "check `path` in tidemill.toml")
@@ -56,12 +65,23 @@ class FileSources:
         return read_table(Path(batch.path), self.definition(batch.source).format)
 
     def history(self, view: FeatureView, until: datetime) -> pl.DataFrame:
-        """The rows of a view's source that were known by `until`."""
-        batches = self.batches(view.source, datetime.max.replace(tzinfo=UTC))
+        """The rows of a view's source that were known by `until`.
+
+        A source without a time is a register: its rows hold at any time.
+        """
+        return self.history_of(view.source).filter(pl.col(KNOWN_AT) <= until)
+
+    def history_of(self, source: str) -> pl.DataFrame:
+        """All rows of a source, with `_time` and `_known_at`; read again only when its files change."""
+        batches = self.batches(source, datetime.max.replace(tzinfo=UTC))
         place = tuple(batch.id for batch in batches)
         if place not in self._histories:
-            self._histories[place] = pl.concat([self.read(batch) for batch in batches], how="diagonal_relaxed")
-        return self._histories[place].filter(pl.col(KNOWN_AT) <= until)
+            rows = pl.concat([self.read(batch) for batch in batches], how="diagonal_relaxed")
+            if not self.definition(source).time:
+                always = pl.lit(_ALWAYS).cast(rows.schema[TIME])
+                rows = rows.with_columns(always.alias(TIME), always.alias(KNOWN_AT))
+            self._histories[place] = rows
+        return self._histories[place]
 
 
 def _batch(source: str, file: Path) -> Batch:

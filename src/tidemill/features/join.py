@@ -57,10 +57,8 @@ def join(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> pl.Da
     if view.aggregates:
         every = int(span(view.every).total_seconds() * 1_000_000)
         moments = asked // every * every if every else asked
-        added += [
-            pl.Series(names[one.name], aggregate(codes, moments, history, one), nan_to_null=True)
-            for one in view.aggregates
-        ]
+        found = aggregate(codes, moments, history, view.aggregates)
+        added += [pl.Series(names[name], values, nan_to_null=True) for name, values in found.items()]
     return spine.with_columns(added)
 
 
@@ -97,25 +95,31 @@ def _running_best(code: Ints, happened: Ints, known: Ints) -> Ints:
     return np.maximum.accumulate(last)
 
 
-def aggregate(codes: _Keyed, moments: Ints, history: pl.DataFrame, one: Aggregate) -> Floats:
-    """A statistic of what became known in the window before each moment, shape (spine,); NaN where there is none."""
-    values = history[one.column].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    known_at = _micros(history[KNOWN_AT])
-    counted = ~np.isnan(values)
-    code, known_at, values = codes.history[counted], known_at[counted], values[counted]
-    order = np.lexsort((known_at, code))
-    ranks, times = _ranks(known_at[order])
-    joined = _joined(code[order], ranks, len(times))
-    window = int(span(one.window).total_seconds() * 1_000_000)
-    end = np.searchsorted(joined, _asked(codes.spine, moments, times), "right")
-    begin = np.searchsorted(joined, _asked(codes.spine, moments - window, times), "right")
-    unknown = codes.spine < 0
-    counts = np.where(unknown, 0, end - begin).astype(np.float64)
+def aggregate(codes: _Keyed, moments: Ints, history: pl.DataFrame, wanted: tuple[Aggregate, ...]) -> dict[str, Floats]:
+    """Statistics of what became known in the windows before each moment, by name, shape (spine,); NaN for none."""
+    found: dict[str, Floats] = {}
+    for column in dict.fromkeys(one.column for one in wanted):
+        values = history[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        counted = ~np.isnan(values)
+        code, known_at = codes.history[counted], _micros(history[KNOWN_AT])[counted]
+        order = np.lexsort((known_at, code))
+        ranks, times = _ranks(known_at[order])
+        joined = _joined(code[order], ranks, len(times))
+        sums = np.concatenate(([0.0], np.cumsum(values[counted][order])))
+        end = np.searchsorted(joined, _asked(codes.spine, moments, times), "right")
+        for one in wanted:
+            if one.column == column:
+                window = int(span(one.window).total_seconds() * 1_000_000)
+                begin = np.searchsorted(joined, _asked(codes.spine, moments - window, times), "right")
+                found[one.name] = _statistic(one, np.where(codes.spine < 0, 0, end - begin), sums[end] - sums[begin])
+    return {one.name: found[one.name] for one in wanted}
+
+
+def _statistic(one: Aggregate, counts: Ints, sums: Floats) -> Floats:
     if one.statistic == "count":
-        return counts
-    sums = np.concatenate(([0.0], np.cumsum(values[order])))
-    total = np.where(counts > 0, sums[end] - sums[begin], np.nan)
-    return total if one.statistic == "sum" else total / np.where(counts > 0, counts, np.nan)
+        return counts.astype(np.float64)
+    some = np.where(counts > 0, counts, np.nan)
+    return np.where(counts > 0, sums, np.nan) if one.statistic == "sum" else sums / some
 
 
 def _codes(spine: pl.DataFrame, history: pl.DataFrame, keys: tuple[str, ...]) -> _Keyed:

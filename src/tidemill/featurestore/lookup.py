@@ -11,8 +11,10 @@ from tidemill.featurestore.online import SqliteOnline
 
 def entity_of(frame: pl.DataFrame, keys: tuple[str, ...]) -> list[str]:
     """The name of each row's entity: its keys as text, joined by `|`; a null key gives an empty name."""
+    if not keys:
+        return [""] * frame.height
     parts = [pl.col(key).cast(pl.String) for key in keys]
-    return frame.select(pl.concat_str(parts, separator="|").fill_null(""))["literal" if not keys else keys[0]].to_list()
+    return frame.select(pl.concat_str(parts, separator="|").fill_null("").alias("entity"))["entity"].to_list()
 
 
 class Lookup:

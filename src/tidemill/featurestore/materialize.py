@@ -17,7 +17,7 @@ def materialize(view: FeatureView, sources: Sources, online: Online, now: dateti
     if history.is_empty():
         return 0
     keys = list(view.entity.keys)
-    entities = history.select(keys).drop_nulls().unique(maintain_order=True)
+    entities = history.select(keys).drop_nulls().unique(maintain_order=True) if keys else pl.DataFrame({"_all": [0]})
     asked = entities.with_columns(pl.lit(now).cast(pl.Datetime("us", "UTC")).alias(TIME))
     rows = join(asked, view, history)
     values = rows.select(view.features).to_dicts()

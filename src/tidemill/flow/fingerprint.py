@@ -127,8 +127,8 @@ def _is_project(module: str) -> bool:
 
 @cache
 def _version(package: str) -> str:
-    if package in sys.stdlib_module_names:
-        return package
-    for distribution in importlib.metadata.packages_distributions().get(package, ()):
-        return f"{distribution} {importlib.metadata.version(distribution)}"
-    return package
+    """A package and its version, as far as it tells one."""
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{package} {getattr(sys.modules.get(package), '__version__', '')}"

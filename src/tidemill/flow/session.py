@@ -1,6 +1,6 @@
 """A session: a project with its workspace and clock, and the resources that steps ask for by type."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,29 @@ class Session:
         self.project = project
         self.workspace = workspace
         self.clock = clock or SystemClock()
-        self._given = dict(given or {})
+        self._open: dict[type, Any] = dict(given or {})
+        self._openers: dict[type, Callable[[], Any]] = {
+            Clock: lambda: self.clock,
+            resources.Sources: lambda: self.sources,
+            resources.Packages: lambda: self.packages,
+            resources.PackageStore: lambda: self.packages,
+            resources.Books: lambda: workspace.ledger,
+            resources.Tables: lambda: workspace.tables,
+            resources.TableReader: lambda: workspace.tables,
+            resources.Journal: lambda: workspace.journal,
+            resources.JournalReader: lambda: workspace.journal,
+            resources.Board: lambda: workspace.board,
+        }
+
+    def give(self, kind: type, opener: Callable[[], Any]) -> None:
+        """Say how a resource is opened that belongs to a room above the engine."""
+        self._openers[kind] = opener
+
+    def resource(self, kind: type) -> Any:
+        """The resource of a type, opened when it is first asked for."""
+        if kind not in self._open:
+            self._open[kind] = self._openers[kind]()
+        return self._open[kind]
 
     @cached_property
     def code_state(self) -> dict[str, Any]:
@@ -39,28 +61,8 @@ class Session:
 
     @cached_property
     def sources(self) -> resources.Sources:
-        given: resources.Sources | None = self._given.get(resources.Sources)
+        given: resources.Sources | None = self._open.get(resources.Sources)
         return given or FileSources(self.project.folder, self.project.policy.sources)
-
-    def resource(self, kind: type) -> Any:
-        """The resource of a type."""
-        if kind in self._given:
-            return self._given[kind]
-        workspace = self.workspace
-        if kind is Clock:
-            return self.clock
-        if kind is resources.Sources:
-            return self.sources
-        if kind is resources.Packages:
-            return self.packages
-        if kind is resources.Books:
-            return workspace.ledger
-        if kind in (resources.Tables, resources.TableReader):
-            return workspace.tables
-        if kind in (resources.Journal, resources.JournalReader):
-            return workspace.journal
-        assert kind is resources.Board, kind
-        return workspace.board
 
 
 READABLE = (
@@ -71,7 +73,15 @@ READABLE = (
     resources.JournalReader,
     resources.Packages,
 )
-WRITABLE = (resources.Online, resources.Books, resources.Tables, resources.Journal, resources.Board, resources.Context)
+WRITABLE = (
+    resources.Books,
+    resources.Tables,
+    resources.Journal,
+    resources.Online,
+    resources.PackageStore,
+    resources.Board,
+    resources.Context,
+)
 
 
 def is_resource(hint: Any) -> bool:

@@ -100,20 +100,32 @@ class Book(Generic[T]):
             raise NotFound(f"{table.name} has no {identifier!r}", f"list them: `tidemill {table.name} list`")
         return row[0], row[1], row[2]
 
-    def find(self, *, limit: int | None = None, newest: bool = False, text: str = "", **equals: Any) -> list[T]:
+    def find(
+        self, *, limit: int | None = None, newest: bool = False, text: str = "", after: str = "", **equals: Any
+    ) -> list[T]:
         """The records whose searched columns equal the given values, oldest first unless `newest`.
 
-        `text` keeps those that have it anywhere, letter case aside.
+        `text` keeps those that have it anywhere, letter case aside; `after` those with a later id.
         """
         table = self._table
         order = table.c.id.desc() if newest else table.c.id
         query = select(table.c.body).order_by(order).limit(limit)
         for name, value in equals.items():
             query = query.where(table.c[name] == searchable(value))
+        if after:
+            query = query.where(table.c.id > after)
         if text:
             query = query.where(table.c.body.icontains(text, autoescape=True))
         with self._connections.reading() as connection:
             return [self._decode(body) for (body,) in connection.execute(query)]
+
+    def values(self, column: str, **equals: Any) -> set[str]:
+        """The distinct values of a searched column among the records that equal the given ones."""
+        query = select(self._table.c[column]).distinct()
+        for name, value in equals.items():
+            query = query.where(self._table.c[name] == searchable(value))
+        with self._connections.reading() as connection:
+            return {value for (value,) in connection.execute(query)}
 
     def change(self, identifier: str, update_record: Callable[[T], T]) -> T:
         """Replace a record by `update_record(record)`, by compare-and-swap."""

@@ -13,7 +13,7 @@ _KEPT = 8
 class BlobPackages:
     """Loads packages, and keeps the last few in memory."""
 
-    writable: ClassVar[bool] = False
+    writable: ClassVar[bool] = True
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs

@@ -1,0 +1,247 @@
+"""The backtest: the daemon's own loop on a virtual clock, over historical rows."""
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidemill.clock import VirtualClock, span
+from tidemill.core import resources
+from tidemill.core.policy import ModelPolicy, Policy
+from tidemill.core.trigger import Job, JobState
+from tidemill.daemon.compose import open_session
+from tidemill.daemon.loop import Loop, state_of_job
+from tidemill.daemon.replay import ReplayFeatures, ReplaySources
+from tidemill.data.frame import TIME, as_classes
+from tidemill.data.source import FileSources
+from tidemill.errors import InputError, TidemillError
+from tidemill.featurestore.offline import OfflineFeatures
+from tidemill.flow.engine import run
+from tidemill.flow.plan import plan
+from tidemill.project.project import Project
+from tidemill.recipes.training import release
+from tidemill.serving.service import Service
+from tidemill.store.workspace import Workspace
+
+
+class Span(Struct, frozen=True):
+    """The part of history that is replayed: [begin, end)."""
+
+    begin: datetime
+    end: datetime
+
+
+Told = Callable[[datetime, str], None]
+
+
+class Replay:
+    """One policy over one part of history, in a throwaway workspace; its blobs may be shared with others."""
+
+    def __init__(self, project: Project, policy: Policy, model: str, part: Span, folder: Path, told: Told) -> None:
+        skip = policy.backtest.skip
+        policy = replace(policy, triggers=tuple(t for t in policy.triggers if t.pipeline not in skip))
+        self.policy = policy
+        self.project = Project(project.folder, policy)
+        self.part = part
+        self.told = told
+        self.model: ModelPolicy = self.project.model(model)
+        self.clock = VirtualClock(part.begin)
+        files = FileSources(project.folder, policy.sources)
+        source = self.model.problem.source
+        self.sources = ReplaySources(files, source, part.begin, policy.backtest.planted)
+        self.features = ReplayFeatures(
+            self.project.features(self.model),
+            self.sources.rows,
+            files.definition(source).key,
+            OfflineFeatures(self.sources),
+        )
+        self.session = open_session(
+            self.project,
+            "backtest",
+            self.clock,
+            workspace=Workspace(folder, "backtest", blobs=str(folder.parent / "blobs")),
+            given={resources.Sources: self.sources, resources.Features: self.features},
+        )
+        workspace = self.session.workspace
+        self.books = workspace.ledger
+        self.service = Service(workspace.board, self.session.packages, workspace.journal, None, self.clock)
+        self.loop = Loop(self.session, self._work, self._available)
+        self.training_seconds = 0.0
+        self.trainings = 0
+
+    def run(self) -> None:
+        """Train the first model, then let time pass; of what falls on one instant, labels come first, then data,
+        triggers, and the predictions that are asked for from then on.
+
+        Raises
+        ------
+        TidemillError
+            if the first training gives no model to start with.
+        """
+        self._first_training()
+        moment = self.part.begin
+        while moment < self.part.end:
+            following = min(self._next(moment), self.part.end)
+            self._predict(moment, following)
+            self.clock.advance(following)
+            self._label(moment, following)
+            for firing in self.policy.backtest.firings:
+                at = datetime.fromisoformat(firing.at).replace(tzinfo=moment.tzinfo)
+                if moment < at <= following:
+                    self.loop.triggers.by_hand(firing.pipeline, self.model.name, firing.params, firing.at)
+            if following < self.part.end:
+                self.loop.turn()
+                self.service.refresh()
+            moment = following
+
+    def _next(self, moment: datetime) -> datetime:
+        """The next instant at which anything can happen but predictions and labels."""
+        firings = (datetime.fromisoformat(f.at).replace(tzinfo=moment.tzinfo) for f in self.policy.backtest.firings)
+        waiting = (job.available for job in self.loop.waiting())
+        tick = self.loop.triggers.next_tick()
+        all_known = [*self.sources.deliveries, *firings, *waiting, *([tick] if tick else [])]
+        return min((one for one in all_known if one > moment), default=self.part.end)
+
+    def _first_training(self) -> None:
+        self.loop.triggers.by_hand("training", self.model.name, {}, "first")
+        done = self._do_first()
+        if done.state != "done":
+            raise TidemillError(f"the first training gave no model: {done.error}", "mend that, then run it again")
+        self.service.refresh()
+
+    def _do_first(self) -> Job:
+        for job in self.loop.turn():
+            if job.dedupe_key == "first":
+                return job
+        raise AssertionError("the first training was not worked on")
+
+    def _available(self, job: Job) -> datetime:
+        """A training's effects come after the time that a training takes."""
+        if job.dedupe_key != "first" and job.pipeline in self._trainings:
+            return job.created + span(self.policy.backtest.training_delay)
+        return job.available
+
+    @cached_property
+    def _trainings(self) -> set[str]:
+        """The pipelines that end in a release."""
+        found = set()
+        for name, pipeline in self.project.code.pipelines.items():
+            graph = plan(pipeline, {"model": self.model.name}, self.project, self.clock)
+            if any(node.step is release for node in graph.nodes.values()):
+                found.add(name)
+        return found
+
+    def _work(self, job: Job) -> tuple[JobState, str, str]:
+        pipeline = self.project.code.pipeline(job.pipeline)
+        params: dict[str, Any] = {"model": job.model or self.model.name, **job.params}
+        if "until" in pipeline.parameters:
+            params["until"] = job.created
+        cause = {"trigger": job.trigger, "event": job.event, "job": job.id}
+        ran, failed = run(self.session, pipeline, params, cause=cause)
+        if job.pipeline in self._trainings:
+            self.trainings += 1
+            self.training_seconds += ran.seconds or 0.0
+            said = f"stopped: {ran.error}" if ran.state == "stopped" else ran.state
+            self.told(self.clock.now(), f"{job.pipeline} ({job.trigger}) {said}")
+        elif failed is not None:
+            self.told(self.clock.now(), f"{job.pipeline} {ran.state}: {failed.problem}")
+        return state_of_job(ran), ran.id, ran.error
+
+    def _predict(self, begin: datetime, end: datetime) -> None:
+        rows = self._between(self.features.rows, begin, end)
+        if rows.height:
+            later = [*self.sources.definition(self.model.problem.source).later, self.model.problem.label]
+            self.service.answer(self.model.name, rows.drop(later, strict=False), rows[TIME])
+
+    @cached_property
+    def labels(self) -> pl.DataFrame:
+        """Every label of the history, as the journal holds them, in the order in which they became known."""
+        problem = self.model.problem
+        known = pl.col(problem.label_known_at) if problem.label_known_at else pl.col("_known_at")
+        rows = self.sources.rows.filter(pl.col(problem.label).is_not_null())
+        values = (
+            as_classes(rows[problem.label]) if problem.task == "classification" else rows[problem.label].cast(float)
+        )
+        key = [pl.col(name).cast(pl.String) for name in self.sources.definition(problem.source).key]
+        return rows.select(
+            known.cast(pl.Datetime("us", "UTC")).alias("known_at"),
+            pl.lit("").alias("id"),
+            (pl.concat_str(key, separator="|") if key else pl.lit("")).alias("key"),
+            pl.col(TIME).alias("time"),
+            values.alias("value"),
+        ).sort("known_at", maintain_order=True)
+
+    def _label(self, begin: datetime, end: datetime) -> None:
+        times = self.labels["known_at"]
+        first, last = times.search_sorted(begin, "right"), times.search_sorted(end, "right")
+        known = self.labels[first:last].filter(pl.col("time") >= self.part.begin)
+        self.session.workspace.journal.append(f"labels/{self.model.name}", known)
+
+    def _between(self, rows: pl.DataFrame, begin: datetime, end: datetime) -> pl.DataFrame:
+        times = rows[TIME]
+        return rows[times.search_sorted(begin, "left") : times.search_sorted(end, "left")]
+
+    def answers(self) -> pl.DataFrame:
+        """Every answer that was given, with its truth: `key, time, release, truth` and the `score` of each class."""
+        served = self.session.workspace.journal.read(f"predictions/{self.model.name}")
+        served = served.filter(pl.col("role") != "shadow")
+        truth = self.labels.select("key", "time", pl.col("value").alias("truth"))
+        return served.join(truth, on=["key", "time"], how="left", maintain_order="left")
+
+
+def part_of(project: Project, model: str, begin: str, end: str) -> Span:
+    """The part of history between two dates (UTC); without them, the last two thirds of what there is.
+
+    Raises
+    ------
+    InputError
+        if a date is not one, or nothing is left between them.
+    """
+    policy = project.model(model)
+    files = FileSources(project.folder, project.policy.sources)
+    if not files.definition(policy.problem.source).time:
+        raise InputError(
+            f"source {policy.problem.source!r} has no time, so its history cannot be replayed",
+            f'name the column of the event time: [sources.{policy.problem.source}] time = "…"',
+        )
+    times = files.history_of(policy.problem.source)[TIME]
+    first, last = times.min(), times.max()
+    assert isinstance(first, datetime)
+    assert isinstance(last, datetime)
+    midnight = {"hour": 0, "minute": 0, "second": 0, "microsecond": 0}
+    chosen = Span(
+        _moment(begin, first) if begin else (first + (last - first) / 3).replace(**midnight),  # type: ignore[arg-type]
+        _moment(end, last) if end else last,
+    )
+    if not first < chosen.begin < chosen.end:
+        raise InputError(
+            f"nothing to replay from {chosen.begin:%Y-%m-%d} to {chosen.end:%Y-%m-%d}",
+            f"the history goes from {first:%Y-%m-%d} to {last:%Y-%m-%d}; leave some of it to train the first model on",
+        )
+    return chosen
+
+
+def _moment(text: str, like: datetime) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{text!r} is not a date", "write it as 2013-03-01") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=like.tzinfo)
+
+
+def threads(number: int) -> None:
+    """Bound the threads of the numeric libraries; it counts only before they are imported."""
+    for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
+        os.environ.setdefault(name, str(number))
+
+
+def finite(values: np.ndarray[Any, Any]) -> bool:
+    """Whether all are finite numbers."""
+    return bool(np.isfinite(values).all())

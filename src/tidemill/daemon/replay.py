@@ -1,0 +1,121 @@
+"""Replayed sources: history, delivered batch by batch as it once arrived, with what is planted on top."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+import polars as pl
+
+from tidemill.clock import span
+from tidemill.core.feature import FeatureSet, FeatureView
+from tidemill.core.policy import Planted, Source
+from tidemill.core.resources import Batch, Features
+from tidemill.core.schema import Schema
+from tidemill.data.frame import TIME, in_time, read_table
+from tidemill.data.source import FileSources
+from tidemill.errors import InputError
+
+_END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class ReplaySources:
+    """The project's sources as they were: of the replayed one, the batches that had been delivered by then."""
+
+    writable: ClassVar[bool] = False
+
+    def __init__(self, files: FileSources, source: str, start: datetime, planted: tuple[Planted, ...]) -> None:
+        self._files = files
+        self._source = source
+        self._start = start
+        self._planted = {one.day: one for one in planted if one.source == source}
+        self._folder = files.folder
+        definition = files.definition(source)
+        if not definition.time:
+            raise InputError(
+                f"source {source!r} has no time, so its history cannot be replayed",
+                f'name the column of the event time: [sources.{source}] time = "…"',
+            )
+        self.rows = files.history_of(source).sort(TIME, maintain_order=True)
+        self._delivery = span(definition.delivery or "1d")
+        self._batches = self._cut()
+
+    def _cut(self) -> list[Batch]:
+        """All that came before the start is one batch; then a batch for each span of delivery, one span later."""
+        first, last = self.rows[TIME][0], self.rows[TIME][-1]
+        batches = []
+        if first < self._start:
+            batches.append(
+                Batch(id=f"{self._source}/history", source=self._source, known_at=self._start, path="history")
+            )
+        moment = self._start
+        while moment <= last:
+            day = moment.date().isoformat()
+            arrives = moment + self._delivery
+            planted = self._planted.get(day)
+            path = planted.path if planted else day
+            batches.append(Batch(id=f"{self._source}/{day}", source=self._source, known_at=arrives, path=path))
+            if planted and planted.repaired:
+                again = arrives + span(planted.repaired)
+                repaired = Batch(id=f"{self._source}/{day}-repaired", source=self._source, known_at=again, path=day)
+                batches.append(repaired)
+            moment = arrives
+        return sorted(batches, key=lambda batch: batch.known_at)
+
+    @property
+    def deliveries(self) -> list[datetime]:
+        """When batches arrive."""
+        return [batch.known_at for batch in self._batches]
+
+    def definition(self, source: str) -> Source:
+        return self._files.definition(source)
+
+    def schema(self, source: str) -> Schema | None:
+        return self._files.schema(source)
+
+    def batches(self, source: str, until: datetime) -> list[Batch]:
+        if source != self._source:
+            return self._files.batches(source, until)
+        return [batch for batch in self._batches if batch.known_at <= until]
+
+    def read(self, batch: Batch) -> pl.DataFrame:
+        if batch.source != self._source:
+            return self._files.read(batch)
+        if batch.path == "history":
+            return self.rows.filter(pl.col(TIME) < self._start)
+        if Path(batch.path).suffix:
+            definition = self.definition(self._source)
+            return in_time(read_table(self._folder / batch.path), definition, self._source, batch.known_at)
+        begin = datetime.fromisoformat(batch.path).replace(tzinfo=self._start.tzinfo)
+        begin = begin.replace(hour=self._start.hour, minute=self._start.minute)
+        return self.between(begin, begin + self._delivery)
+
+    def between(self, begin: datetime, end: datetime) -> pl.DataFrame:
+        """The rows that happened in [begin, end)."""
+        times = self.rows[TIME]
+        return self.rows[times.search_sorted(begin, "left") : times.search_sorted(end, "left")]
+
+    def history(self, view: FeatureView, until: datetime) -> pl.DataFrame:
+        return self._files.history(view, until)
+
+
+class ReplayFeatures:
+    """The point-in-time join of a whole history, done once: what was known at a row's time does not change later.
+
+    Rows are found again by their key and time; a row that is not in the history is joined as it comes.
+    """
+
+    writable: ClassVar[bool] = False
+
+    def __init__(self, features: FeatureSet, rows: pl.DataFrame, key: tuple[str, ...], store: Features) -> None:
+        self._store = store
+        self._features = features
+        self._on = [*key, TIME]
+        self._unique = bool(key) and rows.n_unique(subset=list(key)) == rows.height
+        names = [name for view in features.views for name in view.features]
+        self.rows = store.join(rows, features, _END_OF_TIME) if names else rows
+        self._joined = self.rows.select(*self._on, *names) if self._unique and names else None
+
+    def join(self, rows: pl.DataFrame, features: FeatureSet, until: datetime) -> pl.DataFrame:
+        if self._joined is None or features.views != self._features.views:
+            return self._store.join(rows, features, until)
+        return rows.join(self._joined, on=self._on, how="left", maintain_order="left")

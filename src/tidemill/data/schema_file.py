@@ -1,0 +1,62 @@
+"""Schemas as files that people read and edit: TOML, a table for each column."""
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from tidemill.core.schema import Schema
+from tidemill.errors import ConfigurationError
+
+
+def read_schema(file: Path) -> Schema:
+    """The schema in a file.
+
+    Raises
+    ------
+    ConfigurationError
+        if it is missing, not TOML, or has a key of the wrong name or type.
+    """
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as unread:
+        raise ConfigurationError(f"the schema {file} cannot be read: {unread.strerror}", "check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
+        raise ConfigurationError(f"{file.name}: {wrong}", "mend that line: it is not TOML") from None
+    columns = [{"name": name, **column} for name, column in tables.pop("columns", {}).items()]
+    try:
+        return msgspec.convert({**tables, "columns": columns}, Schema)
+    except msgspec.ValidationError as wrong:
+        raise ConfigurationError(f"{file.name}: {wrong}", "see the reference of schemas for what goes there") from None
+
+
+def write_schema(schema: Schema, file: Path) -> None:
+    """Write a schema so that `read_schema` gives it back."""
+    lines = [
+        "# What this source must look like to be let in. A value outside low … high or outside a domain stops the",
+        "# pipeline; `missing` is the largest share of nulls that is let in.",
+        f"source = {_text(schema.source)}",
+        f"version = {schema.version}",
+        f"key = [{', '.join(map(_text, schema.key))}]",
+        f"extra_columns = {_text(schema.extra_columns)}",
+        "",
+    ]
+    for column in schema.columns:
+        known = msgspec.to_builtins(column)
+        lines.append(f"[columns.{_text(known.pop('name'))}]")
+        lines += [f"{name} = {_value(value)}" for name, value in known.items()]
+        lines.append("")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_value(one) for one in value)}]"
+    return _text(value) if isinstance(value, str) else repr(value)
+
+
+def _text(value: str) -> str:
+    return msgspec.json.encode(value).decode()

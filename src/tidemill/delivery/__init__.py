@@ -1,0 +1,1 @@
+"""Delivery: how a release goes live, step by step, and back."""

@@ -1,0 +1,109 @@
+"""Deploys: decides, by policy and verdict, which arms a route has; people and checks use the same verbs."""
+
+from tidemill.clock import Clock
+from tidemill.core.check import Verdict
+from tidemill.core.event import Event
+from tidemill.core.policy import ModelPolicy
+from tidemill.core.release import Release
+from tidemill.core.resources import Board, Books
+from tidemill.core.route import Arm, Route
+from tidemill.errors import InputError
+from tidemill.registry.releases import find_release
+from tidemill.registry.routing import arm_of, change, current, history, with_share
+
+
+class Deployer:
+    """Changes the routes of one environment."""
+
+    def __init__(self, books: Books, board: Board, clock: Clock, environment: str) -> None:
+        self._books = books
+        self._board = board
+        self._clock = clock
+        self._environment = environment
+
+    def release(self, release: Release, policy: ModelPolicy, verdict: str = "", by: str = "policy") -> Route | None:
+        """Let a release that passed its gate go live: as a canary, or whole where nobody answers yet.
+
+        None where the policy wants an approval first, or states no watch: an event says so.
+        """
+        if not policy.watch.values:
+            self._tell("watch.missing", release, "no [[watch.values]] are stated: it takes no production traffic")
+            return None
+        if policy.rollout.approval and by == "policy":
+            self._tell("approval.needed", release, "its policy asks for an approval: `tidemill models approve`")
+            return None
+        route = current(self._books, self._environment, release.name)
+        champion = route.arm("champion") if route else None
+        if champion is not None and champion.release == release.label:
+            return route
+        if champion is None or not policy.rollout.canary:
+            arms: tuple[Arm, ...] = (arm_of(release, "champion", 1.0),)
+            reason = "the first release" if champion is None else "released whole: its policy asks for no canary"
+        else:
+            share = policy.rollout.share
+            arms = (with_share(champion, 1 - share), arm_of(release, "challenger", share))
+            reason = f"canary of {share:.0%}"
+        return self._change(release.name, arms, reason, by, verdict)
+
+    def settle(self, model: str, verdict: Verdict, identifier: str = "") -> Route | None:
+        """Act on a verdict about the challenger: promote it, or roll back to the champion."""
+        route = current(self._books, self._environment, model)
+        if route is None or (challenger := route.arm("challenger")) is None or challenger.release != verdict.subject:
+            return None
+        champion = route.arm("champion")
+        if verdict.action == "promote":
+            arms = (with_share(challenger, 1.0, "champion"),)
+            return self._change(model, arms, f"promoted: {verdict.reason}", "policy", identifier)
+        if verdict.action == "rollback" and champion is not None:
+            arms = (with_share(champion, 1.0),)
+            return self._change(model, arms, f"rolled back: {verdict.reason}", "policy", identifier)
+        return None
+
+    def promote(self, label: str, by: str, reason: str) -> Route:
+        """Make a release the champion at once."""
+        release = find_release(self._books, label)
+        return self._change(release.name, (arm_of(release, "champion", 1.0),), reason or "promoted by hand", by, "")
+
+    def rollback(self, model: str, by: str, reason: str) -> Route:
+        """Bring back the champion before the present one.
+
+        Raises
+        ------
+        InputError
+            if there was none.
+        """
+        champions = [arm for route in history(self._books, self._environment, model) if (arm := route.arm("champion"))]
+        earlier = [arm for arm in champions if arm.release != champions[-1].release] if champions else []
+        if not earlier:
+            raise InputError(f"model {model!r} has no earlier champion to go back to", "`tidemill models history`")
+        arms = (with_share(earlier[-1], 1.0),)
+        return self._change(model, arms, reason or "rolled back by hand", by, "")
+
+    def _change(self, model: str, arms: tuple[Arm, ...], reason: str, by: str, verdict: str) -> Route:
+        return change(
+            self._books,
+            self._board,
+            self._clock,
+            environment=self._environment,
+            model=model,
+            arms=arms,
+            reason=reason,
+            by=by,
+            verdict=verdict,
+        )
+
+    def _tell(self, kind: str, release: Release, reason: str) -> None:
+        now = self._clock.now()
+        self._books.events.add(
+            Event(
+                id=self._clock.mint(),
+                kind=kind,
+                environment=self._environment,
+                subject=release.label,
+                time=now,
+                known_at=now,
+                dedupe_key=f"{kind}/{release.label}",
+                cause=release.run,
+                payload={"reason": reason, "model": release.name},
+            )
+        )

@@ -1,0 +1,1 @@
+"""Labels: what turned out, matched with what was predicted."""

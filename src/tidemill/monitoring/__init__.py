@@ -1,0 +1,1 @@
+"""Monitoring: reads the journal, returns verdicts; what follows from them is the policy's."""

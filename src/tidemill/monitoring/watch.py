@@ -1,0 +1,91 @@
+"""The watch: judges the model in production by every value that its policy names."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from tidemill.checks.drift import drift
+from tidemill.checks.quality import performance
+from tidemill.checks.stream import lateness
+from tidemill.checks.traffic import traffic
+from tidemill.clock import span
+from tidemill.core.check import Verdict
+from tidemill.core.model import Model
+from tidemill.core.policy import ModelPolicy, WatchValue
+from tidemill.core.resources import JournalReader
+from tidemill.core.route import Route
+from tidemill.data.metrics import losses, measure
+from tidemill.data.statistics import Profile, profile
+from tidemill.errors import ConfigurationError
+from tidemill.monitoring.windows import features_of, judged, window
+
+
+def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalReader, now: datetime) -> list[Verdict]:
+    """A verdict for each value of the watch policy, on what the present champion answered."""
+    return [_judge(value, policy, champion, route, journal, now) for value in policy.watch.values]
+
+
+def _judge(
+    value: WatchValue, policy: ModelPolicy, champion: Model, route: Route, journal: JournalReader, now: datetime
+) -> Verdict:
+    arm = route.arm("champion")
+    assert arm is not None
+    bounds: dict[str, Any] = {"subject": arm.release, "limit": value.limit, "action": value.action}
+    if value.value == "age":
+        return lateness("age", _moment(champion, "trained_until", route.since), now, **bounds)
+    rows = window(journal, policy.name, now - span(value.window), now, arm.release)
+    if value.value == "silence":
+        newest = rows["known_at"].max() if rows.width and rows.height else route.since
+        assert isinstance(newest, datetime)
+        return lateness("silence", newest, now, **bounds)
+    if value.value == "drift":
+        reference = msgspec.json.decode(champion.files["profile.json"], type=Profile)
+        seen = profile(features_of(rows), reference)
+        return drift(seen, reference, minimum=value.minimum, **bounds)
+    truth, scores = judged(rows, champion.manifest.signature)
+    found = measure(truth, scores) if len(truth.values) else {}
+    reference_value = champion.manifest.metrics.get(f"test_{value.value}")
+    if reference_value is None:
+        known = ", ".join(name.removeprefix("test_") for name in champion.manifest.metrics if name.startswith("test_"))
+        raise ConfigurationError(
+            f"the watch of {policy.name!r} names {value.value!r}, which was not measured at release",
+            f"use one of: {known}, drift, age, silence",
+        )
+    seen_value = found.get(value.value, reference_value)
+    return performance(value.value, seen_value, reference_value, len(truth.values), minimum=value.minimum, **bounds)
+
+
+def validate_online(
+    policy: ModelPolicy, champion: Model, route: Route, journal: JournalReader, now: datetime
+) -> list[Verdict]:
+    """The verdict on the challenger of a route, from both arms' labelled answers since it went live; or none."""
+    arms = route.arm("champion"), route.arm("challenger")
+    if arms[0] is None or arms[1] is None:
+        return []
+    # Both arms are judged on rows served since the challenger came: they saw the same days.
+    rows = window(journal, policy.name, route.since, now)
+    of_arm = [
+        losses(
+            *judged(rows.filter(pl.col("release") == arm.release) if rows.width else rows, champion.manifest.signature)
+        )
+        for arm in arms
+        if arm is not None
+    ]
+    return [
+        traffic(
+            of_arm[1],
+            of_arm[0],
+            subject=arms[1].release,
+            reference=arms[0].release,
+            minimum=policy.rollout.minimum,
+            margin=policy.rollout.margin,
+            expired=now - route.since > span(policy.rollout.maximum),
+        )
+    ]
+
+
+def _moment(model: Model, name: str, otherwise: datetime) -> datetime:
+    said = model.manifest.data.get(name)
+    return datetime.fromisoformat(said) if isinstance(said, str) else otherwise

@@ -1,0 +1,370 @@
+"""Training: from the rows that were let in to a release that answers, through its gate.
+
+`training` is the pipeline; its parts are plain steps, so that a project can put its own in between.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+from msgspec import Struct, json
+from msgspec.structs import replace
+
+from tidemill.checks.quality import gate as judge
+from tidemill.clock import Clock, span
+from tidemill.core.check import Verdict
+from tidemill.core.feature import FeatureSet
+from tidemill.core.model import Manifest, Model, Signature
+from tidemill.core.pipeline import pipeline, step
+from tidemill.core.policy import ModelPolicy, Problem, Training
+from tidemill.core.resources import (
+    Board,
+    Books,
+    Context,
+    Features,
+    JournalReader,
+    Packages,
+    PackageStore,
+    Sources,
+    TableReader,
+    Tables,
+)
+from tidemill.core.run import Metrics
+from tidemill.data.encoding import Encoding, encode, fit_encoding
+from tidemill.data.frame import KNOWN_AT, TIME, as_classes
+from tidemill.data.metrics import Floats, Truth, losses
+from tidemill.data.split import at_random, by_time
+from tidemill.data.statistics import Profile, profile
+from tidemill.delivery.deploy import Deployer
+from tidemill.errors import DataError
+from tidemill.models.environment import versions
+from tidemill.models.flavors import lightgbm, sklearn
+from tidemill.models.load import load
+from tidemill.monitoring.windows import features_of, window
+from tidemill.recipes.ingestion import ingest
+from tidemill.registry.releases import register
+from tidemill.registry.routing import current
+from tidemill.training.evaluate import classes_of, evaluate, slices_of, trivial, truth_of
+from tidemill.training.fit import fit_lightgbm, fit_sklearn
+
+_TRAIN_SAMPLE = 20_000
+_SAMPLE_ROWS = 20
+_MADE_WITH = ("tidemill", "lightgbm", "numpy", "polars", "scikit-learn")
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """Which rows a training sees: a version of a table, and the newest label that was known by then.
+
+    The same snapshot gives the same rows at any later time.
+    """
+
+    table: str
+    version: int
+    known_until: datetime | None
+    feedback_until: datetime | None = None
+
+
+@step
+def take_snapshot(
+    policy: ModelPolicy, until: datetime, admitted: list[Verdict], tables: Tables, journal: JournalReader
+) -> Snapshot:
+    """Fix what the training may see; it comes after the ingestion whose verdicts it takes."""
+    source = policy.problem.source
+    version = tables.version(source)
+    if version < 0:
+        raise DataError(
+            f"no batch of source {source!r} was let in yet ({len(admitted)} judged now)", "see `tidemill checks list`"
+        )
+    known = tables.read(source, version).select(_known(policy.problem).alias("known"))["known"]
+    labels = journal.read(f"labels/{policy.name}", until=until) if policy.training.feedback else pl.DataFrame()
+    return Snapshot(
+        table=source,
+        version=version,
+        known_until=_newest(known.filter(known <= until)),
+        feedback_until=_newest(labels["known_at"]) if labels.width else None,
+    )
+
+
+def _known(problem: Problem) -> pl.Expr:
+    """The moment at which a row with its label was known."""
+    return pl.col(problem.label_known_at) if problem.label_known_at else pl.col(KNOWN_AT)
+
+
+def _newest(moments: pl.Series) -> datetime | None:
+    newest = moments.max()
+    return newest if isinstance(newest, datetime) else None
+
+
+@step(transient=True)
+def extract(
+    snapshot: Snapshot, problem: Problem, options: Training, name: str, tables: TableReader, journal: JournalReader
+) -> pl.DataFrame:
+    """The labelled rows of a snapshot, oldest first; a file that came again replaces its earlier rows."""
+    rows = tables.read(snapshot.table, snapshot.version)
+    if problem.label not in rows.columns:
+        raise DataError(
+            f"source {problem.source!r} has no label column {problem.label!r}",
+            f"its columns: {', '.join(rows.columns)}",
+        )
+    newest = rows.group_by("_path").agg(pl.col("_batch").last())
+    rows = rows.join(newest, on=["_path", "_batch"], how="semi", maintain_order="left")
+    rows = rows.filter(_known(problem) <= snapshot.known_until, pl.col(problem.label).is_not_null())
+    if snapshot.feedback_until is not None:
+        rows = _with_feedback(rows, problem, name, snapshot.feedback_until, journal)
+    if options.window:
+        rows = rows.filter(pl.col(TIME) > pl.col(TIME).max() - span(options.window))
+    if rows.height < options.minimum_rows:
+        raise DataError(
+            f"only {rows.height} labelled rows of {snapshot.table!r} are known yet (at least {options.minimum_rows})",
+            "wait for more, or lower minimum_rows under [training]",
+        )
+    return rows.drop("_batch", "_path").sort(TIME, maintain_order=True)
+
+
+def _with_feedback(
+    rows: pl.DataFrame, problem: Problem, name: str, until: datetime, journal: JournalReader
+) -> pl.DataFrame:
+    """Add what was predicted and labelled since: the features as they were served, and what turned out."""
+    served = window(journal, name, datetime.min.replace(tzinfo=until.tzinfo), until)
+    served = served.filter(pl.col("truth").is_not_null(), pl.col("role") != "shadow") if served.width else served
+    if served.is_empty():
+        return rows
+    truth = served["truth"]
+    if rows.schema[problem.label] == pl.Boolean:
+        truth = truth == "true"
+    learned = features_of(served).with_columns(
+        truth.cast(rows.schema[problem.label]).alias(problem.label),
+        served["time"].alias(TIME),
+        served["truth_known_at"].alias(KNOWN_AT),
+    )
+    return pl.concat([rows, learned.select(c for c in learned.columns if c in rows.columns)], how="diagonal_relaxed")
+
+
+@step(transient=True)
+def join_features(rows: pl.DataFrame, features: FeatureSet, snapshot: Snapshot, store: Features) -> pl.DataFrame:
+    """The rows with every view's columns, each as it was known at the row's time."""
+    newest = rows[TIME].max()
+    assert isinstance(newest, datetime)
+    return store.join(rows, features, max(newest, snapshot.known_until or newest))
+
+
+@step(transient=True)
+def split(
+    frame: pl.DataFrame, policy: ModelPolicy, sources: Sources
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Train, validation and test rows: by time where the source has one."""
+    options = policy.training
+    validation = options.validation if options.early_stopping else 0.0
+    if sources.definition(policy.problem.source).time:
+        return by_time(frame, options.test, options.test_share, validation)
+    return at_random(frame, options.test_share, validation, options.seed)
+
+
+@step
+def describe(frame: pl.DataFrame, features: FeatureSet) -> Profile:
+    """The profile of the inputs that a model is trained on: the reference for drift."""
+    return profile(frame.select(name for name in features.names if name in frame.columns))
+
+
+@step
+def learn_vocabularies(frame: pl.DataFrame, features: FeatureSet) -> Encoding:
+    """How each input becomes a number; fitted on training rows only."""
+    return fit_encoding(frame, features.names)
+
+
+@step
+def fit(
+    train: pl.DataFrame,
+    validation: pl.DataFrame | None,
+    encoding: Encoding,
+    statistics: Profile,
+    policy: ModelPolicy,
+    features: FeatureSet,
+    snapshot: Snapshot,
+    sources: Sources,
+    rounds: int | None = None,
+) -> Model:
+    """A model package, fitted on training rows; the number of rounds is chosen on the validation rows, if any."""
+    problem, options = policy.problem, policy.training
+    classes = classes_of(train[problem.label], problem.label) if problem.task == "classification" else ()
+    target = truth_of(train[problem.label], problem.task, classes)
+    newest = train[TIME].max()
+    assert isinstance(newest, datetime)
+    manifest = Manifest(
+        name=policy.name,
+        flavor="lightgbm" if options.estimator == "lightgbm" else "sklearn",
+        signature=Signature(inputs=encoding.inputs, task=problem.task, classes=classes),
+        features=features,
+        key=sources.definition(problem.source).key,
+        time=sources.definition(problem.source).time or "",
+        environment=versions(*_MADE_WITH),
+        data={
+            "table": snapshot.table,
+            "version": snapshot.version,
+            "rows": train.height,
+            "trained_until": newest.isoformat(),
+            "label": problem.label,
+        },
+    )
+    matrix = encode(encoding, train)
+    if manifest.flavor == "sklearn":
+        model = sklearn.pack(manifest, fit_sklearn(matrix, target.values, policy=options), encoding)
+    else:
+        booster = fit_lightgbm(
+            matrix,
+            target.values,
+            task=problem.task,
+            classes=len(classes),
+            policy=options,
+            names=encoding.names,
+            categorical=encoding.categorical,
+            validation=_held(validation, encoding, problem, classes),
+            rounds=rounds,
+        )
+        manifest = replace(manifest, data=manifest.data | {"iterations": booster.current_iteration()})
+        model = lightgbm.pack(manifest, booster, encoding)
+    samples = train.tail(_SAMPLE_ROWS).select(column.name for column in encoding.columns)
+    extra = {"profile.json": json.encode(statistics), "samples.json": samples.write_json().encode()}
+    return replace(model, files=model.files | extra)
+
+
+def _held(
+    validation: pl.DataFrame | None, encoding: Encoding, problem: Problem, classes: tuple[str, ...]
+) -> tuple[Floats, Any] | None:
+    if validation is None or not validation.height:
+        return None
+    if problem.task == "classification":
+        validation = validation.filter(as_classes(validation[problem.label]).is_in(list(classes)))
+    return encode(encoding, validation), truth_of(validation[problem.label], problem.task, classes).values
+
+
+@step
+def measure_on(model: Model, rows: pl.DataFrame, policy: ModelPolicy, about: str) -> Metrics:
+    """The metrics of a model on rows, as a whole and by slice."""
+    truth, scores = _scored(model, rows, policy.problem)
+    return evaluate(truth, scores, slices_of(rows, policy.gate.slices), about)
+
+
+@step(transient=True)
+def sample(rows: pl.DataFrame, options: Training) -> pl.DataFrame:
+    """At most 20,000 of the rows: enough to measure how well a model fits what it has seen."""
+    return rows.sample(_TRAIN_SAMPLE, seed=options.seed) if rows.height > _TRAIN_SAMPLE else rows
+
+
+def _scored(model: Model, rows: pl.DataFrame, problem: Problem) -> tuple[Truth, Floats]:
+    answers = load(model).predict(rows)
+    truth = truth_of(rows[problem.label], problem.task, model.manifest.signature.classes)
+    scores = answers.probabilities if answers.probabilities is not None else np.asarray(answers.values, float)
+    return truth, scores
+
+
+@step
+def find_champion(policy: ModelPolicy, books: Books, packages: Packages, context: Context) -> Model | None:
+    """The package that answers now, to compare with; None before the first release."""
+    route = current(books, context.environment, policy.name)
+    arm = route.arm("champion") if route else None
+    return packages.load(arm.package) if arm else None
+
+
+@step
+def gate(
+    candidate: Model, champion: Model | None, train: pl.DataFrame, test: pl.DataFrame, policy: ModelPolicy
+) -> Verdict:
+    """Judge a candidate on the test rows: against the trivial baseline, and the champion on the same rows."""
+    truth, scores = _scored(candidate, test, policy.problem)
+    known = truth_of(train[policy.problem.label], policy.problem.task, truth.classes)
+    champion_losses = None
+    if champion is not None and champion.manifest.signature.classes == truth.classes:
+        champion_losses = losses(*_scored(champion, test, policy.problem))
+    return judge(
+        losses(truth, scores),
+        losses(truth, trivial(known, test.height)),
+        champion_losses,
+        subject=policy.name,
+        policy=policy.gate,
+        slices=slices_of(test, policy.gate.slices),
+    )
+
+
+@step
+def finish(model: Model, tested: Metrics, trained: Metrics, verdict: Verdict) -> Model:
+    """The package to release, with the metrics and the verdict that let it through."""
+    metrics = {f"{one.about}_{name}": value for one in (tested, trained) for name, value in one.values.items()}
+    data = model.manifest.data | {"gate": verdict.reason}
+    return replace(model, manifest=replace(model.manifest, metrics=metrics, data=data))
+
+
+@step
+def release(
+    model: Model,
+    policy: ModelPolicy,
+    books: Books,
+    packages: PackageStore,
+    board: Board,
+    clock: Clock,
+    context: Context,
+) -> str:
+    """Register a model that passed, and let it go live as its policy says; the label of the release."""
+    made = register(books, clock, model, packages.save(model), environment=context.environment, run=context.run)
+    judged = books.verdicts.find(run=context.run, check="gate")
+    Deployer(books, board, clock, context.environment).release(made, policy, judged[-1].id if judged else "")
+    return made.label
+
+
+def train_on(frame: pl.DataFrame, policy: ModelPolicy, features: FeatureSet, snapshot: Snapshot) -> None:
+    """The second half of a training: from a frame with its label and inputs to a release.
+
+    Call it inside a pipeline; `frame` is what a step gave. A policy without a gate trains on all rows at once.
+    """
+    inputs = choose_inputs(frame, policy, features)
+    if not policy.gate.enabled:
+        release(fit_whole(frame, policy, inputs, snapshot), policy)
+        return
+    train, validation, test = split(frame, policy)
+    vocabularies = learn_vocabularies(train, inputs)
+    candidate = fit(train, validation, vocabularies, describe(train, inputs), policy, inputs, snapshot)
+    tested = measure_on(candidate, test, policy, "test")
+    trained = measure_on(candidate, sample(train, policy.training), policy, "train")
+    verdict = gate(candidate, find_champion(policy), train, test, policy)
+    if policy.training.refit:
+        candidate = fit_whole(frame, policy, inputs, snapshot, count_rounds(candidate, verdict))
+    release(finish(candidate, tested, trained, verdict), policy)
+
+
+def fit_whole(
+    frame: pl.DataFrame, policy: ModelPolicy, inputs: FeatureSet, snapshot: Snapshot, rounds: int | None = None
+) -> Model:
+    """Fit on every row; call it inside a pipeline."""
+    vocabularies = learn_vocabularies(frame, inputs)
+    return fit(frame, None, vocabularies, describe(frame, inputs), policy, inputs, snapshot, rounds=rounds)
+
+
+@step
+def count_rounds(candidate: Model, verdict: Verdict) -> int | None:
+    """How many rounds the candidate that passed has: its refit takes as many, none chosen on what it learns from."""
+    return candidate.manifest.data.get("iterations") if not verdict.stops else None
+
+
+@step
+def choose_inputs(rows: pl.DataFrame, policy: ModelPolicy, features: FeatureSet, sources: Sources) -> FeatureSet:
+    """The model's inputs: those that the policy lists, or every column that is no label, key or time."""
+    if features.request:
+        return features
+    source = sources.definition(policy.problem.source)
+    apart = {*source.key, *source.later, *policy.inputs.exclude, source.time, source.known_at}
+    apart |= {policy.problem.label, policy.problem.label_known_at}
+    views = {name for view in features.views for name in view.features}
+    found = [name for name in rows.columns if name not in apart | views and not name.startswith("_")]
+    if not found:
+        raise DataError("no column is left to learn from", "list some under [inputs] request in tidemill.toml")
+    return replace(features, request=tuple(found))
+
+
+@pipeline
+def training(policy: ModelPolicy, features: FeatureSet, until: datetime) -> None:
+    """Ingest what is new, train on what is known, judge, release."""
+    snapshot = take_snapshot(policy, until, ingest(policy.problem.source, until))
+    rows = extract(snapshot, policy.problem, policy.training, policy.name)
+    frame = join_features(rows, features, snapshot)
+    train_on(frame, policy, features, snapshot)

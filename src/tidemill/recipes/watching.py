@@ -1,0 +1,55 @@
+"""Watching: judges what answers in production, and settles what is on trial."""
+
+from datetime import datetime
+
+from tidemill.clock import Clock
+from tidemill.core.check import Verdict
+from tidemill.core.pipeline import pipeline, step
+from tidemill.core.policy import ModelPolicy
+from tidemill.core.resources import Board, Books, Context, JournalReader, Packages
+from tidemill.delivery.deploy import Deployer
+from tidemill.monitoring.watch import validate_online, watch
+from tidemill.registry.routing import current
+
+
+@step
+def judge_champion(
+    policy: ModelPolicy, now: datetime, books: Books, packages: Packages, journal: JournalReader, context: Context
+) -> list[Verdict]:
+    """A verdict for each value of the watch policy; none before there is a champion."""
+    route = current(books, context.environment, policy.name)
+    champion = route.arm("champion") if route else None
+    if route is None or champion is None:
+        return []
+    return watch(policy, packages.load(champion.package), route, journal, now)
+
+
+@step
+def judge_challenger(
+    policy: ModelPolicy, now: datetime, books: Books, packages: Packages, journal: JournalReader, context: Context
+) -> list[Verdict]:
+    """The verdict of the live traffic on a challenger, if one is on trial."""
+    route = current(books, context.environment, policy.name)
+    champion = route.arm("champion") if route else None
+    if route is None or champion is None:
+        return []
+    return validate_online(policy, packages.load(champion.package), route, journal, now)
+
+
+@step
+def settle(
+    policy: ModelPolicy, verdicts: list[Verdict], books: Books, board: Board, clock: Clock, context: Context
+) -> list[str]:
+    """Promote or roll back as the traffic's verdict says; the reasons of the routes that were changed."""
+    deployer = Deployer(books, board, clock, context.environment)
+    stored = books.verdicts.find(run=context.run, check="traffic")
+    identifier = stored[-1].id if stored else ""
+    settled = [deployer.settle(policy.name, verdict, identifier) for verdict in verdicts]
+    return [route.reason for route in settled if route is not None]
+
+
+@pipeline
+def watching(policy: ModelPolicy, now: datetime) -> None:
+    """Settle the challenger first; then judge the champion."""
+    settle(policy, judge_challenger(policy, now))
+    judge_champion(policy, now)

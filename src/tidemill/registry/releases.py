@@ -1,0 +1,72 @@
+"""Releases: versions of a model under a name."""
+
+from msgspec.structs import replace
+
+from tidemill.clock import Clock
+from tidemill.core.model import Model
+from tidemill.core.release import Release
+from tidemill.core.resources import Books
+from tidemill.errors import Conflict, NotFound
+
+_TRIES = 50
+
+
+def register(
+    books: Books,
+    clock: Clock,
+    model: Model,
+    package: str,
+    *,
+    environment: str,
+    run: str = "",
+    tags: dict[str, str] | None = None,
+) -> Release:
+    """Give a package the next version of its name; the same run and package get the same release again."""
+    name = model.manifest.name
+    for _ in range(_TRIES):
+        earlier = books.releases.find(name=name)
+        same = [release for release in earlier if run and release.run == run and release.package == package]
+        if same:
+            return same[0]
+        release = Release(
+            id=clock.mint(),
+            name=name,
+            version=max((release.version for release in earlier), default=0) + 1,
+            package=package,
+            flavor=model.manifest.flavor,
+            environment=environment,
+            created=clock.now(),
+            run=run,
+            metrics=model.manifest.metrics,
+            tags=tags or {},
+            data=model.manifest.data,
+        )
+        try:
+            with books.transaction(durable=True):
+                return books.releases.add(release)
+        except Conflict:
+            continue
+    raise Conflict(f"releases of {name!r} keep being added", "try again")
+
+
+def find_release(books: Books, label: str) -> Release:
+    """The release of a label such as `flights/3` (or of its id); of a name alone, the newest."""
+    name, _, version = label.partition("/")
+    found = books.releases.find(name=name)
+    if version:
+        found = [release for release in found if str(release.version) == version]
+    if found:
+        return max(found, key=lambda release: release.version)
+    try:
+        return books.releases.get(label)
+    except NotFound:
+        raise NotFound(f"there is no release {label!r}", "list them: `tidemill models list`") from None
+
+
+def tag(books: Books, label: str, tags: dict[str, str]) -> Release:
+    """Put tags on a release; an empty value takes one away."""
+    release = find_release(books, label)
+    return books.releases.change(
+        release.id,
+        lambda r: replace(r, tags={name: value for name, value in (r.tags | tags).items() if value}),
+    )

@@ -1,0 +1,67 @@
+"""Routing: who answers, changed by adding a version; no version is ever lost, and two changes never both win."""
+
+from msgspec.structs import replace
+
+from tidemill.clock import Clock
+from tidemill.core.release import Release
+from tidemill.core.resources import Board, Books
+from tidemill.core.route import Arm, Role, Route
+
+
+def current(books: Books, environment: str, model: str) -> Route | None:
+    """The route that is in force."""
+    found = books.routes.find(environment=environment, model=model, newest=True, limit=1)
+    return found[0] if found else None
+
+
+def arm_of(release: Release, role: Role, share: float) -> Arm:
+    """The arm of a release."""
+    return Arm(release=release.label, version=release.version, package=release.package, role=role, share=share)
+
+
+def change(
+    books: Books,
+    board: Board,
+    clock: Clock,
+    *,
+    environment: str,
+    model: str,
+    arms: tuple[Arm, ...],
+    reason: str,
+    by: str = "policy",
+    verdict: str = "",
+) -> Route:
+    """Put arms in force and publish them.
+
+    Raises
+    ------
+    Conflict
+        if somebody else changed the route meanwhile.
+    """
+    before = current(books, environment, model)
+    route = Route(
+        id=clock.mint(),
+        environment=environment,
+        model=model,
+        version=before.version + 1 if before else 1,
+        arms=arms,
+        since=clock.now(),
+        reason=reason,
+        by=by,
+        verdict=verdict,
+        previous=before.id if before else "",
+    )
+    with books.transaction(durable=True):
+        books.routes.add(route)
+    board.publish(route)
+    return route
+
+
+def with_share(arm: Arm, share: float, role: Role | None = None) -> Arm:
+    """The same release with another share, and another role where one is given."""
+    return replace(arm, share=share, role=role or arm.role)
+
+
+def history(books: Books, environment: str, model: str) -> list[Route]:
+    """Every route of a model, oldest first: which release served at any instant."""
+    return sorted(books.routes.find(environment=environment, model=model), key=lambda route: route.version)
