@@ -3,12 +3,28 @@
 from tidemill import plugin
 from tidemill.core.model import Model
 from tidemill.models.answers import Predictor
+from tidemill.models.environment import compare
 from tidemill.models.flavors import OWN
+from tidemill.telemetry import logger
 
 
 def load(model: Model) -> Predictor:
-    """The predictor of a package, by its flavor; raises `NotFound` for a flavor that is not installed."""
+    """The predictor of a package, by its flavor; versions that differ from those it was made with are logged.
+
+    Raises
+    ------
+    NotFound
+        for a flavor that is not installed.
+    DataError
+        if the package does not hold what its manifest says.
+    InputError
+        if it would have to be unpickled, and nobody vouched for it.
+    """
     flavor = model.manifest.flavor
     make = OWN[flavor]() if flavor in OWN else plugin.load("flavors", flavor)
+    if differences := compare(model.manifest.environment):
+        logger("models").warning(
+            "model %r was made with other versions: %s", model.manifest.name, ", ".join(map(str, differences))
+        )
     predictor: Predictor = make(model)
     return predictor

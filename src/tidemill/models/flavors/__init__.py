@@ -11,4 +11,9 @@ def _late(module: str, name: str) -> Callable[[], Any]:
 
 OWN: dict[str, Callable[[], Any]] = {
     "lightgbm": _late("lightgbm", "LightGBM"),
+    "sklearn": _late("sklearn", "Sklearn"),
+    "lightgbm-raw": _late("lightgbm_raw", "LightGBMRaw"),
+    "joblib": _late("joblib", "Joblib"),
+    "onnx": _late("onnx", "ONNX"),
+    "mlflow": _late("mlflow", "MLflow"),
 }

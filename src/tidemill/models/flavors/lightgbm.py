@@ -9,6 +9,7 @@ from tidemill.core.model import Manifest, Model
 from tidemill.data.encoding import Encoding, encode
 from tidemill.errors import DataError
 from tidemill.models.answers import Answers, answers
+from tidemill.models.environment import versions
 
 
 class LightGBM:
@@ -35,7 +36,8 @@ class LightGBM:
 def pack(manifest: Manifest, booster: "lightgbm.Booster", encoding: Encoding) -> Model:
     """The package of a booster and of the encoding that it was trained with."""
     files = {
-        "model.txt": booster.model_to_string(num_iteration=-1).encode(),
+        "model.txt": booster.model_to_string().encode(),
         "encoding.json": msgspec.json.format(msgspec.json.encode(encoding)),
     }
-    return Model(manifest=manifest, files=files)
+    environment = versions("lightgbm", "numpy") | manifest.environment
+    return Model(manifest=msgspec.structs.replace(manifest, environment=environment), files=files)

@@ -1,0 +1,83 @@
+"""Packages that a run here makes: they answer as the estimator did, and name what they were made with."""
+
+import lightgbm
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LinearRegression
+
+from tidemill.core.model import Manifest, Model, Signature
+from tidemill.data.encoding import encode, fit_encoding
+from tidemill.errors import DataError
+from tidemill.models.environment import Difference, compare, versions
+from tidemill.models.flavors import lightgbm as lightgbm_flavor
+from tidemill.models.flavors import sklearn as sklearn_flavor
+from tidemill.models.load import load
+from tidemill.store.codecs import ModelCodec
+
+RANDOM = np.random.default_rng(5)
+FRAME = pl.DataFrame(
+    {"wind": RANDOM.normal(size=300), "carrier": [["AA", "UA", "DL"][place % 3] for place in range(300)]}
+)
+PLACES = (FRAME["wind"] > 0).cast(pl.Int64).to_numpy()
+ENCODING = fit_encoding(FRAME, ("wind", "carrier"))
+MATRIX = encode(ENCODING, FRAME)
+
+
+def manifest(flavor: str, *classes: str) -> Manifest:
+    task = "classification" if classes else "regression"
+    signature = Signature(inputs=ENCODING.inputs, task=task, classes=classes)  # type: ignore[arg-type]
+    return Manifest(name="late", flavor=flavor, signature=signature)
+
+
+def test_a_classifier_of_scikit_learn() -> None:
+    estimator = HistGradientBoostingClassifier(max_iter=5).fit(MATRIX, PLACES)
+    model = sklearn_flavor.pack(manifest("sklearn", "on time", "late"), estimator, ENCODING)
+    codec = ModelCodec()
+    said = load(codec.decode(codec.encode(model), Model)).predict(FRAME)
+    assert said.probabilities is not None
+    assert np.array_equal(said.probabilities, estimator.predict_proba(MATRIX))
+    assert said.values == [("on time", "late")[place] for place in estimator.predict(MATRIX)]
+    assert model.manifest.environment["scikit-learn"] == versions("scikit-learn")["scikit-learn"]
+
+
+def test_a_class_that_was_absent_has_probability_zero() -> None:
+    estimator = HistGradientBoostingClassifier(max_iter=5).fit(MATRIX, PLACES * 2)
+    said = load(sklearn_flavor.pack(manifest("sklearn", "a", "b", "c"), estimator, ENCODING)).predict(FRAME)
+    assert said.probabilities is not None
+    assert said.probabilities[:, 1].max() == 0
+    assert set(said.values) == {"a", "c"}
+
+
+def test_a_class_that_nobody_named_is_refused() -> None:
+    estimator = HistGradientBoostingClassifier(max_iter=5).fit(MATRIX, PLACES + 1)
+    with pytest.raises(DataError, match="classes that its signature does not have"):
+        load(sklearn_flavor.pack(manifest("sklearn", "a", "b"), estimator, ENCODING))
+
+
+def test_a_regression_says_why_it_cannot_answer() -> None:
+    estimator = LinearRegression().fit(MATRIX, MATRIX[:, 0])
+    predictor = load(sklearn_flavor.pack(manifest("sklearn"), estimator, ENCODING))
+    assert predictor.predict(FRAME).values == estimator.predict(MATRIX).tolist()
+    with pytest.raises(DataError, match="NaN"):
+        predictor.predict(FRAME.with_columns(pl.lit(None, pl.Float64).alias("wind")))
+
+
+def test_lightgbm_names_its_environment() -> None:
+    booster = lightgbm.train({"verbose": -1}, lightgbm.Dataset(MATRIX, MATRIX[:, 0]), 3)
+    model = lightgbm_flavor.pack(manifest("lightgbm"), booster, ENCODING)
+    assert model.manifest.environment == versions("lightgbm", "numpy")
+    assert load(model).predict(FRAME).values == np.asarray(booster.predict(MATRIX)).tolist()
+
+
+def test_environments_differ_by_package_and_by_minor_version_of_python() -> None:
+    here = versions("numpy", "nowhere")
+    assert set(here) == {"python", "numpy"}
+    assert compare(here) == []
+    major, minor, _ = here["python"].split(".")
+    assert compare({"python": f"{major}.{minor}.99"}) == []
+    assert compare({"python": "2.7.18", "numpy": "1.0"}) == [
+        Difference("python", "2.7.18", here["python"]),
+        Difference("numpy", "1.0", here["numpy"]),
+    ]
