@@ -1,15 +1,12 @@
 """The backtest: the daemon's own loop on a virtual clock, over historical rows."""
 
-import os
 from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-from msgspec import Struct
 from msgspec.structs import replace
 
 from tidemill.clock import VirtualClock, span
@@ -22,6 +19,7 @@ from tidemill.daemon.replay import ReplayFeatures, ReplaySources
 from tidemill.data.frame import TIME, as_classes
 from tidemill.data.source import FileSources
 from tidemill.errors import InputError, TidemillError
+from tidemill.evidence.comparison import Span
 from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.flow.engine import run
 from tidemill.flow.plan import plan
@@ -29,14 +27,6 @@ from tidemill.project.project import Project
 from tidemill.recipes.training import release
 from tidemill.serving.service import Service
 from tidemill.store.workspace import Workspace
-
-
-class Span(Struct, frozen=True):
-    """The part of history that is replayed: [begin, end)."""
-
-    begin: datetime
-    end: datetime
-
 
 Told = Callable[[datetime, str], None]
 
@@ -234,14 +224,3 @@ def _moment(text: str, like: datetime) -> datetime:
     except ValueError:
         raise InputError(f"{text!r} is not a date", "write it as 2013-03-01") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=like.tzinfo)
-
-
-def threads(number: int) -> None:
-    """Bound the threads of the numeric libraries; it counts only before they are imported."""
-    for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
-        os.environ.setdefault(name, str(number))
-
-
-def finite(values: np.ndarray[Any, Any]) -> bool:
-    """Whether all are finite numbers."""
-    return bool(np.isfinite(values).all())

@@ -24,37 +24,44 @@ from tidemill.monitoring.windows import features_of, judged, window
 
 def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalReader, now: datetime) -> list[Verdict]:
     """A verdict for each value of the watch policy, on what the present champion answered."""
-    return [_judge(value, policy, champion, route, journal, now) for value in policy.watch.values]
+    arm = route.arm("champion")
+    assert arm is not None
+    windows = {
+        length: window(journal, policy.name, now - span(length), now, arm.release)
+        for length in {value.window for value in policy.watch.values if value.value != "age"}
+    }
+    return [
+        _judge(value, champion, route, windows.get(value.window, pl.DataFrame()), now) for value in policy.watch.values
+    ]
 
 
-def _judge(
-    value: WatchValue, policy: ModelPolicy, champion: Model, route: Route, journal: JournalReader, now: datetime
-) -> Verdict:
+def _judge(value: WatchValue, champion: Model, route: Route, rows: pl.DataFrame, now: datetime) -> Verdict:
     arm = route.arm("champion")
     assert arm is not None
     bounds: dict[str, Any] = {"subject": arm.release, "limit": value.limit, "action": value.action}
     if value.value == "age":
         return lateness("age", _moment(champion, "trained_until", route.since), now, **bounds)
-    rows = window(journal, policy.name, now - span(value.window), now, arm.release)
     if value.value == "silence":
-        newest = rows["known_at"].max() if rows.width and rows.height else route.since
+        newest = rows["known_at"].max() if rows.height else route.since
         assert isinstance(newest, datetime)
         return lateness("silence", newest, now, **bounds)
     if value.value == "drift":
         reference = msgspec.json.decode(champion.files["profile.json"], type=Profile)
-        seen = profile(features_of(rows), reference)
-        return drift(seen, reference, minimum=value.minimum, **bounds)
-    truth, scores = judged(rows, champion.manifest.signature)
-    found = measure(truth, scores) if len(truth.values) else {}
-    reference_value = champion.manifest.metrics.get(f"test_{value.value}")
-    if reference_value is None:
-        known = ", ".join(name.removeprefix("test_") for name in champion.manifest.metrics if name.startswith("test_"))
+        return drift(profile(features_of(rows), reference), reference, minimum=value.minimum, **bounds)
+    return _performance(value, champion, rows, bounds)
+
+
+def _performance(value: WatchValue, champion: Model, rows: pl.DataFrame, bounds: dict[str, Any]) -> Verdict:
+    reference = champion.manifest.metrics.get(f"test_{value.value}")
+    if reference is None:
+        known = [name.removeprefix("test_") for name in champion.manifest.metrics if name.startswith("test_")]
         raise ConfigurationError(
-            f"the watch of {policy.name!r} names {value.value!r}, which was not measured at release",
-            f"use one of: {known}, drift, age, silence",
+            f"the watch of {champion.manifest.name!r} names {value.value!r}, which was not measured at release",
+            f"use one of: {', '.join((*known, 'drift', 'age', 'silence'))}",
         )
-    seen_value = found.get(value.value, reference_value)
-    return performance(value.value, seen_value, reference_value, len(truth.values), minimum=value.minimum, **bounds)
+    truth, scores = judged(rows, champion.manifest.signature)
+    seen = measure(truth, scores).get(value.value, reference) if len(truth.values) else reference
+    return performance(value.value, seen, reference, len(truth.values), minimum=value.minimum, **bounds)
 
 
 def validate_online(

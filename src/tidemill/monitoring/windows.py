@@ -32,7 +32,7 @@ def judged(rows: pl.DataFrame, signature: Signature) -> tuple[Truth, Floats]:
     places: dict[str, Any] = {name: place for place, name in enumerate(signature.classes)}
     known = labelled.filter(pl.col("truth").is_in(list(places)))
     truth = known["truth"].replace_strict(list(places), list(places.values()), return_dtype=pl.Int64).to_numpy()
-    scores = np.vstack(known["probability"].to_list()) if known.height else np.empty((0, len(places)))
+    scores = known["probability"].list.to_array(len(places)).to_numpy() if known.height else np.empty((0, len(places)))
     return Truth("classification", truth, signature.classes), scores
 
 
