@@ -1,0 +1,55 @@
+"""Labels take the journal's form: an outcome by the id of its prediction, or by the key and time of its row."""
+
+from datetime import datetime
+
+import polars as pl
+
+from tidemill.core.model import Input, Task
+from tidemill.data.frame import as_classes
+from tidemill.errors import DataError
+from tidemill.serving.rows import MOMENT, conform
+
+_NAMES = (
+    Input(name="known_at", type="time"),
+    Input(name="id", type="text"),
+    Input(name="key", type="text"),
+    Input(name="time", type="time"),
+)
+
+
+def label_rows(frame: pl.DataFrame, task: Task, now: datetime) -> pl.DataFrame:
+    """The rows of the journal's kind `labels/<model>`, from columns `value` and `id`, or `key` and `time`.
+
+    Classes are named as `data.frame.as_classes` does. Without `known_at` a label is known now.
+
+    Raises
+    ------
+    DataError
+        if a value is missing or does not fit the task, or a label does not say what it is the outcome of.
+    """
+    if "value" not in frame.columns:
+        raise DataError("the labels have no column 'value'", "give the outcome of each row as `value`")
+    named = conform(frame, _NAMES)
+    ids, keys = named["id"].fill_null(""), named["key"].fill_null("")
+    unnamed = (ids == "") & ((keys == "") | named["time"].is_null())
+    if unnamed.any():
+        raise DataError(
+            f"label {unnamed.arg_max()} does not say what it is the outcome of",
+            "give the id of the prediction, or the key and the event time of its row",
+        )
+    known_at = named["known_at"].fill_null(pl.Series([now], dtype=MOMENT)[0])
+    return pl.DataFrame([known_at, ids, keys, named["time"], _values(frame["value"], task)])
+
+
+def _values(values: pl.Series, task: Task) -> pl.Series:
+    if values.null_count():
+        raise DataError(
+            f"label {values.is_null().arg_max()} has no value", "send a label when its outcome is known, not before"
+        )
+    if task == "classification":
+        return as_classes(values).alias("value")
+    if not values.dtype.is_numeric():
+        raise DataError(f"label 0 should be a number, but is {values[0]!r}", "the model is a regression: send numbers")
+    if not values.cast(pl.Float64).is_finite().all():
+        raise DataError("a label is not a finite number", "send finite numbers")
+    return values.cast(pl.Float64).alias("value")

@@ -1,0 +1,198 @@
+"""Rows take the types that a model's signature names, whether they come as JSON or as a frame."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime
+from typing import Any, NoReturn
+
+import polars as pl
+
+from tidemill.core.model import Input
+from tidemill.core.schema import ColumnType
+from tidemill.errors import DataError
+
+MOMENT = pl.Datetime("us", "UTC")
+_CURE = "send values of the types in the model's signature"
+
+
+def frame_of(rows: Sequence[dict[str, Any]], inputs: Iterable[Input], others: Iterable[str]) -> pl.DataFrame:
+    """Rows as JSON gives them, as a frame of the inputs and of `others` that any of them brings.
+
+    Rows that bring nothing that is used are still rows: they get one column without a name.
+
+    Raises
+    ------
+    DataError
+        if a value is not of its input's type; it names the row and the column.
+    """
+    brought = {name for row in rows for name in row}
+    typed = {each.name: each.type for each in inputs}
+    columns = [_series(name, kind, [row.get(name) for row in rows]) for name, kind in typed.items() if name in brought]
+    columns += [
+        _untyped(name, [row.get(name) for row in rows])
+        for name in dict.fromkeys(others)
+        if name in brought and name not in typed
+    ]
+    return pl.DataFrame(columns or [pl.Series("", [None] * len(rows))])
+
+
+def conform(frame: pl.DataFrame, inputs: Iterable[Input]) -> pl.DataFrame:
+    """The inputs alone, in their order and of their types; an absent one that may be missing is null.
+
+    Raises
+    ------
+    DataError
+        if one that may not be missing is, or a value is not of its type; it names the row and the column.
+    """
+    return pl.DataFrame([_conform(frame, each) for each in inputs])
+
+
+def keys_of(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:
+    """The key of each row: its key columns as text, joined by `|`; empty where one is absent or null."""
+    if not names or not set(names) <= set(frame.columns):
+        return [""] * frame.height
+    parts = [frame.get_column(name).cast(pl.String).to_list() for name in names]
+    return ["" if None in key else "|".join(key) for key in zip(*parts, strict=True)]
+
+
+def moments_of(frame: pl.DataFrame, name: str, otherwise: pl.Series) -> pl.Series:
+    """The event time of each row (UTC): its column `name`, or `otherwise` where that is absent or null."""
+    if name not in frame.columns:
+        return otherwise
+    moments = _cast(frame.get_column(name), "time")
+    return moments if not moments.null_count() else moments.zip_with(moments.is_not_null(), otherwise)
+
+
+def moment(text: str) -> datetime:
+    """An instant, from ISO 8601; without a zone it is UTC. Raises `ValueError`."""
+    read = datetime.fromisoformat(text)
+    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+
+
+def misfit(place: int, name: str, kind: str, value: object) -> NoReturn:
+    """Raise the error that names the row and the column of a value that does not fit."""
+    shown = repr(value)
+    raise DataError(
+        f"row {place}: column {name!r} should hold {kind}, but holds {shown if len(shown) < 60 else shown[:60] + '…'}",
+        _CURE,
+    )
+
+
+def _conform(frame: pl.DataFrame, each: Input) -> pl.Series:
+    present = each.name in frame.columns
+    if not present and not each.nullable:
+        raise DataError(f"the rows have no column {each.name!r}, which the model needs", "send it in every row")
+    if not present:
+        return pl.Series(each.name, [None] * frame.height, dtype=_TYPES[each.type])
+    values = _cast(frame.get_column(each.name), each.type)
+    if not each.nullable and values.null_count():
+        place = values.is_null().arg_max()
+        raise DataError(f"row {place}: column {each.name!r} is missing, but the model needs it", "send it in every row")
+    return values
+
+
+def _cast(values: pl.Series, kind: ColumnType) -> pl.Series:
+    given, wanted = values.dtype, _TYPES[kind]
+    if given == wanted:
+        return values
+    if values.null_count() == len(values):
+        return pl.Series(values.name, [None] * len(values), dtype=wanted)
+    if kind == "number" and given.is_numeric():
+        return values.cast(wanted)
+    if kind == "integer" and given.is_numeric():
+        whole = values.cast(wanted, strict=False)
+        same = (whole == values).fill_null(False) | values.is_null()
+        return whole if same.all() else misfit(_first(~same), values.name, kind, values[_first(~same)])
+    if kind == "text" and isinstance(given, pl.Categorical | pl.Enum):
+        return values.cast(wanted)
+    if kind == "time" and isinstance(given, pl.Datetime):
+        return (values.dt.convert_time_zone("UTC") if given.time_zone else values.dt.replace_time_zone("UTC")).cast(
+            wanted
+        )
+    if kind == "time" and given == pl.Date:
+        return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if kind in ("time", "date") and given == pl.String:
+        return _series(values.name, kind, values.to_list())
+    place = _first(values.is_not_null())
+    return misfit(place, values.name, kind, values[place])
+
+
+def _first(mask: pl.Series) -> int:
+    return int(mask.arg_max() or 0)
+
+
+def _series(name: str, kind: ColumnType, values: Sequence[Any]) -> pl.Series:
+    read = _READERS[kind]
+    try:
+        return pl.Series(name, [None if value is None else read(value) for value in values], dtype=_TYPES[kind])
+    except (TypeError, ValueError, OverflowError):
+        for place, value in enumerate(values):
+            if value is not None and not _readable(read, value):
+                misfit(place, name, kind, value)
+        raise
+
+
+def _readable(read: Callable[[Any], Any], value: object) -> bool:
+    try:
+        read(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _untyped(name: str, values: Sequence[Any]) -> pl.Series:
+    """A column that no signature types, such as a key: scalars of one type."""
+    kinds: set[type] = {type(value) for value in values if value is not None}
+    for kind, accepted in _SCALARS.items():
+        if kinds <= accepted:
+            return _series(name, kind, values)
+    first = type(next(value for value in values if value is not None))
+    for place, value in enumerate(values):
+        if value is not None and (type(value) is not first or type(value) not in (bool, int, float, str)):
+            misfit(place, name, "text, a number or a boolean, the same in all rows", value)
+    raise AssertionError("unreachable")
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise TypeError
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or int(value) != value:
+        raise TypeError
+    if not -(1 << 63) <= value < 1 << 63:
+        raise OverflowError
+    return int(value)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError
+    return float(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError
+
+
+_TYPES: dict[ColumnType, pl.DataType] = {
+    "boolean": pl.Boolean(),
+    "integer": pl.Int64(),
+    "number": pl.Float64(),
+    "text": pl.String(),
+    "time": MOMENT,
+    "date": pl.Date(),
+}
+_SCALARS: dict[ColumnType, set[type]] = {"boolean": {bool}, "integer": {int}, "number": {int, float}, "text": {str}}
+_READERS: dict[ColumnType, Callable[[Any], Any]] = {
+    "boolean": _boolean,
+    "integer": _integer,
+    "number": _number,
+    "text": _text,
+    "time": moment,
+    "date": date.fromisoformat,
+}

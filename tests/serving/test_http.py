@@ -1,0 +1,280 @@
+"""Requests over a real port: answers, labels, and an error with its cure for everything that is wrong."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import polars as pl
+import pytest
+
+from tests.serving.kit import MODEL, ROW, Mill, answering_nan, package, running, until
+from tidemill.models.load import load
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mill, httpx.Client]]:
+    """A server of one model, for requests that change nothing."""
+    mill = Mill(tmp_path_factory.mktemp("http"))
+    mill.route(mill.arm(3, package()))
+    with running(mill) as (_, client):
+        yield mill, client
+
+
+@pytest.fixture
+def client(shared: tuple[Mill, httpx.Client]) -> httpx.Client:
+    return shared[1]
+
+
+def ask(client: httpx.Client, *rows: dict[str, Any], model: str = MODEL) -> httpx.Response:
+    return client.post(f"/predict/{model}", json={"rows": rows})
+
+
+def refused(response: httpx.Response, status: int, *words: str) -> None:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
+    assert set(body) == {"error", "cure"}
+    assert body["cure"]
+    assert "Traceback" not in response.text
+    for word in words:
+        assert word in response.text
+
+
+def test_a_prediction(client: httpx.Client) -> None:
+    response = ask(client, ROW, ROW | {"distance": 100})
+    assert response.status_code == 200
+    body = response.json()
+    assert (body["model"], body["release"], len(body["predictions"])) == (MODEL, "flights/3", 2)
+    rows = pl.DataFrame([ROW, ROW | {"distance": 100.0}]).select("carrier", "distance", "delay")
+    expected = load(package()).predict(rows)
+    assert expected.probabilities is not None
+    for place, prediction in enumerate(body["predictions"]):
+        assert set(prediction) == {"id", "value", "probabilities"}
+        assert prediction["value"] == expected.values[place]
+        assert list(prediction["probabilities"].values()) == expected.probabilities[place].tolist()
+        assert list(prediction["probabilities"]) == ["false", "true"]
+
+
+def test_keys_and_features_are_joined_row_by_row(client: httpx.Client) -> None:
+    key, features = {"carrier": "UA", "flight": 12}, {"distance": 800.0, "delay": 4, "when": ROW["when"]}
+    joined = client.post(f"/predict/{MODEL}", json={"keys": [key], "features": [features]}).json()
+    alone = ask(client, ROW).json()
+    assert joined["predictions"][0]["probabilities"] == alone["predictions"][0]["probabilities"]
+    assert client.post(f"/predict/{MODEL}", json={"keys": [ROW]}).status_code == 200
+
+
+def test_a_large_request_is_answered_in_order(client: httpx.Client) -> None:
+    rows = [ROW | {"distance": float(number)} for number in range(10_000)]
+    together = ask(client, *rows).json()["predictions"]
+    assert len(together) == 10_000
+    assert together[4321]["probabilities"] == ask(client, rows[4321]).json()["predictions"][0]["probabilities"]
+
+
+def test_no_rows_are_no_predictions(client: httpx.Client) -> None:
+    assert ask(client).json() == {"model": MODEL, "release": "flights/3", "predictions": []}
+
+
+def test_health_and_readiness(client: httpx.Client) -> None:
+    assert client.get("/health").json() == {"alive": True}
+    ready = client.get("/ready")
+    releases = [{"release": "flights/3", "role": "champion", "share": 0.0}]
+    assert ready.status_code == 200
+    assert ready.json() == {"ready": True, "models": {MODEL: {"route": 1, "releases": releases}}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b'{"rows": [{"distance": NaN}]}',
+        b'{"rows": [{"distance": Infinity}]}',
+        b'{"rows": [{"distance": 1e999}]}',
+        b"[" * 100_000,
+        b"[]",
+        b'{"rows": {}}',
+        b'{"rows": [1]}',
+        b"{}",
+        b'{"rows": [], "keys": []}',
+        b'{"rows": [], "features": []}',
+        b'{"keys": [{}], "features": []}',
+    ],
+)
+def test_what_is_no_request_is_400(client: httpx.Client, body: bytes) -> None:
+    refused(client.post(f"/predict/{MODEL}", content=body, headers=JSON), 400)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"distance": "far"}, ("row 1", "'distance'", "number")),
+        ({"distance": None}, ("row 1", "'distance'", "missing")),
+        ({"delay": 1.5}, ("row 1", "'delay'", "integer")),
+        ({"carrier": 7}, ("row 1", "'carrier'", "text")),
+        ({"carrier": ["UA"]}, ("row 1", "'carrier'")),
+        ({"when": "tomorrow"}, ("row 1", "'when'", "time")),
+        ({"flight": {"number": 1}}, ("row 1", "'flight'")),
+    ],
+)
+def test_data_that_does_not_fit_is_422(client: httpx.Client, row: dict[str, Any], words: tuple[str, ...]) -> None:
+    refused(ask(client, ROW, ROW | row), 422, *words)
+
+
+def test_a_column_that_is_needed_is_named(client: httpx.Client) -> None:
+    refused(ask(client, {}), 422, "'distance'")
+
+
+def test_unknown_models_and_paths_are_404(client: httpx.Client) -> None:
+    refused(ask(client, ROW, model="tr%C3%A4ins"), 404, "träins", MODEL)
+    refused(client.post("/labels/", json={"labels": []}), 404)
+    refused(client.get("/"), 404, "/predict/{model}")
+    refused(client.post("/v2/models", json={}), 404)
+
+
+def test_other_methods_are_405(client: httpx.Client) -> None:
+    response = client.get(f"/predict/{MODEL}")
+    refused(response, 405, "POST")
+    assert response.headers["allow"] == "POST"
+    for method in ("POST", "DELETE"):
+        response = client.request(method, "/health")
+        refused(response, 405, "GET")
+        assert response.headers["allow"] == "GET, HEAD"
+    assert client.head("/health").status_code == 200
+
+
+def test_too_much_is_413(client: httpx.Client) -> None:
+    refused(ask(client, *[{}] * 10_001), 413, "10,001 rows")
+    refused(client.post(f"/predict/{MODEL}", content=b" " * 10_000_001, headers=JSON), 413, "10,000,000")
+    unknown_length = (b" " * 1_000_000 for _ in range(11))
+    with suppress(httpx.WriteError):  # the connection may be closed before all is sent
+        refused(client.post(f"/predict/{MODEL}", content=unknown_length, headers=JSON), 413)
+    assert client.get("/health").status_code == 200
+
+
+def test_what_is_not_marked_as_json_is_415(client: httpx.Client) -> None:
+    """A page of another origin may send text without asking; JSON it may not."""
+    refused(client.post(f"/labels/{MODEL}", content=b'{"labels": []}', headers={"content-type": "text/plain"}), 415)
+    refused(client.post(f"/labels/{MODEL}", content=b'{"labels": []}'), 415)
+    refused(client.post(f"/predict/{MODEL}", content=b"", headers=JSON | {"content-encoding": "gzip"}), 415)
+
+
+def test_no_model_is_503_and_not_ready(mill: Mill) -> None:
+    with running(mill) as (_, client):
+        refused(ask(client, ROW), 503, "no model is loaded")
+        assert client.get("/ready").status_code == 503
+        assert client.get("/health").status_code == 200
+        mill.route(mill.arm(1, package()))
+        until(lambda: client.get("/ready").status_code == 200)
+        assert ask(client, ROW).status_code == 200
+
+
+def test_a_model_that_answers_nan_is_500_without_a_traceback(mill: Mill) -> None:
+    mill.route(mill.arm(1, answering_nan(package())))
+    with running(mill) as (_, client):
+        refused(ask(client, ROW), 500, "answered NaN", "flights/1")
+
+
+def test_each_prediction_names_its_release_where_there_are_several(mill: Mill) -> None:
+    mill.route(mill.arm(1, package(1)), mill.arm(2, package(2), "challenger", 0.5))
+    with running(mill) as (_, client):
+        body = ask(client, *[ROW | {"flight": number} for number in range(100)]).json()
+    assert body["release"] == "flights/1"
+    assert {prediction["release"] for prediction in body["predictions"]} == {"flights/1", "flights/2"}
+
+
+def test_a_broken_release_leaves_the_old_one_answering(mill: Mill) -> None:
+    mill.route(mill.arm(1, package()))
+    with running(mill) as (_, client):
+        broken = package(2, samples=[{"distance": "far"}])
+        mill.route(mill.arm(2, broken))
+        until(lambda: "failed" in client.get("/ready").json()["models"][MODEL])
+        ready = client.get("/ready")
+        assert ready.status_code == 200
+        failed = ready.json()["models"][MODEL]["failed"]
+        assert failed["route"] == 2
+        assert "'distance'" in failed["problem"]
+        assert ask(client, ROW).json()["release"] == "flights/1"
+        assert f'tidemill_route_failed{{model="{MODEL}"}} 1' in client.get("/metrics").text
+
+
+def test_labels_are_in_the_journal_when_they_are_accepted(mill: Mill) -> None:
+    mill.route(mill.arm(1, package()))
+    with running(mill) as (_, client):
+        name = ask(client, ROW).json()["predictions"][0]["id"]
+        labels = [
+            {"id": name, "value": True, "time": "2013-03-01T14:00:00Z"},
+            {"key": "UA|12", "time": ROW["when"], "value": False},
+            {
+                "key": {"carrier": "UA", "flight": 12},
+                "time": "2013-03-01T10:30:00Z",
+                "value": False,
+                "known_at": "2013-03-02",
+            },
+        ]
+        before = datetime.now(UTC)
+        assert client.post(f"/labels/{MODEL}", json={"labels": labels}).json() == {"accepted": 3}
+        rows = mill.labels().sort("known_at")
+        assert rows["known_at"][0] == datetime(2013, 3, 1, 14, tzinfo=UTC)
+        assert rows["known_at"][1] == datetime(2013, 3, 2, tzinfo=UTC)
+        assert before <= rows["known_at"][2] <= datetime.now(UTC)
+        row = datetime(2013, 3, 1, 10, 30, tzinfo=UTC)
+        assert rows.drop("known_at").rows() == [
+            (name, "", None, "true"),
+            ("", "UA|12", row, "false"),
+            ("", "UA|12", row, "false"),
+        ]
+    assert mill.predictions()["key"].to_list() == ["UA|12"]
+    assert mill.predictions()["time"].to_list() == [row]
+
+
+@pytest.mark.parametrize(
+    ("label", "status", "words"),
+    [
+        ({"id": "a"}, 400, ("value",)),
+        ({"id": "a", "value": None}, 400, ("value",)),
+        ({"id": "a", "value": [1]}, 400, ("value",)),
+        ({"value": True}, 422, ("label 1",)),
+        ({"value": True, "key": "UA|12"}, 422, ("label 1", "event time")),
+        ({"value": True, "key": {"carrier": "UA"}, "time": "2013-03-01"}, 422, ("label 1", "'flight'")),
+        ({"value": True, "id": "a", "time": "later"}, 422, ("label 1", "time")),
+        ({"value": "true", "id": "a"}, 422, ("row 1", "'value'")),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(
+    shared: tuple[Mill, httpx.Client], label: dict[str, Any], status: int, words: tuple[str, ...]
+) -> None:
+    mill, client = shared
+    good = {"id": "a", "value": True}
+    refused(client.post(f"/labels/{MODEL}", json={"labels": [good, label]}), status, *words)
+    assert mill.labels().is_empty()
+
+
+def test_metrics_count_what_happened(mill: Mill, tmp_path: Path) -> None:
+    mill.route(mill.arm(1, package()), mill.arm(2, package(2), "shadow"))
+    with running(mill) as (_, client):
+        ask(client, ROW, ROW)
+        ask(client, {})
+        client.post(f"/labels/{MODEL}", json={"labels": [{"id": "a", "value": True}]})
+        until(lambda: 'outcome="written"' in client.get("/metrics").text)
+        response = client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    lines = response.text.splitlines()
+    for line in (
+        f'tidemill_requests_total{{model="{MODEL}",status="200"}} 2',
+        f'tidemill_requests_total{{model="{MODEL}",status="422"}} 1',
+        f'tidemill_request_seconds_bucket{{model="{MODEL}",le="+Inf"}} 2',
+        f'tidemill_request_seconds_count{{model="{MODEL}"}} 2',
+        f'tidemill_rows_total{{model="{MODEL}"}} 2',
+        'tidemill_predictions_total{release="flights/1",role="champion"} 2',
+        'tidemill_predictions_total{release="flights/2",role="shadow"} 2',
+        'tidemill_journal_rows_total{outcome="written"} 4',
+        f'tidemill_labels_total{{model="{MODEL}"}} 1',
+        f'tidemill_route_version{{model="{MODEL}"}} 1',
+    ):
+        assert line in lines
