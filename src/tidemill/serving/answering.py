@@ -92,7 +92,7 @@ def journal_rows(part: Part, facts: Facts) -> pl.DataFrame:
             pl.Series("value", answers.values, dtype=pl.Float64 if regression else pl.String),
             pl.Series("probability", [None] * number, dtype=_PROBABILITY)
             if table is None
-            else pl.Series("probability", np.ascontiguousarray(table, dtype=np.float64)).arr.to_list(),
+            else pl.Series("probability", np.ascontiguousarray(table, dtype=np.float64)).cast(_PROBABILITY),
             part.scores.inputs.to_struct("features"),
         ]
     )

@@ -7,7 +7,7 @@ import polars as pl
 from tidemill.core.model import Input, Task
 from tidemill.data.frame import as_classes
 from tidemill.errors import DataError
-from tidemill.serving.rows import MOMENT, conform
+from tidemill.serving.rows import conform
 
 _NAMES = (
     Input(name="known_at", type="time"),
@@ -37,7 +37,7 @@ def label_rows(frame: pl.DataFrame, task: Task, now: datetime) -> pl.DataFrame:
             f"label {unnamed.arg_max()} does not say what it is the outcome of",
             "give the id of the prediction, or the key and the event time of its row",
         )
-    known_at = named["known_at"].fill_null(pl.Series([now], dtype=MOMENT)[0])
+    known_at = named["known_at"].fill_null(now)
     return pl.DataFrame([known_at, ids, keys, named["time"], _values(frame["value"], task)])
 
 

@@ -17,7 +17,7 @@ from tidemill.serving.buffer import stacked
 from tidemill.serving.labels import label_rows
 from tidemill.serving.metrics import Metrics
 from tidemill.serving.predictor import Live, take_up
-from tidemill.serving.rows import MOMENT, frame_of, keys_of, moments_of
+from tidemill.serving.rows import MOMENT, frame_of, keys_of, moments, moments_of
 from tidemill.telemetry import logger
 
 log = logger("serving")
@@ -140,7 +140,7 @@ class Service:
             if self._lookup is not None and arm.loaded.manifest.features is not None:
                 frame = self._lookup.fill(arm.loaded.manifest.features, frame, self.clock.now())
         if known_at is None:
-            known_at = pl.Series([self.clock.now()], dtype=MOMENT).new_from_index(0, frame.height)
+            known_at = moments("known_at", [self.clock.now()] * frame.height)
         facts = Facts(
             known_at.cast(MOMENT),
             [self.clock.mint() for _ in range(frame.height)],

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from tidemill.core.model import Manifest
 from tidemill.errors import DataError, InputError
-from tidemill.serving.rows import MOMENT, frame_of, keys_of, moment
+from tidemill.serving.rows import frame_of, keys_of, moment, moments
 from tidemill.serving.service import Answered, Service
 
 Row = dict[str, Any]
@@ -107,10 +107,8 @@ def label_frame(items: Sequence[LabelItem], manifest: Manifest) -> pl.DataFrame:
     return frame_of(values, (), ("value",)).with_columns(
         pl.Series("id", [item.id for item in items], dtype=pl.String),
         pl.Series("key", [_key(place, item.key, manifest) for place, item in enumerate(items)], dtype=pl.String),
-        pl.Series("time", [None if i.id else t for i, t in zip(items, times, strict=True)], dtype=MOMENT),
-        pl.Series(
-            "known_at", [k or (t if i.id else None) for i, k, t in zip(items, known, times, strict=True)], dtype=MOMENT
-        ),
+        moments("time", [None if i.id else t for i, t in zip(items, times, strict=True)]),
+        moments("known_at", [k or (t if i.id else None) for i, k, t in zip(items, known, times, strict=True)]),
     )
 
 
