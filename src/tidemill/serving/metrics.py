@@ -42,7 +42,7 @@ class Metrics:
     def value(self, name: str, **labels: str) -> float:
         """What a counter or a gauge shows now."""
         with self._lock:
-            return self._values[name][tuple(labels.items())]
+            return self._values[name].get(tuple(labels.items()), 0.0)
 
     def observe(self, seconds: float, model: str) -> None:
         """Add a request's duration to the histogram of its model."""
