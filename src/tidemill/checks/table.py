@@ -3,6 +3,7 @@
 from typing import Any
 
 import polars as pl
+from msgspec.structs import replace
 
 from tidemill.core.check import Verdict
 from tidemill.core.schema import Column, Schema
@@ -153,3 +154,36 @@ def _infer_column(values: pl.Series) -> Column:
     span = max(most - least, abs(most), 1.0)
     low = max(0.0, least - 2 * span) if least >= 0 else least - 2 * span
     return Column(name=values.name, type=kind, missing=missing, low=low, high=most + 2 * span)
+
+
+def widen(schema: Schema, frame: pl.DataFrame) -> Schema:
+    """The next version of a schema, changed only where these rows do not fit it."""
+    anomalies = validate(frame, schema, schema.source).evidence["anomalies"]
+    found = {(one["column"], one["kind"]) for one in anomalies}
+    columns = [
+        _widen_column(column, frame, {kind for name, kind in found if name == column.name}) for column in schema.columns
+    ]
+    columns += [_infer_column(frame[name]) for name, kind in sorted(found) if kind == "unexpected column"]
+    twice = any(kind == "duplicate keys" for _, kind in found)
+    return replace(schema, columns=tuple(columns), key=() if twice else schema.key, version=schema.version + 1)
+
+
+def _widen_column(column: Column, frame: pl.DataFrame, kinds: set[str]) -> Column:
+    if "missing column" in kinds:
+        return replace(column, required=False)
+    if "wrong type" in kinds:
+        return _infer_column(frame[column.name])
+    if "missing values" in kinds:
+        column = replace(column, missing=frame[column.name].null_count() / frame.height)
+    if "outside domain" in kinds and column.domain is not None:
+        seen = frame[column.name].cast(pl.String).drop_nulls().unique().to_list()
+        column = replace(column, domain=tuple(sorted({*column.domain, *seen})))
+    if kinds & {"below range", "above range"}:
+        numbers = frame[column.name].cast(pl.Float64).drop_nulls()
+        bounds = [float(one) for one in (numbers.min(), numbers.max()) if isinstance(one, float)]
+        column = replace(
+            column,
+            low=min(bounds[0], column.low) if column.low is not None else None,
+            high=max(bounds[1], column.high) if column.high is not None else None,
+        )
+    return column

@@ -43,7 +43,14 @@ class Book(Protocol[T]):
         ...
 
     def find(
-        self, *, limit: int | None = None, newest: bool = False, text: str = "", after: str = "", **equals: Any
+        self,
+        *,
+        limit: int | None = None,
+        newest: bool = False,
+        text: str = "",
+        after: str = "",
+        before: str = "",
+        **equals: Any,
     ) -> list[T]:
         """The records whose indexed columns equal the given values, oldest first unless `newest`."""
         ...

@@ -100,7 +100,17 @@ def encode(encoding: Encoding, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
     DataError
         if a column holds what its type does not allow.
     """
-    parts = [part for column in encoding.columns for part in _encode_column(column, frame)]
+    numbers = [c.name for c in encoding.columns if c.kind == "number" and c.name in frame.columns]
+    try:
+        plain = frame.select(pl.col(name).cast(pl.Float64) for name in numbers).to_numpy()
+    except pl.exceptions.PolarsError:
+        plain = np.column_stack([_encode_column(c, frame)[0] for c in encoding.columns if c.name in numbers])
+    found = dict(zip(numbers, plain.T, strict=True))
+    parts = [
+        part
+        for column in encoding.columns
+        for part in ([found[column.name]] if column.name in found else _encode_column(column, frame))
+    ]
     return np.column_stack(parts) if parts else np.empty((frame.height, 0))
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 import polars as pl
 from msgspec import Struct
 
-from tidemill.checks.table import infer, validate
+from tidemill.checks.table import infer, validate, widen
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
 from tidemill.core.feature import FeatureSet
@@ -28,7 +28,7 @@ class Admission(Struct, frozen=True):
 @step
 def ingest(source: str, until: datetime, sources: Sources, tables: Tables, books: Books, clock: Clock) -> list[Verdict]:
     """Judge every batch that is new (or was stopped under an older schema), and append those that fit."""
-    schema = _schema(source, until, sources, books, clock)
+    schema = schema_in_force(source, until, sources, books, clock)
     stopped = {
         verdict.subject: int(verdict.evidence.get("schema_version", 0))
         for verdict in books.verdicts.find(check="schema", action="stop")
@@ -50,32 +50,40 @@ def ingest(source: str, until: datetime, sources: Sources, tables: Tables, books
     return verdicts
 
 
-def _schema(source: str, until: datetime, sources: Sources, books: Books, clock: Clock) -> Schema:
+def schema_in_force(source: str, until: datetime, sources: Sources, books: Books, clock: Clock) -> Schema:
     """The schema in force: the newest accepted one; a declared one that says something else becomes the newest."""
     versions = sorted(books.schemas.find(source=source), key=lambda version: version.version)
     declared = sources.schema(source)
     newest = versions[-1].schema if versions else None
     if declared is not None and (newest is None or declared.version > newest.version):
-        return _accept(books, clock, declared, "file")
+        return _accept(books, clock, declared, "file").schema
     if newest is not None:
         return newest
     first = sources.batches(source, until)[0]
     key = sources.definition(source).key
-    return _accept(books, clock, infer(sources.read(first), source, key), "inferred")
+    return _accept(books, clock, infer(sources.read(first), source, key), "inferred").schema
 
 
-def _accept(books: Books, clock: Clock, schema: Schema, by: str) -> Schema:
-    books.schemas.add(
-        SchemaVersion(
-            id=f"{schema.source}/{schema.version}",
-            source=schema.source,
-            version=schema.version,
-            schema=schema,
-            accepted=clock.now(),
-            by=by,
-        )
+def accept_change(
+    source: str, frame: pl.DataFrame, reason: str, until: datetime, sources: Sources, books: Books, clock: Clock
+) -> SchemaVersion:
+    """A new version of a source's schema, widened just so far that it lets a table in."""
+    schema = widen(schema_in_force(source, until, sources, books, clock), frame)
+    return _accept(books, clock, schema, "hand", reason)
+
+
+def _accept(books: Books, clock: Clock, schema: Schema, by: str, reason: str = "") -> SchemaVersion:
+    version = SchemaVersion(
+        id=f"{schema.source}/{schema.version}",
+        source=schema.source,
+        version=schema.version,
+        schema=schema,
+        accepted=clock.now(),
+        by=by,
+        reason=reason,
     )
-    return schema
+    with books.transaction(durable=True):
+        return books.schemas.add(version)
 
 
 @step

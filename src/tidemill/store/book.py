@@ -101,11 +101,19 @@ class Book(Generic[T]):
         return row[0], row[1], row[2]
 
     def find(
-        self, *, limit: int | None = None, newest: bool = False, text: str = "", after: str = "", **equals: Any
+        self,
+        *,
+        limit: int | None = None,
+        newest: bool = False,
+        text: str = "",
+        after: str = "",
+        before: str = "",
+        **equals: Any,
     ) -> list[T]:
         """The records whose searched columns equal the given values, oldest first unless `newest`.
 
-        `text` keeps those that have it anywhere, letter case aside; `after` those with a later id.
+        `text` keeps those that have it anywhere, letter case aside; `after` and `before` those with a later or an
+        earlier id.
         """
         table = self._table
         order = table.c.id.desc() if newest else table.c.id
@@ -114,6 +122,8 @@ class Book(Generic[T]):
             query = query.where(table.c[name] == searchable(value))
         if after:
             query = query.where(table.c.id > after)
+        if before:
+            query = query.where(table.c.id < before)
         if text:
             query = query.where(table.c.body.icontains(text, autoescape=True))
         with self._connections.reading() as connection:

@@ -20,12 +20,19 @@ class DeltaTables:
 
     def __init__(self, root: str) -> None:
         self._root = root
+        self._known: dict[str, DeltaTable] = {}
 
-    def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
+    def _open(self, table: str) -> DeltaTable | None:
+        """The newest state of a table; one that was opened before only reads what has come since."""
+        known = self._known.get(table)
         try:
-            return DeltaTable(f"{self._root}/{table}", version=version)
+            if known is None:
+                known = self._known[table] = DeltaTable(f"{self._root}/{table}")
+            else:
+                known.update_incremental()
         except TableNotFoundError:
             return None
+        return known
 
     def version(self, table: str) -> int:
         """The newest version of a table, -1 where there is none yet."""
@@ -34,8 +41,12 @@ class DeltaTables:
 
     def read(self, table: str, version: int) -> pl.DataFrame:
         """The rows of that version."""
-        if (found := self._open(table, version)) is None:
-            raise NotFound(f"there is no table {table!r}", "ingest its source first: `tidemill run ingestion`")
+        try:
+            found = DeltaTable(f"{self._root}/{table}", version=version)
+        except TableNotFoundError:
+            raise NotFound(
+                f"there is no table {table!r}", "ingest its source first: `tidemill run ingestion`"
+            ) from None
         return pl.scan_delta(found).collect()
 
     def append(self, table: str, batch: str, frame: pl.DataFrame) -> int:
@@ -47,17 +58,19 @@ class DeltaTables:
         if found is not None and found.transaction_version(batch) is not None:
             return found.version()
         write_deltalake(
-            f"{self._root}/{table}",
+            found if found is not None else f"{self._root}/{table}",
             frame,
             mode="append",
             schema_mode="merge",
             commit_properties=CommitProperties(app_transactions=[Transaction(batch, 1)]),
         )
-        written = DeltaTable(f"{self._root}/{table}")
+        written = self._open(table)
+        assert written is not None
         if written.version() % _COMPACT_EVERY == _COMPACT_EVERY - 1:
             written.optimize.compact()
         return written.version()
 
     def drop(self, table: str) -> None:
         """Forget a table and its history."""
+        self._known.pop(table, None)
         shutil.rmtree(Path(self._root) / table, ignore_errors=True)

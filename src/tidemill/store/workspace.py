@@ -46,23 +46,24 @@ class Workspace:
 
     @cached_property
     def journal(self) -> FileJournal:
-        return FileJournal(self._folder / "journal")
+        return FileJournal(self.state_folder / "journal")
 
     @cached_property
     def tables(self) -> DeltaTables:
-        return DeltaTables(str(self._folder / "tables"))
+        return DeltaTables(str(self.state_folder / "tables"))
 
     @cached_property
     def board(self) -> FileBoard:
-        return FileBoard(self._folder / "routes")
+        return FileBoard(self.state_folder / "routes")
 
     @property
     def online(self) -> Path:
         """Where the embedded online store of the environment is."""
-        return self._folder / "online.db"
+        return self.state_folder / "online.db"
 
     @property
-    def _folder(self) -> Path:
+    def state_folder(self) -> Path:
+        """Where the environment keeps its own state."""
         return self.root / "environments" / self.environment
 
 

@@ -1,0 +1,72 @@
+"""`tidemill`: the entry point; every error ends in one line with its cure, and an exit code that scripts can use."""
+
+import os
+import sys
+import traceback
+
+import click
+import typer
+
+from tidemill import __version__
+from tidemill.cli import backtesting, models, nouns, projects, running, service
+from tidemill.cli.output import err
+from tidemill.errors import TidemillError
+from tidemill.telemetry import set_up
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="Keeps machine-learning models true while the world under them moves.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def start(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
+    """Set up the logs."""
+    set_up()
+    if version:
+        typer.echo(f"tidemill {__version__}")
+        raise typer.Exit
+
+
+for _room in (projects, running, backtesting, service):
+    _room.add_to(app)
+for _name, _noun in {**nouns.NOUNS, **models.NOUNS, **running.NOUNS, **projects.NOUNS}.items():
+    app.add_typer(_noun, name=_name)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; the exit code: 0 done, 1 failed, 2 input, 3 stopped by a check, 130 interrupted."""
+    try:
+        code = app(args=arguments, standalone_mode=False, prog_name="tidemill")
+    except TidemillError as error:
+        return _said(error)
+    except click.UsageError as wrong:
+        place = wrong.ctx.command_path if wrong.ctx else "tidemill"
+        err.print(f"error: {wrong.format_message()} — see `{place} --help`", style="red", markup=False)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        err.print("interrupted", style="yellow")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as bug:  # noqa: BLE001 - the last line of defence: no user sees a traceback
+        if os.environ.get("TIDEMILL_DEBUG"):
+            traceback.print_exc()
+        said = str(bug).splitlines()[0] if str(bug) else ""
+        hint = "this is a bug in Tidemill: set TIDEMILL_DEBUG=1 to see where, and report it"
+        err.print(f"error: {type(bug).__name__}: {said} — {hint}", style="red", markup=False)
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _said(error: TidemillError) -> int:
+    if os.environ.get("TIDEMILL_DEBUG"):
+        traceback.print_exc()
+    colour = "yellow" if error.exit_code == 3 else "red"
+    kind = "stopped" if error.exit_code == 3 else "error"
+    err.print(f"{kind}: {' '.join(str(error).split())}", style=colour, markup=False)
+    return error.exit_code

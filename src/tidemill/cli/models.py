@@ -1,0 +1,204 @@
+"""Models: releases by name, what they scored, who served when, and what people decide about them."""
+
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tidemill.cli import output
+from tidemill.cli.opening import Environment, Json, session_here
+from tidemill.errors import InputError
+
+if TYPE_CHECKING:
+    from tidemill.delivery.deploy import Deployer
+    from tidemill.flow.session import Session
+
+models = typer.Typer(no_args_is_help=True, help="Releases of models.")
+NOUNS = {"models": models}
+Label = Annotated[str, typer.Argument(metavar="NAME/VERSION", help="Such as flights/3; a name alone: its newest.")]
+Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
+
+
+@models.command("list")
+def list_models(name: str = "", limit: int = 50, json: Json = False) -> None:
+    """The newest releases."""
+    session = session_here()
+    found = session.workspace.ledger.releases.find(newest=True, limit=limit, **({"name": name} if name else {}))
+    _print(session, found, json)
+
+
+@models.command("search")
+def search(
+    text: Annotated[str, typer.Argument(help="Text anywhere in the release.")] = "",
+    tag: Annotated[str, typer.Option(help="name=value")] = "",
+    metric: Annotated[str, typer.Option(help="Such as test_log_loss<0.5")] = "",
+    json: Json = False,
+) -> None:
+    """Releases by text, tag and metric."""
+    from tidemill.evidence.search import fits
+
+    session = session_here()
+    found = session.workspace.ledger.releases.find(newest=True, text=text)
+    _print(session, [release for release in found if fits(release.tags, release.metrics, tag, metric)], json)
+
+
+def _print(session: "Session", found: Any, json: bool) -> None:
+    answering = {
+        arm.release: f"{arm.role} {arm.share:.0%}"
+        for route in session.workspace.board.routes().values()
+        for arm in route.arms
+    }
+    columns = {
+        "release": lambda r: r.label,
+        "created": lambda r: r.created,
+        "flavor": lambda r: r.flavor,
+        "answers": lambda r: answering.get(r.label, ""),
+        "metrics": lambda r: "  ".join(f"{k}={v:.4f}" for k, v in r.metrics.items() if k.startswith("test_")),
+        "tags": lambda r: " ".join(f"{k}={v}" for k, v in r.tags.items()),
+    }
+    output.records(found, columns, json=json, nothing="no releases yet: `tidemill run training`")
+
+
+@models.command("show")
+def show(label: Label, json: Json = False) -> None:
+    """One release."""
+    from tidemill.registry.releases import find_release
+
+    output.record(find_release(session_here().workspace.ledger, label), json=json)
+
+
+@models.command("tag")
+def put_tag(
+    label: Label, tags: Annotated[list[str], typer.Argument(help="name=value; an empty value removes.")]
+) -> None:
+    """Put tags on a release."""
+    from tidemill.registry.releases import tag
+
+    pairs = dict(one.partition("=")[::2] for one in tags)
+    release = tag(session_here().workspace.ledger, label, pairs)
+    output.out.print(f"{release.label}: {release.tags}", markup=False)
+
+
+@models.command("history")
+def history(
+    name: str = "",
+    at: Annotated[str, typer.Option(help="Which release served at this instant (UTC).")] = "",
+    env: Environment = "production",
+    json: Json = False,
+) -> None:
+    """Which releases answered, since when, and why."""
+    from datetime import UTC, datetime
+
+    from tidemill.registry.routing import history as routes_of
+
+    session = session_here(env)
+    found = routes_of(session.workspace.ledger, env, name or session.project.model().name)
+    if at:
+        moment = datetime.fromisoformat(at)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        found = [route for route in found if route.since <= moment][-1:]
+    columns = {
+        "since": lambda r: r.since,
+        "answering": lambda r: ", ".join(f"{a.release} ({a.role} {a.share:.0%})" for a in r.arms),
+        "why": lambda r: r.reason,
+        "by": lambda r: r.by,
+    }
+    output.records(found, columns, json=json, nothing="nothing has answered yet")
+
+
+@models.command("register")
+def register(
+    path: Annotated[Path, typer.Argument(help="A joblib, LightGBM, ONNX file or an MLflow model folder.")],
+    samples: Annotated[Path, typer.Option(help="A table of rows as the model takes them.")],
+    name: Annotated[str, typer.Option(help="The name to register it under.")] = "",
+    label: Annotated[str, typer.Option(help="The label's column in the samples, if it is there.")] = "",
+    task: Annotated[str, typer.Option(help="classification or regression, where the file does not tell.")] = "",
+    classes: Annotated[str, typer.Option(help="The classes, in order, separated by commas.")] = "",
+    trust: Annotated[bool, typer.Option("--trust", help="You made this pickle: it may be loaded to serve.")] = False,
+    env: Environment = "production",
+    json: Json = False,
+) -> None:
+    """Take a model that was made in a notebook; it is never unpickled to be looked at."""
+    from tidemill.data.frame import read_table
+    from tidemill.models.adopt import adopt
+    from tidemill.registry.releases import register as register_release
+
+    if task not in ("", "classification", "regression"):
+        raise InputError(f"there is no task {task!r}", "use classification or regression")
+    session = session_here(env)
+    model = adopt(
+        path,
+        read_table(samples),
+        name=name or session.project.name,
+        task=task or None,  # type: ignore[arg-type]  # held above
+        classes=tuple(part for part in classes.split(",") if part),
+        label=label,
+        trusted=trust,
+    )
+    books = session.workspace.ledger
+    digest = session.packages.save(model)
+    release = register_release(books, session.clock, model, digest, environment=env, tags={"origin": "by hand"})
+    write_down(session, "registered", release.label, f"from {path.name}" + (", trusted" if trust else ""), env)
+    if json:
+        output.as_json(release)
+    else:
+        output.out.print(f"release {release.label} ({release.flavor}) is registered; it answers nobody yet")
+        output.err.print(f"to deploy it: `tidemill models promote {release.label}`")
+
+
+@models.command("approve")
+def approve(label: Label, reason: Reason = "", env: Environment = "production") -> None:
+    """Let a release that waits for approval go live as its policy says."""
+    from tidemill.registry.releases import find_release
+
+    session = session_here(env)
+    release = find_release(session.workspace.ledger, label)
+    route = _deployer(session, env).release(release, session.project.model(release.name), by=getpass.getuser())
+    if route is None:
+        raise InputError(f"{release.label} takes no production traffic", "state [[watch.values]] in tidemill.toml")
+    write_down(session, "approved", release.label, reason, env)
+    output.out.print(f"{release.label}: {route.reason}", markup=False)
+
+
+@models.command("promote")
+def promote(label: Label, reason: Reason = "", env: Environment = "production") -> None:
+    """Make a release the champion at once."""
+    session = session_here(env)
+    route = _deployer(session, env).promote(label, getpass.getuser(), reason)
+    write_down(session, "promoted", route.arms[0].release, reason, env)
+    output.out.print(f"{route.arms[0].release} answers for {route.model}", markup=False)
+
+
+@models.command("rollback")
+def rollback(name: str = "", reason: Reason = "", env: Environment = "production") -> None:
+    """Bring back the champion before the present one."""
+    session = session_here(env)
+    route = _deployer(session, env).rollback(name or session.project.model().name, getpass.getuser(), reason)
+    write_down(session, "rolled back to", route.arms[0].release, reason, env)
+    output.out.print(f"{route.arms[0].release} answers for {route.model} again", markup=False)
+
+
+def _deployer(session: "Session", env: str) -> "Deployer":
+    from tidemill.delivery.deploy import Deployer
+
+    return Deployer(session.workspace.ledger, session.workspace.board, session.clock, env)
+
+
+def write_down(session: "Session", action: str, subject: str, reason: str, env: str) -> None:
+    """Keep what a person decided."""
+    from tidemill.core.audit import AuditEntry
+
+    books = session.workspace.ledger
+    with books.transaction(durable=True):
+        books.audit.add(
+            AuditEntry(
+                id=session.clock.mint(),
+                actor=getpass.getuser(),
+                action=action,
+                subject=subject,
+                time=session.clock.now(),
+                reason=reason,
+                environment=env,
+            )
+        )

@@ -1,0 +1,79 @@
+"""What the commands print: tables for people, one JSON value for machines; progress and errors go to stderr."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def as_json(value: Any) -> None:
+    """One JSON value on stdout, and nothing else there."""
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def records(found: Sequence[msgspec.Struct], columns: dict[str, Any], *, json: bool, nothing: str) -> None:
+    """A list of records: all of each as JSON, or the named columns as a table."""
+    if json:
+        as_json(list(found))
+        return
+    if not found:
+        err.print(nothing)
+        return
+    table(columns, ([cell(show(record)) for show in columns.values()] for record in found))
+
+
+def table(columns: Iterable[str], rows: Iterable[list[str]]) -> None:
+    """A plain table that stays readable in a pipe."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(drawn)
+
+
+def record(found: msgspec.Struct, *, json: bool) -> None:
+    """One record, whole."""
+    if json:
+        as_json(found)
+        return
+    for name, value in msgspec.to_builtins(found, builtin_types=(datetime,)).items():
+        if value not in (None, "", {}, [], ()):
+            out.print(f"[bold]{name}[/bold]", end="")
+            out.print(_indented(value), markup=False)
+
+
+def _indented(value: Any, depth: int = 1) -> str:
+    if isinstance(value, dict):
+        return "".join(
+            f"\n{'  ' * depth}{name}: {_indented(inner, depth + 1).lstrip()}" for name, inner in value.items()
+        )
+    if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
+        return "".join(f"\n{'  ' * depth}-{_indented(inner, depth + 1)}" for inner in value)
+    return f"  {cell(value)}"
+
+
+def cell(value: Any) -> str:
+    """A value as people read it."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple | set):
+        return ", ".join(cell(one) for one in value)
+    return str(value)
+
+
+def short(identifier: str) -> str:
+    """The part of an id that people type."""
+    return identifier[:18]

@@ -1,0 +1,167 @@
+"""Projects: start one, judge its data, look at its features, and ask why."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tidemill.cli import output
+from tidemill.cli.opening import Environment, Json, session_here
+from tidemill.errors import InputError, NotFound, Stopped
+
+data = typer.Typer(no_args_is_help=True, help="Tables, judged by their schemas.")
+features = typer.Typer(no_args_is_help=True, help="Feature views.")
+NOUNS = {"data": data, "features": features}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command("init")(init)
+    app.command("why")(why)
+
+
+def init(
+    name: Annotated[str, typer.Argument(help="The folder and name of the new project.")],
+    table: Annotated[Path | None, typer.Option("--from", help="Your table: Parquet, CSV or JSON Lines.")] = None,
+    label: Annotated[str, typer.Option(help="The column to predict.")] = "",
+    time: Annotated[str, typer.Option(help="The column of the event time.")] = "",
+    key: Annotated[str, typer.Option(help="The column that names a row.")] = "",
+    task: Annotated[str, typer.Option(help="classification or regression; guessed otherwise.")] = "",
+    exclude: Annotated[list[str] | None, typer.Option(help="A column to leave out; may be repeated.")] = None,
+) -> None:
+    """Make a project that runs at once, on your table or on a small invented one."""
+    from tidemill.data.frame import read_table
+    from tidemill.project.example import write_example
+    from tidemill.project.starting import guess, write_project
+
+    folder = Path(name)
+    if (folder / "tidemill.toml").exists():
+        raise InputError(f"{folder} has a tidemill.toml already", "choose another name")
+    if task not in ("", "classification", "regression"):
+        raise InputError(f"there is no task {task!r}", "use classification or regression")
+    if table is None:
+        table, label, time, key = write_example(folder), "late", "ordered", "order_id"
+    elif not label:
+        raise InputError("which column is to be predicted?", "name it: --label COLUMN")
+    frame = read_table(table)
+    guessed = guess(frame, label, time=time, key=key, task=task, exclude=tuple(exclude or ()))
+    write_project(folder, guessed, table)
+    about = f"{guessed.task} of {label!r} from {len(guessed.inputs)} columns of {frame.height:,} rows"
+    output.out.print(f"{folder}: {about}", markup=False)
+    for column, reason in guessed.excluded.items():
+        output.out.print(f"  left out {column!r}: {reason}", markup=False)
+    output.out.print(f"  event time: {guessed.time or 'none found (--time)'}", markup=False)
+    output.out.print(f"next: cd {folder} && tidemill run training && tidemill serve", markup=False)
+
+
+@data.command("validate")
+def validate(
+    file: Annotated[Path, typer.Argument(help="A table.")],
+    source: Annotated[str, typer.Option(help="The source whose schema judges it.")] = "",
+    json: Json = False,
+) -> None:
+    """Judge a table by a source's schema; exit 0 when it fits, 3 when it does not."""
+    from tidemill.checks.table import validate as judge
+    from tidemill.data.frame import read_table
+    from tidemill.recipes.ingestion import schema_in_force
+
+    session = session_here()
+    chosen = source or session.project.model().problem.source
+    books = session.workspace.ledger
+    schema = schema_in_force(chosen, session.clock.now(), session.sources, books, session.clock)
+    verdict = judge(read_table(file, session.sources.definition(chosen).format), schema, str(file))
+    if json:
+        output.as_json(verdict)
+    else:
+        output.out.print(f"{file}: {verdict.reason} (schema of {chosen!r}, version {schema.version})", markup=False)
+        for anomaly in verdict.evidence["anomalies"]:
+            output.out.print(f"  {anomaly['column']}: {anomaly['what']}", markup=False)
+    if verdict.stops:
+        cure = f"mend the file, or accept the change: `tidemill data accept {chosen} {file}`"
+        raise Stopped(f"{file} does not fit the schema of {chosen!r}", cure)
+
+
+@data.command("accept")
+def accept(
+    source: Annotated[str, typer.Argument(help="The source.")],
+    file: Annotated[Path, typer.Argument(help="A table that the schema should let in.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "",
+    env: Environment = "production",
+) -> None:
+    """Make a new version of a schema that lets a table in; a batch that was stopped is judged again by it."""
+    from tidemill.cli.models import write_down
+    from tidemill.data.frame import read_table
+    from tidemill.recipes.ingestion import accept_change
+
+    session = session_here(env)
+    frame = read_table(file, session.sources.definition(source).format)
+    books = session.workspace.ledger
+    version = accept_change(source, frame, reason, session.clock.now(), session.sources, books, session.clock)
+    write_down(session, "accepted schema", f"{source}/{version.version}", reason, env)
+    output.out.print(f"schema of {source!r} is now version {version.version}", markup=False)
+    output.err.print("next: `tidemill run ingestion` lets in what was stopped")
+
+
+@features.command("list")
+def list_features(json: Json = False) -> None:
+    """The views of features.py."""
+    session = session_here()
+    using = {view: model.name for model in session.project.policy.models.values() for view in model.inputs.views}
+    columns = {
+        "view": lambda v: v.name,
+        "entity": lambda v: ", ".join(v.entity.keys),
+        "source": lambda v: v.source,
+        "features": lambda v: ", ".join(v.features),
+        "used by": lambda v: using.get(v.name, ""),
+        "owner": lambda v: v.owner,
+        "description": lambda v: v.description,
+    }
+    output.records(list(session.project.code.views.values()), columns, json=json, nothing="features.py defines no view")
+
+
+@features.command("get")
+def get(
+    view: str,
+    keys: Annotated[list[str] | None, typer.Argument(help="column=value for each key of the entity.")] = None,
+    env: Environment = "production",
+    json: Json = False,
+) -> None:
+    """The values of an entity in the online store."""
+    from tidemill.core.resources import Online
+
+    session = session_here(env)
+    definition = session.project.code.view(view)
+    given = dict(key.partition("=")[::2] for key in keys or [])
+    absent = [key for key in definition.entity.keys if key not in given]
+    if absent:
+        raise InputError(f"view {view!r} needs the key {absent[0]!r}", f"give it: {absent[0]}=VALUE")
+    entity = "|".join(given[key] for key in definition.entity.keys)
+    found = session.resource(Online).read(view, [entity])[0]
+    if found is None:
+        raise NotFound(f"the online store knows no {entity!r} of {view!r}", "fill it: `tidemill run materialization`")
+    if json:
+        output.as_json({"as_of": found[0], **found[1]})
+        return
+    output.table(("feature", "value"), ([name, output.cell(value)] for name, value in found[1].items()))
+
+
+def why(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="A prediction, a run, or a release (flights/3).")],
+    env: Environment = "production",
+    json: Json = False,
+) -> None:
+    """The whole chain of evidence behind a prediction, a release or a run."""
+    from tidemill.evidence.why import why as chain_of
+
+    session = session_here(env)
+    workspace = session.workspace
+    models = list(session.project.policy.models)
+    chain = chain_of(workspace.ledger, workspace.journal, models, env, identifier)
+    if json:
+        output.as_json(chain)
+        return
+    for link in chain:
+        output.out.print(f"{link.kind:10} {link.text}", markup=False)
+        for name, value in link.facts.items():
+            if value not in (None, "", {}, []) and link.kind in ("prediction", "features", "release", "code"):
+                output.out.print(f"{'':12}{name}: {output.cell(value)}", markup=False)

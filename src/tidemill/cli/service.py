@@ -1,0 +1,38 @@
+"""`serve` answers; `up` answers and keeps the models true."""
+
+from typing import Annotated
+
+import typer
+
+from tidemill.cli import output
+from tidemill.cli.opening import Environment, session_here
+
+Port = Annotated[int, typer.Option(help="The port to listen at.")]
+Host = Annotated[str, typer.Option(help="The address to bind to.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command("serve")(serve)
+    app.command("up")(up)
+
+
+def serve(port: Port = 8000, host: Host = "127.0.0.1", env: Environment = "production") -> None:
+    """Answer predictions over HTTP."""
+    from tidemill.serving.server import serve as serve_until_ended
+
+    session = session_here(env)
+    serve_until_ended(
+        session.workspace,
+        session.clock,
+        host,
+        port,
+        lambda address: output.err.print(f"answering at {address} (Ctrl-C ends it)", markup=False),
+    )
+
+
+def up(port: Port = 8000, host: Host = "127.0.0.1", env: Environment = "production") -> None:
+    """Run the daemon and the prediction service, until Ctrl-C."""
+    from tidemill.daemon.main import up as up_until_ended
+
+    up_until_ended(session_here(env), host, port, lambda line: output.err.print(line, markup=False))

@@ -1,0 +1,256 @@
+"""Charts as Plotly figures in plain JSON; a page draws them with plotly.js in its own light or dark colours.
+
+Every series differs in its dash and its symbol as well as in its colour (Okabe & Ito 2008, for all kinds of sight).
+"""
+
+import html
+import textwrap
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from msgspec import Struct
+
+Figure = dict[str, Any]
+
+_COLOURS = ("#0072B2", "#8A8A8A", "#D55E00", "#009E73", "#CC79A7")
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+_SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
+_OUTCOMES = {
+    "pass": ("#009E73", ""),
+    "warn": ("#E69F00", "/"),
+    "fail": ("#D55E00", "x"),
+    "undecided": ("#8A8A8A", "."),
+}
+_LAYOUT: Figure = {
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "font": {"family": "system-ui, sans-serif", "size": 13},
+    "margin": {"l": 70, "r": 16, "t": 8, "b": 36},
+    "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    "hoverlabel": {"align": "left"},
+}
+
+
+class Series(Struct, frozen=True):
+    """A named line: its values, each from a time on, and the rows that each was measured on."""
+
+    name: str
+    times: Sequence[datetime]
+    values: Sequence[float]
+    rows: Sequence[int] = ()
+
+
+class Mark(Struct, frozen=True):
+    """Something that happened at a time, in a lane of its `kind`."""
+
+    time: datetime
+    kind: str
+    text: str
+
+
+class Share(Struct, frozen=True):
+    """The part of the requests that a release answers in a role."""
+
+    release: str
+    role: Literal["champion", "challenger", "shadow"]
+    share: float
+
+
+class Change(Struct, frozen=True):
+    """From a time on, these releases answer, and why."""
+
+    time: datetime
+    shares: Sequence[Share]
+    reason: str
+
+
+def over_time(series: Sequence[Series], marks: Sequence[Mark], value: str) -> Figure:
+    """Values over time, a line for each series; under them a lane for each kind of mark, in order of appearance."""
+    lanes = list(dict.fromkeys(mark.kind for mark in marks))
+    lines = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": _plain(one.name),
+            "x": _times(one.times),
+            "y": list(one.values),
+            "customdata": list(one.rows) or [None] * len(one.values),
+            "line": {"color": _turn(_COLOURS, place), "dash": _turn(_DASHES, place), "width": 3 if place == 0 else 2},
+            "marker": {"symbol": _turn(_SYMBOLS, place), "size": 7},
+            "hovertemplate": "%{y:.4f} on %{customdata:,} rows",
+        }
+        for place, one in enumerate(series)
+    ]
+    height = 0.07 * len(lanes)
+    layout: Figure = {
+        "height": 360 + 26 * len(lanes),
+        "hovermode": "x unified",
+        "xaxis": {"type": "date", "anchor": "y2" if lanes else "y"},
+        "yaxis": {"title": {"text": _plain(value)}, "domain": [height + 0.06 if lanes else 0, 1], "zeroline": False},
+    }
+    if lanes:
+        layout["yaxis2"] = _lanes(lanes) | {"domain": [0, height]}
+    return {"data": lines + [_lane(kind, place, marks) for place, kind in enumerate(lanes)], "layout": _LAYOUT | layout}
+
+
+def _lanes(names: Sequence[str]) -> Figure:
+    """An axis with a row for each name, the first on top; a little room on both ends."""
+    return {
+        "type": "category",
+        "categoryorder": "array",
+        "categoryarray": [_plain(name) for name in names],
+        "range": [len(names) - 0.4, -0.6],
+        "fixedrange": True,
+    }
+
+
+def _lane(kind: str, place: int, marks: Sequence[Mark]) -> Figure:
+    inside = [mark for mark in marks if mark.kind == kind]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "yaxis": "y2",
+        "showlegend": False,
+        "name": _plain(kind),
+        "x": _times([mark.time for mark in inside]),
+        "y": [_plain(kind)] * len(inside),
+        "text": [_wrapped(mark.text) for mark in inside],
+        "marker": {"symbol": _turn(_SYMBOLS, place), "size": 10, "color": _turn(_COLOURS, place)},
+        "hovertemplate": "%{text}",
+    }
+
+
+def difference(series: Sequence[Series], reference: str, value: str) -> Figure:
+    """How much each series is above (worse, where less is better) or below the one called `reference`."""
+    at = {
+        time: mean for one in series if one.name == reference for time, mean in zip(one.times, one.values, strict=True)
+    }
+    bars = []
+    for place, one in enumerate(series):
+        if one.name == reference:
+            continue
+        both = [(time, mean - at[time]) for time, mean in zip(one.times, one.values, strict=True) if time in at]
+        bars.append(
+            {
+                "type": "bar",
+                "name": _plain(one.name),
+                "x": _times([time for time, _ in both]),
+                "y": [apart for _, apart in both],
+                "marker": {"color": _turn(_COLOURS, place), "pattern": {"shape": "/" if bars else ""}},
+                "hovertemplate": "%{y:+.4f}",
+            }
+        )
+    layout: Figure = {
+        "height": 260,
+        "barmode": "group",
+        "hovermode": "x unified",
+        "xaxis": {"type": "date"},
+        "yaxis": {"title": {"text": _plain(value)}, "zeroline": True, "zerolinewidth": 2, "tickformat": "+"},
+    }
+    return {"data": bars, "layout": _LAYOUT | layout}
+
+
+def answering(changes: Sequence[Change], end: datetime) -> Figure:
+    """Who answered when: a row for each release, a bar for each stretch of time, fainter for a smaller share."""
+    names = list(dict.fromkeys(share.release for change in changes for share in change.shares))
+    data = []
+    for role, shape, colour in (("champion", "", 0), ("challenger", "/", 2), ("shadow", ".", 1)):
+        stretches = [stretch for stretch in _stretches(changes, end) if stretch[2].role == role]
+        if not stretches:
+            continue
+        data.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": role,
+                "y": [_plain(share.release) for _, _, share, _ in stretches],
+                "base": _times([begin for begin, _, _, _ in stretches]),
+                "x": [(until - begin).total_seconds() * 1000 for begin, until, _, _ in stretches],
+                "text": [_wrapped(f"{share.share:.0%} as {role}: {why}") for _, _, share, why in stretches],
+                "textposition": "none",
+                "marker": {
+                    "color": _turn(_COLOURS, colour),
+                    "opacity": [0.4 + 0.6 * share.share for _, _, share, _ in stretches],
+                    "pattern": {"shape": shape},
+                },
+                "hovertemplate": "%{y} from %{base|%Y-%m-%d %H:%M}<br>%{text}<extra></extra>",
+            }
+        )
+    layout: Figure = {
+        "height": 110 + 24 * len(names),
+        "barmode": "overlay",
+        "bargap": 0.35,
+        "showlegend": True,
+        "xaxis": {"type": "date"},
+        "yaxis": _lanes(names),
+        "margin": _LAYOUT["margin"] | {"l": 110},
+    }
+    return {"data": data, "layout": _LAYOUT | layout}
+
+
+def _stretches(changes: Sequence[Change], end: datetime) -> list[tuple[datetime, datetime, Share, str]]:
+    """Begin, end, share and reason of every stretch in which a release's share stayed as it was."""
+    found: list[tuple[datetime, datetime, Share, str]] = []
+    ends = [change.time for change in changes[1:]] + [end]
+    for change, until in zip(changes, ends, strict=True):
+        for share in change.shares:
+            begun = [place for place, one in enumerate(found) if one[1] == change.time and one[2] == share]
+            if begun:
+                found[begun[0]] = (found[begun[0]][0], until, share, found[begun[0]][3])
+            else:
+                found.append((change.time, until, share, change.reason))
+    return found
+
+
+def counts(table: dict[str, dict[str, int]]) -> Figure:
+    """How often each outcome came out, a row for each check."""
+    checks = sorted(table)
+    data = []
+    for outcome, (colour, shape) in _OUTCOMES.items():
+        numbers = [table[check].get(outcome, 0) for check in checks]
+        if not any(numbers):
+            continue
+        data.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": outcome,
+                "y": [_plain(check) for check in checks],
+                "x": numbers,
+                "text": [str(number) if number else "" for number in numbers],
+                "textposition": "inside",
+                "insidetextanchor": "middle",
+                "insidetextfont": {"color": "#FFFFFF" if outcome != "warn" else "#1B1B1B"},
+                "marker": {"color": colour, "pattern": {"shape": shape, "solidity": 0.12, "fgcolor": "#FFFFFF"}},
+                "hovertemplate": "%{x:,} times",
+            }
+        )
+    layout: Figure = {
+        "height": 100 + 30 * len(checks),
+        "barmode": "stack",
+        "bargap": 0.3,
+        "showlegend": True,
+        "xaxis": {"title": {"text": "verdicts"}},
+        "yaxis": _lanes(checks),
+        "margin": _LAYOUT["margin"] | {"l": 110, "b": 48},
+    }
+    return {"data": data, "layout": _LAYOUT | layout}
+
+
+def _times(moments: Sequence[datetime]) -> list[str]:
+    """Moments as Plotly reads them, in UTC: it would show an offset's clock time."""
+    return [moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") for moment in moments]
+
+
+def _turn(choices: tuple[str, ...], place: int) -> str:
+    return choices[place % len(choices)]
+
+
+def _plain(text: str) -> str:
+    """Text that Plotly shows as it is: it takes some tags for its own."""
+    return html.escape(text, quote=False)
+
+
+def _wrapped(text: str) -> str:
+    return "<br>".join(_plain(line) for line in textwrap.wrap(text, 70))

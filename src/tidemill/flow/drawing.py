@@ -1,0 +1,63 @@
+"""Draws a graph: as text, and as a picture (SVG)."""
+
+from html import escape
+
+from tidemill.core.pipeline import Graph
+
+_WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 190, 34, 26, 46
+
+
+def as_text(graph: Graph) -> str:
+    """A line for each step, with what it needs."""
+    widest = max((len(name) for name in graph.nodes), default=0)
+    lines = [f"{graph.pipeline}: {len(graph.nodes)} steps"]
+    for node in graph.nodes.values():
+        about = (node.step.__doc__ or "").strip().splitlines()
+        needs = f"  ← {', '.join(node.needs)}" if node.needs else ""
+        lines.append(f"  {node.name:{widest}}{needs}")
+        if about:
+            lines.append(f"  {'':{widest}}  {about[0]}")
+    return "\n".join(lines)
+
+
+def as_svg(graph: Graph) -> str:
+    """The steps in layers: each below all that it needs."""
+    depth: dict[str, int] = {}
+    for node in graph.nodes.values():
+        depth[node.name] = 1 + max((depth[need] for need in node.needs), default=-1)
+    layers: dict[int, list[str]] = {}
+    for name, level in depth.items():
+        layers.setdefault(level, []).append(name)
+    widest = max((len(layer) for layer in layers.values()), default=1)
+    width = widest * (_WIDTH + _GAP_X) + _GAP_X
+    height = len(layers) * (_HEIGHT + _GAP_Y) + _GAP_Y
+    place = {
+        name: (
+            (width - len(layer) * (_WIDTH + _GAP_X) + _GAP_X) / 2 + column * (_WIDTH + _GAP_X),
+            _GAP_Y / 2 + level * (_HEIGHT + _GAP_Y),
+        )
+        for level, layer in layers.items()
+        for column, name in enumerate(layer)
+    }
+    arrows = [_arrow(place[need], place[node.name]) for node in graph.nodes.values() for need in node.needs]
+    boxes = [_box(name, *place[name]) for name in graph.nodes]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'font-family="system-ui, sans-serif" font-size="13"><title>{escape(graph.pipeline)}</title>'
+        + "".join(arrows + boxes)
+        + "</svg>"
+    )
+
+
+def _box(name: str, x: float, y: float) -> str:
+    return (
+        f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" fill="#eef4f8" stroke="#1d6a96"/>'
+        f'<text x="{x + _WIDTH / 2}" y="{y + _HEIGHT / 2 + 4}" text-anchor="middle">{escape(name)}</text>'
+    )
+
+
+def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
+    x1, y1 = start[0] + _WIDTH / 2, start[1] + _HEIGHT
+    x2, y2 = end[0] + _WIDTH / 2, end[1]
+    middle = (y1 + y2) / 2
+    return f'<path d="M{x1} {y1} C{x1} {middle} {x2} {middle} {x2} {y2}" fill="none" stroke="#8aa4b4"/>'
