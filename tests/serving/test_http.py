@@ -157,10 +157,15 @@ def test_too_much_is_413(client: httpx.Client) -> None:
     assert client.get("/health").status_code == 200
 
 
-def test_what_is_not_marked_as_json_is_415(client: httpx.Client) -> None:
-    """A page of another origin may send text without asking; JSON it may not."""
-    refused(client.post(f"/labels/{MODEL}", content=b'{"labels": []}', headers={"content-type": "text/plain"}), 415)
-    refused(client.post(f"/labels/{MODEL}", content=b'{"labels": []}'), 415)
+def test_a_strange_page_cannot_forge_labels(client: httpx.Client) -> None:
+    """A browser names the page that sends; `curl -d` names none, and marks JSON as a form."""
+    for origin in ("https://evil.example", "http://localhost.evil.example:8000", "null"):
+        refused(client.post(f"/labels/{MODEL}", content=b'{"labels": []}', headers={"origin": origin}), 403)
+    for headers in ({}, {"origin": "http://localhost:3000"}, {"content-type": "application/x-www-form-urlencoded"}):
+        assert client.post(f"/labels/{MODEL}", content=b'{"labels": []}', headers=headers).status_code == 200
+
+
+def test_a_compressed_body_is_415(client: httpx.Client) -> None:
     refused(client.post(f"/predict/{MODEL}", content=b"", headers=JSON | {"content-encoding": "gzip"}), 415)
 
 

@@ -28,17 +28,18 @@ def add_to(app: typer.Typer) -> None:
 def backtest(
     begin: Annotated[str, typer.Option("--from", help="The first day, such as 2013-03-01.")] = "",
     end: Annotated[str, typer.Option("--to", help="The day after the last.")] = "",
-    policy: Annotated[list[Path] | None, typer.Option(help="Another tidemill.toml beside this one.")] = None,
+    policy: Annotated[list[Path] | None, typer.Option(help="Another policy, or the tables of it that differ.")] = None,
     model: Annotated[str, typer.Option(help="The model, where there are several.")] = "",
     report: Report = None,
     json: Json = False,
 ) -> None:
     """Replay history: the same daemon on a virtual clock, beside keeping the first model and a weekly calendar."""
-    from tidemill.project.configuration import read_policy
+    from tidemill.project.configuration import FILE, read_policy
     from tidemill.project.project import Project
 
     project = Project.here()
-    others = {file.stem: read_policy(file) for file in policy or []}
+    base = project.folder / FILE
+    others = {file.stem: read_policy(file, base) for file in policy or []}
     reserved = {"loop", "static", "weekly"} & set(others)
     if reserved:
         raise InputError(f"a policy cannot be called {reserved.pop()!r}", "rename the file")
@@ -48,11 +49,11 @@ def backtest(
 
 def demo(report: Report = None, json: Json = False) -> None:
     """A year of real flights: the mill validates each day, notices the seasons, retrains, tries out, promotes."""
-    from tidemill.project.configuration import read_policy
+    from tidemill.project.configuration import FILE, read_policy
     from tidemill.project.project import Project
 
     folder = _example()
-    project = Project(folder, read_policy(folder / "demo.toml"))
+    project = Project(folder, read_policy(folder / "demo.toml", folder / FILE))
     output.err.print("A year of flights from New York, 2013. Asked at scheduled departure: more than 15 minutes late?")
     output.err.print("Planted on top:")
     for line in _planted(project.policy):

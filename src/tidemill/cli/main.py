@@ -3,8 +3,8 @@
 import os
 import sys
 import traceback
+from typing import Any
 
-import click
 import typer
 
 from tidemill import __version__
@@ -43,17 +43,15 @@ def main(arguments: list[str] | None = None) -> int:
         code = app(args=arguments, standalone_mode=False, prog_name="tidemill")
     except TidemillError as error:
         return _said(error)
-    except click.UsageError as wrong:
-        place = wrong.ctx.command_path if wrong.ctx else "tidemill"
-        err.print(f"error: {wrong.format_message()} — see `{place} --help`", style="red", markup=False)
-        return 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         err.print("interrupted", style="yellow")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as bug:  # noqa: BLE001 - the last line of defence: no user sees a traceback
+        if hasattr(bug, "format_message"):  # the command line itself is wrong
+            return _wrong_usage(bug)
         if os.environ.get("TIDEMILL_DEBUG"):
             traceback.print_exc()
         said = str(bug).splitlines()[0] if str(bug) else ""
@@ -61,6 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
         err.print(f"error: {type(bug).__name__}: {said} — {hint}", style="red", markup=False)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _wrong_usage(wrong: Any) -> int:
+    place = wrong.ctx.command_path if getattr(wrong, "ctx", None) else "tidemill"
+    err.print(f"error: {wrong.format_message()} — see `{place} --help`", style="red", markup=False)
+    return 2
 
 
 def _said(error: TidemillError) -> int:

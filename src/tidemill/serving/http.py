@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,6 +19,7 @@ _MOST_ROWS = 10_000
 _SLOWEST_BODY = 30.0
 # A body up to this size is answered on the event loop: a thread's hand-over costs more than its rows.
 _SMALL_BODY = 32_768
+_OWN_PAGES = (b"localhost", b"127.0.0.1", b"::1")
 _GET = ("/health", "/ready", "/metrics")
 _PATHS = "GET /health, /ready, /metrics; POST /predict/{model}, /labels/{model}"
 
@@ -121,9 +123,11 @@ def _refusal(method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> 
     length = given.get(b"content-length", b"0")
     if length.isdigit() and int(length) > _LARGEST_BODY:
         return _too_large()
-    # A page of another origin can send other types without asking: a forged label could promote a model.
-    if given.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
-        return _error(415, "the request is not marked as JSON", "send the header Content-Type: application/json")
+    # A browser names the page that sends: a forged label of a strange page could promote a model.
+    if (origin := given.get(b"origin")) and urlsplit(origin).hostname not in _OWN_PAGES:
+        return _error(
+            403, "the request comes from a web page of another origin", "send it from a program, or by a proxy"
+        )
     if given.get(b"content-encoding", b"identity") != b"identity":
         return _error(415, "the request is compressed", "send it uncompressed")
     return None
