@@ -9,6 +9,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from tidemill.errors import TidemillError
+from tidemill.store.sqlite import prepare
+
 _CREATE = """
 CREATE TABLE IF NOT EXISTS latest (
     view TEXT NOT NULL, entity TEXT NOT NULL, time REAL NOT NULL, row BLOB NOT NULL, PRIMARY KEY (view, entity)
@@ -33,24 +36,25 @@ class SqliteOnline:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self._file, timeout=60, isolation_level=None)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
+            connection = sqlite3.connect(self._file, isolation_level=None)
+            prepare(connection)
             connection.execute(_CREATE)
             self._local.connection = connection
         return connection
 
     def write(self, view: str, rows: Iterable[tuple[str, datetime, dict[str, Any]]]) -> None:
-        """Write rows as (entity, moment, values), all or none."""
+        """Write rows as (entity, moment, values), all or none; raises `TidemillError` where the disk refuses."""
         packed = [(view, entity, moment.timestamp(), msgspec.msgpack.encode(values)) for entity, moment, values in rows]
-        connection = self._connection()
-        connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.executemany(_WRITE, packed)
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+            # Committed where all went well, else rolled back.
+            with self._connection() as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(_WRITE, packed)
+        except sqlite3.OperationalError as refused:
+            raise TidemillError(
+                f"{len(packed)} rows of view {view!r} could not be written to {self._file}: {refused}",
+                "check free space and permissions; the values before are still served",
+            ) from None
 
     def read(self, view: str, entities: Sequence[str]) -> list[tuple[datetime, dict[str, Any]] | None]:
         """The values of entities and the moment for which they hold; None for one that is not known."""

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Protocol
 
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import LocalStore, from_url
 
 from tidemill.errors import Corrupt, NotFound, TidemillError
@@ -66,13 +66,17 @@ class ObjectBlobs:
             if they are not there.
         Corrupt
             if what is there has another digest.
+        TidemillError
+            if nobody can tell: the store does not answer, or refuses.
         """
         try:
             content = self._store.get(_place(digest)).bytes().to_bytes()
-        except (FileNotFoundError, BaseError):
+        except (FileNotFoundError, NotFoundError):
             raise NotFound(
                 f"blob {digest[:12]} is not in {self._url}", "run the pipeline again, or restore a backup"
             ) from None
+        except (OSError, BaseError) as refused:
+            raise self._refused(digest, refused) from None
         if digest_of(content) != digest:
             raise Corrupt(
                 f"blob {digest[:12]} in {self._url} was altered",
@@ -84,13 +88,26 @@ class ObjectBlobs:
         """Whether the bytes are there."""
         try:
             self._store.head(_place(digest))
-        except (FileNotFoundError, BaseError):
+        except (FileNotFoundError, NotFoundError):
             return False
+        except (OSError, BaseError) as refused:
+            raise self._refused(digest, refused) from None
         return True
 
     def delete(self, digest: str) -> None:
-        """Forget the bytes of that digest."""
-        self._store.delete(_place(digest))
+        """Forget the bytes of that digest, if they are there."""
+        try:
+            self._store.delete(_place(digest))
+        except (FileNotFoundError, NotFoundError):
+            return
+        except (OSError, BaseError) as refused:
+            raise self._refused(digest, refused) from None
+
+    def _refused(self, digest: str, refused: Exception) -> TidemillError:
+        return TidemillError(
+            f"blob {digest[:12]} in {self._url} cannot be reached: {refused}",
+            "check that the store is there and that you may use it",
+        )
 
 
 def _place(digest: str) -> str:

@@ -1,12 +1,13 @@
 """The board: where routes are published for the service, so that a lost ledger stops no prediction."""
 
-import os
 from pathlib import Path
 from typing import ClassVar
 
 import msgspec
 
 from tidemill.core.route import Route
+from tidemill.errors import TidemillError
+from tidemill.store.locks import locked
 
 
 class FileBoard:
@@ -20,12 +21,20 @@ class FileBoard:
 
     def publish(self, route: Route) -> None:
         """Make a route the one that is served; an older version never replaces a newer one."""
-        shown = self._read(self._folder / f"{route.model}.json")
-        if shown is not None and shown.version >= route.version:
-            return
-        draft = self._folder / f".{route.model}.{os.getpid()}"
-        draft.write_bytes(msgspec.json.encode(route))
-        draft.replace(self._folder / f"{route.model}.json")
+        place = self._folder / f"{route.model}.json"
+        try:
+            with locked(self._folder / f".{route.model}.lock"):
+                shown = self._read(place)
+                if shown is not None and shown.version >= route.version:
+                    return
+                draft = self._folder / f".{route.model}.draft"
+                draft.write_bytes(msgspec.json.encode(route))
+                draft.replace(place)
+        except OSError as refused:
+            raise TidemillError(
+                f"the route of {route.model!r} could not be published in {self._folder}: {refused.strerror}",
+                "check free space and permissions; the route before it is still served",
+            ) from None
 
     def routes(self) -> dict[str, Route]:
         """The published routes by model."""

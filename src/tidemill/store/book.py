@@ -1,5 +1,6 @@
 """Book: the records of one noun in one table: its id, the columns that are searched, and the whole as JSON."""
 
+import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
@@ -15,16 +16,18 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    insert,
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from tidemill.errors import Conflict, NotFound
+from tidemill.errors import Conflict, InputError, NotFound
 
 T = TypeVar("T", bound=msgspec.Struct)
 _TRIES = 50
+_LONGEST = 200
+_INSERT: dict[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class Connections(Protocol):
@@ -45,7 +48,7 @@ def define(
         metadata,
         Column("id", String(80), primary_key=True),
         Column("revision", Integer, nullable=False),
-        *(Column(column, String(200)) for column in sorted(columns)),
+        *(Column(column, String(_LONGEST)) for column in sorted(columns)),
         Column("body", Text, nullable=False),
         *(Index(f"ix_{name}_{column}", column, "id") for column in indexed),
         *(UniqueConstraint(*key, name=f"uq_{name}_{'_'.join(key)}") for key in unique),
@@ -64,7 +67,15 @@ class Book(Generic[T]):
 
     def _row(self, record: T) -> dict[str, Any]:
         row: dict[str, Any] = {name: searchable(getattr(record, name)) for name in self._searched}
-        return row | {"body": msgspec.json.encode(record).decode()}
+        body = msgspec.json.encode(record)
+        try:
+            self._decode(body)
+        except msgspec.ValidationError as wrong:
+            raise InputError(
+                f"a record of {self._table.name} could not be read back: {wrong}",
+                "numbers that are not finite cannot be kept: leave them out",
+            ) from None
+        return row | {"body": body.decode()}
 
     def add(self, record: T) -> T:
         """Write a new record.
@@ -72,17 +83,22 @@ class Book(Generic[T]):
         Raises
         ------
         Conflict
-            if its id or one of its unique keys is taken.
+            if its id or one of its unique keys is taken; a transaction around it can go on.
+        InputError
+            if it could not be read back.
         """
         identifier = getattr(record, "id")  # noqa: B009 - every noun has one
-        try:
-            with self._connections.transaction() as connection:
-                connection.execute(insert(self._table).values(id=identifier, revision=1, **self._row(record)))
-        except IntegrityError:
-            raise Conflict(
-                f"{self._table.name} already has a record like {identifier}", "read it again and decide anew"
-            ) from None
+        row = {"id": identifier, "revision": 1, **self._row(record)}
+        with self._connections.transaction() as connection:
+            # A refused insert would spoil the whole transaction in PostgreSQL: it is asked to do nothing instead.
+            insert = _INSERT[connection.dialect.name](self._table).values(row).on_conflict_do_nothing()
+            written = connection.execute(insert.execution_options(preserve_rowcount=True)).rowcount
+        if not written:
+            raise self._taken(identifier)
         return record
+
+    def _taken(self, identifier: str) -> Conflict:
+        return Conflict(f"{self._table.name} already has a record like {identifier}", "read it again and decide anew")
 
     def get(self, identifier: str) -> T:
         """The record of that id, or of the only id that begins like it (8 characters or more)."""
@@ -143,22 +159,30 @@ class Book(Generic[T]):
             with self._connections.transaction() as connection:
                 found, revision, body = self._select(connection, identifier)
                 record = update_record(self._decode(body))
-                swapped = connection.execute(
+                swap = (
                     update(self._table)
                     .where(self._table.c.id == found, self._table.c.revision == revision)
                     .values(revision=revision + 1, **self._row(record))
                 )
+                try:
+                    swapped = connection.execute(swap)
+                except IntegrityError:
+                    raise self._taken(found) from None
                 if swapped.rowcount == 1:
                     return record
         raise Conflict(f"{self._table.name} {identifier} keeps changing", "try again")
 
 
 def searchable(value: Any) -> str | None:
-    """A value as its searched column holds it: text that sorts as the values do."""
+    """A value as its searched column holds it: text that sorts as the values do; the end of a long one is a digest."""
     if value is None:
         return None
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="microseconds")
     if isinstance(value, int):
         return f"{value:012d}"
-    return str(value)[:200]
+    text = str(value)
+    if len(text) <= _LONGEST:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return text[: _LONGEST - len(digest)] + digest

@@ -4,15 +4,18 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
 import polars as pl
 
-from tidemill.errors import DataError
+from tidemill.errors import DataError, TidemillError
+from tidemill.store.locks import locked
 
-_NAME = re.compile(r"(\d+)-(\d+)-[0-9a-f]+\.arrow$")
+_NAME = re.compile(r"^(-?\d+)-(-?\d+)-([0-9a-f]+)\.arrow$")
+_TRIES = 20
 
 
 class FileJournal:
@@ -25,22 +28,42 @@ class FileJournal:
         folder.mkdir(parents=True, exist_ok=True)
 
     def append(self, kind: str, frame: pl.DataFrame) -> None:
-        """Write rows that have a UTC column `known_at`."""
+        """Write rows that have a UTC column `known_at`, without nulls.
+
+        Raises
+        ------
+        DataError
+            if they have none.
+        TidemillError
+            if they cannot be written: nothing of them is kept.
+        """
         if frame.is_empty():
             return
-        if frame.schema.get("known_at") != pl.Datetime("us", "UTC"):
-            raise DataError(f"rows for the journal {kind!r} have no UTC column 'known_at'", "add it")
+        if frame.schema.get("known_at") != pl.Datetime("us", "UTC") or frame["known_at"].null_count():
+            raise DataError(
+                f"rows for the journal {kind!r} have no UTC column 'known_at' that is full", "say when each was known"
+            )
+        self._write(kind, frame, uuid.uuid4().hex[:12])
+
+    def _write(self, kind: str, frame: pl.DataFrame, unique: str) -> None:
         first, last = _micros(frame["known_at"].min()), _micros(frame["known_at"].max())
         folder = self._folder / kind
-        folder.mkdir(parents=True, exist_ok=True)
-        unique = uuid.uuid4().hex[:12]
         draft = folder / f".{unique}.{os.getpid()}"
-        frame.write_ipc(draft, compression="lz4")
-        draft.replace(folder / f"{first}-{last}-{unique}.arrow")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            frame.write_ipc(draft, compression="lz4")
+            draft.replace(folder / f"{first}-{last}-{unique}.arrow")
+        except (OSError, pl.exceptions.PolarsError) as refused:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise TidemillError(
+                f"{frame.height} rows could not be written to the journal {folder}: {refused}",
+                "check free space and permissions; nothing half-written was kept",
+            ) from None
 
     def read(self, kind: str, since: datetime | None = None, until: datetime | None = None) -> pl.DataFrame:
         """The rows of a kind with `since < known_at <= until`, in the order of becoming known."""
-        parts = [pl.read_ipc(file) for file in self._segments(kind, since, until)]
+        parts = self._parts(kind, since, until)
         if not parts:
             return pl.DataFrame()
         rows = pl.concat(parts, how="diagonal_relaxed") if len(parts) > 1 else parts[0]
@@ -57,23 +80,57 @@ class FileJournal:
         )
 
     def compact(self, kind: str, keep: int = 32) -> None:
-        """Join the segments of a kind into one where there are more than `keep`: readers see the same rows."""
-        segments = list(self._segments(kind, None, None))
-        if len(segments) <= keep:
+        """Join the segments of a kind into one where there are more than `keep`: readers see the same rows.
+
+        A list of what the joined segment replaces is written before it; a reader that sees both leaves the
+        replaced ones out, so that a crash at any point neither loses nor doubles a row.
+        """
+        folder = self._folder / kind
+        if not folder.is_dir():
             return
-        self.append(kind, pl.concat([pl.read_ipc(s) for s in segments], how="diagonal_relaxed"))
-        for segment in segments:
-            segment.unlink(missing_ok=True)
+        with locked(folder / ".compacting", wait=False) as mine:
+            if not mine:
+                return
+            self._tidy(folder)
+            segments = list(self._segments(kind, None, None))
+            if len(segments) <= keep:
+                return
+            unique = uuid.uuid4().hex[:12]
+            rows = pl.concat([pl.read_ipc(segment) for segment in segments], how="diagonal_relaxed")
+            (folder / f".{unique}.replaces").write_text("\n".join(segment.name for segment in segments))
+            self._write(kind, rows, unique)
+            self._tidy(folder)
+
+    def _tidy(self, folder: Path) -> None:
+        """Finish what a compaction began: away with segments that are replaced, then with the lists of them."""
+        for name in self._replaced(folder, {file.name for file in folder.glob("*.arrow")}):
+            (folder / name).unlink(missing_ok=True)
+        for listed in folder.glob(".*.replaces"):
+            listed.unlink()
+
+    def _parts(self, kind: str, since: datetime | None, until: datetime | None) -> list[pl.DataFrame]:
+        for _ in range(_TRIES):
+            try:
+                return [pl.read_ipc(file) for file in self._segments(kind, since, until)]
+            except FileNotFoundError:  # a compaction took it away meanwhile: what replaces it is there
+                continue
+        raise TidemillError(f"the segments of the journal {kind!r} keep changing", "try again")
 
     def _segments(self, kind: str, since: datetime | None, until: datetime | None) -> Iterator[Path]:
-        low = _micros(since) if since else -1
-        high = _micros(until) if until else 1 << 62
-        for file in sorted((self._folder / kind).glob("*.arrow")):
-            span = _NAME.search(file.name)
-            if span and int(span[2]) > low and int(span[1]) <= high:
-                yield file
+        folder = self._folder / kind
+        names = {file.name for file in folder.glob("*.arrow")}
+        for name in sorted(names - self._replaced(folder, names)):
+            span = _NAME.match(name)
+            if not span or (since and int(span[2]) <= _micros(since)) or (until and int(span[1]) > _micros(until)):
+                continue
+            yield folder / name
+
+    def _replaced(self, folder: Path, names: set[str]) -> set[str]:
+        joined = {span[3] for name in names if (span := _NAME.match(name))}
+        lists = [file for file in folder.glob(".*.replaces") if file.name.split(".")[1] in joined]
+        return {name for file in lists for name in file.read_text().split("\n")}
 
 
 def _micros(moment: object) -> int:
     assert isinstance(moment, datetime)
-    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

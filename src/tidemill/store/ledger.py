@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, MetaData, create_engine, event, inspect
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy import Connection, MetaData, create_engine, event, inspect, text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.audit import AuditEntry
@@ -20,8 +20,10 @@ from tidemill.core.run import Run, StepRun
 from tidemill.core.trigger import Job
 from tidemill.errors import TidemillError
 from tidemill.store.book import Book, define
+from tidemill.store.sqlite import prepare
 
 METADATA = MetaData()
+_SETTING_UP = 0x71DE
 _ARTIFACTS = define(METADATA, "artifacts", ("kind",))
 _RUNS = define(METADATA, "runs", ("pipeline", "state", "model", "environment"))
 _STEPS = define(METADATA, "steps", ("run", "key", "step"))
@@ -64,13 +66,21 @@ class Ledger:
                 ready = inspect(connection).has_table("audit")
             if not ready:
                 with self._engine.begin() as connection:
+                    if connection.dialect.name == "postgresql":
+                        # Others may open it for the first time at this moment: one creates, they find it done.
+                        connection.execute(text(f"SELECT pg_advisory_xact_lock({_SETTING_UP})"))
                     METADATA.create_all(connection)
         except SQLAlchemyError as refused:
-            place = Path(self._engine.url.database or "") if self._engine.dialect.name == "sqlite" else self._engine.url
             raise TidemillError(
-                f"the ledger at {place} cannot be opened: {_first_line(refused)}",
+                f"the ledger at {self._place} cannot be opened: {_first_line(refused)}",
                 "check that the path or server is there and writable for you",
             ) from None
+
+    @property
+    def _place(self) -> str:
+        """Where it is, without a password."""
+        url = self._engine.url
+        return str(Path(url.database or "") if self._engine.dialect.name == "sqlite" else url)
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[Connection]:
@@ -84,7 +94,7 @@ class Ledger:
             return
         with self._engine.connect() as connection:
             connection.info["durable"] = durable
-            with _explained(self.url), connection.begin():
+            with _explained(self._place), connection.begin():
                 self._local.connection = connection
                 try:
                     yield connection
@@ -98,7 +108,7 @@ class Ledger:
         if current is not None:
             yield current
             return
-        with self._engine.connect() as connection, _explained(self.url):
+        with self._engine.connect() as connection, _explained(self._place):
             yield connection.execution_options(reading=True)
 
     def close(self) -> None:
@@ -107,15 +117,14 @@ class Ledger:
 
 
 @contextmanager
-def _explained(url: str) -> Iterator[None]:
+def _explained(place: str) -> Iterator[None]:
     try:
         yield
-    except DatabaseError as refused:
-        if "readonly" in str(refused) or "full" in str(refused) or "disk I/O" in str(refused):
-            raise TidemillError(
-                f"the ledger {url} refused a write: {_first_line(refused)}", "check free space and permissions"
-            ) from None
-        raise
+    except OperationalError as refused:
+        raise TidemillError(
+            f"the ledger at {place} refused: {_first_line(refused)}",
+            "check that it is there, with free space and writable for you; nothing half-written was kept",
+        ) from None
 
 
 def _first_line(error: Exception) -> str:
@@ -124,9 +133,7 @@ def _first_line(error: Exception) -> str:
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None
-    connection.execute("PRAGMA busy_timeout=60000")
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
+    prepare(connection)
     connection.execute("PRAGMA foreign_keys=ON")
 
 

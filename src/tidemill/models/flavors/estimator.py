@@ -71,6 +71,8 @@ def ask(signature: Signature, estimator: Any, rows: Any, names: dict[Any, str]) 
     DataError
         if it does not take these rows.
     """
+    if not len(rows):
+        return Answers([], None if signature.task == "regression" else np.empty((0, len(signature.classes))))
     try:
         values = np.asarray(estimator.predict(rows)).ravel()
         if signature.task == "regression":

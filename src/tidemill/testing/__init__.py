@@ -1,0 +1,10 @@
+"""Conformance suites for plugs: inherit one in a test module of your own and give its fixtures.
+
+Each suite is a class of pytest tests over what Tidemill relies on. pytest is imported here and nowhere else.
+"""
+
+import pytest
+
+pytest.register_assert_rewrite(
+    *(f"tidemill.testing.{suite}" for suite in ("blobs", "codecs", "flavors", "journal", "ledger", "online"))
+)

@@ -1,0 +1,148 @@
+"""What every journal promises: rows are there whole or not at all, and a span of time gives exactly its rows."""
+
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tidemill.core.resources import Journal
+from tidemill.errors import DataError
+from tidemill.testing.processes import in_processes
+
+START = datetime(2013, 3, 1, tzinfo=UTC)
+_SEGMENT = 200
+
+moments = (
+    st.datetimes(min_value=datetime(2013, 1, 1), max_value=datetime(2040, 1, 1))
+    | st.datetimes(min_value=datetime(1969, 12, 31), max_value=datetime(1970, 1, 2))
+).map(lambda moment: moment.replace(tzinfo=UTC))
+
+
+def rows(*known_at: datetime, **columns: list[object]) -> pl.DataFrame:
+    """Journal rows that became known at these moments."""
+    known = pl.Series("known_at", list(known_at), dtype=pl.Datetime("us", "UTC"))
+    return pl.DataFrame([known]).with_columns(pl.Series(name, values) for name, values in columns.items())
+
+
+class JournalSuite:
+    """Inherit it and give the fixture `opener`: a picklable call that opens one and the same journal.
+
+    ::
+
+        class TestMyJournal(JournalSuite):
+            @pytest.fixture
+            def opener(self, tmp_path):
+                return partial(MyJournal, tmp_path)
+    """
+
+    @pytest.fixture
+    def opener(self) -> Callable[[], Journal]:
+        """Opens one and the same journal, empty at first, as often as it is called, in any process."""
+        raise NotImplementedError("give the fixture `opener`")
+
+    @pytest.fixture
+    def journal(self, opener: Callable[[], Journal]) -> Journal:
+        return opener()
+
+    def test_a_kind_without_rows_is_empty(self, journal: Journal) -> None:
+        journal.append("labels/late", rows())
+        assert journal.read("labels/late").is_empty()
+
+    def test_rows_come_in_the_order_of_becoming_known(self, journal: Journal) -> None:
+        later, earlier = START + timedelta(hours=2), START + timedelta(hours=1)
+        journal.append("labels/late", rows(later, START, value=[3, 1]))
+        journal.append("labels/late", rows(earlier, later, value=[2, 4]))
+        assert journal.read("labels/late")["value"].to_list() == [1, 2, 3, 4]
+
+    def test_kinds_are_apart(self, journal: Journal) -> None:
+        journal.append("labels/late", rows(START, value=[1]))
+        journal.append("labels/late2", rows(START, value=[2]))
+        journal.append("predictions/late", rows(START, value=[3]))
+        assert journal.read("labels/late")["value"].to_list() == [1]
+
+    def test_another_opening_sees_what_was_appended(self, journal: Journal, opener: Callable[[], Journal]) -> None:
+        journal.append("labels/late", rows(START, value=[1]))
+        assert opener().read("labels/late")["value"].to_list() == [1]
+
+    @given(
+        segments=st.lists(st.lists(moments, min_size=1, max_size=4), min_size=1, max_size=4),
+        nudge=st.sampled_from([-1, 0, 1]),
+        data=st.data(),
+    )
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_a_span_gives_exactly_its_rows(
+        self, journal: Journal, segments: list[list[datetime]], nudge: int, data: st.DataObject
+    ) -> None:
+        """Since is left out and until is let in, to the microsecond."""
+        kind = f"spans/{os.urandom(8).hex()}"
+        for segment in segments:
+            journal.append(kind, rows(*segment))
+        known = [moment for segment in segments for moment in segment]
+        edges = st.sampled_from(known).map(lambda moment: moment + timedelta(microseconds=nudge))
+        since, until = data.draw(st.none() | edges), data.draw(st.none() | edges)
+        wanted = [m for m in sorted(known) if (since is None or m > since) and (until is None or m <= until)]
+        found = journal.read(kind, since, until)
+        assert (found["known_at"].to_list() if found.width else []) == wanted
+
+    def test_a_new_column_is_null_in_older_rows(self, journal: Journal) -> None:
+        journal.append("labels/late", rows(START, value=[1]))
+        journal.append("labels/late", rows(START + timedelta(hours=1), value=[2], note=["x"]))
+        found = journal.read("labels/late")
+        assert found.select("value", "note").rows() == [(1, None), (2, "x")]
+
+    def test_a_wider_type_holds_both(self, journal: Journal) -> None:
+        journal.append("labels/late", rows(START, value=[1]))
+        journal.append("labels/late", rows(START + timedelta(hours=1), value=[2.5]))
+        assert journal.read("labels/late")["value"].to_list() == [1.0, 2.5]
+
+    def test_rows_without_their_moment_are_refused(self, journal: Journal) -> None:
+        naive = pl.DataFrame({"known_at": [datetime(2013, 3, 1)]})
+        for frame in (pl.DataFrame({"value": [1]}), naive, rows(START, None, value=[1, 2])):  # type: ignore[arg-type]
+            with pytest.raises(DataError, match="known_at") as refused:
+                journal.append("labels/late", frame)
+            assert refused.value.cure
+        assert journal.read("labels/late").is_empty()
+
+    def test_many_threads_append_at_once(self, opener: Callable[[], Journal]) -> None:
+        def append(place: int) -> None:
+            opener().append("labels/late", rows(START, value=[place]))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(append, range(40)))
+        assert sorted(opener().read("labels/late")["value"].to_list()) == list(range(40))
+
+    def test_a_killed_writer_leaves_only_whole_segments(self, opener: Callable[[], Journal]) -> None:
+        with pytest.raises(BrokenProcessPool):
+            in_processes(1, _write_until_killed, opener)
+        found = opener().read("labels/late")
+        written = found["segment"].value_counts().sort("segment")
+        assert written["count"].unique().to_list() == [_SEGMENT]
+        assert written["segment"].to_list() == list(range(written.height))
+        opener().append("labels/late", rows(START, segment=[-1]))
+        assert opener().read("labels/late").height == found.height + 1
+
+
+def _write_until_killed(_: int, opener: Callable[[], Journal]) -> None:
+    """Append segment by segment; a thread kills this process by SIGKILL in the middle of it."""
+    from threading import Event, Thread
+
+    written = Event()
+
+    def kill() -> None:
+        written.wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Thread(target=kill).start()
+    journal = opener()
+    for segment in range(100_000):
+        columns: dict[str, list[object]] = {"segment": [segment] * _SEGMENT, "text": ["x" * 1000] * _SEGMENT}
+        journal.append("labels/late", rows(*[START] * _SEGMENT, **columns))
+        if segment == 20:
+            written.set()

@@ -1,0 +1,291 @@
+"""What every ledger promises: records that are found again, changes that are never lost, and all or nothing."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from tidemill.clock import uuid7
+from tidemill.core.artifact import Artifact
+from tidemill.core.event import Event
+from tidemill.core.release import Release
+from tidemill.core.resources import Books
+from tidemill.core.run import Run
+from tidemill.errors import Conflict, NotFound, TidemillError
+from tidemill.testing.processes import in_processes
+
+NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
+
+
+def identifier(place: int) -> str:
+    """An id as clocks mint them; those of later places sort later."""
+    return uuid7(NOON + timedelta(seconds=place), place)
+
+
+def run(place: int, *, pipeline: str = "training", state: str = "done", metrics: dict[str, float] | None = None) -> Run:
+    """A run."""
+    return Run(
+        id=identifier(place),
+        pipeline=pipeline,
+        environment="test",
+        state=state,  # type: ignore[arg-type]
+        started=NOON,
+        metrics=metrics or {},
+    )
+
+
+def release(place: int, version: int, name: str = "late") -> Release:
+    """A release."""
+    return Release(
+        id=identifier(place),
+        name=name,
+        version=version,
+        package="p",
+        flavor="lightgbm",
+        environment="test",
+        created=NOON,
+    )
+
+
+def event(place: int, key: str, environment: str = "test", subject: str = "rows") -> Event:
+    """An event."""
+    return Event(
+        id=identifier(place),
+        kind="data",
+        environment=environment,
+        subject=subject,
+        time=NOON,
+        known_at=NOON,
+        dedupe_key=key,
+    )
+
+
+class LedgerSuite:
+    """Inherit it and give the fixture `opener`: a picklable call that opens one and the same ledger.
+
+    ::
+
+        class TestMyLedger(LedgerSuite):
+            @pytest.fixture
+            def opener(self, tmp_path):
+                return partial(MyLedger, tmp_path / "ledger")
+    """
+
+    @pytest.fixture
+    def opener(self) -> Callable[[], Books]:
+        """Opens one and the same ledger, not there at first, as often as it is called, in any process."""
+        raise NotImplementedError("give the fixture `opener`")
+
+    @pytest.fixture
+    def books(self, opener: Callable[[], Books]) -> Books:
+        return opener()
+
+    def test_records_come_back_whole(self, books: Books, opener: Callable[[], Books]) -> None:
+        record = replace(
+            run(1, metrics={"log_loss": 0.1 + 0.2}), params={"name": "Zürich \0 '; --", "deep": [{"x": 1}]}
+        )
+        assert books.runs.add(record) == record
+        assert books.runs.get(record.id) == record
+        assert opener().runs.get(record.id) == record
+
+    def test_an_id_that_nothing_has(self, books: Books) -> None:
+        with pytest.raises(NotFound, match="nothing-like-it") as missing:
+            books.runs.get("nothing-like-it")
+        assert missing.value.cure
+
+    def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(self, books: Books) -> None:
+        first, second = run(0), run(1_000_000)
+        books.runs.add(first)
+        assert books.runs.get(first.id[:8]) == first
+        for too_short in (first.id[:7], "", "%", "%%%%%%%%%", "_" * 10):
+            with pytest.raises(NotFound):
+                books.runs.get(too_short)
+        books.runs.add(replace(first, id=first.id[:-1] + "x"))
+        books.runs.add(second)
+        with pytest.raises(NotFound):
+            books.runs.get(first.id[:-1])
+        assert books.runs.get(first.id) == first
+
+    def test_records_are_found_by_their_columns_oldest_first(self, books: Books) -> None:
+        for place in (3, 1, 2, 0):
+            books.runs.add(run(place, pipeline="training" if place else "watching"))
+        found = books.runs.find(pipeline="training")
+        assert [one.id for one in found] == [identifier(place) for place in (1, 2, 3)]
+        newest = books.runs.find(newest=True, limit=2)
+        assert [one.id for one in newest] == [identifier(3), identifier(2)]
+        assert [one.id for one in books.runs.find(after=identifier(1))] == [identifier(2), identifier(3)]
+        assert books.runs.find(pipeline="training", state="failed") == []
+        assert books.runs.find(limit=0) == []
+
+    def test_text_is_found_anywhere_and_only_literally(self, books: Books) -> None:
+        books.runs.add(replace(run(1), tags={"note": "a 50% sample"}))
+        books.runs.add(replace(run(2), tags={"note": "A 50 percent SAMPLE"}))
+        assert [one.id for one in books.runs.find(text="50% s")] == [identifier(1)]
+        assert len(books.runs.find(text="sample")) == 2
+        assert books.runs.find(text="5_%") == []
+
+    def test_values_are_the_distinct_ones(self, books: Books) -> None:
+        for place, name in enumerate(["training", "training", "watching"]):
+            books.runs.add(run(place, pipeline=name, state="done" if place else "failed"))
+        assert books.runs.values("pipeline") == {"training", "watching"}
+        assert books.runs.values("pipeline", state="failed") == {"training"}
+        assert books.events.values("dedupe_key") == set()
+
+    def test_numbers_and_text_do_not_mix(self, books: Books) -> None:
+        for version in (1, 2, 10):
+            books.releases.add(release(version, version))
+        assert [one.version for one in books.releases.find(name="late", version=10)] == [10]
+
+    def test_an_id_is_taken_once(self, books: Books) -> None:
+        first = books.runs.add(run(1))
+        with pytest.raises(Conflict) as taken:
+            books.runs.add(run(1, pipeline="another"))
+        assert taken.value.cure
+        assert books.runs.get(first.id) == first
+
+    def test_unique_keys_are_taken_once(self, books: Books) -> None:
+        books.releases.add(release(1, 1))
+        books.releases.add(release(2, 1, name="other"))
+        with pytest.raises(Conflict):
+            books.releases.add(release(3, 1))
+        books.events.add(event(1, "key"))
+        books.events.add(event(2, "key", environment="production"))
+        with pytest.raises(Conflict):
+            books.events.add(event(3, "key"))
+
+    @pytest.mark.parametrize("word", ["full", "readonly", "disk I/O", "locked"])
+    def test_what_a_record_says_does_not_change_the_error(self, books: Books, word: str) -> None:
+        books.events.add(event(1, f"the disk is {word}"))
+        with pytest.raises(Conflict):
+            books.events.add(event(2, f"the disk is {word}"))
+
+    def test_long_keys_that_differ_at_their_end_are_two(self, books: Books) -> None:
+        long = "data/flights/" + "x" * 250
+        books.events.add(event(1, f"{long}@1", subject=long))
+        books.events.add(event(2, f"{long}@2", subject=long))
+        assert len(books.events.find(subject=long)) == 2
+
+    def test_a_change_is_kept_and_found(self, books: Books) -> None:
+        books.runs.add(run(1, state="running"))
+        changed = books.runs.change(identifier(1), lambda old: replace(old, state="done"))
+        assert changed == books.runs.get(identifier(1)) == run(1, state="done")
+        assert books.runs.find(state="running") == []
+        with pytest.raises(NotFound):
+            books.runs.change(identifier(2), lambda old: old)
+
+    def test_a_change_that_raises_changes_nothing(self, books: Books) -> None:
+        books.runs.add(run(1))
+
+        def fail(_: Run) -> Run:
+            raise RuntimeError("no")
+
+        with pytest.raises(RuntimeError):
+            books.runs.change(identifier(1), fail)
+        assert books.runs.get(identifier(1)) == run(1)
+
+    def test_what_cannot_be_read_back_is_never_written(self, books: Books) -> None:
+        with pytest.raises(TidemillError, match="metrics") as refused:
+            books.runs.add(run(1, metrics={"log_loss": float("nan")}))
+        assert refused.value.cure
+        assert books.runs.find() == []
+
+    def test_a_transaction_is_seen_by_others_as_a_whole(self, books: Books, opener: Callable[[], Books]) -> None:
+        other = opener()
+        with books.transaction():
+            books.runs.add(run(1))
+            books.runs.add(run(2))
+            assert len(books.runs.find()) == 2
+            assert other.runs.find() == []
+        assert len(other.runs.find()) == 2
+
+    @pytest.mark.parametrize("durable", [False, True])
+    def test_a_transaction_that_raises_leaves_nothing(self, books: Books, *, durable: bool) -> None:
+        books.runs.add(run(1, state="running"))
+
+        def break_off() -> None:
+            with books.transaction(durable=durable):
+                books.runs.add(run(2))
+                books.runs.change(identifier(1), lambda old: replace(old, state="done"))
+                raise RuntimeError("power is gone")
+
+        with pytest.raises(RuntimeError):
+            break_off()
+        assert books.runs.find() == [run(1, state="running")]
+        books.runs.add(run(2))
+
+    def test_a_transaction_within_one_joins_it(self, books: Books) -> None:
+        def break_off() -> None:
+            with books.transaction(durable=True):
+                with books.transaction():
+                    books.runs.add(run(1))
+                books.runs.add(run(2))
+                raise RuntimeError("power is gone")
+
+        with pytest.raises(RuntimeError):
+            break_off()
+        assert books.runs.find() == []
+
+    def test_a_conflict_inside_a_transaction_spoils_nothing_else(self, books: Books) -> None:
+        books.artifacts.add(Artifact(id="a" * 64, kind="json", size=1))
+        with books.transaction():
+            books.runs.add(run(1))
+            with pytest.raises(Conflict):
+                books.artifacts.add(Artifact(id="a" * 64, kind="json", size=1))
+            books.runs.add(run(2))
+        assert len(books.runs.find()) == 2
+
+    def test_a_durable_transaction_is_there_for_the_next_opening(
+        self, books: Books, opener: Callable[[], Books]
+    ) -> None:
+        with books.transaction(durable=True):
+            books.releases.add(release(1, 1))
+        assert opener().releases.get(identifier(1)) == release(1, 1)
+
+    def test_threads_lose_no_change(self, books: Books) -> None:
+        books.runs.add(run(1, metrics={"count": 0}))
+
+        def count(_: int) -> None:
+            for _ in range(25):
+                books.runs.change(identifier(1), _one_more)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(count, range(8)))
+        assert books.runs.get(identifier(1)).metrics == {"count": 200}
+
+    def test_four_processes_lose_no_change(self, books: Books, opener: Callable[[], Books]) -> None:
+        books.runs.add(run(1, metrics={"count": 0}))
+        in_processes(4, _count, opener)
+        assert books.runs.get(identifier(1)).metrics == {"count": 400}
+
+    def test_processes_create_the_ledger_at_once_and_one_of_them_wins_each_key(
+        self, opener: Callable[[], Books]
+    ) -> None:
+        won = in_processes(4, _race, opener)
+        assert sorted(version for versions in won for version in versions) == list(range(1, 21))
+        assert len(opener().releases.find(name="late")) == 20
+
+
+def _one_more(old: Run) -> Run:
+    return replace(old, metrics={"count": old.metrics["count"] + 1})
+
+
+def _count(_: int, opener: Callable[[], Books]) -> None:
+    books = opener()
+    for _ in range(100):
+        books.runs.change(identifier(1), _one_more)
+
+
+def _race(place: int, opener: Callable[[], Books]) -> list[int]:
+    """Open a ledger that is not there yet and add the same twenty versions as everybody; those that were ours."""
+    books = opener()
+    won = []
+    for version in range(1, 21):
+        try:
+            with books.transaction(durable=True):
+                books.releases.add(release(place * 100 + version, version))
+        except Conflict:
+            continue
+        won.append(version)
+    return won

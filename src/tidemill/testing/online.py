@@ -1,0 +1,123 @@
+"""What every online store promises: the newest values of an entity, all of a write or none of it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import pytest
+
+from tidemill.core.resources import Online
+from tidemill.testing.processes import in_processes
+
+NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+class OnlineStore(Online, Protocol):
+    """An online store as the prediction service reads it."""
+
+    def read(self, view: str, entities: Sequence[str]) -> list[tuple[datetime, dict[str, Any]] | None]:
+        """The values of entities and the moment for which they hold; None for one that is not known."""
+        ...
+
+
+class OnlineSuite:
+    """Inherit it and give the fixture `opener`: a picklable call that opens one and the same store.
+
+    ::
+
+        class TestMyOnline(OnlineSuite):
+            @pytest.fixture
+            def opener(self, tmp_path):
+                return partial(MyOnline, tmp_path / "online")
+    """
+
+    @pytest.fixture
+    def opener(self) -> Callable[[], OnlineStore]:
+        """Opens one and the same store, empty at first, as often as it is called, in any process."""
+        raise NotImplementedError("give the fixture `opener`")
+
+    @pytest.fixture
+    def online(self, opener: Callable[[], OnlineStore]) -> OnlineStore:
+        return opener()
+
+    def test_what_was_written_is_read_in_the_order_asked(self, online: OnlineStore) -> None:
+        online.write("weather", [("JFK", NOON, {"wind": 3.5}), ("EWR", NOON, {"wind": 1.0})])
+        assert online.read("weather", ["EWR", "LGA", "JFK", "EWR"]) == [
+            (NOON, {"wind": 1.0}),
+            None,
+            (NOON, {"wind": 3.5}),
+            (NOON, {"wind": 1.0}),
+        ]
+
+    def test_nothing_is_known_of_an_empty_store(self, online: OnlineStore) -> None:
+        assert online.read("weather", ["JFK"]) == [None]
+        assert online.read("weather", []) == []
+
+    def test_values_keep_their_types(self, online: OnlineStore) -> None:
+        values = {"f": 0.1 + 0.2, "i": 2**53 + 1, "b": True, "t": "Zürich|'\"\\", "n": None, "big": "x" * 100_000}
+        online.write("weather", [("JFK", NOON, values)])
+        (found,) = online.read("weather", ["JFK"])
+        assert found == (NOON, values)
+        assert found is not None
+        assert [type(value) for value in found[1].values()] == [type(value) for value in values.values()]
+
+    def test_views_are_apart(self, online: OnlineStore) -> None:
+        online.write("weather", [("JFK", NOON, {"wind": 3.5})])
+        assert online.read("delays", ["JFK"]) == [None]
+
+    def test_a_newer_row_is_never_replaced_by_an_older(self, online: OnlineStore) -> None:
+        online.write("weather", [("JFK", NOON, {"wind": 2.0})])
+        online.write("weather", [("JFK", NOON - HOUR, {"wind": 1.0}), ("EWR", NOON - HOUR, {"wind": 1.0})])
+        assert online.read("weather", ["JFK", "EWR"]) == [(NOON, {"wind": 2.0}), (NOON - HOUR, {"wind": 1.0})]
+        online.write("weather", [("JFK", NOON + HOUR, {"wind": 3.0})])
+        assert online.read("weather", ["JFK"]) == [(NOON + HOUR, {"wind": 3.0})]
+
+    def test_a_row_of_the_same_moment_is_a_correction(self, online: OnlineStore) -> None:
+        online.write("weather", [("JFK", NOON, {"wind": 2.0})])
+        online.write("weather", [("JFK", NOON, {"wind": 2.5})])
+        assert online.read("weather", ["JFK"]) == [(NOON, {"wind": 2.5})]
+
+    def test_a_write_that_breaks_off_leaves_nothing(self, online: OnlineStore) -> None:
+        def breaking() -> Iterator[tuple[str, datetime, dict[str, Any]]]:
+            yield "JFK", NOON, {"wind": 2.0}
+            raise RuntimeError("the source is gone")
+
+        with pytest.raises(RuntimeError):
+            online.write("weather", breaking())
+        with pytest.raises(TypeError):
+            online.write("weather", [("JFK", NOON, {"wind": 2.0}), ("EWR", NOON, {"wind": object()})])
+        assert online.read("weather", ["JFK", "EWR"]) == [None, None]
+        online.write("weather", [("JFK", NOON, {"wind": 1.0})])
+        assert online.read("weather", ["JFK"]) == [(NOON, {"wind": 1.0})]
+
+    def test_a_reader_sees_all_of_a_write_or_none(self, opener: Callable[[], OnlineStore]) -> None:
+        entities = [str(place) for place in range(200)]
+        online = opener()
+
+        def write(version: int) -> None:
+            moment = NOON + timedelta(seconds=version)
+            online.write("weather", [(entity, moment, {"version": version}) for entity in entities])
+
+        def read(_: int) -> None:
+            found = opener().read("weather", entities[:1])[0]
+            assert found is None or found[0] == NOON + timedelta(seconds=found[1]["version"])
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda place: write(place) if place % 2 else read(place), range(40)))
+        assert {row[1]["version"] for row in online.read("weather", entities) if row} == {39}
+
+    def test_processes_create_and_write_it_at_once(self, opener: Callable[[], OnlineStore]) -> None:
+        in_processes(3, _write_many, opener)
+        found = opener().read("weather", ["all", *(f"own-{place}" for place in range(3))])
+        assert found[0] is not None
+        assert found[0][0] == NOON + timedelta(seconds=49)
+        assert [row[1]["place"] for row in found[1:] if row] == [0, 1, 2]
+
+
+def _write_many(place: int, opener: Callable[[], OnlineStore]) -> None:
+    online = opener()
+    for second in range(50):
+        moment = NOON + timedelta(seconds=second)
+        online.write("weather", [("all", moment, {"place": place}), (f"own-{place}", moment, {"place": place})])

@@ -1,0 +1,17 @@
+"""The journal in files."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tidemill.core.resources import Journal
+from tidemill.store.journal import FileJournal
+from tidemill.testing.journal import JournalSuite
+
+
+class TestInFiles(JournalSuite):
+    @pytest.fixture
+    def opener(self, tmp_path: Path) -> Callable[[], Journal]:
+        return partial(FileJournal, tmp_path / "journal")
