@@ -34,24 +34,20 @@ def find_project(start: Path) -> Path:
     )
 
 
-def read_policy(file: Path) -> Policy:
-    """The policy that a file states.
+def read_policy(file: Path, base: Path | None = None) -> Policy:
+    """The policy that a file states; what its tables leave out comes from `base`, where there is one.
 
     A project of one model states it in top-level tables (`[problem]`, `[training]`, …) and the model has the
     project's name; several stand under `[models.NAME.…]`.
+
+    Raises
+    ------
+    ConfigurationError
+        with the line and the cure.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as unread:
-        raise ConfigurationError(
-            f"{file} cannot be read: {unread.strerror}", "check the path and its permissions"
-        ) from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{file} is not UTF-8", "save it as UTF-8") from None
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as wrong:
-        raise ConfigurationError(f"{file.name}: {wrong}", "mend that line: it is not TOML") from None
+    text, tables = _read(file)
+    if base is not None:
+        tables = _read(base)[1] | tables
     shaped, trail = _shape(tables)
     try:
         policy = msgspec.convert(shaped, Policy)
@@ -59,6 +55,19 @@ def read_policy(file: Path) -> Policy:
         raise _explain(file, text, str(wrong), trail) from None
     _hold(policy, file.name)
     return policy
+
+
+def _read(file: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
+    except OSError as unread:
+        cure = "check the path and its permissions"
+        raise ConfigurationError(f"{file} cannot be read: {unread.strerror}", cure) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{file} is not UTF-8", "save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as wrong:
+        raise ConfigurationError(f"{file.name}: {wrong}", "mend that line: it is not TOML") from None
 
 
 def digest(policy: Policy) -> str:
@@ -86,7 +95,8 @@ def _shape(tables: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
 def _explain(file: Path, text: str, wrong: str, trail: str) -> ConfigurationError:
     place = _PLACE.search(wrong)
-    path = re.sub(r"\[\.\.\.\]", "", place[1] if place else "").strip(".").removeprefix(trail)
+    path = re.sub(r"\[\.\.\.\]", "", place[1] if place else "").strip(".")
+    path = path.removeprefix("models.") if trail else path
     what = _PLACE.sub("", wrong)
     unknown = re.search(r"unknown field `(\w+)`", wrong)
     key = unknown[1] if unknown else path.rsplit(".", 1)[-1]

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from msgspec import Struct, json
 from msgspec.structs import replace
@@ -31,7 +32,7 @@ from tidemill.core.resources import (
     Tables,
 )
 from tidemill.core.run import Metrics
-from tidemill.data.encoding import Encoding, encode, fit_encoding
+from tidemill.data.encoding import Encoding, column_type, encode, fit_encoding
 from tidemill.data.frame import KNOWN_AT, TIME, as_classes
 from tidemill.data.metrics import Floats, Truth, losses
 from tidemill.data.split import at_random, by_time
@@ -194,7 +195,12 @@ def fit(
     manifest = Manifest(
         name=policy.name,
         flavor="lightgbm" if options.estimator == "lightgbm" else "sklearn",
-        signature=Signature(inputs=encoding.inputs, task=problem.task, classes=classes),
+        signature=Signature(
+            inputs=encoding.inputs,
+            task=problem.task,
+            classes=classes,
+            label=column_type(train.schema[problem.label]),
+        ),
         features=features,
         key=sources.definition(problem.source).key,
         time=sources.definition(problem.source).time or "",
@@ -271,12 +277,16 @@ def find_champion(policy: ModelPolicy, books: Books, packages: Packages, context
 def gate(
     candidate: Model, champion: Model | None, train: pl.DataFrame, test: pl.DataFrame, policy: ModelPolicy
 ) -> Verdict:
-    """Judge a candidate on the test rows: against the trivial baseline, and the champion on the same rows."""
+    """Judge a candidate on the test rows: against the trivial baseline, and the champion on the same rows.
+
+    With the champion it is compared only on rows that the champion has not learned from itself.
+    """
     truth, scores = _scored(candidate, test, policy.problem)
     known = truth_of(train[policy.problem.label], policy.problem.task, truth.classes)
-    champion_losses = None
+    champion_losses = unseen = None
     if champion is not None and champion.manifest.signature.classes == truth.classes:
         champion_losses = losses(*_scored(champion, test, policy.problem))
+        unseen = _unseen_by(champion, test)
     return judge(
         losses(truth, scores),
         losses(truth, trivial(known, test.height)),
@@ -284,7 +294,14 @@ def gate(
         subject=policy.name,
         policy=policy.gate,
         slices=slices_of(test, policy.gate.slices),
+        unseen=unseen,
     )
+
+
+def _unseen_by(champion: Model, rows: pl.DataFrame) -> npt.NDArray[np.bool_] | None:
+    """Which rows are newer than all that the champion was trained on; None where its package does not tell."""
+    newest = champion.manifest.data.get("trained_until")
+    return (rows[TIME] > datetime.fromisoformat(newest)).to_numpy() if isinstance(newest, str) else None
 
 
 @step

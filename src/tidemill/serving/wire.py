@@ -9,6 +9,7 @@ import polars as pl
 from msgspec import Struct
 
 from tidemill.core.model import Manifest
+from tidemill.core.schema import ColumnType
 from tidemill.errors import DataError, InputError
 from tidemill.serving.rows import frame_of, keys_of, moment, moments
 from tidemill.serving.service import Answered, Service
@@ -73,24 +74,35 @@ def labels_of(body: bytes) -> list[LabelItem]:
 
 
 def reply(answered: Answered) -> dict[str, Any]:
-    """The reply to rows that were answered; each names its release where there were several."""
+    """The reply to rows that were answered; where several releases did, each row names its own, the head the champion."""
     rows, live = answered.rows, answered.live
     classes = {arm.label: arm.loaded.signature.classes for arm in live.arms}
     releases, tables = rows["release"].to_list(), rows["probability"].to_list()
     predictions: list[dict[str, Any]] = [
         {
             "id": name,
-            "value": value,
+            "value": _as_label(value, live.manifest.signature.label),
             "probabilities": None if table is None else dict(zip(classes[release], table, strict=True)),
         }
         for name, value, release, table in zip(
             rows["id"].to_list(), rows["value"].to_list(), releases, tables, strict=True
         )
     ]
+    answered_by = live.arms[live.champion].label if len(set(releases)) > 1 else releases[0]
     if len(set(releases)) > 1:
         for prediction, release in zip(predictions, releases, strict=True):
             prediction["release"] = release
-    return {"model": live.route.model, "release": live.arms[live.champion].label, "predictions": predictions}
+    return {"model": live.route.model, "release": answered_by, "predictions": predictions}
+
+
+def _as_label(value: str | float, kind: ColumnType) -> str | float | bool:
+    """A class in the type that the label had in the training rows."""
+    if isinstance(value, str):
+        if kind == "boolean":
+            return value == "true"
+        if kind in ("integer", "number"):
+            return int(value) if value.lstrip("-").isdigit() else float(value)
+    return value
 
 
 def label_frame(items: Sequence[LabelItem], manifest: Manifest) -> pl.DataFrame:
