@@ -16,6 +16,13 @@ Figure = dict[str, Any]
 _COLOURS = ("#0072B2", "#8A8A8A", "#D55E00", "#009E73", "#CC79A7")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
+_MARKS = {
+    "released": ("#0072B2", "circle"),
+    "promoted": ("#009E73", "triangle-up"),
+    "rolled back": ("#D55E00", "triangle-down"),
+    "stopped": ("#D55E00", "square"),
+    "failed": ("#CC79A7", "x"),
+}
 _OUTCOMES = {
     "pass": ("#009E73", ""),
     "warn": ("#E69F00", "/"),
@@ -107,6 +114,7 @@ def _lanes(names: Sequence[str]) -> Figure:
 
 def _lane(kind: str, place: int, marks: Sequence[Mark]) -> Figure:
     inside = [mark for mark in marks if mark.kind == kind]
+    colour, symbol = _MARKS.get(kind, (_turn(_COLOURS, place), _turn(_SYMBOLS, place)))
     return {
         "type": "scatter",
         "mode": "markers",
@@ -116,7 +124,7 @@ def _lane(kind: str, place: int, marks: Sequence[Mark]) -> Figure:
         "x": _times([mark.time for mark in inside]),
         "y": [_plain(kind)] * len(inside),
         "text": [_wrapped(mark.text) for mark in inside],
-        "marker": {"symbol": _turn(_SYMBOLS, place), "size": 10, "color": _turn(_COLOURS, place)},
+        "marker": {"symbol": symbol, "size": 10, "color": colour},
         "hovertemplate": "%{text}",
     }
 
@@ -126,7 +134,7 @@ def difference(series: Sequence[Series], reference: str, value: str) -> Figure:
     at = {
         time: mean for one in series if one.name == reference for time, mean in zip(one.times, one.values, strict=True)
     }
-    bars = []
+    bars: list[Figure] = []
     for place, one in enumerate(series):
         if one.name == reference:
             continue
@@ -137,7 +145,7 @@ def difference(series: Sequence[Series], reference: str, value: str) -> Figure:
                 "name": _plain(one.name),
                 "x": _times([time for time, _ in both]),
                 "y": [apart for _, apart in both],
-                "marker": {"color": _turn(_COLOURS, place), "pattern": {"shape": "/" if bars else ""}},
+                "marker": {"color": _turn(_COLOURS, place), "pattern": _hatched("/" if bars else "")},
                 "hovertemplate": "%{y:+.4f}",
             }
         )
@@ -192,7 +200,7 @@ def answering(changes: Sequence[Change], end: datetime) -> Figure:
 def _stretches(changes: Sequence[Change], end: datetime) -> list[tuple[datetime, datetime, Share, str]]:
     """Begin, end, share and reason of every stretch in which a release's share stayed as it was."""
     found: list[tuple[datetime, datetime, Share, str]] = []
-    ends = [change.time for change in changes[1:]] + [end]
+    ends = [*(change.time for change in changes[1:]), end][: len(changes)]
     for change, until in zip(changes, ends, strict=True):
         for share in change.shares:
             begun = [place for place, one in enumerate(found) if one[1] == change.time and one[2] == share]
@@ -222,7 +230,7 @@ def counts(table: dict[str, dict[str, int]]) -> Figure:
                 "textposition": "inside",
                 "insidetextanchor": "middle",
                 "insidetextfont": {"color": "#FFFFFF" if outcome != "warn" else "#1B1B1B"},
-                "marker": {"color": colour, "pattern": {"shape": shape, "solidity": 0.12, "fgcolor": "#FFFFFF"}},
+                "marker": {"color": colour, "pattern": _hatched(shape)},
                 "hovertemplate": "%{x:,} times",
             }
         )
@@ -236,6 +244,10 @@ def counts(table: dict[str, dict[str, int]]) -> Figure:
         "margin": _LAYOUT["margin"] | {"l": 110, "b": 48},
     }
     return {"data": data, "layout": _LAYOUT | layout}
+
+
+def _hatched(shape: str) -> Figure:
+    return {"shape": shape, "fillmode": "overlay", "fgcolor": "#FFFFFF", "fgopacity": 0.45, "solidity": 0.15, "size": 7}
 
 
 def _times(moments: Sequence[datetime]) -> list[str]:

@@ -1,0 +1,282 @@
+"""A ledger and a comparison, filled by hand, for the tests of the pages."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tidemill.clock import VirtualClock
+from tidemill.core.audit import AuditEntry
+from tidemill.core.check import Verdict
+from tidemill.core.event import Event
+from tidemill.core.release import Release
+from tidemill.core.route import Arm, Route
+from tidemill.core.run import Run, StepRun
+from tidemill.core.trigger import Job
+from tidemill.evidence.comparison import Comparison, Moment, Outcome, Span
+from tidemill.store.workspace import Workspace
+
+START = datetime(2013, 3, 1, tzinfo=UTC)
+EVIL = "<script>alert('in')</script><img src=x onerror=alert(1)>"
+
+
+class Mill:
+    """A workspace in which a loop has run: releases, runs, verdicts, events, jobs."""
+
+    def __init__(self, root: Path) -> None:
+        self.workspace = Workspace(root, "production")
+        self.books = self.workspace.ledger
+        self.board = self.workspace.board
+        self.clock = VirtualClock(START)
+
+    def run(
+        self, pipeline: str = "training", state: str = "done", error: str = "", environment: str = "production"
+    ) -> Run:
+        run = Run(
+            id=self._tick(),
+            pipeline=pipeline,
+            environment=environment,
+            state=state,  # type: ignore[arg-type]
+            started=self.clock.now(),
+            seconds=2.5,
+            model="flights",
+            params={"until": self.clock.now()},
+            cause={"trigger": "daily"},
+            metrics={"test_log_loss": 0.4512, "train_log_loss": 0.4011},
+            error=error,
+        )
+        return self.books.runs.add(run)
+
+    def step(
+        self, run: Run, name: str, position: int, reason: str = "first time with this code", log: str = ""
+    ) -> None:
+        step = StepRun(
+            id=self._tick(),
+            run=run.id,
+            step=name,
+            position=position,
+            state="ran",
+            reason=reason,
+            key="k" * 64,
+            code="c" * 64,
+            executor="inline",
+            started=self.clock.now(),
+            seconds=0.25,
+            inputs={"rows": "a1b2c3d4" * 8},
+            outputs={"output": "d4c3b2a1" * 8},
+            log=log,
+        )
+        self.books.steps.add(step)
+
+    def verdict(
+        self,
+        check: str = "gate",
+        outcome: str = "pass",
+        *,
+        subject: str = "flights/1",
+        reason: str = "better",
+        run: str = "",
+        action: str = "proceed",
+        environment: str = "production",
+        evidence: dict[str, object] | None = None,
+    ) -> Verdict:
+        verdict = Verdict(
+            id=self._tick(),
+            check=check,
+            subject=subject,
+            outcome=outcome,  # type: ignore[arg-type]
+            action=action,  # type: ignore[arg-type]
+            reason=reason,
+            evidence=evidence or {},
+            run=run,
+            model="flights",
+            environment=environment,
+            time=self.clock.now(),
+        )
+        return self.books.verdicts.add(verdict)
+
+    def release(self, version: int = 1, run: str = "", metric: float = 0.45) -> Release:
+        release = Release(
+            id=self._tick(),
+            name="flights",
+            version=version,
+            package=f"{version:064x}",
+            flavor="lightgbm",
+            environment="production",
+            created=self.clock.now(),
+            run=run,
+            metrics={"test_log_loss": metric, "test_roc_auc": 0.71},
+            data={"rows": 51801},
+        )
+        return self.books.releases.add(release)
+
+    def route(self, release: Release, reason: str = "the first release", verdict: str = "") -> Route:
+        earlier = self.books.routes.find(model="flights")
+        arm = Arm(release=release.label, version=release.version, package=release.package, role="champion", share=1.0)
+        route = Route(
+            id=self._tick(),
+            environment="production",
+            model="flights",
+            version=len(earlier) + 1,
+            arms=(arm,),
+            since=self.clock.now(),
+            reason=reason,
+            verdict=verdict,
+        )
+        self.books.routes.add(route)
+        self.board.publish(route)
+        return route
+
+    def event(self, kind: str, subject: str, reason: str, cause: str = "") -> Event:
+        now = self.clock.now()
+        event = Event(
+            id=self._tick(),
+            kind=kind,
+            environment="production",
+            subject=subject,
+            time=now,
+            known_at=now,
+            dedupe_key=f"{kind}/{subject}/{now}",
+            cause=cause,
+            payload={"reason": reason},
+        )
+        return self.books.events.add(event)
+
+    def job(self, run: Run, event: Event) -> Job:
+        job = Job(
+            id=self._tick(),
+            trigger="daily",
+            dedupe_key=run.id,
+            pipeline=run.pipeline,
+            environment="production",
+            state="done",
+            created=self.clock.now(),
+            available=self.clock.now(),
+            run=run.id,
+            event=event.id,
+        )
+        return self.books.jobs.add(job)
+
+    def decide(self, release: Release) -> None:
+        entry = AuditEntry(
+            id=self._tick(),
+            actor="ada",
+            action="approved",
+            subject=release.label,
+            time=self.clock.now(),
+            reason="looked at it",
+            environment="production",
+        )
+        self.books.audit.add(entry)
+
+    def _tick(self) -> str:
+        self.clock.advance(self.clock.now() + timedelta(minutes=1))
+        return self.clock.mint()
+
+
+def turned(mill: Mill, reason: str = "better than the trivial baseline") -> dict[str, str]:
+    """Let the loop turn twice; the addresses of the pages of what it left."""
+    for version in (1, 2):
+        run = mill.run()
+        mill.step(run, "fit", 0, reason=reason, log=f"fitted\n{reason}")
+        verdict = mill.verdict(
+            run=run.id, reason=reason, evidence={"rows": 6101, "against": [0.1, 0.2], "note": reason}
+        )
+        release = mill.release(version, run.id, 0.46 - version / 100)
+        mill.route(release, reason, verdict.id)
+        event = mill.event("verdict", release.label, reason, verdict.id)
+        mill.job(run, event)
+    table = [{"column": reason, "rows": 3}, {"column": "distance", "rows": 1}]
+    skew = mill.verdict("schema", "fail", action="stop", subject="flights/2013-04-02", evidence={"anomalies": table})
+    return {
+        "overview": "/",
+        "runs": "/runs",
+        "run": f"/runs/{run.id}",
+        "releases": "/releases",
+        "release": "/releases/flights/2",
+        "routes": "/routes",
+        "verdicts": "/verdicts",
+        "verdict": f"/verdicts/{verdict.id}",
+        "skew": f"/verdicts/{skew.id}",
+        "events": "/events",
+        "event": f"/events/{event.id}",
+        "jobs": "/jobs",
+    }
+
+
+def outcome(
+    name: str, loss: float, trainings: int = 1, timeline: list[Moment] | None = None, metric: str = ""
+) -> Outcome:
+    """What a policy came to, its weeks all alike."""
+    metrics = {metric: loss} if metric else {"log_loss": loss, "brier": loss / 3, "roc_auc": 1 - loss / 2}
+    return Outcome(
+        name=name,
+        predictions=57_239,
+        labels=55_541,
+        runs={"hand": 1, "daily watch": 61},
+        verdicts={"gate": {"pass": 3, "fail": 2}, "drift": {"undecided": 3, "fail": 58}},
+        promotions=2,
+        rollbacks=1,
+        stops=3,
+        trainings=trainings,
+        training_seconds=13.6,
+        seconds=46.9,
+        metrics=metrics,
+        weeks=[(START + timedelta(weeks=week), 6163, loss + week / 100) for week in range(8)],
+        releases=["flights/1", "flights/2"],
+        timeline=timeline or [],
+    )
+
+
+def moments(*told: tuple[str, str, str]) -> list[Moment]:
+    """A timeline of (day or moment, kind, text)."""
+    return [Moment(datetime.fromisoformat(at).replace(tzinfo=UTC), kind, text) for at, kind, text in told]
+
+
+TIMELINE = moments(
+    ("2013-03-01", "route", "flights/1 (champion, 100%): the first release"),
+    ("2013-04-03", "schema", "flights/2013-04-02: column 'distance' has 981 of 981 values below 10 → stop"),
+    ("2013-04-10T09:00", "gate", "flights: not better than the trivial baseline: loss 0.5444 against 0.5394 → stop"),
+    ("2013-04-12T11:00", "age", "flights/1: its newest training row is 42.5 days ago (limit 42) → retrain"),
+    ("2013-04-12T12:00", "route", "flights/1 (champion, 80%) and flights/2 (challenger, 20%): canary of 20%"),
+    ("2013-04-13T11:00", "age", "flights/1: its newest training row is 43.5 days ago (limit 42) → retrain"),
+    ("2013-04-15T11:00", "route", "flights/2 (champion, 100%): promoted: not worse: live loss 0.5 against 0.6"),
+    ("2013-04-15T11:00", "traffic", "flights/2: not worse: live loss 0.5 against 0.6 → promote"),
+    ("2013-04-16T09:00", "route", "flights/2 (champion, 80%) and flights/3 (challenger, 20%): canary of 20%"),
+    ("2013-04-18T11:00", "route", "flights/2 (champion, 100%): rolled back: clearly worse: live loss 1.1 against 0.5"),
+)
+
+
+def comparison(*outcomes: Outcome, metric: str = "log_loss", planted: list[str] | None = None) -> Comparison:
+    """Policies over two months."""
+    return Comparison(
+        project="flights",
+        model="flights",
+        metric=metric,
+        part=Span(START, datetime(2013, 5, 1, tzinfo=UTC)),
+        planted=planted or [],
+        outcomes=list(outcomes),
+        cost_of_training=2.0,
+        seconds=59.7,
+    )
+
+
+def three() -> Comparison:
+    """The demo's three policies."""
+    return comparison(
+        outcome("loop", 0.45, 5, TIMELINE),
+        outcome("static", 0.48),
+        outcome("weekly", 0.446, 9),
+        planted=[
+            "2013-04-02: a delivery with negative distances",
+            "2013-04-10: a candidate trained on mixed-up labels",
+            "2013-04-16: a candidate that learns from the departure delay",
+            "2013-04-25: something that nobody noticed",
+        ],
+    )
+
+
+def addresses(pages: dict[str, str]) -> Iterator[str]:
+    """Every page, as HTML and as JSON."""
+    for address in pages.values():
+        yield address
+        yield f"{address}?format=json"

@@ -1,0 +1,111 @@
+"""The report and the pages in a real browser: charts are drawn, and no script or style is refused."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page
+
+from tests.web import kit
+from tidemill.web.app import make_app
+from tidemill.web.report import render
+
+_DRAWN = "[data-figure] svg.main-svg"
+
+
+@contextmanager
+def opened(browser: Browser, address: str, scheme: str = "light") -> Iterator[Page]:
+    """A page whose console stays silent and which asks nobody else for anything."""
+    page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    yield page
+    assert not said
+    assert not [url for url in asked if not url.startswith(("file:", "data:", "http://127.0.0.1:"))]
+    page.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The address of the pages of a mill that has turned, and the paths of its pages."""
+    mill = kit.Mill(tmp_path)
+    paths = kit.turned(mill, kit.EVIL)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(make_app(mill.books, mill.board, "flights", "production"), log_level="warning")
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}", paths
+    server.should_exit = True
+    thread.join(10)
+    listening.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_draws_its_charts_from_one_file(browser: Browser, tmp_path: Path, scheme: str) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(render(kit.three()), encoding="utf-8")
+    with opened(browser, file.as_uri(), scheme) as page:
+        page.wait_for_selector(_DRAWN)
+        figures = page.locator("[data-figure]")
+        assert figures.count() == 4
+        for place in range(figures.count()):
+            assert figures.nth(place).locator("svg.main-svg").count() > 0
+        assert page.locator("#figure-quality ~ *").count() == 0
+        assert page.locator("[data-figure=figure-quality] .scatterlayer .trace").count() >= 3
+        ink = page.evaluate("getComputedStyle(document.querySelector('.xtick text')).fill")
+        assert ink == page.evaluate("getComputedStyle(document.body).color")
+
+
+def test_the_report_runs_no_script_but_its_own(browser: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    evil = kit.outcome("loop", 0.4, timeline=kit.moments(("2013-03-05", "route", f"a/1 (champion, 100%): {kit.EVIL}")))
+    page_text = render(kit.comparison(evil, kit.outcome("static", 0.5)))
+    file.write_text(page_text.replace("</main>", "<script>document.title = 'taken'</script></main>"), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    page.wait_for_selector(_DRAWN)
+    assert page.title().startswith("flights"), "the policy of the page refuses a script that it does not name"
+    page.close()
+
+
+def test_a_narrow_screen_scrolls_tables_and_not_the_page(browser: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(render(kit.three()), encoding="utf-8")
+    with opened(browser, file.as_uri()) as page:
+        page.set_viewport_size({"width": 400, "height": 800})
+        page.wait_for_selector(_DRAWN)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        page.wait_for_function("[...document.querySelectorAll('svg.main-svg')].every(one => one.clientWidth <= 400)")
+
+
+def test_every_page_shows_in_a_browser(browser: Browser, site: tuple[str, dict[str, str]]) -> None:
+    address, paths = site
+    for name, path in paths.items():
+        with opened(browser, address + path) as page:
+            assert page.locator("h1").count() == 1, name
+            if name in ("releases", "routes"):
+                page.wait_for_selector(_DRAWN)
+
+
+def test_one_can_walk_from_who_answers_to_the_evidence(browser: Browser, site: tuple[str, dict[str, str]]) -> None:
+    address, _ = site
+    with opened(browser, address + "/") as page:
+        page.click("text=evidence")
+        assert page.inner_text("h1") == "Verdict of gate"
+        page.click("dd a >> nth=-1")
+        assert page.inner_text("h1") == "Run of training"
+        page.click("text=flights/2")
+        assert page.inner_text("h1") == "Release flights/2"

@@ -1,0 +1,198 @@
+"""The web pages: what they show, and what they refuse."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.web import kit
+from tidemill.store.book import Book
+from tidemill.web.app import make_app
+
+
+@pytest.fixture
+def mill(tmp_path: Path) -> kit.Mill:
+    """An empty workspace."""
+    return kit.Mill(tmp_path)
+
+
+def client(mill: kit.Mill, host: str = "") -> TestClient:
+    app = make_app(mill.books, mill.board, "flights", "production", host)
+    return TestClient(app, base_url="http://localhost:8000")
+
+
+def test_every_page_answers_as_html_and_as_json(mill: kit.Mill) -> None:
+    asked = client(mill)
+    for address in kit.addresses(kit.turned(mill)):
+        reply = asked.get(address)
+        assert reply.status_code == 200, address
+        assert reply.headers["content-type"].startswith("application/json" if "format" in address else "text/html")
+        assert "default-src 'none'" in reply.headers["content-security-policy"]
+
+
+def test_pages_of_an_empty_ledger_say_what_to_do(mill: kit.Mill) -> None:
+    asked = client(mill)
+    assert "tidemill run training" in asked.get("/").text
+    for noun in ("runs", "releases", "routes", "verdicts", "events", "jobs"):
+        assert asked.get(f"/{noun}").status_code == 200
+
+
+def test_the_overview_says_who_answers_since_when_and_why(mill: kit.Mill) -> None:
+    kit.turned(mill, "not worse: live loss 0.45 against 0.46")
+    page = client(mill).get("/").text
+    assert "flights/2" in page
+    assert "not worse: live loss 0.45 against 0.46" in page
+    assert "gate: pass" not in page, "that verdict was about flights/1"
+
+
+def test_an_approval_is_asked_for_until_somebody_decides(mill: kit.Mill) -> None:
+    release = mill.release()
+    mill.event("approval.needed", release.label, "its policy asks for an approval")
+    asked = client(mill)
+    assert "tidemill models approve flights/1" in asked.get("/").text
+    mill.decide(release)
+    assert "tidemill models approve" not in asked.get("/").text
+
+
+def test_an_approval_is_not_asked_for_a_release_that_answers(mill: kit.Mill) -> None:
+    mill.release(11)
+    release = mill.release(1)
+    mill.event("approval.needed", release.label, "its policy asks for an approval")
+    asked = client(mill)
+    mill.route(mill.books.releases.find(version=11)[0])
+    assert "models approve flights/1" in asked.get("/").text, "flights/11 is not flights/1"
+    mill.route(release)
+    assert "models approve" not in asked.get("/").text
+
+
+def test_a_pipeline_needs_a_person_until_it_ends_well(mill: kit.Mill) -> None:
+    mill.run("ingestion", "failed", "the disk is full")
+    asked = client(mill)
+    assert "the disk is full" in asked.get("/").text
+    mill.run("ingestion")
+    assert asked.get("/?format=json").json()["needs"] == []
+
+
+def test_a_board_that_is_behind_the_ledger_is_told(mill: kit.Mill) -> None:
+    kit.turned(mill)
+    (mill.workspace.root / "environments/production/routes/flights.json").unlink()
+    mill.board.publish(mill.books.routes.find(model="flights", limit=1)[0])
+    assert "version 2 was decided, version 1 is served" in client(mill).get("/").text
+
+
+def test_lists_are_read_page_by_page_and_miss_nothing(mill: kit.Mill) -> None:
+    made = [mill.run().id for _ in range(25)]
+    asked, found, before = client(mill), [], ""
+    for _ in range(3):
+        reply = asked.get("/runs", params={"format": "json", "limit": "10", "before": before}).json()
+        found += [run["id"] for run in reply["runs"]]
+        before = reply["older"]
+    assert found == made[::-1]
+    assert before == ""
+
+
+def test_verdicts_of_other_environments_are_left_out_and_the_page_is_full(mill: kit.Mill) -> None:
+    ours = []
+    for _ in range(8):
+        ours.append(mill.verdict().id)
+        for _ in range(5):
+            mill.verdict(environment="test")
+    asked = client(mill)
+    first = asked.get("/verdicts?format=json&limit=5").json()
+    rest = asked.get(f"/verdicts?format=json&limit=5&before={first['older']}").json()
+    assert [one["id"] for one in first["verdicts"] + rest["verdicts"]] == ours[::-1]
+    assert rest["older"] == ""
+
+
+def test_verdicts_are_filtered_and_filters_stay_in_the_links(mill: kit.Mill) -> None:
+    mill.verdict("gate", "pass")
+    mill.verdict("gate", "fail", reason="worse than the champion")
+    mill.verdict("drift", "fail")
+    asked = client(mill)
+    found = asked.get("/verdicts?check=gate&outcome=fail&format=json").json()["verdicts"]
+    assert [one["reason"] for one in found] == ["worse than the champion"]
+    assert "/verdicts?check=gate&amp;outcome=pass" in asked.get("/verdicts?check=gate&outcome=fail").text
+
+
+def test_no_book_is_ever_read_whole(mill: kit.Mill, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = kit.turned(mill)
+    honest = Book.find
+
+    def bounded(self: Book[Any], **asked: Any) -> list[Any]:
+        assert asked.get("limit") or set(asked) == {"run"}, f"reads a whole book: {asked}"
+        return honest(self, **asked)
+
+    monkeypatch.setattr(Book, "find", bounded)
+    asked = client(mill)
+    for address in kit.addresses(pages):
+        assert asked.get(address).status_code == 200, address
+
+
+def test_nothing_from_the_ledger_becomes_markup(mill: kit.Mill) -> None:
+    pages = kit.turned(mill, kit.EVIL)
+    asked = client(mill)
+    for name, address in pages.items():
+        page = asked.get(address).text
+        assert "<script>alert" not in page, name
+        assert "<img src=x" not in page, name
+    assert "&lt;script&gt;alert" in asked.get(pages["verdict"]).text
+
+
+def test_what_is_asked_for_never_becomes_markup(mill: kit.Mill) -> None:
+    asked = client(mill)
+    for reply in (
+        asked.get("/verdicts", params={"text": f'"{kit.EVIL}', "check": kit.EVIL}),
+        asked.get("/runs", params={"limit": kit.EVIL}),
+        asked.get(f"/nothing/{kit.EVIL}"),
+        asked.get("/runs/" + kit.EVIL.replace("/", "")),
+    ):
+        assert "<script>" not in reply.text
+        assert "<img" not in reply.text
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8000", "127.0.0.1:1", "[::1]:8000", "[::1]", "MILL.example:80"]
+)
+def test_our_own_host_names_are_served(mill: kit.Mill, host: str) -> None:
+    assert client(mill, "mill.example").get("/", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "", "[::2]"])
+def test_any_other_host_name_is_refused(mill: kit.Mill, host: str) -> None:
+    reply = client(mill).get("/", headers={"host": host})
+    assert reply.status_code == 400
+    assert "flights" not in reply.text
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_pages_are_only_read(mill: kit.Mill, method: str) -> None:
+    reply = client(mill).request(method, "/runs")
+    assert reply.status_code == 405
+    assert reply.headers["allow"] == "GET, HEAD"
+
+
+def test_a_page_that_is_not_there_says_where_to_look(mill: kit.Mill) -> None:
+    asked = client(mill)
+    for address in ("/nothing", "/runs/0123456789", "/releases/flights/9", "/releases/flights/nine", "/verdicts/none"):
+        reply = asked.get(address)
+        assert reply.status_code == 404, address
+        assert '<a href="/releases">' in reply.text
+        told = asked.get(address, params={"format": "json"})
+        assert told.status_code == 404
+        assert told.json()["error"]
+
+
+def test_a_limit_that_is_none_is_refused(mill: kit.Mill) -> None:
+    assert client(mill).get("/runs?limit=100000").status_code == 400
+
+
+def test_a_fault_shows_no_inside(mill: kit.Mill, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("secret path /home/ada")
+
+    monkeypatch.setattr(Book, "find", broken)
+    app = make_app(mill.books, mill.board, "flights", "production")
+    reply = TestClient(app, base_url="http://localhost", raise_server_exceptions=False).get("/runs")
+    assert reply.status_code == 500
+    assert "secret" not in reply.text
