@@ -30,7 +30,16 @@ class Ref:
             "do the computation inside a step, or decide on a parameter of the pipeline",
         )
 
-    __bool__ = __iter__ = __len__ = __getitem__ = _unknown
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._unknown()
+
+    __bool__ = __iter__ = __len__ = __getitem__ = __contains__ = __call__ = __str__ = __format__ = _unknown
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _unknown
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _unknown
+    __neg__ = __invert__ = __and__ = __or__ = __int__ = __float__ = __index__ = _unknown
+    __hash__ = object.__hash__
 
 
 class Step(Generic[R]):
@@ -107,6 +116,11 @@ def refs(value: Any) -> Iterator[Ref]:
         yield value
     elif isinstance(value, list | tuple):
         yield from (member for member in value if isinstance(member, Ref))
+
+
+def holds_refs(value: Any) -> bool:
+    """Whether an input is the value of a step, or a list with some."""
+    return next(refs(value), None) is not None
 
 
 class Graph:

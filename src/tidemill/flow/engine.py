@@ -35,4 +35,7 @@ def run(
     except KeyboardInterrupt:
         recorder.close("interrupted", "interrupted by hand")
         raise
+    except Exception as unforeseen:
+        recorder.close("failed", f"{type(unforeseen).__name__}: {unforeseen}")
+        raise
     return recorder.close("done"), None

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
-from tidemill.core.pipeline import Graph, Node, Ref, refs
+from tidemill.core.pipeline import Graph, Node, Ref, holds_refs
 from tidemill.core.resources import Context
 from tidemill.core.run import StepRun
 from tidemill.errors import StepFailed, Stopped, TidemillError, Transient
@@ -145,7 +145,7 @@ class Execution:
             artifacts = tuple(
                 self._keep(node, name, value) for name, value in zip(node.step.outputs, results, strict=True)
             )
-        except Exception as raised:
+        except (Exception, SystemExit) as raised:
             log = traceback.format_exc()
             seconds = time.perf_counter() - began
             failed = replace(
@@ -197,7 +197,11 @@ class Execution:
         """Write a value to the blobs, or only name it where the step is transient."""
         self._values[node.name, output] = value
         if node.step.transient:
-            return self._artifacts[node.name, output]
+            # One that is never cached has no key that names its value: it is this run's own.
+            own = _hash("transient", self._recorder.run.id, node.name, output)
+            return self._artifacts.setdefault(
+                (node.name, output), Artifact(id=own, kind="transient", size=0, transient=True)
+            )
         codec = codec_for(value)
         content = codec.encode(value)
         summary = codec.summary(value)
@@ -210,14 +214,14 @@ class Execution:
     def _digest_of(self, value: Any) -> str:
         if isinstance(value, Ref):
             return self._artifacts[value.node, value.output].id
-        if any(refs(value)):
+        if holds_refs(value):
             return _hash("list", *(self._digest_of(member) for member in value))
         return _hash("value", msgspec.json.encode(value, order="deterministic").decode())
 
     def _resolve(self, value: Any, hint: Any) -> Any:
         if isinstance(value, Ref):
             return self._value(value, hint)
-        if isinstance(value, list | tuple) and any(refs(value)):
+        if holds_refs(value):
             member = (get_args(hint) or (Any,))[0]
             return [self._resolve(one, member) for one in value]
         return value
@@ -230,9 +234,18 @@ class Execution:
                 record = self._waiting.pop(ref.node)
                 self._run(self._graph.nodes[ref.node], replace(record, reason="transient, and its value is needed"))
             else:
-                artifact = self._artifacts[place]
-                self._values[place] = codec_of(artifact.kind).decode(self._blobs.get(artifact.id), hint)
+                self._values[place] = self._read(ref, self._artifacts[place], hint)
         return self._values[place]
+
+    def _read(self, ref: Ref, artifact: Artifact, hint: Any) -> Any:
+        content = self._blobs.get(artifact.id)
+        try:
+            return codec_of(artifact.kind).decode(content, hint)
+        except (msgspec.MsgspecError, TypeError, ValueError) as wrong:
+            raise TidemillError(
+                f"what step {ref.node!r} gave cannot be read as {getattr(hint, '__name__', hint)}: {wrong}",
+                "make the annotations of the step that gives it and of those that take it agree",
+            ) from wrong
 
     def _end(self, record: StepRun, values: tuple[Any, ...], artifacts: tuple[Artifact, ...], *, begun: bool) -> None:
         self._recorder.finish(record, values, artifacts, begun=begun)

@@ -1,134 +1,305 @@
-"""The digest of a step's code: its own, and that of all the functions, closures and globals that it reaches."""
+"""The digest of a step's code: its own, and that of all the functions, classes, modules and globals that it reaches."""
 
 import dis
+import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import inspect
+import re
 import sys
-from collections.abc import Callable, Iterator
-from functools import cache
-from types import CodeType, FunctionType, ModuleType
-from typing import Any
-
-import msgspec
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePath
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any, NamedTuple, get_args, get_origin
 
 from tidemill.core.pipeline import Pipeline, Step
+from tidemill.errors import TidemillError
+from tidemill.store.codecs import codec_for
+
+_SIMPLE = (str, bytes, int, float, complex, type(None), type(...))
+_STRUCT = ("__struct_fields__", "__struct_defaults__")
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
     """The digest of what a function does, as far as code says it; it is the same in every process.
 
-    Followed are functions and classes of the project and of its own modules; another package counts by its
-    version. Names, comments, line numbers and where a file lies do not count.
+    Followed are functions, classes and modules of the project and of its own package; another package counts by
+    its version. Comments, docstrings, line numbers and where a file lies do not count.
     """
-    return _digest(function)
-
-
-@cache
-def _digest(function: Callable[..., Any]) -> str:
+    walk = _Walk(_package(getattr(function, "__module__", "")))
     content = hashlib.sha256(f"python {sys.version_info.major}.{sys.version_info.minor}".encode())
-    seen: set[int] = set()
-    home = _package(getattr(function, "__module__", ""))
-    for part in _parts(function, home, seen):
-        content.update(part + b"\0")
+    for part in walk.parts(function):
+        content.update(len(part).to_bytes(8, "big") + part)
     return content.hexdigest()
 
 
-def _parts(value: Any, home: str, seen: set[int]) -> Iterator[bytes]:
-    if isinstance(value, Step | Pipeline):
-        value = value.function
-    if isinstance(value, FunctionType | type):
-        if id(value) in seen:
+class _Walk:
+    """One walk over all that a function reaches; what has an identity is visited once."""
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+        # Kept alive, not only remembered by its id: an id may be given again.
+        self._seen: dict[int, Any] = {}
+
+    def parts(self, value: Any) -> Iterator[bytes]:
+        if isinstance(value, _SIMPLE):
+            yield f"{type(value).__name__} {value!r}".encode()
             return
-        seen.add(id(value))
-    if isinstance(value, FunctionType):
-        yield from _function(value, home, seen)
-    elif isinstance(value, type):
-        yield from _class(value, home, seen)
-    elif isinstance(value, ModuleType):
-        yield _version(_package(value.__name__)).encode()
-    else:
-        yield _plain(value)
+        if isinstance(value, tuple):
+            yield b"tuple"
+            for member in value:
+                yield from self.parts(member)
+            return
+        if id(value) in self._seen:
+            yield b"seen"
+            return
+        self._seen[id(value)] = value
+        yield from self._first_seen(value)
 
-
-def _function(value: FunctionType, home: str, seen: set[int]) -> Iterator[bytes]:
-    package = _package(value.__module__)
-    if package != home and not _is_project(value.__module__):
-        yield f"{value.__module__}.{value.__qualname__} {_version(package)}".encode()
-        return
-    yield from _code(value.__code__)
-    for default in (*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).items()):
-        yield _plain(default)
-    for cell in value.__closure__ or ():
-        yield from _parts(cell.cell_contents, home, seen)
-    for name in _globals(value.__code__):
-        if name in value.__globals__:
-            yield from _parts(value.__globals__[name], home, seen)
-
-
-def _class(value: type, home: str, seen: set[int]) -> Iterator[bytes]:
-    package = _package(value.__module__)
-    yield f"{value.__module__}.{value.__qualname__}".encode()
-    if package != home and not _is_project(value.__module__):
-        yield _version(package).encode()
-        return
-    for name, member in sorted(vars(value).items()):
-        member = getattr(member, "__func__", getattr(member, "fget", None) or member)
-        if isinstance(member, FunctionType):
-            yield name.encode()
-            yield from _parts(member, home, seen)
-
-
-def _code(code: CodeType) -> Iterator[bytes]:
-    yield code.co_code
-    yield " ".join((*code.co_names, *code.co_varnames, *code.co_freevars)).encode()
-    for constant in code.co_consts[_docstring(code) :]:
-        if isinstance(constant, CodeType):
-            yield from _code(constant)
+    def _first_seen(self, value: Any) -> Iterator[bytes]:
+        if isinstance(value, Step | Pipeline):
+            yield from self.parts(value.function)
+        elif isinstance(value, FunctionType):
+            yield from self._function(value)
+        elif isinstance(value, type):
+            yield from self._class(value)
+        elif isinstance(value, ModuleType):
+            yield from self._module(value, ())
+        elif isinstance(value, BuiltinFunctionType):
+            yield f"{value.__module__}.{value.__qualname__}".encode()
+        elif isinstance(value, functools.partial):
+            yield from self.parts((value.func, value.args, value.keywords))
+        elif isinstance(value, MethodType):
+            yield from self.parts((value.__func__, value.__self__))
+        elif isinstance(value, property):
+            yield from self.parts((value.fget, value.fset, value.fdel))
+        elif isinstance(value, functools.cached_property):
+            yield from self.parts(value.func)
+        elif isinstance(getattr(value, "__wrapped__", None), FunctionType):
+            yield type(value).__qualname__.encode()
+            yield from self.parts(value.__wrapped__)
+        elif isinstance(value, dict | list | set | frozenset):
+            yield from self._container(value)
         else:
-            yield _plain(constant)
+            yield from self._instance(value)
+
+    def _function(self, value: FunctionType) -> Iterator[bytes]:
+        # Generated functions, as those of named tuples, have a module that is none: their code is all there is.
+        if value.__module__ in sys.modules and not self._followed(value.__module__):
+            yield f"{value.__module__}.{value.__qualname__} {_version(_package(value.__module__))}".encode()
+            return
+        yield from self._code(value.__code__)
+        yield from self.parts((value.__defaults__, value.__kwdefaults__))
+        for cell in value.__closure__ or ():
+            try:
+                yield from self.parts(cell.cell_contents)
+            except ValueError:  # not filled yet
+                yield b"empty"
+        reach = _reach(value.__code__)
+        for name in reach.globals:
+            found = value.__globals__.get(name)
+            if isinstance(found, ModuleType):
+                yield from self._module(found, reach.attributes)
+            elif name in value.__globals__:
+                yield from self.parts(found)
+        for name in reach.imports:
+            yield from self._import(name, reach.attributes)
+
+    def _code(self, code: CodeType) -> Iterator[bytes]:
+        instructions, constants = _instructions(code)
+        yield instructions + code.co_exceptiontable
+        yield f"{code.co_argcount} {code.co_posonlyargcount} {code.co_kwonlyargcount}".encode()
+        yield " ".join((*code.co_names, *code.co_varnames, *code.co_freevars)).encode()
+        for constant in constants:
+            if isinstance(constant, CodeType):
+                yield from self._code(constant)
+            else:
+                yield from self.parts(constant)
+
+    def _class(self, value: type) -> Iterator[bytes]:
+        if not self._followed(value.__module__):
+            yield f"{value.__module__}.{value.__qualname__} {_version(_package(value.__module__))}".encode()
+            return
+        yield value.__qualname__.encode()
+        yield from self.parts(value.__bases__)
+        for name, hint in sorted(inspect.get_annotations(value).items()):
+            yield name.encode()
+            yield from self._hint(hint)
+        yield from self.parts(tuple(getattr(value, name, None) for name in _STRUCT))
+        for name, member in sorted(vars(value).items()):
+            function = getattr(member, "__func__", member)
+            is_data = not isinstance(function, FunctionType)
+            if is_data and name.startswith(("__", "_abc_")):
+                continue
+            if not isinstance(function, MemberDescriptorType | GetSetDescriptorType):
+                yield name.encode()
+                yield from self.parts(function)
+
+    def _hint(self, hint: Any) -> Iterator[bytes]:
+        if not get_args(hint):
+            yield from self.parts(hint if isinstance(hint, type | str) else str(hint))
+            return
+        yield str(get_origin(hint)).encode()
+        for argument in get_args(hint):
+            yield from self._hint(argument)
+
+    def _module(self, module: ModuleType, attributes: tuple[str, ...]) -> Iterator[bytes]:
+        """What is taken from a module: of the project's own each attribute by its code, of another its version."""
+        if not self._followed(module.__name__):
+            yield f"{module.__name__} {_version(_package(module.__name__))}".encode()
+            return
+        for name in attributes:
+            found = vars(module).get(name)
+            if isinstance(found, ModuleType):
+                yield from self._module(found, attributes) if found is not module else ()
+            elif name in vars(module):
+                yield name.encode()
+                yield from self.parts(found)
+
+    def _import(self, name: str, attributes: tuple[str, ...]) -> Iterator[bytes]:
+        """A module that is only imported when the function runs; one of the project's own is imported now."""
+        if name not in sys.modules and _place(name):
+            try:
+                importlib.import_module(name)
+            except Exception:  # noqa: BLE001 - the function's own import will tell
+                yield name.encode()
+                return
+        if name in sys.modules and self._followed(name):
+            yield from self._module(sys.modules[name], attributes)
+        else:
+            yield f"{name} {_version(_package(name))}".encode()
+
+    def _container(self, value: Any) -> Iterator[bytes]:
+        yield type(value).__name__.encode()
+        if isinstance(value, dict):
+            for key, member in value.items():
+                yield from self.parts((key, member))
+        elif isinstance(value, list):
+            yield from self.parts(tuple(value))
+        else:
+            yield from sorted(b"".join(self.parts(member)) for member in sorted(value, key=repr))
+
+    def _instance(self, value: Any) -> Iterator[bytes]:
+        """A value that is no code: its content where that is plain, else its class, and what it says of itself."""
+        own = self._followed(type(value).__module__)
+        yield from self.parts(type(value))
+        if isinstance(value, PurePath):
+            yield b"" if value.is_absolute() else value.as_posix().encode()
+        elif isinstance(value, re.Pattern):
+            yield from self.parts((value.pattern, value.flags))
+        elif own and hasattr(value, "__dict__"):
+            yield from self.parts(tuple(sorted(vars(value).items())))
+        elif (content := _content(value)) is not None:
+            yield content
+        elif _package(type(value).__module__) not in sys.stdlib_module_names and " at 0x" not in str(value):
+            yield str(value).encode()
+
+    def _followed(self, module: str) -> bool:
+        return _package(module) == self._home or _is_project(module)
 
 
-def _docstring(code: CodeType) -> int:
-    """How many leading constants are a docstring: it says nothing to the machine."""
-    return 1 if code.co_consts and isinstance(code.co_consts[0], str) and code.co_flags & inspect.CO_NEWLOCALS else 0
+class _Reach(NamedTuple):
+    globals: tuple[str, ...]
+    attributes: tuple[str, ...]
+    imports: tuple[str, ...]
 
 
-def _globals(code: CodeType) -> Iterator[str]:
+@functools.cache
+def _reach(code: CodeType) -> _Reach:
+    """What a piece of code names: globals that it loads, attributes, and modules that it imports as it runs."""
+    loaded: dict[str, None] = {}
+    imported: dict[str, None] = {}
+    names = dict.fromkeys(code.co_names)
     for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") and isinstance(instruction.argval, str):
-            yield instruction.argval
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
+            loaded[instruction.argval] = None
+        elif instruction.opname == "IMPORT_NAME":
+            imported[instruction.argval] = None
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _globals(constant)
+            inner = _reach(constant)
+            loaded.update(dict.fromkeys(inner.globals))
+            names.update(dict.fromkeys(inner.attributes))
+            imported.update(dict.fromkeys(inner.imports))
+    return _Reach(tuple(loaded), tuple(names), tuple(imported))
 
 
-def _plain(value: Any) -> bytes:
-    if isinstance(value, frozenset | set):
-        return repr(sorted(map(repr, value))).encode()
+@functools.cache
+def _instructions(code: CodeType) -> tuple[bytes, tuple[Any, ...]]:
+    """What a piece of code tells the machine, and the constants that it loads, in order: a docstring is none of them.
+
+    Constants do not count by their place: a docstring moves it.
+    """
+    told = bytearray()
+    constants = []
+    for instruction in dis.get_instructions(code):
+        argument = instruction.arg or 0
+        if instruction.opcode in dis.hasconst:
+            constants.append(instruction.argval)
+            argument = 0
+        told += instruction.opcode.to_bytes(2, "big") + argument.to_bytes(4, "big")
+    return bytes(told), tuple(constants)
+
+
+def _content(value: Any) -> bytes | None:
+    """The bytes of an array, a frame, a struct, …; None for what has none that are the same everywhere."""
     try:
-        return msgspec.json.encode(value, order="deterministic")
-    except (TypeError, ValueError, OverflowError):
-        return f"{type(value).__module__}.{type(value).__qualname__}".encode()
+        view = memoryview(value)
+    except (TypeError, ValueError):
+        pass
+    else:
+        return None if "O" in view.format else f"{view.format} {view.shape}".encode() + view.tobytes()
+    try:
+        return codec_for(value).encode(value)
+    except TidemillError:
+        return None
 
 
-def _package(module: str) -> str:
-    return module.partition(".")[0]
+def _package(module: str | None) -> str:
+    return (module or "").partition(".")[0]
 
 
-@cache
 def _is_project(module: str) -> bool:
     """Whether a module is neither of the standard library nor of an installed package."""
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None or _package(module) in sys.stdlib_module_names:
-        return False
-    return "site-packages" not in file and "dist-packages" not in file
+    place = getattr(sys.modules.get(module), "__file__", None)
+    return place is not None and _package(module) not in sys.stdlib_module_names and _is_own(place)
 
 
-@cache
-def _version(package: str) -> str:
-    """A package and its version, as far as it tells one."""
+def _place(name: str) -> str | None:
+    """Where the project keeps a module that is not imported yet; None for one that is not the project's."""
+    if _package(name) in sys.stdlib_module_names:
+        return None
     try:
-        return f"{package} {importlib.metadata.version(package)}"
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    return spec.origin if spec and spec.origin and _is_own(spec.origin) else None
+
+
+def _is_own(place: str) -> bool:
+    return "site-packages" not in place and "dist-packages" not in place
+
+
+@functools.cache
+def _version(package: str) -> str:
+    """The version of an installed package; that of Python itself is counted already."""
+    if package in sys.stdlib_module_names:
+        return ""
+    try:
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return f"{package} {getattr(sys.modules.get(package), '__version__', '')}"
+        return " ".join(importlib.metadata.version(name) for name in sorted(set(_distributions().get(package, ()))))
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()

@@ -1,14 +1,14 @@
 """Plans a run: fills the pipeline's parameters, traces it, and refuses what cannot work before anything runs."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from tidemill.clock import Clock
 from tidemill.core.feature import FeatureSet
-from tidemill.core.pipeline import Graph, Pipeline
+from tidemill.core.pipeline import Graph, Node, Pipeline, Ref, holds_refs
 from tidemill.core.policy import ModelPolicy
 from tidemill.errors import ConfigurationError, InputError
 from tidemill.flow.session import is_resource
@@ -18,15 +18,16 @@ from tidemill.project.project import Project
 def plan(pipeline: Pipeline, params: Mapping[str, Any], project: Project, clock: Clock) -> Graph:
     """The graph of a pipeline for these parameters.
 
-    Text is read as the parameter's type. What is not given comes from the project: a `ModelPolicy` (of the model
-    named by the parameter `model`, or of the only one), its `FeatureSet`, and for a moment in time: now.
+    Text is read as the parameter's type, a time without a zone as UTC. What is not given comes from the project:
+    a `ModelPolicy` (of the model named by the parameter `model`, or of the only one), its `FeatureSet`, and for a
+    moment in time: now.
 
     Raises
     ------
     InputError
         for a parameter that is unknown, missing or of the wrong type.
     ConfigurationError
-        for a step that misses an input.
+        for a step that misses an input, or is given what no cache key can hold.
     """
     hints = pipeline.hints
     policies = [name for name in pipeline.parameters if hints.get(name) is ModelPolicy]
@@ -54,8 +55,9 @@ def _read(pipeline: str, name: str, value: Any, hint: Any, project: Project) -> 
     if isinstance(value, hint) if isinstance(hint, type) else False:
         return value
     try:
-        return msgspec.convert(value, hint, strict=False)
-    except msgspec.ValidationError as wrong:
+        found = msgspec.convert(value, hint, strict=False)
+        return found.replace(tzinfo=UTC) if isinstance(found, datetime) and found.tzinfo is None else found
+    except (msgspec.ValidationError, TypeError) as wrong:
         wanted = getattr(hint, "__name__", str(hint))
         raise InputError(
             f"parameter {name!r} of pipeline {pipeline!r} must be of type {wanted}: {wrong}", f"not {value!r}"
@@ -64,6 +66,7 @@ def _read(pipeline: str, name: str, value: Any, hint: Any, project: Project) -> 
 
 def _hold(graph: Graph) -> None:
     for node in graph.nodes.values():
+        _hold_values(graph.pipeline, node)
         hints = node.step.hints
         for name, parameter in node.step.signature.parameters.items():
             if name in node.inputs or is_resource(hints.get(name)) or parameter.default is not parameter.empty:
@@ -72,3 +75,15 @@ def _hold(graph: Graph) -> None:
                 f"step {node.name!r} of pipeline {graph.pipeline!r} misses its input {name!r}",
                 f"pass it where the pipeline calls {node.step.name}(…)",
             )
+
+
+def _hold_values(pipeline: str, node: Node) -> None:
+    for name, value in node.inputs.items():
+        members = value if holds_refs(value) and not isinstance(value, Ref) else [value]
+        try:
+            msgspec.json.encode([member for member in members if not isinstance(member, Ref)])
+        except (TypeError, ValueError, OverflowError) as wrong:
+            raise ConfigurationError(
+                f"pipeline {pipeline!r} gives step {node.name!r} an input {name!r} that is no plain data: {wrong}",
+                "pass numbers, text, lists, structs, the value of a step, or a list of such values",
+            ) from None

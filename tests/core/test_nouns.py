@@ -1,0 +1,102 @@
+"""Nouns: what the ledger remembers survives its way through JSON, whatever it holds."""
+
+from datetime import UTC, datetime
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidemill.clock import VirtualClock, moment_of, uuid7
+from tidemill.core.check import Verdict
+from tidemill.core.event import Event
+from tidemill.core.feature import Aggregate, Entity, FeatureSet, FeatureView
+from tidemill.core.route import Arm, Route
+from tidemill.core.run import Run
+
+moments = st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2100, 1, 1)).map(
+    lambda t: t.replace(tzinfo=UTC)
+)
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(moment=moments, payload=st.dictionaries(st.text(), plain), text=st.text())
+def test_an_event_comes_back_from_json(moment: datetime, payload: dict[str, object], text: str) -> None:
+    event = Event(
+        id=uuid7(moment, 1),
+        kind="data",
+        environment="test",
+        subject=text,
+        time=moment,
+        known_at=moment,
+        dedupe_key=text,
+        payload=payload,
+    )
+    assert msgspec.json.decode(msgspec.json.encode(event), type=Event) == event
+
+
+@given(moment=moments, params=st.dictionaries(st.text(), plain))
+def test_a_run_comes_back_from_json(moment: datetime, params: dict[str, object]) -> None:
+    run = Run(id="r", pipeline="p", environment="e", state="done", started=moment, params=params)
+    assert msgspec.json.decode(msgspec.json.encode(run), type=Run) == run
+
+
+@given(moment=moments, entropy=st.integers(0, 2**74 - 1))
+def test_ids_tell_when_they_were_minted(moment: datetime, entropy: int) -> None:
+    minted = uuid7(moment, entropy)
+    assert abs((moment_of(minted) - moment).total_seconds()) <= 0.001
+    assert minted[14] == "7"
+
+
+@given(first=moments, second=moments, one=st.integers(0, 2**74 - 1), other=st.integers(0, 2**74 - 1))
+def test_ids_of_later_instants_sort_later(first: datetime, second: datetime, one: int, other: int) -> None:
+    early, late = sorted((first, second))
+    if (late - early).total_seconds() > 0.001:
+        assert uuid7(early, one) < uuid7(late, other)
+
+
+def test_virtual_clocks_of_one_seed_mint_the_same_ids() -> None:
+    clocks = [VirtualClock(datetime(2013, 3, 1, tzinfo=UTC), seed=3) for _ in range(2)]
+    assert [clocks[0].mint() for _ in range(3)] == [clocks[1].mint() for _ in range(3)]
+    clocks[0].advance(datetime(2012, 1, 1, tzinfo=UTC))
+    assert clocks[0].now() == datetime(2013, 3, 1, tzinfo=UTC)
+
+
+def test_a_view_names_its_features_and_a_set_puts_the_request_first() -> None:
+    view = FeatureView(
+        name="weather",
+        entity=Entity("airport", ("origin",)),
+        source="weather",
+        columns=("wind",),
+        aggregates=(Aggregate(name="wind_6h", column="wind", statistic="mean", window="6h"),),
+    )
+    assert view.features == ("weather_wind", "weather_wind_6h")
+    assert FeatureSet(request=("hour",), views=(view,)).names == ("hour", "weather_wind", "weather_wind_6h")
+
+
+def test_only_a_verdict_that_says_stop_stops() -> None:
+    verdict = Verdict(check="gate", subject="late", outcome="fail", action="stop", reason="worse")
+    assert verdict.stops
+    assert not msgspec.structs.replace(verdict, action="retrain").stops
+
+
+def test_a_route_knows_the_first_arm_of_a_role() -> None:
+    arms = tuple(Arm(release=f"late/{v}", version=v, package="p", role="challenger", share=0.1) for v in (2, 3))
+    route = Route(
+        id="r",
+        environment="e",
+        model="late",
+        version=1,
+        arms=arms,
+        since=datetime(2013, 3, 1, tzinfo=UTC),
+        reason="canary",
+    )
+    assert route.arm("challenger") == arms[0]
+    assert route.arm("champion") is None

@@ -1,0 +1,355 @@
+"""Running a graph: artifacts in and out, the cache and its reasons, transient steps, resources."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.flow.kit import NOON, Mill
+from tidemill.clock import Clock, VirtualClock
+from tidemill.core.check import Verdict
+from tidemill.core.pipeline import pipeline, step
+from tidemill.core.resources import Books, Context, JournalReader, Tables
+from tidemill.core.run import Metrics
+from tidemill.errors import ConfigurationError, Corrupt
+
+
+@step
+def load(rows: int) -> pl.DataFrame:
+    return pl.DataFrame({"x": range(rows)})
+
+
+@step
+def add(frame: pl.DataFrame, by: int = 1) -> int:
+    return int(frame["x"].sum()) + by
+
+
+@step
+def pair(number: int) -> tuple[int, str]:
+    return number, "x" * number
+
+
+@step
+def join(parts: list[int], word: str) -> str:
+    return f"{sum(parts)} {word}"
+
+
+@step(transient=True)
+def widen(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(y=pl.col("x") * 2)
+
+
+@step
+def height(frame: pl.DataFrame) -> int:
+    return frame.height
+
+
+@pipeline
+def training(rows: int = 4, by: int = 1) -> None:
+    number = add(load(rows), by)
+    first, word = pair(number)
+    join([first, number, 5], word)
+
+
+@pipeline
+def wide(rows: int = 4) -> None:
+    height(widen(load(rows)))
+
+
+def test_values_flow_and_are_kept_as_artifacts(mill: Mill) -> None:
+    done = mill.run(training)
+    assert mill.value(done, "join") == b'"19 xxxxxxx"'
+    steps = mill.steps(done)
+    assert [one.position for one in steps.values()] == [0, 1, 2, 3]
+    assert set(steps["pair"].outputs) == {"output0", "output1"}
+    frame = mill.books.artifacts.get(steps["load"].outputs["output"])
+    assert (frame.kind, frame.summary) == ("frame", {"rows": 4, "columns": ["x"]})
+    assert frame.size == len(mill.value(done, "load"))
+    assert steps["add"].inputs["frame"] == frame.digest
+    assert done.graph == {"load": [], "add": ["load"], "pair": ["add"], "join": ["pair", "add"]}
+    assert (done.state, done.pipeline, done.started) == ("done", "training", NOON)
+
+
+def test_the_same_again_is_taken_with_its_reason(mill: Mill) -> None:
+    first, second = mill.run(training), mill.run(training)
+    assert set(mill.states(first).values()) == {"ran"}
+    assert set(mill.states(second).values()) == {"cached"}
+    for name, taken in mill.steps(second).items():
+        assert taken.outputs == mill.steps(first)[name].outputs
+        assert first.id[:13] in taken.reason
+
+
+def test_only_what_depends_on_a_change_runs_again(mill: Mill) -> None:
+    mill.run(training)
+    changed = mill.run(training, by=2)
+    assert mill.states(changed) == {"load": "cached", "add": "ran", "pair": "ran", "join": "ran"}
+    assert mill.steps(changed)["add"].reason == "first time with this code and these inputs"
+
+
+def test_a_step_that_gives_the_same_again_stops_the_change(mill: Mill) -> None:
+    @step
+    def sign(number: int) -> int:
+        return 1 if number > 0 else -1
+
+    @step
+    def say(number: int) -> str:
+        return str(number)
+
+    @pipeline
+    def signs(number: int) -> None:
+        say(sign(number))
+
+    mill.run(signs, number=5)
+    assert mill.states(mill.run(signs, number=6)) == {"sign": "ran", "say": "cached"}
+
+
+def test_a_blob_that_is_gone_is_made_again_and_says_so(mill: Mill) -> None:
+    first = mill.run(training)
+    lost = mill.steps(first)["add"].outputs["output"]
+    mill.workspace.blobs.delete(lost)
+    second = mill.run(training)
+    assert mill.states(second) == {"load": "cached", "add": "ran", "pair": "cached", "join": "cached"}
+    assert lost[:12] in mill.steps(second)["add"].reason
+    assert mill.workspace.blobs.has(lost)
+
+
+def test_an_altered_blob_stops_the_run_that_needs_it(mill: Mill, tmp_path: Path) -> None:
+    digest = mill.steps(mill.run(training))["load"].outputs["output"]
+    (file,) = tmp_path.rglob(digest)
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    run, error = mill.try_to_run(training, by=3)
+    assert isinstance(error, Corrupt)
+    assert (run.state, mill.books.runs.get(run.id).state) == ("failed", "failed")
+
+
+def test_an_environment_takes_only_what_it_made(mill: Mill, tmp_path: Path) -> None:
+    mill.run(training)
+    production = Mill(tmp_path, "production", VirtualClock(NOON, seed=1))
+    assert set(production.states(production.run(training)).values()) == {"ran"}
+    assert set(production.states(production.run(training)).values()) == {"cached"}
+
+
+def test_a_transient_step_is_skipped_where_nobody_needs_it(mill: Mill) -> None:
+    first, second = mill.run(wide), mill.run(wide)
+    assert mill.states(first) == {"load": "ran", "widen": "ran", "height": "ran"}
+    assert mill.states(second) == {"load": "cached", "widen": "skipped", "height": "cached"}
+    assert mill.steps(second)["widen"].reason == "transient, and nobody needed its value"
+    widened = mill.steps(first)["widen"].outputs["output"]
+    assert not mill.workspace.blobs.has(widened)
+
+
+def test_a_transient_step_is_made_again_where_its_value_is_needed(mill: Mill) -> None:
+    @step
+    def columns(frame: pl.DataFrame) -> list[str]:
+        return frame.columns
+
+    @pipeline
+    def wider(rows: int = 4) -> None:
+        frame = widen(load(rows))
+        height(frame)
+        columns(frame)
+
+    mill.run(wide)
+    again = mill.run(wider)
+    assert mill.states(again) == {"load": "cached", "widen": "ran", "height": "cached", "columns": "ran"}
+    assert mill.value(again, "columns") == b'["x","y"]'
+
+
+@pytest.mark.parametrize("options", [{"cache": False}, {"cache": False, "transient": True}], ids=str)
+def test_a_step_whose_cache_is_off_always_runs(mill: Mill, options: dict[str, bool]) -> None:
+    @step(**options)
+    def fetch() -> int:
+        return 3
+
+    @pipeline
+    def fetching() -> None:
+        pair(fetch())
+
+    assert mill.states(mill.run(fetching))["fetch"] == "ran"
+    again = mill.run(fetching)
+    assert mill.states(again)["fetch"] == "ran"
+    assert mill.steps(again)["fetch"].reason == "its cache is off"
+    assert mill.value(again, "pair", "output0") == b"3"
+
+
+def test_a_step_that_may_write_is_never_cached(mill: Mill) -> None:
+    @step
+    def write(number: int, tables: Tables, context: Context) -> int:
+        return tables.append("numbers", f"{context.run}", pl.DataFrame({"number": [number]}))
+
+    @pipeline
+    def writing() -> None:
+        write(3)
+
+    first, second = mill.run(writing), mill.run(writing)
+    assert mill.states(second) == {"write": "ran"}
+    assert mill.steps(second)["write"].reason == "it changes the world: never cached"
+    assert (mill.value(first, "write"), mill.value(second, "write")) == (b"0", b"1")
+
+
+@pytest.mark.parametrize("transient", [False, True])
+def test_resources_are_filled_by_their_type(mill: Mill, *, transient: bool) -> None:
+    @step(transient=transient)
+    def look(books: Books, journal: JournalReader, clock: Clock, context: Context) -> dict[str, Any]:
+        assert journal.read("nothing").is_empty()
+        return {
+            "now": clock.now().isoformat(),
+            "runs": len(books.runs.find()),
+            "step": context.step,
+            "environment": context.environment,
+            "model": context.model,
+        }
+
+    @step
+    def keep(found: dict[str, Any]) -> dict[str, Any]:
+        return found
+
+    @pipeline
+    def looking() -> None:
+        keep(look())
+
+    done = mill.run(looking)
+    assert mill.value(done, "keep") == (
+        b'{"environment":"test","model":"","now":"2013-03-01T12:00:00+00:00","runs":1,"step":"look"}'
+    )
+
+
+def test_a_resource_that_only_reads_does_not_prevent_the_cache(mill: Mill) -> None:
+    @step
+    def peek(number: int, journal: JournalReader) -> int:
+        return number
+
+    @pipeline
+    def peeking() -> None:
+        peek(1)
+
+    mill.run(peeking)
+    assert mill.states(mill.run(peeking)) == {"peek": "cached"}
+
+
+def test_metrics_make_the_run_searchable(mill: Mill) -> None:
+    @step
+    def measure(about: str) -> Metrics:
+        return Metrics(values={"log_loss": 0.25}, slices={"origin=JFK": {"log_loss": 0.3, "rows": 40.0}}, about=about)
+
+    @pipeline
+    def measuring() -> None:
+        measure("test")
+        measure("train")
+
+    done = mill.run(measuring)
+    assert done.metrics == {"test_log_loss": 0.25, "train_log_loss": 0.25}
+    assert mill.books.runs.get(done.id).metrics == done.metrics
+    assert mill.states(mill.run(measuring)) == {"measure": "cached", "measure-2": "cached"}
+
+
+def test_a_number_that_is_none_is_refused_where_it_is_given(mill: Mill) -> None:
+    @step
+    def measure() -> Metrics:
+        return Metrics(values={"log_loss": float("nan")})
+
+    @pipeline
+    def measuring() -> None:
+        measure()
+
+    run, error = mill.try_to_run(measuring)
+    assert error is not None
+    assert "not finite" in str(error)
+    assert mill.books.runs.get(run.id).state == "failed"
+    assert mill.books.runs.find() == [run]
+
+
+def test_verdicts_are_stored_with_their_run(mill: Mill) -> None:
+    verdict = Verdict(check="drift", subject="late", outcome="fail", action="retrain", reason="moved")
+
+    @step
+    def judge(number: int) -> list[Verdict]:
+        return [verdict, verdict]
+
+    @pipeline
+    def watching() -> None:
+        judge(1)
+
+    done, again = mill.run(watching), mill.run(watching)
+    stored = mill.books.verdicts.find(run=done.id)
+    assert [(v.check, v.action, v.environment, v.time) for v in stored] == [("drift", "retrain", "test", NOON)] * 2
+    assert len(mill.books.events.find(kind="verdict")) == 4
+    assert mill.states(again) == {"judge": "cached"}
+    assert len(mill.books.verdicts.find(run=again.id)) == 2
+
+
+def test_a_value_that_no_longer_fits_its_taker_is_explained(mill: Mill) -> None:
+    @step
+    def count() -> int:
+        return 3
+
+    def taking(hint: Any) -> Any:
+        def take(numbers: Any) -> str:
+            return str(numbers)
+
+        take.__annotations__["numbers"] = hint
+        return step(take)
+
+    def flow(take: Any) -> Any:
+        @pipeline
+        def counting() -> None:
+            take(count())
+
+        return counting
+
+    mill.run(flow(taking(int)))
+    mill.workspace.blobs.delete(mill.books.steps.find(step="take")[0].outputs["output"])
+    run, error = mill.try_to_run(flow(taking(list[int])))
+    assert error is not None
+    assert "what step 'count' gave cannot be read as list" in str(error)
+    assert error.cure
+    assert mill.books.runs.get(run.id).state == "failed"
+
+
+def test_what_no_codec_keeps_is_refused_with_a_cure(mill: Mill) -> None:
+    @step
+    def make() -> Any:
+        return object()
+
+    @pipeline
+    def making() -> None:
+        make()
+
+    run, error = mill.try_to_run(making)
+    assert error is not None
+    assert "no codec" in error.problem
+    assert "tidemill.codecs" in error.cure
+    assert mill.states(run) == {"make": "failed"}
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": "ref"}, [["ref"]], object(), pl.DataFrame()], ids=["dict", "nested", "object", "frame"]
+)
+def test_an_input_that_is_no_plain_data_is_refused_before_anything_runs(mill: Mill, value: Any) -> None:
+    @step
+    def take(value: Any) -> int:
+        return 1
+
+    @pipeline
+    def taking() -> None:
+        ref = load(3)
+        take({"a": ref} if isinstance(value, dict) else [[ref]] if isinstance(value, list) else value)
+
+    with pytest.raises(ConfigurationError, match="'take' an input 'value'"):
+        mill.try_to_run(taking)
+    assert mill.books.runs.find() == []
+
+
+def test_wrong_number_of_outputs_is_a_failure_with_a_cure(mill: Mill) -> None:
+    @step
+    def three() -> tuple[int, int]:
+        return 1, 2, 3  # type: ignore[return-value]
+
+    @pipeline
+    def wrong() -> None:
+        three()
+
+    _, error = mill.try_to_run(wrong)
+    assert error is not None
+    assert "returned 3 values" in str(error)

@@ -1,0 +1,283 @@
+"""The digest of a step's code: it changes with what the step does, and with nothing else."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tidemill.flow.fingerprint import fingerprint
+
+_FINGERPRINT = """
+import importlib, json, sys
+sys.path[:0] = sys.argv[1:]
+from tidemill.flow.fingerprint import fingerprint
+module = importlib.import_module("steps")
+found = {name: fingerprint(value) for name, value in vars(module).items() if name.startswith("fit")}
+training = importlib.import_module("tidemill.recipes.training")
+from tidemill.core.pipeline import Step
+steps = {name: step for name, step in vars(training).items() if isinstance(step, Step)}
+print(json.dumps(found | {name: fingerprint(step.function) for name, step in steps.items()}))
+"""
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Digest"]:
+    """Writes modules into a folder of their own and gives the fingerprint of `fit` in the first."""
+    yield Digest(tmp_path, monkeypatch)
+    for name in ("steps", "helpers"):
+        sys.modules.pop(name, None)
+
+
+class Digest:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, source: str, **others: str) -> str:
+        folder = self._folder / str(next(_numbers))
+        folder.mkdir()
+        for name, text in {"steps": source, **others}.items():
+            (folder / f"{name}.py").write_text(text)
+            sys.modules.pop(name, None)
+        with self._monkeypatch.context() as patch:
+            patch.syspath_prepend(str(folder))
+            module = __import__("steps")
+            return fingerprint(module.fit)
+
+
+BASE = "def fit(frame):\n    return frame + 1\n"
+
+SAME = {
+    "comment": "# why\ndef fit(frame):  # because\n    return frame + 1\n",
+    "docstring": 'def fit(frame):\n    """Fits."""\n    return frame + 1\n',
+    "line numbers": "\n\n\n\ndef fit(frame):\n\n\n    return frame + 1\n",
+    "something else in the file": "OTHER = 3\ndef other(): return OTHER\n" + BASE,
+    "decorated as a step": "from tidemill import step\n@step(retries=3)\n" + BASE,
+}
+
+
+@pytest.mark.parametrize("source", SAME.values(), ids=SAME)
+def test_it_does_not_change_with_what_says_nothing_to_the_machine(digest: Digest, source: str) -> None:
+    assert digest(source) == digest(BASE)
+
+
+PAIRS = {
+    "its own code": (BASE, BASE.replace("1", "2")),
+    "operator": (BASE, BASE.replace("+", "-")),
+    "default": ("def fit(x, by=1): return x + by", "def fit(x, by=2): return x + by"),
+    "keyword default": ("def fit(x, *, by=1): return x + by", "def fit(x, *, by=2): return x + by"),
+    "default that is a function": (
+        "def a(x): return x\ndef fit(x, by=a): return by(x)",
+        "def a(x): return -x\ndef fit(x, by=a): return by(x)",
+    ),
+    "helper": ("def a(x): return x\ndef fit(x): return a(x)", "def a(x): return -x\ndef fit(x): return a(x)"),
+    "helper of a helper": (
+        "def b(x): return x\ndef a(x): return b(x)\ndef fit(x): return a(x)",
+        "def b(x): return -x\ndef a(x): return b(x)\ndef fit(x): return a(x)",
+    ),
+    "cached helper": (
+        "import functools\n@functools.cache\ndef a(x): return x\ndef fit(x): return a(x)",
+        "import functools\n@functools.cache\ndef a(x): return -x\ndef fit(x): return a(x)",
+    ),
+    "decorated helper": (
+        "def d(f):\n  def w(x): return f(x)\n  return w\n@d\ndef a(x): return x\ndef fit(x): return a(x)",
+        "def d(f):\n  def w(x): return f(x)\n  return w\n@d\ndef a(x): return -x\ndef fit(x): return a(x)",
+    ),
+    "partial": (
+        "import functools\ndef a(x, y): return x\ng = functools.partial(a, y=1)\ndef fit(x): return g(x)",
+        "import functools\ndef a(x, y): return x\ng = functools.partial(a, y=2)\ndef fit(x): return g(x)",
+    ),
+    "table of helpers": (
+        "def a(x): return x\nT = {'a': a}\ndef fit(x): return T['a'](x)",
+        "def a(x): return -x\nT = {'a': a}\ndef fit(x): return T['a'](x)",
+    ),
+    "global": ("LIMIT = 1\ndef fit(x): return x > LIMIT", "LIMIT = 2\ndef fit(x): return x > LIMIT"),
+    "type of a global": ("LIMIT = 1\ndef fit(x): return x > LIMIT", "LIMIT = 1.0\ndef fit(x): return x > LIMIT"),
+    "global table": (
+        "T = {'a': [1, {2, 3}]}\ndef fit(x): return T[x]",
+        "T = {'a': [1, {2, 4}]}\ndef fit(x): return T[x]",
+    ),
+    "global of a comprehension": (
+        "LIMIT = 1\ndef fit(x): return [y for y in x if y > LIMIT]",
+        "LIMIT = 2\ndef fit(x): return [y for y in x if y > LIMIT]",
+    ),
+    "first constant of a comprehension": (
+        "def fit(x): return ['a' + y for y in x]",
+        "def fit(x): return ['b' + y for y in x]",
+    ),
+    "first constant of a generator": (
+        "def fit(x): return sum('a' in y for y in x)",
+        "def fit(x): return sum('b' in y for y in x)",
+    ),
+    "first constant of a lambda": (
+        "def fit(x): return map(lambda y: 'a', x)",
+        "def fit(x): return map(lambda y: 'b', x)",
+    ),
+    "constant that is a set": ("def fit(x): return x in {1, 2}", "def fit(x): return x in {1, 3}"),
+    "complex constant": ("def fit(x): return x * 1j", "def fit(x): return x * 2j"),
+    "nested function": (
+        "def fit(x):\n  def a(y): return y\n  return a(x)",
+        "def fit(x):\n  def a(y): return -y\n  return a(x)",
+    ),
+    "closure": (
+        "def make(by):\n  def fit(x): return x + by\n  return fit\nfit = make(1)",
+        "def make(by):\n  def fit(x): return x + by\n  return fit\nfit = make(2)",
+    ),
+    "function in a closure": (
+        "def make(f):\n  def fit(x): return f(x)\n  return fit\nfit = make(lambda x: x)",
+        "def make(f):\n  def fit(x): return f(x)\n  return fit\nfit = make(lambda x: -x)",
+    ),
+    "what a try covers": (
+        "def fit(x):\n  try:\n    a = x()\n    b = x()\n  except ValueError: b = 1\n  return b",
+        "def fit(x):\n  a = x()\n  try:\n    b = x()\n  except ValueError: b = 1\n  return b",
+    ),
+    "method": (
+        "class A:\n  def go(self, x): return x\ndef fit(x): return A().go(x)",
+        "class A:\n  def go(self, x): return -x\ndef fit(x): return A().go(x)",
+    ),
+    "method of a base": (
+        "class B:\n  def go(self, x): return x\nclass A(B): pass\ndef fit(x): return A().go(x)",
+        "class B:\n  def go(self, x): return -x\nclass A(B): pass\ndef fit(x): return A().go(x)",
+    ),
+    "property": (
+        "class A:\n  @property\n  def go(self): return 1\ndef fit(x): return A().go",
+        "class A:\n  @property\n  def go(self): return 2\ndef fit(x): return A().go",
+    ),
+    "static method": (
+        "class A:\n  @staticmethod\n  def go(): return 1\ndef fit(x): return A.go()",
+        "class A:\n  @staticmethod\n  def go(): return 2\ndef fit(x): return A.go()",
+    ),
+    "class attribute": ("class A:\n  n = 1\ndef fit(x): return A.n", "class A:\n  n = 2\ndef fit(x): return A.n"),
+    "default of a dataclass": (
+        "from dataclasses import dataclass\n@dataclass\nclass A:\n  n: int = 1\ndef fit(x): return A().n",
+        "from dataclasses import dataclass\n@dataclass\nclass A:\n  n: int = 2\ndef fit(x): return A().n",
+    ),
+    "default of a struct": (
+        "from msgspec import Struct\nclass A(Struct):\n  n: int = 1\ndef fit(x): return A().n",
+        "from msgspec import Struct\nclass A(Struct):\n  n: int = 2\ndef fit(x): return A().n",
+    ),
+    "type of a field": (
+        "from msgspec import Struct\nclass A(Struct):\n  n: list[int]\ndef fit(x): return A(x)",
+        "from msgspec import Struct\nclass A(Struct):\n  n: list[str]\ndef fit(x): return A(x)",
+    ),
+    "state of an object": (
+        "class A:\n  def __init__(self, n): self.n = n\nA1 = A(1)\ndef fit(x): return A1.n",
+        "class A:\n  def __init__(self, n): self.n = n\nA1 = A(2)\ndef fit(x): return A1.n",
+    ),
+    "bound method": (
+        "class A:\n  def __init__(self, n): self.n = n\n  def go(self): pass\ngo = A(1).go\ndef fit(x): return go()",
+        "class A:\n  def __init__(self, n): self.n = n\n  def go(self): pass\ngo = A(2).go\ndef fit(x): return go()",
+    ),
+    "member of an enumeration": (
+        "from enum import Enum\nclass E(Enum):\n  A = 1\ndef fit(x): return E.A.value",
+        "from enum import Enum\nclass E(Enum):\n  A = 2\ndef fit(x): return E.A.value",
+    ),
+    "array": (
+        "import numpy\nW = numpy.arange(2000.)\ndef fit(x): return x @ W",
+        "import numpy\nW = numpy.arange(2000.)\nW[1000] = 7\ndef fit(x): return x @ W",
+    ),
+    "frame": (
+        "import polars\nF = polars.DataFrame({'a': range(2000)})\ndef fit(x): return x.join(F)",
+        "import polars\nF = polars.DataFrame({'a': range(1, 2001)})\ndef fit(x): return x.join(F)",
+    ),
+    "expression": (
+        "import polars\nE = polars.col('a') * 2\ndef fit(x): return x.select(E)",
+        "import polars\nE = polars.col('a') * 3\ndef fit(x): return x.select(E)",
+    ),
+    "pattern": (
+        "import re\nP = re.compile('a')\ndef fit(x): return P.match(x)",
+        "import re\nP = re.compile('b')\ndef fit(x): return P.match(x)",
+    ),
+    "relative path": (
+        "from pathlib import Path\nP = Path('a')\ndef fit(x): return P",
+        "from pathlib import Path\nP = Path('b')\ndef fit(x): return P",
+    ),
+    "function of another package": (
+        "from math import exp as f\ndef fit(x): return f(x)",
+        "from math import sin as f\ndef fit(x): return f(x)",
+    ),
+    "estimator": (
+        "from sklearn.linear_model import Ridge\nM = Ridge(1.0)\ndef fit(x): return M.fit(x)",
+        "from sklearn.linear_model import Ridge\nM = Ridge(2.0)\ndef fit(x): return M.fit(x)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS.values(), ids=PAIRS)
+def test_it_changes_with_what_the_step_does(digest: Digest, one: str, other: str) -> None:
+    assert digest(one) != digest(other)
+    assert digest(one) == digest(one)
+
+
+IMPORTS = {
+    "from a module": "from helpers import clean\ndef fit(x): return clean(x)",
+    "through a module": "import helpers\ndef fit(x): return helpers.clean(x)",
+    "under another name": "import helpers as h\ndef fit(x): return h.clean(x)",
+    "late, from a module": "def fit(x):\n  from helpers import clean\n  return clean(x)",
+    "late, through a module": "def fit(x):\n  import helpers\n  return helpers.clean(x)",
+    "in a nested function": "def fit(x):\n  def a():\n    import helpers\n    return helpers.clean(x)\n  return a()",
+}
+
+
+@pytest.mark.parametrize("source", IMPORTS.values(), ids=IMPORTS)
+def test_it_changes_with_a_helper_of_another_module_only(digest: Digest, source: str) -> None:
+    helpers = "def clean(x): return x\ndef other(x): return x\n"
+    base = digest(source, helpers=helpers)
+    assert digest(source, helpers="# clean\n\n" + helpers) == base
+    assert digest(source, helpers=helpers.replace("other(x): return x", "other(x): return -x")) == base
+    assert digest(source, helpers=helpers.replace("clean(x): return x", "clean(x): return -x")) != base
+
+
+def test_a_global_that_changes_in_this_process_is_seen() -> None:
+    names: dict[str, object] = {"LIMIT": 1, "__name__": "notebook"}
+    exec("def fit(x): return x > LIMIT", names)
+    before = fingerprint(names["fit"])  # type: ignore[arg-type]
+    names["LIMIT"] = 2
+    assert fingerprint(names["fit"]) != before  # type: ignore[arg-type]
+
+
+def test_functions_that_call_each_other_have_one(digest: Digest) -> None:
+    source = (
+        "def odd(n): return n and even(n)\ndef even(n): return not n or odd(n)\ndef fit(n): return fit(n) or odd(n)"
+    )
+    assert digest(source) == digest(source)
+    assert digest(source) != digest(source.replace("not n or", "n or"))
+
+
+def test_values_that_hold_themselves_have_one(digest: Digest) -> None:
+    source = "class A: pass\na = A()\na.me = a\nL = []\nL.append(L)\ndef fit(x): return a, L\n"
+    assert digest(source) == digest(source)
+
+
+def test_a_closure_that_is_not_filled_yet_has_one(digest: Digest) -> None:
+    source = "def make():\n  def fit(x): return later(x)\n  yield fit\n  def later(x): return x\nfit = next(make())"
+    assert digest(source) == digest(source)
+
+
+def test_it_is_the_same_in_every_process_and_folder(tmp_path: Path) -> None:
+    steps = [
+        one.replace("fit(", f"fit_{place}(").replace("fit\n", f"fit_{place}\n").replace("fit =", f"fit_{place} =")
+        for place, (one, _) in enumerate(PAIRS.values())
+    ]
+    found = []
+    for place, folder in enumerate([tmp_path / "here", tmp_path / "somewhere" / "else"]):
+        folder.mkdir(parents=True)
+        for number, text in enumerate(steps):
+            (folder / f"part_{number}.py").write_text(text)
+        (folder / "steps.py").write_text("\n".join(f"from part_{n} import fit_{n}" for n in range(len(steps))))
+        done = subprocess.run(
+            [sys.executable, "-c", _FINGERPRINT, str(folder)],
+            env=os.environ | {"PYTHONHASHSEED": str(place + 1)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.append(json.loads(done.stdout))
+    assert len(found[0]) > len(steps) + 5
+    assert found[0] == found[1]
