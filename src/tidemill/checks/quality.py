@@ -95,7 +95,7 @@ def performance(
             check="performance", subject=subject, outcome="undecided", action="hold", reason=reason, evidence=evidence
         )
     worse = worse_by(metric, now, reference)
-    beyond = worse > limit
+    beyond = not worse <= limit  # so that a metric that is not a number is beyond it, too
     side = "worse" if worse >= 0 else "better"
     return Verdict(
         check="performance",

@@ -9,6 +9,7 @@ from tidemill.core.check import Verdict
 from tidemill.core.schema import Column, Schema
 from tidemill.data.encoding import column_type
 from tidemill.data.frame import TIME
+from tidemill.errors import DataError
 
 _FITTING = {
     "boolean": {"boolean"},
@@ -134,7 +135,16 @@ def infer(frame: pl.DataFrame, source: str, key: tuple[str, ...] = ()) -> Schema
 
     A range is twice the observed span beyond both ends, but never below 0 where nothing was; text keeps an open
     vocabulary; a column without nulls may have a few.
+
+    Raises
+    ------
+    DataError
+        if a key column is not there.
     """
+    if absent := [name for name in key if name not in frame.columns]:
+        raise DataError(
+            f"source {source!r} has no key column {absent[0]!r}", f"its columns: {', '.join(frame.columns)}"
+        )
     columns = [_infer_column(frame[name]) for name in frame.columns if not name.startswith(TIME[0])]
     unique = bool(key) and frame.n_unique(subset=list(key)) == frame.height
     return Schema(source=source, columns=tuple(columns), key=key if unique else ())
@@ -153,7 +163,15 @@ def _infer_column(values: pl.Series) -> Column:
     least, most = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]  # not empty, so numbers
     span = max(most - least, abs(most), 1.0)
     low = max(0.0, least - 2 * span) if least >= 0 else least - 2 * span
-    return Column(name=values.name, type=kind, missing=missing, low=low, high=most + 2 * span)
+    endless = values.cast(pl.Float64).is_infinite()
+    below, above = (bool((endless & side).any()) for side in (values < 0, values > 0))
+    return Column(
+        name=values.name,
+        type=kind,
+        missing=missing,
+        low=None if below else low,
+        high=None if above else most + 2 * span,
+    )
 
 
 def widen(schema: Schema, frame: pl.DataFrame) -> Schema:

@@ -24,13 +24,15 @@ def by_time(frame: pl.DataFrame, test: str, share: float, validation: float) -> 
     `test` is a length of time; where it would take more than half of the rows, or none, the newest `share` of the
     rows is taken instead. `validation` is a share of the rows that are left.
     """
+    if not frame.height:
+        return _hold(Split(frame, frame, frame))
     ordered = frame.sort(TIME, maintain_order=True)
     times = ordered[TIME]
     newest = times[-1]
     early = int((times <= newest - span(test)).sum())
     if not 0.5 * len(times) <= early < len(times):
         early = _first_of_moment(times, int(len(times) * (1 - share)))
-    middle = _first_of_moment(times, int(early * (1 - validation)))
+    middle = min(_first_of_moment(times, int(early * (1 - validation))), early)
     return _hold(Split(ordered[:middle], ordered[middle:early], ordered[early:]))
 
 
@@ -43,10 +45,13 @@ def at_random(frame: pl.DataFrame, share: float, validation: float, seed: int) -
 
 
 def _first_of_moment(times: pl.Series, place: int) -> int:
-    """Move a cut to the first row of its moment: rows of one moment stay together."""
+    """Move a cut to the first row of its moment, or past the first moment: rows of one moment stay together."""
     place = min(max(place, 0), len(times) - 1)
     first = int(times.search_sorted(times[place], "left"))
-    return first if first > 0 else place
+    if first > 0:
+        return first
+    after = int(times.search_sorted(times[place], "right"))
+    return after if after < len(times) else place
 
 
 def _hold(split: Split) -> Split:

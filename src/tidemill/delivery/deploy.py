@@ -1,5 +1,7 @@
 """Deploys: decides, by policy and verdict, which arms a route has; people and checks use the same verbs."""
 
+from contextlib import suppress
+
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
@@ -7,7 +9,7 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.core.release import Release
 from tidemill.core.resources import Board, Books
 from tidemill.core.route import Arm, Route
-from tidemill.errors import InputError
+from tidemill.errors import Conflict, InputError
 from tidemill.registry.releases import find_release
 from tidemill.registry.routing import arm_of, change, current, history, with_share
 
@@ -94,16 +96,16 @@ class Deployer:
 
     def _tell(self, kind: str, release: Release, reason: str) -> None:
         now = self._clock.now()
-        self._books.events.add(
-            Event(
-                id=self._clock.mint(),
-                kind=kind,
-                environment=self._environment,
-                subject=release.label,
-                time=now,
-                known_at=now,
-                dedupe_key=f"{kind}/{release.label}",
-                cause=release.run,
-                payload={"reason": reason, "model": release.name},
-            )
+        event = Event(
+            id=self._clock.mint(),
+            kind=kind,
+            environment=self._environment,
+            subject=release.label,
+            time=now,
+            known_at=now,
+            dedupe_key=f"{kind}/{release.label}",
+            cause=release.run,
+            payload={"reason": reason, "model": release.name},
         )
+        with suppress(Conflict):  # it was told before
+            self._books.events.add(event)

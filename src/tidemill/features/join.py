@@ -12,7 +12,7 @@ import polars as pl
 
 from tidemill.clock import span
 from tidemill.core.feature import Aggregate, FeatureView
-from tidemill.data.frame import KNOWN_AT, TIME
+from tidemill.data.frame import KNOWN_AT, TIME, as_classes
 from tidemill.errors import DataError
 
 Ints = npt.NDArray[np.int64]
@@ -27,7 +27,7 @@ class _Keyed(NamedTuple):
 
 
 def join(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> pl.DataFrame:
-    """The spine with the columns of a view.
+    """The spine with the columns of a view; what has no time was never known, and a row that asks at none gets nulls.
 
     Parameters
     ----------
@@ -40,6 +40,7 @@ def join(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> pl.Da
         if a key or a column is missing on either side.
     """
     _hold(spine, view, history)
+    history = history.filter(pl.col(TIME).is_not_null() & pl.col(KNOWN_AT).is_not_null())
     codes = _codes(spine, history, view.entity.keys)
     asked = _micros(spine[TIME])
     names = dict(zip((*view.columns, *(a.name for a in view.aggregates)), view.features, strict=True))
@@ -96,23 +97,41 @@ def _running_best(code: Ints, happened: Ints, known: Ints) -> Ints:
 
 
 def aggregate(codes: _Keyed, moments: Ints, history: pl.DataFrame, wanted: tuple[Aggregate, ...]) -> dict[str, Floats]:
-    """Statistics of what became known in the windows before each moment, by name, shape (spine,); NaN for none."""
+    """Statistics of what became known in the windows before each moment, by name, shape (spine,); NaN for none.
+
+    A value that is null or not finite does not count.
+    """
     found: dict[str, Floats] = {}
     for column in dict.fromkeys(one.column for one in wanted):
         values = history[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        counted = ~np.isnan(values)
+        counted = np.isfinite(values)
         code, known_at = codes.history[counted], _micros(history[KNOWN_AT])[counted]
         order = np.lexsort((known_at, code))
         ranks, times = _ranks(known_at[order])
         joined = _joined(code[order], ranks, len(times))
-        sums = np.concatenate(([0.0], np.cumsum(values[counted][order])))
+        before, after = _running_sums(code[order], values[counted][order])
         end = np.searchsorted(joined, _asked(codes.spine, moments, times), "right")
         for one in wanted:
             if one.column == column:
                 window = int(span(one.window).total_seconds() * 1_000_000)
                 begin = np.searchsorted(joined, _asked(codes.spine, moments - window, times), "right")
-                found[one.name] = _statistic(one, np.where(codes.spine < 0, 0, end - begin), sums[end] - sums[begin])
+                counts = np.where(codes.spine < 0, 0, end - begin)
+                sums = after[np.maximum(end - 1, 0)] - before[np.minimum(begin, len(before) - 1)]
+                found[one.name] = _statistic(one, counts, sums)
     return {one.name: found[one.name] for one in wanted}
+
+
+def _running_sums(code: Ints, values: Floats) -> tuple[Floats, Floats]:
+    """The sum of an entity's values before each row, and with it.
+
+    Each entity is summed apart: no large number of one takes the digits of another's small ones.
+    """
+    if not len(values):
+        return np.zeros(1), np.zeros(1)
+    rows = pl.DataFrame({"code": code, "value": values})
+    after = rows.select(pl.col("value").cum_sum().over("code"))["value"].to_numpy()
+    before = np.concatenate(([0.0], np.where(code[1:] == code[:-1], after[:-1], 0.0)))
+    return before, after
 
 
 def _statistic(one: Aggregate, counts: Ints, sums: Floats) -> Floats:
@@ -123,17 +142,26 @@ def _statistic(one: Aggregate, counts: Ints, sums: Floats) -> Floats:
 
 
 def _codes(spine: pl.DataFrame, history: pl.DataFrame, keys: tuple[str, ...]) -> _Keyed:
+    untimed = spine[TIME].is_null().to_numpy()
     if not keys:
-        return _Keyed(np.zeros(spine.height, dtype=np.int64), np.zeros(history.height, dtype=np.int64))
+        return _Keyed(np.where(untimed, -1, 0), np.zeros(history.height, dtype=np.int64))
     names = [f"_key{place}" for place in range(len(keys))]
-    as_text = [pl.col(key).cast(pl.String).alias(name) for key, name in zip(keys, names, strict=True)]
-    past = history.select(as_text)
+    now, past = (
+        pl.DataFrame([key_text(side[key]).alias(name) for key, name in zip(keys, names, strict=True)])
+        for side in (spine, history)
+    )
     entities = past.drop_nulls().unique(maintain_order=True).with_row_index("_code")
     sides = (
         side.join(entities, on=names, how="left", maintain_order="left")["_code"].cast(pl.Int64).fill_null(-1)
-        for side in (spine.select(as_text), past)
+        for side in (now, past)
     )
-    return _Keyed(*(side.to_numpy() for side in sides))
+    asking, known = (side.to_numpy() for side in sides)
+    return _Keyed(np.where(untimed, -1, asking), known)
+
+
+def key_text(values: pl.Series) -> pl.Series:
+    """A key as text; 7.0, from a column that had nulls once, names what 7 names."""
+    return as_classes(values)
 
 
 def _ranks(times: Ints) -> tuple[Ints, Ints]:
@@ -153,7 +181,7 @@ def _asked(code: Ints, moments: Ints, times: Ints) -> Ints:
 
 
 def _micros(times: pl.Series) -> Ints:
-    return times.cast(pl.Datetime("us", "UTC")).to_physical().to_numpy().astype(np.int64)
+    return times.cast(pl.Datetime("us", "UTC")).to_physical().fill_null(0).to_numpy().astype(np.int64)
 
 
 def _age(view: FeatureView) -> int | None:

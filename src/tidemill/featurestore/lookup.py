@@ -6,15 +6,20 @@ import polars as pl
 
 from tidemill.clock import span
 from tidemill.core.feature import FeatureSet, FeatureView
+from tidemill.features.join import key_text
 from tidemill.featurestore.online import SqliteOnline
 
 
-def entity_of(frame: pl.DataFrame, keys: tuple[str, ...]) -> list[str]:
-    """The name of each row's entity: its keys as text, joined by `|`; a null key gives an empty name."""
+def entity_of(frame: pl.DataFrame, keys: tuple[str, ...]) -> list[str | None]:
+    """The name of each row's entity: its keys as text, joined by `|` (`\\|` inside a key); None where one is null."""
     if not keys:
         return [""] * frame.height
-    parts = [pl.col(key).cast(pl.String) for key in keys]
-    return frame.select(pl.concat_str(parts, separator="|").fill_null("").alias("entity"))["entity"].to_list()
+    parts = [key_text(frame[key]) for key in keys]
+    if len(keys) > 1:
+        parts = [
+            part.str.replace_all("\\", r"\\", literal=True).str.replace_all("|", r"\|", literal=True) for part in parts
+        ]
+    return pl.select(pl.concat_str(parts, separator="|").alias("entity"))["entity"].to_list()
 
 
 class Lookup:
@@ -37,7 +42,10 @@ class Lookup:
         missing = [name for name in view.features if name not in frame.columns]
         if not set(view.entity.keys) <= set(frame.columns):
             return frame.with_columns(pl.lit(None).alias(name) for name in missing)
-        found = self._online.read(view.name, entity_of(frame, view.entity.keys))
+        entities = entity_of(frame, view.entity.keys)
+        asked = [entity for entity in dict.fromkeys(entities) if entity is not None]
+        found = dict(zip(asked, self._online.read(view.name, asked), strict=True))
         oldest = now - span(view.ttl) if view.ttl else None
-        rows = [row[1] if row and (oldest is None or row[0] >= oldest) else {} for row in found]
+        latest = [found[entity] if entity is not None else None for entity in entities]
+        rows = [row[1] if row and (oldest is None or row[0] >= oldest) else {} for row in latest]
         return frame.with_columns(pl.Series(name, [row.get(name) for row in rows], strict=False) for name in missing)

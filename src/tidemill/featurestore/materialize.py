@@ -21,5 +21,6 @@ def materialize(view: FeatureView, sources: Sources, online: Online, now: dateti
     asked = entities.with_columns(pl.lit(now).cast(pl.Datetime("us", "UTC")).alias(TIME))
     rows = join(asked, view, history)
     values = rows.select(view.features).to_dicts()
-    online.write(view.name, zip(entity_of(rows, view.entity.keys), [now] * len(values), values, strict=True))
+    named = zip(entity_of(rows, view.entity.keys), values, strict=True)
+    online.write(view.name, ((entity, now, row) for entity, row in named if entity is not None))
     return len(values)

@@ -27,8 +27,15 @@ def match(predictions: pl.DataFrame, labels: pl.DataFrame) -> Matched:
     rows = (
         predictions.join(latest_id.rename({"truth": "_a", "truth_known_at": "_b"}), on="id", how="left")
         .join(latest_key, on=["key", "time"], how="left")
-        .with_columns(truth=pl.coalesce("_a", "truth"), truth_known_at=pl.coalesce("_b", "truth_known_at"))
-        .drop("_a", "_b")
+        .with_columns(
+            _by_key=pl.col("truth_known_at").is_not_null()
+            & (pl.col("truth_known_at") > pl.col("_b")).fill_null(value=True)
+        )
+        .with_columns(
+            truth=pl.when("_by_key").then("truth").otherwise("_a"),
+            truth_known_at=pl.when("_by_key").then("truth_known_at").otherwise("_b"),
+        )
+        .drop("_a", "_b", "_by_key")
     )
     unknown = (
         latest_id.join(predictions, on="id", how="anti").height

@@ -9,9 +9,8 @@ from tidemill.core.route import Arm, Role, Route
 
 
 def current(books: Books, environment: str, model: str) -> Route | None:
-    """The route that is in force."""
-    found = books.routes.find(environment=environment, model=model, newest=True, limit=1)
-    return found[0] if found else None
+    """The route that is in force: that of the highest version, since ids of one moment are in no order."""
+    return max(books.routes.find(environment=environment, model=model), key=lambda route: route.version, default=None)
 
 
 def arm_of(release: Release, role: Role, share: float) -> Arm:

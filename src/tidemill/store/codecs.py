@@ -1,6 +1,7 @@
 """Codecs: how a value becomes the bytes of an artifact, and back; nothing is pickled."""
 
 import io
+import math
 import zipfile
 from typing import Any, Protocol
 
@@ -8,7 +9,7 @@ import msgspec
 
 from tidemill import plugin
 from tidemill.core.model import Manifest, Model
-from tidemill.errors import TidemillError
+from tidemill.errors import DataError, TidemillError
 
 
 class Codec(Protocol):
@@ -86,7 +87,14 @@ class JsonCodec:
         return True
 
     def encode(self, value: Any) -> bytes:
-        return msgspec.json.encode(value, order="deterministic")
+        """Raises `DataError` for a NaN or an infinity that would come back as nothing."""
+        content = msgspec.json.encode(value, order="deterministic")
+        if b"null" in content and not _comes_back(value):
+            raise DataError(
+                f"a {type(value).__name__} holds a number that is not finite, which JSON cannot keep",
+                "give None in its place, or leave it out",
+            )
+        return content
 
     def decode(self, content: bytes, annotation: Any) -> Any:
         return msgspec.json.decode(content, type=annotation)
@@ -95,6 +103,21 @@ class JsonCodec:
         return {"type": type(value).__name__} | (
             {"items": len(value)} if isinstance(value, dict | list | tuple) else {}
         )
+
+
+def _comes_back(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_comes_back, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_comes_back, value))
+    if isinstance(value, msgspec.Struct):
+        try:
+            msgspec.json.decode(msgspec.json.encode(value), type=type(value))
+        except msgspec.ValidationError:
+            return False
+    return True
 
 
 class BytesCodec:

@@ -67,9 +67,13 @@ def slices_of(frame: pl.DataFrame, columns: tuple[str, ...]) -> dict[str, npt.ND
 
 
 def evaluate(truth: Truth, scores: Floats, slices: dict[str, npt.NDArray[np.bool_]], about: str = "") -> Metrics:
-    """The metrics of a task, and the same for each slice."""
+    """The metrics of a task, and the same for each slice; one that is not finite is left out."""
     parts = {}
     for name, inside in slices.items():
         part = Truth(truth.task, truth.values[inside], truth.classes)
-        parts[name] = {"rows": float(inside.sum()), **measure(part, scores[inside])}
-    return Metrics(values=measure(truth, scores), slices=parts, about=about)
+        parts[name] = {"rows": float(inside.sum()), **_finite(measure(part, scores[inside]))}
+    return Metrics(values=_finite(measure(truth, scores)), slices=parts, about=about)
+
+
+def _finite(values: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if np.isfinite(value)}
