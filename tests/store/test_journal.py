@@ -1,0 +1,141 @@
+"""The file journal: compaction, crashes, a full disk; what all journals promise is in tests/conformance."""
+
+import resource
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+
+from tests.store.kit import in_child
+from tidemill.store.journal import FileJournal
+from tidemill.testing.journal import START, rows
+
+HOUR = timedelta(hours=1)
+
+
+def filled(folder: Path, segments: int = 10) -> FileJournal:
+    journal = FileJournal(folder)
+    for place in range(segments):
+        journal.append("labels/late", rows(START + place * HOUR, START + place * HOUR, value=[place, -place]))
+    return journal
+
+
+def test_compaction_keeps_every_row(tmp_path: Path) -> None:
+    journal = filled(tmp_path)
+    before = journal.read("labels/late")
+    window = journal.read("labels/late", START + 2 * HOUR, START + 4 * HOUR)
+    journal.compact("labels/late", keep=20)
+    assert len(list(tmp_path.rglob("*.arrow"))) == 10
+    journal.compact("labels/late", keep=5)
+    assert len(list(tmp_path.rglob("*.arrow"))) == 1
+    assert journal.read("labels/late").sort("known_at", "value").equals(before.sort("known_at", "value"))
+    assert journal.read("labels/late", START + 2 * HOUR, START + 4 * HOUR).height == window.height == 4
+    journal.compact("labels/nothing")
+    assert [file.name for file in (tmp_path / "labels" / "late").glob(".*.replaces")] == []
+
+
+def test_columns_that_came_later_survive_compaction(tmp_path: Path) -> None:
+    journal = filled(tmp_path, 2)
+    journal.append("labels/late", rows(START + 9 * HOUR, value=[9.5], note=["x"]))
+    journal.compact("labels/late", keep=1)
+    assert journal.read("labels/late").select("value", "note").rows()[-1] == (9.5, "x")
+    assert journal.read("labels/late")["note"].null_count() == 4
+
+
+def test_a_compaction_killed_at_any_point_neither_loses_nor_doubles_a_row(tmp_path: Path) -> None:
+    for place, point in enumerate(["Path.write_text", "Path.replace", "Path.unlink"]):
+        for when in ("before", "after"):
+            folder = tmp_path / f"{place}-{when}"
+            before = filled(folder).read("labels/late").sort("known_at", "value")
+            in_child(
+                f"""
+                from pathlib import Path
+                from tidemill.store.journal import FileJournal
+                real = {point}
+                def killing(*arguments, **options):
+                    if {when!r} == "after":
+                        real(*arguments, **options)
+                    os.kill(os.getpid(), signal.SIGKILL)
+                {point} = killing
+                FileJournal(Path({str(folder)!r})).compact("labels/late", keep=1)
+                """,
+                check=False,
+            )
+            journal = FileJournal(folder)
+            assert journal.read("labels/late").sort("known_at", "value").equals(before), (point, when)
+            journal.compact("labels/late", keep=1)
+            assert journal.read("labels/late").sort("known_at", "value").equals(before), (point, when)
+            assert len(list(folder.rglob("*.arrow"))) == 1
+
+
+def test_readers_beside_a_compaction_see_every_row_once(tmp_path: Path) -> None:
+    journal = filled(tmp_path, 40)
+    done = threading.Event()
+
+    def compact() -> None:
+        for place in range(20):
+            journal.append("labels/late", rows(START - HOUR, value=[100 + place]))
+            FileJournal(tmp_path).compact("labels/late", keep=1)
+        done.set()
+
+    thread = threading.Thread(target=compact)
+    thread.start()
+    while not done.is_set():
+        found = journal.read("labels/late", since=START - timedelta(seconds=1))
+        assert found.height == 80
+    thread.join()
+    assert journal.read("labels/late").height == 100
+
+
+def test_only_the_segments_of_a_span_are_read(tmp_path: Path) -> None:
+    journal = filled(tmp_path)
+    for file in tmp_path.rglob("*.arrow"):
+        if str(int((START + 3 * HOUR).timestamp()) * 1_000_000) not in file.name:
+            file.write_bytes(b"not read")
+    found = journal.read("labels/late", START + 2 * HOUR, START + 3 * HOUR)
+    assert found["value"].to_list() == [3, -3]
+
+
+def test_kinds_are_those_with_rows(tmp_path: Path) -> None:
+    journal = filled(tmp_path)
+    journal.append("predictions/late", pl.DataFrame())
+    assert journal.kinds() == ["labels/late"]
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
+    told = in_child(
+        f"""
+        from pathlib import Path
+        import random
+        from tidemill.store.journal import FileJournal
+        from tidemill.testing.journal import START, rows
+        journal = FileJournal(Path({str(tmp_path)!r}))
+        journal.append("labels/late", rows(START, value=[1]))
+        many = [random.random() for _ in range(100_000)]
+        explain(lambda: journal.append("labels/late", rows(*[START] * 100_000, value=many)))
+        print(journal.read("labels/late").height)
+        """,
+        limits={resource.RLIMIT_FSIZE: 200_000},
+    )
+    assert told.startswith("TidemillError: 100000 rows could not be written to the journal")
+    assert "free space" in told
+    assert told.endswith("\n1\n")
+    assert len([file for file in tmp_path.rglob("*") if file.is_file()]) == 1
+
+
+def test_a_read_only_journal_is_told_and_still_read(tmp_path: Path) -> None:
+    filled(tmp_path)
+    told = in_child(
+        f"""
+        from pathlib import Path
+        from tidemill.store.journal import FileJournal
+        from tidemill.testing.journal import START, rows
+        journal = FileJournal(Path({str(tmp_path)!r}))
+        explain(lambda: journal.append("labels/late", rows(START, value=[1])))
+        print(journal.read("labels/late").height)
+        """,
+        read_only=tmp_path,
+    )
+    assert "could not be written" in told
+    assert told.endswith("20\n")

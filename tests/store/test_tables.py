@@ -1,0 +1,138 @@
+"""Tables with history: a batch is there once, and a version never changes."""
+
+import resource
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.store.kit import in_child
+from tidemill.errors import NotFound, TidemillError
+from tidemill.store.tables import DeltaTables
+from tidemill.testing.processes import in_processes
+
+
+def frame(*values: int, **columns: list[object]) -> pl.DataFrame:
+    return pl.DataFrame({"x": list(values), **columns})
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> DeltaTables:
+    return DeltaTables(str(tmp_path / "tables"))
+
+
+def test_a_table_that_is_not_there(tables: DeltaTables) -> None:
+    assert tables.version("flights") == -1
+    with pytest.raises(NotFound, match="no table 'flights'") as missing:
+        tables.read("flights", 0)
+    assert "ingest" in missing.value.cure
+
+
+def test_a_version_that_is_not_there(tables: DeltaTables) -> None:
+    tables.append("flights", "a", frame(1))
+    for version in (7, -1):
+        with pytest.raises(NotFound, match="version"):
+            tables.read("flights", version)
+
+
+def test_a_batch_is_there_once(tables: DeltaTables, tmp_path: Path) -> None:
+    first = tables.append("flights", "a", frame(1, 2))
+    assert tables.append("flights", "a", frame(1, 2)) == first
+    assert DeltaTables(str(tmp_path / "tables")).append("flights", "a", frame(1, 2)) == first
+    assert tables.append("flights", "b", frame(1, 2)) == first + 1
+    assert sorted(tables.read("flights", tables.version("flights"))["x"]) == [1, 1, 2, 2]
+
+
+def test_a_version_stays_the_same(tables: DeltaTables) -> None:
+    first = tables.append("flights", "a", frame(1, 2))
+    before = tables.read("flights", first)
+    tables.append("flights", "b", frame(3, note=["x"]))
+    assert tables.read("flights", first).equals(before)
+
+
+def test_a_new_column_is_null_in_older_rows_and_a_missing_one_in_newer(tables: DeltaTables) -> None:
+    tables.append("flights", "a", frame(1))
+    tables.append("flights", "b", frame(2, note=["x"]))
+    last = tables.append("flights", "c", frame(3))
+    assert tables.read("flights", last).sort("x").rows() == [(1, None), (2, "x"), (3, None)]
+
+
+def test_another_opening_sees_what_was_appended(tables: DeltaTables, tmp_path: Path) -> None:
+    other = DeltaTables(str(tmp_path / "tables"))
+    assert other.version("flights") == -1
+    for batch in range(3):
+        assert tables.append("flights", str(batch), frame(batch)) == batch
+        assert other.version("flights") == batch
+    assert other.append("flights", "more", frame(9)) == 3
+    assert tables.version("flights") == 3
+
+
+def test_many_batches_are_compacted_and_every_version_stays(tables: DeltaTables) -> None:
+    versions = [tables.append("flights", str(batch), frame(batch)) for batch in range(52)]
+    assert sorted(versions) == versions
+    assert sorted(tables.read("flights", tables.version("flights"))["x"]) == list(range(52))
+    assert sorted(tables.read("flights", versions[20])["x"]) == list(range(21))
+    assert tables.append("flights", "20", frame(20)) == tables.version("flights")
+
+
+def test_a_dropped_table_is_gone_and_can_come_again(tables: DeltaTables) -> None:
+    tables.append("flights", "a", frame(1))
+    tables.drop("flights")
+    assert tables.version("flights") == -1
+    tables.append("flights", "a", frame(2))
+    assert tables.read("flights", 0)["x"].to_list() == [2]
+    tables.drop("nothing")
+
+
+def test_threads_append_different_batches_at_once(tmp_path: Path) -> None:
+    root = str(tmp_path / "tables")
+    DeltaTables(root).append("flights", "first", frame(-1))
+
+    def append(place: int) -> None:
+        DeltaTables(root).append("flights", str(place), frame(place))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(append, range(8)))
+    tables = DeltaTables(root)
+    assert sorted(tables.read("flights", tables.version("flights"))["x"]) == list(range(-1, 8))
+
+
+def test_processes_append_the_same_batches_at_once_and_each_is_there_once(tmp_path: Path) -> None:
+    root = str(tmp_path / "tables")
+    in_processes(3, _append_all, root)
+    tables = DeltaTables(root)
+    assert sorted(tables.read("flights", tables.version("flights"))["x"]) == list(range(10))
+
+
+def _append_all(_: int, root: str) -> None:
+    tables = DeltaTables(root)
+    for batch in range(10):
+        tables.append("flights", str(batch), frame(batch))
+
+
+def test_a_column_of_another_kind_is_told_and_changes_nothing(tables: DeltaTables) -> None:
+    tables.append("flights", "a", frame(1))
+    with pytest.raises(TidemillError, match="'b' could not be appended") as refused:
+        tables.append("flights", "b", pl.DataFrame({"x": [[1, 2]]}))
+    assert "types" in refused.value.cure
+    assert tables.version("flights") == 0
+    assert tables.append("flights", "b", frame(2)) == 1
+
+
+def test_a_full_disk_is_told_and_changes_nothing(tmp_path: Path) -> None:
+    DeltaTables(str(tmp_path)).append("flights", "a", frame(1))
+    told = in_child(
+        f"""
+        import random
+        from tests.store.test_tables import frame
+        from tidemill.store.tables import DeltaTables
+        tables = DeltaTables({str(tmp_path)!r})
+        many = [random.getrandbits(60) for _ in range(100_000)]
+        explain(lambda: tables.append("flights", "b", frame(*many)))
+        print(tables.version("flights"), tables.read("flights", 0).height)
+        """,
+        limits={resource.RLIMIT_FSIZE: 200_000},
+    )
+    assert told.startswith("TidemillError: batch 'b' could not be appended to table 'flights'")
+    assert told.endswith("\n0 1\n")
