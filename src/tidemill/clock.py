@@ -96,7 +96,7 @@ def span(text: Span) -> timedelta:
     """
     try:
         return timedelta(**{_UNITS[text[-1]]: float(text[:-1])})
-    except (KeyError, ValueError, IndexError):
+    except (KeyError, ValueError, IndexError, OverflowError):
         raise ConfigurationError(
             f"{text!r} is not a length of time", 'write a number and a unit, such as "30m", "12h", "7d", "2w"'
         ) from None

@@ -1,4 +1,4 @@
-"""Judges a challenger by the losses of its own live answers against the champion's."""
+"""Judges a challenger against the champion by their losses on the same live rows."""
 
 import numpy as np
 import numpy.typing as npt
@@ -19,54 +19,58 @@ def traffic(
     expired: bool,
     confidence: float = 0.95,
 ) -> Verdict:
-    """A verdict on two arms, from the loss of each labelled answer: promote, roll back, or hold for more labels.
+    """A verdict on two arms, from their losses on the same labelled rows, each of shape (rows,).
 
-    Once both arms have `minimum` labels: rolled back when the one-sided bound (Welch) says that the challenger is
-    worse than `margin`, else promoted. Harm is not waited for: with a quarter of the labels, a challenger that is
-    worse by four standard errors goes at once. One that finds no labels until its time has expired goes too.
+    Promoted when it is proven to be worse by at most `margin` (the upper bound of the mean paired difference is
+    below it), rolled back when it is proven to be worse than that, or when its time is up without a proof. Until
+    there are `minimum` rows only clear harm counts: worse by four standard errors on a quarter of them.
+
+    The bounds are one-sided and normal, and looked at again each time: with many looks a few equal challengers in
+    a hundred are decided by luck.
     """
-    n, m = len(challenger), len(champion)
-    evidence = {"challenger_rows": n, "champion_rows": m, "minimum": minimum, "margin": margin}
-    if min(n, m) < max(2, minimum // 4):
+    rows = len(challenger)
+    evidence: dict[str, float] = {"rows": rows, "minimum": minimum, "margin": margin}
+
+    def judged(outcome: Outcome, action: Action, reason: str) -> Verdict:
+        return Verdict(
+            check="traffic",
+            subject=subject,
+            reference=reference,
+            outcome=outcome,
+            action=action,
+            reason=reason,
+            evidence=dict(evidence),
+        )
+
+    if rows < max(2, minimum // 4):
         if expired:
-            return _judge(
-                subject, reference, "undecided", "rollback", "too few labels came before its time was up", evidence
-            )
-        return _judge(subject, reference, "undecided", "hold", f"{min(n, m)} of {minimum} labels", evidence)
-    difference = float(challenger.mean() - champion.mean())
-    error = float(np.sqrt(challenger.var(ddof=1) / n + champion.var(ddof=1) / m))
+            return judged("undecided", "rollback", f"only {rows} labels came before its time was up")
+        return judged("undecided", "hold", f"{rows} of {minimum} labels")
+    differences = challenger - champion
+    mean, error = float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(rows))
+    reach = _normal_quantile(confidence) * error
     evidence |= {
         "challenger_loss": float(challenger.mean()),
         "champion_loss": float(champion.mean()),
-        "difference": difference,
-        "standard_error": error,
+        "difference": mean,
+        "lower": mean - reach,
+        "upper": mean + reach,
     }
-    said = f"live loss {challenger.mean():.4f} against {champion.mean():.4f} on {n} and {m} labels"
-    if difference - 4 * error > margin:
-        return _judge(subject, reference, "fail", "rollback", f"clearly worse: {said}", evidence)
-    if min(n, m) < minimum:
-        return _judge(subject, reference, "undecided", "hold", f"{min(n, m)} of {minimum} labels", evidence)
-    quantile = _normal_quantile(confidence)
-    if difference - quantile * error > margin:
-        return _judge(subject, reference, "fail", "rollback", f"worse: {said}", evidence)
-    return _judge(subject, reference, "pass", "promote", f"not worse: {said}", evidence)
+    said = f"live loss {challenger.mean():.4f} against {champion.mean():.4f} on the same {rows} rows"
+    if mean - 4 * error > margin:
+        return judged("fail", "rollback", f"clearly worse: {said}")
+    if rows < minimum:
+        return judged("undecided", "hold", f"{rows} of {minimum} labels")
+    if mean + reach <= margin:
+        return judged("pass", "promote", f"{'better' if mean < 0 else 'not worse'}: {said}")
+    if mean - reach > margin:
+        return judged("fail", "rollback", f"worse: {said}")
+    if expired:
+        return judged("undecided", "rollback", f"its time was up without a proof: {said}")
+    return judged("undecided", "hold", f"not decided yet: {said}")
 
 
 def _normal_quantile(confidence: float) -> float:
     from scipy.stats import norm
 
     return float(norm.ppf(confidence))
-
-
-def _judge(
-    subject: str, reference: str, outcome: Outcome, action: Action, reason: str, evidence: dict[str, float]
-) -> Verdict:
-    return Verdict(
-        check="traffic",
-        subject=subject,
-        reference=reference,
-        outcome=outcome,
-        action=action,
-        reason=reason,
-        evidence=dict(evidence),
-    )

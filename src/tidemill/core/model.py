@@ -19,11 +19,12 @@ class Input(Struct, frozen=True, kw_only=True):
 
 
 class Signature(Struct, frozen=True, kw_only=True):
-    """What a model takes and gives; `classes` are in the order of its probabilities."""
+    """What a model takes and gives; `classes` are in the order of its probabilities, `label` is the label's type."""
 
     inputs: tuple[Input, ...]
     task: Task
     classes: tuple[str, ...] = ()
+    label: ColumnType = "text"
 
 
 class Manifest(Struct, frozen=True, kw_only=True):

@@ -43,7 +43,9 @@ class Deployer:
             reason = "the first release" if champion is None else "released whole: its policy asks for no canary"
         else:
             share = policy.rollout.share
-            arms = (with_share(champion, 1 - share), arm_of(release, "challenger", share))
+            # The challenger also shadows the champion's answers: both are judged on the same rows.
+            challenger, shadow = arm_of(release, "challenger", share), arm_of(release, "shadow", 0.0)
+            arms = (with_share(champion, 1 - share), challenger, shadow)
             reason = f"canary of {share:.0%}"
         return self._change(release.name, arms, reason, by, verdict)
 
@@ -61,12 +63,23 @@ class Deployer:
             return self._change(model, arms, f"rolled back: {verdict.reason}", "policy", identifier)
         return None
 
+    def fall_back(self, model: str, verdict: Verdict, identifier: str = "") -> Route | None:
+        """Act on a verdict about the champion that calls for a rollback, if there was a champion before it."""
+        route = current(self._books, self._environment, model)
+        champion = route.arm("champion") if route else None
+        if verdict.action != "rollback" or champion is None or champion.release != verdict.subject:
+            return None
+        try:
+            return self.rollback(model, "policy", f"rolled back: {verdict.reason}", identifier)
+        except InputError:
+            return None
+
     def promote(self, label: str, by: str, reason: str) -> Route:
         """Make a release the champion at once."""
         release = find_release(self._books, label)
         return self._change(release.name, (arm_of(release, "champion", 1.0),), reason or "promoted by hand", by, "")
 
-    def rollback(self, model: str, by: str, reason: str) -> Route:
+    def rollback(self, model: str, by: str, reason: str, verdict: str = "") -> Route:
         """Bring back the champion before the present one.
 
         Raises
@@ -79,7 +92,7 @@ class Deployer:
         if not earlier:
             raise InputError(f"model {model!r} has no earlier champion to go back to", "`tidemill models history`")
         arms = (with_share(earlier[-1], 1.0),)
-        return self._change(model, arms, reason or "rolled back by hand", by, "")
+        return self._change(model, arms, reason or "rolled back by hand", by, verdict)
 
     def _change(self, model: str, arms: tuple[Arm, ...], reason: str, by: str, verdict: str) -> Route:
         return change(

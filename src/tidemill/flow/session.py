@@ -7,7 +7,7 @@ from typing import Any
 from tidemill.clock import Clock, SystemClock
 from tidemill.core import resources
 from tidemill.data.source import FileSources
-from tidemill.project.code import state_of
+from tidemill.host.git import state_of
 from tidemill.project.project import Project
 from tidemill.store.packages import BlobPackages
 from tidemill.store.workspace import Workspace

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from tidemill.checks.drift import drift
@@ -12,11 +13,11 @@ from tidemill.checks.stream import lateness
 from tidemill.checks.traffic import traffic
 from tidemill.clock import span
 from tidemill.core.check import Verdict
-from tidemill.core.model import Model
+from tidemill.core.model import Model, Signature
 from tidemill.core.policy import ModelPolicy, WatchValue
 from tidemill.core.resources import JournalReader
 from tidemill.core.route import Route
-from tidemill.data.metrics import losses, measure
+from tidemill.data.metrics import Floats, losses, measure
 from tidemill.data.statistics import Profile, profile
 from tidemill.errors import ConfigurationError
 from tidemill.monitoring.windows import features_of, judged, window
@@ -67,23 +68,16 @@ def _performance(value: WatchValue, champion: Model, rows: pl.DataFrame, bounds:
 def validate_online(
     policy: ModelPolicy, champion: Model, route: Route, journal: JournalReader, now: datetime
 ) -> list[Verdict]:
-    """The verdict on the challenger of a route, from both arms' labelled answers since it went live; or none."""
+    """The verdict on the challenger of a route, from the labelled rows that both saw since it went live; or none."""
     arms = route.arm("champion"), route.arm("challenger")
     if arms[0] is None or arms[1] is None:
         return []
-    # Both arms are judged on rows served since the challenger came: they saw the same days.
     rows = window(journal, policy.name, route.since, now)
-    of_arm = [
-        losses(
-            *judged(rows.filter(pl.col("release") == arm.release) if rows.width else rows, champion.manifest.signature)
-        )
-        for arm in arms
-        if arm is not None
-    ]
+    champion_losses, challenger_losses = _paired(rows, arms[0].release, arms[1].release, champion.manifest.signature)
     return [
         traffic(
-            of_arm[1],
-            of_arm[0],
+            challenger_losses,
+            champion_losses,
             subject=arms[1].release,
             reference=arms[0].release,
             minimum=policy.rollout.minimum,
@@ -91,6 +85,17 @@ def validate_online(
             expired=now - route.since > span(policy.rollout.maximum),
         )
     ]
+
+
+def _paired(rows: pl.DataFrame, champion: str, challenger: str, signature: Signature) -> tuple[Floats, Floats]:
+    """The losses of both on the rows that the champion answered and the challenger shadowed."""
+    if not rows.width:
+        return np.empty(0), np.empty(0)
+    answered = rows.filter(pl.col("release") == champion, pl.col("role") == "champion")
+    shadowed = rows.filter(pl.col("release") == challenger, pl.col("role") == "shadow")
+    both = answered.select("id").join(shadowed.select("id"), on="id")
+    of = [losses(*judged(side.join(both, on="id", how="semi").sort("id"), signature)) for side in (answered, shadowed)]
+    return of[0], of[1]
 
 
 def _moment(model: Model, name: str, otherwise: datetime) -> datetime:

@@ -13,12 +13,15 @@ from tidemill.labels.feedback import match
 
 
 def window(journal: JournalReader, model: str, since: datetime, until: datetime, release: str = "") -> pl.DataFrame:
-    """Predictions served in (since, until], with `truth` where its label was known by then; one release's, if named."""
+    """Predictions served in (since, until], with `truth` where its label was known by then.
+
+    Where a `release` is named, only its answers: what it said as a shadow is left out.
+    """
     predictions = journal.read(f"predictions/{model}", since, until)
     if predictions.is_empty():
         return predictions
     if release:
-        predictions = predictions.filter(pl.col("release") == release)
+        predictions = predictions.filter(pl.col("release") == release, pl.col("role") != "shadow")
     return match(predictions, journal.read(f"labels/{model}", since - timedelta(days=1), until)).rows
 
 

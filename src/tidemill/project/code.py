@@ -1,8 +1,6 @@
-"""Loads the user's code: `pipeline.py` and `features.py` of a project, and tells which state of it that is."""
+"""Loads the user's code: `pipeline.py` and `features.py` of a project."""
 
-import hashlib
 import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -50,7 +48,8 @@ def _load(folder: Path, name: str) -> ModuleType | None:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as wrong:
-        raise ConfigurationError(f"{file.name}, line {wrong.lineno}: {wrong.msg}", "mend that line") from wrong
+        place = Path(wrong.filename or file).name
+        raise ConfigurationError(f"{place}, line {wrong.lineno}: {wrong.msg}", "mend that line") from wrong
     except Exception as raised:
         raise ConfigurationError(
             f"{file.name} cannot be imported: {type(raised).__name__}: {raised}", "run it with python to see where"
@@ -60,25 +59,3 @@ def _load(folder: Path, name: str) -> ModuleType | None:
 
 def _found(module: ModuleType | None, noun: type[Any]) -> dict[str, Any]:
     return {name: value for name, value in vars(module or ModuleType("none")).items() if isinstance(value, noun)}
-
-
-def state_of(folder: Path) -> dict[str, Any]:
-    """The state of the project's code: git commit and whether it was changed since, and a digest of its files."""
-    content = hashlib.sha256()
-    for file in sorted((*folder.glob("*.py"), *folder.glob("*.toml"))):
-        content.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    commit = _git(folder, "rev-parse", "HEAD")
-    state: dict[str, Any] = {"digest": content.hexdigest()}
-    if commit:
-        state |= {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--", "."))}
-    return state
-
-
-def _git(folder: Path, *words: str) -> str:
-    try:
-        done = subprocess.run(
-            ("git", "-C", str(folder), *words), capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -14,6 +14,11 @@ from tidemill.errors import ConfigurationError
 
 FILE = "tidemill.toml"
 _MODEL_TABLES = ("problem", "inputs", "training", "gate", "rollout", "watch")
+_STEP = re.compile(r"[\w-]+|\[\.\.\.\]|\[\d+\]")
+_HEADER = re.compile(r"\s*(\[\[?)([^\]]+)\]")
+_ASSIGNED = re.compile(r"\s*([\w.\"-]+)\s*=")
+_KEY = re.compile(r"[\w-]+")
+_NAME = re.compile(r"[A-Za-z][\w-]*")
 _PLACE = re.compile(r" - at `(?:key in )?`?\$?([^`]*)`")
 
 
@@ -80,15 +85,15 @@ def _shape(tables: dict[str, Any]) -> tuple[dict[str, Any], str]:
     tables = dict(tables)
     project = tables.pop("project", {})
     shaped: dict[str, Any] = {"name": project.get("name", "") if isinstance(project, dict) else ""}
-    models = dict(tables.pop("models", {}))
+    models = tables.pop("models", {})
     trail = ""
     own = {name: tables.pop(name) for name in _MODEL_TABLES if name in tables}
-    if own:
-        models[shaped["name"]] = own
+    if own and isinstance(models, dict):
+        models = {**models, shaped["name"]: own}
         trail = f"models.{shaped['name']}."
-    shaped["models"] = {
-        name: {**model, "name": name} if isinstance(model, dict) else model for name, model in models.items()
-    }
+    if isinstance(models, dict):
+        models = {name: {**model, "name": name} if isinstance(model, dict) else model for name, model in models.items()}
+    shaped["models"] = models
     shaped["sources"] = tables.pop("sources", {})
     return shaped | tables, trail
 
@@ -99,28 +104,46 @@ def _explain(file: Path, text: str, wrong: str, trail: str) -> ConfigurationErro
     path = path.removeprefix("models.") if trail else path
     what = _PLACE.sub("", wrong)
     unknown = re.search(r"unknown field `(\w+)`", wrong)
-    key = unknown[1] if unknown else path.rsplit(".", 1)[-1]
-    line = next(
-        (
-            number
-            for number, row in enumerate(text.splitlines(), 1)
-            if re.match(rf"\s*\[*[\w.\"]*\b{re.escape(key)}\b", row)
-        ),
-        None,
-    )
-    where = f"{file.name}, line {line}" if line and key else file.name
+    steps = _STEP.findall(place[1] if place else "") + ([unknown[1]] if unknown else [])
+    line = _line_of(text, [steps[2:], steps] if trail and steps[:1] == ["models"] else [steps])
+    where = f"{file.name}, line {line}" if line else file.name
     about = f" ({path})" if path else ""
     cure = "remove it, or check its spelling" if unknown else "see the reference of tidemill.toml for what goes there"
     return ConfigurationError(f"{where}: {what[0].lower() + what[1:]}{about}", cure)
 
 
+def _line_of(text: str, paths: list[list[str]]) -> int | None:
+    """The line that says what one of these paths leads to, or that opens the innermost table around it.
+
+    A step of a path is a name, `[...]` for any name, or `[0]` for a place in an array.
+    """
+    table: list[str] = []
+    places: dict[tuple[str, ...], int] = {}
+    best, found = 0, None
+    for number, row in enumerate(text.splitlines(), 1):
+        here = table
+        if header := _HEADER.match(row):
+            here = table = _KEY.findall(header[2])
+            if header[1] == "[[":
+                place = places[tuple(table)] = places.get(tuple(table), -1) + 1
+                here = table = [*table, f"[{place}]"]
+        elif assigned := _ASSIGNED.match(row):
+            here = table + _KEY.findall(assigned[1])
+        for path in paths:
+            if best < len(here) <= len(path) and all(a in (b, "[...]") for a, b in zip(path, here, strict=False)):
+                best, found = len(here), number
+    return found
+
+
 def _hold(policy: Policy, file: str) -> None:
     """What types cannot say: names that must exist, lengths of time that must be ones."""
-    if not re.fullmatch(r"[A-Za-z][\w-]*", policy.name):
+    if not _NAME.fullmatch(policy.name):
         raise ConfigurationError(
             f"{file}: the project's name {policy.name!r} is not a name",
             'write one in [project]: name = "flights" (letters, digits, - and _)',
         )
+    for source in policy.sources.values():
+        span(source.delay)
     for model in policy.models.values():
         _hold_model(model, policy, file)
     for trigger in policy.triggers:
@@ -128,6 +151,7 @@ def _hold(policy: Policy, file: str) -> None:
             raise ConfigurationError(
                 f"{file}: trigger {trigger.name!r} must have either `on` (a kind of event) or `cron`", "give it one"
             )
+        span(trigger.cooldown)
         if trigger.cron:
             _hold_cron(trigger.name, trigger.cron, file)
         if trigger.model and trigger.model not in policy.models:
@@ -138,6 +162,11 @@ def _hold(policy: Policy, file: str) -> None:
 
 
 def _hold_model(model: ModelPolicy, policy: Policy, file: str) -> None:
+    if not _NAME.fullmatch(model.name):
+        raise ConfigurationError(
+            f"{file}: the model's name {model.name!r} is not a name",
+            "use letters, digits, - and _, such as late_flights",
+        )
     if model.problem.source not in policy.sources:
         raise ConfigurationError(
             f"{file}: model {model.name!r} reads the source {model.problem.source!r}, which is not defined",

@@ -246,9 +246,9 @@ def _held(
 
 
 @step
-def measure_on(model: Model, rows: pl.DataFrame, policy: ModelPolicy, about: str) -> Metrics:
-    """The metrics of a model on rows, as a whole and by slice."""
-    truth, scores = _scored(model, rows, policy.problem)
+def measure_on(model: Model, rows: pl.DataFrame, policy: ModelPolicy, about: str, sources: Sources) -> Metrics:
+    """The metrics of a model on rows as they would be served, as a whole and by slice."""
+    truth, scores = _scored(model, rows, policy.problem, sources)
     return evaluate(truth, scores, slices_of(rows, policy.gate.slices), about)
 
 
@@ -258,8 +258,9 @@ def sample(rows: pl.DataFrame, options: Training) -> pl.DataFrame:
     return rows.sample(_TRAIN_SAMPLE, seed=options.seed) if rows.height > _TRAIN_SAMPLE else rows
 
 
-def _scored(model: Model, rows: pl.DataFrame, problem: Problem) -> tuple[Truth, Floats]:
-    answers = load(model).predict(rows)
+def _scored(model: Model, rows: pl.DataFrame, problem: Problem, sources: Sources) -> tuple[Truth, Floats]:
+    """The truth of rows, and what a model says of them without the columns that nobody knows when it is asked."""
+    answers = load(model).predict(rows.drop(sources.definition(problem.source).later, strict=False))
     truth = truth_of(rows[problem.label], problem.task, model.manifest.signature.classes)
     scores = answers.probabilities if answers.probabilities is not None else np.asarray(answers.values, float)
     return truth, scores
@@ -275,17 +276,22 @@ def find_champion(policy: ModelPolicy, books: Books, packages: Packages, context
 
 @step
 def gate(
-    candidate: Model, champion: Model | None, train: pl.DataFrame, test: pl.DataFrame, policy: ModelPolicy
+    candidate: Model,
+    champion: Model | None,
+    train: pl.DataFrame,
+    test: pl.DataFrame,
+    policy: ModelPolicy,
+    sources: Sources,
 ) -> Verdict:
     """Judge a candidate on the test rows: against the trivial baseline, and the champion on the same rows.
 
     With the champion it is compared only on rows that the champion has not learned from itself.
     """
-    truth, scores = _scored(candidate, test, policy.problem)
+    truth, scores = _scored(candidate, test, policy.problem, sources)
     known = truth_of(train[policy.problem.label], policy.problem.task, truth.classes)
     champion_losses = unseen = None
     if champion is not None and champion.manifest.signature.classes == truth.classes:
-        champion_losses = losses(*_scored(champion, test, policy.problem))
+        champion_losses = losses(*_scored(champion, test, policy.problem, sources))
         unseen = _unseen_by(champion, test)
     return judge(
         losses(truth, scores),

@@ -48,8 +48,18 @@ def settle(
     return [route.reason for route in settled if route is not None]
 
 
+@step
+def fall_back(
+    policy: ModelPolicy, verdicts: list[Verdict], books: Books, board: Board, clock: Clock, context: Context
+) -> list[str]:
+    """Go back to the champion before, where a value of the watch calls for it; the reasons of changed routes."""
+    deployer = Deployer(books, board, clock, context.environment)
+    changed = [deployer.fall_back(policy.name, verdict) for verdict in verdicts]
+    return [route.reason for route in changed if route is not None]
+
+
 @pipeline
 def watching(policy: ModelPolicy, now: datetime) -> None:
     """Settle the challenger first; then judge the champion."""
     settle(policy, judge_challenger(policy, now))
-    judge_champion(policy, now)
+    fall_back(policy, judge_champion(policy, now))

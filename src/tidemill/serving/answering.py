@@ -62,9 +62,21 @@ def consult(live: Live, rows: pl.DataFrame, facts: Facts, metrics: Metrics) -> t
     left = np.flatnonzero(places >= 0)
     if len(left):
         answering.append(_champion(live.arms[live.champion], rows, left, metrics))
-    everything = np.arange(rows.height)
-    shadows = [_part(arm, rows, everything, metrics) for arm in live.arms if arm.arm.role == "shadow"]
+    shadows = [
+        _part(arm, rows, _not_answered_by(arm, answering, rows.height), metrics)
+        for arm in live.arms
+        if arm.arm.role == "shadow"
+    ]
     return answering, [part for part in shadows if part]
+
+
+def _not_answered_by(arm: LiveArm, answering: list[Part], rows: int) -> npt.NDArray[np.intp]:
+    """The rows that a shadow's release did not answer itself: an answer is unique by id and release."""
+    strange = np.ones(rows, dtype=bool)
+    for part in answering:
+        if part.arm.label == arm.label:
+            strange[part.places if part.places is not None else slice(None)] = False
+    return np.flatnonzero(strange)
 
 
 def journal_rows(part: Part, facts: Facts) -> pl.DataFrame:

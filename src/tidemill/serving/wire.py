@@ -74,7 +74,7 @@ def labels_of(body: bytes) -> list[LabelItem]:
 
 
 def reply(answered: Answered) -> dict[str, Any]:
-    """The reply to rows that were answered; where several releases did, each row names its own, the head the champion."""
+    """The reply to rows that were answered; where several releases did, each row names its own."""
     rows, live = answered.rows, answered.live
     classes = {arm.label: arm.loaded.signature.classes for arm in live.arms}
     releases, tables = rows["release"].to_list(), rows["probability"].to_list()

@@ -1,0 +1,1 @@
+"""The host: the tools of the machine that are called, never imported."""

@@ -1,0 +1,195 @@
+"""The commands as users type them: what they print, and how they end."""
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.projects import listed, make_project, tidemill
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with one release."""
+    folder = tmp_path_factory.mktemp("cli")
+    tidemill(folder, "init", "shop")
+    tidemill(folder / "shop", "run", "training")
+    return folder / "shop"
+
+
+def test_init_tells_what_it_found_and_what_is_next(tmp_path: Path) -> None:
+    done = tidemill(tmp_path, "init", "mine")
+    assert "classification of 'late'" in done.stdout
+    assert "next: cd mine && tidemill run training" in done.stdout
+
+
+def bad_tables(folder: Path) -> dict[str, Path]:
+    files = {name: folder / f"{name}.csv" for name in ("empty", "header", "one_class", "null_column", "latin", "fine")}
+    files["empty"].write_text("")
+    files["header"].write_text("a,y\n")
+    files["one_class"].write_text("a,y\n1,0\n2,0\n3,0\n")
+    files["null_column"].write_text("a,b,y\n" + "".join(f"{n},,{n % 2}\n" for n in range(50)))
+    files["latin"].write_bytes(b"a,name,y\n" + b"".join(b"%d,caf\xe9,%d\n" % (n, n % 2) for n in range(50)))
+    files["fine"].write_text("a,y\n" + "".join(f"{n},{n % 2}\n" for n in range(50)))
+    return files
+
+
+@pytest.mark.parametrize(
+    ("table", "label", "said"),
+    [
+        ("missing", "y", "there is no file"),
+        ("empty", "y", "is empty"),
+        ("header", "y", "no rows"),
+        ("fine", "nope", "no column 'nope'"),
+        ("one_class", "y", "one class only"),
+        ("null_column", "y", "null in every row"),
+        ("latin", "y", "not UTF-8"),
+        ("fine", "", "--label"),
+    ],
+)
+def test_a_bad_table_is_one_line_with_a_cure(tmp_path: Path, table: str, label: str, said: str) -> None:
+    file = bad_tables(tmp_path).get(table, tmp_path / "missing.csv")
+    words = ["init", "p", "--from", str(file), *(["--label", label] if label else [])]
+    one_line(tidemill(tmp_path, *words, code=2), said)
+
+
+def one_line(done: subprocess.CompletedProcess[str], said: str) -> None:
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert " — " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_all_null_column_can_be_left_out(tmp_path: Path) -> None:
+    file = bad_tables(tmp_path)["null_column"]
+    done = tidemill(tmp_path, "init", "p", "--from", str(file), "--label", "y", "--exclude", "b")
+    assert "left out 'b'" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "nope"), "defines no pipeline 'nope'"),
+        (("run", "training", "--param", "depth=3"), "no parameter 'depth'"),
+        (("run", "training", "--param", "depth"), "name=value"),
+        (("run", "training", "--engine", "ray"), "no engine 'ray'"),
+        (("runs", "show", "12345678"), "runs has no"),
+        (("models", "show", "shop/99"), "no release"),
+        (("why", "shop/99"), "no release"),
+        (("models", "search", "--metric", "huh"), "compares no metric"),
+        (("no-such-command",), "No such command"),
+        (("runs", "show"), "Missing argument"),
+    ],
+)
+def test_a_wrong_command_is_one_line_with_a_cure(shop: Path, words: tuple[str, ...], said: str) -> None:
+    one_line(tidemill(shop, *words, code=2), said)
+
+
+def test_outside_a_project_it_says_how_to_make_one(tmp_path: Path) -> None:
+    one_line(tidemill(tmp_path, "run", "training", code=2), "tidemill init")
+
+
+def test_a_key_that_the_policy_does_not_know_names_its_line(tmp_path: Path) -> None:
+    make_project(tmp_path / "shop")
+    file = tmp_path / "shop" / "tidemill.toml"
+    file.write_text(file.read_text().replace("share = 0.2", "shar = 0.2"))
+    done = tidemill(tmp_path / "shop", "run", "training", code=2)
+    one_line(done, "unknown field `shar`")
+    line = file.read_text().splitlines().index("shar = 0.2") + 1
+    assert f"line {line}" in done.stderr
+
+
+def test_a_port_in_use_is_named(shop: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for verb in ("serve", "up"):
+            one_line(tidemill(shop, verb, "--port", str(port), code=2), f"port {port} on 127.0.0.1 is in use")
+
+
+@pytest.mark.parametrize("place", ["/proc/tidemill", "/dev/null/tidemill"])
+def test_a_workspace_that_cannot_be_written_is_named(shop: Path, place: str) -> None:
+    one_line(tidemill(shop, "run", "training", code=1, TIDEMILL_WORKSPACE=place), "workspace")
+
+
+def test_a_read_only_workspace_is_named(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws").chmod(0o555)
+    if os.access(tmp_path / "ws", os.W_OK):
+        pytest.xfail("this user may write everywhere: the refusal is tested on /proc instead")
+    one_line(tidemill(shop, "run", "training", code=1, TIDEMILL_WORKSPACE=str(tmp_path / "ws")), "read-only")
+
+
+def test_every_noun_is_listed_and_shown_as_json(shop: Path) -> None:
+    for noun, name in (("runs", "id"), ("checks", "id"), ("events", "id"), ("models", "name")):
+        found = listed(shop, noun, "list")
+        assert found, noun
+        one = listed(shop, noun, "show", found[0][name])
+        assert one
+    assert listed(shop, "routes", "list")[0]["arms"][0]["release"] == "shop/1"
+    assert [t["name"] for t in listed(shop, "triggers", "list")] == ["new data", "watch", "worse or different"]
+
+
+def test_runs_and_models_are_searched_by_text_tag_and_metric(shop: Path) -> None:
+    tidemill(shop, "models", "tag", "shop/1", "team=blue")
+    assert listed(shop, "models", "search", "--tag", "team=blue")[0]["version"] == 1
+    assert listed(shop, "models", "search", "--tag", "team=red") == []
+    assert listed(shop, "models", "search", "--metric", "test_log_loss<10")
+    assert listed(shop, "models", "search", "--metric", "test_log_loss>10") == []
+    assert listed(shop, "runs", "search", "training", "--metric", "test_roc_auc>0.5")
+    assert listed(shop, "runs", "search", "no-such-text") == []
+
+
+def test_a_run_prints_itself_as_json(shop: Path) -> None:
+    done = listed(shop, "run", "watching")
+    assert (done["pipeline"], done["state"], done["cause"]["by"]) == ("watching", "done", "hand")
+
+
+def test_why_tells_the_chain_of_a_release(shop: Path) -> None:
+    chain = listed(shop, "why", "shop/1")
+    assert [link["kind"] for link in chain][:2] == ["release", "route"]
+    assert {"run", "verdict", "code", "cause"} <= {link["kind"] for link in chain}
+
+
+def test_show_draws_the_graph(shop: Path, tmp_path: Path) -> None:
+    assert "fit" in tidemill(shop, "show", "training").stdout
+    assert listed(shop, "show", "watching")["settle"] == ["judge_challenger"]
+    tidemill(shop, "show", "training", "--svg", str(tmp_path / "graph.svg"))
+    assert (tmp_path / "graph.svg").read_text().startswith("<svg")
+
+
+def test_a_table_is_judged_and_accepted(shop: Path, tmp_path: Path) -> None:
+    rows = pl.read_csv(shop / "data" / "shop.csv", try_parse_dates=True)
+    rows.write_csv(tmp_path / "same.csv")
+    rows.rename({"items": "pieces"}).write_csv(tmp_path / "renamed.csv")
+    tidemill(shop, "data", "validate", str(tmp_path / "same.csv"))
+    refused = tidemill(shop, "data", "validate", str(tmp_path / "renamed.csv"), code=3)
+    assert "items: is missing" in refused.stdout
+    assert "pieces: is not in the schema" in refused.stdout
+    tidemill(shop, "data", "accept", "rows", str(tmp_path / "renamed.csv"), "--reason", "a new till")
+    tidemill(shop, "data", "validate", str(tmp_path / "renamed.csv"))
+    assert listed(shop, "audit", "list")[0]["reason"] == "a new till"
+
+
+def test_a_notebooks_model_is_registered_deployed_and_rolled_back(shop: Path, tmp_path: Path) -> None:
+    import lightgbm
+
+    rows = pl.read_csv(shop / "data" / "shop.csv", try_parse_dates=True)
+    columns = ["distance_km", "items"]
+    data = lightgbm.Dataset(rows.select(columns).to_numpy(), rows["late"].cast(int).to_numpy(), feature_name=columns)
+    lightgbm.train({"objective": "binary", "verbosity": -1}, data, 10).save_model(tmp_path / "notebook.txt")
+    rows.select(columns).head(20).write_csv(tmp_path / "samples.csv")
+    words = ("models", "register", str(tmp_path / "notebook.txt"), "--samples", str(tmp_path / "samples.csv"))
+    release = listed(shop, *words, "--classes", "false,true")
+    label = f"{release['name']}/{release['version']}"
+    assert listed(shop, "routes", "list")[0]["arms"][0]["release"] == "shop/1"
+    tidemill(shop, "models", "promote", label, "--reason", "it is better")
+    assert listed(shop, "routes", "list")[0]["arms"][0]["release"] == label
+    tidemill(shop, "models", "rollback")
+    assert listed(shop, "routes", "list")[0]["arms"][0]["release"] == "shop/1"
+    assert [entry["action"] for entry in listed(shop, "audit", "list")][:2] == ["rolled back to", "promoted"]

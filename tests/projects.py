@@ -1,0 +1,60 @@
+"""Small real projects for tests: made by `init`, run by the same commands as a user's."""
+
+import io
+import os
+import subprocess
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from tidemill.cli.main import main
+from tidemill.daemon.compose import open_session
+from tidemill.flow.session import Session
+from tidemill.project.example import write_example
+from tidemill.project.project import Project
+from tidemill.project.starting import guess, write_project
+
+
+def make_project(folder: Path, *, replace: dict[str, str] | None = None) -> Project:
+    """The invented shop of `tidemill init`, with passages of its tidemill.toml replaced."""
+    table = write_example(folder)
+    write_project(folder, guess(pl.read_csv(table, try_parse_dates=True), "late", key="order_id"), table)
+    file = folder / "tidemill.toml"
+    text = file.read_text()
+    for passage, other in (replace or {}).items():
+        assert passage in text, passage
+        text = text.replace(passage, other)
+    file.write_text(text)
+    return Project(folder)
+
+
+def session_of(folder: Path, **changes: str) -> Session:
+    """A session on a new shop."""
+    return open_session(make_project(folder, replace=changes))
+
+
+def tidemill(folder: Path, *words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder, in this process, and hold its exit code: what it printed, as a process gives it."""
+    before, there = dict(os.environ), Path.cwd()
+    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+    os.environ.update(environment)
+    os.chdir(folder)
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            ended = main(list(words))
+    finally:
+        os.chdir(there)
+        os.environ.clear()
+        os.environ.update(before)
+    out.flush()
+    printed = out.buffer.getvalue().decode()
+    assert ended == code, f"exit {ended}\n{printed}\n{err.getvalue()}"
+    return subprocess.CompletedProcess(words, ended, printed, err.getvalue())
+
+
+def listed(folder: Path, *words: str) -> Any:
+    """What a command prints with --json."""
+    return msgspec.json.decode(tidemill(folder, *words, "--json").stdout)

@@ -1,0 +1,168 @@
+"""The training recipe, from a table to a release that answers."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from msgspec.structs import replace
+
+from tests.projects import make_project
+from tidemill.daemon.compose import open_session
+from tidemill.errors import DataError, Stopped
+from tidemill.flow.engine import run
+from tidemill.flow.session import Session
+from tidemill.models.load import load
+from tidemill.registry.routing import current
+
+
+def train(session: Session) -> str:
+    done, failed = run(session, session.project.code.pipeline("training"))
+    if failed:
+        raise failed
+    return done.id
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Session:
+    return open_session(make_project(tmp_path / "shop"))
+
+
+def test_the_first_release_answers_at_once(shop: Session) -> None:
+    train(shop)
+    route = current(shop.workspace.ledger, "production", "shop")
+    assert route is not None
+    assert [(arm.release, arm.role, arm.share) for arm in route.arms] == [("shop/1", "champion", 1.0)]
+    assert shop.workspace.board.routes()["shop"] == route
+    model = shop.packages.load(route.arms[0].package)
+    assert model.manifest.key == ("order_id",)
+    assert {"test_log_loss", "train_log_loss", "test_roc_auc"} <= set(model.manifest.metrics)
+    answers = load(model).predict(pl.DataFrame({"distance_km": [900.0], "items": [8], "carrier": ["thrifty"]}))
+    assert answers.probabilities is not None
+    assert answers.probabilities[0, 1] > 0.5
+
+
+def test_the_test_rows_are_the_newest_and_unseen(shop: Session) -> None:
+    """The candidate that is judged ends before the test begins; only the refit learns from all."""
+    train(shop)
+    metrics = shop.workspace.ledger.runs.find(pipeline="training")[0].metrics
+    assert metrics["test_roc_auc"] > 0.65
+    release = shop.workspace.ledger.releases.find(name="shop")[0]
+    newest = pl.read_csv(shop.project.folder / "data" / "shop.csv", try_parse_dates=True)["ordered"].max()
+    assert release.data["trained_until"][:19] == str(newest)[:19].replace(" ", "T")
+
+
+def test_the_same_training_again_takes_what_is_cached(shop: Session) -> None:
+    train(shop)
+    train(shop)  # there is a champion to compare with now
+    third = train(shop)
+    states = {step.step: step.state for step in shop.workspace.ledger.steps.find(run=third)}
+    assert states["fit"] == states["measure_on"] == states["gate"] == states["fit-2"] == "cached"
+    assert states["extract"] == states["join_features"] == "skipped"
+
+
+def test_a_champion_is_not_compared_on_rows_that_it_learned(shop: Session) -> None:
+    train(shop)
+    train(shop)
+    verdict = shop.workspace.ledger.verdicts.find(check="gate")[-1]
+    assert (verdict.outcome, verdict.action) == ("warn", "proceed")
+    assert "live traffic" in verdict.reason
+
+
+def test_a_second_release_is_a_canary_first(shop: Session) -> None:
+    train(shop)
+    grow(shop)
+    train(shop)
+    route = current(shop.workspace.ledger, "production", "shop")
+    assert route is not None
+    assert [(arm.release, arm.role, arm.share) for arm in route.arms] == [
+        ("shop/1", "champion", 0.8),
+        ("shop/2", "challenger", 0.2),
+    ]
+
+
+def grow(shop: Session) -> None:
+    """Another file of rows, a month later."""
+    file = shop.project.folder / "data" / "shop.csv"
+    older = pl.read_csv(file, try_parse_dates=True)
+    newer = older.with_columns(pl.col("ordered").dt.offset_by("90d"), "n" + pl.col("order_id"))
+    newer.select(older.columns).write_csv(file.with_name("more.csv"))
+    policy = shop.project.policy
+    sources = {"rows": replace(policy.sources["rows"], path="data/*.csv")}
+    shop.project.policy = replace(policy, sources=sources)
+    shop.sources._sources["rows"] = sources["rows"]  # type: ignore[attr-defined]  # as a new session would read it
+
+
+def test_approval_holds_a_release_back(tmp_path: Path) -> None:
+    session = open_session(make_project(tmp_path / "shop", replace={"share = 0.2\n": "share = 0.2\napproval = true\n"}))
+    train(session)
+    assert current(session.workspace.ledger, "production", "shop") is None
+    assert session.workspace.ledger.events.find(kind="approval.needed")[0].subject == "shop/1"
+
+
+def test_without_a_watch_nothing_goes_live(tmp_path: Path) -> None:
+    session = open_session(make_project(tmp_path / "shop"))
+    model = session.project.policy.models["shop"]
+    unwatched = {"shop": replace(model, watch=replace(model.watch, values=()))}
+    session.project.policy = replace(session.project.policy, models=unwatched)
+    train(session)
+    assert current(session.workspace.ledger, "production", "shop") is None
+    assert session.workspace.ledger.events.find(kind="watch.missing")
+
+
+def test_mixed_up_labels_do_not_pass_the_gate(tmp_path: Path) -> None:
+    session = open_session(make_project(tmp_path / "shop"))
+    file = session.project.folder / "data" / "shop.csv"
+    rows = pl.read_csv(file, try_parse_dates=True)
+    rows.with_columns(pl.col("late").shuffle(seed=3)).write_csv(file)
+    with pytest.raises(Stopped, match="trivial baseline"):
+        train(session)
+    assert session.workspace.ledger.runs.find(pipeline="training")[0].state == "stopped"
+    assert not session.workspace.ledger.releases.find()
+
+
+def test_a_column_of_another_type_stops_the_training(shop: Session) -> None:
+    train(shop)
+    file = shop.project.folder / "data" / "shop.csv"
+    rows = pl.read_csv(file, try_parse_dates=True)
+    rows.with_columns(pl.col("distance_km").cast(pl.String) + " km").write_csv(file)
+    with pytest.raises(Stopped, match="distance_km"):
+        train(shop)
+    # What was let in before is still there: the next training goes on with it.
+    train(shop)
+
+
+@pytest.mark.parametrize("task", ["regression", "multiclass"])
+def test_other_tasks(tmp_path: Path, task: str) -> None:
+    folder = tmp_path / "shop"
+    session = open_session(make_project(folder))
+    file = folder / "data" / "shop.csv"
+    rows = pl.read_csv(file, try_parse_dates=True)
+    if task == "regression":
+        target = pl.col("distance_km") * 0.1 + pl.col("items")
+    else:
+        target = pl.when(pl.col("distance_km") < 250).then(pl.lit("near")).otherwise(pl.col("carrier"))
+    rows.with_columns(target.alias("late")).write_csv(file)
+    text = (folder / "tidemill.toml").read_text()
+    if task == "regression":
+        text = text.replace('"classification"', '"regression"').replace('"log_loss"', '"rmse"')
+    (folder / "tidemill.toml").write_text(text)
+    session = open_session(type(session.project)(folder))
+    train(session)
+    metrics = session.workspace.ledger.releases.find()[0].metrics
+    assert metrics["test_r2"] > 0.9 if task == "regression" else metrics["test_error_rate"] < 0.1
+
+
+def test_another_estimator(tmp_path: Path) -> None:
+    estimator = 'test = "14d"\nestimator = "sklearn.linear_model:LogisticRegression"\n'
+    folder = tmp_path / "shop"
+    session = open_session(make_project(folder, replace={'test = "14d"': estimator}))
+    train(session)
+    assert session.workspace.ledger.releases.find()[0].flavor == "sklearn"
+
+
+def test_too_few_rows_say_so(tmp_path: Path) -> None:
+    session = open_session(make_project(tmp_path / "shop"))
+    file = session.project.folder / "data" / "shop.csv"
+    pl.read_csv(file, try_parse_dates=True).head(20).write_csv(file)
+    with pytest.raises(DataError, match="only 20 labelled rows"):
+        train(session)
