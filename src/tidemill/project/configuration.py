@@ -113,7 +113,7 @@ def _explain(file: Path, text: str, wrong: str, trail: str) -> ConfigurationErro
 
 
 def _line_of(text: str, paths: list[list[str]]) -> int | None:
-    """The line that says what one of these paths leads to, or that opens the innermost table around it.
+    """The line that says what one of these paths leads to, or opens the innermost table around it, or one within.
 
     A step of a path is a name, `[...]` for any name, or `[0]` for a place in an array.
     """
@@ -130,8 +130,9 @@ def _line_of(text: str, paths: list[list[str]]) -> int | None:
         elif assigned := _ASSIGNED.match(row):
             here = table + _KEY.findall(assigned[1])
         for path in paths:
-            if best < len(here) <= len(path) and all(a in (b, "[...]") for a, b in zip(path, here, strict=False)):
-                best, found = len(here), number
+            fits = all(a in (b, "[...]") for a, b in zip(path, here, strict=False))
+            if fits and best < min(len(here), len(path)):
+                best, found = min(len(here), len(path)), number
     return found
 
 

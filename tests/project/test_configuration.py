@@ -1,0 +1,167 @@
+"""tidemill.toml: what it may say, and errors that name the file, the line and the cure."""
+
+from pathlib import Path
+
+import pytest
+
+from tidemill.core.policy import Policy
+from tidemill.errors import ConfigurationError
+from tidemill.project.configuration import digest, find_project, read_policy
+
+BASE = """\
+[project]
+name = "flights"
+
+[problem]
+decision = "Warn a passenger"
+source = "flights"
+label = "late"
+
+[sources.flights]
+path = "data/flights.parquet"
+time = "departure"
+"""
+
+
+def read(folder: Path, text: str) -> Policy:
+    (folder / "tidemill.toml").write_text(text)
+    return read_policy(folder / "tidemill.toml")
+
+
+def test_one_model_is_stated_in_top_level_tables(tmp_path: Path) -> None:
+    policy = read(tmp_path, BASE + '[gate]\nmargin = 0.01\n[inputs]\nrequest = ["hour"]\n')
+    assert list(policy.models) == ["flights"]
+    model = policy.models["flights"]
+    assert (model.name, model.problem.label, model.gate.margin, model.inputs.request) == (
+        "flights",
+        "late",
+        0.01,
+        ("hour",),
+    )
+    assert model.training.estimator == "lightgbm"
+    assert policy.sources["flights"].time == "departure"
+
+
+def test_several_models_stand_under_their_names(tmp_path: Path) -> None:
+    problem = '[models.{0}.problem]\ndecision = "d"\nsource = "flights"\nlabel = "{0}"\n'
+    policy = read(tmp_path, BASE + problem.format("cancelled") + problem.format("diverted"))
+    assert {name: model.problem.label for name, model in policy.models.items()} == {
+        "cancelled": "cancelled",
+        "diverted": "diverted",
+        "flights": "late",
+    }
+
+
+def test_the_digest_tells_what_it_says_and_not_how(tmp_path: Path) -> None:
+    said = digest(read(tmp_path, BASE))
+    assert digest(read(tmp_path, "# a comment\n" + BASE.replace("\n\n", "\n\n\n"))) == said
+    assert digest(read(tmp_path, BASE + "[gate]\nmargin = 0.01\n")) != said
+
+
+TRIGGER = BASE + '[[triggers]]\nname = "daily"\npipeline = "training"\n'
+WRONG = {
+    "unknown key": (BASE + "[gate]\nmargn = 1\n", "line 13: .*unknown field `margn`", "spelling"),
+    "unknown key that another table knows": (
+        BASE + '[training]\nwindow = "7d"\n[gate]\nwindow = "7d"\n',
+        "line 15: .*unknown field `window`",
+        "spelling",
+    ),
+    "unknown table": (BASE + "[trainig]\nrounds = 3\n", "line 12: .*`trainig`", "spelling"),
+    "wrong type": (
+        BASE + '[gate]\nmargin = "much"\n',
+        "line 13: .*expected `float`, got `str`.*gate.margin",
+        "reference",
+    ),
+    "wrong type of a key that stands twice": (
+        BASE + '[rollout]\nmargin = 0.1\n[gate]\nmargin = "much"\n',
+        "line 15: ",
+        "reference",
+    ),
+    "wrong type in the second model": (
+        BASE + '[models.a.problem]\ndecision = "d"\nsource = "flights"\nlabel = 3\n',
+        "line 15: .*expected `str`",
+        "reference",
+    ),
+    "wrong type in the second of an array": (
+        BASE
+        + '[[watch.values]]\nvalue = "drift"\nlimit = 0.3\naction = "retrain"\n'
+        + '[[watch.values]]\nvalue = "drift"\nlimit = 0.3\naction = "dance"\n',
+        r"line 19: .*watch.values\[1\].action",
+        "reference",
+    ),
+    "no length of time": (BASE + '[training]\ntest = "a week"\n', "line 13: ", "reference"),
+    "a length of time beyond all times": (BASE + '[training]\ntest = "99999999999999d"\n', "99999999999999d", "12h"),
+    "missing key": (BASE.replace('label = "late"\n', ""), "line 4: .*required field `label`", "reference"),
+    "missing problem": (
+        BASE.replace("[problem]", "[models.late.problem]") + "[models.other.gate]\nmargin = 0.1\n",
+        "required field `problem`",
+        "reference",
+    ),
+    "models that are no table": ("models = 3\n" + BASE, "line 1: .*expected `object`", "reference"),
+    "models that are an array": (BASE + '[[models]]\nname = "x"\n', "expected `object`, got `array`", "reference"),
+    "sources that are no table": ("sources = 3\n" + BASE.split("[sources")[0], "line 1: ", "reference"),
+    "no name": (BASE.replace('name = "flights"', ""), "the project's name ''", r"name = \"flights\""),
+    "a name that is none": (BASE.replace('"flights"', '"../x"', 1), "'../x' is not a name", "letters"),
+    "a model's name that is none": (
+        BASE + '[models."a/b".problem]\ndecision = "d"\nsource = "flights"\nlabel = "late"\n',
+        "'a/b' is not a name",
+        "letters",
+    ),
+    "no TOML": (BASE + "x = = 3\n", "line 12", "not TOML"),
+    "unknown source": (
+        BASE.replace('source = "flights"', 'source = "fligths"'),
+        "'fligths', which is not defined",
+        "fligths",
+    ),
+    "no source": (BASE.split("[sources")[0], "'flights', which is not defined", "sources.flights"),
+    "neither on nor cron": (TRIGGER, "'daily' must have either", "give it one"),
+    "both on and cron": (TRIGGER + 'on = "data"\ncron = "0 6 * * *"\n', "'daily' must have either", "give it one"),
+    "a cron that is none": (TRIGGER + 'cron = "every day"\n', "'daily' is not one: 'every day'", "0 6"),
+    "a cron that never fires": (TRIGGER + 'cron = "0 0 30 2 *"\n', "'daily' never fires", "exists"),
+    "a trigger for an unknown model": (
+        TRIGGER + 'on = "data"\nmodel = "late"\n',
+        "'late' that is not defined",
+        "flights",
+    ),
+    "a cooldown that is none": (TRIGGER + 'on = "data"\ncooldown = "soon"\n', "line 16: ", "reference"),
+}
+
+
+@pytest.mark.parametrize(("text", "said", "cure"), WRONG.values(), ids=WRONG)
+def test_what_does_not_fit_is_told_with_its_line_and_cure(tmp_path: Path, text: str, said: str, cure: str) -> None:
+    with pytest.raises(ConfigurationError, match=said) as told:
+        read(tmp_path, text)
+    assert told.value.exit_code == 2
+    if "length" not in told.value.problem:
+        assert "tidemill.toml" in told.value.problem
+    assert cure.replace("\\", "") in told.value.cure
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
+        read_policy(tmp_path / "tidemill.toml")
+    with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
+        read_policy(tmp_path)
+    (tmp_path / "tidemill.toml").write_bytes(BASE.replace("Warn", "Warn\xe9").encode("latin-1"))
+    with pytest.raises(ConfigurationError, match="is not UTF-8") as told:
+        read_policy(tmp_path / "tidemill.toml")
+    assert "UTF-8" in told.value.cure
+
+
+def test_a_project_is_found_from_inside(tmp_path: Path) -> None:
+    (tmp_path / "tidemill.toml").write_text(BASE)
+    inside = tmp_path / "data" / "raw"
+    inside.mkdir(parents=True)
+    assert find_project(inside) == tmp_path.resolve()
+    assert find_project(tmp_path) == tmp_path.resolve()
+
+
+def test_where_there_is_no_project_the_cure_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no tidemill.toml in .* or above") as told:
+        find_project(tmp_path)
+    assert "tidemill init" in told.value.cure
+
+
+def test_the_example_fits() -> None:
+    example = Path(__file__).parents[2] / "examples" / "flights" / "tidemill.toml"
+    assert "flights" in read_policy(example).models
