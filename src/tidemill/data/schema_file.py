@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from tidemill.core.schema import Schema
+from tidemill.core.schema import Column, Schema
 from tidemill.errors import ConfigurationError
 
 
@@ -23,7 +23,17 @@ def read_schema(file: Path) -> Schema:
         raise ConfigurationError(f"the schema {file} cannot be read: {unread.strerror}", "check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
         raise ConfigurationError(f"{file.name}: {wrong}", "mend that line: it is not TOML") from None
-    columns = [{"name": name, **column} for name, column in tables.pop("columns", {}).items()]
+    named = tables.pop("columns", {})
+    if not isinstance(named, dict) or not all(isinstance(column, dict) for column in named.values()):
+        raise ConfigurationError(f"{file.name}: `columns` must hold a table for each column", "write [columns.NAME]")
+    columns = [{"name": name, **column} for name, column in named.items()]
+    for table, noun in ((tables, Schema), *((column, Column) for column in columns)):
+        if unknown := [key for key in table if key not in noun.__struct_fields__]:
+            raise ConfigurationError(
+                f"{file.name}: unknown key `{unknown[0]}`"
+                + (f" of column {table['name']!r}" if noun is Column else ""),
+                f"remove it, or check its spelling; there are: {', '.join(noun.__struct_fields__)}",
+            )
     try:
         return msgspec.convert({**tables, "columns": columns}, Schema)
     except msgspec.ValidationError as wrong:
@@ -59,4 +69,4 @@ def _value(value: object) -> str:
 
 
 def _text(value: str) -> str:
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007F")  # the one character that only TOML forbids

@@ -47,5 +47,7 @@ class Lookup:
         found = dict(zip(asked, self._online.read(view.name, asked), strict=True))
         oldest = now - span(view.ttl) if view.ttl else None
         latest = [found[entity] if entity is not None else None for entity in entities]
-        rows = [row[1] if row and (oldest is None or row[0] >= oldest) else {} for row in latest]
+        # Of an entity that nobody has seen nothing is known, and its count is 0, as in training.
+        unknown = {f"{view.name}_{one.name}": 0.0 for one in view.aggregates if one.statistic == "count"}
+        rows = [row[1] if row and (oldest is None or row[0] >= oldest) else unknown for row in latest]
         return frame.with_columns(pl.Series(name, [row.get(name) for row in rows], strict=False) for name in missing)

@@ -1,0 +1,143 @@
+"""Tables in one form: what can be read, times as UTC, and errors that name the file and the cure."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tidemill.core.policy import Source
+from tidemill.data.frame import as_classes, from_rows, in_time, read_table
+from tidemill.errors import DataError
+
+ARRIVED = datetime(2013, 3, 1, 6, tzinfo=UTC)
+NOON = datetime(2013, 1, 31, 12, tzinfo=UTC)
+FRAME = pl.DataFrame({"a": [1, 2], "b": ["x", None], "t": [NOON, None]})
+
+
+def write(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def test_each_format_gives_the_same_rows(tmp_path: Path) -> None:
+    FRAME.write_parquet(tmp_path / "a.parquet")
+    FRAME.write_csv(tmp_path / "a.csv")
+    FRAME.write_csv(tmp_path / "a.tsv", separator="\t")
+    FRAME.write_ndjson(tmp_path / "a.jsonl")
+    for name in ("a.parquet", "a.csv", "a.tsv", "a.jsonl"):
+        found = read_table(tmp_path / name)
+        assert found.select("a", "b").rows() == [(1, "x"), (2, None)], name
+        times = in_time(found, Source(path="a", time="t"), "rows", ARRIVED)["_time"]
+        assert times.to_list() == [NOON, None], name
+
+
+def test_the_format_can_be_named_where_the_file_does_not(tmp_path: Path) -> None:
+    assert read_table(write(tmp_path, "rows.txt", b"a,b\n1,2\n"), "csv").rows() == [(1, 2)]
+
+
+WRONG = {
+    "empty": ("a.csv", b"", "is empty", "header"),
+    "blank": ("a.csv", b"\n\n", "is empty", "header"),
+    "header only": ("a.csv", b"a,b\n", "has no rows", "rows"),
+    "not UTF-8": ("a.csv", "a,b\ncaf\xe9,1\n".encode("latin-1"), "is not UTF-8", "iconv"),
+    "not UTF-8 far down": (
+        "a.csv",
+        b"a,b\n" + b"x,1\n" * 20_000 + "caf\xe9,1\n".encode("latin-1"),
+        "is not UTF-8",
+        "iconv",
+    ),
+    "too many values": ("a.csv", b"a,b\n1,2,3\n", "cannot be read as csv", "whole"),
+    "another type far down": ("a.csv", b"a,b\n" + b"1,2\n" * 20_000 + b"x,2\n", "cannot be read as csv", "whole"),
+    "JSON cut off": ("a.jsonl", b'{"a":1}\n{"a":', "cannot be read as jsonl", "whole"),
+    "JSON not UTF-8": ("a.jsonl", '{"a":"caf\xe9"}\n'.encode("latin-1"), "is not UTF-8", "iconv"),
+    "no Parquet": ("a.parquet", b"PAR1 and nothing", "cannot be read as parquet", "whole"),
+    "empty Parquet": ("a.parquet", b"", "is empty", "header"),
+    "unknown format": ("a.xlsx", b"PK", "format of .*a.xlsx is not known", ".parquet"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "said", "cure"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_read_is_told(tmp_path: Path, name: str, content: bytes, said: str, cure: str) -> None:
+    with pytest.raises(DataError, match=said) as told:
+        read_table(write(tmp_path, name, content))
+    assert name in told.value.problem
+    assert cure in told.value.cure
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
+def test_parquet_that_is_cut_off_is_told(tmp_path: Path, share: float) -> None:
+    pl.DataFrame({"x": range(10_000)}).write_parquet(tmp_path / "whole.parquet")
+    content = (tmp_path / "whole.parquet").read_bytes()
+    with pytest.raises(DataError, match="cannot be read as parquet"):
+        read_table(write(tmp_path, "part.parquet", content[: int(len(content) * share)]))
+
+
+def test_what_is_no_file_is_told(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nowhere.csv"):
+        with pytest.raises(DataError, match="no file") as told:
+            read_table(path)
+        assert told.value.cure
+
+
+NAIVE = datetime(2013, 1, 31, 12)
+TIMES: dict[str, tuple[Any, datetime]] = {
+    "naive": (pl.Series([NAIVE]), NOON),
+    "milliseconds": (pl.Series([NAIVE]).cast(pl.Datetime("ms")), NOON),
+    "nanoseconds": (pl.Series([NAIVE]).cast(pl.Datetime("ns")), NOON),
+    "zoned": (pl.Series([NAIVE]).dt.replace_time_zone("America/New_York"), datetime(2013, 1, 31, 17, tzinfo=UTC)),
+    "date": (pl.Series([date(2013, 1, 31)]), datetime(2013, 1, 31, tzinfo=UTC)),
+    "text": (pl.Series(["2013-01-31T12:00:00Z"]), NOON),
+    "text with an offset": (pl.Series(["2013-01-31T14:00:00+02:00"]), NOON),
+    "text without a zone": (pl.Series(["2013-01-31 12:00:00"]), NOON),
+    "text of a date": (pl.Series(["2013-01-31"]), datetime(2013, 1, 31, tzinfo=UTC)),
+    "text with fractions": (pl.Series(["2013-01-31T12:00:00.5Z"]), NOON.replace(microsecond=500_000)),
+}
+
+
+@pytest.mark.parametrize(("values", "wanted"), TIMES.values(), ids=TIMES)
+def test_times_of_any_kind_become_utc(values: pl.Series, wanted: datetime) -> None:
+    frame = pl.DataFrame({"t": values.extend_constant(None, 1)})
+    found = in_time(frame, Source(path="a", time="t", delay="2h"), "rows", ARRIVED)
+    assert found.schema["_time"] == found.schema["_known_at"] == pl.Datetime("us", "UTC")
+    assert found["_time"].to_list() == [wanted, None]
+    known = found["_known_at"].to_list()
+    assert (known[0] - wanted).total_seconds() == 7200
+    assert known[1] is None
+    assert found["t"].equals(frame["t"])
+
+
+def test_known_at_comes_from_its_column_or_from_the_arrival() -> None:
+    frame = pl.DataFrame({"t": [NAIVE], "k": [datetime(2013, 2, 1)]})
+    named = in_time(frame, Source(path="a", time="t", known_at="k", delay="9d"), "rows", ARRIVED)
+    assert named["_known_at"].to_list() == [datetime(2013, 2, 1, tzinfo=UTC)]
+    timeless = in_time(frame, Source(path="a"), "rows", ARRIVED)
+    assert timeless.select("_time", "_known_at").rows() == [(ARRIVED, ARRIVED)]
+
+
+@pytest.mark.parametrize(
+    "values", [["soon"], ["2013-01-31T12:00:00Z", "soon"], ["2013-01-31T12:00:00Z", ""], [1], [True]], ids=str
+)
+def test_what_is_no_time_is_told(values: list[Any]) -> None:
+    with pytest.raises(DataError, match="column 't' of source 'rows'") as told:
+        in_time(pl.DataFrame({"t": values}), Source(path="a", time="t"), "rows", ARRIVED)
+    assert told.value.cure
+
+
+def test_a_time_column_that_is_not_there_is_told() -> None:
+    with pytest.raises(DataError, match="'rows' has no column 'when'") as told:
+        in_time(FRAME, Source(path="a", time="when"), "rows", ARRIVED)
+    assert "a, b, t" in told.value.cure
+
+
+def test_labels_are_named_alike_whatever_they_were_read_as() -> None:
+    assert as_classes(pl.Series([True, False, None])).to_list() == ["true", "false", None]
+    assert as_classes(pl.Series([1, 0])).to_list() == as_classes(pl.Series([1.0, 0.0])).to_list() == ["1", "0"]
+    assert as_classes(pl.Series([0.5, 1.0])).to_list() == ["0.5", "1.0"]
+    assert as_classes(pl.Series(["late", None])).to_list() == ["late", None]
+
+
+def test_rows_of_json_may_lack_columns() -> None:
+    frame = from_rows([{"a": 1}, {"b": "x", "a": 2.5}])
+    assert frame.to_dicts() == [{"a": 1.0, "b": None}, {"a": 2.5, "b": "x"}]

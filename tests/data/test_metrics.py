@@ -1,0 +1,84 @@
+"""Metrics agree with scikit-learn, and intervals cover as often as they say."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from tidemill.data.metrics import Truth, bootstrap_interval, losses, measure, roc_auc, worse_by
+from tidemill.errors import DataError
+
+RANDOM = np.random.default_rng(7)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_classification_agrees_with_scikit_learn(classes: int) -> None:
+    scores = RANDOM.dirichlet(np.ones(classes), 500)
+    values = RANDOM.integers(0, classes, 500)
+    truth = Truth("classification", values, tuple(map(str, range(classes))))
+    found = measure(truth, scores)
+    assert found["log_loss"] == pytest.approx(reference.log_loss(values, scores, labels=range(classes)))
+    assert found["error_rate"] == pytest.approx(1 - reference.accuracy_score(values, scores.argmax(axis=1)))
+    assert losses(truth, scores).mean() == pytest.approx(found["log_loss"])
+    if classes == 2:
+        assert found["brier"] == pytest.approx(reference.brier_score_loss(values, scores[:, 1]))
+        assert found["roc_auc"] == pytest.approx(reference.roc_auc_score(values, scores[:, 1]))
+    else:
+        assert "roc_auc" not in found
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=40))
+@settings(deadline=None)
+def test_roc_auc_agrees_with_scikit_learn_on_ties(rows: list[tuple[bool, int]]) -> None:
+    positive, scores = np.array([r[0] for r in rows]), np.array([r[1] for r in rows], dtype=float)
+    if 0 < positive.sum() < len(positive):
+        assert roc_auc(positive, scores) == pytest.approx(reference.roc_auc_score(positive, scores))
+
+
+def test_regression_agrees_with_scikit_learn() -> None:
+    values, scores = RANDOM.normal(size=300), RANDOM.normal(size=300)
+    found = measure(Truth("regression", values), scores)
+    assert found["rmse"] == pytest.approx(reference.root_mean_squared_error(values, scores))
+    assert found["mae"] == pytest.approx(reference.mean_absolute_error(values, scores))
+    assert found["r2"] == pytest.approx(reference.r2_score(values, scores))
+    assert losses(Truth("regression", values), scores).mean() == pytest.approx(found["rmse"] ** 2)
+
+
+def test_what_cannot_be_measured_is_left_out() -> None:
+    one_class = Truth("classification", np.ones(5, dtype=int), ("no", "yes"))
+    assert "roc_auc" not in measure(one_class, np.full((5, 2), 0.5))
+    assert "r2" not in measure(Truth("regression", np.ones(5)), np.zeros(5))
+    with pytest.raises(DataError, match="no rows") as told:
+        measure(Truth("regression", np.empty(0)), np.empty(0))
+    assert told.value.cure
+
+
+def test_a_certain_error_costs_much_and_not_endlessly() -> None:
+    truth = Truth("classification", np.array([1]), ("no", "yes"))
+    assert 30 < losses(truth, np.array([[1.0, 0.0]]))[0] < 40
+
+
+def test_worse_is_above_zero_whichever_way_a_metric_points() -> None:
+    assert worse_by("log_loss", 0.6, 0.5) == pytest.approx(0.1)
+    assert worse_by("roc_auc", 0.6, 0.7) == pytest.approx(0.1)
+    assert worse_by("rmse", 0.4, 0.5) < 0 < worse_by("r2", 0.4, 0.5)
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_intervals_cover_the_mean_as_often_as_they_say(confidence: float) -> None:
+    """400 samples of 500: the observed share is within 4.5 standard errors, wrong once in 10^5 runs by chance."""
+    covered = 0
+    for seed in range(400):
+        sample = np.random.default_rng(seed).exponential(1.0, 500)
+        low, high = bootstrap_interval(sample, confidence, seed=seed, draws=400)
+        covered += low <= 1.0 <= high
+    assert abs(covered / 400 - confidence) < 4.5 * np.sqrt(confidence * (1 - confidence) / 400) + 0.01
+
+
+def test_an_interval_is_the_same_for_a_seed_and_holds_the_mean_of_many_rows() -> None:
+    sample = RANDOM.normal(3.0, 1.0, 50_000)
+    low, high = bootstrap_interval(sample, 0.95)
+    assert (low, high) == bootstrap_interval(sample, 0.95)
+    assert low < sample.mean() < high
+    assert high - low < 0.04

@@ -1,0 +1,83 @@
+"""Splits: nobody learns from the future, and what happened together stays together."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tidemill.data.split import at_random, by_time
+from tidemill.errors import DataError
+
+START = datetime(2013, 1, 1, tzinfo=UTC)
+
+
+def frame(*hours: int) -> pl.DataFrame:
+    times = pl.Series("_time", [START + timedelta(hours=hour) for hour in hours], dtype=pl.Datetime("us", "UTC"))
+    return pl.DataFrame([times, pl.Series("row", range(len(hours)), dtype=pl.Int64)])
+
+
+@given(
+    hours=st.lists(st.integers(0, 40), min_size=2, max_size=80),
+    test=st.sampled_from(["1h", "12h", "5d"]),
+    share=st.floats(0.05, 0.6),
+    validation=st.floats(0, 0.5),
+)
+def test_each_part_is_after_the_one_before_and_no_moment_is_cut(
+    hours: list[int], test: str, share: float, validation: float
+) -> None:
+    assume(len(set(hours)) > 2)
+    parts = by_time(frame(*hours), test, share, validation)
+    rows = [row for part in parts for row in part["row"]]
+    assert sorted(rows) == list(range(len(hours)))
+    assert parts.train.height > 0
+    assert parts.test.height > 0
+    filled = [part["_time"] for part in parts if part.height]
+    for earlier, later in itertools.pairwise(filled):
+        assert earlier.max() < later.min()  # type: ignore[operator]
+
+
+def test_the_test_is_the_newest_span_of_time() -> None:
+    parts = by_time(frame(*range(100)), "10h", 0.5, 0.2)
+    assert (parts.train.height, parts.validation.height, parts.test.height) == (72, 18, 10)
+    assert parts.test["row"].to_list() == list(range(90, 100))
+
+
+@pytest.mark.parametrize("test", ["90h", "999d"])
+def test_a_span_that_takes_most_of_the_rows_gives_way_to_the_share(test: str) -> None:
+    assert by_time(frame(*range(100)), test, 0.3, 0.0).test.height == 30
+
+
+def test_no_validation_is_asked_for() -> None:
+    parts = by_time(frame(*range(100)), "10h", 0.2, 0.0)
+    assert (parts.train.height, parts.validation.height) == (90, 0)
+
+
+def test_many_rows_of_the_first_moment_stay_together() -> None:
+    parts = by_time(frame(*[0] * 90, *range(1, 11)), "400d", 0.2, 0.5)
+    assert (parts.train.height, parts.test.height) == (90, 10)
+
+
+@pytest.mark.parametrize("hours", [[], [0]])
+def test_too_few_rows_are_told(hours: list[int]) -> None:
+    with pytest.raises(DataError, match="too few rows") as told:
+        by_time(frame(*hours), "1h", 0.2, 0.2)
+    assert told.value.cure
+    with pytest.raises(DataError, match="too few rows"):
+        at_random(frame(*hours), 0.2, 0.2, 0)
+
+
+def test_rows_of_one_moment_only_are_still_split() -> None:
+    parts = by_time(frame(*[3] * 10), "1h", 0.2, 0.0)
+    assert (parts.train.height, parts.test.height) == (8, 2)
+
+
+def test_a_random_split_is_the_same_for_a_seed_and_loses_nothing() -> None:
+    rows = frame(*range(100))
+    one, other = at_random(rows, 0.2, 0.1, 3), at_random(rows, 0.2, 0.1, 3)
+    assert all(a.equals(b) for a, b in zip(one, other, strict=True))
+    assert not one.test.equals(at_random(rows, 0.2, 0.1, 4).test)
+    assert (one.train.height, one.validation.height, one.test.height) == (72, 8, 20)
+    assert sorted(row for part in one for row in part["row"]) == list(range(100))

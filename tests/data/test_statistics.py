@@ -1,0 +1,87 @@
+"""Profiles agree with numpy, and later rows are counted in the reference's bins."""
+
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tidemill.data.statistics import ColumnProfile, profile
+
+VALUES = np.random.default_rng(3).normal(10, 2, 5_000)
+
+
+def one(values: object, reference: object = None) -> ColumnProfile:
+    other = profile(pl.DataFrame({"x": reference})) if reference is not None else None
+    (found,) = profile(pl.DataFrame({"x": values}), other).columns
+    return found
+
+
+def test_numbers_agree_with_numpy() -> None:
+    found = one(VALUES)
+    assert found.mean == pytest.approx(VALUES.mean())
+    assert found.deviation == pytest.approx(VALUES.std())
+    assert (found.low, found.high, found.distinct) == (VALUES.min(), VALUES.max(), 5_000)
+    assert (found.rows, found.missing, found.type) == (5_000, 0, "number")
+    assert len(found.edges) == 39
+    assert sum(found.counts) == 5_000
+    assert max(found.counts) <= 130
+    assert np.allclose(found.edges, np.quantile(VALUES, np.arange(1, 40) / 40), atol=0.02)
+
+
+@given(
+    values=st.lists(st.floats(-1e6, 1e6) | st.none() | st.just(float("nan")) | st.just(float("inf")), max_size=60),
+    later=st.lists(st.floats(-1e7, 1e7) | st.none(), max_size=60),
+)
+@settings(deadline=None)
+def test_every_row_is_in_one_bin_or_missing(values: list[float | None], later: list[float | None]) -> None:
+    frame = pl.DataFrame({"x": pl.Series(values, dtype=pl.Float64)})
+    reference = profile(frame)
+    for found, rows in (
+        (reference, values),
+        (profile(pl.DataFrame({"x": pl.Series(later, dtype=pl.Float64)}), reference), later),
+    ):
+        (column,) = found.columns
+        finite = [v for v in rows if v is not None and np.isfinite(v)]
+        assert column.missing == len(rows) - len(finite)
+        assert sum(column.counts) == len(finite)
+        edges = np.array(column.edges)
+        wanted = np.bincount(np.searchsorted(edges, finite, side="left"), minlength=len(edges) + 1)
+        assert list(column.counts) == wanted.tolist()
+        assert column.distinct == len(set(finite))
+
+
+def test_a_column_of_nothing_has_a_profile() -> None:
+    found = one(pl.Series([None, None], dtype=pl.Float64))
+    assert (found.mean, found.edges, found.missing, found.rows) == (None, (), 2, 2)
+    assert profile(pl.DataFrame()).columns == ()
+    assert one([1.0], pl.Series([None, None], dtype=pl.Float64)).missing == 0
+
+
+def test_words_are_counted_and_the_rest_is_other() -> None:
+    words = [f"w{place}" for place in range(150) for _ in range(place + 1)]
+    found = one(words)
+    assert len(found.values) == 100
+    assert found.values["w149"] == 150
+    assert found.distinct == 150
+    assert sum(found.values.values()) + found.other == len(words)
+    later = one(["w149", "new", None, "w0"], words)
+    assert (later.values["w149"], later.values["w148"], later.other, later.missing) == (1, 0, 2, 1)
+
+
+def test_booleans_times_and_whole_numbers_have_profiles() -> None:
+    frame = pl.DataFrame(
+        {"b": [True, False, True, None], "t": [datetime(2013, 1, d) for d in (1, 2, 3, 4)], "i": [1, 1, 2, 3]}
+    )
+    flag, time, number = profile(frame).columns
+    assert (flag.type, flag.missing, sum(flag.counts)) == ("boolean", 1, 3)
+    assert flag.mean == pytest.approx(2 / 3)
+    assert (time.type, sum(time.counts), time.distinct) == ("time", 4, 4)
+    assert (number.type, number.distinct, number.high) == ("integer", 3, 3.0)
+
+
+def test_only_columns_of_the_reference_are_compared() -> None:
+    reference = profile(pl.DataFrame({"x": [1.0], "gone": ["a"]}))
+    assert [c.name for c in profile(pl.DataFrame({"new": [1], "x": [2.0]}), reference).columns] == ["x"]

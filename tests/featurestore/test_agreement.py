@@ -1,0 +1,145 @@
+"""Online and offline agree: what serving looks up is what training joined for that moment."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tidemill.core.feature import Aggregate, Entity, FeatureSet, FeatureView
+from tidemill.core.policy import Source
+from tidemill.data.encoding import encode, fit_encoding
+from tidemill.data.source import FileSources
+from tidemill.featurestore.lookup import Lookup, entity_of
+from tidemill.featurestore.materialize import materialize
+from tidemill.featurestore.offline import OfflineFeatures
+from tidemill.featurestore.online import SqliteOnline
+
+START = datetime(2013, 3, 1, tzinfo=UTC)
+AIRPORTS = ["JFK", "EWR", "LGA", "a|b", "a", "", "b|c", "\\"]
+
+
+def view(name: str, keys: tuple[str, ...], **more: Any) -> FeatureView:
+    return FeatureView(name=name, entity=Entity(name, keys), source="weather", **more)
+
+
+VIEWS = (
+    view("latest", ("origin",), columns=("wind", "note", "measured")),
+    view("pair", ("origin", "dest"), columns=("wind",), ttl="3h"),
+    view("all", (), aggregates=(Aggregate(name="wind", column="wind", statistic="mean", window="6h"),)),
+    view("mean", ("origin",), aggregates=(Aggregate(name="wind", column="wind", statistic="mean", window="6h"),)),
+    view("count", ("gate",), aggregates=(Aggregate(name="wind", column="wind", statistic="count", window="6h"),)),
+)
+FEATURES = FeatureSet(request=("hour",), views=VIEWS)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> FileSources:
+    folder = tmp_path_factory.mktemp("project")
+    chance = random.Random(3)
+    rows = [
+        {
+            "origin": chance.choice([*AIRPORTS, None]),
+            "dest": chance.choice([*AIRPORTS, None]),
+            "gate": chance.choice([1, 2, 3]),
+            "time": START + timedelta(minutes=chance.randrange(0, 1200)),
+            "wind": chance.choice([None, 1.5, 2.5, 40.0]),
+            "note": chance.choice([None, "gusty", "calm"]),
+            "measured": (START + timedelta(days=chance.randrange(5))).date(),
+        }
+        for _ in range(400)
+    ]
+    late = pl.Series("late", chance.choices([0, 45, 200], k=400))
+    pl.DataFrame(rows).with_columns(late).with_columns(
+        known_at=pl.col("time") + pl.duration(minutes="late")
+    ).write_parquet(folder / "weather.parquet")
+    return FileSources(folder, {"weather": Source(path="weather.parquet", time="time", known_at="known_at")})
+
+
+def asked(now: datetime) -> pl.DataFrame:
+    pairs = [(origin, dest) for origin in (*AIRPORTS, "XXX", None) for dest in ("a", "b|c", "", None)]
+    rows = pl.DataFrame(pairs, schema={"origin": pl.String, "dest": pl.String}, orient="row")
+    times = pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("_time")
+    return rows.with_columns(times, gate=pl.Series([1.0, None] * (rows.height // 2)), hour=pl.lit(now.hour))
+
+
+@pytest.mark.parametrize("hour", [0, 3, 7, 12, 20, 24])
+def test_materialized_at_a_full_hour_they_are_the_join_at_that_hour(
+    sources: FileSources, tmp_path: Path, hour: int
+) -> None:
+    now = START + timedelta(hours=hour)
+    online = SqliteOnline(tmp_path / "online.db")
+    for one in VIEWS:
+        materialize(one, sources, online, now)
+    rows = asked(now)
+    joined = OfflineFeatures(sources).join(rows, FEATURES, now)
+    looked_up = Lookup(online).fill(FEATURES, rows, now)
+    assert looked_up.columns == joined.columns
+    for name in FEATURES.names:
+        offline, served = joined[name].to_list(), looked_up[name].to_list()
+        if name == "latest_measured":  # JSON has no dates: the service sees them as text
+            offline = [value and value.isoformat() for value in offline]
+        assert served == pytest.approx(offline, nan_ok=True) if name.endswith("wind") else served == offline, name
+
+
+def test_the_numbers_that_the_model_sees_are_the_same(sources: FileSources, tmp_path: Path) -> None:
+    now = START + timedelta(hours=12)
+    online = SqliteOnline(tmp_path / "online.db")
+    for one in VIEWS:
+        materialize(one, sources, online, now)
+    rows = asked(now)
+    joined = OfflineFeatures(sources).join(rows, FEATURES, now)
+    encoding = fit_encoding(joined, FEATURES.names)
+    served = Lookup(online).fill(FEATURES, rows, now)
+    offline, live = encode(encoding, joined), encode(encoding, served)
+    assert live == pytest.approx(offline, nan_ok=True)
+
+
+def test_later_rows_are_not_served_earlier(sources: FileSources, tmp_path: Path) -> None:
+    online = SqliteOnline(tmp_path / "online.db")
+    late, early = START + timedelta(hours=12), START + timedelta(hours=3)
+    materialize(VIEWS[0], sources, online, late)
+    before = online.read("latest", AIRPORTS)
+    materialize(VIEWS[0], sources, online, early)
+    assert online.read("latest", AIRPORTS) == before
+
+
+def test_a_source_without_rows_yet_writes_nothing(sources: FileSources, tmp_path: Path) -> None:
+    online = SqliteOnline(tmp_path / "online.db")
+    assert materialize(VIEWS[0], sources, online, START - timedelta(days=1)) == 0
+    assert materialize(VIEWS[0], sources, online, START + timedelta(hours=12)) == len(AIRPORTS)
+
+
+def test_columns_that_a_request_brings_are_left_as_they_came(tmp_path: Path) -> None:
+    online = SqliteOnline(tmp_path / "online.db")
+    online.write("mean", [("JFK", START, {"mean_wind": 1.0})])
+    features = FeatureSet(request=(), views=(VIEWS[3],))
+    brought = pl.DataFrame({"origin": ["JFK"], "mean_wind": [9.0]})
+    assert Lookup(online).fill(features, brought, START).equals(brought)
+
+
+def test_a_request_without_the_keys_gets_nulls(tmp_path: Path) -> None:
+    found = Lookup(SqliteOnline(tmp_path / "online.db")).fill(FEATURES, pl.DataFrame({"hour": [1, 2]}), START)
+    assert found["latest_wind"].to_list() == [None, None]
+
+
+def test_a_row_older_than_its_view_allows_is_not_served(tmp_path: Path) -> None:
+    online = SqliteOnline(tmp_path / "online.db")
+    online.write("pair", [("JFK|LGA", START, {"pair_wind": 2.0})])
+    features = FeatureSet(request=(), views=(VIEWS[1],))
+    rows = pl.DataFrame({"origin": ["JFK"], "dest": ["LGA"]})
+    for hours, wanted in ((3, 2.0), (3.01, None)):
+        found = Lookup(online).fill(features, rows, START + timedelta(hours=hours))
+        assert found["pair_wind"].to_list() == [wanted]
+
+
+def test_entities_are_named_without_confusion() -> None:
+    pairs = [("a|b", "c"), ("a", "b|c"), ("a\\", "b|c"), ("a\\|b", "c"), ("", ""), ("a", None), (None, None)]
+    frame = pl.DataFrame(pairs, schema=["x", "y"], orient="row")
+    names = entity_of(frame, ("x", "y"))
+    assert names[-2:] == [None, None]
+    assert len(set(names[:-2])) == len(pairs) - 2
+    assert entity_of(pl.DataFrame({"k": [7, None]}), ("k",)) == entity_of(pl.DataFrame({"k": [7.0, None]}), ("k",))
+    assert entity_of(frame, ()) == [""] * len(pairs)
