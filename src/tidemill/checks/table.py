@@ -82,6 +82,8 @@ def _values(frame: pl.DataFrame, schema: Schema) -> list[dict[str, Any]]:
     if not present or not frame.height:
         return []
     tests = {(column.name, kind): test for column in present for kind, test in _tests(column).items()}
+    if not tests:
+        return []
     counts = frame.select(test.sum().alias(str(place)) for place, test in enumerate(tests.values())).row(0)
     found = []
     for (name, kind), test, bad in zip(tests, tests.values(), counts, strict=True):

@@ -25,6 +25,8 @@ def traffic(
     below it), rolled back when it is proven to be worse than that, or when its time is up without a proof. Until
     there are `minimum` rows only clear harm counts: worse by four standard errors on a quarter of them.
 
+    A single answer that is no number is rolled back at once.
+
     The bounds are one-sided and normal, and looked at again each time: with many looks a few equal challengers in
     a hundred are decided by luck.
     """
@@ -42,6 +44,8 @@ def traffic(
             evidence=dict(evidence),
         )
 
+    if broken := int((~np.isfinite(challenger)).sum()):
+        return judged("fail", "rollback", f"its answers are not finite on {broken} of {rows} rows")
     if rows < max(2, minimum // 4):
         if expired:
             return judged("undecided", "rollback", f"only {rows} labels came before its time was up")

@@ -1,0 +1,118 @@
+"""Drift: silence where nothing changed, at the rate that is stated, and an alarm where something did."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tidemill.checks.drift import compare, drift
+from tidemill.core.check import Verdict
+from tidemill.data.statistics import profile
+
+LEVEL = 0.01
+
+
+def rows(seed: int, number: int, *, shift: float = 0.0, share: float = 0.2, missing: float = 0.05) -> pl.DataFrame:
+    random = np.random.default_rng(seed)
+    gaps = random.random(number) < missing
+    frame = pl.DataFrame(
+        {
+            "wind": random.normal(shift, 1, number),
+            "delay": random.exponential(1 + shift, number),
+            "seats": random.integers(50, 55, number),
+            "carrier": random.choice(["AA", "UA", "DL"], number, p=[share, 0.5, 0.5 - share]),
+            "night": random.random(number) < 0.5,
+        }
+    )
+    return frame.with_columns(wind=pl.when(pl.Series(gaps)).then(None).otherwise("wind"))
+
+
+REFERENCE = profile(rows(10_000, 20_000))
+
+
+def judge(frame: pl.DataFrame, limit: float = 0.0) -> Verdict:
+    now = profile(frame, REFERENCE)
+    return drift(now, REFERENCE, subject="late", limit=limit, action="retrain", minimum=200, level=LEVEL)
+
+
+def moved(verdict: Verdict) -> set[str]:
+    bound = LEVEL / len(verdict.evidence["columns"])
+    return {
+        one["column"] for one in verdict.evidence["columns"] if one["effect"] > one["least"] and one["p_value"] < bound
+    }
+
+
+@pytest.mark.parametrize("number", [500, 5_000])
+def test_where_nothing_changed_alarms_are_as_rare_as_stated(number: int) -> None:
+    """Over 200 windows at a family-wise level of 1 %: more than 8 alarms come once in 10,000 runs."""
+    alarms = sum(judge(rows(seed, number)).action == "retrain" for seed in range(200))
+    assert alarms <= 8
+
+
+def test_a_quarter_of_a_deviation_is_caught_on_ten_thousand_rows() -> None:
+    for seed in range(20):
+        verdict = judge(rows(seed, 10_000, shift=0.25))
+        assert (verdict.outcome, verdict.action) == ("fail", "retrain")
+        assert moved(verdict) == {"wind", "delay"}
+        assert "wind" in verdict.reason
+
+
+def test_a_share_of_a_category_that_changed_is_caught() -> None:
+    assert moved(judge(rows(1, 10_000, share=0.3))) == {"carrier"}
+
+
+def test_a_word_that_was_never_seen_is_caught() -> None:
+    verdict = judge(
+        rows(1, 5_000).with_columns(carrier=pl.when(pl.col("night")).then(pl.lit("ZZ")).otherwise("carrier"))
+    )
+    assert moved(verdict) == {"carrier"}
+
+
+def test_values_that_went_missing_are_caught() -> None:
+    verdict = judge(rows(1, 5_000, missing=0.15))
+    assert moved(verdict) == {"wind"}
+    wind = next(one for one in verdict.evidence["columns"] if one["column"] == "wind")
+    assert wind["kind"] == "missing"
+    assert wind["effect"] == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_column_that_is_empty_now_is_caught() -> None:
+    assert moved(judge(rows(1, 1_000).with_columns(delay=pl.lit(None, pl.Float64)))) == {"delay"}
+    assert moved(judge(rows(1, 1_000).with_columns(carrier=pl.lit(None, pl.String)))) == {"carrier"}
+
+
+def test_a_proven_change_that_is_small_is_none() -> None:
+    verdict = judge(rows(1, 200_000, shift=0.03))
+    assert moved(verdict) == set()
+    assert (verdict.outcome, verdict.action) == ("pass", "proceed")
+
+
+def test_the_limit_is_a_share_of_the_columns() -> None:
+    frame = rows(1, 10_000, shift=0.5)
+    assert judge(frame, limit=0.3).evidence["share"] == pytest.approx(0.4)
+    assert judge(frame, limit=0.3).action == "retrain"
+    assert judge(frame, limit=0.4).action == "proceed"
+
+
+def test_too_few_rows_are_undecided() -> None:
+    verdict = judge(rows(1, 199, shift=5))
+    assert (verdict.outcome, verdict.action) == ("undecided", "hold")
+    assert "199 rows" in verdict.reason
+
+
+def test_columns_that_are_new_or_gone_are_no_drift() -> None:
+    verdict = judge(rows(1, 1_000).drop("delay").with_columns(new=pl.lit(1)))
+    assert {one["column"] for one in verdict.evidence["columns"]} == {"wind", "seats", "carrier", "night"}
+    assert verdict.action == "proceed"
+
+
+def test_no_columns_at_all_are_no_drift() -> None:
+    nothing = profile(pl.DataFrame({"other": [1] * 300}))
+    assert drift(nothing, REFERENCE, subject="late", limit=0.0, action="retrain", minimum=1).action == "proceed"
+
+
+def test_a_constant_column_that_stays_is_still() -> None:
+    constant = profile(pl.DataFrame({"x": [3.0] * 500}))
+    (column,) = constant.columns
+    assert compare(column, column)["effect"] == 0
+    (shifted,) = profile(pl.DataFrame({"x": [4.0] * 500}), constant).columns
+    assert compare(shifted, column)["effect"] == 1.0

@@ -1,0 +1,155 @@
+"""The schema gate: what cannot be stops, and what is merely different passes."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tidemill.checks.table import infer, validate
+from tidemill.core.schema import Column, Schema
+from tidemill.errors import DataError
+
+SCHEMA = Schema(
+    source="flights",
+    columns=(
+        Column(name="id", type="integer", missing=0.0),
+        Column(name="distance", type="number", low=0.0, high=5000.0, missing=0.1),
+        Column(name="carrier", type="text", domain=("AA", "UA")),
+        Column(name="night", type="boolean"),
+        Column(name="when", type="time"),
+        Column(name="note", type="text", required=False),
+    ),
+    key=("id",),
+)
+GOOD = pl.DataFrame(
+    {
+        "id": range(20),
+        "distance": [100.0 * place for place in range(19)] + [None],
+        "carrier": ["AA", "UA"] * 10,
+        "night": [True, False] * 10,
+        "when": [datetime(2013, 3, 1, tzinfo=UTC)] * 20,
+    }
+)
+
+
+def found(frame: pl.DataFrame, schema: Schema = SCHEMA) -> list[tuple[str, str, int]]:
+    """The anomalies: column, kind, rows."""
+    verdict = validate(frame, schema, "flights.csv")
+    anomalies = verdict.evidence["anomalies"]
+    assert (verdict.action, verdict.outcome) == (("stop", "fail") if anomalies else ("proceed", "pass"))
+    return [(one["column"], one["kind"], one["rows"]) for one in anomalies]
+
+
+def with_values(name: str, values: list[Any]) -> pl.DataFrame:
+    return GOOD.with_columns(pl.Series(name, values + GOOD[name].to_list()[len(values) :], strict=False))
+
+
+BAD: dict[str, tuple[pl.DataFrame, tuple[str, str, int]]] = {
+    "missing column": (GOOD.drop("distance"), ("distance", "missing column", 0)),
+    "unexpected column": (GOOD.with_columns(wind=1), ("wind", "unexpected column", 20)),
+    "text for a number": (
+        GOOD.with_columns(distance=pl.lit("far")),
+        ("distance", "wrong type", 20),
+    ),
+    "number for text": (GOOD.with_columns(carrier=pl.lit(1)), ("carrier", "wrong type", 20)),
+    "fraction for a whole number": (GOOD.with_columns(pl.col("id") + 0.5), ("id", "wrong type", 20)),
+    "text for a time": (GOOD.with_columns(when=pl.lit("soon")), ("when", "wrong type", 20)),
+    "too many nulls": (with_values("distance", [None] * 3), ("distance", "missing values", 4)),
+    "a null where none may be": (with_values("id", [None]), ("id", "missing values", 1)),
+    "below range": (with_values("distance", [-1.0, -2.0]), ("distance", "below range", 2)),
+    "above range": (with_values("distance", [5000.1]), ("distance", "above range", 1)),
+    "endless": (with_values("distance", [float("inf")]), ("distance", "above range", 1)),
+    "outside the domain": (with_values("carrier", ["ZZ", "aa"]), ("carrier", "outside domain", 2)),
+    "a key twice": (with_values("id", [1]), ("id", "duplicate keys", 1)),
+}
+
+
+@pytest.mark.parametrize(("frame", "anomaly"), BAD.values(), ids=BAD)
+def test_each_anomaly_is_found_alone(frame: pl.DataFrame, anomaly: tuple[str, str, int]) -> None:
+    assert found(frame) == [anomaly]
+    assert repr(anomaly[0]) in validate(frame, SCHEMA, "flights.csv").reason
+
+
+FINE = {
+    "as it was": GOOD,
+    "no rows": GOOD.clear(),
+    "one row": GOOD[:1],
+    "columns in another order": GOOD.select(reversed(GOOD.columns)),
+    "whole numbers in a column of numbers": GOOD.with_columns(pl.col("distance").cast(pl.Int64)),
+    "smaller integers": GOOD.with_columns(pl.col("id").cast(pl.UInt8)),
+    "a column that may be absent": GOOD.with_columns(note=pl.lit("x")),
+    "a column of nulls": GOOD.with_columns(night=pl.lit(None)),
+    "times without a zone": GOOD.with_columns(pl.col("when").dt.replace_time_zone(None)),
+    "bounds themselves": with_values("distance", [0.0, 5000.0]),
+    "a few nulls": with_values("distance", [None]),
+    "categories": GOOD.with_columns(pl.col("carrier").cast(pl.Categorical)),
+    "columns of the house": GOOD.with_columns(_time=pl.lit(0)),
+}
+
+
+@pytest.mark.parametrize("frame", FINE.values(), ids=FINE)
+def test_harmless_variations_pass(frame: pl.DataFrame) -> None:
+    assert found(frame) == []
+
+
+def test_extra_columns_may_be_let_in() -> None:
+    schema = Schema(source="flights", columns=SCHEMA.columns, extra_columns="ignore")
+    assert found(GOOD.with_columns(wind=1), schema) == []
+
+
+def test_several_anomalies_are_all_told_with_samples() -> None:
+    frame = with_values("distance", [-7.0] * 8).with_columns(carrier=pl.lit("ZZ"), wind=1)
+    verdict = validate(frame, SCHEMA, "flights.csv")
+    kinds = {one["kind"] for one in verdict.evidence["anomalies"]}
+    assert kinds == {"unexpected column", "below range", "outside domain"}
+    assert "and 2 more" in verdict.reason
+    below = next(one for one in verdict.evidence["anomalies"] if one["kind"] == "below range")
+    assert (below["samples"], below["rows"]) == (["-7.0"], 8)
+    assert "8 of 20 values below 0" in below["what"]
+
+
+columns = st.one_of(
+    st.lists(st.none() | st.integers(-(2**40), 2**40), min_size=3, max_size=3).map(
+        lambda v: pl.Series(v, dtype=pl.Int64)
+    ),
+    st.lists(st.none() | st.floats(), min_size=3, max_size=3).map(lambda v: pl.Series(v, dtype=pl.Float64)),
+    st.lists(st.none() | st.text(), min_size=3, max_size=3).map(lambda v: pl.Series(v, dtype=pl.String)),
+    st.lists(st.none() | st.booleans(), min_size=3, max_size=3).map(lambda v: pl.Series(v, dtype=pl.Boolean)),
+    st.lists(st.none() | st.dates(), min_size=3, max_size=3).map(lambda v: pl.Series(v, dtype=pl.Date)),
+    st.lists(st.none() | st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1)), min_size=3, max_size=3).map(
+        lambda v: pl.Series(v, dtype=pl.Datetime("us"))
+    ),
+    st.just(pl.Series([None, None, None])),
+    st.just(pl.Series([[1], None, []])),
+)
+
+
+@given(st.lists(columns, min_size=1, max_size=5))
+@settings(deadline=None)
+def test_an_inferred_schema_fits_its_own_rows(series: list[pl.Series]) -> None:
+    frame = pl.DataFrame([one.alias(f"c{place}") for place, one in enumerate(series)])
+    schema = infer(frame, "rows", key=("c0",))
+    assert found(frame, schema) == []
+    assert found(frame.reverse(), schema) == []
+    assert found(frame.clear(), schema) == []
+
+
+def test_an_inferred_schema_lets_somewhat_later_rows_in_and_keeps_nonsense_out() -> None:
+    frame = GOOD.with_columns(day=pl.lit(date(2013, 3, 1)))
+    schema = infer(frame, "flights", key=("id",))
+    assert schema.key == ("id",)
+    later = frame.with_columns(pl.col("id") + 20, pl.col("distance") * 1.5, carrier=pl.lit("DL"))
+    assert found(later, schema) == []
+    assert found(frame.with_columns(pl.col("distance") * 1000), schema)[0][:2] == ("distance", "above range")
+    assert found(frame.with_columns(-pl.col("distance") - 1), schema)[0][:2] == ("distance", "below range")
+    assert found(frame.with_columns(id=pl.lit(None, pl.Int64)), schema)[0][:2] == ("id", "missing values")
+
+
+def test_a_key_that_is_not_unique_or_not_there() -> None:
+    assert infer(GOOD, "flights", key=("carrier",)).key == ()
+    with pytest.raises(DataError, match="'flights' has no key column 'flight_id'") as told:
+        infer(GOOD, "flights", key=("flight_id",))
+    assert "carrier" in told.value.cure

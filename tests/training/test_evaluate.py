@@ -1,0 +1,72 @@
+"""Evaluation: classes, truth, the trivial baseline and slices."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tidemill.data.metrics import Truth, losses, measure
+from tidemill.errors import DataError
+from tidemill.training.evaluate import classes_of, evaluate, slices_of, trivial, truth_of
+
+
+def test_classes_are_sorted_whatever_they_were_read_as() -> None:
+    assert classes_of(pl.Series("late", [True, False, None]), "late") == ("false", "true")
+    assert classes_of(pl.Series("late", [1.0, 0.0]), "late") == ("0", "1")
+    assert classes_of(pl.Series("late", ["b", "a", "c"]), "late") == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [([True, True], "one class only: 'true'"), ([None, None], "no values"), (list(range(101)), "101 classes")],
+)
+def test_labels_that_cannot_be_learned_are_told(labels: list[object], said: str) -> None:
+    with pytest.raises(DataError, match=said) as told:
+        classes_of(pl.Series("late", labels), "late")
+    assert told.value.cure
+
+
+def test_truth_is_places_or_numbers() -> None:
+    truth = truth_of(pl.Series("late", [True, False, True]), "classification", ("false", "true"))
+    assert truth.values.tolist() == [1, 0, 1]
+    assert truth_of(pl.Series("delay", [1, 2]), "regression", ()).values.tolist() == [1.0, 2.0]
+    with pytest.raises(DataError, match="class that the model does not know"):
+        truth_of(pl.Series("late", ["maybe"]), "classification", ("false", "true"))
+
+
+def test_the_trivial_baseline_knows_only_shares_or_the_mean() -> None:
+    train = Truth("classification", np.array([0, 0, 0, 1]), ("no", "yes"))
+    assert trivial(train, 2).tolist() == [[0.75, 0.25]] * 2
+    assert trivial(Truth("regression", np.array([1.0, 3.0])), 3).tolist() == [2.0] * 3
+    assert losses(train, trivial(train, 4)).mean() == pytest.approx(0.5623, abs=1e-4)
+
+
+def test_slices_are_the_large_ones() -> None:
+    frame = pl.DataFrame({"origin": ["JFK"] * 40 + ["EWR"] * 30 + ["LGA"] * 29 + [None] * 50, "night": [True] * 149})
+    found = slices_of(frame, ("origin", "night"))
+    assert {name: int(inside.sum()) for name, inside in found.items()} == {
+        "origin=JFK": 40,
+        "origin=EWR": 30,
+        "night=true": 149,
+    }
+    many = pl.DataFrame({"tail": [f"N{place}" for place in range(60) for _ in range(30)]})
+    assert len(slices_of(many, ("tail",))) == 50
+    with pytest.raises(DataError, match="no column 'gate' to slice by") as told:
+        slices_of(frame, ("gate",))
+    assert "slices" in told.value.cure
+
+
+def test_metrics_of_the_whole_and_of_each_slice() -> None:
+    random = np.random.default_rng(1)
+    truth = Truth("classification", random.integers(0, 2, 100), ("no", "yes"))
+    scores = random.dirichlet((1, 1), 100)
+    inside = np.arange(100) < 40
+    found = evaluate(truth, scores, {"origin=JFK": inside}, "test")
+    assert found.values == measure(truth, scores)
+    part = measure(Truth("classification", truth.values[inside], truth.classes), scores[inside])
+    assert found.slices == {"origin=JFK": {"rows": 40.0, **part}}
+    assert found.about == "test"
+
+
+def test_a_metric_that_is_no_number_is_left_out() -> None:
+    truth = Truth("regression", np.array([1.0, 2.0]))
+    assert evaluate(truth, np.array([1.0, np.nan]), {}).values == {}

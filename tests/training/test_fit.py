@@ -1,0 +1,80 @@
+"""Fitting: LightGBM and scikit-learn, the same for a seed, and errors that name the policy."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from tidemill.core.policy import Training
+from tidemill.errors import ConfigurationError
+from tidemill.training.fit import fit_lightgbm, fit_sklearn
+
+RANDOM = np.random.default_rng(2)
+MATRIX = np.column_stack((RANDOM.normal(size=600), RANDOM.integers(0, 4, 600))).astype(float)
+MATRIX[::17, 0] = np.nan
+TARGET = (np.nan_to_num(MATRIX[:, 0]) + (MATRIX[:, 1] == 2) > 0.5).astype(int)
+QUICK = Training(rounds=30, params={"num_threads": 1})
+
+
+def fit(policy: Training = QUICK, classes: int = 2, target: object = TARGET, **more: object) -> object:
+    task = "classification" if classes else "regression"
+    return fit_lightgbm(
+        MATRIX,
+        target,  # type: ignore[arg-type]
+        task=task,  # type: ignore[arg-type]
+        classes=classes,
+        policy=policy,
+        names=("wind", "carrier"),
+        categorical=(1,),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def test_it_learns_and_is_the_same_for_a_seed() -> None:
+    one, other = fit(), fit()
+    scores = one.predict(MATRIX)  # type: ignore[attr-defined]
+    assert np.array_equal(scores, other.predict(MATRIX))  # type: ignore[attr-defined]
+    assert ((scores > 0.5) == TARGET).mean() > 0.95
+
+
+@pytest.mark.parametrize(("classes", "shape"), [(2, (600,)), (4, (600, 4)), (0, (600,))])
+def test_each_task_has_its_objective(classes: int, shape: tuple[int, ...]) -> None:
+    target = MATRIX[:, 1].astype(int) if classes == 4 else TARGET
+    assert np.shape(fit(classes=classes, target=target).predict(MATRIX)) == shape  # type: ignore[attr-defined]
+
+
+def test_the_number_of_rounds_is_chosen_on_the_validation_rows() -> None:
+    noise = RANDOM.integers(0, 2, 600)
+    policy = Training(rounds=200, early_stopping=5, params={"num_threads": 1})
+    stopped = fit(policy, target=noise, validation=(MATRIX, RANDOM.integers(0, 2, 600)))
+    assert stopped.current_iteration() < 60  # type: ignore[attr-defined]
+    assert fit(policy).current_iteration() == 200  # type: ignore[attr-defined]
+    assert fit(policy, rounds=7).current_iteration() == 7  # type: ignore[attr-defined]
+    empty = (MATRIX[:0], TARGET[:0])
+    assert fit(QUICK, validation=empty).current_iteration() == 30  # type: ignore[attr-defined]
+
+
+def test_parameters_that_lightgbm_refuses_are_told() -> None:
+    with pytest.raises(ConfigurationError, match="LightGBM refused") as told:
+        fit(Training(rounds=2, params={"num_leaves": -3}))
+    assert "[training] params" in told.value.cure
+
+
+def test_any_class_like_those_of_scikit_learn_is_fitted() -> None:
+    matrix = np.nan_to_num(MATRIX)
+    policy = Training(estimator="sklearn.linear_model:Ridge", params={"alpha": 3.0})
+    found = fit_sklearn(matrix, TARGET, policy=policy)
+    assert isinstance(found, Ridge)
+    assert np.allclose(found.predict(matrix), Ridge(alpha=3.0).fit(matrix, TARGET).predict(matrix))
+
+
+@pytest.mark.parametrize("name", ["lightgmb", "sklearn.nowhere:Ridge", "sklearn.linear_model:Rigde", ":", ""])
+def test_an_estimator_that_is_none_is_told(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="no estimator") as told:
+        fit_sklearn(MATRIX, TARGET, policy=Training(estimator=name))
+    assert "module:Class" in told.value.cure
+
+
+def test_parameters_that_it_does_not_take_are_told() -> None:
+    policy = Training(estimator="sklearn.linear_model:Ridge", params={"depth": 3})
+    with pytest.raises(ConfigurationError, match=r"Ridge does not take its parameters: .*depth"):
+        fit_sklearn(MATRIX, TARGET, policy=policy)
