@@ -44,29 +44,29 @@ def test_columns_that_came_later_survive_compaction(tmp_path: Path) -> None:
 
 
 def test_a_compaction_killed_at_any_point_neither_loses_nor_doubles_a_row(tmp_path: Path) -> None:
-    for place, point in enumerate(["Path.write_text", "Path.replace", "Path.unlink"]):
-        for when in ("before", "after"):
-            folder = tmp_path / f"{place}-{when}"
-            before = filled(folder).read("labels/late").sort("known_at", "value")
-            in_child(
-                f"""
-                from pathlib import Path
-                from tidemill.store.journal import FileJournal
-                real = {point}
-                def killing(*arguments, **options):
-                    if {when!r} == "after":
-                        real(*arguments, **options)
-                    os.kill(os.getpid(), signal.SIGKILL)
-                {point} = killing
-                FileJournal(Path({str(folder)!r})).compact("labels/late", keep=1)
-                """,
-                check=False,
-            )
-            journal = FileJournal(folder)
-            assert journal.read("labels/late").sort("known_at", "value").equals(before), (point, when)
-            journal.compact("labels/late", keep=1)
-            assert journal.read("labels/late").sort("known_at", "value").equals(before), (point, when)
-            assert len(list(folder.rglob("*.arrow"))) == 1
+    points = [("write_text", "after"), ("replace", "before"), ("replace", "after"), ("unlink", "after")]
+    for point, when in points:
+        folder = tmp_path / f"{point}-{when}"
+        before = filled(folder).read("labels/late").sort("known_at", "value")
+        in_child(
+            f"""
+            from pathlib import Path
+            from tidemill.store.journal import FileJournal
+            real = Path.{point}
+            def killing(*arguments, **options):
+                if {when!r} == "after":
+                    real(*arguments, **options)
+                os.kill(os.getpid(), signal.SIGKILL)
+            Path.{point} = killing
+            FileJournal(Path({str(folder)!r})).compact("labels/late", keep=1)
+            """,
+            check=False,
+        )
+        journal = FileJournal(folder)
+        assert journal.read("labels/late").sort("known_at", "value").equals(before), (point, when)
+        journal.compact("labels/late", keep=1)
+        assert journal.read("labels/late").sort("known_at", "value").equals(before), (point, when)
+        assert len(list(folder.rglob("*.arrow"))) == 1
 
 
 def test_readers_beside_a_compaction_see_every_row_once(tmp_path: Path) -> None:
