@@ -27,8 +27,8 @@ def model(name: str = "late") -> Model:
     return Model(manifest=Manifest(name=name, flavor="lightgbm", signature=signature, metrics={"test_rmse": 0.5}))
 
 
-def release(books: Ledger, package: str = "p", run: str = "", name: str = "late") -> Release:
-    return register(books, CLOCK, model(name), package, environment="test", run=run)
+def release(books: Ledger, package: str = "", run: str = "", name: str = "late") -> Release:
+    return register(books, CLOCK, model(name), package or CLOCK.mint(), environment="test", run=run)
 
 
 def test_versions_count_up_for_each_name(books: Ledger) -> None:
@@ -77,4 +77,4 @@ def test_tags_are_put_on_and_taken_off(books: Ledger) -> None:
 
 def _register_many(_: int, opener: partial[Ledger]) -> list[int]:
     books, clock = opener(), SystemClock()
-    return [register(books, clock, model(), "p", environment="test").version for _ in range(10)]
+    return [register(books, clock, model(), clock.mint(), environment="test").version for _ in range(10)]
