@@ -81,4 +81,4 @@ def test_an_interval_is_the_same_for_a_seed_and_holds_the_mean_of_many_rows() ->
     low, high = bootstrap_interval(sample, 0.95)
     assert (low, high) == bootstrap_interval(sample, 0.95)
     assert low < sample.mean() < high
-    assert high - low < 0.04
+    assert high - low < 0.07
