@@ -10,7 +10,7 @@ help:
 	@echo "make test    lint and all tests (ARGS='tests/core -k digest' for some)"
 	@echo "make lint    ruff, mypy strict and the floors (import-linter)"
 	@echo "make bench   every hot path, measured quickly (NAME=serving for one)"
-	@echo "make docs    the documentation, into site/"
+	@echo "make docs    the reference pages of docs/, from docstrings"
 	@echo "make clean   away with caches and built files; .venv stays"
 
 demo: ready

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from tests.projects import make_project
-from tidemill.daemon.backtest import Replay, part_of
+from tidemill.daemon.backtest import Replay
 from tidemill.daemon.compare import compare, static, weekly
+from tidemill.daemon.part import part_of
 from tidemill.errors import InputError
 from tidemill.evidence.comparison import Comparison, Span
 from tidemill.project.project import Project
@@ -19,7 +20,7 @@ from tidemill.project.project import Project
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A shop whose carriers change places half-way: what was learned before is wrong after."""
     folder = tmp_path_factory.mktemp("replayed") / "shop"
-    make_project(folder, replace={'cron = "*/10 * * * *"': 'cron = "0 6 * * *"', "minimum = 300": "minimum = 40"})
+    make_project(folder, replace={'cron = "0 */6 * * *"': 'cron = "0 6 * * *"', "minimum = 300": "minimum = 40"})
     file = folder / "data" / "shop.csv"
     rows = pl.read_csv(file, try_parse_dates=True)
     turned = pl.col("ordered") > datetime(2026, 2, 20)

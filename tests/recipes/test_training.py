@@ -77,6 +77,7 @@ def test_a_second_release_is_a_canary_first(shop: Session) -> None:
     assert [(arm.release, arm.role, arm.share) for arm in route.arms] == [
         ("shop/1", "champion", 0.8),
         ("shop/2", "challenger", 0.2),
+        ("shop/2", "shadow", 0.0),
     ]
 
 

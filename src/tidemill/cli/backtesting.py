@@ -80,8 +80,8 @@ def _planted(policy: "Policy") -> list[str]:
 def _compare(
     project: "Project", policy: "Policy", others: "dict[str, Policy]", model: str, begin: str, end: str
 ) -> "Comparison":
-    from tidemill.daemon.backtest import part_of
     from tidemill.daemon.compare import compare, static, weekly
+    from tidemill.daemon.part import part_of
 
     part = part_of(project, model, begin, end)
     policies = {"loop": policy, "static": static(policy), **others, "weekly": weekly(policy, part.begin)}

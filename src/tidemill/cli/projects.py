@@ -99,7 +99,7 @@ def accept(
     version = accept_change(source, frame, reason, session.clock.now(), session.sources, books, session.clock)
     write_down(session, "accepted schema", f"{source}/{version.version}", reason, env)
     output.out.print(f"schema of {source!r} is now version {version.version}", markup=False)
-    output.err.print("next: `tidemill run ingestion` lets in what was stopped")
+    output.err.print("next: `tidemill run training` lets in what was stopped, and learns from it")
 
 
 @features.command("list")

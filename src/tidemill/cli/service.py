@@ -31,8 +31,14 @@ def serve(port: Port = 8000, host: Host = "127.0.0.1", env: Environment = "produ
     )
 
 
-def up(port: Port = 8000, host: Host = "127.0.0.1", env: Environment = "production") -> None:
-    """Run the daemon and the prediction service, until Ctrl-C."""
+def up(
+    port: Port = 8000,
+    host: Host = "127.0.0.1",
+    pages_port: Annotated[int, typer.Option(help="The port of the web pages; the next one, if not given.")] = -1,
+    env: Environment = "production",
+) -> None:
+    """Run the daemon, the prediction service and the web pages, until Ctrl-C."""
     from tidemill.daemon.main import up as up_until_ended
 
-    up_until_ended(session_here(env), host, port, lambda line: output.err.print(line, markup=False))
+    chosen = pages_port if pages_port >= 0 else port and port + 1
+    up_until_ended(session_here(env), host, port, chosen, lambda line: output.err.print(line, markup=False))

@@ -147,8 +147,8 @@ class TableReader(Protocol):
 
     writable: ClassVar[bool] = False
 
-    def read(self, table: str, version: int) -> "pl.DataFrame":
-        """The rows of that version of a table."""
+    def read(self, table: str, version: int, columns: Sequence[str] | None = None) -> "pl.DataFrame":
+        """The rows of that version of a table, or only some of its columns."""
         ...
 
     def version(self, table: str) -> int:

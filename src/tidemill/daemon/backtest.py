@@ -18,7 +18,7 @@ from tidemill.daemon.loop import Loop, state_of_job
 from tidemill.daemon.replay import ReplayFeatures, ReplaySources
 from tidemill.data.frame import TIME, as_classes
 from tidemill.data.source import FileSources
-from tidemill.errors import InputError, TidemillError
+from tidemill.errors import TidemillError
 from tidemill.evidence.comparison import Span
 from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.flow.engine import run
@@ -49,7 +49,6 @@ class Replay:
         self.features = ReplayFeatures(
             self.project.features(self.model),
             self.sources.rows,
-            files.definition(source).key,
             OfflineFeatures(self.sources),
         )
         self.session = open_session(
@@ -96,7 +95,9 @@ class Replay:
         firings = (datetime.fromisoformat(f.at).replace(tzinfo=moment.tzinfo) for f in self.policy.backtest.firings)
         waiting = (job.available for job in self.loop.waiting())
         tick = self.loop.triggers.next_tick()
-        all_known = [*self.sources.deliveries, *firings, *waiting, *([tick] if tick else [])]
+        awaited = any(trigger.on == "data" for trigger in self.policy.triggers)
+        deliveries = self.sources.deliveries if awaited else []
+        all_known = [*deliveries, *firings, *waiting, *([tick] if tick else [])]
         return min((one for one in all_known if one > moment), default=self.part.end)
 
     def _first_training(self) -> None:
@@ -184,43 +185,3 @@ class Replay:
         served = served.filter(pl.col("role") != "shadow")
         truth = self.labels.select("key", "time", pl.col("value").alias("truth"))
         return served.join(truth, on=["key", "time"], how="left", maintain_order="left")
-
-
-def part_of(project: Project, model: str, begin: str, end: str) -> Span:
-    """The part of history between two dates (UTC); without them, the last two thirds of what there is.
-
-    Raises
-    ------
-    InputError
-        if a date is not one, or nothing is left between them.
-    """
-    policy = project.model(model)
-    files = FileSources(project.folder, project.policy.sources)
-    if not files.definition(policy.problem.source).time:
-        raise InputError(
-            f"source {policy.problem.source!r} has no time, so its history cannot be replayed",
-            f'name the column of the event time: [sources.{policy.problem.source}] time = "…"',
-        )
-    times = files.history_of(policy.problem.source)[TIME]
-    first, last = times.min(), times.max()
-    assert isinstance(first, datetime)
-    assert isinstance(last, datetime)
-    midnight = {"hour": 0, "minute": 0, "second": 0, "microsecond": 0}
-    chosen = Span(
-        _moment(begin, first) if begin else (first + (last - first) / 3).replace(**midnight),  # type: ignore[arg-type]
-        _moment(end, last) if end else last,
-    )
-    if not first < chosen.begin < chosen.end:
-        raise InputError(
-            f"nothing to replay from {chosen.begin:%Y-%m-%d} to {chosen.end:%Y-%m-%d}",
-            f"the history goes from {first:%Y-%m-%d} to {last:%Y-%m-%d}; leave some of it to train the first model on",
-        )
-    return chosen
-
-
-def _moment(text: str, like: datetime) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"{text!r} is not a date", "write it as 2013-03-01") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=like.tzinfo)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import polars as pl
@@ -18,11 +18,13 @@ from msgspec.structs import replace
 
 from tidemill.core.policy import Backtest, ModelPolicy, Policy, Rollout
 from tidemill.core.trigger import Trigger
-from tidemill.daemon.backtest import Replay
 from tidemill.data.metrics import Truth, losses, measure
 from tidemill.errors import TidemillError
 from tidemill.evidence.comparison import Comparison, Moment, Outcome, Span
 from tidemill.project.project import Project
+
+if TYPE_CHECKING:
+    from tidemill.daemon.backtest import Replay
 
 _WEEK = timedelta(days=7)
 _AT_ONCE = 2
@@ -149,7 +151,9 @@ def _hold_alive(running: dict[str, Any]) -> None:
 
 
 def _replay(folder: str, name: str, policy: bytes, model: str, part: Span, place: str, news: Any) -> None:
-    """One policy, in a process of its own."""
+    """One policy, in a process of its own; only here is the training code imported."""
+    from tidemill.daemon.backtest import Replay
+
     began = time.monotonic()
     try:
         project = Project(Path(folder))
@@ -166,7 +170,7 @@ def _replay(folder: str, name: str, policy: bytes, model: str, part: Span, place
         return
 
 
-def summarize(name: str, replay: Replay, seconds: float) -> Outcome:
+def summarize(name: str, replay: "Replay", seconds: float) -> Outcome:
     """Count and measure what a replay left in its ledger and journal."""
     books = replay.books
     verdicts: dict[str, Counter[str]] = {}
@@ -196,7 +200,7 @@ def summarize(name: str, replay: Replay, seconds: float) -> Outcome:
     )
 
 
-def _scores(labelled: pl.DataFrame, replay: Replay) -> tuple[Truth, Any]:
+def _scores(labelled: pl.DataFrame, replay: "Replay") -> tuple[Truth, Any]:
     if replay.model.problem.task == "regression":
         return Truth("regression", labelled["truth"].cast(pl.Float64).to_numpy()), labelled["value"].to_numpy()
     champion = next(iter(replay.service.live.values())).manifest.signature
@@ -214,7 +218,7 @@ def _weeks(times: pl.Series, loss: Any, part: Span) -> list[tuple[datetime, int,
     return [(part.begin + week * _WEEK, rows, mean) for week, rows, mean in means.sort("week").rows()]
 
 
-def _timeline(replay: Replay) -> list[Moment]:
+def _timeline(replay: "Replay") -> list[Moment]:
     """What is worth telling: routes that changed, verdicts that called for something, runs that failed."""
     books = replay.books
     lines = []

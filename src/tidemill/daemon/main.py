@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from tidemill.core.trigger import Job
 from tidemill.daemon.lease import take_lease
+from tidemill.daemon.pages import Pages
 from tidemill.daemon.triggers import Triggers
 from tidemill.errors import TidemillError
 from tidemill.flow.session import Session
@@ -145,8 +146,10 @@ def _run_of(printed: str) -> str:
         return ""
 
 
-def up(session: Session, host: str, port: int, told: Callable[[str], None]) -> None:
-    """Answer at once; fire triggers as soon as the environment's lease is ours; end cleanly on Ctrl-C or SIGTERM.
+def up(session: Session, host: str, port: int, pages_port: int, told: Callable[[str], None]) -> None:
+    """Answer at once, and show the pages; fire triggers as soon as the environment's lease is ours.
+
+    It ends cleanly on Ctrl-C or SIGTERM.
 
     Raises
     ------
@@ -157,14 +160,18 @@ def up(session: Session, host: str, port: int, told: Callable[[str], None]) -> N
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     server = HttpServer(session.workspace, session.clock, host, port)
+    pages = Pages(session, pages_port)
     server.start()
+    pages.start()
     told(f"answering at {server.address} (Ctrl-C ends it)")
+    told(f"pages at {pages.address}")
     try:
         held = _lease_when_free(session, ended, told)
         if held is not None:
             with held:
                 _watch(Daemon(session, told), ended, told)
     finally:
+        pages.stop()
         server.stop()
         told("ended: what was on its way is answered and journaled")
 

@@ -15,6 +15,7 @@ from tidemill.data.frame import TIME, in_time, read_table
 from tidemill.data.source import FileSources
 from tidemill.errors import InputError
 
+ROW = "_row"
 _END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -35,7 +36,7 @@ class ReplaySources:
                 f"source {source!r} has no time, so its history cannot be replayed",
                 f'name the column of the event time: [sources.{source}] time = "…"',
             )
-        self.rows = files.history_of(source).sort(TIME, maintain_order=True)
+        self.rows = files.history_of(source).sort(TIME, maintain_order=True).with_row_index(ROW)
         self._delivery = span(definition.delivery or "1d")
         self._batches = self._cut()
 
@@ -101,21 +102,19 @@ class ReplaySources:
 class ReplayFeatures:
     """The point-in-time join of a whole history, done once: what was known at a row's time does not change later.
 
-    Rows are found again by their key and time; a row that is not in the history is joined as it comes.
+    Rows are found again by `_row`, their place in the history; what has none is joined as it comes.
     """
 
     writable: ClassVar[bool] = False
 
-    def __init__(self, features: FeatureSet, rows: pl.DataFrame, key: tuple[str, ...], store: Features) -> None:
+    def __init__(self, features: FeatureSet, rows: pl.DataFrame, store: Features) -> None:
         self._store = store
         self._features = features
-        self._on = [*key, TIME]
-        self._unique = bool(key) and rows.n_unique(subset=list(key)) == rows.height
         names = [name for view in features.views for name in view.features]
         self.rows = store.join(rows, features, _END_OF_TIME) if names else rows
-        self._joined = self.rows.select(*self._on, *names) if self._unique and names else None
+        self._joined = self.rows.select(names)
 
     def join(self, rows: pl.DataFrame, features: FeatureSet, until: datetime) -> pl.DataFrame:
-        if self._joined is None or features.views != self._features.views:
+        if ROW not in rows.columns or rows[ROW].null_count() or features.views != self._features.views:
             return self._store.join(rows, features, until)
-        return rows.join(self._joined, on=self._on, how="left", maintain_order="left")
+        return pl.concat([rows, self._joined[rows[ROW]]], how="horizontal")

@@ -36,7 +36,7 @@ class Deployer:
             return None
         route = current(self._books, self._environment, release.name)
         champion = route.arm("champion") if route else None
-        if champion is not None and champion.release == release.label:
+        if route is not None and any(arm.release == release.label for arm in route.arms):
             return route
         if champion is None or not policy.rollout.canary:
             arms: tuple[Arm, ...] = (arm_of(release, "champion", 1.0),)

@@ -15,7 +15,6 @@ from tidemill.core.pipeline import Graph, Node, Ref, holds_refs
 from tidemill.core.resources import Context
 from tidemill.core.run import StepRun
 from tidemill.errors import StepFailed, Stopped, TidemillError, Transient
-from tidemill.flow.fingerprint import fingerprint
 from tidemill.flow.record import Recorder
 from tidemill.flow.session import WRITABLE, Session, is_resource
 from tidemill.store.codecs import codec_for, codec_of
@@ -62,7 +61,7 @@ class Execution:
         """Know the digests of a node's outputs, by the cheapest way that is true."""
         step = node.step
         inputs = {name: self._digest_of(value) for name, value in node.inputs.items()}
-        code = fingerprint(step.function)
+        code = self._session.fingerprint(step.function)
         key = _hash(
             "step",
             self._recorder.run.environment,

@@ -7,6 +7,7 @@ from typing import Any
 from tidemill.clock import Clock, SystemClock
 from tidemill.core import resources
 from tidemill.data.source import FileSources
+from tidemill.flow.fingerprint import fingerprint
 from tidemill.host.git import state_of
 from tidemill.project.project import Project
 from tidemill.store.packages import BlobPackages
@@ -27,6 +28,7 @@ class Session:
         self.workspace = workspace
         self.clock = clock or SystemClock()
         self._open: dict[type, Any] = dict(given or {})
+        self._fingerprints: dict[Callable[..., Any], str] = {}
         self._openers: dict[type, Callable[[], Any]] = {
             Clock: lambda: self.clock,
             resources.Sources: lambda: self.sources,
@@ -54,6 +56,12 @@ class Session:
     def code_state(self) -> dict[str, Any]:
         """The state of the project's code when the session began."""
         return state_of(self.project.folder)
+
+    def fingerprint(self, function: Callable[..., Any]) -> str:
+        """The digest of a step's code, as it was when it was first asked for: a session has one state of the code."""
+        if function not in self._fingerprints:
+            self._fingerprints[function] = fingerprint(function)
+        return self._fingerprints[function]
 
     @cached_property
     def packages(self) -> BlobPackages:

@@ -208,7 +208,7 @@ cooldown = "1h"
 
 [[triggers]]
 name = "watch"
-cron = "*/10 * * * *"
+cron = "0 */6 * * *"
 pipeline = "watching"
 
 [[triggers]]

@@ -11,7 +11,7 @@ from tidemill.core.check import Verdict
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
-from tidemill.core.resources import Books, Online, SchemaVersion, Sources, Tables
+from tidemill.core.resources import Books, Context, Online, SchemaVersion, Sources, Tables
 from tidemill.core.schema import Schema
 from tidemill.featurestore.materialize import materialize as write_online
 
@@ -26,14 +26,23 @@ class Admission(Struct, frozen=True):
 
 
 @step
-def ingest(source: str, until: datetime, sources: Sources, tables: Tables, books: Books, clock: Clock) -> list[Verdict]:
+def ingest(
+    source: str,
+    until: datetime,
+    sources: Sources,
+    tables: Tables,
+    books: Books,
+    clock: Clock,
+    context: Context,
+) -> list[Verdict]:
     """Judge every batch that is new (or was stopped under an older schema), and append those that fit."""
     schema = schema_in_force(source, until, sources, books, clock)
+    here = context.environment
     stopped = {
         verdict.subject: int(verdict.evidence.get("schema_version", 0))
-        for verdict in books.verdicts.find(check="schema", action="stop")
+        for verdict in books.verdicts.find(check="schema", action="stop", environment=here)
     }
-    admitted = books.verdicts.values("subject", check="schema", action="proceed")
+    admitted = books.verdicts.values("subject", check="schema", action="proceed", environment=here)
     verdicts = []
     for batch in sources.batches(source, until):
         if batch.id in admitted or stopped.get(batch.id, -1) >= schema.version:

@@ -50,6 +50,7 @@ from tidemill.training.evaluate import classes_of, evaluate, slices_of, trivial,
 from tidemill.training.fit import fit_lightgbm, fit_sklearn
 
 _TRAIN_SAMPLE = 20_000
+_PROFILED = 100_000
 _SAMPLE_ROWS = 20
 _MADE_WITH = ("tidemill", "lightgbm", "numpy", "polars", "scikit-learn")
 
@@ -77,7 +78,7 @@ def take_snapshot(
         raise DataError(
             f"no batch of source {source!r} was let in yet ({len(admitted)} judged now)", "see `tidemill checks list`"
         )
-    known = tables.read(source, version).select(_known(policy.problem).alias("known"))["known"]
+    known = tables.read(source, version, [_known(policy.problem)])[_known(policy.problem)]
     labels = journal.read(f"labels/{policy.name}", until=until) if policy.training.feedback else pl.DataFrame()
     return Snapshot(
         table=source,
@@ -87,9 +88,9 @@ def take_snapshot(
     )
 
 
-def _known(problem: Problem) -> pl.Expr:
-    """The moment at which a row with its label was known."""
-    return pl.col(problem.label_known_at) if problem.label_known_at else pl.col(KNOWN_AT)
+def _known(problem: Problem) -> str:
+    """The column with the moment at which a row with its label was known."""
+    return problem.label_known_at or KNOWN_AT
 
 
 def _newest(moments: pl.Series) -> datetime | None:
@@ -108,9 +109,8 @@ def extract(
             f"source {problem.source!r} has no label column {problem.label!r}",
             f"its columns: {', '.join(rows.columns)}",
         )
-    newest = rows.group_by("_path").agg(pl.col("_batch").last())
-    rows = rows.join(newest, on=["_path", "_batch"], how="semi", maintain_order="left")
-    rows = rows.filter(_known(problem) <= snapshot.known_until, pl.col(problem.label).is_not_null())
+    rows = _without_superseded(rows)
+    rows = rows.filter(pl.col(_known(problem)) <= snapshot.known_until, pl.col(problem.label).is_not_null())
     if snapshot.feedback_until is not None:
         rows = _with_feedback(rows, problem, name, snapshot.feedback_until, journal)
     if options.window:
@@ -121,6 +121,15 @@ def extract(
             "wait for more, or lower minimum_rows under [training]",
         )
     return rows.drop("_batch", "_path").sort(TIME, maintain_order=True)
+
+
+def _without_superseded(rows: pl.DataFrame) -> pl.DataFrame:
+    """Of each file only the rows of its newest batch."""
+    batches = rows.select("_path", "_batch").unique(maintain_order=True)
+    if batches["_path"].is_unique().all():
+        return rows
+    newest = batches.group_by("_path").agg(pl.col("_batch").last())["_batch"]
+    return rows.filter(pl.col("_batch").is_in(newest.implode()))
 
 
 def _with_feedback(
@@ -164,8 +173,9 @@ def split(
 
 @step
 def describe(frame: pl.DataFrame, features: FeatureSet) -> Profile:
-    """The profile of the inputs that a model is trained on: the reference for drift."""
-    return profile(frame.select(name for name in features.names if name in frame.columns))
+    """The profile of the inputs that a model is trained on, from at most 100,000 rows: the reference for drift."""
+    rows = frame.gather_every(-(-frame.height // _PROFILED)) if frame.height > _PROFILED else frame
+    return profile(rows.select(name for name in features.names if name in frame.columns))
 
 
 @step
@@ -312,10 +322,10 @@ def _unseen_by(champion: Model, rows: pl.DataFrame) -> npt.NDArray[np.bool_] | N
 
 @step
 def finish(model: Model, tested: Metrics, trained: Metrics, verdict: Verdict) -> Model:
-    """The package to release, with the metrics and the verdict that let it through."""
+    """The package to release, with its metrics; only once the verdict let it through."""
     metrics = {f"{one.about}_{name}": value for one in (tested, trained) for name, value in one.values.items()}
-    data = model.manifest.data | {"gate": verdict.reason}
-    return replace(model, manifest=replace(model.manifest, metrics=metrics, data=data))
+    assert not verdict.stops
+    return replace(model, manifest=replace(model.manifest, metrics=metrics))
 
 
 @step

@@ -8,6 +8,7 @@ from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Board, Books, Context, JournalReader, Packages
 from tidemill.delivery.deploy import Deployer
+from tidemill.monitoring.alerts import alert
 from tidemill.monitoring.watch import validate_online, watch
 from tidemill.registry.routing import current
 
@@ -58,8 +59,17 @@ def fall_back(
     return [route.reason for route in changed if route is not None]
 
 
+@step(cache=False)
+def tell(policy: ModelPolicy, judged: list[Verdict], trial: list[Verdict]) -> list[str]:
+    """Tell those whom the policy names of what calls for something; who was told."""
+    return alert(policy, [*judged, *trial])
+
+
 @pipeline
 def watching(policy: ModelPolicy, now: datetime) -> None:
-    """Settle the challenger first; then judge the champion."""
-    settle(policy, judge_challenger(policy, now))
-    fall_back(policy, judge_champion(policy, now))
+    """Settle the challenger first; then judge the champion, and tell."""
+    trial = judge_challenger(policy, now)
+    settle(policy, trial)
+    judged = judge_champion(policy, now)
+    fall_back(policy, judged)
+    tell(policy, judged, trial)

@@ -21,17 +21,17 @@ def register(
     run: str = "",
     tags: dict[str, str] | None = None,
 ) -> Release:
-    """Give a package the next version of its name; the same run and package get the same release again."""
+    """Give a package the next version of its name; a package that is the newest version already stays that one."""
     name = model.manifest.name
     for _ in range(_TRIES):
         earlier = books.releases.find(name=name)
-        same = [release for release in earlier if run and release.run == run and release.package == package]
-        if same:
-            return same[0]
+        newest = max(earlier, key=lambda release: release.version, default=None)
+        if newest is not None and newest.package == package:
+            return newest
         release = Release(
             id=clock.mint(),
             name=name,
-            version=max((release.version for release in earlier), default=0) + 1,
+            version=newest.version + 1 if newest else 1,
             package=package,
             flavor=model.manifest.flavor,
             environment=environment,

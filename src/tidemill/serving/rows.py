@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import polars as pl
 
-from tidemill.core.model import Input
+from tidemill.core.model import Input, Manifest
 from tidemill.core.schema import ColumnType
 from tidemill.errors import DataError
 
@@ -205,3 +205,16 @@ _READERS: dict[ColumnType, Callable[[Any], Any]] = {
     "time": moment,
     "date": date.fromisoformat,
 }
+
+
+def timed(rows: pl.DataFrame, manifest: Manifest, known_at: pl.Series) -> pl.DataFrame:
+    """The rows with their event time where the model takes it as an input: a row that brings none happens now."""
+    name = manifest.time
+    if name not in {one.name for one in manifest.signature.inputs}:
+        return rows
+    asked = known_at.cast(MOMENT)
+    if name not in rows.columns:
+        return rows.with_columns(asked.alias(name))
+    if not rows[name].null_count() or not isinstance(rows.schema[name], pl.Datetime):
+        return rows
+    return rows.with_columns(pl.col(name).fill_null(asked.cast(rows.schema[name])))

@@ -17,7 +17,7 @@ from tidemill.serving.buffer import stacked
 from tidemill.serving.labels import label_rows
 from tidemill.serving.metrics import Metrics
 from tidemill.serving.predictor import Live, take_up
-from tidemill.serving.rows import MOMENT, frame_of, keys_of, moments, moments_of
+from tidemill.serving.rows import MOMENT, frame_of, keys_of, moments, moments_of, timed
 from tidemill.telemetry import logger
 
 log = logger("serving")
@@ -141,6 +141,7 @@ class Service:
                 frame = self._lookup.fill(arm.loaded.manifest.features, frame, self.clock.now())
         if known_at is None:
             known_at = moments("known_at", [self.clock.now()] * frame.height)
+        frame = timed(frame, live.manifest, known_at)
         facts = Facts(
             known_at.cast(MOMENT),
             [self.clock.mint() for _ in range(frame.height)],

@@ -27,7 +27,7 @@ _SETTING_UP = 0x71DE
 _ARTIFACTS = define(METADATA, "artifacts", ("kind",))
 _RUNS = define(METADATA, "runs", ("pipeline", "state", "model", "environment"))
 _STEPS = define(METADATA, "steps", ("run", "key", "step"))
-_VERDICTS = define(METADATA, "verdicts", ("check", "outcome", "action", "run", "model", "subject"))
+_VERDICTS = define(METADATA, "verdicts", ("check", "outcome", "action", "run", "model", "subject", "environment"))
 _RELEASES = define(METADATA, "releases", ("name", "run", "package"), unique=(("name", "version"),))
 _ROUTES = define(METADATA, "routes", ("model",), unique=(("environment", "model", "version"),))
 _EVENTS = define(METADATA, "events", ("kind", "subject"), unique=(("environment", "dedupe_key"),))

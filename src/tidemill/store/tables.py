@@ -1,6 +1,7 @@
 """Tables with history: Delta Lake; a batch is appended whole, and once."""
 
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -42,7 +43,7 @@ class DeltaTables:
         found = self._open(table)
         return found.version() if found else -1
 
-    def read(self, table: str, version: int) -> pl.DataFrame:
+    def read(self, table: str, version: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows of that version; raises `NotFound` where there is no such table or version."""
         try:
             found = DeltaTable(f"{self._root}/{table}", version=version)
@@ -57,7 +58,8 @@ class DeltaTables:
                     f"version {version} of table {table!r} cannot be read: {wrong}", "restore a backup, or ingest again"
                 ) from wrong
             raise NotFound(f"table {table!r} has no version {version}", f"the newest is {newest}") from None
-        return pl.scan_delta(found).collect()
+        rows = pl.scan_delta(found)
+        return (rows.select(columns) if columns is not None else rows).collect()
 
     def append(self, table: str, batch: str, frame: pl.DataFrame) -> int:
         """Append a batch, unless it is there; the version that holds it.

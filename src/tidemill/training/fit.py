@@ -11,6 +11,7 @@ from tidemill.core.policy import Training
 from tidemill.errors import ConfigurationError
 
 Floats = npt.NDArray[np.float64]
+_LARGE = 20_000
 _QUIET = {"verbosity": -1, "deterministic": True, "force_col_wise": True}
 
 
@@ -39,7 +40,16 @@ def fit_lightgbm(
     objective: dict[str, Any] = {"objective": "regression"}
     if task == "classification":
         objective = {"objective": "binary"} if classes == 2 else {"objective": "multiclass", "num_class": classes}
-    params = {**objective, **_QUIET, "seed": policy.seed, "min_data_in_leaf": _least(len(matrix)), **policy.params}
+    # Threads that wait for each other cost more than a small table does.
+    threads = {"num_threads": 1} if len(matrix) < _LARGE else {}
+    params = {
+        **objective,
+        **_QUIET,
+        **threads,
+        "seed": policy.seed,
+        "min_data_in_leaf": _least(len(matrix)),
+        **policy.params,
+    }
     data = lightgbm.Dataset(
         matrix,
         target,

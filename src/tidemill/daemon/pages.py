@@ -1,0 +1,45 @@
+"""Serves the web pages of a project beside the prediction service, in a thread of their own."""
+
+import socket
+import threading
+
+import uvicorn
+
+from tidemill.errors import InputError
+from tidemill.flow.session import Session
+from tidemill.web.app import make_app
+
+
+class Pages:
+    """The pages at `address`, on loopback only.
+
+    Raises
+    ------
+    InputError
+        if the port is in use.
+    """
+
+    def __init__(self, session: Session, port: int) -> None:
+        workspace = session.workspace
+        app = make_app(workspace.ledger, workspace.board, session.project.name, workspace.environment)
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            self._socket.close()
+            raise InputError(f"port {port} for the pages is in use", "give another: --pages-port PORT") from None
+        self.address = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="pages", daemon=True
+        )
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is open, then end."""
+        self._server.should_exit = True
+        self._thread.join(timeout=10)

@@ -1,0 +1,49 @@
+"""Which part of history a backtest replays."""
+
+from datetime import datetime
+
+from tidemill.data.frame import TIME
+from tidemill.data.source import FileSources
+from tidemill.errors import InputError
+from tidemill.evidence.comparison import Span
+from tidemill.project.project import Project
+
+
+def part_of(project: Project, model: str, begin: str, end: str) -> Span:
+    """The part of history between two dates (UTC); without them, the last two thirds of what there is.
+
+    Raises
+    ------
+    InputError
+        if a date is not one, or nothing is left between them.
+    """
+    policy = project.model(model)
+    files = FileSources(project.folder, project.policy.sources)
+    if not files.definition(policy.problem.source).time:
+        raise InputError(
+            f"source {policy.problem.source!r} has no time, so its history cannot be replayed",
+            f'name the column of the event time: [sources.{policy.problem.source}] time = "…"',
+        )
+    times = files.history_of(policy.problem.source)[TIME]
+    first, last = times.min(), times.max()
+    assert isinstance(first, datetime)
+    assert isinstance(last, datetime)
+    midnight = {"hour": 0, "minute": 0, "second": 0, "microsecond": 0}
+    chosen = Span(
+        _moment(begin, first) if begin else (first + (last - first) / 3).replace(**midnight),  # type: ignore[arg-type]
+        _moment(end, last) if end else last,
+    )
+    if not first < chosen.begin < chosen.end:
+        raise InputError(
+            f"nothing to replay from {chosen.begin:%Y-%m-%d} to {chosen.end:%Y-%m-%d}",
+            f"the history goes from {first:%Y-%m-%d} to {last:%Y-%m-%d}; leave some of it to train the first model on",
+        )
+    return chosen
+
+
+def _moment(text: str, like: datetime) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{text!r} is not a date", "write it as 2013-03-01") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=like.tzinfo)
