@@ -68,6 +68,21 @@ def test_a_cooldown_holds_back(shop: Project, ledger: Ledger) -> None:
     assert fired == [0, 24, 48]
 
 
+def test_new_data_waits_for_the_cooldown_and_is_not_lost(shop: Project, ledger: Ledger) -> None:
+    clock = VirtualClock(NOON)
+    arrival = Trigger(name="arrival", on="data", pipeline="training", model="shop", cooldown="1h")
+    triggers = made(shop, ledger, clock, arrival)
+    for number in range(4):
+        clock.advance(NOON + timedelta(minutes=10 * number))
+        triggers.tell("data", "rows", f"data/{number}", clock.now(), {})
+        triggers.fire()
+        for job in ledger.jobs.find(state="waiting"):
+            if job.available <= clock.now():
+                ledger.jobs.change(job.id, lambda j: replace(j, state="done"))
+    waiting = ledger.jobs.find(state="waiting")
+    assert [job.available for job in waiting] == [NOON + timedelta(hours=1)]
+
+
 def test_a_budget_bounds_a_day(shop: Project, ledger: Ledger) -> None:
     clock = VirtualClock(NOON)
     triggers = made(shop, ledger, clock, replace(RETRAIN, cooldown="0s", budget=3))

@@ -77,7 +77,7 @@ class Caller(threading.Thread):
 
 def test_it_retrains_and_changes_models_while_a_client_keeps_sending(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
-    make_project(folder, replace={"minimum = 300": "minimum = 30", "margin = 0.0": "margin = 0.5"})
+    make_project(folder, replace={"minimum = 300": "minimum = 30", "margin = 0.0": "margin = 0.5", 'cooldown = "1m"': 'cooldown = "0s"'})
     tidemill(folder, "run", "training")
     rows = pl.read_csv(folder / "data" / "shop.csv", try_parse_dates=True)
     asked = rows.with_columns(pl.col("ordered").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).to_dicts()

@@ -13,8 +13,8 @@ JobState = Literal["waiting", "running", "done", "failed", "stopped"]
 class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Starts `pipeline` on each event of kind `on` that fits `where`, or at each tick of `cron`.
 
-    `cooldown` is the least time between two firings for one model, `budget` the most firings a day; what they
-    hold back is dropped, since the cause, if it lasts, will be noticed again.
+    `cooldown` is the least time between two firings for one model, `budget` the most firings a day. What they hold
+    back is dropped, since the cause, if it lasts, will be noticed again; only new data waits its turn.
     """
 
     name: str

@@ -31,12 +31,22 @@ from tidemill.store.workspace import Workspace
 Told = Callable[[datetime, str], None]
 
 
+def _silent(model: ModelPolicy) -> ModelPolicy:
+    """The same policy, telling nobody: history is no news."""
+    values = tuple(replace(value, notify=()) for value in model.watch.values)
+    return replace(model, watch=replace(model.watch, values=values, notify=()))
+
+
 class Replay:
     """One policy over one part of history, in a throwaway workspace; its blobs may be shared with others."""
 
     def __init__(self, project: Project, policy: Policy, model: str, part: Span, folder: Path, told: Told) -> None:
         skip = policy.backtest.skip
-        policy = replace(policy, triggers=tuple(t for t in policy.triggers if t.pipeline not in skip))
+        policy = replace(
+            policy,
+            triggers=tuple(t for t in policy.triggers if t.pipeline not in skip),
+            models={name: _silent(model) for name, model in policy.models.items()},
+        )
         self.policy = policy
         self.project = Project(project.folder, policy)
         self.part = part

@@ -112,9 +112,11 @@ class ReplayFeatures:
         self._features = features
         names = [name for view in features.views for name in view.features]
         self.rows = store.join(rows, features, _END_OF_TIME) if names else rows
-        self._joined = self.rows.select(names)
+        self._joined = self.rows.select(names) if names else None
 
     def join(self, rows: pl.DataFrame, features: FeatureSet, until: datetime) -> pl.DataFrame:
+        if self._joined is None:
+            return rows
         if ROW not in rows.columns or rows[ROW].null_count() or features.views != self._features.views:
             return self._store.join(rows, features, until)
         return pl.concat([rows, self._joined[rows[ROW]]], how="horizontal")

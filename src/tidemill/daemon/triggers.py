@@ -62,7 +62,11 @@ class Triggers:
         return True
 
     def fire(self) -> list[Job]:
-        """Turn new events and due ticks into jobs; what a cooldown or a budget holds back is dropped."""
+        """Turn new events and due ticks into jobs.
+
+        What a cooldown or a budget holds back is dropped, since a cause that lasts will be noticed again; only new
+        data, which comes once, waits until the trigger may fire.
+        """
         now = self._clock.now()
         events = [e for e in self._books.events.find(after=uuid7(self._since, 0)) if e.id not in self._seen]
         self._seen = {e.id for e in self._books.events.find(after=uuid7(now - _OVERLAP, 0))} | {e.id for e in events}
@@ -124,8 +128,11 @@ class Triggers:
 
     def _fire(self, trigger: Trigger, key: str, model: str, event: Event | None) -> Job | None:
         now = self._clock.now()
-        if event is not None and self._held_back(trigger, model, now):
-            return None
+        available = now
+        if event is not None and (free := self._free_again(trigger, model, now)) is not None:
+            if event.kind != "data" or self._waits(trigger, model):
+                return None
+            available = free
         job = Job(
             id=self._clock.mint(),
             trigger=trigger.name,
@@ -134,7 +141,7 @@ class Triggers:
             environment=self._environment,
             state="waiting",
             created=now,
-            available=now,
+            available=available,
             model=model,
             params=trigger.params,
             event=event.id if event else "",
@@ -145,12 +152,19 @@ class Triggers:
         except Conflict:
             return None
 
-    def _held_back(self, trigger: Trigger, model: str, now: datetime) -> bool:
+    def _free_again(self, trigger: Trigger, model: str, now: datetime) -> datetime | None:
+        """When a trigger that its cooldown or budget holds back may fire again; None where nothing holds it."""
         earlier = self._books.jobs.find(trigger=trigger.name, model=model, newest=True, limit=trigger.budget or 1)
-        if earlier and now - earlier[0].created < span(trigger.cooldown):
-            return True
+        if earlier and now < (rested := earlier[0].created + span(trigger.cooldown)):
+            return rested
         today = [job for job in earlier if job.created > now - timedelta(days=1)]
-        return trigger.budget is not None and len(today) >= trigger.budget
+        if trigger.budget is not None and len(today) >= trigger.budget:
+            return today[-1].created + timedelta(days=1)
+        return None
+
+    def _waits(self, trigger: Trigger, model: str) -> bool:
+        """Whether a job of this trigger waits already: it will take in this cause too."""
+        return bool(self._books.jobs.find(trigger=trigger.name, model=model, state="waiting", limit=1))
 
 
 def _model(trigger: Trigger, event: Event) -> str:

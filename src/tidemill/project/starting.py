@@ -204,7 +204,7 @@ name = "new data"
 on = "data"
 where = {{ subject = "rows" }}
 pipeline = "training"
-cooldown = "1h"
+cooldown = "1m"
 
 [[triggers]]
 name = "watch"
