@@ -84,7 +84,7 @@ def test_it_retrains_and_changes_models_while_a_client_keeps_sending(tmp_path: P
     with up(folder) as (client, _):
         caller = Caller(client, asked)
         caller.start()
-        newer = rows.with_columns(pl.col("ordered").dt.offset_by("90d"), "n" + pl.col("order_id"))
+        newer = rows.with_columns(pl.col("ordered").dt.offset_by("90d"), (pl.lit("n") + pl.col("order_id")).alias("order_id"))
         pl.concat([rows, newer.select(rows.columns)]).write_csv(folder / "data" / "shop.csv")  # the trigger: new data
         until(lambda: len(listed(folder, "models", "list")) == 2)
         until(lambda: caller.answered["shop/2"] >= 60 or caller.failed)
