@@ -57,9 +57,7 @@ def read_tables(sdist: Path) -> dict[str, pl.DataFrame]:
             content = member.read()
             if name.endswith(".zip"):
                 content = zipfile.ZipFile(io.BytesIO(content)).read(name.removesuffix(".zip"))
-            tables[name.split(".")[0]] = pl.read_csv(
-                content, infer_schema_length=None, null_values=["", "NA", "\\N"]
-            )
+            tables[name.split(".")[0]] = pl.read_csv(content, infer_schema_length=None, null_values=["", "NA", "\\N"])
     return tables
 
 

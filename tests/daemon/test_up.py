@@ -77,14 +77,16 @@ class Caller(threading.Thread):
 
 def test_it_retrains_and_changes_models_while_a_client_keeps_sending(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
-    make_project(folder, replace={"minimum = 300": "minimum = 30", "margin = 0.0": "margin = 0.5", 'cooldown = "1m"': 'cooldown = "0s"'})
+    changes = {"minimum = 300": "minimum = 30", "margin = 0.0": "margin = 0.5", 'cooldown = "1m"': 'cooldown = "0s"'}
+    make_project(folder, replace=changes)
     tidemill(folder, "run", "training")
     rows = pl.read_csv(folder / "data" / "shop.csv", try_parse_dates=True)
     asked = rows.with_columns(pl.col("ordered").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).to_dicts()
     with up(folder) as (client, _):
         caller = Caller(client, asked)
         caller.start()
-        newer = rows.with_columns(pl.col("ordered").dt.offset_by("90d"), (pl.lit("n") + pl.col("order_id")).alias("order_id"))
+        named = (pl.lit("n") + pl.col("order_id")).alias("order_id")
+        newer = rows.with_columns(pl.col("ordered").dt.offset_by("90d"), named)
         pl.concat([rows, newer.select(rows.columns)]).write_csv(folder / "data" / "shop.csv")  # the trigger: new data
         until(lambda: len(listed(folder, "models", "list")) == 2)
         until(lambda: caller.answered["shop/2"] >= 60 or caller.failed)

@@ -85,7 +85,8 @@ def grow(shop: Session) -> None:
     """Another file of rows, a month later."""
     file = shop.project.folder / "data" / "shop.csv"
     older = pl.read_csv(file, try_parse_dates=True)
-    newer = older.with_columns(pl.col("ordered").dt.offset_by("90d"), (pl.lit("n") + pl.col("order_id")).alias("order_id"))
+    named = (pl.lit("n") + pl.col("order_id")).alias("order_id")
+    newer = older.with_columns(pl.col("ordered").dt.offset_by("90d"), named)
     newer.select(older.columns).write_csv(file.with_name("more.csv"))
     policy = shop.project.policy
     sources = {"rows": replace(policy.sources["rows"], path="data/*.csv")}

@@ -1,0 +1,1 @@
+"""Benchmarks: one file for each hot path, run as `python -m benchmarks.NAME [--quick] [--json]`."""
