@@ -119,7 +119,7 @@ def _troubles(site: Site) -> list[Need]:
 
 
 def _trouble(run: Run) -> Need:
-    cure = f"tidemill runs resume {run.id}" if run.state != "stopped" else f"tidemill why {run.id}"
+    cure = f"tidemill runs logs {run.id}" if run.state != "stopped" else f"tidemill why {run.id}"
     return Need(f"the latest run of {run.pipeline} {_ended(run.state)}", run.error, cure, view.address("runs", run.id))
 
 
