@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tidemill.daemon.backtest import Replay
 
 _WEEK = timedelta(days=7)
-_AT_ONCE = 2
+_AT_ONCE = 3
 
 
 def static(policy: Policy) -> Policy:
@@ -56,7 +56,7 @@ def compare(
     *,
     keep: Path | None = None,
 ) -> Comparison:
-    """Replay every policy, two at a time, in processes of their own; what is told comes as it happens.
+    """Replay every policy, three at a time, in processes of their own; what is told comes as it happens.
 
     `keep` is a folder in which the first policy's workspace stays for `tidemill why` and the like.
 
@@ -136,7 +136,7 @@ def _in_processes(
 
 
 def _share_cores() -> None:
-    """Give each of the processes to come half of the cores: numeric libraries that fight for them wait in circles."""
+    """Give each process to come its share of the cores: numeric libraries that fight for them wait in circles."""
     share = str(max(1, (os.cpu_count() or 2) // _AT_ONCE))
     for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
         os.environ.setdefault(name, share)

@@ -53,7 +53,7 @@ class ObjectBlobs:
         except (OSError, BaseError) as refused:
             raise TidemillError(
                 f"a blob of {len(content)} bytes could not be written to {self._url}: {refused}",
-                "free some space or check permissions, then run again: what was done is kept, and nothing is half-written",
+                "free some space or check permissions, then run again: what was done is kept, nothing is half-written",
             ) from None
         return digest
 
