@@ -9,7 +9,8 @@ from tidemill.core.feature import FeatureSet
 from tidemill.core.policy import ModelPolicy
 from tidemill.recipes import ingestion, materialization, training, watching
 from tidemill.recipes.ingestion import ingest
-from tidemill.recipes.training import extract, join_features, take_snapshot, train_on
+from tidemill.recipes.rows import extract, join_features, take_snapshot
+from tidemill.recipes.training import train_on
 
 __all__ = ["ingestion", "materialization", "mislabelled", "percentages", "training", "watching"]
 

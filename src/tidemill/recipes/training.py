@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from msgspec import Struct, json
+from msgspec import json
 from msgspec.structs import replace
 
 from tidemill.checks.quality import gate as judge
-from tidemill.clock import Clock, span
+from tidemill.clock import Clock
 from tidemill.core.check import Verdict
 from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Manifest, Model, Signature
@@ -23,17 +23,13 @@ from tidemill.core.resources import (
     Board,
     Books,
     Context,
-    Features,
-    JournalReader,
     Packages,
     PackageStore,
     Sources,
-    TableReader,
-    Tables,
 )
 from tidemill.core.run import Metrics
 from tidemill.data.encoding import Encoding, column_type, encode, fit_encoding
-from tidemill.data.frame import KNOWN_AT, TIME, as_classes
+from tidemill.data.frame import TIME, as_classes
 from tidemill.data.metrics import Floats, Truth, losses
 from tidemill.data.split import at_random, by_time
 from tidemill.data.statistics import Profile, profile
@@ -42,8 +38,8 @@ from tidemill.errors import DataError
 from tidemill.models.environment import versions
 from tidemill.models.flavors import lightgbm, sklearn
 from tidemill.models.load import load
-from tidemill.monitoring.windows import features_of, window
 from tidemill.recipes.ingestion import ingest
+from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapshot
 from tidemill.registry.releases import register
 from tidemill.registry.routing import current
 from tidemill.training.evaluate import classes_of, evaluate, slices_of, trivial, truth_of
@@ -53,110 +49,6 @@ _TRAIN_SAMPLE = 20_000
 _PROFILED = 100_000
 _SAMPLE_ROWS = 20
 _MADE_WITH = ("tidemill", "lightgbm", "numpy", "polars", "scikit-learn")
-
-
-class Snapshot(Struct, frozen=True, kw_only=True):
-    """Which rows a training sees: a version of a table, and the newest label that was known by then.
-
-    The same snapshot gives the same rows at any later time.
-    """
-
-    table: str
-    version: int
-    known_until: datetime | None
-    feedback_until: datetime | None = None
-
-
-@step
-def take_snapshot(
-    policy: ModelPolicy, until: datetime, admitted: list[Verdict], tables: Tables, journal: JournalReader
-) -> Snapshot:
-    """Fix what the training may see; it comes after the ingestion whose verdicts it takes."""
-    source = policy.problem.source
-    version = tables.version(source)
-    if version < 0:
-        raise DataError(
-            f"no batch of source {source!r} was let in yet ({len(admitted)} judged now)", "see `tidemill checks list`"
-        )
-    known = tables.read(source, version, [_known(policy.problem)])[_known(policy.problem)]
-    labels = journal.read(f"labels/{policy.name}", until=until) if policy.training.feedback else pl.DataFrame()
-    return Snapshot(
-        table=source,
-        version=version,
-        known_until=_newest(known.filter(known <= until)),
-        feedback_until=_newest(labels["known_at"]) if labels.width else None,
-    )
-
-
-def _known(problem: Problem) -> str:
-    """The column with the moment at which a row with its label was known."""
-    return problem.label_known_at or KNOWN_AT
-
-
-def _newest(moments: pl.Series) -> datetime | None:
-    newest = moments.max()
-    return newest if isinstance(newest, datetime) else None
-
-
-@step(transient=True)
-def extract(
-    snapshot: Snapshot, problem: Problem, options: Training, name: str, tables: TableReader, journal: JournalReader
-) -> pl.DataFrame:
-    """The labelled rows of a snapshot, oldest first; a file that came again replaces its earlier rows."""
-    rows = tables.read(snapshot.table, snapshot.version)
-    if problem.label not in rows.columns:
-        raise DataError(
-            f"source {problem.source!r} has no label column {problem.label!r}",
-            f"its columns: {', '.join(rows.columns)}",
-        )
-    rows = _without_superseded(rows)
-    rows = rows.filter(pl.col(_known(problem)) <= snapshot.known_until, pl.col(problem.label).is_not_null())
-    if snapshot.feedback_until is not None:
-        rows = _with_feedback(rows, problem, name, snapshot.feedback_until, journal)
-    if options.window:
-        rows = rows.filter(pl.col(TIME) > pl.col(TIME).max() - span(options.window))
-    if rows.height < options.minimum_rows:
-        raise DataError(
-            f"only {rows.height} labelled rows of {snapshot.table!r} are known yet (at least {options.minimum_rows})",
-            "wait for more, or lower minimum_rows under [training]",
-        )
-    return rows.drop("_batch", "_path").sort(TIME, maintain_order=True)
-
-
-def _without_superseded(rows: pl.DataFrame) -> pl.DataFrame:
-    """Of each file only the rows of its newest batch."""
-    batches = rows.select("_path", "_batch").unique(maintain_order=True)
-    if batches["_path"].is_unique().all():
-        return rows
-    newest = batches.group_by("_path").agg(pl.col("_batch").last())["_batch"]
-    return rows.filter(pl.col("_batch").is_in(newest.implode()))
-
-
-def _with_feedback(
-    rows: pl.DataFrame, problem: Problem, name: str, until: datetime, journal: JournalReader
-) -> pl.DataFrame:
-    """Add what was predicted and labelled since: the features as they were served, and what turned out."""
-    served = window(journal, name, datetime.min.replace(tzinfo=until.tzinfo), until)
-    served = served.filter(pl.col("truth").is_not_null(), pl.col("role") != "shadow") if served.width else served
-    if served.is_empty():
-        return rows
-    truth = served["truth"]
-    if rows.schema[problem.label] == pl.Boolean:
-        truth = truth == "true"
-    learned = features_of(served).with_columns(
-        truth.cast(rows.schema[problem.label]).alias(problem.label),
-        served["time"].alias(TIME),
-        served["truth_known_at"].alias(KNOWN_AT),
-    )
-    return pl.concat([rows, learned.select(c for c in learned.columns if c in rows.columns)], how="diagonal_relaxed")
-
-
-@step(transient=True)
-def join_features(rows: pl.DataFrame, features: FeatureSet, snapshot: Snapshot, store: Features) -> pl.DataFrame:
-    """The rows with every view's columns, each as it was known at the row's time."""
-    newest = rows[TIME].max()
-    assert isinstance(newest, datetime)
-    return store.join(rows, features, max(newest, snapshot.known_until or newest))
 
 
 @step(transient=True)
