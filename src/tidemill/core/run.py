@@ -20,8 +20,25 @@ class Metrics(Struct, frozen=True, kw_only=True):
     about: str = ""
 
 
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One try at a run: a resumed run has several; what is said of the code and the host is that of the try."""
+
+    started: datetime
+    ended: datetime | None = None
+    state: RunState = "running"
+    cause: dict[str, Any] = {}
+    code: dict[str, Any] = {}
+    software: dict[str, str] = {}
+    error: str = ""
+
+
 class Run(Struct, frozen=True, kw_only=True):
-    """One execution of a pipeline; `cause` tells who or which trigger started it, `code` the project's state."""
+    """One execution of a pipeline; `cause` tells who or which trigger started it, `code` the project's state.
+
+    `packages` is the digest of the blob that lists every installed package; `host` says on which machine and by which
+    process it ran; `compared_with` is the release that its model was compared with. A resumed run keeps its id: its
+    earlier tries are in `attempts`.
+    """
 
     id: str
     pipeline: str
@@ -35,10 +52,14 @@ class Run(Struct, frozen=True, kw_only=True):
     cause: dict[str, Any] = {}
     code: dict[str, Any] = {}
     software: dict[str, str] = {}
+    packages: str = ""
+    engine: str = "inline"
+    host: str = ""
     metrics: dict[str, float] = {}
+    compared_with: str = ""
     tags: dict[str, str] = {}
     graph: dict[str, list[str]] = {}
-    resumed_from: str = ""
+    attempts: tuple[Attempt, ...] = ()
     error: str = ""
 
 
@@ -46,6 +67,8 @@ class StepRun(Struct, frozen=True, kw_only=True):
     """One step of a run: whether it ran and why, by which code, from which artifacts to which.
 
     `inputs` and `outputs` map names to digests; `key` is the cache key; `reason` says why it ran or did not.
+    `attempt` counts its tries. `log` is the end of what it printed, with the traceback of a failure; where that is
+    long, the blob `log_blob` has more. What it gave may be forgotten after `expires`.
     """
 
     id: str
@@ -58,8 +81,12 @@ class StepRun(Struct, frozen=True, kw_only=True):
     code: str
     executor: str
     started: datetime
+    ended: datetime | None = None
     seconds: float | None = None
+    attempt: int = 1
     inputs: dict[str, str] = {}
     outputs: dict[str, str] = {}
+    expires: datetime | None = None
     error: str = ""
     log: str = ""
+    log_blob: str = ""

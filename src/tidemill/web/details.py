@@ -35,7 +35,6 @@ def run(site: Site, _: Query, identifier: str) -> Page:
             ("started", view.moment(record.started)),
             ("took", view.lasted(record.seconds)),
             ("made", view.to_release(made[0].label) if made else ""),
-            ("resumed from", view.to("runs", record.resumed_from)),
             ("tags", record.tags),
         ],
     )
