@@ -165,3 +165,29 @@ def test_where_there_is_no_project_the_cure_makes_one(tmp_path: Path) -> None:
 def test_the_example_fits() -> None:
     example = Path(__file__).parents[2] / "examples" / "flights" / "tidemill.toml"
     assert "flights" in read_policy(example).models
+
+
+WATCHED = '[[watch.values]]\nvalue = "age"\nlimit = 1\naction = "retrain"\nwindow = "60d"\n'
+
+
+def test_what_is_kept_and_how_long(tmp_path: Path) -> None:
+    kept = read(tmp_path, BASE).retention
+    assert (kept.runs, kept.orphans, kept.releases, kept.journal) == ("90d", "7d", None, None)
+    kept = read(tmp_path, BASE + '[retention]\nruns = "30d"\nreleases = 3\njournal = "400d"\n').retention
+    assert (kept.runs, kept.releases, kept.journal) == ("30d", 3, "400d")
+
+
+@pytest.mark.parametrize(
+    ("more", "cure"),
+    [
+        ('[retention]\njournal = "10d"\n', "keep it longer"),
+        (WATCHED + '[retention]\njournal = "60d"\n', "keep it longer"),
+        ('[training]\nfeedback = true\n[retention]\njournal = "400d"\n', "give its [training] a window"),
+        ("[retention]\nreleases = 0\n", "reference"),
+        ('[retention]\nruns = "soon"\n', "reference"),
+    ],
+)
+def test_a_journal_is_not_cut_shorter_than_it_is_looked_back_on(tmp_path: Path, more: str, cure: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        read(tmp_path, BASE + more)
+    assert cure in refused.value.cure

@@ -1,5 +1,6 @@
 """Artifact: an immutable value, named by the hash of its content."""
 
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
@@ -9,7 +10,9 @@ class Artifact(Struct, frozen=True):
     """What the ledger knows of a value; its bytes are in the blobs under `digest`.
 
     `kind` is the codec that reads it back, `size` is in bytes, `summary` says what is inside (rows, columns, …).
-    A `transient` artifact keeps no bytes: it is named by the key of the step that makes it again.
+    A `transient` artifact keeps no bytes: it is named by the key of the step that makes it again. The bytes of a
+    `collected` one were deleted at that moment, as nothing needed them any more or a person's rows were in them: who
+    needs it makes it again, and takes the mark off.
     """
 
     id: str
@@ -17,6 +20,7 @@ class Artifact(Struct, frozen=True):
     size: int
     summary: dict[str, Any] = {}
     transient: bool = False
+    collected: datetime | None = None
 
     @property
     def digest(self) -> str:

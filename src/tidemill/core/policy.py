@@ -1,8 +1,8 @@
 """Policy: what `tidemill.toml` says, as data; its digest is part of every decision."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tidemill.clock import Span
 from tidemill.core.check import Action
@@ -170,6 +170,20 @@ class Backtest(_Table, frozen=True, kw_only=True):
     firings: tuple[Firing, ...] = ()
 
 
+class Retention(_Table, frozen=True, kw_only=True):
+    """How long things are kept; facts (runs, verdicts, decisions) stay, only bytes and rows go.
+
+    `runs` is for what steps gave, where the step does not say (`expires`); `orphans` for bytes that no run names;
+    `releases` is how many former champions of a model keep their packages (all of them where it is not given); and
+    `journal` for predictions and labels (for ever where it is not given).
+    """
+
+    runs: Span = "90d"
+    orphans: Span = "7d"
+    releases: Annotated[int, Meta(ge=1)] | None = None
+    journal: Span | None = None
+
+
 class Policy(_Table, frozen=True, kw_only=True):
     """The whole of `tidemill.toml`."""
 
@@ -179,3 +193,4 @@ class Policy(_Table, frozen=True, kw_only=True):
     triggers: tuple[Trigger, ...] = ()
     environments: dict[str, Environment] = {}
     backtest: Backtest = Backtest()
+    retention: Retention = Retention()

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,7 @@ def _hold(policy: Policy, file: str) -> None:
         span(source.delay)
     for model in policy.models.values():
         _hold_model(model, policy, file)
+    _hold_retention(policy, file)
     for trigger in policy.triggers:
         if bool(trigger.on) == bool(trigger.cron):
             raise ConfigurationError(
@@ -176,6 +178,32 @@ def _hold_model(model: ModelPolicy, policy: Policy, file: str) -> None:
     lengths = [model.training.test, model.rollout.maximum, *(value.window for value in model.watch.values)]
     for length in lengths:
         span(length)
+
+
+def _hold_retention(policy: Policy, file: str) -> None:
+    """A journal is not cut shorter than what is still looked back on."""
+    kept = policy.retention
+    span(kept.runs), span(kept.orphans)
+    if kept.journal is None:
+        return
+    for model in policy.models.values():
+        learns = model.training.feedback
+        if learns and not model.training.window:
+            raise ConfigurationError(
+                f"{file}: [retention] journal = {kept.journal!r}, but model {model.name!r} learns from all of it "
+                "(feedback = true)",
+                "give its [training] a window, or keep the journal: leave `journal` out",
+            )
+        looks = [*(value.window for value in model.watch.values), model.rollout.maximum]
+        looks += [model.training.window] if learns and model.training.window else []
+        longest = max(looks, key=span)
+        # A label may be known some time before its prediction's window begins: readers look a day further back.
+        if span(kept.journal) < span(longest) + timedelta(days=1):
+            raise ConfigurationError(
+                f"{file}: [retention] journal = {kept.journal!r} is shorter than model {model.name!r} looks back "
+                f"({longest}, and a day for labels)",
+                "keep it longer, or shorten that window",
+            )
 
 
 def _hold_cron(trigger: str, cron: str, file: str) -> None:
