@@ -1,44 +1,123 @@
-"""The story of a run: itself, its steps, its artifacts, its verdicts and its releases."""
+"""The story of a run: itself, its steps, its artifacts, its verdicts, its releases, and what it was compared with."""
+
+from typing import Any
 
 from msgspec import Struct
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
+from tidemill.core.event import Event
 from tidemill.core.release import Release
 from tidemill.core.resources import Books
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import NotFound
+from tidemill.evidence.identify import release_of, run_of
+
+_ROLES = {
+    "Snapshot": "rows seen",
+    "Profile": "statistics",
+    "Encoding": "vocabularies",
+    "FeatureSet": "inputs",
+    "Metrics": "metrics",
+    "Verdict": "verdict",
+}
+_KINDS = {"frame": "table", "model": "model package", "html": "report", "png": "figure"}
 
 
 class Story(Struct, frozen=True, kw_only=True):
-    """Everything that one run left in the ledger."""
+    """Everything that one run left in the ledger; `artifacts` are named `step.output`.
+
+    `compared_with` is the release that its model was compared with, `event` what its trigger fired on.
+    """
 
     run: Run
     steps: list[StepRun]
     artifacts: dict[str, Artifact]
     verdicts: list[Verdict]
     releases: list[Release]
+    compared_with: Release | None = None
+    event: Event | None = None
 
 
 def story_of(books: Books, run_id: str) -> Story:
-    """The story of a run; raises `NotFound`."""
-    run = books.runs.get(run_id)
-    steps = sorted(books.steps.find(run=run.id), key=lambda step: step.position)
+    """The story of a run; raises `NotFound`, and `InputError` where several ids begin so."""
+    run = run_of(books, run_id)
+    steps = steps_of(books, run.id)
+    releases = books.releases.find(run=run.id)
     return Story(
         run=run,
         steps=steps,
         artifacts=_artifacts(books, steps),
         verdicts=books.verdicts.find(run=run.id),
-        releases=books.releases.find(run=run.id),
+        releases=releases,
+        compared_with=_compared_with(books, run, steps),
+        event=_event(books, run),
     )
+
+
+def steps_of(books: Books, run_id: str) -> list[StepRun]:
+    """The steps of a run in their order, each try of one after the other."""
+    return sorted(books.steps.find(run=run_id), key=lambda step: (step.position, step.attempt, step.id))
+
+
+def last_tries(steps: list[StepRun]) -> dict[str, StepRun]:
+    """The last try of each step, by name."""
+    return {step.step: step for step in steps}
+
+
+def role_of(artifact: Artifact) -> str:
+    """What an artifact is to people: a table, statistics, vocabularies, anomalies, a model package, …"""
+    if artifact.transient:
+        return "transient"
+    kind = str(artifact.summary.get("type", ""))
+    if artifact.summary.get("judges") and kind != "Verdict":
+        return "anomalies"
+    return _ROLES.get(kind) or _KINDS.get(artifact.kind) or artifact.kind
+
+
+def cause_of(story: Story) -> str:
+    """Who or what started a run, in words."""
+    cause = story.run.cause
+    if story.event is not None:
+        reason = story.event.payload.get("reason", "")
+        on = f"{story.event.kind} of {story.event.subject}" + (f": {reason}" if reason else "")
+        return f"trigger {cause.get('trigger', '')!r}, on {on}"
+    if cause.get("trigger"):
+        return f"trigger {cause['trigger']!r}"
+    who, how = str(cause.get("user", "")), str(cause.get("by", ""))
+    return f"{who}, by {how}" if who and how else who or how or "not known"
 
 
 def _artifacts(books: Books, steps: list[StepRun]) -> dict[str, Artifact]:
     found = {}
+    known: dict[str, Artifact] = {}
     for step in steps:
         for name, digest in step.outputs.items():
-            try:
-                found[f"{step.step}.{name}"] = books.artifacts.get(digest)
-            except NotFound:
-                continue
+            artifact = known.get(digest) or artifact_of(books, digest)
+            if artifact is not None:
+                found[f"{step.step}.{name}"] = known[digest] = artifact
     return found
+
+
+def artifact_of(books: Books, digest: str) -> Artifact | None:
+    """What the ledger knows of a digest."""
+    found = books.artifacts.find(id=digest, limit=1)
+    return found[0] if found else None
+
+
+def _compared_with(books: Books, run: Run, steps: list[StepRun]) -> Release | None:
+    """The release that the run says, or one of an earlier run whose package a step of this one brought in."""
+    try:
+        if run.compared_with:
+            return release_of(books, run.compared_with)
+    except NotFound:
+        return None
+    brought_in = [digest for step in steps if not run.graph.get(step.step) for digest in step.outputs.values()]
+    found = [release for digest in brought_in for release in books.releases.find(package=digest, limit=1)]
+    return next((release for release in found if release.run != run.id), None)
+
+
+def _event(books: Books, run: Run) -> Event | None:
+    identifier: Any = run.cause.get("event")
+    found = books.events.find(id=str(identifier), limit=1) if identifier else []
+    return found[0] if found else None

@@ -1,0 +1,226 @@
+"""How a run is shown in a terminal: headings and aligned columns, readable on a hundred of them."""
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rich.cells import cell_len
+
+from tidemill.cli import output
+from tidemill.core.artifact import Artifact
+from tidemill.core.run import Run, StepRun
+from tidemill.evidence.story import Story, cause_of, role_of
+
+_NARROWEST, _IN_A_PIPE = 60, 100
+_DIGEST = 12
+
+
+def show(story: Story, gone: set[str]) -> None:
+    """A run, section by section; `gone` are the digests whose bytes are no more."""
+    run = story.run
+    took = f" in {seconds(run.seconds)}" if run.seconds is not None else ""
+    output.out.print(f"{run.pipeline}  {run.state}{took}", style="bold", markup=False)
+    facts(
+        [
+            ("run", run.id),
+            ("error", run.error),
+            ("environment", run.environment),
+            ("started", moment(run.started)),
+            ("ended", moment(run.ended)),
+            ("started by", cause_of(story)),
+            ("executor", run.engine + (f" on {run.host}" if run.host else "")),
+            ("model", run.model),
+            ("released", ", ".join(release.label for release in story.releases)),
+            ("compared with", _compared(story)),
+            ("tags", pairs(run.tags)),
+        ]
+    )
+    section("Versions", _versions(run))
+    section("Parameters", [(name, output.cell(value)) for name, value in run.params.items()])
+    _metrics(run.metrics)
+    _verdicts(story)
+    _steps(story.steps, run.engine)
+    _artifacts(story, gone)
+    _attempts(run)
+
+
+def _compared(story: Story) -> str:
+    release = story.compared_with
+    if release is None:
+        return story.run.compared_with
+    return f"{release.label}, package {release.package[:_DIGEST]}" + (f", run {release.run}" if release.run else "")
+
+
+def _versions(run: Run) -> list[tuple[str, str]]:
+    code = run.code
+    commit = str(code.get("commit", ""))
+    state = f"commit {commit[:_DIGEST]}{' with changes' if code.get('dirty') else ''}" if commit else "no git commit"
+    packages = [f"{name} {version}" for name, version in run.software.items()]
+    return [
+        ("project", f"{state}, code {str(code.get('digest', ''))[:_DIGEST]}"),
+        ("policy", str(code.get("policy", ""))[:_DIGEST]),
+        ("packages", ", ".join(packages)),
+        ("all packages", f"blob {run.packages[:_DIGEST]}" if run.packages else ""),
+    ]
+
+
+def _metrics(found: dict[str, float]) -> None:
+    if not found:
+        return
+    title("Metrics")
+    sets = [about for about in ("test", "train") if any(name.startswith(f"{about}_") for name in found)]
+    names = list(dict.fromkeys(name.partition("_")[2] for name in found if name.partition("_")[0] in sets))
+    rows = [[name, *(number(found.get(f"{about}_{name}")) for about in sets)] for name in names]
+    rows += [[name, number(value)] for name, value in found.items() if name.partition("_")[0] not in sets]
+    table(["metric", *(sets or ["value"])], rows)
+
+
+def _verdicts(story: Story) -> None:
+    if story.verdicts:
+        title("Verdicts")
+        rows = [[v.check, v.outcome, v.action, f"{v.subject}: {v.reason}"] for v in story.verdicts]
+        table(["check", "outcome", "calls for", "why"], rows)
+
+
+def _steps(steps: Sequence[StepRun], engine: str) -> None:
+    title("Steps")
+    if not steps:
+        output.out.print("  no step began")
+        return
+    elsewhere = any(step.executor != engine for step in steps)
+    columns = ["step", "state", "start", "end", "took", "code", *(["executor"] if elsewhere else []), "because"]
+    rows = []
+    for step in steps:
+        why = step.error or step.reason
+        tried = f" (try {step.attempt})" if step.attempt > 1 else ""
+        took = seconds(step.seconds)
+        cells = [step.step, step.state, clock(step.started), clock(ended(step)), took, step.code[:8]]
+        rows.append([*cells, *([step.executor] if elsewhere else []), why + tried])
+    table(columns, rows)
+
+
+def _artifacts(story: Story, gone: set[str]) -> None:
+    if not story.artifacts:
+        return
+    title("Artifacts")
+    rows = []
+    for name, artifact in story.artifacts.items():
+        pointer = artifact.digest[:_DIGEST] + (" (collected)" if artifact.digest in gone else "")
+        rows.append([name, role_of(artifact), size(artifact), pointer, summary(artifact)])
+    table(["step.output", "what", "size", "digest", "holds"], rows)
+
+
+def _attempts(run: Run) -> None:
+    if run.attempts:
+        title("Attempts")
+        rows = [
+            [clock(tried.started), clock(tried.ended), tried.state, str(tried.code.get("digest", ""))[:8], tried.error]
+            for tried in run.attempts
+        ]
+        table(["start", "end", "state", "code", "error"], rows)
+
+
+def summary(artifact: Artifact) -> str:
+    """What an artifact holds, in a few words."""
+    if artifact.transient:
+        return "made again when needed"
+    known = artifact.summary
+    said = []
+    if isinstance(known.get("rows"), int):
+        said.append(f"{known['rows']:,} rows")
+    if known.get("columns"):
+        said.append(f"{len(known['columns'])} columns")
+    if known.get("flavor"):
+        said.append(str(known["flavor"]))
+    if known.get("files"):
+        said.append(f"{len(known['files'])} files")
+    if isinstance(known.get("items"), int):
+        said.append(f"{known['items']} item{'' if known['items'] == 1 else 's'}")
+    return ", ".join(said) or str(known.get("type", ""))
+
+
+def ended(step: StepRun) -> datetime | None:
+    """When a step was over."""
+    if step.ended is not None or step.seconds is None:
+        return step.ended
+    return step.started + timedelta(seconds=step.seconds)
+
+
+def section(heading: str, known: list[tuple[str, str]]) -> None:
+    """A heading with the facts that are known under it; nothing where none is."""
+    if any(value for _, value in known):
+        title(heading)
+        facts(known)
+
+
+def title(heading: str) -> None:
+    """A heading, apart from what is above."""
+    output.out.print(f"\n{heading}", style="bold", markup=False)
+
+
+def facts(known: Iterable[tuple[str, str]]) -> None:
+    """Names and values in two columns, without those that are empty."""
+    table([], [[name, value] for name, value in known if value])
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns of text under their names; the last one is folded at the edge of the terminal."""
+    width = max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _IN_A_PIPE
+    lines = [list(columns), *map(list, rows)] if columns else list(map(list, rows))
+    count = max(map(len, lines), default=0)
+    widths = [max((cell_len(line[place]) for line in lines if place < len(line)), default=0) for place in range(count)]
+    before = 2 + sum(widths[: count - 1]) + 2 * (count - 1)
+    for number_of_line, line in enumerate(lines):
+        cells = [*line, *([""] * (count - len(line)))]
+        head = "".join(f"{_padded(cell, widths[place])}  " for place, cell in enumerate(cells[:-1]))
+        tail = textwrap.wrap(cells[-1], max(24, width - before)) or [""]
+        style = "dim" if columns and not number_of_line else None
+        output.out.print(f"  {head}{tail[0]}".rstrip(), markup=False, style=style)
+        for more in tail[1:]:
+            output.out.print(f"{' ' * before}{more}", markup=False)
+
+
+def _padded(cell: str, width: int) -> str:
+    return cell + " " * (width - cell_len(cell))
+
+
+def pairs(values: dict[str, Any]) -> str:
+    """Names with their values on one line."""
+    return "  ".join(f"{name}={value}" for name, value in values.items())
+
+
+def number(value: float | None) -> str:
+    """A metric."""
+    return "" if value is None else f"{value:.4f}" if 1e-3 <= abs(value) < 1e6 or not value else f"{value:.4g}"
+
+
+def seconds(value: float | None) -> str:
+    """A length of time."""
+    if value is None:
+        return ""
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
+
+
+def moment(value: datetime | None) -> str:
+    """A moment in UTC, to the millisecond."""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC" if value else ""
+
+
+def clock(value: datetime | None) -> str:
+    """The time of day of a moment in UTC, to the millisecond."""
+    return f"{value.astimezone(UTC):%H:%M:%S.%f}"[:-3] if value else ""
+
+
+def size(artifact: Artifact) -> str:
+    """The size of an artifact's bytes."""
+    if artifact.transient:
+        return ""
+    amount = float(artifact.size)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
