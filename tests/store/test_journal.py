@@ -2,10 +2,11 @@
 
 import resource
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from tests.store.kit import in_child
 from tidemill.store.journal import FileJournal
@@ -43,30 +44,96 @@ def test_columns_that_came_later_survive_compaction(tmp_path: Path) -> None:
     assert journal.read("labels/late")["note"].null_count() == 4
 
 
-def test_a_compaction_killed_at_any_point_neither_loses_nor_doubles_a_row(tmp_path: Path) -> None:
-    points = [("write_text", "after"), ("replace", "before"), ("replace", "after"), ("unlink", "after")]
-    for point, when in points:
-        folder = tmp_path / f"{point}-{when}"
-        before = filled(folder).read("labels/late").sort("known_at", "value")
-        in_child(
-            f"""
-            from pathlib import Path
-            from tidemill.store.journal import FileJournal
-            real = Path.{point}
-            def killing(*arguments, **options):
-                if {when!r} == "after":
-                    real(*arguments, **options)
-                os.kill(os.getpid(), signal.SIGKILL)
-            Path.{point} = killing
-            FileJournal(Path({str(folder)!r})).compact("labels/late", keep=1)
-            """,
-            check=False,
-        )
-        journal = FileJournal(folder)
-        assert journal.read("labels/late").sort("known_at", "value").equals(before), (point, when)
-        journal.compact("labels/late", keep=1)
-        assert journal.read("labels/late").sort("known_at", "value").equals(before), (point, when)
-        assert len(list(folder.rglob("*.arrow"))) == 1
+def values_in(journal: FileJournal) -> list[int]:
+    found = journal.read("labels/late")
+    return sorted(found["value"]) if found.width else []
+
+
+def killed(folder: Path, point: str, when: str, act: str) -> None:
+    """Run `act` on the journal in a process that dies at the first call of a method of Path."""
+    in_child(
+        f"""
+        from datetime import UTC, datetime, timedelta
+        from pathlib import Path
+        from tidemill.store.journal import FileJournal
+        from tidemill.testing.journal import START
+        real = Path.{point}
+        def killing(*arguments, **options):
+            if {when!r} == "after":
+                real(*arguments, **options)
+            os.kill(os.getpid(), signal.SIGKILL)
+        Path.{point} = killing
+        journal = FileJournal(Path({str(folder)!r}))
+        {act}
+        """,
+        check=False,
+    )
+
+
+POINTS = [("write_text", "after"), ("replace", "before"), ("replace", "after"), ("unlink", "after")]
+
+
+@pytest.mark.parametrize(("point", "when"), POINTS)
+def test_a_compaction_killed_at_any_point_neither_loses_nor_doubles_a_row(
+    tmp_path: Path, point: str, when: str
+) -> None:
+    before = filled(tmp_path).read("labels/late").sort("known_at", "value")
+    killed(tmp_path, point, when, 'journal.compact("labels/late", keep=1)')
+    journal = FileJournal(tmp_path)
+    assert journal.read("labels/late").sort("known_at", "value").equals(before)
+    journal.compact("labels/late", keep=1)
+    assert journal.read("labels/late").sort("known_at", "value").equals(before)
+    assert len(list(tmp_path.rglob("*.arrow"))) == 1
+
+
+@pytest.mark.parametrize(("point", "when", "hours"), [(*POINTS[0], 4), (*POINTS[2], 4), (*POINTS[2], 99)])
+def test_forgetting_killed_at_any_point_leaves_all_rows_or_those_that_stay(
+    tmp_path: Path, point: str, when: str, hours: int
+) -> None:
+    before = filled(tmp_path).read("labels/late")
+    left = before.filter(pl.col("known_at") >= START + hours * HOUR)
+    killed(tmp_path, point, when, f'journal.forget("labels/late", START + timedelta(hours={hours}))')
+    journal = FileJournal(tmp_path)
+    assert values_in(journal) == sorted((before if point == "write_text" else left)["value"])
+    journal.forget("labels/late", START + hours * HOUR)
+    assert values_in(journal) == sorted(left["value"])
+    assert journal.kinds() == (["labels/late"] if left.height else [])
+    assert [file for file in tmp_path.rglob(".*.replaces") if file.is_file()] == []
+
+
+def test_what_is_old_is_forgotten_to_the_microsecond(tmp_path: Path) -> None:
+    journal = filled(tmp_path, 0)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    journal.append("labels/late", rows(START, START + HOUR, START + 2 * HOUR, value=[0, 1, 2]))
+    journal.append("labels/late", rows(epoch, value=[-1]))
+    assert journal.forget("labels/late", epoch) == 0
+    assert journal.forget("labels/late", START + HOUR) == 2
+    assert journal.read("labels/late")["value"].to_list() == [1, 2]
+    assert journal.forget("labels/late", START + HOUR) == 0
+    assert journal.forget("labels/nothing", START) == 0
+
+
+def test_rows_are_erased_wherever_they_are(tmp_path: Path) -> None:
+    journal = filled(tmp_path)
+
+    def odd(found: pl.DataFrame) -> pl.Series:
+        return found["value"] % 2 != 0
+
+    assert journal.erase("labels/late", odd, dry_run=True) == 10
+    assert journal.read("labels/late").height == 20
+    assert journal.erase("labels/late", odd) == 10
+    assert sorted(journal.read("labels/late")["value"]) == [-8, -6, -4, -2, 0, 0, 2, 4, 6, 8]
+    assert journal.erase("labels/late", odd) == 0
+
+
+def test_a_large_segment_is_not_joined_again(tmp_path: Path) -> None:
+    journal = filled(tmp_path, 3)
+    (large,) = (max(tmp_path.rglob("*.arrow")),)
+    with large.open("r+b") as file:
+        file.truncate(5 << 20)
+    journal.compact("labels/late", keep=1)
+    assert len(list(tmp_path.rglob("*.arrow"))) == 2
+    assert large.exists()
 
 
 def test_readers_beside_a_compaction_see_every_row_once(tmp_path: Path) -> None:
@@ -86,6 +153,19 @@ def test_readers_beside_a_compaction_see_every_row_once(tmp_path: Path) -> None:
         assert found.height == 80
     thread.join()
     assert journal.read("labels/late").height == 100
+
+
+def test_readers_beside_an_erasure_see_all_of_it_or_nothing(tmp_path: Path) -> None:
+    journal = filled(tmp_path, 40)
+    erasing = threading.Thread(target=lambda: FileJournal(tmp_path).erase("labels/late", lambda f: f["value"] < 0))
+    erasing.start()
+    seen = set()
+    while erasing.is_alive():
+        seen.add(journal.read("labels/late").height)
+    erasing.join()
+    seen.add(journal.read("labels/late").height)
+    assert seen <= {80, 41}
+    assert journal.read("labels/late").height == 41
 
 
 def test_only_the_segments_of_a_span_are_read(tmp_path: Path) -> None:

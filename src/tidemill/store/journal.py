@@ -3,7 +3,7 @@
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,8 @@ from tidemill.errors import DataError, TidemillError
 from tidemill.store.locks import locked
 
 _NAME = re.compile(r"^(-?\d+)-(-?\d+)-([0-9a-f]+)\.arrow$")
+_EMPTY = "1-0"  # the span of a segment without rows, which only replaces others
+_SMALL = 4 << 20  # bytes: a segment of this size is never joined again
 _TRIES = 20
 
 
@@ -46,13 +48,14 @@ class FileJournal:
         self._write(kind, frame, uuid.uuid4().hex[:12])
 
     def _write(self, kind: str, frame: pl.DataFrame, unique: str) -> None:
-        first, last = _micros(frame["known_at"].min()), _micros(frame["known_at"].max())
+        known = frame["known_at"]
+        span = f"{_micros(known.min())}-{_micros(known.max())}" if frame.height else _EMPTY
         folder = self._folder / kind
         draft = folder / f".{unique}.{os.getpid()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             frame.write_ipc(draft, compression="lz4")
-            draft.replace(folder / f"{first}-{last}-{unique}.arrow")
+            draft.replace(folder / f"{span}-{unique}.arrow")
         except (OSError, pl.exceptions.PolarsError) as refused:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
@@ -80,11 +83,7 @@ class FileJournal:
         )
 
     def compact(self, kind: str, keep: int = 32) -> None:
-        """Join the segments of a kind into one where there are more than `keep`: readers see the same rows.
-
-        A list of what the joined segment replaces is written before it; a reader that sees both leaves the
-        replaced ones out, so that a crash at any point neither loses nor doubles a row.
-        """
+        """Join the small segments of a kind into one where there are more than `keep`: readers see the same rows."""
         folder = self._folder / kind
         if not folder.is_dir():
             return
@@ -92,14 +91,65 @@ class FileJournal:
             if not mine:
                 return
             self._tidy(folder)
-            segments = list(self._segments(kind, None, None))
-            if len(segments) <= keep:
-                return
-            unique = uuid.uuid4().hex[:12]
-            rows = pl.concat([pl.read_ipc(segment) for segment in segments], how="diagonal_relaxed")
+            small = [segment for segment in self._segments(kind, None, None) if segment.stat().st_size < _SMALL]
+            if len(small) > keep:
+                rows = pl.concat([pl.read_ipc(segment) for segment in small], how="diagonal_relaxed")
+                self._replace(kind, small, rows)
+
+    def forget(self, kind: str, before: datetime) -> int:
+        """Drop the rows that became known before a moment; how many went. Readers see all of them or none."""
+        return self.erase(kind, lambda rows: rows["known_at"] < before, until=before)
+
+    def erase(
+        self,
+        kind: str,
+        of: Callable[[pl.DataFrame], pl.Series],
+        until: datetime | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> int:
+        """Drop the rows for which `of` is true (of those known by `until`); how many went, or would go.
+
+        Readers see all of them or none; what is appended meanwhile is not looked at.
+
+        Raises
+        ------
+        TidemillError
+            if it cannot be written: all rows are still there.
+        """
+        folder = self._folder / kind
+        if not folder.is_dir():
+            return 0
+        with locked(folder / ".compacting"):
+            self._tidy(folder)
+            touched, left, gone = [], [], 0
+            for segment in self._segments(kind, None, until):
+                rows = pl.read_ipc(segment)
+                marked = of(rows).fill_null(value=False)
+                if marked.any():
+                    touched.append(segment)
+                    left.append(rows.filter(~marked))
+                    gone += int(marked.sum())
+            if touched and not dry_run:
+                self._replace(kind, touched, pl.concat(left, how="diagonal_relaxed"))
+        return gone
+
+    def _replace(self, kind: str, segments: list[Path], rows: pl.DataFrame) -> None:
+        """Put rows in the place of segments, in one move.
+
+        A list of what the new segment replaces is written before it; a reader that sees both leaves the replaced
+        ones out, so that a crash at any point neither loses nor doubles a row.
+        """
+        folder = self._folder / kind
+        unique = uuid.uuid4().hex[:12]
+        try:
             (folder / f".{unique}.replaces").write_text("\n".join(segment.name for segment in segments))
             self._write(kind, rows, unique)
-            self._tidy(folder)
+        except OSError as refused:
+            raise TidemillError(
+                f"the journal {folder} cannot be written: {refused}", "check free space and permissions; no row is lost"
+            ) from None
+        self._tidy(folder)
 
     def _tidy(self, folder: Path) -> None:
         """Finish what a compaction began: away with segments that are replaced, then with the lists of them."""
@@ -107,6 +157,8 @@ class FileJournal:
             (folder / name).unlink(missing_ok=True)
         for listed in folder.glob(".*.replaces"):
             listed.unlink()
+        for empty in folder.glob(f"{_EMPTY}-*.arrow"):
+            empty.unlink()
 
     def _parts(self, kind: str, since: datetime | None, until: datetime | None) -> list[pl.DataFrame]:
         for _ in range(_TRIES):
