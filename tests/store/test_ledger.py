@@ -39,18 +39,40 @@ def test_a_server_that_does_not_answer_is_told_without_its_password() -> None:
     assert "secret" not in str(refused.value)
 
 
-def test_a_server_that_goes_away_is_told_and_found_again(postgres_url: str) -> None:
+def _cut(postgres_url: str) -> None:
+    """End every connection to a database, as a server does that is started anew."""
+    plain = make_url(postgres_url).set(drivername="postgresql", database="postgres")
+    with psycopg.connect(plain.render_as_string(hide_password=False), autocommit=True) as server:
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+            [make_url(postgres_url).database],
+        )
+
+
+def test_a_server_that_went_away_and_came_back_is_not_even_noticed(postgres_url: str) -> None:
     ledger = Ledger(postgres_url)
     ledger.runs.add(run(1))
-    address = make_url(postgres_url)
-    plain = address.set(drivername="postgresql", database="postgres").render_as_string(hide_password=False)
-    with psycopg.connect(plain, autocommit=True) as server:
-        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [address.database])
-    with pytest.raises(TidemillError, match="refused") as refused:
-        ledger.runs.add(run(2))
-    assert refused.value.cure
+    _cut(postgres_url)
     ledger.runs.add(run(2))
+    _cut(postgres_url)
     assert len(ledger.runs.find()) == 2
+
+
+def test_a_server_that_goes_away_within_a_transaction_is_told_and_keeps_nothing_of_it(postgres_url: str) -> None:
+    ledger = Ledger(postgres_url)
+
+    def broken_off() -> None:
+        with ledger.transaction():
+            ledger.runs.add(run(1))
+            _cut(postgres_url)
+            ledger.runs.add(run(2))
+
+    with pytest.raises(TidemillError, match="refused") as refused:
+        broken_off()
+    assert refused.value.cure
+    assert ledger.runs.find() == []
+    ledger.runs.add(run(2))
+    assert ledger.runs.find() == [run(2)]
 
 
 def test_a_full_disk_is_told_and_leaves_the_ledger_whole(tmp_path: Path) -> None:

@@ -1,72 +1,63 @@
-"""Book: the records of one noun in one table: its id, the columns that are searched, and the whole as JSON."""
+"""Book: the records of one noun: add, get, find and change, each in SQL that is written once."""
 
-import hashlib
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any, Generic, Protocol, TypeVar
+from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 import msgspec
-from sqlalchemy import (
-    Column,
-    Connection,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-    select,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
 
 from tidemill.errors import Conflict, InputError, NotFound
+from tidemill.store.connections import Connections
+from tidemill.store.table import Table, searchable
 
 T = TypeVar("T", bound=msgspec.Struct)
 _TRIES = 50
-_LONGEST = 200
-_INSERT: dict[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-
-
-class Connections(Protocol):
-    """Where a book gets its connection: the open transaction of this thread, or a short one of its own."""
-
-    def reading(self) -> Any: ...
-
-    def transaction(self, *, durable: bool = False) -> Any: ...
-
-
-def define(
-    metadata: MetaData, name: str, indexed: tuple[str, ...] = (), unique: tuple[tuple[str, ...], ...] = ()
-) -> Table:
-    """The table of a noun: an index for each searched column, and the unique keys."""
-    columns = {column for key in unique for column in key} | set(indexed)
-    return Table(
-        name,
-        metadata,
-        Column("id", String(80), primary_key=True),
-        Column("revision", Integer, nullable=False),
-        *(Column(column, String(_LONGEST)) for column in sorted(columns)),
-        Column("body", Text, nullable=False),
-        *(Index(f"ix_{name}_{column}", column, "id") for column in indexed),
-        *(UniqueConstraint(*key, name=f"uq_{name}_{'_'.join(key)}") for key in unique),
-    )
+_LAST = "\U0010ffff"
 
 
 class Book(Generic[T]):
-    """The records of one noun: add, get, find, change."""
+    """The records of one noun, in one table."""
 
     def __init__(self, connections: Connections, table: Table, noun: type[T]) -> None:
         self._connections = connections
         self._table = table
-        self._noun = noun
-        self._searched = [c.name for c in table.columns if c.name not in ("id", "revision", "body")]
+        self._searched = table.searched
+        self._keys = tuple({column for key in table.unique for column in key})
         self._decode = msgspec.json.Decoder(noun).decode
+        self._shapes: dict[tuple[Any, ...], str] = {}
 
-    def _row(self, record: T) -> dict[str, Any]:
-        row: dict[str, Any] = {name: searchable(getattr(record, name)) for name in self._searched}
+    def _statement(self, sql: str) -> str:
+        return self._connections.database.statement(sql)
+
+    @cached_property
+    def _insert(self) -> str:
+        columns = ["id", "revision", *(f'"{name}"' for name in self._searched), "body"]
+        # A refused insert would spoil the whole transaction in PostgreSQL: it is asked to do nothing instead.
+        return self._statement(
+            f"INSERT INTO {self._table.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+            " ON CONFLICT DO NOTHING"
+        )
+
+    @cached_property
+    def _swap(self) -> str:
+        columns = ", ".join(f'"{name}" = ?' for name in (*self._searched, "body"))
+        return self._statement(
+            f"UPDATE {self._table.name} SET revision = revision + 1, {columns} WHERE id = ? AND revision = ?"
+        )
+
+    @cached_property
+    def _one(self) -> str:
+        return self._statement(f"SELECT id, revision, body FROM {self._table.name} WHERE id = ?")
+
+    @cached_property
+    def _alike(self) -> str:
+        return self._statement(
+            f"SELECT id, revision, body FROM {self._table.name} WHERE id >= ? AND id < ? ORDER BY id LIMIT 2"
+        )
+
+    def _row(self, record: T) -> list[Any]:
+        """What is stored of a record: its searched columns, and its body."""
+        row: list[Any] = [searchable(getattr(record, name)) for name in self._searched]
         body = msgspec.json.encode(record)
         try:
             self._decode(body)
@@ -75,7 +66,8 @@ class Book(Generic[T]):
                 f"a record of {self._table.name} could not be read back: {wrong}",
                 "numbers that are not finite cannot be kept: leave them out",
             ) from None
-        return row | {"body": body.decode()}
+        row.append(body.decode())
+        return row
 
     def add(self, record: T) -> T:
         """Write a new record.
@@ -88,13 +80,10 @@ class Book(Generic[T]):
             if it could not be read back.
         """
         identifier = getattr(record, "id")  # noqa: B009 - every noun has one
-        row = {"id": identifier, "revision": 1, **self._row(record)}
+        row = (identifier, 1, *self._row(record))
         with self._connections.transaction() as connection:
-            # A refused insert would spoil the whole transaction in PostgreSQL: it is asked to do nothing instead.
-            insert = _INSERT[connection.dialect.name](self._table).values(row).on_conflict_do_nothing()
-            written = connection.execute(insert.execution_options(preserve_rowcount=True)).rowcount
-        if not written:
-            raise self._taken(identifier)
+            if not connection.execute(self._insert, row).rowcount:
+                raise self._taken(identifier)
         return record
 
     def _taken(self, identifier: str) -> Conflict:
@@ -102,19 +91,16 @@ class Book(Generic[T]):
 
     def get(self, identifier: str) -> T:
         """The record of that id, or of the only id that begins like it (8 characters or more)."""
-        with self._connections.reading() as connection:
-            return self._decode(self._select(connection, identifier)[2])
+        return self._decode(self._select(identifier)[2])
 
-    def _select(self, connection: Connection, identifier: str) -> tuple[str, int, str]:
-        table = self._table
-        fields = select(table.c.id, table.c.revision, table.c.body)
-        row = connection.execute(fields.where(table.c.id == identifier)).first()
-        if row is None and len(identifier) >= 8:
-            alike = connection.execute(fields.where(table.c.id.startswith(identifier, autoescape=True)).limit(2)).all()
-            row = alike[0] if len(alike) == 1 else None
-        if row is None:
-            raise NotFound(f"{table.name} has no {identifier!r}", f"list them: `tidemill {table.name} list`")
-        return row[0], row[1], row[2]
+    def _select(self, identifier: str) -> tuple[str, int, str]:
+        rows = self._connections.read(self._one, (identifier,))
+        if not rows and len(identifier) >= 8:
+            rows = self._connections.read(self._alike, (identifier, identifier + _LAST))
+        if len(rows) != 1:
+            name = self._table.name
+            raise NotFound(f"{name} has no {identifier!r}", f"list them: `tidemill {name} list`")
+        return rows[0]
 
     def find(
         self,
@@ -131,58 +117,66 @@ class Book(Generic[T]):
         `text` keeps those that have it anywhere, letter case aside; `after` and `before` those with a later or an
         earlier id.
         """
-        table = self._table
-        order = table.c.id.desc() if newest else table.c.id
-        query = select(table.c.body).order_by(order).limit(limit)
-        for name, value in equals.items():
-            query = query.where(table.c[name] == searchable(value))
-        if after:
-            query = query.where(table.c.id > after)
-        if before:
-            query = query.where(table.c.id < before)
+        shape = (limit is None, newest, bool(text), bool(after), bool(before), *equals)
+        query = self._shapes.get(shape)
+        if query is None:
+            query = self._shapes[shape] = self._query(shape[:5], equals)
+        given: list[Any] = [searchable(value) for value in equals.values()]
+        given += [bound for bound in (after, before) if bound]
         if text:
-            query = query.where(table.c.body.icontains(text, autoescape=True))
-        with self._connections.reading() as connection:
-            return [self._decode(body) for (body,) in connection.execute(query)]
+            escaped = text.lower().replace("/", "//").replace("%", "/%").replace("_", "/_")
+            given.append(f"%{escaped}%")
+        if limit is not None:
+            given.append(limit)
+        return [self._decode(body) for (body,) in self._connections.read(query, given)]
+
+    def _query(self, shape: tuple[Any, ...], equals: dict[str, Any]) -> str:
+        endless, newest, text, after, before = shape
+        conditions = [f'"{name}" = ?' for name in equals]
+        conditions += ["id > ?"] * after + ["id < ?"] * before + ["lower(body) LIKE ? ESCAPE '/'"] * text
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        return self._statement(
+            f"SELECT body FROM {self._table.name}{where} ORDER BY id{' DESC' * newest}{'' if endless else ' LIMIT ?'}"
+        )
 
     def values(self, column: str, **equals: Any) -> set[str]:
         """The distinct values of a searched column among the records that equal the given ones."""
-        query = select(self._table.c[column]).distinct()
-        for name, value in equals.items():
-            query = query.where(self._table.c[name] == searchable(value))
-        with self._connections.reading() as connection:
-            return {value for (value,) in connection.execute(query)}
+        where = " WHERE " + " AND ".join(f'"{name}" = ?' for name in equals) if equals else ""
+        query = self._statement(f'SELECT DISTINCT "{column}" FROM {self._table.name}{where}')
+        return {value for (value,) in self._connections.read(query, [searchable(value) for value in equals.values()])}
 
-    def change(self, identifier: str, update_record: Callable[[T], T]) -> T:
-        """Replace a record by `update_record(record)`, by compare-and-swap."""
+    def change(self, identifier: str, update: Callable[[T], T]) -> T:
+        """Replace a record by `update(record)`, by compare-and-swap.
+
+        Raises
+        ------
+        NotFound
+            if no record has that id.
+        Conflict
+            if another record has one of its unique keys, or it keeps changing; a transaction around it can go on.
+        InputError
+            if it could not be read back.
+        """
         for _ in range(_TRIES):
             with self._connections.transaction() as connection:
-                found, revision, body = self._select(connection, identifier)
-                record = update_record(self._decode(body))
-                swap = (
-                    update(self._table)
-                    .where(self._table.c.id == found, self._table.c.revision == revision)
-                    .values(revision=revision + 1, **self._row(record))
-                )
-                try:
-                    swapped = connection.execute(swap)
-                except IntegrityError:
-                    raise self._taken(found) from None
-                if swapped.rowcount == 1:
+                found, revision, body = self._select(identifier)
+                old = self._decode(body)
+                record = update(old)
+                row = (*self._row(record), found, revision)
+                moved = any(getattr(old, key) != getattr(record, key) for key in self._keys)
+                if self._swapped(connection, row, found, moved=moved):
                     return record
         raise Conflict(f"{self._table.name} {identifier} keeps changing", "try again")
 
-
-def searchable(value: Any) -> str | None:
-    """A value as its searched column holds it: text that sorts as the values do; the end of a long one is a digest."""
-    if value is None:
-        return None
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
-    if isinstance(value, int):
-        return f"{value:012d}"
-    text = str(value)
-    if len(text) <= _LONGEST:
-        return text
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return text[: _LONGEST - len(digest)] + digest
+    def _swapped(self, connection: Any, row: tuple[Any, ...], identifier: str, *, moved: bool) -> bool:
+        if not moved:
+            return bool(connection.execute(self._swap, row).rowcount)
+        # A refused update would spoil the whole transaction in PostgreSQL: it is undone alone.
+        connection.execute("SAVEPOINT swap")
+        try:
+            return bool(connection.execute(self._swap, row).rowcount)
+        except self._connections.database.Taken:
+            connection.execute("ROLLBACK TO swap")
+            raise self._taken(identifier) from None
+        finally:
+            connection.execute("RELEASE swap")

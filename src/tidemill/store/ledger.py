@@ -1,13 +1,7 @@
 """The ledger: facts, in SQLite (write-ahead log) by default or PostgreSQL; any process writes it, briefly."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
-
-from sqlalchemy import Connection, MetaData, create_engine, event, inspect, text
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.audit import AuditEntry
@@ -18,22 +12,21 @@ from tidemill.core.resources import SchemaVersion
 from tidemill.core.route import Route
 from tidemill.core.run import Run, StepRun
 from tidemill.core.trigger import Job
-from tidemill.errors import TidemillError
-from tidemill.store.book import Book, define
-from tidemill.store.sqlite import prepare
+from tidemill.store.book import Book
+from tidemill.store.connections import Connections, database_at
+from tidemill.store.table import Table
 
-METADATA = MetaData()
-_SETTING_UP = 0x71DE
-_ARTIFACTS = define(METADATA, "artifacts", ("kind",))
-_RUNS = define(METADATA, "runs", ("pipeline", "state", "model", "environment"))
-_STEPS = define(METADATA, "steps", ("run", "key", "step"))
-_VERDICTS = define(METADATA, "verdicts", ("check", "outcome", "action", "run", "model", "subject", "environment"))
-_RELEASES = define(METADATA, "releases", ("name", "run", "package"), unique=(("name", "version"),))
-_ROUTES = define(METADATA, "routes", ("model",), unique=(("environment", "model", "version"),))
-_EVENTS = define(METADATA, "events", ("kind", "subject"), unique=(("environment", "dedupe_key"),))
-_JOBS = define(METADATA, "jobs", ("state", "trigger", "model"), unique=(("environment", "trigger", "dedupe_key"),))
-_SCHEMAS = define(METADATA, "schemas", ("source",), unique=(("source", "version"),))
-_AUDIT = define(METADATA, "audit", ("actor", "action", "subject"))
+_ARTIFACTS = Table("artifacts", ("kind",))
+_RUNS = Table("runs", ("pipeline", "state", "model", "environment"))
+_STEPS = Table("steps", ("run", "key", "step"))
+_VERDICTS = Table("verdicts", ("check", "outcome", "action", "run", "model", "subject", "environment"))
+_RELEASES = Table("releases", ("name", "run", "package"), unique=(("name", "version"),))
+_ROUTES = Table("routes", ("model",), unique=(("environment", "model", "version"),))
+_EVENTS = Table("events", ("kind", "subject"), unique=(("environment", "dedupe_key"),))
+_JOBS = Table("jobs", ("state", "trigger", "model"), unique=(("environment", "trigger", "dedupe_key"),))
+_SCHEMAS = Table("schemas", ("source",), unique=(("source", "version"),))
+_AUDIT = Table("audit", ("actor", "action", "subject"))
+TABLES = (_ARTIFACTS, _RUNS, _STEPS, _VERDICTS, _RELEASES, _ROUTES, _EVENTS, _JOBS, _SCHEMAS, _AUDIT)
 
 
 class Ledger:
@@ -43,103 +36,53 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._local = threading.local()
-        self._engine = create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", _prepare_sqlite)
-            event.listen(self._engine, "begin", _begin_immediate)
+        self._connections = connections = Connections(database_at(url))
         self._set_up()
-        self.artifacts = Book(self, _ARTIFACTS, Artifact)
-        self.runs = Book(self, _RUNS, Run)
-        self.steps = Book(self, _STEPS, StepRun)
-        self.verdicts = Book(self, _VERDICTS, Verdict)
-        self.releases = Book(self, _RELEASES, Release)
-        self.routes = Book(self, _ROUTES, Route)
-        self.events = Book(self, _EVENTS, Event)
-        self.jobs = Book(self, _JOBS, Job)
-        self.schemas = Book(self, _SCHEMAS, SchemaVersion)
-        self.audit = Book(self, _AUDIT, AuditEntry)
+        self.artifacts = Book(connections, _ARTIFACTS, Artifact)
+        self.runs = Book(connections, _RUNS, Run)
+        self.steps = Book(connections, _STEPS, StepRun)
+        self.verdicts = Book(connections, _VERDICTS, Verdict)
+        self.releases = Book(connections, _RELEASES, Release)
+        self.routes = Book(connections, _ROUTES, Route)
+        self.events = Book(connections, _EVENTS, Event)
+        self.jobs = Book(connections, _JOBS, Job)
+        self.schemas = Book(connections, _SCHEMAS, SchemaVersion)
+        self.audit = Book(connections, _AUDIT, AuditEntry)
 
     def _set_up(self) -> None:
+        database = self._connections.database
         try:
-            with self._engine.connect().execution_options(reading=True) as connection:
-                ready = inspect(connection).has_table("audit")
+            if _is_ready(self._connections.connection(), database.Error):
+                return
+        except database.Error as refused:
+            raise database.explain(refused, "cannot be opened") from None
+        with self._connections.transaction(durable=True) as connection:
+            database.lock_for_setting_up(connection)
+            connection.execute("SAVEPOINT looking")
+            ready = _is_ready(connection, database.Error)
+            connection.execute("ROLLBACK TO looking")
             if not ready:
-                with self._engine.begin() as connection:
-                    if connection.dialect.name == "postgresql":
-                        # Others may open it for the first time at this moment: one creates, they find it done.
-                        connection.execute(text(f"SELECT pg_advisory_xact_lock({_SETTING_UP})"))
-                    METADATA.create_all(connection)
-        except SQLAlchemyError as refused:
-            raise TidemillError(
-                f"the ledger at {self._place} cannot be opened: {_first_line(refused)}",
-                "check that the path or server is there and writable for you",
-            ) from None
+                for table in TABLES:
+                    for statement in table.definition():
+                        connection.execute(statement)
 
-    @property
-    def _place(self) -> str:
-        """Where it is, without a password."""
-        url = self._engine.url
-        return str(Path(url.database or "") if self._engine.dialect.name == "sqlite" else url)
-
-    @contextmanager
-    def transaction(self, *, durable: bool = False) -> Iterator[Connection]:
+    def transaction(self, *, durable: bool = False) -> AbstractContextManager[Any]:
         """One transaction for all that this thread writes inside; a transaction within one joins it.
 
         `durable` returns only once the disk has it.
         """
-        current = getattr(self._local, "connection", None)
-        if current is not None:
-            yield current
-            return
-        with self._engine.connect() as connection:
-            connection.info["durable"] = durable
-            with _explained(self._place), connection.begin():
-                self._local.connection = connection
-                try:
-                    yield connection
-                finally:
-                    self._local.connection = None
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A connection that only reads; inside a transaction, the transaction's."""
-        current = getattr(self._local, "connection", None)
-        if current is not None:
-            yield current
-            return
-        with self._engine.connect() as connection, _explained(self._place):
-            yield connection.execution_options(reading=True)
+        return self._connections.transaction(durable=durable)
 
     def close(self) -> None:
         """Give all connections back."""
-        self._engine.dispose()
+        self._connections.close()
 
 
-@contextmanager
-def _explained(place: str) -> Iterator[None]:
+def _is_ready(connection: Any, error: type[Exception]) -> bool:
     try:
-        yield
-    except OperationalError as refused:
-        raise TidemillError(
-            f"the ledger at {place} refused: {_first_line(refused)}",
-            "check that it is there, with free space and writable for you; nothing half-written was kept",
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "orig", error)).splitlines()[0]
-
-
-def _prepare_sqlite(connection: Any, _: Any) -> None:
-    connection.isolation_level = None
-    prepare(connection)
-    connection.execute("PRAGMA foreign_keys=ON")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    if connection.get_execution_options().get("reading"):
-        return
-    level = "FULL" if connection.info.get("durable") else "NORMAL"
-    connection.exec_driver_sql(f"PRAGMA synchronous={level}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.execute("SELECT 1 FROM audit LIMIT 1").fetchall()
+    except error as refused:
+        if "no such table" in str(refused) or "does not exist" in str(refused):
+            return False
+        raise
+    return True

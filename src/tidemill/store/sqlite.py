@@ -2,8 +2,12 @@
 
 import sqlite3
 import time
+from pathlib import Path
+
+from tidemill.errors import Corrupt, TidemillError
 
 _PATIENCE = 60.0
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -26,3 +30,63 @@ def _in_wal(connection: sqlite3.Connection) -> bool:
             raise
         return False
     return True
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that knows whether its commits wait for the disk."""
+
+    durable = False
+
+
+class Sqlite:
+    """A ledger's database in one file; without a file, in the memory of each thread."""
+
+    dialect = "sqlite"
+    Error: type[Exception] = sqlite3.Error
+    Taken: type[Exception] = sqlite3.IntegrityError
+
+    def __init__(self, url: str) -> None:
+        self.place = url.removeprefix("sqlite://").removeprefix("/")
+
+    def connect(self) -> _Connection:
+        """A fresh connection, in autocommit."""
+        connection = sqlite3.connect(
+            self.place or ":memory:", isolation_level=None, check_same_thread=False, factory=_Connection
+        )
+        prepare(connection)
+        return connection
+
+    def statement(self, sql: str) -> str:
+        """SQL with `?` for each parameter, as this driver takes it."""
+        return sql
+
+    def begin(self, connection: _Connection, *, durable: bool) -> None:
+        """Begin a transaction that writes; where it is `durable`, its commit waits for the disk."""
+        if connection.durable != durable:
+            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            connection.durable = durable
+        connection.execute("BEGIN IMMEDIATE")
+
+    def lock_for_setting_up(self, connection: _Connection) -> None:
+        """Let one process alone create or change tables in this transaction: SQLite's writers are alone anyway."""
+
+    def roll_back(self, connection: _Connection | None) -> None:
+        """Undo the open transaction, if a full disk has not undone it already."""
+        if connection is not None and connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+    def lost(self, _: _Connection) -> bool:
+        """Whether the connection is gone for good."""
+        return False
+
+    def explain(self, error: Exception, what: str = "refused") -> TidemillError:
+        """The error to tell a user for one of the driver's."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _DAMAGED:
+            return Corrupt(
+                f"the ledger at {Path(self.place)} {what}: {error}", "restore a backup: `tidemill restore FILE`"
+            )
+        return TidemillError(
+            f"the ledger at {Path(self.place)} {what}: {error}",
+            "check that it is there, with free space and writable for you; nothing half-written was kept",
+        )
