@@ -1,4 +1,4 @@
-"""Blobs on disk and behind the S3 protocol."""
+"""Blobs in memory, on disk and behind the S3 protocol."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,14 +7,31 @@ from pathlib import Path
 import pytest
 from obstore.store import from_url
 
-from tidemill.store.blobs import Blobs, ObjectBlobs
+from tidemill.store.blobs import Blobs, DiskBlobs, MemoryBlobs, open_blobs
 from tidemill.testing.blobs import Alter, BlobsSuite
+
+
+class TestInMemory(BlobsSuite):
+    @pytest.fixture
+    def shared(self) -> dict[str, tuple[bytes, float]]:
+        return {}
+
+    @pytest.fixture
+    def opener(self, shared: dict[str, tuple[bytes, float]]) -> Callable[[], Blobs]:
+        return partial(MemoryBlobs, shared)
+
+    @pytest.fixture
+    def alter(self, shared: dict[str, tuple[bytes, float]]) -> Alter:
+        def write(digest: str, content: bytes) -> None:
+            shared[digest] = (content, 0.0)
+
+        return write
 
 
 class TestOnDisk(BlobsSuite):
     @pytest.fixture
     def opener(self, tmp_path: Path) -> Callable[[], Blobs]:
-        return partial(ObjectBlobs, str(tmp_path / "blobs"))
+        return partial(DiskBlobs, tmp_path / "blobs")
 
     @pytest.fixture
     def alter(self, tmp_path: Path) -> Alter:
@@ -28,7 +45,7 @@ class TestOnDisk(BlobsSuite):
 class TestOnS3(BlobsSuite):
     @pytest.fixture
     def opener(self, s3_url: str) -> Callable[[], Blobs]:
-        return partial(ObjectBlobs, f"{s3_url}/project/blobs")
+        return partial(open_blobs, f"{s3_url}/project/blobs")
 
     @pytest.fixture
     def alter(self, s3_url: str) -> Alter:

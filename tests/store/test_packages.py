@@ -6,7 +6,7 @@ import pytest
 
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.errors import Corrupt, NotFound
-from tidemill.store.blobs import ObjectBlobs
+from tidemill.store.blobs import DiskBlobs
 from tidemill.store.packages import BlobPackages
 
 
@@ -16,7 +16,7 @@ def package(place: int = 0) -> Model:
 
 
 def test_packages_come_back_and_equal_ones_are_one(tmp_path: Path) -> None:
-    packages = BlobPackages(ObjectBlobs(str(tmp_path)))
+    packages = BlobPackages(DiskBlobs(str(tmp_path)))
     digests = [packages.save(package(place)) for place in range(12)]
     assert packages.save(package(3)) == digests[3]
     assert [packages.load(digest) for digest in digests] == [package(place) for place in range(12)]
@@ -24,8 +24,8 @@ def test_packages_come_back_and_equal_ones_are_one(tmp_path: Path) -> None:
 
 
 def test_an_altered_or_missing_package_is_told(tmp_path: Path) -> None:
-    digest = BlobPackages(ObjectBlobs(str(tmp_path))).save(package())
-    packages = BlobPackages(ObjectBlobs(str(tmp_path)))
+    digest = BlobPackages(DiskBlobs(str(tmp_path))).save(package())
+    packages = BlobPackages(DiskBlobs(str(tmp_path)))
     (file,) = tmp_path.rglob(digest)
     file.write_bytes(file.read_bytes() + b"?")
     with pytest.raises(Corrupt):

@@ -1,114 +1,119 @@
-"""Blobs: bytes by the SHA-256 of their content, written once, on disk or in any object store."""
+"""Blobs: bytes by the SHA-256 of their content, written once, in memory, on disk or in any object store."""
 
-import hashlib
-from pathlib import Path
-from typing import Protocol
+import io
+import time
+from collections.abc import Iterator
+from typing import BinaryIO, Protocol
 
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
-from obstore.store import LocalStore, from_url
+from tidemill.store.content import Draft, Stored, altered, digest_of, hold_digest, missing, unwritten
+from tidemill.store.disk import DiskBlobs
 
-from tidemill.errors import Corrupt, NotFound, TidemillError
+__all__ = ["Blobs", "DiskBlobs", "Draft", "MemoryBlobs", "Stored", "digest_of", "open_blobs"]
 
 
 class Blobs(Protocol):
-    """Bytes by digest; a blob is there whole or not at all, and never changes."""
+    """Bytes by digest: a blob is there whole or not at all, and no other bytes are ever taken for it.
 
-    def put(self, content: bytes) -> str: ...
+    Putting what is there writes nothing, but makes it young again; where it was altered, it is mended. Threads and
+    processes may share a store. Errors: `NotFound` for what is not there, `Corrupt` for what has another digest,
+    `Transient` for a store that does not answer, any other `TidemillError` for one that refuses.
+    """
 
-    def get(self, digest: str) -> bytes: ...
+    def put(self, content: bytes, *, durable: bool = False) -> str:
+        """Write bytes, unless they are there; their digest. `durable` survives a loss of power."""
+        ...
 
-    def has(self, digest: str) -> bool: ...
-
-    def delete(self, digest: str) -> None: ...
-
-
-def digest_of(content: bytes) -> str:
-    """The name of these bytes."""
-    return hashlib.sha256(content).hexdigest()
-
-
-class ObjectBlobs:
-    """Blobs behind a URL that obstore knows: a folder, s3://, gs://, az://."""
-
-    def __init__(self, url: str) -> None:
-        try:
-            if "://" in url:
-                self._store = from_url(url)
-            else:
-                Path(url).mkdir(parents=True, exist_ok=True)
-                self._store = LocalStore(url)
-        except (OSError, BaseError) as refused:
-            raise TidemillError(
-                f"the blobs at {url} cannot be opened: {refused}", "check the path and its permissions"
-            ) from None
-        self._url = url
-
-    def put(self, content: bytes) -> str:
-        """Write bytes, unless they are there; their digest."""
-        digest = digest_of(content)
-        try:
-            self._store.put(_place(digest), content, mode="create")
-        except AlreadyExistsError:
-            pass
-        except (OSError, BaseError) as refused:
-            raise TidemillError(
-                f"a blob of {len(content)} bytes could not be written to {self._url}: {refused}",
-                "free some space or check permissions, then run again: what was done is kept, nothing is half-written",
-            ) from None
-        return digest
+    def draft(self) -> Draft:
+        """A sink for bytes that come in pieces; its `keep` gives the digest."""
+        ...
 
     def get(self, digest: str) -> bytes:
-        """The bytes of that digest.
+        """The bytes of that digest, whole in memory."""
+        ...
 
-        Raises
-        ------
-        NotFound
-            if they are not there.
-        Corrupt
-            if what is there has another digest.
-        TidemillError
-            if nobody can tell: the store does not answer, or refuses.
-        """
-        try:
-            content = self._store.get(_place(digest)).bytes().to_bytes()
-        except (FileNotFoundError, NotFoundError):
-            raise NotFound(
-                f"blob {digest[:12]} is not in {self._url}", "run the pipeline again, or restore a backup"
-            ) from None
-        except (OSError, BaseError) as refused:
-            raise self._refused(digest, refused) from None
-        if digest_of(content) != digest:
-            raise Corrupt(
-                f"blob {digest[:12]} in {self._url} was altered",
-                "delete it and run the pipeline again, or restore a backup",
-            )
-        return content
+    def open(self, digest: str) -> BinaryIO:
+        """The bytes of that digest as a file that can be sought in; they were verified before it is given."""
+        ...
 
     def has(self, digest: str) -> bool:
-        """Whether the bytes are there."""
-        try:
-            self._store.head(_place(digest))
-        except (FileNotFoundError, NotFoundError):
-            return False
-        except (OSError, BaseError) as refused:
-            raise self._refused(digest, refused) from None
-        return True
+        """Whether there is a blob of that digest, be its bytes right or wrong."""
+        ...
 
     def delete(self, digest: str) -> None:
         """Forget the bytes of that digest, if they are there."""
-        try:
-            self._store.delete(_place(digest))
-        except (FileNotFoundError, NotFoundError):
-            return
-        except (OSError, BaseError) as refused:
-            raise self._refused(digest, refused) from None
+        ...
 
-    def _refused(self, digest: str, refused: Exception) -> TidemillError:
-        return TidemillError(
-            f"blob {digest[:12]} in {self._url} cannot be reached: {refused}",
-            "check that the store is there and that you may use it",
-        )
+    def stored(self) -> Iterator[Stored]:
+        """Every blob that is there, in no order, while others put and delete."""
+        ...
+
+    def sweep(self, older_than: float) -> int:
+        """Take away what writers that died left behind more than so many seconds ago; how many drafts that were."""
+        ...
 
 
-def _place(digest: str) -> str:
-    return f"{digest[:2]}/{digest}"
+class MemoryBlobs:
+    """Blobs in memory, for tests and for what may be forgotten; `shared` lets several openings have the same."""
+
+    def __init__(self, shared: dict[str, tuple[bytes, float]] | None = None) -> None:
+        self._blobs = {} if shared is None else shared
+
+    def put(self, content: bytes, *, durable: bool = False) -> str:  # noqa: ARG002 - the protocol's
+        digest = digest_of(content)
+        self._blobs[digest] = (content, time.monotonic())
+        return digest
+
+    def draft(self) -> Draft:
+        return Draft(io.BytesIO, self._place, lambda size, refused: unwritten(size, "memory", refused))
+
+    def get(self, digest: str) -> bytes:
+        held = self._blobs.get(hold_digest(digest))
+        if held is None:
+            raise missing(digest, "memory")
+        if digest_of(held[0]) != digest:
+            raise altered(digest, "memory")
+        return held[0]
+
+    def open(self, digest: str) -> BinaryIO:
+        return io.BytesIO(self.get(digest))
+
+    def has(self, digest: str) -> bool:
+        return hold_digest(digest) in self._blobs
+
+    def delete(self, digest: str) -> None:
+        self._blobs.pop(hold_digest(digest), None)
+
+    def stored(self) -> Iterator[Stored]:
+        now = time.monotonic()
+        for digest, (content, put) in self._blobs.copy().items():
+            yield Stored(digest, len(content), now - put)
+
+    def sweep(self, older_than: float) -> int:  # noqa: ARG002 - what dies here leaves nothing
+        return 0
+
+    def _place(self, draft: Draft, durable: bool) -> None:
+        if isinstance(draft.file, io.BytesIO):
+            self.put(draft.file.getvalue(), durable=durable)
+        else:
+            self.put(draft.content, durable=durable)
+
+
+def open_blobs(url: str) -> Blobs:
+    """The blobs of a folder, or of a URL that obstore knows: s3://, gs://, az://.
+
+    Raises
+    ------
+    TidemillError
+        if there is no such store, or it cannot be used.
+    """
+    if "://" not in url:
+        return DiskBlobs(url)
+    if url.startswith("file:///"):
+        return DiskBlobs(url.removeprefix("file://"))
+    # Its client is a large library: who works on a disk does not wait for it.
+    from tidemill.store.objects import ObjectBlobs
+
+    return ObjectBlobs(url)
+
+
+ObjectBlobs = open_blobs

@@ -1,13 +1,19 @@
 """What every store of blobs promises: bytes by digest, written once, and never other bytes than those."""
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tidemill.errors import Corrupt, NotFound
 from tidemill.store.blobs import Blobs, digest_of
+
+# More than a store keeps in memory on its way.
+LARGE = bytes(range(256)) * 40_000
 
 
 class Alter(Protocol):
@@ -45,40 +51,73 @@ class BlobsSuite:
     def blobs(self, opener: Callable[[], Blobs]) -> Blobs:
         return opener()
 
-    @pytest.mark.parametrize("content", [b"", b"tide", bytes(range(256)) * 4096], ids=["empty", "small", "1 MiB"])
+    @pytest.mark.parametrize("content", [b"", b"tide", LARGE], ids=["empty", "small", "large"])
     def test_bytes_come_back_under_their_digest(self, blobs: Blobs, content: bytes) -> None:
-        digest = blobs.put(content)
+        digest = blobs.put(content, durable=True)
         assert digest == digest_of(content)
         assert blobs.has(digest)
         assert blobs.get(digest) == content
 
+    @pytest.mark.parametrize("content", [b"", b"tide", LARGE], ids=["empty", "small", "large"])
+    def test_bytes_go_and_come_in_pieces(self, blobs: Blobs, content: bytes) -> None:
+        with blobs.draft() as draft:
+            for start in range(0, len(content), 300_000):
+                draft.write(memoryview(content)[start : start + 300_000])
+            digest = draft.keep(durable=True)
+        assert digest == digest_of(content)
+        with blobs.open(digest) as source:
+            assert source.read(2) == content[:2]
+            assert source.read() == content[2:]
+            source.seek(1)
+            assert source.read(3) == content[1:4]
+
+    def test_a_draft_that_is_not_kept_is_no_blob(self, blobs: Blobs) -> None:
+        with blobs.draft() as draft:
+            draft.write(LARGE)
+        with contextlib.suppress(KeyError), blobs.draft() as draft:
+            draft.write(LARGE)
+            raise KeyError
+        assert not blobs.has(digest_of(LARGE))
+        assert list(blobs.stored()) == []
+        assert blobs.sweep(0) == 0
+
     def test_another_opening_has_them(self, blobs: Blobs, opener: Callable[[], Blobs]) -> None:
         assert opener().get(blobs.put(b"tide")) == b"tide"
 
-    def test_the_same_bytes_twice_are_one_blob(self, blobs: Blobs) -> None:
-        assert blobs.put(b"tide") == blobs.put(b"tide")
-        assert blobs.get(digest_of(b"tide")) == b"tide"
+    @pytest.mark.parametrize("content", [b"tide", LARGE], ids=["small", "large"])
+    def test_the_same_bytes_twice_are_one_blob(self, blobs: Blobs, content: bytes) -> None:
+        assert blobs.put(content) == blobs.put(content, durable=True)
+        assert blobs.get(digest_of(content)) == content
+        assert [(found.digest, found.size) for found in blobs.stored()] == [(digest_of(content), len(content))]
 
-    def test_what_is_there_is_never_written_again(self, blobs: Blobs, alter: Alter) -> None:
+    @pytest.mark.parametrize("wrong", [b"ebb", b"tidf", b""], ids=["cut short", "altered", "emptied"])
+    def test_what_is_not_right_is_corrupt_until_it_is_put_again(self, blobs: Blobs, alter: Alter, wrong: bytes) -> None:
         digest = blobs.put(b"tide")
-        alter(digest, b"ebb")
-        blobs.put(b"tide")
+        alter(digest, wrong)
+        for ask in (blobs.get, blobs.open):
+            with pytest.raises(Corrupt, match=digest[:12]) as corrupt:
+                ask(digest)
+            assert corrupt.value.cure
+        assert blobs.put(b"tide") == digest
+        assert blobs.get(digest) == b"tide"
+
+    def test_a_large_one_that_is_not_right_is_mended_too(self, blobs: Blobs, alter: Alter) -> None:
+        digest = blobs.put(LARGE)
+        alter(digest, LARGE[:-1] + b"?")
         with pytest.raises(Corrupt):
-            blobs.get(digest)
+            blobs.open(digest)
+        with blobs.draft() as draft:
+            draft.write(LARGE)
+            draft.keep()
+        assert blobs.get(digest) == LARGE
 
-    def test_altered_bytes_are_corrupt(self, blobs: Blobs, alter: Alter) -> None:
-        digest = blobs.put(b"tide")
-        alter(digest, b"tidf")
-        with pytest.raises(Corrupt, match=digest[:12]) as corrupt:
-            blobs.get(digest)
-        assert corrupt.value.cure
-
-    def test_what_is_not_there_is_not_found(self, blobs: Blobs) -> None:
-        nowhere = digest_of(b"nowhere")
-        assert not blobs.has(nowhere)
-        with pytest.raises(NotFound, match=nowhere[:12]) as missing:
-            blobs.get(nowhere)
-        assert missing.value.cure
+    @pytest.mark.parametrize("name", [digest_of(b"nowhere"), "nowhere", "", "../" * 20 + "etc/passwd"])
+    def test_what_is_not_there_is_not_found(self, blobs: Blobs, name: str) -> None:
+        for ask in (blobs.get, blobs.open):
+            with pytest.raises(NotFound) as missing:
+                ask(name)
+            assert missing.value.cure
+        assert not blobs.has(digest_of(b"nowhere"))
 
     def test_what_is_deleted_is_not_found_and_can_come_again(self, blobs: Blobs) -> None:
         digest = blobs.put(b"tide")
@@ -94,6 +133,24 @@ class BlobsSuite:
         blobs.delete(digest_of(b"nowhere"))
         assert blobs.get(kept) == b"tide"
 
+    def test_what_is_stored_is_told_with_size_and_age(self, blobs: Blobs) -> None:
+        contents = [b"", b"tide", b"ebb" * 1000]
+        for content in contents:
+            blobs.put(content)
+        found = {stored.digest: stored for stored in blobs.stored()}
+        assert {digest: stored.size for digest, stored in found.items()} == {
+            digest_of(content): len(content) for content in contents
+        }
+        # An object store counts in whole seconds, by a clock of its own.
+        assert all(0 <= stored.age < 60 for stored in found.values())
+
+    def test_one_may_be_deleted_while_they_are_told(self, blobs: Blobs) -> None:
+        for number in range(20):
+            blobs.put(bytes([number]))
+        for stored in blobs.stored():
+            blobs.delete(stored.digest)
+        assert list(blobs.stored()) == []
+
     def test_many_threads_put_the_same_bytes_at_once(self, opener: Callable[[], Blobs]) -> None:
         content = b"tide" * 100_000
 
@@ -103,3 +160,17 @@ class BlobsSuite:
 
         with ThreadPoolExecutor(8) as pool:
             assert set(pool.map(put, range(16))) == {content}
+
+    @settings(
+        max_examples=20,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
+    @given(pieces=st.lists(st.binary(max_size=200), max_size=5))
+    def test_any_pieces_are_the_bytes_that_they_make_together(self, blobs: Blobs, pieces: list[bytes]) -> None:
+        with blobs.draft() as draft:
+            for piece in pieces:
+                draft.write(piece)
+            digest = draft.keep()
+        assert digest == digest_of(b"".join(pieces))
+        assert blobs.get(digest) == b"".join(pieces)
