@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 @contextmanager
-def locked(file: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of a file for the block; without `wait`, False where another holds it."""
+def locked(file: Path, *, wait: bool = True, shared: bool = False) -> Iterator[bool]:
+    """Hold the lock of a file for the block, alone or `shared`; without `wait`, False where another holds it."""
     with file.open("a") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return

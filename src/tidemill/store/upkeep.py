@@ -1,0 +1,47 @@
+"""Upkeep: what takes bytes and rows away (gc, erase, restore) is alone in a workspace; backups go on together."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tidemill.errors import Conflict
+from tidemill.store.connections import database_at
+from tidemill.store.ledger import Ledger
+from tidemill.store.locks import locked
+
+_UPKEEP = 0x71DF
+
+
+@contextmanager
+def upkeep(root: Path, ledger: Ledger, *, shared: bool = False) -> Iterator[None]:
+    """Be the only upkeep of a workspace, and of a ledger that several machines share; or one that is `shared`.
+
+    Raises
+    ------
+    Conflict
+        if another is at work.
+    """
+    with locked(root / "upkeep.lock", wait=False, shared=shared) as mine, _locked_on_server(ledger, shared) as ours:
+        if not (mine and ours):
+            raise Conflict(
+                f"a collection, an erasure or a backup is at work on {root}", "wait until it is over, then try again"
+            )
+        yield
+
+
+@contextmanager
+def _locked_on_server(ledger: Ledger, shared: bool) -> Iterator[bool]:
+    """The same between machines, where the ledger is on a server; it opens the lock when the connection ends."""
+    database = database_at(ledger.url)
+    if database.dialect != "postgresql":
+        yield True
+        return
+    try:
+        connection = database.connect()
+    except database.Error as refused:
+        raise database.explain(refused, "cannot be opened") from None
+    try:
+        function = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
+        yield connection.execute(f"SELECT {function}({_UPKEEP})").fetchone()[0]
+    finally:
+        connection.close()
