@@ -1,16 +1,16 @@
 """What a run left: its page, its logs, its differences to another, its lineage, and its export."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Json, session_here
+from tidemill.cli.opening import Environment, Json, session_here
 from tidemill.cli.running import runs
-from tidemill.errors import NotFound, TidemillError
+from tidemill.errors import InputError, NotFound
 
 if TYPE_CHECKING:
-    from tidemill.evidence.story import Story
     from tidemill.flow.session import Session
 
 NOUNS = {"runs": runs}
@@ -23,21 +23,11 @@ def show_run(run_id: RunId, json: Json = False) -> None:
     from tidemill.cli.showing import show
     from tidemill.evidence.story import story_of
 
-    session = session_here()
-    story = story_of(session.workspace.ledger, run_id)
+    story = story_of(session_here().workspace.ledger, run_id)
     if json:
         output.as_json(story)
     else:
-        show(story, _gone(session, story))
-
-
-def _gone(session: "Session", story: "Story") -> set[str]:
-    """The digests whose bytes were collected; none where the store of blobs does not tell."""
-    kept = {artifact.digest for artifact in story.artifacts.values() if not artifact.transient}
-    try:
-        return {digest for digest in kept if not session.workspace.blobs.has(digest)}
-    except TidemillError:
-        return set()
+        show(story)
 
 
 @runs.command("logs")
@@ -80,3 +70,41 @@ def _kept(session: "Session", digest: str, end: str) -> str:
         return session.workspace.blobs.get(digest).decode(errors="replace")
     except NotFound:
         return f"(the whole log was collected; its end:)\n{end}"
+
+
+@runs.command("lineage")
+def lineage(
+    identifier: Annotated[
+        str, typer.Argument(metavar="ID", help="A run, an artifact's digest, a prediction, or a release (flights/3).")
+    ],
+    down: Annotated[bool, typer.Option("--down/--up", help="What was made from it, or what went into it.")] = False,
+    depth: Annotated[int, typer.Option(min=0, help="At most so many levels; 0: to the end.")] = 0,
+    svg: Annotated[Path | None, typer.Option(help="Write a picture to this file.")] = None,
+    env: Environment = "production",
+    json: Json = False,
+) -> None:
+    """What went into an artifact, a run, a release or a prediction, or what was made from it."""
+    from tidemill.evidence.identify import identify
+    from tidemill.evidence.lineage import lineage as lineage_of
+    from tidemill.evidence.tree import as_svg, as_text
+
+    session = session_here(env)
+    books, journal = session.workspace.ledger, session.workspace.journal
+    named = identify(books, identifier, journal, list(session.project.policy.models), env)
+    found = lineage_of(books, named, "down" if down else "up", depth=depth, journal=journal, environment=env)
+    if svg is not None:
+        _write(svg, as_svg(found))
+    elif json:
+        output.as_json(found)
+    else:
+        output.out.print(as_text(found), markup=False)
+        if found.cut and not depth:
+            output.err.print(f"{len(found.cut)} branches were not followed further: begin at one of them (…)")
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as refused:
+        raise InputError(f"{file} cannot be written: {refused.strerror}", "choose a file that you may write") from None
+    output.err.print(f"wrote {file}", markup=False)

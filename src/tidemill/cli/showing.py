@@ -4,22 +4,21 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.cells import cell_len
 
 from tidemill.cli import output
-from tidemill.core.artifact import Artifact
 from tidemill.core.run import Run, StepRun
-from tidemill.evidence.story import Story, cause_of, role_of
+from tidemill.evidence.story import Story, cause_of
+from tidemill.evidence.words import clock, ended, holds, moment, number, role_of, seconds, size
 
 _NARROWEST, _IN_A_PIPE = 60, 100
 _DIGEST = 12
 
 
-def show(story: Story, gone: set[str]) -> None:
-    """A run, section by section; `gone` are the digests whose bytes are no more."""
+def show(story: Story) -> None:
+    """A run, section by section."""
     run = story.run
     took = f" in {seconds(run.seconds)}" if run.seconds is not None else ""
     output.out.print(f"{run.pipeline}  {run.state}{took}", style="bold", markup=False)
@@ -43,7 +42,7 @@ def show(story: Story, gone: set[str]) -> None:
     _metrics(run.metrics)
     _verdicts(story)
     _steps(story.steps, run.engine)
-    _artifacts(story, gone)
+    _artifacts(story)
     _attempts(run)
 
 
@@ -102,14 +101,14 @@ def _steps(steps: Sequence[StepRun], engine: str) -> None:
     table(columns, rows)
 
 
-def _artifacts(story: Story, gone: set[str]) -> None:
+def _artifacts(story: Story) -> None:
     if not story.artifacts:
         return
     title("Artifacts")
     rows = []
     for name, artifact in story.artifacts.items():
-        pointer = artifact.digest[:_DIGEST] + (" (collected)" if artifact.digest in gone else "")
-        rows.append([name, role_of(artifact), size(artifact), pointer, summary(artifact)])
+        pointer = artifact.digest[:_DIGEST] + (" (collected)" if artifact.collected else "")
+        rows.append([name, role_of(artifact), size(artifact), pointer, holds(artifact)])
     table(["step.output", "what", "size", "digest", "holds"], rows)
 
 
@@ -121,32 +120,6 @@ def _attempts(run: Run) -> None:
             for tried in run.attempts
         ]
         table(["start", "end", "state", "code", "error"], rows)
-
-
-def summary(artifact: Artifact) -> str:
-    """What an artifact holds, in a few words."""
-    if artifact.transient:
-        return "made again when needed"
-    known = artifact.summary
-    said = []
-    if isinstance(known.get("rows"), int):
-        said.append(f"{known['rows']:,} rows")
-    if known.get("columns"):
-        said.append(f"{len(known['columns'])} columns")
-    if known.get("flavor"):
-        said.append(str(known["flavor"]))
-    if known.get("files"):
-        said.append(f"{len(known['files'])} files")
-    if isinstance(known.get("items"), int):
-        said.append(f"{known['items']} item{'' if known['items'] == 1 else 's'}")
-    return ", ".join(said) or str(known.get("type", ""))
-
-
-def ended(step: StepRun) -> datetime | None:
-    """When a step was over."""
-    if step.ended is not None or step.seconds is None:
-        return step.ended
-    return step.started + timedelta(seconds=step.seconds)
 
 
 def section(heading: str, known: list[tuple[str, str]]) -> None:
@@ -190,37 +163,3 @@ def _padded(cell: str, width: int) -> str:
 def pairs(values: dict[str, Any]) -> str:
     """Names with their values on one line."""
     return "  ".join(f"{name}={value}" for name, value in values.items())
-
-
-def number(value: float | None) -> str:
-    """A metric."""
-    return "" if value is None else f"{value:.4f}" if 1e-3 <= abs(value) < 1e6 or not value else f"{value:.4g}"
-
-
-def seconds(value: float | None) -> str:
-    """A length of time."""
-    if value is None:
-        return ""
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
-
-
-def moment(value: datetime | None) -> str:
-    """A moment in UTC, to the millisecond."""
-    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC" if value else ""
-
-
-def clock(value: datetime | None) -> str:
-    """The time of day of a moment in UTC, to the millisecond."""
-    return f"{value.astimezone(UTC):%H:%M:%S.%f}"[:-3] if value else ""
-
-
-def size(artifact: Artifact) -> str:
-    """The size of an artifact's bytes."""
-    if artifact.transient:
-        return ""
-    amount = float(artifact.size)
-    for unit in ("B", "kB", "MB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} GB"

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
-import polars as pl
 from msgspec import Struct
 
 from tidemill.clock import moment_of
@@ -91,6 +90,8 @@ def served(journal: JournalReader, model: str, identifier: str) -> list[dict[str
         moment = moment_of(identifier)
     except (ValueError, OverflowError):
         return []
+    import polars as pl  # late: most commands look at no prediction
+
     rows = journal.read(f"predictions/{model}", moment - _AROUND, moment + _AROUND)
     if rows.is_empty():
         return []

@@ -13,16 +13,6 @@ from tidemill.core.run import Run, StepRun
 from tidemill.errors import NotFound
 from tidemill.evidence.identify import release_of, run_of
 
-_ROLES = {
-    "Snapshot": "rows seen",
-    "Profile": "statistics",
-    "Encoding": "vocabularies",
-    "FeatureSet": "inputs",
-    "Metrics": "metrics",
-    "Verdict": "verdict",
-}
-_KINDS = {"frame": "table", "model": "model package", "html": "report", "png": "figure"}
-
 
 class Story(Struct, frozen=True, kw_only=True):
     """Everything that one run left in the ledger; `artifacts` are named `step.output`.
@@ -63,16 +53,6 @@ def steps_of(books: Books, run_id: str) -> list[StepRun]:
 def last_tries(steps: list[StepRun]) -> dict[str, StepRun]:
     """The last try of each step, by name."""
     return {step.step: step for step in steps}
-
-
-def role_of(artifact: Artifact) -> str:
-    """What an artifact is to people: a table, statistics, vocabularies, anomalies, a model package, …"""
-    if artifact.transient:
-        return "transient"
-    kind = str(artifact.summary.get("type", ""))
-    if artifact.summary.get("judges") and kind != "Verdict":
-        return "anomalies"
-    return _ROLES.get(kind) or _KINDS.get(artifact.kind) or artifact.kind
 
 
 def cause_of(story: Story) -> str:
