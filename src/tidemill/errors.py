@@ -17,6 +17,8 @@
 An error says what happened, to what, and the cure. Retrying needs no list: what may be retried is `Transient`.
 """
 
+from typing import Any
+
 
 class TidemillError(Exception):
     """Something went wrong; `cure` says what to do about it."""
@@ -30,6 +32,17 @@ class TidemillError(Exception):
 
     def __str__(self) -> str:
         return f"{self.problem} — {self.cure}" if self.cure else self.problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An error may come from another process, whatever its own arguments are."""
+        return _error_again, (type(self), self.problem, self.cure, self.__dict__)
+
+
+def _error_again(kind: type[TidemillError], problem: str, cure: str, state: dict[str, Any]) -> TidemillError:
+    error = kind.__new__(kind)
+    TidemillError.__init__(error, problem, cure)
+    error.__dict__.update(state)
+    return error
 
 
 class InputError(TidemillError):

@@ -1,10 +1,16 @@
 """Step and Pipeline: plain typed functions, and the DAG that calling them inside a pipeline records."""
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from datetime import timedelta
+from functools import cached_property
+from importlib import import_module
+from operator import attrgetter
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints, overload
 
+from tidemill.clock import Span, span
 from tidemill.errors import ConfigurationError, InputError
 
 R = TypeVar("R")
@@ -49,36 +55,49 @@ class Step(Generic[R]):
     """
 
     def __init__(
-        self, function: Callable[..., R], *, retries: int = 0, cache: bool = True, transient: bool = False
+        self,
+        function: Callable[..., R],
+        *,
+        retries: int = 0,
+        cache: bool = True,
+        transient: bool = False,
+        timeout: Span = "",
+        retention: Span = "",
     ) -> None:
         self.function = function
         self.name = function.__name__
         self.retries = retries
         self.cache = cache
         self.transient = transient
+        self.timeout: timedelta | None = span(timeout) if timeout else None
+        self.retention: timedelta | None = span(retention) if retention else None
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
+        self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
         self.__wrapped__ = function
-        self._hints: dict[str, Any] | None = None
 
-    @property
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process it is what its module has under its name there."""
+        if "<locals>" in self.__qualname__:
+            raise AttributeError(f"{self.__qualname__} is defined inside a function")
+        return _step_of, (self.__module__, self.__qualname__)
+
+    @cached_property
     def signature(self) -> inspect.Signature:
         return inspect.signature(self.function)
 
-    @property
+    @cached_property
     def hints(self) -> dict[str, Any]:
         """The types of its parameters and of what it returns."""
-        if self._hints is None:
-            try:
-                self._hints = get_type_hints(self.function)
-            except NameError as unresolved:
-                raise ConfigurationError(
-                    f"step {self.name!r}: {unresolved}", "import the types of its annotations at run time"
-                ) from None
-        return self._hints
+        try:
+            return get_type_hints(self.function)
+        except NameError as unresolved:
+            raise ConfigurationError(
+                f"step {self.name!r}: {unresolved}", "import the types of its annotations at run time"
+            ) from None
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[str, ...]:
         """The names of what it gives: one `output`, or one for each member of a returned tuple."""
         returned = self.hints.get("return")
@@ -86,22 +105,53 @@ class Step(Generic[R]):
             return tuple(f"output{place}" for place in range(len(get_args(returned))))
         return ("output",)
 
+    def promised(self, output: str) -> Any:
+        """The type of one of its outputs."""
+        hint = self.hints.get("return", Any)
+        return get_args(hint)[self.outputs.index(output)] if len(self.outputs) > 1 else hint
+
     def __call__(self, *args: Any, **kwargs: Any) -> R:
         graph = _open_graph.get()
         if graph is None:
             return self.function(*args, **kwargs)
         return graph.add(self, args, kwargs)  # type: ignore[no-any-return]  # a Ref stands in for R while tracing
 
+    def map(self, items: Any, /, **fixed: Any) -> list[R]:
+        """The step on each member of a list, side by side where the engine can; the list of what it gives.
+
+        `items` goes to the first parameter that `fixed` leaves out. Inside a pipeline it may be the value of a step:
+        how many calls there are is then known only in the run, and each has its own place in the ledger and the cache.
+
+        >>> step(abs_ := lambda number: number * 2).map([1, 2])
+        [2, 4]
+        """
+        over = next((name for name in self.signature.parameters if name not in fixed), "")
+        if not over:
+            raise ConfigurationError(
+                f"step {self.name!r} has no parameter left to map over", "leave out of map(…) the one that varies"
+            )
+        graph = _open_graph.get()
+        if graph is None:
+            return [self.function(**{over: item}, **fixed) for item in items]
+        if not isinstance(items, Ref):
+            return [graph.add(self, (), {over: item, **fixed}) for item in items]
+        return graph.add(self, (), {over: items, **fixed}, over=over)  # type: ignore[no-any-return]
+
+
+def _step_of(module: str, name: str) -> Any:
+    return attrgetter(name)(import_module(module))
+
 
 class Node:
-    """One call of a step: `inputs` maps its parameters to Refs or to plain values."""
+    """One call of a step: `inputs` maps its parameters to Refs or to plain values; `over` is the one it maps over."""
 
-    __slots__ = ("inputs", "name", "step")
+    __slots__ = ("inputs", "name", "over", "step")
 
-    def __init__(self, name: str, step: Step[Any], inputs: dict[str, Any]) -> None:
+    def __init__(self, name: str, step: Step[Any], inputs: dict[str, Any], over: str = "") -> None:
         self.name = name
         self.step = step
         self.inputs = inputs
+        self.over = over
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -130,8 +180,9 @@ class Graph:
         self.pipeline = pipeline
         self.params = dict(params)
         self.nodes: dict[str, Node] = {}
+        self._calls: Counter[str] = Counter()
 
-    def add(self, step: Step[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def add(self, step: Step[Any], args: tuple[Any, ...], kwargs: dict[str, Any], over: str = "") -> Any:
         """Record a call and return the Ref (or the tuple of Refs) of what it will give."""
         name = self._free_name(step.name)
         try:
@@ -141,13 +192,13 @@ class Graph:
                 f"pipeline {self.pipeline!r} calls step {step.name!r} wrongly: {wrong}",
                 f"its parameters are {step.signature}",
             ) from None
-        self.nodes[name] = Node(name, step, bound.arguments)
+        self.nodes[name] = Node(name, step, bound.arguments, over)
         given = tuple(Ref(name, output) for output in step.outputs)
         return given[0] if len(given) == 1 else given
 
     def _free_name(self, name: str) -> str:
-        taken = sum(1 for node in self.nodes.values() if node.step.name == name)
-        return name if not taken else f"{name}-{taken + 1}"
+        self._calls[name] += 1
+        return name if self._calls[name] == 1 else f"{name}-{self._calls[name]}"
 
 
 class Pipeline:
@@ -193,10 +244,15 @@ class Pipeline:
                 raise InputError(
                     f"pipeline {self.name!r} needs the parameter {name!r}", f"give it: --param {name}=VALUE"
                 )
-        graph = Graph(self.name, params)
+        defaults = {name: known[name].default for name in known if name not in params}
+        graph = Graph(self.name, {**params, **defaults})
         token = _open_graph.set(graph)
         try:
             self.function(**params)
+        except RecursionError:
+            raise ConfigurationError(
+                f"pipeline {self.name!r} has a cycle: it calls itself", "let it call steps, or other pipelines"
+            ) from None
         finally:
             _open_graph.reset(token)
         return graph
@@ -205,7 +261,9 @@ class Pipeline:
 @overload
 def step(function: Callable[..., R], /) -> Step[R]: ...
 @overload
-def step(*, retries: int = 0, cache: bool = True, transient: bool = False) -> Callable[[Callable[..., R]], Step[R]]: ...
+def step(
+    *, retries: int = 0, cache: bool = True, transient: bool = False, timeout: Span = "", retention: Span = ""
+) -> Callable[[Callable[..., R]], Step[R]]: ...
 def step(
     function: Callable[..., R] | None = None,
     /,
@@ -213,14 +271,18 @@ def step(
     retries: int = 0,
     cache: bool = True,
     transient: bool = False,
+    timeout: Span = "",
+    retention: Span = "",
 ) -> Step[R] | Callable[[Callable[..., R]], Step[R]]:
     """Make a step of a function.
 
     Parameters
     ----------
-    retries : how often it is tried again after a `Transient` error.
+    retries : how often it is tried again after a `Transient`, `ConnectionError` or `TimeoutError`, with longer pauses.
     cache : whether an earlier result for the same code, inputs and parameters may be taken.
     transient : its outputs are not kept but made again when they are needed (large, cheap to make).
+    timeout : how long one try may take, such as "30m"; then it fails.
+    retention : how long its outputs are kept at least, such as "30d"; otherwise `[retention]` of the policy says.
 
     >>> @step
     ... def double(number: int) -> int:
@@ -230,7 +292,9 @@ def step(
     """
     if function is not None:
         return Step(function)
-    return lambda wrapped: Step(wrapped, retries=retries, cache=cache, transient=transient)
+    return lambda wrapped: Step(
+        wrapped, retries=retries, cache=cache, transient=transient, timeout=timeout, retention=retention
+    )
 
 
 def pipeline(function: Callable[..., Any], /) -> Pipeline:

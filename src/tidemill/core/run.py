@@ -6,7 +6,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 RunState = Literal["running", "done", "failed", "stopped", "interrupted", "cancelled"]
-StepState = Literal["running", "ran", "cached", "failed", "stopped", "skipped"]
+StepState = Literal["running", "ran", "cached", "failed", "stopped", "skipped", "interrupted"]
 
 
 class Metrics(Struct, frozen=True, kw_only=True):

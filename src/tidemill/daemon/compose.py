@@ -1,10 +1,13 @@
 """The composition root: opens a project's session with everything that its steps may ask for."""
 
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tidemill.clock import Clock
 from tidemill.core import resources
+from tidemill.core.policy import Policy
 from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.featurestore.online import SqliteOnline
 from tidemill.flow.session import Session
@@ -25,4 +28,11 @@ def open_session(
     session = Session(project, opened, clock, given)
     session.give(resources.Online, lambda: SqliteOnline(opened.online))
     session.give(resources.Features, lambda: OfflineFeatures(session.sources))
+    if clock is None and not given:
+        session.reopen = partial(_reopen, project.folder, project.policy, environment, opened.root, opened.blobs_url)
     return session
+
+
+def _reopen(folder: Path, policy: Policy, environment: str, root: Path, blobs: str) -> Session:
+    """The same session in another process."""
+    return open_session(Project(folder, policy), environment, workspace=Workspace(root, environment, blobs=blobs))

@@ -1,10 +1,9 @@
-"""Runs the steps of one graph: moves artifacts in and out, takes what is cached, makes again what is transient."""
+"""Runs the steps of one graph: takes what is cached, hands the rest to the engine, records each boundary."""
 
 import hashlib
-import time
-import traceback
-from collections.abc import Callable
-from typing import Any, get_args, get_origin
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -13,32 +12,69 @@ from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
 from tidemill.core.pipeline import Graph, Node, Ref, holds_refs
 from tidemill.core.resources import Context
-from tidemill.core.run import StepRun
-from tidemill.errors import StepFailed, Stopped, TidemillError, Transient
+from tidemill.core.run import Metrics, StepRun
+from tidemill.errors import StepFailed, Stopped, TidemillError
+from tidemill.faults import reached
+from tidemill.flow.capture import shortened
+from tidemill.flow.catalog import Catalog, stopping
 from tidemill.flow.record import Recorder
-from tidemill.flow.session import WRITABLE, Session, is_resource
-from tidemill.store.codecs import codec_for, codec_of
+from tidemill.flow.session import WRITABLE, Session
+from tidemill.flow.tasks import Argument, Engine, Kept, Made, Outcome, Plain, Several, Task, of_kind, pause
+from tidemill.store.artifacts import keep, members, read
 
 Progress = Callable[[StepRun], None]
 
 
-class Execution:
-    """One walk over a graph, in the order in which its steps were called.
-
-    A cached step is not run; a transient one only when somebody needs its value. What was computed or read stays in
-    memory until the walk is over.
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with: `before` has what its earlier tries finished; `given` what another run gave, by node;
+    `fresh` are the steps that run whatever the cache has.
     """
 
-    def __init__(self, session: Session, graph: Graph, recorder: Recorder, progress: Progress | None = None) -> None:
+    before: Mapping[str, StepRun]
+    given: Mapping[str, dict[str, Artifact]]
+    fresh: frozenset[str] = frozenset()
+
+
+FROM_NOTHING = Start({}, {})
+
+
+class Execution:
+    """One walk over a graph: a step starts when all that it takes is known and the engine has room for it.
+
+    A cached step is not run; a transient one only where somebody needs its value. After a failure nothing new starts,
+    and what runs beside it is waited for.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        graph: Graph,
+        recorder: Recorder,
+        engine: Engine,
+        progress: Progress | None = None,
+        start: Start = FROM_NOTHING,
+    ) -> None:
         self._session = session
-        self._graph = graph
         self._recorder = recorder
+        self._engine = engine
         self._progress = progress or (lambda _: None)
-        self._books = session.workspace.ledger
+        self._start = start
         self._blobs = session.workspace.blobs
-        self._artifacts: dict[tuple[str, str], Artifact] = {}
-        self._values: dict[tuple[str, str], Any] = {}
-        self._waiting: dict[str, StepRun] = {}
+        self._catalog = Catalog(session.workspace.ledger, self._blobs)
+        self._pending = dict(graph.nodes)
+        self._positions = {name: position for position, name in enumerate(graph.nodes)}
+        self._artifacts = {(node, name): one for node, given in start.given.items() for name, one in given.items()}
+        self._settled = set(start.given)
+        self._outputs: dict[str, tuple[str, ...]] = {}
+        self._members: dict[str, list[str]] = {}
+        self._transient: dict[str, Task] = {}
+        self._unmade: dict[str, StepRun] = {}
+        self._ready: list[tuple[Node, StepRun]] = []
+        self._running: dict[str, tuple[Task, StepRun]] = {}
+        self._delayed: list[tuple[float, str]] = []
+        self._told: list[StepRun] = []
+        self._error: TidemillError | None = None
 
     def walk(self) -> None:
         """Run what must run.
@@ -50,221 +86,299 @@ class Execution:
         StepFailed
             when a step raised.
         """
-        for position, node in enumerate(self._graph.nodes.values()):
-            self._settle(node, position)
-        for left in self._waiting.values():
-            self._end(
-                replace(left, state="skipped", reason="transient, and nobody needed its value"), (), (), begun=False
-            )
+        try:
+            self._advance()
+            while self._running:
+                self._await()
+                self._advance()
+        except BaseException:
+            self._engine.stop()
+            now = self._session.clock.now()
+            for _, record in self._running.values():
+                self._recorder.change(replace(record, state="interrupted", ended=now))
+            raise
+        if self._error is not None:
+            raise self._error
+        for left in self._unmade.values():
+            self._over(replace(left, state="skipped", reason="transient, and nobody needed its value"), begun=False)
+        self._boundary()
 
-    def _settle(self, node: Node, position: int) -> None:
-        """Know the digests of a node's outputs, by the cheapest way that is true."""
+    def _advance(self) -> None:
+        """Settle what can be settled, and start what can start, in the order of the calls; then one boundary."""
+        while self._error is None:
+            found = [node for node in self._pending.values() if all(self._is_settled(need) for need in node.needs)]
+            if not found:
+                break
+            for node in found:
+                del self._pending[node.name]
+                self._expand(node) if node.over else self._settle(node)
+        self._ready.sort(key=lambda ready: ready[1].position)
+        started: list[Task] = []
+        room = self._engine.room() - len(self._delayed)
+        while self._ready and room > len(started) and self._error is None:
+            node, record = self._ready.pop(0)
+            started.append(self._task(node))
+            self._running[node.name] = started[-1], record
+            self._recorder.begin(record)
+            self._told.append(record)
+        self._boundary()
+        for task in started:
+            self._engine.start(task)
+
+    def _boundary(self) -> None:
+        self._recorder.boundary()
+        told, self._told = self._told, []
+        for record in told:
+            self._progress(record)
+
+    def _is_settled(self, name: str) -> bool:
+        return name in self._settled or (name in self._members and all(map(self._is_settled, self._members[name])))
+
+    def _settle(self, node: Node) -> None:
+        """Know what a node gives, by the cheapest way that is true; what must run for it is ready then."""
         step = node.step
+        record = self._record(node)
+        changes = any(hint in WRITABLE for hint in step.hints.values())
+        reason = "it changes the world: never cached" if changes else "" if step.cache else "its cache is off"
+        if step.transient and not reason and node.name not in self._start.fresh:
+            names = {output: _hash("transient", record.key, output) for output in step.outputs}
+            self._transient[node.name] = self._task(node, names)
+            self._unmade[node.name] = record
+            self._give(
+                node.name, {o: Artifact(id=n, kind="transient", size=0, transient=True) for o, n in names.items()}
+            )
+            return
+        if self._is_done(node, record):
+            return
+        if node.name in self._start.fresh:
+            reason = "asked for by hand"
+        if not reason:
+            earlier, artifacts, reason = self._catalog.find(record.key, step.outputs)
+            if earlier is not None:
+                self._take(node, record, earlier, artifacts)
+                return
+        self._ready.append((node, replace(record, reason=reason)))
+
+    def _record(self, node: Node) -> StepRun:
         inputs = {name: self._digest_of(value) for name, value in node.inputs.items()}
-        code = self._session.fingerprint(step.function)
-        key = _hash(
-            "step",
-            self._recorder.run.environment,
-            code,
-            *(f"{name}={digest}" for name, digest in sorted(inputs.items())),
-        )
-        record = StepRun(
+        code = self._session.fingerprint(node.step.function)
+        named = (f"{name}={digest}" for name, digest in sorted(inputs.items()))
+        now = self._session.clock.now()
+        return StepRun(
             id=self._session.clock.mint(),
             run=self._recorder.run.id,
             step=node.name,
-            position=position,
+            position=self._positions[node.name],
             state="running",
             reason="",
-            key=key,
+            key=_hash("step", self._recorder.run.environment, code, *named),
             code=code,
-            executor="inline",
-            started=self._session.clock.now(),
+            executor=self._engine.name,
+            started=now,
             inputs=inputs,
+            expires=now + node.step.retention if node.step.retention else None,
         )
-        if any(hint in WRITABLE for hint in step.hints.values()):
-            self._run(node, replace(record, reason="it changes the world: never cached"))
-        elif not step.cache:
-            self._run(node, replace(record, reason="its cache is off"))
-        elif step.transient:
-            for output in step.outputs:
-                name = _hash("transient", key, output)
-                self._artifacts[node.name, output] = Artifact(id=name, kind="transient", size=0, transient=True)
-            self._waiting[node.name] = record
-        else:
-            hit, why_not = self._cached(record, step.outputs)
-            if hit is None:
-                self._run(node, replace(record, reason=why_not))
-            else:
-                self._take(node, record, hit)
 
-    def _cached(self, record: StepRun, outputs: tuple[str, ...]) -> tuple[StepRun | None, str]:
-        """The earlier run of the same key in this environment whose artifacts are all there, or why there is none."""
-        why_not = "first time with this code and these inputs"
-        for earlier in self._books.steps.find(key=record.key, newest=True, limit=5):
-            if earlier.state not in ("ran", "cached") or set(earlier.outputs) != set(outputs):
-                continue
-            lost = [digest for digest in earlier.outputs.values() if not self._blobs.has(digest)]
-            if not lost:
-                return earlier, ""
-            why_not = f"an earlier result is gone: blob {lost[0][:12]}"
-        return None, why_not
+    def _is_done(self, node: Node, record: StepRun) -> bool:
+        """Take what an earlier try of this run finished, if it would be the same now."""
+        before = self._start.before.get(node.name)
+        if before is None or before.key != record.key:
+            return False
+        artifacts, wrong = self._catalog.gave(before)
+        if wrong:
+            return False
+        self._give(node.name, artifacts)
+        self._told.append(replace(before, state="cached", reason="done before in this run"))
+        return True
 
-    def _take(self, node: Node, record: StepRun, earlier: StepRun) -> None:
-        artifacts = {name: self._books.artifacts.get(digest) for name, digest in earlier.outputs.items()}
-        for name, artifact in artifacts.items():
-            self._artifacts[node.name, name] = artifact
-        judged = tuple(
-            self._value(Ref(node.name, name), _output_hint(node, name))
-            for name, artifact in artifacts.items()
-            if artifact.summary.get("judges")
-        )
+    def _take(self, node: Node, record: StepRun, earlier: StepRun, artifacts: dict[str, Artifact]) -> None:
+        """Take an earlier result: its verdicts and metrics are this run's too."""
+        told = {
+            output: read(self._blobs, artifact, node.step.promised(output))
+            for output, artifact in artifacts.items()
+            if artifact.summary.get("judges") or artifact.summary.get("measures")
+        }
+        verdicts = tuple(of_kind(told.values(), Verdict))
         taken = replace(
             record,
             state="cached",
             reason=f"same code and inputs as in run {earlier.run[:13]}",
             seconds=0.0,
+            ended=record.started,
             outputs=dict(earlier.outputs),
         )
-        self._end(taken, judged, (), begun=False)
-        self._stop_if_told(node, judged)
+        self._give(node.name, artifacts)
+        self._over(taken, verdicts=verdicts, metrics=tuple(of_kind(told.values(), Metrics)), begun=False)
 
-    def _run(self, node: Node, record: StepRun) -> None:
-        values = self._arguments(node)
-        self._recorder.begin(record)
-        self._progress(record)
-        began = time.perf_counter()
-        try:
-            given = self._call(node, values)
-            results = given if len(node.step.outputs) > 1 else (given,)
-            if len(results) != len(node.step.outputs):
-                raise TidemillError(
-                    f"it returned {len(results)} values, but its annotation promises {len(node.step.outputs)}",
-                    "make them agree",
-                )
-            artifacts = tuple(
-                self._keep(node, name, value) for name, value in zip(node.step.outputs, results, strict=True)
-            )
-        except (Exception, SystemExit) as raised:
-            log = traceback.format_exc()
-            seconds = time.perf_counter() - began
-            failed = replace(
-                record, state="failed", seconds=seconds, error=f"{type(raised).__name__}: {raised}", log=log
-            )
-            self._end(failed, (), (), begun=True)
-            if isinstance(raised, TidemillError):
-                raised.add_note(f"in step {node.name!r}")
-                raise
-            raise StepFailed(
-                node.name,
-                f"step {node.name!r} failed: {type(raised).__name__}: {raised}",
-                f"see `tidemill runs logs {record.run[:13]}`, mend it and run again: what was done is kept",
-                log,
-            ) from raised
-        done = replace(
+    def _give(self, node: str, artifacts: Mapping[str, Artifact]) -> None:
+        self._artifacts |= {(node, output): artifact for output, artifact in artifacts.items()}
+        self._settled.add(node)
+
+    def _await(self) -> None:
+        """Wait until a step is over, or one that failed may be tried again."""
+        now = self._session.clock.monotonic()
+        pauses = [moment - now for moment, _ in self._delayed]
+        if len(self._running) > len(self._delayed):
+            for name, outcome in self._engine.wait(max(0.0, min([_LOOKS, *pauses]))):
+                reached("outcome is here")
+                self._came(name, outcome)
+        elif self._error is None:
+            self._session.clock.sleep(max(0.0, min(pauses)))
+            now += max(0.0, min(pauses))
+        due = [name for moment, name in self._delayed if moment <= now or self._error is not None]
+        self._delayed = [(moment, name) for moment, name in self._delayed if name not in due]
+        for name in due:
+            task, record = self._running[name]
+            if self._error is None:
+                self._engine.start(task)
+            else:
+                del self._running[name]
+                self._over(replace(record, state="interrupted", ended=self._session.clock.now()))
+
+    def _came(self, name: str, outcome: Outcome) -> None:
+        """Take in what became of a task."""
+        task, record = self._running[name]
+        failure = outcome.failure
+        if failure is not None and failure.again and record.attempt <= task.step.retries and self._error is None:
+            self._delayed.append((self._session.clock.monotonic() + pause(record.attempt), name))
+            record = replace(record, attempt=record.attempt + 1, error=failure.text)
+            self._running[name] = task, record
+            self._recorder.change(record)
+            self._told.append(record)
+            return
+        del self._running[name]
+        for made, one in outcome.made.items():
+            if made in self._unmade:
+                self._end(replace(self._unmade.pop(made), reason=_NEEDED), one, begun=False)
+        self._end(record, outcome)
+
+    def _end(self, record: StepRun, outcome: Outcome, *, begun: bool = True) -> None:
+        log, blob = self._keep_log(outcome.log)
+        record = replace(
             record,
-            state="ran",
-            seconds=time.perf_counter() - began,
-            outputs={name: artifact.id for name, artifact in zip(node.step.outputs, artifacts, strict=True)},
+            seconds=outcome.seconds,
+            ended=self._session.clock.now(),
+            executor=outcome.executor or record.executor,
+            log=log,
+            log_blob=blob,
         )
-        self._end(done, results, artifacts, begun=True)
-        self._stop_if_told(node, results)
+        if outcome.failure is not None:
+            self._over(replace(record, state="failed", error=outcome.failure.text), begun=begun)
+            self._error = self._error or _error_of(record, outcome)
+            return
+        outputs = dict(zip(self._outputs[record.step], outcome.artifacts, strict=True))
+        record = replace(record, state="ran", error="", outputs={name: one.id for name, one in outputs.items()})
+        if not outcome.artifacts[0].transient:
+            self._give(record.step, outputs)
+        self._over(record, outcome.artifacts, outcome.verdicts, outcome.metrics, begun=begun)
 
-    def _call(self, node: Node, arguments: dict[str, Any]) -> Any:
-        for attempt in range(node.step.retries + 1):
-            try:
-                return node.step.function(**arguments)
-            except Transient:
-                if attempt == node.step.retries:
-                    raise
-                self._session.clock.sleep(min(60.0, 0.5 * 2**attempt))
-        raise AssertionError
-
-    def _arguments(self, node: Node) -> dict[str, Any]:
-        hints = node.step.hints
-        arguments = {name: self._resolve(value, hints.get(name, Any)) for name, value in node.inputs.items()}
-        for name, hint in hints.items():
-            if name in arguments or name == "return" or not is_resource(hint):
-                continue
-            arguments[name] = self._context(node) if hint is Context else self._session.resource(hint)
-        return arguments
-
-    def _context(self, node: Node) -> Context:
-        run = self._recorder.run
-        return Context(run=run.id, step=node.name, environment=run.environment, model=run.model, cause=run.cause)
-
-    def _keep(self, node: Node, output: str, value: Any) -> Artifact:
-        """Write a value to the blobs, or only name it where the step is transient."""
-        self._values[node.name, output] = value
-        if node.step.transient:
-            # One that is never cached has no key that names its value: it is this run's own.
-            own = _hash("transient", self._recorder.run.id, node.name, output)
-            return self._artifacts.setdefault(
-                (node.name, output), Artifact(id=own, kind="transient", size=0, transient=True)
+    def _over(
+        self,
+        record: StepRun,
+        artifacts: tuple[Artifact, ...] = (),
+        verdicts: tuple[Verdict, ...] = (),
+        metrics: tuple[Metrics, ...] = (),
+        *,
+        begun: bool = True,
+    ) -> None:
+        stop = next((verdict for verdict in verdicts if verdict.stops), None)
+        if stop is not None:
+            record = stopping(record)
+            self._error = self._error or Stopped(
+                f"check {stop.check!r} stopped the run at step {record.step!r}: {stop.reason}",
+                f"see `tidemill runs show {record.run[:13]}`",
             )
-        codec = codec_for(value)
-        content = codec.encode(value)
-        summary = codec.summary(value)
-        if isinstance(value, Verdict) or (isinstance(value, list) and value and isinstance(value[0], Verdict)):
-            summary["judges"] = True
-        artifact = Artifact(id=self._blobs.put(content), kind=codec.kind, size=len(content), summary=summary)
-        self._artifacts[node.name, output] = artifact
-        return artifact
+        self._recorder.finish(record, artifacts, verdicts, metrics, begun=begun)
+        self._told.append(record)
+
+    def _keep_log(self, text: str) -> tuple[str, str]:
+        short = shortened(text)
+        return short, "" if short == text else keep(self._blobs, text.encode(errors="replace")).id
+
+    def _task(self, node: Node, transient: dict[str, str] | None = None) -> Task:
+        run = self._recorder.run
+        self._outputs[node.name] = node.step.outputs
+        return Task(
+            node=node.name,
+            step=node.step,
+            arguments={name: self._argument(value) for name, value in node.inputs.items()},
+            context=Context(run=run.id, step=node.name, environment=run.environment, model=run.model, cause=run.cause),
+            transient=transient or {},
+        )
+
+    def _argument(self, value: Any) -> Argument:
+        if isinstance(value, Kept):
+            return value
+        if isinstance(value, Ref):
+            if value.node in self._members:
+                return Several(tuple(self._argument(Ref(one, value.output)) for one in self._members[value.node]))
+            if value.node in self._transient:
+                return Made(self._transient[value.node], value.output)
+            return Kept(self._artifacts[value.node, value.output], value.node)
+        if holds_refs(value):
+            return Several(tuple(self._argument(member) for member in value))
+        return Plain(value)
 
     def _digest_of(self, value: Any) -> str:
+        if isinstance(value, Kept):
+            return value.artifact.id
         if isinstance(value, Ref):
-            return self._artifacts[value.node, value.output].id
+            if value.node not in self._members:
+                return self._artifacts[value.node, value.output].id
+            value = [Ref(one, value.output) for one in self._members[value.node]]
+            return _hash("list", *map(self._digest_of, value))
         if holds_refs(value):
             return _hash("list", *(self._digest_of(member) for member in value))
         return _hash("value", msgspec.json.encode(value, order="deterministic").decode())
 
-    def _resolve(self, value: Any, hint: Any) -> Any:
-        if isinstance(value, Ref):
-            return self._value(value, hint)
-        if holds_refs(value):
-            member = (get_args(hint) or (Any,))[0]
-            return [self._resolve(one, member) for one in value]
-        return value
-
-    def _value(self, ref: Ref, hint: Any) -> Any:
-        """The value of a Ref: from memory, from its blob, or by running its transient step now."""
-        place = (ref.node, ref.output)
-        if place not in self._values:
-            if ref.node in self._waiting:
-                record = self._waiting.pop(ref.node)
-                self._run(self._graph.nodes[ref.node], replace(record, reason="transient, and its value is needed"))
-            else:
-                self._values[place] = self._read(ref, self._artifacts[place], hint)
-        return self._values[place]
-
-    def _read(self, ref: Ref, artifact: Artifact, hint: Any) -> Any:
-        content = self._blobs.get(artifact.id)
+    def _expand(self, node: Node) -> None:
+        """Make a node of its own for each member of the list that a node maps over."""
         try:
-            return codec_of(artifact.kind).decode(content, hint)
-        except (msgspec.MsgspecError, TypeError, ValueError) as wrong:
+            items = self._items(node)
+        except TidemillError as wrong:
+            wrong.add_note(f"in step {node.name!r}")
+            self._error = self._error or wrong
+            return
+        self._members[node.name] = names = [f"{node.name}[{place}]" for place in range(len(items))]
+        for name, item in zip(names, items, strict=True):
+            self._pending[name] = Node(name, node.step, node.inputs | {node.over: item})
+            self._positions[name] = self._positions[node.name]
+
+    def _items(self, node: Node) -> list[Any]:
+        ref = node.inputs[node.over]
+        if ref.node in self._members:
+            return [Ref(one, ref.output) for one in self._members[ref.node]]
+        artifact = self._artifacts[ref.node, ref.output]
+        if artifact.kind == "list":
+            return [Kept(one, ref.node) for one in members(self._blobs, artifact)]
+        hint: Any = node.step.hints.get(node.over, Any)
+        try:
+            return list(read(self._blobs, artifact, list[hint]))
+        except TidemillError as wrong:
             raise TidemillError(
-                f"what step {ref.node!r} gave cannot be read as {getattr(hint, '__name__', hint)}: {wrong}",
-                "make the annotations of the step that gives it and of those that take it agree",
+                f"step {node.name!r} maps over what step {ref.node!r} gave, but that is no list of {hint}",
+                "let that step return a list",
             ) from wrong
 
-    def _end(self, record: StepRun, values: tuple[Any, ...], artifacts: tuple[Artifact, ...], *, begun: bool) -> None:
-        self._recorder.finish(record, values, artifacts, begun=begun)
-        self._progress(record)
 
-    def _stop_if_told(self, node: Node, values: tuple[Any, ...]) -> None:
-        for value in values:
-            for verdict in value if isinstance(value, list) else [value]:
-                if isinstance(verdict, Verdict) and verdict.stops:
-                    raise Stopped(
-                        f"check {verdict.check!r} stopped the run at step {node.name!r}: {verdict.reason}",
-                        f"see `tidemill runs show {self._recorder.run.id[:13]}`",
-                    )
+_LOOKS = 1.0
+_NEEDED = "transient, and its value is needed"
 
 
-def _output_hint(node: Node, output: str) -> Any:
-    hint = node.step.hints.get("return", Any)
-    if len(node.step.outputs) > 1 and get_origin(hint) is tuple:
-        return get_args(hint)[node.step.outputs.index(output)]
-    return hint
+def _error_of(record: StepRun, outcome: Outcome) -> TidemillError:
+    failure = outcome.failure
+    assert failure is not None
+    if failure.error is not None:
+        failure.error.add_note(f"in step {record.step!r}")
+        return failure.error
+    error = StepFailed(
+        record.step,
+        f"step {record.step!r} failed: {failure.text}",
+        f"see `tidemill runs logs {record.run[:13]}`, mend it and `tidemill runs resume {record.run[:13]}`",
+        outcome.log,
+    )
+    error.__cause__ = failure.raised
+    return error
 
 
 def _hash(*parts: str) -> str:

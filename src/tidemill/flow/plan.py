@@ -10,9 +10,10 @@ from tidemill.clock import Clock
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import Graph, Node, Pipeline, Ref, holds_refs
 from tidemill.core.policy import ModelPolicy
-from tidemill.errors import ConfigurationError, InputError
+from tidemill.errors import ConfigurationError, InputError, NotFound
 from tidemill.flow.session import is_resource
 from tidemill.project.project import Project
+from tidemill.store.artifacts import refuse
 
 
 def plan(pipeline: Pipeline, params: Mapping[str, Any], project: Project, clock: Clock) -> Graph:
@@ -49,6 +50,25 @@ def plan(pipeline: Pipeline, params: Mapping[str, Any], project: Project, clock:
     return graph
 
 
+def with_only(graph: Graph, name: str) -> Graph:
+    """The part of a graph that one step needs to run by itself: the step, and the transient steps before it.
+
+    Raises
+    ------
+    NotFound
+        where the graph has no such step.
+    """
+    if name not in graph.nodes:
+        raise NotFound(f"pipeline {graph.pipeline!r} has no step {name!r}", f"its steps are: {', '.join(graph.nodes)}")
+    kept = {name}
+    for node in reversed(graph.nodes.values()):
+        if node.name in kept:
+            kept |= {need for need in node.needs if graph.nodes[need].step.transient}
+    part = Graph(graph.pipeline, graph.params)
+    part.nodes = {node.name: node for node in graph.nodes.values() if node.name in kept}
+    return part
+
+
 def _read(pipeline: str, name: str, value: Any, hint: Any, project: Project) -> Any:
     if hint is ModelPolicy and isinstance(value, str):
         return project.model(value)
@@ -67,6 +87,9 @@ def _read(pipeline: str, name: str, value: Any, hint: Any, project: Project) -> 
 def _hold(graph: Graph) -> None:
     for node in graph.nodes.values():
         _hold_values(graph.pipeline, node)
+        _hold_outputs(graph.pipeline, node)
+        if node.over:
+            _hold_mapped(graph, node)
         hints = node.step.hints
         for name, parameter in node.step.signature.parameters.items():
             if name in node.inputs or is_resource(hints.get(name)) or parameter.default is not parameter.empty:
@@ -75,6 +98,27 @@ def _hold(graph: Graph) -> None:
                 f"step {node.name!r} of pipeline {graph.pipeline!r} misses its input {name!r}",
                 f"pass it where the pipeline calls {node.step.name}(…)",
             )
+
+
+def _hold_outputs(pipeline: str, node: Node) -> None:
+    """Refuse a step whose annotation promises what cannot be kept, before it has worked for it."""
+    if node.step.transient:
+        return
+    for output in node.step.outputs:
+        if why := refuse(node.step.promised(output)):
+            raise ConfigurationError(
+                f"what step {node.name!r} of pipeline {pipeline!r} gives cannot be kept: {why}",
+                "return a frame, a Model, bytes or plain data; or register a codec under tidemill.codecs",
+            )
+
+
+def _hold_mapped(graph: Graph, node: Node) -> None:
+    source = node.inputs[node.over]
+    if node.step.transient or (isinstance(source, Ref) and graph.nodes[source.node].step.transient):
+        raise ConfigurationError(
+            f"step {node.name!r} of pipeline {graph.pipeline!r} maps, or is mapped over, and is transient",
+            "what is mapped must be kept: take transient=True away",
+        )
 
 
 def _hold_values(pipeline: str, node: Node) -> None:

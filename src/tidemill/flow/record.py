@@ -1,8 +1,8 @@
-"""Writes what a run leaves: its steps, artifacts, verdicts, metrics and events, each in one transaction."""
+"""Writes what a run leaves: its steps, artifacts, verdicts, metrics and events, in one transaction a step boundary."""
 
 import importlib.metadata
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -17,61 +17,85 @@ from tidemill.core.event import Event
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import Graph
 from tidemill.core.policy import ModelPolicy
-from tidemill.core.run import Metrics, Run, RunState, StepRun
-from tidemill.errors import Conflict
+from tidemill.core.run import Attempt, Metrics, Run, RunState, StepRun
+from tidemill.errors import Conflict, TidemillError
+from tidemill.faults import reached
 from tidemill.flow.session import Session
 
 _PACKAGES = ("tidemill", "lightgbm", "numpy", "polars", "pyarrow", "scikit-learn", "scipy")
 _QUIET = ("proceed", "ignore", "hold")
+_LOOKS = 1.0
 
 
 class Recorder:
-    """The ledger's view of one run."""
+    """The ledger's view of one run; what is noted is written at the next boundary, all or nothing."""
 
-    def __init__(self, session: Session, graph: Graph, cause: dict[str, Any], environment: str) -> None:
+    def __init__(self, session: Session, run: Run) -> None:
         self._clock: Clock = session.clock
         self._books = session.workspace.ledger
-        self._began = session.clock.monotonic()
-        models = [value.name for value in graph.params.values() if isinstance(value, ModelPolicy)]
-        self.run = Run(
-            id=session.clock.mint(),
-            pipeline=graph.pipeline,
-            environment=environment,
-            state="running",
-            started=session.clock.now(),
-            model=models[0] if models else "",
-            params={name: to_builtins(value) for name, value in graph.params.items() if not _is_context(value)},
-            cause=cause,
-            code=session.code_state | {"policy": session.project.policy_digest},
-            software=software(),
-            graph={node.name: list(node.needs) for node in graph.nodes.values()},
-        )
-        self._books.runs.add(self.run)
+        self._began = self._looked = session.clock.monotonic()
+        self._noted: list[Callable[[], Any]] = []
+        self.run = run
 
     def begin(self, step: StepRun) -> None:
-        """A step is about to run: if the process dies now, the ledger names it."""
-        self._books.steps.add(step)
+        """Note that a step is about to run: if the process dies then, the ledger names it."""
+        self._noted.append(lambda: self._books.steps.add(step))
 
-    def finish(self, step: StepRun, values: tuple[Any, ...], artifacts: tuple[Artifact, ...], *, begun: bool) -> None:
-        """A step is over: what it gave, in one transaction."""
-        with self._books.transaction():
+    def change(self, step: StepRun) -> None:
+        """Note what is known now of a step that began."""
+        self._noted.append(lambda: self._books.steps.change(step.id, lambda _: step))
+
+    def finish(
+        self,
+        step: StepRun,
+        artifacts: tuple[Artifact, ...] = (),
+        verdicts: tuple[Verdict, ...] = (),
+        metrics: tuple[Metrics, ...] = (),
+        *,
+        begun: bool = True,
+    ) -> None:
+        """Note that a step is over, and what it gave."""
+
+        def write() -> None:
             for artifact in artifacts:
                 self._keep(artifact)
             if begun:
                 self._books.steps.change(step.id, lambda _: step)
             else:
                 self._books.steps.add(step)
-            for verdict in _verdicts(values):
+            for verdict in verdicts:
                 self._judged(verdict, step)
-            for value in values:
-                if isinstance(value, Metrics):
-                    self._measured(value)
+            self._measured(metrics)
+
+        self._noted.append(write)
+
+    def boundary(self) -> None:
+        """Write what was noted, in one transaction.
+
+        Raises
+        ------
+        Cancelled
+            if somebody cancelled the run meanwhile.
+        """
+        if self._noted:
+            noted, self._noted = self._noted, []
+            reached("boundary begins")
+            with self._books.transaction():
+                for write in noted:
+                    write()
+                reached("boundary is written")
+            reached("boundary is kept")
+        if self._clock.monotonic() > self._looked + _LOOKS:
+            self._looked = self._clock.monotonic()
+            if self._books.runs.get(self.run.id).state == "cancelled":
+                raise Cancelled
 
     def _keep(self, artifact: Artifact) -> None:
         try:
             self._books.artifacts.add(artifact)
         except Conflict:
-            return
+            if self._books.artifacts.get(artifact.id).collected:
+                self._books.artifacts.change(artifact.id, lambda _: artifact)
 
     def _judged(self, verdict: Verdict, step: StepRun) -> None:
         now = self._clock.now()
@@ -101,10 +125,18 @@ class Recorder:
                 },
             )
 
-    def _measured(self, metrics: Metrics) -> None:
-        prefix = f"{metrics.about}_" if metrics.about else ""
-        named = {f"{prefix}{name}": value for name, value in metrics.values.items()}
-        self.run = self._books.runs.change(self.run.id, lambda run: replace(run, metrics=run.metrics | named))
+    def _measured(self, metrics: tuple[Metrics, ...]) -> None:
+        named = {
+            f"{one.about}_{name}" if one.about else name: value for one in metrics for name, value in one.values.items()
+        }
+        if named:
+            self._change(metrics=self.run.metrics | named)
+
+    def _change(self, **facts: Any) -> None:
+        self.run = self._books.runs.change(
+            self.run.id,
+            lambda run: replace(run, **(facts if run.state != "cancelled" else facts | {"state": run.state})),
+        )
 
     def tell(self, kind: str, subject: str, dedupe_key: str, cause: str, payload: dict[str, Any]) -> None:
         """Write an event."""
@@ -124,33 +156,106 @@ class Recorder:
         )
 
     def close(self, state: RunState, error: str = "") -> Run:
-        """The run is over."""
+        """Write what was noted last, and that the run is over; one that was cancelled stays so."""
         ended: datetime = self._clock.now()
         seconds = self._clock.monotonic() - self._began
+        noted, self._noted = self._noted, []
+        reached("run closes")
         with self._books.transaction():
-            self.run = self._books.runs.change(
-                self.run.id, lambda run: replace(run, state=state, ended=ended, seconds=seconds, error=error)
-            )
+            for write in noted:
+                write()
+            self._change(state=state, ended=ended, seconds=seconds, error=error)
             self.tell(
                 "run",
                 self.run.pipeline,
-                f"run/{self.run.id}",
+                f"run/{self.run.id}/{len(self.run.attempts) + 1}",
                 cause=self.run.id,
-                payload={"state": state, "pipeline": self.run.pipeline, "model": self.run.model, "error": error},
+                payload={
+                    "state": self.run.state,
+                    "pipeline": self.run.pipeline,
+                    "model": self.run.model,
+                    "error": error,
+                },
             )
+            reached("run's end is written")
+        reached("run is over")
         return self.run
+
+
+class Cancelled(TidemillError):
+    """Somebody cancelled the run."""
+
+    exit_code = 130
+
+    def __init__(self) -> None:
+        super().__init__("the run was cancelled", "go on with it: `tidemill runs resume`")
+
+
+def new_run(session: Session, graph: Graph, cause: dict[str, Any], engine: str) -> Run:
+    """A run that begins now; it is not written yet."""
+    return Run(
+        id=session.clock.mint(),
+        pipeline=graph.pipeline,
+        environment=session.workspace.environment,
+        state="running",
+        started=session.clock.now(),
+        model=_model_of(graph),
+        params={name: _plain(value) for name, value in graph.params.items() if not _is_context(value)},
+        cause=cause,
+        engine=engine,
+        **_circumstances(session, graph),
+    )
+
+
+def another_attempt(run: Run, session: Session, graph: Graph, cause: dict[str, Any], engine: str) -> Run:
+    """A run that is taken up again: how it went before is kept."""
+    earlier = Attempt(
+        started=run.started,
+        ended=run.ended,
+        state=run.state if run.state != "running" else "interrupted",
+        cause=run.cause,
+        code=run.code,
+        software=run.software,
+        error=run.error,
+    )
+    return replace(
+        run,
+        state="running",
+        started=session.clock.now(),
+        ended=None,
+        seconds=None,
+        error="",
+        cause=run.cause | {"resumed": cause},
+        engine=engine,
+        attempts=(*run.attempts, earlier),
+        **_circumstances(session, graph),
+    )
+
+
+def _circumstances(session: Session, graph: Graph) -> dict[str, Any]:
+    return {
+        "code": session.code_state | {"policy": session.project.policy_digest},
+        "software": software(),
+        "packages": session.packages_digest,
+        "host": session.host,
+        "graph": {node.name: list(node.needs) for node in graph.nodes.values()},
+    }
+
+
+def _model_of(graph: Graph) -> str:
+    models = [value.name for value in graph.params.values() if isinstance(value, ModelPolicy)]
+    return models[0] if models else ""
 
 
 def _is_context(value: Any) -> bool:
     return isinstance(value, ModelPolicy | FeatureSet)
 
 
-def _verdicts(values: tuple[Any, ...]) -> Iterator[Verdict]:
-    for value in values:
-        if isinstance(value, Verdict):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from (member for member in value if isinstance(member, Verdict))
+def _plain(value: Any) -> Any:
+    try:
+        return to_builtins(value)
+    except TypeError:
+        return repr(value)
 
 
 @cache

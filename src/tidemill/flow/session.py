@@ -1,5 +1,7 @@
 """A session: a project with its workspace and clock, and the resources that steps ask for by type."""
 
+import os
+import socket
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -8,14 +10,18 @@ from tidemill.clock import Clock, SystemClock
 from tidemill.core import resources
 from tidemill.data.source import FileSources
 from tidemill.flow.fingerprint import fingerprint
-from tidemill.host.git import state_of
+from tidemill.host.git import packed, state_of
+from tidemill.host.python import installed
 from tidemill.project.project import Project
 from tidemill.store.packages import BlobPackages
 from tidemill.store.workspace import Workspace
 
 
 class Session:
-    """Opens what runs need; `given` replaces resources (a replay brings its own sources)."""
+    """Opens what runs need; `given` replaces resources (a replay brings its own sources).
+
+    `reopen` opens the same session in another process, where there is a way to.
+    """
 
     def __init__(
         self,
@@ -28,6 +34,8 @@ class Session:
         self.workspace = workspace
         self.clock = clock or SystemClock()
         self._open: dict[type, Any] = dict(given or {})
+        self.engines: dict[str, Any] = {}
+        self.reopen: Callable[[], Session] | None = None
         self._fingerprints: dict[Callable[..., Any], str] = {}
         self._openers: dict[type, Callable[[], Any]] = {
             Clock: lambda: self.clock,
@@ -54,8 +62,19 @@ class Session:
 
     @cached_property
     def code_state(self) -> dict[str, Any]:
-        """The state of the project's code when the session began."""
-        return state_of(self.project.folder)
+        """The state of the project's code when the session began; `snapshot` is the digest of a blob with all of it."""
+        state = state_of(self.project.folder)
+        return state | {"snapshot": self.workspace.blobs.put(packed(self.project.folder))}
+
+    @cached_property
+    def packages_digest(self) -> str:
+        """The digest of a blob that lists every installed package with its version."""
+        return self.workspace.blobs.put("\n".join(installed(self.workspace.root)).encode())
+
+    @cached_property
+    def host(self) -> str:
+        """The machine and the process that a run is on."""
+        return f"{socket.gethostname()}:{os.getpid()}"
 
     def fingerprint(self, function: Callable[..., Any]) -> str:
         """The digest of a step's code, as it was when it was first asked for: a session has one state of the code."""

@@ -173,7 +173,10 @@ def find_champion(policy: ModelPolicy, books: Books, packages: Packages, context
     """The package that answers now, to compare with; None before the first release."""
     route = current(books, context.environment, policy.name)
     arm = route.arm("champion") if route else None
-    return packages.load(arm.package) if arm else None
+    if arm is None:
+        return None
+    books.runs.change(context.run, lambda run: replace(run, compared_with=arm.release))
+    return packages.load(arm.package)
 
 
 @step

@@ -5,7 +5,8 @@ from functools import cached_property
 from pathlib import Path
 
 from tidemill.errors import TidemillError
-from tidemill.store.blobs import ObjectBlobs
+from tidemill.store.alive import Alive
+from tidemill.store.blobs import Blobs, open_blobs
 from tidemill.store.board import FileBoard
 from tidemill.store.journal import FileJournal
 from tidemill.store.ledger import Ledger
@@ -41,8 +42,8 @@ class Workspace:
         return Ledger(os.environ.get("TIDEMILL_LEDGER") or f"sqlite:///{self.root / 'ledger.db'}")
 
     @cached_property
-    def blobs(self) -> ObjectBlobs:
-        return ObjectBlobs(self.blobs_url)
+    def blobs(self) -> Blobs:
+        return open_blobs(self.blobs_url)
 
     @cached_property
     def journal(self) -> FileJournal:
@@ -51,6 +52,10 @@ class Workspace:
     @cached_property
     def tables(self) -> DeltaTables:
         return DeltaTables(str(self.state_folder / "tables"))
+
+    @cached_property
+    def alive(self) -> Alive:
+        return Alive(self.state_folder / "runs")
 
     @cached_property
     def board(self) -> FileBoard:

@@ -1,0 +1,19 @@
+"""Named points at which a test lets the process die, to see that nothing is lost: `TIDEMILL_FAULT="run closes"`."""
+
+import os
+import signal
+from collections import Counter
+
+_passed: Counter[str] = Counter()
+
+
+def reached(point: str) -> None:
+    """The process came to a point; it dies there where it is told to (`point#3`: at the third time)."""
+    fault = os.environ.get("TIDEMILL_FAULT")
+    if not fault:
+        return
+    name, _, times = fault.partition("#")
+    if name == point:
+        _passed[point] += 1
+        if _passed[point] == int(times or 1):
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,98 @@
+"""Keeps what a step prints and logs: the beginning and the end of it, however much it is."""
+
+import io
+import logging
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_HEAD, _TAIL = 64_000, 192_000
+_SHORT = 4_000
+
+
+class Log:
+    """A text that may be long: its beginning and its end are kept, and how much is left out between them."""
+
+    def __init__(self) -> None:
+        self._head: list[str] = []
+        self._begun = 0
+        self._tail: deque[str] = deque()
+        self._held = 0
+        self._dropped = 0
+
+    def add(self, text: str) -> None:
+        """Add to the end."""
+        if self._begun < _HEAD:
+            part, text = text[: _HEAD - self._begun], text[_HEAD - self._begun :]
+            self._head.append(part)
+            self._begun += len(part)
+        if not text:
+            return
+        self._tail.append(text[-_TAIL:])
+        self._dropped += max(0, len(text) - _TAIL)
+        self._held += min(len(text), _TAIL)
+        while self._held - len(self._tail[0]) >= _TAIL:
+            gone = len(self._tail.popleft())
+            self._held -= gone
+            self._dropped += gone
+
+    @property
+    def text(self) -> str:
+        """All that is kept."""
+        gap = f"\n… {self._dropped:,} characters are left out here …\n" if self._dropped else ""
+        return "".join(self._head) + gap + "".join(self._tail)
+
+
+def shortened(text: str) -> str:
+    """The end of a text, as the ledger keeps it."""
+    return text if len(text) <= _SHORT else f"… {len(text) - _SHORT:,} characters before\n{text[-_SHORT:]}"
+
+
+class _Tee(io.TextIOBase):
+    def __init__(self, log: Log, shown: io.TextIOBase) -> None:
+        self._log = log
+        self._shown = shown
+
+    def write(self, text: str) -> int:
+        self._log.add(text)
+        return self._shown.write(text)
+
+    def flush(self) -> None:
+        self._shown.flush()
+
+    def isatty(self) -> bool:
+        return self._shown.isatty()
+
+    def fileno(self) -> int:
+        return self._shown.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # a property there too
+        return getattr(self._shown, "encoding", None) or "utf-8"
+
+
+class _Records(logging.Handler):
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.INFO)
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s  %(message)s"))
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.add(self.format(record) + "\n")
+
+
+@contextmanager
+def captured() -> Iterator[Log]:
+    """Keep what this process prints and logs in the block; it is shown on stderr, since stdout is the command's own."""
+    log = Log()
+    before = sys.stdout, sys.stderr
+    handler = _Records(log)
+    root = logging.getLogger()
+    sys.stdout = sys.stderr = _Tee(log, sys.stderr)  # type: ignore[arg-type]  # a text stream
+    root.addHandler(handler)
+    try:
+        yield log
+    finally:
+        root.removeHandler(handler)
+        sys.stdout, sys.stderr = before

@@ -1,0 +1,63 @@
+"""The catalog: which results of earlier runs may be taken again, and why others may not."""
+
+from msgspec.structs import replace
+
+from tidemill.core.artifact import Artifact
+from tidemill.core.resources import Books
+from tidemill.core.run import Run, StepRun
+from tidemill.errors import NotFound
+from tidemill.store.artifacts import holds
+from tidemill.store.blobs import Blobs
+
+_LOOKED_AT = 5
+_GAVE = ("ran", "cached")
+
+
+class Catalog:
+    """Finds what was given for a cache key, as far as its bytes are there and have not changed."""
+
+    def __init__(self, books: Books, blobs: Blobs) -> None:
+        self._books = books
+        self._blobs = blobs
+
+    def find(self, key: str, outputs: tuple[str, ...]) -> tuple[StepRun | None, dict[str, Artifact], str]:
+        """The newest step of that key whose artifacts hold, and these; or nothing, and the reason."""
+        why_not = "first time with this code and these inputs"
+        for earlier in self._books.steps.find(key=key, newest=True, limit=_LOOKED_AT):
+            if earlier.state in _GAVE and set(earlier.outputs) == set(outputs):
+                artifacts, wrong = self.gave(earlier)
+                if not wrong:
+                    return earlier, artifacts, ""
+                why_not = f"an earlier result {wrong}"
+        return None, {}, why_not
+
+    def gave(self, step: StepRun) -> tuple[dict[str, Artifact], str]:
+        """The artifacts that a step gave by output, and what is wrong with them, if anything is."""
+        found = {}
+        for output, digest in step.outputs.items():
+            try:
+                artifact = self._books.artifacts.get(digest)
+            except NotFound:
+                return {}, f"is not in the ledger: {digest[:12]}"
+            if artifact.collected is not None:
+                return {}, f"was let go on {artifact.collected:%Y-%m-%d}: {digest[:12]}"
+            if not artifact.transient and not holds(self._blobs, artifact):
+                return {}, f"is gone or was altered: blob {digest[:12]}"
+            found[output] = artifact
+        return found, ""
+
+    def done(self, run: Run) -> dict[str, StepRun]:
+        """What the earlier tries of a run finished, by step; not what said stop, which is to be asked again."""
+        return {
+            step.step: step
+            for step in self._books.steps.find(run=run.id)
+            if step.state in _GAVE and not step.reason.startswith(STOPPED)
+        }
+
+
+STOPPED = "it said stop"
+
+
+def stopping(step: StepRun) -> StepRun:
+    """The record of a step whose verdict ends the run."""
+    return replace(step, reason=f"{STOPPED}; {step.reason}")

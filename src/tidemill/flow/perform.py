@@ -1,0 +1,205 @@
+"""Performs one task in this process: arguments in, the step's function, artifacts out."""
+
+import os
+import signal
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta
+from typing import Any, get_args
+
+import msgspec
+from msgspec.structs import replace
+
+from tidemill.core.artifact import Artifact
+from tidemill.core.check import Verdict
+from tidemill.core.resources import Context
+from tidemill.core.run import Metrics
+from tidemill.errors import Corrupt, NotFound, TidemillError, Transient
+from tidemill.flow.capture import Log, captured
+from tidemill.flow.session import Session, is_resource
+from tidemill.flow.tasks import Argument, Failure, Kept, Made, Outcome, Plain, Several, Task, of_kind, pause
+from tidemill.store.artifacts import keep, read
+
+_AGAIN = (Transient, ConnectionError, TimeoutError)
+_UNCHANGING = (bool, int, float, str, bytes, type(None), datetime)
+_REMEMBERED = 64
+
+
+class Performer:
+    """Performs tasks with the resources of a session; what cannot change stays in memory for the next one."""
+
+    def __init__(self, session: Session, capture: Callable[[], AbstractContextManager[Log]] = captured) -> None:
+        self._session = session
+        self._capture = capture
+        self._blobs = session.workspace.blobs
+        self._values: OrderedDict[str, Any] = OrderedDict()
+
+    def perform(self, task: Task) -> Outcome:
+        """What becomes of a task; all that its step raises, but Ctrl-C, is in the outcome."""
+        made: dict[str, Outcome] = {}
+        began = time.perf_counter()
+        process = os.getpid()
+        values: tuple[Any, ...] = ()
+        artifacts: tuple[Artifact, ...] = ()
+        failure: Failure | None = None
+        with self._capture() as log:
+            try:
+                arguments = self._arguments(task, made)
+                began = time.perf_counter()
+                with _deadline(task.timeout):
+                    values = self._results(task, task.step.function(**arguments))
+                _leave_if_forked(process)
+                artifacts = tuple(
+                    self._keep(task, output, value) for output, value in zip(task.step.outputs, values, strict=True)
+                )
+            except (Exception, SystemExit) as raised:  # noqa: BLE001 - told as the failure of the step
+                _leave_if_forked(process)
+                failure = _failure(raised)
+        seconds = time.perf_counter() - began
+        return Outcome(
+            seconds=seconds,
+            artifacts=artifacts,
+            verdicts=tuple(of_kind(values, Verdict)) if failure is None else (),
+            metrics=tuple(of_kind(values, Metrics)) if failure is None else (),
+            log=log.text + (failure.traceback if failure else ""),
+            failure=failure,
+            made=made,
+        )
+
+    def forget(self) -> None:
+        """Let go of all values."""
+        self._values.clear()
+
+    def _arguments(self, task: Task, made: dict[str, Outcome]) -> dict[str, Any]:
+        hints = task.step.hints
+        found = {name: self._value(one, hints.get(name, Any), made) for name, one in task.arguments.items()}
+        for name, hint in hints.items():
+            if name not in found and name != "return" and is_resource(hint):
+                found[name] = task.context if hint is Context else self._session.resource(hint)
+        return found
+
+    def _value(self, argument: Argument, hint: Any, made: dict[str, Outcome]) -> Any:
+        match argument:
+            case Plain(value):
+                return value
+            case Several(members):
+                member = (get_args(hint) or (Any,))[0]
+                return [self._value(one, member, made) for one in members]
+            case Kept(artifact, step):
+                return self._read(artifact, step, hint)
+            case Made(task, output):
+                return self._make(task, output, made)
+
+    def _read(self, artifact: Artifact, step: str, hint: Any) -> Any:
+        value = self._values.get(artifact.id)
+        if value is not None and _fits(value, hint):
+            self._values.move_to_end(artifact.id)
+            return value
+        try:
+            value = read(self._blobs, artifact, hint)
+        except (NotFound, Corrupt):
+            raise
+        except TidemillError as unreadable:
+            raise TidemillError(f"what step {step!r} gave cannot be taken: {unreadable.problem}", unreadable.cure) from unreadable
+        self._remember(artifact, value)
+        return value
+
+    def _make(self, task: Task, output: str, made: dict[str, Outcome]) -> Any:
+        """The value of a transient step, made once in this process."""
+        name = task.transient[output]
+        for attempt in range(task.step.retries + 1):
+            if name in self._values:
+                break
+            outcome = self.perform(task)
+            made |= {**outcome.made, task.node: outcome}
+            if outcome.failure is None:
+                continue
+            if not outcome.failure.again or attempt == task.step.retries:
+                raise _NotMade(task.node)
+            self._session.clock.sleep(pause(attempt + 1))
+        return self._values[name]
+
+    def _results(self, task: Task, given: Any) -> tuple[Any, ...]:
+        promised = task.step.outputs
+        if len(promised) == 1:
+            return (given,)
+        if not isinstance(given, tuple) or len(given) != len(promised):
+            count = len(given) if isinstance(given, tuple) else 1
+            raise TidemillError(
+                f"it returned {count} values, but its annotation promises {len(promised)}", "make them agree"
+            )
+        return given
+
+    def _keep(self, task: Task, output: str, value: Any) -> Artifact:
+        """Write a value to the blobs, or only name it where the step is transient."""
+        if task.transient:
+            self._values[task.transient[output]] = value
+            return Artifact(id=task.transient[output], kind="transient", size=0, transient=True)
+        artifact = keep(self._blobs, value)
+        if isinstance(value, Metrics):
+            artifact = replace(artifact, summary=artifact.summary | {"measures": True})
+        self._remember(artifact, value)
+        return artifact
+
+    def _remember(self, artifact: Artifact, value: Any) -> None:
+        """Keep a value in memory, unless a step that takes it could change it for the next."""
+        frozen = isinstance(value, msgspec.Struct) and value.__struct_config__.frozen
+        if frozen or isinstance(value, _UNCHANGING) or type(value).__module__.startswith("polars"):
+            self._values[artifact.id] = value
+            while len(self._values) > _REMEMBERED:
+                self._values.popitem(last=False)
+
+
+class _NotMade(TidemillError):
+    """A transient step that was needed could not be made; its own outcome says why."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(f"step {node!r}, whose value it takes, failed", "mend that one")
+
+
+def _failure(raised: BaseException) -> Failure:
+    return Failure(
+        text=f"{type(raised).__name__}: {raised}",
+        traceback=traceback.format_exc(),
+        error=raised if isinstance(raised, TidemillError) else None,
+        again=isinstance(raised, _AGAIN),
+        raised=raised,
+    )
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is what a parameter takes; others of another type may have the same bytes."""
+    try:
+        return hint is Any or isinstance(value, hint)
+    except TypeError:
+        return False
+
+
+def _leave_if_forked(process: int) -> None:
+    """A child that the step forked, and that came out of it, must not go on with its parent's run."""
+    if os.getpid() != process:
+        os._exit(0)
+
+
+@contextmanager
+def _deadline(timeout: timedelta | None) -> Iterator[None]:
+    """Raise in the block when the time is over; in a thread that is not the main one nobody can."""
+    if timeout is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    raised = TidemillError(f"it took longer than its timeout of {timeout}", "raise the timeout, or mend what hangs")
+
+    def over(*_: object) -> None:
+        raise raised
+
+    before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, timeout.total_seconds())
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

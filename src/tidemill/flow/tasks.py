@@ -1,0 +1,136 @@
+"""What passes between a run and the engine that performs its steps: tasks go out, outcomes come back."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
+
+from tidemill.core.artifact import Artifact
+from tidemill.core.check import Verdict
+from tidemill.core.pipeline import Step
+from tidemill.core.resources import Context
+from tidemill.core.run import Metrics
+from tidemill.errors import TidemillError
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """An argument that the pipeline states."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An argument that is in the blobs; `step` gave it."""
+
+    artifact: Artifact
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An argument that is not kept: the output of a transient step, made where it is needed."""
+
+    task: "Task"
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """An argument that is a list with the values of steps."""
+
+    members: tuple["Argument", ...]
+
+
+Argument = Plain | Kept | Made | Several
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One call of a step: all that a process needs to perform it.
+
+    `transient` maps the outputs of a transient step to their names; other steps have none.
+    """
+
+    node: str
+    step: Step[Any]
+    arguments: dict[str, Argument]
+    context: Context
+    transient: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def timeout(self) -> timedelta | None:
+        return self.step.timeout
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a task failed, in words: what was raised may not be able to leave its process.
+
+    `error` is an error of the house; `raised` is only there where the step ran in this process.
+    """
+
+    text: str
+    traceback: str
+    error: TidemillError | None = None
+    again: bool = False
+    raised: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a task.
+
+    `artifacts` has one for each output; `log` is what it printed, with the traceback of a failure; `made` has the
+    outcomes of transient steps that were made on the way, by node.
+    """
+
+    seconds: float = 0.0
+    artifacts: tuple[Artifact, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    metrics: tuple[Metrics, ...] = ()
+    log: str = ""
+    executor: str = ""
+    failure: Failure | None = None
+    made: dict[str, "Outcome"] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Performs tasks, here or elsewhere; a task that was started always has an outcome, also where its process dies."""
+
+    name: str
+
+    def room(self) -> int:
+        """How many more tasks can be started now."""
+        ...
+
+    def start(self, task: Task) -> None:
+        """Take a task on; it raises nothing that the step raises."""
+        ...
+
+    def wait(self, seconds: float | None) -> list[tuple[str, Outcome]]:
+        """The outcomes, by node, of tasks that ended; waits for the first, at most so long."""
+        ...
+
+    def stop(self) -> None:
+        """End all tasks that were started and have no outcome yet; the engine can be used again."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        ...
+
+
+def of_kind(values: Iterable[Any], noun: Any) -> Iterator[Any]:
+    """The values of a kind, also those in lists."""
+    for value in values:
+        if isinstance(value, noun):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from (member for member in value if isinstance(member, noun))
+
+
+def pause(attempt: int) -> float:
+    """How long to wait before a step is tried again, in seconds."""
+    return float(min(60.0, 0.5 * 2.0 ** (attempt - 1)))
