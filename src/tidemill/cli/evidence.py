@@ -72,6 +72,36 @@ def _kept(session: "Session", digest: str, end: str) -> str:
         return f"(the whole log was collected; its end:)\n{end}"
 
 
+@runs.command("diff")
+def diff(
+    a: Annotated[str, typer.Argument(help="A run.")],
+    b: Annotated[str, typer.Argument(help="Another run.")],
+    json: Json = False,
+) -> None:
+    """What differs between two runs: graph, code, parameters, versions, inputs, outputs, metrics, times."""
+    from tidemill.cli.differing import show
+    from tidemill.evidence.diff import diff as diff_of
+    from tidemill.evidence.story import story_of
+
+    session = session_here()
+    first, second = (story_of(session.workspace.ledger, one) for one in (a, b))
+    found = diff_of(first, second, (_packages(session, first.run.packages), _packages(session, second.run.packages)))
+    if json:
+        output.as_json(found)
+    else:
+        show(found)
+
+
+def _packages(session: "Session", digest: str) -> dict[str, str]:
+    """The installed packages that a blob lists; none where it was collected."""
+    from tidemill.evidence.diff import packages_of
+
+    try:
+        return packages_of(session.workspace.blobs.get(digest)) if digest else {}
+    except NotFound:
+        return {}
+
+
 @runs.command("lineage")
 def lineage(
     identifier: Annotated[

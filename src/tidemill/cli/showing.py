@@ -30,7 +30,7 @@ def show(story: Story) -> None:
             ("started", moment(run.started)),
             ("ended", moment(run.ended)),
             ("started by", cause_of(story)),
-            ("executor", run.engine + (f" on {run.host}" if run.host else "")),
+            ("executor", " on ".join(filter(None, (min(_executors(story.steps), default=run.engine), run.host)))),
             ("model", run.model),
             ("released", ", ".join(release.label for release in story.releases)),
             ("compared with", _compared(story)),
@@ -41,7 +41,7 @@ def show(story: Story) -> None:
     section("Parameters", [(name, output.cell(value)) for name, value in run.params.items()])
     _metrics(run.metrics)
     _verdicts(story)
-    _steps(story.steps, run.engine)
+    _steps(story.steps)
     _artifacts(story)
     _attempts(run)
 
@@ -84,12 +84,12 @@ def _verdicts(story: Story) -> None:
         table(["check", "outcome", "calls for", "why"], rows)
 
 
-def _steps(steps: Sequence[StepRun], engine: str) -> None:
+def _steps(steps: Sequence[StepRun]) -> None:
     title("Steps")
     if not steps:
         output.out.print("  no step began")
         return
-    elsewhere = any(step.executor != engine for step in steps)
+    elsewhere = len(_executors(steps)) > 1
     columns = ["step", "state", "start", "end", "took", "code", *(["executor"] if elsewhere else []), "because"]
     rows = []
     for step in steps:
@@ -99,6 +99,12 @@ def _steps(steps: Sequence[StepRun], engine: str) -> None:
         cells = [step.step, step.state, clock(step.started), clock(ended(step)), took, step.code[:8]]
         rows.append([*cells, *([step.executor] if elsewhere else []), why + tried])
     table(columns, rows)
+
+
+def _executors(steps: Sequence[StepRun]) -> set[str]:
+    """Where steps ran, each place once and as exactly as it is known."""
+    places = {step.executor for step in steps if step.executor}
+    return {place for place in places if not any(one.startswith(f"{place},") for one in places)}
 
 
 def _artifacts(story: Story) -> None:

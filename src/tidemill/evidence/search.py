@@ -1,34 +1,70 @@
-"""Finds records by tag and by metric."""
+"""Finds records by words, by tag and by metric: the ledger's index answers, however many there are."""
 
-import operator
 import re
-from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+from msgspec import Struct
+
+from tidemill.core.resources import Book, Comparison
 from tidemill.errors import InputError
 
-_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "<": operator.lt,
-    ">": operator.gt,
-    "=": operator.eq,
-}
+T = TypeVar("T", bound=Struct)
+_COMPARISON = re.compile(r"\s*([^\s<>=]+)\s*(<=|>=|<|>|=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*")
 
 
-def fits(tags: Mapping[str, str], metrics: Mapping[str, float], tag: str, metric: str) -> bool:
-    """Whether a record has the tag (`name=value`) and its metric compares so (`test_log_loss<0.5`).
+def search(
+    book: Book[T],
+    *,
+    text: str = "",
+    tag: str = "",
+    metric: str = "",
+    limit: int | None = None,
+    before: str = "",
+    **equals: Any,
+) -> list[T]:
+    """The newest records that have these words, the tag (`name=value`) and the metric (`test_log_loss<0.5`).
 
-    >>> fits({"team": "blue"}, {"auc": 0.7}, "team=blue", "auc>=0.7")
-    True
+    Raises
+    ------
+    InputError
+        if the tag or the metric is not written so.
     """
-    if tag:
-        name, _, value = tag.partition("=")
-        if tags.get(name) != value:
-            return False
-    if not metric:
-        return True
-    parts = re.fullmatch(r"\s*([\w.@-]+)\s*(<=|>=|<|>|=)\s*(-?[0-9.eE+-]+)\s*", metric)
-    if parts is None:
-        raise InputError(f"{metric!r} compares no metric", "write it as test_log_loss<0.5")
-    found = metrics.get(parts[1])
-    return found is not None and _COMPARISONS[parts[2]](found, float(parts[3]))
+    return book.find(
+        newest=True,
+        limit=limit,
+        before=before,
+        text=text,
+        tag=tag_of(tag) if tag else "",
+        metric=comparison(metric) if metric else None,
+        **equals,
+    )
+
+
+def tag_of(expression: str) -> str:
+    """A tag as the ledger knows it; raises `InputError` where it has no name or no value.
+
+    >>> tag_of("team = blue")
+    'team=blue'
+    """
+    name, sign, value = (part.strip() for part in expression.partition("="))
+    if not name or not sign:
+        raise InputError(f"{expression!r} is no tag", "write it as team=blue")
+    return f"{name}={value}"
+
+
+def comparison(expression: str) -> Comparison:
+    """A metric compared with a number.
+
+    >>> comparison("test_log_loss<0.5")
+    Comparison(name='test_log_loss', sign='<', value=0.5)
+
+    Raises
+    ------
+    InputError
+        if it compares no metric with a number.
+    """
+    parts = _COMPARISON.fullmatch(expression)
+    try:
+        return Comparison(parts[1], parts[2], float(parts[3]))  # type: ignore[index]  # no match is told below
+    except (TypeError, ValueError):
+        raise InputError(f"{expression!r} compares no metric", "write it as test_log_loss<0.5") from None

@@ -57,6 +57,12 @@ def last_tries(steps: list[StepRun]) -> dict[str, StepRun]:
 
 def cause_of(story: Story) -> str:
     """Who or what started a run, in words."""
+    return _first_cause(story) + "".join(
+        f", resumed by {_who(cause)}" for cause in [story.run.cause.get("resumed")] if cause
+    )
+
+
+def _first_cause(story: Story) -> str:
     cause = story.run.cause
     if story.event is not None:
         reason = story.event.payload.get("reason", "")
@@ -64,8 +70,13 @@ def cause_of(story: Story) -> str:
         return f"trigger {cause.get('trigger', '')!r}, on {on}"
     if cause.get("trigger"):
         return f"trigger {cause['trigger']!r}"
-    who, how = str(cause.get("user", "")), str(cause.get("by", ""))
-    return f"{who}, by {how}" if who and how else who or how or "not known"
+    return _who(cause)
+
+
+def _who(cause: Any) -> str:
+    known = cause if isinstance(cause, dict) else {"by": cause}
+    who, how = str(known.get("user", "")), str(known.get("by", ""))
+    return f"{who}, by {how}" if who and how else who or how or "somebody unknown"
 
 
 def _artifacts(books: Books, steps: list[StepRun]) -> dict[str, Artifact]:

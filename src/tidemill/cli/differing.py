@@ -1,0 +1,86 @@
+"""How two runs are shown side by side."""
+
+import re
+from itertools import zip_longest
+from typing import Any
+
+from tidemill.cli import output
+from tidemill.cli.showing import table, title
+from tidemill.evidence.diff import GIVEN, SECTIONS, Change, Diff
+from tidemill.evidence.words import number, seconds
+
+_TITLES = {
+    "run": "Run",
+    "graph": "Graph (step: what it needs)",
+    "code": "Project",
+    "steps": "Code of steps",
+    "parameters": "Parameters",
+    "software": "Python and main packages",
+    "packages": "All packages",
+    "inputs": "Values given to steps",
+    "outputs": "Outputs",
+    "metrics": "Metrics",
+}
+_LONGEST = 40
+_DIGEST = re.compile("[0-9a-f]{40,64}")
+
+
+def show(found: Diff) -> None:
+    """The sections in which two runs differ, then how long they took."""
+    output.out.print(f"a  run {found.a}\nb  run {found.b}", markup=False)
+    alone = {change.name for change in found.steps if change.a is None or change.b is None}
+    _only_in("a", [change.name for change in found.steps if change.b is None])
+    _only_in("b", [change.name for change in found.steps if change.a is None])
+    alike = []
+    for section in SECTIONS[:-1]:
+        changes: list[Change] = getattr(found, section)
+        if section in ("steps", "graph", "inputs", "outputs"):
+            changes = [change for change in changes if change.name.partition(".")[0] not in alone]
+        if section == "inputs":  # what steps took of each other is told by the outputs
+            changes = [change for change in changes if GIVEN in change.about.values()]
+        if not changes:
+            alike += [f"{_TITLES[section].partition(' (')[0].lower()} ({found.same[section]})"] * bool(
+                found.same[section]
+            )
+            continue
+        title(_TITLES[section])
+        if section == "outputs":
+            table(["step.name", "a", "b", "holds"], [_artifacts(change) for change in changes])
+        elif section == "metrics":
+            table(["metric", "a", "b", "b - a"], [_metric(change) for change in changes])
+        else:
+            table(["name", "a", "b"], [[one.name, _said(one.a), _said(one.b)] for one in changes])
+    title("Durations")
+    table(["step", "a", "b", "states"], [_duration(change) for change in found.durations])
+    if alike:
+        output.out.print(f"\nthe same: {', '.join(alike)}", markup=False)
+
+
+def _only_in(side: str, names: list[str]) -> None:
+    if names:
+        output.out.print(f"only in {side}: {', '.join(names)}", markup=False)
+
+
+def _artifacts(change: Change) -> list[str]:
+    about = change.about
+    parts = zip_longest(*(str(about[side]).split(", ") for side in ("a", "b") if side in about), fillvalue="–")
+    said = ", ".join(" → ".join(dict.fromkeys(part)) for part in parts)
+    columns = [f"{name} {', '.join(map(str, found))}" for name, found in about.items() if name.startswith("columns ")]
+    return [change.name, _said(change.a)[:8], _said(change.b)[:8], "; ".join([said, *columns])]
+
+
+def _metric(change: Change) -> list[str]:
+    moved = "" if change.difference is None else f"{change.difference:+.4f}"
+    return [change.name, number(change.a), number(change.b), moved]
+
+
+def _duration(change: Change) -> list[str]:
+    states = dict.fromkeys(state for state in change.about.get("states", ()) if state)
+    return [change.name, seconds(change.a), seconds(change.b), " → ".join(states)]
+
+
+def _said(value: Any) -> str:
+    text = "–" if value is None or value == "" else output.cell(value)
+    if _DIGEST.fullmatch(text):
+        return text[:12]
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
