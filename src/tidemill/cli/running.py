@@ -1,19 +1,23 @@
 """Runs: start a pipeline, look at what ran."""
 
+import signal
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Annotated, Any
 
 import typer
 
 from tidemill.cli import output
 from tidemill.cli.opening import Environment, Json, session_here
-from tidemill.core.run import StepRun
-from tidemill.errors import InputError
+from tidemill.core.run import Run, StepRun
+from tidemill.errors import InputError, TidemillError
 
 runs = typer.Typer(no_args_is_help=True, help="What ran, and what it left.")
 NOUNS = {"runs": runs}
+Engine = Annotated[str, typer.Option(help="Where steps run: inline, or side by side in processes.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,34 +27,74 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    name: Annotated[str, typer.Argument(help="A pipeline of pipeline.py.")],
+    name: Annotated[str, typer.Argument(help="A pipeline of pipeline.py.")] = "",
     param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value; may be repeated.")] = None,
     env: Environment = "production",
-    engine: Annotated[str, typer.Option(help="Where steps run.")] = "inline",
+    engine: Engine = "inline",
+    step: Annotated[str, typer.Option(help="Only this step, on what the run of --from gave it.")] = "",
+    origin: Annotated[str, typer.Option("--from", metavar="RUN", help="A past run, for --step.")] = "",
     cause: Annotated[str, typer.Option(hidden=True)] = "",
     json: Json = False,
 ) -> int:
-    """Run a pipeline of the project."""
+    """Run a pipeline of the project, or one step of it on a past run's inputs."""
     import msgspec
 
     from tidemill.flow.engine import run as run_pipeline
+    from tidemill.flow.engine import run_step
 
-    if engine != "inline":
-        raise InputError(f"there is no engine {engine!r}", "use one of: inline")
+    if bool(step) != bool(origin) or bool(step) == bool(name) or (step and param):
+        raise InputError(
+            "give a pipeline, or --step with --from",
+            "`tidemill run training -p depth=6`, or `tidemill run --step fit --from RUN`",
+        )
     params = _params(param or [])
     session = session_here(env)
-    pipeline = session.project.code.pipeline(name)
-    because: dict[str, Any] = msgspec.json.decode(cause, type=dict) if cause else {"by": "hand", "user": _user()}
-    done, failed = run_pipeline(session, pipeline, params, cause=because, progress=None if json else Progress().tell)
+    because: dict[str, Any] = msgspec.json.decode(cause, type=dict) if cause else _by_hand()
+    progress = Progress(quiet=json)
+    with _ended_by_signals(progress):
+        if step:
+            done, failed = run_step(session, step, origin, cause=because, progress=progress.tell, engine=engine)
+        else:
+            pipeline = session.project.code.pipeline(name)
+            done, failed = run_pipeline(session, pipeline, params, cause=because, progress=progress.tell, engine=engine)
+    return _told(session, done, failed, json)
+
+
+def _told(session: Any, done: Run, failed: TidemillError | None, json: bool) -> int:
     if json:
         output.as_json(done)
     elif failed is None:
         measured = "  ".join(f"{key} {value:.4f}" for key, value in done.metrics.items() if key.startswith("test_"))
-        output.out.print(f"{name} done in {done.seconds:.1f} s  run {output.short(done.id)}  {measured}", markup=False)
+        output.out.print(
+            f"{done.pipeline} done in {done.seconds:.1f} s  run {output.short(done.id)}  {measured}", markup=False
+        )
         _told_releases(session, done.id)
     if failed is not None:
         raise failed
     return 0
+
+
+@contextmanager
+def _ended_by_signals(progress: "Progress") -> Iterator[None]:
+    """Let a polite end (SIGTERM) be as gentle as Ctrl-C: the run can be resumed."""
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end) if current_thread() is main_thread() else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        if progress.run:
+            output.err.print(f"\ngo on with it: `tidemill runs resume {output.short(progress.run)}`", markup=False)
+        raise
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _by_hand() -> dict[str, Any]:
+    return {"by": "hand", "user": _user()}
 
 
 def _told_releases(session: Any, run_id: str) -> None:
@@ -83,19 +127,83 @@ def _user() -> str:
 
 
 class Progress:
-    """A line on stderr for each step that is over; on a terminal the running one is shown too."""
+    """A line on stderr for each step that is over; on a terminal the running ones are shown too."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
         self._live = sys.stderr.isatty()
-        self._began = time.monotonic()
+        self._running: dict[str, None] = {}
+        self.run = ""
 
     def tell(self, step: StepRun) -> None:
-        if step.state == "running":
-            if self._live:
-                output.err.print(f"  … {step.step}", end="\r", markup=False)
+        """Tell of a step that begins, is tried again, or is over."""
+        self.run = step.run
+        if self._quiet:
             return
-        seconds = f"{step.seconds:6.2f} s" if step.seconds is not None else " " * 8
-        output.err.print(f"  {step.state:8} {seconds}  {step.step:22} {step.error or step.reason}", markup=False)
+        if step.state != "running":
+            self._running.pop(step.step, None)
+            seconds = f"{step.seconds:6.2f} s" if step.seconds is not None else " " * 8
+            self._line(f"  {step.state:11} {seconds}  {step.step:22} {step.error or step.reason}")
+        else:
+            self._running[step.step] = None
+            if step.attempt > 1:
+                self._line(f"  try {step.attempt:<7} {'':8}  {step.step:22} {step.error}")
+        if self._live and self._running:
+            output.err.print(f"  … {', '.join(self._running)}"[: output.err.width - 1], end="\r", markup=False)
+
+    def _line(self, text: str) -> None:
+        erased = "\x1b[2K" if self._live else ""
+        sys.stderr.write(f"{erased}{text}\n")
+        sys.stderr.flush()
+
+
+@runs.callback()
+def look_after() -> None:
+    """What ran, and what it left."""
+    from tidemill.flow.engine import sweep
+
+    for died in sweep(session_here()):
+        output.err.print(
+            f"run {output.short(died.id)} died with its process: `tidemill runs resume {output.short(died.id)}`",
+            markup=False,
+        )
+
+
+@runs.command("resume")
+def resume(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")],
+    engine: Annotated[str, typer.Option(help="Where steps run; as before where it is not given.")] = "",
+    json: Json = False,
+) -> int:
+    """Go on with a run that failed, was stopped, interrupted or cancelled, by the code as it is now."""
+    from tidemill.flow.engine import resume as resume_run
+
+    found = session_here().workspace.ledger.runs.get(run_id)
+    session = session_here(found.environment)
+    progress = Progress(quiet=json)
+    with _ended_by_signals(progress):
+        done, failed = resume_run(session, found.id, cause=_by_hand(), progress=progress.tell, engine=engine)
+    return _told(session, done, failed, json)
+
+
+@runs.command("cancel")
+def cancel(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")], json: Json = False
+) -> None:
+    """End a run; it can be resumed."""
+    import os
+
+    from tidemill.flow.engine import cancel as cancel_run
+
+    cancelled, process = cancel_run(session_here(), run_id)
+    if process is not None and process != os.getpid():
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process, signal.SIGTERM)
+    if json:
+        output.as_json(cancelled)
+    else:
+        where = "" if process is not None else f"; it ends at its next step boundary on {cancelled.host}"
+        output.out.print(f"run {output.short(cancelled.id)} is cancelled{where}", markup=False)
 
 
 @runs.command("list")
@@ -107,7 +215,7 @@ def list_runs(
     json: Json = False,
 ) -> None:
     """The newest runs."""
-    wanted = {"pipeline": pipeline, "state": state, "environment": env}
+    wanted: dict[str, Any] = {"pipeline": pipeline, "state": state, "environment": env}
     found = session_here(env or "production").workspace.ledger.runs.find(
         newest=True, limit=limit, **{name: value for name, value in wanted.items() if value}
     )
@@ -116,17 +224,16 @@ def list_runs(
 
 @runs.command("search")
 def search(
-    text: Annotated[str, typer.Argument(help="Text anywhere in the run.")] = "",
+    text: Annotated[str, typer.Argument(help="Words that the run has, or their beginnings.")] = "",
     tag: Annotated[str, typer.Option(help="name=value")] = "",
     metric: Annotated[str, typer.Option(help="Such as test_log_loss<0.5")] = "",
     limit: int = 50,
     json: Json = False,
 ) -> None:
     """Runs by text, tag and metric."""
-    from tidemill.evidence.search import fits
+    from tidemill.evidence.search import search as find
 
-    found = session_here().workspace.ledger.runs.find(newest=True, text=text)
-    _print([run for run in found if fits(run.tags, run.metrics, tag, metric)][:limit], json)
+    _print(find(session_here().workspace.ledger.runs, text=text, tag=tag, metric=metric, limit=limit), json)
 
 
 def _print(found: Any, json: bool) -> None:
@@ -140,41 +247,6 @@ def _print(found: Any, json: bool) -> None:
         "metrics": lambda r: "  ".join(f"{k}={v:.4f}" for k, v in list(r.metrics.items())[:2]),
     }
     output.records(found, columns, json=json, nothing="no runs yet: `tidemill run training`")
-
-
-@runs.command("show")
-def show_run(run_id: Annotated[str, typer.Argument(metavar="RUN")], json: Json = False) -> None:
-    """One run: its steps and why each ran or not, its artifacts, verdicts and metrics."""
-    from tidemill.evidence.story import story_of
-
-    story = story_of(session_here().workspace.ledger, run_id)
-    if json:
-        output.as_json(story)
-        return
-    output.record(story.run, json=False)
-    rows = (
-        [s.step, s.state, output.cell(s.seconds), s.reason, "  ".join(f"{n}={d[:10]}" for n, d in s.outputs.items())]
-        for s in story.steps
-    )
-    output.out.print()
-    output.table(("step", "state", "seconds", "why", "gave"), rows)
-    for verdict in story.verdicts:
-        output.out.print(
-            f"verdict {verdict.check}: {verdict.outcome} → {verdict.action}: {verdict.reason}", markup=False
-        )
-
-
-@runs.command("logs")
-def logs(run_id: Annotated[str, typer.Argument(metavar="RUN")]) -> None:
-    """The tracebacks that the steps of a run left."""
-    from tidemill.evidence.story import story_of
-
-    story = story_of(session_here().workspace.ledger, run_id)
-    left = [step for step in story.steps if step.log]
-    for step in left:
-        output.out.print(f"── {step.step} ({step.state})\n{step.log}", markup=False)
-    if not left:
-        output.err.print("no step of it left a log")
 
 
 def show(

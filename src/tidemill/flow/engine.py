@@ -129,10 +129,10 @@ def cancel(session: Session, identifier: str) -> tuple[Run, int | None]:
 
 
 def sweep(session: Session) -> list[Run]:
-    """Write down which runs of this environment died with their process on this machine."""
+    """Write down which runs died with their process on this machine."""
     books = session.workspace.ledger
     swept = []
-    for found in books.runs.find(state="running", environment=session.workspace.environment):
+    for found in books.runs.find(state="running"):
         if not session.workspace.alive.is_dead(found.id):
             continue
         with books.transaction():

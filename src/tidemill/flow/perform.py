@@ -104,7 +104,8 @@ class Performer:
         except (NotFound, Corrupt):
             raise
         except TidemillError as unreadable:
-            raise TidemillError(f"what step {step!r} gave cannot be taken: {unreadable.problem}", unreadable.cure) from unreadable
+            said = f"what step {step!r} gave cannot be taken: {unreadable.problem}"
+            raise TidemillError(said, unreadable.cure) from unreadable
         self._remember(artifact, value)
         return value
 
@@ -163,7 +164,7 @@ class _NotMade(TidemillError):
 
 def _failure(raised: BaseException) -> Failure:
     return Failure(
-        text=f"{type(raised).__name__}: {raised}",
+        text=raised.problem if isinstance(raised, TidemillError) else f"{type(raised).__name__}: {raised}",
         traceback=traceback.format_exc(),
         error=raised if isinstance(raised, TidemillError) else None,
         again=isinstance(raised, _AGAIN),

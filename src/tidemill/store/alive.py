@@ -17,7 +17,7 @@ _held: dict[Path, int] = {}
 
 
 class Alive:
-    """The runs of one environment that are alive on this machine."""
+    """The runs of a workspace that are alive on this machine."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

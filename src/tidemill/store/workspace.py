@@ -55,7 +55,7 @@ class Workspace:
 
     @cached_property
     def alive(self) -> Alive:
-        return Alive(self.state_folder / "runs")
+        return Alive(self.root / "runs")
 
     @cached_property
     def board(self) -> FileBoard:

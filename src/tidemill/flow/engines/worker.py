@@ -87,10 +87,10 @@ def _portable(outcome: Outcome) -> Outcome:
 
 def _print_to(printed: Any) -> None:
     """Send all that this process prints to its parent: also what libraries print past Python."""
-    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
-        stream.flush()
+    for number in (1, 2):
         os.dup2(printed.fileno(), number)
-        stream.reconfigure(line_buffering=True, errors="replace")  # type: ignore[union-attr]  # text streams both
+    sys.stdout = open(1, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115 - as long as the process
+    sys.stderr = open(2, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115 - as long as the process
     told = logging.StreamHandler(sys.stderr)
     told.setFormatter(logging.Formatter("%(levelname)s %(name)s  %(message)s"))
     told.setLevel(logging.INFO)
