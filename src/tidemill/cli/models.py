@@ -24,23 +24,23 @@ Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
 def list_models(name: str = "", limit: int = 50, json: Json = False) -> None:
     """The newest releases."""
     session = session_here()
-    found = session.workspace.ledger.releases.find(newest=True, limit=limit, **({"name": name} if name else {}))
+    wanted: dict[str, Any] = {"name": name} if name else {}
+    found = session.workspace.ledger.releases.find(newest=True, limit=limit, **wanted)
     _print(session, found, json)
 
 
 @models.command("search")
 def search(
-    text: Annotated[str, typer.Argument(help="Text anywhere in the release.")] = "",
+    text: Annotated[str, typer.Argument(help="Words that the release has, or their beginnings.")] = "",
     tag: Annotated[str, typer.Option(help="name=value")] = "",
     metric: Annotated[str, typer.Option(help="Such as test_log_loss<0.5")] = "",
     json: Json = False,
 ) -> None:
     """Releases by text, tag and metric."""
-    from tidemill.evidence.search import fits
+    from tidemill.evidence.search import search as find
 
     session = session_here()
-    found = session.workspace.ledger.releases.find(newest=True, text=text)
-    _print(session, [release for release in found if fits(release.tags, release.metrics, tag, metric)], json)
+    _print(session, find(session.workspace.ledger.releases, text=text, tag=tag, metric=metric), json)
 
 
 def _print(session: "Session", found: Any, json: bool) -> None:

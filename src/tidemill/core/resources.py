@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Struct)
 
 
+class Comparison(Struct, frozen=True):
+    """A metric compared with a number, such as test_log_loss < 0.5; `sign` is one of <=, >=, <, > and =."""
+
+    name: str
+    sign: str
+    value: float
+
+
 class Book(Protocol[T]):
     """The records of one noun, by id: add, get, find, change."""
 
@@ -39,7 +47,7 @@ class Book(Protocol[T]):
         ...
 
     def get(self, identifier: str) -> T:
-        """The record of that id; raises `NotFound`."""
+        """The record of that id, or of the only id that begins like it (8 characters or more); raises `NotFound`."""
         ...
 
     def find(
@@ -48,11 +56,21 @@ class Book(Protocol[T]):
         limit: int | None = None,
         newest: bool = False,
         text: str = "",
+        tag: str = "",
+        metric: Comparison | None = None,
+        linked: str = "",
         after: str = "",
         before: str = "",
         **equals: Any,
     ) -> list[T]:
-        """The records whose indexed columns equal the given values, oldest first unless `newest`."""
+        """The records that fit all that is given, by their ids: oldest first unless `newest`, at most `limit`.
+
+        `equals` are values of indexed columns. `text` is words, letter case aside; each must be the beginning of a
+        word of the record: of its id, names, state, cause, parameters, error, tags, metrics' names and releases, but
+        not of a run's graph or software; steps and artifacts have no words. `tag` is `name=value`. `linked` finds
+        steps by an artifact that they took or gave (`in:DIGEST`, `out:DIGEST`) and routes by a release
+        (`release:late/3`). A page goes on `before` or `after` the last id of the page before it.
+        """
         ...
 
     def values(self, column: str, **equals: Any) -> set[str]:
@@ -60,7 +78,10 @@ class Book(Protocol[T]):
         ...
 
     def change(self, identifier: str, update: Callable[[T], T]) -> T:
-        """Replace a record by `update(record)`, by compare-and-swap: no change of another process is lost."""
+        """Replace a record by `update(record)`, by compare-and-swap: no change of another process is lost.
+
+        Raises `NotFound`, and `Conflict` where one of its unique keys is taken; a transaction around it can go on.
+        """
         ...
 
 

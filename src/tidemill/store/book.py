@@ -1,4 +1,4 @@
-"""Book: the records of one noun: add, get, find and change, each in SQL that is written once."""
+"""Book: the records of one noun and their index: add, get, find and change, in SQL that is written once."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -6,13 +6,23 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from tidemill.errors import Conflict, InputError, NotFound
+from tidemill.core.resources import Comparison
+from tidemill.errors import Conflict, Corrupt, InputError, NotFound
 from tidemill.store.connections import Connections
-from tidemill.store.table import Table, searchable
+from tidemill.store.index import NOTHING, Indexed, indexed
+from tidemill.store.query import LAST, begin_with, conditions, select
+from tidemill.store.table import Table, quoted, searchable
 
 T = TypeVar("T", bound=msgspec.Struct)
 _TRIES = 50
-_LAST = "\U0010ffff"
+_AT_ONCE = 1000
+_ADD_TERM = "INSERT INTO terms (book, term, id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_FORGET_TERM = "DELETE FROM terms WHERE book = ? AND term = ? AND id = ?"
+_ADD_MEASURE = (
+    "INSERT INTO measures (book, name, id, value) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (book, name, id) DO UPDATE SET value = excluded.value"
+)
+_FORGET_MEASURE = "DELETE FROM measures WHERE book = ? AND name = ? AND id = ?"
 
 
 class Book(Generic[T]):
@@ -24,14 +34,13 @@ class Book(Generic[T]):
         self._searched = table.searched
         self._keys = tuple({column for key in table.unique for column in key})
         self._decode = msgspec.json.Decoder(noun).decode
-        self._shapes: dict[tuple[Any, ...], str] = {}
 
     def _statement(self, sql: str) -> str:
         return self._connections.database.statement(sql)
 
     @cached_property
     def _insert(self) -> str:
-        columns = ["id", "revision", *(f'"{name}"' for name in self._searched), "body"]
+        columns = ["id", "revision", *map(quoted, self._searched), "body", "words"]
         # A refused insert would spoil the whole transaction in PostgreSQL: it is asked to do nothing instead.
         return self._statement(
             f"INSERT INTO {self._table.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
@@ -40,7 +49,7 @@ class Book(Generic[T]):
 
     @cached_property
     def _swap(self) -> str:
-        columns = ", ".join(f'"{name}" = ?' for name in (*self._searched, "body"))
+        columns = ", ".join(f"{quoted(name)} = ?" for name in (*self._searched, "body", "words"))
         return self._statement(
             f"UPDATE {self._table.name} SET revision = revision + 1, {columns} WHERE id = ? AND revision = ?"
         )
@@ -55,19 +64,32 @@ class Book(Generic[T]):
             f"SELECT id, revision, body FROM {self._table.name} WHERE id >= ? AND id < ? ORDER BY id LIMIT 2"
         )
 
-    def _row(self, record: T) -> list[Any]:
-        """What is stored of a record: its searched columns, and its body."""
+    def _row(self, record: T, found: Indexed) -> list[Any]:
+        """What is stored of a record: its searched columns, its body and its words."""
         row: list[Any] = [searchable(getattr(record, name)) for name in self._searched]
-        body = msgspec.json.encode(record)
         try:
+            body = msgspec.json.encode(record)
             self._decode(body)
-        except msgspec.ValidationError as wrong:
+        except (msgspec.MsgspecError, TypeError, ValueError) as wrong:
             raise InputError(
                 f"a record of {self._table.name} could not be read back: {wrong}",
                 "numbers that are not finite cannot be kept: leave them out",
             ) from None
-        row.append(body.decode())
+        row += (body.decode(), f" {' '.join(sorted(found.words))} " if found.words else "")
         return row
+
+    def _index(self, connection: Any, identifier: str, old: Indexed, new: Indexed) -> None:
+        """Write the difference between what a record was found by and what it is found by now."""
+        book = self._table.name
+        measured = new.measures.items() - old.measures.items()
+        for sql, rows in (
+            (_FORGET_TERM, [(book, term, identifier) for term in old.terms - new.terms]),
+            (_ADD_TERM, [(book, term, identifier) for term in new.terms - old.terms]),
+            (_FORGET_MEASURE, [(book, name, identifier) for name in old.measures.keys() - new.measures.keys()]),
+            (_ADD_MEASURE, [(book, name, identifier, value) for name, value in measured]),
+        ):
+            if rows:
+                connection.cursor().executemany(self._statement(sql), rows)
 
     def add(self, record: T) -> T:
         """Write a new record.
@@ -80,10 +102,12 @@ class Book(Generic[T]):
             if it could not be read back.
         """
         identifier = getattr(record, "id")  # noqa: B009 - every noun has one
-        row = (identifier, 1, *self._row(record))
+        found = indexed(record)
+        row = (identifier, 1, *self._row(record, found))
         with self._connections.transaction() as connection:
             if not connection.execute(self._insert, row).rowcount:
                 raise self._taken(identifier)
+            self._index(connection, identifier, NOTHING, found)
         return record
 
     def _taken(self, identifier: str) -> Conflict:
@@ -96,7 +120,7 @@ class Book(Generic[T]):
     def _select(self, identifier: str) -> tuple[str, int, str]:
         rows = self._connections.read(self._one, (identifier,))
         if not rows and len(identifier) >= 8:
-            rows = self._connections.read(self._alike, (identifier, identifier + _LAST))
+            rows = self._connections.read(self._alike, (identifier, identifier + LAST))
         if len(rows) != 1:
             name = self._table.name
             raise NotFound(f"{name} has no {identifier!r}", f"list them: `tidemill {name} list`")
@@ -108,42 +132,37 @@ class Book(Generic[T]):
         limit: int | None = None,
         newest: bool = False,
         text: str = "",
+        tag: str = "",
+        metric: Comparison | None = None,
+        linked: str = "",
         after: str = "",
         before: str = "",
         **equals: Any,
     ) -> list[T]:
-        """The records whose searched columns equal the given values, oldest first unless `newest`.
-
-        `text` keeps those that have it anywhere, letter case aside; `after` and `before` those with a later or an
-        earlier id.
-        """
-        shape = (limit is None, newest, bool(text), bool(after), bool(before), *equals)
-        query = self._shapes.get(shape)
-        if query is None:
-            query = self._shapes[shape] = self._query(shape[:5], equals)
-        given: list[Any] = [searchable(value) for value in equals.values()]
-        given += [bound for bound in (after, before) if bound]
-        if text:
-            escaped = text.lower().replace("/", "//").replace("%", "/%").replace("_", "/_")
-            given.append(f"%{escaped}%")
+        """The records that fit all that is given, as `core.resources.Book.find` says."""
+        asked = conditions(self._table.name, text, tag, metric, linked, equals)
+        first = begin_with(self._connections, asked)
+        within = [(sign, bound) for sign, bound in ((">", after), ("<", before)) if bound]
+        query, given = select(self._table.name, asked, first, within, " DESC" if newest else "")
         if limit is not None:
+            query += " LIMIT ?"
             given.append(limit)
-        return [self._decode(body) for (body,) in self._connections.read(query, given)]
-
-    def _query(self, shape: tuple[Any, ...], equals: dict[str, Any]) -> str:
-        endless, newest, text, after, before = shape
-        conditions = [f'"{name}" = ?' for name in equals]
-        conditions += ["id > ?"] * after + ["id < ?"] * before + ["lower(body) LIKE ? ESCAPE '/'"] * text
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        return self._statement(
-            f"SELECT body FROM {self._table.name}{where} ORDER BY id{' DESC' * newest}{'' if endless else ' LIMIT ?'}"
-        )
+        return [self._decode(body) for (body,) in self._connections.read(self._statement(query), given)]
 
     def values(self, column: str, **equals: Any) -> set[str]:
         """The distinct values of a searched column among the records that equal the given ones."""
-        where = " WHERE " + " AND ".join(f'"{name}" = ?' for name in equals) if equals else ""
-        query = self._statement(f'SELECT DISTINCT "{column}" FROM {self._table.name}{where}')
-        return {value for (value,) in self._connections.read(query, [searchable(value) for value in equals.values()])}
+        name, table = quoted(column), self._table.name
+        tests = "".join(f" AND {quoted(other)} = ?" for other in equals)
+        query, given = f"SELECT DISTINCT {name} FROM {table} WHERE {name} IS NOT NULL{tests}", list(equals.values())
+        if not equals:
+            # From each value to the next one by the index: a book of a million runs has few pipelines.
+            query = (
+                f"WITH RECURSIVE step(value) AS (SELECT min({name}) FROM {table} UNION ALL"
+                f" SELECT (SELECT min({name}) FROM {table} WHERE {name} > step.value) FROM step"
+                " WHERE step.value IS NOT NULL) SELECT value FROM step WHERE value IS NOT NULL"
+            )
+        rows = self._connections.read(self._statement(query), [searchable(value) for value in given])
+        return {value for (value,) in rows}
 
     def change(self, identifier: str, update: Callable[[T], T]) -> T:
         """Replace a record by `update(record)`, by compare-and-swap.
@@ -162,9 +181,11 @@ class Book(Generic[T]):
                 found, revision, body = self._select(identifier)
                 old = self._decode(body)
                 record = update(old)
-                row = (*self._row(record), found, revision)
+                now = indexed(record)
+                row = (*self._row(record, now), found, revision)
                 moved = any(getattr(old, key) != getattr(record, key) for key in self._keys)
                 if self._swapped(connection, row, found, moved=moved):
+                    self._index(connection, found, indexed(old), now)
                     return record
         raise Conflict(f"{self._table.name} {identifier} keeps changing", "try again")
 
@@ -180,3 +201,27 @@ class Book(Generic[T]):
             raise self._taken(identifier) from None
         finally:
             connection.execute("RELEASE swap")
+
+    def fill(self, connection: Any) -> None:
+        """Write the index of every record, where there is none yet.
+
+        Raises
+        ------
+        Corrupt
+            if a record cannot be read.
+        """
+        name, last = self._table.name, ""
+        page = self._statement(f"SELECT id, body FROM {name} WHERE id > ? ORDER BY id LIMIT {_AT_ONCE}")
+        fill = self._statement(f"UPDATE {name} SET words = ? WHERE id = ?")
+        while rows := connection.execute(page, (last,)).fetchall():
+            for identifier, body in rows:
+                try:
+                    record = self._decode(body)
+                except msgspec.MsgspecError as wrong:
+                    raise Corrupt(
+                        f"{name} {identifier} cannot be read: {wrong}", "restore a backup: `tidemill restore FILE`"
+                    ) from None
+                found = indexed(record)
+                connection.execute(fill, (self._row(record, found)[-1], identifier))
+                self._index(connection, identifier, NOTHING, found)
+            last = rows[-1][0]

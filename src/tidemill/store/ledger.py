@@ -14,6 +14,7 @@ from tidemill.core.run import Run, StepRun
 from tidemill.core.trigger import Job
 from tidemill.store.book import Book
 from tidemill.store.connections import Connections, database_at
+from tidemill.store.schema import settle
 from tidemill.store.table import Table
 
 _ARTIFACTS = Table("artifacts", ("kind",))
@@ -37,7 +38,6 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self.url = url
         self._connections = connections = Connections(database_at(url))
-        self._set_up()
         self.artifacts = Book(connections, _ARTIFACTS, Artifact)
         self.runs = Book(connections, _RUNS, Run)
         self.steps = Book(connections, _STEPS, StepRun)
@@ -48,23 +48,13 @@ class Ledger:
         self.jobs = Book(connections, _JOBS, Job)
         self.schemas = Book(connections, _SCHEMAS, SchemaVersion)
         self.audit = Book(connections, _AUDIT, AuditEntry)
+        settle(connections, TABLES, self._fill)
 
-    def _set_up(self) -> None:
-        database = self._connections.database
-        try:
-            if _is_ready(self._connections.connection(), database.Error):
-                return
-        except database.Error as refused:
-            raise database.explain(refused, "cannot be opened") from None
-        with self._connections.transaction(durable=True) as connection:
-            database.lock_for_setting_up(connection)
-            connection.execute("SAVEPOINT looking")
-            ready = _is_ready(connection, database.Error)
-            connection.execute("ROLLBACK TO looking")
-            if not ready:
-                for table in TABLES:
-                    for statement in table.definition():
-                        connection.execute(statement)
+    def _fill(self, connection: Any) -> None:
+        """Index the records of an earlier version."""
+        books: tuple[Book[Any], ...] = (self.runs, self.steps, self.verdicts, self.releases, self.routes, self.events)
+        for book in (*books, self.jobs, self.schemas, self.audit):
+            book.fill(connection)
 
     def transaction(self, *, durable: bool = False) -> AbstractContextManager[Any]:
         """One transaction for all that this thread writes inside; a transaction within one joins it.
@@ -76,13 +66,3 @@ class Ledger:
     def close(self) -> None:
         """Give all connections back."""
         self._connections.close()
-
-
-def _is_ready(connection: Any, error: type[Exception]) -> bool:
-    try:
-        connection.execute("SELECT 1 FROM audit LIMIT 1").fetchall()
-    except error as refused:
-        if "no such table" in str(refused) or "does not exist" in str(refused):
-            return False
-        raise
-    return True

@@ -15,6 +15,7 @@ class Postgres:
     """A database on a server, by its URL."""
 
     dialect = "postgresql"
+    sqlalchemy_url = "postgresql+psycopg://"
 
     def __init__(self, url: str) -> None:
         try:
@@ -45,9 +46,23 @@ class Postgres:
         """Begin a transaction that writes; where it is `durable`, its commit waits for the disk."""
         connection.execute("BEGIN" if durable else "BEGIN; SET LOCAL synchronous_commit = off")
 
+    def has(self, connection: "Connection[tuple[Any, ...]]", table: str) -> bool:
+        """Whether there is a table of that name."""
+        # Not to_regclass: it may not see yet what another process has created while this one waited for the lock.
+        found = "SELECT 1 FROM pg_catalog.pg_tables WHERE tablename = %s AND schemaname = ANY (current_schemas(false))"
+        return bool(connection.execute(found, (table,)).fetchall())
+
     def lock_for_setting_up(self, connection: "Connection[tuple[Any, ...]]") -> None:
         """Let one process alone create or change tables in this transaction."""
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SETTING_UP,))
+
+    def connect_to_migrate(self) -> "Connection[tuple[Any, ...]]":
+        """A fresh connection that begins a transaction with its first statement."""
+        return self._connect(self._address)
+
+    def begin_to_migrate(self, connection: "Connection[tuple[Any, ...]]") -> None:
+        """Begin the transaction in which this process alone changes the tables."""
+        self.lock_for_setting_up(connection)
 
     def roll_back(self, connection: "Connection[tuple[Any, ...]] | None") -> None:
         """Undo the open transaction, if the server has not done so by going away."""

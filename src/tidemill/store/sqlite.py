@@ -5,13 +5,21 @@ import time
 from pathlib import Path
 
 from tidemill.errors import Corrupt, TidemillError
+from tidemill.store.mounts import refuse_network
 
 _PATIENCE = 60.0
+_PATIENCE_WITH_MIGRATIONS = 1800.0
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Bring a fresh connection into write-ahead logging; its statements wait for other processes."""
+    """Bring a fresh connection into write-ahead logging; its statements wait for other processes.
+
+    Raises `TidemillError` where the file is on a network file system, which has no memory to share.
+    """
+    file = connection.execute("PRAGMA database_list").fetchone()[2]
+    if file:
+        refuse_network(Path(file).parent)
     connection.execute(f"PRAGMA busy_timeout={int(_PATIENCE * 1000)}")
     # Unlike other statements, the change into WAL does not wait while another process opens the same new file.
     deadline = time.monotonic() + _PATIENCE
@@ -42,6 +50,7 @@ class Sqlite:
     """A ledger's database in one file; without a file, in the memory of each thread."""
 
     dialect = "sqlite"
+    sqlalchemy_url = "sqlite://"
     Error: type[Exception] = sqlite3.Error
     Taken: type[Exception] = sqlite3.IntegrityError
 
@@ -67,8 +76,23 @@ class Sqlite:
             connection.durable = durable
         connection.execute("BEGIN IMMEDIATE")
 
-    def lock_for_setting_up(self, connection: _Connection) -> None:
-        """Let one process alone create or change tables in this transaction: SQLite's writers are alone anyway."""
+    def has(self, connection: sqlite3.Connection, table: str) -> bool:
+        """Whether there is a table of that name."""
+        return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchall())
+
+    def lock_for_setting_up(self, connection: sqlite3.Connection) -> None:
+        """Let one process alone create tables in this transaction: SQLite's writers are alone anyway."""
+
+    def connect_to_migrate(self) -> sqlite3.Connection:
+        """A fresh connection that waits as long as another process may take to change the tables."""
+        connection = self.connect()
+        connection.execute(f"PRAGMA busy_timeout={int(_PATIENCE_WITH_MIGRATIONS * 1000)}")
+        connection.execute("PRAGMA synchronous=FULL")
+        return connection
+
+    def begin_to_migrate(self, connection: sqlite3.Connection) -> None:
+        """Begin the transaction in which this process alone changes the tables."""
+        connection.execute("BEGIN IMMEDIATE")
 
     def roll_back(self, connection: _Connection | None) -> None:
         """Undo the open transaction, if a full disk has not undone it already."""
@@ -82,11 +106,11 @@ class Sqlite:
     def explain(self, error: Exception, what: str = "refused") -> TidemillError:
         """The error to tell a user for one of the driver's."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        problem = f"the ledger at {Path(self.place)} {what}: {error}"
         if code in _DAMAGED:
-            return Corrupt(
-                f"the ledger at {Path(self.place)} {what}: {error}", "restore a backup: `tidemill restore FILE`"
-            )
+            return Corrupt(problem, "restore a backup: `tidemill restore FILE`")
+        if code == sqlite3.SQLITE_FULL:
+            return TidemillError(problem, "free space on that disk and go on; nothing half-written was kept")
         return TidemillError(
-            f"the ledger at {Path(self.place)} {what}: {error}",
-            "check that it is there, with free space and writable for you; nothing half-written was kept",
+            problem, "check that it is there, with free space and writable for you; nothing half-written was kept"
         )

@@ -1,7 +1,7 @@
-"""Table: where the records of one noun are: its id, the columns that are searched, and the whole as JSON."""
+"""Tables: where the records of one noun are, and the index over the words, links and measures of all of them."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,39 +22,64 @@ class Table(Struct, frozen=True):
         """The columns that are searched, in the order in which they are stored."""
         return tuple(sorted({*self.indexed, *(column for key in self.unique for column in key)}))
 
-    def definition(self) -> Iterator[str]:
+    def definition(self, dialect: str) -> Iterator[str]:
         """The statements that create it."""
         columns = [
-            "id VARCHAR(80) NOT NULL",
+            f"id {_text(80, dialect)} NOT NULL",
             "revision INTEGER NOT NULL",
-            *(f'"{column}" VARCHAR({_LONGEST})' for column in self.searched),
+            *(f"{quoted(column)} {_text(_LONGEST, dialect)}" for column in self.searched),
             "body TEXT NOT NULL",
+            "words TEXT DEFAULT '' NOT NULL",
             "PRIMARY KEY (id)",
-            *(
-                f"CONSTRAINT uq_{self.name}_{'_'.join(key)} UNIQUE ({', '.join(map(_quoted, key))})"
-                for key in self.unique
-            ),
+            *(f"CONSTRAINT uq_{self.name}_{'_'.join(key)} UNIQUE ({_listed(key)})" for key in self.unique),
         ]
         yield f"CREATE TABLE {self.name} ({', '.join(columns)})"
         for column in self.indexed:
-            yield f'CREATE INDEX ix_{self.name}_{column} ON {self.name} ("{column}", id)'
+            yield f"CREATE INDEX ix_{self.name}_{column} ON {self.name} ({quoted(column)}, id)"
 
 
-def _quoted(name: str) -> str:
+def index_definition(dialect: str) -> Iterator[str]:
+    """The statements that create the index over all tables: terms (words and links), and measures."""
+    ordered = " WITHOUT ROWID" if dialect == "sqlite" else ""
+    book, name, identifier = (_text(length, dialect) for length in (16, _LONGEST, 80))
+    yield (
+        f"CREATE TABLE terms (book {book} NOT NULL, term {name} NOT NULL, id {identifier} NOT NULL,"
+        f" PRIMARY KEY (book, term, id)){ordered}"
+    )
+    yield (
+        f"CREATE TABLE measures (book {book} NOT NULL, name {name} NOT NULL, id {identifier} NOT NULL,"
+        f" value DOUBLE PRECISION NOT NULL, PRIMARY KEY (book, name, id)){ordered}"
+    )
+    yield "CREATE INDEX ix_measures_value ON measures (book, name, value, id)"
+
+
+def _text(length: int, dialect: str) -> str:
+    """Text that both databases order by its code points, as ids and the beginnings of words need it."""
+    return f"VARCHAR({length})" + (' COLLATE "C"' if dialect == "postgresql" else "")
+
+
+def quoted(name: str) -> str:
+    """A column's name as SQL takes it, be it a keyword."""
     return f'"{name}"'
 
 
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(quoted, names))
+
+
 def searchable(value: Any) -> str | None:
-    """A value as its searched column holds it: text that sorts as the values do; the end of a long one is a digest."""
-    if type(value) is str and len(value) <= _LONGEST:
-        return value
+    """A value as its searched column holds it: text that sorts as the values do."""
     if value is None:
         return None
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="microseconds")
     if isinstance(value, int):
         return f"{value:012d}"
-    text = str(value)
+    return shortened(str(value))
+
+
+def shortened(text: str) -> str:
+    """A text as short as a column is: the end of a long one is a digest."""
     if len(text) <= _LONGEST:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()

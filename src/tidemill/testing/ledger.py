@@ -11,8 +11,8 @@ from tidemill.clock import uuid7
 from tidemill.core.artifact import Artifact
 from tidemill.core.event import Event
 from tidemill.core.release import Release
-from tidemill.core.resources import Books
-from tidemill.core.run import Run
+from tidemill.core.resources import Books, Comparison
+from tidemill.core.run import Run, StepRun, StepState
 from tidemill.errors import Conflict, NotFound, TidemillError
 from tidemill.testing.processes import in_processes
 
@@ -33,6 +33,26 @@ def run(place: int, *, pipeline: str = "training", state: str = "done", metrics:
         state=state,  # type: ignore[arg-type]
         started=NOON,
         metrics=metrics or {},
+    )
+
+
+def step(
+    place: int, *, inputs: dict[str, str] | None = None, outputs: dict[str, str] | None = None, state: StepState = "ran"
+) -> StepRun:
+    """A step of the first run."""
+    return StepRun(
+        id=identifier(place),
+        run=identifier(0),
+        step="fit",
+        position=place,
+        state=state,
+        reason="first time",
+        key=f"{place:064d}",
+        code="c",
+        executor="inline",
+        started=NOON,
+        inputs=inputs or {},
+        outputs=outputs or {},
     )
 
 
@@ -119,12 +139,107 @@ class LedgerSuite:
         assert books.runs.find(pipeline="training", state="failed") == []
         assert books.runs.find(limit=0) == []
 
-    def test_text_is_found_anywhere_and_only_literally(self, books: Books) -> None:
-        books.runs.add(replace(run(1), tags={"note": "a 50% sample"}))
-        books.runs.add(replace(run(2), tags={"note": "A 50 percent SAMPLE"}))
-        assert [one.id for one in books.runs.find(text="50% s")] == [identifier(1)]
-        assert len(books.runs.find(text="sample")) == 2
-        assert books.runs.find(text="5_%") == []
+    def test_words_are_found_by_their_beginnings_letter_case_aside(self, books: Books) -> None:
+        books.runs.add(
+            replace(run(1), tags={"note": "a 50% sample"}, cause={"by": "Zoë"}, params={"depth": [{"x": 77}]})
+        )
+        books.runs.add(replace(run(2), tags={"note": "SAMPLES"}, error="KeyError: 'Ankunft_Zürich'"))
+        books.runs.add(
+            replace(run(3, metrics={"test_log_loss": 0.5}), graph={"samplings": []}, software={"sampler": "1"})
+        )
+        for text, places in {
+            "sample": [1, 2],
+            "Sample 50": [1],
+            "50% of sampling": [],
+            "zoë": [1],
+            "ZÜRICH": [2],
+            "Zu\u0308rich keyerr": [2],
+            "77 depth": [1],
+            "test_log_loss": [3],
+            "log": [3],
+            "oss": [],
+            "sampling": [],
+            "training": [1, 2, 3],
+            "training done test": [1, 2, 3],
+            "done failed": [],
+            identifier(2): [2],
+            identifier(2)[:-1]: [2],
+            identifier(2)[:8]: [1, 2, 3],
+            "5_%": [1],
+            "%": [],
+            "'; --": [],
+            "  ": [1, 2, 3],
+            "\0": [],
+            "sample:": [1, 2],
+        }.items():
+            assert [one.id for one in books.runs.find(text=text)] == [identifier(place) for place in places], text
+
+    def test_every_noun_is_found_by_its_words(self, books: Books) -> None:
+        books.releases.add(release(1, 12, name="late"))
+        books.releases.add(release(2, 13, name="late"))
+        books.events.add(replace(event(3, "key"), payload={"rows": {"why": ["late arrivals"]}}))
+        assert books.releases.find(text="late/12") == [release(1, 12, name="late")]
+        assert [one.id for one in books.events.find(text="arrivals", kind="data")] == [identifier(3)]
+
+    def test_a_change_is_found_by_what_it_says_now(self, books: Books) -> None:
+        books.runs.add(replace(run(1, state="running", metrics={"auc": 0.7, "loss": 1}), tags={"team": "blue"}))
+        books.runs.change(
+            identifier(1), lambda old: replace(old, state="done", tags={"team": "red"}, metrics={"auc": 0.8, "f1": 1})
+        )
+        assert books.runs.find(text="running") == books.runs.find(tag="team=blue") == []
+        assert books.runs.find(metric=Comparison("auc", "<", 0.75)) == books.runs.find(text="loss") == []
+        assert books.runs.find(metric=Comparison("loss", "<=", 1)) == []
+        found = books.runs.find(text="done red", tag="team=red", metric=Comparison("auc", "=", 0.8))
+        assert found == books.runs.find(metric=Comparison("f1", ">", 0)) == [books.runs.get(identifier(1))]
+
+    def test_what_was_undone_is_not_found(self, books: Books) -> None:
+        def break_off() -> None:
+            with books.transaction():
+                books.runs.add(replace(run(1, metrics={"auc": 0.7}), tags={"team": "blue"}))
+                raise RuntimeError("power is gone")
+
+        with pytest.raises(RuntimeError):
+            break_off()
+        assert books.runs.find(text="training") == books.runs.find(tag="team=blue") == []
+        assert books.runs.find(metric=Comparison("auc", ">", 0)) == []
+        books.runs.add(run(1))
+        assert books.runs.find(metric=Comparison("auc", ">", 0)) == []
+
+    @pytest.mark.parametrize("tag", ["team=blue", "größe=a=b", "long=" + "x" * 500, "odd=a\0b", "empty="])
+    def test_tags_are_found_whole(self, books: Books, tag: str) -> None:
+        name, _, value = tag.partition("=")
+        books.runs.add(replace(run(1), tags={name: value}))
+        books.runs.add(replace(run(2), tags={name: value + "x", "other": value}))
+        assert [one.id for one in books.runs.find(tag=tag)] == [identifier(1)]
+        assert books.runs.find(tag=tag[:-2]) == []
+
+    def test_steps_are_found_by_what_they_took_and_gave(self, books: Books) -> None:
+        books.steps.add(step(1, inputs={"rows": "a" * 64}, outputs={}, state="running"))
+        books.steps.change(identifier(1), lambda old: replace(old, state="ran", outputs={"model": "b" * 64}))
+        books.steps.add(step(2, inputs={"left": "b" * 64, "right": "b" * 64}))
+        books.steps.add(step(3, inputs={"model": "b" * 64}))
+        taking = books.steps.find(linked=f"in:{'b' * 64}")
+        assert [one.id for one in taking] == [identifier(2), identifier(3)]
+        assert [one.id for one in books.steps.find(linked=f"out:{'b' * 64}")] == [identifier(1)]
+        newest = books.steps.find(linked=f"in:{'b' * 64}", newest=True, limit=1)
+        assert [one.id for one in newest] == [identifier(3)]
+        assert books.steps.find(linked=f"in:{'b' * 64}", newest=True, before=identifier(3)) == taking[:1]
+        assert books.steps.find(linked="in:b") == []
+
+    def test_pages_follow_one_another_whatever_is_asked(self, books: Books) -> None:
+        for place in range(20):
+            state = "failed" if place % 2 else "done"
+            books.runs.add(replace(run(place, state=state, metrics={"auc": place}), tags={"team": f"blue{place % 3}"}))
+        odd = Comparison("auc", ">=", 4)
+        for asked in ({"state": "failed"}, {"text": "fail blue"}, {"metric": odd}, {"metric": odd, "text": "blue"}, {}):
+            whole = books.runs.find(newest=True, **asked)
+            assert whole == books.runs.find(**asked)[::-1]
+            pages, before = [], ""
+            while page := books.runs.find(newest=True, limit=3, before=before, **asked):
+                pages += page
+                before = page[-1].id
+            assert pages == whole
+            assert books.runs.find(limit=2, after=whole[5].id, **asked) == [whole[4], whole[3]]
 
     def test_values_are_the_distinct_ones(self, books: Books) -> None:
         for place, name in enumerate(["training", "training", "watching"]):
