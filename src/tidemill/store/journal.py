@@ -4,7 +4,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -133,6 +133,14 @@ class FileJournal:
             if touched and not dry_run:
                 self._replace(kind, touched, pl.concat(left, how="diagonal_relaxed"))
         return gone
+
+    @contextmanager
+    def held(self, kind: str) -> Iterator[list[Path]]:
+        """The files that hold the rows of a kind; within the block none of them goes away."""
+        folder = self._folder / kind
+        with locked(folder / ".compacting"):
+            self._tidy(folder)
+            yield sorted(folder.glob("*.arrow"))
 
     def _replace(self, kind: str, segments: list[Path], rows: pl.DataFrame) -> None:
         """Put rows in the place of segments, in one move.
