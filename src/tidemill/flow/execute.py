@@ -1,16 +1,13 @@
 """Runs the steps of one graph: takes what is cached, hands the rest to the engine, records each boundary."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
-from tidemill.core.pipeline import Graph, Node, Ref, holds_refs
+from tidemill.core.pipeline import Graph, Node
 from tidemill.core.resources import Context
 from tidemill.core.run import Metrics, StepRun
 from tidemill.errors import StepFailed, Stopped, TidemillError
@@ -19,8 +16,9 @@ from tidemill.flow.capture import shortened
 from tidemill.flow.catalog import Catalog, stopping
 from tidemill.flow.record import Recorder
 from tidemill.flow.session import WRITABLE, Session
-from tidemill.flow.tasks import Argument, Engine, Kept, Made, Outcome, Plain, Several, Task, of_kind, pause
-from tidemill.store.artifacts import keep, members, read
+from tidemill.flow.tasks import Engine, Outcome, Task, of_kind, pause
+from tidemill.flow.wiring import Wiring, digest
+from tidemill.store.artifacts import keep, read
 
 Progress = Callable[[StepRun], None]
 
@@ -62,13 +60,7 @@ class Execution:
         self._start = start
         self._blobs = session.workspace.blobs
         self._catalog = Catalog(session.workspace.ledger, self._blobs)
-        self._pending = dict(graph.nodes)
-        self._positions = {name: position for position, name in enumerate(graph.nodes)}
-        self._artifacts = {(node, name): one for node, given in start.given.items() for name, one in given.items()}
-        self._settled = set(start.given)
-        self._outputs: dict[str, tuple[str, ...]] = {}
-        self._members: dict[str, list[str]] = {}
-        self._transient: dict[str, Task] = {}
+        self._wiring = Wiring(graph, self._blobs, start.given)
         self._unmade: dict[str, StepRun] = {}
         self._ready: list[tuple[Node, StepRun]] = []
         self._running: dict[str, tuple[Task, StepRun]] = {}
@@ -105,12 +97,10 @@ class Execution:
 
     def _advance(self) -> None:
         """Settle what can be settled, and start what can start, in the order of the calls; then one boundary."""
-        while self._error is None:
-            found = [node for node in self._pending.values() if all(self._is_settled(need) for need in node.needs)]
-            if not found:
-                break
-            for node in found:
-                del self._pending[node.name]
+        wiring = self._wiring
+        while wiring.free and self._error is None:
+            for node in sorted(wiring.free, key=lambda node: wiring.positions[node.name]):
+                wiring.free.remove(node)
                 self._expand(node) if node.over else self._settle(node)
         self._ready.sort(key=lambda ready: ready[1].position)
         started: list[Task] = []
@@ -131,9 +121,6 @@ class Execution:
         for record in told:
             self._progress(record)
 
-    def _is_settled(self, name: str) -> bool:
-        return name in self._settled or (name in self._members and all(map(self._is_settled, self._members[name])))
-
     def _settle(self, node: Node) -> None:
         """Know what a node gives, by the cheapest way that is true; what must run for it is ready then."""
         step = node.step
@@ -141,12 +128,10 @@ class Execution:
         changes = any(hint in WRITABLE for hint in step.hints.values())
         reason = "it changes the world: never cached" if changes else "" if step.cache else "its cache is off"
         if step.transient and not reason and node.name not in self._start.fresh:
-            names = {output: _hash("transient", record.key, output) for output in step.outputs}
-            self._transient[node.name] = self._task(node, names)
+            names = {output: digest("transient", [record.key, output]) for output in step.outputs}
+            named = {out: Artifact(id=name, kind="transient", size=0, transient=True) for out, name in names.items()}
             self._unmade[node.name] = record
-            self._give(
-                node.name, {o: Artifact(id=n, kind="transient", size=0, transient=True) for o, n in names.items()}
-            )
+            self._wiring.give(node.name, named, made_by=self._task(node, names))
             return
         if self._is_done(node, record):
             return
@@ -160,7 +145,7 @@ class Execution:
         self._ready.append((node, replace(record, reason=reason)))
 
     def _record(self, node: Node) -> StepRun:
-        inputs = {name: self._digest_of(value) for name, value in node.inputs.items()}
+        inputs = self._wiring.digests(node)
         code = self._session.fingerprint(node.step.function)
         named = (f"{name}={digest}" for name, digest in sorted(inputs.items()))
         now = self._session.clock.now()
@@ -168,10 +153,10 @@ class Execution:
             id=self._session.clock.mint(),
             run=self._recorder.run.id,
             step=node.name,
-            position=self._positions[node.name],
+            position=self._wiring.positions[node.name],
             state="running",
             reason="",
-            key=_hash("step", self._recorder.run.environment, code, *named),
+            key=digest("step", [self._recorder.run.environment, code, *named]),
             code=code,
             executor=self._engine.name,
             started=now,
@@ -187,7 +172,7 @@ class Execution:
         artifacts, wrong = self._catalog.gave(before)
         if wrong:
             return False
-        self._give(node.name, artifacts)
+        self._wiring.give(node.name, artifacts)
         self._told.append(replace(before, state="cached", reason="done before in this run"))
         return True
 
@@ -207,12 +192,8 @@ class Execution:
             ended=record.started,
             outputs=dict(earlier.outputs),
         )
-        self._give(node.name, artifacts)
+        self._wiring.give(node.name, artifacts)
         self._over(taken, verdicts=verdicts, metrics=tuple(of_kind(told.values(), Metrics)), begun=False)
-
-    def _give(self, node: str, artifacts: Mapping[str, Artifact]) -> None:
-        self._artifacts |= {(node, output): artifact for output, artifact in artifacts.items()}
-        self._settled.add(node)
 
     def _await(self) -> None:
         """Wait until a step is over, or one that failed may be tried again."""
@@ -266,11 +247,11 @@ class Execution:
             self._over(replace(record, state="failed", error=outcome.failure.text), begun=begun)
             self._error = self._error or _error_of(record, outcome)
             return
-        outputs = dict(zip(self._outputs[record.step], outcome.artifacts, strict=True))
-        record = replace(record, state="ran", error="", outputs={name: one.id for name, one in outputs.items()})
-        if not outcome.artifacts[0].transient:
-            self._give(record.step, outputs)
-        self._over(record, outcome.artifacts, outcome.verdicts, outcome.metrics, begun=begun)
+        given = outcome.artifacts
+        record = replace(record, state="ran", error="", outputs={name: one.id for name, one in given.items()})
+        if begun:
+            self._wiring.give(record.step, given)
+        self._over(record, tuple(given.values()), outcome.verdicts, outcome.metrics, begun=begun)
 
     def _over(
         self,
@@ -297,68 +278,20 @@ class Execution:
 
     def _task(self, node: Node, transient: dict[str, str] | None = None) -> Task:
         run = self._recorder.run
-        self._outputs[node.name] = node.step.outputs
         return Task(
             node=node.name,
             step=node.step,
-            arguments={name: self._argument(value) for name, value in node.inputs.items()},
+            arguments=self._wiring.arguments(node),
             context=Context(run=run.id, step=node.name, environment=run.environment, model=run.model, cause=run.cause),
             transient=transient or {},
         )
 
-    def _argument(self, value: Any) -> Argument:
-        if isinstance(value, Kept):
-            return value
-        if isinstance(value, Ref):
-            if value.node in self._members:
-                return Several(tuple(self._argument(Ref(one, value.output)) for one in self._members[value.node]))
-            if value.node in self._transient:
-                return Made(self._transient[value.node], value.output)
-            return Kept(self._artifacts[value.node, value.output], value.node)
-        if holds_refs(value):
-            return Several(tuple(self._argument(member) for member in value))
-        return Plain(value)
-
-    def _digest_of(self, value: Any) -> str:
-        if isinstance(value, Kept):
-            return value.artifact.id
-        if isinstance(value, Ref):
-            if value.node not in self._members:
-                return self._artifacts[value.node, value.output].id
-            value = [Ref(one, value.output) for one in self._members[value.node]]
-            return _hash("list", *map(self._digest_of, value))
-        if holds_refs(value):
-            return _hash("list", *(self._digest_of(member) for member in value))
-        return _hash("value", msgspec.json.encode(value, order="deterministic").decode())
-
     def _expand(self, node: Node) -> None:
-        """Make a node of its own for each member of the list that a node maps over."""
         try:
-            items = self._items(node)
+            self._wiring.expand(node)
         except TidemillError as wrong:
             wrong.add_note(f"in step {node.name!r}")
             self._error = self._error or wrong
-            return
-        self._members[node.name] = names = [f"{node.name}[{place}]" for place in range(len(items))]
-        for name, item in zip(names, items, strict=True):
-            self._pending[name] = Node(name, node.step, node.inputs | {node.over: item})
-            self._positions[name] = self._positions[node.name]
-
-    def _items(self, node: Node) -> list[Any]:
-        ref = node.inputs[node.over]
-        if ref.node in self._members:
-            return [Ref(one, ref.output) for one in self._members[ref.node]]
-        artifact = self._artifacts[ref.node, ref.output]
-        if artifact.kind == "list":
-            return [Kept(one, ref.node) for one in members(self._blobs, artifact)]
-        hint: Any = node.step.hints.get(node.over, Any)
-        try:
-            return list(read(self._blobs, artifact, list[hint]))
-        except TidemillError as wrong:
-            raise TidemillError(
-                f"step {node.name!r} maps over what step {ref.node!r} gave, but that is no list of {hint}",
-                "let that step return a list",
-            ) from wrong
 
 
 _LOOKS = 1.0
@@ -379,7 +312,3 @@ def _error_of(record: StepRun, outcome: Outcome) -> TidemillError:
     )
     error.__cause__ = failure.raised
     return error
-
-
-def _hash(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

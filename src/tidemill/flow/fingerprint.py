@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 
 from tidemill.core.pipeline import Pipeline, Step
 from tidemill.errors import TidemillError
-from tidemill.store.codecs import codec_for
+from tidemill.store.codecs import encode
 
 _SIMPLE = (str, bytes, int, float, complex, type(None), type(...))
 _STRUCT = ("__struct_fields__", "__struct_defaults__")
@@ -259,7 +259,7 @@ def _content(value: Any) -> bytes | None:
     else:
         return None if "O" in view.format else f"{view.format} {view.shape}".encode() + view.tobytes()
     try:
-        return codec_for(value).encode(value)
+        return encode(value)
     except TidemillError:
         return None
 

@@ -44,7 +44,7 @@ class Performer:
         began = time.perf_counter()
         process = os.getpid()
         values: tuple[Any, ...] = ()
-        artifacts: tuple[Artifact, ...] = ()
+        artifacts: dict[str, Artifact] = {}
         failure: Failure | None = None
         with self._capture() as log:
             try:
@@ -53,9 +53,8 @@ class Performer:
                 with _deadline(task.timeout):
                     values = self._results(task, task.step.function(**arguments))
                 _leave_if_forked(process)
-                artifacts = tuple(
-                    self._keep(task, output, value) for output, value in zip(task.step.outputs, values, strict=True)
-                )
+                for output, value in zip(task.step.outputs, values, strict=True):
+                    artifacts[output] = self._keep(task, output, value)
             except (Exception, SystemExit) as raised:  # noqa: BLE001 - told as the failure of the step
                 _leave_if_forked(process)
                 failure = _failure(raised)

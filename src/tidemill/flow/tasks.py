@@ -82,12 +82,12 @@ class Failure:
 class Outcome:
     """What became of a task.
 
-    `artifacts` has one for each output; `log` is what it printed, with the traceback of a failure; `made` has the
-    outcomes of transient steps that were made on the way, by node.
+    `artifacts` has one for each output, by its name; `log` is what it printed, with the traceback of a failure;
+    `made` has the outcomes of transient steps that were made on the way, by node.
     """
 
     seconds: float = 0.0
-    artifacts: tuple[Artifact, ...] = ()
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     metrics: tuple[Metrics, ...] = ()
     log: str = ""
