@@ -9,8 +9,8 @@ from tidemill.core.resources import Books, JournalReader
 from tidemill.core.route import Route
 from tidemill.core.run import StepRun
 from tidemill.evidence.identify import Named, release_of
-from tidemill.evidence.node import Node, artifact_node, release_node, run_node, sinks, step_node, steps_with
-from tidemill.evidence.story import artifact_of, last_tries, steps_of
+from tidemill.evidence.node import Node, artifact_node, release_node, run_node, step_node
+from tidemill.evidence.story import artifact_of, feeds, last_tries, sinks, steps_of, steps_with
 from tidemill.evidence.words import moment
 
 _MANY = 200
@@ -53,7 +53,7 @@ class Downstream:
 
     def _of_run(self, identifier: str) -> list[Node]:
         run = self._books.runs.get(identifier)
-        steps = list(last_tries(steps_of(self._books, identifier)).values())
+        steps = last_tries(steps_of(self._books, identifier))
         releases = self._books.releases.find(run=identifier)
         return [release_node(one) for one in releases] + [self._step(step) for step in sinks(run, steps)]
 
@@ -70,7 +70,7 @@ class Downstream:
         nodes = [release_node(one) for one in releases]
         for group in _alike(takers):
             first = next((step for step in group if step.state == "ran"), group[0])
-            note = f"and from the cache in {len(group) - 1} other runs" if len(group) > 1 else ""
+            note = f"the same in {len(group) - 1} more run{'s' * (len(group) > 2)}" if len(group) > 1 else ""
             if releases and first.run not in {one.run for one in releases}:
                 nodes.append(step_node(first, "compared with it"))  # what came of that run is not made from it
             else:
@@ -79,14 +79,12 @@ class Downstream:
 
     def _takers_of_a_list(self, made: StepRun) -> list[StepRun]:
         """The steps of its run that need it but took none of its values alone: a list has a digest of its own."""
-        graph = self._books.runs.get(made.run).graph
-        needing = {name for name, needs in graph.items() if made.step in needs}
-        given = set(made.outputs.values())
-        steps = last_tries(steps_of(self._books, made.run)).values() if needing else []
-        return [step for step in steps if step.step in needing and not given & set(step.inputs.values())]
+        run = self._books.runs.get(made.run)
+        steps = last_tries(steps_of(self._books, made.run))
+        return [one for one in steps.values() if any(made == by and not gave for by, gave in feeds(run, one, steps))]
 
     def _of_release(self, release: Release) -> tuple[list[Node], int]:
-        routes = self._books.routes.find(model=release.name, text=f'"{release.label}"', newest=True, limit=_MANY)
+        routes = self._books.routes.find(linked=f"release:{release.label}", newest=True, limit=_MANY)
         answering = [route for route in routes if any(arm.release == release.label for arm in route.arms)]
         nodes = [_route(route, release.label) for route in sorted(answering, key=lambda route: route.since)]
         counted = self._predictions(release, answering)

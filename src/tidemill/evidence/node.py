@@ -6,7 +6,6 @@ from msgspec import Struct
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.release import Release
-from tidemill.core.resources import Books
 from tidemill.core.run import Run, StepRun
 from tidemill.evidence.words import holds, moment, role_of, seconds, size
 
@@ -30,7 +29,8 @@ def artifact_node(digest: str, artifact: Artifact | None, name: str = "") -> Nod
     if artifact is None:
         return Node("artifact", digest, _joined(f"transient {digest[:_DIGEST]}", name, "never made"), {"name": name})
     gone = f"collected {moment(artifact.collected)}" if artifact.collected else ""
-    text = _joined(f"{role_of(artifact)} {digest[:_DIGEST]}", name, holds(artifact), size(artifact), gone)
+    inside = "" if artifact.transient else holds(artifact)
+    text = _joined(f"{role_of(artifact)} {digest[:_DIGEST]}", name, inside, size(artifact), gone)
     return Node("artifact", digest, text, {"name": name, "kind": artifact.kind, "size": artifact.size})
 
 
@@ -53,18 +53,6 @@ def release_node(release: Release, note: str = "") -> Node:
     """A release."""
     text = _joined(f"release {release.label}", release.flavor, f"made {moment(release.created)}", note)
     return Node("release", release.label, text, {"package": release.package, "run": release.run})
-
-
-def steps_with(books: Books, side: Literal["in", "out"], digest: str, limit: int) -> list[StepRun]:
-    """The steps that took (`in`) or gave (`out`) an artifact, oldest first."""
-    found = books.steps.find(text=f'"{digest}"', limit=limit)
-    return [step for step in found if digest in (step.inputs if side == "in" else step.outputs).values()]
-
-
-def sinks(run: Run, steps: list[StepRun]) -> list[StepRun]:
-    """The steps whose values no other step of the run needs."""
-    needed = {need for needs in run.graph.values() for need in needs}
-    return [step for step in steps if step.step not in needed]
 
 
 def _joined(*parts: str) -> str:

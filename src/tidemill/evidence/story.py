@@ -1,6 +1,6 @@
 """The story of a run: itself, its steps, its artifacts, its verdicts, its releases, and what it was compared with."""
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -55,6 +55,39 @@ def last_tries(steps: list[StepRun]) -> dict[str, StepRun]:
     return {step.step: step for step in steps}
 
 
+def node_of(step: StepRun) -> str:
+    """The name of a step in its run's graph: that of a member of a mapped step (`fit[3]`) is the whole's."""
+    return step.step.partition("[")[0]
+
+
+def feeds(run: Run, step: StepRun, steps: dict[str, StepRun]) -> list[tuple[StepRun, list[str]]]:
+    """The steps whose values a step took, each with those of its outputs that it took.
+
+    No output is named where a list of values was taken, which has a digest of its own, or a transient value that was
+    never made.
+    """
+    taken = set(step.inputs.values())
+    needs = run.graph.get(node_of(step))
+    if needs is None:  # it kept no graph: digests tell
+        earlier = [one for one in steps.values() if one.position < step.position]
+        return [(one, gave) for one in earlier if (gave := _given(one, taken))]
+    found: list[tuple[StepRun, list[str]]] = []
+    for need in needs:
+        members = [(one, _given(one, taken)) for one in steps.values() if node_of(one) == need]
+        found += [(one, gave) for one, gave in members if gave] or members
+    return found
+
+
+def sinks(run: Run, steps: dict[str, StepRun]) -> list[StepRun]:
+    """The steps whose values no other step of the run needs."""
+    needed = {need for needs in run.graph.values() for need in needs}
+    return [step for step in steps.values() if node_of(step) not in needed]
+
+
+def _given(step: StepRun, taken: set[str]) -> list[str]:
+    return [name for name, digest in step.outputs.items() if digest in taken]
+
+
 def cause_of(story: Story) -> str:
     """Who or what started a run, in words."""
     return _first_cause(story) + "".join(
@@ -88,6 +121,11 @@ def _artifacts(books: Books, steps: list[StepRun]) -> dict[str, Artifact]:
             if artifact is not None:
                 found[f"{step.step}.{name}"] = known[digest] = artifact
     return found
+
+
+def steps_with(books: Books, side: Literal["in", "out"], digest: str, limit: int) -> list[StepRun]:
+    """The steps that took (`in`) or gave (`out`) an artifact, oldest first."""
+    return books.steps.find(linked=f"{side}:{digest}", limit=limit)
 
 
 def artifact_of(books: Books, digest: str) -> Artifact | None:

@@ -7,6 +7,7 @@ from tidemill.evidence.lineage import Lineage
 from tidemill.evidence.node import Node
 
 _ROW, _INDENT, _LETTER, _RUN = 22, 22, 7.2, 18
+_ARROWS = {"up": "  ← ", "down": "  → "}
 _COLOURS = {"artifact": "#eef4f8", "step": "#f6f1e7", "release": "#e4f3e6", "route": "#e4f3e6"}
 
 
@@ -49,12 +50,19 @@ def _lines(found: Lineage) -> Iterator[tuple[str, str, str, int]]:
         if node is None:  # a line that folds the rest
             yield branch, identifier, "", depth
             continue
-        shown = [node, *_made_by(found, node)]
+        shown = [node, *_same_line(found, node)]
         here = next((str(one.facts["run"]) for one in shown if one.kind == "step"), run)
-        text = "  ← ".join(one.text for one in shown) + (f"  run {here[:_RUN]}" if here != run else "")
+        text = _ARROWS[found.direction].join(one.text for one in shown) + (
+            f"  run {here[:_RUN]}" if here != run else ""
+        )
         below = found.edges.get(shown[-1].id, [])
-        if {one.id for one in shown} & seen:
-            yield branch, node.text + ("  (see above)" if below else ""), node.kind, depth
+        if node.id in seen or shown[-1].id in seen:
+            yield (
+                branch,
+                (text if node.id not in seen else node.text) + ("  (see above)" if below else ""),
+                node.kind,
+                depth,
+            )
             continue
         seen |= {one.id for one in shown}
         yield branch, text + ("  …" if shown[-1].id in found.cut else ""), node.kind, depth
@@ -65,8 +73,10 @@ def _lines(found: Lineage) -> Iterator[tuple[str, str, str, int]]:
             waiting.append((child, under + lead, under + rest, depth + 1, here))
 
 
-def _made_by(found: Lineage, node: Node) -> list[Node]:
-    """The step that made an artifact, to stand on the same line."""
-    if node.kind != "artifact" or found.direction != "up":
+def _same_line(found: Lineage, node: Node) -> list[Node]:
+    """What stands on the line of a node: the step that made an artifact, or the one artifact that a step gave."""
+    wanted = {"up": "artifact", "down": "step"}[found.direction]
+    below = [found.nodes[one] for one in found.edges.get(node.id, ())]
+    if node.kind != wanted or len(below) != 1 or below[0].kind not in ("step", "artifact"):
         return []
-    return [found.nodes[one] for one in found.edges.get(node.id, ()) if found.nodes[one].kind == "step"][:1]
+    return below

@@ -6,8 +6,8 @@ from tidemill.core.event import Event
 from tidemill.core.resources import Books, JournalReader
 from tidemill.core.run import Run, StepRun
 from tidemill.evidence.identify import Named, release_of, served
-from tidemill.evidence.node import Node, artifact_node, release_node, run_node, sinks, step_node, steps_with
-from tidemill.evidence.story import artifact_of, last_tries, steps_of
+from tidemill.evidence.node import Node, artifact_node, release_node, run_node, step_node
+from tidemill.evidence.story import artifact_of, feeds, last_tries, sinks, steps_of, steps_with
 
 _MANY = 100
 
@@ -46,7 +46,7 @@ class Upstream:
             return self._into_release(node), 0
         if node.kind == "run":
             run, steps = self._run(node.id)
-            return [self._step(step) for step in sinks(run, list(steps.values()))] or [_start(run)], 0
+            return [self._step(step) for step in sinks(run, steps)] or [_start(run)], 0
         if node.kind == "artifact":
             made = self._made.get(node.id) or next(iter(self._producers(node.id)), None)
             return [self._step(made)] if made else [], 0
@@ -71,15 +71,9 @@ class Upstream:
 
     def _into_step(self, step: StepRun) -> list[Node]:
         run, steps = self._run(step.run)
-        taken = set(step.inputs.values())
         found: list[Node] = []
-        for need in run.graph.get(step.step) or _matching(step, steps):
-            made = steps.get(need)
-            if made is None:
-                continue
-            given = [digest for digest in made.outputs.values() if digest in taken]
-            # A list of values has a digest of its own, and what is transient may not be made: the step stands in.
-            found += [self._artifact(digest, made) for digest in given] or [self._step(made)]
+        for made, outputs in feeds(run, step, steps):
+            found += [self._artifact(made.outputs[name], made) for name in outputs] or [self._step(made)]
         return found or [*self._brought_in(step), _start(run)]
 
     def _brought_in(self, step: StepRun) -> list[Node]:
@@ -146,12 +140,6 @@ class Upstream:
         self._made.setdefault(digest, made)
         name = next(name for name, one in made.outputs.items() if one == digest)
         return artifact_node(digest, artifact_of(self._books, digest), f"{made.step}.{name}")
-
-
-def _matching(step: StepRun, steps: dict[str, StepRun]) -> list[str]:
-    """The earlier steps whose values it took, for a run that kept no graph."""
-    taken = set(step.inputs.values())
-    return [one.step for one in steps.values() if one.position < step.position and taken & set(one.outputs.values())]
 
 
 def _start(run: Run) -> Node:
