@@ -1,11 +1,13 @@
 """Tables with history: a batch is there once, and a version never changes."""
 
 import resource
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable
 
 from tests.store.kit import in_child
 from tidemill.errors import NotFound, TidemillError
@@ -136,3 +138,93 @@ def test_a_full_disk_is_told_and_changes_nothing(tmp_path: Path) -> None:
     )
     assert told.startswith("TidemillError: batch 'b' could not be appended to table 'flights'")
     assert told.endswith("\n0 1\n")
+
+
+def of(value: int) -> Callable[[pl.DataFrame], pl.Series]:
+    return lambda found: found["x"] == value
+
+
+def mentions(folder: Path, text: str) -> list[str]:
+    """The files that hold a text, be they compressed Parquet or not."""
+    parquet = {file: str(pl.read_parquet(file).to_dicts()) for file in folder.rglob("*.parquet")}
+    plain = {file: file.read_text() for file in folder.rglob("*.json")}
+    return sorted(file.name for file, content in {**parquet, **plain}.items() if text in content)
+
+
+def test_erased_rows_leave_every_version_and_the_log(tables: DeltaTables, tmp_path: Path) -> None:
+    for batch, value in enumerate([1, 4711, 3]):
+        tables.append("flights", str(batch), frame(value, name=[f"n{value}"]))
+    order = tables.read("flights", 2)["x"].to_list()
+    assert tables.erase("flights", of(4711), dry_run=True) == 1
+    assert tables.version("flights") == 2
+    assert tables.erase("flights", of(4711)) == 1
+    assert tables.read("flights", 3)["x"].to_list() == [value for value in order if value != 4711]
+    assert tables.read("flights", 0)["x"].to_list() == [1]
+    with pytest.raises(NotFound, match="erased since") as gone:
+        tables.read("flights", 2)
+    assert "newest version, 3" in gone.value.cure
+    assert mentions(tmp_path, "4711") == []
+    assert tables.erase("flights", of(4711)) == 0
+    assert tables.version("flights") == 3
+    assert tables.append("flights", "1", frame(4711, name=["n"])) == 3
+    assert tables.append("flights", "new", frame(5, name=["n"])) == 4
+    assert tables.names() == ["flights"]
+    assert tables.erase("nothing", of(1)) == 0
+
+
+def test_erased_rows_leave_checkpoints_and_joined_files(tables: DeltaTables, tmp_path: Path) -> None:
+    for batch in range(50):
+        tables.append("flights", str(batch), frame(batch, name=[f"n{batch}"]))
+    DeltaTable(str(tmp_path / "tables" / "flights")).create_checkpoint()
+    tables.append("flights", "more", frame(4711, name=["n49"]))
+    assert tables.erase("flights", of(49)) == 1
+    assert tables.erase("flights", of(4711)) == 1
+    assert mentions(tmp_path, "4711") == []
+    newest = tables.read("flights", tables.version("flights"))
+    assert sorted(newest["x"]) == list(range(49))
+    assert tables.read("flights", 3).height == 4
+
+
+def test_erasing_all_rows_leaves_an_empty_table(tables: DeltaTables) -> None:
+    tables.append("flights", "a", frame(1, 1))
+    assert tables.erase("flights", of(1)) == 2
+    assert tables.read("flights", 1).is_empty()
+    tables.append("flights", "b", frame(2))
+    assert tables.read("flights", 2)["x"].to_list() == [2]
+
+
+@pytest.mark.parametrize("fault", ["table is rewritten", "table has lost a file"])
+def test_an_erasure_that_was_killed_is_done_again(
+    tables: DeltaTables, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for batch in range(3):
+        tables.append("flights", str(batch), frame(4711, batch))
+    monkeypatch.setenv("TIDEMILL_FAULT", fault)
+    in_child(
+        f"""
+        from tidemill.store.tables import DeltaTables
+        DeltaTables({str(tmp_path / "tables")!r}).erase("flights", lambda rows: rows["x"] == 4711)
+        """,
+        check=False,
+    )
+    monkeypatch.delenv("TIDEMILL_FAULT")
+    assert sorted(tables.read("flights", 3)["x"]) == [0, 1, 2]
+    assert mentions(tmp_path, "4711") != []
+    assert tables.erase("flights", of(4711)) == 0
+    assert mentions(tmp_path, "4711") == []
+    assert sorted(tables.read("flights", tables.version("flights"))["x"]) == [0, 1, 2]
+
+
+def test_batches_appended_beside_an_erasure_are_all_there(tables: DeltaTables, tmp_path: Path) -> None:
+    for batch in range(3):
+        tables.append("flights", f"before {batch}", frame(4711, -1))
+
+    def append(place: int) -> None:
+        DeltaTables(str(tmp_path / "tables")).append("flights", str(place), frame(place))
+
+    with ThreadPoolExecutor(4) as pool:
+        appending = [pool.submit(append, place) for place in range(12)]
+        assert pool.submit(DeltaTables(str(tmp_path / "tables")).erase, "flights", of(4711)).result() == 3
+        for one in appending:
+            one.result()
+    assert sorted(tables.read("flights", tables.version("flights"))["x"]) == [-1, -1, -1, *range(12)]

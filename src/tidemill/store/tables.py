@@ -1,20 +1,25 @@
 """Tables with history: Delta Lake; a batch is appended whole, and once."""
 
+import json
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from tidemill.errors import Conflict, NotFound, TidemillError
+from tidemill.faults import reached
 from tidemill.store.locks import locked
 
 _COMPACT_EVERY = 50
 _TRIES = 50
+_APPENDING = 3600.0  # seconds
 
 
 class DeltaTables:
@@ -59,7 +64,13 @@ class DeltaTables:
                 ) from wrong
             raise NotFound(f"table {table!r} has no version {version}", f"the newest is {newest}") from None
         rows = pl.scan_delta(found)
-        return (rows.select(columns) if columns is not None else rows).collect()
+        try:
+            return (rows.select(columns) if columns is not None else rows).collect()
+        except FileNotFoundError:
+            raise NotFound(
+                f"version {version} of table {table!r} held rows that were erased since: it cannot be read any more",
+                f"run it on the newest version, {self.version(table)}",
+            ) from None
 
     def append(self, table: str, batch: str, frame: pl.DataFrame) -> int:
         """Append a batch, unless it is there; the version that holds it.
@@ -109,7 +120,92 @@ class DeltaTables:
                 written.optimize.compact()
         return written.version()
 
+    def names(self) -> list[str]:
+        """The tables that there are."""
+        return sorted(log.parent.name for log in Path(self._root).glob("*/_delta_log"))
+
+    def erase(self, table: str, of: Callable[[pl.DataFrame], pl.Series], *, dry_run: bool = False) -> int:
+        """Drop the rows for which `of` is true, in one new version; how many went, or would go.
+
+        Older versions that hold such rows cannot be read any more: their files are deleted, too. Killed at any point,
+        it can be done again.
+
+        Raises
+        ------
+        TidemillError
+            if it cannot be written: then all rows are still there.
+        """
+        for _ in range(_TRIES):
+            found = self._open(table)
+            if found is None:
+                return 0
+            rows = pl.scan_delta(found).collect()
+            marked = of(rows).fill_null(value=False)
+            gone = int(marked.sum())
+            if dry_run:
+                return gone
+            try:
+                if gone:
+                    # Delta's own deletion would keep its predicate, and so the person's key, in the log for ever.
+                    write_deltalake(found, rows.filter(~marked), mode="overwrite")
+                reached("table is rewritten")
+                self._purge(table, of)
+            except CommitFailedError:
+                continue
+            except (DeltaError, OSError) as refused:
+                raise TidemillError(
+                    f"rows could not be erased from table {table!r}: {refused}",
+                    "check free space and permissions, then erase again",
+                ) from refused
+            finally:
+                self._known.pop(table, None)
+            return gone
+        raise Conflict(f"table {table!r} keeps being written by others", "try again")
+
+    def _purge(self, table: str, of: Callable[[pl.DataFrame], pl.Series]) -> None:
+        """Delete the files of older versions that hold such rows, and what the log says of the values in them."""
+        folder = Path(self._root) / table
+        newest = DeltaTable(str(folder))
+        live = {_name(uri) for uri in newest.file_uris()}
+        logs = sorted((folder / "_delta_log").glob("*.json"))
+        logged = {_name(action["add"]["path"]) for log in logs for action in _actions(log) if "add" in action}
+        for file in folder.glob("*.parquet"):
+            # What no version names yet may be of a batch that is being appended at this moment.
+            settled = file.name in logged or time.time() - file.stat().st_mtime > _APPENDING
+            if file.name not in live and settled and of(pl.read_parquet(file)).fill_null(value=False).any():
+                file.unlink()
+                reached("table has lost a file")
+        lost = logged - {file.name for file in folder.glob("*.parquet")}
+        for log in logs:
+            _forget_statistics(log, lost)
+        if lost and (old := [*(folder / "_delta_log").glob("*.checkpoint*.parquet")]):
+            newest.create_checkpoint()
+            for checkpoint in old:
+                if int(checkpoint.name[:20]) < newest.version():
+                    checkpoint.unlink()
+
     def drop(self, table: str) -> None:
         """Forget a table and its history."""
         self._known.pop(table, None)
         shutil.rmtree(Path(self._root) / table, ignore_errors=True)
+
+
+def _name(path: str) -> str:
+    return unquote(path).rpartition("/")[2]
+
+
+def _actions(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def _forget_statistics(log: Path, files: set[str]) -> None:
+    """Take the least and greatest values of files out of an entry of the log, in one move."""
+    actions = _actions(log)
+    told = [a["add"] for a in actions if "add" in a and a["add"].get("stats") and _name(a["add"]["path"]) in files]
+    if not told:
+        return
+    for add in told:
+        del add["stats"]
+    draft = log.with_name(f".{log.name}.draft")
+    draft.write_text("".join(f"{json.dumps(action, ensure_ascii=False)}\n" for action in actions), encoding="utf-8")
+    draft.replace(log)
