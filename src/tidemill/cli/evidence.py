@@ -1,5 +1,6 @@
 """What a run left: its page, its logs, its differences to another, its lineage, and its export."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -138,3 +139,30 @@ def _write(file: Path, text: str) -> None:
     except OSError as refused:
         raise InputError(f"{file} cannot be written: {refused.strerror}", "choose a file that you may write") from None
     output.err.print(f"wrote {file}", markup=False)
+
+
+@runs.command("export")
+def export(
+    run_id: RunId,
+    form: Annotated[str, typer.Option("--format", help="How: openlineage.")] = "openlineage",
+    url: Annotated[str, typer.Option(help="Send the events to this address instead, one by one.")] = "",
+) -> None:
+    """A run and its steps as events of OpenLineage, a line of JSON for each."""
+    import msgspec
+
+    from tidemill.evidence.openlineage import events
+    from tidemill.evidence.sending import send
+    from tidemill.evidence.story import story_of
+
+    if form != "openlineage":
+        raise InputError(f"there is no format {form!r}", "use openlineage")
+    session = session_here()
+    told = [
+        msgspec.json.encode(event) for event in events(story_of(session.workspace.ledger, run_id), session.project.name)
+    ]
+    if url:
+        send(url, told)
+        output.err.print(f"sent {len(told)} events to {url}", markup=False)
+    else:
+        sys.stdout.buffer.writelines(event + b"\n" for event in told)
+        sys.stdout.buffer.flush()
