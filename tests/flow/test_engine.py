@@ -197,7 +197,7 @@ def test_parameters_are_read_as_their_types(mill: Mill) -> None:
         show(f"{depth} {share} {since.isoformat()} {deep} {names}")
 
     run = mill.run(showing, depth="6", share="0.5", since="2013-01-01T00:00:00", deep="true", names=["a"])
-    assert mill.value(run, "show") == b"\"6 0.5 2013-01-01T00:00:00+00:00 True ('a',)\""
+    assert mill.value(run, "show").decode("utf-8-sig") == "6 0.5 2013-01-01T00:00:00+00:00 True ('a',)"
     assert run.params["since"] == "2013-01-01T00:00:00Z"
 
 
@@ -232,7 +232,7 @@ def test_now_and_the_policy_are_filled_in(mill: Mill) -> None:
         note(policy.name, until)
 
     run = mill.run(noting)
-    assert mill.value(run, "note") == b'"late 2013-03-01 late"'
+    assert mill.value(run, "note").decode("utf-8-sig") == "late 2013-03-01 late"
     assert (run.model, run.params) == ("late", {"until": "2013-03-01T12:00:00Z"})
     with pytest.raises(InputError, match="no model 'later'"):
         mill.try_to_run(noting, model="later")

@@ -60,7 +60,7 @@ def wide(rows: int = 4) -> None:
 
 def test_values_flow_and_are_kept_as_artifacts(mill: Mill) -> None:
     done = mill.run(training)
-    assert mill.value(done, "join") == b'"19 xxxxxxx"'
+    assert mill.value(done, "join").decode("utf-8-sig") == "19 xxxxxxx"
     steps = mill.steps(done)
     assert [one.position for one in steps.values()] == [0, 1, 2, 3]
     assert set(steps["pair"].outputs) == {"output0", "output1"}

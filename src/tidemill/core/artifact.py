@@ -25,3 +25,15 @@ class Artifact(Struct, frozen=True):
     @property
     def digest(self) -> str:
         return self.id
+
+
+class Report(Struct, frozen=True):
+    """A page of HTML that a step made for people; it is shown where no script of it can reach anything else."""
+
+    html: str
+
+
+class Picture(Struct, frozen=True):
+    """A picture that a step made for people, as the bytes of a PNG file."""
+
+    png: bytes

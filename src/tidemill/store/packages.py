@@ -4,6 +4,7 @@ from collections import OrderedDict
 from typing import ClassVar
 
 from tidemill.core.model import Model
+from tidemill.store.artifacts import keep
 from tidemill.store.blobs import Blobs
 from tidemill.store.codecs import ModelCodec
 
@@ -22,12 +23,13 @@ class BlobPackages:
     def load(self, digest: str) -> Model:
         """The package of that digest; raises `NotFound` or `Corrupt`."""
         if digest not in self._recent:
-            self._recent[digest] = ModelCodec().decode(self._blobs.get(digest), Model)
+            with self._blobs.open(digest) as source:
+                self._recent[digest] = ModelCodec().read(source, Model)
             while len(self._recent) > _KEPT:
                 self._recent.popitem(last=False)
         self._recent.move_to_end(digest)
         return self._recent[digest]
 
     def save(self, model: Model) -> str:
-        """Keep a package; its digest."""
-        return self._blobs.put(ModelCodec().encode(model))
+        """Keep a package; its digest. It is on the platter when this returns."""
+        return keep(self._blobs, model).digest

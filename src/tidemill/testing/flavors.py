@@ -1,5 +1,6 @@
 """What every flavor promises: a package answers the same for a row, alone or among others, here and elsewhere."""
 
+import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,7 +13,7 @@ from tidemill.core.model import Model
 from tidemill.errors import DataError
 from tidemill.models.answers import Answers, Predictor
 from tidemill.models.load import load
-from tidemill.store.codecs import ModelCodec
+from tidemill.store.codecs import ModelCodec, encode
 from tidemill.testing.processes import in_processes
 
 
@@ -71,7 +72,7 @@ class FlavorSuite:
     def test_the_package_answers_the_same_after_a_journey(
         self, model: Model, predictor: Predictor, make: Callable[[Model], Predictor], rows: pl.DataFrame
     ) -> None:
-        here, content = predictor.predict(rows), ModelCodec().encode(model)
+        here, content = predictor.predict(rows), encode(model)
         _agree(_predict(0, make, content, rows), here)
         (elsewhere,) = in_processes(1, _predict, make, content, rows)
         _agree(elsewhere, here)
@@ -124,7 +125,7 @@ class FlavorSuite:
 
 
 def _predict(_: int, make: Callable[[Model], Predictor], content: bytes, rows: pl.DataFrame) -> Answers:
-    return make(ModelCodec().decode(content, Model)).predict(rows)
+    return make(ModelCodec().read(io.BytesIO(content), Model)).predict(rows)
 
 
 def _part(said: Answers, part: slice) -> Answers:

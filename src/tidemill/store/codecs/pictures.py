@@ -1,0 +1,58 @@
+"""Reports and pictures: figures of Plotly become pages, figures of Matplotlib become PNG."""
+
+import io
+from typing import Any, BinaryIO
+
+from tidemill.core.artifact import Picture, Report
+
+
+class ReportCodec:
+    """Pages of HTML that ask no other server for anything; a figure of Plotly brings its script with it."""
+
+    kind = "html"
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, Report) or _is_figure(value, "plotly")
+
+    def write(self, value: Any, sink: BinaryIO) -> None:
+        # Its name for the figure would be another one each time.
+        page = value.html if isinstance(value, Report) else value.to_html(div_id="figure", include_plotlyjs=True)
+        sink.write(page.encode())
+
+    def read(self, source: BinaryIO, annotation: Any) -> Report:  # noqa: ARG002 - the protocol's
+        return Report(html=source.read().decode())
+
+    def summary(self, value: Any) -> dict[str, Any]:
+        if isinstance(value, Report):
+            return {"characters": len(value.html)}
+        return {"title": str(value.layout.title.text or ""), "traces": len(value.data)}
+
+
+class PictureCodec:
+    """Pictures as PNG."""
+
+    kind = "png"
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, Picture) or _is_figure(value, "matplotlib")
+
+    def write(self, value: Any, sink: BinaryIO) -> None:
+        if isinstance(value, Picture):
+            sink.write(value.png)
+            return
+        whole = io.BytesIO()
+        # The version of its maker is no part of the picture.
+        value.savefig(whole, format="png", metadata={"Software": None})
+        sink.write(whole.getbuffer())
+
+    def read(self, source: BinaryIO, annotation: Any) -> Picture:  # noqa: ARG002 - the protocol's
+        return Picture(png=source.read())
+
+    def summary(self, value: Any) -> dict[str, Any]:
+        if isinstance(value, Picture):
+            return {"bytes": len(value.png)}
+        return {"inches": [float(side) for side in value.get_size_inches()]}
+
+
+def _is_figure(value: Any, library: str) -> bool:
+    return type(value).__name__ == "Figure" and type(value).__module__.partition(".")[0] == library

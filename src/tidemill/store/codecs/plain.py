@@ -1,0 +1,164 @@
+"""Plain data: numbers, lists, dicts, dates and structs as JSON, text as UTF-8, bytes as they are."""
+
+import dataclasses
+import math
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, BinaryIO
+from uuid import UUID
+
+import msgspec
+
+from tidemill.errors import DataError
+
+_SCALARS = frozenset(
+    {int, float, bool, str, bytes, bytearray, datetime, date, time, timedelta, Decimal, UUID, type(None)}
+)
+# Text begins with a mark: an artifact is known by its bytes alone, and the text "1" is not the number 1.
+_UTF8 = "utf-8-sig"
+
+
+class JsonCodec:
+    """Everything that msgspec writes as JSON, and the scalars of NumPy as the numbers that they are."""
+
+    kind = "json"
+
+    def accepts(self, value: Any) -> bool:
+        return _is_plain(value)
+
+    def write(self, value: Any, sink: BinaryIO) -> None:
+        """Raises `DataError` for what JSON cannot keep: a NaN or an infinity that would come back as nothing, say."""
+        try:
+            content = _encode(value)
+        except (TypeError, ValueError, OverflowError) as wrong:
+            raise DataError(
+                f"a {type(value).__name__} cannot be kept as JSON: {wrong}",
+                "let it hold plain data only (numbers, text, lists, dicts, structs), "
+                "and return what it holds besides as values of their own",
+            ) from wrong
+        if b"null" in content and not _comes_back(value):
+            raise _not_finite(value)
+        sink.write(content)
+
+    def read(self, source: BinaryIO, annotation: Any) -> Any:
+        return msgspec.json.decode(source.read(), type=Any if annotation is object else annotation, dec_hook=_as_number)
+
+    def summary(self, value: Any) -> dict[str, Any]:
+        return {"type": type(value).__name__} | (
+            {"items": len(value)} if isinstance(value, dict | list | tuple | set | frozenset) else {}
+        )
+
+
+class TextCodec:
+    """Text as UTF-8, with the mark that says so."""
+
+    kind = "text"
+
+    def accepts(self, value: Any) -> bool:
+        return type(value) is str
+
+    def write(self, value: str, sink: BinaryIO) -> None:
+        """Raises `DataError` for half a character."""
+        try:
+            sink.write(value.encode(_UTF8))
+        except UnicodeEncodeError as wrong:
+            raise DataError(f"a text is no valid Unicode: {wrong}", "decode it with errors='replace'") from wrong
+
+    def read(self, source: BinaryIO, annotation: Any) -> Any:
+        text = source.read().decode(_UTF8)
+        return text if annotation in (str, Any) else msgspec.convert(text, annotation)
+
+    def summary(self, value: str) -> dict[str, Any]:
+        return {"characters": len(value)}
+
+
+class BytesCodec:
+    """Bytes as they are."""
+
+    kind = "bytes"
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, bytes | bytearray)
+
+    def write(self, value: bytes | bytearray, sink: BinaryIO) -> None:
+        sink.write(value)
+
+    def read(self, source: BinaryIO, annotation: Any) -> Any:
+        content = source.read()
+        return content if annotation in (bytes, Any) else msgspec.convert(content, annotation)
+
+    def summary(self, value: bytes | bytearray) -> dict[str, Any]:
+        return {"bytes": len(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is of plain data all through, looking at types only; a struct answers for what it holds."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if isinstance(value, dict):
+        return len(set(map(type, value))) <= 1 and _all_plain(value) and _all_plain(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return _all_plain(value)
+    if isinstance(value, msgspec.Struct | Enum) or hasattr(kind, "__attrs_attrs__"):
+        return True
+    return dataclasses.is_dataclass(kind) or _is_number(value)
+
+
+def _all_plain(values: Any) -> bool:
+    kinds = set(map(type, values))
+    return kinds <= _SCALARS or all(map(_is_plain, values))
+
+
+def _is_number(value: Any) -> bool:
+    """Whether this is one number (or flag, or text) of NumPy's."""
+    return type(value).__module__ == "numpy" and hasattr(value, "item") and type(value.item()) in _SCALARS
+
+
+def _encode(value: Any) -> bytes:
+    try:
+        return msgspec.json.encode(value, order="deterministic", enc_hook=_number)
+    except TypeError as wrong:
+        if "str keys" not in str(wrong):
+            raise
+    # Its own way with other keys knows no order.
+    plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_number)
+    return msgspec.json.encode(plain, order="deterministic")
+
+
+def _number(value: Any) -> Any:
+    if not _is_number(value):
+        raise TypeError(f"it holds a {type(value).__module__}.{type(value).__qualname__}")
+    number = value.item()
+    if isinstance(number, float) and not math.isfinite(number):
+        raise _not_finite(value)
+    return number
+
+
+def _as_number(kind: type, given: Any) -> Any:
+    if kind.__module__ != "numpy":
+        raise NotImplementedError(f"no codec reads a {kind.__module__}.{kind.__qualname__} from JSON")
+    return kind(given)
+
+
+def _not_finite(value: Any) -> DataError:
+    return DataError(
+        f"a {type(value).__name__} holds a number that is not finite, which JSON cannot keep",
+        "give None in its place, or leave it out",
+    )
+
+
+def _comes_back(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_comes_back, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_comes_back, value))
+    if isinstance(value, msgspec.Struct) or dataclasses.is_dataclass(value):
+        try:
+            msgspec.json.decode(_encode(value), type=type(value))
+        except msgspec.ValidationError:
+            return False
+    return True
