@@ -6,5 +6,5 @@ Each suite is a class of pytest tests over what Tidemill relies on. pytest is im
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"tidemill.testing.{suite}" for suite in ("blobs", "codecs", "flavors", "journal", "ledger", "online"))
+    *(f"tidemill.testing.{suite}" for suite in ("blobs", "codecs", "engines", "flavors", "journal", "ledger", "online"))
 )

@@ -1,0 +1,353 @@
+"""What every engine promises: the same results, whatever a step does to its process; a run never hangs."""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from msgspec import Struct
+
+from tidemill.clock import Clock
+from tidemill.core.pipeline import Pipeline, pipeline, step
+from tidemill.core.resources import Books, Context, Tables
+from tidemill.core.run import Metrics, Run, StepRun
+from tidemill.errors import DataError, StepFailed, TidemillError, Transient
+from tidemill.flow.engine import resume, run
+from tidemill.flow.session import Session
+from tidemill.store.artifacts import read
+
+
+class Point(Struct, frozen=True):
+    """A struct that goes from step to step."""
+
+    x: int
+    y: float
+
+
+@step
+def load(rows: int) -> pl.DataFrame:
+    return pl.DataFrame({"x": range(rows)})
+
+
+@step(transient=True)
+def widen(frame: pl.DataFrame, point: Point) -> pl.DataFrame:
+    return frame.with_columns(y=pl.col("x") * point.x)
+
+
+@step
+def measure(frame: pl.DataFrame, about: str) -> tuple[Metrics, Point]:
+    return Metrics(values={"sum": float(frame["y"].sum())}, about=about), Point(x=frame.height, y=0.5)
+
+
+@step
+def join(points: list[Point], names: list[str]) -> str:
+    return " ".join(f"{name}{point.x}" for name, point in zip(names, points, strict=True))
+
+
+@pipeline
+def typed(rows: int = 4) -> None:
+    wide = widen(load(rows), Point(x=3, y=1.0))
+    _, first = measure(wide, "a")
+    _, second = measure(widen(load(rows + 1), Point(x=3, y=1.0)), "b")
+    join([first, second], ["a", "ü"])
+
+
+@step
+def numbers(count: int) -> list[int]:
+    return list(range(count))
+
+
+@step
+def double(number: int, plus: int) -> int:
+    if number == 2 and os.environ.get("TIDEMILL_TEST_HARM"):
+        raise ValueError("two is bad today")
+    return 2 * number + plus
+
+
+@step
+def total(parts: list[int]) -> int:
+    return sum(parts)
+
+
+@pipeline
+def mapped(count: int = 4) -> None:
+    once = double.map(numbers(count), plus=1)
+    total(double.map(once, plus=0))
+
+
+@step
+def write(number: int, tables: Tables, books: Books, clock: Clock, context: Context) -> list[str]:
+    tables.append("numbers", context.run, pl.DataFrame({"number": [number]}))
+    return [context.step, context.environment, books.runs.get(context.run).state, str(clock.now().year >= 2013)]
+
+
+@pipeline
+def writing() -> None:
+    write(3)
+
+
+@step(retries=2)
+def flaky(place: str, fails: int) -> int:
+    tries = len(list(Path(place).glob("try-*")))
+    (Path(place) / f"try-{tries}").touch()
+    if tries < fails:
+        raise Transient("the source is asleep", "wait")
+    return tries
+
+
+@pipeline
+def trying(place: str, fails: int) -> None:
+    flaky(place, fails)
+
+
+class _Unpicklable(Exception):
+    def __init__(self) -> None:
+        super().__init__("cannot leave", lambda: None)
+
+
+@step(timeout="1s")
+def misbehave(how: str) -> Any:
+    """Do what steps should not do."""
+    match how:
+        case "raises":
+            raise ZeroDivisionError("division by the tide")
+        case "raises what cannot be pickled":
+            raise _Unpicklable
+        case "raises an error of the house":
+            raise DataError("rows.csv is empty", "give rows")
+        case "leaves":
+            sys.exit("bye")
+        case "gives a generator":
+            return (number for number in range(3))
+        case "gives an open file":
+            return sys.stdin
+        case "hangs":
+            while True:
+                time.sleep(0.01)
+        case "ends its process":
+            os._exit(4)
+        case "kills its process":
+            os.kill(os.getpid(), signal.SIGKILL)
+    return how
+
+
+@step
+def before() -> int:
+    return 1
+
+
+@step
+def after(number: int, value: Any) -> str:
+    return f"{number} {value}"
+
+
+@pipeline
+def misbehaving(how: str) -> None:
+    after(before(), misbehave(how))
+
+
+@step
+def print_much(lines: int) -> int:
+    print("the beginning")
+    for _ in range(lines):
+        sys.stdout.write("x" * 99 + "\n")
+    logging.getLogger("user").warning("nearly over")
+    print("the end", file=sys.stderr)
+    return 1
+
+
+@pipeline
+def printing(lines: int) -> None:
+    print_much(lines)
+
+
+@step
+def fork() -> int:
+    if os.fork() == 0:
+        return 666
+    os.wait()
+    return 1
+
+
+@pipeline
+def forking() -> None:
+    fork()
+
+
+@step
+def meet(place: str, me: str, other: str) -> str:
+    (Path(place) / me).touch()
+    until = time.monotonic() + 20
+    while not (Path(place) / other).exists():
+        if time.monotonic() > until:
+            raise TimeoutError("the other did not come")
+        time.sleep(0.01)
+    return me
+
+
+@pipeline
+def meeting(place: str) -> None:
+    meet(place, "one", "two")
+    meet(place, "two", "one")
+
+
+_MISDEEDS: list[tuple[str, type[TidemillError], str]] = [
+    ("raises", StepFailed, "ZeroDivisionError: division by the tide"),
+    ("raises what cannot be pickled", StepFailed, "_Unpicklable"),
+    ("raises an error of the house", DataError, "rows.csv is empty"),
+    ("leaves", StepFailed, "SystemExit: bye"),
+    ("gives a generator", TidemillError, "generator"),
+    ("gives an open file", TidemillError, "open file"),
+    ("hangs", TidemillError, "timeout of 0:00:01"),
+    ("ends its process", TidemillError, "exit code 4"),
+    ("kills its process", TidemillError, "signal 9"),
+]
+
+
+class EngineSuite:
+    """Inherit it, name the engine, and give the fixture `session`, whose workspace is empty.
+
+    `isolated` engines survive the death of a step's process; `wide` ones run steps side by side.
+
+    ::
+
+        class TestMyEngine(EngineSuite):
+            name = "mine"
+            isolated = wide = True
+
+            @pytest.fixture
+            def session(self, tmp_path):
+                ...
+    """
+
+    name = "inline"
+    isolated = False
+    wide = False
+
+    @pytest.fixture
+    def session(self) -> Session:
+        """A session of a project without code of its own."""
+        raise NotImplementedError("give the fixture `session`")
+
+    @pytest.fixture(autouse=True)
+    def _closed(self, session: Session) -> Iterator[None]:
+        yield
+        for engine in session.engines.values():
+            engine.close()
+
+    def _try(self, session: Session, what: Pipeline, **params: Any) -> tuple[Run, TidemillError | None]:
+        return run(session, what, params, engine=self.name)
+
+    def _run(self, session: Session, what: Pipeline, **params: Any) -> Run:
+        done, failed = self._try(session, what, **params)
+        if failed is not None:
+            raise failed
+        return done
+
+    def _steps(self, session: Session, done: Run) -> dict[str, StepRun]:
+        return {one.step: one for one in session.workspace.ledger.steps.find(run=done.id)}
+
+    def _value(self, session: Session, done: Run, name: str) -> Any:
+        artifact = session.workspace.ledger.artifacts.get(self._steps(session, done)[name].outputs["output"])
+        return read(session.workspace.blobs, artifact, Any)
+
+    def test_values_flow_by_their_types(self, session: Session) -> None:
+        done = self._run(session, typed)
+        assert self._value(session, done, "join") == "a4 ü5"
+        assert done.metrics == {"a_sum": 18.0, "b_sum": 30.0}
+        assert done.engine == self.name
+        states = {name: one.state for name, one in self._steps(session, done).items()}
+        assert set(states.values()) == {"ran"}
+        assert all(one.executor.startswith(self.name) for one in self._steps(session, done).values())
+
+    def test_what_was_done_is_taken_again(self, session: Session) -> None:
+        self._run(session, typed)
+        again = self._run(session, typed)
+        states = {name: one.state for name, one in self._steps(session, again).items()}
+        assert {name for name, state in states.items() if state == "cached"} == {
+            "load", "load-2", "measure", "measure-2", "join",
+        }  # fmt: skip
+        assert again.metrics == {"a_sum": 18.0, "b_sum": 30.0}
+
+    def test_a_step_maps_over_a_list_that_only_the_run_knows(self, session: Session) -> None:
+        done = self._run(session, mapped)
+        assert self._value(session, done, "total") == 32
+        assert sum(1 for name in self._steps(session, done) if name.startswith("double")) == 8
+        none = self._run(session, mapped, count=0)
+        assert self._value(session, none, "total") == 0
+        more = self._steps(session, self._run(session, mapped, count=5))
+        assert [more[f"double[{place}]"].state for place in range(5)] == ["cached"] * 4 + ["ran"]
+
+    def test_resources_are_opened_where_the_step_runs(self, session: Session) -> None:
+        done = self._run(session, writing)
+        assert self._value(session, done, "write") == ["write", session.workspace.environment, "running", "True"]
+        assert session.workspace.tables.read("numbers", 0)["number"].to_list() == [3]
+
+    def test_what_is_transient_is_tried_again(self, session: Session, tmp_path: Path) -> None:
+        done = self._run(session, trying, place=str(tmp_path), fails=1)
+        (tried,) = self._steps(session, done).values()
+        assert (tried.state, tried.attempt) == ("ran", 2)
+        place = tmp_path / "again"
+        place.mkdir()
+        _, failed = self._try(session, trying, place=str(place), fails=9)
+        assert isinstance(failed, Transient)
+        assert len(list(place.iterdir())) == 3
+
+    def test_a_step_that_misbehaves_fails_and_no_more(self, session: Session) -> None:
+        for how, kind, said in _MISDEEDS:
+            if "its process" in how and not self.isolated:
+                continue  # it ends the run with it, which is to be tried with a process of its own
+            failed_run, failed = self._try(session, misbehaving, how=how)
+            assert isinstance(failed, kind), how
+            assert said in str(failed)
+            assert failed.cure
+            assert failed_run.state == "failed"
+            steps = self._steps(session, failed_run)
+            assert (steps["before"].state, steps["misbehave"].state) in (("ran", "failed"), ("cached", "failed")), how
+            assert "after" not in steps
+            assert "Traceback" in steps["misbehave"].log or kind is not StepFailed
+        well = self._run(session, misbehaving, how="behaves")
+        assert self._steps(session, well)["before"].state == "cached"
+
+    def test_the_beginning_and_the_end_of_what_is_printed_are_kept(self, session: Session) -> None:
+        done = self._run(session, printing, lines=20_000)
+        (printed,) = self._steps(session, done).values()
+        assert printed.log.rstrip().endswith("the end")
+        assert "nearly over" in printed.log
+        assert len(printed.log) < 5_000
+        whole = session.workspace.blobs.get(printed.log_blob).decode()
+        assert whole.startswith("the beginning")
+        assert "characters are left out" in whole
+        assert len(whole) < 300_000
+
+    def test_a_child_of_a_step_does_not_go_on_with_the_run(self, session: Session) -> None:
+        done = self._run(session, forking)
+        assert self._value(session, done, "fork") == 1
+        assert len(session.workspace.ledger.steps.find(run=done.id)) == 1
+
+    def test_branches_run_side_by_side(self, session: Session, tmp_path: Path) -> None:
+        if self.wide:
+            done = self._run(session, meeting, place=str(tmp_path))
+            assert {one.state for one in self._steps(session, done).values()} == {"ran"}
+
+    def test_a_failed_run_goes_on_where_it_failed(self, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TIDEMILL_TEST_HARM", "1")
+        (session.project.folder / "pipeline.py").write_text("from tidemill.testing.engines import mapped\n")
+        failed, error = self._try(session, mapped)
+        assert isinstance(error, StepFailed)
+        for engine in session.engines.values():
+            engine.close()
+        monkeypatch.delenv("TIDEMILL_TEST_HARM")
+        done, error = resume(session, failed.id)
+        assert (error, done.state, done.id) == (None, "done", failed.id)
+        assert [one.state for one in done.attempts] == ["failed"]
+        assert self._value(session, done, "total") == 32
+        tries = [one.step for one in session.workspace.ledger.steps.find(run=done.id)]
+        assert tries.count("numbers") == 1
+        assert tries.count("double[2]") == 2

@@ -1,0 +1,29 @@
+"""The engines that come with Tidemill."""
+
+from pathlib import Path
+
+import pytest
+
+from tidemill.daemon.compose import open_session
+from tidemill.flow.session import Session
+from tidemill.project.project import Project
+from tidemill.testing.engines import EngineSuite
+
+
+class _Here(EngineSuite):
+    @pytest.fixture
+    def session(self, tmp_path: Path) -> Session:
+        folder = tmp_path / "project"
+        folder.mkdir()
+        (folder / "tidemill.toml").write_text('[project]\nname = "kit"\n')
+        return open_session(Project(folder), "test")
+
+
+class TestInline(_Here):
+    name = "inline"
+
+
+class TestProcesses(_Here):
+    name = "processes"
+    isolated = True
+    wide = True
