@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -65,3 +65,28 @@ class SqliteOnline:
             (datetime.fromtimestamp(row[0], UTC), msgspec.msgpack.decode(row[1])) if row is not None else None
             for row in found
         ]
+
+    def views(self) -> list[str]:
+        """The views that have rows."""
+        return [name for (name,) in self._connection().execute("SELECT DISTINCT view FROM latest ORDER BY view")]
+
+    def forget(self, view: str, of: Callable[[str], bool], *, dry_run: bool = False) -> int:
+        """Delete the rows of a view's entities for which `of` is true, all or none; how many went, or would go."""
+        connection = self._connection()
+        try:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                entities = [name for (name,) in connection.execute("SELECT entity FROM latest WHERE view = ?", (view,))]
+                gone = [(view, entity) for entity in entities if of(entity)]
+                if gone and not dry_run:
+                    connection.execute("PRAGMA secure_delete = ON")
+                    connection.executemany("DELETE FROM latest WHERE view = ? AND entity = ?", gone)
+            if gone and not dry_run:
+                # What was written before is in the log until it is folded into the file.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as refused:
+            raise TidemillError(
+                f"rows of view {view!r} could not be deleted from {self._file}: {refused}",
+                "check free space and permissions; all of them are still there",
+            ) from None
+        return len(gone)
