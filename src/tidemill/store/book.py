@@ -140,13 +140,11 @@ class Book(Generic[T]):
         **equals: Any,
     ) -> list[T]:
         """The records that fit all that is given, as `core.resources.Book.find` says."""
-        asked = conditions(self._table.name, text, tag, metric, linked, equals)
-        first = begin_with(self._connections, asked)
+        table, connections = self._table.name, self._connections
+        asked = list(conditions(connections, table, text, tag, metric, linked, equals))
         within = [(sign, bound) for sign, bound in ((">", after), ("<", before)) if bound]
-        query, given = select(self._table.name, asked, first, within, " DESC" if newest else "")
-        if limit is not None:
-            query += " LIMIT ?"
-            given.append(limit)
+        first = begin_with(connections, asked)
+        query, given = select(table, asked, first, within, newest=newest, limit=limit)
         return [self._decode(body) for (body,) in self._connections.read(self._statement(query), given)]
 
     def values(self, column: str, **equals: Any) -> set[str]:

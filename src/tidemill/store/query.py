@@ -1,6 +1,6 @@
 """Queries: the shortest way through a book to the records that fit, whatever is asked of them together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -11,98 +11,112 @@ from tidemill.store.index import link_term, words
 from tidemill.store.table import quoted, searchable, shortened
 
 LAST = "\U0010ffff"
-_FEW = 20_000
+_FEW = 10_000
+_MANY = 100_000
 _NO_WORD = " "
 _SIGNS = ("<=", ">=", "<", ">", "=")
 
 
 class Condition(Struct, frozen=True):
-    """One thing that is asked of a record: `holds` tests a record `r`, `ids` lists those that fit."""
+    """One thing that is asked of a record: `holds` tests a record `r`, `ids` lists those that fit.
+
+    Where it is `ordered`, an index lists them by their ids, so that the newest of them are at hand. `count` counts
+    them, if there is a quicker way than to list them.
+    """
 
     holds: str
     tested: tuple[Any, ...]
     ids: str
     listed: tuple[Any, ...]
-    kind: str
-
-
-def equal(table: str, column: str, value: Any) -> Condition:
-    """A searched column has this value."""
-    given = (searchable(value),)
-    return Condition(
-        f"r.{quoted(column)} = ?", given, f"SELECT id FROM {table} WHERE {quoted(column)} = ?", given, "column"
-    )
-
-
-def having_word(table: str, beginning: str) -> Condition:
-    """Some word of the record begins like this."""
-    return Condition(
-        "r.words LIKE ?",
-        (f"% {beginning}%",),
-        "SELECT id FROM terms WHERE book = ? AND term >= ? AND term < ?",
-        (table, beginning, beginning + LAST),
-        "word",
-    )
-
-
-def linked_with(table: str, link: str) -> Condition:
-    """The record has this link."""
-    term = link_term(link)
-    return Condition(
-        "EXISTS (SELECT 1 FROM terms WHERE book = ? AND term = ? AND terms.id = r.id)",
-        (table, term),
-        "SELECT id FROM terms WHERE book = ? AND term = ?",
-        (table, term),
-        "link",
-    )
-
-
-def measured(table: str, metric: Comparison) -> Condition:
-    """A measure of the record compares so with a number."""
-    if metric.sign not in _SIGNS:
-        raise ValueError(f"{metric.sign!r} compares nothing")
-    given = (table, shortened(metric.name), metric.value)
-    return Condition(
-        f"EXISTS (SELECT 1 FROM measures WHERE book = ? AND name = ? AND measures.id = r.id AND value {metric.sign} ?)",
-        given,
-        f"SELECT id FROM measures WHERE book = ? AND name = ? AND value {metric.sign} ?",
-        given,
-        "measure",
-    )
+    ordered: bool = True
+    count: str = ""
 
 
 def conditions(
-    table: str, text: str, tag: str, metric: Comparison | None, linked: str, equals: dict[str, Any]
-) -> list[Condition]:
+    connections: Connections,
+    table: str,
+    text: str,
+    tag: str,
+    metric: Comparison | None,
+    linked: str,
+    equals: dict[str, Any],
+) -> Iterator[Condition]:
     """All that is asked of the records of a table."""
-    links = [linked] * bool(linked) + [f"tag:{tag}"] * bool(tag)
-    sought = dict.fromkeys(words(text)) or [_NO_WORD] * bool(text.strip())
-    return [
-        *(equal(table, column, value) for column, value in equals.items()),
-        *(linked_with(table, link) for link in links),
-        *(having_word(table, word) for word in sought),
-        *([] if metric is None else [measured(table, metric)]),
-    ]
+    for column, value in equals.items():
+        yield _equal(table, column, value)
+    for link in [linked] * bool(linked) + [f"tag:{tag}"] * bool(tag):
+        yield _linked_with(table, link)
+    # A text without a word has nothing that a record could have.
+    for beginning in dict.fromkeys(words(text)) or [_NO_WORD] * bool(text.strip()):
+        yield _having_word(connections, table, beginning)
+    if metric is not None:
+        yield _measured(table, metric)
+
+
+def _equal(table: str, column: str, value: Any) -> Condition:
+    test, given = f"{quoted(column)} = ?", (searchable(value),)
+    return Condition(f"r.{test}", given, f"SELECT id FROM {table} WHERE {test}", given)
+
+
+def _linked_with(table: str, link: str) -> Condition:
+    test, given = "book = ? AND term = ?", (table, link_term(link))
+    return Condition(
+        f"EXISTS (SELECT 1 FROM terms WHERE {test} AND terms.id = r.id)",
+        given,
+        f"SELECT id FROM terms WHERE {test}",
+        given,
+    )
+
+
+def _having_word(connections: Connections, table: str, beginning: str) -> Condition:
+    test, given = "book = ? AND term >= ? AND term < ?", (table, beginning, beginning + LAST)
+    least, last = (f"(SELECT {which}(term) FROM terms WHERE {test})" for which in ("min", "max"))
+    ((first, second),) = connections.read(connections.database.statement(f"SELECT {least}, {last}"), (*given, *given))
+    holds, tested = "r.words LIKE ?", (f"% {beginning}%",)
+    if first is not None and first == second:
+        return Condition(holds, tested, "SELECT id FROM terms WHERE book = ? AND term = ?", (table, first))
+    return Condition(holds, tested, f"SELECT DISTINCT id FROM terms WHERE {test}", given, ordered=False)
+
+
+def _measured(table: str, metric: Comparison) -> Condition:
+    if metric.sign not in _SIGNS:
+        raise ValueError(f"{metric.sign!r} compares nothing")
+    test, given = f"value {metric.sign} ?", (table, shortened(metric.name), metric.value)
+    few = "SELECT id FROM measures WHERE book = ? AND name = ? AND"
+    # The sign keeps the index by value out of it, which would not list them by their ids.
+    return Condition(
+        f"EXISTS ({few} measures.id = r.id AND {test})", given, f"{few} +{test}", given, count=f"{few} {test}"
+    )
 
 
 def begin_with(connections: Connections, asked: Sequence[Condition]) -> Condition | None:
-    """The condition to begin with: the rarest where it is rare, else a link, whose records lie together in order."""
-    link = next((condition for condition in asked if condition.kind == "link"), None)
-    if len(asked) == 1 and asked[0].kind in ("column", "link"):
-        return link
-    counted = ((_count(connections, condition), place) for place, condition in enumerate(asked))
-    fewest, place = min(counted, default=(_FEW + 1, 0))
-    return asked[place] if fewest <= _FEW else link
+    """The condition to begin with: the rarest one; None where many records fit each, and none lists them in order."""
+    if len(asked) == 1 and asked[0].ordered:
+        return asked[0]
+    counted = [(_count(connections, condition, _FEW), condition) for condition in asked]
+    fewest, rarest = min(counted, key=lambda one: one[0], default=(_FEW, None))
+    if fewest < _FEW:
+        return rarest
+    ordered = [condition for condition in asked if condition.ordered]
+    if len(ordered) > 1:
+        return min(ordered, key=lambda condition: _count(connections, condition, _MANY))
+    return ordered[0] if ordered else None
 
 
-def _count(connections: Connections, condition: Condition) -> int:
-    sql = f"SELECT count(*) FROM ({condition.ids} LIMIT {_FEW + 1}) AS found"
-    rows = connections.read(connections.database.statement(sql), condition.listed)
-    return int(rows[0][0])
+def _count(connections: Connections, condition: Condition, most: int) -> int:
+    few = (condition.count or condition.ids).replace("SELECT DISTINCT", "SELECT")
+    sql = connections.database.statement(f"SELECT count(*) FROM ({few} LIMIT {most}) AS found")
+    return int(connections.read(sql, condition.listed)[0][0])
 
 
 def select(
-    table: str, asked: Sequence[Condition], first: Condition | None, within: Sequence[tuple[str, str]], order: str
+    table: str,
+    asked: Sequence[Condition],
+    first: Condition | None,
+    within: Sequence[tuple[str, str]],
+    *,
+    newest: bool,
+    limit: int | None,
 ) -> tuple[str, list[Any]]:
     """The query for the bodies, and its parameters.
 
@@ -112,13 +126,19 @@ def select(
     tests = [(condition.holds, condition.tested) for condition in asked if condition is not first]
     source, place, given = f"{table} AS r", "r.id", list[Any]()
     if first is not None:
-        # A link has each id once and in order; the few ids of another are made distinct.
-        ids = first.ids if first.kind == "link" else first.ids.replace("SELECT ", "SELECT DISTINCT ", 1)
-        source, place = f"({ids}) AS few CROSS JOIN {table} AS r", "few.id"
+        # CROSS: SQLite does not know how many fit, and might begin with what nearly all have.
+        source, place = f"({first.ids}) AS few CROSS JOIN {table} AS r", "few.id"
         given.extend(first.listed)
         tests.insert(0, ("r.id = few.id", ()))
     tests += [(f"{place} {sign} ?", (bound,)) for sign, bound in within]
-    where = " AND ".join(test for test, _ in tests)
+    where = " WHERE " + " AND ".join(test for test, _ in tests) if tests else ""
     for _, parameters in tests:
         given.extend(parameters)
-    return f"SELECT r.body FROM {source}{' WHERE ' * bool(where)}{where} ORDER BY {place}{order}", given
+    order = " DESC" if newest else ""
+    end = f"FROM {source}{where} ORDER BY {place}{order}{'' if limit is None else ' LIMIT ?'}"
+    if limit is not None:
+        given.append(limit)
+    if first is None or first.ordered:
+        return f"SELECT r.body {end}", given
+    # What has to be sorted is sorted without the bodies.
+    return f"SELECT body FROM {table} WHERE id IN (SELECT few.id {end}) ORDER BY id{order}", given
