@@ -65,7 +65,7 @@ def test_values_flow_and_are_kept_as_artifacts(mill: Mill) -> None:
     assert [one.position for one in steps.values()] == [0, 1, 2, 3]
     assert set(steps["pair"].outputs) == {"output0", "output1"}
     frame = mill.books.artifacts.get(steps["load"].outputs["output"])
-    assert (frame.kind, frame.summary) == ("frame", {"rows": 4, "columns": ["x"]})
+    assert (frame.kind, frame.summary) == ("frame", {"rows": 4, "columns": {"x": "Int64"}})
     assert frame.size == len(mill.value(done, "load"))
     assert steps["add"].inputs["frame"] == frame.digest
     assert done.graph == {"load": [], "add": ["load"], "pair": ["add"], "join": ["pair", "add"]}

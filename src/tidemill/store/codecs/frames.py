@@ -99,11 +99,20 @@ def _write_arrow(value: Any, sink: BinaryIO) -> None:
     if name == "Series":
         made_by += " unnamed" if value.name is None else ""
         value = value.to_frame("value" if value.name is None else value.name)
+    if library == "pandas" and len(set(map(type, value.columns))) > 1:
+        raise TypeError("the names of its columns are of several types")
     table = pa.Table.from_pandas(value) if library == "pandas" else value.combine_chunks()
     schema = table.schema.with_metadata((table.schema.metadata or {}) | {_MADE_BY: made_by.encode()})
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.ipc.new_file(sink, schema, options=options) as writer:
-        writer.write_table(table.replace_schema_metadata(schema.metadata))
+        table = table.replace_schema_metadata(schema.metadata)
+        if table.num_rows:
+            writer.write_table(table)
+        else:
+            # Of no rows it would write nothing, and forget which categories there are.
+            writer.write_batch(
+                pa.RecordBatch.from_arrays([one.combine_chunks() for one in table.columns], schema=schema)
+            )
 
 
 def _pandas(frame: Any, made_by: str, name: str) -> Any:

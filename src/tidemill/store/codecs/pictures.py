@@ -1,6 +1,7 @@
 """Reports and pictures: figures of Plotly become pages, figures of Matplotlib become PNG."""
 
 import io
+import json
 from typing import Any, BinaryIO
 
 from tidemill.core.artifact import Picture, Report
@@ -15,8 +16,7 @@ class ReportCodec:
         return isinstance(value, Report) or _is_figure(value, "plotly")
 
     def write(self, value: Any, sink: BinaryIO) -> None:
-        # Its name for the figure would be another one each time.
-        page = value.html if isinstance(value, Report) else value.to_html(div_id="figure", include_plotlyjs=True)
+        page = value.html if isinstance(value, Report) else _page(value)
         sink.write(page.encode())
 
     def read(self, source: BinaryIO, annotation: Any) -> Report:  # noqa: ARG002 - the protocol's
@@ -52,6 +52,14 @@ class PictureCodec:
         if isinstance(value, Picture):
             return {"bytes": len(value.png)}
         return {"inches": [float(side) for side in value.get_size_inches()]}
+
+
+def _page(figure: Any) -> str:
+    """A page of a figure, the same each time: its parts in order, and under one name."""
+    from plotly.io import to_html
+
+    parts = json.loads(json.dumps(json.loads(figure.to_json()), sort_keys=True))
+    return str(to_html(parts, validate=False, include_plotlyjs=True, div_id="figure"))
 
 
 def _is_figure(value: Any, library: str) -> bool:

@@ -113,7 +113,11 @@ def _all_plain(values: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     """Whether this is one number (or flag, or text) of NumPy's."""
-    return type(value).__module__ == "numpy" and hasattr(value, "item") and type(value.item()) in _SCALARS
+    if type(value).__module__ != "numpy":
+        return False
+    import numpy as np
+
+    return isinstance(value, np.generic) and type(value.item()) in _SCALARS
 
 
 def _encode(value: Any) -> bytes:
