@@ -37,6 +37,7 @@ class Deployer:
         route = current(self._books, self._environment, release.name)
         champion = route.arm("champion") if route else None
         if route is not None and any(arm.release == release.label for arm in route.arms):
+            self._board.publish(route)  # who wrote it may have died before
             return route
         if champion is None or not policy.rollout.canary:
             arms: tuple[Arm, ...] = (arm_of(release, "champion", 1.0),)

@@ -111,8 +111,10 @@ class Execution:
             self._running[node.name] = started[-1], record
             self._recorder.begin(record)
             self._told.append(record)
+        reached("steps are settled")
         self._boundary()
         for task in started:
+            reached("step is handed over")
             self._engine.start(task)
 
     def _boundary(self) -> None:

@@ -19,6 +19,7 @@ from tidemill.core.check import Verdict
 from tidemill.core.resources import Context
 from tidemill.core.run import Metrics
 from tidemill.errors import Corrupt, NotFound, TidemillError, Transient
+from tidemill.faults import reached
 from tidemill.flow.capture import Log, captured
 from tidemill.flow.session import Session, is_resource
 from tidemill.flow.tasks import Argument, Failure, Kept, Made, Outcome, Plain, Several, Task, of_kind, pause
@@ -49,12 +50,15 @@ class Performer:
         with self._capture() as log:
             try:
                 arguments = self._arguments(task, made)
+                reached("arguments are here")
                 began = time.perf_counter()
                 with _deadline(task.timeout):
                     values = self._results(task, task.step.function(**arguments))
                 _leave_if_forked(process)
+                reached("step has run")
                 for output, value in zip(task.step.outputs, values, strict=True):
                     artifacts[output] = self._keep(task, output, value)
+                    reached("output is kept")
             except (Exception, SystemExit) as raised:  # noqa: BLE001 - told as the failure of the step
                 _leave_if_forked(process)
                 failure = _failure(raised)

@@ -59,13 +59,17 @@ class Recorder:
         def write() -> None:
             for artifact in artifacts:
                 self._keep(artifact)
+            reached("artifacts are written")
             if begun:
                 self._books.steps.change(step.id, lambda _: step)
             else:
                 self._books.steps.add(step)
+            reached("step is written")
             for verdict in verdicts:
                 self._judged(verdict, step)
+                reached("verdict is written")
             self._measured(metrics)
+            reached("metrics are written")
 
         self._noted.append(write)
 

@@ -7,6 +7,7 @@ from tidemill.core.model import Model
 from tidemill.core.release import Release
 from tidemill.core.resources import Books
 from tidemill.errors import Conflict, NotFound
+from tidemill.faults import reached
 
 _TRIES = 50
 
@@ -21,8 +22,10 @@ def register(
     run: str = "",
     tags: dict[str, str] | None = None,
 ) -> Release:
-    """Give a package the next version of its name; a package that is the newest version already stays that one."""
+    """Give a package the next version of its name; one that is the newest already, or of the same run, stays that."""
     name = model.manifest.name
+    for again in books.releases.find(run=run, package=package) if run else ():
+        return again
     for _ in range(_TRIES):
         earlier = books.releases.find(name=name)
         newest = max(earlier, key=lambda release: release.version, default=None)
@@ -43,9 +46,11 @@ def register(
         )
         try:
             with books.transaction(durable=True):
-                return books.releases.add(release)
+                books.releases.add(release)
         except Conflict:
             continue
+        reached("release is registered")
+        return release
     raise Conflict(f"releases of {name!r} keep being added", "try again")
 
 

@@ -6,6 +6,7 @@ from tidemill.clock import Clock
 from tidemill.core.release import Release
 from tidemill.core.resources import Board, Books
 from tidemill.core.route import Arm, Role, Route
+from tidemill.faults import reached
 
 
 def current(books: Books, environment: str, model: str) -> Route | None:
@@ -52,7 +53,9 @@ def change(
     )
     with books.transaction(durable=True):
         books.routes.add(route)
+    reached("route is written")
     board.publish(route)
+    reached("route is published")
     return route
 
 

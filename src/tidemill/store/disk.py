@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tidemill.errors import TidemillError
+from tidemill.faults import reached
 from tidemill.store.content import (
     SMALL,
     Draft,
@@ -143,11 +144,13 @@ class DiskBlobs:
     def _move(self, file: BinaryIO, path: str, durable: bool) -> None:
         if durable:
             os.fsync(file.fileno())
+        reached("blob is drafted")
         try:
             os.rename(file.name, path)  # noqa: PTH104 - as above
         except FileNotFoundError:
             Path(path).parent.mkdir(exist_ok=True)
             Path(file.name).rename(path)
+        reached("blob is placed")
         if durable:
             self._flush(path, itself=False)
 
