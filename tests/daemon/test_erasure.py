@@ -218,7 +218,7 @@ def test_a_file_that_cannot_be_read_is_named(shop: Shop) -> None:
 
 
 def test_nothing_is_erased_beside_a_backup(shop: Shop) -> None:
-    with upkeep(shop.workspace.root, shop.workspace.ledger, shared=True), pytest.raises(Conflict, match="at work"):
+    with upkeep(shop.workspace.root, shop.workspace.ledger_url, shared=True), pytest.raises(Conflict, match="at work"):
         shop.erase("customer_id=7")
 
 

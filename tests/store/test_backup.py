@@ -311,9 +311,19 @@ def test_it_can_be_piped_and_compressed(workspace: Workspace, tmp_path: Path) ->
     assert told(restored(tmp_path / "b.tar.gz", tmp_path / "there")) == told(workspace)
 
 
+def test_a_corrupt_ledger_can_be_restored_over(workspace: Workspace, tmp_path: Path) -> None:
+    before = told(workspace)
+    taken(workspace, tmp_path / "b.tar")
+    workspace.ledger.close()
+    (tmp_path / "here" / "ledger.db").write_bytes(b"not a database at all" * 1000)
+    with pytest.raises(Conflict, match="not empty"):
+        restored(tmp_path / "b.tar", tmp_path / "here")
+    assert told(restored(tmp_path / "b.tar", tmp_path / "here", force=True)) == before
+
+
 def test_no_collection_runs_beside_a_backup_and_no_daemon_beside_a_restore(file: Path, tmp_path: Path) -> None:
     here = Workspace(tmp_path / "here")
-    with upkeep(here.root, here.ledger), pytest.raises(Conflict, match="at work"):
+    with upkeep(here.root, here.ledger_url), pytest.raises(Conflict, match="at work"):
         taken(here, tmp_path / "c.tar")
     assert not (tmp_path / "c.tar").exists()
     import fcntl
@@ -391,7 +401,7 @@ def test_an_empty_workspace_is_backed_up_too(tmp_path: Path) -> None:
 
 def test_the_old_file_stays_until_the_new_one_is_whole(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "b.tar").write_bytes(b"old")
-    with upkeep(workspace.root, workspace.ledger), pytest.raises(Conflict):
+    with upkeep(workspace.root, workspace.ledger_url), pytest.raises(Conflict):
         taken(workspace, tmp_path / "b.tar")
     assert (tmp_path / "b.tar").read_bytes() == b"old"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["b.tar", "here"]

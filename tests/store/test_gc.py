@@ -236,23 +236,22 @@ def test_what_was_named_since_the_plan_is_spared(tmp_path: Path, server: bool, r
 
 
 def test_of_two_collections_the_second_says_so_and_leaves(store: Store) -> None:
-    with upkeep(store.folder, store.ledger):
-        with pytest.raises(Conflict, match="at work"), upkeep(store.folder, store.ledger):
+    with upkeep(store.folder, store.ledger.url):
+        with pytest.raises(Conflict, match="at work"), upkeep(store.folder, store.ledger.url):
             pass
-        with pytest.raises(Conflict, match="at work"), upkeep(store.folder, store.ledger, shared=True):
+        with pytest.raises(Conflict, match="at work"), upkeep(store.folder, store.ledger.url, shared=True):
             pass
-    with upkeep(store.folder, store.ledger, shared=True), upkeep(store.folder, store.ledger, shared=True):
+    with upkeep(store.folder, store.ledger.url, shared=True), upkeep(store.folder, store.ledger.url, shared=True):
         pass
 
 
 def test_two_machines_that_share_a_ledger_exclude_each_other(tmp_path: Path, postgres_url: str) -> None:
-    ledger = Ledger(postgres_url)
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
-    with upkeep(here, ledger), pytest.raises(Conflict, match="at work"), upkeep(there, ledger):
+    with upkeep(here, postgres_url), pytest.raises(Conflict, match="at work"), upkeep(there, postgres_url):
         pass
-    with upkeep(there, ledger):
+    with upkeep(there, postgres_url):
         pass
 
 

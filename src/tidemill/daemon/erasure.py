@@ -125,7 +125,7 @@ class Eraser:
         Conflict
             if a backup, a collection or another erasure is at work.
         """
-        with upkeep(self._workspace.root, self._workspace.ledger):
+        with upkeep(self._workspace.root, self._workspace.ledger_url):
             person, found = self._look(person)
             if dry_run:
                 return replace(found, rows=self._rows(person, dry_run=True), frames=self._frames(person, dry_run=True))

@@ -97,7 +97,7 @@ def back_up(workspace: Workspace, sink: IO[bytes], about: About, now: datetime) 
         if a collection or an erasure is at work.
     """
     with ExitStack() as stack:
-        stack.enter_context(upkeep(workspace.root, workspace.ledger, shared=True))
+        stack.enter_context(upkeep(workspace.root, workspace.ledger_url, shared=True))
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".backup-", dir=workspace.root)))
         archive = _Archive(stack.enter_context(tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT)))
         named: dict[str, None] = {}

@@ -11,6 +11,8 @@ from typing import ClassVar
 
 import polars as pl
 
+from tidemill.clock import span
+from tidemill.core.policy import Retention
 from tidemill.errors import DataError, TidemillError
 from tidemill.store.locks import locked
 
@@ -96,9 +98,9 @@ class FileJournal:
                 rows = pl.concat([pl.read_ipc(segment) for segment in small], how="diagonal_relaxed")
                 self._replace(kind, small, rows)
 
-    def forget(self, kind: str, before: datetime) -> int:
+    def forget(self, kind: str, before: datetime, *, dry_run: bool = False) -> int:
         """Drop the rows that became known before a moment; how many went. Readers see all of them or none."""
-        return self.erase(kind, lambda rows: rows["known_at"] < before, until=before)
+        return self.erase(kind, lambda rows: rows["known_at"] < before, until=before, dry_run=dry_run)
 
     def erase(
         self,
@@ -189,6 +191,18 @@ class FileJournal:
         joined = {span[3] for name in names if (span := _NAME.match(name))}
         lists = [file for file in folder.glob(".*.replaces") if file.name.split(".")[1] in joined]
         return {name for file in lists for name in file.read_text().split("\n")}
+
+
+def tidy(journal: FileJournal, retention: Retention, now: datetime, *, dry_run: bool = False) -> dict[str, int]:
+    """Join what came in small pieces, and forget what the policy keeps no longer: how many rows of each kind went."""
+    gone = {}
+    for kind in journal.kinds():
+        if retention.journal is not None:
+            before = now - span(retention.journal)
+            gone[kind] = journal.forget(kind, before, dry_run=dry_run)
+        if not dry_run:
+            journal.compact(kind)
+    return {kind: count for kind, count in gone.items() if count}
 
 
 def _micros(moment: object) -> int:

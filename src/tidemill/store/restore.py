@@ -73,7 +73,7 @@ def restore(workspace: Workspace, source: IO[bytes], now: datetime, *, force: bo
         if the file is cut short, altered, or no backup: then nothing was changed.
     """
     with ExitStack() as stack:
-        stack.enter_context(upkeep(workspace.root, workspace.ledger))
+        stack.enter_context(upkeep(workspace.root, workspace.ledger_url))
         empty = _is_empty(workspace)
         if not (empty or force):
             raise Conflict(
@@ -99,8 +99,11 @@ def restore(workspace: Workspace, source: IO[bytes], now: datetime, *, force: bo
 
 def _is_empty(workspace: Workspace) -> bool:
     """Whether nothing was ever done here: opening a workspace already makes its files."""
-    ledger = workspace.ledger
-    if any(getattr(ledger, name).find(limit=1) for name in _NOUNS):
+    try:
+        ledger = workspace.ledger
+        if any(getattr(ledger, name).find(limit=1) for name in _NOUNS):
+            return False
+    except Corrupt:
         return False
     blobs = workspace.root / "blobs"
     if blobs.is_dir() and next(iter(DiskBlobs(blobs).stored()), None) is not None:
@@ -211,8 +214,9 @@ def _settle_blobs(workspace: Workspace, draft: Path) -> None:
 
 def _settle_ledger(workspace: Workspace, draft: Path, manifest: Manifest, aside: str, empty: bool) -> None:
     """Write every record into a new file or, on a server, into new tables that then take the place of the old."""
-    url = workspace.ledger.url
-    workspace.ledger.close()
+    url = workspace.ledger_url
+    with suppress(Corrupt):
+        workspace.ledger.close()
     if url.startswith("sqlite"):
         _fill(f"sqlite:///{draft / 'workspace' / 'ledger.db'}", draft, manifest)
         return

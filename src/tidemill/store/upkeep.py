@@ -6,15 +6,14 @@ from pathlib import Path
 
 from tidemill.errors import Conflict
 from tidemill.store.connections import database_at
-from tidemill.store.ledger import Ledger
 from tidemill.store.locks import locked
 
 _UPKEEP = 0x71DF
 
 
 @contextmanager
-def upkeep(root: Path, ledger: Ledger, *, shared: bool = False) -> Iterator[None]:
-    """Be the only upkeep of a workspace, and of a ledger that several machines share; or one that is `shared`.
+def upkeep(root: Path, ledger: str, *, shared: bool = False) -> Iterator[None]:
+    """Be the only upkeep of a workspace, and of the ledger at a URL that several machines share; or a `shared` one.
 
     Raises
     ------
@@ -30,9 +29,9 @@ def upkeep(root: Path, ledger: Ledger, *, shared: bool = False) -> Iterator[None
 
 
 @contextmanager
-def _locked_on_server(ledger: Ledger, shared: bool) -> Iterator[bool]:
+def _locked_on_server(ledger: str, shared: bool) -> Iterator[bool]:
     """The same between machines, where the ledger is on a server; it opens the lock when the connection ends."""
-    database = database_at(ledger.url)
+    database = database_at(ledger)
     if database.dialect != "postgresql":
         yield True
         return

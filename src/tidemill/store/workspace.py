@@ -37,9 +37,13 @@ class Workspace:
     def blobs_url(self) -> str:
         return self._blobs or os.environ.get("TIDEMILL_BLOBS") or str(self.root / "blobs")
 
+    @property
+    def ledger_url(self) -> str:
+        return os.environ.get("TIDEMILL_LEDGER") or f"sqlite:///{self.root / 'ledger.db'}"
+
     @cached_property
     def ledger(self) -> Ledger:
-        return Ledger(os.environ.get("TIDEMILL_LEDGER") or f"sqlite:///{self.root / 'ledger.db'}")
+        return Ledger(self.ledger_url)
 
     @cached_property
     def blobs(self) -> Blobs:

@@ -1,0 +1,199 @@
+"""What is kept and what is not: collect, back up, restore, erase."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from tidemill.cli import output
+from tidemill.cli.opening import Environment, Json, session_here
+from tidemill.errors import InputError, TidemillError
+
+if TYPE_CHECKING:
+    from tidemill.flow.session import Session
+    from tidemill.store.gc import Group
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command("gc")(gc)
+    app.command("backup")(backup)
+    app.command("restore")(restore)
+    app.command("erase")(erase)
+
+
+def gc(
+    apply: Annotated[bool, typer.Option("--apply", help="Do it; without, only say what would go.")] = False,
+    json: Json = False,
+) -> None:
+    """Collect what nothing needs any more, as [retention] in tidemill.toml says."""
+    from tidemill.store import gc as collection
+    from tidemill.store.upkeep import upkeep
+
+    session = session_here()
+    store, now, retention = session.workspace, session.clock.now(), session.project.policy.retention
+    planned = collection.plan(store.ledger, store.blobs, retention, now)
+    if not apply:
+        rows = _tidied(session, dry_run=True)
+        if json:
+            output.as_json({"goes": planned.goes, "stays": planned.stays, "journal": rows})
+            return
+        _told("goes", planned.goes)
+        _told("stays", planned.stays)
+        for kind, count in rows.items():
+            output.out.print(f"journal {kind}: {count} rows go", markup=False)
+        output.err.print("nothing was deleted: `tidemill gc --apply` does it")
+        return
+    with upkeep(store.root, store.ledger_url):
+        planned = collection.plan(store.ledger, store.blobs, retention, now)
+        done = collection.collect(store.ledger, store.blobs, planned, now)
+        rows = _tidied(session)
+    if json:
+        output.as_json({"collected": done, "journal": rows})
+        return
+    spared = f"; {done.spared} were named meanwhile and stay" if done.spared else ""
+    output.out.print(f"{done.count} blobs of {_size(done.bytes)} went{spared}", markup=False)
+    for kind, count in rows.items():
+        output.out.print(f"journal {kind}: {count} rows went", markup=False)
+
+
+def backup(
+    file: Annotated[str, typer.Argument(help="The tar file to write; - writes to a pipe.")],
+    json: Json = False,
+) -> None:
+    """Back the workspace up while it is used: ledger, blobs, journal, tables and routes, in one file."""
+    from tidemill import __version__
+    from tidemill.store.backup import About, back_up
+
+    session = session_here()
+    about = About(__version__, session.project.name, session.project.policy_digest)
+    with _sink(file) as sink:
+        manifest = back_up(session.workspace, sink, about, session.clock.now())
+    if json and file != "-":
+        output.as_json(manifest)
+    else:
+        held = f"{manifest.records['runs']} runs, {manifest.blobs} blobs, {_size(manifest.bytes)}"
+        output.err.print(f"backed up {held} in {manifest.files} files", markup=False)
+    if manifest.missing:
+        lost = f"{len(manifest.missing)} blobs that the ledger names are gone or altered, and not in it"
+        some = ", ".join(digest[:12] for digest in manifest.missing[:5])
+        output.err.print(f"warning: {lost}: {some}", style="yellow", markup=False)
+
+
+def restore(
+    file: Annotated[str, typer.Argument(help="A backup; - reads from a pipe.")],
+    force: Annotated[bool, typer.Option("--force", help="Move aside what is in the workspace now.")] = False,
+    json: Json = False,
+) -> None:
+    """Make the workspace what a backup holds; nothing is put in place before all of it was verified."""
+    from tidemill.store import restore as restoring
+
+    session = session_here()
+    with _source(file) as source:
+        done = restoring.restore(session.workspace, source, session.clock.now(), force=force)
+    if json:
+        output.as_json(done)
+        return
+    manifest = done.manifest
+    records = ", ".join(f"{count} {name}" for name, count in manifest.records.items() if count)
+    output.out.print(f"restored {manifest.project} as of {output.cell(manifest.taken)}: {records}", markup=False)
+    output.out.print(f"  {manifest.blobs} blobs, {_size(manifest.bytes)}", markup=False)
+    if done.aside:
+        output.out.print(f"  what was there before is in {done.aside}", markup=False)
+    if manifest.policy != session.project.policy_digest:
+        output.err.print("note: tidemill.toml says something else than when the backup was taken", markup=False)
+
+
+def erase(
+    whom: Annotated[str, typer.Argument(metavar="NAME=VALUE", help="A column or an entity, and its value.")],
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    env: Environment = "production",
+    json: Json = False,
+) -> None:
+    """Erase one person's rows from journal, online store, cached frames and tables, in every environment."""
+    import getpass
+
+    from tidemill.daemon.erasure import Eraser, person_of
+
+    session = session_here(env)
+    views = session.project.code.views
+    person = person_of(whom, views)
+    eraser = Eraser(session.workspace, session.project.policy, session.sources, views, session.clock)
+    done = eraser.erase(person, actor=getpass.getuser(), reason=reason, dry_run=dry_run)
+    if json:
+        output.as_json(done)
+        return
+    went = "would go" if dry_run else "went"
+    for store, count in done.rows.items():
+        output.out.print(f"{store}: {count} rows {went}", markup=False)
+    output.out.print(f"cached frames: {done.frames} {went}", markup=False)
+    for path, count in done.sources.items():
+        output.out.print(f"yours to change: {path} holds {count} such rows", markup=False)
+    for path in done.unread:
+        output.out.print(f"yours to look at: {path} could not be read", markup=False)
+    if done.releases:
+        output.out.print(f"may have learnt from them: {', '.join(done.releases)}", markup=False)
+    output.err.print("backups that were taken before still hold them", markup=False)
+
+
+@contextmanager
+def _sink(file: str) -> Iterator[BinaryIO]:
+    if file != "-":
+        from tidemill.store.backup import whole
+
+        with whole(Path(file)) as sink:
+            yield sink
+        return
+    if sys.stdout.isatty():
+        raise InputError("a backup is not for a terminal to show", "name a file, or pipe it: tidemill backup - | …")
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # What is still held back must not be tried again when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise TidemillError("the backup is incomplete: its pipe was closed", "look at who was to read it") from None
+
+
+@contextmanager
+def _source(file: str) -> Iterator[BinaryIO]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        source = Path(file).open("rb")  # noqa: SIM115 - closed below
+    except OSError as refused:
+        raise InputError(f"{file} cannot be read: {refused.strerror}", "check the path and its permissions") from None
+    with source:
+        yield source
+
+
+def _tidied(session: "Session", *, dry_run: bool = False) -> dict[str, int]:
+    """The rows of the journals of all environments that went, or would go."""
+    from tidemill.store.journal import tidy
+    from tidemill.store.workspace import Workspace
+
+    root, retention, now = session.workspace.root, session.project.policy.retention, session.clock.now()
+    names = sorted(folder.name for folder in root.glob("environments/*"))
+    gone = {name: tidy(Workspace(root, name).journal, retention, now, dry_run=dry_run) for name in names}
+    return {f"{name}/{kind}": count for name, kinds in gone.items() for kind, count in kinds.items()}
+
+
+def _told(what: str, groups: "tuple[Group, ...]") -> None:
+    if groups:
+        rows = ([g.kind, str(g.count), _size(g.bytes), output.cell(g.oldest), g.why] for g in groups)
+        output.table((what, "blobs", "size", "oldest", "why"), rows)
+        output.out.print()
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
