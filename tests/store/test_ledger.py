@@ -1,6 +1,8 @@
 """The ledger where the disk or the server refuses, and as a machine of states."""
 
+import gc
 import resource
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from sqlalchemy.engine import make_url
 
 from tests.store.kit import in_child
 from tidemill.core.release import Release
-from tidemill.errors import Conflict, NotFound, TidemillError
+from tidemill.errors import Conflict, Corrupt, InputError, NotFound, TidemillError
+from tidemill.store import mounts
 from tidemill.store.ledger import Ledger
 from tidemill.testing.ledger import release, run
 
@@ -29,8 +32,46 @@ def test_a_place_that_is_not_there_is_told_with_a_cure(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_text("this is no database, but a letter to the miller" * 100)
-    with pytest.raises(TidemillError, match="cannot be opened: file is not a database"):
+    with pytest.raises(Corrupt, match="cannot be opened: file is not a database") as refused:
         Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    assert "tidemill restore" in refused.value.cure
+
+
+def test_a_page_that_was_overwritten_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    ledger = Ledger(f"sqlite:///{file}")
+    with ledger.transaction():
+        for place in range(500):
+            ledger.runs.add(replace(run(place), error="x" * 1000))
+    ledger.close()
+    middle = file.stat().st_size // 2 // 4096 * 4096
+    with file.open("r+b") as content:
+        content.seek(middle)
+        content.write(b"\xa5" * 4096 * 20)
+    with pytest.raises(Corrupt, match="malformed") as refused:
+        Ledger(f"sqlite:///{file}").runs.find()
+    assert "tidemill restore" in refused.value.cure
+
+
+def test_another_kind_of_database_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(InputError, match="mysql:") as refused:
+        Ledger("mysql://root:secret@localhost/ledger")
+    assert "sqlite:///FILE" in refused.value.cure
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "9p", "fuse.sshfs"])
+def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    shared = tmp_path / "team share"
+    shared.mkdir()
+    table = tmp_path / "mountinfo"
+    point = str(shared).replace(" ", "\\040")
+    table.write_text(f"22 1 8:1 / / rw - ext4 /dev/a rw\n30 22 0:9 / {point} rw shared:1 - {kind} server:/ rw\n")
+    monkeypatch.setattr(mounts, "MOUNTS", table)
+    with pytest.raises(TidemillError, match=f"network file system .{kind}.") as refused:
+        Ledger(f"sqlite:///{shared / 'ledger.db'}")
+    assert "TIDEMILL_LEDGER" in refused.value.cure
+    assert "TIDEMILL_WORKSPACE" in refused.value.cure
+    Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
 
 
 def test_a_server_that_does_not_answer_is_told_without_its_password() -> None:
@@ -93,6 +134,87 @@ def test_a_full_disk_is_told_and_leaves_the_ledger_whole(tmp_path: Path) -> None
     assert "free space" in told
     assert told.endswith("1\n")
     assert Ledger(url).runs.find() == [run(1)]
+
+
+def test_a_ledger_goes_on_once_there_is_space_again(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    ledger = Ledger(url)
+    ledger.runs.add(run(1))
+    with ledger.transaction() as connection:
+        connection.execute("PRAGMA max_page_count = 1")
+
+    def fill() -> None:
+        with ledger.transaction():
+            ledger.runs.add(run(2))
+            ledger.runs.add(replace(run(3), error="x" * 1_000_000))
+
+    for _ in range(2):
+        with pytest.raises(TidemillError, match="disk is full") as refused:
+            fill()
+        assert "free space" in refused.value.cure
+        assert ledger.runs.find() == [run(1)]
+    with ledger.transaction() as connection:
+        connection.execute("PRAGMA max_page_count = 1000000")
+    fill()
+    assert len(ledger.runs.find()) == 3
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a ledger can be, of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+def test_a_forked_child_leaves_its_parents_connections_alone(url: str) -> None:
+    told = in_child(
+        f"""
+        import gc, threading
+        from tidemill.store.ledger import Ledger
+        from tidemill.testing.ledger import run
+        ledger = Ledger({url!r})
+        ledger.runs.add(run(1))
+        done = threading.Event()
+        other = threading.Thread(target=lambda: (ledger.runs.find(), done.wait()))
+        other.start()
+        with ledger.transaction():
+            ledger.runs.add(run(2))
+            child = os.fork()
+            if not child:
+                seen = len(ledger.runs.find())
+                gc.collect()
+                os._exit(seen)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            ledger.runs.add(run(3))
+        done.set()
+        other.join()
+        child = os.fork()
+        if not child:
+            ledger.runs.add(run(4))
+            ledger.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        ledger.runs.add(run(5))
+        print(len(ledger.runs.find()))
+        """
+    )
+    assert told == "1\n5\n"
+
+
+def test_threads_that_come_and_go_leave_no_connection_behind(postgres_url: str) -> None:
+    ledger = Ledger(postgres_url)
+    for place in range(20):
+        thread = threading.Thread(target=ledger.runs.add, args=(run(place),))
+        thread.start()
+        thread.join()
+    gc.collect()
+    with ledger.transaction() as connection:
+        (open_now,) = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type LIKE 'client%'"
+        ).fetchone()
+    assert open_now < 5
+    assert len(ledger.runs.find()) == 20
 
 
 def test_a_read_only_ledger_is_told(tmp_path: Path) -> None:

@@ -374,6 +374,17 @@ class LedgerSuite:
         in_processes(4, _count, opener)
         assert books.runs.get(identifier(1)).metrics == {"count": 400}
 
+    def test_eight_processes_write_at_once_and_nothing_is_lost(self, opener: Callable[[], Books]) -> None:
+        in_processes(8, _write, opener)
+        books = opener()
+        done = books.runs.find(state="done")
+        assert len(done) == 400
+        for place in range(8):
+            written = books.steps.find(step=f"of {place}")
+            assert [one.state for one in written] == ["ran"] * 50
+            assert [one.run for one in written] == [one.id for one in books.runs.find(tag=f"by={place}")]
+            assert all(len(books.steps.find(linked=f"out:{one.outputs['out']}")) == 1 for one in written[:5])
+
     def test_processes_create_the_ledger_at_once_and_one_of_them_wins_each_key(
         self, opener: Callable[[], Books]
     ) -> None:
@@ -390,6 +401,20 @@ def _count(_: int, opener: Callable[[], Books]) -> None:
     books = opener()
     for _ in range(100):
         books.runs.change(identifier(1), _one_more)
+
+
+def _write(place: int, opener: Callable[[], Books]) -> None:
+    """Write fifty runs with one step each, as the engine does."""
+    books = opener()
+    for number in range(50):
+        begun, given = run(place * 1000 + number, state="running"), f"{place:032d}{number:032d}"
+        books.runs.add(replace(begun, tags={"by": str(place)}))
+        work = step(place * 1000 + number, state="running")
+        books.steps.add(replace(work, run=begun.id, step=f"of {place}"))
+        with books.transaction():
+            books.artifacts.add(Artifact(id=given, kind="json", size=1))
+            books.steps.change(work.id, lambda old, given=given: replace(old, state="ran", outputs={"out": given}))  # type: ignore[misc]
+        books.runs.change(begun.id, lambda old: replace(old, state="done"))
 
 
 def _race(place: int, opener: Callable[[], Books]) -> list[int]:
