@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tidemill.clock import VirtualClock
+from tidemill.core.artifact import Artifact
 from tidemill.core.audit import AuditEntry
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
@@ -16,6 +17,7 @@ from tidemill.evidence.comparison import Comparison, Moment, Outcome, Span
 from tidemill.store.workspace import Workspace
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
+DIGEST = "d4c3b2a1" * 8
 EVIL = "<script>alert('in')</script><img src=x onerror=alert(1)>"
 
 
@@ -62,9 +64,11 @@ class Mill:
             started=self.clock.now(),
             seconds=0.25,
             inputs={"rows": "a1b2c3d4" * 8},
-            outputs={"output": "d4c3b2a1" * 8},
+            outputs={"output": DIGEST},
             log=log,
         )
+        if not self.books.artifacts.find(id=DIGEST, limit=1):
+            self.books.artifacts.add(Artifact(DIGEST, "frame", 51_801, {"rows": 981, "columns": ["a", reason]}))
         self.books.steps.add(step)
 
     def verdict(
@@ -191,6 +195,7 @@ def turned(mill: Mill, reason: str = "better than the trivial baseline") -> dict
         "overview": "/",
         "runs": "/runs",
         "run": f"/runs/{run.id}",
+        "artifact": f"/artifacts/{DIGEST}",
         "releases": "/releases",
         "release": "/releases/flights/2",
         "routes": "/routes",

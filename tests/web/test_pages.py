@@ -129,6 +129,19 @@ def test_no_book_is_ever_read_whole(mill: kit.Mill, monkeypatch: pytest.MonkeyPa
         assert asked.get(address).status_code == 200, address
 
 
+def test_the_page_of_a_run_leads_to_its_artifacts_and_they_back_to_what_made_them(mill: kit.Mill) -> None:
+    pages = kit.turned(mill)
+    asked = client(mill)
+    run = asked.get(pages["run"]).text
+    for item in ("started by", "executor", "start</th>", "end</th>", "Versions", "Parameters", "981 rows, 2 columns"):
+        assert item in run, item
+    assert f'href="{pages["artifact"]}"' in run
+    told = asked.get(pages["artifact"]).text
+    assert "What went into it" in told
+    assert "← step fit" in told
+    assert asked.get("/artifacts/" + "0" * 64).status_code == 404
+
+
 def test_nothing_from_the_ledger_becomes_markup(mill: kit.Mill) -> None:
     pages = kit.turned(mill, kit.EVIL)
     asked = client(mill)

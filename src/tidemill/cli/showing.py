@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from tidemill.cli import output
 from tidemill.core.run import Run, StepRun
-from tidemill.evidence.story import Story, cause_of
+from tidemill.evidence.story import Story, cause_of, executor_of, executors
 from tidemill.evidence.words import clock, ended, holds, moment, number, role_of, seconds, size
 
 _NARROWEST, _IN_A_PIPE = 60, 100
@@ -30,7 +30,7 @@ def show(story: Story) -> None:
             ("started", moment(run.started)),
             ("ended", moment(run.ended)),
             ("started by", cause_of(story)),
-            ("executor", " on ".join(filter(None, (min(_executors(story.steps), default=run.engine), run.host)))),
+            ("executor", executor_of(story)),
             ("model", run.model),
             ("released", ", ".join(release.label for release in story.releases)),
             ("compared with", _compared(story)),
@@ -84,12 +84,12 @@ def _verdicts(story: Story) -> None:
         table(["check", "outcome", "calls for", "why"], rows)
 
 
-def _steps(steps: Sequence[StepRun]) -> None:
+def _steps(steps: list[StepRun]) -> None:
     title("Steps")
     if not steps:
         output.out.print("  no step began")
         return
-    elsewhere = len(_executors(steps)) > 1
+    elsewhere = len(executors(steps)) > 1
     columns = ["step", "state", "start", "end", "took", "code", *(["executor"] if elsewhere else []), "because"]
     rows = []
     for step in steps:
@@ -99,12 +99,6 @@ def _steps(steps: Sequence[StepRun]) -> None:
         cells = [step.step, step.state, clock(step.started), clock(ended(step)), took, step.code[:8]]
         rows.append([*cells, *([step.executor] if elsewhere else []), why + tried])
     table(columns, rows)
-
-
-def _executors(steps: Sequence[StepRun]) -> set[str]:
-    """Where steps ran, each place once and as exactly as it is known."""
-    places = {step.executor for step in steps if step.executor}
-    return {place for place in places if not any(one.startswith(f"{place},") for one in places)}
 
 
 def _artifacts(story: Story) -> None:

@@ -84,6 +84,18 @@ def sinks(run: Run, steps: dict[str, StepRun]) -> list[StepRun]:
     return [step for step in steps.values() if node_of(step) not in needed]
 
 
+def executors(steps: list[StepRun]) -> list[str]:
+    """Where steps ran, each place once and as exactly as it is known."""
+    places = {step.executor for step in steps if step.executor}
+    return sorted(place for place in places if not any(one.startswith(f"{place},") for one in places))
+
+
+def executor_of(story: Story) -> str:
+    """Where a run ran: its engine, the process where it was one, and the machine."""
+    places = executors(story.steps)
+    return " on ".join(filter(None, (places[0] if len(places) == 1 else story.run.engine, story.run.host)))
+
+
 def _given(step: StepRun, taken: set[str]) -> list[str]:
     return [name for name, digest in step.outputs.items() if digest in taken]
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from tidemill.core.resources import Board, Books
 from tidemill.errors import InputError, NotFound, TidemillError
 from tidemill.telemetry import logger
-from tidemill.web import details, overview, pages, templating
+from tidemill.web import details, overview, pages, run, templating
 from tidemill.web.guard import Guard
 from tidemill.web.reading import Query, Site
 from tidemill.web.view import Chart, Page
@@ -32,7 +32,8 @@ _LISTS: dict[str, Callable[[Site, Query], Page]] = {
     "/jobs": pages.jobs,
 }
 _RECORDS: dict[str, Callable[..., Page]] = {
-    "/runs/{identifier}": details.run,
+    "/runs/{identifier}": run.run,
+    "/artifacts/{identifier}": run.artifact,
     "/releases/{name}/{version}": details.release,
     "/verdicts/{identifier}": details.verdict,
     "/events/{identifier}": details.event,

@@ -7,97 +7,14 @@ from msgspec import Struct, to_builtins
 
 from tidemill.core.event import Event
 from tidemill.core.release import Release
-from tidemill.core.run import Run, StepRun
 from tidemill.errors import NotFound
 from tidemill.web import view
-from tidemill.web.pages import job_table, route_table, verdict_table
+from tidemill.web.pages import metric_table, route_table, verdict_table
 from tidemill.web.reading import Query, Site
 from tidemill.web.view import Cell, Facts, Page, Table
-from tidemill.web.words import spoken
 
 _SHOWN = 50
 _LATEST = 12
-
-
-def run(site: Site, _: Query, identifier: str) -> Page:
-    """A run: its steps, what they took and gave, its metrics and verdicts."""
-    record = site.books.runs.get(identifier)
-    steps = sorted(site.books.steps.find(run=record.id), key=lambda step: step.position)
-    verdicts = site.books.verdicts.find(run=record.id, limit=_SHOWN)
-    made = site.books.releases.find(run=record.id, limit=_SHOWN)
-    jobs = _jobs_of(site, record)
-    known = Facts(
-        "",
-        [
-            ("state", view.badge(record.state)),
-            ("error", record.error),
-            ("model", record.model),
-            ("started", view.moment(record.started)),
-            ("took", view.lasted(record.seconds)),
-            ("made", view.to_release(made[0].label) if made else ""),
-            ("tags", record.tags),
-        ],
-    )
-    return Page(
-        title=f"Run of {record.pipeline}",
-        lead=record.id,
-        data={"run": record, "steps": steps, "verdicts": verdicts, "releases": made},
-        parts=[
-            known,
-            _metrics(record.metrics),
-            verdict_table("Verdicts", verdicts, "No step of it judged anything."),
-            _steps(steps),
-            job_table("What started it", jobs),
-            Facts("Parameters", list(record.params.items())),
-            Facts("Code", [*record.code.items(), *record.software.items()]),
-            *_logs(steps),
-        ],
-    )
-
-
-def _jobs_of(site: Site, record: Run) -> list[Any]:
-    try:
-        return [site.books.jobs.get(str(record.cause["job"]))]
-    except (KeyError, NotFound):
-        return []
-
-
-def _steps(steps: list[StepRun]) -> Table:
-    rows = [
-        [
-            view.count(step.position),
-            Cell(step.step),
-            view.badge(step.state),
-            view.text(step.error or step.reason),
-            view.lasted(step.seconds),
-            _digests(step.inputs),
-            _digests(step.outputs),
-        ]
-        for step in steps
-    ]
-    columns = ("", "step", "state", "because", "took", "from", "to")
-    return Table("Steps", columns, rows, "No step began.")
-
-
-def _digests(artifacts: dict[str, str]) -> Cell:
-    """Names with the beginning of their digests; the whole digests are the title."""
-    short = ", ".join(f"{name} {digest[:8]}" for name, digest in artifacts.items())
-    return Cell(short, "mono", "", "\n".join(f"{name} {digest}" for name, digest in artifacts.items()))
-
-
-def _logs(steps: list[StepRun]) -> list[Facts]:
-    logs: list[tuple[str, Any]] = [(step.step, step.log) for step in steps if step.log]
-    return [Facts("Logs", logs)] if logs else []
-
-
-def _metrics(found: dict[str, float]) -> Table:
-    """Metrics as a table: a row for each, a column for each set of rows (test, train) that it was measured on."""
-    sets = [about for about in ("test", "train") if any(name.startswith(f"{about}_") for name in found)]
-    names = dict.fromkeys(name.partition("_")[2] for name in found if name.partition("_")[0] in sets)
-    rows = [[Cell(spoken(name)), *(view.count(found.get(f"{about}_{name}")) for about in sets)] for name in names]
-    others = [name for name in found if name.partition("_")[0] not in sets]
-    rows += [[Cell(spoken(name)), view.count(found[name]), *([Cell("")] * (len(sets) - 1))] for name in others]
-    return Table("Metrics", ("metric", *(sets or ["value"])), rows, "Nothing was measured.")
 
 
 def release(site: Site, _: Query, name: str, version: str) -> Page:
@@ -105,7 +22,7 @@ def release(site: Site, _: Query, name: str, version: str) -> Page:
     record = _release(site, name, version)
     gate = site.books.verdicts.find(run=record.run, limit=_SHOWN) if record.run else []
     live = site.books.verdicts.find(subject=record.label, newest=True, limit=_LATEST)
-    routed = site.books.routes.find(model=name, text=f'"{record.label}"', newest=True, limit=_SHOWN)
+    routed = site.books.routes.find(linked=f"release:{record.label}", newest=True, limit=_SHOWN)
     decisions = site.books.audit.find(subject=record.label, newest=True, limit=_SHOWN)
     known = Facts(
         "",
@@ -127,7 +44,7 @@ def release(site: Site, _: Query, name: str, version: str) -> Page:
         data={"release": record, "verdicts": gate, "live": live, "routes": routed, "audit": decisions},
         parts=[
             known,
-            _metrics(record.metrics),
+            metric_table(record.metrics),
             verdict_table("What let it through", gate, "No run made it here: it was taken in from elsewhere."),
             route_table("When it answered", routed),
             verdict_table("What was found on it lately", live, "Nothing was judged on it since."),

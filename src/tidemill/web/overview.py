@@ -102,7 +102,7 @@ def _settled(site: Site, event: Event) -> bool:
     """Whether the release was routed since, or somebody decided on it."""
     model = event.subject.partition("/")[0]
     routed = site.books.routes.find(
-        environment=site.environment, model=model, text=f'"{event.subject}"', after=event.id, limit=1
+        environment=site.environment, model=model, linked=f"release:{event.subject}", after=event.id, limit=1
     )
     decided = site.books.audit.find(subject=event.subject, after=event.id, limit=1)
     return bool(routed or decided)

@@ -57,6 +57,16 @@ def _metrics(found: dict[str, float]) -> str:
     return ", ".join(f"{spoken(name)} {value:.4f}" for name, value in list((tested or found).items())[:3])
 
 
+def metric_table(found: dict[str, float]) -> Table:
+    """Metrics as a table: a row for each, a column for each set of rows (test, train) that it was measured on."""
+    sets = [about for about in ("test", "train") if any(name.startswith(f"{about}_") for name in found)]
+    names = dict.fromkeys(name.partition("_")[2] for name in found if name.partition("_")[0] in sets)
+    rows = [[Cell(spoken(name)), *(view.count(found.get(f"{about}_{name}")) for about in sets)] for name in names]
+    others = [name for name in found if name.partition("_")[0] not in sets]
+    rows += [[Cell(spoken(name)), view.count(found[name]), *([Cell("")] * (len(sets) - 1))] for name in others]
+    return Table("Metrics", ("metric", *(sets or ["value"])), rows, "Nothing was measured.")
+
+
 def releases(site: Site, query: Query) -> Page:
     """Versions of models."""
     chosen = query.choices(("name",))
