@@ -87,6 +87,8 @@ def plan(ledger: Ledger, blobs: Blobs, retention: Retention, now: datetime, *, g
     at_work = [run for run in ledger.runs.find(state="running") if _is_at_work(run, now)]
     since = uuid7(min([now, *(run.started for run in at_work)]) - _SKEW, 0)
     needed = _needed(ledger, retention, now)
+    for digest in _named_since(ledger, since):
+        needed.setdefault(digest, "it was named just now")
     kinds = dict(_kinds(ledger, blobs, needed))
     goes, stays, doomed = _Groups(), _Groups(), []
     for digest, one in stored.items():
