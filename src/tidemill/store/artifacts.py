@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -97,6 +97,8 @@ def members(blobs: Blobs, artifact: Artifact) -> list[Artifact]:
 
 # Their codecs have held the value against the annotation already.
 _CHECKED = ("json", "text", "bytes")
+# They are classes to Python, but nothing is an instance of them.
+_OPEN = (Any, Annotated, Union, UnionType)
 
 
 def _keep_list(blobs: Blobs, values: list[Any] | tuple[Any, ...]) -> Artifact:
@@ -153,9 +155,7 @@ def _type(annotation: Any) -> Any:
 
 def _as_asked(artifact: Artifact, value: Any, annotation: Any) -> Any:
     kind = _type(annotation)
-    checkable = (
-        isinstance(kind, type) and kind not in (Any, UnionType, Union) and not getattr(kind, "_is_protocol", False)
-    )
+    checkable = isinstance(kind, type) and kind not in _OPEN and not getattr(kind, "_is_protocol", False)
     if checkable and not isinstance(value, kind):
         raise _unreadable(artifact, annotation, f"it is a {type(value).__name__}")
     return value
