@@ -30,7 +30,7 @@ def session() -> Any:
     return open_session(Project(Path.cwd()))
 
 
-def chain(length: int, engine: str) -> None:
+def chain(length: int, engine: str = "inline") -> None:
     """A run of the whole engine: artifacts, ledger, events."""
     from tidemill.flow.engine import run
 
