@@ -57,8 +57,7 @@ def test_killed_at_random_instants_a_run_goes_on(tmp_path: Path) -> None:
     both = [killing(tmp_path / str(seed), KILLS, seed) for seed in (1, 2)]
     found = [result(one)["found"] for one in both]
     assert sum(sum(one.values()) for one in found) == 2 * KILLS
-    # Most are killed while they work; else the test would show nothing.
-    assert sum(one.get("interrupted", 0) for one in found) > KILLS / 2
+    assert sum(one.get("interrupted", 0) for one in found) > KILLS
 
 
 def test_killed_at_every_named_point_a_run_goes_on(tmp_path: Path) -> None:

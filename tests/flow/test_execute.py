@@ -161,7 +161,7 @@ def test_a_transient_step_is_made_again_where_its_value_is_needed(mill: Mill) ->
 
 
 @pytest.mark.parametrize("options", [{"cache": False}, {"cache": False, "transient": True}], ids=str)
-def test_a_step_whose_cache_is_off_always_runs(mill: Mill, options: dict[str, bool]) -> None:
+def test_a_step_whose_cache_is_off_always_runs(mill: Mill, options: dict[str, Any]) -> None:
     @step(**options)
     def fetch() -> int:
         return 3
