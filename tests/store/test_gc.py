@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tidemill.clock import uuid7
+from tidemill.clock import SystemClock, VirtualClock, uuid7
 from tidemill.core.artifact import Artifact
 from tidemill.core.policy import Retention
 from tidemill.core.release import Release
@@ -23,6 +23,7 @@ from tidemill.store import gc
 from tidemill.store.disk import DiskBlobs
 from tidemill.store.ledger import Ledger
 from tidemill.store.upkeep import upkeep
+from tidemill.store.workspace import Workspace
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -106,7 +107,7 @@ class Store:
 
     def collect(self, **retention: Any) -> gc.Collected:
         planned = gc.plan(self.ledger, self.blobs, Retention(**retention), NOW)
-        return gc.collect(self.ledger, self.blobs, planned, NOW)
+        return gc.collect(self.ledger, self.blobs, planned, VirtualClock(NOW))
 
     def has(self, *digests: str) -> list[bool]:
         return [self.blobs.has(digest) for digest in digests]
@@ -123,7 +124,7 @@ def store(tmp_path: Path) -> Store:
 def test_an_empty_workspace_has_nothing_to_collect(store: Store) -> None:
     planned = gc.plan(store.ledger, store.blobs, Retention(), NOW)
     assert (planned.goes, planned.stays, planned.doomed) == ((), (), ())
-    assert gc.collect(store.ledger, store.blobs, planned, NOW) == gc.Collected(0, 0, 0)
+    assert gc.collect(store.ledger, store.blobs, planned, VirtualClock(NOW)) == gc.Collected(0, 0, 0)
 
 
 def test_a_plan_changes_nothing_and_gives_its_reasons(store: Store) -> None:
@@ -230,7 +231,7 @@ def test_what_was_named_since_the_plan_is_spared(tmp_path: Path, server: bool, r
     planned = gc.plan(store.ledger, store.blobs, Retention(), NOW)
     store.run(timedelta(0), taken)
     store.ledger.artifacts.add(Artifact(id=orphan, kind="json", size=6))
-    assert gc.collect(store.ledger, store.blobs, planned, NOW) == gc.Collected(1, 4, 2)
+    assert gc.collect(store.ledger, store.blobs, planned, VirtualClock(NOW)) == gc.Collected(1, 4, 2)
     assert store.has(taken, orphan, gone) == [True, True, False]
     assert store.ledger.artifacts.get(taken).collected is None
 
@@ -287,3 +288,55 @@ def test_killed_anywhere_it_is_run_again(store: Store, fault: str) -> None:
     assert store.has(*old, orphan, young) == [False] * 5 + [True]
     assert all(store.ledger.artifacts.get(digest).collected for digest in old)
     assert store.ledger.artifacts.get(young).collected is None
+
+
+_RUNS = """
+import sys
+from pathlib import Path
+import polars as pl
+from tests.flow.kit import Mill
+from tidemill.clock import SystemClock
+from tidemill.core.pipeline import pipeline, step
+
+@step
+def load(rows: int) -> pl.DataFrame:
+    return pl.DataFrame({"x": range(rows)})
+
+@step
+def square(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(y=pl.col("x") ** 2)
+
+@step(cache=False)
+def total(frame: pl.DataFrame) -> float:
+    return float(frame["y"].sum())
+
+@pipeline
+def summing(rows: int) -> None:
+    total(square(load(rows)))
+
+mill = Mill(Path(sys.argv[1]), clock=SystemClock())
+for turn in range(40):
+    done = mill.run(summing, rows=turn % 4)
+    assert mill.value(done, "total")
+print(len({state for run in mill.books.runs.find() for state in mill.states(run).values()}))
+"""
+
+
+def test_runs_beside_collections_never_miss_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc, "_SKEW", timedelta(0))
+    workspace = Workspace(tmp_path / "state")
+    clock, none, count = SystemClock(), timedelta(0), 0
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    runs = subprocess.Popen(
+        [sys.executable, "-c", _RUNS, str(tmp_path)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    while runs.poll() is None:
+        retention = Retention(runs="0s", orphans="0s")
+        planned = gc.plan(workspace.ledger, workspace.blobs, retention, clock.now(), grace=none)
+        young = timedelta(seconds=1)
+        count += gc.collect(workspace.ledger, workspace.blobs, planned, clock, grace=young, pause=0.2).count
+    _, said = runs.communicate()
+    assert runs.returncode == 0, said.decode()
+    assert count > 0
+    for artifact in workspace.ledger.artifacts.find():
+        assert artifact.collected or artifact.transient or workspace.blobs.has(artifact.id)

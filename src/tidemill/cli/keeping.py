@@ -50,7 +50,7 @@ def gc(
         return
     with upkeep(store.root, store.ledger_url):
         planned = collection.plan(store.ledger, store.blobs, retention, now)
-        done = collection.collect(store.ledger, store.blobs, planned, now)
+        done = collection.collect(store.ledger, store.blobs, planned, session.clock)
         rows = _tidied(session)
     if json:
         output.as_json({"collected": done, "journal": rows})

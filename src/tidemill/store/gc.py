@@ -4,12 +4,12 @@ A blob stays as long as a root names it: the package of a kept release and all t
 or step gave, a run that is at work. A young blob stays too, since a run may be about to name it. The ledger's facts
 stay for ever; the record of an artifact says when its bytes were collected.
 
-Why a run at the same moment is safe: blobs go in batches. In one transaction that excludes other writers, a batch is
-looked up among all that was named since the plan began, and what is still unneeded is marked `collected` in the ledger
-(bytes without a record get one for that). In a second one, the bytes of those that are still marked are deleted. A run
-that takes a cached artifact either commits before the mark, which is then not set; or it finds the mark, and makes the
-value again. A run that makes the same bytes again puts them, and takes the mark off when it commits. Killed between
-the two, the bytes are there and marked: nobody takes them, and the next collection deletes them.
+Why a run at the same moment is safe: first, batch by batch, what nothing has named since the plan began is marked
+`collected` in the ledger (bytes without a record get one for that), in transactions that exclude other writers. From
+then on the cache does not take it: a run makes it again, puts the bytes anew, which makes them young, and takes the
+mark off when it commits. Runs that had found it before the mark get a moment to commit. Then the bytes are deleted of
+what is still marked, not young, and not named by then; what is named loses its mark. Killed in between, bytes are
+marked and there: nobody takes them, and the next collection deletes them.
 """
 
 from collections import defaultdict
@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidemill.clock import span, uuid7
+from tidemill.clock import Clock, span, uuid7
 from tidemill.core.artifact import Artifact
 from tidemill.core.policy import Retention
 from tidemill.core.release import Release
@@ -107,25 +107,34 @@ def plan(ledger: Ledger, blobs: Blobs, retention: Retention, now: datetime, *, g
     return Plan(goes=goes.all(), stays=stays.all(), doomed=tuple(doomed), since=since)
 
 
-def collect(ledger: Ledger, blobs: Blobs, planned: Plan, now: datetime) -> Collected:
-    """Delete what a plan says, but for what was named since; killed at any point, it can be planned and done again."""
-    count, size = 0, 0
-    for first in range(0, len(planned.doomed), _BATCH):
-        for one in _sweep(ledger, blobs, _mark(ledger, planned.doomed[first : first + _BATCH], planned.since, now)):
-            count, size = count + 1, size + one.size
+def collect(
+    ledger: Ledger, blobs: Blobs, planned: Plan, clock: Clock, *, grace: timedelta = GRACE, pause: float = 5.0
+) -> Collected:
+    """Delete what a plan says, but for what was named since; killed at any point, it can be planned and done again.
+
+    Where runs are at work, it lets them commit for `pause` seconds before anything is deleted.
+    """
+    marked = [one for batch in _batches(planned.doomed) for one in _mark(ledger, batch, planned.since, clock.now())]
+    reached("gc has marked")
+    if marked and ledger.runs.find(state="running", limit=1):
+        clock.sleep(pause)
+    young = {one.digest for one in blobs.stored() if one.age < grace.total_seconds()} if marked else set()
+    settled = [one for one in marked if one.digest not in young]
+    gone = [one for batch in _batches(settled) for one in _sweep(ledger, blobs, batch, planned.since)]
     blobs.sweep(GRACE.total_seconds())
-    return Collected(count, size, len(planned.doomed) - count)
+    return Collected(len(gone), sum(one.size for one in gone), len(planned.doomed) - len(gone))
+
+
+def _batches(doomed: Sequence[Doomed]) -> Iterator[Sequence[Doomed]]:
+    for first in range(0, len(doomed), _BATCH):
+        yield doomed[first : first + _BATCH]
 
 
 def _mark(ledger: Ledger, batch: Sequence[Doomed], since: str, now: datetime) -> list[Doomed]:
-    marked = []
     with _alone(ledger):
         named = _named_since(ledger, since)
-        for one in batch:
-            if one.digest not in named and _is_marked(ledger, one, now):
-                marked.append(one)
+        marked = [one for one in batch if one.digest not in named and _is_marked(ledger, one, now)]
         reached("gc marks")
-    reached("gc has marked")
     return marked
 
 
@@ -142,11 +151,14 @@ def _collected(artifact: Artifact, one: Doomed, now: datetime) -> Artifact:
     return replace(artifact, collected=now) if one.known and not artifact.collected else artifact
 
 
-def _sweep(ledger: Ledger, blobs: Blobs, marked: list[Doomed]) -> list[Doomed]:
+def _sweep(ledger: Ledger, blobs: Blobs, marked: Sequence[Doomed], since: str) -> list[Doomed]:
     gone = []
     with _alone(ledger):
+        named = _named_since(ledger, since)
         for one in marked:
-            if ledger.artifacts.get(one.digest).collected:
+            if one.digest in named:
+                ledger.artifacts.change(one.digest, lambda a: replace(a, collected=None))
+            elif ledger.artifacts.get(one.digest).collected:
                 blobs.delete(one.digest)
                 gone.append(one)
                 reached("gc has deleted")
