@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 
 from tests.store.kit import in_child
 from tidemill.core.release import Release
+from tidemill.core.resources import Comparison
 from tidemill.errors import Conflict, Corrupt, InputError, NotFound, TidemillError
 from tidemill.store import mounts
 from tidemill.store.ledger import Ledger
@@ -232,6 +233,19 @@ def test_a_read_only_ledger_is_told(tmp_path: Path) -> None:
     )
     assert told.startswith("TidemillError: the ledger at")
     assert "writable" in told
+
+
+def test_many_records_at_once_are_found_like_those_one_by_one(url: str) -> None:
+    ledger = Ledger(url)
+    records = [replace(run(place, metrics={"auc": place}), tags={"team": f"blue{place}"}) for place in range(5)]
+    ledger.runs.add(records[0])
+    ledger.runs.add_all(records[1:])
+    ledger.runs.add_all([])
+    assert ledger.runs.find() == ledger.runs.find(text="train blue") == records
+    assert ledger.runs.find(tag="team=blue3") == ledger.runs.find(metric=Comparison("auc", "=", 3)) == [records[3]]
+    with pytest.raises(Conflict):
+        ledger.runs.add_all([run(7), records[2]])
+    assert ledger.runs.find(text="training") == records
 
 
 def test_a_killed_transaction_leaves_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Book: the records of one noun and their index: add, get, find and change, in SQL that is written once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -109,6 +109,35 @@ class Book(Generic[T]):
                 raise self._taken(identifier)
             self._index(connection, identifier, NOTHING, found)
         return record
+
+    def add_all(self, records: Iterable[T]) -> None:
+        """Write many new records at once, all or none.
+
+        Raises
+        ------
+        Conflict
+            if an id or a unique key of one of them is taken; a transaction around it must not go on.
+        InputError
+            if one of them could not be read back.
+        """
+        book, rows = self._table.name, list[tuple[Any, ...]]()
+        terms, measures = list[tuple[str, ...]](), list[tuple[Any, ...]]()
+        for record in records:
+            identifier, found = getattr(record, "id"), indexed(record)  # noqa: B009
+            rows.append((identifier, 1, *self._row(record, found)))
+            terms += [(book, term, identifier) for term in found.terms]
+            measures += [(book, name, identifier, value) for name, value in found.measures.items()]
+        if not rows:
+            return
+        with self._connections.transaction() as connection:
+            cursor = connection.cursor()
+            cursor.executemany(self._insert, rows)
+            if cursor.rowcount != len(rows):
+                raise Conflict(f"{book} already has one of {len(rows)} records", "read them again and decide anew")
+            # In the order of the index, which is then written page by page.
+            for sql, some in ((_ADD_TERM, sorted(terms)), (_ADD_MEASURE, sorted(measures))):
+                if some:
+                    cursor.executemany(self._statement(sql), some)
 
     def _taken(self, identifier: str) -> Conflict:
         return Conflict(f"{self._table.name} already has a record like {identifier}", "read it again and decide anew")
