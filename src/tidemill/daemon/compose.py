@@ -8,7 +8,6 @@ from typing import Any
 from tidemill.clock import Clock
 from tidemill.core import resources
 from tidemill.core.policy import Policy
-from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.featurestore.online import SqliteOnline
 from tidemill.flow.session import Session
 from tidemill.project.project import Project
@@ -27,10 +26,17 @@ def open_session(
     opened = workspace or Workspace(project.state_folder, environment)
     session = Session(project, opened, clock, given)
     session.give(resources.Online, lambda: SqliteOnline(opened.online))
-    session.give(resources.Features, lambda: OfflineFeatures(session.sources))
+    session.give(resources.Features, lambda: _features(session))
     if clock is None and not given:
         session.reopen = partial(_reopen, project.folder, project.policy, environment, opened.root, opened.blobs_url)
     return session
+
+
+def _features(session: Session) -> resources.Features:
+    # Imported late: it brings NumPy and Polars, for which a run without features need not wait.
+    from tidemill.featurestore.offline import OfflineFeatures
+
+    return OfflineFeatures(session.sources)
 
 
 def _reopen(folder: Path, policy: Policy, environment: str, root: Path, blobs: str) -> Session:
