@@ -1,5 +1,6 @@
 """Jobs: a daemon that died leaves them to the next one; a failing one delays no other."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,13 @@ from msgspec.structs import replace
 
 from tests.daemon.test_up import until
 from tests.projects import make_project
+from tidemill.core.policy import Retention
+from tidemill.daemon import main as daemon_main
 from tidemill.daemon.compose import open_session
 from tidemill.daemon.main import Daemon
 from tidemill.daemon.triggers import Triggers
 from tidemill.flow.session import Session
+from tidemill.testing.journal import rows
 
 
 @pytest.fixture
@@ -45,3 +49,18 @@ def test_a_failing_job_delays_no_other(shop: Session) -> None:
     until(settled)
     assert "defines no pipeline" in jobs.get(bad.id).error
     assert jobs.get(good.id).run
+
+
+def test_the_daemon_keeps_the_journal_small_and_no_longer_than_told(
+    shop: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon_main, "_TIDY", 0.0)
+    shop.project.policy = replace(shop.project.policy, retention=Retention(journal="400d"))
+    journal, now = shop.workspace.journal, shop.clock.now()
+    for days in (500, 401, *range(40)):
+        journal.append("labels/shop", rows(now - timedelta(days=days), value=[days]))
+    told: list[str] = []
+    Daemon(shop, told.append).turn()
+    assert sorted(journal.read("labels/shop")["value"]) == list(range(40))
+    assert len(list(shop.workspace.root.rglob("*.arrow"))) == 1
+    assert told == ["2 rows of the journal labels/shop were forgotten, as [retention] says"]

@@ -17,12 +17,14 @@ from tidemill.daemon.triggers import Triggers
 from tidemill.errors import TidemillError
 from tidemill.flow.session import Session
 from tidemill.serving.server import HttpServer
+from tidemill.store.journal import tidy
 from tidemill.telemetry import logger
 
 log = logger("daemon")
 _TICK = 1.0
 _AT_ONCE = 2
 _ATTEMPTS = 3
+_TIDY = 60.0
 
 
 class Daemon:
@@ -37,6 +39,7 @@ class Daemon:
         self._told = told
         self._triggers = Triggers(session.project.policy, self._books, session.clock, session.workspace.environment)
         self._running: dict[str, tuple[Job, Any]] = {}
+        self._tidied = session.clock.monotonic()
 
     def recover(self) -> None:
         """Let jobs that a daemon before us left running wait again: nobody else has the lease."""
@@ -48,7 +51,7 @@ class Daemon:
 
     def turn(self) -> None:
         """Notice, fire, start what is due, and take in what has ended; a fault of one is told, and the rest goes on."""
-        for part in (self._notice, self._fire, self._reap, self._start):
+        for part in (self._notice, self._fire, self._reap, self._start, self._tidy):
             try:
                 part()
             except TidemillError as fault:
@@ -77,6 +80,16 @@ class Daemon:
                 self._books.jobs.change(job.id, lambda j: replace(j, state="running", attempts=j.attempts + 1)),
                 self._child(job),
             )
+
+    def _tidy(self) -> None:
+        """Keep the journal in few pieces, and no longer than the policy says."""
+        clock = self._session.clock
+        if clock.monotonic() - self._tidied < _TIDY:
+            return
+        self._tidied = clock.monotonic()
+        gone = tidy(self._session.workspace.journal, self._session.project.policy.retention, clock.now())
+        for kind, count in gone.items():
+            self._told(f"{count} rows of the journal {kind} were forgotten, as [retention] says")
 
     def _child(self, job: Job) -> Any:
         cause = msgspec.json.encode({"trigger": job.trigger, "event": job.event, "job": job.id}).decode()
