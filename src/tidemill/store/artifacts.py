@@ -27,12 +27,12 @@ def keep(blobs: Blobs, value: Any) -> Artifact:
     TidemillError
         where no codec keeps such a value, or the blobs cannot be written.
     """
-    if find(value) is None:
-        if isinstance(value, list | tuple):
-            return _keep_list(blobs, value)
-        if isinstance(value, dict):
-            return _keep_dict(blobs, value)
-    codec = codec_for(value)
+    codec = find(value)
+    if codec is None and isinstance(value, list | tuple):
+        return _keep_list(blobs, value)
+    if codec is None and isinstance(value, dict):
+        return _keep_dict(blobs, value)
+    codec = codec or codec_for(value)
     with blobs.draft() as draft:
         codec.write(value, draft)  # type: ignore[arg-type]  # a raw sink: codecs only write to it
         digest = draft.keep(durable=codec.kind == "model")

@@ -114,6 +114,3 @@ def open_blobs(url: str) -> Blobs:
     from tidemill.store.objects import ObjectBlobs
 
     return ObjectBlobs(url)
-
-
-ObjectBlobs = open_blobs
