@@ -10,7 +10,7 @@ from tidemill.core.resources import Comparison
 from tidemill.errors import Conflict, Corrupt, InputError, NotFound
 from tidemill.store.connections import Connections
 from tidemill.store.index import NOTHING, Indexed, indexed
-from tidemill.store.query import LAST, begin_with, conditions, select
+from tidemill.store.query import LAST, begin_with, conditions, distinct, select
 from tidemill.store.table import Table, quoted, searchable
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -170,7 +170,7 @@ class Book(Generic[T]):
     ) -> list[T]:
         """The records that fit all that is given, as `core.resources.Book.find` says."""
         table, connections = self._table.name, self._connections
-        asked = list(conditions(connections, table, text, tag, metric, linked, equals))
+        asked = list(conditions(connections, table, equals, text, tag, metric, linked))
         within = [(sign, bound) for sign, bound in ((">", after), ("<", before)) if bound]
         first = begin_with(connections, asked)
         query, given = select(table, asked, first, within, newest=newest, limit=limit)
@@ -178,18 +178,10 @@ class Book(Generic[T]):
 
     def values(self, column: str, **equals: Any) -> set[str]:
         """The distinct values of a searched column among the records that equal the given ones."""
-        name, table = quoted(column), self._table.name
-        tests = "".join(f" AND {quoted(other)} = ?" for other in equals)
-        query, given = f"SELECT DISTINCT {name} FROM {table} WHERE {name} IS NOT NULL{tests}", list(equals.values())
-        if not equals:
-            # From each value to the next one by the index: a book of a million runs has few pipelines.
-            query = (
-                f"WITH RECURSIVE step(value) AS (SELECT min({name}) FROM {table} UNION ALL"
-                f" SELECT (SELECT min({name}) FROM {table} WHERE {name} > step.value) FROM step"
-                " WHERE step.value IS NOT NULL) SELECT value FROM step WHERE value IS NOT NULL"
-            )
-        rows = self._connections.read(self._statement(query), [searchable(value) for value in given])
-        return {value for (value,) in rows}
+        table, connections = self._table.name, self._connections
+        asked = list(conditions(connections, table, equals))
+        query, given = distinct(connections, table, column, asked)
+        return {value for (value,) in connections.read(self._statement(query), given)}
 
     def change(self, identifier: str, update: Callable[[T], T]) -> T:
         """Replace a record by `update(record)`, by compare-and-swap.

@@ -54,6 +54,11 @@ class _Own:
         self.writing = False
         _EVERY.add(self)
 
+    def __del__(self) -> None:
+        """A thread that ends gives its connection back."""
+        if self.connection is not None and self.process == os.getpid():
+            self.connection.close()
+
 
 _EVERY: WeakSet[_Own] = WeakSet()
 _INHERITED: list[_Own] = []
@@ -61,7 +66,13 @@ _INHERITED: list[_Own] = []
 
 def _hold() -> None:
     """A forked child must not even close what its parent goes on using, as it would when it forgets its threads."""
-    _INHERITED.extend(_EVERY)
+    while True:
+        try:
+            _INHERITED.extend(tuple(_EVERY))
+        except RuntimeError:
+            # Another thread has just opened one.
+            continue
+        return
 
 
 def _release() -> None:
@@ -147,7 +158,7 @@ class Connections:
 
     def close(self) -> None:
         """Give all connections back; the next use opens one anew."""
-        for own in self._all:
+        for own in tuple(self._all):
             if own.process == os.getpid() and own.connection is not None:
                 own.connection.close()
                 own.connection = None

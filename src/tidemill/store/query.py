@@ -13,6 +13,7 @@ from tidemill.store.table import quoted, searchable, shortened
 LAST = "\U0010ffff"
 _FEW = 10_000
 _MANY = 100_000
+_VALUES = 100
 _NO_WORD = " "
 _SIGNS = ("<=", ">=", "<", ">", "=")
 
@@ -35,11 +36,11 @@ class Condition(Struct, frozen=True):
 def conditions(
     connections: Connections,
     table: str,
-    text: str,
-    tag: str,
-    metric: Comparison | None,
-    linked: str,
     equals: dict[str, Any],
+    text: str = "",
+    tag: str = "",
+    metric: Comparison | None = None,
+    linked: str = "",
 ) -> Iterator[Condition]:
     """All that is asked of the records of a table."""
     for column, value in equals.items():
@@ -142,3 +143,25 @@ def select(
         return f"SELECT r.body {end}", given
     # What has to be sorted is sorted without the bodies.
     return f"SELECT body FROM {table} WHERE id IN (SELECT few.id {end}) ORDER BY id{order}", given
+
+
+def distinct(connections: Connections, table: str, column: str, asked: Sequence[Condition]) -> tuple[str, list[Any]]:
+    """The query for the different values of a searched column among the records that fit, and its parameters.
+
+    Where many records fit but the column has few values, as a million runs have few pipelines, it goes from each
+    value to the next one by the index.
+    """
+    name = quoted(column)
+    given = [parameter for condition in asked for parameter in condition.tested]
+    tests = "".join(f" AND {condition.holds}" for condition in asked)
+    steps = (
+        f"WITH RECURSIVE step(value) AS (SELECT min({name}) FROM {table} UNION ALL"
+        f" SELECT (SELECT min({name}) FROM {table} WHERE {name} > step.value) FROM step WHERE step.value IS NOT NULL)"
+        " SELECT value FROM step WHERE value IS NOT NULL"
+    )
+    if not asked:
+        return steps, given
+    many = min(_count(connections, condition, _FEW) for condition in asked) >= _FEW
+    if many and len(connections.read(f"{steps} LIMIT {_VALUES + 1}")) <= _VALUES:
+        return f"{steps} AND EXISTS (SELECT 1 FROM {table} AS r WHERE r.{name} = step.value{tests})", given
+    return f"SELECT DISTINCT r.{name} FROM {table} AS r WHERE r.{name} IS NOT NULL{tests}", given

@@ -4,12 +4,13 @@ import sqlite3
 import time
 from pathlib import Path
 
-from tidemill.errors import Corrupt, TidemillError
+from tidemill.errors import Corrupt, TidemillError, Transient
 from tidemill.store.mounts import refuse_network
 
 _PATIENCE = 60.0
 _PATIENCE_WITH_MIGRATIONS = 1800.0
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL)
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -109,6 +110,11 @@ class Sqlite:
         problem = f"the ledger at {Path(self.place)} {what}: {error}"
         if code in _DAMAGED:
             return Corrupt(problem, "restore a backup: `tidemill restore FILE`")
+        if code in _HELD:
+            return Transient(
+                f"another process has held the ledger at {Path(self.place)} for longer than a minute",
+                "find and end it, then try again; nothing half-written was kept",
+            )
         if code == sqlite3.SQLITE_FULL:
             return TidemillError(problem, "free space on that disk and go on; nothing half-written was kept")
         return TidemillError(
