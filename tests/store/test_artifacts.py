@@ -46,6 +46,11 @@ class Place:
     name: str
 
 
+@dataclass
+class Prepared:
+    rows: pl.DataFrame | None
+
+
 def numbers() -> Generator[int, None, None]:
     yield 1
 
@@ -97,6 +102,18 @@ def test_tuples_dicts_and_lists_hold_whatever_can_be_kept(blobs: Blobs) -> None:
     assert (type(pair), type(pair[0]), pair[1]) == (tuple, pd.DataFrame, "late")
 
 
+@pytest.mark.parametrize(
+    "annotation",
+    [list[pd.DataFrame], list[pd.DataFrame] | None, Annotated[list[pd.DataFrame], "folds"], list, Any],
+    ids=str,
+)
+def test_a_list_of_frames_is_read_as_it_is_asked_for(blobs: Blobs, annotation: Any) -> None:
+    (found,) = read(blobs, keep(blobs, [FRAME]), annotation)
+    assert type(found) is (pl.DataFrame if annotation in (list, Any) else pd.DataFrame)
+    (found,) = read(blobs, keep(blobs, {"fold": FRAME}), dict[str, pd.DataFrame] | None).values()
+    assert type(found) is pd.DataFrame
+
+
 def test_verdicts_are_known_as_judging(blobs: Blobs) -> None:
     assert keep(blobs, VERDICT).summary["judges"]
     assert keep(blobs, [VERDICT, VERDICT]).summary["judges"]
@@ -119,6 +136,19 @@ def test_what_is_gone_or_altered_is_not_held_until_it_is_kept_again(blobs: Blobs
         read(blobs, artifact, list[pl.DataFrame])
     assert keep(blobs, value) == artifact
     assert holds(blobs, artifact)
+
+
+@pytest.mark.parametrize("library", ["polars", "pandas", "pyarrow", "numpy"])
+def test_a_large_value_goes_through_a_file(blobs: Blobs, library: str) -> None:
+    numbers = np.random.default_rng(1).random(500_000)
+    frame = pl.DataFrame({"x": numbers})
+    values = {"polars": frame, "pandas": pd.DataFrame({"x": numbers}), "pyarrow": frame.to_arrow(), "numpy": numbers}
+    artifact = keep(blobs, values[library])
+    assert artifact.size > 3_000_000
+    assert holds(blobs, artifact)
+    found = read(blobs, artifact, Any)
+    assert type(found) is type(values[library])
+    assert np.array_equal(np.asarray(found if library == "numpy" else found["x"]), numbers)
 
 
 def test_a_transient_artifact_has_no_bytes_to_hold(blobs: Blobs) -> None:
@@ -221,7 +251,7 @@ def test_an_open_file_is_told(blobs: Blobs, tmp_path: Path) -> None:
         ),
         *(IO[str], ModuleType, Plain, type[Plain], list[Plain], dict[str, Iterator[int]], tuple[int, Plain]),
         *(pl.LazyFrame, pl.Series, Path, Iterator[int] | None, Annotated[Iterator[int], "x"], complex, range),
-        *(LinearRegression, lightgbm.Booster),
+        *(LinearRegression, lightgbm.Booster, Prepared),
     ],
     ids=str,
 )

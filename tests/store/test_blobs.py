@@ -14,6 +14,7 @@ import pytest
 from tests.store.kit import in_child
 from tidemill.errors import NotFound, TidemillError, Transient
 from tidemill.store.blobs import DiskBlobs, digest_of, open_blobs
+from tidemill.testing.processes import in_processes
 
 
 def test_a_path_that_cannot_be_a_folder_is_refused_with_a_cure(tmp_path: Path) -> None:
@@ -163,6 +164,23 @@ def test_a_writer_that_is_killed_leaves_a_draft_at_most(tmp_path: Path, keeps: b
     assert blobs.sweep(3600) == 0
     assert blobs.sweep(0) == 1
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def _put_all(number: int, folder: Path) -> list[str]:
+    blobs = DiskBlobs(folder)
+    blobs.sweep(3600)
+    return [blobs.put(content) for content in (*(b"%d" % place for place in range(200)), LARGE, b"own %d" % number)]
+
+
+def test_many_processes_put_the_same_blobs_at_once(tmp_path: Path) -> None:
+    blobs = DiskBlobs(tmp_path)
+    told = in_processes(2, _put_all, tmp_path)
+    assert len({tuple(digests[:-1]) for digests in told}) == 1
+    assert {stored.digest for stored in blobs.stored()} == {digest for digests in told for digest in digests}
+    for digests in told:
+        blobs.open(digests[-2]).close()
+        assert blobs.get(digests[-1])
+    assert blobs.sweep(0) == 0
 
 
 def test_what_is_put_again_is_young_again(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Artifacts: values kept in the blobs by the codec that fits them, and read back as their consumer asks."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -53,10 +53,12 @@ def read(blobs: Blobs, artifact: Artifact, annotation: Any) -> Any:
     """
     if artifact.kind == "list":
         kept = members(blobs, artifact)
-        values = [read(blobs, one, hint) for one, hint in zip(kept, _hints(annotation, len(kept)), strict=True)]
-        return _as_asked(artifact, tuple(values) if _type(annotation) is tuple else values, annotation)
+        asked = _collection(annotation)
+        values = [read(blobs, one, hint) for one, hint in zip(kept, _hints(asked, len(kept)), strict=True)]
+        return _as_asked(artifact, tuple(values) if _type(asked) is tuple else values, annotation)
     if artifact.kind == "dict":
-        hint = (*get_args(annotation), Any, Any)[1] if len(get_args(annotation)) == 2 else Any
+        hints = get_args(_collection(annotation))
+        hint = hints[1] if len(hints) == 2 else Any
         table = {name: read(blobs, one, hint) for name, one in _table(blobs, artifact).items()}
         return _as_asked(artifact, table, annotation)
     # The same bytes may have been kept as another kind first: who asks for bytes gets those.
@@ -147,6 +149,13 @@ def _hints(annotation: Any, count: int) -> list[Any]:
     if _type(annotation) is tuple and len(hints) == count:
         return hints
     return (hints[:1] or [Any]) * count
+
+
+def _collection(annotation: Any) -> Any:
+    """An annotation itself or, of a union or an annotated one, the part that is a collection."""
+    parts = get_args(annotation) if _type(annotation) in _OPEN else (annotation,)
+    collections = (part for part in parts if isinstance(_type(part), type) and issubclass(_type(part), Collection))
+    return next(collections, Any)
 
 
 def _type(annotation: Any) -> Any:

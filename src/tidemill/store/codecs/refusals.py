@@ -9,7 +9,7 @@ from enum import Enum
 from inspect import isabstract
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, NoneType, UnionType
-from typing import IO, Annotated, Any, NamedTuple, Union, get_args, get_origin
+from typing import IO, Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from msgspec import Struct
@@ -36,6 +36,10 @@ _PLAIN = (
     *(date, time, timedelta, Decimal, UUID, Enum, Struct),
 )
 _CODED = ("polars", "pandas", "pyarrow", "numpy", "plotly", "matplotlib")
+_FRAMES = {
+    *(("polars", "DataFrame"), ("pandas", "DataFrame"), ("pandas", "Series"), ("pyarrow", "Table")),
+    ("numpy", "ndarray"),
+}
 _ESTIMATOR = "package it as a Model: tidemill.models.flavors.sklearn.pack(…) or .lightgbm.pack(…)"
 _TYPES: tuple[tuple[tuple[type, ...], Refusal], ...] = (
     ((io.IOBase, IO), Refusal("an open file", "return what it holds: .read()")),
@@ -94,7 +98,7 @@ def refuse(annotation: Any) -> str:
         kind = FunctionType
     if kind is Any or not isinstance(kind, type):
         return ""
-    refusal = refusal_of(kind) or (None if _may_be_kept(kind) else _strange(kind))
+    refusal = refusal_of(kind) or (_frame_inside(kind) if _may_be_kept(kind) else _strange(kind))
     if refusal:
         return f"{refusal.what}: {refusal.cure}"
     held = arguments if issubclass(kind, collections.abc.Collection) else ()
@@ -112,6 +116,25 @@ def _may_be_kept(kind: type) -> bool:
         or is_dataclass(kind)
         or hasattr(kind, "__attrs_attrs__")
     )
+
+
+def _frame_inside(kind: type) -> Refusal | None:
+    """Why a struct cannot be kept that promises to hold a frame or an array: structs are plain data."""
+    if not is_dataclass(kind) and not issubclass(kind, Struct):
+        return None
+    try:
+        hints = get_type_hints(kind)
+    except (NameError, TypeError):
+        return None
+    for name, hint in hints.items():
+        for part in (hint, *get_args(hint)):
+            place = (getattr(part, "__module__", "").partition(".")[0], getattr(part, "__name__", ""))
+            if place in _FRAMES:
+                return Refusal(
+                    f"a {kind.__name__}, which holds a {'.'.join(place)} as {name!r}",
+                    "return what it holds as values of their own: a tuple or a dict",
+                )
+    return None
 
 
 def _strange(kind: type) -> Refusal:
