@@ -126,6 +126,19 @@ def test_rows_are_erased_wherever_they_are(tmp_path: Path) -> None:
     assert journal.erase("labels/late", odd) == 0
 
 
+def test_of_erased_rows_nothing_is_left_in_the_files(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path)
+    names: list[object] = [f"Ann the {place}th, a long name that is kept apart in memory" for place in range(4)]
+    served = pl.DataFrame({"name": names}).to_struct("features")
+    journal.append("predictions/late", rows(*[START] * 4, name=names).with_columns(served))
+    journal.erase("predictions/late", lambda found: found["name"] == names[2])
+    content = b"".join(file.read_bytes() for file in tmp_path.rglob("*.arrow"))
+    assert b"Ann the" in content
+    assert b"Ann the 2th" not in content
+    journal.append("predictions/late", rows(*[START] * 4, name=names)[:1])
+    assert b"Ann the 2th" not in b"".join(file.read_bytes() for file in tmp_path.rglob("*.arrow"))
+
+
 def test_a_large_segment_is_not_joined_again(tmp_path: Path) -> None:
     journal = filled(tmp_path, 3)
     (large,) = (max(tmp_path.rglob("*.arrow")),)

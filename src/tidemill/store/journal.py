@@ -56,7 +56,8 @@ class FileJournal:
         draft = folder / f".{unique}.{os.getpid()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            frame.write_ipc(draft, compression="lz4")
+            # The newer form would write what stands in memory of rows that were filtered out, too.
+            frame.write_ipc(draft, compression="lz4", compat_level=pl.CompatLevel.oldest())
             draft.replace(folder / f"{span}-{unique}.arrow")
         except (OSError, pl.exceptions.PolarsError) as refused:
             with suppress(OSError):
