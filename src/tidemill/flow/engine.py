@@ -62,7 +62,7 @@ def run_step(
         where the past run did not come so far.
     """
     past = session.workspace.ledger.runs.get(of)
-    graph = with_only(_plan_of(session, past), name)
+    graph = with_only(plan_of(session, past), name)
     given = _given(session, past, graph)
     begun = new_run(session, graph, (cause or {"by": "hand"}) | {"step": name, "from": past.id}, engine)
     with session.workspace.alive.hold(begun.id):
@@ -99,7 +99,7 @@ def resume(
             raise Conflict(
                 f"run {found.id[:13]} is at work on {found.host}", f"end it first: `tidemill runs cancel {found.id}`"
             )
-        graph = _plan_of(session, found)
+        graph = plan_of(session, found)
         engine = engine or found.engine
         again = another_attempt(found, session, graph, cause or {"by": "hand"}, engine)
         start = Start(Catalog(books, session.workspace.blobs).done(found), {})
@@ -153,7 +153,8 @@ def _interrupt_steps(session: Session, found: Run) -> None:
             books.steps.change(step.id, lambda one: replace(one, state="interrupted", error="its process died"))
 
 
-def _plan_of(session: Session, past: Run) -> Graph:
+def plan_of(session: Session, past: Run) -> Graph:
+    """The graph of a past run's pipeline for its parameters, by the code as it is now."""
     pipeline = session.project.code.pipeline(past.pipeline)
     params = dict(past.params)
     if past.model and any(hint is ModelPolicy for hint in pipeline.hints.values()):

@@ -1,5 +1,6 @@
 """Plans a run: fills the pipeline's parameters, traces it, and refuses what cannot work before anything runs."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,8 @@ from tidemill.errors import ConfigurationError, InputError, NotFound
 from tidemill.flow.session import is_resource
 from tidemill.project.project import Project
 from tidemill.store.artifacts import refuse
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def plan(pipeline: Pipeline, params: Mapping[str, Any], project: Project, clock: Clock) -> Graph:
@@ -74,6 +77,8 @@ def _read(pipeline: str, name: str, value: Any, hint: Any, project: Project) -> 
         return project.model(value)
     if isinstance(value, hint) if isinstance(hint, type) else False:
         return value
+    if hint is datetime and isinstance(value, str) and _DAY.fullmatch(value):
+        value = f"{value}T00:00:00"
     try:
         found = msgspec.convert(value, hint, strict=False)
         return found.replace(tzinfo=UTC) if isinstance(found, datetime) and found.tzinfo is None else found

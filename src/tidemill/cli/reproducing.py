@@ -1,0 +1,148 @@
+"""`runs reproduce`: rebuilds code and environment of a past run, does it again, and tells what came out the same."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tidemill.cli import output
+from tidemill.cli.opening import Json, session_here
+from tidemill.cli.running import Progress, runs
+from tidemill.errors import NotFound, TidemillError
+
+if TYPE_CHECKING:
+    from tidemill.core.run import Run
+    from tidemill.flow.reproduce import Reproduction
+    from tidemill.flow.session import Session
+
+NOUNS = {"runs": runs}
+_INSIDE = "TIDEMILL_REPRODUCES_IN"
+
+
+@runs.command("reproduce")
+def reproduce(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")],
+    here: Annotated[bool, typer.Option("--here", help="Use the present environment, whatever it was then.")] = False,
+    tolerance: Annotated[float, typer.Option(help="How far numbers may be apart.")] = 1e-9,
+    json: Json = False,
+) -> int:
+    """Do a past run again, by its code, environment, inputs and parameters, and compare what comes out."""
+    session = session_here()
+    past = session.workspace.ledger.runs.get(run_id)
+    with tempfile.TemporaryDirectory(prefix="tidemill-") as place:
+        folder = Path(place)
+        inside = os.environ.get(_INSIDE)
+        if inside:
+            found = _again(session, past, Path(inside), tolerance, quiet=json)
+            output.as_json(found)
+            return 0
+        found = _rebuilt(session, past, folder, tolerance, here=here)
+    if json:
+        output.as_json(found)
+    else:
+        _tell(found)
+    if not found.same:
+        raise TidemillError(
+            f"run {output.short(past.id)} does not come out the same" + (f": {found.error}" if found.error else ""),
+            "what differs is listed above",
+        )
+    return 0
+
+
+def _rebuilt(session: "Session", past: "Run", folder: Path, tolerance: float, *, here: bool) -> "Reproduction":
+    """Have another process do it, with the code and the packages of that run."""
+    import sys
+
+    import msgspec
+    from msgspec.structs import replace
+
+    from tidemill.flow.reproduce import Reproduction
+    from tidemill.host.git import state_of
+    from tidemill.host.python import installed
+    from tidemill.host.uv import build, differences
+    from tidemill.project.rebuilding import rebuild
+
+    snapshot = past.code.get("snapshot")
+    if not snapshot or not past.packages:
+        raise NotFound(
+            f"run {output.short(past.id)} did not record its code", "only runs since version 0.2 can be redone"
+        )
+    blobs = session.workspace.blobs
+    project = folder / session.project.folder.resolve().name
+    project.mkdir()
+    rebuild(blobs.get(snapshot), session.project.folder, project)
+    recorded = blobs.get(past.packages).decode().splitlines()
+    apart = differences(recorded, installed(session.workspace.root))
+    python = past.software.get("python", "")
+    interpreter = Path(sys.executable)
+    if (apart or python != sys.version.split()[0]) and not here:
+        output.err.print(f"building an environment: Python {python}, {len(recorded)} packages")
+        interpreter = build(python, recorded, folder / "environment")
+        apart = {}
+    environment = os.environ | {
+        "TIDEMILL_PROJECT": str(project),
+        "TIDEMILL_WORKSPACE": str(session.workspace.root.resolve()),
+        _INSIDE: str(folder / "state"),
+    }
+    words = [str(interpreter), "-m", "tidemill", "runs", "reproduce", past.id, "--tolerance", str(tolerance)]
+    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        raise TidemillError("the run cannot be done again", "see what is said above")
+    code = {name: value for name, value in past.code.items() if name in ("commit", "dirty", "digest")}
+    if state_of(project)["digest"] != past.code.get("digest"):
+        code["rebuilt"] = "differs from what was recorded"
+    return replace(msgspec.json.decode(done.stdout, type=Reproduction), code=code, environment=apart)
+
+
+def _again(session: "Session", past: "Run", folder: Path, tolerance: float, *, quiet: bool) -> "Reproduction":
+    from tidemill.core import resources
+    from tidemill.daemon.compose import open_session
+    from tidemill.flow.reproduce import reproduce as do_again
+    from tidemill.store.workspace import Workspace
+
+    before = session_here(past.environment).workspace
+    books = before.ledger
+    with _without("TIDEMILL_LEDGER"):
+        throwaway = Workspace(folder, past.environment, blobs=before.blobs_url)
+        again = open_session(
+            session.project,
+            past.environment,
+            workspace=throwaway,
+            given={resources.TableReader: before.tables, resources.JournalReader: before.journal},
+        )
+        return do_again(again, books, past, tolerance, Progress(quiet=quiet).tell)
+
+
+@contextmanager
+def _without(name: str) -> Iterator[None]:
+    """The ledger of the project must not be the throwaway one's."""
+    before = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+
+
+def _tell(found: "Reproduction") -> None:
+    rows = [
+        [one.step, one.output, one.kind, one.verdict, "" if one.apart is None else f"{one.apart:.3g}"]
+        for one in found.steps
+    ]
+    output.table(("step", "output", "kind", "came out", "apart"), rows)
+    for name, (was, now) in found.metrics.items():
+        output.out.print(f"{name}: {was:.6f}, now {'nothing' if now is None else f'{now:.6f}'}", markup=False)
+    if found.taken:
+        output.out.print(f"taken as recorded, since they change the world: {', '.join(found.taken)}", markup=False)
+    if "rebuilt" in found.code:
+        output.out.print(f"code: {found.code['rebuilt']}")
+    for name, (was_version, now_version) in found.environment.items():
+        output.out.print(f"{name}: {was_version or 'not there'}, now {now_version or 'not there'}", markup=False)
+    if found.same:
+        exactly = all(one.verdict == "same" for one in found.steps)
+        output.out.print(f"it came out the same{'' if exactly else ', within the tolerance'}")
