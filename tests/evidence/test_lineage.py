@@ -1,6 +1,7 @@
 """What went into a thing and what was made from it: every way back, no cycle, nothing by accident."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -45,6 +46,20 @@ def test_upstream_goes_back_to_the_first_inputs_also_through_lists_and_transient
     assert [node.facts["run"] for node in found.nodes.values() if node.kind == "start"] == [done.id]
     assert [node.kind for node in found.nodes.values()].count("code") == 1
     assert_no_cycle(found)
+
+
+def test_postgresql_tells_the_same(
+    postgres_url: str, tmp_path: Path, mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = {}
+    for name in ("sqlite", "postgresql"):
+        if name == "postgresql":
+            monkeypatch.setenv("TIDEMILL_LEDGER", postgres_url)
+            mill = Mill(tmp_path)
+        first = mill.run(kit.telling)
+        read = mill.steps(first)["read"].outputs["output"]
+        ways[name] = [kit.steps_in(kit.traced(mill, *way)) for way in ((first.id[:20], "up"), (read[:12], "down"))]
+    assert ways["sqlite"] == ways["postgresql"]
 
 
 def test_a_run_taken_from_the_cache_tells_the_same_way_back(mill: Mill) -> None:

@@ -1,4 +1,4 @@
-"""What a run left: its page, its logs, its differences to another, its lineage, and its export."""
+"""Why a thing is as it is, and what a run left: its page, logs, lineage, differences to another, and its export."""
 
 import sys
 from pathlib import Path
@@ -16,6 +16,31 @@ if TYPE_CHECKING:
 
 NOUNS = {"runs": runs}
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("why")(why)
+
+
+def why(
+    identifier: Annotated[
+        str, typer.Argument(metavar="ID", help="A prediction, a run, an artifact's digest, or a release (flights/3).")
+    ],
+    env: Environment = "production",
+    json: Json = False,
+) -> None:
+    """The whole chain of evidence behind a prediction, a release, an artifact or a run."""
+    from tidemill.cli.explaining import show
+    from tidemill.evidence.why import why as chain_of
+
+    session = session_here(env)
+    workspace = session.workspace
+    chain = chain_of(workspace.ledger, workspace.journal, list(session.project.policy.models), env, identifier)
+    if json:
+        output.as_json(chain)
+    else:
+        show(chain)
 
 
 @runs.command("show")

@@ -1,4 +1,4 @@
-"""Projects: start one, judge its data, look at its features, and ask why."""
+"""Projects: start one, judge its data, look at its features."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,6 @@ NOUNS = {"data": data, "features": features}
 def add_to(app: typer.Typer) -> None:
     """Add the verbs."""
     app.command("init")(init)
-    app.command("why")(why)
 
 
 def init(
@@ -143,25 +142,3 @@ def get(
         output.as_json({"as_of": found[0], **found[1]})
         return
     output.table(("feature", "value"), ([name, output.cell(value)] for name, value in found[1].items()))
-
-
-def why(
-    identifier: Annotated[str, typer.Argument(metavar="ID", help="A prediction, a run, or a release (flights/3).")],
-    env: Environment = "production",
-    json: Json = False,
-) -> None:
-    """The whole chain of evidence behind a prediction, a release or a run."""
-    from tidemill.evidence.why import why as chain_of
-
-    session = session_here(env)
-    workspace = session.workspace
-    models = list(session.project.policy.models)
-    chain = chain_of(workspace.ledger, workspace.journal, models, env, identifier)
-    if json:
-        output.as_json(chain)
-        return
-    for link in chain:
-        output.out.print(f"{link.kind:10} {link.text}", markup=False)
-        for name, value in link.facts.items():
-            if value not in (None, "", {}, []) and link.kind in ("prediction", "features", "release", "code"):
-                output.out.print(f"{'':12}{name}: {output.cell(value)}", markup=False)

@@ -141,7 +141,6 @@ def facts(known: Iterable[tuple[str, str]]) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Aligned columns of text under their names; the last one is folded at the edge of the terminal."""
-    width = max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _IN_A_PIPE
     lines = [list(columns), *map(list, rows)] if columns else list(map(list, rows))
     count = max(map(len, lines), default=0)
     widths = [max((cell_len(line[place]) for line in lines if place < len(line)), default=0) for place in range(count)]
@@ -149,11 +148,16 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for number_of_line, line in enumerate(lines):
         cells = [*line, *([""] * (count - len(line)))]
         head = "".join(f"{_padded(cell, widths[place])}  " for place, cell in enumerate(cells[:-1]))
-        tail = textwrap.wrap(cells[-1], max(24, width - before)) or [""]
+        tail = textwrap.wrap(cells[-1], max(24, width() - before)) or [""]
         style = "dim" if columns and not number_of_line else None
         output.out.print(f"  {head}{tail[0]}".rstrip(), markup=False, style=style)
         for more in tail[1:]:
             output.out.print(f"{' ' * before}{more}", markup=False)
+
+
+def width() -> int:
+    """How many columns there are: those of the terminal, or a hundred in a pipe."""
+    return max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _IN_A_PIPE
 
 
 def _padded(cell: str, width: int) -> str:

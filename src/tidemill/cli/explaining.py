@@ -1,0 +1,44 @@
+"""How the chain of evidence is told: a paragraph for each link, with its facts under it."""
+
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from tidemill.cli import output
+from tidemill.cli.showing import width
+from tidemill.evidence.why import Link
+from tidemill.evidence.words import number
+
+_INDENT = 12
+_TOGETHER = "\N{NO-BREAK SPACE}"
+_TOLD = ("prediction", "features", "release", "run", "verdict", "compared", "code")
+
+
+def show(chain: list[Link]) -> None:
+    """Each link, the nearest first."""
+    for link in chain:
+        first, *more = textwrap.wrap(link.text, width() - _INDENT) or [""]
+        output.out.print(f"{link.kind:{_INDENT}}", style="bold", markup=False, end="")
+        output.out.print(first, markup=False)
+        facts = "  ".join(_facts(link.facts)) if link.kind in _TOLD else ""
+        lines = textwrap.wrap(facts, width() - _INDENT, break_long_words=False, break_on_hyphens=False)
+        for line, style in (*((line, None) for line in more), *((line, "dim") for line in lines)):
+            said = line.replace(_TOGETHER, " ")
+            output.out.print(f"{'':{_INDENT}}{said}", markup=False, style=style)
+
+
+def _facts(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Facts as `name value`, without what is long or empty."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _facts(value, f"{prefix}{name}.")
+        elif value not in (None, "", [], ()) and not (isinstance(value, list | tuple) and isinstance(value[0], dict)):
+            yield f"{prefix}{name} {_said(value)}".replace(" ", _TOGETHER)
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_said, value))}]"
+    return output.cell(value)
