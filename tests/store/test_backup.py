@@ -25,6 +25,7 @@ from tidemill.core.route import Arm, Route
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import Conflict, Corrupt, TidemillError
 from tidemill.featurestore.online import SqliteOnline
+from tidemill.store import artifacts
 from tidemill.store.backup import About, Manifest, back_up, whole
 from tidemill.store.restore import restore
 from tidemill.store.upkeep import upkeep
@@ -213,6 +214,14 @@ def test_what_is_not_empty_is_moved_aside_and_only_when_asked(workspace: Workspa
     (aside,) = (tmp_path / "there").glob("before-restore-*")
     assert told(Workspace(aside)) == held
     assert (tmp_path / "there" / "notes.txt").read_text() == "mine"
+
+
+def test_what_a_list_holds_is_in_it(workspace: Workspace, tmp_path: Path) -> None:
+    whole = artifacts.keep(workspace.blobs, [pl.DataFrame({"x": [1]}), pl.DataFrame({"x": [2]})])
+    workspace.ledger.artifacts.add(whole)
+    taken(workspace, tmp_path / "b.tar")
+    there = restored(tmp_path / "b.tar", tmp_path / "there")
+    assert [frame["x"][0] for frame in artifacts.read(there.blobs, whole, list[pl.DataFrame])] == [1, 2]
 
 
 def test_a_run_that_was_at_work_can_be_resumed(workspace: Workspace, tmp_path: Path) -> None:

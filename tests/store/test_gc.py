@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from msgspec.structs import replace
 
@@ -19,7 +20,7 @@ from tidemill.core.release import Release
 from tidemill.core.route import Arm, Role, Route
 from tidemill.core.run import Run, RunState, StepRun
 from tidemill.errors import Conflict
-from tidemill.store import gc
+from tidemill.store import artifacts, gc
 from tidemill.store.disk import DiskBlobs
 from tidemill.store.ledger import Ledger
 from tidemill.store.upkeep import upkeep
@@ -216,6 +217,18 @@ def test_of_many_releases_those_that_answer_and_the_last_champions_stay(store: S
     store.collect(releases=1)
     assert store.has(*packages) == [False, False, True, True, True, False, False]
     assert store.has(young) == [True]
+
+
+def test_what_a_list_holds_stays_and_goes_with_it(store: Store) -> None:
+    kept, let_go = [artifacts.keep(store.blobs, [pl.DataFrame({"x": [n]}), pl.DataFrame({"y": [n]})]) for n in (1, 2)]
+    for one, age in ((kept, DAY), (let_go, 100 * DAY)):
+        store.run(age, store.ledger.artifacts.add(one).id)
+    inside, outside = ([one.id for one in artifacts.members(store.blobs, whole)] for whole in (kept, let_go))
+    assert len(inside) == len(outside) == 2
+    none = timedelta(0)
+    planned = gc.plan(store.ledger, store.blobs, Retention(orphans="0s"), NOW + DAY, grace=none)
+    gc.collect(store.ledger, store.blobs, planned, VirtualClock(NOW + DAY), grace=none)
+    assert store.has(*inside, *outside) == [True, True, False, False]
 
 
 def test_what_a_run_may_be_about_to_name_stays(store: Store) -> None:
