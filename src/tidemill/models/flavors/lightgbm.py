@@ -1,6 +1,7 @@
 """LightGBM: the booster as text, the encoding as JSON, and nothing pickled."""
 
-import lightgbm
+from typing import TYPE_CHECKING
+
 import msgspec
 import numpy as np
 import polars as pl
@@ -11,11 +12,16 @@ from tidemill.errors import DataError
 from tidemill.models.answers import Answers, answers
 from tidemill.models.environment import versions
 
+if TYPE_CHECKING:
+    import lightgbm
+
 
 class LightGBM:
     """A booster that answers for rows in their own columns; exact and safe to share between threads."""
 
     def __init__(self, model: Model) -> None:
+        import lightgbm
+
         self.signature = model.manifest.signature
         self._encoding = msgspec.json.decode(model.files["encoding.json"], type=Encoding)
         self._booster = lightgbm.Booster(model_str=model.files["model.txt"].decode())

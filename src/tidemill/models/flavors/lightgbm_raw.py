@@ -4,7 +4,6 @@ import re
 from itertools import takewhile
 from typing import Any
 
-import lightgbm
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +26,8 @@ class LightGBMRaw:
     """A booster on its own columns, in its own order; text is for the columns that were pandas categories."""
 
     def __init__(self, model: Model) -> None:
+        import lightgbm
+
         self.signature = model.manifest.signature
         text = model.files[FILE].decode()
         try:
