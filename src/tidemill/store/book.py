@@ -172,8 +172,8 @@ class Book(Generic[T]):
         table, connections = self._table.name, self._connections
         asked = list(conditions(connections, table, equals, text, tag, metric, linked))
         within = [(sign, bound) for sign, bound in ((">", after), ("<", before)) if bound]
-        first = begin_with(connections, asked)
-        query, given = select(table, asked, first, within, newest=newest, limit=limit)
+        way = begin_with(connections, asked)
+        query, given = select(table, asked, way, within, newest=newest, limit=limit)
         return [self._decode(body) for (body,) in self._connections.read(self._statement(query), given)]
 
     def values(self, column: str, **equals: Any) -> set[str]:

@@ -15,22 +15,29 @@ _FEW = 10_000
 _MANY = 100_000
 _VALUES = 100
 _NO_WORD = " "
+_TERM = "SELECT id FROM terms WHERE book = ? AND term = ?"
 _SIGNS = ("<=", ">=", "<", ">", "=")
 
 
 class Condition(Struct, frozen=True):
-    """One thing that is asked of a record: `holds` tests a record `r`, `ids` lists those that fit.
+    """One thing that is asked of a record: `holds` tests a record `r`, `ids` lists those that fit in any order.
 
-    Where it is `ordered`, an index lists them by their ids, so that the newest of them are at hand. `count` counts
-    them, if there is a quicker way than to list them.
+    `in_order` lists them by their ids, along an index, so that the newest of them are at hand; empty if none does.
     """
 
     holds: str
     tested: tuple[Any, ...]
     ids: str
     listed: tuple[Any, ...]
-    ordered: bool = True
-    count: str = ""
+    in_order: str
+
+
+class Way(Struct, frozen=True):
+    """How a query begins: with the ids that fit a condition, which come in the order of ids if they are `sorted`."""
+
+    condition: Condition
+    ids: str
+    sorted: bool
 
 
 def conditions(
@@ -56,17 +63,13 @@ def conditions(
 
 def _equal(table: str, column: str, value: Any) -> Condition:
     test, given = f"{quoted(column)} = ?", (searchable(value),)
-    return Condition(f"r.{test}", given, f"SELECT id FROM {table} WHERE {test}", given)
+    ids = f"SELECT id FROM {table} WHERE {test}"
+    return Condition(f"r.{test}", given, ids, given, ids)
 
 
 def _linked_with(table: str, link: str) -> Condition:
-    test, given = "book = ? AND term = ?", (table, link_term(link))
-    return Condition(
-        f"EXISTS (SELECT 1 FROM terms WHERE {test} AND terms.id = r.id)",
-        given,
-        f"SELECT id FROM terms WHERE {test}",
-        given,
-    )
+    given = (table, link_term(link))
+    return Condition(f"EXISTS ({_TERM} AND terms.id = r.id)", given, _TERM, given, _TERM)
 
 
 def _having_word(connections: Connections, table: str, beginning: str) -> Condition:
@@ -75,37 +78,37 @@ def _having_word(connections: Connections, table: str, beginning: str) -> Condit
     ((first, second),) = connections.read(connections.database.statement(f"SELECT {least}, {last}"), (*given, *given))
     holds, tested = "r.words LIKE ?", (f"% {beginning}%",)
     if first is not None and first == second:
-        return Condition(holds, tested, "SELECT id FROM terms WHERE book = ? AND term = ?", (table, first))
-    return Condition(holds, tested, f"SELECT DISTINCT id FROM terms WHERE {test}", given, ordered=False)
+        return Condition(holds, tested, _TERM, (table, first), _TERM)
+    return Condition(holds, tested, f"SELECT DISTINCT id FROM terms WHERE {test}", given, "")
 
 
 def _measured(table: str, metric: Comparison) -> Condition:
     if metric.sign not in _SIGNS:
         raise ValueError(f"{metric.sign!r} compares nothing")
     test, given = f"value {metric.sign} ?", (table, shortened(metric.name), metric.value)
-    few = "SELECT id FROM measures WHERE book = ? AND name = ? AND"
-    # The sign keeps the index by value out of it, which would not list them by their ids.
+    named = "SELECT id FROM measures WHERE book = ? AND name = ? AND"
+    # The sign before it keeps the index by value out, which does not list them by their ids.
     return Condition(
-        f"EXISTS ({few} measures.id = r.id AND {test})", given, f"{few} +{test}", given, count=f"{few} {test}"
+        f"EXISTS ({named} measures.id = r.id AND {test})", given, f"{named} {test}", given, f"{named} +{test}"
     )
 
 
-def begin_with(connections: Connections, asked: Sequence[Condition]) -> Condition | None:
+def begin_with(connections: Connections, asked: Sequence[Condition]) -> Way | None:
     """The condition to begin with: the rarest one; None where many records fit each, and none lists them in order."""
-    if len(asked) == 1 and asked[0].ordered:
-        return asked[0]
-    counted = [(_count(connections, condition, _FEW), condition) for condition in asked]
-    fewest, rarest = min(counted, key=lambda one: one[0], default=(_FEW, None))
+    if len(asked) == 1 and asked[0].ids == asked[0].in_order:
+        return Way(asked[0], asked[0].ids, sorted=True)
+    counted = [(_count(connections, condition, _FEW), place) for place, condition in enumerate(asked)]
+    fewest, place = min(counted, default=(_FEW, 0))
     if fewest < _FEW:
-        return rarest
-    ordered = [condition for condition in asked if condition.ordered]
-    if len(ordered) > 1:
-        return min(ordered, key=lambda condition: _count(connections, condition, _MANY))
-    return ordered[0] if ordered else None
+        return Way(asked[place], asked[place].ids, sorted=asked[place].ids == asked[place].in_order)
+    in_order = [condition for condition in asked if condition.in_order]
+    if len(in_order) > 1:
+        in_order.sort(key=lambda condition: _count(connections, condition, _MANY))
+    return Way(in_order[0], in_order[0].in_order, sorted=True) if in_order else None
 
 
 def _count(connections: Connections, condition: Condition, most: int) -> int:
-    few = (condition.count or condition.ids).replace("SELECT DISTINCT", "SELECT")
+    few = condition.ids.replace("SELECT DISTINCT", "SELECT")
     sql = connections.database.statement(f"SELECT count(*) FROM ({few} LIMIT {most}) AS found")
     return int(connections.read(sql, condition.listed)[0][0])
 
@@ -113,7 +116,7 @@ def _count(connections: Connections, condition: Condition, most: int) -> int:
 def select(
     table: str,
     asked: Sequence[Condition],
-    first: Condition | None,
+    way: Way | None,
     within: Sequence[tuple[str, str]],
     *,
     newest: bool,
@@ -121,15 +124,17 @@ def select(
 ) -> tuple[str, list[Any]]:
     """The query for the bodies, and its parameters.
 
-    It goes from the ids that fit `first` to their records; without it, along the book until enough records fit.
+    It goes the `way` from ids to their records; without one, along the book until enough records fit.
     `within` holds comparisons of the id.
     """
-    tests = [(condition.holds, condition.tested) for condition in asked if condition is not first]
+    tests = [
+        (condition.holds, condition.tested) for condition in asked if way is None or condition is not way.condition
+    ]
     source, place, given = f"{table} AS r", "r.id", list[Any]()
-    if first is not None:
+    if way is not None:
         # CROSS: SQLite does not know how many fit, and might begin with what nearly all have.
-        source, place = f"({first.ids}) AS few CROSS JOIN {table} AS r", "few.id"
-        given.extend(first.listed)
+        source, place = f"({way.ids}) AS few CROSS JOIN {table} AS r", "few.id"
+        given.extend(way.condition.listed)
         tests.insert(0, ("r.id = few.id", ()))
     tests += [(f"{place} {sign} ?", (bound,)) for sign, bound in within]
     where = " WHERE " + " AND ".join(test for test, _ in tests) if tests else ""
@@ -139,7 +144,7 @@ def select(
     end = f"FROM {source}{where} ORDER BY {place}{order}{'' if limit is None else ' LIMIT ?'}"
     if limit is not None:
         given.append(limit)
-    if first is None or first.ordered:
+    if way is None or way.sorted:
         return f"SELECT r.body {end}", given
     # What has to be sorted is sorted without the bodies.
     return f"SELECT body FROM {table} WHERE id IN (SELECT few.id {end}) ORDER BY id{order}", given
