@@ -2,7 +2,7 @@
 
 import re
 import struct
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 from tidemill.errors import DataError
 
@@ -50,7 +50,7 @@ class FrameCodec:
             import polars as pl
 
             frame = pl.read_ipc(source)
-            return frame.drop([column for column in frame.columns if _UNNAMED.fullmatch(column)])
+            return frame.drop(_unnamed(frame.columns, made_by))
         import pyarrow as pa
 
         table = pa.ipc.open_file(source).read_all()
@@ -59,7 +59,7 @@ class FrameCodec:
         )
         if library == "pandas":
             return _pandas(table.to_pandas(), made_by, name)
-        return table.drop_columns([column for column in table.column_names if _UNNAMED.fullmatch(column)])
+        return table.drop_columns(_unnamed(table.column_names, made_by))
 
     def summary(self, value: Any) -> dict[str, Any]:
         """Rows and columns, each with its type; of a very wide frame the first columns and how many there are."""
@@ -123,6 +123,10 @@ def _pandas(frame: Any, made_by: str, name: str) -> Any:
     return frame.iloc[:, 0].rename(None) if made_by.endswith(" unnamed") else frame.iloc[:, 0]
 
 
+def _unnamed(columns: list[str], made_by: str) -> list[str]:
+    return [column for column in columns if made_by.startswith("pandas") and _UNNAMED.fullmatch(column)]
+
+
 def _made_by(source: BinaryIO) -> str:
     """What made the frame in a file of Arrow IPC; the file's schema is read again by who reads it whole."""
     start = source.read(16)
@@ -140,8 +144,6 @@ def _made_by(source: BinaryIO) -> str:
 
 def _asked(annotation: Any) -> tuple[str, str]:
     """The library and the name of the frame that an annotation asks for, as it stands or in a union."""
-    from typing import get_args
-
     for one in (annotation, *get_args(annotation)):
         if isinstance(one, type) and _names(one) in _KINDS:
             return _names(one)
