@@ -41,6 +41,7 @@ FIGURES = (
     Figure("a word that all runs have", "ms", _LISTED),
     Figure("two words that many runs have", "ms", _LISTED),
     Figure("the beginning of a common word, a page deep inside", "ms", _LISTED),
+    Figure("a word that only the oldest fifth has", "ms", _LISTED),
     Figure("a tag and a word", "ms", _LISTED),
     Figure("a metric that few runs reach", "ms", _LISTED),
     Figure("a metric that half of the runs reach", "ms", _LISTED),
@@ -48,7 +49,7 @@ FIGURES = (
     Figure("the step that gave an artifact", "ms", _LISTED),
     Figure("20 steps of the many that took an artifact", "ms", _LISTED),
     Figure("the whole story of a run", "ms", _LISTED),
-    Figure("all pipelines there are", "ms", _LISTED),
+    Figure("the pipelines of an environment", "ms", _LISTED),
     Figure("transactions of runs with one step, 8 processes", "1/s", ">= 2,000"),
 )
 
@@ -76,7 +77,11 @@ def runs(number: int) -> Iterator[tuple[Run, tuple[StepRun, ...]]]:
             code={"digest": _digest("code", place // 500), "commit": _digest("commit", place // 500)[:40]},
             software={"tidemill": "0.1.0", "lightgbm": "4.5.0", "numpy": "1.26.4", "polars": "1.20.0"},
             metrics={"test_log_loss": chance.gauss(0.5, 0.1), "test_roc_auc": chance.gauss(0.7, 0.05)},
-            tags={"team": f"team{place % 25}", "ticket": f"T-{place // 7}"},
+            tags={
+                "team": f"team{place % 25}",
+                "ticket": f"T-{place // 7}",
+                "host": "legacy" if place < number // 5 else "farm",
+            },
             graph={"read": [], "fit": ["read"], "evaluate": ["fit"]},
             error="ValueError: the table flights has no column dep_delay" if state == "failed" else "",
         )
@@ -136,9 +141,10 @@ def questions(ledger: Ledger, number: int) -> dict[str, Callable[[], Any]]:
         lambda: books.find(newest=True, limit=20, state="interrupted", environment="test"),
         lambda: books.find(newest=True, limit=20, before=middle),
         lambda: search(books, text=f"T-{number // 14}", limit=20),
-        lambda: search(books, text="lightgbm production", limit=20) or search(books, text="nightly", limit=20),
+        lambda: search(books, text="depth", limit=20),
         lambda: search(books, text="béla stopped", limit=20),
         lambda: search(books, text="train", limit=20, before=deep),
+        lambda: search(books, text="legacy", limit=20),
         lambda: search(books, text="dep_delay", tag="team=team7", limit=20),
         lambda: search(books, metric="test_log_loss<0.1", limit=20),
         lambda: search(books, metric="test_log_loss<0.5", limit=20),
@@ -146,7 +152,7 @@ def questions(ledger: Ledger, number: int) -> dict[str, Callable[[], Any]]:
         lambda: ledger.steps.find(linked=f"out:{_digest('model', number // 2)}"),
         lambda: ledger.steps.find(linked=f"in:{shared}", newest=True, limit=20),
         lambda: story_of(ledger, some.id),
-        lambda: books.values("pipeline"),
+        lambda: books.values("pipeline", environment="production"),
     )
     return {figure.name: ask for figure, ask in zip(FIGURES, asked, strict=False)}
 
