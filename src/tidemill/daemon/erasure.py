@@ -157,7 +157,7 @@ class Eraser:
             if theirs.is_empty():
                 continue
             if path:
-                files[path] = files.get(path, 0) + theirs.height
+                files[path] = max(theirs.height, files.get(path, 0))  # two sources may read one file
             if KNOWN_AT in theirs.columns:
                 moment = theirs[KNOWN_AT].min()
                 assert isinstance(moment, datetime)
