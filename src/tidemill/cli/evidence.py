@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, session_here
+from tidemill.cli.opening import Environment, Json
 from tidemill.cli.running import runs
 from tidemill.errors import InputError, NotFound
 
 if TYPE_CHECKING:
-    from tidemill.flow.session import Session
+    from tidemill.project.project import Project
+    from tidemill.store.workspace import Workspace
 
 NOUNS = {"runs": runs}
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
@@ -34,9 +35,8 @@ def why(
     from tidemill.cli.explaining import show
     from tidemill.evidence.why import why as chain_of
 
-    session = session_here(env)
-    workspace = session.workspace
-    chain = chain_of(workspace.ledger, workspace.journal, list(session.project.policy.models), env, identifier)
+    project, workspace = _here(env)
+    chain = chain_of(workspace.ledger, workspace.journal, list(project.policy.models), env, identifier)
     if json:
         output.as_json(chain)
     else:
@@ -49,7 +49,7 @@ def show_run(run_id: RunId, json: Json = False) -> None:
     from tidemill.cli.showing import show
     from tidemill.evidence.story import story_of
 
-    story = story_of(session_here().workspace.ledger, run_id)
+    story = story_of(_here()[1].ledger, run_id)
     if json:
         output.as_json(story)
     else:
@@ -67,20 +67,21 @@ def logs(
     from tidemill.evidence.identify import run_of
     from tidemill.evidence.story import steps_of
 
-    session = session_here()
-    books = session.workspace.ledger
+    _, workspace = _here()
+    books = workspace.ledger
     run = run_of(books, run_id)
     steps = steps_of(books, run.id)
     if step and step not in {one.step for one in steps}:
         known = ", ".join(dict.fromkeys(one.step for one in steps)) or "none"
         raise NotFound(f"run {output.short(run.id)} has no step {step!r}", f"its steps are: {known}")
     left = {one.id: one for one in steps if step in ("", one.step) and (one.log or one.log_blob)}
-    texts = {key: _kept(session, one.log_blob, one.log) if full else one.log for key, one in left.items()}
+    texts = {key: _kept(workspace, one.log_blob, one.log) if full else one.log for key, one in left.items()}
     if json:
         output.as_json([{"step": one.step, "state": one.state, "log": texts[key]} for key, one in left.items()])
         return
     for key, one in left.items():
-        output.out.print(f"── {one.step} ({one.state})", style="bold", markup=False)
+        tried = f", try {one.attempt}" if one.attempt > 1 else ""
+        output.out.print(f"── {one.step} ({one.state}{tried})", style="bold", markup=False)
         output.out.print(texts[key].rstrip("\n"), markup=False)
         if one.log_blob and not full:
             output.err.print(f"that is its end: `tidemill runs logs {output.short(run.id)} --step {one.step} --full`")
@@ -88,12 +89,12 @@ def logs(
         output.err.print("no step of it left a log")
 
 
-def _kept(session: "Session", digest: str, end: str) -> str:
+def _kept(workspace: "Workspace", digest: str, end: str) -> str:
     """The whole log of a step; its end where the rest was collected."""
     if not digest:
         return end
     try:
-        return session.workspace.blobs.get(digest).decode(errors="replace")
+        return workspace.blobs.get(digest).decode(errors="replace")
     except NotFound:
         return f"(the whole log was collected; its end:)\n{end}"
 
@@ -109,21 +110,22 @@ def diff(
     from tidemill.evidence.diff import diff as diff_of
     from tidemill.evidence.story import story_of
 
-    session = session_here()
-    first, second = (story_of(session.workspace.ledger, one) for one in (a, b))
-    found = diff_of(first, second, (_packages(session, first.run.packages), _packages(session, second.run.packages)))
+    _, workspace = _here()
+    first, second = (story_of(workspace.ledger, one) for one in (a, b))
+    packages = _packages(workspace, first.run.packages), _packages(workspace, second.run.packages)
+    found = diff_of(first, second, packages)
     if json:
         output.as_json(found)
     else:
         show(found)
 
 
-def _packages(session: "Session", digest: str) -> dict[str, str]:
+def _packages(workspace: "Workspace", digest: str) -> dict[str, str]:
     """The installed packages that a blob lists; none where it was collected."""
     from tidemill.evidence.diff import packages_of
 
     try:
-        return packages_of(session.workspace.blobs.get(digest)) if digest else {}
+        return packages_of(workspace.blobs.get(digest)) if digest else {}
     except NotFound:
         return {}
 
@@ -144,9 +146,9 @@ def lineage(
     from tidemill.evidence.lineage import lineage as lineage_of
     from tidemill.evidence.tree import as_svg, as_text
 
-    session = session_here(env)
-    books, journal = session.workspace.ledger, session.workspace.journal
-    named = identify(books, identifier, journal, list(session.project.policy.models), env)
+    project, workspace = _here(env)
+    books, journal = workspace.ledger, workspace.journal
+    named = identify(books, identifier, journal, list(project.policy.models), env)
     found = lineage_of(books, named, "down" if down else "up", depth=depth, journal=journal, environment=env)
     if svg is not None:
         _write(svg, as_svg(found))
@@ -181,13 +183,20 @@ def export(
 
     if form != "openlineage":
         raise InputError(f"there is no format {form!r}", "use openlineage")
-    session = session_here()
-    told = [
-        msgspec.json.encode(event) for event in events(story_of(session.workspace.ledger, run_id), session.project.name)
-    ]
+    project, workspace = _here()
+    told = [msgspec.json.encode(event) for event in events(story_of(workspace.ledger, run_id), project.name)]
     if url:
         send(url, told)
         output.err.print(f"sent {len(told)} events to {url}", markup=False)
     else:
         sys.stdout.buffer.writelines(event + b"\n" for event in told)
         sys.stdout.buffer.flush()
+
+
+def _here(environment: str = "production") -> "tuple[Project, Workspace]":
+    """The project here with its workspace, without the engine: what was left is told at once."""
+    from tidemill.project.project import Project
+    from tidemill.store.workspace import Workspace
+
+    project = Project.here()
+    return project, Workspace(project.state_folder, environment)
