@@ -1,5 +1,7 @@
 """Packages that a run here makes: they answer as the estimator did, and name what they were made with."""
 
+import io
+
 import lightgbm
 import numpy as np
 import polars as pl
@@ -34,8 +36,9 @@ def manifest(flavor: str, *classes: str) -> Manifest:
 def test_a_classifier_of_scikit_learn() -> None:
     estimator = HistGradientBoostingClassifier(max_iter=5).fit(MATRIX, PLACES)
     model = sklearn_flavor.pack(manifest("sklearn", "on time", "late"), estimator, ENCODING)
-    codec = ModelCodec()
-    said = load(codec.decode(codec.encode(model), Model)).predict(FRAME)
+    sink = io.BytesIO()
+    ModelCodec().write(model, sink)
+    said = load(ModelCodec().read(io.BytesIO(sink.getvalue()), Model)).predict(FRAME)
     assert said.probabilities is not None
     assert np.array_equal(said.probabilities, estimator.predict_proba(MATRIX))
     assert said.values == [("on time", "late")[place] for place in estimator.predict(MATRIX)]
