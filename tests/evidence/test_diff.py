@@ -63,11 +63,14 @@ def test_a_failed_run_and_a_done_one_of_another_pipeline_can_be_compared(mill: M
 def test_columns_that_came_and_went_are_named(mill: Mill) -> None:
     story = story_of(mill.books, mill.run(kit.telling).id)
     artifact = story.artifacts["read.output"]
-    other = replace(artifact, id="f" * 64, summary={"rows": 8, "columns": ["a", "c"]})
+    other = replace(artifact, id="f" * 64, summary={"rows": 8, "columns": {"a": "Float64", "c": "String"}})
     steps = [replace(s, outputs={"output": other.id}) if s.step == "read" else s for s in story.steps]
     found = diff(story, replace(story, steps=steps, artifacts=story.artifacts | {"read.output": other}))
     about = named(found.outputs)["read.output"].about
-    assert (about["columns gone"], about["columns new"]) == (["b"], ["c"])
+    assert (about["columns gone"], about["columns new"]) == (
+        ["a Int64", "b String"],
+        ["a Float64", "c String"],
+    )
 
 
 @pytest.mark.parametrize(

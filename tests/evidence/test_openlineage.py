@@ -119,7 +119,7 @@ def test_what_one_step_gives_is_what_another_takes(mill: Mill) -> None:
     told = exported(mill, mill.run(kit.telling).id)
     ends = {event["job"]["name"]: event for event in told if event["eventType"] == "COMPLETE"}
     (table,) = ends["telling.read"]["outputs"]
-    assert table["facets"]["schema"]["fields"][0]["name"] == "a"
+    assert table["facets"]["schema"]["fields"] == [{"name": "a", "type": "Int64"}, {"name": "b", "type": "String"}]
     assert table["outputFacets"]["outputStatistics"]["rowCount"] == 8
     (taken,) = ends["telling.clean"]["inputs"]
     assert (taken["namespace"], taken["name"]) == (table["namespace"], table["name"])

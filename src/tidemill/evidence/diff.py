@@ -178,7 +178,9 @@ def _with_summaries(change: Change, a: Story, b: Story) -> Change:
 
 
 def _columns(artifact: Artifact | None) -> set[str]:
-    return set(map(str, (artifact.summary.get("columns") if artifact else None) or ()))
+    """The columns of a table, each with its type where that is known."""
+    columns = (artifact.summary.get("columns") if artifact else None) or ()
+    return {f"{name} {kind}" for name, kind in columns.items()} if isinstance(columns, dict) else set(map(str, columns))
 
 
 def _behind(digest: str, story: Story) -> Artifact | None:

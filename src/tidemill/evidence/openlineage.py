@@ -162,7 +162,7 @@ def _judged(verdict: Any) -> Event:
 
 def _fields(artifact: Artifact) -> list[Event]:
     """The columns of a table, with their types where the ledger knows them."""
-    columns = artifact.summary.get("schema") or artifact.summary.get("columns") or []
+    columns = artifact.summary.get("columns") or []
     if isinstance(columns, dict):
         return [{"name": str(name), "type": str(kind)} for name, kind in columns.items()]
     return [{"name": str(name)} for name in columns] if isinstance(columns, list) else []

@@ -29,7 +29,7 @@ def role_of(artifact: Artifact) -> str:
 def holds(artifact: Artifact) -> str:
     """What is inside an artifact, in a few words.
 
-    >>> holds(Artifact("d" * 64, "frame", 9, {"rows": 51801, "columns": ["a", "b"]}))
+    >>> holds(Artifact("d" * 64, "frame", 9, {"rows": 51801, "columns": {"a": "Int64", "b": "String"}}))
     '51,801 rows, 2 columns'
     """
     if artifact.transient:
@@ -37,14 +37,16 @@ def holds(artifact: Artifact) -> str:
     known = artifact.summary
     said = [f"{known['rows']:,} rows"] if isinstance(known.get("rows"), int) else []
     if known.get("columns"):
-        said.append(f"{len(known['columns'])} columns")
+        said.append(f"{known.get('width') or len(known['columns']):,} columns")
+    if known.get("shape"):
+        said.append(f"{' × '.join(map(str, known['shape']))} of {known.get('dtype', '')}")
     if known.get("flavor"):
         said.append(str(known["flavor"]))
-    for name in ("files", "items"):
+    for name in ("files", "items", "characters", "traces"):
         count = known.get(name)
         count = len(count) if isinstance(count, list | tuple) else count
         if isinstance(count, int):
-            said.append(f"{count} {name if count != 1 else name.removesuffix('s')}")
+            said.append(f"{count:,} {name if count != 1 else name.removesuffix('s')}")
     return ", ".join(said) or str(known.get("type", ""))
 
 
