@@ -34,7 +34,7 @@ class Sameness(Struct, frozen=True, kw_only=True):
 
 
 class Reproduction(Struct, frozen=True, kw_only=True):
-    """What came of doing a run again.
+    """What came of doing a run again: the `same`, where every digest is, or else its metrics within the tolerance.
 
     `taken` are the steps that change the world: they were not done again, what they gave was taken as recorded.
     `code` and `environment` say what could not be rebuilt as it was.
@@ -83,13 +83,16 @@ def reproduce(
         if step.step in fresh
         for one in _compared(step, fresh[step.step], books, session, tolerance)
     ]
+    measured = {name: (value, done.metrics.get(name)) for name, value in past.metrics.items()}
+    near = [now is not None and abs(now - value) <= tolerance for value, now in measured.values()]
+    alike = all(one.verdict != "differs" for one in steps) or (bool(near) and all(near))
     return Reproduction(
         run=past.id,
         pipeline=past.pipeline,
-        same=not error and all(one.verdict != "differs" for one in steps),
+        same=alike and not error,
         steps=steps,
         taken=sorted(given),
-        metrics={name: (value, done.metrics.get(name)) for name, value in past.metrics.items()},
+        metrics=measured,
         error=error,
     )
 
