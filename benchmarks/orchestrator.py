@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -231,6 +232,7 @@ def _rates(arena: Arena, kind: str, repeats: int) -> list[float]:
                 stdout=subprocess.PIPE,
                 stderr=err,
                 text=True,
+                process_group=0,
             )
             for _ in range(_CROWD)
         ]
@@ -262,7 +264,8 @@ def _rates(arena: Arena, kind: str, repeats: int) -> list[float]:
 
 def _kill(crowd: list["subprocess.Popen[str]"]) -> None:
     for process in crowd:
-        process.kill()
+        with suppress(ProcessLookupError):  # with the servers that it may have started
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _answer(process: "subprocess.Popen[str]", err: Any) -> Any:
