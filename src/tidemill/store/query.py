@@ -68,7 +68,11 @@ def _equal(table: str, column: str, value: Any) -> Condition:
 
 
 def _linked_with(table: str, link: str) -> Condition:
-    given = (table, link_term(link))
+    return _standing_under(table, link_term(link))
+
+
+def _standing_under(table: str, term: str) -> Condition:
+    given = (table, term)
     return Condition(f"EXISTS ({_TERM} AND terms.id = r.id)", given, _TERM, given, _TERM)
 
 
@@ -76,21 +80,19 @@ def _having_word(connections: Connections, table: str, beginning: str) -> Condit
     test, given = "book = ? AND term >= ? AND term < ?", (table, beginning, beginning + LAST)
     least, last = (f"(SELECT {which}(term) FROM terms WHERE {test})" for which in ("min", "max"))
     ((first, second),) = connections.read(connections.database.statement(f"SELECT {least}, {last}"), (*given, *given))
-    holds, tested = "r.words LIKE ?", (f"% {beginning}%",)
     if first is not None and first == second:
-        return Condition(holds, tested, _TERM, (table, first), _TERM)
-    return Condition(holds, tested, f"SELECT DISTINCT id FROM terms WHERE {test}", given, "")
+        return _standing_under(table, first)
+    return Condition("r.words LIKE ?", (f"% {beginning}%",), f"SELECT DISTINCT id FROM terms WHERE {test}", given, "")
 
 
 def _measured(table: str, metric: Comparison) -> Condition:
     if metric.sign not in _SIGNS:
         raise ValueError(f"{metric.sign!r} compares nothing")
     test, given = f"value {metric.sign} ?", (table, shortened(metric.name), metric.value)
-    named = "SELECT id FROM measures WHERE book = ? AND name = ? AND"
-    # The sign before it keeps the index by value out, which does not list them by their ids.
-    return Condition(
-        f"EXISTS ({named} measures.id = r.id AND {test})", given, f"{named} {test}", given, f"{named} +{test}"
-    )
+    named = "FROM measures WHERE book = ? AND name = ? AND"
+    # An expression is not what an index is ordered by: few are found by their values, many by their ids.
+    by_value, by_id = f"SELECT id || '' AS id {named} {test}", f"SELECT id {named} +{test}"
+    return Condition(f"EXISTS (SELECT 1 {named} measures.id = r.id AND {test})", given, by_value, given, by_id)
 
 
 def begin_with(connections: Connections, asked: Sequence[Condition]) -> Way | None:
