@@ -160,6 +160,11 @@ class Progress:
 @runs.callback()
 def look_after() -> None:
     """What ran, and what it left."""
+    from tidemill.project.project import Project
+    from tidemill.store.alive import Alive
+
+    if not Alive(Project.here().state_folder / "runs").any():
+        return
     from tidemill.flow.engine import sweep
 
     for died in sweep(session_here()):

@@ -8,7 +8,6 @@ from typing import Any
 
 from tidemill.clock import Clock, SystemClock
 from tidemill.core import resources
-from tidemill.data.source import FileSources
 from tidemill.flow.fingerprint import fingerprint
 from tidemill.host.git import packed, state_of
 from tidemill.host.python import installed
@@ -88,6 +87,8 @@ class Session:
 
     @cached_property
     def sources(self) -> resources.Sources:
+        from tidemill.data.source import FileSources  # with it comes Polars, which many pipelines do without
+
         given: resources.Sources | None = self._open.get(resources.Sources)
         return given or FileSources(self.project.folder, self.project.policy.sources)
 

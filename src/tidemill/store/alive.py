@@ -45,6 +45,10 @@ class Alive:
                 file.unlink(missing_ok=True)
             os.close(handle)
 
+    def any(self) -> bool:
+        """Whether a run of this machine may be at work, or have died at work."""
+        return next(self._folder.glob("*.lock"), None) is not None
+
     def is_dead(self, run: str) -> bool:
         """Whether the run began on this machine and its process is gone."""
         if not self._file(run).exists():

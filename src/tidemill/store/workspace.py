@@ -3,14 +3,17 @@
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tidemill.errors import TidemillError
 from tidemill.store.alive import Alive
 from tidemill.store.blobs import Blobs, open_blobs
 from tidemill.store.board import FileBoard
-from tidemill.store.journal import FileJournal
 from tidemill.store.ledger import Ledger
-from tidemill.store.tables import DeltaTables
+
+if TYPE_CHECKING:
+    from tidemill.store.journal import FileJournal
+    from tidemill.store.tables import DeltaTables
 
 
 class Workspace:
@@ -50,11 +53,15 @@ class Workspace:
         return open_blobs(self.blobs_url)
 
     @cached_property
-    def journal(self) -> FileJournal:
+    def journal(self) -> "FileJournal":
+        from tidemill.store.journal import FileJournal  # with it comes Polars, which many commands do without
+
         return FileJournal(self.state_folder / "journal")
 
     @cached_property
-    def tables(self) -> DeltaTables:
+    def tables(self) -> "DeltaTables":
+        from tidemill.store.tables import DeltaTables
+
         return DeltaTables(str(self.state_folder / "tables"))
 
     @cached_property
