@@ -9,7 +9,8 @@ Why a run at the same moment is safe: first, batch by batch, what nothing has na
 then on the cache does not take it: a run makes it again, puts the bytes anew, which makes them young, and takes the
 mark off when it commits. Runs that had found it before the mark get a moment to commit. Then the bytes are deleted of
 what is still marked, not young, and not named by then; what is named loses its mark. Killed in between, bytes are
-marked and there: nobody takes them, and the next collection deletes them.
+marked and there: nobody takes them, and the next collection deletes them. Bytes that are put anew in the very instant
+between the look at their age and their deletion are found missing by the next run that wants them, and made again.
 """
 
 from collections import defaultdict
