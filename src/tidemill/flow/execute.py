@@ -195,7 +195,8 @@ class Execution:
             outputs=dict(earlier.outputs),
         )
         self._wiring.give(node.name, artifacts)
-        self._over(taken, verdicts=verdicts, metrics=tuple(of_kind(told.values(), Metrics)), begun=False)
+        measured = tuple(of_kind(told.values(), Metrics))
+        self._over(taken, tuple(artifacts.values()), verdicts, measured, begun=False)
 
     def _await(self) -> None:
         """Wait until a step is over, or one that failed may be tried again."""

@@ -18,7 +18,7 @@ from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import Graph
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.run import Attempt, Metrics, Run, RunState, StepRun
-from tidemill.errors import Conflict, TidemillError
+from tidemill.errors import Conflict, TidemillError, Transient
 from tidemill.faults import reached
 from tidemill.flow.session import Session
 
@@ -33,6 +33,7 @@ class Recorder:
     def __init__(self, session: Session, run: Run) -> None:
         self._clock: Clock = session.clock
         self._books = session.workspace.ledger
+        self._blobs = session.workspace.blobs
         self._began = self._looked = session.clock.monotonic()
         self._noted: list[Callable[[], Any]] = []
         self.run = run
@@ -57,14 +58,14 @@ class Recorder:
         """Note that a step is over, and what it gave."""
 
         def write() -> None:
-            for artifact in artifacts:
-                self._keep(artifact)
-            reached("artifacts are written")
             if begun:
                 self._books.steps.change(step.id, lambda _: step)
             else:
                 self._books.steps.add(step)
             reached("step is written")
+            for artifact in artifacts:
+                self._keep(artifact)
+            reached("artifacts are written")
             for verdict in verdicts:
                 self._judged(verdict, step)
                 reached("verdict is written")
@@ -95,11 +96,19 @@ class Recorder:
                 raise Cancelled
 
     def _keep(self, artifact: Artifact) -> None:
+        """Name an artifact; one that was being collected is taken back, as long as its bytes are there.
+
+        A collection deletes bytes while it holds the ledger: what is there now stays.
+        """
         try:
             self._books.artifacts.add(artifact)
         except Conflict:
-            if self._books.artifacts.get(artifact.id).collected:
-                self._books.artifacts.change(artifact.id, lambda _: artifact)
+            if not self._books.artifacts.get(artifact.id).collected:
+                return
+            if not self._blobs.has(artifact.id):
+                said = f"what the step gave was collected at this very moment: {artifact.id[:12]}"
+                raise Transient(said, f"go on: `tidemill runs resume {self.run.id[:13]}`") from None
+            self._books.artifacts.change(artifact.id, lambda _: replace(artifact, collected=None))
 
     def _judged(self, verdict: Verdict, step: StepRun) -> None:
         now = self._clock.now()
