@@ -13,7 +13,8 @@ def as_text(graph: Graph) -> str:
     lines = [f"{graph.pipeline}: {len(graph.nodes)} steps"]
     for node in graph.nodes.values():
         about = (node.step.__doc__ or "").strip().splitlines()
-        needs = f"  ← {', '.join(node.needs)}" if node.needs else ""
+        each = "  for each member" if node.over else ""
+        needs = f"  ← {', '.join(node.needs)}{each}" if node.needs else ""
         lines.append(f"  {node.name:{widest}}{needs}")
         if about:
             lines.append(f"  {'':{widest}}  {about[0]}")

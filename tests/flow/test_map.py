@@ -1,0 +1,118 @@
+"""Fan-out over lists, sub-pipelines, and what is refused before a run starts."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.flow.kit import Mill
+from tidemill.core.pipeline import pipeline, step
+from tidemill.errors import ConfigurationError, TidemillError
+
+
+@step
+def cut(rows: int, parts: int) -> list[pl.DataFrame]:
+    return [pl.DataFrame({"x": range(place, rows, parts)}) for place in range(parts)]
+
+
+@step
+def add(frame: pl.DataFrame, more: int) -> tuple[int, str]:
+    return int(frame["x"].sum()) + more, "x" * frame.height
+
+
+@step
+def join(sums: list[int], words: list[str]) -> str:
+    return f"{sums} {words}"
+
+
+@step
+def number(value: int) -> int:
+    return value
+
+
+@pipeline
+def spread(rows: int, parts: int = 3) -> Any:
+    sums, words = add.map(cut(rows, parts), more=1)  # type: ignore[misc]  # a Ref of each
+    return join(sums, words)
+
+
+@pipeline
+def outer() -> None:
+    spread(6)
+    join([number(1)], ["a"])
+
+
+def test_frames_are_spread_and_what_each_gives_is_joined(mill: Mill) -> None:
+    done = mill.run(spread, rows=6)
+    assert list(mill.states(done)) == ["cut", "add[0]", "add[1]", "add[2]", "join"]
+    assert b"[4, 6, 8] ['xx', 'xx', 'xx']" in mill.value(done, "join")
+    again = mill.run(spread, rows=6, parts=3)
+    assert set(mill.states(again).values()) == {"cached"}
+
+
+def test_outside_a_pipeline_a_map_is_a_loop() -> None:
+    assert number.map([1, 2]) == [1, 2]
+
+
+def test_a_list_that_is_known_is_spread_in_the_graph(mill: Mill) -> None:
+    @pipeline
+    def known() -> None:
+        join(number.map([1, 2, number(3)]), ["a"])
+
+    done = mill.run(known)
+    assert b"[1, 2, 3]" in mill.value(done, "join")
+
+
+def test_a_pipeline_inside_another_is_part_of_it(mill: Mill) -> None:
+    done = mill.run(outer)
+    assert {"cut", "join", "join-2", "number"} <= set(mill.states(done))
+
+
+def test_what_is_no_list_is_no_list(mill: Mill) -> None:
+    @pipeline
+    def wrong() -> None:
+        number.map(number(3))
+
+    run, error = mill.try_to_run(wrong)
+    assert isinstance(error, TidemillError)
+    assert "maps over what step 'number' gave" in str(error)
+    assert run.state == "failed"
+
+
+def test_a_pipeline_that_calls_itself_is_refused(mill: Mill) -> None:
+    @pipeline
+    def looping() -> None:
+        number(1)
+        looping()
+
+    with pytest.raises(ConfigurationError, match="has a cycle: it calls itself"):
+        mill.try_to_run(looping)
+
+
+def test_what_cannot_be_kept_is_refused_before_the_run(mill: Mill) -> None:
+    @step
+    def lines() -> Iterator[str]:
+        yield "a"
+
+    @pipeline
+    def streaming() -> None:
+        lines()
+
+    with pytest.raises(ConfigurationError, match=r"'lines'.*cannot be kept") as told:
+        mill.try_to_run(streaming)
+    assert told.value.cure
+    assert mill.books.runs.find() == []
+
+
+def test_a_transient_step_is_not_mapped(mill: Mill) -> None:
+    @step(transient=True)
+    def many() -> list[int]:
+        return [1, 2]
+
+    @pipeline
+    def mapping() -> None:
+        number.map(many())
+
+    with pytest.raises(ConfigurationError, match="transient"):
+        mill.try_to_run(mapping)
