@@ -12,6 +12,7 @@ from tidemill.errors import DataError
 
 TIME = "_time"
 KNOWN_AT = "_known_at"
+ARRIVED = "_arrived"
 _UTC = pl.Datetime("us", "UTC")
 _FORMATS = {
     ".parquet": "parquet",

@@ -11,8 +11,9 @@ from tidemill.core.check import Verdict
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
-from tidemill.core.resources import Books, Context, Online, SchemaVersion, Sources, Tables
+from tidemill.core.resources import Batch, Books, Context, Online, SchemaVersion, Sources, Tables
 from tidemill.core.schema import Schema
+from tidemill.data.frame import ARRIVED
 from tidemill.featurestore.materialize import materialize as write_online
 
 
@@ -50,13 +51,17 @@ def ingest(
         frame = sources.read(batch)
         verdict = validate(frame, schema, batch.id)
         if not verdict.stops:
-            tables.append(
-                source,
-                batch.id,
-                frame.with_columns(pl.lit(batch.id).alias("_batch"), pl.lit(batch.path).alias("_path")),
-            )
+            tables.append(source, batch.id, _marked(frame, batch, clock))
         verdicts.append(verdict)
     return verdicts
+
+
+def _marked(frame: pl.DataFrame, batch: Batch, clock: Clock) -> pl.DataFrame:
+    """The rows with where they come from and when: of a file that comes again, only the last ones count."""
+    arrived = pl.lit(clock.now()).cast(pl.Datetime("us", "UTC"))
+    return frame.with_columns(
+        pl.lit(batch.id).alias("_batch"), pl.lit(batch.path).alias("_path"), arrived.alias(ARRIVED)
+    )
 
 
 def schema_in_force(source: str, until: datetime, sources: Sources, books: Books, clock: Clock) -> Schema:

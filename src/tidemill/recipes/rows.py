@@ -1,12 +1,12 @@
 """The rows that a training sees: fixed by a snapshot, so that the same ones can be had again."""
 
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 from msgspec import Struct
 
 from tidemill.clock import span
-from tidemill.core.check import Verdict
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import step
 from tidemill.core.policy import ModelPolicy, Problem, Training
@@ -16,7 +16,7 @@ from tidemill.core.resources import (
     TableReader,
     Tables,
 )
-from tidemill.data.frame import KNOWN_AT, TIME
+from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME
 from tidemill.errors import DataError
 from tidemill.monitoring.windows import features_of, window
 
@@ -35,15 +35,17 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
 @step
 def take_snapshot(
-    policy: ModelPolicy, until: datetime, admitted: list[Verdict], tables: Tables, journal: JournalReader
+    policy: ModelPolicy,
+    until: datetime,
+    admitted: list[Any],  # noqa: ARG001 - what makes it come after the ingestion
+    tables: Tables,
+    journal: JournalReader,
 ) -> Snapshot:
-    """Fix what the training may see; it comes after the ingestion whose verdicts it takes."""
+    """Fix what the training may see; it comes after the ingestion, of which it takes what `ingest` gave."""
     source = policy.problem.source
     version = tables.version(source)
     if version < 0:
-        raise DataError(
-            f"no batch of source {source!r} was let in yet ({len(admitted)} judged now)", "see `tidemill checks list`"
-        )
+        raise DataError(f"no batch of source {source!r} was let in yet", "see `tidemill checks list`")
     known = tables.read(source, version, [_known(policy.problem)])[_known(policy.problem)]
     labels = journal.read(f"labels/{policy.name}", until=until) if policy.training.feedback else pl.DataFrame()
     return Snapshot(
@@ -86,16 +88,20 @@ def extract(
             f"only {rows.height} labelled rows of {snapshot.table!r} are known yet (at least {options.minimum_rows})",
             "wait for more, or lower minimum_rows under [training]",
         )
-    return rows.drop("_batch", "_path").sort(TIME, maintain_order=True)
+    return rows.drop("_batch", "_path", ARRIVED).sort(TIME, maintain_order=True)
 
 
 def _without_superseded(rows: pl.DataFrame) -> pl.DataFrame:
-    """Of each file only the rows of its newest batch."""
-    batches = rows.select("_path", "_batch").unique(maintain_order=True)
+    """Of each file only the rows of the batch that was let in last."""
+    if ARRIVED not in rows.columns:
+        rows = rows.with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias(ARRIVED))
+    batches = rows.select("_path", "_batch", ARRIVED).unique(["_path", "_batch"], keep="first", maintain_order=True)
     if batches["_path"].is_unique().all():
         return rows
-    newest = batches.group_by("_path").agg(pl.col("_batch").last())["_batch"]
-    return rows.filter(pl.col("_batch").is_in(newest.implode()))
+    # Rows of before there was such a column come in the order of the table's log: the newest first.
+    ordered = batches.sort(ARRIVED, descending=True, nulls_last=True, maintain_order=True)
+    newest = ordered.unique("_path", keep="first")
+    return rows.join(newest, on=["_path", "_batch"], how="semi", maintain_order="left")
 
 
 def _with_feedback(

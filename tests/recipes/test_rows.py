@@ -1,0 +1,40 @@
+"""The rows of a training: of a file that came again only those of its last batch."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tidemill.core.policy import Problem, Training
+from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME
+from tidemill.recipes.rows import Snapshot, extract
+from tidemill.store.journal import FileJournal
+from tidemill.store.tables import DeltaTables
+
+NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
+
+
+def batch(name: str, path: str, hour: int | None) -> pl.DataFrame:
+    """One row of a batch; `hour` is when it arrived, None for a table of before that was kept."""
+    moments = {TIME: NOON, KNOWN_AT: NOON} | ({} if hour is None else {ARRIVED: NOON.replace(hour=hour)})
+    row = {"x": name, "late": True, "_batch": name, "_path": path, **moments}
+    return pl.DataFrame([row]).with_columns(pl.col(moments).cast(pl.Datetime("us", "UTC")))
+
+
+@pytest.mark.parametrize("hours", [(1, 2, 3), (None, 2, 3), (None, None, 3), (None, None, None)])
+def test_a_file_that_came_again_replaces_its_earlier_rows(tmp_path: Path, hours: tuple[int | None, ...]) -> None:
+    tables = DeltaTables(str(tmp_path / "tables"))
+    for name, hour in zip(("oldest", "old", "new"), hours, strict=True):
+        tables.append("rows", name, batch(name, "rows.csv", hour))
+    version = tables.append("rows", "other", batch("other", "other.csv", hours[-1]))
+    found = extract(
+        Snapshot(table="rows", version=version, known_until=NOON),
+        Problem(decision="", source="rows", label="late"),
+        Training(minimum_rows=1),
+        "shop",
+        tables,
+        FileJournal(tmp_path / "journal"),
+    )
+    assert sorted(found["x"]) == ["new", "other"]
+    assert found.columns == ["x", "late", TIME, KNOWN_AT]
