@@ -90,7 +90,8 @@ def test_a_budget_bounds_a_day(shop: Project, ledger: Ledger) -> None:
         clock.sleep(60)
         triggers.tell("verdict", "shop/1", f"v{number}", clock.now(), {"action": "retrain", "model": "shop"})
         triggers.fire()
-    assert len(ledger.jobs.find(trigger="retrain")) == 3
+    assert len(ledger.jobs.find(trigger="retrain", state="waiting")) == 3
+    assert {job.error for job in ledger.jobs.find(state="dropped")} == {"its budget (3 a day) is spent"}
 
 
 def test_cron_ticks_once_and_catches_up_once(shop: Project, ledger: Ledger) -> None:

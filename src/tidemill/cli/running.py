@@ -34,13 +34,14 @@ def run(
     step: Annotated[str, typer.Option(help="Only this step, on what the run of --from gave it.")] = "",
     origin: Annotated[str, typer.Option("--from", metavar="RUN", help="A past run, for --step.")] = "",
     cause: Annotated[str, typer.Option(hidden=True)] = "",
+    once: Annotated[str, typer.Option("--as", hidden=True)] = "",
     json: Json = False,
 ) -> int:
     """Run a pipeline of the project, or one step of it on a past run's inputs."""
     import msgspec
 
     from tidemill.flow.engine import run as run_pipeline
-    from tidemill.flow.engine import run_step
+    from tidemill.flow.engine import run_once, run_step
 
     if bool(step) != bool(origin) or bool(step) == bool(name) or (step and param):
         raise InputError(
@@ -54,6 +55,8 @@ def run(
     with _ended_by_signals(progress):
         if step:
             done, failed = run_step(session, step, origin, cause=because, progress=progress.tell, engine=engine)
+        elif once:
+            done, failed = run_once(session, once, name, params, cause=because, progress=progress.tell, engine=engine)
         else:
             pipeline = session.project.code.pipeline(name)
             done, failed = run_pipeline(session, pipeline, params, cause=because, progress=progress.tell, engine=engine)

@@ -1,44 +1,75 @@
 """Triggers: from what happened, and from clock ticks, to jobs; each cause fires a trigger once."""
 
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 
-from croniter import croniter
+from msgspec.structs import replace
 
 from tidemill.clock import Clock, span, uuid7
 from tidemill.core.event import Event
 from tidemill.core.policy import Policy
 from tidemill.core.resources import Books, Sources
 from tidemill.core.trigger import Job, Trigger
-from tidemill.errors import Conflict
+from tidemill.daemon.ticks import following, passed
+from tidemill.errors import Conflict, TidemillError
+from tidemill.faults import reached
+from tidemill.registry.holds import held, said
 
 # Events of other processes may be committed a little after later ones of ours: look back this far.
 _OVERLAP = timedelta(minutes=2)
+_DAY = timedelta(days=1)
+# What comes once, and will not be noticed again: it waits where other causes are dropped.
+_COMES_ONCE = ("data", "rows", "code", "packages")
+_BUDGET = 24
+_ON_TIME = timedelta(minutes=1)
 
 
 class Triggers:
-    """Fires the triggers of one environment; a job and its unique key are written in one transaction."""
+    """Fires the triggers of one environment; a job and its unique key are written in one transaction.
 
-    def __init__(self, policy: Policy, books: Books, clock: Clock, environment: str) -> None:
+    `since` is the moment up to which a daemon before this one has looked at causes; without one, it is now.
+    """
+
+    def __init__(
+        self, policy: Policy, books: Books, clock: Clock, environment: str, since: datetime | None = None
+    ) -> None:
         self._policy = policy
         self._books = books
         self._clock = clock
         self._environment = environment
         self._seen: set[str] = set()
-        self._since = clock.now() - _OVERLAP
-        self._started = clock.now()
+        now = clock.now()
+        since = now if since is None else since
+        # Where the clock was set back meanwhile, what it then said a second time is looked at, too.
+        self._since = min(since, now - (since - now)) - _OVERLAP
+        self._started = min(since, now)
+        self.looked = since
 
     def notice(self, sources: Sources) -> int:
-        """Write an event for each batch that is new in a source that a trigger waits for; how many there were."""
+        """Write an event for each batch that is new in a source that a trigger waits for; how many there were.
+
+        Raises
+        ------
+        TidemillError
+            if a source cannot be looked at; the others were.
+        """
         watched = {t.where.get("subject", "") for t in self._policy.triggers if t.on == "data"}
-        names = [name for name in self._policy.sources if name in watched or "" in watched]
         noticed = 0
-        for name in names:
+        fault: TidemillError | None = None
+        for name in [name for name in self._policy.sources if name in watched or "" in watched]:
             known = self._books.events.values("dedupe_key", kind="data", subject=name)
-            for batch in sources.batches(name, self._clock.now()):
+            try:
+                batches = sources.batches(name, self._clock.now())
+            except TidemillError as unread:
+                fault = unread
+                continue
+            for batch in batches:
                 if f"data/{batch.id}" not in known:
                     payload = {"batch": batch.id, "path": batch.path}
                     noticed += self.tell("data", name, f"data/{batch.id}", batch.known_at, payload)
+        if fault is not None:
+            raise fault
         return noticed
 
     def tell(self, kind: str, subject: str, key: str, time: datetime, payload: dict[str, Any]) -> bool:
@@ -59,54 +90,45 @@ class Triggers:
                 )
         except Conflict:
             return False
+        reached("event is told")
         return True
 
     def fire(self) -> list[Job]:
         """Turn new events and due ticks into jobs.
 
-        What a cooldown or a budget holds back is dropped, since a cause that lasts will be noticed again; only new
-        data, which comes once, waits until the trigger may fire.
+        What a cooldown, a budget or a pause holds back is dropped, since a cause that lasts will be noticed again; only
+        what comes once, as new data does, waits until the trigger may fire. Either way the decision is kept, and a
+        cause is decided on once.
         """
         now = self._clock.now()
-        events = [e for e in self._books.events.find(after=uuid7(self._since, 0)) if e.id not in self._seen]
-        self._seen = {e.id for e in self._books.events.find(after=uuid7(now - _OVERLAP, 0))} | {e.id for e in events}
-        self._since = now - _OVERLAP
-        fired = []
-        for event in events:
-            if event.environment == self._environment:
-                fired += [self._fire(t, event.dedupe_key, _model(t, event), event) for t in self._fitting(event)]
+        self._started = min(self._started, now)
+        found = self._books.events.find(after=uuid7(self._since, 0))
+        jobs = []
+        for event in found:
+            if event.id not in self._seen and event.environment == self._environment:
+                jobs += [self._decide(t, event.dedupe_key, _model(t, event), event) for t in self._fitting(event)]
         for trigger in self._policy.triggers:
-            if trigger.cron and (tick := self._due(trigger)) is not None:
-                for model in [trigger.model] if trigger.model else list(self._policy.models):
-                    fired.append(self._fire(trigger, f"{tick.isoformat()}/{model}", model, None))
-        return [job for job in fired if job is not None]
+            jobs += self._tick(trigger, now)
+        # Only now, so that a fault in between lets the next turn look again.
+        begin = uuid7(now - _OVERLAP, 0)
+        self._seen = {event.id for event in found if event.id > begin}
+        self._since = now - _OVERLAP
+        self.looked = now
+        return [job for job in jobs if job is not None and job.state == "waiting"]
 
     def by_hand(self, pipeline: str, model: str, params: dict[str, Any], key: str) -> Job:
         """A job that somebody asked for; raises `Conflict` where the same key was asked for before."""
-        now = self._clock.now()
-        job = Job(
-            id=self._clock.mint(),
-            trigger="hand",
-            dedupe_key=key,
-            pipeline=pipeline,
-            environment=self._environment,
-            state="waiting",
-            created=now,
-            available=now,
-            model=model,
-            params=params,
-        )
+        job = self._job("hand", key, pipeline, model, params)
         with self._books.transaction(durable=True):
             return self._books.jobs.add(job)
 
     def next_tick(self) -> datetime | None:
         """When the next cron trigger is due."""
-        ticks = [
-            croniter(t.cron, self._last_tick(t)).get_next(datetime).astimezone(UTC)
-            for t in self._policy.triggers
-            if t.cron
-        ]
-        return min(ticks, default=None)
+        return min((following(t, self._last_tick(t)) for t in self._policy.triggers if t.cron), default=None)
+
+    def may_start(self, job: Job) -> bool:
+        """Whether nobody has paused the trigger of a job that waits."""
+        return self._paused(job.trigger) is None
 
     def _fitting(self, event: Event) -> list[Trigger]:
         facts = {"subject": event.subject, **{name: str(value) for name, value in event.payload.items()}}
@@ -116,55 +138,96 @@ class Triggers:
             if trigger.on == event.kind and all(facts.get(name) == value for name, value in trigger.where.items())
         ]
 
-    def _due(self, trigger: Trigger) -> datetime | None:
-        """The latest tick that has passed since the trigger last fired: of several missed ones only the last counts."""
-        now = self._clock.now()
-        latest = croniter(trigger.cron, now + timedelta(seconds=1)).get_prev(datetime).astimezone(UTC)
-        return latest if latest > self._last_tick(trigger) else None
+    def _tick(self, trigger: Trigger, now: datetime) -> list[Job | None]:
+        if not trigger.cron:
+            return []
+        last = self._last_tick(trigger)
+        jobs = []
+        for tick in passed(trigger, last, now):
+            missed = trigger.catch_up == "none" and now - tick > _ON_TIME
+            why = "nobody watched at that time (catch_up = none)" if missed else ""
+            for model in [trigger.model] if trigger.model else list(self._policy.models):
+                jobs.append(self._decide(trigger, f"{tick.isoformat()}/{model}", model, None, why))
+        return jobs
 
     def _last_tick(self, trigger: Trigger) -> datetime:
-        last = self._books.jobs.find(trigger=trigger.name, newest=True, limit=1)
-        return datetime.fromisoformat(last[0].dedupe_key.partition("/")[0]) if last else self._started
+        """The last tick that was decided on, as far as the clock goes now: it may have been set back since."""
+        before = uuid7(self._clock.now() + timedelta(seconds=1), 0)
+        last = self._books.jobs.find(
+            trigger=trigger.name, environment=self._environment, newest=True, limit=1, before=before
+        )
+        for job in last:
+            with suppress(ValueError):  # the trigger waited for events before
+                return datetime.fromisoformat(job.dedupe_key.partition("/")[0])
+        return self._started
 
-    def _fire(self, trigger: Trigger, key: str, model: str, event: Event | None) -> Job | None:
+    def _decide(self, trigger: Trigger, key: str, model: str, event: Event | None, why: str = "") -> Job | None:
+        """The job of a cause, which may be dropped at once; None where the cause was decided on before."""
+        job = self._job(trigger.name, key, trigger.pipeline, model, trigger.params, event.id if event else "")
+        try:
+            with self._books.transaction(durable=True):
+                decided = self._books.jobs.add(self._held_back(job, trigger, event, why))
+                reached("job is written")
+        except Conflict:
+            return None
+        reached("job is kept")
+        return decided
+
+    def _held_back(self, job: Job, trigger: Trigger, event: Event | None, why: str) -> Job:
+        paused = self._paused(trigger.name)
+        until, why = (None, why) if why else self._free_again(trigger, job.model, job.created, event)
+        waits = event is not None and event.kind in _COMES_ONCE
+        if waits and (until or paused) and self._waits(trigger, job.model):
+            return replace(job, state="dropped", error="a job that waits takes it in, too")
+        if waits:
+            return replace(job, available=until or job.available)
+        why = why or (said(paused) if paused else "")
+        return replace(job, state="dropped", error=why) if why else job
+
+    def _free_again(
+        self, trigger: Trigger, model: str, now: datetime, event: Event | None
+    ) -> tuple[datetime | None, str]:
+        """When a trigger that its cooldown or budget holds back may fire again, and why it may not now."""
+        cooldown, budget = span(trigger.cooldown), trigger.budget
+        if budget is None and not cooldown and event is not None and event.kind not in _COMES_ONCE:
+            budget = _BUDGET
+        if budget is None and not cooldown:
+            return None, ""
+        after = uuid7(now - max(cooldown, _DAY), 0)
+        jobs = self._books.jobs.find(trigger=trigger.name, model=model, newest=True, after=after)
+        fired = [job for job in jobs if job.environment == self._environment and job.state != "dropped"]
+        # A clock that was far ahead once holds nothing back for ever.
+        rested = max((job.created for job in fired if job.created - now <= cooldown), default=now - cooldown) + cooldown
+        if now < rested:
+            return rested, f"its cooldown ({trigger.cooldown}) lasts until {rested:%Y-%m-%d %H:%M:%S}"
+        today = sorted(job.created for job in fired if abs(job.created - now) < _DAY)
+        if budget is not None and len(today) >= budget:
+            return today[-budget] + _DAY, f"its budget ({budget} a day) is spent"
+        return None, ""
+
+    def _waits(self, trigger: Trigger, model: str) -> bool:
+        """Whether a job of this trigger waits already: it will take in this cause, too."""
+        waiting = self._books.jobs.find(trigger=trigger.name, model=model, state="waiting")
+        return any(job.environment == self._environment for job in waiting)
+
+    def _paused(self, name: str) -> Any:
+        return held(self._books, "trigger", name, environment=self._environment, now=self._clock.now())
+
+    def _job(self, trigger: str, key: str, pipeline: str, model: str, params: dict[str, Any], event: str = "") -> Job:
         now = self._clock.now()
-        available = now
-        if event is not None and (free := self._free_again(trigger, model, now)) is not None:
-            if event.kind != "data" or self._waits(trigger, model):
-                return None
-            available = free
-        job = Job(
+        return Job(
             id=self._clock.mint(),
-            trigger=trigger.name,
+            trigger=trigger,
             dedupe_key=key,
-            pipeline=trigger.pipeline,
+            pipeline=pipeline,
             environment=self._environment,
             state="waiting",
             created=now,
-            available=available,
+            available=now,
             model=model,
-            params=trigger.params,
-            event=event.id if event else "",
+            params=params,
+            event=event,
         )
-        try:
-            with self._books.transaction(durable=True):
-                return self._books.jobs.add(job)
-        except Conflict:
-            return None
-
-    def _free_again(self, trigger: Trigger, model: str, now: datetime) -> datetime | None:
-        """When a trigger that its cooldown or budget holds back may fire again; None where nothing holds it."""
-        earlier = self._books.jobs.find(trigger=trigger.name, model=model, newest=True, limit=trigger.budget or 1)
-        if earlier and now < (rested := earlier[0].created + span(trigger.cooldown)):
-            return rested
-        today = [job for job in earlier if job.created > now - timedelta(days=1)]
-        if trigger.budget is not None and len(today) >= trigger.budget:
-            return today[-1].created + timedelta(days=1)
-        return None
-
-    def _waits(self, trigger: Trigger, model: str) -> bool:
-        """Whether a job of this trigger waits already: it will take in this cause too."""
-        return bool(self._books.jobs.find(trigger=trigger.name, model=model, state="waiting", limit=1))
 
 
 def _model(trigger: Trigger, event: Event) -> str:

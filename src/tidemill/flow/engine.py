@@ -29,18 +29,48 @@ def run(
     cause: dict[str, Any] | None = None,
     progress: Progress | None = None,
     engine: str = "inline",
+    identifier: str = "",
 ) -> Done:
     """Run a pipeline; what became of it, and the error that ended it, if one did.
 
-    Bad parameters raise before there is a run; all else leaves a run in the ledger.
+    Bad parameters raise before there is a run; all else leaves a run in the ledger. An `identifier` names it: of
+    several processes that begin the same one, one does.
     """
     graph = plan(pipeline, params or {}, session.project, session.clock)
     begun = new_run(session, graph, cause or {"by": "hand"}, engine)
+    begun = replace(begun, id=identifier or begun.id)
     with session.workspace.alive.hold(begun.id):
         reached("run is alive")
         session.workspace.ledger.runs.add(begun)
         reached("run is begun")
         return _walk(session, graph, begun, FROM_NOTHING, progress, engine)
+
+
+def run_once(
+    session: Session,
+    identifier: str,
+    name: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    cause: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+    engine: str = "inline",
+) -> Done:
+    """Run a pipeline as the run of that id: begin it, go on with it where its process died, or tell how it ended.
+
+    Raises
+    ------
+    Conflict
+        where it is at work.
+    """
+    try:
+        found = session.workspace.ledger.runs.get(identifier)
+    except NotFound:
+        pipeline = session.project.code.pipeline(name)
+        return run(session, pipeline, params, cause=cause, progress=progress, engine=engine, identifier=identifier)
+    if found.state in ("running", "interrupted"):
+        return resume(session, identifier, cause=cause, progress=progress)
+    return found, None
 
 
 def run_step(

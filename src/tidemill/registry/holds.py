@@ -1,0 +1,75 @@
+"""Holds: what people stopped for a while, triggers that are paused and models that are frozen; facts of the audit."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from tidemill.clock import Clock
+from tidemill.core.audit import AuditEntry
+from tidemill.core.resources import Books
+
+Held = Literal["trigger", "model"]
+_VERBS = {"trigger": ("paused", "resumed"), "model": ("froze", "thawed")}
+
+
+def hold(
+    books: Books,
+    clock: Clock,
+    kind: Held,
+    name: str,
+    *,
+    environment: str,
+    actor: str,
+    reason: str = "",
+    until: datetime | None = None,
+) -> AuditEntry:
+    """Stop a trigger from firing, or a model's route from being changed by the policy, until then or until freed."""
+    detail = {"until": until.isoformat()} if until else {}
+    return _write(books, clock, _VERBS[kind][0], f"{kind}/{name}", environment, actor, reason, detail)
+
+
+def free(
+    books: Books, clock: Clock, kind: Held, name: str, *, environment: str, actor: str, reason: str = ""
+) -> AuditEntry:
+    """End a hold."""
+    return _write(books, clock, _VERBS[kind][1], f"{kind}/{name}", environment, actor, reason, {})
+
+
+def held(books: Books, kind: Held, name: str, *, environment: str, now: datetime) -> AuditEntry | None:
+    """Who stopped a trigger or a model that is still stopped, and why; or None."""
+    for entry in books.audit.find(subject=f"{kind}/{name}", newest=True, limit=50):
+        if entry.environment != environment or entry.action not in _VERBS[kind]:
+            continue
+        until = entry.detail.get("until")
+        over = until is not None and datetime.fromisoformat(until) <= now
+        return None if entry.action == _VERBS[kind][1] or over else entry
+    return None
+
+
+def said(entry: AuditEntry) -> str:
+    """A hold in words: who, why, and until when."""
+    until = f" until {entry.detail['until'][:16]}" if "until" in entry.detail else ""
+    return f"{entry.action} by {entry.actor}{until}" + (f": {entry.reason}" if entry.reason else "")
+
+
+def _write(
+    books: Books,
+    clock: Clock,
+    action: str,
+    subject: str,
+    environment: str,
+    actor: str,
+    reason: str,
+    detail: dict[str, Any],
+) -> AuditEntry:
+    entry = AuditEntry(
+        id=clock.mint(),
+        actor=actor,
+        action=action,
+        subject=subject,
+        time=clock.now(),
+        reason=reason,
+        environment=environment,
+        detail=detail,
+    )
+    with books.transaction(durable=True):
+        return books.audit.add(entry)
