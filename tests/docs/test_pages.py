@@ -107,8 +107,8 @@ def test_commands_and_their_options_exist(page: Path) -> None:
         name = next((" ".join(words[:size]) for size in (3, 2) if " ".join(words[:size]) in known), None)
         assert name, f"{name_of(page)}: {line}"
         about = reference.split(f"## {name}\n", 1)[1].split("\n## ", 1)[0]
-        for option in (word for word in words if word.startswith("-")):
-            assert f"`{option}`" in about, f"{name_of(page)}: {line}: no {option}"
+        for option in (word for word in words if word.startswith("-") and word != "-"):
+            assert re.search(rf"[`/]{option}[`/]", about), f"{name_of(page)}: {line}: no {option}"
 
 
 def test_made_pages_are_as_the_code_says() -> None:
