@@ -161,10 +161,13 @@ class Backtest(_Table, frozen=True, kw_only=True):
     """How history is replayed.
 
     `training_delay` is how long a training takes there, `skip` names pipelines that a replay has no use for, and
-    `planted` and `firings` are what is put on top, which its output says.
+    `planted` and `firings` are what is put on top, which its output says. `seed` is that of ids and of the order of
+    requests; `shuffle` gives each row the time of another, by that seed: a history in which nothing changes.
     """
 
     training_delay: Span = "1h"
+    seed: int = 0
+    shuffle: bool = False
     skip: tuple[str, ...] = ()
     planted: tuple[Planted, ...] = ()
     firings: tuple[Firing, ...] = ()
