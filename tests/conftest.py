@@ -12,7 +12,18 @@ from playwright.sync_api import Browser, sync_playwright
 from tests import parts
 
 # Seconds of work, summed over processes, that a suite (a folder of tests/) may take on two cores.
-BUDGETS = {"cli": 60, "daemon": 120, "docs": 90, "recipes": 60, "serving": 60, "conformance": 60, "core": 10, "web": 60}
+BUDGETS = {
+    "cli": 90,
+    "conformance": 180,
+    "core": 10,
+    "daemon": 180,
+    "docs": 90,
+    "flow": 90,
+    "recipes": 60,
+    "serving": 60,
+    "store": 150,
+    "web": 60,
+}
 BUDGET_OF_OTHERS = 30
 
 REQUIRE_ALL = os.environ.get("TIDEMILL_REQUIRE_ALL") == "1"

@@ -1,6 +1,7 @@
 """Time is passed in, never taken: the same loop runs on the wall clock and over history."""
 
 import random
+import threading
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -26,8 +27,31 @@ class Clock(Protocol):
         ...
 
 
+class _Mint:
+    """Mints ids of which each is larger than the one before, also within a millisecond or when the clock goes back
+    (RFC 9562, section 6.2, method 2).
+    """
+
+    def __init__(self, luck: random.Random) -> None:
+        self._luck = luck
+        self._lock = threading.Lock()
+        self._last = self._entropy = 0
+
+    def mint(self, moment: datetime) -> str:
+        with self._lock:
+            now = int(moment.timestamp() * 1000)
+            if now > self._last:
+                self._last, self._entropy = now, self._luck.getrandbits(73)
+            else:
+                self._entropy += 1 + self._luck.getrandbits(32)
+            return _uuid7(self._last, self._entropy)
+
+
 class SystemClock:
     """The machine's clock."""
+
+    def __init__(self) -> None:
+        self._ids = _Mint(random.SystemRandom())  # a fork must not mint its parent's ids
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -39,7 +63,7 @@ class SystemClock:
         time.sleep(seconds)
 
     def mint(self) -> str:
-        return uuid7(self.now(), random.getrandbits(74))
+        return self._ids.mint(self.now())
 
 
 class VirtualClock:
@@ -52,7 +76,7 @@ class VirtualClock:
 
     def __init__(self, start: datetime, seed: int = 0) -> None:
         self._now = start
-        self._random = random.Random(seed)
+        self._ids = _Mint(random.Random(seed))
 
     def now(self) -> datetime:
         return self._now
@@ -69,12 +93,16 @@ class VirtualClock:
         self._now = max(self._now, to)
 
     def mint(self) -> str:
-        return uuid7(self._now, self._random.getrandbits(74))
+        return self._ids.mint(self._now)
 
 
 def uuid7(moment: datetime, entropy: int) -> str:
     """A UUID of version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, then 74 bits of `entropy`."""
-    value = int(moment.timestamp() * 1000) << 80
+    return _uuid7(int(moment.timestamp() * 1000), entropy)
+
+
+def _uuid7(milliseconds: int, entropy: int) -> str:
+    value = milliseconds << 80
     value |= 0x7 << 76 | (entropy >> 62 & 0xFFF) << 64 | 0b10 << 62 | entropy & (1 << 62) - 1
     return str(uuid.UUID(int=value))
 

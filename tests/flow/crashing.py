@@ -31,8 +31,8 @@ def opened(folder: Path) -> Session:
     return open_session(Project(folder), "test")
 
 
-def forked(work: Any) -> tuple[int, list[str]]:
-    """Do work in a fork; its exit status, and the lines that it acknowledged."""
+def forked(work: Any) -> tuple[int, int]:
+    """Do work in a fork; the process, and where its lines come from."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -44,22 +44,25 @@ def forked(work: Any) -> tuple[int, list[str]]:
         finally:
             os._exit(code)
     os.close(write)
-    return child, [str(read)]
+    return child, read
 
 
-def ended(child: int, read: list[str]) -> tuple[int, list[str]]:
-    with os.fdopen(int(read[0])) as lines:
+def ended(child: int, read: int) -> tuple[int, list[str]]:
+    """Its exit status, and the lines that it acknowledged."""
+    with os.fdopen(read) as lines:
         said = lines.read().splitlines()
     return os.waitpid(child, 0)[1], said
 
 
-def killed(child: int, after: float, lasts: float) -> float:
-    """Kill a child after some seconds; how long a run lasts, learned from those that were over before."""
+def killed(child: int, read: int, share: float, lasts: float) -> float:
+    """Kill a child after a share of a run's length; how long a run lasts, learned from those that were over before."""
+    while os.read(read, 1) != b"\n":  # its first line: the run begins now
+        pass
     began = time.monotonic()
-    while (passed := time.monotonic() - began) < after:
+    while (passed := time.monotonic() - began) < share * lasts:
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             return (lasts + passed) / 2
-        time.sleep(0.001)
+        time.sleep(0.0005)
     os.kill(child, signal.SIGKILL)
     return lasts
 
@@ -75,13 +78,17 @@ def begin(folder: Path, salt: str, fault: str = "") -> Any:
                 said(f"{step.run} {step.step} {step.state}")
 
         session = opened(folder)
-        done, failed = run(session, session.project.code.pipeline("crashing"), {"salt": salt}, progress=told)
+        crashing = session.project.code.pipeline("crashing")
+        assert session.code_state
+        assert session.packages_digest
+        said("open")
+        done, failed = run(session, crashing, {"salt": salt}, progress=told)
         said(f"{done.id} run {done.state}" if failed is None else f"{done.id} failed {failed}")
 
     return work
 
 
-def look(folder: Path, acknowledged: list[str]) -> Any:
+def look(folder: Path, salt: str, acknowledged: list[str]) -> Any:
     """What a killed run left, taken up again: raises where anything was lost or is half there."""
 
     def work(said: Any) -> None:
@@ -92,12 +99,14 @@ def look(folder: Path, acknowledged: list[str]) -> Any:
             assert digest_of(file.read_bytes()) == file.name, f"half a blob: {file}"
         sweep(session)
         for line in acknowledged:
+            if line == "open":
+                continue
             identifier, name, state = line.split()[:3]
             if name == "run":
                 assert books.runs.get(identifier).state == state, line
             else:
                 assert state in {one.state for one in books.steps.find(run=identifier) if one.step == name}, line
-        left = books.runs.find(newest=True, limit=1)
+        left = [one for one in books.runs.find(newest=True, limit=1) if one.params["salt"] == salt]
         state = left[0].state if left else "nothing"
         for one in books.steps.find(run=left[0].id) if left else ():
             assert one.state != "running", one
@@ -153,18 +162,19 @@ def main() -> None:
     found: Counter[str] = Counter()
     problems = []
     number = 0
-    while sum(found.values()) < kills + len(points) and number < 4 * kills + len(points):
+    while found.total() - found["nothing"] < kills + len(points) and number < 4 * kills + len(points):
         number += 1
         point = points[len(points) - number] if number <= len(points) else ""
-        child, pipe = forked(begin(folder, f"salt {seed} {number}", point))
+        salt = f"salt {seed} {number}"
+        child, pipe = forked(begin(folder, salt, point))
         if not point:
-            lasts = killed(child, luck.uniform(0, lasts), lasts)
+            lasts = killed(child, pipe, luck.random(), lasts)
         status, said = ended(child, pipe)
         if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
             # It was over before; but a named point is come to by every run.
             problems += [f"{point}: nothing came to this point: {status} {said}"] if point else []
             continue
-        status, told = ended(*forked(look(folder, said)))
+        status, told = ended(*forked(look(folder, salt, said)))
         if status:
             problems.append(f"{number} {point}: {said}")
         found[told[-1] if told else "spoiled"] += 1
