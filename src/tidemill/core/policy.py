@@ -10,6 +10,9 @@ from tidemill.core.environment import Environment
 from tidemill.core.model import Task
 from tidemill.core.trigger import Trigger
 
+# A metric's bound: a sign and a number.
+Threshold = Annotated[str, Meta(pattern=r"^(>=|<=|>|<) *-?[0-9]+(\.[0-9]+)?$")]
+
 
 class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the file: a key that it does not know is an error."""
@@ -82,15 +85,33 @@ class Training(_Table, frozen=True, kw_only=True):
 
 
 class Gate(_Table, frozen=True, kw_only=True):
-    """What a candidate must show: better than the trivial baseline, and not worse than the champion by `margin`."""
+    """What a candidate must show before it is released.
+
+    It must be better than the trivial baseline by `baseline_margin`, and not worse than the champion by more than
+    `margin` (`better`: proven better); on no slice of at least `slice_minimum` rows proven worse than
+    `slice_tolerance`. `thresholds` hold its metrics on the test rows, such as `roc_auc = ">= 0.7"`. `leakage` is how
+    much of the label one input alone may tell (1: all of it). `signature` and `older_data` say whether its inputs may
+    differ from the champion's, and its data be older. `latency_ms` (the median of single rows), `memory_mb` and
+    `size_mb` are the most that its package may take in a fresh process; `environment = "strict"` builds that process
+    from the package's lock by uv, where `"present"` is content with the packages here that are the same.
+    """
 
     enabled: bool = True
     margin: float = 0.0
+    better: bool = False
     baseline_margin: float = 0.0
     slices: tuple[str, ...] = ()
     slice_tolerance: float = 0.05
     slice_minimum: int = 200
-    confidence: float = 0.95
+    confidence: Annotated[float, Meta(gt=0, lt=1)] = 0.95
+    thresholds: dict[str, Threshold] = {}
+    leakage: Annotated[float, Meta(gt=0)] = 0.98
+    signature: Literal["same", "any"] = "same"
+    older_data: bool = False
+    latency_ms: Annotated[float, Meta(gt=0)] | None = None
+    memory_mb: Annotated[float, Meta(gt=0)] | None = None
+    size_mb: Annotated[float, Meta(gt=0)] | None = None
+    environment: Literal["present", "strict"] = "present"
 
 
 class Rollout(_Table, frozen=True, kw_only=True):

@@ -247,6 +247,40 @@ class PackageStore(Packages, Protocol):
         ...
 
 
+class Trial(Struct, frozen=True, kw_only=True):
+    """What a package did in a fresh process: its answers `scores`, and what they took.
+
+    `where` says what that process was, `warning` what it was not. `latency_ms` is the median of single rows,
+    `memory_mb` the peak of the process. `error` tells why there are no answers, and `missing` names a module that it
+    imported and its lock does not name.
+    """
+
+    where: str
+    warning: str = ""
+    error: str = ""
+    missing: str = ""
+    scores: list[Any] = []
+    same_twice: bool = True
+    latency_ms: float = 0.0
+    memory_mb: float = 0.0
+    size_mb: float = 0.0
+
+
+class Environments(Protocol):
+    """Fresh processes that have only the packages of a lock."""
+
+    writable: ClassVar[bool] = False
+
+    def try_out(
+        self, files: "dict[str, bytes]", rows: list[dict[str, Any]], warm: Sequence[str] = (), *, strict: bool = False
+    ) -> Trial:
+        """Ask the package with these files for rows there; `strict` builds the environment from the lock itself.
+
+        `warm` names modules that may be imported beforehand: they are kept so for the next package of the same lock.
+        """
+        ...
+
+
 class Board(Protocol):
     """Where routes are published for the service, which never reads the ledger."""
 

@@ -10,6 +10,7 @@ from tidemill.core import resources
 from tidemill.core.policy import Policy
 from tidemill.featurestore.online import SqliteOnline
 from tidemill.flow.session import Session
+from tidemill.host.fresh import FreshProcesses
 from tidemill.project.project import Project
 from tidemill.store.workspace import Workspace
 
@@ -27,6 +28,7 @@ def open_session(
     session = Session(project, opened, clock, given)
     session.give(resources.Online, lambda: SqliteOnline(opened.online))
     session.give(resources.Features, lambda: _features(session))
+    session.give(resources.Environments, lambda: FreshProcesses(opened.root / "packages"))
     if clock is None and not given:
         session.reopen = partial(_reopen, project.folder, project.policy, environment, opened.root, opened.blobs_url)
     return session

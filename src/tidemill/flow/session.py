@@ -100,6 +100,7 @@ READABLE = (
     resources.TableReader,
     resources.JournalReader,
     resources.Packages,
+    resources.Environments,
 )
 WRITABLE = (
     resources.Books,

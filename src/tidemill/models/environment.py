@@ -1,8 +1,10 @@
 """Which versions a package was made with, and how they differ from those that are here."""
 
 import platform
+import re
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution, version
 
 from msgspec import Struct
 
@@ -21,6 +23,30 @@ class Difference(Struct, frozen=True):
 def versions(*packages: str) -> dict[str, str]:
     """The versions of Python and of those of these packages that are installed here."""
     return {"python": platform.python_version()} | {name: found for name in packages if (found := _version(name))}
+
+
+@cache
+def closure(*packages: str) -> tuple[str, ...]:
+    """A lock: these packages and all that they need, as `name==version`, in the versions installed here.
+
+    >>> closure("msgspec", "nowhere")[0].split("==")[0]
+    'msgspec'
+    """
+    found: dict[str, str] = {}
+    asked = list(packages)
+    while asked:
+        name = re.sub(r"[-_.]+", "-", asked.pop()).lower()
+        try:
+            one = distribution(name)
+        except PackageNotFoundError:
+            continue  # needed elsewhere: by another system or Python
+        if name not in found:
+            found[name] = one.version
+            asked += [_NAME.match(line)[0] for line in one.requires or () if "extra ==" not in line]  # type: ignore[index]
+    return tuple(f"{name}=={found[name]}" for name in sorted(found))
+
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def compare(environment: Mapping[str, str]) -> list[Difference]:

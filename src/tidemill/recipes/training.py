@@ -6,46 +6,49 @@
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 from msgspec import json
 from msgspec.structs import replace
 
-from tidemill.checks.quality import gate as judge
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
 from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.core.pipeline import pipeline, step
-from tidemill.core.policy import ModelPolicy, Problem, Training
+from tidemill.core.policy import ModelPolicy, Problem
 from tidemill.core.resources import (
     Board,
     Books,
     Context,
-    Packages,
     PackageStore,
     Sources,
 )
 from tidemill.core.run import Metrics
 from tidemill.data.encoding import Encoding, column_type, encode, fit_encoding
 from tidemill.data.frame import TIME, as_classes
-from tidemill.data.metrics import Floats, Truth, losses
+from tidemill.data.metrics import Floats
 from tidemill.data.split import at_random, by_time
 from tidemill.data.statistics import Profile, profile
 from tidemill.delivery.deploy import Deployer
 from tidemill.errors import DataError
 from tidemill.models.environment import versions
 from tidemill.models.flavors import lightgbm, sklearn
-from tidemill.models.load import load
+from tidemill.models.package import furnish
 from tidemill.recipes.ingestion import ingest
+from tidemill.recipes.judging import (
+    confirm,
+    find_champion,
+    gate,
+    look_into_data,
+    measure_on,
+    sample,
+    try_out,
+)
 from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapshot
 from tidemill.registry.releases import register
-from tidemill.registry.routing import current
-from tidemill.training.evaluate import classes_of, evaluate, slices_of, trivial, truth_of
+from tidemill.training.evaluate import classes_of, truth_of
 from tidemill.training.fit import fit_lightgbm, fit_sklearn
 
-_TRAIN_SAMPLE = 20_000
 _PROFILED = 100_000
 _SAMPLE_ROWS = 20
 _MADE_WITH = ("tidemill", "lightgbm", "numpy", "polars", "scikit-learn")
@@ -134,7 +137,7 @@ def fit(
         model = lightgbm.pack(manifest, booster, encoding)
     samples = train.tail(_SAMPLE_ROWS).select(column.name for column in encoding.columns)
     extra = {"profile.json": json.encode(statistics), "samples.json": samples.write_json().encode()}
-    return replace(model, files=model.files | extra)
+    return furnish(replace(model, files=model.files | extra))
 
 
 def _held(
@@ -145,74 +148,6 @@ def _held(
     if problem.task == "classification":
         validation = validation.filter(as_classes(validation[problem.label]).is_in(list(classes)))
     return encode(encoding, validation), truth_of(validation[problem.label], problem.task, classes).values
-
-
-@step
-def measure_on(model: Model, rows: pl.DataFrame, policy: ModelPolicy, about: str, sources: Sources) -> Metrics:
-    """The metrics of a model on rows as they would be served, as a whole and by slice."""
-    truth, scores = _scored(model, rows, policy.problem, sources)
-    return evaluate(truth, scores, slices_of(rows, policy.gate.slices), about)
-
-
-@step(transient=True)
-def sample(rows: pl.DataFrame, options: Training) -> pl.DataFrame:
-    """At most 20,000 of the rows: enough to measure how well a model fits what it has seen."""
-    return rows.sample(_TRAIN_SAMPLE, seed=options.seed) if rows.height > _TRAIN_SAMPLE else rows
-
-
-def _scored(model: Model, rows: pl.DataFrame, problem: Problem, sources: Sources) -> tuple[Truth, Floats]:
-    """The truth of rows, and what a model says of them without the columns that nobody knows when it is asked."""
-    answers = load(model).predict(rows.drop(sources.definition(problem.source).later, strict=False))
-    truth = truth_of(rows[problem.label], problem.task, model.manifest.signature.classes)
-    scores = answers.probabilities if answers.probabilities is not None else np.asarray(answers.values, float)
-    return truth, scores
-
-
-@step
-def find_champion(policy: ModelPolicy, books: Books, packages: Packages, context: Context) -> Model | None:
-    """The package that answers now, to compare with; None before the first release."""
-    route = current(books, context.environment, policy.name)
-    arm = route.arm("champion") if route else None
-    if arm is None:
-        return None
-    books.runs.change(context.run, lambda run: replace(run, compared_with=arm.release))
-    return packages.load(arm.package)
-
-
-@step
-def gate(
-    candidate: Model,
-    champion: Model | None,
-    train: pl.DataFrame,
-    test: pl.DataFrame,
-    policy: ModelPolicy,
-    sources: Sources,
-) -> Verdict:
-    """Judge a candidate on the test rows: against the trivial baseline, and the champion on the same rows.
-
-    With the champion it is compared only on rows that the champion has not learned from itself.
-    """
-    truth, scores = _scored(candidate, test, policy.problem, sources)
-    known = truth_of(train[policy.problem.label], policy.problem.task, truth.classes)
-    champion_losses = unseen = None
-    if champion is not None and champion.manifest.signature.classes == truth.classes:
-        champion_losses = losses(*_scored(champion, test, policy.problem, sources))
-        unseen = _unseen_by(champion, test)
-    return judge(
-        losses(truth, scores),
-        losses(truth, trivial(known, test.height)),
-        champion_losses,
-        subject=policy.name,
-        policy=policy.gate,
-        slices=slices_of(test, policy.gate.slices),
-        unseen=unseen,
-    )
-
-
-def _unseen_by(champion: Model, rows: pl.DataFrame) -> npt.NDArray[np.bool_] | None:
-    """Which rows are newer than all that the champion was trained on; None where its package does not tell."""
-    newest = champion.manifest.data.get("trained_until")
-    return (rows[TIME] > datetime.fromisoformat(newest)).to_numpy() if isinstance(newest, str) else None
 
 
 @step
@@ -254,9 +189,11 @@ def train_on(frame: pl.DataFrame, policy: ModelPolicy, features: FeatureSet, sna
     candidate = fit(train, validation, vocabularies, describe(train, inputs), policy, inputs, snapshot)
     tested = measure_on(candidate, test, policy, "test")
     trained = measure_on(candidate, sample(train, policy.training), policy, "train")
-    verdict = gate(candidate, find_champion(policy), train, test, policy)
+    champion, data = find_champion(policy), look_into_data(snapshot)
+    verdict = gate(candidate, champion, train, test, policy, tested, data, try_out(candidate, policy.gate))
     if policy.training.refit:
         candidate = fit_whole(frame, policy, inputs, snapshot, count_rounds(candidate, verdict))
+        verdict = confirm(candidate, try_out(candidate, policy.gate), policy)
     release(finish(candidate, tested, trained, verdict), policy)
 
 

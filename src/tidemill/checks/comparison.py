@@ -1,0 +1,135 @@
+"""Compares a candidate's losses with those of others on the same rows: the baseline, the champion, slice by slice."""
+
+import numpy as np
+import numpy.typing as npt
+
+from tidemill.checks.gate import Finding
+from tidemill.core.policy import Gate
+from tidemill.data.metrics import bootstrap_interval
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.bool_]
+_LEAST_COMPARED = 50
+_SIGNS = {
+    ">=": lambda value, bound: value >= bound,
+    "<=": lambda value, bound: value <= bound,
+    ">": lambda value, bound: value > bound,
+    "<": lambda value, bound: value < bound,
+}
+
+
+def compare(
+    candidate: Floats,
+    baseline: Floats,
+    champion: Floats | None,
+    *,
+    policy: Gate,
+    slices: dict[str, Rows],
+    unseen: Rows | None = None,
+) -> list[Finding]:
+    """What the losses of the same test rows tell, each of shape (rows,) and finite.
+
+    On average better than the trivial baseline, not worse than the champion by more than the margin, and on no slice
+    proven worse than the tolerance (the lower bound of a paired bootstrap) than the champion; than the baseline,
+    where nobody is champion yet.
+
+    Parameters
+    ----------
+    unseen : the rows that the champion has not learned from: only on these are the two compared. Where there are
+        fewer than 50 it is a warning, and live traffic has to compare them.
+    """
+    found = [_against_baseline(candidate, baseline, policy)]
+    if champion is None:
+        return [*_on_slices(candidate - baseline, slices, policy, "baseline"), *found]
+    fresh = np.ones(len(candidate), dtype=bool) if unseen is None else unseen
+    evidence: dict[str, object] = {"compared_rows": int(fresh.sum()), "margin": policy.margin}
+    if fresh.sum() < _LEAST_COMPARED:
+        reason = f"the champion has learned from all but {int(fresh.sum())} test rows: live traffic decides"
+        return [*found, Finding(about="champion", outcome="warn", reason=reason, evidence=evidence)]
+    difference = candidate - champion
+    suffering = _on_slices(difference, {name: inside & fresh for name, inside in slices.items()}, policy, "champion")
+    return [*found, *suffering, _against_champion(candidate[fresh], champion[fresh], policy, evidence)]
+
+
+def _against_baseline(candidate: Floats, baseline: Floats, policy: Gate) -> Finding:
+    evidence = {
+        "rows": len(candidate),
+        "loss": float(candidate.mean()),
+        "baseline_loss": float(baseline.mean()),
+        "against_baseline": bootstrap_interval(candidate - baseline, policy.confidence),
+    }
+    better = bool(candidate.mean() < baseline.mean() - policy.baseline_margin)
+    reason = f"{'' if better else 'not '}better than the trivial baseline: {_loss(candidate, baseline)}"
+    return Finding(about="baseline", outcome="pass" if better else "fail", reason=reason, evidence=evidence)
+
+
+def _against_champion(candidate: Floats, champion: Floats, policy: Gate, evidence: dict[str, object]) -> Finding:
+    low, high = bootstrap_interval(candidate - champion, policy.confidence)
+    evidence |= {"champion_loss": float(champion.mean()), "against_champion": (low, high)}
+    said = _loss(candidate, champion)
+    if (candidate - champion).mean() > policy.margin:
+        return Finding(about="champion", outcome="fail", reason=f"worse than the champion: {said}", evidence=evidence)
+    if policy.better and high >= 0:
+        reason = f"not proven better than the champion, as its policy asks: {said}"
+        return Finding(about="champion", outcome="fail", reason=reason, evidence=evidence)
+    return Finding(about="champion", reason=f"not worse than the champion: {said}", evidence=evidence)
+
+
+def _on_slices(difference: Floats, slices: dict[str, Rows], policy: Gate, other: str) -> list[Finding]:
+    """The slice on which it suffers most, if on any it is proven to; else how many were looked at."""
+    worst: tuple[float, Finding] | None = None
+    looked = 0
+    for name, rows in slices.items():
+        if rows.sum() < policy.slice_minimum:
+            continue
+        looked += 1
+        low, high = bootstrap_interval(difference[rows], policy.confidence)
+        if low > max(policy.slice_tolerance, worst[0] if worst else -np.inf):
+            evidence = {"slice": name, "slice_rows": int(rows.sum()), f"against_{other}_on_slice": (low, high)}
+            than = "champion" if other == "champion" else "trivial baseline"
+            reason = f"worse than the {than} on {name} by at least {low:.4f}"
+            worst = low, Finding(about="slices", outcome="fail", reason=reason, evidence=evidence)
+    if worst is not None:
+        return [worst[1]]
+    return [Finding(about="slices", reason=f"it suffers on none of {looked} slices")] if looked else []
+
+
+def hold_thresholds(values: dict[str, float], policy: Gate) -> list[Finding]:
+    """Whether the metrics of the test rows keep the policy's thresholds; one that was not measured does not."""
+    found = []
+    for name, said in policy.thresholds.items():
+        sign = said[:2] if said[1] == "=" else said[0]
+        value = values.get(name)
+        evidence = {f"threshold_{name}": said, f"test_{name}": value}
+        if value is None:
+            reason = f"{name}, which must be {said}, was not measured (there are {', '.join(sorted(values))})"
+        else:
+            reason = f"{name} is {value:.4g}, and must be {said}"
+        kept = value is not None and _SIGNS[sign](value, float(said[len(sign) :]))
+        found.append(Finding(about=name, outcome="pass" if kept else "fail", reason=reason, evidence=evidence))
+    return found
+
+
+def hold_answers(first: Floats, losses: Floats, again: Floats | None = None) -> list[Finding]:
+    """Whether answers are ones: a finite number for every row, and the same when asked `again`.
+
+    `first` are all answers, of shape (rows,) or (rows, classes), `losses` those of all rows; `again` are the answers
+    to as many of the first rows.
+    """
+    bad = ~(np.isfinite(losses) & np.isfinite(first if first.ndim == 1 else first.sum(axis=1)))
+    if bad.any():
+        reason = f"its answers are not finite on {int(bad.sum())} rows"
+        return [
+            Finding(about="answers", outcome="fail", reason=reason, evidence={"rows_without_answer": int(bad.sum())})
+        ]
+    if first.ndim == 2 and len(first) and not np.allclose(first.sum(axis=1), 1, atol=1e-4):
+        return [Finding(about="answers", outcome="fail", reason="its probabilities do not sum to 1")]
+    if again is not None and len(again) and not np.array_equal(first[: len(again)], again):
+        apart = float(np.abs(first[: len(again)] - again).max())
+        reason = f"not deterministic: asked twice, its answers to the same rows are up to {apart:.3g} apart"
+        return [Finding(about="determinism", outcome="fail", reason=reason, evidence={"answers_apart": apart})]
+    return [Finding(about="answers", reason="every answer is a finite number, and the same when asked again")]
+
+
+def _loss(one: Floats, other: Floats) -> str:
+    return f"loss {one.mean():.4f} against {other.mean():.4f}"

@@ -1,0 +1,103 @@
+"""Finds what a model must not have seen: a label in its inputs, test rows among the training rows, the future."""
+
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tidemill.checks.gate import Finding
+from tidemill.data.frame import TIME
+
+Floats = npt.NDArray[np.float64]
+_LEAST = 200
+_LOOKED_AT = 5_000
+_MOST_SHARED = 0.01
+
+
+def find_leaks(
+    train: pl.DataFrame,
+    test: pl.DataFrame,
+    *,
+    inputs: tuple[str, ...],
+    label: str,
+    key: tuple[str, ...],
+    timed: bool,
+    most: float,
+) -> list[Finding]:
+    """What leaks from the label into the inputs, or from the test rows into the training.
+
+    Parameters
+    ----------
+    key : the columns that name a row; without them whole rows are compared.
+    timed : whether rows have an event time, so that all training rows have to come before the test rows.
+    most : how much of the label one input alone may tell, by Chatterjee's coefficient (1: all of it).
+    """
+    found = [*_telling(train, inputs, label, most), *_shared(train, test, key, (*inputs, label))]
+    if timed and train.height and test.height:
+        newest, oldest = train[TIME].max(), test[TIME].min()
+        if isinstance(newest, datetime) and isinstance(oldest, datetime) and newest > oldest:
+            count = train.filter(pl.col(TIME) > oldest).height
+            reason = f"it has learned from {count} rows that come after the first test row ({oldest.isoformat()})"
+            found.append(Finding(about="future", outcome="fail", reason=reason, evidence={"rows_of_the_future": count}))
+    return found or [Finding(about="leaks", reason="nothing leaks from the label or from the test rows")]
+
+
+def _telling(train: pl.DataFrame, inputs: tuple[str, ...], label: str, most: float) -> list[Finding]:
+    if train.height < _LEAST:
+        return []
+    rows = train.sample(min(train.height, _LOOKED_AT), shuffle=True, seed=0)
+    truth = _ranks(rows[label])
+    told = {name: coefficient(_ranks(rows[name]), truth) for name in inputs if _comparable(rows, name)}
+    leaking = {name: value for name, value in sorted(told.items(), key=lambda one: -one[1]) if value > most}
+    return [
+        Finding(
+            about="leak",
+            outcome="fail",
+            reason=f"input {name!r} alone tells the label almost perfectly ({value:.3f}): is it known by then?",
+            evidence={"leaking_input": name, "leakage": value},
+        )
+        for name, value in list(leaking.items())[:1]
+    ]
+
+
+def _comparable(rows: pl.DataFrame, name: str) -> bool:
+    return name in rows.columns and not rows.schema[name].is_temporal() and rows[name].n_unique() > 1
+
+
+def coefficient(feature: Floats, truth: Floats) -> float:
+    """How much of `truth` is a function of `feature`: 1 where all of it is, about 0 where they are independent.
+
+    Both are of shape (rows,), in no order. From Chatterjee (2021), A new coefficient of correlation, section 1, the
+    form with ties.
+
+    >>> round(coefficient(np.arange(1000.0), np.repeat([0.0, 1.0], 500)), 3)
+    0.998
+    """
+    ordered = truth[np.argsort(feature, kind="stable")]
+    upto = np.searchsorted(np.sort(ordered), ordered, side="right").astype(float)
+    atleast = len(ordered) - np.searchsorted(np.sort(ordered), ordered, side="left").astype(float)
+    spread = 2 * float((atleast * (len(ordered) - atleast)).sum())
+    return 1 - len(ordered) * float(np.abs(np.diff(upto)).sum()) / spread if spread > 0 else 0.0
+
+
+def _ranks(values: pl.Series) -> Floats:
+    plain = values.cast(pl.Float64) if values.dtype.is_numeric() or values.dtype == pl.Boolean else values
+    ranked = plain.fill_nan(None).rank("dense") if plain.dtype == pl.Float64 else plain.cast(pl.String).rank("dense")
+    return ranked.fill_null(0).cast(pl.Float64).to_numpy()
+
+
+def _shared(train: pl.DataFrame, test: pl.DataFrame, key: tuple[str, ...], whole: tuple[str, ...]) -> list[Finding]:
+    """Test rows that are training rows, too; rows that are alike by nature are so within the training as well."""
+    named = [name for name in key if name in train.columns]
+    columns = named or [
+        name for name in (*dict.fromkeys(whole), TIME) if name in train.columns and name in test.columns
+    ]
+    if not columns or not test.height:
+        return []
+    shared = test.join(train.select(columns).unique(), on=columns, how="semi", nulls_equal=True).height / test.height
+    alike = 0.0 if named else train.select(columns).is_duplicated().sum() / max(train.height, 1)
+    if shared <= max(_MOST_SHARED, 2 * alike):
+        return []
+    reason = f"{shared:.0%} of the test rows are among its training rows"
+    return [Finding(about="test rows", outcome="fail", reason=reason, evidence={"test_rows_in_training": shared})]

@@ -1,0 +1,128 @@
+"""A package as a folder that other tools know: MLflow's description, a lock, and a loader that needs no Tidemill."""
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from tidemill.core.model import Input, Manifest, Model
+from tidemill.errors import InputError
+from tidemill.models import pickles, portable
+from tidemill.models.environment import closure
+from tidemill.models.flavors.mlflow import ROOT
+
+LOCK = "requirements.txt"
+PYTHON = "python_env.yaml"
+# Read at once, so that the code of the steps that pack models is another when the loader is.
+_LOADER = Path(portable.__file__).read_text(encoding="utf-8")
+_ROOTS = {"lightgbm": ("lightgbm", "numpy"), "sklearn": ("scikit-learn", "joblib", "numpy")}
+_WARM = {"lightgbm": ("lightgbm",), "sklearn": ("joblib", "sklearn")}
+_TYPES = {"boolean": "boolean", "integer": "long", "number": "double", "time": "datetime", "date": "datetime"}
+
+
+def furnish(model: Model, packages: tuple[str, ...] = ()) -> Model:
+    """The package with its lock, its loader and its description for MLflow; `packages` are locked beside its own.
+
+    Raises
+    ------
+    InputError
+        for a flavor that has no loader of its own.
+    """
+    flavor = model.manifest.flavor
+    if flavor not in _ROOTS:
+        raise InputError(
+            f"a package of flavor {flavor!r} has no loader that works without Tidemill",
+            "export a model that a run here trained, or the file that was registered",
+        )
+    lock = closure(*_ROOTS[flavor], *_makers(model), *packages)
+    description = _described(model.manifest)
+    files = {
+        "MLmodel": description.encode(),
+        LOCK: "".join(f"{line}\n" for line in lock).encode(),
+        PYTHON: _python().encode(),
+        "code/tidemill_model.py": _LOADER.encode(),
+    }
+    return replace(model, files=model.files | files)
+
+
+def is_furnished(model: Model) -> bool:
+    """Whether a package is a model of MLflow as it is."""
+    return "MLmodel" in model.files
+
+
+def folder_of(model: Model) -> dict[str, bytes]:
+    """The files of a package as a folder: a model of MLflow, whoever made it.
+
+    Raises
+    ------
+    InputError
+        for a flavor that has no loader of its own.
+    """
+    manifest = {"manifest.json": msgspec.json.format(msgspec.json.encode(model.manifest))}
+    if model.manifest.flavor == "mlflow":
+        inner = {name.removeprefix(ROOT): content for name, content in model.files.items() if name.startswith(ROOT)}
+        return inner | {name: content for name, content in model.files.items() if not name.startswith(ROOT)} | manifest
+    whole = model if is_furnished(model) else furnish(model)
+    return whole.files | manifest
+
+
+def warm_of(model: Model) -> tuple[str, ...]:
+    """The modules of published packages that a package imports when it is loaded."""
+    return _WARM.get(model.manifest.flavor, ())
+
+
+def _makers(model: Model) -> tuple[str, ...]:
+    """The distributions that have the modules which a pickle imports; a module of the project is in none."""
+    content = model.files.get("model.joblib")
+    if content is None:
+        return ()
+    tops = {name.partition(".")[0] for name in pickles.read(content).imports} - sys.stdlib_module_names
+    known = _distributions() if tops - {"sklearn", "numpy", "joblib", "scipy"} else {}
+    return tuple(sorted({name for top in tops for name in known.get(top, ()) if name != "tidemill"}))
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """The distributions by the modules that they bring; it takes long to look."""
+    return packages_distributions()
+
+
+def _described(manifest: Manifest) -> str:
+    signature = manifest.signature
+    outputs: list[dict[str, Any]] = [{"type": "string" if signature.classes else "double", "name": "prediction"}]
+    outputs += [{"type": "double", "name": f"probability_{name}"} for name in signature.classes]
+    lines = [
+        "flavors:",
+        "  python_function:",
+        "    code: code",
+        "    env:",
+        f"      virtualenv: {PYTHON}",
+        "    loader_module: tidemill_model",
+        f"    python_version: {platform.python_version()}",
+        "signature:",
+        f"  inputs: {_quoted([_input(one) for one in signature.inputs])}",
+        f"  outputs: {_quoted(outputs)}",
+        "  params: null",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _input(one: Input) -> dict[str, Any]:
+    # A whole number that may be missing comes from pandas as a float.
+    kind = "double" if one.type == "integer" and one.nullable else _TYPES.get(one.type, "string")
+    return {"type": kind, "name": one.name, "required": not one.nullable}
+
+
+def _quoted(value: Any) -> str:
+    return "'" + json.dumps(value).replace("'", "''") + "'"
+
+
+def _python() -> str:
+    return f"python: {platform.python_version()}\nbuild_dependencies:\n- pip\ndependencies:\n- -r {LOCK}\n"

@@ -1,0 +1,193 @@
+"""Judging: the steps by which a candidate is measured, tried out and let through, or not."""
+
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidemill.checks.comparison import compare, hold_answers, hold_thresholds
+from tidemill.checks.gate import Finding, decide
+from tidemill.checks.leaks import find_leaks
+from tidemill.checks.package import hold_signature, hold_trial
+from tidemill.core.check import Verdict
+from tidemill.core.model import Model
+from tidemill.core.pipeline import step
+from tidemill.core.policy import Gate, ModelPolicy, Problem, Training
+from tidemill.core.resources import Books, Context, Environments, Packages, Sources, TableReader, Trial
+from tidemill.core.run import Metrics
+from tidemill.data.frame import TIME
+from tidemill.data.metrics import Floats, Truth, losses
+from tidemill.models.inputs import samples
+from tidemill.models.load import load
+from tidemill.models.package import folder_of, warm_of
+from tidemill.recipes.rows import Snapshot
+from tidemill.registry.routing import current
+from tidemill.training.evaluate import evaluate, slices_of, trivial, truth_of
+
+_TRAIN_SAMPLE = 20_000
+_ASKED_AGAIN = 1_000
+
+
+class DataFacts(Struct, frozen=True, kw_only=True):
+    """What the ledger knows of the rows of a snapshot: the batches in it that a check had stopped."""
+
+    stopped: tuple[str, ...] = ()
+
+
+@step
+def measure_on(model: Model, rows: pl.DataFrame, policy: ModelPolicy, about: str, sources: Sources) -> Metrics:
+    """The metrics of a model on rows as they would be served, as a whole and by slice."""
+    truth, scores = _scored(model, rows, policy.problem, sources)
+    return evaluate(truth, scores, slices_of(rows, policy.gate.slices), about)
+
+
+@step(transient=True)
+def sample(rows: pl.DataFrame, options: Training) -> pl.DataFrame:
+    """At most 20,000 of the rows: enough to measure how well a model fits what it has seen."""
+    return rows.sample(_TRAIN_SAMPLE, seed=options.seed) if rows.height > _TRAIN_SAMPLE else rows
+
+
+@step
+def find_champion(policy: ModelPolicy, books: Books, packages: Packages, context: Context) -> Model | None:
+    """The package that answers now, to compare with; None before the first release."""
+    route = current(books, context.environment, policy.name)
+    arm = route.arm("champion") if route else None
+    if arm is None:
+        return None
+    books.runs.change(context.run, lambda run: replace(run, compared_with=arm.release))
+    return packages.load(arm.package)
+
+
+@step
+def look_into_data(snapshot: Snapshot, books: Books, tables: TableReader, context: Context) -> DataFacts:
+    """Which batches of a snapshot were stopped by their check, and never let in since."""
+    here = {"check": "schema", "environment": context.environment}
+    stopped = books.verdicts.values("subject", action="stop", **here)
+    stopped -= books.verdicts.values("subject", action="proceed", **here)
+    if not stopped:
+        return DataFacts()
+    inside = set(tables.read(snapshot.table, snapshot.version, ["_batch"])["_batch"].unique())
+    return DataFacts(stopped=tuple(sorted(stopped & inside)))
+
+
+@step
+def try_out(model: Model, policy: Gate, environments: Environments) -> Trial:
+    """What a package does with its sample rows in a fresh process that has only the packages of its lock."""
+    rows = samples(model).to_dicts()
+    return environments.try_out(folder_of(model), _plain(rows), warm_of(model), strict=policy.environment == "strict")
+
+
+@step
+def gate(
+    candidate: Model,
+    champion: Model | None,
+    train: pl.DataFrame,
+    test: pl.DataFrame,
+    policy: ModelPolicy,
+    tested: Metrics,
+    data: DataFacts,
+    trial: Trial,
+    sources: Sources,
+) -> Verdict:
+    """Judge a candidate: its data, its package, and its answers to the test rows, in one verdict.
+
+    With the champion it is compared only on rows that the champion has not learned from itself.
+    """
+    source, signature = sources.definition(policy.problem.source), candidate.manifest.signature
+    truth, scores = _scored(candidate, test, policy.problem, sources)
+    few = test.head(_ASKED_AGAIN)
+    again = _scored(candidate, few, policy.problem, sources)[1]
+    own = losses(truth, scores)
+    findings = [
+        *_hold_data(champion, train, test, data, policy),
+        *find_leaks(
+            train,
+            test,
+            inputs=tuple(one.name for one in signature.inputs),
+            label=policy.problem.label,
+            key=source.key,
+            timed=bool(source.time),
+            most=policy.gate.leakage,
+        ),
+        *hold_signature(champion.manifest.signature if champion else None, signature, policy.gate),
+        *(answered := hold_answers(scores, own, again)),
+    ]
+    if answered[0].about == "answers":  # what differs from time to time differs elsewhere, too
+        findings += hold_trial(trial, _expected(candidate), policy.gate)
+    findings += hold_thresholds(tested.values, policy.gate)
+    if np.isfinite(own).all():
+        known = truth_of(train[policy.problem.label], policy.problem.task, truth.classes)
+        champion_losses = unseen = None
+        if champion is not None and champion.manifest.signature.classes == truth.classes:
+            champion_losses = losses(*_scored(champion, test, policy.problem, sources))
+            unseen = _unseen_by(champion, test)
+        findings += compare(
+            own,
+            losses(truth, trivial(known, test.height)),
+            champion_losses,
+            policy=policy.gate,
+            slices=slices_of(test, policy.gate.slices),
+            unseen=unseen,
+        )
+    return decide(policy.name, findings)
+
+
+@step
+def confirm(model: Model, trial: Trial, policy: ModelPolicy) -> Verdict:
+    """Judge the package that is to be released, once it was fitted again on all rows: how it answers, not how well."""
+    return decide(policy.name, hold_trial(trial, _expected(model), policy.gate), check="package")
+
+
+def _scored(model: Model, rows: pl.DataFrame, problem: Problem, sources: Sources) -> tuple[Truth, Floats]:
+    """The truth of rows, and what a model says of them without the columns that nobody knows when it is asked."""
+    scores = _scores(model, rows.drop(sources.definition(problem.source).later, strict=False))
+    return truth_of(rows[problem.label], problem.task, model.manifest.signature.classes), scores
+
+
+def _scores(model: Model, rows: pl.DataFrame) -> Floats:
+    answers = load(model).predict(rows)
+    return answers.probabilities if answers.probabilities is not None else np.asarray(answers.values, float)
+
+
+def _expected(model: Model) -> Floats:
+    """The answers of this process to the sample rows."""
+    return _scores(model, samples(model))
+
+
+def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as JSON takes them: a time as text."""
+    return [{name: v.isoformat() if hasattr(v, "isoformat") else v for name, v in row.items()} for row in rows]
+
+
+def _hold_data(
+    champion: Model | None, train: pl.DataFrame, test: pl.DataFrame, data: DataFacts, policy: ModelPolicy
+) -> list[Finding]:
+    """Whether a candidate may have learned from these rows: none was stopped, and they are no older than before."""
+    found = []
+    if data.stopped:
+        some = ", ".join(data.stopped[:3])
+        reason = f"it is trained on data that was stopped: {some} (see `tidemill checks list`)"
+        found.append(
+            Finding(about="data", outcome="fail", reason=reason, evidence={"stopped_batches": list(data.stopped)})
+        )
+    before = champion.manifest.data.get("trained_until") if champion else None
+    if isinstance(before, str) and not policy.gate.older_data:
+        rows = pl.concat([train[TIME], test[TIME]]) if policy.training.refit else train[TIME]
+        newest = rows.max()
+        if isinstance(newest, datetime) and newest < datetime.fromisoformat(before):
+            reason = (
+                f"its data ends on {newest:%Y-%m-%d %H:%M}, before the champion's ({before[:16].replace('T', ' ')})"
+            )
+            evidence = {"data_until": newest.isoformat(), "champion_data_until": before}
+            found.append(Finding(about="data", outcome="fail", reason=reason, evidence=evidence))
+    return found
+
+
+def _unseen_by(champion: Model, rows: pl.DataFrame) -> npt.NDArray[np.bool_] | None:
+    """Which rows are newer than all that the champion was trained on; None where its package does not tell."""
+    newest = champion.manifest.data.get("trained_until")
+    return (rows[TIME] > datetime.fromisoformat(newest)).to_numpy() if isinstance(newest, str) else None

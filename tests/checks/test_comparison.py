@@ -1,0 +1,133 @@
+"""What the gate finds of a candidate by its losses and its answers."""
+
+from typing import Any
+
+import numpy as np
+
+from tidemill.checks.comparison import Floats, compare, hold_answers, hold_thresholds
+from tidemill.checks.gate import decide
+from tidemill.core.check import Verdict
+from tidemill.core.policy import Gate
+
+RANDOM = np.random.default_rng(11)
+ROWS = 2_000
+BASELINE = RANDOM.gamma(2, 0.4, ROWS)
+CHAMPION = BASELINE * 0.7
+JFK = np.arange(ROWS) < 400
+
+
+def judge(candidate: Floats, champion: Floats | None = CHAMPION, **policy: Any) -> Verdict:
+    slices = {"origin=JFK": JFK, "origin=tiny": np.arange(ROWS) < 50}
+    verdict = decide("late", compare(candidate, BASELINE, champion, policy=Gate(**policy), slices=slices))
+    assert verdict.stops == (verdict.outcome == "fail")
+    return verdict
+
+
+def noise(scale: float) -> Floats:
+    return np.random.default_rng(5).normal(0, scale, ROWS)
+
+
+def test_the_first_model_must_beat_the_trivial_baseline() -> None:
+    assert judge(CHAMPION, None).outcome == "pass"
+    worse = judge(BASELINE + 0.01, None)
+    assert worse.outcome == "fail"
+    assert "not better than the trivial baseline" in worse.reason
+    assert judge(BASELINE, None).outcome == "fail"
+    assert judge(BASELINE * 0.99, None, baseline_margin=0.1).outcome == "fail"
+
+
+def test_answers_that_are_no_numbers_fail() -> None:
+    for bad in (np.nan, np.inf):
+        scores = CHAMPION.copy()
+        scores[3] = bad
+        (found,) = hold_answers(scores, scores)
+        assert (found.outcome, found.reason) == ("fail", "its answers are not finite on 1 rows")
+    (found,) = hold_answers(np.array([[0.5, 0.5], [0.9, 0.4]]), CHAMPION[:2])
+    assert (found.outcome, found.reason) == ("fail", "its probabilities do not sum to 1")
+
+
+def test_answers_that_differ_when_asked_again_fail() -> None:
+    assert hold_answers(CHAMPION, CHAMPION, CHAMPION[:100])[0].outcome == "pass"
+    (found,) = hold_answers(CHAMPION, CHAMPION, CHAMPION[:100] + 1e-3)
+    assert (found.about, found.outcome) == ("determinism", "fail")
+
+
+def test_a_champion_that_must_be_beaten() -> None:
+    assert judge(CHAMPION, better=True).outcome == "fail"
+    assert judge(CHAMPION * 0.9, better=True).outcome == "pass"
+
+
+def test_the_first_model_may_not_be_worse_than_the_baseline_on_a_slice() -> None:
+    verdict = judge(CHAMPION + np.where(JFK, 0.5, -0.1) + noise(0.05), None)
+    assert verdict.outcome == "fail"
+    assert verdict.reason.startswith("worse than the trivial baseline on origin=JFK")
+
+
+def test_thresholds_of_the_business() -> None:
+    values = {"roc_auc": 0.7, "log_loss": 0.5}
+    for said, outcome in (
+        (">= 0.7", "pass"),
+        (">0.7", "fail"),
+        ("<= 0.7", "pass"),
+        ("< 0.7", "fail"),
+        (">= 0.71", "fail"),
+    ):
+        (found,) = hold_thresholds(values, Gate(thresholds={"roc_auc": said}))
+        assert found.outcome == outcome, said
+    (found,) = hold_thresholds(values, Gate(thresholds={"rmse": "< 3"}))
+    assert (found.outcome, found.reason) == (
+        "fail",
+        "rmse, which must be < 3, was not measured (there are log_loss, roc_auc)",
+    )
+
+
+def test_one_verdict_gives_every_reason() -> None:
+    verdict = judge(CHAMPION + 0.3 + np.where(JFK, 0.9, 0.0) + noise(0.05))
+    assert [one["about"] for one in verdict.evidence["findings"] if one["outcome"] == "fail"] == [
+        "baseline",
+        "slices",
+        "champion",
+    ]
+    assert verdict.reason.count(";") == 2
+
+
+def test_a_better_model_and_the_same_model_pass() -> None:
+    assert judge(CHAMPION * 0.9).outcome == "pass"
+    assert judge(CHAMPION).outcome == "pass"
+    better = judge(CHAMPION * 0.9)
+    low, high = better.evidence["against_champion"]
+    assert low < high < 0
+
+
+def test_a_clearly_worse_model_fails() -> None:
+    verdict = judge(CHAMPION + 0.05 + noise(0.1))
+    assert verdict.outcome == "fail"
+    assert "worse than the champion" in verdict.reason
+    assert verdict.evidence["against_champion"][0] > 0
+
+
+def test_a_margin_lets_a_slightly_worse_model_pass() -> None:
+    candidate = CHAMPION + 0.02 + noise(0.05)
+    assert judge(candidate).outcome == "fail"
+    assert judge(candidate, margin=0.05).outcome == "pass"
+
+
+def test_a_slice_that_suffers_fails_though_the_whole_is_better() -> None:
+    candidate = CHAMPION * 0.8 + np.where(JFK, 0.3, 0.0) + noise(0.05)
+    assert candidate.mean() < CHAMPION.mean()
+    verdict = judge(candidate)
+    assert verdict.outcome == "fail"
+    assert "origin=JFK" in verdict.reason
+    assert verdict.evidence["slice_rows"] == 400
+    assert judge(candidate, slice_tolerance=0.5).outcome == "pass"
+    assert judge(candidate, slice_minimum=401).outcome == "pass"
+
+
+def test_equal_models_pass_as_often_as_a_margin_allows() -> None:
+    """30 pairs of models of the same quality, a margin of two standard errors: nearly all pass."""
+    passed = 0
+    for seed in range(30):
+        random = np.random.default_rng(seed)
+        candidate = CHAMPION + random.normal(0, 0.2, ROWS)
+        passed += judge(candidate, margin=0.01, slice_tolerance=0.1).outcome == "pass"
+    assert passed >= 26
