@@ -4,6 +4,7 @@ import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -228,3 +229,28 @@ def test_batches_appended_beside_an_erasure_are_all_there(tables: DeltaTables, t
         for one in appending:
             one.result()
     assert sorted(tables.read("flights", tables.version("flights"))["x"]) == [-1, -1, -1, *range(12)]
+
+
+WIDER = {
+    "fractions after whole numbers": ([1], [2.5], [1.0, 2.5]),
+    "whole numbers after fractions": ([1.5], [2], [1.5, 2.0]),
+    "whole fractions after whole numbers": ([1], [2.0], [1, 2]),
+    "words after numbers": ([1], ["two"], ["1", "two"]),
+    "numbers after words": (["one"], [2], ["2", "one"]),
+    "large after small numbers": (pl.Series([1], dtype=pl.Int32), [2**40], [1, 2**40]),
+    "nothing after numbers": ([1], pl.Series([None], dtype=pl.Float64), [None, 1]),
+}
+
+
+@pytest.mark.parametrize(("first", "then", "wanted"), WIDER.values(), ids=WIDER)
+def test_no_value_is_cut_to_the_type_that_a_column_had(
+    tables: DeltaTables, first: Any, then: Any, wanted: list[Any]
+) -> None:
+    before = tables.append("rows", "a", pl.DataFrame({"x": first, "y": [1]}))
+    last = tables.append("rows", "b", pl.DataFrame({"x": then, "z": [True]}))
+    assert tables.append("rows", "b", pl.DataFrame({"x": then})) == last
+    found = tables.read("rows", last)
+    assert sorted(found["x"].to_list(), key=str) == sorted(wanted, key=str)
+    assert found.sort("y", nulls_last=True).select("y", "z").rows() == [(1, None), (None, True)]
+    assert tables.read("rows", before)["x"].to_list() == list(first)
+    tables.append("rows", "c", pl.DataFrame({"x": first}))

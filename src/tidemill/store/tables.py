@@ -16,6 +16,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from tidemill.errors import Conflict, NotFound, TidemillError
 from tidemill.faults import reached
 from tidemill.store.locks import locked
+from tidemill.store.widening import wider_types
 
 _COMPACT_EVERY = 50
 _TRIES = 50
@@ -102,6 +103,12 @@ class DeltaTables:
     def _append(self, table: str, found: DeltaTable | None, batch: str, frame: pl.DataFrame) -> None:
         once = CommitProperties(app_transactions=[Transaction(batch, 1)])
         if found is not None:
+            table_rows = pl.scan_delta(found)
+            if wider := wider_types(table_rows.collect_schema(), frame):
+                # Delta would cut 2.5 down to 2 without a word: the table gets the wider types, in one new version.
+                rows = pl.concat([frame.cast(wider), table_rows.cast(wider).collect()], how="diagonal_relaxed")
+                write_deltalake(found, rows, mode="overwrite", schema_mode="overwrite", commit_properties=once)
+                return
             write_deltalake(found, frame, mode="append", schema_mode="merge", commit_properties=once)
             return
         # Delta notices when two append the same batch, but not when two create the table with it.
