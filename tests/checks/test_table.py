@@ -7,9 +7,13 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from tidemill.checks.table import infer, validate
+from tidemill.checks.inference import infer, widen
+from tidemill.checks.table import WHY, conform, judge, validate
+from tidemill.core.policy import Source
 from tidemill.core.schema import Column, Schema
+from tidemill.data.frame import in_time
 from tidemill.errors import DataError
 
 SCHEMA = Schema(
@@ -61,7 +65,9 @@ BAD: dict[str, tuple[pl.DataFrame, tuple[str, str, int]]] = {
     "a null where none may be": (with_values("id", [None]), ("id", "missing values", 1)),
     "below range": (with_values("distance", [-1.0, -2.0]), ("distance", "below range", 2)),
     "above range": (with_values("distance", [5000.1]), ("distance", "above range", 1)),
-    "endless": (with_values("distance", [float("inf")]), ("distance", "above range", 1)),
+    "endless": (with_values("distance", [float("inf")]), ("distance", "not finite", 1)),
+    "not a number": (with_values("distance", [float("nan")]), ("distance", "not finite", 1)),
+    "no rows": (GOOD.clear(), ("", "too few rows", 0)),
     "outside the domain": (with_values("carrier", ["ZZ", "aa"]), ("carrier", "outside domain", 2)),
     "a key twice": (with_values("id", [1]), ("id", "duplicate keys", 1)),
 }
@@ -70,12 +76,14 @@ BAD: dict[str, tuple[pl.DataFrame, tuple[str, str, int]]] = {
 @pytest.mark.parametrize(("frame", "anomaly"), BAD.values(), ids=BAD)
 def test_each_anomaly_is_found_alone(frame: pl.DataFrame, anomaly: tuple[str, str, int]) -> None:
     assert found(frame) == [anomaly]
-    assert repr(anomaly[0]) in validate(frame, SCHEMA, "flights.csv").reason
+    assert (repr(anomaly[0]) if anomaly[0] else "it has 0 rows") in validate(frame, SCHEMA, "flights.csv").reason
 
 
 FINE = {
     "as it was": GOOD,
-    "no rows": GOOD.clear(),
+    "numbers as text": GOOD.with_columns(pl.col("distance").cast(pl.String)),
+    "times as text": GOOD.with_columns(when=pl.lit("2013-03-01T10:00:00+01:00")),
+    "dates for times": GOOD.with_columns(pl.col("when").dt.date()),
     "one row": GOOD[:1],
     "columns in another order": GOOD.select(reversed(GOOD.columns)),
     "whole numbers in a column of numbers": GOOD.with_columns(pl.col("distance").cast(pl.Int64)),
@@ -134,7 +142,7 @@ def test_an_inferred_schema_fits_its_own_rows(series: list[pl.Series]) -> None:
     schema = infer(frame, "rows", key=("c0",))
     assert found(frame, schema) == []
     assert found(frame.reverse(), schema) == []
-    assert found(frame.clear(), schema) == []
+    assert found(conform(frame, schema), schema) == []
 
 
 def test_an_inferred_schema_lets_somewhat_later_rows_in_and_keeps_nonsense_out() -> None:
@@ -153,3 +161,59 @@ def test_a_key_that_is_not_unique_or_not_there() -> None:
     with pytest.raises(DataError, match="'flights' has no key column 'flight_id'") as told:
         infer(GOOD, "flights", key=("flight_id",))
     assert "carrier" in told.value.cure
+
+
+def test_the_bad_rows_come_with_the_verdict_and_say_why_they_are_bad() -> None:
+    frame = with_values("distance", [-7.0, 5.0]).with_columns(carrier=pl.Series(["ZZ"] + ["AA"] * 19))
+    verdict, bad = judge(frame, SCHEMA, "flights.csv")
+    assert bad.select("id", WHY).rows() == [(0, "distance: below range; carrier: outside domain")]
+    (below,) = (one for one in verdict.evidence["anomalies"] if one["kind"] == "below range")
+    assert below["sample_rows"][0] | {"row": "0", "id": "0", "distance": "-7.0"} == below["sample_rows"][0]
+    assert judge(frame.with_columns(wind=1), SCHEMA, "flights.csv")[1].height == 20
+    assert judge(GOOD, SCHEMA, "flights.csv")[1].is_empty()
+
+
+TIMED = Source(path="*.csv", time="when")
+NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
+
+
+def timed(*when: str | None) -> pl.DataFrame:
+    frame = GOOD[: len(when)].with_columns(when=pl.Series(when, dtype=pl.String))
+    return in_time(frame, TIMED, "flights", NOON, lenient=True)
+
+
+def test_times_that_cannot_be_read_or_have_not_come_yet_are_found() -> None:
+    schema = replace(SCHEMA, columns=tuple(c for c in SCHEMA.columns if c.name != "when"), extra_columns="ignore")
+    early, late, soon = "2013-03-01T11:00:00Z", "2013-03-02T13:00:00Z", "2013-03-02T11:00:00Z"
+    for frame, wanted in (
+        (timed(early, "soon"), [("when", "unreadable time", 1)]),
+        (timed("soon", "later"), [("when", "unreadable time", 2)]),
+        (timed(early, None), []),
+        (timed(early, late), [("when", "time in the future", 1)]),
+        (timed(early, soon), []),
+        (in_time(GOOD.drop("when"), TIMED, "flights", NOON, lenient=True), [("when", "missing column", 0)]),
+    ):
+        verdict = validate(frame, schema, "flights.csv", TIMED, NOON)
+        assert [(a["column"], a["kind"], a["rows"]) for a in verdict.evidence["anomalies"]] == wanted
+    unbounded = replace(schema, ahead="")
+    assert not validate(timed(early, late), unbounded, "flights.csv", TIMED, NOON).stops
+
+
+@pytest.mark.parametrize("frame", [one for one, _ in BAD.values()], ids=BAD)
+def test_what_a_person_accepts_is_let_in_then_and_what_was_fine_still_is(frame: pl.DataFrame) -> None:
+    wider = widen(SCHEMA, frame)
+    assert wider.version == 2
+    assert found(frame, wider) == []
+    assert found(conform(frame, wider), wider) == []
+
+
+def test_unreadable_times_cannot_be_accepted() -> None:
+    with pytest.raises(DataError, match="no schema of 'flights' can let these rows in: 'when'"):
+        widen(infer(timed(None, None), "flights"), timed("soon", None), TIMED)
+
+
+def test_rows_are_brought_to_the_types_that_their_schema_means() -> None:
+    same = GOOD.with_columns(pl.col("distance").cast(pl.String), pl.col("carrier").cast(pl.Categorical), night=None)
+    other = conform(same.with_columns(pl.col("when").dt.strftime("%Y-%m-%dT%H:%M:%SZ")), SCHEMA)
+    assert other.schema == GOOD.schema
+    assert other.drop("night").equals(GOOD.drop("night"))

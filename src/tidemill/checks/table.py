@@ -1,209 +1,282 @@
 """Judges rows against a schema: what cannot be is schema skew, and stops the pipeline."""
 
-from typing import Any
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import polars as pl
-from msgspec.structs import replace
 
+from tidemill.clock import span
 from tidemill.core.check import Verdict
+from tidemill.core.policy import Source
 from tidemill.core.schema import Column, Schema
 from tidemill.data.encoding import column_type
-from tidemill.data.frame import TIME
-from tidemill.errors import DataError
+from tidemill.data.frame import KNOWN_AT, TIME
 
+WHY = "_why"
 _FITTING = {
     "boolean": {"boolean"},
     "integer": {"integer"},
     "number": {"number", "integer"},
     "text": {"text"},
-    "time": {"time"},
+    "time": {"time", "date"},
     "date": {"date"},
 }
+_UTC = pl.Datetime("us", "UTC")
 _SHOWN = 5
+_SHOWN_ROWS = 3
+_SHOWN_COLUMNS = 20
 
 
-def validate(frame: pl.DataFrame, schema: Schema, subject: str) -> Verdict:
-    """A verdict on a table: `stop` with the anomalies, their counts and sample values, or `proceed`.
+class Fault(NamedTuple):
+    """One thing that is wrong: `bad` marks the rows, None all of them; `column` is "" where it is the whole batch."""
 
-    Found are missing and unexpected columns, wrong types, nulls where there may be none, values outside a range
-    or a closed domain, and keys that stand twice.
+    column: str
+    kind: str
+    what: str
+    rows: int = 0
+    samples: tuple[Any, ...] = ()
+    bad: pl.Series | None = None
+
+
+def validate(
+    frame: pl.DataFrame, schema: Schema, subject: str, source: Source | None = None, arrived: datetime | None = None
+) -> Verdict:
+    """The verdict of `judge`, without the bad rows."""
+    return judge(frame, schema, subject, source, arrived)[0]
+
+
+def judge(
+    frame: pl.DataFrame, schema: Schema, subject: str, source: Source | None = None, arrived: datetime | None = None
+) -> tuple[Verdict, pl.DataFrame]:
+    """A verdict on a table, `stop` with its anomalies or `proceed`; and the bad rows, with `_why` each is bad.
+
+    Found are missing and unexpected columns, wrong types, nulls where there may be none, NaN and infinite numbers,
+    values outside a range or a closed domain, keys that stand twice, and too few rows; where the rows went through
+    `in_time`, also times that cannot be read. Each comes with its count, sample values and sample rows.
+
+    Parameters
+    ----------
+    source : names the columns of the event time and the known-at time.
+    arrived : when the rows arrived; a source without a known-at column has no event times after that.
     """
-    anomalies = [*_columns(frame, schema), *_values(frame, schema), *_keys(frame, schema)]
-    evidence: dict[str, Any] = {"rows": frame.height, "schema_version": schema.version, "anomalies": anomalies}
-    if not anomalies:
-        return Verdict(
-            check="schema",
-            subject=subject,
-            outcome="pass",
-            action="proceed",
-            reason="fits its schema",
-            evidence=evidence,
-        )
-    first = anomalies[0]
-    more = f" (and {len(anomalies) - 1} more)" if len(anomalies) > 1 else ""
-    return Verdict(
+    faults = [
+        *_columns(frame, schema),
+        *_values(frame, schema),
+        *_keys(frame, schema),
+        *_times(frame, schema, source, arrived),
+        *_size(frame, schema),
+    ]
+    told = [_told(frame, schema, fault) for fault in faults]
+    reason = "fits its schema"
+    if faults:
+        first = faults[0]
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        reason = f"{f'column {first.column!r}' if first.column else 'it'} {first.what}{more}"
+    verdict = Verdict(
         check="schema",
         subject=subject,
-        outcome="fail",
-        action="stop",
-        reason=f"column {first['column']!r} {first['what']}{more}",
-        evidence=evidence,
+        outcome="fail" if faults else "pass",
+        action="stop" if faults else "proceed",
+        reason=reason,
+        evidence={"rows": frame.height, "schema_version": schema.version, "anomalies": told},
     )
+    return verdict, _bad_rows(frame, faults)
 
 
-def _anomaly(column: str, kind: str, what: str, rows: int = 0, samples: list[Any] | None = None) -> dict[str, Any]:
-    return {"column": column, "kind": kind, "what": what, "rows": rows, "samples": [str(s) for s in samples or []]}
+def conform(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """Rows that fit their schema in the types that it means, so that batches of one source can stand in one table."""
+    casts = []
+    for name, kind in frame.schema.items():
+        column = schema.column(name)
+        if kind == pl.Null:
+            casts.append(pl.col(name).cast(_MEANT[column.type] if column else pl.String))
+        elif column is not None and column.type == "number":
+            casts.append(pl.col(name).cast(pl.Float64))
+        elif column is not None and column.type == "time" and kind in (pl.String, pl.Date):
+            casts.append(_as_time(pl.col(name), kind))
+        elif kind.is_unsigned_integer() and kind != pl.UInt64:
+            casts.append(pl.col(name).cast(pl.Int64))  # tables have no unsigned numbers
+        elif kind in (pl.Categorical, pl.Enum):
+            casts.append(pl.col(name).cast(pl.String))
+    return frame.with_columns(casts)
 
 
-def _columns(frame: pl.DataFrame, schema: Schema) -> list[dict[str, Any]]:
-    found = []
+_MEANT: dict[str, Any] = {
+    "boolean": pl.Boolean,
+    "integer": pl.Int64,
+    "number": pl.Float64,
+    "text": pl.String,
+    "time": _UTC,
+    "date": pl.Date,
+}
+
+
+def _as_time(values: pl.Expr, kind: pl.DataType, *, strict: bool = True) -> pl.Expr:
+    if kind == pl.Date:
+        return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return values.str.to_datetime(time_zone="UTC", time_unit="us", strict=strict)
+
+
+def _columns(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
     for column in schema.columns:
         if column.name not in frame.columns:
             if column.required:
-                found.append(_anomaly(column.name, "missing column", "is missing"))
-        elif not _fits(frame[column.name], column):
-            kind = frame.schema[column.name]
-            found.append(
-                _anomaly(column.name, "wrong type", f"should hold {column.type}, but holds {kind}", frame.height)
-            )
+                yield Fault(column.name, "missing column", "is missing")
+        elif not fits(frame[column.name], column):
+            what = f"should hold {column.type}, but holds {frame.schema[column.name]}"
+            yield Fault(column.name, "wrong type", what, frame.height, _some(frame[column.name]))
     if schema.extra_columns == "stop":
-        known = {column.name for column in schema.columns}
-        extra = [name for name in frame.columns if name not in known and not name.startswith("_")]
-        found += [_anomaly(name, "unexpected column", "is not in the schema", frame.height) for name in extra]
-    return found
+        for name in frame.columns:
+            if schema.column(name) is None and not name.startswith("_"):
+                what = "is not in the schema"
+                yield Fault(name, "unexpected column", what, frame.height, _some(frame[name]))
 
 
-def _fits(values: pl.Series, column: Column) -> bool:
-    return values.null_count() == len(values) or column_type(values.dtype) in _FITTING[column.type]
+def fits(values: pl.Series, column: Column) -> bool:
+    """Whether a column's type is what its schema says, or can be read as that without a loss."""
+    if values.null_count() == len(values) or column_type(values.dtype) in _FITTING[column.type]:
+        return True
+    if values.dtype != pl.String or column.type not in ("number", "time"):
+        return False
+    try:
+        as_time = column.type == "time"
+        test = (
+            _as_time(pl.col("x"), pl.String(), strict=False) if as_time else pl.col("x").cast(pl.Float64, strict=False)
+        )
+        return bool(values.to_frame("x").select(test.null_count()).item() == values.null_count())
+    except pl.exceptions.PolarsError:
+        return False
 
 
-def _values(frame: pl.DataFrame, schema: Schema) -> list[dict[str, Any]]:
-    present = [c for c in schema.columns if c.name in frame.columns and _fits(frame[c.name], c)]
-    if not present or not frame.height:
-        return []
-    tests = {(column.name, kind): test for column in present for kind, test in _tests(column).items()}
-    if not tests:
-        return []
+def _values(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
+    present = [c for c in schema.columns if c.name in frame.columns and fits(frame[c.name], c)]
+    tests = {(column.name, kind): test for column in present for kind, test in _tests(column, frame).items()}
+    if not tests or not frame.height:
+        return
     counts = frame.select(test.sum().alias(str(place)) for place, test in enumerate(tests.values())).row(0)
-    found = []
     for (name, kind), test, bad in zip(tests, tests.values(), counts, strict=True):
         column = schema.column(name)
         assert column is not None
         if not bad or (kind == "missing values" and bad / frame.height <= column.missing):
             continue
-        unique = frame.filter(test)[name].unique(maintain_order=True).head(_SHOWN)
-        samples: list[Any] = [] if kind == "missing values" else unique.to_list()
-        found.append(_anomaly(name, kind, _says(kind, column, bad, frame.height, samples), bad, samples))
-    return found
+        marked = frame.select(test.alias("bad"))["bad"]
+        samples = () if kind == "missing values" else _some(frame[name].filter(marked))
+        yield Fault(name, kind, _says(kind, column, bad, frame.height, samples), bad, samples, marked)
 
 
-def _tests(column: Column) -> dict[str, pl.Expr]:
+def _tests(column: Column, frame: pl.DataFrame) -> dict[str, pl.Expr]:
     """For each thing that can be wrong with a value, the expression that is true where it is."""
     values = pl.col(column.name)
+    kind = frame.schema[column.name]
     tests = {}
+    words = [values.cast(pl.String)]
     if column.missing < 1:
         tests["missing values"] = values.is_null()
     if column.type in ("integer", "number"):
-        numbers = values.cast(pl.Float64, strict=False)
+        numbers = values if kind.is_numeric() else values.cast(pl.Float64, strict=False)
+        exact = kind.is_integer()
+        if column.finite and not exact:
+            tests["not finite"] = numbers.is_finite().not_()
         if column.low is not None:
-            tests["below range"] = numbers < column.low
+            tests["below range"] = (numbers < column.low) & (True if exact else numbers.is_finite())
         if column.high is not None:
-            tests["above range"] = (numbers > column.high) & numbers.is_not_nan()
+            tests["above range"] = (numbers > column.high) & (True if exact else numbers.is_finite())
+        words.append(numbers.cast(pl.Int64, strict=False).cast(pl.String))  # 2.0 is what 2 is
     if column.domain is not None:
-        tests["outside domain"] = values.cast(pl.String).is_in(column.domain).not_()
+        inside = words[0].is_in(column.domain)
+        if len(words) > 1:
+            inside = inside | (words[1].is_in(column.domain) & (numbers == numbers.round(0)))
+        tests["outside domain"] = inside.not_()
     return {kind: test.fill_null(value=False) for kind, test in tests.items()}
 
 
-def _says(kind: str, column: Column, bad: int, rows: int, samples: list[Any]) -> str:
+def _says(kind: str, column: Column, bad: int, rows: int, samples: tuple[Any, ...]) -> str:
     shown = ", ".join(str(sample) for sample in samples[:3])
     if kind == "missing values":
         return f"is null in {bad} of {rows} rows (at most {column.missing:.1%} may be)"
+    if kind == "not finite":
+        return f"has {bad} of {rows} values that are no finite number"
     if kind == "outside domain":
         return f"has {bad} values outside its domain, such as {shown}"
     limit = f"below {column.low:g}" if kind == "below range" else f"above {column.high:g}"
     return f"has {bad} of {rows} values {limit}, such as {shown}"
 
 
-def _keys(frame: pl.DataFrame, schema: Schema) -> list[dict[str, Any]]:
-    if not schema.key or not set(schema.key) <= set(frame.columns):
-        return []
-    twice = frame.height - frame.n_unique(subset=list(schema.key))
-    name = ", ".join(schema.key)
-    return [_anomaly(name, "duplicate keys", f"repeats {twice} of its keys", twice)] if twice else []
+def _keys(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
+    keys = list(schema.key)
+    if not keys or not set(keys) <= set(frame.columns):
+        return
+    if twice := frame.height - frame.n_unique(subset=keys):
+        bad = frame.select(keys).is_duplicated()
+        samples = tuple("|".join(map(str, row)) for row in frame.select(keys).filter(bad).unique().head(_SHOWN).rows())
+        yield Fault(", ".join(keys), "duplicate keys", f"repeats {twice} of its keys", twice, samples, bad)
 
 
-def infer(frame: pl.DataFrame, source: str, key: tuple[str, ...] = ()) -> Schema:
-    """A schema that these rows fit, wide enough for later ones.
-
-    A range is twice the observed span beyond both ends, but never below 0 where nothing was; text keeps an open
-    vocabulary; a column without nulls may have a few.
-
-    Raises
-    ------
-    DataError
-        if a key column is not there.
-    """
-    if absent := [name for name in key if name not in frame.columns]:
-        raise DataError(
-            f"source {source!r} has no key column {absent[0]!r}", f"its columns: {', '.join(frame.columns)}"
-        )
-    columns = [_infer_column(frame[name]) for name in frame.columns if not name.startswith(TIME[0])]
-    unique = bool(key) and frame.n_unique(subset=list(key)) == frame.height
-    return Schema(source=source, columns=tuple(columns), key=key if unique else ())
-
-
-def _infer_column(values: pl.Series) -> Column:
-    kind = column_type(values.dtype)
-    nulls = values.null_count() / max(len(values), 1)
-    missing = 1.0 if nulls > 0.5 else round(min(1.0, 2 * nulls + 0.05), 3)
-    if kind not in ("integer", "number") or values.drop_nulls().is_empty():
-        return Column(name=values.name, type=kind, missing=missing)
-    numbers = values.cast(pl.Float64).drop_nulls()
-    numbers = numbers.filter(numbers.is_finite())
-    if numbers.is_empty():
-        return Column(name=values.name, type=kind, missing=missing)
-    least, most = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]  # not empty, so numbers
-    span = max(most - least, abs(most), 1.0)
-    low = max(0.0, least - 2 * span) if least >= 0 else least - 2 * span
-    endless = values.cast(pl.Float64).is_infinite()
-    below, above = (bool((endless & side).any()) for side in (values < 0, values > 0))
-    return Column(
-        name=values.name,
-        type=kind,
-        missing=missing,
-        low=None if below else low,
-        high=None if above else most + 2 * span,
-    )
+def _times(frame: pl.DataFrame, schema: Schema, source: Source | None, arrived: datetime | None) -> Iterator[Fault]:
+    """What is wrong with the times by which rows are placed."""
+    if source is None or not source.time or TIME not in frame.columns:
+        return
+    for name, moments in ((source.time, TIME), (source.known_at or source.time, KNOWN_AT)):
+        if moments == KNOWN_AT and name == source.time:
+            continue
+        column = schema.column(name)
+        if name not in frame.columns:
+            if column is None or not column.required:
+                yield Fault(name, "missing column", "is missing: it says when a row happened or was known")
+            continue
+        bad = frame[moments].is_null() & frame[name].is_not_null()
+        if bad.any() and (column is None or fits(frame[name], column)):
+            samples = _some(frame[name].filter(bad))
+            shown = ", ".join(map(str, samples[:3]))
+            what = f"has {bad.sum()} values that are no time, such as {shown}"
+            yield Fault(name, "unreadable time", what, int(bad.sum()), samples, bad)
+    if arrived is not None and schema.ahead and not source.known_at:
+        late = (frame[TIME] > arrived + span(schema.ahead)).fill_null(value=False)
+        if late.any():
+            samples = _some(frame[TIME].filter(late))
+            what = f"has {late.sum()} times after the rows arrived ({arrived:%Y-%m-%d %H:%M}), such as {samples[0]}"
+            yield Fault(source.time, "time in the future", what, int(late.sum()), samples, late)
 
 
-def widen(schema: Schema, frame: pl.DataFrame) -> Schema:
-    """The next version of a schema, changed only where these rows do not fit it."""
-    anomalies = validate(frame, schema, schema.source).evidence["anomalies"]
-    found = {(one["column"], one["kind"]) for one in anomalies}
-    columns = [
-        _widen_column(column, frame, {kind for name, kind in found if name == column.name}) for column in schema.columns
+def _size(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
+    if frame.height < schema.minimum_rows:
+        yield Fault("", "too few rows", f"has {frame.height} rows (at least {schema.minimum_rows})", frame.height)
+
+
+def _some(values: pl.Series) -> tuple[Any, ...]:
+    if values.dtype.is_nested():
+        return tuple(values.drop_nulls().head(_SHOWN).to_list())
+    return tuple(values.drop_nulls().unique(maintain_order=True).head(_SHOWN).to_list())
+
+
+def _told(frame: pl.DataFrame, schema: Schema, fault: Fault) -> dict[str, Any]:
+    """A fault as it stands in the evidence; each sample row has its place and what was in it, as text."""
+    rows: list[dict[str, str]] = []
+    if fault.bad is not None:
+        first = [*schema.key, *fault.column.split(", ")]
+        shown = [name for name in dict.fromkeys((*first, *frame.columns)) if name in frame.columns and name[:1] != "_"]
+        bad = frame.with_row_index("_row").filter(fault.bad).head(_SHOWN_ROWS)
+        rows = [
+            {name.removeprefix("_"): str(value) for name, value in row.items()}
+            for row in bad.select("_row", *shown[:_SHOWN_COLUMNS]).to_dicts()
+        ]
+    return {
+        "column": fault.column,
+        "kind": fault.kind,
+        "what": fault.what,
+        "rows": fault.rows,
+        "samples": [str(sample) for sample in fault.samples],
+        "sample_rows": rows,
+    }
+
+
+def _bad_rows(frame: pl.DataFrame, faults: list[Fault]) -> pl.DataFrame:
+    if not faults:
+        return frame.clear()
+    why = [
+        pl.when(pl.lit(True) if fault.bad is None else fault.bad).then(pl.lit(f"{fault.column}: {fault.kind}"))
+        for fault in faults
     ]
-    columns += [_infer_column(frame[name]) for name, kind in sorted(found) if kind == "unexpected column"]
-    twice = any(kind == "duplicate keys" for _, kind in found)
-    return replace(schema, columns=tuple(columns), key=() if twice else schema.key, version=schema.version + 1)
-
-
-def _widen_column(column: Column, frame: pl.DataFrame, kinds: set[str]) -> Column:
-    if "missing column" in kinds:
-        return replace(column, required=False)
-    if "wrong type" in kinds:
-        return _infer_column(frame[column.name])
-    if "missing values" in kinds:
-        column = replace(column, missing=frame[column.name].null_count() / frame.height)
-    if "outside domain" in kinds and column.domain is not None:
-        seen = frame[column.name].cast(pl.String).drop_nulls().unique().to_list()
-        column = replace(column, domain=tuple(sorted({*column.domain, *seen})))
-    if kinds & {"below range", "above range"}:
-        numbers = frame[column.name].cast(pl.Float64).drop_nulls()
-        bounds = [float(one) for one in (numbers.min(), numbers.max()) if isinstance(one, float)]
-        column = replace(
-            column,
-            low=min(bounds[0], column.low) if column.low is not None else None,
-            high=max(bounds[1], column.high) if column.high is not None else None,
-        )
-    return column
+    told = frame.with_columns(pl.concat_str(why, separator="; ", ignore_nulls=True).alias(WHY))
+    return told.filter(pl.col(WHY) != "")

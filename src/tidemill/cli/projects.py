@@ -61,20 +61,22 @@ def validate(
 ) -> None:
     """Judge a table by a source's schema; exit 0 when it fits, 3 when it does not."""
     from tidemill.checks.table import validate as judge
-    from tidemill.data.frame import read_table
+    from tidemill.data.frame import in_time, read_table
     from tidemill.recipes.ingestion import schema_in_force
 
     session = session_here()
     chosen = source or session.project.model().problem.source
-    books = session.workspace.ledger
-    schema = schema_in_force(chosen, session.clock.now(), session.sources, books, session.clock)
-    verdict = judge(read_table(file, session.sources.definition(chosen).format), schema, str(file))
+    now, books = session.clock.now(), session.workspace.ledger
+    schema = schema_in_force(chosen, now, session.sources, books, session.clock)
+    definition = session.sources.definition(chosen)
+    rows = in_time(read_table(file, definition.format, empty=True), definition, chosen, now, lenient=True)
+    verdict = judge(rows, schema, str(file), definition, now)
     if json:
         output.as_json(verdict)
     else:
         output.out.print(f"{file}: {verdict.reason} (schema of {chosen!r}, version {schema.version})", markup=False)
         for anomaly in verdict.evidence["anomalies"]:
-            output.out.print(f"  {anomaly['column']}: {anomaly['what']}", markup=False)
+            output.out.print(f"  {anomaly['column'] or file.name}: {anomaly['what']}", markup=False)
     if verdict.stops:
         cure = f"mend the file, or accept the change: `tidemill data accept {chosen} {file}`"
         raise Stopped(f"{file} does not fit the schema of {chosen!r}", cure)
@@ -83,22 +85,32 @@ def validate(
 @data.command("accept")
 def accept(
     source: Annotated[str, typer.Argument(help="The source.")],
-    file: Annotated[Path, typer.Argument(help="A table that the schema should let in.")],
+    file: Annotated[Path | None, typer.Argument(help="A table to let in; otherwise whatever was stopped.")] = None,
     reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "",
     env: Environment = "production",
 ) -> None:
     """Make a new version of a schema that lets a table in; a batch that was stopped is judged again by it."""
     from tidemill.cli.models import write_down
-    from tidemill.data.frame import read_table
-    from tidemill.recipes.ingestion import accept_change
+    from tidemill.data.frame import in_time, read_table
+    from tidemill.recipes.ingestion import accept_change, stopped_batches
 
     session = session_here(env)
-    frame = read_table(file, session.sources.definition(source).format)
-    books = session.workspace.ledger
-    version = accept_change(source, frame, reason, session.clock.now(), session.sources, books, session.clock)
+    now, books, sources = session.clock.now(), session.workspace.ledger, session.sources
+    definition = sources.definition(source)
+    stopped = stopped_batches(source, now, sources, books, env)
+    if file is not None:
+        frames = [in_time(read_table(file, definition.format, empty=True), definition, source, now, lenient=True)]
+    elif stopped:
+        frames = [sources.read(batch) for batch in stopped]
+    else:
+        raise InputError(f"no batch of {source!r} is stopped", "name a table that its schema should let in")
+    version = accept_change(source, frames, reason, now, sources, books, session.clock)
     write_down(session, "accepted schema", f"{source}/{version.version}", reason, env)
     output.out.print(f"schema of {source!r} is now version {version.version}", markup=False)
-    output.err.print("next: `tidemill run training` lets in what was stopped, and learns from it")
+    verdicts = [one for batch in stopped for one in books.verdicts.find(subject=batch.id, check="schema")]
+    runs = sorted({one.run for one in verdicts if books.runs.get(one.run).state == "stopped"})
+    resume = f"`tidemill runs resume {output.short(runs[-1])}`" if runs else "`tidemill run training`"
+    output.err.print(f"next: {resume} lets in what was stopped, and goes on with it", markup=False)
 
 
 @features.command("list")

@@ -11,7 +11,9 @@ class Column(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One column: its type, and the bounds of what is possible in it.
 
     A value outside `low` … `high` or outside a closed `domain` is schema skew: it stops the pipeline. An open
-    vocabulary (no `domain`) may grow. `missing` is the largest share of nulls that is let in.
+    vocabulary (no `domain`) may grow. `missing` is the largest share of nulls that is let in; of a `finite` column no
+    number may be NaN or infinite. A `number` may come as whole numbers, and as text that can be read as numbers; an
+    `integer` only as integers, so that a code such as 007 never becomes 7.0 unnoticed.
     """
 
     name: str
@@ -20,17 +22,24 @@ class Column(Struct, frozen=True, kw_only=True, omit_defaults=True):
     missing: float = 1.0
     low: float | None = None
     high: float | None = None
+    finite: bool = True
     domain: tuple[str, ...] | None = None
     about: str = ""
 
 
 class Schema(Struct, frozen=True, kw_only=True):
-    """The columns of a source, its `key` columns (unique together), and what happens to columns beside these."""
+    """The columns of a source, its `key` columns (unique together), and what happens to columns beside these.
+
+    A batch has at least `minimum_rows`, and no row whose event time lies more than `ahead` after its arrival ("" for
+    no bound).
+    """
 
     source: str
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()
     extra_columns: Literal["stop", "ignore"] = "stop"
+    minimum_rows: int = 1
+    ahead: str = "1d"
     version: int = 1
 
     def column(self, name: str) -> Column | None:

@@ -24,13 +24,13 @@ _FORMATS = {
 }
 
 
-def read_table(path: Path, form: str = "") -> pl.DataFrame:
-    """The rows of a Parquet, CSV or JSON Lines file.
+def read_table(path: Path, form: str = "", *, empty: bool = False) -> pl.DataFrame:
+    """The rows of a Parquet, CSV or JSON Lines file; `empty` says whether it may have none.
 
     Raises
     ------
     DataError
-        if it is missing, empty, not UTF-8 or not of its format.
+        if it is missing, without columns, not UTF-8 or not of its format.
     """
     kind = form or _FORMATS.get(path.suffix.lower(), "")
     if not path.is_file():
@@ -49,7 +49,7 @@ def read_table(path: Path, form: str = "") -> pl.DataFrame:
             raise DataError(f"the format of {path} is not known", "use .parquet, .csv or .jsonl")
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as wrong:
         raise _explain(path, kind, wrong) from None
-    if frame.is_empty():
+    if frame.is_empty() and not empty:
         raise DataError(f"{path} has no rows", "give a file with rows")
     return frame
 
@@ -63,15 +63,19 @@ def _explain(path: Path, kind: str, wrong: Exception) -> DataError:
     return DataError(f"{path} cannot be read as {kind}: {said}", "check that the file is whole and of that format")
 
 
-def in_time(frame: pl.DataFrame, source: Source, name: str, arrived: datetime) -> pl.DataFrame:
+def in_time(
+    frame: pl.DataFrame, source: Source, name: str, arrived: datetime, *, lenient: bool = False
+) -> pl.DataFrame:
     """Add `_time` and `_known_at` (UTC): from the source's columns, or the moment at which the rows arrived.
 
-    A time without a zone is taken as UTC.
+    A time without a zone is taken as UTC. What is no time is null where the reading is `lenient`, so that a check can
+    tell of it; otherwise it raises `DataError`.
     """
+    read = as_utc_or_null if lenient else as_utc
     arrival = pl.lit(arrived).cast(_UTC)
-    time = as_utc(frame, source.time, name) if source.time else arrival
+    time = read(frame, source.time, name) if source.time else arrival
     if source.known_at:
-        known = as_utc(frame, source.known_at, name)
+        known = read(frame, source.known_at, name)
     elif source.time:
         known = time + span(source.delay)
     else:
@@ -107,6 +111,16 @@ def as_utc(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
     if kind == pl.Date:
         return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     raise DataError(f"column {column!r} of source {name!r} is {kind}, not a time", "name a column of dates or times")
+
+
+def as_utc_or_null(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
+    """A column as UTC instants, null where it holds something else, or is not there."""
+    try:
+        return as_utc(frame, column, name)
+    except DataError:
+        if frame.schema.get(column) == pl.String:
+            return pl.col(column).str.to_datetime(time_zone="UTC", time_unit="us", strict=False)
+        return pl.lit(None, _UTC)
 
 
 def as_classes(values: pl.Series) -> pl.Series:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from tidemill.clock import span
 from tidemill.core.schema import Column, Schema
 from tidemill.errors import ConfigurationError
 
@@ -35,7 +36,10 @@ def read_schema(file: Path) -> Schema:
                 f"remove it, or check its spelling; there are: {', '.join(noun.__struct_fields__)}",
             )
     try:
-        return msgspec.convert({**tables, "columns": columns}, Schema)
+        schema = msgspec.convert({**tables, "columns": columns}, Schema)
+        if schema.ahead:
+            span(schema.ahead)
+        return schema
     except msgspec.ValidationError as wrong:
         raise ConfigurationError(f"{file.name}: {wrong}", "see the reference of schemas for what goes there") from None
 
@@ -49,6 +53,8 @@ def write_schema(schema: Schema, file: Path) -> None:
         f"version = {schema.version}",
         f"key = [{', '.join(map(_text, schema.key))}]",
         f"extra_columns = {_text(schema.extra_columns)}",
+        f"minimum_rows = {schema.minimum_rows}",
+        f"ahead = {_text(schema.ahead)}",
         "",
     ]
     for column in schema.columns:

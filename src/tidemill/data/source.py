@@ -56,13 +56,12 @@ class FileSources:
         return sorted((b for b in found if b.known_at <= until), key=lambda b: (b.known_at, b.path))
 
     def read(self, batch: Batch) -> pl.DataFrame:
-        """The rows of a batch, with `_time` and `_known_at`."""
-        definition = self.definition(batch.source)
-        return in_time(self.raw(batch), definition, batch.source, batch.known_at)
+        """The rows of a batch, with `_time` and `_known_at`, null where they cannot be read: a check tells of that."""
+        return in_time(self.raw(batch), self.definition(batch.source), batch.source, batch.known_at, lenient=True)
 
     def raw(self, batch: Batch) -> pl.DataFrame:
         """The rows of a batch as they are in its file."""
-        return read_table(Path(batch.path), self.definition(batch.source).format)
+        return read_table(Path(batch.path), self.definition(batch.source).format, empty=True)
 
     def history(self, view: FeatureView, until: datetime) -> pl.DataFrame:
         """The rows of a view's source that were known by `until`.
@@ -76,8 +75,10 @@ class FileSources:
         batches = self.batches(source, datetime.max.replace(tzinfo=UTC))
         place = tuple(batch.id for batch in batches)
         if place not in self._histories:
-            rows = pl.concat([self.read(batch) for batch in batches], how="diagonal_relaxed")
-            if not self.definition(source).time:
+            definition = self.definition(source)
+            read = [in_time(self.raw(batch), definition, source, batch.known_at) for batch in batches]
+            rows = pl.concat(read, how="diagonal_relaxed")
+            if not definition.time:
                 always = pl.lit(_ALWAYS).cast(rows.schema[TIME])
                 rows = rows.with_columns(always.alias(TIME), always.alias(KNOWN_AT))
             self._histories[place] = rows

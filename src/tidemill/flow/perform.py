@@ -66,7 +66,7 @@ class Performer:
         return Outcome(
             seconds=seconds,
             artifacts=artifacts,
-            verdicts=tuple(of_kind(values, Verdict)) if failure is None else (),
+            verdicts=tuple(_linked(one, artifacts) for one in of_kind(values, Verdict)) if failure is None else (),
             metrics=tuple(of_kind(values, Metrics)) if failure is None else (),
             log=log.text + (failure.traceback if failure else ""),
             failure=failure,
@@ -156,6 +156,16 @@ class Performer:
             self._values[artifact.id] = value
             while len(self._values) > _REMEMBERED:
                 self._values.popitem(last=False)
+
+
+def _linked(verdict: Verdict, artifacts: dict[str, Artifact]) -> Verdict:
+    """A verdict whose evidence names outputs of its own step, with their digests."""
+    links = {
+        name: link | {"digest": artifacts[link["output"]].digest}
+        for name, link in verdict.evidence.items()
+        if isinstance(link, dict) and link.get("output") in artifacts
+    }
+    return replace(verdict, evidence=verdict.evidence | links) if links else verdict
 
 
 class _NotMade(TidemillError):

@@ -4,8 +4,10 @@ from datetime import datetime
 
 import polars as pl
 from msgspec import Struct
+from msgspec.structs import replace
 
-from tidemill.checks.table import infer, validate, widen
+from tidemill.checks.inference import infer, widen
+from tidemill.checks.table import conform, judge
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
 from tidemill.core.feature import FeatureSet
@@ -35,25 +37,50 @@ def ingest(
     books: Books,
     clock: Clock,
     context: Context,
-) -> list[Verdict]:
-    """Judge every batch that is new (or was stopped under an older schema), and append those that fit."""
+) -> tuple[list[Verdict], pl.DataFrame | None]:
+    """Judge every batch that is new (or was stopped under an older schema), and append those that fit.
+
+    The second output has the bad rows of those that do not, for people to look at: the verdicts link to it.
+    """
     schema = schema_in_force(source, until, sources, books, clock)
-    here = context.environment
+    definition = sources.definition(source)
+    verdicts: list[Verdict] = []
+    rejected: list[pl.DataFrame] = []
+    for batch in waiting(source, until, schema, sources, books, context.environment):
+        frame = sources.read(batch)
+        verdict, bad = judge(frame, schema, batch.id, definition, batch.known_at)
+        if verdict.stops:
+            link = {"step": context.step, "output": "output1", "rows": bad.height}
+            verdict = replace(verdict, evidence=verdict.evidence | {"bad_rows": link})
+            rejected.append(_marked(bad, batch, clock))
+        else:
+            tables.append(source, batch.id, _marked(conform(frame, schema), batch, clock))
+        verdicts.append(verdict)
+    return verdicts, _together(rejected) if rejected else None
+
+
+def waiting(
+    source: str, until: datetime, schema: Schema, sources: Sources, books: Books, environment: str
+) -> list[Batch]:
+    """The batches that were neither let in, nor stopped under this schema or a newer one."""
     stopped = {
         verdict.subject: int(verdict.evidence.get("schema_version", 0))
-        for verdict in books.verdicts.find(check="schema", action="stop", environment=here)
+        for verdict in books.verdicts.find(check="schema", action="stop", environment=environment)
     }
-    admitted = books.verdicts.values("subject", check="schema", action="proceed", environment=here)
-    verdicts = []
-    for batch in sources.batches(source, until):
-        if batch.id in admitted or stopped.get(batch.id, -1) >= schema.version:
-            continue
-        frame = sources.read(batch)
-        verdict = validate(frame, schema, batch.id)
-        if not verdict.stops:
-            tables.append(source, batch.id, _marked(frame, batch, clock))
-        verdicts.append(verdict)
-    return verdicts
+    admitted = books.verdicts.values("subject", check="schema", action="proceed", environment=environment)
+    return [
+        batch
+        for batch in sources.batches(source, until)
+        if batch.id not in admitted and stopped.get(batch.id, -1) < schema.version
+    ]
+
+
+def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Frames one below the other; where their types cannot be reconciled, as text."""
+    try:
+        return pl.concat(frames, how="diagonal_relaxed")
+    except pl.exceptions.PolarsError:
+        return pl.concat([frame.select(pl.all().cast(pl.String, strict=False)) for frame in frames], how="diagonal")
 
 
 def _marked(frame: pl.DataFrame, batch: Batch, clock: Clock) -> pl.DataFrame:
@@ -79,11 +106,21 @@ def schema_in_force(source: str, until: datetime, sources: Sources, books: Books
 
 
 def accept_change(
-    source: str, frame: pl.DataFrame, reason: str, until: datetime, sources: Sources, books: Books, clock: Clock
+    source: str, frames: list[pl.DataFrame], reason: str, until: datetime, sources: Sources, books: Books, clock: Clock
 ) -> SchemaVersion:
-    """A new version of a source's schema, widened just so far that it lets a table in."""
-    schema = widen(schema_in_force(source, until, sources, books, clock), frame)
-    return _accept(books, clock, schema, "hand", reason)
+    """A new version of a source's schema, widened just so far that it lets these tables in."""
+    schema = schema_in_force(source, until, sources, books, clock)
+    version = schema.version + 1
+    for frame in frames:
+        schema = widen(schema, frame, sources.definition(source), until)
+    return _accept(books, clock, replace(schema, version=version), "hand", reason)
+
+
+def stopped_batches(source: str, until: datetime, sources: Sources, books: Books, environment: str) -> list[Batch]:
+    """The batches that are kept out by the schema in force."""
+    admitted = books.verdicts.values("subject", check="schema", action="proceed", environment=environment)
+    stopped = books.verdicts.values("subject", check="schema", action="stop", environment=environment)
+    return [batch for batch in sources.batches(source, until) if batch.id in stopped - admitted]
 
 
 def _accept(books: Books, clock: Clock, schema: Schema, by: str, reason: str = "") -> SchemaVersion:
@@ -114,7 +151,8 @@ def count_admitted(source: str, verdicts: list[Verdict], tables: Tables) -> Admi
 @pipeline
 def ingestion(policy: ModelPolicy, until: datetime) -> None:
     """Let in what is new in the source of a model."""
-    count_admitted(policy.problem.source, ingest(policy.problem.source, until))
+    verdicts, _rejected = ingest(policy.problem.source, until)
+    count_admitted(policy.problem.source, verdicts)
 
 
 @step

@@ -1,0 +1,124 @@
+"""Schemas from rows: inferred from the first, and widened just so far that others are let in."""
+
+from datetime import datetime
+
+import polars as pl
+from msgspec.structs import replace
+
+from tidemill.checks.table import fits, validate
+from tidemill.core.policy import Source
+from tidemill.core.schema import Column, Schema
+from tidemill.data.encoding import column_type
+from tidemill.data.frame import TIME
+from tidemill.errors import DataError
+
+
+def infer(frame: pl.DataFrame, source: str, key: tuple[str, ...] = ()) -> Schema:
+    """A schema that these rows fit, wide enough for later ones.
+
+    A range is twice the observed span beyond both ends, but never below 0 where nothing was; text keeps an open
+    vocabulary; a column without nulls may have a few, one without NaN and infinite numbers none of these.
+
+    Raises
+    ------
+    DataError
+        if a key column is not there.
+    """
+    if absent := [name for name in key if name not in frame.columns]:
+        raise DataError(
+            f"source {source!r} has no key column {absent[0]!r}", f"its columns: {', '.join(frame.columns)}"
+        )
+    columns = [_infer_column(frame[name]) for name in frame.columns if not name.startswith(TIME[0])]
+    unique = bool(key) and frame.n_unique(subset=list(key)) == frame.height
+    return Schema(source=source, columns=tuple(columns), key=key if unique else ())
+
+
+def _infer_column(values: pl.Series) -> Column:
+    kind = column_type(values.dtype)
+    nulls = values.null_count() / max(len(values), 1)
+    missing = 1.0 if nulls > 0.5 else round(min(1.0, 2 * nulls + 0.05), 3)
+    if kind not in ("integer", "number"):
+        return Column(name=values.name, type=kind, missing=missing)
+    numbers = values.cast(pl.Float64).drop_nulls()
+    kept = numbers.filter(numbers.is_finite())
+    finite = len(kept) == len(numbers)
+    if kept.is_empty():
+        return Column(name=values.name, type=kind, missing=missing, finite=finite)
+    least, most = _bounds(kept)
+    span = max(most - least, abs(most), 1.0)
+    low = max(0.0, least - 2 * span) if least >= 0 else least - 2 * span
+    return Column(name=values.name, type=kind, missing=missing, low=low, high=most + 2 * span, finite=finite)
+
+
+def _bounds(numbers: pl.Series) -> tuple[float, float]:
+    return float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]  # not empty, so numbers
+
+
+def widen(schema: Schema, frame: pl.DataFrame, source: Source | None = None, arrived: datetime | None = None) -> Schema:
+    """The next version of a schema, changed only where these rows do not fit it.
+
+    Raises
+    ------
+    DataError
+        if no schema lets them in: they have event times that cannot be read.
+    """
+    anomalies = validate(frame, schema, schema.source, source, arrived).evidence["anomalies"]
+    found = {(one["column"], one["kind"]) for one in anomalies}
+    columns = [
+        _widen_column(column, frame, {kind for name, kind in found if name == column.name}) for column in schema.columns
+    ]
+    columns += [_infer_column(frame[name]) for name, kind in sorted(found) if kind == "unexpected column"]
+    kinds = {kind for _, kind in found}
+    wider = replace(
+        schema,
+        columns=tuple(columns),
+        key=() if "duplicate keys" in kinds else schema.key,
+        minimum_rows=frame.height if "too few rows" in kinds else schema.minimum_rows,
+        ahead="" if "time in the future" in kinds else schema.ahead,
+        version=schema.version + 1,
+    )
+    if left := validate(frame, wider, schema.source, source, arrived).evidence["anomalies"]:
+        raise DataError(
+            f"no schema of {schema.source!r} can let these rows in: {left[0]['column']!r} {left[0]['what']}",
+            "mend the rows, or name another column of times in tidemill.toml",
+        )
+    return wider
+
+
+def _widen_column(column: Column, frame: pl.DataFrame, kinds: set[str]) -> Column:
+    if "missing column" in kinds:
+        return replace(column, required=False)
+    if "wrong type" in kinds:
+        return _retyped(column, frame[column.name])
+    values = frame[column.name] if column.name in frame.columns else None
+    if values is None or not kinds:
+        return column
+    if "missing values" in kinds:
+        column = replace(column, missing=values.null_count() / frame.height)
+    if "not finite" in kinds:
+        column = replace(column, finite=False)
+    if "outside domain" in kinds and column.domain is not None:
+        seen = values.cast(pl.String).drop_nulls().unique().to_list()
+        column = replace(column, domain=tuple(sorted({*column.domain, *seen})))
+    if kinds & {"below range", "above range"}:
+        numbers = values.cast(pl.Float64).drop_nulls()
+        column = _spanning(column, *_bounds(numbers.filter(numbers.is_finite())))
+    return column
+
+
+def _retyped(column: Column, values: pl.Series) -> Column:
+    """The column as these values are; where both are numbers, with room for both."""
+    other = _infer_column(values)
+    if {other.type, column.type} == {"integer", "number"} and other.low is not None and other.high is not None:
+        finite = other.finite and column.finite
+        return replace(_spanning(column, other.low, other.high), type="number", finite=finite, domain=None)
+    # The values may also be of a type that the schema's can be read as.
+    return replace(column, missing=other.missing) if fits(values, column) else other
+
+
+def _spanning(column: Column, least: float, most: float) -> Column:
+    return replace(
+        column,
+        low=min(least, column.low) if column.low is not None else None,
+        high=max(most, column.high) if column.high is not None else None,
+    )
