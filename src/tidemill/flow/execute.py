@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from msgspec.structs import replace
 
@@ -106,7 +107,8 @@ class Execution:
         started: list[Task] = []
         room = self._engine.room() - len(self._delayed)
         while self._ready and room > len(started) and self._error is None:
-            node, record = self._ready.pop(0)
+            node, settled = self._ready.pop(0)
+            record = replace(settled, started=self._session.clock.now())
             started.append(self._task(node))
             self._running[node.name] = started[-1], record
             self._recorder.begin(record)
@@ -238,10 +240,13 @@ class Execution:
 
     def _end(self, record: StepRun, outcome: Outcome, *, begun: bool = True) -> None:
         log, blob = self._keep_log(outcome.log)
+        ended = self._session.clock.now()
+        began = record.started if begun else max(record.started, ended - timedelta(seconds=outcome.seconds))
         record = replace(
             record,
+            started=began,
             seconds=outcome.seconds,
-            ended=self._session.clock.now(),
+            ended=ended,
             executor=outcome.executor or record.executor,
             log=log,
             log_blob=blob,
