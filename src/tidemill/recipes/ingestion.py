@@ -46,7 +46,7 @@ def ingest(
     definition = sources.definition(source)
     verdicts: list[Verdict] = []
     rejected: list[pl.DataFrame] = []
-    for batch in waiting(source, until, schema, sources, books, context.environment):
+    for batch in _waiting(source, until, schema, sources, books, context):
         frame = sources.read(batch)
         verdict, bad = judge(frame, schema, batch.id, definition, batch.known_at)
         if verdict.stops:
@@ -59,15 +59,17 @@ def ingest(
     return verdicts, _together(rejected) if rejected else None
 
 
-def waiting(
-    source: str, until: datetime, schema: Schema, sources: Sources, books: Books, environment: str
+def _waiting(
+    source: str, until: datetime, schema: Schema, sources: Sources, books: Books, context: Context
 ) -> list[Batch]:
-    """The batches that were neither let in, nor stopped under this schema or a newer one."""
+    """The batches that were neither let in, nor stopped in another run under this schema or a newer one."""
+    here = context.environment
     stopped = {
         verdict.subject: int(verdict.evidence.get("schema_version", 0))
-        for verdict in books.verdicts.find(check="schema", action="stop", environment=environment)
+        for verdict in books.verdicts.find(check="schema", action="stop", environment=here)
+        if verdict.run != context.run  # a resumed run asks again
     }
-    admitted = books.verdicts.values("subject", check="schema", action="proceed", environment=environment)
+    admitted = books.verdicts.values("subject", check="schema", action="proceed", environment=here)
     return [
         batch
         for batch in sources.batches(source, until)

@@ -7,7 +7,7 @@ def wider_types(table: pl.Schema, frame: pl.DataFrame) -> pl.Schema:
     """The columns of a table whose type cannot hold what a frame has in them, with the type that can.
 
     >>> wider_types(pl.Schema({"x": pl.Int64(), "y": pl.Float64()}), pl.DataFrame({"x": [2.5], "y": [2]}))
-    Schema({'x': Float64})
+    Schema([('x', Float64)])
     """
     return pl.Schema(
         {

@@ -1,0 +1,70 @@
+"""The data commands, as a user types them."""
+
+from pathlib import Path
+
+import msgspec
+import polars as pl
+import pytest
+
+from tests.projects import listed, make_project, tidemill
+from tidemill.daemon.compose import open_session
+from tidemill.project.project import Project
+from tidemill.store.artifacts import read
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    return make_project(tmp_path / "shop", replace={'path = "data/shop.csv"': 'path = "data/*.csv"'}).folder
+
+
+def later(shop: Path) -> pl.DataFrame:
+    """A month of other orders."""
+    rows = pl.read_csv(shop / "data" / "shop.csv", try_parse_dates=True).head(500)
+    return rows.with_columns(pl.col("ordered").dt.offset_by("90d"), order_id=pl.lit("n") + pl.col("order_id"))
+
+
+def test_a_stopped_run_keeps_its_bad_rows_and_goes_on_with_them_once_they_are_accepted(shop: Path) -> None:
+    tidemill(shop, "run", "training")
+    rows = later(shop)
+    weights = pl.when(pl.int_range(pl.len()) < 7).then(pl.col("items") + 0.5).otherwise(pl.col("items"))
+    distances = pl.when(pl.int_range(pl.len()) < 3).then(99_000.0).otherwise(pl.col("distance_km"))
+    rows.with_columns(distance_km=distances, items=weights).write_csv(shop / "data" / "more.csv")
+
+    stopped = tidemill(shop, "run", "training", code=3)
+    assert "items" in stopped.stderr
+    run = listed(shop, "runs", "list", "--state", "stopped")[0]
+    (verdict,) = listed(shop, "checks", "list", "--check", "schema", "--action", "stop")
+    link = verdict["evidence"]["bad_rows"]
+    session = open_session(Project(shop))
+    bad = read(session.workspace.blobs, session.workspace.ledger.artifacts.get(link["digest"]), pl.DataFrame)
+    assert bad.height == link["rows"] == 500
+    assert set(bad["_why"].unique()) == {"items: wrong type", "items: wrong type; distance_km: above range"}
+    assert listed(shop, "events", "list", "--kind", "verdict")
+    assert tidemill(shop, "runs", "resume", run["id"], code=3).stderr
+
+    accepted = tidemill(shop, "data", "accept", "rows", "--reason", "parcels are weighed now")
+    assert f"runs resume {run['id'][:18]}" in accepted.stderr
+    tidemill(shop, "runs", "resume", run["id"])
+    assert listed(shop, "runs", "list", "--state", "stopped") == []
+    newest = session.workspace.ledger.releases.find()[-1]
+    assert newest.run == run["id"]
+    assert newest.data["rows"] == 3500
+    table = session.workspace.tables.read("rows", session.workspace.tables.version("rows"))
+    first = pl.read_csv(shop / "data" / "shop.csv")
+    assert sum(table["items"]) == pytest.approx(sum(rows["items"]) + 3.5 + sum(first["items"]))
+    assert tidemill(shop, "data", "accept", "rows", code=2).stderr.count("no batch of 'rows' is stopped") == 1
+
+
+def test_a_file_is_judged_with_its_anomalies(shop: Path, tmp_path: Path) -> None:
+    later(shop).with_columns(distance_km=pl.lit(float("nan")), wind=1).write_csv(tmp_path / "bad ü.csv")
+    told = tidemill(shop, "data", "validate", str(tmp_path / "bad ü.csv"), code=3)
+    assert "wind: is not in the schema" in told.stdout
+    judged = tidemill(shop, "data", "validate", str(tmp_path / "bad ü.csv"), "--json", code=3)
+    verdict = msgspec.json.decode(judged.stdout)
+    assert [(a["column"], a["kind"], a["rows"]) for a in verdict["evidence"]["anomalies"]] == [
+        ("wind", "unexpected column", 500),
+        ("distance_km", "not finite", 500),
+    ]
+    (tmp_path / "none.csv").write_text(",".join(later(shop).columns) + "\n")
+    assert "has 0 rows" in tidemill(shop, "data", "validate", str(tmp_path / "none.csv"), code=3).stdout
+    tidemill(shop, "data", "validate", str(tmp_path / "nowhere.csv"), code=2)
