@@ -9,8 +9,9 @@ import pytest
 
 from tests.projects import make_project
 from tidemill.daemon.backtest import Replay
-from tidemill.daemon.compare import compare, static, weekly
+from tidemill.daemon.compare import compare
 from tidemill.daemon.part import part_of
+from tidemill.daemon.policies import static, weekly
 from tidemill.errors import InputError
 from tidemill.evidence.comparison import Comparison, Span
 from tidemill.project.project import Project

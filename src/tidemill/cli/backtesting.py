@@ -2,6 +2,7 @@
 
 import time
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from tidemill.evidence.comparison import Comparison
     from tidemill.project.project import Project
 
+
+class Against(StrEnum):
+    """The policies that are laid beside a project's own: those that everybody has already."""
+
+    static = "static"
+    weekly = "weekly"
+    calendar = "calendar"
+
+
 Report = Annotated[Path | None, typer.Option(help="Where the HTML report goes.")]
 
 
@@ -29,7 +39,19 @@ def backtest(
     begin: Annotated[str, typer.Option("--from", help="The first day, such as 2013-03-01.")] = "",
     end: Annotated[str, typer.Option("--to", help="The day after the last.")] = "",
     policy: Annotated[list[Path] | None, typer.Option(help="Another policy, or the tables of it that differ.")] = None,
+    against: Annotated[
+        list[Against] | None, typer.Option(help="What to lay beside it; without it: static and weekly.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Replay everything so many times, each with other luck.")] = 1,
+    shuffle: Annotated[
+        bool,
+        typer.Option("--shuffle", help="Replay a history in which nothing changes: whatever fires is a false alarm."),
+    ] = False,
+    leaks: Annotated[
+        bool, typer.Option("--leaks", help="Compare what was served live with what a backtest gives the same rows.")
+    ] = False,
     model: Annotated[str, typer.Option(help="The model, where there are several.")] = "",
+    environment: Annotated[str, typer.Option(help="Whose journal --leaks reads.")] = "production",
     report: Report = None,
     json: Json = False,
 ) -> None:
@@ -38,12 +60,18 @@ def backtest(
     from tidemill.project.project import Project
 
     project = Project.here()
+    if leaks:
+        _look_for_leaks(project, environment, model, begin, end, json)
+        return
     base = project.folder / FILE
     others = {file.stem: read_policy(file, base) for file in policy or []}
-    reserved = {"loop", "static", "weekly"} & set(others)
+    if len(others) < len(policy or []):
+        raise InputError("two policies have the same file name", "rename one: a policy is called by its file")
+    reserved = {"loop", *Against} & set(others)
     if reserved:
         raise InputError(f"a policy cannot be called {reserved.pop()!r}", "rename the file")
-    comparison = _compare(project, project.policy, others, model, begin, end)
+    beside = tuple(against or ((Against.static,) if shuffle else (Against.static, Against.weekly)))
+    comparison = _compare(project, project.policy, others, model, begin, end, beside, seeds, shuffle)
     _tell(comparison, report or project.state_folder / "backtest.html", json)
 
 
@@ -58,7 +86,8 @@ def demo(report: Report = None, json: Json = False) -> None:
     output.err.print("Planted on top:")
     for line in _planted(project.policy):
         output.err.print(f"  {line}", markup=False)
-    comparison = _compare(project, project.policy, {}, "", "2013-03-01", "2014-01-01")
+    beside = (Against.static, Against.weekly)
+    comparison = _compare(project, project.policy, {}, "", "2013-03-01", "2014-01-01", beside)
     _tell(comparison, report or Path("tidemill-demo.html"), json)
     if not json:
         output.out.print("next: tidemill init mine --from YOUR_TABLE.csv --label COLUMN")
@@ -78,20 +107,50 @@ def _planted(policy: "Policy") -> list[str]:
 
 
 def _compare(
-    project: "Project", policy: "Policy", others: "dict[str, Policy]", model: str, begin: str, end: str
+    project: "Project",
+    policy: "Policy",
+    others: "dict[str, Policy]",
+    model: str,
+    begin: str,
+    end: str,
+    beside: tuple[Against, ...],
+    seeds: int = 1,
+    shuffle: bool = False,
 ) -> "Comparison":
-    from tidemill.daemon.compare import compare, static, weekly
+    from tidemill.daemon.compare import compare
     from tidemill.daemon.part import part_of
+    from tidemill.daemon.policies import Planned, calendar, shuffled, static, weekly
 
     part = part_of(project, model, begin, end)
-    policies = {"loop": policy, "static": static(policy), **others, "weekly": weekly(policy, part.begin)}
+    if shuffle:
+        policy, others = shuffled(policy), {name: shuffled(other) for name, other in others.items()}
+    made: dict[Against, Planned] = {
+        Against.static: static(policy),
+        Against.weekly: weekly(policy, part.begin),
+        Against.calendar: lambda first: calendar(policy, part, first.trainings),
+    }
+    policies: dict[str, Planned] = {"loop": policy, **others, **{one.value: made[one] for one in beside}}
+    width = max(len(name) for name in policies) + (2 if seeds > 1 else 0)
     began = time.monotonic()
 
     def told(name: str, at: datetime, said: str) -> None:
         clock = time.monotonic() - began
-        output.err.print(f"{clock:5.0f} s  {at:%Y-%m-%d}  {name:7} {said}", markup=False)
+        output.err.print(f"{clock:5.0f} s  {at:%Y-%m-%d}  {name:{width}} {said}", markup=False)
 
-    return compare(project, policies, model, part, told, keep=project.state_folder / "backtest")
+    kept = project.state_folder / "backtest"
+    return compare(project, policies, model, part, told, keep=kept, seeds=range(seeds))
+
+
+def _look_for_leaks(project: "Project", environment: str, model: str, begin: str, end: str, json: bool) -> None:
+    from tidemill.daemon.leaks import find_leaks, said_of
+
+    found = find_leaks(project, environment, model, begin, end)
+    if json:
+        output.as_json(found)
+    else:
+        output.out.print(said_of(found), markup=False)
+    if found.leaks:
+        raise typer.Exit(3)
 
 
 def _tell(comparison: "Comparison", report: Path, json: bool) -> None:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from msgspec.structs import replace
 
@@ -38,7 +39,10 @@ def _silent(model: ModelPolicy) -> ModelPolicy:
 
 
 class Replay:
-    """One policy over one part of history, in a throwaway workspace; its blobs may be shared with others."""
+    """One policy over one part of history, in a throwaway workspace; its blobs may be shared with others.
+
+    The policy's `backtest.seed` decides ids and the order of requests; nothing else is left to chance.
+    """
 
     def __init__(self, project: Project, policy: Policy, model: str, part: Span, folder: Path, told: Told) -> None:
         skip = policy.backtest.skip
@@ -52,15 +56,11 @@ class Replay:
         self.part = part
         self.told = told
         self.model: ModelPolicy = self.project.model(model)
-        self.clock = VirtualClock(part.begin)
+        self.clock = VirtualClock(part.begin, policy.backtest.seed)
         files = FileSources(project.folder, policy.sources)
         source = self.model.problem.source
-        self.sources = ReplaySources(files, source, part.begin, policy.backtest.planted)
-        self.features = ReplayFeatures(
-            self.project.features(self.model),
-            self.sources.rows,
-            OfflineFeatures(self.sources),
-        )
+        self.sources = ReplaySources(files, source, part.begin, policy.backtest)
+        self.features = ReplayFeatures(self.project.features(self.model), self.sources, OfflineFeatures(self.sources))
         self.session = open_session(
             self.project,
             "backtest",
@@ -72,6 +72,7 @@ class Replay:
         self.books = workspace.ledger
         self.service = Service(workspace.board, self.session.packages, workspace.journal, None, self.clock)
         self.loop = Loop(self.session, self._work, self._available)
+        self._order = np.random.default_rng(policy.backtest.seed)
         self.training_seconds = 0.0
         self.trainings = 0
 
@@ -125,12 +126,12 @@ class Replay:
 
     def _available(self, job: Job) -> datetime:
         """A training's effects come after the time that a training takes."""
-        if job.dedupe_key != "first" and job.pipeline in self._trainings:
+        if job.dedupe_key != "first" and job.pipeline in self.pipelines_that_train:
             return job.created + span(self.policy.backtest.training_delay)
         return job.available
 
     @cached_property
-    def _trainings(self) -> set[str]:
+    def pipelines_that_train(self) -> set[str]:
         """The pipelines that end in a release."""
         found = set()
         for name, pipeline in self.project.code.pipelines.items():
@@ -146,7 +147,7 @@ class Replay:
             params["until"] = job.created
         cause = {"trigger": job.trigger, "event": job.event, "job": job.id}
         ran, failed = run(self.session, pipeline, params, cause=cause)
-        if job.pipeline in self._trainings:
+        if job.pipeline in self.pipelines_that_train:
             self.trainings += 1
             self.training_seconds += ran.seconds or 0.0
             said = f"stopped: {ran.error}" if ran.state == "stopped" else ran.state
@@ -156,8 +157,9 @@ class Replay:
         return state_of_job(ran), ran.id, ran.error
 
     def _predict(self, begin: datetime, end: datetime) -> None:
-        rows = self._between(self.features.rows, begin, end)
+        rows = _between(self.features.rows, begin, end)
         if rows.height:
+            rows = rows[self._order.permutation(rows.height)].sort(TIME, maintain_order=True)
             later = [*self.sources.definition(self.model.problem.source).later, self.model.problem.label]
             self.service.answer(self.model.name, rows.drop(later, strict=False), rows[TIME])
 
@@ -185,13 +187,14 @@ class Replay:
         known = self.labels[first:last].filter(pl.col("time") >= self.part.begin)
         self.session.workspace.journal.append(f"labels/{self.model.name}", known)
 
-    def _between(self, rows: pl.DataFrame, begin: datetime, end: datetime) -> pl.DataFrame:
-        times = rows[TIME]
-        return rows[times.search_sorted(begin, "left") : times.search_sorted(end, "left")]
-
     def answers(self) -> pl.DataFrame:
         """Every answer that was given, with its truth: `key, time, release, truth` and the `score` of each class."""
         served = self.session.workspace.journal.read(f"predictions/{self.model.name}")
         served = served.filter(pl.col("role") != "shadow")
         truth = self.labels.select("key", "time", pl.col("value").alias("truth"))
         return served.join(truth, on=["key", "time"], how="left", maintain_order="left")
+
+
+def _between(rows: pl.DataFrame, begin: datetime, end: datetime) -> pl.DataFrame:
+    times = rows[TIME]
+    return rows[times.search_sorted(begin, "left") : times.search_sorted(end, "left")]

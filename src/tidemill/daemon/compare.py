@@ -1,64 +1,57 @@
-"""Compares policies over the same part of history: the project's own, and the ones that everybody else has."""
+"""Compares policies over the same part of history: each replayed in a process of its own, some under several seeds."""
 
 import multiprocessing
 import os
 import queue
 import shutil
+import signal
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
-import polars as pl
-from msgspec.structs import replace
+from msgspec import Struct
 
-from tidemill.core.policy import Backtest, ModelPolicy, Policy, Rollout
-from tidemill.core.trigger import Trigger
-from tidemill.data.metrics import Truth, losses, measure
+from tidemill.core.policy import Backtest, Policy
+from tidemill.daemon.policies import Planned, seeded
+from tidemill.data.metrics import default_metric
 from tidemill.errors import TidemillError
-from tidemill.evidence.comparison import Comparison, Moment, Outcome, Span
+from tidemill.evidence.comparison import Comparison, Outcome, Span
 from tidemill.project.project import Project
 
-if TYPE_CHECKING:
-    from tidemill.daemon.backtest import Replay
-
-_WEEK = timedelta(days=7)
+Told = Callable[[str, datetime, str], None]
 _AT_ONCE = 3
 
 
-def static(policy: Policy) -> Policy:
-    """The first model, kept for ever."""
-    return replace(policy, triggers=(), backtest=replace(policy.backtest, planted=(), firings=()))
+class _One(Struct, frozen=True):
+    """One replay that is to be done."""
 
+    name: str
+    seed: int
+    planned: Planned
 
-def weekly(policy: Policy, begin: datetime) -> Policy:
-    """Retraining on a fixed calendar, once a week, whatever happens; each model goes live as it is."""
-    cron = f"{begin.minute} {begin.hour} * * {begin.isoweekday() % 7}"
-    models = {name: _ungated(model) for name, model in policy.models.items()}
-    calendar = Trigger(name="weekly", pipeline="training", cron=cron)
-    return replace(static(policy), triggers=(calendar,), models=models)
-
-
-def _ungated(model: ModelPolicy) -> ModelPolicy:
-    return replace(model, gate=replace(model.gate, enabled=False), rollout=Rollout(canary=False))
+    @property
+    def label(self) -> str:
+        return f"{self.name}-{self.seed}" if self.seed else self.name
 
 
 def compare(
     project: Project,
-    policies: dict[str, Policy],
+    policies: Mapping[str, Planned],
     model: str,
     part: Span,
-    told: Callable[[str, datetime, str], None],
+    told: Told,
     *,
     keep: Path | None = None,
+    seeds: Sequence[int] = (0,),
 ) -> Comparison:
-    """Replay every policy, three at a time, in processes of their own; what is told comes as it happens.
+    """Replay every policy under every seed, three at a time; what is told comes as it happens.
 
-    `keep` is a folder in which the first policy's workspace stays for `tidemill why` and the like.
+    A policy that is made of what the first one came to waits for it. `keep` is a folder in which the first policy's
+    workspace stays for `tidemill why` and the like.
 
     Raises
     ------
@@ -67,26 +60,30 @@ def compare(
     """
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="tidemill-backtest-"))
+    first, planned = next(iter(policies.items()))
+    replays = [_One(name, seed, one) for seed in seeds for name, one in policies.items()]
     try:
-        outcomes = _in_processes(project, policies, model, part, folder, told)
+        outcomes = _in_processes(project, replays, model, part, folder, told)
         if keep is not None:
             shutil.rmtree(keep, ignore_errors=True)
             keep.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(folder / next(iter(policies)), keep)
+            shutil.move(folder / replays[0].label, keep)
             shutil.move(folder / "blobs", keep / "blobs")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     chosen = project.model(model)
-    first = next(iter(policies.values())).backtest
+    assert isinstance(planned, Policy), f"policy {first!r} comes first: it is made of no other"
     return Comparison(
         project=project.name,
         model=chosen.name,
-        metric=chosen.problem.metric or ("log_loss" if chosen.problem.task == "classification" else "rmse"),
+        metric=chosen.problem.metric or default_metric(chosen.problem.task),
         part=part,
-        planted=_planted(first),
-        outcomes=outcomes,
+        planted=_planted(planned.backtest),
+        outcomes=outcomes[: len(policies)],
+        repeats=outcomes[len(policies) :],
         cost_of_training=chosen.problem.cost_of_training,
         seconds=time.monotonic() - began,
+        shuffled=planned.backtest.shuffle,
     )
 
 
@@ -96,43 +93,57 @@ def _planted(backtest: Backtest) -> list[str]:
 
 
 def _in_processes(
-    project: Project,
-    policies: dict[str, Policy],
-    model: str,
-    part: Span,
-    folder: Path,
-    told: Callable[[str, datetime, str], None],
+    project: Project, replays: list[_One], model: str, part: Span, folder: Path, told: Told
 ) -> list[Outcome]:
     context = multiprocessing.get_context("spawn")
     _share_cores()
     news: Any = context.Queue()
-    # What only predicts goes last: it fills the core on which the shorter of the long ones ended.
-    waiting = sorted(policies.items(), key=lambda item: not item[1].triggers)
+    first = replays[0].name
+    # What trains most goes first, what only predicts last: it fills the core on which a long one ended.
+    waiting = sorted(replays, key=lambda one: isinstance(one.planned, Policy) and not one.planned.triggers)
     running: dict[str, Any] = {}
     outcomes: dict[str, Outcome] = {}
+
+    def policy_of(one: _One) -> Policy | None:
+        if isinstance(one.planned, Policy):
+            return one.planned
+        made_of = outcomes.get(_One(first, one.seed, one.planned).label)
+        return one.planned(made_of) if made_of else None
+
     try:
         while waiting or running:
-            while waiting and len(running) < _AT_ONCE:
-                name, policy = waiting.pop(0)
-                given = (str(project.folder), name, msgspec.json.encode(policy), model, part, str(folder), news)
-                running[name] = context.Process(target=_replay, args=given, daemon=True)
-                running[name].start()
+            ready = [(one, policy) for one in waiting if (policy := policy_of(one)) is not None]
+            for one, policy in ready[: _AT_ONCE - len(running)]:
+                waiting.remove(one)
+                encoded = msgspec.json.encode(seeded(policy, one.seed))
+                given = (str(project.folder), one.label, one.name, encoded, model, part, str(folder), news)
+                running[one.label] = context.Process(target=_replay, args=given, daemon=True)
+                running[one.label].start()
             try:
-                name, kind, content = news.get(timeout=1.0)
+                label, kind, content = news.get(timeout=1.0)
             except queue.Empty:
                 _hold_alive(running)
                 continue
             if kind == "told":
-                told(name, *content)
+                told(label, *content)
             elif kind == "failed":
-                raise TidemillError(f"the replay of policy {name!r} failed: {content[0]}", content[1])
+                raise TidemillError(f"the replay of policy {label!r} failed: {content[0]}", content[1])
             else:
-                outcomes[name] = msgspec.json.decode(content, type=Outcome)
-                running.pop(name).join()
+                outcomes[label] = msgspec.json.decode(content, type=Outcome)
+                running.pop(label).join()
     finally:
-        for process in running.values():
-            process.terminate()
-    return [outcomes[name] for name in policies]
+        _end(running, news)
+    return [outcomes[one.label] for one in replays]
+
+
+def _end(running: dict[str, Any], news: Any) -> None:
+    """Leave no process, and nothing that the system would find leaked."""
+    for process in running.values():
+        process.terminate()
+    for process in running.values():
+        process.join()
+    news.close()
+    news.cancel_join_thread()
 
 
 def _share_cores() -> None:
@@ -143,91 +154,29 @@ def _share_cores() -> None:
 
 
 def _hold_alive(running: dict[str, Any]) -> None:
-    for name, process in running.items():
+    for label, process in running.items():
         if not process.is_alive() and process.exitcode:
             raise TidemillError(
-                f"the replay of policy {name!r} was ended (exit code {process.exitcode})", "see whether memory ran out"
+                f"the replay of policy {label!r} was ended (exit code {process.exitcode})", "see whether memory ran out"
             )
 
 
-def _replay(folder: str, name: str, policy: bytes, model: str, part: Span, place: str, news: Any) -> None:
+def _replay(folder: str, label: str, name: str, policy: bytes, model: str, part: Span, place: str, news: Any) -> None:
     """One policy, in a process of its own; only here is the training code imported."""
+    # Ctrl-C reaches the whole group: it is the parent that ends its children.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     from tidemill.daemon.backtest import Replay
+    from tidemill.daemon.summary import summarize
 
     began = time.monotonic()
     try:
         project = Project(Path(folder))
         decoded = msgspec.json.decode(policy, type=Policy)
         replay = Replay(
-            project, decoded, model, part, Path(place) / name, lambda at, said: news.put((name, "told", (at, said)))
+            project, decoded, model, part, Path(place) / label, lambda at, said: news.put((label, "told", (at, said)))
         )
         replay.run()
         outcome = summarize(name, replay, time.monotonic() - began)
-        news.put((name, "done", msgspec.json.encode(outcome)))
+        news.put((label, "done", msgspec.json.encode(outcome)))
     except TidemillError as failed:
-        news.put((name, "failed", (failed.problem, failed.cure)))
-    except KeyboardInterrupt:
-        return
-
-
-def summarize(name: str, replay: "Replay", seconds: float) -> Outcome:
-    """Count and measure what a replay left in its ledger and journal."""
-    books = replay.books
-    verdicts: dict[str, Counter[str]] = {}
-    for verdict in books.verdicts.find():
-        verdicts.setdefault(verdict.check, Counter())[verdict.outcome] += 1
-    runs = Counter(str(run.cause.get("trigger", "hand")) for run in books.runs.find())
-    reasons = [route.reason for route in books.routes.find()]
-    answers = replay.answers()
-    labelled = answers.filter(pl.col("truth").is_not_null())
-    truth, scores = _scores(labelled, replay)
-    return Outcome(
-        name=name,
-        predictions=answers.height,
-        labels=labelled.height,
-        runs=dict(runs),
-        verdicts={check: dict(found) for check, found in verdicts.items()},
-        promotions=sum(reason.startswith("promoted") for reason in reasons),
-        rollbacks=sum(reason.startswith("rolled back") for reason in reasons),
-        stops=len(books.verdicts.find(action="stop")),
-        trainings=replay.trainings,
-        training_seconds=replay.training_seconds,
-        seconds=seconds,
-        metrics=measure(truth, scores),
-        weeks=_weeks(labelled["time"], losses(truth, scores), replay.part),
-        releases=[release.label for release in books.releases.find()],
-        timeline=_timeline(replay),
-    )
-
-
-def _scores(labelled: pl.DataFrame, replay: "Replay") -> tuple[Truth, Any]:
-    if replay.model.problem.task == "regression":
-        return Truth("regression", labelled["truth"].cast(pl.Float64).to_numpy()), labelled["value"].to_numpy()
-    champion = next(iter(replay.service.live.values())).manifest.signature
-    places = {one: place for place, one in enumerate(champion.classes)}
-    truth = labelled["truth"].replace_strict(list(places), list(places.values()), return_dtype=pl.Int64).to_numpy()
-    return Truth("classification", truth, champion.classes), labelled["probability"].list.to_array(
-        len(places)
-    ).to_numpy()
-
-
-def _weeks(times: pl.Series, loss: Any, part: Span) -> list[tuple[datetime, int, float]]:
-    """The mean loss of each week since the beginning."""
-    weeks = ((times - part.begin).dt.total_seconds() // int(_WEEK.total_seconds())).alias("week")
-    means = pl.DataFrame([weeks, pl.Series("loss", loss)]).group_by("week").agg(pl.len(), pl.col("loss").mean())
-    return [(part.begin + week * _WEEK, rows, mean) for week, rows, mean in means.sort("week").rows()]
-
-
-def _timeline(replay: "Replay") -> list[Moment]:
-    """What is worth telling: routes that changed, verdicts that called for something, runs that failed."""
-    books = replay.books
-    lines = []
-    for route in books.routes.find():
-        arms = " and ".join(f"{arm.release} ({arm.role}, {arm.share:.0%})" for arm in route.arms)
-        lines.append(Moment(route.since, "route", f"{arms}: {route.reason}"))
-    for verdict in books.verdicts.find():
-        if verdict.action not in ("proceed", "hold", "ignore") and verdict.time is not None:
-            lines.append(Moment(verdict.time, verdict.check, f"{verdict.subject}: {verdict.reason} → {verdict.action}"))
-    for run in books.runs.find(state="failed"):
-        lines.append(Moment(run.started, "failed", f"{run.pipeline}: {run.error}"))
-    return sorted(lines, key=lambda line: line.time)
+        news.put((label, "failed", (failed.problem, failed.cure)))

@@ -30,10 +30,15 @@ def part_of(project: Project, model: str, begin: str, end: str) -> Span:
     assert isinstance(last, datetime)
     midnight = {"hour": 0, "minute": 0, "second": 0, "microsecond": 0}
     chosen = Span(
-        _moment(begin, first) if begin else (first + (last - first) / 3).replace(**midnight),  # type: ignore[arg-type]
-        _moment(end, last) if end else last,
+        moment(begin, first) if begin else (first + (last - first) / 3).replace(**midnight),  # type: ignore[arg-type]
+        moment(end, last) if end else last,
     )
-    if not first < chosen.begin < chosen.end:
+    if chosen.end <= chosen.begin:
+        raise InputError(
+            f"the end, {chosen.end:%Y-%m-%d}, is not after the beginning, {chosen.begin:%Y-%m-%d}",
+            f"name --from and --to in this order; the history goes from {first:%Y-%m-%d} to {last:%Y-%m-%d}",
+        )
+    if not first < chosen.begin < last:
         raise InputError(
             f"nothing to replay from {chosen.begin:%Y-%m-%d} to {chosen.end:%Y-%m-%d}",
             f"the history goes from {first:%Y-%m-%d} to {last:%Y-%m-%d}; leave some of it to train the first model on",
@@ -41,9 +46,10 @@ def part_of(project: Project, model: str, begin: str, end: str) -> Span:
     return chosen
 
 
-def _moment(text: str, like: datetime) -> datetime:
+def moment(text: str, like: datetime) -> datetime:
+    """A date as people write it, in the zone of another moment where it names none; raises `InputError`."""
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise InputError(f"{text!r} is not a date", "write it as 2013-03-01") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=like.tzinfo)
+    return found if found.tzinfo else found.replace(tzinfo=like.tzinfo)

@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import polars as pl
 
 from tidemill.clock import span
 from tidemill.core.feature import FeatureSet, FeatureView
-from tidemill.core.policy import Planted, Source
+from tidemill.core.policy import Backtest, Source
 from tidemill.core.resources import Batch, Features
 from tidemill.core.schema import Schema
 from tidemill.data.frame import TIME, in_time, read_table
@@ -20,15 +21,19 @@ _END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class ReplaySources:
-    """The project's sources as they were: of the replayed one, the batches that had been delivered by then."""
+    """The project's sources as they were: of the replayed one, the batches that had been delivered by then.
+
+    `rows` are the whole history in the order in which it is replayed, `original` in the order in which it was; `_row`
+    is a row's place in the latter.
+    """
 
     writable: ClassVar[bool] = False
 
-    def __init__(self, files: FileSources, source: str, start: datetime, planted: tuple[Planted, ...]) -> None:
+    def __init__(self, files: FileSources, source: str, start: datetime, options: Backtest) -> None:
         self._files = files
         self._source = source
         self._start = start
-        self._planted = {one.day: one for one in planted if one.source == source}
+        self._planted = {one.day: one for one in options.planted if one.source == source}
         self._folder = files.folder
         definition = files.definition(source)
         if not definition.time:
@@ -36,7 +41,8 @@ class ReplaySources:
                 f"source {source!r} has no time, so its history cannot be replayed",
                 f'name the column of the event time: [sources.{source}] time = "…"',
             )
-        self.rows = files.history_of(source).sort(TIME, maintain_order=True).with_row_index(ROW)
+        self.original = files.history_of(source).sort(TIME, maintain_order=True).with_row_index(ROW)
+        self.rows = shuffled(self.original, options.seed) if options.shuffle else self.original
         self._delivery = span(definition.delivery or "1d")
         self._batches = self._cut()
 
@@ -99,6 +105,18 @@ class ReplaySources:
         return self._files.history(view, until)
 
 
+def shuffled(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The same rows at each other's times: as many at any time as there were, but nothing changes from then to now.
+
+    Every moment of a row (when it was known, when its label was) stays as far from its time as it was.
+    """
+    order = np.random.default_rng(seed).permutation(rows.height)
+    drawn = rows[order]
+    moved = rows[TIME] - drawn[TIME]
+    moments = [name for name, kind in rows.schema.items() if isinstance(kind, pl.Datetime)]
+    return drawn.with_columns(pl.col(name) + moved for name in moments)
+
+
 class ReplayFeatures:
     """The point-in-time join of a whole history, done once: what was known at a row's time does not change later.
 
@@ -107,16 +125,19 @@ class ReplayFeatures:
 
     writable: ClassVar[bool] = False
 
-    def __init__(self, features: FeatureSet, rows: pl.DataFrame, store: Features) -> None:
+    def __init__(self, features: FeatureSet, sources: ReplaySources, store: Features) -> None:
         self._store = store
         self._features = features
         names = [name for view in features.views for name in view.features]
-        self.rows = store.join(rows, features, _END_OF_TIME) if names else rows
-        self._joined = self.rows.select(names) if names else None
+        self._joined = store.join(sources.original, features, _END_OF_TIME).select(names) if names else None
+        self.rows = self._with_joined(sources.rows)
 
     def join(self, rows: pl.DataFrame, features: FeatureSet, until: datetime) -> pl.DataFrame:
         if self._joined is None:
             return rows
         if ROW not in rows.columns or rows[ROW].null_count() or features.views != self._features.views:
             return self._store.join(rows, features, until)
-        return pl.concat([rows, self._joined[rows[ROW]]], how="horizontal")
+        return self._with_joined(rows)
+
+    def _with_joined(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows if self._joined is None else pl.concat([rows, self._joined[rows[ROW]]], how="horizontal")

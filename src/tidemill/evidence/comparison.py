@@ -1,8 +1,16 @@
 """What policies came to over the same part of history: the result of a backtest."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
+
+Floats = npt.NDArray[np.float64]
+Ending = Literal["first", "live", "promoted", "rolled back", "refused", "failed", "on trial", "waiting", "superseded"]
+_DRAWS = 4000
 
 
 class Span(Struct, frozen=True):
@@ -20,8 +28,46 @@ class Moment(Struct, frozen=True):
     text: str
 
 
+class Judged(Struct, frozen=True, kw_only=True):
+    """A verdict as a story tells it: its reason, and the numbers and intervals behind it."""
+
+    time: datetime
+    check: str
+    subject: str
+    outcome: str
+    action: str
+    reason: str
+    numbers: dict[str, Any] = {}
+
+
+class Case(Struct, frozen=True, kw_only=True):
+    """One training, from its cause over its gate and its trial on live traffic to its end.
+
+    `cause` is the verdict that called for it, if one did; `due` when it was asked for, `ended` when it was settled.
+    """
+
+    number: int
+    run: str
+    pipeline: str
+    trigger: str
+    due: datetime
+    started: datetime
+    cause: Judged | None = None
+    gate: Judged | None = None
+    release: str = ""
+    live: datetime | None = None
+    trial: Judged | None = None
+    ending: Ending
+    ended: datetime | None = None
+    said: str = ""
+
+
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What one policy came to."""
+    """What one policy came to.
+
+    `weeks` are (begin, labelled rows, their mean loss); `causes` counts the trainings by what called for them: a
+    check, or the trigger where no verdict did. What depends on the machine is in `seconds` and `training_seconds`.
+    """
 
     name: str
     predictions: int
@@ -38,10 +84,39 @@ class Outcome(Struct, frozen=True, kw_only=True):
     weeks: list[tuple[datetime, int, float]]
     releases: list[str]
     timeline: list[Moment]
+    cases: list[Case] = []
+    seed: int = 0
+
+    @property
+    def causes(self) -> dict[str, int]:
+        """How many trainings each cause had: the check that called for them, or else the trigger."""
+        named = [case.cause.check if case.cause else case.trigger for case in self.cases]
+        return {name: named.count(name) for name in sorted(set(named))}
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """The mean loss of the first policy less that of another, per prediction, with its interval over `weeks`."""
+
+    mean: float
+    low: float
+    high: float
+    weeks: int
+
+
+class Trial(Struct, frozen=True, kw_only=True):
+    """The first policy against another under one seed: their losses, their trainings, and the paired difference."""
+
+    policy: str
+    seed: int
+    loss: float
+    other: float
+    trainings: int
+    other_trainings: int
+    difference: Difference
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """What all policies came to, on the same predictions."""
+    """What all policies came to, on the same predictions; `trials` has each other policy under every seed."""
 
     project: str
     model: str
@@ -51,7 +126,71 @@ class Comparison(Struct, frozen=True, kw_only=True):
     outcomes: list[Outcome]
     cost_of_training: float
     seconds: float
+    shuffled: bool = False
+    repeats: list[Outcome] = []
 
     def of(self, name: str) -> Outcome:
         """The outcome of a policy."""
         return next(outcome for outcome in self.outcomes if outcome.name == name)
+
+    def seeds_of(self, name: str) -> list[Outcome]:
+        """The outcomes of a policy under every seed."""
+        return [one for one in (*self.outcomes, *self.repeats) if one.name == name]
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The first policy against each other one, seed by seed."""
+        first = {one.seed: one for one in self.seeds_of(self.outcomes[0].name)}
+        return [
+            Trial(
+                policy=other.name,
+                seed=other.seed,
+                loss=mean_loss([first[other.seed]]),
+                other=mean_loss([other]),
+                trainings=first[other.seed].trainings,
+                other_trainings=other.trainings,
+                difference=difference([first[other.seed]], [other]),
+            )
+            for name in (one.name for one in self.outcomes[1:])
+            for other in self.seeds_of(name)
+            if other.weeks and first[other.seed].weeks
+        ]
+
+    def difference(self, name: str) -> Difference:
+        """The first policy less another, over all seeds."""
+        return difference(self.seeds_of(self.outcomes[0].name), self.seeds_of(name))
+
+
+def mean_loss(outcomes: Sequence[Outcome]) -> float:
+    """The mean loss of all their predictions."""
+    rows, losses = _tables(outcomes, sorted(_weeks(outcomes[0])))
+    return float((rows * losses).sum() / rows.sum())
+
+
+def difference(ones: Sequence[Outcome], others: Sequence[Outcome], confidence: float = 0.95) -> Difference:
+    """The paired difference of two policies, each under the same seeds, over all their predictions.
+
+    The interval is that of a block bootstrap (Künsch 1989): whole weeks are drawn, and with them seeds, so that
+    neither the weather of a week nor the luck of a seed passes for a difference.
+    """
+    weeks = sorted(set.intersection(*(_weeks(one) for one in (*ones, *others))))
+    rows, mine = _tables(ones, weeks)
+    apart = rows * (mine - _tables(others, weeks)[1])
+    generator = np.random.default_rng(0)
+    seeds = generator.integers(0, len(ones), (_DRAWS, len(ones), 1))
+    places = generator.integers(0, len(weeks), (_DRAWS, 1, len(weeks)))
+    means = apart[seeds, places].sum(axis=(1, 2)) / rows[seeds, places].sum(axis=(1, 2))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, (tail, 1 - tail))
+    return Difference(mean=float(apart.sum() / rows.sum()), low=float(low), high=float(high), weeks=len(weeks))
+
+
+def _weeks(outcome: Outcome) -> set[datetime]:
+    return {begin for begin, _, _ in outcome.weeks}
+
+
+def _tables(outcomes: Sequence[Outcome], weeks: Sequence[datetime]) -> tuple[Floats, Floats]:
+    """The labelled rows and the mean losses, each of shape (outcomes, weeks)."""
+    found = [{begin: (rows, loss) for begin, rows, loss in one.weeks} for one in outcomes]
+    table = np.array([[one[week] for week in weeks] for one in found], dtype=float)
+    return table[..., 0], table[..., 1]

@@ -13,7 +13,12 @@ from tidemill.evidence.comparison import Comparison, Moment, Outcome
 from tidemill.web.words import number, plural, spoken
 
 _ARM = re.compile(r"(?P<release>\S+) \((?P<role>champion|challenger|shadow), (?P<share>[0-9]+)%\)")
-_KNOWN = {"loop": "the loop", "static": "the model kept for ever", "weekly": "retraining every week"}
+_KNOWN = {
+    "loop": "the loop",
+    "static": "the model kept for ever",
+    "weekly": "retraining every week",
+    "calendar": "a calendar with as many trainings",
+}
 _WATCHED = {"performance", "age", "drift", "missing", "silence"}
 _KINDS = ("released", "promoted", "rolled back", "stopped", "failed")
 _FOUND_WITHIN = timedelta(days=2)
@@ -257,9 +262,7 @@ def policy_facts(comparison: Comparison, outcome: Outcome) -> dict[str, Any]:
         "rollbacks": outcome.rollbacks,
         "stops": outcome.stops,
         "trainings": outcome.trainings,
-        "training_seconds": outcome.training_seconds,
         "cost": cost(comparison, outcome),
-        "seconds": outcome.seconds,
         "metrics": outcome.metrics,
         "releases": outcome.releases,
         "timeline": outcome.timeline,

@@ -10,8 +10,8 @@ from msgspec import to_builtins
 
 from tidemill.data.charts import Figure, answering, counts, difference, over_time
 from tidemill.data.metrics import LOWER_IS_BETTER
-from tidemill.evidence.comparison import Comparison, Outcome
-from tidemill.web import findings, templating
+from tidemill.evidence.comparison import Comparison, Moment, Outcome
+from tidemill.web import findings, stories, templating
 from tidemill.web.words import day, number, plural, seconds, spoken, when
 
 _WIDTH = 118
@@ -29,8 +29,16 @@ def render(comparison: Comparison) -> str:
         first=first,
         headline=findings.headline(comparison),
         policies=_policies(comparison),
+        trials=stories.trials(comparison),
+        seeds=len(comparison.seeds_of(first.name)),
+        alarms=stories.alarms(comparison) if comparison.shuffled else [],
+        causes=stories.causes(comparison.seeds_of(first.name)),
+        stories=[
+            (case, stories.anchor(case), stories.title(case), stories.look(case), stories.chapters(case))
+            for case in first.cases
+        ],
         fates=findings.fates(comparison),
-        lines=findings.shortened(first.timeline),
+        lines=[(line, _story_of(line.moment, first)) for line in findings.shortened(first.timeline)],
         limits=findings.limits(comparison),
         reference=findings.called(_reference(comparison)),
         value=findings.weekly(comparison)[0],
@@ -39,6 +47,18 @@ def render(comparison: Comparison) -> str:
         scripts=scripts,
         hashes=" ".join(_hash(script) for script in scripts.values()),
     )
+
+
+def _story_of(moment: Moment, outcome: Outcome) -> str:
+    """The link to the story of the training that a line of the timeline belongs to; empty where there is none."""
+    routed = moment.kind == "route"
+    for case in reversed(outcome.cases):
+        told = [one for one in (case.cause, case.gate, case.trial) if one is not None]
+        if any(one.time == moment.time and one.check == moment.kind for one in told) or (
+            routed and moment.time in (case.live, case.ended)
+        ):
+            return stories.anchor(case)
+    return ""
 
 
 def _hash(script: str) -> str:
@@ -97,7 +117,8 @@ def _reference(comparison: Comparison) -> str:
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain data: the first policy's counts on top, each metric by policy, details by policy.
 
-    A week's `loss` is the mean over its rows: log loss, or the squared error of a regression.
+    A week's `loss` is the mean over its rows: log loss, or the squared error of a regression. The same policies and
+    seeds give the same object again, all but `wall_clock`: what depends on the machine, in seconds.
     """
     first = comparison.outcomes[0]
     part = comparison.part
@@ -110,7 +131,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             "from": part.begin,
             "to": part.end,
             "days": (part.end - part.begin).days,
-            "seconds": comparison.seconds,
+            "shuffled": comparison.shuffled,
             "predictions": first.predictions,
             "labels": first.labels,
             "runs": first.runs,
@@ -127,8 +148,17 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 for one in comparison.outcomes
             },
             "planted": findings.fates(comparison),
+            "causes": first.causes,
             "timeline": first.timeline,
+            "trainings_told": first.cases,
+            "trials": comparison.trials,
+            "differences": {one.name: comparison.difference(one.name) for one in comparison.outcomes[1:] if one.weeks},
             "policies": {one.name: findings.policy_facts(comparison, one) for one in comparison.outcomes},
+            "wall_clock": {
+                "all": comparison.seconds,
+                "replays": {one.name: one.seconds for one in comparison.outcomes},
+                "trainings": {one.name: one.training_seconds for one in comparison.outcomes},
+            },
         }
     )
     return plain
@@ -152,13 +182,22 @@ def summary(comparison: Comparison) -> str:
         *_aligned([[text for text, _ in row] for row in _policies(comparison, most=2)]),
         "",
     ]
+    if trials := stories.trials(comparison):
+        lines += [f"{first.name} less the others, per prediction:", *_aligned(trials), ""]
+    if comparison.shuffled:
+        lines += [
+            "A history in which nothing changes: what fires there is a false alarm.",
+            *stories.alarms(comparison),
+            "",
+        ]
     fates = findings.fates(comparison)
     if fates:
         lines.append("What was planted, and what became of it:")
         for fate in fates:
             lines += [_cut(f"  {fate.day}  {fate.about}"), _cut(f"              → {fate.said}")]
         lines.append("")
-    closing = ["", *_verdicts(first), "", "One history, replayed once; the report says what this does not show."]
+    called_for = f"Trainings by their cause: {stories.causes(comparison.seeds_of(first.name))}"
+    closing = ["", *_verdicts(first), called_for, "", "One history; the report says what this does not show."]
     told = [
         _cut(f"  {when(line.moment.time)}  {line.moment.text}")
         for line in findings.shortened(first.timeline)

@@ -1,0 +1,57 @@
+"""The policies that a backtest lays beside a project's own: the ones that everybody has already."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from tidemill.core.policy import Firing, ModelPolicy, Policy, Rollout
+from tidemill.core.trigger import Trigger
+from tidemill.evidence.comparison import Outcome, Span
+
+Planned = Policy | Callable[[Outcome], Policy]
+"""A policy, or how one is made of what the first one came to."""
+
+
+def static(policy: Policy) -> Policy:
+    """The first model, kept for ever."""
+    return replace(policy, triggers=(), backtest=replace(policy.backtest, planted=(), firings=()))
+
+
+def weekly(policy: Policy, begin: datetime) -> Policy:
+    """Retraining on a fixed calendar, once a week, whatever happens; each model goes live as it is."""
+    cron = f"{begin.minute} {begin.hour} * * {begin.isoweekday() % 7}"
+    trigger = Trigger(name="weekly", pipeline="training", cron=cron)
+    return replace(static(_ungated(policy)), triggers=(trigger,))
+
+
+def calendar(policy: Policy, part: Span, trainings: int) -> Policy:
+    """So many trainings (the first among them) at even distances, right after a day's delivery, none of them gated."""
+    days = (part.end - part.begin) / timedelta(days=1)
+    distances = sorted({round(number * days / trainings) for number in range(1, trainings)} - {0})
+    days_off = [part.begin + timedelta(days=distance) for distance in distances]
+    firings = tuple(Firing(at=day.isoformat(), pipeline="training") for day in days_off if day < part.end)
+    alone = static(_ungated(policy))
+    return replace(alone, backtest=replace(alone.backtest, firings=firings))
+
+
+def seeded(policy: Policy, seed: int) -> Policy:
+    """The same policy with other luck: of its models' training and of the order of requests; 0 changes nothing."""
+    models = {
+        name: replace(model, training=replace(model.training, seed=model.training.seed + seed))
+        for name, model in policy.models.items()
+    }
+    return replace(policy, models=models, backtest=replace(policy.backtest, seed=policy.backtest.seed + seed))
+
+
+def shuffled(policy: Policy) -> Policy:
+    """The same policy on a history in which nothing changes, and nothing is planted."""
+    return replace(policy, backtest=replace(policy.backtest, shuffle=True, planted=(), firings=()))
+
+
+def _ungated(policy: Policy) -> Policy:
+    return replace(policy, models={name: _as_it_is(model) for name, model in policy.models.items()})
+
+
+def _as_it_is(model: ModelPolicy) -> ModelPolicy:
+    return replace(model, gate=replace(model.gate, enabled=False), rollout=Rollout(canary=False))
