@@ -61,7 +61,7 @@ def hold_trial(trial: Trial, expected: npt.NDArray[np.float64], policy: Gate) ->
         "package_latency_ms": trial.latency_ms,
     }
     if trial.missing:
-        reason = f"the package imports {trial.missing!r} when it answers, which its lock does not name"
+        reason = f"its package imports {trial.missing!r}, which its lock does not name (see packages under [training])"
         return [Finding(about="lock", outcome="fail", reason=reason, evidence=evidence | {"missing": trial.missing})]
     if trial.error:
         reason = f"the package does not answer in a fresh process: {trial.error}"

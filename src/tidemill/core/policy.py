@@ -68,10 +68,12 @@ class Training(_Table, frozen=True, kw_only=True):
 
     `test` is how much of the newest history is held out (`test_share` where there is no time), `validation` the
     share of the rest on which the number of rounds is chosen, `refit` uses all rows once the gate has passed.
+    `packages` are locked in the model's package beside those that its flavor needs.
     """
 
     estimator: str = "lightgbm"
     params: dict[str, Any] = {}
+    packages: tuple[str, ...] = ()
     rounds: int = 400
     early_stopping: int = 30
     validation: float = 0.15
@@ -141,10 +143,14 @@ class WatchValue(_Table, frozen=True, kw_only=True):
 
 
 class Watch(_Table, frozen=True, kw_only=True):
-    """The watch over a model in production; a release without one takes no production traffic."""
+    """The watch over a model in production; a release without one takes no production traffic.
+
+    `notify` are addresses that Apprise knows, or `log`; they are not told the same again within `quiet`.
+    """
 
     values: tuple[WatchValue, ...] = ()
     notify: tuple[str, ...] = ()
+    quiet: Span = "1d"
 
 
 class ModelPolicy(_Table, frozen=True, kw_only=True):

@@ -21,6 +21,10 @@ from tidemill.errors import TidemillError
 from tidemill.host.uv import build
 
 _LOCK = "requirements.txt"
+# No address, token or key of this process is a package's business.
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+# A single row gains nothing from threads, and to start them takes longer than to answer.
+_FEW_THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _PROGRAM = str(Path(__file__).with_name("trying.py"))
 
 
@@ -81,6 +85,7 @@ class FreshProcesses:
                     stderr=subprocess.DEVNULL,
                     text=True,
                     encoding="utf-8",
+                    env={name: os.environ[name] for name in _KEPT if name in os.environ} | _FEW_THREADS,
                 )
             assert process.stdin is not None
             assert process.stdout is not None

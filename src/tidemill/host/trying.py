@@ -31,6 +31,7 @@ class Only:
         """Nothing, for a top-level module that is installed here and not allowed."""
         spec = self._finder.find_spec(name, path, target)
         allowed = path is not None or name in self._allowed or name in sys.stdlib_module_names
+        allowed = allowed or name.startswith("_sysconfigdata")  # Python's own, and no name that it lists
         if spec is None or allowed or _is_own(spec.origin):
             return spec
         return None

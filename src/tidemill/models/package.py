@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ PYTHON = "python_env.yaml"
 _LOADER = Path(portable.__file__).read_text(encoding="utf-8")
 _ROOTS = {"lightgbm": ("lightgbm", "numpy"), "sklearn": ("scikit-learn", "joblib", "numpy")}
 _WARM = {"lightgbm": ("lightgbm",), "sklearn": ("joblib", "sklearn")}
+_USUAL = {"sklearn", "numpy", "joblib", "scipy"}
 _TYPES = {"boolean": "boolean", "integer": "long", "number": "double", "time": "datetime", "date": "datetime"}
 
 
 def furnish(model: Model, packages: tuple[str, ...] = ()) -> Model:
-    """The package with its lock, its loader and its description for MLflow; `packages` are locked beside its own.
+    """The package with its code, its lock, and its description for MLflow; `packages` are locked beside its own.
 
     Raises
     ------
@@ -41,7 +43,8 @@ def furnish(model: Model, packages: tuple[str, ...] = ()) -> Model:
             f"a package of flavor {flavor!r} has no loader that works without Tidemill",
             "export a model that a run here trained, or the file that was registered",
         )
-    lock = closure(*_ROOTS[flavor], *_makers(model), *packages)
+    makers, sources = _code_of(model)
+    lock = closure(*_ROOTS[flavor], *makers, *packages)
     description = _described(model.manifest)
     files = {
         "MLmodel": description.encode(),
@@ -49,7 +52,7 @@ def furnish(model: Model, packages: tuple[str, ...] = ()) -> Model:
         PYTHON: _python().encode(),
         "code/tidemill_model.py": _LOADER.encode(),
     }
-    return replace(model, files=model.files | files)
+    return replace(model, files=model.files | files | sources)
 
 
 def is_furnished(model: Model) -> bool:
@@ -78,14 +81,27 @@ def warm_of(model: Model) -> tuple[str, ...]:
     return _WARM.get(model.manifest.flavor, ())
 
 
-def _makers(model: Model) -> tuple[str, ...]:
-    """The distributions that have the modules which a pickle imports; a module of the project is in none."""
+def _code_of(model: Model) -> tuple[tuple[str, ...], dict[str, bytes]]:
+    """What a pickle's own classes come from: the published packages, and the source files of the project's modules."""
     content = model.files.get("model.joblib")
-    if content is None:
-        return ()
-    tops = {name.partition(".")[0] for name in pickles.read(content).imports} - sys.stdlib_module_names
-    known = _distributions() if tops - {"sklearn", "numpy", "joblib", "scipy"} else {}
-    return tuple(sorted({name for top in tops for name in known.get(top, ()) if name != "tidemill"}))
+    tops = {name.partition(".")[0] for name in pickles.read(content).imports} if content else set()
+    tops -= sys.stdlib_module_names | _USUAL
+    if not tops:
+        return (), {}
+    known = _distributions()
+    makers = {name for top in tops for name in known.get(top, ()) if name != "tidemill"}
+    return tuple(sorted(makers)), {n: c for top in sorted(tops - known.keys()) for n, c in _sources(top).items()}
+
+
+def _sources(module: str) -> dict[str, bytes]:
+    """The source files of a top-level module, as they lie under `code/`."""
+    spec = find_spec(module)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return {}
+    file = Path(spec.origin)
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    base = file.parent.parent if file.name == "__init__.py" else file.parent
+    return {f"code/{one.relative_to(base).as_posix()}": one.read_bytes() for one in files}
 
 
 @cache

@@ -179,9 +179,7 @@ def _hold_data(
         rows = pl.concat([train[TIME], test[TIME]]) if policy.training.refit else train[TIME]
         newest = rows.max()
         if isinstance(newest, datetime) and newest < datetime.fromisoformat(before):
-            reason = (
-                f"its data ends on {newest:%Y-%m-%d %H:%M}, before the champion's ({before[:16].replace('T', ' ')})"
-            )
+            reason = f"its data is older than the champion's: it ends at {newest.isoformat()}, not at {before}"
             evidence = {"data_until": newest.isoformat(), "champion_data_until": before}
             found.append(Finding(about="data", outcome="fail", reason=reason, evidence=evidence))
     return found

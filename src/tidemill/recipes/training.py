@@ -137,7 +137,7 @@ def fit(
         model = lightgbm.pack(manifest, booster, encoding)
     samples = train.tail(_SAMPLE_ROWS).select(column.name for column in encoding.columns)
     extra = {"profile.json": json.encode(statistics), "samples.json": samples.write_json().encode()}
-    return furnish(replace(model, files=model.files | extra))
+    return furnish(replace(model, files=model.files | extra), options.packages)
 
 
 def _held(

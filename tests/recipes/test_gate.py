@@ -1,0 +1,203 @@
+"""Each kind of bad candidate is refused by the gate, for its own reason; a good one is not."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from msgspec.structs import replace
+
+from tests.projects import make_project
+from tidemill.core import resources
+from tidemill.core.check import Verdict
+from tidemill.core.feature import FeatureSet
+from tidemill.core.model import Model
+from tidemill.core.policy import Gate, ModelPolicy
+from tidemill.daemon.compose import open_session
+from tidemill.data.frame import TIME
+from tidemill.data.split import by_time
+from tidemill.flow.engine import run
+from tidemill.flow.session import Session
+from tidemill.recipes.judging import gate, look_into_data, measure_on, try_out
+from tidemill.recipes.rows import Snapshot, extract, take_snapshot
+from tidemill.recipes.training import describe, fit, learn_vocabularies
+
+INPUTS = ("distance_km", "items", "carrier")
+
+
+class Shop:
+    """A project whose champion has learned from its older rows; the recipe's steps make candidates and judge them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.session: Session = open_session(make_project(folder))
+        self.policy: ModelPolicy = self.session.project.policy.models["shop"]
+        self.sources = self.session.resource(resources.Sources)
+        self.context = resources.Context(run="", step="", environment="production", model="shop", cause={})
+        tables, journal = (self.session.resource(kind) for kind in (resources.Tables, resources.Journal))
+        run(self.session, self.session.project.code.pipeline("ingestion"))
+        self.snapshot: Snapshot = take_snapshot(self.policy, self.session.clock.now(), [], tables, journal)
+        rows = extract(self.snapshot, self.policy.problem, self.policy.training, "shop", tables, journal)
+        self.train, _, self.test = by_time(rows, "30d", 0.3, 0)
+        self.champion = self.fit(self.train)
+
+    def fit(self, train: pl.DataFrame, inputs: tuple[str, ...] = INPUTS, **options: Any) -> Model:
+        policy = replace(self.policy, training=replace(self.policy.training, rounds=40, **options))
+        features = FeatureSet(request=inputs)
+        encoding = learn_vocabularies(train, features)
+        profile = describe(train, features)
+        return fit(train, None, encoding, profile, policy, features, self.snapshot, self.sources)
+
+    def judge(
+        self,
+        candidate: Model,
+        train: pl.DataFrame | None = None,
+        test: pl.DataFrame | None = None,
+        champion: Model | None = None,
+        **policy: Any,
+    ) -> Verdict:
+        stated = replace(self.policy, gate=Gate(slices=("carrier",), slice_minimum=50, **({"margin": 0.2} | policy)))
+        train, test = self.train if train is None else train, self.test if test is None else test
+        trial = try_out(candidate, stated.gate, self.session.resource(resources.Environments))
+        tested = measure_on(candidate, test, stated, "test", self.sources)
+        books, tables = self.session.resource(resources.Books), self.session.resource(resources.Tables)
+        data = look_into_data(self.snapshot, books, tables, self.context)
+        return gate(candidate, champion or self.champion, train, test, stated, tested, data, trial, self.sources)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return Shop(tmp_path_factory.mktemp("gate") / "shop")
+
+
+@pytest.fixture
+def odd(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where a project's own estimators are found."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return "odd_estimators"
+
+
+def refused(verdict: Verdict, about: str, reason: str) -> None:
+    """It stops for this reason, and for no other."""
+    failed = [one["about"] for one in verdict.evidence["findings"] if one["outcome"] == "fail"]
+    assert (verdict.outcome, verdict.action, failed) == ("fail", "stop", [about]), verdict.reason
+    assert reason in verdict.reason
+
+
+@pytest.mark.parametrize("estimator", ["lightgbm", "odd_estimators:Usual", "sklearn.tree:DecisionTreeClassifier"])
+def test_a_good_candidate_passes(shop: Shop, odd: str, estimator: str) -> None:
+    params = {"max_depth": 3} if estimator.startswith("sklearn") else {}
+    good = shop.fit(shop.train, estimator=estimator, params=params)
+    verdict = shop.judge(good, thresholds={"roc_auc": ">= 0.6"}, latency_ms=500, memory_mb=2000, size_mb=5)
+    assert (verdict.outcome, verdict.action) == ("pass", "proceed"), verdict.reason
+    assert verdict.reason.startswith("not worse than the champion")
+    assert verdict.evidence["tried_in"] == "a fresh process with the packages of its lock"
+
+
+def test_worse_than_the_champion(shop: Shop) -> None:
+    lazy = shop.fit(shop.train, inputs=INPUTS, params={"learning_rate": 0.005})
+    refused(shop.judge(lazy, margin=0.0, slice_tolerance=1.0), "champion", "worse than the champion: loss")
+
+
+def test_worse_than_the_baseline(shop: Shop) -> None:
+    mixed_up = shop.fit(shop.train.with_columns(pl.col("late").shuffle(seed=1)))
+    verdict = shop.judge(mixed_up, slice_tolerance=1.0)
+    refused(verdict, "baseline", "not better than the trivial baseline")
+
+
+def test_bad_on_one_slice(shop: Shop) -> None:
+    swift = pl.col("carrier") == "swift"
+    wrong = shop.train.with_columns(pl.when(swift).then(~pl.col("late")).otherwise(pl.col("late")).alias("late"))
+    refused(shop.judge(shop.fit(wrong), margin=2.0, baseline_margin=-2.0), "slices", "carrier=swift by at least")
+
+
+def test_an_input_that_is_the_label(shop: Shop) -> None:
+    told = pl.when(pl.col("late")).then(pl.lit("refund")).otherwise(pl.lit("none")).alias("aftermath")
+    train, test = shop.train.with_columns(told), shop.test.with_columns(told)
+    candidate = shop.fit(train, inputs=(*INPUTS, "aftermath"))
+    refused(shop.judge(candidate, train, test, signature="any"), "leak", "'aftermath' alone tells the label")
+
+
+def test_test_rows_among_the_training_rows(shop: Shop) -> None:
+    train = pl.concat([shop.train, shop.test.head(100).with_columns(pl.lit(shop.train[TIME].max()).alias(TIME))])
+    refused(shop.judge(shop.fit(train), train), "test rows", "of the test rows are among its training rows")
+
+
+def test_rows_of_the_future_of_the_test(shop: Shop) -> None:
+    train, test = pl.concat([shop.train.tail(900), shop.test.tail(200)]), shop.test.head(500)
+    refused(shop.judge(shop.fit(train), train, test), "future", "200 rows that come after the first test row")
+
+
+def test_no_answer_for_some_rows(shop: Shop, odd: str) -> None:
+    holes = shop.fit(shop.train, estimator=f"{odd}:Holes")
+    refused(shop.judge(holes), "answers", "its answers are not finite on")
+
+
+def test_another_signature(shop: Shop) -> None:
+    renamed = {"items": "pieces"}
+    train, test = shop.train.rename(renamed), shop.test.rename(renamed)
+    other = shop.fit(train, inputs=("distance_km", "pieces", "carrier"))
+    champion = replace(
+        shop.champion, manifest=replace(shop.champion.manifest, data={"trained_until": _last(shop.test)})
+    )
+    verdict = shop.judge(other, train, test, champion, older_data=True)
+    refused(verdict, "signature", "input 'items' is gone; input 'pieces' (integer) is new")
+    assert not shop.judge(other, train, test, champion, older_data=True, signature="any").stops
+
+
+def test_a_package_missing_from_its_lock(shop: Shop, odd: str) -> None:
+    needy = shop.fit(shop.train, estimator=f"{odd}:Needy")
+    refused(shop.judge(needy), "lock", "imports 'pandas', which its lock does not name")
+    assert not shop.judge(shop.fit(shop.train, estimator=f"{odd}:Needy", packages=("pandas",))).stops
+
+
+def test_too_slow(shop: Shop, odd: str) -> None:
+    slow = shop.fit(shop.train, estimator=f"{odd}:Slow")
+    refused(shop.judge(slow, latency_ms=10), "latency", "ms, and its policy allows 10")
+
+
+def test_too_large(shop: Shop, odd: str) -> None:
+    large = shop.fit(shop.train, estimator=f"{odd}:Large")
+    refused(shop.judge(large, size_mb=1), "size", "MB large, and its policy allows 1")
+
+
+def test_not_deterministic(shop: Shop, odd: str) -> None:
+    noisy = shop.fit(shop.train, estimator=f"{odd}:Noisy")
+    refused(shop.judge(noisy), "determinism", "not deterministic")
+
+
+def test_trained_on_stopped_data(tmp_path: Path) -> None:
+    shop = Shop(tmp_path / "shop")
+    books, tables = shop.session.resource(resources.Books), shop.session.resource(resources.Tables)
+    stop = Verdict(
+        id=shop.session.clock.mint(),
+        check="schema",
+        subject="bad",
+        outcome="fail",
+        action="stop",
+        reason="",
+        environment="production",
+    )
+    books.verdicts.add(stop)
+    assert not shop.judge(shop.champion).stops
+    rows = tables.read("rows", shop.snapshot.version).head(50)
+    version = tables.append("rows", "bad", rows.with_columns(pl.lit("bad").alias("_batch")))
+    shop.snapshot = replace(shop.snapshot, version=version)
+    refused(shop.judge(shop.champion), "data", "trained on data that was stopped: bad")
+    books.verdicts.add(replace(stop, id=shop.session.clock.mint(), outcome="pass", action="proceed"))
+    assert not shop.judge(shop.champion).stops, "the change was accepted since"
+
+
+def test_older_data_than_the_champions(shop: Shop) -> None:
+    champion = replace(
+        shop.champion, manifest=replace(shop.champion.manifest, data={"trained_until": _last(shop.test)})
+    )
+    train, test = shop.train.head(1200), shop.train.tail(600)
+    refused(shop.judge(shop.fit(train), train, test, champion), "data", "its data is older than the champion's")
+    assert not shop.judge(shop.fit(train), train, test, champion, older_data=True).stops
+
+
+def _last(rows: pl.DataFrame) -> str:
+    newest = rows[TIME].max()
+    assert isinstance(newest, datetime)
+    return newest.isoformat()
