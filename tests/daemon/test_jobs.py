@@ -1,5 +1,7 @@
 """Jobs: a daemon that died leaves them to the next one; a failing one delays no other."""
 
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,9 +11,10 @@ from msgspec.structs import replace
 from tests.daemon.test_up import until
 from tests.projects import make_project
 from tidemill.core.policy import Retention
-from tidemill.daemon import main as daemon_main
+from tidemill.core.trigger import Job
+from tidemill.daemon import daemon as daemon_room
 from tidemill.daemon.compose import open_session
-from tidemill.daemon.main import Daemon
+from tidemill.daemon.daemon import Daemon
 from tidemill.daemon.triggers import Triggers
 from tidemill.flow.session import Session
 from tidemill.testing.journal import rows
@@ -24,14 +27,84 @@ def shop(tmp_path: Path) -> Session:
     return session
 
 
-def test_a_job_of_a_dead_daemon_waits_again_but_not_for_ever(shop: Session) -> None:
+class Ended:
+    """A worker that ended at once, in its own way."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+    def poll(self) -> int:
+        return self.status
+
+    def send_signal(self, _: int) -> None:
+        raise ProcessLookupError
+
+    def wait(self, _: float | None = None) -> int:
+        return self.status
+
+
+def asked(shop: Session, pipeline: str = "watching") -> Job:
     triggers = Triggers(shop.project.policy, shop.workspace.ledger, shop.clock, "production")
-    job = triggers.by_hand("watching", "shop", {}, "once")
-    jobs = shop.workspace.ledger.jobs
-    for attempts, state in ((1, "waiting"), (2, "waiting"), (3, "failed")):
-        jobs.change(job.id, lambda j, a=attempts: replace(j, state="running", attempts=a))  # type: ignore[misc]
-        Daemon(shop, lambda _: None).recover()
-        assert jobs.get(job.id).state == state
+    return triggers.by_hand(pipeline, "shop", {}, shop.clock.mint())
+
+
+def test_a_job_that_kills_its_worker_three_times_fails_and_is_told(shop: Session) -> None:
+    job, jobs, told = asked(shop), shop.workspace.ledger.jobs, list[str]()
+    daemon = Daemon(shop, told.append, lambda *_: Ended(-9))
+    runs = set()
+    while jobs.get(job.id).state in ("waiting", "running"):
+        daemon.turn()
+        runs.add(jobs.get(job.id).run)
+        jobs.change(job.id, lambda j: replace(j, available=j.created))
+    failed = jobs.get(job.id)
+    assert (failed.state, failed.deaths, failed.attempts) == ("failed", 3, 3)
+    assert len(runs - {""}) == 1, "each try is the same run"
+    (event,) = shop.workspace.ledger.events.find(kind="job")
+    assert event.payload["reason"] == "its process died 3 times"
+    (alert,) = shop.workspace.ledger.events.find(kind="alert")
+    assert "its process died 3 times" in alert.payload["reason"]
+
+
+def test_a_daemon_waits_for_a_run_that_has_outlived_the_daemon_before(shop: Session, tmp_path: Path) -> None:
+    job, books = asked(shop), shop.workspace.ledger
+    first = Daemon(shop, lambda _: None, lambda *_: Ended(-9))
+    first._start()
+    claimed = books.jobs.get(job.id)
+    # The worker of a daemon that is gone is still at work: only its process can say so.
+    at_work = subprocess.Popen(
+        [sys.executable, "-c", _HOLDS, str(shop.workspace.root), claimed.run], stdout=subprocess.PIPE
+    )
+    assert at_work.stdout is not None
+    assert at_work.stdout.readline() == b"held\n"
+    begun: list[str] = []
+    second = Daemon(shop, lambda _: None, lambda _, job: begun.append(job.run) or Ended(0))  # type: ignore[func-returns-value]
+    second.turn()
+    assert begun == []
+    assert books.jobs.get(job.id).state == "running"
+    at_work.kill()
+    at_work.wait()
+    second.turn()
+    assert begun == [claimed.run], "it had not begun: now it does, as the same run"
+
+
+_HOLDS = """
+import sys, time
+from pathlib import Path
+from tidemill.store.alive import Alive
+with Alive(Path(sys.argv[1]) / "runs").hold(sys.argv[2]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_process_may_say_more_than_a_pipe_holds(shop: Session) -> None:
+    code = "from tidemill import pipeline, step\nimport sys\n"
+    code += "@step(cache=False)\ndef shout() -> str:\n    sys.stderr.write('x' * 300_000)\n    return 'hoarse'\n"
+    code += "@pipeline\ndef loud() -> None:\n    shout()\n"
+    (shop.project.folder / "pipeline.py").write_text(code)
+    job = asked(shop, "loud")
+    daemon = Daemon(shop, lambda _: None)
+    until(lambda: daemon.turn() or shop.workspace.ledger.jobs.get(job.id).state == "done")  # type: ignore[func-returns-value]
 
 
 def test_a_failing_job_delays_no_other(shop: Session) -> None:
@@ -54,7 +127,7 @@ def test_a_failing_job_delays_no_other(shop: Session) -> None:
 def test_the_daemon_keeps_the_journal_small_and_no_longer_than_told(
     shop: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon_main, "_TIDY", 0.0)
+    monkeypatch.setattr(daemon_room, "_TIDY", 0.0)
     shop.project.policy = replace(shop.project.policy, retention=Retention(journal="400d"))
     journal, now = shop.workspace.journal, shop.clock.now()
     for days in (500, 401, *range(40)):

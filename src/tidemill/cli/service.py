@@ -18,17 +18,23 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(port: Port = 8000, host: Host = "127.0.0.1", env: Environment = "production") -> None:
-    """Answer predictions over HTTP."""
+    """Answer predictions over HTTP; tell those whom the policy names when the daemon falls silent."""
+    from tidemill.daemon.listening import Listener
     from tidemill.serving.server import serve as serve_until_ended
 
     session = session_here(env)
-    serve_until_ended(
-        session.workspace,
-        session.clock,
-        host,
-        port,
-        lambda address: output.err.print(f"answering at {address} (Ctrl-C ends it)", markup=False),
-    )
+    listener = Listener(session)
+    listener.start()
+    try:
+        serve_until_ended(
+            session.workspace,
+            session.clock,
+            host,
+            port,
+            lambda address: output.err.print(f"answering at {address} (Ctrl-C ends it)", markup=False),
+        )
+    finally:
+        listener.stop()
 
 
 def up(

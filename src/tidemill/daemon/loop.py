@@ -50,5 +50,5 @@ class Loop:
 
 def state_of_job(run: Run) -> JobState:
     """What a run's end means for the job that started it."""
-    states: dict[str, JobState] = {"done": "done", "stopped": "stopped"}
+    states: dict[str, JobState] = {"done": "done", "stopped": "stopped", "cancelled": "cancelled"}
     return states.get(run.state, "failed")

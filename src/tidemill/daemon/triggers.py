@@ -146,7 +146,7 @@ class Triggers:
         for tick in passed(trigger, last, now):
             missed = trigger.catch_up == "none" and now - tick > _ON_TIME
             why = "nobody watched at that time (catch_up = none)" if missed else ""
-            for model in [trigger.model] if trigger.model else list(self._policy.models):
+            for model in [trigger.model] if trigger.model else list(self._policy.models) or [""]:
                 jobs.append(self._decide(trigger, f"{tick.isoformat()}/{model}", model, None, why))
         return jobs
 

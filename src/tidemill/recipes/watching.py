@@ -60,9 +60,11 @@ def fall_back(
 
 
 @step(cache=False)
-def tell(policy: ModelPolicy, judged: list[Verdict], trial: list[Verdict]) -> list[str]:
+def tell(
+    policy: ModelPolicy, judged: list[Verdict], trial: list[Verdict], books: Books, clock: Clock, context: Context
+) -> list[str]:
     """Tell those whom the policy names of what calls for something; who was told."""
-    return alert(policy, [*judged, *trial])
+    return alert(policy, [*judged, *trial], books, clock, context.environment, context.run)
 
 
 @pipeline

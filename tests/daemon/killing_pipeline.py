@@ -1,0 +1,37 @@
+"""Small pipelines for daemons that are killed: one judges and calls for another, one trains, one only notes."""
+
+from datetime import datetime
+
+from tidemill.core.check import Verdict
+from tidemill.core.pipeline import pipeline, step
+from tidemill.core.resources import Context
+
+
+@step(cache=False)
+def judged(now: datetime) -> Verdict:
+    return Verdict(check="drift", subject="kit/1", outcome="fail", action="retrain", reason=f"at {now}")
+
+
+@step(cache=False)
+def trained(context: Context) -> str:
+    return context.run
+
+
+@step(cache=False)
+def noted(said: str) -> str:
+    return said
+
+
+@pipeline
+def judging(now: datetime) -> None:
+    judged(now)
+
+
+@pipeline
+def training() -> None:
+    noted(trained())
+
+
+@pipeline
+def noting(said: str = "nothing") -> None:
+    noted(said)
