@@ -1,4 +1,4 @@
-"""Profiles: what a column held, in numbers that later rows can be compared with."""
+"""Profiles: what a column held, in numbers that later rows can be compared with, and that can be merged."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,14 +6,20 @@ import polars as pl
 from msgspec import Struct
 
 from tidemill.data.encoding import column_type
+from tidemill.data.sketch import distinct_of, hashes, smallest
+from tidemill.errors import DataError
 
+Floats = npt.NDArray[np.float64]
 _BINS = 40
 _TOP = 100
 
 
 class ColumnProfile(Struct, frozen=True, kw_only=True):
     """One column: `rows`, `missing`; a numeric one has inner bin `edges` and their `counts` (one more), a text one
-    its most frequent `values` with their counts, and `other` for the rest.
+    its most frequent `values` with their counts, `other` for the rest, and lengths in characters.
+
+    `distinct` is exact below 256 values and an estimate beyond (within 12 % in 19 of 20 columns); `sketch` is what
+    it is merged by: the 256 smallest hashes.
     """
 
     name: str
@@ -29,6 +35,14 @@ class ColumnProfile(Struct, frozen=True, kw_only=True):
     values: dict[str, int] = {}
     other: int = 0
     distinct: int = 0
+    length: float | None = None
+    longest: int | None = None
+    sketch: tuple[int, ...] = ()
+
+    @property
+    def present(self) -> int:
+        """The rows with a value; NaN and infinite ones are missing."""
+        return self.rows - self.missing
 
 
 class Profile(Struct, frozen=True, kw_only=True):
@@ -36,6 +50,10 @@ class Profile(Struct, frozen=True, kw_only=True):
 
     rows: int
     columns: tuple[ColumnProfile, ...]
+
+    def column(self, name: str) -> ColumnProfile | None:
+        """The profile of that column."""
+        return next((column for column in self.columns if column.name == name), None)
 
 
 def profile(frame: pl.DataFrame, reference: Profile | None = None) -> Profile:
@@ -45,52 +63,133 @@ def profile(frame: pl.DataFrame, reference: Profile | None = None) -> Profile:
     return Profile(rows=frame.height, columns=tuple(_column(frame[name], bins.get(name)) for name in names))
 
 
+def merge(one: Profile, other: Profile) -> Profile:
+    """The profile of the rows of both, made against one reference: the same as if they had been one table.
+
+    Counts are exact; means and deviations up to rounding (Chan, Golub & LeVeque 1979, eq. 2.1). It is associative, so
+    parts may be merged in any order.
+
+    Raises
+    ------
+    DataError
+        if they do not have the same columns, bins and values.
+    """
+    if [column.name for column in one.columns] != [column.name for column in other.columns]:
+        raise DataError("two profiles have other columns", "make both against the same reference")
+    columns = tuple(_merged(left, right) for left, right in zip(one.columns, other.columns, strict=True))
+    return Profile(rows=one.rows + other.rows, columns=columns)
+
+
+def _merged(one: ColumnProfile, other: ColumnProfile) -> ColumnProfile:
+    if (one.edges, one.type, list(one.values)) != (other.edges, other.type, list(other.values)):
+        raise DataError(f"column {one.name!r} has other bins in each profile", "make both against the same reference")
+    mean, deviation = _moments(one, other)
+    sketch = smallest(np.asarray([*one.sketch, *other.sketch], dtype=np.uint64))
+    length = None
+    if one.length is not None or other.length is not None:
+        length = _weighted(one.length, one.present, other.length, other.present)
+    return ColumnProfile(
+        name=one.name,
+        type=one.type,
+        rows=one.rows + other.rows,
+        missing=one.missing + other.missing,
+        mean=mean,
+        deviation=deviation,
+        low=min((v for v in (one.low, other.low) if v is not None), default=None),
+        high=max((v for v in (one.high, other.high) if v is not None), default=None),
+        edges=one.edges,
+        counts=tuple(a + b for a, b in zip(one.counts, other.counts, strict=True)),
+        values={value: count + other.values[value] for value, count in one.values.items()},
+        other=one.other + other.other,
+        distinct=distinct_of(sketch),
+        length=length,
+        longest=max((v for v in (one.longest, other.longest) if v is not None), default=None),
+        sketch=tuple(sketch.tolist()),
+    )
+
+
+def _moments(one: ColumnProfile, other: ColumnProfile) -> tuple[float | None, float | None]:
+    if one.mean is None or other.mean is None or one.deviation is None or other.deviation is None:
+        filled = one if one.mean is not None else other
+        return filled.mean, filled.deviation
+    n, m = one.present, other.present
+    apart = other.mean - one.mean
+    square = n * one.deviation**2 + m * other.deviation**2 + apart**2 * n * m / (n + m)
+    return one.mean + apart * m / (n + m), float(np.sqrt(square / (n + m)))
+
+
+def _weighted(one: float | None, n: int, other: float | None, m: int) -> float:
+    return ((one or 0.0) * n + (other or 0.0) * m) / max(n + m, 1)
+
+
 def _column(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
     kind = column_type(values.dtype)
-    missing = values.null_count()
-    if kind == "text" or (reference is not None and reference.type == "text"):
-        return _text(values.cast(pl.String), missing, reference)
-    numbers = values.drop_nulls()
+    if kind == "text" if reference is None else reference.type == "text":
+        return _text(values, reference)
+    numbers = values
     if kind in ("time", "date"):
         numbers = numbers.cast(pl.Datetime("us")).to_physical()
-    numbers = numbers.cast(pl.Float64, strict=False)
-    array = numbers.filter(numbers.is_finite()).sort().to_numpy()
-    missing += len(numbers) - len(array)
-    edges = np.asarray(reference.edges) if reference else _edges(array)
-    counts = np.diff(np.searchsorted(array, edges, "right"), prepend=0, append=len(array))
+    elif values.dtype.is_nested() or values.dtype == pl.Binary:
+        numbers = pl.Series(values.name, [None] * len(values), dtype=pl.Float64)
+    array = numbers.cast(pl.Float64, strict=False).drop_nulls().to_numpy()
+    finite = np.isfinite(array)
+    if not finite.all():
+        array = array[finite]
     filled = len(array) > 0
+    edges = np.asarray(reference.edges) if reference else _edges(array)
+    sketch = smallest(hashes(array))
+    mean = float(array.mean()) if filled else None
     return ColumnProfile(
         name=values.name,
         type=reference.type if reference else kind,
         rows=len(values),
-        missing=missing,
-        mean=float(array.mean()) if filled else None,
+        missing=len(values) - len(array),
+        mean=mean,
         deviation=float(array.std()) if filled else None,
-        low=float(array[0]) if filled else None,
-        high=float(array[-1]) if filled else None,
+        low=float(array.min()) if filled else None,
+        high=float(array.max()) if filled else None,
         edges=tuple(edges.tolist()),
-        counts=tuple(counts.tolist()),
-        distinct=int((np.diff(array) > 0).sum()) + filled,
+        counts=tuple(np.bincount(np.searchsorted(edges, array, "left"), minlength=len(edges) + 1).tolist()),
+        distinct=distinct_of(sketch),
+        sketch=tuple(sketch.tolist()),
     )
 
 
-def _text(values: pl.Series, missing: int, reference: ColumnProfile | None) -> ColumnProfile:
-    counts = values.drop_nulls().value_counts().sort("count", values.name, descending=[True, False])
-    found = dict(zip(counts[values.name].to_list(), counts["count"].to_list(), strict=True))
-    known = reference.values if reference else dict(list(found.items())[:_TOP])
+def _text(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
+    missing = values.null_count()
+    present = len(values) - missing
+    counts = _words(values).drop_nulls().value_counts(name="count").sort("count", values.name, descending=[True, False])
+    words = counts[values.name]
+    known = pl.Series(list(reference.values), dtype=pl.String) if reference else words.head(_TOP)
+    found = dict(counts.filter(words.is_in(known.implode())).iter_rows())
     kept = {value: found.get(value, 0) for value in known}
+    lengths = words.str.len_chars()
+    sketch = smallest(hashes(words))
     return ColumnProfile(
         name=values.name,
         type="text",
         rows=len(values),
         missing=missing,
         values=kept,
-        other=len(values) - missing - sum(kept.values()),
-        distinct=len(found),
+        other=present - sum(kept.values()),
+        distinct=distinct_of(sketch),
+        length=float((lengths * counts["count"]).sum()) / present if present else None,
+        longest=int(lengths.max()) if present else None,  # type: ignore[arg-type]  # not empty, so a number
+        sketch=tuple(sketch.tolist()),
     )
 
 
-def _edges(ordered: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _words(values: pl.Series) -> pl.Series:
+    """A column as text, also where Polars has no cast for it."""
+    try:
+        return values.cast(pl.String)
+    except pl.exceptions.PolarsError:
+        return pl.Series(values.name, [None if one is None else str(one) for one in values.to_list()], dtype=pl.String)
+
+
+def _edges(values: Floats) -> Floats:
     """Inner edges at quantiles: each bin holds about the same number of the reference's rows."""
-    places = (np.arange(1, _BINS) * len(ordered)) // _BINS
-    return np.unique(ordered[places]) if len(ordered) else ordered
+    if not len(values):
+        return values
+    places = (np.arange(1, _BINS) * len(values)) // _BINS
+    return np.unique(np.partition(values, places)[places])
