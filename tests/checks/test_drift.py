@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidemill.checks.drift import compare, drift
+from tidemill.checks.drift import compare, drift, holm
 from tidemill.core.check import Verdict
 from tidemill.data.statistics import profile
 
@@ -35,10 +35,7 @@ def judge(frame: pl.DataFrame, limit: float = 0.0) -> Verdict:
 
 
 def moved(verdict: Verdict) -> set[str]:
-    bound = LEVEL / len(verdict.evidence["columns"])
-    return {
-        one["column"] for one in verdict.evidence["columns"] if one["effect"] > one["least"] and one["p_value"] < bound
-    }
+    return {one["column"] for one in verdict.evidence["columns"] if one["moved"]}
 
 
 @pytest.mark.parametrize("number", [500, 5_000])
@@ -46,6 +43,63 @@ def test_where_nothing_changed_alarms_are_as_rare_as_stated(number: int) -> None
     """Over 200 windows at a family-wise level of 1 %: more than 8 alarms come once in 10,000 runs."""
     alarms = sum(judge(rows(seed, number)).action == "retrain" for seed in range(200))
     assert alarms <= 8
+
+
+def weeks(seed: int, number: int, weekdays: range = range(7)) -> pl.DataFrame:
+    """Rows of whole weeks: at weekends there are fewer, later ones, and of another kind."""
+    random = np.random.default_rng(seed)
+    shares = np.array([1.2 if day < 5 else 0.5 for day in weekdays])
+    day = random.choice(list(weekdays), number, p=shares / shares.sum())
+    weekend = day >= 5
+    return pl.DataFrame(
+        {
+            "wind": random.normal(0, 1, number) + 0.8 * weekend,
+            "delay": random.exponential(1 + 0.5 * weekend),
+            "carrier": np.where(random.random(number) < 0.2 + 0.4 * weekend, "AA", "UA"),
+            "day": day,
+        }
+    )
+
+
+WEEKS = profile(weeks(10_000, 30_000))
+
+
+def test_a_weekly_rhythm_is_no_alarm_over_whole_weeks_and_a_part_of_one_is() -> None:
+    def alarm(frame: pl.DataFrame) -> bool:
+        now = profile(frame, WEEKS)
+        return drift(now, WEEKS, subject="late", limit=0.0, action="retrain", minimum=200).action == "retrain"
+
+    assert sum(alarm(weeks(seed, 3_000)) for seed in range(200)) <= 8
+    assert all(alarm(weeks(seed, 3_000, range(5, 7))) for seed in range(5))
+
+
+def test_many_columns_do_not_make_more_alarms() -> None:
+    def many(seed: int, number: int) -> pl.DataFrame:
+        random = np.random.default_rng(seed)
+        return pl.DataFrame({f"x{place}": random.normal(0, 1, number) for place in range(40)})
+
+    reference = profile(many(10_000, 5_000))
+    windows = (profile(many(seed, 300), reference) for seed in range(100))
+    alarms = [drift(now, reference, subject="late", limit=0.0, action="retrain", minimum=1) for now in windows]
+    assert sum(verdict.action == "retrain" for verdict in alarms) <= 5
+
+
+POWER = {(0.1, 10_000): (0.0, 0.3), (0.25, 2_000): (0.95, 1.0), (0.5, 500): (0.95, 1.0), (0.5, 2_000): (1.0, 1.0)}
+
+
+@pytest.mark.parametrize(("shift", "number"), POWER)
+def test_shifts_are_seen_as_often_as_stated(shift: float, number: int) -> None:
+    least, most = POWER[shift, number]
+    seen = np.mean(["wind" in moved(judge(rows(seed, number, shift=shift))) for seed in range(60)])
+    assert least - 0.05 <= seen <= most
+
+
+def test_holm_rejects_what_bonferroni_does_and_more() -> None:
+    found = np.random.default_rng(1).random(50) ** 4
+    adjusted = np.array(holm(found.tolist()))
+    assert (adjusted <= np.minimum(1, found * 50)).all()
+    assert (np.argsort(adjusted, kind="stable") == np.argsort(found, kind="stable")).all() or adjusted.max() == 1
+    assert holm([]) == []
 
 
 def test_a_quarter_of_a_deviation_is_caught_on_ten_thousand_rows() -> None:
