@@ -18,7 +18,7 @@ from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import Graph
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.run import Attempt, Metrics, Run, RunState, StepRun
-from tidemill.errors import Conflict, TidemillError, Transient
+from tidemill.errors import Conflict, TidemillError
 from tidemill.faults import reached
 from tidemill.flow.session import Session
 
@@ -83,12 +83,12 @@ class Recorder:
             if somebody cancelled the run meanwhile.
         """
         if self._noted:
-            noted, self._noted = self._noted, []
             reached("boundary begins")
             with self._books.transaction():
-                for write in noted:
+                for write in self._noted:
                     write()
                 reached("boundary is written")
+            self._noted = []
             reached("boundary is kept")
         if self._clock.monotonic() > self._looked + _LOOKS:
             self._looked = self._clock.monotonic()
@@ -98,17 +98,14 @@ class Recorder:
     def _keep(self, artifact: Artifact) -> None:
         """Name an artifact; one that was being collected is taken back, as long as its bytes are there.
 
-        A collection deletes bytes while it holds the ledger: what is there now stays.
+        A collection deletes bytes while it holds the ledger: what is there now stays. What is gone stays marked, so
+        that whoever needs it makes it again.
         """
         try:
             self._books.artifacts.add(artifact)
         except Conflict:
-            if not self._books.artifacts.get(artifact.id).collected:
-                return
-            if not self._blobs.has(artifact.id):
-                said = f"what the step gave was collected at this very moment: {artifact.id[:12]}"
-                raise Transient(said, f"go on: `tidemill runs resume {self.run.id[:13]}`") from None
-            self._books.artifacts.change(artifact.id, lambda _: replace(artifact, collected=None))
+            if self._books.artifacts.get(artifact.id).collected and self._blobs.has(artifact.id):
+                self._books.artifacts.change(artifact.id, lambda _: replace(artifact, collected=None))
 
     def _judged(self, verdict: Verdict, step: StepRun) -> None:
         now = self._clock.now()
@@ -172,10 +169,9 @@ class Recorder:
         """Write what was noted last, and that the run is over; one that was cancelled stays so."""
         ended: datetime = self._clock.now()
         seconds = self._clock.monotonic() - self._began
-        noted, self._noted = self._noted, []
         reached("run closes")
         with self._books.transaction():
-            for write in noted:
+            for write in self._noted:
                 write()
             self._change(state=state, ended=ended, seconds=seconds, error=error)
             self.tell(

@@ -15,7 +15,7 @@ from typing import Any
 
 from tidemill.errors import TidemillError
 from tidemill.flow.capture import Log
-from tidemill.flow.engines.worker import ENDED, work
+from tidemill.flow.engines.worker import BEGUN, ENDED, work
 from tidemill.flow.session import Session
 from tidemill.flow.tasks import Failure, Outcome, Task
 
@@ -65,9 +65,14 @@ class ProcessEngine:
         node = worker.task.node
         if worker.answers in ready:
             try:
-                return node, worker.end(worker.answers.recv())
+                answer = worker.answers.recv()
             except (EOFError, OSError):
-                pass  # it died while it answered
+                answer = None  # it died while it answered
+            if answer == BEGUN:
+                worker.begun()
+                return None
+            if answer is not None:
+                return node, worker.end(answer)
         elif worker.process.sentinel not in ready:
             if worker.deadline is None or time.monotonic() < worker.deadline:
                 return None
@@ -118,12 +123,16 @@ class _Worker:
             cure = "define steps at the top of pipeline.py or of a module, and give them plain data"
             return Failure(text=said, traceback="", error=TidemillError(said, cure))
         self.task = task
-        self.deadline = time.monotonic() + task.timeout.total_seconds() + _GRACE if task.timeout else None
         with self._told:
             self._log, self._quiet = Log(), False
         with suppress(OSError):  # it is dead or dying: the sentinel tells
             self.answers.send_bytes(content)
         return None
+
+    def begun(self) -> None:
+        """Its task begins now."""
+        if self.task is not None and self.task.timeout is not None:
+            self.deadline = time.monotonic() + self.task.timeout.total_seconds() + _GRACE
 
     def end(self, outcome: Outcome) -> Outcome:
         self.task = self.deadline = None

@@ -21,6 +21,8 @@ from tidemill.flow.tasks import Failure, Outcome, Task
 
 # Closes what a task prints, so that its parent knows when it has read all of it.
 ENDED = b"\0ended\0\n"
+# Says that a task begins now: what came before is the start of the process, which counts for no timeout.
+BEGUN = "begun"
 
 
 def work(reopen: Callable[[], Session], tasks: Any, printed: Any) -> None:
@@ -45,6 +47,7 @@ def work(reopen: Callable[[], Session], tasks: Any, printed: Any) -> None:
             if task.context.run != run:
                 performer.forget()
                 run = task.context.run
+            tasks.send(BEGUN)
             outcome = _portable(performer.perform(task))
         except EOFError:
             return
