@@ -70,12 +70,12 @@ WRONG = {
     "wrong type": (
         BASE + '[gate]\nmargin = "much"\n',
         "line 13: .*expected `float`, got `str`.*gate.margin",
-        "reference",
+        "a number, without quotes",
     ),
     "wrong type of a key that stands twice": (
         BASE + '[rollout]\nmargin = 0.1\n[gate]\nmargin = "much"\n',
         "line 15: ",
-        "reference",
+        "a number, without quotes",
     ),
     "wrong type in the second model": (
         BASE + '[models.a.problem]\ndecision = "d"\nsource = "flights"\nlabel = 3\n',
@@ -89,7 +89,7 @@ WRONG = {
         r"line 19: .*watch.values\[1\].action",
         "reference",
     ),
-    "no length of time": (BASE + '[training]\ntest = "a week"\n', "line 13: ", "reference"),
+    "no length of time": (BASE + '[training]\ntest = "a week"\n', "line 13: ", "7d"),
     "a length of time beyond all times": (BASE + '[training]\ntest = "99999999999999d"\n', "99999999999999d", "12h"),
     "missing key": (BASE.replace('label = "late"\n', ""), "line 4: .*required field `label`", "reference"),
     "missing problem": (
@@ -116,14 +116,41 @@ WRONG = {
     "no source": (BASE.split("[sources")[0], "'flights', which is not defined", "sources.flights"),
     "neither on nor cron": (TRIGGER, "'daily' must have either", "give it one"),
     "both on and cron": (TRIGGER + 'on = "data"\ncron = "0 6 * * *"\n', "'daily' must have either", "give it one"),
-    "a cron that is none": (TRIGGER + 'cron = "every day"\n', "'daily' is not one: 'every day'", "0 6"),
-    "a cron that never fires": (TRIGGER + 'cron = "0 0 30 2 *"\n', "'daily' never fires", "exists"),
+    "a cron that is none": (TRIGGER + 'cron = "every day"\n', "line 15: .*'daily' is not one: 'every day'", "0 6"),
+    "a cron that never fires": (TRIGGER + 'cron = "0 0 31 2 *"\n', "line 15: .*'daily' never fires", "exists"),
     "a trigger for an unknown model": (
         TRIGGER + 'on = "data"\nmodel = "late"\n',
-        "'late' that is not defined",
+        "line 16: .*'late' that is not defined",
         "flights",
     ),
-    "a cooldown that is none": (TRIGGER + 'on = "data"\ncooldown = "soon"\n', "line 16: ", "reference"),
+    "a cooldown that is none": (TRIGGER + 'on = "data"\ncooldown = "soon"\n', "line 16: ", "7d"),
+    "a negative cooldown": (TRIGGER + 'on = "data"\ncooldown = "-1h"\n', "line 16: this is not a length", "negative"),
+    "an unknown key that is nearly one": (TRIGGER + 'on = "data"\ncoldown = "1h"\n', "line 16: ", "`cooldown`"),
+    "a budget of nothing": (TRIGGER + 'on = "data"\nbudget = 0\n', "line 16: ", "reference"),
+    "two triggers of one name": (
+        TRIGGER + 'on = "data"\n' + TRIGGER.removeprefix(BASE) + 'cron = "0 6 * * *"\n',
+        "line 17: two triggers have the name 'daily'",
+        "a name of its own",
+    ),
+    "a trigger without a pipeline": (
+        BASE + '[[triggers]]\nname = "daily"\non = "data"\n',
+        "line 12: .*required field `pipeline`",
+        "reference",
+    ),
+    "a cron in a zone that is none": (
+        TRIGGER + 'cron = "0 6 * * *"\nzone = "Europe/Zuerich"\n',
+        "line 16: .*no time zone 'Europe/Zuerich'",
+        "Europe/Zurich",
+    ),
+    "a cron that was": (TRIGGER + 'cron = "0 0 1 1 * 0 2020"\n', "line 15: .*never fires", "still to come"),
+    "an event that nothing tells": (TRIGGER + 'on = "verdct"\n', "line 15: .*'verdct'", "did you mean 'verdict'"),
+    "data of a source that is none": (
+        TRIGGER + 'on = "data"\nwhere = { subject = "fligths" }\n',
+        "line 16: .*'fligths', which is no source",
+        "did you mean 'flights'",
+    ),
+    "rows of no table": (TRIGGER + 'on = "rows"\n', "line 15: .*of no table", "subject"),
+    "a way to catch up that is none": (TRIGGER + 'cron = "0 6 * * *"\ncatch_up = "some"\n', "line 16: ", "reference"),
 }
 
 
@@ -135,6 +162,28 @@ def test_what_does_not_fit_is_told_with_its_line_and_cure(tmp_path: Path, text: 
     if "length" not in told.value.problem:
         assert "tidemill.toml" in told.value.problem
     assert cure.replace("\\", "") in told.value.cure
+
+
+CODE = "from tidemill.recipes import ingestion, watching as looking\n\ndef training(): ...\n"
+
+
+@pytest.mark.parametrize("name", ["training", "ingestion", "looking"])
+def test_a_trigger_starts_what_pipeline_py_defines(tmp_path: Path, name: str) -> None:
+    (tmp_path / "pipeline.py").write_text(CODE)
+    read(tmp_path, TRIGGER.replace('"training"', f'"{name}"') + 'on = "data"\n')
+
+
+@pytest.mark.parametrize("code", ["from kit import *\n", "def training(:\n"])
+def test_what_only_running_the_code_could_tell_is_not_held_against_a_trigger(tmp_path: Path, code: str) -> None:
+    (tmp_path / "pipeline.py").write_text(code)
+    read(tmp_path, TRIGGER + 'on = "data"\n')
+
+
+def test_a_trigger_of_a_pipeline_that_is_not_defined_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text(CODE)
+    with pytest.raises(ConfigurationError, match=r"tidemill.toml, line 14: .*'trainig', which pipeline.py") as told:
+        read(tmp_path, TRIGGER.replace('"training"', '"trainig"') + 'on = "data"\n')
+    assert told.value.cure == "it defines: ingestion, looking, training; did you mean 'training'?"
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -184,7 +233,7 @@ def test_what_is_kept_and_how_long(tmp_path: Path) -> None:
         (WATCHED + '[retention]\njournal = "60d"\n', "keep it longer"),
         ('[training]\nfeedback = true\n[retention]\njournal = "400d"\n', "give its [training] a window"),
         ("[retention]\nreleases = 0\n", "reference"),
-        ('[retention]\nruns = "soon"\n', "reference"),
+        ('[retention]\nruns = "soon"\n', "7d"),
     ],
 )
 def test_a_journal_is_not_cut_shorter_than_it_is_looked_back_on(tmp_path: Path, more: str, cure: str) -> None:

@@ -3,23 +3,20 @@
 import hashlib
 import re
 import tomllib
-from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tidemill.clock import span
-from tidemill.core.policy import ModelPolicy, Policy
+from tidemill.core.policy import Policy
 from tidemill.errors import ConfigurationError
+from tidemill.project.lines import line_of
+from tidemill.project.rules import Rules
 
 FILE = "tidemill.toml"
 _MODEL_TABLES = ("problem", "inputs", "training", "gate", "rollout", "watch")
 _STEP = re.compile(r"[\w-]+|\[\.\.\.\]|\[\d+\]")
-_HEADER = re.compile(r"\s*(\[\[?)([^\]]+)\]")
-_ASSIGNED = re.compile(r"\s*([\w.\"-]+)\s*=")
-_KEY = re.compile(r"[\w-]+")
-_NAME = re.compile(r"[A-Za-z][\w-]*")
 _PLACE = re.compile(r" - at `(?:key in )?`?\$?([^`]*)`")
 
 
@@ -59,7 +56,7 @@ def read_policy(file: Path, base: Path | None = None) -> Policy:
         policy = msgspec.convert(shaped, Policy)
     except msgspec.ValidationError as wrong:
         raise _explain(file, text, str(wrong), trail) from None
-    _hold(policy, file.name)
+    Rules(policy, file, text, short=bool(trail), code=(base or file).parent / "pipeline.py").hold()
     return policy
 
 
@@ -106,114 +103,44 @@ def _explain(file: Path, text: str, wrong: str, trail: str) -> ConfigurationErro
     what = _PLACE.sub("", wrong)
     unknown = re.search(r"unknown field `(\w+)`", wrong)
     steps = _STEP.findall(place[1] if place else "") + ([unknown[1]] if unknown else [])
-    line = _line_of(text, [steps[2:], steps] if trail and steps[:1] == ["models"] else [steps])
+    line = line_of(text, [steps[2:], steps] if trail and steps[:1] == ["models"] else [steps])
     where = f"{file.name}, line {line}" if line else file.name
     about = f" ({path})" if path else ""
-    cure = "remove it, or check its spelling" if unknown else "see the reference of tidemill.toml for what goes there"
-    return ConfigurationError(f"{where}: {what[0].lower() + what[1:]}{about}", cure)
+    return ConfigurationError(f"{where}: {_plain(what)}{about}", _cure(what, steps))
 
 
-def _line_of(text: str, paths: list[list[str]]) -> int | None:
-    """The line that says what one of these paths leads to, or opens the innermost table around it, or one within.
-
-    A step of a path is a name, `[...]` for any name, or `[0]` for a place in an array.
-    """
-    table: list[str] = []
-    places: dict[tuple[str, ...], int] = {}
-    best, found = 0, None
-    for number, row in enumerate(text.splitlines(), 1):
-        here = table
-        if header := _HEADER.match(row):
-            here = table = _KEY.findall(header[2])
-            if header[1] == "[[":
-                place = places[tuple(table)] = places.get(tuple(table), -1) + 1
-                here = table = [*table, f"[{place}]"]
-        elif assigned := _ASSIGNED.match(row):
-            here = table + _KEY.findall(assigned[1])
-        for path in paths:
-            fits = all(a in (b, "[...]") for a, b in zip(path, here, strict=False))
-            if fits and best < min(len(here), len(path)):
-                best, found = min(len(here), len(path)), number
-    return found
+def _plain(what: str) -> str:
+    if "matching regex" in what and "[smhdw]" in what:
+        return "this is not a length of time"
+    return what[0].lower() + what[1:]
 
 
-def _hold(policy: Policy, file: str) -> None:
-    """What types cannot say: names that must exist, lengths of time that must be ones."""
-    if not _NAME.fullmatch(policy.name):
-        raise ConfigurationError(
-            f"{file}: the project's name {policy.name!r} is not a name",
-            'write one in [project]: name = "flights" (letters, digits, - and _)',
+def _cure(what: str, steps: list[str]) -> str:
+    if "unknown field" in what:
+        known = _known_beside(steps) + (["project", *_MODEL_TABLES, "models"] if len(steps) == 1 else [])
+        near = get_close_matches(steps[-1], known, 1)
+        return (
+            f"check its spelling: did you mean `{near[0]}`?"
+            if near
+            else f"remove it, or check its spelling; known here: {', '.join(known)}"
         )
-    for source in policy.sources.values():
-        span(source.delay)
-    for model in policy.models.values():
-        _hold_model(model, policy, file)
-    _hold_retention(policy, file)
-    for trigger in policy.triggers:
-        if bool(trigger.on) == bool(trigger.cron):
-            raise ConfigurationError(
-                f"{file}: trigger {trigger.name!r} must have either `on` (a kind of event) or `cron`", "give it one"
-            )
-        span(trigger.cooldown)
-        if trigger.cron:
-            _hold_cron(trigger.name, trigger.cron, file)
-        if trigger.model and trigger.model not in policy.models:
-            raise ConfigurationError(
-                f"{file}: trigger {trigger.name!r} is for a model {trigger.model!r} that is not defined",
-                f"defined: {', '.join(policy.models)}",
-            )
+    if "[smhdw]" in what:
+        return 'write a number and a unit, such as "30m", "12h", "7d"; none is negative'
+    if re.search(r"[Ee]xpected `(float|int)( \| null)?`, got `str`", what):
+        return "write a number, without quotes"
+    return "see the reference of tidemill.toml for what goes there"
 
 
-def _hold_model(model: ModelPolicy, policy: Policy, file: str) -> None:
-    if not _NAME.fullmatch(model.name):
-        raise ConfigurationError(
-            f"{file}: the model's name {model.name!r} is not a name",
-            "use letters, digits, - and _, such as late_flights",
-        )
-    if model.problem.source not in policy.sources:
-        raise ConfigurationError(
-            f"{file}: model {model.name!r} reads the source {model.problem.source!r}, which is not defined",
-            f"add [sources.{model.problem.source}] with its path",
-        )
-    lengths = [model.training.test, model.rollout.maximum, *(value.window for value in model.watch.values)]
-    for length in lengths:
-        span(length)
+def _known_beside(steps: list[str]) -> list[str]:
+    """The keys that the table knows to which the last of these steps does not lead."""
+    import msgspec.inspect  # an error may take its time, a start may not
 
-
-def _hold_retention(policy: Policy, file: str) -> None:
-    """A journal is not cut shorter than what is still looked back on."""
-    kept = policy.retention
-    span(kept.runs), span(kept.orphans)
-    if kept.journal is None:
-        return
-    for model in policy.models.values():
-        learns = model.training.feedback
-        if learns and not model.training.window:
-            raise ConfigurationError(
-                f"{file}: [retention] journal = {kept.journal!r}, but model {model.name!r} learns from all of it "
-                "(feedback = true)",
-                "give its [training] a window, or keep the journal: leave `journal` out",
-            )
-        looks = [*(value.window for value in model.watch.values), model.rollout.maximum]
-        looks += [model.training.window] if learns and model.training.window else []
-        longest = max(looks, key=span)
-        # A label may be known some time before its prediction's window begins: readers look a day further back.
-        if span(kept.journal) < span(longest) + timedelta(days=1):
-            raise ConfigurationError(
-                f"{file}: [retention] journal = {kept.journal!r} is shorter than model {model.name!r} looks back "
-                f"({longest}, and a day for labels)",
-                "keep it longer, or shorten that window",
-            )
-
-
-def _hold_cron(trigger: str, cron: str, file: str) -> None:
-    from croniter import CroniterBadDateError, croniter
-
-    if not croniter.is_valid(cron):
-        raise ConfigurationError(f"{file}: the cron of trigger {trigger!r} is not one: {cron!r}", 'such as "0 6 * * *"')
-    try:
-        croniter(cron).get_next()
-    except CroniterBadDateError:
-        raise ConfigurationError(
-            f"{file}: the cron of trigger {trigger!r} never fires: {cron!r}", "name a day that exists"
-        ) from None
+    kind: Any = msgspec.inspect.type_info(Policy)
+    for step in steps[:-1]:
+        if isinstance(kind, msgspec.inspect.StructType):
+            kind = next((field.type for field in kind.fields if field.encode_name == step), None)
+        elif isinstance(kind, msgspec.inspect.DictType):
+            kind = kind.value_type
+        elif isinstance(kind, msgspec.inspect.VarTupleType):
+            kind = kind.item_type
+    return [field.encode_name for field in kind.fields] if isinstance(kind, msgspec.inspect.StructType) else []
