@@ -131,9 +131,7 @@ def _described(manifest: Manifest) -> str:
 
 
 def _input(one: Input) -> dict[str, Any]:
-    # A whole number that may be missing comes from pandas as a float.
-    kind = "double" if one.type == "integer" and one.nullable else _TYPES.get(one.type, "string")
-    return {"type": kind, "name": one.name, "required": not one.nullable}
+    return {"type": _TYPES.get(one.type, "string"), "name": one.name, "required": not one.nullable}
 
 
 def _quoted(value: Any) -> str:

@@ -57,6 +57,8 @@ class PortableModel:
     def scores(self, columns: Mapping[str, Iterable[Any]]) -> Floats:
         """Numbers, shape (rows,), or probabilities in the order of the signature's classes, shape (rows, classes)."""
         matrix = self._matrix({name: list(values) for name, values in columns.items()})
+        if not len(matrix):
+            return np.zeros((0, len(self._classes)) if self._classes else 0)
         if self._boosted:
             raw = np.asarray(self._model.predict(matrix, num_threads=1))
             return np.column_stack((1 - raw, raw)) if self._classes and raw.ndim == 1 else raw
