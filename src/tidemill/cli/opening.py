@@ -1,6 +1,6 @@
 """What most commands begin with: the project here, its session, and the options that they share."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,13 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Environment = Annotated[str, typer.Option("--env", help="The environment.")]
+Within = Annotated[str, typer.Option("--env", help="Only this environment's.")]
+Limit = Annotated[int, typer.Option(help="At most so many.")]
+
+
+def given(**wanted: str) -> dict[str, Any]:
+    """What is asked of the records of a list: the options that were given."""
+    return {name: value for name, value in wanted.items() if value}
 
 
 def session_here(environment: str = "production") -> "Session":

@@ -10,6 +10,7 @@ from tidemill.core.release import Release
 from tidemill.core.resources import Board, Books
 from tidemill.core.route import Arm, Route
 from tidemill.errors import Conflict, InputError
+from tidemill.registry.holds import held, said
 from tidemill.registry.releases import find_release
 from tidemill.registry.routing import arm_of, change, current, history, with_share
 
@@ -26,7 +27,7 @@ class Deployer:
     def release(self, release: Release, policy: ModelPolicy, verdict: str = "", by: str = "policy") -> Route | None:
         """Let a release that passed its gate go live: as a canary, or whole where nobody answers yet.
 
-        None where the policy wants an approval first, or states no watch: an event says so.
+        None where the policy wants an approval first, states no watch, or the model is frozen: an event says so.
         """
         if not policy.watch.values:
             self._tell("watch.missing", release, "no [[watch.values]] are stated: it takes no production traffic")
@@ -39,6 +40,9 @@ class Deployer:
         if route is not None and any(arm.release == release.label for arm in route.arms):
             self._board.publish(route)  # who wrote it may have died before
             return route
+        if by == "policy" and (frozen := self._frozen(release.name)):
+            self._tell("model.frozen", release, f"{frozen}: `tidemill models approve`, or `models thaw`")
+            return None
         if champion is None or not policy.rollout.canary:
             arms: tuple[Arm, ...] = (arm_of(release, "champion", 1.0),)
             reason = "the first release" if champion is None else "released whole: its policy asks for no canary"
@@ -55,6 +59,8 @@ class Deployer:
         route = current(self._books, self._environment, model)
         if route is None or (challenger := route.arm("challenger")) is None or challenger.release != verdict.subject:
             return None
+        if self._frozen(model):
+            return None
         champion = route.arm("champion")
         if verdict.action == "promote":
             arms = (with_share(challenger, 1.0, "champion"),)
@@ -69,6 +75,8 @@ class Deployer:
         route = current(self._books, self._environment, model)
         champion = route.arm("champion") if route else None
         if verdict.action != "rollback" or champion is None or champion.release != verdict.subject:
+            return None
+        if self._frozen(model):
             return None
         try:
             return self.rollback(model, "policy", f"rolled back: {verdict.reason}", identifier)
@@ -107,6 +115,11 @@ class Deployer:
             by=by,
             verdict=verdict,
         )
+
+    def _frozen(self, model: str) -> str:
+        """Who froze a model, in words; empty where nobody did."""
+        entry = held(self._books, "model", model, environment=self._environment, now=self._clock.now())
+        return said(entry) if entry else ""
 
     def _tell(self, kind: str, release: Release, reason: str) -> None:
         now = self._clock.now()

@@ -1,0 +1,216 @@
+"""Triggers and their jobs: what starts pipelines, what became of it, and what people stop for a while."""
+
+import getpass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tidemill.cli import output
+from tidemill.cli.models import models
+from tidemill.cli.opening import Environment, Json, Limit, Within, given, session_here
+from tidemill.errors import InputError, NotFound
+
+if TYPE_CHECKING:
+    from tidemill.flow.session import Session
+    from tidemill.registry.holds import Held
+
+triggers = typer.Typer(no_args_is_help=True, help="What starts pipelines.")
+jobs = typer.Typer(no_args_is_help=True, help="What triggers made of each cause.")
+NOUNS = {"triggers": triggers, "jobs": jobs}
+Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
+Until = Annotated[str, typer.Option(help="Until then (UTC, or a length of time such as 2d); for ever, if not given.")]
+Name = Annotated[str, typer.Argument(help="A trigger of tidemill.toml.")]
+
+
+@triggers.command("list")
+def list_triggers(env: Environment = "production", json: Json = False) -> None:
+    """The triggers of tidemill.toml, when each last fired, and whether a daemon watches."""
+    from tidemill.daemon.heartbeat import pulse
+    from tidemill.registry.holds import held, said
+
+    session = session_here(env)
+    found = session.project.policy.triggers
+    books, now = session.workspace.ledger, session.clock.now()
+
+    def last(name: str) -> str:
+        fired = books.jobs.find(trigger=name, environment=env, newest=True, limit=1)
+        return f"{output.cell(fired[0].created)} ({fired[0].state})" if fired else "never"
+
+    def paused(name: str) -> str:
+        entry = held(books, "trigger", name, environment=env, now=now)
+        return said(entry) if entry else ""
+
+    columns = {
+        "trigger": lambda t: t.name,
+        "on": lambda t: f"{t.cron} {t.zone if t.zone != 'UTC' else ''}" if t.cron else f"{t.on} {t.where or ''}",
+        "starts": lambda t: t.pipeline,
+        "cooldown": lambda t: t.cooldown,
+        "last fired": lambda t: last(t.name),
+        "paused": lambda t: paused(t.name),
+    }
+    output.records(found, columns, json=json, nothing="tidemill.toml has no [[triggers]]")
+    heard = pulse(books, env, now)
+    output.err.print(str(heard) if heard else "no daemon has ever watched: `tidemill up`", markup=False)
+
+
+@triggers.command("pause")
+def pause(
+    name: Name, until: Until = "", reason: Reason = "", env: Environment = "production", json: Json = False
+) -> None:
+    """Keep a trigger from firing; what comes once, as new data does, waits, and other causes are dropped."""
+    session = session_here(env)
+    _known(session, name)
+    _hold(session, "trigger", name, until, reason, json)
+
+
+@triggers.command("resume")
+def resume(name: Name, reason: Reason = "", env: Environment = "production", json: Json = False) -> None:
+    """Let a paused trigger fire again."""
+    session = session_here(env)
+    _known(session, name)
+    _free(session, "trigger", name, reason, json)
+
+
+@triggers.command("fire")
+def fire(pipeline: str, model: str = "", env: Environment = "production", json: Json = False) -> None:
+    """Ask the daemon to run a pipeline now."""
+    from tidemill.daemon.triggers import Triggers
+
+    session = session_here(env)
+    session.project.code.pipeline(pipeline)
+    chosen = session.project.model(model).name if model or session.project.policy.models else ""
+    by = Triggers(session.project.policy, session.workspace.ledger, session.clock, env)
+    job = by.by_hand(pipeline, chosen, {}, session.clock.mint())
+    if json:
+        output.as_json(job)
+    else:
+        output.out.print(f"job {output.short(job.id)} waits for the daemon: `tidemill up`")
+
+
+@triggers.command("jobs")
+@jobs.command("list")
+def list_jobs(
+    trigger: str = "", state: str = "", model: str = "", env: Within = "", limit: Limit = 20, json: Json = False
+) -> None:
+    """The newest firings, and what became of them."""
+    found = session_here().workspace.ledger.jobs.find(
+        newest=True, limit=limit, **given(trigger=trigger, state=state, model=model, environment=env)
+    )
+    columns = {
+        "job": lambda j: output.short(j.id),
+        "trigger": lambda j: j.trigger,
+        "pipeline": lambda j: j.pipeline,
+        "state": lambda j: j.state,
+        "created": lambda j: j.created,
+        "run": lambda j: output.short(j.run),
+        "error": lambda j: j.error,
+    }
+    output.records(found, columns, json=json, nothing="nothing was fired yet")
+
+
+@jobs.command("show")
+def show_job(job: str, json: Json = False) -> None:
+    """One job: its cause, its run, and why it was dropped, if it was."""
+    output.record(session_here().workspace.ledger.jobs.get(job), json=json)
+
+
+@jobs.command("cancel")
+def cancel_job(job: str, json: Json = False) -> None:
+    """Let a job that waits never run; one that runs is ended, and its run can be resumed."""
+    from msgspec.structs import replace
+
+    from tidemill.core.trigger import Job
+
+    books = session_here().workspace.ledger
+
+    def cancelled(now: Job) -> Job:
+        if now.state not in ("waiting", "running"):
+            raise InputError(f"job {now.id} is over: {now.state}", "only one that waits or runs can be cancelled")
+        return replace(now, state="cancelled", error="cancelled by hand") if now.state == "waiting" else now
+
+    found = books.jobs.change(job, cancelled)
+    if found.state == "running":
+        from tidemill.cli.running import cancel
+
+        try:
+            cancel(found.run, json=json)
+        except NotFound:
+            raise InputError(f"the run of job {found.id} is just beginning", "try again in a moment") from None
+        return
+    if json:
+        output.as_json(found)
+    else:
+        output.out.print(f"job {output.short(found.id)} is cancelled", markup=False)
+
+
+@models.command("freeze")
+def freeze(
+    name: Annotated[str, typer.Argument(help="A model.")] = "",
+    until: Until = "",
+    reason: Reason = "",
+    env: Environment = "production",
+    json: Json = False,
+) -> None:
+    """Keep what answers for a model as it is: only people may change its route."""
+    session = session_here(env)
+    _hold(session, "model", session.project.model(name).name, until, reason, json)
+
+
+@models.command("thaw")
+def thaw(
+    name: Annotated[str, typer.Argument(help="A model.")] = "",
+    reason: Reason = "",
+    env: Environment = "production",
+    json: Json = False,
+) -> None:
+    """Let the policy change a frozen model's route again."""
+    session = session_here(env)
+    _free(session, "model", session.project.model(name).name, reason, json)
+
+
+def _known(session: "Session", name: str) -> None:
+    known = [trigger.name for trigger in session.project.policy.triggers]
+    if name not in known:
+        raise NotFound(f"tidemill.toml has no trigger {name!r}", f"it has: {', '.join(known) or 'none'}")
+
+
+def _moment(until: str, now: datetime) -> datetime | None:
+    from tidemill.clock import span
+    from tidemill.errors import ConfigurationError
+
+    if not until:
+        return None
+    try:
+        moment = datetime.fromisoformat(until)
+    except ValueError:
+        try:
+            return now + span(until)
+        except ConfigurationError:
+            raise InputError(f"--until {until!r} is no time", "write 2026-12-24, 2026-12-24T18:00 or 2d") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment <= now:
+        raise InputError(f"--until {until} is over already", "give a time that is still to come")
+    return moment
+
+
+def _hold(session: "Session", kind: "Held", name: str, until: str, reason: str, json: bool) -> None:
+    from tidemill.registry.holds import hold, said
+
+    moment = _moment(until, session.clock.now())
+    entry = hold(session.workspace.ledger, session.clock, kind, name, **_by(session, reason), until=moment)
+    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {said(entry)}", markup=False)
+
+
+def _free(session: "Session", kind: "Held", name: str, reason: str, json: bool) -> None:
+    from tidemill.registry.holds import free, held, said
+
+    books, env = session.workspace.ledger, session.workspace.environment
+    if held(books, kind, name, environment=env, now=session.clock.now()) is None:
+        raise InputError(f"{kind} {name!r} is not held in {env}", "nothing had to be done")
+    entry = free(books, session.clock, kind, name, **_by(session, reason))
+    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {said(entry)}", markup=False)
+
+
+def _by(session: "Session", reason: str) -> dict[str, Any]:
+    return {"environment": session.workspace.environment, "actor": getpass.getuser(), "reason": reason}
