@@ -116,3 +116,14 @@ def test_a_transient_step_is_not_mapped(mill: Mill) -> None:
 
     with pytest.raises(ConfigurationError, match="transient"):
         mill.try_to_run(mapping)
+
+
+@pytest.mark.parametrize("value", ["three", 1.5, None, True, [1]])
+def test_a_value_of_another_type_is_refused_before_the_run(mill: Mill, value: Any) -> None:
+    @pipeline
+    def giving() -> None:
+        number(value)
+
+    with pytest.raises(ConfigurationError, match=r"gives step 'number' .* for 'value', which must be of type int"):
+        mill.try_to_run(giving)
+    assert mill.books.runs.find() == []

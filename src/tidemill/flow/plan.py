@@ -16,6 +16,7 @@ from tidemill.flow.session import is_resource
 from tidemill.project.project import Project
 from tidemill.store.artifacts import refuse
 
+_SIMPLE = (bool, int, float, str, bytes)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -128,6 +129,12 @@ def _hold_mapped(graph: Graph, node: Node) -> None:
 
 def _hold_values(pipeline: str, node: Node) -> None:
     for name, value in node.inputs.items():
+        hint = node.step.hints.get(name, Any)
+        if hint in _SIMPLE and not isinstance(value, Ref) and not _fits(value, hint):
+            raise ConfigurationError(
+                f"pipeline {pipeline!r} gives step {node.name!r} {value!r} for {name!r}, which must be of type {hint.__name__}",
+                "give it a value of that type, or change the annotation",
+            )
         members = value if holds_refs(value) and not isinstance(value, Ref) else [value]
         try:
             msgspec.json.encode([member for member in members if not isinstance(member, Ref)])
@@ -136,3 +143,9 @@ def _hold_values(pipeline: str, node: Node) -> None:
                 f"pipeline {pipeline!r} gives step {node.name!r} an input {name!r} that is no plain data: {wrong}",
                 "pass numbers, text, lists, structs, the value of a step, or a list of such values",
             ) from None
+
+
+def _fits(value: Any, hint: type) -> bool:
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, int) if hint is int else isinstance(value, int | float if hint is float else hint)
