@@ -132,7 +132,8 @@ def _hold_values(pipeline: str, node: Node) -> None:
         hint = node.step.hints.get(name, Any)
         if hint in _SIMPLE and not isinstance(value, Ref) and not _fits(value, hint):
             raise ConfigurationError(
-                f"pipeline {pipeline!r} gives step {node.name!r} {value!r} for {name!r}, which must be of type {hint.__name__}",
+                f"pipeline {pipeline!r} gives step {node.name!r} {value!r} for {name!r}, "
+                f"which must be of type {hint.__name__}",
                 "give it a value of that type, or change the annotation",
             )
         members = value if holds_refs(value) and not isinstance(value, Ref) else [value]
