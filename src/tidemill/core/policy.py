@@ -21,6 +21,11 @@ class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Source(_Table, frozen=True, kw_only=True):
     """Rows that arrive: where they are, and when each one happened and was known.
 
+    `path` is a file, a pattern of files, a folder of a Delta table, or a URL: of an object store (s3://…), or of a
+    database (postgresql+psycopg://…, `${NAME}` stands for a variable of the environment) with its `table` or a
+    `query`; a query on a path that is no URL is DuckDB's (":memory:" reads files). `growing` is a column of a
+    database that grows with new rows, so that only those are read. `kind` says what the path is where its form does
+    not.
     `time` is the column of the event time, `known_at` the column (or the delay after `time`) from which on the
     row was known, `key` names the row. `schema` is the file of its schema. `later` are columns that are not known
     yet at the row's time: a backtest's requests come without them. `delivery` cuts a history into the batches in
@@ -36,6 +41,10 @@ class Source(_Table, frozen=True, kw_only=True):
     later: tuple[str, ...] = ()
     delivery: Span | None = None
     format: Literal["parquet", "csv", "jsonl", ""] = ""
+    kind: Literal["files", "delta", "sql", "duckdb", ""] = ""
+    table: str = ""
+    query: str = ""
+    growing: str = ""
 
 
 class Problem(_Table, frozen=True, kw_only=True):
