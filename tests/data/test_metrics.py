@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from tidemill.data.metrics import Truth, bootstrap_interval, losses, measure, roc_auc, worse_by
+from tidemill.data.metrics import (
+    Truth,
+    bootstrap_interval,
+    intervals,
+    losses,
+    measure,
+    measure_more,
+    roc_auc,
+    roc_curve,
+    worse_by,
+)
 from tidemill.errors import DataError
 
 RANDOM = np.random.default_rng(7)
@@ -71,7 +81,7 @@ def test_intervals_cover_the_mean_as_often_as_they_say(confidence: float) -> Non
     covered = 0
     for seed in range(400):
         sample = np.random.default_rng(seed).exponential(1.0, 500)
-        low, high = bootstrap_interval(sample, confidence, seed=seed, draws=400)
+        low, high = bootstrap_interval(sample, confidence)
         covered += low <= 1.0 <= high
     assert abs(covered / 400 - confidence) < 4.5 * np.sqrt(confidence * (1 - confidence) / 400) + 0.01
 
@@ -82,3 +92,47 @@ def test_an_interval_is_the_same_for_a_seed_and_holds_the_mean_of_many_rows() ->
     assert (low, high) == bootstrap_interval(sample, 0.95)
     assert low < sample.mean() < high
     assert high - low < 0.07
+
+
+def test_the_further_metrics_are_those_of_scikit_learn() -> None:
+    random = np.random.default_rng(4)
+    late = random.random(600) < 0.3
+    scores = np.round(np.clip(random.normal(0.35 + 0.2 * late, 0.2), 0, 1), 2)  # with ties
+    table = np.column_stack((1 - scores, scores))
+    said = scores > 0.5
+    found = measure_more(Truth("classification", late.astype(int), ("no", "yes")), table)
+    assert found == pytest.approx(
+        {
+            "precision": reference.precision_score(late, said),
+            "recall": reference.recall_score(late, said),
+            "f1": reference.f1_score(late, said),
+            "average_precision": reference.average_precision_score(late, scores),
+        }
+    )
+    kinds = random.integers(0, 3, 600)
+    shares = random.dirichlet((1, 1, 1), 600) + np.eye(3)[kinds] * 0.3
+    shares /= shares.sum(axis=1, keepdims=True)
+    found = measure_more(Truth("classification", kinds, ("a", "b", "c")), shares)
+    assert found["f1"] == pytest.approx(reference.f1_score(kinds, shares.argmax(axis=1), average="macro"))
+    assert found["roc_auc"] == pytest.approx(reference.roc_auc_score(kinds, shares, multi_class="ovr"))
+    wrong, right, _ = reference.roc_curve(late, scores, drop_intermediate=False)
+    assert np.allclose(roc_curve(late, scores), (wrong, right))
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    """200 samples of 300 rows each from scores whose metrics are known."""
+    random = np.random.default_rng(8)
+    late = random.random(200_000) < 0.4
+    scores = np.clip(random.normal(0.4 + 0.15 * late, 0.15), 0.01, 0.99)
+    whole = Truth("classification", late.astype(int), ("no", "yes"))
+    true = measure(whole, np.column_stack((1 - scores, scores)))
+    inside = dict.fromkeys(("log_loss", "brier", "error_rate", "roc_auc"), 0)
+    for place in range(200):
+        rows = slice(place * 300, place * 300 + 300)
+        part = Truth("classification", whole.values[rows], whole.classes)
+        found = intervals(part, np.column_stack((1 - scores[rows], scores[rows])), 0.9)
+        for name in inside:
+            inside[name] += found[name][0] <= true[name] <= found[name][1]
+    assert all(165 <= count <= 195 for count in inside.values()), inside
+    errors = intervals(Truth("regression", np.arange(50.0)), np.arange(50.0) + 2, 0.9)
+    assert errors["rmse"] == errors["mae"] == pytest.approx((2, 2))

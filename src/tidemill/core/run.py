@@ -12,12 +12,14 @@ StepState = Literal["running", "ran", "cached", "failed", "stopped", "skipped", 
 class Metrics(Struct, frozen=True, kw_only=True):
     """Measured values; a step that returns them makes its run searchable by them.
 
-    `slices` maps a slice (`"origin=JFK"`) to its values and its `rows`; `about` says what they were measured on.
+    `slices` maps a slice (`"origin=JFK"`) to its values and its `rows`; `about` says what they were measured on;
+    `intervals` are those of the values, where they have one.
     """
 
     values: dict[str, float]
     slices: dict[str, dict[str, float]] = {}
     about: str = ""
+    intervals: dict[str, tuple[float, float]] = {}
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

@@ -42,7 +42,7 @@ class DataFacts(Struct, frozen=True, kw_only=True):
 def measure_on(model: Model, rows: pl.DataFrame, policy: ModelPolicy, about: str, sources: Sources) -> Metrics:
     """The metrics of a model on rows as they would be served, as a whole and by slice."""
     truth, scores = _scored(model, rows, policy.problem, sources)
-    return evaluate(truth, scores, slices_of(rows, policy.gate.slices), about)
+    return evaluate(truth, scores, slices_of(rows, policy.gate.slices), about, policy.gate.confidence)
 
 
 @step(transient=True)

@@ -7,7 +7,7 @@ import polars as pl
 from tidemill.core.model import Task
 from tidemill.core.run import Metrics
 from tidemill.data.frame import as_classes
-from tidemill.data.metrics import Floats, Truth, measure
+from tidemill.data.metrics import Floats, Truth, intervals, measure, measure_more
 from tidemill.errors import DataError
 
 _LEAST_SLICE = 30
@@ -66,13 +66,21 @@ def slices_of(frame: pl.DataFrame, columns: tuple[str, ...]) -> dict[str, npt.ND
     return found
 
 
-def evaluate(truth: Truth, scores: Floats, slices: dict[str, npt.NDArray[np.bool_]], about: str = "") -> Metrics:
-    """The metrics of a task, and the same for each slice; one that is not finite is left out."""
+def evaluate(
+    truth: Truth,
+    scores: Floats,
+    slices: dict[str, npt.NDArray[np.bool_]],
+    about: str = "",
+    confidence: float = 0.95,
+) -> Metrics:
+    """The metrics of a task with their intervals, and those of each slice; one that is not finite is left out."""
     parts = {}
     for name, inside in slices.items():
         part = Truth(truth.task, truth.values[inside], truth.classes)
         parts[name] = {"rows": float(inside.sum()), **_finite(measure(part, scores[inside]))}
-    return Metrics(values=_finite(measure(truth, scores)), slices=parts, about=about)
+    values = _finite(measure(truth, scores) | measure_more(truth, scores))
+    found = intervals(truth, scores, confidence) if np.isfinite(scores).all() else {}
+    return Metrics(values=values, slices=parts, about=about, intervals=found)
 
 
 def _finite(values: dict[str, float]) -> dict[str, float]:
