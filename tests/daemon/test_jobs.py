@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from tests.daemon.kit import Ended
 from tests.daemon.test_up import until
 from tests.projects import make_project
 from tidemill.core.policy import Retention
@@ -25,22 +26,6 @@ def shop(tmp_path: Path) -> Session:
     session = open_session(make_project(tmp_path / "shop"))
     session.project.policy = replace(session.project.policy, triggers=())
     return session
-
-
-class Ended:
-    """A worker that ended at once, in its own way."""
-
-    def __init__(self, status: int) -> None:
-        self.status = status
-
-    def poll(self) -> int:
-        return self.status
-
-    def send_signal(self, _: int) -> None:
-        raise ProcessLookupError
-
-    def wait(self, _: float | None = None) -> int:
-        return self.status
 
 
 def asked(shop: Session, pipeline: str = "watching") -> Job:
@@ -101,7 +86,8 @@ def test_a_process_may_say_more_than_a_pipe_holds(shop: Session) -> None:
     code = "from tidemill import pipeline, step\nimport sys\n"
     code += "@step(cache=False)\ndef shout() -> str:\n    sys.stderr.write('x' * 300_000)\n    return 'hoarse'\n"
     code += "@pipeline\ndef loud() -> None:\n    shout()\n"
-    (shop.project.folder / "pipeline.py").write_text(code)
+    with (shop.project.folder / "pipeline.py").open("a") as file:
+        file.write(code)
     job = asked(shop, "loud")
     daemon = Daemon(shop, lambda _: None)
     until(lambda: daemon.turn() or shop.workspace.ledger.jobs.get(job.id).state == "done")  # type: ignore[func-returns-value]
