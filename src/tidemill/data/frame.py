@@ -1,6 +1,7 @@
 """Reads tables and brings them into one form: Polars, UTC, event time and known-at time beside the columns."""
 
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +33,31 @@ def read_table(path: Path, form: str = "", *, empty: bool = False) -> pl.DataFra
     DataError
         if it is missing, without columns, not UTF-8 or not of its format.
     """
-    kind = form or _FORMATS.get(path.suffix.lower(), "")
     if not path.is_file():
         raise DataError(f"there is no file {path}", "check the path")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty", "give a file with a header and rows")
+    return parse_table(path, str(path), form, empty=empty)
+
+
+def parse_table(source: Path | BytesIO, name: str, form: str = "", *, empty: bool = False) -> pl.DataFrame:
+    """The rows of a table in a file or in memory; `name` tells its format where `form` does not. Raises `DataError`."""
+    suffix = Path(name).suffix.lower()
+    kind = form or _FORMATS.get(suffix, "")
     try:
         if kind == "parquet":
-            frame = pl.read_parquet(path)
+            frame = pl.read_parquet(source)
         elif kind == "csv":
-            separator = "\t" if path.suffix.lower() == ".tsv" else ","
-            frame = pl.read_csv(path, separator=separator, try_parse_dates=True, infer_schema_length=10_000)
+            separator = "\t" if suffix == ".tsv" else ","
+            frame = pl.read_csv(source, separator=separator, try_parse_dates=True, infer_schema_length=10_000)
         elif kind == "jsonl":
-            frame = pl.read_ndjson(path, infer_schema_length=10_000)
+            frame = pl.read_ndjson(source, infer_schema_length=10_000)
         else:
-            raise DataError(f"the format of {path} is not known", "use .parquet, .csv or .jsonl")
+            raise DataError(f"the format of {name} is not known", "use .parquet, .csv or .jsonl")
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as wrong:
-        raise _explain(path, kind, wrong) from None
+        raise _explain(Path(name), kind, wrong) from None
     if frame.is_empty() and not empty:
-        raise DataError(f"{path} has no rows", "give a file with rows")
+        raise DataError(f"{name} has no rows", "give a file with rows")
     return frame
 
 

@@ -1,10 +1,11 @@
 """Sources: the batches in which rows arrive, and the histories that feature views look back on."""
 
-import glob
-import hashlib
+import os
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -12,21 +13,31 @@ from tidemill.core.feature import FeatureView
 from tidemill.core.policy import Source
 from tidemill.core.resources import Batch
 from tidemill.core.schema import Schema
-from tidemill.data.frame import KNOWN_AT, TIME, in_time, read_table
+from tidemill.data.frame import KNOWN_AT, TIME, in_time
+from tidemill.data.kinds.delta import Delta
+from tidemill.data.kinds.files import Files, Objects
+from tidemill.data.kinds.held import Held
+from tidemill.data.kinds.kind import Kind
+from tidemill.data.kinds.queries import Duck, Query, Sql
 from tidemill.data.schema_file import read_schema
-from tidemill.errors import DataError, NotFound
+from tidemill.errors import ConfigurationError, NotFound
 
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
+_OBJECTS = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "https", "http", "memory")
+_SCHEME = re.compile(r"^([A-Za-z][\w.+-]*)://")
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 class FileSources:
-    """Files of the project: each file that fits a source's path is one batch, arrived when it was written."""
+    """The project's sources: files, objects, Delta tables, queries, and `frames` in hand, which come before these."""
 
     writable: ClassVar[bool] = False
 
-    def __init__(self, folder: Path, sources: dict[str, Source]) -> None:
+    def __init__(self, folder: Path, sources: dict[str, Source], frames: Mapping[str, Any] | None = None) -> None:
         self.folder = folder
         self._sources = sources
+        self._kinds: dict[str, tuple[Source, Kind]] = {}
+        self._frames = dict(frames or {})
         self._histories: dict[tuple[str, ...], pl.DataFrame] = {}
 
     def definition(self, source: str) -> Source:
@@ -41,27 +52,31 @@ class FileSources:
         return read_schema(self.folder / name) if name else None
 
     def batches(self, source: str, until: datetime) -> list[Batch]:
-        """The files of a source that were there by `until`, oldest first.
+        """The batches of a source that were there by `until`, oldest first.
 
         Raises
         ------
         DataError
-            if no file fits its path.
+            if it cannot be reached, or nothing fits its path.
         """
-        pattern = str(self.folder / self.definition(source).path)
-        files = [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - pathlib globs no absolute
-        if not files:
-            raise DataError(f"no file fits the path of source {source!r}: {pattern}", "check `path` in tidemill.toml")
-        found = [_batch(source, file) for file in files]
-        return sorted((b for b in found if b.known_at <= until), key=lambda b: (b.known_at, b.path))
+        return sorted(self._kind(source).batches(until), key=lambda batch: (batch.known_at, batch.path))
 
     def read(self, batch: Batch) -> pl.DataFrame:
         """The rows of a batch, with `_time` and `_known_at`, null where they cannot be read: a check tells of that."""
         return in_time(self.raw(batch), self.definition(batch.source), batch.source, batch.known_at, lenient=True)
 
     def raw(self, batch: Batch) -> pl.DataFrame:
-        """The rows of a batch as they are in its file."""
-        return read_table(Path(batch.path), self.definition(batch.source).format, empty=True)
+        """The rows of a batch as they are in the source."""
+        return self._kind(batch.source).rows(batch)
+
+    def _kind(self, source: str) -> Kind:
+        definition = self.definition(source)
+        known = self._kinds.get(source)
+        if known is None or known[0] != definition:
+            frame = self._frames.get(source)
+            kind = Held(source, frame) if frame is not None else kind_of(source, definition, self.folder)
+            known = self._kinds[source] = definition, kind
+        return known[1]
 
     def history(self, view: FeatureView, until: datetime) -> pl.DataFrame:
         """The rows of a view's source that were known by `until`.
@@ -85,8 +100,38 @@ class FileSources:
         return self._histories[place]
 
 
-def _batch(source: str, file: Path) -> Batch:
-    status = file.stat()
-    version = hashlib.sha256(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
-    arrived = datetime.fromtimestamp(status.st_mtime_ns / 1e9, UTC)
-    return Batch(id=f"{source}/{file.name}@{version}", source=source, known_at=arrived, path=str(file))
+def kind_of(name: str, source: Source, folder: Path) -> Kind:
+    """What reads a source: by its `kind`, or else by the form of its path."""
+    path = _VARIABLE.sub(_variable, source.path)
+    scheme = (_SCHEME.match(path) or [""] * 2)[1].lower()
+    kind = source.kind or _guess(source, path, scheme, folder)
+    if kind == "sql":
+        return Query(name, source, Sql(_beside(path, folder)))
+    if kind == "duckdb":
+        return Query(name, source, Duck(path, folder))
+    if kind == "delta":
+        return Delta(name, path if scheme else str(folder / path))
+    here = Source(path=path, format=source.format)
+    return Objects(name, here) if scheme in _OBJECTS else Files(name, here, folder)
+
+
+def _guess(source: Source, path: str, scheme: str, folder: Path) -> str:
+    if scheme and scheme not in _OBJECTS:
+        return "sql"
+    if source.query or source.table:
+        return "duckdb"
+    return "delta" if not scheme and (folder / path / "_delta_log").is_dir() else "files"
+
+
+def _beside(url: str, folder: Path) -> str:
+    """A URL of SQLite with a relative path is relative to the project."""
+    form, found, path = url.partition(":///")
+    relative = form.startswith("sqlite") and found and path and not path.startswith("/")
+    return f"{form}:///{folder / path}" if relative else url
+
+
+def _variable(found: re.Match[str]) -> str:
+    name = found[1]
+    if name not in os.environ:
+        raise ConfigurationError(f"the path of a source needs the environment variable {name}", f"export {name}=…")
+    return os.environ[name]

@@ -1,0 +1,234 @@
+"""Sources of every kind: what is new is a batch, what changed comes again, what is not there is told with a cure."""
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from obstore.store import from_url
+from sqlalchemy import create_engine, text
+
+from tidemill.core.policy import Source
+from tidemill.data.source import FileSources
+from tidemill.errors import ConfigurationError, DataError, InputError, TidemillError
+
+NOW = datetime(2100, 1, 1, tzinfo=UTC)
+DAY = datetime(2013, 3, 1, 12)
+Rows = list[tuple[int, datetime, float]]
+
+
+class Reader:
+    """Reads what is new of one source since it looked last, as an ingestion does."""
+
+    def __init__(self, folder: Path, **source: Any) -> None:
+        self.sources = FileSources(folder, {"rows": Source(**{"path": "", **source})})
+        self.seen: set[str] = set()
+
+    def new(self) -> list[list[int]]:
+        """The numbers in each new batch."""
+        batches = [batch for batch in self.sources.batches("rows", NOW) if batch.id not in self.seen]
+        self.seen |= {batch.id for batch in batches}
+        return [sorted(self.sources.read(batch)["number"].to_list()) for batch in batches]
+
+
+def rows(*numbers: int) -> Rows:
+    return [(number, DAY + timedelta(days=number // 10), number / 2) for number in numbers]
+
+
+def frame(*numbers: int) -> pl.DataFrame:
+    return pl.DataFrame(rows(*numbers), schema=["number", "at", "half"], orient="row")
+
+
+def into_database(url: str, *numbers: int) -> None:
+    engine = create_engine(url)
+    kind = "timestamp with time zone" if url.startswith("postgres") else "timestamp"
+    with engine.begin() as connection:
+        connection.execute(
+            text(f'CREATE TABLE IF NOT EXISTS "Größe" (number integer, "at" {kind}, half double precision)')
+        )
+        for number, at, half in rows(*numbers):
+            connection.execute(
+                text('INSERT INTO "Größe" VALUES (:number, :at, :half)'),
+                {"number": number, "at": str(at), "half": half},
+            )
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'shop.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.mark.parametrize("growing", ["number", "at"])
+def test_of_a_growing_table_only_blocks_with_new_rows_are_read(database: str, tmp_path: Path, growing: str) -> None:
+    into_database(database, 1, 2, 10_001)
+    reader = Reader(tmp_path, path=database, table="Größe", growing=growing, time="at")
+    assert reader.new() == [[1, 2], [10_001]]
+    assert reader.new() == []
+    into_database(database, 10_002)
+    assert reader.new() == [[10_001, 10_002]]
+    into_database(database, 3)  # late, into an old block: it comes again, whole
+    assert reader.new() == [[1, 2, 3]]
+    paths = [batch.path for batch in reader.sources.batches("rows", NOW)]
+    assert len(set(paths)) == 2
+    assert "tidemill@" not in paths[0] or ":***" not in paths[0]
+    times = reader.sources.read(reader.sources.batches("rows", NOW)[0])["_time"]
+    assert times.min() == DAY.replace(tzinfo=UTC)
+
+
+def test_a_query_without_a_growing_column_comes_again_when_its_result_changes(database: str, tmp_path: Path) -> None:
+    into_database(database, 1, 2, 30)
+    query = 'SELECT number, half FROM "Größe" WHERE number < 20;'
+    reader = Reader(tmp_path, path=database, query=query)
+    assert reader.new() == [[1, 2]]
+    into_database(database, 40)
+    assert reader.new() == []
+    into_database(database, 3)
+    assert reader.new() == [[1, 2, 3]]
+
+
+def test_a_relative_sqlite_file_is_beside_the_project_and_a_secret_comes_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    into_database(f"sqlite:///{tmp_path / 'shop.db'}", 1)
+    assert Reader(tmp_path, path="sqlite:///shop.db", table="Größe").new() == [[1]]
+    monkeypatch.setenv("SHOP", "shop.db")
+    assert Reader(tmp_path, path="sqlite:///${SHOP}", table="Größe").new() == [[1]]
+    with pytest.raises(ConfigurationError, match="needs the environment variable ELSEWHERE"):
+        Reader(tmp_path, path="sqlite:///${ELSEWHERE}", table="Größe").new()
+
+
+def test_duckdb_queries_files_and_databases(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    frame(1, 2).write_parquet(tmp_path / "a.parquet")
+    reader = Reader(tmp_path, path=":memory:", query="SELECT * FROM 'a.parquet' WHERE half > 0.5", time="at")
+    assert reader.new() == [[2]]
+    assert reader.new() == []
+    with duckdb.connect(str(tmp_path / "shop.duckdb")) as connection:
+        connection.execute(f"CREATE TABLE shop AS SELECT * FROM '{tmp_path / 'a.parquet'}'")
+    grown = Reader(tmp_path, path="shop.duckdb", table="shop", growing="at", kind="duckdb", time="at")
+    assert grown.new() == [[1, 2]]
+
+
+def test_each_version_of_a_delta_table_that_appended_is_a_batch(tmp_path: Path) -> None:
+    place = str(tmp_path / "lake")
+    write_deltalake(place, frame(1, 2))
+    write_deltalake(place, frame(3), mode="append")
+    reader = Reader(tmp_path, path="lake", time="at")
+    assert reader.new() == [[1, 2], [3]]
+    write_deltalake(place, frame(4, 5), mode="append")
+    DeltaTable(place).optimize.compact()
+    assert reader.new() == [[4, 5]]
+    assert reader.new() == []
+    write_deltalake(place, frame(9), mode="overwrite")
+    assert reader.new() == [[9]]
+    shutil.rmtree(place)
+    with pytest.raises(DataError, match="no Delta table"):
+        Reader(tmp_path, path="lake", kind="delta").new()
+
+
+def test_versions_of_a_partitioned_delta_table_have_all_their_columns(tmp_path: Path) -> None:
+    write_deltalake(str(tmp_path / "lake"), frame(1, 20).with_columns(kind=pl.lit("a")), partition_by=["kind"])
+    sources = FileSources(tmp_path, {"rows": Source(path="lake")})
+    (batch,) = sources.batches("rows", NOW)
+    assert sources.raw(batch).columns == ["number", "at", "half", "kind"]
+    for file in (tmp_path / "lake").rglob("*.parquet"):
+        file.unlink()
+    with pytest.raises(DataError, match="cannot be read any more") as gone:
+        sources.raw(batch)
+    assert "vacuumed" in gone.value.cure
+
+
+def test_objects_that_fit_a_pattern_are_batches(s3_url: str, tmp_path: Path) -> None:
+    store = from_url(s3_url)
+    for name in ("days/1.parquet", "days/2.parquet", "days/deep/3.parquet", "days/4.csv"):
+        number = int(Path(name).stem)
+        content = frame(number).write_csv().encode() if name.endswith("csv") else b""
+        if not content:
+            frame(number).write_parquet(tmp_path / "one")
+            content = (tmp_path / "one").read_bytes()
+        store.put(name, content)
+    reader = Reader(tmp_path, path=f"{s3_url}/days/*.parquet", time="at")
+    assert sorted(reader.new()) == [[1], [2]]
+    assert reader.new() == []
+    assert sorted(Reader(tmp_path, path=f"{s3_url}/days/**/*.parquet").new()) == [[1], [2], [3]]
+    assert Reader(tmp_path, path=f"{s3_url}/days/4.csv").new() == [[4]]
+    with pytest.raises(DataError, match="no file fits"):
+        Reader(tmp_path, path=f"{s3_url}/nights/*.parquet").new()
+    with pytest.raises(DataError, match="source 'rows' cannot be read from"):
+        Reader(tmp_path, path=f"{s3_url}-that-is-not-there/*.parquet").new()
+
+
+HANDS: dict[str, Callable[[pl.DataFrame], Any]] = {
+    "polars": lambda frame: frame,
+    "lazy": lambda frame: frame.lazy(),
+    "pandas": lambda frame: frame.to_pandas(),
+    "arrow": lambda frame: frame.to_arrow(),
+}
+
+
+@pytest.mark.parametrize("hand", HANDS.values(), ids=HANDS)
+def test_a_frame_in_hand_is_a_source(tmp_path: Path, hand: Callable[[pl.DataFrame], Any]) -> None:
+    sources = FileSources(tmp_path, {"rows": Source(path="", time="at")}, {"rows": hand(frame(1, 2))})
+    (batch,) = sources.batches("rows", NOW)
+    assert sources.read(batch)["_time"].to_list() == [DAY.replace(tzinfo=UTC)] * 2
+    (same,) = FileSources(tmp_path, {"rows": Source(path="")}, {"rows": frame(1, 2)}).batches("rows", NOW)
+    assert same.id == batch.id or hand is not HANDS["polars"]
+
+
+def test_what_is_no_frame_is_told(tmp_path: Path) -> None:
+    for wrong in ([1, 2], pd.DataFrame({0: [object()]})):
+        with pytest.raises(DataError) as told:
+            FileSources(tmp_path, {"rows": Source(path="")}, {"rows": wrong}).batches("rows", NOW)
+        assert told.value.cure
+
+
+WRONG: dict[str, tuple[str, dict[str, str], type[TidemillError], str]] = {
+    "no database": ("sqlite:///nothing.db", {"table": "t"}, DataError, "there is no database"),
+    "no table": ("sqlite:///shop.db", {"table": "t"}, DataError, "no such table: t"),
+    "a query that fails": ("sqlite:///shop.db", {"query": "SELECT FROM"}, DataError, "syntax error"),
+    "no column": (
+        "sqlite:///shop.db",
+        {"table": "Größe", "growing": "id"},
+        DataError,
+        "no column 'id' to grow",
+    ),
+    "table and query": (
+        "sqlite:///shop.db",
+        {"table": "a", "query": "b"},
+        ConfigurationError,
+        "a table or a query",
+    ),
+    "neither": ("sqlite:///shop.db", {}, InputError, "a table or a query"),
+    "no driver": ("oracle://x/y", {"table": "t"}, DataError, "needs a driver"),
+    "no such dialect": ("nothing://x/y", {"table": "t"}, ConfigurationError, "'nothing' is no database"),
+    "no server": (
+        "postgresql+psycopg://u:secret@127.0.0.1:1/d",
+        {"table": "t"},
+        DataError,
+        "cannot be read from",
+    ),
+    "no duck file": ("nothing.duckdb", {"table": "t"}, DataError, "cannot be read from nothing.duckdb"),
+    "no delta": ("folder", {"kind": "delta"}, DataError, "no Delta table"),
+}
+
+
+@pytest.mark.parametrize(("path", "source", "error", "said"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_read_is_told_on_one_line_with_a_cure(
+    tmp_path: Path, path: str, source: dict[str, str], error: type[TidemillError], said: str
+) -> None:
+    into_database(f"sqlite:///{tmp_path / 'shop.db'}", 1)
+    with pytest.raises(error) as told:
+        Reader(tmp_path, path=path, **source).new()
+    assert said in told.value.problem
+    assert told.value.cure
+    assert "\n" not in str(told.value)
+    assert "secret" not in str(told.value)
