@@ -98,7 +98,7 @@ def test_the_further_metrics_are_those_of_scikit_learn() -> None:
     random = np.random.default_rng(4)
     late = random.random(600) < 0.3
     scores = np.round(np.clip(random.normal(0.35 + 0.2 * late, 0.2), 0, 1), 2)  # with ties
-    table = np.column_stack((1 - scores, scores))
+    table = np.asarray(np.column_stack((1 - scores, scores)), float)
     said = scores > 0.5
     found = measure_more(Truth("classification", late.astype(int), ("no", "yes")), table)
     assert found == pytest.approx(
@@ -110,13 +110,13 @@ def test_the_further_metrics_are_those_of_scikit_learn() -> None:
         }
     )
     kinds = random.integers(0, 3, 600)
-    shares = random.dirichlet((1, 1, 1), 600) + np.eye(3)[kinds] * 0.3
+    shares = np.asarray(random.dirichlet((1, 1, 1), 600) + np.eye(3)[kinds] * 0.3, float)
     shares /= shares.sum(axis=1, keepdims=True)
     found = measure_more(Truth("classification", kinds, ("a", "b", "c")), shares)
     assert found["f1"] == pytest.approx(reference.f1_score(kinds, shares.argmax(axis=1), average="macro"))
     assert found["roc_auc"] == pytest.approx(reference.roc_auc_score(kinds, shares, multi_class="ovr"))
     wrong, right, _ = reference.roc_curve(late, scores, drop_intermediate=False)
-    assert np.allclose(roc_curve(late, scores), (wrong, right))
+    assert np.allclose(roc_curve(late, np.asarray(scores, float)), (wrong, right))
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:

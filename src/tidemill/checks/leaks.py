@@ -95,7 +95,7 @@ def _shared(train: pl.DataFrame, test: pl.DataFrame, key: tuple[str, ...], whole
     ]
     if not columns or not test.height:
         return []
-    shared = test.join(train.select(columns).unique(), on=columns, how="semi", nulls_equal=True).height / test.height
+    shared = test.join(train.select(columns), on=columns, how="semi", nulls_equal=True).height / test.height
     alike = 0.0 if named else train.select(columns).is_duplicated().sum() / max(train.height, 1)
     if shared <= max(_MOST_SHARED, 2 * alike):
         return []

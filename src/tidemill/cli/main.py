@@ -8,7 +8,19 @@ from typing import Any
 import typer
 
 from tidemill import __version__
-from tidemill.cli import backtesting, evidence, exporting, keeping, models, nouns, projects, reproducing, running, service
+from tidemill.cli import (
+    backtesting,
+    comparing,
+    evidence,
+    exporting,
+    keeping,
+    models,
+    nouns,
+    projects,
+    reproducing,
+    running,
+    service,
+)
 from tidemill.cli.output import err
 from tidemill.errors import TidemillError
 from tidemill.telemetry import set_up
@@ -33,7 +45,15 @@ def start(version: bool = typer.Option(False, "--version", help="Print the versi
 
 for _room in (projects, running, evidence, backtesting, keeping, service):
     _room.add_to(app)
-for _name, _noun in {**nouns.NOUNS, **models.NOUNS, **exporting.NOUNS, **evidence.NOUNS, **reproducing.NOUNS, **projects.NOUNS}.items():
+for _name, _noun in {
+    **nouns.NOUNS,
+    **models.NOUNS,
+    **comparing.NOUNS,
+    **exporting.NOUNS,
+    **evidence.NOUNS,
+    **reproducing.NOUNS,
+    **projects.NOUNS,
+}.items():
     app.add_typer(_noun, name=_name)
 
 

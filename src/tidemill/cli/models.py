@@ -11,11 +11,14 @@ from tidemill.cli.opening import Environment, Json, session_here
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
+    from tidemill.core.release import Release
+    from tidemill.core.route import Route
     from tidemill.delivery.deploy import Deployer
     from tidemill.flow.session import Session
 
 models = typer.Typer(no_args_is_help=True, help="Releases of models.")
 NOUNS = {"models": models}
+_SHOWN = tuple(f"test_{name}" for name in ("log_loss", "brier", "error_rate", "roc_auc", "rmse", "mae", "r2"))
 Label = Annotated[str, typer.Argument(metavar="NAME/VERSION", help="Such as flights/3; a name alone: its newest.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
 
@@ -44,28 +47,61 @@ def search(
 
 
 def _print(session: "Session", found: Any, json: bool) -> None:
+    stages = _stages(session, {release.name for release in found})
+    if json:
+        output.as_json([_staged(release, stages) for release in found])
+        return
     answering = {
         arm.release: f"{arm.role} {arm.share:.0%}"
         for route in session.workspace.board.routes().values()
         for arm in route.arms
+        if arm.role != "shadow" or arm.share
     }
     columns = {
         "release": lambda r: r.label,
         "created": lambda r: r.created,
         "flavor": lambda r: r.flavor,
+        "stage": lambda r: _staged(r, stages)["stage"],
         "answers": lambda r: answering.get(r.label, ""),
-        "metrics": lambda r: "  ".join(f"{k}={v:.4f}" for k, v in r.metrics.items() if k.startswith("test_")),
+        "metrics": lambda r: "  ".join(f"{k}={v:.4f}" for k, v in r.metrics.items() if k in _SHOWN),
         "tags": lambda r: " ".join(f"{k}={v}" for k, v in r.tags.items()),
     }
-    output.records(found, columns, json=json, nothing="no releases yet: `tidemill run training`")
+    output.records(found, columns, json=False, nothing="no releases yet: `tidemill run training`")
+
+
+def _stages(session: "Session", names: set[str]) -> dict[str, "list[Route]"]:
+    """The routes of these models, from which the stages of their releases follow."""
+    from tidemill.registry.routing import history as routes_of
+
+    books = session.workspace.ledger
+    return {name: routes_of(books, session.workspace.environment, name) for name in names}
+
+
+def _staged(release: "Release", routes: dict[str, "list[Route]"]) -> dict[str, Any]:
+    from datetime import datetime
+
+    from msgspec import to_builtins
+
+    from tidemill.registry.stages import stage_of
+
+    told: dict[str, Any] = to_builtins(release, builtin_types=(datetime,))
+    return told | {"stage": stage_of(release.label, routes[release.name])}
 
 
 @models.command("show")
-def show(label: Label, json: Json = False) -> None:
-    """One release."""
+def show(label: Label, env: Environment = "production", json: Json = False) -> None:
+    """One release, with its stage."""
     from tidemill.registry.releases import find_release
 
-    output.record(find_release(session_here().workspace.ledger, label), json=json)
+    session = session_here(env)
+    release = find_release(session.workspace.ledger, label)
+    stage = _staged(release, _stages(session, {release.name}))["stage"]
+    if json:
+        output.as_json(_staged(release, _stages(session, {release.name})))
+        return
+    output.record(release, json=False)
+    output.out.print("[bold]stage[/bold]", end="")
+    output.out.print(f"  {stage}")
 
 
 @models.command("tag")
@@ -167,6 +203,11 @@ def promote(label: Label, reason: Reason = "", env: Environment = "production") 
     session = session_here(env)
     route = _deployer(session, env).promote(label, getpass.getuser(), reason)
     write_down(session, "promoted", route.arms[0].release, reason, env)
+    policy = session.project.policy.models.get(route.model)
+    if policy is None or not policy.watch.values:
+        output.err.print(
+            f"warning: nothing watches {route.model}: state [[watch.values]] for it in tidemill.toml", style="yellow"
+        )
     output.out.print(f"{route.arms[0].release} answers for {route.model}", markup=False)
 
 

@@ -1,0 +1,75 @@
+"""`models`: stages, comparison, and what promoting by hand says."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.projects import listed, make_project, tidemill
+from tidemill.daemon.compose import open_session
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two releases, the first of which answers."""
+    folder = tmp_path_factory.mktemp("models") / "shop"
+    make_project(folder)
+    tidemill(folder, "run", "training")
+    file = folder / "tidemill.toml"
+    file.write_text(file.read_text() + "\n[gate.thresholds]\nroc_auc = '>= 0.5'\n")
+    before = file.read_text()
+    file.write_text(before.replace("[training]", "[training]\nrounds = 5", 1))
+    tidemill(folder, "run", "training")
+    file.write_text(before)
+    return folder
+
+
+def test_stages_come_from_the_routes(shop: Path) -> None:
+    stages = {one["version"]: one["stage"] for one in listed(shop, "models", "list")}
+    assert stages == {1: "production", 2: "canary"}
+    assert listed(shop, "models", "show", "shop/2")["stage"] == "canary"
+    assert "production" in tidemill(shop, "models", "show", "shop/1").stdout
+    assert "canary" in tidemill(shop, "models", "list").stdout
+
+
+def test_two_releases_side_by_side(shop: Path) -> None:
+    found = listed(shop, "models", "compare", "shop/1", "shop/2")
+    assert (found["a"], found["b"], found["stages"]) == ("shop/1", "shop/2", ["production", "canary"])
+    one, two = found["metrics"]["test_log_loss"]
+    assert one != two
+    assert found["signature"] == []
+    assert found["environment"] == {}
+    assert set(found["data"]) >= {"iterations"}
+    told = tidemill(shop, "models", "compare", "shop/1", "shop/2").stdout
+    assert "test_log_loss" in told
+    assert "signature: the same" in told
+    assert "there is no release" in tidemill(shop, "models", "compare", "shop/1", "shop/9", code=2).stderr
+
+
+def test_promoting_what_nobody_watches_is_warned_of(shop: Path) -> None:
+    assert tidemill(shop, "models", "promote", "shop/2").stderr == ""
+    text = (shop / "tidemill.toml").read_text()
+    (shop / "tidemill.toml").write_text(text[: text.index("[[watch.values]]")])
+    try:
+        told = tidemill(shop, "models", "promote", "shop/1")
+    finally:
+        (shop / "tidemill.toml").write_text(text)
+    assert "nothing watches shop" in told.stderr
+    back = tidemill(shop, "models", "rollback")
+    assert "shop/2 answers for shop again" in back.stdout
+    served = [row["arms"][0]["release"] for row in listed(shop, "models", "history")]
+    assert served == ["shop/1", "shop/1", "shop/2", "shop/1", "shop/2"]
+    now = open_session(make_project(shop.parent / "other")).clock.now().isoformat()
+    assert listed(shop, "models", "history", "--at", now)[0]["arms"][0]["release"] == "shop/2"
+
+
+@pytest.mark.parametrize("wrong", ["roc_auc = 0.7", 'roc_auc = "0.7"', 'roc_auc = ">= much"'])
+def test_a_threshold_that_is_none_is_refused_with_its_line(shop: Path, wrong: str) -> None:
+    file = shop / "tidemill.toml"
+    text = file.read_text()
+    file.write_text(text.replace("roc_auc = '>= 0.5'", wrong))
+    try:
+        told = tidemill(shop, "models", "list", code=2)
+    finally:
+        file.write_text(text)
+    assert f"line {len(text.splitlines())}" in told.stderr
+    assert "gate.thresholds" in told.stderr
