@@ -1,16 +1,26 @@
 """Triggers: each cause fires once, whatever happens in between."""
 
+import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 from msgspec.structs import replace
 
+from tests.daemon.kit import kit
 from tests.projects import make_project
-from tidemill.clock import VirtualClock
-from tidemill.core.trigger import Trigger
+from tidemill.clock import Clock, VirtualClock
+from tidemill.core.release import Release
+from tidemill.core.trigger import CatchUp, Trigger
+from tidemill.daemon.notices import Notices
 from tidemill.daemon.triggers import Triggers
+from tidemill.flow.engine import run
+from tidemill.flow.session import Session
 from tidemill.project.project import Project
+from tidemill.registry.holds import hold
+from tidemill.registry.routing import arm_of, change
 from tidemill.store.ledger import Ledger
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -26,7 +36,7 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
 
 
-def made(project: Project, ledger: Ledger, clock: VirtualClock, *triggers: Trigger) -> Triggers:
+def made(project: Project, ledger: Ledger, clock: Clock, *triggers: Trigger) -> Triggers:
     return Triggers(replace(project.policy, triggers=triggers), ledger, clock, "production")
 
 
@@ -125,3 +135,207 @@ def test_new_files_are_noticed_once(shop: Project, ledger: Ledger) -> None:
     assert triggers.notice(sources) == 0
     (shop.folder / "data" / "shop.csv").touch()
     assert triggers.notice(sources) == 1
+
+
+DAILY = Trigger(name="daily", cron="30 8 * * *", zone="Europe/Zurich", pipeline="watching")
+
+
+def test_a_cron_goes_by_its_zone(shop: Project, ledger: Ledger) -> None:
+    clock = VirtualClock(datetime(2026, 3, 27, 12, tzinfo=UTC))
+    triggers = made(shop, ledger, clock, DAILY)
+    ticks = []
+    for _ in range(3):
+        tick = triggers.next_tick()
+        assert tick is not None
+        clock.advance(tick)
+        triggers.fire()
+        ticks.append(tick.strftime("%d %H:%M"))
+    assert ticks == ["28 07:30", "29 06:30", "30 06:30"], "summer time begins on the 29th"
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "fired", "dropped"), [("last", [15], []), ("all", [13, 14, 15], []), ("none", [], [15])]
+)
+def test_a_machine_that_slept_through_three_ticks_follows_the_policy(
+    shop: Project, ledger: Ledger, catch_up: CatchUp, fired: list[int], dropped: list[int]
+) -> None:
+    clock = VirtualClock(NOON)
+    triggers = made(shop, ledger, clock, replace(HOURLY, catch_up=catch_up))
+    triggers.fire()
+    clock.advance(NOON + timedelta(hours=3, minutes=20))
+    triggers.fire()
+    assert triggers.fire() == []
+    assert _hours(ledger, "waiting") == fired
+    assert _hours(ledger, "dropped") == dropped
+    clock.advance(NOON + timedelta(hours=4))
+    triggers.fire()
+    assert _hours(ledger, "waiting") == [*fired, 16], "and goes on"
+
+
+def _hours(ledger: Ledger, state: str) -> list[int]:
+    return [datetime.fromisoformat(job.dedupe_key.partition("/")[0]).hour for job in ledger.jobs.find(state=state)]
+
+
+def test_a_clock_set_back_an_hour_fires_nothing_twice_and_goes_on(shop: Project, ledger: Ledger) -> None:
+    every = replace(HOURLY, cron="*/10 * * * *", catch_up="all")
+    visit = Trigger(name="visit", on="visit", pipeline="watching", budget=1000)
+    clock = Turned(NOON)
+    triggers = made(shop, ledger, clock, every, visit)
+    for minute in [*range(0, 125, 5), *range(65, 240, 5)]:  # at 14:00 it is 13:05 again
+        clock.turn(NOON + timedelta(minutes=minute))
+        triggers.tell("visit", "somebody", f"{len(ledger.events.find())}", clock.now(), {})
+        triggers.fire()
+    keys = [job.dedupe_key for job in ledger.jobs.find(trigger="hourly")]
+    ticks = [NOON + timedelta(minutes=minute) for minute in range(10, 240, 10)]
+    assert sorted(keys) == [f"{tick.isoformat()}/shop" for tick in ticks]
+    assert len(ledger.jobs.find(trigger="visit")) == len(ledger.events.find())
+
+
+def test_a_clock_that_was_a_year_ahead_holds_nothing_back(shop: Project, ledger: Ledger) -> None:
+    clock = Turned(NOON + timedelta(days=365))
+    triggers = made(shop, ledger, clock, HOURLY, RETRAIN)
+    clock.turn(clock.now() + timedelta(hours=2))
+    triggers.tell("verdict", "shop/1", "then", clock.now(), {"action": "retrain", "model": "shop"})
+    assert len(triggers.fire()) == 2
+    for hour in (0, 1, 2):
+        clock.turn(NOON + timedelta(hours=hour))
+        triggers.fire()
+    triggers.tell("verdict", "shop/1", "now", clock.now(), {"action": "retrain", "model": "shop"})
+    triggers.fire()
+    assert [job.dedupe_key for job in ledger.jobs.find(trigger="retrain")] == ["now", "then"]
+    assert [job.created.year for job in ledger.jobs.find(trigger="hourly")] == [2026, 2026, 2027]
+
+
+class Turned:
+    """A clock that somebody sets, also back."""
+
+    def __init__(self, now: datetime) -> None:
+        self._clock = VirtualClock(now)
+        self._now = now
+
+    def turn(self, to: datetime) -> None:
+        self._now = to
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+
+    def mint(self) -> str:
+        return VirtualClock(self._now, random.getrandbits(60)).mint()
+
+
+def test_drift_that_a_training_does_not_mend_cannot_run_away(shop: Project, ledger: Ledger) -> None:
+    """Each training is followed by a watch that finds the same drift: neither trigger says how often it may fire."""
+    clock = VirtualClock(NOON)
+    drift = Trigger(name="drift", on="verdict", where={"check": "drift"}, pipeline="training")
+    again = Trigger(name="again", on="run", where={"pipeline": "training"}, pipeline="watching")
+    triggers = made(shop, ledger, clock, drift, again)
+    triggers.tell("verdict", "shop/1", "first", clock.now(), {"check": "drift", "model": "shop"})
+    ended = NOON + timedelta(days=2)
+    while clock.now() < ended:
+        clock.sleep(60)
+        for job in triggers.fire():
+            kind = "run" if job.pipeline == "training" else "verdict"
+            facts = {"pipeline": job.pipeline, "check": "drift", "model": "shop"}
+            triggers.tell(kind, "shop/1", f"after/{job.id}", clock.now(), facts)
+    assert len(ledger.jobs.find(trigger="drift", state="waiting")) == 24, "24 a day, and the chain ends with the last"
+
+
+def test_what_is_held_back_is_decided_on_once_also_by_the_next_daemon(shop: Project, ledger: Ledger) -> None:
+    clock = VirtualClock(NOON)
+    first = made(shop, ledger, clock, replace(RETRAIN, cooldown="30s"))
+    for key in ("one", "two"):
+        first.tell("verdict", "shop/1", key, clock.now(), {"action": "retrain", "model": "shop"})
+        first.fire()
+    clock.sleep(60)
+    assert made(shop, ledger, clock, replace(RETRAIN, cooldown="30s")).fire() == []
+    assert {job.dedupe_key: job.state for job in ledger.jobs.find()} == {"one": "waiting", "two": "dropped"}
+
+
+def test_a_paused_trigger_drops_what_lasts_and_keeps_what_comes_once(shop: Project, ledger: Ledger) -> None:
+    clock = VirtualClock(NOON)
+    arrival = Trigger(name="arrival", on="data", pipeline="training", model="shop")
+    triggers = made(shop, ledger, clock, RETRAIN, arrival, HOURLY)
+    until = NOON + timedelta(hours=5)
+    for name in ("retrain", "arrival", "hourly"):
+        hold(ledger, clock, "trigger", name, environment="production", actor="jürg", reason="holidays", until=until)
+    triggers.tell("verdict", "shop/1", "v", clock.now(), {"action": "retrain", "model": "shop"})
+    triggers.tell("data", "rows", "d1", clock.now(), {})
+    triggers.tell("data", "rows", "d2", clock.now(), {})
+    clock.sleep(2 * 3600)
+    (waiting,) = triggers.fire()
+    assert waiting.dedupe_key == "d1"
+    assert not triggers.may_start(waiting)
+    dropped = {job.trigger: job.error for job in ledger.jobs.find(state="dropped")}
+    assert dropped["retrain"] == "paused by jürg until 2026-03-02T17:00: holidays"
+    assert dropped["arrival"] == "a job that waits takes it in, too"
+    assert dropped["hourly"].startswith("paused by jürg")
+    clock.sleep(3 * 3600)
+    assert triggers.may_start(waiting)
+    assert [job.trigger for job in triggers.fire()] == ["hourly"]
+    hold(ledger, clock, "trigger", "arrival", environment="test", actor="jürg")
+    assert triggers.may_start(waiting), "another environment's pause is not ours"
+
+
+def noticed(session: Session, kind: str) -> list[dict[str, Any]]:
+    triggers = Triggers(session.project.policy, session.workspace.ledger, session.clock, "test")
+    Notices(session, triggers).notice()
+    return [event.payload for event in session.workspace.ledger.events.find(kind=kind)]
+
+
+def test_changed_code_is_noticed_once_for_each_change(tmp_path: Path) -> None:
+    session = kit(tmp_path / "kit", '[[triggers]]\nname = "code"\non = "code"\npipeline = "noting"\n')
+    assert noticed(session, "code") == [], "there is nothing to compare with"
+    run(session, session.project.code.pipeline("noting"))
+    assert noticed(session, "code") == []
+    code = session.project.folder / "pipeline.py"
+    before = code.read_text()
+    digests = []
+    for text in (before + "# changed\n", before, before + "# changed\n"):
+        code.write_text(text)
+        for _ in range(2):
+            told = noticed(session, "code")
+        digests.append(told[-1]["digest"])
+        assert len(told) == len(digests)
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_packages_that_a_champion_was_not_trained_with_are_noticed_once(tmp_path: Path) -> None:
+    session = kit(tmp_path / "kit", '[[triggers]]\nname = "env"\non = "packages"\npipeline = "noting"\n')
+    workspace, clock = session.workspace, session.clock
+    trained, _ = run(session, session.project.code.pipeline("noting"))
+    release = Release(
+        id=clock.mint(),
+        name="kit",
+        version=1,
+        package="p",
+        flavor="f",
+        environment="test",
+        created=clock.now(),
+        run=trained.id,
+    )
+    workspace.ledger.releases.add(release)
+    arms = (arm_of(release, "champion", 1.0),)
+    change(workspace.ledger, workspace.board, clock, environment="test", model="kit", arms=arms, reason="first")
+    assert noticed(session, "packages") == []
+    listed = workspace.blobs.get(trained.packages).decode().replace("numpy==", "numpy==0.") + "\nleft-pad==1.0"
+    older = workspace.blobs.put(listed.encode())
+    workspace.ledger.runs.change(trained.id, lambda one: replace(one, packages=older))
+    for _ in range(2):
+        assert noticed(session, "packages") == [{"model": "kit", "changed": ["left-pad", "numpy"], "count": 2}]
+
+
+def test_rows_that_anybody_appends_are_noticed(tmp_path: Path) -> None:
+    policy = '[[triggers]]\nname = "rows"\non = "rows"\nwhere = { subject = "rows" }\npipeline = "noting"\n'
+    session = kit(tmp_path / "kit", policy)
+    assert noticed(session, "rows") == []
+    for number in range(2):
+        session.workspace.tables.append("rows", f"batch {number}", pl.DataFrame({"row": [number]}))
+        for _ in range(2):
+            told = noticed(session, "rows")
+        assert len(told) == number + 1
