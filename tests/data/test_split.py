@@ -1,6 +1,7 @@
 """Splits: nobody learns from the future, and what happened together stays together."""
 
 import itertools
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tidemill.data.split import at_random, by_time
+from tidemill.data.split import at_random, by_group, by_time, stratified
 from tidemill.errors import DataError
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
@@ -81,3 +82,48 @@ def test_a_random_split_is_the_same_for_a_seed_and_loses_nothing() -> None:
     assert not one.test.equals(at_random(rows, 0.2, 0.1, 4).test)
     assert (one.train.height, one.validation.height, one.test.height) == (72, 8, 20)
     assert sorted(row for part in one for row in part["row"]) == list(range(100))
+
+
+@given(
+    groups=st.lists(st.sampled_from(["a", "b", "c", "d", "é", None]), min_size=12, max_size=80),
+    share=st.floats(0.1, 0.5),
+    validation=st.floats(0, 0.5),
+    seed=st.integers(0, 5),
+)
+def test_a_group_is_on_one_side_only_and_no_row_is_lost(
+    groups: list[str | None], share: float, validation: float, seed: int
+) -> None:
+    rows = pl.DataFrame({"g": pl.Series(groups, dtype=pl.String), "row": range(len(groups))})
+    try:
+        parts = by_group(rows, "g", share, validation, seed)
+    except DataError as told:
+        assert "too few rows" in told.problem  # noqa: PT017 - one group may have them all
+        return
+    assert sorted(row for part in parts for row in part["row"]) == list(range(len(groups)))
+    for one, other in itertools.combinations(parts, 2):
+        assert not set(one["g"]) & set(other["g"])
+    assert all(a.equals(b) for a, b in zip(parts, by_group(rows, "g", share, validation, seed), strict=True))
+
+
+def test_a_group_split_takes_about_the_share() -> None:
+    rows = pl.DataFrame({"g": [place // 10 for place in range(1000)]})
+    parts = by_group(rows, "g", 0.2, 0.25, 1)
+    assert (parts.train.height, parts.validation.height, parts.test.height) == (600, 200, 200)
+
+
+@given(labels=st.lists(st.sampled_from(["yes", "no", "rarely"]), min_size=20, max_size=100), seed=st.integers(0, 5))
+def test_every_part_has_the_same_mixture_of_labels(labels: list[str], seed: int) -> None:
+    rows = pl.DataFrame({"label": labels, "row": range(len(labels))})
+    parts = stratified(rows, "label", 0.25, 0.2, seed)
+    assert sorted(row for part in parts for row in part["row"]) == list(range(len(labels)))
+    for label in set(labels):
+        whole = labels.count(label)
+        for part, share in zip(parts, (0.6, 0.15, 0.25), strict=True):
+            assert abs(part["label"].to_list().count(label) - share * whole) <= 1
+
+
+@pytest.mark.parametrize("split", [by_group, stratified])
+def test_a_column_that_is_not_there_is_told(split: Callable[..., object]) -> None:
+    with pytest.raises(DataError, match="there is no column 'who'") as told:
+        split(frame(1, 2, 3), "who", 0.2, 0.2, 0)
+    assert told.value.cure

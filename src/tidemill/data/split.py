@@ -44,6 +44,49 @@ def at_random(frame: pl.DataFrame, share: float, validation: float, seed: int) -
     return _hold(Split(frame[order[:middle]], frame[order[middle:early]], frame[order[early:]]))
 
 
+def by_group(frame: pl.DataFrame, group: str, share: float, validation: float, seed: int) -> Split:
+    """All rows of a group (a patient, a machine) on one side: the test asks for entities that were never seen.
+
+    Groups are drawn until `share` of the rows is reached, so that a part may be larger by most of one group; rows
+    without a group are one.
+
+    Raises
+    ------
+    DataError
+        if there is no such column, or one group has nearly all rows.
+    """
+    if group not in frame.columns:
+        raise DataError(f"there is no column {group!r} to group by", f"the columns are: {', '.join(frame.columns)}")
+    sizes = frame.group_by(group, maintain_order=True).len("rows").sort(group, nulls_last=True)
+    sizes = sizes[np.random.default_rng(seed).permutation(sizes.height)]
+    before = sizes["rows"].cum_sum() - sizes["rows"]
+    held = frame.height * share
+    ends = (held, held + (frame.height - held) * validation)
+    parts = (before >= ends[1], (before >= ends[0]) & (before < ends[1]), before < ends[0])
+    names = [sizes.filter(part).select(group) for part in parts]
+    taken = [frame.join(name, on=group, how="semi", nulls_equal=True, maintain_order="left") for name in names]
+    return _hold(Split(*taken))
+
+
+def stratified(frame: pl.DataFrame, label: str, share: float, validation: float, seed: int) -> Split:
+    """Shuffled rows with the same mixture of labels in every part, as nearly as whole rows allow.
+
+    Raises
+    ------
+    DataError
+        if there is no such column, or too few rows.
+    """
+    if label not in frame.columns:
+        raise DataError(f"there is no column {label!r} to stratify by", f"the columns are: {', '.join(frame.columns)}")
+    shuffled = frame[np.random.default_rng(seed).permutation(frame.height)]
+    # The middle of each row's place within its label, from 0 to 1: a cut there cuts every label at the same share.
+    place = ((pl.int_range(pl.len()) + 0.5) / pl.len()).over(label)
+    places = shuffled.select(place.alias("place"))["place"]
+    middle = (1 - share) * (1 - validation)
+    train, test = places < middle, places >= 1 - share
+    return _hold(Split(shuffled.filter(train), shuffled.filter(~train & ~test), shuffled.filter(test)))
+
+
 def _first_of_moment(times: pl.Series, place: int) -> int:
     """Move a cut to the first row of its moment, or past the first moment: rows of one moment stay together."""
     place = min(max(place, 0), len(times) - 1)
