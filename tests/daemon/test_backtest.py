@@ -1,6 +1,7 @@
 """The backtest: the daemon's own loop over history, true in time and the same every time."""
 
-from datetime import UTC, datetime
+import itertools
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -11,10 +12,13 @@ from tests.projects import make_project
 from tidemill.daemon.backtest import Replay
 from tidemill.daemon.compare import compare
 from tidemill.daemon.part import part_of
-from tidemill.daemon.policies import static, weekly
+from tidemill.daemon.policies import Planned, calendar, shuffled, static, weekly
+from tidemill.daemon.replay import shuffled as reordered
+from tidemill.daemon.summary import summarize
 from tidemill.errors import InputError
 from tidemill.evidence.comparison import Comparison, Span
 from tidemill.project.project import Project
+from tidemill.web.report import as_json
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="module")
 def compared(shop: Project) -> Comparison:
     part = part_of(shop, "", "2026-02-05", "2026-04-05")
-    policies = {"loop": shop.policy, "static": static(shop.policy), "weekly": weekly(shop.policy, part.begin)}
+    policies: dict[str, Planned] = {
+        "loop": shop.policy,
+        "static": static(shop.policy),
+        "weekly": weekly(shop.policy, part.begin),
+        "calendar": lambda loop: calendar(shop.policy, part, loop.trainings),
+    }
     return compare(shop, policies, "", part, lambda *_: None)
 
 
@@ -59,6 +68,52 @@ def test_the_loop_notices_and_mends_what_the_static_model_suffers(compared: Comp
 def test_the_calendar_trains_every_week(compared: Comparison) -> None:
     assert compared.of("weekly").trainings == 9
     assert set(compared.of("weekly").runs) == {"hand", "weekly"}
+
+
+def test_a_calendar_trains_as_often_as_the_loop_did(compared: Comparison) -> None:
+    loop, even = compared.of("loop"), compared.of("calendar")
+    assert even.trainings == loop.trainings
+    began = [case.started for case in even.cases]
+    distances = [(later - earlier).days for earlier, later in itertools.pairwise(began)]
+    assert max(distances) - min(distances) <= 1
+    assert {case.ending for case in even.cases} == {"first", "live"}
+
+
+def test_each_training_is_told_from_its_cause_to_its_end(compared: Comparison) -> None:
+    first, *others = compared.of("loop").cases
+    assert (first.ending, first.cause, first.release) == ("first", None, "shop/1")
+    mended = next(case for case in others if case.ending == "promoted")
+    assert mended.cause is not None
+    assert mended.cause.check in ("performance", "drift", "age")
+    assert mended.gate is not None
+    assert mended.trial is not None
+    assert mended.cause.time <= mended.due <= mended.started <= mended.gate.time
+    assert mended.live is not None
+    assert mended.ended is not None
+    assert mended.live < mended.ended == mended.trial.time
+    assert {"lower", "upper"} <= set(mended.trial.numbers)
+
+
+def test_where_nothing_changes_nothing_fires(shop: Project, tmp_path: Path) -> None:
+    part = part_of(shop, "", "2026-02-05", "2026-03-20")
+    replay = Replay(shop, shuffled(shop.policy), "", part, tmp_path / "loop", lambda *_: None)
+    replay.run()
+    outcome = summarize("loop", replay, 0.0)
+    assert outcome.verdicts["performance"]["pass"] > 20
+    assert not {"performance", "drift"} & set(outcome.causes)
+
+
+def test_shuffled_rows_keep_how_long_they_took_to_be_known() -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    times = [begin + timedelta(hours=hour) for hour in range(500)]
+    known = [time + timedelta(minutes=number) for number, time in enumerate(times)]
+    rows = pl.DataFrame({"_row": range(500), "_time": times, "_known_at": known})
+    drawn = reordered(rows, 3)
+    assert drawn["_time"].equals(rows["_time"])
+    assert sorted(drawn["_row"]) == list(range(500))
+    assert drawn["_row"].to_list() != list(range(500))
+    took = (drawn["_known_at"] - drawn["_time"]).dt.total_minutes()
+    assert took.to_list() == drawn["_row"].to_list()
 
 
 def test_no_training_sees_what_was_not_known(shop: Project, tmp_path: Path) -> None:
@@ -85,6 +140,17 @@ def test_the_same_replay_gives_the_same_answers(shop: Project, tmp_path: Path) -
         answers.append(replay.answers().drop("features"))
         del replay
     assert answers[0].equals(answers[1])
+
+
+def test_the_same_seeds_give_the_same_result_to_the_byte(shop: Project) -> None:
+    part = part_of(shop, "", "2026-02-05", "2026-02-25")
+    told = []
+    for _ in range(2):
+        found = compare(shop, {"loop": shop.policy}, "", part, lambda *_: None, seeds=(0, 1))
+        plain = as_json(found)
+        del plain["wall_clock"]
+        told.append(msgspec.json.encode([plain, [one.metrics for one in found.repeats]]))
+    assert told[0] == told[1]
 
 
 def test_a_comparison_is_plain_data(compared: Comparison) -> None:

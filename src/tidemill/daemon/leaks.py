@@ -73,7 +73,7 @@ def find_leaks(project: Project, environment: str, model: str, begin: str = "", 
     policy = project.model(model)
     session = open_session(project, environment)
     now = session.clock.now()
-    since = moment(begin, now) if begin else datetime.min.replace(tzinfo=UTC)
+    since = moment(begin, now) if begin else datetime(1970, 1, 2, tzinfo=UTC)
     answered = window(session.workspace.journal, policy.name, since, moment(end, now) if end else now)
     answered = answered.filter(pl.col("role") != "shadow") if answered.width else answered
     if answered.is_empty():

@@ -26,13 +26,18 @@ def weekly(policy: Policy, begin: datetime) -> Policy:
 
 
 def calendar(policy: Policy, part: Span, trainings: int) -> Policy:
-    """So many trainings (the first among them) at even distances, right after a day's delivery, none of them gated."""
+    """So many trainings (the first among them) at even distances, right after a day's delivery, none of them gated.
+
+    It lives through what is planted as well: a training that somebody starts by hand is one of its own.
+    """
+    planted = policy.backtest.firings
+    even = trainings - len(planted)
     days = (part.end - part.begin) / timedelta(days=1)
-    distances = sorted({round(number * days / trainings) for number in range(1, trainings)} - {0})
-    days_off = [part.begin + timedelta(days=distance) for distance in distances]
-    firings = tuple(Firing(at=day.isoformat(), pipeline="training") for day in days_off if day < part.end)
-    alone = static(_ungated(policy))
-    return replace(alone, backtest=replace(alone.backtest, firings=firings))
+    distances = sorted({round(number * days / even) for number in range(1, even)} - {0})
+    moments = [part.begin + timedelta(days=distance) for distance in distances]
+    firings = (*planted, *(Firing(at=one.isoformat(), pipeline="training") for one in moments if one < part.end))
+    alone = replace(_ungated(policy), triggers=())
+    return replace(alone, backtest=replace(policy.backtest, firings=firings))
 
 
 def seeded(policy: Policy, seed: int) -> Policy:
