@@ -73,7 +73,7 @@ def _telling(train: pl.DataFrame, test: pl.DataFrame) -> list[str]:
         if not named or name not in test.columns or not train.height or not test.height:
             continue
         here, there = train[name].drop_nulls().unique(), test[name].drop_nulls().unique()
-        few = 0 < here.len() and 0 < there.len() and here.len() + there.len() <= _FEW
+        few = here.len() > 0 and there.len() > 0 and here.len() + there.len() <= _FEW
         if few and not set(here.to_list()) & set(there.to_list()):
             found.append(name)
     return found
