@@ -19,12 +19,12 @@ from tests.daemon.test_up import until
 from tidemill.clock import VirtualClock
 from tidemill.core.route import Arm, Route
 from tidemill.daemon.daemon import Daemon
-from tidemill.daemon.heartbeat import pulse
 from tidemill.daemon.lease import Lease
 from tidemill.daemon.listening import Listener
 from tidemill.daemon.main import watch
 from tidemill.daemon.triggers import Triggers
 from tidemill.errors import TidemillError
+from tidemill.evidence.pulse import pulse
 from tidemill.flow.session import Session
 from tidemill.store.ledger import Ledger
 

@@ -26,7 +26,7 @@ Name = Annotated[str, typer.Argument(help="A trigger of tidemill.toml.")]
 @triggers.command("list")
 def list_triggers(env: Environment = "production", json: Json = False) -> None:
     """The triggers of tidemill.toml, when each last fired, and whether a daemon watches."""
-    from tidemill.daemon.heartbeat import pulse
+    from tidemill.evidence.pulse import pulse
     from tidemill.registry.holds import held, said
 
     session = session_here(env)

@@ -1,16 +1,15 @@
 """Heartbeat: a daemon says in the ledger that it watches, and up to when it has looked at causes; others hear it."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from tidemill.clock import Clock
 from tidemill.core.event import Event
 from tidemill.core.resources import Books
+from tidemill.evidence.pulse import last
 
 _EVERY = 5.0
-SILENT = timedelta(minutes=1)
 
 
 class Heartbeat:
@@ -51,33 +50,6 @@ class Heartbeat:
         self._beaten = self._clock.monotonic()
 
 
-class Pulse(Struct, frozen=True):
-    """What is heard of the last daemon: who, its latest beat, and whether it is `watching`, `silent` or `ended`."""
-
-    host: str
-    beat: datetime
-    state: str
-
-    def __str__(self) -> str:
-        said = {
-            "watching": f"a daemon watches ({self.host})",
-            "silent": f"the daemon ({self.host}) is silent since {self.beat:%Y-%m-%d %H:%M:%S}: is it running? "
-            "start it again: `tidemill up`",
-            "ended": f"no daemon watches since {self.beat:%Y-%m-%d %H:%M:%S}: `tidemill up`",
-        }
-        return said[self.state]
-
-
-def pulse(books: Books, environment: str, now: datetime) -> Pulse | None:
-    """What is heard of the last daemon of an environment; None where there never was one."""
-    event = last(books, environment)
-    if event is None:
-        return None
-    state = event.payload["state"]
-    silent = state == "watching" and now - event.known_at > SILENT
-    return Pulse(event.subject, event.known_at, "silent" if silent else state)
-
-
 def looked(books: Books, environment: str) -> datetime | None:
     """Up to when the last daemon has looked at causes."""
     event = last(books, environment)
@@ -85,9 +57,3 @@ def looked(books: Books, environment: str) -> datetime | None:
         return None
     said = event.payload.get("looked")
     return datetime.fromisoformat(said) if said else event.time
-
-
-def last(books: Books, environment: str) -> Event | None:
-    """The event of the last daemon of an environment."""
-    heard = books.events.find(kind="daemon", environment=environment, newest=True, limit=1)
-    return heard[0] if heard else None

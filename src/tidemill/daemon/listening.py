@@ -2,8 +2,8 @@
 
 import threading
 
-from tidemill.daemon.heartbeat import Pulse, pulse
 from tidemill.daemon.patience import Patience
+from tidemill.evidence.pulse import Pulse, pulse
 from tidemill.flow.session import Session
 from tidemill.monitoring.alerts import alert_all
 from tidemill.telemetry import logger

@@ -4,10 +4,12 @@ from typing import Any
 
 from msgspec import Struct
 
+from tidemill.clock import SystemClock
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
 from tidemill.core.route import Route
 from tidemill.core.run import Run
+from tidemill.evidence.pulse import pulse
 from tidemill.web import view
 from tidemill.web.pages import run_table, verdict_table
 from tidemill.web.reading import Query, Site, newest, page_within
@@ -39,7 +41,7 @@ def overview(site: Site, _: Query) -> Page:
     """The state of an environment."""
     published = site.board.routes()
     answering = [_answering(site, route) for route in published.values() if route.environment == site.environment]
-    needs = [*_requests(site), *_troubles(site)]
+    needs = [*_silence(site), *_requests(site), *_troubles(site)]
     verdicts = page_within(site.books.verdicts, Query({"limit": str(_SHOWN)}), site.environment).records
     runs = site.books.runs.find(newest=True, limit=_SHOWN // 2, environment=site.environment)
     data: dict[str, Any] = {
@@ -78,6 +80,14 @@ def _health(verdict: Verdict) -> Cell:
     look = view.badge(verdict.outcome).look if alarm else "plain"
     told = verdict.outcome if verdict.action != "ignore" else f"{verdict.outcome}, only told"
     return Cell(f"{verdict.check}: {told}", look, view.address("verdicts", verdict.id), verdict.reason)
+
+
+def _silence(site: Site) -> list[Need]:
+    """A daemon that should watch and does not."""
+    heard = pulse(site.books, site.environment, SystemClock().now())
+    if heard is None or heard.state != "silent":
+        return []
+    return [Need("The daemon is silent", str(heard), "tidemill up", view.address("events", kind="daemon"))]
 
 
 def _requests(site: Site) -> list[Need]:

@@ -19,7 +19,7 @@ from tidemill.web.view import Cell, Chart, Filter, Page, Table
 from tidemill.web.words import spoken
 
 _RUN_STATES = ("running", "done", "failed", "stopped", "interrupted", "cancelled")
-_JOB_STATES = ("waiting", "running", "done", "failed", "stopped")
+_JOB_STATES = ("waiting", "running", "done", "failed", "stopped", "cancelled", "dropped")
 _OUTCOMES = ("pass", "warn", "fail", "undecided")
 _ACTIONS = ("proceed", "stop", "retrain", "recall", "promote", "rollback", "hold", "ignore")
 
