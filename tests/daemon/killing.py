@@ -242,8 +242,13 @@ def look(folder: Path, causes: int, until: datetime) -> dict[str, Any]:
         problems.append(f"ticks were left out or came twice: {ticks}")
     if not ticks or ticks[-1] < until - timedelta(seconds=2):
         problems.append(f"no tick after {ticks[-1:]}, but it was {until}")
-    deaths = sum(job.deaths for job in jobs)
-    return {"jobs": dict(of_trigger), "runs": len(runs), "worker deaths": deaths, "problems": problems}
+    counted = {
+        "daemons that watched": len(books.events.find(kind="daemon")),
+        "jobs begun again": sum(job.attempts > 1 for job in jobs),
+        "runs begun by the last daemon": sum(run.started > until for run in runs),
+        "worker deaths": sum(job.deaths for job in jobs),
+    }
+    return {"jobs": dict(of_trigger), "runs": len(runs), **counted, "problems": problems}
 
 
 def main() -> None:
