@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from tidemill.core.metric import metric
 from tidemill.core.pipeline import pipeline, step
 
 if TYPE_CHECKING:
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from tidemill.core.model import Model
 
 __version__ = "0.1.0"
-__all__ = ["Aggregate", "Entity", "FeatureView", "Model", "Verdict", "__version__", "pipeline", "step"]
+__all__ = ["Aggregate", "Entity", "FeatureView", "Model", "Verdict", "__version__", "metric", "pipeline", "step"]
 
 _LATE = {
     "Aggregate": "tidemill.core.feature",

@@ -59,10 +59,13 @@ class Shop:
         stated = replace(self.policy, gate=Gate(slices=("carrier",), slice_minimum=50, **({"margin": 0.2} | policy)))
         train, test = self.train if train is None else train, self.test if test is None else test
         trial = try_out(candidate, stated.gate, self.session.resource(resources.Environments))
-        tested = measure_on(candidate, test, stated, "test", self.sources)
+        own = self.session.resource(resources.OwnMetrics)
+        tested = measure_on(candidate, test, stated, "test", [], self.sources, own)
         books, tables = self.session.resource(resources.Books), self.session.resource(resources.Tables)
         data = look_into_data(self.snapshot, books, tables, self.context)
-        return gate(candidate, champion or self.champion, train, test, stated, tested, data, trial, self.sources)
+        return gate(
+            candidate, champion or self.champion, train, test, stated, tested, data, trial, [], self.sources, own
+        )
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from tidemill.core.trigger import Job
 if TYPE_CHECKING:
     import polars as pl
 
+    from tidemill.core.metric import Metric, MetricVersion
     from tidemill.core.model import Model
 
 T = TypeVar("T", bound=Struct)
@@ -264,6 +265,20 @@ class Trial(Struct, frozen=True, kw_only=True):
     latency_ms: float = 0.0
     memory_mb: float = 0.0
     size_mb: float = 0.0
+
+
+class OwnMetrics(Protocol):
+    """The metrics that a project defines itself."""
+
+    writable: ClassVar[bool] = False
+
+    def versions(self) -> "list[MetricVersion]":
+        """Each metric with the digest of its code, by name."""
+        ...
+
+    def metric(self, name: str) -> "Metric":
+        """The metric of that name; raises `NotFound`."""
+        ...
 
 
 class Environments(Protocol):

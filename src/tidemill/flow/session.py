@@ -101,6 +101,7 @@ READABLE = (
     resources.JournalReader,
     resources.Packages,
     resources.Environments,
+    resources.OwnMetrics,
 )
 WRITABLE = (
     resources.Books,

@@ -7,17 +7,20 @@ from types import ModuleType
 from typing import Any
 
 from tidemill.core.feature import FeatureView
+from tidemill.core.metric import Metric
 from tidemill.core.pipeline import Pipeline
 from tidemill.errors import ConfigurationError, NotFound
 
 
 class Code:
-    """The pipelines and the feature views that a project defines."""
+    """The pipelines, the metrics and the feature views that a project defines."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         sys.path.insert(0, str(folder)) if str(folder) not in sys.path else None
-        self.pipelines: dict[str, Pipeline] = _found(_load(folder, "pipeline"), Pipeline)
+        module = _load(folder, "pipeline")
+        self.pipelines: dict[str, Pipeline] = _found(module, Pipeline)
+        self.metrics: dict[str, Metric] = {one.name: one for one in _found(module, Metric).values()}
         views = _found(_load(folder, "features"), FeatureView)
         self.views: dict[str, FeatureView] = {view.name: view for view in views.values()}
 

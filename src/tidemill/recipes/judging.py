@@ -14,13 +14,14 @@ from tidemill.checks.gate import Finding, decide
 from tidemill.checks.leaks import find_leaks
 from tidemill.checks.package import hold_signature, hold_trial
 from tidemill.core.check import Verdict
+from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model
 from tidemill.core.pipeline import step
 from tidemill.core.policy import Gate, ModelPolicy, Problem, Training
-from tidemill.core.resources import Books, Context, Environments, Packages, Sources, TableReader, Trial
+from tidemill.core.resources import Books, Context, Environments, OwnMetrics, Packages, Sources, TableReader, Trial
 from tidemill.core.run import Metrics
 from tidemill.data.frame import TIME
-from tidemill.data.metrics import Floats, Truth, losses
+from tidemill.data.metrics import Floats, Truth, losses, measure
 from tidemill.models.inputs import samples
 from tidemill.models.load import load
 from tidemill.models.package import folder_of, warm_of
@@ -38,11 +39,42 @@ class DataFacts(Struct, frozen=True, kw_only=True):
     stopped: tuple[str, ...] = ()
 
 
+@step(cache=False)
+def find_metrics(own: OwnMetrics) -> list[MetricVersion]:
+    """The project's own metrics, each by the digest of its code: what is measured by another code is measured anew."""
+    return own.versions()
+
+
 @step
-def measure_on(model: Model, rows: pl.DataFrame, policy: ModelPolicy, about: str, sources: Sources) -> Metrics:
+def measure_on(
+    model: Model,
+    rows: pl.DataFrame,
+    policy: ModelPolicy,
+    about: str,
+    metrics: list[MetricVersion],
+    sources: Sources,
+    own: OwnMetrics,
+) -> Metrics:
     """The metrics of a model on rows as they would be served, as a whole and by slice."""
     truth, scores = _scored(model, rows, policy.problem, sources)
-    return evaluate(truth, scores, slices_of(rows, policy.gate.slices), about, policy.gate.confidence)
+    found = evaluate(truth, scores, slices_of(rows, policy.gate.slices), about, policy.gate.confidence)
+    return replace(found, values=found.values | _own(metrics, own, truth, scores, rows))
+
+
+def _own(
+    metrics: list[MetricVersion], own: OwnMetrics, truth: Truth, scores: Floats, rows: pl.DataFrame
+) -> dict[str, float]:
+    if not metrics:
+        return {}
+    names = np.array(truth.classes)
+    given = {
+        "truth": names[truth.values.astype(int)] if len(names) else truth.values,
+        "predicted": names[scores.argmax(axis=1)] if len(names) else scores,
+        "probabilities": scores,
+        "rows": rows,
+    }
+    found = {one.name: own.metric(one.name) for one in metrics}
+    return {name: float(one(**{want: given[want] for want in one.wants})) for name, one in found.items()}
 
 
 @step(transient=True)
@@ -91,7 +123,9 @@ def gate(
     tested: Metrics,
     data: DataFacts,
     trial: Trial,
+    metrics: list[MetricVersion],
     sources: Sources,
+    own_metrics: OwnMetrics,
 ) -> Verdict:
     """Judge a candidate: its data, its package, and its answers to the test rows, in one verdict.
 
@@ -123,8 +157,10 @@ def gate(
         known = truth_of(train[policy.problem.label], policy.problem.task, truth.classes)
         champion_losses = unseen = None
         if champion is not None and champion.manifest.signature.classes == truth.classes:
-            champion_losses = losses(*_scored(champion, test, policy.problem, sources))
-            unseen = _unseen_by(champion, test)
+            champion_scores = _scored(champion, test, policy.problem, sources)[1]
+            champion_losses, unseen = losses(truth, champion_scores), _unseen_by(champion, test)
+            scored = measure(truth, champion_scores) | _own(metrics, own_metrics, truth, champion_scores, test)
+            findings.append(_scored_again(champion, scored))
         findings += compare(
             own,
             losses(truth, trivial(known, test.height)),
@@ -151,6 +187,16 @@ def _scored(model: Model, rows: pl.DataFrame, problem: Problem, sources: Sources
 def _scores(model: Model, rows: pl.DataFrame) -> Floats:
     answers = load(model).predict(rows)
     return answers.probabilities if answers.probabilities is not None else np.asarray(answers.values, float)
+
+
+def _scored_again(champion: Model, values: dict[str, float]) -> Finding:
+    """What the champion's metrics are on these test rows, and by the metrics as they are now."""
+    before = {name.removeprefix("test_"): value for name, value in champion.manifest.metrics.items() if "test_" in name}
+    return Finding(
+        about="metrics",
+        reason="the champion is scored again, on these test rows and by these metrics",
+        evidence={"champion_metrics": values, "champion_metrics_at_release": before},
+    )
 
 
 def _expected(model: Model) -> Floats:

@@ -3,6 +3,7 @@
 `training` is the pipeline; its parts are plain steps, so that a project can put its own in between.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +39,7 @@ from tidemill.recipes.ingestion import ingest
 from tidemill.recipes.judging import (
     confirm,
     find_champion,
+    find_metrics,
     gate,
     look_into_data,
     measure_on,
@@ -175,33 +177,46 @@ def release(
     return made.label
 
 
-def train_on(frame: pl.DataFrame, policy: ModelPolicy, features: FeatureSet, snapshot: Snapshot) -> None:
+def train_on(
+    frame: pl.DataFrame,
+    policy: ModelPolicy,
+    features: FeatureSet,
+    snapshot: Snapshot,
+    prepare: Callable[[pl.DataFrame, FeatureSet], Encoding] = learn_vocabularies,
+) -> None:
     """The second half of a training: from a frame with its label and inputs to a release.
 
     Call it inside a pipeline; `frame` is what a step gave. A policy without a gate trains on all rows at once.
+    `prepare` is the step that learns, from training rows only, how inputs become numbers; the model keeps what it gave.
     """
     inputs = choose_inputs(frame, policy, features)
     if not policy.gate.enabled:
-        release(fit_whole(frame, policy, inputs, snapshot), policy)
+        release(fit_whole(frame, policy, inputs, snapshot, prepare=prepare), policy)
         return
     train, validation, test = split(frame, policy)
-    vocabularies = learn_vocabularies(train, inputs)
+    vocabularies = prepare(train, inputs)
     candidate = fit(train, validation, vocabularies, describe(train, inputs), policy, inputs, snapshot)
-    tested = measure_on(candidate, test, policy, "test")
-    trained = measure_on(candidate, sample(train, policy.training), policy, "train")
+    metrics = find_metrics()
+    tested = measure_on(candidate, test, policy, "test", metrics)
+    trained = measure_on(candidate, sample(train, policy.training), policy, "train", metrics)
     champion, data = find_champion(policy), look_into_data(snapshot)
-    verdict = gate(candidate, champion, train, test, policy, tested, data, try_out(candidate, policy.gate))
+    verdict = gate(candidate, champion, train, test, policy, tested, data, try_out(candidate, policy.gate), metrics)
     if policy.training.refit:
-        candidate = fit_whole(frame, policy, inputs, snapshot, count_rounds(candidate, verdict))
+        candidate = fit_whole(frame, policy, inputs, snapshot, count_rounds(candidate, verdict), prepare)
         verdict = confirm(candidate, try_out(candidate, policy.gate), policy)
     release(finish(candidate, tested, trained, verdict), policy)
 
 
 def fit_whole(
-    frame: pl.DataFrame, policy: ModelPolicy, inputs: FeatureSet, snapshot: Snapshot, rounds: int | None = None
+    frame: pl.DataFrame,
+    policy: ModelPolicy,
+    inputs: FeatureSet,
+    snapshot: Snapshot,
+    rounds: int | None = None,
+    prepare: Callable[[pl.DataFrame, FeatureSet], Encoding] = learn_vocabularies,
 ) -> Model:
     """Fit on every row; call it inside a pipeline."""
-    vocabularies = learn_vocabularies(frame, inputs)
+    vocabularies = prepare(frame, inputs)
     return fit(frame, None, vocabularies, describe(frame, inputs), policy, inputs, snapshot, rounds=rounds)
 
 
