@@ -68,3 +68,18 @@ def test_a_file_is_judged_with_its_anomalies(shop: Path, tmp_path: Path) -> None
     (tmp_path / "none.csv").write_text(",".join(later(shop).columns) + "\n")
     assert "has 0 rows" in tidemill(shop, "data", "validate", str(tmp_path / "none.csv"), code=3).stdout
     tidemill(shop, "data", "validate", str(tmp_path / "nowhere.csv"), code=2)
+
+
+def test_a_source_or_a_file_is_profiled_with_proposals(shop: Path, tmp_path: Path) -> None:
+    told = tidemill(shop, "data", "profile", "rows", "--report", str(tmp_path / "look.html"))
+    assert "3,000 rows" in told.stdout
+    assert "wrote" in told.stderr
+    assert "A first look at" in (tmp_path / "look.html").read_text(encoding="utf-8")
+    roles = {one["column"]: one["role"] for one in listed(shop, "data", "profile", "rows")["proposals"]}
+    assert (roles["late"], roles["ordered"], roles["order_id"]) == ("label", "event time", "key")
+    later(shop).with_columns(told=pl.col("late").cast(pl.String)).write_parquet(tmp_path / "loose.parquet")
+    found = listed(tmp_path, "data", "profile", str(tmp_path / "loose.parquet"), "--label", "late")
+    assert [one["column"] for one in found["proposals"] if one["exclude"]] == ["order_id", "told"]
+    tidemill(tmp_path, "data", "profile", str(tmp_path / "loose.parquet"), "--label", "lat", code=2)
+    tidemill(shop, "data", "profile", "nothing", code=2)
+    tidemill(shop, "data", "profile", "rows", "--report", str(tmp_path / "no" / "such" / "folder.html"), code=2)

@@ -1,16 +1,20 @@
 """Projects: start one, judge its data, look at its features."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tidemill.cli import output
 from tidemill.cli.opening import Environment, Json, session_here
-from tidemill.errors import InputError, NotFound, Stopped
+from tidemill.errors import InputError, MissingExtra, NotFound, Stopped
+
+if TYPE_CHECKING:
+    import polars as pl
 
 data = typer.Typer(no_args_is_help=True, help="Tables, judged by their schemas.")
 features = typer.Typer(no_args_is_help=True, help="Feature views.")
+_MOST_ROWS = 1_000_000
 NOUNS = {"data": data, "features": features}
 
 
@@ -51,6 +55,73 @@ def init(
         output.out.print(f"  left out {column!r}: {reason}", markup=False)
     output.out.print(f"  event time: {guessed.time or 'none found (--time)'}", markup=False)
     output.out.print(f"next: cd {folder} && tidemill run training && tidemill serve", markup=False)
+
+
+@data.command("profile")
+def profile(
+    target: Annotated[str, typer.Argument(metavar="SOURCE|FILE", help="A source of the project, or a table.")],
+    label: Annotated[str, typer.Option(help="The column to predict; of a source, its model's.")] = "",
+    report: Annotated[Path | None, typer.Option(help="Write a page to this HTML file.")] = None,
+    json: Json = False,
+) -> None:
+    """What a table's columns hold, which of them to leave out, and what the others need."""
+    from tidemill.checks.exploration import explore
+    from tidemill.data.frame import read_table
+
+    nothing: dict[str, Any] = {}
+    frame, known = (read_table(Path(target)), nothing) if Path(target).is_file() else _source_rows(target)
+    known["label"] = label or known.get("label", "")
+    if known["label"] and known["label"] not in frame.columns:
+        raise InputError(f"there is no column {known['label']!r}", f"the columns are: {', '.join(frame.columns)}")
+    found, proposals = explore(frame, **known)
+    if report is not None:
+        _write_page(report, target, frame, found, proposals)
+    if json:
+        output.as_json({"profile": found, "proposals": proposals})
+        return
+    columns = ("column", "type", "missing", "distinct", "mean", "low", "high", "proposal")
+    rows = []
+    for column, proposal in zip(found.columns, proposals, strict=True):
+        said = f"leave out: {proposal.reason}" if proposal.exclude else proposal.preparation or f"the {proposal.role}"
+        numbers = (column.mean, column.low, column.high) if column.type in ("integer", "number") else (None,) * 3
+        missing = f"{column.missing / max(column.rows, 1):.1%}"
+        rows.append([column.name, column.type, missing, f"{column.distinct:,}", *map(output.cell, numbers), said])
+    output.out.print(f"{target}: {found.rows:,} rows", markup=False)
+    output.table(columns, rows)
+
+
+def _source_rows(name: str) -> tuple["pl.DataFrame", dict[str, Any]]:
+    """The rows of a source, the newest million of them, and what the policy says of its columns."""
+    import polars as pl
+
+    session = session_here()
+    definition = session.sources.definition(name)
+    kept: list[pl.DataFrame] = []
+    for batch in reversed(session.sources.batches(name, session.clock.now())):
+        kept.append(session.sources.read(batch))
+        if sum(frame.height for frame in kept) >= _MOST_ROWS:
+            break
+    models = session.project.policy.models.values()
+    label = next((model.problem.label for model in models if model.problem.source == name), "")
+    frame = pl.concat(kept, how="diagonal_relaxed").head(_MOST_ROWS)
+    return frame, {"label": label, "time": definition.time or "", "key": definition.key, "later": definition.later}
+
+
+def _write_page(file: Path, title: str, frame: "pl.DataFrame", found: Any, proposals: Any) -> None:
+    from tidemill.web.exploring import render, skrub_report
+
+    skrub = ""
+    try:
+        skrub = skrub_report(frame.select(name for name in frame.columns if not name.startswith("_")), title)
+    except MissingExtra as absent:
+        output.err.print(f"without skrub's part of the page: {absent}", markup=False)
+    try:
+        file.write_text(render(title, found, proposals, skrub), encoding="utf-8")
+    except OSError as refused:
+        raise InputError(
+            f"{file} cannot be written: {refused.strerror}", "check its folder and the space there"
+        ) from None
+    output.err.print(f"wrote {file}", markup=False)
 
 
 @data.command("validate")

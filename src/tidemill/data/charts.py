@@ -4,6 +4,7 @@ Every series differs in its dash and its symbol as well as in its colour (Okabe 
 """
 
 import html
+import itertools
 import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -244,6 +245,57 @@ def counts(table: dict[str, dict[str, int]]) -> Figure:
         "margin": _LAYOUT["margin"] | {"l": 110, "b": 48},
     }
     return {"data": data, "layout": _LAYOUT | layout}
+
+
+def distribution(low: float, high: float, edges: Sequence[float], counts: Sequence[int], *, times: bool) -> Figure:
+    """How values are spread: a bar for each bin, as high as its rows are dense there; `times` are microseconds."""
+    bounds = [low, *(edge for edge in edges if low < edge < high), high]
+    inside = [count for count, edge in zip(counts, [*edges, high], strict=True) if low < edge < high]
+    inside.append(sum(counts) - sum(inside))
+    widths = [max(end - begin, 1e-9) for begin, end in itertools.pairwise(bounds)]
+    centres = [(begin + end) / 2 for begin, end in itertools.pairwise(bounds)]
+    shown: Sequence[Any] = _times([datetime.fromtimestamp(one / 1e6, UTC) for one in centres]) if times else centres
+    bars = {
+        "type": "bar",
+        "x": shown,
+        "width": [width / 1e3 if times else width for width in widths],
+        "y": [count / width for count, width in zip(inside, widths, strict=True)],
+        "customdata": inside,
+        "marker": {"color": _COLOURS[0], "line": {"width": 0}},
+        "hovertemplate": "%{x}: %{customdata:,} rows<extra></extra>",
+    }
+    axis = {"type": "date"} if times else {}
+    layout: Figure = {
+        "height": 190,
+        "bargap": 0,
+        "xaxis": axis,
+        "yaxis": {"showticklabels": False, "rangemode": "tozero"},
+    }
+    return {"data": [bars], "layout": _LAYOUT | layout | {"margin": _LAYOUT["margin"] | {"l": 24}}}
+
+
+def frequencies(values: dict[str, int], rest: int) -> Figure:
+    """How often each value comes, the most frequent first; `rest` is what the others come to."""
+    names = [*values, *(["(all others)"] if rest else [])]
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "y": [_plain(name) for name in names],
+        "x": [*values.values(), *([rest] if rest else [])],
+        "marker": {"color": [_COLOURS[0]] * len(values) + [_COLOURS[1]]},
+        "hovertemplate": "%{y}: %{x:,} rows<extra></extra>",
+    }
+    layout: Figure = {
+        "height": 70 + 20 * len(names),
+        "bargap": 0.25,
+        "yaxis": _lanes(names) | {"tickvals": [_plain(n) for n in names], "ticktext": [_clipped(n) for n in names]},
+        "margin": _LAYOUT["margin"] | {"l": 130},
+    }
+    return {"data": [bars], "layout": _LAYOUT | layout}
+
+
+def _clipped(text: str, most: int = 18) -> str:
+    return _plain(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
 def _hatched(shape: str) -> Figure:

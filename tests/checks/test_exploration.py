@@ -1,0 +1,92 @@
+"""A first look finds what must not be learned from, and leaves alone what may."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tidemill.checks.exploration import Proposal, explore
+
+START = datetime(2013, 1, 1, tzinfo=UTC)
+
+
+def table(rows: int = 1000) -> pl.DataFrame:
+    random = np.random.default_rng(5)
+    x = random.normal(size=rows)
+    late = random.random(rows) < 1 / (1 + np.exp(-x))
+    return pl.DataFrame(
+        {
+            "order": range(rows),
+            "at": [START + timedelta(hours=place) for place in range(rows)],
+            "x": x,
+            "carrier": random.choice(["a", "b", "ç"], rows),
+            "items": random.integers(1, 6, rows),
+            "price": random.lognormal(3, 1.5, rows),
+            "note": [f"the parcel {place % 50} was left with a neighbour who was at home" for place in range(rows)],
+            "gaps": pl.Series(np.where(random.random(rows) < 0.3, np.nan, x)).fill_nan(None),
+            "late": late,
+            "verdict": np.where(late, "late", "in time"),
+            "minutes": np.where(late, random.uniform(15, 90, rows), random.uniform(-20, 15, rows)),
+            "landed": [START + timedelta(hours=place, minutes=90) for place in range(rows)],
+            "country": ["de"] * rows,
+            "nothing": pl.Series([None] * rows, dtype=pl.String),
+            "seldom": [1.5] + [None] * (rows - 2) + [2.5],
+            "reference": [f"r-{place}" for place in range(rows)],
+            "told later": random.normal(size=rows),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def proposals() -> dict[str, Proposal]:
+    _, found = explore(table(), "late", time="at", key=("order",), later=("told later",))
+    return {one.column: one for one in found}
+
+
+LEFT_OUT = {
+    "verdict": "tells the label almost alone",
+    "minutes": "tells the label almost alone",
+    "landed": "lies after the event time in 100%",
+    "country": "one value only",
+    "nothing": "null in every row",
+    "seldom": "missing in 100%",
+    "reference": "a value of its own",
+    "told later": "known later only",
+}
+
+
+@pytest.mark.parametrize(("column", "why"), LEFT_OUT.items(), ids=LEFT_OUT)
+def test_what_must_not_be_learned_from_is_left_out_and_why(
+    proposals: dict[str, Proposal], column: str, why: str
+) -> None:
+    assert proposals[column].exclude
+    assert why in proposals[column].reason
+
+
+PREPARED = {
+    "x": "as it is; for linear models scaled",
+    "carrier": "categories: a vocabulary of 3",
+    "items": "as it is, or categories",
+    "price": "logarithm",
+    "note": "embed them",
+    "gaps": "missing: trees take that",
+}
+
+
+@pytest.mark.parametrize(("column", "how"), PREPARED.items(), ids=PREPARED)
+def test_what_may_be_learned_from_is_prepared(proposals: dict[str, Proposal], column: str, how: str) -> None:
+    assert not proposals[column].exclude
+    assert how in proposals[column].preparation
+
+
+def test_key_label_and_event_time_have_their_roles(proposals: dict[str, Proposal]) -> None:
+    assert [proposals[name].role for name in ("order", "at", "late", "x")] == ["key", "event time", "label", "input"]
+    assert proposals["x"].telling is not None
+    assert 0 < proposals["x"].telling < 0.5
+
+
+@pytest.mark.parametrize("frame", [table(3).head(1), table(3).clear(), pl.DataFrame(), pl.DataFrame({"l": [[1], [2]]})])
+def test_tables_of_nearly_nothing_are_looked_at(frame: pl.DataFrame) -> None:
+    profile, found = explore(frame, "late" if "late" in frame.columns else "")
+    assert len(profile.columns) == len(found) == frame.width

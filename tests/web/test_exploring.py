@@ -1,0 +1,40 @@
+"""The page of a first look, in a real browser."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from playwright.sync_api import Browser
+
+from tidemill.checks.exploration import explore
+from tidemill.web.exploring import render, skrub_report
+
+FRAME = pl.DataFrame(
+    {
+        "x <script>alert(1)</script>": [float(place) for place in range(300)],
+        "word": [f"<b>w{place % 7}</b>" for place in range(300)],
+        "constant": ["</script>"] * 300,
+        "late": [place % 3 == 0 for place in range(300)],
+    }
+)
+
+
+def test_the_page_draws_its_columns_and_asks_nobody(browser: Browser, tmp_path: Path) -> None:
+    pytest.importorskip("skrub")
+    file = tmp_path / "look.html"
+    file.write_text(render("orders & more", *explore(FRAME, "late"), skrub_report(FRAME, "orders")), encoding="utf-8")
+    asked, wrong = [], []
+    page = browser.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: wrong.append(dialog.message))
+    page.goto(file.as_uri())
+    page.wait_for_selector("[data-figure] svg.main-svg")
+    assert page.title() == "orders & more: a first look"
+    assert page.locator("h1").inner_text() == "300 rows, 4 columns; 1 to leave out"
+    assert page.locator("table").first.locator("td").all_inner_texts() == ["constant", "it has one value only"]
+    assert page.locator("[data-figure]").count() == 4
+    assert "orders" in page.frame_locator("iframe").locator("body").inner_text()
+    assert wrong == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:", "about:"))] == []
+    page.close()
