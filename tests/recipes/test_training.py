@@ -7,12 +7,15 @@ import pytest
 from msgspec.structs import replace
 
 from tests.projects import make_project
+from tidemill.core.policy import Search
 from tidemill.daemon.compose import open_session
 from tidemill.errors import DataError, Stopped
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session
 from tidemill.models.load import load
 from tidemill.registry.routing import current
+from tidemill.store.artifacts import read
+from tidemill.training.tune import Tuned
 
 
 def train(session: Session) -> str:
@@ -168,3 +171,22 @@ def test_too_few_rows_say_so(tmp_path: Path) -> None:
     pl.read_csv(file, try_parse_dates=True).head(20).write_csv(file)
     with pytest.raises(DataError, match="only 20 labelled rows"):
         train(session)
+
+
+def test_a_search_keeps_its_trials_and_its_best_is_what_is_fitted(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    session = open_session(make_project(tmp_path / "shop"))
+    model = session.project.policy.models["shop"]
+    searched = replace(model, training=replace(model.training, rounds=20, search=Search(trials=3)))
+    session.project.policy = replace(session.project.policy, models={"shop": searched})
+    done = train(session)
+    (step,) = session.workspace.ledger.steps.find(run=done, step="search")
+    tuned = read(
+        session.workspace.blobs, session.workspace.ledger.artifacts.get(next(iter(step.outputs.values()))), Tuned
+    )
+    assert len(tuned.trials) == 4
+    assert tuned.loss == min(trial.loss for trial in tuned.trials)
+    assert {"validation", "train", "encoding"} == set(step.inputs) - {"policy"}, "no test row is there"
+    release = session.workspace.ledger.releases.find(name="shop")[0]
+    told = session.packages.load(release.package).files["model.txt"].decode()
+    assert all(f"[{name}: " in told for name in tuned.params)

@@ -72,17 +72,34 @@ class Inputs(_Table, frozen=True, kw_only=True):
     exclude: tuple[str, ...] = ()
 
 
+# Two numbers are a range; more, or texts, are what there is to choose from.
+Choice = Annotated[list[int | float | str | bool | None], Meta(min_length=2)]
+
+
+class Search(_Table, frozen=True, kw_only=True):
+    """A search for parameters by Optuna: at most `trials`, and none begins after the `budget` is spent.
+
+    `space` gives each parameter its range (two numbers) or its choices; LightGBM has one of its own.
+    """
+
+    budget: Span = "2m"
+    trials: Annotated[int, Meta(ge=1)] = 30
+    space: dict[str, Choice] = {}
+
+
 class Training(_Table, frozen=True, kw_only=True):
     """How a model is made.
 
     `test` is how much of the newest history is held out (`test_share` where there is no time), `validation` the
     share of the rest on which the number of rounds is chosen, `refit` uses all rows once the gate has passed.
-    `packages` are locked in the model's package beside those that its flavor needs.
+    `packages` are locked in the model's package beside those that its flavor needs. `search` looks for `params`
+    on training and validation rows.
     """
 
     estimator: str = "lightgbm"
     params: dict[str, Any] = {}
     packages: tuple[str, ...] = ()
+    search: Search | None = None
     rounds: int = 400
     early_stopping: int = 30
     validation: float = 0.15

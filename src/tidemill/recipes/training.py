@@ -50,6 +50,7 @@ from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapsho
 from tidemill.registry.releases import register
 from tidemill.training.evaluate import classes_of, truth_of
 from tidemill.training.fit import fit_lightgbm, fit_sklearn
+from tidemill.training.tune import Rows, Tuned, tune
 
 _PROFILED = 100_000
 _SAMPLE_ROWS = 20
@@ -62,7 +63,7 @@ def split(
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Train, validation and test rows: by time where the source has one."""
     options = policy.training
-    validation = options.validation if options.early_stopping else 0.0
+    validation = options.validation if options.early_stopping or options.search else 0.0
     if sources.definition(policy.problem.source).time:
         return by_time(frame, options.test, options.test_share, validation)
     return at_random(frame, options.test_share, validation, options.seed)
@@ -82,6 +83,19 @@ def learn_vocabularies(frame: pl.DataFrame, features: FeatureSet) -> Encoding:
 
 
 @step
+def search(train: pl.DataFrame, validation: pl.DataFrame, encoding: Encoding, policy: ModelPolicy) -> Tuned:
+    """The best parameters that Optuna finds within the policy's budget, on these rows and no others."""
+    problem = policy.problem
+    classes = classes_of(train[problem.label], problem.label) if problem.task == "classification" else ()
+    known = as_classes(validation[problem.label]).is_in(list(classes)) if classes else pl.lit(value=True)
+    train_rows, held = (
+        Rows(encode(encoding, rows), truth_of(rows[problem.label], problem.task, classes))
+        for rows in (train, validation.filter(known))
+    )
+    return tune(train_rows, held, policy=policy.training, names=encoding.names, categorical=encoding.categorical)
+
+
+@step
 def fit(
     train: pl.DataFrame,
     validation: pl.DataFrame | None,
@@ -92,9 +106,12 @@ def fit(
     snapshot: Snapshot,
     sources: Sources,
     rounds: int | None = None,
+    tuned: Tuned | None = None,
 ) -> Model:
     """A model package, fitted on training rows; the number of rounds is chosen on the validation rows, if any."""
     problem, options = policy.problem, policy.training
+    if tuned is not None:
+        options = replace(options, params=options.params | tuned.params)
     classes = classes_of(train[problem.label], problem.label) if problem.task == "classification" else ()
     target = truth_of(train[problem.label], problem.task, classes)
     newest = train[TIME].max()
@@ -132,7 +149,7 @@ def fit(
             policy=options,
             names=encoding.names,
             categorical=encoding.categorical,
-            validation=_held(validation, encoding, problem, classes),
+            validation=_held(validation, encoding, problem, classes) if options.early_stopping else None,
             rounds=rounds,
         )
         manifest = replace(manifest, data=manifest.data | {"iterations": booster.current_iteration()})
@@ -195,14 +212,15 @@ def train_on(
         return
     train, validation, test = split(frame, policy)
     vocabularies = prepare(train, inputs)
-    candidate = fit(train, validation, vocabularies, describe(train, inputs), policy, inputs, snapshot)
+    tuned = search(train, validation, vocabularies, policy) if policy.training.search else None
+    candidate = fit(train, validation, vocabularies, describe(train, inputs), policy, inputs, snapshot, tuned=tuned)
     metrics = find_metrics()
     tested = measure_on(candidate, test, policy, "test", metrics)
     trained = measure_on(candidate, sample(train, policy.training), policy, "train", metrics)
     champion, data = find_champion(policy), look_into_data(snapshot)
     verdict = gate(candidate, champion, train, test, policy, tested, data, try_out(candidate, policy.gate), metrics)
     if policy.training.refit:
-        candidate = fit_whole(frame, policy, inputs, snapshot, count_rounds(candidate, verdict), prepare)
+        candidate = fit_whole(frame, policy, inputs, snapshot, count_rounds(candidate, verdict), prepare, tuned)
         verdict = confirm(candidate, try_out(candidate, policy.gate), policy)
     release(finish(candidate, tested, trained, verdict), policy)
 
@@ -214,10 +232,11 @@ def fit_whole(
     snapshot: Snapshot,
     rounds: int | None = None,
     prepare: Callable[[pl.DataFrame, FeatureSet], Encoding] = learn_vocabularies,
+    tuned: Tuned | None = None,
 ) -> Model:
     """Fit on every row; call it inside a pipeline."""
     vocabularies = prepare(frame, inputs)
-    return fit(frame, None, vocabularies, describe(frame, inputs), policy, inputs, snapshot, rounds=rounds)
+    return fit(frame, None, vocabularies, describe(frame, inputs), policy, inputs, snapshot, rounds=rounds, tuned=tuned)
 
 
 @step

@@ -1,0 +1,149 @@
+"""Searches parameters with Optuna, within a budget of time, on training and validation rows only."""
+
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidemill.clock import span
+from tidemill.core.model import Task
+from tidemill.core.policy import Choice, Training
+from tidemill.data.metrics import Floats, Truth, losses
+from tidemill.errors import ConfigurationError, DataError, MissingExtra
+from tidemill.training.fit import fit_lightgbm, fit_sklearn
+
+# What matters most in LightGBM, by its own guide to tuning.
+_LIGHTGBM: dict[str, Choice] = {
+    "num_leaves": [7, 127],
+    "learning_rate": [0.01, 0.3],
+    "min_data_in_leaf": [5, 200],
+    "feature_fraction": [0.5, 1.0],
+    "lambda_l2": [0.001, 10.0],
+}
+
+
+class TrialRun(Struct, frozen=True, kw_only=True):
+    """One set of parameters that was tried: its mean loss on the validation rows, and how long it took."""
+
+    params: dict[str, Any]
+    loss: float
+    seconds: float
+
+
+class Tuned(Struct, frozen=True, kw_only=True):
+    """What a search came to: the best parameters, and every trial in its order."""
+
+    params: dict[str, Any]
+    loss: float
+    trials: list[TrialRun]
+
+
+class Rows(Struct, frozen=True):
+    """A matrix, shape (rows, columns), and the truth of its rows."""
+
+    matrix: Floats
+    truth: Truth
+
+
+def tune(
+    train: Rows, validation: Rows, *, policy: Training, names: tuple[str, ...], categorical: tuple[int, ...]
+) -> Tuned:
+    """The best parameters that the budget found; the policy's own are the first trial, and stay where none is better.
+
+    Raises
+    ------
+    MissingExtra
+        if Optuna is not installed.
+    DataError
+        without validation rows.
+    ConfigurationError
+        where no trial could be fitted, or there is nothing to search.
+    """
+    search = policy.search
+    assert search is not None
+    if not len(validation.truth.values):
+        raise DataError("there are no validation rows to search on", "set validation under [training] above 0")
+    optuna = _optuna()
+    space = search.space or (_LIGHTGBM if policy.estimator == "lightgbm" else {})
+    if not space:
+        raise ConfigurationError(
+            f"there is nothing to search for {policy.estimator}",
+            "write a space: [training.search] space = { max_depth = [2, 12] }",
+        )
+    trials: list[TrialRun] = []
+
+    def try_params(params: dict[str, Any]) -> float:
+        began = time.perf_counter()
+        tried = replace(policy, params=policy.params | params)
+        loss = _loss(train, validation, tried, names, categorical)
+        trials.append(TrialRun(params=params, loss=loss, seconds=time.perf_counter() - began))
+        return loss
+
+    try_params({})
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=policy.seed))
+    study.optimize(
+        lambda trial: try_params({name: _suggest(trial, name, choice) for name, choice in space.items()}),
+        n_trials=search.trials,
+        timeout=span(search.budget).total_seconds(),
+    )
+    best = min((one for one in trials if np.isfinite(one.loss)), key=lambda one: one.loss, default=None)
+    if best is None:
+        raise ConfigurationError("no trial of the search gave answers", "mend [training.search] space")
+    return Tuned(params=best.params, loss=best.loss, trials=trials)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        raise MissingExtra("optuna", "search") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _suggest(trial: Any, name: str, choice: Choice) -> Any:
+    """Two numbers are a range, on a logarithmic scale where it spans a factor of ten; anything else a choice."""
+    numbers = [one for one in choice if isinstance(one, int | float) and not isinstance(one, bool)]
+    if len(choice) != 2 or len(numbers) != 2:
+        return trial.suggest_categorical(name, choice)
+    low, high = numbers
+    log = low > 0 and high / low >= 10
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high, log=log)
+    return trial.suggest_float(name, float(low), float(high), log=log)
+
+
+def _loss(
+    train: Rows, validation: Rows, policy: Training, names: tuple[str, ...], categorical: tuple[int, ...]
+) -> float:
+    truth = validation.truth
+    target = train.truth.values
+    if policy.estimator == "lightgbm":
+        held: tuple[Floats, npt.NDArray[Any]] | None = (validation.matrix, truth.values)
+        booster = fit_lightgbm(
+            train.matrix,
+            target,
+            task=truth.task,
+            classes=len(truth.classes),
+            policy=policy,
+            names=names,
+            categorical=categorical,
+            validation=held if policy.early_stopping else None,
+        )
+        raw = np.asarray(booster.predict(validation.matrix))
+        scores = np.column_stack((1 - raw, raw)) if len(truth.classes) == 2 else raw
+    else:
+        fitted = fit_sklearn(train.matrix, target, policy=policy)
+        scores = _scores_of(fitted, validation.matrix, truth.task, len(truth.classes))
+    return float(losses(truth, scores).mean())
+
+
+def _scores_of(estimator: Any, matrix: Floats, task: Task, classes: int) -> Floats:
+    if task == "regression":
+        return np.asarray(estimator.predict(matrix), dtype=float)
+    table = np.zeros((len(matrix), classes))
+    table[:, [int(place) for place in estimator.classes_]] = estimator.predict_proba(matrix)
+    return table

@@ -1,0 +1,66 @@
+"""A search for parameters: within its budget, better than where it began, and never on test rows."""
+
+import sys
+import time
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from tidemill.core.policy import Search, Training
+from tidemill.data.metrics import Truth
+from tidemill.errors import ConfigurationError, DataError, MissingExtra
+from tidemill.training.tune import Rows, Tuned, tune
+
+RANDOM = np.random.default_rng(12)
+MATRIX = RANDOM.normal(size=(600, 3))
+TARGET = (np.sin(2 * MATRIX[:, 0]) + MATRIX[:, 1] * MATRIX[:, 2] + RANDOM.normal(0, 0.3, 600) > 0).astype(int)
+
+
+def rows(begin: int, end: int) -> Rows:
+    return Rows(MATRIX[begin:end], Truth("classification", TARGET[begin:end], ("no", "yes")))
+
+
+def search(policy: Training, validation: Rows | None = None) -> Tuned:
+    held = rows(400, 600) if validation is None else validation
+    return tune(rows(0, 400), held, policy=policy, names=("a", "b", "c"), categorical=())
+
+
+TREE = Training(
+    estimator="sklearn.tree:DecisionTreeClassifier",
+    params={"random_state": 0, "max_depth": 1},
+    search=Search(trials=12, budget="1m", space={"max_depth": [2, 6], "criterion": ["gini", "entropy", "log_loss"]}),
+)
+
+
+def test_it_finds_better_parameters_and_keeps_every_trial() -> None:
+    found = search(TREE)
+    assert len(found.trials) == 13
+    assert found.trials[0].params == {}
+    assert found.loss == min(trial.loss for trial in found.trials) < found.trials[0].loss
+    assert 2 <= found.params["max_depth"] <= 6
+    assert [trial.params for trial in search(TREE).trials] == [trial.params for trial in found.trials]
+
+
+def test_lightgbm_has_a_space_of_its_own() -> None:
+    found = search(Training(rounds=20, search=Search(trials=3)))
+    assert set(found.trials[1].params) == {
+        "num_leaves", "learning_rate", "min_data_in_leaf", "feature_fraction", "lambda_l2"
+    }  # fmt: skip
+
+
+def test_no_trial_begins_after_the_budget() -> None:
+    began = time.monotonic()
+    found = search(replace(TREE, search=Search(trials=100_000, budget="1s", space={"max_depth": [2, 6]})))
+    assert 2 <= len(found.trials) < 100_000
+    assert time.monotonic() - began < 30, "a bound on hanging, not a timing"
+
+
+def test_what_cannot_be_searched_is_told_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="no validation rows"):
+        search(TREE, rows(600, 600))
+    with pytest.raises(ConfigurationError, match="nothing to search"):
+        search(replace(TREE, search=Search()))
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingExtra, match="optuna is not installed"):
+        search(TREE)
