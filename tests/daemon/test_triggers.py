@@ -206,6 +206,26 @@ def test_a_clock_that_was_a_year_ahead_holds_nothing_back(shop: Project, ledger:
     assert [job.created.year for job in ledger.jobs.find(trigger="hourly")] == [2026, 2026, 2027]
 
 
+def test_a_tick_for_two_models_is_decided_on_for_both_or_none(shop: Project, ledger: Ledger) -> None:
+    class Dying(VirtualClock):
+        minted = 0
+
+        def mint(self) -> str:
+            self.minted += 1
+            if self.minted == 2:
+                raise KeyboardInterrupt
+            return super().mint()
+
+    shop.policy = replace(shop.policy, models=shop.policy.models | {"other": shop.policy.models["shop"]})
+    clock = Dying(NOON)
+    triggers = made(shop, ledger, clock, HOURLY)
+    clock.advance(NOON + timedelta(hours=1))
+    with pytest.raises(KeyboardInterrupt):
+        triggers.fire()
+    again = Triggers(replace(shop.policy, triggers=(HOURLY,)), ledger, clock, "production", NOON)
+    assert [job.model for job in again.fire()] == ["shop", "other"]
+
+
 class Turned:
     """A clock that somebody sets, also back."""
 

@@ -39,6 +39,7 @@ class Triggers:
         self._clock = clock
         self._environment = environment
         self._seen: set[str] = set()
+        self._ticked: dict[str, datetime] = {}
         now = clock.now()
         since = now if since is None else since
         # Where the clock was set back meanwhile, what it then said a second time is looked at, too.
@@ -146,17 +147,25 @@ class Triggers:
         for tick in passed(trigger, last, now):
             missed = trigger.catch_up == "none" and now - tick > _ON_TIME
             why = "nobody watched at that time (catch_up = none)" if missed else ""
-            for model in [trigger.model] if trigger.model else list(self._policy.models) or [""]:
-                jobs.append(self._decide(trigger, f"{tick.isoformat()}/{model}", model, None, why))
+            models = [trigger.model] if trigger.model else list(self._policy.models) or [""]
+            # All or none: whoever comes after a crash takes a tick that left a job for one that was decided on.
+            with self._books.transaction(durable=True):
+                jobs += [self._decide(trigger, f"{tick.isoformat()}/{model}", model, None, why) for model in models]
+            self._ticked[trigger.name] = tick
         return jobs
 
     def _last_tick(self, trigger: Trigger) -> datetime:
         """The last tick that was decided on, as far as the clock goes now: it may have been set back since."""
+        last = self._ticked.get(trigger.name)
+        if last is None or last > self._clock.now():
+            last = self._ticked[trigger.name] = self._kept_tick(trigger)
+        return last
+
+    def _kept_tick(self, trigger: Trigger) -> datetime:
         before = uuid7(self._clock.now() + timedelta(seconds=1), 0)
-        last = self._books.jobs.find(
+        for job in self._books.jobs.find(
             trigger=trigger.name, environment=self._environment, newest=True, limit=1, before=before
-        )
-        for job in last:
+        ):
             with suppress(ValueError):  # the trigger waited for events before
                 return datetime.fromisoformat(job.dedupe_key.partition("/")[0])
         return self._started
