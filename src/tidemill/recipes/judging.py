@@ -13,6 +13,7 @@ from tidemill.checks.comparison import compare, hold_answers, hold_thresholds
 from tidemill.checks.gate import Finding, decide
 from tidemill.checks.leaks import find_leaks
 from tidemill.checks.package import hold_signature, hold_trial
+from tidemill.core.artifact import Report
 from tidemill.core.check import Verdict
 from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model
@@ -22,6 +23,7 @@ from tidemill.core.resources import Books, Context, Environments, OwnMetrics, Pa
 from tidemill.core.run import Metrics
 from tidemill.data.frame import TIME
 from tidemill.data.metrics import Floats, Truth, losses, measure
+from tidemill.data.plots import page
 from tidemill.models.inputs import samples
 from tidemill.models.load import load
 from tidemill.models.package import folder_of, warm_of
@@ -31,6 +33,7 @@ from tidemill.training.evaluate import evaluate, slices_of, trivial, truth_of
 
 _TRAIN_SAMPLE = 20_000
 _ASKED_AGAIN = 1_000
+_DRAWN = 5_000
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):
@@ -75,6 +78,13 @@ def _own(
     }
     found = {one.name: own.metric(one.name) for one in metrics}
     return {name: float(one(**{want: given[want] for want in one.wants})) for name, one in found.items()}
+
+
+@step
+def draw(model: Model, rows: pl.DataFrame, policy: ModelPolicy, sources: Sources) -> Report:
+    """Plots of a model's answers to rows that it has not seen, at most 5,000 of them, for people."""
+    rows = rows.gather_every(max(1, -(-rows.height // _DRAWN)))
+    return Report(html=page(*_scored(model, rows, policy.problem, sources), f"{policy.name}: answers to the test rows"))
 
 
 @step(transient=True)

@@ -38,6 +38,7 @@ from tidemill.models.package import furnish
 from tidemill.recipes.ingestion import ingest
 from tidemill.recipes.judging import (
     confirm,
+    draw,
     find_champion,
     find_metrics,
     gate,
@@ -217,6 +218,7 @@ def train_on(
     metrics = find_metrics()
     tested = measure_on(candidate, test, policy, "test", metrics)
     trained = measure_on(candidate, sample(train, policy.training), policy, "train", metrics)
+    draw(candidate, test, policy)
     champion, data = find_champion(policy), look_into_data(snapshot)
     verdict = gate(candidate, champion, train, test, policy, tested, data, try_out(candidate, policy.gate), metrics)
     if policy.training.refit:

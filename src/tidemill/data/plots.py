@@ -1,0 +1,130 @@
+"""Plots of a model's answers as one small page of SVG: calibration, ROC, precision and recall, confusion, residuals."""
+
+import html
+from collections.abc import Sequence
+
+import numpy as np
+
+from tidemill.data.metrics import Floats, Truth, precision_curve, roc_curve
+
+_SIDE = 260
+_EDGE = 44
+_MOST_POINTS = 400
+_STYLE = (
+    "body{font:14px system-ui,sans-serif;margin:16px;color:#222;background:#fff}"
+    "figure{display:inline-block;margin:8px}figcaption{font-weight:600;margin-bottom:4px}"
+    "text{font-size:11px;fill:currentColor}.axis{stroke:#888;fill:none}.line{stroke:#0072B2;stroke-width:2;fill:none}"
+    ".even{stroke:#8A8A8A;stroke-dasharray:4 3;fill:none}.dot{fill:#0072B2;fill-opacity:.45}"
+    "table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:3px 8px;text-align:right}"
+    "@media(prefers-color-scheme:dark){body{color:#ddd;background:#161616}}"
+)
+
+
+def page(truth: Truth, scores: Floats, title: str) -> str:
+    """The plots that fit a task, as HTML that asks nothing of anybody; `scores` as in `measure`."""
+    if truth.task == "regression":
+        drawn = [_residuals(truth.values.astype(float), scores)]
+    else:
+        drawn = _binary(truth.values == 1, scores[:, 1]) if len(truth.classes) == 2 else []
+        drawn.append(_confusion(truth, scores.argmax(axis=1)))
+    body = "".join(drawn)
+    name = html.escape(title)
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{name}</title><style>{_STYLE}</style>"
+        f"<h1>{name}</h1><p>{len(truth.values):,} rows</p>{body}</html>"
+    )
+
+
+def _binary(positive: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]", scores: Floats) -> list[str]:
+    said, found = calibration(positive, scores)
+    drawn = [_figure("Calibration", "predicted", "observed", said, found, even=True, dots=True)]
+    if 0 < positive.sum() < len(positive):
+        drawn.append(
+            _figure("ROC", "false positive rate", "true positive rate", *roc_curve(positive, scores), even=True)
+        )
+        drawn.append(_figure("Precision and recall", "recall", "precision", *precision_curve(positive, scores)))
+    return drawn
+
+
+def calibration(
+    positive: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]", scores: Floats, bins: int = 10
+) -> tuple[Floats, Floats]:
+    """Mean prediction and share of positives in up to `bins` groups of equally many rows, by rising prediction."""
+    groups = np.array_split(np.argsort(scores, kind="stable"), min(bins, max(len(scores), 1)))
+    return (
+        np.array([scores[rows].mean() for rows in groups if len(rows)]),
+        np.array([positive[rows].mean() for rows in groups if len(rows)]),
+    )
+
+
+def _residuals(values: Floats, scores: Floats) -> str:
+    kept = np.linspace(0, len(values) - 1, min(len(values), _MOST_POINTS)).astype(int)
+    return _figure("Residuals", "predicted", "observed − predicted", scores[kept], (values - scores)[kept], points=True)
+
+
+def _confusion(truth: Truth, said: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> str:
+    size = len(truth.classes)
+    table = np.zeros((size, size), dtype=int)
+    np.add.at(table, (truth.values.astype(int), said), 1)
+    names = [html.escape(name) for name in truth.classes]
+    head = "".join(f"<th>{name}</th>" for name in names)
+    rows = "".join(
+        f"<tr><th>{name}</th>{''.join(f'<td>{count:,}</td>' for count in counts)}</tr>"
+        for name, counts in zip(names, table.tolist(), strict=True)
+    )
+    return (
+        f"<figure><figcaption>Confusion (rows: what was, columns: what was said)</figcaption>"
+        f"<table><tr><th></th>{head}</tr>{rows}</table></figure>"
+    )
+
+
+def _figure(
+    title: str,
+    across: str,
+    up: str,
+    x: Floats,
+    y: Floats,
+    *,
+    even: bool = False,
+    dots: bool = False,
+    points: bool = False,
+) -> str:
+    """One plot: a line, with dots on it or of dots only; `even` draws the diagonal of the unit square."""
+    wide, high = (_range(values, whole=not points) for values in (x, y))
+    kept = np.linspace(0, max(len(x) - 1, 0), min(len(x), _MOST_POINTS)).astype(int)
+    places = [(_place(x[one], wide), _SIDE - _place(y[one], high)) for one in kept]
+    inner = [f'<rect class="axis" width="{_SIDE}" height="{_SIDE}"/>']
+    if even:
+        inner.append(f'<path class="even" d="M0 {_SIDE}L{_SIDE} 0"/>')
+    if places and not points:
+        inner.append(f'<path class="line" d="M{"L".join(f"{a:.1f} {b:.1f}" for a, b in places)}"/>')
+    if dots or points:
+        inner += [f'<circle class="dot" cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in places]
+    inner += _labels(across, up, wide, high)
+    whole = _SIDE + _EDGE + 12
+    return (
+        f'<figure><figcaption>{html.escape(title)}</figcaption><svg width="{whole}" height="{whole}" role="img" '
+        f'aria-label="{html.escape(title)}"><g transform="translate({_EDGE} 8)">{"".join(inner)}</g></svg></figure>'
+    )
+
+
+def _labels(across: str, up: str, wide: tuple[float, float], high: tuple[float, float]) -> Sequence[str]:
+    low = _SIDE + 14
+    return (
+        f'<text y="{low}">{wide[0]:.3g}</text><text x="{_SIDE}" y="{low}" text-anchor="end">{wide[1]:.3g}</text>',
+        f'<text x="{_SIDE / 2}" y="{low + 14}" text-anchor="middle">{html.escape(across)}</text>',
+        f'<text x="-4" y="{_SIDE}" text-anchor="end">{high[0]:.3g}</text>',
+        f'<text x="-4" y="10" text-anchor="end">{high[1]:.3g}</text>',
+        f'<text transform="translate(-30 {_SIDE / 2}) rotate(-90)" text-anchor="middle">{html.escape(up)}</text>',
+    )
+
+
+def _range(values: Floats, *, whole: bool) -> tuple[float, float]:
+    if whole or not len(values):
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _place(value: float, within: tuple[float, float]) -> float:
+    return float((value - within[0]) / (within[1] - within[0]) * _SIDE)

@@ -1,0 +1,50 @@
+"""Plots of answers: small pages of SVG, whole for each task."""
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from tidemill.data.metrics import Floats, Truth
+from tidemill.data.plots import calibration, page
+
+RANDOM = np.random.default_rng(2)
+LATE = RANDOM.random(3000) < 0.3
+SHARES = np.clip(0.3 + 0.3 * (LATE - 0.3) + RANDOM.normal(0, 0.1, 3000), 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("truth", "scores", "titles"),
+    [
+        (
+            Truth("classification", LATE.astype(int), ("on time", "<late>")),
+            np.column_stack((1 - SHARES, SHARES)),
+            ["Calibration", "ROC", "Precision and recall", "Confusion"],
+        ),
+        (Truth("classification", np.zeros(5, int), ("a", "b")), np.full((5, 2), 0.5), ["Calibration", "Confusion"]),
+        (
+            Truth("classification", RANDOM.integers(0, 3, 90), ("a", "b", "c")),
+            RANDOM.dirichlet((1, 1, 1), 90),
+            ["Conf"],
+        ),
+        (Truth("regression", SHARES), SHARES + 0.1, ["Residuals"]),
+        (Truth("regression", np.ones(1)), np.ones(1), ["Residuals"]),
+    ],
+)
+def test_a_page_for_each_task(truth: Truth, scores: Floats, titles: list[str]) -> None:
+    drawn = page(truth, scores, "late/1 & its <answers>")
+    assert [title for title in titles if f"<figcaption>{title}" in drawn] == titles
+    assert drawn.count("<figure>") == len(titles)
+    assert "<late>" not in drawn
+    assert "<answers>" not in drawn
+    assert len(drawn) < 60_000
+    for figure in drawn.split("<svg")[1:]:
+        ElementTree.fromstring("<svg" + figure.split("</svg>")[0] + "</svg>")
+    assert "nan" not in drawn.replace("finance", "")
+
+
+def test_what_is_calibrated_lies_on_the_diagonal() -> None:
+    scores = RANDOM.random(20_000)
+    said, found = calibration(RANDOM.random(20_000) < scores, scores)
+    assert len(said) == 10
+    assert np.abs(said - found).max() < 0.05
