@@ -26,16 +26,17 @@ def weekly(policy: Policy, begin: datetime) -> Policy:
 
 
 def calendar(policy: Policy, part: Span, trainings: int) -> Policy:
-    """So many trainings (the first among them) at even distances, right after a day's delivery, none of them gated.
+    """So many trainings (the first among them) at even distances, none of them gated, each right after a delivery as
+    long as there is no more than one a day.
 
     It lives through what is planted as well: a training that somebody starts by hand is one of its own.
     """
     planted = policy.backtest.firings
     even = trainings - len(planted)
     days = (part.end - part.begin) / timedelta(days=1)
-    distances = sorted({round(number * days / even) for number in range(1, even)} - {0})
-    moments = [part.begin + timedelta(days=distance) for distance in distances]
-    firings = (*planted, *(Firing(at=one.isoformat(), pipeline="training") for one in moments if one < part.end))
+    digits = 0 if even <= days else 3
+    moments = [part.begin + timedelta(days=round(number * days / even, digits)) for number in range(1, even)]
+    firings = (*planted, *(Firing(at=one.isoformat(), pipeline="training") for one in moments))
     alone = replace(_ungated(policy), triggers=())
     return replace(alone, backtest=replace(policy.backtest, firings=firings))
 

@@ -119,7 +119,8 @@ def _case(books: Books, number: int, run: Run, routes: list[Route]) -> Case:
 def _fate(run: Run, label: str, routes: list[Route]) -> tuple[Ending, Route | None, Route | None]:
     """How a training ended, the route that let its release answer, and the one that settled it."""
     if not label:
-        return ("refused" if run.state == "stopped" else "failed"), None, None
+        without: dict[str, Ending] = {"stopped": "refused", "done": "the same"}
+        return without.get(run.state, "failed"), None, None
     answering = [place for place, route in enumerate(routes) if any(arm.release == label for arm in route.arms)]
     if not answering:
         return "waiting", None, None
@@ -158,7 +159,12 @@ def _judged(verdict: Verdict) -> Judged:
         outcome=verdict.outcome,
         action=verdict.action,
         reason=verdict.reason,
-        numbers={name: value for name, value in verdict.evidence.items() if _short(value)},
+        # What a machine took (milliseconds, megabytes) is never twice the same.
+        numbers={
+            name: value
+            for name, value in verdict.evidence.items()
+            if _short(value) and not name.endswith(("_ms", "_mb"))
+        },
     )
 
 

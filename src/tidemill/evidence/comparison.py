@@ -9,7 +9,9 @@ import numpy.typing as npt
 from msgspec import Struct
 
 Floats = npt.NDArray[np.float64]
-Ending = Literal["first", "live", "promoted", "rolled back", "refused", "failed", "on trial", "waiting", "superseded"]
+Ending = Literal[
+    "first", "live", "promoted", "rolled back", "refused", "failed", "the same", "on trial", "waiting", "superseded"
+]
 _DRAWS = 4000
 
 

@@ -16,6 +16,7 @@ _ENDINGS = {
     "rolled back": "rolled back: the champion before it answered on",
     "refused": "refused: nothing of it was released",
     "failed": "failed: nothing of it was released",
+    "the same": "gave the very package that was released before",
     "on trial": "still on trial at the end",
     "waiting": "released, and not let in: it waited for an approval",
     "superseded": "its trial ended undecided: a later release took its place",
