@@ -25,7 +25,8 @@ def drift(
     independent, in at most `level` of the windows any column is said to have moved, however many columns there are.
     That also holds for values with a weekly rhythm, as long as windows and reference are whole weeks; part of a week
     is another mixture of days, and is told as such. A shift of a quarter of a deviation is seen in 95 of 100
-    windows of 2,000 rows (half a deviation: 500 rows); below a tenth of one is too little to count.
+    windows of 2,000 rows (half a deviation: 500 rows); a tenth of one is too little to count, and told in one window
+    of a hundred of 10,000 rows.
     """
     if now.rows < minimum:
         return Verdict(
