@@ -222,8 +222,8 @@ def limits(comparison: Comparison) -> list[str]:
     first, *others = comparison.outcomes
     said = [
         (
-            "This is one stretch of one history, replayed once: there is no interval around these figures, and "
-            "another year may rank the policies differently. Weeks of one season resemble each other."
+            "This is one stretch of one history: the intervals draw its weeks again, not another year, which may rank "
+            "the policies differently. Weeks of one season resemble each other, so they are rather too narrow."
         ),
         "The rows were the same whoever answered them: in life a prediction changes what people do, here it could not.",
         (
@@ -242,8 +242,9 @@ def limits(comparison: Comparison) -> list[str]:
             f"{unknown:,} of {first.predictions:,} predictions ({share:.1%}) never got a label. How good they were is "
             "not known, and not counted."
         )
-    if comparison.planted and others:
-        names = " and ".join(other.name for other in others)
+    spared = [other.name for other in others if other.name != "calendar"]
+    if comparison.planted and spared:
+        names = " and ".join(spared)
         said.append(
             f"What was planted hit {first.name} alone; {names} ran on the undisturbed history. So the comparison is "
             f"not in favour of {first.name}, and does not show how the others would have borne it."
