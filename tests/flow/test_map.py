@@ -33,7 +33,7 @@ def number(value: int) -> int:
 
 @pipeline
 def spread(rows: int, parts: int = 3) -> Any:
-    sums, words = add.map(cut(rows, parts), more=1)  # type: ignore[misc]  # a Ref of each
+    sums, words = add.map(cut(rows, parts), more=1)  # a Ref of each
     return join(sums, words)
 
 

@@ -5,7 +5,7 @@ import threading
 from tidemill.daemon.patience import Patience
 from tidemill.evidence.pulse import Pulse, pulse
 from tidemill.flow.session import Session
-from tidemill.monitoring.alerts import alert_all
+from tidemill.monitoring.alerts import State, alert_all
 from tidemill.telemetry import logger
 
 log = logger("daemon")
@@ -38,7 +38,8 @@ class Listener:
         environment = session.workspace.environment
         heard = pulse(books, environment, session.clock.now())
         if heard is not None and (heard.state == "silent" or self._silent):
-            state, said = ("bad", str(heard)) if heard.state == "silent" else ("well", f"it is {heard.state} again")
+            state: State = "bad" if heard.state == "silent" else "well"
+            said = str(heard) if state == "bad" else f"it is {heard.state} again"
             alert_all(session.project.policy, books, session.clock, environment, "", "daemon", said, state)
             self._silent = heard.state == "silent"
         return heard
