@@ -74,8 +74,8 @@ def make_desk(folder: Path, known: str) -> Project:
     hours = [START + timedelta(hours=hour) for hour in range(24 * 24)]
     level = np.empty(len(hours))
     level[0] = 0.0
-    for place in range(1, len(hours)):  # an hour resembles the one before it
-        level[place] = 0.9 * level[place - 1] + chance.normal()
+    for hour in range(1, len(hours)):  # an hour resembles the one before it
+        level[hour] = 0.9 * level[hour - 1] + chance.normal()
     pl.DataFrame({"hour": hours, "desk": "a", "level": level}).with_columns(
         published=pl.col("hour") + pl.duration(hours=6)
     ).write_parquet(folder / "data" / "reports.parquet")
