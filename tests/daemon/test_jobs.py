@@ -82,6 +82,14 @@ with Alive(Path(sys.argv[1]) / "runs").hold(sys.argv[2]):
 """
 
 
+def test_one_job_at_a_time_works_on_a_model_also_where_it_names_none(shop: Session) -> None:
+    triggers = Triggers(shop.project.policy, shop.workspace.ledger, shop.clock, "production")
+    for key in ("one", "two"):
+        triggers.by_hand("watching", "", {}, key)
+    Daemon(shop, lambda _: None, lambda *_: Ended(-9))._start()
+    assert len(shop.workspace.ledger.jobs.find(state="running")) == 1
+
+
 def test_a_process_may_say_more_than_a_pipe_holds(shop: Session) -> None:
     code = "from tidemill import pipeline, step\nimport sys\n"
     code += "@step(cache=False)\ndef shout() -> str:\n    sys.stderr.write('x' * 300_000)\n    return 'hoarse'\n"

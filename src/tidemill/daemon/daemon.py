@@ -119,23 +119,28 @@ class Daemon:
             self._told(f"{job.trigger}: {job.pipeline} is due")
 
     def _start(self) -> None:
-        busy = {job.model for job, _ in self._running.values()}
+        busy = {self._model_of(job) for job, _ in self._running.values()} - {""}
         now = self._session.clock.now()
         for job in self._books.jobs.find(state="waiting"):
             if len(self._running) >= _AT_ONCE:
                 return
             mine = job.environment == self._environment and job.available <= now
-            if not mine or (job.model and job.model in busy) or not self._triggers.may_start(job):
+            if not mine or self._model_of(job) in busy or not self._triggers.may_start(job):
                 continue
             try:
                 claimed = self._books.jobs.change(job.id, self._claimed)
             except Conflict:
                 continue
             reached("job is claimed")
-            busy.add(job.model)
+            busy |= {self._model_of(job)} - {""}
             self._running[job.id] = claimed, None
             self._running[job.id] = claimed, self._begin(self._session, claimed)
             reached("worker is begun")
+
+    def _model_of(self, job: Job) -> str:
+        """The model that a job works on, of which one does at a time: the only one where it names none."""
+        models = self._session.project.policy.models
+        return job.model or (next(iter(models)) if len(models) == 1 else "")
 
     def _claimed(self, job: Job) -> Job:
         if job.state != "waiting":
