@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from benchmarks._report import machine, write_between
 from tidemill.core.policy import Policy
 from tidemill.daemon.compare import compare
@@ -33,8 +35,9 @@ HISTORIES = {
 
 def policies_of(history: str, part: Span) -> dict[str, Planned]:
     """The policies that are laid side by side on a history."""
-    base = read_policy(_FLIGHTS / FILE)
-    policy: Policy = read_policy(_FLIGHTS / "demo.toml", _FLIGHTS / FILE) if history == "incidents" else base
+    policy: Policy = read_policy(_FLIGHTS / "calm.toml", _FLIGHTS / FILE)
+    if history == "incidents":
+        policy = replace(policy, backtest=read_policy(_FLIGHTS / "demo.toml", _FLIGHTS / FILE).backtest)
     if history == "unchanging":
         return {"loop": shuffled(policy)}
     return {"loop": policy, "calendar": lambda loop: calendar(policy, part, loop.trainings)}
