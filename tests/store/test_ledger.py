@@ -176,9 +176,10 @@ def test_a_forked_child_leaves_its_parents_connections_alone(url: str) -> None:
         from tidemill.testing.ledger import run
         ledger = Ledger({url!r})
         ledger.runs.add(run(1))
-        done = threading.Event()
-        other = threading.Thread(target=lambda: (ledger.runs.find(), done.wait()))
+        done, found = threading.Event(), threading.Event()
+        other = threading.Thread(target=lambda: (ledger.runs.find(), found.set(), done.wait()))
         other.start()
+        found.wait()
         with ledger.transaction():
             ledger.runs.add(run(2))
             child = os.fork()

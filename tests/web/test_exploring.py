@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tidemill.checks.exploration import explore
 from tidemill.web.exploring import render, skrub_report
@@ -34,7 +34,7 @@ def test_the_page_draws_its_columns_and_asks_nobody(browser: Browser, tmp_path: 
     assert page.locator("h1").inner_text() == "300 rows, 4 columns; 1 to leave out"
     assert page.locator("table").first.locator("td").all_inner_texts() == ["constant", "it has one value only"]
     assert page.locator("[data-figure]").count() == 4
-    assert "orders" in page.frame_locator("iframe").locator("body").inner_text()
+    expect(page.frame_locator("iframe").locator("body")).to_contain_text("orders", timeout=20_000)
     assert wrong == []
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:", "about:"))] == []
     page.close()

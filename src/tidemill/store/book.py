@@ -146,8 +146,14 @@ class Book(Generic[T]):
         """The record of that id, or of the only id that begins like it (8 characters or more)."""
         return self._decode(self._select(identifier)[2])
 
-    def _select(self, identifier: str) -> tuple[str, int, str]:
-        rows = self._connections.read(self._one, (identifier,))
+    @cached_property
+    def _locked(self) -> str:
+        """Reads one record and, where others may write meanwhile, lets them wait for the end of the transaction."""
+        waits = self._connections.database.dialect == "postgresql"
+        return f"{self._one} FOR UPDATE" if waits else self._one
+
+    def _select(self, identifier: str, *, locking: bool = False) -> tuple[str, int, str]:
+        rows = self._connections.read(self._locked if locking else self._one, (identifier,))
         if not rows and len(identifier) >= 8:
             rows = self._connections.read(self._alike, (identifier, identifier + LAST))
         if len(rows) != 1:
@@ -197,7 +203,7 @@ class Book(Generic[T]):
         """
         for _ in range(_TRIES):
             with self._connections.transaction() as connection:
-                found, revision, body = self._select(identifier)
+                found, revision, body = self._select(identifier, locking=True)
                 old = self._decode(body)
                 record = update(old)
                 now = indexed(record)
