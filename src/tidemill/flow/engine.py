@@ -38,12 +38,7 @@ def run(
     """
     graph = plan(pipeline, params or {}, session.project, session.clock)
     begun = new_run(session, graph, cause or {"by": "hand"}, engine)
-    begun = replace(begun, id=identifier or begun.id)
-    with session.workspace.alive.hold(begun.id):
-        reached("run is alive")
-        session.workspace.ledger.runs.add(begun)
-        reached("run is begun")
-        return _walk(session, graph, begun, FROM_NOTHING, progress, engine)
+    return _begin(session, graph, replace(begun, id=identifier or begun.id), FROM_NOTHING, progress)
 
 
 def run_once(
@@ -95,9 +90,7 @@ def run_step(
     graph = with_only(plan_of(session, past), name)
     given = _given(session, past, graph)
     begun = new_run(session, graph, (cause or {"by": "hand"}) | {"step": name, "from": past.id}, engine)
-    with session.workspace.alive.hold(begun.id):
-        session.workspace.ledger.runs.add(begun)
-        return _walk(session, graph, begun, Start({}, given, frozenset({name})), progress, engine)
+    return _begin(session, graph, begun, Start({}, given, frozenset({name})), progress)
 
 
 def resume(
@@ -130,13 +123,12 @@ def resume(
                 f"run {found.id[:13]} is at work on {found.host}", f"end it first: `tidemill runs cancel {found.id}`"
             )
         graph = plan_of(session, found)
-        engine = engine or found.engine
-        again = another_attempt(found, session, graph, cause or {"by": "hand"}, engine)
+        again = another_attempt(found, session, graph, cause or {"by": "hand"}, engine or found.engine)
         start = Start(Catalog(books, session.workspace.blobs).done(found), {})
         with books.transaction():
             _interrupt_steps(session, found)
             books.runs.change(found.id, lambda _: again)
-        return _walk(session, graph, again, start, progress, engine)
+        return _walk(session, graph, again, start, progress)
 
 
 def cancel(session: Session, identifier: str) -> tuple[Run, int | None]:
@@ -209,10 +201,19 @@ def _given(session: Session, past: Run, graph: Graph) -> dict[str, dict[str, Art
     return given
 
 
-def _walk(session: Session, graph: Graph, begun: Run, start: Start, progress: Progress | None, engine: str) -> Done:
+def _begin(session: Session, graph: Graph, begun: Run, start: Start, progress: Progress | None) -> Done:
+    """Write down that a run begins, while it can be seen that its process lives, and walk it."""
+    with session.workspace.alive.hold(begun.id):
+        reached("run is alive")
+        session.workspace.ledger.runs.add(begun)
+        reached("run is begun")
+        return _walk(session, graph, begun, start, progress)
+
+
+def _walk(session: Session, graph: Graph, begun: Run, start: Start, progress: Progress | None) -> Done:
     recorder = Recorder(session, begun)
     try:
-        Execution(session, graph, recorder, engine_of(session, engine), progress, start).walk()
+        Execution(session, graph, recorder, engine_of(session, begun.engine), progress, start).walk()
     except Stopped as stopped:
         return recorder.close("stopped", stopped.problem), stopped
     except Cancelled as cancelled:
@@ -226,6 +227,6 @@ def _walk(session: Session, graph: Graph, begun: Run, start: Start, progress: Pr
         recorder.close("failed", f"{type(unforeseen).__name__}: {unforeseen}")
         raise
     finally:
-        if engine == "inline":
-            engine_of(session, engine).close()
+        if begun.engine == "inline":
+            engine_of(session, "inline").close()
     return recorder.close("done"), None
