@@ -16,7 +16,7 @@ from tidemill.faults import reached
 from tidemill.flow.capture import shortened
 from tidemill.flow.catalog import Catalog, stopping
 from tidemill.flow.record import Recorder
-from tidemill.flow.session import WRITABLE, Session
+from tidemill.flow.session import Session, changes_the_world
 from tidemill.flow.tasks import Engine, Outcome, Task, of_kind, pause
 from tidemill.flow.wiring import Wiring, digest
 from tidemill.store.artifacts import keep, read
@@ -129,8 +129,9 @@ class Execution:
         """Know what a node gives, by the cheapest way that is true; what must run for it is ready then."""
         step = node.step
         record = self._record(node)
-        changes = any(hint in WRITABLE for hint in step.hints.values())
-        reason = "it changes the world: never cached" if changes else "" if step.cache else "its cache is off"
+        reason = "" if step.cache else "its cache is off"
+        if changes_the_world(step):
+            reason = "it changes the world: never cached"
         if step.transient and not reason and node.name not in self._start.fresh:
             names = {output: digest("transient", [record.key, output]) for output in step.outputs}
             named = {out: Artifact(id=name, kind="transient", size=0, transient=True) for out, name in names.items()}

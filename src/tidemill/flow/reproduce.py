@@ -16,7 +16,7 @@ from tidemill.flow.engine import plan_of
 from tidemill.flow.engines import engine_of
 from tidemill.flow.execute import Execution, Progress, Start
 from tidemill.flow.record import Recorder, new_run
-from tidemill.flow.session import WRITABLE, Session
+from tidemill.flow.session import Session, changes_the_world
 from tidemill.store.artifacts import read
 from tidemill.store.blobs import Blobs
 
@@ -106,7 +106,7 @@ def _given(graph: Graph, recorded: dict[str, StepRun], books: Books) -> dict[str
     gone: set[str] = set()
     for node in list(graph.nodes.values()):
         step = recorded.get(node.name)
-        changes = any(hint in WRITABLE for hint in node.step.hints.values())
+        changes = changes_the_world(node.step)
         if changes and step is not None:
             given[node.name] = {output: books.artifacts.get(digest) for output, digest in step.outputs.items()}
         elif changes or gone.intersection(node.needs):

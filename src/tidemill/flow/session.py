@@ -8,6 +8,7 @@ from typing import Any
 
 from tidemill.clock import Clock, SystemClock
 from tidemill.core import resources
+from tidemill.core.pipeline import Step
 from tidemill.flow.fingerprint import fingerprint
 from tidemill.host.git import packed, state_of
 from tidemill.host.python import installed
@@ -117,3 +118,8 @@ WRITABLE = (
 def is_resource(hint: Any) -> bool:
     """Whether a parameter of this type is filled by the engine."""
     return hint in READABLE or hint in WRITABLE
+
+
+def changes_the_world(step: Step[Any]) -> bool:
+    """Whether a step asks for a resource that it can write to: it is never cached, and never done again unasked."""
+    return any(hint in WRITABLE for hint in step.hints.values())
