@@ -17,10 +17,13 @@ from tidemill.core.model import Model, Signature
 from tidemill.core.policy import ModelPolicy, WatchValue
 from tidemill.core.resources import JournalReader
 from tidemill.core.route import Route
-from tidemill.data.metrics import Floats, losses, measure
+from tidemill.data.metrics import Floats, losses, measure, measure_more
 from tidemill.data.statistics import Profile, profile
 from tidemill.errors import ConfigurationError
 from tidemill.monitoring.windows import features_of, judged, window
+
+# Metrics that need labels which differ.
+_NOT_ALWAYS = ("roc_auc", "average_precision", "r2")
 
 
 def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalReader, now: datetime) -> list[Verdict]:
@@ -61,8 +64,26 @@ def _performance(value: WatchValue, champion: Model, rows: pl.DataFrame, bounds:
             f"use one of: {', '.join((*known, 'drift', 'age', 'silence'))}",
         )
     truth, scores = judged(rows, champion.manifest.signature)
-    seen = measure(truth, scores).get(value.value, reference) if len(truth.values) else reference
-    return performance(value.value, seen, reference, len(truth.values), minimum=value.minimum, **bounds)
+    count = len(truth.values)
+    seen = measure(truth, scores) if count else {value.value: reference}
+    if value.value not in seen:
+        seen |= measure_more(truth, scores)
+    if value.value not in seen and value.value not in _NOT_ALWAYS:
+        raise ConfigurationError(
+            f"the watch of {champion.manifest.name!r} names {value.value!r}, a metric of the project's own, which is "
+            "not measured on live answers",
+            f"watch one of: {', '.join((*seen, 'drift', 'age', 'silence'))}",
+        )
+    if value.value not in seen:
+        return Verdict(
+            check="performance",
+            subject=bounds["subject"],
+            outcome="undecided",
+            action="hold",
+            reason=f"{value.value} is not defined on these {count} labels: they are all the same",
+            evidence={"metric": value.value, "reference": reference, "rows": count, "limit": value.limit},
+        )
+    return performance(value.value, seen[value.value], reference, count, minimum=value.minimum, **bounds)
 
 
 def validate_online(
