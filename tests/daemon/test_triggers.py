@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable
 from msgspec.structs import replace
 
 from tests.daemon.kit import kit
@@ -359,3 +360,22 @@ def test_rows_that_anybody_appends_are_noticed(tmp_path: Path) -> None:
         for _ in range(2):
             told = noticed(session, "rows")
         assert len(told) == number + 1
+
+
+def test_a_table_that_is_laid_out_anew_has_no_new_rows(tmp_path: Path) -> None:
+    policy = '[[triggers]]\nname = "rows"\non = "rows"\nwhere = { subject = "rows" }\npipeline = "noting"\n'
+    session = kit(tmp_path / "kit", policy)
+    tables = session.workspace.tables
+    place = str(session.workspace.state_folder / "tables" / "rows")
+    for number in range(3):
+        tables.append("rows", f"batch {number}", pl.DataFrame({"row": [number]}))
+    assert noticed(session, "rows") == [{"version": 2}]
+    DeltaTable(place).optimize.compact()
+    tables.erase("rows", lambda rows: rows["row"] == 0)
+    DeltaTable(place).vacuum(dry_run=False, enforce_retention_duration=False, retention_hours=0)
+    tables.append("rows", "empty", pl.DataFrame({"row": [0]}).clear())
+    assert noticed(session, "rows") == [{"version": 2}]
+    tables.append("rows", "wider", pl.DataFrame({"row": [0.5]}))
+    DeltaTable(place).optimize.compact()
+    for _ in range(2):
+        assert [told["version"] for told in noticed(session, "rows")] == [2, 8]

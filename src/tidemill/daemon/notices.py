@@ -82,16 +82,16 @@ class Notices:
         return None
 
     def _rows(self) -> None:
-        """A table has a newer version: rows were appended, by whomever."""
+        """Rows were appended to a table, by whomever; one that is only laid out anew has no new rows."""
         for trigger in self._session.project.policy.triggers:
             table = trigger.where.get("subject", "")
             if trigger.on != "rows" or not table:
                 continue
-            version = self._session.workspace.tables.version(table)
-            key = f"rows/{table}/{version}"
             last = self._last("rows", table)
-            if version >= 0 and (last is None or last.dedupe_key != key):
-                self._triggers.tell("rows", table, key, self._session.clock.now(), {"version": version})
+            version = self._session.workspace.tables.grown(table, int(last.payload["version"]) if last else -1)
+            if version >= 0:
+                now = self._session.clock.now()
+                self._triggers.tell("rows", table, f"rows/{table}/{version}", now, {"version": version})
 
     def _last(self, kind: str, subject: str) -> Event | None:
         found = self._books.events.find(kind=kind, subject=subject, environment=self._environment, newest=True, limit=1)

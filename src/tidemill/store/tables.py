@@ -21,6 +21,8 @@ from tidemill.store.widening import wider_types
 _COMPACT_EVERY = 50
 _TRIES = 50
 _APPENDING = 3600.0  # seconds
+_BRINGING = ("WRITE", "MERGE", "STREAMING UPDATE", "CREATE TABLE AS SELECT")
+_ERASURE = CommitProperties(custom_metadata={"erasure": "true"})
 
 
 class DeltaTables:
@@ -48,6 +50,14 @@ class DeltaTables:
         """The newest version of a table, -1 where there is none yet."""
         found = self._open(table)
         return found.version() if found else -1
+
+    def grown(self, table: str, since: int = -1) -> int:
+        """The newest version after `since` that brought rows, -1 where none did, as of a compaction or an erasure."""
+        found = self._open(table)
+        if found is None or found.version() <= since:
+            return -1
+        commits = found.history(found.version() - since)
+        return max((int(commit["version"]) for commit in commits if _brings_rows(commit)), default=-1)
 
     def read(self, table: str, version: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows of that version; raises `NotFound` where there is no such table or version."""
@@ -154,7 +164,7 @@ class DeltaTables:
             try:
                 if gone:
                     # Delta's own deletion would keep its predicate, and so the person's key, in the log for ever.
-                    write_deltalake(found, rows.filter(~marked), mode="overwrite")
+                    write_deltalake(found, rows.filter(~marked), mode="overwrite", commit_properties=_ERASURE)
                 reached("table is rewritten")
                 self._purge(table, of)
             except CommitFailedError:
@@ -195,6 +205,11 @@ class DeltaTables:
         """Forget a table and its history."""
         self._known.pop(table, None)
         shutil.rmtree(Path(self._root) / table, ignore_errors=True)
+
+
+def _brings_rows(commit: dict[str, Any]) -> bool:
+    added = (commit.get("operationMetrics") or {}).get("num_added_rows")
+    return commit.get("operation") in _BRINGING and added != 0 and "erasure" not in commit
 
 
 def _name(path: str) -> str:
