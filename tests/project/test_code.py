@@ -87,3 +87,11 @@ def test_modules_beside_the_pipeline_can_be_imported(folder: Path) -> None:
     (folder / "tide_tables.py").write_text("HIGH = 3\n")
     (folder / "pipeline.py").write_text("from tide_tables import HIGH\n" + PIPELINE)
     assert list(Code(folder).pipelines) == ["training"]
+
+
+def test_two_views_of_one_name_are_refused(folder: Path) -> None:
+    (folder / "features.py").write_text(FEATURES + 'other = FeatureView(name="weather", entity=airport, source="w")\n')
+    with pytest.raises(ConfigurationError, match=r"features\.py defines two feature views named 'weather'"):
+        Code(folder)
+    (folder / "features.py").write_text(FEATURES + "the_same = weather\n")
+    assert list(Code(folder).views) == ["weather"]

@@ -186,6 +186,38 @@ def test_a_trigger_of_a_pipeline_that_is_not_defined_is_refused(tmp_path: Path) 
     assert told.value.cure == "it defines: ingestion, looking, training; did you mean 'training'?"
 
 
+def test_a_step_is_no_pipeline_that_a_trigger_could_start(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text(CODE.replace("def training", "@tidemill.step(retries=2)\ndef training"))
+    with pytest.raises(ConfigurationError, match=r"line 14: .*'training', which is a step in pipeline.py") as told:
+        read(tmp_path, TRIGGER + 'on = "data"\n')
+    assert told.value.cure == "it defines: ingestion, looking"
+
+
+TWICE = {
+    "a step and a pipeline": ("@step\ndef mine(): ...\n@pipeline\ndef mine(): ...\n", "step in line 2"),
+    "a step and a recipe": ("from recipes import (\n    mine,\n)\n@step\ndef mine(): ...\n", "import in line 1"),
+    "a recipe and a pipeline": ("@pipeline\ndef mine(): ...\nfrom recipes import mine\n", "pipeline in line 2"),
+    "two metrics": ("@metric\ndef mine(): ...\n@metric(latest=1)\ndef mine(): ...\n", "metric in line 2"),
+}
+
+
+@pytest.mark.parametrize(("code", "said"), TWICE.values(), ids=TWICE)
+def test_two_things_of_one_name_are_refused(tmp_path: Path, code: str, said: str) -> None:
+    (tmp_path / "pipeline.py").write_text(code)
+    with pytest.raises(ConfigurationError, match=rf"pipeline.py, line \d: .*'mine' has the name of .*{said}") as told:
+        read(tmp_path, BASE)
+    assert "name of its own" in told.value.cure
+
+
+def test_one_name_may_be_bound_in_several_ways(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text(
+        "try:\n    from fast import mine\nexcept ImportError:\n    from slow import mine\n"
+        "from a import other\nfrom b import other\nfrom tidemill.recipes import training as recipe\n"
+        "@pipeline\ndef training(): ...\ndef mine_too(): ...\ndef mine_too(): ...\n"
+    )
+    read(tmp_path, TRIGGER + 'on = "data"\n')
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
         read_policy(tmp_path / "tidemill.toml")

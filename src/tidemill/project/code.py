@@ -20,9 +20,9 @@ class Code:
         sys.path.insert(0, str(folder)) if str(folder) not in sys.path else None
         module = _load(folder, "pipeline")
         self.pipelines: dict[str, Pipeline] = _found(module, Pipeline)
-        self.metrics: dict[str, Metric] = {one.name: one for one in _found(module, Metric).values()}
+        self.metrics: dict[str, Metric] = _by_name(_found(module, Metric), "metrics", "pipeline.py")
         views = _found(_load(folder, "features"), FeatureView)
-        self.views: dict[str, FeatureView] = {view.name: view for view in views.values()}
+        self.views: dict[str, FeatureView] = _by_name(views, "feature views", "features.py")
 
     def pipeline(self, name: str) -> Pipeline:
         """The pipeline of that name; raises `NotFound`."""
@@ -62,3 +62,12 @@ def _load(folder: Path, name: str) -> ModuleType | None:
 
 def _found(module: ModuleType | None, noun: type[Any]) -> dict[str, Any]:
     return {name: value for name, value in vars(module or ModuleType("none")).items() if isinstance(value, noun)}
+
+
+def _by_name(found: dict[str, Any], nouns: str, file: str) -> dict[str, Any]:
+    """By the names that they have themselves; raises `ConfigurationError` where two have the same."""
+    named: dict[str, Any] = {}
+    for one in found.values():
+        if named.setdefault(one.name, one) is not one:
+            raise ConfigurationError(f"{file} defines two {nouns} named {one.name!r}", "give each a name of its own")
+    return named

@@ -10,6 +10,7 @@ from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.trigger import Trigger
 from tidemill.errors import ConfigurationError
 from tidemill.project.lines import line_of
+from tidemill.project.names import Names, names_in
 
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 _KINDS = ("data", "rows", "verdict", "run", "code", "packages", "job", "alert", "approval.needed", "watch.missing")
@@ -42,7 +43,7 @@ class Rules:
         for model in policy.models.values():
             self._model(model)
         self._retention()
-        defined = _defined_in(self._code) if policy.triggers else None
+        defined = names_in(self._code)
         names: set[str] = set()
         for place, trigger in enumerate(policy.triggers):
             if trigger.name in names:
@@ -111,7 +112,7 @@ class Rules:
                     *("retention", "journal"),
                 )
 
-    def _trigger(self, trigger: Trigger, place: int, defined: set[str] | None) -> None:
+    def _trigger(self, trigger: Trigger, place: int, defined: Names | None) -> None:
         if trigger.name in ("", "hand"):
             cure = 'such as "worse or old"; "hand" stands for what people start'
             raise self._wrong(f"{trigger.name!r} cannot be the name of a trigger", cure, *_of(place, "name"))
@@ -122,10 +123,12 @@ class Rules:
         self._length(trigger.cooldown, *_of(place, "cooldown"))
         if not trigger.pipeline:
             raise self._wrong(f"{about} names no pipeline", 'such as "training"', *_of(place, "pipeline"))
-        if defined is not None and trigger.pipeline not in defined:
-            public = sorted(name for name in defined if not name.startswith("_"))
+        if defined is not None and (trigger.pipeline not in defined.all or trigger.pipeline in defined.others):
+            public = sorted(n for n in defined.all if not n.startswith("_") and n not in defined.others)
+            noun = defined.others.get(trigger.pipeline)
             raise self._wrong(
-                f"{about} starts the pipeline {trigger.pipeline!r}, which pipeline.py does not define",
+                f"{about} starts the pipeline {trigger.pipeline!r}, which "
+                + (f"is a {noun} in pipeline.py" if noun else "pipeline.py does not define"),
                 f"it defines: {', '.join(public) or 'none'}" + _nearest(trigger.pipeline, public),
                 *_of(place, "pipeline"),
             )
@@ -182,26 +185,3 @@ def _of(place: int, key: str) -> tuple[str, str, str]:
 def _nearest(name: str, known: object) -> str:
     near = get_close_matches(name, [str(one) for one in known], 1)  # type: ignore[attr-defined]
     return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _defined_in(code: Path) -> set[str] | None:
-    """The names that a Python file defines or imports; None where it cannot be told without running it."""
-    import ast
-
-    try:
-        tree = ast.parse(code.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return None
-    names: set[str] = set()
-    waiting: list[ast.AST] = [tree]
-    while waiting:
-        for node in ast.iter_child_nodes(waiting.pop()):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                names.add(node.name)
-                continue
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                names.add(node.id)
-            waiting.append(node)
-    return None if "*" in names else names
