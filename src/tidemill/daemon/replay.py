@@ -14,7 +14,7 @@ from tidemill.core.resources import Batch, Features
 from tidemill.core.schema import Schema
 from tidemill.data.frame import TIME, in_time, read_table
 from tidemill.data.source import FileSources
-from tidemill.errors import InputError
+from tidemill.errors import DataError, InputError
 
 ROW = "_row"
 _END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
@@ -41,7 +41,13 @@ class ReplaySources:
                 f"source {source!r} has no time, so its history cannot be replayed",
                 f'name the column of the event time: [sources.{source}] time = "…"',
             )
-        self.original = files.history_of(source).sort(TIME, maintain_order=True).with_row_index(ROW)
+        history = files.history_of(source)
+        if timeless := history[TIME].null_count():
+            raise DataError(
+                f"{timeless} rows of source {source!r} have no event time, so they have no place in a history",
+                f"give them a {definition.time!r}, or take them out",
+            )
+        self.original = history.sort(TIME, maintain_order=True).with_row_index(ROW)
         self.rows = shuffled(self.original, options.seed) if options.shuffle else self.original
         self._delivery = span(definition.delivery or "1d")
         self._batches = self._cut()
@@ -91,7 +97,8 @@ class ReplaySources:
             return self.rows.filter(pl.col(TIME) < self._start)
         if Path(batch.path).suffix:
             definition = self.definition(self._source)
-            return in_time(read_table(self._folder / batch.path), definition, self._source, batch.known_at)
+            rows = read_table(self._folder / batch.path, definition.format, empty=True)
+            return in_time(rows, definition, self._source, batch.known_at, lenient=True)
         begin = datetime.fromisoformat(batch.path).replace(tzinfo=self._start.tzinfo)
         begin = begin.replace(hour=self._start.hour, minute=self._start.minute)
         return self.between(begin, begin + self._delivery)
