@@ -62,7 +62,7 @@ def _rebuilt(session: "Session", past: "Run", folder: Path, tolerance: float, *,
     from msgspec.structs import replace
 
     from tidemill.flow.reproduce import Reproduction
-    from tidemill.host.git import state_of
+    from tidemill.host.git import code_of
     from tidemill.host.python import installed
     from tidemill.host.uv import build, differences
     from tidemill.project.rebuilding import rebuild
@@ -94,7 +94,7 @@ def _rebuilt(session: "Session", past: "Run", folder: Path, tolerance: float, *,
     if done.returncode != 0:
         raise TidemillError("the run cannot be done again", "see what is said above")
     code = {name: value for name, value in past.code.items() if name in ("commit", "dirty", "digest")}
-    if state_of(project)["digest"] != past.code.get("digest"):
+    if code_of(project).digest != past.code.get("digest"):
         code["rebuilt"] = "differs from what was recorded"
     return replace(msgspec.json.decode(done.stdout, type=Reproduction), code=code, environment=apart)
 

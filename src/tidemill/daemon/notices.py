@@ -7,7 +7,7 @@ from tidemill.core.event import Event
 from tidemill.core.run import Run
 from tidemill.daemon.triggers import Triggers
 from tidemill.flow.session import Session
-from tidemill.host.git import code_of, state_of
+from tidemill.host.git import code_of, commit_of, files_of
 from tidemill.host.python import installed
 
 _NAMED = 5
@@ -37,16 +37,16 @@ class Notices:
     def _code(self) -> None:
         """The project's files say something else than when a daemon or, before there was one, a run last looked."""
         folder = self._session.project.folder
-        files = [(str(file), file.stat()) for file in code_of(folder)]
+        files = [(str(file), file.stat()) for file in files_of(folder)]
         seen = tuple((name, status.st_size, status.st_mtime_ns) for name, status in files)
         if seen == self._looked_at:
             return
-        state = state_of(folder)
+        digest = code_of(folder).digest
         last = self._last("code", self._session.project.name)
         before = str(last.payload["digest"]) if last else self._digest_of_last_run()
-        if before and before != state["digest"]:
-            payload = {"before": before, **state}
-            key = f"code/{last.id if last else 'first'}/{state['digest']}"
+        if before and before != digest:
+            payload = {"before": before, "digest": digest, **commit_of(folder)}
+            key = f"code/{last.id if last else 'first'}/{digest}"
             self._triggers.tell("code", self._session.project.name, key, self._session.clock.now(), payload)
         self._looked_at = seen
 

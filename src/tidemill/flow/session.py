@@ -10,7 +10,7 @@ from tidemill.clock import Clock, SystemClock
 from tidemill.core import resources
 from tidemill.core.pipeline import Step
 from tidemill.flow.fingerprint import fingerprint
-from tidemill.host.git import packed, state_of
+from tidemill.host.git import code_of, commit_of
 from tidemill.host.python import installed
 from tidemill.project.project import Project
 from tidemill.store.packages import BlobPackages
@@ -63,8 +63,9 @@ class Session:
     @cached_property
     def code_state(self) -> dict[str, Any]:
         """The state of the project's code when the session began; `snapshot` is the digest of a blob with all of it."""
-        state = state_of(self.project.folder)
-        return state | {"snapshot": self.workspace.blobs.put(packed(self.project.folder))}
+        code = code_of(self.project.folder)
+        snapshot = self.workspace.blobs.put(code.packed)
+        return {"digest": code.digest, **commit_of(self.project.folder), "snapshot": snapshot}
 
     @cached_property
     def packages_digest(self) -> str:

@@ -1,4 +1,4 @@
-"""Git and the files of a project: which state of its code a folder is in, and all of that code in one piece."""
+"""The code of a project: all of it in one piece, its digest, and the git commit that it is at."""
 
 import hashlib
 import io
@@ -9,40 +9,46 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_CODE = (".py", ".toml", ".lock", ".sql", ".md", ".txt")
+from msgspec import Struct
+
+_SUFFIXES = (".py", ".toml", ".lock", ".sql", ".md", ".txt")
 _LARGEST = 1_000_000
 
 
-def state_of(folder: Path) -> dict[str, Any]:
-    """The state of the project's code: git commit and whether it was changed since, and a digest of its files."""
-    content = hashlib.sha256()
-    for file in code_of(folder):
-        content.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    state: dict[str, Any] = {"digest": content.hexdigest()}
+class Code(Struct, frozen=True):
+    """The code of a project at one moment: the digest of its files, and all of them as a zip file without dates."""
+
+    digest: str
+    packed: bytes
+
+
+def code_of(folder: Path) -> Code:
+    """The code of the project in a folder; the same files give the same bytes."""
+    content, sink = hashlib.sha256(), io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files_of(folder):
+            name, read = file.relative_to(folder).as_posix(), file.read_bytes()
+            content.update(name.encode() + b"\0" + read + b"\0")
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), read, zipfile.ZIP_DEFLATED)
+    return Code(content.hexdigest(), sink.getvalue())
+
+
+def commit_of(folder: Path) -> dict[str, Any]:
+    """The git commit that a folder is at, and whether it was changed since; nothing where there is none."""
     told = _git(folder, "status", "--porcelain=v2", "--branch", "--", ".").splitlines()
     commit = next((line.split()[-1] for line in told if line.startswith("# branch.oid")), "")
-    if commit and commit != "(initial)":
-        state |= {"commit": commit, "dirty": any(not line.startswith("#") for line in told)}
-    return state
+    if not commit or commit == "(initial)":
+        return {}
+    return {"commit": commit, "dirty": any(not line.startswith("#") for line in told)}
 
 
-def packed(folder: Path) -> bytes:
-    """The project's code as a zip file without dates: the same code gives the same bytes."""
-    sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in code_of(folder):
-            name = zipfile.ZipInfo(file.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
-            archive.writestr(name, file.read_bytes(), zipfile.ZIP_DEFLATED)
-    return sink.getvalue()
-
-
-def code_of(folder: Path) -> Iterator[Path]:
+def files_of(folder: Path) -> Iterator[Path]:
     """The files of a project that say what it does, sorted: no data, nothing hidden, no environment."""
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if _may_hold_code(Path(place) / name))
         for name in sorted(files):
             file = Path(place) / name
-            if name.endswith(_CODE) and not name.startswith(".") and file.stat().st_size <= _LARGEST:
+            if name.endswith(_SUFFIXES) and not name.startswith(".") and file.stat().st_size <= _LARGEST:
                 yield file
 
 
