@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -61,7 +62,12 @@ BAD: dict[str, tuple[pl.DataFrame, tuple[str, str, int]]] = {
     "number for text": (GOOD.with_columns(carrier=pl.lit(1)), ("carrier", "wrong type", 20)),
     "fraction for a whole number": (GOOD.with_columns(pl.col("id") + 0.5), ("id", "wrong type", 20)),
     "text for a time": (GOOD.with_columns(when=pl.lit("soon")), ("when", "wrong type", 20)),
-    "too many nulls": (with_values("distance", [None] * 3), ("distance", "missing values", 4)),
+    "too many nulls": (with_values("distance", [None] * 7), ("distance", "missing values", 8)),
+    "more nulls than chance gives three rows": (
+        with_values("distance", [None] * 3)[:3],
+        ("distance", "missing values", 3),
+    ),
+    "whole numbers that no float holds": (GOOD.with_columns(pl.col("id") * 1e16), ("id", "wrong type", 20)),
     "a null where none may be": (with_values("id", [None]), ("id", "missing values", 1)),
     "below range": (with_values("distance", [-1.0, -2.0]), ("distance", "below range", 2)),
     "above range": (with_values("distance", [5000.1]), ("distance", "above range", 1)),
@@ -91,6 +97,10 @@ FINE = {
     "a column that may be absent": GOOD.with_columns(note=pl.lit("x")),
     "a column of nulls": GOOD.with_columns(night=pl.lit(None)),
     "times without a zone": GOOD.with_columns(pl.col("when").dt.replace_time_zone(None)),
+    "whole numbers with a point": GOOD.with_columns(pl.col("id").cast(pl.Float64)),
+    "decimals": GOOD.with_columns(pl.col("id").cast(pl.Decimal(10, 2)), pl.col("distance").cast(pl.Decimal(10, 2))),
+    "as many nulls as chance gives twenty rows": with_values("distance", [None] * 3),
+    "a row with a null": with_values("distance", [None])[:1],
     "bounds themselves": with_values("distance", [0.0, 5000.0]),
     "a few nulls": with_values("distance", [None]),
     "categories": GOOD.with_columns(pl.col("carrier").cast(pl.Categorical)),
@@ -154,6 +164,41 @@ def test_an_inferred_schema_lets_somewhat_later_rows_in_and_keeps_nonsense_out()
     assert found(frame.with_columns(pl.col("distance") * 1000), schema)[0][:2] == ("distance", "above range")
     assert found(frame.with_columns(-pl.col("distance") - 1), schema)[0][:2] == ("distance", "below range")
     assert found(frame.with_columns(id=pl.lit(None, pl.Int64)), schema)[0][:2] == ("id", "missing values")
+
+
+def test_ids_grow_and_what_is_known_later_may_be_null() -> None:
+    rows = GOOD.with_columns(
+        number=pl.int_range(100, 120), moment=pl.lit("2013-03-01T11:00:00Z"), landed=pl.lit("2013-03-01")
+    )
+    schema = infer(rows, "flights", key=("id",), times=("moment", "carrier"), later=("night",))
+    kinds = {column.name: column.type for column in schema.columns}
+    assert (kinds["moment"], kinds["carrier"], kinds["landed"]) == ("time", "text", "text")
+    later = rows.with_columns(pl.col("id") + 10**6, pl.col("number") + 10**6, night=None)
+    typed = later.with_columns(moment=pl.lit(datetime(2013, 3, 2, tzinfo=UTC)))
+    assert found(later, schema) == found(typed, schema) == []
+    assert conform(later, schema)["moment"].dtype == conform(typed, schema)["moment"].dtype
+    assert found(later.with_columns(-pl.col("number")), schema)[0][:2] == ("number", "below range")
+
+
+TAILS: dict[str, Any] = {
+    "even": lambda random, rows: random.uniform(3, 5, rows),
+    "prices": lambda random, rows: random.lognormal(3, 1.5, rows),
+    "waiting times": lambda random, rows: random.exponential(5, rows),
+    "returns": lambda random, rows: random.standard_t(3, rows),
+    "rare counts": lambda random, rows: random.poisson(0.05, rows),
+}
+
+
+@pytest.mark.parametrize("draw", TAILS.values(), ids=TAILS)
+def test_later_values_of_the_same_kind_are_inside_an_inferred_range(draw: Any) -> None:
+    random = np.random.default_rng(1)
+    stopped = 0
+    for _ in range(50):
+        schema = infer(pl.DataFrame({"x": draw(random, 1000)}), "rows")
+        later = draw(random, 1000)
+        stopped += bool(found(pl.DataFrame({"x": later}), schema))
+        assert found(pl.DataFrame({"x": later * 1e6 + 1e6}), schema)
+    assert stopped <= 1
 
 
 def test_a_key_that_is_not_unique_or_not_there() -> None:

@@ -12,12 +12,28 @@ from tidemill.data.encoding import column_type
 from tidemill.data.frame import TIME
 from tidemill.errors import DataError
 
+_ENOUGH = 500
+_FEW = 20
 
-def infer(frame: pl.DataFrame, source: str, key: tuple[str, ...] = ()) -> Schema:
+
+def infer(
+    frame: pl.DataFrame,
+    source: str,
+    key: tuple[str, ...] = (),
+    *,
+    times: tuple[str, ...] = (),
+    later: tuple[str, ...] = (),
+) -> Schema:
     """A schema that these rows fit, wide enough for later ones.
 
-    A range is twice the observed span beyond both ends, but never below 0 where nothing was; text keeps an open
-    vocabulary; a column without nulls may have a few, one without NaN and infinite numbers none of these.
+    A range is at least twice the observed span beyond both ends, farther where the values have long tails or are few,
+    but never below 0 where nothing was; whole numbers that count the rows, and keys, have no upper end. Text keeps an
+    open vocabulary; a column without nulls may have a few, one without NaN and infinite numbers none of these.
+
+    Parameters
+    ----------
+    times : columns that place the rows in time: text is time there, if all of it can be read so.
+    later : columns that are not known yet when rows arrive: they may be null in all of them.
 
     Raises
     ------
@@ -30,7 +46,19 @@ def infer(frame: pl.DataFrame, source: str, key: tuple[str, ...] = ()) -> Schema
         )
     columns = [_infer_column(frame[name]) for name in frame.columns if not name.startswith(TIME[0])]
     unique = bool(key) and frame.n_unique(subset=list(key)) == frame.height
+    columns = [_in_its_role(one, frame[one.name], key=key, times=times, later=later) for one in columns]
     return Schema(source=source, columns=tuple(columns), key=key if unique else ())
+
+
+def _in_its_role(
+    column: Column, values: pl.Series, *, key: tuple[str, ...], times: tuple[str, ...], later: tuple[str, ...]
+) -> Column:
+    """A column as its source uses it."""
+    if column.name in times and column.type == "text" and fits(values, as_time := replace(column, type="time")):
+        column = as_time
+    if column.name in key:
+        column = replace(column, high=None)
+    return replace(column, missing=1.0) if column.name in later else column
 
 
 def _infer_column(values: pl.Series) -> Column:
@@ -44,10 +72,29 @@ def _infer_column(values: pl.Series) -> Column:
     finite = len(kept) == len(numbers)
     if kept.is_empty():
         return Column(name=values.name, type=kind, missing=missing, finite=finite)
-    least, most = _bounds(kept)
+    low, high = _range(kept)
+    counts = kind == "integer" and _counts_rows(values)
+    return Column(name=values.name, type=kind, missing=missing, low=low, high=None if counts else high, finite=finite)
+
+
+def _range(numbers: pl.Series) -> tuple[float, float]:
+    """What later values may be: as much farther out as the tail is already longer than the values lie apart."""
+    least, most = _bounds(numbers)
     span = max(most - least, abs(most), 1.0)
-    low = max(0.0, least - 2 * span) if least >= 0 else least - 2 * span
-    return Column(name=values.name, type=kind, missing=missing, low=low, high=most + 2 * span, finite=finite)
+    few = max(1.0, (_ENOUGH / len(numbers)) ** 0.5)
+    middle = float(numbers.median())  # type: ignore[arg-type]  # not empty, so a number
+    apart = float((numbers - middle).abs().mean()) or span  # type: ignore[arg-type]
+    below, above = (span * few * max(2.0, abs(edge - middle) / (2 * apart)) for edge in (least, most))
+    return max(0.0, least - below) if least >= 0 else least - below, most + above
+
+
+def _counts_rows(values: pl.Series) -> bool:
+    """Whether whole numbers are those of a counter: each about once, such as the ids that a database gives."""
+    known = values.drop_nulls()
+    if len(known) < _FEW or known.n_unique() < len(known):
+        return False
+    least, most = _bounds(known)
+    return most - least < 2 * len(known)
 
 
 def _bounds(numbers: pl.Series) -> tuple[float, float]:

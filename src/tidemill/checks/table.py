@@ -23,6 +23,8 @@ _FITTING = {
     "date": {"date"},
 }
 _UTC = pl.Datetime("us", "UTC")
+_LARGEST_WHOLE = 2**53
+_CHANCE = 0.01
 _SHOWN = 5
 _SHOWN_ROWS = 3
 _SHOWN_COLUMNS = 20
@@ -72,7 +74,8 @@ def judge(
     if faults:
         first = faults[0]
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        reason = f"{f'column {first.column!r}' if first.column else 'it'} {first.what}{more}"
+        about = "it" if first.kind == "too few rows" else f"column {first.column!r}"
+        reason = f"{about} {first.what}{more}"
     verdict = Verdict(
         check="schema",
         subject=subject,
@@ -93,6 +96,8 @@ def conform(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
             casts.append(pl.col(name).cast(_MEANT[column.type] if column else pl.String))
         elif column is not None and column.type == "number":
             casts.append(pl.col(name).cast(pl.Float64))
+        elif column is not None and column.type == "integer" and not kind.is_integer():
+            casts.append(pl.col(name).cast(pl.Int64))
         elif column is not None and column.type == "time" and kind in (pl.String, pl.Date):
             casts.append(_as_time(pl.col(name), kind))
         elif kind.is_unsigned_integer() and kind != pl.UInt64:
@@ -137,6 +142,9 @@ def fits(values: pl.Series, column: Column) -> bool:
     """Whether a column's type is what its schema says, or can be read as that without a loss."""
     if values.null_count() == len(values) or column_type(values.dtype) in _FITTING[column.type]:
         return True
+    if column.type == "integer" and values.dtype.is_numeric():
+        numbers = values.drop_nulls().cast(pl.Float64)
+        return bool(((numbers % 1 == 0) & (numbers.abs() <= _LARGEST_WHOLE)).all())
     if values.dtype != pl.String or column.type not in ("number", "time"):
         return False
     try:
@@ -158,11 +166,20 @@ def _values(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
     for (name, kind), test, bad in zip(tests, tests.values(), counts, strict=True):
         column = schema.column(name)
         assert column is not None
-        if not bad or (kind == "missing values" and bad / frame.height <= column.missing):
+        if not bad or (kind == "missing values" and bad <= _most_missing(column.missing, bad, frame.height)):
             continue
         marked = frame.select(test.alias("bad"))["bad"]
         samples = () if kind == "missing values" else _some(frame[name].filter(marked))
         yield Fault(name, kind, _says(kind, column, bad, frame.height, samples), bad, samples, marked)
+
+
+def _most_missing(share: float, bad: int, rows: int) -> float:
+    """How many nulls are let in: the schema's share of the rows, or as many as chance gives a batch that has it."""
+    if bad <= share * rows:
+        return bad
+    from scipy.stats import binom
+
+    return float(binom.isf(_CHANCE, rows, share))
 
 
 def _tests(column: Column, frame: pl.DataFrame) -> dict[str, pl.Expr]:
@@ -174,8 +191,8 @@ def _tests(column: Column, frame: pl.DataFrame) -> dict[str, pl.Expr]:
     if column.missing < 1:
         tests["missing values"] = values.is_null()
     if column.type in ("integer", "number"):
-        numbers = values if kind.is_numeric() else values.cast(pl.Float64, strict=False)
         exact = kind.is_integer()
+        numbers = values if exact or kind.is_float() else values.cast(pl.Float64, strict=False)
         if column.finite and not exact:
             tests["not finite"] = numbers.is_finite().not_()
         if column.low is not None:
