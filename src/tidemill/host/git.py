@@ -48,8 +48,13 @@ def files_of(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if _may_hold_code(Path(place) / name))
         for name in sorted(files):
             file = Path(place) / name
-            if name.endswith(_SUFFIXES) and not name.startswith(".") and file.stat().st_size <= _LARGEST:
+            if name.endswith(_SUFFIXES) and not name.startswith(".") and _holds_code(file):
                 yield file
+
+
+def _holds_code(file: Path) -> bool:
+    """A link that leads nowhere holds none, and a pipe would keep us waiting for ever."""
+    return file.is_file() and file.stat().st_size <= _LARGEST
 
 
 def _may_hold_code(folder: Path) -> bool:
