@@ -140,7 +140,8 @@ def validate(
     now, books = session.clock.now(), session.workspace.ledger
     schema = schema_in_force(chosen, now, session.sources, books, session.clock)
     definition = session.sources.definition(chosen)
-    rows = in_time(read_table(file, definition.format, empty=True), definition, chosen, now, lenient=True)
+    table = read_table(file, definition.format, empty=True, texts=schema.texts)
+    rows = in_time(table, definition, chosen, now, lenient=True)
     verdict = judge(rows, schema, str(file), definition, now)
     if json:
         output.as_json(verdict)
@@ -163,16 +164,18 @@ def accept(
     """Make a new version of a schema that lets a table in; a batch that was stopped is judged again by it."""
     from tidemill.cli.models import write_down
     from tidemill.data.frame import in_time, read_table
-    from tidemill.recipes.ingestion import accept_change, stopped_batches
+    from tidemill.recipes.ingestion import accept_change, read_batch, schema_in_force, stopped_batches
 
     session = session_here(env)
     now, books, sources = session.clock.now(), session.workspace.ledger, session.sources
     definition = sources.definition(source)
+    schema = schema_in_force(source, now, sources, books, session.clock)
     stopped = stopped_batches(source, now, sources, books, env)
     if file is not None:
-        frames = [in_time(read_table(file, definition.format, empty=True), definition, source, now, lenient=True)]
+        table = read_table(file, definition.format, empty=True, texts=schema.texts)
+        frames = [in_time(table, definition, source, now, lenient=True)]
     elif stopped:
-        frames = [sources.read(batch) for batch in stopped]
+        frames = [read_batch(batch, schema, sources) for batch in stopped]
     else:
         raise InputError(f"no batch of {source!r} is stopped", "name a table that its schema should let in")
     version = accept_change(source, frames, reason, now, sources, books, session.clock)

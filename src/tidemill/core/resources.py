@@ -130,12 +130,16 @@ class Books(Protocol):
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """Rows that arrived together: `id` changes when their bytes change."""
+    """Rows that arrived together: `id` changes when their bytes change.
+
+    `texts` are the columns to be read as they are written where the form has no types (CSV); None leaves it to them.
+    """
 
     id: str
     source: str
     known_at: datetime
     path: str
+    texts: tuple[str, ...] | None = None
 
 
 class Sources(Protocol):

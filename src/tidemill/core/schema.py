@@ -46,3 +46,8 @@ class Schema(Struct, frozen=True, kw_only=True):
     def column(self, name: str) -> Column | None:
         """The column of that name."""
         return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns of text, which stay as they are written where a form has no types."""
+        return tuple(column.name for column in self.columns if column.type == "text")

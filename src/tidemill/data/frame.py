@@ -25,8 +25,13 @@ _FORMATS = {
 }
 
 
-def read_table(path: Path, form: str = "", *, empty: bool = False) -> pl.DataFrame:
+def read_table(
+    path: Path, form: str = "", *, empty: bool = False, texts: tuple[str, ...] | None = None
+) -> pl.DataFrame:
     """The rows of a Parquet, CSV or JSON Lines file; `empty` says whether it may have none.
+
+    In CSV, which has no types, the columns of `texts` stay as they are written; None leaves so whole numbers that
+    begin with a zero, such as the postal code 00569.
 
     Raises
     ------
@@ -37,21 +42,22 @@ def read_table(path: Path, form: str = "", *, empty: bool = False) -> pl.DataFra
         raise DataError(f"there is no file {path}", "check the path")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty", "give a file with a header and rows")
-    return parse_table(path, str(path), form, empty=empty)
+    return parse_table(path, str(path), form, empty=empty, texts=texts)
 
 
-def parse_table(source: Path | BytesIO, name: str, form: str = "", *, empty: bool = False) -> pl.DataFrame:
+def parse_table(
+    source: Path | BytesIO, name: str, form: str = "", *, empty: bool = False, texts: tuple[str, ...] | None = None
+) -> pl.DataFrame:
     """The rows of a table in a file or in memory; `name` tells its format where `form` does not. Raises `DataError`."""
     suffix = Path(name).suffix.lower()
     kind = form or _FORMATS.get(suffix, "")
     try:
         if kind == "parquet":
-            frame = pl.read_parquet(source)
+            frame = pl.read_parquet(source, glob=False)
         elif kind == "csv":
-            separator = "\t" if suffix == ".tsv" else ","
-            frame = pl.read_csv(source, separator=separator, try_parse_dates=True, infer_schema_length=10_000)
+            frame = _parse_csv(source, "\t" if suffix == ".tsv" else ",", texts)
         elif kind == "jsonl":
-            frame = pl.read_ndjson(source, infer_schema_length=10_000)
+            frame = pl.read_ndjson(source, infer_schema_length=None)  # a name may stand in late rows only
         else:
             raise DataError(f"the format of {name} is not known", "use .parquet, .csv or .jsonl")
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as wrong:
@@ -59,6 +65,26 @@ def parse_table(source: Path | BytesIO, name: str, form: str = "", *, empty: boo
     if frame.is_empty() and not empty:
         raise DataError(f"{name} has no rows", "give a file with rows")
     return frame
+
+
+def _parse_csv(source: Path | BytesIO, separator: str, texts: tuple[str, ...] | None) -> pl.DataFrame:
+    content = source.getvalue() if isinstance(source, BytesIO) else source
+    asked: dict[str, Any] = {
+        "separator": separator,
+        "glob": False,
+        "try_parse_dates": True,
+        "schema_overrides": dict.fromkeys(texts or (), pl.String),
+    }
+    try:
+        frame = pl.read_csv(content, infer_schema_length=10_000, **asked)
+    except pl.exceptions.ComputeError:  # another type far down
+        frame = pl.read_csv(content, infer_schema_length=None, **asked)
+    whole = [name for name, kind in frame.schema.items() if kind.is_integer()]
+    if texts is not None or not whole:
+        return frame
+    written = pl.scan_csv(content, separator=separator, infer_schema=False, glob=False).select(whole)
+    codes = written.select(pl.all().str.contains(r"^-?0\d").any()).collect().row(0, named=True)
+    return frame.with_columns(written.select(name for name, found in codes.items() if found).collect().get_columns())
 
 
 def _explain(path: Path, kind: str, wrong: Exception) -> DataError:

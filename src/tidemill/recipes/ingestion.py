@@ -16,6 +16,7 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Batch, Books, Context, Online, SchemaVersion, Sources, Tables
 from tidemill.core.schema import Schema
 from tidemill.data.frame import ARRIVED
+from tidemill.errors import DataError
 from tidemill.featurestore.materialize import materialize as write_online
 
 
@@ -47,7 +48,7 @@ def ingest(
     verdicts: list[Verdict] = []
     rejected: list[pl.DataFrame] = []
     for batch in _waiting(source, until, schema, sources, books, context):
-        frame = sources.read(batch)
+        frame = read_batch(batch, schema, sources)
         verdict, bad = judge(frame, schema, batch.id, definition, batch.known_at)
         if verdict.stops:
             link = {"step": context.step, "output": "output1", "rows": bad.height}
@@ -77,6 +78,11 @@ def _waiting(
     ]
 
 
+def read_batch(batch: Batch, schema: Schema, sources: Sources) -> pl.DataFrame:
+    """The rows of a batch, read as its schema means them."""
+    return sources.read(replace(batch, texts=schema.texts))
+
+
 def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
     """Frames one below the other; where their types cannot be reconciled, as text."""
     try:
@@ -102,9 +108,21 @@ def schema_in_force(source: str, until: datetime, sources: Sources, books: Books
         return _accept(books, clock, declared, "file").schema
     if newest is not None:
         return newest
-    first = sources.batches(source, until)[0]
-    key = sources.definition(source).key
-    return _accept(books, clock, infer(sources.read(first), source, key), "inferred").schema
+    return _accept(books, clock, _inferred(source, until, sources), "inferred").schema
+
+
+def _inferred(source: str, until: datetime, sources: Sources) -> Schema:
+    """A schema from the first batch that has rows."""
+    definition = sources.definition(source)
+    times = tuple(name for name in (definition.time, definition.known_at) if name)
+    batches = sources.batches(source, until)
+    if not batches:
+        raise DataError(f"source {source!r} has no rows yet", "wait for the first, or give it a schema file")
+    for batch in batches:
+        frame = sources.read(batch)
+        if frame.height:
+            break
+    return infer(frame, source, definition.key, times=times, later=definition.later)
 
 
 def accept_change(

@@ -40,7 +40,7 @@ class Files:
         return [batch for batch in found if batch.known_at <= until]
 
     def rows(self, batch: Batch) -> pl.DataFrame:
-        return read_table(Path(batch.path), self._source.format, empty=True)
+        return read_table(Path(batch.path), self._source.format, empty=True, texts=batch.texts)
 
     def _batch(self, file: Path) -> Batch:
         try:
@@ -83,7 +83,7 @@ class Objects:
     def rows(self, batch: Batch) -> pl.DataFrame:
         with _told(self._name, batch.path):
             content = bytes(self._store().get(batch.path.removeprefix(f"{self._root}/")).bytes())
-        return parse_table(io.BytesIO(content), batch.path, self._source.format, empty=True)
+        return parse_table(io.BytesIO(content), batch.path, self._source.format, empty=True, texts=batch.texts)
 
     def _store(self) -> "ObjectStore":
         from obstore.store import from_url
