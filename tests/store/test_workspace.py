@@ -47,6 +47,21 @@ def test_urls_put_ledger_and_blobs_elsewhere(
     assert not list(tmp_path.rglob("ledger.db"))
 
 
+def test_a_ledger_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
+    first = Workspace(tmp_path)
+    first.ledger.runs.add(run(1))
+    first.ledger.close()
+    (tmp_path / "ledger.db").rename(tmp_path / "aside.db")
+    with pytest.raises(TidemillError, match=r"the ledger at .*ledger.db is gone") as told:
+        _ = Workspace(tmp_path).ledger
+    assert not (tmp_path / "ledger.db").exists()
+    (tmp_path / "aside.db").rename(tmp_path / "ledger.db")
+    assert Workspace(tmp_path).ledger.runs.find() == [run(1)]
+    (tmp_path / "ledger.db").unlink()
+    Path(told.value.cure.partition("delete ")[2].removesuffix(", too")).unlink()
+    assert Workspace(tmp_path).ledger.runs.find() == []
+
+
 def test_a_place_that_cannot_be_a_folder_is_told_with_a_cure(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(TidemillError, match="cannot be written") as refused:

@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from subprocess import TimeoutExpired
 
 from msgspec.structs import replace
@@ -105,7 +104,7 @@ class Daemon:
             return
         if identity is None:
             raise TidemillError(
-                f"the ledger at {_file_of(self._session)} is gone; predictions go on",
+                f"the ledger at {self._session.workspace.ledger_file} is gone; predictions go on",
                 "put it back, or restore a backup: the daemon goes on by itself",
             )
         self._books.close()
@@ -235,14 +234,9 @@ def _await(worker: work.Worker) -> None:
         worker.wait(_END)
 
 
-def _file_of(session: Session) -> Path | None:
-    kind, _, path = session.workspace.ledger_url.partition(":///")
-    return Path(path) if kind == "sqlite" else None
-
-
 def _identity(session: Session) -> tuple[int, int] | None:
     """Which file the ledger is, where it is one; None where it is gone."""
-    file = _file_of(session)
+    file = session.workspace.ledger_file
     if file is None:
         return 0, 0
     try:

@@ -99,6 +99,8 @@ def restore(workspace: Workspace, source: IO[bytes], now: datetime, *, force: bo
 
 def _is_empty(workspace: Workspace) -> bool:
     """Whether nothing was ever done here: opening a workspace already makes its files."""
+    if workspace.lost_its_ledger:
+        return False
     try:
         ledger = workspace.ledger
         if any(getattr(ledger, name).find(limit=1) for name in _NOUNS):
@@ -215,8 +217,9 @@ def _settle_blobs(workspace: Workspace, draft: Path) -> None:
 def _settle_ledger(workspace: Workspace, draft: Path, manifest: Manifest, aside: str, empty: bool) -> None:
     """Write every record into a new file or, on a server, into new tables that then take the place of the old."""
     url = workspace.ledger_url
-    with suppress(Corrupt):
-        workspace.ledger.close()
+    if not workspace.lost_its_ledger:
+        with suppress(Corrupt):
+            workspace.ledger.close()
     if url.startswith("sqlite"):
         _fill(f"sqlite:///{draft / 'workspace' / 'ledger.db'}", draft, manifest)
         return

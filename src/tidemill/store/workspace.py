@@ -1,6 +1,7 @@
 """The workspace: the folder (or the URLs) in which one project keeps its state."""
 
 import os
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +47,47 @@ class Workspace:
 
     @cached_property
     def ledger(self) -> Ledger:
-        return Ledger(self.ledger_url)
+        """The ledger; one that was here and is gone is not begun anew, as if nothing had ever happened.
+
+        Raises
+        ------
+        TidemillError
+            if it is gone, or cannot be opened.
+        """
+        if self.lost_its_ledger:
+            raise TidemillError(
+                f"the ledger at {self.ledger_file} is gone",
+                f"put it back, or restore a backup; to begin anew without what it said, delete {self._mark}, too",
+            )
+        ledger = Ledger(self.ledger_url)
+        if self.ledger_file is not None and not self._marked:
+            with suppress(OSError):
+                self._mark.write_text(self._place, encoding="utf-8")
+        return ledger
+
+    @property
+    def lost_its_ledger(self) -> bool:
+        """Whether there was a file of the ledger, which is gone."""
+        return self.ledger_file is not None and self._marked and not self.ledger_file.exists()
+
+    @property
+    def ledger_file(self) -> Path | None:
+        """The file of the ledger, where it is one."""
+        kind, _, path = self.ledger_url.partition(":///")
+        return Path(path) if kind == "sqlite" else None
+
+    @property
+    def _mark(self) -> Path:
+        """It says where a ledger was begun."""
+        return self.root / ".ledger"
+
+    @property
+    def _place(self) -> str:
+        return os.path.relpath(self.ledger_file or "", self.root)
+
+    @property
+    def _marked(self) -> bool:
+        return self._mark.exists() and self._mark.read_text(encoding="utf-8") == self._place
 
     @cached_property
     def blobs(self) -> Blobs:
