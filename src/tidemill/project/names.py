@@ -24,6 +24,7 @@ def names_in(code: Path) -> Names | None:
     ------
     ConfigurationError
         where a step, a pipeline or a metric has the name of another thing, with the line: Python would keep the last.
+        Only a pipeline may take the place of one that is imported: a recipe.
     """
     try:
         tree = ast.parse(code.read_bytes())
@@ -48,7 +49,8 @@ def _each_once(tree: ast.Module, file: str) -> dict[str, str]:
             continue
         for name, noun in here.items():
             earlier, line = seen.get(name, (noun, 0))
-            if line and {earlier, noun} != {"import"}:
+            takes_its_place = earlier == "import" and noun in ("import", "pipeline")
+            if line and not takes_its_place:
                 raise ConfigurationError(
                     f"{file}, line {node.lineno}: the {noun} {name!r} has the name of the {earlier} in line {line}",
                     "give each a name of its own (an import: `as OTHER`)",
