@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.projects import make_project
+from tidemill.core.policy import Planted
 from tidemill.daemon.backtest import Replay
 from tidemill.daemon.compare import compare
 from tidemill.daemon.part import part_of
@@ -95,6 +96,22 @@ def test_each_training_is_told_from_its_cause_to_its_end(compared: Comparison) -
     assert mended.ended is not None
     assert mended.live < mended.ended == mended.trial.time
     assert {"lower", "upper"} <= set(mended.trial.numbers)
+
+
+def test_policies_that_differ_in_their_watch_only_share_what_is_fitted(shop: Project, tmp_path: Path) -> None:
+    part = part_of(shop, "", "2026-02-05", "2026-02-12")
+    model = shop.policy.models["shop"]
+    values = tuple(replace(value, limit=value.limit / 2) for value in model.watch.values)
+    stricter = replace(model, gate=replace(model.gate, margin=0.01), watch=replace(model.watch, values=values))
+    other = replace(shop.policy, models={"shop": stricter})
+    planted = Planted(source="shop", day="2026-02-07", path="data/shop.csv")
+    elsewhere = replace(other, backtest=replace(other.backtest, planted=(planted,)))
+    fits = {}
+    for name, policy in {"loop": shop.policy, "other": other, "elsewhere": elsewhere}.items():
+        replay = Replay(shop, policy, "", part, tmp_path / name, lambda *_: None)
+        replay.run()
+        fits[name] = [step.state for step in replay.books.steps.find() if step.step in ("fit", "fit-2")]
+    assert fits == {"loop": ["ran", "ran"], "other": ["cached", "cached"], "elsewhere": ["ran", "ran"]}
 
 
 def test_where_nothing_changes_nothing_fires(shop: Project, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tidemill.data.split import by_time
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session
 from tidemill.recipes.judging import gate, look_into_data, measure_on, try_out
-from tidemill.recipes.rows import Snapshot, extract, take_snapshot
+from tidemill.recipes.rows import Snapshot, read_labelled, take_snapshot
 from tidemill.recipes.training import describe, fit, learn_vocabularies
 
 INPUTS = ("distance_km", "items", "carrier")
@@ -37,7 +37,7 @@ class Shop:
         tables, journal = (self.session.resource(kind) for kind in (resources.Tables, resources.Journal))
         run(self.session, self.session.project.code.pipeline("ingestion"))
         self.snapshot: Snapshot = take_snapshot(self.policy, self.session.clock.now(), [], tables, journal)
-        rows = extract(self.snapshot, self.policy.problem, self.policy.training, "shop", tables, journal)
+        rows = read_labelled(self.snapshot, self.policy.problem, tables)
         self.train, _, self.test = by_time(rows, "30d", 0.3, 0)
         self.champion = self.fit(self.train)
 

@@ -6,10 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tidemill.core.policy import Problem, Training
+from tidemill.core.policy import Problem
 from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME
-from tidemill.recipes.rows import Snapshot, extract
-from tidemill.store.journal import FileJournal
+from tidemill.recipes.rows import Snapshot, read_labelled
 from tidemill.store.tables import DeltaTables
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
@@ -28,13 +27,10 @@ def test_a_file_that_came_again_replaces_its_earlier_rows(tmp_path: Path, hours:
     for name, hour in zip(("oldest", "old", "new"), hours, strict=True):
         tables.append("rows", name, batch(name, "rows.csv", hour))
     version = tables.append("rows", "other", batch("other", "other.csv", hours[-1]))
-    found = extract(
+    found = read_labelled(
         Snapshot(table="rows", version=version, known_until=NOON),
         Problem(decision="", source="rows", label="late"),
-        Training(minimum_rows=1),
-        "shop",
         tables,
-        FileJournal(tmp_path / "journal"),
     )
     assert sorted(found["x"]) == ["new", "other"]
     assert found.columns == ["x", "late", TIME, KNOWN_AT]

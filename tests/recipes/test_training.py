@@ -7,12 +7,13 @@ import pytest
 from msgspec.structs import replace
 
 from tests.projects import make_project
-from tidemill.core.policy import Search
+from tidemill.core.policy import Search, Watch
 from tidemill.daemon.compose import open_session
 from tidemill.errors import DataError, Stopped
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session
 from tidemill.models.load import load
+from tidemill.project.project import Project
 from tidemill.registry.routing import current
 from tidemill.store.artifacts import read
 from tidemill.training.tune import Tuned
@@ -60,7 +61,19 @@ def test_the_same_training_again_takes_what_is_cached(shop: Session) -> None:
     third = train(shop)
     states = {step.step: step.state for step in shop.workspace.ledger.steps.find(run=third)}
     assert states["fit"] == states["measure_on"] == states["gate"] == states["fit-2"] == "cached"
-    assert states["extract"] == states["join_features"] == "skipped"
+    assert states["read_labelled"] == states["join_features"] == "skipped"
+
+
+def test_a_new_gate_or_watch_fits_nothing_anew(shop: Session) -> None:
+    train(shop)
+    policy = shop.project.policy
+    model = policy.models["shop"]
+    other = replace(model, gate=replace(model.gate, baseline_margin=0.001), watch=Watch())
+    project = Project(shop.project.folder, replace(policy, models={"shop": other}))
+    shop = open_session(project)
+    states = {step.step: step.state for step in shop.workspace.ledger.steps.find(run=train(shop))}
+    assert states["fit"] == states["fit-2"] == "cached"
+    assert states["gate"] == "ran"
 
 
 def test_a_champion_is_not_compared_on_rows_that_it_learned(shop: Session) -> None:

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from tidemill.clock import Span
 from tidemill.core.check import Action
@@ -92,6 +93,10 @@ class Training(_Table, frozen=True, kw_only=True):
 
     `test` is how much of the newest history is held out (`test_share` where there is no time), `validation` the
     share of the rest on which the number of rounds is chosen, `refit` uses all rows once the gate has passed.
+    `split` says how both are held out: by "time" where the source has one and nothing else is said; at "random"; by
+    "group", so that no value of the column `group` (a patient, a machine) is on both sides; or "stratified", with the
+    same mixture of classes on both. The gate holds a split to it: never are test rows among those that were learned
+    from, by time none of these comes later than the first test row, and by group none is of a group of the test.
     `packages` are locked in the model's package beside those that its flavor needs. `search` looks for `params`
     on training and validation rows.
     """
@@ -102,6 +107,8 @@ class Training(_Table, frozen=True, kw_only=True):
     search: Search | None = None
     rounds: int = 400
     early_stopping: int = 30
+    split: Literal["", "time", "random", "group", "stratified"] = ""
+    group: str = ""
     validation: float = 0.15
     test: Span = "14d"
     test_share: float = 0.2
@@ -189,6 +196,11 @@ class ModelPolicy(_Table, frozen=True, kw_only=True):
     gate: Gate = Gate()
     rollout: Rollout = Rollout()
     watch: Watch = Watch()
+
+    @property
+    def of_training(self) -> "ModelPolicy":
+        """The part on which a fitted model depends: a new gate, roll-out or watch makes no new model."""
+        return replace(self, gate=Gate(), rollout=Rollout(), watch=Watch())
 
 
 class Planted(_Table, frozen=True, kw_only=True):

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from msgspec import json
 from msgspec.structs import replace
 
 from tidemill.clock import VirtualClock, span
@@ -27,6 +29,7 @@ from tidemill.flow.plan import plan
 from tidemill.project.project import Project
 from tidemill.recipes.training import release
 from tidemill.serving.service import Service
+from tidemill.store.memory import Memory
 from tidemill.store.workspace import Workspace
 
 Told = Callable[[datetime, str], None]
@@ -38,8 +41,17 @@ def _silent(model: ModelPolicy) -> ModelPolicy:
     return replace(model, watch=replace(model.watch, values=values, notify=()))
 
 
+def _history(policy: Policy) -> str:
+    """A name for what is delivered: replays that share it make the same trainings of it."""
+    options = policy.backtest
+    told = (policy.sources, options.planted, options.shuffle, options.seed if options.shuffle else 0)
+    return sha256(json.encode(told, order="deterministic")).hexdigest()
+
+
 class Replay:
-    """One policy over one part of history, in a throwaway workspace; its blobs may be shared with others.
+    """One policy over one part of history, in a throwaway workspace.
+
+    What lies beside that, blobs and what trainings gave, is shared with the other replays.
 
     The policy's `backtest.seed` decides ids and the order of requests; nothing else is left to chance.
     """
@@ -68,6 +80,7 @@ class Replay:
             workspace=Workspace(folder, "backtest", blobs=str(folder.parent / "blobs")),
             given={resources.Sources: self.sources, resources.Features: self.features},
         )
+        self.session.memory = Memory(folder.parent / "memory" / _history(policy))
         workspace = self.session.workspace
         self.books = workspace.ledger
         self.service = Service(workspace.board, self.session.packages, workspace.journal, None, self.clock)

@@ -8,6 +8,7 @@ from tidemill.core.run import Run, StepRun
 from tidemill.errors import NotFound
 from tidemill.store.artifacts import holds
 from tidemill.store.blobs import Blobs
+from tidemill.store.memory import Memory
 
 _LOOKED_AT = 5
 _GAVE = ("ran", "cached")
@@ -16,9 +17,10 @@ _GAVE = ("ran", "cached")
 class Catalog:
     """Finds what was given for a cache key, as far as its bytes are there and have not changed."""
 
-    def __init__(self, books: Books, blobs: Blobs) -> None:
+    def __init__(self, books: Books, blobs: Blobs, memory: Memory | None = None) -> None:
         self._books = books
         self._blobs = blobs
+        self._memory = memory
 
     def find(self, key: str, outputs: tuple[str, ...]) -> tuple[StepRun | None, dict[str, Artifact], str]:
         """The newest step of that key whose artifacts hold, and these; or nothing, and the reason."""
@@ -30,6 +32,17 @@ class Catalog:
                     return earlier, artifacts, ""
                 why_not = f"an earlier result {wrong}"
         return None, {}, why_not
+
+    def recall(self, key: str) -> tuple[StepRun | None, dict[str, Artifact]]:
+        """What another workspace gave for that key, where there is a memory to share; it may be waited for."""
+        found = self._memory.recall(key) if self._memory else None
+        held = found is not None and all(holds(self._blobs, one) for one in found.artifacts.values())
+        return (found.step, found.artifacts) if found and held else (None, {})
+
+    def over(self, step: StepRun, artifacts: dict[str, Artifact]) -> None:
+        """A step is over: other workspaces may wait for what it gave."""
+        if self._memory:
+            self._memory.over(step, artifacts)
 
     def gave(self, step: StepRun) -> tuple[dict[str, Artifact], str]:
         """The artifacts that a step gave by output, and what is wrong with them, if anything is."""

@@ -16,7 +16,7 @@ from tidemill.faults import reached
 from tidemill.flow.capture import shortened
 from tidemill.flow.catalog import Catalog, stopping
 from tidemill.flow.record import Recorder
-from tidemill.flow.session import Session, changes_the_world
+from tidemill.flow.session import Session, changes_the_world, follows_from_inputs
 from tidemill.flow.tasks import Engine, Outcome, Task, of_kind, pause
 from tidemill.flow.wiring import Wiring, digest
 from tidemill.store.artifacts import keep, read
@@ -60,7 +60,7 @@ class Execution:
         self._progress = progress or (lambda _: None)
         self._start = start
         self._blobs = session.workspace.blobs
-        self._catalog = Catalog(session.workspace.ledger, self._blobs)
+        self._catalog = Catalog(session.workspace.ledger, self._blobs, session.memory)
         self._wiring = Wiring(graph, self._blobs, start.given)
         self._unmade: dict[str, StepRun] = {}
         self._ready: list[tuple[Node, StepRun]] = []
@@ -144,6 +144,8 @@ class Execution:
             reason = "asked for by hand"
         if not reason:
             earlier, artifacts, reason = self._catalog.find(record.key, step.outputs)
+            if earlier is None and follows_from_inputs(self._task(node)):
+                earlier, artifacts = self._catalog.recall(record.key)
             if earlier is not None:
                 self._take(node, record, earlier, artifacts)
                 return
@@ -279,6 +281,8 @@ class Execution:
                 f"see `tidemill runs show {record.run[:13]}`",
             )
         self._recorder.finish(record, artifacts, verdicts, metrics, begun=begun)
+        by_id = {artifact.id: artifact for artifact in artifacts}
+        self._catalog.over(record, {output: by_id[one] for output, one in record.outputs.items()})
         self._told.append(record)
 
     def _keep_log(self, text: str) -> tuple[str, str]:

@@ -10,9 +10,11 @@ from tidemill.clock import Clock, SystemClock
 from tidemill.core import resources
 from tidemill.core.pipeline import Step
 from tidemill.flow.fingerprint import fingerprint
+from tidemill.flow.tasks import Made, Several, Task
 from tidemill.host.git import code_of, commit_of
 from tidemill.host.python import installed
 from tidemill.project.project import Project
+from tidemill.store.memory import Memory
 from tidemill.store.packages import BlobPackages
 from tidemill.store.workspace import Workspace
 
@@ -20,7 +22,8 @@ from tidemill.store.workspace import Workspace
 class Session:
     """Opens what runs need; `given` replaces resources (a replay brings its own sources).
 
-    `reopen` opens the same session in another process, where there is a way to.
+    `reopen` opens the same session in another process, where there is a way to. `memory` has what other workspaces made
+    of the same history, if it is shared with any.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Session:
         self._open: dict[type, Any] = dict(given or {})
         self.engines: dict[str, Any] = {}
         self.reopen: Callable[[], Session] | None = None
+        self.memory: Memory | None = None
         self._fingerprints: dict[Callable[..., Any], str] = {}
         self._openers: dict[type, Callable[[], Any]] = {
             Clock: lambda: self.clock,
@@ -124,3 +128,13 @@ def is_resource(hint: Any) -> bool:
 def changes_the_world(step: Step[Any]) -> bool:
     """Whether a step asks for a resource that it can write to: it is never cached, and never done again unasked."""
     return any(hint in WRITABLE for hint in step.hints.values())
+
+
+def follows_from_inputs(task: Task) -> bool:
+    """Whether every workspace with the same history would get the same: nothing in it is made from a journal, which has
+    what was predicted there.
+    """
+    made = [argument.task for argument in task.arguments.values() if isinstance(argument, Made)]
+    several = [one for argument in task.arguments.values() if isinstance(argument, Several) for one in argument.members]
+    made += [member.task for member in several if isinstance(member, Made)]
+    return resources.JournalReader not in task.step.hints.values() and all(map(follows_from_inputs, made))

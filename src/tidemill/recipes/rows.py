@@ -1,6 +1,6 @@
 """The rows that a training sees: fixed by a snapshot, so that the same ones can be had again."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -66,11 +66,20 @@ def _newest(moments: pl.Series) -> datetime | None:
     return newest if isinstance(newest, datetime) else None
 
 
+def extract(snapshot: Snapshot, problem: Problem, options: Training, name: str) -> pl.DataFrame:
+    """The labelled rows of a snapshot, oldest first; a file that came again replaces its earlier rows.
+
+    Call it inside a pipeline. With feedback there are also the rows that were served and labelled since.
+    """
+    rows = read_labelled(snapshot, problem)
+    if options.feedback:
+        rows = add_feedback(rows, snapshot, problem, name)
+    return keep_window(rows, snapshot, options)
+
+
 @step(transient=True)
-def extract(
-    snapshot: Snapshot, problem: Problem, options: Training, name: str, tables: TableReader, journal: JournalReader
-) -> pl.DataFrame:
-    """The labelled rows of a snapshot, oldest first; a file that came again replaces its earlier rows."""
+def read_labelled(snapshot: Snapshot, problem: Problem, tables: TableReader) -> pl.DataFrame:
+    """The rows of a snapshot whose label was known by then."""
     rows = tables.read(snapshot.table, snapshot.version)
     if problem.label not in rows.columns:
         raise DataError(
@@ -79,8 +88,12 @@ def extract(
         )
     rows = _without_superseded(rows)
     rows = rows.filter(pl.col(_known(problem)) <= snapshot.known_until, pl.col(problem.label).is_not_null())
-    if snapshot.feedback_until is not None:
-        rows = _with_feedback(rows, problem, name, snapshot.feedback_until, journal)
+    return rows.drop("_batch", "_path", ARRIVED)
+
+
+@step(transient=True)
+def keep_window(rows: pl.DataFrame, snapshot: Snapshot, options: Training) -> pl.DataFrame:
+    """The rows of the policy's window, oldest first; raises `DataError` where they are too few."""
     if options.window:
         rows = rows.filter(pl.col(TIME) > pl.col(TIME).max() - span(options.window))
     if rows.height < options.minimum_rows:
@@ -88,7 +101,7 @@ def extract(
             f"only {rows.height} labelled rows of {snapshot.table!r} are known yet (at least {options.minimum_rows})",
             "wait for more, or lower minimum_rows under [training]",
         )
-    return rows.drop("_batch", "_path", ARRIVED).sort(TIME, maintain_order=True)
+    return rows.sort(TIME, maintain_order=True)
 
 
 def _without_superseded(rows: pl.DataFrame) -> pl.DataFrame:
@@ -104,11 +117,14 @@ def _without_superseded(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.join(newest, on=["_path", "_batch"], how="semi", maintain_order="left")
 
 
-def _with_feedback(
-    rows: pl.DataFrame, problem: Problem, name: str, until: datetime, journal: JournalReader
+@step(transient=True)
+def add_feedback(
+    rows: pl.DataFrame, snapshot: Snapshot, problem: Problem, name: str, journal: JournalReader
 ) -> pl.DataFrame:
     """Add what was predicted and labelled since: the features as they were served, and what turned out."""
-    served = window(journal, name, datetime.min.replace(tzinfo=until.tzinfo), until)
+    if snapshot.feedback_until is None:
+        return rows
+    served = window(journal, name, datetime.min.replace(tzinfo=UTC), snapshot.feedback_until)
     served = served.filter(pl.col("truth").is_not_null(), pl.col("role") != "shadow") if served.width else served
     if served.is_empty():
         return rows

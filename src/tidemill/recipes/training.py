@@ -207,18 +207,19 @@ def train_on(
     Call it inside a pipeline; `frame` is what a step gave. A policy without a gate trains on all rows at once.
     `prepare` is the step that learns, from training rows only, how inputs become numbers; the model keeps what it gave.
     """
-    inputs = choose_inputs(frame, policy, features)
+    learning = policy.of_training
+    inputs = choose_inputs(frame, learning, features)
     if not policy.gate.enabled:
         release(fit_whole(frame, policy, inputs, snapshot, prepare=prepare), policy)
         return
-    train, validation, test = split(frame, policy)
+    train, validation, test = split(frame, learning)
     vocabularies = prepare(train, inputs)
-    tuned = search(train, validation, vocabularies, policy) if policy.training.search else None
-    candidate = fit(train, validation, vocabularies, describe(train, inputs), policy, inputs, snapshot, tuned=tuned)
+    tuned = search(train, validation, vocabularies, learning) if policy.training.search else None
+    candidate = fit(train, validation, vocabularies, describe(train, inputs), learning, inputs, snapshot, tuned=tuned)
     metrics = find_metrics()
     tested = measure_on(candidate, test, policy, "test", metrics)
     trained = measure_on(candidate, sample(train, policy.training), policy, "train", metrics)
-    draw(candidate, test, policy)
+    draw(candidate, test, learning)
     champion, data = find_champion(policy), look_into_data(snapshot)
     verdict = gate(candidate, champion, train, test, policy, tested, data, try_out(candidate, policy.gate), metrics)
     if policy.training.refit:
@@ -237,8 +238,8 @@ def fit_whole(
     tuned: Tuned | None = None,
 ) -> Model:
     """Fit on every row; call it inside a pipeline."""
-    vocabularies = prepare(frame, inputs)
-    return fit(frame, None, vocabularies, describe(frame, inputs), policy, inputs, snapshot, rounds=rounds, tuned=tuned)
+    learned, statistics = prepare(frame, inputs), describe(frame, inputs)
+    return fit(frame, None, learned, statistics, policy.of_training, inputs, snapshot, rounds=rounds, tuned=tuned)
 
 
 @step
