@@ -1,11 +1,12 @@
 """Splits rows into train, validation and test: by time where there is one, so that nobody learns from the future."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from tidemill.clock import span
+from tidemill.core.policy import Training
 from tidemill.data.frame import TIME
 from tidemill.errors import DataError
 
@@ -16,6 +17,11 @@ class Split(NamedTuple):
     train: pl.DataFrame
     validation: pl.DataFrame
     test: pl.DataFrame
+
+
+def kind_of(options: Training, *, timed: bool) -> Literal["time", "random", "group", "stratified"]:
+    """How a policy splits: as it says, else by time where the rows have one (`timed`), else at random."""
+    return options.split or ("time" if timed else "random")
 
 
 def by_time(frame: pl.DataFrame, test: str, share: float, validation: float) -> Split:
@@ -47,25 +53,28 @@ def at_random(frame: pl.DataFrame, share: float, validation: float, seed: int) -
 def by_group(frame: pl.DataFrame, group: str, share: float, validation: float, seed: int) -> Split:
     """All rows of a group (a patient, a machine) on one side: the test asks for entities that were never seen.
 
-    Groups are drawn until `share` of the rows is reached, so that a part may be larger by most of one group; rows
-    without a group are one.
+    Groups are drawn in an order of the seed, those larger than the test's share last, and the cut is at the group that
+    comes nearest to a share; so a part is larger or smaller by at most half a group. Rows without a group are one.
 
     Raises
     ------
     DataError
-        if there is no such column, or one group has nearly all rows.
+        if there is no such column, or only one group.
     """
     if group not in frame.columns:
         raise DataError(f"there is no column {group!r} to group by", f"the columns are: {', '.join(frame.columns)}")
-    sizes = frame.group_by(group, maintain_order=True).len("rows").sort(group, nulls_last=True)
-    sizes = sizes[np.random.default_rng(seed).permutation(sizes.height)]
-    before = sizes["rows"].cum_sum() - sizes["rows"]
-    held = frame.height * share
-    ends = (held, held + (frame.height - held) * validation)
-    parts = (before >= ends[1], (before >= ends[0]) & (before < ends[1]), before < ends[0])
-    names = [sizes.filter(part).select(group) for part in parts]
-    taken = [frame.join(name, on=group, how="semi", nulls_equal=True, maintain_order="left") for name in names]
-    return _hold(Split(*taken))
+    if not frame.height:
+        return _hold(Split(frame, frame, frame))
+    groups = frame.group_by(group).len("rows").sort(group, nulls_last=True)
+    groups = groups[np.random.default_rng(seed).permutation(groups.height)]
+    groups = groups.sort(pl.max_horizontal("rows", frame.height * share), maintain_order=True)
+    test = _count_until(groups["rows"], share)
+    left = groups[test:]
+    held = _count_until(left["rows"], validation) if validation and left.height > 1 else 0
+    parts = (left[held:], left[:held], groups[:test])
+    return _hold(
+        Split(*(frame.join(part, on=group, how="semi", nulls_equal=True, maintain_order="left") for part in parts))
+    )
 
 
 def stratified(frame: pl.DataFrame, label: str, share: float, validation: float, seed: int) -> Split:
@@ -85,6 +94,12 @@ def stratified(frame: pl.DataFrame, label: str, share: float, validation: float,
     middle = (1 - share) * (1 - validation)
     train, test = places < middle, places >= 1 - share
     return _hold(Split(shuffled.filter(train), shuffled.filter(~train & ~test), shuffled.filter(test)))
+
+
+def _count_until(sizes: pl.Series, share: float) -> int:
+    """How many groups, and at least one, come nearest to a share of all their rows."""
+    middles = sizes.cum_sum() - sizes / 2
+    return max(1, int((middles < share * sizes.sum()).sum()))
 
 
 def _first_of_moment(times: pl.Series, place: int) -> int:
