@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tidemill.clock import Clock
 from tidemill.core import resources
@@ -16,25 +16,95 @@ from tidemill.host.fresh import FreshProcesses
 from tidemill.project.project import Project
 from tidemill.store.workspace import Workspace
 
+if TYPE_CHECKING:
+    import polars as pl
+
 
 def open_session(
     project: Project,
     environment: str = "production",
     clock: Clock | None = None,
     *,
+    frames: Mapping[str, Any] | None = None,
     workspace: Workspace | None = None,
     given: Mapping[type, Any] | None = None,
 ) -> Session:
-    """The session of a project in an environment; `given` replaces resources."""
+    """The session of a project in an environment; `given` replaces resources.
+
+    `frames` are rows in hand, by the names of the sources that they stand in for: frames of Polars, pandas or Arrow, or
+    relations of DuckDB. They are taken as they are now; the same rows again are nothing new.
+
+    Raises
+    ------
+    NotFound
+        for a frame of no source.
+    DataError
+        for what is no frame.
+    """
     opened = workspace or Workspace(project.state_folder, environment)
-    session = Session(project, opened, clock, given)
+    in_hand = _in_hand(frames) if frames else {}
+    session = Session(project, opened, clock, _sources(project, opened, in_hand) | dict(given or {}))
     session.give(resources.Online, lambda: SqliteOnline(opened.online))
     session.give(resources.Features, lambda: _features(session))
     session.give(resources.OwnMetrics, lambda: _Metrics(session))
     session.give(resources.Environments, lambda: FreshProcesses(opened.root / "packages"))
     if clock is None and not given:
-        session.reopen = partial(_reopen, project.folder, project.policy, environment, opened.root, opened.blobs_url)
+        session.reopen = partial(
+            _reopen, project.folder, project.policy, environment, opened.root, opened.blobs_url, in_hand
+        )
     return session
+
+
+def predict(session: Session, rows: Any, model: str = "") -> "pl.DataFrame":
+    """The answers of a model to the rows of a frame, as `tidemill serve` would give them; they go to the journal.
+
+    Parameters
+    ----------
+    rows
+        a frame of Polars, pandas or Arrow with the model's inputs, its key and its event time, where it has any.
+    model
+        whose route is asked; that of the only one, where it is not given.
+
+    Returns
+    -------
+    polars.DataFrame
+        `known_at, id, release, version, role, key, time, value, probability, features`: one row for each, in order.
+
+    Raises
+    ------
+    NotFound
+        if there is no such model.
+    Transient
+        if nothing answers for it yet.
+    DataError
+        if the rows are no frame, or do not fit.
+    """
+    # Imported late: they bring what most sessions do without.
+    from tidemill.data.kinds.held import as_polars
+    from tidemill.featurestore.lookup import Lookup
+    from tidemill.serving.service import Service
+
+    workspace = session.workspace
+    lookup = Lookup(SqliteOnline(workspace.online))
+    service = Service(workspace.board, session.packages, workspace.journal, lookup, session.clock)
+    service.refresh()
+    return service.answer(session.project.model(model).name, as_polars(rows))
+
+
+def _in_hand(frames: Mapping[str, Any]) -> dict[str, "pl.DataFrame"]:
+    from tidemill.data.kinds.held import as_polars
+
+    return {name: as_polars(frame) for name, frame in frames.items()}
+
+
+def _sources(project: Project, workspace: Workspace, frames: dict[str, "pl.DataFrame"]) -> dict[type, Any]:
+    if not frames:
+        return {}
+    from tidemill.data.source import FileSources
+
+    let_in = workspace.ledger.verdicts.find(check="schema", action="proceed", environment=workspace.environment)
+    admitted = [verdict.subject for verdict in let_in]
+    return {resources.Sources: FileSources(project.folder, project.policy.sources, frames, admitted)}
 
 
 class _Metrics:
@@ -70,6 +140,9 @@ def _features(session: Session) -> resources.Features:
     return OfflineFeatures(session.sources)
 
 
-def _reopen(folder: Path, policy: Policy, environment: str, root: Path, blobs: str) -> Session:
+def _reopen(
+    folder: Path, policy: Policy, environment: str, root: Path, blobs: str, frames: dict[str, "pl.DataFrame"]
+) -> Session:
     """The same session in another process."""
-    return open_session(Project(folder, policy), environment, workspace=Workspace(root, environment, blobs=blobs))
+    workspace = Workspace(root, environment, blobs=blobs)
+    return open_session(Project(folder, policy), environment, frames=frames, workspace=workspace)

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,15 +29,33 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 class FileSources:
-    """The project's sources: files, objects, Delta tables, queries, and `frames` in hand, which come before these."""
+    """The project's sources: files, objects, Delta tables, queries, and `frames` in hand, which come before these.
+
+    `admitted` are the batches that were let in before, oldest first: they tell whether a frame is new.
+
+    Raises
+    ------
+    NotFound
+        for a frame of no source.
+    DataError
+        for what is no frame.
+    """
 
     writable: ClassVar[bool] = False
 
-    def __init__(self, folder: Path, sources: dict[str, Source], frames: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sources: dict[str, Source],
+        frames: Mapping[str, Any] | None = None,
+        admitted: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self._sources = sources
         self._kinds: dict[str, tuple[Source, Kind]] = {}
-        self._frames = dict(frames or {})
+        for name in frames or {}:
+            self.definition(name)
+        self._frames = {name: Held(name, frame, admitted) for name, frame in (frames or {}).items()}
         self._histories: dict[tuple[str, ...], pl.DataFrame] = {}
 
     def definition(self, source: str) -> Source:
@@ -73,8 +91,7 @@ class FileSources:
         definition = self.definition(source)
         known = self._kinds.get(source)
         if known is None or known[0] != definition:
-            frame = self._frames.get(source)
-            kind = Held(source, frame) if frame is not None else kind_of(source, definition, self.folder)
+            kind = self._frames.get(source) or kind_of(source, definition, self.folder)
             known = self._kinds[source] = definition, kind
         return known[1]
 

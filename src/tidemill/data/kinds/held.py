@@ -1,5 +1,6 @@
 """A frame in hand as a source: of Polars, pandas, Arrow, or anything that speaks Arrow's C stream."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,35 +12,51 @@ from tidemill.errors import DataError
 
 
 class Held:
-    """One batch: the rows of a frame."""
+    """One batch: the rows of a frame, as they were when it was handed over; another frame takes their place.
 
-    def __init__(self, name: str, frame: Any) -> None:
+    `admitted` are the batches that were let in before, oldest first: a frame that returns after another is new again.
+    """
+
+    def __init__(self, name: str, frame: Any, admitted: Sequence[str] = ()) -> None:
         self._name = name
         self._rows = as_polars(frame)
+        content = f"{name}/frame@{content_of(self._rows)}"
+        frames = [one for one in admitted if one.startswith(f"{name}/frame@")]
+        last = frames[-1] if frames else ""
+        returns = content in frames and last.partition("+")[0] != content
+        self._identity = f"{content}+{len(frames)}" if returns else last if content in frames else content
 
     def batches(self, until: datetime) -> list[Batch]:
-        identity = f"{self._name}/frame@{content_of(self._rows)}"
-        return [Batch(id=identity, source=self._name, known_at=until, path="frame in hand")]
+        return [Batch(id=self._identity, source=self._name, known_at=until, path="frame in hand")]
 
     def rows(self, batch: Batch) -> pl.DataFrame:  # noqa: ARG002 - there is one
         return self._rows
 
 
 def as_polars(frame: Any) -> pl.DataFrame:
-    """Any frame as one of Polars; raises `DataError` for what is none."""
-    if isinstance(frame, pl.LazyFrame):
-        return frame.collect()
-    if isinstance(frame, pl.DataFrame):
-        return frame
+    """Any frame as one of Polars, with an index of pandas that has a name; raises `DataError` for what is none."""
     try:
-        if type(frame).__module__.startswith("pandas"):
-            return pl.from_pandas(frame)
-        if hasattr(frame, "pl"):  # a relation of DuckDB
-            return pl.DataFrame(frame.pl())
-        if hasattr(frame, "__arrow_c_stream__"):
-            return pl.DataFrame(frame)
+        found = _converted(frame)
     except (pl.exceptions.PolarsError, TypeError, ValueError) as wrong:
         said = str(wrong).partition("\n")[0]
         raise DataError(f"a frame cannot be taken: {said}", "give each column one name and one type") from None
-    kind = type(frame).__name__
-    raise DataError(f"a {kind} is no frame", "give a frame of Polars, pandas or Arrow, or a relation of DuckDB")
+    if found is None:
+        kind = type(frame).__name__
+        raise DataError(f"a {kind} is no frame", "give a frame of Polars, pandas or Arrow, or a relation of DuckDB")
+    if objects := [name for name, kind in found.schema.items() if kind == pl.Object]:
+        raise DataError(f"column {objects[0]!r} of a frame holds Python objects", "give each column one type")
+    return found
+
+
+def _converted(frame: Any) -> pl.DataFrame | None:
+    if isinstance(frame, pl.LazyFrame):
+        return frame.collect()
+    if isinstance(frame, pl.DataFrame):
+        return frame.clone()
+    if type(frame).__module__.startswith("pandas") and hasattr(frame, "columns"):
+        # A copy: Polars would share its memory, and pandas changes frames in place.
+        return pl.from_pandas(frame.copy(), include_index=any(name is not None for name in frame.index.names))
+    if hasattr(frame, "pl"):  # a relation of DuckDB
+        return pl.DataFrame(frame.pl())
+    speaks_arrow = hasattr(frame, "__arrow_c_stream__") and (hasattr(frame, "schema") or hasattr(frame, "columns"))
+    return pl.DataFrame(frame) if speaks_arrow else None

@@ -8,6 +8,8 @@ import polars as pl
 
 from tidemill.core.resources import Batch
 
+_UNWRITABLE = ("Binary", "Duration")  # as CSV or JSON
+
 
 class Kind(Protocol):
     """One source, wherever its rows are."""
@@ -35,9 +37,11 @@ def version_of(*parts: object) -> str:
 def content_of(frame: pl.DataFrame) -> str:
     """A short name for the rows of a frame."""
     digest = hashlib.sha256(str(frame.schema).encode())
-    digest.update(frame.write_json().encode() if any(kind.is_nested() for kind in frame.dtypes) else _bytes(frame))
+    if any(kind in str(frame.dtypes) for kind in _UNWRITABLE):
+        for row in frame.iter_rows():
+            digest.update(repr(row).encode())
+    elif any(kind.is_nested() for kind in frame.dtypes):
+        digest.update(frame.write_json().encode())
+    else:
+        digest.update(frame.write_csv(include_header=False, null_value="\0").encode())
     return digest.hexdigest()[:16]
-
-
-def _bytes(frame: pl.DataFrame) -> bytes:
-    return frame.write_csv(include_header=False, null_value="\0").encode()
