@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from tests.projects import listed, make_project, tidemill
+from tidemill.cli.opening import user
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +194,10 @@ def test_a_notebooks_model_is_registered_deployed_and_rolled_back(shop: Path, tm
     tidemill(shop, "models", "rollback")
     assert listed(shop, "routes", "list")[0]["arms"][0]["release"] == "shop/1"
     assert [entry["action"] for entry in listed(shop, "audit", "list")][:2] == ["rolled back to", "promoted"]
+
+
+def test_who_asks_is_a_number_where_the_user_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2_000_000_021)
+    assert user() == "user 2000000021"

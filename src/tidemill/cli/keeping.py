@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, session_here
+from tidemill.cli.opening import Environment, Json, session_here, user
 from tidemill.errors import InputError, TidemillError
 
 if TYPE_CHECKING:
@@ -116,15 +116,13 @@ def erase(
     json: Json = False,
 ) -> None:
     """Erase one person's rows from journal, online store, cached frames and tables, in every environment."""
-    import getpass
-
     from tidemill.daemon.erasure import Eraser, person_of
 
     session = session_here(env)
     views = session.project.code.views
     person = person_of(whom, views)
     eraser = Eraser(session.workspace, session.project.policy, session.sources, views, session.clock)
-    done = eraser.erase(person, actor=getpass.getuser(), reason=reason, dry_run=dry_run)
+    done = eraser.erase(person, actor=user(), reason=reason, dry_run=dry_run)
     if json:
         output.as_json(done)
         return

@@ -1,13 +1,12 @@
 """Models: releases by name, what they scored, who served when, and what people decide about them."""
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, session_here
+from tidemill.cli.opening import Environment, Json, session_here, user
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ def approve(label: Label, reason: Reason = "", env: Environment = "production") 
 
     session = session_here(env)
     release = find_release(session.workspace.ledger, label)
-    route = _deployer(session, env).release(release, session.project.model(release.name), by=getpass.getuser())
+    route = _deployer(session, env).release(release, session.project.model(release.name), by=user())
     if route is None:
         raise InputError(f"{release.label} takes no production traffic", "state [[watch.values]] in tidemill.toml")
     write_down(session, "approved", release.label, reason, env)
@@ -201,7 +200,7 @@ def approve(label: Label, reason: Reason = "", env: Environment = "production") 
 def promote(label: Label, reason: Reason = "", env: Environment = "production") -> None:
     """Make a release the champion at once."""
     session = session_here(env)
-    route = _deployer(session, env).promote(label, getpass.getuser(), reason)
+    route = _deployer(session, env).promote(label, user(), reason)
     write_down(session, "promoted", route.arms[0].release, reason, env)
     policy = session.project.policy.models.get(route.model)
     if policy is None or not policy.watch.values:
@@ -215,7 +214,7 @@ def promote(label: Label, reason: Reason = "", env: Environment = "production") 
 def rollback(name: str = "", reason: Reason = "", env: Environment = "production") -> None:
     """Bring back the champion before the present one."""
     session = session_here(env)
-    route = _deployer(session, env).rollback(name or session.project.model().name, getpass.getuser(), reason)
+    route = _deployer(session, env).rollback(name or session.project.model().name, user(), reason)
     write_down(session, "rolled back to", route.arms[0].release, reason, env)
     output.out.print(f"{route.arms[0].release} answers for {route.model} again", markup=False)
 
@@ -235,7 +234,7 @@ def write_down(session: "Session", action: str, subject: str, reason: str, env: 
         books.audit.add(
             AuditEntry(
                 id=session.clock.mint(),
-                actor=getpass.getuser(),
+                actor=user(),
                 action=action,
                 subject=subject,
                 time=session.clock.now(),

@@ -1,5 +1,7 @@
-"""What most commands begin with: the project here, its session, and the options that they share."""
+"""What most commands begin with: the project here, its session, who asks, and the options that they share."""
 
+import getpass
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +18,14 @@ Limit = Annotated[int, typer.Option(help="At most so many.")]
 def given(**wanted: str) -> dict[str, Any]:
     """What is asked of the records of a list: the options that were given."""
     return {name: value for name, value in wanted.items() if value}
+
+
+def user() -> str:
+    """Who asks: the name of the user, or the number where that has no name, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def session_here(environment: str = "production") -> "Session":

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, session_here
+from tidemill.cli.opening import Environment, Json, session_here, user
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import InputError, TidemillError
 
@@ -97,7 +97,7 @@ def _ended_by_signals(progress: "Progress") -> Iterator[None]:
 
 
 def _by_hand() -> dict[str, Any]:
-    return {"by": "hand", "user": _user()}
+    return {"by": "hand", "user": user()}
 
 
 def _told_releases(session: Any, run_id: str) -> None:
@@ -118,15 +118,6 @@ def _params(given: list[str]) -> dict[str, str]:
             raise InputError(f"--param {one!r} is not name=value", "write it as --param depth=6")
         params[name] = value
     return params
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
 
 
 class Progress:

@@ -1,6 +1,5 @@
 """Triggers and their jobs: what starts pipelines, what became of it, and what people stop for a while."""
 
-import getpass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +7,7 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.models import models
-from tidemill.cli.opening import Environment, Json, Limit, Within, given, session_here
+from tidemill.cli.opening import Environment, Json, Limit, Within, given, session_here, user
 from tidemill.errors import InputError, NotFound
 
 if TYPE_CHECKING:
@@ -213,4 +212,4 @@ def _free(session: "Session", kind: "Held", name: str, reason: str, json: bool) 
 
 
 def _by(session: "Session", reason: str) -> dict[str, Any]:
-    return {"environment": session.workspace.environment, "actor": getpass.getuser(), "reason": reason}
+    return {"environment": session.workspace.environment, "actor": user(), "reason": reason}
