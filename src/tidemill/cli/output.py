@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 out = Console(highlight=False, soft_wrap=True)
@@ -36,7 +37,7 @@ def table(columns: Iterable[str], rows: Iterable[list[str]]) -> None:
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(escape, row))  # a reason may name [gate]
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(drawn)
 
 
