@@ -70,6 +70,35 @@ def test_a_file_is_judged_with_its_anomalies(shop: Path, tmp_path: Path) -> None
     tidemill(shop, "data", "validate", str(tmp_path / "nowhere.csv"), code=2)
 
 
+def test_an_inferred_schema_is_written_to_a_file_and_in_force_as_it_was_edited(shop: Path) -> None:
+    said = tidemill(shop, "data", "schema", "--to", "schemas/rows.toml")
+    assert 'schema = "schemas/rows.toml" under [sources.rows]' in said.stderr
+    file = shop / "schemas" / "rows.toml"
+    carrier = '[columns."carrier"]\n'
+    assert carrier in file.read_text(encoding="utf-8")
+    domain = 'domain = ["swift", "steady", "thrifty"]\n'
+    file.write_text(file.read_text(encoding="utf-8").replace(carrier, carrier + domain), encoding="utf-8")
+    policy = shop / "tidemill.toml"
+    declared = '[sources.rows]\nschema = "schemas/rows.toml"'
+    policy.write_text(policy.read_text(encoding="utf-8").replace("[sources.rows]", declared), encoding="utf-8")
+    later(shop).with_columns(carrier=pl.lit("reckless")).write_csv(shop / "other.csv")
+    judged = tidemill(shop, "data", "validate", "other.csv", code=3)
+    assert "500 values outside its domain, such as reckless (schema of 'rows', version 2)" in judged.stdout
+    assert "version = 2" in tidemill(shop, "data", "schema", "rows").stdout
+    tidemill(shop, "data", "schema", "--to", "schemas/rows.toml", code=2)
+    tidemill(shop, "data", "schema", "nowhere", code=2)
+
+
+def test_an_empty_batch_and_one_with_a_column_more_are_accepted_together(shop: Path) -> None:
+    tidemill(shop, "run", "ingestion")
+    rows = later(shop)
+    rows.with_columns(wind=pl.lit(1)).write_csv(shop / "data" / "more.csv")
+    (shop / "data" / "none.csv").write_text(",".join(rows.columns) + "\n")
+    tidemill(shop, "run", "ingestion", code=3)
+    tidemill(shop, "data", "accept", "rows", "--reason", "we have weather now")
+    tidemill(shop, "run", "ingestion")
+
+
 def test_a_source_or_a_file_is_profiled_with_proposals(shop: Path, tmp_path: Path) -> None:
     told = tidemill(shop, "data", "profile", "rows", "--report", str(tmp_path / "look.html"))
     assert "3,000 rows" in told.stdout

@@ -154,6 +154,41 @@ def validate(
         raise Stopped(f"{file} does not fit the schema of {chosen!r}", cure)
 
 
+@data.command("schema")
+def schema(
+    source: Annotated[str, typer.Argument(help="The source; the model's where none is given.")] = "",
+    to: Annotated[Path | None, typer.Option(help="Write it to this file, as its next version, to be edited.")] = None,
+) -> None:
+    """The schema in force, as it stands in a file that can be edited."""
+    from msgspec.structs import replace
+
+    from tidemill.data.schema_file import as_toml, write_schema
+    from tidemill.recipes.ingestion import schema_in_force
+
+    session = session_here()
+    chosen = source or session.project.model().problem.source
+    found = schema_in_force(chosen, session.clock.now(), session.sources, session.workspace.ledger, session.clock)
+    if to is None:
+        output.out.print(as_toml(found), markup=False)
+        return
+    if to.exists():
+        raise InputError(f"{to} is there already", "name another file, or remove it")
+    try:
+        write_schema(replace(found, version=found.version + 1), to)
+    except OSError as refused:
+        raise InputError(f"{to} cannot be written: {refused.strerror}", "name another file") from None
+    output.out.print(f"wrote {to}: edit it, and name it in tidemill.toml", markup=False)
+    declared = f'schema = "{_from_project(to, session.project.folder)}"'
+    output.err.print(
+        f"next: {declared} under [sources.{chosen}]; each later change needs a higher version", markup=False
+    )
+
+
+def _from_project(file: Path, folder: Path) -> str:
+    here = file.resolve()
+    return (here.relative_to(folder.resolve()) if here.is_relative_to(folder.resolve()) else here).as_posix()
+
+
 @data.command("accept")
 def accept(
     source: Annotated[str, typer.Argument(help="The source.")],

@@ -46,6 +46,12 @@ def read_schema(file: Path) -> Schema:
 
 def write_schema(schema: Schema, file: Path) -> None:
     """Write a schema so that `read_schema` gives it back."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(as_toml(schema), encoding="utf-8")
+
+
+def as_toml(schema: Schema) -> str:
+    """A schema as it stands in its file."""
     lines = [
         "# What this source must look like to be let in. A value outside low … high or outside a domain stops the",
         "# pipeline; `missing` is the largest share of nulls that is let in.",
@@ -62,8 +68,7 @@ def write_schema(schema: Schema, file: Path) -> None:
         lines.append(f"[columns.{_text(known.pop('name'))}]")
         lines += [f"{name} = {_value(value)}" for name, value in known.items()]
         lines.append("")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("\n".join(lines), encoding="utf-8")
+    return "\n".join(lines)
 
 
 def _value(value: object) -> str:
