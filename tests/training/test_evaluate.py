@@ -65,6 +65,9 @@ def test_metrics_of_the_whole_and_of_each_slice() -> None:
     assert found.intervals["log_loss"][0] < found.values["log_loss"] < found.intervals["log_loss"][1]
     part = measure(Truth("classification", truth.values[inside], truth.classes), scores[inside])
     assert found.slices == {"origin=JFK": {"rows": 40.0, **part}}
+    around = found.slice_intervals["origin=JFK"]
+    assert set(around) == {"log_loss", "brier", "error_rate"}
+    assert around["log_loss"][0] < part["log_loss"] < around["log_loss"][1]
     assert found.about == "test"
 
 

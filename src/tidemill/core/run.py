@@ -13,13 +13,14 @@ class Metrics(Struct, frozen=True, kw_only=True):
     """Measured values; a step that returns them makes its run searchable by them.
 
     `slices` maps a slice (`"origin=JFK"`) to its values and its `rows`; `about` says what they were measured on;
-    `intervals` are those of the values, where they have one.
+    `intervals` are those of the values, where they have one, and `slice_intervals` those of each slice.
     """
 
     values: dict[str, float]
     slices: dict[str, dict[str, float]] = {}
     about: str = ""
     intervals: dict[str, tuple[float, float]] = {}
+    slice_intervals: dict[str, dict[str, tuple[float, float]]] = {}
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

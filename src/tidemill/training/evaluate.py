@@ -74,13 +74,16 @@ def evaluate(
     confidence: float = 0.95,
 ) -> Metrics:
     """The metrics of a task with their intervals, and those of each slice; one that is not finite is left out."""
-    parts = {}
+    parts, around = {}, {}
+    sure = np.isfinite(scores).all()
     for name, inside in slices.items():
-        part = Truth(truth.task, truth.values[inside], truth.classes)
-        parts[name] = {"rows": float(inside.sum()), **_finite(measure(part, scores[inside]))}
+        part, said = Truth(truth.task, truth.values[inside], truth.classes), scores[inside]
+        parts[name] = {"rows": float(inside.sum()), **_finite(measure(part, said))}
+        if sure:
+            around[name] = intervals(part, said, confidence, areas=False)
     values = _finite(measure(truth, scores) | measure_more(truth, scores))
-    found = intervals(truth, scores, confidence) if np.isfinite(scores).all() else {}
-    return Metrics(values=values, slices=parts, about=about, intervals=found)
+    found = intervals(truth, scores, confidence) if sure else {}
+    return Metrics(values=values, slices=parts, about=about, intervals=found, slice_intervals=around)
 
 
 def _finite(values: dict[str, float]) -> dict[str, float]:
