@@ -41,5 +41,10 @@ class Verdict(Struct, frozen=True, kw_only=True):
     time: datetime | None = None
 
     @property
+    def quiet(self) -> bool:
+        """Whether it calls for nothing to be done."""
+        return self.action in ("proceed", "hold", "ignore")
+
+    @property
     def stops(self) -> bool:
         return self.action == "stop"

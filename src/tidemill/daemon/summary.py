@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tidemill.daemon.backtest import Replay
 
 _WEEK = timedelta(days=7)
-_QUIET = ("proceed", "hold", "ignore")
 _LONGEST = 4
 
 
@@ -78,7 +77,7 @@ def _timeline(books: Books) -> list[Moment]:
         arms = " and ".join(f"{arm.release} ({arm.role}, {arm.share:.0%})" for arm in route.arms)
         lines.append(Moment(route.since, "route", f"{arms}: {route.reason}"))
     for verdict in books.verdicts.find():
-        if verdict.action not in _QUIET and verdict.time is not None:
+        if not verdict.quiet and verdict.time is not None:
             lines.append(Moment(verdict.time, verdict.check, f"{verdict.subject}: {verdict.reason} → {verdict.action}"))
     for run in books.runs.find(state="failed"):
         lines.append(Moment(run.started, "failed", f"{run.pipeline}: {run.error}"))

@@ -23,7 +23,6 @@ from tidemill.faults import reached
 from tidemill.flow.session import Session
 
 _PACKAGES = ("tidemill", "lightgbm", "numpy", "polars", "pyarrow", "scikit-learn", "scipy")
-_QUIET = ("proceed", "ignore", "hold")
 _LOOKS = 1.0
 
 
@@ -118,7 +117,7 @@ class Recorder:
             time=now,
         )
         self._books.verdicts.add(stored)
-        if verdict.action not in _QUIET:
+        if not verdict.quiet:
             self.tell(
                 "verdict",
                 verdict.subject,

@@ -22,7 +22,6 @@ from tidemill.monitoring.picture import picture
 from tidemill.telemetry import logger
 
 log = logger("alerts")
-_QUIET = ("proceed", "hold", "ignore")
 _LOOK_BACK = 20
 _DRAWN = 60
 
@@ -76,7 +75,7 @@ def alert_all(
 
 
 def _matter(policy: ModelPolicy, verdict: Verdict, books: Books) -> Matter | None:
-    if verdict.action in _QUIET and verdict.outcome != "pass":
+    if verdict.quiet and verdict.outcome != "pass":
         return None
     watched = {"performance": str(verdict.evidence.get("metric"))}.get(verdict.check, verdict.check)
     own = next((value.notify for value in policy.watch.values if value.value == watched), ())
@@ -84,7 +83,7 @@ def _matter(policy: ModelPolicy, verdict: Verdict, books: Books) -> Matter | Non
     if not addresses:
         return None
     subject = f"{policy.name}: {watched}"
-    if verdict.action in _QUIET:
+    if verdict.quiet:
         line = f"{watched} is well again: {verdict.reason}"
         return Matter(subject=subject, state="well", line=line, addresses=addresses)
     earlier = books.verdicts.find(model=policy.name, check=verdict.check, newest=True, limit=_DRAWN)
