@@ -1,4 +1,4 @@
-"""Finds what a model must not have seen: a label in its inputs, test rows among the training rows, the future."""
+"""Finds what a model must not have seen: a label in its inputs, rows or groups of the test, the test's future."""
 
 from datetime import datetime
 
@@ -8,11 +8,14 @@ import polars as pl
 
 from tidemill.checks.gate import Finding
 from tidemill.data.frame import TIME
+from tidemill.errors import DataError
 
 Floats = npt.NDArray[np.float64]
 _LEAST = 200
 _LOOKED_AT = 5_000
 _MOST_SHARED = 0.01
+_SIDES = {"train", "test", "valid", "validation", "fold", "split"}
+_FEW = 20
 
 
 def find_leaks(
@@ -22,24 +25,33 @@ def find_leaks(
     inputs: tuple[str, ...],
     label: str,
     key: tuple[str, ...],
+    group: str = "",
     timed: bool,
     most: float,
 ) -> list[Finding]:
     """What leaks from the label into the inputs, or from the test rows into the training.
 
+    Looked for are always an input that tells the label, test rows that were trained on, and an input that says on
+    which side a row is (a warning); what else depends on how the rows were split. A group on both sides is none where
+    they were split by time: what comes next of a known patient is then what is asked.
+
     Parameters
     ----------
+    train : every row that was learned from, those on which something was chosen among them.
     key : the columns that name a row; without them whole rows are compared.
-    timed : whether rows have an event time, so that all training rows have to come before the test rows.
+    group : the column of which no value may be on both sides, where the split is by group; null is no group.
+    timed : whether the split is by time, so that all training rows have to come before the test rows.
     most : how much of the label one input alone may tell, by Chatterjee's coefficient (1: all of it).
+
+    Raises
+    ------
+    DataError
+        if a part has no column `group`.
     """
     found = [*_telling(train, inputs, label, most), *_shared(train, test, key, (*inputs, label))]
-    if timed and train.height and test.height:
-        newest, oldest = train[TIME].max(), test[TIME].min()
-        if isinstance(newest, datetime) and isinstance(oldest, datetime) and newest > oldest:
-            count = train.filter(pl.col(TIME) > oldest).height
-            reason = f"it has learned from {count} rows that come after the first test row ({oldest.isoformat()})"
-            found.append(Finding(about="future", outcome="fail", reason=reason, evidence={"rows_of_the_future": count}))
+    found += _shared_groups(train, test, group) if group else []
+    found += _later(train, test) if timed else []
+    found += _naming(train, test, inputs)
     return found or [Finding(about="leaks", reason="nothing leaks from the label or from the test rows")]
 
 
@@ -101,3 +113,40 @@ def _shared(train: pl.DataFrame, test: pl.DataFrame, key: tuple[str, ...], whole
         return []
     reason = f"{shared:.0%} of the test rows are among its training rows"
     return [Finding(about="test rows", outcome="fail", reason=reason, evidence={"test_rows_in_training": shared})]
+
+
+def _shared_groups(train: pl.DataFrame, test: pl.DataFrame, group: str) -> list[Finding]:
+    for rows in (train, test):
+        if group not in rows.columns:
+            raise DataError(
+                f"there is no column {group!r} by which the rows were split", "keep it in what your split step returns"
+            )
+    both = test.join(train.select(group), on=group, how="semi")
+    if both.is_empty():
+        return []
+    count = both[group].n_unique()
+    reason = f"{both.height} test rows are of {count} values of {group!r} that it has learned from"
+    evidence = {"shared_groups": count, "rows_of_shared_groups": both.height}
+    return [Finding(about="groups", outcome="fail", reason=reason, evidence=evidence)]
+
+
+def _later(train: pl.DataFrame, test: pl.DataFrame) -> list[Finding]:
+    newest, oldest = train[TIME].max(), test[TIME].min()
+    if not isinstance(newest, datetime) or not isinstance(oldest, datetime) or newest <= oldest:
+        return []
+    count = train.filter(pl.col(TIME) > oldest).height
+    reason = f"it has learned from {count} rows that come after the first test row ({oldest.isoformat()})"
+    return [Finding(about="future", outcome="fail", reason=reason, evidence={"rows_of_the_future": count})]
+
+
+def _naming(train: pl.DataFrame, test: pl.DataFrame, inputs: tuple[str, ...]) -> list[Finding]:
+    """Inputs of a few values that share none of them between the sides, and are named like a split."""
+    named = [name for name in inputs if _SIDES & set(name.lower().replace("-", "_").split("_"))]
+    found = []
+    for name in (name for name in named if name in train.columns and name in test.columns):
+        here, there = (rows[name].drop_nulls().unique() for rows in (train, test))
+        few = 0 not in (here.len(), there.len()) and here.len() + there.len() <= _FEW
+        if few and not here.is_in(there.implode()).any():
+            found.append(name)
+    reason = f"input {found[0]!r} says on which side of the split a row is: leave it out" if found else ""
+    return [Finding(about="sides", outcome="warn", reason=reason, evidence={"naming_inputs": found})] if found else []

@@ -98,8 +98,8 @@ def stratified(frame: pl.DataFrame, label: str, share: float, validation: float,
 
 def _count_until(sizes: pl.Series, share: float) -> int:
     """How many groups, and at least one, come nearest to a share of all their rows."""
-    middles = sizes.cum_sum() - sizes / 2
-    return max(1, int((middles < share * sizes.sum()).sum()))
+    middles = (sizes.cum_sum() - sizes / 2) / sizes.sum()
+    return max(1, int((middles < share).sum()))
 
 
 def _first_of_moment(times: pl.Series, place: int) -> int:

@@ -24,6 +24,7 @@ from tidemill.core.run import Metrics
 from tidemill.data.frame import TIME
 from tidemill.data.metrics import Floats, Truth, losses, measure
 from tidemill.data.plots import page
+from tidemill.data.split import kind_of
 from tidemill.models.inputs import samples
 from tidemill.models.load import load
 from tidemill.models.package import folder_of, warm_of
@@ -136,25 +137,29 @@ def gate(
     metrics: list[MetricVersion],
     sources: Sources,
     own_metrics: OwnMetrics,
+    validation: pl.DataFrame | None = None,
 ) -> Verdict:
     """Judge a candidate: its data, its package, and its answers to the test rows, in one verdict.
 
-    With the champion it is compared only on rows that the champion has not learned from itself.
+    With the champion it is compared only on rows that the champion has not learned from itself. What was chosen on
+    `validation` rows is learned from them, too.
     """
     source, signature = sources.definition(policy.problem.source), candidate.manifest.signature
+    options, seen = policy.training, train if validation is None else pl.concat([train, validation])
     truth, scores = _scored(candidate, test, policy.problem, sources)
     few = test.head(_ASKED_AGAIN)
     again = _scored(candidate, few, policy.problem, sources)[1]
     own = losses(truth, scores)
     findings = [
-        *_hold_data(champion, train, test, data, policy),
+        *_hold_data(champion, seen, test, data, policy),
         *find_leaks(
-            train,
+            seen,
             test,
             inputs=tuple(one.name for one in signature.inputs),
             label=policy.problem.label,
             key=source.key,
-            timed=bool(source.time),
+            group=options.group,
+            timed=kind_of(options, timed=bool(source.time)) == "time",
             most=policy.gate.leakage,
         ),
         *hold_signature(champion.manifest.signature if champion else None, signature, policy.gate),
@@ -168,7 +173,7 @@ def gate(
         champion_losses = unseen = None
         if champion is not None and champion.manifest.signature.classes == truth.classes:
             champion_scores = _scored(champion, test, policy.problem, sources)[1]
-            champion_losses, unseen = losses(truth, champion_scores), _unseen_by(champion, test)
+            champion_losses, unseen = losses(truth, champion_scores), _unseen_by(champion, test, options.group)
             scored = measure(truth, champion_scores) | _own(metrics, own_metrics, truth, champion_scores, test)
             findings.append(_scored_again(champion, scored))
         findings += compare(
@@ -220,7 +225,7 @@ def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _hold_data(
-    champion: Model | None, train: pl.DataFrame, test: pl.DataFrame, data: DataFacts, policy: ModelPolicy
+    champion: Model | None, seen: pl.DataFrame, test: pl.DataFrame, data: DataFacts, policy: ModelPolicy
 ) -> list[Finding]:
     """Whether a candidate may have learned from these rows: none was stopped, and they are no older than before."""
     found = []
@@ -232,7 +237,7 @@ def _hold_data(
         )
     before = champion.manifest.data.get("trained_until") if champion else None
     if isinstance(before, str) and not policy.gate.older_data:
-        rows = pl.concat([train[TIME], test[TIME]]) if policy.training.refit else train[TIME]
+        rows = pl.concat([seen[TIME], test[TIME]]) if policy.training.refit else seen[TIME]
         newest = rows.max()
         if isinstance(newest, datetime) and newest < datetime.fromisoformat(before):
             reason = f"its data is older than the champion's: it ends at {newest.isoformat()}, not at {before}"
@@ -241,7 +246,10 @@ def _hold_data(
     return found
 
 
-def _unseen_by(champion: Model, rows: pl.DataFrame) -> npt.NDArray[np.bool_] | None:
-    """Which rows are newer than all that the champion was trained on; None where its package does not tell."""
+def _unseen_by(champion: Model, rows: pl.DataFrame, group: str) -> npt.NDArray[np.bool_] | None:
+    """Which rows are newer than all that the champion was trained on, and of a `group` that is; None: nobody knows."""
     newest = champion.manifest.data.get("trained_until")
-    return (rows[TIME] > datetime.fromisoformat(newest)).to_numpy() if isinstance(newest, str) else None
+    if not isinstance(newest, str):
+        return None
+    newer = pl.col(TIME) > datetime.fromisoformat(newest)
+    return rows.select(newer.all().over(group) if group else newer).to_series().to_numpy()

@@ -28,7 +28,7 @@ from tidemill.core.run import Metrics
 from tidemill.data.encoding import Encoding, column_type, encode, fit_encoding
 from tidemill.data.frame import TIME, as_classes
 from tidemill.data.metrics import Floats
-from tidemill.data.split import at_random, by_time
+from tidemill.data.split import at_random, by_group, by_time, kind_of, stratified
 from tidemill.data.statistics import Profile, profile
 from tidemill.delivery.deploy import Deployer
 from tidemill.errors import DataError
@@ -62,12 +62,19 @@ _MADE_WITH = ("tidemill", "lightgbm", "numpy", "polars", "scikit-learn")
 def split(
     frame: pl.DataFrame, policy: ModelPolicy, sources: Sources
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Train, validation and test rows: by time where the source has one."""
+    """Train, validation and test rows, split as the policy says: by time where it does not and the source has one."""
     options = policy.training
+    share, seed = options.test_share, options.seed
     validation = options.validation if options.early_stopping or options.search else 0.0
-    if sources.definition(policy.problem.source).time:
-        return by_time(frame, options.test, options.test_share, validation)
-    return at_random(frame, options.test_share, validation, options.seed)
+    match kind_of(options, timed=bool(sources.definition(policy.problem.source).time)):
+        case "time":
+            return by_time(frame, options.test, share, validation)
+        case "group":
+            return by_group(frame, options.group, share, validation, seed)
+        case "stratified":
+            return stratified(frame, policy.problem.label, share, validation, seed)
+        case "random":
+            return at_random(frame, share, validation, seed)
 
 
 @step
@@ -221,7 +228,8 @@ def train_on(
     trained = measure_on(candidate, sample(train, policy.training), policy, "train", metrics)
     draw(candidate, test, learning)
     champion, data = find_champion(policy), look_into_data(snapshot)
-    verdict = gate(candidate, champion, train, test, policy, tested, data, try_out(candidate, policy.gate), metrics)
+    trial = try_out(candidate, policy.gate)
+    verdict = gate(candidate, champion, train, test, policy, tested, data, trial, metrics, validation=validation)
     if policy.training.refit:
         candidate = fit_whole(frame, policy, inputs, snapshot, count_rounds(candidate, verdict), prepare, tuned)
         verdict = confirm(candidate, try_out(candidate, policy.gate), policy)
@@ -250,12 +258,12 @@ def count_rounds(candidate: Model, verdict: Verdict) -> int | None:
 
 @step
 def choose_inputs(rows: pl.DataFrame, policy: ModelPolicy, features: FeatureSet, sources: Sources) -> FeatureSet:
-    """The model's inputs: those that the policy lists, or every column that is no label, key or time."""
+    """The model's inputs: those that the policy lists, or every column that is no label, key, time or group."""
     if features.request:
         return features
     source = sources.definition(policy.problem.source)
     apart = {*source.key, *source.later, *policy.inputs.exclude, source.time, source.known_at}
-    apart |= {policy.problem.label, policy.problem.label_known_at}
+    apart |= {policy.problem.label, policy.problem.label_known_at, policy.training.group}
     views = {name for view in features.views for name in view.features}
     found = [name for name in rows.columns if name not in apart | views and not name.startswith("_")]
     if not found:

@@ -1,0 +1,93 @@
+"""What a split lets through is found by kind, and each way to split holds what it is held to."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidemill.checks.gate import Finding
+from tidemill.checks.leaks import find_leaks
+from tidemill.data.split import Split, at_random, by_group, by_time
+from tidemill.errors import DataError
+
+START = datetime(2013, 1, 1, tzinfo=UTC)
+ROWS = pl.DataFrame(
+    {
+        "id": range(200),
+        "patient": [f"é{place % 40}" if place % 40 else None for place in range(200)],
+        "x": [float(place * 7919 % 200) for place in range(200)],
+        "ill": [place * 31 % 3 == 0 for place in range(200)],
+        "_time": [START + timedelta(hours=place) for place in range(200)],
+    }
+)
+RANDOM = at_random(ROWS, 0.2, 0.0, 0)
+
+
+def look(train: pl.DataFrame, test: pl.DataFrame, **options: Any) -> list[Finding]:
+    stated: dict[str, Any] = {"inputs": ("x",), "label": "ill", "key": (), "timed": False, "most": 0.98}
+    return find_leaks(train, test, **stated | options)
+
+
+@pytest.mark.parametrize(
+    ("parts", "options"),
+    [
+        (by_time(ROWS, "2d", 0.2, 0.1), {"key": ("id",), "timed": True}),
+        (by_group(ROWS, "patient", 0.2, 0.1, 0), {"group": "patient"}),
+        (RANDOM, {"key": ("id",)}),
+        (Split(ROWS, ROWS, ROWS.clear()), {"timed": True, "group": "patient"}),
+        (Split(ROWS.clear(), ROWS.clear(), ROWS), {"timed": True, "group": "patient"}),
+    ],
+    ids=["by time", "by group", "at random", "nothing to test on", "nothing to learn from"],
+)
+def test_a_clean_split_passes(parts: Split, options: dict[str, Any]) -> None:
+    (found,) = look(pl.concat([parts.train, parts.validation]), parts.test, **options)
+    assert (found.about, found.outcome) == ("leaks", "pass")
+
+
+@pytest.mark.parametrize(
+    ("test", "options", "about", "said"),
+    [
+        (pl.concat([RANDOM.test, RANDOM.train.head(1)]), {"key": ("id",)}, "test rows", "2% of the test rows"),
+        (pl.concat([RANDOM.test, RANDOM.train.head(10)]), {}, "test rows", "20% of the test rows"),
+        (RANDOM.test, {"group": "patient"}, "groups", "test rows are of 28 values of 'patient'"),
+        (RANDOM.test, {"timed": True}, "future", "rows that come after the first test row"),
+    ],
+    ids=["the same rows", "whole rows", "the same patients", "the future"],
+)
+def test_each_leak_is_found(test: pl.DataFrame, options: dict[str, Any], about: str, said: str) -> None:
+    (found,) = look(RANDOM.train, test, **options)
+    assert (found.about, found.outcome) == (about, "fail")
+    assert said in found.reason
+
+
+@given(patients=st.lists(st.sampled_from(["a", "b", "ç", None]), min_size=2, max_size=30), cut=st.integers(1, 29))
+def test_groups_on_both_sides_are_counted(patients: list[str | None], cut: int) -> None:
+    rows = pl.DataFrame({"patient": pl.Series(patients, dtype=pl.String), "x": range(len(patients))})
+    both = set(patients[:cut]) & set(patients[cut:]) - {None}
+    found = look(rows[:cut].with_columns(ill=True), rows[cut:].with_columns(ill=True), group="patient")
+    counts = [one.evidence["shared_groups"] for one in found if one.about == "groups"]
+    assert counts == ([len(both)] if both else [])
+
+
+def test_patients_on_both_sides_are_what_a_split_by_time_is_about() -> None:
+    parts = by_time(ROWS, "2d", 0.2, 0.0)
+    assert set(parts.train["patient"]) & set(parts.test["patient"])
+    assert [one.about for one in look(parts.train, parts.test, timed=True)] == ["leaks"]
+
+
+def test_a_split_that_loses_the_groups_is_told() -> None:
+    with pytest.raises(DataError, match="no column 'patient'") as told:
+        look(RANDOM.train, RANDOM.test.drop("patient"), group="patient")
+    assert "your split step" in (told.value.cure or "")
+
+
+@pytest.mark.parametrize(("name", "told"), [("is_train", True), ("Fold", True), ("strain", False)])
+def test_an_input_that_names_the_side_is_a_warning(name: str, told: bool) -> None:
+    train, test = RANDOM.train.with_columns(pl.lit("a").alias(name)), RANDOM.test.with_columns(pl.lit("b").alias(name))
+    found = look(train, test, inputs=("x", name))
+    assert [(one.about, one.outcome) for one in found] == [("sides", "warn") if told else ("leaks", "pass")]
+    assert [one.about for one in look(train, test)] == ["leaks"], "what is no input says nothing"
+    assert [one.about for one in look(train, train[:0], inputs=("x", name))] == ["leaks"]
