@@ -58,8 +58,8 @@ class Problem(_Table, frozen=True, kw_only=True):
     label_known_at: str | None = None
     metric: str = ""
     owner: str = ""
-    cost_of_training: float = 0.0
-    cost_of_error: float = 0.0
+    cost_of_training: Annotated[float, Meta(ge=0)] = 0.0
+    cost_of_error: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class Inputs(_Table, frozen=True, kw_only=True):
@@ -136,8 +136,8 @@ class Gate(_Table, frozen=True, kw_only=True):
     better: bool = False
     baseline_margin: float = 0.0
     slices: tuple[str, ...] = ()
-    slice_tolerance: float = 0.05
-    slice_minimum: int = 200
+    slice_tolerance: Annotated[float, Meta(ge=0)] = 0.05
+    slice_minimum: Annotated[int, Meta(ge=1)] = 200
     confidence: Annotated[float, Meta(gt=0, lt=1)] = 0.95
     thresholds: dict[str, Threshold] = {}
     leakage: Annotated[float, Meta(gt=0)] = 0.98
@@ -154,8 +154,8 @@ class Rollout(_Table, frozen=True, kw_only=True):
 
     approval: bool = False
     canary: bool = True
-    share: float = 0.2
-    minimum: int = 300
+    share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
+    minimum: Annotated[int, Meta(ge=1)] = 300
     margin: float = 0.0
     maximum: Span = "14d"
 
@@ -168,10 +168,10 @@ class WatchValue(_Table, frozen=True, kw_only=True):
     """
 
     value: str
-    limit: float
+    limit: Annotated[float, Meta(ge=0)]
     action: Action
     window: Span = "7d"
-    minimum: int = 200
+    minimum: Annotated[int, Meta(ge=1)] = 200
     notify: tuple[str, ...] = ()
 
 
