@@ -42,6 +42,12 @@ def test_one_model_is_stated_in_top_level_tables(tmp_path: Path) -> None:
     assert policy.sources["flights"].time == "departure"
 
 
+@pytest.mark.parametrize("split", ["time", "random", "stratified", "group"])
+def test_a_split_that_fits_is_taken(tmp_path: Path, split: str) -> None:
+    group = 'group = "tail"\nfeedback = true\n[inputs]\nrequest = ["hour", "tail"]\n' if split == "group" else ""
+    assert read(tmp_path, BASE + f'[training]\nsplit = "{split}"\n{group}').models["flights"].training.split == split
+
+
 def test_several_models_stand_under_their_names(tmp_path: Path) -> None:
     problem = '[models.{0}.problem]\ndecision = "d"\nsource = "flights"\nlabel = "{0}"\n'
     policy = read(tmp_path, BASE + problem.format("cancelled") + problem.format("diverted"))
@@ -91,6 +97,32 @@ WRONG = {
     ),
     "no length of time": (BASE + '[training]\ntest = "a week"\n', "line 13: ", "7d"),
     "a length of time beyond all times": (BASE + '[training]\ntest = "99999999999999d"\n', "99999999999999d", "12h"),
+    "a way to split that is none": (BASE + '[training]\nsplit = "halves"\n', "line 13: .*'halves'", "reference"),
+    "a split by group without one": (
+        BASE + '[training]\nsplit = "group"\n',
+        "line 13: .*does not say which column",
+        'group = "patient"',
+    ),
+    "a group without a split by it": (
+        BASE + '[training]\nsplit = "time"\ngroup = "tail"\n',
+        "line 14: .*group = 'tail' says nothing",
+        'split = "group"',
+    ),
+    "a group that served rows do not tell": (
+        BASE + '[inputs]\nrequest = ["hour"]\n[training]\nsplit = "group"\ngroup = "tail"\nfeedback = true\n',
+        "line 17: .*do not tell their group 'tail'",
+        "request",
+    ),
+    "strata of numbers": (
+        BASE.replace('label = "late"', 'label = "late"\ntask = "regression"') + '[training]\nsplit = "stratified"\n',
+        "line 14: .*a regression has none",
+        '"random"',
+    ),
+    "a split by a time that is not there": (
+        BASE.replace('time = "departure"\n', "") + '[training]\nsplit = "time"\n',
+        "line 12: .*'flights' has no event time",
+        r"sources.flights\] time",
+    ),
     "missing key": (BASE.replace('label = "late"\n', ""), "line 4: .*required field `label`", "reference"),
     "missing problem": (
         BASE.replace("[problem]", "[models.late.problem]") + "[models.other.gate]\nmargin = 0.1\n",

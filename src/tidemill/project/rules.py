@@ -78,11 +78,34 @@ class Rules:
                 + _nearest(model.problem.source, self._policy.sources),
                 *self._of_model(model, "problem", "source"),
             )
+        self._split(model)
         self._length(model.training.test, *self._of_model(model, "training", "test"))
         self._length(model.rollout.maximum, *self._of_model(model, "rollout", "maximum"))
         self._length(model.watch.quiet, *self._of_model(model, "watch", "quiet"))
         for place, value in enumerate(model.watch.values):
             self._length(value.window, *self._of_model(model, "watch", "values", f"[{place}]", "window"))
+
+    def _split(self, model: ModelPolicy) -> None:
+        """A way to split has what it needs, and the rest of the policy fits it; whether columns exist the rows tell."""
+        options, problem, key = model.training, model.problem, "split"
+        wrong = cure = ""
+        if options.group and options.split != "group":
+            wrong = f"group = {options.group!r} says nothing while the split is not by group"
+            cure, key = 'add split = "group", or remove it', "group"
+        elif options.split == "group" and not options.group:
+            wrong = 'split = "group" does not say which column names the group'
+            cure = 'name it: group = "patient"'
+        elif options.split == "group" and options.feedback and options.group not in model.inputs.request:
+            wrong = f"feedback = true learns from served rows, which do not tell their group {options.group!r}"
+            cure, key = f"add {options.group!r} to [inputs] request, or remove `feedback`", "feedback"
+        elif options.split == "stratified" and problem.task == "regression":
+            wrong = 'split = "stratified" keeps a mixture of classes, and a regression has none'
+            cure = 'use "time", "random" or "group"'
+        elif options.split == "time" and not self._policy.sources[problem.source].time:
+            wrong = f'split = "time", but the source {problem.source!r} has no event time'
+            cure = f"name its column: [sources.{problem.source}] time, or split otherwise"
+        if wrong:
+            raise self._wrong(f"[training] {wrong}", cure, *self._of_model(model, "training", key))
 
     def _retention(self) -> None:
         """A journal is not cut shorter than what is still looked back on."""
