@@ -5,9 +5,9 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from tidemill.clock import Clock
-from tidemill.core.event import Event
 from tidemill.core.resources import Books
 from tidemill.evidence.pulse import last
+from tidemill.store.events import tell
 
 _EVERY = 5.0
 
@@ -19,20 +19,7 @@ class Heartbeat:
         self._books = books
         self._clock = clock
         self._beaten = clock.monotonic()
-        now = clock.now()
-        self._id = clock.mint()
-        books.events.add(
-            Event(
-                id=self._id,
-                kind="daemon",
-                environment=environment,
-                subject=host,
-                time=now,
-                known_at=now,
-                dedupe_key=f"daemon/{self._id}",
-                payload={"state": "watching"},
-            )
-        )
+        self._id = tell(books, clock, "daemon", host, environment=environment, payload={"state": "watching"}).id
 
     def beat(self, looked: datetime) -> None:
         """Say that the daemon is well, every few seconds."""

@@ -15,6 +15,7 @@ from tidemill.daemon.ticks import following, passed
 from tidemill.errors import Conflict, TidemillError
 from tidemill.faults import reached
 from tidemill.registry.holds import held, said
+from tidemill.store.events import tell
 
 # Events of other processes may be committed a little after later ones of ours: look back this far.
 _OVERLAP = timedelta(minutes=2)
@@ -77,17 +78,15 @@ class Triggers:
         """Write an event, unless there is one with the same key already."""
         try:
             with self._books.transaction(durable=True):
-                self._books.events.add(
-                    Event(
-                        id=self._clock.mint(),
-                        kind=kind,
-                        environment=self._environment,
-                        subject=subject,
-                        time=time,
-                        known_at=self._clock.now(),
-                        dedupe_key=key,
-                        payload=payload,
-                    )
+                tell(
+                    self._books,
+                    self._clock,
+                    kind,
+                    subject,
+                    environment=self._environment,
+                    key=key,
+                    time=time,
+                    payload=payload,
                 )
         except Conflict:
             return False

@@ -4,7 +4,6 @@ from contextlib import suppress
 
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
-from tidemill.core.event import Event
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.release import Release
 from tidemill.core.resources import Board, Books
@@ -13,6 +12,7 @@ from tidemill.errors import Conflict, InputError
 from tidemill.registry.holds import held, said
 from tidemill.registry.releases import find_release
 from tidemill.registry.routing import arm_of, change, current, history, with_share
+from tidemill.store.events import tell
 
 
 class Deployer:
@@ -122,17 +122,14 @@ class Deployer:
         return said(entry) if entry else ""
 
     def _tell(self, kind: str, release: Release, reason: str) -> None:
-        now = self._clock.now()
-        event = Event(
-            id=self._clock.mint(),
-            kind=kind,
-            environment=self._environment,
-            subject=release.label,
-            time=now,
-            known_at=now,
-            dedupe_key=f"{kind}/{release.label}",
-            cause=release.run,
-            payload={"reason": reason, "model": release.name},
-        )
         with suppress(Conflict):  # it was told before
-            self._books.events.add(event)
+            tell(
+                self._books,
+                self._clock,
+                kind,
+                release.label,
+                environment=self._environment,
+                key=f"{kind}/{release.label}",
+                cause=release.run,
+                payload={"reason": reason, "model": release.name},
+            )

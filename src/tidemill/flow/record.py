@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from tidemill.clock import Clock
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
-from tidemill.core.event import Event
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import Graph
 from tidemill.core.policy import ModelPolicy
@@ -21,6 +20,7 @@ from tidemill.core.run import Attempt, Metrics, Run, RunState, StepRun
 from tidemill.errors import Conflict, TidemillError
 from tidemill.faults import reached
 from tidemill.flow.session import Session
+from tidemill.store.events import tell
 
 _PACKAGES = ("tidemill", "lightgbm", "numpy", "polars", "pyarrow", "scikit-learn", "scipy")
 _LOOKS = 1.0
@@ -118,10 +118,13 @@ class Recorder:
         )
         self._books.verdicts.add(stored)
         if not verdict.quiet:
-            self.tell(
+            tell(
+                self._books,
+                self._clock,
                 "verdict",
                 verdict.subject,
-                f"verdict/{stored.id}",
+                environment=self.run.environment,
+                key=f"verdict/{stored.id}",
                 cause=stored.id,
                 payload={
                     "check": verdict.check,
@@ -147,23 +150,6 @@ class Recorder:
             lambda run: replace(run, **(facts if run.state != "cancelled" else facts | {"state": run.state})),
         )
 
-    def tell(self, kind: str, subject: str, dedupe_key: str, cause: str, payload: dict[str, Any]) -> None:
-        """Write an event."""
-        now = self._clock.now()
-        self._books.events.add(
-            Event(
-                id=self._clock.mint(),
-                kind=kind,
-                environment=self.run.environment,
-                subject=subject,
-                time=now,
-                known_at=now,
-                dedupe_key=dedupe_key,
-                cause=cause,
-                payload=payload,
-            )
-        )
-
     def close(self, state: RunState, error: str = "") -> Run:
         """Write what was noted last, and that the run is over; one that was cancelled stays so."""
         ended: datetime = self._clock.now()
@@ -173,10 +159,13 @@ class Recorder:
             for write in self._noted:
                 write()
             self._change(state=state, ended=ended, seconds=seconds, error=error)
-            self.tell(
+            tell(
+                self._books,
+                self._clock,
                 "run",
                 self.run.pipeline,
-                f"run/{self.run.id}/{len(self.run.attempts) + 1}",
+                environment=self.run.environment,
+                key=f"run/{self.run.id}/{len(self.run.attempts) + 1}",
                 cause=self.run.id,
                 payload={
                     "state": self.run.state,

@@ -15,10 +15,10 @@ from msgspec import Struct
 
 from tidemill.clock import Clock, span
 from tidemill.core.check import Verdict
-from tidemill.core.event import Event
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.resources import Books
 from tidemill.monitoring.picture import picture
+from tidemill.store.events import tell
 from tidemill.telemetry import logger
 
 log = logger("alerts")
@@ -119,7 +119,8 @@ def _tell(
                 told.setdefault(one.subject, []).append(_name(address))
     for one in matters:
         if one.subject in told:
-            _write_down(one, told[one.subject], books, clock, environment)
+            payload = {"state": one.state, "reason": one.line, "to": told[one.subject]}
+            tell(books, clock, "alert", one.subject, environment=environment, payload=payload)
     return arrived
 
 
@@ -132,22 +133,6 @@ def _is_news(matter: Matter, address: str, quiet: str, books: Books, clock: Cloc
             same = event.payload["state"] == matter.state
             return not same or (matter.state == "bad" and clock.now() - event.time >= span(quiet))
     return matter.state == "bad"
-
-
-def _write_down(matter: Matter, to: list[str], books: Books, clock: Clock, environment: str) -> None:
-    identifier, now = clock.mint(), clock.now()
-    books.events.add(
-        Event(
-            id=identifier,
-            kind="alert",
-            environment=environment,
-            subject=matter.subject,
-            time=now,
-            known_at=now,
-            dedupe_key=f"alert/{identifier}",
-            payload={"state": matter.state, "reason": matter.line, "to": to},
-        )
-    )
 
 
 def _name(address: str) -> str:
