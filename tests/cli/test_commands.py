@@ -3,12 +3,17 @@
 import os
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+from typer.main import get_command
 
 from tests.projects import listed, make_project, tidemill
+from tidemill.cli import output
+from tidemill.cli.main import app
 from tidemill.cli.opening import user
 
 
@@ -201,3 +206,25 @@ def test_who_asks_is_a_number_where_the_user_has_no_name(monkeypatch: pytest.Mon
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 2_000_000_021)
     assert user() == "user 2000000021"
+
+
+def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "[gate] of [[triggers]] in shop:100:1 [/bold]"
+    output.table(("reason",), [[said]])
+    output.out.print(said)
+    output.err.print(said, style="yellow")
+    told = capsys.readouterr()
+    assert told.out.count(said) == 2
+    assert said in told.err
+
+
+def helps(command: Any, path: str = "tidemill") -> Iterator[tuple[str, str]]:
+    yield path, command.help or ""
+    for one in command.params:
+        yield f"{path} {one.name}", getattr(one, "help", "") or ""
+    for name, under in getattr(command, "commands", {}).items():
+        yield from helps(under, f"{path} {name}")
+
+
+def test_no_help_page_loses_words_in_brackets() -> None:
+    assert [place for place, text in helps(get_command(app)) if "[" in text] == []

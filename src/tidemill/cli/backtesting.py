@@ -85,7 +85,7 @@ def demo(report: Report = None, json: Json = False) -> None:
     output.err.print("A year of flights from New York, 2013. Asked at scheduled departure: more than 15 minutes late?")
     output.err.print("Planted on top:")
     for line in _planted(project.policy):
-        output.err.print(f"  {line}", markup=False)
+        output.err.print(f"  {line}")
     beside = (Against.static, Against.weekly)
     comparison = _compare(project, project.policy, {}, "", "2013-03-01", "2014-01-01", beside)
     _tell(comparison, report or Path("tidemill-demo.html"), json)
@@ -135,7 +135,7 @@ def _compare(
 
     def told(name: str, at: datetime, said: str) -> None:
         clock = time.monotonic() - began
-        output.err.print(f"{clock:5.0f} s  {at:%Y-%m-%d}  {name:{width}} {said}", markup=False)
+        output.err.print(f"{clock:5.0f} s  {at:%Y-%m-%d}  {name:{width}} {said}")
 
     kept = project.state_folder / "backtest"
     return compare(project, policies, model, part, told, keep=kept, seeds=range(seeds))
@@ -148,7 +148,7 @@ def _look_for_leaks(project: "Project", environment: str, model: str, begin: str
     if json:
         output.as_json(found)
     else:
-        output.out.print(said_of(found), markup=False)
+        output.out.print(said_of(found))
     if found.leaks:
         raise typer.Exit(3)
 
@@ -161,6 +161,6 @@ def _tell(comparison: "Comparison", report: Path, json: bool) -> None:
     if json:
         output.as_json(as_json(comparison))
     else:
-        output.out.print(summary(comparison), markup=False)
-        output.out.print(f"\nreport: {report.resolve()}", markup=False)
-    output.err.print(f"wrote {report}", markup=False) if json else None
+        output.out.print(summary(comparison))
+        output.out.print(f"\nreport: {report.resolve()}")
+    output.err.print(f"wrote {report}") if json else None

@@ -110,13 +110,13 @@ def _apart(one: dict[str, Any], two: dict[str, Any]) -> _Pairs:
 
 
 def _tell(found: Compared) -> None:
-    output.out.print(f"a  {found.a} ({found.stages[0]})\nb  {found.b} ({found.stages[1]})", markup=False)
+    output.out.print(f"a  {found.a} ({found.stages[0]})\nb  {found.b} ({found.stages[1]})")
     for title, pairs in (("metric", found.metrics), ("slice", found.slices)):
         if pairs:
             rows = [[name, output.cell(a), output.cell(b), _moved(a, b)] for name, (a, b) in pairs.items()]
             output.table((title, "a", "b", "b - a"), rows)
     for line in found.signature or ["signature: the same"]:
-        output.out.print(line, markup=False)
+        output.out.print(line)
     for title, pairs in (("package", found.environment), ("data", found.data)):
         if pairs:
             output.table((title, "a", "b"), [[name, output.cell(a), output.cell(b)] for name, (a, b) in pairs.items()])

@@ -27,7 +27,7 @@ _DIGEST = re.compile("[0-9a-f]{40,64}")
 
 def show(found: Diff) -> None:
     """The sections in which two runs differ, then how long they took."""
-    output.out.print(f"a  run {found.a}\nb  run {found.b}", markup=False)
+    output.out.print(f"a  run {found.a}\nb  run {found.b}")
     alone = {change.name for change in found.steps if change.a is None or change.b is None}
     _only_in("a", [change.name for change in found.steps if change.b is None])
     _only_in("b", [change.name for change in found.steps if change.a is None])
@@ -53,12 +53,12 @@ def show(found: Diff) -> None:
     title("Durations")
     table(["step", "a", "b", "states"], [_duration(change) for change in found.durations])
     if alike:
-        output.out.print(f"\nthe same: {', '.join(alike)}", markup=False)
+        output.out.print(f"\nthe same: {', '.join(alike)}")
 
 
 def _only_in(side: str, names: list[str]) -> None:
     if names:
-        output.out.print(f"only in {side}: {', '.join(names)}", markup=False)
+        output.out.print(f"only in {side}: {', '.join(names)}")
 
 
 def _artifacts(change: Change) -> list[str]:

@@ -81,8 +81,8 @@ def logs(
         return
     for key, one in left.items():
         tried = f", try {one.attempt}" if one.attempt > 1 else ""
-        output.out.print(f"── {one.step} ({one.state}{tried})", style="bold", markup=False)
-        output.out.print(texts[key].rstrip("\n"), markup=False)
+        output.out.print(f"── {one.step} ({one.state}{tried})", style="bold")
+        output.out.print(texts[key].rstrip("\n"))
         if one.log_blob and not full:
             output.err.print(f"that is its end: `tidemill runs logs {output.short(run.id)} --step {one.step} --full`")
     if not left:
@@ -155,7 +155,7 @@ def lineage(
     elif json:
         output.as_json(found)
     else:
-        output.out.print(as_text(found), markup=False)
+        output.out.print(as_text(found))
         if found.cut and not depth:
             output.err.print(f"{len(found.cut)} branches were not followed further: begin at one of them (…)")
 
@@ -165,7 +165,7 @@ def _write(file: Path, text: str) -> None:
         file.write_text(text, encoding="utf-8")
     except OSError as refused:
         raise InputError(f"{file} cannot be written: {refused.strerror}", "choose a file that you may write") from None
-    output.err.print(f"wrote {file}", markup=False)
+    output.err.print(f"wrote {file}")
 
 
 @runs.command("export")
@@ -187,7 +187,7 @@ def export(
     told = [msgspec.json.encode(event) for event in events(story_of(workspace.ledger, run_id), project.name)]
     if url:
         send(url, told)
-        output.err.print(f"sent {len(told)} events to {url}", markup=False)
+        output.err.print(f"sent {len(told)} events to {url}")
     else:
         sys.stdout.buffer.writelines(event + b"\n" for event in told)
         sys.stdout.buffer.flush()

@@ -18,13 +18,13 @@ def show(chain: list[Link]) -> None:
     """Each link, the nearest first."""
     for link in chain:
         first, *more = textwrap.wrap(link.text, width() - _INDENT) or [""]
-        output.out.print(f"{link.kind:{_INDENT}}", style="bold", markup=False, end="")
-        output.out.print(first, markup=False)
+        output.out.print(f"{link.kind:{_INDENT}}", style="bold", end="")
+        output.out.print(first)
         facts = "  ".join(_facts(link.facts)) if link.kind in _TOLD else ""
         lines = textwrap.wrap(facts, width() - _INDENT, break_long_words=False, break_on_hyphens=False)
         for line, style in (*((line, None) for line in more), *((line, "dim") for line in lines)):
             said = line.replace(_TOGETHER, " ")
-            output.out.print(f"{'':{_INDENT}}{said}", markup=False, style=style)
+            output.out.print(f"{'':{_INDENT}}{said}", style=style)
 
 
 def _facts(values: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -35,9 +35,9 @@ def export(
     release = find_release(session.workspace.ledger, label)
     files = _files(session.packages.load(release.package), format)
     _write(files, to)
-    output.out.print(f"{release.label}: {len(files)} files in {to}", markup=False)
+    output.out.print(f"{release.label}: {len(files)} files in {to}")
     if "MLmodel" in files:
-        output.err.print(f"MLflow opens it: mlflow.pyfunc.load_model({str(to)!r})", markup=False)
+        output.err.print(f"MLflow opens it: mlflow.pyfunc.load_model({str(to)!r})")
 
 
 def _files(model: "Model", form: str) -> dict[str, bytes]:

@@ -30,7 +30,7 @@ def gc(
     apply: Annotated[bool, typer.Option("--apply", help="Do it; without, only say what would go.")] = False,
     json: Json = False,
 ) -> None:
-    """Collect what nothing needs any more, as [retention] in tidemill.toml says."""
+    """Collect what nothing needs any more, as tidemill.toml says under retention."""
     from tidemill.store import gc as collection
     from tidemill.store.upkeep import upkeep
 
@@ -45,7 +45,7 @@ def gc(
         _told("goes", planned.goes)
         _told("stays", planned.stays)
         for kind, count in rows.items():
-            output.out.print(f"journal {kind}: {count} rows go", markup=False)
+            output.out.print(f"journal {kind}: {count} rows go")
         output.err.print("nothing was deleted: `tidemill gc --apply` does it")
         return
     with upkeep(store.root, store.ledger_url):
@@ -56,9 +56,9 @@ def gc(
         output.as_json({"collected": done, "journal": rows})
         return
     spared = f"; {done.spared} were named meanwhile and stay" if done.spared else ""
-    output.out.print(f"{done.count} blobs of {_size(done.bytes)} went{spared}", markup=False)
+    output.out.print(f"{done.count} blobs of {_size(done.bytes)} went{spared}")
     for kind, count in rows.items():
-        output.out.print(f"journal {kind}: {count} rows went", markup=False)
+        output.out.print(f"journal {kind}: {count} rows went")
 
 
 def backup(
@@ -77,11 +77,11 @@ def backup(
         output.as_json(manifest)
     else:
         held = f"{manifest.records['runs']} runs, {manifest.blobs} blobs, {_size(manifest.bytes)}"
-        output.err.print(f"backed up {held} in {manifest.files} files", markup=False)
+        output.err.print(f"backed up {held} in {manifest.files} files")
     if manifest.missing:
         lost = f"{len(manifest.missing)} blobs that the ledger names are gone or altered, and not in it"
         some = ", ".join(digest[:12] for digest in manifest.missing[:5])
-        output.err.print(f"warning: {lost}: {some}", style="yellow", markup=False)
+        output.err.print(f"warning: {lost}: {some}", style="yellow")
 
 
 def restore(
@@ -100,12 +100,12 @@ def restore(
         return
     manifest = done.manifest
     records = ", ".join(f"{count} {name}" for name, count in manifest.records.items() if count)
-    output.out.print(f"restored {manifest.project} as of {output.cell(manifest.taken)}: {records}", markup=False)
-    output.out.print(f"  {manifest.blobs} blobs, {_size(manifest.bytes)}", markup=False)
+    output.out.print(f"restored {manifest.project} as of {output.cell(manifest.taken)}: {records}")
+    output.out.print(f"  {manifest.blobs} blobs, {_size(manifest.bytes)}")
     if done.aside:
-        output.out.print(f"  what was there before is in {done.aside}", markup=False)
+        output.out.print(f"  what was there before is in {done.aside}")
     if manifest.policy != session.project.policy_digest:
-        output.err.print("note: tidemill.toml says something else than when the backup was taken", markup=False)
+        output.err.print("note: tidemill.toml says something else than when the backup was taken")
 
 
 def erase(
@@ -128,15 +128,15 @@ def erase(
         return
     went = "would go" if dry_run else "went"
     for store, count in done.rows.items():
-        output.out.print(f"{store}: {count} rows {went}", markup=False)
-    output.out.print(f"cached frames: {done.frames} {went}", markup=False)
+        output.out.print(f"{store}: {count} rows {went}")
+    output.out.print(f"cached frames: {done.frames} {went}")
     for path, count in done.sources.items():
-        output.out.print(f"yours to change: {path} holds {count} such rows", markup=False)
+        output.out.print(f"yours to change: {path} holds {count} such rows")
     for path in done.unread:
-        output.out.print(f"yours to look at: {path} could not be read", markup=False)
+        output.out.print(f"yours to look at: {path} could not be read")
     if done.releases:
-        output.out.print(f"may have learnt from them: {', '.join(done.releases)}", markup=False)
-    output.err.print("backups that were taken before still hold them", markup=False)
+        output.out.print(f"may have learnt from them: {', '.join(done.releases)}")
+    output.err.print("backups that were taken before still hold them")
 
 
 @contextmanager

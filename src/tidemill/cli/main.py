@@ -76,14 +76,14 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         said = str(bug).splitlines()[0] if str(bug) else ""
         hint = "this is a bug in Tidemill: set TIDEMILL_DEBUG=1 to see where, and report it"
-        err.print(f"error: {type(bug).__name__}: {said} — {hint}", style="red", markup=False)
+        err.print(f"error: {type(bug).__name__}: {said} — {hint}", style="red")
         return 1
     return code if isinstance(code, int) else 0
 
 
 def _wrong_usage(wrong: Any) -> int:
     place = wrong.ctx.command_path if getattr(wrong, "ctx", None) else "tidemill"
-    err.print(f"error: {wrong.format_message()} — see `{place} --help`", style="red", markup=False)
+    err.print(f"error: {wrong.format_message()} — see `{place} --help`", style="red")
     return 2
 
 
@@ -92,5 +92,5 @@ def _said(error: TidemillError) -> int:
         traceback.print_exc()
     colour = "yellow" if error.exit_code == 3 else "red"
     kind = "stopped" if error.exit_code == 3 else "error"
-    err.print(f"{kind}: {' '.join(str(error).split())}", style=colour, markup=False)
+    err.print(f"{kind}: {' '.join(str(error).split())}", style=colour)
     return error.exit_code

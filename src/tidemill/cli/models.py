@@ -99,7 +99,7 @@ def show(label: Label, env: Environment = "production", json: Json = False) -> N
         output.as_json(_staged(release, _stages(session, {release.name})))
         return
     output.record(release, json=False)
-    output.out.print("[bold]stage[/bold]", end="")
+    output.out.print("stage", style="bold", end="")
     output.out.print(f"  {stage}")
 
 
@@ -112,7 +112,7 @@ def put_tag(
 
     pairs = dict(one.partition("=")[::2] for one in tags)
     release = tag(session_here().workspace.ledger, label, pairs)
-    output.out.print(f"{release.label}: {release.tags}", markup=False)
+    output.out.print(f"{release.label}: {release.tags}")
 
 
 @models.command("history")
@@ -193,7 +193,7 @@ def approve(label: Label, reason: Reason = "", env: Environment = "production") 
     if route is None:
         raise InputError(f"{release.label} takes no production traffic", "state [[watch.values]] in tidemill.toml")
     write_down(session, "approved", release.label, reason, env)
-    output.out.print(f"{release.label}: {route.reason}", markup=False)
+    output.out.print(f"{release.label}: {route.reason}")
 
 
 @models.command("promote")
@@ -207,7 +207,7 @@ def promote(label: Label, reason: Reason = "", env: Environment = "production") 
         output.err.print(
             f"warning: nothing watches {route.model}: state [[watch.values]] for it in tidemill.toml", style="yellow"
         )
-    output.out.print(f"{route.arms[0].release} answers for {route.model}", markup=False)
+    output.out.print(f"{route.arms[0].release} answers for {route.model}")
 
 
 @models.command("rollback")
@@ -216,7 +216,7 @@ def rollback(name: str = "", reason: Reason = "", env: Environment = "production
     session = session_here(env)
     route = _deployer(session, env).rollback(name or session.project.model().name, user(), reason)
     write_down(session, "rolled back to", route.arms[0].release, reason, env)
-    output.out.print(f"{route.arms[0].release} answers for {route.model} again", markup=False)
+    output.out.print(f"{route.arms[0].release} answers for {route.model} again")
 
 
 def _deployer(session: "Session", env: str) -> "Deployer":

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# Text is printed as it is: a reason may name [gate], an id hold what would be an emoji.
+out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+err = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def as_json(value: Any) -> None:
@@ -37,8 +37,9 @@ def table(columns: Iterable[str], rows: Iterable[list[str]]) -> None:
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        drawn.add_row(*map(escape, row))  # a reason may name [gate]
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(drawn)
+        drawn.add_row(*row)
+    width = None if sys.stdout.isatty() else 160
+    Console(markup=False, emoji=False, highlight=False, width=width).print(drawn)
 
 
 def record(found: msgspec.Struct, *, json: bool) -> None:
@@ -48,8 +49,8 @@ def record(found: msgspec.Struct, *, json: bool) -> None:
         return
     for name, value in msgspec.to_builtins(found, builtin_types=(datetime,)).items():
         if value not in (None, "", {}, [], ()):
-            out.print(f"[bold]{name}[/bold]", end="")
-            out.print(_indented(value), markup=False)
+            out.print(name, style="bold", end="")
+            out.print(_indented(value))
 
 
 def _indented(value: Any, depth: int = 1) -> str:

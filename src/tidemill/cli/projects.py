@@ -50,11 +50,11 @@ def init(
     guessed = guess(frame, label, time=time, key=key, task=task, exclude=tuple(exclude or ()))
     write_project(folder, guessed, table)
     about = f"{guessed.task} of {label!r} from {len(guessed.inputs)} columns of {frame.height:,} rows"
-    output.out.print(f"{folder}: {about}", markup=False)
+    output.out.print(f"{folder}: {about}")
     for column, reason in guessed.excluded.items():
-        output.out.print(f"  left out {column!r}: {reason}", markup=False)
-    output.out.print(f"  event time: {guessed.time or 'none found (--time)'}", markup=False)
-    output.out.print(f"next: cd {folder} && tidemill run training && tidemill serve", markup=False)
+        output.out.print(f"  left out {column!r}: {reason}")
+    output.out.print(f"  event time: {guessed.time or 'none found (--time)'}")
+    output.out.print(f"next: cd {folder} && tidemill run training && tidemill serve")
 
 
 @data.command("profile")
@@ -86,7 +86,7 @@ def profile(
         numbers = (column.mean, column.low, column.high) if column.type in ("integer", "number") else (None,) * 3
         missing = f"{column.missing / max(column.rows, 1):.1%}"
         rows.append([column.name, column.type, missing, f"{column.distinct:,}", *map(output.cell, numbers), said])
-    output.out.print(f"{target}: {found.rows:,} rows", markup=False)
+    output.out.print(f"{target}: {found.rows:,} rows")
     output.table(columns, rows)
 
 
@@ -114,14 +114,14 @@ def _write_page(file: Path, title: str, frame: "pl.DataFrame", found: Any, propo
     try:
         skrub = skrub_report(frame.select(name for name in frame.columns if not name.startswith("_")), title)
     except MissingExtra as absent:
-        output.err.print(f"without skrub's part of the page: {absent}", markup=False)
+        output.err.print(f"without skrub's part of the page: {absent}")
     try:
         file.write_text(render(title, found, proposals, skrub), encoding="utf-8")
     except OSError as refused:
         raise InputError(
             f"{file} cannot be written: {refused.strerror}", "check its folder and the space there"
         ) from None
-    output.err.print(f"wrote {file}", markup=False)
+    output.err.print(f"wrote {file}")
 
 
 @data.command("validate")
@@ -146,9 +146,9 @@ def validate(
     if json:
         output.as_json(verdict)
     else:
-        output.out.print(f"{file}: {verdict.reason} (schema of {chosen!r}, version {schema.version})", markup=False)
+        output.out.print(f"{file}: {verdict.reason} (schema of {chosen!r}, version {schema.version})")
         for anomaly in verdict.evidence["anomalies"]:
-            output.out.print(f"  {anomaly['column'] or file.name}: {anomaly['what']}", markup=False)
+            output.out.print(f"  {anomaly['column'] or file.name}: {anomaly['what']}")
     if verdict.stops:
         cure = f"mend the file, or accept the change: `tidemill data accept {chosen} {file}`"
         raise Stopped(f"{file} does not fit the schema of {chosen!r}", cure)
@@ -169,7 +169,7 @@ def schema(
     chosen = source or session.project.model().problem.source
     found = schema_in_force(chosen, session.clock.now(), session.sources, session.workspace.ledger, session.clock)
     if to is None:
-        output.out.print(as_toml(found), markup=False)
+        output.out.print(as_toml(found))
         return
     if to.exists():
         raise InputError(f"{to} is there already", "name another file, or remove it")
@@ -177,11 +177,9 @@ def schema(
         write_schema(replace(found, version=found.version + 1), to)
     except OSError as refused:
         raise InputError(f"{to} cannot be written: {refused.strerror}", "name another file") from None
-    output.out.print(f"wrote {to}: edit it, and name it in tidemill.toml", markup=False)
+    output.out.print(f"wrote {to}: edit it, and name it in tidemill.toml")
     declared = f'schema = "{_from_project(to, session.project.folder)}"'
-    output.err.print(
-        f"next: {declared} under [sources.{chosen}]; each later change needs a higher version", markup=False
-    )
+    output.err.print(f"next: {declared} under [sources.{chosen}]; each later change needs a higher version")
 
 
 def _from_project(file: Path, folder: Path) -> str:
@@ -215,11 +213,11 @@ def accept(
         raise InputError(f"no batch of {source!r} is stopped", "name a table that its schema should let in")
     version = accept_change(source, frames, reason, now, sources, books, session.clock)
     write_down(session, "accepted schema", f"{source}/{version.version}", reason, env)
-    output.out.print(f"schema of {source!r} is now version {version.version}", markup=False)
+    output.out.print(f"schema of {source!r} is now version {version.version}")
     verdicts = [one for batch in stopped for one in books.verdicts.find(subject=batch.id, check="schema")]
     runs = sorted({one.run for one in verdicts if books.runs.get(one.run).state == "stopped"})
     resume = f"`tidemill runs resume {output.short(runs[-1])}`" if runs else "`tidemill run training`"
-    output.err.print(f"next: {resume} lets in what was stopped, and goes on with it", markup=False)
+    output.err.print(f"next: {resume} lets in what was stopped, and goes on with it")
 
 
 @features.command("list")

@@ -136,13 +136,13 @@ def _tell(found: "Reproduction") -> None:
     ]
     output.table(("step", "output", "kind", "came out", "apart"), rows)
     for name, (was, now) in found.metrics.items():
-        output.out.print(f"{name}: {was:.6f}, now {'nothing' if now is None else f'{now:.6f}'}", markup=False)
+        output.out.print(f"{name}: {was:.6f}, now {'nothing' if now is None else f'{now:.6f}'}")
     if found.taken:
-        output.out.print(f"taken as recorded, since they change the world: {', '.join(found.taken)}", markup=False)
+        output.out.print(f"taken as recorded, since they change the world: {', '.join(found.taken)}")
     if "rebuilt" in found.code:
         output.out.print(f"code: {found.code['rebuilt']}")
     for name, (was_version, now_version) in found.environment.items():
-        output.out.print(f"{name}: {was_version or 'not there'}, now {now_version or 'not there'}", markup=False)
+        output.out.print(f"{name}: {was_version or 'not there'}, now {now_version or 'not there'}")
     if found.same:
         exactly = all(one.verdict == "same" for one in found.steps)
         output.out.print(f"it came out the same{'' if exactly else ', within the tolerance'}")

@@ -68,9 +68,7 @@ def _told(session: Any, done: Run, failed: TidemillError | None, json: bool) -> 
         output.as_json(done)
     elif failed is None:
         measured = "  ".join(f"{key} {value:.4f}" for key, value in done.metrics.items() if key.startswith("test_"))
-        output.out.print(
-            f"{done.pipeline} done in {done.seconds:.1f} s  run {output.short(done.id)}  {measured}", markup=False
-        )
+        output.out.print(f"{done.pipeline} done in {done.seconds:.1f} s  run {output.short(done.id)}  {measured}")
         _told_releases(session, done.id)
     if failed is not None:
         raise failed
@@ -89,7 +87,7 @@ def _ended_by_signals(progress: "Progress") -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if progress.run:
-            output.err.print(f"\ngo on with it: `tidemill runs resume {output.short(progress.run)}`", markup=False)
+            output.err.print(f"\ngo on with it: `tidemill runs resume {output.short(progress.run)}`")
         raise
     finally:
         if before is not None:
@@ -107,7 +105,7 @@ def _told_releases(session: Any, run_id: str) -> None:
         route = current(session.workspace.ledger, session.workspace.environment, release.name)
         arm = next((a for a in route.arms if a.release == release.label), None) if route else None
         state = f"answers as {arm.role} ({arm.share:.0%})" if arm else "does not answer yet: see `tidemill events list`"
-        output.out.print(f"release {release.label} {state}", markup=False)
+        output.out.print(f"release {release.label} {state}")
 
 
 def _params(given: list[str]) -> dict[str, str]:
@@ -143,7 +141,7 @@ class Progress:
             if step.attempt > 1:
                 self._line(f"  try {step.attempt:<7} {'':8}  {step.step:22} {step.error}")
         if self._live and self._running:
-            output.err.print(f"  … {', '.join(self._running)}"[: output.err.width - 1], end="\r", markup=False)
+            output.err.print(f"  … {', '.join(self._running)}"[: output.err.width - 1], end="\r")
 
     def _line(self, text: str) -> None:
         erased = "\x1b[2K" if self._live else ""
@@ -164,7 +162,6 @@ def look_after() -> None:
     for died in sweep(session_here()):
         output.err.print(
             f"run {output.short(died.id)} died with its process: `tidemill runs resume {output.short(died.id)}`",
-            markup=False,
         )
 
 
@@ -202,7 +199,7 @@ def cancel(
         output.as_json(cancelled)
     else:
         where = "" if process is not None else f"; it ends at its next step boundary on {cancelled.host}"
-        output.out.print(f"run {output.short(cancelled.id)} is cancelled{where}", markup=False)
+        output.out.print(f"run {output.short(cancelled.id)} is cancelled{where}")
 
 
 @runs.command("list")
@@ -265,4 +262,4 @@ def show(
         svg.write_text(as_svg(graph), encoding="utf-8")
         output.err.print(f"wrote {svg}")
     else:
-        output.out.print(as_text(graph), markup=False)
+        output.out.print(as_text(graph))

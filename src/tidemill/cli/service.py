@@ -31,7 +31,7 @@ def serve(port: Port = 8000, host: Host = "127.0.0.1", env: Environment = "produ
             session.clock,
             host,
             port,
-            lambda address: output.err.print(f"answering at {address} (Ctrl-C ends it)", markup=False),
+            lambda address: output.err.print(f"answering at {address} (Ctrl-C ends it)"),
         )
     finally:
         listener.stop()
@@ -47,4 +47,4 @@ def up(
     from tidemill.daemon.main import up as up_until_ended
 
     chosen = pages_port if pages_port >= 0 else port and port + 1
-    up_until_ended(session_here(env), host, port, chosen, lambda line: output.err.print(line, markup=False))
+    up_until_ended(session_here(env), host, port, chosen, lambda line: output.err.print(line))

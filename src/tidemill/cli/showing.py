@@ -21,7 +21,7 @@ def show(story: Story) -> None:
     """A run, section by section."""
     run = story.run
     took = f" in {seconds(run.seconds)}" if run.seconds is not None else ""
-    output.out.print(f"{run.pipeline}  {run.state}{took}", style="bold", markup=False)
+    output.out.print(f"{run.pipeline}  {run.state}{took}", style="bold")
     facts(
         [
             ("run", run.id),
@@ -131,7 +131,7 @@ def section(heading: str, known: list[tuple[str, str]]) -> None:
 
 def title(heading: str) -> None:
     """A heading, apart from what is above."""
-    output.out.print(f"\n{heading}", style="bold", markup=False)
+    output.out.print(f"\n{heading}", style="bold")
 
 
 def facts(known: Iterable[tuple[str, str]]) -> None:
@@ -150,9 +150,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         head = "".join(f"{_padded(cell, widths[place])}  " for place, cell in enumerate(cells[:-1]))
         tail = textwrap.wrap(cells[-1], max(24, width() - before)) or [""]
         style = "dim" if columns and not number_of_line else None
-        output.out.print(f"  {head}{tail[0]}".rstrip(), markup=False, style=style)
+        output.out.print(f"  {head}{tail[0]}".rstrip(), style=style)
         for more in tail[1:]:
-            output.out.print(f"{' ' * before}{more}", markup=False)
+            output.out.print(f"{' ' * before}{more}")
 
 
 def width() -> int:

@@ -50,7 +50,7 @@ def list_triggers(env: Environment = "production", json: Json = False) -> None:
     }
     output.records(found, columns, json=json, nothing="tidemill.toml has no [[triggers]]")
     heard = pulse(books, env, now)
-    output.err.print(str(heard) if heard else "no daemon has ever watched: `tidemill up`", markup=False)
+    output.err.print(str(heard) if heard else "no daemon has ever watched: `tidemill up`")
 
 
 @triggers.command("pause")
@@ -140,7 +140,7 @@ def cancel_job(job: str, json: Json = False) -> None:
     if json:
         output.as_json(found)
     else:
-        output.out.print(f"job {output.short(found.id)} is cancelled", markup=False)
+        output.out.print(f"job {output.short(found.id)} is cancelled")
 
 
 @models.command("freeze")
@@ -198,7 +198,7 @@ def _hold(session: "Session", kind: "Held", name: str, until: str, reason: str, 
 
     moment = _moment(until, session.clock.now())
     entry = hold(session.workspace.ledger, session.clock, kind, name, **_by(session, reason), until=moment)
-    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {said(entry)}", markup=False)
+    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {said(entry)}")
 
 
 def _free(session: "Session", kind: "Held", name: str, reason: str, json: bool) -> None:
@@ -208,7 +208,7 @@ def _free(session: "Session", kind: "Held", name: str, reason: str, json: bool) 
     if held(books, kind, name, environment=env, now=session.clock.now()) is None:
         raise InputError(f"{kind} {name!r} is not held in {env}", "nothing had to be done")
     entry = free(books, session.clock, kind, name, **_by(session, reason))
-    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {said(entry)}", markup=False)
+    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {said(entry)}")
 
 
 def _by(session: "Session", reason: str) -> dict[str, Any]:
