@@ -1,6 +1,8 @@
 """The schema gate: what cannot be stops, and what is merely different passes."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,6 +96,7 @@ FINE = {
     "columns in another order": GOOD.select(reversed(GOOD.columns)),
     "whole numbers in a column of numbers": GOOD.with_columns(pl.col("distance").cast(pl.Int64)),
     "smaller integers": GOOD.with_columns(pl.col("id").cast(pl.UInt8)),
+    "unsigned numbers": GOOD.with_columns(pl.col("id").cast(pl.UInt64)),
     "a column that may be absent": GOOD.with_columns(note=pl.lit("x")),
     "a column of nulls": GOOD.with_columns(night=pl.lit(None)),
     "times without a zone": GOOD.with_columns(pl.col("when").dt.replace_time_zone(None)),
@@ -199,6 +202,41 @@ def test_later_values_of_the_same_kind_are_inside_an_inferred_range(draw: Any) -
         stopped += bool(found(pl.DataFrame({"x": later}), schema))
         assert found(pl.DataFrame({"x": later * 1e6 + 1e6}), schema)
     assert stopped <= 1
+
+
+ODD = {
+    "times of day": pl.Series([time(10, place) for place in range(20)]),
+    "durations": pl.Series([timedelta(minutes=place) for place in range(20)]),
+    "huge numbers": pl.Series([2**70 + place for place in range(20)], dtype=pl.Int128),
+    "decimals": pl.Series([Decimal(place) / 4 for place in range(20)]),
+    "lists": pl.Series([["a"], []] * 10),
+    "records": pl.Series([{"a": 1, "b": None}] * 20),
+    "empty lists": pl.Series([[]] * 20),
+    "bytes": pl.Series([b"x"] * 20),
+}
+
+
+@pytest.mark.parametrize("values", ODD.values(), ids=ODD)
+def test_odd_types_stand_in_a_table_or_are_told(values: pl.Series, tmp_path: Path) -> None:
+    frame = GOOD.with_columns(values.alias("odd"))
+    schema = infer(frame, "rows")
+    if found(frame, schema):
+        assert found(frame, schema) == [("odd", "wrong type", 20)]
+        return
+    kept = conform(frame, schema)
+    assert kept["odd"].null_count() == 0
+    kept.write_delta(tmp_path)
+    assert found(kept, schema) == []
+
+
+def test_the_rows_that_cannot_be_read_are_told_where_most_can() -> None:
+    late = GOOD.with_columns(when=pl.Series(["2013-03-01T10:00:00Z"] * 19 + ["soon"]), distance=pl.lit("far"))
+    verdict, bad = judge(late, SCHEMA, "flights.csv")
+    told = {one["column"]: one for one in verdict.evidence["anomalies"]}
+    assert (told["when"]["rows"], told["when"]["samples"], told["distance"]["rows"]) == (1, ["soon"], 20)
+    assert told["when"]["sample_rows"][0]["row"] == "19"
+    assert len(told["distance"]["sample_rows"]) == 3
+    assert bad.filter(pl.col(WHY).str.contains("when"))["id"].to_list() == [19]
 
 
 def test_a_key_that_is_not_unique_or_not_there() -> None:

@@ -1,5 +1,6 @@
 """Tables in one form: what can be read, times as UTC, and errors that name the file and the cure."""
 
+import json
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,20 @@ def test_csv_has_no_types_so_codes_stay_as_they_are_written(tmp_path: Path) -> N
     guessed = read_table(file)
     assert guessed.rows() == [("00569", 12.5, 3, -7, 1), ("12345", 8.0, 4, 0, 2)]
     assert read_table(file, texts=("a", "elsewhere")).rows()[0] == (569, "12.50", 3, -7, 1)
+
+
+def test_text_of_json_that_all_is_iso_8601_is_time(tmp_path: Path) -> None:
+    rows = [
+        {"born": "1999-01-31", "seen": "2013-01-31T14:00:00+02:00", "said": "2013-01-31 was cold", "code": None},
+        {"born": None, "seen": "2013-01-31T12:00:00Z", "said": "2013-01-31", "code": "2013-13-01"},
+    ]
+    file = write(tmp_path, "a.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
+    found = read_table(file)
+    assert found.rows() == [
+        (date(1999, 1, 31), NOON, "2013-01-31 was cold", None),
+        (None, NOON, "2013-01-31", "2013-13-01"),
+    ]
+    assert read_table(file, texts=("born",))["born"].to_list() == ["1999-01-31", None]
 
 
 WRONG = {

@@ -23,7 +23,8 @@ _FITTING = {
     "date": {"date"},
 }
 _UTC = pl.Datetime("us", "UTC")
-_LARGEST_WHOLE = 2**53
+_WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+_LARGEST_WHOLE = 2**53  # of which a float tells one from the next
 _CHANCE = 0.01
 _SHOWN = 5
 _SHOWN_ROWS = 3
@@ -100,9 +101,13 @@ def conform(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
             casts.append(pl.col(name).cast(pl.Int64))
         elif column is not None and column.type == "time" and kind in (pl.String, pl.Date):
             casts.append(_as_time(pl.col(name), kind))
-        elif kind.is_unsigned_integer() and kind != pl.UInt64:
-            casts.append(pl.col(name).cast(pl.Int64))  # tables have no unsigned numbers
-        elif kind in (pl.Categorical, pl.Enum):
+        elif kind.is_unsigned_integer() or kind == pl.Int128:
+            casts.append(pl.col(name).cast(pl.Int64, strict=column is not None))  # tables have none of these
+        elif kind == pl.Duration:
+            casts.append(pl.col(name).dt.to_string("iso"))
+        elif kind.is_nested():
+            casts.append(pl.col(name).cast(_without_null(kind)))
+        elif kind in (pl.Categorical, pl.Enum, pl.Time):
             casts.append(pl.col(name).cast(pl.String))
     return frame.with_columns(casts)
 
@@ -117,6 +122,15 @@ _MEANT: dict[str, Any] = {
 }
 
 
+def _without_null(kind: Any) -> Any:
+    """A type of lists or records with text where nothing was seen, as in lists that are all empty."""
+    if isinstance(kind, pl.List):
+        return pl.List(_without_null(kind.inner))
+    if isinstance(kind, pl.Struct):
+        return pl.Struct({field.name: _without_null(field.dtype) for field in kind.fields})
+    return pl.String() if kind == pl.Null else kind
+
+
 def _as_time(values: pl.Expr, kind: pl.DataType, *, strict: bool = True) -> pl.Expr:
     if kind == pl.Date:
         return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
@@ -129,8 +143,7 @@ def _columns(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
             if column.required:
                 yield Fault(column.name, "missing column", "is missing")
         elif not fits(frame[column.name], column):
-            what = f"should hold {column.type}, but holds {frame.schema[column.name]}"
-            yield Fault(column.name, "wrong type", what, frame.height, _some(frame[column.name]))
+            yield _wrong_type(frame[column.name], column)
     if schema.extra_columns == "stop":
         for name in frame.columns:
             if schema.column(name) is None and not name.startswith("_"):
@@ -138,23 +151,41 @@ def _columns(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
                 yield Fault(name, "unexpected column", what, frame.height, _some(frame[name]))
 
 
+def _wrong_type(values: pl.Series, column: Column) -> Fault:
+    """Where text could be read but for some rows, only these are bad."""
+    what = f"should hold {column.type}, but holds {values.dtype}"
+    bad = _unreadable(values, column)
+    if bad is None or bad.all():
+        return Fault(column.name, "wrong type", what, len(values), _some(values))
+    samples = _some(values.filter(bad))
+    shown = ", ".join(map(str, samples[:3]))
+    what = f"should hold {column.type}, but has {bad.sum()} of {len(values)} values that are none, such as {shown}"
+    return Fault(column.name, "wrong type", what, int(bad.sum()), samples, bad)
+
+
+def _unreadable(values: pl.Series, column: Column) -> pl.Series | None:
+    """Which texts cannot be read as the numbers or times that a column means; None where no text may stand for it."""
+    if values.dtype != pl.String or column.type not in ("number", "time"):
+        return None
+    text = pl.col(values.name)
+    test = _as_time(text, pl.String(), strict=False) if column.type == "time" else text.cast(pl.Float64, strict=False)
+    try:
+        return values.to_frame().select((test.is_null() & text.is_not_null()).alias("bad"))["bad"]
+    except pl.exceptions.PolarsError:
+        return values.is_not_null()
+
+
 def fits(values: pl.Series, column: Column) -> bool:
     """Whether a column's type is what its schema says, or can be read as that without a loss."""
-    if values.null_count() == len(values) or column_type(values.dtype) in _FITTING[column.type]:
+    if values.null_count() == len(values):
         return True
-    if column.type == "integer" and values.dtype.is_numeric():
+    if column.type == "integer" and values.dtype.is_numeric() and values.dtype not in _WHOLE:
         numbers = values.drop_nulls().cast(pl.Float64)
         return bool(((numbers % 1 == 0) & (numbers.abs() <= _LARGEST_WHOLE)).all())
-    if values.dtype != pl.String or column.type not in ("number", "time"):
-        return False
-    try:
-        as_time = column.type == "time"
-        test = (
-            _as_time(pl.col("x"), pl.String(), strict=False) if as_time else pl.col("x").cast(pl.Float64, strict=False)
-        )
-        return bool(values.to_frame("x").select(test.null_count()).item() == values.null_count())
-    except pl.exceptions.PolarsError:
-        return False
+    if column_type(values.dtype) in _FITTING[column.type]:
+        return True
+    bad = _unreadable(values, column)
+    return bad is not None and not bad.any()
 
 
 def _values(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
@@ -270,10 +301,11 @@ def _some(values: pl.Series) -> tuple[Any, ...]:
 def _told(frame: pl.DataFrame, schema: Schema, fault: Fault) -> dict[str, Any]:
     """A fault as it stands in the evidence; each sample row has its place and what was in it, as text."""
     rows: list[dict[str, str]] = []
-    if fault.bad is not None:
+    if fault.rows:
         first = [*schema.key, *fault.column.split(", ")]
         shown = [name for name in dict.fromkeys((*first, *frame.columns)) if name in frame.columns and name[:1] != "_"]
-        bad = frame.with_row_index("_row").filter(fault.bad).head(_SHOWN_ROWS)
+        bad = frame.with_row_index("_row")
+        bad = (bad if fault.bad is None else bad.filter(fault.bad)).head(_SHOWN_ROWS)
         rows = [
             {name.removeprefix("_"): str(value) for name, value in row.items()}
             for row in bad.select("_row", *shown[:_SHOWN_COLUMNS]).to_dicts()

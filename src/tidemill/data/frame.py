@@ -1,5 +1,6 @@
 """Reads tables and brings them into one form: Polars, UTC, event time and known-at time beside the columns."""
 
+import re
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +16,8 @@ TIME = "_time"
 KNOWN_AT = "_known_at"
 ARRIVED = "_arrived"
 _UTC = pl.Datetime("us", "UTC")
+_DATE = r"^\d{4}-\d\d-\d\d$"
+_ISO = re.compile(r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?$")
 _FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -57,7 +60,7 @@ def parse_table(
         elif kind == "csv":
             frame = _parse_csv(source, "\t" if suffix == ".tsv" else ",", texts)
         elif kind == "jsonl":
-            frame = pl.read_ndjson(source, infer_schema_length=None)  # a name may stand in late rows only
+            frame = _with_times(pl.read_ndjson(source, infer_schema_length=None), texts)  # names may stand far down
         else:
             raise DataError(f"the format of {name} is not known", "use .parquet, .csv or .jsonl")
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as wrong:
@@ -85,6 +88,21 @@ def _parse_csv(source: Path | BytesIO, separator: str, texts: tuple[str, ...] | 
     written = pl.scan_csv(content, separator=separator, infer_schema=False, glob=False).select(whole)
     codes = written.select(pl.all().str.contains(r"^-?0\d").any()).collect().row(0, named=True)
     return frame.with_columns(written.select(name for name, found in codes.items() if found).collect().get_columns())
+
+
+def _with_times(frame: pl.DataFrame, texts: tuple[str, ...] | None) -> pl.DataFrame:
+    """JSON has no times: text that all is ISO 8601 is one, as in CSV."""
+    found = []
+    for name, kind in frame.schema.items():
+        first = frame[name].drop_nulls().head(1).to_list() if kind == pl.String and name not in (texts or ()) else []
+        if not first or not _ISO.match(first[0]):
+            continue
+        if frame[name].str.contains(_DATE).all():
+            found.append(frame[name].str.to_date("%Y-%m-%d", strict=False))
+        elif frame[name].str.contains(_ISO.pattern).all():
+            found.append(frame[name].str.to_datetime(time_zone="UTC", time_unit="us", strict=False))
+    whole = [values for values in found if values.null_count() == frame[values.name].null_count()]
+    return frame.with_columns(whole)
 
 
 def _explain(path: Path, kind: str, wrong: Exception) -> DataError:
