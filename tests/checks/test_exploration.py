@@ -34,6 +34,7 @@ def table(rows: int = 1000) -> pl.DataFrame:
             "seldom": [1.5] + [None] * (rows - 2) + [2.5],
             "reference": [f"r-{place}" for place in range(rows)],
             "told later": random.normal(size=rows),
+            "tags": [["a", "b"][: place % 3] for place in range(rows)],
         }
     )
 
@@ -45,6 +46,7 @@ def proposals() -> dict[str, Proposal]:
 
 
 LEFT_OUT = {
+    "tags": "it holds lists or records",
     "verdict": "tells the label almost alone",
     "minutes": "tells the label almost alone",
     "landed": "lies after the event time in 100%",

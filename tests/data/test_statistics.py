@@ -141,6 +141,15 @@ def test_distinct_values_are_counted_in_little_space_also_where_they_repeat(many
         assert distinct_of(sketch) == pytest.approx(many, rel=0 if many < 256 else 0.15)
 
 
+def test_no_more_values_are_distinct_than_there_are() -> None:
+    frame = pl.DataFrame({"id": range(3000), "name": [f"n{place}" for place in range(3000)]})
+    for seed in range(20):
+        part = frame.sample(1000, seed=seed)
+        whole = merge(profile(part, profile(part)), profile(part, profile(part)))
+        assert all(one.distinct <= 1000 for one in profile(part).columns)
+        assert all(one.distinct <= 2000 for one in whole.columns)
+
+
 def test_texts_have_lengths_and_hashes_that_last() -> None:
     found = one(["é", "dreißig", None, "🛬🛬", ""])
     assert (found.length, found.longest, found.distinct) == (2.5, 7, 4)

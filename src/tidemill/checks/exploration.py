@@ -74,6 +74,8 @@ def _excluded(
 ) -> str:
     """Why a column should be left out; empty where it should not."""
     missing = column.missing / max(column.rows, 1)
+    if values.dtype.is_nested():
+        return "it holds lists or records: make columns of them first"
     if column.name in later:
         return "it is known later only: `later` says so"
     if column.distinct <= 1:

@@ -84,6 +84,11 @@ def fit_encoding(frame: pl.DataFrame, names: tuple[str, ...]) -> Encoding:
 
 def _fit_column(values: pl.Series) -> ColumnEncoding:
     kind = column_type(values.dtype)
+    if values.dtype.is_nested() or values.dtype == pl.Duration:
+        raise DataError(
+            f"column {values.name!r} holds {values.dtype}, which no model takes",
+            "leave it out under [inputs] in tidemill.toml, or make columns of it in a step of your own",
+        )
     if kind in ("time", "date"):
         return ColumnEncoding(name=values.name, type=kind, kind="time")
     if kind != "text":

@@ -18,7 +18,8 @@ class ColumnProfile(Struct, frozen=True, kw_only=True):
     """One column: `rows`, `missing`; a numeric one has inner bin `edges` and their `counts` (one more), a text one
     its most frequent `values` with their counts, `other` for the rest, and lengths in characters.
 
-    `distinct` is exact below 256 values and an estimate beyond (within 12 % in 19 of 20 columns); `sketch` is what
+    `distinct` is exact below 256 values and an estimate beyond (within 12 % in 19 of 20 columns), but no more than
+    there are rows with a value; `sketch` is what
     it is merged by: the 256 smallest hashes.
     """
 
@@ -101,7 +102,7 @@ def _merged(one: ColumnProfile, other: ColumnProfile) -> ColumnProfile:
         counts=tuple(a + b for a, b in zip(one.counts, other.counts, strict=True)),
         values={value: count + other.values[value] for value, count in one.values.items()},
         other=one.other + other.other,
-        distinct=distinct_of(sketch),
+        distinct=min(distinct_of(sketch), one.present + other.present),
         length=length,
         longest=max((v for v in (one.longest, other.longest) if v is not None), default=None),
         sketch=tuple(sketch.tolist()),
@@ -150,7 +151,7 @@ def _column(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile
         high=float(array.max()) if filled else None,
         edges=tuple(edges.tolist()),
         counts=tuple(np.bincount(np.searchsorted(edges, array, "left"), minlength=len(edges) + 1).tolist()),
-        distinct=distinct_of(sketch),
+        distinct=min(distinct_of(sketch), len(array)),
         sketch=tuple(sketch.tolist()),
     )
 
@@ -172,7 +173,7 @@ def _text(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
         missing=missing,
         values=kept,
         other=present - sum(kept.values()),
-        distinct=distinct_of(sketch),
+        distinct=min(distinct_of(sketch), present),
         length=float((lengths * counts["count"]).sum()) / present if present else None,
         longest=int(lengths.max()) if present else None,  # type: ignore[arg-type]  # not empty, so a number
         sketch=tuple(sketch.tolist()),

@@ -1,6 +1,7 @@
 """The page of a table that nothing has learned from yet: one HTML file that asks no other server for anything."""
 
 import polars as pl
+import polars.selectors as cs
 from markupsafe import Markup
 
 from tidemill.checks.exploration import Proposal
@@ -46,6 +47,7 @@ def skrub_report(frame: pl.DataFrame, title: str) -> str:
     except ImportError:
         raise MissingExtra("skrub", "eda") from None
     rows = frame.sample(_ROWS_OF_SKRUB, seed=0) if frame.height > _ROWS_OF_SKRUB else frame
+    rows = rows.cast({cs.decimal() | cs.by_dtype(pl.Int128): pl.Float64})  # it reckons with none of these
     return str(TableReport(rows, title=title, verbose=0).html())
 
 
@@ -54,6 +56,9 @@ def _figure(column: ColumnProfile) -> Figure | None:
         top = dict(list(column.values.items())[:_WORDS])
         told = top and max(top.values()) > _OFTEN * column.present
         return frequencies(top, column.present - sum(top.values())) if told else None
+    if column.type == "boolean" and column.mean is not None:
+        true = round(column.mean * column.present)
+        return frequencies({"true": true, "false": column.present - true}, 0)
     if column.low is None or column.high is None or column.low == column.high:
         return None
     times = column.type in ("time", "date")
