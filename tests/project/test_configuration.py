@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tidemill.core.policy import Policy
+from tidemill.data.metrics import Truth, measure, measure_more
 from tidemill.errors import ConfigurationError
 from tidemill.project.configuration import digest, find_project, read_policy
+from tidemill.project.meanings import METRICS
 
 BASE = """\
 [project]
@@ -65,6 +68,7 @@ def test_the_digest_tells_what_it_says_and_not_how(tmp_path: Path) -> None:
 
 
 TRIGGER = BASE + '[[triggers]]\nname = "daily"\npipeline = "training"\n'
+WATCHED = BASE + "[[watch.values]]\nlimit = 0.1\n"
 WRONG = {
     "unknown key": (BASE + "[gate]\nmargn = 1\n", "line 13: .*unknown field `margn`", "spelling"),
     "unknown key that another table knows": (
@@ -86,18 +90,18 @@ WRONG = {
     "wrong type in the second model": (
         BASE + '[models.a.problem]\ndecision = "d"\nsource = "flights"\nlabel = 3\n',
         "line 15: .*expected `str`",
-        "reference",
+        "in quotes",
     ),
     "wrong type in the second of an array": (
         BASE
         + '[[watch.values]]\nvalue = "drift"\nlimit = 0.3\naction = "retrain"\n'
         + '[[watch.values]]\nvalue = "drift"\nlimit = 0.3\naction = "dance"\n',
         r"line 19: .*watch.values\[1\].action",
-        "reference",
+        "one of: collect",
     ),
     "no length of time": (BASE + '[training]\ntest = "a week"\n', "line 13: ", "7d"),
     "a length of time beyond all times": (BASE + '[training]\ntest = "99999999999999d"\n', "99999999999999d", "12h"),
-    "a way to split that is none": (BASE + '[training]\nsplit = "halves"\n', "line 13: .*'halves'", "reference"),
+    "a way to split that is none": (BASE + '[training]\nsplit = "halves"\n', "line 13: .*'halves'", "one of: group"),
     "a split by group without one": (
         BASE + '[training]\nsplit = "group"\n',
         "line 13: .*does not say which column",
@@ -123,15 +127,15 @@ WRONG = {
         "line 12: .*'flights' has no event time",
         r"sources.flights\] time",
     ),
-    "missing key": (BASE.replace('label = "late"\n', ""), "line 4: .*required field `label`", "reference"),
+    "missing key": (BASE.replace('label = "late"\n', ""), "line 4: .*required field `label`", "label = …"),
     "missing problem": (
         BASE.replace("[problem]", "[models.late.problem]") + "[models.other.gate]\nmargin = 0.1\n",
         "required field `problem`",
-        "reference",
+        "problem = …",
     ),
-    "models that are no table": ("models = 3\n" + BASE, "line 1: .*expected `object`", "reference"),
-    "models that are an array": (BASE + '[[models]]\nname = "x"\n', "expected `object`, got `array`", "reference"),
-    "sources that are no table": ("sources = 3\n" + BASE.split("[sources")[0], "line 1: ", "reference"),
+    "models that are no table": ("models = 3\n" + BASE, "line 1: .*expected `object`", "a table"),
+    "models that are an array": (BASE + '[[models]]\nname = "x"\n', "expected `object`, got `array`", "a table"),
+    "sources that are no table": ("sources = 3\n" + BASE.split("[sources")[0], "line 1: ", "a table"),
     "no name": (BASE.replace('name = "flights"', ""), "the project's name ''", r"name = \"flights\""),
     "a name that is none": (BASE.replace('"flights"', '"../x"', 1), "'../x' is not a name", "letters"),
     "a model's name that is none": (
@@ -158,7 +162,7 @@ WRONG = {
     "a cooldown that is none": (TRIGGER + 'on = "data"\ncooldown = "soon"\n', "line 16: ", "7d"),
     "a negative cooldown": (TRIGGER + 'on = "data"\ncooldown = "-1h"\n', "line 16: this is not a length", "negative"),
     "an unknown key that is nearly one": (TRIGGER + 'on = "data"\ncoldown = "1h"\n', "line 16: ", "`cooldown`"),
-    "a budget of nothing": (TRIGGER + 'on = "data"\nbudget = 0\n', "line 16: ", "reference"),
+    "a budget of nothing": (TRIGGER + 'on = "data"\nbudget = 0\n', "line 16: ", "in that range"),
     "two triggers of one name": (
         TRIGGER + 'on = "data"\n' + TRIGGER.removeprefix(BASE) + 'cron = "0 6 * * *"\n',
         "line 17: two triggers have the name 'daily'",
@@ -167,7 +171,7 @@ WRONG = {
     "a trigger without a pipeline": (
         BASE + '[[triggers]]\nname = "daily"\non = "data"\n',
         "line 12: .*required field `pipeline`",
-        "reference",
+        "pipeline = …",
     ),
     "a cron in a zone that is none": (
         TRIGGER + 'cron = "0 6 * * *"\nzone = "Europe/Zuerich"\n',
@@ -182,7 +186,108 @@ WRONG = {
         "did you mean 'flights'",
     ),
     "rows of no table": (TRIGGER + 'on = "rows"\n', "line 15: .*of no table", "subject"),
-    "a way to catch up that is none": (TRIGGER + 'cron = "0 6 * * *"\ncatch_up = "some"\n', "line 16: ", "reference"),
+    "a metric of the other task": (
+        BASE.replace('label = "late"\n', 'label = "late"\nmetric = "rmse"\n'),
+        "line 8: 'rmse' is no metric of a classification",
+        "log_loss",
+    ),
+    "a metric that is nearly one": (
+        BASE.replace('label = "late"\n', 'label = "late"\nmetric = "logloss"\n'),
+        "line 8: 'logloss' is no metric",
+        "did you mean 'log_loss'?",
+    ),
+    "a threshold that is a number": (
+        BASE + "[gate]\nthresholds = { roc_auc = 0.7 }\n",
+        r"line 13: expected `str`, got `float` \(gate.thresholds\)",
+        '">= 0.7"',
+    ),
+    "a threshold without a sign": (BASE + '[gate]\nthresholds = { roc_auc = "0.7" }\n', "line 13: ", '">= 0.7"'),
+    "a threshold of a metric that is nearly one": (
+        BASE + '[gate]\nthresholds = { roc_acu = ">= 0.7" }\n',
+        "line 13: 'roc_acu' is no metric",
+        "did you mean 'roc_auc'?",
+    ),
+    "a margin that is no number": (BASE + "[gate]\nmargin = nan\n", "line 13: nan is no number", "finite"),
+    "a share of more than all": (BASE + "[rollout]\nshare = 2.0\n", "line 13: .*< 1.0", "in that range"),
+    "a canary of no time": (BASE + '[rollout]\nmaximum = "0d"\n', "line 13: a canary of no time", "14d"),
+    "a negative minimum": (BASE + "[rollout]\nminimum = -1\n", "line 13: .*>= 1", "in that range"),
+    "half a label": (BASE + "[rollout]\nminimum = 0.5\n", "line 13: .*got `float`", "a whole number"),
+    "a word for yes or no": (BASE + '[rollout]\ncanary = "yes"\n', "line 13: .*`bool`", "true or false"),
+    "a list that is none": (BASE + '[watch]\nnotify = "log"\n', "line 13: .*`array`", "brackets"),
+    "an address of nobody": (BASE + '[watch]\nnotify = ["me"]\n', "line 13: nobody is at", "mailto://"),
+    "an action that is nearly one": (
+        WATCHED + 'value = "age"\naction = "retrian"\n',
+        "line 15: .*'retrian'",
+        "'retrain'?",
+    ),
+    "a value that nothing measures": (
+        WATCHED + 'value = "profit"\naction = "retrain"\n',
+        "line 14: the watch of a classification does not know 'profit'",
+        "drift, age, silence",
+    ),
+    "a share of columns that is none": (
+        WATCHED.replace("0.1", "3") + 'value = "drift"\naction = "retrain"\n',
+        "line 13: a limit of 3 is never exceeded",
+        "three columns of ten",
+    ),
+    "a negative limit": (WATCHED.replace("0.1", "-0.1") + 'value = "age"\naction = "retrain"\n', "line 13", "range"),
+    "a limit that is no number": (
+        WATCHED.replace("0.1", "nan") + 'value = "age"\naction = "stop"\n',
+        "line 13",
+        "range",
+    ),
+    "a window of no time": (
+        WATCHED + 'value = "drift"\naction = "retrain"\nwindow = "0d"\n',
+        "line 16: a window of no time",
+        "7d",
+    ),
+    "a label among the inputs": (
+        BASE + '[inputs]\nrequest = ["a", "late"]\n',
+        "line 13: the label 'late'",
+        "remove it",
+    ),
+    "a label without a name": (BASE.replace('"late"', '""'), "line 7: the label has no name", "column"),
+    "a source without a path": (
+        BASE.replace("data/flights.parquet", ""),
+        "line 10: source 'flights' has no path",
+        "parquet",
+    ),
+    "a verdict that never comes": (
+        TRIGGER + 'on = "verdict"\nwhere = { action = "retrian" }\n',
+        "line 16: .*'retrian', which never comes",
+        "did you mean 'retrain'?",
+    ),
+    "a verdict that calls for nothing": (
+        TRIGGER + 'on = "verdict"\nwhere = { action = "proceed" }\n',
+        "line 16: .*'proceed', which never comes",
+        "retrain",
+    ),
+    "what an event does not tell": (
+        TRIGGER + 'on = "run"\nwhere = { pipelin = "training" }\n',
+        "line 16: .*kind 'run' does not tell",
+        "did you mean 'pipeline'?",
+    ),
+    "a trigger that starts itself": (
+        TRIGGER + 'on = "run"\nwhere = { pipeline = "training" }\n',
+        "line 15: trigger 'daily' starts the pipeline whose end it waits for",
+        "a cooldown or a budget",
+    ),
+    "a trigger that any run starts": (TRIGGER + 'on = "run"\n', "line 15: .*whose end it waits for", "where"),
+    "a firing at no time": (
+        BASE + '[[backtest.firings]]\nat = "soon"\npipeline = "training"\n',
+        "line 13: 'soon' is not a date",
+        "2013-03-01",
+    ),
+    "what is planted in no source": (
+        BASE + '[[backtest.planted]]\nday = "2013-03-01"\npath = "x.csv"\nsource = "flight"\n',
+        "line 15: 'flight' is no source",
+        "did you mean 'flights'?",
+    ),
+    "a way to catch up that is none": (
+        TRIGGER + 'cron = "0 6 * * *"\ncatch_up = "some"\n',
+        "line 16: ",
+        "one of: all, last, none",
+    ),
 }
 
 
@@ -209,6 +314,38 @@ def test_a_trigger_starts_what_pipeline_py_defines(tmp_path: Path, name: str) ->
 def test_what_only_running_the_code_could_tell_is_not_held_against_a_trigger(tmp_path: Path, code: str) -> None:
     (tmp_path / "pipeline.py").write_text(code)
     read(tmp_path, TRIGGER + 'on = "data"\n')
+
+
+def test_what_else_names_a_pipeline_must_name_one_that_is_defined(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text(CODE)
+    for text, line in (
+        (BASE + '[backtest]\nskip = ["ingestoin"]\n', 13),
+        (TRIGGER + 'on = "run"\nwhere = { subject = "ingestoin" }\n', 16),
+    ):
+        with pytest.raises(
+            ConfigurationError, match=f"line {line}: pipeline.py defines no pipeline 'ingestoin'"
+        ) as told:
+            read(tmp_path, text)
+        assert "did you mean 'ingestion'?" in told.value.cure
+
+
+def test_a_trigger_may_start_itself_where_it_is_bounded(tmp_path: Path) -> None:
+    read(tmp_path, TRIGGER + 'on = "run"\nbudget = 3\n')
+    read(tmp_path, TRIGGER + 'on = "run"\nwhere = { pipeline = "watching" }\n')
+
+
+def test_every_metric_that_is_measured_is_known() -> None:
+    truth = Truth("classification", np.array([0, 1, 1, 0]), ("no", "yes"))
+    scores = np.array([[0.6, 0.4], [0.5, 0.5], [0.2, 0.8], [0.9, 0.1]])
+    numbers = Truth("regression", np.array([1.0, 2.0, 4.0]))
+    measured = measure(truth, scores) | measure_more(truth, scores)
+    assert sorted(measured) == sorted(METRICS["classification"])
+    measured = measure(numbers, np.array([1.0, 2.5, 3.0])) | measure_more(numbers, np.array([1.0, 2.5, 3.0]))
+    assert sorted(measured) == sorted(METRICS["regression"])
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    assert read(tmp_path, "\ufeff" + BASE) == read(tmp_path, BASE)
 
 
 def test_a_trigger_of_a_pipeline_that_is_not_defined_is_refused(tmp_path: Path) -> None:
@@ -296,7 +433,7 @@ def test_what_is_kept_and_how_long(tmp_path: Path) -> None:
         ('[retention]\njournal = "10d"\n', "keep it longer"),
         (WATCHED + '[retention]\njournal = "60d"\n', "keep it longer"),
         ('[training]\nfeedback = true\n[retention]\njournal = "400d"\n', "give its [training] a window"),
-        ("[retention]\nreleases = 0\n", "reference"),
+        ("[retention]\nreleases = 0\n", "in that range"),
         ('[retention]\nruns = "soon"\n', "7d"),
     ],
 )

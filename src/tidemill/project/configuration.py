@@ -62,7 +62,7 @@ def read_policy(file: Path, base: Path | None = None) -> Policy:
 
 def _read(file: Path) -> tuple[str, dict[str, Any]]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         return text, tomllib.loads(text)
     except OSError as unread:
         cure = "check the path and its permissions"
@@ -116,31 +116,60 @@ def _plain(what: str) -> str:
 
 
 def _cure(what: str, steps: list[str]) -> str:
+    kind = _kind_at(steps)
     if "unknown field" in what:
-        known = _known_beside(steps) + (["project", *_MODEL_TABLES, "models"] if len(steps) == 1 else [])
+        known = _keys(_kind_at(steps[:-1])) + (["project", *_MODEL_TABLES, "models"] if len(steps) == 1 else [])
         near = get_close_matches(steps[-1], known, 1)
         return (
             f"check its spelling: did you mean `{near[0]}`?"
             if near
             else f"remove it, or check its spelling; known here: {', '.join(known)}"
         )
+    if invalid := re.search(r"invalid enum value '(.*)'", what, re.IGNORECASE):
+        known = [one for one in _choices(kind) if one]
+        near = get_close_matches(invalid[1], known, 1)
+        return f"one of: {', '.join(known)}" + (f"; did you mean {near[0]!r}?" if near else "")
+    if missing := re.search(r"required field `(\w+)`", what):
+        return f"add it there: {missing[1]} = …"
     if "[smhdw]" in what:
         return 'write a number and a unit, such as "30m", "12h", "7d"; none is negative'
+    if steps[-1:] == ["[...]"] and "thresholds" in steps:
+        return 'write a sign and a number, in quotes: ">= 0.7"'
     if re.search(r"[Ee]xpected `(float|int)( \| null)?`, got `str`", what):
         return "write a number, without quotes"
-    return "see the reference of tidemill.toml for what goes there"
+    return next((cure for said, cure in _CURES.items() if re.search(said, what)), "see the reference of tidemill.toml")
 
 
-def _known_beside(steps: list[str]) -> list[str]:
-    """The keys that the table knows to which the last of these steps does not lead."""
+_CURES = {
+    r"`int.*got `float": "write a whole number",
+    r"`(int|float)[^`]*` [<>]": "write a number in that range",
+    r"`array`, got `str`": 'write it in brackets: ["…"]',
+    r"`str[^`]*`, got `(int|float|bool)": "write it in quotes",
+    r"`bool[^`]*`, got": "write true or false, without quotes",
+    r"`object`, got": "make it a table: [NAME], or { KEY = … }",
+}
+
+
+def _kind_at(steps: list[str]) -> Any:
+    """What the policy has where these steps lead; None where that is not known."""
     import msgspec.inspect  # an error may take its time, a start may not
 
     kind: Any = msgspec.inspect.type_info(Policy)
-    for step in steps[:-1]:
+    for step in steps:
+        if isinstance(kind, msgspec.inspect.UnionType):
+            kind = next((one for one in kind.types if not isinstance(one, msgspec.inspect.NoneType)), None)
         if isinstance(kind, msgspec.inspect.StructType):
             kind = next((field.type for field in kind.fields if field.encode_name == step), None)
         elif isinstance(kind, msgspec.inspect.DictType):
             kind = kind.value_type
         elif isinstance(kind, msgspec.inspect.VarTupleType):
             kind = kind.item_type
-    return [field.encode_name for field in kind.fields] if isinstance(kind, msgspec.inspect.StructType) else []
+    return kind
+
+
+def _keys(kind: Any) -> list[str]:
+    return [field.encode_name for field in getattr(kind, "fields", ())]
+
+
+def _choices(kind: Any) -> list[str]:
+    return [str(value) for value in getattr(kind, "values", ())]

@@ -10,10 +10,14 @@ from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.trigger import Trigger
 from tidemill.errors import ConfigurationError
 from tidemill.project.lines import line_of
+from tidemill.project.meanings import faults
 from tidemill.project.names import Names, names_in
 
 _NAME = re.compile(r"[A-Za-z][\w-]*")
-_KINDS = ("data", "rows", "verdict", "run", "code", "packages", "job", "alert", "approval.needed", "watch.missing")
+_KINDS = (
+    *("data", "rows", "verdict", "run", "code", "packages", "job", "alert"),
+    *("approval.needed", "watch.missing", "champion.missing"),
+)
 
 
 class Rules:
@@ -51,6 +55,10 @@ class Rules:
                 raise self._wrong(f"two triggers have the name {trigger.name!r}", cure, *_of(place, "name"))
             names.add(trigger.name)
             self._trigger(trigger, place, defined)
+        for problem, cure, steps in faults(policy, defined):
+            in_model = steps[0] == "models"
+            place_of = self._of_model(policy.models[steps[1]], *steps[2:]) if in_model else steps
+            raise self._wrong(problem, cure, *place_of)
 
     def _wrong(self, problem: str, cure: str, *steps: str) -> ConfigurationError:
         line = line_of(self._text, [list(steps)]) if steps else None
