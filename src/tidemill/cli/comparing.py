@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from tidemill.core.release import Release
     from tidemill.flow.session import Session
 
-NOUNS = {"models": models}
 _Pairs = dict[str, tuple[Any, Any]]
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tidemill.project.project import Project
     from tidemill.store.workspace import Workspace
 
-NOUNS = {"runs": runs}
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
 
 

@@ -16,7 +16,6 @@ from tidemill.errors import InputError
 if TYPE_CHECKING:
     from tidemill.core.model import Model
 
-NOUNS = {"models": models}
 _FORMATS = ("package", "onnx")
 
 

@@ -10,16 +10,17 @@ import typer
 from tidemill import __version__
 from tidemill.cli import (
     backtesting,
-    comparing,
+    comparing,  # noqa: F401 - its command is one of models
     evidence,
-    exporting,
+    exporting,  # noqa: F401 - its command is one of models
     keeping,
     models,
     nouns,
     projects,
-    reproducing,
+    reproducing,  # noqa: F401 - its command is one of runs
     running,
     service,
+    triggers,
 )
 from tidemill.cli.output import err
 from tidemill.errors import TidemillError
@@ -46,13 +47,16 @@ def start(version: bool = typer.Option(False, "--version", help="Print the versi
 for _room in (projects, running, evidence, backtesting, keeping, service):
     _room.add_to(app)
 for _name, _noun in {
-    **nouns.NOUNS,
-    **models.NOUNS,
-    **comparing.NOUNS,
-    **exporting.NOUNS,
-    **evidence.NOUNS,
-    **reproducing.NOUNS,
-    **projects.NOUNS,
+    "checks": nouns.checks,
+    "events": nouns.events,
+    "routes": nouns.routes,
+    "triggers": triggers.triggers,
+    "jobs": triggers.jobs,
+    "audit": nouns.audit,
+    "models": models.models,
+    "runs": running.runs,
+    "data": projects.data,
+    "features": projects.features,
 }.items():
     app.add_typer(_noun, name=_name)
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tidemill.flow.session import Session
 
 models = typer.Typer(no_args_is_help=True, help="Releases of models.")
-NOUNS = {"models": models}
 _SHOWN = tuple(f"test_{name}" for name in ("log_loss", "brier", "error_rate", "roc_auc", "rmse", "mae", "r2"))
 Label = Annotated[str, typer.Argument(metavar="NAME/VERSION", help="Such as flights/3; a name alone: its newest.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept.")]

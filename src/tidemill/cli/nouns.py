@@ -2,14 +2,13 @@
 
 import typer
 
-from tidemill.cli import output, triggers
+from tidemill.cli import output
 from tidemill.cli.opening import Environment, Json, Limit, Within, given, session_here
 
 checks = typer.Typer(no_args_is_help=True, help="Verdicts: what was judged, and what followed.")
 events = typer.Typer(no_args_is_help=True, help="What happened.")
 routes = typer.Typer(no_args_is_help=True, help="Which releases answer.")
 audit = typer.Typer(no_args_is_help=True, help="Decisions that people took.")
-NOUNS = {"checks": checks, "events": events, "routes": routes, **triggers.NOUNS, "audit": audit}
 
 
 @checks.command("list")

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 data = typer.Typer(no_args_is_help=True, help="Tables, judged by their schemas.")
 features = typer.Typer(no_args_is_help=True, help="Feature views.")
 _MOST_ROWS = 1_000_000
-NOUNS = {"data": data, "features": features}
 
 
 def add_to(app: typer.Typer) -> None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tidemill.flow.reproduce import Reproduction
     from tidemill.flow.session import Session
 
-NOUNS = {"runs": runs}
 _INSIDE = "TIDEMILL_REPRODUCES_IN"
 
 

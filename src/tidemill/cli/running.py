@@ -16,7 +16,6 @@ from tidemill.core.run import Run, StepRun
 from tidemill.errors import InputError, TidemillError
 
 runs = typer.Typer(no_args_is_help=True, help="What ran, and what it left.")
-NOUNS = {"runs": runs}
 Engine = Annotated[str, typer.Option(help="Where steps run: inline, or side by side in processes.")]
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 triggers = typer.Typer(no_args_is_help=True, help="What starts pipelines.")
 jobs = typer.Typer(no_args_is_help=True, help="What triggers made of each cause.")
-NOUNS = {"triggers": triggers, "jobs": jobs}
 Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
 Until = Annotated[str, typer.Option(help="Until then (UTC, or a length of time such as 2d); for ever, if not given.")]
 Name = Annotated[str, typer.Argument(help="A trigger of tidemill.toml.")]
