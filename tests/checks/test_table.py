@@ -177,6 +177,10 @@ def test_ids_grow_and_what_is_known_later_may_be_null() -> None:
     kinds = {column.name: column.type for column in schema.columns}
     assert (kinds["moment"], kinds["carrier"], kinds["landed"]) == ("time", "text", "text")
     later = rows.with_columns(pl.col("id") + 10**6, pl.col("number") + 10**6, night=None)
+    days = infer(rows.with_columns(landed=pl.lit(date(2013, 3, 1))), "flights")
+    assert found(rows, days) == []
+    assert conform(rows, days)["landed"].dtype == pl.Date
+    assert found(rows.with_columns(landed=pl.lit("1 March")), days)[0][:2] == ("landed", "wrong type")
     typed = later.with_columns(moment=pl.lit(datetime(2013, 3, 2, tzinfo=UTC)))
     assert found(later, schema) == found(typed, schema) == []
     assert conform(later, schema)["moment"].dtype == conform(typed, schema)["moment"].dtype

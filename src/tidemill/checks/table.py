@@ -105,6 +105,8 @@ def conform(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
             casts.append(pl.col(name).cast(pl.Int64, strict=column is not None))  # tables have none of these
         elif kind == pl.Duration:
             casts.append(pl.col(name).dt.to_string("iso"))
+        elif column is not None and column.type == "date" and kind == pl.String:
+            casts.append(pl.col(name).str.to_date("%Y-%m-%d"))
         elif kind.is_nested():
             casts.append(pl.col(name).cast(_without_null(kind)))
         elif kind in (pl.Categorical, pl.Enum, pl.Time):
@@ -164,13 +166,17 @@ def _wrong_type(values: pl.Series, column: Column) -> Fault:
 
 
 def _unreadable(values: pl.Series, column: Column) -> pl.Series | None:
-    """Which texts cannot be read as the numbers or times that a column means; None where no text may stand for it."""
-    if values.dtype != pl.String or column.type not in ("number", "time"):
+    """Which texts cannot be read as the numbers, times or dates that a column means; None where no text may stand for it."""
+    if values.dtype != pl.String or column.type not in ("number", "time", "date"):
         return None
     text = pl.col(values.name)
-    test = _as_time(text, pl.String(), strict=False) if column.type == "time" else text.cast(pl.Float64, strict=False)
+    read = {
+        "number": text.cast(pl.Float64, strict=False),
+        "time": _as_time(text, pl.String(), strict=False),
+        "date": text.str.to_date("%Y-%m-%d", strict=False),
+    }[column.type]
     try:
-        return values.to_frame().select((test.is_null() & text.is_not_null()).alias("bad"))["bad"]
+        return values.to_frame().select((read.is_null() & text.is_not_null()).alias("bad"))["bad"]
     except pl.exceptions.PolarsError:
         return values.is_not_null()
 
