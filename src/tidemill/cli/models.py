@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, session_here, user
+from tidemill.cli.opening import Environment, Json, Limit, Only, session_here, user
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 models = typer.Typer(no_args_is_help=True, help="Releases of models.")
 _SHOWN = tuple(f"test_{name}" for name in ("log_loss", "brier", "error_rate", "roc_auc", "rmse", "mae", "r2"))
 Label = Annotated[str, typer.Argument(metavar="NAME/VERSION", help="Such as flights/3; a name alone: its newest.")]
+Name = Annotated[str, typer.Option(help="The model; the only one, if not given.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
 
 
 @models.command("list")
-def list_models(name: str = "", limit: int = 50, json: Json = False) -> None:
+def list_models(name: Only = "", limit: Limit = 50, json: Json = False) -> None:
     """The newest releases."""
     session = session_here()
     wanted: dict[str, Any] = {"name": name} if name else {}
@@ -116,7 +117,7 @@ def put_tag(
 
 @models.command("history")
 def history(
-    name: str = "",
+    name: Name = "",
     at: Annotated[str, typer.Option(help="Which release served at this instant (UTC).")] = "",
     env: Environment = "production",
     json: Json = False,
@@ -210,7 +211,7 @@ def promote(label: Label, reason: Reason = "", env: Environment = "production") 
 
 
 @models.command("rollback")
-def rollback(name: str = "", reason: Reason = "", env: Environment = "production") -> None:
+def rollback(name: Name = "", reason: Reason = "", env: Environment = "production") -> None:
     """Bring back the champion before the present one."""
     session = session_here(env)
     route = _deployer(session, env).rollback(name or session.project.model().name, user(), reason)

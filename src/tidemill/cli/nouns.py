@@ -1,9 +1,11 @@
 """The nouns that are listed and shown: checks, events, routes, audit."""
 
+from typing import Annotated
+
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, Limit, Within, given, session_here
+from tidemill.cli.opening import Environment, Id, Json, Limit, Only, Within, given, session_here
 
 checks = typer.Typer(no_args_is_help=True, help="Verdicts: what was judged, and what followed.")
 events = typer.Typer(no_args_is_help=True, help="What happened.")
@@ -13,10 +15,10 @@ audit = typer.Typer(no_args_is_help=True, help="Decisions that people took.")
 
 @checks.command("list")
 def list_checks(
-    check: str = "",
-    outcome: str = "",
-    action: str = "",
-    run: str = "",
+    check: Only = "",
+    outcome: Only = "",
+    action: Only = "",
+    run: Only = "",
     env: Within = "",
     limit: Limit = 20,
     json: Json = False,
@@ -38,13 +40,13 @@ def list_checks(
 
 
 @checks.command("show")
-def show_check(verdict: str, json: Json = False) -> None:
+def show_check(verdict: Id, json: Json = False) -> None:
     """One verdict with its evidence."""
     output.record(session_here().workspace.ledger.verdicts.get(verdict), json=json)
 
 
 @events.command("list")
-def list_events(kind: str = "", subject: str = "", env: Within = "", limit: Limit = 20, json: Json = False) -> None:
+def list_events(kind: Only = "", subject: Only = "", env: Within = "", limit: Limit = 20, json: Json = False) -> None:
     """The newest events."""
     found = session_here().workspace.ledger.events.find(
         newest=True, limit=limit, **given(kind=kind, subject=subject, environment=env)
@@ -60,7 +62,7 @@ def list_events(kind: str = "", subject: str = "", env: Within = "", limit: Limi
 
 
 @events.command("show")
-def show_event(event: str, json: Json = False) -> None:
+def show_event(event: Id, json: Json = False) -> None:
     """One event."""
     output.record(session_here().workspace.ledger.events.get(event), json=json)
 
@@ -80,7 +82,9 @@ def list_routes(env: Environment = "production", json: Json = False) -> None:
 
 
 @routes.command("show")
-def show_route(model: str, env: Environment = "production", json: Json = False) -> None:
+def show_route(
+    model: Annotated[str, typer.Argument(help="A model.")], env: Environment = "production", json: Json = False
+) -> None:
     """The route of a model."""
     from tidemill.errors import NotFound
 

@@ -13,6 +13,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Environment = Annotated[str, typer.Option("--env", help="The environment.")]
 Within = Annotated[str, typer.Option("--env", help="Only this environment's.")]
 Limit = Annotated[int, typer.Option(help="At most so many.")]
+Only = Annotated[str, typer.Option(help="Only those with this.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")]
 
 
 def given(**wanted: str) -> dict[str, Any]:

@@ -238,7 +238,7 @@ def list_features(json: Json = False) -> None:
 
 @features.command("get")
 def get(
-    view: str,
+    view: Annotated[str, typer.Argument(help="A view of features.py.")],
     keys: Annotated[list[str] | None, typer.Argument(help="column=value for each key of the entity.")] = None,
     env: Environment = "production",
     json: Json = False,

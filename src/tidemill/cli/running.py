@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, session_here, user
+from tidemill.cli.opening import Environment, Json, Limit, session_here, user
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import InputError, TidemillError
 
@@ -205,7 +205,7 @@ def cancel(
 def list_runs(
     pipeline: Annotated[str, typer.Option(help="Only this pipeline's.")] = "",
     state: Annotated[str, typer.Option(help="Only those in this state.")] = "",
-    limit: Annotated[int, typer.Option(help="At most so many.")] = 20,
+    limit: Limit = 20,
     env: Environment = "",
     json: Json = False,
 ) -> None:
@@ -222,7 +222,7 @@ def search(
     text: Annotated[str, typer.Argument(help="Words that the run has, or their beginnings.")] = "",
     tag: Annotated[str, typer.Option(help="name=value")] = "",
     metric: Annotated[str, typer.Option(help="Such as test_log_loss<0.5")] = "",
-    limit: int = 50,
+    limit: Limit = 50,
     json: Json = False,
 ) -> None:
     """Runs by text, tag and metric."""

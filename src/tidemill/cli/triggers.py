@@ -7,7 +7,7 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.models import models
-from tidemill.cli.opening import Environment, Json, Limit, Within, given, session_here, user
+from tidemill.cli.opening import Environment, Id, Json, Limit, Only, Within, given, session_here, user
 from tidemill.errors import InputError, NotFound
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ jobs = typer.Typer(no_args_is_help=True, help="What triggers made of each cause.
 Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
 Until = Annotated[str, typer.Option(help="Until then (UTC, or a length of time such as 2d); for ever, if not given.")]
 Name = Annotated[str, typer.Argument(help="A trigger of tidemill.toml.")]
+Model = Annotated[str, typer.Argument(help="A model; the only one, if not given.")]
 
 
 @triggers.command("list")
@@ -71,7 +72,12 @@ def resume(name: Name, reason: Reason = "", env: Environment = "production", jso
 
 
 @triggers.command("fire")
-def fire(pipeline: str, model: str = "", env: Environment = "production", json: Json = False) -> None:
+def fire(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline of pipeline.py.")],
+    model: Annotated[str, typer.Option(help="The model that it is for; the only one, if not given.")] = "",
+    env: Environment = "production",
+    json: Json = False,
+) -> None:
     """Ask the daemon to run a pipeline now."""
     from tidemill.daemon.triggers import Triggers
 
@@ -89,7 +95,7 @@ def fire(pipeline: str, model: str = "", env: Environment = "production", json: 
 @triggers.command("jobs")
 @jobs.command("list")
 def list_jobs(
-    trigger: str = "", state: str = "", model: str = "", env: Within = "", limit: Limit = 20, json: Json = False
+    trigger: Only = "", state: Only = "", model: Only = "", env: Within = "", limit: Limit = 20, json: Json = False
 ) -> None:
     """The newest firings, and what became of them."""
     found = session_here().workspace.ledger.jobs.find(
@@ -108,13 +114,13 @@ def list_jobs(
 
 
 @jobs.command("show")
-def show_job(job: str, json: Json = False) -> None:
+def show_job(job: Id, json: Json = False) -> None:
     """One job: its cause, its run, and why it was dropped, if it was."""
     output.record(session_here().workspace.ledger.jobs.get(job), json=json)
 
 
 @jobs.command("cancel")
-def cancel_job(job: str, json: Json = False) -> None:
+def cancel_job(job: Id, json: Json = False) -> None:
     """Let a job that waits never run; one that runs is ended, and its run can be resumed."""
     from msgspec.structs import replace
 
@@ -144,7 +150,7 @@ def cancel_job(job: str, json: Json = False) -> None:
 
 @models.command("freeze")
 def freeze(
-    name: Annotated[str, typer.Argument(help="A model.")] = "",
+    name: Model = "",
     until: Until = "",
     reason: Reason = "",
     env: Environment = "production",
@@ -157,7 +163,7 @@ def freeze(
 
 @models.command("thaw")
 def thaw(
-    name: Annotated[str, typer.Argument(help="A model.")] = "",
+    name: Model = "",
     reason: Reason = "",
     env: Environment = "production",
     json: Json = False,
