@@ -135,6 +135,12 @@ def test_each_version_of_a_delta_table_that_appended_is_a_batch(tmp_path: Path) 
         Reader(tmp_path, path="lake", kind="delta").new()
 
 
+def test_a_folder_of_a_delta_table_may_be_called_as_people_call_folders(tmp_path: Path) -> None:
+    reader = Reader(tmp_path / "Meine Häuser", path="see in 北京")
+    write_deltalake(str(tmp_path / "Meine Häuser" / "see in 北京"), frame(1, 2))
+    assert reader.new() == [[1, 2]]
+
+
 def test_versions_of_a_partitioned_delta_table_have_all_their_columns(tmp_path: Path) -> None:
     write_deltalake(str(tmp_path / "lake"), frame(1, 20).with_columns(kind=pl.lit("a")), partition_by=["kind"])
     sources = FileSources(tmp_path, {"rows": Source(path="lake")})

@@ -254,3 +254,14 @@ def test_no_value_is_cut_to_the_type_that_a_column_had(
     assert found.sort("y", nulls_last=True).select("y", "z").rows() == [(1, None), (None, True)]
     assert tables.read("rows", before)["x"].to_list() == list(first)
     tables.append("rows", "c", pl.DataFrame({"x": first}))
+
+
+@pytest.mark.parametrize("folder", ["Meine Projekte", "häuser", "a#b", "北京"])
+def test_a_folder_may_be_called_as_people_call_folders(tmp_path: Path, folder: str) -> None:
+    tables = DeltaTables(str(tmp_path / folder))
+    for number in range(2):
+        tables.append("rows", f"b{number}", pl.DataFrame({"n": [number]}))
+    tables.append("rows", "wider", pl.DataFrame({"n": [0.5]}))
+    assert tables.erase("rows", lambda rows: rows["n"] == 1) == 1
+    assert sorted(tables.read("rows", tables.version("rows"))["n"]) == [0, 0.5]
+    assert tables.grown("rows", 0) >= 2

@@ -25,6 +25,15 @@ _BRINGING = ("WRITE", "MERGE", "STREAMING UPDATE", "CREATE TABLE AS SELECT")
 _ERASURE = CommitProperties(custom_metadata={"erasure": "true"})
 
 
+class LocalTable(DeltaTable):
+    """A table in a folder, whose files are called as they are there: Delta calls the folder as in a URL."""
+
+    def file_uris(self, *args: Any, **kwargs: Any) -> list[str]:
+        """The paths of its files, also where the folder's name has a space or an umlaut."""
+        folder = self.table_uri.removeprefix("file://")
+        return [unquote(folder) + uri.removeprefix(folder) for uri in super().file_uris(*args, **kwargs)]
+
+
 class DeltaTables:
     """The tables of one environment, each a Delta table in a folder under `root`."""
 
@@ -32,14 +41,14 @@ class DeltaTables:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._known: dict[str, DeltaTable] = {}
+        self._known: dict[str, LocalTable] = {}
 
     def _open(self, table: str) -> DeltaTable | None:
         """The newest state of a table; one that was opened before only reads what has come since."""
         known = self._known.get(table)
         try:
             if known is None:
-                known = self._known[table] = DeltaTable(f"{self._root}/{table}")
+                known = self._known[table] = LocalTable(f"{self._root}/{table}")
             else:
                 known.update_incremental()
         except TableNotFoundError:
@@ -57,12 +66,14 @@ class DeltaTables:
         if found is None or found.version() <= since:
             return -1
         commits = found.history(found.version() - since)
+        if not commits:  # nobody can tell any more
+            return found.version()
         return max((int(commit["version"]) for commit in commits if _brings_rows(commit)), default=-1)
 
     def read(self, table: str, version: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows of that version; raises `NotFound` where there is no such table or version."""
         try:
-            found = DeltaTable(f"{self._root}/{table}", version=version)
+            found = LocalTable(f"{self._root}/{table}", version=version)
         except TableNotFoundError:
             raise NotFound(
                 f"there is no table {table!r}", "ingest its source first: `tidemill run ingestion`"
@@ -182,7 +193,7 @@ class DeltaTables:
     def _purge(self, table: str, of: Callable[[pl.DataFrame], pl.Series]) -> None:
         """Delete the files of older versions that hold such rows, and what the log says of the values in them."""
         folder = Path(self._root) / table
-        newest = DeltaTable(str(folder))
+        newest = LocalTable(str(folder))
         live = {_name(uri) for uri in newest.file_uris()}
         logs = sorted((folder / "_delta_log").glob("*.json"))
         logged = {_name(action["add"]["path"]) for log in logs for action in _actions(log) if "add" in action}

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -39,8 +40,8 @@ class Delta:
         version = int(batch.path.rpartition("#")[2])
         try:
             table = self._open(version)
-            before = set(self._open(version - 1).file_uris()) if version else set()
-            new = sorted(set(table.file_uris()) - before)
+            before = set(_files(self._open(version - 1))) if version else set()
+            new = sorted(set(_files(table)) - before)
             columns = list(pl.scan_delta(table).collect_schema())
             read = pl.read_parquet(new, hive_partitioning=True, missing_columns="insert") if new else None
         except (pl.exceptions.PolarsError, OSError) as gone:
@@ -62,3 +63,12 @@ class Delta:
             raise DataError(
                 f"source {self._name!r} has no Delta table at {self._place}: {said}", "check `path` in tidemill.toml"
             ) from None
+
+
+def _files(table: "DeltaTable") -> list[str]:
+    """Where its files are: Delta calls a folder as in a URL, also one that is on this machine."""
+    uris = table.file_uris()
+    if not table.table_uri.startswith("file://"):
+        return uris
+    folder = table.table_uri.removeprefix("file://")
+    return [unquote(folder) + uri.removeprefix(folder) for uri in uris]
