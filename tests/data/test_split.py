@@ -105,6 +105,44 @@ def test_a_group_is_on_one_side_only_and_no_row_is_lost(
     assert all(a.equals(b) for a, b in zip(parts, by_group(rows, "g", share, validation, seed), strict=True))
 
 
+@given(
+    sizes=st.lists(st.integers(1, 20), min_size=3, max_size=12),
+    share=st.floats(0.1, 0.5),
+    validation=st.floats(0.1, 0.5),
+    seed=st.integers(0, 5),
+)
+def test_parts_by_group_are_as_large_as_asked_but_for_half_a_group(
+    sizes: list[int], share: float, validation: float, seed: int
+) -> None:
+    rows = pl.DataFrame({"g": [place for place, size in enumerate(sizes) for _ in range(size)]})
+    parts = by_group(rows, "g", share, validation, seed)
+    assert parts.train.height > 0
+    assert parts.test.height > 0
+    assert (parts.validation.height > 0) == (len(sizes) - parts.test["g"].n_unique() > 1)
+    for part, whole, wanted in (
+        (parts.test, rows.height, share),
+        (parts.validation, rows.height - parts.test.height, validation),
+    ):
+        if part["g"].n_unique() > 1:
+            assert abs(part.height - wanted * whole) <= max(sizes) / 2 + 1e-9
+    shuffled = by_group(rows.sample(fraction=1, shuffle=True, seed=seed), "g", share, validation, seed)
+    for part, other in zip(parts, shuffled, strict=True):
+        assert set(part["g"]) == set(other["g"]), "who is drawn does not depend on the order of the rows"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_most_rows_without_a_group_are_learned_from(seed: int) -> None:
+    rows = pl.DataFrame({"g": [None] * 600 + [place // 4 for place in range(400)]})
+    parts = by_group(rows, "g", 0.2, 0.25, seed)
+    assert (parts.train.height, parts.validation.height, parts.test.height) == (600, 200, 200)
+
+
+@pytest.mark.parametrize("groups", [[], ["a"], ["a"] * 9])
+def test_one_group_cannot_be_split(groups: list[str]) -> None:
+    with pytest.raises(DataError, match="too few rows"):
+        by_group(pl.DataFrame({"g": pl.Series(groups, dtype=pl.String)}), "g", 0.2, 0.2, 0)
+
+
 def test_a_group_split_takes_about_the_share() -> None:
     rows = pl.DataFrame({"g": [place // 10 for place in range(1000)]})
     parts = by_group(rows, "g", 0.2, 0.25, 1)
@@ -120,6 +158,7 @@ def test_every_part_has_the_same_mixture_of_labels(labels: list[str], seed: int)
         whole = labels.count(label)
         for part, share in zip(parts, (0.6, 0.15, 0.25), strict=True):
             assert abs(part["label"].to_list().count(label) - share * whole) <= 1
+    assert all(a.equals(b) for a, b in zip(parts, stratified(rows, "label", 0.25, 0.2, seed), strict=True))
 
 
 @pytest.mark.parametrize("split", [by_group, stratified])
