@@ -178,6 +178,22 @@ def test_a_champion_that_fails_falls_back_to_the_one_before(dock: Dock) -> None:
     assert (dock.arms, route.verdict) == ([("champion", "late/1", 1.0)], "v1")
 
 
+def test_two_champions_that_both_fail_do_not_take_turns(dock: Dock) -> None:
+    for _ in range(3):
+        dock.release(canary=False)
+
+    def fails(subject: str) -> Route | None:
+        verdict = Verdict(check="performance", subject=subject, outcome="fail", action="rollback", reason="numbers")
+        return dock.deployer.fall_back("late", verdict)
+
+    assert fails("late/3") is not None
+    assert fails("late/2") is None, "it was left for late/3 once, and came back"
+    assert dock.arms == [("champion", "late/2", 1.0)]
+    dock.release(canary=False)
+    assert fails("late/4") is not None, "a new one goes back to the one before"
+    assert dock.deployer.rollback("late", "Ada", "").arms[0].release == "late/4", "people may do as they like"
+
+
 def test_the_first_champion_has_nothing_to_fall_back_to(dock: Dock) -> None:
     verdict = Verdict(check="performance", subject="late/1", outcome="fail", action="rollback", reason="numbers")
     assert dock.deployer.fall_back("late", verdict) is None

@@ -1,6 +1,7 @@
 """Deploys: decides, by policy and verdict, which arms a route has; people and checks use the same verbs."""
 
 from contextlib import suppress
+from itertools import groupby
 
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
@@ -71,17 +72,20 @@ class Deployer:
         return None
 
     def fall_back(self, model: str, verdict: Verdict, identifier: str = "") -> Route | None:
-        """Act on a verdict about the champion that calls for a rollback, if there was a champion before it."""
+        """Act on a verdict about the champion that calls for a rollback, if there was a champion before it.
+
+        It never goes back to a release that it left for this one: two bad ones would take turns for ever.
+        """
         route = current(self._books, self._environment, model)
         champion = route.arm("champion") if route else None
         if verdict.action != "rollback" or champion is None or champion.release != verdict.subject:
             return None
         if self._frozen(model):
             return None
-        try:
-            return self.rollback(model, "policy", f"rolled back: {verdict.reason}", identifier)
-        except InputError:
+        reigns = self._reigns(model)
+        if len(reigns) < 2 or champion.release in [arm.release for arm in reigns[:-2]]:
             return None
+        return self.rollback(model, "policy", f"rolled back: {verdict.reason}", identifier)
 
     def promote(self, label: str, by: str, reason: str) -> Route:
         """Make a release the champion at once."""
@@ -96,12 +100,17 @@ class Deployer:
         InputError
             if there was none.
         """
-        champions = [arm for route in history(self._books, self._environment, model) if (arm := route.arm("champion"))]
-        earlier = [arm for arm in champions if arm.release != champions[-1].release] if champions else []
-        if not earlier:
+        reigns = self._reigns(model)
+        if len(reigns) < 2:
             raise InputError(f"model {model!r} has no earlier champion to go back to", "`tidemill models history`")
-        arms = (with_share(earlier[-1], 1.0),)
+        arms = (with_share(reigns[-2], 1.0),)
         return self._change(model, arms, reason or "rolled back by hand", by, verdict)
+
+    def _reigns(self, model: str) -> list[Arm]:
+        """The champions of a model, one after the other; one that came back is there twice."""
+        routes = history(self._books, self._environment, model)
+        champions = [arm for route in routes if (arm := route.arm("champion"))]
+        return [next(same) for _, same in groupby(champions, lambda arm: arm.release)]
 
     def _change(self, model: str, arms: tuple[Arm, ...], reason: str, by: str, verdict: str) -> Route:
         return change(
