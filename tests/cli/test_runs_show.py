@@ -136,6 +136,7 @@ def test_export_prints_events_line_by_line(shop: Path) -> None:
     [
         (("runs", "show", "0000000000"), "runs has no '0000000000' — list them"),
         (("runs", "logs", "0000"), "runs has no"),
+        (("checks", "show", "0000000000"), "list them: `tidemill checks list`"),
         (("runs", "diff", "01", "02"), "too short"),
         (("runs", "lineage", "ffffffff"), "nothing has the id 'ffffffff' — give a run"),
         (("runs", "lineage", "01a1fa52-bbaf-7ab8-9884-7923109a3862"), "--env names another environment"),

@@ -14,6 +14,7 @@ from tidemill.store.query import LAST, begin_with, conditions, distinct, select
 from tidemill.store.table import Table, quoted, searchable
 
 T = TypeVar("T", bound=msgspec.Struct)
+_LISTED_BY = {"verdicts": "checks", "releases": "models", "steps": "runs", "artifacts": "runs"}
 _TRIES = 50
 _AT_ONCE = 1000
 _ADD_TERM = "INSERT INTO terms (book, term, id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
@@ -158,7 +159,10 @@ class Book(Generic[T]):
             rows = self._connections.read(self._alike, (identifier, identifier + LAST))
         if len(rows) != 1:
             name = self._table.name
-            raise NotFound(f"{name} has no {identifier!r}", f"list them: `tidemill {name} list`")
+            listed = f"list them: `tidemill {_LISTED_BY.get(name, name)} list`"
+            if rows:
+                raise NotFound(f"{name} has several that begin with {identifier!r}", f"give more of the id; {listed}")
+            raise NotFound(f"{name} has no {identifier!r}", listed)
         return rows[0]
 
     def find(

@@ -58,8 +58,9 @@ class LedgerSuite:
                 books.runs.get(too_short)
         books.runs.add(replace(first, id=first.id[:-1] + "x"))
         books.runs.add(second)
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound) as several:
             books.runs.get(first.id[:-1])
+        assert several.value.cure
         assert books.runs.get(first.id) == first
 
     def test_records_are_found_by_their_columns_oldest_first(self, books: Books) -> None:
