@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.projects import listed, make_project, tidemill
+from tidemill.daemon.compose import open_session
+from tidemill.daemon.triggers import Triggers
+from tidemill.project.project import Project
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +28,23 @@ def test_a_pause_is_shown_audited_and_ended(shop: Path) -> None:
     assert [one["action"] for one in listed(shop, "audit", "list")] == ["resumed", "paused"]
 
 
+def test_the_last_firing_is_told_apart_from_what_is_held_back(shop: Path) -> None:
+    session = open_session(Project(shop), "held")
+    triggers = Triggers(session.project.policy, session.workspace.ledger, session.clock, "held")
+    for key in ("fires", "is dropped"):
+        told = {"action": "retrain", "model": "shop"}
+        triggers.tell("verdict", "shop/1", key, session.clock.now(), told)
+        triggers.fire()
+    shown = " ".join(tidemill(shop, "triggers", "list", "--env", "held").stdout.split())
+    assert "(waiting)" in shown
+    assert "(dropped)" not in shown
+    assert "its cooldown (" in shown
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("models", "history", "--at", "never"), "'never' is not a date"),
         (("triggers", "pause", "wacht"), "has no trigger 'wacht'"),
         (("triggers", "pause", "watch", "--until", "soon"), "is no time"),
         (("triggers", "pause", "watch", "--until", "2001-01-01"), "is over already"),

@@ -123,16 +123,14 @@ def history(
     json: Json = False,
 ) -> None:
     """Which releases answered, since when, and why."""
-    from datetime import UTC, datetime
-
+    from tidemill.daemon.part import moment
     from tidemill.registry.routing import history as routes_of
 
     session = session_here(env)
     found = routes_of(session.workspace.ledger, env, name or session.project.model().name)
     if at:
-        moment = datetime.fromisoformat(at)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        found = [route for route in found if route.since <= moment][-1:]
+        instant = moment(at, session.clock.now())
+        found = [route for route in found if route.since <= instant][-1:]
     columns = {
         "since": lambda r: r.since,
         "answering": lambda r: ", ".join(f"{a.release} ({a.role} {a.share:.0%})" for a in r.arms),

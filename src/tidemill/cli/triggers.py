@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 triggers = typer.Typer(no_args_is_help=True, help="What starts pipelines.")
 jobs = typer.Typer(no_args_is_help=True, help="What triggers made of each cause.")
+_LOOK_BACK = 200
 Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
 Until = Annotated[str, typer.Option(help="Until then (UTC, or a length of time such as 2d); for ever, if not given.")]
 Name = Annotated[str, typer.Argument(help="A trigger of tidemill.toml.")]
@@ -33,8 +34,15 @@ def list_triggers(env: Environment = "production", json: Json = False) -> None:
     books, now = session.workspace.ledger, session.clock.now()
 
     def last(name: str) -> str:
-        fired = books.jobs.find(trigger=name, environment=env, newest=True, limit=1)
-        return f"{output.cell(fired[0].created)} ({fired[0].state})" if fired else "never"
+        decided = books.jobs.find(trigger=name, environment=env, newest=True, limit=_LOOK_BACK)
+        fired = next((job for job in decided if job.state != "dropped"), None)
+        if fired is None:
+            return "never" if len(decided) < _LOOK_BACK else "not lately"
+        return f"{output.cell(fired.created)} ({fired.state})"
+
+    def held_back(name: str) -> str:
+        decided = books.jobs.find(trigger=name, environment=env, newest=True, limit=1)
+        return decided[0].error if decided and decided[0].state == "dropped" else ""
 
     def paused(name: str) -> str:
         entry = held(books, "trigger", name, environment=env, now=now)
@@ -46,7 +54,7 @@ def list_triggers(env: Environment = "production", json: Json = False) -> None:
         "starts": lambda t: t.pipeline,
         "cooldown": lambda t: t.cooldown,
         "last fired": lambda t: last(t.name),
-        "paused": lambda t: paused(t.name),
+        "held back": lambda t: paused(t.name) or held_back(t.name),
     }
     output.records(found, columns, json=json, nothing="tidemill.toml has no [[triggers]]")
     heard = pulse(books, env, now)
