@@ -166,7 +166,7 @@ def _wrong_type(values: pl.Series, column: Column) -> Fault:
 
 
 def _unreadable(values: pl.Series, column: Column) -> pl.Series | None:
-    """Which texts cannot be read as the numbers, times or dates that a column means; None where no text may stand for it."""
+    """Which texts cannot be read as the numbers, times or dates that a column means; None where none may stand."""
     if values.dtype != pl.String or column.type not in ("number", "time", "date"):
         return None
     text = pl.col(values.name)
