@@ -54,23 +54,27 @@ def by_group(frame: pl.DataFrame, group: str, share: float, validation: float, s
     """All rows of a group (a patient, a machine) on one side: the test asks for entities that were never seen.
 
     Groups are drawn in an order of the seed, those larger than the test's share last, and the cut is at the group that
-    comes nearest to a share; so a part is larger or smaller by at most half a group. Rows without a group are one.
+    comes nearest to a share: a part of several is larger or smaller by at most half a group. Of two groups none is
+    left for validation. Rows without a group are one.
 
     Raises
     ------
     DataError
-        if there is no such column, or only one group.
+        if there is no such column, or fewer than two groups.
     """
     if group not in frame.columns:
         raise DataError(f"there is no column {group!r} to group by", f"the columns are: {', '.join(frame.columns)}")
-    if not frame.height:
-        return _hold(Split(frame, frame, frame))
-    groups = frame.group_by(group).len("rows").sort(group, nulls_last=True)
+    groups = frame.group_by(group).len("_rows").sort(group, nulls_last=True)
+    if groups.height < 2:
+        raise DataError(
+            f"column {group!r} has fewer than two values in {frame.height} rows: nothing to split by",
+            'give rows of more groups, or split otherwise: [training] split = "random"',
+        )
     groups = groups[np.random.default_rng(seed).permutation(groups.height)]
-    groups = groups.sort(pl.max_horizontal("rows", frame.height * share), maintain_order=True)
-    test = _count_until(groups["rows"], share)
+    groups = groups.sort(pl.max_horizontal("_rows", frame.height * share), maintain_order=True)
+    test = _count_until(groups["_rows"], share)
     left = groups[test:]
-    held = _count_until(left["rows"], validation) if validation and left.height > 1 else 0
+    held = _count_until(left["_rows"], validation) if validation and left.height > 1 else 0
     parts = (left[held:], left[:held], groups[:test])
     return _hold(
         Split(*(frame.join(part, on=group, how="semi", nulls_equal=True, maintain_order="left") for part in parts))
