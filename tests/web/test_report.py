@@ -56,6 +56,14 @@ def test_the_page_is_complete_in_itself() -> None:
     assert "default-src 'none'" in own
 
 
+def test_the_page_is_the_same_however_long_the_machine_took() -> None:
+    one = kit.three()
+    slower = [replace(outcome, seconds=9e3, training_seconds=9e3) for outcome in one.outcomes]
+    other = replace(one, seconds=9e3, outcomes=slower)
+    assert render(other) == render(one)
+    assert summary(other) != summary(one)
+
+
 def test_the_page_tells_what_became_of_what_was_planted() -> None:
     stopped, refused, tried, unnoticed = findings.fates(kit.three())
     assert "values below 10" in stopped.said

@@ -66,30 +66,23 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _policies(comparison: Comparison, most: int = 99) -> list[list[tuple[str, bool]]]:
+def _policies(comparison: Comparison, most: int = 99, *, timed: bool = False) -> list[list[tuple[str, bool]]]:
     """The table of the policies with at most so many metrics, its header first; a cell is its text, and whether it is
-    the best of its column.
+    the best of its column. `timed` tells what the trainings took, too, which is never twice the same.
     """
     outcomes = comparison.outcomes
     metrics = [name for name in outcomes[0].metrics if all(name in one.metrics for one in outcomes)]
     metrics.sort(key=lambda name: (name != comparison.metric, name not in _TOLD_FIRST))
     metrics = metrics[:most]
     best = {name: (min if name in LOWER_IS_BETTER else max)(one.metrics[name] for one in outcomes) for name in metrics}
-    counted = (
-        "trainings",
-        "promoted",
-        "rolled back",
-        "stopped",
-        "cost",
-        "training",
-        "weeks ahead",
-    )
+    counted = ["trainings", "promoted", "rolled back", "stopped", "cost", *(["training"] * timed), "weeks ahead"]
     rows = [[(name, False) for name in ("policy", *(spoken(metric) for metric in metrics), *counted)]]
     for one in outcomes:
         scores = [(number(one.metrics[name]), one.metrics[name] == best[name]) for name in metrics]
         numbers = [number(n) for n in (one.trainings, one.promotions, one.rollbacks, one.stops)]
         weeks = "" if one is outcomes[0] else "{} of {}".format(*findings.better_weeks(one, outcomes[0]))
-        rest = [*numbers, number(findings.cost(comparison, one)), seconds(one.training_seconds), weeks]
+        took = [seconds(one.training_seconds)] * timed
+        rest = [*numbers, number(findings.cost(comparison, one)), *took, weeks]
         rows.append([(one.name, False), *scores, *((text, False) for text in rest)])
     return rows
 
@@ -179,7 +172,7 @@ def summary(comparison: Comparison) -> str:
             f"{first.predictions:,} predictions, {first.labels:,} labelled; replayed in {seconds(comparison.seconds)}"
         ),
         "",
-        *_aligned([[text for text, _ in row] for row in _policies(comparison, most=2)]),
+        *_aligned([[text for text, _ in row] for row in _policies(comparison, most=2, timed=True)]),
         "",
     ]
     if trials := stories.trials(comparison):

@@ -23,7 +23,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"when": words.when, "day": words.day, "number": words.number, "seconds": words.seconds}
+    made.filters |= {"when": words.when, "day": words.day, "number": words.number}
     made.filters |= {"figure": data_block, "json": indented}
     return made
 
