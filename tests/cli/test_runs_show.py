@@ -143,6 +143,7 @@ def test_export_prints_events_line_by_line(shop: Path) -> None:
         (("runs", "lineage", "shop/99"), "no release 'shop/99'"),
         (("runs", "lineage", "shop/1", "--depth", "-1"), "depth"),
         (("runs", "lineage", "shop/1", "--svg", "/proc/nope/x.svg"), "cannot be written"),
+        (("show", "training", "--svg", "/proc/nope/x.svg"), "cannot be written"),
     ],
 )
 def test_what_is_not_there_is_one_line_with_a_cure(shop: Path, words: tuple[str, ...], said: str) -> None:

@@ -156,11 +156,9 @@ def _look_for_leaks(project: "Project", environment: str, model: str, begin: str
 def _tell(comparison: "Comparison", report: Path, json: bool) -> None:
     from tidemill.web.report import as_json, render, summary
 
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(render(comparison), encoding="utf-8")
+    # What took minutes is told before a report that cannot be written.
     if json:
         output.as_json(as_json(comparison))
     else:
         output.out.print(summary(comparison))
-        output.out.print(f"\nreport: {report.resolve()}")
-    output.err.print(f"wrote {report}") if json else None
+    output.write(report.resolve(), render(comparison))

@@ -150,21 +150,13 @@ def lineage(
     named = identify(books, identifier, journal, list(project.policy.models), env)
     found = lineage_of(books, named, "down" if down else "up", depth=depth, journal=journal, environment=env)
     if svg is not None:
-        _write(svg, as_svg(found))
+        output.write(svg, as_svg(found))
     elif json:
         output.as_json(found)
     else:
         output.out.print(as_text(found))
         if found.cut and not depth:
             output.err.print(f"{len(found.cut)} branches were not followed further: begin at one of them (…)")
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as refused:
-        raise InputError(f"{file} cannot be written: {refused.strerror}", "choose a file that you may write") from None
-    output.err.print(f"wrote {file}")
 
 
 @runs.command("export")

@@ -3,11 +3,14 @@
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+
+from tidemill.errors import InputError
 
 # Text is printed as it is: a reason may name [gate], an id hold what would be an emoji.
 out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
@@ -61,6 +64,16 @@ def _indented(value: Any, depth: int = 1) -> str:
     if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
         return "".join(f"\n{'  ' * depth}-{_indented(inner, depth + 1)}" for inner in value)
     return f"  {cell(value)}"
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file that somebody asked for, and say so; raises `InputError` where it cannot be written."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as refused:
+        raise InputError(f"{file} cannot be written: {refused.strerror}", "choose a file that you may write") from None
+    err.print(f"wrote {file}")
 
 
 def cell(value: Any) -> str:

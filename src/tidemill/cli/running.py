@@ -258,7 +258,6 @@ def show(
     if json:
         output.as_json({node.name: list(node.needs) for node in graph.nodes.values()})
     elif svg is not None:
-        svg.write_text(as_svg(graph), encoding="utf-8")
-        output.err.print(f"wrote {svg}")
+        output.write(svg, as_svg(graph))
     else:
         output.out.print(as_text(graph))
