@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from tests.store.kit import in_child
-from tidemill.errors import TidemillError
+from tidemill.errors import InputError, TidemillError
 from tidemill.store.workspace import Workspace
 from tidemill.testing.journal import START, rows
 from tidemill.testing.ledger import run
@@ -60,6 +60,13 @@ def test_a_ledger_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").unlink()
     Path(told.value.cure.partition("delete ")[2].removesuffix(", too")).unlink()
     assert Workspace(tmp_path).ledger.runs.find() == []
+
+
+@pytest.mark.parametrize("name", ["", "..", "../other", "a/b", " ", "a\n"])
+def test_an_environments_name_leads_nowhere_else(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="is not the name of an environment"):
+        Workspace(tmp_path, name)
+    assert Workspace(tmp_path, "prüfung-2.1").state_folder.parent == tmp_path / "environments"
 
 
 def test_a_place_that_cannot_be_a_folder_is_told_with_a_cure(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """The workspace: the folder (or the URLs) in which one project keeps its state."""
 
 import os
+import re
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidemill.errors import TidemillError
+from tidemill.errors import InputError, TidemillError
 from tidemill.store.alive import Alive
 from tidemill.store.blobs import Blobs, open_blobs
 from tidemill.store.board import FileBoard
@@ -15,6 +16,8 @@ from tidemill.store.ledger import Ledger
 if TYPE_CHECKING:
     from tidemill.store.journal import FileJournal
     from tidemill.store.tables import DeltaTables
+
+_NAME = re.compile(r"[\w .-]*\w[\w .-]*")
 
 
 class Workspace:
@@ -25,6 +28,8 @@ class Workspace:
     """
 
     def __init__(self, root: Path, environment: str = "production", *, blobs: str | None = None) -> None:
+        if not _NAME.fullmatch(environment):
+            raise InputError(f"{environment!r} is not the name of an environment", "use letters, digits, - and _")
         self.root = root
         self.environment = environment
         self._blobs = blobs
