@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, Limit, Only, session_here, user
+from tidemill.cli.opening import Environment, Json, Limit, Only, given, session_here, user
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
 def list_models(name: Only = "", limit: Limit = 50, json: Json = False) -> None:
     """The newest releases."""
     session = session_here()
-    wanted: dict[str, Any] = {"name": name} if name else {}
-    found = session.workspace.ledger.releases.find(newest=True, limit=limit, **wanted)
+    found = session.workspace.ledger.releases.find(newest=True, limit=limit, **given(name=name))
     _print(session, found, json)
 
 

@@ -6,6 +6,7 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.opening import Environment, Id, Json, Limit, Only, Within, given, session_here
+from tidemill.errors import NotFound
 
 checks = typer.Typer(no_args_is_help=True, help="Verdicts: what was judged, and what followed.")
 events = typer.Typer(no_args_is_help=True, help="What happened.")
@@ -86,8 +87,6 @@ def show_route(
     model: Annotated[str, typer.Argument(help="A model.")], env: Environment = "production", json: Json = False
 ) -> None:
     """The route of a model."""
-    from tidemill.errors import NotFound
-
     found = session_here(env).workspace.board.routes()
     if model not in found:
         raise NotFound(f"model {model!r} has no route", f"routed are: {', '.join(found) or 'none'}")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, Limit, session_here, user
+from tidemill.cli.opening import Environment, Json, Limit, Within, given, session_here, user
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import InputError, TidemillError
 
@@ -206,13 +206,12 @@ def list_runs(
     pipeline: Annotated[str, typer.Option(help="Only this pipeline's.")] = "",
     state: Annotated[str, typer.Option(help="Only those in this state.")] = "",
     limit: Limit = 20,
-    env: Environment = "",
+    env: Within = "",
     json: Json = False,
 ) -> None:
     """The newest runs."""
-    wanted: dict[str, Any] = {"pipeline": pipeline, "state": state, "environment": env}
-    found = session_here(env or "production").workspace.ledger.runs.find(
-        newest=True, limit=limit, **{name: value for name, value in wanted.items() if value}
+    found = session_here().workspace.ledger.runs.find(
+        newest=True, limit=limit, **given(pipeline=pipeline, state=state, environment=env)
     )
     _print(found, json)
 
