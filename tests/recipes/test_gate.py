@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from msgspec.structs import replace
 
-from tests.projects import make_project
+from tests.projects import listed, make_project, tidemill
 from tidemill.core import resources
 from tidemill.core.check import Verdict
 from tidemill.core.feature import FeatureSet
@@ -63,14 +63,30 @@ class Shop:
         tested = measure_on(candidate, test, stated, "test", [], self.sources, own)
         books, tables = self.session.resource(resources.Books), self.session.resource(resources.Tables)
         data = look_into_data(self.snapshot, books, tables, self.context)
-        return gate(
-            candidate, champion or self.champion, train, test, stated, tested, data, trial, [], self.sources, own
-        )
+        champion = champion or self.champion
+        return gate(candidate, champion, train, test, stated, tested, data, trial, [], self.sources, own, tables)
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop(tmp_path_factory.mktemp("gate") / "shop")
+
+
+@pytest.mark.parametrize("key", ['key = ["order_id"]', ""], ids=["by key", "by whole rows"])
+def test_without_a_time_a_champion_is_not_compared_on_rows_that_it_has_learned_from(tmp_path: Path, key: str) -> None:
+    timeless = {'time = "ordered"\n': "", 'key = ["order_id"]': key, 'test = "14d" ': "test_share = 0.2 "}
+    folder = make_project(tmp_path / "shop", replace=timeless).folder
+    tidemill(folder, "run", "training")
+    rows = pl.read_csv(folder / "data" / "shop.csv")
+    rows.sample(fraction=1, shuffle=True, seed=1).write_csv(folder / "data" / "shop.csv")
+    tidemill(folder, "run", "training")
+    judged = listed(folder, "checks", "list", "--check", "gate")[0]
+    assert judged["outcome"] == "warn"
+    assert "the champion has learned from all but 0 test rows" in judged["reason"]
+    newer = rows.with_columns(pl.col("distance_km") + 1, order_id="n" + pl.col("order_id"))
+    pl.concat([rows, newer]).write_csv(folder / "data" / "shop.csv")
+    tidemill(folder, "run", "training")
+    assert 500 < listed(folder, "checks", "list", "--check", "gate")[0]["evidence"]["compared_rows"] < 700
 
 
 @pytest.fixture

@@ -18,13 +18,14 @@ from tidemill.core.check import Verdict
 from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model
 from tidemill.core.pipeline import step
-from tidemill.core.policy import Gate, ModelPolicy, Problem, Training
+from tidemill.core.policy import Gate, ModelPolicy, Problem, Source, Training
 from tidemill.core.resources import Books, Context, Environments, OwnMetrics, Packages, Sources, TableReader, Trial
 from tidemill.core.run import Metrics
 from tidemill.data.frame import TIME
 from tidemill.data.metrics import Floats, Truth, losses, measure
 from tidemill.data.plots import page
 from tidemill.data.split import kind_of
+from tidemill.errors import NotFound
 from tidemill.models.inputs import samples
 from tidemill.models.load import load
 from tidemill.models.package import folder_of, warm_of
@@ -137,6 +138,7 @@ def gate(
     metrics: list[MetricVersion],
     sources: Sources,
     own_metrics: OwnMetrics,
+    tables: TableReader,
     validation: pl.DataFrame | None = None,
 ) -> Verdict:
     """Judge a candidate: its data, its package, and its answers to the test rows, in one verdict.
@@ -173,7 +175,8 @@ def gate(
         champion_losses = unseen = None
         if champion is not None and champion.manifest.signature.classes == truth.classes:
             champion_scores = _scored(champion, test, policy.problem, sources)[1]
-            champion_losses, unseen = losses(truth, champion_scores), _unseen_by(champion, test, options.group)
+            champion_losses = losses(truth, champion_scores)
+            unseen = _unseen_by(champion, test, source, options.group, tables)
             scored = measure(truth, champion_scores) | _own(metrics, own_metrics, truth, champion_scores, test)
             findings.append(_scored_again(champion, scored))
         findings += compare(
@@ -246,10 +249,35 @@ def _hold_data(
     return found
 
 
-def _unseen_by(champion: Model, rows: pl.DataFrame, group: str) -> npt.NDArray[np.bool_] | None:
-    """Which rows are newer than all that the champion was trained on, and of a `group` that is; None: nobody knows."""
+def _unseen_by(
+    champion: Model, rows: pl.DataFrame, source: Source, group: str, tables: TableReader
+) -> npt.NDArray[np.bool_] | None:
+    """Which rows the champion has not learned from, nor from others of their `group`; None: nobody knows.
+
+    With an event time these are the rows that are newer than its own. Without one a row that comes again is as new as
+    its file, so that they are looked up in the version of the table that the champion was trained on.
+    """
     newest = champion.manifest.data.get("trained_until")
     if not isinstance(newest, str):
         return None
-    newer = pl.col(TIME) > datetime.fromisoformat(newest)
-    return rows.select(newer.all().over(group) if group else newer).to_series().to_numpy()
+    if source.time:
+        unseen = rows.select(fresh=pl.col(TIME) > datetime.fromisoformat(newest))["fresh"]
+    else:
+        unseen = _not_in(rows, champion.manifest.data, source.key, tables)
+    marked = rows.with_columns(unseen.alias("_fresh"))
+    return marked.select(pl.col("_fresh").all().over(group) if group else "_fresh").to_series().to_numpy()
+
+
+def _not_in(rows: pl.DataFrame, data: dict[str, Any], key: tuple[str, ...], tables: TableReader) -> pl.Series:
+    """Which rows are not in a version of a table, by their key, or else as a whole; none where that is gone."""
+    try:
+        learned = tables.read(data["table"], data["version"])
+    except NotFound:
+        return pl.repeat(value=False, n=rows.height, eager=True)
+    shared = [name for name in rows.columns if name in learned.columns and not name.startswith("_")]
+    columns = list(key) if key and set(key) <= set(shared) else shared
+    plain = [name for name in columns if not rows.schema[name].is_nested()]
+    kinds = pl.Schema({name: rows.schema[name] for name in plain})
+    known = learned.select(plain).cast(kinds, strict=False).unique().with_columns(_known=pl.lit(value=True))
+    found = rows.select(plain).join(known, on=plain, how="left", nulls_equal=True, maintain_order="left")
+    return found["_known"].is_null()
