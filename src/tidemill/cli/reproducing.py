@@ -29,18 +29,15 @@ def reproduce(
     here: Annotated[bool, typer.Option("--here", help="Use the present environment, whatever it was then.")] = False,
     tolerance: Annotated[float, typer.Option(help="How far numbers may be apart.")] = 1e-9,
     json: Json = False,
-) -> int:
+) -> None:
     """Do a past run again, by its code, environment, inputs and parameters, and compare what comes out."""
     session = session_here()
     past = session.workspace.ledger.runs.get(run_id)
-    with tempfile.TemporaryDirectory(prefix="tidemill-") as place:
-        folder = Path(place)
-        inside = os.environ.get(_INSIDE)
-        if inside:
-            found = _again(session, past, Path(inside), tolerance, quiet=json)
-            output.as_json(found)
-            return 0
-        found = _rebuilt(session, past, folder, tolerance, here=here)
+    if inside := os.environ.get(_INSIDE):
+        output.as_json(_again(session, past, Path(inside), tolerance, quiet=json))
+        return
+    with tempfile.TemporaryDirectory(prefix="tidemill-") as folder:
+        found = _rebuilt(session, past, Path(folder), tolerance, here=here)
     if json:
         output.as_json(found)
     else:
@@ -50,7 +47,6 @@ def reproduce(
             f"run {output.short(past.id)} does not come out the same" + (f": {found.error}" if found.error else ""),
             "what differs is listed above",
         )
-    return 0
 
 
 def _rebuilt(session: "Session", past: "Run", folder: Path, tolerance: float, *, here: bool) -> "Reproduction":

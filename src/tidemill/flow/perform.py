@@ -53,7 +53,7 @@ class Performer:
                 reached("arguments are here")
                 began = time.perf_counter()
                 with _deadline(task.timeout):
-                    values = self._results(task, task.step.function(**arguments))
+                    values = _results(task, task.step.function(**arguments))
                 _leave_if_forked(process)
                 reached("step has run")
                 for output, value in zip(task.step.outputs, values, strict=True):
@@ -127,17 +127,6 @@ class Performer:
             self._session.clock.sleep(pause(attempt + 1))
         return self._values[name]
 
-    def _results(self, task: Task, given: Any) -> tuple[Any, ...]:
-        promised = task.step.outputs
-        if len(promised) == 1:
-            return (given,)
-        if not isinstance(given, tuple) or len(given) != len(promised):
-            count = len(given) if isinstance(given, tuple) else 1
-            raise TidemillError(
-                f"it returned {count} values, but its annotation promises {len(promised)}", "make them agree"
-            )
-        return given
-
     def _keep(self, task: Task, output: str, value: Any) -> Artifact:
         """Write a value to the blobs, or only name it where the step is transient."""
         if task.transient:
@@ -156,6 +145,19 @@ class Performer:
             self._values[artifact.id] = value
             while len(self._values) > _REMEMBERED:
                 self._values.popitem(last=False)
+
+
+def _results(task: Task, given: Any) -> tuple[Any, ...]:
+    """What a step returned, as the values that its annotation promises."""
+    promised = task.step.outputs
+    if len(promised) == 1:
+        return (given,)
+    if not isinstance(given, tuple) or len(given) != len(promised):
+        count = len(given) if isinstance(given, tuple) else 1
+        raise TidemillError(
+            f"it returned {count} values, but its annotation promises {len(promised)}", "make them agree"
+        )
+    return given
 
 
 def _linked(verdict: Verdict, artifacts: dict[str, Artifact]) -> Verdict:

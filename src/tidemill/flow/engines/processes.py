@@ -34,8 +34,12 @@ class ProcessEngine:
         self._refused: list[tuple[str, Outcome]] = []
         atexit.register(self.close)
 
+    @property
+    def _busy(self) -> "list[_Worker]":
+        return [worker for worker in self._workers if worker.task is not None]
+
     def room(self) -> int:
-        return self._width - sum(1 for worker in self._workers if worker.task is not None)
+        return self._width - len(self._busy)
 
     def start(self, task: Task) -> None:
         for worker in [worker for worker in self._workers if not worker.process.is_alive()]:
@@ -51,7 +55,7 @@ class ProcessEngine:
         if self._refused:
             refused, self._refused = self._refused, []
             return refused
-        busy = [worker for worker in self._workers if worker.task is not None]
+        busy = self._busy
         if not busy:
             return []
         waited = [worker.answers for worker in busy] + [worker.process.sentinel for worker in busy]
@@ -83,7 +87,7 @@ class ProcessEngine:
         return node, worker.died(_way_of_dying(worker.process.exitcode))
 
     def stop(self) -> None:
-        for worker in [worker for worker in self._workers if worker.task is not None]:
+        for worker in self._busy:
             self._retire(worker)
 
     def close(self) -> None:
