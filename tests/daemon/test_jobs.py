@@ -18,6 +18,7 @@ from tidemill.daemon.compose import open_session
 from tidemill.daemon.daemon import Daemon
 from tidemill.daemon.triggers import Triggers
 from tidemill.flow.session import Session
+from tidemill.project.configuration import read_policy
 from tidemill.testing.journal import rows
 
 
@@ -131,3 +132,27 @@ def test_the_daemon_keeps_the_journal_small_and_no_longer_than_told(
     assert sorted(journal.read("labels/shop")["value"]) == list(range(40))
     assert len(list(shop.workspace.root.rglob("*.arrow"))) == 1
     assert told == ["2 rows of the journal labels/shop were forgotten, as [retention] says"]
+
+
+def test_a_policy_that_changes_meanwhile_is_told_once(shop: Session) -> None:
+    file = shop.project.folder / "tidemill.toml"
+    shop.project.policy = read_policy(file)
+    told: list[str] = []
+    daemon = Daemon(shop, told.append, lambda *_: Ended(2))
+
+    def turned() -> list[str]:
+        told.clear()
+        daemon.turn()
+        daemon.turn()
+        return [line for line in told if "triggers go on by what it said before" in line]
+
+    assert turned() == []
+    text = file.read_text()
+    file.write_text(text + "# a remark\n")
+    assert turned() == [], "it says the same"
+    file.write_text(text.replace("share = 0.2", "share = 0.25"))
+    (said,) = turned()
+    assert "tidemill.toml has changed" in said
+    file.write_text(text.replace("share = 0.2", "share = 2.0"))
+    (said,) = turned()
+    assert "line" in said

@@ -15,10 +15,11 @@ from tidemill.daemon.loop import state_of_job
 from tidemill.daemon.notices import Notices
 from tidemill.daemon.patience import Patience
 from tidemill.daemon.triggers import Triggers
-from tidemill.errors import Conflict, TidemillError
+from tidemill.errors import ConfigurationError, Conflict, TidemillError
 from tidemill.faults import reached
 from tidemill.flow.session import Session
 from tidemill.monitoring.alerts import alert_all
+from tidemill.project.configuration import FILE, read_policy
 from tidemill.store.journal import tidy
 
 _AT_ONCE = 2
@@ -47,6 +48,7 @@ class Daemon:
         self._running: dict[str, tuple[Job, work.Worker | None]] = {}
         self._tidied = session.clock.monotonic()
         self._file = _identity(session)
+        self._stated = _stated(session)
         self._take_over()
 
     def _take_over(self) -> None:
@@ -65,6 +67,7 @@ class Daemon:
         if not self._patience.attempt("ledger", self._adopt):
             return
         parts = {
+            "policy": self._look_at_the_policy,
             "new data": lambda: self._triggers.notice(self._session.sources),
             "code and packages": self._notices.notice,
             "triggers": self._fire,
@@ -112,6 +115,21 @@ class Daemon:
         self._take_over()
         self._file = identity
         self._told("daemon: the ledger was replaced: going on with what it says")
+
+    def _look_at_the_policy(self) -> None:
+        """Triggers go by the policy as it was when this began, and runs by what it says now: that must be known."""
+        stated = _stated(self._session)
+        if stated == self._stated:
+            return
+        self._stated = stated
+        project = self._session.project
+        try:
+            if read_policy(project.folder / FILE) == project.policy:
+                return
+            said = f"{FILE} has changed"
+        except ConfigurationError as wrong:
+            said = str(wrong)
+        self._told(f"daemon: {said}; triggers go on by what it said before: to go by it, end this and start it again")
 
     def _fire(self) -> None:
         for job in self._triggers.fire():
@@ -232,6 +250,15 @@ def _await(worker: work.Worker) -> None:
     except TimeoutExpired:
         worker.send_signal(signal.SIGKILL)
         worker.wait(_END)
+
+
+def _stated(session: Session) -> tuple[int, int] | None:
+    """When tidemill.toml was written, and how long it is; None where it is gone."""
+    try:
+        status = (session.project.folder / FILE).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def _identity(session: Session) -> tuple[int, int] | None:
