@@ -2,14 +2,16 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 from tidemill.errors import InputError, TidemillError
 from tidemill.store.postgres import Postgres
 from tidemill.store.sqlite import Sqlite
+
+R = TypeVar("R")
 
 
 class Database(Protocol):
@@ -120,7 +122,7 @@ class Connections:
         database = self.database
         try:
             try:
-                self._begin(own, durable)
+                self._first(own, lambda connection: database.begin(connection, durable=durable))
                 own.writing = True
                 yield own.connection
                 own.connection.execute("COMMIT")
@@ -132,27 +134,26 @@ class Connections:
         except database.Error as refused:
             raise database.explain(refused) from None
 
-    def _begin(self, own: _Own, durable: bool) -> None:
+    def _first(self, own: _Own, act: Callable[[Any], R]) -> R:
+        """Do what comes first on a connection, and so can be done again where the server was started anew since."""
         try:
-            self.database.begin(self._connected(own), durable=durable)
+            return act(self._connected(own))
         except self.database.Error:
             if own.connection is None or not self.database.lost(own.connection):
                 raise
-            # The server was started anew since the last transaction: nothing of this one is lost.
-            self.database.begin(self._connected(own), durable=durable)
+            return act(self._connected(own))
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of one query; inside a transaction, as that sees them."""
         own = self._own()
+
+        def rows(connection: Any) -> list[tuple[Any, ...]]:
+            return connection.execute(sql, parameters).fetchall()  # type: ignore[no-any-return]
+
         if own.writing:
-            return own.connection.execute(sql, parameters).fetchall()  # type: ignore[no-any-return]
+            return rows(own.connection)
         try:
-            try:
-                return self._connected(own).execute(sql, parameters).fetchall()  # type: ignore[no-any-return]
-            except self.database.Error:
-                if own.connection is None or not self.database.lost(own.connection):
-                    raise
-                return self._connected(own).execute(sql, parameters).fetchall()  # type: ignore[no-any-return]
+            return self._first(own, rows)
         except self.database.Error as refused:
             raise self.database.explain(refused) from None
 
