@@ -27,7 +27,7 @@ from tidemill.core.run import Run, StepRun
 from tidemill.errors import Corrupt, NotFound, TidemillError
 from tidemill.faults import reached
 from tidemill.store.artifacts import members
-from tidemill.store.connections import Database, database_at
+from tidemill.store.connections import Database, connected, database_at
 from tidemill.store.gc import named_by_run
 from tidemill.store.journal import FileJournal
 from tidemill.store.ledger import TABLES, Ledger
@@ -184,24 +184,18 @@ def line_of(name: str, size: int, digest: str) -> bytes:
 def _snapshot(ledger: Ledger, scratch: Path) -> Iterator[tuple[str, Path]]:
     """Every book as of one moment, as a file of JSON lines that is gone after its turn."""
     database = database_at(ledger.url)
-    try:
-        connection = database.connect()
-        try:
-            if database.dialect == "postgresql":
-                connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            else:
-                connection.execute("BEGIN")
-            for table in TABLES:
-                file = scratch / f"{table.name}.jsonl"
-                with file.open("wb") as lines:
-                    for body in _bodies(database, connection, table.name):
-                        lines.write(body.encode() + b"\n")
-                yield table.name, file
-                file.unlink()
-        finally:
-            connection.close()
-    except database.Error as refused:
-        raise database.explain(refused, "cannot be read") from None
+    with connected(database, "cannot be read") as connection:
+        if database.dialect == "postgresql":
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        else:
+            connection.execute("BEGIN")
+        for table in TABLES:
+            file = scratch / f"{table.name}.jsonl"
+            with file.open("wb") as lines:
+                for body in _bodies(database, connection, table.name):
+                    lines.write(body.encode() + b"\n")
+            yield table.name, file
+            file.unlink()
 
 
 def _bodies(database: Database, connection: Any, table: str) -> Iterator[str]:

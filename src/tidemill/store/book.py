@@ -34,6 +34,7 @@ class Book(Generic[T]):
         self._table = table
         self._searched = table.searched
         self._keys = tuple({column for key in table.unique for column in key})
+        self.noun = noun
         self._decode = msgspec.json.Decoder(noun).decode
 
     def _statement(self, sql: str) -> str:

@@ -47,6 +47,19 @@ def database_at(url: str) -> Database:
     )
 
 
+@contextmanager
+def connected(database: Database, what: str) -> Iterator[Any]:
+    """A connection of the block's own, in autocommit; an error of the database is told as what could not be done."""
+    try:
+        connection = database.connect()
+        try:
+            yield connection
+        finally:
+            connection.close()
+    except database.Error as refused:
+        raise database.explain(refused, what) from None
+
+
 class _Own:
     """What a thread has for itself."""
 

@@ -51,10 +51,15 @@ class Ledger:
         settle(connections, TABLES, self._fill)
 
     def _fill(self, connection: Any) -> None:
-        """Index the records of an earlier version."""
-        books: tuple[Book[Any], ...] = (self.runs, self.steps, self.verdicts, self.releases, self.routes, self.events)
-        for book in (*books, self.jobs, self.schemas, self.audit):
-            book.fill(connection)
+        """Index the records of an earlier version; of artifacts nothing is indexed."""
+        for name, book in self.books.items():
+            if name != _ARTIFACTS.name:
+                book.fill(connection)
+
+    @property
+    def books(self) -> dict[str, Book[Any]]:
+        """Every book by its name."""
+        return {table.name: getattr(self, table.name) for table in TABLES}
 
     def transaction(self, *, durable: bool = False) -> AbstractContextManager[Any]:
         """One transaction for all that this thread writes inside; a transaction within one joins it.

@@ -16,40 +16,21 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidemill.core.artifact import Artifact
-from tidemill.core.audit import AuditEntry
-from tidemill.core.check import Verdict
-from tidemill.core.event import Event
-from tidemill.core.release import Release
-from tidemill.core.resources import SchemaVersion
-from tidemill.core.route import Route
-from tidemill.core.run import Run, StepRun
-from tidemill.core.trigger import Job
+from tidemill.core.run import Run
 from tidemill.errors import Conflict, Corrupt, TidemillError
 from tidemill.faults import reached
 from tidemill.store.backup import FORMAT, MANIFEST, Hashing, Manifest, line_of
 from tidemill.store.blobs import DiskBlobs
-from tidemill.store.connections import database_at
+from tidemill.store.connections import connected, database_at
 from tidemill.store.ledger import Ledger
 from tidemill.store.locks import locked
 from tidemill.store.upkeep import upkeep
 from tidemill.store.workspace import Workspace
 
-_NOUNS: dict[str, type[Struct]] = {
-    "artifacts": Artifact,
-    "runs": Run,
-    "steps": StepRun,
-    "verdicts": Verdict,
-    "releases": Release,
-    "routes": Route,
-    "events": Event,
-    "jobs": Job,
-    "schemas": SchemaVersion,
-    "audit": AuditEntry,
-}
 _OURS = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "blobs", "environments")
 _ASIDE = "before-restore-"
 _DRAFT = ".restoring-"
+_REFUSED = "cannot be restored into"
 _CURE = "take another backup; nothing was changed"
 
 
@@ -102,8 +83,7 @@ def _is_empty(workspace: Workspace) -> bool:
     if workspace.lost_its_ledger:
         return False
     try:
-        ledger = workspace.ledger
-        if any(getattr(ledger, name).find(limit=1) for name in _NOUNS):
+        if any(book.find(limit=1) for book in workspace.ledger.books.values()):
             return False
     except Corrupt:
         return False
@@ -249,10 +229,10 @@ def _fill(url: str, draft: Path, manifest: Manifest) -> None:
     ledger = Ledger(url)
     with ledger.transaction(durable=True):
         for name in manifest.records:
-            book, noun, count = getattr(ledger, name), _NOUNS[name], 0
+            book, count = ledger.books[name], 0
             with (draft / "ledger" / f"{name}.jsonl").open("rb") as lines:
                 for line in lines:
-                    book.add(_ended(msgspec.json.decode(line, type=noun)))
+                    book.add(_ended(msgspec.json.decode(line, type=book.noun)))
                     count += 1
             if count != manifest.records[name]:
                 raise Corrupt(f"the backup has {count} {name}, its manifest says {manifest.records[name]}", _CURE)
@@ -261,27 +241,14 @@ def _fill(url: str, draft: Path, manifest: Manifest) -> None:
 
 def _rows(url: str, query: str) -> list[str]:
     """The first column of what a query on the server gives."""
-    with _server(url) as connection:
+    with connected(database_at(url), _REFUSED) as connection:
         return [str(row[0]) for row in connection.execute(query).fetchall()]
 
 
 def _run(url: str, *statements: str) -> None:
     """Run statements on the server, in one transaction."""
-    with _server(url) as connection:
+    with connected(database_at(url), _REFUSED) as connection:
         connection.execute("; ".join(["BEGIN", *statements, "COMMIT"]))
-
-
-@contextmanager
-def _server(url: str) -> Iterator[Any]:
-    database = database_at(url)
-    try:
-        connection = database.connect()
-        try:
-            yield connection
-        finally:
-            connection.close()
-    except database.Error as refused:
-        raise database.explain(refused, "cannot be restored into") from None
 
 
 def _ended(record: Struct) -> Struct:

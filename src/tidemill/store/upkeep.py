@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tidemill.errors import Conflict
-from tidemill.store.connections import database_at
+from tidemill.store.connections import connected, database_at
 from tidemill.store.locks import locked
 
 _UPKEEP = 0x71DF
@@ -35,12 +35,6 @@ def _locked_on_server(ledger: str, shared: bool) -> Iterator[bool]:
     if database.dialect != "postgresql":
         yield True
         return
-    try:
-        connection = database.connect()
-    except database.Error as refused:
-        raise database.explain(refused, "cannot be opened") from None
-    try:
-        function = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
+    function = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
+    with connected(database, "cannot be opened") as connection:
         yield connection.execute(f"SELECT {function}({_UPKEEP})").fetchone()[0]
-    finally:
-        connection.close()
