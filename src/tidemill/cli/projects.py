@@ -114,13 +114,7 @@ def _write_page(file: Path, title: str, frame: "pl.DataFrame", found: Any, propo
         skrub = skrub_report(frame.select(name for name in frame.columns if not name.startswith("_")), title)
     except MissingExtra as absent:
         output.err.print(f"without skrub's part of the page: {absent}")
-    try:
-        file.write_text(render(title, found, proposals, skrub), encoding="utf-8")
-    except OSError as refused:
-        raise InputError(
-            f"{file} cannot be written: {refused.strerror}", "check its folder and the space there"
-        ) from None
-    output.err.print(f"wrote {file}")
+    output.write(file, render(title, found, proposals, skrub))
 
 
 @data.command("validate")
