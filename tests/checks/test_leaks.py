@@ -26,6 +26,9 @@ ROWS = pl.DataFrame(
 RANDOM = at_random(ROWS, 0.2, 0.0, 0)
 
 
+COPIED = at_random(pl.concat([ROWS, ROWS.with_columns(pl.col("_time").dt.offset_by("1w"))]), 0.2, 0.0, 0)
+
+
 def look(train: pl.DataFrame, test: pl.DataFrame, **options: Any) -> list[Finding]:
     stated: dict[str, Any] = {"inputs": ("x",), "label": "ill", "key": (), "timed": False, "most": 0.98}
     return find_leaks(train, test, **stated | options)
@@ -52,13 +55,14 @@ def test_a_clean_split_passes(parts: Split, options: dict[str, Any]) -> None:
     [
         (pl.concat([RANDOM.test, RANDOM.train.head(1)]), {"key": ("id",)}, "test rows", "2% of the test rows"),
         (pl.concat([RANDOM.test, RANDOM.train.head(10)]), {}, "test rows", "20% of the test rows"),
+        (COPIED.test, {"train": COPIED.train}, "test rows", "% of the test rows are among its training rows"),
         (RANDOM.test, {"group": "patient"}, "groups", "test rows are of 28 values of 'patient'"),
         (RANDOM.test, {"timed": True}, "future", "rows that come after the first test row"),
     ],
-    ids=["the same rows", "whole rows", "the same patients", "the future"],
+    ids=["the same rows", "whole rows", "a table twice", "the same patients", "the future"],
 )
 def test_each_leak_is_found(test: pl.DataFrame, options: dict[str, Any], about: str, said: str) -> None:
-    (found,) = look(RANDOM.train, test, **options)
+    (found,) = look(**{"train": RANDOM.train, "test": test} | options)
     assert (found.about, found.outcome) == (about, "fail")
     assert said in found.reason
 

@@ -48,7 +48,10 @@ def find_leaks(
     DataError
         if a part has no column `group`.
     """
-    found = [*_telling(train, inputs, label, most), *_shared(train, test, key, (*inputs, label))]
+    found = [
+        *_telling(train, inputs, label, most),
+        *_shared(train, test, key, (*inputs, label, *((TIME,) if timed else ()))),
+    ]
     found += _shared_groups(train, test, group) if group else []
     found += _later(train, test) if timed else []
     found += _naming(train, test, inputs)
@@ -102,17 +105,22 @@ def _ranks(values: pl.Series) -> Floats:
 def _shared(train: pl.DataFrame, test: pl.DataFrame, key: tuple[str, ...], whole: tuple[str, ...]) -> list[Finding]:
     """Test rows that are training rows, too; rows that are alike by nature are so within the training as well."""
     named = [name for name in key if name in train.columns]
-    columns = named or [
-        name for name in (*dict.fromkeys(whole), TIME) if name in train.columns and name in test.columns
-    ]
+    columns = named or [name for name in dict.fromkeys(whole) if name in train.columns and name in test.columns]
     if not columns or not test.height:
         return []
-    shared = test.join(train.select(columns), on=columns, how="semi", nulls_equal=True).height / test.height
-    alike = 0.0 if named else train.select(columns).is_duplicated().sum() / max(train.height, 1)
+    rows = train.select(columns)
+    shared = test.join(rows, on=columns, how="semi", nulls_equal=True).height / test.height
+    alike = 0.0 if named or _told_apart(rows) else rows.is_duplicated().sum() / max(rows.height, 1)
     if shared <= max(_MOST_SHARED, 2 * alike):
         return []
     reason = f"{shared:.0%} of the test rows are among its training rows"
     return [Finding(about="test rows", outcome="fail", reason=reason, evidence={"test_rows_in_training": shared})]
+
+
+def _told_apart(rows: pl.DataFrame) -> bool:
+    """Whether a measured number has a value of its own in most rows, so that rows that are alike are copies."""
+    distinct = rows.n_unique()
+    return any(2 * rows[name].n_unique() > distinct > 1 for name in rows.columns if rows.schema[name].is_float())
 
 
 def _shared_groups(train: pl.DataFrame, test: pl.DataFrame, group: str) -> list[Finding]:
