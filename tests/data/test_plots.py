@@ -25,7 +25,7 @@ SHARES = np.clip(0.3 + 0.3 * (LATE - 0.3) + RANDOM.normal(0, 0.1, 3000), 0, 1)
         (
             Truth("classification", RANDOM.integers(0, 3, 90), ("a", "b", "c")),
             RANDOM.dirichlet((1, 1, 1), 90),
-            ["Conf"],
+            ["Calibration, each class", "ROC, each class", "Precision and recall, each class", "Confusion"],
         ),
         (Truth("regression", SHARES), SHARES + 0.1, ["Residuals"]),
         (Truth("regression", np.ones(1)), np.ones(1), ["Residuals"]),

@@ -21,11 +21,18 @@ _STYLE = (
 
 
 def page(truth: Truth, scores: Floats, title: str) -> str:
-    """The plots that fit a task, as HTML that asks nothing of anybody; `scores` as in `measure`."""
+    """The plots that fit a task, as HTML that asks nothing of anybody; `scores` as in `measure`.
+
+    The curves of three and more classes are those of each class against the rest, all together (micro-averaged).
+    """
     if truth.task == "regression":
         drawn = [_residuals(truth.values.astype(float), scores)]
     else:
-        drawn = _binary(truth.values == 1, scores[:, 1]) if len(truth.classes) == 2 else []
+        is_class = np.eye(len(truth.classes), dtype=bool)[truth.values.astype(int)]
+        if len(truth.classes) == 2:
+            drawn = _curves(is_class[:, 1], scores[:, 1])
+        else:
+            drawn = _curves(is_class.ravel(), scores.ravel(), ", each class against the rest")
         drawn.append(_confusion(truth, scores.argmax(axis=1)))
     body = "".join(drawn)
     name = html.escape(title)
@@ -35,14 +42,14 @@ def page(truth: Truth, scores: Floats, title: str) -> str:
     )
 
 
-def _binary(positive: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]", scores: Floats) -> list[str]:
+def _curves(positive: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]", scores: Floats, about: str = "") -> list[str]:
     said, found = calibration(positive, scores)
-    drawn = [_figure("Calibration", "predicted", "observed", said, found, even=True, dots=True)]
+    drawn = [_figure(f"Calibration{about}", "predicted", "observed", said, found, even=True, dots=True)]
     if 0 < positive.sum() < len(positive):
-        drawn.append(
-            _figure("ROC", "false positive rate", "true positive rate", *roc_curve(positive, scores), even=True)
-        )
-        drawn.append(_figure("Precision and recall", "recall", "precision", *precision_curve(positive, scores)))
+        rates = roc_curve(positive, scores)
+        drawn.append(_figure(f"ROC{about}", "false positive rate", "true positive rate", *rates, even=True))
+        recall = precision_curve(positive, scores)
+        drawn.append(_figure(f"Precision and recall{about}", "recall", "precision", *recall))
     return drawn
 
 
