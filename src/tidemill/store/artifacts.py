@@ -15,6 +15,11 @@ from tidemill.store.codecs.refusals import refuse
 
 __all__ = ["holds", "keep", "members", "read", "refuse"]
 
+# Their codecs have held the value against the annotation already.
+_CHECKED = ("json", "text", "bytes")
+# They are classes to Python, but nothing is an instance of them.
+_OPEN = (Any, Annotated, Union, UnionType)
+
 
 def keep(blobs: Blobs, value: Any) -> Artifact:
     """Write a value to the blobs; the artifact that names it.
@@ -95,12 +100,6 @@ def members(blobs: Blobs, artifact: Artifact) -> list[Artifact]:
     if artifact.kind == "list":
         return msgspec.json.decode(blobs.get(artifact.digest), type=list[Artifact])
     return list(_table(blobs, artifact).values()) if artifact.kind == "dict" else []
-
-
-# Their codecs have held the value against the annotation already.
-_CHECKED = ("json", "text", "bytes")
-# They are classes to Python, but nothing is an instance of them.
-_OPEN = (Any, Annotated, Union, UnionType)
 
 
 def _keep_list(blobs: Blobs, values: list[Any] | tuple[Any, ...]) -> Artifact:

@@ -41,6 +41,7 @@ _AT_WORK = timedelta(days=7)  # a run that says for longer that it is at work is
 _SKEW = timedelta(minutes=10)  # between the clocks of machines
 _BATCH = 100
 _PAGE = 1_000
+_UNEXPIRED = "its run is not expired"
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -204,9 +205,6 @@ def _needed(ledger: Ledger, retention: Retention, now: datetime) -> dict[str, st
         for digest in given | taken | log:
             needed.setdefault(digest, why or _UNEXPIRED)
     return needed
-
-
-_UNEXPIRED = "its run is not expired"
 
 
 def _why_kept(run: Run, retention: Retention, now: datetime) -> str:

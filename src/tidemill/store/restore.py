@@ -30,6 +30,7 @@ from tidemill.store.workspace import Workspace
 _OURS = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "blobs", "environments")
 _ASIDE = "before-restore-"
 _DRAFT = ".restoring-"
+_IN = "SELECT table_name FROM information_schema.tables WHERE table_schema = '{schema}'"
 _REFUSED = "cannot be restored into"
 _CURE = "take another backup; nothing was changed"
 
@@ -220,9 +221,6 @@ def _settle_ledger(workspace: Workspace, draft: Path, manifest: Manifest, aside:
         )
     finally:
         _run(url, f"DROP SCHEMA IF EXISTS {made} CASCADE")
-
-
-_IN = "SELECT table_name FROM information_schema.tables WHERE table_schema = '{schema}'"
 
 
 def _fill(url: str, draft: Path, manifest: Manifest) -> None:
