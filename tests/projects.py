@@ -14,8 +14,9 @@ from tidemill.cli.main import main
 from tidemill.daemon.compose import open_session
 from tidemill.flow.session import Session
 from tidemill.project.example import write_example
+from tidemill.project.guessing import guess
 from tidemill.project.project import Project
-from tidemill.project.starting import guess, write_project
+from tidemill.project.starting import write_project
 
 
 def make_project(folder: Path, *, replace: dict[str, str] | None = None) -> Project:

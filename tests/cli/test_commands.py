@@ -138,7 +138,8 @@ def test_every_noun_is_listed_and_shown_as_json(shop: Path) -> None:
         one = listed(shop, noun, "show", found[0][name])
         assert one
     assert listed(shop, "routes", "list")[0]["arms"][0]["release"] == "shop/1"
-    assert [t["name"] for t in listed(shop, "triggers", "list")] == ["new data", "watch", "worse or different"]
+    names = [trigger["name"] for trigger in listed(shop, "triggers", "list")]
+    assert names == ["new data", "first model", "watch", "worse or different"]
 
 
 def test_runs_and_models_are_searched_by_text_tag_and_metric(shop: Path) -> None:

@@ -31,7 +31,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
         'cron = "0 */6 * * *"': 'cron = "0 6 * * *"',
         "minimum = 300": "minimum = 40",
         "minimum = 200": "minimum = 60",
-        'cooldown = "1d"': 'cooldown = "4d"',
+        'cooldown = "14d"': 'cooldown = "4d"',
         'test = "14d"': 'test = "5d"\nwindow = "20d"\nparams = { num_leaves = 7, learning_rate = 0.05 }',
     }
     make_project(folder, replace=changes)
@@ -101,7 +101,7 @@ def test_each_training_is_told_from_its_cause_to_its_end(compared: Comparison) -
 def test_policies_that_differ_in_their_watch_only_share_what_is_fitted(shop: Project, tmp_path: Path) -> None:
     part = part_of(shop, "", "2026-02-05", "2026-02-12")
     model = shop.policy.models["shop"]
-    values = tuple(replace(value, limit=value.limit / 2) for value in model.watch.values)
+    values = tuple(replace(value, limit=value.limit * 0.9) for value in model.watch.values)
     stricter = replace(model, gate=replace(model.gate, margin=0.01), watch=replace(model.watch, values=values))
     other = replace(shop.policy, models={"shop": stricter})
     planted = Planted(source="shop", day="2026-02-07", path="data/shop.csv")

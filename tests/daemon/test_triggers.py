@@ -379,3 +379,33 @@ def test_a_table_that_is_laid_out_anew_has_no_new_rows(tmp_path: Path) -> None:
     DeltaTable(place).optimize.compact()
     for _ in range(2):
         assert [told["version"] for told in noticed(session, "rows")] == [2, 8]
+
+
+def test_a_model_without_a_release_is_told_when_there_are_rows_and_again_with_more(tmp_path: Path) -> None:
+    first = '[[triggers]]\nname = "first"\non = "champion.missing"\npipeline = "noting"\n'
+    problem = '[problem]\ndecision = "d"\nsource = "rows"\nlabel = "late"\n'
+    session = kit(tmp_path / "kit", problem + first)
+    workspace, clock = session.workspace, session.clock
+    books, tables = workspace.ledger, workspace.tables
+    assert noticed(session, "champion.missing") == [], "there is nothing to learn from"
+    for number in range(2):
+        tables.append("rows", f"batch {number}", pl.DataFrame({"row": [number]}))
+        for _ in range(2):
+            assert len(noticed(session, "champion.missing")) == number + 1
+    triggers = Triggers(session.project.policy, books, clock, "test")
+    (_, job) = triggers.fire()
+    tables.append("rows", "batch 2", pl.DataFrame({"row": [2]}))
+    assert len(noticed(session, "champion.missing")) == 2, "somebody is about to try"
+    books.jobs.change(job.id, lambda one: replace(one, state="failed"))
+    assert [told["version"] for told in noticed(session, "champion.missing")] == [0, 1, 2]
+    release = Release(
+        id="kit/1", name="kit", version=1, package="p", flavor="f", environment="other", created=clock.now(), run="r"
+    )
+    books.releases.add(release)
+    tables.append("rows", "batch 3", pl.DataFrame({"row": [3]}))
+    books.jobs.change(triggers.fire()[0].id, lambda one: replace(one, state="failed"))
+    assert len(noticed(session, "champion.missing")) == 4, "that release is of another environment"
+    books.jobs.change(triggers.fire()[0].id, lambda one: replace(one, state="stopped"))
+    books.releases.add(replace(release, id="kit/2", version=2, environment="test"))
+    tables.append("rows", "batch 4", pl.DataFrame({"row": [4]}))
+    assert len(noticed(session, "champion.missing")) == 4

@@ -17,7 +17,8 @@ from tidemill.cli.main import app
 from tidemill.core.check import Action, Outcome
 from tidemill.project.configuration import read_policy
 from tidemill.project.example import write_example
-from tidemill.project.starting import guess, write_project
+from tidemill.project.guessing import guess
+from tidemill.project.starting import write_project
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)

@@ -14,8 +14,9 @@ from tidemill.core.policy import Inputs
 from tidemill.daemon.compose import open_session
 from tidemill.data.metrics import measure
 from tidemill.models.load import load
+from tidemill.project.guessing import guess
 from tidemill.project.project import Project
-from tidemill.project.starting import guess, write_project
+from tidemill.project.starting import write_project
 from tidemill.recipes.training import choose_inputs, split
 from tidemill.training.evaluate import truth_of
 

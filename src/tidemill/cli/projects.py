@@ -34,7 +34,8 @@ def init(
     """Make a project that runs at once, on your table or on a small invented one."""
     from tidemill.data.frame import read_table
     from tidemill.project.example import write_example
-    from tidemill.project.starting import guess, write_project
+    from tidemill.project.guessing import guess
+    from tidemill.project.starting import write_project
 
     folder = Path(name)
     if (folder / "tidemill.toml").exists():

@@ -1,4 +1,4 @@
-"""Notices: what changes without anybody's telling: the rows of tables, the project's code, installed packages."""
+"""Notices: what nobody tells: new rows of tables, changed code, other packages, a model that was never trained."""
 
 import hashlib
 import platform
@@ -33,6 +33,8 @@ class Notices:
             self._packages()
         if "rows" in waited:
             self._rows()
+        if "champion.missing" in waited:
+            self._champions()
 
     def _code(self) -> None:
         """The project's files say something else than when a daemon or, before there was one, a run last looked."""
@@ -92,6 +94,29 @@ class Notices:
             if version >= 0:
                 now = self._session.clock.now()
                 self._triggers.tell("rows", table, f"rows/{table}/{version}", now, {"version": version})
+
+    def _champions(self) -> None:
+        """There are rows, and new ones since somebody last tried, but no release was ever made of them here."""
+        routed = self._session.workspace.board.routes()
+        for model in self._session.project.policy.models.values():
+            if model.name in routed or self._is_released(model.name):
+                continue
+            last = self._last("champion.missing", model.name)
+            if last and self._is_tried(last):
+                continue
+            source = model.problem.source
+            version = self._session.workspace.tables.grown(source, int(last.payload["version"]) if last else -1)
+            if version >= 0:
+                payload = {"model": model.name, "version": version}
+                key = f"champion.missing/{model.name}/{version}"
+                self._triggers.tell("champion.missing", model.name, key, self._session.clock.now(), payload)
+
+    def _is_released(self, model: str) -> bool:
+        return any(one.environment == self._environment for one in self._books.releases.find(name=model))
+
+    def _is_tried(self, event: Event) -> bool:
+        jobs = self._books.jobs.find(environment=self._environment, dedupe_key=event.dedupe_key)
+        return any(job.state in ("waiting", "running") for job in jobs)
 
     def _last(self, kind: str, subject: str) -> Event | None:
         found = self._books.events.find(kind=kind, subject=subject, environment=self._environment, newest=True, limit=1)

@@ -1,101 +1,25 @@
-"""Starts a project: reads a table, guesses what is what, and writes files that run at once and say what was guessed."""
+"""Starts a project: writes files around a table that run at once, and say what was guessed."""
 
 import re
 import shutil
+import unicodedata
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import polars as pl
-from msgspec import Struct
 
-from tidemill.core.model import Task
-from tidemill.errors import DataError, InputError
+from tidemill.clock import SystemClock
+from tidemill.errors import InputError
+from tidemill.project.guessing import Guess
 
-_FEW = 20
-_KEY_LIKE = re.compile(r"(^|_)(id|key|uuid|number|no)$|id$", re.IGNORECASE)
-
-
-class Guess(Struct, frozen=True, kw_only=True):
-    """What a table's columns seem to be; `excluded` says why each is left out."""
-
-    label: str
-    task: Task
-    time: str | None
-    key: tuple[str, ...]
-    inputs: tuple[str, ...]
-    excluded: dict[str, str]
-    spread: float
+_STILL_COMING = timedelta(days=30)
+_TO_TELL = 210  # the labels that the watch waits for, and a few
+_PATTERN = re.compile(r"[*?\[\]]")
 
 
-def guess(
-    frame: pl.DataFrame, label: str, *, time: str = "", key: str = "", task: str = "", exclude: tuple[str, ...] = ()
-) -> Guess:
-    """What the columns of a table seem to be.
-
-    Raises
-    ------
-    InputError
-        if a column that is named is not there.
-    DataError
-        if the label is of one class only, or a column is null in every row.
-    """
-    for name in (label, *filter(None, (time, key)), *exclude):
-        if name not in frame.columns:
-            raise InputError(f"the table has no column {name!r}", f"its columns: {', '.join(frame.columns)}")
-    kind = _task_of(frame[label], task)
-    empty = [c for c in frame.columns if frame[c].null_count() == frame.height and c not in exclude and c != label]
-    if empty:
-        raise DataError(f"column {empty[0]!r} is null in every row", f"leave it out: --exclude {empty[0]}")
-    when = time or next((c for c in frame.columns if frame.schema[c].is_temporal() and c != label), "")
-    found_key = key or next((c for c in frame.columns if _is_key(frame, c) and c not in (label, when)), "")
-    excluded = dict.fromkeys(exclude, "as asked")
-    for name in frame.columns:
-        if name in (label, when, found_key) or name in excluded:
-            continue
-        distinct = frame[name].n_unique()
-        if distinct == 1:
-            excluded[name] = "it has one value only"
-        elif frame.schema[name] == pl.String and distinct > 0.9 * frame.height and frame.height > _FEW:
-            excluded[name] = "nearly every row has a text of its own"
-    inputs = tuple(c for c in frame.columns if c not in (label, found_key) and c not in excluded)
-    if not [name for name in inputs if name != when]:
-        raise DataError("no column is left to learn from", "give a table with columns beside the label")
-    spread = float(frame[label].cast(pl.Float64).std() or 0.0) if kind == "regression" else 0.0  # type: ignore[arg-type]
-    return Guess(
-        label=label,
-        task=kind,
-        time=when or None,
-        key=(found_key,) if found_key else (),
-        inputs=inputs,
-        excluded=excluded,
-        spread=spread,
-    )
-
-
-def _task_of(label: pl.Series, task: str) -> Task:
-    known = label.drop_nulls()
-    if known.is_empty():
-        raise DataError(f"label {label.name!r} is null in every row", "give rows whose label is known")
-    distinct = known.n_unique()
-    if distinct == 1:
-        raise DataError(f"label {label.name!r} has one class only: {known[0]!r}", "give rows of at least two classes")
-    if task:
-        return "regression" if task == "regression" else "classification"
-    if not label.dtype.is_numeric():
-        return "classification"
-    whole = label.dtype.is_integer() or bool((known == known.round()).all())
-    return "classification" if whole and distinct <= _FEW else "regression"
-
-
-def _is_key(frame: pl.DataFrame, name: str) -> bool:
-    kind = frame.schema[name]
-    named = kind.is_integer() or kind == pl.String
-    return named and bool(_KEY_LIKE.search(name)) and frame[name].n_unique() == frame.height
-
-
-def write_project(folder: Path, guessed: Guess, table: Path) -> None:
-    """Write the files of a project around a table, which is copied into it.
+def write_project(folder: Path, guessed: Guess, table: Path, now: datetime | None = None) -> None:
+    """Write the files of a project around a table, which is copied into it; `now` tells whether rows still come.
 
     Raises
     ------
@@ -107,10 +31,10 @@ def write_project(folder: Path, guessed: Guess, table: Path) -> None:
     try:
         (folder / "data").mkdir(parents=True, exist_ok=True)
         (folder / "tests").mkdir(exist_ok=True)
-        kept = folder / "data" / f"{folder.name}{table.suffix.lower()}"
+        kept = folder / "data" / f"{_PATTERN.sub('-', folder.name)}{table.suffix.lower()}"
         if table.resolve() != kept.resolve():
             shutil.copyfile(table, kept)
-        for name, text in _files(folder, guessed, kept).items():
+        for name, text in _files(folder, guessed, kept, now or SystemClock().now()).items():
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as refused:
         raise InputError(
@@ -118,9 +42,9 @@ def write_project(folder: Path, guessed: Guess, table: Path) -> None:
         ) from None
 
 
-def _files(folder: Path, guessed: Guess, table: Path) -> dict[str, str]:
+def _files(folder: Path, guessed: Guess, table: Path, now: datetime) -> dict[str, str]:
     return {
-        "tidemill.toml": _policy(folder.name, guessed, f"data/{table.name}"),
+        "tidemill.toml": _policy(folder.name, guessed, f"data/{table.name}", now),
         "pipeline.py": _PIPELINE,
         "features.py": _FEATURES,
         "tests/test_project.py": _TESTS,
@@ -132,10 +56,49 @@ def _quoted(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _policy(name: str, guessed: Guess, path: str) -> str:
+def _pace(guessed: Guess) -> tuple[str, int]:
+    """How far the watch looks back to see enough, in whole weeks, and after how many labels a trial is settled.
+
+    While one is on trial, the champion answers four rows of five; twelve days leave it two before it has to end.
+    """
+    seen = 0.8 * guessed.a_day
+    window = next((f"{days}d" for days in (7, 14) if not seen or days * seen >= _TO_TELL), "28d")
+    labels = int(12 * seen) // 10 * 10 if seen else 300
+    return window, max(100, min(300, labels))
+
+
+def _drift_limit(guessed: Guess) -> float:
+    """More than three of ten columns, besides those that are times: these always move."""
+    share = len(guessed.times) / len(guessed.inputs)
+    return round(share + 0.3 * (1 - share), 2)
+
+
+def _age(guessed: Guess, now: datetime) -> str:
+    """The greatest age of a model, where new rows seem to come: from old ones it would be trained again in vain."""
+    if guessed.newest is not None and now - guessed.newest < _STILL_COMING:
+        return _AGE
+    old = f" (the newest is of {guessed.newest:%Y-%m-%d})" if guessed.newest else ""
+    return f"# where new rows keep coming{old}:\n" + "".join(f"# {line}\n" for line in _AGE.splitlines())
+
+
+_AGE = """[[watch.values]]        # a model is never older than this
+value = "age"
+limit = 30.0            # days since its newest training row
+action = "retrain"
+"""
+
+
+def _named(folder: str) -> str:
+    """A name for the project and its model, which is part of an address: letters without their accents."""
+    plain = "".join(one for one in unicodedata.normalize("NFKD", folder) if not unicodedata.combining(one))
+    return re.sub(r"[^A-Za-z0-9_-]", "-", plain).strip("-").lstrip("-0123456789_") or "project"
+
+
+def _policy(name: str, guessed: Guess, path: str, now: datetime) -> str:
     classification = guessed.task == "classification"
     metric, limit = ("log_loss", 0.1) if classification else ("rmse", float(f"{0.2 * guessed.spread:.3g}") or 0.1)
-    left_out = "".join(f"# left out: {column} ({why})\n" for column, why in guessed.excluded.items())
+    window, labels = _pace(guessed)
+    left_out = "".join(f"# left out: {_quoted(column)} ({why})\n" for column, why in guessed.excluded.items())
     inputs = ",\n".join(f"    {_quoted(column)}" for column in guessed.inputs)
     time = (
         f"time = {_quoted(guessed.time)}\n" if guessed.time else "# time = …           # the column of the event time\n"
@@ -152,7 +115,7 @@ def _policy(name: str, guessed: Guess, path: str) -> str:
     )
     return f"""# The problem first: what is decided, on what, and what it costs to be wrong.
 [project]
-name = {_quoted(re.sub(r"[^A-Za-z0-9_-]", "-", name).lstrip("-0123456789_") or "project")}
+name = {_quoted(_named(name))}
 
 [problem]
 decision = "say here what is decided with the answers"
@@ -180,43 +143,50 @@ margin = 0.0
 
 [rollout]               # a new release answers a share of the requests until so many labels have judged it
 share = 0.2
-minimum = 300
+minimum = {labels}
 
 [watch]                 # without it, a release takes no production traffic
 notify = ["log"]
 
-[[watch.values]]
+[[watch.values]]        # what users feel; it needs labels: POST /labels
 value = {_quoted(metric)}
-limit = {limit}            # how much worse than at release
-window = "7d"
+limit = {limit}             # how much worse than at release
+window = "{window}"
 minimum = 200
 action = "retrain"
 
-[[watch.values]]
+[[watch.values]]        # inputs that are not what the model has learned from
 value = "drift"
-limit = 0.3             # the share of columns that moved
-window = "7d"
-minimum = 500
+limit = {_drift_limit(guessed)}             # the share of columns that moved; a time always does
+window = "{window}"
+minimum = 200
 action = "retrain"
 
-[[triggers]]
+{_age(guessed, now)}
+[[triggers]]            # new rows are judged, and let in
 name = "new data"
 on = "data"
 where = {{ subject = "rows" }}
+pipeline = "ingestion"
+cooldown = "1m"         # what comes within one is let in together
+
+[[triggers]]            # the first model, as soon as there are rows
+name = "first model"
+on = "champion.missing"
 pipeline = "training"
-cooldown = "1m"
 
 [[triggers]]
 name = "watch"
 cron = "0 */6 * * *"
 pipeline = "watching"
 
-[[triggers]]
+[[triggers]]            # a new model only where the watch calls for one
 name = "worse or different"
 on = "verdict"
 where = {{ action = "retrain" }}
 pipeline = "training"
-cooldown = "1d"
+cooldown = "14d"        # a trial is over by then
+budget = 1              # a day, however short the cooldown
 """
 
 

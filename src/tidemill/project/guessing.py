@@ -1,0 +1,112 @@
+"""Guesses what the columns of a table are: the label's task, the event time, the key, what is no input."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+from msgspec import Struct
+
+from tidemill.core.model import Task
+from tidemill.errors import DataError, InputError
+
+_FEW = 20
+_KEY_LIKE = re.compile(r"(^|_)(id|key|uuid|number|no)$|id$", re.IGNORECASE)
+
+
+class Guess(Struct, frozen=True, kw_only=True):
+    """What a table's columns seem to be; `excluded` says why each is left out.
+
+    `spread` is the standard deviation of a regression's label, `newest` the latest event time, `a_day` how many rows
+    come a day (0 where there is no event time), and `times` which inputs are times.
+    """
+
+    label: str
+    task: Task
+    time: str | None
+    key: tuple[str, ...]
+    inputs: tuple[str, ...]
+    excluded: dict[str, str]
+    spread: float
+    newest: datetime | None = None
+    a_day: float = 0.0
+    times: tuple[str, ...] = ()
+
+
+def guess(
+    frame: pl.DataFrame, label: str, *, time: str = "", key: str = "", task: str = "", exclude: tuple[str, ...] = ()
+) -> Guess:
+    """What the columns of a table seem to be.
+
+    Raises
+    ------
+    InputError
+        if a column that is named is not there.
+    DataError
+        if the label is of one class only, or a column is null in every row.
+    """
+    for name in (label, *filter(None, (time, key)), *exclude):
+        if name not in frame.columns:
+            raise InputError(f"the table has no column {name!r}", f"its columns: {', '.join(frame.columns)}")
+    kind = _task_of(frame[label], task)
+    empty = [c for c in frame.columns if frame[c].null_count() == frame.height and c not in exclude and c != label]
+    if empty:
+        raise DataError(f"column {empty[0]!r} is null in every row", f"leave it out: --exclude {empty[0]}")
+    when = time or next((c for c in frame.columns if frame.schema[c].is_temporal() and c != label), "")
+    found_key = key or next((c for c in frame.columns if _is_key(frame, c) and c not in (label, when)), "")
+    excluded = dict.fromkeys(exclude, "as asked")
+    for name in frame.columns:
+        if name in (label, when, found_key) or name in excluded:
+            continue
+        distinct = frame[name].n_unique()
+        if distinct == 1:
+            excluded[name] = "it has one value only"
+        elif frame.schema[name] == pl.String and distinct > 0.9 * frame.height and frame.height > _FEW:
+            excluded[name] = "nearly every row has a text of its own"
+    inputs = tuple(c for c in frame.columns if c not in (label, found_key) and c not in excluded)
+    if not [name for name in inputs if name != when]:
+        raise DataError("no column is left to learn from", "give a table with columns beside the label")
+    first, newest = _ends(frame[when]) if when else (None, None)
+    days = (newest - first) / timedelta(days=1) if first and newest else 0.0
+    spread = float(frame[label].cast(pl.Float64).std() or 0.0) if kind == "regression" else 0.0  # type: ignore[arg-type]
+    return Guess(
+        label=label,
+        task=kind,
+        time=when or None,
+        key=(found_key,) if found_key else (),
+        inputs=inputs,
+        excluded=excluded,
+        spread=spread,
+        newest=newest,
+        a_day=frame.height / max(days, 1.0) if newest else 0.0,
+        times=tuple(name for name in inputs if name == when or frame.schema[name].is_temporal()),
+    )
+
+
+def _ends(times: pl.Series) -> tuple[datetime | None, datetime | None]:
+    """The first and the last of some times, where they are times."""
+    try:
+        first, last = (datetime.fromisoformat(str(one)) for one in (times.min(), times.max()))
+    except ValueError:
+        return None, None
+    return (first, last) if last.tzinfo else (first.replace(tzinfo=UTC), last.replace(tzinfo=UTC))
+
+
+def _task_of(label: pl.Series, task: str) -> Task:
+    known = label.drop_nulls()
+    if known.is_empty():
+        raise DataError(f"label {label.name!r} is null in every row", "give rows whose label is known")
+    distinct = known.n_unique()
+    if distinct == 1:
+        raise DataError(f"label {label.name!r} has one class only: {known[0]!r}", "give rows of at least two classes")
+    if task:
+        return "regression" if task == "regression" else "classification"
+    if not label.dtype.is_numeric():
+        return "classification"
+    whole = label.dtype.is_integer() or bool((known == known.round()).all())
+    return "classification" if whole and distinct <= _FEW else "regression"
+
+
+def _is_key(frame: pl.DataFrame, name: str) -> bool:
+    kind = frame.schema[name]
+    named = kind.is_integer() or kind == pl.String
+    return named and bool(_KEY_LIKE.search(name)) and frame[name].n_unique() == frame.height

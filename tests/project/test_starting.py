@@ -1,0 +1,88 @@
+"""New projects: a policy that fits the table it is written for."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tidemill.core.policy import Policy
+from tidemill.project.configuration import read_policy
+from tidemill.project.guessing import guess
+from tidemill.project.starting import write_project
+
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def started(folder: Path, table: pl.DataFrame, now: datetime = NOW, time: str = "") -> Policy:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    file = folder.parent / "table.parquet"
+    table.write_parquet(file)
+    write_project(folder, guess(table, "late", time=time), file, now)
+    return read_policy(folder / "tidemill.toml")
+
+
+def visits(a_day: int, days: int = 30) -> pl.DataFrame:
+    """Rows until yesterday, a day's at one time."""
+    times = [NOW - timedelta(days=days - day) for day in range(days) for _ in range(a_day)]
+    late = [place % 3 == 0 for place in range(len(times))]
+    return pl.DataFrame({"at": times, "größe": [place % 7 for place in range(len(times))], "late": late})
+
+
+@pytest.mark.parametrize(("a_day", "window", "labels"), [(2, "28d", 100), (20, "14d", 190), (50, "7d", 300)])
+def test_the_watch_looks_back_as_far_as_rows_come(tmp_path: Path, a_day: int, window: str, labels: int) -> None:
+    (model,) = started(tmp_path / "mine", visits(a_day)).models.values()
+    by_name = {value.value: value for value in model.watch.values}
+    assert by_name["log_loss"].window == by_name["drift"].window == window
+    assert model.rollout.minimum == labels
+
+
+def test_a_time_that_passes_is_no_drift(tmp_path: Path) -> None:
+    (model,) = started(tmp_path / "mine", visits(20)).models.values()
+    limit = next(value.limit for value in model.watch.values if value.value == "drift")
+    assert model.inputs.request == ("at", "größe")
+    assert 1 / 2 < limit < 2 / 2
+
+
+@pytest.mark.parametrize(("now", "watched"), [(NOW, True), (NOW + timedelta(days=60), False)])
+def test_a_model_of_rows_that_no_longer_come_cannot_be_too_old(tmp_path: Path, now: datetime, watched: bool) -> None:
+    (model,) = started(tmp_path / "mine", visits(20), now=now).models.values()
+    assert ("age" in {value.value for value in model.watch.values}) is watched
+    assert ("of 2026-03-01" in (tmp_path / "mine" / "tidemill.toml").read_text()) is not watched
+
+
+@pytest.mark.parametrize(
+    "times",
+    [pl.Series(["2026-03-01T10:00:00", "2026-02-01"]), pl.Series([NOW.date(), NOW.date()])],
+    ids=["text", "one day"],
+)
+def test_times_are_times_however_they_are_written(tmp_path: Path, times: pl.Series) -> None:
+    table = pl.DataFrame({"at": times, "n": [1, 2], "late": [True, False]})
+    (model,) = started(tmp_path / "mine", table, time="at").models.values()
+    assert "age" in {value.value for value in model.watch.values}
+
+
+def test_it_trains_for_a_reason_and_not_for_each_delivery(tmp_path: Path) -> None:
+    policy = started(tmp_path / "mine", visits(20))
+    trains = {one.name: one for one in policy.triggers if one.pipeline == "training"}
+    assert {one.on for one in trains.values()} == {"champion.missing", "verdict"}
+    assert trains["worse or different"].budget == 1
+    assert {one.pipeline for one in policy.triggers if one.on == "data"} == {"ingestion"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("häuser", "hauser"), ("北京", "project"), ("2024 [a] *", "a"), ("é\u0301té_1", "ete_1")]
+)
+def test_a_folder_of_any_name_is_a_project(tmp_path: Path, folder: str, name: str) -> None:
+    table = visits(2).rename({"größe": 'a "b"\n\\ #'})
+    policy = started(tmp_path / folder, table)
+    assert policy.name == name
+    assert list(policy.models) == [name]
+    assert (tmp_path / folder / policy.sources["rows"].path).is_file()
+    assert not set("*?[]") & set(policy.sources["rows"].path)
+
+
+def test_what_is_left_out_is_told_in_a_comment_whatever_it_is_called(tmp_path: Path) -> None:
+    table = visits(2).with_columns(pl.lit(1).alias("one\n[gate]\nvalue"))
+    (model,) = started(tmp_path / "mine", table).models.values()
+    assert model.inputs.request == ("at", "größe")
