@@ -52,12 +52,19 @@ def holds(artifact: Artifact) -> str:
 
 def size(artifact: Artifact) -> str:
     """How large an artifact is; nothing for one that keeps no bytes."""
-    if artifact.transient:
-        return ""
-    if artifact.size < 1000:
-        return f"{artifact.size} B"
-    power = min(3, (len(str(artifact.size)) - 1) // 3)
-    return f"{artifact.size / 1000**power:.1f} {('B', 'kB', 'MB', 'GB')[power]}"
+    return "" if artifact.transient else in_bytes(artifact.size)
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes.
+
+    >>> in_bytes(999), in_bytes(51_801), in_bytes(2_500_000_000_000)
+    ('999 B', '51.8 kB', '2.5 TB')
+    """
+    if count < 1000:
+        return f"{count} B"
+    power = min(4, (len(str(count)) - 1) // 3)
+    return f"{count / 1000**power:.1f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def ended(step: StepRun) -> datetime | None:
