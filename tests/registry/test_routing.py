@@ -28,7 +28,8 @@ class Desk:
         self.clock = VirtualClock(NOON)
 
     def change(self, *arms: Arm, **more: Any) -> Route:
-        given = {"environment": "test", "model": "late", "reason": "a test"} | more
+        given: dict[str, Any] = {"environment": "test", "model": "late", "reason": "a test"} | more
+        given.setdefault("before", current(self.books, given["environment"], given["model"]))
         return change(self.books, self.board, self.clock, arms=arms, **given)
 
 
@@ -69,6 +70,16 @@ def test_of_two_changes_at_once_one_is_told_and_publishes_nothing(desk: Desk, tm
     assert [route.version for route in routes] == list(range(1, sum(won) + 1))
     assert [route.previous for route in routes] == ["", *(route.id for route in routes[:-1])]
     assert desk.board.routes()["late"] == routes[-1]
+
+
+def test_what_was_decided_on_a_route_that_is_gone_is_not_done(desk: Desk) -> None:
+    first = desk.change(arm(1))
+    by_hand = desk.change(arm(2), by="Ada")
+    with pytest.raises(Conflict, match="somebody else has changed the route of late meanwhile"):
+        desk.change(arm(3), before=first)
+    with pytest.raises(Conflict):
+        desk.change(arm(3), before=None)
+    assert desk.board.routes()["late"] == by_hand
 
 
 def test_a_share_is_changed_and_the_release_stays() -> None:

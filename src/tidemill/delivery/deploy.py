@@ -53,7 +53,7 @@ class Deployer:
             challenger, shadow = arm_of(release, "challenger", share), arm_of(release, "shadow", 0.0)
             arms = (with_share(champion, 1 - share), challenger, shadow)
             reason = f"canary of {share:.0%}"
-        return self._change(release.name, arms, reason, by, verdict)
+        return self._change(route, release.name, arms, reason, by, verdict)
 
     def settle(self, model: str, verdict: Verdict, identifier: str = "") -> Route | None:
         """Act on a verdict about the challenger: promote it, or roll back to the champion."""
@@ -65,10 +65,10 @@ class Deployer:
         champion = route.arm("champion")
         if verdict.action == "promote":
             arms = (with_share(challenger, 1.0, "champion"),)
-            return self._change(model, arms, f"promoted: {verdict.reason}", "policy", identifier)
+            return self._change(route, model, arms, f"promoted: {verdict.reason}", "policy", identifier)
         if verdict.action == "rollback" and champion is not None:
             arms = (with_share(champion, 1.0),)
-            return self._change(model, arms, f"rolled back: {verdict.reason}", "policy", identifier)
+            return self._change(route, model, arms, f"rolled back: {verdict.reason}", "policy", identifier)
         return None
 
     def fall_back(self, model: str, verdict: Verdict, identifier: str = "") -> Route | None:
@@ -85,14 +85,17 @@ class Deployer:
         reigns = self._reigns(model)
         if len(reigns) < 2 or champion.release in [arm.release for arm in reigns[:-2]]:
             return None
-        return self.rollback(model, "policy", f"rolled back: {verdict.reason}", identifier)
+        arms = (with_share(reigns[-2], 1.0),)
+        return self._change(route, model, arms, f"rolled back: {verdict.reason}", "policy", identifier)
 
     def promote(self, label: str, by: str, reason: str) -> Route:
         """Make a release the champion at once."""
         release = find_release(self._books, label)
-        return self._change(release.name, (arm_of(release, "champion", 1.0),), reason or "promoted by hand", by, "")
+        route = current(self._books, self._environment, release.name)
+        arms = (arm_of(release, "champion", 1.0),)
+        return self._change(route, release.name, arms, reason or "promoted by hand", by)
 
-    def rollback(self, model: str, by: str, reason: str, verdict: str = "") -> Route:
+    def rollback(self, model: str, by: str, reason: str) -> Route:
         """Bring back the champion before the present one.
 
         Raises
@@ -100,11 +103,12 @@ class Deployer:
         InputError
             if there was none.
         """
+        route = current(self._books, self._environment, model)
         reigns = self._reigns(model)
         if len(reigns) < 2:
             raise InputError(f"model {model!r} has no earlier champion to go back to", "`tidemill models history`")
         arms = (with_share(reigns[-2], 1.0),)
-        return self._change(model, arms, reason or "rolled back by hand", by, verdict)
+        return self._change(route, model, arms, reason or "rolled back by hand", by)
 
     def _reigns(self, model: str) -> list[Arm]:
         """The champions of a model, one after the other; one that came back is there twice."""
@@ -112,11 +116,14 @@ class Deployer:
         champions = [arm for route in routes if (arm := route.arm("champion"))]
         return [next(same) for _, same in groupby(champions, lambda arm: arm.release)]
 
-    def _change(self, model: str, arms: tuple[Arm, ...], reason: str, by: str, verdict: str) -> Route:
+    def _change(
+        self, before: Route | None, model: str, arms: tuple[Arm, ...], reason: str, by: str, verdict: str = ""
+    ) -> Route:
         return change(
             self._books,
             self._board,
             self._clock,
+            before=before,
             environment=self._environment,
             model=model,
             arms=arms,

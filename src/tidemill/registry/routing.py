@@ -6,6 +6,7 @@ from tidemill.clock import Clock
 from tidemill.core.release import Release
 from tidemill.core.resources import Board, Books
 from tidemill.core.route import Arm, Role, Route
+from tidemill.errors import Conflict
 from tidemill.faults import reached
 
 
@@ -24,6 +25,7 @@ def change(
     board: Board,
     clock: Clock,
     *,
+    before: Route | None,
     environment: str,
     model: str,
     arms: tuple[Arm, ...],
@@ -31,14 +33,13 @@ def change(
     by: str = "policy",
     verdict: str = "",
 ) -> Route:
-    """Put arms in force and publish them.
+    """Put arms in force and publish them; `before` is the route in force on which that was decided.
 
     Raises
     ------
     Conflict
-        if somebody else changed the route meanwhile.
+        if somebody else has changed the route since.
     """
-    before = current(books, environment, model)
     route = Route(
         id=clock.mint(),
         environment=environment,
@@ -51,8 +52,12 @@ def change(
         verdict=verdict,
         previous=before.id if before else "",
     )
-    with books.transaction(durable=True):
-        books.routes.add(route)
+    try:
+        with books.transaction(durable=True):
+            books.routes.add(route)
+    except Conflict:
+        problem = f"somebody else has changed the route of {model} meanwhile"
+        raise Conflict(problem, "see what answers now and decide anew: `tidemill models history`") from None
     reached("route is written")
     board.publish(route)
     reached("route is published")
