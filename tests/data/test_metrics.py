@@ -15,6 +15,7 @@ from tidemill.data.metrics import (
     measure_more,
     roc_auc,
     roc_curve,
+    standard_error,
     worse_by,
 )
 from tidemill.errors import DataError
@@ -117,6 +118,38 @@ def test_the_further_metrics_are_those_of_scikit_learn() -> None:
     assert found["roc_auc"] == pytest.approx(reference.roc_auc_score(kinds, shares, multi_class="ovr"))
     wrong, right, _ = reference.roc_curve(late, scores, drop_intermediate=False)
     assert np.allclose(roc_curve(late, np.asarray(scores, float)), (wrong, right))
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "brier", "error_rate", "roc_auc"])
+def test_a_standard_error_is_how_far_the_metric_moves(metric: str) -> None:
+    random = np.random.default_rng(3)
+    told, seen = [], []
+    for _ in range(300):
+        chance = random.uniform(0.05, 0.95, 400)
+        truth = Truth("classification", (random.random(400) < chance).astype(int), ("no", "yes"))
+        scores = np.column_stack((1 - chance, chance))
+        told.append(standard_error(metric, truth, scores))
+        seen.append(measure(truth, scores)[metric])
+    assert np.mean(told) == pytest.approx(np.std(seen), rel=0.15)
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae"])
+def test_a_standard_error_of_numbers(metric: str) -> None:
+    random = np.random.default_rng(3)
+    told, seen = [], []
+    for _ in range(300):
+        truth = Truth("regression", random.normal(size=400))
+        told.append(standard_error(metric, truth, np.zeros(400)))
+        seen.append(measure(truth, np.zeros(400))[metric])
+    assert np.mean(told) == pytest.approx(np.std(seen), rel=0.15)
+
+
+def test_no_standard_error_where_none_is_known() -> None:
+    truth = Truth("classification", np.array([0, 1, 1]), ("no", "yes"))
+    scores = np.array([[0.5, 0.5], [0.4, 0.6], [0.2, 0.8]])
+    assert standard_error("f1", truth, scores) == 0.0
+    assert standard_error("log_loss", truth, scores * np.nan) == 0.0
+    assert standard_error("roc_auc", Truth("classification", np.array([1, 1, 1]), ("no", "yes")), scores) == 0.0
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:

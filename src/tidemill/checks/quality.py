@@ -5,23 +5,46 @@ from tidemill.data.metrics import worse_by
 
 
 def performance(
-    metric: str, now: float, reference: float, rows: int, *, subject: str, limit: float, action: Action, minimum: int
+    metric: str,
+    now: float,
+    reference: float,
+    rows: int,
+    *,
+    subject: str,
+    limit: float,
+    action: Action,
+    minimum: int,
+    reach: float = 0.0,
 ) -> Verdict:
-    """A verdict on a live metric: `action` where it is worse than at release by more than `limit`."""
-    evidence = {"metric": metric, "value": now, "reference": reference, "rows": rows, "limit": limit}
+    """A verdict on a live metric: `action` where it is proven to be worse than at release by more than `limit`.
+
+    `reach` is how far chance alone may move the difference, both ways; one that is beyond the limit, but not by that
+    much, is undecided.
+    """
+    evidence = {"metric": metric, "value": now, "reference": reference, "rows": rows, "limit": limit, "reach": reach}
     if rows < minimum:
         reason = f"{rows} labels are too few to tell (at least {minimum})"
         return Verdict(
             check="performance", subject=subject, outcome="undecided", action="hold", reason=reason, evidence=evidence
         )
     worse = worse_by(metric, now, reference)
-    beyond = not worse <= limit  # so that a metric that is not a number is beyond it, too
+    beyond = not worse - reach <= limit  # so that a metric that is not a number is beyond it, too
     side = "worse" if worse >= 0 else "better"
+    reason = f"{metric} {now:.4f} is {abs(worse):.4f} {side} than at release ({reference:.4f}), limit {limit:g}"
+    if worse > limit and not beyond:
+        return Verdict(
+            check="performance",
+            subject=subject,
+            outcome="undecided",
+            action="hold",
+            reason=f"{reason}: chance may be {reach:.4f} of it",
+            evidence=evidence,
+        )
     return Verdict(
         check="performance",
         subject=subject,
         outcome="fail" if beyond else "pass",
         action=action if beyond else "proceed",
-        reason=f"{metric} {now:.4f} is {abs(worse):.4f} {side} than at release ({reference:.4f}), limit {limit:g}",
+        reason=reason,
         evidence=evidence,
     )

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tidemill.core.check import Action, Outcome, Verdict
+from tidemill.data.metrics import normal_quantile
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,7 +53,7 @@ def traffic(
         return judged("undecided", "hold", f"{rows} of {minimum} labels")
     differences = challenger - champion
     mean, error = float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(rows))
-    reach = _normal_quantile(confidence) * error
+    reach = normal_quantile(confidence) * error
     evidence |= {
         "challenger_loss": float(challenger.mean()),
         "champion_loss": float(champion.mean()),
@@ -72,9 +73,3 @@ def traffic(
     if expired:
         return judged("undecided", "rollback", f"its time was up without a proof: {said}")
     return judged("undecided", "hold", f"not decided yet: {said}")
-
-
-def _normal_quantile(confidence: float) -> float:
-    from scipy.stats import norm
-
-    return float(norm.ppf(confidence))

@@ -30,7 +30,8 @@ class Signature(Struct, frozen=True, kw_only=True):
 class Manifest(Struct, frozen=True, kw_only=True):
     """What is said of a package: how to load it, what it takes, where it came from.
 
-    `key` and `time` name the columns by which a row is known and its labels are matched.
+    `key` and `time` name the columns by which a row is known and its labels are matched. `intervals` are those of the
+    metrics, where they have one.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     time: str = ""
     environment: dict[str, str] = {}
     metrics: dict[str, float] = {}
+    intervals: dict[str, tuple[float, float]] = {}
     data: dict[str, Any] = {}
     trusted: bool = True
 

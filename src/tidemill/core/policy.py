@@ -163,8 +163,8 @@ class Rollout(_Table, frozen=True, kw_only=True):
 class WatchValue(_Table, frozen=True, kw_only=True):
     """One value that is watched: over `window`, against `limit`; beyond it, `action` and who is told.
 
-    `value` is a metric (its limit is how much worse than at release), `drift` (share of columns that moved),
-    `age` (days since the newest training row) or `silence` (days without predictions).
+    `value` is a metric (its limit is how much worse than at release, on top of what chance explains), `drift` (share of
+    columns that moved), `age` (days since the newest training row) or `silence` (days without predictions).
     """
 
     value: str

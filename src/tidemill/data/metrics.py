@@ -1,6 +1,7 @@
 """Metrics: how good answers are, as a whole and row by row."""
 
 from functools import cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,40 @@ def roc_auc(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
     positives = int(positive.sum())
     negatives = len(positive) - positives
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def standard_error(metric: str, truth: Truth, scores: Floats) -> float:
+    """How far a metric of these rows is from that of all such rows, by its standard error; 0 where none is known.
+
+    Rows count as independent. Of the ROC AUC it is that of Hanley & McNeil (1982).
+    """
+    rows = len(truth.values)
+    if rows < 2 or not np.isfinite(scores).all():
+        return 0.0
+    if truth.task == "regression":
+        errors = scores - truth.values.astype(float)
+        found = {"mae": np.abs(errors), "rmse": errors**2 / (2 * max(float(np.sqrt((errors**2).mean())), _TINY))}
+    elif metric == "roc_auc":
+        return _error_of_area(truth.values == 1, scores[:, 1]) if len(truth.classes) == 2 else 0.0
+    else:
+        hot = np.eye(len(truth.classes))[truth.values.astype(int)]
+        found = {
+            "log_loss": losses(truth, scores),
+            "brier": ((scores - hot) ** 2).sum(axis=1) / (2 if len(truth.classes) == 2 else 1),
+            "error_rate": (scores.argmax(axis=1) != truth.values).astype(float),
+        }
+    return float(found[metric].std(ddof=1) / np.sqrt(rows)) if metric in found else 0.0
+
+
+def _error_of_area(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if not positives or not negatives:
+        return 0.0
+    area = roc_auc(positive, scores)
+    both, one = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = area * (1 - area) + (positives - 1) * (both - area**2) + (negatives - 1) * (one - area**2)
+    return float(np.sqrt(spread / (positives * negatives)))
 
 
 def worse_by(metric: str, now: float, reference: float) -> float:
@@ -179,6 +214,11 @@ def _areas(positive: npt.NDArray[np.bool_], scores: Floats) -> npt.NDArray[Any]:
     below = np.cumsum(misses, axis=1) - misses / 2
     areas: npt.NDArray[Any] = (hits * below).sum(axis=1) / np.maximum(hits.sum(axis=1) * misses.sum(axis=1), 1)
     return areas
+
+
+def normal_quantile(share: float) -> float:
+    """The value below which that share of the standard normal distribution lies."""
+    return NormalDist().inv_cdf(share)
 
 
 def bootstrap_interval(differences: Floats, confidence: float) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """The watch: judges the model in production by every value that its policy names."""
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from tidemill.core.model import Model, Signature
 from tidemill.core.policy import ModelPolicy, WatchValue
 from tidemill.core.resources import JournalReader
 from tidemill.core.route import Route
-from tidemill.data.metrics import Floats, losses, measure, measure_more
+from tidemill.data.metrics import Floats, losses, measure, measure_more, normal_quantile, standard_error
 from tidemill.data.statistics import Profile, profile
 from tidemill.errors import ConfigurationError
 from tidemill.monitoring.windows import features_of, judged, window
@@ -35,11 +36,14 @@ def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalRe
         for length in {value.window for value in policy.watch.values if value.value != "age"}
     }
     return [
-        _judge(value, champion, route, windows.get(value.window, pl.DataFrame()), now) for value in policy.watch.values
+        _judge(value, champion, route, windows.get(value.window, pl.DataFrame()), now, policy.gate.confidence)
+        for value in policy.watch.values
     ]
 
 
-def _judge(value: WatchValue, champion: Model, route: Route, rows: pl.DataFrame, now: datetime) -> Verdict:
+def _judge(
+    value: WatchValue, champion: Model, route: Route, rows: pl.DataFrame, now: datetime, confidence: float
+) -> Verdict:
     arm = route.arm("champion")
     assert arm is not None
     bounds: dict[str, Any] = {"subject": arm.release, "limit": value.limit, "action": value.action}
@@ -52,10 +56,12 @@ def _judge(value: WatchValue, champion: Model, route: Route, rows: pl.DataFrame,
     if value.value == "drift":
         reference = msgspec.json.decode(champion.files["profile.json"], type=Profile)
         return drift(profile(features_of(rows), reference), reference, minimum=value.minimum, **bounds)
-    return _performance(value, champion, rows, bounds)
+    return _performance(value, champion, rows, bounds, confidence)
 
 
-def _performance(value: WatchValue, champion: Model, rows: pl.DataFrame, bounds: dict[str, Any]) -> Verdict:
+def _performance(
+    value: WatchValue, champion: Model, rows: pl.DataFrame, bounds: dict[str, Any], confidence: float
+) -> Verdict:
     reference = champion.manifest.metrics.get(f"test_{value.value}")
     if reference is None:
         known = [name.removeprefix("test_") for name in champion.manifest.metrics if name.startswith("test_")]
@@ -83,7 +89,10 @@ def _performance(value: WatchValue, champion: Model, rows: pl.DataFrame, bounds:
             reason=f"{value.value} is not defined on these {count} labels: they are all the same",
             evidence={"metric": value.value, "reference": reference, "rows": count, "limit": value.limit},
         )
-    return performance(value.value, seen[value.value], reference, count, minimum=value.minimum, **bounds)
+    low, high = champion.manifest.intervals.get(f"test_{value.value}", (0.0, 0.0))
+    around = normal_quantile((1 + confidence) / 2) * standard_error(value.value, truth, scores)
+    reach = math.hypot(around, (high - low) / 2)
+    return performance(value.value, seen[value.value], reference, count, minimum=value.minimum, reach=reach, **bounds)
 
 
 def validate_online(

@@ -181,8 +181,9 @@ def _held(
 def finish(model: Model, tested: Metrics, trained: Metrics, verdict: Verdict) -> Model:
     """The package to release, with its metrics; only once the verdict let it through."""
     metrics = {f"{one.about}_{name}": value for one in (tested, trained) for name, value in one.values.items()}
+    bounds = {f"{one.about}_{name}": pair for one in (tested, trained) for name, pair in one.intervals.items()}
     assert not verdict.stops
-    return replace(model, manifest=replace(model.manifest, metrics=metrics))
+    return replace(model, manifest=replace(model.manifest, metrics=metrics, intervals=bounds))
 
 
 @step
