@@ -121,6 +121,37 @@ def test_a_word_that_was_never_seen_is_caught() -> None:
     assert moved(verdict) == {"carrier"}
 
 
+def words(seed: int, number: int) -> pl.DataFrame:
+    """Tail numbers, of which all are as frequent; names, of which few are frequent; and texts that never come again."""
+    random = np.random.default_rng(seed)
+    return pl.DataFrame(
+        {
+            "tail": [f"N{place}ü" for place in random.integers(0, 800, number)],
+            "name": [f"n{place}" for place in random.zipf(1.5, number)],
+            "note": [f"{seed} {place}" if place % 2 else None for place in range(number)],
+        }
+    )
+
+
+@pytest.mark.parametrize(("known", "number"), [(1_000, 500), (5_000, 500), (5_000, 2_000), (20_000, 5_000)])
+def test_words_that_were_frequent_by_luck_are_no_alarm(known: int, number: int) -> None:
+    """Before, all of these were: the hundred most frequent of the reference are so in no other rows."""
+    reference = profile(words(10_000, known))
+    alarms = 0
+    for seed in range(50):
+        now = profile(words(seed, number), reference)
+        alarms += drift(now, reference, subject="x", limit=0, action="retrain", minimum=1).action == "retrain"
+    assert alarms <= 3
+
+
+@pytest.mark.parametrize("column", ["tail", "name"])
+def test_other_words_of_a_large_vocabulary_are_caught(column: str) -> None:
+    reference = profile(words(10_000, 5_000))
+    other = words(1, 1_000).with_columns((pl.lit("new ") + pl.col(column)).alias(column))
+    verdict = drift(profile(other, reference), reference, subject="x", limit=0, action="retrain", minimum=200)
+    assert moved(verdict) == {column}
+
+
 def test_values_that_went_missing_are_caught() -> None:
     verdict = judge(rows(1, 5_000, missing=0.15))
     assert moved(verdict) == {"wind"}
