@@ -109,6 +109,18 @@ def test_a_newer_canary_takes_the_place_of_an_older_one(dock: Dock) -> None:
     assert dock.settle("late/2", "promote") is None
 
 
+def test_what_was_taken_back_does_not_come_back_by_the_same_training(dock: Dock) -> None:
+    dock.release()
+    second = dock.register()
+    dock.deployer.release(second, dock.policy())
+    dock.settle("late/2", "rollback")
+    for _ in range(2):
+        assert dock.deployer.release(second, dock.policy()) is None
+    assert [event.subject for event in dock.books.events.find(kind="release.retired")] == ["late/2"]
+    assert dock.arms == [("champion", "late/1", 1.0)]
+    assert dock.deployer.release(second, dock.policy(), by="Ada") is not None
+
+
 def test_an_approval_is_asked_for_once_and_then_given(dock: Dock) -> None:
     release, policy = dock.register(), dock.policy(approval=True)
     assert dock.deployer.release(release, policy) is None

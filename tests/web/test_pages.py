@@ -46,9 +46,10 @@ def test_the_overview_says_who_answers_since_when_and_why(mill: kit.Mill) -> Non
     assert "gate: pass" not in page, "that verdict was about flights/1"
 
 
-def test_an_approval_is_asked_for_until_somebody_decides(mill: kit.Mill) -> None:
+@pytest.mark.parametrize("kind", ["approval.needed", "model.frozen"])
+def test_an_approval_is_asked_for_until_somebody_decides(mill: kit.Mill, kind: str) -> None:
     release = mill.release()
-    mill.event("approval.needed", release.label, "its policy asks for an approval")
+    mill.event(kind, release.label, "its policy asks for an approval")
     asked = client(mill)
     assert "tidemill models approve flights/1" in asked.get("/").text
     mill.decide(release)

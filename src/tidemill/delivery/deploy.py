@@ -13,6 +13,7 @@ from tidemill.errors import Conflict, InputError
 from tidemill.registry.holds import held, said
 from tidemill.registry.releases import find_release
 from tidemill.registry.routing import arm_of, change, current, history, with_share
+from tidemill.registry.stages import stage_of
 from tidemill.store.events import tell
 
 
@@ -28,7 +29,8 @@ class Deployer:
     def release(self, release: Release, policy: ModelPolicy, verdict: str = "", by: str = "policy") -> Route | None:
         """Let a release that passed its gate go live: as a canary, or whole where nobody answers yet.
 
-        None where the policy wants an approval first, states no watch, or the model is frozen: an event says so.
+        None where the policy wants an approval first, states no watch, the release was taken back before, or the
+        model is frozen: an event says so.
         """
         if not policy.watch.values:
             self._tell("watch.missing", release, "no [[watch.values]] are stated: it takes no production traffic")
@@ -43,6 +45,9 @@ class Deployer:
             return route
         if by == "policy" and (frozen := self._frozen(release.name)):
             self._tell("model.frozen", release, f"{frozen}: `tidemill models approve`, or `models thaw`")
+            return None
+        if by == "policy" and self._is_retired(release):
+            self._tell("release.retired", release, "it answered before, and was taken back: `tidemill models promote`")
             return None
         if champion is None or not policy.rollout.canary:
             arms: tuple[Arm, ...] = (arm_of(release, "champion", 1.0),)
@@ -131,6 +136,10 @@ class Deployer:
             by=by,
             verdict=verdict,
         )
+
+    def _is_retired(self, release: Release) -> bool:
+        """Whether a release answered before: the same training again is no news."""
+        return stage_of(release.label, history(self._books, self._environment, release.name)) == "retired"
 
     def _frozen(self, model: str) -> str:
         """Who froze a model, in words; empty where nobody did."""

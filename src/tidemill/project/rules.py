@@ -16,7 +16,7 @@ from tidemill.project.names import Names, names_in
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 _KINDS = (
     *("data", "rows", "verdict", "run", "code", "packages", "job", "alert"),
-    *("approval.needed", "watch.missing", "champion.missing"),
+    *("approval.needed", "watch.missing", "champion.missing", "model.frozen", "release.retired"),
 )
 
 

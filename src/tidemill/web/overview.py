@@ -16,7 +16,8 @@ from tidemill.web.reading import Query, Site, newest, page_within
 from tidemill.web.view import Cell, Page
 
 _SHOWN = 10
-_ASKING = ("approval.needed", "watch.missing")
+_WAITING = {"approval.needed": "waits for approval", "model.frozen": "waits: its model is frozen"}
+_ASKING = (*_WAITING, "watch.missing")
 _ENDED_BADLY = ("failed", "stopped", "interrupted")
 
 
@@ -103,8 +104,8 @@ def _requests(site: Site) -> list[Need]:
 def _need(event: Event) -> Need:
     reason = str(event.payload.get("reason", ""))
     href = view.to_release(event.subject).href
-    if event.kind == "approval.needed":
-        return Need(f"{event.subject} waits for approval", reason, f"tidemill models approve {event.subject}", href)
+    if said := _WAITING.get(event.kind):
+        return Need(f"{event.subject} {said}", reason, f"tidemill models approve {event.subject}", href)
     return Need(f"{event.subject} would not be watched", reason, "state [[watch.values]] in tidemill.toml", href)
 
 
