@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from tidemill.clock import VirtualClock
 from tidemill.core.check import Verdict
 from tidemill.core.policy import ModelPolicy, Policy, Problem, Watch, WatchValue
-from tidemill.monitoring.alerts import alert, alert_all
+from tidemill.monitoring.alerts import alert, alert_all, unheard
 from tidemill.store.ledger import Ledger
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -132,6 +132,19 @@ def test_without_apprise_the_turn_goes_on_and_the_cure_is_logged(
     desk = Desk("json://127.0.0.1:9", "log")
     assert len(desk.tell(drift(0.5))) == 1
     assert "pip install 'tidemill[alerts]'" in caplog.text
+
+
+def test_an_address_that_nobody_has_is_found_before_it_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(*addresses: str) -> list[str]:
+        return unheard(Policy(name="p", sources={}, models={"späte": Desk(*addresses).policy}))
+
+    assert said() == said("log", "json://127.0.0.1:9") == []
+    (line,) = said("log", "mailt://ada:secret@example.org")
+    assert line.startswith("Apprise knows no mailt://…")
+    assert "secret" not in line
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    assert "pip install 'tidemill[alerts]'" in said("json://127.0.0.1:9")[0]
+    assert said("log") == []
 
 
 def test_a_value_may_name_its_own_addresses(receiver: Receiver) -> None:

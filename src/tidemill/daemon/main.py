@@ -11,6 +11,7 @@ from tidemill.daemon.listening import Listener
 from tidemill.daemon.pages import Pages
 from tidemill.daemon.patience import Patience
 from tidemill.flow.session import Session
+from tidemill.monitoring.alerts import unheard
 from tidemill.serving.server import HttpServer
 
 _TICK = 1.0
@@ -38,6 +39,8 @@ def up(session: Session, host: str, port: int, pages_port: int, told: Callable[[
     told(f"answering at {server.address} (Ctrl-C ends it)")
     told(f"pages at {pages.address}")
     listener.start()
+    for line in unheard(session.project.policy):
+        told(line)
     try:
         watch(session, ended, told)
     finally:

@@ -74,6 +74,21 @@ def alert_all(
         return []
 
 
+def unheard(policy: Policy) -> list[str]:
+    """What keeps those whom the policy names from being told, found out before it matters; nothing is sent."""
+    watches = [model.watch for model in policy.models.values()]
+    lists = [one.notify for watch in watches for one in (watch, *watch.values)]
+    addresses = sorted({address for named in lists for address in named} - {"log"})
+    if not addresses:
+        return []
+    try:
+        from apprise import Apprise
+    except ImportError:
+        return ["nobody can be told of anything: pip install 'tidemill[alerts]'"]
+    wrong = [_scheme(address) for address in addresses if not Apprise().add(address)]
+    return [f"Apprise knows no {one}://… as in [watch] notify: nobody is told there" for one in wrong]
+
+
 def _matter(policy: ModelPolicy, verdict: Verdict, books: Books) -> Matter | None:
     if verdict.quiet and verdict.outcome != "pass":
         return None
