@@ -129,7 +129,8 @@ def _preparation(column: ColumnProfile, values: pl.Series) -> str:
         about = "about " if column.distinct >= EXACT else ""
         return f"categories: a vocabulary of {about}{column.distinct:,}{rare}{gaps}"
     if column.type in ("time", "date"):
-        return f"its hour and weekday, or the time since an event{gaps}"
+        parts = "hour and weekday" if column.type == "time" else "weekday"
+        return f"its {parts}, or the time since an event{gaps}"
     if column.type == "boolean":
         return f"as it is{gaps}"
     if column.type == "integer" and column.distinct <= _FEW:

@@ -85,9 +85,15 @@ def profile(
         said = f"leave out: {proposal.reason}" if proposal.exclude else proposal.preparation or f"the {proposal.role}"
         numbers = (column.mean, column.low, column.high) if column.type in ("integer", "number") else (None,) * 3
         missing = f"{column.missing / max(column.rows, 1):.1%}"
-        rows.append([column.name, column.type, missing, f"{column.distinct:,}", *map(output.cell, numbers), said])
+        rows.append([column.name, column.type, missing, _counted(column.distinct), *map(output.cell, numbers), said])
     output.out.print(f"{target}: {found.rows:,} rows")
     output.table(columns, rows)
+
+
+def _counted(distinct: int) -> str:
+    from tidemill.data.sketch import KEPT
+
+    return f"{'about ' if distinct >= KEPT else ''}{distinct:,}"
 
 
 def _source_rows(name: str) -> tuple["pl.DataFrame", dict[str, Any]]:
