@@ -147,6 +147,14 @@ def test_an_address_that_nobody_has_is_found_before_it_matters(monkeypatch: pyte
     assert said("log") == []
 
 
+def test_an_address_may_be_kept_out_of_the_policy(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk("${WHOM}")
+    assert len(desk.tell(drift(0.5))) == 0, "nobody says who that is"
+    monkeypatch.setenv("WHOM", receiver.address)
+    assert len(desk.tell(drift(0.5))) == 1
+    assert len(receiver.received) == 1
+
+
 def test_a_value_may_name_its_own_addresses(receiver: Receiver) -> None:
     desk = Desk("log")
     values = tuple(

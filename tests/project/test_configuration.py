@@ -344,6 +344,11 @@ def test_every_metric_that_is_measured_is_known() -> None:
     assert sorted(measured) == sorted(METRICS["regression"])
 
 
+def test_an_address_may_be_a_variable(tmp_path: Path) -> None:
+    policy = read(tmp_path, BASE + '[watch]\nnotify = ["${TEAM}", "log"]\n')
+    assert policy.models["flights"].watch.notify == ("${TEAM}", "log")
+
+
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     assert read(tmp_path, "\ufeff" + BASE) == read(tmp_path, BASE)
 

@@ -178,7 +178,8 @@ class WatchValue(_Table, frozen=True, kw_only=True):
 class Watch(_Table, frozen=True, kw_only=True):
     """The watch over a model in production; a release without one takes no production traffic.
 
-    `notify` are addresses that Apprise knows, or `log`; they are not told the same again within `quiet`.
+    `notify` are addresses that Apprise knows (`${NAME}` stands for a variable of the environment), or `log`; they are
+    not told the same again within `quiet`.
     """
 
     values: tuple[WatchValue, ...] = ()

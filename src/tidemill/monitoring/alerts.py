@@ -6,6 +6,7 @@ all is well again is told once.
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -77,7 +78,7 @@ def alert_all(
 def unheard(policy: Policy) -> list[str]:
     """What keeps those whom the policy names from being told, found out before it matters; nothing is sent."""
     watches = [model.watch for model in policy.models.values()]
-    lists = [one.notify for watch in watches for one in (watch, *watch.values)]
+    lists = [named for watch in watches for named in (watch.notify, *(value.notify for value in watch.values))]
     addresses = sorted({address for named in lists for address in named} - {"log"})
     if not addresses:
         return []
@@ -85,7 +86,7 @@ def unheard(policy: Policy) -> list[str]:
         from apprise import Apprise
     except ImportError:
         return ["nobody can be told of anything: pip install 'tidemill[alerts]'"]
-    wrong = [_scheme(address) for address in addresses if not Apprise().add(address)]
+    wrong = [_scheme(address) for address in addresses if not Apprise().add(_filled(address))]
     return [f"Apprise knows no {one}://… as in [watch] notify: nobody is told there" for one in wrong]
 
 
@@ -159,6 +160,11 @@ def _scheme(address: str) -> str:
     return address.partition("://")[0]
 
 
+def _filled(address: str) -> str:
+    """An address with the variables of the environment in it: a password is none of the policy's."""
+    return re.sub(r"\$\{(\w+)\}", lambda found: os.environ.get(found[1], found[0]), address)
+
+
 def _send(address: str, title: str, body: str, drawn: Iterable[str]) -> bool:
     if address == "log":
         log.warning("%s: %s", title, body.replace("\n", "; "))
@@ -173,8 +179,8 @@ def _send(address: str, title: str, body: str, drawn: Iterable[str]) -> bool:
             files = [Path(folder) / f"picture-{number}.svg" for number, _ in enumerate(drawn)]
             for file, text in zip(files, drawn, strict=True):
                 file.write_text(text, encoding="utf-8")
-            sender = Apprise()
-            sent = sender.add(address) and sender.notify(body, title, attach=[str(file) for file in files] or None)
+            sender, attached = Apprise(), [str(file) for file in files] or None
+            sent = sender.add(_filled(address)) and sender.notify(body, title, attach=attached)
     except Exception:
         log.exception("%s could not be told: %s", _scheme(address), title)
         return False

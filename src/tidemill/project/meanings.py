@@ -101,7 +101,7 @@ def _metric(name: str, task: Task, at: tuple[str, ...]) -> Iterator[Fault]:
 
 def _nowhere(addresses: Iterable[str], at: tuple[str, ...]) -> Iterator[Fault]:
     for address in addresses:
-        if address != "log" and not address.partition("://")[2]:
+        if address != "log" and not address.startswith("${") and not address.partition("://")[2]:
             yield "nobody is at one of these addresses", '"log", or as Apprise writes it: "mailto://…"', at
 
 
