@@ -78,13 +78,8 @@ def test_without_a_time_a_champion_is_not_compared_on_rows_that_it_has_learned_f
     folder = make_project(tmp_path / "shop", replace=timeless).folder
     tidemill(folder, "run", "training")
     rows = pl.read_csv(folder / "data" / "shop.csv")
-    rows.sample(fraction=1, shuffle=True, seed=1).write_csv(folder / "data" / "shop.csv")
-    tidemill(folder, "run", "training")
-    judged = listed(folder, "checks", "list", "--check", "gate")[0]
-    assert judged["outcome"] == "warn"
-    assert "the champion has learned from all but 0 test rows" in judged["reason"]
     newer = rows.with_columns(pl.col("distance_km") + 1, order_id="n" + pl.col("order_id"))
-    pl.concat([rows, newer]).write_csv(folder / "data" / "shop.csv")
+    pl.concat([rows, newer]).sample(fraction=1, shuffle=True, seed=1).write_csv(folder / "data" / "shop.csv")
     tidemill(folder, "run", "training")
     assert 500 < listed(folder, "checks", "list", "--check", "gate")[0]["evidence"]["compared_rows"] < 700
 
