@@ -1,12 +1,14 @@
 """Drift: silence where nothing changed, at the rate that is stated, and an alarm where something did."""
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import polars as pl
 import pytest
 
 from tidemill.checks.drift import compare, drift, holm
 from tidemill.core.check import Verdict
-from tidemill.data.statistics import profile
+from tidemill.data.statistics import Profile, profile
 
 LEVEL = 0.01
 
@@ -92,6 +94,16 @@ def test_shifts_are_seen_as_often_as_stated(shift: float, number: int) -> None:
     least, most = POWER[shift, number]
     seen = np.mean(["wind" in moved(judge(rows(seed, number, shift=shift))) for seed in range(60)])
     assert least - 0.05 <= seen <= most
+
+
+def test_time_passes_and_only_what_is_missing_of_it_counts() -> None:
+    def days(first: int, missing: int) -> Profile:
+        known = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=first * 24 + hour) for hour in range(2000)]
+        return profile(pl.DataFrame({"seen": [None if place < missing else one for place, one in enumerate(known)]}))
+
+    bounds = {"subject": "late", "limit": 0.0, "action": "retrain", "minimum": 500}
+    assert moved(drift(days(90, 0), days(0, 0), **bounds)) == set()
+    assert moved(drift(days(90, 400), days(0, 0), **bounds)) == {"seen"}
 
 
 def test_holm_rejects_what_bonferroni_does_and_more() -> None:

@@ -37,13 +37,6 @@ def test_the_watch_looks_back_as_far_as_rows_come(tmp_path: Path, a_day: int, wi
     assert model.rollout.minimum == labels
 
 
-def test_a_time_that_passes_is_no_drift(tmp_path: Path) -> None:
-    (model,) = started(tmp_path / "mine", visits(20)).models.values()
-    limit = next(value.limit for value in model.watch.values if value.value == "drift")
-    assert model.inputs.request == ("at", "größe")
-    assert 1 / 2 < limit < 2 / 2
-
-
 @pytest.mark.parametrize(("now", "watched"), [(NOW, True), (NOW + timedelta(days=60), False)])
 def test_a_model_of_rows_that_no_longer_come_cannot_be_too_old(tmp_path: Path, now: datetime, watched: bool) -> None:
     (model,) = started(tmp_path / "mine", visits(20), now=now).models.values()

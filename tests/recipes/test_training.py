@@ -18,6 +18,13 @@ from tidemill.registry.routing import current
 from tidemill.store.artifacts import read
 from tidemill.training.tune import Tuned
 
+TARIFFS = '[sources.tariffs]\npath = "data/tariffs.csv"\ntime = "since"\n'
+VIEW = """
+from tidemill import Entity, FeatureView
+
+tariff = FeatureView(name="tariff", entity=Entity("carrier", ("carrier",)), source="tariffs", columns=("level",))
+"""
+
 
 def train(session: Session) -> str:
     done, failed = run(session, session.project.code.pipeline("training"))
@@ -61,7 +68,7 @@ def test_the_same_training_again_takes_what_is_cached(shop: Session) -> None:
     third = train(shop)
     states = {step.step: step.state for step in shop.workspace.ledger.steps.find(run=third)}
     assert states["fit"] == states["measure_on"] == states["gate"] == states["fit-2"] == "cached"
-    assert states["read_labelled"] == states["join_features"] == "skipped"
+    assert states["read_labelled"] == states["join_views"] == "skipped"
 
 
 def test_a_new_gate_or_watch_fits_nothing_anew(shop: Session) -> None:
@@ -95,6 +102,29 @@ def test_a_second_release_is_a_canary_first(shop: Session) -> None:
         ("shop/2", "challenger", 0.2),
         ("shop/2", "shadow", 0.0),
     ]
+
+
+def test_without_a_gate_the_rounds_are_chosen_too(tmp_path: Path) -> None:
+    """A calendar that trains without a gate is no straw man: it does not fit as long as it can."""
+    session = open_session(make_project(tmp_path / "shop", replace={"margin = 0.0": "enabled = false"}))
+    train(session)
+    (released,) = session.workspace.ledger.releases.find(name="shop")
+    assert 0 < released.data["iterations"] < session.project.model("shop").training.rounds
+
+
+def test_what_comes_late_to_a_view_makes_another_model(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "shop", replace={"[inputs]": TARIFFS + "\n[inputs]\nviews = ['tariff']"})
+    (project.folder / "features.py").write_text(VIEW)
+    tariffs = project.folder / "data" / "tariffs.csv"
+    tariffs.write_text("carrier,since,level\nsteady,2025-12-01T00:00:00Z,1\nthrifty,2025-12-01T00:00:00Z,2\n")
+    train(open_session(Project(project.folder)))
+    train(open_session(Project(project.folder)))
+    tariffs.write_text(tariffs.read_text() + "thrifty,2026-01-15T00:00:00Z,5\n")
+    session = open_session(Project(project.folder))
+    states = {step.step: step.state for step in session.workspace.ledger.steps.find(run=train(session))}
+    assert states["fit"] == "ran"
+    again = open_session(Project(project.folder))
+    assert {step.step: step.state for step in again.workspace.ledger.steps.find(run=train(again))}["fit"] == "cached"
 
 
 def grow(shop: Session) -> None:

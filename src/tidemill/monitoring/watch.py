@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import polars as pl
+from msgspec.structs import replace
 
 from tidemill.checks.drift import drift
 from tidemill.checks.quality import performance
@@ -55,6 +56,9 @@ def _judge(
         return lateness("silence", newest, now, **bounds)
     if value.value == "drift":
         reference = msgspec.json.decode(champion.files["profile.json"], type=Profile)
+        # The event time passes, whatever it is written as.
+        columns = tuple(one for one in reference.columns if one.name != champion.manifest.time)
+        reference = replace(reference, columns=columns)
         return drift(profile(features_of(rows), reference), reference, minimum=value.minimum, **bounds)
     return _performance(value, champion, rows, bounds, confidence)
 

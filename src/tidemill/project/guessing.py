@@ -16,8 +16,8 @@ _KEY_LIKE = re.compile(r"(^|_)(id|key|uuid|number|no)$|id$", re.IGNORECASE)
 class Guess(Struct, frozen=True, kw_only=True):
     """What a table's columns seem to be; `excluded` says why each is left out.
 
-    `spread` is the standard deviation of a regression's label, `newest` the latest event time, `a_day` how many rows
-    come a day (0 where there is no event time), and `times` which inputs are times.
+    `spread` is the standard deviation of a regression's label, `newest` the latest event time, and `a_day` how many
+    rows come a day (0 where there is no event time).
     """
 
     label: str
@@ -29,7 +29,6 @@ class Guess(Struct, frozen=True, kw_only=True):
     spread: float
     newest: datetime | None = None
     a_day: float = 0.0
-    times: tuple[str, ...] = ()
 
 
 def guess(
@@ -78,7 +77,6 @@ def guess(
         spread=spread,
         newest=newest,
         a_day=frame.height / max(days, 1.0) if newest else 0.0,
-        times=tuple(name for name in inputs if name == when or frame.schema[name].is_temporal()),
     )
 
 

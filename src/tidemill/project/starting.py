@@ -67,12 +67,6 @@ def _pace(guessed: Guess) -> tuple[str, int]:
     return window, max(100, min(300, labels))
 
 
-def _drift_limit(guessed: Guess) -> float:
-    """More than three of ten columns, besides those that are times: these always move."""
-    share = len(guessed.times) / len(guessed.inputs)
-    return round(share + 0.3 * (1 - share), 2)
-
-
 def _age(guessed: Guess, now: datetime) -> str:
     """The greatest age of a model, where new rows seem to come: from old ones it would be trained again in vain."""
     if guessed.newest is not None and now - guessed.newest < _STILL_COMING:
@@ -157,7 +151,7 @@ action = "retrain"
 
 [[watch.values]]        # inputs that are not what the model has learned from
 value = "drift"
-limit = {_drift_limit(guessed)}             # the share of columns that moved; a time always does
+limit = 0.3             # the share of columns that moved
 window = "{window}"
 minimum = 200
 action = "retrain"

@@ -6,13 +6,14 @@ from typing import Any
 import polars as pl
 from msgspec import Struct
 
-from tidemill.clock import span
+from tidemill.clock import Clock, span
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import step
 from tidemill.core.policy import ModelPolicy, Problem, Training
 from tidemill.core.resources import (
     Features,
     JournalReader,
+    Sources,
     TableReader,
     Tables,
 )
@@ -139,9 +140,27 @@ def add_feedback(
     return pl.concat([rows, learned.select(c for c in learned.columns if c in rows.columns)], how="diagonal_relaxed")
 
 
+def join_features(rows: pl.DataFrame, features: FeatureSet, snapshot: Snapshot) -> pl.DataFrame:
+    """The rows with every view's columns, each as it was known at the row's time; call it inside a pipeline."""
+    return join_views(rows, features, snapshot, see_sources(features) if features.views else {})
+
+
+@step(cache=False)
+def see_sources(features: FeatureSet, sources: Sources, clock: Clock) -> dict[str, list[str]]:
+    """The batches behind each view: where others come, also late ones, its features are looked up anew."""
+    names = sorted({view.source for view in features.views})
+    return {name: [batch.id for batch in sources.batches(name, clock.now())] for name in names}
+
+
 @step(transient=True)
-def join_features(rows: pl.DataFrame, features: FeatureSet, snapshot: Snapshot, store: Features) -> pl.DataFrame:
-    """The rows with every view's columns, each as it was known at the row's time."""
+def join_views(
+    rows: pl.DataFrame,
+    features: FeatureSet,
+    snapshot: Snapshot,
+    seen: dict[str, list[str]],  # noqa: ARG001 - what makes it another join where there are other batches
+    store: Features,
+) -> pl.DataFrame:
+    """The rows with every view's columns, as these batches have them."""
     newest = rows[TIME].max()
     assert isinstance(newest, datetime)
     return store.join(rows, features, max(newest, snapshot.known_until or newest))

@@ -212,18 +212,16 @@ def train_on(
 ) -> None:
     """The second half of a training: from a frame with its label and inputs to a release.
 
-    Call it inside a pipeline; `frame` is what a step gave. A policy without a gate trains on all rows at once.
+    Call it inside a pipeline; `frame` is what a step gave. A policy without a gate releases what is fitted on all rows.
     `prepare` is the step that learns, from training rows only, how inputs become numbers; the model keeps what it gave.
     """
     learning = policy.of_training
     inputs = choose_inputs(frame, learning, features)
     if not policy.gate.enabled:
-        release(fit_whole(frame, policy, inputs, snapshot, prepare=prepare), policy)
+        release(fit_unjudged(frame, learning, inputs, snapshot, prepare), policy)
         return
     train, validation, test = split(frame, learning)
-    vocabularies = prepare(train, inputs)
-    tuned = search(train, validation, vocabularies, learning) if policy.training.search else None
-    candidate = fit(train, validation, vocabularies, describe(train, inputs), learning, inputs, snapshot, tuned=tuned)
+    candidate, tuned = fit_candidate(train, validation, learning, inputs, snapshot, prepare)
     metrics = find_metrics()
     tested = measure_on(candidate, test, policy, "test", metrics)
     trained = measure_on(candidate, sample(train, policy.training), policy, "train", metrics)
@@ -235,6 +233,35 @@ def train_on(
         candidate = fit_whole(frame, policy, inputs, snapshot, count_rounds(candidate, verdict), prepare, tuned)
         verdict = confirm(candidate, try_out(candidate, policy.gate), policy)
     release(finish(candidate, tested, trained, verdict), policy)
+
+
+def fit_candidate(
+    train: pl.DataFrame,
+    validation: pl.DataFrame,
+    policy: ModelPolicy,
+    inputs: FeatureSet,
+    snapshot: Snapshot,
+    prepare: Callable[[pl.DataFrame, FeatureSet], Encoding],
+) -> tuple[Model, Tuned | None]:
+    """A model that has seen no test rows, and the parameters that were found for it; call it inside a pipeline."""
+    learned = prepare(train, inputs)
+    tuned = search(train, validation, learned, policy) if policy.training.search else None
+    return fit(train, validation, learned, describe(train, inputs), policy, inputs, snapshot, tuned=tuned), tuned
+
+
+def fit_unjudged(
+    frame: pl.DataFrame,
+    policy: ModelPolicy,
+    inputs: FeatureSet,
+    snapshot: Snapshot,
+    prepare: Callable[[pl.DataFrame, FeatureSet], Encoding],
+) -> Model:
+    """Fit on every row, as many rounds as are best on validation rows where the policy asks for it."""
+    if not (policy.training.early_stopping or policy.training.search):
+        return fit_whole(frame, policy, inputs, snapshot, prepare=prepare)
+    train, validation, _ = split(frame, policy)
+    candidate, tuned = fit_candidate(train, validation, policy, inputs, snapshot, prepare)
+    return fit_whole(frame, policy, inputs, snapshot, count_rounds(candidate), prepare, tuned)
 
 
 def fit_whole(
@@ -252,9 +279,12 @@ def fit_whole(
 
 
 @step
-def count_rounds(candidate: Model, verdict: Verdict) -> int | None:
-    """How many rounds the candidate that passed has: its refit takes as many, none chosen on what it learns from."""
-    return candidate.manifest.data.get("iterations") if not verdict.stops else None
+def count_rounds(candidate: Model, verdict: Verdict | None = None) -> int | None:
+    """How many rounds a candidate has, where the `verdict` on it lets it pass.
+
+    Its refit takes as many: none is chosen on the rows that it learns from.
+    """
+    return candidate.manifest.data.get("iterations") if verdict is None or not verdict.stops else None
 
 
 @step
