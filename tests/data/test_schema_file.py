@@ -19,14 +19,14 @@ columns = st.builds(
     missing=st.floats(0, 1),
     low=numbers,
     high=numbers,
-    domain=st.none() | st.lists(st.text(), max_size=3).map(tuple),
+    domain=st.none() | st.lists(st.text(), min_size=1, max_size=3).map(tuple),
     about=st.text(),
-)
+).filter(lambda column: column.low is None or column.high is None or column.low <= column.high)
 schemas = st.builds(
     Schema,
     source=st.text(),
     columns=st.lists(columns, max_size=4, unique_by=lambda column: column.name).map(tuple),
-    key=st.lists(st.text(), max_size=2).map(tuple),
+    key=st.lists(st.text().map("_{}".format), max_size=2).map(tuple),
     extra_columns=st.sampled_from(["stop", "ignore"]),
     version=st.integers(1, 99),
 )
@@ -49,6 +49,11 @@ def test_what_is_written_is_read(tmp_path: Path, schema: Schema) -> None:
         ('source = "rows"\n[columns.x]\ntype = "text"\nlwo = 3\n', "rows.toml: .*`lwo`"),
         ('source = "rows"\ncolumns = 3\n', "rows.toml: "),
         ('source = "rows"\n[columns]\nx = "text"\n', "rows.toml: "),
+        ('source = "rows"\n[columns.x]\ntype = "number"\nlow = 3\nhigh = 1\n', "'x' has low = 3 and high = 1"),
+        ('source = "rows"\n[columns.x]\ntype = "number"\nmissing = 5\n', "'x' has missing = 5"),
+        ('source = "rows"\n[columns.x]\ntype = "text"\ndomain = []\n', "'x' has an empty domain"),
+        ('source = "rows"\nkey = ["y"]\n[columns.x]\ntype = "text"\n', "key names 'y', which is no column"),
+        ('source = "rows"\nahead = "soon"\n[columns.x]\ntype = "text"\n', "soon"),
     ],
 )
 def test_what_does_not_fit_is_told(tmp_path: Path, text: str, said: str) -> None:

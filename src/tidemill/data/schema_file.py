@@ -39,9 +39,32 @@ def read_schema(file: Path) -> Schema:
         schema = msgspec.convert({**tables, "columns": columns}, Schema)
         if schema.ahead:
             span(schema.ahead)
-        return schema
     except msgspec.ValidationError as wrong:
         raise ConfigurationError(f"{file.name}: {wrong}", "see the reference of schemas for what goes there") from None
+    if told := _impossible(schema):
+        raise ConfigurationError(f"{file.name}: {told[0]}", told[1])
+    return schema
+
+
+def _impossible(schema: Schema) -> tuple[str, str] | None:
+    """What no table could keep, or would keep unseen, with its cure."""
+    for column in schema.columns:
+        if column.low is not None and column.high is not None and not column.low <= column.high:
+            return (
+                f"column {column.name!r} has low = {column.low:g} and high = {column.high:g}",
+                "let low be the smaller",
+            )
+        if not 0 <= column.missing <= 1:
+            return f"column {column.name!r} has missing = {column.missing:g}", "give a share from 0 to 1"
+        if column.domain == ():
+            return f"column {column.name!r} has an empty domain", "name what may stand there, or leave `domain` out"
+    unknown = [name for name in schema.key if schema.column(name) is None and not name.startswith("_")]
+    if unknown and schema.extra_columns == "stop":
+        return (
+            f"the key names {unknown[0]!r}, which is no column",
+            f"there are: {', '.join(c.name for c in schema.columns)}",
+        )
+    return None
 
 
 def write_schema(schema: Schema, file: Path) -> None:
