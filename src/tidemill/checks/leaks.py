@@ -110,17 +110,18 @@ def _shared(train: pl.DataFrame, test: pl.DataFrame, key: tuple[str, ...], whole
         return []
     rows = train.select(columns)
     shared = test.join(rows, on=columns, how="semi", nulls_equal=True).height / test.height
-    alike = 0.0 if named or _told_apart(rows) else rows.is_duplicated().sum() / max(rows.height, 1)
+    alike = 0.0 if named else min(rows.is_duplicated().sum() / max(rows.height, 1), _by_chance(rows))
     if shared <= max(_MOST_SHARED, 2 * alike):
         return []
     reason = f"{shared:.0%} of the test rows are among its training rows"
     return [Finding(about="test rows", outcome="fail", reason=reason, evidence={"test_rows_in_training": shared})]
 
 
-def _told_apart(rows: pl.DataFrame) -> bool:
-    """Whether a measured number has a value of its own in most rows, so that rows that are alike are copies."""
-    distinct = rows.n_unique()
-    return any(2 * rows[name].n_unique() > distinct > 1 for name in rows.columns if rows.schema[name].is_float())
+def _by_chance(rows: pl.DataFrame) -> float:
+    """The most rows, as a share, that are alike without being copies: a measured number tells the others apart."""
+    distinct = max(rows.n_unique(), 1)
+    measured = [rows[name].n_unique() / distinct for name in rows.columns if rows.schema[name].is_float()]
+    return 1 - min(1.0, max(measured, default=0.0))
 
 
 def _shared_groups(train: pl.DataFrame, test: pl.DataFrame, group: str) -> list[Finding]:
