@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ ROWS = pl.DataFrame(
     {
         "id": range(200),
         "patient": [f"é{place % 40}" if place % 40 else None for place in range(200)],
-        "x": [float(place * 7919 % 200) for place in range(200)],
+        "x": [(place * 7919 % 200) ** 0.5 for place in range(200)],
         "ill": [place * 31 % 3 == 0 for place in range(200)],
         "_time": [START + timedelta(hours=place) for place in range(200)],
     }
@@ -95,3 +96,14 @@ def test_an_input_that_names_the_side_is_a_warning(name: str, told: bool) -> Non
     assert [(one.about, one.outcome) for one in found] == [("sides", "warn") if told else ("leaks", "pass")]
     assert [one.about for one in look(train, test)] == ["leaks"], "what is no input says nothing"
     assert [one.about for one in look(train, train[:0], inputs=("x", name))] == ["leaks"]
+
+
+@pytest.mark.parametrize("digits", [0, 1, 2, 15])
+@pytest.mark.parametrize("rows", [100, 2_000])
+def test_rows_that_are_alike_by_chance_are_no_copies(rows: int, digits: int) -> None:
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        measured = np.round(random.exponential(20, rows), digits)
+        table = pl.DataFrame({"x": measured, "ill": random.random(rows) < 0.5, "_time": [START] * rows})
+        parts = at_random(table, 0.2, 0.0, seed)
+        assert [one.outcome for one in look(parts.train, parts.test)] == ["pass"]

@@ -1,6 +1,7 @@
 """Finds what a model must not have seen: a label in its inputs, rows or groups of the test, the test's future."""
 
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ Floats = npt.NDArray[np.float64]
 _LEAST = 200
 _LOOKED_AT = 5_000
 _MOST_SHARED = 0.01
+_CROWDED = 5
+_SURE = 3.0
 _SIDES = {"train", "test", "valid", "validation", "fold", "split"}
 _FEW = 20
 
@@ -110,18 +113,33 @@ def _shared(train: pl.DataFrame, test: pl.DataFrame, key: tuple[str, ...], whole
         return []
     rows = train.select(columns)
     shared = test.join(rows, on=columns, how="semi", nulls_equal=True).height / test.height
-    alike = 0.0 if named else min(rows.is_duplicated().sum() / max(rows.height, 1), _by_chance(rows))
-    if shared <= max(_MOST_SHARED, 2 * alike):
+    alike = 0.0 if named else min(int(rows.is_duplicated().sum()) / max(rows.height, 1), _by_chance(rows))
+    most = max(_MOST_SHARED, 2 * alike)
+    if shared <= most + (0.0 if named else _SURE * float(np.sqrt(most / test.height))):
         return []
     reason = f"{shared:.0%} of the test rows are among its training rows"
     return [Finding(about="test rows", outcome="fail", reason=reason, evidence={"test_rows_in_training": shared})]
 
 
 def _by_chance(rows: pl.DataFrame) -> float:
-    """The most rows, as a share, that are alike without being copies: a measured number tells the others apart."""
-    distinct = max(rows.n_unique(), 1)
-    measured = [rows[name].n_unique() / distinct for name in rows.columns if rows.schema[name].is_float()]
-    return 1 - min(1.0, max(measured, default=0.0))
+    """The most rows, as a share, that are alike without being copies.
+
+    A number that was measured to many digits tells rows apart: of one like 31.4 some fall together, of one like
+    31.4159265 hardly any.
+    """
+    numbers = (rows[name].drop_nulls().drop_nans() for name in rows.columns if rows.schema[name].is_float())
+    return min((_collisions(one) for one in numbers if one.len()), default=1.0)
+
+
+def _collisions(numbers: pl.Series) -> float:
+    """How many rows, as a share, a number cannot tell from others: those in the steps in which it was written."""
+    digits = numbers.head(_LOOKED_AT).cast(pl.String).str.extract(r"\.(\d*?)0*$").fill_null("").str.len_chars()
+    steps = (_number(numbers.max()) - _number(numbers.min())) * 10 ** _number(digits.median())
+    return min(1.0, _CROWDED * numbers.len() / max(steps, 1.0))
+
+
+def _number(value: Any) -> float:
+    return float(value)
 
 
 def _shared_groups(train: pl.DataFrame, test: pl.DataFrame, group: str) -> list[Finding]:
