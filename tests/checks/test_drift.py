@@ -1,6 +1,7 @@
 """Drift: silence where nothing changed, at the rate that is stated, and an alarm where something did."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -101,7 +102,7 @@ def test_time_passes_and_only_what_is_missing_of_it_counts() -> None:
         known = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=first * 24 + hour) for hour in range(2000)]
         return profile(pl.DataFrame({"seen": [None if place < missing else one for place, one in enumerate(known)]}))
 
-    bounds = {"subject": "late", "limit": 0.0, "action": "retrain", "minimum": 500}
+    bounds: dict[str, Any] = {"subject": "late", "limit": 0.0, "action": "retrain", "minimum": 500}
     assert moved(drift(days(90, 0), days(0, 0), **bounds)) == set()
     assert moved(drift(days(90, 400), days(0, 0), **bounds)) == {"seen"}
 

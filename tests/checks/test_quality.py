@@ -1,5 +1,7 @@
 """The watch over a model in production."""
 
+from typing import Any
+
 import pytest
 
 from tidemill.checks.quality import performance
@@ -24,7 +26,7 @@ def test_performance_is_against_the_release(metric: str, now: float, outcome: st
 
 
 def test_what_chance_may_have_done_is_undecided() -> None:
-    bounds = {"subject": "late", "limit": 0.1, "action": "rollback", "minimum": 200, "reach": 0.05}
+    bounds: dict[str, Any] = {"subject": "late", "limit": 0.1, "action": "rollback", "minimum": 200, "reach": 0.05}
     undecided = performance("log_loss", 0.64, 0.5, 300, **bounds)
     assert (undecided.outcome, undecided.action) == ("undecided", "hold")
     assert "chance may be 0.0500 of it" in undecided.reason

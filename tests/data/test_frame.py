@@ -40,7 +40,8 @@ def test_the_format_can_be_named_where_the_file_does_not(tmp_path: Path) -> None
 
 def test_what_stands_far_down_is_read_as_well(tmp_path: Path) -> None:
     late = read_table(write(tmp_path, "a.csv", b"a,b\n" + b"1,2\n" * 20_000 + b"A7,2\n"))
-    assert (late["a"][0], late["a"][-1], late["b"].dtype) == ("1", "A7", pl.Int64)
+    assert (late["a"][0], late["a"][-1]) == ("1", "A7")
+    assert late["b"].dtype == pl.Int64
     rows = b'{"a":1}\n' * 20_000 + '{"a":1.5,"größe":3}\n'.encode()
     late = read_table(write(tmp_path, "a.jsonl", rows))
     assert late.row(-1) == (1.5, 3)

@@ -241,6 +241,11 @@ WRONG = {
         "line 16: a window of no time",
         "7d",
     ),
+    "an input that is named twice": (
+        BASE + '[inputs]\nrequest = ["a", "a"]\n',
+        "line 13: 'a' is named twice",
+        "name it once",
+    ),
     "a label among the inputs": (
         BASE + '[inputs]\nrequest = ["a", "late"]\n',
         "line 13: the label 'late'",

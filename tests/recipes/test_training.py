@@ -106,7 +106,7 @@ def test_a_second_release_is_a_canary_first(shop: Session) -> None:
 
 def test_without_a_gate_the_rounds_are_chosen_too(tmp_path: Path) -> None:
     """A calendar that trains without a gate is no straw man: it does not fit as long as it can."""
-    session = open_session(make_project(tmp_path / "shop", replace={"margin = 0.0": "enabled = false"}))
+    session = open_session(make_project(tmp_path / "shop", replace={"[gate] ": "[gate]\nenabled = false\n#"}))
     train(session)
     (released,) = session.workspace.ledger.releases.find(name="shop")
     assert 0 < released.data["iterations"] < session.project.model("shop").training.rounds

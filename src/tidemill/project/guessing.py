@@ -50,11 +50,14 @@ def guess(
     empty = [c for c in frame.columns if frame[c].null_count() == frame.height and c not in exclude and c != label]
     if empty:
         raise DataError(f"column {empty[0]!r} is null in every row", f"leave it out: --exclude {empty[0]}")
-    when = time or next((c for c in frame.columns if frame.schema[c].is_temporal() and c != label), "")
+    when = time or next((c for c in frame.columns if _is_moment(frame.schema[c]) and c != label), "")
     found_key = key or next((c for c in frame.columns if _is_key(frame, c) and c not in (label, when)), "")
     excluded = dict.fromkeys(exclude, "as asked")
     for name in frame.columns:
         if name in (label, when, found_key) or name in excluded:
+            continue
+        if frame.schema[name].is_nested():
+            excluded[name] = "it holds lists: make columns of what counts in them"
             continue
         distinct = frame[name].n_unique()
         if distinct == 1:
@@ -66,7 +69,7 @@ def guess(
         raise DataError("no column is left to learn from", "give a table with columns beside the label")
     first, newest = _ends(frame[when]) if when else (None, None)
     days = (newest - first) / timedelta(days=1) if first and newest else 0.0
-    spread = float(frame[label].cast(pl.Float64).std() or 0.0) if kind == "regression" else 0.0  # type: ignore[arg-type]
+    spread = float(frame[label].cast(pl.Float64).drop_nans().std() or 0.0) if kind == "regression" else 0.0  # type: ignore[arg-type]
     return Guess(
         label=label,
         task=kind,
@@ -78,6 +81,10 @@ def guess(
         newest=newest,
         a_day=frame.height / max(days, 1.0) if newest else 0.0,
     )
+
+
+def _is_moment(kind: pl.DataType) -> bool:
+    return kind == pl.Date or isinstance(kind, pl.Datetime)
 
 
 def _ends(times: pl.Series) -> tuple[datetime | None, datetime | None]:

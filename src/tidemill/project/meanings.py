@@ -66,6 +66,10 @@ def _of_model(model: ModelPolicy) -> Iterator[Fault]:
     if problem.label in model.inputs.request:
         cure = "a request cannot know it: remove it there"
         yield f"the label {problem.label!r} is among the inputs", cure, (*here, "inputs", "request")
+    for key in ("request", "views"):
+        names = getattr(model.inputs, key)
+        if twice := [name for name in names if names.count(name) > 1]:
+            yield f"{twice[0]!r} is named twice", "name it once", (*here, "inputs", key)
     yield from _metric(problem.metric, problem.task, (*here, "problem", "metric"))
     for name in model.gate.thresholds:
         yield from _metric(name, problem.task, (*here, "gate", "thresholds"))

@@ -88,9 +88,14 @@ def _named(folder: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "-", plain).strip("-").lstrip("-0123456789_") or "project"
 
 
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}") or 0.1
+
+
 def _policy(name: str, guessed: Guess, path: str, now: datetime) -> str:
-    classification = guessed.task == "classification"
-    metric, limit = ("log_loss", 0.1) if classification else ("rmse", float(f"{0.2 * guessed.spread:.3g}") or 0.1)
+    classes = guessed.task == "classification"
+    metric, limit = ("log_loss", 0.1) if classes else ("rmse", _rounded(0.2 * guessed.spread))
+    margin, unit = (0.01, "log loss") if classes else (_rounded(0.02 * guessed.spread**2), "squared error")
     window, labels = _pace(guessed)
     left_out = "".join(f"# left out: {_quoted(column)} ({why})\n" for column, why in guessed.excluded.items())
     inputs = ",\n".join(f"    {_quoted(column)}" for column in guessed.inputs)
@@ -133,11 +138,12 @@ request = [
 {test}
 
 [gate]                  # a candidate must beat the trivial baseline, and not be worse than the champion by more
-margin = 0.0
+margin = {margin}           # in {unit}
 
 [rollout]               # a new release answers a share of the requests until so many labels have judged it
 share = 0.2
 minimum = {labels}
+margin = {margin}           # proven to be no worse than this, it is promoted
 
 [watch]                 # without it, a release takes no production traffic
 notify = ["log"]

@@ -88,7 +88,8 @@ def read_labelled(snapshot: Snapshot, problem: Problem, tables: TableReader) -> 
             f"its columns: {', '.join(rows.columns)}",
         )
     rows = _without_superseded(rows)
-    rows = rows.filter(pl.col(_known(problem)) <= snapshot.known_until, pl.col(problem.label).is_not_null())
+    label = pl.col(problem.label).fill_nan(None) if rows.schema[problem.label].is_float() else pl.col(problem.label)
+    rows = rows.filter(pl.col(_known(problem)) <= snapshot.known_until, label.is_not_null())
     return rows.drop("_batch", "_path", ARRIVED)
 
 

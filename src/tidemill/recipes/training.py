@@ -296,7 +296,8 @@ def choose_inputs(rows: pl.DataFrame, policy: ModelPolicy, features: FeatureSet,
     apart = {*source.key, *source.later, *policy.inputs.exclude, source.time, source.known_at}
     apart |= {policy.problem.label, policy.problem.label_known_at, policy.training.group}
     views = {name for view in features.views for name in view.features}
-    found = [name for name in rows.columns if name not in apart | views and not name.startswith("_")]
+    apart |= views | {name for name, kind in rows.schema.items() if kind.is_nested()}
+    found = [name for name in rows.columns if name not in apart and not name.startswith("_")]
     if not found:
         raise DataError("no column is left to learn from", "list some under [inputs] request in tidemill.toml")
     return replace(features, request=tuple(found))
