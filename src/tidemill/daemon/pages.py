@@ -4,10 +4,32 @@ import socket
 import threading
 
 import uvicorn
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tidemill.errors import InputError
+from tidemill.errors import InputError, TidemillError
 from tidemill.flow.session import Session
 from tidemill.web.app import make_app
+
+
+class _Later:
+    """The pages as soon as they can be read: who starts while the ledger is away is not kept from answering."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is None:
+            workspace, name = self._session.workspace, self._session.project.name
+            try:
+                books = await run_in_threadpool(lambda: workspace.ledger)
+            except TidemillError as away:
+                await PlainTextResponse(str(away), 503)(scope, receive, send)
+                return
+            self._app = make_app(books, workspace.board, name, workspace.environment)
+        await self._app(scope, receive, send)
 
 
 class Pages:
@@ -20,8 +42,7 @@ class Pages:
     """
 
     def __init__(self, session: Session, port: int) -> None:
-        workspace = session.workspace
-        app = make_app(workspace.ledger, workspace.board, session.project.name, workspace.environment)
+        app = _Later(session)
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
