@@ -47,6 +47,7 @@ class Pages:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind(("127.0.0.1", port))
+            self._socket.listen()  # who asks before the server runs waits for it
         except (OSError, OverflowError):
             self._socket.close()
             raise InputError(f"port {port} for the pages is in use", "give another: --pages-port PORT") from None
