@@ -14,6 +14,19 @@ from tidemill.store.tables import DeltaTables
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 
 
+def test_a_file_is_the_same_where_the_project_was_moved(tmp_path: Path) -> None:
+    tables = DeltaTables(str(tmp_path / "tables"))
+    tables.append("rows", "old", batch("old", "/home/ada/shop/data/rows.csv", 1))
+    tables.append("rows", "other", batch("other", "/home/ada/shop/data/others.csv", 2))
+    version = tables.append("rows", "new", batch("new", "data/rows.csv", 3))
+    found = read_labelled(
+        Snapshot(table="rows", version=version, known_until=NOON),
+        Problem(decision="", source="rows", label="late"),
+        tables,
+    )
+    assert sorted(found["x"]) == ["new", "other"]
+
+
 def batch(name: str, path: str, hour: int | None) -> pl.DataFrame:
     """One row of a batch; `hour` is when it arrived, None for a table of before that was kept."""
     moments = {TIME: NOON, KNOWN_AT: NOON} | ({} if hour is None else {ARRIVED: NOON.replace(hour=hour)})

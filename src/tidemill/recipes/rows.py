@@ -111,12 +111,24 @@ def _without_superseded(rows: pl.DataFrame) -> pl.DataFrame:
     if ARRIVED not in rows.columns:
         rows = rows.with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias(ARRIVED))
     batches = rows.select("_path", "_batch", ARRIVED).unique(["_path", "_batch"], keep="first", maintain_order=True)
-    if batches["_path"].is_unique().all():
+    batches = batches.with_columns(file=pl.col("_path").replace(_names_in_the_project(set(batches["_path"]))))
+    if batches["file"].is_unique().all():
         return rows
     # Rows of before there was such a column come in the order of the table's log: the newest first.
     ordered = batches.sort(ARRIVED, descending=True, nulls_last=True, maintain_order=True)
-    newest = ordered.unique("_path", keep="first")
+    newest = ordered.unique("file", keep="first")
     return rows.join(newest, on=["_path", "_batch"], how="semi", maintain_order="left")
+
+
+def _names_in_the_project(paths: set[str]) -> dict[str, str]:
+    """The names in the project of files that were let in under the whole path of a folder, here or elsewhere."""
+    found = {}
+    for path in paths:
+        parts = path.split("/")
+        within = ("/".join(parts[place:]) for place in range(1, len(parts)))
+        if path.startswith("/") and (name := next((one for one in within if one in paths), "")):
+            found[path] = name
+    return found
 
 
 @step(transient=True)

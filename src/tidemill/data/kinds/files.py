@@ -30,6 +30,7 @@ class Files:
     def __init__(self, name: str, source: Source, folder: Path) -> None:
         self._name = name
         self._source = source
+        self._folder = folder
         self._pattern = str(folder / source.path)
 
     def batches(self, until: datetime) -> list[Batch]:
@@ -40,7 +41,7 @@ class Files:
         return [batch for batch in found if batch.known_at <= until]
 
     def rows(self, batch: Batch) -> pl.DataFrame:
-        return read_table(Path(batch.path), self._source.format, empty=True, texts=batch.texts)
+        return read_table(self._folder / batch.path, self._source.format, empty=True, texts=batch.texts)
 
     def _batch(self, file: Path) -> Batch:
         try:
@@ -49,7 +50,9 @@ class Files:
             raise DataError(f"{file} of source {self._name!r} cannot be read: {gone.strerror}", "try again") from None
         version = version_of(file.name, status.st_size, status.st_mtime_ns)
         arrived = datetime.fromtimestamp(status.st_mtime_ns / 1e9, UTC)
-        return Batch(id=f"{self._name}/{file.name}@{version}", source=self._name, known_at=arrived, path=str(file))
+        # A file keeps its name when the project is moved.
+        path = file.relative_to(self._folder) if file.is_relative_to(self._folder) else file
+        return Batch(id=f"{self._name}/{file.name}@{version}", source=self._name, known_at=arrived, path=str(path))
 
 
 class Objects:
