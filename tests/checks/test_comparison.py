@@ -57,6 +57,15 @@ def test_a_champion_that_must_be_beaten() -> None:
     assert judge(CHAMPION * 0.9, better=True).outcome == "pass"
 
 
+def test_what_the_champion_has_learned_from_proves_nothing() -> None:
+    seen: dict[str, Any] = {"slices": {}, "unseen": np.arange(ROWS) < 49}
+    lenient = decide("late", compare(CHAMPION * 0.9, BASELINE, CHAMPION, policy=Gate(), **seen))
+    assert (lenient.outcome, lenient.action) == ("warn", "proceed")
+    strict = decide("late", compare(CHAMPION * 0.9, BASELINE, CHAMPION, policy=Gate(better=True), **seen))
+    assert (strict.outcome, strict.action) == ("fail", "stop")
+    assert "all but 49 test rows: nothing proves it better" in strict.reason
+
+
 def test_the_first_model_may_not_be_worse_than_the_baseline_on_a_slice() -> None:
     verdict = judge(CHAMPION + np.where(JFK, 0.5, -0.1) + noise(0.05), None)
     assert verdict.outcome == "fail"

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tidemill.checks.gate import Finding
+from tidemill.core.check import Outcome
 from tidemill.core.policy import Gate
 from tidemill.data.metrics import bootstrap_interval
 
@@ -36,7 +37,7 @@ def compare(
     Parameters
     ----------
     unseen : the rows that the champion has not learned from: only on these are the two compared. Where there are
-        fewer than 50 it is a warning, and live traffic has to compare them.
+        fewer than 50 it is a warning, and live traffic has to compare them; a policy that asks for a proof has none.
     """
     found = [_against_baseline(candidate, baseline, policy)]
     if champion is None:
@@ -44,8 +45,10 @@ def compare(
     fresh = np.ones(len(candidate), dtype=bool) if unseen is None else unseen
     evidence: dict[str, object] = {"compared_rows": int(fresh.sum()), "margin": policy.margin}
     if fresh.sum() < _LEAST_COMPARED:
-        reason = f"the champion has learned from all but {int(fresh.sum())} test rows: live traffic decides"
-        return [*found, Finding(about="champion", outcome="warn", reason=reason, evidence=evidence)]
+        reason = f"the champion has learned from all but {int(fresh.sum())} test rows"
+        reason += ": nothing proves it better" if policy.better else ": live traffic decides"
+        outcome: Outcome = "fail" if policy.better else "warn"
+        return [*found, Finding(about="champion", outcome=outcome, reason=reason, evidence=evidence)]
     difference = candidate - champion
     suffering = _on_slices(difference, {name: inside & fresh for name, inside in slices.items()}, policy, "champion")
     return [*found, *suffering, _against_champion(candidate[fresh], champion[fresh], policy, evidence)]
