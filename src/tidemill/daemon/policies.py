@@ -29,7 +29,8 @@ def calendar(policy: Policy, part: Span, trainings: int) -> Policy:
     """So many trainings (the first among them) at even distances, none of them gated, each right after a delivery as
     long as there is no more than one a day.
 
-    It lives through what is planted as well: a training that somebody starts by hand is one of its own.
+    It lives through what is planted as well: a training that somebody starts by hand is one of its own. Deliveries are
+    let in as they are by the policy, so that one that is stopped costs it no training.
     """
     planted = policy.backtest.firings
     even = trainings - len(planted)
@@ -37,7 +38,8 @@ def calendar(policy: Policy, part: Span, trainings: int) -> Policy:
     digits = 0 if even <= days else 3
     moments = [part.begin + timedelta(days=round(number * days / even, digits)) for number in range(1, even)]
     firings = (*planted, *(Firing(at=one.isoformat(), pipeline="training") for one in moments))
-    alone = replace(_ungated(policy), triggers=())
+    deliveries = tuple(one for one in policy.triggers if (one.on, one.pipeline) == ("data", "ingestion"))
+    alone = replace(_ungated(policy), triggers=deliveries)
     return replace(alone, backtest=replace(policy.backtest, firings=firings))
 
 
