@@ -83,6 +83,14 @@ def test_patients_on_both_sides_are_what_a_split_by_time_is_about() -> None:
     assert [one.about for one in look(parts.train, parts.test, timed=True)] == ["leaks"]
 
 
+def test_rows_of_which_a_part_of_the_key_is_gone_are_compared_as_a_whole() -> None:
+    key = ("patient", "id")
+    (found,) = look(RANDOM.train.drop("id"), RANDOM.test.drop("id"), key=key)
+    assert found.outcome == "pass", "visits of a patient are no copies"
+    (found,) = look(RANDOM.train.drop("id"), pl.concat([RANDOM.test, RANDOM.train.head(10)]).drop("id"), key=key)
+    assert found.about == "test rows"
+
+
 def test_a_split_that_loses_the_groups_is_told() -> None:
     with pytest.raises(DataError, match="no column 'patient'") as told:
         look(RANDOM.train, RANDOM.test.drop("patient"), group="patient")
@@ -107,3 +115,47 @@ def test_rows_that_are_alike_by_chance_are_no_copies(rows: int, digits: int) -> 
         table = pl.DataFrame({"x": measured, "ill": random.random(rows) < 0.5, "_time": [START] * rows})
         parts = at_random(table, 0.2, 0.0, seed)
         assert [one.outcome for one in look(parts.train, parts.test)] == ["pass"]
+
+
+def _tailed(random: np.random.Generator, rows: int) -> Any:
+    return np.round(random.lognormal(3, 2, rows), 1)
+
+
+def _with_outlier(random: np.random.Generator, rows: int) -> Any:
+    return np.append(np.round(random.exponential(20, rows - 2), 1), [1e6, np.inf])
+
+
+def _prices(random: np.random.Generator, rows: int) -> Any:
+    return np.round(random.lognormal(3, 2, rows)) + 0.99
+
+
+def _often_nothing(random: np.random.Generator, rows: int) -> Any:
+    return np.where(random.random(rows) < 0.5, 0.0, random.exponential(20, rows))
+
+
+def _often_nothing_else_tiny(random: np.random.Generator, rows: int) -> Any:
+    return _often_nothing(random, rows) * 1e-9
+
+
+def _of_few_places(random: np.random.Generator, rows: int) -> Any:
+    return random.choice(random.random(100), rows)
+
+
+@pytest.mark.parametrize(
+    "drawn", [_tailed, _with_outlier, _prices, _often_nothing, _often_nothing_else_tiny, _of_few_places]
+)
+def test_numbers_that_crowd_make_no_copies(drawn: Any) -> None:
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        table = pl.DataFrame({"x": drawn(random, 2_000), "ill": random.random(2_000) < 0.5, "_time": [START] * 2_000})
+        parts = at_random(table, 0.2, 0.0, seed)
+        assert [one.outcome for one in look(parts.train, parts.test)] == ["pass"]
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0])
+def test_a_table_twice_is_told_whatever_the_unit_of_its_numbers(unit: float) -> None:
+    random = np.random.default_rng(0)
+    table = pl.DataFrame({"x": random.lognormal(3, 2, 500) * unit, "ill": random.random(500) < 0.5})
+    twice = pl.concat([table, table]).with_columns(_time=pl.lit(START))
+    parts = at_random(twice, 0.2, 0.0, 0)
+    assert [one.about for one in look(parts.train, parts.test)] == ["test rows"]

@@ -1,7 +1,6 @@
 """Finds what a model must not have seen: a label in its inputs, rows or groups of the test, the test's future."""
 
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,8 @@ _LEAST = 200
 _LOOKED_AT = 5_000
 _MOST_SHARED = 0.01
 _CROWDED = 5
+_NEAR = 50
+_UNEVEN = 0.1
 _SURE = 3.0
 _SIDES = {"train", "test", "valid", "validation", "fold", "split"}
 _FEW = 20
@@ -107,7 +108,7 @@ def _ranks(values: pl.Series) -> Floats:
 
 def _shared(train: pl.DataFrame, test: pl.DataFrame, key: tuple[str, ...], whole: tuple[str, ...]) -> list[Finding]:
     """Test rows that are training rows, too; rows that are alike by nature are so within the training as well."""
-    named = [name for name in key if name in train.columns]
+    named = list(key) if set(key) <= {*train.columns} & {*test.columns} else []
     columns = named or [name for name in dict.fromkeys(whole) if name in train.columns and name in test.columns]
     if not columns or not test.height:
         return []
@@ -127,19 +128,33 @@ def _by_chance(rows: pl.DataFrame) -> float:
     A number that was measured to many digits tells rows apart: of one like 31.4 some fall together, of one like
     31.4159265 hardly any.
     """
-    numbers = (rows[name].drop_nulls().drop_nans() for name in rows.columns if rows.schema[name].is_float())
-    return min((_collisions(one) for one in numbers if one.len()), default=1.0)
+    numbers = (rows[name].filter(rows[name].is_finite()) for name in rows.columns if rows.schema[name].is_float())
+    return min((_collisions(one) for one in numbers), default=1.0)
 
 
 def _collisions(numbers: pl.Series) -> float:
-    """How many rows, as a share, a number cannot tell from others: those in the steps in which it was written."""
-    digits = numbers.head(_LOOKED_AT).cast(pl.String).str.extract(r"\.(\d*?)0*$").fill_null("").str.len_chars()
-    steps = (_number(numbers.max()) - _number(numbers.min())) * 10 ** _number(digits.median())
-    return min(1.0, _CROWDED * numbers.len() / max(steps, 1.0))
+    """How many rows, as a share, a number cannot tell from others: how close the nearest lie, in steps of its values.
+
+    They are counted around each value, so that neither an outlier nor a long tail makes the rest seem far apart, and
+    a value that many rows have tells none of them from the others.
+    """
+    ordered = np.sort(numbers.to_numpy())
+    apart = np.diff(np.unique(ordered))
+    if (apart.size + 1) * _CROWDED < ordered.size or not apart.size:
+        return 1.0
+    step = _step(apart, numbers)
+    near = min(_NEAR, ordered.size - 1)
+    spans = ordered[near:] - ordered[:-near]
+    return float(np.minimum(1.0, near * step / np.maximum(spans, step)).mean())
 
 
-def _number(value: Any) -> float:
-    return float(value)
+def _step(apart: Floats, numbers: pl.Series) -> float:
+    """The step of which all distances are multiples (1 of prices like 9.99), else that in which they are written."""
+    multiples = apart / apart.min()
+    if np.abs(multiples - multiples.round()).mean() < _UNEVEN:
+        return float(apart.min())
+    decimals = numbers.head(_LOOKED_AT).cast(pl.String).str.extract(r"\.(\d*?)0*$").str.len_chars().median()
+    return 10.0**-decimals if isinstance(decimals, float) else float(np.spacing(np.abs(numbers.to_numpy()).max()))
 
 
 def _shared_groups(train: pl.DataFrame, test: pl.DataFrame, group: str) -> list[Finding]:
