@@ -25,8 +25,10 @@ POLICY = Policy(
 class Mill:
     """A project in a folder; runs pipelines, and knows what became of their steps."""
 
-    def __init__(self, folder: Path, environment: str = "test", clock: Clock | None = None) -> None:
-        self.workspace = Workspace(folder / "state", environment)
+    def __init__(
+        self, folder: Path, environment: str = "test", clock: Clock | None = None, blobs: Path | None = None
+    ) -> None:
+        self.workspace = Workspace(folder / "state", environment, blobs=str(blobs) if blobs else None)
         self.session = Session(Project(folder, POLICY), self.workspace, clock or VirtualClock(NOON))
         self.books = self.workspace.ledger
 

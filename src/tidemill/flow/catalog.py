@@ -44,6 +44,11 @@ class Catalog:
         if self._memory:
             self._memory.over(step, artifacts)
 
+    def leave(self) -> None:
+        """A run is over: other workspaces need not wait for what it did not come to."""
+        if self._memory:
+            self._memory.leave()
+
     def gave(self, step: StepRun) -> tuple[dict[str, Artifact], str]:
         """The artifacts that a step gave by output, and what is wrong with them, if anything is."""
         found = {}

@@ -90,6 +90,8 @@ class Execution:
             for _, record in self._running.values():
                 self._recorder.change(replace(record, state="interrupted", ended=now))
             raise
+        finally:
+            self._catalog.leave()
         if self._error is not None:
             raise self._error
         for left in self._unmade.values():
@@ -144,7 +146,7 @@ class Execution:
             reason = "asked for by hand"
         if not reason:
             earlier, artifacts, reason = self._catalog.find(record.key, step.outputs)
-            if earlier is None and follows_from_inputs(self._task(node)):
+            if earlier is None and self._session.memory is not None and follows_from_inputs(self._task(node)):
                 earlier, artifacts = self._catalog.recall(record.key)
             if earlier is not None:
                 self._take(node, record, earlier, artifacts)

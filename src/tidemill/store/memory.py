@@ -59,7 +59,12 @@ class Memory:
             if step.state == "ran":
                 self._write(step.key, Remembered(step, artifacts))
         finally:
-            os.close(handle)
+            _let_go(handle)
+
+    def leave(self) -> None:
+        """Leave to the others what was to be made here and was not: a run that fails starts no more steps."""
+        while self._making:
+            _let_go(self._making.popitem()[1])
 
     def _write(self, key: str, made: Remembered) -> None:
         draft = self._folder / f"{key}.draft"
@@ -74,3 +79,8 @@ class Memory:
             return msgspec.json.decode((self._folder / f"{key}.json").read_bytes(), type=Remembered)
         except FileNotFoundError:
             return None
+
+
+def _let_go(handle: int) -> None:
+    fcntl.flock(handle, fcntl.LOCK_UN)  # a child that a step forked may have it, too
+    os.close(handle)
