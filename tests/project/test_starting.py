@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from tidemill.core.policy import Policy
+from tidemill.errors import InputError
 from tidemill.project.configuration import read_policy
 from tidemill.project.guessing import guess
 from tidemill.project.starting import write_project
@@ -53,6 +54,26 @@ def test_times_are_times_however_they_are_written(tmp_path: Path, times: pl.Seri
     table = pl.DataFrame({"at": times, "n": [1, 2], "late": [True, False]})
     (model,) = started(tmp_path / "mine", table, time="at").models.values()
     assert "age" in {value.value for value in model.watch.values}
+
+
+def test_times_of_which_some_have_no_zone_are_times(tmp_path: Path) -> None:
+    times = ["2026-02-01T00:00:00", *["2026-03-01T00:00:00Z"] * 59]
+    table = visits(2).with_columns(at=pl.Series(times))
+    assert guess(table, "late", time="at").newest == datetime(2026, 3, 1, tzinfo=UTC)
+    assert "age" in [value.value for value in started(tmp_path / "mine", table, time="at").models["mine"].watch.values]
+
+
+@pytest.mark.parametrize("odd", [float("inf"), float("nan")])
+def test_the_limits_of_a_regression_are_those_of_its_numbers(tmp_path: Path, odd: float) -> None:
+    numbers = pl.Series([place * 1.1 for place in range(59)] + [odd])
+    (model,) = started(tmp_path / "mine", visits(2).with_columns(late=numbers)).models.values()
+    assert 0 < model.gate.margin < 20
+    assert 0 < model.watch.values[0].limit < 20
+
+
+def test_a_regression_of_text_is_refused() -> None:
+    with pytest.raises(InputError, match="label 'late' holds String, no numbers"):
+        guess(visits(2).with_columns(late=pl.Series(["a", "b"] * 30)), "late", task="regression")
 
 
 def test_it_trains_for_a_reason_and_not_for_each_delivery(tmp_path: Path) -> None:

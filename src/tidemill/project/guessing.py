@@ -39,7 +39,7 @@ def guess(
     Raises
     ------
     InputError
-        if a column that is named is not there.
+        if a column that is named is not there, or the label of a regression is no number.
     DataError
         if the label is of one class only, or a column is null in every row.
     """
@@ -69,7 +69,7 @@ def guess(
         raise DataError("no column is left to learn from", "give a table with columns beside the label")
     first, newest = _ends(frame[when]) if when else (None, None)
     days = (newest - first) / timedelta(days=1) if first and newest else 0.0
-    spread = float(frame[label].cast(pl.Float64).drop_nans().std() or 0.0) if kind == "regression" else 0.0  # type: ignore[arg-type]
+    spread = _spread(frame[label]) if kind == "regression" else 0.0
     return Guess(
         label=label,
         task=kind,
@@ -93,7 +93,17 @@ def _ends(times: pl.Series) -> tuple[datetime | None, datetime | None]:
         first, last = (datetime.fromisoformat(str(one)) for one in (times.min(), times.max()))
     except ValueError:
         return None, None
-    return (first, last) if last.tzinfo else (first.replace(tzinfo=UTC), last.replace(tzinfo=UTC))
+    return _in_a_zone(first), _in_a_zone(last)
+
+
+def _in_a_zone(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _spread(label: pl.Series) -> float:
+    numbers = label.cast(pl.Float64)
+    spread = numbers.filter(numbers.is_finite()).std()
+    return spread if isinstance(spread, float) else 0.0
 
 
 def _task_of(label: pl.Series, task: str) -> Task:
@@ -103,6 +113,8 @@ def _task_of(label: pl.Series, task: str) -> Task:
     distinct = known.n_unique()
     if distinct == 1:
         raise DataError(f"label {label.name!r} has one class only: {known[0]!r}", "give rows of at least two classes")
+    if task == "regression" and not label.dtype.is_numeric():
+        raise InputError(f"label {label.name!r} holds {label.dtype}, no numbers", "give another task, or another label")
     if task:
         return "regression" if task == "regression" else "classification"
     if not label.dtype.is_numeric():
