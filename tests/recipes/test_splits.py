@@ -1,5 +1,6 @@
 """Splits as a policy asks for them: where patients come again, a random split flatters and one by group does not."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -136,10 +137,11 @@ def test_strata_are_kept_by_the_step(grouped: Path) -> None:
     assert max(shares) - min(shares) < 0.01  # type: ignore[operator, type-var]
 
 
-def test_patients_whom_the_champion_knows_are_not_compared_on(grouped: Path) -> None:
+def test_patients_whom_the_champion_knows_are_not_compared_on(grouped: Path, tmp_path: Path) -> None:
     """The same rows come again: all of them are of patients whom the champion has seen."""
-    tidemill(grouped, "run", "training")
-    verdict = listed(grouped, "checks", "list", "--check", "gate")[0]
+    again = Path(shutil.copytree(grouped, tmp_path / "hospital"))
+    tidemill(again, "run", "training")
+    verdict = listed(again, "checks", "list", "--check", "gate")[0]
     assert (verdict["outcome"], verdict["action"]) == ("warn", "proceed"), verdict["reason"]
     assert verdict["evidence"]["compared_rows"] == 0
 
