@@ -62,6 +62,23 @@ def test_a_ledger_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
     assert Workspace(tmp_path).ledger.runs.find() == []
 
 
+def test_a_ledger_elsewhere_is_missed_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "prüfung").mkdir()
+    monkeypatch.setenv("TIDEMILL_LEDGER", f"sqlite:///{tmp_path}/prüfung/ledger.db")
+    Workspace(tmp_path / "state").ledger.close()
+    assert not Workspace(tmp_path / "state").lost_its_ledger
+    (tmp_path / "prüfung" / "ledger.db").unlink()
+    assert Workspace(tmp_path / "state").lost_its_ledger
+    monkeypatch.delenv("TIDEMILL_LEDGER")
+    assert not Workspace(tmp_path / "state").lost_its_ledger, "here none was begun"
+
+
+def test_a_ledger_in_memory_leaves_nothing_to_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEMILL_LEDGER", "sqlite:///:memory:")
+    Workspace(tmp_path).ledger.close()
+    assert not Workspace(tmp_path).lost_its_ledger
+
+
 @pytest.mark.parametrize("name", ["", "..", "../other", "a/b", " ", "a\n"])
 def test_an_environments_name_leads_nowhere_else(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="is not the name of an environment"):

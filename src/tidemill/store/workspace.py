@@ -65,9 +65,9 @@ class Workspace:
                 f"put it back, or restore a backup; to begin anew without what it said, delete {self._mark}, too",
             )
         ledger = Ledger(self.ledger_url)
-        if self.ledger_file is not None and not self._marked:
+        if self.ledger_file is not None and self.ledger_file.exists() and not self._marked:
             with suppress(OSError):
-                self._mark.write_text(self._place, encoding="utf-8")
+                self._mark.write_bytes(self._place)
         return ledger
 
     @property
@@ -87,12 +87,15 @@ class Workspace:
         return self.root / ".ledger"
 
     @property
-    def _place(self) -> str:
-        return os.path.relpath(self.ledger_file or "", self.root)
+    def _place(self) -> bytes:
+        return os.fsencode(os.path.relpath(self.ledger_file or "", self.root))
 
     @property
     def _marked(self) -> bool:
-        return self._mark.exists() and self._mark.read_text(encoding="utf-8") == self._place
+        try:
+            return self._mark.read_bytes() == self._place
+        except FileNotFoundError:
+            return False
 
     @cached_property
     def blobs(self) -> Blobs:
