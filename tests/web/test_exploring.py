@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tidemill.checks.exploration import explore
-from tidemill.web.exploring import render, skrub_report
+from tidemill.web.exploring import _figure, render, skrub_report
 
 FRAME = pl.DataFrame(
     {
@@ -38,3 +38,14 @@ def test_the_page_draws_its_columns_and_asks_nobody(browser: Browser, tmp_path: 
     assert wrong == []
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:", "about:"))] == []
     page.close()
+
+
+def test_every_value_stands_in_its_own_bar() -> None:
+    """Also the smallest, which is the edge of the first bin where many rows have it."""
+    frame = pl.DataFrame({"people": [1] * 500 + [2] * 100 + [3] * 50, "late": [True, False] * 325})
+    profile, _ = explore(frame, "late")
+    (column,) = [one for one in profile.columns if one.name == "people"]
+    figure = _figure(column)
+    assert figure is not None
+    (bars,) = figure["data"]
+    assert dict(zip(bars["x"], bars["customdata"], strict=True)) == {1.0: 500, 2.0: 100, 3.0: 50}

@@ -3,6 +3,7 @@
 Every series differs in its dash and its symbol as well as in its colour (Okabe & Ito 2008, for all kinds of sight).
 """
 
+import bisect
 import html
 import itertools
 import textwrap
@@ -250,8 +251,9 @@ def counts(table: dict[str, dict[str, int]]) -> Figure:
 def distribution(low: float, high: float, edges: Sequence[float], counts: Sequence[int], *, times: bool) -> Figure:
     """How values are spread: a bar for each bin, as high as its rows are dense there; `times` are microseconds."""
     bounds = [low, *(edge for edge in edges if low < edge < high), high]
-    inside = [count for count, edge in zip(counts, [*edges, high], strict=True) if low < edge < high]
-    inside.append(sum(counts) - sum(inside))
+    inside = [0] * (len(bounds) - 1)
+    for count, edge in zip(counts, [*edges, high], strict=True):
+        inside[max(bisect.bisect_left(bounds, min(edge, high)) - 1, 0)] += count
     widths = [max(end - begin, 1e-9) for begin, end in itertools.pairwise(bounds)]
     centres = [(begin + end) / 2 for begin, end in itertools.pairwise(bounds)]
     shown: Sequence[Any] = _times([datetime.fromtimestamp(one / 1e6, UTC) for one in centres]) if times else centres

@@ -62,4 +62,6 @@ def _figure(column: ColumnProfile) -> Figure | None:
     if column.low is None or column.high is None or column.low == column.high:
         return None
     times = column.type in ("time", "date")
-    return distribution(column.low, column.high, column.edges, column.counts, times=times)
+    half = 0.5 if column.type == "integer" else 0.0  # a bar stands around its whole number
+    edges = [edge + half for edge in column.edges]
+    return distribution(column.low - half, column.high + half, edges, column.counts, times=times)
