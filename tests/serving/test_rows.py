@@ -87,6 +87,11 @@ def test_a_frame_that_does_not_fit_names_row_and_column(kind: ColumnType, given:
         conform(given.to_frame(), [Input(name="a", type=kind)])
 
 
+def test_a_time_that_cannot_be_read_says_how_one_is_written() -> None:
+    with pytest.raises(DataError, match=r"'20\.11\.2026' — write a time as 2026-"):
+        frame_of([{"a": "20.11.2026"}], [Input(name="a", type="time")], ())
+
+
 def test_what_may_not_be_missing_is_named() -> None:
     needed = [Input(name="a", type="number", nullable=False)]
     with pytest.raises(DataError, match="no column 'a'"):

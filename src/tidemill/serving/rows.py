@@ -14,7 +14,7 @@ from tidemill.errors import DataError
 MOMENT = pl.Datetime("us", "UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_CURE = "send values of the types in the model's signature"
+_WRITTEN = {"time": "write a time as 2026-03-01T12:30:00, or with its zone", "date": "write a date as 2026-03-01"}
 
 
 def frame_of(rows: Sequence[dict[str, Any]], inputs: Iterable[Input], others: Iterable[str]) -> pl.DataFrame:
@@ -82,7 +82,7 @@ def misfit(place: int, name: str, kind: str, value: object) -> NoReturn:
     shown = repr(value)
     raise DataError(
         f"row {place}: column {name!r} should hold {kind}, but holds {shown if len(shown) < 60 else shown[:60] + '…'}",
-        _CURE,
+        _WRITTEN.get(kind, "send values of the types in the model's signature"),
     )
 
 
