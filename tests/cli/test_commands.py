@@ -32,6 +32,10 @@ def test_init_tells_what_it_found_and_what_is_next(tmp_path: Path) -> None:
     assert "next: cd mine && tidemill run training" in done.stdout
 
 
+def test_what_is_next_can_be_typed_as_it_stands(tmp_path: Path) -> None:
+    assert "next: cd 'mein Körper' &&" in tidemill(tmp_path, "init", "mein Körper").stdout
+
+
 def bad_tables(folder: Path) -> dict[str, Path]:
     files = {name: folder / f"{name}.csv" for name in ("empty", "header", "one_class", "null_column", "latin", "fine")}
     files["empty"].write_text("")

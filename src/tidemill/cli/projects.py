@@ -1,5 +1,6 @@
 """Projects: start one, judge its data, look at its features."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,7 +55,7 @@ def init(
     for column, reason in guessed.excluded.items():
         output.out.print(f"  left out {column!r}: {reason}")
     output.out.print(f"  event time: {guessed.time or 'none found (--time)'}")
-    output.out.print(f"next: cd {folder} && tidemill run training && tidemill serve")
+    output.out.print(f"next: cd {shlex.quote(name)} && tidemill run training && tidemill serve")
 
 
 @data.command("profile")
