@@ -46,7 +46,10 @@ def take_snapshot(
     source = policy.problem.source
     version = tables.version(source)
     if version < 0:
-        raise DataError(f"no batch of source {source!r} was let in yet", "see `tidemill checks list`")
+        raise DataError(
+            f"no batch of source {source!r} was let in yet",
+            f"`tidemill checks list --action stop` says why; mend the rows, or `tidemill data accept {source}`",
+        )
     known = tables.read(source, version, [_known(policy.problem)])[_known(policy.problem)]
     labels = journal.read(f"labels/{policy.name}", until=until) if policy.training.feedback else pl.DataFrame()
     return Snapshot(
@@ -85,7 +88,7 @@ def read_labelled(snapshot: Snapshot, problem: Problem, tables: TableReader) -> 
     if problem.label not in rows.columns:
         raise DataError(
             f"source {problem.source!r} has no label column {problem.label!r}",
-            f"its columns: {', '.join(rows.columns)}",
+            f"its columns: {', '.join(name for name in rows.columns if not name.startswith('_'))}",
         )
     rows = _without_superseded(rows)
     label = pl.col(problem.label).fill_nan(None) if rows.schema[problem.label].is_float() else pl.col(problem.label)
