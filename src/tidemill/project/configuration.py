@@ -12,6 +12,7 @@ import msgspec
 from tidemill.core.policy import Policy
 from tidemill.errors import ConfigurationError
 from tidemill.project.lines import line_of
+from tidemill.project.meanings import nearest
 from tidemill.project.rules import Rules
 
 FILE = "tidemill.toml"
@@ -127,8 +128,7 @@ def _cure(what: str, steps: list[str]) -> str:
         )
     if invalid := re.search(r"invalid enum value '(.*)'", what, re.IGNORECASE):
         known = [one for one in _choices(kind) if one]
-        near = get_close_matches(invalid[1], known, 1)
-        return f"one of: {', '.join(known)}" + (f"; did you mean {near[0]!r}?" if near else "")
+        return f"one of: {', '.join(known)}{nearest(invalid[1], known)}"
     if missing := re.search(r"required field `(\w+)`", what):
         return f"add it there: {missing[1]} = …"
     if "[smhdw]" in what:

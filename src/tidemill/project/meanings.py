@@ -83,7 +83,7 @@ def _of_model(model: ModelPolicy) -> Iterator[Fault]:
     for place, value in enumerate(model.watch.values):
         at = (*here, "watch", "values", f"[{place}]")
         if value.value not in (*known, *_WATCHED):
-            cure = f"one of: {', '.join((*known, *_WATCHED))}{_nearest(value.value, (*known, *_WATCHED))}"
+            cure = f"one of: {', '.join((*known, *_WATCHED))}{nearest(value.value, (*known, *_WATCHED))}"
             yield f"the watch of a {problem.task} does not know {value.value!r}", cure, (*at, "value")
         if value.limit >= (1 if value.value == "drift" else inf):
             cure = "write one that can be; of drift, 0.3 is three columns of ten"
@@ -99,7 +99,7 @@ def _metric(name: str, task: Task, at: tuple[str, ...]) -> Iterator[Fault]:
         return
     others = [one for other, names in METRICS.items() if other != task for one in names]
     if name in others or get_close_matches(name, METRICS[task], 1, 0.75):
-        cure = f"one of: {', '.join(METRICS[task])}{_nearest(name, METRICS[task])}"
+        cure = f"one of: {', '.join(METRICS[task])}{nearest(name, METRICS[task])}"
         yield f"{name!r} is no metric of a {task}", cure, at
 
 
@@ -114,10 +114,10 @@ def _of_trigger(trigger: Trigger, defined: Names | None, here: tuple[str, ...]) 
         about = f"trigger {trigger.name!r} waits for {name} = {value!r}"
         told, said = _TOLD.get(trigger.on, (name,)), _SAID.get((trigger.on, name), (value,))
         if name not in told:
-            cure = f"it tells: {', '.join(told)}{_nearest(name, told)}"
+            cure = f"it tells: {', '.join(told)}{nearest(name, told)}"
             yield f"{about}, which an event of kind {trigger.on!r} does not tell", cure, (*here, "where")
         elif value not in said:
-            yield f"{about}, which never comes", f"one of: {', '.join(said)}{_nearest(value, said)}", (*here, "where")
+            yield f"{about}, which never comes", f"one of: {', '.join(said)}{nearest(value, said)}", (*here, "where")
         elif trigger.on in ("run", "job") and name in ("subject", "pipeline"):
             yield from _pipeline(value, defined, (*here, "where"))
     its_own = {trigger.where.get(name, trigger.pipeline) for name in ("subject", "pipeline")} == {trigger.pipeline}
@@ -138,7 +138,7 @@ def _of_backtest(backtest: Backtest, policy: Policy, defined: Names | None) -> I
         at = ("backtest", "planted", f"[{place}]")
         yield from _moment(planted.day, (*at, "day"))
         if planted.source not in policy.sources:
-            cure = f"defined: {', '.join(policy.sources)}{_nearest(planted.source, policy.sources)}"
+            cure = f"defined: {', '.join(policy.sources)}{nearest(planted.source, policy.sources)}"
             yield f"{planted.source!r} is no source", cure, (*at, "source")
 
 
@@ -152,9 +152,10 @@ def _moment(text: str, at: tuple[str, ...]) -> Iterator[Fault]:
 def _pipeline(name: str, defined: Names | None, at: tuple[str, ...]) -> Iterator[Fault]:
     if defined is not None and (name not in defined.all or name in defined.others):
         known = sorted(n for n in defined.all if not n.startswith("_") and n not in defined.others)
-        yield f"pipeline.py defines no pipeline {name!r}", f"it defines: {', '.join(known)}{_nearest(name, known)}", at
+        yield f"pipeline.py defines no pipeline {name!r}", f"it defines: {', '.join(known)}{nearest(name, known)}", at
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a cure: the known name that somebody may have meant, if any is near."""
     near = get_close_matches(name, list(known), 1)
     return f"; did you mean {near[0]!r}?" if near else ""

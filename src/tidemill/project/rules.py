@@ -10,7 +10,7 @@ from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.trigger import Trigger
 from tidemill.errors import ConfigurationError
 from tidemill.project.lines import line_of
-from tidemill.project.meanings import faults
+from tidemill.project.meanings import faults, nearest
 from tidemill.project.names import Names, names_in
 
 _NAME = re.compile(r"[A-Za-z][\w-]*")
@@ -83,7 +83,7 @@ class Rules:
             raise self._wrong(
                 f"model {model.name!r} reads the source {model.problem.source!r}, which is not defined",
                 f"add [sources.{model.problem.source}] with its path"
-                + _nearest(model.problem.source, self._policy.sources),
+                + nearest(model.problem.source, self._policy.sources),
                 *self._of_model(model, "problem", "source"),
             )
         self._split(model)
@@ -160,13 +160,13 @@ class Rules:
             raise self._wrong(
                 f"{about} starts the pipeline {trigger.pipeline!r}, which "
                 + (f"is a {noun} in pipeline.py" if noun else "pipeline.py does not define"),
-                f"it defines: {', '.join(public) or 'none'}" + _nearest(trigger.pipeline, public),
+                f"it defines: {', '.join(public) or 'none'}" + nearest(trigger.pipeline, public),
                 *_of(place, "pipeline"),
             )
         if trigger.model and trigger.model not in self._policy.models:
             raise self._wrong(
                 f"{about} is for a model {trigger.model!r} that is not defined",
-                f"defined: {', '.join(self._policy.models)}" + _nearest(trigger.model, self._policy.models),
+                f"defined: {', '.join(self._policy.models)}" + nearest(trigger.model, self._policy.models),
                 *_of(place, "model"),
             )
         if trigger.cron:
@@ -182,7 +182,7 @@ class Rules:
         if trigger.on == "data" and subject and subject not in self._policy.sources:
             raise self._wrong(
                 f"{about} waits for data of {subject!r}, which is no source",
-                f"defined: {', '.join(self._policy.sources)}" + _nearest(subject, self._policy.sources),
+                f"defined: {', '.join(self._policy.sources)}" + nearest(subject, self._policy.sources),
                 *_of(place, "where"),
             )
         if trigger.on == "rows" and not subject:
@@ -211,8 +211,3 @@ class Rules:
 
 def _of(place: int, key: str) -> tuple[str, str, str]:
     return "triggers", f"[{place}]", key
-
-
-def _nearest(name: str, known: object) -> str:
-    near = get_close_matches(name, [str(one) for one in known], 1)  # type: ignore[attr-defined]
-    return f"; did you mean {near[0]!r}?" if near else ""
