@@ -11,6 +11,7 @@ from tidemill.core.policy import Backtest, Planted, Source
 from tidemill.daemon.replay import ReplaySources
 from tidemill.data.source import FileSources
 from tidemill.errors import DataError
+from tidemill.recipes.ingestion import read_batch
 
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
 HISTORY = "at,größe\n2026-03-01T10:00:00Z,1\n2026-03-02T10:00:00Z,2\n2026-03-03T10:00:00Z,3\n"
@@ -41,6 +42,16 @@ def test_a_planted_file_that_cannot_be_is_judged_not_refused(tmp_path: Path, pla
     verdict = validate(sources.read(delivered), schema, delivered.id, sources.definition("rows"), delivered.known_at)
     assert verdict.stops
     assert said in str(verdict.evidence["anomalies"])
+
+
+def test_a_planted_file_is_read_as_its_schema_means_it(tmp_path: Path) -> None:
+    """Codes that all happen to be numbers in this file are the text that they are in every other."""
+    sources = replayed(tmp_path, "at,größe\n2026-03-02T10:00:00Z,12\n", HISTORY.replace(",1\n", ",A1\n"))
+    before, delivered = sources.batches("rows", DAY.replace(day=3))
+    schema = infer(sources.read(before), "rows", ())
+    rows = read_batch(delivered, schema, sources)
+    assert rows["größe"].to_list() == ["12"]
+    assert not validate(rows, schema, delivered.id, sources.definition("rows"), delivered.known_at).stops
 
 
 def test_a_row_without_a_time_has_no_place_in_a_history(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ class ReplaySources:
             return self.rows.filter(pl.col(TIME) < self._start)
         if Path(batch.path).suffix:
             definition = self.definition(self._source)
-            rows = read_table(self._folder / batch.path, definition.format, empty=True)
+            rows = read_table(self._folder / batch.path, definition.format, empty=True, texts=batch.texts)
             return in_time(rows, definition, self._source, batch.known_at, lenient=True)
         begin = datetime.fromisoformat(batch.path).replace(tzinfo=self._start.tzinfo)
         begin = begin.replace(hour=self._start.hour, minute=self._start.minute)
