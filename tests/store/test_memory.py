@@ -117,3 +117,17 @@ def test_who_makes_something_waits_for_nobody(tmp_path: Path) -> None:
     assert memory.recall("k") is None  # at once: the other may wait for what is made here
     here.send("end it")
     maker.join()
+
+
+def test_a_child_that_a_step_forked_keeps_nobody_waiting(tmp_path: Path) -> None:
+    here, there = FORK.Pipe()
+    mine = Memory(tmp_path)
+    mine.recall("k")
+    child = elsewhere(there.recv)
+    mine.over(replace(STEP, state="failed", outputs={}), {})
+    other = Memory(tmp_path)
+    assert other.recall("k") is None, "it waited until the child was gone"
+    other.leave()
+    here.send("end it")
+    child.join()
+    assert mine.recall("k") is None, "what was left is for the next to make"
