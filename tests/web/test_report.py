@@ -149,6 +149,8 @@ def test_a_regression_is_told_in_its_own_unit() -> None:
     assert value == "RMSE"
     assert series[0].values[0] == 2.0
     assert "Mean RMSE of each week" in render(found)
+    assert "The mean squared error of loop" in render(found)
+    assert "less the others, squared error per prediction:" in summary(found)
     assert as_json(found)["rmse"] == {"loop": 4.0, "static": 9.0}
 
 

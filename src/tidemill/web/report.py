@@ -30,6 +30,7 @@ def render(comparison: Comparison) -> str:
         headline=findings.headline(comparison),
         policies=_policies(comparison),
         trials=stories.trials(comparison),
+        loss="squared error" if findings.is_regression(comparison) else "log loss",
         seeds=len(comparison.seeds_of(first.name)),
         alarms=stories.alarms(comparison) if comparison.shuffled else [],
         causes=stories.causes(comparison.seeds_of(first.name)),
@@ -176,7 +177,8 @@ def summary(comparison: Comparison) -> str:
         "",
     ]
     if trials := stories.trials(comparison):
-        lines += [f"{first.name} less the others, per prediction:", *_aligned(trials), ""]
+        loss = "squared error per prediction" if findings.is_regression(comparison) else "per prediction"
+        lines += [f"{first.name} less the others, {loss}:", *_aligned(trials), ""]
     if comparison.shuffled:
         lines += [
             "A history in which nothing changes: what fires there is a false alarm.",
