@@ -71,6 +71,11 @@ def test_the_limits_of_a_regression_are_those_of_its_numbers(tmp_path: Path, odd
     assert 0 < model.watch.values[0].limit < 20
 
 
+def test_an_event_time_of_numbers_is_refused() -> None:
+    with pytest.raises(InputError, match="column 'größe' holds Int64, no times"):
+        guess(visits(2), "late", time="größe")
+
+
 def test_a_regression_of_text_is_refused() -> None:
     with pytest.raises(InputError, match="label 'late' holds String, no numbers"):
         guess(visits(2).with_columns(late=pl.Series(["a", "b"] * 30)), "late", task="regression")

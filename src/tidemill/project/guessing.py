@@ -39,13 +39,15 @@ def guess(
     Raises
     ------
     InputError
-        if a column that is named is not there, or the label of a regression is no number.
+        if a column that is named is not there, the event time holds no times, or the label of a regression no numbers.
     DataError
         if the label is of one class only, or a column is null in every row.
     """
     for name in (label, *filter(None, (time, key)), *exclude):
         if name not in frame.columns:
             raise InputError(f"the table has no column {name!r}", f"its columns: {', '.join(frame.columns)}")
+    if time and not (_is_moment(frame.schema[time]) or frame.schema[time] == pl.String):
+        raise InputError(f"column {time!r} holds {frame.schema[time]}, no times", "name the column of the event time")
     kind = _task_of(frame[label], task)
     empty = [c for c in frame.columns if frame[c].null_count() == frame.height and c not in exclude and c != label]
     if empty:
