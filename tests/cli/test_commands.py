@@ -36,6 +36,11 @@ def test_what_is_next_can_be_typed_as_it_stands(tmp_path: Path) -> None:
     assert "next: cd 'mein Körper' &&" in tidemill(tmp_path, "init", "mein Körper").stdout
 
 
+def test_init_says_where_the_rows_are_too_few(tmp_path: Path) -> None:
+    pl.DataFrame({"größe": range(20), "y": [0, 1] * 10}).write_csv(tmp_path / "few.csv")
+    assert "a training wants 50" in tidemill(tmp_path, "init", "p", "--from", "few.csv", "--label", "y").stdout
+
+
 def bad_tables(folder: Path) -> dict[str, Path]:
     files = {name: folder / f"{name}.csv" for name in ("empty", "header", "one_class", "null_column", "latin", "fine")}
     files["empty"].write_text("")

@@ -33,6 +33,7 @@ def init(
     exclude: Annotated[list[str] | None, typer.Option(help="A column to leave out; may be repeated.")] = None,
 ) -> None:
     """Make a project that runs at once, on your table or on a small invented one."""
+    from tidemill.core.policy import Training
     from tidemill.data.frame import read_table
     from tidemill.project.example import write_example
     from tidemill.project.guessing import guess
@@ -55,6 +56,8 @@ def init(
     for column, reason in guessed.excluded.items():
         output.out.print(f"  left out {column!r}: {reason}")
     output.out.print(f"  event time: {guessed.time or 'none found (--time)'}")
+    if frame.height < (needed := Training().minimum_rows):
+        output.out.print(f"  too few rows to train on: a training wants {needed} (minimum_rows under [training])")
     output.out.print(f"next: cd {shlex.quote(name)} && tidemill run training && tidemill serve")
 
 
