@@ -138,19 +138,19 @@ request = [
 {test}
 
 [gate]                  # a candidate must beat the trivial baseline, and not be worse than the champion by more
-margin = {margin}           # in {unit}
+{f"margin = {margin}":<24}# in {unit}
 
 [rollout]               # a new release answers a share of the requests until so many labels have judged it
 share = 0.2
 minimum = {labels}
-margin = {margin}           # proven to be no worse than this, it is promoted
+{f"margin = {margin}":<24}# proven to be no worse than this, it is promoted
 
 [watch]                 # without it, a release takes no production traffic
 notify = ["log"]
 
 [[watch.values]]        # what users feel; it needs labels: POST /labels
 value = {_quoted(metric)}
-limit = {limit}             # how much worse than at release
+{f"limit = {limit}":<24}# how much worse than at release
 window = "{window}"
 minimum = 200
 action = "retrain"
