@@ -41,6 +41,20 @@ def test_init_says_where_the_rows_are_too_few(tmp_path: Path) -> None:
     assert "a training wants 50" in tidemill(tmp_path, "init", "p", "--from", "few.csv", "--label", "y").stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("checks", "list", "--check", "gat"), "none with check 'gat'"),
+        (("events", "list", "--kind", "großes"), "none with kind 'großes'"),
+        (("jobs", "list", "--state", "lost"), "none with state 'lost'"),
+        (("runs", "list", "--pipeline", "nope"), "none with pipeline 'nope'"),
+        (("runs", "search", "nowhere"), "none with text 'nowhere'"),
+    ],
+)
+def test_an_empty_list_says_what_was_asked(shop: Path, words: tuple[str, ...], said: str) -> None:
+    assert said in (done := tidemill(shop, *words)).stdout + done.stderr
+
+
 def bad_tables(folder: Path) -> dict[str, Path]:
     files = {name: folder / f"{name}.csv" for name in ("empty", "header", "one_class", "null_column", "latin", "fine")}
     files["empty"].write_text("")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Id, Json, Limit, Only, Within, given, session_here
+from tidemill.cli.opening import Environment, Id, Json, Limit, Only, Within, given, nothing, session_here
 from tidemill.errors import NotFound
 
 checks = typer.Typer(no_args_is_help=True, help="Verdicts: what was judged, and what followed.")
@@ -25,9 +25,8 @@ def list_checks(
     json: Json = False,
 ) -> None:
     """The newest verdicts."""
-    found = session_here().workspace.ledger.verdicts.find(
-        newest=True, limit=limit, **given(check=check, outcome=outcome, action=action, run=run, environment=env)
-    )
+    asked = given(check=check, outcome=outcome, action=action, run=run, environment=env)
+    found = session_here().workspace.ledger.verdicts.find(newest=True, limit=limit, **asked)
     columns = {
         "verdict": lambda v: output.short(v.id),
         "time": lambda v: v.time,
@@ -37,7 +36,7 @@ def list_checks(
         "action": lambda v: v.action,
         "reason": lambda v: v.reason,
     }
-    output.records(found, columns, json=json, nothing="nothing was judged yet")
+    output.records(found, columns, json=json, nothing=nothing(asked, "nothing was judged yet"))
 
 
 @checks.command("show")
@@ -49,9 +48,8 @@ def show_check(verdict: Id, json: Json = False) -> None:
 @events.command("list")
 def list_events(kind: Only = "", subject: Only = "", env: Within = "", limit: Limit = 20, json: Json = False) -> None:
     """The newest events."""
-    found = session_here().workspace.ledger.events.find(
-        newest=True, limit=limit, **given(kind=kind, subject=subject, environment=env)
-    )
+    asked = given(kind=kind, subject=subject, environment=env)
+    found = session_here().workspace.ledger.events.find(newest=True, limit=limit, **asked)
     columns = {
         "event": lambda e: output.short(e.id),
         "time": lambda e: e.time,
@@ -59,7 +57,7 @@ def list_events(kind: Only = "", subject: Only = "", env: Within = "", limit: Li
         "subject": lambda e: e.subject,
         "payload": lambda e: str(e.payload)[:90],
     }
-    output.records(found, columns, json=json, nothing="nothing happened yet")
+    output.records(found, columns, json=json, nothing=nothing(asked, "nothing happened yet"))
 
 
 @events.command("show")

@@ -22,6 +22,11 @@ def given(**wanted: str) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if value}
 
 
+def nothing(asked: dict[str, Any], otherwise: str) -> str:
+    """What is said of an empty list: that nothing fits what was asked, or what it is when nothing was."""
+    return f"none with {', '.join(f'{name} {value!r}' for name, value in asked.items())}" if asked else otherwise
+
+
 def user() -> str:
     """Who asks: the name of the user, or the number where that has no name, as in many containers."""
     try:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, Limit, Within, given, session_here, user
+from tidemill.cli.opening import Environment, Json, Limit, Within, given, nothing, session_here, user
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import InputError, TidemillError
 
@@ -210,10 +210,8 @@ def list_runs(
     json: Json = False,
 ) -> None:
     """The newest runs."""
-    found = session_here().workspace.ledger.runs.find(
-        newest=True, limit=limit, **given(pipeline=pipeline, state=state, environment=env)
-    )
-    _print(found, json)
+    asked = given(pipeline=pipeline, state=state, environment=env)
+    _print(session_here().workspace.ledger.runs.find(newest=True, limit=limit, **asked), asked, json)
 
 
 @runs.command("search")
@@ -227,10 +225,11 @@ def search(
     """Runs by text, tag and metric."""
     from tidemill.evidence.search import search as find
 
-    _print(find(session_here().workspace.ledger.runs, text=text, tag=tag, metric=metric, limit=limit), json)
+    asked = given(text=text, tag=tag, metric=metric)
+    _print(find(session_here().workspace.ledger.runs, limit=limit, **asked), asked, json)
 
 
-def _print(found: Any, json: bool) -> None:
+def _print(found: Any, asked: dict[str, Any], json: bool) -> None:
     columns = {
         "run": lambda r: output.short(r.id),
         "pipeline": lambda r: r.pipeline,
@@ -240,7 +239,7 @@ def _print(found: Any, json: bool) -> None:
         "by": lambda r: r.cause.get("trigger") or r.cause.get("by", ""),
         "metrics": lambda r: "  ".join(f"{k}={v:.4f}" for k, v in list(r.metrics.items())[:2]),
     }
-    output.records(found, columns, json=json, nothing="no runs yet: `tidemill run training`")
+    output.records(found, columns, json=json, nothing=nothing(asked, "no runs yet: `tidemill run training`"))
 
 
 def show(

@@ -7,7 +7,7 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.models import models
-from tidemill.cli.opening import Environment, Id, Json, Limit, Only, Within, given, session_here, user
+from tidemill.cli.opening import Environment, Id, Json, Limit, Only, Within, given, nothing, session_here, user
 from tidemill.errors import InputError, NotFound
 
 if TYPE_CHECKING:
@@ -106,9 +106,8 @@ def list_jobs(
     trigger: Only = "", state: Only = "", model: Only = "", env: Within = "", limit: Limit = 20, json: Json = False
 ) -> None:
     """The newest firings, and what became of them."""
-    found = session_here().workspace.ledger.jobs.find(
-        newest=True, limit=limit, **given(trigger=trigger, state=state, model=model, environment=env)
-    )
+    asked = given(trigger=trigger, state=state, model=model, environment=env)
+    found = session_here().workspace.ledger.jobs.find(newest=True, limit=limit, **asked)
     columns = {
         "job": lambda j: output.short(j.id),
         "trigger": lambda j: j.trigger,
@@ -118,7 +117,7 @@ def list_jobs(
         "run": lambda j: output.short(j.run),
         "error": lambda j: j.error,
     }
-    output.records(found, columns, json=json, nothing="nothing was fired yet")
+    output.records(found, columns, json=json, nothing=nothing(asked, "nothing was fired yet"))
 
 
 @jobs.command("show")
