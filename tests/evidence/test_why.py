@@ -103,6 +103,20 @@ def test_a_prediction_leads_back_to_the_verdict_that_called_for_its_training(mil
     assert chain[-1].text == "age of late/0: fail → retrain: too old"
 
 
+@pytest.mark.parametrize("by", ["id", "row"])
+def test_the_truth_is_told_once_it_is_known(mill: Mill, by: str) -> None:
+    released(mill)
+    prediction = answered(mill, 1, "champion")
+    now = mill.session.clock.now()
+    names = {"id": prediction, "key": ""} if by == "id" else {"id": "", "key": "k1"}
+    labels = [{"known_at": now + timedelta(hours=hour), "time": now, "value": f"{hour}"} | names for hour in (1, 2)]
+    labels.append({"known_at": now + timedelta(hours=3), "time": now, "value": "9", "id": "", "key": "k2"})
+    frame = pl.DataFrame(labels).cast({"time": pl.Datetime("us", "UTC"), "known_at": pl.Datetime("us", "UTC")})
+    mill.workspace.journal.append("labels/late", frame)
+    (told,) = [link.text for link in asked(mill, prediction) if link.kind == "label"]
+    assert told.startswith("2 is the truth, known ")
+
+
 def test_a_release_tells_all_routes_and_a_digest_its_step(mill: Mill) -> None:
     run = released(mill)
     assert [link.id for link in asked(mill, "late/1") if link.kind == "route"] == ["r1", "r2"]

@@ -1,6 +1,6 @@
 """Why: the whole chain of evidence behind a prediction, a release, an artifact or a run."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct, to_builtins
@@ -16,6 +16,8 @@ from tidemill.evidence.story import Story, artifact_of, cause_of, executor_of, s
 from tidemill.evidence.words import holds, moment, number, role_of, seconds, size
 
 _MANY = 100
+# A label may have come before its prediction was asked for.
+_EARLIER = timedelta(days=1)
 
 
 class Link(Struct, frozen=True):
@@ -41,7 +43,8 @@ def why(books: Books, journal: JournalReader, models: list[str], environment: st
     if named.kind == "prediction":
         answers = served(journal, named.model, named.id)
         label = str(answers[0]["release"])
-        return [*_told(answers, named.model), *_release(books, environment, label, answers[0]["known_at"])]
+        told = [*_told(answers, named.model), *_truth(journal, named.model, answers[0])]
+        return [*told, *_release(books, environment, label, answers[0]["known_at"])]
     if named.kind == "release":
         return _release(books, environment, named.id)
     if named.kind == "artifact":
@@ -62,6 +65,19 @@ def _told(answers: list[dict[str, Any]], model: str) -> list[Link]:
         for other in answers[1:]
     ]
     return [*links, Link("features", str(answer["id"]), "as they were served", dict(answer["features"]))]
+
+
+def _truth(journal: JournalReader, model: str, answer: dict[str, Any]) -> list[Link]:
+    """What turned out, as far as it is known: of several labels the one that was known last."""
+    import polars as pl  # late: most chains begin at no prediction
+
+    labels = journal.read(f"labels/{model}", answer["known_at"] - _EARLIER)
+    if labels.is_empty():
+        return []
+    by_row = (pl.col("id") == "") & (pl.col("key") == answer["key"]) & (pl.col("time") == answer["time"])
+    last = labels.filter((pl.col("id") == answer["id"]) | by_row).tail(1).to_dicts()
+    said = [f"{one['value']} is the truth, known {moment(one['known_at'])}" for one in last]
+    return [Link("label", str(answer["id"]), text) for text in said]
 
 
 def _artifact(books: Books, digest: str) -> list[Link]:
