@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.projects import make_project
-from tidemill.core.policy import Planted
+from tidemill.core.policy import Firing, Planted
 from tidemill.daemon.backtest import Replay
 from tidemill.daemon.compare import compare
 from tidemill.daemon.part import part_of
@@ -81,6 +81,15 @@ def test_a_calendar_trains_as_often_as_the_loop_did(compared: Comparison) -> Non
     distances = [(later - earlier).days for earlier, later in itertools.pairwise(began)]
     assert max(distances) - min(distances) <= 1
     assert {case.ending for case in even.cases} == {"first", "live"}
+
+
+def test_a_calendar_counts_the_firings_of_its_own_days(shop: Project) -> None:
+    part = part_of(shop, "", "2026-02-05", "2026-04-05")
+    firings = (Firing(at="2026-03-01T10:00", pipeline="training"), Firing(at="2026-05-01T10:00", pipeline="training"))
+    even = calendar(replace(shop.policy, backtest=replace(shop.policy.backtest, firings=firings)), part, 4)
+    added = [firing.at for firing in even.backtest.firings[2:]]
+    assert len(added) == 2, "of four trainings one is the first, and one was planted"
+    assert max(added) < "2026-04-05"
 
 
 def test_each_training_is_told_from_its_cause_to_its_end(compared: Comparison) -> None:

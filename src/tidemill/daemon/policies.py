@@ -33,7 +33,7 @@ def calendar(policy: Policy, part: Span, trainings: int) -> Policy:
     let in as they are by the policy, so that one that is stopped costs it no training.
     """
     planted = policy.backtest.firings
-    even = trainings - len(planted)
+    even = trainings - sum(part.begin < _moment(one, part) < part.end for one in planted)
     days = (part.end - part.begin) / timedelta(days=1)
     digits = 0 if even <= days else 3
     moments = [part.begin + timedelta(days=round(number * days / even, digits)) for number in range(1, even)]
@@ -41,6 +41,10 @@ def calendar(policy: Policy, part: Span, trainings: int) -> Policy:
     deliveries = tuple(one for one in policy.triggers if (one.on, one.pipeline) == ("data", "ingestion"))
     alone = replace(_ungated(policy), triggers=deliveries)
     return replace(alone, backtest=replace(policy.backtest, firings=firings))
+
+
+def _moment(firing: Firing, part: Span) -> datetime:
+    return datetime.fromisoformat(firing.at).replace(tzinfo=part.begin.tzinfo)
 
 
 def seeded(policy: Policy, seed: int) -> Policy:
