@@ -48,24 +48,33 @@ def measure(truth: Truth, scores: Floats) -> dict[str, float]:
     """The usual metrics of a task: log loss, Brier score, error rate and ROC AUC, or RMSE, MAE and R²."""
     if not len(truth.values):
         raise DataError("there are no rows to measure on", "give labelled rows")
+    found = {name: float(values.mean()) for name, values in _by_row(truth, scores).items()}
     if truth.task == "regression":
-        return _regression(truth.values.astype(float), scores)
-    hot = np.eye(len(truth.classes))[truth.values.astype(int)]
-    found = {
-        "log_loss": float(losses(truth, scores).mean()),
-        "brier": float(((scores - hot) ** 2).sum(axis=1).mean()) / (2 if len(truth.classes) == 2 else 1),
-        "error_rate": float((scores.argmax(axis=1) != truth.values).mean()),
-    }
-    if len(truth.classes) == 2 and 0 < hot[:, 1].sum() < len(hot):
+        known = truth.values.astype(float)
+        spread = float(((known - known.mean()) ** 2).sum())
+        off = float(((scores - known) ** 2).sum())
+        return found | {"rmse": float(np.sqrt(found["rmse"]))} | ({"r2": 1 - off / spread} if spread > 0 else {})
+    if _has_both(truth):
         found["roc_auc"] = roc_auc(truth.values == 1, scores[:, 1])
     return found
 
 
-def _regression(values: Floats, scores: Floats) -> dict[str, float]:
-    errors = scores - values
-    spread = float(((values - values.mean()) ** 2).sum())
-    found = {"rmse": float(np.sqrt((errors**2).mean())), "mae": float(np.abs(errors).mean())}
-    return found | ({"r2": 1 - float((errors**2).sum()) / spread} if spread > 0 else {})
+def _by_row(truth: Truth, scores: Floats) -> dict[str, Floats]:
+    """What the metrics are the means of, each of shape (rows,); that of the RMSE is its square."""
+    if truth.task == "regression":
+        errors = scores - truth.values.astype(float)
+        return {"rmse": errors**2, "mae": np.abs(errors)}
+    hot = np.eye(len(truth.classes))[truth.values.astype(int)]
+    return {
+        "log_loss": losses(truth, scores),
+        "brier": ((scores - hot) ** 2).sum(axis=1) / (2 if len(truth.classes) == 2 else 1),
+        "error_rate": (scores.argmax(axis=1) != truth.values).astype(float),
+    }
+
+
+def _has_both(truth: Truth) -> bool:
+    """Whether there are two classes, and rows of each."""
+    return len(truth.classes) == 2 and 0 < int((truth.values == 1).sum()) < len(truth.values)
 
 
 def roc_auc(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
@@ -86,26 +95,19 @@ def standard_error(metric: str, truth: Truth, scores: Floats) -> float:
     rows = len(truth.values)
     if rows < 2 or not np.isfinite(scores).all():
         return 0.0
-    if truth.task == "regression":
-        errors = scores - truth.values.astype(float)
-        found = {"mae": np.abs(errors), "rmse": errors**2 / (2 * max(float(np.sqrt((errors**2).mean())), _TINY))}
-    elif metric == "roc_auc":
-        return _error_of_area(truth.values == 1, scores[:, 1]) if len(truth.classes) == 2 else 0.0
-    else:
-        hot = np.eye(len(truth.classes))[truth.values.astype(int)]
-        found = {
-            "log_loss": losses(truth, scores),
-            "brier": ((scores - hot) ** 2).sum(axis=1) / (2 if len(truth.classes) == 2 else 1),
-            "error_rate": (scores.argmax(axis=1) != truth.values).astype(float),
-        }
-    return float(found[metric].std(ddof=1) / np.sqrt(rows)) if metric in found else 0.0
+    if metric == "roc_auc":
+        return _error_of_area(truth.values == 1, scores[:, 1]) if _has_both(truth) else 0.0
+    values = _by_row(truth, scores).get(metric)
+    if values is None:
+        return 0.0
+    error = float(values.std(ddof=1) / np.sqrt(rows))
+    # Of a root it is that of its square by twice the root.
+    return error / (2 * max(float(np.sqrt(values.mean())), _TINY)) if metric == "rmse" else error
 
 
 def _error_of_area(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
     positives = int(positive.sum())
     negatives = len(positive) - positives
-    if not positives or not negatives:
-        return 0.0
     area = roc_auc(positive, scores)
     both, one = area / (2 - area), 2 * area**2 / (1 + area)
     spread = area * (1 - area) + (positives - 1) * (both - area**2) + (negatives - 1) * (one - area**2)
@@ -180,18 +182,12 @@ def intervals(truth: Truth, scores: Floats, confidence: float, *, areas: bool = 
     if len(truth.values) > _MOST_DRAWN:
         kept = np.random.default_rng(0).choice(len(truth.values), _MOST_DRAWN, replace=False)
         truth, scores = Truth(truth.task, truth.values[kept], truth.classes), scores[kept]
+    by_row = _by_row(truth, scores)
+    drawn = dict(zip(by_row, _means(np.column_stack(list(by_row.values()))).T, strict=True))
     if truth.task == "regression":
-        errors = scores - truth.values.astype(float)
-        means = _means(np.column_stack((errors**2, np.abs(errors))))
-        drawn = {"rmse": np.sqrt(means[:, 0]), "mae": means[:, 1]}
-    else:
-        hot = np.eye(len(truth.classes))[truth.values.astype(int)]
-        brier = ((scores - hot) ** 2).sum(axis=1) / (2 if len(truth.classes) == 2 else 1)
-        wrong = (scores.argmax(axis=1) != truth.values).astype(float)
-        means = _means(np.column_stack((losses(truth, scores), brier, wrong)))
-        drawn = dict(zip(("log_loss", "brier", "error_rate"), means.T, strict=True))
-        if areas and len(truth.classes) == 2 and 0 < hot[:, 1].sum() < len(hot):
-            drawn["roc_auc"] = _areas(truth.values == 1, scores[:, 1])
+        drawn["rmse"] = np.sqrt(drawn["rmse"])
+    elif areas and _has_both(truth):
+        drawn["roc_auc"] = _areas(truth.values == 1, scores[:, 1])
     tail = (1 - confidence) / 2
     found = {name: np.quantile(values, (tail, 1 - tail)) for name, values in drawn.items()}
     return {name: (float(low), float(high)) for name, (low, high) in found.items()}
