@@ -1,6 +1,6 @@
 """Judges the quality of a model in production, by its labels."""
 
-from tidemill.core.check import Action, Verdict
+from tidemill.core.check import Action, Outcome, Verdict
 from tidemill.data.metrics import worse_by
 
 
@@ -22,29 +22,20 @@ def performance(
     much, is undecided.
     """
     evidence = {"metric": metric, "value": now, "reference": reference, "rows": rows, "limit": limit, "reach": reach}
-    if rows < minimum:
-        reason = f"{rows} labels are too few to tell (at least {minimum})"
+
+    def judged(outcome: Outcome, action: Action, reason: str) -> Verdict:
         return Verdict(
-            check="performance", subject=subject, outcome="undecided", action="hold", reason=reason, evidence=evidence
+            check="performance", subject=subject, outcome=outcome, action=action, reason=reason, evidence=evidence
         )
+
+    if rows < minimum:
+        return judged("undecided", "hold", f"{rows} labels are too few to tell (at least {minimum})")
     worse = worse_by(metric, now, reference)
     beyond = not worse - reach <= limit  # so that a metric that is not a number is beyond it, too
     side = "worse" if worse >= 0 else "better"
     reason = f"{metric} {now:.4f} is {abs(worse):.4f} {side} than at release ({reference:.4f}), limit {limit:g}"
-    if worse > limit and not beyond:
-        return Verdict(
-            check="performance",
-            subject=subject,
-            outcome="undecided",
-            action="hold",
-            reason=f"{reason}: chance may be {reach:.4f} of it",
-            evidence=evidence,
-        )
-    return Verdict(
-        check="performance",
-        subject=subject,
-        outcome="fail" if beyond else "pass",
-        action=action if beyond else "proceed",
-        reason=reason,
-        evidence=evidence,
-    )
+    if beyond:
+        return judged("fail", action, reason)
+    if worse > limit:
+        return judged("undecided", "hold", f"{reason}: chance may be {reach:.4f} of it")
+    return judged("pass", "proceed", reason)
