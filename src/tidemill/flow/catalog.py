@@ -39,10 +39,11 @@ class Catalog:
         held = found is not None and all(holds(self._blobs, one) for one in found.artifacts.values())
         return (found.step, found.artifacts) if found and held else (None, {})
 
-    def over(self, step: StepRun, artifacts: dict[str, Artifact]) -> None:
+    def over(self, step: StepRun, artifacts: tuple[Artifact, ...]) -> None:
         """A step is over: other workspaces may wait for what it gave."""
         if self._memory:
-            self._memory.over(step, artifacts)
+            by_id = {artifact.id: artifact for artifact in artifacts}
+            self._memory.over(step, {output: by_id[one] for output, one in step.outputs.items()})
 
     def leave(self) -> None:
         """A run is over: other workspaces need not wait for what it did not come to."""

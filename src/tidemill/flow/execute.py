@@ -283,8 +283,7 @@ class Execution:
                 f"see `tidemill runs show {record.run[:13]}`",
             )
         self._recorder.finish(record, artifacts, verdicts, metrics, begun=begun)
-        by_id = {artifact.id: artifact for artifact in artifacts}
-        self._catalog.over(record, {output: by_id[one] for output, one in record.outputs.items()})
+        self._catalog.over(record, artifacts)
         self._told.append(record)
 
     def _keep_log(self, text: str) -> tuple[str, str]:
