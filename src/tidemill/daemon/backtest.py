@@ -18,7 +18,8 @@ from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.trigger import Job, JobState
 from tidemill.daemon.compose import open_session
 from tidemill.daemon.loop import Loop, state_of_job
-from tidemill.daemon.replay import ReplayFeatures, ReplaySources
+from tidemill.daemon.policies import due
+from tidemill.daemon.replay import ReplayFeatures, ReplaySources, between
 from tidemill.data.frame import TIME, as_classes
 from tidemill.data.source import FileSources
 from tidemill.errors import TidemillError
@@ -106,8 +107,7 @@ class Replay:
             self.clock.advance(following)
             self._label(moment, following)
             for firing in self.policy.backtest.firings:
-                at = datetime.fromisoformat(firing.at).replace(tzinfo=moment.tzinfo)
-                if moment < at <= following:
+                if moment < due(firing, self.part) <= following:
                     self.loop.triggers.by_hand(firing.pipeline, self.model.name, firing.params, firing.at)
             if following < self.part.end:
                 self.loop.turn()
@@ -116,7 +116,7 @@ class Replay:
 
     def _next(self, moment: datetime) -> datetime:
         """The next instant at which anything can happen but predictions and labels."""
-        firings = (datetime.fromisoformat(f.at).replace(tzinfo=moment.tzinfo) for f in self.policy.backtest.firings)
+        firings = (due(firing, self.part) for firing in self.policy.backtest.firings)
         waiting = (job.available for job in self.loop.waiting())
         tick = self.loop.triggers.next_tick()
         awaited = any(trigger.on == "data" for trigger in self.policy.triggers)
@@ -170,7 +170,7 @@ class Replay:
         return state_of_job(ran), ran.id, ran.error
 
     def _predict(self, begin: datetime, end: datetime) -> None:
-        rows = _between(self.features.rows, begin, end)
+        rows = between(self.features.rows, begin, end)
         if rows.height:
             rows = rows[self._order.permutation(rows.height)].sort(TIME, maintain_order=True)
             later = [*self.sources.definition(self.model.problem.source).later, self.model.problem.label]
@@ -206,8 +206,3 @@ class Replay:
         served = served.filter(pl.col("role") != "shadow")
         truth = self.labels.select("key", "time", pl.col("value").alias("truth"))
         return served.join(truth, on=["key", "time"], how="left", maintain_order="left")
-
-
-def _between(rows: pl.DataFrame, begin: datetime, end: datetime) -> pl.DataFrame:
-    times = rows[TIME]
-    return rows[times.search_sorted(begin, "left") : times.search_sorted(end, "left")]

@@ -33,7 +33,7 @@ def calendar(policy: Policy, part: Span, trainings: int) -> Policy:
     let in as they are by the policy, so that one that is stopped costs it no training.
     """
     planted = policy.backtest.firings
-    even = trainings - sum(part.begin < _moment(one, part) < part.end for one in planted)
+    even = trainings - sum(part.begin < due(one, part) < part.end for one in planted)
     days = (part.end - part.begin) / timedelta(days=1)
     digits = 0 if even <= days else 3
     moments = [part.begin + timedelta(days=round(number * days / even, digits)) for number in range(1, even)]
@@ -43,7 +43,8 @@ def calendar(policy: Policy, part: Span, trainings: int) -> Policy:
     return replace(alone, backtest=replace(policy.backtest, firings=firings))
 
 
-def _moment(firing: Firing, part: Span) -> datetime:
+def due(firing: Firing, part: Span) -> datetime:
+    """When a firing is due, in the time zone of the part of history that is replayed."""
     return datetime.fromisoformat(firing.at).replace(tzinfo=part.begin.tzinfo)
 
 

@@ -101,15 +101,16 @@ class ReplaySources:
             return in_time(rows, definition, self._source, batch.known_at, lenient=True)
         begin = datetime.fromisoformat(batch.path).replace(tzinfo=self._start.tzinfo)
         begin = begin.replace(hour=self._start.hour, minute=self._start.minute)
-        return self.between(begin, begin + self._delivery)
-
-    def between(self, begin: datetime, end: datetime) -> pl.DataFrame:
-        """The rows that happened in [begin, end)."""
-        times = self.rows[TIME]
-        return self.rows[times.search_sorted(begin, "left") : times.search_sorted(end, "left")]
+        return between(self.rows, begin, begin + self._delivery)
 
     def history(self, view: FeatureView, until: datetime) -> pl.DataFrame:
         return self._files.history(view, until)
+
+
+def between(rows: pl.DataFrame, begin: datetime, end: datetime) -> pl.DataFrame:
+    """The rows, in the order of their times, that happened in [begin, end)."""
+    times = rows[TIME]
+    return rows[times.search_sorted(begin, "left") : times.search_sorted(end, "left")]
 
 
 def shuffled(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
