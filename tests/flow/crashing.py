@@ -162,7 +162,7 @@ def main() -> None:
     found: Counter[str] = Counter()
     problems = []
     number = 0
-    while found.total() - found["nothing"] < kills + len(points) and number < 4 * kills + len(points):
+    while found.total() - found["nothing"] < kills + len(points) and number < 20 * kills + len(points):
         number += 1
         point = points[len(points) - number] if number <= len(points) else ""
         salt = f"salt {seed} {number}"
@@ -177,7 +177,10 @@ def main() -> None:
         status, told = ended(*forked(look(folder, salt, said)))
         if status:
             problems.append(f"{number} {point}: {said}")
-        found[told[-1] if told else "spoiled"] += 1
+        left = told[-1] if told else "spoiled"
+        found[left] += 1
+        if left == "nothing" and not point:
+            lasts *= 1.25  # too early: a busy machine's runs take longer than those that `lasts` was learned from
     print(json.dumps({"lasts": lasts, "found": found, "problems": problems}))
 
 
