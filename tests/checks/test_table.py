@@ -27,6 +27,8 @@ SCHEMA = Schema(
         Column(name="carrier", type="text", domain=("AA", "UA")),
         Column(name="night", type="boolean"),
         Column(name="when", type="time"),
+        Column(name="born", type="date"),
+        Column(name="tags", type="nested"),
         Column(name="note", type="text", required=False),
     ),
     key=("id",),
@@ -38,6 +40,8 @@ GOOD = pl.DataFrame(
         "carrier": ["AA", "UA"] * 10,
         "night": [True, False] * 10,
         "when": [datetime(2013, 3, 1, tzinfo=UTC)] * 20,
+        "born": [date(1999, 1, 31)] * 20,
+        "tags": [["a"], []] * 10,
     }
 )
 
@@ -50,8 +54,10 @@ def found(frame: pl.DataFrame, schema: Schema = SCHEMA) -> list[tuple[str, str, 
     return [(one["column"], one["kind"], one["rows"]) for one in anomalies]
 
 
-def with_values(name: str, values: list[Any]) -> pl.DataFrame:
-    return GOOD.with_columns(pl.Series(name, values + GOOD[name].to_list()[len(values) :], strict=False))
+def with_values(name: str, values: list[Any], kind: Any = None) -> pl.DataFrame:
+    """The good rows with other values in the first of them, the column as it is or in another type."""
+    rest = GOOD[name].cast(kind) if kind else GOOD[name]
+    return GOOD.with_columns(pl.Series(name, values + rest.to_list()[len(values) :], strict=False))
 
 
 BAD: dict[str, tuple[pl.DataFrame, tuple[str, str, int]]] = {
@@ -64,6 +70,17 @@ BAD: dict[str, tuple[pl.DataFrame, tuple[str, str, int]]] = {
     "number for text": (GOOD.with_columns(carrier=pl.lit(1)), ("carrier", "wrong type", 20)),
     "fraction for a whole number": (GOOD.with_columns(pl.col("id") + 0.5), ("id", "wrong type", 20)),
     "text for a time": (GOOD.with_columns(when=pl.lit("soon")), ("when", "wrong type", 20)),
+    "a time that is read differently here and there": (
+        with_values("when", ["04/09/2013 10:00", "25.04.2013 10:00"], pl.String),
+        ("when", "wrong type", 2),
+    ),
+    "a day first date": (with_values("born", ["31.01.2013"], pl.String), ("born", "wrong type", 1)),
+    "a date with an hour": (
+        GOOD.with_columns(born=pl.lit(datetime(1999, 1, 31, 7))),
+        ("born", "wrong type", 20),
+    ),
+    "lists of text for text": (GOOD.with_columns(carrier=pl.lit(["AA"])), ("carrier", "wrong type", 20)),
+    "text for lists": (GOOD.with_columns(tags=pl.lit("a")), ("tags", "wrong type", 20)),
     "too many nulls": (with_values("distance", [None] * 7), ("distance", "missing values", 8)),
     "more nulls than chance gives three rows": (
         with_values("distance", [None] * 3)[:3],
@@ -91,6 +108,13 @@ FINE = {
     "as it was": GOOD,
     "numbers as text": GOOD.with_columns(pl.col("distance").cast(pl.String)),
     "times as text": GOOD.with_columns(when=pl.lit("2013-03-01T10:00:00+01:00")),
+    "times as text in several ways": with_values(
+        "when",
+        ["2013-03-01 10:00", "2013/03/01 10:00:01,5", "2013-03-01T10:00Z", "2013-03-01", "2013-03-01 10:00:00+00"],
+        pl.String,
+    ),
+    "dates as text": GOOD.with_columns(pl.col("born").cast(pl.String)),
+    "dates as midnights": GOOD.with_columns(pl.col("born").cast(pl.Datetime("ns"))),
     "dates for times": GOOD.with_columns(pl.col("when").dt.date()),
     "one row": GOOD[:1],
     "columns in another order": GOOD.select(reversed(GOOD.columns)),
@@ -98,6 +122,7 @@ FINE = {
     "smaller integers": GOOD.with_columns(pl.col("id").cast(pl.UInt8)),
     "unsigned numbers": GOOD.with_columns(pl.col("id").cast(pl.UInt64)),
     "a column that may be absent": GOOD.with_columns(note=pl.lit("x")),
+    "lists of nulls": GOOD.with_columns(tags=pl.lit(None)),
     "a column of nulls": GOOD.with_columns(night=pl.lit(None)),
     "times without a zone": GOOD.with_columns(pl.col("when").dt.replace_time_zone(None)),
     "whole numbers with a point": GOOD.with_columns(pl.col("id").cast(pl.Float64)),
@@ -167,6 +192,15 @@ def test_an_inferred_schema_lets_somewhat_later_rows_in_and_keeps_nonsense_out()
     assert found(frame.with_columns(pl.col("distance") * 1000), schema)[0][:2] == ("distance", "above range")
     assert found(frame.with_columns(-pl.col("distance") - 1), schema)[0][:2] == ("distance", "below range")
     assert found(frame.with_columns(id=pl.lit(None, pl.Int64)), schema)[0][:2] == ("id", "missing values")
+
+
+def test_of_what_places_rows_in_time_none_may_be_missing_unless_some_was() -> None:
+    frame = GOOD.with_columns(known=pl.when(pl.col("id") > 0).then("when"))
+    schema = infer(frame, "rows", times=("when", "known"))
+    assert [column.missing for column in schema.columns if column.name in ("night", "when", "known")] == [0.05, 0, 0.15]
+    assert found(frame.with_columns(pl.when(pl.col("id") > 0).then("when").alias("when")), schema) == [
+        ("when", "missing values", 1)
+    ]
 
 
 def test_ids_grow_and_what_is_known_later_may_be_null() -> None:

@@ -54,6 +54,19 @@ def test_csv_has_no_types_so_codes_stay_as_they_are_written(tmp_path: Path) -> N
     assert read_table(file, texts=("a", "elsewhere")).rows()[0] == (569, "12.50", 3, -7, 1)
 
 
+def test_the_header_of_csv_may_have_quotes(tmp_path: Path) -> None:
+    FRAME.rename({"a": 'größe"x', "b": '"'}).write_csv(tmp_path / "a.csv")
+    found = read_table(tmp_path / "a.csv")
+    assert found.columns == ['größe"x', '"', "t"]
+    assert read_table(tmp_path / "a.csv", texts=('größe"x',)).row(0)[:2] == ("1", "x")
+
+
+def test_dates_of_csv_are_iso_8601_or_text(tmp_path: Path) -> None:
+    rows = b"born,seen,us,clock\n1999-01-31,2013-01-31 12:00,04/09/2013,12:30\n1999-02-01,,12/31/2013,12:31\n"
+    found = read_table(write(tmp_path, "a.csv", rows))
+    assert found.row(0) == (date(1999, 1, 31), NOON, "04/09/2013", "12:30")
+
+
 def test_text_of_json_that_all_is_iso_8601_is_time(tmp_path: Path) -> None:
     rows = [
         {"born": "1999-01-31", "seen": "2013-01-31T14:00:00+02:00", "said": "2013-01-31 was cold", "code": None},
@@ -73,6 +86,7 @@ WRONG = {
     "blank": ("a.csv", b"\n\n", "is empty", "header"),
     "header only": ("a.csv", b"a,b\n", "has no rows", "rows"),
     "not UTF-8": ("a.csv", "a,b\ncaf\xe9,1\n".encode("latin-1"), "is not UTF-8", "iconv"),
+    "UTF-16": ("a.csv", "a,b\ncafé,1\n".encode("utf-16"), "is not UTF-8", "iconv -f UTF-16 "),
     "not UTF-8 far down": (
         "a.csv",
         b"a,b\n" + b"x,1\n" * 20_000 + "caf\xe9,1\n".encode("latin-1"),

@@ -105,3 +105,12 @@ def test_what_is_left_out_is_told_in_a_comment_whatever_it_is_called(tmp_path: P
     table = visits(2).with_columns(pl.lit(1).alias("one\n[gate]\nvalue"))
     (model,) = started(tmp_path / "mine", table).models.values()
     assert model.inputs.request == ("at", "größe")
+
+
+def test_what_numbers_the_rows_is_no_input() -> None:
+    table = visits(20).with_row_index("bestell nr").with_columns(pl.col("bestell nr").cast(pl.Int64) * 3 // 2)
+    found = guess(table, "late")
+    assert found.excluded == {"bestell nr": "it numbers the rows"}
+    assert "größe" in found.inputs
+    few = guess(table.head(50), "late")
+    assert "bestell nr" in few.inputs

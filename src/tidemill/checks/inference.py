@@ -28,7 +28,8 @@ def infer(
 
     A range is at least twice the observed span beyond both ends, farther where the values have long tails or are few,
     but never below 0 where nothing was; whole numbers that count the rows, and keys, have no upper end. Text keeps an
-    open vocabulary; a column without nulls may have a few, one without NaN and infinite numbers none of these.
+    open vocabulary; a column without nulls may have a few (not one that places rows in time), one without NaN and
+    infinite numbers none of these.
 
     Parameters
     ----------
@@ -58,6 +59,8 @@ def _in_its_role(
         column = as_time
     if column.name in key:
         column = replace(column, high=None)
+    if column.name in times and not values.null_count():
+        column = replace(column, missing=0.0)  # nobody can say when such a row was
     return replace(column, missing=1.0) if column.name in later else column
 
 

@@ -1,7 +1,7 @@
 """Judges rows against a schema: what cannot be is schema skew, and stops the pipeline."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, time
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -12,6 +12,7 @@ from tidemill.core.policy import Source
 from tidemill.core.schema import Column, Schema
 from tidemill.data.encoding import column_type
 from tidemill.data.frame import KNOWN_AT, TIME
+from tidemill.data.moments import UTC, dates, times
 
 WHY = "_why"
 _FITTING = {
@@ -21,8 +22,8 @@ _FITTING = {
     "text": {"text"},
     "time": {"time", "date"},
     "date": {"date"},
+    "nested": {"nested"},
 }
-_UTC = pl.Datetime("us", "UTC")
 _WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
 _LARGEST_WHOLE = 2**53  # of which a float tells one from the next
 _CHANCE = 0.01
@@ -91,27 +92,34 @@ def judge(
 def conform(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     """Rows that fit their schema in the types that it means, so that batches of one source can stand in one table."""
     casts = []
+    empty = []
     for name, kind in frame.schema.items():
         column = schema.column(name)
-        if kind == pl.Null:
+        if kind == pl.Null and column is not None and column.type == "nested":
+            empty.append(name)  # of what, nobody can tell: in the table it is null
+        elif kind == pl.Null:
             casts.append(pl.col(name).cast(_MEANT[column.type] if column else pl.String))
         elif column is not None and column.type == "number":
             casts.append(pl.col(name).cast(pl.Float64))
         elif column is not None and column.type == "integer" and not kind.is_integer():
             casts.append(pl.col(name).cast(pl.Int64))
-        elif column is not None and column.type == "time" and kind in (pl.String, pl.Date):
-            casts.append(_as_time(pl.col(name), kind))
+        elif column is not None and column.type == "time" and kind == pl.String:
+            casts.append(times(pl.col(name)))
+        elif column is not None and column.type == "time" and kind == pl.Date:
+            casts.append(pl.col(name).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
+        elif column is not None and column.type == "date" and isinstance(kind, pl.Datetime):
+            casts.append(pl.col(name).dt.date())
         elif kind.is_unsigned_integer() or kind == pl.Int128:
             casts.append(pl.col(name).cast(pl.Int64, strict=column is not None))  # tables have none of these
         elif kind == pl.Duration:
             casts.append(pl.col(name).dt.to_string("iso"))
         elif column is not None and column.type == "date" and kind == pl.String:
-            casts.append(pl.col(name).str.to_date("%Y-%m-%d"))
+            casts.append(dates(pl.col(name)))
         elif kind.is_nested():
             casts.append(pl.col(name).cast(_without_null(kind)))
         elif kind in (pl.Categorical, pl.Enum, pl.Time):
             casts.append(pl.col(name).cast(pl.String))
-    return frame.with_columns(casts)
+    return frame.with_columns(casts).drop(empty)
 
 
 _MEANT: dict[str, Any] = {
@@ -119,7 +127,7 @@ _MEANT: dict[str, Any] = {
     "integer": pl.Int64,
     "number": pl.Float64,
     "text": pl.String,
-    "time": _UTC,
+    "time": UTC,
     "date": pl.Date,
 }
 
@@ -131,12 +139,6 @@ def _without_null(kind: Any) -> Any:
     if isinstance(kind, pl.Struct):
         return pl.Struct({field.name: _without_null(field.dtype) for field in kind.fields})
     return pl.String() if kind == pl.Null else kind
-
-
-def _as_time(values: pl.Expr, kind: pl.DataType, *, strict: bool = True) -> pl.Expr:
-    if kind == pl.Date:
-        return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    return values.str.to_datetime(time_zone="UTC", time_unit="us", strict=strict)
 
 
 def _columns(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
@@ -170,15 +172,8 @@ def _unreadable(values: pl.Series, column: Column) -> pl.Series | None:
     if values.dtype != pl.String or column.type not in ("number", "time", "date"):
         return None
     text = pl.col(values.name)
-    read = {
-        "number": text.cast(pl.Float64, strict=False),
-        "time": _as_time(text, pl.String(), strict=False),
-        "date": text.str.to_date("%Y-%m-%d", strict=False),
-    }[column.type]
-    try:
-        return values.to_frame().select((read.is_null() & text.is_not_null()).alias("bad"))["bad"]
-    except pl.exceptions.PolarsError:
-        return values.is_not_null()
+    read = {"number": text.cast(pl.Float64, strict=False), "time": times(text), "date": dates(text)}[column.type]
+    return values.to_frame().select((read.is_null() & text.is_not_null()).alias("bad"))["bad"]
 
 
 def fits(values: pl.Series, column: Column) -> bool:
@@ -190,6 +185,8 @@ def fits(values: pl.Series, column: Column) -> bool:
         return bool(((numbers % 1 == 0) & (numbers.abs() <= _LARGEST_WHOLE)).all())
     if column_type(values.dtype) in _FITTING[column.type]:
         return True
+    if column.type == "date" and isinstance(values.dtype, pl.Datetime):
+        return bool((values.dt.time() == time()).all())  # as pandas keeps dates
     bad = _unreadable(values, column)
     return bad is not None and not bad.any()
 

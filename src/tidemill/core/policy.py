@@ -105,16 +105,16 @@ class Training(_Table, frozen=True, kw_only=True):
     params: dict[str, Any] = {}
     packages: tuple[str, ...] = ()
     search: Search | None = None
-    rounds: int = 400
-    early_stopping: int = 30
+    rounds: Annotated[int, Meta(ge=1)] = 400
+    early_stopping: Annotated[int, Meta(ge=0)] = 30
     split: Literal["", "time", "random", "group", "stratified"] = ""
     group: str = ""
-    validation: float = 0.15
+    validation: Annotated[float, Meta(ge=0, lt=1)] = 0.15
     test: Span = "14d"
-    test_share: float = 0.2
+    test_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
     refit: bool = True
     window: Span | None = None
-    minimum_rows: int = 50
+    minimum_rows: Annotated[int, Meta(ge=1)] = 50
     seed: int = 0
     feedback: bool = False
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-ColumnType = Literal["boolean", "integer", "number", "text", "time", "date"]
+ColumnType = Literal["boolean", "integer", "number", "text", "time", "date", "nested"]
 
 
 class Column(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -13,8 +13,9 @@ class Column(Struct, frozen=True, kw_only=True, omit_defaults=True):
     A value outside `low` … `high` or outside a closed `domain` is schema skew: it stops the pipeline. An open
     vocabulary (no `domain`) may grow. `missing` is the largest share of nulls that is let in (few rows may have more,
     as far as chance explains it; 0 means none); of a `finite` column no number may be NaN or infinite. A `number` may
-    come as whole numbers, and as text that can be read as numbers, a `time` and a `date` as text of ISO 8601; an
-    `integer` also with a point (7.0), as pandas writes integers with gaps, but never as text.
+    come as whole numbers, and as text that can be read as numbers, a `time` and a `date` as text of ISO 8601 and of
+    no other form; an `integer` also with a point (7.0), as pandas writes integers with gaps, but never as text.
+    `nested` are lists and records.
     """
 
     name: str

@@ -58,6 +58,8 @@ def column_type(kind: pl.DataType) -> ColumnType:
         return "number"
     if kind == pl.Date:
         return "date"
+    if kind.is_nested():
+        return "nested"
     return "time" if isinstance(kind, pl.Datetime) else "text"
 
 

@@ -1,6 +1,7 @@
 """Reads tables and brings them into one form: Polars, UTC, event time and known-at time beside the columns."""
 
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -10,14 +11,13 @@ import polars as pl
 
 from tidemill.clock import span
 from tidemill.core.policy import Source
+from tidemill.data.moments import UTC, dates, times
 from tidemill.errors import DataError
 
 TIME = "_time"
 KNOWN_AT = "_known_at"
 ARRIVED = "_arrived"
-_UTC = pl.Datetime("us", "UTC")
-_DATE = r"^\d{4}-\d\d-\d\d$"
-_ISO = re.compile(r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?$")
+_LIKE_A_TIME = re.compile(r"^\d{4}[-/]\d\d[-/]\d\d")
 _FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -64,7 +64,7 @@ def parse_table(
         else:
             raise DataError(f"the format of {name} is not known", "use .parquet, .csv or .jsonl")
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as wrong:
-        raise _explain(Path(name), kind, wrong) from None
+        raise _explain(source, Path(name), kind, wrong) from None
     if frame.is_empty() and not empty:
         raise DataError(f"{name} has no rows", "give a file with rows")
     return frame
@@ -75,40 +75,44 @@ def _parse_csv(source: Path | BytesIO, separator: str, texts: tuple[str, ...] | 
     asked: dict[str, Any] = {
         "separator": separator,
         "glob": False,
-        "try_parse_dates": True,
-        "schema_overrides": dict.fromkeys(texts or (), pl.String),
+        "schema_overrides": {name.replace('"', '""'): pl.String for name in texts or ()},
     }
     try:
         frame = pl.read_csv(content, infer_schema_length=10_000, **asked)
     except pl.exceptions.ComputeError:  # another type far down
         frame = pl.read_csv(content, infer_schema_length=None, **asked)
     whole = [name for name, kind in frame.schema.items() if kind.is_integer()]
-    if texts is not None or not whole:
-        return frame
-    written = pl.scan_csv(content, separator=separator, infer_schema=False, glob=False).select(whole)
-    codes = written.select(pl.all().str.contains(r"^-?0\d").any()).collect().row(0, named=True)
-    return frame.with_columns(written.select(name for name, found in codes.items() if found).collect().get_columns())
+    if texts is None and whole:
+        written = pl.scan_csv(content, separator=separator, infer_schema=False, glob=False).select(whole)
+        codes = written.select(pl.all().str.contains(r"^-?0\d").any()).collect().row(0, named=True)
+        frame = frame.with_columns(
+            written.select(name for name, found in codes.items() if found).collect().get_columns()
+        )
+    # The names come as they are written: a quote within quotes stands there twice.
+    return _with_times(frame.rename({name: name.replace('""', '"') for name in frame.columns if '""' in name}), texts)
 
 
 def _with_times(frame: pl.DataFrame, texts: tuple[str, ...] | None) -> pl.DataFrame:
-    """JSON has no times: text that all is ISO 8601 is one, as in CSV."""
+    """JSON and CSV have no times: text that all is ISO 8601 is one."""
     found = []
     for name, kind in frame.schema.items():
         first = frame[name].drop_nulls().head(1).to_list() if kind == pl.String and name not in (texts or ()) else []
-        if not first or not _ISO.match(first[0]):
+        if not first or not _LIKE_A_TIME.match(first[0]):
             continue
-        if frame[name].str.contains(_DATE).all():
-            found.append(frame[name].str.to_date("%Y-%m-%d", strict=False))
-        elif frame[name].str.contains(_ISO.pattern).all():
-            found.append(frame[name].str.to_datetime(time_zone="UTC", time_unit="us", strict=False))
-    whole = [values for values in found if values.null_count() == frame[values.name].null_count()]
-    return frame.with_columns(whole)
+        for read in (dates, times):
+            values = frame.select(read(pl.col(name)))[name]
+            if values.null_count() == frame[name].null_count():
+                found.append(values)
+                break
+    return frame.with_columns(found)
 
 
-def _explain(path: Path, kind: str, wrong: Exception) -> DataError:
+def _explain(source: Path | BytesIO, path: Path, kind: str, wrong: Exception) -> DataError:
     said = str(wrong).splitlines()[0] if str(wrong) else type(wrong).__name__
     if "utf-8" in said.lower() or "utf8" in said.lower():
-        return DataError(f"{path} is not UTF-8", f"convert it: iconv -f LATIN1 -t UTF-8 {path.name} > utf8.csv")
+        start = (source.getvalue() if isinstance(source, BytesIO) else source.read_bytes())[:2]
+        found = "UTF-16" if start in (BOM_UTF16_LE, BOM_UTF16_BE) else "LATIN1"
+        return DataError(f"{path} is not UTF-8", f"convert it: iconv -f {found} -t UTF-8 {path.name} > utf8.csv")
     if isinstance(wrong, pl.exceptions.NoDataError):
         return DataError(f"{path} is empty", "give a file with a header and rows")
     return DataError(f"{path} cannot be read as {kind}: {said}", "check that the file is whole and of that format")
@@ -123,7 +127,7 @@ def in_time(
     tell of it; otherwise it raises `DataError`.
     """
     read = as_utc_or_null if lenient else as_utc
-    arrival = pl.lit(arrived).cast(_UTC)
+    arrival = pl.lit(arrived).cast(UTC)
     time = read(frame, source.time, name) if source.time else arrival
     if source.known_at:
         known = read(frame, source.known_at, name)
@@ -147,18 +151,16 @@ def as_utc(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
     kind = frame.schema[column]
     values = pl.col(column)
     if kind == pl.String:
-        try:
-            frame.select(values.str.to_datetime(time_zone="UTC", time_unit="us"))
-        except pl.exceptions.PolarsError:
+        if wrong := frame.filter(times(values).is_null() & values.is_not_null())[column].head(1).to_list():
             raise DataError(
-                f"column {column!r} of source {name!r} holds text that is no time",
+                f"column {column!r} of source {name!r} holds text that is no time of ISO 8601, such as {wrong[0]!r}",
                 "write times as 2013-01-31T12:00:00Z",
-            ) from None
-        return values.str.to_datetime(time_zone="UTC", time_unit="us")
+            )
+        return times(values)
     if isinstance(kind, pl.Datetime):
         return (
             values.dt.replace_time_zone("UTC") if kind.time_zone is None else values.dt.convert_time_zone("UTC")
-        ).cast(_UTC)
+        ).cast(UTC)
     if kind == pl.Date:
         return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     raise DataError(f"column {column!r} of source {name!r} is {kind}, not a time", "name a column of dates or times")
@@ -170,8 +172,8 @@ def as_utc_or_null(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
         return as_utc(frame, column, name)
     except DataError:
         if frame.schema.get(column) == pl.String:
-            return pl.col(column).str.to_datetime(time_zone="UTC", time_unit="us", strict=False)
-        return pl.lit(None, _UTC)
+            return times(pl.col(column))
+        return pl.lit(None, UTC)
 
 
 def as_classes(values: pl.Series) -> pl.Series:

@@ -125,7 +125,7 @@ def _weighted(one: float | None, n: int, other: float | None, m: int) -> float:
 
 def _column(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
     kind = column_type(values.dtype)
-    if kind == "text" if reference is None else reference.type == "text":
+    if kind in ("text", "nested") if reference is None else reference.type == "text":
         return _text(values, reference)
     numbers = values
     if kind in ("time", "date"):

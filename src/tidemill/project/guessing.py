@@ -10,6 +10,7 @@ from tidemill.core.model import Task
 from tidemill.errors import DataError, InputError
 
 _FEW = 20
+_ENOUGH = 200
 _KEY_LIKE = re.compile(r"(^|_)(id|key|uuid|number|no)$|id$", re.IGNORECASE)
 
 
@@ -66,6 +67,8 @@ def guess(
             excluded[name] = "it has one value only"
         elif frame.schema[name] == pl.String and distinct > 0.9 * frame.height and frame.height > _FEW:
             excluded[name] = "nearly every row has a text of its own"
+        elif _numbers_the_rows(frame[name], distinct):
+            excluded[name] = "it numbers the rows"
     inputs = tuple(c for c in frame.columns if c not in (label, found_key) and c not in excluded)
     if not [name for name in inputs if name != when]:
         raise DataError("no column is left to learn from", "give a table with columns beside the label")
@@ -123,6 +126,14 @@ def _task_of(label: pl.Series, task: str) -> Task:
         return "classification"
     whole = label.dtype.is_integer() or bool((known == known.round()).all())
     return "classification" if whole and distinct <= _FEW else "regression"
+
+
+def _numbers_the_rows(values: pl.Series, distinct: int) -> bool:
+    """Whether whole numbers are a counter's, such as those that a database gives: each once, with few gaps."""
+    if not values.dtype.is_integer() or distinct < len(values) or len(values) < _ENOUGH:
+        return False
+    least, most = values.min(), values.max()
+    return isinstance(least, int) and isinstance(most, int) and most - least < 2 * len(values)
 
 
 def _is_key(frame: pl.DataFrame, name: str) -> bool:
