@@ -277,6 +277,13 @@ WRONG = {
         "line 15: trigger 'daily' starts the pipeline whose end it waits for",
         "a cooldown or a budget",
     ),
+    "triggers that start each other": (
+        TRIGGER.replace("daily", "first")
+        + 'on = "run"\nwhere = { pipeline = "ingestion" }\n'
+        + '[[triggers]]\nname = "second"\npipeline = "ingestion"\non = "run"\nwhere = { subject = "training" }\n',
+        "line 15: trigger 'first' starts the pipeline whose end it waits for, by way of other triggers",
+        "a cooldown or a budget",
+    ),
     "a trigger that any run starts": (TRIGGER + 'on = "run"\n', "line 15: .*whose end it waits for", "where"),
     "a firing at no time": (
         BASE + '[[backtest.firings]]\nat = "soon"\npipeline = "training"\n',

@@ -2,7 +2,7 @@
 has, windows without time, causes that never come.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from math import inf, isfinite
@@ -55,6 +55,7 @@ def faults(policy: Policy, defined: Names | None) -> Iterator[Fault]:
         yield from _of_model(model)
     for place, trigger in enumerate(policy.triggers):
         yield from _of_trigger(trigger, defined, ("triggers", f"[{place}]"))
+    yield from _circles(policy.triggers)
     yield from _of_backtest(policy.backtest, policy, defined)
 
 
@@ -120,11 +121,24 @@ def _of_trigger(trigger: Trigger, defined: Names | None, here: tuple[str, ...]) 
             yield f"{about}, which never comes", f"one of: {', '.join(said)}{nearest(value, said)}", (*here, "where")
         elif trigger.on in ("run", "job") and name in ("subject", "pipeline"):
             yield from _pipeline(value, defined, (*here, "where"))
-    its_own = {trigger.where.get(name, trigger.pipeline) for name in ("subject", "pipeline")} == {trigger.pipeline}
-    unbounded = trigger.budget is None and not span(trigger.cooldown)
-    if trigger.on == "run" and its_own and unbounded:
-        cure = "let it wait for another pipeline (where), or give it a cooldown or a budget"
-        yield f"trigger {trigger.name!r} starts the pipeline whose end it waits for", cure, (*here, "on")
+
+
+def _circles(triggers: Sequence[Trigger]) -> Iterator[Fault]:
+    """Triggers on the end of runs that start what they wait for, on their own or one through the other."""
+    endless = [
+        (place, trigger, {trigger.where.get(name, "") for name in ("subject", "pipeline")} - {""})
+        for place, trigger in enumerate(triggers)
+        if trigger.on == "run" and trigger.budget is None and not span(trigger.cooldown)
+    ]
+    for place, trigger, waits_for in endless:
+        started = {trigger.pipeline}
+        for _ in endless:
+            started |= {other.pipeline for _, other, cause in endless if cause <= started}
+        if waits_for <= started:
+            others = "" if waits_for <= {trigger.pipeline} else ", by way of other triggers"
+            said = f"trigger {trigger.name!r} starts the pipeline whose end it waits for{others}"
+            cure = "let it wait for another pipeline (where), or give it a cooldown or a budget"
+            yield said, cure, ("triggers", f"[{place}]", "on")
 
 
 def _of_backtest(backtest: Backtest, policy: Policy, defined: Names | None) -> Iterator[Fault]:
