@@ -12,6 +12,7 @@ from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Context
 from tidemill.errors import ConfigurationError, DataError, InputError, StepFailed, Stopped, Transient
+from tidemill.flow.engine import resume, sweep
 
 
 @step
@@ -107,7 +108,7 @@ def test_an_error_of_the_house_keeps_its_kind_and_names_the_step(mill: Mill) -> 
     run, error = mill.try_to_run(reading)
     assert type(error) is DataError
     assert error.exit_code == 2
-    assert error.__notes__ == ["in step 'read'"]
+    assert error.problem == "step 'read': rows.csv is empty"
     assert mill.states(run) == {"read": "failed"}
 
 
@@ -220,6 +221,85 @@ def test_parameters_that_do_not_fit_leave_no_run(mill: Mill, given: dict[str, ob
         mill.try_to_run(training, **given)
     assert told.value.cure
     assert mill.books.runs.find() == []
+
+
+def test_numbers_that_are_not_finite_are_told_apart_and_the_run_goes_on_with_them(mill: Mill) -> None:
+    failing = [True]
+
+    @step
+    def show(value: float, others: list[float | None]) -> str:
+        return f"{value} {others}"
+
+    @step(cache=False)
+    def stumble() -> int:
+        if failing:
+            raise ValueError("not today")
+        return 1
+
+    @pipeline
+    def showing(value: float, others: list[float | None]) -> None:
+        show(value, others)
+        stumble()
+
+    for value in ("nan", "inf", "-inf", "1.0"):
+        for others in ("[null, 1.0]", '["nan", 1.0]', '[1.0, "inf"]', '[null, "nan"]', '["nan", null]'):
+            run, error = mill.try_to_run(showing, value=value, others=others)
+            wanted = others.replace('"', "").replace("null", "None")
+            assert mill.value(run, "show").decode("utf-8-sig") == f"{value} {wanted}"
+    mill.session.project.code.pipelines["showing"] = showing
+    failing.clear()
+    done, error = resume(mill.session, run.id)
+    assert error is None
+    assert mill.states(done) == {"show": "ran", "stumble": "ran"}
+    assert mill.value(done, "show") == mill.value(run, "show")
+
+
+def test_lists_may_be_given_as_json(mill: Mill) -> None:
+    @step
+    def show(value: list[int]) -> str:
+        return f"{value}"
+
+    @pipeline
+    def showing(values: list[int]) -> None:
+        show(values)
+
+    assert mill.value(mill.run(showing, values="[1, 2]"), "show").decode("utf-8-sig") == "[1, 2]"
+    with pytest.raises(InputError, match="must be of type") as told:
+        mill.run(showing, values="1,2")
+    assert "as JSON" in told.value.cure
+
+
+def test_plain_data_of_another_type_than_promised_fails_the_step(mill: Mill) -> None:
+    @step
+    def count() -> int:
+        return "three"  # type: ignore[return-value]
+
+    @pipeline
+    def counting() -> None:
+        count()
+
+    run, error = mill.try_to_run(counting)
+    assert "step 'count': it returned 'three', but its annotation promises int" in str(error)
+    assert run.state == "failed"
+
+
+def test_a_run_whose_end_cannot_be_written_is_found_out(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pipeline
+    def starting() -> None:
+        start(1)
+
+    def away(*_: object) -> None:
+        raise OSError("the ledger is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tidemill.flow.record.Recorder.close", away)
+        with pytest.raises(OSError, match="away"):
+            mill.run(starting)
+    (swept,) = sweep(mill.session)
+    assert (swept.state, swept.error) == ("interrupted", "its process died")
+    mill.session.project.code.pipelines["starting"] = starting
+    done, error = resume(mill.session, swept.id)
+    assert (done.state, error, sweep(mill.session)) == ("done", None, [])
 
 
 def test_now_and_the_policy_are_filled_in(mill: Mill) -> None:

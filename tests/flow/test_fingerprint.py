@@ -215,7 +215,108 @@ def test_it_changes_with_what_the_step_does(digest: Digest, one: str, other: str
     assert digest(one) == digest(one)
 
 
+# Each with `?` in place of something that counts.
+REACHED = {
+    "the rest of a singledispatch": """
+from functools import singledispatch
+@singledispatch
+def a(x): return ?
+@a.register
+def _(x: int): return 5
+def fit(x): return a(x)
+""",
+    "one type of a singledispatch": """
+from functools import singledispatch
+@singledispatch
+def a(x): return 5
+@a.register
+def _(x: int): return ?
+def fit(x): return a(x)
+""",
+    "one type of a singledispatchmethod": """
+from functools import singledispatchmethod
+class A:
+    @singledispatchmethod
+    def a(self, x): return 5
+    @a.register
+    def _(self, x: int): return ?
+def fit(x): return A().a(x)
+""",
+    "partial method": """
+from functools import partialmethod
+class A:
+    def a(self, x, y): return x
+    b = partialmethod(a, ?)
+def fit(x): return A().b(x)
+""",
+    "namespace": "from types import SimpleNamespace\nN = SimpleNamespace(k=?)\ndef fit(x): return x + N.k",
+    "read-only table": "from types import MappingProxyType\nN = MappingProxyType({1: ?})\ndef fit(x): return N[x]",
+    "factory": "from collections import defaultdict\nN = defaultdict(lambda: ?)\ndef fit(x): return N[x]",
+    "queue": "from collections import deque\nN = deque([1, ?])\ndef fit(x): return x in N",
+    "range": "N = range(?)\ndef fit(x): return x in N",
+    "slice": "N = slice(0, ?)\ndef fit(x): return x[N]",
+    "fraction": "from fractions import Fraction\nN = Fraction(1, ? + 2)\ndef fit(x): return x * N",
+    "slots": """
+class A:
+    __slots__ = ("k",)
+    def __init__(self, k): self.k = k
+N = A(?)
+def fit(x): return x + N.k
+""",
+    "slots below": """
+class A:
+    __slots__ = ("k",)
+    def __init__(self, k): self.k = k
+class B(A): pass
+N = B(?)
+def fit(x): return x + N.k
+""",
+    "metaclass": """
+class M(type):
+    def __len__(cls): return ?
+class A(metaclass=M): pass
+def fit(x): return len(A)
+""",
+    "vectorized function": "import numpy as np\nN = np.vectorize(lambda x: x + ?)\ndef fit(x): return N(x)",
+    "parameter beside a function in a pipeline": """
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+def a(x): return x
+N = make_pipeline(FunctionTransformer(a), Ridge(alpha=?))
+def fit(x): return N.fit(x)
+""",
+    "function in a pipeline": """
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+def a(x): return x + ?
+N = make_pipeline(FunctionTransformer(a), Ridge())
+def fit(x): return N.fit(x)
+""",
+}
+
+
+@pytest.mark.parametrize("source", REACHED.values(), ids=REACHED)
+def test_it_changes_with_what_a_value_holds(digest: Digest, source: str) -> None:
+    one = digest(source.replace("?", "1"))
+    assert digest(source.replace("?", "2")) != one
+    assert digest(source.replace("?", "1")) == one
+
+
+def test_it_does_not_change_as_a_generator_of_numbers_or_a_lock_is_used(digest: Digest) -> None:
+    source = (
+        "import random, threading, numpy as np\nR, G, L = random.Random(), np.random.default_rng(), threading.Lock()\n"
+        "def fit(x): return R, G, L"
+    )
+    assert digest(source) == digest(source)
+
+
 IMPORTS = {
+    "asked for by its name": "import helpers\ndef fit(x): return getattr(helpers, 'clean')(x)",
+    "imported by its name": (
+        "import importlib\ndef fit(x): return getattr(importlib.import_module('helpers'), 'clean')(x)"
+    ),
     "from a module": "from helpers import clean\ndef fit(x): return clean(x)",
     "through a module": "import helpers\ndef fit(x): return helpers.clean(x)",
     "under another name": "import helpers as h\ndef fit(x): return h.clean(x)",

@@ -44,6 +44,11 @@ class Log:
         return "".join(self._head) + gap + "".join(self._tail)
 
 
+def writable(text: str) -> str:
+    """A text that any file can hold: half a character, as in names of files that are not UTF-8, is spelt out."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def shortened(text: str) -> str:
     """The end of a text, as the ledger keeps it."""
     return text if len(text) <= _SHORT else f"… {len(text) - _SHORT:,} characters before\n{text[-_SHORT:]}"

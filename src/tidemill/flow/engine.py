@@ -1,6 +1,7 @@
 """Runs a pipeline from plan to ledger: the one way in which anything is run, taken up again, or tried in part."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from msgspec.structs import replace
@@ -154,13 +155,13 @@ def sweep(session: Session) -> list[Run]:
     """Write down which runs died with their process on this machine."""
     books = session.workspace.ledger
     swept = []
-    for found in books.runs.find(state="running"):
-        if not session.workspace.alive.is_dead(found.id):
-            continue
-        with books.transaction():
-            _interrupt_steps(session, found)
-            swept.append(books.runs.change(found.id, _interrupted))
-        session.workspace.alive.forget(found.id)
+    for dead in session.workspace.alive.dead():
+        with suppress(NotFound), books.transaction():
+            found = books.runs.get(dead)
+            if found.state == "running":
+                _interrupt_steps(session, found)
+                swept.append(books.runs.change(found.id, _interrupted))
+        session.workspace.alive.forget(dead)
     return swept
 
 

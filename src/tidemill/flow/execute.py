@@ -288,7 +288,7 @@ class Execution:
 
     def _keep_log(self, text: str) -> tuple[str, str]:
         short = shortened(text)
-        return short, "" if short == text else keep(self._blobs, text.encode(errors="replace")).id
+        return short, "" if short == text else keep(self._blobs, text.encode()).id
 
     def _task(self, node: Node, transient: dict[str, str] | None = None) -> Task:
         run = self._recorder.run
@@ -304,7 +304,6 @@ class Execution:
         try:
             self._wiring.expand(node)
         except TidemillError as wrong:
-            wrong.add_note(f"in step {node.name!r}")
             self._error = self._error or wrong
 
 
@@ -316,7 +315,7 @@ def _error_of(record: StepRun, outcome: Outcome) -> TidemillError:
     failure = outcome.failure
     assert failure is not None
     if failure.error is not None:
-        failure.error.add_note(f"in step {record.step!r}")
+        failure.error.problem = f"step {record.step!r}: {failure.error.problem}"
         return failure.error
     error = StepFailed(
         record.step,

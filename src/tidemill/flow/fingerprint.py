@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
 from types import (
@@ -15,6 +16,7 @@ from types import (
     CodeType,
     FunctionType,
     GetSetDescriptorType,
+    MappingProxyType,
     MemberDescriptorType,
     MethodType,
     ModuleType,
@@ -26,6 +28,9 @@ from tidemill.errors import TidemillError
 from tidemill.store.codecs import encode
 
 _SIMPLE = (str, bytes, int, float, complex, type(None), type(...))
+# Values whose state is another in each process, or changes as they are used.
+_RESTLESS = ("os.", "io.", "_io.", "random.", "numpy.random.", "logging.", "threading.", "socket.", "asyncio.")
+_WORD = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _STRUCT = ("__struct_fields__", "__struct_defaults__")
 
 
@@ -87,7 +92,7 @@ class _Walk:
         elif isinstance(getattr(value, "__wrapped__", None), FunctionType):
             yield type(value).__qualname__.encode()
             yield from self.parts(value.__wrapped__)
-        elif isinstance(value, dict | list | set | frozenset):
+        elif isinstance(value, dict | list | set | frozenset | MappingProxyType):
             yield from self._container(value)
         else:
             yield from self._instance(value)
@@ -99,6 +104,8 @@ class _Walk:
             return
         yield from self._code(value.__code__)
         yield from self.parts((value.__defaults__, value.__kwdefaults__))
+        # What functools keeps beside a function: the one that it wraps, and those for other types.
+        yield from self.parts(tuple(vars(value).get(name) for name in ("__wrapped__", "registry")))
         for cell in value.__closure__ or ():
             try:
                 yield from self.parts(cell.cell_contents)
@@ -111,7 +118,7 @@ class _Walk:
                 yield from self._module(found, reach.attributes)
             elif name in value.__globals__:
                 yield from self.parts(found)
-        for name in reach.imports:
+        for name in reach.imports + (reach.words if "import_module" in reach.attributes else ()):
             yield from self._import(name, reach.attributes)
 
     def _code(self, code: CodeType) -> Iterator[bytes]:
@@ -131,6 +138,8 @@ class _Walk:
             return
         yield value.__qualname__.encode()
         yield from self.parts(value.__bases__)
+        if self._followed(type(value).__module__):
+            yield from self.parts(type(value))
         for name, hint in sorted(inspect.get_annotations(value).items()):
             yield name.encode()
             yield from self._hint(hint)
@@ -180,7 +189,8 @@ class _Walk:
 
     def _container(self, value: Any) -> Iterator[bytes]:
         yield type(value).__name__.encode()
-        if isinstance(value, dict):
+        if isinstance(value, dict | MappingProxyType):
+            yield from self.parts(getattr(value, "default_factory", None))
             for key, member in value.items():
                 yield from self.parts((key, member))
         elif isinstance(value, list):
@@ -198,8 +208,11 @@ class _Walk:
             yield from self.parts((value.pattern, value.flags))
         elif own and hasattr(value, "__dict__"):
             yield from self.parts(tuple(sorted(vars(value).items())))
+            yield from self.parts(_in_slots(value))
         elif (content := _content(value)) is not None:
             yield content
+        elif (state := _state(value)) is not None:
+            yield from self.parts(state)
         elif _package(type(value).__module__) not in sys.stdlib_module_names and " at 0x" not in str(value):
             yield str(value).encode()
 
@@ -211,14 +224,18 @@ class _Reach(NamedTuple):
     globals: tuple[str, ...]
     attributes: tuple[str, ...]
     imports: tuple[str, ...]
+    words: tuple[str, ...]
 
 
 @functools.cache
 def _reach(code: CodeType) -> _Reach:
-    """What a piece of code names: globals that it loads, attributes, and modules that it imports as it runs."""
+    """What a piece of code names: globals that it loads, attributes, and modules that it imports as it runs; and words
+    among its constants, by which it may ask for an attribute or a module.
+    """
     loaded: dict[str, None] = {}
     imported: dict[str, None] = {}
-    names = dict.fromkeys(code.co_names)
+    words = {one: None for one in code.co_consts if isinstance(one, str) and _WORD.fullmatch(one)}
+    names = dict.fromkeys((*code.co_names, *words))
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
             loaded[instruction.argval] = None
@@ -230,7 +247,8 @@ def _reach(code: CodeType) -> _Reach:
             loaded.update(dict.fromkeys(inner.globals))
             names.update(dict.fromkeys(inner.attributes))
             imported.update(dict.fromkeys(inner.imports))
-    return _Reach(tuple(loaded), tuple(names), tuple(imported))
+            words.update(dict.fromkeys(inner.words))
+    return _Reach(tuple(loaded), tuple(names), tuple(imported), tuple(words))
 
 
 @functools.cache
@@ -248,6 +266,29 @@ def _instructions(code: CodeType) -> tuple[bytes, tuple[Any, ...]]:
             argument = 0
         told += instruction.opcode.to_bytes(2, "big") + argument.to_bytes(4, "big")
     return bytes(told), tuple(constants)
+
+
+def _in_slots(value: Any) -> tuple[tuple[str, Any], ...]:
+    """What a value holds in slots, by name."""
+    slots = [vars(kind).get("__slots__", ()) for kind in type(value).__mro__]
+    names = {name for one in slots for name in ((one,) if isinstance(one, str) else one)} - {"__dict__", "__weakref__"}
+    return tuple((name, getattr(value, name)) for name in sorted(names) if hasattr(value, name))
+
+
+def _state(value: Any) -> tuple[Any, ...] | None:
+    """What a value would be made of again, as pickle asks; None where it cannot tell, or is not the same twice."""
+    if f"{type(value).__module__}.".startswith(_RESTLESS):
+        return None
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            told = value.__reduce_ex__(2)
+            return (
+                (told,)
+                if isinstance(told, str)
+                else tuple(list(one) if isinstance(one, Iterator) else one for one in told)
+            )
+    except Exception:  # noqa: BLE001 - whatever its own method raises
+        return None
 
 
 def _content(value: Any) -> bytes | None:

@@ -20,14 +20,16 @@ from tidemill.core.resources import Context
 from tidemill.core.run import Metrics
 from tidemill.errors import Corrupt, NotFound, TidemillError, Transient
 from tidemill.faults import reached
-from tidemill.flow.capture import Log, captured
+from tidemill.flow.capture import Log, captured, writable
 from tidemill.flow.session import Session, is_resource
-from tidemill.flow.tasks import Argument, Failure, Kept, Made, Outcome, Plain, Several, Task, of_kind, pause
+from tidemill.flow.tasks import Argument, Failure, Kept, Made, Outcome, Plain, Several, Task, of_kind, pause, told
 from tidemill.store.artifacts import keep, read
 
 _AGAIN = (Transient, ConnectionError, TimeoutError)
 _UNCHANGING = (bool, int, float, str, bytes, type(None), datetime)
+_PLAIN = (bool, int, float, str, bytes, list, dict)
 _REMEMBERED = 64
+_INSISTS = 1.0  # seconds
 
 
 class Performer:
@@ -59,7 +61,7 @@ class Performer:
                 for output, value in zip(task.step.outputs, values, strict=True):
                     artifacts[output] = self._keep(task, output, value)
                     reached("output is kept")
-            except (Exception, SystemExit) as raised:  # noqa: BLE001 - told as the failure of the step
+            except (Exception, SystemExit, _Overdue) as raised:  # noqa: BLE001 - told as the failure of the step
                 _leave_if_forked(process)
                 failure = _failure(raised)
         seconds = time.perf_counter() - began
@@ -68,7 +70,7 @@ class Performer:
             artifacts=artifacts,
             verdicts=tuple(_linked(one, artifacts) for one in of_kind(values, Verdict)) if failure is None else (),
             metrics=tuple(of_kind(values, Metrics)) if failure is None else (),
-            log=log.text + (failure.traceback if failure else ""),
+            log=writable(log.text) + (failure.traceback if failure else ""),
             failure=failure,
             made=made,
         )
@@ -151,11 +153,20 @@ def _results(task: Task, given: Any) -> tuple[Any, ...]:
     """What a step returned, as the values that its annotation promises."""
     promised = task.step.outputs
     if len(promised) == 1:
-        return (given,)
+        return (_as_promised(given, task.step.hints.get("return", Any)),)
     if not isinstance(given, tuple) or len(given) != len(promised):
         count = len(given) if isinstance(given, tuple) else 1
         raise TidemillError(
             f"it returned {count} values, but its annotation promises {len(promised)}", "make them agree"
+        )
+    return given
+
+
+def _as_promised(given: Any, hint: Any) -> Any:
+    """What a step returned; plain data of another type than its annotation promises would be found much later."""
+    if hint in _PLAIN and type(given) in _PLAIN and not isinstance(given, (int, float) if hint is float else hint):
+        raise TidemillError(
+            f"it returned {given!r:.60}, but its annotation promises {hint.__name__}", "make them agree"
         )
     return given
 
@@ -178,9 +189,11 @@ class _NotMade(TidemillError):
 
 
 def _failure(raised: BaseException) -> Failure:
+    if isinstance(raised, _Overdue):
+        raised = raised.error
     return Failure(
-        text=raised.problem if isinstance(raised, TidemillError) else f"{type(raised).__name__}: {raised}",
-        traceback=traceback.format_exc(),
+        text=writable(raised.problem if isinstance(raised, TidemillError) else told(raised)),
+        traceback=writable(traceback.format_exc()),
         error=raised if isinstance(raised, TidemillError) else None,
         again=isinstance(raised, _AGAIN),
         raised=raised,
@@ -201,21 +214,44 @@ def _leave_if_forked(process: int) -> None:
         os._exit(0)
 
 
+class _Overdue(BaseException):
+    """The time of a step is over: no `except Exception` of the step is to take it for a mishap of its own."""
+
+    def __init__(self, error: TidemillError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 @contextmanager
 def _deadline(timeout: timedelta | None) -> Iterator[None]:
-    """Raise in the block when the time is over; in a thread that is not the main one nobody can."""
+    """Raise in the block when the time is over, again and again; in a thread that is not the main one nobody can.
+
+    Raises
+    ------
+    TidemillError
+        where the time was over, whatever the block made of it.
+    """
     if timeout is None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    raised = TidemillError(f"it took longer than its timeout of {timeout}", "raise the timeout, or mend what hangs")
+    error = TidemillError(f"it took longer than its timeout of {timeout}", "raise the timeout, or mend what hangs")
+    late = False
 
     def over(*_: object) -> None:
-        raise raised
+        nonlocal late
+        late = True
+        raise _Overdue(error)
 
     before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, timeout.total_seconds())
+    signal.setitimer(signal.ITIMER_REAL, timeout.total_seconds(), _INSISTS)
     try:
         yield
+    except (Exception, _Overdue) as raised:
+        if late:
+            raise error from raised
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    if late:
+        raise error

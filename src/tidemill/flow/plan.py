@@ -81,13 +81,24 @@ def _read(pipeline: str, name: str, value: Any, hint: Any, project: Project) -> 
     if hint is datetime and isinstance(value, str) and _DAY.fullmatch(value):
         value = f"{value}T00:00:00"
     try:
-        found = msgspec.convert(value, hint, strict=False)
+        found = msgspec.convert(_plain(value, hint), hint, strict=False)
         return found.replace(tzinfo=UTC) if isinstance(found, datetime) and found.tzinfo is None else found
     except (msgspec.ValidationError, TypeError) as wrong:
         wanted = getattr(hint, "__name__", str(hint))
         raise InputError(
-            f"parameter {name!r} of pipeline {pipeline!r} must be of type {wanted}: {wrong}", f"not {value!r}"
+            f"parameter {name!r} of pipeline {pipeline!r} must be of type {wanted}: {wrong}",
+            f"not {value!r}; lists and records are given as JSON, such as [1, 2]",
         ) from None
+
+
+def _plain(value: Any, hint: Any) -> Any:
+    """Text as plain data, where a parameter takes lists or records and the text is JSON."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")) or hint in (str, Any):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return value
 
 
 def _hold(graph: Graph) -> None:

@@ -5,6 +5,7 @@ import platform
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
+from math import isfinite
 from typing import Any
 
 from msgspec import to_builtins
@@ -249,10 +250,20 @@ def _is_context(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    """A parameter as the ledger keeps it: JSON has no numbers that are not finite, but they can be read from text."""
     try:
-        return to_builtins(value)
+        plain = to_builtins(value)
     except TypeError:
         return repr(value)
+    return _finite(plain)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {name: _finite(member) for name, member in value.items()}
+    return [_finite(member) for member in value] if isinstance(value, list | tuple) else value
 
 
 @cache

@@ -131,6 +131,14 @@ def of_kind(values: Iterable[Any], noun: Any) -> Iterator[Any]:
             yield from (member for member in value if isinstance(member, noun))
 
 
+def told(raised: BaseException) -> str:
+    """What was raised, in words, also where it cannot say it itself."""
+    try:
+        return f"{type(raised).__name__}: {raised}"
+    except Exception:  # noqa: BLE001 - its __str__ is the step's code
+        return type(raised).__name__
+
+
 def pause(attempt: int) -> float:
     """How long to wait before a step is tried again, in seconds."""
     return float(min(60.0, 0.5 * 2.0 ** (attempt - 1)))

@@ -24,7 +24,7 @@ class Alive:
 
     @contextmanager
     def hold(self, run: str) -> Iterator[None]:
-        """Be the process of a run for the block.
+        """Be the process of a run for the block; where it raises, the run is left to be found dead, or forgotten.
 
         Raises
         ------
@@ -40,14 +40,15 @@ class Alive:
         _held[file] = os.getpid()
         try:
             yield
-        finally:
-            if _held.pop(file, 0) == os.getpid():
+            if _held.get(file) == os.getpid():
                 file.unlink(missing_ok=True)
+        finally:
+            _held.pop(file, None)
             os.close(handle)
 
-    def any(self) -> bool:
-        """Whether a run of this machine may be at work, or have died at work."""
-        return next(self._folder.glob("*.lock"), None) is not None
+    def dead(self) -> list[str]:
+        """The runs that began on this machine, whose process is gone, and of which nobody has written down the end."""
+        return [run for file in self._folder.glob("*.lock") if self.is_dead(run := file.stem)]
 
     def is_dead(self, run: str) -> bool:
         """Whether the run began on this machine and its process is gone."""

@@ -1,5 +1,6 @@
 """What every engine promises: the same results, whatever a step does to its process; a run never hangs."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -111,6 +112,11 @@ class _Unpicklable(Exception):
         super().__init__("cannot leave", lambda: None)
 
 
+class _Speechless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
 @step(timeout="1s")
 def misbehave(how: str) -> Any:
     """Do what steps should not do."""
@@ -121,6 +127,11 @@ def misbehave(how: str) -> Any:
             raise _Unpicklable
         case "raises an error of the house":
             raise DataError("rows.csv is empty", "give rows")
+        case "raises half a character":
+            logging.getLogger("user").warning("cannot read caf\udce9.csv")
+            raise ValueError("cannot read caf\udce9.csv")
+        case "raises what cannot say itself":
+            raise _Speechless
         case "leaves":
             sys.exit("bye")
         case "gives a generator":
@@ -130,6 +141,9 @@ def misbehave(how: str) -> Any:
         case "hangs":
             while True:
                 time.sleep(0.01)
+        case "hangs, and catches whatever ends it":
+            with contextlib.suppress(Exception):
+                time.sleep(60)
         case "ends its process":
             os._exit(4)
         case "kills its process":
@@ -201,10 +215,13 @@ _MISDEEDS: list[tuple[str, type[TidemillError], str]] = [
     ("raises", StepFailed, "ZeroDivisionError: division by the tide"),
     ("raises what cannot be pickled", StepFailed, "_Unpicklable"),
     ("raises an error of the house", DataError, "rows.csv is empty"),
+    ("raises half a character", StepFailed, "caf\\udce9.csv"),
+    ("raises what cannot say itself", StepFailed, "_Speechless"),
     ("leaves", StepFailed, "SystemExit: bye"),
     ("gives a generator", TidemillError, "generator"),
     ("gives an open file", TidemillError, "open file"),
     ("hangs", TidemillError, "timeout of 0:00:01"),
+    ("hangs, and catches whatever ends it", TidemillError, "timeout of 0:00:01"),
     ("ends its process", TidemillError, "exit code 4"),
     ("kills its process", TidemillError, "signal 9"),
 ]
