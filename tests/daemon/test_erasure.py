@@ -210,6 +210,17 @@ def test_a_column_that_nothing_has_is_an_error_and_a_person_that_nobody_is_not(s
     assert left(shop) == before
 
 
+def test_what_only_a_step_has_read_is_erased_too(shop: Shop) -> None:
+    books, blobs = shop.workspace.ledger, shop.workspace.blobs
+    read = artifacts.keep(blobs, pl.DataFrame({"visitor": [4711, 4712]}))
+    books.artifacts.add(read)
+    assert shop.erase("visitor=4711", dry_run=True).frames == 1
+    assert shop.erase("visitor=4711").frames == 1
+    assert not blobs.has(read.digest)
+    with pytest.raises(NotFound, match="visitor"):
+        shop.erase("visitor=4711")
+
+
 def test_a_file_that_cannot_be_read_is_named(shop: Shop) -> None:
     (shop.folder / "orders" / "c.csv").write_bytes(b"")
     done = shop.erase("customer_id=7")

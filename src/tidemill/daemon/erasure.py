@@ -165,9 +165,9 @@ class Eraser:
             keys = self._policy.sources[source].key if source in self._policy.sources else ()
             if keys and set(keys) <= set(theirs.columns):
                 rows.setdefault(keys, set()).update(_texts(theirs, keys).drop_nulls())
-        if not known:
+        if not known and not self._frames(person, dry_run=True):  # what a step has read by itself
             raise NotFound(
-                f"no source, table or feature view has the column {', '.join(person.columns)!r}",
+                f"no source, table, feature view or kept frame has {', '.join(person.columns)!r} of that value",
                 "check its spelling: nothing was erased",
             )
         found = Erasure(rows={}, frames=0, sources=files, unread=tuple(unread), releases=self._releases(first))
