@@ -154,7 +154,7 @@ def look_after() -> None:
     from tidemill.project.project import Project
     from tidemill.store.alive import Alive
 
-    if not Alive(Project.here().state_folder / "runs").dead():
+    if next(Alive(Project.here().state_folder / "runs").dead(), None) is None:
         return
     from tidemill.flow.engine import sweep
 

@@ -46,9 +46,9 @@ class Alive:
             _held.pop(file, None)
             os.close(handle)
 
-    def dead(self) -> list[str]:
+    def dead(self) -> Iterator[str]:
         """The runs that began on this machine, whose process is gone, and of which nobody has written down the end."""
-        return [run for file in self._folder.glob("*.lock") if self.is_dead(run := file.stem)]
+        return (file.stem for file in self._folder.glob("*.lock") if self.is_dead(file.stem))
 
     def is_dead(self, run: str) -> bool:
         """Whether the run began on this machine and its process is gone."""
