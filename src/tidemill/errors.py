@@ -59,6 +59,10 @@ class DataError(InputError):
     """A table cannot be read, or does not fit what is asked of it."""
 
 
+class Unreadable(DataError):
+    """The bytes of a table are no table, and will be none when they are read again."""
+
+
 class NotFound(InputError):
     """A name or an id that nothing has."""
 

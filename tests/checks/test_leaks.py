@@ -159,3 +159,15 @@ def test_a_table_twice_is_told_whatever_the_unit_of_its_numbers(unit: float) -> 
     twice = pl.concat([table, table]).with_columns(_time=pl.lit(START))
     parts = at_random(twice, 0.2, 0.0, 0)
     assert [one.about for one in look(parts.train, parts.test)] == ["test rows"]
+
+
+@pytest.mark.parametrize("kind", [pl.Date, pl.Datetime("us", "UTC")])
+def test_a_time_that_is_only_there_for_one_class_tells_it(kind: pl.DataType) -> None:
+    train = RANDOM.train if RANDOM.train.height >= 200 else pl.concat([RANDOM.train] * 4)
+    cancelled = train.with_columns(paid=pl.when(pl.col("ill") == train["ill"][0]).then(pl.col("_time")).cast(kind))
+    found = look(cancelled, RANDOM.test, inputs=("x", "paid"), key=("id",))
+    assert [(one.about, one.evidence.get("leaking_input")) for one in found if one.about == "leak"] == [
+        ("leak", "paid")
+    ]
+    always = train.with_columns(paid=pl.col("_time").cast(kind))
+    assert not [one for one in look(always, RANDOM.test, inputs=("x", "paid"), key=("id",)) if one.about == "leak"]

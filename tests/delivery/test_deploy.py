@@ -128,9 +128,23 @@ def test_an_approval_is_asked_for_once_and_then_given(dock: Dock) -> None:
     (event,) = dock.books.events.find(kind="approval.needed")
     assert event.subject == "late/1"
     assert current(dock.books, "test", "late") is None
-    route = dock.deployer.release(release, policy, by="Ada")
+    route = dock.deployer.approve(release, policy, "Ada")
     assert route is not None
     assert (dock.arms, route.by) == ([("champion", "late/1", 1.0)], "Ada")
+    with pytest.raises(InputError, match="late/1 answers already"):
+        dock.deployer.approve(release, policy, "Ada")
+
+
+def test_only_what_waits_can_be_approved(dock: Dock) -> None:
+    first, policy = dock.register(), dock.policy(approval=True)
+    with pytest.raises(InputError, match="late/1 waits for no approval") as told:
+        dock.deployer.approve(first, policy, "Ada")
+    assert "models promote late/1" in told.value.cure
+    assert dock.deployer.release(first, policy) is None
+    dock.deployer.promote("late/1", "Ada", "")
+    dock.deployer.promote(dock.register().label, "Ada", "")
+    with pytest.raises(InputError, match="late/1 waits for no approval"):
+        dock.deployer.approve(first, policy, "Ada")  # it answered, and was left
 
 
 def test_what_nobody_watches_takes_no_traffic(dock: Dock) -> None:

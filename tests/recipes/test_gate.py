@@ -36,7 +36,9 @@ class Shop:
         self.context = resources.Context(run="", step="", environment="production", model="shop", cause={})
         tables, journal = (self.session.resource(kind) for kind in (resources.Tables, resources.Journal))
         run(self.session, self.session.project.code.pipeline("ingestion"))
-        self.snapshot: Snapshot = take_snapshot(self.policy, self.session.clock.now(), [], tables, journal)
+        self.snapshot: Snapshot = take_snapshot(
+            self.policy, self.session.clock.now(), [], tables, journal, self.sources
+        )
         rows = read_labelled(self.snapshot, self.policy.problem, tables)
         self.train, _, self.test = by_time(rows, "30d", 0.3, 0)
         self.champion = self.fit(self.train)

@@ -47,3 +47,36 @@ def test_a_file_that_came_again_replaces_its_earlier_rows(tmp_path: Path, hours:
     )
     assert sorted(found["x"]) == ["new", "other"]
     assert found.columns == ["x", "late", TIME, KNOWN_AT]
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted"),
+    [(("x",), [("a", 2), ("b", 1), ("c", 2), (None, 1), (None, 2)]), ((), [("a", 1), ("a", 2), ("b", 1), ("c", 2)])],
+)
+def test_of_a_key_that_comes_again_in_another_file_the_newest_row_counts(
+    tmp_path: Path, key: tuple[str, ...], wanted: list[tuple[str | None, int]]
+) -> None:
+    tables = DeltaTables(str(tmp_path / "tables"))
+    for hour, names in ((1, ["a", "b", None]), (2, ["a", "c", None])):
+        one = pl.concat([batch(str(hour), f"{hour}.csv", hour).with_columns(x=pl.lit(n, pl.String)) for n in names])
+        version = tables.append("rows", str(hour), one.with_columns(y=pl.lit(hour)))
+    found = read_labelled(
+        Snapshot(table="rows", version=version, known_until=NOON, key=key),
+        Problem(decision="", source="rows", label="late"),
+        tables,
+    )
+    assert set(wanted) <= set(found.select("x", "y").rows())
+    assert found.height == (5 if key else 6)
+
+
+def test_what_names_no_row_within_a_batch_drops_none(tmp_path: Path) -> None:
+    tables = DeltaTables(str(tmp_path / "tables"))
+    twice = batch("a", "a.csv", 1)
+    tables.append("rows", "a", pl.concat([twice, twice]))
+    version = tables.append("rows", "b", batch("b", "b.csv", 2).with_columns(x=pl.lit("a")))
+    found = read_labelled(
+        Snapshot(table="rows", version=version, known_until=NOON, key=("x",)),
+        Problem(decision="", source="rows", label="late"),
+        tables,
+    )
+    assert found.height == 3

@@ -168,6 +168,26 @@ def test_mixed_up_labels_do_not_pass_the_gate(tmp_path: Path) -> None:
     assert not session.workspace.ledger.releases.find()
 
 
+def test_a_file_that_is_no_table_is_stopped_and_those_beside_it_are_let_in(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "shop", replace={'path = "data/shop.csv"': 'path = "data/*"'})
+    good = pl.read_csv(project.folder / "data" / "shop.csv")
+    for name, content in {"0.csv": b"", "cut.jsonl": b'{"order_id": 1, ', "cut.parquet": b"PAR1 and nothing"}.items():
+        (project.folder / "data" / name).write_bytes(content)
+    good.with_columns(pl.format("other {}", "order_id").alias("order_id")).write_csv(project.folder / "data" / "zz.csv")
+    session = open_session(project)
+    _, failed = run(session, session.project.code.pipeline("ingestion"))
+    assert isinstance(failed, Stopped)
+    verdicts = session.workspace.ledger.verdicts.find(check="schema")
+    assert sorted((one.action, one.evidence["rows"]) for one in verdicts) == [
+        ("proceed", good.height),
+        ("proceed", good.height),
+        *[("stop", 0)] * 3,
+    ]
+    stopped = [one.reason for one in verdicts if one.stops]
+    assert all("it cannot be read" in reason for reason in stopped)
+    assert run(session, session.project.code.pipeline("ingestion"))[1] is None  # they are told of once
+
+
 def test_a_column_of_another_type_stops_the_training(shop: Session) -> None:
     train(shop)
     file = shop.project.folder / "data" / "shop.csv"

@@ -68,6 +68,11 @@ def test_labels_names_and_ids_find_a_release(books: Ledger) -> None:
         assert "models list" in told.value.cure
 
 
+def test_a_label_without_its_version_is_none(books: Ledger) -> None:
+    with pytest.raises(NotFound, match="'late/' names no version"):
+        find_release(books, "late/")
+
+
 def test_tags_are_put_on_and_taken_off(books: Ledger) -> None:
     release(books)
     tag(books, "late/1", {"regime": "winter", "note": "x"})

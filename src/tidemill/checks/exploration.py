@@ -104,12 +104,12 @@ def _share_after(values: pl.Series, event: pl.Series) -> float:
 
 def _telling(values: pl.Series, label: pl.Series) -> float | None:
     """How much of the label is a function of a column; None where too few rows have both."""
-    both = pl.DataFrame([values.alias("x"), label.alias("y")]).drop_nulls()
+    both = pl.DataFrame([values.alias("x"), label.alias("y")]).drop_nulls("y")
     if both.height < _FEW or values.dtype.is_nested() or both["y"].n_unique() < 2:
         return None
     shuffled = both.sample(fraction=1, shuffle=True, seed=0)
     ranks = [shuffled[name].cast(pl.String) if _wordy(shuffled[name]) else shuffled[name] for name in ("x", "y")]
-    x, y = (one.rank("dense").cast(pl.Float64).to_numpy() for one in ranks)
+    x, y = (one.rank("dense").fill_null(0).cast(pl.Float64).to_numpy() for one in ranks)
     return float(np.clip(coefficient(x, y), 0.0, 1.0))
 
 

@@ -81,7 +81,7 @@ def _telling(train: pl.DataFrame, inputs: tuple[str, ...], label: str, most: flo
 
 
 def _comparable(rows: pl.DataFrame, name: str) -> bool:
-    return name in rows.columns and not rows.schema[name].is_temporal() and rows[name].n_unique() > 1
+    return name in rows.columns and not rows.schema[name].is_nested() and rows[name].n_unique() > 1
 
 
 def coefficient(feature: Floats, truth: Floats) -> float:
@@ -101,6 +101,10 @@ def coefficient(feature: Floats, truth: Floats) -> float:
 
 
 def _ranks(values: pl.Series) -> Floats:
+    """The places of values in their order, 0 where there is none; of a time what a model sees: its weekday and hour."""
+    if isinstance(values.dtype, pl.Date | pl.Datetime):
+        moments = values.cast(pl.Datetime("us"))
+        values = (moments.dt.weekday().cast(pl.Int32) * 24 + moments.dt.hour()) * 60 + moments.dt.minute()
     plain = values.cast(pl.Float64) if values.dtype.is_numeric() or values.dtype == pl.Boolean else values
     ranked = plain.fill_nan(None).rank("dense") if plain.dtype == pl.Float64 else plain.cast(pl.String).rank("dense")
     return ranked.fill_null(0).cast(pl.Float64).to_numpy()

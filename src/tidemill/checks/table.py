@@ -13,6 +13,7 @@ from tidemill.core.schema import Column, Schema
 from tidemill.data.encoding import column_type
 from tidemill.data.frame import KNOWN_AT, TIME
 from tidemill.data.moments import UTC, dates, times
+from tidemill.errors import Unreadable
 
 WHY = "_why"
 _FITTING = {
@@ -87,6 +88,19 @@ def judge(
         evidence={"rows": frame.height, "schema_version": schema.version, "anomalies": told},
     )
     return verdict, _bad_rows(frame, faults)
+
+
+def unreadable(subject: str, version: int, told: Unreadable) -> Verdict:
+    """The verdict on a batch whose bytes are no table."""
+    anomaly = _told(pl.DataFrame(), Schema(source="", columns=()), Fault("", "unreadable", told.problem))
+    return Verdict(
+        check="schema",
+        subject=subject,
+        outcome="fail",
+        action="stop",
+        reason=f"it cannot be read: {told.problem}",
+        evidence={"rows": 0, "schema_version": version, "anomalies": [anomaly]},
+    )
 
 
 def conform(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:

@@ -186,7 +186,7 @@ def approve(label: Label, reason: Reason = "", env: Environment = "production") 
 
     session = session_here(env)
     release = find_release(session.workspace.ledger, label)
-    route = _deployer(session, env).release(release, session.project.model(release.name), by=user())
+    route = _deployer(session, env).approve(release, session.project.model(release.name), user())
     if route is None:
         raise InputError(f"{release.label} takes no production traffic", "state [[watch.values]] in tidemill.toml")
     write_down(session, "approved", release.label, reason, env)

@@ -12,7 +12,7 @@ import polars as pl
 from tidemill.clock import span
 from tidemill.core.policy import Source
 from tidemill.data.moments import UTC, dates, times
-from tidemill.errors import DataError
+from tidemill.errors import DataError, Unreadable
 
 TIME = "_time"
 KNOWN_AT = "_known_at"
@@ -44,7 +44,7 @@ def read_table(
     if not path.is_file():
         raise DataError(f"there is no file {path}", "check the path")
     if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty", "give a file with a header and rows")
+        raise Unreadable(f"{path} is empty", "give a file with a header and rows")
     return parse_table(path, str(path), form, empty=empty, texts=texts)
 
 
@@ -63,8 +63,11 @@ def parse_table(
             frame = _with_times(pl.read_ndjson(source, infer_schema_length=None), texts)  # names may stand far down
         else:
             raise DataError(f"the format of {name} is not known", "use .parquet, .csv or .jsonl")
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as wrong:
-        raise _explain(source, Path(name), kind, wrong) from None
+    except OSError as away:
+        raise _explain(source, Path(name), kind, away) from None
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as wrong:
+        told = _explain(source, Path(name), kind, wrong)
+        raise Unreadable(told.problem, told.cure) from None
     if frame.is_empty() and not empty:
         raise DataError(f"{name} has no rows", "give a file with rows")
     return frame

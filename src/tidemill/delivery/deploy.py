@@ -60,6 +60,27 @@ class Deployer:
             reason = f"canary of {share:.0%}"
         return self._change(route, release.name, arms, reason, by, verdict)
 
+    def approve(self, release: Release, policy: ModelPolicy, by: str) -> Route | None:
+        """Let a release go live that waits for a person; None where its policy states no watch.
+
+        Raises
+        ------
+        InputError
+            where it does not wait: nobody was asked, it answers, or it did and was taken back.
+        """
+        asked = [
+            event
+            for kind in ("approval.needed", "model.frozen")
+            for event in self._books.events.find(kind=kind, subject=release.label)
+            if event.environment == self._environment
+        ]
+        route = current(self._books, self._environment, release.name)
+        answers = route is not None and any(arm.release == release.label for arm in route.arms)
+        if not asked or answers or self._is_retired(release):
+            said = "answers already" if answers else "waits for no approval"
+            raise InputError(f"{release.label} {said}", f"to make it the champion: `models promote {release.label}`")
+        return self.release(release, policy, by=by)
+
     def settle(self, model: str, verdict: Verdict, identifier: str = "") -> Route | None:
         """Act on a verdict about the challenger: promote it, or roll back to the champion."""
         route = current(self._books, self._environment, model)

@@ -1,5 +1,6 @@
 """Ingestion: lets the new batches of a source in, each judged by its schema; and fills the online store."""
 
+from contextlib import suppress
 from datetime import datetime
 
 import polars as pl
@@ -7,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidemill.checks.inference import infer, widen
-from tidemill.checks.table import conform, judge
+from tidemill.checks.table import conform, judge, unreadable
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
 from tidemill.core.feature import FeatureSet
@@ -16,7 +17,7 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Batch, Books, Context, Online, SchemaVersion, Sources, Tables
 from tidemill.core.schema import Schema
 from tidemill.data.frame import ARRIVED
-from tidemill.errors import DataError
+from tidemill.errors import DataError, Unreadable
 from tidemill.featurestore.materialize import materialize as write_online
 
 
@@ -48,7 +49,11 @@ def ingest(
     verdicts: list[Verdict] = []
     rejected: list[pl.DataFrame] = []
     for batch in _waiting(source, until, schema, sources, books, context):
-        frame = read_batch(batch, schema, sources)
+        try:
+            frame = read_batch(batch, schema, sources)
+        except Unreadable as told:
+            verdicts.append(unreadable(batch.id, schema.version, told))
+            continue
         verdict, bad = judge(frame, schema, batch.id, definition, batch.known_at)
         if verdict.stops:
             link = {"step": context.step, "output": "output1", "rows": bad.height}
@@ -118,10 +123,13 @@ def _inferred(source: str, until: datetime, sources: Sources) -> Schema:
     batches = sources.batches(source, until)
     if not batches:
         raise DataError(f"source {source!r} has no rows yet", "wait for the first, or give it a schema file")
+    found = None
     for batch in batches:
-        frame = sources.read(batch)
-        if frame.height:
+        with suppress(Unreadable):  # it will be told of when it is judged
+            found = sources.read(batch)
+        if found is not None and found.height:
             break
+    frame = found if found is not None else sources.read(batches[0])
     return infer(frame, source, definition.key, times=times, later=definition.later)
 
 

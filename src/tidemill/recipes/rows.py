@@ -25,6 +25,8 @@ from tidemill.monitoring.windows import features_of, window
 class Snapshot(Struct, frozen=True, kw_only=True):
     """Which rows a training sees: a version of a table, and the newest label that was known by then.
 
+    Of rows with the same `key` in several batches, those of the newest count.
+
     The same snapshot gives the same rows at any later time.
     """
 
@@ -32,6 +34,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     version: int
     known_until: datetime | None
     feedback_until: datetime | None = None
+    key: tuple[str, ...] = ()
 
 
 @step
@@ -41,6 +44,7 @@ def take_snapshot(
     admitted: list[Any],  # noqa: ARG001 - what makes it come after the ingestion
     tables: Tables,
     journal: JournalReader,
+    sources: Sources,
 ) -> Snapshot:
     """Fix what the training may see; it comes after the ingestion, of which it takes what `ingest` gave."""
     source = policy.problem.source
@@ -57,6 +61,7 @@ def take_snapshot(
         version=version,
         known_until=_newest(known.filter(known <= until)),
         feedback_until=_newest(labels["known_at"]) if labels.width else None,
+        key=sources.definition(source).key,
     )
 
 
@@ -90,7 +95,7 @@ def read_labelled(snapshot: Snapshot, problem: Problem, tables: TableReader) -> 
             f"source {problem.source!r} has no label column {problem.label!r}",
             f"its columns: {', '.join(name for name in rows.columns if not name.startswith('_'))}",
         )
-    rows = _without_superseded(rows)
+    rows = _without_repeated(_without_superseded(rows), snapshot.key)
     label = pl.col(problem.label).fill_nan(None) if rows.schema[problem.label].is_float() else pl.col(problem.label)
     rows = rows.filter(pl.col(_known(problem)) <= snapshot.known_until, label.is_not_null())
     return rows.drop("_batch", "_path", ARRIVED)
@@ -121,6 +126,17 @@ def _without_superseded(rows: pl.DataFrame) -> pl.DataFrame:
     ordered = batches.sort(ARRIVED, descending=True, nulls_last=True, maintain_order=True)
     newest = ordered.unique("file", keep="first")
     return rows.join(newest, on=["_path", "_batch"], how="semi", maintain_order="left")
+
+
+def _without_repeated(rows: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
+    """Of rows with the same key those of the batch that was let in last; a row without its key is one of its own."""
+    if not key or not set(key) <= set(rows.columns) or not rows.select(key).is_duplicated().any():
+        return rows
+    if rows.select("_batch", *key).is_duplicated().any():
+        return rows  # it names no row: even a batch has it twice, and was let in so
+    arrived = pl.col(ARRIVED).fill_null(datetime.min.replace(tzinfo=UTC))
+    lacks = pl.any_horizontal(pl.col(name).is_null() for name in key)
+    return rows.filter(lacks | (arrived == arrived.max().over(*key)))
 
 
 def _names_in_the_project(paths: set[str]) -> dict[str, str]:

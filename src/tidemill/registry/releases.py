@@ -56,7 +56,9 @@ def register(
 
 def find_release(books: Books, label: str) -> Release:
     """The release of a label such as `flights/3` (or of its id); of a name alone, the newest."""
-    name, _, version = label.partition("/")
+    name, slash, version = label.partition("/")
+    if slash and not version:
+        raise NotFound(f"{label!r} names no version", "write it as `NAME/3`; `tidemill models list` has them")
     found = books.releases.find(name=name)
     if version:
         found = [release for release in found if str(release.version) == version]

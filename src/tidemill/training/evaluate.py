@@ -41,7 +41,10 @@ def truth_of(labels: pl.Series, task: Task, classes: tuple[str, ...]) -> Truth:
         return Truth(task, labels.cast(pl.Float64).to_numpy())
     places = as_classes(labels).replace_strict(list(classes), list(range(len(classes))), default=None)
     if places.null_count():
-        raise DataError(f"label {labels.name!r} has a class that the model does not know", "train again with it")
+        raise DataError(
+            f"label {labels.name!r} has a class that the model does not know",
+            "train on rows that have it: with a shorter `test` under [training], or when more of them have come",
+        )
     return Truth(task, places.to_numpy(), classes)
 
 
