@@ -188,6 +188,20 @@ def test_a_file_that_is_no_table_is_stopped_and_those_beside_it_are_let_in(tmp_p
     assert run(session, session.project.code.pipeline("ingestion"))[1] is None  # they are told of once
 
 
+@pytest.mark.parametrize(("named", "said"), [("orderd", "without a column 'orderd'"), ("shipped", "another time than")])
+def test_rows_that_were_let_in_by_another_time_are_not_trained_on(tmp_path: Path, named: str, said: str) -> None:
+    folder = make_project(tmp_path / "shop").folder
+    table = folder / "data" / "shop.csv"
+    rows = pl.read_csv(table, try_parse_dates=True)
+    rows.with_columns(shipped=pl.col("ordered").dt.offset_by("1d")).write_csv(table)
+    train(open_session(Project(folder)))
+    policy = folder / "tidemill.toml"
+    policy.write_text(policy.read_text().replace('time = "ordered"', f'time = "{named}"'))
+    with pytest.raises(DataError, match=said) as told:
+        train(open_session(Project(folder)))
+    assert "another name" in told.value.cure
+
+
 def test_a_column_of_another_type_stops_the_training(shop: Session) -> None:
     train(shop)
     file = shop.project.folder / "data" / "shop.csv"

@@ -17,7 +17,7 @@ from tidemill.core.resources import (
     TableReader,
     Tables,
 )
-from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME
+from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME, as_utc
 from tidemill.errors import DataError
 from tidemill.monitoring.windows import features_of, window
 
@@ -54,6 +54,8 @@ def take_snapshot(
             f"no batch of source {source!r} was let in yet",
             f"`tidemill checks list --action stop` says why; mend the rows, or `tidemill data accept {source}`",
         )
+    definition = sources.definition(source)
+    _hold_time(tables, version, source, definition.time or "")
     known = tables.read(source, version, [_known(policy.problem)])[_known(policy.problem)]
     labels = journal.read(f"labels/{policy.name}", until=until) if policy.training.feedback else pl.DataFrame()
     return Snapshot(
@@ -61,8 +63,25 @@ def take_snapshot(
         version=version,
         known_until=_newest(known.filter(known <= until)),
         feedback_until=_newest(labels["known_at"]) if labels.width else None,
-        key=sources.definition(source).key,
+        key=definition.key,
     )
+
+
+def _hold_time(tables: TableReader, version: int, source: str, time: str) -> None:
+    """Refuse rows that were let in by another event time than the policy names now."""
+    if not time:
+        return
+    cure = f"name it as it was under [sources.{source}]; or give the source another name: its rows are let in anew"
+    try:
+        moments = tables.read(source, version, [time, TIME])
+    except pl.exceptions.ColumnNotFoundError:
+        raise DataError(
+            f"the rows of source {source!r} were let in without a column {time!r}, its time", cure
+        ) from None
+    if not isinstance(moments.schema[time], pl.Datetime):
+        return
+    if not moments.select((as_utc(moments, time, source) == pl.col(TIME)).all()).item():
+        raise DataError(f"the rows of source {source!r} were let in by another time than {time!r}", cure)
 
 
 def _known(problem: Problem) -> str:
