@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from tests.projects import listed, make_project, tidemill
 from tidemill.cli import output
-from tidemill.cli.main import app
+from tidemill.cli.main import command_line
 from tidemill.cli.opening import user
 
 
@@ -252,4 +252,4 @@ def helps(command: Any, path: str = "tidemill") -> Iterator[tuple[str, str]]:
 
 
 def test_every_command_and_option_says_what_it_is_and_loses_no_words_in_brackets() -> None:
-    assert [place for place, text in helps(get_command(app)) if not text or "[" in text] == []
+    assert [place for place, text in helps(get_command(command_line())) if not text or "[" in text] == []

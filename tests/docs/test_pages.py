@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from tests.docs.pages import PAGES, README, ROOT, blocks, marked, name_of, prose
-from tidemill.cli.main import app
+from tidemill.cli.main import command_line
 from tidemill.core.check import Action, Outcome
 from tidemill.project.configuration import read_policy
 from tidemill.project.example import write_example
@@ -99,7 +99,7 @@ def _commands(of: typer.Typer, path: str = "tidemill") -> Iterator[str]:
 def test_commands_and_their_options_exist(page: Path) -> None:
     """Every `tidemill …` in a shell block, or between backticks where it begins with a command."""
     reference = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
-    known = set(_commands(app))
+    known = set(_commands(command_line()))
     shell = "\n".join(block.text for block in blocks(page, "sh"))
     lines = re.findall(r"(?:^|&& |; )(tidemill [^\n#&|;]*)", shell, re.MULTILINE)
     lines += re.findall(r"`(tidemill [a-z][^`]*)`", prose(page))

@@ -29,12 +29,6 @@ class Against(StrEnum):
 Report = Annotated[Path | None, typer.Option(help="Where the HTML report goes.")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verbs."""
-    app.command("backtest")(backtest)
-    app.command("demo")(demo)
-
-
 def backtest(
     begin: Annotated[str, typer.Option("--from", help="The first day, such as 2013-03-01.")] = "",
     end: Annotated[str, typer.Option("--to", help="The day after the last.")] = "",

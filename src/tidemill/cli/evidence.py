@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("why")(why)
-
-
 def why(
     identifier: Annotated[
         str, typer.Argument(metavar="ID", help="A prediction, a run, an artifact's digest, or a release (flights/3).")

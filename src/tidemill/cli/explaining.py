@@ -22,9 +22,10 @@ def show(chain: list[Link]) -> None:
         output.out.print(first)
         facts = "  ".join(_facts(link.facts)) if link.kind in _TOLD else ""
         lines = textwrap.wrap(facts, width() - _INDENT, break_long_words=False, break_on_hyphens=False)
-        for line, style in (*((line, None) for line in more), *((line, "dim") for line in lines)):
-            said = line.replace(_TOGETHER, " ")
-            output.out.print(f"{'':{_INDENT}}{said}", style=style)
+        for line in more:
+            output.out.print(f"{'':{_INDENT}}{line}")
+        for line in lines:
+            output.out.print(f"{'':{_INDENT}}{line.replace(_TOGETHER, ' ')}", style="dim")
 
 
 def _facts(values: dict[str, Any], prefix: str = "") -> Iterator[str]:

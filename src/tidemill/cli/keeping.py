@@ -19,14 +19,6 @@ if TYPE_CHECKING:
     from tidemill.store.gc import Group
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verbs."""
-    app.command("gc")(gc)
-    app.command("backup")(backup)
-    app.command("restore")(restore)
-    app.command("erase")(erase)
-
-
 def gc(
     apply: Annotated[bool, typer.Option("--apply", help="Do it; without, only say what would go.")] = False,
     json: Json = False,

@@ -3,39 +3,70 @@
 import os
 import sys
 import traceback
+from importlib import import_module
 from typing import Any
 
 import typer
 
 from tidemill import __version__
-from tidemill.cli import (
-    backtesting,
-    comparing,  # noqa: F401 - its command is one of models
-    evidence,
-    exporting,  # noqa: F401 - its command is one of models
-    keeping,
-    models,
-    nouns,
-    projects,
-    reproducing,  # noqa: F401 - its command is one of runs
-    running,
-    service,
-    triggers,
-)
 from tidemill.cli.output import err
 from tidemill.errors import TidemillError
 from tidemill.telemetry import set_up
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    help="Keeps machine-learning models true while the world under them moves.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+# Where each command lives. Only what is asked for is loaded: a command line that knows them all takes twice as long.
+VERBS = {
+    "init": "projects",
+    "run": "running",
+    "show": "running",
+    "why": "evidence",
+    "backtest": "backtesting",
+    "demo": "backtesting",
+    "gc": "keeping",
+    "backup": "keeping",
+    "restore": "keeping",
+    "erase": "keeping",
+    "serve": "service",
+    "up": "service",
+}
+NOUNS = {  # the first module has the noun, the others add commands to it
+    "checks": ["nouns"],
+    "events": ["nouns"],
+    "routes": ["nouns"],
+    "triggers": ["triggers"],
+    "jobs": ["triggers"],
+    "audit": ["nouns"],
+    "models": ["models", "comparing", "exporting"],
+    "runs": ["running", "evidence", "reproducing"],
+    "data": ["projects"],
+    "features": ["projects"],
+}
 
 
-@app.callback(invoke_without_command=True)
+def command_line(word: str = "") -> typer.Typer:
+    """The command line: with the one command that `word` names, or with all of them where it names none."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        help="Keeps machine-learning models true while the world under them moves.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(start)
+    known = word in VERBS or word in NOUNS
+    for name, room in VERBS.items():
+        if name == word or not known:
+            app.command(name)(getattr(_room(room), name))
+    for name, rooms in NOUNS.items():
+        if name == word or not known:
+            first, *_ = [_room(room) for room in rooms]
+            app.add_typer(getattr(first, name), name=name)
+    return app
+
+
+def _room(name: str) -> Any:
+    return import_module(f"tidemill.cli.{name}")
+
+
 def start(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
     """Set up the logs."""
     set_up()
@@ -44,26 +75,11 @@ def start(version: bool = typer.Option(False, "--version", help="Print the versi
         raise typer.Exit
 
 
-for _room in (projects, running, evidence, backtesting, keeping, service):
-    _room.add_to(app)
-for _name, _noun in {
-    "checks": nouns.checks,
-    "events": nouns.events,
-    "routes": nouns.routes,
-    "triggers": triggers.triggers,
-    "jobs": triggers.jobs,
-    "audit": nouns.audit,
-    "models": models.models,
-    "runs": running.runs,
-    "data": projects.data,
-    "features": projects.features,
-}.items():
-    app.add_typer(_noun, name=_name)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit code: 0 done, 1 failed, 2 input, 3 stopped by a check, 130 interrupted."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
+        app = command_line(next((word for word in words if not word.startswith("-")), ""))
         code = app(args=arguments, standalone_mode=False, prog_name="tidemill")
     except TidemillError as error:
         return _said(error)
@@ -94,7 +110,6 @@ def _wrong_usage(wrong: Any) -> int:
 def _said(error: TidemillError) -> int:
     if os.environ.get("TIDEMILL_DEBUG"):
         traceback.print_exc()
-    colour = "yellow" if error.exit_code == 3 else "red"
     kind = "stopped" if error.exit_code == 3 else "error"
-    err.print(f"{kind}: {' '.join(str(error).split())}", style=colour)
+    err.print(f"{kind}: {' '.join(str(error).split())}", style="yellow" if error.exit_code == 3 else "red")
     return error.exit_code

@@ -1,20 +1,36 @@
 """What the commands print: tables for people, one JSON value for machines; progress and errors go to stderr."""
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
+import typer
 
 from tidemill.errors import InputError
 
-# Text is printed as it is: a reason may name [gate], an id hold what would be an emoji.
-out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
-err = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+Style = Literal["", "bold", "dim", "red", "yellow"]
+
+
+class Screen:
+    """Prints text as it is, styled where a terminal shows it; Rich is loaded by those who draw more than lines."""
+
+    def __init__(self, *, errors: bool) -> None:
+        self._errors = errors
+
+    def print(self, text: object = "", *, style: Style = "", end: str = "\n") -> None:
+        """Print a text."""
+        styles: dict[str, Any] = {style: True} if style in ("bold", "dim") else {"fg": style}
+        shown = typer.style(str(text), **styles) if style else str(text)
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        typer.echo(f"{shown}{end}", err=self._errors, nl=False, color=False if plain else None)
+
+
+out = Screen(errors=False)
+err = Screen(errors=True)
 
 
 def as_json(value: Any) -> None:
@@ -36,6 +52,9 @@ def records(found: Sequence[msgspec.Struct], columns: dict[str, Any], *, json: b
 
 def table(columns: Iterable[str], rows: Iterable[list[str]]) -> None:
     """A plain table that stays readable in a pipe."""
+    from rich.console import Console
+    from rich.table import Table
+
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         drawn.add_column(column, overflow="fold")

@@ -18,11 +18,6 @@ features = typer.Typer(no_args_is_help=True, help="Feature views.")
 _MOST_ROWS = 1_000_000
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verbs."""
-    app.command("init")(init)
-
-
 def init(
     name: Annotated[str, typer.Argument(help="The folder and name of the new project.")],
     table: Annotated[Path | None, typer.Option("--from", help="Your table: Parquet, CSV or JSON Lines.")] = None,

@@ -1,5 +1,6 @@
 """Runs: start a pipeline, look at what ran."""
 
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,12 +18,6 @@ from tidemill.errors import InputError, TidemillError
 
 runs = typer.Typer(no_args_is_help=True, help="What ran, and what it left.")
 Engine = Annotated[str, typer.Option(help="Where steps run: inline, or side by side in processes.")]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the verbs."""
-    app.command("run")(run)
-    app.command("show")(show)
 
 
 def run(
@@ -140,7 +135,8 @@ class Progress:
             if step.attempt > 1:
                 self._line(f"  try {step.attempt:<7} {'':8}  {step.step:22} {step.error}")
         if self._live and self._running:
-            output.err.print(f"  … {', '.join(self._running)}"[: output.err.width - 1], end="\r")
+            width = shutil.get_terminal_size().columns
+            output.err.print(f"  … {', '.join(self._running)}"[: width - 1], end="\r")
 
     def _line(self, text: str) -> None:
         erased = "\x1b[2K" if self._live else ""

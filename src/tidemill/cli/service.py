@@ -11,12 +11,6 @@ Port = Annotated[int, typer.Option(help="The port to listen at.")]
 Host = Annotated[str, typer.Option(help="The address to bind to.")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verbs."""
-    app.command("serve")(serve)
-    app.command("up")(up)
-
-
 def serve(port: Port = 8000, host: Host = "127.0.0.1", env: Environment = "production") -> None:
     """Answer predictions over HTTP; tell those whom the policy names when the daemon falls silent."""
     from tidemill.daemon.listening import Listener

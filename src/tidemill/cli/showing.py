@@ -149,8 +149,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         cells = [*line, *([""] * (count - len(line)))]
         head = "".join(f"{_padded(cell, widths[place])}  " for place, cell in enumerate(cells[:-1]))
         tail = textwrap.wrap(cells[-1], max(24, width() - before)) or [""]
-        style = "dim" if columns and not number_of_line else None
-        output.out.print(f"  {head}{tail[0]}".rstrip(), style=style)
+        heading = columns and not number_of_line
+        output.out.print(f"  {head}{tail[0]}".rstrip(), style="dim" if heading else "")
         for more in tail[1:]:
             output.out.print(f"{' ' * before}{more}")
 

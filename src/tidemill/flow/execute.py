@@ -1,9 +1,9 @@
 """Runs the steps of one graph: takes what is cached, hands the rest to the engine, records each boundary."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from tidemill.core.artifact import Artifact
@@ -24,8 +24,7 @@ from tidemill.store.artifacts import keep, read
 Progress = Callable[[StepRun], None]
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(Struct, frozen=True):
     """What a run begins with: `before` has what its earlier tries finished; `given` what another run gave, by node;
     `fresh` are the steps that run whatever the cache has.
     """

@@ -1,10 +1,7 @@
 """Writes what a run leaves: its steps, artifacts, verdicts, metrics and events, in one transaction a step boundary."""
 
-import importlib.metadata
-import platform
 from collections.abc import Callable
 from datetime import datetime
-from functools import cache
 from math import isfinite
 from typing import Any
 
@@ -23,7 +20,6 @@ from tidemill.faults import reached
 from tidemill.flow.session import Session
 from tidemill.store.events import tell
 
-_PACKAGES = ("tidemill", "lightgbm", "numpy", "polars", "pyarrow", "scikit-learn", "scipy")
 _LOOKS = 1.0
 
 
@@ -233,7 +229,7 @@ def another_attempt(run: Run, session: Session, graph: Graph, cause: dict[str, A
 def _circumstances(session: Session, graph: Graph) -> dict[str, Any]:
     return {
         "code": session.code_state | {"policy": session.project.policy_digest},
-        "software": software(),
+        "software": session.software,
         "packages": session.packages_digest,
         "host": session.host,
         "graph": {node.name: list(node.needs) for node in graph.nodes.values()},
@@ -264,15 +260,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _finite(member) for name, member in value.items()}
     return [_finite(member) for member in value] if isinstance(value, list | tuple) else value
-
-
-@cache
-def software() -> dict[str, str]:
-    """The versions of Python and of the packages that models are made with."""
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

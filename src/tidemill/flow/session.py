@@ -1,6 +1,7 @@
 """A session: a project with its workspace and clock, and the resources that steps ask for by type."""
 
 import os
+import platform
 import socket
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -17,6 +18,8 @@ from tidemill.project.project import Project
 from tidemill.store.memory import Memory
 from tidemill.store.packages import BlobPackages
 from tidemill.store.workspace import Workspace
+
+_MAIN = ("tidemill", "lightgbm", "numpy", "polars", "pyarrow", "scikit-learn", "scipy")
 
 
 class Session:
@@ -74,7 +77,17 @@ class Session:
     @cached_property
     def packages_digest(self) -> str:
         """The digest of a blob that lists every installed package with its version."""
-        return self.workspace.blobs.put("\n".join(installed(self.workspace.root)).encode())
+        return self.workspace.blobs.put("\n".join(self._installed).encode())
+
+    @cached_property
+    def software(self) -> dict[str, str]:
+        """The versions of Python and of the packages that models are made with."""
+        versions = dict(package.split("==", 1) for package in self._installed)
+        return {"python": platform.python_version()} | {name: versions[name] for name in _MAIN if name in versions}
+
+    @cached_property
+    def _installed(self) -> list[str]:
+        return installed(self.workspace.root)
 
     @cached_property
     def host(self) -> str:

@@ -1,9 +1,10 @@
 """What passes between a run and the engine that performs its steps: tasks go out, outcomes come back."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
@@ -13,31 +14,27 @@ from tidemill.core.run import Metrics
 from tidemill.errors import TidemillError
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
+class Plain(Struct, frozen=True):
     """An argument that the pipeline states."""
 
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """An argument that is in the blobs; `step` gave it."""
 
     artifact: Artifact
     step: str
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """An argument that is not kept: the output of a transient step, made where it is needed."""
 
     task: "Task"
     output: str
 
 
-@dataclass(frozen=True, slots=True)
-class Several:
+class Several(Struct, frozen=True):
     """An argument that is a list with the values of steps."""
 
     members: tuple["Argument", ...]
@@ -46,8 +43,7 @@ class Several:
 Argument = Plain | Kept | Made | Several
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """One call of a step: all that a process needs to perform it.
 
     `transient` maps the outputs of a transient step to their names; other steps have none.
@@ -64,8 +60,7 @@ class Task:
         return self.step.timeout
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why a task failed, in words: what was raised may not be able to leave its process.
 
     `error` is an error of the house; `raised` is only there where the step ran in this process.
@@ -78,8 +73,7 @@ class Failure:
     raised: BaseException | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What became of a task.
 
     `artifacts` has one for each output, by its name; `log` is what it printed, with the traceback of a failure;

@@ -1,7 +1,8 @@
 """The engine `inline`: steps run one after the other in the process of the run, in the order of their calls."""
 
 import os
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tidemill.flow.perform import Performer
 from tidemill.flow.session import Session

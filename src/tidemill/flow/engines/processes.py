@@ -8,10 +8,11 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
 from multiprocessing import connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
+
+from msgspec.structs import replace
 
 from tidemill.errors import TidemillError
 from tidemill.flow.capture import Log

@@ -9,9 +9,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from multiprocessing import connection
 from typing import Any
+
+from msgspec.structs import replace
 
 from tidemill.errors import TidemillError
 from tidemill.flow.capture import Log

@@ -84,14 +84,17 @@ def refusal_of(kind: type) -> Refusal | None:
 
 def refuse(annotation: Any) -> str:
     """Why nothing that a return annotation promises could be kept, with the cure; empty where something may be."""
-    if any(plugin.names("codecs")):
-        # A plug might take anything: that is seen when there is a value.
-        return ""
+    refused = _refused(annotation)
+    # A plug might take anything: that is seen when there is a value.
+    return "" if refused and any(plugin.names("codecs")) else refused
+
+
+def _refused(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return refuse(arguments[0])
+        return _refused(arguments[0])
     if origin in (Union, UnionType):
-        reasons = [refuse(one) for one in arguments if one is not NoneType]
+        reasons = [_refused(one) for one in arguments if one is not NoneType]
         return reasons[0] if reasons and all(reasons) else ""
     kind = origin or annotation
     if kind is collections.abc.Callable:
@@ -102,7 +105,7 @@ def refuse(annotation: Any) -> str:
     if refusal:
         return f"{refusal.what}: {refusal.cure}"
     held = arguments if issubclass(kind, collections.abc.Collection) else ()
-    return next((why for why in map(refuse, held) if why), "")
+    return next((why for why in map(_refused, held) if why), "")
 
 
 def _may_be_kept(kind: type) -> bool:
