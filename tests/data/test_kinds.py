@@ -128,11 +128,37 @@ def test_each_version_of_a_delta_table_that_appended_is_a_batch(tmp_path: Path) 
     DeltaTable(place).optimize.compact()
     assert reader.new() == [[4, 5]]
     assert reader.new() == []
+    before_it = datetime.now(UTC)
     write_deltalake(place, frame(9), mode="overwrite")
-    assert reader.new() == [[9]]
+    write_deltalake(place, frame(10), mode="append")
+    assert reader.new() == [[9], [10]]
+    assert len(reader.sources.batches("rows", before_it)) == 3
     shutil.rmtree(place)
     with pytest.raises(DataError, match="no Delta table"):
         Reader(tmp_path, path="lake", kind="delta").new()
+
+
+def test_a_delta_table_whose_rows_change_comes_again_whole(tmp_path: Path) -> None:
+    place = str(tmp_path / "lake")
+    write_deltalake(place, frame(1, 2, 13))
+    reader = Reader(tmp_path, path="lake", time="at")
+    assert reader.new() == [[1, 2, 13]]
+    merge = DeltaTable(place).merge(frame(2, 4), "old.number = new.number", source_alias="new", target_alias="old")
+    merge.when_not_matched_insert_all().execute()
+    assert reader.new() == [[4]]
+    merge = DeltaTable(place).merge(frame(2, 5), "old.number = new.number", source_alias="new", target_alias="old")
+    merge.when_matched_update_all().when_not_matched_insert_all().execute()
+    assert reader.new() == [[1, 2, 4, 5, 13]]
+    DeltaTable(place).delete("number = 1")
+    write_deltalake(place, frame(6), mode="append")
+    assert reader.new() == [[2, 4, 5, 13], [6]]
+    write_deltalake(place, frame(3), mode="overwrite", predicate="number < 10")
+    DeltaTable(place).update(predicate="number = 13", updates={"half": "0.0"})
+    assert reader.new() == [[3, 13]]
+    paths = [batch.path.rpartition("#")[2] for batch in reader.sources.batches("rows", NOW)]
+    assert paths == ["6+0"]
+    DeltaTable(place).restore(4)
+    assert reader.new() == [[2, 4, 5, 6, 13]]
 
 
 def test_a_folder_of_a_delta_table_may_be_called_as_people_call_folders(tmp_path: Path) -> None:

@@ -80,3 +80,25 @@ def test_what_names_no_row_within_a_batch_drops_none(tmp_path: Path) -> None:
         tables,
     )
     assert found.height == 3
+
+
+def test_of_a_place_that_was_written_anew_what_came_before_does_not_count(tmp_path: Path) -> None:
+    tables = DeltaTables(str(tmp_path / "tables"))
+    paths = [
+        "/home/ada/lake#0",
+        "/home/ada/lake#1",
+        "lake#3+0",
+        "other#1",
+        "lake#3+1",
+        "lake#7+2",
+        "lake#3+4",
+        "x#day 1",
+    ]
+    for hour, path in enumerate(paths):
+        version = tables.append("rows", path, batch(path, path, hour))
+    found = read_labelled(
+        Snapshot(table="rows", version=version, known_until=NOON),
+        Problem(decision="", source="rows", label="late"),
+        tables,
+    )
+    assert sorted(found["x"]) == ["lake#7+2", "other#1", "x#day 1"]

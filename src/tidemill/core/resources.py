@@ -132,6 +132,9 @@ class Books(Protocol):
 class Batch(Struct, frozen=True, kw_only=True):
     """Rows that arrived together: `id` changes when their bytes change.
 
+    A batch with the `path` of an earlier one replaces its rows. A path that ends in `#7+2` is the second part after the
+    seventh, which wrote the whole place anew: it ends whatever the parts before the seventh brought.
+
     `texts` are the columns to be read as they are written where the form has no types (CSV); None leaves it to them.
     """
 

@@ -21,6 +21,8 @@ from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME, as_utc
 from tidemill.errors import DataError
 from tidemill.monitoring.windows import features_of, window
 
+_PART = r"#(?:(\d+)\+)?\d+$"  # of a place: its seventh, or 7+2, where the seventh wrote the place anew
+
 
 class Snapshot(Struct, frozen=True, kw_only=True):
     """Which rows a training sees: a version of a table, and the newest label that was known by then.
@@ -134,16 +136,22 @@ def keep_window(rows: pl.DataFrame, snapshot: Snapshot, options: Training) -> pl
 
 
 def _without_superseded(rows: pl.DataFrame) -> pl.DataFrame:
-    """Of each file only the rows of the batch that was let in last."""
+    """Of each file only the rows of the batch that was let in last; of a place that was written anew, none before."""
     if ARRIVED not in rows.columns:
         rows = rows.with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias(ARRIVED))
     batches = rows.select("_path", "_batch", ARRIVED).unique(["_path", "_batch"], keep="first", maintain_order=True)
-    batches = batches.with_columns(file=pl.col("_path").replace(_names_in_the_project(set(batches["_path"]))))
-    if batches["file"].is_unique().all():
-        return rows
+    batches = batches.with_columns(
+        place=pl.col("_path").str.replace(_PART, ""),
+        part=pl.col("_path").str.extract(f"({_PART})"),
+        since=pl.col("_path").str.extract(_PART).cast(pl.Int64).fill_null(0),
+    )
+    batches = batches.with_columns(pl.col("place").replace(_names_in_the_project(set(batches["place"]))))
     # Rows of before there was such a column come in the order of the table's log: the newest first.
     ordered = batches.sort(ARRIVED, descending=True, nulls_last=True, maintain_order=True)
-    newest = ordered.unique("file", keep="first")
+    newest = ordered.unique(["place", "part"], keep="first")
+    newest = newest.filter(pl.col("since") == pl.col("since").max().over("place"))
+    if newest.height == batches.height:
+        return rows
     return rows.join(newest, on=["_path", "_batch"], how="semi", maintain_order="left")
 
 

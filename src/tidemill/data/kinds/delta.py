@@ -1,5 +1,6 @@
-"""A Delta table as a source: each version that appended rows is one batch."""
+"""A Delta table as a source: each version that appended rows is one batch; one that changed rows brings them all."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -13,11 +14,17 @@ from tidemill.errors import DataError
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-_APPENDING = ("WRITE", "CREATE TABLE AS SELECT", "STREAMING UPDATE")
+_APPENDING = ("WRITE", "CREATE TABLE AS SELECT", "STREAMING UPDATE", "COPY INTO", "CONVERT", "CLONE", "MERGE")
+_CHANGING = ("DELETE", "UPDATE", "MERGE", "RESTORE", "TRUNCATE", "REPLACE TABLE AS SELECT")
+_ALSO_CHANGING = ("CREATE OR REPLACE TABLE AS SELECT", "REPLACE TABLE", "CREATE OR REPLACE TABLE")
 
 
 class Delta:
-    """A Delta table in a folder or an object store; what came before the last overwrite is no batch any more."""
+    """A Delta table in a folder or an object store.
+
+    After a version that changed or removed rows, nothing from before it is a batch any more: it brings the whole table,
+    and its path and those of the versions after it say since when they count.
+    """
 
     def __init__(self, name: str, place: str) -> None:
         self._name = name
@@ -25,22 +32,27 @@ class Delta:
 
     def batches(self, until: datetime) -> list[Batch]:
         found: list[Batch] = []
-        history = sorted(self._open().history(), key=lambda commit: int(commit["version"]))
-        for commit in history:
-            if commit.get("operation") not in _APPENDING:
+        since = 0
+        for commit in sorted(self._open().history(), key=lambda commit: int(commit["version"])):
+            version, arrived = int(commit["version"]), datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
+            if arrived > until:
                 continue
-            if (commit.get("operationParameters") or {}).get("mode") == "Overwrite":
+            if _changed(commit):
                 found.clear()
-            version, arrived = commit["version"], datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
+                since = version
+            elif commit.get("operation") not in _APPENDING:
+                continue
             name = f"{self._name}/v{version}@{version_of(version, commit['timestamp'])}"
-            found.append(Batch(id=name, source=self._name, known_at=arrived, path=f"{self._place}#{version}"))
-        return [batch for batch in found if batch.known_at <= until]
+            part = f"{since}+{version - since}" if since else version
+            found.append(Batch(id=name, source=self._name, known_at=arrived, path=f"{self._place}#{part}"))
+        return found
 
     def rows(self, batch: Batch) -> pl.DataFrame:
-        version = int(batch.path.rpartition("#")[2])
+        part = batch.path.rpartition("#")[2]
+        version, whole = sum(map(int, part.split("+"))), part.endswith("+0")
         try:
             table = self._open(version)
-            before = set(_files(self._open(version - 1))) if version else set()
+            before = set() if whole or not version else set(_files(self._open(version - 1)))
             new = sorted(set(_files(table)) - before)
             columns = list(pl.scan_delta(table).collect_schema())
             read = pl.read_parquet(new, hive_partitioning=True, missing_columns="insert") if new else None
@@ -63,6 +75,24 @@ class Delta:
             raise DataError(
                 f"source {self._name!r} has no Delta table at {self._place}: {said}", "check `path` in tidemill.toml"
             ) from None
+
+
+def _changed(commit: dict[str, Any]) -> bool:
+    """Whether a commit changed or removed rows that were there, as far as it tells."""
+    operation, how = commit.get("operation"), commit.get("operationParameters") or {}
+    if operation == "MERGE":  # many only insert
+        told = {name.replace("_", "").lower(): int(count) for name, count in _metrics(commit)}
+        kept = [told.get(f"numtargetrows{done}") for done in ("updated", "deleted", "copied")]
+        return kept != [0, 0, 0]
+    overwrote = how.get("mode") == "Overwrite" or how.get("outputMode") == "Complete"
+    return operation in (*_CHANGING, *_ALSO_CHANGING) or (operation in _APPENDING and overwrote)
+
+
+def _metrics(commit: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a commit counted, by whoever wrote it: Spark writes numbers as text."""
+    for name, count in (commit.get("operationMetrics") or {}).items():
+        if str(count).isdigit():
+            yield name, count
 
 
 def _files(table: "DeltaTable") -> list[str]:
