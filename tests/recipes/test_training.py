@@ -234,6 +234,30 @@ def test_other_tasks(tmp_path: Path, task: str) -> None:
     assert metrics["test_r2"] > 0.9 if task == "regression" else metrics["test_error_rate"] < 0.1
 
 
+@pytest.mark.parametrize(("rows", "left_out"), [(40, 40), (100_000, None)])
+def test_a_class_that_only_the_newest_rows_have_keeps_no_model_from_its_training(
+    tmp_path: Path, rows: int, left_out: int | None
+) -> None:
+    session = open_session(make_project(tmp_path / "shop"))
+    file = session.project.folder / "data" / "shop.csv"
+    table = pl.read_csv(file, try_parse_dates=True).sort("ordered")
+    tested = pl.col("ordered") > pl.col("ordered").max() - pl.duration(days=14)
+    newest = tested & (pl.int_range(table.height) >= table.height - rows)
+    table.with_columns(late=pl.when(newest).then(pl.lit("lost")).otherwise(pl.col("late"))).write_csv(file)
+    if left_out is None:
+        with pytest.raises(DataError, match="a class that the model does not know"):
+            train(session)
+        return
+    train(session)
+    (verdict,) = session.workspace.ledger.verdicts.find(check="gate")
+    assert verdict.outcome == "warn"
+    assert f"{left_out} of" in verdict.reason
+    assert "(lost)" in verdict.reason
+    (release,) = session.workspace.ledger.releases.find(name="shop")
+    assert session.packages.load(release.package).manifest.signature.classes == ("false", "true")
+    assert release.data["rows"] == table.height - left_out
+
+
 def test_another_estimator(tmp_path: Path) -> None:
     estimator = 'test = "14d"\nestimator = "sklearn.linear_model:LogisticRegression"\n'
     folder = tmp_path / "shop"

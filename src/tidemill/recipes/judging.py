@@ -21,7 +21,7 @@ from tidemill.core.pipeline import step
 from tidemill.core.policy import Gate, ModelPolicy, Problem, Source, Training
 from tidemill.core.resources import Books, Context, Environments, OwnMetrics, Packages, Sources, TableReader, Trial
 from tidemill.core.run import Metrics
-from tidemill.data.frame import TIME
+from tidemill.data.frame import TIME, as_classes
 from tidemill.data.metrics import Floats, Truth, losses, measure
 from tidemill.data.plots import page
 from tidemill.data.split import kind_of
@@ -31,7 +31,7 @@ from tidemill.models.load import load
 from tidemill.models.package import folder_of, warm_of
 from tidemill.recipes.rows import Snapshot
 from tidemill.registry.routing import current
-from tidemill.training.evaluate import evaluate, slices_of, trivial, truth_of
+from tidemill.training.evaluate import evaluate, of_classes, slices_of, trivial, truth_of
 
 _TRAIN_SAMPLE = 20_000
 _ASKED_AGAIN = 1_000
@@ -60,7 +60,11 @@ def measure_on(
     sources: Sources,
     own: OwnMetrics,
 ) -> Metrics:
-    """The metrics of a model on rows as they would be served, as a whole and by slice."""
+    """The metrics of a model on rows as they would be served, as a whole and by slice.
+
+    Rows of a class that it has not learned are left out: the gate tells of them.
+    """
+    rows = _answerable(model, rows, policy.problem)
     truth, scores = _scored(model, rows, policy.problem, sources)
     found = evaluate(truth, scores, slices_of(rows, policy.gate.slices), about, policy.gate.confidence)
     return replace(found, values=found.values | _own(metrics, own, truth, scores, rows))
@@ -85,6 +89,7 @@ def _own(
 @step
 def draw(model: Model, rows: pl.DataFrame, policy: ModelPolicy, sources: Sources) -> Report:
     """Plots of a model's answers to rows that it has not seen, at most 5,000 of them, for people."""
+    rows = _answerable(model, rows, policy.problem)
     rows = rows.gather_every(max(1, -(-rows.height // _DRAWN)))
     return Report(html=page(*_scored(model, rows, policy.problem, sources), f"{policy.name}: answers to the test rows"))
 
@@ -148,12 +153,14 @@ def gate(
     """
     source, signature = sources.definition(policy.problem.source), candidate.manifest.signature
     options, seen = policy.training, train if validation is None else pl.concat([train, validation])
-    truth, scores = _scored(candidate, test, policy.problem, sources)
-    few = test.head(_ASKED_AGAIN)
+    asked = _answerable(candidate, test, policy.problem)
+    truth, scores = _scored(candidate, asked, policy.problem, sources)
+    few = asked.head(_ASKED_AGAIN)
     again = _scored(candidate, few, policy.problem, sources)[1]
     own = losses(truth, scores)
     findings = [
         *_hold_data(champion, seen, test, data, policy),
+        *_hold_classes(candidate, test, asked, policy.problem),
         *find_leaks(
             seen,
             test,
@@ -174,17 +181,17 @@ def gate(
         known = truth_of(train[policy.problem.label], policy.problem.task, truth.classes)
         champion_losses = unseen = None
         if champion is not None and champion.manifest.signature.classes == truth.classes:
-            champion_scores = _scored(champion, test, policy.problem, sources)[1]
+            champion_scores = _scored(champion, asked, policy.problem, sources)[1]
             champion_losses = losses(truth, champion_scores)
-            unseen = _unseen_by(champion, test, source, options.group, tables)
-            scored = measure(truth, champion_scores) | _own(metrics, own_metrics, truth, champion_scores, test)
+            unseen = _unseen_by(champion, asked, source, options.group, tables)
+            scored = measure(truth, champion_scores) | _own(metrics, own_metrics, truth, champion_scores, asked)
             findings.append(_scored_again(champion, scored))
         findings += compare(
             own,
-            losses(truth, trivial(known, test.height)),
+            losses(truth, trivial(known, asked.height)),
             champion_losses,
             policy=policy.gate,
-            slices=slices_of(test, policy.gate.slices),
+            slices=slices_of(asked, policy.gate.slices),
             unseen=unseen,
         )
     return decide(policy.name, findings)
@@ -194,6 +201,23 @@ def gate(
 def confirm(model: Model, trial: Trial, policy: ModelPolicy) -> Verdict:
     """Judge the package that is to be released, once it was fitted again on all rows: how it answers, not how well."""
     return decide(policy.name, hold_trial(trial, _expected(model), policy.gate), check="package")
+
+
+def _answerable(model: Model, rows: pl.DataFrame, problem: Problem) -> pl.DataFrame:
+    """The rows whose class a model has learned; all of them where it has learned none, which is an error later."""
+    known = of_classes(rows, problem.label, model.manifest.signature.classes)
+    return known if known.height else rows
+
+
+def _hold_classes(candidate: Model, test: pl.DataFrame, asked: pl.DataFrame, problem: Problem) -> list[Finding]:
+    """Whether the test rows have classes that came only after the training rows."""
+    if asked.height == test.height:
+        return []
+    known = candidate.manifest.signature.classes
+    new = sorted(set(as_classes(test[problem.label])) - set(known))
+    rows = test.height - asked.height
+    reason = f"{rows} of {test.height} test rows are left out: their class is not learned yet ({', '.join(new[:3])})"
+    return [Finding(about="classes", outcome="warn", reason=reason, evidence={"unlearned": new, "left_out": rows})]
 
 
 def _scored(model: Model, rows: pl.DataFrame, problem: Problem, sources: Sources) -> tuple[Truth, Floats]:

@@ -26,7 +26,7 @@ from tidemill.core.resources import (
 )
 from tidemill.core.run import Metrics
 from tidemill.data.encoding import Encoding, column_type, encode, fit_encoding
-from tidemill.data.frame import TIME, as_classes
+from tidemill.data.frame import TIME
 from tidemill.data.metrics import Floats
 from tidemill.data.split import at_random, by_group, by_time, kind_of, stratified
 from tidemill.data.statistics import Profile, profile
@@ -49,7 +49,7 @@ from tidemill.recipes.judging import (
 )
 from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapshot
 from tidemill.registry.releases import register
-from tidemill.training.evaluate import classes_of, truth_of
+from tidemill.training.evaluate import classes_of, of_classes, truth_of
 from tidemill.training.fit import fit_lightgbm, fit_sklearn
 from tidemill.training.tune import Rows, Tuned, tune
 
@@ -95,10 +95,9 @@ def search(train: pl.DataFrame, validation: pl.DataFrame, encoding: Encoding, po
     """The best parameters that Optuna finds within the policy's budget, on these rows and no others."""
     problem = policy.problem
     classes = classes_of(train[problem.label], problem.label) if problem.task == "classification" else ()
-    known = as_classes(validation[problem.label]).is_in(list(classes)) if classes else pl.lit(value=True)
     train_rows, held = (
         Rows(encode(encoding, rows), truth_of(rows[problem.label], problem.task, classes))
-        for rows in (train, validation.filter(known))
+        for rows in (train, of_classes(validation, problem.label, classes))
     )
     return tune(train_rows, held, policy=policy.training, names=encoding.names, categorical=encoding.categorical)
 
@@ -172,8 +171,7 @@ def _held(
 ) -> tuple[Floats, Any] | None:
     if validation is None or not validation.height:
         return None
-    if problem.task == "classification":
-        validation = validation.filter(as_classes(validation[problem.label]).is_in(list(classes)))
+    validation = of_classes(validation, problem.label, classes)
     return encode(encoding, validation), truth_of(validation[problem.label], problem.task, classes).values
 
 
@@ -230,6 +228,7 @@ def train_on(
     trial = try_out(candidate, policy.gate)
     verdict = gate(candidate, champion, train, test, policy, tested, data, trial, metrics, validation=validation)
     if policy.training.refit:
+        frame = leave_unlearned(frame, candidate, learning)
         candidate = fit_whole(frame, policy, inputs, snapshot, count_rounds(candidate, verdict), prepare, tuned)
         verdict = confirm(candidate, try_out(candidate, policy.gate), policy)
     release(finish(candidate, tested, trained, verdict), policy)
@@ -276,6 +275,12 @@ def fit_whole(
     """Fit on every row; call it inside a pipeline."""
     learned, statistics = prepare(frame, inputs), describe(frame, inputs)
     return fit(frame, None, learned, statistics, policy.of_training, inputs, snapshot, rounds=rounds, tuned=tuned)
+
+
+@step(transient=True)
+def leave_unlearned(rows: pl.DataFrame, candidate: Model, policy: ModelPolicy) -> pl.DataFrame:
+    """The rows whose class a candidate knows: its refit is to answer as the one that was judged."""
+    return of_classes(rows, policy.problem.label, candidate.manifest.signature.classes)
 
 
 @step

@@ -35,6 +35,11 @@ def classes_of(labels: pl.Series, name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def of_classes(rows: pl.DataFrame, label: str, classes: tuple[str, ...]) -> pl.DataFrame:
+    """The rows whose label is one of these classes; every row where there are none, as for a number."""
+    return rows.filter(as_classes(rows[label]).is_in(list(classes))) if classes else rows
+
+
 def truth_of(labels: pl.Series, task: Task, classes: tuple[str, ...]) -> Truth:
     """Labels without nulls as the truth: class numbers, or numbers."""
     if task == "regression":
