@@ -49,6 +49,9 @@ def test_init_says_where_the_rows_are_too_few(tmp_path: Path) -> None:
         (("jobs", "list", "--state", "lost"), "none with state 'lost'"),
         (("runs", "list", "--pipeline", "nope"), "none with pipeline 'nope'"),
         (("runs", "search", "nowhere"), "none with text 'nowhere'"),
+        (("models", "search", "nowhere"), "none with text 'nowhere'"),
+        (("models", "list", "--name", "nope"), "none with name 'nope'"),
+        (("models", "history", "--name", "nope"), "nothing of 'nope' has answered yet"),
     ],
 )
 def test_an_empty_list_says_what_was_asked(shop: Path, words: tuple[str, ...], said: str) -> None:

@@ -43,6 +43,18 @@ def test_a_page_for_each_task(truth: Truth, scores: Floats, titles: list[str]) -
     assert "nan" not in drawn.replace("finance", "")
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_answers_that_are_not_finite_are_counted_not_drawn(wrong: float) -> None:
+    binary = np.column_stack((1 - SHARES, SHARES))
+    binary[:2, 1] = wrong
+    drawn = page(Truth("classification", LATE.astype(int), ("a", "b")), binary, "t")
+    assert "2,998 rows; 2 more have an answer that is not finite" in drawn
+    assert "nan" not in drawn
+    assert "inf" not in drawn.replace("finite", "")
+    assert "0 rows; 3 more" in page(Truth("regression", np.ones(3)), np.full(3, wrong), "t")
+
+
 def test_what_is_calibrated_lies_on_the_diagonal() -> None:
     scores = RANDOM.random(20_000)
     said, found = calibration(RANDOM.random(20_000) < scores, scores)

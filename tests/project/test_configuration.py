@@ -210,6 +210,8 @@ WRONG = {
     "a margin that is no number": (BASE + "[gate]\nmargin = nan\n", "line 13: nan is no number", "finite"),
     "a share of more than all": (BASE + "[rollout]\nshare = 2.0\n", "line 13: .*< 1.0", "in that range"),
     "a canary of no time": (BASE + '[rollout]\nmaximum = "0d"\n', "line 13: a canary of no time", "14d"),
+    "a test of no time": (BASE + '[training]\ntest = "0d"\n', "line 13: a test of no time", "14d"),
+    "a window of no rows": (BASE + '[training]\nwindow = "0h"\n', "line 13: a window of no time", "14d"),
     "a negative minimum": (BASE + "[rollout]\nminimum = -1\n", "line 13: .*>= 1", "in that range"),
     "half a label": (BASE + "[rollout]\nminimum = 0.5\n", "line 13: .*got `float`", "a whole number"),
     "a word for yes or no": (BASE + '[rollout]\ncanary = "yes"\n', "line 13: .*`bool`", "true or false"),

@@ -266,6 +266,14 @@ def test_another_estimator(tmp_path: Path) -> None:
     assert session.workspace.ledger.releases.find()[0].flavor == "sklearn"
 
 
+def test_a_misspelt_slice_is_told_of_before_anything_is_fitted(tmp_path: Path) -> None:
+    session = open_session(make_project(tmp_path / "shop", replace={"[gate] ": '[gate]\nslices = ["carier"]\n#'}))
+    with pytest.raises(DataError, match="no column 'carier' to slice by") as told:
+        train(session)
+    assert "carrier" in told.value.cure
+    assert "fit" not in {step.step for step in session.workspace.ledger.steps.find()}
+
+
 def test_too_few_rows_say_so(tmp_path: Path) -> None:
     session = open_session(make_project(tmp_path / "shop"))
     file = session.project.folder / "data" / "shop.csv"

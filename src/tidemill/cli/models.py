@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, Limit, Only, given, session_here, user
+from tidemill.cli.opening import Environment, Json, Limit, Only, given, nothing, session_here, user
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
 def list_models(name: Only = "", limit: Limit = 50, json: Json = False) -> None:
     """The newest releases."""
     session = session_here()
-    found = session.workspace.ledger.releases.find(newest=True, limit=limit, **given(name=name))
-    _print(session, found, json)
+    asked = given(name=name)
+    _print(session, session.workspace.ledger.releases.find(newest=True, limit=limit, **asked), asked, json)
 
 
 @models.command("search")
@@ -41,10 +41,11 @@ def search(
     from tidemill.evidence.search import search as find
 
     session = session_here()
-    _print(session, find(session.workspace.ledger.releases, text=text, tag=tag, metric=metric), json)
+    asked = given(text=text, tag=tag, metric=metric)
+    _print(session, find(session.workspace.ledger.releases, text=text, tag=tag, metric=metric), asked, json)
 
 
-def _print(session: "Session", found: Any, json: bool) -> None:
+def _print(session: "Session", found: Any, asked: dict[str, Any], json: bool) -> None:
     stages = _stages(session, {release.name for release in found})
     if json:
         output.as_json([_staged(release, stages) for release in found])
@@ -64,7 +65,7 @@ def _print(session: "Session", found: Any, json: bool) -> None:
         "metrics": lambda r: "  ".join(f"{k}={v:.4f}" for k, v in r.metrics.items() if k in _SHOWN),
         "tags": lambda r: " ".join(f"{k}={v}" for k, v in r.tags.items()),
     }
-    output.records(found, columns, json=False, nothing="no releases yet: `tidemill run training`")
+    output.records(found, columns, json=False, nothing=nothing(asked, "no releases yet: `tidemill run training`"))
 
 
 def _stages(session: "Session", names: set[str]) -> dict[str, "list[Route]"]:
@@ -126,7 +127,8 @@ def history(
     from tidemill.registry.routing import history as routes_of
 
     session = session_here(env)
-    found = routes_of(session.workspace.ledger, env, name or session.project.model().name)
+    name = name or session.project.model().name
+    found = routes_of(session.workspace.ledger, env, name)
     if at:
         instant = moment(at, session.clock.now())
         found = [route for route in found if route.since <= instant][-1:]
@@ -136,7 +138,7 @@ def history(
         "why": lambda r: r.reason,
         "by": lambda r: r.by,
     }
-    output.records(found, columns, json=json, nothing="nothing has answered yet")
+    output.records(found, columns, json=json, nothing=f"nothing of {name!r} has answered {'by then' if at else 'yet'}")
 
 
 @models.command("register")

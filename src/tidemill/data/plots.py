@@ -24,7 +24,11 @@ def page(truth: Truth, scores: Floats, title: str) -> str:
     """The plots that fit a task, as HTML that asks nothing of anybody; `scores` as in `measure`.
 
     The curves of three and more classes are those of each class against the rest, all together (micro-averaged).
+    Answers that are not finite are counted, not drawn.
     """
+    drawable = np.isfinite(scores if scores.ndim == 1 else scores.sum(axis=1))
+    lost = int((~drawable).sum())
+    truth, scores = Truth(truth.task, truth.values[drawable], truth.classes), scores[drawable]
     if truth.task == "regression":
         drawn = [_residuals(truth.values.astype(float), scores)]
     else:
@@ -35,10 +39,10 @@ def page(truth: Truth, scores: Floats, title: str) -> str:
             drawn = _curves(is_class.ravel(), scores.ravel(), ", each class against the rest")
         drawn.append(_confusion(truth, scores.argmax(axis=1)))
     body = "".join(drawn)
-    name = html.escape(title)
+    name, missing = html.escape(title), f"; {lost:,} more have an answer that is not finite" if lost else ""
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{name}</title><style>{_STYLE}</style>"
-        f"<h1>{name}</h1><p>{len(truth.values):,} rows</p>{body}</html>"
+        f"<h1>{name}</h1><p>{len(truth.values):,} rows{missing}</p>{body}</html>"
     )
 
 

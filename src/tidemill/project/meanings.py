@@ -78,6 +78,9 @@ def _of_model(model: ModelPolicy) -> Iterator[Fault]:
         for name, value in asdict(getattr(model, table)).items():
             if isinstance(value, float) and not isfinite(value):
                 yield f"{value} is no number to compare with", "write a finite one", (*here, table, name)
+    for name in ("test", "window"):
+        if (length := getattr(model.training, name)) and not span(length):
+            yield f"a {name} of no time has no rows", 'such as "14d"', (*here, "training", name)
     yield from _nowhere(model.watch.notify, (*here, "watch", "notify"))
     if not span(model.rollout.maximum):
         yield "a canary of no time proves nothing", 'such as "14d"', (*here, "rollout", "maximum")

@@ -159,11 +159,11 @@ def _without_repeated(rows: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
     """Of rows with the same key those of the batch that was let in last; a row without its key is one of its own."""
     if not key or not set(key) <= set(rows.columns) or not rows.select(key).is_duplicated().any():
         return rows
-    if rows.select("_batch", *key).is_duplicated().any():
+    has = pl.all_horizontal(pl.col(name).is_not_null() for name in key)
+    if rows.filter(has).select("_batch", *key).is_duplicated().any():
         return rows  # it names no row: even a batch has it twice, and was let in so
     arrived = pl.col(ARRIVED).fill_null(datetime.min.replace(tzinfo=UTC))
-    lacks = pl.any_horizontal(pl.col(name).is_null() for name in key)
-    return rows.filter(lacks | (arrived == arrived.max().over(*key)))
+    return rows.filter(~has | (arrived == arrived.max().over(*key)))
 
 
 def _names_in_the_project(paths: set[str]) -> dict[str, str]:

@@ -49,7 +49,7 @@ from tidemill.recipes.judging import (
 )
 from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapshot
 from tidemill.registry.releases import register
-from tidemill.training.evaluate import classes_of, of_classes, truth_of
+from tidemill.training.evaluate import classes_of, hold_slices, of_classes, truth_of
 from tidemill.training.fit import fit_lightgbm, fit_sklearn
 from tidemill.training.tune import Rows, Tuned, tune
 
@@ -214,7 +214,7 @@ def train_on(
     `prepare` is the step that learns, from training rows only, how inputs become numbers; the model keeps what it gave.
     """
     learning = policy.of_training
-    inputs = choose_inputs(frame, learning, features)
+    inputs = choose_inputs(frame, learning, features, slices=policy.gate.slices)
     if not policy.gate.enabled:
         release(fit_unjudged(frame, learning, inputs, snapshot, prepare), policy)
         return
@@ -293,8 +293,18 @@ def count_rounds(candidate: Model, verdict: Verdict | None = None) -> int | None
 
 
 @step
-def choose_inputs(rows: pl.DataFrame, policy: ModelPolicy, features: FeatureSet, sources: Sources) -> FeatureSet:
-    """The model's inputs: those that the policy lists, or every column that is no label, key, time or group."""
+def choose_inputs(
+    rows: pl.DataFrame,
+    policy: ModelPolicy,
+    features: FeatureSet,
+    sources: Sources,
+    slices: tuple[str, ...] = (),
+) -> FeatureSet:
+    """The model's inputs: those that the policy lists, or every column that is no label, key, time or group.
+
+    Before anything is fitted, the columns of the gate's `slices` are held to be there.
+    """
+    hold_slices(rows, slices)
     if features.request:
         return features
     source = sources.definition(policy.problem.source)

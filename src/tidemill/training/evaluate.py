@@ -61,12 +61,22 @@ def trivial(train: Truth, rows: int) -> Floats:
     return np.tile(shares, (rows, 1))
 
 
-def slices_of(frame: pl.DataFrame, columns: tuple[str, ...]) -> dict[str, npt.NDArray[np.bool_]]:
-    """For each value of the slicing columns, which rows have it; the largest 50, with at least 30 rows."""
-    found: dict[str, npt.NDArray[np.bool_]] = {}
+def hold_slices(frame: pl.DataFrame, columns: tuple[str, ...]) -> None:
+    """Raise `DataError` where a column to slice by is not there."""
     for column in columns:
         if column not in frame.columns:
-            raise DataError(f"there is no column {column!r} to slice by", "mend [gate] slices in tidemill.toml")
+            known = ", ".join(name for name in frame.columns if not name.startswith("_"))
+            raise DataError(
+                f"there is no column {column!r} to slice by",
+                f"mend slices under [gate] in tidemill.toml; the columns are: {known}",
+            )
+
+
+def slices_of(frame: pl.DataFrame, columns: tuple[str, ...]) -> dict[str, npt.NDArray[np.bool_]]:
+    """For each value of the slicing columns, which rows have it; the largest 50, with at least 30 rows."""
+    hold_slices(frame, columns)
+    found: dict[str, npt.NDArray[np.bool_]] = {}
+    for column in columns:
         values = frame[column].cast(pl.String)
         counts = values.drop_nulls().value_counts().sort("count", column, descending=[True, False]).head(_MOST_SLICES)
         for value in counts.filter(pl.col("count") >= _LEAST_SLICE)[column]:
