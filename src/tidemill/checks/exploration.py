@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 from msgspec import Struct
 
-from tidemill.checks.leaks import coefficient
+from tidemill.checks.leaks import coefficient, ranks
 from tidemill.data.sketch import KEPT as EXACT
 from tidemill.data.statistics import ColumnProfile, Profile, profile
 
@@ -108,13 +108,7 @@ def _telling(values: pl.Series, label: pl.Series) -> float | None:
     if both.height < _FEW or values.dtype.is_nested() or both["y"].n_unique() < 2:
         return None
     shuffled = both.sample(fraction=1, shuffle=True, seed=0)
-    ranks = [shuffled[name].cast(pl.String) if _wordy(shuffled[name]) else shuffled[name] for name in ("x", "y")]
-    x, y = (one.rank("dense").fill_null(0).cast(pl.Float64).to_numpy() for one in ranks)
-    return float(np.clip(coefficient(x, y), 0.0, 1.0))
-
-
-def _wordy(values: pl.Series) -> bool:
-    return not (values.dtype.is_numeric() or values.dtype.is_temporal())
+    return float(np.clip(coefficient(ranks(shuffled["x"]), ranks(shuffled["y"])), 0.0, 1.0))
 
 
 def _preparation(column: ColumnProfile, values: pl.Series) -> str:

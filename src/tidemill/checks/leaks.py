@@ -66,8 +66,8 @@ def _telling(train: pl.DataFrame, inputs: tuple[str, ...], label: str, most: flo
     if train.height < _LEAST:
         return []
     rows = train.sample(min(train.height, _LOOKED_AT), shuffle=True, seed=0)
-    truth = _ranks(rows[label])
-    told = {name: coefficient(_ranks(rows[name]), truth) for name in inputs if _comparable(rows, name)}
+    truth = ranks(rows[label])
+    told = {name: coefficient(ranks(rows[name]), truth) for name in inputs if _comparable(rows, name)}
     leaking = {name: value for name, value in sorted(told.items(), key=lambda one: -one[1]) if value > most}
     return [
         Finding(
@@ -100,7 +100,7 @@ def coefficient(feature: Floats, truth: Floats) -> float:
     return 1 - len(ordered) * float(np.abs(np.diff(upto)).sum()) / spread if spread > 0 else 0.0
 
 
-def _ranks(values: pl.Series) -> Floats:
+def ranks(values: pl.Series) -> Floats:
     """The places of values in their order, 0 where there is none; of a time what a model sees: its weekday and hour."""
     if isinstance(values.dtype, pl.Date | pl.Datetime):
         moments = values.cast(pl.Datetime("us"))
