@@ -8,8 +8,9 @@ import pytest
 
 from tidemill.core.model import Input
 from tidemill.core.schema import ColumnType
+from tidemill.data.moments import MOMENT
 from tidemill.errors import DataError
-from tidemill.serving.rows import MOMENT, conform, frame_of, keys_of, moments_of
+from tidemill.serving.rows import conform, frame_of, keys_of, moments_of
 
 
 @pytest.mark.parametrize(

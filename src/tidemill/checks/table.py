@@ -12,7 +12,7 @@ from tidemill.core.policy import Source
 from tidemill.core.schema import Column, Schema
 from tidemill.data.encoding import column_type
 from tidemill.data.frame import KNOWN_AT, TIME
-from tidemill.data.moments import UTC, dates, times
+from tidemill.data.moments import MOMENT, dates, in_utc, times
 from tidemill.errors import Unreadable
 
 WHY = "_why"
@@ -120,7 +120,7 @@ def conform(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
         elif column is not None and column.type == "time" and kind == pl.String:
             casts.append(times(pl.col(name)))
         elif column is not None and column.type == "time" and kind == pl.Date:
-            casts.append(pl.col(name).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
+            casts.append(in_utc(pl.col(name), kind))
         elif column is not None and column.type == "date" and isinstance(kind, pl.Datetime):
             casts.append(pl.col(name).dt.date())
         elif kind.is_unsigned_integer() or kind == pl.Int128:
@@ -141,7 +141,7 @@ _MEANT: dict[str, Any] = {
     "integer": pl.Int64,
     "number": pl.Float64,
     "text": pl.String,
-    "time": UTC,
+    "time": MOMENT,
     "date": pl.Date,
 }
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from tidemill.clock import span
 from tidemill.core.policy import Source
-from tidemill.data.moments import UTC, dates, times
+from tidemill.data.moments import MOMENT, dates, in_utc, times
 from tidemill.errors import DataError, Unreadable
 
 TIME = "_time"
@@ -130,7 +130,7 @@ def in_time(
     tell of it; otherwise it raises `DataError`.
     """
     read = as_utc_or_null if lenient else as_utc
-    arrival = pl.lit(arrived).cast(UTC)
+    arrival = pl.lit(arrived).cast(MOMENT)
     time = read(frame, source.time, name) if source.time else arrival
     if source.known_at:
         known = read(frame, source.known_at, name)
@@ -160,12 +160,8 @@ def as_utc(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
                 "write times as 2013-01-31T12:00:00Z",
             )
         return times(values)
-    if isinstance(kind, pl.Datetime):
-        return (
-            values.dt.replace_time_zone("UTC") if kind.time_zone is None else values.dt.convert_time_zone("UTC")
-        ).cast(UTC)
-    if kind == pl.Date:
-        return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if isinstance(kind, pl.Date | pl.Datetime):
+        return in_utc(values, kind)
     raise DataError(f"column {column!r} of source {name!r} is {kind}, not a time", "name a column of dates or times")
 
 
@@ -176,7 +172,7 @@ def as_utc_or_null(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
     except DataError:
         if frame.schema.get(column) == pl.String:
             return times(pl.col(column))
-        return pl.lit(None, UTC)
+        return pl.lit(None, MOMENT)
 
 
 def as_classes(values: pl.Series) -> pl.Series:

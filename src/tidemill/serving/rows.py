@@ -9,9 +9,9 @@ import polars as pl
 
 from tidemill.core.model import Input, Manifest
 from tidemill.core.schema import ColumnType
+from tidemill.data.moments import MOMENT, in_utc
 from tidemill.errors import DataError
 
-MOMENT = pl.Datetime("us", "UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _WRITTEN = {"time": "write a time as 2026-03-01T12:30:00, or with its zone", "date": "write a date as 2026-03-01"}
@@ -113,12 +113,8 @@ def _cast(values: pl.Series, kind: ColumnType) -> pl.Series:
         return whole if same.all() else misfit(_first(~same), values.name, kind, values[_first(~same)])
     if kind == "text" and isinstance(given, pl.Categorical | pl.Enum):
         return values.cast(wanted)
-    if kind == "time" and isinstance(given, pl.Datetime):
-        return (values.dt.convert_time_zone("UTC") if given.time_zone else values.dt.replace_time_zone("UTC")).cast(
-            wanted
-        )
-    if kind == "time" and given == pl.Date:
-        return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if kind == "time" and isinstance(given, pl.Date | pl.Datetime):
+        return in_utc(values, given)
     if kind in ("time", "date") and given == pl.String:
         return _series(values.name, kind, values.to_list())
     place = _first(values.is_not_null())

@@ -10,6 +10,7 @@ from msgspec import Struct
 from tidemill.clock import Clock
 from tidemill.core.resources import Board, Journal, Packages
 from tidemill.core.route import Route
+from tidemill.data.moments import MOMENT
 from tidemill.errors import NotFound, Transient
 from tidemill.featurestore.lookup import Lookup
 from tidemill.serving.answering import Facts, consult, journal_rows
@@ -17,7 +18,7 @@ from tidemill.serving.buffer import stacked
 from tidemill.serving.labels import label_rows
 from tidemill.serving.metrics import Metrics
 from tidemill.serving.predictor import Live, take_up
-from tidemill.serving.rows import MOMENT, frame_of, keys_of, moments, moments_of, timed
+from tidemill.serving.rows import frame_of, keys_of, moments, moments_of, timed
 from tidemill.telemetry import logger
 
 log = logger("serving")
