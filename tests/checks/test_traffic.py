@@ -59,9 +59,9 @@ def test_early_looks_at_an_equal_challenger_do_not_end_it() -> None:
     assert over_seeds(0.0, 100, minimum=400)["hold"] >= 199
 
 
-@pytest.mark.parametrize("rows", [0, 1, 74])
+@pytest.mark.parametrize("rows", [0, 1, 74, 75, 299])
 def test_few_labels_are_waited_for_and_none_forever(rows: int) -> None:
-    waiting = judge(*arms(1, rows, 5.0))
+    waiting = judge(*arms(1, rows, 5.0 if rows < 75 else 0.0))
     assert (waiting.outcome, waiting.action) == ("undecided", "hold")
     assert f"{rows} of 300" in waiting.reason
     assert judge(*arms(1, rows), expired=True).action == "rollback"
@@ -94,3 +94,11 @@ def test_an_answer_that_is_no_number_is_rolled_back_at_once() -> None:
     verdict = judge(challenger, champion)
     assert (verdict.outcome, verdict.action) == ("fail", "rollback")
     assert "not finite on 1 of 10 rows" in verdict.reason
+
+
+def test_rows_that_the_champion_did_not_answer_are_not_compared() -> None:
+    challenger, champion = arms(1, 400)
+    champion[::4] = np.nan
+    verdict = judge(challenger, champion)
+    assert verdict.action == "promote"
+    assert (verdict.evidence["rows"], verdict.evidence["champion_not_finite"]) == (300, 100)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pytest
+from msgspec.structs import replace
 
 from tidemill.core.check import Verdict
 from tidemill.core.model import Manifest, Model, Signature
@@ -14,7 +15,7 @@ from tidemill.core.policy import ModelPolicy, Problem, Watch, WatchValue
 from tidemill.core.route import Arm, Route
 from tidemill.data.metrics import Truth
 from tidemill.errors import ConfigurationError
-from tidemill.monitoring.watch import watch
+from tidemill.monitoring.watch import validate_online, watch
 from tidemill.store.journal import FileJournal
 from tidemill.training.evaluate import evaluate
 
@@ -22,29 +23,38 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 AT_RELEASE = {"test_f1": 0.9, "test_recall": 0.9, "test_roc_auc": 0.9, "test_profit": 12.0}
 
 
-def judge(folder: Path, metric: str, labels: list[str]) -> Verdict:
-    """The verdict on answers that all say "yes" with .8, where these are the labels."""
-    journal = FileJournal(folder)
-    rows = pl.DataFrame({"id": [f"p{place}" for place in range(len(labels))]}).with_columns(
+SIGNATURE = Signature(inputs=(), task="classification", classes=("no", "yes"))
+MANIFEST = Manifest(name="shop", flavor="f", signature=SIGNATURE, metrics=AT_RELEASE)
+POLICY = ModelPolicy(name="shop", problem=Problem(decision="d", source="rows", label="late"))
+ARM = Arm(release="shop/1", version=1, package="p", role="champion", share=1.0)
+ROUTE = Route(id="r", environment="test", model="shop", version=1, arms=(ARM,), since=NOW, reason="")
+
+
+def moment(at: datetime) -> pl.Expr:
+    return pl.lit(at).cast(pl.Datetime("us", "UTC"))
+
+
+def answers(rows: int) -> pl.DataFrame:
+    """Answers of two hours ago that all say "yes" with .8."""
+    return pl.DataFrame({"id": [f"p{place}" for place in range(rows)]}).with_columns(
         pl.lit("shop/1").alias("release"),
         pl.lit("champion").alias("role"),
         pl.lit("").alias("key"),
-        pl.lit(NOW - timedelta(hours=2)).cast(pl.Datetime("us", "UTC")).alias("time"),
-        pl.lit(NOW - timedelta(hours=2)).cast(pl.Datetime("us", "UTC")).alias("known_at"),
+        moment(NOW - timedelta(hours=2)).alias("time"),
+        moment(NOW - timedelta(hours=2)).alias("known_at"),
         pl.lit([0.2, 0.8]).alias("probability"),
     )
+
+
+def judge(folder: Path, metric: str, labels: list[str]) -> Verdict:
+    """The verdict on answers that all say "yes" with .8, where these are the labels."""
+    journal = FileJournal(folder)
+    rows = answers(len(labels))
     journal.append("predictions/shop", rows)
     journal.append("labels/shop", rows.select("id", "key", "time", "known_at", pl.Series("value", labels)))
-    policy = ModelPolicy(
-        name="shop",
-        problem=Problem(decision="d", source="rows", label="late"),
-        watch=Watch(values=(WatchValue(value=metric, limit=0.1, action="retrain", minimum=10),)),
-    )
-    signature = Signature(inputs=(), task="classification", classes=("no", "yes"))
-    champion = Model(manifest=Manifest(name="shop", flavor="f", signature=signature, metrics=AT_RELEASE))
-    arm = Arm(release="shop/1", version=1, package="p", role="champion", share=1.0)
-    route = Route(id="r", environment="test", model="shop", version=1, arms=(arm,), since=NOW, reason="")
-    (verdict,) = watch(policy, champion, route, journal, NOW)
+    watched = WatchValue(value=metric, limit=0.1, action="retrain", minimum=10)
+    policy = replace(POLICY, watch=Watch(values=(watched,)))
+    (verdict,) = watch(policy, Model(manifest=MANIFEST), ROUTE, journal, NOW)
     return verdict
 
 
@@ -69,6 +79,37 @@ def test_a_metric_that_live_answers_do_not_give_is_refused_and_not_taken_for_goo
     with pytest.raises(ConfigurationError, match="'profit', a metric of the project's own") as told:
         judge(tmp_path, "profit", ["no", "yes"] * 10)
     assert "f1" in told.value.cure
+
+
+@pytest.mark.parametrize(("hours", "outcome", "days"), [(30, "pass", 1.25), (60, "fail", 2.5), (300, "fail", 4.0)])
+def test_the_last_answer_is_looked_for_beyond_the_window(tmp_path: Path, hours: int, outcome: str, days: float) -> None:
+    route = replace(ROUTE, since=NOW - timedelta(days=90))
+    value = WatchValue(value="silence", limit=2, action="retrain", window="1d")
+    journal = FileJournal(tmp_path)
+    journal.append("predictions/shop", answers(1).with_columns(known_at=moment(NOW - timedelta(hours=hours))))
+    policy = replace(POLICY, watch=Watch(values=(value,)))
+    (verdict,) = watch(policy, Model(manifest=MANIFEST), route, journal, NOW)
+    assert (verdict.outcome, verdict.evidence["days"]) == (outcome, days)
+
+
+def test_a_challenger_that_knows_another_class_is_judged_on_those_that_both_know(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path)
+    champion = answers(400)
+    shadow = champion.with_columns(
+        release=pl.lit("shop/2"), role=pl.lit("shadow"), probability=pl.lit([0.05, 0.05, 0.9])
+    )
+    journal.append("predictions/shop", champion)
+    journal.append("predictions/shop", shadow)
+    values = pl.Series("value", ["yes"] * 300 + ["lost"] * 100)
+    journal.append("labels/shop", champion.select("id", "key", "time", "known_at", values))
+    signatures = {
+        "shop/1": SIGNATURE,
+        "shop/2": Signature(inputs=(), task="classification", classes=("lost", "no", "yes")),
+    }
+    arms = (*ROUTE.arms, replace(ROUTE.arms[0], release="shop/2", version=2, role="challenger", share=0.2))
+    route = replace(ROUTE, arms=arms, since=NOW - timedelta(days=1))
+    (verdict,) = validate_online(POLICY, signatures, route, journal, NOW)
+    assert (verdict.action, verdict.evidence["rows"]) == ("promote", 300)
 
 
 def looked_at(folder: Path, seed: int, worse: float) -> Verdict:

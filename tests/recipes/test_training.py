@@ -1,5 +1,6 @@
 """The training recipe, from a table to a release that answers."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -125,6 +126,27 @@ def test_what_comes_late_to_a_view_makes_another_model(tmp_path: Path) -> None:
     assert states["fit"] == "ran"
     again = open_session(Project(project.folder))
     assert {step.step: step.state for step in again.workspace.ledger.steps.find(run=train(again))}["fit"] == "cached"
+
+
+def test_with_feedback_what_was_served_and_labelled_is_learned_too(tmp_path: Path) -> None:
+    session = open_session(make_project(tmp_path / "shop", replace={'test = "14d"': 'test = "14d"\nfeedback = true'}))
+    train(session)
+    first = session.workspace.ledger.releases.find(name="shop")[0]
+    newest = datetime.fromisoformat(first.data["trained_until"])
+    served = pl.DataFrame({"id": [f"p{place}" for place in range(60)]}).with_columns(
+        pl.lit(first.label).alias("release"),
+        pl.lit("champion").alias("role"),
+        pl.lit("").alias("key"),
+        pl.lit(newest + timedelta(days=1)).cast(pl.Datetime("us", "UTC")).alias("time"),
+        pl.lit(newest + timedelta(days=1)).cast(pl.Datetime("us", "UTC")).alias("known_at"),
+        pl.struct(distance_km=pl.lit(700.0), items=pl.lit(3), carrier=pl.lit("thrifty")).alias("features"),
+    )
+    session.workspace.journal.append("predictions/shop", served)
+    labels = served.head(50).select("id", "key", "time", "known_at", pl.lit("true").alias("value"))
+    session.workspace.journal.append("labels/shop", labels)
+    train(session)
+    second = session.workspace.ledger.releases.find(name="shop")[-1]
+    assert second.data["rows"] == first.data["rows"] + 50
 
 
 def grow(shop: Session) -> None:

@@ -26,7 +26,7 @@ def traffic(
     below it), rolled back when it is proven to be worse than that, or when its time is up without a proof. Until
     there are `minimum` rows only clear harm counts: worse by four standard errors on a quarter of them.
 
-    A single answer that is no number is rolled back at once.
+    A single answer that is no number is rolled back at once; rows on which the champion gave none are not compared.
 
     The bounds are one-sided and normal, and looked at again each time: with many looks a few equal challengers in
     a hundred are decided by luck.
@@ -45,12 +45,18 @@ def traffic(
             evidence=dict(evidence),
         )
 
+    def too_few() -> Verdict:
+        if expired:
+            return judged("undecided", "rollback", f"only {rows} of {minimum} labels came before its time was up")
+        return judged("undecided", "hold", f"{rows} of {minimum} labels")
+
     if broken := int((~np.isfinite(challenger)).sum()):
         return judged("fail", "rollback", f"its answers are not finite on {broken} of {rows} rows")
+    answered = np.isfinite(champion)
+    challenger, champion, rows = challenger[answered], champion[answered], int(answered.sum())
+    evidence |= {"rows": rows} | ({"champion_not_finite": len(answered) - rows} if rows < len(answered) else {})
     if rows < max(2, minimum // 4):
-        if expired:
-            return judged("undecided", "rollback", f"only {rows} labels came before its time was up")
-        return judged("undecided", "hold", f"{rows} of {minimum} labels")
+        return too_few()
     differences = challenger - champion
     mean, error = float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(rows))
     reach = normal_quantile(confidence) * error
@@ -65,7 +71,7 @@ def traffic(
     if mean - 4 * error > margin:
         return judged("fail", "rollback", f"clearly worse: {said}")
     if rows < minimum:
-        return judged("undecided", "hold", f"{rows} of {minimum} labels")
+        return too_few()
     if mean + reach <= margin:
         return judged("pass", "promote", f"{'better' if mean < 0 else 'not worse'}: {said}")
     if mean - reach > margin:

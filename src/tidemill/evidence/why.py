@@ -1,12 +1,13 @@
 """Why: the whole chain of evidence behind a prediction, a release, an artifact or a run."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct, to_builtins
 
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
+from tidemill.core.prediction import EARLIER
 from tidemill.core.release import Release
 from tidemill.core.resources import Books, JournalReader
 from tidemill.core.route import Route
@@ -16,8 +17,6 @@ from tidemill.evidence.story import Story, artifact_of, cause_of, executor_of, s
 from tidemill.evidence.words import holds, moment, number, role_of, seconds, size
 
 _MANY = 100
-# A label may have come before its prediction was asked for.
-_EARLIER = timedelta(days=1)
 
 
 class Link(Struct, frozen=True):
@@ -71,7 +70,7 @@ def _truth(journal: JournalReader, model: str, answer: dict[str, Any]) -> list[L
     """What turned out, as far as it is known: of several labels the one that was known last."""
     import polars as pl  # late: most chains begin at no prediction
 
-    labels = journal.read(f"labels/{model}", answer["known_at"] - _EARLIER)
+    labels = journal.read(f"labels/{model}", answer["known_at"] - EARLIER)
     if labels.is_empty():
         return []
     by_row = (pl.col("id") == "") & (pl.col("key") == answer["key"]) & (pl.col("time") == answer["time"])

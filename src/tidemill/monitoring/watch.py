@@ -1,7 +1,7 @@
 """The watch: judges the model in production by every value that its policy names."""
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -33,13 +33,19 @@ def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalRe
     arm = route.arm("champion")
     assert arm is not None
     windows = {
-        length: window(journal, policy.name, now - span(length), now, arm.release)
-        for length in {value.window for value in policy.watch.values if value.value != "age"}
+        length: window(journal, policy.name, now - length, now, arm.release)
+        for length in {_length(value) for value in policy.watch.values if value.value != "age"}
     }
     return [
-        _judge(value, champion, route, windows.get(value.window, pl.DataFrame()), now, policy.gate.confidence)
+        _judge(value, champion, route, windows.get(_length(value), pl.DataFrame()), now, policy.gate.confidence)
         for value in policy.watch.values
     ]
+
+
+def _length(value: WatchValue) -> timedelta:
+    """How far back a value looks: its window, and for the last answer far enough to tell that there was none."""
+    length = span(value.window)
+    return max(length, timedelta(days=2 * value.limit)) if value.value == "silence" else length
 
 
 def _judge(
@@ -51,7 +57,7 @@ def _judge(
     if value.value == "age":
         return lateness("age", _moment(champion, "trained_until", route.since), now, **bounds)
     if value.value == "silence":
-        newest = rows["known_at"].max() if rows.height else route.since
+        newest = rows["known_at"].max() if rows.height else max(route.since, now - _length(value))
         assert isinstance(newest, datetime)
         return lateness("silence", newest, now, **bounds)
     if value.value == "drift":
@@ -100,20 +106,23 @@ def _performance(
 
 
 def validate_online(
-    policy: ModelPolicy, champion: Model, route: Route, journal: JournalReader, now: datetime
+    policy: ModelPolicy, signatures: dict[str, Signature], route: Route, journal: JournalReader, now: datetime
 ) -> list[Verdict]:
-    """The verdict on the challenger of a route, from the labelled rows that both saw since it went live; or none."""
-    arms = route.arm("champion"), route.arm("challenger")
-    if arms[0] is None or arms[1] is None:
+    """The verdict on the challenger of a route, from the labelled rows that both saw since it went live; or none.
+
+    `signatures` are those of the releases of the route, by label.
+    """
+    champion, challenger = route.arm("champion"), route.arm("challenger")
+    if champion is None or challenger is None:
         return []
     rows = window(journal, policy.name, route.since, now)
-    champion_losses, challenger_losses = _paired(rows, arms[0].release, arms[1].release, champion.manifest.signature)
+    champion_losses, challenger_losses = _paired(rows, champion.release, challenger.release, signatures)
     return [
         traffic(
             challenger_losses,
             champion_losses,
-            subject=arms[1].release,
-            reference=arms[0].release,
+            subject=challenger.release,
+            reference=champion.release,
             minimum=policy.rollout.minimum,
             margin=policy.rollout.margin,
             expired=now - route.since > span(policy.rollout.maximum),
@@ -121,15 +130,19 @@ def validate_online(
     ]
 
 
-def _paired(rows: pl.DataFrame, champion: str, challenger: str, signature: Signature) -> tuple[Floats, Floats]:
-    """The losses of both on the rows that the champion answered and the challenger shadowed."""
+def _paired(
+    rows: pl.DataFrame, champion: str, challenger: str, signatures: dict[str, Signature]
+) -> tuple[Floats, Floats]:
+    """The losses of both on the rows that the champion answered and the challenger shadowed, of classes both know."""
     if not rows.width:
         return np.empty(0), np.empty(0)
+    known = set(signatures[champion].classes) & set(signatures[challenger].classes)
+    rows = rows.filter(pl.col("truth").is_in(list(known))) if known else rows
     answered = rows.filter(pl.col("release") == champion, pl.col("role") == "champion")
     shadowed = rows.filter(pl.col("release") == challenger, pl.col("role") == "shadow")
     both = answered.select("id").join(shadowed.select("id"), on="id")
-    of = [losses(*judged(side.join(both, on="id", how="semi").sort("id"), signature)) for side in (answered, shadowed)]
-    return of[0], of[1]
+    answered, shadowed = (side.join(both, on="id", how="semi").sort("id") for side in (answered, shadowed))
+    return losses(*judged(answered, signatures[champion])), losses(*judged(shadowed, signatures[challenger]))
 
 
 def _moment(model: Model, name: str, otherwise: datetime) -> datetime:

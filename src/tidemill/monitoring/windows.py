@@ -1,19 +1,22 @@
 """Windows: the journal's predictions of a span of time, with the labels that have come for them."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from tidemill.core.model import Signature
+from tidemill.core.prediction import EARLIER
 from tidemill.core.resources import JournalReader
 from tidemill.data.metrics import Floats, Truth
 from tidemill.labels.feedback import match
 
 
-def window(journal: JournalReader, model: str, since: datetime, until: datetime, release: str = "") -> pl.DataFrame:
-    """Predictions served in (since, until], with `truth` where its label was known by then.
+def window(
+    journal: JournalReader, model: str, since: datetime | None, until: datetime, release: str = ""
+) -> pl.DataFrame:
+    """Predictions served in (since, until], or ever until then, with `truth` where its label was known by then.
 
     Where a `release` is named, only its answers: what it said as a shadow is left out.
     """
@@ -22,7 +25,7 @@ def window(journal: JournalReader, model: str, since: datetime, until: datetime,
         return predictions
     if release:
         predictions = predictions.filter(pl.col("release") == release, pl.col("role") != "shadow")
-    return match(predictions, journal.read(f"labels/{model}", since - timedelta(days=1), until)).rows
+    return match(predictions, journal.read(f"labels/{model}", since and since - EARLIER, until)).rows
 
 
 def judged(rows: pl.DataFrame, signature: Signature) -> tuple[Truth, Floats]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tidemill.clock import span
 from tidemill.core.policy import ModelPolicy, Policy
+from tidemill.core.prediction import EARLIER
 from tidemill.core.trigger import Trigger
 from tidemill.errors import ConfigurationError
 from tidemill.project.lines import line_of
@@ -134,8 +135,7 @@ class Rules:
             looks = [*(value.window for value in model.watch.values), model.rollout.maximum]
             looks += [model.training.window] if learns and model.training.window else []
             longest = max(looks, key=span)
-            # A label may be known some time before its prediction's window begins: readers look a day further back.
-            if journal < span(longest) + timedelta(days=1):
+            if journal < span(longest) + EARLIER:
                 raise self._wrong(
                     f"[retention] journal = {kept.journal!r} is shorter than model {model.name!r} looks back "
                     f"({longest}, and a day for labels)",

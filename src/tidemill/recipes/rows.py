@@ -184,7 +184,7 @@ def add_feedback(
     """Add what was predicted and labelled since: the features as they were served, and what turned out."""
     if snapshot.feedback_until is None:
         return rows
-    served = window(journal, name, datetime.min.replace(tzinfo=UTC), snapshot.feedback_until)
+    served = window(journal, name, None, snapshot.feedback_until)
     served = served.filter(pl.col("truth").is_not_null(), pl.col("role") != "shadow") if served.width else served
     if served.is_empty():
         return rows

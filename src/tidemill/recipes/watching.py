@@ -31,10 +31,10 @@ def judge_challenger(
 ) -> list[Verdict]:
     """The verdict of the live traffic on a challenger, if one is on trial."""
     route = current(books, context.environment, policy.name)
-    champion = route.arm("champion") if route else None
-    if route is None or champion is None:
+    if route is None or route.arm("challenger") is None:
         return []
-    return validate_online(policy, packages.load(champion.package), route, journal, now)
+    signatures = {arm.release: packages.load(arm.package).manifest.signature for arm in route.arms}
+    return validate_online(policy, signatures, route, journal, now)
 
 
 @step
@@ -43,9 +43,7 @@ def settle(
 ) -> list[str]:
     """Promote or roll back as the traffic's verdict says; the reasons of the routes that were changed."""
     deployer = Deployer(books, board, clock, context.environment)
-    stored = books.verdicts.find(run=context.run, check="traffic")
-    identifier = stored[-1].id if stored else ""
-    settled = [deployer.settle(policy.name, verdict, identifier) for verdict in verdicts]
+    settled = [deployer.settle(policy.name, one, _identifier(one, books, context)) for one in verdicts]
     return [route.reason for route in settled if route is not None]
 
 
@@ -55,8 +53,14 @@ def fall_back(
 ) -> list[str]:
     """Go back to the champion before, where a value of the watch calls for it; the reasons of changed routes."""
     deployer = Deployer(books, board, clock, context.environment)
-    changed = [deployer.fall_back(policy.name, verdict) for verdict in verdicts]
+    changed = [deployer.fall_back(policy.name, one, _identifier(one, books, context)) for one in verdicts]
     return [route.reason for route in changed if route is not None]
+
+
+def _identifier(verdict: Verdict, books: Books, context: Context) -> str:
+    """The id under which an earlier step of this run left a verdict in the ledger."""
+    stored = books.verdicts.find(run=context.run, check=verdict.check, subject=verdict.subject)
+    return next((one.id for one in stored if one.reason == verdict.reason), "")
 
 
 @step(cache=False)
