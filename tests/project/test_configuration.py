@@ -248,6 +248,11 @@ WRONG = {
         "line 13: 'a' is named twice",
         "name it once",
     ),
+    "an input that is known later": (
+        BASE + 'later = ["taxi_out"]\n[inputs]\nrequest = ["a", "taxi_out"]\n',
+        "line 14: 'taxi_out' is known later",
+        "remove it there",
+    ),
     "a label among the inputs": (
         BASE + '[inputs]\nrequest = ["a", "late"]\n',
         "line 13: the label 'late'",

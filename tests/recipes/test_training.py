@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.projects import make_project
-from tidemill.core.policy import Search, Watch
+from tidemill.core.policy import Inputs, Search, Watch
 from tidemill.daemon.compose import open_session
 from tidemill.errors import DataError, Stopped
 from tidemill.flow.engine import run
@@ -70,6 +70,16 @@ def test_the_same_training_again_takes_what_is_cached(shop: Session) -> None:
     states = {step.step: step.state for step in shop.workspace.ledger.steps.find(run=third)}
     assert states["fit"] == states["measure_on"] == states["gate"] == states["fit-2"] == "cached"
     assert states["read_labelled"] == states["join_views"] == "skipped"
+
+
+def test_what_the_policy_says_of_a_source_is_seen_by_what_is_cached(shop: Session) -> None:
+    policy = shop.project.policy
+    policy = replace(policy, models={"shop": replace(policy.models["shop"], inputs=Inputs())})
+    train(open_session(Project(shop.project.folder, policy)))
+    rows = replace(policy.sources["rows"], later=("items",))
+    again = open_session(Project(shop.project.folder, replace(policy, sources={"rows": rows})))
+    with pytest.raises(Stopped, match="input 'items' is gone"):
+        train(again)
 
 
 def test_a_new_gate_or_watch_fits_nothing_anew(shop: Session) -> None:

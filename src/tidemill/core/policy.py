@@ -47,6 +47,11 @@ class Source(_Table, frozen=True, kw_only=True):
     query: str = ""
     growing: str = ""
 
+    @property
+    def meaning(self) -> tuple[object, ...]:
+        """What it says of its rows, wherever they are."""
+        return (self.time, self.known_at, self.delay, self.key, self.later)
+
 
 class Problem(_Table, frozen=True, kw_only=True):
     """What is decided, on which label, and what a mistake costs: stated before anything is trained."""

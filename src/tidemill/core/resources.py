@@ -1,7 +1,8 @@
 """What a step may ask for by the type of a parameter: effects are asked for, never reached for.
 
-A resource is opened from its URL in the process that runs the step. It is outside the cache key; a step with a
-writable one is never cached, and is idempotent by its run and name.
+A resource is opened from its URL in the process that runs the step. It is outside the cache key, but for
+what the policy says of it (`declared`); a step with a writable one is never cached, and is idempotent by its run and
+name.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -149,6 +150,11 @@ class Sources(Protocol):
     """The project's sources, as far as they are known now."""
 
     writable: ClassVar[bool] = False
+
+    @property
+    def declared(self) -> str:
+        """What the policy says the rows mean, for cache keys: where they are is not in it."""
+        ...
 
     def definition(self, source: str) -> Source:
         """What the policy says of a source; raises `NotFound`."""

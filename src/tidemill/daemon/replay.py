@@ -79,6 +79,10 @@ class ReplaySources:
         """When batches arrive."""
         return [batch.known_at for batch in self._batches]
 
+    @property
+    def declared(self) -> str:
+        return self._files.declared
+
     def definition(self, source: str) -> Source:
         return self._files.definition(source)
 

@@ -58,6 +58,11 @@ class FileSources:
         self._frames = {name: Held(name, frame, admitted) for name, frame in (frames or {}).items()}
         self._histories: dict[tuple[str, ...], pl.DataFrame] = {}
 
+    @property
+    def declared(self) -> str:
+        """What `tidemill.toml` says the rows mean, for cache keys: times, keys, and what is known later."""
+        return repr([(name, source.meaning) for name, source in sorted(self._sources.items())])
+
     def definition(self, source: str) -> Source:
         """What `tidemill.toml` says of a source; raises `NotFound`."""
         if source not in self._sources:

@@ -100,6 +100,10 @@ class Session:
             self._fingerprints[function] = fingerprint(function)
         return self._fingerprints[function]
 
+    def declared(self, step: Step[Any]) -> list[str]:
+        """What the policy says of the resources that a step asks for, as its cache key holds it."""
+        return [f"{name}:{self.resource(kind).declared}" for name, kind in step.hints.items() if kind in DECLARED]
+
     @cached_property
     def packages(self) -> BlobPackages:
         return BlobPackages(self.workspace.blobs)
@@ -122,6 +126,7 @@ READABLE = (
     resources.Environments,
     resources.OwnMetrics,
 )
+DECLARED = (resources.Sources,)
 WRITABLE = (
     resources.Books,
     resources.Tables,

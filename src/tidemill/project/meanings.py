@@ -53,6 +53,14 @@ def faults(policy: Policy, defined: Names | None) -> Iterator[Fault]:
             yield f"source {name!r} has no path", 'such as "data/*.parquet"', ("sources", name, "path")
     for model in policy.models.values():
         yield from _of_model(model)
+        later = policy.sources[model.problem.source].later if model.problem.source in policy.sources else ()
+        if early := [name for name in model.inputs.request if name in later]:
+            cure = f"a request cannot know it: remove it there, or from `later` of source {model.problem.source!r}"
+            yield (
+                f"{early[0]!r} is known later, and among the inputs",
+                cure,
+                ("models", model.name, "inputs", "request"),
+            )
     for place, trigger in enumerate(policy.triggers):
         yield from _of_trigger(trigger, defined, ("triggers", f"[{place}]"))
     yield from _circles(policy.triggers)

@@ -206,9 +206,11 @@ def join_features(rows: pl.DataFrame, features: FeatureSet, snapshot: Snapshot) 
 
 @step(cache=False)
 def see_sources(features: FeatureSet, sources: Sources, clock: Clock) -> dict[str, list[str]]:
-    """The batches behind each view: where others come, also late ones, its features are looked up anew."""
-    names = sorted({view.source for view in features.views})
-    return {name: [batch.id for batch in sources.batches(name, clock.now())] for name in names}
+    """What is behind each view: where its source means something else, or others come, it is looked up anew."""
+    return {
+        name: [repr(sources.definition(name).meaning), *(batch.id for batch in sources.batches(name, clock.now()))]
+        for name in sorted({view.source for view in features.views})
+    }
 
 
 @step(transient=True)
