@@ -15,8 +15,10 @@ from tidemill.daemon.backtest import Replay
 from tidemill.daemon.compare import compare
 from tidemill.daemon.part import part_of
 from tidemill.daemon.policies import Planned, calendar, shuffled, static, weekly
+from tidemill.daemon.replay import ReplaySources
 from tidemill.daemon.replay import shuffled as reordered
 from tidemill.daemon.summary import summarize
+from tidemill.data.source import FileSources
 from tidemill.errors import InputError
 from tidemill.evidence.comparison import Comparison, Span
 from tidemill.project.project import Project
@@ -143,6 +145,45 @@ def test_shuffled_rows_keep_how_long_they_took_to_be_known() -> None:
     assert drawn["_row"].to_list() != list(range(500))
     took = (drawn["_known_at"] - drawn["_time"]).dt.total_minutes()
     assert took.to_list() == drawn["_row"].to_list()
+
+
+@pytest.mark.parametrize("delivery", ["1d", "6h", "36h"])
+def test_each_row_is_delivered_once(shop: Project, delivery: str) -> None:
+    sources = {name: replace(source, delivery=delivery) for name, source in shop.policy.sources.items()}
+    begin = datetime(2026, 2, 5, 10, 30, 45, tzinfo=UTC)
+    replayed = ReplaySources(FileSources(shop.folder, sources), "rows", begin, shop.policy.backtest)
+    batches = replayed.batches("rows", datetime(2100, 1, 1, tzinfo=UTC))
+    assert len({batch.id for batch in batches}) == len({batch.path for batch in batches}) == len(batches)
+    parts = [replayed.read(batch).with_columns(arrived=batch.known_at) for batch in batches]
+    delivered = pl.concat(parts)
+    assert sorted(delivered["_row"]) == list(range(replayed.rows.height))
+    assert (delivered["_time"] < delivered["arrived"]).all()
+
+
+def test_a_training_takes_its_time_whoever_starts_it(shop: Project, tmp_path: Path) -> None:
+    part = part_of(shop, "", "2026-02-05", "2026-02-12")
+    firings = (Firing(at="2026-02-08T00:00:00+02:00", pipeline="training"),)
+    policy = replace(static(shop.policy), backtest=replace(shop.policy.backtest, firings=firings))
+    replay = Replay(shop, policy, "", part, tmp_path / "loop", lambda *_: None)
+    replay.run()
+    first, second = replay.books.runs.find(pipeline="training")
+    assert first.started == part.begin
+    assert second.started == datetime(2026, 2, 7, 23, tzinfo=UTC)
+
+
+def test_a_label_that_no_release_could_have_said_is_counted_not_judged(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "shop")
+    file = project.folder / "data" / "shop.csv"
+    rows = pl.read_csv(file, try_parse_dates=True).sort("ordered")
+    newest = pl.int_range(rows.height) >= rows.height - 40
+    rows.with_columns(late=pl.when(newest).then(pl.lit("lost")).otherwise(pl.col("late"))).write_csv(file)
+    part = part_of(project, "", "2026-03-20", "")
+    replay = Replay(project, static(project.policy), "", part, tmp_path / "loop", lambda *_: None)
+    replay.run()
+    outcome = summarize("loop", replay, 0.0)
+    assert (
+        outcome.labels - sum(count for _, count, _ in outcome.weeks) == 40 - 1
+    )  # the very last is asked after the end
 
 
 def test_no_training_sees_what_was_not_known(shop: Project, tmp_path: Path) -> None:

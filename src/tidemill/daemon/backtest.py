@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from tidemill.clock import VirtualClock, span
 from tidemill.core import resources
+from tidemill.core.model import Signature
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.trigger import Job, JobState
 from tidemill.daemon.compose import open_session
@@ -29,6 +30,7 @@ from tidemill.flow.engine import run
 from tidemill.flow.plan import plan
 from tidemill.project.project import Project
 from tidemill.recipes.training import release
+from tidemill.registry.releases import find_release
 from tidemill.serving.service import Service
 from tidemill.store.memory import Memory
 from tidemill.store.workspace import Workspace
@@ -108,7 +110,7 @@ class Replay:
             self._label(moment, following)
             for firing in self.policy.backtest.firings:
                 if moment < due(firing, self.part) <= following:
-                    self.loop.triggers.by_hand(firing.pipeline, self.model.name, firing.params, firing.at)
+                    self.loop.ask(firing.pipeline, self.model.name, firing.params, firing.at)
             if following < self.part.end:
                 self.loop.turn()
                 self.service.refresh()
@@ -125,7 +127,7 @@ class Replay:
         return min((one for one in all_known if one > moment), default=self.part.end)
 
     def _first_training(self) -> None:
-        self.loop.triggers.by_hand("training", self.model.name, {}, "first")
+        self.loop.ask("training", self.model.name, {}, "first")
         done = self._do_first()
         if done.state != "done":
             raise TidemillError(f"the first training gave no model: {done.error}", "mend that, then run it again")
@@ -199,6 +201,10 @@ class Replay:
         first, last = times.search_sorted(begin, "right"), times.search_sorted(end, "right")
         known = self.labels[first:last].filter(pl.col("time") >= self.part.begin)
         self.session.workspace.journal.append(f"labels/{self.model.name}", known)
+
+    def signature(self, label: str) -> Signature:
+        """What a release takes and answers."""
+        return self.session.packages.load(find_release(self.books, label).package).manifest.signature
 
     def answers(self) -> pl.DataFrame:
         """Every answer that was given, with its truth: `key, time, release, truth` and the `score` of each class."""

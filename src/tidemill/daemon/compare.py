@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -180,3 +181,8 @@ def _replay(folder: str, label: str, name: str, policy: bytes, model: str, part:
         news.put((label, "done", msgspec.json.encode(outcome)))
     except TidemillError as failed:
         news.put((label, "failed", (failed.problem, failed.cure)))
+    except Exception as bug:  # noqa: BLE001 - the other replays are ended, and the user is told what it was
+        hint = "set TIDEMILL_DEBUG=1 to see where"
+        if os.environ.get("TIDEMILL_DEBUG"):
+            traceback.print_exc()
+        news.put((label, "failed", (f"the replay of policy {label!r} ended: {type(bug).__name__}: {bug}", hint)))

@@ -23,7 +23,7 @@ from tidemill.errors import InputError
 from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.featurestore.skew import Skew, skew
 from tidemill.models.load import load
-from tidemill.monitoring.windows import features_of, judged, window
+from tidemill.monitoring.windows import features_of, judged, labelled, window
 from tidemill.project.project import Project
 from tidemill.registry.releases import find_release
 
@@ -132,16 +132,12 @@ def _of_release(
         return [], np.empty(0), np.empty(0)
     views = [name for view in features.views for name in view.features]
     joined = store.join(rows.drop(views, strict=False), features, now).select(views)
-    labelled = (
-        rows["truth"].is_in(list(package.manifest.signature.classes))
-        if package.manifest.signature.classes
-        else rows["truth"].is_not_null()
-    )
-    truth, live = judged(rows.filter(labelled), package.manifest.signature)
+    known = labelled(rows, package.manifest.signature)
+    truth, live = judged(rows.filter(known), package.manifest.signature)
     skews = skew(served, joined, views, rows["key"])
     if not len(truth.values):
         return skews, np.empty(0), np.empty(0)
-    asked = served.with_columns(joined[name] for name in views if name in served.columns).filter(labelled)
+    asked = served.with_columns(joined[name] for name in views if name in served.columns).filter(known)
     answers = load(package).predict(asked)
     scores = answers.probabilities if answers.probabilities is not None else np.asarray(answers.values, float)
     return skews, losses(truth, live), losses(truth, scores)

@@ -1,7 +1,8 @@
-"""One turn of the daemon: notice, fire, work; the same for the wall clock and for a replay."""
+"""The daemon of a replay: it notices, fires and works by the same triggers and pipelines, one job after the other."""
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -11,7 +12,6 @@ from tidemill.daemon.triggers import Triggers
 from tidemill.flow.session import Session
 
 Work = Callable[[Job], tuple[JobState, str, str]]
-Told = Callable[[Job], None]
 
 
 class Loop:
@@ -30,17 +30,23 @@ class Loop:
         self.triggers.notice(self._session.sources)
         while True:
             for job in self.triggers.fire():
-                available = self._delay(job)
-                if available != job.available:
-                    self._books.jobs.change(job.id, lambda j, at=available: replace(j, available=at))  # type: ignore[misc]
+                self._put_off(job)
             due = [job for job in self.waiting() if job.available <= self._session.clock.now()]
             if not due:
                 return done
             done += [self._do(job) for job in due]
 
+    def ask(self, pipeline: str, model: str, params: dict[str, Any], key: str) -> Job:
+        """A job that somebody asks for; it takes as long as any other."""
+        return self._put_off(self.triggers.by_hand(pipeline, model, params, key))
+
     def waiting(self) -> list[Job]:
         """The jobs that wait, oldest first."""
         return self._books.jobs.find(state="waiting")
+
+    def _put_off(self, job: Job) -> Job:
+        available = self._delay(job)
+        return self._books.jobs.change(job.id, lambda j: replace(j, available=available))
 
     def _do(self, job: Job) -> Job:
         job = self._books.jobs.change(job.id, lambda j: replace(j, state="running", attempts=j.attempts + 1))

@@ -102,7 +102,7 @@ class Notices:
             if model.name in routed or self._is_released(model.name):
                 continue
             last = self._last("champion.missing", model.name)
-            if last and self._is_tried(last):
+            if last and self._is_at_work(last):
                 continue
             source = model.problem.source
             version = self._session.workspace.tables.grown(source, int(last.payload["version"]) if last else -1)
@@ -114,7 +114,7 @@ class Notices:
     def _is_released(self, model: str) -> bool:
         return any(one.environment == self._environment for one in self._books.releases.find(name=model))
 
-    def _is_tried(self, event: Event) -> bool:
+    def _is_at_work(self, event: Event) -> bool:
         jobs = self._books.jobs.find(environment=self._environment, dedupe_key=event.dedupe_key)
         return any(job.state in ("waiting", "running") for job in jobs)
 

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from tidemill.core.policy import Firing, ModelPolicy, Policy, Rollout
 from tidemill.core.trigger import Trigger
+from tidemill.daemon.part import moment
 from tidemill.evidence.comparison import Outcome, Span
 
 Planned = Policy | Callable[[Outcome], Policy]
@@ -44,8 +45,8 @@ def calendar(policy: Policy, part: Span, trainings: int) -> Policy:
 
 
 def due(firing: Firing, part: Span) -> datetime:
-    """When a firing is due, in the time zone of the part of history that is replayed."""
-    return datetime.fromisoformat(firing.at).replace(tzinfo=part.begin.tzinfo)
+    """When a firing is due: where it names no time zone, in that of the part of history that is replayed."""
+    return moment(firing.at, part.begin)
 
 
 def seeded(policy: Policy, seed: int) -> Policy:

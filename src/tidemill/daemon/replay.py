@@ -1,7 +1,6 @@
 """Replayed sources: history, delivered batch by batch as it once arrived, with what is planted on top."""
 
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from tidemill.data.source import FileSources
 from tidemill.errors import DataError, InputError
 
 ROW = "_row"
+_DAY = timedelta(days=1)
 _END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -62,15 +62,14 @@ class ReplaySources:
             )
         moment = self._start
         while moment <= last:
-            day = moment.date().isoformat()
-            arrives = moment + self._delivery
-            planted = self._planted.get(day)
-            path = planted.path if planted else day
-            batches.append(Batch(id=f"{self._source}/{day}", source=self._source, known_at=arrives, path=path))
+            day, whole, arrives = moment.date().isoformat(), moment.isoformat(), moment + self._delivery
+            planted = self._planted.get(day) if moment - self._delivery < _midnight(moment) else None
+            name = f"{self._source}/{whole if self._delivery % _DAY else day}"
+            path = planted.path if planted else whole
+            batches.append(Batch(id=name, source=self._source, known_at=arrives, path=path))
             if planted and planted.repaired:
                 again = arrives + span(planted.repaired)
-                repaired = Batch(id=f"{self._source}/{day}-repaired", source=self._source, known_at=again, path=day)
-                batches.append(repaired)
+                batches.append(Batch(id=f"{name}-repaired", source=self._source, known_at=again, path=whole))
             moment = arrives
         return sorted(batches, key=lambda batch: batch.known_at)
 
@@ -99,16 +98,19 @@ class ReplaySources:
             return self._files.read(batch)
         if batch.path == "history":
             return self.rows.filter(pl.col(TIME) < self._start)
-        if Path(batch.path).suffix:
+        if batch.path in {planted.path for planted in self._planted.values()}:
             definition = self.definition(self._source)
             rows = read_table(self._folder / batch.path, definition.format, empty=True, texts=batch.texts)
             return in_time(rows, definition, self._source, batch.known_at, lenient=True)
-        begin = datetime.fromisoformat(batch.path).replace(tzinfo=self._start.tzinfo)
-        begin = begin.replace(hour=self._start.hour, minute=self._start.minute)
+        begin = datetime.fromisoformat(batch.path)
         return between(self.rows, begin, begin + self._delivery)
 
     def history(self, view: FeatureView, until: datetime) -> pl.DataFrame:
         return self._files.history(view, until)
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def between(rows: pl.DataFrame, begin: datetime, end: datetime) -> pl.DataFrame:

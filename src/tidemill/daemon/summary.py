@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from tidemill.core.check import Verdict
@@ -11,8 +12,9 @@ from tidemill.core.event import Event
 from tidemill.core.resources import Books
 from tidemill.core.route import Route
 from tidemill.core.run import Run
-from tidemill.data.metrics import Truth, losses, measure
+from tidemill.data.metrics import Floats, Truth, losses, measure
 from tidemill.evidence.comparison import Case, Ending, Judged, Moment, Outcome, Span
+from tidemill.monitoring.windows import judged, labelled
 
 if TYPE_CHECKING:
     from tidemill.daemon.backtest import Replay
@@ -30,12 +32,11 @@ def summarize(name: str, replay: "Replay", seconds: float) -> Outcome:
     runs = Counter(str(run.cause.get("trigger", "hand")) for run in books.runs.find())
     reasons = [route.reason for route in books.routes.find()]
     answers = replay.answers()
-    labelled = answers.filter(pl.col("truth").is_not_null())
-    truth, scores = _scores(labelled, replay)
+    times, truth, scores = _scores(answers, replay)
     return Outcome(
         name=name,
         predictions=answers.height,
-        labels=labelled.height,
+        labels=answers["truth"].count(),
         runs=dict(sorted(runs.items())),
         verdicts={check: dict(sorted(found.items())) for check, found in sorted(verdicts.items())},
         promotions=sum(reason.startswith("promoted") for reason in reasons),
@@ -45,7 +46,7 @@ def summarize(name: str, replay: "Replay", seconds: float) -> Outcome:
         training_seconds=replay.training_seconds,
         seconds=seconds,
         metrics=measure(truth, scores),
-        weeks=_weeks(labelled["time"], losses(truth, scores), replay.part),
+        weeks=_weeks(times, losses(truth, scores), replay.part),
         releases=[release.label for release in books.releases.find()],
         timeline=_timeline(books),
         cases=_cases(books, replay.pipelines_that_train),
@@ -53,14 +54,23 @@ def summarize(name: str, replay: "Replay", seconds: float) -> Outcome:
     )
 
 
-def _scores(labelled: pl.DataFrame, replay: "Replay") -> tuple[Truth, Any]:
-    if replay.model.problem.task == "regression":
-        return Truth("regression", labelled["truth"].cast(pl.Float64).to_numpy()), labelled["value"].to_numpy()
-    champion = next(iter(replay.service.live.values())).manifest.signature
-    places = {one: place for place, one in enumerate(champion.classes)}
-    truth = labelled["truth"].replace_strict(list(places), list(places.values()), return_dtype=pl.Int64).to_numpy()
-    scores = labelled["probability"].list.to_array(len(places)).to_numpy()
-    return Truth("classification", truth, champion.classes), scores
+def _scores(answers: pl.DataFrame, replay: "Replay") -> tuple[pl.Series, Truth, Floats]:
+    """When, the truth, and the scores of all releases, over the classes of all; what none could say is left out."""
+    signatures = {label: replay.signature(label) for label in answers["release"].unique(maintain_order=True)}
+    classes = tuple(sorted({name for one in signatures.values() for name in one.classes}))
+    times, truths, scores = [], [], []
+    for label, signature in signatures.items():
+        part = answers.filter(pl.col("release") == label)
+        part = part.filter(labelled(part, signature))
+        truth, said = judged(part, signature)
+        places = np.array([classes.index(name) for name in signature.classes], dtype=int)
+        wide = np.zeros((part.height, len(classes)))
+        wide[:, places] = said if classes else wide
+        times.append(part["time"])
+        truths.append(places[truth.values] if classes else truth.values)
+        scores.append(wide if classes else said)
+    task = replay.model.problem.task
+    return pl.concat(times), Truth(task, np.concatenate(truths), classes), np.concatenate(scores)
 
 
 def _weeks(times: pl.Series, loss: Any, part: Span) -> list[tuple[datetime, int, float]]:

@@ -21,7 +21,7 @@ from tidemill.store.events import tell
 _OVERLAP = timedelta(minutes=2)
 _DAY = timedelta(days=1)
 # What comes once, and will not be noticed again: it waits where other causes are dropped.
-_COMES_ONCE = ("data", "rows", "code", "packages")
+_COMES_ONCE = ("data", "rows", "code", "packages", "champion.missing")
 _BUDGET = 24
 _ON_TIME = timedelta(minutes=1)
 
@@ -60,7 +60,7 @@ class Triggers:
         noticed = 0
         fault: TidemillError | None = None
         for name in [name for name in self._policy.sources if name in watched or "" in watched]:
-            known = self._books.events.values("dedupe_key", kind="data", subject=name)
+            known = self._books.events.values("dedupe_key", kind="data", subject=name, environment=self._environment)
             try:
                 batches = sources.batches(name, self._clock.now())
             except TidemillError as unread:

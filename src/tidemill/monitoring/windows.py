@@ -28,17 +28,23 @@ def window(
     return match(predictions, journal.read(f"labels/{model}", since and since - EARLIER, until)).rows
 
 
+def labelled(rows: pl.DataFrame, signature: Signature) -> pl.Series:
+    """Which rows have a label that the model could have said: a class of its own, or a number."""
+    truth = rows["truth"]
+    return truth.is_in(list(signature.classes)).fill_null(value=False) if signature.classes else truth.is_not_null()
+
+
 def judged(rows: pl.DataFrame, signature: Signature) -> tuple[Truth, Floats]:
-    """The truth and the scores of the rows that have a label."""
-    labelled = rows.filter(pl.col("truth").is_not_null()) if rows.width else rows
-    if labelled.is_empty():
-        return Truth(signature.task, np.empty(0, dtype=np.int64), signature.classes), np.empty((0, 1))
+    """The truth and the scores of the rows that have a label which the model could have said."""
+    known = rows.filter(labelled(rows, signature)) if rows.width else rows
+    if known.is_empty():
+        width = len(signature.classes)
+        return Truth(signature.task, np.empty(0, dtype=np.int64), signature.classes), np.empty((0, width or 1))
     if signature.task == "regression":
-        return Truth("regression", labelled["truth"].cast(pl.Float64).to_numpy()), labelled["value"].to_numpy()
+        return Truth("regression", known["truth"].cast(pl.Float64).to_numpy()), known["value"].to_numpy()
     places: dict[str, Any] = {name: place for place, name in enumerate(signature.classes)}
-    known = labelled.filter(pl.col("truth").is_in(list(places)))
     truth = known["truth"].replace_strict(list(places), list(places.values()), return_dtype=pl.Int64).to_numpy()
-    scores = known["probability"].list.to_array(len(places)).to_numpy() if known.height else np.empty((0, len(places)))
+    scores = known["probability"].list.to_array(len(places)).to_numpy()
     return Truth("classification", truth, signature.classes), scores
 
 

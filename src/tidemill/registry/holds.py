@@ -36,7 +36,7 @@ def free(
 
 def held(books: Books, kind: Held, name: str, *, environment: str, now: datetime) -> AuditEntry | None:
     """Who stopped a trigger or a model that is still stopped, and why; or None."""
-    for entry in books.audit.find(subject=f"{kind}/{name}", newest=True, limit=50):
+    for entry in books.audit.find(subject=f"{kind}/{name}", newest=True):
         if entry.environment != environment or entry.action not in _VERBS[kind]:
             continue
         until = entry.detail.get("until")
