@@ -67,6 +67,21 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
+def test_every_row_that_has_its_number_is_read(database: str, tmp_path: Path) -> None:
+    into_database(database, -1, -15_000, -10_000, 0, 9_999)
+    engine = create_engine(database)
+    with engine.begin() as connection:
+        connection.execute(text('UPDATE "Größe" SET number = NULL WHERE number = -1'))
+    engine.dispose()
+    reader = Reader(tmp_path, path=database, table="Größe", growing="number", time="at")
+    assert sorted(reader.new()) == [[-15_000], [-10_000], [0, 9_999]]
+    empty = FileSources(
+        tmp_path, {"rows": Source(path=database, query='SELECT * FROM "Größe" WHERE 1 = 0', growing="number")}
+    )
+    with pytest.raises(DataError, match="has no rows yet"):
+        empty.history_of("rows")
+
+
 @pytest.mark.parametrize("growing", ["number", "at"])
 def test_of_a_growing_table_only_blocks_with_new_rows_are_read(database: str, tmp_path: Path, growing: str) -> None:
     into_database(database, 1, 2, 10_001)

@@ -8,7 +8,7 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.opening import Environment, Json, session_here
-from tidemill.errors import InputError, MissingExtra, NotFound, Stopped
+from tidemill.errors import DataError, InputError, MissingExtra, NotFound, Stopped
 
 if TYPE_CHECKING:
     import polars as pl
@@ -106,6 +106,8 @@ def _source_rows(name: str) -> tuple["pl.DataFrame", dict[str, Any]]:
         kept.append(session.sources.read(batch))
         if sum(frame.height for frame in kept) >= _MOST_ROWS:
             break
+    if not kept:
+        raise DataError(f"source {name!r} has no rows yet", "wait for the first, or name a table")
     models = session.project.policy.models.values()
     label = next((model.problem.label for model in models if model.problem.source == name), "")
     frame = pl.concat(kept, how="diagonal_relaxed").head(_MOST_ROWS)
@@ -205,12 +207,12 @@ def accept(
     stopped = stopped_batches(source, now, sources, books, env)
     if file is not None:
         table = read_table(file, definition.format, empty=True, texts=schema.texts)
-        frames = [in_time(table, definition, source, now, lenient=True)]
+        tables = [(in_time(table, definition, source, now, lenient=True), now)]
     elif stopped:
-        frames = [read_batch(batch, schema, sources) for batch in stopped]
+        tables = [(read_batch(batch, schema, sources), batch.known_at) for batch in stopped]
     else:
         raise InputError(f"no batch of {source!r} is stopped", "name a table that its schema should let in")
-    version = accept_change(source, frames, reason, now, sources, books, session.clock)
+    version = accept_change(source, tables, reason, now, sources, books, session.clock)
     write_down(session, "accepted schema", f"{source}/{version.version}", reason, env)
     output.out.print(f"schema of {source!r} is now version {version.version}")
     verdicts = [one for batch in stopped for one in books.verdicts.find(subject=batch.id, check="schema")]

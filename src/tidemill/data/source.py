@@ -20,7 +20,7 @@ from tidemill.data.kinds.held import Held
 from tidemill.data.kinds.kind import Kind
 from tidemill.data.kinds.queries import Duck, Query, Sql
 from tidemill.data.schema_file import read_schema
-from tidemill.errors import ConfigurationError, NotFound
+from tidemill.errors import ConfigurationError, DataError, NotFound
 
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 _OBJECTS = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "https", "http", "memory")
@@ -114,6 +114,8 @@ class FileSources:
         if place not in self._histories:
             definition = self.definition(source)
             read = [in_time(self.raw(batch), definition, source, batch.known_at) for batch in batches]
+            if not read:
+                raise DataError(f"source {source!r} has no rows yet", "wait for the first")
             rows = pl.concat(read, how="diagonal_relaxed")
             if not definition.time:
                 always = pl.lit(_ALWAYS).cast(rows.schema[TIME])

@@ -105,7 +105,7 @@ def _marked(frame: pl.DataFrame, batch: Batch, clock: Clock) -> pl.DataFrame:
 
 
 def schema_in_force(source: str, until: datetime, sources: Sources, books: Books, clock: Clock) -> Schema:
-    """The schema in force: the newest accepted one; a declared one that says something else becomes the newest."""
+    """The schema in force: the newest accepted one; a declared one of a higher version becomes the newest."""
     versions = sorted(books.schemas.find(source=source), key=lambda version: version.version)
     declared = sources.schema(source)
     newest = versions[-1].schema if versions else None
@@ -134,21 +134,33 @@ def _inferred(source: str, until: datetime, sources: Sources) -> Schema:
 
 
 def accept_change(
-    source: str, frames: list[pl.DataFrame], reason: str, until: datetime, sources: Sources, books: Books, clock: Clock
+    source: str,
+    tables: list[tuple[pl.DataFrame, datetime]],
+    reason: str,
+    until: datetime,
+    sources: Sources,
+    books: Books,
+    clock: Clock,
 ) -> SchemaVersion:
-    """A new version of a source's schema, widened just so far that it lets these tables in."""
+    """A new version of a source's schema, widened just so far that it lets these tables in, each as it arrived then."""
     schema = schema_in_force(source, until, sources, books, clock)
     version = schema.version + 1
-    for frame in (*frames, *frames):  # a column that came with a later table may be absent from an earlier one
-        schema = widen(schema, frame, sources.definition(source), until)
+    for frame, arrived in (*tables, *tables):  # a column that came with a later table may be absent from an earlier one
+        schema = widen(schema, frame, sources.definition(source), arrived)
     return _accept(books, clock, replace(schema, version=version), "hand", reason)
 
 
 def stopped_batches(source: str, until: datetime, sources: Sources, books: Books, environment: str) -> list[Batch]:
-    """The batches that are kept out by the schema in force."""
-    admitted = books.verdicts.values("subject", check="schema", action="proceed", environment=environment)
-    stopped = books.verdicts.values("subject", check="schema", action="stop", environment=environment)
-    return [batch for batch in sources.batches(source, until) if batch.id in stopped - admitted]
+    """The batches that were stopped, by whichever schema, and not let in since."""
+    out = kept_out(books, environment)
+    return [batch for batch in sources.batches(source, until) if batch.id in out]
+
+
+def kept_out(books: Books, environment: str) -> set[str]:
+    """The ids of the batches that were stopped by their schemas and not let in since."""
+    here = {"check": "schema", "environment": environment}
+    stopped = books.verdicts.values("subject", action="stop", **here)
+    return stopped - books.verdicts.values("subject", action="proceed", **here) if stopped else stopped
 
 
 def _accept(books: Books, clock: Clock, schema: Schema, by: str, reason: str = "") -> SchemaVersion:

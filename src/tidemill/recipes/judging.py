@@ -29,6 +29,7 @@ from tidemill.errors import NotFound
 from tidemill.models.inputs import samples
 from tidemill.models.load import load
 from tidemill.models.package import folder_of, warm_of
+from tidemill.recipes.ingestion import kept_out
 from tidemill.recipes.rows import Snapshot
 from tidemill.registry.routing import current
 from tidemill.training.evaluate import evaluate, of_classes, slices_of, trivial, truth_of
@@ -114,9 +115,7 @@ def find_champion(policy: ModelPolicy, books: Books, packages: Packages, context
 @step
 def look_into_data(snapshot: Snapshot, books: Books, tables: TableReader, context: Context) -> DataFacts:
     """Which batches of a snapshot were stopped by their check, and never let in since."""
-    here = {"check": "schema", "environment": context.environment}
-    stopped = books.verdicts.values("subject", action="stop", **here)
-    stopped -= books.verdicts.values("subject", action="proceed", **here)
+    stopped = kept_out(books, context.environment)
     if not stopped:
         return DataFacts()
     inside = set(tables.read(snapshot.table, snapshot.version, ["_batch"])["_batch"].unique())

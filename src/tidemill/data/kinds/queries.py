@@ -82,8 +82,10 @@ class Query:
                 f"source {self._name!r} has no column {name!r} to grow by", f"its columns: {', '.join(head.columns)}"
             )
         column = self._database.quoted(name)
-        whole = bool(head.height) and isinstance(head[name][0], int)
-        start = f"{column} - ({column} % {_BLOCK})" if whole else f"date({column})"
+        first = self._select(column, f"WHERE {column} IS NOT NULL LIMIT 1")
+        whole = bool(first.height) and isinstance(first.item(0, 0), int)
+        # Twice, since the rest of a negative number is negative.
+        start = f"{column} - ((({column} % {_BLOCK}) + {_BLOCK}) % {_BLOCK})" if whole else f"date({column})"
         counts = self._select(
             f"{start} AS block, count(*) AS counted, max({column}) AS newest", f"WHERE {column} IS NOT NULL GROUP BY 1"
         )
