@@ -246,7 +246,10 @@ def get(
     json: Json = False,
 ) -> None:
     """The values of an entity in the online store."""
+    import polars as pl
+
     from tidemill.core.resources import Online
+    from tidemill.featurestore.lookup import entity_of
 
     session = session_here(env)
     definition = session.project.code.view(view)
@@ -254,7 +257,8 @@ def get(
     absent = [key for key in definition.entity.keys if key not in given]
     if absent:
         raise InputError(f"view {view!r} needs the key {absent[0]!r}", f"give it: {absent[0]}=VALUE")
-    entity = "|".join(given[key] for key in definition.entity.keys)
+    keys_as_rows = pl.DataFrame({key: [given[key]] for key in definition.entity.keys})
+    (entity,) = entity_of(keys_as_rows, definition.entity.keys)
     found = session.resource(Online).read(view, [entity])[0]
     if found is None:
         raise NotFound(f"the online store knows no {entity!r} of {view!r}", "fill it: `tidemill run materialization`")

@@ -21,7 +21,7 @@ from tidemill.daemon.compose import open_session
 from tidemill.daemon.loop import Loop, state_of_job
 from tidemill.daemon.policies import due
 from tidemill.daemon.replay import ReplayFeatures, ReplaySources, between
-from tidemill.data.frame import TIME, as_classes
+from tidemill.data.frame import TIME, as_classes, row_keys
 from tidemill.data.source import FileSources
 from tidemill.errors import TidemillError
 from tidemill.evidence.comparison import Span
@@ -187,11 +187,11 @@ class Replay:
         values = (
             as_classes(rows[problem.label]) if problem.task == "classification" else rows[problem.label].cast(float)
         )
-        key = [pl.col(name).cast(pl.String) for name in self.sources.definition(problem.source).key]
+        key = self.sources.definition(problem.source).key
         return rows.select(
             known.cast(pl.Datetime("us", "UTC")).alias("known_at"),
             pl.lit("").alias("id"),
-            (pl.concat_str(key, separator="|") if key else pl.lit("")).alias("key"),
+            row_keys(rows, key).fill_null("").alias("key") if key else pl.lit("").alias("key"),
             pl.col(TIME).alias("time"),
             values.alias("value"),
         ).sort("known_at", maintain_order=True)

@@ -23,7 +23,7 @@ from tidemill.core.audit import AuditEntry
 from tidemill.core.feature import FeatureView
 from tidemill.core.policy import Policy
 from tidemill.core.resources import Batch, Sources
-from tidemill.data.frame import KNOWN_AT, as_classes
+from tidemill.data.frame import KNOWN_AT, row_keys
 from tidemill.errors import Corrupt, DataError, InputError, NotFound
 from tidemill.faults import reached
 from tidemill.featurestore.online import SqliteOnline
@@ -284,11 +284,10 @@ class Eraser:
 
 
 def _texts(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.Series:
-    """Columns as one text, joined by `|`; 7.0, from a column that had nulls once, is what 7 is."""
-    texts = [as_classes(frame[column]) for column in columns if not frame.schema[column].is_nested()]
-    if len(texts) < len(columns):
+    """Columns as one text; null where one holds no value, but lists or records."""
+    if any(frame.schema[column].is_nested() for column in columns):
         return pl.Series([None] * frame.height, dtype=pl.String)
-    return texts[0] if len(texts) == 1 else pl.select(pl.concat_str(texts, separator="|")).to_series()
+    return row_keys(frame, columns)
 
 
 def _with_ids(marks: Callable[[pl.DataFrame], pl.Series], ids: set[str]) -> Callable[[pl.DataFrame], pl.Series]:

@@ -16,7 +16,7 @@ from tidemill.core.policy import Source
 from tidemill.core.resources import Features
 from tidemill.daemon.compose import open_session
 from tidemill.daemon.part import moment
-from tidemill.data.frame import TIME
+from tidemill.data.frame import TIME, row_keys
 from tidemill.data.metrics import Floats, bootstrap_interval, losses
 from tidemill.data.source import FileSources
 from tidemill.errors import InputError
@@ -111,9 +111,10 @@ def _with_rows(answered: pl.DataFrame, history: pl.DataFrame, source: Source) ->
     """The answers with the columns of the rows of the source that they were given to."""
     if not source.key:
         return answered.clear()
-    key = pl.concat_str([pl.col(name).cast(pl.String) for name in source.key], separator="|")
     taken = set(answered.columns)
-    rows = history.with_columns(key.alias("key"), pl.col(TIME).alias("time")).unique(["key", "time"], keep="last")
+    rows = history.with_columns(row_keys(history, source.key).alias("key"), pl.col(TIME).alias("time")).unique(
+        ["key", "time"], keep="last"
+    )
     return answered.join(
         rows.select("key", "time", *(name for name in history.columns if name not in taken)),
         on=["key", "time"],

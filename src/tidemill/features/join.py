@@ -12,7 +12,7 @@ import polars as pl
 
 from tidemill.clock import span
 from tidemill.core.feature import Aggregate, FeatureView
-from tidemill.data.frame import KNOWN_AT, TIME, as_classes
+from tidemill.data.frame import KNOWN_AT, TIME, key_text
 from tidemill.errors import DataError
 
 Ints = npt.NDArray[np.int64]
@@ -157,11 +157,6 @@ def _codes(spine: pl.DataFrame, history: pl.DataFrame, keys: tuple[str, ...]) ->
     )
     asking, known = (side.to_numpy() for side in sides)
     return _Keyed(np.where(untimed, -1, asking), known)
-
-
-def key_text(values: pl.Series) -> pl.Series:
-    """A key as text; 7.0, from a column that had nulls once, names what 7 names."""
-    return as_classes(values)
 
 
 def _ranks(times: Ints) -> tuple[Ints, Ints]:

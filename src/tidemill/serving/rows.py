@@ -9,6 +9,7 @@ import polars as pl
 
 from tidemill.core.model import Input, Manifest
 from tidemill.core.schema import ColumnType
+from tidemill.data.frame import row_keys
 from tidemill.data.moments import MOMENT, in_utc
 from tidemill.errors import DataError
 
@@ -53,8 +54,7 @@ def keys_of(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:
     """The key of each row: its key columns as text, joined by `|`; empty where one is absent or null."""
     if not names or not set(names) <= set(frame.columns):
         return [""] * frame.height
-    parts = [frame.get_column(name).cast(pl.String).to_list() for name in names]
-    return ["" if None in key else "|".join(key) for key in zip(*parts, strict=True)]
+    return row_keys(frame, names).fill_null("").to_list()
 
 
 def moments_of(frame: pl.DataFrame, name: str, otherwise: pl.Series) -> pl.Series:

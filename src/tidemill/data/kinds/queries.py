@@ -83,7 +83,9 @@ class Query:
             )
         column = self._database.quoted(name)
         first = self._select(column, f"WHERE {column} IS NOT NULL LIMIT 1")
-        whole = bool(first.height) and isinstance(first.item(0, 0), int)
+        if not first.height:
+            return []
+        whole = isinstance(first.item(0, 0), int)
         # Twice, since the rest of a negative number is negative.
         start = f"{column} - ((({column} % {_BLOCK}) + {_BLOCK}) % {_BLOCK})" if whole else f"date({column})"
         counts = self._select(
