@@ -37,9 +37,26 @@ def test_it_finds_better_parameters_and_keeps_every_trial() -> None:
     found = search(TREE)
     assert len(found.trials) == 13
     assert found.trials[0].params == {}
-    assert found.loss == min(trial.loss for trial in found.trials) < found.trials[0].loss
+    assert found.loss == lowest(found) < (found.trials[0].loss or 0)
     assert 2 <= found.params["max_depth"] <= 6
     assert [trial.params for trial in search(TREE).trials] == [trial.params for trial in found.trials]
+
+
+def lowest(found: Tuned) -> float:
+    return min(trial.loss for trial in found.trials if trial.loss is not None)
+
+
+def test_a_trial_that_is_not_taken_is_one_of_many() -> None:
+    some = replace(TREE, search=Search(trials=12, space={"criterion": ["gini", "nonsense"], "max_depth": [2, 6]}))
+    found = search(some)
+    refused = [trial for trial in found.trials if trial.refused]
+    assert 0 < len(refused) < 12
+    assert all(trial.loss is None and trial.params["criterion"] == "nonsense" for trial in refused)
+    assert found.loss == lowest(found)
+    with pytest.raises(ConfigurationError, match="no trial of the search was taken: The 'criterion'"):
+        search(replace(some, search=Search(trials=3, space={"criterion": ["nonsense", "none"]})))
+    with pytest.raises((ConfigurationError, ValueError), match="max_depth"):
+        search(replace(TREE, params={"max_depth": -3}))
 
 
 def test_lightgbm_has_a_space_of_its_own() -> None:

@@ -26,11 +26,15 @@ _LIGHTGBM: dict[str, Choice] = {
 
 
 class TrialRun(Struct, frozen=True, kw_only=True):
-    """One set of parameters that was tried: its mean loss on the validation rows, and how long it took."""
+    """One set of parameters that was tried: its mean loss on the validation rows, and how long it took.
+
+    A set that gave no finite loss has none; `refused` says why, where the estimator did not take it.
+    """
 
     params: dict[str, Any]
-    loss: float
+    loss: float | None
     seconds: float
+    refused: str = ""
 
 
 class Tuned(Struct, frozen=True, kw_only=True):
@@ -75,24 +79,38 @@ def tune(
         )
     trials: list[TrialRun] = []
 
-    def try_params(params: dict[str, Any]) -> float:
+    def try_params(params: dict[str, Any]) -> float | None:
         began = time.perf_counter()
-        tried = replace(policy, params=policy.params | params)
-        loss = _loss(train, validation, tried, names, categorical)
-        trials.append(TrialRun(params=params, loss=loss, seconds=time.perf_counter() - began))
+        loss, refused = None, ""
+        try:
+            found = _loss(train, validation, replace(policy, params=policy.params | params), names, categorical)
+            loss = found if np.isfinite(found) else None
+        except (ConfigurationError, ValueError) as no:
+            if not params:
+                raise  # the policy's own, which a training without a search would fail on as well
+            refused = str(no)
+        trials.append(TrialRun(params=params, loss=loss, seconds=time.perf_counter() - began, refused=refused))
+        return loss
+
+    def suggested(trial: Any) -> float:
+        loss = try_params({name: _suggest(trial, name, choice) for name, choice in space.items()})
+        if loss is None:
+            raise optuna.TrialPruned
         return loss
 
     try_params({})
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=policy.seed))
-    study.optimize(
-        lambda trial: try_params({name: _suggest(trial, name, choice) for name, choice in space.items()}),
-        n_trials=search.trials,
-        timeout=span(search.budget).total_seconds(),
-    )
-    best = min((one for one in trials if np.isfinite(one.loss)), key=lambda one: one.loss, default=None)
-    if best is None:
+    study.optimize(suggested, n_trials=search.trials, timeout=span(search.budget).total_seconds())
+    tried = trials[1:]
+    if tried and all(one.refused for one in tried):
+        raise ConfigurationError(
+            f"no trial of the search was taken: {tried[0].refused}", "mend [training.search] space"
+        )
+    losses_of = {place: one.loss for place, one in enumerate(trials) if one.loss is not None}
+    if not losses_of:
         raise ConfigurationError("no trial of the search gave answers", "mend [training.search] space")
-    return Tuned(params=best.params, loss=best.loss, trials=trials)
+    best = min(losses_of, key=lambda place: losses_of[place])
+    return Tuned(params=trials[best].params, loss=losses_of[best], trials=trials)
 
 
 def _optuna() -> Any:
