@@ -1,4 +1,4 @@
-"""Recipes: pipelines ready to use; they only name steps, and a project may replace any of them.
+"""Recipes: pipelines ready to use, and their steps, of which a project may replace any; neither opens a store.
 
 A project's `pipeline.py` imports those that it wants: `from tidemill.recipes import ingestion, training, watching`.
 """
