@@ -1,5 +1,6 @@
 """Run: one execution of a pipeline, and the lineage that it left."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -93,3 +94,12 @@ class StepRun(Struct, frozen=True, kw_only=True):
     error: str = ""
     log: str = ""
     log_blob: str = ""
+
+
+def tested(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Of metrics that are named for the rows on which they were measured those on test rows, by their own names.
+
+    >>> tested({"test_brier": 0.2, "train_brier": 0.1, "train_latest_hit": 0.3})
+    {'brier': 0.2}
+    """
+    return {name.removeprefix("test_"): value for name, value in metrics.items() if name.startswith("test_")}

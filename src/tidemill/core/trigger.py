@@ -16,9 +16,8 @@ class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `cooldown` is the least time between two firings for one model, `budget` the most firings a day (24 for a trigger
     on events that states neither). What they hold back is dropped, since the cause, if it lasts, will be noticed
-    again; only what comes once
-    (new data and rows, changed code and packages, a champion that is missing) waits its turn. `catch_up` says which ticks count of those that passed while no daemon
-    watched: the last, all, or none.
+    again; only what comes once (new data and rows, changed code and packages, a champion that is missing) waits its
+    turn. `catch_up` says which ticks count of those that passed while no daemon watched: the last, all, or none.
     """
 
     name: str

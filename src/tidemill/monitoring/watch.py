@@ -19,6 +19,7 @@ from tidemill.core.model import Model, Signature
 from tidemill.core.policy import ModelPolicy, WatchValue
 from tidemill.core.resources import JournalReader
 from tidemill.core.route import Route
+from tidemill.core.run import tested
 from tidemill.data.metrics import Floats, losses, measure, measure_more, normal_quantile, standard_error
 from tidemill.data.statistics import Profile, profile
 from tidemill.errors import ConfigurationError
@@ -72,9 +73,9 @@ def _judge(
 def _performance(
     value: WatchValue, champion: Model, rows: pl.DataFrame, bounds: dict[str, Any], confidence: float
 ) -> Verdict:
-    reference = champion.manifest.metrics.get(f"test_{value.value}")
+    known = tested(champion.manifest.metrics)
+    reference = known.get(value.value)
     if reference is None:
-        known = [name.removeprefix("test_") for name in champion.manifest.metrics if name.startswith("test_")]
         raise ConfigurationError(
             f"the watch of {champion.manifest.name!r} names {value.value!r}, which was not measured at release",
             f"use one of: {', '.join((*known, 'drift', 'age', 'silence'))}",

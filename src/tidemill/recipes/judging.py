@@ -20,7 +20,7 @@ from tidemill.core.model import Model
 from tidemill.core.pipeline import step
 from tidemill.core.policy import Gate, ModelPolicy, Problem, Source, Training
 from tidemill.core.resources import Books, Context, Environments, OwnMetrics, Packages, Sources, TableReader, Trial
-from tidemill.core.run import Metrics
+from tidemill.core.run import Metrics, tested
 from tidemill.data.frame import TIME, as_classes
 from tidemill.data.metrics import Floats, Truth, losses, measure
 from tidemill.data.plots import page
@@ -232,11 +232,10 @@ def _scores(model: Model, rows: pl.DataFrame) -> Floats:
 
 def _scored_again(champion: Model, values: dict[str, float]) -> Finding:
     """What the champion's metrics are on these test rows, and by the metrics as they are now."""
-    before = {name.removeprefix("test_"): value for name, value in champion.manifest.metrics.items() if "test_" in name}
     return Finding(
         about="metrics",
         reason="the champion is scored again, on these test rows and by these metrics",
-        evidence={"champion_metrics": values, "champion_metrics_at_release": before},
+        evidence={"champion_metrics": values, "champion_metrics_at_release": tested(champion.manifest.metrics)},
     )
 
 

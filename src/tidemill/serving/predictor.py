@@ -36,8 +36,11 @@ class LiveArm(Struct, frozen=True):
     """An arm of a route with its package; `label` names the release, as in `flights/3`."""
 
     arm: Arm
-    label: str
     loaded: Loaded
+
+    @property
+    def label(self) -> str:
+        return self.arm.release
 
 
 class Live(Struct, frozen=True):
@@ -86,9 +89,7 @@ def take_up(route: Route, packages: Packages, known: Mapping[str, Loaded]) -> Li
                 f"{arm.role} {arm.release} is a {each.signature.task}, its champion is not",
                 "route releases of one task together",
             )
-    arms = tuple(
-        LiveArm(arm, f"{route.model}/{arm.version}", each) for arm, each in zip(route.arms, loaded, strict=True)
-    )
+    arms = tuple(LiveArm(arm, each) for arm, each in zip(route.arms, loaded, strict=True))
     return Live(route, arms, champion, _others(loaded[champion].manifest, [each.manifest for each in loaded]))
 
 
@@ -135,7 +136,7 @@ def _load(arm: Arm, packages: Packages) -> Loaded:
     if SAMPLES in model.files:
         rows = msgspec.json.decode(model.files[SAMPLES], type=list[dict[str, object]])
         samples = frame_of(rows, loaded.signature.inputs, ())
-        if samples.height and not score(LiveArm(arm, arm.release, loaded), samples).finite.all():
+        if samples.height and not score(LiveArm(arm, loaded), samples).finite.all():
             raise TidemillError(f"release {arm.release} answers NaN to its own sample rows", "train it again")
     return loaded
 

@@ -73,7 +73,7 @@ def hold_slices(frame: pl.DataFrame, columns: tuple[str, ...]) -> None:
 
 
 def slices_of(frame: pl.DataFrame, columns: tuple[str, ...]) -> dict[str, npt.NDArray[np.bool_]]:
-    """For each value of the slicing columns, which rows have it; of each column the largest 50, with at least 30 rows."""
+    """Which rows have each value of the slicing columns: of each the 50 commonest, where at least 30 rows do."""
     hold_slices(frame, columns)
     found: dict[str, npt.NDArray[np.bool_]] = {}
     for column in columns:

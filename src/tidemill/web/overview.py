@@ -12,7 +12,7 @@ from tidemill.core.run import Run
 from tidemill.evidence.pulse import pulse
 from tidemill.web import view
 from tidemill.web.pages import run_table, verdict_table
-from tidemill.web.reading import Query, Site, newest, page_within
+from tidemill.web.reading import Query, Site, newest
 from tidemill.web.view import Cell, Page
 
 _SHOWN = 10
@@ -43,7 +43,7 @@ def overview(site: Site, _: Query) -> Page:
     published = site.board.routes()
     answering = [_answering(site, route) for route in published.values() if route.environment == site.environment]
     needs = [*_silence(site), *_requests(site), *_troubles(site)]
-    verdicts = page_within(site.books.verdicts, Query({"limit": str(_SHOWN)}), site.environment).records
+    verdicts = site.books.verdicts.find(newest=True, limit=_SHOWN, environment=site.environment)
     runs = site.books.runs.find(newest=True, limit=_SHOWN // 2, environment=site.environment)
     data: dict[str, Any] = {
         "project": site.project,
@@ -66,8 +66,9 @@ def overview(site: Site, _: Query) -> Page:
 def _answering(site: Site, route: Route) -> Answering:
     champion = route.arm("champion")
     subject = champion.release if champion else route.model
-    checks = sorted(site.books.verdicts.values("check", subject=subject))
-    latest = [newest(site.books.verdicts, subject=subject, check=check) for check in checks]
+    about = {"subject": subject, "environment": site.environment}
+    checks = sorted(site.books.verdicts.values("check", **about))
+    latest = [newest(site.books.verdicts, check=check, **about) for check in checks]
     health = [_health(verdict) for verdict in latest if verdict is not None]
     decided = newest(site.books.routes, environment=site.environment, model=route.model)
     behind = decided is not None and decided.version != route.version

@@ -10,11 +10,11 @@ from tidemill.core.event import Event
 from tidemill.core.release import Release
 from tidemill.core.resources import Book
 from tidemill.core.route import Route
-from tidemill.core.run import Run
+from tidemill.core.run import Run, tested
 from tidemill.core.trigger import Job
 from tidemill.data.charts import Change, Series, Share, answering, over_time
 from tidemill.web import view
-from tidemill.web.reading import Part, Query, Site, page, page_within
+from tidemill.web.reading import Part, Query, Site, page
 from tidemill.web.view import Cell, Chart, Filter, Page, Table
 from tidemill.web.words import spoken
 
@@ -53,8 +53,7 @@ def run_table(title: str, records: list[Run]) -> Table:
 
 def _metrics(found: dict[str, float]) -> str:
     """The test metrics of a run in a line; all of them where none is called so."""
-    tested = {name.removeprefix("test_"): value for name, value in found.items() if name.startswith("test_")}
-    return ", ".join(f"{spoken(name)} {value:.4f}" for name, value in list((tested or found).items())[:3])
+    return ", ".join(f"{spoken(name)} {value:.4f}" for name, value in list((tested(found) or found).items())[:3])
 
 
 def metric_table(found: dict[str, float]) -> Table:
@@ -161,7 +160,7 @@ def _end_of(site: Site, query: Query, own: list[Route]) -> datetime:
 def verdicts(site: Site, query: Query) -> Page:
     """What checks found."""
     chosen = query.choices(("check", "outcome", "action", "model", "subject", "run"))
-    part = page_within(site.books.verdicts, query, site.environment, **chosen)
+    part = page(site.books.verdicts, query, environment=site.environment, **chosen)
     filters = [
         _filter("verdicts", query, "check", _values(site.books.verdicts, "check")),
         _filter("verdicts", query, "outcome", _OUTCOMES),

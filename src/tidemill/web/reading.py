@@ -11,7 +11,6 @@ from tidemill.errors import InputError
 T = TypeVar("T", bound=Struct)
 _ON_A_PAGE = 50
 _MOST = 200
-_SCANS = 20
 
 
 class Site(Struct, frozen=True):
@@ -57,24 +56,6 @@ def page(book: Book[T], query: Query, **equals: Any) -> Part[T]:
     limit = query.limit
     found = book.find(limit=limit + 1, newest=True, before=query.get("before"), text=query.get("text"), **equals)
     return Part(found[:limit], identifier(found[limit - 1]) if len(found) > limit else "")
-
-
-def page_within(book: Book[T], query: Query, environment: str, **equals: Any) -> Part[T]:
-    """The same for a book that is not searched by environment: reads on until the page is full, or long enough."""
-    kept: list[T] = []
-    before, limit = query.get("before"), query.limit
-    for scan in range(_SCANS):
-        size = _MOST if scan else limit + 1
-        found = book.find(limit=size, newest=True, before=before, text=query.get("text"), **equals)
-        for record in found:
-            if len(kept) == limit:
-                return Part(kept, identifier(kept[-1]))
-            if getattr(record, "environment") == environment:  # noqa: B009 - every noun read here has one
-                kept.append(record)
-        if len(found) < size:
-            return Part(kept, "")
-        before = identifier(found[-1])
-    return Part(kept, before)
 
 
 def newest(book: Book[T], **equals: Any) -> T | None:
