@@ -1,6 +1,8 @@
 """Sources of every kind: what is new is a batch, what changed comes again, what is not there is told with a cure."""
 
+import os
 import shutil
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,8 +28,8 @@ class Reader:
     """Reads what is new of one source since it looked last, as an ingestion does."""
 
     def __init__(self, folder: Path, **source: Any) -> None:
-        self.sources = FileSources(folder, {"rows": Source(**{"path": "", **source})})
         self.seen: set[str] = set()
+        self.sources = FileSources(folder, {"rows": Source(**{"path": "", **source})}, admitted=lambda: self.seen)
 
     def new(self) -> list[list[int]]:
         """The numbers in each new batch."""
@@ -174,6 +176,70 @@ def test_a_delta_table_whose_rows_change_comes_again_whole(tmp_path: Path) -> No
     assert paths == ["6+0"]
     DeltaTable(place).restore(4)
     assert reader.new() == [[2, 4, 5, 6, 13]]
+
+
+def test_a_delta_table_whose_log_was_cleaned_up_goes_on_where_it_was(tmp_path: Path) -> None:
+    place = str(tmp_path / "lake")
+    kept = {"delta.logRetentionDuration": "interval 1 seconds"}
+    write_deltalake(place, frame(1, 2), configuration=kept)
+    write_deltalake(place, frame(3), mode="append")
+    DeltaTable(place).delete("number = 1")
+    followed, late = Reader(tmp_path, path="lake", time="at"), Reader(tmp_path, path="lake", time="at")
+    assert followed.new() == [[2, 3]]
+    for number in (4, 5):
+        write_deltalake(place, frame(number), mode="append")
+    assert followed.new() == [[4], [5]]
+    DeltaTable(place).create_checkpoint()
+    time.sleep(1.1)
+    DeltaTable(place).cleanup_metadata()
+    write_deltalake(place, frame(6), mode="append")
+    assert min(int(commit["version"]) for commit in DeltaTable(place).history()) > 2, "the log of the DELETE is gone"
+    assert followed.new() == [[6]]
+    paths = [batch.path.rpartition("#")[2] for batch in followed.sources.batches("rows", NOW)]
+    assert paths[-1] == "2+3"
+    assert late.new() == [[2, 3, 4, 5], [6]]
+    assert late.new() == []
+
+
+def test_a_delta_table_that_was_vacuumed_is_begun_with_what_is_left(tmp_path: Path) -> None:
+    place = str(tmp_path / "lake")
+    write_deltalake(place, frame(1, 2))
+    followed = Reader(tmp_path, path="lake", time="at")
+    assert followed.new() == [[1, 2]]
+    write_deltalake(place, frame(3), mode="append")
+    DeltaTable(place).optimize.compact()
+    DeltaTable(place).vacuum(dry_run=False, retention_hours=0, enforce_retention_duration=False)
+    write_deltalake(place, frame(4), mode="append")
+    assert followed.new() == Reader(tmp_path, path="lake", time="at").new() == [[1, 2, 3], [4]]
+    assert followed.new() == []
+    DeltaTable(place).delete("number = 1")
+    assert followed.new() == [[2, 3, 4]]
+
+
+def test_what_is_put_back_is_new_again_and_what_was_kept_is_not(tmp_path: Path) -> None:
+    reader = Reader(tmp_path, path="*.csv", time="at")
+    file, kept = tmp_path / "a.csv", tmp_path / "kept"
+    frame(1).write_csv(file)
+    assert reader.new() == [[1]]
+    file.rename(kept)
+    for number in (2, 3):
+        frame(number).write_csv(file)
+        assert reader.new() == [[number]]
+    kept.replace(file)
+    assert reader.new() == [[1]]
+    assert reader.new() == []
+    identities = [identity.partition("+")[2] for identity in reader.seen]
+    assert sorted(identities) == ["", "1", "2", "3"]
+
+
+def test_files_of_one_name_in_several_folders_are_several_batches(tmp_path: Path) -> None:
+    for day in (1, 2):
+        (tmp_path / f"day={day}").mkdir()
+        frame(day).write_csv(tmp_path / f"day={day}" / "part-0.csv")
+        os.utime(tmp_path / f"day={day}" / "part-0.csv", (1e9, 1e9))
+    reader = Reader(tmp_path, path="**/*.csv", time="at")
+    assert reader.new() == [[1], [2]]
+    assert len(reader.seen) == 2
 
 
 def test_a_folder_of_a_delta_table_may_be_called_as_people_call_folders(tmp_path: Path) -> None:

@@ -84,21 +84,38 @@ def test_what_names_no_row_within_a_batch_drops_none(tmp_path: Path) -> None:
 
 def test_of_a_place_that_was_written_anew_what_came_before_does_not_count(tmp_path: Path) -> None:
     tables = DeltaTables(str(tmp_path / "tables"))
-    paths = [
-        "/home/ada/lake#0",
-        "/home/ada/lake#1",
-        "lake#3+0",
-        "other#1",
-        "lake#3+1",
-        "lake#7+2",
-        "lake#3+4",
-        "x#day 1",
-    ]
-    for hour, path in enumerate(paths):
-        version = tables.append("rows", path, batch(path, path, hour))
-    found = read_labelled(
-        Snapshot(table="rows", version=version, known_until=NOON),
-        Problem(decision="", source="rows", label="late"),
-        tables,
-    )
-    assert sorted(found["x"]) == ["lake#7+2", "other#1", "x#day 1"]
+    hours = iter(range(24))
+
+    def counting(*paths: str) -> list[str]:
+        for path in paths:
+            version = tables.append("rows", path, batch(path, path, next(hours)))
+        found = read_labelled(
+            Snapshot(table="rows", version=version, known_until=NOON),
+            Problem(decision="", source="rows", label="late"),
+            tables,
+        )
+        return sorted(found["x"])
+
+    paths = ("/home/ada/lake#0", "/home/ada/lake#1", "lake#3+0", "other#1", "lake#3+1", "lake#3+4", "a#1.csv")
+    assert counting(*paths) == ["a#1.csv", "lake#3+0", "lake#3+1", "lake#3+4", "other#1"]
+    assert counting("lake#7+2") == ["a#1.csv", "lake#3+0", "lake#3+1", "lake#3+4", "other#1"], "7 is not in"
+    assert counting("lake#7+0", "lake#5+0") == ["a#1.csv", "lake#7+0", "lake#7+2", "other#1"]
+
+
+def test_all_of_a_table_and_its_parts_take_each_other_s_place(tmp_path: Path) -> None:
+    tables = DeltaTables(str(tmp_path / "tables"))
+
+    def counting(hour: int, *paths: str) -> list[str]:
+        for path in paths:
+            version = tables.append("rows", f"{path} {hour}", batch(f"{path} {hour}", path, hour))
+        found = read_labelled(
+            Snapshot(table="rows", version=version, known_until=NOON),
+            Problem(decision="", source="rows", label="late"),
+            tables,
+        )
+        return sorted(found["x"])
+
+    assert counting(1, "orders#all") == ["orders#all 1"]
+    assert counting(2, "orders#0-10000", "orders#10000-20000") == ["orders#0-10000 2", "orders#10000-20000 2"]
+    assert counting(3, "orders#10000-20000") == ["orders#0-10000 2", "orders#10000-20000 3"]
+    assert counting(4, "orders#all", "others.csv") == ["orders#all 4", "others.csv 4"]

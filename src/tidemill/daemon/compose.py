@@ -11,7 +11,7 @@ from tidemill.core.metric import Metric, MetricVersion
 from tidemill.core.policy import Policy
 from tidemill.errors import NotFound
 from tidemill.featurestore.online import SqliteOnline
-from tidemill.flow.session import Session
+from tidemill.flow.session import Session, admitted
 from tidemill.host.fresh import FreshProcesses
 from tidemill.project.project import Project
 from tidemill.store.workspace import Workspace
@@ -102,9 +102,8 @@ def _sources(project: Project, workspace: Workspace, frames: dict[str, "pl.DataF
         return {}
     from tidemill.data.source import FileSources
 
-    let_in = workspace.ledger.verdicts.find(check="schema", action="proceed", environment=workspace.environment)
-    admitted = [verdict.subject for verdict in let_in]
-    return {resources.Sources: FileSources(project.folder, project.policy.sources, frames, admitted)}
+    let_in = partial(admitted, workspace)
+    return {resources.Sources: FileSources(project.folder, project.policy.sources, frames, let_in)}
 
 
 class _Metrics:

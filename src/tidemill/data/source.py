@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from tidemill.data.frame import KNOWN_AT, TIME, in_time
 from tidemill.data.kinds.delta import Delta
 from tidemill.data.kinds.files import Files, Objects
 from tidemill.data.kinds.held import Held
-from tidemill.data.kinds.kind import Kind
+from tidemill.data.kinds.kind import Kind, numbered
 from tidemill.data.kinds.queries import Duck, Query, Sql
 from tidemill.data.schema_file import read_schema
 from tidemill.errors import ConfigurationError, DataError, NotFound
@@ -31,7 +31,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 class FileSources:
     """The project's sources: files, objects, Delta tables, queries, and `frames` in hand, which come before these.
 
-    `admitted` are the batches that were let in before, oldest first: they tell whether a frame is new.
+    `admitted` gives the ids of the batches that were let in before: they tell whether rows that came back are new.
 
     Raises
     ------
@@ -48,14 +48,15 @@ class FileSources:
         folder: Path,
         sources: dict[str, Source],
         frames: Mapping[str, Any] | None = None,
-        admitted: Sequence[str] = (),
+        admitted: Callable[[], set[str]] = set,
     ) -> None:
         self.folder = folder
         self._sources = sources
         self._kinds: dict[str, tuple[Source, Kind]] = {}
         for name in frames or {}:
             self.definition(name)
-        self._frames = {name: Held(name, frame, admitted) for name, frame in (frames or {}).items()}
+        self._frames = {name: Held(name, frame) for name, frame in (frames or {}).items()}
+        self._admitted = admitted
         self._histories: dict[tuple[str, ...], pl.DataFrame] = {}
 
     @property
@@ -82,7 +83,8 @@ class FileSources:
         DataError
             if it cannot be reached, or nothing fits its path.
         """
-        return sorted(self._kind(source).batches(until), key=lambda batch: (batch.known_at, batch.path))
+        batches = sorted(self._kind(source).batches(until), key=lambda batch: (batch.known_at, batch.path))
+        return numbered(batches, self._admitted())
 
     def read(self, batch: Batch) -> pl.DataFrame:
         """The rows of a batch, with `_time` and `_known_at`, null where they cannot be read: a check tells of that."""
@@ -96,7 +98,7 @@ class FileSources:
         definition = self.definition(source)
         known = self._kinds.get(source)
         if known is None or known[0] != definition:
-            kind = self._frames.get(source) or kind_of(source, definition, self.folder)
+            kind = self._frames.get(source) or kind_of(source, definition, self.folder, self._admitted)
             known = self._kinds[source] = definition, kind
         return known[1]
 
@@ -124,7 +126,7 @@ class FileSources:
         return self._histories[place]
 
 
-def kind_of(name: str, source: Source, folder: Path) -> Kind:
+def kind_of(name: str, source: Source, folder: Path, admitted: Callable[[], set[str]] = set) -> Kind:
     """What reads a source: by its `kind`, or else by the form of its path."""
     path = _VARIABLE.sub(_variable, source.path)
     scheme = (_SCHEME.match(path) or [""] * 2)[1].lower()
@@ -134,7 +136,7 @@ def kind_of(name: str, source: Source, folder: Path) -> Kind:
     if kind == "duckdb":
         return Query(name, source, Duck(path, folder))
     if kind == "delta":
-        return Delta(name, path if scheme else str(folder / path))
+        return Delta(name, path if scheme else str(folder / path), admitted)
     here = Source(path=path, format=source.format)
     return Objects(name, here) if scheme in _OBJECTS else Files(name, here, folder)
 

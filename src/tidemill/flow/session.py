@@ -4,7 +4,7 @@ import os
 import platform
 import socket
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from tidemill.clock import Clock, SystemClock
@@ -113,7 +113,16 @@ class Session:
         from tidemill.data.source import FileSources  # with it comes Polars, which many pipelines do without
 
         given: resources.Sources | None = self._open.get(resources.Sources)
-        return given or FileSources(self.project.folder, self.project.policy.sources)
+        return given or FileSources(
+            self.project.folder, self.project.policy.sources, admitted=partial(admitted, self.workspace)
+        )
+
+
+def admitted(workspace: Workspace) -> set[str]:
+    """The ids of the batches that were let in."""
+    return workspace.ledger.verdicts.values(
+        "subject", check="schema", action="proceed", environment=workspace.environment
+    )
 
 
 READABLE = (

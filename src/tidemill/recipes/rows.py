@@ -1,6 +1,6 @@
 """The rows that a training sees: fixed by a snapshot, so that the same ones can be had again."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -18,10 +18,9 @@ from tidemill.core.resources import (
     Tables,
 )
 from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME, as_utc
+from tidemill.data.superseded import without_repeated, without_superseded
 from tidemill.errors import DataError
 from tidemill.monitoring.windows import features_of, window
-
-_PART = r"#(?:(\d+)\+)?\d+$"  # of a place: its seventh, or 7+2, where the seventh wrote the place anew
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -116,7 +115,7 @@ def read_labelled(snapshot: Snapshot, problem: Problem, tables: TableReader) -> 
             f"source {problem.source!r} has no label column {problem.label!r}",
             f"its columns: {', '.join(name for name in rows.columns if not name.startswith('_'))}",
         )
-    rows = _without_repeated(_without_superseded(rows), snapshot.key)
+    rows = without_repeated(without_superseded(rows), snapshot.key)
     label = pl.col(problem.label).fill_nan(None) if rows.schema[problem.label].is_float() else pl.col(problem.label)
     rows = rows.filter(pl.col(_known(problem)) <= snapshot.known_until, label.is_not_null())
     return rows.drop("_batch", "_path", ARRIVED)
@@ -133,48 +132,6 @@ def keep_window(rows: pl.DataFrame, snapshot: Snapshot, options: Training) -> pl
             "wait for more, or lower minimum_rows under [training]",
         )
     return rows.sort(TIME, maintain_order=True)
-
-
-def _without_superseded(rows: pl.DataFrame) -> pl.DataFrame:
-    """Of each file only the rows of the batch that was let in last; of a place that was written anew, none before."""
-    if ARRIVED not in rows.columns:
-        rows = rows.with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias(ARRIVED))
-    batches = rows.select("_path", "_batch", ARRIVED).unique(["_path", "_batch"], keep="first", maintain_order=True)
-    batches = batches.with_columns(
-        place=pl.col("_path").str.replace(_PART, ""),
-        part=pl.col("_path").str.extract(f"({_PART})"),
-        since=pl.col("_path").str.extract(_PART).cast(pl.Int64).fill_null(0),
-    )
-    batches = batches.with_columns(pl.col("place").replace(_names_in_the_project(set(batches["place"]))))
-    # Rows of before there was such a column come in the order of the table's log: the newest first.
-    ordered = batches.sort(ARRIVED, descending=True, nulls_last=True, maintain_order=True)
-    newest = ordered.unique(["place", "part"], keep="first")
-    newest = newest.filter(pl.col("since") == pl.col("since").max().over("place"))
-    if newest.height == batches.height:
-        return rows
-    return rows.join(newest, on=["_path", "_batch"], how="semi", maintain_order="left")
-
-
-def _without_repeated(rows: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
-    """Of rows with the same key those of the batch that was let in last; a row without its key is one of its own."""
-    if not key or not set(key) <= set(rows.columns) or not rows.select(key).is_duplicated().any():
-        return rows
-    has = pl.all_horizontal(pl.col(name).is_not_null() for name in key)
-    if rows.filter(has).select("_batch", *key).is_duplicated().any():
-        return rows  # it names no row: even a batch has it twice, and was let in so
-    arrived = pl.col(ARRIVED).fill_null(datetime.min.replace(tzinfo=UTC))
-    return rows.filter(~has | (arrived == arrived.max().over(*key)))
-
-
-def _names_in_the_project(paths: set[str]) -> dict[str, str]:
-    """The names in the project of files that were let in under the whole path of a folder, here or elsewhere."""
-    found = {}
-    for path in paths:
-        parts = path.split("/")
-        within = ("/".join(parts[place:]) for place in range(1, len(parts)))
-        if path.startswith("/") and (name := next((one for one in within if one in paths), "")):
-            found[path] = name
-    return found
 
 
 @step(transient=True)

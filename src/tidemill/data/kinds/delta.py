@@ -1,6 +1,8 @@
 """A Delta table as a source: each version that appended rows is one batch; one that changed rows brings them all."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -22,30 +24,58 @@ _ALSO_CHANGING = ("CREATE OR REPLACE TABLE AS SELECT", "REPLACE TABLE", "CREATE 
 class Delta:
     """A Delta table in a folder or an object store.
 
-    After a version that changed or removed rows, nothing from before it is a batch any more: it brings the whole table,
-    and its path and those of the versions after it say since when they count.
+    A version that changed or removed rows brings the whole table, and nothing from before it is a batch any more. So
+    does the first one that can still be read, where the log of earlier ones was cleaned up before they were `admitted`,
+    and a compaction after which the earlier files were vacuumed. The paths of a whole version and of those after it say
+    since when they count.
     """
 
-    def __init__(self, name: str, place: str) -> None:
+    def __init__(self, name: str, place: str, admitted: Callable[[], Iterable[str]] = tuple) -> None:
         self._name = name
         self._place = place
+        self._admitted = admitted
 
     def batches(self, until: datetime) -> list[Batch]:
+        commits = sorted(self._open().history(), key=lambda commit: int(commit["version"]))
+        whole = self._whole(commits)
         found: list[Batch] = []
-        since = 0
-        for commit in sorted(self._open().history(), key=lambda commit: int(commit["version"])):
+        since = max((version for version in whole if version < int(commits[0]["version"])), default=0)
+        for commit in commits:
             version, arrived = int(commit["version"]), datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
-            if arrived > until:
+            if arrived > until or version < since:
                 continue
-            if _changed(commit):
+            if version in whole:
                 found.clear()
                 since = version
             elif commit.get("operation") not in _APPENDING:
                 continue
-            name = f"{self._name}/v{version}@{version_of(version, commit['timestamp'])}"
-            part = f"{since}+{version - since}" if since else version
+            part = f"{since}+{version - since}" if since else str(version)
+            name = f"{self._name}/v{part}@{version_of(version, commit['timestamp'])}"
             found.append(Batch(id=name, source=self._name, known_at=arrived, path=f"{self._place}#{part}"))
         return found
+
+    def _whole(self, commits: list[dict[str, Any]]) -> set[int]:
+        """The versions that bring the whole table: those that changed rows, and those before which nothing is left."""
+        parts = re.compile(rf"{re.escape(self._name)}/v(\d+)(?:\+(\d+))?@")
+        known = [(int(one[1]), one[2]) for one in map(parts.match, self._admitted()) if one]
+        seen = max((begin + int(further or 0) for begin, further in known), default=-1)
+        whole = {begin for begin, further in known if further is not None}
+        whole |= {int(commit["version"]) for commit in commits if _changed(commit)}
+        if seen < int(commits[0]["version"]) > 0:  # the log before was cleaned up
+            whole.add(self._first_readable(commits))
+        vacuumed = [place for place, one in enumerate(commits) if str(one.get("operation")).startswith("VACUUM")]
+        before = commits[: vacuumed[-1]] if vacuumed else []
+        compacted = [int(one["version"]) for one in before if one.get("operation") == "OPTIMIZE"]
+        if compacted and seen < compacted[-1]:
+            whole.add(compacted[-1])
+        return whole
+
+    def _first_readable(self, commits: list[dict[str, Any]]) -> int:
+        for version in (int(commit["version"]) for commit in commits[:-1]):
+            with suppress(DataError):
+                self._open(version)
+                return version
+        return int(commits[-1]["version"])
 
     def rows(self, batch: Batch) -> pl.DataFrame:
         part = batch.path.rpartition("#")[2]
@@ -57,11 +87,7 @@ class Delta:
             columns = list(pl.scan_delta(table).collect_schema())
             read = pl.read_parquet(new, hive_partitioning=True, missing_columns="insert") if new else None
         except (pl.exceptions.PolarsError, OSError) as gone:
-            said = str(gone).partition("\n")[0]
-            raise DataError(
-                f"version {version} of {self._place} of source {self._name!r} cannot be read any more: {said}",
-                "its files may have been vacuumed: keep them longer than the time between two ingestions",
-            ) from None
+            raise self._gone(version, str(gone).partition("\n")[0]) from None
         return read.select(name for name in columns if name in read.columns) if read is not None else pl.DataFrame()
 
     def _open(self, version: int | None = None) -> "DeltaTable":
@@ -72,9 +98,17 @@ class Delta:
             return DeltaTable(self._place, version=version)
         except (DeltaError, OSError) as refused:
             said: Any = str(refused).partition("\n")[0]
+            if version is not None:
+                raise self._gone(version, said) from None
             raise DataError(
                 f"source {self._name!r} has no Delta table at {self._place}: {said}", "check `path` in tidemill.toml"
             ) from None
+
+    def _gone(self, version: int, said: str) -> DataError:
+        return DataError(
+            f"version {version} of {self._place} of source {self._name!r} cannot be read any more: {said}",
+            "its files may have been vacuumed: keep them longer than the time between two ingestions",
+        )
 
 
 def _changed(commit: dict[str, Any]) -> bool:

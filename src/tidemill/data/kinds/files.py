@@ -32,6 +32,7 @@ class Files:
         self._source = source
         self._folder = folder
         self._pattern = str(folder / source.path)
+        self._within = Path(_PATTERN.split(self._pattern)[0].rpartition("/")[0] or "/")
 
     def batches(self, until: datetime) -> list[Batch]:
         files = [Path(name) for name in glob.glob(self._pattern, recursive=True)]  # noqa: PTH207 - pathlib globs no absolute
@@ -48,11 +49,12 @@ class Files:
             status = file.stat()
         except OSError as gone:
             raise DataError(f"{file} of source {self._name!r} cannot be read: {gone.strerror}", "try again") from None
-        version = version_of(file.name, status.st_size, status.st_mtime_ns)
+        name = file.relative_to(self._within).as_posix()
+        version = version_of(name, status.st_size, status.st_mtime_ns)
         arrived = datetime.fromtimestamp(status.st_mtime_ns / 1e9, UTC)
         # A file keeps its name when the project is moved.
         path = file.relative_to(self._folder) if file.is_relative_to(self._folder) else file
-        return Batch(id=f"{self._name}/{file.name}@{version}", source=self._name, known_at=arrived, path=str(path))
+        return Batch(id=f"{self._name}/{name}@{version}", source=self._name, known_at=arrived, path=str(path))
 
 
 class Objects:
@@ -68,13 +70,14 @@ class Objects:
     def batches(self, until: datetime) -> list[Batch]:
         fits = re.compile(_expression(self._pattern))
         folder = _PATTERN.split(self._pattern)[0].rpartition("/")[0]
+        within = f"{folder}/" if folder else ""
         with _told(self._name, self._source.path):
             listed = [one for page in self._store().list(folder or None) for one in page if fits.fullmatch(one["path"])]
         if not listed:
             raise _nothing(self._name, self._source.path)
         return [
             Batch(
-                id=f"{self._name}/{one['path'].rpartition('/')[2]}@{version_of(*one.values())}",
+                id=f"{self._name}/{one['path'].removeprefix(within)}@{version_of(*one.values())}",
                 source=self._name,
                 known_at=one["last_modified"],
                 path=f"{self._root}/{one['path']}",

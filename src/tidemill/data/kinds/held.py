@@ -1,6 +1,5 @@
 """A frame in hand as a source: of Polars, pandas, Arrow, or anything that speaks Arrow's C stream."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,19 +11,12 @@ from tidemill.errors import DataError
 
 
 class Held:
-    """One batch: the rows of a frame, as they were when it was handed over; another frame takes their place.
+    """One batch: the rows of a frame, as they were when it was handed over; another frame takes their place."""
 
-    `admitted` are the batches that were let in before, oldest first: a frame that returns after another is new again.
-    """
-
-    def __init__(self, name: str, frame: Any, admitted: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, frame: Any) -> None:
         self._name = name
         self._rows = as_polars(frame)
-        content = f"{name}/frame@{content_of(self._rows)}"
-        frames = [one for one in admitted if one.startswith(f"{name}/frame@")]
-        last = frames[-1] if frames else ""
-        returns = content in frames and last.partition("+")[0] != content
-        self._identity = f"{content}+{len(frames)}" if returns else last if content in frames else content
+        self._identity = f"{name}/frame@{content_of(self._rows)}"
 
     def batches(self, until: datetime) -> list[Batch]:
         return [Batch(id=self._identity, source=self._name, known_at=until, path="frame in hand")]

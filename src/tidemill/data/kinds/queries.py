@@ -59,9 +59,10 @@ class Query:
     def rows(self, batch: Batch) -> pl.DataFrame:
         block = batch.path.rpartition("#")[2]
         if block == "all":
-            if self._held is None or self._held[0] != batch.id:
-                self._held = batch.id, self._select("*", "")
-            return self._held[1]
+            held = self._held
+            if held is None or held[0] not in (batch.id, batch.id.rpartition("+")[0]):
+                held = self._held = batch.id, self._select("*", "")
+            return held[1]
         column = self._database.quoted(self._source.growing)
         if block.startswith("day "):
             return self._select("*", f"WHERE date({column}) = '{block[4:]}'")
