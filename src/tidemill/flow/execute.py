@@ -164,7 +164,7 @@ class Execution:
             position=self._wiring.positions[node.name],
             state="running",
             reason="",
-            key=digest("step", [self._recorder.run.environment, code, *named, *self._session.declared(node.step)]),
+            key=digest("step", [self._recorder.run.environment, code, *named, *self._session.declared(node)]),
             code=code,
             executor=self._engine.name,
             started=now,

@@ -47,6 +47,21 @@ def fingerprint(function: Callable[..., Any]) -> str:
     return content.hexdigest()
 
 
+def fingerprint_of(name: str) -> str:
+    """The same of what `module:Class` names: of the project's own its code, else the version of its package.
+
+    What cannot be imported is its name alone: whoever uses it tells why.
+    """
+    module, _, attribute = name.partition(":")
+    package = _package(module)
+    if not (_is_project(package) if package in sys.modules else _place(package)):
+        return f"{name} {_version(package)}"
+    try:
+        return fingerprint(getattr(importlib.import_module(module), attribute))
+    except Exception:  # noqa: BLE001 - the code of a project may raise anything
+        return name
+
+
 class _Walk:
     """One walk over all that a function reaches; what has an identity is visited once."""
 

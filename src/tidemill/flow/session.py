@@ -9,8 +9,9 @@ from typing import Any
 
 from tidemill.clock import Clock, SystemClock
 from tidemill.core import resources
-from tidemill.core.pipeline import Step
-from tidemill.flow.fingerprint import fingerprint
+from tidemill.core.pipeline import Node, Step
+from tidemill.core.policy import ModelPolicy
+from tidemill.flow.fingerprint import fingerprint, fingerprint_of
 from tidemill.flow.tasks import Made, Several, Task
 from tidemill.host.git import code_of, commit_of
 from tidemill.host.python import installed
@@ -100,9 +101,14 @@ class Session:
             self._fingerprints[function] = fingerprint(function)
         return self._fingerprints[function]
 
-    def declared(self, step: Step[Any]) -> list[str]:
-        """What the policy says of the resources that a step asks for, as its cache key holds it."""
-        return [f"{name}:{self.resource(kind).declared}" for name, kind in step.hints.items() if kind in DECLARED]
+    def declared(self, node: Node) -> list[str]:
+        """What the cache key of a call holds beside its code and inputs: what the policy says of the resources that it
+        asks for, and the code of the estimator that a policy names.
+        """
+        hints, given = node.step.hints.items(), node.inputs.items()
+        said = [f"{name}:{self.resource(kind).declared}" for name, kind in hints if kind in DECLARED]
+        named = {name: one.training.estimator for name, one in given if isinstance(one, ModelPolicy)}
+        return said + [f"{name}:{fingerprint_of(one)}" for name, one in named.items() if ":" in one]
 
     @cached_property
     def packages(self) -> BlobPackages:

@@ -1,5 +1,6 @@
 """A package as a folder that other tools know: MLflow's description, a lock, and a loader that needs no Tidemill."""
 
+import ast
 import json
 import platform
 import sys
@@ -90,12 +91,38 @@ def _code_of(model: Model) -> tuple[tuple[str, ...], dict[str, bytes]]:
         return (), {}
     known = _distributions()
     makers = {name for top in tops for name in known.get(top, ()) if name != "tidemill"}
-    return tuple(sorted(makers)), {n: c for top in sorted(tops - known.keys()) for n, c in _sources(top).items()}
+    own: dict[str, bytes] = {}
+    waiting = sorted(tops - known.keys())
+    while waiting:
+        found = _sources(waiting.pop())
+        own |= found
+        further = {top for content in found.values() for top in _imported(content)}
+        further -= known.keys() | sys.stdlib_module_names | {one.split("/")[1].removesuffix(".py") for one in own}
+        waiting += sorted(further)
+    return tuple(sorted(makers)), own
+
+
+def _imported(source: bytes) -> set[str]:
+    """The top-level modules that a source file imports, wherever in it."""
+    found: set[str] = set()
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # beside what is imported may lie what cannot be
+        return found
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 def _sources(module: str) -> dict[str, bytes]:
     """The source files of a top-level module, as they lie under `code/`."""
-    spec = find_spec(module)
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return {}
     file = Path(spec.origin)

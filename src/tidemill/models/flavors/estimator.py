@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tidemill.core.model import Manifest, Signature
+from tidemill.core.model import Manifest, Model, Signature
 from tidemill.data.frame import as_classes
 from tidemill.errors import DataError, InputError
 from tidemill.models.answers import Answers
+from tidemill.models.carried import Carried
 
 
-def unpickle(manifest: Manifest, content: bytes) -> Any:
-    """The estimator in a pickle or a joblib file.
+def unpickle(model: Model, file: str) -> Any:
+    """The estimator in a pickle or a joblib file of a package, by the code that the package carries.
 
     Raises
     ------
@@ -22,6 +23,7 @@ def unpickle(manifest: Manifest, content: bytes) -> Any:
     DataError
         if it cannot be loaded here, or does not do what the signature says.
     """
+    manifest = model.manifest
     if not manifest.trusted:
         raise InputError(
             f"model {manifest.name!r} is a pickle that nobody vouched for, and loading it would run its code",
@@ -30,7 +32,8 @@ def unpickle(manifest: Manifest, content: bytes) -> Any:
     import joblib
 
     try:
-        estimator = joblib.load(io.BytesIO(content))
+        with Carried(model.files).within():
+            estimator = joblib.load(io.BytesIO(model.files[file]))
     except ModuleNotFoundError as wrong:
         raise DataError(
             f"model {manifest.name!r} needs the module {wrong.name!r}", "install the package that has it"

@@ -23,7 +23,7 @@ class Joblib:
 
     def __init__(self, model: Model) -> None:
         self.signature = model.manifest.signature
-        self._estimator = unpickle(model.manifest, model.files[FILE])
+        self._estimator = unpickle(model, FILE)
         self._columns = self._order(model.manifest.name)
         self._named = hasattr(self._estimator, "feature_names_in_")
         self._has_pandas = find_spec("pandas") is not None

@@ -22,7 +22,7 @@ class Sklearn:
     def __init__(self, model: Model) -> None:
         self.signature = model.manifest.signature
         self._encoding = msgspec.json.decode(model.files["encoding.json"], type=Encoding)
-        self._estimator = unpickle(model.manifest, model.files[_FILE])
+        self._estimator = unpickle(model, _FILE)
         own = list(getattr(self._estimator, "classes_", ())) if self.signature.task == "classification" else []
         try:
             self._names = {int(place): self.signature.classes[int(place)] for place in own}

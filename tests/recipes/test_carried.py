@@ -1,0 +1,93 @@
+"""A model of the project's own code answers by the code that it was made with, wherever it is loaded."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.projects import make_project
+from tidemill.daemon.compose import open_session
+from tidemill.flow.engine import run
+from tidemill.flow.session import Session
+from tidemill.models.load import load
+
+OWN = """
+from helping import stretch
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+
+class Plain(HistGradientBoostingClassifier):
+    def predict_proba(self, rows):
+        from later import kept
+
+        return stretch(kept(super().predict_proba(rows)))
+"""
+RUINED = "    return 0.5 + 0.1 * (0.5 - shares)"
+ROWS = pl.DataFrame({"distance_km": [900.0, 100.0], "items": [8, 1], "carrier": ["thrifty", "steady"]}).with_columns(
+    ordered=pl.lit("2026-02-01T10:00:00Z").str.to_datetime(time_zone="UTC")
+)
+ASK = """
+import json, sys
+import polars as pl
+from pathlib import Path
+from tidemill.daemon.compose import open_session, predict
+from tidemill.project.project import Project
+
+rows = pl.read_json(sys.argv[2])
+print(json.dumps(predict(open_session(Project(Path(sys.argv[1]))), rows)["probability"].to_list()))
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Session]:
+    estimator = 'test = "14d"\nearly_stopping = 0\nestimator = "own_one:Plain"\nparams = { max_iter = 30 }'
+    project = make_project(tmp_path / "shop", replace={'test = "14d"': estimator})
+    for name, text in {"own_one": OWN, "helping": "def stretch(shares):\n    return shares\n"}.items():
+        (project.folder / f"{name}.py").write_text(text)
+    (project.folder / "later.py").write_text("def kept(shares):\n    return shares\n")
+    yield open_session(project)
+    for name in ("own_one", "helping", "later"):
+        sys.modules.pop(name, None)
+    sys.path.remove(str(project.folder))
+
+
+def train(session: Session) -> None:
+    _, failed = run(session, session.project.code.pipeline("training"))
+    if failed:
+        raise failed
+
+
+def test_a_champion_is_compared_as_it_was_made(shop: Session, tmp_path: Path) -> None:
+    train(shop)
+    (release,) = shop.workspace.ledger.releases.find()
+    champion = shop.packages.load(release.package)
+    assert {"code/own_one.py", "code/helping.py", "code/later.py"} <= set(champion.files)
+    before = load(champion).predict(ROWS).probabilities
+    assert before is not None
+
+    rows = tmp_path / "rows.json"
+    rows.write_text(ROWS.write_json())
+    asked = subprocess.run(
+        [sys.executable, "-I", "-c", ASK, shop.project.folder, rows],
+        check=True, capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert json.loads(asked.stdout) == before.tolist(), "in a process that does not know the project's modules"
+
+    helping = shop.project.folder / "helping.py"
+    helping.write_text(helping.read_text().replace("    return shares", RUINED))
+    (shop.project.folder / "later.py").unlink()
+    (shop.project.folder / "later.py").write_text("kept = abs\n")
+    for name in ("own_one", "helping", "later"):
+        sys.modules.pop(name, None)
+    after = load(champion).predict(ROWS).probabilities
+    assert after is not None
+    assert after.tolist() == before.tolist()
+    assert "later" not in sys.modules
+    command = [sys.executable, "-m", "tidemill", "run", "training"]
+    refused = subprocess.run(command, capture_output=True, text=True, cwd=shop.project.folder)
+    assert refused.returncode == 3
+    assert "not better than the trivial baseline" in refused.stderr
