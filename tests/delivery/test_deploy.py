@@ -172,6 +172,20 @@ def test_by_hand_a_release_is_promoted_and_rolled_back(dock: Dock) -> None:
         dock.deployer.promote("late/9", "Ada", "")
 
 
+def test_rolled_back_again_it_goes_further_back(dock: Dock) -> None:
+    for _ in range(4):
+        dock.release(canary=False)
+
+    def back() -> str:
+        return dock.deployer.rollback("late", "Ada", "").arms[0].release
+
+    assert [back(), back()] == ["late/3", "late/2"]
+    dock.deployer.promote("late/4", "Ada", "it was mended")
+    assert [back(), back()] == ["late/2", "late/1"]
+    with pytest.raises(InputError, match="no earlier champion"):
+        back()
+
+
 def test_where_there_is_nothing_to_go_back_to_it_says_so(dock: Dock) -> None:
     with pytest.raises(InputError, match="no earlier champion") as told:
         dock.deployer.rollback("late", "Ada", "")
@@ -217,7 +231,7 @@ def test_two_champions_that_both_fail_do_not_take_turns(dock: Dock) -> None:
     assert dock.arms == [("champion", "late/2", 1.0)]
     dock.release(canary=False)
     assert fails("late/4") is not None, "a new one goes back to the one before"
-    assert dock.deployer.rollback("late", "Ada", "").arms[0].release == "late/4", "people may do as they like"
+    assert dock.deployer.rollback("late", "Ada", "").arms[0].release == "late/1", "and not to what was taken back"
 
 
 def test_the_first_champion_has_nothing_to_fall_back_to(dock: Dock) -> None:

@@ -11,6 +11,7 @@ from tidemill.data.metrics import bootstrap_interval
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.bool_]
 _LEAST_COMPARED = 50
+_ROUNDING = 1e-6
 _SIGNS = {
     ">=": lambda value, bound: value >= bound,
     "<=": lambda value, bound: value <= bound,
@@ -127,6 +128,9 @@ def hold_answers(first: Floats, losses: Floats, again: Floats | None = None) -> 
         ]
     if first.ndim == 2 and len(first) and not np.allclose(first.sum(axis=1), 1, atol=1e-4):
         return [Finding(about="answers", outcome="fail", reason="its probabilities do not sum to 1")]
+    if first.ndim == 2 and (beyond := int(((first < -_ROUNDING) | (first > 1 + _ROUNDING)).any(axis=1).sum())):
+        reason = f"its answers are no probabilities on {beyond} rows: below 0 or above 1"
+        return [Finding(about="answers", outcome="fail", reason=reason, evidence={"rows_beyond": beyond})]
     if again is not None and len(again) and not np.array_equal(first[: len(again)], again):
         apart = float(np.abs(first[: len(again)] - again).max())
         reason = f"not deterministic: asked twice, its answers to the same rows are up to {apart:.3g} apart"

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 from msgspec import Struct
 
-from tidemill.checks.leaks import coefficient, ranks
+from tidemill.checks.leaks import telling as told
 from tidemill.data.sketch import KEPT as EXACT
 from tidemill.data.statistics import ColumnProfile, Profile, profile
 
@@ -108,7 +108,7 @@ def _telling(values: pl.Series, label: pl.Series) -> float | None:
     if both.height < _FEW or values.dtype.is_nested() or both["y"].n_unique() < 2:
         return None
     shuffled = both.sample(fraction=1, shuffle=True, seed=0)
-    return float(np.clip(coefficient(ranks(shuffled["x"]), ranks(shuffled["y"])), 0.0, 1.0))
+    return float(np.clip(told(shuffled["x"], shuffled["y"]), 0.0, 1.0))
 
 
 def _preparation(column: ColumnProfile, values: pl.Series) -> str:

@@ -66,8 +66,7 @@ def _telling(train: pl.DataFrame, inputs: tuple[str, ...], label: str, most: flo
     if train.height < _LEAST:
         return []
     rows = train.sample(min(train.height, _LOOKED_AT), shuffle=True, seed=0)
-    truth = ranks(rows[label])
-    told = {name: coefficient(ranks(rows[name]), truth) for name in inputs if _comparable(rows, name)}
+    told = {name: telling(rows[name], rows[label]) for name in inputs if _comparable(rows, name)}
     leaking = {name: value for name, value in sorted(told.items(), key=lambda one: -one[1]) if value > most}
     return [
         Finding(
@@ -98,6 +97,30 @@ def coefficient(feature: Floats, truth: Floats) -> float:
     atleast = len(ordered) - np.searchsorted(np.sort(ordered), ordered, side="left").astype(float)
     spread = 2 * float((atleast * (len(ordered) - atleast)).sum())
     return 1 - len(ordered) * float(np.abs(np.diff(upto)).sum()) / spread if spread > 0 else 0.0
+
+
+def telling(values: pl.Series, label: pl.Series) -> float:
+    """How much of a label a column tells alone, 1 where it is as good as the label itself; the rows are in no order.
+
+    Text has no order of its own: that of its letters is taken, and that of the mean label that each value has in the
+    one half of the rows, for the other half.
+    """
+    truth = ranks(label)
+    told = _share(ranks(values), truth)
+    if not (values.dtype.is_numeric() or values.dtype.is_temporal() or values.dtype == pl.Boolean):
+        half = len(values) // 2
+        both = pl.DataFrame({"x": values.cast(pl.String), "y": truth})
+        means = both[:half].group_by("x").agg(pl.col("y").mean())
+        seen = both[half:].select("x").join(means, on="x", how="left", nulls_equal=True, maintain_order="left")
+        usual = float(truth[:half].mean()) if half else 0.0
+        told = max(told, _share(seen["y"].fill_null(usual).to_numpy(), truth[half:]))
+    return told
+
+
+def _share(feature: Floats, truth: Floats) -> float:
+    """The coefficient, as a share of what the label has with itself: of a rare class that is well below 1."""
+    most = coefficient(truth, truth)
+    return coefficient(feature, truth) / most if most > 0 else 0.0
 
 
 def ranks(values: pl.Series) -> Floats:

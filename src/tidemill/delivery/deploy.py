@@ -122,7 +122,7 @@ class Deployer:
         return self._change(route, release.name, arms, reason or "promoted by hand", by)
 
     def rollback(self, model: str, by: str, reason: str) -> Route:
-        """Bring back the champion before the present one.
+        """Bring back the champion before the present one, and the next time the one before that.
 
         Raises
         ------
@@ -130,10 +130,15 @@ class Deployer:
             if there was none.
         """
         route = current(self._books, self._environment, model)
-        reigns = self._reigns(model)
-        if len(reigns) < 2:
+        below: list[Arm] = []
+        for arm in self._reigns(model):
+            if len(below) > 1 and arm.release == below[-2].release:
+                below.pop()  # the one above it was taken back: nobody goes back to that
+            else:
+                below.append(arm)
+        if len(below) < 2:
             raise InputError(f"model {model!r} has no earlier champion to go back to", "`tidemill models history`")
-        arms = (with_share(reigns[-2], 1.0),)
+        arms = (with_share(below[-2], 1.0),)
         return self._change(route, model, arms, reason or "rolled back by hand", by)
 
     def _reigns(self, model: str) -> list[Arm]:
