@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemill.checks.gate import Finding
-from tidemill.checks.leaks import find_leaks
+from tidemill.checks.leaks import find_leaks, telling
 from tidemill.data.split import Split, at_random, by_group, by_time
 from tidemill.errors import DataError
 
@@ -171,3 +171,17 @@ def test_a_time_that_is_only_there_for_one_class_tells_it(kind: pl.DataType) -> 
     ]
     always = train.with_columns(paid=pl.col("_time").cast(kind))
     assert not [one for one in look(always, RANDOM.test, inputs=("x", "paid"), key=("id",)) if one.about == "leak"]
+
+
+def test_the_label_itself_is_found_however_rare_and_however_it_is_coded() -> None:
+    random = np.random.default_rng(5)
+    for share in (0.004, 0.3):
+        truth = random.random(20_000) < share
+        code = np.where(truth, random.integers(0, 20, 20_000), random.integers(20, 80, 20_000)) * 37 % 80
+        rows = pl.DataFrame({"y": truth, "same": truth.astype(int), "code": [f"c{one:02}" for one in code]})
+        rows = rows.with_columns(
+            noise=pl.Series(random.normal(size=20_000)), number=pl.Series(random.permutation(20_000)).cast(pl.String)
+        )
+        told = {name: telling(rows[name], rows["y"]) for name in ("same", "code", "noise", "number")}
+        assert min(told["same"], told["code"]) > 0.99, told
+        assert max(told["noise"], told["number"]) < 0.2, told

@@ -284,6 +284,16 @@ def test_a_key_that_is_not_unique_or_not_there() -> None:
     assert "carrier" in told.value.cure
 
 
+def test_rows_without_their_key_are_no_repetition_and_hide_none() -> None:
+    rows = pl.DataFrame({"id": [1, 2, None, None], "x": [0.5, 0.6, 0.7, 0.8]})
+    schema = infer(rows, "rows", ("id",))
+    assert schema.key == ("id",)
+    assert judge(rows, schema, "rows/1")[0].action == "proceed"
+    verdict, bad = judge(rows.with_columns(id=pl.Series([2, 2, None, None])), schema, "rows/2")
+    assert "repeats 1 of its keys" in verdict.reason
+    assert bad.height == 2
+
+
 def test_the_bad_rows_come_with_the_verdict_and_say_why_they_are_bad() -> None:
     frame = with_values("distance", [-7.0, 5.0]).with_columns(carrier=pl.Series(["ZZ"] + ["AA"] * 19))
     verdict, bad = judge(frame, SCHEMA, "flights.csv")

@@ -94,8 +94,12 @@ def test_an_empty_batch_and_one_with_a_column_more_are_accepted_together(shop: P
     rows = later(shop)
     rows.with_columns(wind=pl.lit(1)).write_csv(shop / "data" / "more.csv")
     (shop / "data" / "none.csv").write_text(",".join(rows.columns) + "\n")
-    tidemill(shop, "run", "ingestion", code=3)
-    tidemill(shop, "data", "accept", "rows", "--reason", "we have weather now")
+    (shop / "data" / "cut.csv").write_text("")
+    assert "so did 2 more" in tidemill(shop, "run", "ingestion", code=3).stderr
+    told = tidemill(shop, "data", "accept", "rows", "--reason", "we have weather now").stderr
+    assert "left out: " in told
+    assert "cut.csv is empty" in told
+    (shop / "data" / "cut.csv").unlink()
     tidemill(shop, "run", "ingestion")
 
 

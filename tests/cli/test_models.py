@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import joblib
+import polars as pl
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from tests.projects import listed, make_project, tidemill
 from tidemill.daemon.compose import open_session
@@ -29,6 +32,19 @@ def test_stages_come_from_the_routes(shop: Path) -> None:
     assert listed(shop, "models", "show", "shop/2")["stage"] == "canary"
     assert "production" in tidemill(shop, "models", "show", "shop/1").stdout
     assert "canary" in tidemill(shop, "models", "list").stdout
+
+
+def test_what_cannot_answer_is_not_promoted(shop: Path, tmp_path: Path) -> None:
+    made = tmp_path / "model.joblib"
+    joblib.dump(LogisticRegression().fit([[1.0], [2.0], [3.0]], ["a", "b", "a"]), made)
+    pl.DataFrame({"x": [1.0, 2.0]}).write_csv(tmp_path / "samples.csv")
+    words = ("models", "register", str(made), "--samples", str(tmp_path / "samples.csv"), "--task", "classification")
+    tidemill(shop, *words, "--classes", "a,b", "--name", "foreign")
+    assert "nobody vouched for" in tidemill(shop, "models", "promote", "foreign", code=2).stderr
+    tidemill(shop, *words, "--classes", "x,y", "--name", "named", "--trust")
+    assert "its signature says x, y" in tidemill(shop, "models", "promote", "named", code=2).stderr
+    assert listed(shop, "models", "history", "--name", "foreign") == []
+    assert listed(shop, "models", "history", "--name", "named") == []
 
 
 def test_two_releases_side_by_side(shop: Path) -> None:

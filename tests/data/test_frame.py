@@ -119,9 +119,10 @@ def test_parquet_that_is_cut_off_is_told(tmp_path: Path, share: float) -> None:
 
 
 def test_what_is_no_file_is_told(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "nowhere.csv"):
-        with pytest.raises(DataError, match="no file") as told:
-            read_table(path)
+    (tmp_path / "link.csv").symlink_to(tmp_path / "nowhere.csv")
+    for name, said in {"nowhere.csv": "there is no file", ".": "is a folder", "link.csv": "a link to nothing"}.items():
+        with pytest.raises(DataError, match=said) as told:
+            read_table(tmp_path / name)
         assert told.value.cure
 
 

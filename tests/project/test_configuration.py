@@ -212,6 +212,18 @@ WRONG = {
     "a canary of no time": (BASE + '[rollout]\nmaximum = "0d"\n', "line 13: a canary of no time", "14d"),
     "a test of no time": (BASE + '[training]\ntest = "0d"\n', "line 13: a test of no time", "14d"),
     "a window of no rows": (BASE + '[training]\nwindow = "0h"\n', "line 13: a window of no time", "14d"),
+    "a share of the label in per cent": (BASE + "[gate]\nleakage = 98\n", "line 13: .*<= 1", "in that range"),
+    "a negative seed": (BASE + "[training]\nseed = -1\n", "line 13: .*>= 0", "in that range"),
+    "a misspelt budget": (
+        BASE + '[training]\nsearch = { budgett = "1m" }\n',
+        "line 13: .*budgett",
+        "did you mean `budget`",
+    ),
+    "a range from the higher to the lower": (
+        BASE + "[training]\nsearch = { space = { num_leaves = [127, 7] } }\n",
+        "line 13: the range of 'num_leaves' holds nothing",
+        "7, 127",
+    ),
     "a negative minimum": (BASE + "[rollout]\nminimum = -1\n", "line 13: .*>= 1", "in that range"),
     "half a label": (BASE + "[rollout]\nminimum = 0.5\n", "line 13: .*got `float`", "a whole number"),
     "a word for yes or no": (BASE + '[rollout]\ncanary = "yes"\n', "line 13: .*`bool`", "true or false"),

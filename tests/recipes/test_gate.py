@@ -149,6 +149,36 @@ def test_no_answer_for_some_rows(shop: Shop, odd: str) -> None:
     refused(shop.judge(holes), "answers", "its answers are not finite on")
 
 
+def test_no_probabilities(shop: Shop) -> None:
+    beyond = shop.fit(shop.train, params={"objective": "regression"})
+    refused(shop.judge(beyond, margin=1.0, slice_tolerance=2.0), "answers", "its answers are no probabilities on")
+
+
+@pytest.mark.parametrize("better", [False, True])
+def test_what_cannot_be_compared_with_the_champion_is_told(shop: Shop, better: bool) -> None:
+    """A champion that cannot take these rows: `items` has become text."""
+    words = pl.col("items").cast(pl.String) + " pieces"
+    train, test = shop.train.with_columns(words), shop.test.with_columns(words)
+    verdict = shop.judge(shop.fit(train), train, test, signature="any", better=better, older_data=True)
+    assert verdict.outcome == ("fail" if better else "warn")
+    assert "the champion cannot answer for these rows (column 'items'" in verdict.reason
+
+
+def test_with_a_new_class_it_is_compared_on_those_that_both_know(shop: Shop) -> None:
+    some = pl.int_range(pl.len()) % 5 == 0
+    label = pl.when(some).then(pl.lit("lost")).otherwise(pl.col("late").cast(pl.String)).alias("late")
+    train, test = shop.train.with_columns(label), shop.test.with_columns(label)
+    good, bad = shop.fit(train), shop.fit(train, params={"learning_rate": 0.0001})
+    verdict = shop.judge(good, train, test, signature="any", baseline_margin=-1.0, slice_tolerance=1.0)
+    assert not verdict.stops, verdict.reason
+    assert verdict.evidence["compared_rows"] == test.height - test["late"].eq("lost").sum()
+    refused(
+        shop.judge(bad, train, test, signature="any", margin=0.0, baseline_margin=-1.0, slice_tolerance=1.0),
+        "champion",
+        "worse than the champion",
+    )
+
+
 def test_another_signature(shop: Shop) -> None:
     renamed = {"items": "pieces"}
     train, test = shop.train.rename(renamed), shop.test.rename(renamed)

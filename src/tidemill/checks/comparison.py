@@ -43,16 +43,27 @@ def compare(
     found = [_against_baseline(candidate, baseline, policy)]
     if champion is None:
         return [*_on_slices(candidate - baseline, slices, policy, "baseline"), *found]
+    return [*found, *compare_with_champion(candidate, champion, policy=policy, slices=slices, unseen=unseen)]
+
+
+def compare_with_champion(
+    candidate: Floats, champion: Floats, *, policy: Gate, slices: dict[str, Rows], unseen: Rows | None = None
+) -> list[Finding]:
+    """The part of `compare` that is about the champion, on rows of their own."""
     fresh = np.ones(len(candidate), dtype=bool) if unseen is None else unseen
     evidence: dict[str, object] = {"compared_rows": int(fresh.sum()), "margin": policy.margin}
     if fresh.sum() < _LEAST_COMPARED:
-        reason = f"the champion has learned from all but {int(fresh.sum())} test rows"
-        reason += ": nothing proves it better" if policy.better else ": live traffic decides"
-        outcome: Outcome = "fail" if policy.better else "warn"
-        return [*found, Finding(about="champion", outcome=outcome, reason=reason, evidence=evidence)]
+        return [cannot_compare(f"the champion has learned from all but {int(fresh.sum())} test rows", policy, evidence)]
     difference = candidate - champion
     suffering = _on_slices(difference, {name: inside & fresh for name, inside in slices.items()}, policy, "champion")
-    return [*found, *suffering, _against_champion(candidate[fresh], champion[fresh], policy, evidence)]
+    return [*suffering, _against_champion(candidate[fresh], champion[fresh], policy, evidence)]
+
+
+def cannot_compare(why: str, policy: Gate, evidence: dict[str, object] | None = None) -> Finding:
+    """A warning, as live traffic has to compare them; a failure where the policy asks for a proof."""
+    said = "nothing proves it better" if policy.better else "live traffic decides"
+    outcome: Outcome = "fail" if policy.better else "warn"
+    return Finding(about="champion", outcome=outcome, reason=f"{why}: {said}", evidence=evidence or {})
 
 
 def _against_baseline(candidate: Floats, baseline: Floats, policy: Gate) -> Finding:

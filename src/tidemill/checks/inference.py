@@ -46,7 +46,8 @@ def infer(
             f"source {source!r} has no key column {absent[0]!r}", f"its columns: {', '.join(frame.columns)}"
         )
     columns = [_infer_column(frame[name]) for name in frame.columns if not name.startswith(TIME[0])]
-    unique = bool(key) and frame.n_unique(subset=list(key)) == frame.height
+    named = frame.drop_nulls(list(key)) if key else frame  # a row without its key is one of its own
+    unique = bool(key) and named.n_unique(subset=list(key)) == named.height
     columns = [_in_its_role(one, frame[one.name], key=key, times=times, later=later) for one in columns]
     return Schema(source=source, columns=tuple(columns), key=key if unique else ())
 

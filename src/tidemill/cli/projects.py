@@ -8,7 +8,7 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.opening import Environment, Json, session_here
-from tidemill.errors import DataError, InputError, MissingExtra, NotFound, Stopped
+from tidemill.errors import DataError, InputError, MissingExtra, NotFound, Stopped, Unreadable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -209,7 +209,14 @@ def accept(
         table = read_table(file, definition.format, empty=True, texts=schema.texts)
         tables = [(in_time(table, definition, source, now, lenient=True), now)]
     elif stopped:
-        tables = [(read_batch(batch, schema, sources), batch.known_at) for batch in stopped]
+        tables = []
+        for batch in stopped:
+            try:
+                tables.append((read_batch(batch, schema, sources), batch.known_at))
+            except Unreadable as told:
+                output.err.print(f"left out: {told.problem}", style="yellow")
+        if not tables:
+            raise InputError(f"no batch of {source!r} that was stopped can be read", "mend the files, or remove them")
     else:
         raise InputError(f"no batch of {source!r} is stopped", "name a table that its schema should let in")
     version = accept_change(source, tables, reason, now, sources, books, session.clock)

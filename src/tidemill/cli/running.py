@@ -140,8 +140,9 @@ class Progress:
 
     def _line(self, text: str) -> None:
         erased = "\x1b[2K" if self._live else ""
-        sys.stderr.write(f"{erased}{text}\n")
-        sys.stderr.flush()
+        with suppress(BrokenPipeError):  # nobody listens any more: the run goes on
+            sys.stderr.write(f"{erased}{text}\n")
+            sys.stderr.flush()
 
 
 @runs.callback()

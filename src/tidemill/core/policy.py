@@ -120,7 +120,7 @@ class Training(_Table, frozen=True, kw_only=True):
     refit: bool = True
     window: Span | None = None
     minimum_rows: Annotated[int, Meta(ge=1)] = 50
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0)] = 0
     feedback: bool = False
 
 
@@ -145,7 +145,7 @@ class Gate(_Table, frozen=True, kw_only=True):
     slice_minimum: Annotated[int, Meta(ge=1)] = 200
     confidence: Annotated[float, Meta(gt=0, lt=1)] = 0.95
     thresholds: dict[str, Threshold] = {}
-    leakage: Annotated[float, Meta(gt=0)] = 0.98
+    leakage: Annotated[float, Meta(gt=0, le=1)] = 0.98
     signature: Literal["same", "any"] = "same"
     older_data: bool = False
     latency_ms: Annotated[float, Meta(gt=0)] | None = None

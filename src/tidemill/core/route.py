@@ -21,7 +21,8 @@ class Arm(Struct, frozen=True, kw_only=True):
 class Route(Struct, frozen=True, kw_only=True):
     """Version `version` of who answers for `model` in `environment`; a change is a new version, none is lost.
 
-    `since` is when the present arms were put in place, `reason` and `verdict` say why, `by` who did it.
+    `since` is when the present arms were put in place, `reason` and `verdict` say why, `by` who did it; `back` is
+    whether a champion of before was brought back.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Route(Struct, frozen=True, kw_only=True):
     by: str = "policy"
     verdict: str = ""
     previous: str = ""
+    back: bool = False
 
     def arm(self, role: Role) -> Arm | None:
         """The first arm in that role."""

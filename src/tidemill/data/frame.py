@@ -42,6 +42,10 @@ def read_table(
     DataError
         if it is missing, without columns, not UTF-8 or not of its format.
     """
+    if path.is_dir():
+        raise Unreadable(f"{path} is a folder", "name the files in it, such as data/**/*.parquet")
+    if path.is_symlink() and not path.exists():
+        raise Unreadable(f"{path} is a link to nothing", "mend the link, or remove it")
     if not path.is_file():
         raise DataError(f"there is no file {path}", "check the path")
     if path.stat().st_size == 0:
@@ -63,7 +67,7 @@ def parse_table(
         elif kind == "jsonl":
             frame = _with_times(pl.read_ndjson(source, infer_schema_length=None), texts)  # names may stand far down
         else:
-            raise DataError(f"the format of {name} is not known", "use .parquet, .csv or .jsonl")
+            raise Unreadable(f"the format of {name} is not known", "use .parquet, .csv or .jsonl")
     except OSError as away:
         raise _explain(source, Path(name), kind, away) from None
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as wrong:

@@ -112,7 +112,7 @@ class Deployer:
         if len(reigns) < 2 or champion.release in [arm.release for arm in reigns[:-2]]:
             return None
         arms = (with_share(reigns[-2], 1.0),)
-        return self._change(route, model, arms, f"rolled back: {verdict.reason}", "policy", identifier)
+        return self._change(route, model, arms, f"rolled back: {verdict.reason}", "policy", identifier, back=True)
 
     def promote(self, label: str, by: str, reason: str) -> Route:
         """Make a release the champion at once."""
@@ -131,15 +131,16 @@ class Deployer:
         """
         route = current(self._books, self._environment, model)
         below: list[Arm] = []
-        for arm in self._reigns(model):
-            if len(below) > 1 and arm.release == below[-2].release:
-                below.pop()  # the one above it was taken back: nobody goes back to that
-            else:
-                below.append(arm)
+        for route_then in history(self._books, self._environment, model):
+            champion = route_then.arm("champion")
+            if route_then.back and below:
+                below.pop()  # it was taken back: nobody goes back to that
+            elif champion and (not below or below[-1].release != champion.release):
+                below.append(champion)
         if len(below) < 2:
             raise InputError(f"model {model!r} has no earlier champion to go back to", "`tidemill models history`")
         arms = (with_share(below[-2], 1.0),)
-        return self._change(route, model, arms, reason or "rolled back by hand", by)
+        return self._change(route, model, arms, reason or "rolled back by hand", by, back=True)
 
     def _reigns(self, model: str) -> list[Arm]:
         """The champions of a model, one after the other; one that came back is there twice."""
@@ -148,7 +149,15 @@ class Deployer:
         return [next(same) for _, same in groupby(champions, lambda arm: arm.release)]
 
     def _change(
-        self, before: Route | None, model: str, arms: tuple[Arm, ...], reason: str, by: str, verdict: str = ""
+        self,
+        before: Route | None,
+        model: str,
+        arms: tuple[Arm, ...],
+        reason: str,
+        by: str,
+        verdict: str = "",
+        *,
+        back: bool = False,
     ) -> Route:
         return change(
             self._books,
@@ -161,6 +170,7 @@ class Deployer:
             reason=reason,
             by=by,
             verdict=verdict,
+            back=back,
         )
 
     def _is_retired(self, release: Release) -> bool:

@@ -274,11 +274,12 @@ class Execution:
         *,
         begun: bool = True,
     ) -> None:
-        stop = next((verdict for verdict in verdicts if verdict.stops), None)
-        if stop is not None:
+        stops = [verdict for verdict in verdicts if verdict.stops]
+        if stops:
             record = stopping(record)
+            others = f"; so did {len(stops) - 1} more" if len(stops) > 1 else ""
             self._error = self._error or Stopped(
-                f"check {stop.check!r} stopped the run at step {record.step!r}: {stop.reason}",
+                f"check {stops[0].check!r} stopped the run at step {record.step!r}: {stops[0].reason}{others}",
                 f"see `tidemill runs show {record.run[:13]}`",
             )
         self._recorder.finish(record, artifacts, verdicts, metrics, begun=begun)

@@ -36,13 +36,18 @@ def furnish(model: Model, packages: tuple[str, ...] = ()) -> Model:
     Raises
     ------
     InputError
-        for a flavor that has no loader of its own.
+        for a flavor that has no loader of its own, or a package that is not installed.
     """
     flavor = model.manifest.flavor
     if flavor not in _ROOTS:
         raise InputError(
             f"a package of flavor {flavor!r} has no loader that works without Tidemill",
             "export a model that a run here trained, or the file that was registered",
+        )
+    if absent := [name for name in packages if not closure(name)]:
+        raise InputError(
+            f"the package {absent[0]!r} cannot be locked: it is not installed here",
+            "install it, or mend `packages` under [training]",
         )
     makers, sources = _code_of(model)
     lock = closure(*_ROOTS[flavor], *makers, *packages)

@@ -164,6 +164,8 @@ def _kind_at(steps: list[str]) -> Any:
             kind = kind.value_type
         elif isinstance(kind, msgspec.inspect.VarTupleType):
             kind = kind.item_type
+    if isinstance(kind, msgspec.inspect.UnionType):
+        kind = next((one for one in kind.types if isinstance(one, msgspec.inspect.StructType)), kind)
     return kind
 
 

@@ -89,6 +89,11 @@ def _of_model(model: ModelPolicy) -> Iterator[Fault]:
     for name in ("test", "window"):
         if (length := getattr(model.training, name)) and not span(length):
             yield f"a {name} of no time has no rows", 'such as "14d"', (*here, "training", name)
+    for name, choice in (model.training.search.space if model.training.search else {}).items():
+        numbers = [one for one in choice if isinstance(one, int | float) and not isinstance(one, bool)]
+        if len(choice) == len(numbers) == 2 and numbers[0] >= numbers[1]:
+            cure = f"from the lower to the higher: [{numbers[1]}, {numbers[0]}]"
+            yield f"the range of {name!r} holds nothing", cure, (*here, "training", "search", "space", name)
     yield from _nowhere(model.watch.notify, (*here, "watch", "notify"))
     if not span(model.rollout.maximum):
         yield "a canary of no time proves nothing", 'such as "14d"', (*here, "rollout", "maximum")

@@ -1,7 +1,7 @@
 """Judging: the steps by which a candidate is measured, tried out and let through, or not."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,7 @@ import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidemill.checks.comparison import compare, hold_answers, hold_thresholds
+from tidemill.checks.comparison import cannot_compare, compare, compare_with_champion, hold_answers, hold_thresholds
 from tidemill.checks.gate import Finding, decide
 from tidemill.checks.leaks import find_leaks
 from tidemill.checks.package import hold_signature, hold_trial
@@ -25,7 +25,7 @@ from tidemill.data.frame import TIME, as_classes
 from tidemill.data.metrics import Floats, Truth, losses, measure
 from tidemill.data.plots import page
 from tidemill.data.split import kind_of
-from tidemill.errors import NotFound
+from tidemill.errors import ConfigurationError, DataError, NotFound
 from tidemill.models.inputs import samples
 from tidemill.models.load import load
 from tidemill.models.package import folder_of, warm_of
@@ -37,6 +37,7 @@ from tidemill.training.evaluate import evaluate, of_classes, slices_of, trivial,
 _TRAIN_SAMPLE = 20_000
 _ASKED_AGAIN = 1_000
 _DRAWN = 5_000
+_SMALLEST = 1e-12
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):
@@ -83,8 +84,16 @@ def _own(
         "probabilities": scores,
         "rows": rows,
     }
-    found = {one.name: own.metric(one.name) for one in metrics}
-    return {name: float(one(**{want: given[want] for want in one.wants})) for name, one in found.items()}
+    values = {}
+    for wanted in metrics:
+        metric = own.metric(wanted.name)
+        value = values[wanted.name] = float(metric(**{want: given[want] for want in metric.wants}))
+        if not np.isfinite(value):
+            raise ConfigurationError(
+                f"metric {wanted.name!r} of the project gave {value} for {rows.height} rows",
+                "let it give a finite number for any rows, in pipeline.py",
+            )
+    return values
 
 
 @step
@@ -159,7 +168,7 @@ def gate(
     own = losses(truth, scores)
     findings = [
         *_hold_data(champion, seen, test, data, policy),
-        *_hold_classes(candidate, test, asked, policy.problem),
+        *_hold_classes(candidate, test if validation is None else pl.concat([validation, test]), policy.problem),
         *find_leaks(
             seen,
             test,
@@ -178,19 +187,21 @@ def gate(
     findings += hold_thresholds(tested.values, policy.gate)
     if np.isfinite(own).all():
         known = truth_of(train[policy.problem.label], policy.problem.task, truth.classes)
-        champion_losses = unseen = None
-        if champion is not None and champion.manifest.signature.classes == truth.classes:
-            champion_scores = _scored(champion, asked, policy.problem, sources)[1]
-            champion_losses = losses(truth, champion_scores)
-            unseen = _unseen_by(champion, asked, source, options.group, tables)
-            scored = measure(truth, champion_scores) | _own(metrics, own_metrics, truth, champion_scores, asked)
-            findings.append(_scored_again(champion, scored))
-        findings += compare(
-            own,
-            losses(truth, trivial(known, asked.height)),
-            champion_losses,
+        baseline, slices = losses(truth, trivial(known, asked.height)), slices_of(asked, policy.gate.slices)
+        if champion is None:
+            findings += compare(own, baseline, None, policy=policy.gate, slices=slices)
+            return decide(policy.name, findings)
+        other = _rival(champion, asked, truth, scores, policy, sources)
+        findings += compare(own, baseline, None, policy=policy.gate, slices={})
+        if isinstance(other, Finding):
+            return decide(policy.name, [*findings, other])
+        unseen = _unseen_by(champion, other.rows, source, options.group, tables)
+        findings.append(_scored_again(champion, other, unseen, metrics, own_metrics))
+        findings += compare_with_champion(
+            other.losses,
+            losses(other.truth, other.scores),
             policy=policy.gate,
-            slices=slices_of(asked, policy.gate.slices),
+            slices=slices_of(other.rows, policy.gate.slices),
             unseen=unseen,
         )
     return decide(policy.name, findings)
@@ -208,15 +219,50 @@ def _answerable(model: Model, rows: pl.DataFrame, problem: Problem) -> pl.DataFr
     return known if known.height else rows
 
 
-def _hold_classes(candidate: Model, test: pl.DataFrame, asked: pl.DataFrame, problem: Problem) -> list[Finding]:
-    """Whether the test rows have classes that came only after the training rows."""
-    if asked.height == test.height:
-        return []
+def _hold_classes(candidate: Model, held: pl.DataFrame, problem: Problem) -> list[Finding]:
+    """Whether the rows that were held out have classes that came only after the training rows."""
     known = candidate.manifest.signature.classes
-    new = sorted(set(as_classes(test[problem.label])) - set(known))
-    rows = test.height - asked.height
-    reason = f"{rows} of {test.height} test rows are left out: their class is not learned yet ({', '.join(new[:3])})"
-    return [Finding(about="classes", outcome="warn", reason=reason, evidence={"unlearned": new, "left_out": rows})]
+    left = held.height - of_classes(held, problem.label, known).height
+    if not left:
+        return []
+    new = sorted(set(as_classes(held[problem.label])) - set(known))
+    reason = f"{left} of {held.height} newer rows are left out: their class is not learned yet ({', '.join(new[:3])})"
+    return [Finding(about="classes", outcome="warn", reason=reason, evidence={"unlearned": new, "left_out": left})]
+
+
+class _Rival(NamedTuple):
+    """What a champion says of the rows that both can judge, over the classes that both know; the candidate's losses."""
+
+    rows: pl.DataFrame
+    truth: Truth
+    scores: Floats
+    losses: Floats
+
+
+def _rival(
+    champion: Model, rows: pl.DataFrame, truth: Truth, scores: Floats, policy: ModelPolicy, sources: Sources
+) -> _Rival | Finding:
+    """The champion's answers to the test rows, or why there are none to compare with."""
+    theirs = champion.manifest.signature.classes
+    both = tuple(name for name in truth.classes if name in theirs)
+    if truth.classes and len(both) < 2:
+        return cannot_compare(f"the champion knows other classes: {', '.join(theirs)}", policy.gate)
+    shared = of_classes(rows, policy.problem.label, both)
+    try:
+        said = _scores(champion, shared.drop(sources.definition(policy.problem.source).later, strict=False))
+    except DataError as cannot:
+        return cannot_compare(f"the champion cannot answer for these rows ({cannot.problem})", policy.gate)
+    if both == truth.classes == theirs:
+        return _Rival(rows, truth, said, losses(truth, scores))
+    known = truth_of(shared[policy.problem.label], truth.task, both)
+    own = scores[as_classes(rows[policy.problem.label]).is_in(list(both)).to_numpy()]
+    return _Rival(shared, known, _among(both, said, theirs), losses(known, _among(both, own, truth.classes)))
+
+
+def _among(wanted: tuple[str, ...], scores: Floats, classes: tuple[str, ...]) -> Floats:
+    """The probabilities of some classes, where it is one of these."""
+    some = scores[:, [classes.index(name) for name in wanted]]
+    return np.asarray(some / np.maximum(some.sum(axis=1, keepdims=True), _SMALLEST))
 
 
 def _scored(model: Model, rows: pl.DataFrame, problem: Problem, sources: Sources) -> tuple[Truth, Floats]:
@@ -230,12 +276,28 @@ def _scores(model: Model, rows: pl.DataFrame) -> Floats:
     return answers.probabilities if answers.probabilities is not None else np.asarray(answers.values, float)
 
 
-def _scored_again(champion: Model, values: dict[str, float]) -> Finding:
-    """What the champion's metrics are on these test rows, and by the metrics as they are now."""
+def _scored_again(
+    champion: Model,
+    rival: _Rival,
+    unseen: npt.NDArray[np.bool_] | None,
+    metrics: list[MetricVersion],
+    own: OwnMetrics,
+) -> Finding:
+    """What the champion's metrics are on these test rows, and by the metrics as they are now.
+
+    Where it has not learned some of the rows they are measured on those, else on all.
+    """
+    fresh = unseen if unseen is not None and unseen.any() else np.ones(rival.rows.height, dtype=bool)
+    truth, scores = Truth(rival.truth.task, rival.truth.values[fresh], rival.truth.classes), rival.scores[fresh]
+    values = measure(truth, scores) | _own(metrics, own, truth, scores, rival.rows.filter(fresh))
     return Finding(
         about="metrics",
         reason="the champion is scored again, on these test rows and by these metrics",
-        evidence={"champion_metrics": values, "champion_metrics_at_release": tested(champion.manifest.metrics)},
+        evidence={
+            "champion_metrics": values,
+            "champion_metrics_rows": int(fresh.sum()),
+            "champion_metrics_at_release": tested(champion.manifest.metrics),
+        },
     )
 
 

@@ -32,6 +32,7 @@ def change(
     reason: str,
     by: str = "policy",
     verdict: str = "",
+    back: bool = False,
 ) -> Route:
     """Put arms in force and publish them; `before` is the route in force on which that was decided.
 
@@ -51,6 +52,7 @@ def change(
         by=by,
         verdict=verdict,
         previous=before.id if before else "",
+        back=back,
     )
     try:
         with books.transaction(durable=True):

@@ -1,5 +1,7 @@
 """Fits an estimator: LightGBM by default, or any class with scikit-learn's interface."""
 
+import re
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -34,9 +36,15 @@ def fit_lightgbm(
     matrix : shape (rows, columns), NaN where missing.
     target : shape (rows,): class numbers, or numbers.
     validation : rows on which the number of rounds is chosen; without them it is `rounds` or the policy's.
+
+    Raises
+    ------
+    ConfigurationError
+        if it does not take the policy's parameters, or does not know one.
     """
     import lightgbm
 
+    _hold_names(policy.params)
     objective: dict[str, Any] = {"objective": "regression"}
     if task == "classification":
         objective = {"objective": "binary"} if classes == 2 else {"objective": "multiclass", "num_class": classes}
@@ -69,6 +77,31 @@ def fit_lightgbm(
         raise ConfigurationError(
             f"LightGBM refused the parameters: {refused}", "mend [training] params in tidemill.toml"
         ) from None
+
+
+class _Heard:
+    """What LightGBM says, where it would print it."""
+
+    def __init__(self, hear: Callable[[str], object] = print) -> None:
+        self.info = self.warning = hear
+
+
+def _hold_names(params: dict[str, Any]) -> None:
+    """Refuse parameters that LightGBM would pass over: it says so where it may, and goes on."""
+    import lightgbm
+
+    said: list[str] = []
+    lightgbm.register_logger(_Heard(said.append))
+    try:
+        lightgbm.Dataset(np.zeros((2, 1)), params={**params, "verbosity": 0}).construct()
+    except lightgbm.basic.LightGBMError:
+        pass  # a value, of which the fit tells
+    finally:
+        lightgbm.register_logger(_Heard())
+    if unknown := re.search(r"Unknown parameter: (\S+)", "\n".join(said)):
+        raise ConfigurationError(
+            f"LightGBM knows no parameter {unknown[1]!r}", "mend [training] params in tidemill.toml: check its spelling"
+        )
 
 
 def _least(rows: int) -> int:

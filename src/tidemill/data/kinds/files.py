@@ -46,7 +46,7 @@ class Files:
 
     def _batch(self, file: Path) -> Batch:
         try:
-            status = file.stat()
+            status = file.stat() if file.exists() else file.lstat()
         except OSError as gone:
             raise DataError(f"{file} of source {self._name!r} cannot be read: {gone.strerror}", "try again") from None
         name = file.relative_to(self._within).as_posix()
