@@ -1,5 +1,6 @@
 """A ledger and a comparison, filled by hand, for the tests of the pages."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -233,8 +234,18 @@ def outcome(
 
 
 def moments(*told: tuple[str, str, str]) -> list[Moment]:
-    """A timeline of (day or moment, kind, text)."""
-    return [Moment(datetime.fromisoformat(at).replace(tzinfo=UTC), kind, text) for at, kind, text in told]
+    """A timeline of (day or moment, kind, text), which names the arms of a route."""
+    return [
+        Moment(datetime.fromisoformat(at).replace(tzinfo=UTC), kind, text, arms_in(text)) for at, kind, text in told
+    ]
+
+
+def arms_in(text: str) -> list[Arm]:
+    found = re.findall(r"((\S+)/(\d+)) \((champion|challenger|shadow), (\d+)%\)", text)
+    return [
+        Arm(release=label, version=int(version), package="p", role=role, share=int(share) / 100)
+        for label, _, version, role, share in found
+    ]
 
 
 TIMELINE = moments(

@@ -85,7 +85,7 @@ def _timeline(books: Books) -> list[Moment]:
     lines = []
     for route in books.routes.find():
         arms = " and ".join(f"{arm.release} ({arm.role}, {arm.share:.0%})" for arm in route.arms)
-        lines.append(Moment(route.since, "route", f"{arms}: {route.reason}"))
+        lines.append(Moment(route.since, "route", f"{arms}: {route.reason}", list(route.arms)))
     for verdict in books.verdicts.find():
         if not verdict.quiet and verdict.time is not None:
             lines.append(Moment(verdict.time, verdict.check, f"{verdict.subject}: {verdict.reason} → {verdict.action}"))

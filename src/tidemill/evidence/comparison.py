@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from tidemill.core.route import Arm
+
 Floats = npt.NDArray[np.float64]
 Ending = Literal[
     "first", "live", "promoted", "rolled back", "refused", "failed", "the same", "on trial", "waiting", "superseded"
@@ -23,11 +25,12 @@ class Span(Struct, frozen=True):
 
 
 class Moment(Struct, frozen=True):
-    """A line of the timeline: what happened (`kind`), what it was about, and why."""
+    """A line of the timeline: what happened (`kind`), what it was about, and why; of a route its arms as well."""
 
     time: datetime
     kind: str
     text: str
+    arms: list[Arm] = []
 
 
 class Judged(Struct, frozen=True, kw_only=True):

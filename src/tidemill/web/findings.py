@@ -1,7 +1,6 @@
 """What a backtest has to tell: its headline, what became of what was planted, and what its figures do not say."""
 
 import math
-import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +11,6 @@ from tidemill.data.metrics import LOWER_IS_BETTER
 from tidemill.evidence.comparison import Comparison, Moment, Outcome
 from tidemill.web.words import number, plural, spoken
 
-_ARM = re.compile(r"(?P<release>\S+) \((?P<role>champion|challenger|shadow), (?P<share>[0-9]+)%\)")
 _KNOWN = {
     "loop": "the loop",
     "static": "the model kept for ever",
@@ -105,11 +103,11 @@ def _fate(planted: str, timeline: list[Moment]) -> Fate:
     near = named or [m for m in timeline if _near(day, m.time) and m.kind not in _WATCHED][:1]
     if not near:
         return Fate(day, about, [], "nothing in the timeline answers to it")
-    tried = [share.release for share in _shares(near[0].text) if share.role == "challenger"]
+    tried = [share.release for share in _shares(near[0]) if share.role == "challenger"]
     if near[0].kind != "route" or not tried:
         return Fate(day, about, near, "")
     trial = _trial(tried[0], near[0], timeline)
-    stayed = tried[0] in {share.release for share in _shares(trial[-1].text)}
+    stayed = tried[0] in {share.release for share in _shares(trial[-1])}
     return Fate(day, about, trial, f"{tried[0]} still answered at the end" if stayed else "")
 
 
@@ -123,9 +121,9 @@ def _near(day: str, time: datetime) -> bool:
 
 def _trial(release: str, start: Moment, timeline: list[Moment]) -> list[Moment]:
     """The route that let a release answer, and those that changed what it answers, until it answers no more."""
-    followed, before = [start], _shares(start.text)
+    followed, before = [start], _shares(start)
     for moment in timeline[timeline.index(start) + 1 :]:
-        after = _shares(moment.text) if moment.kind == "route" else before
+        after = _shares(moment) if moment.kind == "route" else before
         if [share for share in after if share.release == release] != [s for s in before if s.release == release]:
             followed.append(moment)
         before = after
@@ -179,15 +177,12 @@ def _kind(moment: Moment) -> str:
 
 def changes(outcome: Outcome) -> list[Change]:
     """Who answered from when on."""
-    found = [(moment, _shares(moment.text)) for moment in outcome.timeline if moment.kind == "route"]
+    found = [(moment, _shares(moment)) for moment in outcome.timeline if moment.kind == "route"]
     return [Change(moment.time, shares, reason(moment)) for moment, shares in found if shares]
 
 
-def _shares(text: str) -> list[Share]:
-    return [
-        Share(found["release"], found["role"], int(found["share"]) / 100)  # type: ignore[arg-type]  # as matched
-        for found in _ARM.finditer(text)
-    ]
+def _shares(moment: Moment) -> list[Share]:
+    return [Share(arm.release, arm.role, arm.share) for arm in moment.arms]
 
 
 def is_regression(comparison: Comparison) -> bool:
