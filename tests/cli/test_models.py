@@ -34,6 +34,18 @@ def test_stages_come_from_the_routes(shop: Path) -> None:
     assert "canary" in tidemill(shop, "models", "list").stdout
 
 
+def test_a_release_is_shown_slice_by_slice(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    make_project(folder, replace={"[gate] ": '[gate]\nslices = ["carrier"]\n#'})
+    tidemill(folder, "run", "training")
+    shown = listed(folder, "models", "show", "shop")
+    assert set(shown["slices"]) == {"carrier=steady", "carrier=swift", "carrier=thrifty"}
+    low, high = shown["slice_intervals"]["carrier=swift"]["log_loss"]
+    assert low < shown["slices"]["carrier=swift"]["log_loss"] < high
+    told = tidemill(folder, "models", "show", "shop").stdout
+    assert f"({low:.3f} to {high:.3f})" in told
+
+
 def test_what_cannot_answer_is_not_promoted(shop: Path, tmp_path: Path) -> None:
     made = tmp_path / "model.joblib"
     joblib.dump(LogisticRegression().fit([[1.0], [2.0], [3.0]], ["a", "b", "a"]), made)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from tidemill.cli import output
-from tidemill.cli.models import Label, models
+from tidemill.cli.models import Label, measured_of, models
 from tidemill.cli.opening import Environment, Json, session_here
 
 if TYPE_CHECKING:
@@ -73,27 +73,10 @@ def _side(session: "Session", release: "Release", model: "Model", env: str) -> S
         release=release.label,
         stage=stage_of(release.label, history(session.workspace.ledger, env, release.name)),
         metrics=release.metrics,
-        slices=_slices(session, release.run),
+        slices=measured_of(session, release.run).slices,
         environment=model.manifest.environment | locked,
         data=release.data,
     )
-
-
-def _slices(session: "Session", run: str) -> dict[str, dict[str, float]]:
-    """The metrics by slice that the release's run measured on its test rows; none where they are not kept any more."""
-    from tidemill.core.run import Metrics
-    from tidemill.errors import TidemillError
-    from tidemill.store.artifacts import read
-
-    books = session.workspace.ledger
-    for step in books.steps.find(run=run) if run else ():
-        for digest in step.outputs.values() if step.step == "measure_on" else ():
-            try:
-                measured = read(session.workspace.blobs, books.artifacts.get(digest), Metrics)
-            except TidemillError:
-                continue
-            return dict(measured.slices)
-    return {}
 
 
 def _flat(slices: dict[str, dict[str, float]]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Models: releases by name, what they scored, who served when, and what people decide about them."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from tidemill.errors import InputError
 if TYPE_CHECKING:
     from tidemill.core.release import Release
     from tidemill.core.route import Route
+    from tidemill.core.run import Metrics
     from tidemill.delivery.deploy import Deployer
     from tidemill.flow.session import Session
 
@@ -89,18 +91,48 @@ def _staged(release: "Release", routes: dict[str, "list[Route]"]) -> dict[str, A
 
 @models.command("show")
 def show(label: Label, env: Environment = "production", json: Json = False) -> None:
-    """One release, with its stage."""
+    """One release, with its stage, and its metrics on the test rows by slice."""
     from tidemill.registry.releases import find_release
 
     session = session_here(env)
     release = find_release(session.workspace.ledger, label)
-    stage = _staged(release, _stages(session, {release.name}))["stage"]
+    told, measured = _staged(release, _stages(session, {release.name})), measured_of(session, release.run)
     if json:
-        output.as_json(_staged(release, _stages(session, {release.name})))
+        output.as_json(told | {"slices": measured.slices, "slice_intervals": measured.slice_intervals})
         return
     output.record(release, json=False)
     output.out.print("stage", style="bold", end="")
-    output.out.print(f"  {stage}")
+    output.out.print(f"  {told['stage']}")
+    if measured.slices:
+        names = [name for name in measured.values if any(name in one for one in measured.slices.values())]
+        rows = [
+            [part, f"{found['rows']:,.0f}", *(_within(measured, part, name) for name in names)]
+            for part, found in measured.slices.items()
+        ]
+        output.table(("slice", "rows", *names), rows)
+
+
+def measured_of(session: "Session", run: str) -> "Metrics":
+    """What a release's run measured on its test rows; nothing where that is not kept any more."""
+    from tidemill.core.run import Metrics
+    from tidemill.errors import TidemillError
+    from tidemill.store.artifacts import read
+
+    books = session.workspace.ledger
+    for step in books.steps.find(run=run, step="measure_on") if run else ():
+        for digest in step.outputs.values():
+            with suppress(TidemillError):
+                measured: Metrics = read(session.workspace.blobs, books.artifacts.get(digest), Metrics)
+                return measured
+    return Metrics(values={})
+
+
+def _within(measured: "Metrics", part: str, name: str) -> str:
+    """A metric of a slice, and its interval where it has one."""
+    value = measured.slices[part].get(name)
+    low, high = measured.slice_intervals.get(part, {}).get(name, (None, None))
+    around = f" ({low:.3f} to {high:.3f})" if low is not None else ""
+    return "" if value is None else f"{value:.4f}{around}"
 
 
 @models.command("tag")
