@@ -215,7 +215,9 @@ class Daemon:
         self._told(f"{job.pipeline} {settled.state}" + (f": {error}" if error else ""))
         if state == "failed":
             policy = self._session.project.policy
-            alert_all(policy, self._books, clock, self._environment, job.model, f"job {job.pipeline}", error)
+            begun = job.run and self._books.runs.find(id=job.run, limit=1)
+            cure = f"; to go on with it: `tidemill runs resume {job.run[:18]}`" if begun else ""
+            alert_all(policy, self._books, clock, self._environment, job.model, f"job {job.pipeline}", error + cure)
 
     def _publish(self) -> None:
         """Publish routes that were written by somebody who died before they were served."""
