@@ -185,3 +185,14 @@ def test_the_label_itself_is_found_however_rare_and_however_it_is_coded() -> Non
         told = {name: telling(rows[name], rows["y"]) for name in ("same", "code", "noise", "number")}
         assert min(told["same"], told["code"]) > 0.99, told
         assert max(told["noise"], told["number"]) < 0.2, told
+
+
+@pytest.mark.parametrize("positives", [20, 100])
+def test_a_strong_honest_input_of_a_rare_class_is_no_leak(positives: int) -> None:
+    told = []
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        truth = np.arange(20_000) < positives
+        rows = pl.DataFrame({"y": truth, "x": random.normal(size=20_000) + 4 * truth}).sample(fraction=1, shuffle=True)
+        told.append(telling(rows["x"], rows["y"]))
+    assert sum(value > 0.98 for value in told) <= 1, told

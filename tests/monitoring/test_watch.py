@@ -110,6 +110,7 @@ def test_a_challenger_that_knows_another_class_is_judged_on_those_that_both_know
     route = replace(ROUTE, arms=arms, since=NOW - timedelta(days=1))
     (verdict,) = validate_online(POLICY, signatures, route, journal, NOW)
     assert (verdict.action, verdict.evidence["rows"]) == ("promote", 300)
+    assert verdict.evidence["challenger_loss"] == pytest.approx(-np.log(0.9 / 0.95)), "among those that both know"
 
 
 def looked_at(folder: Path, seed: int, worse: float) -> Verdict:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +14,7 @@ from tests.projects import make_project
 from tidemill.daemon.compose import open_session
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session
+from tidemill.models.carried import Carried
 from tidemill.models.load import load
 
 OWN = """
@@ -53,6 +55,28 @@ def shop(tmp_path: Path) -> Iterator[Session]:
     for name in ("own_one", "helping", "later"):
         sys.modules.pop(name, None)
     sys.path.remove(str(project.folder))
+
+
+def test_modules_of_a_package_are_one_world_however_they_import_each_other() -> None:
+    files = {
+        "code/pkg_a/__init__.py": b"from .model import Model\nfrom pkg_a.model import HERE\n",
+        "code/pkg_a/model.py": b"from pathlib import Path\nimport first, second\nfrom plain.inner import deep\n"
+        b"HERE = Path(__file__).parent\n"
+        b"class Model:\n    def same(self):\n        import first as again\n"
+        b"        return first.Mode is second.Mode is again.Mode, deep\n",
+        "code/first.py": b"from common_a import Mode\n",
+        "code/second.py": b"from common_a import Mode\n",
+        "code/common_a.py": b"from enum import Enum\nclass Mode(Enum):\n    ON = 1\n",
+        "code/plain/inner.py": b"deep = 7\n",
+    }
+    carried = Carried(files)
+    with carried.within():
+        made = import_module("pkg_a").Model()
+        assert Path("code/pkg_a") == import_module("pkg_a").HERE
+    assert made.same() == (True, 7)
+    assert not {"pkg_a", "first", "second", "common_a", "plain"} & set(sys.modules)
+    with pytest.raises(ModuleNotFoundError):
+        import_module("pkg_a")
 
 
 def train(session: Session) -> None:

@@ -164,6 +164,14 @@ def test_what_cannot_be_compared_with_the_champion_is_told(shop: Shop, better: b
     assert "the champion cannot answer for these rows (column 'items'" in verdict.reason
 
 
+def test_a_champion_of_another_task_is_not_compared(shop: Shop) -> None:
+    signature = replace(shop.champion.manifest.signature, task="regression", classes=())
+    other = replace(shop.champion, manifest=replace(shop.champion.manifest, signature=signature))
+    verdict = shop.judge(shop.fit(shop.train), champion=other, signature="any", older_data=True)
+    assert (verdict.outcome, verdict.action) == ("warn", "proceed")
+    assert "the champion does regression" in verdict.reason
+
+
 def test_with_a_new_class_it_is_compared_on_those_that_both_know(shop: Shop) -> None:
     some = pl.int_range(pl.len()) % 5 == 0
     label = pl.when(some).then(pl.lit("lost")).otherwise(pl.col("late").cast(pl.String)).alias("late")

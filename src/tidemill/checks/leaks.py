@@ -12,7 +12,8 @@ from tidemill.errors import DataError
 
 Floats = npt.NDArray[np.float64]
 _LEAST = 200
-_LOOKED_AT = 5_000
+_LOOKED_AT = 50_000
+_LEAST_OF_A_CLASS = 30
 _MOST_SHARED = 0.01
 _CROWDED = 5
 _NEAR = 50
@@ -118,8 +119,11 @@ def telling(values: pl.Series, label: pl.Series) -> float:
 
 
 def _share(feature: Floats, truth: Floats) -> float:
-    """The coefficient, as a share of what the label has with itself: of a rare class that is well below 1."""
-    most = coefficient(truth, truth)
+    """The coefficient, as a share of what the label has with itself, which is well below 1 for a rare class.
+
+    Of a class that is so rare that chance may set it apart it is not lifted.
+    """
+    most = coefficient(truth, truth) if np.unique(truth, return_counts=True)[1].min() >= _LEAST_OF_A_CLASS else 1.0
     return coefficient(feature, truth) / most if most > 0 else 0.0
 
 

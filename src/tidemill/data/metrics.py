@@ -31,6 +31,12 @@ def default_metric(task: Task) -> str:
     return "log_loss" if task == "classification" else "rmse"
 
 
+def among(wanted: tuple[str, ...], scores: Floats, classes: tuple[str, ...]) -> Floats:
+    """The probabilities of some of the classes, shape (rows, wanted), where it is known to be one of these."""
+    some = scores[:, [classes.index(name) for name in wanted]]
+    return np.asarray(some / np.maximum(some.sum(axis=1, keepdims=True), _TINY))
+
+
 def losses(truth: Truth, scores: Floats) -> Floats:
     """The loss of each row, shape (rows,): log loss (natural logarithm) or squared error.
 

@@ -326,7 +326,8 @@ def _package(module: str | None) -> str:
 
 def _is_project(module: str) -> bool:
     """Whether a module is neither of the standard library nor of an installed package."""
-    place = getattr(sys.modules.get(module), "__file__", None)
+    found = sys.modules.get(module)
+    place = getattr(found, "__file__", None) or next(iter(getattr(found, "__path__", ())), None)
     return place is not None and _package(module) not in sys.stdlib_module_names and _is_own(place)
 
 
@@ -338,7 +339,10 @@ def _place(name: str) -> str | None:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
         return None
-    return spec.origin if spec and spec.origin and _is_own(spec.origin) else None
+    if spec is None:
+        return None
+    place = spec.origin or next(iter(spec.submodule_search_locations or ()), None)  # a folder may be a package, too
+    return place if place and _is_own(place) else None
 
 
 def _is_own(place: str) -> bool:

@@ -15,7 +15,7 @@ _FOLDER = "code/"
 _ONE_AT_A_TIME = RLock()
 
 
-class Carried(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+class Carried(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
     """The modules that lie under `code/` of a package, as they were when it was made.
 
     They are seen by each other, and by what is done `within`; everybody else goes on with those of their own.
@@ -34,6 +34,9 @@ class Carried(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def within(self) -> Iterator[None]:
         """Here an import of one of its modules gives that one."""
         with _ONE_AT_A_TIME:
+            if self in sys.meta_path:  # one of its modules imports another
+                yield
+                return
             hidden = self._taken_out()
             sys.modules.update(self._modules)
             sys.meta_path.insert(0, self)
@@ -45,16 +48,23 @@ class Carried(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
                 sys.modules.update(hidden)
 
     def _taken_out(self) -> dict[str, ModuleType]:
-        names = [name for name in sys.modules if name.partition(".")[0] in self._tops]
+        names = [name for name in list(sys.modules) if name.partition(".")[0] in self._tops]
         return {name: sys.modules.pop(name) for name in names}
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """What the import system asks: the spec of a module that is carried."""
         del path, target
-        return importlib.util.spec_from_loader(name, self) if name in self._sources else None
+        if name in self._sources:
+            return importlib.util.spec_from_loader(name, self)
+        if any(one.startswith(f"{name}.") for one in self._sources):  # a folder without a file that makes it a package
+            return ModuleSpec(name, None, is_package=True)
+        return None
 
     def is_package(self, fullname: str) -> bool:
         return self._sources[fullname][1].endswith("/__init__.py")
+
+    def get_filename(self, fullname: str) -> str:
+        return self._sources[fullname][1]
 
     def get_source(self, fullname: str) -> str:
         return importlib.util.decode_source(self._sources[fullname][0])
@@ -70,5 +80,8 @@ class Carried(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def _import(self, name: str, of: Any = None, local: Any = None, wanted: Any = (), level: int = 0) -> Any:
         if not level and name.partition(".")[0] not in self._tops:
             return builtins.__import__(name, of, local, wanted, level)
+        known = None if level or (not wanted and "." in name) else self._modules.get(name)
+        if known is not None and all(hasattr(known, one) for one in wanted or ()):
+            return known
         with self.within():
             return builtins.__import__(name, of, local, wanted, level)

@@ -91,7 +91,7 @@ def _code_of(model: Model) -> tuple[tuple[str, ...], dict[str, bytes]]:
     """What a pickle's own classes come from: the published packages, and the source files of the project's modules."""
     content = model.files.get("model.joblib")
     tops = {name.partition(".")[0] for name in pickles.read(content).imports} if content else set()
-    tops -= sys.stdlib_module_names | _USUAL
+    tops -= sys.stdlib_module_names | _USUAL | {"tidemill"}
     if not tops:
         return (), {}
     known = _distributions()
@@ -102,8 +102,8 @@ def _code_of(model: Model) -> tuple[tuple[str, ...], dict[str, bytes]]:
         found = _sources(waiting.pop())
         own |= found
         further = {top for content in found.values() for top in _imported(content)}
-        further -= known.keys() | sys.stdlib_module_names | {one.split("/")[1].removesuffix(".py") for one in own}
-        waiting += sorted(further)
+        further -= known.keys() | sys.stdlib_module_names | {"tidemill"}
+        waiting += sorted(further - {one.split("/")[1].removesuffix(".py") for one in own})
     return tuple(sorted(makers)), own
 
 
@@ -128,11 +128,13 @@ def _sources(module: str) -> dict[str, bytes]:
         spec = find_spec(module)
     except (ImportError, ValueError):
         spec = None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    if places:  # a package, also a folder without a file that makes it one
+        files, base = sorted(Path(places[0]).rglob("*.py")), Path(places[0]).parent
+    elif spec and spec.origin and spec.origin.endswith(".py"):
+        files, base = [Path(spec.origin)], Path(spec.origin).parent
+    else:
         return {}
-    file = Path(spec.origin)
-    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
-    base = file.parent.parent if file.name == "__init__.py" else file.parent
     return {f"code/{one.relative_to(base).as_posix()}": one.read_bytes() for one in files}
 
 

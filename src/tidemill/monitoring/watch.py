@@ -20,7 +20,7 @@ from tidemill.core.policy import ModelPolicy, WatchValue
 from tidemill.core.resources import JournalReader
 from tidemill.core.route import Route
 from tidemill.core.run import tested
-from tidemill.data.metrics import Floats, losses, measure, measure_more, normal_quantile, standard_error
+from tidemill.data.metrics import Floats, Truth, among, losses, measure, measure_more, normal_quantile, standard_error
 from tidemill.data.statistics import Profile, profile
 from tidemill.errors import ConfigurationError
 from tidemill.monitoring.windows import features_of, judged, window
@@ -137,13 +137,21 @@ def _paired(
     """The losses of both on the rows that the champion answered and the challenger shadowed, of classes both know."""
     if not rows.width:
         return np.empty(0), np.empty(0)
-    known = set(signatures[champion].classes) & set(signatures[challenger].classes)
-    rows = rows.filter(pl.col("truth").is_in(list(known))) if known else rows
+    both = tuple(name for name in signatures[champion].classes if name in signatures[challenger].classes)
+    rows = rows.filter(pl.col("truth").is_in(list(both))) if both else rows
     answered = rows.filter(pl.col("release") == champion, pl.col("role") == "champion")
     shadowed = rows.filter(pl.col("release") == challenger, pl.col("role") == "shadow")
-    both = answered.select("id").join(shadowed.select("id"), on="id")
-    answered, shadowed = (side.join(both, on="id", how="semi").sort("id") for side in (answered, shadowed))
-    return losses(*judged(answered, signatures[champion])), losses(*judged(shadowed, signatures[challenger]))
+    shared = answered.select("id").join(shadowed.select("id"), on="id")
+    answered, shadowed = (side.join(shared, on="id", how="semi").sort("id") for side in (answered, shadowed))
+    return _losses(answered, signatures[champion], both), _losses(shadowed, signatures[challenger], both)
+
+
+def _losses(rows: pl.DataFrame, signature: Signature, both: tuple[str, ...]) -> Floats:
+    truth, scores = judged(rows, signature)
+    if both in ((), signature.classes) or not len(scores):
+        return losses(truth, scores)
+    places = np.array([both.index(name) if name in both else -1 for name in signature.classes])
+    return losses(Truth(truth.task, places[truth.values], both), among(both, scores, signature.classes))
 
 
 def _moment(model: Model, name: str, otherwise: datetime) -> datetime:

@@ -22,7 +22,7 @@ from tidemill.core.policy import Gate, ModelPolicy, Problem, Source, Training
 from tidemill.core.resources import Books, Context, Environments, OwnMetrics, Packages, Sources, TableReader, Trial
 from tidemill.core.run import Metrics, tested
 from tidemill.data.frame import TIME, as_classes
-from tidemill.data.metrics import Floats, Truth, losses, measure
+from tidemill.data.metrics import Floats, Truth, among, losses, measure
 from tidemill.data.plots import page
 from tidemill.data.split import kind_of
 from tidemill.errors import ConfigurationError, DataError, NotFound
@@ -37,7 +37,6 @@ from tidemill.training.evaluate import evaluate, of_classes, slices_of, trivial,
 _TRAIN_SAMPLE = 20_000
 _ASKED_AGAIN = 1_000
 _DRAWN = 5_000
-_SMALLEST = 1e-12
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):
@@ -244,6 +243,8 @@ def _rival(
 ) -> _Rival | Finding:
     """The champion's answers to the test rows, or why there are none to compare with."""
     theirs = champion.manifest.signature.classes
+    if champion.manifest.signature.task != truth.task:
+        return cannot_compare(f"the champion does {champion.manifest.signature.task}", policy.gate)
     both = tuple(name for name in truth.classes if name in theirs)
     if truth.classes and len(both) < 2:
         return cannot_compare(f"the champion knows other classes: {', '.join(theirs)}", policy.gate)
@@ -256,13 +257,7 @@ def _rival(
         return _Rival(rows, truth, said, losses(truth, scores))
     known = truth_of(shared[policy.problem.label], truth.task, both)
     own = scores[as_classes(rows[policy.problem.label]).is_in(list(both)).to_numpy()]
-    return _Rival(shared, known, _among(both, said, theirs), losses(known, _among(both, own, truth.classes)))
-
-
-def _among(wanted: tuple[str, ...], scores: Floats, classes: tuple[str, ...]) -> Floats:
-    """The probabilities of some classes, where it is one of these."""
-    some = scores[:, [classes.index(name) for name in wanted]]
-    return np.asarray(some / np.maximum(some.sum(axis=1, keepdims=True), _SMALLEST))
+    return _Rival(shared, known, among(both, said, theirs), losses(known, among(both, own, truth.classes)))
 
 
 def _scored(model: Model, rows: pl.DataFrame, problem: Problem, sources: Sources) -> tuple[Truth, Floats]:
@@ -349,7 +344,11 @@ def _unseen_by(
     else:
         unseen = _not_in(rows, champion.manifest.data, source.key, tables)
     marked = rows.with_columns(unseen.alias("_fresh"))
-    return marked.select(pl.col("_fresh").all().over(group) if group else "_fresh").to_series().to_numpy()
+    if not group:
+        return marked["_fresh"].to_numpy()
+    alone = pl.col(group).is_null()  # null is no group
+    fresh = pl.when(alone).then("_fresh").otherwise(pl.col("_fresh").all().over(group))
+    return marked.select(fresh.alias("_fresh"))["_fresh"].to_numpy()
 
 
 def _not_in(rows: pl.DataFrame, data: dict[str, Any], key: tuple[str, ...], tables: TableReader) -> pl.Series:

@@ -1,19 +1,52 @@
 """One module for each kind of model; others plug in under the entry-point group `tidemill.flavors`."""
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
+# Each is imported when it is asked for, and named where it is: so that the cache of a step sees its code.
 
-def _late(module: str, name: str) -> Callable[[], Any]:
-    return lambda: getattr(import_module(f"tidemill.models.flavors.{module}"), name)
+
+def _lightgbm() -> Any:
+    from tidemill.models.flavors.lightgbm import LightGBM
+
+    return LightGBM
+
+
+def _sklearn() -> Any:
+    from tidemill.models.flavors.sklearn import Sklearn
+
+    return Sklearn
+
+
+def _lightgbm_raw() -> Any:
+    from tidemill.models.flavors.lightgbm_raw import LightGBMRaw
+
+    return LightGBMRaw
+
+
+def _joblib() -> Any:
+    from tidemill.models.flavors.joblib import Joblib
+
+    return Joblib
+
+
+def _onnx() -> Any:
+    from tidemill.models.flavors.onnx import ONNX
+
+    return ONNX
+
+
+def _mlflow() -> Any:
+    from tidemill.models.flavors.mlflow import MLflow
+
+    return MLflow
 
 
 OWN: dict[str, Callable[[], Any]] = {
-    "lightgbm": _late("lightgbm", "LightGBM"),
-    "sklearn": _late("sklearn", "Sklearn"),
-    "lightgbm-raw": _late("lightgbm_raw", "LightGBMRaw"),
-    "joblib": _late("joblib", "Joblib"),
-    "onnx": _late("onnx", "ONNX"),
-    "mlflow": _late("mlflow", "MLflow"),
+    "lightgbm": _lightgbm,
+    "sklearn": _sklearn,
+    "lightgbm-raw": _lightgbm_raw,
+    "joblib": _joblib,
+    "onnx": _onnx,
+    "mlflow": _mlflow,
 }
