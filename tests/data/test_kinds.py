@@ -178,6 +178,18 @@ def test_a_delta_table_whose_rows_change_comes_again_whole(tmp_path: Path) -> No
     assert reader.new() == [[2, 4, 5, 6, 13]]
 
 
+def test_what_is_inside_a_project_is_called_as_the_project_calls_it(tmp_path: Path) -> None:
+    write_deltalake(str(tmp_path / "lake"), frame(1))
+    into_database(f"sqlite:///{tmp_path / 'shop.db'}", 1)
+    for source, name in (
+        (Source(path="lake"), "lake#0"),
+        (Source(path="sqlite:///shop.db", table="Größe"), "sqlite:///shop.db Größe#all"),
+        (Source(path=f"sqlite:///{tmp_path}/shop.db", table="Größe"), f"sqlite:///{tmp_path}/shop.db Größe#all"),
+    ):
+        (batch,) = FileSources(tmp_path, {"rows": source}).batches("rows", NOW)
+        assert batch.path == name
+
+
 def test_a_delta_table_whose_log_was_cleaned_up_goes_on_where_it_was(tmp_path: Path) -> None:
     place = str(tmp_path / "lake")
     kept = {"delta.logRetentionDuration": "interval 1 seconds"}

@@ -132,11 +132,13 @@ def kind_of(name: str, source: Source, folder: Path, admitted: Callable[[], set[
     scheme = (_SCHEME.match(path) or [""] * 2)[1].lower()
     kind = source.kind or _guess(source, path, scheme, folder)
     if kind == "sql":
-        return Query(name, source, Sql(_beside(path, folder)))
+        beside = _beside(path, folder)
+        # Where it is within the project is its name: the project may be moved.
+        return Query(name, source, Sql(beside, path if beside != path else ""))
     if kind == "duckdb":
         return Query(name, source, Duck(path, folder))
     if kind == "delta":
-        return Delta(name, path if scheme else str(folder / path), admitted)
+        return Delta(name, path if scheme else str(folder / path), admitted, path)
     here = Source(path=path, format=source.format)
     return Objects(name, here) if scheme in _OBJECTS else Files(name, here, folder)
 

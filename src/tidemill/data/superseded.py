@@ -54,14 +54,21 @@ def _split(path: str) -> tuple[str, str]:
     return (place, part) if mark else (path, "")
 
 
-def _names_in_the_project(paths: set[str]) -> dict[str, str]:
-    """The names in the project of files that were let in under the whole path of a folder, here or elsewhere."""
+def _names_in_the_project(places: set[str]) -> dict[str, str]:
+    """The names in the project of what was let in under the whole path of a folder, here or elsewhere.
+
+    >>> _names_in_the_project({"/home/ada/a.csv", "a.csv", "sqlite:////home/ada/x.db t", "sqlite:///x.db t", "b.csv"})
+    {'/home/ada/a.csv': 'a.csv', 'sqlite:////home/ada/x.db t': 'sqlite:///x.db t'}
+    """
     found = {}
-    for path in paths:
+    for place in sorted(places):
+        form, mark, path = place.rpartition(":///")
+        if not path.startswith("/"):
+            continue
         parts = path.split("/")
-        within = ("/".join(parts[place:]) for place in range(1, len(parts)))
-        if path.startswith("/") and (name := next((one for one in within if one in paths), "")):
-            found[path] = name
+        within = (f"{form}{mark}{'/'.join(parts[begin:])}" for begin in range(1, len(parts)))
+        if name := next((one for one in within if one in places), ""):
+            found[place] = name
     return found
 
 

@@ -30,9 +30,10 @@ class Delta:
     since when they count.
     """
 
-    def __init__(self, name: str, place: str, admitted: Callable[[], Iterable[str]] = tuple) -> None:
+    def __init__(self, name: str, place: str, admitted: Callable[[], Iterable[str]] = tuple, within: str = "") -> None:
         self._name = name
         self._place = place
+        self._within = within or place  # as the project calls it, wherever that is moved to
         self._admitted = admitted
 
     def batches(self, until: datetime) -> list[Batch]:
@@ -51,7 +52,7 @@ class Delta:
                 continue
             part = f"{since}+{version - since}" if since else str(version)
             name = f"{self._name}/v{part}@{version_of(version, commit['timestamp'])}"
-            found.append(Batch(id=name, source=self._name, known_at=arrived, path=f"{self._place}#{part}"))
+            found.append(Batch(id=name, source=self._name, known_at=arrived, path=f"{self._within}#{part}"))
         return found
 
     def _whole(self, commits: list[dict[str, Any]]) -> set[int]:

@@ -20,9 +20,10 @@ _BLOCK = 10_000
 
 
 class Database(Protocol):
-    """Where queries run: `place` names it without secrets."""
+    """Where queries run: `place` names it without secrets, `within` as the project calls it, wherever that is."""
 
     place: str
+    within: str
 
     def select(self, query: str) -> pl.DataFrame:
         """The rows of a query."""
@@ -71,7 +72,7 @@ class Query:
 
     def _batch(self, identity: str, block: str, until: datetime) -> Batch:
         place = self._source.table or "query"
-        path = f"{self._database.place} {place}#{block}"
+        path = f"{self._database.within} {place}#{block}"
         return Batch(id=identity, source=self._name, known_at=until, path=path)
 
     def _blocks(self) -> list[tuple[str, str]]:
@@ -114,7 +115,7 @@ class Query:
 class Sql:
     """Any database that SQLAlchemy knows."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, within: str = "") -> None:
         from sqlalchemy import make_url
         from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -127,6 +128,7 @@ class Sql:
                 'write the path as "postgresql+psycopg://user@host/database", or pip install its dialect',
             ) from None
         self.place = self._url.render_as_string(hide_password=True)
+        self.within = within or self.place
 
     def select(self, query: str) -> pl.DataFrame:
         from sqlalchemy import create_engine, text
@@ -153,7 +155,7 @@ class Duck:
     """DuckDB, on a database file or on the files that its query names, which may be relative to the project."""
 
     def __init__(self, path: str, folder: Path) -> None:
-        self.place = path
+        self.place = self.within = path
         self._folder = folder
 
     def select(self, query: str) -> pl.DataFrame:
