@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typer.main import get_command
 
 from tests.projects import listed, make_project, tidemill
 from tidemill.cli import output
-from tidemill.cli.main import command_line
+from tidemill.cli.main import NOUNS, command_line
 from tidemill.cli.opening import user
 
 
@@ -252,6 +253,22 @@ def helps(command: Any, path: str = "tidemill") -> Iterator[tuple[str, str]]:
             yield f"{path} {one.name}", getattr(one, "help", "") or ""
     for name, under in getattr(command, "commands", {}).items():
         yield from helps(under, f"{path} {name}")
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_a_noun_that_is_loaded_alone_has_all_its_commands(noun: str) -> None:
+    """Each in a process of its own: a module that another noun has loaded adds its commands there as well."""
+    said = {}
+    for words in (f"'{noun}'", ""):
+        code = "from typer.main import get_command; from tidemill.cli.main import command_line as c\n"
+        code += f"print(sorted(get_command(c({words})).commands['{noun}'].commands))"
+        said[words] = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert len(set(said.values())) == 1, said
+
+
+def test_a_training_that_comes_to_the_same_says_so(shop: Path) -> None:
+    tidemill(shop, "run", "training")
+    assert "no new release: an earlier training gave the same, shop/" in tidemill(shop, "run", "training").stdout
 
 
 def test_every_command_and_option_says_what_it_is_and_loses_no_words_in_brackets() -> None:

@@ -71,6 +71,12 @@ def test_a_metric_that_these_labels_do_not_define_is_undecided(tmp_path: Path) -
     assert "roc_auc is not defined on these 20 labels" in verdict.reason
 
 
+def test_labels_of_classes_that_it_does_not_know_are_told(tmp_path: Path) -> None:
+    verdict = judge(tmp_path, "recall", ["no"] * 4 + ["yes"] * 16 + ["lost"] * 10)
+    assert (verdict.outcome, verdict.evidence["rows"], verdict.evidence["left_out"]) == ("pass", 20, 10)
+    assert "10 labels are of classes that it does not know, and left out" in verdict.reason
+
+
 def test_before_there_are_labels_it_is_undecided(tmp_path: Path) -> None:
     assert judge(tmp_path, "f1", []).reason == "0 labels are too few to tell (at least 10)"
 

@@ -53,7 +53,8 @@ def compare_with_champion(
     fresh = np.ones(len(candidate), dtype=bool) if unseen is None else unseen
     evidence: dict[str, object] = {"compared_rows": int(fresh.sum()), "margin": policy.margin}
     if fresh.sum() < _LEAST_COMPARED:
-        return [cannot_compare(f"the champion has learned from all but {int(fresh.sum())} test rows", policy, evidence)]
+        but = f"all but {int(fresh.sum())}" if fresh.any() else "all"
+        return [cannot_compare(f"the champion has learned from {but} test rows", policy, evidence)]
     difference = candidate - champion
     suffering = _on_slices(difference, {name: inside & fresh for name, inside in slices.items()}, policy, "champion")
     return [*suffering, _against_champion(candidate[fresh], champion[fresh], policy, evidence)]

@@ -35,7 +35,7 @@ NOUNS = {  # the first module has the noun, the others add commands to it
     "triggers": ["triggers"],
     "jobs": ["triggers"],
     "audit": ["nouns"],
-    "models": ["models", "comparing", "exporting"],
+    "models": ["models", "comparing", "exporting", "triggers"],
     "runs": ["running", "evidence", "reproducing"],
     "data": ["projects"],
     "features": ["projects"],

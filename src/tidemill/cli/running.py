@@ -95,11 +95,29 @@ def _by_hand() -> dict[str, Any]:
 def _told_releases(session: Any, run_id: str) -> None:
     from tidemill.registry.routing import current
 
-    for release in session.workspace.ledger.releases.find(run=run_id):
+    books = session.workspace.ledger
+    made = books.releases.find(run=run_id)
+    for release in made:
         route = current(session.workspace.ledger, session.workspace.environment, release.name)
         arm = next((a for a in route.arms if a.release == release.label), None) if route else None
         state = f"answers as {arm.role} ({arm.share:.0%})" if arm else "does not answer yet: see `tidemill events list`"
         output.out.print(f"release {release.label} {state}")
+    if not made:
+        _told_the_same(session, run_id)
+
+
+def _told_the_same(session: Any, run_id: str) -> None:
+    """The release that an earlier training gave, where this one came to the same, and what is said of it."""
+    from tidemill.store.artifacts import read
+
+    books = session.workspace.ledger
+    for step in books.steps.find(run=run_id, step="release"):
+        for digest in step.outputs.values():
+            with suppress(TidemillError):
+                label = read(session.workspace.blobs, books.artifacts.get(digest), str)
+                told = books.events.find(subject=label, newest=True, limit=1)
+                why = f" ({told[0].payload['reason']})" if told and told[0].payload.get("reason") else ""
+                output.out.print(f"no new release: an earlier training gave the same, {label}{why}")
 
 
 def _params(given: list[str]) -> dict[str, str]:

@@ -88,6 +88,7 @@ def fire(
 ) -> None:
     """Ask the daemon to run a pipeline now."""
     from tidemill.daemon.triggers import Triggers
+    from tidemill.evidence.pulse import pulse
 
     session = session_here(env)
     session.project.code.pipeline(pipeline)
@@ -97,7 +98,9 @@ def fire(
     if json:
         output.as_json(job)
     else:
-        output.out.print(f"job {output.short(job.id)} waits for the daemon: `tidemill up`")
+        heard = pulse(session.workspace.ledger, env, session.clock.now())
+        cure = "" if heard and heard.state == "watching" else ": `tidemill up`"
+        output.out.print(f"job {output.short(job.id)} waits for the daemon{cure}")
 
 
 @triggers.command("jobs")

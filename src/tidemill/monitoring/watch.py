@@ -103,7 +103,12 @@ def _performance(
     low, high = champion.manifest.intervals.get(f"test_{value.value}", (0.0, 0.0))
     around = normal_quantile((1 + confidence) / 2) * standard_error(value.value, truth, scores)
     reach = math.hypot(around, (high - low) / 2)
-    return performance(value.value, seen[value.value], reference, count, minimum=value.minimum, reach=reach, **bounds)
+    found = performance(value.value, seen[value.value], reference, count, minimum=value.minimum, reach=reach, **bounds)
+    left = int(rows["truth"].count()) - count if rows.width else 0
+    if not left:
+        return found
+    reason = f"{found.reason}; {left} labels are of classes that it does not know, and left out"
+    return replace(found, reason=reason, evidence=found.evidence | {"left_out": left})
 
 
 def validate_online(

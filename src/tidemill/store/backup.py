@@ -73,6 +73,7 @@ def whole(file: Path) -> Iterator[BinaryIO]:
     """A file to write that is there when all of it is, and not before; one that was there stays till then."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as sink:
             yield sink
             sink.flush()

@@ -162,7 +162,8 @@ class Book(Generic[T]):
             name = self._table.name
             listed = f"list them: `tidemill {_LISTED_BY.get(name, name)} list`"
             if rows:
-                raise NotFound(f"{name} has several that begin with {identifier!r}", f"give more of the id; {listed}")
+                ids = ", ".join(str(row[0]) for row in rows)
+                raise NotFound(f"{name} has several that begin with {identifier!r}", f"give more of the id: {ids}")
             raise NotFound(f"{name} has no {identifier!r}", listed)
         return rows[0]
 
