@@ -33,14 +33,15 @@ def number(value: float | None) -> str:
 def seconds(value: float | None) -> str:
     """A length of time.
 
-    >>> seconds(0.0412), seconds(13.57), seconds(312)
-    ('41 ms', '13.6 s', '5 min 12 s')
+    >>> seconds(0.0412), seconds(13.57), seconds(312), seconds(179.9)
+    ('41 ms', '13.6 s', '5 min 12 s', '3 min 0 s')
     """
     if value is None:
         return ""
     if value < 1:
         return f"{value * 1000:.0f} ms"
-    return f"{value:.1f} s" if value < 120 else f"{value // 60:,.0f} min {value % 60:.0f} s"
+    minutes, left = divmod(round(value), 60)
+    return f"{value:.1f} s" if value < 120 else f"{minutes:,} min {left} s"
 
 
 def spoken(metric: str) -> str:
