@@ -10,6 +10,7 @@ from tests.serving.kit import MODEL, Mill, answering_nan, history, package, rais
 from tidemill.clock import SystemClock, VirtualClock
 from tidemill.core.feature import Entity, FeatureSet, FeatureView
 from tidemill.core.model import Model
+from tidemill.core.prediction import Prediction
 from tidemill.errors import DataError, NotFound, TidemillError, Transient
 from tidemill.featurestore.lookup import Lookup
 from tidemill.featurestore.online import SqliteOnline
@@ -52,6 +53,7 @@ def test_the_journal_holds_what_was_asked_and_answered(mill: Mill) -> None:
     answers = service(mill).answer(MODEL, ROWS.with_columns(extra=pl.lit("ignored")))
     kept = mill.predictions()
     assert kept.equals(answers)
+    assert set(kept.columns) == set(Prediction.__struct_fields__)
     assert dict(kept.schema) == {
         "known_at": pl.Datetime("us", "UTC"),
         "id": pl.String(),

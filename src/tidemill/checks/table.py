@@ -272,9 +272,9 @@ def _keys(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
     keys = list(schema.key)
     if not keys or not set(keys) <= set(frame.columns):
         return
-    named = frame.drop_nulls(keys)  # a row without its key is one of its own
+    has = frame.select(pl.all_horizontal(pl.col(key).is_not_null() for key in keys)).to_series()
+    named = frame.filter(has)  # a row without its key is one of its own
     if twice := named.height - named.n_unique(subset=keys):
-        has = frame.select(pl.all_horizontal(pl.col(key).is_not_null() for key in keys)).to_series()
         bad = frame.select(keys).is_duplicated() & has
         samples = tuple("|".join(map(str, row)) for row in frame.select(keys).filter(bad).unique().head(_SHOWN).rows())
         yield Fault(", ".join(keys), "duplicate keys", f"repeats {twice} of its keys", twice, samples, bad)

@@ -63,12 +63,16 @@ def _scores(answers: pl.DataFrame, replay: "Replay") -> tuple[pl.Series, Truth, 
         part = answers.filter(pl.col("release") == label)
         part = part.filter(labelled(part, signature))
         truth, said = judged(part, signature)
-        places = np.array([classes.index(name) for name in signature.classes], dtype=int)
-        wide = np.zeros((part.height, len(classes)))
-        wide[:, places] = said if classes else wide
         times.append(part["time"])
-        truths.append(places[truth.values] if classes else truth.values)
-        scores.append(wide if classes else said)
+        if classes:
+            places = np.array([classes.index(name) for name in signature.classes])
+            wide = np.zeros((part.height, len(classes)))
+            wide[:, places] = said
+            truths.append(places[truth.values])
+            scores.append(wide)
+        else:
+            truths.append(truth.values)
+            scores.append(said)
     task = replay.model.problem.task
     return pl.concat(times), Truth(task, np.concatenate(truths), classes), np.concatenate(scores)
 

@@ -31,6 +31,12 @@ def default_metric(task: Task) -> str:
     return "log_loss" if task == "classification" else "rmse"
 
 
+def narrowed(truth: Truth, scores: Floats, wanted: tuple[str, ...]) -> tuple[Truth, Floats]:
+    """The truth and the scores over some of the classes, of rows that each have one of these."""
+    places = np.array([wanted.index(name) if name in wanted else -1 for name in truth.classes])
+    return Truth(truth.task, places[truth.values], wanted), among(wanted, scores, truth.classes)
+
+
 def among(wanted: tuple[str, ...], scores: Floats, classes: tuple[str, ...]) -> Floats:
     """The probabilities of some of the classes, shape (rows, wanted), where it is known to be one of these."""
     some = scores[:, [classes.index(name) for name in wanted]]

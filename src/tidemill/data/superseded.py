@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from tidemill.data.frame import ARRIVED
+from tidemill.data.moments import MOMENT
 
 _SINCE = re.compile(r"(\d+)\+(\d+)")
 _WHOLE = "all"
@@ -23,7 +24,7 @@ def without_superseded(rows: pl.DataFrame) -> pl.DataFrame:
     written anew (`lake#7+0`) nothing counts that came before, nor what came after (`lake#7+1`) while that is not in.
     """
     if ARRIVED not in rows.columns:
-        rows = rows.with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias(ARRIVED))
+        rows = rows.with_columns(pl.lit(None, MOMENT).alias(ARRIVED))
     batches = rows.select("_path", "_batch", ARRIVED).unique(["_path", "_batch"], keep="first", maintain_order=True)
     # Rows of before there was such a column come in the order of the table's log: the newest first.
     newest_first = batches.sort(ARRIVED, descending=True, nulls_last=True, maintain_order=True)

@@ -44,7 +44,7 @@ class Session:
         self.engines: dict[str, Any] = {}
         self.reopen: Callable[[], Session] | None = None
         self.memory: Memory | None = None
-        self._fingerprints: dict[Callable[..., Any], str] = {}
+        self._fingerprints: dict[Callable[..., Any] | str, str] = {}
         self._openers: dict[type, Callable[[], Any]] = {
             Clock: lambda: self.clock,
             resources.Sources: lambda: self.sources,
@@ -101,6 +101,12 @@ class Session:
             self._fingerprints[function] = fingerprint(function)
         return self._fingerprints[function]
 
+    def _named(self, code: str) -> str:
+        """The digest of what `module:Class` names, for the same reason once."""
+        if code not in self._fingerprints:
+            self._fingerprints[code] = fingerprint_of(code)
+        return self._fingerprints[code]
+
     def declared(self, node: Node) -> list[str]:
         """What the cache key of a call holds beside its code and inputs: what the policy says of the resources that it
         asks for, and the code of the estimator that a policy names.
@@ -108,7 +114,7 @@ class Session:
         hints, given = node.step.hints.items(), node.inputs.items()
         said = [f"{name}:{self.resource(kind).declared}" for name, kind in hints if kind in DECLARED]
         named = {name: one.training.estimator for name, one in given if isinstance(one, ModelPolicy)}
-        return said + [f"{name}:{fingerprint_of(one)}" for name, one in named.items() if ":" in one]
+        return said + [f"{name}:{self._named(one)}" for name, one in named.items() if ":" in one]
 
     @cached_property
     def packages(self) -> BlobPackages:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from threading import RLock
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 _FOLDER = "code/"
@@ -68,9 +68,6 @@ class Carried(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
 
     def get_source(self, fullname: str) -> str:
         return importlib.util.decode_source(self._sources[fullname][0])
-
-    def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self._sources[fullname][0], self._sources[fullname][1])
 
     def exec_module(self, module: ModuleType) -> None:
         """Run a module's code; what it imports later, when it is called, it imports from here, too."""

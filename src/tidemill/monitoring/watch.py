@@ -20,7 +20,7 @@ from tidemill.core.policy import ModelPolicy, WatchValue
 from tidemill.core.resources import JournalReader
 from tidemill.core.route import Route
 from tidemill.core.run import tested
-from tidemill.data.metrics import Floats, Truth, among, losses, measure, measure_more, normal_quantile, standard_error
+from tidemill.data.metrics import Floats, losses, measure, measure_more, narrowed, normal_quantile, standard_error
 from tidemill.data.statistics import Profile, profile
 from tidemill.errors import ConfigurationError
 from tidemill.monitoring.windows import features_of, judged, window
@@ -155,8 +155,7 @@ def _losses(rows: pl.DataFrame, signature: Signature, both: tuple[str, ...]) -> 
     truth, scores = judged(rows, signature)
     if both in ((), signature.classes) or not len(scores):
         return losses(truth, scores)
-    places = np.array([both.index(name) if name in both else -1 for name in signature.classes])
-    return losses(Truth(truth.task, places[truth.values], both), among(both, scores, signature.classes))
+    return losses(*narrowed(truth, scores, both))
 
 
 def _moment(model: Model, name: str, otherwise: datetime) -> datetime:

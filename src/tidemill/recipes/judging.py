@@ -22,7 +22,7 @@ from tidemill.core.policy import Gate, ModelPolicy, Problem, Source, Training
 from tidemill.core.resources import Books, Context, Environments, OwnMetrics, Packages, Sources, TableReader, Trial
 from tidemill.core.run import Metrics, tested
 from tidemill.data.frame import TIME, as_classes
-from tidemill.data.metrics import Floats, Truth, among, losses, measure
+from tidemill.data.metrics import Floats, Truth, among, losses, measure, narrowed
 from tidemill.data.plots import page
 from tidemill.data.split import kind_of
 from tidemill.errors import ConfigurationError, DataError, NotFound
@@ -255,9 +255,9 @@ def _rival(
         return cannot_compare(f"the champion cannot answer for these rows ({cannot.problem})", policy.gate)
     if both == truth.classes == theirs:
         return _Rival(rows, truth, said, losses(truth, scores))
-    known = truth_of(shared[policy.problem.label], truth.task, both)
-    own = scores[as_classes(rows[policy.problem.label]).is_in(list(both)).to_numpy()]
-    return _Rival(shared, known, among(both, said, theirs), losses(known, among(both, own, truth.classes)))
+    inside = np.isin(truth.values, [truth.classes.index(name) for name in both])
+    known, own = narrowed(Truth(truth.task, truth.values[inside], truth.classes), scores[inside], both)
+    return _Rival(shared, known, among(both, said, theirs), losses(known, own))
 
 
 def _scored(model: Model, rows: pl.DataFrame, problem: Problem, sources: Sources) -> tuple[Truth, Floats]:

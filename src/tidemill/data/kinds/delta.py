@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _APPENDING = ("WRITE", "CREATE TABLE AS SELECT", "STREAMING UPDATE", "COPY INTO", "CONVERT", "CLONE", "MERGE")
-_CHANGING = ("DELETE", "UPDATE", "MERGE", "RESTORE", "TRUNCATE", "REPLACE TABLE AS SELECT")
-_ALSO_CHANGING = ("CREATE OR REPLACE TABLE AS SELECT", "REPLACE TABLE", "CREATE OR REPLACE TABLE")
+_CHANGING = (
+    *("DELETE", "UPDATE", "RESTORE", "TRUNCATE"),
+    *("REPLACE TABLE", "REPLACE TABLE AS SELECT", "CREATE OR REPLACE TABLE", "CREATE OR REPLACE TABLE AS SELECT"),
+)
 
 
 class Delta:
@@ -120,7 +122,7 @@ def _changed(commit: dict[str, Any]) -> bool:
         kept = [told.get(f"numtargetrows{done}") for done in ("updated", "deleted", "copied")]
         return kept != [0, 0, 0]
     overwrote = how.get("mode") == "Overwrite" or how.get("outputMode") == "Complete"
-    return operation in (*_CHANGING, *_ALSO_CHANGING) or (operation in _APPENDING and overwrote)
+    return operation in _CHANGING or (operation in _APPENDING and overwrote)
 
 
 def _metrics(commit: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -32,7 +32,7 @@ class Files:
         self._source = source
         self._folder = folder
         self._pattern = str(folder / source.path)
-        self._within = Path(_PATTERN.split(self._pattern)[0].rpartition("/")[0] or "/")
+        self._within = Path(_fixed(self._pattern) or "/")
 
     def batches(self, until: datetime) -> list[Batch]:
         files = [Path(name) for name in glob.glob(self._pattern, recursive=True)]  # noqa: PTH207 - pathlib globs no absolute
@@ -69,7 +69,7 @@ class Objects:
 
     def batches(self, until: datetime) -> list[Batch]:
         fits = re.compile(_expression(self._pattern))
-        folder = _PATTERN.split(self._pattern)[0].rpartition("/")[0]
+        folder = _fixed(self._pattern)
         within = f"{folder}/" if folder else ""
         with _told(self._name, self._source.path):
             listed = [one for page in self._store().list(folder or None) for one in page if fits.fullmatch(one["path"])]
@@ -95,6 +95,11 @@ class Objects:
         from obstore.store import from_url
 
         return from_url(self._root)
+
+
+def _fixed(pattern: str) -> str:
+    """The folder in which all that fits a pattern lies; empty for the root."""
+    return _PATTERN.split(pattern)[0].rpartition("/")[0]
 
 
 def _expression(pattern: str) -> str:
