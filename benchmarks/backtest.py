@@ -15,14 +15,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from benchmarks._report import machine, write_between
+from tidemill.backtest.compare import compare
+from tidemill.backtest.comparison import Comparison, Span
+from tidemill.backtest.period import part_of
+from tidemill.backtest.policies import Planned, calendar, shuffled
+from tidemill.backtest.stories import alarms, causes, lead
 from tidemill.core.policy import Policy
-from tidemill.daemon.compare import compare
-from tidemill.daemon.part import part_of
-from tidemill.daemon.policies import Planned, calendar, shuffled
-from tidemill.evidence.comparison import Comparison, Span
 from tidemill.project.configuration import FILE, read_policy
 from tidemill.project.project import Project
-from tidemill.web.stories import alarms, causes, lead
 
 _FLIGHTS = Path(__file__).parents[1] / "examples" / "flights"
 _PAGE = Path(__file__).parents[1] / "docs" / "howto" / "backtest-a-policy.md"

@@ -23,7 +23,7 @@ from tidemill.core.artifact import Artifact
 from tidemill.core.run import Run, StepRun
 from tidemill.evidence.search import search
 from tidemill.evidence.story import story_of
-from tidemill.store.ledger import Ledger
+from tidemill.ledger.ledger import Ledger
 
 _BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
 _AT_ONCE = 20_000

@@ -11,7 +11,7 @@ import msgspec
 import polars as pl
 
 from tidemill.cli.main import main
-from tidemill.daemon.compose import open_session
+from tidemill.compose.session import open_session
 from tidemill.flow.session import Session
 from tidemill.project.example import write_example
 from tidemill.project.guessing import guess

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from tests.projects import listed, make_project, tidemill
-from tidemill.daemon.compose import open_session
+from tidemill.blobs.artifacts import read
+from tidemill.compose.session import open_session
 from tidemill.project.project import Project
-from tidemill.store.artifacts import read
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from tests.projects import listed, make_project, tidemill
-from tidemill.store.disk import DiskBlobs
+from tidemill.blobs.disk import DiskBlobs
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tests.projects import listed, make_project, tidemill
-from tidemill.daemon.compose import open_session
+from tidemill.compose.session import open_session
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.projects import listed, make_project, tidemill
-from tidemill.daemon.compose import open_session
+from tidemill.compose.session import open_session
 from tidemill.daemon.triggers import Triggers
 from tidemill.project.project import Project
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from obstore.store import from_url
 
-from tidemill.store.blobs import Blobs, DiskBlobs, MemoryBlobs, open_blobs
+from tidemill.blobs.store import Blobs, DiskBlobs, MemoryBlobs, open_blobs
 from tidemill.testing.blobs import Alter, BlobsSuite
 
 

@@ -11,11 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tidemill.core.artifact import Picture, Report
-from tidemill.core.check import Verdict
-from tidemill.core.model import Input, Manifest, Model, Signature
-from tidemill.core.run import Metrics
-from tidemill.store.codecs import (
+from tidemill.blobs.codecs import (
     ArrayCodec,
     BytesCodec,
     Codec,
@@ -26,6 +22,10 @@ from tidemill.store.codecs import (
     ReportCodec,
     TextCodec,
 )
+from tidemill.core.artifact import Picture, Report
+from tidemill.core.check import Verdict
+from tidemill.core.model import Input, Manifest, Model, Signature
+from tidemill.core.run import Metrics
 from tidemill.testing.codecs import CodecSuite
 
 FRAME = pl.DataFrame(

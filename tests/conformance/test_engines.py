@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tidemill.daemon.compose import open_session
+from tidemill.compose.session import open_session
 from tidemill.flow.session import Session
 from tidemill.project.project import Project
 from tidemill.testing.engines import EngineSuite

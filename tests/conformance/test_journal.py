@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tidemill.core.resources import Journal
-from tidemill.store.journal import FileJournal
+from tidemill.journal.files import FileJournal
 from tidemill.testing.journal import JournalSuite
 
 

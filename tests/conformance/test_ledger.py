@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tidemill.core.resources import Books
-from tidemill.store.ledger import Ledger
+from tidemill.ledger.ledger import Ledger
 from tidemill.testing.ledger import LedgerSuite
 
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import tests.daemon.killing_pipeline  # so that each fork has it
 from tidemill.cli.main import main as tidemill
+from tidemill.compose.session import open_session
 from tidemill.core.trigger import Job
-from tidemill.daemon.compose import open_session
 from tidemill.daemon.daemon import Daemon
 from tidemill.daemon.main import watch
 from tidemill.daemon.triggers import Triggers

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from tidemill.compose.session import open_session
 from tidemill.core.trigger import Job
-from tidemill.daemon.compose import open_session
 from tidemill.daemon.work import Worker
 from tidemill.flow.engine import run_once
 from tidemill.flow.session import Session

@@ -26,7 +26,7 @@ from tidemill.daemon.triggers import Triggers
 from tidemill.errors import TidemillError
 from tidemill.evidence.pulse import pulse
 from tidemill.flow.session import Session
-from tidemill.store.ledger import Ledger
+from tidemill.ledger.ledger import Ledger
 
 
 class Watching:

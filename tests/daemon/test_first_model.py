@@ -6,7 +6,7 @@ import polars as pl
 
 from tests.daemon.kit import in_place
 from tests.projects import make_project
-from tidemill.daemon.compose import open_session, predict
+from tidemill.compose.session import open_session, predict
 from tidemill.daemon.daemon import Daemon
 
 

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from tests.daemon.kit import Ended
 from tests.daemon.test_up import until
 from tests.projects import make_project
+from tidemill.compose.session import open_session
 from tidemill.core.policy import Retention
 from tidemill.core.trigger import Job
 from tidemill.daemon import daemon as daemon_room
-from tidemill.daemon.compose import open_session
 from tidemill.daemon.daemon import Daemon
 from tidemill.daemon.triggers import Triggers
 from tidemill.flow.session import Session
@@ -76,7 +76,7 @@ def test_a_daemon_waits_for_a_run_that_has_outlived_the_daemon_before(shop: Sess
 _HOLDS = """
 import sys, time
 from pathlib import Path
-from tidemill.store.alive import Alive
+from tidemill.workspace.alive import Alive
 with Alive(Path(sys.argv[1]) / "runs").hold(sys.argv[2]):
     print("held", flush=True)
     time.sleep(60)

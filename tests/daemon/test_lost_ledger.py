@@ -13,7 +13,7 @@ from tests.daemon.test_away import refused
 from tests.daemon.test_up import until, up
 from tests.projects import listed, make_project, tidemill
 from tidemill.clock import SystemClock
-from tidemill.store.workspace import Workspace
+from tidemill.workspace.workspace import Workspace
 
 ROW = {"order_id": "o-new", "ordered": "2026-02-03T10:00:00Z", "distance_km": 300.5, "items": 2, "carrier": "swift"}
 

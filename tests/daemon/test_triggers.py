@@ -19,10 +19,10 @@ from tidemill.daemon.notices import Notices
 from tidemill.daemon.triggers import Triggers
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session
+from tidemill.ledger.ledger import Ledger
 from tidemill.project.project import Project
 from tidemill.registry.holds import hold
 from tidemill.registry.routing import arm_of, change
-from tidemill.store.ledger import Ledger
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from tidemill.core.resources import Comparison
 from tidemill.errors import InputError
 from tidemill.evidence.search import comparison, search, tag_of
-from tidemill.store.ledger import Ledger
+from tidemill.ledger.ledger import Ledger
 from tidemill.testing.ledger import identifier, run
 
 

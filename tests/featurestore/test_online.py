@@ -3,7 +3,7 @@
 import resource
 from pathlib import Path
 
-from tests.store.kit import in_child
+from tests.processes import in_child
 from tidemill.featurestore.online import SqliteOnline
 from tidemill.testing.online import NOON
 

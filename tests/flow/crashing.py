@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import tests.flow.crashing_pipeline  # so that each fork has it
+from tidemill.blobs.artifacts import holds
+from tidemill.blobs.store import digest_of
+from tidemill.compose.session import open_session
 from tidemill.core.run import StepRun
-from tidemill.daemon.compose import open_session
 from tidemill.flow.engine import resume, run, sweep
 from tidemill.flow.session import Session
 from tidemill.project.project import Project
-from tidemill.store.artifacts import holds
-from tidemill.store.blobs import digest_of
 
 _POLICY = '[project]\nname = "kit"\n'
 _CODE = "from tests.flow.crashing_pipeline import crashing\n"

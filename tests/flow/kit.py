@@ -12,7 +12,7 @@ from tidemill.errors import TidemillError
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session
 from tidemill.project.project import Project
-from tidemill.store.workspace import Workspace
+from tidemill.workspace.workspace import Workspace
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 POLICY = Policy(

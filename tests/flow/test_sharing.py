@@ -9,7 +9,7 @@ import pytest
 from tests.flow.kit import Mill
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.resources import JournalReader
-from tidemill.store.memory import Memory
+from tidemill.flow.memory import Memory
 
 
 @step

@@ -8,8 +8,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidemill.journal.files import FileJournal
 from tidemill.labels.feedback import match
-from tidemill.store.journal import FileJournal
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 UTC_TIME = pl.Datetime("us", "UTC")

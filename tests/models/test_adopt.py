@@ -24,12 +24,12 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClas
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from tidemill.blobs.codecs import ModelCodec
 from tidemill.core.model import Model
 from tidemill.errors import DataError, InputError, MissingExtra
 from tidemill.models.adopt import adopt
 from tidemill.models.inputs import samples
 from tidemill.models.load import load
-from tidemill.store.codecs import ModelCodec
 
 RANDOM = np.random.default_rng(7)
 ROWS = 300

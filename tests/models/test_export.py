@@ -15,9 +15,9 @@ import pytest
 from sklearn.tree import DecisionTreeClassifier
 
 from tests.projects import make_project, tidemill
+from tidemill.compose.session import open_session
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.core.policy import Training
-from tidemill.daemon.compose import open_session
 from tidemill.data.encoding import encode, fit_encoding
 from tidemill.models.flavors import lightgbm, sklearn
 from tidemill.models.load import load

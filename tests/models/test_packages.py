@@ -9,6 +9,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression
 
+from tidemill.blobs.codecs import ModelCodec
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.data.encoding import encode, fit_encoding
 from tidemill.errors import DataError
@@ -16,7 +17,6 @@ from tidemill.models.environment import Difference, compare, versions
 from tidemill.models.flavors import lightgbm as lightgbm_flavor
 from tidemill.models.flavors import sklearn as sklearn_flavor
 from tidemill.models.load import load
-from tidemill.store.codecs import ModelCodec
 
 RANDOM = np.random.default_rng(5)
 FRAME = pl.DataFrame(

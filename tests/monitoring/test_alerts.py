@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from tidemill.clock import VirtualClock
 from tidemill.core.check import Verdict
 from tidemill.core.policy import ModelPolicy, Policy, Problem, Watch, WatchValue
+from tidemill.ledger.ledger import Ledger
 from tidemill.monitoring.alerts import alert, alert_all, unheard
-from tidemill.store.ledger import Ledger
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 

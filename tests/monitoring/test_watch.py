@@ -15,8 +15,8 @@ from tidemill.core.policy import ModelPolicy, Problem, Watch, WatchValue
 from tidemill.core.route import Arm, Route
 from tidemill.data.metrics import Truth
 from tidemill.errors import ConfigurationError
+from tidemill.journal.files import FileJournal
 from tidemill.monitoring.watch import validate_online, watch
-from tidemill.store.journal import FileJournal
 from tidemill.training.evaluate import evaluate
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)

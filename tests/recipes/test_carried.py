@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from tests.projects import make_project
-from tidemill.daemon.compose import open_session
+from tidemill.compose.session import open_session
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session
 from tidemill.models.carried import Carried
@@ -36,7 +36,7 @@ ASK = """
 import json, sys
 import polars as pl
 from pathlib import Path
-from tidemill.daemon.compose import open_session, predict
+from tidemill.compose.session import open_session, predict
 from tidemill.project.project import Project
 
 rows = pl.read_json(sys.argv[2])

@@ -9,12 +9,12 @@ import pytest
 from msgspec.structs import replace
 
 from tests.projects import listed, make_project, tidemill
+from tidemill.compose.session import open_session
 from tidemill.core import resources
 from tidemill.core.check import Verdict
 from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Model
 from tidemill.core.policy import Gate, ModelPolicy
-from tidemill.daemon.compose import open_session
 from tidemill.data.frame import TIME
 from tidemill.data.split import by_time
 from tidemill.flow.engine import run

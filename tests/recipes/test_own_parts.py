@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from tests.projects import listed, make_project, tidemill
-from tidemill.daemon.compose import open_session
+from tidemill.compose.session import open_session
 from tidemill.errors import ConfigurationError
 from tidemill.models.load import load
 from tidemill.project.project import Project

@@ -8,8 +8,8 @@ import pytest
 
 from tidemill.core.policy import Problem
 from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME
+from tidemill.journal.tables import DeltaTables
 from tidemill.recipes.rows import Snapshot, read_labelled
-from tidemill.store.tables import DeltaTables
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 

@@ -9,10 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from tests.projects import listed, tidemill
+from tidemill.compose.session import open_session
 from tidemill.core import resources
 from tidemill.core.feature import FeatureSet
 from tidemill.core.policy import Inputs
-from tidemill.daemon.compose import open_session
 from tidemill.data.metrics import measure
 from tidemill.models.load import load
 from tidemill.project.guessing import guess

@@ -8,15 +8,15 @@ import pytest
 from msgspec.structs import replace
 
 from tests.projects import make_project
+from tidemill.blobs.artifacts import read
+from tidemill.compose.session import open_session
 from tidemill.core.policy import Inputs, Search, Watch
-from tidemill.daemon.compose import open_session
 from tidemill.errors import DataError, Stopped
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session
 from tidemill.models.load import load
 from tidemill.project.project import Project
 from tidemill.registry.routing import current
-from tidemill.store.artifacts import read
 from tidemill.training.tune import Tuned
 
 TARIFFS = '[sources.tariffs]\npath = "data/tariffs.csv"\ntime = "since"\n'

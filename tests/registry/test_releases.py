@@ -10,8 +10,8 @@ from tidemill.clock import SystemClock, VirtualClock
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.core.release import Release
 from tidemill.errors import NotFound
+from tidemill.ledger.ledger import Ledger
 from tidemill.registry.releases import find_release, register, tag
-from tidemill.store.ledger import Ledger
 from tidemill.testing.processes import in_processes
 
 CLOCK = VirtualClock(datetime(2013, 3, 1, tzinfo=UTC))

@@ -9,9 +9,9 @@ import pytest
 from tidemill.clock import SystemClock, VirtualClock
 from tidemill.core.route import Arm, Route
 from tidemill.errors import Conflict
+from tidemill.journal.board import FileBoard
+from tidemill.ledger.ledger import Ledger
 from tidemill.registry.routing import change, current, history, with_share
-from tidemill.store.board import FileBoard
-from tidemill.store.ledger import Ledger
 from tidemill.testing.processes import in_processes
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from tidemill.blobs.packages import BlobPackages
 from tidemill.clock import Clock, SystemClock
 from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Input, Manifest, Model, Signature
@@ -21,8 +22,7 @@ from tidemill.core.route import Arm, Role, Route
 from tidemill.data.encoding import encode, fit_encoding
 from tidemill.models.flavors.lightgbm import pack
 from tidemill.serving.server import HttpServer
-from tidemill.store.packages import BlobPackages
-from tidemill.store.workspace import Workspace
+from tidemill.workspace.workspace import Workspace
 
 MODEL = "flights"
 ROW: dict[str, Any] = {"carrier": "UA", "flight": 12, "when": "2013-03-01T10:30:00Z", "distance": 800.0, "delay": 4}

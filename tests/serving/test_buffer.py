@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 
 from tests.serving.kit import until
+from tidemill.journal.files import FileJournal
 from tidemill.serving.buffer import Buffer
 from tidemill.serving.metrics import Metrics
-from tidemill.store.journal import FileJournal
 
 KIND = "predictions/m"
 

@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from tidemill.clock import SystemClock
 from tidemill.serving.server import serve
-from tidemill.store.workspace import Workspace
+from tidemill.workspace.workspace import Workspace
 serve(Workspace(Path(sys.argv[1])), SystemClock(), port=0, ready=lambda address: print(address, flush=True))
 """
 

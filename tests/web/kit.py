@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tidemill.backtest.comparison import Comparison, Moment, Outcome, Span
 from tidemill.clock import VirtualClock
 from tidemill.core.artifact import Artifact
 from tidemill.core.audit import AuditEntry
@@ -14,8 +15,7 @@ from tidemill.core.release import Release
 from tidemill.core.route import Arm, Route
 from tidemill.core.run import Run, StepRun
 from tidemill.core.trigger import Job
-from tidemill.evidence.comparison import Comparison, Moment, Outcome, Span
-from tidemill.store.workspace import Workspace
+from tidemill.workspace.workspace import Workspace
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
 DIGEST = "d4c3b2a1" * 8

@@ -13,8 +13,8 @@ import uvicorn
 from playwright.sync_api import Browser, Page, expect
 
 from tests.web import kit
+from tidemill.backtest.report import render
 from tidemill.web.app import make_app
-from tidemill.web.report import render
 
 _DRAWN = "[data-figure] svg.main-svg"
 _BELOW_400 = re.compile(r"^[1-3]?\d?\d(\.\d+)?$")

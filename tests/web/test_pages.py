@@ -7,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.web import kit
-from tidemill.store.book import Book
+from tidemill.ledger.book import Book
 from tidemill.web.app import make_app
 
 

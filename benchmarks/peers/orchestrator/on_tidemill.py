@@ -24,7 +24,7 @@ def prepare() -> None:
 
 @cache
 def session() -> Any:
-    from tidemill.daemon.compose import open_session
+    from tidemill.compose.session import open_session
     from tidemill.project.project import Project
 
     return open_session(Project(Path.cwd()))

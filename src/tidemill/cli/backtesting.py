@@ -13,8 +13,8 @@ from tidemill.cli.opening import Json
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
+    from tidemill.backtest.comparison import Comparison
     from tidemill.core.policy import Policy
-    from tidemill.evidence.comparison import Comparison
     from tidemill.project.project import Project
 
 
@@ -111,9 +111,9 @@ def _compare(
     seeds: int = 1,
     shuffle: bool = False,
 ) -> "Comparison":
-    from tidemill.daemon.compare import compare
-    from tidemill.daemon.part import part_of
-    from tidemill.daemon.policies import Planned, calendar, shuffled, static, weekly
+    from tidemill.backtest.compare import compare
+    from tidemill.backtest.period import part_of
+    from tidemill.backtest.policies import Planned, calendar, shuffled, static, weekly
 
     part = part_of(project, model, begin, end)
     if shuffle:
@@ -136,7 +136,7 @@ def _compare(
 
 
 def _look_for_leaks(project: "Project", environment: str, model: str, begin: str, end: str, json: bool) -> None:
-    from tidemill.daemon.leaks import find_leaks, said_of
+    from tidemill.backtest.skew import find_leaks, said_of
 
     found = find_leaks(project, environment, model, begin, end)
     if json:
@@ -148,7 +148,7 @@ def _look_for_leaks(project: "Project", environment: str, model: str, begin: str
 
 
 def _tell(comparison: "Comparison", report: Path, json: bool) -> None:
-    from tidemill.web.report import as_json, render, summary
+    from tidemill.backtest.report import as_json, render, summary
 
     # What took minutes is told before a report that cannot be written.
     if json:

@@ -13,7 +13,7 @@ from tidemill.errors import InputError, NotFound
 
 if TYPE_CHECKING:
     from tidemill.project.project import Project
-    from tidemill.store.workspace import Workspace
+    from tidemill.workspace.workspace import Workspace
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
 
@@ -182,7 +182,7 @@ def export(
 def _here(environment: str = "production") -> "tuple[Project, Workspace]":
     """The project here with its workspace, without the engine: what was left is told at once."""
     from tidemill.project.project import Project
-    from tidemill.store.workspace import Workspace
+    from tidemill.workspace.workspace import Workspace
 
     project = Project.here()
     return project, Workspace(project.state_folder, environment)

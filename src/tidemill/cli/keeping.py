@@ -16,7 +16,7 @@ from tidemill.evidence.words import in_bytes
 
 if TYPE_CHECKING:
     from tidemill.flow.session import Session
-    from tidemill.store.gc import Group
+    from tidemill.upkeep.gc import Group
 
 
 def gc(
@@ -24,8 +24,8 @@ def gc(
     json: Json = False,
 ) -> None:
     """Collect what nothing needs any more, as tidemill.toml says under retention."""
-    from tidemill.store import gc as collection
-    from tidemill.store.upkeep import upkeep
+    from tidemill.upkeep import gc as collection
+    from tidemill.upkeep.lock import upkeep
 
     session = session_here()
     store, now, retention = session.workspace, session.clock.now(), session.project.policy.retention
@@ -60,7 +60,7 @@ def backup(
 ) -> None:
     """Back the workspace up while it is used: ledger, blobs, journal, tables and routes, in one file."""
     from tidemill import __version__
-    from tidemill.store.backup import About, back_up
+    from tidemill.upkeep.backup import About, back_up
 
     session = session_here()
     about = About(__version__, session.project.name, session.project.policy_digest)
@@ -83,7 +83,7 @@ def restore(
     json: Json = False,
 ) -> None:
     """Make the workspace what a backup holds; nothing is put in place before all of it was verified."""
-    from tidemill.store import restore as restoring
+    from tidemill.upkeep import restore as restoring
 
     session = session_here()
     with _source(file) as source:
@@ -109,7 +109,7 @@ def erase(
     json: Json = False,
 ) -> None:
     """Erase one person's rows from journal, online store, cached frames and tables, in every environment."""
-    from tidemill.daemon.erasure import Eraser, person_of
+    from tidemill.upkeep.erasure import Eraser, person_of
 
     session = session_here(env)
     views = session.project.code.views
@@ -135,7 +135,7 @@ def erase(
 @contextmanager
 def _sink(file: str) -> Iterator[BinaryIO]:
     if file != "-":
-        from tidemill.store.backup import whole
+        from tidemill.upkeep.backup import whole
 
         with whole(Path(file)) as sink:
             yield sink
@@ -166,8 +166,8 @@ def _source(file: str) -> Iterator[BinaryIO]:
 
 def _tidied(session: "Session", *, dry_run: bool = False) -> dict[str, int]:
     """The rows of the journals of all environments that went, or would go."""
-    from tidemill.store.journal import tidy
-    from tidemill.store.workspace import Workspace
+    from tidemill.journal.files import tidy
+    from tidemill.workspace.workspace import Workspace
 
     root, retention, now = session.workspace.root, session.project.policy.retention, session.clock.now()
     names = sorted(folder.name for folder in root.glob("environments/*"))

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from tidemill.core.release import Release
     from tidemill.core.route import Route
     from tidemill.core.run import Metrics
-    from tidemill.delivery.deploy import Deployer
     from tidemill.flow.session import Session
+    from tidemill.registry.rollout import Deployer
 
 models = typer.Typer(no_args_is_help=True, help="Releases of models.")
 _SHOWN = tuple(f"test_{name}" for name in ("log_loss", "brier", "error_rate", "roc_auc", "rmse", "mae", "r2"))
@@ -114,9 +114,9 @@ def show(label: Label, env: Environment = "production", json: Json = False) -> N
 
 def measured_of(session: "Session", run: str) -> "Metrics":
     """What a release's run measured on its test rows; nothing where that is not kept any more."""
+    from tidemill.blobs.artifacts import read
     from tidemill.core.run import Metrics
     from tidemill.errors import TidemillError
-    from tidemill.store.artifacts import read
 
     books = session.workspace.ledger
     for step in books.steps.find(run=run, step="measure_on") if run else ():
@@ -155,7 +155,7 @@ def history(
     json: Json = False,
 ) -> None:
     """Which releases answered, since when, and why."""
-    from tidemill.daemon.part import moment
+    from tidemill.backtest.period import moment
     from tidemill.registry.routing import history as routes_of
 
     session = session_here(env)
@@ -258,7 +258,7 @@ def rollback(name: Name = "", reason: Reason = "", env: Environment = "productio
 
 
 def _deployer(session: "Session", env: str) -> "Deployer":
-    from tidemill.delivery.deploy import Deployer
+    from tidemill.registry.rollout import Deployer
 
     return Deployer(session.workspace.ledger, session.workspace.board, session.clock, env)
 

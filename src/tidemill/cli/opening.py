@@ -37,7 +37,7 @@ def user() -> str:
 
 def session_here(environment: str = "production") -> "Session":
     """The session of the project at or above the present folder."""
-    from tidemill.daemon.compose import open_session
+    from tidemill.compose.session import open_session
     from tidemill.project.project import Project
 
     return open_session(Project.here(), environment)

@@ -95,10 +95,10 @@ def _rebuilt(session: "Session", past: "Run", folder: Path, tolerance: float, *,
 
 
 def _again(session: "Session", past: "Run", folder: Path, tolerance: float, *, quiet: bool) -> "Reproduction":
+    from tidemill.compose.session import open_session
     from tidemill.core import resources
-    from tidemill.daemon.compose import open_session
     from tidemill.flow.reproduce import reproduce as do_again
-    from tidemill.store.workspace import Workspace
+    from tidemill.workspace.workspace import Workspace
 
     before = session_here(past.environment).workspace
     books = before.ledger

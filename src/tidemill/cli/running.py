@@ -108,7 +108,7 @@ def _told_releases(session: Any, run_id: str) -> None:
 
 def _told_the_same(session: Any, run_id: str) -> None:
     """The release that an earlier training gave, where this one came to the same, and what is said of it."""
-    from tidemill.store.artifacts import read
+    from tidemill.blobs.artifacts import read
 
     books = session.workspace.ledger
     for step in books.steps.find(run=run_id, step="release"):
@@ -167,7 +167,7 @@ class Progress:
 def look_after() -> None:
     """What ran, and what it left."""
     from tidemill.project.project import Project
-    from tidemill.store.alive import Alive
+    from tidemill.workspace.alive import Alive
 
     if next(Alive(Project.here().state_folder / "runs").dead(), None) is None:
         return

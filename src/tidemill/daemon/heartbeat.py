@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from tidemill.clock import Clock
 from tidemill.core.resources import Books
 from tidemill.evidence.pulse import last
-from tidemill.store.events import tell
+from tidemill.ledger.events import tell
 
 _EVERY = 5.0
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from tidemill.store.connections import database_at
+from tidemill.ledger.connections import database_at
 
 _LEASES = 0x71E0
 # A machine that vanished says nothing: the server finds out within half a minute.

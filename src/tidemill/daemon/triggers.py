@@ -14,8 +14,8 @@ from tidemill.core.trigger import Job, Trigger
 from tidemill.daemon.ticks import following, passed
 from tidemill.errors import Conflict, TidemillError
 from tidemill.faults import reached
+from tidemill.ledger.events import tell
 from tidemill.registry.holds import held, said
-from tidemill.store.events import tell
 
 # Events of other processes may be committed a little after later ones of ours: look back this far.
 _OVERLAP = timedelta(minutes=2)

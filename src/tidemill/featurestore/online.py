@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from tidemill.errors import TidemillError
-from tidemill.store.sqlite import prepare
+from tidemill.ledger.sqlite import prepare
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS latest (

@@ -12,7 +12,7 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.core.run import Run
 from tidemill.errors import Conflict, InputError, NotFound, Stopped, TidemillError
 from tidemill.faults import reached
-from tidemill.flow.catalog import Catalog
+from tidemill.flow.cache import Catalog
 from tidemill.flow.engines import engine_of
 from tidemill.flow.execute import FROM_NOTHING, Execution, Progress, Start
 from tidemill.flow.plan import plan, with_only

@@ -6,6 +6,7 @@ from datetime import timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tidemill.blobs.artifacts import keep, read
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
 from tidemill.core.pipeline import Graph, Node
@@ -13,13 +14,12 @@ from tidemill.core.resources import Context
 from tidemill.core.run import Metrics, StepRun
 from tidemill.errors import StepFailed, Stopped, TidemillError
 from tidemill.faults import reached
+from tidemill.flow.cache import Catalog, stopping
 from tidemill.flow.capture import shortened
-from tidemill.flow.catalog import Catalog, stopping
 from tidemill.flow.record import Recorder
 from tidemill.flow.session import Session, changes_the_world, follows_from_inputs
 from tidemill.flow.tasks import Engine, Outcome, Task, of_kind, pause
 from tidemill.flow.wiring import Wiring, digest
-from tidemill.store.artifacts import keep, read
 
 Progress = Callable[[StepRun], None]
 

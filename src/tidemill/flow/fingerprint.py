@@ -23,9 +23,9 @@ from types import (
 )
 from typing import Any, NamedTuple, get_args, get_origin
 
+from tidemill.blobs.codecs import encode
 from tidemill.core.pipeline import Pipeline, Step
 from tidemill.errors import TidemillError
-from tidemill.store.codecs import encode
 
 _SIMPLE = (str, bytes, int, float, complex, type(None), type(...))
 # Values whose state is another in each process, or changes as they are used.

@@ -14,6 +14,7 @@ from typing import Any, get_args
 import msgspec
 from msgspec.structs import replace
 
+from tidemill.blobs.artifacts import keep, read
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
 from tidemill.core.resources import Context
@@ -23,7 +24,6 @@ from tidemill.faults import reached
 from tidemill.flow.capture import Log, captured, writable
 from tidemill.flow.session import Session, is_resource
 from tidemill.flow.tasks import Argument, Failure, Kept, Made, Outcome, Plain, Several, Task, of_kind, pause, told
-from tidemill.store.artifacts import keep, read
 
 _AGAIN = (Transient, ConnectionError, TimeoutError)
 _UNCHANGING = (bool, int, float, str, bytes, type(None), datetime)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from tidemill.blobs.artifacts import refuse
 from tidemill.clock import Clock
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import Graph, Node, Pipeline, Ref, holds_refs
@@ -14,7 +15,6 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.errors import ConfigurationError, InputError, NotFound
 from tidemill.flow.session import is_resource
 from tidemill.project.project import Project
-from tidemill.store.artifacts import refuse
 
 _SIMPLE = (bool, int, float, str, bytes)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")

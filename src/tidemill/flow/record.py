@@ -18,7 +18,7 @@ from tidemill.core.run import Attempt, Metrics, Run, RunState, StepRun
 from tidemill.errors import Conflict, TidemillError
 from tidemill.faults import reached
 from tidemill.flow.session import Session
-from tidemill.store.events import tell
+from tidemill.ledger.events import tell
 
 _LOOKS = 1.0
 

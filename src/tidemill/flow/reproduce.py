@@ -6,19 +6,19 @@ from typing import Any, Literal
 from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
+from tidemill.blobs.artifacts import read
+from tidemill.blobs.store import Blobs
 from tidemill.core.artifact import Artifact
 from tidemill.core.pipeline import Graph
 from tidemill.core.resources import Books
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import InputError, NotFound
-from tidemill.flow.catalog import Catalog
+from tidemill.flow.cache import Catalog
 from tidemill.flow.engine import plan_of
 from tidemill.flow.engines import engine_of
 from tidemill.flow.execute import Execution, Progress, Start
 from tidemill.flow.record import Recorder, new_run
 from tidemill.flow.session import Session, changes_the_world
-from tidemill.store.artifacts import read
-from tidemill.store.blobs import Blobs
 
 
 class Sameness(Struct, frozen=True, kw_only=True):

@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
+from tidemill.blobs.packages import BlobPackages
 from tidemill.clock import Clock, SystemClock
 from tidemill.core import resources
 from tidemill.core.pipeline import Node, Step
 from tidemill.core.policy import ModelPolicy
 from tidemill.flow.fingerprint import fingerprint, fingerprint_of
+from tidemill.flow.memory import Memory
 from tidemill.flow.tasks import Made, Several, Task
 from tidemill.host.git import code_of, commit_of
 from tidemill.host.python import installed
 from tidemill.project.project import Project
-from tidemill.store.memory import Memory
-from tidemill.store.packages import BlobPackages
-from tidemill.store.workspace import Workspace
+from tidemill.workspace.workspace import Workspace
 
 _MAIN = ("tidemill", "lightgbm", "numpy", "polars", "pyarrow", "scikit-learn", "scipy")
 

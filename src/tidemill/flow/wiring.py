@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
+from tidemill.blobs.artifacts import members, read
+from tidemill.blobs.store import Blobs
 from tidemill.core.artifact import Artifact
 from tidemill.core.pipeline import Graph, Node, Ref, holds_refs
 from tidemill.errors import TidemillError
 from tidemill.flow.tasks import Argument, Kept, Made, Plain, Several, Task
-from tidemill.store.artifacts import members, read
-from tidemill.store.blobs import Blobs
 
 
 class Wiring:

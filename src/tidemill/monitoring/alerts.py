@@ -18,8 +18,8 @@ from tidemill.clock import Clock, span
 from tidemill.core.check import Verdict
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.resources import Books
+from tidemill.ledger.events import tell
 from tidemill.monitoring.picture import picture
-from tidemill.store.events import tell
 from tidemill.telemetry import logger
 
 log = logger("alerts")

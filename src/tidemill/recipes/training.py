@@ -30,7 +30,6 @@ from tidemill.data.frame import TIME
 from tidemill.data.metrics import Floats
 from tidemill.data.split import at_random, by_group, by_time, kind_of, stratified
 from tidemill.data.statistics import Profile, profile
-from tidemill.delivery.deploy import Deployer
 from tidemill.errors import DataError
 from tidemill.models.environment import versions
 from tidemill.models.flavors import lightgbm, sklearn
@@ -49,6 +48,7 @@ from tidemill.recipes.judging import (
 )
 from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapshot
 from tidemill.registry.releases import register
+from tidemill.registry.rollout import Deployer
 from tidemill.training.evaluate import classes_of, hold_slices, of_classes, truth_of
 from tidemill.training.fit import fit_lightgbm, fit_sklearn
 from tidemill.training.tune import Rows, Tuned, tune

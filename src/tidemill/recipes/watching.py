@@ -7,9 +7,9 @@ from tidemill.core.check import Verdict
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Board, Books, Context, JournalReader, Packages
-from tidemill.delivery.deploy import Deployer
 from tidemill.monitoring.alerts import alert
 from tidemill.monitoring.watch import validate_online, watch
+from tidemill.registry.rollout import Deployer
 from tidemill.registry.routing import current
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 
+from tidemill.blobs.packages import BlobPackages
 from tidemill.clock import Clock
 from tidemill.errors import InputError, TidemillError
 from tidemill.featurestore.lookup import Lookup
@@ -19,9 +20,8 @@ from tidemill.serving.buffer import Buffer
 from tidemill.serving.http import App
 from tidemill.serving.metrics import Metrics
 from tidemill.serving.service import Service
-from tidemill.store.packages import BlobPackages
-from tidemill.store.workspace import Workspace
 from tidemill.telemetry import logger
+from tidemill.workspace.workspace import Workspace
 
 log = logger("serving")
 _REFRESH = 0.3

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tidemill.blobs.store import Blobs, digest_of
 from tidemill.errors import Corrupt, NotFound
-from tidemill.store.blobs import Blobs, digest_of
 
 # More than a store keeps in memory on its way.
 LARGE = bytes(range(256)) * 40_000

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import msgspec
 import pytest
 
-from tidemill.store.blobs import DiskBlobs
-from tidemill.store.codecs import Codec
+from tidemill.blobs.codecs import Codec
+from tidemill.blobs.store import DiskBlobs
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from msgspec import Struct
 
+from tidemill.blobs.artifacts import read
 from tidemill.clock import Clock
 from tidemill.core.pipeline import Pipeline, pipeline, step
 from tidemill.core.resources import Books, Context, Tables
@@ -21,7 +22,6 @@ from tidemill.core.run import Metrics, Run, StepRun
 from tidemill.errors import DataError, StepFailed, TidemillError, Transient
 from tidemill.flow.engine import resume, run
 from tidemill.flow.session import Session
-from tidemill.store.artifacts import read
 
 
 class Point(Struct, frozen=True):

@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tidemill.blobs.codecs import ModelCodec, encode
 from tidemill.core.model import Model
 from tidemill.errors import DataError
 from tidemill.models.answers import Answers, Predictor
 from tidemill.models.load import load
-from tidemill.store.codecs import ModelCodec, encode
 from tidemill.testing.processes import in_processes
 
 

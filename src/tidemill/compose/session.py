@@ -1,0 +1,147 @@
+"""The composition root: opens a project's session with everything that its steps may ask for."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tidemill.clock import Clock
+from tidemill.core import resources
+from tidemill.core.metric import Metric, MetricVersion
+from tidemill.core.policy import Policy
+from tidemill.errors import NotFound
+from tidemill.featurestore.online import SqliteOnline
+from tidemill.flow.session import Session, admitted
+from tidemill.host.fresh import FreshProcesses
+from tidemill.project.project import Project
+from tidemill.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def open_session(
+    project: Project,
+    environment: str = "production",
+    clock: Clock | None = None,
+    *,
+    frames: Mapping[str, Any] | None = None,
+    workspace: Workspace | None = None,
+    given: Mapping[type, Any] | None = None,
+) -> Session:
+    """The session of a project in an environment; `given` replaces resources.
+
+    `frames` are rows in hand, by the names of the sources that they stand in for: frames of Polars, pandas or Arrow, or
+    relations of DuckDB. They are taken as they are now; the same rows again are nothing new.
+
+    Raises
+    ------
+    NotFound
+        for a frame of no source.
+    DataError
+        for what is no frame.
+    """
+    opened = workspace or Workspace(project.state_folder, environment)
+    in_hand = _in_hand(frames) if frames else {}
+    session = Session(project, opened, clock, _sources(project, opened, in_hand) | dict(given or {}))
+    session.give(resources.Online, lambda: SqliteOnline(opened.online))
+    session.give(resources.Features, lambda: _features(session))
+    session.give(resources.OwnMetrics, lambda: _Metrics(session))
+    session.give(resources.Environments, lambda: FreshProcesses(opened.root / "packages"))
+    if clock is None and not given:
+        session.reopen = partial(
+            _reopen, project.folder, project.policy, environment, opened.root, opened.blobs_url, in_hand
+        )
+    return session
+
+
+def predict(session: Session, rows: Any, model: str = "") -> "pl.DataFrame":
+    """The answers of a model to the rows of a frame, as `tidemill serve` would give them; they go to the journal.
+
+    Parameters
+    ----------
+    rows
+        a frame of Polars, pandas or Arrow with the model's inputs, its key and its event time, where it has any.
+    model
+        whose route is asked; that of the only one, where it is not given.
+
+    Returns
+    -------
+    polars.DataFrame
+        `known_at, id, release, version, role, key, time, value, probability, features`: one row for each, in order.
+
+    Raises
+    ------
+    NotFound
+        if there is no such model.
+    Transient
+        if nothing answers for it yet.
+    DataError
+        if the rows are no frame, or do not fit.
+    """
+    # Imported late: they bring what most sessions do without.
+    from tidemill.data.kinds.held import as_polars
+    from tidemill.featurestore.lookup import Lookup
+    from tidemill.serving.service import Service
+
+    workspace = session.workspace
+    lookup = Lookup(SqliteOnline(workspace.online))
+    service = Service(workspace.board, session.packages, workspace.journal, lookup, session.clock)
+    service.refresh()
+    return service.answer(session.project.model(model).name, as_polars(rows))
+
+
+def _in_hand(frames: Mapping[str, Any]) -> dict[str, "pl.DataFrame"]:
+    from tidemill.data.kinds.held import as_polars
+
+    return {name: as_polars(frame) for name, frame in frames.items()}
+
+
+def _sources(project: Project, workspace: Workspace, frames: dict[str, "pl.DataFrame"]) -> dict[type, Any]:
+    if not frames:
+        return {}
+    from tidemill.data.source import FileSources
+
+    let_in = partial(admitted, workspace)
+    return {resources.Sources: FileSources(project.folder, project.policy.sources, frames, let_in)}
+
+
+class _Metrics:
+    """The metrics of a project's code; their versions are the digests of their code."""
+
+    writable: ClassVar[bool] = False
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def versions(self) -> list[MetricVersion]:
+        found = sorted(self._session.project.code.metrics.values(), key=lambda one: one.name)
+        return [
+            MetricVersion(
+                name=one.name,
+                version=self._session.fingerprint(one.function)[:16],
+                greater_is_better=one.greater_is_better,
+            )
+            for one in found
+        ]
+
+    def metric(self, name: str) -> Metric:
+        known = self._session.project.code.metrics
+        if name not in known:
+            raise NotFound(f"pipeline.py defines no metric {name!r}", f"it defines: {', '.join(known) or 'none'}")
+        return known[name]
+
+
+def _features(session: Session) -> resources.Features:
+    # Imported late: it brings NumPy and Polars, for which a run without features need not wait.
+    from tidemill.featurestore.offline import OfflineFeatures
+
+    return OfflineFeatures(session.sources)
+
+
+def _reopen(
+    folder: Path, policy: Policy, environment: str, root: Path, blobs: str, frames: dict[str, "pl.DataFrame"]
+) -> Session:
+    """The same session in another process."""
+    workspace = Workspace(root, environment, blobs=blobs)
+    return open_session(Project(folder, policy), environment, frames=frames, workspace=workspace)

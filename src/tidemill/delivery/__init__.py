@@ -1,1 +1,0 @@
-"""Delivery: how a release goes live, step by step, and back."""

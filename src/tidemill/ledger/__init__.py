@@ -1,0 +1,1 @@
+"""The ledger: the facts of a project in SQL, on SQLite or PostgreSQL."""

@@ -1,0 +1,73 @@
+"""The ledger: facts, in SQLite (write-ahead log) by default or PostgreSQL; any process writes it, briefly."""
+
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+from tidemill.core.artifact import Artifact
+from tidemill.core.audit import AuditEntry
+from tidemill.core.check import Verdict
+from tidemill.core.event import Event
+from tidemill.core.release import Release
+from tidemill.core.resources import SchemaVersion
+from tidemill.core.route import Route
+from tidemill.core.run import Run, StepRun
+from tidemill.core.trigger import Job
+from tidemill.ledger.book import Book
+from tidemill.ledger.connections import Connections, database_at
+from tidemill.ledger.schema import settle
+from tidemill.ledger.table import Table
+
+_ARTIFACTS = Table("artifacts", ("kind",))
+_RUNS = Table("runs", ("pipeline", "state", "model", "environment"))
+_STEPS = Table("steps", ("run", "key", "step"))
+_VERDICTS = Table("verdicts", ("check", "outcome", "action", "run", "model", "subject", "environment"))
+_RELEASES = Table("releases", ("name", "run", "package"), unique=(("name", "version"),))
+_ROUTES = Table("routes", ("model",), unique=(("environment", "model", "version"),))
+_EVENTS = Table("events", ("kind", "subject"), unique=(("environment", "dedupe_key"),))
+_JOBS = Table("jobs", ("state", "trigger", "model"), unique=(("environment", "trigger", "dedupe_key"),))
+_SCHEMAS = Table("schemas", ("source",), unique=(("source", "version"),))
+_AUDIT = Table("audit", ("actor", "action", "subject"))
+TABLES = (_ARTIFACTS, _RUNS, _STEPS, _VERDICTS, _RELEASES, _ROUTES, _EVENTS, _JOBS, _SCHEMAS, _AUDIT)
+
+
+class Ledger:
+    """The books of a project, at a database URL."""
+
+    writable: ClassVar[bool] = True
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._connections = connections = Connections(database_at(url))
+        self.artifacts = Book(connections, _ARTIFACTS, Artifact)
+        self.runs = Book(connections, _RUNS, Run)
+        self.steps = Book(connections, _STEPS, StepRun)
+        self.verdicts = Book(connections, _VERDICTS, Verdict)
+        self.releases = Book(connections, _RELEASES, Release)
+        self.routes = Book(connections, _ROUTES, Route)
+        self.events = Book(connections, _EVENTS, Event)
+        self.jobs = Book(connections, _JOBS, Job)
+        self.schemas = Book(connections, _SCHEMAS, SchemaVersion)
+        self.audit = Book(connections, _AUDIT, AuditEntry)
+        settle(connections, TABLES, self._fill)
+
+    def _fill(self, connection: Any) -> None:
+        """Index the records of an earlier version; of artifacts nothing is indexed."""
+        for name, book in self.books.items():
+            if name != _ARTIFACTS.name:
+                book.fill(connection)
+
+    @property
+    def books(self) -> dict[str, Book[Any]]:
+        """Every book by its name."""
+        return {table.name: getattr(self, table.name) for table in TABLES}
+
+    def transaction(self, *, durable: bool = False) -> AbstractContextManager[Any]:
+        """One transaction for all that this thread writes inside; a transaction within one joins it.
+
+        `durable` returns only once the disk has it.
+        """
+        return self._connections.transaction(durable=durable)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._connections.close()

@@ -1,0 +1,1 @@
+"""Upkeep of a workspace: garbage collection, backup, restore and erasure."""

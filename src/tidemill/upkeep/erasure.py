@@ -1,0 +1,316 @@
+"""Erasure: the rows of one person leave everything that was kept of them, and that they did is recorded.
+
+The journal goes first and the tables last, since the tables tell which predictions were about that person: killed at
+any point, it finds the rest when it is done again. A reader sees the old rows of a store or none of them.
+"""
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidemill.blobs.artifacts import members
+from tidemill.blobs.store import Blobs
+from tidemill.clock import Clock
+from tidemill.core.artifact import Artifact
+from tidemill.core.audit import AuditEntry
+from tidemill.core.feature import FeatureView
+from tidemill.core.policy import Policy
+from tidemill.core.resources import Batch, Sources
+from tidemill.data.frame import KNOWN_AT, row_keys
+from tidemill.errors import Corrupt, DataError, InputError, NotFound
+from tidemill.faults import reached
+from tidemill.featurestore.online import SqliteOnline
+from tidemill.upkeep.lock import upkeep
+from tidemill.workspace.workspace import Workspace
+
+_FRAMES = ("frame",)
+_MANY = ("list", "dict")
+_WHOLE = re.compile(r"^(-?\d+)\.0$")
+
+
+class Person(Struct, frozen=True):
+    """Whose rows go: those where `columns` hold `values`, and those that a key in `rows` names."""
+
+    columns: tuple[str, ...]
+    values: tuple[str, ...]
+    rows: dict[tuple[str, ...], set[str]] = {}
+
+    def marks(self, frame: pl.DataFrame) -> pl.Series:
+        """Which rows of a table are theirs."""
+        marked = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
+        if set(self.columns) <= set(frame.columns):
+            marked = marked | (_texts(frame, self.columns) == "|".join(self.values))
+        for keys, names in self.rows.items():
+            if set(keys) <= set(frame.columns):
+                marked = marked | _texts(frame, keys).is_in(list(names))
+        return marked.fill_null(value=False)
+
+    def is_named_by(self, keys: tuple[str, ...], key: str) -> bool:
+        """Whether a key, its columns joined by `|`, names one of their rows."""
+        # A request may have brought a whole number with its point.
+        parts = [_WHOLE.sub(r"\1", part) for part in key.split("|")]
+        if {key, "|".join(parts)} & self.rows.get(keys, set()):
+            return True
+        if not set(self.columns) <= set(keys):
+            return False
+        if len(parts) != len(keys):  # a value with a bar in it: better one row too many than one left
+            return all(value in parts for value in self.values) or key == "|".join(self.values)
+        places = [keys.index(column) for column in self.columns]
+        return all(value in (parts[at], key.split("|")[at]) for at, value in zip(places, self.values, strict=True))
+
+
+class Erasure(Struct, frozen=True, kw_only=True):
+    """What went, or would go: rows by store, cached frames, and what could not be reached.
+
+    `sources` are the user's own files that still hold such rows, `unread` those that could not be read; `releases`
+    are models that may have learnt from them.
+    """
+
+    rows: dict[str, int]
+    frames: int
+    sources: dict[str, int]
+    unread: tuple[str, ...]
+    releases: tuple[str, ...]
+
+
+def person_of(text: str, views: Mapping[str, FeatureView]) -> Person:
+    """Whom `NAME=VALUE` means: NAME is an entity of the feature views, or a column.
+
+    Raises
+    ------
+    InputError
+        if it is not of that form, or an entity of several keys does not get a value for each.
+    """
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise InputError(f"{text!r} does not say whom to erase", "write a column and its value: customer_id=4711")
+    keys = next((view.entity.keys for view in views.values() if view.entity.name == name), (name,)) or (name,)
+    values = tuple(value.split("|")) if len(keys) > 1 else (value,)
+    if len(values) != len(keys):
+        raise InputError(f"entity {name!r} has the keys {', '.join(keys)}", f"give each a value: {name}=A|B")
+    return Person(keys, values)
+
+
+class Eraser:
+    """Erases from a workspace, in all its environments."""
+
+    def __init__(
+        self, workspace: Workspace, policy: Policy, sources: Sources, views: Mapping[str, FeatureView], clock: Clock
+    ) -> None:
+        self._workspace = workspace
+        self._policy = policy
+        self._sources = sources
+        self._views = views
+        self._clock = clock
+        self._places = [
+            Workspace(workspace.root, folder.name) for folder in sorted(workspace.root.glob("environments/*"))
+        ]
+
+    def erase(self, person: Person, *, actor: str, reason: str, dry_run: bool = False) -> Erasure:
+        """Let the rows of a person leave journal, online store, cached frames and tables; it may be repeated.
+
+        Raises
+        ------
+        NotFound
+            if nothing has such a column.
+        Conflict
+            if a backup, a collection or another erasure is at work.
+        """
+        with upkeep(self._workspace.root, self._workspace.ledger_url):
+            person, found = self._look(person)
+            if dry_run:
+                return replace(found, rows=self._rows(person, dry_run=True), frames=self._frames(person, dry_run=True))
+            hashed = _hashed(person)
+            self._record("began to erase", actor, reason, hashed)
+            reached("erasure begins")
+            frames = self._frames(person)
+            done = replace(found, rows=self._rows(person), frames=frames)
+            counts = {
+                "rows": done.rows,
+                "frames": frames,
+                "sources": done.sources,
+                "unread": list(done.unread),
+                "releases": list(done.releases),
+            }
+            self._record("erased", actor, reason, hashed | counts)
+        return done
+
+    def _look(self, person: Person) -> tuple[Person, Erasure]:
+        """The person with the keys of all their rows; which files hold them, and which models saw them."""
+        rows: dict[tuple[str, ...], set[str]] = {}
+        files: dict[str, int] = {}
+        first: dict[str, datetime] = {}
+        known = any(set(person.columns) <= set(view.entity.keys) for view in self._views.values())
+        unread: list[str] = []
+        for source, path, frame in self._tables(unread):
+            known = known or set(person.columns) <= set(frame.columns)
+            theirs = frame.filter(person.marks(frame))
+            if theirs.is_empty():
+                continue
+            if path:
+                files[path] = max(theirs.height, files.get(path, 0))  # two sources may read one file
+            if KNOWN_AT in theirs.columns:
+                moment = theirs[KNOWN_AT].min()
+                assert isinstance(moment, datetime)
+                first[source] = min(moment, first.get(source, moment))
+            keys = self._policy.sources[source].key if source in self._policy.sources else ()
+            if keys and set(keys) <= set(theirs.columns):
+                rows.setdefault(keys, set()).update(_texts(theirs, keys).drop_nulls())
+        if not known and not self._frames(person, dry_run=True):  # what a step has read by itself
+            raise NotFound(
+                f"no source, table, feature view or kept frame has {', '.join(person.columns)!r} of that value",
+                "check its spelling: nothing was erased",
+            )
+        found = Erasure(rows={}, frames=0, sources=files, unread=tuple(unread), releases=self._releases(first))
+        return replace(person, rows=rows), found
+
+    def _tables(self, unread: list[str]) -> Iterator[tuple[str, str, pl.DataFrame]]:
+        """All rows that came in: of each source's files, with their paths, and of the tables."""
+        for source in self._policy.sources:
+            batches: Sequence[Batch] = ()
+            with suppress(DataError):  # it has no file now
+                batches = self._sources.batches(source, self._clock.now())
+            for batch in batches:
+                try:
+                    yield source, batch.path, self._sources.read(batch)
+                except DataError:
+                    unread.append(batch.path)
+        for place in self._places:
+            for table in place.tables.names():
+                yield table, "", place.tables.read(table, place.tables.version(table))
+
+    def _releases(self, first: Mapping[str, datetime]) -> tuple[str, ...]:
+        """The releases made since a source that their model learns from first held such rows."""
+        found = []
+        for model in self._policy.models.values():
+            read = {model.problem.source, *(self._views[v].source for v in model.inputs.views if v in self._views)}
+            moments = [moment for source, moment in first.items() if source in read]
+            releases = self._workspace.ledger.releases.find(name=model.name) if moments else []
+            found += [release.label for release in releases if release.created >= min(moments)]
+        return tuple(found)
+
+    def _rows(self, person: Person, *, dry_run: bool = False) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for place in self._places:
+            parts = (self._journal(place, person, dry_run), self._online(place, person, dry_run))
+            for name, count in (one for part in parts for one in part):
+                counts[f"{place.environment} {name}"] = count
+            reached("erasure has an environment")
+        for place in self._places:
+            for table in place.tables.names():
+                counts[f"{place.environment} table {table}"] = place.tables.erase(table, person.marks, dry_run=dry_run)
+        return {name: count for name, count in counts.items() if count}
+
+    def _journal(self, place: Workspace, person: Person, dry_run: bool) -> Iterator[tuple[str, int]]:
+        """Labels go before their predictions, by whose ids they are found."""
+        kinds = sorted(place.journal.kinds(), key=lambda kind: not kind.startswith("labels/"))
+        for kind in kinds:
+            family, _, model = kind.partition("/")
+            served = self._served(person, model)
+            ids: set[str] = set()
+            if family == "labels":
+                rows = place.journal.read(f"predictions/{model}")
+                ids = set(rows.filter(served(rows))["id"]) if rows.width else set()
+            yield f"journal {kind}", place.journal.erase(kind, _with_ids(served, ids), dry_run=dry_run)
+            reached("erasure has a kind")
+
+    def _served(self, person: Person, model: str) -> Callable[[pl.DataFrame], pl.Series]:
+        """Which rows of the journal of a model are theirs: by their key, or by a value that was served."""
+        policy = self._policy.models.get(model)
+        sources = self._policy.sources
+        every = [sources[policy.problem.source].key] if policy else [source.key for source in sources.values()]
+
+        def marks(rows: pl.DataFrame) -> pl.Series:
+            marked = person.marks(rows)
+            if "features" in rows.columns:
+                marked = marked | person.marks(rows["features"].struct.unnest())
+            if "key" in rows.columns:
+                named = [any(person.is_named_by(keys, key or "") for keys in every) for key in rows["key"]]
+                marked = marked | pl.Series(named, dtype=pl.Boolean)
+            return marked
+
+        return marks
+
+    def _online(self, place: Workspace, person: Person, dry_run: bool) -> Iterator[tuple[str, int]]:
+        if not place.online.exists():
+            return
+        store = SqliteOnline(place.online)
+        for name in store.views():
+            view = self._views.get(name)
+            # Of a view that features.py defines no more, whatever has that value goes.
+            keys = view.entity.keys if view else person.columns
+            yield f"online {name}", store.forget(name, lambda e, k=keys: person.is_named_by(k, e), dry_run=dry_run)  # type: ignore[misc]
+
+    def _frames(self, person: Person, *, dry_run: bool = False) -> int:
+        """Forget the bytes of cached frames with such rows; the steps that need them make them again."""
+        ledger, blobs = self._workspace.ledger, self._workspace.blobs
+        count = 0
+        for kind in (*_FRAMES, *_MANY):
+            for artifact in ledger.artifacts.find(kind=kind):
+                theirs = list(_held(blobs, artifact, person))
+                count += bool(theirs)
+                if theirs and not dry_run:
+                    now = self._clock.now()
+                    ledger.artifacts.change(artifact.id, lambda a, at=now: replace(a, collected=at))  # type: ignore[misc]
+                    for one in (*theirs, artifact):
+                        blobs.delete(one.digest)
+                    reached("erasure has a frame")
+        return count
+
+    def _record(self, action: str, actor: str, reason: str, detail: dict[str, Any]) -> None:
+        ledger = self._workspace.ledger
+        with ledger.transaction(durable=True):
+            ledger.audit.add(
+                AuditEntry(
+                    id=self._clock.mint(),
+                    actor=actor,
+                    action=action,
+                    subject=f"person/{detail['hash'][:16]}",
+                    time=self._clock.now(),
+                    reason=reason,
+                    environment=self._workspace.environment,
+                    detail=detail,
+                )
+            )
+
+
+def _texts(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.Series:
+    """Columns as one text; null where one holds no value, but lists or records."""
+    if any(frame.schema[column].is_nested() for column in columns):
+        return pl.Series([None] * frame.height, dtype=pl.String)
+    return row_keys(frame, columns)
+
+
+def _with_ids(marks: Callable[[pl.DataFrame], pl.Series], ids: set[str]) -> Callable[[pl.DataFrame], pl.Series]:
+    return lambda rows: marks(rows) | rows["id"].is_in(list(ids)) if ids and "id" in rows.columns else marks(rows)
+
+
+def _held(blobs: Blobs, artifact: Artifact, person: Person) -> Iterator[Artifact]:
+    """The frames in an artifact that hold such rows: itself, or its members."""
+    with suppress(NotFound, Corrupt):
+        if artifact.kind in _FRAMES:
+            if person.marks(pl.read_ipc(io.BytesIO(blobs.get(artifact.digest)))).any():
+                yield artifact
+        elif artifact.kind in _MANY:
+            for member in members(blobs, artifact):
+                yield from _held(blobs, member, person)
+
+
+def _hashed(person: Person) -> dict[str, str]:
+    """Whom it was about, so that one who knows the key can check it, and nobody else can read it.
+
+    scrypt (RFC 7914) with a salt of its own makes trying all keys slow.
+    """
+    salt = os.urandom(16)
+    key = "|".join(person.values).encode()
+    digest = hashlib.scrypt(key, salt=salt, n=2**14, r=8, p=1, dklen=32)
+    return {"columns": "|".join(person.columns), "salt": salt.hex(), "hash": digest.hex()}

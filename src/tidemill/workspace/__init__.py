@@ -1,0 +1,1 @@
+"""The workspace: where one project keeps its state, and which of its runs are alive."""

@@ -1,0 +1,177 @@
+"""Ledgers of earlier versions, as they were really written, brought up to this one; newer ones refused."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from sqlalchemy import create_engine, inspect
+
+from tests.ledger.opening import read_and_write
+from tests.processes import in_child
+from tidemill.core.resources import Comparison
+from tidemill.errors import Corrupt, TidemillError
+from tidemill.ledger.ledger import TABLES, Ledger
+from tidemill.testing.ledger import run
+from tidemill.testing.processes import in_processes
+
+KEPT = Path(__file__).parent / "ledgers"
+Execute = Callable[[str], list[tuple[Any, ...]]]
+Place = tuple[str, Execute]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """The URL of an empty database, and how to run plain SQL there."""
+    if request.param == "sqlite":
+        file = tmp_path / "ledger.db"
+        return f"sqlite:///{file}", lambda sql: _in_sqlite(file, sql)
+    url = request.getfixturevalue("postgres_url")
+    return url, lambda sql: _in_postgres(url, sql)
+
+
+def _in_sqlite(file: Path, sql: str) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(file) as connection:
+        if ";" in sql:
+            connection.executescript(sql)
+            return []
+        return connection.execute(sql).fetchall()
+
+
+def _in_postgres(url: str, sql: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        found = connection.execute(sql.encode())
+        return found.fetchall() if found.description else []
+
+
+@pytest.fixture
+def old(place: Place) -> Place:
+    """A ledger as 0.1.0 left it, with some of everything."""
+    url, execute = place
+    execute((KEPT / f"0.1.0.{url.partition(':')[0].partition('+')[0]}.sql").read_text())
+    return place
+
+
+def _bodies(execute: Execute) -> dict[str, list[tuple[Any, ...]]]:
+    return {table.name: execute(f"SELECT id, revision, body FROM {table.name} ORDER BY id") for table in TABLES}
+
+
+def _layout(url: str) -> dict[str, Any]:
+    """What a database says of its tables: columns, keys and indexes."""
+    engine = create_engine(url)
+    found = inspect(engine)
+    layout = {
+        table: {
+            "columns": [
+                (column["name"], str(column["type"]), column["nullable"], column["default"])
+                for column in found.get_columns(table)
+            ],
+            "key": found.get_pk_constraint(table),
+            "unique": sorted(map(str, found.get_unique_constraints(table))),
+            "indexes": sorted(map(str, found.get_indexes(table))),
+        }
+        for table in found.get_table_names()
+    }
+    engine.dispose()
+    return layout
+
+
+def _as_far_as(kept: Any, written: Any) -> Any:
+    """What is written now, as far as it was there before: a noun may have got new fields."""
+    if isinstance(kept, dict) and isinstance(written, dict):
+        return {name: _as_far_as(kept[name], written.get(name)) for name in kept}
+    if isinstance(kept, list) and isinstance(written, list) and len(kept) == len(written):
+        return [_as_far_as(*pair) for pair in zip(kept, written, strict=True)]
+    return written
+
+
+def test_an_old_ledger_keeps_every_record_as_it_was(old: Place) -> None:
+    url, execute = old
+    before = _bodies(execute)
+    ledger = Ledger(url)
+    assert _bodies(execute) == before
+    for name, rows in before.items():
+        read = getattr(ledger, name).find()
+        assert [one.id for one in read] == [row[0] for row in rows] != []
+        for record, (_, _, body) in zip(read, rows, strict=True):
+            written, kept = msgspec.json.decode(msgspec.json.encode(record)), msgspec.json.decode(body)
+            kept.pop("resumed_from", None)
+            assert _as_far_as(kept, written) == kept
+
+
+def test_an_old_ledger_is_found_by_search(old: Place) -> None:
+    ledger = Ledger(old[0])
+    failed = ledger.runs.find(text="ANKUNFT zürich")
+    assert [one.state for one in failed] == ["failed"]
+    assert len(ledger.runs.find(tag="team=blue")) == 3
+    assert len(ledger.runs.find(metric=Comparison("test_log_loss", "<", 0.5))) == 2
+    assert [one.step for one in ledger.steps.find(linked=f"out:{'b' * 64}")] == ["fit"]
+    assert [one.step for one in ledger.steps.find(linked=f"in:{'a' * 64}")] == ["fit", "fit"]
+    assert [one.label for one in ledger.releases.find(text="late/2")] == ["late/2"]
+    assert len(ledger.routes.find(linked="release:late/1")) == 1
+    assert len(ledger.events.find(text="märz")) == 2
+
+
+def test_an_old_ledger_is_then_laid_out_like_a_fresh_one(old: Place, tmp_path: Path) -> None:
+    url, execute = old
+    Ledger(url)
+    upgraded = _layout(url)
+    if url.startswith("sqlite"):
+        fresh = f"sqlite:///{tmp_path / 'fresh.db'}"
+    else:
+        execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        fresh = url
+    Ledger(fresh)
+    assert upgraded == _layout(fresh)
+    assert {*upgraded} == {table.name for table in TABLES} | {"terms", "measures", "alembic_version"}
+
+
+def test_eight_processes_open_an_old_ledger_at_once(old: Place) -> None:
+    url, execute = old
+    assert in_processes(8, read_and_write, url) == [4] * 8
+    assert len(execute("SELECT version_num FROM alembic_version")) == 1
+
+
+def test_an_empty_ledger_is_one_of_this_version(place: Place) -> None:
+    url, execute = place
+    Ledger(url)
+    first = _layout(url)
+    Ledger(url)
+    assert _layout(url) == first
+    assert len(execute("SELECT version_num FROM alembic_version")) == 1
+
+
+def test_a_newer_ledger_is_refused_and_left_alone(place: Place) -> None:
+    url, execute = place
+    Ledger(url).runs.add(run(1))
+    execute("UPDATE alembic_version SET version_num = '9999'")
+    before = _layout(url), _bodies(execute)
+    with pytest.raises(TidemillError, match="newer version of tidemill: 9999") as refused:
+        Ledger(url)
+    assert "upgrade" in refused.value.cure
+    assert (_layout(url), _bodies(execute)) == before
+
+
+def test_an_upgrade_that_breaks_off_leaves_the_old_ledger(old: Place) -> None:
+    url, execute = old
+    execute("""UPDATE audit SET body = '{"half": ' WHERE action = 'promoted'""")
+    before = _layout(url), _bodies(execute)
+    for _ in range(2):
+        with pytest.raises(Corrupt, match=r"audit .* cannot be read") as refused:
+            Ledger(url)
+        assert "tidemill restore" in refused.value.cure
+        assert (_layout(url), _bodies(execute)) == before
+
+
+def test_a_ledger_of_this_version_opens_without_what_only_migrations_need(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    program = f"""
+        import sys
+        from tidemill.ledger.ledger import Ledger
+        Ledger({url!r})
+        print(sorted({{"alembic", "sqlalchemy", "psycopg"}} & sys.modules.keys()))
+        """
+    assert [in_child(program), in_child(program)] == ["[]\n", "[]\n"]

@@ -1,0 +1,242 @@
+"""Deployment: canary, promotion, rollback and approval, as routes and events show them."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidemill.clock import VirtualClock
+from tidemill.core.check import Action, Verdict
+from tidemill.core.model import Manifest, Model, Signature
+from tidemill.core.policy import ModelPolicy, Problem, Rollout, Watch, WatchValue
+from tidemill.core.release import Release
+from tidemill.core.route import Route
+from tidemill.errors import InputError, NotFound
+from tidemill.journal.board import FileBoard
+from tidemill.ledger.ledger import Ledger
+from tidemill.registry.releases import register
+from tidemill.registry.rollout import Deployer
+from tidemill.registry.routing import current, history
+
+WATCHED = Watch(values=(WatchValue(value="age", limit=30, action="retrain"),))
+
+
+class Dock:
+    def __init__(self, folder: Path) -> None:
+        self.books = Ledger("sqlite://")
+        self.board = FileBoard(folder)
+        self.clock = VirtualClock(datetime(2013, 3, 1, 12, tzinfo=UTC))
+        self.deployer = Deployer(self.books, self.board, self.clock, "test")
+
+    def register(self) -> Release:
+        manifest = Manifest(name="late", flavor="lightgbm", signature=Signature(inputs=(), task="regression"))
+        package = f"package-{self.clock.mint()}"
+        return register(self.books, self.clock, Model(manifest=manifest), package, environment="test")
+
+    def policy(self, watch: Watch = WATCHED, **rollout: Any) -> ModelPolicy:
+        problem = Problem(decision="d", source="rows", label="late")
+        return ModelPolicy(name="late", problem=problem, rollout=Rollout(**rollout), watch=watch)
+
+    def release(self, **rollout: Any) -> Route | None:
+        return self.deployer.release(self.register(), self.policy(**rollout))
+
+    def settle(self, subject: str, action: Action) -> Route | None:
+        verdict = Verdict(check="traffic", subject=subject, outcome="pass", action=action, reason="numbers")
+        return self.deployer.settle("late", verdict, "v1")
+
+    @property
+    def arms(self) -> list[tuple[str, str, float]]:
+        """What is published."""
+        return [(arm.role, arm.release, round(arm.share, 6)) for arm in self.board.routes()["late"].arms]
+
+
+@pytest.fixture
+def dock(tmp_path: Path) -> Dock:
+    return Dock(tmp_path)
+
+
+def test_the_first_release_answers_alone(dock: Dock) -> None:
+    dock.release()
+    assert dock.arms == [("champion", "late/1", 1.0)]
+
+
+def test_a_later_release_is_a_canary_first(dock: Dock) -> None:
+    dock.release()
+    route = dock.release(share=0.2)
+    assert dock.arms == [("champion", "late/1", 0.8), ("challenger", "late/2", 0.2), ("shadow", "late/2", 0.0)]
+    assert route is not None
+    assert "20%" in route.reason
+
+
+def test_without_a_canary_it_is_released_whole(dock: Dock) -> None:
+    dock.release()
+    dock.release(canary=False)
+    assert dock.arms == [("champion", "late/2", 1.0)]
+
+
+def test_a_good_canary_is_promoted_with_its_verdict(dock: Dock) -> None:
+    dock.release()
+    dock.release()
+    route = dock.settle("late/2", "promote")
+    assert dock.arms == [("champion", "late/2", 1.0)]
+    assert route is not None
+    assert (route.verdict, route.reason) == ("v1", "promoted: numbers")
+
+
+def test_a_bad_canary_is_rolled_back(dock: Dock) -> None:
+    dock.release()
+    dock.release()
+    dock.settle("late/2", "rollback")
+    assert dock.arms == [("champion", "late/1", 1.0)]
+
+
+@pytest.mark.parametrize(("subject", "action"), [("late/2", "hold"), ("late/1", "promote"), ("late/9", "rollback")])
+def test_a_verdict_that_holds_or_is_about_another_changes_nothing(dock: Dock, subject: str, action: Action) -> None:
+    assert dock.settle(subject, action) is None
+    dock.release()
+    dock.release()
+    before = dock.arms
+    assert dock.settle(subject, action) is None
+    assert dock.arms == before
+    assert len(history(dock.books, "test", "late")) == 2
+
+
+def test_a_newer_canary_takes_the_place_of_an_older_one(dock: Dock) -> None:
+    for _ in range(3):
+        dock.release(share=0.1)
+    assert dock.arms == [("champion", "late/1", 0.9), ("challenger", "late/3", 0.1), ("shadow", "late/3", 0.0)]
+    assert dock.settle("late/2", "promote") is None
+
+
+def test_what_was_taken_back_does_not_come_back_by_the_same_training(dock: Dock) -> None:
+    dock.release()
+    second = dock.register()
+    dock.deployer.release(second, dock.policy())
+    dock.settle("late/2", "rollback")
+    for _ in range(2):
+        assert dock.deployer.release(second, dock.policy()) is None
+    assert [event.subject for event in dock.books.events.find(kind="release.retired")] == ["late/2"]
+    assert dock.arms == [("champion", "late/1", 1.0)]
+    assert dock.deployer.release(second, dock.policy(), by="Ada") is not None
+
+
+def test_an_approval_is_asked_for_once_and_then_given(dock: Dock) -> None:
+    release, policy = dock.register(), dock.policy(approval=True)
+    assert dock.deployer.release(release, policy) is None
+    assert dock.deployer.release(release, policy) is None
+    (event,) = dock.books.events.find(kind="approval.needed")
+    assert event.subject == "late/1"
+    assert current(dock.books, "test", "late") is None
+    route = dock.deployer.approve(release, policy, "Ada")
+    assert route is not None
+    assert (dock.arms, route.by) == ([("champion", "late/1", 1.0)], "Ada")
+    with pytest.raises(InputError, match="late/1 answers already"):
+        dock.deployer.approve(release, policy, "Ada")
+
+
+def test_only_what_waits_can_be_approved(dock: Dock) -> None:
+    first, policy = dock.register(), dock.policy(approval=True)
+    with pytest.raises(InputError, match="late/1 waits for no approval") as told:
+        dock.deployer.approve(first, policy, "Ada")
+    assert "models promote late/1" in told.value.cure
+    assert dock.deployer.release(first, policy) is None
+    dock.deployer.promote("late/1", "Ada", "")
+    dock.deployer.promote(dock.register().label, "Ada", "")
+    with pytest.raises(InputError, match="late/1 waits for no approval"):
+        dock.deployer.approve(first, policy, "Ada")  # it answered, and was left
+
+
+def test_what_nobody_watches_takes_no_traffic(dock: Dock) -> None:
+    assert dock.deployer.release(dock.register(), dock.policy(Watch())) is None
+    (event,) = dock.books.events.find(kind="watch.missing")
+    assert "no production traffic" in event.payload["reason"]
+    assert dock.board.routes() == {}
+
+
+def test_releasing_the_champion_again_changes_nothing(dock: Dock) -> None:
+    release = dock.register()
+    first = dock.deployer.release(release, dock.policy())
+    assert dock.deployer.release(release, dock.policy()) == first
+    assert len(history(dock.books, "test", "late")) == 1
+
+
+def test_by_hand_a_release_is_promoted_and_rolled_back(dock: Dock) -> None:
+    dock.release()
+    dock.register()
+    promoted = dock.deployer.promote("late/2", "Ada", "")
+    assert (promoted.by, promoted.reason) == ("Ada", "promoted by hand")
+    back = dock.deployer.rollback("late", "Ada", "it was slow")
+    assert (dock.arms, back.reason) == ([("champion", "late/1", 1.0)], "it was slow")
+    with pytest.raises(NotFound):
+        dock.deployer.promote("late/9", "Ada", "")
+
+
+def test_rolled_back_again_it_goes_further_back(dock: Dock) -> None:
+    for _ in range(4):
+        dock.release(canary=False)
+
+    def back() -> str:
+        return dock.deployer.rollback("late", "Ada", "").arms[0].release
+
+    assert [back(), back()] == ["late/3", "late/2"]
+    dock.deployer.promote("late/4", "Ada", "it was mended")
+    assert [back(), back()] == ["late/2", "late/1"]
+    with pytest.raises(InputError, match="no earlier champion"):
+        back()
+
+
+def test_where_there_is_nothing_to_go_back_to_it_says_so(dock: Dock) -> None:
+    with pytest.raises(InputError, match="no earlier champion") as told:
+        dock.deployer.rollback("late", "Ada", "")
+    assert told.value.cure
+    dock.release()
+    with pytest.raises(InputError, match="no earlier champion"):
+        dock.deployer.rollback("late", "Ada", "")
+
+
+def test_a_rollback_during_a_canary_ends_the_canary(dock: Dock) -> None:
+    dock.release()
+    dock.release(canary=False)
+    dock.release()
+    dock.deployer.rollback("late", "Ada", "")
+    assert dock.arms == [("champion", "late/1", 1.0)]
+
+
+def test_a_champion_that_fails_falls_back_to_the_one_before(dock: Dock) -> None:
+    dock.release()
+    dock.release(canary=False)
+
+    def judged(subject: str, action: Action = "rollback") -> Route | None:
+        verdict = Verdict(check="performance", subject=subject, outcome="fail", action=action, reason="numbers")
+        return dock.deployer.fall_back("late", verdict, "v1")
+
+    assert judged("late/1") is None
+    assert judged("late/2", "retrain") is None
+    route = judged("late/2")
+    assert route is not None
+    assert (dock.arms, route.verdict) == ([("champion", "late/1", 1.0)], "v1")
+
+
+def test_two_champions_that_both_fail_do_not_take_turns(dock: Dock) -> None:
+    for _ in range(3):
+        dock.release(canary=False)
+
+    def fails(subject: str) -> Route | None:
+        verdict = Verdict(check="performance", subject=subject, outcome="fail", action="rollback", reason="numbers")
+        return dock.deployer.fall_back("late", verdict)
+
+    assert fails("late/3") is not None
+    assert fails("late/2") is None, "it was left for late/3 once, and came back"
+    assert dock.arms == [("champion", "late/2", 1.0)]
+    dock.release(canary=False)
+    assert fails("late/4") is not None, "a new one goes back to the one before"
+    assert dock.deployer.rollback("late", "Ada", "").arms[0].release == "late/1", "and not to what was taken back"
+
+
+def test_the_first_champion_has_nothing_to_fall_back_to(dock: Dock) -> None:
+    verdict = Verdict(check="performance", subject="late/1", outcome="fail", action="rollback", reason="numbers")
+    assert dock.deployer.fall_back("late", verdict) is None
+    dock.release()
+    assert dock.deployer.fall_back("late", verdict) is None
+    assert dock.arms == [("champion", "late/1", 1.0)]

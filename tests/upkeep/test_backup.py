@@ -1,0 +1,416 @@
+"""Backup and restore: all of it or nothing, from any database into any other, while everybody goes on writing."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+import pytest
+
+from tests.processes import in_child
+from tidemill.blobs import artifacts
+from tidemill.core.artifact import Artifact
+from tidemill.core.audit import AuditEntry
+from tidemill.core.release import Release
+from tidemill.core.route import Arm, Route
+from tidemill.core.run import Run, StepRun
+from tidemill.errors import Conflict, Corrupt, TidemillError
+from tidemill.featurestore.online import SqliteOnline
+from tidemill.testing.journal import START, rows
+from tidemill.testing.processes import in_processes
+from tidemill.upkeep.backup import About, Manifest, back_up, whole
+from tidemill.upkeep.lock import upkeep
+from tidemill.upkeep.restore import restore
+from tidemill.workspace.workspace import Workspace
+
+NOW = datetime(2013, 3, 1, tzinfo=UTC)
+ABOUT = About("0.2.0", "late", "abc")
+BOOKS = ("artifacts", "runs", "steps", "verdicts", "releases", "routes", "events", "jobs", "schemas", "audit")
+
+
+def work(workspace: Workspace, name: str) -> None:
+    """What a run leaves everywhere; the ledger is written last, as a run does."""
+    content = f"what {name} gave, Zürich ✓".encode()
+    digest, log, package = (workspace.blobs.put(content + end) for end in (b"", b" log", b" package"))
+    moment = START + timedelta(minutes=abs(hash(name)) % 1000)
+    workspace.journal.append("labels/late", rows(moment, name=[name]))
+    workspace.tables.append("orders", name, pl.DataFrame({"name": [name]}))
+    books = workspace.ledger
+    run = Run(id=name, pipeline="p", environment="production", state="done", started=NOW, packages=log)
+    step = StepRun(
+        id=f"{name}-step",
+        run=name,
+        step="s",
+        position=0,
+        state="ran",
+        reason="",
+        key=name,
+        code="",
+        executor="inline",
+        started=NOW,
+        outputs={"output": digest},
+        log_blob=log,
+    )
+    with books.transaction():
+        books.artifacts.add(Artifact(id=digest, kind="bytes", size=len(content)))
+        books.runs.add(run)
+        books.steps.add(step)
+        books.releases.add(
+            Release(
+                id=f"{name}-release",
+                name=name,
+                version=1,
+                package=package,
+                flavor="f",
+                environment="production",
+                created=NOW,
+                run=name,
+            )
+        )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace with something of everything."""
+    made = Workspace(tmp_path / "here")
+    for name in ("one", "two", "three"):
+        work(made, name)
+    arm = Arm(release="one/1", version=1, package="x", role="champion", share=1.0)
+    route = Route(id="r", environment="production", model="one", version=1, arms=(arm,), since=NOW, reason="first")
+    made.ledger.routes.add(route)
+    made.board.publish(route)
+    made.ledger.audit.add(
+        AuditEntry(id="a", actor="jürg", action="b", subject="c", time=NOW, reason="\n\"'", environment="production")
+    )
+    SqliteOnline(made.online).write("weather", [("JFK", NOW, {"wind": 3.5})])
+    return made
+
+
+def taken(workspace: Workspace, file: Path) -> Manifest:
+    with whole(file) as sink:
+        return back_up(workspace, sink, ABOUT, NOW)
+
+
+def restored(file: Path, folder: Path, **options: Any) -> Workspace:
+    workspace = Workspace(folder)
+    with file.open("rb") as source:
+        restore(workspace, source, NOW, **options)
+    return Workspace(folder)
+
+
+def told(workspace: Workspace) -> dict[str, Any]:
+    """All that a workspace holds."""
+    frames = {"journal": workspace.journal.read("labels/late")}
+    version = workspace.tables.version("orders")
+    frames["table"] = workspace.tables.read("orders", version) if version >= 0 else pl.DataFrame()
+    return {
+        **{name: getattr(workspace.ledger, name).find() for name in BOOKS},
+        **{name: sorted(frame["name"]) if frame.width else [] for name, frame in frames.items()},
+        "version": version,
+        "routes": workspace.board.routes(),
+        "online": SqliteOnline(workspace.online).read("weather", ["JFK"]),
+        "blobs": {one.digest: workspace.blobs.get(one.digest) for one in workspace.blobs.stored()},
+    }
+
+
+def test_a_restored_workspace_is_the_same(workspace: Workspace, tmp_path: Path) -> None:
+    manifest = taken(workspace, tmp_path / "b.tar")
+    assert (manifest.blobs, manifest.records["runs"], manifest.missing) == (9, 3, ())
+    again = restored(tmp_path / "b.tar", tmp_path / "there")
+    assert told(again) == told(workspace)
+    assert again.tables.read("orders", 0)["name"].to_list() == ["one"]
+    assert not [left for left in (tmp_path / "there").iterdir() if "restor" in left.name]
+    work(again, "four")
+    assert again.ledger.runs.find(pipeline="p", newest=True, limit=1)[0].id == "two"
+
+
+def test_from_one_database_into_the_other_and_back(
+    workspace: Workspace, tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = told(workspace)
+    taken(workspace, tmp_path / "sqlite.tar")
+    monkeypatch.setenv("TIDEMILL_LEDGER", postgres_url)
+    server = restored(tmp_path / "sqlite.tar", tmp_path / "server")
+    assert told(server) == before
+    taken(server, tmp_path / "postgres.tar")
+    with pytest.raises(Conflict, match="not empty"):
+        restored(tmp_path / "postgres.tar", tmp_path / "other")
+    work(server, "four")
+    forced = restored(tmp_path / "postgres.tar", tmp_path / "server", force=True)
+    assert told(forced) == before
+    monkeypatch.delenv("TIDEMILL_LEDGER")
+    assert told(restored(tmp_path / "postgres.tar", tmp_path / "back")) == before
+
+
+def test_blobs_kept_elsewhere_go_there(
+    workspace: Workspace, tmp_path: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken(workspace, tmp_path / "b.tar")
+    monkeypatch.setenv("TIDEMILL_BLOBS", s3_url)
+    before = told(Workspace(tmp_path / "here", blobs=str(tmp_path / "here" / "blobs")))
+    assert told(restored(tmp_path / "b.tar", tmp_path / "there")) == before
+    assert not (tmp_path / "there" / "blobs").exists()
+
+
+def test_a_backup_beside_eight_writers_has_all_that_its_ledger_names(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(in_processes, 2, _write_until_told, tmp_path)
+        here = Workspace(tmp_path / "here")
+        while len(here.ledger.runs.find()) < 8:
+            time.sleep(0.02)
+        manifest = taken(here, tmp_path / "b.tar")
+        (tmp_path / "enough").touch()
+        written = sum(writing.result())
+    assert manifest.missing == ()
+    there = restored(tmp_path / "b.tar", tmp_path / "there")
+    runs = {run.id for run in there.ledger.runs.find()}
+    assert 8 <= len(runs) <= written
+    assert {step.run for step in there.ledger.steps.find()} == runs
+    for artifact in there.ledger.artifacts.find():
+        assert there.blobs.get(artifact.id)
+    for release in there.ledger.releases.find():
+        assert there.blobs.get(release.package)
+    assert runs <= set(there.journal.read("labels/late")["name"])
+    assert runs <= set(there.tables.read("orders", there.tables.version("orders"))["name"])
+    taken(here, tmp_path / "quiet.tar")
+    assert told(restored(tmp_path / "quiet.tar", tmp_path / "quiet")) == told(here)
+
+
+def _write_until_told(place: int, folder: Path) -> int:
+    def write(writer: int) -> int:
+        workspace = Workspace(folder / "here")
+        done = 0
+        while not (folder / "enough").exists():
+            work(workspace, f"{place}-{writer}-{done}")
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(4) as pool:
+        return sum(pool.map(write, range(4)))
+
+
+def test_what_is_not_empty_is_moved_aside_and_only_when_asked(workspace: Workspace, tmp_path: Path) -> None:
+    before = told(workspace)
+    taken(workspace, tmp_path / "b.tar")
+    other = Workspace(tmp_path / "there")
+    work(other, "other")
+    (tmp_path / "there" / "notes.txt").write_text("mine")
+    held = told(other)
+    with pytest.raises(Conflict, match="not empty") as refused:
+        restored(tmp_path / "b.tar", tmp_path / "there")
+    assert "--force" in refused.value.cure
+    assert told(Workspace(tmp_path / "there")) == held
+    assert told(restored(tmp_path / "b.tar", tmp_path / "there", force=True)) == before
+    (aside,) = (tmp_path / "there").glob("before-restore-*")
+    assert told(Workspace(aside)) == held
+    assert (tmp_path / "there" / "notes.txt").read_text() == "mine"
+
+
+def test_what_a_list_holds_is_in_it(workspace: Workspace, tmp_path: Path) -> None:
+    whole = artifacts.keep(workspace.blobs, [pl.DataFrame({"x": [1]}), pl.DataFrame({"x": [2]})])
+    workspace.ledger.artifacts.add(whole)
+    taken(workspace, tmp_path / "b.tar")
+    there = restored(tmp_path / "b.tar", tmp_path / "there")
+    assert [frame["x"][0] for frame in artifacts.read(there.blobs, whole, list[pl.DataFrame])] == [1, 2]
+
+
+def test_a_run_that_was_at_work_can_be_resumed(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.ledger.runs.add(Run(id="x", pipeline="p", environment="production", state="running", started=NOW))
+    taken(workspace, tmp_path / "b.tar")
+    assert restored(tmp_path / "b.tar", tmp_path / "there").ledger.runs.get("x").state == "interrupted"
+
+
+def test_a_blob_that_is_gone_or_altered_is_named_and_left_out(workspace: Workspace, tmp_path: Path) -> None:
+    gone, altered = (workspace.ledger.runs.get(name).packages for name in ("one", "two"))
+    workspace.blobs.delete(gone)
+    (tmp_path / "here" / "blobs" / altered[:2] / altered).write_bytes(b"other")
+    assert set(taken(workspace, tmp_path / "b.tar").missing) == {gone, altered}
+    assert restored(tmp_path / "b.tar", tmp_path / "there").ledger.runs.get("one").packages == gone
+
+
+@pytest.fixture
+def file(workspace: Workspace, tmp_path: Path) -> Path:
+    taken(workspace, tmp_path / "b.tar")
+    return tmp_path / "b.tar"
+
+
+def _rewritten(file: Path, change: Callable[[str, bytes], tuple[str, bytes] | None]) -> None:
+    """A backup with other members."""
+    sink = io.BytesIO()
+    with tarfile.open(file) as old, tarfile.open(fileobj=sink, mode="w") as new:
+        for member in old:
+            source = old.extractfile(member)
+            assert source is not None
+            changed = change(member.name, source.read())
+            if changed is not None:
+                header = tarfile.TarInfo(changed[0])
+                header.size = len(changed[1])
+                new.addfile(header, io.BytesIO(changed[1]))
+    file.write_bytes(sink.getvalue())
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _without_end(file: Path) -> None:
+    _rewritten(file, lambda name, content: (name, content) if name != "manifest.json" else None)
+
+
+def _blob_altered(file: Path) -> None:
+    _rewritten(file, lambda name, content: (name, content + b"x" if name.startswith("blobs/") else content))
+
+
+def _ledger_altered(file: Path) -> None:
+    _rewritten(file, lambda name, content: (name, content.replace(b'"done"', b'"gone"')))
+
+
+def _file_left_out(file: Path) -> None:
+    _rewritten(file, lambda name, content: (name, content) if not name.endswith(".arrow") else None)
+
+
+def _leads_out(file: Path) -> None:
+    _rewritten(file, lambda name, content: (name.replace("environments/", "environments/../../../../"), content))
+
+
+def _newer(file: Path) -> None:
+    _rewritten(file, lambda name, content: (name, content.replace(b'"format":1', b'"format":2')))
+
+
+def _other(file: Path) -> None:
+    file.write_text("this is no backup")
+
+
+def _empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "spoil", [_cut, _without_end, _blob_altered, _ledger_altered, _file_left_out, _leads_out, _newer, _other, _empty]
+)
+def test_a_spoilt_backup_is_refused_and_nothing_changed(
+    file: Path, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    spoil(file)
+    work(Workspace(tmp_path / "there"), "other")
+    held = told(Workspace(tmp_path / "there"))
+    with pytest.raises(TidemillError) as refused:
+        restored(file, tmp_path / "there", force=True)
+    assert isinstance(refused.value, Corrupt) == (spoil is not _newer)
+    assert refused.value.cure
+    assert told(Workspace(tmp_path / "there")) == held
+    assert not [left for left in (tmp_path / "there").iterdir() if "restor" in left.name]
+
+
+def test_it_can_be_piped_and_compressed(workspace: Workspace, tmp_path: Path) -> None:
+    import gzip
+
+    with gzip.open(tmp_path / "b.tar.gz", "wb") as sink:
+        back_up(workspace, sink, ABOUT, NOW)  # type: ignore[arg-type]
+    assert told(restored(tmp_path / "b.tar.gz", tmp_path / "there")) == told(workspace)
+
+
+def test_a_corrupt_ledger_can_be_restored_over(workspace: Workspace, tmp_path: Path) -> None:
+    before = told(workspace)
+    taken(workspace, tmp_path / "b.tar")
+    workspace.ledger.close()
+    (tmp_path / "here" / "ledger.db").write_bytes(b"not a database at all" * 1000)
+    with pytest.raises(Conflict, match="not empty"):
+        restored(tmp_path / "b.tar", tmp_path / "here")
+    assert told(restored(tmp_path / "b.tar", tmp_path / "here", force=True)) == before
+
+
+def test_no_collection_runs_beside_a_backup_and_no_daemon_beside_a_restore(file: Path, tmp_path: Path) -> None:
+    here = Workspace(tmp_path / "here")
+    with upkeep(here.root, here.ledger_url), pytest.raises(Conflict, match="at work"):
+        taken(here, tmp_path / "c.tar")
+    assert not (tmp_path / "c.tar").exists()
+    import fcntl
+
+    folder = tmp_path / "there" / "environments" / "production"
+    folder.mkdir(parents=True)
+    with (folder / "daemon.lock").open("w") as lease:
+        fcntl.flock(lease, fcntl.LOCK_EX)
+        with pytest.raises(Conflict, match="daemon"):
+            restored(file, tmp_path / "there")
+
+
+_ACT = """
+import sys
+from pathlib import Path
+from tests.upkeep.test_backup import restored, taken, Workspace
+what, folder = sys.argv[1], Path(sys.argv[2])
+if what == "backup":
+    taken(Workspace(folder / "here"), folder / "c.tar")
+else:
+    restored(folder / "b.tar", folder / "there", force=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "fault"),
+    [
+        ("backup", "backup has a book#3"),
+        ("backup", "backup has all but the manifest"),
+        ("restore", "restore has verified"),
+        ("restore", "restore has the ledger"),
+        ("restore", "restore has moved aside"),
+    ],
+)
+def test_killed_anywhere_it_is_done_again(file: Path, tmp_path: Path, what: str, fault: str) -> None:
+    here, there = Workspace(tmp_path / "here"), tmp_path / "there"
+    work(Workspace(there), "other")
+    held = told(Workspace(there))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TIDEMILL_FAULT": fault}
+    done = subprocess.run([sys.executable, "-c", _ACT, what, str(tmp_path)], env=environment, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "c.tar").exists()
+    if "aside" not in fault:
+        assert told(Workspace(there)) == held
+    taken(here, tmp_path / "c.tar")
+    assert told(restored(tmp_path / "c.tar", there, force=True)) == told(here)
+    assert held in [told(Workspace(aside)) for aside in there.glob("before-restore-*")]
+    assert not list(there.glob(".restoring-*"))
+
+
+def test_a_full_disk_leaves_no_half_backup(workspace: Workspace, tmp_path: Path) -> None:
+    import resource
+
+    said = in_child(
+        f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+        from pathlib import Path
+        from tests.upkeep.test_backup import taken, Workspace
+        folder = Path({str(tmp_path)!r})
+        explain(lambda: taken(Workspace(folder / "here"), folder / "full.tar"))
+        """,
+        limits={resource.RLIMIT_FSIZE: 15_000},
+    )
+    assert "free space" in said
+    assert [file.name for file in tmp_path.iterdir()] == ["here"]
+
+
+def test_an_empty_workspace_is_backed_up_too(tmp_path: Path) -> None:
+    manifest = taken(Workspace(tmp_path / "nothing"), tmp_path / "b.tar")
+    assert set(manifest.records.values()) == {0}
+    assert restored(tmp_path / "b.tar", tmp_path / "there").ledger.runs.find() == []
+    assert msgspec.json.decode(msgspec.json.encode(manifest), type=Manifest) == manifest
+
+
+def test_the_old_file_stays_until_the_new_one_is_whole(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "b.tar").write_bytes(b"old")
+    with upkeep(workspace.root, workspace.ledger_url), pytest.raises(Conflict):
+        taken(workspace, tmp_path / "b.tar")
+    assert (tmp_path / "b.tar").read_bytes() == b"old"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["b.tar", "here"]
