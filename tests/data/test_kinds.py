@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from sqlalchemy import create_engine, text
 
 from tidemill.core.policy import Source
 from tidemill.data.source import FileSources
-from tidemill.errors import ConfigurationError, DataError, InputError, TidemillError
+from tidemill.errors import ConfigurationError, DataError, InputError, MissingExtra, TidemillError
 
 NOW = datetime(2100, 1, 1, tzinfo=UTC)
 DAY = datetime(2013, 3, 1, 12)
@@ -334,7 +335,7 @@ WRONG: dict[str, tuple[str, dict[str, str], type[TidemillError], str]] = {
     ),
     "neither": ("sqlite:///shop.db", {}, InputError, "a table or a query"),
     "no driver": ("oracle://x/y", {"table": "t"}, DataError, "needs a driver"),
-    "no such dialect": ("nothing://x/y", {"table": "t"}, ConfigurationError, "'nothing' is no database"),
+    "no such dialect": ("nothing://x/y", {"table": "t"}, ConfigurationError, "SQLAlchemy has no dialect for 'nothing'"),
     "no server": (
         "postgresql+psycopg://u:secret@127.0.0.1:1/d",
         {"table": "t"},
@@ -357,3 +358,11 @@ def test_what_cannot_be_read_is_told_on_one_line_with_a_cure(
     assert told.value.cure
     assert "\n" not in str(told.value)
     assert "secret" not in str(told.value)
+
+
+def test_a_sql_source_without_sqlalchemy_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    into_database(f"sqlite:///{tmp_path / 'shop.db'}", 1)
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    with pytest.raises(MissingExtra, match="sqlalchemy is not installed") as missing:
+        Reader(tmp_path, path="sqlite:///shop.db", table="Größe").new()
+    assert missing.value.cure == "pip install 'tidemill[sql]'"

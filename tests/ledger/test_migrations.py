@@ -166,7 +166,7 @@ def test_an_upgrade_that_breaks_off_leaves_the_old_ledger(old: Place) -> None:
         assert (_layout(url), _bodies(execute)) == before
 
 
-def test_a_ledger_of_this_version_opens_without_what_only_migrations_need(tmp_path: Path) -> None:
+def test_a_sqlite_ledger_opens_without_the_libraries_of_extras(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     program = f"""
         import sys

@@ -234,7 +234,7 @@ class Book(Generic[T]):
             connection.execute("RELEASE swap")
 
     def fill(self, connection: Any) -> None:
-        """Write the index of every record, where there is none yet.
+        """Write the search index of every record of this book, after the index was emptied.
 
         Raises
         ------

@@ -18,7 +18,6 @@ class Database(Protocol):
     """What one kind of database does its own way."""
 
     dialect: str
-    sqlalchemy_url: str
     Error: type[Exception]
     Taken: type[Exception]
 

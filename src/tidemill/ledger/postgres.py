@@ -15,7 +15,6 @@ class Postgres:
     """A database on a server, by its URL."""
 
     dialect = "postgresql"
-    sqlalchemy_url = "postgresql+psycopg://"
 
     def __init__(self, url: str) -> None:
         try:

@@ -1,21 +1,22 @@
-"""The ledger's tables: created whole, held against this version, and brought up from an earlier one."""
+"""The ledger's tables: created for a new ledger, compared with this version, and upgraded from an earlier one."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tidemill.errors import TidemillError
 from tidemill.ledger.connections import Connections, Database
-from tidemill.ledger.table import Table, index_definition
+from tidemill.ledger.migrations import FIRST, HEAD, MIGRATIONS
+from tidemill.ledger.table import INDEX_TABLES, Table, index_definition
 
-HEAD = "0002"
-_UNSTAMPED = "0001"
+# The number of the last migration stays under this name: every earlier version of tidemill looks for it there, and
+# so refuses a ledger that is newer than itself.
 _STAMPS = "alembic_version"
 
 
 def settle(connections: Connections, tables: Sequence[Table], fill: Callable[[Any], None]) -> None:
-    """Make the ledger one of this version, whatever it is; of many processes one does it and the others wait.
+    """Create or upgrade the ledger, so that it is one of this version; one process does it, others wait for it.
 
-    `fill` writes the index of records that had none, on the connection that it is given.
+    `fill` writes the search index of every record on a connection, after an upgrade.
 
     Raises
     ------
@@ -39,11 +40,11 @@ def settle(connections: Connections, tables: Sequence[Table], fill: Callable[[An
 
 
 def _version(database: Database, connection: Any) -> str:
-    """The revision of its tables; empty where there are none yet."""
+    """The number of the last migration of its tables; empty where there are no tables yet."""
     if not database.has(connection, _STAMPS):
-        return _UNSTAMPED if database.has(connection, "audit") else ""
+        return FIRST if database.has(connection, "audit") else ""
     rows = connection.execute(f"SELECT version_num FROM {_STAMPS}").fetchall()
-    return str(rows[0][0]) if rows else _UNSTAMPED
+    return str(rows[0][0]) if rows else FIRST
 
 
 def _refuse_newer(database: Database, version: str) -> None:
@@ -60,28 +61,39 @@ def _create(database: Database, connection: Any, tables: Sequence[Table]) -> Non
             connection.execute(statement)
     for statement in index_definition(database.dialect):
         connection.execute(statement)
-    connection.execute(
-        f"CREATE TABLE {_STAMPS} (version_num VARCHAR(32) NOT NULL, CONSTRAINT {_STAMPS}_pkc PRIMARY KEY (version_num))"
-    )
+    _stamp(database, connection)
+
+
+def _stamp(database: Database, connection: Any) -> None:
+    if not database.has(connection, _STAMPS):
+        key = f"CONSTRAINT {_STAMPS}_pkc PRIMARY KEY (version_num)"
+        connection.execute(f"CREATE TABLE {_STAMPS} (version_num VARCHAR(32) NOT NULL, {key})")
+    connection.execute(f"DELETE FROM {_STAMPS}")
     connection.execute(f"INSERT INTO {_STAMPS} VALUES ('{HEAD}')")
 
 
 def _upgrade(database: Database, fill: Callable[[Any], None]) -> None:
-    from sqlalchemy import NullPool, create_engine
-    from sqlalchemy.exc import DBAPIError
-
-    from tidemill.ledger.migrations import upgrade
-
-    engine = create_engine(database.sqlalchemy_url, creator=database.connect_to_migrate, poolclass=NullPool)
+    """Run the migrations that a ledger lacks, in one transaction, while no other process changes its tables."""
+    connection = database.connect_to_migrate()
     try:
-        with engine.connect() as connection, connection.begin():
-            own = connection.connection.driver_connection
-            database.begin_to_migrate(own)
-            version = _version(database, own)
-            if version == HEAD:
-                return
+        database.begin_to_migrate(connection)
+        version = _version(database, connection)
+        # Another process may have done it meanwhile.
+        if version != HEAD:
             _refuse_newer(database, version)
-            upgrade(connection, "" if database.has(own, _STAMPS) else _UNSTAMPED)
-            fill(own)
-    except DBAPIError as refused:
-        raise database.explain(refused.orig or refused, "cannot be brought up to this version") from None
+            for number, migrate in MIGRATIONS:
+                if number > version:
+                    migrate(connection, database)
+            for table in INDEX_TABLES:
+                connection.execute(f"DELETE FROM {table}")
+            fill(connection)
+            _stamp(database, connection)
+        connection.commit()
+    except database.Error as refused:
+        database.roll_back(connection)
+        raise database.explain(refused, "cannot be upgraded to this version") from None
+    except BaseException:
+        database.roll_back(connection)
+        raise
+    finally:
+        connection.close()

@@ -51,7 +51,6 @@ class Sqlite:
     """A ledger's database in one file; without a file, in the memory of each thread."""
 
     dialect = "sqlite"
-    sqlalchemy_url = "sqlite://"
     Error: type[Exception] = sqlite3.Error
     Taken: type[Exception] = sqlite3.IntegrityError
 

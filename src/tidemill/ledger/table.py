@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 _LONGEST = 200
+INDEX_TABLES = ("terms", "measures")
 
 
 class Table(Struct, frozen=True):

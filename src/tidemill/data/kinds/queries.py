@@ -113,18 +113,21 @@ class Query:
 
 
 class Sql:
-    """Any database that SQLAlchemy knows."""
+    """Any database that SQLAlchemy, the extra `sql`, has a dialect for."""
 
     def __init__(self, url: str, within: str = "") -> None:
-        from sqlalchemy import make_url
-        from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+        try:
+            from sqlalchemy import make_url
+            from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+        except ImportError:
+            raise MissingExtra("sqlalchemy", "sql") from None
 
         try:
             self._url = make_url(url)
             self._dialect = self._url.get_dialect()()
         except (ArgumentError, NoSuchModuleError):
             raise ConfigurationError(
-                f"{url.partition('://')[0]!r} is no database that SQLAlchemy knows here",
+                f"SQLAlchemy has no dialect for {url.partition('://')[0]!r}",
                 'write the path as "postgresql+psycopg://user@host/database", or pip install its dialect',
             ) from None
         self.place = self._url.render_as_string(hide_password=True)

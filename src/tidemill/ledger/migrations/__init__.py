@@ -1,22 +1,17 @@
-"""How the ledger of an earlier version becomes one of this version: run by Alembic, imported only when needed."""
+"""The numbered changes of the ledger's tables, oldest first.
 
-from pathlib import Path
+A change is a function of a connection, within the transaction of the upgrade, and of the database that it is on
+(`dialect`, and `statement` for SQL with parameters). To add one: write `mNNNN_SUBJECT.py`, add it at the end of
+`MIGRATIONS`, and change the definitions of new tables in `ledger/table.py` and `ledger/ledger.py` alike.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection
+from tidemill.ledger.connections import Database
+from tidemill.ledger.migrations import m0002_search
 
-HERE = Path(__file__).parent
-
-
-def upgrade(connection: Connection, stamp: str = "") -> None:
-    """Bring the tables to this version's, within the connection's transaction; `stamp` marks a ledger that has none."""
-    configuration = Config()
-    # Not an ini file's text: a percent sign in the path would be taken for a reference.
-    configuration.set_main_option("script_location", str(HERE).replace("%", "%%"))
-    attributes: dict[str, Any] = configuration.attributes
-    attributes["connection"] = connection
-    if stamp:
-        command.stamp(configuration, stamp)
-    command.upgrade(configuration, "head")
+# Number 0001 is the ledger of version 0.1.0, which carried no number.
+FIRST = "0001"
+MIGRATIONS: tuple[tuple[str, Callable[[Any, Database], None]], ...] = (("0002", m0002_search.upgrade),)
+HEAD = MIGRATIONS[-1][0]
