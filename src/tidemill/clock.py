@@ -5,7 +5,7 @@ import threading
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 from msgspec import Meta
 
@@ -15,6 +15,8 @@ from tidemill.errors import ConfigurationError
 @runtime_checkable
 class Clock(Protocol):
     """Tells facts their time (`now`, UTC), measures durations (`monotonic`, seconds) and mints ids."""
+
+    writable: ClassVar[bool] = False
 
     def now(self) -> datetime: ...
 
@@ -50,6 +52,8 @@ class _Mint:
 class SystemClock:
     """The machine's clock."""
 
+    writable: ClassVar[bool] = False
+
     def __init__(self) -> None:
         self._ids = _Mint(random.SystemRandom())  # a fork must not mint its parent's ids
 
@@ -73,6 +77,8 @@ class VirtualClock:
     >>> clock.advance(datetime(2013, 3, 2, tzinfo=UTC)); clock.now().day
     2
     """
+
+    writable: ClassVar[bool] = False
 
     def __init__(self, start: datetime, seed: int = 0) -> None:
         self._now = start

@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from tidemill.core.check import Verdict
+from tidemill.core.context import Context
 from tidemill.core.pipeline import pipeline, step
-from tidemill.core.resources import Context
 
 
 @step(cache=False)

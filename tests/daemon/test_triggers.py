@@ -3,7 +3,7 @@
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 import pytest
@@ -229,6 +229,8 @@ def test_a_tick_for_two_models_is_decided_on_for_both_or_none(shop: Project, led
 
 class Turned:
     """A clock that somebody sets, also back."""
+
+    writable: ClassVar[bool] = False
 
     def __init__(self, now: datetime) -> None:
         self._clock = VirtualClock(now)

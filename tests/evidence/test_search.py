@@ -3,9 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from tidemill.core.resources import Comparison
+from tidemill.core.metric_filter import MetricFilter
 from tidemill.errors import InputError
-from tidemill.evidence.search import comparison, search, tag_of
+from tidemill.evidence.search import metric_filter, search, tag_of
 from tidemill.ledger.ledger import Ledger
 from tidemill.testing.ledger import identifier, run
 
@@ -52,7 +52,7 @@ def test_a_page_goes_on_where_the_last_one_ended(ledger: Ledger) -> None:
 @pytest.mark.parametrize("metric", ["auc is good", "auc", "<0.5", "auc<", "auc<abc", "auc<1.2.3", "auc<nan", "auc==1"])
 def test_what_compares_nothing_says_how(metric: str) -> None:
     with pytest.raises(InputError, match="compares no metric") as wrong:
-        comparison(metric)
+        metric_filter(metric)
     assert "test_log_loss<0.5" in wrong.value.cure
 
 
@@ -63,5 +63,5 @@ def test_what_is_no_tag_says_how(tag: str) -> None:
 
 
 def test_a_name_may_have_any_letters() -> None:
-    assert comparison("verlust_höhe>=1") == Comparison("verlust_höhe", ">=", 1.0)
+    assert metric_filter("verlust_höhe>=1") == MetricFilter("verlust_höhe", ">=", 1.0)
     assert tag_of("größe=a=b") == "größe=a=b"

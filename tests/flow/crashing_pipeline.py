@@ -1,10 +1,11 @@
 """A pipeline with something of everything that a crash could spoil; its runs are killed by `crashing.py`."""
 
 from tidemill.core.check import Verdict
+from tidemill.core.context import Context
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy, Problem, Watch, WatchValue
-from tidemill.core.resources import Books, Context, Online
+from tidemill.core.resources import Books, Online
 from tidemill.core.run import Metrics
 from tidemill.recipes.training import release
 

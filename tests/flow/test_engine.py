@@ -8,9 +8,9 @@ import pytest
 from tests.flow.kit import NOON, Mill
 from tidemill.clock import VirtualClock
 from tidemill.core.check import Verdict
+from tidemill.core.context import Context
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
-from tidemill.core.resources import Context
 from tidemill.errors import ConfigurationError, DataError, InputError, StepFailed, Stopped, Transient
 from tidemill.flow.engine import resume, sweep
 

@@ -10,8 +10,9 @@ import pytest
 from tests.flow.kit import NOON, Mill
 from tidemill.clock import Clock, VirtualClock
 from tidemill.core.check import Verdict
+from tidemill.core.context import Context
 from tidemill.core.pipeline import pipeline, step
-from tidemill.core.resources import Books, Context, JournalReader, Tables
+from tidemill.core.resources import Books, JournalReader, Tables
 from tidemill.core.run import Metrics
 from tidemill.errors import ConfigurationError
 

@@ -26,22 +26,27 @@ def test_compaction_keeps_every_row(tmp_path: Path) -> None:
     journal = filled(tmp_path)
     before = journal.read("labels/late")
     window = journal.read("labels/late", START + 2 * HOUR, START + 4 * HOUR)
-    journal.compact("labels/late", keep=20)
+    journal.tidy("labels/late", keep=20)
     assert len(list(tmp_path.rglob("*.arrow"))) == 10
-    journal.compact("labels/late", keep=5)
+    journal.tidy("labels/late", keep=5)
     assert len(list(tmp_path.rglob("*.arrow"))) == 1
     assert journal.read("labels/late").sort("known_at", "value").equals(before.sort("known_at", "value"))
     assert journal.read("labels/late", START + 2 * HOUR, START + 4 * HOUR).height == window.height == 4
-    journal.compact("labels/nothing")
+    journal.tidy("labels/nothing")
     assert [file.name for file in (tmp_path / "labels" / "late").glob(".*.replaces")] == []
 
 
 def test_columns_that_came_later_survive_compaction(tmp_path: Path) -> None:
     journal = filled(tmp_path, 2)
     journal.append("labels/late", rows(START + 9 * HOUR, value=[9.5], note=["x"]))
-    journal.compact("labels/late", keep=1)
+    journal.tidy("labels/late", keep=1)
     assert journal.read("labels/late").select("value", "note").rows()[-1] == (9.5, "x")
     assert journal.read("labels/late")["note"].null_count() == 4
+
+
+def forget(journal: FileJournal, kind: str, before: datetime) -> int:
+    """Drop the rows that became known before a moment."""
+    return journal.erase(kind, lambda rows: rows["known_at"] < before, until=before)
 
 
 def values_in(journal: FileJournal) -> list[int]:
@@ -78,10 +83,10 @@ def test_a_compaction_killed_at_any_point_neither_loses_nor_doubles_a_row(
     tmp_path: Path, point: str, when: str
 ) -> None:
     before = filled(tmp_path).read("labels/late").sort("known_at", "value")
-    killed(tmp_path, point, when, 'journal.compact("labels/late", keep=1)')
+    killed(tmp_path, point, when, 'journal.tidy("labels/late", keep=1)')
     journal = FileJournal(tmp_path)
     assert journal.read("labels/late").sort("known_at", "value").equals(before)
-    journal.compact("labels/late", keep=1)
+    journal.tidy("labels/late", keep=1)
     assert journal.read("labels/late").sort("known_at", "value").equals(before)
     assert len(list(tmp_path.rglob("*.arrow"))) == 1
 
@@ -92,10 +97,12 @@ def test_forgetting_killed_at_any_point_leaves_all_rows_or_those_that_stay(
 ) -> None:
     before = filled(tmp_path).read("labels/late")
     left = before.filter(pl.col("known_at") >= START + hours * HOUR)
-    killed(tmp_path, point, when, f'journal.forget("labels/late", START + timedelta(hours={hours}))')
+    before_then = f"START + timedelta(hours={hours})"
+    act = f'journal.erase("labels/late", lambda rows: rows["known_at"] < {before_then}, until={before_then})'
+    killed(tmp_path, point, when, act)
     journal = FileJournal(tmp_path)
     assert values_in(journal) == sorted((before if point == "write_text" else left)["value"])
-    journal.forget("labels/late", START + hours * HOUR)
+    forget(journal, "labels/late", START + hours * HOUR)
     assert values_in(journal) == sorted(left["value"])
     assert journal.kinds() == (["labels/late"] if left.height else [])
     assert [file for file in tmp_path.rglob(".*.replaces") if file.is_file()] == []
@@ -106,11 +113,11 @@ def test_what_is_old_is_forgotten_to_the_microsecond(tmp_path: Path) -> None:
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     journal.append("labels/late", rows(START, START + HOUR, START + 2 * HOUR, value=[0, 1, 2]))
     journal.append("labels/late", rows(epoch, value=[-1]))
-    assert journal.forget("labels/late", epoch) == 0
-    assert journal.forget("labels/late", START + HOUR) == 2
+    assert forget(journal, "labels/late", epoch) == 0
+    assert forget(journal, "labels/late", START + HOUR) == 2
     assert journal.read("labels/late")["value"].to_list() == [1, 2]
-    assert journal.forget("labels/late", START + HOUR) == 0
-    assert journal.forget("labels/nothing", START) == 0
+    assert forget(journal, "labels/late", START + HOUR) == 0
+    assert forget(journal, "labels/nothing", START) == 0
 
 
 def test_rows_are_erased_wherever_they_are(tmp_path: Path) -> None:
@@ -144,7 +151,7 @@ def test_a_large_segment_is_not_joined_again(tmp_path: Path) -> None:
     (large,) = (max(tmp_path.rglob("*.arrow")),)
     with large.open("r+b") as file:
         file.truncate(5 << 20)
-    journal.compact("labels/late", keep=1)
+    journal.tidy("labels/late", keep=1)
     assert len(list(tmp_path.rglob("*.arrow"))) == 2
     assert large.exists()
 
@@ -156,7 +163,7 @@ def test_readers_beside_a_compaction_see_every_row_once(tmp_path: Path) -> None:
     def compact() -> None:
         for place in range(20):
             journal.append("labels/late", rows(START - HOUR, value=[100 + place]))
-            FileJournal(tmp_path).compact("labels/late", keep=1)
+            FileJournal(tmp_path).tidy("labels/late", keep=1)
         done.set()
 
     thread = threading.Thread(target=compact)

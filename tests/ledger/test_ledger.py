@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from sqlalchemy.engine import make_url
 
 from tests.processes import in_child
+from tidemill.core.metric_filter import MetricFilter
 from tidemill.core.release import Release
-from tidemill.core.resources import Comparison
 from tidemill.errors import Conflict, Corrupt, InputError, NotFound, TidemillError
 from tidemill.ledger import mounts
 from tidemill.ledger.ledger import Ledger
@@ -243,7 +243,7 @@ def test_many_records_at_once_are_found_like_those_one_by_one(url: str) -> None:
     ledger.runs.add_all(records[1:])
     ledger.runs.add_all([])
     assert ledger.runs.find() == ledger.runs.find(text="train blue") == records
-    assert ledger.runs.find(tag="team=blue3") == ledger.runs.find(metric=Comparison("auc", "=", 3)) == [records[3]]
+    assert ledger.runs.find(tag="team=blue3") == ledger.runs.find(metric=MetricFilter("auc", "=", 3)) == [records[3]]
     with pytest.raises(Conflict):
         ledger.runs.add_all([run(7), records[2]])
     assert ledger.runs.find(text="training") == records

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, inspect
 
 from tests.ledger.opening import read_and_write
 from tests.processes import in_child
-from tidemill.core.resources import Comparison
+from tidemill.core.metric_filter import MetricFilter
 from tidemill.errors import Corrupt, TidemillError
 from tidemill.ledger.ledger import TABLES, Ledger
 from tidemill.testing.ledger import run
@@ -107,7 +107,7 @@ def test_an_old_ledger_is_found_by_search(old: Place) -> None:
     failed = ledger.runs.find(text="ANKUNFT zürich")
     assert [one.state for one in failed] == ["failed"]
     assert len(ledger.runs.find(tag="team=blue")) == 3
-    assert len(ledger.runs.find(metric=Comparison("test_log_loss", "<", 0.5))) == 2
+    assert len(ledger.runs.find(metric=MetricFilter("test_log_loss", "<", 0.5))) == 2
     assert [one.step for one in ledger.steps.find(linked=f"out:{'b' * 64}")] == ["fit"]
     assert [one.step for one in ledger.steps.find(linked=f"in:{'a' * 64}")] == ["fit", "fit"]
     assert [one.label for one in ledger.releases.find(text="late/2")] == ["late/2"]

@@ -12,6 +12,7 @@ from tests.projects import listed, make_project, tidemill
 from tidemill.compose.session import open_session
 from tidemill.core import resources
 from tidemill.core.check import Verdict
+from tidemill.core.context import Context
 from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Model
 from tidemill.core.policy import Gate, ModelPolicy
@@ -33,7 +34,7 @@ class Shop:
         self.session: Session = open_session(make_project(folder))
         self.policy: ModelPolicy = self.session.project.policy.models["shop"]
         self.sources = self.session.resource(resources.Sources)
-        self.context = resources.Context(run="", step="", environment="production", model="shop", cause={})
+        self.context = Context(run="", step="", environment="production", model="shop", cause={})
         tables, journal = (self.session.resource(kind) for kind in (resources.Tables, resources.Journal))
         run(self.session, self.session.project.code.pipeline("ingestion"))
         self.snapshot: Snapshot = take_snapshot(

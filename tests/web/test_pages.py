@@ -7,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.web import kit
-from tidemill.ledger.book import Book
+from tidemill.ledger.book import SqlBook
 from tidemill.web.app import make_app
 
 
@@ -118,13 +118,13 @@ def test_verdicts_are_filtered_and_filters_stay_in_the_links(mill: kit.Mill) -> 
 
 def test_no_book_is_ever_read_whole(mill: kit.Mill, monkeypatch: pytest.MonkeyPatch) -> None:
     pages = kit.turned(mill)
-    honest = Book.find
+    honest = SqlBook.find
 
-    def bounded(self: Book[Any], **asked: Any) -> list[Any]:
+    def bounded(self: SqlBook[Any], **asked: Any) -> list[Any]:
         assert asked.get("limit") or set(asked) == {"run"}, f"reads a whole book: {asked}"
         return honest(self, **asked)
 
-    monkeypatch.setattr(Book, "find", bounded)
+    monkeypatch.setattr(SqlBook, "find", bounded)
     asked = client(mill)
     for address in kit.addresses(pages):
         assert asked.get(address).status_code == 200, address
@@ -205,7 +205,7 @@ def test_a_fault_shows_no_inside(mill: kit.Mill, monkeypatch: pytest.MonkeyPatch
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("secret path /home/ada")
 
-    monkeypatch.setattr(Book, "find", broken)
+    monkeypatch.setattr(SqlBook, "find", broken)
     app = make_app(mill.books, mill.board, "flights", "production")
     reply = TestClient(app, base_url="http://localhost", raise_server_exceptions=False).get("/runs")
     assert reply.status_code == 500

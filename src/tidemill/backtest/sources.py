@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 
 from tidemill.clock import span
+from tidemill.core.batch import Batch
 from tidemill.core.feature import FeatureSet, FeatureView
 from tidemill.core.policy import Backtest, Source
-from tidemill.core.resources import Batch, Features
+from tidemill.core.resources import Features
 from tidemill.core.schema import Schema
 from tidemill.data.frame import TIME, in_time, read_table
 from tidemill.data.source import FileSources

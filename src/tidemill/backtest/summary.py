@@ -10,7 +10,7 @@ import polars as pl
 from tidemill.backtest.comparison import Case, Ending, Judged, Moment, Outcome, Span
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
-from tidemill.core.resources import Books
+from tidemill.core.resources import BooksReader
 from tidemill.core.route import Route
 from tidemill.core.run import Run
 from tidemill.data.metrics import Floats, Truth, losses, measure
@@ -84,7 +84,7 @@ def _weeks(times: pl.Series, loss: Any, part: Span) -> list[tuple[datetime, int,
     return [(part.begin + week * _WEEK, rows, mean) for week, rows, mean in means.sort("week").rows()]
 
 
-def _timeline(books: Books) -> list[Moment]:
+def _timeline(books: BooksReader) -> list[Moment]:
     """What is worth telling: routes that changed, verdicts that called for something, runs that failed."""
     lines = []
     for route in books.routes.find():
@@ -98,14 +98,14 @@ def _timeline(books: Books) -> list[Moment]:
     return sorted(lines, key=lambda line: line.time)
 
 
-def _cases(books: Books, pipelines: set[str]) -> list[Case]:
+def _cases(books: BooksReader, pipelines: set[str]) -> list[Case]:
     """The story of each training, in their order."""
     runs = [run for run in books.runs.find() if run.pipeline in pipelines]
     routes = books.routes.find()
     return [_case(books, number, run, routes) for number, run in enumerate(runs, 1)]
 
 
-def _case(books: Books, number: int, run: Run, routes: list[Route]) -> Case:
+def _case(books: BooksReader, number: int, run: Run, routes: list[Route]) -> Case:
     event = _event(books, run)
     gates = books.verdicts.find(run=run.id, check="gate")
     label = next((release.label for release in books.releases.find(run=run.id)), "")
@@ -153,12 +153,12 @@ def _tried(route: Route, label: str) -> bool:
     return any(arm.release == label and arm.role == "challenger" for arm in route.arms)
 
 
-def _event(books: Books, run: Run) -> Event | None:
+def _event(books: BooksReader, run: Run) -> Event | None:
     found = books.events.find(id=str(run.cause["event"]), limit=1) if run.cause.get("event") else []
     return found[0] if found else None
 
 
-def _cause(books: Books, event: Event | None) -> Judged | None:
+def _cause(books: BooksReader, event: Event | None) -> Judged | None:
     found = books.verdicts.find(id=event.cause, limit=1) if event and event.kind == "verdict" else []
     return _judged(found[0]) if found else None
 

@@ -6,7 +6,7 @@ import numpy.typing as npt
 from tidemill.checks.gate import Finding
 from tidemill.core.model import Signature
 from tidemill.core.policy import Gate
-from tidemill.core.resources import Trial
+from tidemill.core.probe import PackageProbe
 
 _TOLERANCE = 1e-9
 
@@ -49,7 +49,7 @@ def hold_signature(deployed: Signature | None, candidate: Signature, policy: Gat
     return [Finding(about="signature", outcome="fail", reason=reason, evidence={"signature_changes": told})]
 
 
-def hold_trial(trial: Trial, expected: npt.NDArray[np.float64], policy: Gate) -> list[Finding]:
+def hold_trial(trial: PackageProbe, expected: npt.NDArray[np.float64], policy: Gate) -> list[Finding]:
     """Whether a package answered in a fresh process as it does here, within the limits of its policy.
 
     `expected` are the answers of this process to the same rows, of shape (rows,) or (rows, classes).

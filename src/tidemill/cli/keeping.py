@@ -166,7 +166,7 @@ def _source(file: str) -> Iterator[BinaryIO]:
 
 def _tidied(session: "Session", *, dry_run: bool = False) -> dict[str, int]:
     """The rows of the journals of all environments that went, or would go."""
-    from tidemill.journal.files import tidy
+    from tidemill.upkeep.tidying import tidy
     from tidemill.workspace.workspace import Workspace
 
     root, retention, now = session.workspace.root, session.project.policy.retention, session.clock.now()

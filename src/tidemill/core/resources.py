@@ -1,27 +1,30 @@
-"""What a step may ask for by the type of a parameter: effects are asked for, never reached for.
+"""Ports: what a step asks for by the type of a parameter, and what every back end of a store offers.
 
-A resource is opened from its URL in the process that runs the step. It is outside the cache key, but for
-what the policy says of it (`declared`); a step with a writable one is never cached, and is idempotent by its run and
-name.
+A resource is opened from its URL in the process that runs the step. It is outside the cache key, except for what the
+policy says of it (`declared`). A step that asks for a `writable` resource, or for a `volatile` one, whose content
+is in no cache key, is never cached; with a writable one it is idempotent by its run and name.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, TypeVar
 
 from msgspec import Struct
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.audit import AuditEntry
+from tidemill.core.batch import Batch
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
 from tidemill.core.feature import FeatureSet, FeatureView
+from tidemill.core.metric_filter import MetricFilter
 from tidemill.core.policy import Source
+from tidemill.core.probe import PackageProbe
 from tidemill.core.release import Release
 from tidemill.core.route import Route
 from tidemill.core.run import Run, StepRun
-from tidemill.core.schema import Schema
+from tidemill.core.schema import Schema, SchemaVersion
 from tidemill.core.trigger import Job
 
 if TYPE_CHECKING:
@@ -33,20 +36,8 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Struct)
 
 
-class Comparison(Struct, frozen=True):
-    """A metric compared with a number, such as test_log_loss < 0.5; `sign` is one of <=, >=, <, > and =."""
-
-    name: str
-    sign: str
-    value: float
-
-
-class Book(Protocol[T]):
-    """The records of one noun, by id: add, get, find, change."""
-
-    def add(self, record: T) -> T:
-        """Write a new record; raises `Conflict` where one of its unique keys is taken."""
-        ...
+class BookReader(Protocol[T]):
+    """The records of one noun, read by id or by what they contain."""
 
     def get(self, identifier: str) -> T:
         """The record of that id, or of the only id that begins like it (8 characters or more); raises `NotFound`."""
@@ -59,24 +50,32 @@ class Book(Protocol[T]):
         newest: bool = False,
         text: str = "",
         tag: str = "",
-        metric: Comparison | None = None,
+        metric: MetricFilter | None = None,
         linked: str = "",
         after: str = "",
         before: str = "",
         **equals: Any,
     ) -> list[T]:
-        """The records that fit all that is given, by their ids: oldest first unless `newest`, at most `limit`.
+        """The records that match every argument, by their ids: oldest first unless `newest`, at most `limit`.
 
         `equals` are values of indexed columns. `text` is words, letter case aside; each must be the beginning of a
         word of the record: of its id, names, state, cause, parameters, error, tags, metrics' names and releases, but
         not of a run's graph or software; steps and artifacts have no words. `tag` is `name=value`. `linked` finds
-        steps by an artifact that they took or gave (`in:DIGEST`, `out:DIGEST`) and routes by a release
-        (`release:late/3`). A page goes on `before` or `after` the last id of the page before it.
+        steps by an artifact among their inputs or outputs (`in:DIGEST`, `out:DIGEST`) and routes by a release
+        (`release:late/3`). A page continues `before` or `after` the last id of the previous page.
         """
         ...
 
     def values(self, column: str, **equals: Any) -> set[str]:
         """The distinct values of an indexed column among those records."""
+        ...
+
+
+class Book(BookReader[T], Protocol[T]):
+    """The records of one noun, open for writing."""
+
+    def add(self, record: T) -> T:
+        """Write a new record; raises `Conflict` where one of its unique keys is taken."""
         ...
 
     def change(self, identifier: str, update: Callable[[T], T]) -> T:
@@ -87,20 +86,39 @@ class Book(Protocol[T]):
         ...
 
 
-class SchemaVersion(Struct, frozen=True, kw_only=True):
-    """A schema as it was accepted: `reason` and `by` say why and by whom."""
+class BooksReader(Protocol):
+    """The ledger, for a step that only reads it: one book for each noun.
 
-    id: str
-    source: str
-    version: int
-    schema: Schema
-    accepted: datetime
-    by: str = "inferred"
-    reason: str = ""
+    It is `volatile`: what it holds is in no cache key, so that a step that asks for it is never cached.
+    """
+
+    writable: ClassVar[bool] = False
+    volatile: ClassVar[bool] = True
+
+    @property
+    def artifacts(self) -> BookReader[Artifact]: ...
+    @property
+    def runs(self) -> BookReader[Run]: ...
+    @property
+    def steps(self) -> BookReader[StepRun]: ...
+    @property
+    def verdicts(self) -> BookReader[Verdict]: ...
+    @property
+    def releases(self) -> BookReader[Release]: ...
+    @property
+    def routes(self) -> BookReader[Route]: ...
+    @property
+    def events(self) -> BookReader[Event]: ...
+    @property
+    def jobs(self) -> BookReader[Job]: ...
+    @property
+    def schemas(self) -> BookReader[SchemaVersion]: ...
+    @property
+    def audit(self) -> BookReader[AuditEntry]: ...
 
 
-class Books(Protocol):
-    """The ledger: one book for each noun."""
+class Books(BooksReader, Protocol):
+    """The ledger, open for writing."""
 
     writable: ClassVar[bool] = True
 
@@ -130,20 +148,19 @@ class Books(Protocol):
         ...
 
 
-class Batch(Struct, frozen=True, kw_only=True):
-    """Rows that arrived together: `id` changes when their bytes change.
+class Archived(Protocol):
+    """A store that can be copied into a backup and filled from one; no other code knows its files."""
 
-    A batch with the `path` of an earlier one replaces its rows. A path that ends in `#7+2` is the second part after the
-    seventh, which wrote the whole place anew: it ends whatever the parts before the seventh brought.
+    def export(self) -> Iterator[tuple[str, BinaryIO]]:
+        """Each file of a copy: its relative path, and its bytes, open until the next file is asked for.
 
-    `texts` are the columns to be read as they are written where the form has no types (CSV); None leaves it to them.
-    """
+        Others may write meanwhile: the copy has everything that was there when it began.
+        """
+        ...
 
-    id: str
-    source: str
-    known_at: datetime
-    path: str
-    texts: tuple[str, ...] | None = None
+    def load(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
+        """Fill an empty store from the files of an export of the same kind of store."""
+        ...
 
 
 class Sources(Protocol):
@@ -190,14 +207,36 @@ class TableReader(Protocol):
         """The newest version, -1 where there is no such table yet."""
         ...
 
+    def grown(self, table: str, since: int = -1) -> int:
+        """The newest version after `since` that added rows, -1 where none did (an erasure adds none)."""
+        ...
 
-class Tables(TableReader, Protocol):
-    """Tables that take rows: a batch is appended whole, and once."""
+    def names(self) -> list[str]:
+        """The tables that exist, in order."""
+        ...
+
+
+class Tables(TableReader, Archived, Protocol):
+    """Tables, open for writing: a batch is appended whole, and once."""
 
     writable: ClassVar[bool] = True
 
     def append(self, table: str, batch: str, frame: "pl.DataFrame") -> int:
-        """Append a batch and return the version that holds it; a batch that is there already changes nothing."""
+        """Append a batch and return the version that contains it; a batch that is there already changes nothing.
+
+        A column that the table does not have yet is added (null in older rows).
+        """
+        ...
+
+    def erase(self, table: str, of: "Callable[[pl.DataFrame], pl.Series]", *, dry_run: bool = False) -> int:
+        """Drop the rows for which `of` is true, in a new version; the number of rows.
+
+        Older versions that contain such rows cannot be read any more.
+        """
+        ...
+
+    def drop(self, table: str) -> None:
+        """Forget a table and its history."""
         ...
 
 
@@ -211,13 +250,28 @@ class Features(Protocol):
         ...
 
 
-class Online(Protocol):
+class Online(Archived, Protocol):
     """The online feature store: the latest values of each entity."""
 
     writable: ClassVar[bool] = True
 
     def write(self, view: str, rows: Iterable[tuple[str, datetime, dict[str, Any]]]) -> None:
         """Write (entity, moment, values), all or none; a newer row is never replaced by an older."""
+        ...
+
+    def read(self, view: str, entities: Sequence[str]) -> list[tuple[datetime, dict[str, Any]] | None]:
+        """The values of each entity and the moment for which they hold; None for an unknown entity."""
+        ...
+
+    def views(self) -> list[str]:
+        """The views that have rows, in order."""
+        ...
+
+    def erase(self, view: str, of: Callable[[str], bool], *, dry_run: bool = False) -> int:
+        """Delete the rows of a view's entities for which `of` is true, all or none; the number of rows.
+
+        Nothing of a deleted row stays in the store's files.
+        """
         ...
 
 
@@ -227,17 +281,39 @@ class JournalReader(Protocol):
     writable: ClassVar[bool] = False
 
     def read(self, kind: str, since: datetime | None = None, until: datetime | None = None) -> "pl.DataFrame":
-        """The rows of a kind with `since < known_at <= until`."""
+        """The rows of a kind with `since < known_at <= until`, in that order."""
+        ...
+
+    def kinds(self) -> list[str]:
+        """The kinds that have rows, in order."""
         ...
 
 
-class Journal(JournalReader, Protocol):
+class Journal(JournalReader, Archived, Protocol):
     """The journal, open for writing."""
 
     writable: ClassVar[bool] = True
 
     def append(self, kind: str, frame: "pl.DataFrame") -> None:
-        """Write rows that have a `known_at` column; they are there whole or not at all."""
+        """Write rows that have a UTC column `known_at` without nulls; they are there whole or not at all."""
+        ...
+
+    def erase(
+        self,
+        kind: str,
+        of: "Callable[[pl.DataFrame], pl.Series]",
+        until: datetime | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> int:
+        """Drop the rows for which `of` is true (among those known by `until`); the number of rows.
+
+        Readers see all of them or none; rows that are appended meanwhile stay.
+        """
+        ...
+
+    def tidy(self, kind: str) -> None:
+        """Bring a kind into a form that is quick to read; readers see the same rows."""
         ...
 
 
@@ -261,25 +337,6 @@ class PackageStore(Packages, Protocol):
         ...
 
 
-class Trial(Struct, frozen=True, kw_only=True):
-    """What a package did in a fresh process: its answers `scores`, and what they took.
-
-    `where` says what that process was, `warning` what it was not. `latency_ms` is the median of single rows,
-    `memory_mb` the peak of the process. `error` tells why there are no answers, and `missing` names a module that it
-    imported and its lock does not name.
-    """
-
-    where: str
-    warning: str = ""
-    error: str = ""
-    missing: str = ""
-    scores: list[Any] = []
-    same_twice: bool = True
-    latency_ms: float = 0.0
-    memory_mb: float = 0.0
-    size_mb: float = 0.0
-
-
 class OwnMetrics(Protocol):
     """The metrics that a project defines itself."""
 
@@ -301,7 +358,7 @@ class Environments(Protocol):
 
     def try_out(
         self, files: "dict[str, bytes]", rows: list[dict[str, Any]], warm: Sequence[str] = (), *, strict: bool = False
-    ) -> Trial:
+    ) -> PackageProbe:
         """Ask the package with these files for rows there; `strict` builds the environment from the lock itself.
 
         `warm` names modules that may be imported beforehand: they are kept so for the next package of the same lock.
@@ -309,7 +366,7 @@ class Environments(Protocol):
         ...
 
 
-class Board(Protocol):
+class Board(Archived, Protocol):
     """Where routes are published for the service, which never reads the ledger."""
 
     writable: ClassVar[bool] = True
@@ -321,13 +378,3 @@ class Board(Protocol):
     def routes(self) -> dict[str, Route]:
         """The published routes by model."""
         ...
-
-
-class Context(Struct, frozen=True, kw_only=True):
-    """Where a step finds itself: its run, its environment, and what started it."""
-
-    run: str
-    step: str
-    environment: str
-    model: str
-    cause: dict[str, Any]

@@ -1,5 +1,6 @@
 """Schema: what a table must look like to be let in."""
 
+from datetime import datetime
 from typing import Literal
 
 from msgspec import Struct
@@ -52,3 +53,15 @@ class Schema(Struct, frozen=True, kw_only=True):
     def texts(self) -> tuple[str, ...]:
         """The columns of text, which stay as they are written where a form has no types."""
         return tuple(column.name for column in self.columns if column.type == "text")
+
+
+class SchemaVersion(Struct, frozen=True, kw_only=True):
+    """A schema as it was accepted: `reason` and `by` say why and by whom."""
+
+    id: str
+    source: str
+    version: int
+    schema: Schema
+    accepted: datetime
+    by: str = "inferred"
+    reason: str = ""

@@ -18,9 +18,9 @@ from tidemill.daemon.triggers import Triggers
 from tidemill.errors import ConfigurationError, Conflict, TidemillError
 from tidemill.faults import reached
 from tidemill.flow.session import Session
-from tidemill.journal.files import tidy
 from tidemill.monitoring.alerts import alert_all
 from tidemill.project.configuration import FILE, read_policy
+from tidemill.upkeep.tidying import tidy
 
 _AT_ONCE = 2
 _DEATHS = 3

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from tidemill.core.batch import Batch
 from tidemill.core.feature import FeatureView
 from tidemill.core.policy import Source
-from tidemill.core.resources import Batch
 from tidemill.core.schema import Schema
 from tidemill.data.frame import KNOWN_AT, TIME, in_time
 from tidemill.data.kinds.delta import Delta

@@ -5,7 +5,7 @@ from typing import Any
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.release import Release
-from tidemill.core.resources import Books, JournalReader
+from tidemill.core.resources import BooksReader, JournalReader
 from tidemill.core.route import Route
 from tidemill.core.run import StepRun
 from tidemill.evidence.identify import Named, release_of
@@ -21,7 +21,7 @@ _LATE = timedelta(hours=1)
 class Downstream:
     """Walks from a thing to the artifacts, releases, routes and predictions that came of it."""
 
-    def __init__(self, books: Books, journal: JournalReader | None = None, environment: str = "") -> None:
+    def __init__(self, books: BooksReader, journal: JournalReader | None = None, environment: str = "") -> None:
         self._books = books
         self._journal = journal
         self._environment = environment

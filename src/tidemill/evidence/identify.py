@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from tidemill.clock import moment_of
 from tidemill.core.release import Release
-from tidemill.core.resources import Book, Books, JournalReader
+from tidemill.core.resources import BookReader, BooksReader, JournalReader
 from tidemill.core.run import Run
 from tidemill.errors import InputError, NotFound
 
@@ -27,7 +27,7 @@ class Named(Struct, frozen=True):
     model: str = ""
 
 
-def run_of(books: Books, text: str) -> Run:
+def run_of(books: BooksReader, text: str) -> Run:
     """The run of that id, or of the only id that begins so.
 
     Raises
@@ -45,7 +45,7 @@ def run_of(books: Books, text: str) -> Run:
     return found[0]
 
 
-def release_of(books: Books, label: str) -> Release:
+def release_of(books: BooksReader, label: str) -> Release:
     """The release of a label such as `flights/3`; raises `NotFound`."""
     name, _, version = label.rpartition("/")
     found = books.releases.find(name=name, version=int(version), limit=1) if version.isdecimal() else []
@@ -55,7 +55,11 @@ def release_of(books: Books, label: str) -> Release:
 
 
 def identify(
-    books: Books, text: str, journal: JournalReader | None = None, models: Sequence[str] = (), environment: str = ""
+    books: BooksReader,
+    text: str,
+    journal: JournalReader | None = None,
+    models: Sequence[str] = (),
+    environment: str = "",
 ) -> Named:
     """What a text names; a prediction is looked for in the journal of one environment.
 
@@ -98,7 +102,7 @@ def served(journal: JournalReader, model: str, identifier: str) -> list[dict[str
     return rows.filter(pl.col("id") == identifier).sort(pl.col("role") == "shadow").to_dicts()
 
 
-def beginning_with(book: Book[T], text: str) -> list[T]:
+def beginning_with(book: BookReader[T], text: str) -> list[T]:
     """The record of exactly that id, or else a few of those whose ids begin so; ids are hexadecimal."""
     wanted = text.strip().lower()
     if len(wanted) < _LEAST:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from tidemill.core.resources import Books, JournalReader
+from tidemill.core.resources import BooksReader, JournalReader
 from tidemill.evidence.downstream import Downstream
 from tidemill.evidence.identify import Named
 from tidemill.evidence.node import Node
@@ -31,7 +31,7 @@ class Lineage(Struct, frozen=True, kw_only=True):
 
 
 def lineage(
-    books: Books,
+    books: BooksReader,
     named: Named,
     direction: Direction = "up",
     *,

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from tidemill.core.event import Event
-from tidemill.core.resources import Books
+from tidemill.core.resources import BooksReader
 
 _SILENT = timedelta(minutes=1)
 
@@ -27,7 +27,7 @@ class Pulse(Struct, frozen=True):
         return said[self.state]
 
 
-def pulse(books: Books, environment: str, now: datetime) -> Pulse | None:
+def pulse(books: BooksReader, environment: str, now: datetime) -> Pulse | None:
     """What is heard of the last daemon of an environment; None where there never was one."""
     event = last(books, environment)
     if event is None:
@@ -37,7 +37,7 @@ def pulse(books: Books, environment: str, now: datetime) -> Pulse | None:
     return Pulse(event.subject, event.known_at, "silent" if silent else state)
 
 
-def last(books: Books, environment: str) -> Event | None:
+def last(books: BooksReader, environment: str) -> Event | None:
     """The event of the last daemon of an environment."""
     heard = books.events.find(kind="daemon", environment=environment, newest=True, limit=1)
     return heard[0] if heard else None

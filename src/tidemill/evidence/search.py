@@ -5,15 +5,16 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from tidemill.core.resources import Book, Comparison
+from tidemill.core.metric_filter import MetricFilter
+from tidemill.core.resources import BookReader
 from tidemill.errors import InputError
 
 T = TypeVar("T", bound=Struct)
-_COMPARISON = re.compile(r"\s*([^\s<>=]+)\s*(<=|>=|<|>|=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*")
+_FILTER = re.compile(r"\s*([^\s<>=]+)\s*(<=|>=|<|>|=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*")
 
 
 def search(
-    book: Book[T],
+    book: BookReader[T],
     *,
     text: str = "",
     tag: str = "",
@@ -35,7 +36,7 @@ def search(
         before=before,
         text=text,
         tag=tag_of(tag) if tag else "",
-        metric=comparison(metric) if metric else None,
+        metric=metric_filter(metric) if metric else None,
         **equals,
     )
 
@@ -52,19 +53,19 @@ def tag_of(expression: str) -> str:
     return f"{name}={value}"
 
 
-def comparison(expression: str) -> Comparison:
+def metric_filter(expression: str) -> MetricFilter:
     """A metric compared with a number.
 
-    >>> comparison("test_log_loss<0.5")
-    Comparison(name='test_log_loss', sign='<', value=0.5)
+    >>> metric_filter("test_log_loss<0.5")
+    MetricFilter(name='test_log_loss', sign='<', value=0.5)
 
     Raises
     ------
     InputError
         if it compares no metric with a number.
     """
-    parts = _COMPARISON.fullmatch(expression)
+    parts = _FILTER.fullmatch(expression)
     try:
-        return Comparison(parts[1], parts[2], float(parts[3]))  # type: ignore[index]  # no match is told below
+        return MetricFilter(parts[1], parts[2], float(parts[3]))  # type: ignore[index]  # no match is told below
     except (TypeError, ValueError):
         raise InputError(f"{expression!r} compares no metric", "write it as test_log_loss<0.5") from None

@@ -8,7 +8,7 @@ from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
 from tidemill.core.release import Release
-from tidemill.core.resources import Books
+from tidemill.core.resources import BooksReader
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import NotFound
 from tidemill.evidence.identify import release_of, run_of
@@ -29,7 +29,7 @@ class Story(Struct, frozen=True, kw_only=True):
     event: Event | None = None
 
 
-def story_of(books: Books, run_id: str) -> Story:
+def story_of(books: BooksReader, run_id: str) -> Story:
     """The story of a run; raises `NotFound`, and `InputError` where several ids begin so."""
     run = run_of(books, run_id)
     steps = steps_of(books, run.id)
@@ -45,7 +45,7 @@ def story_of(books: Books, run_id: str) -> Story:
     )
 
 
-def steps_of(books: Books, run_id: str) -> list[StepRun]:
+def steps_of(books: BooksReader, run_id: str) -> list[StepRun]:
     """The steps of a run in their order, each try of one after the other."""
     return sorted(books.steps.find(run=run_id), key=lambda step: (step.position, step.attempt, step.id))
 
@@ -124,7 +124,7 @@ def _who(cause: Any) -> str:
     return f"{who}, by {how}" if who and how else who or how or "somebody unknown"
 
 
-def _artifacts(books: Books, steps: list[StepRun]) -> dict[str, Artifact]:
+def _artifacts(books: BooksReader, steps: list[StepRun]) -> dict[str, Artifact]:
     found = {}
     known: dict[str, Artifact] = {}
     for step in steps:
@@ -135,18 +135,18 @@ def _artifacts(books: Books, steps: list[StepRun]) -> dict[str, Artifact]:
     return found
 
 
-def steps_with(books: Books, side: Literal["in", "out"], digest: str, limit: int) -> list[StepRun]:
+def steps_with(books: BooksReader, side: Literal["in", "out"], digest: str, limit: int) -> list[StepRun]:
     """The steps that took (`in`) or gave (`out`) an artifact, oldest first."""
     return books.steps.find(linked=f"{side}:{digest}", limit=limit)
 
 
-def artifact_of(books: Books, digest: str) -> Artifact | None:
+def artifact_of(books: BooksReader, digest: str) -> Artifact | None:
     """What the ledger knows of a digest."""
     found = books.artifacts.find(id=digest, limit=1)
     return found[0] if found else None
 
 
-def _compared_with(books: Books, run: Run, steps: list[StepRun]) -> Release | None:
+def _compared_with(books: BooksReader, run: Run, steps: list[StepRun]) -> Release | None:
     """The release that the run says, or one of an earlier run whose package a step of this one brought in."""
     try:
         if run.compared_with:
@@ -158,7 +158,7 @@ def _compared_with(books: Books, run: Run, steps: list[StepRun]) -> Release | No
     return next((release for release in found if release.run != run.id), None)
 
 
-def _event(books: Books, run: Run) -> Event | None:
+def _event(books: BooksReader, run: Run) -> Event | None:
     identifier: Any = run.cause.get("event")
     found = books.events.find(id=str(identifier), limit=1) if identifier else []
     return found[0] if found else None

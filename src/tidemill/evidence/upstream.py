@@ -3,7 +3,7 @@
 from typing import Any
 
 from tidemill.core.event import Event
-from tidemill.core.resources import Books, JournalReader
+from tidemill.core.resources import BooksReader, JournalReader
 from tidemill.core.run import Run, StepRun
 from tidemill.evidence.identify import Named, release_of, served
 from tidemill.evidence.node import Node, artifact_node, release_node, run_node, step_node
@@ -15,7 +15,7 @@ _MANY = 100
 class Upstream:
     """Walks from a thing to what it came of, within the run in which it was met; remembers what it read."""
 
-    def __init__(self, books: Books, journal: JournalReader | None = None) -> None:
+    def __init__(self, books: BooksReader, journal: JournalReader | None = None) -> None:
         self._books = books
         self._journal = journal
         self._runs: dict[str, tuple[Run, dict[str, StepRun]]] = {}

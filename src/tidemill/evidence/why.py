@@ -9,7 +9,7 @@ from tidemill.core.check import Verdict
 from tidemill.core.event import Event
 from tidemill.core.prediction import EARLIER
 from tidemill.core.release import Release
-from tidemill.core.resources import Books, JournalReader
+from tidemill.core.resources import BooksReader, JournalReader
 from tidemill.core.route import Route
 from tidemill.errors import NotFound
 from tidemill.evidence.identify import identify, release_of, served
@@ -28,7 +28,7 @@ class Link(Struct, frozen=True):
     facts: dict[str, Any] = {}
 
 
-def why(books: Books, journal: JournalReader, models: list[str], environment: str, identifier: str) -> list[Link]:
+def why(books: BooksReader, journal: JournalReader, models: list[str], environment: str, identifier: str) -> list[Link]:
     """The chain from a prediction's id, a release (`flights/3`), an artifact or a run back to code, data and cause.
 
     Raises
@@ -79,7 +79,7 @@ def _truth(journal: JournalReader, model: str, answer: dict[str, Any]) -> list[L
     return [Link("label", str(answer["id"]), text) for text in said]
 
 
-def _artifact(books: Books, digest: str) -> list[Link]:
+def _artifact(books: BooksReader, digest: str) -> list[Link]:
     artifact = artifact_of(books, digest)
     assert artifact is not None
     made = next(iter(steps_with(books, "out", digest, 1)), None)
@@ -90,7 +90,7 @@ def _artifact(books: Books, digest: str) -> list[Link]:
     return [link, *(_run(story_of(books, made.run), books) if made else [])]
 
 
-def _release(books: Books, environment: str, label: str, at: datetime | None = None) -> list[Link]:
+def _release(books: BooksReader, environment: str, label: str, at: datetime | None = None) -> list[Link]:
     """A release, the routes in which it answered (at an instant: the one in force then), and its run."""
     release = release_of(books, label)
     scores = ", ".join(f"{k} {number(v)}" for k, v in release.metrics.items() if k.startswith("test_"))
@@ -117,7 +117,7 @@ def _facts(release: Release) -> dict[str, Any]:
     return {"package": release.package, "metrics": release.metrics, "tags": release.tags, **release.data}
 
 
-def _routes(books: Books, environment: str, label: str, at: datetime | None) -> list[Route]:
+def _routes(books: BooksReader, environment: str, label: str, at: datetime | None) -> list[Route]:
     found = books.routes.find(linked=f"release:{label}", newest=True, limit=_MANY)
     here = sorted((route for route in found if route.environment == environment), key=lambda route: route.version)
     return here if at is None else [route for route in here if route.since <= at][-1:]
@@ -127,7 +127,7 @@ def _arms(route: Route, label: str) -> str:
     return ", ".join(f"{arm.role} {arm.share:.0%}" for arm in route.arms if arm.release == label)
 
 
-def _run(story: Story, books: Books) -> list[Link]:
+def _run(story: Story, books: BooksReader) -> list[Link]:
     run = story.run
     took = f" in {seconds(run.seconds)}" if run.seconds is not None else ""
     said = f"{run.pipeline} {run.state}{took}, started {moment(run.started)}, {executor_of(story)}"
@@ -148,7 +148,7 @@ def _verdict(verdict: Verdict) -> Link:
     return Link("verdict", verdict.id, said, verdict.evidence if verdict.check != "schema" else {})
 
 
-def _cause(story: Story, books: Books) -> list[Link]:
+def _cause(story: Story, books: BooksReader) -> list[Link]:
     """Who or which trigger started it; on what event, and on what verdict that was."""
     event: Event | None = story.event
     links = [Link("cause", event.id if event else story.run.id, f"by {cause_of(story)}", _record(event, story))]

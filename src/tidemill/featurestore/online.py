@@ -1,17 +1,20 @@
 """The embedded online store: the latest row of each entity, in SQLite; a newer row is never replaced by an older."""
 
+import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, ClassVar
 
 import msgspec
 
 from tidemill.errors import TidemillError
 from tidemill.ledger.sqlite import prepare
 
+_COPY = "online.db"
 _CREATE = """
 CREATE TABLE IF NOT EXISTS latest (
     view TEXT NOT NULL, entity TEXT NOT NULL, time REAL NOT NULL, row BLOB NOT NULL, PRIMARY KEY (view, entity)
@@ -70,7 +73,7 @@ class SqliteOnline:
         """The views that have rows."""
         return [name for (name,) in self._connection().execute("SELECT DISTINCT view FROM latest ORDER BY view")]
 
-    def forget(self, view: str, of: Callable[[str], bool], *, dry_run: bool = False) -> int:
+    def erase(self, view: str, of: Callable[[str], bool], *, dry_run: bool = False) -> int:
         """Delete the rows of a view's entities for which `of` is true, all or none; how many went, or would go."""
         connection = self._connection()
         try:
@@ -90,3 +93,27 @@ class SqliteOnline:
                 "check free space and permissions; all of them are still there",
             ) from None
         return len(gone)
+
+    def export(self) -> Iterator[tuple[str, BinaryIO]]:
+        """A copy of the database as of now."""
+        if not self._file.exists():
+            return
+        with TemporaryDirectory(prefix=".export-", dir=self._file.parent) as folder:
+            copy = Path(folder) / _COPY
+            self._connection().execute("VACUUM INTO ?", (str(copy),))
+            with copy.open("rb") as source:
+                yield _COPY, source
+
+    def load(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
+        """Fill an empty store from an export."""
+        connection = self._connection()
+        with TemporaryDirectory(prefix=".load-", dir=self._file.parent) as folder:
+            copy = Path(folder) / _COPY
+            for _, source in files:
+                with copy.open("wb") as sink:
+                    shutil.copyfileobj(source, sink)
+                connection.execute("ATTACH ? AS copy", (str(copy),))
+                try:
+                    connection.execute("INSERT INTO latest SELECT * FROM copy.latest")
+                finally:
+                    connection.execute("DETACH copy")

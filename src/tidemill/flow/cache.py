@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from tidemill.blobs.artifacts import holds
 from tidemill.blobs.store import Blobs
 from tidemill.core.artifact import Artifact
-from tidemill.core.resources import Books
+from tidemill.core.resources import BooksReader
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import NotFound
 from tidemill.flow.memory import Memory
@@ -17,7 +17,7 @@ _GAVE = ("ran", "cached")
 class Catalog:
     """Finds what was given for a cache key, as far as its bytes are there and have not changed."""
 
-    def __init__(self, books: Books, blobs: Blobs, memory: Memory | None = None) -> None:
+    def __init__(self, books: BooksReader, blobs: Blobs, memory: Memory | None = None) -> None:
         self._books = books
         self._blobs = blobs
         self._memory = memory

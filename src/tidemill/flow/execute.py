@@ -9,15 +9,15 @@ from msgspec.structs import replace
 from tidemill.blobs.artifacts import keep, read
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
+from tidemill.core.context import Context
 from tidemill.core.pipeline import Graph, Node
-from tidemill.core.resources import Context
 from tidemill.core.run import Metrics, StepRun
 from tidemill.errors import StepFailed, Stopped, TidemillError
 from tidemill.faults import reached
 from tidemill.flow.cache import Catalog, stopping
 from tidemill.flow.capture import shortened
 from tidemill.flow.record import Recorder
-from tidemill.flow.session import Session, changes_the_world, follows_from_inputs
+from tidemill.flow.session import Session, depends_on_the_world, follows_from_inputs
 from tidemill.flow.tasks import Engine, Outcome, Task, of_kind, pause
 from tidemill.flow.wiring import Wiring, digest
 
@@ -131,8 +131,8 @@ class Execution:
         step = node.step
         record = self._record(node)
         reason = "" if step.cache else "its cache is off"
-        if changes_the_world(step):
-            reason = "it changes the world: never cached"
+        if world := depends_on_the_world(step):
+            reason = f"it {world} the world: never cached"
         if step.transient and not reason and node.name not in self._start.fresh:
             names = {output: digest("transient", [record.key, output]) for output in step.outputs}
             named = {out: Artifact(id=name, kind="transient", size=0, transient=True) for out, name in names.items()}

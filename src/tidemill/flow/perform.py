@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from tidemill.blobs.artifacts import keep, read
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
-from tidemill.core.resources import Context
+from tidemill.core.context import Context
 from tidemill.core.run import Metrics
 from tidemill.errors import Corrupt, NotFound, TidemillError, Transient
 from tidemill.faults import reached

@@ -10,7 +10,7 @@ from tidemill.blobs.artifacts import read
 from tidemill.blobs.store import Blobs
 from tidemill.core.artifact import Artifact
 from tidemill.core.pipeline import Graph
-from tidemill.core.resources import Books
+from tidemill.core.resources import BooksReader
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import InputError, NotFound
 from tidemill.flow.cache import Catalog
@@ -18,7 +18,7 @@ from tidemill.flow.engine import plan_of
 from tidemill.flow.engines import engine_of
 from tidemill.flow.execute import Execution, Progress, Start
 from tidemill.flow.record import Recorder, new_run
-from tidemill.flow.session import Session, changes_the_world
+from tidemill.flow.session import Session, depends_on_the_world
 
 
 class Sameness(Struct, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ class Reproduction(Struct, frozen=True, kw_only=True):
 
 
 def reproduce(
-    session: Session, books: Books, past: Run, tolerance: float, progress: Progress | None = None
+    session: Session, books: BooksReader, past: Run, tolerance: float, progress: Progress | None = None
 ) -> Reproduction:
     """Do a run again in `session`, which has its code and an empty ledger, and compare it with what `books` recorded.
 
@@ -97,7 +97,7 @@ def reproduce(
     )
 
 
-def _given(graph: Graph, recorded: dict[str, StepRun], books: Books) -> dict[str, dict[str, Artifact]]:
+def _given(graph: Graph, recorded: dict[str, StepRun], books: BooksReader) -> dict[str, dict[str, Artifact]]:
     """Take out of a graph the steps that change the world; what they gave, as recorded.
 
     With those that the run never came to goes all that would need them.
@@ -106,7 +106,7 @@ def _given(graph: Graph, recorded: dict[str, StepRun], books: Books) -> dict[str
     gone: set[str] = set()
     for node in list(graph.nodes.values()):
         step = recorded.get(node.name)
-        changes = changes_the_world(node.step)
+        changes = depends_on_the_world(node.step)
         if changes and step is not None:
             given[node.name] = {output: books.artifacts.get(digest) for output, digest in step.outputs.items()}
         elif changes or gone.intersection(node.needs):
@@ -116,7 +116,7 @@ def _given(graph: Graph, recorded: dict[str, StepRun], books: Books) -> dict[str
     return given
 
 
-def _compared(was: StepRun, now: StepRun, books: Books, session: Session, tolerance: float) -> list[Sameness]:
+def _compared(was: StepRun, now: StepRun, books: BooksReader, session: Session, tolerance: float) -> list[Sameness]:
     found = []
     for output, digest in was.outputs.items():
         artifact = books.artifacts.get(digest)
@@ -134,7 +134,7 @@ def _compared(was: StepRun, now: StepRun, books: Books, session: Session, tolera
     return found
 
 
-def _apart(blobs: Blobs, was: Artifact, digest: str, books: Books) -> float | None:
+def _apart(blobs: Blobs, was: Artifact, digest: str, books: BooksReader) -> float | None:
     """The largest difference between the numbers of two artifacts; None where there are none to compare."""
     now = books.artifacts.get(digest)
     if was.kind != now.kind:

@@ -5,13 +5,14 @@ import platform
 import socket
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal
 
 from tidemill.blobs.packages import BlobPackages
 from tidemill.clock import Clock, SystemClock
 from tidemill.core import resources
 from tidemill.core.pipeline import Node, Step
 from tidemill.core.policy import ModelPolicy
+from tidemill.errors import ConfigurationError
 from tidemill.flow.fingerprint import fingerprint, fingerprint_of
 from tidemill.flow.memory import Memory
 from tidemill.flow.tasks import Made, Several, Task
@@ -51,6 +52,7 @@ class Session:
             resources.Packages: lambda: self.packages,
             resources.PackageStore: lambda: self.packages,
             resources.Books: lambda: workspace.ledger,
+            resources.BooksReader: lambda: workspace.ledger.reader,
             resources.Tables: lambda: workspace.tables,
             resources.TableReader: lambda: workspace.tables,
             resources.Journal: lambda: workspace.journal,
@@ -65,6 +67,12 @@ class Session:
     def resource(self, kind: type) -> Any:
         """The resource of a type, opened when it is first asked for."""
         if kind not in self._open:
+            if kind not in self._openers:
+                known = ", ".join(sorted(port.__name__ for port in self._openers))
+                raise ConfigurationError(
+                    f"a step asks for the resource {kind.__name__}, which this session does not open",
+                    f"ask for one of: {known}",
+                )
             self._open[kind] = self._openers[kind]()
         return self._open[kind]
 
@@ -112,7 +120,8 @@ class Session:
         asks for, and the code of the estimator that a policy names.
         """
         hints, given = node.step.hints.items(), node.inputs.items()
-        said = [f"{name}:{self.resource(kind).declared}" for name, kind in hints if kind in DECLARED]
+        declaring = [(name, kind) for name, kind in hints if is_resource(kind) and hasattr(kind, "declared")]
+        said = [f"{name}:{self.resource(kind).declared}" for name, kind in declaring]
         named = {name: one.training.estimator for name, one in given if isinstance(one, ModelPolicy)}
         return said + [f"{name}:{self._named(one)}" for name, one in named.items() if ":" in one]
 
@@ -137,36 +146,20 @@ def admitted(workspace: Workspace) -> set[str]:
     )
 
 
-READABLE = (
-    Clock,
-    resources.Sources,
-    resources.Features,
-    resources.TableReader,
-    resources.JournalReader,
-    resources.Packages,
-    resources.Environments,
-    resources.OwnMetrics,
-)
-DECLARED = (resources.Sources,)
-WRITABLE = (
-    resources.Books,
-    resources.Tables,
-    resources.Journal,
-    resources.Online,
-    resources.PackageStore,
-    resources.Board,
-    resources.Context,
-)
-
-
 def is_resource(hint: Any) -> bool:
-    """Whether a parameter of this type is filled by the engine."""
-    return hint in READABLE or hint in WRITABLE
+    """Whether the engine fills a parameter of this type: a port says whether it is `writable`."""
+    return isinstance(getattr(hint, "writable", None), bool)
 
 
-def changes_the_world(step: Step[Any]) -> bool:
-    """Whether a step asks for a resource that it can write to: it is never cached, and never done again unasked."""
-    return any(hint in WRITABLE for hint in step.hints.values())
+def depends_on_the_world(step: Step[Any]) -> Literal["", "reads", "changes"]:
+    """How a step depends on more than its cache key: it asks for a writable resource, or for a volatile one.
+
+    Such a step is never cached, and is not run again in order to reproduce a run.
+    """
+    ports = [hint for hint in step.hints.values() if is_resource(hint)]
+    if any(port.writable for port in ports):
+        return "changes"
+    return "reads" if any(getattr(port, "volatile", False) for port in ports) else ""
 
 
 def follows_from_inputs(task: Task) -> bool:

@@ -8,8 +8,8 @@ from msgspec import Struct, field
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
+from tidemill.core.context import Context
 from tidemill.core.pipeline import Step
-from tidemill.core.resources import Context
 from tidemill.core.run import Metrics
 from tidemill.errors import TidemillError
 

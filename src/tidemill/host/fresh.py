@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from tidemill.core.resources import Trial
+from tidemill.core.probe import PackageProbe
 from tidemill.errors import TidemillError
 from tidemill.host.uv import build
 
@@ -46,7 +46,7 @@ class FreshProcesses:
 
     def try_out(
         self, files: dict[str, bytes], rows: list[dict[str, Any]], warm: tuple[str, ...] = (), *, strict: bool = False
-    ) -> Trial:
+    ) -> PackageProbe:
         """Ask the package with these files for rows there; `strict` builds the environment from the lock itself."""
         lock = tuple(files[_LOCK].decode().split())
         size = sum(map(len, files.values())) / (1 << 20)
@@ -59,7 +59,7 @@ class FreshProcesses:
             except TidemillError as refused:
                 warning = f"the environment of its lock cannot be built: {refused.problem}"
                 if strict:
-                    return Trial(where="nowhere", error=warning, size_mb=size)
+                    return PackageProbe(where="nowhere", error=warning, size_mb=size)
                 built = False
                 place, warning = "a fresh process here", f"{warning}; here differ {', '.join(absent)}"
         with tempfile.TemporaryDirectory(prefix="tidemill-") as folder, self._lock:
@@ -70,7 +70,7 @@ class FreshProcesses:
             told = self._asked(interpreter, lock, built, {"folder": folder, "rows": rows, "warm": list(warm)})
         return msgspec.structs.replace(told, where=place, warning=warning, size_mb=size)
 
-    def _asked(self, interpreter: str, lock: tuple[str, ...], built: bool, request: dict[str, Any]) -> Trial:
+    def _asked(self, interpreter: str, lock: tuple[str, ...], built: bool, request: dict[str, Any]) -> PackageProbe:
         # A process that was forked has the pipes of its parent: it must not talk into them.
         key = os.getpid(), "\n".join(lock), built
         for _ in range(2):
@@ -95,7 +95,7 @@ class FreshProcesses:
                 line = process.stdout.readline()
                 if line:
                     return msgspec.json.decode(line, type=_Told).trial()
-        return Trial(where="", error="the process in which it is tried out ends at once")
+        return PackageProbe(where="", error="the process in which it is tried out ends at once")
 
     def _built(self, lock: tuple[str, ...]) -> Path:
         """The interpreter of the environment of a lock, which is built once for each workspace."""
@@ -122,8 +122,8 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     missing: str = ""
 
-    def trial(self) -> Trial:
-        return Trial(where="", **msgspec.structs.asdict(self))
+    def trial(self) -> PackageProbe:
+        return PackageProbe(where="", **msgspec.structs.asdict(self))
 
 
 def _end(waiting: dict[tuple[int, str, bool], "subprocess.Popen[str]"]) -> None:

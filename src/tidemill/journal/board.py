@@ -1,12 +1,14 @@
 """The board: where routes are published for the service, so that a lost ledger stops no prediction."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 import msgspec
 
 from tidemill.core.route import Route
 from tidemill.errors import TidemillError
+from tidemill.journal.copying import exported, loaded
 from tidemill.locks import locked
 
 
@@ -40,6 +42,14 @@ class FileBoard:
         """The published routes by model."""
         found = (self._read(file) for file in sorted(self._folder.glob("*.json")))
         return {route.model: route for route in found if route is not None}
+
+    def export(self) -> Iterator[tuple[str, BinaryIO]]:
+        """Each route's file, open until the next is asked for."""
+        return exported(self._folder, sorted(self._folder.glob("*.json")))
+
+    def load(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
+        """Fill an empty board from an export."""
+        loaded(self._folder, files)
 
     def _read(self, file: Path) -> Route | None:
         try:

@@ -3,17 +3,16 @@
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 import polars as pl
 
-from tidemill.clock import span
-from tidemill.core.policy import Retention
 from tidemill.errors import DataError, TidemillError
+from tidemill.journal.copying import exported, loaded
 from tidemill.locks import locked
 
 _NAME = re.compile(r"^(-?\d+)-(-?\d+)-([0-9a-f]+)\.arrow$")
@@ -85,7 +84,7 @@ class FileJournal:
             str(folder.relative_to(self._folder)) for folder in self._folder.rglob("*") if any(folder.glob("*.arrow"))
         )
 
-    def compact(self, kind: str, keep: int = 32) -> None:
+    def tidy(self, kind: str, keep: int = 32) -> None:
         """Join the small segments of a kind into one where there are more than `keep`: readers see the same rows."""
         folder = self._folder / kind
         if not folder.is_dir():
@@ -93,15 +92,11 @@ class FileJournal:
         with locked(folder / ".compacting", wait=False) as mine:
             if not mine:
                 return
-            self._tidy(folder)
+            self._finish(folder)
             small = [segment for segment in self._segments(kind, None, None) if segment.stat().st_size < _SMALL]
             if len(small) > keep:
                 rows = pl.concat([pl.read_ipc(segment) for segment in small], how="diagonal_relaxed")
                 self._replace(kind, small, rows)
-
-    def forget(self, kind: str, before: datetime, *, dry_run: bool = False) -> int:
-        """Drop the rows that became known before a moment; how many went. Readers see all of them or none."""
-        return self.erase(kind, lambda rows: rows["known_at"] < before, until=before, dry_run=dry_run)
 
     def erase(
         self,
@@ -124,7 +119,7 @@ class FileJournal:
         if not folder.is_dir():
             return 0
         with locked(folder / ".compacting"):
-            self._tidy(folder)
+            self._finish(folder)
             touched, left, gone = [], [], 0
             for segment in self._segments(kind, None, until):
                 rows = pl.read_ipc(segment)
@@ -137,13 +132,17 @@ class FileJournal:
                 self._replace(kind, touched, pl.concat(left, how="diagonal_relaxed"))
         return gone
 
-    @contextmanager
-    def held(self, kind: str) -> Iterator[list[Path]]:
-        """The files that hold the rows of a kind; within the block none of them goes away."""
-        folder = self._folder / kind
-        with locked(folder / ".compacting"):
-            self._tidy(folder)
-            yield sorted(folder.glob("*.arrow"))
+    def export(self) -> Iterator[tuple[str, BinaryIO]]:
+        """Each segment, open until the next is asked for; no segment of a kind is deleted meanwhile."""
+        for kind in self.kinds():
+            folder = self._folder / kind
+            with locked(folder / ".compacting"):
+                self._finish(folder)
+                yield from exported(self._folder, sorted(folder.glob("*.arrow")))
+
+    def load(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
+        """Fill an empty journal from an export."""
+        loaded(self._folder, files)
 
     def _replace(self, kind: str, segments: list[Path], rows: pl.DataFrame) -> None:
         """Put rows in the place of segments, in one move.
@@ -160,9 +159,9 @@ class FileJournal:
             raise TidemillError(
                 f"the journal {folder} cannot be written: {refused}", "check free space and permissions; no row is lost"
             ) from None
-        self._tidy(folder)
+        self._finish(folder)
 
-    def _tidy(self, folder: Path) -> None:
+    def _finish(self, folder: Path) -> None:
         """Finish what a compaction began: away with segments that are replaced, then with the lists of them."""
         for name in self._replaced(folder, {file.name for file in folder.glob("*.arrow")}):
             (folder / name).unlink(missing_ok=True)
@@ -192,18 +191,6 @@ class FileJournal:
         joined = {span[3] for name in names if (span := _NAME.match(name))}
         lists = [file for file in folder.glob(".*.replaces") if file.name.split(".")[1] in joined]
         return {name for file in lists for name in file.read_text().split("\n")}
-
-
-def tidy(journal: FileJournal, retention: Retention, now: datetime, *, dry_run: bool = False) -> dict[str, int]:
-    """Join what came in small pieces, and forget what the policy keeps no longer: how many rows of each kind went."""
-    gone = {}
-    for kind in journal.kinds():
-        if retention.journal is not None:
-            before = now - span(retention.journal)
-            gone[kind] = journal.forget(kind, before, dry_run=dry_run)
-        if not dry_run:
-            journal.compact(kind)
-    return {kind: count for kind, count in gone.items() if count}
 
 
 def _micros(moment: object) -> int:

@@ -1,12 +1,13 @@
 """Tables with history: Delta Lake; a batch is appended whole, and once."""
 
 import json
+import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 from urllib.parse import unquote
 
 import polars as pl
@@ -15,6 +16,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from tidemill.errors import Conflict, NotFound, TidemillError
 from tidemill.faults import reached
+from tidemill.journal.copying import exported, loaded
 from tidemill.journal.widening import wider_types
 from tidemill.locks import locked
 
@@ -22,6 +24,7 @@ _COMPACT_EVERY = 50
 _TRIES = 50
 _APPENDING = 3600.0  # seconds
 _BRINGING = ("WRITE", "MERGE", "STREAMING UPDATE", "CREATE TABLE AS SELECT")
+_LOG = re.compile(r"(\d{20})\.(json|checkpoint\.parquet|checkpoint\.\d+\.\d+\.parquet)")
 _ERASURE = CommitProperties(custom_metadata={"erasure": "true"})
 
 
@@ -211,6 +214,27 @@ class DeltaTables:
             for checkpoint in old:
                 if int(checkpoint.name[:20]) < newest.version():
                     checkpoint.unlink()
+
+    def export(self) -> Iterator[tuple[str, BinaryIO]]:
+        """Each table's log, then its files: the log names no file that was not there before it."""
+        for name in self.names():
+            yield from exported(Path(self._root), self._files(name))
+
+    def load(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
+        """Fill an empty store from an export."""
+        loaded(Path(self._root), files)
+
+    def _files(self, table: str) -> Iterator[Path]:
+        """The files of the newest version and of those before it; each entry of the log is there when it is named."""
+        folder = Path(self._root) / table
+        log = folder / "_delta_log"
+        yield log / "_last_checkpoint"
+        newest = self.version(table)
+        for entry in sorted(log.iterdir()):
+            version = _LOG.fullmatch(entry.name)
+            if version and int(version[1]) <= newest:
+                yield entry
+        yield from (file for file in sorted(folder.rglob("*.parquet")) if log not in file.parents)
 
     def drop(self, table: str) -> None:
         """Forget a table and its history."""

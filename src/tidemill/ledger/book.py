@@ -1,4 +1,4 @@
-"""Book: the records of one noun and their index: add, get, find and change, in SQL that is written once."""
+"""The records of one noun and their index: add, get, find and change, in SQL that is written once."""
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from tidemill.core.resources import Comparison
+from tidemill.core.metric_filter import MetricFilter
 from tidemill.errors import Conflict, Corrupt, InputError, NotFound
 from tidemill.ledger.connections import Connections
 from tidemill.ledger.index import NOTHING, Indexed, indexed
@@ -26,7 +26,7 @@ _ADD_MEASURE = (
 _FORGET_MEASURE = "DELETE FROM measures WHERE book = ? AND name = ? AND id = ?"
 
 
-class Book(Generic[T]):
+class SqlBook(Generic[T]):
     """The records of one noun, in one table."""
 
     def __init__(self, connections: Connections, table: Table, noun: type[T]) -> None:
@@ -174,7 +174,7 @@ class Book(Generic[T]):
         newest: bool = False,
         text: str = "",
         tag: str = "",
-        metric: Comparison | None = None,
+        metric: MetricFilter | None = None,
         linked: str = "",
         after: str = "",
         before: str = "",
@@ -256,3 +256,10 @@ class Book(Generic[T]):
                 connection.execute(fill, (self._row(record, found)[-1], identifier))
                 self._index(connection, identifier, NOTHING, found)
             last = rows[-1][0]
+
+
+class SqlBookReader(Generic[T]):
+    """The records of one noun, for those who only read them."""
+
+    def __init__(self, book: SqlBook[T]) -> None:
+        self.get, self.find, self.values = book.get, book.find, book.values

@@ -14,9 +14,9 @@ from tidemill.core.audit import AuditEntry
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
 from tidemill.core.release import Release
-from tidemill.core.resources import SchemaVersion
 from tidemill.core.route import Route
 from tidemill.core.run import Run, StepRun
+from tidemill.core.schema import SchemaVersion
 from tidemill.core.trigger import Job
 from tidemill.ledger.table import shortened
 

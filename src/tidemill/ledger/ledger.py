@@ -1,6 +1,7 @@
 """The ledger: facts, in SQLite (write-ahead log) by default or PostgreSQL; any process writes it, briefly."""
 
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any, ClassVar
 
 from tidemill.core.artifact import Artifact
@@ -8,11 +9,11 @@ from tidemill.core.audit import AuditEntry
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
 from tidemill.core.release import Release
-from tidemill.core.resources import SchemaVersion
 from tidemill.core.route import Route
 from tidemill.core.run import Run, StepRun
+from tidemill.core.schema import SchemaVersion
 from tidemill.core.trigger import Job
-from tidemill.ledger.book import Book
+from tidemill.ledger.book import SqlBook, SqlBookReader
 from tidemill.ledger.connections import Connections, database_at
 from tidemill.ledger.schema import settle
 from tidemill.ledger.table import Table
@@ -34,20 +35,21 @@ class Ledger:
     """The books of a project, at a database URL."""
 
     writable: ClassVar[bool] = True
+    volatile: ClassVar[bool] = True
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._connections = connections = Connections(database_at(url))
-        self.artifacts = Book(connections, _ARTIFACTS, Artifact)
-        self.runs = Book(connections, _RUNS, Run)
-        self.steps = Book(connections, _STEPS, StepRun)
-        self.verdicts = Book(connections, _VERDICTS, Verdict)
-        self.releases = Book(connections, _RELEASES, Release)
-        self.routes = Book(connections, _ROUTES, Route)
-        self.events = Book(connections, _EVENTS, Event)
-        self.jobs = Book(connections, _JOBS, Job)
-        self.schemas = Book(connections, _SCHEMAS, SchemaVersion)
-        self.audit = Book(connections, _AUDIT, AuditEntry)
+        self.artifacts = SqlBook(connections, _ARTIFACTS, Artifact)
+        self.runs = SqlBook(connections, _RUNS, Run)
+        self.steps = SqlBook(connections, _STEPS, StepRun)
+        self.verdicts = SqlBook(connections, _VERDICTS, Verdict)
+        self.releases = SqlBook(connections, _RELEASES, Release)
+        self.routes = SqlBook(connections, _ROUTES, Route)
+        self.events = SqlBook(connections, _EVENTS, Event)
+        self.jobs = SqlBook(connections, _JOBS, Job)
+        self.schemas = SqlBook(connections, _SCHEMAS, SchemaVersion)
+        self.audit = SqlBook(connections, _AUDIT, AuditEntry)
         settle(connections, TABLES, self._fill)
 
     def _fill(self, connection: Any) -> None:
@@ -57,9 +59,14 @@ class Ledger:
                 book.fill(connection)
 
     @property
-    def books(self) -> dict[str, Book[Any]]:
+    def books(self) -> dict[str, SqlBook[Any]]:
         """Every book by its name."""
         return {table.name: getattr(self, table.name) for table in TABLES}
+
+    @cached_property
+    def reader(self) -> "LedgerReader":
+        """The same books for those who only read them."""
+        return LedgerReader(self)
 
     def transaction(self, *, durable: bool = False) -> AbstractContextManager[Any]:
         """One transaction for all that this thread writes inside; a transaction within one joins it.
@@ -71,3 +78,22 @@ class Ledger:
     def close(self) -> None:
         """Give all connections back."""
         self._connections.close()
+
+
+class LedgerReader:
+    """The books of a ledger without anything that writes."""
+
+    writable: ClassVar[bool] = False
+    volatile: ClassVar[bool] = True
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.artifacts = SqlBookReader(ledger.artifacts)
+        self.runs = SqlBookReader(ledger.runs)
+        self.steps = SqlBookReader(ledger.steps)
+        self.verdicts = SqlBookReader(ledger.verdicts)
+        self.releases = SqlBookReader(ledger.releases)
+        self.routes = SqlBookReader(ledger.routes)
+        self.events = SqlBookReader(ledger.events)
+        self.jobs = SqlBookReader(ledger.jobs)
+        self.schemas = SqlBookReader(ledger.schemas)
+        self.audit = SqlBookReader(ledger.audit)

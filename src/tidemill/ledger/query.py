@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from tidemill.core.resources import Comparison
+from tidemill.core.metric_filter import MetricFilter
 from tidemill.ledger.connections import Connections
 from tidemill.ledger.index import link_term, words
 from tidemill.ledger.table import quoted, searchable, shortened
@@ -46,7 +46,7 @@ def conditions(
     equals: dict[str, Any],
     text: str = "",
     tag: str = "",
-    metric: Comparison | None = None,
+    metric: MetricFilter | None = None,
     linked: str = "",
 ) -> Iterator[Condition]:
     """All that is asked of the records of a table."""
@@ -85,7 +85,7 @@ def _having_word(connections: Connections, table: str, beginning: str) -> Condit
     return Condition("r.words LIKE ?", (f"% {beginning}%",), f"SELECT DISTINCT id FROM terms WHERE {test}", given, "")
 
 
-def _measured(table: str, metric: Comparison) -> Condition:
+def _measured(table: str, metric: MetricFilter) -> Condition:
     if metric.sign not in _SIGNS:
         raise ValueError(f"{metric.sign!r} compares nothing")
     test, given = f"value {metric.sign} ?", (table, shortened(metric.name), metric.value)

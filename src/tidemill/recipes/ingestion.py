@@ -10,12 +10,14 @@ from msgspec.structs import replace
 from tidemill.checks.inference import infer, widen
 from tidemill.checks.table import conform, judge, unreadable
 from tidemill.clock import Clock
+from tidemill.core.batch import Batch
 from tidemill.core.check import Verdict
+from tidemill.core.context import Context
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
-from tidemill.core.resources import Batch, Books, Context, Online, SchemaVersion, Sources, Tables
-from tidemill.core.schema import Schema
+from tidemill.core.resources import Books, BooksReader, Online, Sources, Tables
+from tidemill.core.schema import Schema, SchemaVersion
 from tidemill.data.frame import ARRIVED
 from tidemill.errors import DataError, Unreadable
 from tidemill.featurestore.materialize import materialize as write_online
@@ -66,7 +68,7 @@ def ingest(
 
 
 def _waiting(
-    source: str, until: datetime, schema: Schema, sources: Sources, books: Books, context: Context
+    source: str, until: datetime, schema: Schema, sources: Sources, books: BooksReader, context: Context
 ) -> list[Batch]:
     """The batches that were neither let in, nor stopped in another run under this schema or a newer one."""
     here = context.environment
@@ -150,13 +152,15 @@ def accept_change(
     return _accept(books, clock, replace(schema, version=version), "hand", reason)
 
 
-def stopped_batches(source: str, until: datetime, sources: Sources, books: Books, environment: str) -> list[Batch]:
+def stopped_batches(
+    source: str, until: datetime, sources: Sources, books: BooksReader, environment: str
+) -> list[Batch]:
     """The batches that were stopped, by whichever schema, and not let in since."""
     out = kept_out(books, environment)
     return [batch for batch in sources.batches(source, until) if batch.id in out]
 
 
-def kept_out(books: Books, environment: str) -> set[str]:
+def kept_out(books: BooksReader, environment: str) -> set[str]:
     """The ids of the batches that were stopped by their schemas and not let in since."""
     here = {"check": "schema", "environment": environment}
     stopped = books.verdicts.values("subject", action="stop", **here)

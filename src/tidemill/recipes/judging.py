@@ -15,11 +15,13 @@ from tidemill.checks.leaks import find_leaks
 from tidemill.checks.package import hold_signature, hold_trial
 from tidemill.core.artifact import Report
 from tidemill.core.check import Verdict
+from tidemill.core.context import Context
 from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model
 from tidemill.core.pipeline import step
 from tidemill.core.policy import Gate, ModelPolicy, Problem, Source, Training
-from tidemill.core.resources import Books, Context, Environments, OwnMetrics, Packages, Sources, TableReader, Trial
+from tidemill.core.probe import PackageProbe
+from tidemill.core.resources import Books, BooksReader, Environments, OwnMetrics, Packages, Sources, TableReader
 from tidemill.core.run import Metrics, tested
 from tidemill.data.frame import TIME, as_classes
 from tidemill.data.metrics import Floats, Truth, among, losses, measure, narrowed
@@ -121,7 +123,7 @@ def find_champion(policy: ModelPolicy, books: Books, packages: Packages, context
 
 
 @step
-def look_into_data(snapshot: Snapshot, books: Books, tables: TableReader, context: Context) -> DataFacts:
+def look_into_data(snapshot: Snapshot, books: BooksReader, tables: TableReader, context: Context) -> DataFacts:
     """Which batches of a snapshot were stopped by their check, and never let in since."""
     stopped = kept_out(books, context.environment)
     if not stopped:
@@ -131,7 +133,7 @@ def look_into_data(snapshot: Snapshot, books: Books, tables: TableReader, contex
 
 
 @step
-def try_out(model: Model, policy: Gate, environments: Environments) -> Trial:
+def try_out(model: Model, policy: Gate, environments: Environments) -> PackageProbe:
     """What a package does with its sample rows in a fresh process that has only the packages of its lock."""
     rows = samples(model).to_dicts()
     return environments.try_out(folder_of(model), _plain(rows), warm_of(model), strict=policy.environment == "strict")
@@ -146,7 +148,7 @@ def gate(
     policy: ModelPolicy,
     tested: Metrics,
     data: DataFacts,
-    trial: Trial,
+    trial: PackageProbe,
     metrics: list[MetricVersion],
     sources: Sources,
     own_metrics: OwnMetrics,
@@ -207,7 +209,7 @@ def gate(
 
 
 @step
-def confirm(model: Model, trial: Trial, policy: ModelPolicy) -> Verdict:
+def confirm(model: Model, trial: PackageProbe, policy: ModelPolicy) -> Verdict:
     """Judge the package that is to be released, once it was fitted again on all rows: how it answers, not how well."""
     return decide(policy.name, hold_trial(trial, _expected(model), policy.gate), check="package")
 

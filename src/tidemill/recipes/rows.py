@@ -10,13 +10,7 @@ from tidemill.clock import Clock, span
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import step
 from tidemill.core.policy import ModelPolicy, Problem, Training
-from tidemill.core.resources import (
-    Features,
-    JournalReader,
-    Sources,
-    TableReader,
-    Tables,
-)
+from tidemill.core.resources import Features, JournalReader, Sources, TableReader, Tables
 from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME, as_utc
 from tidemill.data.superseded import without_repeated, without_superseded
 from tidemill.errors import DataError

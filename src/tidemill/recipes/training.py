@@ -13,17 +13,12 @@ from msgspec.structs import replace
 
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
+from tidemill.core.context import Context
 from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy, Problem
-from tidemill.core.resources import (
-    Board,
-    Books,
-    Context,
-    PackageStore,
-    Sources,
-)
+from tidemill.core.resources import Board, Books, PackageStore, Sources
 from tidemill.core.run import Metrics
 from tidemill.data.encoding import Encoding, column_type, encode, fit_encoding
 from tidemill.data.frame import TIME

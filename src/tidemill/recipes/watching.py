@@ -4,9 +4,10 @@ from datetime import datetime
 
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
+from tidemill.core.context import Context
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
-from tidemill.core.resources import Board, Books, Context, JournalReader, Packages
+from tidemill.core.resources import Board, Books, BooksReader, JournalReader, Packages
 from tidemill.monitoring.alerts import alert
 from tidemill.monitoring.watch import validate_online, watch
 from tidemill.registry.rollout import Deployer
@@ -15,7 +16,7 @@ from tidemill.registry.routing import current
 
 @step
 def judge_champion(
-    policy: ModelPolicy, now: datetime, books: Books, packages: Packages, journal: JournalReader, context: Context
+    policy: ModelPolicy, now: datetime, books: BooksReader, packages: Packages, journal: JournalReader, context: Context
 ) -> list[Verdict]:
     """A verdict for each value of the watch policy; none before there is a champion."""
     route = current(books, context.environment, policy.name)
@@ -27,7 +28,7 @@ def judge_champion(
 
 @step
 def judge_challenger(
-    policy: ModelPolicy, now: datetime, books: Books, packages: Packages, journal: JournalReader, context: Context
+    policy: ModelPolicy, now: datetime, books: BooksReader, packages: Packages, journal: JournalReader, context: Context
 ) -> list[Verdict]:
     """The verdict of the live traffic on a challenger, if one is on trial."""
     route = current(books, context.environment, policy.name)
@@ -57,7 +58,7 @@ def fall_back(
     return [route.reason for route in changed if route is not None]
 
 
-def _identifier(verdict: Verdict, books: Books, context: Context) -> str:
+def _identifier(verdict: Verdict, books: BooksReader, context: Context) -> str:
     """The id under which an earlier step of this run left a verdict in the ledger."""
     stored = books.verdicts.find(run=context.run, check=verdict.check, subject=verdict.subject)
     return next((one.id for one in stored if one.reason == verdict.reason), "")

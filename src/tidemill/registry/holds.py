@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from tidemill.clock import Clock
 from tidemill.core.audit import AuditEntry
-from tidemill.core.resources import Books
+from tidemill.core.resources import Books, BooksReader
 
 Held = Literal["trigger", "model"]
 _VERBS = {"trigger": ("paused", "resumed"), "model": ("froze", "thawed")}
@@ -34,7 +34,7 @@ def free(
     return _write(books, clock, _VERBS[kind][1], f"{kind}/{name}", environment, actor, reason, {})
 
 
-def held(books: Books, kind: Held, name: str, *, environment: str, now: datetime) -> AuditEntry | None:
+def held(books: BooksReader, kind: Held, name: str, *, environment: str, now: datetime) -> AuditEntry | None:
     """Who stopped a trigger or a model that is still stopped, and why; or None."""
     for entry in books.audit.find(subject=f"{kind}/{name}", newest=True):
         if entry.environment != environment or entry.action not in _VERBS[kind]:

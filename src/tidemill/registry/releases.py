@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from tidemill.clock import Clock
 from tidemill.core.model import Model
 from tidemill.core.release import Release
-from tidemill.core.resources import Books
+from tidemill.core.resources import Books, BooksReader
 from tidemill.errors import Conflict, NotFound
 from tidemill.faults import reached
 
@@ -54,7 +54,7 @@ def register(
     raise Conflict(f"releases of {name!r} keep being added", "try again")
 
 
-def find_release(books: Books, label: str) -> Release:
+def find_release(books: BooksReader, label: str) -> Release:
     """The release of a label such as `flights/3` (or of its id); of a name alone, the newest."""
     name, slash, version = label.partition("/")
     if slash and not version:

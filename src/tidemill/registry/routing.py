@@ -4,13 +4,13 @@ from msgspec.structs import replace
 
 from tidemill.clock import Clock
 from tidemill.core.release import Release
-from tidemill.core.resources import Board, Books
+from tidemill.core.resources import Board, Books, BooksReader
 from tidemill.core.route import Arm, Role, Route
 from tidemill.errors import Conflict
 from tidemill.faults import reached
 
 
-def current(books: Books, environment: str, model: str) -> Route | None:
+def current(books: BooksReader, environment: str, model: str) -> Route | None:
     """The route that is in force: that of the highest version, since ids of one moment are in no order."""
     return max(books.routes.find(environment=environment, model=model), key=lambda route: route.version, default=None)
 
@@ -71,6 +71,6 @@ def with_share(arm: Arm, share: float, role: Role | None = None) -> Arm:
     return replace(arm, share=share, role=role or arm.role)
 
 
-def history(books: Books, environment: str, model: str) -> list[Route]:
+def history(books: BooksReader, environment: str, model: str) -> list[Route]:
     """Every route of a model, oldest first: which release served at any instant."""
     return sorted(books.routes.find(environment=environment, model=model), key=lambda route: route.version)

@@ -16,8 +16,9 @@ from msgspec import Struct
 
 from tidemill.blobs.artifacts import read
 from tidemill.clock import Clock
+from tidemill.core.context import Context
 from tidemill.core.pipeline import Pipeline, pipeline, step
-from tidemill.core.resources import Books, Context, Tables
+from tidemill.core.resources import Books, Tables
 from tidemill.core.run import Metrics, Run, StepRun
 from tidemill.errors import DataError, StepFailed, TidemillError, Transient
 from tidemill.flow.engine import resume, run

@@ -7,7 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from tidemill.core.artifact import Artifact
-from tidemill.core.resources import Books, Comparison
+from tidemill.core.metric_filter import MetricFilter
+from tidemill.core.resources import Books
 from tidemill.core.run import Run
 from tidemill.errors import Conflict, NotFound, TidemillError
 from tidemill.testing.processes import in_processes
@@ -122,10 +123,10 @@ class LedgerSuite:
             identifier(1), lambda old: replace(old, state="done", tags={"team": "red"}, metrics={"auc": 0.8, "f1": 1})
         )
         assert books.runs.find(text="running") == books.runs.find(tag="team=blue") == []
-        assert books.runs.find(metric=Comparison("auc", "<", 0.75)) == books.runs.find(text="loss") == []
-        assert books.runs.find(metric=Comparison("loss", "<=", 1)) == []
-        found = books.runs.find(text="done red", tag="team=red", metric=Comparison("auc", "=", 0.8))
-        assert found == books.runs.find(metric=Comparison("f1", ">", 0)) == [books.runs.get(identifier(1))]
+        assert books.runs.find(metric=MetricFilter("auc", "<", 0.75)) == books.runs.find(text="loss") == []
+        assert books.runs.find(metric=MetricFilter("loss", "<=", 1)) == []
+        found = books.runs.find(text="done red", tag="team=red", metric=MetricFilter("auc", "=", 0.8))
+        assert found == books.runs.find(metric=MetricFilter("f1", ">", 0)) == [books.runs.get(identifier(1))]
 
     def test_what_was_undone_is_not_found(self, books: Books) -> None:
         def break_off() -> None:
@@ -136,9 +137,9 @@ class LedgerSuite:
         with pytest.raises(RuntimeError):
             break_off()
         assert books.runs.find(text="training") == books.runs.find(tag="team=blue") == []
-        assert books.runs.find(metric=Comparison("auc", ">", 0)) == []
+        assert books.runs.find(metric=MetricFilter("auc", ">", 0)) == []
         books.runs.add(run(1))
-        assert books.runs.find(metric=Comparison("auc", ">", 0)) == []
+        assert books.runs.find(metric=MetricFilter("auc", ">", 0)) == []
 
     @pytest.mark.parametrize("tag", ["team=blue", "größe=a=b", "long=" + "x" * 500, "odd=a\0b", "empty="])
     def test_tags_are_found_whole(self, books: Books, tag: str) -> None:
@@ -165,7 +166,7 @@ class LedgerSuite:
         for place in range(20):
             state = "failed" if place % 2 else "done"
             books.runs.add(replace(run(place, state=state, metrics={"auc": place}), tags={"team": f"blue{place % 3}"}))
-        odd = Comparison("auc", ">=", 4)
+        odd = MetricFilter("auc", ">=", 4)
         for asked in ({"state": "failed"}, {"text": "fail blue"}, {"metric": odd}, {"metric": odd, "text": "blue"}, {}):
             whole = books.runs.find(newest=True, **asked)
             assert whole == books.runs.find(**asked)[::-1]

@@ -249,11 +249,8 @@ def _blob(workspace: Workspace, digest: str, archive: _Archive) -> bool:
 
 def _environment(folder: Path, archive: _Archive, scratch: Path) -> None:
     place = f"workspace/environments/{folder.name}"
-    journal = FileJournal(folder / "journal")
-    for kind in journal.kinds():
-        with journal.held(kind) as files:
-            for file in files:
-                archive.add(f"{place}/journal/{kind}/{file.name}", file)
+    for name, source in FileJournal(folder / "journal").export():
+        archive.stream(f"{place}/journal/{name}", source, os.fstat(source.fileno()).st_size)
     for log in sorted(folder.glob("tables/*/_delta_log")):
         _table(log.parent, f"{place}/tables/{log.parent.name}", archive)
     for route in sorted(folder.glob("routes/*.json")):

@@ -22,9 +22,10 @@ from tidemill.blobs.store import Blobs
 from tidemill.clock import Clock
 from tidemill.core.artifact import Artifact
 from tidemill.core.audit import AuditEntry
+from tidemill.core.batch import Batch
 from tidemill.core.feature import FeatureView
 from tidemill.core.policy import Policy
-from tidemill.core.resources import Batch, Sources
+from tidemill.core.resources import Sources
 from tidemill.data.frame import KNOWN_AT, row_keys
 from tidemill.errors import Corrupt, DataError, InputError, NotFound
 from tidemill.faults import reached
@@ -248,7 +249,7 @@ class Eraser:
             view = self._views.get(name)
             # Of a view that features.py defines no more, whatever has that value goes.
             keys = view.entity.keys if view else person.columns
-            yield f"online {name}", store.forget(name, lambda e, k=keys: person.is_named_by(k, e), dry_run=dry_run)  # type: ignore[misc]
+            yield f"online {name}", store.erase(name, lambda e, k=keys: person.is_named_by(k, e), dry_run=dry_run)  # type: ignore[misc]
 
     def _frames(self, person: Person, *, dry_run: bool = False) -> int:
         """Forget the bytes of cached frames with such rows; the steps that need them make them again."""

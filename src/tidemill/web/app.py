@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tidemill.core.resources import Board, Books
+from tidemill.core.resources import Board, BooksReader
 from tidemill.errors import InputError, NotFound, TidemillError
 from tidemill.telemetry import logger
 from tidemill.web import details, overview, pages, run, templating
@@ -42,7 +42,7 @@ _FILES = {"/style.css": "text/css", "/charts.js": "text/javascript"}
 _KEPT = {"cache-control": "public, max-age=86400"}
 
 
-def make_app(books: Books, board: Board, project: str, environment: str, host: str = "") -> Starlette:
+def make_app(books: BooksReader, board: Board, project: str, environment: str, host: str = "") -> Starlette:
     """The pages of an environment.
 
     `host` is a name under which they are asked for beside localhost; requests for any other are refused.

@@ -8,7 +8,7 @@ from msgspec import Struct
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
 from tidemill.core.release import Release
-from tidemill.core.resources import Book
+from tidemill.core.resources import BookReader
 from tidemill.core.route import Route
 from tidemill.core.run import Run, tested
 from tidemill.core.trigger import Job
@@ -240,7 +240,7 @@ def job_table(title: str, records: list[Job]) -> Table:
     return Table(title, columns, rows, "No trigger fired yet.")
 
 
-def _values(book: Book[Any], column: str) -> tuple[str, ...]:
+def _values(book: BookReader[Any], column: str) -> tuple[str, ...]:
     return tuple(sorted(value for value in book.values(column) if value))
 
 

@@ -5,7 +5,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from tidemill.core.resources import Board, Book, Books
+from tidemill.core.resources import Board, BookReader, BooksReader
 from tidemill.errors import InputError
 
 T = TypeVar("T", bound=Struct)
@@ -16,7 +16,7 @@ _MOST = 200
 class Site(Struct, frozen=True):
     """What the pages are about: one environment of a project."""
 
-    books: Books
+    books: BooksReader
     board: Board
     project: str
     environment: str
@@ -51,14 +51,14 @@ class Query(Struct, frozen=True):
         return int(asked)
 
 
-def page(book: Book[T], query: Query, **equals: Any) -> Part[T]:
+def page(book: BookReader[T], query: Query, **equals: Any) -> Part[T]:
     """The records before the id that the query names."""
     limit = query.limit
     found = book.find(limit=limit + 1, newest=True, before=query.get("before"), text=query.get("text"), **equals)
     return Part(found[:limit], identifier(found[limit - 1]) if len(found) > limit else "")
 
 
-def newest(book: Book[T], **equals: Any) -> T | None:
+def newest(book: BookReader[T], **equals: Any) -> T | None:
     """The newest record with these values."""
     found = book.find(newest=True, limit=1, **equals)
     return found[0] if found else None

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from tidemill.core.resources import Batch
+from tidemill.core.batch import Batch
 from tidemill.data.kinds.kind import version_of
 from tidemill.errors import DataError
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
+from tidemill.core.batch import Batch
 from tidemill.core.policy import Source
-from tidemill.core.resources import Batch
 from tidemill.data.frame import parse_table, read_table
 from tidemill.data.kinds.kind import version_of
 from tidemill.errors import DataError

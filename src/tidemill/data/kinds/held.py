@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from tidemill.core.resources import Batch
+from tidemill.core.batch import Batch
 from tidemill.data.kinds.kind import content_of
 from tidemill.errors import DataError
 

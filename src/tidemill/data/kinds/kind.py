@@ -8,7 +8,7 @@ from typing import Protocol
 import polars as pl
 from msgspec.structs import replace
 
-from tidemill.core.resources import Batch
+from tidemill.core.batch import Batch
 
 _UNWRITABLE = ("Binary", "Duration")  # as CSV or JSON
 

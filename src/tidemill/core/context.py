@@ -1,0 +1,18 @@
+"""Context: where a step runs."""
+
+from typing import Any, ClassVar
+
+from msgspec import Struct
+
+
+class Context(Struct, frozen=True, kw_only=True):
+    """Where a step runs: its run, its environment, and what started it; a step that asks for it is never cached."""
+
+    writable: ClassVar[bool] = False
+    volatile: ClassVar[bool] = True
+
+    run: str
+    step: str
+    environment: str
+    model: str
+    cause: dict[str, Any]
