@@ -80,7 +80,7 @@ def check(spine: pl.DataFrame, wanted: FeatureView, history: pl.DataFrame) -> No
 keys = st.sampled_from(["a", "b", None])
 times = st.integers(0, 30).map(lambda place: START + timedelta(minutes=20 * place))
 delays = st.sampled_from([0, 0, 30, 90, 300]).map(lambda minutes: timedelta(minutes=minutes))
-values = st.none() | st.sampled_from([0.0, 1.5, -3.0, 7.0, 1e9])
+values = st.none() | st.sampled_from([0.0, 1.5, -3.0, 7.0, 1e9, -9e33])
 past = st.tuples(keys, keys, st.none() | times, st.none() | delays, values, st.none() | st.sampled_from(["u", "w"]))
 
 
@@ -163,6 +163,17 @@ def test_large_numbers_of_one_entity_do_not_take_the_digits_of_another() -> None
     )
     found = join(spine_of([("b", "b", START + timedelta(hours=1))]), view(), history)
     assert found["v_mean"][0] == pytest.approx(0.1, rel=1e-12)
+
+
+@pytest.mark.parametrize("outlier", [1e15, -9e33, 3.4028234663852886e38])
+def test_a_large_number_before_a_window_does_not_take_the_digits_of_what_is_in_it(outlier: float) -> None:
+    small = [
+        ("a", "a", START + timedelta(days=30, minutes=5 * i), timedelta(0), 0.1 * (1 + i % 3), "u") for i in range(9)
+    ]
+    history = history_of([("a", "a", START, timedelta(0), outlier, "u"), *small])
+    found = join(spine_of([("a", "a", START + timedelta(days=30, hours=1))]), view(), history)
+    assert found["v_mean"][0] == pytest.approx(0.2, rel=1e-12)
+    assert found["v_sum"][0] == pytest.approx(1.8, rel=1e-12)
 
 
 def test_a_key_read_as_a_fraction_names_what_the_whole_number_names() -> None:

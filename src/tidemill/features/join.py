@@ -14,6 +14,7 @@ from tidemill.clock import span
 from tidemill.core.feature import Aggregate, FeatureView
 from tidemill.data.frame import KNOWN_AT, TIME, key_text
 from tidemill.errors import DataError
+from tidemill.features.sums import window_sums
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -109,29 +110,15 @@ def aggregate(codes: _Keyed, moments: Ints, history: pl.DataFrame, wanted: tuple
         order = np.lexsort((known_at, code))
         ranks, times = _ranks(known_at[order])
         joined = _joined(code[order], ranks, len(times))
-        before, after = _running_sums(code[order], values[counted][order])
         end = np.searchsorted(joined, _asked(codes.spine, moments, times), "right")
-        for one in wanted:
-            if one.column == column:
-                window = int(span(one.window).total_seconds() * 1_000_000)
-                begin = np.searchsorted(joined, _asked(codes.spine, moments - window, times), "right")
-                counts = np.where(codes.spine < 0, 0, end - begin)
-                sums = after[np.maximum(end - 1, 0)] - before[np.minimum(begin, len(before) - 1)]
-                found[one.name] = _statistic(one, counts, sums)
+        of_column = [one for one in wanted if one.column == column]
+        windows = [int(span(one.window).total_seconds() * 1_000_000) for one in of_column]
+        begins = [np.searchsorted(joined, _asked(codes.spine, moments - window, times), "right") for window in windows]
+        begin = np.where(codes.spine < 0, end, np.reshape(begins, (len(windows), -1)))
+        sums = window_sums(values[counted][order], begin, np.broadcast_to(end, begin.shape))
+        for one, count, total in zip(of_column, end - begin, sums, strict=True):
+            found[one.name] = _statistic(one, count, total)
     return {one.name: found[one.name] for one in wanted}
-
-
-def _running_sums(code: Ints, values: Floats) -> tuple[Floats, Floats]:
-    """The sum of an entity's values before each row, and with it.
-
-    Each entity is summed apart: no large number of one takes the digits of another's small ones.
-    """
-    if not len(values):
-        return np.zeros(1), np.zeros(1)
-    rows = pl.DataFrame({"code": code, "value": values})
-    after = rows.select(pl.col("value").cum_sum().over("code"))["value"].to_numpy()
-    before = np.concatenate(([0.0], np.where(code[1:] == code[:-1], after[:-1], 0.0)))
-    return before, after
 
 
 def _statistic(one: Aggregate, counts: Ints, sums: Floats) -> Floats:
