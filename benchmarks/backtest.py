@@ -16,9 +16,9 @@ from msgspec.structs import replace
 
 from benchmarks._report import machine, write_between
 from tidemill.backtest.compare import compare
-from tidemill.backtest.comparison import Comparison, Span
+from tidemill.backtest.comparison import BacktestResult, Period
 from tidemill.backtest.period import part_of
-from tidemill.backtest.policies import Planned, calendar, shuffled
+from tidemill.backtest.policies import PolicyPlan, calendar, shuffled
 from tidemill.backtest.stories import alarms, causes, lead
 from tidemill.core.policy import Policy
 from tidemill.project.configuration import FILE, read_policy
@@ -33,7 +33,7 @@ HISTORIES = {
 }
 
 
-def policies_of(history: str, part: Span) -> dict[str, Planned]:
+def policies_of(history: str, part: Period) -> dict[str, PolicyPlan]:
     """The policies that are laid side by side on a history."""
     policy: Policy = read_policy(_FLIGHTS / "calm.toml", _FLIGHTS / FILE)
     if history == "incidents":
@@ -43,7 +43,7 @@ def policies_of(history: str, part: Span) -> dict[str, Planned]:
     return {"loop": policy, "calendar": lambda loop: calendar(policy, part, loop.trainings)}
 
 
-def replayed(histories: list[str], seeds: int, end: str) -> dict[str, Comparison]:
+def replayed(histories: list[str], seeds: int, end: str) -> dict[str, BacktestResult]:
     """Each history, replayed under every seed."""
     project = Project(_FLIGHTS)
     part = part_of(project, "", "2013-03-01", end)
@@ -54,7 +54,7 @@ def replayed(histories: list[str], seeds: int, end: str) -> dict[str, Comparison
     return {one: compare(project, policies_of(one, part), "", part, told, seeds=range(seeds)) for one in histories}
 
 
-def figures(found: Mapping[str, Comparison]) -> dict[str, Any]:
+def figures(found: Mapping[str, BacktestResult]) -> dict[str, Any]:
     """What came out, as plain data."""
     told: dict[str, Any] = {}
     for name, comparison in found.items():
@@ -81,7 +81,7 @@ def figures(found: Mapping[str, Comparison]) -> dict[str, Any]:
     return told
 
 
-def table(found: Mapping[str, Comparison]) -> str:
+def table(found: Mapping[str, BacktestResult]) -> str:
     """A Markdown table of what came out."""
     rows = ["| history | seed | trainings | loop | calendar | difference | 95 % interval |", "|" + "---|" * 7]
     notes = []

@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 
 from tests.web import kit
-from tidemill.backtest.comparison import Comparison, Outcome, difference
+from tidemill.backtest.comparison import BacktestResult, PolicyResult, difference
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
 
 
-def outcome(name: str, losses: list[float], seed: int = 0) -> Outcome:
+def outcome(name: str, losses: list[float], seed: int = 0) -> PolicyResult:
     weeks = [(START + timedelta(weeks=week), 100 + week, loss) for week, loss in enumerate(losses)]
     made = kit.outcome(name, 0.5)
-    return Outcome(**{field: getattr(made, field) for field in made.__struct_fields__} | {"weeks": weeks, "seed": seed})
+    return PolicyResult(
+        **{field: getattr(made, field) for field in made.__struct_fields__} | {"weeks": weeks, "seed": seed}
+    )
 
 
 def test_a_difference_that_is_the_same_each_week_is_certain() -> None:
@@ -49,6 +51,6 @@ def test_trials_pair_the_policies_seed_by_seed() -> None:
     made = kit.comparison(loops[0], others[0])
     repeats = [*loops[1:], *others[1:]]
     fields = {field: getattr(made, field) for field in made.__struct_fields__}
-    found = Comparison(**fields | {"repeats": repeats})
+    found = BacktestResult(**fields | {"repeats": repeats})
     assert [round(trial.difference.mean, 4) for trial in found.trials] == [-0.1, -0.09, -0.08]
     assert found.difference("static").mean == pytest.approx(-0.09)

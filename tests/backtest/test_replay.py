@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from tests.projects import make_project
 from tidemill.backtest.compare import compare
-from tidemill.backtest.comparison import Comparison, Span
+from tidemill.backtest.comparison import BacktestResult, Period
 from tidemill.backtest.period import part_of
-from tidemill.backtest.policies import Planned, calendar, shuffled, static, weekly
+from tidemill.backtest.policies import PolicyPlan, calendar, shuffled, static, weekly
 from tidemill.backtest.replay import Replay
 from tidemill.backtest.report import as_json
 from tidemill.backtest.sources import ReplaySources
@@ -46,9 +46,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="module")
-def compared(shop: Project) -> Comparison:
+def compared(shop: Project) -> BacktestResult:
     part = part_of(shop, "", "2026-02-05", "2026-04-05")
-    policies: dict[str, Planned] = {
+    policies: dict[str, PolicyPlan] = {
         "loop": shop.policy,
         "static": static(shop.policy),
         "weekly": weekly(shop.policy, part.begin),
@@ -57,12 +57,12 @@ def compared(shop: Project) -> Comparison:
     return compare(shop, policies, "", part, lambda *_: None)
 
 
-def test_all_policies_answer_the_same_predictions(compared: Comparison) -> None:
+def test_all_policies_answer_the_same_predictions(compared: BacktestResult) -> None:
     assert len({(one.predictions, one.labels) for one in compared.outcomes}) == 1
     assert compared.of("loop").predictions > 1500
 
 
-def test_the_loop_notices_and_mends_what_the_static_model_suffers(compared: Comparison) -> None:
+def test_the_loop_notices_and_mends_what_the_static_model_suffers(compared: BacktestResult) -> None:
     loop, kept = compared.of("loop"), compared.of("static")
     assert kept.trainings == 1
     assert loop.trainings > 1
@@ -71,12 +71,12 @@ def test_the_loop_notices_and_mends_what_the_static_model_suffers(compared: Comp
     assert loop.verdicts["performance"]["fail"] >= 1
 
 
-def test_the_calendar_trains_every_week(compared: Comparison) -> None:
+def test_the_calendar_trains_every_week(compared: BacktestResult) -> None:
     assert compared.of("weekly").trainings == 9
     assert set(compared.of("weekly").runs) == {"hand", "weekly"}
 
 
-def test_a_calendar_trains_as_often_as_the_loop_did(compared: Comparison) -> None:
+def test_a_calendar_trains_as_often_as_the_loop_did(compared: BacktestResult) -> None:
     loop, even = compared.of("loop"), compared.of("calendar")
     assert even.trainings == loop.trainings
     began = [case.started for case in even.cases]
@@ -94,7 +94,7 @@ def test_a_calendar_counts_the_firings_of_its_own_days(shop: Project) -> None:
     assert max(added) < "2026-04-05"
 
 
-def test_each_training_is_told_from_its_cause_to_its_end(compared: Comparison) -> None:
+def test_each_training_is_told_from_its_cause_to_its_end(compared: BacktestResult) -> None:
     first, *others = compared.of("loop").cases
     assert (first.ending, first.cause, first.release) == ("first", None, "shop/1")
     mended = next(case for case in others if case.ending == "promoted")
@@ -212,8 +212,8 @@ def test_the_same_seeds_give_the_same_result_to_the_byte(shop: Project) -> None:
     assert b"shop/1" in told[0]
 
 
-def test_a_comparison_is_plain_data(compared: Comparison) -> None:
-    again = msgspec.json.decode(msgspec.json.encode(compared), type=Comparison)
+def test_a_comparison_is_plain_data(compared: BacktestResult) -> None:
+    again = msgspec.json.decode(msgspec.json.encode(compared), type=BacktestResult)
     assert again.of("loop").metrics == compared.of("loop").metrics
 
 
@@ -226,5 +226,5 @@ def test_dates_that_leave_nothing_say_what_there_is(shop: Project, begin: str, e
 
 def test_without_dates_the_last_two_thirds_are_replayed(shop: Project) -> None:
     part = part_of(shop, "", "", "")
-    assert isinstance(part, Span)
+    assert isinstance(part, Period)
     assert datetime(2026, 2, 3, tzinfo=UTC) <= part.begin <= datetime(2026, 2, 5, tzinfo=UTC)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tests.web import kit
 from tidemill.backtest import findings
-from tidemill.backtest.comparison import Comparison
+from tidemill.backtest.comparison import BacktestResult, Disturbance
 from tidemill.backtest.report import as_json, render, summary
 
 
@@ -43,7 +43,7 @@ from tidemill.backtest.report import as_json, render, summary
         ),
     ],
 )
-def test_the_headline_says_the_result_in_words(made: Callable[[], Comparison], said: str) -> None:
+def test_the_headline_says_the_result_in_words(made: Callable[[], BacktestResult], said: str) -> None:
     assert findings.headline(made()) == said
 
 
@@ -76,16 +76,19 @@ def test_the_page_tells_what_became_of_what_was_planted() -> None:
 
 
 def test_a_bad_candidate_that_got_through_is_said_to_answer_still() -> None:
-    kept = [*kit.TIMELINE[:-1], *kit.moments(("2013-04-18T11:00", "route", "flights/3 (champion, 100%): promoted: x"))]
-    found = kit.comparison(kit.outcome("loop", 0.6, timeline=kept), planted=["2013-04-16: a blind candidate"])
+    promoted = kit.routed("2013-04-18T11:00", "promote", "promoted: x", ("flights/3", "champion", 1.0))
+    kept = [*kit.TIMELINE[:-1], promoted]
+    found = kit.comparison(
+        kit.outcome("loop", 0.6, timeline=kept), planted=[Disturbance("2013-04-16", "a blind candidate")]
+    )
     assert findings.fates(found)[0].said.endswith("promoted: x; flights/3 still answered at the end")
 
 
 def test_what_is_said_day_after_day_is_told_once() -> None:
     lines = findings.shortened(kit.TIMELINE)
-    again = [line for line in lines if line.moment.kind == "age"]
+    again = [line for line in lines if line.moment.check == "age"]
     assert [(line.times, line.last.day) for line in again] == [(2, 13)]
-    assert not [line for line in lines if line.moment.kind == "traffic"], "the route of that instant says it"
+    assert not [line for line in lines if line.moment.check == "traffic"], "the route of that instant says it"
 
 
 @pytest.mark.parametrize("place", ["name", "planted", "text", "check"])
@@ -95,11 +98,11 @@ def test_nothing_from_the_ledger_becomes_markup(place: str) -> None:
     if place == "name":
         first = replace(first, name=kit.EVIL)
     elif place == "text":
-        evil = kit.moments(("2013-03-05", "route", f"flights/{kit.EVIL} (champion, 100%): {kit.EVIL}"))
-        first = replace(first, timeline=[*first.timeline, *evil])
+        evil = kit.routed("2013-03-05", "direct", kit.EVIL, (f"flights/{kit.EVIL}", "champion", 1.0))
+        first = replace(first, timeline=[*first.timeline, evil])
     elif place == "check":
         first = replace(first, verdicts={kit.EVIL: {"fail": 3}})
-    planted = [f"2013-04-02: {kit.EVIL}"] if place == "planted" else found.planted
+    planted = [Disturbance("2013-04-02", kit.EVIL)] if place == "planted" else found.planted
     page = render(replace(found, outcomes=[first, *found.outcomes[1:]], planted=planted))
     assert "<script>alert" not in page
     assert "<img src=x" not in page
@@ -108,7 +111,7 @@ def test_nothing_from_the_ledger_becomes_markup(place: str) -> None:
 
 def test_the_summary_fits_a_terminal() -> None:
     long = [
-        kit.moments((f"2013-04-{day:02}", "route", f"flights/{day} (champion, 100%): promoted: {'x' * 200}"))[0]
+        kit.routed(f"2013-04-{day:02}", "promote", f"promoted: {'x' * 200}", (f"flights/{day}", "champion", 1.0))
         for day in range(1, 31)
     ] * 3
     for found in (kit.three(), kit.comparison(kit.outcome("loop", 0.4, timeline=long), kit.outcome("static", 0.5))):

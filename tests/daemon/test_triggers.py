@@ -345,7 +345,7 @@ def test_packages_that_a_champion_was_not_trained_with_are_noticed_once(tmp_path
     workspace.ledger.releases.add(release)
     arms = (arm_of(release, "champion", 1.0),)
     books, board = workspace.ledger, workspace.board
-    change(books, board, clock, before=None, environment="test", model="kit", arms=arms, reason="first")
+    change(books, board, clock, before=None, environment="test", model="kit", arms=arms, kind="first", reason="")
     assert noticed(session, "packages") == []
     listed = workspace.blobs.get(trained.packages).decode().replace("numpy==", "numpy==0.") + "\nleft-pad==1.0"
     older = workspace.blobs.put(listed.encode())

@@ -50,6 +50,7 @@ def test_a_verdict_stops_the_run(mill: Mill) -> None:
     assert "10 of 5" in str(error)
     assert (run.state, run.ended, run.error) == ("stopped", NOON, error.problem)
     assert mill.states(run) == {"start": "ran", "judge": "ran"}
+    assert {name: step.stops for name, step in mill.steps(run).items()} == {"start": False, "judge": True}
     (verdict,) = mill.books.verdicts.find(run=run.id)
     assert (verdict.outcome, verdict.model) == ("fail", "")
     events = {one.kind: one.payload for one in mill.books.events.find()}
@@ -182,7 +183,7 @@ def test_ctrl_c_interrupts_and_what_was_done_is_kept(mill: Mill, tmp_path: Path)
     with pytest.raises(KeyboardInterrupt):
         mill.try_to_run(waiting)
     (run,) = mill.books.runs.find()
-    assert (run.state, run.ended) == ("interrupted", NOON)
+    assert (run.state, run.ended, run.interruption) == ("interrupted", NOON, "signal")
     Path(marker).touch()
     assert mill.states(mill.run(waiting)) == {"start": "cached", "wait": "ran"}
 
@@ -296,10 +297,11 @@ def test_a_run_whose_end_cannot_be_written_is_found_out(mill: Mill, monkeypatch:
         with pytest.raises(OSError, match="away"):
             mill.run(starting)
     (swept,) = sweep(mill.session)
-    assert (swept.state, swept.error) == ("interrupted", "its process died")
+    assert (swept.state, swept.error, swept.interruption) == ("interrupted", "its process died", "crash")
     mill.session.project.code.pipelines["starting"] = starting
     done, error = resume(mill.session, swept.id)
     assert (done.state, error, sweep(mill.session)) == ("done", None, [])
+    assert (done.interruption, [one.interruption for one in done.attempts]) == ("", ["crash"])
 
 
 def test_now_and_the_policy_are_filled_in(mill: Mill) -> None:

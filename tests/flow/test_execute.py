@@ -15,6 +15,7 @@ from tidemill.core.pipeline import pipeline, step
 from tidemill.core.resources import Books, JournalReader, Tables
 from tidemill.core.run import Metrics
 from tidemill.errors import ConfigurationError
+from tidemill.flow.engine import resume
 
 
 @step
@@ -79,7 +80,7 @@ def test_the_same_again_is_taken_with_its_reason(mill: Mill) -> None:
     assert set(mill.states(second).values()) == {"cached"}
     for name, taken in mill.steps(second).items():
         assert taken.outputs == mill.steps(first)[name].outputs
-        assert first.id[:13] in taken.reason
+        assert (taken.decision, first.id[:13] in taken.reason) == ("hit", True)
 
 
 def test_only_what_depends_on_a_change_runs_again(mill: Mill) -> None:
@@ -87,6 +88,7 @@ def test_only_what_depends_on_a_change_runs_again(mill: Mill) -> None:
     changed = mill.run(training, by=2)
     assert mill.states(changed) == {"load": "cached", "add": "ran", "pair": "ran", "join": "ran"}
     assert mill.steps(changed)["add"].reason == "first time with this code and these inputs"
+    assert mill.steps(changed)["add"].decision == "new"
 
 
 def test_a_step_that_gives_the_same_again_stops_the_change(mill: Mill) -> None:
@@ -141,7 +143,8 @@ def test_a_transient_step_is_skipped_where_nobody_needs_it(mill: Mill) -> None:
     first, second = mill.run(wide), mill.run(wide)
     assert mill.states(first) == {"load": "ran", "widen": "ran", "height": "ran"}
     assert mill.states(second) == {"load": "cached", "widen": "skipped", "height": "cached"}
-    assert mill.steps(second)["widen"].reason == "transient, and nobody needed its value"
+    assert mill.steps(second)["widen"].reason == "transient, and no step needed its value"
+    assert mill.steps(second)["widen"].decision == "unneeded"
     widened = mill.steps(first)["widen"].outputs["output"]
     assert not mill.workspace.blobs.has(widened)
 
@@ -177,6 +180,7 @@ def test_a_step_whose_cache_is_off_always_runs(mill: Mill, options: dict[str, An
     again = mill.run(fetching)
     assert mill.states(again)["fetch"] == "ran"
     assert mill.steps(again)["fetch"].reason == "its cache is off"
+    assert mill.steps(again)["fetch"].decision == "off"
     assert mill.value(again, "pair", "output0") == b"3"
 
 
@@ -192,6 +196,7 @@ def test_a_step_that_may_write_is_never_cached(mill: Mill) -> None:
     first, second = mill.run(writing), mill.run(writing)
     assert mill.states(second) == {"write": "ran"}
     assert mill.steps(second)["write"].reason == "it changes the world: never cached"
+    assert mill.steps(second)["write"].decision == "changes"
     assert (mill.value(first, "write"), mill.value(second, "write")) == (b"0", b"1")
 
 
@@ -284,6 +289,47 @@ def test_verdicts_are_stored_with_their_run(mill: Mill) -> None:
     assert len(mill.books.events.find(kind="verdict")) == 4
     assert mill.states(again) == {"judge": "cached"}
     assert len(mill.books.verdicts.find(run=again.id)) == 2
+
+
+def test_the_next_step_sees_a_verdict_under_its_stored_id(mill: Mill, tmp_path: Path) -> None:
+    verdict = Verdict(check="drift", subject="late", outcome="pass", action="proceed", reason="the same words")
+    seen = tmp_path / "seen"
+    broken = tmp_path / "broken"
+
+    @step
+    def judge(number: int) -> tuple[list[Verdict], Verdict]:
+        return [verdict, verdict], verdict
+
+    @step
+    def act(several: list[Verdict], single: Verdict, clock: Clock, context: Context) -> int:
+        seen.write_text(" ".join(one.id for one in (*several, single)))
+        if broken.exists():
+            raise ValueError("broken")
+        return 0
+
+    @pipeline
+    def judging() -> None:
+        several, single = judge(1)
+        act(several, single)
+
+    first = mill.run(judging)
+    stored = [one.id for one in mill.books.verdicts.find(run=first.id)]
+    assert seen.read_text().split() == stored
+    assert mill.steps(first)["judge"].verdicts == {"output0": tuple(stored[:2]), "output1": tuple(stored[2:])}
+
+    broken.touch()
+    cached, error = mill.try_to_run(judging)
+    assert error is not None
+    again = [one.id for one in mill.books.verdicts.find(run=cached.id)]
+    assert (mill.states(cached)["judge"], seen.read_text().split()) == ("cached", again)
+    assert len({*stored, *again}) == 6
+    assert mill.steps(cached)["judge"].outputs == mill.steps(first)["judge"].outputs, "the id is no part of the value"
+
+    broken.unlink()
+    mill.session.project.code.pipelines["judging"] = judging
+    resume(mill.session, cached.id)
+    assert seen.read_text().split() == again, "a resumed run keeps the ids of the first attempt"
+    assert len(mill.books.verdicts.find(run=cached.id)) == 3
 
 
 def test_a_value_that_no_longer_fits_its_taker_is_explained(mill: Mill) -> None:

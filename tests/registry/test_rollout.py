@@ -42,8 +42,8 @@ class Dock:
         return self.deployer.release(self.register(), self.policy(**rollout))
 
     def settle(self, subject: str, action: Action) -> Route | None:
-        verdict = Verdict(check="traffic", subject=subject, outcome="pass", action=action, reason="numbers")
-        return self.deployer.settle("late", verdict, "v1")
+        verdict = Verdict(id="v1", check="traffic", subject=subject, outcome="pass", action=action, reason="numbers")
+        return self.deployer.settle("late", verdict)
 
     @property
     def arms(self) -> list[tuple[str, str, float]]:
@@ -165,7 +165,7 @@ def test_by_hand_a_release_is_promoted_and_rolled_back(dock: Dock) -> None:
     dock.release()
     dock.register()
     promoted = dock.deployer.promote("late/2", "Ada", "")
-    assert (promoted.by, promoted.reason) == ("Ada", "promoted by hand")
+    assert (promoted.by, promoted.reason) == ("Ada", "promoted by a person")
     back = dock.deployer.rollback("late", "Ada", "it was slow")
     assert (dock.arms, back.reason) == ([("champion", "late/1", 1.0)], "it was slow")
     with pytest.raises(NotFound):
@@ -208,14 +208,32 @@ def test_a_champion_that_fails_falls_back_to_the_one_before(dock: Dock) -> None:
     dock.release(canary=False)
 
     def judged(subject: str, action: Action = "rollback") -> Route | None:
-        verdict = Verdict(check="performance", subject=subject, outcome="fail", action=action, reason="numbers")
-        return dock.deployer.fall_back("late", verdict, "v1")
+        verdict = Verdict(
+            id="v1", check="performance", subject=subject, outcome="fail", action=action, reason="numbers"
+        )
+        return dock.deployer.fall_back("late", verdict)
 
     assert judged("late/1") is None
     assert judged("late/2", "retrain") is None
     route = judged("late/2")
     assert route is not None
     assert (dock.arms, route.verdict) == ([("champion", "late/1", 1.0)], "v1")
+
+
+def test_each_route_names_its_kind_of_change(dock: Dock) -> None:
+    dock.release()
+    dock.release()
+    dock.settle("late/2", "rollback")
+    dock.release()
+    dock.settle("late/3", "promote")
+    dock.release(canary=False)
+    failing = Verdict(check="performance", subject="late/4", outcome="fail", action="rollback", reason="numbers")
+    dock.deployer.fall_back("late", failing)
+    dock.deployer.promote("late/1", "Ada", "first again")
+    dock.deployer.rollback("late", "Ada", "")
+    changes = [(route.change, route.by) for route in history(dock.books, "test", "late")]
+    policy = ["first", "canary", "rollback", "canary", "promote", "direct", "rollback"]
+    assert changes == [*((one, "policy") for one in policy), ("manual", "Ada"), ("manual", "Ada")]
 
 
 def test_two_champions_that_both_fail_do_not_take_turns(dock: Dock) -> None:

@@ -28,7 +28,7 @@ class Desk:
         self.clock = VirtualClock(NOON)
 
     def change(self, *arms: Arm, **more: Any) -> Route:
-        given: dict[str, Any] = {"environment": "test", "model": "late", "reason": "a test"} | more
+        given: dict[str, Any] = {"environment": "test", "model": "late", "kind": "manual", "reason": "a test"} | more
         given.setdefault("before", current(self.books, given["environment"], given["model"]))
         return change(self.books, self.board, self.clock, arms=arms, **given)
 

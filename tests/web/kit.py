@@ -1,18 +1,17 @@
 """A ledger and a comparison, filled by hand, for the tests of the pages."""
 
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tidemill.backtest.comparison import Comparison, Moment, Outcome, Span
+from tidemill.backtest.comparison import BacktestResult, Disturbance, Period, PolicyResult, TimelineEntry
 from tidemill.clock import VirtualClock
 from tidemill.core.artifact import Artifact
 from tidemill.core.audit import AuditEntry
-from tidemill.core.check import Verdict
+from tidemill.core.check import Action, Verdict
 from tidemill.core.event import Event
 from tidemill.core.release import Release
-from tidemill.core.route import Arm, Route
+from tidemill.core.route import Arm, Role, Route, RouteChange
 from tidemill.core.run import Run, StepRun
 from tidemill.core.trigger import Job
 from tidemill.workspace.workspace import Workspace
@@ -210,11 +209,11 @@ def turned(mill: Mill, reason: str = "better than the trivial baseline") -> dict
 
 
 def outcome(
-    name: str, loss: float, trainings: int = 1, timeline: list[Moment] | None = None, metric: str = ""
-) -> Outcome:
+    name: str, loss: float, trainings: int = 1, timeline: list[TimelineEntry] | None = None, metric: str = ""
+) -> PolicyResult:
     """What a policy came to, its weeks all alike."""
     metrics = {metric: loss} if metric else {"log_loss": loss, "brier": loss / 3, "roc_auc": 1 - loss / 2}
-    return Outcome(
+    return PolicyResult(
         name=name,
         predictions=57_239,
         labels=55_541,
@@ -233,42 +232,91 @@ def outcome(
     )
 
 
-def moments(*told: tuple[str, str, str]) -> list[Moment]:
-    """A timeline of (day or moment, kind, text), which names the arms of a route."""
-    return [
-        Moment(datetime.fromisoformat(at).replace(tzinfo=UTC), kind, text, arms_in(text)) for at, kind, text in told
-    ]
+def routed(
+    at: str, change: RouteChange, reason: str, *arms: tuple[str, Role, float], verdict: str = ""
+) -> TimelineEntry:
+    """A route of a timeline; its arms are (release, role, share)."""
+    return TimelineEntry(
+        time=_moment(at),
+        kind="route",
+        subject="flights",
+        reason=reason,
+        change=change,
+        arms=[Arm(release=one, version=1, package="p", role=role, share=share) for one, role, share in arms],
+        verdict=verdict,
+    )
 
 
-def arms_in(text: str) -> list[Arm]:
-    found = re.findall(r"((\S+)/(\d+)) \((champion|challenger|shadow), (\d+)%\)", text)
-    return [
-        Arm(release=label, version=int(version), package="p", role=role, share=int(share) / 100)
-        for label, _, version, role, share in found
-    ]
+def judged(at: str, check: str, subject: str, reason: str, action: Action, verdict: str = "") -> TimelineEntry:
+    """A verdict of a timeline."""
+    return TimelineEntry(
+        time=_moment(at),
+        kind="verdict",
+        subject=subject,
+        reason=reason,
+        check=check,
+        outcome="fail",
+        action=action,
+        verdict=verdict,
+    )
 
 
-TIMELINE = moments(
-    ("2013-03-01", "route", "flights/1 (champion, 100%): the first release"),
-    ("2013-04-03", "schema", "flights/2013-04-02: column 'distance' has 981 of 981 values below 10 → stop"),
-    ("2013-04-10T09:00", "gate", "flights: not better than the trivial baseline: loss 0.5444 against 0.5394 → stop"),
-    ("2013-04-12T11:00", "age", "flights/1: its newest training row is 42.5 days ago (limit 42) → retrain"),
-    ("2013-04-12T12:00", "route", "flights/1 (champion, 80%) and flights/2 (challenger, 20%): canary of 20%"),
-    ("2013-04-13T11:00", "age", "flights/1: its newest training row is 43.5 days ago (limit 42) → retrain"),
-    ("2013-04-15T11:00", "route", "flights/2 (champion, 100%): promoted: not worse: live loss 0.5 against 0.6"),
-    ("2013-04-15T11:00", "traffic", "flights/2: not worse: live loss 0.5 against 0.6 → promote"),
-    ("2013-04-16T09:00", "route", "flights/2 (champion, 80%) and flights/3 (challenger, 20%): canary of 20%"),
-    ("2013-04-18T11:00", "route", "flights/2 (champion, 100%): rolled back: clearly worse: live loss 1.1 against 0.5"),
-)
+def _moment(at: str) -> datetime:
+    return datetime.fromisoformat(at).replace(tzinfo=UTC)
 
 
-def comparison(*outcomes: Outcome, metric: str = "log_loss", planted: list[str] | None = None) -> Comparison:
+TIMELINE = [
+    routed("2013-03-01", "first", "the first release", ("flights/1", "champion", 1.0)),
+    judged("2013-04-03", "schema", "flights/2013-04-02", "column 'distance' has 981 of 981 values below 10", "stop"),
+    judged(
+        "2013-04-10T09:00",
+        "gate",
+        "flights",
+        "not better than the trivial baseline: loss 0.5444 against 0.5394",
+        "stop",
+    ),
+    judged("2013-04-12T11:00", "age", "flights/1", "its newest training row is 42.5 days ago (limit 42)", "retrain"),
+    routed(
+        "2013-04-12T12:00",
+        "canary",
+        "canary of 20%",
+        ("flights/1", "champion", 0.8),
+        ("flights/2", "challenger", 0.2),
+    ),
+    judged("2013-04-13T11:00", "age", "flights/1", "its newest training row is 43.5 days ago (limit 42)", "retrain"),
+    routed(
+        "2013-04-15T11:00",
+        "promote",
+        "promoted: not worse: live loss 0.5 against 0.6",
+        ("flights/2", "champion", 1.0),
+        verdict="v1",
+    ),
+    judged("2013-04-15T11:00", "traffic", "flights/2", "not worse: live loss 0.5 against 0.6", "promote", "v1"),
+    routed(
+        "2013-04-16T09:00",
+        "canary",
+        "canary of 20%",
+        ("flights/2", "champion", 0.8),
+        ("flights/3", "challenger", 0.2),
+    ),
+    routed(
+        "2013-04-18T11:00",
+        "rollback",
+        "rolled back: clearly worse: live loss 1.1 against 0.5",
+        ("flights/2", "champion", 1.0),
+    ),
+]
+
+
+def comparison(
+    *outcomes: PolicyResult, metric: str = "log_loss", planted: list[Disturbance] | None = None
+) -> BacktestResult:
     """Policies over two months."""
-    return Comparison(
+    return BacktestResult(
         project="flights",
         model="flights",
         metric=metric,
-        part=Span(START, datetime(2013, 5, 1, tzinfo=UTC)),
+        part=Period(START, datetime(2013, 5, 1, tzinfo=UTC)),
         planted=planted or [],
         outcomes=list(outcomes),
         cost_of_training=2.0,
@@ -276,17 +324,17 @@ def comparison(*outcomes: Outcome, metric: str = "log_loss", planted: list[str] 
     )
 
 
-def three() -> Comparison:
+def three() -> BacktestResult:
     """The demo's three policies."""
     return comparison(
         outcome("loop", 0.45, 5, TIMELINE),
         outcome("static", 0.48),
         outcome("weekly", 0.446, 9),
         planted=[
-            "2013-04-02: a delivery with negative distances",
-            "2013-04-10: a candidate trained on mixed-up labels",
-            "2013-04-16: a candidate that learns from the departure delay",
-            "2013-04-25: something that nobody noticed",
+            Disturbance("2013-04-02", "a delivery with negative distances"),
+            Disturbance("2013-04-10", "a candidate trained on mixed-up labels"),
+            Disturbance("2013-04-16", "a candidate that learns from the departure delay"),
+            Disturbance("2013-04-25", "something that nobody noticed"),
         ],
     )
 

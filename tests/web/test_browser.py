@@ -73,7 +73,7 @@ def test_the_report_draws_its_charts_from_one_file(browser: Browser, tmp_path: P
 
 def test_the_report_runs_no_script_but_its_own(browser: Browser, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
-    evil = kit.outcome("loop", 0.4, timeline=kit.moments(("2013-03-05", "route", f"a/1 (champion, 100%): {kit.EVIL}")))
+    evil = kit.outcome("loop", 0.4, timeline=[kit.routed("2013-03-05", "direct", kit.EVIL, ("a/1", "champion", 1.0))])
     page_text = render(kit.comparison(evil, kit.outcome("static", 0.5)))
     file.write_text(page_text.replace("</main>", "<script>document.title = 'taken'</script></main>"), encoding="utf-8")
     page = browser.new_page()

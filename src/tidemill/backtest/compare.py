@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from tidemill.backtest.comparison import Comparison, Outcome, Span
-from tidemill.backtest.policies import Planned, seeded
+from tidemill.backtest.comparison import BacktestResult, Disturbance, Period, PolicyResult
+from tidemill.backtest.policies import PolicyPlan, seeded
 from tidemill.core.policy import Backtest, Policy
 from tidemill.data.metrics import default_metric
 from tidemill.errors import TidemillError
@@ -32,7 +32,7 @@ class _One(Struct, frozen=True):
 
     name: str
     seed: int
-    planned: Planned
+    planned: PolicyPlan
 
     @property
     def label(self) -> str:
@@ -41,14 +41,14 @@ class _One(Struct, frozen=True):
 
 def compare(
     project: Project,
-    policies: Mapping[str, Planned],
+    policies: Mapping[str, PolicyPlan],
     model: str,
-    part: Span,
+    part: Period,
     told: Told,
     *,
     keep: Path | None = None,
     seeds: Sequence[int] = (0,),
-) -> Comparison:
+) -> BacktestResult:
     """Replay every policy under every seed, three at a time; what is told comes as it happens.
 
     A policy that is made of what the first one came to waits for it. `keep` is a folder in which the first policy's
@@ -61,7 +61,7 @@ def compare(
     """
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="tidemill-backtest-"))
-    first, planned = next(iter(policies.items()))
+    first, plan = next(iter(policies.items()))
     replays = [_One(name, seed, one) for seed in seeds for name, one in policies.items()]
     try:
         outcomes = _in_processes(project, replays, model, part, folder, told)
@@ -73,29 +73,30 @@ def compare(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     chosen = project.model(model)
-    assert isinstance(planned, Policy), f"policy {first!r} comes first: it is made of no other"
-    return Comparison(
+    assert isinstance(plan, Policy), f"policy {first!r} comes first: it is made of no other"
+    return BacktestResult(
         project=project.name,
         model=chosen.name,
         metric=chosen.problem.metric or default_metric(chosen.problem.task),
         part=part,
-        planted=_planted(planned.backtest),
+        planted=planted(plan.backtest),
         outcomes=outcomes[: len(policies)],
         repeats=outcomes[len(policies) :],
         cost_of_training=chosen.problem.cost_of_training,
         seconds=time.monotonic() - began,
-        shuffled=planned.backtest.shuffle,
+        shuffled=plan.backtest.shuffle,
     )
 
 
-def _planted(backtest: Backtest) -> list[str]:
-    files = [f"{one.day}: {one.about or one.path}" for one in backtest.planted]
-    return sorted(files + [f"{one.at[:10]}: {one.about or one.pipeline}" for one in backtest.firings])
+def planted(backtest: Backtest) -> list[Disturbance]:
+    """What a backtest puts on top of the history, by day."""
+    deliveries = [Disturbance(one.day, one.about or one.path) for one in backtest.planted]
+    return sorted([*deliveries, *(Disturbance(one.at[:10], one.about or one.pipeline) for one in backtest.firings)])
 
 
 def _in_processes(
-    project: Project, replays: list[_One], model: str, part: Span, folder: Path, told: Told
-) -> list[Outcome]:
+    project: Project, replays: list[_One], model: str, part: Period, folder: Path, told: Told
+) -> list[PolicyResult]:
     context = multiprocessing.get_context("spawn")
     _share_cores()
     news: Any = context.Queue()
@@ -103,7 +104,7 @@ def _in_processes(
     # What trains most goes first, what only predicts last: it fills the core on which a long one ended.
     waiting = sorted(replays, key=lambda one: isinstance(one.planned, Policy) and not one.planned.triggers)
     running: dict[str, Any] = {}
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, PolicyResult] = {}
 
     def policy_of(one: _One) -> Policy | None:
         if isinstance(one.planned, Policy):
@@ -130,7 +131,7 @@ def _in_processes(
             elif kind == "failed":
                 raise TidemillError(f"the replay of policy {label!r} failed: {content[0]}", content[1])
             else:
-                outcomes[label] = msgspec.json.decode(content, type=Outcome)
+                outcomes[label] = msgspec.json.decode(content, type=PolicyResult)
                 running.pop(label).join()
     finally:
         _end(running, news)
@@ -162,7 +163,7 @@ def _hold_alive(running: dict[str, Any]) -> None:
             )
 
 
-def _replay(folder: str, label: str, name: str, policy: bytes, model: str, part: Span, place: str, news: Any) -> None:
+def _replay(folder: str, label: str, name: str, policy: bytes, model: str, part: Period, place: str, news: Any) -> None:
     """One policy, in a process of its own; only here is the training code imported."""
     # Ctrl-C reaches the whole group: it is the parent that ends its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from tidemill.core.route import Arm
+from tidemill.core.check import Action, Outcome
+from tidemill.core.route import Arm, RouteChange
 
 Floats = npt.NDArray[np.float64]
 Ending = Literal[
@@ -17,20 +18,50 @@ Ending = Literal[
 _DRAWS = 4000
 
 
-class Span(Struct, frozen=True):
+class Period(Struct, frozen=True):
     """The part of history that is replayed: [begin, end)."""
 
     begin: datetime
     end: datetime
 
 
-class Moment(Struct, frozen=True):
-    """A line of the timeline: what happened (`kind`), what it was about, and why; of a route its arms as well."""
+class Disturbance(Struct, frozen=True, order=True):
+    """What a backtest put on top of the history: a replaced delivery, or a pipeline that a person started."""
+
+    day: str
+    about: str
+
+
+class TimelineEntry(Struct, frozen=True, kw_only=True):
+    """A line of the timeline: a route that changed, a verdict that calls for an action, or a run that failed.
+
+    `subject` is the model of a route, what a verdict judges, or the pipeline of a run. `verdict` is the id of the
+    verdict itself, or of the verdict that caused the route. `reason` is for display only.
+    """
 
     time: datetime
-    kind: str
-    text: str
+    kind: Literal["route", "verdict", "failure"]
+    subject: str
+    reason: str
+    check: str = ""
+    outcome: Outcome | Literal[""] = ""
+    action: Action | Literal[""] = ""
+    change: RouteChange | Literal[""] = ""
     arms: list[Arm] = []
+    verdict: str = ""
+
+    @property
+    def label(self) -> str:
+        """A verdict by its check; else the kind."""
+        return self.check or self.kind
+
+    @property
+    def text(self) -> str:
+        """The line for display."""
+        if self.kind == "route":
+            arms = " and ".join(f"{arm.release} ({arm.role}, {arm.share:.0%})" for arm in self.arms)
+            return f"{arms}: {self.reason}"
+        return f"{self.subject}: {self.reason}" + (f" → {self.action}" if self.action else "")
 
 
 class Judged(Struct, frozen=True, kw_only=True):
@@ -67,7 +98,7 @@ class Case(Struct, frozen=True, kw_only=True):
     said: str = ""
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class PolicyResult(Struct, frozen=True, kw_only=True):
     """What one policy came to.
 
     `weeks` are (begin, labelled rows, their mean loss); `causes` counts the trainings by what called for them: a
@@ -88,7 +119,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
     weeks: list[tuple[datetime, int, float]]
     releases: list[str]
-    timeline: list[Moment]
+    timeline: list[TimelineEntry]
     cases: list[Case] = []
     seed: int = 0
 
@@ -99,7 +130,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
         return {name: named.count(name) for name in sorted(set(named))}
 
 
-class Difference(Struct, frozen=True, kw_only=True):
+class LossDifference(Struct, frozen=True, kw_only=True):
     """The mean loss of the first policy less that of another, per prediction, with its interval over `weeks`."""
 
     mean: float
@@ -108,7 +139,7 @@ class Difference(Struct, frozen=True, kw_only=True):
     weeks: int
 
 
-class Trial(Struct, frozen=True, kw_only=True):
+class SeedComparison(Struct, frozen=True, kw_only=True):
     """The first policy against another under one seed: their losses, their trainings, and the paired difference."""
 
     policy: str
@@ -117,37 +148,37 @@ class Trial(Struct, frozen=True, kw_only=True):
     other: float
     trainings: int
     other_trainings: int
-    difference: Difference
+    difference: LossDifference
 
 
-class Comparison(Struct, frozen=True, kw_only=True):
+class BacktestResult(Struct, frozen=True, kw_only=True):
     """What all policies came to, on the same predictions; `trials` has each other policy under every seed."""
 
     project: str
     model: str
     metric: str
-    part: Span
-    planted: list[str]
-    outcomes: list[Outcome]
+    part: Period
+    planted: list[Disturbance]
+    outcomes: list[PolicyResult]
     cost_of_training: float
     seconds: float
     shuffled: bool = False
-    repeats: list[Outcome] = []
+    repeats: list[PolicyResult] = []
 
-    def of(self, name: str) -> Outcome:
+    def of(self, name: str) -> PolicyResult:
         """The outcome of a policy."""
         return next(outcome for outcome in self.outcomes if outcome.name == name)
 
-    def seeds_of(self, name: str) -> list[Outcome]:
+    def seeds_of(self, name: str) -> list[PolicyResult]:
         """The outcomes of a policy under every seed."""
         return [one for one in (*self.outcomes, *self.repeats) if one.name == name]
 
     @property
-    def trials(self) -> list[Trial]:
+    def trials(self) -> list[SeedComparison]:
         """The first policy against each other one, seed by seed."""
         first = {one.seed: one for one in self.seeds_of(self.outcomes[0].name)}
         return [
-            Trial(
+            SeedComparison(
                 policy=other.name,
                 seed=other.seed,
                 loss=mean_loss([first[other.seed]]),
@@ -161,18 +192,20 @@ class Comparison(Struct, frozen=True, kw_only=True):
             if other.weeks and first[other.seed].weeks
         ]
 
-    def difference(self, name: str) -> Difference:
+    def difference(self, name: str) -> LossDifference:
         """The first policy less another, over all seeds."""
         return difference(self.seeds_of(self.outcomes[0].name), self.seeds_of(name))
 
 
-def mean_loss(outcomes: Sequence[Outcome]) -> float:
+def mean_loss(outcomes: Sequence[PolicyResult]) -> float:
     """The mean loss of all their predictions."""
     rows, losses = _tables(outcomes, sorted(_weeks(outcomes[0])))
     return float((rows * losses).sum() / rows.sum())
 
 
-def difference(ones: Sequence[Outcome], others: Sequence[Outcome], confidence: float = 0.95) -> Difference:
+def difference(
+    ones: Sequence[PolicyResult], others: Sequence[PolicyResult], confidence: float = 0.95
+) -> LossDifference:
     """The paired difference of two policies, each under the same seeds, over all their predictions.
 
     The interval is that of a block bootstrap (Künsch 1989): whole weeks are drawn, and with them seeds, so that
@@ -187,14 +220,14 @@ def difference(ones: Sequence[Outcome], others: Sequence[Outcome], confidence: f
     means = apart[seeds, places].sum(axis=(1, 2)) / rows[seeds, places].sum(axis=(1, 2))
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, (tail, 1 - tail))
-    return Difference(mean=float(apart.sum() / rows.sum()), low=float(low), high=float(high), weeks=len(weeks))
+    return LossDifference(mean=float(apart.sum() / rows.sum()), low=float(low), high=float(high), weeks=len(weeks))
 
 
-def _weeks(outcome: Outcome) -> set[datetime]:
+def _weeks(outcome: PolicyResult) -> set[datetime]:
     return {begin for begin, _, _ in outcome.weeks}
 
 
-def _tables(outcomes: Sequence[Outcome], weeks: Sequence[datetime]) -> tuple[Floats, Floats]:
+def _tables(outcomes: Sequence[PolicyResult], weeks: Sequence[datetime]) -> tuple[Floats, Floats]:
     """The labelled rows and the mean losses, each of shape (outcomes, weeks)."""
     found = [{begin: (rows, loss) for begin, rows, loss in one.weeks} for one in outcomes]
     table = np.array([[one[week] for week in weeks] for one in found], dtype=float)

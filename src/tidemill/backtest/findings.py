@@ -2,11 +2,12 @@
 
 import math
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
-from tidemill.backtest.comparison import Comparison, Moment, Outcome
+from tidemill.backtest.comparison import BacktestResult, Disturbance, PolicyResult, TimelineEntry
+from tidemill.core.route import RouteChange
 from tidemill.data.charts import Change, Mark, Series, Share
 from tidemill.data.metrics import LOWER_IS_BETTER
 from tidemill.web.words import number, plural, spoken
@@ -18,7 +19,8 @@ _KNOWN = {
     "calendar": "a calendar with as many trainings",
 }
 _WATCHED = {"performance", "age", "drift", "missing", "silence"}
-_KINDS = ("released", "promoted", "rolled back", "stopped", "failed")
+_MARKS = ("released", "promoted", "rolled back", "stopped", "failed")
+_CHANGES: dict[RouteChange | Literal[""], str] = {"promote": "promoted", "rollback": "rolled back"}
 _FOUND_WITHIN = timedelta(days=2)
 _AGAIN_WITHIN = timedelta(days=2)
 _TIE = 1e-6
@@ -29,20 +31,20 @@ class Fate(Struct, frozen=True):
 
     day: str
     about: str
-    became: list[Moment]
+    became: list[TimelineEntry]
     ending: str
 
     @property
     def said(self) -> str:
         """In one line."""
-        moments = "; then ".join(f"{moment.time:%Y-%m-%d} {reason(moment)}" for moment in self.became)
+        moments = "; then ".join(f"{entry.time:%Y-%m-%d} {_line(entry)}" for entry in self.became)
         return f"{moments}; {self.ending}" if moments and self.ending else moments or self.ending
 
 
 class Line(Struct, frozen=True):
     """A line of the shortened timeline: a moment, how often it came again, and until when."""
 
-    moment: Moment
+    moment: TimelineEntry
     times: int
     last: datetime
 
@@ -50,7 +52,7 @@ class Line(Struct, frozen=True):
     def look(self) -> str:
         """How it is shown: `good`, `bad`, `warn`, or as any other."""
         looks = {"promoted": "good", "rolled back": "bad", "stopped": "bad", "failed": "bad", "released": "tide"}
-        return looks.get(_kind(self.moment), "warn")
+        return looks.get(_mark(self.moment), "warn")
 
 
 def called(name: str) -> str:
@@ -58,7 +60,7 @@ def called(name: str) -> str:
     return _KNOWN.get(name, f"the policy {name}")
 
 
-def headline(comparison: Comparison) -> str:
+def headline(comparison: BacktestResult) -> str:
     """The result in one sentence: the first policy against each of the others."""
     first, *others = comparison.outcomes
     metric = comparison.metric
@@ -77,7 +79,7 @@ def headline(comparison: Comparison) -> str:
     return f"{name} {verb} {', and '.join(parts)}, {trainings}{instead}."
 
 
-def _against(metric: str, one: Outcome, other: Outcome) -> str:
+def _against(metric: str, one: PolicyResult, other: PolicyResult) -> str:
     apart = one.metrics[metric] - other.metrics[metric]
     theirs = called(other.name)
     size = f"{abs(apart):.4f}"
@@ -91,16 +93,16 @@ def _against(metric: str, one: Outcome, other: Outcome) -> str:
     return f"{number(abs(apart))} {'higher' if apart > 0 else 'lower'} in {spoken(metric)} ({judged}) than {theirs}"
 
 
-def fates(comparison: Comparison) -> list[Fate]:
+def fates(comparison: BacktestResult) -> list[Fate]:
     """What was planted and what came of it, found in the first policy's timeline by its day."""
     return [_fate(planted, comparison.outcomes[0].timeline) for planted in comparison.planted]
 
 
-def _fate(planted: str, timeline: list[Moment]) -> Fate:
-    """The moments that name the day; else the first decision of that day or the next, and the trial it began."""
-    day, _, about = planted.partition(": ")
-    named = [moment for moment in timeline if day in moment.text]
-    near = named or [m for m in timeline if _near(day, m.time) and m.kind not in _WATCHED][:1]
+def _fate(planted: Disturbance, timeline: list[TimelineEntry]) -> Fate:
+    """The entries whose subject names the day; else the first decision of that day or the next, and its canary."""
+    day, about = planted.day, planted.about
+    named = [entry for entry in timeline if day in entry.subject]
+    near = named or [one for one in timeline if _near(day, one.time) and one.check not in _WATCHED][:1]
     if not near:
         return Fate(day, about, [], "nothing in the timeline answers to it")
     tried = [share.release for share in _shares(near[0]) if share.role == "challenger"]
@@ -119,7 +121,7 @@ def _near(day: str, time: datetime) -> bool:
     return begin <= time < begin + _FOUND_WITHIN
 
 
-def _trial(release: str, start: Moment, timeline: list[Moment]) -> list[Moment]:
+def _trial(release: str, start: TimelineEntry, timeline: list[TimelineEntry]) -> list[TimelineEntry]:
     """The route that let a release answer, and those that changed what it answers, until it answers no more."""
     followed, before = [start], _shares(start)
     for moment in timeline[timeline.index(start) + 1 :]:
@@ -132,15 +134,16 @@ def _trial(release: str, start: Moment, timeline: list[Moment]) -> list[Moment]:
     return followed
 
 
-def shortened(timeline: list[Moment]) -> list[Line]:
+def shortened(timeline: list[TimelineEntry]) -> list[Line]:
     """The timeline with what was said day after day told once."""
     lines: list[Line] = []
-    said: dict[tuple[str, str, str], int] = {}
-    routed = {(moment.time, reason(moment)) for moment in timeline if moment.kind == "route"}
+    said: dict[tuple[str, ...], int] = {}
+    routed = {entry.verdict for entry in timeline if entry.kind == "route"} - {""}
     for moment in timeline:
-        key = (moment.kind, moment.text.partition(": ")[0], moment.text.rpartition(" → ")[2])
-        if _acted_on(moment, routed):
-            continue
+        if moment.kind == "verdict" and moment.verdict in routed:
+            continue  # its route is there
+        error = moment.reason if moment.kind == "failure" else ""
+        key = (moment.kind, moment.check, moment.subject, moment.action, error)
         if key in said and moment.time - lines[said[key]].last <= _AGAIN_WITHIN and moment.kind != "route":
             line = lines[said[key]]
             lines[said[key]] = Line(line.moment, line.times + 1, moment.time)
@@ -150,47 +153,42 @@ def shortened(timeline: list[Moment]) -> list[Line]:
     return lines
 
 
-def _acted_on(moment: Moment, routed: set[tuple[datetime, str]]) -> bool:
-    """Whether the route of the same instant says it already."""
-    found = moment.text.partition(": ")[2].rpartition(" → ")[0]
-    return bool(found) and any(time == moment.time and said.endswith(found) for time, said in routed)
+def _line(entry: TimelineEntry) -> str:
+    """An entry without the arms of a route."""
+    return entry.reason if entry.kind == "route" else entry.text
 
 
-def reason(moment: Moment) -> str:
-    """Why it happened, without who answered then."""
-    return moment.text.partition("%): ")[2] if moment.kind == "route" else moment.text
-
-
-def marks(outcome: Outcome) -> list[Mark]:
+def marks(outcome: PolicyResult) -> list[Mark]:
     """The releases, promotions, rollbacks, stops and failures of a policy, kind by kind."""
-    found = [Mark(moment.time, kind, moment.text) for moment in outcome.timeline if (kind := _kind(moment))]
-    return sorted(found, key=lambda mark: _KINDS.index(mark.kind))
+    found = [Mark(entry.time, mark, entry.text) for entry in outcome.timeline if (mark := _mark(entry))]
+    return sorted(found, key=lambda mark: _MARKS.index(mark.kind))
 
 
-def _kind(moment: Moment) -> str:
-    if moment.kind == "failed":
+def _mark(entry: TimelineEntry) -> str:
+    """How an entry is marked in a chart; empty for a verdict that stops nothing."""
+    if entry.kind == "failure":
         return "failed"
-    if moment.kind != "route":
-        return "stopped" if moment.text.endswith("→ stop") else ""
-    return next((kind for kind in ("promoted", "rolled back") if reason(moment).startswith(kind)), "released")
+    if entry.kind == "verdict":
+        return "stopped" if entry.action == "stop" else ""
+    return _CHANGES.get(entry.change, "released")
 
 
-def changes(outcome: Outcome) -> list[Change]:
+def changes(outcome: PolicyResult) -> list[Change]:
     """Who answered from when on."""
     found = [(moment, _shares(moment)) for moment in outcome.timeline if moment.kind == "route"]
-    return [Change(moment.time, shares, reason(moment)) for moment, shares in found if shares]
+    return [Change(entry.time, shares, entry.reason) for entry, shares in found if shares]
 
 
-def _shares(moment: Moment) -> list[Share]:
+def _shares(moment: TimelineEntry) -> list[Share]:
     return [Share(arm.release, arm.role, arm.share) for arm in moment.arms]
 
 
-def is_regression(comparison: Comparison) -> bool:
+def is_regression(comparison: BacktestResult) -> bool:
     """Whether numbers were predicted: the weekly means are then of squared errors."""
     return "rmse" in comparison.outcomes[0].metrics
 
 
-def weekly(comparison: Comparison) -> tuple[str, list[Series]]:
+def weekly(comparison: BacktestResult) -> tuple[str, list[Series]]:
     """What is drawn for each week (log loss, or RMSE), and a line of it for each policy."""
     root = is_regression(comparison)
     lines = [
@@ -205,14 +203,14 @@ def weekly(comparison: Comparison) -> tuple[str, list[Series]]:
     return ("RMSE" if root else "log loss"), lines
 
 
-def better_weeks(one: Outcome, other: Outcome) -> tuple[int, int]:
+def better_weeks(one: PolicyResult, other: PolicyResult) -> tuple[int, int]:
     """In how many weeks `one` lost less than `other`, and how many weeks both have."""
     theirs = {begin: loss for begin, _, loss in other.weeks}
     both = [(loss, theirs[begin]) for begin, _, loss in one.weeks if begin in theirs]
     return sum(mine < yours - _TIE for mine, yours in both), len(both)
 
 
-def limits(comparison: Comparison) -> list[str]:
+def limits(comparison: BacktestResult) -> list[str]:
     """What the figures do not say."""
     first, *others = comparison.outcomes
     said = [
@@ -247,7 +245,7 @@ def limits(comparison: Comparison) -> list[str]:
     return said
 
 
-def policy_facts(comparison: Comparison, outcome: Outcome) -> dict[str, Any]:
+def policy_facts(comparison: BacktestResult, outcome: PolicyResult) -> dict[str, Any]:
     """One policy's figures as plain data."""
     return {
         "predictions": outcome.predictions,
@@ -265,6 +263,6 @@ def policy_facts(comparison: Comparison, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def cost(comparison: Comparison, outcome: Outcome) -> float:
+def cost(comparison: BacktestResult, outcome: PolicyResult) -> float:
     """What a policy's trainings cost."""
     return comparison.cost_of_training * outcome.trainings

@@ -2,14 +2,14 @@
 
 from datetime import datetime
 
-from tidemill.backtest.comparison import Span
+from tidemill.backtest.comparison import Period
 from tidemill.data.frame import TIME
 from tidemill.data.source import FileSources
 from tidemill.errors import InputError
 from tidemill.project.project import Project
 
 
-def part_of(project: Project, model: str, begin: str, end: str) -> Span:
+def part_of(project: Project, model: str, begin: str, end: str) -> Period:
     """The part of history between two dates (UTC); without them, the last two thirds of what there is.
 
     Raises
@@ -29,7 +29,7 @@ def part_of(project: Project, model: str, begin: str, end: str) -> Span:
     assert isinstance(first, datetime)
     assert isinstance(last, datetime)
     midnight = {"hour": 0, "minute": 0, "second": 0, "microsecond": 0}
-    chosen = Span(
+    chosen = Period(
         moment(begin, first) if begin else (first + (last - first) / 3).replace(**midnight),  # type: ignore[arg-type]
         moment(end, last) if end else last,
     )

@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from tidemill.backtest.comparison import Outcome, Span
+from tidemill.backtest.comparison import Period, PolicyResult
 from tidemill.backtest.period import moment
 from tidemill.core.policy import Firing, ModelPolicy, Policy, Rollout
 from tidemill.core.trigger import Trigger
 
-Planned = Policy | Callable[[Outcome], Policy]
+PolicyPlan = Policy | Callable[[PolicyResult], Policy]
 """A policy, or how one is made of what the first one came to."""
 
 
@@ -26,7 +26,7 @@ def weekly(policy: Policy, begin: datetime) -> Policy:
     return replace(static(_ungated(policy)), triggers=(trigger,))
 
 
-def calendar(policy: Policy, part: Span, trainings: int) -> Policy:
+def calendar(policy: Policy, part: Period, trainings: int) -> Policy:
     """So many trainings (the first among them) at even distances, none of them gated, each right after a delivery as
     long as there is no more than one a day.
 
@@ -44,7 +44,7 @@ def calendar(policy: Policy, part: Span, trainings: int) -> Policy:
     return replace(alone, backtest=replace(policy.backtest, firings=firings))
 
 
-def due(firing: Firing, part: Span) -> datetime:
+def due(firing: Firing, part: Period) -> datetime:
     """When a firing is due: where it names no time zone, in that of the part of history that is replayed."""
     return moment(firing.at, part.begin)
 

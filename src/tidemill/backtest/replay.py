@@ -12,7 +12,7 @@ import polars as pl
 from msgspec import json
 from msgspec.structs import replace
 
-from tidemill.backtest.comparison import Span
+from tidemill.backtest.comparison import Period
 from tidemill.backtest.policies import due
 from tidemill.backtest.sources import ReplayFeatures, ReplaySources, between
 from tidemill.clock import VirtualClock, span
@@ -59,7 +59,7 @@ class Replay:
     The policy's `backtest.seed` decides ids and the order of requests; nothing else is left to chance.
     """
 
-    def __init__(self, project: Project, policy: Policy, model: str, part: Span, folder: Path, told: Told) -> None:
+    def __init__(self, project: Project, policy: Policy, model: str, part: Period, folder: Path, told: Told) -> None:
         skip = policy.backtest.skip
         policy = replace(
             policy,

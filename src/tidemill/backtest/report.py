@@ -9,7 +9,7 @@ from markupsafe import Markup
 from msgspec import to_builtins
 
 from tidemill.backtest import findings, stories
-from tidemill.backtest.comparison import Comparison, Moment, Outcome
+from tidemill.backtest.comparison import BacktestResult, PolicyResult, TimelineEntry
 from tidemill.data.charts import Figure, answering, counts, difference, over_time
 from tidemill.data.metrics import LOWER_IS_BETTER
 from tidemill.web import templating
@@ -20,7 +20,7 @@ _LINES = 40
 _TOLD_FIRST = ("log_loss", "roc_auc", "rmse", "r2")
 
 
-def render(comparison: Comparison) -> str:
+def render(comparison: BacktestResult) -> str:
     """The report as one HTML file that needs no network and runs no script but its own."""
     first = comparison.outcomes[0]
     scripts = {"plotly": Markup(templating.plotly()), "charts": Markup(templating.part("charts.js"))}
@@ -51,12 +51,12 @@ def render(comparison: Comparison) -> str:
     )
 
 
-def _story_of(moment: Moment, outcome: Outcome) -> str:
+def _story_of(moment: TimelineEntry, outcome: PolicyResult) -> str:
     """The link to the story of the training that a line of the timeline belongs to; empty where there is none."""
     routed = moment.kind == "route"
     for case in reversed(outcome.cases):
         told = [one for one in (case.cause, case.gate, case.trial) if one is not None]
-        if any(one.time == moment.time and one.check == moment.kind for one in told) or (
+        if any(one.time == moment.time and one.check == moment.check for one in told) or (
             routed and moment.time in (case.live, case.ended)
         ):
             return stories.anchor(case)
@@ -68,7 +68,7 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _policies(comparison: Comparison, most: int = 99, *, timed: bool = False) -> list[list[tuple[str, bool]]]:
+def _policies(comparison: BacktestResult, most: int = 99, *, timed: bool = False) -> list[list[tuple[str, bool]]]:
     """The table of the policies with at most so many metrics, its header first; a cell is its text, and whether it is
     the best of its column. `timed` tells what the trainings took, too, which is never twice the same.
     """
@@ -89,7 +89,7 @@ def _policies(comparison: Comparison, most: int = 99, *, timed: bool = False) ->
     return rows
 
 
-def _figures(comparison: Comparison) -> dict[str, Figure]:
+def _figures(comparison: BacktestResult) -> dict[str, Figure]:
     first, *others = comparison.outcomes
     value, series = findings.weekly(comparison)
     drawn = {
@@ -103,13 +103,13 @@ def _figures(comparison: Comparison) -> dict[str, Figure]:
     return drawn
 
 
-def _reference(comparison: Comparison) -> str:
+def _reference(comparison: BacktestResult) -> str:
     """The policy that the others are drawn against: the model kept for ever, where it was replayed."""
     names = [one.name for one in comparison.outcomes]
     return "static" if "static" in names else names[-1]
 
 
-def as_json(comparison: Comparison) -> dict[str, Any]:
+def as_json(comparison: BacktestResult) -> dict[str, Any]:
     """The comparison as plain data: the first policy's counts on top, each metric by policy, details by policy.
 
     A week's `loss` is the mean over its rows: log loss, or the squared error of a regression. The same policies and
@@ -159,11 +159,11 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     return plain
 
 
-def _by_policy(comparison: Comparison, metric: str) -> dict[str, float]:
+def _by_policy(comparison: BacktestResult, metric: str) -> dict[str, float]:
     return {one.name: one.metrics[metric] for one in comparison.outcomes if metric in one.metrics}
 
 
-def summary(comparison: Comparison) -> str:
+def summary(comparison: BacktestResult) -> str:
     """The same in plain text, at most 40 lines for a terminal."""
     part, first = comparison.part, comparison.outcomes[0]
     days = (part.end - part.begin).days
@@ -206,7 +206,7 @@ def summary(comparison: Comparison) -> str:
     return "\n".join([*lines, f"What {findings.called(first.name)} did:", *told, *closing])
 
 
-def _verdicts(outcome: Outcome) -> list[str]:
+def _verdicts(outcome: PolicyResult) -> list[str]:
     found = [
         f"{check} {', '.join(f'{count:,} {outcome}' for outcome, count in sorted(counted.items()))}"
         for check, counted in sorted(outcome.verdicts.items())

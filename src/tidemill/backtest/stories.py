@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from tidemill.backtest.comparison import Case, Comparison, Difference, Judged, Outcome
+from tidemill.backtest.comparison import BacktestResult, Case, Judged, LossDifference, PolicyResult
 from tidemill.web.words import number, plural, when
 
 _LOOKS = {"promoted": "good", "live": "tide", "first": "tide", "rolled back": "bad", "refused": "bad", "failed": "bad"}
@@ -94,14 +94,14 @@ def _figure(value: Any) -> str:
     return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def lead(difference: Difference) -> str:
+def lead(difference: LossDifference) -> str:
     """Whether an interval tells two policies apart, in words."""
     if difference.high < 0:
         return "better"
     return "worse" if difference.low > 0 else "not told apart"
 
 
-def trials(comparison: Comparison) -> list[list[str]]:
+def trials(comparison: BacktestResult) -> list[list[str]]:
     """The first policy against each other one, seed by seed and over all, as a table with its header."""
     first = comparison.outcomes[0].name
     rows = [["against", "seed", first, "other", "trainings", "difference", "95 % interval", f"{first} is"]]
@@ -119,11 +119,11 @@ def trials(comparison: Comparison) -> list[list[str]]:
     return rows if len(rows) > 1 else []
 
 
-def _told(difference: Difference) -> list[str]:
+def _told(difference: LossDifference) -> list[str]:
     return [f"{difference.mean:+.4f}", f"{difference.low:+.4f} to {difference.high:+.4f}", lead(difference)]
 
 
-def causes(outcomes: Sequence[Outcome]) -> str:
+def causes(outcomes: Sequence[PolicyResult]) -> str:
     """What called for trainings, counted over replays."""
     counted: dict[str, int] = {}
     for outcome in outcomes:
@@ -132,7 +132,7 @@ def causes(outcomes: Sequence[Outcome]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counted.items()))
 
 
-def alarms(comparison: Comparison) -> list[str]:
+def alarms(comparison: BacktestResult) -> list[str]:
     """Of a history in which nothing changes: how often each check of the first policy looked, and called for more."""
     replays = comparison.seeds_of(comparison.outcomes[0].name)
     looks = {check for one in replays for check in one.verdicts} & {"performance", "drift", "missing"}

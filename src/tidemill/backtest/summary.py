@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tidemill.backtest.comparison import Case, Ending, Judged, Moment, Outcome, Span
+from tidemill.backtest.comparison import Case, Ending, Judged, Period, PolicyResult, TimelineEntry
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
 from tidemill.core.resources import BooksReader
@@ -23,24 +23,24 @@ _WEEK = timedelta(days=7)
 _LONGEST = 4
 
 
-def summarize(name: str, replay: "Replay", seconds: float) -> Outcome:
+def summarize(name: str, replay: "Replay", seconds: float) -> PolicyResult:
     """What a replay came to."""
     books = replay.books
     verdicts: dict[str, Counter[str]] = {}
     for verdict in books.verdicts.find():
         verdicts.setdefault(verdict.check, Counter())[verdict.outcome] += 1
     runs = Counter(str(run.cause.get("trigger", "hand")) for run in books.runs.find())
-    reasons = [route.reason for route in books.routes.find()]
+    changes = Counter(route.change for route in books.routes.find())
     answers = replay.answers()
     times, truth, scores = _scores(answers, replay)
-    return Outcome(
+    return PolicyResult(
         name=name,
         predictions=answers.height,
         labels=answers["truth"].count(),
         runs=dict(sorted(runs.items())),
         verdicts={check: dict(sorted(found.items())) for check, found in sorted(verdicts.items())},
-        promotions=sum(reason.startswith("promoted") for reason in reasons),
-        rollbacks=sum(reason.startswith("rolled back") for reason in reasons),
+        promotions=changes["promote"],
+        rollbacks=changes["rollback"],
         stops=len(books.verdicts.find(action="stop")),
         trainings=replay.trainings,
         training_seconds=replay.training_seconds,
@@ -77,25 +77,46 @@ def _scores(answers: pl.DataFrame, replay: "Replay") -> tuple[pl.Series, Truth, 
     return pl.concat(times), Truth(task, np.concatenate(truths), classes), np.concatenate(scores)
 
 
-def _weeks(times: pl.Series, loss: Any, part: Span) -> list[tuple[datetime, int, float]]:
+def _weeks(times: pl.Series, loss: Any, part: Period) -> list[tuple[datetime, int, float]]:
     """The mean loss of each week since the beginning."""
     weeks = ((times - part.begin).dt.total_seconds() // int(_WEEK.total_seconds())).alias("week")
     means = pl.DataFrame([weeks, pl.Series("loss", loss)]).group_by("week").agg(pl.len(), pl.col("loss").mean())
     return [(part.begin + week * _WEEK, rows, mean) for week, rows, mean in means.sort("week").rows()]
 
 
-def _timeline(books: BooksReader) -> list[Moment]:
-    """What is worth telling: routes that changed, verdicts that called for something, runs that failed."""
-    lines = []
-    for route in books.routes.find():
-        arms = " and ".join(f"{arm.release} ({arm.role}, {arm.share:.0%})" for arm in route.arms)
-        lines.append(Moment(route.since, "route", f"{arms}: {route.reason}", list(route.arms)))
-    for verdict in books.verdicts.find():
-        if not verdict.quiet and verdict.time is not None:
-            lines.append(Moment(verdict.time, verdict.check, f"{verdict.subject}: {verdict.reason} → {verdict.action}"))
-    for run in books.runs.find(state="failed"):
-        lines.append(Moment(run.started, "failed", f"{run.pipeline}: {run.error}"))
-    return sorted(lines, key=lambda line: line.time)
+def _timeline(books: BooksReader) -> list[TimelineEntry]:
+    """The routes that changed, the verdicts that call for an action, and the runs that failed, by time."""
+    routes = [
+        TimelineEntry(
+            time=route.since,
+            kind="route",
+            subject=route.model,
+            reason=route.reason,
+            change=route.change,
+            arms=list(route.arms),
+            verdict=route.verdict,
+        )
+        for route in books.routes.find()
+    ]
+    verdicts = [
+        TimelineEntry(
+            time=verdict.time,
+            kind="verdict",
+            subject=verdict.subject,
+            reason=verdict.reason,
+            check=verdict.check,
+            outcome=verdict.outcome,
+            action=verdict.action,
+            verdict=verdict.id,
+        )
+        for verdict in books.verdicts.find()
+        if not verdict.quiet and verdict.time is not None
+    ]
+    failures = [
+        TimelineEntry(time=run.started, kind="failure", subject=run.pipeline, reason=run.error)
+        for run in books.runs.find(state="failed")
+    ]
+    return sorted([*routes, *verdicts, *failures], key=lambda entry: entry.time)
 
 
 def _cases(books: BooksReader, pipelines: set[str]) -> list[Case]:

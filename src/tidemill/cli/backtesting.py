@@ -13,7 +13,7 @@ from tidemill.cli.opening import Json
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
-    from tidemill.backtest.comparison import Comparison
+    from tidemill.backtest.comparison import BacktestResult
     from tidemill.core.policy import Policy
     from tidemill.project.project import Project
 
@@ -71,6 +71,7 @@ def backtest(
 
 def demo(report: Report = None, json: Json = False) -> None:
     """A year of real flights: the mill validates each day, notices the seasons, retrains, tries out, promotes."""
+    from tidemill.backtest.compare import planted
     from tidemill.project.configuration import FILE, read_policy
     from tidemill.project.project import Project
 
@@ -78,8 +79,8 @@ def demo(report: Report = None, json: Json = False) -> None:
     project = Project(folder, read_policy(folder / "demo.toml", folder / FILE))
     output.err.print("A year of flights from New York, 2013. Asked at scheduled departure: more than 15 minutes late?")
     output.err.print("Planted on top:")
-    for line in _planted(project.policy):
-        output.err.print(f"  {line}")
+    for one in planted(project.policy.backtest):
+        output.err.print(f"  {one.day}  {one.about}")
     beside = (Against.static, Against.weekly)
     comparison = _compare(project, project.policy, {}, "", "2013-03-01", "2014-01-01", beside)
     _tell(comparison, report or Path("tidemill-demo.html"), json)
@@ -95,11 +96,6 @@ def _example() -> Path:
     raise InputError("the flights example is not here", "run it from a clone of the repository")
 
 
-def _planted(policy: "Policy") -> list[str]:
-    files = [f"{one.day}  {one.about or one.path}" for one in policy.backtest.planted]
-    return sorted(files + [f"{one.at[:10]}  {one.about or one.pipeline}" for one in policy.backtest.firings])
-
-
 def _compare(
     project: "Project",
     policy: "Policy",
@@ -110,20 +106,20 @@ def _compare(
     beside: tuple[Against, ...],
     seeds: int = 1,
     shuffle: bool = False,
-) -> "Comparison":
+) -> "BacktestResult":
     from tidemill.backtest.compare import compare
     from tidemill.backtest.period import part_of
-    from tidemill.backtest.policies import Planned, calendar, shuffled, static, weekly
+    from tidemill.backtest.policies import PolicyPlan, calendar, shuffled, static, weekly
 
     part = part_of(project, model, begin, end)
     if shuffle:
         policy, others = shuffled(policy), {name: shuffled(other) for name, other in others.items()}
-    made: dict[Against, Planned] = {
+    made: dict[Against, PolicyPlan] = {
         Against.static: static(policy),
         Against.weekly: weekly(policy, part.begin),
         Against.calendar: lambda first: calendar(policy, part, first.trainings),
     }
-    policies: dict[str, Planned] = {"loop": policy, **others, **{one.value: made[one] for one in beside}}
+    policies: dict[str, PolicyPlan] = {"loop": policy, **others, **{one.value: made[one] for one in beside}}
     width = max(len(name) for name in policies) + (2 if seeds > 1 else 0)
     began = time.monotonic()
 
@@ -147,7 +143,7 @@ def _look_for_leaks(project: "Project", environment: str, model: str, begin: str
         raise typer.Exit(3)
 
 
-def _tell(comparison: "Comparison", report: Path, json: bool) -> None:
+def _tell(comparison: "BacktestResult", report: Path, json: bool) -> None:
     from tidemill.backtest.report import as_json, render, summary
 
     # What took minutes is told before a report that cannot be written.

@@ -141,7 +141,7 @@ def cancel_job(job: Id, json: Json = False) -> None:
     def cancelled(now: Job) -> Job:
         if now.state not in ("waiting", "running"):
             raise InputError(f"job {now.id} is over: {now.state}", "only one that waits or runs can be cancelled")
-        return replace(now, state="cancelled", error="cancelled by hand") if now.state == "waiting" else now
+        return replace(now, state="cancelled", error="cancelled by a person") if now.state == "waiting" else now
 
     found = books.jobs.change(job, cancelled)
     if found.state == "running":

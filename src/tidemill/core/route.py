@@ -6,6 +6,17 @@ from typing import Literal
 from msgspec import Struct
 
 Role = Literal["champion", "challenger", "shadow"]
+RouteChange = Literal[
+    "first",  # the first release of the model
+    "direct",  # a later release at full share, without a canary
+    "canary",  # a challenger with a part of the traffic
+    "step",  # another share for the challenger
+    "promote",  # the challenger became the champion, by a verdict
+    "rollback",  # back to the champion, or to an earlier one, by a verdict
+    "recall",  # an earlier release whose input regime returned
+    "manual",  # a person promoted or rolled back
+    "unknown",  # recorded by a version that kept only the text
+]
 
 
 class Arm(Struct, frozen=True, kw_only=True):
@@ -19,10 +30,10 @@ class Arm(Struct, frozen=True, kw_only=True):
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """Version `version` of who answers for `model` in `environment`; a change is a new version, none is lost.
+    """Version `version` of the arms that serve `model` in `environment`; each change is a new version.
 
-    `since` is when the present arms were put in place, `reason` and `verdict` say why, `by` who did it; `back` is
-    whether a champion of before was brought back.
+    `since` is when these arms came into force, `change` is what kind of change it was, `reason` is a text for display,
+    `verdict` the id of the verdict that caused it, `by` who did it; `back` is whether it restored an earlier champion.
     """
 
     id: str
@@ -32,6 +43,7 @@ class Route(Struct, frozen=True, kw_only=True):
     arms: tuple[Arm, ...]
     since: datetime
     reason: str
+    change: RouteChange = "unknown"
     by: str = "policy"
     verdict: str = ""
     previous: str = ""

@@ -8,6 +8,21 @@ from msgspec import Struct
 
 RunState = Literal["running", "done", "failed", "stopped", "interrupted", "cancelled"]
 StepState = Literal["running", "ran", "cached", "failed", "stopped", "skipped", "interrupted"]
+Interruption = Literal["", "signal", "crash", "restore"]
+"""Why a run is interrupted: a person or the daemon sent a signal, its process died, or a backup was restored."""
+CacheDecision = Literal[
+    "unknown",  # recorded by a version that kept only the text
+    "new",  # no earlier result has this code and these inputs
+    "lost",  # the earlier result is gone
+    "off",  # the step has its cache switched off
+    "changes",  # the step asks for a resource that it can write to
+    "reads",  # the step asks for a resource that changes outside its inputs
+    "requested",  # a person asked for this step
+    "hit",  # an earlier result was used
+    "resumed",  # an earlier attempt of this run has finished it
+    "needed",  # transient, and another step needs its value
+    "unneeded",  # transient, and no step needs its value
+]
 
 
 class Metrics(Struct, frozen=True, kw_only=True):
@@ -25,7 +40,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """One try at a run: a resumed run has several; what is said of the code and the host is that of the try."""
+    """One try at a run: a resumed run has several; the code and the software are those of the try."""
 
     started: datetime
     ended: datetime | None = None
@@ -34,6 +49,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     code: dict[str, Any] = {}
     software: dict[str, str] = {}
     error: str = ""
+    interruption: Interruption = ""
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -65,14 +81,17 @@ class Run(Struct, frozen=True, kw_only=True):
     graph: dict[str, list[str]] = {}
     attempts: tuple[Attempt, ...] = ()
     error: str = ""
+    interruption: Interruption = ""
 
 
 class StepRun(Struct, frozen=True, kw_only=True):
     """One step of a run: whether it ran and why, by which code, from which artifacts to which.
 
-    `inputs` and `outputs` map names to digests; `key` is the cache key; `reason` says why it ran or did not.
-    `attempt` counts its tries. `log` is the end of what it printed, with the traceback of a failure; where that is
-    long, the blob `log_blob` has more. What it gave may be forgotten after `expires`.
+    `inputs` and `outputs` map names to digests, `verdicts` maps outputs to the ids of their verdicts; `key` is the
+    cache key. `decision` says why the step ran or not, `reason` is the same as text for display; `stops` is whether a
+    verdict of the step stopped the run. `attempt` counts its tries. `log` is the end of what it printed, with the
+    traceback of a failure; where that is long, the blob `log_blob` has more. The outputs may be deleted after
+    `expires`.
     """
 
     id: str
@@ -90,6 +109,9 @@ class StepRun(Struct, frozen=True, kw_only=True):
     attempt: int = 1
     inputs: dict[str, str] = {}
     outputs: dict[str, str] = {}
+    verdicts: dict[str, tuple[str, ...]] = {}
+    decision: CacheDecision = "unknown"
+    stops: bool = False
     expires: datetime | None = None
     error: str = ""
     log: str = ""

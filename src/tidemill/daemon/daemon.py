@@ -243,7 +243,7 @@ class Daemon:
 
 def _deaths_of(run: Run) -> int:
     """How many tries of a run, of which the last one is dead, ended with their process."""
-    return 1 + sum(one.state == "interrupted" and not one.error.endswith("by hand") for one in run.attempts)
+    return 1 + sum(one.state == "interrupted" and one.interruption != "signal" for one in run.attempts)
 
 
 def _await(worker: work.Worker) -> None:

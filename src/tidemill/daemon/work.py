@@ -67,7 +67,7 @@ def standing(session: Session, job: Job) -> tuple[Standing, Run | None]:
         elsewhere = run.host.partition(":")[0] != session.host.partition(":")[0]
         return ("alive" if alive or elsewhere else "dead"), run
     if run.state == "interrupted":
-        return ("alive" if alive else "interrupted" if run.error.endswith("by hand") else "dead"), run
+        return ("alive" if alive else "interrupted" if run.interruption == "signal" else "dead"), run
     return "over", run
 
 

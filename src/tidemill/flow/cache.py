@@ -1,17 +1,38 @@
-"""The catalog: which results of earlier runs may be taken again, and why others may not."""
+"""The step cache: which results of earlier runs can be used again, and why others can not."""
 
-from msgspec.structs import replace
+from typing import NamedTuple
 
 from tidemill.blobs.artifacts import holds
 from tidemill.blobs.store import Blobs
 from tidemill.core.artifact import Artifact
 from tidemill.core.resources import BooksReader
-from tidemill.core.run import Run, StepRun
+from tidemill.core.run import CacheDecision, Run, StepRun
 from tidemill.errors import NotFound
 from tidemill.flow.memory import Memory
 
 _LOOKED_AT = 5
 _GAVE = ("ran", "cached")
+REASONS: dict[CacheDecision, str] = {
+    "new": "first time with this code and these inputs",
+    "lost": "an earlier result",
+    "off": "its cache is off",
+    "changes": "it changes the world: never cached",
+    "reads": "it reads the world: never cached",
+    "requested": "requested by a person",
+    "hit": "same code and inputs",
+    "resumed": "done before in this run",
+    "needed": "transient, and its value is needed",
+    "unneeded": "transient, and no step needed its value",
+}
+
+
+class Found(NamedTuple):
+    """An earlier step with its artifacts, or None; and the decision that follows, with its text."""
+
+    step: StepRun | None
+    artifacts: dict[str, Artifact]
+    decision: CacheDecision
+    reason: str
 
 
 class Catalog:
@@ -22,22 +43,24 @@ class Catalog:
         self._blobs = blobs
         self._memory = memory
 
-    def find(self, key: str, outputs: tuple[str, ...]) -> tuple[StepRun | None, dict[str, Artifact], str]:
-        """The newest step of that key whose artifacts hold, and these; or nothing, and the reason."""
-        why_not = "first time with this code and these inputs"
+    def find(self, key: str, outputs: tuple[str, ...]) -> Found:
+        """The newest step of that key whose artifacts are unchanged; or none, and why."""
+        none = Found(None, {}, "new", REASONS["new"])
         for earlier in self._books.steps.find(key=key, newest=True, limit=_LOOKED_AT):
             if earlier.state in _GAVE and set(earlier.outputs) == set(outputs):
                 artifacts, wrong = self.gave(earlier)
                 if not wrong:
-                    return earlier, artifacts, ""
-                why_not = f"an earlier result {wrong}"
-        return None, {}, why_not
+                    return Found(earlier, artifacts, "hit", f"{REASONS['hit']} as in run {earlier.run[:13]}")
+                none = Found(None, {}, "lost", f"{REASONS['lost']} {wrong}")
+        return none
 
-    def recall(self, key: str) -> tuple[StepRun | None, dict[str, Artifact]]:
-        """What another workspace gave for that key, where there is a memory to share; it may be waited for."""
+    def recall(self, key: str) -> Found | None:
+        """The result of another workspace for that key, where they share a memory; it may be waited for."""
         found = self._memory.recall(key) if self._memory else None
         held = found is not None and all(holds(self._blobs, one) for one in found.artifacts.values())
-        return (found.step, found.artifacts) if found and held else (None, {})
+        if not found or not held:
+            return None
+        return Found(found.step, found.artifacts, "hit", f"{REASONS['hit']} as in run {found.step.run[:13]}")
 
     def over(self, step: StepRun, artifacts: tuple[Artifact, ...]) -> None:
         """A step is over: other workspaces may wait for what it gave."""
@@ -66,17 +89,6 @@ class Catalog:
         return found, ""
 
     def done(self, run: Run) -> dict[str, StepRun]:
-        """What the earlier tries of a run finished, by step; not what said stop, which is to be asked again."""
-        return {
-            step.step: step
-            for step in self._books.steps.find(run=run.id)
-            if step.state in _GAVE and not step.reason.startswith(STOPPED)
-        }
-
-
-STOPPED = "it said stop"
-
-
-def stopping(step: StepRun) -> StepRun:
-    """The record of a step whose verdict ends the run."""
-    return replace(step, reason=f"{STOPPED}; {step.reason}")
+        """The steps that earlier tries of a run finished, by name; a step that stopped the run is to run again."""
+        steps = self._books.steps.find(run=run.id)
+        return {step.step: step for step in steps if step.state in _GAVE and not step.stops}

@@ -146,7 +146,7 @@ def cancel(session: Session, identifier: str) -> tuple[Run, int | None]:
     def cancelled(now: Run) -> Run:
         if now.state != "running":
             raise InputError(f"run {now.id[:13]} is over: {now.state}", "only a run at work can be cancelled")
-        return replace(now, state="cancelled", ended=session.clock.now(), error="cancelled by hand")
+        return replace(now, state="cancelled", ended=session.clock.now(), error="cancelled by a person")
 
     return session.workspace.ledger.runs.change(found.id, cancelled), process
 
@@ -166,7 +166,9 @@ def sweep(session: Session) -> list[Run]:
 
 
 def _interrupted(run: Run) -> Run:
-    return replace(run, state="interrupted", error="its process died") if run.state == "running" else run
+    if run.state != "running":
+        return run
+    return replace(run, state="interrupted", error="its process died", interruption="crash")
 
 
 def _interrupt_steps(session: Session, found: Run) -> None:
@@ -222,7 +224,7 @@ def _walk(session: Session, graph: Graph, begun: Run, start: Start, progress: Pr
     except TidemillError as failed:
         return recorder.close("failed", failed.problem), failed
     except KeyboardInterrupt:
-        recorder.close("interrupted", "interrupted by hand")
+        recorder.close("interrupted", "interrupted by a signal (Ctrl-C)", "signal")
         raise
     except Exception as unforeseen:
         recorder.close("failed", f"{type(unforeseen).__name__}: {unforeseen}")

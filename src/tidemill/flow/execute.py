@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,10 +12,10 @@ from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
 from tidemill.core.context import Context
 from tidemill.core.pipeline import Graph, Node
-from tidemill.core.run import Metrics, StepRun
+from tidemill.core.run import CacheDecision, Metrics, StepRun
 from tidemill.errors import StepFailed, Stopped, TidemillError
 from tidemill.faults import reached
-from tidemill.flow.cache import Catalog, stopping
+from tidemill.flow.cache import REASONS, Catalog
 from tidemill.flow.capture import shortened
 from tidemill.flow.record import Recorder
 from tidemill.flow.session import Session, depends_on_the_world, follows_from_inputs
@@ -22,6 +23,7 @@ from tidemill.flow.tasks import Engine, Outcome, Task, of_kind, pause
 from tidemill.flow.wiring import Wiring, digest
 
 Progress = Callable[[StepRun], None]
+_Verdicts = dict[str, tuple[Verdict, ...]]
 
 
 class Start(Struct, frozen=True):
@@ -94,7 +96,7 @@ class Execution:
         if self._error is not None:
             raise self._error
         for left in self._unmade.values():
-            self._over(replace(left, state="skipped", reason="transient, and nobody needed its value"), begun=False)
+            self._over(replace(left, state="skipped", **_decided("unneeded")), begun=False)
         self._boundary()
 
     def _advance(self) -> None:
@@ -130,10 +132,8 @@ class Execution:
         """Know what a node gives, by the cheapest way that is true; what must run for it is ready then."""
         step = node.step
         record = self._record(node)
-        reason = "" if step.cache else "its cache is off"
-        if world := depends_on_the_world(step):
-            reason = f"it {world} the world: never cached"
-        if step.transient and not reason and node.name not in self._start.fresh:
+        decision: CacheDecision | None = depends_on_the_world(step) or (None if step.cache else "off")
+        if step.transient and decision is None and node.name not in self._start.fresh:
             names = {output: digest("transient", [record.key, output]) for output in step.outputs}
             named = {out: Artifact(id=name, kind="transient", size=0, transient=True) for out, name in names.items()}
             self._unmade[node.name] = record
@@ -142,15 +142,18 @@ class Execution:
         if self._is_done(node, record):
             return
         if node.name in self._start.fresh:
-            reason = "asked for by hand"
-        if not reason:
-            earlier, artifacts, reason = self._catalog.find(record.key, step.outputs)
-            if earlier is None and self._session.memory is not None and follows_from_inputs(self._task(node)):
-                earlier, artifacts = self._catalog.recall(record.key)
-            if earlier is not None:
-                self._take(node, record, earlier, artifacts)
-                return
-        self._ready.append((node, replace(record, reason=reason)))
+            decision = "requested"
+        if decision is not None:
+            self._ready.append((node, replace(record, **_decided(decision))))
+            return
+        found = self._catalog.find(record.key, step.outputs)
+        if found.step is None and self._session.memory is not None and follows_from_inputs(self._task(node)):
+            found = self._catalog.recall(record.key) or found
+        record = replace(record, decision=found.decision, reason=found.reason)
+        if found.step is not None:
+            self._take(node, record, found.step, found.artifacts)
+        else:
+            self._ready.append((node, record))
 
     def _record(self, node: Node) -> StepRun:
         inputs = self._wiring.digests(node)
@@ -180,8 +183,8 @@ class Execution:
         artifacts, wrong = self._catalog.gave(before)
         if wrong:
             return False
-        self._wiring.give(node.name, artifacts)
-        self._told.append(replace(before, state="cached", reason="done before in this run"))
+        self._wiring.give(node.name, artifacts, before.verdicts)
+        self._told.append(replace(before, state="cached", **_decided("resumed")))
         return True
 
     def _take(self, node: Node, record: StepRun, earlier: StepRun, artifacts: dict[str, Artifact]) -> None:
@@ -191,16 +194,16 @@ class Execution:
             for output, artifact in artifacts.items()
             if artifact.summary.get("judges") or artifact.summary.get("measures")
         }
-        verdicts = tuple(of_kind(told.values(), Verdict))
+        verdicts = self._identified({output: tuple(of_kind((value,), Verdict)) for output, value in told.items()})
         taken = replace(
             record,
+            verdicts=_ids(verdicts),
             state="cached",
-            reason=f"same code and inputs as in run {earlier.run[:13]}",
             seconds=0.0,
             ended=record.started,
             outputs=dict(earlier.outputs),
         )
-        self._wiring.give(node.name, artifacts)
+        self._wiring.give(node.name, artifacts, taken.verdicts)
         measured = tuple(of_kind(told.values(), Metrics))
         self._over(taken, tuple(artifacts.values()), verdicts, measured, begun=False)
 
@@ -239,7 +242,7 @@ class Execution:
         del self._running[name]
         for made, one in outcome.made.items():
             if made in self._unmade:
-                self._end(replace(self._unmade.pop(made), reason=_NEEDED), one, begun=False)
+                self._end(replace(self._unmade.pop(made), **_decided("needed")), one, begun=False)
         self._end(record, outcome)
 
     def _end(self, record: StepRun, outcome: Outcome, *, begun: bool = True) -> None:
@@ -259,30 +262,37 @@ class Execution:
             self._over(replace(record, state="failed", error=outcome.failure.text), begun=begun)
             self._error = self._error or _error_of(record, outcome)
             return
-        given = outcome.artifacts
-        record = replace(record, state="ran", error="", outputs={name: one.id for name, one in given.items()})
+        given, verdicts = outcome.artifacts, self._identified(outcome.verdicts)
+        outputs = {name: one.id for name, one in given.items()}
+        record = replace(record, state="ran", error="", outputs=outputs, verdicts=_ids(verdicts))
         if begun:
-            self._wiring.give(record.step, given)
-        self._over(record, tuple(given.values()), outcome.verdicts, outcome.metrics, begun=begun)
+            self._wiring.give(record.step, given, record.verdicts)
+        self._over(record, tuple(given.values()), verdicts, outcome.metrics, begun=begun)
+
+    def _identified(self, verdicts: Mapping[str, tuple[Verdict, ...]]) -> _Verdicts:
+        """Verdicts with the ids under which they are stored; the steps that receive them see the same ids."""
+        mint = self._session.clock.mint
+        return {output: tuple(replace(one, id=mint()) for one in some) for output, some in verdicts.items() if some}
 
     def _over(
         self,
         record: StepRun,
         artifacts: tuple[Artifact, ...] = (),
-        verdicts: tuple[Verdict, ...] = (),
+        verdicts: _Verdicts | None = None,
         metrics: tuple[Metrics, ...] = (),
         *,
         begun: bool = True,
     ) -> None:
-        stops = [verdict for verdict in verdicts if verdict.stops]
+        judged = tuple(one for some in (verdicts or {}).values() for one in some)
+        stops = [verdict for verdict in judged if verdict.stops]
         if stops:
-            record = stopping(record)
+            record = replace(record, stops=True, reason=f"its verdict stopped the run; {record.reason}")
             others = f"; so did {len(stops) - 1} more" if len(stops) > 1 else ""
             self._error = self._error or Stopped(
                 f"check {stops[0].check!r} stopped the run at step {record.step!r}: {stops[0].reason}{others}",
                 f"see `tidemill runs show {record.run[:13]}`",
             )
-        self._recorder.finish(record, artifacts, verdicts, metrics, begun=begun)
+        self._recorder.finish(record, artifacts, judged, metrics, begun=begun)
         self._catalog.over(record, artifacts)
         self._told.append(record)
 
@@ -308,7 +318,14 @@ class Execution:
 
 
 _LOOKS = 1.0
-_NEEDED = "transient, and its value is needed"
+
+
+def _decided(decision: CacheDecision) -> dict[str, Any]:
+    return {"decision": decision, "reason": REASONS[decision]}
+
+
+def _ids(verdicts: _Verdicts) -> dict[str, tuple[str, ...]]:
+    return {output: tuple(one.id for one in some) for output, some in verdicts.items()}
 
 
 def _error_of(record: StepRun, outcome: Outcome) -> TidemillError:

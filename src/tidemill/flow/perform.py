@@ -23,7 +23,20 @@ from tidemill.errors import Corrupt, NotFound, TidemillError, Transient
 from tidemill.faults import reached
 from tidemill.flow.capture import Log, captured, writable
 from tidemill.flow.session import Session, is_resource
-from tidemill.flow.tasks import Argument, Failure, Kept, Made, Outcome, Plain, Several, Task, of_kind, pause, told
+from tidemill.flow.tasks import (
+    Argument,
+    Failure,
+    Kept,
+    Made,
+    Outcome,
+    Plain,
+    Several,
+    Task,
+    of_kind,
+    pause,
+    told,
+    with_ids,
+)
 
 _AGAIN = (Transient, ConnectionError, TimeoutError)
 _UNCHANGING = (bool, int, float, str, bytes, type(None), datetime)
@@ -59,7 +72,7 @@ class Performer:
                 _leave_if_forked(process)
                 reached("step has run")
                 for output, value in zip(task.step.outputs, values, strict=True):
-                    artifacts[output] = self._keep(task, output, value)
+                    artifacts[output] = self._keep(task, output, with_ids(value, ()))
                     reached("output is kept")
             except (Exception, SystemExit, _Overdue) as raised:  # noqa: BLE001 - told as the failure of the step
                 _leave_if_forked(process)
@@ -68,7 +81,7 @@ class Performer:
         return Outcome(
             seconds=seconds,
             artifacts=artifacts,
-            verdicts=tuple(_linked(one, artifacts) for one in of_kind(values, Verdict)) if failure is None else (),
+            verdicts=_verdicts(task, values, artifacts) if failure is None else {},
             metrics=tuple(of_kind(values, Metrics)) if failure is None else (),
             log=writable(log.text) + (failure.traceback if failure else ""),
             failure=failure,
@@ -94,8 +107,8 @@ class Performer:
             case Several(members):
                 member = (get_args(hint) or (Any,))[0]
                 return [self._value(one, member, made) for one in members]
-            case Kept(artifact, step):
-                return self._read(artifact, step, hint)
+            case Kept(artifact, step, verdicts):
+                return with_ids(self._read(artifact, step, hint), verdicts)
             case Made(task, output):
                 return self._make(task, output, made)
 
@@ -169,6 +182,15 @@ def _as_promised(given: Any, hint: Any) -> Any:
             f"it returned {given!r:.60}, but its annotation promises {hint.__name__}", "make them agree"
         )
     return given
+
+
+def _verdicts(task: Task, values: tuple[Any, ...], artifacts: dict[str, Artifact]) -> dict[str, tuple[Verdict, ...]]:
+    """The verdicts in each output of a step, in their order."""
+    found = {
+        output: tuple(_linked(one, artifacts) for one in of_kind((value,), Verdict))
+        for output, value in zip(task.step.outputs, values, strict=True)
+    }
+    return {output: verdicts for output, verdicts in found.items() if verdicts}
 
 
 def _linked(verdict: Verdict, artifacts: dict[str, Artifact]) -> Verdict:

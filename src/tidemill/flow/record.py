@@ -14,7 +14,7 @@ from tidemill.core.check import Verdict
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import Graph
 from tidemill.core.policy import ModelPolicy
-from tidemill.core.run import Attempt, Metrics, Run, RunState, StepRun
+from tidemill.core.run import Attempt, Interruption, Metrics, Run, RunState, StepRun
 from tidemill.errors import Conflict, TidemillError
 from tidemill.faults import reached
 from tidemill.flow.session import Session
@@ -107,7 +107,6 @@ class Recorder:
         now = self._clock.now()
         stored = replace(
             verdict,
-            id=self._clock.mint(),
             run=self.run.id,
             environment=self.run.environment,
             model=verdict.model or self.run.model,
@@ -147,15 +146,15 @@ class Recorder:
             lambda run: replace(run, **(facts if run.state != "cancelled" else facts | {"state": run.state})),
         )
 
-    def close(self, state: RunState, error: str = "") -> Run:
-        """Write what was noted last, and that the run is over; one that was cancelled stays so."""
+    def close(self, state: RunState, error: str = "", interruption: Interruption = "") -> Run:
+        """Write what was noted last, and that the run is over; a cancelled run stays cancelled."""
         ended: datetime = self._clock.now()
         seconds = self._clock.monotonic() - self._began
         reached("run closes")
         with self._books.transaction():
             for write in self._noted:
                 write()
-            self._change(state=state, ended=ended, seconds=seconds, error=error)
+            self._change(state=state, ended=ended, seconds=seconds, error=error, interruption=interruption)
             tell(
                 self._books,
                 self._clock,
@@ -211,6 +210,7 @@ def another_attempt(run: Run, session: Session, graph: Graph, cause: dict[str, A
         code=run.code,
         software=run.software,
         error=run.error,
+        interruption=run.interruption if run.state != "running" else "crash",
     )
     return replace(
         run,
@@ -219,6 +219,7 @@ def another_attempt(run: Run, session: Session, graph: Graph, cause: dict[str, A
         ended=None,
         seconds=None,
         error="",
+        interruption="",
         cause=run.cause | {"resumed": cause},
         engine=engine,
         attempts=(*run.attempts, earlier),

@@ -1,10 +1,11 @@
 """What passes between a run and the engine that performs its steps: tasks go out, outcomes come back."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
@@ -21,10 +22,14 @@ class Plain(Struct, frozen=True):
 
 
 class Kept(Struct, frozen=True):
-    """An argument that is in the blobs; `step` gave it."""
+    """An argument that is in the blobs, an output of `step`; `verdicts` are the ids of the verdicts in it.
+
+    The ids are no part of the stored value: the same verdict of another run has the same digest and cache key.
+    """
 
     artifact: Artifact
     step: str
+    verdicts: tuple[str, ...] = ()
 
 
 class Made(Struct, frozen=True):
@@ -76,13 +81,13 @@ class Failure(Struct, frozen=True):
 class Outcome(Struct, frozen=True):
     """What became of a task.
 
-    `artifacts` has one for each output, by its name; `log` is what it printed, with the traceback of a failure;
-    `made` has the outcomes of transient steps that were made on the way, by node.
+    `artifacts` and `verdicts` are by output; `log` is what the step printed, with the traceback of a failure; `made`
+    has the outcomes of transient steps that were computed on the way, by node.
     """
 
     seconds: float = 0.0
     artifacts: dict[str, Artifact] = field(default_factory=dict)
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: dict[str, tuple[Verdict, ...]] = field(default_factory=dict)
     metrics: tuple[Metrics, ...] = ()
     log: str = ""
     executor: str = ""
@@ -123,6 +128,18 @@ def of_kind(values: Iterable[Any], noun: Any) -> Iterator[Any]:
             yield value
         elif isinstance(value, list | tuple):
             yield from (member for member in value if isinstance(member, noun))
+
+
+def with_ids(value: Any, ids: Sequence[str]) -> Any:
+    """The value with these ids on its verdicts, in their order; a verdict beyond the last id has none."""
+    if not any(True for _ in of_kind((value,), Verdict)):
+        return value
+    following = iter(ids)
+
+    def numbered(one: Any) -> Any:
+        return replace(one, id=next(following, "")) if isinstance(one, Verdict) else one
+
+    return numbered(value) if isinstance(value, Verdict) else type(value)(map(numbered, value))
 
 
 def told(raised: BaseException) -> str:

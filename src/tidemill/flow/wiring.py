@@ -13,7 +13,7 @@ from tidemill.blobs.store import Blobs
 from tidemill.core.artifact import Artifact
 from tidemill.core.pipeline import Graph, Node, Ref, holds_refs
 from tidemill.errors import TidemillError
-from tidemill.flow.tasks import Argument, Kept, Made, Plain, Several, Task
+from tidemill.flow.tasks import Argument, Kept, Made, Plain, Several, Task, with_ids
 
 
 class Wiring:
@@ -24,6 +24,7 @@ class Wiring:
         self.positions = {name: position for position, name in enumerate(graph.nodes)}
         self._blobs = blobs
         self._artifacts: dict[tuple[str, str], Artifact] = {}
+        self._verdicts: dict[tuple[str, str], tuple[str, ...]] = {}
         self._members: dict[str, list[str]] = {}
         self._transient: dict[str, Task] = {}
         self._known: set[str] = set()
@@ -43,9 +44,18 @@ class Wiring:
         for need in missing:
             self._takers[need].append(node.name)
 
-    def give(self, name: str, artifacts: Mapping[str, Artifact], made_by: Task | None = None) -> None:
-        """A node gave these, by output; those of a transient one are `made_by` a task wherever they are needed."""
+    def give(
+        self,
+        name: str,
+        artifacts: Mapping[str, Artifact],
+        verdicts: Mapping[str, tuple[str, ...]] | None = None,
+        made_by: Task | None = None,
+    ) -> None:
+        """The outputs of a node, and the ids of the verdicts in them; those of a transient node are `made_by` a task
+        wherever they are needed.
+        """
         self._artifacts |= {(name, output): artifact for output, artifact in artifacts.items()}
+        self._verdicts |= {(name, output): ids for output, ids in (verdicts or {}).items()}
         if made_by is not None:
             self._transient[name] = made_by
         self._know(name)
@@ -86,11 +96,14 @@ class Wiring:
         if ref.node in self._members:
             return self._joined(ref)
         artifact = self._artifacts[ref.node, ref.output]
+        ids = self._verdicts.get((ref.node, ref.output), ())
         if artifact.kind == "list":
-            return [Kept(one, ref.node) for one in members(self._blobs, artifact)]
+            kept = members(self._blobs, artifact)
+            each = [(one,) for one in ids] if len(ids) == len(kept) else [()] * len(kept)
+            return [Kept(one, ref.node, its) for one, its in zip(kept, each, strict=True)]
         hint: Any = node.step.hints.get(node.over, Any)
         try:
-            return list(read(self._blobs, artifact, list[hint]))
+            return list(with_ids(read(self._blobs, artifact, list[hint]), ids))
         except TidemillError as wrong:
             raise TidemillError(
                 f"step {node.name!r} maps over what step {ref.node!r} gave, but that is no list of {hint}",
@@ -129,7 +142,8 @@ class Wiring:
             case Ref() if value.node in self._transient:
                 return Made(self._transient[value.node], value.output)
             case Ref():
-                return Kept(self._artifacts[value.node, value.output], value.node)
+                output = value.node, value.output
+                return Kept(self._artifacts[output], value.node, self._verdicts.get(output, ()))
         return Several(tuple(map(self._argument, value))) if holds_refs(value) else Plain(value)
 
 

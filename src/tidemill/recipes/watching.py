@@ -44,7 +44,7 @@ def settle(
 ) -> list[str]:
     """Promote or roll back as the traffic's verdict says; the reasons of the routes that were changed."""
     deployer = Deployer(books, board, clock, context.environment)
-    settled = [deployer.settle(policy.name, one, _identifier(one, books, context)) for one in verdicts]
+    settled = [deployer.settle(policy.name, verdict) for verdict in verdicts]
     return [route.reason for route in settled if route is not None]
 
 
@@ -54,14 +54,8 @@ def fall_back(
 ) -> list[str]:
     """Go back to the champion before, where a value of the watch calls for it; the reasons of changed routes."""
     deployer = Deployer(books, board, clock, context.environment)
-    changed = [deployer.fall_back(policy.name, one, _identifier(one, books, context)) for one in verdicts]
+    changed = [deployer.fall_back(policy.name, verdict) for verdict in verdicts]
     return [route.reason for route in changed if route is not None]
-
-
-def _identifier(verdict: Verdict, books: BooksReader, context: Context) -> str:
-    """The id under which an earlier step of this run left a verdict in the ledger."""
-    stored = books.verdicts.find(run=context.run, check=verdict.check, subject=verdict.subject)
-    return next((one.id for one in stored if one.reason == verdict.reason), "")
 
 
 @step(cache=False)

@@ -8,7 +8,7 @@ from tidemill.core.check import Verdict
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.release import Release
 from tidemill.core.resources import Board, Books
-from tidemill.core.route import Arm, Route
+from tidemill.core.route import Arm, Route, RouteChange
 from tidemill.errors import Conflict, InputError
 from tidemill.ledger.events import tell
 from tidemill.registry.holds import held, said
@@ -51,14 +51,15 @@ class Deployer:
             return None
         if champion is None or not policy.rollout.canary:
             arms: tuple[Arm, ...] = (arm_of(release, "champion", 1.0),)
+            kind: RouteChange = "first" if champion is None else "direct"
             reason = "the first release" if champion is None else "released whole: its policy asks for no canary"
         else:
             share = policy.rollout.share
             # The challenger also shadows the champion's answers: both are judged on the same rows.
             challenger, shadow = arm_of(release, "challenger", share), arm_of(release, "shadow", 0.0)
             arms = (with_share(champion, 1 - share), challenger, shadow)
-            reason = f"canary of {share:.0%}"
-        return self._change(route, release.name, arms, reason, by, verdict)
+            kind, reason = "canary", f"canary of {share:.0%}"
+        return self._change(route, release.name, arms, kind, reason, by, verdict)
 
     def approve(self, release: Release, policy: ModelPolicy, by: str) -> Route | None:
         """Let a release go live that waits for a person; None where its policy states no watch.
@@ -81,7 +82,7 @@ class Deployer:
             raise InputError(f"{release.label} {said}", f"to make it the champion: `models promote {release.label}`")
         return self.release(release, policy, by=by)
 
-    def settle(self, model: str, verdict: Verdict, identifier: str = "") -> Route | None:
+    def settle(self, model: str, verdict: Verdict) -> Route | None:
         """Act on a verdict about the challenger: promote it, or roll back to the champion."""
         route = current(self._books, self._environment, model)
         if route is None or (challenger := route.arm("challenger")) is None or challenger.release != verdict.subject:
@@ -91,13 +92,15 @@ class Deployer:
         champion = route.arm("champion")
         if verdict.action == "promote":
             arms = (with_share(challenger, 1.0, "champion"),)
-            return self._change(route, model, arms, f"promoted: {verdict.reason}", "policy", identifier)
+            reason = f"promoted: {verdict.reason}"
+            return self._change(route, model, arms, "promote", reason, "policy", verdict.id)
         if verdict.action == "rollback" and champion is not None:
             arms = (with_share(champion, 1.0),)
-            return self._change(route, model, arms, f"rolled back: {verdict.reason}", "policy", identifier)
+            reason = f"rolled back: {verdict.reason}"
+            return self._change(route, model, arms, "rollback", reason, "policy", verdict.id)
         return None
 
-    def fall_back(self, model: str, verdict: Verdict, identifier: str = "") -> Route | None:
+    def fall_back(self, model: str, verdict: Verdict) -> Route | None:
         """Act on a verdict about the champion that calls for a rollback, if there was a champion before it.
 
         It never goes back to a release that it left for this one: two bad ones would take turns for ever.
@@ -112,14 +115,15 @@ class Deployer:
         if len(reigns) < 2 or champion.release in [arm.release for arm in reigns[:-2]]:
             return None
         arms = (with_share(reigns[-2], 1.0),)
-        return self._change(route, model, arms, f"rolled back: {verdict.reason}", "policy", identifier, back=True)
+        reason = f"rolled back: {verdict.reason}"
+        return self._change(route, model, arms, "rollback", reason, "policy", verdict.id, back=True)
 
     def promote(self, label: str, by: str, reason: str) -> Route:
         """Make a release the champion at once."""
         release = find_release(self._books, label)
         route = current(self._books, self._environment, release.name)
         arms = (arm_of(release, "champion", 1.0),)
-        return self._change(route, release.name, arms, reason or "promoted by hand", by)
+        return self._change(route, release.name, arms, "manual", reason or "promoted by a person", by)
 
     def rollback(self, model: str, by: str, reason: str) -> Route:
         """Bring back the champion before the present one, and the next time the one before that.
@@ -140,7 +144,7 @@ class Deployer:
         if len(below) < 2:
             raise InputError(f"model {model!r} has no earlier champion to go back to", "`tidemill models history`")
         arms = (with_share(below[-2], 1.0),)
-        return self._change(route, model, arms, reason or "rolled back by hand", by, back=True)
+        return self._change(route, model, arms, "manual", reason or "rolled back by a person", by, back=True)
 
     def _reigns(self, model: str) -> list[Arm]:
         """The champions of a model, one after the other; one that came back is there twice."""
@@ -153,6 +157,7 @@ class Deployer:
         before: Route | None,
         model: str,
         arms: tuple[Arm, ...],
+        kind: RouteChange,
         reason: str,
         by: str,
         verdict: str = "",
@@ -167,6 +172,7 @@ class Deployer:
             environment=self._environment,
             model=model,
             arms=arms,
+            kind=kind,
             reason=reason,
             by=by,
             verdict=verdict,

@@ -1,11 +1,11 @@
-"""Routing: who answers, changed by adding a version; no version is ever lost, and two changes never both win."""
+"""Routing: the arms that serve a model, changed by adding a version; of two changes at once only one succeeds."""
 
 from msgspec.structs import replace
 
 from tidemill.clock import Clock
 from tidemill.core.release import Release
 from tidemill.core.resources import Board, Books, BooksReader
-from tidemill.core.route import Arm, Role, Route
+from tidemill.core.route import Arm, Role, Route, RouteChange
 from tidemill.errors import Conflict
 from tidemill.faults import reached
 
@@ -29,6 +29,7 @@ def change(
     environment: str,
     model: str,
     arms: tuple[Arm, ...],
+    kind: RouteChange,
     reason: str,
     by: str = "policy",
     verdict: str = "",
@@ -49,6 +50,7 @@ def change(
         arms=arms,
         since=clock.now(),
         reason=reason,
+        change=kind,
         by=by,
         verdict=verdict,
         previous=before.id if before else "",

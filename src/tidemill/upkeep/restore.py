@@ -251,7 +251,8 @@ def _run(url: str, *statements: str) -> None:
 
 def _ended(record: Struct) -> Struct:
     if isinstance(record, Run) and record.state == "running":
-        return replace(record, state="interrupted", error="it was at work when the backup was taken")
+        error = "the run was at work when the backup was taken"
+        return replace(record, state="interrupted", error=error, interruption="restore")
     return record
 
 
