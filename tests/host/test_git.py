@@ -1,4 +1,4 @@
-"""The code of a project in one piece: the same files give the same bytes, whatever else lies among them."""
+"""The code snapshot of a project: equal files result in equal bytes; other files are ignored."""
 
 import io
 import os
@@ -6,10 +6,10 @@ import subprocess
 import zipfile
 from pathlib import Path
 
-from tidemill.host.git import code_of, commit_of
+from tidemill.host.git import read_commit, snapshot_code
 
 
-def a_project(folder: Path) -> Path:
+def create_project(folder: Path) -> Path:
     (folder / "more").mkdir(parents=True)
     (folder / "pipeline.py").write_text("x = 1\n")
     (folder / "more" / "größe.sql").write_text("SELECT 1\n")
@@ -17,36 +17,36 @@ def a_project(folder: Path) -> Path:
     return folder
 
 
-def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
-    first, second = a_project(tmp_path / "first"), a_project(tmp_path / "second")
+def test_equal_files_result_in_equal_bytes(tmp_path: Path) -> None:
+    first, second = create_project(tmp_path / "first"), create_project(tmp_path / "second")
     os.utime(second / "pipeline.py", (1, 1))
-    assert code_of(first) == code_of(second)
-    with zipfile.ZipFile(io.BytesIO(code_of(first).packed)) as archive:
+    assert snapshot_code(first) == snapshot_code(second)
+    with zipfile.ZipFile(io.BytesIO(snapshot_code(first).archive)) as archive:
         assert archive.namelist() == ["pipeline.py", "more/größe.sql"]
     (second / "pipeline.py").write_text("x = 2\n")
-    assert code_of(first).digest != code_of(second).digest
+    assert snapshot_code(first).digest != snapshot_code(second).digest
 
 
-def test_links_that_lead_nowhere_pipes_and_environments_are_no_code(tmp_path: Path) -> None:
-    project = a_project(tmp_path / "project")
-    before = code_of(project)
-    (project / "gone.py").symlink_to(project / "not-there.py")
+def test_broken_links_pipes_and_environments_are_ignored(tmp_path: Path) -> None:
+    project = create_project(tmp_path / "project")
+    before = snapshot_code(project)
+    (project / "broken.py").symlink_to(project / "missing.py")
     os.mkfifo(project / "pipe.txt")
     (project / "env").mkdir()
     (project / "env" / "pyvenv.cfg").touch()
     (project / "env" / "module.py").touch()
-    assert code_of(project) == before
+    assert snapshot_code(project) == before
 
 
-def test_a_commit_is_told_where_there_is_one(tmp_path: Path) -> None:
-    project = a_project(tmp_path / "project")
+def test_the_commit_is_read_and_is_empty_without_one(tmp_path: Path) -> None:
+    project = create_project(tmp_path / "project")
     git = ("git", "-C", str(project), "-c", "user.name=Zoë", "-c", "user.email=zoe@example.com")
-    assert commit_of(project) == {}
+    assert read_commit(project) == {}
     subprocess.run((*git, "init", "-q"), check=True)
-    assert commit_of(project) == {}, "nothing is committed yet"
+    assert read_commit(project) == {}, "nothing is committed yet"
     subprocess.run((*git, "add", "."), check=True)
     subprocess.run((*git, "commit", "-qm", "Begin"), check=True)
-    told = commit_of(project)
-    assert (len(told["commit"]), told["dirty"]) == (40, False)
+    commit = read_commit(project)
+    assert (len(commit["commit"]), commit["dirty"]) == (40, False)
     (project / "pipeline.py").write_text("x = 2\n")
-    assert commit_of(project) == told | {"dirty": True}
+    assert read_commit(project) == commit | {"dirty": True}

@@ -21,7 +21,7 @@ from tidemill.core.policy import Training
 from tidemill.data.encoding import encode, fit_encoding
 from tidemill.models.flavors import lightgbm, sklearn
 from tidemill.models.load import load
-from tidemill.models.package import folder_of, furnish
+from tidemill.models.package import make_portable, to_files
 from tidemill.models.portable import PortableModel
 from tidemill.training.fit import fit_lightgbm
 
@@ -54,7 +54,7 @@ def package(task: str = "binary") -> Model:
     signature = Signature(inputs=encoding.inputs, task="classification" if classes else "regression", classes=classes)
     manifest = Manifest(name="late", flavor="sklearn" if task == "tree" else "lightgbm", signature=signature)
     if task == "tree":
-        return furnish(
+        return make_portable(
             sklearn.pack(manifest, DecisionTreeClassifier(max_depth=4).fit(np.nan_to_num(matrix), LABEL), encoding)
         )
     target = {"binary": LABEL, "regression": matrix[:, 1] * 1.5}.get(task, ROWS["pieces"].to_numpy() % 3)
@@ -67,11 +67,11 @@ def package(task: str = "binary") -> Model:
         names=encoding.names,
         categorical=encoding.categorical,
     )
-    return furnish(lightgbm.pack(manifest, fitted, encoding))
+    return make_portable(lightgbm.pack(manifest, fitted, encoding))
 
 
 def write(model: Model, folder: Path) -> Path:
-    for name, content in folder_of(model).items():
+    for name, content in to_files(model).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
@@ -96,7 +96,7 @@ def test_its_own_loader_answers_as_tidemill_does(tmp_path: Path, task: str) -> N
 
 
 def test_the_lock_names_all_that_it_needs_and_nothing_unpublished() -> None:
-    lock = folder_of(package())["requirements.txt"].decode().split()
+    lock = to_files(package())["requirements.txt"].decode().split()
     names = [line.partition("==")[0] for line in lock]
     assert {"lightgbm", "numpy", "scipy"} <= set(names)
     assert not {"tidemill", "polars"} & set(names)
@@ -128,7 +128,7 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("mlflow") / "environment"
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     python = folder / "bin" / "python"
-    lock = folder_of(package())["requirements.txt"].decode().split()
+    lock = to_files(package())["requirements.txt"].decode().split()
     try:
         made: list[str | Path] = [uv, "venv", "--python", sys.executable, folder]
         filled: list[str | Path] = [uv, "pip", "install", "--python", python, "mlflow", *lock]

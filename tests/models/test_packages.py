@@ -13,7 +13,7 @@ from tidemill.blobs.codecs import ModelCodec
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.data.encoding import encode, fit_encoding
 from tidemill.errors import DataError
-from tidemill.models.environment import Difference, compare, versions
+from tidemill.models.environment import VersionDifference, compare_versions, installed_versions
 from tidemill.models.flavors import lightgbm as lightgbm_flavor
 from tidemill.models.flavors import sklearn as sklearn_flavor
 from tidemill.models.load import load
@@ -42,7 +42,7 @@ def test_a_classifier_of_scikit_learn() -> None:
     assert said.probabilities is not None
     assert np.array_equal(said.probabilities, estimator.predict_proba(MATRIX))
     assert said.values == [("on time", "late")[place] for place in estimator.predict(MATRIX)]
-    assert model.manifest.environment["scikit-learn"] == versions("scikit-learn")["scikit-learn"]
+    assert model.manifest.environment["scikit-learn"] == installed_versions("scikit-learn")["scikit-learn"]
 
 
 def test_a_class_that_was_absent_has_probability_zero() -> None:
@@ -70,17 +70,17 @@ def test_a_regression_says_why_it_cannot_answer() -> None:
 def test_lightgbm_names_its_environment() -> None:
     booster = lightgbm.train({"verbose": -1}, lightgbm.Dataset(MATRIX, MATRIX[:, 0]), 3)
     model = lightgbm_flavor.pack(manifest("lightgbm"), booster, ENCODING)
-    assert model.manifest.environment == versions("lightgbm", "numpy")
+    assert model.manifest.environment == installed_versions("lightgbm", "numpy")
     assert load(model).predict(FRAME).values == np.asarray(booster.predict(MATRIX)).tolist()
 
 
 def test_environments_differ_by_package_and_by_minor_version_of_python() -> None:
-    here = versions("numpy", "nowhere")
+    here = installed_versions("numpy", "nowhere")
     assert set(here) == {"python", "numpy"}
-    assert compare(here) == []
+    assert compare_versions(here) == []
     major, minor, _ = here["python"].split(".")
-    assert compare({"python": f"{major}.{minor}.99"}) == []
-    assert compare({"python": "2.7.18", "numpy": "1.0"}) == [
-        Difference("python", "2.7.18", here["python"]),
-        Difference("numpy", "1.0", here["numpy"]),
+    assert compare_versions({"python": f"{major}.{minor}.99"}) == []
+    assert compare_versions({"python": "2.7.18", "numpy": "1.0"}) == [
+        VersionDifference("python", "2.7.18", here["python"]),
+        VersionDifference("numpy", "1.0", here["numpy"]),
     ]

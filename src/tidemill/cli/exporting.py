@@ -40,10 +40,10 @@ def export(
 
 
 def _files(model: "Model", form: str) -> dict[str, bytes]:
-    from tidemill.models.package import folder_of
+    from tidemill.models.package import to_files
 
     if form == "package":
-        return folder_of(model)
+        return to_files(model)
     if model.manifest.flavor != "onnx":
         raise InputError(f"{model.manifest.name!r} is a model of {model.manifest.flavor}, not of ONNX", "use package")
     return {name: content for name, content in model.files.items() if name.endswith(".onnx")}

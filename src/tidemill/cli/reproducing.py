@@ -57,9 +57,9 @@ def _rebuilt(session: "Session", past: "Run", folder: Path, tolerance: float, *,
     from msgspec.structs import replace
 
     from tidemill.flow.reproduce import Reproduction
-    from tidemill.host.git import code_of
-    from tidemill.host.python import installed
-    from tidemill.host.uv import build, differences
+    from tidemill.host.git import snapshot_code
+    from tidemill.host.python import list_packages
+    from tidemill.host.uv import build_environment, compare_packages
     from tidemill.project.rebuilding import rebuild
 
     snapshot = past.code.get("snapshot")
@@ -72,12 +72,12 @@ def _rebuilt(session: "Session", past: "Run", folder: Path, tolerance: float, *,
     project.mkdir()
     rebuild(blobs.get(snapshot), session.project.folder, project)
     recorded = blobs.get(past.packages).decode().splitlines()
-    apart = differences(recorded, installed(session.workspace.root))
+    apart = compare_packages(recorded, list_packages(session.workspace.root))
     python = past.software.get("python", "")
     interpreter = Path(sys.executable)
     if (apart or python != sys.version.split()[0]) and not here:
         output.err.print(f"building an environment: Python {python}, {len(recorded)} packages")
-        interpreter = build(python, recorded, folder / "environment")
+        interpreter = build_environment(python, recorded, folder / "environment")
         apart = {}
     environment = os.environ | {
         "TIDEMILL_PROJECT": str(project),
@@ -89,7 +89,7 @@ def _rebuilt(session: "Session", past: "Run", folder: Path, tolerance: float, *,
     if done.returncode != 0:
         raise TidemillError("the run cannot be done again", "see what is said above")
     code = {name: value for name, value in past.code.items() if name in ("commit", "dirty", "digest")}
-    if code_of(project).digest != past.code.get("digest"):
+    if snapshot_code(project).digest != past.code.get("digest"):
         code["rebuilt"] = "differs from what was recorded"
     return replace(msgspec.json.decode(done.stdout, type=Reproduction), code=code, environment=apart)
 

@@ -12,7 +12,7 @@ from tidemill.core.policy import Policy
 from tidemill.errors import NotFound
 from tidemill.featurestore.online import SqliteOnline
 from tidemill.flow.session import Session, admitted
-from tidemill.host.fresh import FreshProcesses
+from tidemill.host.prober import PackageProber
 from tidemill.project.project import Project
 from tidemill.workspace.workspace import Workspace
 
@@ -47,7 +47,7 @@ def open_session(
     session.give(resources.Online, lambda: SqliteOnline(opened.online))
     session.give(resources.Features, lambda: _features(session))
     session.give(resources.OwnMetrics, lambda: _Metrics(session))
-    session.give(resources.Environments, lambda: FreshProcesses(opened.root / "packages"))
+    session.give(resources.Environments, lambda: PackageProber(opened.root / "packages"))
     if clock is None and not given:
         session.reopen = partial(
             _reopen, project.folder, project.policy, environment, opened.root, opened.blobs_url, in_hand

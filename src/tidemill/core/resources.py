@@ -356,12 +356,13 @@ class Environments(Protocol):
 
     writable: ClassVar[bool] = False
 
-    def try_out(
+    def probe(
         self, files: "dict[str, bytes]", rows: list[dict[str, Any]], warm: Sequence[str] = (), *, strict: bool = False
     ) -> PackageProbe:
-        """Ask the package with these files for rows there; `strict` builds the environment from the lock itself.
+        """Load the package with these files in a fresh process and predict these rows.
 
-        `warm` names modules that may be imported beforehand: they are kept so for the next package of the same lock.
+        With `strict`, the environment is always built from the lock. `warm` names modules that the process may import
+        early and keep for the next package with the same lock.
         """
         ...
 

@@ -7,8 +7,8 @@ from tidemill.core.event import Event
 from tidemill.core.run import Run
 from tidemill.daemon.triggers import Triggers
 from tidemill.flow.session import Session
-from tidemill.host.git import code_of, commit_of, files_of
-from tidemill.host.python import installed
+from tidemill.host.git import list_code_files, read_commit, snapshot_code
+from tidemill.host.python import list_packages
 
 _NAMED = 5
 
@@ -39,15 +39,15 @@ class Notices:
     def _code(self) -> None:
         """The project's files say something else than when a daemon or, before there was one, a run last looked."""
         folder = self._session.project.folder
-        files = [(str(file), file.stat()) for file in files_of(folder)]
+        files = [(str(file), file.stat()) for file in list_code_files(folder)]
         seen = tuple((name, status.st_size, status.st_mtime_ns) for name, status in files)
         if seen == self._looked_at:
             return
-        digest = code_of(folder).digest
+        digest = snapshot_code(folder).digest
         last = self._last("code", self._session.project.name)
         before = str(last.payload["digest"]) if last else self._digest_of_last_run()
         if before and before != digest:
-            payload = {"before": before, "digest": digest, **commit_of(folder)}
+            payload = {"before": before, "digest": digest, **read_commit(folder)}
             key = f"code/{last.id if last else 'first'}/{digest}"
             self._triggers.tell("code", self._session.project.name, key, self._session.clock.now(), payload)
         self._looked_at = seen
@@ -58,7 +58,7 @@ class Notices:
 
     def _packages(self) -> None:
         """The packages or the Python here are not those that a champion was trained with."""
-        here = frozenset(installed(self._session.workspace.root)) | {f"python=={platform.python_version()}"}
+        here = frozenset(list_packages(self._session.workspace.root)) | {f"python=={platform.python_version()}"}
         for model, route in self._session.workspace.board.routes().items():
             champion = route.arm("champion")
             if champion is None or (champion.release, hash(here)) in self._compared:

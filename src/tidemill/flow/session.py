@@ -16,8 +16,8 @@ from tidemill.errors import ConfigurationError
 from tidemill.flow.fingerprint import fingerprint, fingerprint_of
 from tidemill.flow.memory import Memory
 from tidemill.flow.tasks import Made, Several, Task
-from tidemill.host.git import code_of, commit_of
-from tidemill.host.python import installed
+from tidemill.host.git import read_commit, snapshot_code
+from tidemill.host.python import list_packages
 from tidemill.project.project import Project
 from tidemill.workspace.workspace import Workspace
 
@@ -79,9 +79,9 @@ class Session:
     @cached_property
     def code_state(self) -> dict[str, Any]:
         """The state of the project's code when the session began; `snapshot` is the digest of a blob with all of it."""
-        code = code_of(self.project.folder)
-        snapshot = self.workspace.blobs.put(code.packed)
-        return {"digest": code.digest, **commit_of(self.project.folder), "snapshot": snapshot}
+        code = snapshot_code(self.project.folder)
+        snapshot = self.workspace.blobs.put(code.archive)
+        return {"digest": code.digest, **read_commit(self.project.folder), "snapshot": snapshot}
 
     @cached_property
     def packages_digest(self) -> str:
@@ -96,7 +96,7 @@ class Session:
 
     @cached_property
     def _installed(self) -> list[str]:
-        return installed(self.workspace.root)
+        return list_packages(self.workspace.root)
 
     @cached_property
     def host(self) -> str:

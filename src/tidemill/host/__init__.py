@@ -1,1 +1,1 @@
-"""The host: the tools of the machine that are called, never imported."""
+"""The host: tools of the machine that Tidemill runs as programs (git, uv, Python) and never imports."""

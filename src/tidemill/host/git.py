@@ -1,4 +1,4 @@
-"""The code of a project: all of it in one piece, its digest, and the git commit that it is at."""
+"""Reads the code of a project: a zip file of its files, their digest, and the git commit."""
 
 import hashlib
 import io
@@ -15,58 +15,58 @@ _SUFFIXES = (".py", ".toml", ".lock", ".sql", ".md", ".txt")
 _LARGEST = 1_000_000
 
 
-class Code(Struct, frozen=True):
-    """The code of a project at one moment: the digest of its files, and all of them as a zip file without dates."""
+class CodeSnapshot(Struct, frozen=True):
+    """The code of a project at one time: the digest of its files, and a zip file of them without dates."""
 
     digest: str
-    packed: bytes
+    archive: bytes
 
 
-def code_of(folder: Path) -> Code:
-    """The code of the project in a folder; the same files give the same bytes."""
+def snapshot_code(folder: Path) -> CodeSnapshot:
+    """Return the code of the project in a folder; equal files result in equal bytes."""
     content, sink = hashlib.sha256(), io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in files_of(folder):
-            name, read = file.relative_to(folder).as_posix(), file.read_bytes()
-            content.update(name.encode() + b"\0" + read + b"\0")
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), read, zipfile.ZIP_DEFLATED)
-    return Code(content.hexdigest(), sink.getvalue())
+        for file in list_code_files(folder):
+            name, source = file.relative_to(folder).as_posix(), file.read_bytes()
+            content.update(name.encode() + b"\0" + source + b"\0")
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), source, zipfile.ZIP_DEFLATED)
+    return CodeSnapshot(content.hexdigest(), sink.getvalue())
 
 
-def commit_of(folder: Path) -> dict[str, Any]:
-    """The git commit that a folder is at, and whether it was changed since; nothing where there is none."""
-    told = _git(folder, "status", "--porcelain=v2", "--branch", "--", ".").splitlines()
-    commit = next((line.split()[-1] for line in told if line.startswith("# branch.oid")), "")
+def read_commit(folder: Path) -> dict[str, Any]:
+    """Return the git commit of a folder and whether files changed since; empty outside a git repository."""
+    status = _run_git(folder, "status", "--porcelain=v2", "--branch", "--", ".").splitlines()
+    commit = next((line.split()[-1] for line in status if line.startswith("# branch.oid")), "")
     if not commit or commit == "(initial)":
         return {}
-    return {"commit": commit, "dirty": any(not line.startswith("#") for line in told)}
+    return {"commit": commit, "dirty": any(not line.startswith("#") for line in status)}
 
 
-def files_of(folder: Path) -> Iterator[Path]:
-    """The files of a project that say what it does, sorted: no data, nothing hidden, no environment."""
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if _may_hold_code(Path(place) / name))
+def list_code_files(folder: Path) -> Iterator[Path]:
+    """Yield the code files of a project, sorted; without data, hidden files and virtual environments."""
+    for path, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if _may_contain_code(Path(path) / name))
         for name in sorted(files):
-            file = Path(place) / name
-            if name.endswith(_SUFFIXES) and not name.startswith(".") and _holds_code(file):
+            file = Path(path) / name
+            if name.endswith(_SUFFIXES) and not name.startswith(".") and _is_readable_code(file):
                 yield file
 
 
-def _holds_code(file: Path) -> bool:
-    """A link that leads nowhere holds none, and a pipe would keep us waiting for ever."""
+def _is_readable_code(file: Path) -> bool:
+    """Whether a file can be read and is small; excludes broken links, and pipes, which would block for ever."""
     return file.is_file() and file.stat().st_size <= _LARGEST
 
 
-def _may_hold_code(folder: Path) -> bool:
+def _may_contain_code(folder: Path) -> bool:
     hidden = folder.name.startswith((".", "__pycache__")) or folder.name in ("node_modules", "build", "dist")
     return not hidden and not (folder / "pyvenv.cfg").exists()
 
 
-def _git(folder: Path, *words: str) -> str:
+def _run_git(folder: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(
-            ("git", "-C", str(folder), *words), capture_output=True, text=True, timeout=10, check=False
+        process = subprocess.run(
+            ("git", "-C", str(folder), *arguments), capture_output=True, text=True, timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return process.stdout.strip() if process.returncode == 0 else ""

@@ -1,4 +1,4 @@
-"""Python: which packages this process could import."""
+"""Lists the packages that this Python process can import."""
 
 import importlib.metadata
 import sys
@@ -8,19 +8,19 @@ from pathlib import Path
 import msgspec
 
 
-def installed(folder: Path) -> list[str]:
-    """Every installed package as `name==version`, sorted; kept in a file of `folder`, since to look takes long."""
-    places = [Path(place) for place in sys.path if place and Path(place).is_dir()]
-    seen = [sys.version, *(f"{place} {place.stat().st_mtime_ns}" for place in places if "site-packages" in str(place))]
+def list_packages(folder: Path) -> list[str]:
+    """Return every installed package as `name==version`, sorted; cached in a file of `folder`, since it is slow."""
+    paths = [Path(path) for path in sys.path if path and Path(path).is_dir()]
+    state = [sys.version, *(f"{path} {path.stat().st_mtime_ns}" for path in paths if "site-packages" in str(path))]
     file = folder / "packages.json"
     with suppress(OSError, msgspec.DecodeError, KeyError, TypeError):
-        known = msgspec.json.decode(file.read_bytes())
-        if known["seen"] == seen:
-            return list(known["packages"])
-    names = {(found.name or "", found.version) for found in importlib.metadata.distributions()}
-    packages = sorted(f"{name.lower().replace('_', '-')}=={version}" for name, version in names if name)
-    with suppress(OSError):  # it only spares the next look
+        cached = msgspec.json.decode(file.read_bytes())
+        if cached["seen"] == state:
+            return list(cached["packages"])
+    installed = {(package.name or "", package.version) for package in importlib.metadata.distributions()}
+    packages = sorted(f"{name.lower().replace('_', '-')}=={version}" for name, version in installed if name)
+    with suppress(OSError):  # without the file, the next call is only slower
         draft = file.with_suffix(".draft")
-        draft.write_bytes(msgspec.json.encode({"seen": seen, "packages": packages}))
+        draft.write_bytes(msgspec.json.encode({"seen": state, "packages": packages}))
         draft.replace(file)
     return packages

@@ -1,4 +1,4 @@
-"""uv: builds an environment with exactly the packages that another one had."""
+"""uv: builds an environment with exactly the recorded packages."""
 
 import importlib.metadata
 import shutil
@@ -12,54 +12,54 @@ import msgspec
 from tidemill.errors import TidemillError
 
 
-def differences(recorded: list[str], present: list[str]) -> dict[str, tuple[str, str]]:
-    """The packages whose versions differ: name to (recorded, present); empty for one that is not there."""
-    was, now = (dict(line.split("==", 1) for line in lines if "==" in line) for lines in (recorded, present))
+def compare_packages(recorded: list[str], present: list[str]) -> dict[str, tuple[str, str]]:
+    """Return the packages whose versions differ: name to (recorded, present), "" for a package that is missing."""
+    before, now = (dict(line.split("==", 1) for line in lines if "==" in line) for lines in (recorded, present))
     return {
-        name: (was.get(name, ""), now.get(name, ""))
-        for name in sorted(was.keys() | now.keys())
-        if was.get(name) != now.get(name)
+        name: (before.get(name, ""), now.get(name, ""))
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
     }
 
 
-def build(python: str, packages: list[str], folder: Path) -> Path:
-    """Make a virtual environment in `folder`; the path of its interpreter.
+def build_environment(python: str, packages: list[str], folder: Path) -> Path:
+    """Create a virtual environment in `folder` and return the path of its interpreter.
 
-    Tidemill itself is taken from where it runs now, unless another version of it is asked for.
+    Tidemill itself is installed from the source of the running version, unless `packages` names another version.
 
     Raises
     ------
     TidemillError
-        where uv is not there, or a package cannot be had.
+        if uv is not installed, or a package cannot be installed.
     """
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     if not Path(uv).exists():
         raise TidemillError("uv is not installed", "pip install uv, or use the present environment: --here")
-    _do(uv, "venv", "--quiet", "--python", python, str(folder))
+    _run(uv, "venv", "--quiet", "--python", python, str(folder))
     interpreter = folder / "bin" / "python"
-    own = f"tidemill=={importlib.metadata.version('tidemill')}"
-    source = _source()
-    wanted = folder / "packages.txt"
-    wanted.write_text("\n".join(one for one in packages if one != own or source is None))
-    _do(uv, "pip", "install", "--quiet", "--no-deps", "--python", str(interpreter), "-r", str(wanted))
-    if own in packages and source is not None:
-        _do(uv, "pip", "install", "--quiet", "--no-deps", "--python", str(interpreter), str(source))
+    running = f"tidemill=={importlib.metadata.version('tidemill')}"
+    source = _find_source()
+    requirements = folder / "packages.txt"
+    requirements.write_text("\n".join(line for line in packages if line != running or source is None))
+    _run(uv, "pip", "install", "--quiet", "--no-deps", "--python", str(interpreter), "-r", str(requirements))
+    if running in packages and source is not None:
+        _run(uv, "pip", "install", "--quiet", "--no-deps", "--python", str(interpreter), str(source))
     return interpreter
 
 
-def _source() -> Path | None:
-    """The folder from which Tidemill was installed, where it was not from an index."""
-    told = importlib.metadata.distribution("tidemill").read_text("direct_url.json")
-    if told is None:
+def _find_source() -> Path | None:
+    """Return the folder from which Tidemill was installed, or None if it was installed from an index."""
+    record = importlib.metadata.distribution("tidemill").read_text("direct_url.json")
+    if record is None:
         return None
-    return Path(urlparse(msgspec.json.decode(told)["url"]).path)
+    return Path(urlparse(msgspec.json.decode(record)["url"]).path)
 
 
-def _do(*words: str) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
+def _run(*command: str) -> None:
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode != 0:
+        lines = process.stderr.strip().splitlines()
         raise TidemillError(
-            f"the environment of that run cannot be built: {said[0] if said else words[1]}",
-            "see that its packages can be had here, or use the present environment: --here",
+            f"the recorded environment cannot be built: {lines[0] if lines else command[1]}",
+            "check that its packages can be installed on this machine, or use the present environment: --here",
         )

@@ -15,12 +15,12 @@ from tidemill.core.model import Manifest, Model, Signature, Task
 from tidemill.data.frame import as_classes
 from tidemill.errors import DataError, InputError
 from tidemill.models import pickles
-from tidemill.models.environment import versions
-from tidemill.models.flavors import OWN, lightgbm_raw, mlflow, onnx
+from tidemill.models.environment import installed_versions
+from tidemill.models.file_info import ModelFileInfo
+from tidemill.models.flavors import BUILT_IN, lightgbm_raw, mlflow, onnx
 from tidemill.models.flavors import joblib as joblib_flavor
-from tidemill.models.formats import Format, format_of
+from tidemill.models.formats import Format, detect_format
 from tidemill.models.inputs import SAMPLES, declare, keep
-from tidemill.models.reading import Reading
 
 _FILES: dict[Format, str] = {
     "lightgbm-raw": lightgbm_raw.FILE,
@@ -92,7 +92,7 @@ def adopt(
             flavor=found.flavor,
             signature=signature,
             features=FeatureSet(request=tuple(taken.columns)),
-            environment=versions(*_MADE_OF[found.form]) | told.versions,
+            environment=installed_versions(*_MADE_OF[found.form]) | told.versions,
             data={"adopted": _evidence(path, found, told)},
             trusted=trusted if found.form == "joblib" else True,
         ),
@@ -108,7 +108,7 @@ def _find(path: Path) -> _Found:
         raise DataError(f"there is no model at {path}", "check the path")
     if path.is_file():
         content = path.read_bytes()
-        form = format_of(content, str(path))
+        form = detect_format(content, str(path))
         return _Found({_FILES[form]: content}, form, form, content)
     if not (path / "MLmodel").is_file():
         raise DataError(f"{path} is a directory without an MLmodel file", "give a model's file, or an MLflow directory")
@@ -117,17 +117,17 @@ def _find(path: Path) -> _Found:
         for each in sorted(path.rglob("*"))
         if each.is_file() and not each.is_symlink()
     }
-    content = mlflow.inside(files)
-    return _Found(files, "mlflow", format_of(content, f"the model in {path}"), content)
+    content = mlflow.read_model_file(files)
+    return _Found(files, "mlflow", detect_format(content, f"the model in {path}"), content)
 
 
-def _read(found: _Found, rows: pl.DataFrame) -> Reading:
+def _read(found: _Found, rows: pl.DataFrame) -> ModelFileInfo:
     if found.form == "lightgbm-raw":
-        told = lightgbm_raw.read(found.content)
+        told = lightgbm_raw.read_info(found.content)
     elif found.form == "onnx":
-        told = onnx.read(found.content, rows)
+        told = onnx.read_info(found.content, rows)
     else:
-        told = pickles.read(found.content)
+        told = pickles.read_info(found.content)
         if lost := [path for path in told.imports if path.startswith("__main__.")]:
             raise DataError(
                 f"the model needs {', '.join(lost)}, which lived in a notebook and can be loaded nowhere else",
@@ -135,11 +135,11 @@ def _read(found: _Found, rows: pl.DataFrame) -> Reading:
             )
     if found.flavor != "mlflow":
         return told
-    names = told.names or mlflow.columns(found.files)
-    return structs.replace(told, names=names, versions=told.versions | mlflow.made_with(found.files))
+    names = told.names or mlflow.read_input_names(found.files)
+    return structs.replace(told, names=names, versions=told.versions | mlflow.read_versions(found.files))
 
 
-def _task(told: Reading, said: Task | None, classes: tuple[str, ...], shown: pl.Series | None) -> Task:
+def _task(told: ModelFileInfo, said: Task | None, classes: tuple[str, ...], shown: pl.Series | None) -> Task:
     if said is not None and told.task is not None and said != told.task:
         raise InputError(f"the model does {told.task}, not {said}", "leave the task out")
     words = shown is not None and (shown.dtype == pl.String or shown.dtype == pl.Boolean)
@@ -154,7 +154,7 @@ def _task(told: Reading, said: Task | None, classes: tuple[str, ...], shown: pl.
     )
 
 
-def _classes(told: Reading, said: tuple[str, ...], shown: pl.Series | None) -> tuple[str, ...]:
+def _classes(told: ModelFileInfo, said: tuple[str, ...], shown: pl.Series | None) -> tuple[str, ...]:
     """The classes: as the file tells, as was said, or as the samples' labels show where they show them all."""
     if told.classes:
         if said and set(said) != set(told.classes):
@@ -179,7 +179,7 @@ def _classes(told: Reading, said: tuple[str, ...], shown: pl.Series | None) -> t
     )
 
 
-def _evidence(path: Path, found: _Found, told: Reading) -> dict[str, object]:
+def _evidence(path: Path, found: _Found, told: ModelFileInfo) -> dict[str, object]:
     """What a reviewer wants to know of where the package came from; of a pickle, what loading it would import."""
     evidence: dict[str, object] = {"file": path.name, "format": found.form}
     if found.form == "joblib":
@@ -189,7 +189,7 @@ def _evidence(path: Path, found: _Found, told: Reading) -> dict[str, object]:
 
 def _answers(model: Model, rows: pl.DataFrame) -> None:
     """Ask an ONNX graph for the samples: most of its labels are where its probabilities are highest."""
-    answers = OWN[model.manifest.flavor]()(model).predict(rows)
+    answers = BUILT_IN[model.manifest.flavor]()(model).predict(rows)
     if answers.probabilities is None:
         return
     classes = model.manifest.signature.classes

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from msgspec import Struct
 
 
-class Difference(Struct, frozen=True):
+class VersionDifference(Struct, frozen=True):
     """A package that is not here in the version that the model was made with; `here` is empty where it is missing."""
 
     package: str
@@ -20,16 +20,16 @@ class Difference(Struct, frozen=True):
         return f"{self.package} {self.made_with} (here: {self.here or 'not installed'})"
 
 
-def versions(*packages: str) -> dict[str, str]:
+def installed_versions(*packages: str) -> dict[str, str]:
     """The versions of Python and of those of these packages that are installed here."""
     return {"python": platform.python_version()} | {name: found for name in packages if (found := _version(name))}
 
 
 @cache
-def closure(*packages: str) -> tuple[str, ...]:
+def lock_packages(*packages: str) -> tuple[str, ...]:
     """A lock: these packages and all that they need, as `name==version`, in the versions installed here.
 
-    >>> closure("msgspec", "nowhere")[0].split("==")[0]
+    >>> lock_packages("msgspec", "nowhere")[0].split("==")[0]
     'msgspec'
     """
     found: dict[str, str] = {}
@@ -49,10 +49,10 @@ def closure(*packages: str) -> tuple[str, ...]:
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
-def compare(environment: Mapping[str, str]) -> list[Difference]:
+def compare_versions(environment: Mapping[str, str]) -> list[VersionDifference]:
     """How what is here differs from the environment of a manifest; Python's own patch releases do not count.
 
-    >>> [str(difference) for difference in compare({"nowhere": "1.0"})]
+    >>> [str(difference) for difference in compare_versions({"nowhere": "1.0"})]
     ['nowhere 1.0 (here: not installed)']
     """
     differences = []
@@ -60,7 +60,7 @@ def compare(environment: Mapping[str, str]) -> list[Difference]:
         here = platform.python_version() if package == "python" else _version(package)
         same = _minor(here) == _minor(made_with) if package == "python" else here == made_with
         if not same:
-            differences.append(Difference(package, made_with, here))
+            differences.append(VersionDifference(package, made_with, here))
     return differences
 
 

@@ -18,7 +18,7 @@ _LZ4 = b"\x04\x22\x4d\x18"
 _LARGEST = 1 << 31
 
 
-def format_of(content: bytes, place: str) -> Format:
+def detect_format(content: bytes, place: str) -> Format:
     """The format of a model file; `place` is how an error calls it.
 
     Raises
@@ -30,7 +30,7 @@ def format_of(content: bytes, place: str) -> Format:
         return "lightgbm-raw"
     if _ONNX.match(content):
         return "onnx"
-    if _PICKLE.match(plain(content, 2)) or content.startswith(_LZ4):
+    if _PICKLE.match(decompress(content, 2)) or content.startswith(_LZ4):
         return "joblib"
     if content.startswith(b"PK"):
         raise DataError(f"{place} is a zip file", "unpack it, or save the model by joblib, as ONNX or LightGBM text")
@@ -40,7 +40,7 @@ def format_of(content: bytes, place: str) -> Format:
     )
 
 
-def plain(content: bytes, size: int = _LARGEST) -> bytes:
+def decompress(content: bytes, size: int = _LARGEST) -> bytes:
     """The first `size` bytes of what joblib may have compressed; the content itself where it did not."""
     try:
         if content[:1] == b"\x78" or content[:2] == b"\x1f\x8b":

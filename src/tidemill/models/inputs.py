@@ -8,13 +8,13 @@ from tidemill.core.schema import ColumnType
 from tidemill.data.encoding import column_type
 from tidemill.data.frame import from_rows
 from tidemill.errors import DataError
-from tidemill.models.reading import Reading
+from tidemill.models.file_info import ModelFileInfo
 
 SAMPLES = "samples.json"
 _KEPT = 100
 
 
-def declare(rows: pl.DataFrame, told: Reading) -> tuple[Input, ...]:
+def declare(rows: pl.DataFrame, told: ModelFileInfo) -> tuple[Input, ...]:
     """The inputs of a model, as its sample rows show their types, in the order that its file tells.
 
     LightGBM writes a space in a name as `_`: such a name is that of the samples' column.

@@ -2,9 +2,9 @@
 
 from tidemill import plugin
 from tidemill.core.model import Model
-from tidemill.models.answers import Predictor
-from tidemill.models.environment import compare
-from tidemill.models.flavors import OWN
+from tidemill.models.environment import compare_versions
+from tidemill.models.flavors import BUILT_IN
+from tidemill.models.predictions import Predictor
 from tidemill.telemetry import logger
 
 
@@ -21,8 +21,8 @@ def load(model: Model) -> Predictor:
         if it would have to be unpickled, and nobody vouched for it.
     """
     flavor = model.manifest.flavor
-    make = OWN[flavor]() if flavor in OWN else plugin.load("flavors", flavor)
-    if differences := compare(model.manifest.environment):
+    make = BUILT_IN[flavor]() if flavor in BUILT_IN else plugin.load("flavors", flavor)
+    if differences := compare_versions(model.manifest.environment):
         logger("models").warning(
             "model %r was made with other versions: %s", model.manifest.name, ", ".join(map(str, differences))
         )

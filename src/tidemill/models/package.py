@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from tidemill.core.model import Input, Manifest, Model
 from tidemill.errors import InputError
 from tidemill.models import pickles, portable
-from tidemill.models.environment import closure
+from tidemill.models.environment import lock_packages
 from tidemill.models.flavors.mlflow import ROOT
 
 LOCK = "requirements.txt"
@@ -30,7 +30,7 @@ _USUAL = {"sklearn", "numpy", "joblib", "scipy"}
 _TYPES = {"boolean": "boolean", "integer": "long", "number": "double", "time": "datetime", "date": "datetime"}
 
 
-def furnish(model: Model, packages: tuple[str, ...] = ()) -> Model:
+def make_portable(model: Model, packages: tuple[str, ...] = ()) -> Model:
     """The package with its code, its lock, and its description for MLflow; `packages` are locked beside its own.
 
     Raises
@@ -44,13 +44,13 @@ def furnish(model: Model, packages: tuple[str, ...] = ()) -> Model:
             f"a package of flavor {flavor!r} has no loader that works without Tidemill",
             "export a model that a run here trained, or the file that was registered",
         )
-    if absent := [name for name in packages if not closure(name)]:
+    if absent := [name for name in packages if not lock_packages(name)]:
         raise InputError(
             f"the package {absent[0]!r} cannot be locked: it is not installed here",
             "install it, or mend `packages` under [training]",
         )
     makers, sources = _code_of(model)
-    lock = closure(*_ROOTS[flavor], *makers, *packages)
+    lock = lock_packages(*_ROOTS[flavor], *makers, *packages)
     description = _described(model.manifest)
     files = {
         "MLmodel": description.encode(),
@@ -61,12 +61,12 @@ def furnish(model: Model, packages: tuple[str, ...] = ()) -> Model:
     return replace(model, files=model.files | files | sources)
 
 
-def is_furnished(model: Model) -> bool:
+def is_portable(model: Model) -> bool:
     """Whether a package is a model of MLflow as it is."""
     return "MLmodel" in model.files
 
 
-def folder_of(model: Model) -> dict[str, bytes]:
+def to_files(model: Model) -> dict[str, bytes]:
     """The files of a package as a folder: a model of MLflow, whoever made it.
 
     Raises
@@ -78,11 +78,11 @@ def folder_of(model: Model) -> dict[str, bytes]:
     if model.manifest.flavor == "mlflow":
         inner = {name.removeprefix(ROOT): content for name, content in model.files.items() if name.startswith(ROOT)}
         return inner | {name: content for name, content in model.files.items() if not name.startswith(ROOT)} | manifest
-    whole = model if is_furnished(model) else furnish(model)
+    whole = model if is_portable(model) else make_portable(model)
     return whole.files | manifest
 
 
-def warm_of(model: Model) -> tuple[str, ...]:
+def list_warm_modules(model: Model) -> tuple[str, ...]:
     """The modules of published packages that a package imports when it is loaded."""
     return _WARM.get(model.manifest.flavor, ())
 
@@ -90,7 +90,7 @@ def warm_of(model: Model) -> tuple[str, ...]:
 def _code_of(model: Model) -> tuple[tuple[str, ...], dict[str, bytes]]:
     """What a pickle's own classes come from: the published packages, and the source files of the project's modules."""
     content = model.files.get("model.joblib")
-    tops = {name.partition(".")[0] for name in pickles.read(content).imports} if content else set()
+    tops = {name.partition(".")[0] for name in pickles.read_info(content).imports} if content else set()
     tops -= sys.stdlib_module_names | _USUAL | {"tidemill"}
     if not tops:
         return (), {}

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tidemill.models.formats import plain
-from tidemill.models.reading import Reading
+from tidemill.models.file_info import ModelFileInfo
+from tidemill.models.formats import decompress
 
 _UNKNOWN = "?"
 _MARK = object()
@@ -35,15 +35,15 @@ class _Call(NamedTuple):
     arguments: Any
 
 
-def read(content: bytes) -> Reading:
+def read_info(content: bytes) -> ModelFileInfo:
     """What a pickle or a joblib file would import; `whole` is False where it could not be followed to its end."""
     survey = _Survey()
     try:
-        survey.follow(io.BytesIO(plain(content)))
+        survey.follow(io.BytesIO(decompress(content)))
         whole = True
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         whole = False
-    return Reading(imports=tuple(sorted(survey.imports)), versions=survey.versions, whole=whole)
+    return ModelFileInfo(imports=tuple(sorted(survey.imports)), versions=survey.versions, whole=whole)
 
 
 class _Survey:

@@ -30,7 +30,7 @@ from tidemill.data.split import kind_of
 from tidemill.errors import ConfigurationError, DataError, NotFound
 from tidemill.models.inputs import samples
 from tidemill.models.load import load
-from tidemill.models.package import folder_of, warm_of
+from tidemill.models.package import list_warm_modules, to_files
 from tidemill.recipes.ingestion import kept_out
 from tidemill.recipes.rows import Snapshot
 from tidemill.registry.routing import current
@@ -136,7 +136,9 @@ def look_into_data(snapshot: Snapshot, books: BooksReader, tables: TableReader, 
 def try_out(model: Model, policy: Gate, environments: Environments) -> PackageProbe:
     """What a package does with its sample rows in a fresh process that has only the packages of its lock."""
     rows = samples(model).to_dicts()
-    return environments.try_out(folder_of(model), _plain(rows), warm_of(model), strict=policy.environment == "strict")
+    return environments.probe(
+        to_files(model), _plain(rows), list_warm_modules(model), strict=policy.environment == "strict"
+    )
 
 
 @step

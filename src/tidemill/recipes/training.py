@@ -26,9 +26,9 @@ from tidemill.data.metrics import Floats
 from tidemill.data.split import at_random, by_group, by_time, kind_of, stratified
 from tidemill.data.statistics import Profile, profile
 from tidemill.errors import DataError
-from tidemill.models.environment import versions
+from tidemill.models.environment import installed_versions
 from tidemill.models.flavors import lightgbm, sklearn
-from tidemill.models.package import furnish
+from tidemill.models.package import make_portable
 from tidemill.recipes.ingestion import ingest
 from tidemill.recipes.judging import (
     confirm,
@@ -130,7 +130,7 @@ def fit(
         features=features,
         key=sources.definition(problem.source).key,
         time=sources.definition(problem.source).time or "",
-        environment=versions(*_MADE_WITH),
+        environment=installed_versions(*_MADE_WITH),
         data={
             "table": snapshot.table,
             "version": snapshot.version,
@@ -158,7 +158,7 @@ def fit(
         model = lightgbm.pack(manifest, booster, encoding)
     samples = train.tail(_SAMPLE_ROWS).select(column.name for column in encoding.columns)
     extra = {"profile.json": json.encode(statistics), "samples.json": samples.write_json().encode()}
-    return furnish(replace(model, files=model.files | extra), options.packages)
+    return make_portable(replace(model, files=model.files | extra), options.packages)
 
 
 def _held(

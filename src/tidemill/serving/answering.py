@@ -8,7 +8,7 @@ import polars as pl
 from msgspec import Struct
 
 from tidemill.errors import TidemillError
-from tidemill.models.answers import Answers
+from tidemill.models.predictions import Predictions
 from tidemill.serving.metrics import Metrics
 from tidemill.serving.predictor import Live, LiveArm, Scores, score
 from tidemill.serving.router import assign
@@ -113,7 +113,7 @@ def journal_rows(part: Part, facts: Facts) -> pl.DataFrame:
 def _nothing(live: Live, rows: pl.DataFrame) -> Part:
     first = live.arms[live.champion]
     inputs = conform(rows, first.loaded.signature.inputs)
-    return Part(first, None, Scores(Answers([], None), inputs, np.ones(0, dtype=np.bool_)))
+    return Part(first, None, Scores(Predictions([], None), inputs, np.ones(0, dtype=np.bool_)))
 
 
 def _champion(arm: LiveArm, rows: pl.DataFrame, left: npt.NDArray[np.intp], metrics: Metrics) -> Part:
@@ -142,7 +142,7 @@ def _part(arm: LiveArm, rows: pl.DataFrame, places: npt.NDArray[np.intp], metric
 
 def _taken(scores: Scores, kept: npt.NDArray[np.intp]) -> Scores:
     values, table = scores.answers.values, scores.answers.probabilities
-    answers = Answers([values[place] for place in kept], None if table is None else table[kept])
+    answers = Predictions([values[place] for place in kept], None if table is None else table[kept])
     return Scores(answers, scores.inputs[kept], scores.finite[kept])
 
 

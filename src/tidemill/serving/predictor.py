@@ -12,8 +12,8 @@ from tidemill.core.model import Manifest, Signature
 from tidemill.core.resources import Packages
 from tidemill.core.route import Arm, Route
 from tidemill.errors import DataError, TidemillError
-from tidemill.models.answers import Answers, Predictor
 from tidemill.models.load import load
+from tidemill.models.predictions import Predictions, Predictor
 from tidemill.serving.router import place_of_champion
 from tidemill.serving.rows import conform, frame_of
 
@@ -64,7 +64,7 @@ class Live(Struct, frozen=True):
 class Scores(Struct, frozen=True):
     """What an arm says of n rows, the inputs as it saw them, and which answers are finite numbers."""
 
-    answers: Answers
+    answers: Predictions
     inputs: pl.DataFrame
     finite: npt.NDArray[np.bool_]
 
@@ -121,7 +121,7 @@ def score(arm: LiveArm, rows: pl.DataFrame, places: npt.NDArray[np.intp] | None 
     return Scores(answers, inputs, _finite(arm.loaded.signature, answers))
 
 
-def _finite(signature: Signature, answers: Answers) -> npt.NDArray[np.bool_]:
+def _finite(signature: Signature, answers: Predictions) -> npt.NDArray[np.bool_]:
     if signature.task == "regression":
         return np.isfinite(np.asarray(answers.values, dtype=np.float64))
     if answers.probabilities is None:

@@ -12,8 +12,8 @@ import pytest
 from tidemill.blobs.codecs import ModelCodec, encode
 from tidemill.core.model import Model
 from tidemill.errors import DataError
-from tidemill.models.answers import Answers, Predictor
 from tidemill.models.load import load
+from tidemill.models.predictions import Predictions, Predictor
 from tidemill.testing.processes import in_processes
 
 
@@ -124,15 +124,15 @@ class FlavorSuite:
                 _agree(said, alone)
 
 
-def _predict(_: int, make: Callable[[Model], Predictor], content: bytes, rows: pl.DataFrame) -> Answers:
+def _predict(_: int, make: Callable[[Model], Predictor], content: bytes, rows: pl.DataFrame) -> Predictions:
     return make(ModelCodec().read(io.BytesIO(content), Model)).predict(rows)
 
 
-def _part(said: Answers, part: slice) -> Answers:
-    return Answers(said.values[part], None if said.probabilities is None else said.probabilities[part])
+def _part(said: Predictions, part: slice) -> Predictions:
+    return Predictions(said.values[part], None if said.probabilities is None else said.probabilities[part])
 
 
-def _agree(one: Answers, other: Answers) -> None:
+def _agree(one: Predictions, other: Predictions) -> None:
     if one.probabilities is None or other.probabilities is None:
         assert one.probabilities is other.probabilities
         assert np.allclose(np.asarray(one.values, float), np.asarray(other.values, float), rtol=1e-9)

@@ -42,7 +42,7 @@ def _mlflow() -> Any:
     return MLflow
 
 
-OWN: dict[str, Callable[[], Any]] = {
+BUILT_IN: dict[str, Callable[[], Any]] = {
     "lightgbm": _lightgbm,
     "sklearn": _sklearn,
     "lightgbm-raw": _lightgbm_raw,

@@ -9,8 +9,8 @@ import polars as pl
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.data.frame import as_classes
 from tidemill.errors import DataError, InputError
-from tidemill.models.answers import Answers
-from tidemill.models.carried import Carried
+from tidemill.models.packaged_code import PackagedModules
+from tidemill.models.predictions import Predictions
 
 
 def unpickle(model: Model, file: str) -> Any:
@@ -32,7 +32,7 @@ def unpickle(model: Model, file: str) -> Any:
     import joblib
 
     try:
-        with Carried(model.files).within():
+        with PackagedModules(model.files).within():
             estimator = joblib.load(io.BytesIO(model.files[file]))
     except ModuleNotFoundError as wrong:
         raise DataError(
@@ -47,7 +47,7 @@ def unpickle(model: Model, file: str) -> Any:
     return estimator
 
 
-def named_classes(manifest: Manifest, estimator: Any) -> dict[Any, str]:
+def map_class_names(manifest: Manifest, estimator: Any) -> dict[Any, str]:
     """The class names of an estimator that was fitted on names: its own class → the signature's.
 
     Raises
@@ -66,7 +66,7 @@ def named_classes(manifest: Manifest, estimator: Any) -> dict[Any, str]:
     return dict(zip(own, names, strict=True))
 
 
-def ask(signature: Signature, estimator: Any, rows: Any, names: dict[Any, str]) -> Answers:
+def predict_rows(signature: Signature, estimator: Any, rows: Any, names: dict[Any, str]) -> Predictions:
     """What an estimator says of rows; `names` gives its own classes, in its order, their names in the signature.
 
     Raises
@@ -75,17 +75,17 @@ def ask(signature: Signature, estimator: Any, rows: Any, names: dict[Any, str]) 
         if it does not take these rows.
     """
     if not len(rows):
-        return Answers([], None if signature.task == "regression" else np.empty((0, len(signature.classes))))
+        return Predictions([], None if signature.task == "regression" else np.empty((0, len(signature.classes))))
     try:
         values = np.asarray(estimator.predict(rows)).ravel()
         if signature.task == "regression":
-            return Answers(values.astype(float).tolist(), None)
+            return Predictions(values.astype(float).tolist(), None)
         shares = np.asarray(estimator.predict_proba(rows), dtype=float)
     except (ValueError, TypeError, KeyError) as wrong:
         raise DataError(f"the model cannot answer for these rows: {wrong}", "send rows like its samples") from wrong
     table = np.zeros((len(values), len(signature.classes)))
     table[:, [signature.classes.index(name) for name in names.values()]] = shares
-    return Answers([names[value] for value in values.tolist()], table)
+    return Predictions([names[value] for value in values.tolist()], table)
 
 
 def _fits(manifest: Manifest, estimator: Any) -> None:

@@ -8,9 +8,9 @@ import polars as pl
 
 from tidemill.core.model import Model
 from tidemill.errors import DataError
-from tidemill.models.answers import Answers
-from tidemill.models.flavors.estimator import ask, named_classes, unpickle
+from tidemill.models.flavors.estimator import map_class_names, predict_rows, unpickle
 from tidemill.models.inputs import arrange
+from tidemill.models.predictions import Predictions
 
 FILE = "model.joblib"
 
@@ -30,12 +30,12 @@ class Joblib:
         booster = getattr(self._estimator, "booster_", None)
         self._categories = bool(getattr(booster, "pandas_categorical", None))
         classification = self.signature.task == "classification"
-        self._names = named_classes(model.manifest, self._estimator) if classification else {}
+        self._names = map_class_names(model.manifest, self._estimator) if classification else {}
 
-    def predict(self, frame: pl.DataFrame) -> Answers:
+    def predict(self, frame: pl.DataFrame) -> Predictions:
         """The estimator's own predictions, and its probabilities in the order of the signature's classes."""
         table = arrange(self.signature, frame).select(self._columns)
-        return ask(self.signature, self._estimator, self._rows(table), self._names)
+        return predict_rows(self.signature, self._estimator, self._rows(table), self._names)
 
     def _order(self, name: str) -> list[str]:
         """The input columns in the estimator's order, which is the signature's where it knows no names."""

@@ -9,8 +9,8 @@ import polars as pl
 from tidemill.core.model import Manifest, Model
 from tidemill.data.encoding import Encoding, encode
 from tidemill.errors import DataError
-from tidemill.models.answers import Answers, answers
-from tidemill.models.environment import versions
+from tidemill.models.environment import installed_versions
+from tidemill.models.predictions import Predictions, to_predictions
 
 if TYPE_CHECKING:
     import lightgbm
@@ -32,11 +32,11 @@ class LightGBM:
                 "build the package again",
             )
 
-    def predict(self, frame: pl.DataFrame) -> Answers:
+    def predict(self, frame: pl.DataFrame) -> Predictions:
         """Answers for rows, shape (n,) or (n, classes)."""
         matrix = encode(self._encoding, frame)
         scores = np.asarray(self._booster.predict(matrix, num_threads=1 if frame.height < 1000 else 0))
-        return answers(self.signature, scores)
+        return to_predictions(self.signature, scores)
 
 
 def pack(manifest: Manifest, booster: "lightgbm.Booster", encoding: Encoding) -> Model:
@@ -45,5 +45,5 @@ def pack(manifest: Manifest, booster: "lightgbm.Booster", encoding: Encoding) ->
         "model.txt": booster.model_to_string().encode(),
         "encoding.json": msgspec.json.format(msgspec.json.encode(encoding)),
     }
-    environment = versions("lightgbm", "numpy") | manifest.environment
+    environment = installed_versions("lightgbm", "numpy") | manifest.environment
     return Model(manifest=msgspec.structs.replace(manifest, environment=environment), files=files)

@@ -11,9 +11,9 @@ import polars as pl
 
 from tidemill.core.model import Model, Task
 from tidemill.errors import DataError
-from tidemill.models.answers import Answers, answers
+from tidemill.models.file_info import ModelFileInfo
 from tidemill.models.inputs import arrange
-from tidemill.models.reading import Reading
+from tidemill.models.predictions import Predictions, to_predictions
 
 FILE = "model.txt"
 _LAST = "\npandas_categorical:"
@@ -45,15 +45,15 @@ class LightGBMRaw:
             for values in _categories(text)
         ]
 
-    def predict(self, frame: pl.DataFrame) -> Answers:
+    def predict(self, frame: pl.DataFrame) -> Predictions:
         """Answers for rows, shape (n,) or (n, classes)."""
         columns = zip(arrange(self.signature, frame), self._codes, strict=True)
         matrix = np.column_stack([_numbers(values, codes) for values, codes in columns])
         scores = np.asarray(self._booster.predict(matrix, num_threads=1 if frame.height < 1000 else 0))
-        return answers(self.signature, scores)
+        return to_predictions(self.signature, scores)
 
 
-def read(content: bytes) -> Reading:
+def read_info(content: bytes) -> ModelFileInfo:
     """What the header of a model in LightGBM's text format tells; it is read as text only.
 
     Raises
@@ -79,7 +79,7 @@ def read(content: bytes) -> Reading:
     mapped = zip(names, _categories(text), strict=True)
     texts = tuple(name for name, values in mapped if any(isinstance(value, str) for value in values or ()))
     numbered = names == tuple(f"Column_{place}" for place in range(width))
-    return Reading(
+    return ModelFileInfo(
         names=() if numbered else names,
         width=width,
         texts=texts,

@@ -8,8 +8,8 @@ import polars as pl
 
 from tidemill.core.model import Model
 from tidemill.errors import DataError
-from tidemill.models.answers import Answers, Predictor
-from tidemill.models.formats import Format, format_of
+from tidemill.models.formats import Format, detect_format
+from tidemill.models.predictions import Predictions, Predictor
 
 ROOT = "mlflow/"
 _DESCRIPTION = "MLmodel"
@@ -31,18 +31,18 @@ class MLflow:
 
     def __init__(self, model: Model) -> None:
         self.signature = model.manifest.signature
-        content = inside(model.files)
-        module_name, class_name = _INNER[format_of(content, "the model in the MLflow directory")]
+        content = read_model_file(model.files)
+        module_name, class_name = _INNER[detect_format(content, "the model in the MLflow directory")]
         module = import_module(f"tidemill.models.flavors.{module_name}")
         inner = Model(manifest=model.manifest, files={module.FILE: content})
         self._inner: Predictor = getattr(module, class_name)(inner)
 
-    def predict(self, frame: pl.DataFrame) -> Answers:
+    def predict(self, frame: pl.DataFrame) -> Predictions:
         """What the model inside says."""
         return self._inner.predict(frame)
 
 
-def inside(files: dict[str, bytes]) -> bytes:
+def read_model_file(files: dict[str, bytes]) -> bytes:
     """The content of the model file in a packed MLflow directory.
 
     Raises
@@ -64,7 +64,7 @@ def inside(files: dict[str, bytes]) -> bytes:
     return files[ROOT + place]
 
 
-def columns(files: dict[str, bytes]) -> tuple[str, ...]:
+def read_input_names(files: dict[str, bytes]) -> tuple[str, ...]:
     """The names of the inputs in the directory's signature; none where it has no signature, or one without names.
 
     Raises
@@ -83,7 +83,7 @@ def columns(files: dict[str, bytes]) -> tuple[str, ...]:
     return tuple(column["name"] for column in inputs) if all("name" in column for column in inputs) else ()
 
 
-def made_with(files: dict[str, bytes]) -> dict[str, str]:
+def read_versions(files: dict[str, bytes]) -> dict[str, str]:
     """The versions that the directory says its model was made with."""
     flavors = _described(files).get("flavors", {})
     found = {"python": flavors.get("python_function", {}).get("python_version")}

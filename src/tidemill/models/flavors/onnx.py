@@ -10,9 +10,9 @@ from msgspec import Struct, structs
 from tidemill.core.model import Model, Signature, Task
 from tidemill.data.frame import as_classes
 from tidemill.errors import DataError, MissingExtra
-from tidemill.models.answers import Answers, answers
+from tidemill.models.file_info import ModelFileInfo
 from tidemill.models.inputs import arrange, declare
-from tidemill.models.reading import Reading
+from tidemill.models.predictions import Predictions, to_predictions
 
 FILE = "model.onnx"
 _KINDS: dict[str, Any] = {
@@ -45,18 +45,18 @@ class ONNX:
         self._session = _open(model.files[FILE])
         self._outputs = _outputs(self._session)
 
-    def predict(self, frame: pl.DataFrame) -> Answers:
+    def predict(self, frame: pl.DataFrame) -> Predictions:
         """The graph's own labels or values, and its probabilities in the order of the signature's classes."""
         given = _run(self._session, self.signature, frame)
         numbers = given[self._outputs.numbers]
         if self.signature.task == "regression":
-            return Answers(np.asarray(numbers, dtype=float).ravel().tolist(), None)
+            return Predictions(np.asarray(numbers, dtype=float).ravel().tolist(), None)
         if self._outputs.zipped:
             table = _unzip(numbers, self.signature.classes)
         else:
             table = np.asarray(numbers, dtype=float)
             table = table.ravel() if table.ndim == 2 and table.shape[1] == 1 else table
-        said = answers(self.signature, _checked(table, self.signature))
+        said = to_predictions(self.signature, _checked(table, self.signature))
         if self._outputs.label is None:
             return said
         values = as_classes(pl.Series(given[self._outputs.label].ravel().tolist())).to_list()
@@ -66,10 +66,10 @@ class ONNX:
                 f"{', '.join(self.signature.classes)}",
                 "register it again with its classes in the order of its probabilities",
             )
-        return Answers(values, said.probabilities)
+        return Predictions(values, said.probabilities)
 
 
-def read(content: bytes, rows: pl.DataFrame) -> Reading:
+def read_info(content: bytes, rows: pl.DataFrame) -> ModelFileInfo:
     """What a graph tells of its inputs and outputs; the names of classes that it zips are found by asking it one row.
 
     Raises
@@ -86,9 +86,9 @@ def read(content: bytes, rows: pl.DataFrame) -> Reading:
         raise DataError(f"the ONNX inputs {', '.join(strange)} are no columns of a table", "export it on a table")
     words = [each.name for each in inputs if each.type == "tensor(string)"]
     if _is_matrix(inputs, rows.columns):
-        told = Reading(width=_columns(inputs[0]), texts=None if words else ())
+        told = ModelFileInfo(width=_columns(inputs[0]), texts=None if words else ())
     else:
-        told = Reading(names=tuple(each.name for each in inputs), width=len(inputs), texts=tuple(words))
+        told = ModelFileInfo(names=tuple(each.name for each in inputs), width=len(inputs), texts=tuple(words))
     task: Task | None = None
     if outputs.label is not None or outputs.zipped:
         task = "classification"

@@ -9,9 +9,9 @@ import polars as pl
 from tidemill.core.model import Manifest, Model
 from tidemill.data.encoding import Encoding, encode
 from tidemill.errors import DataError
-from tidemill.models.answers import Answers
-from tidemill.models.environment import versions
-from tidemill.models.flavors.estimator import ask, unpickle
+from tidemill.models.environment import installed_versions
+from tidemill.models.flavors.estimator import predict_rows, unpickle
+from tidemill.models.predictions import Predictions
 
 _FILE = "model.joblib"
 
@@ -32,9 +32,9 @@ class Sklearn:
                 "fit it on places in the signature's classes: 0, 1, …",
             ) from None
 
-    def predict(self, frame: pl.DataFrame) -> Answers:
+    def predict(self, frame: pl.DataFrame) -> Predictions:
         """Answers for rows; a class that was absent when it was fitted has probability 0."""
-        return ask(self.signature, self._estimator, encode(self._encoding, frame), self._names)
+        return predict_rows(self.signature, self._estimator, encode(self._encoding, frame), self._names)
 
 
 def pack(manifest: Manifest, estimator: Any, encoding: Encoding) -> Model:
@@ -47,6 +47,6 @@ def pack(manifest: Manifest, estimator: Any, encoding: Encoding) -> Model:
     sink = io.BytesIO()
     joblib.dump(estimator, sink)
     maker = type(estimator).__module__.split(".")[0]
-    environment = versions("scikit-learn", "numpy", "joblib", maker) | manifest.environment
+    environment = installed_versions("scikit-learn", "numpy", "joblib", maker) | manifest.environment
     files = {_FILE: sink.getvalue(), "encoding.json": msgspec.json.format(msgspec.json.encode(encoding))}
     return Model(manifest=msgspec.structs.replace(manifest, trusted=True, environment=environment), files=files)

@@ -1,11 +1,11 @@
-"""Reading: what a model file tells of itself while nothing in it is run."""
+"""ModelFileInfo: what a model file tells of itself while nothing in it is run."""
 
 from msgspec import Struct
 
 from tidemill.core.model import Task
 
 
-class Reading(Struct, frozen=True, kw_only=True):
+class ModelFileInfo(Struct, frozen=True, kw_only=True):
     """What could be read in a model file; what the file does not tell is empty or None.
 
     `names` are its features in its own order, `width` their number. `texts` are the features that may hold text

@@ -14,8 +14,8 @@ from tests.projects import make_project
 from tidemill.compose.session import open_session
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session
-from tidemill.models.carried import Carried
 from tidemill.models.load import load
+from tidemill.models.packaged_code import PackagedModules
 
 OWN = """
 from helping import stretch
@@ -69,7 +69,7 @@ def test_modules_of_a_package_are_one_world_however_they_import_each_other() -> 
         "code/common_a.py": b"from enum import Enum\nclass Mode(Enum):\n    ON = 1\n",
         "code/plain/inner.py": b"deep = 7\n",
     }
-    carried = Carried(files)
+    carried = PackagedModules(files)
     with carried.within():
         made = import_module("pkg_a").Model()
         assert Path("code/pkg_a") == import_module("pkg_a").HERE

@@ -10,7 +10,7 @@ from msgspec import Struct
 from tidemill.core.model import Signature
 
 
-class Answers(Struct, frozen=True):
+class Predictions(Struct, frozen=True):
     """What a model says of n rows: `values` (n), and for a classification `probabilities` (n, classes)."""
 
     values: list[str | float]
@@ -22,13 +22,13 @@ class Predictor(Protocol):
 
     signature: Signature
 
-    def predict(self, frame: pl.DataFrame) -> Answers: ...
+    def predict(self, frame: pl.DataFrame) -> Predictions: ...
 
 
-def answers(signature: Signature, scores: npt.NDArray[np.float64]) -> Answers:
+def to_predictions(signature: Signature, scores: npt.NDArray[np.float64]) -> Predictions:
     """What raw scores say: probabilities of the positive class or of each class, or numbers."""
     if signature.task == "regression":
-        return Answers(scores.astype(float).tolist(), None)
+        return Predictions(scores.astype(float).tolist(), None)
     table = np.column_stack((1 - scores, scores)) if scores.ndim == 1 else scores
     best = table.argmax(axis=1)
-    return Answers([signature.classes[place] for place in best], table)
+    return Predictions([signature.classes[place] for place in best], table)

@@ -15,7 +15,7 @@ _FOLDER = "code/"
 _ONE_AT_A_TIME = RLock()
 
 
-class Carried(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
+class PackagedModules(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
     """The modules that lie under `code/` of a package, as they were when it was made.
 
     They are seen by each other, and by what is done `within`; everybody else goes on with those of their own.
