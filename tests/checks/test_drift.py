@@ -6,8 +6,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import convert, json
+from scipy.stats import chi2_contingency, fisher_exact, ks_2samp
+from scipy.stats.contingency import expected_freq
 
-from tidemill.checks.drift import compare, drift, holm
+from tidemill.checks.drift import column_tests, compare, drift, holm
 from tidemill.core.check import Verdict
 from tidemill.data.statistics import Profile, profile
 
@@ -206,6 +211,90 @@ def test_columns_that_are_new_or_gone_are_no_drift() -> None:
 def test_no_columns_at_all_are_no_drift() -> None:
     nothing = profile(pl.DataFrame({"other": [1] * 300}))
     assert drift(nothing, REFERENCE, subject="late", limit=0.0, action="retrain", minimum=1).action == "proceed"
+
+
+VALUES = st.sampled_from([0.0, 1.0, 2.0, -999.0, 1e300, float("inf"), float("-inf")]) | st.floats(-50, 50)
+COLUMNS = st.lists(VALUES, min_size=1, max_size=150)
+
+
+@given(then=COLUMNS, since=COLUMNS)
+@settings(max_examples=200, deadline=None)
+def test_the_effect_is_the_distance_of_scipy_or_a_little_less(then: list[float], since: list[float]) -> None:
+    reference = profile(pl.DataFrame({"x": then}))
+    (column,) = profile(pl.DataFrame({"x": since}), reference).columns
+    found = next((one for one in column_tests(column, reference.columns[0]) if one["kind"] == "distribution"), None)
+    assert found is not None
+    # SciPy has no order for infinite numbers: beyond all others they mean the same.
+    raw, other = (np.clip(values, -1e307, 1e307) for values in (then, since))
+    distance = ks_2samp(raw, other, method="asymp").statistic
+    assert distance - 1 / 40 - 1e-9 <= found["effect"] <= distance + 1e-9
+
+
+TEXTS = st.lists(st.sampled_from(["a", "b", "c", "d", "e"]) | st.none(), max_size=200)
+
+
+@given(then=TEXTS, since=TEXTS)
+@settings(max_examples=200, deadline=None)
+def test_categories_and_what_is_missing_agree_with_scipy(then: list[str | None], since: list[str | None]) -> None:
+    frames = [pl.DataFrame({"x": pl.Series(words, dtype=pl.String)}) for words in (then, since)]
+    reference = profile(frames[0])
+    missing, categories = column_tests(profile(frames[1], reference).columns[0], reference.columns[0])
+    names = sorted({word for word in (*then, *since) if word is not None})
+    before, now = (np.array([words.count(name) for name in names]) for words in (then, since))
+    if before.sum() and now.sum():
+        assert categories["effect"] == pytest.approx(_furthest(before, now))
+        table = np.array([[words.count(name) for name in names] for words in (since, then)])
+        if set(since) <= set(then) and expected_freq(table).min() >= 5 and len(names) > 1:
+            assert categories["p_value"] == pytest.approx(chi2_contingency(table)[1])
+    else:
+        assert (categories["effect"], categories["p_value"]) == (0.0, 1.0)
+    gone = [words.count(None) / max(len(words), 1) for words in (then, since)]
+    assert missing["effect"] == pytest.approx(abs(gone[0] - gone[1]))
+    if missing["effect"] > 0.03:
+        table = np.array([[words.count(None), len(words) - words.count(None)] for words in (since, then)])
+        assert missing["p_value"] == pytest.approx(fisher_exact(table)[1])
+
+
+def _furthest(before: Any, now: Any) -> float:
+    """The largest change of a share; the words that the reference does not have count together."""
+    new = [place for place, count in enumerate(before) if not count]
+    shares, later = before / before.sum(), now / now.sum()
+    apart = [abs(shares[place] - later[place]) for place in range(len(before)) if place not in new]
+    return float(max([*apart, later[new].sum()]))
+
+
+def test_mass_that_moves_below_the_least_value_is_caught() -> None:
+    random = np.random.default_rng(0)
+    zeros = np.where(random.random(3000) < 0.6, 0.0, random.exponential(10, 3000))
+    grades = random.integers(1, 4, 3000)
+    cases: dict[str, tuple[Any, Any]] = {
+        "zeros become -999": (zeros, np.where(zeros == 0, -999.0, zeros)),
+        "zeros within become -0.5": (zeros - (zeros > 9) * 20, np.where(zeros == 0, -0.5, zeros - (zeros > 9) * 20)),
+        "true becomes false": ([True] * 300, [False] * 300),
+        "false becomes true": ([False] * 300, [True] * 300),
+        "5 becomes 3": ([5.0] * 300, [3.0] * 300),
+        "5 becomes 7": ([5.0] * 300, [7.0] * 300),
+        "the lowest grade falls": (grades, np.where(grades == 1, 0, grades)),
+        "never becomes at once": ([1.0, 2.0, float("inf")] * 200, [1.0, 2.0, float("-inf")] * 200),
+        "nothing but infinity turns": ([float("inf")] * 300, [float("-inf")] * 300),
+        "infinite becomes unknown": ([1.0, 2.0, float("inf")] * 200, [1.0, 2.0, None] * 200),
+    }
+    for about, (then, since) in cases.items():
+        reference = profile(pl.DataFrame({"x": then}))
+        now = profile(pl.DataFrame({"x": since}), reference)
+        verdict = drift(now, reference, subject="late", limit=0.3, action="retrain", minimum=100)
+        assert verdict.outcome == "fail", (about, verdict.reason)
+
+
+def test_the_profile_of_an_earlier_version_is_still_compared() -> None:
+    stored = json.decode(json.encode(profile(pl.DataFrame({"x": [*range(1, 301)]}))))
+    for column in stored["columns"]:
+        del column["ties"], column["infinite"]
+    reference = convert(stored, Profile)
+    (same,) = profile(pl.DataFrame({"x": [*range(1, 301)]}), reference).columns
+    (shifted,) = profile(pl.DataFrame({"x": [*range(151, 451)]}), reference).columns
+    assert compare(same, reference.columns[0])["effect"] == 0
+    assert compare(shifted, reference.columns[0])["effect"] == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_constant_column_that_stays_is_still() -> None:

@@ -1,6 +1,7 @@
 """Profiles agree with numpy, and later rows are counted in the reference's bins."""
 
 from datetime import datetime
+from fractions import Fraction
 
 import numpy as np
 import polars as pl
@@ -54,6 +55,42 @@ def test_every_row_is_in_one_bin_or_missing(values: list[float | None], later: l
         wanted = np.bincount(np.searchsorted(edges, finite, side="left"), minlength=len(edges) + 1)
         assert list(column.counts) == wanted.tolist()
         assert column.distinct == len(set(finite))
+
+
+many = st.lists(
+    st.sampled_from([0.0, -1.0, 1e-200, 1e-290, 7.5, 1e160, -1e300]) | st.floats(-1e307, 1e307), max_size=20
+)
+
+
+@given(values=many, more=many)
+@settings(deadline=None)
+def test_moments_agree_with_exact_fractions_however_large_or_small_the_numbers(
+    values: list[float], more: list[float]
+) -> None:
+    reference = profile(pl.DataFrame({"x": pl.Series(values, dtype=pl.Float64)}))
+    later = profile(pl.DataFrame({"x": pl.Series(more, dtype=pl.Float64)}), reference)
+    for found, rows in ((reference, values), (merge(reference, later), values + more)):
+        (column,) = found.columns
+        if not rows:
+            assert (column.mean, column.deviation) == (None, None)
+            continue
+        exact = [Fraction(value) for value in rows]
+        mean = sum(exact) / len(exact)
+        largest = max(abs(value) for value in exact)
+        variance = sum(((value - mean) / (largest or 1)) ** 2 for value in exact) / len(exact)
+        assert column.mean is not None
+        assert column.deviation is not None
+        assert column.mean == pytest.approx(float(mean), rel=1e-9, abs=float(largest) * 1e-9)
+        assert column.deviation == pytest.approx(float(variance) ** 0.5 * float(largest), abs=float(largest) * 1e-7)
+
+
+def test_rows_equal_to_an_edge_and_infinite_ones_are_counted_apart() -> None:
+    values = [0.0] * 60 + [1.0, 2.0, 3.0, 4.0] * 10 + [float("inf")] * 3 + [float("-inf"), float("nan")]
+    found = one(values)
+    assert found.ties == tuple(values.count(edge) for edge in found.edges)
+    assert (found.edges[0], found.ties[0], found.infinite, found.missing) == (0.0, 60, (1, 3), 5)
+    later = one([-999.0, 0.0, 0.5, 2.0, float("inf")], values)
+    assert (later.counts[0], later.ties[0], later.infinite) == (2, 1, (0, 1))
 
 
 def test_a_column_of_nothing_has_a_profile() -> None:

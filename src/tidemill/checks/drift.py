@@ -43,7 +43,8 @@ def drift(
             evidence={"rows": now.rows},
         )
     known = {column.name: column for column in reference.columns}
-    tests = [test for column in now.columns if column.name in known for test in _tests(column, known[column.name])]
+    shared = [column for column in now.columns if column.name in known]
+    tests = [test for column in shared for test in column_tests(column, known[column.name])]
     for test, adjusted in zip(tests, holm([test["p_value"] for test in tests]), strict=True):
         test["moved"] = adjusted < level and test["effect"] > test["least"]
     compared = [
@@ -66,7 +67,7 @@ def drift(
 
 def compare(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
     """How far a column is from its reference: the effect, the least effect that counts, and a p-value."""
-    return max(_tests(now, reference), key=_weight)
+    return max(column_tests(now, reference), key=_weight)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -85,26 +86,38 @@ def _weight(test: dict[str, Any]) -> tuple[bool, bool, float]:
     return bool(test.get("moved")), test["effect"] > test["least"], test["effect"] / test["least"]
 
 
-def _tests(now: ColumnProfile, reference: ColumnProfile) -> list[dict[str, Any]]:
+def column_tests(now: ColumnProfile, reference: ColumnProfile) -> list[dict[str, Any]]:
+    """The tests of a column: of its missing share, and of its values as far as they can be compared."""
     found = [_missing(now, reference)]
     if reference.type == "text":
         found.append(_categories(now, reference))
-    elif reference.edges and reference.type not in ("time", "date"):
+    elif (reference.edges or any(reference.infinite)) and reference.type not in ("time", "date"):
         found.append(_distribution(now, reference))
     return [{"column": now.name, **one} for one in found]
 
 
 def _distribution(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
-    """Two-sample Kolmogorov–Smirnov on the reference's bins: a lower bound of the distance on raw rows."""
+    """Two-sample Kolmogorov–Smirnov at the reference's edges: the distance on raw rows, or at most 1/40 less.
+
+    Infinite values count as the least and the greatest ones.
+    """
     from scipy.stats import kstwobign
 
-    mine, theirs = np.asarray(now.counts, float), np.asarray(reference.counts, float)
-    n, m = mine.sum(), theirs.sum()
+    n, m = (column.present + sum(column.infinite) for column in (now, reference))
     if not n or not m:
         return {"kind": "distribution", "effect": 0.0, "least": _KS, "p_value": 1.0}
-    distance = float(np.abs(np.cumsum(mine) / n - np.cumsum(theirs) / m).max())
+    distance = float(np.abs(_cumulated(now, reference) / n - _cumulated(reference, reference) / m).max())
     p_value = float(kstwobign.sf(distance * np.sqrt(n * m / (n + m))))
     return {"kind": "distribution", "effect": distance, "least": _KS, "p_value": p_value}
+
+
+def _cumulated(column: ColumnProfile, reference: ColumnProfile) -> Floats:
+    """How many rows are at or below each edge, and how many below it; in between there is little of the reference."""
+    lowest = column.infinite[0]
+    up_to = lowest + np.cumsum(np.asarray(column.counts, float))
+    # The profile of a model of an earlier version does not count ties.
+    below = up_to[:-1] - np.asarray(column.ties) if len(reference.ties) == len(reference.edges) else up_to[:0]
+    return np.concatenate(([lowest], up_to, below))
 
 
 def _categories(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:

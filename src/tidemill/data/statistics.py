@@ -12,15 +12,18 @@ from tidemill.errors import DataError
 Floats = npt.NDArray[np.float64]
 _BINS = 40
 _TOP = 100
+_SQUARED = 1e-100, 1e100
 
 
 class ColumnProfile(Struct, frozen=True, kw_only=True):
     """One column: `rows`, `missing`; a numeric one has inner bin `edges` and their `counts` (one more), a text one
     its most frequent `values` with their counts, `other` for the rest, and lengths in characters.
 
+    A bin is what lies above one edge, up to and with the next; `ties` are the rows that are equal to each edge, so
+    that the distribution is known just below it, too. `infinite` are the rows of −∞ and of +∞; they count as missing.
+
     `distinct` is exact below 256 values and an estimate beyond (within 12 % in 19 of 20 columns), but no more than
-    there are rows with a value; `sketch` is what
-    it is merged by: the 256 smallest hashes.
+    there are rows with a value; profiles are merged by `sketch`, the 256 smallest hashes.
     """
 
     name: str
@@ -33,6 +36,8 @@ class ColumnProfile(Struct, frozen=True, kw_only=True):
     high: float | None = None
     edges: tuple[float, ...] = ()
     counts: tuple[int, ...] = ()
+    ties: tuple[int, ...] = ()
+    infinite: tuple[int, int] = (0, 0)
     values: dict[str, int] = {}
     other: int = 0
     distinct: int = 0
@@ -100,6 +105,8 @@ def _merged(one: ColumnProfile, other: ColumnProfile) -> ColumnProfile:
         high=max((v for v in (one.high, other.high) if v is not None), default=None),
         edges=one.edges,
         counts=tuple(a + b for a, b in zip(one.counts, other.counts, strict=True)),
+        ties=tuple(a + b for a, b in zip(one.ties, other.ties, strict=True)),
+        infinite=(one.infinite[0] + other.infinite[0], one.infinite[1] + other.infinite[1]),
         values={value: count + other.values[value] for value, count in one.values.items()},
         other=one.other + other.other,
         distinct=min(distinct_of(sketch), one.present + other.present),
@@ -113,10 +120,25 @@ def _moments(one: ColumnProfile, other: ColumnProfile) -> tuple[float | None, fl
     if one.mean is None or other.mean is None or one.deviation is None or other.deviation is None:
         filled = one if one.mean is not None else other
         return filled.mean, filled.deviation
-    n, m = one.present, other.present
-    apart = other.mean - one.mean
-    square = n * one.deviation**2 + m * other.deviation**2 + apart**2 * n * m / (n + m)
-    return one.mean + apart * m / (n + m), float(np.sqrt(square / (n + m)))
+    n, m = one.present / (one.present + other.present), other.present / (one.present + other.present)
+    mean = one.mean * n + other.mean * m
+    unit = _unit(max(one.deviation, other.deviation, abs(one.mean), abs(other.mean)))
+    apart = other.mean / unit - one.mean / unit
+    square = n * (one.deviation / unit) ** 2 + m * (other.deviation / unit) ** 2 + apart**2 * n * m
+    return mean, float(np.sqrt(square)) * unit
+
+
+def _mean_and_deviation(values: Floats) -> tuple[float | None, float | None]:
+    if not len(values):
+        return None, None
+    unit = _unit(float(np.abs(values).max()))
+    scaled = values if unit == 1.0 else values / unit
+    return float(scaled.mean()) * unit, float(scaled.std()) * unit
+
+
+def _unit(largest: float) -> float:
+    """What numbers are divided by before they are squared: 1, unless the square of the largest overflows or is 0."""
+    return 1.0 if largest == 0 or _SQUARED[0] < largest < _SQUARED[1] else largest
 
 
 def _weighted(one: float | None, n: int, other: float | None, m: int) -> float:
@@ -134,23 +156,29 @@ def _column(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile
         numbers = pl.Series(values.name, [None] * len(values), dtype=pl.Float64)
     array = numbers.cast(pl.Float64, strict=False).drop_nulls().to_numpy()
     finite = np.isfinite(array)
+    infinite = (0, 0)
     if not finite.all():
+        infinite = (int((array == -np.inf).sum()), int((array == np.inf).sum()))
         array = array[finite]
     filled = len(array) > 0
+    mean, deviation = _mean_and_deviation(array)
     edges = np.asarray(reference.edges) if reference else _edges(array)
+    bins = np.searchsorted(edges, array, "left")
+    tied = bins[edges[np.minimum(bins, len(edges) - 1)] == array] if len(edges) else bins[:0]
     sketch = smallest(hashes(array))
-    mean = float(array.mean()) if filled else None
     return ColumnProfile(
         name=values.name,
         type=reference.type if reference else kind,
         rows=len(values),
         missing=len(values) - len(array),
         mean=mean,
-        deviation=float(array.std()) if filled else None,
+        deviation=deviation,
         low=float(array.min()) if filled else None,
         high=float(array.max()) if filled else None,
         edges=tuple(edges.tolist()),
-        counts=tuple(np.bincount(np.searchsorted(edges, array, "left"), minlength=len(edges) + 1).tolist()),
+        counts=tuple(np.bincount(bins, minlength=len(edges) + 1).tolist()),
+        ties=tuple(np.bincount(tied, minlength=len(edges)).tolist()),
+        infinite=infinite,
         distinct=min(distinct_of(sketch), len(array)),
         sketch=tuple(sketch.tolist()),
     )
