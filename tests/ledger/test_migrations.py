@@ -92,14 +92,65 @@ def test_an_old_ledger_keeps_every_record_as_it_was(old: Place) -> None:
     url, execute = old
     before = _bodies(execute)
     ledger = Ledger(url)
-    assert _bodies(execute) == before
+    after = _bodies(execute)
     for name, rows in before.items():
+        assert [row[:2] for row in after[name]] == [row[:2] for row in rows]
+        for (*_, old_body), (*_, new_body) in zip(rows, after[name], strict=True):
+            kept = msgspec.json.decode(old_body)
+            assert _as_far_as(kept, msgspec.json.decode(new_body)) == kept
         read = getattr(ledger, name).find()
         assert [one.id for one in read] == [row[0] for row in rows] != []
         for record, (_, _, body) in zip(read, rows, strict=True):
             written, kept = msgspec.json.decode(msgspec.json.encode(record)), msgspec.json.decode(body)
             kept.pop("resumed_from", None)
             assert _as_far_as(kept, written) == kept
+
+
+def _add(execute: Execute, table: str, **facts: Any) -> None:
+    """Another record like the first one of an old table, with these facts."""
+    ((body,),) = execute(f"SELECT body FROM {table} ORDER BY id LIMIT 1")
+    record = msgspec.json.decode(body) | facts
+    version = record.get("version", 0)
+    extra = {"routes": f", environment, model, version) VALUES ({{}}, 'production', 'late', '{version:012d}')"}
+    values = f"'{record['id']}', 1, '{msgspec.json.encode(record).decode()}'"
+    execute(f"INSERT INTO {table} (id, revision, body" + extra.get(table, ") VALUES ({})").format(values) + ";")
+
+
+def test_the_facts_in_the_texts_of_an_old_ledger_become_fields(old: Place) -> None:
+    url, execute = old
+    reasons = {
+        3: ("canary of 20%", "policy", "canary"),
+        4: ("promoted: better: live loss 0.4 against 0.5", "policy", "promote"),
+        5: ("released whole: its policy asks for no canary", "policy", "direct"),
+        6: ("rolled back: its share is 0.9", "policy", "rollback"),
+        7: ("promoted by hand", "zoë", "manual"),
+        8: ("it was slow", "zoë", "manual"),
+        9: ("words of nobody knows when", "policy", "unknown"),
+    }
+    for version, (reason, by, _) in reasons.items():
+        _add(execute, "routes", id=f"r{version}", version=version, reason=reason, by=by)
+    ended = [
+        ("stopped", "interrupted by hand", ""),
+        ("interrupted", "interrupted by hand", "signal"),
+        ("interrupted", "its process died", "crash"),
+        ("interrupted", "it was at work when the backup was taken", "restore"),
+    ]
+    attempts = [{"started": "2013-03-01T12:00:00Z", "state": state, "error": error} for state, error, _ in ended]
+    for place, attempt in enumerate(attempts):
+        _add(execute, "runs", **attempt, id=f"u{place}", attempts=attempts)
+    _add(execute, "steps", id="s1", reason="it said stop; same code and inputs as in run 013d25d2-bde8")
+    _add(execute, "steps", id="s2", reason="it changes the world: never cached")
+
+    ledger = Ledger(url)
+    changes = {route.version: route.change for route in ledger.routes.find()}
+    assert changes == {1: "first", 2: "unknown"} | {version: change for version, (*_, change) in reasons.items()}
+    for place, (*_, interruption) in enumerate(ended):
+        run_then = ledger.runs.get(f"u{place}")
+        assert run_then.interruption == interruption
+        assert [one.interruption for one in run_then.attempts] == [meant for *_, meant in ended]
+    steps = {step.id: (step.decision, step.stops) for step in ledger.steps.find()}
+    assert (steps["s1"], steps["s2"]) == (("hit", True), ("changes", False))
+    assert sorted(decision for decision, _ in steps.values()) == ["changes", "hit", "new", "new", "off", "off"]
 
 
 def test_an_old_ledger_is_found_by_search(old: Place) -> None:

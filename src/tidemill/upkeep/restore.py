@@ -22,6 +22,7 @@ from tidemill.errors import Conflict, Corrupt, TidemillError
 from tidemill.faults import reached
 from tidemill.ledger.connections import connected, database_at
 from tidemill.ledger.ledger import Ledger
+from tidemill.ledger.migrations.m0003_facts import upgraded
 from tidemill.locks import locked
 from tidemill.upkeep.backup import FORMAT, MANIFEST, Hashing, Manifest, line_of
 from tidemill.upkeep.lock import upkeep
@@ -230,7 +231,8 @@ def _fill(url: str, draft: Path, manifest: Manifest) -> None:
             book, count = ledger.books[name], 0
             with (draft / "ledger" / f"{name}.jsonl").open("rb") as lines:
                 for line in lines:
-                    book.add(_ended(msgspec.json.decode(line, type=book.noun)))
+                    record = upgraded(name, msgspec.json.decode(line))  # an earlier version may have written it
+                    book.add(_ended(msgspec.convert(record, book.noun)))
                     count += 1
             if count != manifest.records[name]:
                 raise Corrupt(f"the backup has {count} {name}, its manifest says {manifest.records[name]}", _CURE)

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from tidemill.ledger.connections import Database
-from tidemill.ledger.migrations import m0002_search
+from tidemill.ledger.migrations import m0002_search, m0003_facts
 
 # Number 0001 is the ledger of version 0.1.0, which carried no number.
 FIRST = "0001"
-MIGRATIONS: tuple[tuple[str, Callable[[Any, Database], None]], ...] = (("0002", m0002_search.upgrade),)
+MIGRATIONS: tuple[tuple[str, Callable[[Any, Database], None]], ...] = (
+    ("0002", m0002_search.upgrade),
+    ("0003", m0003_facts.upgrade),
+)
 HEAD = MIGRATIONS[-1][0]

@@ -1,0 +1,104 @@
+"""Facts that stood only in the texts of routes, runs and steps get fields: the only place where old texts are read."""
+
+from typing import Any
+
+import msgspec
+
+from tidemill.ledger.connections import Database
+
+_AT_ONCE = 1000
+# The beginnings of reasons as earlier versions wrote them.
+_CHANGES = (
+    ("promoted: ", "promote"),
+    ("promoted by hand", "manual"),
+    ("rolled back: ", "rollback"),
+    ("rolled back by hand", "manual"),
+    ("the first release", "first"),
+    ("released whole", "direct"),
+    ("canary of ", "canary"),
+)
+_STOPPED = "it said stop; "
+_DECISIONS = (
+    ("first time with this code", "new"),
+    ("an earlier result", "lost"),
+    ("its cache is off", "off"),
+    ("it changes the world", "changes"),
+    ("it reads the world", "reads"),
+    ("asked for by hand", "requested"),
+    ("same code and inputs", "hit"),
+    ("transient, and its value is needed", "needed"),
+    ("transient, and nobody needed", "unneeded"),
+)
+
+
+def upgrade(connection: Any, database: Database) -> None:
+    """Write the fields into the records that lack them; the records are indexed once all migrations are done."""
+    for table in _UPGRADES:
+        page = database.statement(f"SELECT id, body FROM {table} WHERE id > ? ORDER BY id LIMIT {_AT_ONCE}")
+        change = database.statement(f"UPDATE {table} SET body = ? WHERE id = ?")
+        last = ""
+        while rows := connection.execute(page, (last,)).fetchall():
+            last = rows[-1][0]
+            changed = [(found, identifier) for identifier, body in rows if (found := _changed(table, body)) is not None]
+            if changed:
+                connection.cursor().executemany(change, changed)
+
+
+def _changed(table: str, body: str) -> str | None:
+    try:
+        record = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return None  # the index, which is filled next, reports which record it is
+    found = upgraded(table, record)
+    return msgspec.json.encode(found).decode() if found != record else None
+
+
+def upgraded(table: str, record: dict[str, Any]) -> dict[str, Any]:
+    """A record of an earlier version with the fields that it lacks.
+
+    >>> upgraded("routes", {"reason": "promoted: better", "version": 2})["change"]
+    'promote'
+    """
+    return _UPGRADES[table](record) if table in _UPGRADES else record
+
+
+def _route(record: dict[str, Any]) -> dict[str, Any]:
+    if "change" in record:
+        return record
+    found = _first(record["reason"], _CHANGES)
+    if not found and any(arm["role"] == "challenger" for arm in record.get("arms", ())):
+        found = "canary"
+    if not found and record.get("by", "policy") != "policy":
+        found = "manual"
+    if not found and record.get("version") == 1:
+        found = "first"
+    return record | {"change": found or "unknown"}
+
+
+def _run(record: dict[str, Any]) -> dict[str, Any]:
+    attempts = [_interrupted(one) for one in record.get("attempts", ())]
+    return _interrupted(record) | ({"attempts": attempts} if attempts else {})
+
+
+def _interrupted(record: dict[str, Any]) -> dict[str, Any]:
+    if "interruption" in record or record.get("state") != "interrupted":
+        return record
+    error = record.get("error", "")
+    by_signal = "signal" if error.endswith("by hand") else "crash"
+    return record | {"interruption": "restore" if error.endswith("when the backup was taken") else by_signal}
+
+
+def _step(record: dict[str, Any]) -> dict[str, Any]:
+    if "decision" in record:
+        return record
+    reason = record["reason"]
+    stops = reason.startswith(_STOPPED)
+    decision = _first(reason.removeprefix(_STOPPED), _DECISIONS) or "unknown"
+    return record | {"decision": decision} | ({"stops": True} if stops else {})
+
+
+def _first(text: str, meanings: tuple[tuple[str, str], ...]) -> str:
+    return next((meaning for beginning, meaning in meanings if text.startswith(beginning)), "")
+
+
+_UPGRADES = {"routes": _route, "runs": _run, "steps": _step}
