@@ -29,7 +29,7 @@ def replayed(folder: Path, planted: str, history: str = HISTORY) -> ReplaySource
 @pytest.mark.parametrize(
     ("planted", "said"),
     [
-        ("at,größe\n2026-03-02T10:00:00Z,2\nin der Früh,3\n", "should hold time"),
+        ("at,größe\n2026-03-02T10:00:00Z,2\nin der Früh,3\n", "should be of type time"),
         ("größe\n2\n3\n", "missing"),
         ("at,größe\n", "0 rows"),
     ],

@@ -70,7 +70,7 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture(scope="module")
 def policy_of_a_new_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tidemill.data.frame import read_table
+    from tidemill.data.tables import read_table
 
     folder = tmp_path_factory.mktemp("docs") / "mine"
     table = write_example(folder)

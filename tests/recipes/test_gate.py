@@ -162,7 +162,7 @@ def test_what_cannot_be_compared_with_the_champion_is_told(shop: Shop, better: b
     train, test = shop.train.with_columns(words), shop.test.with_columns(words)
     verdict = shop.judge(shop.fit(train), train, test, signature="any", better=better, older_data=True)
     assert verdict.outcome == ("fail" if better else "warn")
-    assert "the champion cannot answer for these rows (column 'items'" in verdict.reason
+    assert "the champion cannot answer for these rows (row 0: column 'items'" in verdict.reason
 
 
 def test_a_champion_of_another_task_is_not_compared(shop: Shop) -> None:

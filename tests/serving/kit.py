@@ -87,7 +87,7 @@ def answering_nan(model: Model) -> Model:
 
 def raising(model: Model) -> Model:
     """The same package, whose encoding takes carriers for numbers: loads, and raises when asked."""
-    encoding = model.files["encoding.json"].decode().replace('"category"', '"number"')
+    encoding = model.files["encoding.json"].decode().replace('"category"', '"number"').replace('"text"', '"number"')
     return Model(manifest=model.manifest, files=model.files | {"encoding.json": encoding.encode()})
 
 

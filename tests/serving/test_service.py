@@ -134,7 +134,7 @@ def test_rows_that_do_not_fit_the_champion_are_refused_whoever_would_answer(mill
     serving = service(mill)
     with pytest.raises(DataError, match="no column 'distance'"):
         serving.answer(MODEL, ROWS.drop("distance"))
-    with pytest.raises(DataError, match="row 0: column 'delay' should hold integer"):
+    with pytest.raises(DataError, match="row 0: column 'delay' should be of type integer"):
         serving.answer(MODEL, ROWS.with_columns(delay=pl.lit("late")))
     assert mill.predictions().is_empty()
     assert serving.metrics.value("tidemill_failures_total", release="flights/2", role="challenger") == 0

@@ -22,7 +22,8 @@ from tidemill.core.model import Signature
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.trigger import Job, JobState
 from tidemill.daemon.loop import Loop, state_of_job
-from tidemill.data.frame import TIME, as_classes, row_keys
+from tidemill.data.frame import TIME
+from tidemill.data.keys import as_classes, row_keys
 from tidemill.data.source import FileSources
 from tidemill.errors import TidemillError
 from tidemill.featurestore.offline import OfflineFeatures

@@ -16,7 +16,8 @@ from tidemill.compose.session import open_session
 from tidemill.core.model import Model
 from tidemill.core.policy import Source
 from tidemill.core.resources import Features
-from tidemill.data.frame import TIME, row_keys
+from tidemill.data.frame import TIME
+from tidemill.data.keys import row_keys
 from tidemill.data.metrics import Floats, bootstrap_interval, losses
 from tidemill.data.source import FileSources
 from tidemill.errors import InputError

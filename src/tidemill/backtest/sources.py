@@ -12,8 +12,9 @@ from tidemill.core.feature import FeatureSet, FeatureView
 from tidemill.core.policy import Backtest, Source
 from tidemill.core.resources import Features
 from tidemill.core.schema import Schema
-from tidemill.data.frame import TIME, in_time, read_table
+from tidemill.data.frame import TIME, in_time
 from tidemill.data.source import FileSources
+from tidemill.data.tables import read_table
 from tidemill.errors import DataError, InputError
 
 ROW = "_row"

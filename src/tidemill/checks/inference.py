@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from tidemill.checks.table import fits, validate
 from tidemill.core.policy import Source
 from tidemill.core.schema import Column, Schema
-from tidemill.data.encoding import column_type
 from tidemill.data.frame import TIME
+from tidemill.data.types import column_type
 from tidemill.errors import DataError
 
 _ENOUGH = 500

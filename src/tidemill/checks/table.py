@@ -1,7 +1,7 @@
 """Judges rows against a schema: what cannot be is schema skew, and stops the pipeline."""
 
-from collections.abc import Iterator
-from datetime import datetime, time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -10,23 +10,13 @@ from tidemill.clock import span
 from tidemill.core.check import Verdict
 from tidemill.core.policy import Source
 from tidemill.core.schema import Column, Schema
-from tidemill.data.encoding import column_type
 from tidemill.data.frame import KNOWN_AT, TIME
-from tidemill.data.moments import MOMENT, dates, in_utc, times
+from tidemill.data.rows import convert
+from tidemill.data.types import column_type, conversion
 from tidemill.errors import Unreadable
 
 WHY = "_why"
-_FITTING = {
-    "boolean": {"boolean"},
-    "integer": {"integer"},
-    "number": {"number", "integer"},
-    "text": {"text"},
-    "time": {"time", "date"},
-    "date": {"date"},
-    "nested": {"nested"},
-}
-_WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
-_LARGEST_WHOLE = 2**53  # of which a float tells one from the next
+_NOT_KEPT = (pl.Int128, pl.Duration, pl.Categorical, pl.Enum, pl.Time)  # a Delta table has none of these
 _CHANCE = 0.01
 _SHOWN = 5
 _SHOWN_ROWS = 3
@@ -65,11 +55,12 @@ def judge(
     source : names the columns of the event time and the known-at time.
     arrived : when the rows arrived; a source without a known-at column has no event times after that.
     """
+    wrong = _wrong_types(frame, schema.columns)
     faults = [
-        *_columns(frame, schema),
-        *_values(frame, schema),
+        *_columns(frame, schema, wrong),
+        *_values(frame, schema, wrong),
         *_keys(frame, schema),
-        *_times(frame, schema, source, arrived),
+        *_times(frame, schema, wrong, source, arrived),
         *_size(frame, schema),
     ]
     told = [_told(frame, schema, fault) for fault in faults]
@@ -104,64 +95,62 @@ def unreadable(subject: str, version: int, told: Unreadable) -> Verdict:
 
 
 def conform(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
-    """Rows that fit their schema in the types that it means, so that batches of one source can stand in one table."""
-    casts = []
-    empty = []
-    for name, kind in frame.schema.items():
-        column = schema.column(name)
-        if kind == pl.Null and column is not None and column.type == "nested":
-            empty.append(name)  # of what, nobody can tell: in the table it is null
-        elif kind == pl.Null:
-            casts.append(pl.col(name).cast(_MEANT[column.type] if column else pl.String))
-        elif column is not None and column.type == "number":
-            casts.append(pl.col(name).cast(pl.Float64))
-        elif column is not None and column.type == "integer" and not kind.is_integer():
-            casts.append(pl.col(name).cast(pl.Int64))
-        elif column is not None and column.type == "time" and kind == pl.String:
-            casts.append(times(pl.col(name)))
-        elif column is not None and column.type == "time" and kind == pl.Date:
-            casts.append(in_utc(pl.col(name), kind))
-        elif column is not None and column.type == "date" and isinstance(kind, pl.Datetime):
-            casts.append(pl.col(name).dt.date())
-        elif kind.is_unsigned_integer() or kind == pl.Int128:
-            casts.append(pl.col(name).cast(pl.Int64, strict=column is not None))  # tables have none of these
-        elif kind == pl.Duration:
-            casts.append(pl.col(name).dt.to_string("iso"))
-        elif column is not None and column.type == "date" and kind == pl.String:
-            casts.append(dates(pl.col(name)))
-        elif kind.is_nested():
-            casts.append(pl.col(name).cast(_without_null(kind)))
-        elif kind in (pl.Categorical, pl.Enum, pl.Time):
-            casts.append(pl.col(name).cast(pl.String))
-    return frame.with_columns(casts).drop(empty)
+    """Rows that fit their schema in its types, so that the batches of one source can be kept in one table.
+
+    Raises
+    ------
+    DataError
+        if a value does not fit.
+    """
+    stated = {column.name: column.type for column in schema.columns if column.name in frame.columns}
+    # Of what type its members are is not known: in the table the column is null.
+    unknown = [name for name, kind in stated.items() if kind == "nested" and frame.schema[name] == pl.Null]
+    types = {name: kind for name, kind in stated.items() if name not in unknown}
+    beside = [_as_kept(frame[name]) for name in frame.columns if name not in stated]
+    return frame.drop(unknown).with_columns(*convert(frame, types, written=True).values(), *beside)
 
 
-_MEANT: dict[str, Any] = {
-    "boolean": pl.Boolean,
-    "integer": pl.Int64,
-    "number": pl.Float64,
-    "text": pl.String,
-    "time": MOMENT,
-    "date": pl.Date,
-}
+def _as_kept(values: pl.Series) -> pl.Series:
+    """A column that its schema does not state, as a table can keep it."""
+    dtype = values.dtype
+    if dtype == pl.Null:
+        return values.cast(pl.String)
+    if dtype.is_unsigned_integer() or dtype.is_nested() or dtype in _NOT_KEPT:
+        how = conversion(column_type(dtype), values)
+        return values if how is None else values.to_frame().select(how.convert(pl.col(values.name)))[values.name]
+    return values
 
 
-def _without_null(kind: Any) -> Any:
-    """A type of lists or records with text where nothing was seen, as in lists that are all empty."""
-    if isinstance(kind, pl.List):
-        return pl.List(_without_null(kind.inner))
-    if isinstance(kind, pl.Struct):
-        return pl.Struct({field.name: _without_null(field.dtype) for field in kind.fields})
-    return pl.String() if kind == pl.Null else kind
+def fits(values: pl.Series, column: Column) -> bool:
+    """Whether a column's type is what its schema says, or can be converted to that without loss."""
+    return not _wrong_types(values.to_frame(), [column])
 
 
-def _columns(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
+def _wrong_types(frame: pl.DataFrame, columns: Iterable[Column]) -> dict[str, pl.Series | None]:
+    """The columns that do not fit their type, each with the rows that do not; None where it is the whole column."""
+    found: dict[str, pl.Series | None] = {}
+    tests = {}
+    for column in columns:
+        if column.name not in frame.columns:
+            continue
+        how = conversion(column.type, frame[column.name], written=True)
+        if how is None:
+            found[column.name] = None
+        elif not how.total:
+            values = pl.col(column.name)
+            tests[column.name] = how.convert(values).is_null() & values.is_not_null()
+    if tests:
+        found |= {bad.name: bad for bad in frame.select(**tests) if bad.any()}
+    return found
+
+
+def _columns(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series | None]) -> Iterator[Fault]:
     for column in schema.columns:
         if column.name not in frame.columns:
             if column.required:
                 yield Fault(column.name, "missing column", "is missing")
-        elif not fits(frame[column.name], column):
-            yield _wrong_type(frame[column.name], column)
+        elif column.name in wrong:
+            yield _wrong_type(frame[column.name], column, wrong[column.name])
     if schema.extra_columns == "stop":
         for name in frame.columns:
             if schema.column(name) is None and not name.startswith("_"):
@@ -169,44 +158,19 @@ def _columns(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
                 yield Fault(name, "unexpected column", what, frame.height, _some(frame[name]))
 
 
-def _wrong_type(values: pl.Series, column: Column) -> Fault:
-    """Where text could be read but for some rows, only these are bad."""
-    what = f"should hold {column.type}, but holds {values.dtype}"
-    bad = _unreadable(values, column)
-    if bad is None or bad.all():
+def _wrong_type(values: pl.Series, column: Column, bad: pl.Series | None) -> Fault:
+    """Where most text can be read, only the rows that cannot are bad; of another type, the column is."""
+    what = f"should be of type {column.type}, but is {values.dtype}"
+    if bad is None or values.dtype != pl.String or bad.all():
         return Fault(column.name, "wrong type", what, len(values), _some(values))
     samples = _some(values.filter(bad))
     shown = ", ".join(map(str, samples[:3]))
-    what = f"should hold {column.type}, but has {bad.sum()} of {len(values)} values that are none, such as {shown}"
+    what = f"should be of type {column.type}, but {bad.sum()} of {len(values)} values are not, such as {shown}"
     return Fault(column.name, "wrong type", what, int(bad.sum()), samples, bad)
 
 
-def _unreadable(values: pl.Series, column: Column) -> pl.Series | None:
-    """Which texts cannot be read as the numbers, times or dates that a column means; None where none may stand."""
-    if values.dtype != pl.String or column.type not in ("number", "time", "date"):
-        return None
-    text = pl.col(values.name)
-    read = {"number": text.cast(pl.Float64, strict=False), "time": times(text), "date": dates(text)}[column.type]
-    return values.to_frame().select((read.is_null() & text.is_not_null()).alias("bad"))["bad"]
-
-
-def fits(values: pl.Series, column: Column) -> bool:
-    """Whether a column's type is what its schema says, or can be read as that without a loss."""
-    if values.null_count() == len(values):
-        return True
-    if column.type == "integer" and values.dtype.is_numeric() and values.dtype not in _WHOLE:
-        numbers = values.drop_nulls().cast(pl.Float64)
-        return bool(((numbers % 1 == 0) & (numbers.abs() <= _LARGEST_WHOLE)).all())
-    if column_type(values.dtype) in _FITTING[column.type]:
-        return True
-    if column.type == "date" and isinstance(values.dtype, pl.Datetime):
-        return bool((values.dt.time() == time()).all())  # as pandas keeps dates
-    bad = _unreadable(values, column)
-    return bad is not None and not bad.any()
-
-
-def _values(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
-    present = [c for c in schema.columns if c.name in frame.columns and fits(frame[c.name], c)]
+def _values(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series | None]) -> Iterator[Fault]:
+    present = [column for column in schema.columns if column.name in frame.columns and column.name not in wrong]
     tests = {(column.name, kind): test for column in present for kind, test in _tests(column, frame).items()}
     if not tests or not frame.height:
         return
@@ -280,7 +244,13 @@ def _keys(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
         yield Fault(", ".join(keys), "duplicate keys", f"repeats {twice} of its keys", twice, samples, bad)
 
 
-def _times(frame: pl.DataFrame, schema: Schema, source: Source | None, arrived: datetime | None) -> Iterator[Fault]:
+def _times(
+    frame: pl.DataFrame,
+    schema: Schema,
+    wrong: Mapping[str, pl.Series | None],
+    source: Source | None,
+    arrived: datetime | None,
+) -> Iterator[Fault]:
     """What is wrong with the times by which rows are placed."""
     if source is None or not source.time or TIME not in frame.columns:
         return
@@ -293,7 +263,7 @@ def _times(frame: pl.DataFrame, schema: Schema, source: Source | None, arrived: 
                 yield Fault(name, "missing column", "is missing: it says when a row happened or was known")
             continue
         bad = frame[moments].is_null() & frame[name].is_not_null()
-        if bad.any() and (column is None or fits(frame[name], column)):
+        if bad.any() and name not in wrong:
             samples = _some(frame[name].filter(bad))
             shown = ", ".join(map(str, samples[:3]))
             what = f"has {bad.sum()} values that are no time, such as {shown}"

@@ -186,7 +186,7 @@ def register(
     json: Json = False,
 ) -> None:
     """Take a model that was made in a notebook; it is never unpickled to be looked at."""
-    from tidemill.data.frame import read_table
+    from tidemill.data.tables import read_table
     from tidemill.models.adopt import adopt
     from tidemill.registry.releases import register as register_release
 

@@ -29,7 +29,7 @@ def init(
 ) -> None:
     """Make a project that runs at once, on your table or on a small invented one."""
     from tidemill.core.policy import Training
-    from tidemill.data.frame import read_table
+    from tidemill.data.tables import read_table
     from tidemill.project.example import write_example
     from tidemill.project.guessing import guess
     from tidemill.project.starting import write_project
@@ -65,7 +65,7 @@ def profile(
 ) -> None:
     """What a table's columns hold, which of them to leave out, and what the others need."""
     from tidemill.checks.exploration import explore
-    from tidemill.data.frame import read_table
+    from tidemill.data.tables import read_table
 
     nothing: dict[str, Any] = {}
     frame, known = (read_table(Path(target)), nothing) if Path(target).is_file() else _source_rows(target)
@@ -133,7 +133,8 @@ def validate(
 ) -> None:
     """Judge a table by a source's schema; exit 0 when it fits, 3 when it does not."""
     from tidemill.checks.table import validate as judge
-    from tidemill.data.frame import in_time, read_table
+    from tidemill.data.frame import in_time
+    from tidemill.data.tables import read_table
     from tidemill.recipes.ingestion import schema_in_force
 
     session = session_here()
@@ -197,7 +198,8 @@ def accept(
 ) -> None:
     """Make a new version of a schema that lets a table in; a batch that was stopped is judged again by it."""
     from tidemill.cli.models import write_down
-    from tidemill.data.frame import in_time, read_table
+    from tidemill.data.frame import in_time
+    from tidemill.data.tables import read_table
     from tidemill.recipes.ingestion import accept_change, read_batch, schema_in_force, stopped_batches
 
     session = session_here(env)

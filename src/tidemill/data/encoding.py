@@ -9,6 +9,9 @@ from msgspec import Struct
 
 from tidemill.core.model import Input
 from tidemill.core.schema import ColumnType
+from tidemill.data.moments import MOMENT
+from tidemill.data.rows import RowReader
+from tidemill.data.types import column_type
 from tidemill.errors import DataError
 
 _RARE = 5
@@ -48,21 +51,6 @@ class Encoding(Struct, frozen=True, kw_only=True):
         return tuple(Input(name=column.name, type=column.type) for column in self.columns)
 
 
-def column_type(kind: pl.DataType) -> ColumnType:
-    """The type of a column, as schemas and signatures name it."""
-    if kind == pl.Boolean:
-        return "boolean"
-    if kind.is_integer():
-        return "integer"
-    if kind.is_numeric():
-        return "number"
-    if kind == pl.Date:
-        return "date"
-    if kind.is_nested():
-        return "nested"
-    return "time" if isinstance(kind, pl.Datetime) else "text"
-
-
 def fit_encoding(frame: pl.DataFrame, names: tuple[str, ...]) -> Encoding:
     """Learn the vocabularies of text columns: values seen at least 5 times, the most frequent 1,000 of them.
 
@@ -86,7 +74,7 @@ def fit_encoding(frame: pl.DataFrame, names: tuple[str, ...]) -> Encoding:
 
 def _fit_column(values: pl.Series) -> ColumnEncoding:
     kind = column_type(values.dtype)
-    if values.dtype.is_nested() or values.dtype == pl.Duration:
+    if kind == "nested" or values.dtype == pl.Duration:
         raise DataError(
             f"column {values.name!r} holds {values.dtype}, which no model takes",
             "leave it out under [inputs] in tidemill.toml, or make columns of it in a step of your own",
@@ -95,7 +83,8 @@ def _fit_column(values: pl.Series) -> ColumnEncoding:
         return ColumnEncoding(name=values.name, type=kind, kind="time")
     if kind != "text":
         return ColumnEncoding(name=values.name, type=kind, kind="number")
-    counts = values.cast(pl.String).drop_nulls().value_counts().sort("count", values.name, descending=[True, False])
+    texts = RowReader([Input(name=values.name, type=kind)]).read_frame(values.to_frame())[values.name]
+    counts = texts.drop_nulls().value_counts().sort("count", values.name, descending=[True, False])
     frequent = counts.filter(pl.col("count") >= min(_RARE, max(1, len(values) // 100)))
     words = frequent[values.name].head(_LARGEST_VOCABULARY).to_list()
     return ColumnEncoding(name=values.name, type="text", kind="category", vocabulary=tuple(sorted(words)))
@@ -109,38 +98,23 @@ def encode(encoding: Encoding, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
     DataError
         if a column holds what its type does not allow.
     """
-    numbers = [c.name for c in encoding.columns if c.kind == "number" and c.name in frame.columns]
-    try:
-        plain = frame.select(pl.col(name).cast(pl.Float64) for name in numbers).to_numpy()
-    except pl.exceptions.PolarsError:
-        plain = np.column_stack([_encode_column(c, frame)[0] for c in encoding.columns if c.name in numbers])
-    found = dict(zip(numbers, plain.T, strict=True))
+    rows = RowReader(encoding.inputs).read_frame(frame)
+    numbers = [column.name for column in encoding.columns if column.kind == "number"]
+    plain = dict(zip(numbers, rows.select(pl.col(numbers).cast(pl.Float64)).to_numpy().T, strict=True))
     parts = [
         part
         for column in encoding.columns
-        for part in ([found[column.name]] if column.name in found else _encode_column(column, frame))
+        for part in ([plain[column.name]] if column.name in plain else _encode_column(column, rows[column.name]))
     ]
     return np.column_stack(parts) if parts else np.empty((frame.height, 0))
 
 
-def _encode_column(column: ColumnEncoding, frame: pl.DataFrame) -> list[npt.NDArray[np.float64]]:
-    if column.name not in frame.columns:
-        return [np.full(frame.height, np.nan) for _ in _parts(column)]
-    values = frame[column.name]
-    try:
-        if column.kind == "category":
-            return [_places(values.cast(pl.String), column.vocabulary)]
-        if column.kind == "time":
-            moments = values.cast(pl.Datetime("us")) if values.dtype != pl.String else values.str.to_datetime()
-            hours = moments.dt.hour().cast(pl.Float64) + moments.dt.minute().cast(pl.Float64) / 60
-            days = moments.dt.weekday().cast(pl.Float64)
-            return [hours.to_numpy(), days.to_numpy()]
-        return [values.cast(pl.Float64).to_numpy()]
-    except pl.exceptions.PolarsError:
-        raise DataError(
-            f"column {column.name!r} should hold {column.type}, but holds {values.dtype} that cannot be read so",
-            "send values of the type in the model's signature",
-        ) from None
+def _encode_column(column: ColumnEncoding, values: pl.Series) -> list[npt.NDArray[np.float64]]:
+    if column.kind == "category":
+        return [_places(values, column.vocabulary)]
+    moments = values.cast(MOMENT)
+    hours = moments.dt.hour().cast(pl.Float64) + moments.dt.minute().cast(pl.Float64) / 60
+    return [hours.to_numpy(), moments.dt.weekday().cast(pl.Float64).to_numpy()]
 
 
 def _places(text: pl.Series, vocabulary: tuple[str, ...]) -> npt.NDArray[np.float64]:

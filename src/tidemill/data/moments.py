@@ -1,5 +1,8 @@
 """Reads text as times and dates: ISO 8601 alone, since 04/09 may be of April and of September. And one kind of time."""
 
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, time, timedelta, timezone
 from typing import TypeVar
 
 import polars as pl
@@ -7,42 +10,89 @@ import polars as pl
 Values = TypeVar("Values", pl.Expr, pl.Series)
 
 MOMENT = pl.Datetime("us", "UTC")
-_DAY = r"(?P<year>\d{4})[-/](?P<month>\d\d)[-/](?P<day>\d\d)"
-_TIME = r"(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<part>\d{1,9}))?)?"
-_ZONE = r"(?:(?P<zulu>[Zz]|UTC)|(?P<sign>[+-])(?P<hours>\d\d)(?::?(?P<minutes>\d\d))?)"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# One grammar for Polars and for Python.
+_DAY = "(?P<year>[0-9]{4})[-/](?P<month>[0-9]{2})[-/](?P<day>[0-9]{2})"
+_TIME = "(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-5][0-9])(?:[.,](?P<part>[0-9]{1,9}))?)?"
+_ZONE = "(?:(?P<zulu>[Zz]|UTC)|(?P<sign>[+-])(?P<hours>[01][0-9]|2[0-3])(?::?(?P<minutes>[0-5][0-9]))?)"
 _DATE = f"^{_DAY}$"
-_MOMENT = rf"^{_DAY}(?:[Tt ]{_TIME} ?{_ZONE}?)?$"
+_MOMENT = f"^{_DAY}(?:[Tt ]{_TIME} ?{_ZONE}?)?$"
+_PATTERN = re.compile(_MOMENT)
 
 
 def times(text: pl.Expr) -> pl.Expr:
-    """Text as UTC instants, to the microsecond; null where it is none. A time without a zone is taken as UTC.
+    """Text as UTC instants, cut to the microsecond; null where it is none. A time without a zone is taken as UTC.
 
-    >>> said = pl.Series(["2013-01-31 12:00+02:00", "2013-01-31", "31/01/2013"])
-    >>> pl.select(times(pl.lit(said))).to_series().dt.to_string("%d %H:%M").to_list()
+    >>> rows = pl.DataFrame({"at": ["2013-01-31 12:00+02:00", "2013-01-31", "31/01/2013"]})
+    >>> rows.select(times(pl.col("at")))["at"].dt.to_string("%d %H:%M").to_list()
     ['31 10:00', '31 00:00', None]
     """
+    return _instants(text, shift=True)
+
+
+def dates(text: pl.Expr) -> pl.Expr:
+    """Text as dates; null where it is none. A time is a date where it is midnight in its own zone.
+
+    >>> rows = pl.DataFrame({"day": ["2013-01-31", "31.01.2013", "2013-01-31T00:00:00", "2013-01-31T07:00:00"]})
+    >>> rows.select(dates(pl.col("day")))["day"].to_list()
+    [datetime.date(2013, 1, 31), None, datetime.date(2013, 1, 31), None]
+    """
+    local = _instants(text, shift=False)
+    return pl.when(local.dt.time() == time()).then(local.dt.date())
+
+
+def days(text: pl.Expr) -> pl.Expr:
+    """Text as dates, where it has no time of day; else null."""
+    return pl.when(text.str.contains(_DATE)).then(dates(text))
+
+
+def _instants(text: pl.Expr, *, shift: bool) -> pl.Expr:
+    """Text as instants: in UTC, or where they are not to `shift`, as the clock of their zone shows them."""
     found = text.str.extract_groups(_MOMENT).struct
     written = pl.format(
         "{}-{}-{}T{}:{}:{}.{}{}{}:{}",
         *(found.field(name) for name in ("year", "month", "day")),
         *(found.field(name).fill_null("00") for name in ("hour", "minute", "second")),
         found.field("part").fill_null("0"),
-        found.field("sign").fill_null("+"),
-        *(found.field(name).fill_null("00") for name in ("hours", "minutes")),
+        found.field("sign").fill_null("+") if shift else pl.lit("+"),
+        *(found.field(name).fill_null("00") if shift else pl.lit("00") for name in ("hours", "minutes")),
     )
     read = written.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", strict=False)
-    return read.cast(MOMENT).alias(text.meta.output_name())
+    # Python's years, since rows come back as Python's times.
+    return pl.when(read.dt.year().is_between(1, 9999)).then(read.cast(MOMENT)).alias(text.meta.output_name())
 
 
-def dates(text: pl.Expr) -> pl.Expr:
-    """Text as dates; null where it is none.
+def moment(text: str, *, shift: bool = True) -> datetime:
+    """An instant from the same text as `times` reads, in UTC; or as the clock of its zone shows it.
 
-    >>> pl.select(dates(pl.lit(pl.Series(["2013-01-31", "31.01.2013"])))).to_series().to_list()
-    [datetime.date(2013, 1, 31), None]
+    Raises
+    ------
+    ValueError, OverflowError
+        for text that is no time.
+
+    >>> moment("2013-01-31 12:00+02:00").isoformat()
+    '2013-01-31T10:00:00+00:00'
     """
-    found = text.str.extract_groups(_DATE).struct
-    written = pl.format("{}-{}-{}", *(found.field(name) for name in ("year", "month", "day")))
-    return written.str.to_date("%Y-%m-%d", strict=False).alias(text.meta.output_name())
+    found = _PATTERN.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    year, month, day, hour, minute, second = (
+        int(found[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")
+    )
+    part = int((found["part"] or "0")[:6].ljust(6, "0"))
+    read = datetime(year, month, day, hour, minute, second, part, tzinfo=UTC)
+    if not shift or not found["sign"]:
+        return read
+    offset = timedelta(hours=int(found["hours"]), minutes=int(found["minutes"] or 0))
+    zone = timezone(offset if found["sign"] == "+" else -offset)
+    return read.replace(tzinfo=zone).astimezone(UTC)
+
+
+def moments(name: str, values: Sequence[datetime | None]) -> pl.Series:
+    """A column of UTC instants; by way of whole microseconds, which costs a twentieth of Polars' own way."""
+    micros = [None if value is None else (value - _EPOCH) // _MICROSECOND for value in values]
+    return pl.Series(name, micros, dtype=pl.Int64).cast(MOMENT)
 
 
 def in_utc(values: Values, kind: pl.DataType) -> Values:

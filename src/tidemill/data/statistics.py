@@ -5,8 +5,8 @@ import numpy.typing as npt
 import polars as pl
 from msgspec import Struct
 
-from tidemill.data.encoding import column_type
 from tidemill.data.sketch import distinct_of, hashes, smallest
+from tidemill.data.types import column_type
 from tidemill.errors import DataError
 
 Floats = npt.NDArray[np.float64]

@@ -12,7 +12,8 @@ import polars as pl
 
 from tidemill.clock import span
 from tidemill.core.feature import Aggregate, FeatureView
-from tidemill.data.frame import KNOWN_AT, TIME, key_text
+from tidemill.data.frame import KNOWN_AT, TIME
+from tidemill.data.keys import key_text
 from tidemill.errors import DataError
 from tidemill.features.sums import window_sums
 

@@ -6,7 +6,7 @@ import polars as pl
 
 from tidemill.clock import span
 from tidemill.core.feature import FeatureSet, FeatureView
-from tidemill.data.frame import key_text
+from tidemill.data.keys import key_text
 from tidemill.featurestore.online import SqliteOnline
 
 

@@ -12,7 +12,8 @@ from msgspec import Struct, structs
 
 from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Manifest, Model, Signature, Task
-from tidemill.data.frame import as_classes
+from tidemill.data.keys import as_classes
+from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, InputError
 from tidemill.models import pickles
 from tidemill.models.environment import installed_versions
@@ -85,7 +86,7 @@ def adopt(
         task=settled,
         classes=_classes(told, classes, shown) if settled == "classification" else (),
     )
-    taken = rows.select(each.name for each in signature.inputs)
+    taken = RowReader(signature.inputs).read_frame(rows)
     model = Model(
         manifest=Manifest(
             name=name,

@@ -23,7 +23,8 @@ from tidemill.core.policy import Gate, ModelPolicy, Problem, Source, Training
 from tidemill.core.probe import PackageProbe
 from tidemill.core.resources import Books, BooksReader, Environments, OwnMetrics, Packages, Sources, TableReader
 from tidemill.core.run import Metrics, tested
-from tidemill.data.frame import TIME, as_classes
+from tidemill.data.frame import TIME
+from tidemill.data.keys import as_classes
 from tidemill.data.metrics import Floats, Truth, among, losses, measure, narrowed
 from tidemill.data.plots import page
 from tidemill.data.split import kind_of

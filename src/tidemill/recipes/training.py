@@ -20,11 +20,12 @@ from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy, Problem
 from tidemill.core.resources import Board, Books, PackageStore, Sources
 from tidemill.core.run import Metrics
-from tidemill.data.encoding import Encoding, column_type, encode, fit_encoding
+from tidemill.data.encoding import Encoding, encode, fit_encoding
 from tidemill.data.frame import TIME
 from tidemill.data.metrics import Floats
 from tidemill.data.split import at_random, by_group, by_time, kind_of, stratified
 from tidemill.data.statistics import Profile, profile
+from tidemill.data.types import column_type
 from tidemill.errors import DataError
 from tidemill.models.environment import installed_versions
 from tidemill.models.flavors import lightgbm, sklearn

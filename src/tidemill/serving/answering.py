@@ -12,7 +12,6 @@ from tidemill.models.predictions import Predictions
 from tidemill.serving.metrics import Metrics
 from tidemill.serving.predictor import Live, LiveArm, Scores, score
 from tidemill.serving.router import assign
-from tidemill.serving.rows import conform
 from tidemill.telemetry import logger
 
 log = logger("serving")
@@ -51,7 +50,7 @@ def consult(live: Live, rows: pl.DataFrame, facts: Facts, metrics: Metrics) -> t
     if rows.is_empty():
         return [_nothing(live, rows)], []
     if len(live.arms) > 1:
-        conform(rows, live.manifest.signature.inputs)
+        live.reader.read_frame(rows)
     places = assign([key or name for key, name in zip(facts.keys, facts.ids, strict=True)], live.route)
     answering: list[Part] = []
     for number, arm in enumerate(live.arms):
@@ -112,7 +111,7 @@ def journal_rows(part: Part, facts: Facts) -> pl.DataFrame:
 
 def _nothing(live: Live, rows: pl.DataFrame) -> Part:
     first = live.arms[live.champion]
-    inputs = conform(rows, first.loaded.signature.inputs)
+    inputs = first.loaded.reader.read_frame(rows)
     return Part(first, None, Scores(Predictions([], None), inputs, np.ones(0, dtype=np.bool_)))
 
 

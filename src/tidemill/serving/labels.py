@@ -5,22 +5,24 @@ from datetime import datetime
 import polars as pl
 
 from tidemill.core.model import Input, Task
-from tidemill.data.frame import as_classes
+from tidemill.data.keys import as_classes
+from tidemill.data.rows import RowReader
 from tidemill.errors import DataError
-from tidemill.serving.rows import conform
 
-_NAMES = (
-    Input(name="known_at", type="time"),
-    Input(name="id", type="text"),
-    Input(name="key", type="text"),
-    Input(name="time", type="time"),
+_NAMES = RowReader(
+    (
+        Input(name="known_at", type="time"),
+        Input(name="id", type="text"),
+        Input(name="key", type="text"),
+        Input(name="time", type="time"),
+    )
 )
 
 
 def label_rows(frame: pl.DataFrame, task: Task, now: datetime) -> pl.DataFrame:
     """The rows of the journal's kind `labels/<model>`, from columns `value` and `id`, or `key` and `time`.
 
-    Classes are named as `data.frame.as_classes` does. Without `known_at` a label is known now.
+    Classes are named as `data.keys.as_classes` does. Without `known_at` a label is known now.
 
     Raises
     ------
@@ -29,7 +31,7 @@ def label_rows(frame: pl.DataFrame, task: Task, now: datetime) -> pl.DataFrame:
     """
     if "value" not in frame.columns:
         raise DataError("the labels have no column 'value'", "give the outcome of each row as `value`")
-    named = conform(frame, _NAMES)
+    named = _NAMES.read_frame(frame)
     ids, keys = named["id"].fill_null(""), named["key"].fill_null("")
     unnamed = (ids == "") & ((keys == "") | named["time"].is_null())
     if unnamed.any():

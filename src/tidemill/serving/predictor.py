@@ -11,21 +11,22 @@ from msgspec import Struct
 from tidemill.core.model import Manifest, Signature
 from tidemill.core.resources import Packages
 from tidemill.core.route import Arm, Route
+from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, TidemillError
 from tidemill.models.load import load
 from tidemill.models.predictions import Predictions, Predictor
 from tidemill.serving.router import place_of_champion
-from tidemill.serving.rows import conform, frame_of
 
 SAMPLES = "samples.json"
 
 
 class Loaded(Struct, frozen=True):
-    """A package that answers."""
+    """A package that answers, and the reader of its rows."""
 
     digest: str
     manifest: Manifest
     predictor: Predictor
+    reader: RowReader
 
     @property
     def signature(self) -> Signature:
@@ -59,6 +60,11 @@ class Live(Struct, frozen=True):
     def manifest(self) -> Manifest:
         """The champion's, which says how rows are known."""
         return self.arms[self.champion].loaded.manifest
+
+    @property
+    def reader(self) -> RowReader:
+        """The champion's, which reads the rows that are asked about."""
+        return self.arms[self.champion].loaded.reader
 
 
 class Scores(Struct, frozen=True):
@@ -103,7 +109,7 @@ def score(arm: LiveArm, rows: pl.DataFrame, places: npt.NDArray[np.intp] | None 
     TidemillError
         if the model raises.
     """
-    inputs = conform(rows, arm.loaded.signature.inputs)
+    inputs = arm.loaded.reader.read_frame(rows)
     if places is not None:
         inputs = inputs[places]
     try:
@@ -132,10 +138,10 @@ def _finite(signature: Signature, answers: Predictions) -> npt.NDArray[np.bool_]
 def _load(arm: Arm, packages: Packages) -> Loaded:
     """A package that has answered its own sample rows, where it brings any."""
     model = packages.load(arm.package)
-    loaded = Loaded(arm.package, model.manifest, load(model))
+    loaded = Loaded(arm.package, model.manifest, load(model), RowReader(model.manifest.signature.inputs))
     if SAMPLES in model.files:
         rows = msgspec.json.decode(model.files[SAMPLES], type=list[dict[str, object]])
-        samples = frame_of(rows, loaded.signature.inputs, ())
+        samples = loaded.reader.read_json(rows)
         if samples.height and not score(LiveArm(arm, loaded), samples).finite.all():
             raise TidemillError(f"release {arm.release} answers NaN to its own sample rows", "train it again")
     return loaded

@@ -10,15 +10,15 @@ from msgspec import Struct
 from tidemill.clock import Clock
 from tidemill.core.resources import Board, Journal, Packages
 from tidemill.core.route import Route
-from tidemill.data.moments import MOMENT
+from tidemill.data.moments import MOMENT, moments
 from tidemill.errors import NotFound, Transient
 from tidemill.featurestore.lookup import Lookup
 from tidemill.serving.answering import Facts, consult, journal_rows
+from tidemill.serving.asked import keys_of, moments_of, timed
 from tidemill.serving.buffer import stacked
 from tidemill.serving.labels import label_rows
 from tidemill.serving.metrics import Metrics
 from tidemill.serving.predictor import Live, take_up
-from tidemill.serving.rows import frame_of, keys_of, moments, moments_of, timed
 from tidemill.telemetry import logger
 
 log = logger("serving")
@@ -136,7 +136,7 @@ class Service:
     ) -> Answered:
         """As `answer`, for a frame or for rows as JSON gives them, and says which route was in force."""
         live = self.route_of(model)
-        frame = rows if isinstance(rows, pl.DataFrame) else frame_of(rows, live.manifest.signature.inputs, live.others)
+        frame = rows if isinstance(rows, pl.DataFrame) else live.reader.read_json(rows, live.others)
         for arm in live.arms:
             if self._lookup is not None and arm.loaded.manifest.features is not None:
                 frame = self._lookup.fill(arm.loaded.manifest.features, frame, self.clock.now())

@@ -10,8 +10,10 @@ from msgspec import Struct
 
 from tidemill.core.model import Manifest
 from tidemill.core.schema import ColumnType
+from tidemill.data.moments import moment, moments
+from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, InputError
-from tidemill.serving.rows import frame_of, keys_of, moment, moments
+from tidemill.serving.asked import keys_of
 from tidemill.serving.service import Answered, Service
 
 Row = dict[str, Any]
@@ -45,6 +47,7 @@ class LabelRequest(Struct, frozen=True):
     labels: list[LabelItem]
 
 
+_ANY = RowReader(())
 _PREDICT = msgspec.json.Decoder(PredictRequest)
 _LABELS = msgspec.json.Decoder(LabelRequest)
 _SHAPE = 'send {"rows": [{…}]}, or {"keys": [{…}], "features": [{…}]}'
@@ -116,7 +119,7 @@ def label_frame(items: Sequence[LabelItem], manifest: Manifest) -> pl.DataFrame:
     times = [_moment(place, "time", item.time) for place, item in enumerate(items)]
     known = [_moment(place, "known_at", item.known_at) for place, item in enumerate(items)]
     values = [{"value": item.value} for item in items]
-    return frame_of(values, (), ("value",)).with_columns(
+    return _ANY.read_json(values, ("value",)).with_columns(
         pl.Series("id", [item.id for item in items], dtype=pl.String),
         pl.Series("key", [_key(place, item.key, manifest) for place, item in enumerate(items)], dtype=pl.String),
         moments("time", [None if i.id else t for i, t in zip(items, times, strict=True)]),
@@ -167,4 +170,4 @@ def _key(place: int, key: str | Row, manifest: Manifest) -> str:
             f"label {place}: the key lacks {', '.join(map(repr, absent)) or 'everything: the model has no key'}",
             f"the columns of the key are: {', '.join(manifest.key) or 'none; use ids'}",
         )
-    return keys_of(frame_of([key], (), manifest.key), manifest.key)[0]
+    return keys_of(_ANY.read_json([key], manifest.key), manifest.key)[0]

@@ -6,7 +6,7 @@ import polars as pl
 
 from tidemill.core.model import Task
 from tidemill.core.run import Metrics
-from tidemill.data.frame import as_classes
+from tidemill.data.keys import as_classes
 from tidemill.data.metrics import Floats, Truth, intervals, measure, measure_more
 from tidemill.errors import DataError
 

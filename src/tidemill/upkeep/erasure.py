@@ -26,7 +26,8 @@ from tidemill.core.batch import Batch
 from tidemill.core.feature import FeatureView
 from tidemill.core.policy import Policy
 from tidemill.core.resources import Sources
-from tidemill.data.frame import KNOWN_AT, row_keys
+from tidemill.data.frame import KNOWN_AT
+from tidemill.data.keys import row_keys
 from tidemill.errors import Corrupt, DataError, InputError, NotFound
 from tidemill.faults import reached
 from tidemill.featurestore.online import SqliteOnline

@@ -14,8 +14,8 @@ import polars as pl
 
 from tidemill.core.batch import Batch
 from tidemill.core.policy import Source
-from tidemill.data.frame import parse_table, read_table
 from tidemill.data.kinds.kind import version_of
+from tidemill.data.tables import parse_table, read_table
 from tidemill.errors import DataError
 
 if TYPE_CHECKING:

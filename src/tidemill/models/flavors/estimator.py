@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.core.model import Manifest, Model, Signature
-from tidemill.data.frame import as_classes
+from tidemill.data.keys import as_classes
 from tidemill.errors import DataError, InputError
 from tidemill.models.packaged_code import PackagedModules
 from tidemill.models.predictions import Predictions

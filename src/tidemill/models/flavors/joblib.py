@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 
 from tidemill.core.model import Model
+from tidemill.data.rows import RowReader
 from tidemill.errors import DataError
 from tidemill.models.flavors.estimator import map_class_names, predict_rows, unpickle
-from tidemill.models.inputs import arrange
 from tidemill.models.predictions import Predictions
 
 FILE = "model.joblib"
@@ -23,6 +23,7 @@ class Joblib:
 
     def __init__(self, model: Model) -> None:
         self.signature = model.manifest.signature
+        self._reader = RowReader(self.signature.inputs)
         self._estimator = unpickle(model, FILE)
         self._columns = self._order(model.manifest.name)
         self._named = hasattr(self._estimator, "feature_names_in_")
@@ -34,7 +35,7 @@ class Joblib:
 
     def predict(self, frame: pl.DataFrame) -> Predictions:
         """The estimator's own predictions, and its probabilities in the order of the signature's classes."""
-        table = arrange(self.signature, frame).select(self._columns)
+        table = self._reader.read_frame(frame).select(self._columns)
         return predict_rows(self.signature, self._estimator, self._rows(table), self._names)
 
     def _order(self, name: str) -> list[str]:

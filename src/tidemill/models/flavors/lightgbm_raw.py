@@ -10,9 +10,9 @@ import numpy.typing as npt
 import polars as pl
 
 from tidemill.core.model import Model, Task
+from tidemill.data.rows import RowReader
 from tidemill.errors import DataError
 from tidemill.models.file_info import ModelFileInfo
-from tidemill.models.inputs import arrange
 from tidemill.models.predictions import Predictions, to_predictions
 
 FILE = "model.txt"
@@ -29,6 +29,7 @@ class LightGBMRaw:
         import lightgbm
 
         self.signature = model.manifest.signature
+        self._reader = RowReader(self.signature.inputs)
         text = model.files[FILE].decode()
         try:
             self._booster = lightgbm.Booster(model_str=text)
@@ -47,7 +48,7 @@ class LightGBMRaw:
 
     def predict(self, frame: pl.DataFrame) -> Predictions:
         """Answers for rows, shape (n,) or (n, classes)."""
-        columns = zip(arrange(self.signature, frame), self._codes, strict=True)
+        columns = zip(self._reader.read_frame(frame), self._codes, strict=True)
         matrix = np.column_stack([_numbers(values, codes) for values, codes in columns])
         scores = np.asarray(self._booster.predict(matrix, num_threads=1 if frame.height < 1000 else 0))
         return to_predictions(self.signature, scores)

@@ -8,10 +8,11 @@ import polars as pl
 from msgspec import Struct, structs
 
 from tidemill.core.model import Model, Signature, Task
-from tidemill.data.frame import as_classes
+from tidemill.data.keys import as_classes
+from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, MissingExtra
 from tidemill.models.file_info import ModelFileInfo
-from tidemill.models.inputs import arrange, declare
+from tidemill.models.inputs import declare
 from tidemill.models.predictions import Predictions, to_predictions
 
 FILE = "model.onnx"
@@ -23,8 +24,9 @@ _KINDS: dict[str, Any] = {
     "tensor(bool)": np.bool_,
     "tensor(string)": np.object_,
 }
+_INTEGERS = ("tensor(int64)", "tensor(int32)")
 _SHARES = ("tensor(float)", "tensor(double)")
-_LABELS = ("tensor(int64)", "tensor(int32)", "tensor(string)")
+_LABELS = (*_INTEGERS, "tensor(string)")
 _SLACK = 1e-5
 
 
@@ -42,12 +44,13 @@ class ONNX:
 
     def __init__(self, model: Model) -> None:
         self.signature = model.manifest.signature
+        self._reader = RowReader(self.signature.inputs)
         self._session = _open(model.files[FILE])
         self._outputs = _outputs(self._session)
 
     def predict(self, frame: pl.DataFrame) -> Predictions:
         """The graph's own labels or values, and its probabilities in the order of the signature's classes."""
-        given = _run(self._session, self.signature, frame)
+        given = _run(self._session, self._reader.read_frame(frame))
         numbers = given[self._outputs.numbers]
         if self.signature.task == "regression":
             return Predictions(np.asarray(numbers, dtype=float).ravel().tolist(), None)
@@ -86,9 +89,12 @@ def read_info(content: bytes, rows: pl.DataFrame) -> ModelFileInfo:
         raise DataError(f"the ONNX inputs {', '.join(strange)} are no columns of a table", "export it on a table")
     words = [each.name for each in inputs if each.type == "tensor(string)"]
     if _is_matrix(inputs, rows.columns):
-        told = ModelFileInfo(width=_columns(inputs[0]), texts=None if words else ())
+        integers = tuple(rows.columns) if inputs[0].type in _INTEGERS else ()
+        told = ModelFileInfo(width=_columns(inputs[0]), texts=None if words else (), integers=integers)
     else:
-        told = ModelFileInfo(names=tuple(each.name for each in inputs), width=len(inputs), texts=tuple(words))
+        names = tuple(each.name for each in inputs)
+        integers = tuple(each.name for each in inputs if each.type in _INTEGERS)
+        told = ModelFileInfo(names=names, width=len(inputs), texts=tuple(words), integers=integers)
     task: Task | None = None
     if outputs.label is not None or outputs.zipped:
         task = "classification"
@@ -96,8 +102,8 @@ def read_info(content: bytes, rows: pl.DataFrame) -> ModelFileInfo:
         task = "regression"
     classes: tuple[str, ...] = ()
     if outputs.zipped:
-        asked = Signature(inputs=declare(rows, told), task="classification")
-        classes = _names(_run(session, asked, rows.head(1))[outputs.numbers][0])
+        row = RowReader(declare(rows, told)).read_frame(rows.head(1))
+        classes = _names(_run(session, row)[outputs.numbers][0])
     count = len(classes) or (2 if outputs.width == 1 else outputs.width)
     return structs.replace(told, task=task, outputs=count, classes=classes)
 
@@ -147,8 +153,7 @@ def _is_matrix(inputs: list[Any], names: list[str]) -> bool:
     return len(inputs) == 1 and inputs[0].name not in names and len(inputs[0].shape) == 2
 
 
-def _run(session: Any, signature: Signature, frame: pl.DataFrame) -> dict[str, Any]:
-    table = arrange(signature, frame)
+def _run(session: Any, table: pl.DataFrame) -> dict[str, Any]:
     wanted = session.get_inputs()
     if _is_matrix(wanted, table.columns):
         feeds = {wanted[0].name: np.column_stack([_tensor(values, wanted[0].type) for values in table])}
@@ -172,7 +177,7 @@ def _tensor(values: pl.Series, kind: str) -> npt.NDArray[Any]:
         raise DataError(f"column {values.name!r} has missing values, and the model takes none", "fill them")
     if kind == "tensor(string)":
         return np.array(values.cast(pl.String).to_list(), dtype=object)
-    if kind in ("tensor(int64)", "tensor(int32)") and (values.dtype.is_integer() or values.dtype == pl.Boolean):
+    if kind in _INTEGERS and (values.dtype.is_integer() or values.dtype == pl.Boolean):
         return values.to_numpy().astype(_KINDS[kind])
     if kind == "tensor(bool)" and values.dtype == pl.Boolean:
         return values.to_numpy()

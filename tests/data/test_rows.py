@@ -8,9 +8,8 @@ import pytest
 
 from tidemill.core.model import Input
 from tidemill.core.schema import ColumnType
-from tidemill.data.moments import MOMENT
+from tidemill.data.rows import RowReader
 from tidemill.errors import DataError
-from tidemill.serving.rows import conform, frame_of, keys_of, moments_of
 
 
 @pytest.mark.parametrize(
@@ -26,10 +25,10 @@ from tidemill.serving.rows import conform, frame_of, keys_of, moments_of
     ],
 )
 def test_json_values_take_their_type(kind: ColumnType, values: list[Any], expected: list[Any]) -> None:
-    inputs = [Input(name="a", type=kind)]
-    frame = frame_of([{"a": value} for value in values], inputs, ())
+    reader = RowReader([Input(name="a", type=kind)])
+    frame = reader.read_json([{"a": value} for value in values])
     assert frame["a"].to_list() == expected
-    assert conform(frame, inputs).equals(frame)
+    assert reader.read_frame(frame).equals(frame)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +50,8 @@ def test_json_values_take_their_type(kind: ColumnType, values: list[Any], expect
     ],
 )
 def test_a_json_value_of_another_type_is_named(kind: ColumnType, value: Any) -> None:
-    with pytest.raises(DataError, match=rf"row 1: column 'a' should hold {kind}"):
-        frame_of([{"a": None}, {"a": value}, {"a": None}], [Input(name="a", type=kind)], ())
+    with pytest.raises(DataError, match=rf"row 1: column 'a' should be of type {kind}"):
+        RowReader([Input(name="a", type=kind)]).read_json([{"a": None}, {"a": value}, {"a": None}])
 
 
 @pytest.mark.parametrize(
@@ -67,9 +66,9 @@ def test_a_json_value_of_another_type_is_named(kind: ColumnType, value: Any) -> 
     ],
 )
 def test_frames_are_cast_without_loss(kind: ColumnType, given: pl.Series) -> None:
-    input_ = Input(name="a", type=kind)
-    first = conform(given.to_frame(), [input_])
-    assert conform(first, [input_]).equals(first)
+    reader = RowReader([Input(name="a", type=kind)])
+    first = reader.read_frame(given.to_frame())
+    assert reader.read_frame(first).equals(first)
     assert first["a"].null_count() == given.null_count()
 
 
@@ -84,40 +83,31 @@ def test_frames_are_cast_without_loss(kind: ColumnType, given: pl.Series) -> Non
     ],
 )
 def test_a_frame_that_does_not_fit_names_row_and_column(kind: ColumnType, given: pl.Series) -> None:
-    with pytest.raises(DataError, match=rf"row 1: column 'a' should hold {kind}"):
-        conform(given.to_frame(), [Input(name="a", type=kind)])
+    with pytest.raises(DataError, match=rf"row 1: column 'a' should be of type {kind}"):
+        RowReader([Input(name="a", type=kind)]).read_frame(given.to_frame())
 
 
 def test_a_time_that_cannot_be_read_says_how_one_is_written() -> None:
     with pytest.raises(DataError, match=r"'20\.11\.2026' — write a time as 2026-"):
-        frame_of([{"a": "20.11.2026"}], [Input(name="a", type="time")], ())
+        RowReader([Input(name="a", type="time")]).read_json([{"a": "20.11.2026"}])
 
 
 def test_what_may_not_be_missing_is_named() -> None:
-    needed = [Input(name="a", type="number", nullable=False)]
+    needed = RowReader([Input(name="a", type="number", nullable=False)])
     with pytest.raises(DataError, match="no column 'a'"):
-        conform(pl.DataFrame({"b": [1]}), needed)
+        needed.read_frame(pl.DataFrame({"b": [1]}))
     with pytest.raises(DataError, match="row 1: column 'a' is missing"):
-        conform(pl.DataFrame({"a": [1.0, None]}), needed)
+        needed.read_frame(pl.DataFrame({"a": [1.0, None]}))
 
 
 def test_other_columns_are_ignored_and_absent_ones_are_null() -> None:
-    frame = frame_of([{"x": [1, {}]}, {}], [Input(name="a", type="number")], ("b",))
+    reader = RowReader([Input(name="a", type="number")])
+    frame = reader.read_json([{"x": [1, {}]}, {}], ("b",))
     assert frame.height == 2
-    assert conform(frame, [Input(name="a", type="number")])["a"].to_list() == [None, None]
+    assert reader.read_frame(frame)["a"].to_list() == [None, None]
 
 
-def test_keys_are_text_joined_and_empty_where_a_part_is_missing() -> None:
-    frame = frame_of([{"k": "UA", "n": 12}, {"k": None, "n": 3}], (), ("k", "n"))
-    assert keys_of(frame, ("k", "n")) == ["UA|12", ""]
-    assert keys_of(frame, ("k", "absent")) == ["", ""]
-    with pytest.raises(DataError, match="row 1: column 'k'"):
-        frame_of([{"k": "a"}, {"k": 1}], (), ("k",))
-
-
-def test_an_absent_time_is_the_moment_of_asking() -> None:
-    now = pl.Series([datetime(2020, 1, 1, tzinfo=UTC)] * 2, dtype=MOMENT)
-    given = datetime(2013, 1, 1, tzinfo=UTC)
-    frame = frame_of([{"t": "2013-01-01T00:00:00Z"}, {}], (), ("t",))
-    assert moments_of(frame, "t", now).to_list() == [given, now[1]]
-    assert moments_of(frame, "", now).to_list() == now.to_list()
+def test_rows_of_json_may_lack_columns() -> None:
+    reader = RowReader([Input(name="a", type="number"), Input(name="b", type="text")])
+    frame = reader.read_json([{"a": 1}, {"b": "x", "a": 2.5}])
+    assert frame.to_dicts() == [{"a": 1.0, "b": None}, {"a": 2.5, "b": "x"}]

@@ -1,0 +1,34 @@
+"""Keys and classes as text: 7 and 7.0 are the same."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+
+def as_classes(values: pl.Series) -> pl.Series:
+    """Labels as class names: `true`/`false`, whole numbers without a point, text as it is; nulls stay.
+
+    >>> as_classes(pl.Series([1.0, 0.0, None])).to_list()
+    ['1', '0', None]
+    """
+    if values.dtype.is_float() and bool((values.drop_nulls() == values.drop_nulls().round()).all()):
+        values = values.cast(pl.Int64, strict=False)
+    return values.cast(pl.String)
+
+
+def key_text(values: pl.Series) -> pl.Series:
+    """A key as text; 7.0, from a column that had gaps or halves once, names what 7 names.
+
+    >>> key_text(pl.Series([7.0, 7.5, None])).to_list()
+    ['7', '7.5', None]
+    """
+    if not values.dtype.is_float():
+        return values.cast(pl.String)
+    whole = values.cast(pl.Int64, strict=False)
+    return values.cast(pl.String).zip_with((values != whole).fill_null(value=True), whole.cast(pl.String))
+
+
+def row_keys(frame: pl.DataFrame, names: Sequence[str]) -> pl.Series:
+    """The key of each row, as the journal names it: its key columns as text, joined by `|`; null where one is null."""
+    texts = [key_text(frame[name]) for name in names]
+    return texts[0] if len(texts) == 1 else pl.select(pl.concat_str(texts, separator="|").alias("key")).to_series()

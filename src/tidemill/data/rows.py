@@ -1,0 +1,148 @@
+"""The one door for rows: what comes as JSON or as a frame is checked and typed once, by the types of its inputs."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import polars as pl
+
+from tidemill.core.model import Input
+from tidemill.core.schema import ColumnType
+from tidemill.data.moments import moments
+from tidemill.data.types import RULES, SAME, Conversion, conversion
+from tidemill.errors import DataError
+
+_LONGEST = 60
+_SCALARS: dict[ColumnType, set[type]] = {"boolean": {bool}, "integer": {int}, "number": {int, float}, "text": {str}}
+
+
+class RowReader:
+    """Reads the rows for a model's inputs; make one for each signature, and keep it with the loaded model.
+
+    JSON rows and frames are typed by one table, `tidemill.data.types`: the same values give the same columns, and what
+    cannot be converted without loss is refused with its row, its column and the type that was expected.
+    """
+
+    def __init__(self, inputs: Iterable[Input]) -> None:
+        self.inputs = tuple(inputs)
+        self._readers = {each.name: _reader(each.name, each.type) for each in self.inputs}
+
+    def read_json(self, rows: Sequence[dict[str, Any]], beside: Iterable[str] = ()) -> pl.DataFrame:
+        """Rows as JSON gives them: the inputs, and the columns `beside` them, that any row has.
+
+        A column that no row has is left out, so that a feature store can fill it in; `read_frame` completes the rows.
+        Rows without any of these columns are still rows: they get one column without a name.
+
+        Raises
+        ------
+        DataError
+            if a value is not of its input's type, or a column beside has values of several types.
+        """
+        present = {name for row in rows for name in row}
+        columns = [read([row.get(name) for row in rows]) for name, read in self._readers.items() if name in present]
+        columns += [
+            _read_scalars(name, [row.get(name) for row in rows])
+            for name in dict.fromkeys(beside)
+            if name in present and name not in self._readers
+        ]
+        return pl.DataFrame(columns or [pl.Series("", [None] * len(rows))])
+
+    def read_frame(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The inputs of a frame, in their order and of their types; an absent one that may be missing is null.
+
+        Raises
+        ------
+        DataError
+            if an input that may not be missing is absent or null, or a value is not of its type.
+        """
+        present = {each.name: each.type for each in self.inputs if each.name in frame.columns}
+        typed = convert(frame, present)
+        return pl.DataFrame([_complete(typed.get(each.name), each, frame.height) for each in self.inputs])
+
+
+def convert(frame: pl.DataFrame, types: Mapping[str, ColumnType], *, written: bool = False) -> dict[str, pl.Series]:
+    """Columns of a frame in these types; `written` reads text as numbers, too.
+
+    Raises
+    ------
+    DataError
+        if a value is not of its type.
+    """
+    found = {name: _conversion(frame.get_column(name), kind, written=written) for name, kind in types.items()}
+    changed = {name: each.convert(pl.col(name)) for name, each in found.items() if each is not SAME}
+    typed = frame.select(**changed) if changed else frame
+    columns = {name: (typed if name in changed else frame).get_column(name) for name in types}
+    for name, each in found.items():
+        before, after = frame.get_column(name), columns[name]
+        if not each.total and after.null_count() > before.null_count():
+            _misfit(_first(after.is_null() & before.is_not_null()), before, types[name])
+    return columns
+
+
+def misfit(row: int, name: str, expected: str, value: object, cure: str = "") -> NoReturn:
+    """Raise the error for a value that is not of its column's type."""
+    shown = repr(value)
+    shown = shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
+    raise DataError(
+        f"row {row}: column {name!r} should be {expected}, but is {shown}",
+        cure or "send values of the types in the model's signature",
+    )
+
+
+def _misfit(row: int, values: pl.Series, kind: ColumnType) -> NoReturn:
+    misfit(row, values.name, f"of type {kind}", values.slice(row, 1).to_list()[0], RULES[kind].cure)
+
+
+def _conversion(values: pl.Series, kind: ColumnType, *, written: bool) -> Conversion:
+    return conversion(kind, values, written=written) or _misfit(_first(values.is_not_null()), values, kind)
+
+
+def _complete(values: pl.Series | None, each: Input, height: int) -> pl.Series:
+    """The typed column of an input, or nulls for an absent one, where the model may miss them."""
+    if values is None:
+        if not each.nullable:
+            raise DataError(f"the rows have no column {each.name!r}, which the model needs", "send it in every row")
+        return pl.Series(each.name, [None] * height, dtype=RULES[each.type].dtype)
+    if not each.nullable and values.null_count():
+        row = _first(values.is_null())
+        raise DataError(f"row {row}: column {each.name!r} is missing, but the model needs it", "send it in every row")
+    return values
+
+
+def _first(mask: pl.Series) -> int:
+    return int(mask.arg_max() or 0)
+
+
+def _reader(name: str, kind: ColumnType) -> Callable[[Sequence[Any]], pl.Series]:
+    """Reads the JSON values of one column."""
+    rule = RULES[kind]
+    read = rule.read
+
+    def read_column(values: Sequence[Any]) -> pl.Series:
+        try:
+            typed = [None if value is None else read(value) for value in values]
+        except (TypeError, ValueError, OverflowError):
+            row = next(row for row, value in enumerate(values) if value is not None and not _readable(read, value))
+            misfit(row, name, f"of type {kind}", values[row], rule.cure)
+        return moments(name, typed) if kind == "time" else pl.Series(name, typed, dtype=rule.dtype)
+
+    return read_column
+
+
+def _readable(read: Callable[[Any], Any], value: object) -> bool:
+    try:
+        read(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _read_scalars(name: str, values: Sequence[Any]) -> pl.Series:
+    """A column without a declared type, such as a key: text, numbers or booleans, the same in all rows."""
+    types: set[type] = {type(value) for value in values if value is not None}
+    for kind, accepted in _SCALARS.items():
+        if types <= accepted:
+            return _reader(name, kind)(values)
+    first = next(type(value) for value in values if value is not None)
+    fitting = {first} & {bool, int, float, str}
+    row = next(row for row, value in enumerate(values) if value is not None and type(value) not in fitting)
+    misfit(row, name, "text, a number or a boolean, the same in all rows", values[row])

@@ -1,0 +1,197 @@
+"""The table of column types: the Polars type of each, and how JSON values and other columns become it without loss."""
+
+import math
+from collections.abc import Callable
+from datetime import date, datetime, time
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from tidemill.core.schema import ColumnType
+from tidemill.data.moments import MOMENT, dates, in_utc, moment, times
+
+_LARGEST_EXACT = 2**53  # above it a float skips whole numbers
+_MIDNIGHT = time()
+
+Convert = Callable[[pl.Expr], pl.Expr]
+
+
+class Conversion(NamedTuple):
+    """How a column becomes another type: a value that does not fit becomes null; none does where it is `total`."""
+
+    convert: Convert
+    total: bool
+
+
+SAME = Conversion(lambda values: values, total=True)
+
+
+class TypeRule(NamedTuple):
+    """One column type: its Polars `dtype` (None: the column keeps its own), and what can become it.
+
+    `read` makes a Python value of a JSON value; it raises TypeError, ValueError or OverflowError for one that does not
+    fit. `conversion` is how a column of another Polars type becomes it, None where no value of that type fits. `cure`
+    tells the sender how to write such a value.
+    """
+
+    dtype: pl.DataType | None
+    read: Callable[[Any], Any]
+    conversion: Callable[[pl.DataType], Conversion | None]
+    cure: str
+
+
+def column_type(dtype: pl.DataType) -> ColumnType:
+    """The type of a column, as schemas and signatures name it; `nested` is what no model accepts as an input."""
+    if dtype == pl.Boolean:
+        return "boolean"
+    if dtype.is_integer():
+        return "integer"
+    if dtype.is_numeric():
+        return "number"
+    if dtype == pl.Date:
+        return "date"
+    if dtype.is_nested() or dtype == pl.Binary:
+        return "nested"
+    return "time" if isinstance(dtype, pl.Datetime) else "text"
+
+
+def conversion(kind: ColumnType, values: pl.Series, *, written: bool = False) -> Conversion | None:
+    """How this column becomes a `kind`; None where it cannot.
+
+    A column without any value becomes each type. Where numbers may be `written` as text, as in the files of a source,
+    text is read as numbers; a request has numbers of its own.
+    """
+    rule = RULES[kind]
+    if values.dtype == rule.dtype:
+        return SAME
+    if values.null_count() == len(values):
+        return Conversion(lambda v: pl.when(v.is_null()).then(pl.lit(None, rule.dtype)), total=True)
+    if written and kind == "number" and values.dtype == pl.String:
+        return Conversion(lambda text: text.cast(pl.Float64, strict=False), total=False)
+    return rule.conversion(values.dtype)
+
+
+def _to_boolean(dtype: pl.DataType) -> Conversion | None:
+    return SAME if dtype == pl.Boolean else None
+
+
+def _to_integer(dtype: pl.DataType) -> Conversion | None:
+    if dtype.is_integer():
+        return Conversion(lambda values: values.cast(pl.Int64, strict=False), total=False)
+    if dtype.is_float():
+        return Conversion(_whole, total=False)
+    if dtype.is_decimal():
+        return Conversion(lambda values: _whole_decimal(values, dtype), total=False)
+    return None
+
+
+def _whole(values: pl.Expr) -> pl.Expr:
+    """Whole floats that name one whole number only."""
+    numbers = values.cast(pl.Float64)
+    exact = (numbers == numbers.round(0)) & (numbers.abs() <= _LARGEST_EXACT)
+    return pl.when(exact).then(numbers.cast(pl.Int64, strict=False))
+
+
+def _whole_decimal(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    whole = values.cast(pl.Int64, strict=False)
+    return pl.when(whole.cast(dtype, strict=False) == values).then(whole)
+
+
+def _to_number(dtype: pl.DataType) -> Conversion | None:
+    """A number is a float of 64 bits: it is the nearest to what was sent."""
+    return Conversion(lambda values: values.cast(pl.Float64), total=True) if dtype.is_numeric() else None
+
+
+def _to_text(dtype: pl.DataType) -> Conversion | None:
+    if dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum):
+        return Conversion(lambda values: values.cast(pl.String), total=True)
+    if dtype == pl.Time:
+        return Conversion(lambda values: values.dt.to_string("%H:%M:%S%.f"), total=True)
+    if dtype == pl.Duration:
+        return Conversion(lambda values: values.dt.to_string("iso"), total=True)
+    return None
+
+
+def _to_time(dtype: pl.DataType) -> Conversion | None:
+    if isinstance(dtype, pl.Date | pl.Datetime):
+        return Conversion(lambda values: in_utc(values, dtype), total=True)
+    return Conversion(times, total=False) if dtype == pl.String else None
+
+
+def _to_date(dtype: pl.DataType) -> Conversion | None:
+    """A time is a date where it is midnight in its own zone, as pandas keeps dates."""
+    if dtype == pl.Date:
+        return SAME
+    if isinstance(dtype, pl.Datetime):
+        return Conversion(lambda v: pl.when(v.dt.time() == _MIDNIGHT).then(v.dt.date()), total=False)
+    return Conversion(dates, total=False) if dtype == pl.String else None
+
+
+def _to_nested(dtype: pl.DataType) -> Conversion | None:
+    if dtype == pl.Binary:
+        return SAME
+    return Conversion(lambda values: values.cast(_without_null(dtype)), total=True) if dtype.is_nested() else None
+
+
+def _without_null(dtype: Any) -> Any:
+    """A type of lists or records, with text where it holds nulls only, as in lists that are all empty."""
+    if isinstance(dtype, pl.List):
+        return pl.List(_without_null(dtype.inner))
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({field.name: _without_null(field.dtype) for field in dtype.fields})
+    return pl.String() if dtype == pl.Null else dtype
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise TypeError
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or int(value) != value:
+        raise TypeError
+    if not -(1 << 63) <= value < 1 << 63 or (isinstance(value, float) and abs(value) > _LARGEST_EXACT):
+        raise OverflowError
+    return int(value)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError
+    return float(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError
+
+
+def _time(value: object) -> datetime:
+    return moment(_text(value))
+
+
+def _date(value: object) -> date:
+    text = _text(value)
+    read = moment(text, shift=False)
+    if read.time() != _MIDNIGHT:
+        raise ValueError(text)
+    return read.date()
+
+
+def _nested(value: object) -> Any:
+    if isinstance(value, list | dict):
+        return value
+    raise TypeError
+
+
+RULES: dict[ColumnType, TypeRule] = {
+    "boolean": TypeRule(pl.Boolean(), _boolean, _to_boolean, "send true or false"),
+    "integer": TypeRule(pl.Int64(), _integer, _to_integer, "send a whole number, such as 7, within 64 bits"),
+    "number": TypeRule(pl.Float64(), _number, _to_number, "send a number, without quotes"),
+    "text": TypeRule(pl.String(), _text, _to_text, "send text, in quotes"),
+    "time": TypeRule(MOMENT, _time, _to_time, "write a time as 2026-03-01T12:30:00, or with its zone"),
+    "date": TypeRule(pl.Date(), _date, _to_date, "write a date as 2026-03-01"),
+    "nested": TypeRule(None, _nested, _to_nested, "send a list or an object"),
+}

@@ -1,0 +1,126 @@
+"""Tables in files: each format gives the same rows, and errors name the file and the cure."""
+
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tidemill.core.policy import Source
+from tidemill.data.frame import in_time
+from tidemill.data.tables import read_table
+from tidemill.errors import DataError
+
+ARRIVED = datetime(2013, 3, 1, 6, tzinfo=UTC)
+NOON = datetime(2013, 1, 31, 12, tzinfo=UTC)
+FRAME = pl.DataFrame({"a": [1, 2], "b": ["x", None], "t": [NOON, None]})
+
+
+def write(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def test_each_format_gives_the_same_rows(tmp_path: Path) -> None:
+    FRAME.write_parquet(tmp_path / "a.parquet")
+    FRAME.write_csv(tmp_path / "a.csv")
+    FRAME.write_csv(tmp_path / "a.tsv", separator="\t")
+    FRAME.write_ndjson(tmp_path / "a.jsonl")
+    for name in ("a.parquet", "a.csv", "a.tsv", "a.jsonl"):
+        found = read_table(tmp_path / name)
+        assert found.select("a", "b").rows() == [(1, "x"), (2, None)], name
+        times = in_time(found, Source(path="a", time="t"), "rows", ARRIVED)["_time"]
+        assert times.to_list() == [NOON, None], name
+
+
+def test_the_format_can_be_named_where_the_file_does_not(tmp_path: Path) -> None:
+    assert read_table(write(tmp_path, "rows.txt", b"a,b\n1,2\n"), "csv").rows() == [(1, 2)]
+
+
+def test_what_stands_far_down_is_read_as_well(tmp_path: Path) -> None:
+    late = read_table(write(tmp_path, "a.csv", b"a,b\n" + b"1,2\n" * 20_000 + b"A7,2\n"))
+    assert (late["a"][0], late["a"][-1]) == ("1", "A7")
+    assert late["b"].dtype == pl.Int64
+    rows = b'{"a":1}\n' * 20_000 + '{"a":1.5,"größe":3}\n'.encode()
+    late = read_table(write(tmp_path, "a.jsonl", rows))
+    assert late.row(-1) == (1.5, 3)
+
+
+def test_csv_has_no_types_so_codes_stay_as_they_are_written(tmp_path: Path) -> None:
+    file = write(tmp_path, "a[1].csv", b"zip,a,a,n,\n00569,12.50,3,-7,1\n12345,8.00,4,0,2\n")
+    guessed = read_table(file)
+    assert guessed.rows() == [("00569", 12.5, 3, -7, 1), ("12345", 8.0, 4, 0, 2)]
+    assert read_table(file, texts=("a", "elsewhere")).rows()[0] == (569, "12.50", 3, -7, 1)
+
+
+def test_the_header_of_csv_may_have_quotes(tmp_path: Path) -> None:
+    FRAME.rename({"a": 'größe"x', "b": '"'}).write_csv(tmp_path / "a.csv")
+    found = read_table(tmp_path / "a.csv")
+    assert found.columns == ['größe"x', '"', "t"]
+    assert read_table(tmp_path / "a.csv", texts=('größe"x',)).row(0)[:2] == ("1", "x")
+
+
+def test_dates_of_csv_are_iso_8601_or_text(tmp_path: Path) -> None:
+    rows = b"born,seen,us,clock\n1999-01-31,2013-01-31 12:00,04/09/2013,12:30\n1999-02-01,,12/31/2013,12:31\n"
+    found = read_table(write(tmp_path, "a.csv", rows))
+    assert found.row(0) == (date(1999, 1, 31), NOON, "04/09/2013", "12:30")
+
+
+def test_text_of_json_that_all_is_iso_8601_is_time(tmp_path: Path) -> None:
+    rows = [
+        {"born": "1999-01-31", "seen": "2013-01-31T14:00:00+02:00", "said": "2013-01-31 was cold", "code": None},
+        {"born": None, "seen": "2013-01-31T12:00:00Z", "said": "2013-01-31", "code": "2013-13-01"},
+    ]
+    file = write(tmp_path, "a.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
+    found = read_table(file)
+    assert found.rows() == [
+        (date(1999, 1, 31), NOON, "2013-01-31 was cold", None),
+        (None, NOON, "2013-01-31", "2013-13-01"),
+    ]
+    assert read_table(file, texts=("born",))["born"].to_list() == ["1999-01-31", None]
+
+
+WRONG = {
+    "empty": ("a.csv", b"", "is empty", "header"),
+    "blank": ("a.csv", b"\n\n", "is empty", "header"),
+    "header only": ("a.csv", b"a,b\n", "has no rows", "rows"),
+    "not UTF-8": ("a.csv", "a,b\ncaf\xe9,1\n".encode("latin-1"), "is not UTF-8", "iconv"),
+    "UTF-16": ("a.csv", "a,b\ncafé,1\n".encode("utf-16"), "is not UTF-8", "iconv -f UTF-16 "),
+    "not UTF-8 far down": (
+        "a.csv",
+        b"a,b\n" + b"x,1\n" * 20_000 + "caf\xe9,1\n".encode("latin-1"),
+        "is not UTF-8",
+        "iconv",
+    ),
+    "too many values": ("a.csv", b"a,b\n1,2,3\n", "cannot be read as csv", "whole"),
+    "JSON cut off": ("a.jsonl", b'{"a":1}\n{"a":', "cannot be read as jsonl", "whole"),
+    "JSON not UTF-8": ("a.jsonl", '{"a":"caf\xe9"}\n'.encode("latin-1"), "is not UTF-8", "iconv"),
+    "no Parquet": ("a.parquet", b"PAR1 and nothing", "cannot be read as parquet", "whole"),
+    "empty Parquet": ("a.parquet", b"", "is empty", "header"),
+    "unknown format": ("a.xlsx", b"PK", "format of .*a.xlsx is not known", ".parquet"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "said", "cure"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_read_is_told(tmp_path: Path, name: str, content: bytes, said: str, cure: str) -> None:
+    with pytest.raises(DataError, match=said) as told:
+        read_table(write(tmp_path, name, content))
+    assert name in told.value.problem
+    assert cure in told.value.cure
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
+def test_parquet_that_is_cut_off_is_told(tmp_path: Path, share: float) -> None:
+    pl.DataFrame({"x": range(10_000)}).write_parquet(tmp_path / "whole.parquet")
+    content = (tmp_path / "whole.parquet").read_bytes()
+    with pytest.raises(DataError, match="cannot be read as parquet"):
+        read_table(write(tmp_path, "part.parquet", content[: int(len(content) * share)]))
+
+
+def test_what_is_no_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "nowhere.csv")
+    for name, said in {"nowhere.csv": "there is no file", ".": "is a folder", "link.csv": "a link to nothing"}.items():
+        with pytest.raises(DataError, match=said) as told:
+            read_table(tmp_path / name)
+        assert told.value.cure
