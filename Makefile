@@ -1,22 +1,22 @@
-# Every command of daily work; each sets up what it needs, on a machine with only Python, git and make.
-# PYTHON=python3.12 names the interpreter; ARGS="…" goes to pytest, the demo or the benchmarks as it is.
+# The commands of daily work. Each one sets up what it needs, on a machine with only Python, git and make.
+# PYTHON=python3.12 selects the interpreter; ARGS="…" is passed to pytest, the demo or the benchmarks.
 
 .NOTPARALLEL:
 .PHONY: help demo test lint bench docs clean ready ready-dev system-parts
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    a whole loop on real data: train, serve, drift, recall"
+	@echo "make demo    the whole loop on a year of real flights: train, serve, watch, retrain"
 	@echo "make test    lint and all tests (ARGS='tests/core -k digest' for some)"
-	@echo "make lint    ruff, mypy strict and the floors (import-linter)"
-	@echo "make bench   every hot path, measured quickly (NAME=serving for one)"
-	@echo "make docs    the reference pages of docs/, from docstrings"
-	@echo "make clean   away with caches and built files; .venv stays"
+	@echo "make lint    ruff, mypy strict and the import contracts (import-linter)"
+	@echo "make bench   a quick run of every benchmark (NAME=serving for one)"
+	@echo "make docs    the reference pages of docs/, from docstrings; the documentation site in site/"
+	@echo "make clean   delete caches and built files; .venv stays"
 
 demo: ready
 	@.venv/bin/tidemill demo $(ARGS)
 
-# The line that pytest closes with is the last one, for those who read only that.
+# The last line is the summary of pytest.
 test: system-parts lint
 	@.venv/bin/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
@@ -32,6 +32,7 @@ bench: ready-dev
 
 docs: ready-dev
 	@.venv/bin/python scripts/make-docs
+	@scripts/build-site
 
 clean:
 	rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -4,9 +4,7 @@ from datetime import datetime
 
 import polars as pl
 
-from tidemill import pipeline, step
-from tidemill.core.feature import FeatureSet
-from tidemill.core.policy import ModelPolicy
+from tidemill import FeatureSet, ModelPolicy, pipeline, step
 from tidemill.recipes import ingestion, materialization, training, watching
 from tidemill.recipes.ingestion import ingest
 from tidemill.recipes.rows import extract, join_features, take_snapshot

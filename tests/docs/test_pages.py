@@ -1,7 +1,8 @@
-"""Pages tell the truth: links lead somewhere, examples run, policies are read, commands and rooms exist."""
+"""Pages are correct: links exist, examples run, policies are valid, commands and packages exist."""
 
 import doctest
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -13,7 +14,7 @@ import pytest
 import typer
 
 from tests.docs.pages import PAGES, README, ROOT, blocks, marked, name_of, prose
-from tidemill.cli.main import command_line
+from tidemill.cli.main import command_line, main
 from tidemill.core.check import Action, Outcome
 from tidemill.project.configuration import read_policy
 from tidemill.project.example import write_example
@@ -53,8 +54,14 @@ def test_every_page_can_be_reached_from_the_index() -> None:
 
 @pytest.mark.parametrize("page", _pages_with("python"), ids=name_of)
 def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blocks of a page run in order, in one namespace and an empty folder; prompts are doctests."""
+    """The blocks of a page run in order, in one namespace and an empty folder; prompts are doctests.
+
+    Commands after the comment `<!-- run -->` run first.
+    """
     monkeypatch.chdir(tmp_path)
+    if "<!-- run -->" in page.read_text(encoding="utf-8"):
+        for line in marked(page, "run").splitlines():
+            assert main(shlex.split(line.removeprefix("tidemill "))) == 0, line
     space: dict[str, object] = {"__name__": page.stem}
     for block in blocks(page, "python"):
         place = f"{name_of(page)}, line {block.line}"
@@ -128,7 +135,9 @@ def test_the_floors_are_those_of_the_contract() -> None:
     told = [[room.rstrip("/") for room in re.findall(r"(?:^|· )`([\w/]+)`", row)] for _, row in rows]
     assert told == floors
     assert [int(floor) for floor, _ in rows] == list(range(len(floors), 0, -1))
-    drawn = re.findall(r'font-size="14"[^>]*>(\w+)<', (ROOT / "docs" / "floors.svg").read_text(encoding="utf-8"))
+    drawn = re.findall(
+        r'class="name"[^>]*>(\w+)<', (ROOT / "docs" / "images" / "floors.svg").read_text(encoding="utf-8")
+    )
     assert drawn == [room for floor in floors for room in floor]
 
 

@@ -56,28 +56,31 @@ def open_session(
 
 
 def predict(session: Session, rows: Any, model: str = "") -> "pl.DataFrame":
-    """The answers of a model to the rows of a frame, as `tidemill serve` would give them; they go to the journal.
+    """Predict the rows of a frame, as `tidemill serve` does. The predictions are written to the journal.
 
     Parameters
     ----------
+    session
+        A session of `open_session`.
     rows
-        a frame of Polars, pandas or Arrow with the model's inputs, its key and its event time, where it has any.
+        A frame of Polars, pandas or Arrow with the model's inputs, and with its key and event time if it has them.
     model
-        whose route is asked; that of the only one, where it is not given.
+        The name of the model; the default is the only model of the project.
 
     Returns
     -------
     polars.DataFrame
-        `known_at, id, release, version, role, key, time, value, probability, features`: one row for each, in order.
+        One row for each row, in the same order, with the columns
+        `known_at, id, release, version, role, key, time, value, probability, features`.
 
     Raises
     ------
     NotFound
-        if there is no such model.
+        The project has no such model.
     Transient
-        if nothing answers for it yet.
+        No release of the model is in production yet.
     DataError
-        if the rows are no frame, or do not fit.
+        `rows` is not a frame, or does not fit the model's signature.
     """
     # Imported late: they bring what most sessions do without.
     from tidemill.data.kinds.held import as_polars

@@ -6,7 +6,15 @@ from msgspec import Struct
 
 
 class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One of `test`, `preproduction`, `production`, or a name of the team's own."""
+    """An environment, such as `test`, `preproduction` or `production`.
+
+    Attributes
+    ----------
+    name
+        The name.
+    kind
+        The kind.
+    """
 
     name: str = "production"
     kind: Literal["test", "preproduction", "production"] = "production"

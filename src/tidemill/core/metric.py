@@ -37,7 +37,18 @@ class Metric:
 
 
 def metric(function: Callable[..., float] | None = None, *, greater_is_better: bool = True, name: str = "") -> Any:
-    """Mark a function of `pipeline.py` as a metric: it is measured on every candidate and its champion."""
+    """Make a function of `pipeline.py` a metric, which a training computes for the candidate and the champion.
+
+    The function gets what its parameters name: `truth` and `predicted` (class names or numbers, shape (rows,)),
+    `probabilities` (shape (rows, classes), in the order of the class names), `rows` (the frame of the inputs).
+
+    Parameters
+    ----------
+    greater_is_better
+        Whether a higher value is better.
+    name
+        The metric's name; the default is the function's name.
+    """
     if function is None:
         return lambda given: Metric(given, greater_is_better=greater_is_better, name=name)
     return Metric(function, greater_is_better=greater_is_better, name=name)

@@ -274,16 +274,23 @@ def step(
     timeout: Span = "",
     retention: Span = "",
 ) -> Step[R] | Callable[[Callable[..., R]], Step[R]]:
-    """Make a step of a function.
+    """Make a function a step of pipelines.
 
     Parameters
     ----------
-    retries : how often it is tried again after a `Transient`, `ConnectionError` or `TimeoutError`, with longer pauses.
-    cache : whether an earlier result for the same code, inputs and parameters may be taken.
-    transient : its outputs are not kept but made again when they are needed (large, cheap to make).
-    timeout : how long one try may take, such as "30m"; then it fails.
-    retention : how long its outputs are kept at least, such as "30d"; otherwise `[retention]` of the policy says.
+    retries
+        How often the step runs again after a `Transient`, `ConnectionError` or `TimeoutError`. The pauses get longer.
+    cache
+        Whether a run may use the result of an earlier run with the same code, inputs and parameters.
+    transient
+        Whether the outputs are not stored, but computed again when a step needs them: for large, cheap results.
+    timeout
+        The most time for one attempt, such as `"30m"`; a longer attempt fails.
+    retention
+        How long the outputs are kept at least, such as `"30d"`. The default is `[retention]` in `tidemill.toml`.
 
+    Examples
+    --------
     >>> @step
     ... def double(number: int) -> int:
     ...     return 2 * number
@@ -298,5 +305,21 @@ def step(
 
 
 def pipeline(function: Callable[..., Any], /) -> Pipeline:
-    """Make a pipeline of a function that calls steps."""
+    """Make a function that calls steps a pipeline.
+
+    The function is called once before a run, to record which step needs the result of which. The parameters of the
+    function are the parameters of the pipeline. Parameters of the types `ModelPolicy`, `FeatureSet` and `datetime` are
+    filled in from the project if the caller does not set them.
+
+    Examples
+    --------
+    >>> @step
+    ... def double(number: int) -> int:
+    ...     return 2 * number
+    >>> @pipeline
+    ... def fourfold(number: int) -> None:
+    ...     double(double(number))
+    >>> list(fourfold.trace({"number": 5}).nodes)
+    ['double', 'double-2']
+    """
     return Pipeline(function)

@@ -20,17 +20,39 @@ class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Source(_Table, frozen=True, kw_only=True):
-    """Rows that arrive: where they are, and when each one happened and was known.
+    """Where rows come from, and when each row happened and became known.
 
-    `path` is a file, a pattern of files, a folder of a Delta table, or a URL: of an object store (s3://…), or of a
-    database (postgresql+psycopg://…, `${NAME}` stands for a variable of the environment) with its `table` or a
-    `query`; a query on a path that is no URL is DuckDB's (":memory:" reads files). `growing` is a column of a
-    database that grows with new rows, so that only those are read. `kind` says what the path is where its form does
-    not.
-    `time` is the column of the event time, `known_at` the column (or the delay after `time`) from which on the
-    row was known, `key` names the row. `schema` is the file of its schema. `later` are columns that are not known
-    yet at the row's time: a backtest's requests come without them. `delivery` cuts a history into the batches in
-    which a backtest delivers it.
+    Attributes
+    ----------
+    path
+        A file, a pattern of files, a folder with a Delta table, or a URL of an object store (`s3://…`) or a
+        database (`postgresql+psycopg://…`). `${NAME}` is replaced by an environment variable. With a `query`, a
+        path that is not a URL is opened by DuckDB (`":memory:"` reads files).
+    time
+        The column with the event time. Without it, the event time is the time at which the file was written; a
+        feature view's source without it is a register, whose values apply at any time.
+    known_at
+        The column with the time at which the row became known.
+    delay
+        How long after `time` a row becomes known, if there is no `known_at`.
+    key
+        The columns that identify a row.
+    schema
+        The file with the schema of the source.
+    later
+        Columns that are not known yet at the event time. The requests of a backtest do not have them.
+    delivery
+        The length of the batches in which a backtest delivers the history; the default is one day.
+    format
+        The format of the files, if their names do not show it.
+    kind
+        What the path is, if its form does not show it.
+    table
+        The table of the database.
+    query
+        The query to run instead of reading a table.
+    growing
+        A column whose values grow with new rows, so that an ingestion reads only new blocks.
     """
 
     path: str
@@ -54,7 +76,29 @@ class Source(_Table, frozen=True, kw_only=True):
 
 
 class Problem(_Table, frozen=True, kw_only=True):
-    """What is decided, on which label, and what a mistake costs: stated before anything is trained."""
+    """What people decide with the predictions, the label, and the costs.
+
+    Attributes
+    ----------
+    decision
+        What people do with the predictions.
+    source
+        The source with the label.
+    label
+        The column to predict.
+    task
+        Whether the label is a class or a number.
+    label_known_at
+        The column with the time at which the label became known.
+    metric
+        The main metric; the default is `log_loss` for a classification and `rmse` for a regression.
+    owner
+        Who is responsible for the model. It is stored; nothing is computed from it.
+    cost_of_training
+        The cost of one training; a backtest adds it up.
+    cost_of_error
+        The cost of a wrong prediction. It is stored; nothing is computed from it.
+    """
 
     decision: str
     source: str
@@ -68,9 +112,17 @@ class Problem(_Table, frozen=True, kw_only=True):
 
 
 class Inputs(_Table, frozen=True, kw_only=True):
-    """The columns that come with a request, and the views of `features.py` that are looked up.
+    """The inputs of the model.
 
-    No `request` means every column of the source that is not the label, a key or a time.
+    Attributes
+    ----------
+    request
+        The columns that come with a request. The default is every column of the source except the label, key
+        and times.
+    views
+        The feature views of `features.py` that the model uses.
+    exclude
+        Columns that the model does not use.
     """
 
     request: tuple[str, ...] = ()
@@ -83,9 +135,16 @@ Choice = Annotated[list[int | float | str | bool | None], Meta(min_length=2)]
 
 
 class Search(_Table, frozen=True, kw_only=True):
-    """A search for parameters by Optuna: at most `trials`, and none begins after the `budget` is spent.
+    """A search for parameters by Optuna.
 
-    `space` gives each parameter its range (two numbers) or its choices; LightGBM has one of its own.
+    Attributes
+    ----------
+    budget
+        No trial starts after this time.
+    trials
+        The most trials.
+    space
+        For each parameter its range (two numbers) or its choices. LightGBM has a default space.
     """
 
     budget: Span = "2m"
@@ -94,16 +153,44 @@ class Search(_Table, frozen=True, kw_only=True):
 
 
 class Training(_Table, frozen=True, kw_only=True):
-    """How a model is made.
+    """How a model is trained, and which rows are held out.
 
-    `test` is how much of the newest history is held out (`test_share` where there is no time), `validation` the
-    share of the rest on which the number of rounds is chosen, `refit` uses all rows once the gate has passed.
-    `split` says how both are held out: by "time" where the source has one and nothing else is said; at "random"; by
-    "group", so that no value of the column `group` (a patient, a machine) is on both sides; or "stratified", with the
-    same mixture of classes on both. The gate holds a split to it: never are test rows among those that were learned
-    from, by time none of these comes later than the first test row, and by group none is of a group of the test.
-    `packages` are locked in the model's package beside those that its flavor needs. `search` looks for `params`
-    on training and validation rows.
+    Attributes
+    ----------
+    estimator
+        `"lightgbm"`, or `module:Class` with scikit-learn's interface.
+    params
+        Parameters of the estimator.
+    packages
+        Python packages to add to the package lock, besides those that the flavor needs.
+    search
+        A search for `params` on training and validation rows, in `[training.search]`.
+    rounds
+        The most boosting rounds.
+    early_stopping
+        Stop after this number of rounds without a better validation loss; 0 never stops early.
+    split
+        How test and validation rows are held out: the newest (`time`, the default if the source has an event
+        time), at `random` (the default otherwise), whole groups (`group`), or with equal shares of the classes
+        (`stratified`).
+    group
+        The column for `split = "group"`, such as a patient: no value is on both sides.
+    validation
+        The share of the other rows that chooses the number of rounds.
+    test
+        How much of the newest history is the test, if the split is by time.
+    test_share
+        The share of rows that is the test, if the split is not by time.
+    refit
+        Train again on all rows after the gate has passed.
+    window
+        Use only rows of this newest part of the history.
+    minimum_rows
+        The least number of rows for a training.
+    seed
+        The random seed.
+    feedback
+        Also train on predictions of the service that have a label.
     """
 
     estimator: str = "lightgbm"
@@ -125,15 +212,43 @@ class Training(_Table, frozen=True, kw_only=True):
 
 
 class Gate(_Table, frozen=True, kw_only=True):
-    """What a candidate must show before it is released.
+    """What a candidate must fulfil to become a release. Models are compared by the loss of each test row.
 
-    It must be better than the trivial baseline by `baseline_margin`, and not worse than the champion by more than
-    `margin` (`better`: proven better); on no slice of at least `slice_minimum` rows proven worse than
-    `slice_tolerance`. `thresholds` hold its metrics on the test rows, such as `roc_auc = ">= 0.7"`. `leakage` is how
-    much of the label one input alone may tell (1: all of it). `signature` and `older_data` say whether its inputs may
-    differ from the champion's, and its data be older. `latency_ms` (the median of single rows), `memory_mb` and
-    `size_mb` are the most that its package may take in a fresh process; `environment = "strict"` builds that process
-    from the package's lock by uv, where `"present"` is content with the packages here that are the same.
+    Attributes
+    ----------
+    enabled
+        Whether the gate judges candidates. Without it, each training is released after fitting on all rows.
+    margin
+        How much higher than the champion's loss the candidate's loss may be.
+    better
+        Require that the candidate is better than the champion, by the confidence interval.
+    baseline_margin
+        How much better than the trivial baseline the candidate must be.
+    slices
+        Columns: the comparison with the champion is repeated for each of their values.
+    slice_tolerance
+        How much worse than the champion a slice may be; beyond it, at `confidence`, the gate stops.
+    slice_minimum
+        Slices with fewer rows are not compared.
+    confidence
+        The confidence of the intervals.
+    thresholds
+        Limits of metrics on the test rows, such as `roc_auc = ">= 0.7"`.
+    leakage
+        The most that one input alone may explain of the label (1 is everything).
+    signature
+        Whether inputs and classes may differ from the champion's.
+    older_data
+        Whether the data may end before the champion's data.
+    latency_ms
+        The most time for one row, as the median.
+    memory_mb
+        The most memory of the process that predicts.
+    size_mb
+        The most size of the package.
+    environment
+        The process that tests the package: `present` uses the installed packages if their versions are those of
+        the package lock; `strict` always builds an environment from the lock with uv.
     """
 
     enabled: bool = True
@@ -155,7 +270,24 @@ class Gate(_Table, frozen=True, kw_only=True):
 
 
 class Rollout(_Table, frozen=True, kw_only=True):
-    """How a release goes live: a canary of `share` until `minimum` labels judged it, or awaiting `approval`."""
+    """How a release goes into production.
+
+    Attributes
+    ----------
+    approval
+        Require `tidemill models approve` before a release gets requests.
+    canary
+        Start with a canary. Otherwise a release becomes the champion at once.
+    share
+        The share of the requests that the challenger answers.
+    minimum
+        The number of labels that decides the canary: labels of rows that the champion answered and the
+        challenger predicted as a shadow.
+    margin
+        How much worse than the champion the challenger may be.
+    maximum
+        The longest canary. If it is undecided then, it is rolled back.
+    """
 
     approval: bool = False
     canary: bool = True
@@ -166,10 +298,25 @@ class Rollout(_Table, frozen=True, kw_only=True):
 
 
 class WatchValue(_Table, frozen=True, kw_only=True):
-    """One value that is watched: over `window`, against `limit`; beyond it, `action` and who is told.
+    """One value to check in production.
 
-    `value` is a metric (its limit is how much worse than at release, on top of what chance explains), `drift` (share of
-    columns that moved), `age` (days since the newest training row) or `silence` (days without predictions).
+    Attributes
+    ----------
+    value
+        A metric that was measured at release (`log_loss`, `brier`, `error_rate`, `roc_auc`,
+        `average_precision`, `precision`, `recall`, `f1`; `rmse`, `mae`, `median_error`, `r2`), or `drift`,
+        `age` or `silence`.
+    limit
+        For a metric, how much worse than at release, beyond chance. For `drift`, the share of columns that
+        changed. For `age`, days since the newest training row. For `silence`, days without predictions.
+    action
+        What the verdict calls for beyond the limit.
+    window
+        How far back the check looks.
+    minimum
+        The least number of labels or rows; with fewer, the check is undecided.
+    notify
+        Addresses to notify instead of those of `[watch]`.
     """
 
     value: str
@@ -181,10 +328,16 @@ class WatchValue(_Table, frozen=True, kw_only=True):
 
 
 class Watch(_Table, frozen=True, kw_only=True):
-    """The watch over a model in production; a release without one takes no production traffic.
+    """The checks of the champion. A release without a watch gets no requests.
 
-    `notify` are addresses that Apprise knows (`${NAME}` stands for a variable of the environment), or `log`; they are
-    not told the same again within `quiet`.
+    Attributes
+    ----------
+    values
+        The values to check.
+    notify
+        Addresses that Apprise supports, or `log`. `${NAME}` is replaced by an environment variable.
+    quiet
+        The same notification is not repeated within this time.
     """
 
     values: tuple[WatchValue, ...] = ()
@@ -210,7 +363,21 @@ class ModelPolicy(_Table, frozen=True, kw_only=True):
 
 
 class Planted(_Table, frozen=True, kw_only=True):
-    """A delivery that a backtest replaces by the file at `path`, and says so; `repaired` is redelivered after."""
+    """A file that replaces a delivery of a backtest. The output of the backtest lists it.
+
+    Attributes
+    ----------
+    source
+        The source.
+    day
+        The day of the delivery.
+    path
+        The file.
+    repaired
+        How much later the correct delivery comes.
+    about
+        A description for the output.
+    """
 
     source: str
     day: str
@@ -220,7 +387,19 @@ class Planted(_Table, frozen=True, kw_only=True):
 
 
 class Firing(_Table, frozen=True, kw_only=True):
-    """A pipeline that somebody starts by hand during a backtest."""
+    """A pipeline that a person starts during a backtest.
+
+    Attributes
+    ----------
+    at
+        When.
+    pipeline
+        The pipeline.
+    about
+        A description for the output.
+    params
+        Its parameters.
+    """
 
     at: str
     pipeline: str
@@ -229,11 +408,22 @@ class Firing(_Table, frozen=True, kw_only=True):
 
 
 class Backtest(_Table, frozen=True, kw_only=True):
-    """How history is replayed.
+    """How the history is replayed.
 
-    `training_delay` is how long a training takes there, `skip` names pipelines that a replay has no use for, and
-    `planted` and `firings` are what is put on top, which its output says. `seed` is that of ids and of the order of
-    requests; `shuffle` gives each row the time of another, by that seed: a history in which nothing changes.
+    Attributes
+    ----------
+    training_delay
+        The time from the start of a training until its model exists.
+    seed
+        The random seed of ids and of the order of requests.
+    shuffle
+        Give each row the time of another row: a history in which nothing changes.
+    skip
+        Pipelines that the replay does not run.
+    planted
+        Files that replace deliveries.
+    firings
+        Pipelines that a person starts.
     """
 
     training_delay: Span = "1h"
@@ -245,11 +435,18 @@ class Backtest(_Table, frozen=True, kw_only=True):
 
 
 class Retention(_Table, frozen=True, kw_only=True):
-    """How long things are kept; facts (runs, verdicts, decisions) stay, only bytes and rows go.
+    """How long bytes and rows are kept. Facts (runs, verdicts, decisions) are kept for ever.
 
-    `runs` is for what steps gave, where the step does not say (`expires`); `orphans` for bytes that no run names;
-    `releases` is how many former champions of a model keep their packages (all of them where it is not given); and
-    `journal` for predictions and labels (for ever where it is not given).
+    Attributes
+    ----------
+    runs
+        Outputs of steps, unless the step has its own `retention`.
+    orphans
+        Bytes that no run refers to.
+    releases
+        The number of former champions of a model whose packages are kept; the default is all.
+    journal
+        Predictions and labels; the default is for ever.
     """
 
     runs: Span = "90d"

@@ -9,14 +9,31 @@ ColumnType = Literal["boolean", "integer", "number", "text", "time", "date", "ne
 
 
 class Column(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One column: its type, and the bounds of what is possible in it.
+    """One column: its type and its allowed values.
 
-    A value outside `low` … `high` or outside a closed `domain` is schema skew: it stops the pipeline. An open
-    vocabulary (no `domain`) may grow. `missing` is the largest share of nulls that is let in (few rows may have more,
-    as far as chance explains it; 0 means none); of a `finite` column no number may be NaN or infinite. A `number` may
-    come as whole numbers, and as text that can be read as numbers, a `time` and a `date` as text of ISO 8601 and of
-    no other form; an `integer` also with a point (7.0), as pandas writes integers with gaps, but never as text.
-    `nested` are lists and records.
+    Attributes
+    ----------
+    name
+        The name.
+    type
+        The type. Tidemill accepts integers for `number`, and text for `number` if it can be read as one; ISO
+        8601 text for `time` and `date`; numbers such as 7.0, but no text, for `integer`. `nested` is a list or
+        a record.
+    required
+        Whether the column must be in the batch.
+    missing
+        The largest share of nulls. In a batch of few rows a higher share is accepted, if chance can explain it;
+        0 accepts none.
+    low
+        The lowest allowed value; a lower one stops the batch.
+    high
+        The highest allowed value; a higher one stops the batch.
+    finite
+        Whether NaN and infinite numbers stop the batch.
+    domain
+        The allowed values; another value stops the batch. Without it, every value is allowed.
+    about
+        A description.
     """
 
     name: str
@@ -31,10 +48,24 @@ class Column(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Schema(Struct, frozen=True, kw_only=True):
-    """The columns of a source, its `key` columns (unique together), and what happens to columns beside these.
+    """The columns of a source, and rules for a whole batch.
 
-    A batch has at least `minimum_rows`, and no row whose event time lies more than `ahead` after its arrival ("" for
-    no bound).
+    Attributes
+    ----------
+    source
+        The source.
+    columns
+        The columns.
+    key
+        Columns whose values must be unique together.
+    extra_columns
+        Whether a column that is not in the schema stops the batch.
+    minimum_rows
+        The least number of rows.
+    ahead
+        How far the event time may be after the arrival of the batch; `""` is any time.
+    version
+        The version. Raise it after a change of the file.
     """
 
     source: str

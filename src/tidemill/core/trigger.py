@@ -12,12 +12,34 @@ CatchUp = Literal["last", "all", "none"]
 
 
 class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Starts `pipeline` on each event of kind `on` that fits `where`, or at each tick of `cron` in the time `zone`.
+    """Runs a pipeline on an event, or at a time.
 
-    `cooldown` is the least time between two firings for one model, `budget` the most firings a day (24 for a trigger
-    on events that states neither). What they hold back is dropped, since the cause, if it lasts, will be noticed
-    again; only what comes once (new data and rows, changed code and packages, a champion that is missing) waits its
-    turn. `catch_up` says which ticks count of those that passed while no daemon watched: the last, all, or none.
+    Attributes
+    ----------
+    name
+        The name of the trigger.
+    pipeline
+        The pipeline to run.
+    on
+        The kind of event.
+    where
+        Conditions on the event's subject and payload.
+    cron
+        The times, in cron format, instead of `on`.
+    zone
+        The time zone of `cron`.
+    catch_up
+        Which clock ticks count that were missed while no daemon ran: the last, all or none.
+    model
+        The model to run it for.
+    params
+        Parameters of the pipeline.
+    cooldown
+        The least time between two jobs for one model.
+    budget
+        The most jobs a day; the default is 24 for a trigger on events without `cooldown`. A job above
+        `cooldown` or `budget` is dropped, because a lasting cause fires the trigger again. Jobs for causes that
+        occur only once (`data`, `rows`, `code`, `packages`, `champion.missing`) wait instead.
     """
 
     name: str

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
-from tidemill import __version__
 from tidemill.core.artifact import Artifact
 from tidemill.core.run import StepRun
 from tidemill.evidence.story import Story, feeds, last_tries
@@ -12,7 +12,8 @@ from tidemill.evidence.words import ended
 
 _SPEC = "https://openlineage.io/spec"
 _EVENT = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs"
-_PRODUCER = f"urn:tidemill:{__version__}"
+_VERSION = version("tidemill")
+_PRODUCER = f"urn:tidemill:{_VERSION}"
 _ENDS = {"done": "COMPLETE", "ran": "COMPLETE", "cached": "COMPLETE", "failed": "FAIL"}
 _FACETS = {
     "ParentRunFacet": "1-2-0",
@@ -109,8 +110,8 @@ class _Export:
         return self._engine(error, step.log) | own
 
     def _engine(self, error: str, log: str = "") -> Event:
-        version = self._run.software.get("tidemill", __version__)
-        facets = {"processing_engine": _facet("ProcessingEngineRunFacet", version=version, name="tidemill")}
+        engine_version = self._run.software.get("tidemill", _VERSION)
+        facets = {"processing_engine": _facet("ProcessingEngineRunFacet", version=engine_version, name="tidemill")}
         if error:
             trace = {"stackTrace": log} if log else {}
             facets["errorMessage"] = _facet(
