@@ -2,26 +2,29 @@
 
 ::
 
-    TidemillError                 something went wrong, with its cure       exit 1
-    ├── InputError                what the user gave cannot be used         exit 2
-    │   ├── ConfigurationError    a file of the project does not fit
-    │   ├── DataError             a table cannot be read or does not fit
-    │   └── NotFound              a name or an id that nothing has
-    ├── Stopped                   a check said stop                         exit 3
-    ├── StepFailed                a step raised
-    ├── Conflict                  somebody else changed it first
+    TidemillError                 an error, with the action that fixes it     exit 1
+    ├── InputError                an input cannot be used                     exit 2
+    │   ├── ConfigurationError    a file of the project has an error
+    │   ├── DataError             a table cannot be used
+    │   │   └── Unreadable        the bytes are not a table
+    │   └── NotFound              nothing has this name or id
+    ├── Stopped                   a check stopped the run                     exit 3
+    ├── Cancelled                 a person cancelled the run                  exit 130
+    ├── StepFailed                a step raised an error
+    ├── Conflict                  another process changed the record first
     ├── Corrupt                   bytes do not match their digest
     ├── MissingExtra              an optional package is not installed
-    └── Transient                 may work when tried again
+    └── Transient                 a temporary error: try again
 
-An error says what happened, to what, and the cure. Retrying needs no list: what may be retried is `Transient`.
+A message has the problem, with the object, and then the action that fixes it. A step with `retries` runs again after a
+`Transient`, and after Python's `ConnectionError` and `TimeoutError`.
 """
 
 from typing import Any
 
 
 class TidemillError(Exception):
-    """Something went wrong; `cure` says what to do about it."""
+    """An error; `problem` says what happened to which object, `cure` is the action that fixes it."""
 
     exit_code = 1
 
@@ -46,35 +49,44 @@ def _error_again(kind: type[TidemillError], problem: str, cure: str, state: dict
 
 
 class InputError(TidemillError):
-    """What the user gave cannot be used."""
+    """An input cannot be used."""
 
     exit_code = 2
 
 
 class ConfigurationError(InputError):
-    """A file of the project does not fit."""
+    """A file of the project has an error."""
 
 
 class DataError(InputError):
-    """A table cannot be read, or does not fit what is asked of it."""
+    """A table cannot be read, or does not fit its use."""
 
 
 class Unreadable(DataError):
-    """The bytes of a table are no table, and will be none when they are read again."""
+    """The bytes are not a table; reading them again does not help."""
 
 
 class NotFound(InputError):
-    """A name or an id that nothing has."""
+    """Nothing has this name or id."""
 
 
 class Stopped(TidemillError):
-    """A check said stop."""
+    """A check stopped the run."""
 
     exit_code = 3
 
 
+class Cancelled(TidemillError):
+    """A person cancelled the run."""
+
+    exit_code = 130
+
+    def __init__(self) -> None:
+        super().__init__("the run was cancelled", "go on with it: `tidemill runs resume`")
+
+
 class StepFailed(TidemillError):
-    """A step raised; `step` names it and `log` holds its traceback."""
+    """A step raised an error; `step` is its name and `log` contains the traceback."""
 
     def __init__(self, step: str, problem: str, cure: str, log: str = "") -> None:
         super().__init__(problem, cure)
@@ -83,7 +95,7 @@ class StepFailed(TidemillError):
 
 
 class Conflict(TidemillError):
-    """Somebody else changed it first."""
+    """Another process changed the record first."""
 
 
 class Corrupt(TidemillError):
@@ -98,4 +110,4 @@ class MissingExtra(TidemillError):
 
 
 class Transient(TidemillError):
-    """May work when tried again."""
+    """A temporary error: the same call can work later."""

@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from tests.docs.pages import PAGES, README, ROOT, blocks, marked, name_of, prose
+from tidemill import errors
 from tidemill.cli.main import command_line, main
 from tidemill.core.check import Action, Outcome
 from tidemill.project.configuration import read_policy
@@ -124,6 +125,39 @@ def test_made_pages_are_as_the_code_says() -> None:
         [sys.executable, str(ROOT / "scripts" / "make-docs"), "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_error_is_in_the_tree() -> None:
+    page = (ROOT / "docs" / "reference" / "exit-codes.md").read_text(encoding="utf-8")
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert [kind.__name__ for kind in kinds if not re.search(rf"\b{kind.__name__} ", page)] == []
+
+
+def test_the_site_has_every_page() -> None:
+    """The navigation of the site names each page once, and nothing else."""
+    nav = tomllib.loads((ROOT / "zensical.toml").read_text("utf-8"))["project"]["nav"]
+    listed = [page for entry in nav for page in _pages_of(entry)]
+    pages = {name_of(page) for page in PAGES} | {"benchmarks/README.md"}
+    assert sorted(listed) == sorted(pages)
+
+
+def _pages_of(entry: dict[str, object]) -> Iterator[str]:
+    for value in entry.values():
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            for inner in value:
+                yield from _pages_of(inner)
+
+
+@pytest.mark.parametrize("page", ["architecture", "contributing"])
+def test_files_of_the_package_exist(page: str) -> None:
+    """What stands between backticks with a slash is a file or a folder of src/tidemill, tests or docs."""
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    for path in re.findall(r"`([\w.]+/[\w./]*)`", text):
+        bases = (ROOT / "src" / "tidemill", ROOT)
+        found = any((base / end).exists() for base in bases for end in (path, f"{path}.py"))
+        assert found, f"docs/{page}.md: {path}"
 
 
 def test_the_floors_are_those_of_the_contract() -> None:

@@ -64,9 +64,7 @@ def _rebuilt(session: "Session", past: "Run", folder: Path, tolerance: float, *,
 
     snapshot = past.code.get("snapshot")
     if not snapshot or not past.packages:
-        raise NotFound(
-            f"run {output.short(past.id)} did not record its code", "only runs since version 0.2 can be redone"
-        )
+        raise NotFound(f"run {output.short(past.id)} has no record of its code and packages", "choose a later run")
     blobs = session.workspace.blobs
     project = folder / session.project.folder.resolve().name
     project.mkdir()

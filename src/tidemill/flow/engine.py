@@ -10,13 +10,13 @@ from tidemill.core.artifact import Artifact
 from tidemill.core.pipeline import Graph, Pipeline
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.run import Run
-from tidemill.errors import Conflict, InputError, NotFound, Stopped, TidemillError
+from tidemill.errors import Cancelled, Conflict, InputError, NotFound, Stopped, TidemillError
 from tidemill.faults import reached
 from tidemill.flow.cache import Catalog
 from tidemill.flow.engines import engine_of
 from tidemill.flow.execute import FROM_NOTHING, Execution, Progress, Start
 from tidemill.flow.plan import plan, with_only
-from tidemill.flow.record import Cancelled, Recorder, another_attempt, new_run
+from tidemill.flow.record import Recorder, another_attempt, new_run
 from tidemill.flow.session import Session
 
 Done = tuple[Run, TidemillError | None]

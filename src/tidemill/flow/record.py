@@ -15,7 +15,7 @@ from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import Graph
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.run import Attempt, Interruption, Metrics, Run, RunState, StepRun
-from tidemill.errors import Conflict, TidemillError
+from tidemill.errors import Cancelled, Conflict
 from tidemill.faults import reached
 from tidemill.flow.session import Session
 from tidemill.ledger.events import tell
@@ -173,15 +173,6 @@ class Recorder:
             reached("run's end is written")
         reached("run is over")
         return self.run
-
-
-class Cancelled(TidemillError):
-    """Somebody cancelled the run."""
-
-    exit_code = 130
-
-    def __init__(self) -> None:
-        super().__init__("the run was cancelled", "go on with it: `tidemill runs resume`")
 
 
 def new_run(session: Session, graph: Graph, cause: dict[str, Any], engine: str) -> Run:
