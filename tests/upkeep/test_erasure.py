@@ -246,7 +246,7 @@ def test_deleted_values_are_not_in_the_files_of_the_online_store(shop: Shop) -> 
 _ERASE = """
 import sys
 from pathlib import Path
-from tests.daemon.test_erasure import Shop
+from tests.upkeep.test_erasure import Shop
 Shop(Path(sys.argv[1])).erase("customer_id=7")
 """
 
