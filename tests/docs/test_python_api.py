@@ -10,6 +10,7 @@ import pytest
 
 import tidemill
 from tests.docs.pages import PAGES, ROOT, blocks, name_of
+from tests.projects import make_project
 
 _EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 _OPEN_TO_PROJECTS = ("tidemill.errors", "tidemill.core.resources", "tidemill.recipes", "tidemill.testing")
@@ -63,6 +64,14 @@ def test_pages_import_only_the_public_interface(page: Path) -> None:
 @pytest.mark.parametrize("file", [file for file in _EXAMPLES if "tidemill" in file.read_text("utf-8")], ids=name_of)
 def test_examples_import_only_the_public_interface(file: Path) -> None:
     _require_public(file.read_text(encoding="utf-8"), name_of(file))
+
+
+def test_a_new_project_imports_only_the_public_interface(tmp_path: Path) -> None:
+    make_project(tmp_path / "shop")
+    files = sorted((tmp_path / "shop").rglob("*.py"))
+    assert len(files) >= 3
+    for file in files:
+        _require_public(file.read_text(encoding="utf-8"), file.name)
 
 
 def test_importing_is_fast_and_loads_no_machine_learning_library() -> None:
