@@ -1,5 +1,7 @@
 """Metrics agree with scikit-learn, and intervals cover as often as they say."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,6 +39,70 @@ def test_classification_agrees_with_scikit_learn(classes: int) -> None:
         assert found["roc_auc"] == pytest.approx(reference.roc_auc_score(values, scores[:, 1]))
     else:
         assert "roc_auc" not in found
+
+
+@given(
+    classes=st.integers(2, 5),
+    rows=st.lists(st.tuples(st.integers(0, 4), st.lists(st.integers(0, 8), min_size=5, max_size=5)), min_size=1),
+)
+@settings(deadline=None)
+def test_classification_agrees_with_scikit_learn_whatever_classes_occur(
+    classes: int, rows: list[tuple[int, list[int]]]
+) -> None:
+    """With ties, of one row, and where a class occurs on one side only, or on none."""
+    values = np.array([value % classes for value, _ in rows])
+    scores = np.array([weights[:classes] for _, weights in rows], dtype=float) + 0.01
+    scores /= scores.sum(axis=1, keepdims=True)
+    said = scores.argmax(axis=1)
+    truth = Truth("classification", values, tuple(map(str, range(classes))))
+    found = measure(truth, scores) | measure_more(truth, scores)
+    expected = {
+        "log_loss": reference.log_loss(values, scores, labels=range(classes)),
+        "error_rate": 1 - reference.accuracy_score(values, said),
+        "brier": ((scores - np.eye(classes)[values]) ** 2).sum(axis=1).mean() / (2 if classes == 2 else 1),
+    }
+    if classes > 2:
+        expected["f1"] = reference.f1_score(values, said, average="macro", zero_division=0.0)
+        areas = [_area(values == place, scores[:, place]) for place in range(classes)]
+        if any(area is not None for area in areas):
+            expected["roc_auc"] = np.mean([area for area in areas if area is not None])
+    else:
+        scored = {"precision": reference.precision_score, "recall": reference.recall_score, "f1": reference.f1_score}
+        expected |= {name: score(values, said, zero_division=0.0) for name, score in scored.items()}
+        if values.any():
+            expected["average_precision"] = reference.average_precision_score(values, scores[:, 1])
+        if (area := _area(values == 1, scores[:, 1])) is not None:
+            expected["roc_auc"] = area
+    assert found == pytest.approx(expected)
+
+
+def _area(positive: np.ndarray[tuple[int], np.dtype[np.bool_]], scores: np.ndarray[tuple[int], Any]) -> float | None:
+    return float(reference.roc_auc_score(positive, scores)) if 0 < positive.sum() < len(positive) else None
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 1.5, -1e100, 1e-100]) | st.floats(-1e9, 1e9), st.floats(-1e9, 1e9)), min_size=1
+    )
+)
+@settings(deadline=None)
+def test_numbers_agree_with_scikit_learn(rows: list[tuple[float, float]]) -> None:
+    values, scores = np.array(rows).T
+    truth = Truth("regression", values)
+    found = measure(truth, scores) | measure_more(truth, scores)
+    assert found["rmse"] == pytest.approx(reference.root_mean_squared_error(values, scores))
+    assert found["mae"] == pytest.approx(reference.mean_absolute_error(values, scores))
+    assert found["median_error"] == pytest.approx(reference.median_absolute_error(values, scores))
+    if "r2" in found:
+        assert found["r2"] == pytest.approx(reference.r2_score(values, scores))
+
+
+def test_f1_over_classes_is_over_those_that_occur() -> None:
+    values = np.array([0, 0, 1, 1, 0, 1])
+    truth = Truth("classification", values, ("a", "b", "c"))
+    assert measure_more(truth, np.eye(3)[values] * 0.8 + 0.1)["f1"] == 1.0
+    wrong = measure_more(truth, np.eye(3)[[0, 0, 1, 1, 0, 2]] * 0.8 + 0.1)["f1"]
+    assert wrong == pytest.approx(reference.f1_score(values, [0, 0, 1, 1, 0, 2], average="macro"))
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=40))

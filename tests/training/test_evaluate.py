@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from tidemill.data.metrics import Truth, losses, measure
-from tidemill.errors import DataError
+from tidemill.errors import ConfigurationError, DataError
 from tidemill.training.evaluate import classes_of, evaluate, slices_of, trivial, truth_of
 
 
@@ -13,6 +13,22 @@ def test_classes_are_sorted_whatever_they_were_read_as() -> None:
     assert classes_of(pl.Series("late", [True, False, None]), "late") == ("false", "true")
     assert classes_of(pl.Series("late", [1.0, 0.0]), "late") == ("0", "1")
     assert classes_of(pl.Series("late", ["b", "a", "c"]), "late") == ("a", "b", "c")
+
+
+def test_classes_that_are_numbers_are_in_the_order_of_their_values() -> None:
+    assert classes_of(pl.Series("grade", [9, 10, 1]), "grade") == ("1", "9", "10")
+    assert classes_of(pl.Series("grade", ["10", "9", "-1.5"]), "grade") == ("-1.5", "9", "10")
+    assert classes_of(pl.Series("grade", ["10", "9", "nan"]), "grade") == ("10", "9", "nan")
+
+
+def test_the_positive_class_is_the_last_of_two_and_can_be_set() -> None:
+    labels = pl.Series("answer", ["no", "yes"])
+    assert classes_of(labels, "answer") == ("no", "yes")
+    assert classes_of(labels, "answer", "no") == ("yes", "no")
+    for positive, values in (("maybe", labels), ("a", pl.Series(["a", "b", "c"]))):
+        with pytest.raises(ConfigurationError, match=f"positive is '{positive}', which is not one of two") as refused:
+            classes_of(values, "answer", positive)
+        assert "[problem]" in refused.value.cure
 
 
 @pytest.mark.parametrize(

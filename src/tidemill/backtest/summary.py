@@ -57,7 +57,7 @@ def summarize(name: str, replay: "Replay", seconds: float) -> PolicyResult:
 def _scores(answers: pl.DataFrame, replay: "Replay") -> tuple[pl.Series, Truth, Floats]:
     """When, the truth, and the scores of all releases, over the classes of all; what none could say is left out."""
     signatures = {label: replay.signature(label) for label in answers["release"].unique(maintain_order=True)}
-    classes = tuple(sorted({name for one in signatures.values() for name in one.classes}))
+    classes = tuple(dict.fromkeys(name for one in signatures.values() for name in one.classes))
     times, truths, scores = [], [], []
     for label, signature in signatures.items():
         part = answers.filter(pl.col("release") == label)

@@ -30,7 +30,7 @@ def differences(deployed: Signature, candidate: Signature) -> list[str]:
     ]
     if deployed.task != candidate.task:
         told.append(f"it does {candidate.task}, no longer {deployed.task}")
-    elif deployed.classes != candidate.classes:
+    elif set(deployed.classes) != set(candidate.classes):
         told.append(f"its classes are {', '.join(candidate.classes)}, no longer {', '.join(deployed.classes)}")
     return told
 

@@ -28,7 +28,11 @@ def init(
     exclude: Annotated[list[str] | None, typer.Option(help="A column to leave out; may be repeated.")] = None,
 ) -> None:
     """Make a project that runs at once, on your table or on a small invented one."""
+    from msgspec.structs import replace
+
     from tidemill.core.policy import Training
+    from tidemill.data.classes import order_classes
+    from tidemill.data.keys import as_classes
     from tidemill.data.tables import read_table
     from tidemill.project.example import write_example
     from tidemill.project.guessing import guess
@@ -45,9 +49,13 @@ def init(
         raise InputError("which column is to be predicted?", "name it: --label COLUMN")
     frame = read_table(table)
     guessed = guess(frame, label, time=time, key=key, task=task, exclude=tuple(exclude or ()))
+    classes = order_classes(as_classes(frame[label].drop_nulls()).unique()) if guessed.task == "classification" else ()
+    guessed = replace(guessed, positive=classes[1] if len(classes) == 2 else "")
     write_project(folder, guessed, table)
     about = f"{guessed.task} of {label!r} from {len(guessed.inputs)} columns of {frame.height:,} rows"
     output.out.print(f"{folder}: {about}")
+    if guessed.positive:
+        output.out.print(f"  positive class: {guessed.positive!r} (positive under [problem])")
     for column, reason in guessed.excluded.items():
         output.out.print(f"  left out {column!r}: {reason}")
     output.out.print(f"  event time: {guessed.time or 'none found (--time)'}")

@@ -26,6 +26,11 @@ class Signature(Struct, frozen=True, kw_only=True):
     classes: tuple[str, ...] = ()
     label: ColumnType = "text"
 
+    @property
+    def positive(self) -> str:
+        """The class that precision, recall and ROC AUC are about: the second of two, else none."""
+        return self.classes[1] if len(self.classes) == 2 else ""
+
 
 class Manifest(Struct, frozen=True, kw_only=True):
     """What is said of a package: how to load it, what it takes, where it came from.

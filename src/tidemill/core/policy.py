@@ -92,6 +92,9 @@ class Problem(_Table, frozen=True, kw_only=True):
         The column with the time at which the label became known.
     metric
         The main metric; the default is `log_loss` for a classification and `rmse` for a regression.
+    positive
+        The positive class of two: precision, recall, F1, average precision and the curves are about it. The default is
+        the last in their order: 1 of 0 and 1, true of false and true, "yes" of "no" and "yes".
     owner
         Who is responsible for the model. It is stored; nothing is computed from it.
     cost_of_training
@@ -106,6 +109,7 @@ class Problem(_Table, frozen=True, kw_only=True):
     task: Task = "classification"
     label_known_at: str | None = None
     metric: str = ""
+    positive: str = ""
     owner: str = ""
     cost_of_training: Annotated[float, Meta(ge=0)] = 0.0
     cost_of_error: Annotated[float, Meta(ge=0)] = 0.0

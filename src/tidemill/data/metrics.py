@@ -132,18 +132,24 @@ def worse_by(metric: str, now: float, reference: float) -> float:
 
 
 def measure_more(truth: Truth, scores: Floats) -> dict[str, float]:
-    """What else is usual: precision, recall, F1 and average precision; F1 and ROC AUC over classes; median error."""
+    """What else is usual: precision, recall, F1 and average precision; F1 and ROC AUC over classes; median error.
+
+    F1 over classes is the mean over those that occur in the truth or in the answers.
+    """
     if truth.task == "regression":
         return {"median_error": float(np.median(np.abs(scores - truth.values.astype(float))))}
     values, said = truth.values.astype(int), scores.argmax(axis=1)
     precisions, recalls, balanced = _by_class(values, said, len(truth.classes))
+    occur = np.union1d(values, said)
     if len(truth.classes) != 2:
         areas = [
             roc_auc(values == place, scores[:, place])
             for place in range(len(truth.classes))
             if 0 < (values == place).sum() < len(values)
         ]
-        return {"f1": float(np.mean(balanced))} | ({"roc_auc": float(np.mean(areas))} if areas else {})
+        return {"f1": float(np.mean(np.asarray(balanced)[occur]))} | (
+            {"roc_auc": float(np.mean(areas))} if areas else {}
+        )
     found = {"precision": precisions[1], "recall": recalls[1], "f1": balanced[1]}
     if (values == 1).any():
         found["average_precision"] = average_precision(values == 1, scores[:, 1])

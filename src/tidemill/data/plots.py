@@ -34,7 +34,7 @@ def page(truth: Truth, scores: Floats, title: str) -> str:
     else:
         is_class = np.eye(len(truth.classes), dtype=bool)[truth.values.astype(int)]
         if len(truth.classes) == 2:
-            drawn = _curves(is_class[:, 1], scores[:, 1])
+            drawn = _curves(is_class[:, 1], scores[:, 1], f" of {html.escape(truth.classes[1])!r}")
         else:
             drawn = _curves(is_class.ravel(), scores.ravel(), ", each class against the rest")
         drawn.append(_confusion(truth, scores.argmax(axis=1)))

@@ -18,7 +18,7 @@ class Guess(Struct, frozen=True, kw_only=True):
     """What a table's columns seem to be; `excluded` says why each is left out.
 
     `spread` is the standard deviation of a regression's label, `newest` the latest event time, and `a_day` how many
-    rows come a day (0 where there is no event time).
+    rows come a day (0 where there is no event time). `positive` is the positive class of two, where it is set.
     """
 
     label: str
@@ -30,6 +30,7 @@ class Guess(Struct, frozen=True, kw_only=True):
     spread: float
     newest: datetime | None = None
     a_day: float = 0.0
+    positive: str = ""
 
 
 def guess(

@@ -107,6 +107,8 @@ def _policy(name: str, guessed: Guess, path: str, now: datetime) -> str:
         if guessed.key
         else '# key = ["…"]        # the columns that name a row\n'
     )
+    positive = f"positive = {_quoted(guessed.positive)}".ljust(24) + "# precision, recall and F1 are about this class\n"
+    positive = positive if guessed.positive else ""
     test = (
         'test = "14d"            # the newest rows are held out'
         if guessed.time
@@ -122,7 +124,7 @@ source = "rows"
 label = {_quoted(guessed.label)}
 task = {_quoted(guessed.task)}
 metric = {_quoted(metric)}
-owner = "say here who answers for it"
+{positive}owner = "say here who answers for it"
 cost_of_training = 1.0
 cost_of_error = 1.0
 

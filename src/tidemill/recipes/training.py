@@ -90,7 +90,9 @@ def learn_vocabularies(frame: pl.DataFrame, features: FeatureSet) -> Encoding:
 def search(train: pl.DataFrame, validation: pl.DataFrame, encoding: Encoding, policy: ModelPolicy) -> Tuned:
     """The best parameters that Optuna finds within the policy's budget, on these rows and no others."""
     problem = policy.problem
-    classes = classes_of(train[problem.label], problem.label) if problem.task == "classification" else ()
+    classes = (
+        classes_of(train[problem.label], problem.label, problem.positive) if problem.task == "classification" else ()
+    )
     train_rows, held = (
         Rows(encode(encoding, rows), truth_of(rows[problem.label], problem.task, classes))
         for rows in (train, of_classes(validation, problem.label, classes))
@@ -115,7 +117,9 @@ def fit(
     problem, options = policy.problem, policy.training
     if tuned is not None:
         options = replace(options, params=options.params | tuned.params)
-    classes = classes_of(train[problem.label], problem.label) if problem.task == "classification" else ()
+    classes = (
+        classes_of(train[problem.label], problem.label, problem.positive) if problem.task == "classification" else ()
+    )
     target = truth_of(train[problem.label], problem.task, classes)
     newest = train[TIME].max()
     assert isinstance(newest, datetime)
@@ -138,6 +142,7 @@ def fit(
             "rows": train.height,
             "trained_until": newest.isoformat(),
             "label": problem.label,
+            **({"positive": classes[1]} if len(classes) == 2 else {}),
         },
     )
     matrix = encode(encoding, train)

@@ -6,6 +6,7 @@ import polars as pl
 
 from tidemill.core.model import Task
 from tidemill.core.run import Metrics
+from tidemill.data.classes import order_classes
 from tidemill.data.keys import as_classes
 from tidemill.data.metrics import Floats, Truth, intervals, measure, measure_more
 from tidemill.errors import DataError
@@ -14,15 +15,17 @@ _LEAST_SLICE = 30
 _MOST_SLICES = 50
 
 
-def classes_of(labels: pl.Series, name: str) -> tuple[str, ...]:
-    """The classes of a label, sorted; for two, the second is the positive one.
+def classes_of(labels: pl.Series, name: str, positive: str = "") -> tuple[str, ...]:
+    """The classes of a label, in order; of two the second is the positive one, which `positive` may name.
 
     Raises
     ------
     DataError
         if there are fewer than two, or so many that it looks like a number.
+    ConfigurationError
+        if `positive` is not one of two classes.
     """
-    found = as_classes(labels).drop_nulls().unique().sort().to_list()
+    found = as_classes(labels).drop_nulls().unique().to_list()
     if len(found) < 2:
         raise DataError(
             f"label {name!r} has {'one class only' if found else 'no values'}" + (f": {found[0]!r}" if found else ""),
@@ -32,7 +35,7 @@ def classes_of(labels: pl.Series, name: str) -> tuple[str, ...]:
         raise DataError(
             f"label {name!r} has {len(found)} classes", 'if it is a number, set task = "regression" under [problem]'
         )
-    return tuple(found)
+    return order_classes(found, positive)
 
 
 def of_classes(rows: pl.DataFrame, label: str, classes: tuple[str, ...]) -> pl.DataFrame:
