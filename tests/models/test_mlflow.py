@@ -1,4 +1,4 @@
-"""A model directory as MLflow saves it is taken in and asked without MLflow."""
+"""A model directory as MLflow saves it is registered and predicts without MLflow."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,12 @@ import lightgbm
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from sklearn.linear_model import LogisticRegression
 
 from tidemill.errors import DataError, InputError
 from tidemill.models.adopt import adopt
-from tidemill.models.flavors.mlflow import read_mapping
+from tidemill.models.flavors import mlflow
 from tidemill.models.load import load
 
 RANDOM = np.random.default_rng(3)
@@ -131,7 +132,10 @@ def test_other_versions_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixt
         ("flavors:\n  xgboost:\n    data: m.xgb\n  python_function:\n    loader_module: mlflow.xgboost\n", "xgboost"),
         ("flavors:\n  python_function:\n    loader_module: mlflow.pyfunc.model\n", "pyfunc"),
         (LIGHTGBM.replace("data: model.lgb", "data: ../../outside"), "no file '../../outside'"),
-        ("not a mapping\n", "the flavors none"),
+        ("not a mapping:\n", "the flavors none"),
+        ("flavors:\n  sklearn:\n", "the flavors sklearn"),
+        ("flavors: [sklearn\n", "no MLmodel file that can be read"),
+        ("flavors: !!python/object/apply:os.system ['true']\n", "no MLmodel file that can be read"),
     ],
 )
 def test_directories_that_are_not_supported_say_why(description: str, said: str, tmp_path: Path) -> None:
@@ -155,9 +159,12 @@ def test_a_link_out_of_the_directory_is_not_followed(tmp_path: Path) -> None:
         adopt(path, ROWS, name="late")
 
 
-def test_the_description_is_read_to_its_leaves() -> None:
-    described = read_mapping(SKLEARN + TAIL)
-    assert described["flavors"]["sklearn"]["code"] == ""
-    assert described["flavors"]["python_function"]["env"]["conda"] == "conda.yaml"
-    assert described["signature"]["outputs"].startswith('[{"type": "tensor"')
-    assert described["utc_time_created"] == "2025-02-11 09:13:37.551234"
+@pytest.mark.parametrize("flow", [False, True], ids=["as MLflow writes it", "in another style"])
+def test_the_description_is_read_in_any_style_of_yaml(flow: bool) -> None:
+    text = SKLEARN + TAIL
+    if flow:
+        text = yaml.safe_dump(yaml.safe_load(text), default_flow_style=True, width=60, explicit_start=True)
+    files = {"mlflow/MLmodel": text.encode(), "mlflow/model.pkl": b"pickle"}
+    assert mlflow.read_model_file(files) == b"pickle"
+    assert mlflow.columns(files) == ("wind speed", "distance", "delay of the airport")
+    assert mlflow.made_with(files) == {"python": "3.11.5", "scikit-learn": "1.5.1"}

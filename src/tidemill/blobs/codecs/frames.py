@@ -4,7 +4,7 @@ import re
 import struct
 from typing import Any, BinaryIO, get_args
 
-from tidemill.errors import DataError
+from tidemill.errors import DataError, MissingExtra
 
 _KINDS = {("polars", "DataFrame"), ("pandas", "DataFrame"), ("pandas", "Series"), ("pyarrow", "Table")}
 _MADE_BY = b"tidemill.made_by"
@@ -51,8 +51,7 @@ class FrameCodec:
 
             frame = pl.read_ipc(source)
             return frame.drop(_unnamed(frame.columns, made_by))
-        import pyarrow as pa
-
+        pa = _pyarrow()
         table = pa.ipc.open_file(source).read_all()
         table = table.replace_schema_metadata(
             {key: text for key, text in (table.schema.metadata or {}).items() if key != _MADE_BY} or None
@@ -92,8 +91,7 @@ def _write_polars(frame: Any, sink: BinaryIO) -> None:
 
 
 def _write_arrow(value: Any, sink: BinaryIO) -> None:
-    import pyarrow as pa
-
+    pa = _pyarrow()
     library, name = _names(type(value))
     made_by = f"{library} {name}"
     if name == "Series":
@@ -115,6 +113,15 @@ def _write_arrow(value: Any, sink: BinaryIO) -> None:
             )
 
 
+def _pyarrow() -> Any:
+    """PyArrow, which frames of pandas and Arrow need; frames of Polars do without."""
+    try:
+        import pyarrow
+    except ImportError:
+        raise MissingExtra("pyarrow", "pandas") from None
+    return pyarrow
+
+
 def _pandas(frame: Any, made_by: str, name: str) -> Any:
     if name != "Series":
         return frame
@@ -134,10 +141,8 @@ def _made_by(source: BinaryIO) -> str:
     if _MADE_BY not in source.read(max(0, length)):
         source.seek(0)
         return ""
-    import pyarrow as pa
-
     source.seek(0)
-    metadata = pa.ipc.open_file(source).schema.metadata or {}
+    metadata = _pyarrow().ipc.open_file(source).schema.metadata or {}
     source.seek(0)
     return str(metadata.get(_MADE_BY, b"").decode())
 

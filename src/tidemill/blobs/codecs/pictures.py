@@ -55,7 +55,7 @@ class PictureCodec:
 
 
 def _page(figure: Any) -> str:
-    """A page of a figure, the same each time: its parts in order, and under one name."""
+    """A page of a figure with the script of its own Plotly; equal figures become equal bytes."""
     from plotly.io import to_html
 
     parts = json.loads(json.dumps(json.loads(figure.to_json()), sort_keys=True))

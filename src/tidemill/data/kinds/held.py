@@ -7,7 +7,7 @@ import polars as pl
 
 from tidemill.core.batch import Batch
 from tidemill.data.kinds.kind import content_of
-from tidemill.errors import DataError
+from tidemill.errors import DataError, MissingExtra
 
 
 class Held:
@@ -29,6 +29,8 @@ def as_polars(frame: Any) -> pl.DataFrame:
     """Any frame as one of Polars, with an index of pandas that has a name; raises `DataError` for what is none."""
     try:
         found = _converted(frame)
+    except ModuleNotFoundError as absent:
+        raise MissingExtra(absent.name or "pyarrow", "pandas") from None
     except (pl.exceptions.PolarsError, TypeError, ValueError) as wrong:
         said = str(wrong).partition("\n")[0]
         raise DataError(f"a frame cannot be taken: {said}", "give each column one name and one type") from None

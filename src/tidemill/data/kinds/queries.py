@@ -164,8 +164,9 @@ class Duck:
     def select(self, query: str) -> pl.DataFrame:
         try:
             import duckdb
-        except ImportError:
-            raise MissingExtra("duckdb", "duckdb") from None
+            import pyarrow  # noqa: F401 - DuckDB hands its rows over in PyArrow's tables
+        except ImportError as absent:
+            raise MissingExtra(absent.name or "duckdb", "duckdb") from None
         memory = self.place == ":memory:"
         file = str(self._folder / self.place)
         with duckdb.connect(":memory:" if memory else file, read_only=not memory) as connection:

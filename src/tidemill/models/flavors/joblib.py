@@ -8,7 +8,7 @@ import polars as pl
 
 from tidemill.core.model import Model
 from tidemill.data.rows import RowReader
-from tidemill.errors import DataError
+from tidemill.errors import DataError, MissingExtra
 from tidemill.models.flavors.estimator import map_class_names, predict_rows, unpickle
 from tidemill.models.predictions import Predictions
 
@@ -28,6 +28,8 @@ class Joblib:
         self._columns = self._order(model.manifest.name)
         self._named = hasattr(self._estimator, "feature_names_in_")
         self._has_pandas = find_spec("pandas") is not None
+        if self._named and self._has_pandas and find_spec("pyarrow") is None:
+            raise MissingExtra("pyarrow", "pandas")
         booster = getattr(self._estimator, "booster_", None)
         self._categories = bool(getattr(booster, "pandas_categorical", None))
         classification = self.signature.task == "classification"
