@@ -48,7 +48,7 @@ def command(folder: Path, environment: dict[str, str], *words: str, code: int = 
 def test_a_project_runs_without_the_packages_of_extras(tmp_path: Path, plain: dict[str, str]) -> None:
     command(tmp_path, plain, "init", "shop")
     folder = tmp_path / "shop"
-    assert "training done" in command(folder, plain, "run", "training", "--engine", "processes")
+    assert "training done" in command(folder, plain, "run", "training")
     command(folder, plain, "run", "watching")
     command(folder, plain, "run", "materialization")
     command(folder, plain, "data", "profile", "rows", "--report", "look.html")

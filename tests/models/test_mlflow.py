@@ -166,5 +166,5 @@ def test_the_description_is_read_in_any_style_of_yaml(flow: bool) -> None:
         text = yaml.safe_dump(yaml.safe_load(text), default_flow_style=True, width=60, explicit_start=True)
     files = {"mlflow/MLmodel": text.encode(), "mlflow/model.pkl": b"pickle"}
     assert mlflow.read_model_file(files) == b"pickle"
-    assert mlflow.columns(files) == ("wind speed", "distance", "delay of the airport")
-    assert mlflow.made_with(files) == {"python": "3.11.5", "scikit-learn": "1.5.1"}
+    assert mlflow.read_input_names(files) == ("wind speed", "distance", "delay of the airport")
+    assert mlflow.read_versions(files) == {"python": "3.11.5", "scikit-learn": "1.5.1"}
