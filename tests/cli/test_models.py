@@ -52,7 +52,7 @@ def test_what_cannot_answer_is_not_promoted(shop: Path, tmp_path: Path) -> None:
     pl.DataFrame({"x": [1.0, 2.0]}).write_csv(tmp_path / "samples.csv")
     words = ("models", "register", str(made), "--samples", str(tmp_path / "samples.csv"), "--task", "classification")
     tidemill(shop, *words, "--classes", "a,b", "--name", "foreign")
-    assert "nobody vouched for" in tidemill(shop, "models", "promote", "foreign", code=2).stderr
+    assert "is not trusted" in tidemill(shop, "models", "promote", "foreign", code=2).stderr
     tidemill(shop, *words, "--classes", "x,y", "--name", "named", "--trust")
     assert "its signature says x, y" in tidemill(shop, "models", "promote", "named", code=2).stderr
     assert listed(shop, "models", "history", "--name", "foreign") == []

@@ -1,4 +1,4 @@
-"""The flavors that a run here packs."""
+"""The flavors of models that Tidemill trains pass the flavor suite."""
 
 import lightgbm
 import numpy as np
@@ -31,13 +31,13 @@ def manifest(flavor: str, task: Task, *classes: str) -> Manifest:
     return Manifest(name="late", flavor=flavor, signature=Signature(inputs=ENCODING.inputs, task=task, classes=classes))
 
 
-class OfRows(FlavorSuite):
+class FlavorTest(FlavorSuite):
     @pytest.fixture
     def rows(self) -> pl.DataFrame:
         return ROWS
 
 
-class TestLightGBMOfTwoClasses(OfRows):
+class TestLightGBMWithTwoClasses(FlavorTest):
     @pytest.fixture
     def model(self) -> Model:
         data = lightgbm.Dataset(MATRIX, DELAY > 0.3)
@@ -45,7 +45,7 @@ class TestLightGBMOfTwoClasses(OfRows):
         return lightgbm_flavor.pack(manifest("lightgbm", "classification", "false", "true"), booster, ENCODING)
 
 
-class TestLightGBMOfThreeClasses(OfRows):
+class TestLightGBMWithThreeClasses(FlavorTest):
     @pytest.fixture
     def model(self) -> Model:
         data = lightgbm.Dataset(MATRIX, np.digitize(DELAY, (-0.3, 0.7)))
@@ -53,14 +53,14 @@ class TestLightGBMOfThreeClasses(OfRows):
         return lightgbm_flavor.pack(manifest("lightgbm", "classification", "a", "b", "c"), booster, ENCODING)
 
 
-class TestLightGBMOfNumbers(OfRows):
+class TestLightGBMRegression(FlavorTest):
     @pytest.fixture
     def model(self) -> Model:
         booster = lightgbm.train(QUIET | {"objective": "regression"}, lightgbm.Dataset(MATRIX, DELAY), 10)
         return lightgbm_flavor.pack(manifest("lightgbm", "regression"), booster, ENCODING)
 
 
-class TestSklearn(OfRows):
+class TestSklearn(FlavorTest):
     @pytest.fixture
     def model(self) -> Model:
         estimator = HistGradientBoostingClassifier(max_iter=5).fit(MATRIX, (DELAY > 0.3).astype(int))

@@ -1,4 +1,4 @@
-"""A package that is exported answers without Tidemill: in a plain Python, and in a stock MLflow of its own."""
+"""An exported package predicts without Tidemill: in plain Python, and in an environment with only MLflow."""
 
 import json
 import shutil
@@ -29,17 +29,15 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RANDOM = np.random.default_rng(5)
 ROWS = pl.DataFrame(
     {
-        "distance": [None if place % 9 == 0 else float(value) for place, value in enumerate(RANDOM.gamma(2, 100, 400))],
+        "distance": [None if row % 9 == 0 else float(value) for row, value in enumerate(RANDOM.gamma(2, 100, 400))],
         "pieces": RANDOM.integers(1, 9, 400),
-        "carrier": [
-            None if place % 11 == 0 else str(v) for place, v in enumerate(RANDOM.choice(["swift", "Žluť"], 400))
-        ],
+        "carrier": [None if row % 11 == 0 else str(v) for row, v in enumerate(RANDOM.choice(["swift", "Žluť"], 400))],
         "express": RANDOM.random(400) < 0.3,
-        "ordered": [NOON + timedelta(minutes=37 * place) for place in range(400)],
+        "ordered": [NOON + timedelta(minutes=37 * row) for row in range(400)],
     }
 )
 LABEL = (ROWS["pieces"] + ROWS["express"].cast(pl.Int64) > 5).cast(pl.Int64).to_numpy()
-ODD: list[dict[str, Any]] = [
+EDGE_ROWS: list[dict[str, Any]] = [
     {"distance": None, "pieces": 3, "carrier": "never seen", "express": True, "ordered": "2026-03-01T23:59:00+02:00"},
     {"distance": 5, "pieces": None, "carrier": None, "express": None, "ordered": None},
     {"distance": 1e300, "pieces": -1, "carrier": "swift", "express": False, "ordered": "2026-03-02T00:00:00Z"},
@@ -47,7 +45,7 @@ ODD: list[dict[str, Any]] = [
 
 
 def package(task: str = "binary") -> Model:
-    """A package of each kind, fitted on a few rows."""
+    """Return a package of a kind, fitted on a few rows."""
     encoding = fit_encoding(ROWS, tuple(ROWS.columns))
     matrix = encode(encoding, ROWS)
     classes = {"binary": ("no", "yes"), "regression": (), "tree": ("no", "yes")}.get(task, ("few", "many", "some"))
@@ -78,24 +76,24 @@ def write(model: Model, folder: Path) -> Path:
 
 
 def expected(model: Model, rows: pl.DataFrame) -> Any:
-    answers = load(model).predict(rows)
-    return answers.values if answers.probabilities is None else answers.probabilities
+    predictions = load(model).predict(rows)
+    return predictions.values if predictions.probabilities is None else predictions.probabilities
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression", "tree"])
-def test_its_own_loader_answers_as_tidemill_does(tmp_path: Path, task: str) -> None:
+def test_the_portable_loader_predicts_as_tidemill_does(tmp_path: Path, task: str) -> None:
     model = package(task)
     loaded = PortableModel(write(model, tmp_path / "package"))
     rows = ROWS if task != "tree" else ROWS.drop_nulls()
     assert np.array_equal(loaded.scores(rows.to_dict(as_series=False)), expected(model, rows))
     if task != "tree":
-        odd = pl.DataFrame(ODD).with_columns(pl.col("ordered").str.to_datetime(time_zone="UTC"))
-        columns = {name: [row[name] for row in ODD] for name in ODD[0]}
-        assert np.array_equal(loaded.scores(columns), expected(model, odd))
+        edge_rows = pl.DataFrame(EDGE_ROWS).with_columns(pl.col("ordered").str.to_datetime(time_zone="UTC"))
+        columns = {name: [row[name] for row in EDGE_ROWS] for name in EDGE_ROWS[0]}
+        assert np.array_equal(loaded.scores(columns), expected(model, edge_rows))
     assert loaded.scores({name: [] for name in ROWS.columns}).shape[0] == 0
 
 
-def test_the_lock_names_all_that_it_needs_and_nothing_unpublished() -> None:
+def test_the_lock_has_all_dependencies_and_only_published_packages() -> None:
     lock = to_files(package())["requirements.txt"].decode().split()
     names = [line.partition("==")[0] for line in lock]
     assert {"lightgbm", "numpy", "scipy"} <= set(names)
@@ -103,11 +101,11 @@ def test_the_lock_names_all_that_it_needs_and_nothing_unpublished() -> None:
     assert all(line.count("==") == 1 for line in lock)
 
 
-def test_export_writes_a_folder_whole_and_once(tmp_path: Path) -> None:
+def test_export_writes_a_complete_folder_and_never_overwrites(tmp_path: Path) -> None:
     session = open_session(make_project(tmp_path / "shop"))
     tidemill(tmp_path / "shop", "run", "training")
-    told = tidemill(tmp_path / "shop", "models", "export", "shop", "--to", "out/shop")
-    assert told.stdout.startswith("shop/1: ")
+    result = tidemill(tmp_path / "shop", "models", "export", "shop", "--to", "out/shop")
+    assert result.stdout.startswith("shop/1: ")
     folder = tmp_path / "shop" / "out" / "shop"
     names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     assert {"MLmodel", "manifest.json", "requirements.txt", "python_env.yaml", "samples.json", "model.txt"} <= names
@@ -124,24 +122,24 @@ def test_export_writes_a_folder_whole_and_once(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The Python of an environment with nothing but a stock MLflow and what the packages' lock names."""
+    """Create an environment with only MLflow and the packages of the lock; yield its Python."""
     folder = tmp_path_factory.mktemp("mlflow") / "environment"
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     python = folder / "bin" / "python"
     lock = to_files(package())["requirements.txt"].decode().split()
     try:
-        made: list[str | Path] = [uv, "venv", "--python", sys.executable, folder]
-        filled: list[str | Path] = [uv, "pip", "install", "--python", python, "mlflow", *lock]
-        for words in (made, filled):
-            subprocess.run(words, check=True, capture_output=True)
+        create: list[str | Path] = [uv, "venv", "--python", sys.executable, folder]
+        install: list[str | Path] = [uv, "pip", "install", "--python", python, "mlflow", *lock]
+        for command in (create, install):
+            subprocess.run(command, check=True, capture_output=True)
         yield python
-    except (OSError, subprocess.CalledProcessError) as refused:
-        pytest.skip(f"not on this machine: an environment with MLflow, which uv installs ({refused})")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"uv cannot install an environment with MLflow: {error}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-ASK = """
+SCRIPT = """
 import json, sys, mlflow.pyfunc, pandas
 rows = pandas.DataFrame(json.load(open(sys.argv[1])))
 rows["ordered"] = pandas.to_datetime(rows["ordered"])
@@ -151,22 +149,22 @@ print(json.dumps([model.predict(rows).to_dict("list") for model in models]))
 """
 
 
-def test_a_stock_mlflow_gives_the_same_predictions(tmp_path: Path, mlflow: Path) -> None:
+def test_plain_mlflow_predicts_the_same(tmp_path: Path, mlflow: Path) -> None:
     models = [package(task) for task in ("binary", "multiclass", "regression")]
-    folders = [write(model, tmp_path / f"package{place}") for place, model in enumerate(models)]
+    folders = [write(model, tmp_path / f"package{index}") for index, model in enumerate(models)]
     rows = ROWS.with_columns(pl.col("ordered").dt.replace_time_zone(None))
     (tmp_path / "rows.json").write_text(json.dumps(rows.with_columns(pl.col("ordered").cast(pl.String)).to_dicts()))
-    asked = subprocess.run(
-        [mlflow, "-I", "-c", ASK, tmp_path / "rows.json", *folders],
+    process = subprocess.run(
+        [mlflow, "-I", "-c", SCRIPT, tmp_path / "rows.json", *folders],
         capture_output=True,
         text=True,
         check=False,
         env={"MLFLOW_TRACKING_URI": f"file:{tmp_path}/runs", "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
     )
-    assert asked.returncode == 0, asked.stderr
-    for model, told in zip(models, json.loads(asked.stdout.splitlines()[-1]), strict=True):
-        answers = load(model).predict(rows)
-        assert told["prediction"] == answers.values
-        if answers.probabilities is not None:
-            shares = [told[f"probability_{name}"] for name in model.manifest.signature.classes]
-            assert np.array_equal(np.array(shares).T, answers.probabilities)
+    assert process.returncode == 0, process.stderr
+    for model, output in zip(models, json.loads(process.stdout.splitlines()[-1]), strict=True):
+        predictions = load(model).predict(rows)
+        assert output["prediction"] == predictions.values
+        if predictions.probabilities is not None:
+            probabilities = [output[f"probability_{name}"] for name in model.manifest.signature.classes]
+            assert np.array_equal(np.array(probabilities).T, predictions.probabilities)

@@ -20,7 +20,7 @@ RANDOM = np.random.default_rng(3)
 ROWS = pl.DataFrame({name: RANDOM.normal(size=200) for name in ("wind speed", "distance", "delay of the airport")})
 LATE = (ROWS["distance"] > 0).cast(pl.Int64).alias("late")
 
-# As MLflow 2 writes it: sorted keys, long texts folded at 80 columns, lists at the depth of their key.
+# The format of MLflow 2: sorted keys, long texts folded at 80 columns, lists at the indentation of their key.
 TAIL = """\
 mlflow_version: 2.19.0
 model_size_bytes: 5231
@@ -76,7 +76,7 @@ flavors:
 """
 
 
-def directory(path: Path, description: str) -> Path:
+def write_directory(path: Path, description: str) -> Path:
     path.mkdir()
     (path / "MLmodel").write_text(description + TAIL)
     (path / "conda.yaml").write_text("channels:\n- conda-forge\n")
@@ -84,50 +84,50 @@ def directory(path: Path, description: str) -> Path:
     return path
 
 
-def booster() -> Any:
+def train_booster() -> Any:
     data = lightgbm.Dataset(ROWS.to_numpy(), LATE.to_numpy())
     return lightgbm.train({"objective": "binary", "verbose": -1}, data, 5)
 
 
-def test_lightgbm_inside_answers_bit_for_bit(tmp_path: Path) -> None:
-    made = booster()
-    path = directory(tmp_path / "model", LIGHTGBM)
-    made.save_model(path / "model.lgb")
-    # The booster was trained on an array: MLflow's signature knows the order of the columns.
+def test_a_lightgbm_model_predicts_exactly_the_same(tmp_path: Path) -> None:
+    fitted = train_booster()
+    path = write_directory(tmp_path / "model", LIGHTGBM)
+    fitted.save_model(path / "model.lgb")
+    # The booster was trained on an array: only the signature of MLflow has the order of the columns.
     model = adopt(path, ROWS.select(sorted(ROWS.columns)), name="late")
     assert model.manifest.flavor == "mlflow"
     assert model.manifest.trusted
     assert "mlflow/requirements.txt" in model.files
     assert model.manifest.environment["lightgbm"] == "4.1.0"
-    said = load(model).predict(ROWS)
-    assert said.probabilities is not None
-    assert np.array_equal(said.probabilities[:, 1], made.predict(ROWS.to_numpy()))
+    predictions = load(model).predict(ROWS)
+    assert predictions.probabilities is not None
+    assert np.array_equal(predictions.probabilities[:, 1], fitted.predict(ROWS.to_numpy()))
 
 
-def test_sklearn_inside_is_a_pickle(tmp_path: Path) -> None:
-    made = LogisticRegression().fit(ROWS.to_pandas(), LATE.to_numpy())
-    path = directory(tmp_path / "model", SKLEARN)
-    joblib.dump(made, path / "model.pkl")
+def test_a_sklearn_model_must_be_trusted(tmp_path: Path) -> None:
+    fitted = LogisticRegression().fit(ROWS.to_pandas(), LATE.to_numpy())
+    path = write_directory(tmp_path / "model", SKLEARN)
+    joblib.dump(fitted, path / "model.pkl")
     rows = ROWS.with_columns(LATE)
     with pytest.raises(InputError, match="--trust"):
         load(adopt(path, rows, name="late", label="late", task="classification"))
     model = adopt(path, rows, name="late", label="late", task="classification", trusted=True)
     assert model.manifest.environment["scikit-learn"] == "1.5.1"
     assert "sklearn.linear_model._logistic.LogisticRegression" in model.manifest.data["adopted"]["imports"]
-    said = load(model).predict(rows)
-    assert said.probabilities is not None
-    assert np.array_equal(said.probabilities, made.predict_proba(ROWS.to_pandas()))
+    predictions = load(model).predict(rows)
+    assert predictions.probabilities is not None
+    assert np.array_equal(predictions.probabilities, fitted.predict_proba(ROWS.to_pandas()))
 
 
-def test_other_versions_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = directory(tmp_path / "model", LIGHTGBM)
-    booster().save_model(path / "model.lgb")
+def test_version_differences_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_directory(tmp_path / "model", LIGHTGBM)
+    train_booster().save_model(path / "model.lgb")
     load(adopt(path, ROWS, name="late"))
-    assert "lightgbm 4.1.0 (here:" in caplog.text
+    assert "lightgbm 4.1.0 (installed:" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("description", "said"),
+    ("description", "message"),
     [
         ("flavors:\n  xgboost:\n    data: m.xgb\n  python_function:\n    loader_module: mlflow.xgboost\n", "xgboost"),
         ("flavors:\n  python_function:\n    loader_module: mlflow.pyfunc.model\n", "pyfunc"),
@@ -138,22 +138,22 @@ def test_other_versions_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixt
         ("flavors: !!python/object/apply:os.system ['true']\n", "no MLmodel file that can be read"),
     ],
 )
-def test_directories_that_are_not_supported_say_why(description: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=said):
-        adopt(directory(tmp_path / "model", description), ROWS, name="late")
+def test_the_error_for_an_unsupported_directory_has_the_reason(description: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        adopt(write_directory(tmp_path / "model", description), ROWS, name="late")
 
 
-def test_a_signature_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
-    path = directory(tmp_path / "model", LIGHTGBM)
-    booster().save_model(path / "model.lgb")
+def test_an_unreadable_signature_is_an_error(tmp_path: Path) -> None:
+    path = write_directory(tmp_path / "model", LIGHTGBM)
+    train_booster().save_model(path / "model.lgb")
     (path / "MLmodel").write_text(LIGHTGBM + "signature:\n  inputs: '[{'\n")
     with pytest.raises(DataError, match="signature in the MLmodel file cannot be read"):
         adopt(path, ROWS, name="late")
 
 
-def test_a_link_out_of_the_directory_is_not_followed(tmp_path: Path) -> None:
-    booster().save_model(tmp_path / "outside.lgb")
-    path = directory(tmp_path / "model", LIGHTGBM)
+def test_a_link_to_a_file_outside_the_directory_is_not_followed(tmp_path: Path) -> None:
+    train_booster().save_model(tmp_path / "outside.lgb")
+    path = write_directory(tmp_path / "model", LIGHTGBM)
     (path / "model.lgb").symlink_to(tmp_path / "outside.lgb")
     with pytest.raises(DataError, match=r"no file 'model\.lgb'"):
         adopt(path, ROWS, name="late")

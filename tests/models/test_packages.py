@@ -1,4 +1,4 @@
-"""Packages that a run here makes: they answer as the estimator did, and name what they were made with."""
+"""Packages of Tidemill runs: they predict as the estimator did, and list the versions that created them."""
 
 import io
 
@@ -19,10 +19,8 @@ from tidemill.models.flavors import sklearn as sklearn_flavor
 from tidemill.models.load import load
 
 RANDOM = np.random.default_rng(5)
-FRAME = pl.DataFrame(
-    {"wind": RANDOM.normal(size=300), "carrier": [["AA", "UA", "DL"][place % 3] for place in range(300)]}
-)
-PLACES = (FRAME["wind"] > 0).cast(pl.Int64).to_numpy()
+FRAME = pl.DataFrame({"wind": RANDOM.normal(size=300), "carrier": [["AA", "UA", "DL"][row % 3] for row in range(300)]})
+CLASS_INDICES = (FRAME["wind"] > 0).cast(pl.Int64).to_numpy()
 ENCODING = fit_encoding(FRAME, ("wind", "carrier"))
 MATRIX = encode(ENCODING, FRAME)
 
@@ -33,33 +31,33 @@ def manifest(flavor: str, *classes: str) -> Manifest:
     return Manifest(name="late", flavor=flavor, signature=signature)
 
 
-def test_a_classifier_of_scikit_learn() -> None:
-    estimator = HistGradientBoostingClassifier(max_iter=5).fit(MATRIX, PLACES)
+def test_a_scikit_learn_classifier_predicts_the_same_after_writing_and_reading() -> None:
+    estimator = HistGradientBoostingClassifier(max_iter=5).fit(MATRIX, CLASS_INDICES)
     model = sklearn_flavor.pack(manifest("sklearn", "on time", "late"), estimator, ENCODING)
     sink = io.BytesIO()
     ModelCodec().write(model, sink)
-    said = load(ModelCodec().read(io.BytesIO(sink.getvalue()), Model)).predict(FRAME)
-    assert said.probabilities is not None
-    assert np.array_equal(said.probabilities, estimator.predict_proba(MATRIX))
-    assert said.values == [("on time", "late")[place] for place in estimator.predict(MATRIX)]
+    predictions = load(ModelCodec().read(io.BytesIO(sink.getvalue()), Model)).predict(FRAME)
+    assert predictions.probabilities is not None
+    assert np.array_equal(predictions.probabilities, estimator.predict_proba(MATRIX))
+    assert predictions.values == [("on time", "late")[index] for index in estimator.predict(MATRIX)]
     assert model.manifest.environment["scikit-learn"] == installed_versions("scikit-learn")["scikit-learn"]
 
 
-def test_a_class_that_was_absent_has_probability_zero() -> None:
-    estimator = HistGradientBoostingClassifier(max_iter=5).fit(MATRIX, PLACES * 2)
-    said = load(sklearn_flavor.pack(manifest("sklearn", "a", "b", "c"), estimator, ENCODING)).predict(FRAME)
-    assert said.probabilities is not None
-    assert said.probabilities[:, 1].max() == 0
-    assert set(said.values) == {"a", "c"}
+def test_a_class_without_training_rows_has_probability_zero() -> None:
+    estimator = HistGradientBoostingClassifier(max_iter=5).fit(MATRIX, CLASS_INDICES * 2)
+    predictions = load(sklearn_flavor.pack(manifest("sklearn", "a", "b", "c"), estimator, ENCODING)).predict(FRAME)
+    assert predictions.probabilities is not None
+    assert predictions.probabilities[:, 1].max() == 0
+    assert set(predictions.values) == {"a", "c"}
 
 
-def test_a_class_that_nobody_named_is_refused() -> None:
-    estimator = HistGradientBoostingClassifier(max_iter=5).fit(MATRIX, PLACES + 1)
+def test_a_class_that_is_not_in_the_signature_is_rejected() -> None:
+    estimator = HistGradientBoostingClassifier(max_iter=5).fit(MATRIX, CLASS_INDICES + 1)
     with pytest.raises(DataError, match="classes that its signature does not have"):
         load(sklearn_flavor.pack(manifest("sklearn", "a", "b"), estimator, ENCODING))
 
 
-def test_a_regression_says_why_it_cannot_answer() -> None:
+def test_a_regression_reports_why_it_cannot_predict() -> None:
     estimator = LinearRegression().fit(MATRIX, MATRIX[:, 0])
     predictor = load(sklearn_flavor.pack(manifest("sklearn"), estimator, ENCODING))
     assert predictor.predict(FRAME).values == estimator.predict(MATRIX).tolist()
@@ -67,14 +65,14 @@ def test_a_regression_says_why_it_cannot_answer() -> None:
         predictor.predict(FRAME.with_columns(pl.lit(None, pl.Float64).alias("wind")))
 
 
-def test_lightgbm_names_its_environment() -> None:
+def test_a_lightgbm_package_lists_its_environment() -> None:
     booster = lightgbm.train({"verbose": -1}, lightgbm.Dataset(MATRIX, MATRIX[:, 0]), 3)
     model = lightgbm_flavor.pack(manifest("lightgbm"), booster, ENCODING)
     assert model.manifest.environment == installed_versions("lightgbm", "numpy")
     assert load(model).predict(FRAME).values == np.asarray(booster.predict(MATRIX)).tolist()
 
 
-def test_environments_differ_by_package_and_by_minor_version_of_python() -> None:
+def test_environments_are_compared_by_package_and_by_minor_version_of_python() -> None:
     here = installed_versions("numpy", "nowhere")
     assert set(here) == {"python", "numpy"}
     assert compare_versions(here) == []

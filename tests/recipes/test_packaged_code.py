@@ -1,4 +1,4 @@
-"""A model of the project's own code answers by the code that it was made with, wherever it is loaded."""
+"""A model with code of the project always uses the code that it was trained with."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from tidemill.flow.session import Session
 from tidemill.models.load import load
 from tidemill.models.packaged_code import PackagedModules
 
-OWN = """
+PROJECT_CODE = """
 from helping import stretch
 from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -28,11 +28,11 @@ class Plain(HistGradientBoostingClassifier):
 
         return stretch(kept(super().predict_proba(rows)))
 """
-RUINED = "    return 0.5 + 0.1 * (0.5 - shares)"
+BROKEN_LINE = "    return 0.5 + 0.1 * (0.5 - shares)"
 ROWS = pl.DataFrame({"distance_km": [900.0, 100.0], "items": [8, 1], "carrier": ["thrifty", "steady"]}).with_columns(
     ordered=pl.lit("2026-02-01T10:00:00Z").str.to_datetime(time_zone="UTC")
 )
-ASK = """
+SCRIPT = """
 import json, sys
 import polars as pl
 from pathlib import Path
@@ -48,7 +48,7 @@ print(json.dumps(predict(open_session(Project(Path(sys.argv[1]))), rows)["probab
 def shop(tmp_path: Path) -> Iterator[Session]:
     estimator = 'test = "14d"\nearly_stopping = 0\nestimator = "own_one:Plain"\nparams = { max_iter = 30 }'
     project = make_project(tmp_path / "shop", replace={'test = "14d"': estimator})
-    for name, text in {"own_one": OWN, "helping": "def stretch(shares):\n    return shares\n"}.items():
+    for name, text in {"own_one": PROJECT_CODE, "helping": "def stretch(shares):\n    return shares\n"}.items():
         (project.folder / f"{name}.py").write_text(text)
     (project.folder / "later.py").write_text("def kept(shares):\n    return shares\n")
     yield open_session(project)
@@ -57,7 +57,7 @@ def shop(tmp_path: Path) -> Iterator[Session]:
     sys.path.remove(str(project.folder))
 
 
-def test_modules_of_a_package_are_one_world_however_they_import_each_other() -> None:
+def test_modules_of_a_package_share_one_module_instance() -> None:
     files = {
         "code/pkg_a/__init__.py": b"from .model import Model\nfrom pkg_a.model import HERE\n",
         "code/pkg_a/model.py": b"from pathlib import Path\nimport first, second\nfrom plain.inner import deep\n"
@@ -69,11 +69,11 @@ def test_modules_of_a_package_are_one_world_however_they_import_each_other() -> 
         "code/common_a.py": b"from enum import Enum\nclass Mode(Enum):\n    ON = 1\n",
         "code/plain/inner.py": b"deep = 7\n",
     }
-    carried = PackagedModules(files)
-    with carried.within():
-        made = import_module("pkg_a").Model()
+    modules = PackagedModules(files)
+    with modules.active():
+        model = import_module("pkg_a").Model()
         assert Path("code/pkg_a") == import_module("pkg_a").HERE
-    assert made.same() == (True, 7)
+    assert model.same() == (True, 7)
     assert not {"pkg_a", "first", "second", "common_a", "plain"} & set(sys.modules)
     with pytest.raises(ModuleNotFoundError):
         import_module("pkg_a")
@@ -85,7 +85,7 @@ def train(session: Session) -> None:
         raise failed
 
 
-def test_a_champion_is_compared_as_it_was_made(shop: Session, tmp_path: Path) -> None:
+def test_the_champion_is_compared_with_its_own_code(shop: Session, tmp_path: Path) -> None:
     train(shop)
     (release,) = shop.workspace.ledger.releases.find()
     champion = shop.packages.load(release.package)
@@ -95,14 +95,14 @@ def test_a_champion_is_compared_as_it_was_made(shop: Session, tmp_path: Path) ->
 
     rows = tmp_path / "rows.json"
     rows.write_text(ROWS.write_json())
-    asked = subprocess.run(
-        [sys.executable, "-I", "-c", ASK, shop.project.folder, rows],
+    process = subprocess.run(
+        [sys.executable, "-I", "-c", SCRIPT, shop.project.folder, rows],
         check=True, capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
-    assert json.loads(asked.stdout) == before.tolist(), "in a process that does not know the project's modules"
+    assert json.loads(process.stdout) == before.tolist(), "in a process without the modules of the project"
 
     helping = shop.project.folder / "helping.py"
-    helping.write_text(helping.read_text().replace("    return shares", RUINED))
+    helping.write_text(helping.read_text().replace("    return shares", BROKEN_LINE))
     (shop.project.folder / "later.py").unlink()
     (shop.project.folder / "later.py").write_text("kept = abs\n")
     for name in ("own_one", "helping", "later"):
@@ -112,6 +112,6 @@ def test_a_champion_is_compared_as_it_was_made(shop: Session, tmp_path: Path) ->
     assert after.tolist() == before.tolist()
     assert "later" not in sys.modules
     command = [sys.executable, "-m", "tidemill", "run", "training"]
-    refused = subprocess.run(command, capture_output=True, text=True, cwd=shop.project.folder)
-    assert refused.returncode == 3
-    assert "not better than the trivial baseline" in refused.stderr
+    process = subprocess.run(command, capture_output=True, text=True, cwd=shop.project.folder)
+    assert process.returncode == 3
+    assert "not better than the trivial baseline" in process.stderr

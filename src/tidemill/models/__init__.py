@@ -1,1 +1,1 @@
-"""Model packages: how each flavor is packed, loaded and asked."""
+"""Model packages: how each flavor is packed, loaded and used for predictions."""

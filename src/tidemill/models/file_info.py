@@ -1,4 +1,4 @@
-"""ModelFileInfo: what a model file tells of itself while nothing in it is run."""
+"""ModelFileInfo: the facts that a model file contains, read without running it."""
 
 from msgspec import Struct
 
@@ -6,12 +6,12 @@ from tidemill.core.model import Task
 
 
 class ModelFileInfo(Struct, frozen=True, kw_only=True):
-    """What could be read in a model file; what the file does not tell is empty or None.
+    """The facts in a model file; a fact that the file does not contain is empty or None.
 
-    `names` are its features in its own order, `width` their number. `texts` are the features that may hold text
+    `names` are its features in its order, `width` their number. `texts` are the features that may contain text
     (None: any), `integers` those that are whole numbers. `outputs` is the number of classes, and `classes` their names.
-    `versions` are of the packages that made it. `imports` are what a pickle would import, and `whole` says whether it
-    could be followed to its end.
+    `versions` are those of the packages that created it. `imports` are the names that a pickle would import; `whole` is
+    whether it was read to its end.
     """
 
     names: tuple[str, ...] = ()

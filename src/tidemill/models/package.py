@@ -1,4 +1,4 @@
-"""A package as a folder that other tools know: MLflow's description, a lock, and a loader that needs no Tidemill."""
+"""Portable packages: folders with an MLflow description, a lock, and a loader that does not need Tidemill."""
 
 import ast
 import json
@@ -22,129 +22,129 @@ from tidemill.models.flavors.mlflow import ROOT
 
 LOCK = "requirements.txt"
 PYTHON = "python_env.yaml"
-# Read at once, so that the code of the steps that pack models is another when the loader is.
+# Read at import, so that a change of the loader changes the code digest of the steps that pack models.
 _LOADER = Path(portable.__file__).read_text(encoding="utf-8")
 _ROOTS = {"lightgbm": ("lightgbm", "numpy"), "sklearn": ("scikit-learn", "joblib", "numpy")}
 _WARM = {"lightgbm": ("lightgbm",), "sklearn": ("joblib", "sklearn")}
-_USUAL = {"sklearn", "numpy", "joblib", "scipy"}
+_LOCKED_LIBRARIES = {"sklearn", "numpy", "joblib", "scipy"}
 _TYPES = {"boolean": "boolean", "integer": "long", "number": "double", "time": "datetime", "date": "datetime"}
 
 
 def make_portable(model: Model, packages: tuple[str, ...] = ()) -> Model:
-    """The package with its code, its lock, and its description for MLflow; `packages` are locked beside its own.
+    """Return the package with its code, its lock and its MLflow description; `packages` are added to the lock.
 
     Raises
     ------
     InputError
-        for a flavor that has no loader of its own, or a package that is not installed.
+        if the flavor has no portable loader, or a package is not installed.
     """
     flavor = model.manifest.flavor
     if flavor not in _ROOTS:
         raise InputError(
             f"a package of flavor {flavor!r} has no loader that works without Tidemill",
-            "export a model that a run here trained, or the file that was registered",
+            "export a model that a Tidemill run trained, or the registered file",
         )
     if absent := [name for name in packages if not lock_packages(name)]:
         raise InputError(
-            f"the package {absent[0]!r} cannot be locked: it is not installed here",
-            "install it, or mend `packages` under [training]",
+            f"the package {absent[0]!r} cannot be locked, because it is not installed",
+            "install it, or correct `packages` under [training]",
         )
-    makers, sources = _code_of(model)
-    lock = lock_packages(*_ROOTS[flavor], *makers, *packages)
-    description = _described(model.manifest)
+    libraries, sources = _find_code(model)
+    lock = lock_packages(*_ROOTS[flavor], *libraries, *packages)
+    description = _describe(model.manifest)
     files = {
         "MLmodel": description.encode(),
         LOCK: "".join(f"{line}\n" for line in lock).encode(),
-        PYTHON: _python().encode(),
+        PYTHON: _describe_python().encode(),
         "code/tidemill_model.py": _LOADER.encode(),
     }
     return replace(model, files=model.files | files | sources)
 
 
 def is_portable(model: Model) -> bool:
-    """Whether a package is a model of MLflow as it is."""
+    """Whether a package contains an MLflow description."""
     return "MLmodel" in model.files
 
 
 def to_files(model: Model) -> dict[str, bytes]:
-    """The files of a package as a folder: a model of MLflow, whoever made it.
+    """Return the files of a package as an MLflow model folder, by relative path.
 
     Raises
     ------
     InputError
-        for a flavor that has no loader of its own.
+        if the flavor has no portable loader.
     """
     manifest = {"manifest.json": msgspec.json.format(msgspec.json.encode(model.manifest))}
     if model.manifest.flavor == "mlflow":
         inner = {name.removeprefix(ROOT): content for name, content in model.files.items() if name.startswith(ROOT)}
         return inner | {name: content for name, content in model.files.items() if not name.startswith(ROOT)} | manifest
-    whole = model if is_portable(model) else make_portable(model)
-    return whole.files | manifest
+    portable_model = model if is_portable(model) else make_portable(model)
+    return portable_model.files | manifest
 
 
 def list_warm_modules(model: Model) -> tuple[str, ...]:
-    """The modules of published packages that a package imports when it is loaded."""
+    """Return the modules of published packages that a package imports when it is loaded."""
     return _WARM.get(model.manifest.flavor, ())
 
 
-def _code_of(model: Model) -> tuple[tuple[str, ...], dict[str, bytes]]:
-    """What a pickle's own classes come from: the published packages, and the source files of the project's modules."""
+def _find_code(model: Model) -> tuple[tuple[str, ...], dict[str, bytes]]:
+    """Return the sources of a pickle's classes: the published packages, and the files of the project's modules."""
     content = model.files.get("model.joblib")
     tops = {name.partition(".")[0] for name in pickles.read_info(content).imports} if content else set()
-    tops -= sys.stdlib_module_names | _USUAL | {"tidemill"}
+    tops -= sys.stdlib_module_names | _LOCKED_LIBRARIES | {"tidemill"}
     if not tops:
         return (), {}
-    known = _distributions()
-    makers = {name for top in tops for name in known.get(top, ()) if name != "tidemill"}
-    own: dict[str, bytes] = {}
-    waiting = sorted(tops - known.keys())
-    while waiting:
-        found = _sources(waiting.pop())
-        own |= found
-        further = {top for content in found.values() for top in _imported(content)}
-        further -= known.keys() | sys.stdlib_module_names | {"tidemill"}
-        waiting += sorted(further - {one.split("/")[1].removesuffix(".py") for one in own})
-    return tuple(sorted(makers)), own
+    published = _map_distributions()
+    libraries = {name for top in tops for name in published.get(top, ()) if name != "tidemill"}
+    project_files: dict[str, bytes] = {}
+    pending = sorted(tops - published.keys())
+    while pending:
+        files = _read_sources(pending.pop())
+        project_files |= files
+        imports = {top for content in files.values() for top in _list_imports(content)}
+        imports -= published.keys() | sys.stdlib_module_names | {"tidemill"}
+        pending += sorted(imports - {path.split("/")[1].removesuffix(".py") for path in project_files})
+    return tuple(sorted(libraries)), project_files
 
 
-def _imported(source: bytes) -> set[str]:
-    """The top-level modules that a source file imports, wherever in it."""
-    found: set[str] = set()
+def _list_imports(source: bytes) -> set[str]:
+    """Return the top-level modules that a source file imports, at any depth."""
+    modules: set[str] = set()
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError):  # beside what is imported may lie what cannot be
-        return found
+    except (SyntaxError, ValueError):  # a package may contain files that are never imported
+        return modules
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            modules |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            found.add(node.module.partition(".")[0])
-    return found
+            modules.add(node.module.partition(".")[0])
+    return modules
 
 
-def _sources(module: str) -> dict[str, bytes]:
-    """The source files of a top-level module, as they lie under `code/`."""
+def _read_sources(module: str) -> dict[str, bytes]:
+    """Return the source files of a top-level module, by their path under `code/`."""
     try:
         spec = find_spec(module)
     except (ImportError, ValueError):
         spec = None
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    if places:  # a package, also a folder without a file that makes it one
-        files, base = sorted(Path(places[0]).rglob("*.py")), Path(places[0]).parent
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    if folders:  # a package, with or without __init__.py
+        files, base = sorted(Path(folders[0]).rglob("*.py")), Path(folders[0]).parent
     elif spec and spec.origin and spec.origin.endswith(".py"):
         files, base = [Path(spec.origin)], Path(spec.origin).parent
     else:
         return {}
-    return {f"code/{one.relative_to(base).as_posix()}": one.read_bytes() for one in files}
+    return {f"code/{file.relative_to(base).as_posix()}": file.read_bytes() for file in files}
 
 
 @cache
-def _distributions() -> Mapping[str, list[str]]:
-    """The distributions by the modules that they bring; it takes long to look."""
+def _map_distributions() -> Mapping[str, list[str]]:
+    """Return the installed distributions by their modules; cached, since it is slow."""
     return packages_distributions()
 
 
-def _described(manifest: Manifest) -> str:
+def _describe(manifest: Manifest) -> str:
     signature = manifest.signature
     outputs: list[dict[str, Any]] = [{"type": "string" if signature.classes else "double", "name": "prediction"}]
     outputs += [{"type": "double", "name": f"probability_{name}"} for name in signature.classes]
@@ -157,20 +157,20 @@ def _described(manifest: Manifest) -> str:
         "    loader_module: tidemill_model",
         f"    python_version: {platform.python_version()}",
         "signature:",
-        f"  inputs: {_quoted([_input(one) for one in signature.inputs])}",
-        f"  outputs: {_quoted(outputs)}",
+        f"  inputs: {_quote([_describe_input(column) for column in signature.inputs])}",
+        f"  outputs: {_quote(outputs)}",
         "  params: null",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _input(one: Input) -> dict[str, Any]:
-    return {"type": _TYPES.get(one.type, "string"), "name": one.name, "required": not one.nullable}
+def _describe_input(column: Input) -> dict[str, Any]:
+    return {"type": _TYPES.get(column.type, "string"), "name": column.name, "required": not column.nullable}
 
 
-def _quoted(value: Any) -> str:
+def _quote(value: Any) -> str:
     return "'" + json.dumps(value).replace("'", "''") + "'"
 
 
-def _python() -> str:
+def _describe_python() -> str:
     return f"python: {platform.python_version()}\nbuild_dependencies:\n- pip\ndependencies:\n- -r {LOCK}\n"

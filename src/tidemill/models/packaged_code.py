@@ -1,4 +1,4 @@
-"""The code that a package carries: its modules are imported from its own files, whatever lies elsewhere by now."""
+"""Imports the code in a package from its files, not from the project or the installed packages."""
 
 import builtins
 import importlib.abc
@@ -12,13 +12,13 @@ from types import ModuleType
 from typing import Any
 
 _FOLDER = "code/"
-_ONE_AT_A_TIME = RLock()
+_LOCK = RLock()
 
 
 class PackagedModules(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
-    """The modules that lie under `code/` of a package, as they were when it was made.
+    """The modules under `code/` of a package, as they were when the package was created.
 
-    They are seen by each other, and by what is done `within`; everybody else goes on with those of their own.
+    They import each other, and code inside `active()` imports them; all other code imports its usual modules.
     """
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
@@ -31,32 +31,32 @@ class PackagedModules(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoade
         self._modules: dict[str, ModuleType] = {}
 
     @contextmanager
-    def within(self) -> Iterator[None]:
-        """Here an import of one of its modules gives that one."""
-        with _ONE_AT_A_TIME:
+    def active(self) -> Iterator[None]:
+        """Make imports inside this context find the modules of the package first."""
+        with _LOCK:
             if self in sys.meta_path:  # one of its modules imports another
                 yield
                 return
-            hidden = self._taken_out()
+            hidden = self._remove_modules()
             sys.modules.update(self._modules)
             sys.meta_path.insert(0, self)
             try:
                 yield
             finally:
                 sys.meta_path.remove(self)
-                self._modules = self._taken_out()
+                self._modules = self._remove_modules()
                 sys.modules.update(hidden)
 
-    def _taken_out(self) -> dict[str, ModuleType]:
+    def _remove_modules(self) -> dict[str, ModuleType]:
         names = [name for name in list(sys.modules) if name.partition(".")[0] in self._tops]
         return {name: sys.modules.pop(name) for name in names}
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """What the import system asks: the spec of a module that is carried."""
+        """Return the spec of a module of the package; the import system calls this."""
         del path, target
         if name in self._sources:
             return importlib.util.spec_from_loader(name, self)
-        if any(one.startswith(f"{name}.") for one in self._sources):  # a folder without a file that makes it a package
+        if any(module.startswith(f"{name}.") for module in self._sources):  # a folder without __init__.py
             return ModuleSpec(name, None, is_package=True)
         return None
 
@@ -70,15 +70,15 @@ class PackagedModules(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoade
         return importlib.util.decode_source(self._sources[fullname][0])
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run a module's code; what it imports later, when it is called, it imports from here, too."""
+        """Run the code of a module; its later imports also find the modules of the package first."""
         module.__dict__["__builtins__"] = vars(builtins) | {"__import__": self._import}
         super().exec_module(module)
 
-    def _import(self, name: str, of: Any = None, local: Any = None, wanted: Any = (), level: int = 0) -> Any:
+    def _import(self, name: str, globals_: Any = None, locals_: Any = None, names: Any = (), level: int = 0) -> Any:
         if not level and name.partition(".")[0] not in self._tops:
-            return builtins.__import__(name, of, local, wanted, level)
-        known = None if level or (not wanted and "." in name) else self._modules.get(name)
-        if known is not None and all(hasattr(known, one) for one in wanted or ()):
-            return known
-        with self.within():
-            return builtins.__import__(name, of, local, wanted, level)
+            return builtins.__import__(name, globals_, locals_, names, level)
+        loaded = None if level or (not names and "." in name) else self._modules.get(name)
+        if loaded is not None and all(hasattr(loaded, attribute) for attribute in names or ()):
+            return loaded
+        with self.active():
+            return builtins.__import__(name, globals_, locals_, names, level)

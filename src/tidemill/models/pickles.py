@@ -1,7 +1,7 @@
-"""Looks into a pickle without loading it: which names it would import, and which versions it says it was made with.
+"""Inspects a pickle without loading it: the names that it would import, and the versions that created it.
 
-The opcodes are followed by name only: nothing is imported, called or built. What is found is evidence for the person
-who decides whether to trust the file, never a proof that it is harmless.
+It only follows the names of the opcodes: it imports, calls and creates nothing. The result helps a person to decide
+whether to trust the file; it does not prove that the file is harmless.
 """
 
 import io
@@ -21,7 +21,7 @@ _GETS = ("GET", "BINGET", "LONG_BINGET")
 _PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 _SETS = ("SETITEM", "SETITEMS")
 _CALLS = ("REDUCE", "NEWOBJ", "NEWOBJ_EX")
-_MADE_BY = {"_sklearn_version": "scikit-learn"}
+_VERSION_KEYS = {"_sklearn_version": "scikit-learn"}
 
 
 class _Name(NamedTuple):
@@ -29,32 +29,32 @@ class _Name(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """Something that loading would make by calling `maker`."""
+    """An object that loading would create with a call of `function`."""
 
-    maker: Any
+    function: Any
     arguments: Any
 
 
 def read_info(content: bytes) -> ModelFileInfo:
-    """What a pickle or a joblib file would import; `whole` is False where it could not be followed to its end."""
-    survey = _Survey()
+    """Return the imports of a pickle or joblib file; `whole` is False if it could not be read to its end."""
+    reader = _OpcodeReader()
     try:
-        survey.follow(io.BytesIO(decompress(content)))
+        reader.follow(io.BytesIO(decompress(content)))
         whole = True
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         whole = False
-    return ModelFileInfo(imports=tuple(sorted(survey.imports)), versions=survey.versions, whole=whole)
+    return ModelFileInfo(imports=tuple(sorted(reader.imports)), versions=reader.versions, whole=whole)
 
 
-class _Survey:
-    """Follows the opcodes of pickle's stack machine; of values only constants, names and calls are kept."""
+class _OpcodeReader:
+    """Follows the opcodes of pickle's stack machine, and keeps only constants, names and calls."""
 
     def __init__(self) -> None:
         self.imports: set[str] = set()
         self.versions: dict[str, str] = {}
 
     def follow(self, stream: io.BytesIO) -> None:
-        """Read one pickle off the stream; joblib's raw arrays between its opcodes are stepped over."""
+        """Read one pickle from the stream; skip joblib's raw arrays between its opcodes."""
         stack: list[Any] = []
         memo: dict[Any, Any] = {}
         for opcode, argument, _ in pickletools.genops(stream):
@@ -67,34 +67,34 @@ class _Survey:
             elif opcode.name in _GETS:
                 stack.append(memo[argument])
             else:
-                taken = _take(stack, opcode)
-                given = self._apply(opcode.name, argument, taken)
-                stack.extend([given] * len(opcode.stack_after))
-                if opcode.name == "BUILD" and isinstance(given, _Call) and given.maker == _Name(_ARRAY):
-                    self._step_over(stream, taken[-1])
+                operands = _pop_operands(stack, opcode)
+                result = self._apply(opcode.name, argument, operands)
+                stack.extend([result] * len(opcode.stack_after))
+                if opcode.name == "BUILD" and isinstance(result, _Call) and result.function == _Name(_ARRAY):
+                    self._skip_array(stream, operands[-1])
 
-    def _apply(self, opcode: str, argument: Any, taken: list[Any]) -> Any:
+    def _apply(self, opcode: str, argument: Any, operands: list[Any]) -> Any:
         if opcode in ("GLOBAL", "INST"):
             return self._import(*argument.split(" ", 1))
         if opcode == "STACK_GLOBAL":
-            return self._import(*taken)
+            return self._import(*operands)
         if opcode.startswith("EXT"):
             return self._import("copyreg", f"extension_{argument}")
         if opcode in _CALLS:
-            return _Call(taken[0], taken[1] if len(taken) > 1 else ())
+            return _Call(operands[0], operands[1] if len(operands) > 1 else ())
         if opcode in ("EMPTY_DICT", "DICT"):
-            return self._fill({}, taken)
+            return self._fill({}, operands)
         if opcode in _SETS:
-            return self._fill(taken[0], taken[1:])
+            return self._fill(operands[0], operands[1:])
         if opcode.startswith("TUPLE") or opcode == "EMPTY_TUPLE":
-            return tuple(taken)
+            return tuple(operands)
         if opcode in ("BUILD", "DUP"):
-            return taken[0]
+            return operands[0]
         return argument
 
     def _import(self, module: Any, name: Any) -> _Name:
-        known = isinstance(module, str) and isinstance(name, str)
-        path = f"{module}.{name}" if known else _UNKNOWN
+        is_constant = isinstance(module, str) and isinstance(name, str)
+        path = f"{module}.{name}" if is_constant else _UNKNOWN
         self.imports.add(path)
         return _Name(path)
 
@@ -104,12 +104,12 @@ class _Survey:
                 continue
             if isinstance(target, dict):
                 target[key] = value
-            if key in _MADE_BY and isinstance(value, str):
-                self.versions[_MADE_BY[key]] = value
+            if key in _VERSION_KEYS and isinstance(value, str):
+                self.versions[_VERSION_KEYS[key]] = value
         return target
 
-    def _step_over(self, stream: io.BytesIO, state: dict[str, Any]) -> None:
-        """Skip the bytes of an array: its padding, then its items; an array of objects is a pickle of its own."""
+    def _skip_array(self, stream: io.BytesIO, state: dict[str, Any]) -> None:
+        """Skip the bytes of an array: its padding, then its items; an array of objects is a pickle itself."""
         code = state["dtype"].arguments[0]
         if code.startswith("O"):
             self.follow(stream)
@@ -119,17 +119,17 @@ class _Survey:
         stream.seek(math.prod(state["shape"]) * np.dtype(code).itemsize, io.SEEK_CUR)
 
 
-def _take(stack: list[Any], opcode: pickletools.OpcodeInfo) -> list[Any]:
-    """What an opcode takes off the stack; where it takes all down to the mark, the mark is left out."""
+def _pop_operands(stack: list[Any], opcode: pickletools.OpcodeInfo) -> list[Any]:
+    """Pop the operands of an opcode from the stack; remove the mark if the opcode uses all values above it."""
     before = opcode.stack_before
     if pickletools.markobject not in before:
-        taken = stack[len(stack) - len(before) :]
+        operands = stack[len(stack) - len(before) :]
         del stack[len(stack) - len(before) :]
-        return taken
-    place = len(stack) - 1 - stack[::-1].index(_MARK)
-    taken = stack[place + 1 :]
-    del stack[place:]
-    below = before.index(pickletools.markobject)
-    under = stack[len(stack) - below :] if below else []
-    del stack[len(stack) - below :]
-    return under + taken
+        return operands
+    mark = len(stack) - 1 - stack[::-1].index(_MARK)
+    operands = stack[mark + 1 :]
+    del stack[mark:]
+    count = before.index(pickletools.markobject)
+    below_mark = stack[len(stack) - count :] if count else []
+    del stack[len(stack) - count :]
+    return below_mark + operands

@@ -1,4 +1,4 @@
-"""What a loaded model says of rows: values, and probabilities by class."""
+"""Predictions of a loaded model: values, and probabilities by class."""
 
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from tidemill.core.model import Signature
 
 
 class Predictions(Struct, frozen=True):
-    """What a model says of n rows: `values` (n), and for a classification `probabilities` (n, classes)."""
+    """The predictions for n rows: `values` (n), and for a classification `probabilities` (n, classes)."""
 
     values: list[str | float]
     probabilities: npt.NDArray[np.float64] | None
@@ -26,9 +26,9 @@ class Predictor(Protocol):
 
 
 def to_predictions(signature: Signature, scores: npt.NDArray[np.float64]) -> Predictions:
-    """What raw scores say: probabilities of the positive class or of each class, or numbers."""
+    """Convert scores to predictions; scores are numbers, or probabilities of the positive class or of each class."""
     if signature.task == "regression":
         return Predictions(scores.astype(float).tolist(), None)
     table = np.column_stack((1 - scores, scores)) if scores.ndim == 1 else scores
     best = table.argmax(axis=1)
-    return Predictions([signature.classes[place] for place in best], table)
+    return Predictions([signature.classes[index] for index in best], table)

@@ -1,9 +1,10 @@
-"""One module for each kind of model; others plug in under the entry-point group `tidemill.flavors`."""
+"""Model flavors: one module for each kind of model; other packages add more by the entry points `tidemill.flavors`."""
 
 from collections.abc import Callable
 from typing import Any
 
-# Each is imported when it is asked for, and named where it is: so that the cache of a step sees its code.
+# Each import is in a function of its own: it happens on first use, and the cache key of a step includes the code of the
+# flavors that it uses.
 
 
 def _lightgbm() -> Any:

@@ -1,4 +1,4 @@
-"""What the flavors around a scikit-learn-like estimator share: the gate before a pickle, and how it is asked."""
+"""Shared code of the flavors with a scikit-learn estimator: safe unpickling, and prediction."""
 
 import io
 from typing import Any
@@ -14,65 +14,66 @@ from tidemill.models.predictions import Predictions
 
 
 def unpickle(model: Model, file: str) -> Any:
-    """The estimator in a pickle or a joblib file of a package, by the code that the package carries.
+    """Load the estimator in a pickle or joblib file of a package, with the code in the package.
 
     Raises
     ------
     InputError
-        if nobody vouched for the package: loading a pickle runs whatever code is in it.
+        if the package is not trusted: loading a pickle runs the code in it.
     DataError
-        if it cannot be loaded here, or does not do what the signature says.
+        if the estimator cannot be loaded, or does not fit the signature.
     """
     manifest = model.manifest
     if not manifest.trusted:
         raise InputError(
-            f"model {manifest.name!r} is a pickle that nobody vouched for, and loading it would run its code",
-            "register it with --trust if you made it, or save it as ONNX or LightGBM text",
+            f"model {manifest.name!r} is a pickle that is not trusted, and loading it would run its code",
+            "register it with --trust if you know its author, or save it as ONNX or LightGBM text",
         )
     import joblib
 
     try:
-        with PackagedModules(model.files).within():
+        with PackagedModules(model.files).active():
             estimator = joblib.load(io.BytesIO(model.files[file]))
-    except ModuleNotFoundError as wrong:
+    except ModuleNotFoundError as error:
         raise DataError(
-            f"model {manifest.name!r} needs the module {wrong.name!r}", "install the package that has it"
-        ) from wrong
-    except Exception as wrong:
+            f"model {manifest.name!r} needs the module {error.name!r}, which is not installed",
+            "install the package that contains it",
+        ) from error
+    except Exception as error:
         raise DataError(
-            f"model {manifest.name!r} cannot be unpickled here: {type(wrong).__name__}: {wrong}",
-            "install the versions that its manifest names, or save it again",
-        ) from wrong
-    _fits(manifest, estimator)
+            f"model {manifest.name!r} cannot be unpickled: {type(error).__name__}: {error}",
+            "install the versions in its manifest, or save the model again",
+        ) from error
+    _check_signature(manifest, estimator)
     return estimator
 
 
 def map_class_names(manifest: Manifest, estimator: Any) -> dict[Any, str]:
-    """The class names of an estimator that was fitted on names: its own class → the signature's.
+    """Map the classes of an estimator that was fitted on class names to the classes of the signature.
 
     Raises
     ------
     DataError
-        if the two differ.
+        if the classes differ.
     """
-    own = list(np.asarray(estimator.classes_).tolist())
-    names = as_classes(pl.Series(own)).to_list()
+    classes = list(np.asarray(estimator.classes_).tolist())
+    names = as_classes(pl.Series(classes)).to_list()
     if set(names) != set(manifest.signature.classes):
         raise DataError(
-            f"the estimator of {manifest.name!r} knows the classes {', '.join(names)}, but its signature says "
+            f"the estimator of {manifest.name!r} was fitted on the classes {', '.join(names)}, but its signature has "
             f"{', '.join(manifest.signature.classes)}",
             f"register it with the classes {','.join(names)}",
         )
-    return dict(zip(own, names, strict=True))
+    return dict(zip(classes, names, strict=True))
 
 
 def predict_rows(signature: Signature, estimator: Any, rows: Any, names: dict[Any, str]) -> Predictions:
-    """What an estimator says of rows; `names` gives its own classes, in its order, their names in the signature.
+    """Predict rows with an estimator; `names` maps its classes, in its order, to the classes of the signature.
 
     Raises
     ------
     DataError
-        if it does not take these rows.
+        if the estimator rejects the rows.
     """
     if not len(rows):
         return Predictions([], None if signature.task == "regression" else np.empty((0, len(signature.classes))))
@@ -80,23 +81,26 @@ def predict_rows(signature: Signature, estimator: Any, rows: Any, names: dict[An
         values = np.asarray(estimator.predict(rows)).ravel()
         if signature.task == "regression":
             return Predictions(values.astype(float).tolist(), None)
-        shares = np.asarray(estimator.predict_proba(rows), dtype=float)
-    except (ValueError, TypeError, KeyError) as wrong:
-        raise DataError(f"the model cannot answer for these rows: {wrong}", "send rows like its samples") from wrong
+        probabilities = np.asarray(estimator.predict_proba(rows), dtype=float)
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"the model cannot predict these rows: {error}", "send rows like its sample rows") from error
     table = np.zeros((len(values), len(signature.classes)))
-    table[:, [signature.classes.index(name) for name in names.values()]] = shares
+    table[:, [signature.classes.index(name) for name in names.values()]] = probabilities
     return Predictions([names[value] for value in values.tolist()], table)
 
 
-def _fits(manifest: Manifest, estimator: Any) -> None:
+def _check_signature(manifest: Manifest, estimator: Any) -> None:
     task = manifest.signature.task
     kind = type(estimator).__name__
     if not hasattr(estimator, "predict"):
-        raise DataError(f"model {manifest.name!r} holds a {kind}, which has no predict()", "save a fitted estimator")
+        raise DataError(f"model {manifest.name!r} contains a {kind}, which has no predict()", "save a fitted estimator")
     if task == "regression" and hasattr(estimator, "classes_"):
-        raise DataError(f"model {manifest.name!r} is said to do regression, but its {kind} has classes", "correct task")
+        raise DataError(
+            f"the task of model {manifest.name!r} is regression, but its {kind} has classes",
+            "set task = classification",
+        )
     if task == "classification" and not (hasattr(estimator, "predict_proba") and hasattr(estimator, "classes_")):
         raise DataError(
-            f"the {kind} of model {manifest.name!r} gives no probabilities",
-            "wrap it in sklearn.calibration.CalibratedClassifierCV, or set its own option (SVC: probability=True)",
+            f"the {kind} of model {manifest.name!r} has no probabilities",
+            "wrap it in sklearn.calibration.CalibratedClassifierCV, or set its option (SVC: probability=True)",
         )

@@ -1,4 +1,4 @@
-"""joblib: an estimator that somebody pickled elsewhere; loaded only if they vouched for it."""
+"""joblib: an estimator that was pickled outside Tidemill; it is loaded only if it is trusted."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -16,16 +16,16 @@ FILE = "model.joblib"
 
 
 class Joblib:
-    """A fitted estimator, asked with named columns if it was fitted on such, else with an array.
+    """A fitted estimator; it predicts a frame if it was fitted on named columns, otherwise an array.
 
-    The columns come as a pandas frame where pandas is installed, as a Polars frame where it is not.
+    The frame is a pandas frame if pandas is installed, otherwise a Polars frame.
     """
 
     def __init__(self, model: Model) -> None:
         self.signature = model.manifest.signature
         self._reader = RowReader(self.signature.inputs)
         self._estimator = unpickle(model, FILE)
-        self._columns = self._order(model.manifest.name)
+        self._columns = self._order_columns(model.manifest.name)
         self._named = hasattr(self._estimator, "feature_names_in_")
         self._has_pandas = find_spec("pandas") is not None
         if self._named and self._has_pandas and find_spec("pyarrow") is None:
@@ -36,42 +36,42 @@ class Joblib:
         self._names = map_class_names(model.manifest, self._estimator) if classification else {}
 
     def predict(self, frame: pl.DataFrame) -> Predictions:
-        """The estimator's own predictions, and its probabilities in the order of the signature's classes."""
+        """Return the estimator's predictions, and its probabilities in the order of the signature's classes."""
         table = self._reader.read_frame(frame).select(self._columns)
-        return predict_rows(self.signature, self._estimator, self._rows(table), self._names)
+        return predict_rows(self.signature, self._estimator, self._to_rows(table), self._names)
 
-    def _order(self, name: str) -> list[str]:
-        """The input columns in the estimator's order, which is the signature's where it knows no names."""
-        given = [column.name for column in self.signature.inputs]
-        own = [str(column) for column in getattr(self._estimator, "feature_names_in_", given)]
-        width = getattr(self._estimator, "n_features_in_", len(own))
-        if set(own) != set(given) or width != len(given):
-            missing, needless = sorted(set(own) - set(given)), sorted(set(given) - set(own))
+    def _order_columns(self, name: str) -> list[str]:
+        """Return the input columns in the estimator's order; an estimator without names has the signature's order."""
+        inputs = [column.name for column in self.signature.inputs]
+        features = [str(column) for column in getattr(self._estimator, "feature_names_in_", inputs)]
+        width = getattr(self._estimator, "n_features_in_", len(features))
+        if set(features) != set(inputs) or width != len(inputs):
+            missing, extra = sorted(set(features) - set(inputs)), sorted(set(inputs) - set(features))
             parts = [f"missing {', '.join(missing)}"] if missing else []
-            parts += [f"not among its features {', '.join(needless)}"] if needless else []
+            parts += [f"not among its features {', '.join(extra)}"] if extra else []
             raise DataError(
-                f"the estimator of {name!r} was fitted on {width} columns, and the sample rows have {len(given)}"
+                f"the estimator of {name!r} was fitted on {width} columns, and the sample rows have {len(inputs)}"
                 + (f": {'; '.join(parts)}" if parts else ""),
-                "register it again with sample rows like those it was fitted on",
+                "register it again with sample rows that have the columns of its training data",
             )
-        return own
+        return features
 
-    def _rows(self, table: pl.DataFrame) -> Any:
+    def _to_rows(self, table: pl.DataFrame) -> Any:
         if not self._named:
-            return _array(table)
-        return self._pandas(table) if self._has_pandas else table
+            return _to_array(table)
+        return self._to_pandas(table) if self._has_pandas else table
 
-    def _pandas(self, table: pl.DataFrame) -> Any:
+    def _to_pandas(self, table: pl.DataFrame) -> Any:
         frame = table.to_pandas()
         for column in table.columns:
             if table[column].dtype == pl.String:
-                # read_csv gives NaN for missing text, on which imputers and encoders were fitted.
+                # read_csv represents missing text as NaN, and imputers and encoders were fitted on that.
                 text = frame[column].astype(object).where(frame[column].notna(), np.nan)
                 frame[column] = text.astype("category") if self._categories else text
         return frame
 
 
-def _array(table: pl.DataFrame) -> Any:
-    if all(kind.is_numeric() or kind == pl.Boolean for kind in table.dtypes):
+def _to_array(table: pl.DataFrame) -> Any:
+    if all(dtype.is_numeric() or dtype == pl.Boolean for dtype in table.dtypes):
         return table.cast(pl.Float64).fill_null(np.nan).to_numpy()
     return table.to_numpy().astype(object)

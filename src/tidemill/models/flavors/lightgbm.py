@@ -1,4 +1,4 @@
-"""LightGBM: the booster as text, the encoding as JSON, and nothing pickled."""
+"""LightGBM: the booster as text and the encoding as JSON, without a pickle."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LightGBM:
-    """A booster that answers for rows in their own columns; exact and safe to share between threads."""
+    """A booster with its encoding; it reproduces the training encoding exactly, and threads can share it."""
 
     def __init__(self, model: Model) -> None:
         import lightgbm
@@ -29,18 +29,18 @@ class LightGBM:
             raise DataError(
                 f"package {model.manifest.name!r} has {self._booster.num_feature()} features in its booster and "
                 f"{len(self._encoding.names)} in its encoding",
-                "build the package again",
+                "create the package again",
             )
 
     def predict(self, frame: pl.DataFrame) -> Predictions:
-        """Answers for rows, shape (n,) or (n, classes)."""
+        """Predict rows; the probabilities have the shape (n, classes)."""
         matrix = encode(self._encoding, frame)
         scores = np.asarray(self._booster.predict(matrix, num_threads=1 if frame.height < 1000 else 0))
         return to_predictions(self.signature, scores)
 
 
 def pack(manifest: Manifest, booster: "lightgbm.Booster", encoding: Encoding) -> Model:
-    """The package of a booster and of the encoding that it was trained with."""
+    """Return the package of a booster and of the encoding that it was trained with."""
     files = {
         "model.txt": booster.model_to_string().encode(),
         "encoding.json": msgspec.json.format(msgspec.json.encode(encoding)),

@@ -13,7 +13,7 @@ from tidemill.models.predictions import Predictions, Predictor
 
 ROOT = "mlflow/"
 _DESCRIPTION = "MLmodel"
-# MLflow's flavor → the keys under which it names its file and the versions that made it.
+# MLflow's flavor → the keys of the model file and of the versions that created it.
 _NATIVE = {
     "lightgbm": ("data", {"lgb_version": "lightgbm"}),
     "sklearn": ("pickled_model", {"sklearn_version": "scikit-learn"}),
@@ -38,74 +38,79 @@ class MLflow:
         self._inner: Predictor = getattr(module, class_name)(inner)
 
     def predict(self, frame: pl.DataFrame) -> Predictions:
-        """The predictions of the model inside."""
+        """Predict rows with the model in the directory."""
         return self._inner.predict(frame)
 
 
 def read_model_file(files: dict[str, bytes]) -> bytes:
-    """The content of the model file in a packed MLflow directory.
+    """Return the content of the model file in a packed MLflow directory.
 
     Raises
     ------
     DataError
-        if the directory is not whole, or holds a kind of model that is not supported.
+        if the directory is incomplete, or contains a kind of model that is not supported.
     """
-    flavors = _flavors(files)
+    flavors = _read_flavors(files)
     name = next((name for name in _NATIVE if flavors.get(name)), None)
     if name is None:
         loader = flavors.get("python_function", {}).get("loader_module", "no loader")
         raise DataError(
-            f"the MLflow model has the flavors {', '.join(flavors) or 'none'} ({loader}), of which none is supported",
-            f"supported are {', '.join(_NATIVE)}; save it with one of these, or as ONNX",
+            f"the MLflow model has the flavors {', '.join(flavors) or 'none'} ({loader}), none supported",
+            f"save it with one of {', '.join(_NATIVE)}, or as ONNX",
         )
     path = str(flavors[name].get(_NATIVE[name][0], ""))
     if ROOT + path not in files:
-        raise DataError(f"the MLflow directory has no file {path!r}, which its MLmodel names", "copy it again, whole")
+        raise DataError(f"the MLflow directory has no file {path!r}, which its MLmodel names", "copy all of it again")
     return files[ROOT + path]
 
 
 def read_input_names(files: dict[str, bytes]) -> tuple[str, ...]:
-    """The names of the inputs in the directory's signature; none where it has no signature, or one without names.
+    """Return the input names in the directory's signature; empty without a signature, or with one without names.
 
     Raises
     ------
     DataError
-        if there is a signature that cannot be read.
+        if the signature cannot be read.
     """
-    text = _mapping(_described(files).get("signature")).get("inputs")
+    text = _to_mapping(_read_description(files).get("signature")).get("inputs")
     if not text:
         return ()
     try:
         inputs = msgspec.json.decode(text, type=list[dict[str, Any]])
     except (msgspec.DecodeError, TypeError):
-        raise DataError("the signature in the MLmodel file cannot be read", "copy it again, or leave it out") from None
+        raise DataError(
+            "the signature in the MLmodel file cannot be read", "copy the file again, or remove the signature"
+        ) from None
     return tuple(column["name"] for column in inputs) if all("name" in column for column in inputs) else ()
 
 
 def read_versions(files: dict[str, bytes]) -> dict[str, str]:
-    """The versions that the directory says its model was made with."""
-    flavors = _flavors(files)
-    found = {"python": flavors.get("python_function", {}).get("python_version")}
+    """Return the versions of the packages that created the model, as the directory lists them."""
+    flavors = _read_flavors(files)
+    versions = {"python": flavors.get("python_function", {}).get("python_version")}
     for name, (_, keys) in _NATIVE.items():
-        found |= {package: flavors.get(name, {}).get(key) for key, package in keys.items()}
-    return {package: str(version) for package, version in found.items() if version}
+        versions |= {package: flavors.get(name, {}).get(key) for key, package in keys.items()}
+    return {package: str(version) for package, version in versions.items() if version}
 
 
-def _described(files: dict[str, bytes]) -> dict[str, Any]:
-    """The content of the MLmodel file."""
+def _read_description(files: dict[str, bytes]) -> dict[str, Any]:
+    """Return the content of the MLmodel file."""
     import yaml
 
     try:
-        described = yaml.safe_load(files[ROOT + _DESCRIPTION])
+        content = yaml.safe_load(files[ROOT + _DESCRIPTION])
     except (KeyError, UnicodeDecodeError, yaml.YAMLError):
-        raise DataError("the MLflow directory has no MLmodel file that can be read", "copy it again, whole") from None
-    return _mapping(described)
+        raise DataError("the MLflow directory has no MLmodel file that can be read", "copy all of it again") from None
+    return _to_mapping(content)
 
 
-def _flavors(files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
-    """What the MLmodel file states of each flavor; a flavor may state nothing."""
-    return {str(name): _mapping(stated) for name, stated in _mapping(_described(files).get("flavors")).items()}
+def _read_flavors(files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
+    """Return the section of each flavor in the MLmodel file; a section may be empty."""
+    return {
+        str(name): _to_mapping(section)
+        for name, section in _to_mapping(_read_description(files).get("flavors")).items()
+    }
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def _to_mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
