@@ -1,4 +1,4 @@
-"""Policy: what `tidemill.toml` says, as data; its digest is part of every decision."""
+"""Policy: the settings of `tidemill.toml` as data; every decision records its digest."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ Threshold = Annotated[str, Meta(pattern=r"^(>=|<=|>|<) *-?[0-9]+(\.[0-9]+)?$")]
 
 
 class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the file: a key that it does not know is an error."""
+    """A table of `tidemill.toml`; an unknown key is an error."""
 
 
 class Source(_Table, frozen=True, kw_only=True):
@@ -71,7 +71,7 @@ class Source(_Table, frozen=True, kw_only=True):
 
     @property
     def meaning(self) -> tuple[object, ...]:
-        """What it says of its rows, wherever they are."""
+        """Return the settings that define the meaning of the rows, without their location."""
         return (self.time, self.known_at, self.delay, self.key, self.later)
 
 
@@ -144,9 +144,9 @@ class Search(_Table, frozen=True, kw_only=True):
     Attributes
     ----------
     budget
-        No trial starts after this time.
+        No attempt starts after this time.
     trials
-        The most trials.
+        The most attempts.
     space
         For each parameter its range (two numbers) or its choices. LightGBM has a default space.
     """
@@ -283,7 +283,7 @@ class Rollout(_Table, frozen=True, kw_only=True):
     canary
         Start with a canary. Otherwise a release becomes the champion at once.
     share
-        The share of the requests that the challenger answers.
+        The share of the requests that the challenger serves.
     minimum
         The number of labels that decides the canary: labels of rows that the champion answered and the
         challenger predicted as a shadow.
@@ -350,7 +350,7 @@ class Watch(_Table, frozen=True, kw_only=True):
 
 
 class ModelPolicy(_Table, frozen=True, kw_only=True):
-    """Everything that is decided about one model in advance."""
+    """The settings of one model."""
 
     problem: Problem
     name: str = ""
@@ -362,7 +362,7 @@ class ModelPolicy(_Table, frozen=True, kw_only=True):
 
     @property
     def of_training(self) -> "ModelPolicy":
-        """The part on which a fitted model depends: a new gate, roll-out or watch makes no new model."""
+        """Return the settings that a trained model depends on: gate, rollout and watch are reset."""
         return replace(self, gate=Gate(), rollout=Rollout(), watch=Watch())
 
 
@@ -460,7 +460,7 @@ class Retention(_Table, frozen=True, kw_only=True):
 
 
 class Policy(_Table, frozen=True, kw_only=True):
-    """The whole of `tidemill.toml`."""
+    """All settings of `tidemill.toml`."""
 
     name: str
     sources: dict[str, Source]
