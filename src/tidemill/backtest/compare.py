@@ -18,8 +18,8 @@ from msgspec import Struct
 
 from tidemill.backtest.comparison import BacktestResult, Disturbance, Period, PolicyResult
 from tidemill.backtest.policies import PolicyPlan, seeded
+from tidemill.core.metric import default_metric
 from tidemill.core.policy import Backtest, Policy
-from tidemill.data.metrics import default_metric
 from tidemill.errors import TidemillError
 from tidemill.project.project import Project
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from tidemill.backtest.comparison import BacktestResult, Disturbance, PolicyResult, TimelineEntry
+from tidemill.core.metric import info_of
 from tidemill.core.route import RouteChange
 from tidemill.data.charts import Change, Mark, Series, Share
-from tidemill.data.metrics import LOWER_IS_BETTER
 from tidemill.web.words import number, plural, spoken
 
 _KNOWN = {
@@ -89,7 +89,7 @@ def _against(metric: str, one: PolicyResult, other: PolicyResult) -> str:
         return f"{size} {'more' if apart > 0 else 'less'} per prediction than {theirs}"
     if size == "0.0000":
         return f"the same {spoken(metric)} as {theirs}"
-    judged = "worse" if (apart > 0) == (metric in LOWER_IS_BETTER) else "better"
+    judged = "worse" if (apart > 0) != info_of(metric).greater_is_better else "better"
     return f"{number(abs(apart))} {'higher' if apart > 0 else 'lower'} in {spoken(metric)} ({judged}) than {theirs}"
 
 

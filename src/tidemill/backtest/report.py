@@ -10,14 +10,13 @@ from msgspec import to_builtins
 
 from tidemill.backtest import findings, stories
 from tidemill.backtest.comparison import BacktestResult, PolicyResult, TimelineEntry
+from tidemill.core.metric import info_of
 from tidemill.data.charts import Figure, answering, counts, difference, over_time
-from tidemill.data.metrics import LOWER_IS_BETTER
 from tidemill.web import templating
 from tidemill.web.words import day, number, plural, seconds, spoken, when
 
 _WIDTH = 118
 _LINES = 40
-_TOLD_FIRST = ("log_loss", "roc_auc", "rmse", "r2")
 
 
 def render(comparison: BacktestResult) -> str:
@@ -74,9 +73,12 @@ def _policies(comparison: BacktestResult, most: int = 99, *, timed: bool = False
     """
     outcomes = comparison.outcomes
     metrics = [name for name in outcomes[0].metrics if all(name in one.metrics for one in outcomes)]
-    metrics.sort(key=lambda name: (name != comparison.metric, name not in _TOLD_FIRST))
+    metrics.sort(key=lambda name: (name != comparison.metric, not info_of(name).headline))
     metrics = metrics[:most]
-    best = {name: (min if name in LOWER_IS_BETTER else max)(one.metrics[name] for one in outcomes) for name in metrics}
+    best = {
+        name: (max if info_of(name).greater_is_better else min)(one.metrics[name] for one in outcomes)
+        for name in metrics
+    }
     counted = ["trainings", "promoted", "rolled back", "stopped", "cost", *(["training"] * timed), "weeks ahead"]
     rows = [[(name, False) for name in ("policy", *(spoken(metric) for metric in metrics), *counted)]]
     for one in outcomes:

@@ -8,6 +8,7 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.opening import Environment, Json, Limit, Only, given, nothing, session_here, user
+from tidemill.core.metric import METRICS
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tidemill.registry.rollout import Deployer
 
 models = typer.Typer(no_args_is_help=True, help="Releases of models.")
-_SHOWN = tuple(f"test_{name}" for name in ("log_loss", "brier", "error_rate", "roc_auc", "rmse", "mae", "r2"))
+_SHOWN = tuple(f"test_{one.name}" for one in METRICS.values() if one.standard)
 Label = Annotated[str, typer.Argument(metavar="NAME/VERSION", help="Such as flights/3; a name alone: its newest.")]
 Name = Annotated[str, typer.Option(help="The model; the only one, if not given.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept.")]

@@ -1,5 +1,6 @@
 """Metrics: how good answers are, as a whole and row by row."""
 
+from collections.abc import Callable
 from functools import cache
 from statistics import NormalDist
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from tidemill.core.metric import METRICS, info_of
 from tidemill.core.model import Task
 from tidemill.errors import DataError
 
@@ -15,7 +17,6 @@ Floats = npt.NDArray[np.float64]
 _TINY = 1e-15
 _MOST_DRAWN = 5_000
 _DRAWS = 400
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "error_rate", "rmse", "mae", "median_error"})
 
 
 class Truth(Struct, frozen=True):
@@ -24,11 +25,6 @@ class Truth(Struct, frozen=True):
     task: Task
     values: npt.NDArray[Any]
     classes: tuple[str, ...] = ()
-
-
-def default_metric(task: Task) -> str:
-    """The metric that decides where the project names none."""
-    return "log_loss" if task == "classification" else "rmse"
 
 
 def narrowed(truth: Truth, scores: Floats, wanted: tuple[str, ...]) -> tuple[Truth, Floats]:
@@ -62,13 +58,25 @@ def measure(truth: Truth, scores: Floats) -> dict[str, float]:
         raise DataError("there are no rows to measure on", "give labelled rows")
     found = {name: float(values.mean()) for name, values in _by_row(truth, scores).items()}
     if truth.task == "regression":
-        known = truth.values.astype(float)
-        spread = float(((known - known.mean()) ** 2).sum())
-        off = float(((scores - known) ** 2).sum())
-        return found | {"rmse": float(np.sqrt(found["rmse"]))} | ({"r2": 1 - off / spread} if spread > 0 else {})
-    if _has_both(truth):
-        found["roc_auc"] = roc_auc(truth.values == 1, scores[:, 1])
-    return found
+        found["rmse"] = float(np.sqrt(found["rmse"]))
+    return found | _computed(_STANDARD, truth, scores)
+
+
+def _computed(functions: "dict[str, _Function]", truth: Truth, scores: Floats) -> dict[str, float]:
+    """The metrics of the task by these functions, but those that are not defined on these labels."""
+    values = {name: compute(truth, scores) for name, compute in functions.items() if truth.task in METRICS[name].tasks}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _r2(truth: Truth, scores: Floats) -> float | None:
+    known = truth.values.astype(float)
+    spread = float(((known - known.mean()) ** 2).sum())
+    off = float(((scores - known) ** 2).sum())
+    return 1 - off / spread if spread > 0 else None
+
+
+def _binary_roc_auc(truth: Truth, scores: Floats) -> float | None:
+    return roc_auc(truth.values == 1, scores[:, 1]) if _has_both(truth) else None
 
 
 def _by_row(truth: Truth, scores: Floats) -> dict[str, Floats]:
@@ -128,40 +136,70 @@ def _error_of_area(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
 
 def worse_by(metric: str, now: float, reference: float) -> float:
     """How much worse a metric is than its reference: above 0 is worse."""
-    return now - reference if metric in LOWER_IS_BETTER else reference - now
+    return reference - now if info_of(metric).greater_is_better else now - reference
 
 
 def measure_more(truth: Truth, scores: Floats) -> dict[str, float]:
-    """What else is usual: precision, recall, F1 and average precision; F1 and ROC AUC over classes; median error.
-
-    F1 over classes is the mean over those that occur in the truth or in the answers.
-    """
-    if truth.task == "regression":
-        return {"median_error": float(np.median(np.abs(scores - truth.values.astype(float))))}
-    values, said = truth.values.astype(int), scores.argmax(axis=1)
-    precisions, recalls, balanced = _by_class(values, said, len(truth.classes))
-    occur = np.union1d(values, said)
-    if len(truth.classes) != 2:
-        areas = [
-            roc_auc(values == place, scores[:, place])
-            for place in range(len(truth.classes))
-            if 0 < (values == place).sum() < len(values)
-        ]
-        return {"f1": float(np.mean(np.asarray(balanced)[occur]))} | (
-            {"roc_auc": float(np.mean(areas))} if areas else {}
-        )
-    found = {"precision": precisions[1], "recall": recalls[1], "f1": balanced[1]}
-    if (values == 1).any():
-        found["average_precision"] = average_precision(values == 1, scores[:, 1])
-    return found
+    """What else is usual: precision, recall, F1 and average precision; F1 and ROC AUC over classes; median error."""
+    return _computed(_FURTHER, truth, scores)
 
 
-def _by_class(values: npt.NDArray[Any], said: npt.NDArray[Any], classes: int) -> tuple[list[float], ...]:
-    """Precision, recall and F1 of each class; 0 where nothing was said or nothing is there."""
-    hits = np.bincount(values[values == said], minlength=classes)
-    told, true = np.bincount(said, minlength=classes), np.bincount(values, minlength=classes)
-    shares = (hits / np.maximum(told, 1), hits / np.maximum(true, 1), 2 * hits / np.maximum(told + true, 1))
-    return tuple([float(share) for share in one] for one in shares)
+def _median_error(truth: Truth, scores: Floats) -> float:
+    return float(np.median(np.abs(scores - truth.values.astype(float))))
+
+
+def _precision(truth: Truth, scores: Floats) -> float | None:
+    return float(_by_class(truth, scores)[0][1]) if len(truth.classes) == 2 else None
+
+
+def _recall(truth: Truth, scores: Floats) -> float | None:
+    return float(_by_class(truth, scores)[1][1]) if len(truth.classes) == 2 else None
+
+
+def _f1(truth: Truth, scores: Floats) -> float:
+    """Of two classes that of the second one, else the mean over those that occur in the truth or in the answers."""
+    balanced = _by_class(truth, scores)[2]
+    if len(truth.classes) == 2:
+        return float(balanced[1])
+    return float(np.mean(balanced[np.union1d(truth.values.astype(int), scores.argmax(axis=1))]))
+
+
+def _average_precision(truth: Truth, scores: Floats) -> float | None:
+    positive = truth.values.astype(int) == 1
+    return average_precision(positive, scores[:, 1]) if len(truth.classes) == 2 and positive.any() else None
+
+
+def _roc_auc_over_classes(truth: Truth, scores: Floats) -> float | None:
+    if len(truth.classes) == 2:
+        return None
+    values = truth.values.astype(int)
+    areas = [
+        roc_auc(values == index, scores[:, index])
+        for index in range(len(truth.classes))
+        if 0 < (values == index).sum() < len(values)
+    ]
+    return float(np.mean(areas)) if areas else None
+
+
+_Function = Callable[[Truth, Floats], float | None]
+# Beside the means over rows of `_by_row`: the standard metrics, and the further ones.
+_STANDARD: dict[str, _Function] = {"r2": _r2, "roc_auc": _binary_roc_auc}
+_FURTHER: dict[str, _Function] = {
+    "median_error": _median_error,
+    "precision": _precision,
+    "recall": _recall,
+    "f1": _f1,
+    "average_precision": _average_precision,
+    "roc_auc": _roc_auc_over_classes,
+}
+
+
+def _by_class(truth: Truth, scores: Floats) -> tuple[Floats, Floats, Floats]:
+    """Precision, recall and F1, each of shape (classes,); 0 where a class was not predicted or has no rows."""
+    values, predicted, classes = truth.values.astype(int), scores.argmax(axis=1), len(truth.classes)
+    hits = np.bincount(values[values == predicted], minlength=classes)
+    chosen, true = np.bincount(predicted, minlength=classes), np.bincount(values, minlength=classes)
+    return hits / np.maximum(chosen, 1), hits / np.maximum(true, 1), 2 * hits / np.maximum(chosen + true, 1)
 
 
 def average_precision(positive: npt.NDArray[np.bool_], scores: Floats) -> float:

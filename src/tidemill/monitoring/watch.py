@@ -15,6 +15,7 @@ from tidemill.checks.stream import lateness
 from tidemill.checks.traffic import traffic
 from tidemill.clock import span
 from tidemill.core.check import Verdict
+from tidemill.core.metric import info_of
 from tidemill.core.model import Model, Signature
 from tidemill.core.policy import ModelPolicy, WatchValue
 from tidemill.core.resources import JournalReader
@@ -24,9 +25,6 @@ from tidemill.data.metrics import Floats, losses, measure, measure_more, narrowe
 from tidemill.data.statistics import Profile, profile
 from tidemill.errors import ConfigurationError
 from tidemill.monitoring.windows import features_of, judged, window
-
-# Metrics that need labels which differ.
-_NOT_ALWAYS = ("roc_auc", "average_precision", "r2")
 
 
 def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalReader, now: datetime) -> list[Verdict]:
@@ -85,7 +83,7 @@ def _performance(
     seen = measure(truth, scores) if count else {value.value: reference}
     if value.value not in seen:
         seen |= measure_more(truth, scores)
-    if value.value not in seen and value.value not in _NOT_ALWAYS:
+    if value.value not in seen and info_of(value.value).always:
         raise ConfigurationError(
             f"the watch of {champion.manifest.name!r} names {value.value!r}, a metric of the project's own, which is "
             "not measured on live answers",

@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 
 from tidemill.clock import span
 from tidemill.core.check import Action, Outcome
+from tidemill.core.metric import METRICS, metrics_of
 from tidemill.core.model import Task
 from tidemill.core.policy import Backtest, ModelPolicy, Policy
 from tidemill.core.run import RunState
@@ -21,13 +22,6 @@ from tidemill.project.names import Names
 Fault = tuple[str, str, tuple[str, ...]]
 """What is wrong, its cure, and where it is said: the names that lead there."""
 
-METRICS: dict[Task, tuple[str, ...]] = {
-    "classification": (
-        *("log_loss", "brier", "error_rate", "roc_auc", "average_precision"),
-        *("precision", "recall", "f1"),
-    ),
-    "regression": ("rmse", "mae", "median_error", "r2"),
-}
 _WATCHED = ("drift", "age", "silence")
 # A verdict that calls for nothing is no event.
 _CALLS = tuple(action for action in get_args(Action) if action not in ("proceed", "hold", "ignore"))
@@ -69,7 +63,7 @@ def faults(policy: Policy, defined: Names | None) -> Iterator[Fault]:
 
 def _of_model(model: ModelPolicy) -> Iterator[Fault]:
     here = ("models", model.name)
-    problem, known = model.problem, METRICS[model.problem.task]
+    problem, known = model.problem, metrics_of(model.problem.task)
     if not problem.label:
         yield "the label has no name", "name the column that is predicted", (*here, "problem", "label")
     if problem.label in model.inputs.request:
@@ -112,11 +106,11 @@ def _of_model(model: ModelPolicy) -> Iterator[Fault]:
 
 def _metric(name: str, task: Task, at: tuple[str, ...]) -> Iterator[Fault]:
     """A name that is no usual metric is one of the project's own, unless it is nearly a usual one."""
-    if name in METRICS[task] or not name:
+    known = metrics_of(task)
+    if name in known or not name:
         return
-    others = [one for other, names in METRICS.items() if other != task for one in names]
-    if name in others or get_close_matches(name, METRICS[task], 1, 0.75):
-        cure = f"one of: {', '.join(METRICS[task])}{nearest(name, METRICS[task])}"
+    if name in METRICS or get_close_matches(name, known, 1, 0.75):
+        cure = f"one of: {', '.join(known)}{nearest(name, known)}"
         yield f"{name!r} is no metric of a {task}", cure, at
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from tidemill.clock import SystemClock
+from tidemill.core.metric import default_metric
 from tidemill.errors import InputError
 from tidemill.project.guessing import Guess
 
@@ -94,7 +95,7 @@ def _rounded(value: float) -> float:
 
 def _policy(name: str, guessed: Guess, path: str, now: datetime) -> str:
     classes = guessed.task == "classification"
-    metric, limit = ("log_loss", 0.1) if classes else ("rmse", _rounded(0.2 * guessed.spread))
+    metric, limit = default_metric(guessed.task), 0.1 if classes else _rounded(0.2 * guessed.spread)
     margin, unit = (0.01, "log loss") if classes else (_rounded(0.02 * guessed.spread**2), "squared error")
     window, labels = _pace(guessed)
     left_out = "".join(f"# left out: {_quoted(column)} ({why})\n" for column, why in guessed.excluded.items())

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
+from tidemill.core.metric import info_of
 from tidemill.core.release import Release
 from tidemill.core.resources import BookReader
 from tidemill.core.route import Route
@@ -95,7 +96,7 @@ def releases(site: Site, query: Query) -> Page:
 def _common(records: list[Release]) -> list[str]:
     """The test metrics that most say, the first two and ROC AUC."""
     names = list(dict.fromkeys(name for release in records for name in release.metrics if name.startswith("test_")))
-    return sorted(names, key=lambda name: name not in ("test_log_loss", "test_roc_auc", "test_rmse", "test_r2"))[:2]
+    return sorted(names, key=lambda name: not info_of(name.removeprefix("test_")).headline)[:2]
 
 
 def _column(metric: str) -> str:

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from tidemill.core.metric import info_of
+
 
 def when(moment: datetime | None) -> str:
     """A moment to the minute, in UTC.
@@ -50,8 +52,7 @@ def spoken(metric: str) -> str:
     >>> spoken("roc_auc"), spoken("log_loss")
     ('ROC AUC', 'log loss')
     """
-    known = {"roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "brier": "Brier score"}
-    return known.get(metric, metric.replace("_", " "))
+    return info_of(metric).words
 
 
 def plural(count: int, noun: str) -> str:
