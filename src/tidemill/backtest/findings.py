@@ -7,6 +7,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from tidemill.backtest.comparison import BacktestResult, Disturbance, PolicyResult, TimelineEntry
+from tidemill.checks.registry import checks_of
 from tidemill.core.metric import info_of
 from tidemill.core.route import RouteChange
 from tidemill.data.charts import Change, Mark, Series, Share
@@ -18,7 +19,7 @@ _KNOWN = {
     "weekly": "retraining every week",
     "calendar": "a calendar with as many trainings",
 }
-_WATCHED = {"performance", "age", "drift", "missing", "silence"}
+_WATCHED = {check.name for check in checks_of("watch")}
 _MARKS = ("released", "promoted", "rolled back", "stopped", "failed")
 _CHANGES: dict[RouteChange | Literal[""], str] = {"promote": "promoted", "rollback": "rolled back"}
 _FOUND_WITHIN = timedelta(days=2)

@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from tidemill.backtest.comparison import BacktestResult, Case, Judged, LossDifference, PolicyResult
+from tidemill.checks.registry import checks_of
 from tidemill.web.words import number, plural, when
 
 _LOOKS = {"promoted": "good", "live": "tide", "first": "tide", "rolled back": "bad", "refused": "bad", "failed": "bad"}
@@ -135,7 +136,8 @@ def causes(outcomes: Sequence[PolicyResult]) -> str:
 def alarms(comparison: BacktestResult) -> list[str]:
     """Of a history in which nothing changes: how often each check of the first policy looked, and called for more."""
     replays = comparison.seeds_of(comparison.outcomes[0].name)
-    looks = {check for one in replays for check in one.verdicts} & {"performance", "drift", "missing"}
+    surprising = {check.name for check in checks_of("watch") if not check.by_calendar}
+    looks = {check for one in replays for check in one.verdicts} & surprising
     said = []
     for check in sorted(looks):
         looked = sum(sum(one.verdicts.get(check, {}).values()) for one in replays)

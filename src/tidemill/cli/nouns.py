@@ -39,6 +39,24 @@ def list_checks(
     output.records(found, columns, json=json, nothing=nothing(asked, "nothing was judged yet"))
 
 
+@checks.command("kinds")
+def list_kinds(stage: Only = "", json: Json = False) -> None:
+    """The checks there are: what each compares, and what it needs."""
+    from tidemill.checks.registry import CHECKS
+
+    asked = given(stage=stage)
+    columns = {
+        "check": lambda c: c.name,
+        "part of": lambda c: c.part_of,
+        "stage": lambda c: c.stage,
+        "subject": lambda c: c.subject,
+        "needs": lambda c: ", ".join(c.needs),
+        "compares": lambda c: c.about,
+    }
+    found = [one for one in CHECKS if stage in ("", one.stage)]
+    output.records(found, columns, json=json, nothing=nothing(asked, "there are no checks"))
+
+
 @checks.command("show")
 def show_check(verdict: Id, json: Json = False) -> None:
     """One verdict with its evidence."""

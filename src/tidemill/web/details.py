@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
+from tidemill.checks.registry import check_info
 from tidemill.core.event import Event
 from tidemill.core.release import Release
 from tidemill.errors import NotFound
@@ -64,6 +65,7 @@ def _release(site: Site, name: str, version: str) -> Release:
 def verdict(site: Site, _: Query, identifier: str) -> Page:
     """A verdict with its whole evidence."""
     record = site.books.verdicts.get(identifier)
+    check = check_info(record.check)
     known = Facts(
         "",
         [
@@ -71,6 +73,7 @@ def verdict(site: Site, _: Query, identifier: str) -> Page:
             ("calls for", record.action),
             ("why", record.reason),
             ("subject", view.to_release(record.subject)),
+            ("compares", check.about if check else ""),
             ("reference", view.to_release(record.reference)),
             ("when", view.moment(record.time)),
             ("model", record.model),
