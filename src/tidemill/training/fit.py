@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tidemill.core.model import Task
 from tidemill.core.policy import Training
 from tidemill.errors import ConfigurationError
+from tidemill.training.seeds import LIGHTGBM_SEEDS, global_seed, seed_estimator
 
 Floats = npt.NDArray[np.float64]
 _LARGE = 20_000
@@ -54,7 +55,7 @@ def fit_lightgbm(
         **objective,
         **_QUIET,
         **threads,
-        "seed": policy.seed,
+        **({} if LIGHTGBM_SEEDS & set(policy.params) else {"seed": policy.seed}),
         "min_data_in_leaf": _least(len(matrix)),
         **policy.params,
     }
@@ -110,7 +111,7 @@ def _least(rows: int) -> int:
 
 
 def fit_sklearn(matrix: Floats, target: npt.NDArray[Any], *, policy: Training) -> Any:
-    """An estimator of the class that the policy names as `module:Class`, fitted.
+    """An estimator of the class that the policy names as `module:Class`, fitted with the policy's seed.
 
     Raises
     ------
@@ -125,8 +126,12 @@ def fit_sklearn(matrix: Floats, target: npt.NDArray[Any], *, policy: Training) -
             f"there is no estimator {policy.estimator!r}",
             'write "lightgbm", or module:Class, such as "sklearn.ensemble:HistGradientBoostingClassifier"',
         ) from None
-    try:
-        estimator = make(**policy.params)
-    except TypeError as wrong:
-        raise ConfigurationError(f"{name} does not take its parameters: {wrong}", "mend [training] params") from None
-    return estimator.fit(matrix, target)
+    with global_seed(policy.seed):
+        try:
+            estimator = make(**policy.params)
+        except TypeError as wrong:
+            raise ConfigurationError(
+                f"{name} does not take its parameters: {wrong}", "mend [training] params"
+            ) from None
+        seed_estimator(estimator, policy.seed)
+        return estimator.fit(matrix, target)
