@@ -7,11 +7,10 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime, timedelta
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import timedelta
 from typing import Any, get_args
 
-import msgspec
 from msgspec.structs import replace
 
 from tidemill.blobs.artifacts import keep, read
@@ -22,6 +21,7 @@ from tidemill.core.run import Metrics
 from tidemill.errors import Corrupt, NotFound, TidemillError, Transient
 from tidemill.faults import reached
 from tidemill.flow.capture import Log, captured, writable
+from tidemill.flow.own import NotCopied, is_cheap, own
 from tidemill.flow.session import Session, is_resource
 from tidemill.flow.tasks import (
     Argument,
@@ -39,7 +39,7 @@ from tidemill.flow.tasks import (
 )
 
 _AGAIN = (Transient, ConnectionError, TimeoutError)
-_UNCHANGING = (bool, int, float, str, bytes, type(None), datetime)
+_SELF_DESCRIBING = (bool, int, float, str, bytes, type(None))
 _PLAIN = (bool, int, float, str, bytes, list, dict)
 _REMEMBERED = 64
 _INSISTS = 1.0  # seconds
@@ -103,7 +103,7 @@ class Performer:
     def _value(self, argument: Argument, hint: Any, made: dict[str, Outcome]) -> Any:
         match argument:
             case Plain(value):
-                return value
+                return own(value)
             case Several(members):
                 member = (get_args(hint) or (Any,))[0]
                 return [self._value(one, member, made) for one in members]
@@ -116,7 +116,7 @@ class Performer:
         value = self._values.get(artifact.id)
         if value is not None and _fits(value, hint):
             self._values.move_to_end(artifact.id)
-            return value
+            return own(value)
         try:
             value = read(self._blobs, artifact, hint)
         except (NotFound, Corrupt):
@@ -140,7 +140,10 @@ class Performer:
             if not outcome.failure.again or attempt == task.step.retries:
                 raise _NotMade(task.node)
             self._session.clock.sleep(pause(attempt + 1))
-        return self._values[name]
+        try:
+            return own(self._values[name])
+        except NotCopied:  # it is made again for whoever needs it next
+            return self._values.pop(name)
 
     def _keep(self, task: Task, output: str, value: Any) -> Artifact:
         """Write a value to the blobs, or only name it where the step is transient."""
@@ -154,10 +157,10 @@ class Performer:
         return artifact
 
     def _remember(self, artifact: Artifact, value: Any) -> None:
-        """Keep a value in memory, unless a step that takes it could change it for the next."""
-        frozen = isinstance(value, msgspec.Struct) and value.__struct_config__.frozen
-        if frozen or isinstance(value, _UNCHANGING) or type(value).__module__.startswith("polars"):
-            self._values[artifact.id] = value
+        """Keep a value in memory where that is cheaper than reading it again: a copy, as its step may keep it, too."""
+        if is_cheap(value):
+            with suppress(NotCopied):
+                self._values[artifact.id] = own(value)
             while len(self._values) > _REMEMBERED:
                 self._values.popitem(last=False)
 
@@ -223,9 +226,14 @@ def _failure(raised: BaseException) -> Failure:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is what a parameter takes; others of another type may have the same bytes."""
+    """Whether a value is what a parameter takes: the value that would be read from the same bytes.
+
+    Without a hint dates, structs and the like are read as the plain data that they are kept as.
+    """
+    if hint is Any or hint is object:
+        return type(value) in _SELF_DESCRIBING or type(value).__module__.startswith("polars")
     try:
-        return hint is Any or isinstance(value, hint)
+        return type(value) is hint or (isinstance(value, hint) and not isinstance(value, bool))
     except TypeError:
         return False
 

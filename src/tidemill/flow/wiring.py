@@ -3,16 +3,14 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from math import isfinite
 from typing import Any
-
-import msgspec
 
 from tidemill.blobs.artifacts import members, read
 from tidemill.blobs.store import Blobs
 from tidemill.core.artifact import Artifact
 from tidemill.core.pipeline import Graph, Node, Ref, holds_refs
 from tidemill.errors import TidemillError
+from tidemill.flow.inputs import digest_of_value
 from tidemill.flow.tasks import Argument, Kept, Made, Plain, Several, Task, with_ids
 
 
@@ -127,7 +125,7 @@ class Wiring:
                 return self._artifacts[value.node, value.output].id
         if holds_refs(value):
             return digest("list", map(self._digest_of, value))
-        return digest("value", [msgspec.json.encode(value, order="deterministic").decode(), *_beyond_json(value)])
+        return digest("value", [digest_of_value(value)])
 
     def arguments(self, node: Node) -> dict[str, Argument]:
         """Where a process finds a node's inputs, by parameter."""
@@ -145,24 +143,6 @@ class Wiring:
                 output = value.node, value.output
                 return Kept(self._artifacts[output], value.node, self._verdicts.get(output, ()))
         return Several(tuple(map(self._argument, value))) if holds_refs(value) else Plain(value)
-
-
-def _beyond_json(value: Any) -> list[str]:
-    """What JSON calls null in a value, in order, where some of it is a number that is not finite; else nothing."""
-    found: list[str] = []
-
-    def walk(one: Any) -> None:
-        if one is None or (isinstance(one, float) and not isfinite(one)):
-            found.append(str(one))
-        elif isinstance(one, dict):
-            for _, member in sorted(one.items(), key=lambda item: str(item[0])):
-                walk(member)
-        elif isinstance(one, list | tuple | set | frozenset):
-            for member in one:
-                walk(member)
-
-    walk(msgspec.to_builtins(value))
-    return found if set(found) - {"None"} else []
 
 
 _JOIN: Any = object()
