@@ -307,9 +307,8 @@ class WatchValue(_Table, frozen=True, kw_only=True):
     Attributes
     ----------
     value
-        A metric that was measured at release (`log_loss`, `brier`, `error_rate`, `roc_auc`,
-        `average_precision`, `precision`, `recall`, `f1`; `rmse`, `mae`, `median_error`, `r2`), or `drift`,
-        `age` or `silence`.
+        A metric that was measured at release (see [metrics](checks-and-metrics.md#metrics)), or `drift`, `age` or
+        `silence`.
     limit
         For a metric, how much worse than at release, beyond chance. For `drift`, the share of columns that
         changed. For `age`, days since the newest training row. For `silence`, days without predictions.
