@@ -54,7 +54,7 @@ def test_what_cannot_answer_is_not_promoted(shop: Path, tmp_path: Path) -> None:
     tidemill(shop, *words, "--classes", "a,b", "--name", "foreign")
     assert "is not trusted" in tidemill(shop, "models", "promote", "foreign", code=2).stderr
     tidemill(shop, *words, "--classes", "x,y", "--name", "named", "--trust")
-    assert "its signature says x, y" in tidemill(shop, "models", "promote", "named", code=2).stderr
+    assert "its signature has x, y" in tidemill(shop, "models", "promote", "named", code=2).stderr
     assert listed(shop, "models", "history", "--name", "foreign") == []
     assert listed(shop, "models", "history", "--name", "named") == []
 

@@ -19,7 +19,7 @@ from tidemill.data.encoding import ColumnEncoding, Encoding, encode
 from tidemill.data.rows import RowReader
 from tidemill.data.types import RULES
 from tidemill.errors import DataError
-from tidemill.models.inputs import SAMPLES, keep, samples
+from tidemill.models.inputs import SAMPLES, encode_samples, load_samples
 
 Values = list[Any]
 Way = Callable[[ColumnType, pl.Series], pl.Series]
@@ -48,9 +48,9 @@ def by_table(kind: ColumnType, values: pl.Series) -> pl.Series:
 def by_samples(kind: ColumnType, values: pl.Series) -> pl.Series:
     """As a package keeps the rows that it was adopted with."""
     signature = Signature(inputs=(Input(name="a", type=kind),), task="regression")
-    content = keep(RowReader(signature.inputs).read_frame(values.to_frame()))
+    content = encode_samples(RowReader(signature.inputs).read_frame(values.to_frame()))
     manifest = Manifest(name="m", flavor="joblib", signature=signature)
-    return samples(Model(manifest=manifest, files={SAMPLES: content}))["a"]
+    return load_samples(Model(manifest=manifest, files={SAMPLES: content}))["a"]
 
 
 def by_journey(kind: ColumnType, values: pl.Series) -> pl.Series:

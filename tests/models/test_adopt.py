@@ -28,7 +28,7 @@ from tidemill.blobs.codecs import ModelCodec
 from tidemill.core.model import Model
 from tidemill.errors import DataError, InputError, MissingExtra
 from tidemill.models.adopt import adopt
-from tidemill.models.inputs import samples
+from tidemill.models.inputs import load_samples
 from tidemill.models.load import load
 
 RANDOM = np.random.default_rng(7)
@@ -244,7 +244,7 @@ def test_samples_are_kept_and_fit_the_signature(tmp_path: Path) -> None:
         label="late",
         task="regression",
     )
-    assert samples(write_and_read(model)).equals(MIXED.head(100))
+    assert load_samples(write_and_read(model)).equals(MIXED.head(100))
     assert model.manifest.features is not None
     assert model.manifest.features.request == tuple(MIXED.columns)
 
@@ -263,7 +263,7 @@ def test_samples_of_every_type_are_kept(tmp_path: Path) -> None:
         "number",
         "number",
     ]
-    assert samples(write_and_read(model)).equals(rows.cast({"n": pl.Float64}))
+    assert load_samples(write_and_read(model)).equals(rows.cast({"n": pl.Float64}))
 
 
 def test_a_missing_onnx_runtime_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,7 +337,7 @@ def test_the_error_for_wrong_samples_names_the_columns(tmp_path: Path) -> None:
     path = save(NUMERIC_BOOSTER, tmp_path / "m.txt")
     with pytest.raises(DataError, match=r"do not have its features wind.*no features gust"):
         adopt(path, NUMBERS.rename({"wind": "gust"}), name="late")
-    with pytest.raises(DataError, match="'wind' of the sample rows holds text"):
+    with pytest.raises(DataError, match="'wind' of the sample rows is text"):
         adopt(path, NUMBERS.with_columns(pl.lit("calm").alias("wind")), name="late")
     with pytest.raises(DataError, match="no sample rows"):
         adopt(path, NUMBERS.clear(), name="late")
@@ -353,9 +353,9 @@ def test_an_estimator_with_other_columns_is_rejected_when_loaded(tmp_path: Path)
 
 def test_an_unknown_task_is_an_error(tmp_path: Path) -> None:
     path = save(LogisticRegression().fit(NUMBERS.to_numpy(), LATE.to_numpy()), tmp_path / "m.joblib")
-    with pytest.raises(InputError, match="does not tell"):
+    with pytest.raises(InputError, match="does not contain its task"):
         adopt(path, NUMBERS, name="late")
-    with pytest.raises(InputError, match="classes of the model are not known"):
+    with pytest.raises(InputError, match="classes of the model are unknown"):
         adopt(path, NUMBERS, name="late", task="classification")
     wrong = adopt(path, NUMBERS, name="late", classes=("no", "yes"), trusted=True)
     with pytest.raises(DataError, match="was fitted on the classes 0, 1"):
@@ -366,7 +366,7 @@ def test_an_unknown_task_is_an_error(tmp_path: Path) -> None:
 
 def test_arguments_must_not_contradict_the_file(tmp_path: Path) -> None:
     path = save(train_booster("binary", label=LATE), tmp_path / "m.txt")
-    with pytest.raises(InputError, match="does classification, not regression"):
+    with pytest.raises(InputError, match="is classification, not regression"):
         adopt(path, NUMBERS, name="late", task="regression")
     with pytest.raises(InputError, match="has 2 classes"):
         adopt(path, NUMBERS, name="late", classes=("a", "b", "c"))

@@ -231,13 +231,13 @@ def approve(label: Label, reason: Reason = "", env: Environment = "production") 
 @models.command("promote")
 def promote(label: Label, reason: Reason = "", env: Environment = "production") -> None:
     """Make a release the champion at once."""
-    from tidemill.models.inputs import samples
+    from tidemill.models.inputs import load_samples
     from tidemill.models.load import load
     from tidemill.registry.releases import find_release
 
     session = session_here(env)
     model = session.packages.load(find_release(session.workspace.ledger, label).package)
-    if (rows := samples(model)).height:
+    if (rows := load_samples(model)).height:
         load(model).predict(rows)  # what cannot answer is not made to
     route = _deployer(session, env).promote(label, user(), reason)
     write_down(session, "promoted", route.arms[0].release, reason, env)

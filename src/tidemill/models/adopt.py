@@ -1,7 +1,7 @@
-"""Takes in a model that was made elsewhere: a package with a signature, from a file and sample rows.
+"""Adopts a model that was trained outside Tidemill: packages its file with a signature from sample rows.
 
-Nothing in a pickle is ever loaded here. The formats that hold no code are read; ONNX Runtime computes a graph's
-answers for the sample rows, which shows that they fit.
+Adoption never loads a pickle. It reads the formats without code; ONNX Runtime predicts the sample rows with a graph,
+which shows that they fit.
 """
 
 from pathlib import Path
@@ -21,26 +21,26 @@ from tidemill.models.file_info import ModelFileInfo
 from tidemill.models.flavors import BUILT_IN, lightgbm_raw, mlflow, onnx
 from tidemill.models.flavors import joblib as joblib_flavor
 from tidemill.models.formats import Format, detect_format
-from tidemill.models.inputs import SAMPLES, declare, keep
+from tidemill.models.inputs import SAMPLES, declare_inputs, encode_samples
 
 _FILES: dict[Format, str] = {
     "lightgbm-raw": lightgbm_raw.FILE,
     "joblib": joblib_flavor.FILE,
     "onnx": onnx.FILE,
 }
-_MADE_OF: dict[Format, tuple[str, ...]] = {
+_LIBRARIES: dict[Format, tuple[str, ...]] = {
     "lightgbm-raw": ("lightgbm", "numpy"),
     "joblib": ("scikit-learn", "joblib", "numpy"),
     "onnx": ("onnxruntime", "numpy"),
 }
 
 
-class _Found(Struct, frozen=True):
-    """What is at a path: the files to pack, the flavor that asks them, and the format and content of the model."""
+class _ModelSource(Struct, frozen=True):
+    """The model at a path: the files to pack, their flavor, and the format and content of the model file."""
 
     files: dict[str, bytes]
     flavor: str
-    form: Format
+    format: Format
     content: bytes
 
 
@@ -54,148 +54,149 @@ def adopt(
     label: str = "",
     trusted: bool = False,
 ) -> Model:
-    """The package of a model that was made elsewhere: joblib, LightGBM text, ONNX, or a directory of MLflow.
+    """Return the package of a model file (joblib, LightGBM text, ONNX) or of an MLflow directory.
 
     Parameters
     ----------
     samples
-        Rows as the model takes them, 100 of which are kept; they may have the `label`, which is left out.
+        Input rows of the model, of which 100 are kept; a `label` column is removed.
     task, classes
-        What the file does not tell of itself; the classes in the order of its probabilities.
+        The task and the classes, if the file does not contain them; the classes in the order of its probabilities.
     trusted
-        Whether who registers it vouches for a pickle. Without this it is packed, but never loaded.
+        Whether the user trusts a pickle. An untrusted pickle is packed, but never loaded.
 
     Raises
     ------
     DataError
-        if the file is missing, of no known format or not whole, or the sample rows do not fit it.
+        if the file is missing, incomplete or of unknown format, or the sample rows do not fit the model.
     InputError
-        if its task or its classes cannot be known, or are said to be other than they are.
+        if the task or the classes are unknown, or the arguments contradict the file.
     MissingExtra
-        if it is ONNX and ONNX Runtime is not installed.
+        if the file is ONNX and ONNX Runtime is not installed.
     """
     rows = samples.drop(label, strict=False) if label else samples
     if rows.is_empty() or not rows.width:
-        raise DataError("there are no sample rows", "give some rows as the model takes them")
-    found = _find(path)
-    shown = samples[label] if label in samples.columns else None
-    told = _read(found, rows)
-    settled = _task(told, task, classes, shown)
+        raise DataError("there are no sample rows", "add input rows of the model")
+    source = _read_source(path)
+    labels = samples[label] if label in samples.columns else None
+    info = _read_info(source, rows)
+    resolved_task = _resolve_task(info, task, classes, labels)
     signature = Signature(
-        inputs=declare(rows, told),
-        task=settled,
-        classes=_classes(told, classes, shown) if settled == "classification" else (),
+        inputs=declare_inputs(rows, info),
+        task=resolved_task,
+        classes=_resolve_classes(info, classes, labels) if resolved_task == "classification" else (),
     )
-    taken = RowReader(signature.inputs).read_frame(rows)
+    inputs = RowReader(signature.inputs).read_frame(rows)
     model = Model(
         manifest=Manifest(
             name=name,
-            flavor=found.flavor,
+            flavor=source.flavor,
             signature=signature,
-            features=FeatureSet(request=tuple(taken.columns)),
-            environment=installed_versions(*_MADE_OF[found.form]) | told.versions,
-            data={"adopted": _evidence(path, found, told)},
-            trusted=trusted if found.form == "joblib" else True,
+            features=FeatureSet(request=tuple(inputs.columns)),
+            environment=installed_versions(*_LIBRARIES[source.format]) | info.versions,
+            data={"adopted": _describe_origin(path, source, info)},
+            trusted=trusted if source.format == "joblib" else True,
         ),
-        files=found.files | {SAMPLES: keep(taken)},
+        files=source.files | {SAMPLES: encode_samples(inputs)},
     )
-    if found.form == "onnx":
-        _answers(model, taken)
+    if source.format == "onnx":
+        _check_class_order(model, inputs)
     return model
 
 
-def _find(path: Path) -> _Found:
+def _read_source(path: Path) -> _ModelSource:
     if not path.exists():
         raise DataError(f"there is no model at {path}", "check the path")
     if path.is_file():
         content = path.read_bytes()
-        form = detect_format(content, str(path))
-        return _Found({_FILES[form]: content}, form, form, content)
+        file_format = detect_format(content, str(path))
+        return _ModelSource({_FILES[file_format]: content}, file_format, file_format, content)
     if not (path / "MLmodel").is_file():
-        raise DataError(f"{path} is a directory without an MLmodel file", "give a model's file, or an MLflow directory")
+        raise DataError(f"{path} is a directory without an MLmodel file", "use a model file or an MLflow directory")
     files = {
-        mlflow.ROOT + each.relative_to(path).as_posix(): each.read_bytes()
-        for each in sorted(path.rglob("*"))
-        if each.is_file() and not each.is_symlink()
+        mlflow.ROOT + file.relative_to(path).as_posix(): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and not file.is_symlink()
     }
     content = mlflow.read_model_file(files)
-    return _Found(files, "mlflow", detect_format(content, f"the model in {path}"), content)
+    return _ModelSource(files, "mlflow", detect_format(content, f"the model in {path}"), content)
 
 
-def _read(found: _Found, rows: pl.DataFrame) -> ModelFileInfo:
-    if found.form == "lightgbm-raw":
-        told = lightgbm_raw.read_info(found.content)
-    elif found.form == "onnx":
-        told = onnx.read_info(found.content, rows)
+def _read_info(source: _ModelSource, rows: pl.DataFrame) -> ModelFileInfo:
+    if source.format == "lightgbm-raw":
+        info = lightgbm_raw.read_info(source.content)
+    elif source.format == "onnx":
+        info = onnx.read_info(source.content, rows)
     else:
-        told = pickles.read_info(found.content)
-        if lost := [path for path in told.imports if path.startswith("__main__.")]:
+        info = pickles.read_info(source.content)
+        if missing := [path for path in info.imports if path.startswith("__main__.")]:
             raise DataError(
-                f"the model needs {', '.join(lost)}, which lived in a notebook and can be loaded nowhere else",
-                "move it into a module, install that, and save the model again",
+                f"the model needs {', '.join(missing)}, which a notebook defined and which cannot be imported",
+                "move it into a module, install the module, and save the model again",
             )
-    if found.flavor != "mlflow":
-        return told
-    names = told.names or mlflow.read_input_names(found.files)
-    return structs.replace(told, names=names, versions=told.versions | mlflow.read_versions(found.files))
+    if source.flavor != "mlflow":
+        return info
+    names = info.names or mlflow.read_input_names(source.files)
+    return structs.replace(info, names=names, versions=info.versions | mlflow.read_versions(source.files))
 
 
-def _task(told: ModelFileInfo, said: Task | None, classes: tuple[str, ...], shown: pl.Series | None) -> Task:
-    if said is not None and told.task is not None and said != told.task:
-        raise InputError(f"the model does {told.task}, not {said}", "leave the task out")
-    words = shown is not None and (shown.dtype == pl.String or shown.dtype == pl.Boolean)
-    guess: Task | None = "classification" if classes or words else None
-    if task := said or told.task or guess:
-        if task == "regression" and classes:
-            raise InputError("a regression has no classes", "leave the classes out, or correct the task")
-        return task
+def _resolve_task(info: ModelFileInfo, task: Task | None, classes: tuple[str, ...], labels: pl.Series | None) -> Task:
+    if task is not None and info.task is not None and task != info.task:
+        raise InputError(f"the task of the model is {info.task}, not {task}", "remove the task, or correct it")
+    has_class_labels = labels is not None and (labels.dtype == pl.String or labels.dtype == pl.Boolean)
+    guess: Task | None = "classification" if classes or has_class_labels else None
+    if resolved := task or info.task or guess:
+        if resolved == "regression" and classes:
+            raise InputError("a regression has no classes", "remove the classes, or correct the task")
+        return resolved
     raise InputError(
-        "the model does not tell whether it does classification or regression",
-        "say so: task = classification with its classes in the order of their probabilities, or task = regression",
+        "the model file does not contain its task",
+        "set task = classification with its classes in the order of their probabilities, or task = regression",
     )
 
 
-def _classes(told: ModelFileInfo, said: tuple[str, ...], shown: pl.Series | None) -> tuple[str, ...]:
-    """The classes: as the file tells, as was said, or as the samples' labels show where they show them all."""
-    if told.classes:
-        if said and set(said) != set(told.classes):
+def _resolve_classes(info: ModelFileInfo, classes: tuple[str, ...], labels: pl.Series | None) -> tuple[str, ...]:
+    """Return the classes of the file, of the arguments, or of the samples' labels if these have all classes."""
+    if info.classes:
+        if classes and set(classes) != set(info.classes):
             raise InputError(
-                f"the model knows the classes {', '.join(told.classes)}, not {', '.join(said)}", "leave the classes out"
+                f"the model has the classes {', '.join(info.classes)}, not {', '.join(classes)}",
+                "remove the classes, or correct them",
             )
-        return said or told.classes
-    seen = tuple(as_classes(shown.drop_nulls().unique().sort()).to_list()) if shown is not None else ()
-    count = told.outputs
-    if said:
-        if count not in (None, len(said)) or len(set(said)) != len(said):
-            raise InputError(f"the model has {count or 'different'} classes, not {', '.join(said)}", "correct them")
-        return said
+        return classes or info.classes
+    seen = tuple(as_classes(labels.drop_nulls().unique().sort()).to_list()) if labels is not None else ()
+    count = info.outputs
+    if classes:
+        if count not in (None, len(classes)) or len(set(classes)) != len(classes):
+            raise InputError(f"the model has {count or 'different'} classes, not {', '.join(classes)}", "correct them")
+        return classes
     if len(seen) > 1 and count in (None, len(seen)):
         return seen
-    numbered = tuple(str(place) for place in range(count or 0))
+    numbered = tuple(str(index) for index in range(count or 0))
     if numbered and set(seen) <= set(numbered):
         return numbered
     raise InputError(
-        f"the classes of the model are not known; the labels of the samples show {', '.join(seen) or 'none'}",
-        "name them all, in the order of their probabilities",
+        f"the classes of the model are unknown; the labels of the samples have {', '.join(seen) or 'none'}",
+        "set all classes, in the order of their probabilities",
     )
 
 
-def _evidence(path: Path, found: _Found, told: ModelFileInfo) -> dict[str, object]:
-    """What a reviewer wants to know of where the package came from; of a pickle, what loading it would import."""
-    evidence: dict[str, object] = {"file": path.name, "format": found.form}
-    if found.form == "joblib":
-        evidence |= {"imports": list(told.imports), "read_to_its_end": told.whole}
+def _describe_origin(path: Path, source: _ModelSource, info: ModelFileInfo) -> dict[str, object]:
+    """Return the origin of the package for a reviewer; for a pickle, with the names that loading it would import."""
+    evidence: dict[str, object] = {"file": path.name, "format": source.format}
+    if source.format == "joblib":
+        evidence |= {"imports": list(info.imports), "read_to_its_end": info.whole}
     return evidence
 
 
-def _answers(model: Model, rows: pl.DataFrame) -> None:
-    """Ask an ONNX graph for the samples: most of its labels are where its probabilities are highest."""
-    answers = BUILT_IN[model.manifest.flavor]()(model).predict(rows)
-    if answers.probabilities is None:
+def _check_class_order(model: Model, rows: pl.DataFrame) -> None:
+    """Check that most labels that an ONNX graph predicts for the samples are those with the highest probability."""
+    predictions = BUILT_IN[model.manifest.flavor]()(model).predict(rows)
+    if predictions.probabilities is None:
         return
     classes = model.manifest.signature.classes
-    highest = [classes[place] for place in answers.probabilities.argmax(axis=1)]
-    if np.mean([a == b for a, b in zip(highest, answers.values, strict=True)]) < 0.5:
+    highest = [classes[index] for index in predictions.probabilities.argmax(axis=1)]
+    if np.mean([label == best for label, best in zip(highest, predictions.values, strict=True)]) < 0.5:
         raise InputError(
             f"the classes {', '.join(classes)} are not in the order of the model's probabilities", "correct their order"
         )

@@ -1,4 +1,4 @@
-"""Loads a package so that it answers."""
+"""Loads a package as a predictor."""
 
 import hashlib
 from functools import lru_cache
@@ -12,17 +12,17 @@ from tidemill.models.flavors import BUILT_IN
 from tidemill.models.predictions import Predictor
 from tidemill.telemetry import logger
 
-_KEPT = 4
+_CACHE_SIZE = 4
 
 
-class _Package:
-    """A package by what its predictor depends on, which its metrics are not."""
+class _CacheKey:
+    """A package, compared by all that its predictor depends on; its metrics do not count."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         manifest = model.manifest
-        said = (manifest.flavor, manifest.name, manifest.signature, manifest.trusted, manifest.environment)
-        digest = hashlib.blake2b(msgspec.msgpack.encode(said), digest_size=32)
+        parts = (manifest.flavor, manifest.name, manifest.signature, manifest.trusted, manifest.environment)
+        digest = hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=32)
         for name, content in sorted(model.files.items()):
             digest.update(f"{name} {len(content)} ".encode() + content)
         self._digest = digest.digest()
@@ -31,39 +31,39 @@ class _Package:
         return hash(self._digest)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Package) and self._digest == other._digest
+        return isinstance(other, _CacheKey) and self._digest == other._digest
 
 
 def load(model: Model) -> Predictor:
-    """The predictor of a package, by its flavor; versions that differ from those it was made with are logged.
+    """Return the predictor of a package; log a warning if the installed versions differ from those of the package.
 
     Raises
     ------
     NotFound
-        for a flavor that is not installed.
+        if the flavor is not installed.
     DataError
-        if the package does not hold what its manifest says.
+        if the content of the package contradicts its manifest.
     InputError
-        if it would have to be unpickled, and nobody vouched for it.
+        if the package is a pickle that is not trusted.
     """
     flavor = model.manifest.flavor
     make = BUILT_IN[flavor]() if flavor in BUILT_IN else plugin.load("flavors", flavor)
     if differences := compare_versions(model.manifest.environment):
         logger("models").warning(
-            "model %r was made with other versions: %s", model.manifest.name, ", ".join(map(str, differences))
+            "model %r was created with other versions: %s", model.manifest.name, ", ".join(map(str, differences))
         )
     predictor: Predictor = make(model)
     return predictor
 
 
-def load_once(model: Model) -> Predictor:
-    """As `load`; the four packages that this process used last stay loaded, so that a training's steps share them.
+def load_cached(model: Model) -> Predictor:
+    """Return the predictor of a package as `load` does; keep the last four for the steps of a run.
 
-    For steps that only ask for answers: they get a predictor that others have asked before.
+    Only for steps that predict rows: several callers use the same predictor.
     """
-    return _loaded(_Package(model))
+    return _load_key(_CacheKey(model))
 
 
-@lru_cache(_KEPT)
-def _loaded(package: _Package) -> Predictor:
-    return load(package.model)
+@lru_cache(_CACHE_SIZE)
+def _load_key(key: _CacheKey) -> Predictor:
+    return load(key.model)

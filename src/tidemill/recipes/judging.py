@@ -29,7 +29,7 @@ from tidemill.data.metrics import Floats, Truth, among, losses, measure, narrowe
 from tidemill.data.plots import page
 from tidemill.data.split import kind_of
 from tidemill.errors import ConfigurationError, DataError, NotFound
-from tidemill.models.inputs import samples
+from tidemill.models.inputs import load_samples
 from tidemill.models.load import load
 from tidemill.models.package import list_warm_modules, to_files
 from tidemill.recipes.ingestion import kept_out
@@ -136,7 +136,7 @@ def look_into_data(snapshot: Snapshot, books: BooksReader, tables: TableReader, 
 @step
 def try_out(model: Model, policy: Gate, environments: Environments) -> PackageProbe:
     """What a package does with its sample rows in a fresh process that has only the packages of its lock."""
-    rows = samples(model).to_dicts()
+    rows = load_samples(model).to_dicts()
     return environments.probe(
         to_files(model), _plain(rows), list_warm_modules(model), strict=policy.environment == "strict"
     )
@@ -303,7 +303,7 @@ def _scored_again(
 
 def _expected(model: Model) -> Floats:
     """The answers of this process to the sample rows."""
-    return _scores(model, samples(model))
+    return _scores(model, load_samples(model))
 
 
 def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

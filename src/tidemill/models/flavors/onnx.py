@@ -12,7 +12,7 @@ from tidemill.data.keys import as_classes
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, MissingExtra
 from tidemill.models.file_info import ModelFileInfo
-from tidemill.models.inputs import declare
+from tidemill.models.inputs import declare_inputs
 from tidemill.models.predictions import Predictions, to_predictions
 
 FILE = "model.onnx"
@@ -108,7 +108,7 @@ def read_info(content: bytes, rows: pl.DataFrame) -> ModelFileInfo:
         task = "regression"
     classes: tuple[str, ...] = ()
     if outputs.zipped:
-        row = RowReader(declare(rows, info)).read_frame(rows.head(1))
+        row = RowReader(declare_inputs(rows, info)).read_frame(rows.head(1))
         classes = _name_classes(_run(session, row)[outputs.numbers][0])
     count = len(classes) or (2 if outputs.width == 1 else outputs.width)
     return structs.replace(info, task=task, outputs=count, classes=classes)
