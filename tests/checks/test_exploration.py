@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from tidemill.checks.exploration import Proposal, explore
+from tidemill.project.guessing import guess
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 
@@ -92,3 +93,23 @@ def test_key_label_and_event_time_have_their_roles(proposals: dict[str, Proposal
 def test_tables_of_nearly_nothing_are_looked_at(frame: pl.DataFrame) -> None:
     profile, found = explore(frame, "late" if "late" in frame.columns else "")
     assert len(profile.columns) == len(found) == frame.width
+
+
+def test_a_profile_and_a_new_project_agree_on_what_identifies_rows() -> None:
+    rows = 300
+    frame = pl.DataFrame(
+        {
+            "late": [number % 2 for number in range(rows)],
+            "order_id": [f"o{number}" for number in range(rows)],
+            "counter": range(rows),
+            "note": [f"text {number}" for number in range(rows)],
+            "price_in_cents": [number * number for number in range(rows)],
+            "customer_number": range(7, 7 * rows + 7, 7),
+        }
+    )
+    guessed = guess(frame, "late")
+    _, proposals = explore(frame, "late", key=guessed.key)
+    left_out = {proposal.column for proposal in proposals if proposal.exclude}
+    assert guessed.key == ("order_id",)
+    assert left_out == set(guessed.excluded) == {"counter", "note", "customer_number"}
+    assert "price_in_cents" in guessed.inputs

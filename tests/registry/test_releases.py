@@ -11,7 +11,8 @@ from tidemill.core.model import Manifest, Model, Signature
 from tidemill.core.release import Release
 from tidemill.errors import NotFound
 from tidemill.ledger.ledger import Ledger
-from tidemill.registry.releases import find_release, register, tag
+from tidemill.ledger.releases import find_release
+from tidemill.registry.releases import register, tag
 from tidemill.testing.processes import in_processes
 
 CLOCK = VirtualClock(datetime(2013, 3, 1, tzinfo=UTC))

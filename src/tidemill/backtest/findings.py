@@ -11,7 +11,8 @@ from tidemill.checks.registry import checks_of
 from tidemill.core.metric import info_of
 from tidemill.core.route import RouteChange
 from tidemill.data.charts import Change, Mark, Series, Share
-from tidemill.web.words import number, plural, spoken
+from tidemill.evidence.words import number
+from tidemill.web.words import plural, spoken
 
 _KNOWN = {
     "loop": "the loop",

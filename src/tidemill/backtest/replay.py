@@ -30,9 +30,9 @@ from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.flow.engine import run
 from tidemill.flow.memory import Memory
 from tidemill.flow.plan import plan
+from tidemill.ledger.releases import find_release
 from tidemill.project.project import Project
 from tidemill.recipes.training import release
-from tidemill.registry.releases import find_release
 from tidemill.serving.service import Service
 from tidemill.workspace.workspace import Workspace
 

@@ -12,8 +12,9 @@ from tidemill.backtest import findings, stories
 from tidemill.backtest.comparison import BacktestResult, PolicyResult, TimelineEntry
 from tidemill.core.metric import info_of
 from tidemill.data.charts import Figure, answering, counts, difference, over_time
+from tidemill.evidence.words import number, seconds
 from tidemill.web import templating
-from tidemill.web.words import day, number, plural, seconds, spoken, when
+from tidemill.web.words import day, plural, spoken, when
 
 _WIDTH = 118
 _LINES = 40

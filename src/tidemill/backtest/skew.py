@@ -23,10 +23,10 @@ from tidemill.data.source import FileSources
 from tidemill.errors import InputError
 from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.featurestore.skew import Skew, skew
+from tidemill.ledger.releases import find_release
 from tidemill.models.load import load
 from tidemill.monitoring.windows import features_of, judged, labelled, window
 from tidemill.project.project import Project
-from tidemill.registry.releases import find_release
 
 _MOST = 0.05
 _LEAST = 50

@@ -7,7 +7,8 @@ from msgspec import Struct
 
 from tidemill.backtest.comparison import BacktestResult, Case, Judged, LossDifference, PolicyResult
 from tidemill.checks.registry import checks_of
-from tidemill.web.words import number, plural, when
+from tidemill.evidence.words import number
+from tidemill.web.words import plural, when
 
 _LOOKS = {"promoted": "good", "live": "tide", "first": "tide", "rolled back": "bad", "refused": "bad", "failed": "bad"}
 _ENDINGS = {

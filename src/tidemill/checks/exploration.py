@@ -7,10 +7,10 @@ from msgspec import Struct
 from tidemill.checks.leaks import telling as told
 from tidemill.data.sketch import KEPT as EXACT
 from tidemill.data.statistics import ColumnProfile, Profile, profile
+from tidemill.project.guessing import why_identifier
 
 _LOOKED_AT = 20_000
 _TELLING = 0.9
-_OWN = 0.9
 _EMPTY = 0.95
 _LATER = 0.5
 _FEW = 20
@@ -50,7 +50,7 @@ def explore(
         values = sample[column.name]
         role = roles.get(column.name, "input")
         telling = _telling(values, sample[label]) if label in names and role == "input" else None
-        why = "" if role != "input" else _excluded(column, values, sample, telling, time, later)
+        why = "" if role != "input" else _excluded(column, values, frame, sample, telling, time, later)
         proposals.append(
             Proposal(
                 column=column.name,
@@ -67,6 +67,7 @@ def explore(
 def _excluded(
     column: ColumnProfile,
     values: pl.Series,
+    frame: pl.DataFrame,
     sample: pl.DataFrame,
     telling: float | None,
     time: str,
@@ -84,8 +85,8 @@ def _excluded(
         return f"it is missing in {missing:.0%} of the rows"
     if telling is not None and telling > _TELLING:
         return f"it tells the label almost alone ({telling:.2f}): is it known when the model is asked?"
-    if column.type in ("text", "integer") and column.rows > _FEW and values.n_unique() > _OWN * len(values):
-        return "nearly every row has a value of its own: a key"
+    if reason := why_identifier(frame[column.name]):
+        return reason
     if column.type == "time" and time in sample.columns and column.name != time:
         after = _share_after(values, sample[time])
         if after > _LATER:

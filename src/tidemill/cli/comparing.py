@@ -44,7 +44,7 @@ class Compared(Struct, frozen=True, kw_only=True):
 def compare(a: Label, b: Label, env: Environment = "production", json: Json = False) -> None:
     """Lay two releases side by side: metrics, slices, signature, environment and data."""
     from tidemill.checks.package import differences
-    from tidemill.registry.releases import find_release
+    from tidemill.ledger.releases import find_release
 
     session = session_here(env)
     found = [find_release(session.workspace.ledger, label) for label in (a, b)]

@@ -26,7 +26,7 @@ def export(
     format: Annotated[str, typer.Option(help="package: a folder that MLflow opens, too; onnx: the graph.")] = "package",  # noqa: A002
 ) -> None:
     """Write a release's package to a folder: weights, code, lock, signature, samples, metrics and data pointers."""
-    from tidemill.registry.releases import find_release
+    from tidemill.ledger.releases import find_release
 
     if format not in _FORMATS:
         raise InputError(f"there is no format {format!r}", f"use {' or '.join(_FORMATS)}")

@@ -93,7 +93,7 @@ def _staged(release: "Release", routes: dict[str, "list[Route]"]) -> dict[str, A
 @models.command("show")
 def show(label: Label, env: Environment = "production", json: Json = False) -> None:
     """One release, with its stage, and its metrics on the test rows by slice."""
-    from tidemill.registry.releases import find_release
+    from tidemill.ledger.releases import find_release
 
     session = session_here(env)
     release = find_release(session.workspace.ledger, label)
@@ -217,7 +217,7 @@ def register(
 @models.command("approve")
 def approve(label: Label, reason: Reason = "", env: Environment = "production") -> None:
     """Let a release that waits for approval go live as its policy says."""
-    from tidemill.registry.releases import find_release
+    from tidemill.ledger.releases import find_release
 
     session = session_here(env)
     release = find_release(session.workspace.ledger, label)
@@ -231,9 +231,9 @@ def approve(label: Label, reason: Reason = "", env: Environment = "production") 
 @models.command("promote")
 def promote(label: Label, reason: Reason = "", env: Environment = "production") -> None:
     """Make a release the champion at once."""
+    from tidemill.ledger.releases import find_release
     from tidemill.models.inputs import load_samples
     from tidemill.models.load import load
-    from tidemill.registry.releases import find_release
 
     session = session_here(env)
     model = session.packages.load(find_release(session.workspace.ledger, label).package)

@@ -15,8 +15,8 @@ def hashes(values: pl.Series | npt.NDArray[np.float64]) -> Hashes:
     """A 64-bit hash for each number or text, shape (values,)."""
     if isinstance(values, pl.Series):
         parts = [_text_hashes(values[at : at + _AT_ONCE]) for at in range(0, len(values), _AT_ONCE)]
-        return _mixed(np.concatenate([*parts, np.empty(0, np.uint64)]))
-    return _mixed((values + 0.0).view(np.uint64))  # 0.0 is what -0.0 is
+        return splitmix64(np.concatenate([*parts, np.empty(0, np.uint64)]))
+    return splitmix64((values + 0.0).view(np.uint64))  # 0.0 is what -0.0 is
 
 
 def smallest(found: Hashes) -> Hashes:
@@ -37,8 +37,11 @@ def distinct_of(sketch: Hashes) -> int:
     return round((KEPT - 1) / ((float(sketch[-1]) + 1) / 2.0**64))
 
 
-def _mixed(raw: Hashes) -> Hashes:
-    """Every bit of the result depends on every bit given (splitmix64: Steele, Lea & Flood 2014)."""
+def splitmix64(raw: Hashes) -> Hashes:
+    """Mix numbers so that every bit of a result depends on every bit of its number; equal on each machine and Python.
+
+    Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014, figure 17.
+    """
     mixed = raw + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -8,10 +8,11 @@ from tidemill.core.release import Release
 from tidemill.core.resources import BooksReader, JournalReader
 from tidemill.core.route import Route
 from tidemill.core.run import StepRun
-from tidemill.evidence.identify import Named, release_of
+from tidemill.evidence.identify import Named
 from tidemill.evidence.node import Node, artifact_node, release_node, run_node, step_node
 from tidemill.evidence.story import artifact_of, feeds, last_tries, sinks, steps_of, steps_with
 from tidemill.evidence.words import moment
+from tidemill.ledger.releases import find_release
 
 _MANY = 200
 _TRIVIAL = 64
@@ -31,7 +32,7 @@ class Downstream:
     def root(self, named: Named) -> Node:
         """The node from which the walk begins."""
         if named.kind == "release":
-            return release_node(release_of(self._books, named.id))
+            return release_node(find_release(self._books, named.id))
         if named.kind == "run":
             return run_node(self._books.runs.get(named.id))
         if named.kind == "artifact":
@@ -48,7 +49,7 @@ class Downstream:
         if node.kind == "artifact":
             return self._of_artifact(node.id)
         if node.kind == "release":
-            return self._of_release(release_of(self._books, node.id))
+            return self._of_release(find_release(self._books, node.id))
         return [], 0
 
     def _of_run(self, identifier: str) -> list[Node]:

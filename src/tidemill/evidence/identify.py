@@ -7,10 +7,10 @@ from typing import Any, Literal, TypeVar
 from msgspec import Struct
 
 from tidemill.clock import moment_of
-from tidemill.core.release import Release
 from tidemill.core.resources import BookReader, BooksReader, JournalReader
 from tidemill.core.run import Run
 from tidemill.errors import InputError, NotFound
+from tidemill.ledger.releases import find_release
 
 T = TypeVar("T", bound=Struct)
 _LEAST = 4
@@ -45,15 +45,6 @@ def run_of(books: BooksReader, text: str) -> Run:
     return found[0]
 
 
-def release_of(books: BooksReader, label: str) -> Release:
-    """The release of a label such as `flights/3`; raises `NotFound`."""
-    name, _, version = label.rpartition("/")
-    found = books.releases.find(name=name, version=int(version), limit=1) if version.isdecimal() else []
-    if not found:
-        raise NotFound(f"there is no release {label!r}", "list them: `tidemill models list`")
-    return found[0]
-
-
 def identify(
     books: BooksReader,
     text: str,
@@ -71,7 +62,7 @@ def identify(
         if it may be several things.
     """
     if "/" in text:
-        return Named("release", release_of(books, text).label)
+        return Named("release", find_release(books, text).label)
     found = [Named("run", run.id) for run in beginning_with(books.runs, text)]
     found += [Named("artifact", artifact.id) for artifact in beginning_with(books.artifacts, text)]
     if len(found) > 1:

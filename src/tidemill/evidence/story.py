@@ -11,7 +11,8 @@ from tidemill.core.release import Release
 from tidemill.core.resources import BooksReader
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import NotFound
-from tidemill.evidence.identify import release_of, run_of
+from tidemill.evidence.identify import run_of
+from tidemill.ledger.releases import find_release
 
 
 class Story(Struct, frozen=True, kw_only=True):
@@ -150,7 +151,7 @@ def _compared_with(books: BooksReader, run: Run, steps: list[StepRun]) -> Releas
     """The release that the run says, or one of an earlier run whose package a step of this one brought in."""
     try:
         if run.compared_with:
-            return release_of(books, run.compared_with)
+            return find_release(books, run.compared_with)
     except NotFound:
         return None
     brought_in = [digest for step in steps if not run.graph.get(step.step) for digest in step.outputs.values()]

@@ -5,9 +5,10 @@ from typing import Any
 from tidemill.core.event import Event
 from tidemill.core.resources import BooksReader, JournalReader
 from tidemill.core.run import Run, StepRun
-from tidemill.evidence.identify import Named, release_of, served
+from tidemill.evidence.identify import Named, served
 from tidemill.evidence.node import Node, artifact_node, release_node, run_node, step_node
 from tidemill.evidence.story import artifact_of, feeds, last_tries, sinks, steps_of, steps_with
+from tidemill.ledger.releases import find_release
 
 _MANY = 100
 
@@ -27,7 +28,7 @@ class Upstream:
         """The node from which the walk begins."""
         self._root = named.id
         if named.kind == "release":
-            return release_node(release_of(self._books, named.id))
+            return release_node(find_release(self._books, named.id))
         if named.kind == "run":
             return run_node(self._run(named.id)[0])
         if named.kind == "artifact":
@@ -41,7 +42,7 @@ class Upstream:
     def next(self, node: Node) -> tuple[list[Node], int]:
         """What went into a node; and how many more than that there are."""
         if node.kind == "prediction":
-            return [release_node(release_of(self._books, self._root))], 0
+            return [release_node(find_release(self._books, self._root))], 0
         if node.kind == "release":
             return self._into_release(node), 0
         if node.kind == "run":

@@ -12,9 +12,10 @@ from tidemill.core.release import Release
 from tidemill.core.resources import BooksReader, JournalReader
 from tidemill.core.route import Route
 from tidemill.errors import NotFound
-from tidemill.evidence.identify import identify, release_of, served
+from tidemill.evidence.identify import identify, served
 from tidemill.evidence.story import Story, artifact_of, cause_of, executor_of, steps_with, story_of
 from tidemill.evidence.words import holds, moment, number, role_of, seconds, size
+from tidemill.ledger.releases import find_release
 
 _MANY = 100
 
@@ -92,7 +93,7 @@ def _artifact(books: BooksReader, digest: str) -> list[Link]:
 
 def _release(books: BooksReader, environment: str, label: str, at: datetime | None = None) -> list[Link]:
     """A release, the routes in which it answered (at an instant: the one in force then), and its run."""
-    release = release_of(books, label)
+    release = find_release(books, label)
     scores = ", ".join(f"{k} {number(v)}" for k, v in release.metrics.items() if k.startswith("test_"))
     links = [
         Link("release", label, f"{label}, {release.flavor}, made {moment(release.created)}: {scores}", _facts(release))

@@ -75,25 +75,30 @@ def ended(step: StepRun) -> datetime | None:
 
 
 def number(value: float | None) -> str:
-    """A metric.
+    """A whole number with its thousands apart, another to four places, or to three digits where it is tiny or huge.
 
-    >>> number(0.51784), number(0.0), number(0.0000123)
-    ('0.5178', '0.0000', '1.23e-05')
+    >>> number(57239), number(0.5504020), number(0.0000123)
+    ('57,239', '0.5504', '1.23e-05')
     """
     if value is None:
         return ""
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e6 or not value else f"{value:.4g}"
+    if isinstance(value, int) or (abs(value) < 1e15 and value == int(value)):
+        return f"{int(value):,}"
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def seconds(value: float | None) -> str:
     """A length of time.
 
-    >>> seconds(0.0412), seconds(13.57), seconds(312)
-    ('41 ms', '13.6 s', '5.2 min')
+    >>> seconds(0.0412), seconds(13.57), seconds(312), seconds(179.9)
+    ('41 ms', '13.6 s', '5 min 12 s', '3 min 0 s')
     """
     if value is None:
         return ""
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    minutes, left = divmod(round(value), 60)
+    return f"{value:.1f} s" if value < 120 else f"{minutes:,} min {left} s"
 
 
 def moment(value: datetime | None) -> str:

@@ -14,6 +14,7 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from tidemill.delta import LocalTable
 from tidemill.errors import Conflict, NotFound, TidemillError
 from tidemill.faults import reached
 from tidemill.journal.copying import exported, loaded
@@ -26,15 +27,6 @@ _APPENDING = 3600.0  # seconds
 _BRINGING = ("WRITE", "MERGE", "STREAMING UPDATE", "CREATE TABLE AS SELECT")
 _LOG = re.compile(r"(\d{20})\.(json|checkpoint\.parquet|checkpoint\.\d+\.\d+\.parquet)")
 _ERASURE = CommitProperties(custom_metadata={"erasure": "true"})
-
-
-class LocalTable(DeltaTable):
-    """A table in a folder, whose files are called as they are there: Delta calls the folder as in a URL."""
-
-    def file_uris(self, *args: Any, **kwargs: Any) -> list[str]:
-        """The paths of its files, also where the folder's name has a space or an umlaut."""
-        folder = self.table_uri.removeprefix("file://")
-        return [unquote(folder) + uri.removeprefix(folder) for uri in super().file_uris(*args, **kwargs)]
 
 
 class DeltaTables:

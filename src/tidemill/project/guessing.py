@@ -10,6 +10,7 @@ from tidemill.core.model import Task
 from tidemill.errors import DataError, InputError
 
 _FEW = 20
+_OWN = 0.9
 _ENOUGH = 200
 _KEY_LIKE = re.compile(r"(^|_)(id|key|uuid|number|no)$|id$", re.IGNORECASE)
 
@@ -55,7 +56,7 @@ def guess(
     if empty:
         raise DataError(f"column {empty[0]!r} is null in every row", f"leave it out: --exclude {empty[0]}")
     when = time or next((c for c in frame.columns if _is_moment(frame.schema[c]) and c != label), "")
-    found_key = key or next((c for c in frame.columns if _is_key(frame, c) and c not in (label, when)), "")
+    found_key = key or next((c for c in frame.columns if _is_key(frame[c]) and c not in (label, when)), "")
     excluded = dict.fromkeys(exclude, "as asked")
     for name in frame.columns:
         if name in (label, when, found_key) or name in excluded:
@@ -63,13 +64,10 @@ def guess(
         if frame.schema[name].is_nested():
             excluded[name] = "it holds lists: make columns of what counts in them"
             continue
-        distinct = frame[name].n_unique()
-        if distinct == 1:
+        if frame[name].n_unique() == 1:
             excluded[name] = "it has one value only"
-        elif frame.schema[name] == pl.String and distinct > 0.9 * frame.height and frame.height > _FEW:
-            excluded[name] = "nearly every row has a text of its own"
-        elif _numbers_the_rows(frame[name], distinct):
-            excluded[name] = "it numbers the rows"
+        elif reason := why_identifier(frame[name]):
+            excluded[name] = reason
     inputs = tuple(c for c in frame.columns if c not in (label, found_key) and c not in excluded)
     if not [name for name in inputs if name != when]:
         raise DataError("no column is left to learn from", "give a table with columns beside the label")
@@ -129,15 +127,21 @@ def _task_of(label: pl.Series, task: str) -> Task:
     return "classification" if whole and distinct <= _FEW else "regression"
 
 
-def _numbers_the_rows(values: pl.Series, distinct: int) -> bool:
-    """Whether whole numbers are a counter's, such as those that a database gives: each once, with few gaps."""
-    if not values.dtype.is_integer() or distinct < len(values) or len(values) < _ENOUGH:
-        return False
-    least, most = values.min(), values.max()
-    return isinstance(least, int) and isinstance(most, int) and most - least < 2 * len(values)
+def why_identifier(values: pl.Series) -> str:
+    """Why a column identifies its rows instead of describing them, as a key does; empty where it does not."""
+    if _is_key(values):
+        return "each row has its own, as its name says: a key"
+    distinct = values.n_unique()
+    if values.dtype == pl.String and distinct > _OWN * len(values) and len(values) > _FEW:
+        return "nearly every row has a value of its own"
+    if values.dtype.is_integer() and distinct == len(values) >= _ENOUGH:
+        least, most = values.min(), values.max()
+        # A counter, such as a database has: each number once, with few gaps.
+        if isinstance(least, int) and isinstance(most, int) and most - least < 2 * len(values):
+            return "it numbers the rows"
+    return ""
 
 
-def _is_key(frame: pl.DataFrame, name: str) -> bool:
-    kind = frame.schema[name]
-    named = kind.is_integer() or kind == pl.String
-    return named and bool(_KEY_LIKE.search(name)) and frame[name].n_unique() == frame.height
+def _is_key(values: pl.Series) -> bool:
+    is_identifier = values.dtype.is_integer() or values.dtype == pl.String
+    return is_identifier and bool(_KEY_LIKE.search(values.name)) and values.n_unique() == len(values)

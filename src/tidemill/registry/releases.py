@@ -5,9 +5,10 @@ from msgspec.structs import replace
 from tidemill.clock import Clock
 from tidemill.core.model import Model
 from tidemill.core.release import Release
-from tidemill.core.resources import Books, BooksReader
-from tidemill.errors import Conflict, NotFound
+from tidemill.core.resources import Books
+from tidemill.errors import Conflict
 from tidemill.faults import reached
+from tidemill.ledger.releases import find_release
 
 _TRIES = 50
 
@@ -52,22 +53,6 @@ def register(
         reached("release is registered")
         return release
     raise Conflict(f"releases of {name!r} keep being added", "try again")
-
-
-def find_release(books: BooksReader, label: str) -> Release:
-    """The release of a label such as `flights/3` (or of its id); of a name alone, the newest."""
-    name, slash, version = label.partition("/")
-    if slash and not version:
-        raise NotFound(f"{label!r} names no version", "write it as `NAME/3`; `tidemill models list` has them")
-    found = books.releases.find(name=name)
-    if version:
-        found = [release for release in found if str(release.version) == version]
-    if found:
-        return max(found, key=lambda release: release.version)
-    try:
-        return books.releases.get(label)
-    except NotFound:
-        raise NotFound(f"there is no release {label!r}", "list them: `tidemill models list`") from None
 
 
 def tag(books: Books, label: str, tags: dict[str, str]) -> Release:

@@ -11,8 +11,8 @@ from tidemill.core.resources import Board, Books
 from tidemill.core.route import Arm, Route, RouteChange
 from tidemill.errors import Conflict, InputError
 from tidemill.ledger.events import tell
+from tidemill.ledger.releases import find_release
 from tidemill.registry.holds import held, said
-from tidemill.registry.releases import find_release
 from tidemill.registry.routing import arm_of, change, current, history, with_share
 from tidemill.registry.stages import stage_of
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tidemill.core.route import Route
+from tidemill.data.sketch import splitmix64
 from tidemill.errors import ConfigurationError
 
 
@@ -16,8 +17,7 @@ def assign(ids: Sequence[str], route: Route) -> npt.NDArray[np.intp]:
     An id is what a prediction sticks to: the row's key, or its own id where it has none. The same id always gets
     the same arm while the challengers stay the same: widening a share only adds ids to it, and another challenger
     draws another sample. Each challenger gets its share, the champion the rest, a shadow nothing. The draw is
-    CRC-32 of the id, seeded by the first challenger's name, then the finalizer of splitmix64 (Steele, Lea, Flood:
-    "Fast splittable pseudorandom number generators", 2014, figure 17): equal on each machine and Python.
+    CRC-32 of the id, seeded by the first challenger's name, then the finalizer of splitmix64.
 
     Raises
     ------
@@ -47,8 +47,5 @@ def place_of_champion(route: Route) -> int:
 def draw(ids: Sequence[str], salt: str = "") -> npt.NDArray[np.float64]:
     """A number in [0, 1) for each id, always the same for the same id and salt."""
     seed = zlib.crc32(salt.encode())
-    mixed = np.array([zlib.crc32(name.encode(), seed) for name in ids], dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    mixed ^= mixed >> np.uint64(31)
+    mixed = splitmix64(np.array([zlib.crc32(name.encode(), seed) for name in ids], dtype=np.uint64))
     return (mixed >> np.uint64(11)).astype(np.float64) / float(1 << 53)

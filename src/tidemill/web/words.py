@@ -1,4 +1,4 @@
-"""Numbers and moments as people read them."""
+"""Moments, metrics and counts as people read them."""
 
 from datetime import UTC, datetime
 
@@ -17,33 +17,6 @@ def when(moment: datetime | None) -> str:
 def day(moment: datetime) -> str:
     """The day of a moment, in UTC."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d")
-
-
-def number(value: float | None) -> str:
-    """A whole number with its thousands apart, another to four places, or to three digits where it is tiny or huge.
-
-    >>> number(57239), number(0.5504020), number(0.0000123)
-    ('57,239', '0.5504', '1.23e-05')
-    """
-    if value is None:
-        return ""
-    if isinstance(value, int) or (value == int(value) and abs(value) < 1e15 if abs(value) < float("inf") else False):
-        return f"{int(value):,}"
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e6 else f"{value:.3g}"
-
-
-def seconds(value: float | None) -> str:
-    """A length of time.
-
-    >>> seconds(0.0412), seconds(13.57), seconds(312), seconds(179.9)
-    ('41 ms', '13.6 s', '5 min 12 s', '3 min 0 s')
-    """
-    if value is None:
-        return ""
-    if value < 1:
-        return f"{value * 1000:.0f} ms"
-    minutes, left = divmod(round(value), 60)
-    return f"{value:.1f} s" if value < 120 else f"{minutes:,} min {left} s"
 
 
 def spoken(metric: str) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import polars as pl
 
@@ -85,8 +84,8 @@ class Delta:
         version, whole = sum(map(int, part.split("+"))), part.endswith("+0")
         try:
             table = self._open(version)
-            before = set() if whole or not version else set(_files(self._open(version - 1)))
-            new = sorted(set(_files(table)) - before)
+            before = set() if whole or not version else set(self._open(version - 1).file_uris())
+            new = sorted(set(table.file_uris()) - before)
             columns = list(pl.scan_delta(table).collect_schema())
             read = pl.read_parquet(new, hive_partitioning=True, missing_columns="insert") if new else None
         except (pl.exceptions.PolarsError, OSError) as gone:
@@ -94,11 +93,12 @@ class Delta:
         return read.select(name for name in columns if name in read.columns) if read is not None else pl.DataFrame()
 
     def _open(self, version: int | None = None) -> "DeltaTable":
-        from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
+        from tidemill.delta import LocalTable
+
         try:
-            return DeltaTable(self._place, version=version)
+            return LocalTable(self._place, version=version)
         except (DeltaError, OSError) as refused:
             said: Any = str(refused).partition("\n")[0]
             if version is not None:
@@ -130,12 +130,3 @@ def _metrics(commit: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, count in (commit.get("operationMetrics") or {}).items():
         if str(count).isdigit():
             yield name, count
-
-
-def _files(table: "DeltaTable") -> list[str]:
-    """Where its files are: Delta calls a folder as in a URL, also one that is on this machine."""
-    uris = table.file_uris()
-    if not table.table_uri.startswith("file://"):
-        return uris
-    folder = table.table_uri.removeprefix("file://")
-    return [unquote(folder) + uri.removeprefix(folder) for uri in uris]
