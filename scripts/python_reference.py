@@ -35,7 +35,7 @@ _GROUPS = {
 _OPAQUE = {
     "Session": "An open project. `open_session` returns it; `run` and `predict` take it. Its attributes are internal."
 }
-_SECTION = re.compile(r"^(Parameters|Returns|Raises|Examples)\n-+\n", re.MULTILINE)
+_SECTION = re.compile(r"^(Parameters|Attributes|Returns|Raises|Examples)\n-+\n", re.MULTILINE)
 
 
 def python_page(mark: str) -> str:

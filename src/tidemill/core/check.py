@@ -22,9 +22,37 @@ Action = Literal[
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What a check found on a subject, the action it calls for, and the evidence in numbers.
+    """The result of a check.
 
-    A step that returns a Verdict has it stored with its run; `action = "stop"` ends the run there.
+    A step can return a verdict, or a list of them. They are stored with the run, and the action `stop` stops
+    the run.
+
+    Attributes
+    ----------
+    check
+        The name of the check.
+    subject
+        The object that was judged, such as a release or a batch.
+    outcome
+        The result; `undecided` means that there are too few rows.
+    action
+        What the result calls for.
+    reason
+        The reason, for people.
+    evidence
+        The numbers behind the reason.
+    reference
+        What the subject was compared with.
+    id
+        The id in the ledger.
+    environment
+        The environment.
+    run
+        The run that made it.
+    model
+        The model.
+    time
+        When.
     """
 
     check: str

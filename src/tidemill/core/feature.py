@@ -8,14 +8,34 @@ from tidemill.clock import Span
 
 
 class Entity(Struct, frozen=True):
-    """Something that has features: an airport, a customer. `keys` are the columns that name it."""
+    """A thing that has features, such as an airport or a customer.
+
+    Attributes
+    ----------
+    name
+        The name.
+    keys
+        The columns that identify it.
+    """
 
     name: str
     keys: tuple[str, ...]
 
 
 class Aggregate(Struct, frozen=True, kw_only=True):
-    """`statistic` of `column` over the rows that became known in the `window` before the moment asked for."""
+    """A statistic of a column over the rows that became known in a window of time.
+
+    Attributes
+    ----------
+    name
+        The name of the feature, after the name of the view.
+    column
+        The column.
+    statistic
+        The statistic.
+    window
+        The length of the window before the requested time, such as `"7d"`.
+    """
 
     name: str
     column: str
@@ -24,11 +44,30 @@ class Aggregate(Struct, frozen=True, kw_only=True):
 
 
 class FeatureView(Struct, frozen=True, kw_only=True):
-    """Features of an entity, from one source.
+    """Features of an entity from one source, the same for training and serving.
 
-    Either `columns` are taken as they were in the latest row that was known (not older than `ttl`), or
-    `aggregates` are computed over what became known, refreshed once per `every`: serving and training
-    then see the same values.
+    Attributes
+    ----------
+    name
+        The name; the features are called `name_column`.
+    entity
+        The entity.
+    source
+        The source in `tidemill.toml`.
+    columns
+        Columns whose latest known value is a feature.
+    aggregates
+        Statistics over a window of time.
+    ttl
+        The maximum age of a value of `columns`; an older value is missing.
+    every
+        How often `aggregates` are computed. Training uses values of the same age as serving.
+    owner
+        Who is responsible.
+    description
+        A description.
+    tags
+        Tags.
     """
 
     name: str
@@ -49,7 +88,15 @@ class FeatureView(Struct, frozen=True, kw_only=True):
 
 
 class FeatureSet(Struct, frozen=True, kw_only=True):
-    """What one model uses: columns that come with the request, and views that are looked up."""
+    """The inputs of one model.
+
+    Attributes
+    ----------
+    request
+        Columns that come with the request.
+    views
+        Feature views that Tidemill looks up.
+    """
 
     request: tuple[str, ...]
     views: tuple[FeatureView, ...] = ()

@@ -53,7 +53,15 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """A package in memory: its manifest, and its files by name."""
+    """A model package in memory.
+
+    Attributes
+    ----------
+    manifest
+        How to load it, its signature, its metrics and its origin.
+    files
+        The content of each file, by name.
+    """
 
     manifest: Manifest
     files: dict[str, bytes] = field(default_factory=dict)

@@ -53,11 +53,54 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """One execution of a pipeline; `cause` tells who or which trigger started it, `code` the project's state.
+    """One execution of a pipeline.
 
-    `packages` is the digest of the blob that lists every installed package; `host` says on which machine and by which
-    process it ran; `compared_with` is the release that its model was compared with. A resumed run keeps its id: its
-    earlier tries are in `attempts`.
+    Attributes
+    ----------
+    id
+        The id.
+    pipeline
+        The name of the pipeline.
+    environment
+        The environment.
+    state
+        The state.
+    started
+        When it started.
+    ended
+        When it ended.
+    seconds
+        How long it took.
+    model
+        The model.
+    params
+        The parameters of the pipeline.
+    cause
+        Who or which trigger started it.
+    code
+        The digest, the git commit and a copy of the code.
+    software
+        The versions of the main packages.
+    packages
+        The digest of the list of all installed packages.
+    engine
+        The engine.
+    host
+        The machine and the process.
+    metrics
+        The measured values, such as `test_log_loss`.
+    compared_with
+        The release that its model was compared with.
+    tags
+        Tags.
+    graph
+        The steps, and which results each step needs.
+    attempts
+        Earlier attempts, if the run was resumed.
+    error
+        The error, if it failed or was stopped.
+    interruption
+        Why it was interrupted.
     """
 
     id: str

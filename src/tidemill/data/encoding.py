@@ -30,7 +30,13 @@ class ColumnEncoding(Struct, frozen=True, kw_only=True):
 
 
 class Encoding(Struct, frozen=True, kw_only=True):
-    """The encodings of a model's inputs, in the order of its matrix."""
+    """How the inputs of a model become the columns of a matrix of numbers.
+
+    Attributes
+    ----------
+    columns
+        The encoding of each input, in order.
+    """
 
     columns: tuple[ColumnEncoding, ...]
 
