@@ -1,18 +1,22 @@
 """Nouns: what the ledger remembers survives its way through JSON, whatever it holds."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tidemill.clock import VirtualClock, moment_of, uuid7
 from tidemill.core.check import Verdict
-from tidemill.core.event import Event
+from tidemill.core.event import DaemonPayload, Event, conditions_of
 from tidemill.core.feature import Aggregate, Entity, FeatureSet, FeatureView
+from tidemill.core.model import Manifest, Signature, TrainedOn
 from tidemill.core.route import Arm, Route
-from tidemill.core.run import Run
+from tidemill.core.run import Cause, Run
 
+NOW = datetime(2013, 3, 1, 12, tzinfo=UTC)
 moments = st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2100, 1, 1)).map(
     lambda t: t.replace(tzinfo=UTC)
 )
@@ -100,3 +104,36 @@ def test_a_route_knows_the_first_arm_of_a_role() -> None:
     )
     assert route.arm("challenger") == arms[0]
     assert route.arm("champion") is None
+
+
+def test_the_cause_of_a_run_is_read_in_one_place() -> None:
+    run = Run(id="r", pipeline="p", environment="test", state="done", started=NOW)
+    assert replace(run, cause={"trigger": "new rows", "event": "e", "unknown": 3}).started_by == Cause(
+        trigger="new rows", event="e"
+    )
+    resumed = replace(run, cause={"by": "hand", "step": "fit", "from": "q", "resumed": {"user": "zoë"}})
+    assert (resumed.started_by.step, resumed.started_by.origin) == ("fit", "q")
+    assert resumed.resumed_by == Cause(user="zoë")
+    assert replace(run, cause={"resumed": "zoë"}).resumed_by == Cause(by="zoë"), "as an early version wrote it"
+    assert run.resumed_by is None
+
+
+def test_the_payload_of_an_event_is_read_as_its_type() -> None:
+    facts: dict[str, Any] = {"environment": "test", "subject": "s", "time": NOW, "known_at": NOW, "dedupe_key": "k"}
+    beat = Event(id="e", kind="daemon", payload={"state": "watching", "looked": NOW.isoformat()}, **facts)
+    assert beat.read(DaemonPayload).looked == NOW
+    own = Event(id="e", kind="a kind of the project", payload={"model": 3, "rows": [1]}, **facts)
+    assert (own.about.model, own.about.reason) == ("3", "")
+    assert conditions_of("data") == ("subject", "batch", "path")
+    assert conditions_of("a kind of the project") == ()
+
+
+def test_what_a_package_was_trained_on_is_read_from_its_manifest() -> None:
+    signature = Signature(inputs=(), task="regression")
+    data = {"table": "rows", "version": 7, "trained_until": "2013-03-01T12:00:00+00:00", "label": "late"}
+    trained = Manifest(name="late", flavor="lightgbm", signature=signature, data=data).trained_on
+    assert (trained.table, trained.version, trained.iterations) == ("rows", 7, None)
+    assert trained.trained_until is not None
+    assert trained.trained_until.isoformat() == data["trained_until"]
+    adopted = Manifest(name="late", flavor="lightgbm", signature=signature, data={"adopted": {"path": "x"}})
+    assert adopted.trained_on == TrainedOn()

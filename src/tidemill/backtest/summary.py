@@ -29,7 +29,7 @@ def summarize(name: str, replay: "Replay", seconds: float) -> PolicyResult:
     verdicts: dict[str, Counter[str]] = {}
     for verdict in books.verdicts.find():
         verdicts.setdefault(verdict.check, Counter())[verdict.outcome] += 1
-    runs = Counter(str(run.cause.get("trigger", "hand")) for run in books.runs.find())
+    runs = Counter(run.started_by.trigger or "hand" for run in books.runs.find())
     changes = Counter(route.change for route in books.routes.find())
     answers = replay.answers()
     times, truth, scores = _scores(answers, replay)
@@ -136,7 +136,7 @@ def _case(books: BooksReader, number: int, run: Run, routes: list[Route]) -> Cas
         number=number,
         run=run.id,
         pipeline=run.pipeline,
-        trigger=str(run.cause.get("trigger", "hand")),
+        trigger=run.started_by.trigger or "hand",
         due=event.known_at if event else run.started,
         started=run.started,
         cause=_cause(books, event),
@@ -175,7 +175,8 @@ def _tried(route: Route, label: str) -> bool:
 
 
 def _event(books: BooksReader, run: Run) -> Event | None:
-    found = books.events.find(id=str(run.cause["event"]), limit=1) if run.cause.get("event") else []
+    event = run.started_by.event
+    found = books.events.find(id=event, limit=1) if event else []
     return found[0] if found else None
 
 

@@ -6,6 +6,7 @@ import polars as pl
 from msgspec.structs import replace
 
 from tidemill.checks.table import fits, validate
+from tidemill.core.check import SchemaEvidence
 from tidemill.core.policy import Source
 from tidemill.core.schema import Column, Schema
 from tidemill.data.frame import TIME
@@ -113,7 +114,7 @@ def widen(schema: Schema, frame: pl.DataFrame, source: Source | None = None, arr
     DataError
         if no schema lets them in: they have event times that cannot be read.
     """
-    anomalies = validate(frame, schema, schema.source, source, arrived).evidence["anomalies"]
+    anomalies = validate(frame, schema, schema.source, source, arrived).read(SchemaEvidence).anomalies
     found = {(one["column"], one["kind"]) for one in anomalies}
     columns = [
         _widen_column(column, frame, {kind for name, kind in found if name == column.name}) for column in schema.columns
@@ -128,7 +129,7 @@ def widen(schema: Schema, frame: pl.DataFrame, source: Source | None = None, arr
         ahead="" if "time in the future" in kinds else schema.ahead,
         version=schema.version + 1,
     )
-    if left := validate(frame, wider, schema.source, source, arrived).evidence["anomalies"]:
+    if left := validate(frame, wider, schema.source, source, arrived).read(SchemaEvidence).anomalies:
         raise DataError(
             f"no schema of {schema.source!r} can let these rows in: {left[0]['column']!r} {left[0]['what']}",
             "mend the rows, or name another column of times in tidemill.toml",

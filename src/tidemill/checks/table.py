@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import polars as pl
+from msgspec import to_builtins
 
 from tidemill.clock import span
-from tidemill.core.check import Verdict
+from tidemill.core.check import SchemaEvidence, Verdict
 from tidemill.core.policy import Source
 from tidemill.core.schema import Column, Schema
 from tidemill.data.frame import KNOWN_AT, TIME
@@ -76,7 +77,7 @@ def judge(
         outcome="fail" if faults else "pass",
         action="stop" if faults else "proceed",
         reason=reason,
-        evidence={"rows": frame.height, "schema_version": schema.version, "anomalies": told},
+        evidence=to_builtins(SchemaEvidence(rows=frame.height, schema_version=schema.version, anomalies=told)),
     )
     return verdict, _bad_rows(frame, faults)
 
@@ -90,7 +91,7 @@ def unreadable(subject: str, version: int, told: Unreadable) -> Verdict:
         outcome="fail",
         action="stop",
         reason=f"it cannot be read: {told.problem}",
-        evidence={"rows": 0, "schema_version": version, "anomalies": [anomaly]},
+        evidence=to_builtins(SchemaEvidence(schema_version=version, anomalies=[anomaly])),
     )
 
 

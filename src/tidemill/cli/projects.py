@@ -141,6 +141,7 @@ def validate(
 ) -> None:
     """Judge a table by a source's schema; exit 0 when it fits, 3 when it does not."""
     from tidemill.checks.table import validate as judge
+    from tidemill.core.check import SchemaEvidence
     from tidemill.data.frame import in_time
     from tidemill.data.tables import read_table
     from tidemill.recipes.ingestion import schema_in_force
@@ -157,7 +158,7 @@ def validate(
         output.as_json(verdict)
     else:
         output.out.print(f"{file}: {verdict.reason} (schema of {chosen!r}, version {schema.version})")
-        for anomaly in verdict.evidence["anomalies"]:
+        for anomaly in verdict.read(SchemaEvidence).anomalies:
             output.out.print(f"  {anomaly['column'] or file.name}: {anomaly['what']}")
     if verdict.stops:
         cure = f"mend the file, or accept the change: `tidemill data accept {chosen} {file}`"

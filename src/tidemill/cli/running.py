@@ -116,7 +116,7 @@ def _told_the_same(session: Any, run_id: str) -> None:
             with suppress(TidemillError):
                 label = read(session.workspace.blobs, books.artifacts.get(digest), str)
                 told = books.events.find(subject=label, newest=True, limit=1)
-                why = f" ({told[0].payload['reason']})" if told and told[0].payload.get("reason") else ""
+                why = f" ({told[0].about.reason})" if told and told[0].about.reason else ""
                 output.out.print(f"no new release: an earlier training gave the same, {label}{why}")
 
 
@@ -251,7 +251,7 @@ def _print(found: Any, asked: dict[str, Any], json: bool) -> None:
         "state": lambda r: r.state,
         "started": lambda r: r.started,
         "seconds": lambda r: r.seconds,
-        "by": lambda r: r.cause.get("trigger") or r.cause.get("by", ""),
+        "by": lambda r: r.started_by.trigger or r.started_by.by,
         "metrics": lambda r: "  ".join(f"{k}={v:.4f}" for k, v in list(r.metrics.items())[:2]),
     }
     output.records(found, columns, json=json, nothing=nothing(asked, "no runs yet: `tidemill run training`"))

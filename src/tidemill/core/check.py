@@ -1,9 +1,11 @@
 """Check and Verdict: everything that judges, and every decision, in one shape."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, convert
+
+E = TypeVar("E", bound=Struct)
 
 Outcome = Literal["pass", "warn", "fail", "undecided"]
 Action = Literal[
@@ -73,6 +75,24 @@ class Verdict(Struct, frozen=True, kw_only=True):
         """Whether it calls for nothing to be done."""
         return self.action in ("proceed", "hold", "ignore")
 
+    def read(self, kind: type[E]) -> E:
+        """The evidence as the type of its check; keys that the type does not have are left out."""
+        return convert(self.evidence, kind)
+
     @property
     def stops(self) -> bool:
         return self.action == "stop"
+
+
+class SchemaEvidence(Struct, frozen=True, kw_only=True):
+    """What the schema check found in a batch: its rows, the version that it was compared with, and the anomalies."""
+
+    rows: int = 0
+    schema_version: int = 0
+    anomalies: list[dict[str, Any]] = []
+
+
+class PerformanceEvidence(Struct, frozen=True, kw_only=True):
+    """Which metric a verdict on live performance is about."""
+
+    metric: str = ""

@@ -1,8 +1,9 @@
 """Model: code + weights + environment + signature, in one package."""
 
+from datetime import datetime
 from typing import Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Struct, convert, field
 
 from tidemill.core.feature import FeatureSet
 from tidemill.core.schema import ColumnType
@@ -32,6 +33,18 @@ class Signature(Struct, frozen=True, kw_only=True):
         return self.classes[1] if len(self.classes) == 2 else ""
 
 
+class TrainedOn(Struct, frozen=True, kw_only=True):
+    """The rows that a model was trained on: a version of a table, up to the time `trained_until`, in `iterations`.
+
+    A package that was adopted from elsewhere names none of them.
+    """
+
+    table: str = ""
+    version: int = -1
+    trained_until: datetime | None = None
+    iterations: int | None = None
+
+
 class Manifest(Struct, frozen=True, kw_only=True):
     """What is said of a package: how to load it, what it takes, where it came from.
 
@@ -50,6 +63,10 @@ class Manifest(Struct, frozen=True, kw_only=True):
     intervals: dict[str, tuple[float, float]] = {}
     data: dict[str, Any] = {}
     trusted: bool = True
+
+    @property
+    def trained_on(self) -> TrainedOn:
+        return convert(self.data, TrainedOn)
 
 
 class Model(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,9 @@
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, convert
+
+from tidemill.core.model import TrainedOn
 
 
 class Release(Struct, frozen=True, kw_only=True):
@@ -23,6 +25,10 @@ class Release(Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     tags: dict[str, str] = {}
     data: dict[str, Any] = {}
+
+    @property
+    def trained_on(self) -> TrainedOn:
+        return convert(self.data, TrainedOn)
 
     @property
     def label(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, convert, field
 
 RunState = Literal["running", "done", "failed", "stopped", "interrupted", "cancelled"]
 StepState = Literal["running", "ran", "cached", "failed", "stopped", "skipped", "interrupted"]
@@ -23,6 +23,21 @@ CacheDecision = Literal[
     "needed",  # transient, and another step needs its value
     "unneeded",  # transient, and no step needs its value
 ]
+
+
+class Cause(Struct, frozen=True, kw_only=True):
+    """Who or what started a run: a trigger on an event by a job, or a user by some way.
+
+    A run of one step alone names the `step`, and the run `origin` whose outputs it uses.
+    """
+
+    trigger: str = ""
+    event: str = ""
+    job: str = ""
+    by: str = ""
+    user: str = ""
+    step: str = ""
+    origin: str = field(name="from", default="")
 
 
 class Metrics(Struct, frozen=True, kw_only=True):
@@ -125,6 +140,21 @@ class Run(Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...] = ()
     error: str = ""
     interruption: Interruption = ""
+
+    @property
+    def started_by(self) -> Cause:
+        """The cause of its first attempt."""
+        return _cause(self.cause)
+
+    @property
+    def resumed_by(self) -> Cause | None:
+        """The cause of its last attempt, where that resumed it."""
+        return _cause(self.cause["resumed"]) if self.cause.get("resumed") else None
+
+
+def _cause(facts: Any) -> Cause:
+    known = facts if isinstance(facts, Mapping) else {"by": str(facts)}
+    return convert({name: value for name, value in known.items() if isinstance(value, str)}, Cause)
 
 
 class StepRun(Struct, frozen=True, kw_only=True):

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from subprocess import TimeoutExpired
 
+from msgspec import to_builtins
 from msgspec.structs import replace
 
+from tidemill.core.event import JobPayload
 from tidemill.core.run import Run
 from tidemill.core.trigger import Job, JobState
 from tidemill.daemon import work
@@ -206,9 +208,15 @@ class Daemon:
         with self._books.transaction(durable=True):
             settled = self._books.jobs.change(job.id, lambda j: replace(j, **facts) if j.state == "running" else j)
             if state == "failed":
-                payload = {"state": state, "pipeline": job.pipeline, "model": job.model, "reason": error}
-                payload |= {"trigger": job.trigger, "run": job.run}
-                self._triggers.tell("job", job.pipeline, f"job/{job.id}", clock.now(), payload)
+                payload = JobPayload(
+                    state=state,
+                    pipeline=job.pipeline,
+                    model=job.model,
+                    reason=error,
+                    trigger=job.trigger,
+                    run=job.run,
+                )
+                self._triggers.tell("job", job.pipeline, f"job/{job.id}", clock.now(), to_builtins(payload))
         reached("job is settled")
         del self._running[job.id]
         work.forget(self._session, job)

@@ -1,10 +1,13 @@
 """Heartbeat: a daemon says in the ledger that it watches, and up to when it has looked at causes; others hear it."""
 
 from datetime import datetime
+from typing import Literal
 
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from tidemill.clock import Clock
+from tidemill.core.event import DaemonPayload
 from tidemill.core.resources import Books
 from tidemill.evidence.pulse import last
 from tidemill.ledger.events import tell
@@ -19,7 +22,9 @@ class Heartbeat:
         self._books = books
         self._clock = clock
         self._beaten = clock.monotonic()
-        self._id = tell(books, clock, "daemon", host, environment=environment, payload={"state": "watching"}).id
+        self._id = tell(
+            books, clock, "daemon", host, environment=environment, payload=to_builtins(DaemonPayload(state="watching"))
+        ).id
 
     def beat(self, looked: datetime) -> None:
         """Say that the daemon is well, every few seconds."""
@@ -30,9 +35,9 @@ class Heartbeat:
         """Say that the daemon ends as it was told to."""
         self._say("ended", looked)
 
-    def _say(self, state: str, looked: datetime) -> None:
+    def _say(self, state: Literal["watching", "ended"], looked: datetime) -> None:
         now = self._clock.now()
-        payload = {"state": state, "looked": looked.isoformat()}
+        payload = to_builtins(DaemonPayload(state=state, looked=looked))
         self._books.events.change(self._id, lambda event: replace(event, known_at=now, payload=payload))
         self._beaten = self._clock.monotonic()
 
@@ -42,5 +47,4 @@ def looked(books: Books, environment: str) -> datetime | None:
     event = last(books, environment)
     if event is None:
         return None
-    said = event.payload.get("looked")
-    return datetime.fromisoformat(said) if said else event.time
+    return event.read(DaemonPayload).looked or event.time

@@ -3,7 +3,7 @@
 import hashlib
 import platform
 
-from tidemill.core.event import Event
+from tidemill.core.event import CodePayload, Event, RowsPayload
 from tidemill.core.run import Run
 from tidemill.daemon.triggers import Triggers
 from tidemill.flow.session import Session
@@ -45,7 +45,7 @@ class Notices:
             return
         digest = snapshot_code(folder).digest
         last = self._last("code", self._session.project.name)
-        before = str(last.payload["digest"]) if last else self._digest_of_last_run()
+        before = last.read(CodePayload).digest if last else self._digest_of_last_run()
         if before and before != digest:
             payload = {"before": before, "digest": digest, **read_commit(folder)}
             key = f"code/{last.id if last else 'first'}/{digest}"
@@ -90,7 +90,7 @@ class Notices:
             if trigger.on != "rows" or not table:
                 continue
             last = self._last("rows", table)
-            version = self._session.workspace.tables.grown(table, int(last.payload["version"]) if last else -1)
+            version = self._session.workspace.tables.grown(table, last.read(RowsPayload).version if last else -1)
             if version >= 0:
                 now = self._session.clock.now()
                 self._triggers.tell("rows", table, f"rows/{table}/{version}", now, {"version": version})
@@ -105,7 +105,7 @@ class Notices:
             if last and self._is_at_work(last):
                 continue
             source = model.problem.source
-            version = self._session.workspace.tables.grown(source, int(last.payload["version"]) if last else -1)
+            version = self._session.workspace.tables.grown(source, last.read(RowsPayload).version if last else -1)
             if version >= 0:
                 payload = {"model": model.name, "version": version}
                 key = f"champion.missing/{model.name}/{version}"

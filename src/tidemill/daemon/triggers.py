@@ -4,10 +4,11 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from tidemill.clock import Clock, span, uuid7
-from tidemill.core.event import Event
+from tidemill.core.event import DataPayload, Event
 from tidemill.core.policy import Policy
 from tidemill.core.resources import Books, Sources
 from tidemill.core.trigger import Job, Trigger
@@ -68,8 +69,8 @@ class Triggers:
                 continue
             for batch in batches:
                 if f"data/{batch.id}" not in known:
-                    payload = {"batch": batch.id, "path": batch.path}
-                    noticed += self.tell("data", name, f"data/{batch.id}", batch.known_at, payload)
+                    payload = DataPayload(batch=batch.id, path=batch.path)
+                    noticed += self.tell("data", name, f"data/{batch.id}", batch.known_at, to_builtins(payload))
         if fault is not None:
             raise fault
         return noticed
@@ -239,4 +240,4 @@ class Triggers:
 
 
 def _model(trigger: Trigger, event: Event) -> str:
-    return trigger.model or str(event.payload.get("model", ""))
+    return trigger.model or event.about.model

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from tidemill.core.event import Event
+from tidemill.core.event import DaemonPayload, Event
 from tidemill.core.resources import BooksReader
 
 _SILENT = timedelta(minutes=1)
@@ -32,7 +32,7 @@ def pulse(books: BooksReader, environment: str, now: datetime) -> Pulse | None:
     event = last(books, environment)
     if event is None:
         return None
-    state = event.payload["state"]
+    state = event.read(DaemonPayload).state
     silent = state == "watching" and now - event.known_at > _SILENT
     return Pulse(event.subject, event.known_at, "silent" if silent else state)
 

@@ -1,6 +1,6 @@
 """The story of a run: itself, its steps, its artifacts, its verdicts, its releases, and what it was compared with."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
@@ -9,7 +9,7 @@ from tidemill.core.check import Verdict
 from tidemill.core.event import Event
 from tidemill.core.release import Release
 from tidemill.core.resources import BooksReader
-from tidemill.core.run import Run, StepRun
+from tidemill.core.run import Cause, Run, StepRun
 from tidemill.errors import NotFound
 from tidemill.evidence.identify import run_of
 from tidemill.ledger.releases import find_release
@@ -103,26 +103,23 @@ def _given(step: StepRun, taken: set[str]) -> list[str]:
 
 def cause_of(story: Story) -> str:
     """Who or what started a run, in words."""
-    return _first_cause(story) + "".join(
-        f", resumed by {_who(cause)}" for cause in [story.run.cause.get("resumed")] if cause
-    )
+    resumed = story.run.resumed_by
+    return _first_cause(story) + (f", resumed by {_who(resumed)}" if resumed else "")
 
 
 def _first_cause(story: Story) -> str:
-    cause = story.run.cause
+    cause = story.run.started_by
     if story.event is not None:
-        reason = story.event.payload.get("reason", "")
+        reason = story.event.about.reason
         on = f"{story.event.kind} of {story.event.subject}" + (f": {reason}" if reason else "")
-        return f"trigger {cause.get('trigger', '')!r}, on {on}"
-    if cause.get("trigger"):
-        return f"trigger {cause['trigger']!r}"
+        return f"trigger {cause.trigger!r}, on {on}"
+    if cause.trigger:
+        return f"trigger {cause.trigger!r}"
     return _who(cause)
 
 
-def _who(cause: Any) -> str:
-    known = cause if isinstance(cause, dict) else {"by": cause}
-    who, how = str(known.get("user", "")), str(known.get("by", ""))
-    return f"{who}, by {how}" if who and how else who or how or "somebody unknown"
+def _who(cause: Cause) -> str:
+    return f"{cause.user}, by {cause.by}" if cause.user and cause.by else cause.user or cause.by or "an unknown user"
 
 
 def _artifacts(books: BooksReader, steps: list[StepRun]) -> dict[str, Artifact]:
@@ -160,6 +157,6 @@ def _compared_with(books: BooksReader, run: Run, steps: list[StepRun]) -> Releas
 
 
 def _event(books: BooksReader, run: Run) -> Event | None:
-    identifier: Any = run.cause.get("event")
-    found = books.events.find(id=str(identifier), limit=1) if identifier else []
+    identifier = run.started_by.event
+    found = books.events.find(id=identifier, limit=1) if identifier else []
     return found[0] if found else None

@@ -93,9 +93,9 @@ class Upstream:
         nodes = [
             Node("code", f"code:{digest}:{policy}", f"code {commit}{digest[:12]}  policy {policy[:12]}", dict(code))
         ]
-        cause = self._event(str(run.cause.get("event", "")))
+        cause = self._event(run.started_by.event)
         if cause is not None:
-            said = cause.payload.get("reason", "")
+            said = cause.about.reason
             nodes.append(
                 Node("event", cause.id, f"event {cause.kind} of {cause.subject}  {said}", {"kind": cause.kind})
             )
@@ -109,7 +109,7 @@ class Upstream:
     def _earlier(self, run: Run, sources: set[str]) -> list[Node]:
         """The batches that earlier runs had let into the tables that this one read."""
         for release in self._books.releases.find(run=run.id, limit=1):
-            sources |= {str(release.data["table"])} if "table" in release.data else set()
+            sources |= {release.trained_on.table} - {""}
         let_in: dict[str, Any] = {"check": "schema", "action": "proceed", "environment": run.environment}
         nodes = []
         for source in sorted(sources):
@@ -144,6 +144,7 @@ class Upstream:
 
 
 def _start(run: Run) -> Node:
-    who = run.cause.get("trigger") or run.cause.get("user") or run.cause.get("by") or "nobody known"
+    cause = run.started_by
+    who = cause.trigger or cause.user or cause.by or "an unknown user"
     text = f"start of run {run.id[:18]}  {run.pipeline} by {who}"
     return Node("start", f"start:{run.id}", text, {"run": run.id, "params": run.params, "cause": run.cause})

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from tidemill.clock import Clock
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
+from tidemill.core.event import RunPayload, VerdictPayload
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import Graph
 from tidemill.core.policy import ModelPolicy
@@ -122,15 +123,17 @@ class Recorder:
                 environment=self.run.environment,
                 key=f"verdict/{stored.id}",
                 cause=stored.id,
-                payload={
-                    "check": verdict.check,
-                    "outcome": verdict.outcome,
-                    "action": verdict.action,
-                    "reason": verdict.reason,
-                    "model": stored.model,
-                    "run": self.run.id,
-                    "step": step.step,
-                },
+                payload=to_builtins(
+                    VerdictPayload(
+                        check=verdict.check,
+                        outcome=verdict.outcome,
+                        action=verdict.action,
+                        reason=verdict.reason,
+                        model=stored.model,
+                        run=self.run.id,
+                        step=step.step,
+                    )
+                ),
             )
 
     def _measured(self, metrics: tuple[Metrics, ...]) -> None:
@@ -163,12 +166,9 @@ class Recorder:
                 environment=self.run.environment,
                 key=f"run/{self.run.id}/{len(self.run.attempts) + 1}",
                 cause=self.run.id,
-                payload={
-                    "state": self.run.state,
-                    "pipeline": self.run.pipeline,
-                    "model": self.run.model,
-                    "error": error,
-                },
+                payload=to_builtins(
+                    RunPayload(state=self.run.state, pipeline=self.run.pipeline, model=self.run.model, error=error)
+                ),
             )
             reached("run's end is written")
         reached("run is over")

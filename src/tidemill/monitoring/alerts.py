@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
 from tidemill.clock import Clock, span
-from tidemill.core.check import Verdict
+from tidemill.core.check import PerformanceEvidence, Verdict
+from tidemill.core.event import AlertPayload
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.resources import Books
 from tidemill.ledger.events import tell
@@ -93,7 +94,7 @@ def unheard(policy: Policy) -> list[str]:
 def _matter(policy: ModelPolicy, verdict: Verdict, books: Books) -> Matter | None:
     if verdict.quiet and verdict.outcome != "pass":
         return None
-    watched = {"performance": str(verdict.evidence.get("metric"))}.get(verdict.check, verdict.check)
+    watched = _metric(verdict) or verdict.check
     own = next((value.notify for value in policy.watch.values if value.value == watched), ())
     addresses = own or policy.watch.notify
     if not addresses:
@@ -103,7 +104,7 @@ def _matter(policy: ModelPolicy, verdict: Verdict, books: Books) -> Matter | Non
         line = f"{watched} is well again: {verdict.reason}"
         return Matter(subject=subject, state="well", line=line, addresses=addresses)
     earlier = books.verdicts.find(model=policy.name, check=verdict.check, newest=True, limit=_DRAWN)
-    same = [one for one in reversed(earlier) if one.evidence.get("metric") == verdict.evidence.get("metric")]
+    same = [one for one in reversed(earlier) if _metric(one) == _metric(verdict)]
     return Matter(
         subject=subject,
         state="bad",
@@ -111,6 +112,10 @@ def _matter(policy: ModelPolicy, verdict: Verdict, books: Books) -> Matter | Non
         addresses=addresses,
         drawn=picture(subject, same),
     )
+
+
+def _metric(verdict: Verdict) -> str:
+    return verdict.read(PerformanceEvidence).metric if verdict.check == "performance" else ""
 
 
 def _tell(
@@ -135,8 +140,8 @@ def _tell(
                 told.setdefault(one.subject, []).append(_name(address))
     for one in matters:
         if one.subject in told:
-            payload = {"state": one.state, "reason": one.line, "to": told[one.subject]}
-            tell(books, clock, "alert", one.subject, environment=environment, payload=payload)
+            payload = AlertPayload(state=one.state, reason=one.line, to=told[one.subject])
+            tell(books, clock, "alert", one.subject, environment=environment, payload=to_builtins(payload))
     return arrived
 
 
@@ -145,8 +150,9 @@ def _is_news(matter: Matter, address: str, quiet: str, books: Books, clock: Cloc
     for event in books.events.find(
         kind="alert", subject=matter.subject, environment=environment, newest=True, limit=_LOOK_BACK
     ):
-        if _name(address) in event.payload["to"]:
-            same = event.payload["state"] == matter.state
+        sent = event.read(AlertPayload)
+        if _name(address) in sent.to:
+            same = sent.state == matter.state
             return not same or (matter.state == "bad" and clock.now() - event.time >= span(quiet))
     return matter.state == "bad"
 

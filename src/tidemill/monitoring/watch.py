@@ -54,7 +54,7 @@ def _judge(
     assert arm is not None
     bounds: dict[str, Any] = {"subject": arm.release, "limit": value.limit, "action": value.action}
     if value.value == "age":
-        return lateness("age", _moment(champion, "trained_until", route.since), now, **bounds)
+        return lateness("age", champion.manifest.trained_on.trained_until or route.since, now, **bounds)
     if value.value == "silence":
         newest = rows["known_at"].max() if rows.height else max(route.since, now - _length(value))
         assert isinstance(newest, datetime)
@@ -154,8 +154,3 @@ def _losses(rows: pl.DataFrame, signature: Signature, both: tuple[str, ...]) -> 
     if both in ((), signature.classes) or not len(scores):
         return losses(truth, scores)
     return losses(*narrowed(truth, scores, both))
-
-
-def _moment(model: Model, name: str, otherwise: datetime) -> datetime:
-    said = model.manifest.data.get(name)
-    return datetime.fromisoformat(said) if isinstance(said, str) else otherwise

@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 
 from tidemill.clock import span
 from tidemill.core.check import Action, Outcome
+from tidemill.core.event import conditions_of
 from tidemill.core.metric import METRICS, metrics_of
 from tidemill.core.model import Task
 from tidemill.core.policy import Backtest, ModelPolicy, Policy
@@ -30,13 +31,6 @@ _SAID = {
     ("verdict", "outcome"): get_args(Outcome),
     ("run", "state"): tuple(state for state in get_args(RunState) if state != "running"),
     ("job", "state"): ("failed",),
-}
-_TOLD = {
-    "data": ("subject", "batch", "path"),
-    "rows": ("subject", "version"),
-    "verdict": ("subject", "check", "outcome", "action", "reason", "model", "run", "step"),
-    "run": ("subject", "state", "pipeline", "model", "error"),
-    "job": ("subject", "state", "pipeline", "model", "reason", "trigger", "run"),
 }
 
 
@@ -123,7 +117,7 @@ def _nowhere(addresses: Iterable[str], at: tuple[str, ...]) -> Iterator[Fault]:
 def _of_trigger(trigger: Trigger, defined: Names | None, here: tuple[str, ...]) -> Iterator[Fault]:
     for name, value in trigger.where.items():
         about = f"trigger {trigger.name!r} waits for {name} = {value!r}"
-        told, said = _TOLD.get(trigger.on, (name,)), _SAID.get((trigger.on, name), (value,))
+        told, said = conditions_of(trigger.on) or (name,), _SAID.get((trigger.on, name), (value,))
         if name not in told:
             cure = f"it tells: {', '.join(told)}{nearest(name, told)}"
             yield f"{about}, which an event of kind {trigger.on!r} does not tell", cure, (*here, "where")

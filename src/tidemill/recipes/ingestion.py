@@ -11,7 +11,7 @@ from tidemill.checks.inference import infer, widen
 from tidemill.checks.table import conform, judge, unreadable
 from tidemill.clock import Clock
 from tidemill.core.batch import Batch
-from tidemill.core.check import Verdict
+from tidemill.core.check import SchemaEvidence, Verdict
 from tidemill.core.context import Context
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import pipeline, step
@@ -73,7 +73,7 @@ def _waiting(
     """The batches that were neither let in, nor stopped in another run under this schema or a newer one."""
     here = context.environment
     stopped = {
-        verdict.subject: int(verdict.evidence.get("schema_version", 0))
+        verdict.subject: verdict.read(SchemaEvidence).schema_version
         for verdict in books.verdicts.find(check="schema", action="stop", environment=here)
         if verdict.run != context.run  # a resumed run asks again
     }
@@ -188,7 +188,7 @@ def count_admitted(source: str, verdicts: list[Verdict], tables: Tables) -> Admi
         table=source,
         version=tables.version(source),
         batches=len(verdicts),
-        rows=sum(int(verdict.evidence["rows"]) for verdict in verdicts),
+        rows=sum(verdict.read(SchemaEvidence).rows for verdict in verdicts),
     )
 
 

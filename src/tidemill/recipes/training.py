@@ -290,7 +290,7 @@ def count_rounds(candidate: Model, verdict: Verdict | None = None) -> int | None
 
     Its refit takes as many: none is chosen on the rows that it learns from.
     """
-    return candidate.manifest.data.get("iterations") if verdict is None or not verdict.stops else None
+    return candidate.manifest.trained_on.iterations if verdict is None or not verdict.stops else None
 
 
 @step

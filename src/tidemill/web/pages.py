@@ -44,7 +44,7 @@ def run_table(title: str, records: list[Run]) -> Table:
             view.to("runs", run.id, run.pipeline),
             view.badge(run.state),
             view.lasted(run.seconds),
-            view.text(str(run.cause.get("trigger") or run.cause.get("user") or "by hand")),
+            view.text(run.started_by.trigger or run.started_by.user or "manually"),
             view.text(run.error or _metrics(run.metrics)),
         ]
         for run in records

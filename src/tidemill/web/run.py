@@ -99,10 +99,8 @@ def _drawn(found: Lineage) -> str:
 
 
 def _jobs_of(site: Site, record: Run) -> list[Any]:
-    try:
-        return [site.books.jobs.get(str(record.cause["job"]))]
-    except (KeyError, NotFound):
-        return []
+    job = record.started_by.job
+    return site.books.jobs.find(id=job, limit=1) if job else []
 
 
 def _steps(steps: list[StepRun]) -> Table:
