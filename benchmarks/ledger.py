@@ -21,8 +21,8 @@ from benchmarks._report import Figure, assembled, machine, table
 from tidemill.clock import uuid7
 from tidemill.core.artifact import Artifact
 from tidemill.core.run import Run, StepRun
+from tidemill.evidence.run_details import read_run_details
 from tidemill.evidence.search import search
-from tidemill.evidence.story import story_of
 from tidemill.ledger.ledger import Ledger
 
 _BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
@@ -151,7 +151,7 @@ def questions(ledger: Ledger, number: int) -> dict[str, Callable[[], Any]]:
         lambda: books.get(some.id[:18]),
         lambda: ledger.steps.find(linked=f"out:{_digest('model', number // 2)}"),
         lambda: ledger.steps.find(linked=f"in:{shared}", newest=True, limit=20),
-        lambda: story_of(ledger, some.id),
+        lambda: read_run_details(ledger, some.id),
         lambda: books.values("pipeline", environment="production"),
     )
     return {figure.name: ask for figure, ask in zip(FIGURES, asked, strict=False)}

@@ -110,7 +110,7 @@ def test_an_all_null_column_can_be_left_out(tmp_path: Path) -> None:
         (("run", "training", "--param", "depth=3"), "no parameter 'depth'"),
         (("run", "training", "--param", "depth"), "name=value"),
         (("run", "training", "--engine", "ray"), "no engine 'ray'"),
-        (("runs", "show", "12345678"), "runs has no"),
+        (("runs", "show", "12345678"), "there is no run"),
         (("models", "show", "shop/99"), "no release"),
         (("why", "shop/99"), "no release"),
         (("models", "search", "--metric", "huh"), "compares no metric"),

@@ -134,12 +134,12 @@ def test_export_prints_events_line_by_line(shop: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("runs", "show", "0000000000"), "runs has no '0000000000' — list them"),
-        (("runs", "logs", "0000"), "runs has no"),
+        (("runs", "show", "0000000000"), "there is no run '0000000000' — list the runs"),
+        (("runs", "logs", "0000"), "there is no run"),
         (("checks", "show", "0000000000"), "list them: `tidemill checks list`"),
         (("runs", "diff", "01", "02"), "too short"),
-        (("runs", "lineage", "ffffffff"), "nothing has the id 'ffffffff' — give a run"),
-        (("runs", "lineage", "01a1fa52-bbaf-7ab8-9884-7923109a3862"), "--env names another environment"),
+        (("runs", "lineage", "ffffffff"), "no record has the id 'ffffffff' — use the id of a run"),
+        (("runs", "lineage", "01a1fa52-bbaf-7ab8-9884-7923109a3862"), "--env selects another environment"),
         (("runs", "lineage", "shop/99"), "no release 'shop/99'"),
         (("runs", "lineage", "shop/1", "--depth", "-1"), "depth"),
         (("runs", "lineage", "shop/1", "--svg", "/proc/nope/x.svg"), "cannot be written"),
@@ -153,7 +153,7 @@ def test_what_is_not_there_is_one_line_with_a_cure(shop: Path, words: tuple[str,
 def test_a_beginning_of_several_runs_and_an_unknown_format_are_one_line(shop: Path) -> None:
     first, second = runs(shop)[:2]
     shared = first[: next(place for place, pair in enumerate(zip(first, second, strict=True)) if len(set(pair)) > 1)]
-    one_line(tidemill(shop, "runs", "show", shared, code=2).stderr, "begins several ids")
+    one_line(tidemill(shop, "runs", "show", shared, code=2).stderr, "several ids start with")
     one_line(tidemill(shop, "runs", "export", first, "--format", "xml", code=2).stderr, "no format 'xml'")
     one_line(
         tidemill(shop, "runs", "export", first, "--url", "http://127.0.0.1:1/", code=1).stderr, "cannot be reached"

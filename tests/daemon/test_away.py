@@ -24,7 +24,7 @@ from tidemill.daemon.listening import Listener
 from tidemill.daemon.main import watch
 from tidemill.daemon.triggers import Triggers
 from tidemill.errors import TidemillError
-from tidemill.evidence.pulse import pulse
+from tidemill.evidence.daemon_status import read_daemon_status
 from tidemill.flow.session import Session
 from tidemill.ledger.ledger import Ledger
 
@@ -196,7 +196,7 @@ def test_a_silent_daemon_is_told_by_the_service_and_so_is_its_return(tmp_path: P
     heard = listener.look()
     assert heard is not None
     assert heard.state == "watching"
-    later = pulse(books, "test", clock.now() + timedelta(minutes=2))
+    later = read_daemon_status(books, "test", clock.now() + timedelta(minutes=2))
     assert later is not None
     assert later.state == "silent"
     assert "silent since" in str(later)

@@ -1,4 +1,4 @@
-"""A project whose pipelines leave something to tell: fan-out, join, a value that many steps give, a failure."""
+"""A project for lineage tests: pipelines with fan-out, a join, a value that several steps output, and a failure."""
 
 import polars as pl
 
@@ -7,7 +7,7 @@ from tidemill import pipeline, step
 from tidemill.core.check import Verdict
 from tidemill.core.run import Metrics, Run
 from tidemill.evidence.identify import identify
-from tidemill.evidence.lineage import Direction, Lineage, lineage
+from tidemill.evidence.lineage import Direction, Lineage, trace_lineage
 
 
 @step
@@ -42,34 +42,34 @@ def judge(total: int, metrics: Metrics) -> Verdict:
 
 
 @pipeline
-def telling(rows: int = 8, scale: float = 1.0) -> None:
+def sizing(rows: int = 8, scale: float = 1.0) -> None:
     frame = clean(read(rows))
     judge(join([count(frame), count(read(2))]), measure(frame, scale))
 
 
 @step
-def trip(rows: int) -> int:
-    print("before it fell")
+def fail(rows: int) -> int:
+    print("before the failure")
     raise RuntimeError(f"[bold]{rows}[/bold] is too many — ünïcode")
 
 
 @pipeline
 def failing(rows: int = 3) -> None:
-    count(read(trip(rows)))
+    count(read(fail(rows)))
 
 
-def traced(mill: Mill, text: str, direction: Direction = "up", depth: int = 0) -> Lineage:
-    """The lineage of what a text names."""
-    return lineage(mill.books, identify(mill.books, text), direction, depth=depth)
+def trace(mill: Mill, text: str, direction: Direction = "up", depth: int = 0) -> Lineage:
+    """Return the lineage of the record with an id."""
+    return trace_lineage(mill.books, identify(mill.books, text), direction, depth=depth)
 
 
-def steps_in(found: Lineage) -> list[str]:
-    """The names of the steps in a lineage."""
-    return sorted(str(node.facts["step"]) for node in found.nodes.values() if node.kind == "step")
+def list_steps(lineage: Lineage) -> list[str]:
+    """Return the names of the steps in a lineage."""
+    return sorted(str(node.facts["step"]) for node in lineage.nodes.values() if node.kind == "step")
 
 
-def failed(mill: Mill) -> Run:
-    """A run that failed."""
+def run_failing(mill: Mill) -> Run:
+    """Run the failing pipeline and return its run."""
     done, error = mill.try_to_run(failing)
     assert error is not None
     return done

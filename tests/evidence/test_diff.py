@@ -1,4 +1,4 @@
-"""What differs between two runs: nothing that is the same, everything that is not."""
+"""The comparison of two runs has every difference, and nothing that is equal."""
 
 import pytest
 from msgspec import json
@@ -6,8 +6,8 @@ from msgspec.structs import replace
 
 from tests.evidence import kit
 from tests.flow.kit import Mill
-from tidemill.evidence.diff import SECTIONS, Change, diff, packages_of
-from tidemill.evidence.story import story_of
+from tidemill.evidence.diff import SECTIONS, ChangedValue, compare_runs, parse_packages
+from tidemill.evidence.run_details import read_run_details
 
 
 @pytest.fixture
@@ -16,57 +16,64 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
     return Mill(tmp_path_factory.mktemp("evidence"))
 
 
-def named(changes: list[Change]) -> dict[str, Change]:
+def by_name(changes: list[ChangedValue]) -> dict[str, ChangedValue]:
     return {change.name: change for change in changes}
 
 
-def test_a_run_differs_from_itself_in_nothing(mill: Mill) -> None:
-    story = story_of(mill.books, mill.run(kit.telling).id)
-    found = diff(story, story)
-    assert [section for section in SECTIONS[:-1] if getattr(found, section)] == []
-    assert all(change.difference == 0 for change in found.durations)
-    assert found.same["steps"] == 8
+def test_a_run_does_not_differ_from_itself(mill: Mill) -> None:
+    details = read_run_details(mill.books, mill.run(kit.sizing).id)
+    comparison = compare_runs(details, details)
+    assert [section for section in SECTIONS[:-1] if getattr(comparison, section)] == []
+    assert all(change.difference == 0 for change in comparison.durations)
+    assert comparison.same["steps"] == 8
 
 
-def test_another_parameter_is_told_with_all_that_came_of_it(mill: Mill) -> None:
-    a, b = (story_of(mill.books, mill.run(kit.telling, rows=rows, scale=rows * 1.5).id) for rows in (8, 9))
-    found = diff(a, b)
-    assert named(found.parameters)["rows"] == Change("rows", 8, 9, 1)
-    assert found.graph == found.steps == found.packages == []
-    read = named(found.outputs)["read.output"]
+def test_a_changed_parameter_is_reported_with_the_changed_outputs(mill: Mill) -> None:
+    a, b = (read_run_details(mill.books, mill.run(kit.sizing, rows=rows, scale=rows * 1.5).id) for rows in (8, 9))
+    comparison = compare_runs(a, b)
+    assert by_name(comparison.parameters)["rows"] == ChangedValue("rows", 8, 9, 1)
+    assert comparison.graph == comparison.steps == comparison.packages == []
+    read = by_name(comparison.outputs)["read.output"]
     assert "8 rows, 2 columns" in read.about["a"]
     assert "9 rows, 2 columns" in read.about["b"]
-    assert "read-2.output" not in named(found.outputs)
-    assert named(found.inputs)["measure.scale"].about == {"a": "a value", "b": "a value"}
-    assert {change.name for change in found.durations} == {"the run", *a.run.graph}
-    assert json.decode(json.encode(found))["metrics"] == []
+    assert "read-2.output" not in by_name(comparison.outputs)
+    assert by_name(comparison.inputs)["measure.scale"].about == {"a": "a value", "b": "a value"}
+    assert {change.name for change in comparison.durations} == {"the run", *a.run.graph}
+    assert json.decode(json.encode(comparison))["metrics"] == []
 
 
-def test_versions_and_metrics_are_told_with_their_difference(mill: Mill) -> None:
-    a = story_of(mill.books, mill.run(kit.telling, scale=1.0).id)
-    b = story_of(mill.books, mill.run(kit.telling, scale=2.0).id)
+def test_versions_and_metrics_are_reported_with_their_difference(mill: Mill) -> None:
+    a = read_run_details(mill.books, mill.run(kit.sizing, scale=1.0).id)
+    b = read_run_details(mill.books, mill.run(kit.sizing, scale=2.0).id)
     other = replace(b.run, software=b.run.software | {"polars": "0.1"}, code=b.run.code | {"commit": "abc"})
-    found = diff(a, replace(b, run=other), ({"numpy": "1", "six": "1"}, {"numpy": "2", "rich": "9"}))
-    assert named(found.metrics)["test_loss"].difference == pytest.approx(0.125)
-    assert named(found.software)["polars"].b == "0.1"
-    assert named(found.code)["commit"] == Change("commit", None, "abc")
-    assert found.packages == [Change("numpy", "1", "2"), Change("six", "1", None), Change("rich", None, "9")]
+    comparison = compare_runs(a, replace(b, run=other), ({"numpy": "1", "six": "1"}, {"numpy": "2", "rich": "9"}))
+    assert by_name(comparison.metrics)["test_loss"].difference == pytest.approx(0.125)
+    assert by_name(comparison.software)["polars"].b == "0.1"
+    assert by_name(comparison.code)["commit"] == ChangedValue("commit", None, "abc")
+    assert comparison.packages == [
+        ChangedValue("numpy", "1", "2"),
+        ChangedValue("six", "1", None),
+        ChangedValue("rich", None, "9"),
+    ]
 
 
-def test_a_failed_run_and_a_done_one_of_another_pipeline_can_be_compared(mill: Mill) -> None:
-    found = diff(story_of(mill.books, kit.failed(mill).id), story_of(mill.books, mill.run(kit.telling).id))
-    assert named(found.run)["state"] == Change("state", "failed", "done")
-    assert "too many" in named(found.run)["error"].a
-    assert named(found.graph)["trip"].b is None
+def test_a_failed_run_can_be_compared_with_a_run_of_another_pipeline(mill: Mill) -> None:
+    comparison = compare_runs(
+        read_run_details(mill.books, kit.run_failing(mill).id), read_run_details(mill.books, mill.run(kit.sizing).id)
+    )
+    assert by_name(comparison.run)["state"] == ChangedValue("state", "failed", "done")
+    assert "too many" in by_name(comparison.run)["error"].a
+    assert by_name(comparison.graph)["fail"].b is None
 
 
-def test_columns_that_came_and_went_are_named(mill: Mill) -> None:
-    story = story_of(mill.books, mill.run(kit.telling).id)
-    artifact = story.artifacts["read.output"]
+def test_added_and_removed_columns_are_reported(mill: Mill) -> None:
+    details = read_run_details(mill.books, mill.run(kit.sizing).id)
+    artifact = details.artifacts["read.output"]
     other = replace(artifact, id="f" * 64, summary={"rows": 8, "columns": {"a": "Float64", "c": "String"}})
-    steps = [replace(s, outputs={"output": other.id}) if s.step == "read" else s for s in story.steps]
-    found = diff(story, replace(story, steps=steps, artifacts=story.artifacts | {"read.output": other}))
-    about = named(found.outputs)["read.output"].about
+    steps = [replace(s, outputs={"output": other.id}) if s.step == "read" else s for s in details.steps]
+    artifacts = details.artifacts | {"read.output": other}
+    comparison = compare_runs(details, replace(details, steps=steps, artifacts=artifacts))
+    about = by_name(comparison.outputs)["read.output"].about
     assert (about["columns gone"], about["columns new"]) == (
         ["a Int64", "b String"],
         ["a Float64", "c String"],
@@ -74,7 +81,7 @@ def test_columns_that_came_and_went_are_named(mill: Mill) -> None:
 
 
 @pytest.mark.parametrize(
-    ("listed", "expected"), [(b"", {}), (b"a==1\nb==2.0+x\n", {"a": "1", "b": "2.0+x"}), (b"\xff\nno version", {})]
+    ("content", "expected"), [(b"", {}), (b"a==1\nb==2.0+x\n", {"a": "1", "b": "2.0+x"}), (b"\xff\nno version", {})]
 )
-def test_lists_of_packages_are_read(listed: bytes, expected: dict[str, str]) -> None:
-    assert packages_of(listed) == expected
+def test_package_lists_are_parsed(content: bytes, expected: dict[str, str]) -> None:
+    assert parse_packages(content) == expected

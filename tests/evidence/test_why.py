@@ -1,4 +1,4 @@
-"""Why: from a prediction, a release, an artifact or a run back to code and cause."""
+"""Why: the chain from a prediction, a release, an artifact or a run back to code and cause."""
 
 from datetime import timedelta
 
@@ -15,8 +15,8 @@ from tidemill.core.route import Arm, Role, Route
 from tidemill.core.run import Run
 from tidemill.errors import NotFound
 from tidemill.evidence.identify import identify
-from tidemill.evidence.lineage import lineage
-from tidemill.evidence.why import Link, why
+from tidemill.evidence.lineage import trace_lineage
+from tidemill.evidence.why import EvidenceLink, trace_evidence
 
 
 @pytest.fixture
@@ -25,13 +25,13 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
     return Mill(tmp_path_factory.mktemp("evidence"))
 
 
-def asked(mill: Mill, identifier: str) -> list[Link]:
-    return why(mill.books, mill.workspace.journal, ["late"], "test", identifier)
+def trace(mill: Mill, identifier: str) -> list[EvidenceLink]:
+    return trace_evidence(mill.books, mill.workspace.journal, ["late"], "test", identifier)
 
 
-def released(mill: Mill) -> Run:
-    """A run that was started by a verdict's event, and made the release late/1, which answered twice."""
-    run = mill.run(kit.telling)
+def create_release(mill: Mill) -> Run:
+    """Add a run that the event of a verdict started, and its release late/1 with two routes."""
+    run = mill.run(kit.sizing)
     mill.books.verdicts.add(
         Verdict(id="v" * 8, check="age", subject="late/0", outcome="fail", action="retrain", reason="too old")
     )
@@ -64,11 +64,11 @@ def released(mill: Mill) -> Run:
         )
     )
     for version, (role, day) in enumerate([("shadow", 0), ("champion", 2)], 1):
-        put(mill, version, role, day, package)  # type: ignore[arg-type]
+        add_route(mill, version, role, day, package)  # type: ignore[arg-type]
     return run
 
 
-def put(mill: Mill, version: int, role: Role, day: int, package: str) -> None:
+def add_route(mill: Mill, version: int, role: Role, day: int, package: str) -> None:
     arm = Arm(release="late/1", version=1, package=package, role=role, share=1.0)
     since = NOON + timedelta(days=day)
     mill.books.routes.add(
@@ -78,8 +78,8 @@ def put(mill: Mill, version: int, role: Role, day: int, package: str) -> None:
     )
 
 
-def answered(mill: Mill, days: float, role: str) -> str:
-    """One answer, some days after noon."""
+def add_prediction(mill: Mill, days: float, role: str) -> str:
+    """Add a prediction some days after noon and return its id."""
     mill.session.clock.advance(NOON + timedelta(days=days))  # type: ignore[attr-defined]
     identifier = mill.session.clock.mint()
     now = mill.session.clock.now()
@@ -91,59 +91,59 @@ def answered(mill: Mill, days: float, role: str) -> str:
     return identifier
 
 
-def test_a_prediction_leads_back_to_the_verdict_that_called_for_its_training(mill: Mill) -> None:
-    run = released(mill)
-    prediction = answered(mill, 1, "shadow")
-    chain = asked(mill, prediction)
+def test_a_prediction_leads_back_to_the_verdict_that_triggered_its_training(mill: Mill) -> None:
+    run = create_release(mill)
+    prediction = add_prediction(mill, 1, "shadow")
+    chain = trace(mill, prediction)
     kinds = [link.kind for link in chain]
     assert kinds == ["prediction", "features", "release", "route", "run", "verdict", "code", "cause", "verdict"]
-    assert "late said 1 (0.750) for k1" in chain[0].text
-    assert chain[3].id == "r1", "the route that was in force then"
+    assert "late predicted 1 (0.750) for k1" in chain[0].text
+    assert chain[3].id == "r1", "the route at the time of the prediction"
     assert chain[4].id == run.id
     assert chain[-1].text == "age of late/0: fail → retrain: too old"
 
 
 @pytest.mark.parametrize("by", ["id", "row"])
-def test_the_truth_is_told_once_it_is_known(mill: Mill, by: str) -> None:
-    released(mill)
-    prediction = answered(mill, 1, "champion")
+def test_the_label_is_in_the_chain_once_it_is_known(mill: Mill, by: str) -> None:
+    create_release(mill)
+    prediction = add_prediction(mill, 1, "champion")
     now = mill.session.clock.now()
     names = {"id": prediction, "key": ""} if by == "id" else {"id": "", "key": "k1"}
     labels = [{"known_at": now + timedelta(hours=hour), "time": now, "value": f"{hour}"} | names for hour in (1, 2)]
     labels.append({"known_at": now + timedelta(hours=3), "time": now, "value": "9", "id": "", "key": "k2"})
     frame = pl.DataFrame(labels).cast({"time": pl.Datetime("us", "UTC"), "known_at": pl.Datetime("us", "UTC")})
     mill.workspace.journal.append("labels/late", frame)
-    (told,) = [link.text for link in asked(mill, prediction) if link.kind == "label"]
-    assert told.startswith("2 is the truth, known ")
+    (text,) = [link.text for link in trace(mill, prediction) if link.kind == "label"]
+    assert text.startswith("2 is the label, known ")
 
 
-def test_a_release_tells_all_routes_and_a_digest_its_step(mill: Mill) -> None:
-    run = released(mill)
-    assert [link.id for link in asked(mill, "late/1") if link.kind == "route"] == ["r1", "r2"]
-    first = asked(mill, mill.steps(run)["measure"].outputs["output"][:10])[0]
+def test_a_release_has_all_its_routes_and_an_artifact_its_step(mill: Mill) -> None:
+    run = create_release(mill)
+    assert [link.id for link in trace(mill, "late/1") if link.kind == "route"] == ["r1", "r2"]
+    first = trace(mill, mill.steps(run)["measure"].outputs["output"][:10])[0]
     assert first.kind == "artifact"
-    assert "first given by step measure" in first.text
+    assert "first output of step measure" in first.text
 
 
-def test_a_release_without_its_run_still_tells_what_is_known(mill: Mill) -> None:
-    released(mill)
+def test_a_release_whose_run_is_missing_still_has_a_chain(mill: Mill) -> None:
+    create_release(mill)
     release = mill.books.releases.find(name="late")[0]
-    mill.books.releases.change(release.id, lambda release: replace(release, run="gone"))
-    assert asked(mill, "late/1")[-1].text == "its run is not in this ledger"
+    mill.books.releases.change(release.id, lambda release: replace(release, run="missing"))
+    assert trace(mill, "late/1")[-1].text == "its run is not in the ledger"
 
 
-def test_predictions_are_counted_and_lead_up_to_their_release(mill: Mill) -> None:
-    released(mill)
-    answered(mill, 1, "shadow")
-    last = [answered(mill, 3, "champion") for _ in range(3)][-1]
+def test_predictions_are_counted_and_have_their_release_upstream(mill: Mill) -> None:
+    create_release(mill)
+    add_prediction(mill, 1, "shadow")
+    last = [add_prediction(mill, 3, "champion") for _ in range(3)][-1]
     journal = mill.workspace.journal
-    down = lineage(mill.books, identify(mill.books, "late/1"), "down", journal=journal, environment="test")
+    down = trace_lineage(mill.books, identify(mill.books, "late/1"), "down", journal=journal, environment="test")
     assert "4 predictions in test  3 as champion, 1 as shadow" in [node.text for node in down.nodes.values()]
-    named = identify(mill.books, last, journal, ["late"], "test")
-    up = lineage(mill.books, named, journal=journal)
+    reference = identify(mill.books, last, journal, ["late"], "test")
+    up = trace_lineage(mill.books, reference, journal=journal)
     assert [node.kind for node in up.nodes.values()][:3] == ["prediction", "release", "artifact"]
 
 
-def test_what_has_no_such_id_is_told(mill: Mill) -> None:
-    with pytest.raises(NotFound, match="looked for in test: --env"):
-        asked(mill, "0" * 36)
+def test_an_unknown_id_names_the_searched_environment(mill: Mill) -> None:
+    with pytest.raises(NotFound, match="searched in test; --env"):
+        trace(mill, "0" * 36)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tidemill.cli import output
 from tidemill.cli.showing import table, title
-from tidemill.evidence.diff import GIVEN, SECTIONS, Change, Diff
+from tidemill.evidence.diff import PLAIN_VALUE, SECTIONS, ChangedValue, RunDiff
 from tidemill.evidence.words import number, seconds
 
 _TITLES = {
@@ -25,7 +25,7 @@ _LONGEST = 40
 _DIGEST = re.compile("[0-9a-f]{40,64}")
 
 
-def show(found: Diff) -> None:
+def show(found: RunDiff) -> None:
     """The sections in which two runs differ, then how long they took."""
     output.out.print(f"a  run {found.a}\nb  run {found.b}")
     alone = {change.name for change in found.steps if change.a is None or change.b is None}
@@ -33,11 +33,11 @@ def show(found: Diff) -> None:
     _only_in("b", [change.name for change in found.steps if change.a is None])
     alike = []
     for section in SECTIONS[:-1]:
-        changes: list[Change] = getattr(found, section)
+        changes: list[ChangedValue] = getattr(found, section)
         if section in ("steps", "graph", "inputs", "outputs"):
             changes = [change for change in changes if change.name.partition(".")[0] not in alone]
         if section == "inputs":  # what steps took of each other is told by the outputs
-            changes = [change for change in changes if GIVEN in change.about.values()]
+            changes = [change for change in changes if PLAIN_VALUE in change.about.values()]
         if not changes:
             alike += [f"{_TITLES[section].partition(' (')[0].lower()} ({found.same[section]})"] * bool(
                 found.same[section]
@@ -61,7 +61,7 @@ def _only_in(side: str, names: list[str]) -> None:
         output.out.print(f"only in {side}: {', '.join(names)}")
 
 
-def _artifacts(change: Change) -> list[str]:
+def _artifacts(change: ChangedValue) -> list[str]:
     about = change.about
     parts = zip_longest(*(str(about[side]).split(", ") for side in ("a", "b") if side in about), fillvalue="–")
     said = ", ".join(" → ".join(dict.fromkeys(part)) for part in parts)
@@ -69,12 +69,12 @@ def _artifacts(change: Change) -> list[str]:
     return [change.name, _said(change.a)[:8], _said(change.b)[:8], "; ".join([said, *columns])]
 
 
-def _metric(change: Change) -> list[str]:
+def _metric(change: ChangedValue) -> list[str]:
     moved = "" if change.difference is None else f"{change.difference:+.4f}"
     return [change.name, number(change.a), number(change.b), moved]
 
 
-def _duration(change: Change) -> list[str]:
+def _duration(change: ChangedValue) -> list[str]:
     states = dict.fromkeys(state for state in change.about.get("states", ()) if state)
     return [change.name, seconds(change.a), seconds(change.b), " → ".join(states)]
 

@@ -27,10 +27,10 @@ def why(
 ) -> None:
     """The whole chain of evidence behind a prediction, a release, an artifact or a run."""
     from tidemill.cli.explaining import show
-    from tidemill.evidence.why import why as chain_of
+    from tidemill.evidence.why import trace_evidence
 
     project, workspace = _here(env)
-    chain = chain_of(workspace.ledger, workspace.journal, list(project.policy.models), env, identifier)
+    chain = trace_evidence(workspace.ledger, workspace.journal, list(project.policy.models), env, identifier)
     if json:
         output.as_json(chain)
     else:
@@ -41,9 +41,9 @@ def why(
 def show_run(run_id: RunId, json: Json = False) -> None:
     """One run: its versions, times, parameters, metrics and verdicts; each step and why it ran; its artifacts."""
     from tidemill.cli.showing import show
-    from tidemill.evidence.story import story_of
+    from tidemill.evidence.run_details import read_run_details
 
-    story = story_of(_here()[1].ledger, run_id)
+    story = read_run_details(_here()[1].ledger, run_id)
     if json:
         output.as_json(story)
     else:
@@ -58,13 +58,13 @@ def logs(
     json: Json = False,
 ) -> None:
     """What the steps of a run printed, and the traceback of what failed."""
-    from tidemill.evidence.identify import run_of
-    from tidemill.evidence.story import steps_of
+    from tidemill.evidence.identify import find_run
+    from tidemill.evidence.run_details import list_steps
 
     _, workspace = _here()
     books = workspace.ledger
-    run = run_of(books, run_id)
-    steps = steps_of(books, run.id)
+    run = find_run(books, run_id)
+    steps = list_steps(books, run.id)
     if step and step not in {one.step for one in steps}:
         known = ", ".join(dict.fromkeys(one.step for one in steps)) or "none"
         raise NotFound(f"run {output.short(run.id)} has no step {step!r}", f"its steps are: {known}")
@@ -101,13 +101,13 @@ def diff(
 ) -> None:
     """What differs between two runs: graph, code, parameters, versions, inputs, outputs, metrics, times."""
     from tidemill.cli.differing import show
-    from tidemill.evidence.diff import diff as diff_of
-    from tidemill.evidence.story import story_of
+    from tidemill.evidence.diff import compare_runs
+    from tidemill.evidence.run_details import read_run_details
 
     _, workspace = _here()
-    first, second = (story_of(workspace.ledger, one) for one in (a, b))
+    first, second = (read_run_details(workspace.ledger, one) for one in (a, b))
     packages = _packages(workspace, first.run.packages), _packages(workspace, second.run.packages)
-    found = diff_of(first, second, packages)
+    found = compare_runs(first, second, packages)
     if json:
         output.as_json(found)
     else:
@@ -116,10 +116,10 @@ def diff(
 
 def _packages(workspace: "Workspace", digest: str) -> dict[str, str]:
     """The installed packages that a blob lists; none where it was collected."""
-    from tidemill.evidence.diff import packages_of
+    from tidemill.evidence.diff import parse_packages
 
     try:
-        return packages_of(workspace.blobs.get(digest)) if digest else {}
+        return parse_packages(workspace.blobs.get(digest)) if digest else {}
     except NotFound:
         return {}
 
@@ -137,13 +137,13 @@ def lineage(
 ) -> None:
     """What went into an artifact, a run, a release or a prediction, or what was made from it."""
     from tidemill.evidence.identify import identify
-    from tidemill.evidence.lineage import lineage as lineage_of
+    from tidemill.evidence.lineage import trace_lineage
     from tidemill.evidence.tree import as_svg, as_text
 
     project, workspace = _here(env)
     books, journal = workspace.ledger, workspace.journal
     named = identify(books, identifier, journal, list(project.policy.models), env)
-    found = lineage_of(books, named, "down" if down else "up", depth=depth, journal=journal, environment=env)
+    found = trace_lineage(books, named, "down" if down else "up", depth=depth, journal=journal, environment=env)
     if svg is not None:
         output.write(svg, as_svg(found))
     elif json:
@@ -163,16 +163,18 @@ def export(
     """A run and its steps as events of OpenLineage, a line of JSON for each."""
     import msgspec
 
-    from tidemill.evidence.openlineage import events
-    from tidemill.evidence.sending import send
-    from tidemill.evidence.story import story_of
+    from tidemill.evidence.openlineage import export_events
+    from tidemill.evidence.run_details import read_run_details
+    from tidemill.evidence.sending import send_events
 
     if form != "openlineage":
         raise InputError(f"there is no format {form!r}", "use openlineage")
     project, workspace = _here()
-    told = [msgspec.json.encode(event) for event in events(story_of(workspace.ledger, run_id), project.name)]
+    told = [
+        msgspec.json.encode(event) for event in export_events(read_run_details(workspace.ledger, run_id), project.name)
+    ]
     if url:
-        send(url, told)
+        send_events(url, told)
         output.err.print(f"sent {len(told)} events to {url}")
     else:
         sys.stdout.buffer.writelines(event + b"\n" for event in told)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tidemill.cli import output
 from tidemill.cli.showing import width
-from tidemill.evidence.why import Link
+from tidemill.evidence.why import EvidenceLink
 from tidemill.evidence.words import number
 
 _INDENT = 12
@@ -14,7 +14,7 @@ _TOGETHER = "\N{NO-BREAK SPACE}"
 _TOLD = ("prediction", "features", "release", "run", "verdict", "compared", "code")
 
 
-def show(chain: list[Link]) -> None:
+def show(chain: list[EvidenceLink]) -> None:
     """Each link, the nearest first."""
     for link in chain:
         first, *more = textwrap.wrap(link.text, width() - _INDENT) or [""]

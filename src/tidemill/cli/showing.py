@@ -10,14 +10,14 @@ from rich.cells import cell_len
 
 from tidemill.cli import output
 from tidemill.core.run import Run, StepRun
-from tidemill.evidence.story import Story, cause_of, executor_of, executors
+from tidemill.evidence.run_details import RunDetails, describe_cause, describe_executor, list_executors
 from tidemill.evidence.words import clock, ended, holds, moment, number, role_of, seconds, size
 
 _NARROWEST, _IN_A_PIPE = 60, 100
 _DIGEST = 12
 
 
-def show(story: Story) -> None:
+def show(story: RunDetails) -> None:
     """A run, section by section."""
     run = story.run
     took = f" in {seconds(run.seconds)}" if run.seconds is not None else ""
@@ -29,8 +29,8 @@ def show(story: Story) -> None:
             ("environment", run.environment),
             ("started", moment(run.started)),
             ("ended", moment(run.ended)),
-            ("started by", cause_of(story)),
-            ("executor", executor_of(story)),
+            ("started by", describe_cause(story)),
+            ("executor", describe_executor(story)),
             ("model", run.model),
             ("released", ", ".join(release.label for release in story.releases)),
             ("compared with", _compared(story)),
@@ -46,7 +46,7 @@ def show(story: Story) -> None:
     _attempts(run)
 
 
-def _compared(story: Story) -> str:
+def _compared(story: RunDetails) -> str:
     release = story.compared_with
     if release is None:
         return story.run.compared_with
@@ -77,7 +77,7 @@ def _metrics(found: dict[str, float]) -> None:
     table(["metric", *(sets or ["value"])], rows)
 
 
-def _verdicts(story: Story) -> None:
+def _verdicts(story: RunDetails) -> None:
     if story.verdicts:
         title("Verdicts")
         rows = [[v.check, v.outcome, v.action, f"{v.subject}: {v.reason}"] for v in story.verdicts]
@@ -89,7 +89,7 @@ def _steps(steps: list[StepRun]) -> None:
     if not steps:
         output.out.print("  no step began")
         return
-    elsewhere = len(executors(steps)) > 1
+    elsewhere = len(list_executors(steps)) > 1
     columns = ["step", "state", "start", "end", "took", "code", *(["executor"] if elsewhere else []), "because"]
     rows = []
     for step in steps:
@@ -101,7 +101,7 @@ def _steps(steps: list[StepRun]) -> None:
     table(columns, rows)
 
 
-def _artifacts(story: Story) -> None:
+def _artifacts(story: RunDetails) -> None:
     if not story.artifacts:
         return
     title("Artifacts")

@@ -26,7 +26,7 @@ Model = Annotated[str, typer.Argument(help="A model; the only one, if not given.
 @triggers.command("list")
 def list_triggers(env: Environment = "production", json: Json = False) -> None:
     """The triggers of tidemill.toml, when each last fired, and whether a daemon watches."""
-    from tidemill.evidence.pulse import pulse
+    from tidemill.evidence.daemon_status import read_daemon_status
     from tidemill.registry.holds import held, said
 
     session = session_here(env)
@@ -57,7 +57,7 @@ def list_triggers(env: Environment = "production", json: Json = False) -> None:
         "held back": lambda t: paused(t.name) or held_back(t.name),
     }
     output.records(found, columns, json=json, nothing="tidemill.toml has no [[triggers]]")
-    heard = pulse(books, env, now)
+    heard = read_daemon_status(books, env, now)
     output.err.print(str(heard) if heard else "no daemon has ever watched: `tidemill up`")
 
 
@@ -88,7 +88,7 @@ def fire(
 ) -> None:
     """Ask the daemon to run a pipeline now."""
     from tidemill.daemon.triggers import Triggers
-    from tidemill.evidence.pulse import pulse
+    from tidemill.evidence.daemon_status import read_daemon_status
 
     session = session_here(env)
     session.project.code.pipeline(pipeline)
@@ -98,7 +98,7 @@ def fire(
     if json:
         output.as_json(job)
     else:
-        heard = pulse(session.workspace.ledger, env, session.clock.now())
+        heard = read_daemon_status(session.workspace.ledger, env, session.clock.now())
         cure = "" if heard and heard.state == "watching" else ": `tidemill up`"
         output.out.print(f"job {output.short(job.id)} waits for the daemon{cure}")
 

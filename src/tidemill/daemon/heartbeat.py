@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from tidemill.clock import Clock
 from tidemill.core.event import DaemonPayload
 from tidemill.core.resources import Books
-from tidemill.evidence.pulse import last
+from tidemill.evidence.daemon_status import find_last_beat
 from tidemill.ledger.events import tell
 
 _EVERY = 5.0
@@ -44,7 +44,7 @@ class Heartbeat:
 
 def looked(books: Books, environment: str) -> datetime | None:
     """Up to when the last daemon has looked at causes."""
-    event = last(books, environment)
+    event = find_last_beat(books, environment)
     if event is None:
         return None
     return event.read(DaemonPayload).looked or event.time

@@ -3,7 +3,7 @@
 import threading
 
 from tidemill.daemon.patience import Patience
-from tidemill.evidence.pulse import Pulse, pulse
+from tidemill.evidence.daemon_status import DaemonStatus, read_daemon_status
 from tidemill.flow.session import Session
 from tidemill.monitoring.alerts import State, alert_all
 from tidemill.telemetry import logger
@@ -32,11 +32,11 @@ class Listener:
         self._ended.set()
         self._thread.join(timeout=10)
 
-    def look(self) -> Pulse | None:
+    def look(self) -> DaemonStatus | None:
         """What is heard now; who must know of it is told."""
         session, books = self._session, self._session.workspace.ledger
         environment = session.workspace.environment
-        heard = pulse(books, environment, session.clock.now())
+        heard = read_daemon_status(books, environment, session.clock.now())
         if heard is not None and (heard.state == "silent" or self._silent):
             state: State = "bad" if heard.state == "silent" else "well"
             said = str(heard) if state == "bad" else f"it is {heard.state} again"

@@ -1,4 +1,4 @@
-"""What an identifier names: a run, an artifact, a release or a prediction, whole or by its beginning."""
+"""Finds the run, artifact, release or prediction of an id, or of the first letters of an id."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -13,36 +13,36 @@ from tidemill.errors import InputError, NotFound
 from tidemill.ledger.releases import find_release
 
 T = TypeVar("T", bound=Struct)
-_LEAST = 4
-_SHOWN = 3
-_PAST_ANY_DIGIT = "g"
-_AROUND = timedelta(minutes=2)
+_SHORTEST_PREFIX = 4
+_MOST_MATCHES = 3
+_AFTER_HEX_DIGITS = "g"
+_TOLERANCE = timedelta(minutes=2)
 
 
-class Named(Struct, frozen=True):
-    """What was found: the id of a run or an artifact, the label of a release, or the id of a prediction of `model`."""
+class RecordReference(Struct, frozen=True):
+    """A reference to a record: the id of a run, an artifact or a prediction of `model`, or the label of a release."""
 
     kind: Literal["run", "artifact", "release", "prediction"]
     id: str
     model: str = ""
 
 
-def run_of(books: BooksReader, text: str) -> Run:
-    """The run of that id, or of the only id that begins so.
+def find_run(books: BooksReader, text: str) -> Run:
+    """Return the run with this id, or with the only id that starts with this text.
 
     Raises
     ------
     NotFound
-        if there is none.
+        if there is no such run.
     InputError
-        if several begin so.
+        if several ids start with this text.
     """
-    found = beginning_with(books.runs, text)
-    if not found:
-        raise NotFound(f"runs has no {text!r}", "list them: `tidemill runs list`")
-    if len(found) > 1:
-        raise _ambiguous(text, [f"run {run.id}" for run in found])
-    return found[0]
+    matches = find_by_prefix(books.runs, text)
+    if not matches:
+        raise NotFound(f"there is no run {text!r}", "list the runs: `tidemill runs list`")
+    if len(matches) > 1:
+        raise _ambiguous(text, [f"run {run.id}" for run in matches])
+    return matches[0]
 
 
 def identify(
@@ -51,61 +51,63 @@ def identify(
     journal: JournalReader | None = None,
     models: Sequence[str] = (),
     environment: str = "",
-) -> Named:
-    """What a text names; a prediction is looked for in the journal of one environment.
+) -> RecordReference:
+    """Return the record with an id; a prediction is searched in the journal of one environment.
 
     Raises
     ------
     NotFound
-        if nothing has that id.
+        if no record has this id.
     InputError
-        if it may be several things.
+        if several ids start with this text.
     """
     if "/" in text:
-        return Named("release", find_release(books, text).label)
-    found = [Named("run", run.id) for run in beginning_with(books.runs, text)]
-    found += [Named("artifact", artifact.id) for artifact in beginning_with(books.artifacts, text)]
-    if len(found) > 1:
-        raise _ambiguous(text, [f"{one.kind} {one.id}" for one in found])
-    if found:
-        return found[0]
+        return RecordReference("release", find_release(books, text).label)
+    matches = [RecordReference("run", run.id) for run in find_by_prefix(books.runs, text)]
+    matches += [RecordReference("artifact", artifact.id) for artifact in find_by_prefix(books.artifacts, text)]
+    if len(matches) > 1:
+        raise _ambiguous(text, [f"{match.kind} {match.id}" for match in matches])
+    if matches:
+        return matches[0]
     for model in models:
-        if journal is not None and served(journal, model, text):
-            return Named("prediction", text, model)
-    where = f" (predictions were looked for in {environment}: --env names another environment)" if environment else ""
+        if journal is not None and read_predictions(journal, model, text):
+            return RecordReference("prediction", text, model)
+    searched = (
+        f" (predictions were searched in {environment}; --env selects another environment)" if environment else ""
+    )
     raise NotFound(
-        f"nothing has the id {text!r}",
-        f"give a run, an artifact's digest, a prediction's id or a release such as flights/3{where}",
+        f"no record has the id {text!r}",
+        f"use the id of a run or a prediction, the digest of an artifact, or a release such as flights/3{searched}",
     )
 
 
-def served(journal: JournalReader, model: str, identifier: str) -> list[dict[str, Any]]:
-    """What was answered under an id, the answer that counted first; empty where nothing was."""
+def read_predictions(journal: JournalReader, model: str, identifier: str) -> list[dict[str, Any]]:
+    """Return the predictions with an id, shadow predictions last; empty if there are none."""
     try:
-        moment = moment_of(identifier)
+        time = moment_of(identifier)
     except (ValueError, OverflowError):
         return []
-    import polars as pl  # late: most commands look at no prediction
+    import polars as pl  # imported here, since most commands read no predictions
 
-    rows = journal.read(f"predictions/{model}", moment - _AROUND, moment + _AROUND)
+    rows = journal.read(f"predictions/{model}", time - _TOLERANCE, time + _TOLERANCE)
     if rows.is_empty():
         return []
     return rows.filter(pl.col("id") == identifier).sort(pl.col("role") == "shadow").to_dicts()
 
 
-def beginning_with(book: BookReader[T], text: str) -> list[T]:
-    """The record of exactly that id, or else a few of those whose ids begin so; ids are hexadecimal."""
-    wanted = text.strip().lower()
-    if len(wanted) < _LEAST:
-        raise InputError(f"{text!r} is too short for an id", f"give at least {_LEAST} letters of it")
-    exact = book.find(id=wanted, limit=1)
-    near = exact or book.find(after=wanted, before=wanted + _PAST_ANY_DIGIT, limit=_SHOWN)
-    return [one for one in near if _id(one).startswith(wanted)]
+def find_by_prefix(book: BookReader[T], text: str) -> list[T]:
+    """Return the record with exactly this hexadecimal id, otherwise up to three whose ids start with this text."""
+    prefix = text.strip().lower()
+    if len(prefix) < _SHORTEST_PREFIX:
+        raise InputError(f"{text!r} is too short for an id", f"use at least its first {_SHORTEST_PREFIX} characters")
+    exact = book.find(id=prefix, limit=1)
+    records = exact or book.find(after=prefix, before=prefix + _AFTER_HEX_DIGITS, limit=_MOST_MATCHES)
+    return [record for record in records if _read_id(record).startswith(prefix)]
 
 
-def _id(record: Struct) -> str:
-    return str(getattr(record, "id"))  # noqa: B009 - every noun has one
+def _read_id(record: Struct) -> str:
+    return str(getattr(record, "id"))  # noqa: B009 - every record type has an id
 
 
-def _ambiguous(text: str, found: list[str]) -> InputError:
-    return InputError(f"{text!r} begins several ids: {', '.join(found)}", "give more letters of the one you mean")
+def _ambiguous(text: str, matches: list[str]) -> InputError:
+    return InputError(f"several ids start with {text!r}: {', '.join(matches)}", "use more characters of the id")

@@ -1,4 +1,4 @@
-"""Lineage: what went into a thing, back to its first inputs, and what was made from it."""
+"""Lineage: the inputs of a record back to the first ones, and everything that was created from it."""
 
 from collections import deque
 from typing import Literal
@@ -7,81 +7,81 @@ from msgspec import Struct, field
 
 from tidemill.core.resources import BooksReader, JournalReader
 from tidemill.evidence.downstream import Downstream
-from tidemill.evidence.identify import Named
-from tidemill.evidence.node import Node
+from tidemill.evidence.identify import RecordReference
+from tidemill.evidence.node import LineageNode
 from tidemill.evidence.upstream import Upstream
 
 Direction = Literal["up", "down"]
-_FAN = 20
-_MOST = 500
+_MOST_CHILDREN = 20
+_MOST_NODES = 500
 
 
 class Lineage(Struct, frozen=True, kw_only=True):
-    """A graph without cycles: `edges` lead from a node to what went into it (up) or was made from it (down).
+    """A graph without cycles: `edges` lead from a node to its inputs (up) or to the nodes created from it (down).
 
-    `folded` tells of a node how many more there are than are shown, `cut` which nodes were not followed further.
+    `folded` is the number of hidden further nodes of a node; `cut` are the nodes that were not followed further.
     """
 
     subject: str
     direction: Direction
-    nodes: dict[str, Node]
+    nodes: dict[str, LineageNode]
     edges: dict[str, list[str]]
     folded: dict[str, int] = field(default_factory=dict)
     cut: tuple[str, ...] = ()
 
 
-def lineage(
+def trace_lineage(
     books: BooksReader,
-    named: Named,
+    reference: RecordReference,
     direction: Direction = "up",
     *,
     depth: int = 0,
     journal: JournalReader | None = None,
     environment: str = "",
 ) -> Lineage:
-    """The lineage of what a text named, at most `depth` levels far (0: to its end) and 500 nodes large.
+    """Return the lineage of a record, at most `depth` levels deep (0: no limit) and with at most 500 nodes.
 
     Parameters
     ----------
-    journal : where the predictions of releases are counted; without one they are not.
-    environment : whose journal that is.
+    journal : the journal with the predictions of releases; without it they are not counted.
+    environment : the environment of the journal.
     """
-    walk: Upstream | Downstream
-    walk = Upstream(books, journal) if direction == "up" else Downstream(books, journal, environment)
-    root = walk.root(named)
+    walker: Upstream | Downstream
+    walker = Upstream(books, journal) if direction == "up" else Downstream(books, journal, environment)
+    root = walker.create_root(reference)
     nodes, edges, folded = {root.id: root}, dict[str, list[str]](), dict[str, int]()
     cut = []
-    waiting = deque([(root, 0)])
-    while waiting:
-        node, level = waiting.popleft()
-        found, beyond = walk.next(node)
-        if not found:
+    pending = deque([(root, 0)])
+    while pending:
+        node, level = pending.popleft()
+        children, hidden = walker.expand(node)
+        if not children:
             continue
-        if (depth and level >= depth) or len(nodes) >= _MOST:
+        if (depth and level >= depth) or len(nodes) >= _MOST_NODES:
             cut.append(node.id)
             continue
-        found = list({one.id: one for one in found}.values())
-        more = max(0, len(found) - _FAN) + beyond
+        children = list({child.id: child for child in children}.values())
+        more = max(0, len(children) - _MOST_CHILDREN) + hidden
         if more:
             folded[node.id] = more
-        for one in found[:_FAN]:
-            if one.id not in nodes:
-                nodes[one.id] = one
-                waiting.append((one, level + 1))
-            elif _leads(edges, one.id, node.id):
+        for child in children[:_MOST_CHILDREN]:
+            if child.id not in nodes:
+                nodes[child.id] = child
+                pending.append((child, level + 1))
+            elif _is_reachable(edges, child.id, node.id):
                 continue
-            edges.setdefault(node.id, []).append(one.id)
+            edges.setdefault(node.id, []).append(child.id)
     return Lineage(subject=root.id, direction=direction, nodes=nodes, edges=edges, folded=folded, cut=tuple(cut))
 
 
-def _leads(edges: dict[str, list[str]], start: str, end: str) -> bool:
-    """Whether there is a way from one node to another."""
-    seen, waiting = {start}, [start]
-    while waiting:
-        here = waiting.pop()
-        if here == end:
+def _is_reachable(edges: dict[str, list[str]], start: str, end: str) -> bool:
+    """Whether edges lead from one node to another."""
+    seen, pending = {start}, [start]
+    while pending:
+        node = pending.pop()
+        if node == end:
             return True
-        following = [node for node in edges.get(here, ()) if node not in seen]
+        following = [child for child in edges.get(node, ()) if child not in seen]
         seen.update(following)
-        waiting += following
+        pending += following
     return False

@@ -1,4 +1,4 @@
-"""Finds records by words, by tag and by metric: the ledger's index answers, however many there are."""
+"""Finds records by words, tag and metric, with the search index of the ledger."""
 
 import re
 from typing import Any, TypeVar
@@ -23,49 +23,51 @@ def search(
     before: str = "",
     **equals: Any,
 ) -> list[T]:
-    """The newest records that have these words, the tag (`name=value`) and the metric (`test_log_loss<0.5`).
+    """Return the newest records with these words, this tag (`name=value`) and this metric (`test_log_loss<0.5`).
 
     Raises
     ------
     InputError
-        if the tag or the metric is not written so.
+        if the tag or the metric does not have this form.
     """
     return book.find(
         newest=True,
         limit=limit,
         before=before,
         text=text,
-        tag=tag_of(tag) if tag else "",
-        metric=metric_filter(metric) if metric else None,
+        tag=parse_tag(tag) if tag else "",
+        metric=parse_metric_filter(metric) if metric else None,
         **equals,
     )
 
 
-def tag_of(expression: str) -> str:
-    """A tag as the ledger knows it; raises `InputError` where it has no name or no value.
+def parse_tag(expression: str) -> str:
+    """Parse a tag; raise `InputError` if it has no name or no `=`.
 
-    >>> tag_of("team = blue")
+    >>> parse_tag("team = blue")
     'team=blue'
     """
     name, sign, value = (part.strip() for part in expression.partition("="))
     if not name or not sign:
-        raise InputError(f"{expression!r} is no tag", "write it as team=blue")
+        raise InputError(f"{expression!r} is not a tag", "write it as NAME=VALUE, such as team=blue")
     return f"{name}={value}"
 
 
-def metric_filter(expression: str) -> MetricFilter:
-    """A metric compared with a number.
+def parse_metric_filter(expression: str) -> MetricFilter:
+    """Parse the comparison of a metric with a number.
 
-    >>> metric_filter("test_log_loss<0.5")
+    >>> parse_metric_filter("test_log_loss<0.5")
     MetricFilter(name='test_log_loss', sign='<', value=0.5)
 
     Raises
     ------
     InputError
-        if it compares no metric with a number.
+        if the text is no such comparison.
     """
     parts = _FILTER.fullmatch(expression)
     try:
-        return MetricFilter(parts[1], parts[2], float(parts[3]))  # type: ignore[index]  # no match is told below
+        return MetricFilter(parts[1], parts[2], float(parts[3]))  # type: ignore[index]  # no match raises TypeError
     except (TypeError, ValueError):
-        raise InputError(f"{expression!r} compares no metric", "write it as test_log_loss<0.5") from None
+        raise InputError(
+            f"{expression!r} is not a comparison of a metric", "write it as METRIC<NUMBER, such as test_log_loss<0.5"
+        ) from None

@@ -1,4 +1,4 @@
-"""Sends events to a catalogue of lineage over HTTP, such as Marquez or DataHub."""
+"""Sends events over HTTP to a lineage catalogue, such as Marquez or DataHub."""
 
 import os
 import urllib.error
@@ -11,31 +11,31 @@ from tidemill.errors import InputError, TidemillError
 _SECONDS = 10
 
 
-def send(url: str, events: Iterable[bytes]) -> None:
-    """Post events one by one, in their order; `OPENLINEAGE_API_KEY` is sent along where it is set.
+def send_events(url: str, events: Iterable[bytes]) -> None:
+    """Post events one by one, in their order, with the key in `OPENLINEAGE_API_KEY` if it is set.
 
     Raises
     ------
     InputError
-        if the address is none of http.
+        if the URL is not an HTTP URL.
     TidemillError
-        if an event is refused, or nobody answers: those before it have arrived.
+        if the catalogue rejects an event or does not respond; the events before it have arrived.
     """
     if urlsplit(url).scheme not in ("http", "https"):
-        raise InputError(f"{url!r} is no address to send events to", "give one such as http://HOST:5000/api/v1/lineage")
+        raise InputError(f"{url!r} is not an HTTP URL", "use a URL such as http://HOST:5000/api/v1/lineage")
     key = os.environ.get("OPENLINEAGE_API_KEY", "")
     headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
-    for place, event in enumerate(events):
+    for number, event in enumerate(events, 1):
         request = urllib.request.Request(url, data=event, headers=headers, method="POST")
         try:
             urllib.request.urlopen(request, timeout=_SECONDS).close()
-        except urllib.error.HTTPError as refused:
-            said = refused.read(200).decode(errors="replace").strip()
-            refused.close()
+        except urllib.error.HTTPError as response:
+            text = response.read(200).decode(errors="replace").strip()
+            response.close()
             raise TidemillError(
-                f"{url} refused event {place + 1}: {refused.code} {refused.reason} {said}".rstrip(),
-                "check the address and OPENLINEAGE_API_KEY; sending a run again does no harm",
+                f"{url} rejected event {number}: {response.code} {response.reason} {text}".rstrip(),
+                "check the URL and OPENLINEAGE_API_KEY, then send the run again: duplicates are harmless",
             ) from None
-        except (OSError, ValueError) as failed:
-            reason = getattr(failed, "reason", failed)
-            raise TidemillError(f"{url} cannot be reached: {reason}", "check the address, then send again") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise TidemillError(f"{url} cannot be reached: {reason}", "check the URL, then send again") from None

@@ -1,4 +1,4 @@
-"""Why: the whole chain of evidence behind a prediction, a release, an artifact or a run."""
+"""Why: the complete chain of evidence of a prediction, a release, an artifact or a run."""
 
 from datetime import datetime
 from typing import Any
@@ -12,16 +12,23 @@ from tidemill.core.release import Release
 from tidemill.core.resources import BooksReader, JournalReader
 from tidemill.core.route import Route
 from tidemill.errors import NotFound
-from tidemill.evidence.identify import identify, served
-from tidemill.evidence.story import Story, artifact_of, cause_of, executor_of, steps_with, story_of
+from tidemill.evidence.identify import identify, read_predictions
+from tidemill.evidence.run_details import (
+    RunDetails,
+    describe_cause,
+    describe_executor,
+    find_artifact,
+    find_steps_with,
+    read_run_details,
+)
 from tidemill.evidence.words import holds, moment, number, role_of, seconds, size
 from tidemill.ledger.releases import find_release
 
-_MANY = 100
+_MOST_RECORDS = 100
 
 
-class Link(Struct, frozen=True):
-    """One link of the chain: what it is, what is said of it, and the facts of its record."""
+class EvidenceLink(Struct, frozen=True):
+    """One link of the chain: its kind, its id, its description, and the facts of its record."""
 
     kind: str
     id: str
@@ -29,133 +36,168 @@ class Link(Struct, frozen=True):
     facts: dict[str, Any] = {}
 
 
-def why(books: BooksReader, journal: JournalReader, models: list[str], environment: str, identifier: str) -> list[Link]:
-    """The chain from a prediction's id, a release (`flights/3`), an artifact or a run back to code, data and cause.
+def trace_evidence(
+    books: BooksReader, journal: JournalReader, models: list[str], environment: str, identifier: str
+) -> list[EvidenceLink]:
+    """Return the chain from a prediction, a release (`flights/3`), an artifact or a run back to code, data and cause.
 
     Raises
     ------
     NotFound
-        if nothing has that id.
+        if no record has this id.
     InputError
-        if several ids begin so.
+        if several ids start with this text.
     """
-    named = identify(books, identifier, journal, models, environment)
-    if named.kind == "prediction":
-        answers = served(journal, named.model, named.id)
-        label = str(answers[0]["release"])
-        told = [*_told(answers, named.model), *_truth(journal, named.model, answers[0])]
-        return [*told, *_release(books, environment, label, answers[0]["known_at"])]
-    if named.kind == "release":
-        return _release(books, environment, named.id)
-    if named.kind == "artifact":
-        return _artifact(books, named.id)
-    return _run(story_of(books, named.id), books)
+    reference = identify(books, identifier, journal, models, environment)
+    if reference.kind == "prediction":
+        predictions = read_predictions(journal, reference.model, reference.id)
+        label = str(predictions[0]["release"])
+        links = [
+            *_link_predictions(predictions, reference.model),
+            *_link_label(journal, reference.model, predictions[0]),
+        ]
+        return [*links, *_link_release(books, environment, label, predictions[0]["known_at"])]
+    if reference.kind == "release":
+        return _link_release(books, environment, reference.id)
+    if reference.kind == "artifact":
+        return _link_artifact(books, reference.id)
+    return _link_run(read_run_details(books, reference.id), books)
 
 
-def _told(answers: list[dict[str, Any]], model: str) -> list[Link]:
-    answer = answers[0]
-    said = f"{model} said {answer['value']}"
-    if answer["probability"]:
-        said += f" ({max(answer['probability']):.3f})"
-    said += f" for {answer['key'] or 'a row without a key'} at {moment(answer['time'])}, as {answer['role']}"
-    facts = {name: value for name, value in answer.items() if name != "features"}
-    links = [Link("prediction", str(answer["id"]), said, facts)]
+def _link_predictions(predictions: list[dict[str, Any]], model: str) -> list[EvidenceLink]:
+    prediction = predictions[0]
+    text = f"{model} predicted {prediction['value']}"
+    if prediction["probability"]:
+        text += f" ({max(prediction['probability']):.3f})"
+    text += (
+        f" for {prediction['key'] or 'a row without a key'} at {moment(prediction['time'])}, as {prediction['role']}"
+    )
+    facts = {name: value for name, value in prediction.items() if name != "features"}
+    links = [EvidenceLink("prediction", str(prediction["id"]), text, facts)]
     links += [
-        Link("prediction", str(other["id"]), f"{other['release']} said {other['value']}, as {other['role']}")
-        for other in answers[1:]
+        EvidenceLink(
+            "prediction", str(shadow["id"]), f"{shadow['release']} predicted {shadow['value']}, as {shadow['role']}"
+        )
+        for shadow in predictions[1:]
     ]
-    return [*links, Link("features", str(answer["id"]), "as they were served", dict(answer["features"]))]
+    return [
+        *links,
+        EvidenceLink("features", str(prediction["id"]), "as served", dict(prediction["features"])),
+    ]
 
 
-def _truth(journal: JournalReader, model: str, answer: dict[str, Any]) -> list[Link]:
-    """What turned out, as far as it is known: of several labels the one that was known last."""
-    import polars as pl  # late: most chains begin at no prediction
+def _link_label(journal: JournalReader, model: str, prediction: dict[str, Any]) -> list[EvidenceLink]:
+    """Return a link with the label of a prediction, if known; of several labels, the latest one."""
+    import polars as pl  # imported here, since most chains do not start at a prediction
 
-    labels = journal.read(f"labels/{model}", answer["known_at"] - EARLIER)
+    labels = journal.read(f"labels/{model}", prediction["known_at"] - EARLIER)
     if labels.is_empty():
         return []
-    by_row = (pl.col("id") == "") & (pl.col("key") == answer["key"]) & (pl.col("time") == answer["time"])
-    last = labels.filter((pl.col("id") == answer["id"]) | by_row).tail(1).to_dicts()
-    said = [f"{one['value']} is the truth, known {moment(one['known_at'])}" for one in last]
-    return [Link("label", str(answer["id"]), text) for text in said]
+    by_row = (pl.col("id") == "") & (pl.col("key") == prediction["key"]) & (pl.col("time") == prediction["time"])
+    latest = labels.filter((pl.col("id") == prediction["id"]) | by_row).tail(1).to_dicts()
+    texts = [f"{label['value']} is the label, known {moment(label['known_at'])}" for label in latest]
+    return [EvidenceLink("label", str(prediction["id"]), text) for text in texts]
 
 
-def _artifact(books: BooksReader, digest: str) -> list[Link]:
-    artifact = artifact_of(books, digest)
+def _link_artifact(books: BooksReader, digest: str) -> list[EvidenceLink]:
+    artifact = find_artifact(books, digest)
     assert artifact is not None
-    made = next(iter(steps_with(books, "out", digest, 1)), None)
-    by = f", first given by step {made.step}: {made.reason}" if made else ", and no step is known to have given it"
-    gone = f", collected {moment(artifact.collected)}" if artifact.collected else ""
-    said = ", ".join(part for part in (role_of(artifact), holds(artifact), size(artifact)) if part)
-    link = Link("artifact", digest, said + gone + by, artifact.summary)
-    return [link, *(_run(story_of(books, made.run), books) if made else [])]
+    producer = next(iter(find_steps_with(books, "out", digest, 1)), None)
+    by = f", first output of step {producer.step}: {producer.reason}" if producer else ", of unknown origin"
+    collected = f", collected {moment(artifact.collected)}" if artifact.collected else ""
+    text = ", ".join(part for part in (role_of(artifact), holds(artifact), size(artifact)) if part)
+    link = EvidenceLink("artifact", digest, text + collected + by, artifact.summary)
+    return [link, *(_link_run(read_run_details(books, producer.run), books) if producer else [])]
 
 
-def _release(books: BooksReader, environment: str, label: str, at: datetime | None = None) -> list[Link]:
-    """A release, the routes in which it answered (at an instant: the one in force then), and its run."""
+def _link_release(books: BooksReader, environment: str, label: str, at: datetime | None = None) -> list[EvidenceLink]:
+    """Return links for a release, the routes with it (with a time: only the route at that time), and its run."""
     release = find_release(books, label)
     scores = ", ".join(f"{k} {number(v)}" for k, v in release.metrics.items() if k.startswith("test_"))
     links = [
-        Link("release", label, f"{label}, {release.flavor}, made {moment(release.created)}: {scores}", _facts(release))
+        EvidenceLink(
+            "release",
+            label,
+            f"{label}, {release.flavor}, created {moment(release.created)}: {scores}",
+            _collect_facts(release),
+        )
     ]
     links += [
-        Link("route", route.id, f"{_arms(route, label)} since {moment(route.since)} by {route.by}: {route.reason}")
-        for route in _routes(books, environment, label, at)
+        EvidenceLink(
+            "route",
+            route.id,
+            f"{_describe_arms(route, label)} since {moment(route.since)} by {route.by}: {route.reason}",
+        )
+        for route in _find_routes(books, environment, label, at)
     ]
     links += [
-        Link("decision", entry.id, f"{entry.actor} {entry.action} it: {entry.reason or 'no reason given'}")
-        for entry in books.audit.find(subject=label, limit=_MANY)
+        EvidenceLink("decision", entry.id, f"{entry.actor} {entry.action} it: {entry.reason or 'no reason'}")
+        for entry in books.audit.find(subject=label, limit=_MOST_RECORDS)
     ]
     if not release.run:
         return links
     try:
-        return links + _run(story_of(books, release.run), books)
+        return links + _link_run(read_run_details(books, release.run), books)
     except NotFound:
-        return [*links, Link("run", release.run, "its run is not in this ledger")]
+        return [*links, EvidenceLink("run", release.run, "its run is not in the ledger")]
 
 
-def _facts(release: Release) -> dict[str, Any]:
+def _collect_facts(release: Release) -> dict[str, Any]:
     return {"package": release.package, "metrics": release.metrics, "tags": release.tags, **release.data}
 
 
-def _routes(books: BooksReader, environment: str, label: str, at: datetime | None) -> list[Route]:
-    found = books.routes.find(linked=f"release:{label}", newest=True, limit=_MANY)
-    here = sorted((route for route in found if route.environment == environment), key=lambda route: route.version)
-    return here if at is None else [route for route in here if route.since <= at][-1:]
+def _find_routes(books: BooksReader, environment: str, label: str, at: datetime | None) -> list[Route]:
+    routes = books.routes.find(linked=f"release:{label}", newest=True, limit=_MOST_RECORDS)
+    matching = sorted((route for route in routes if route.environment == environment), key=lambda route: route.version)
+    return matching if at is None else [route for route in matching if route.since <= at][-1:]
 
 
-def _arms(route: Route, label: str) -> str:
+def _describe_arms(route: Route, label: str) -> str:
     return ", ".join(f"{arm.role} {arm.share:.0%}" for arm in route.arms if arm.release == label)
 
 
-def _run(story: Story, books: BooksReader) -> list[Link]:
-    run = story.run
-    took = f" in {seconds(run.seconds)}" if run.seconds is not None else ""
-    said = f"{run.pipeline} {run.state}{took}, started {moment(run.started)}, {executor_of(story)}"
-    links = [Link("run", run.id, said, {"params": run.params, "metrics": run.metrics, "seconds": run.seconds})]
-    links += [_verdict(verdict) for verdict in story.verdicts]
-    if story.compared_with is not None:
-        other = story.compared_with
-        links.append(Link("compared", other.label, f"with {other.label}, made {moment(other.created)}", _facts(other)))
+def _link_run(details: RunDetails, books: BooksReader) -> list[EvidenceLink]:
+    run = details.run
+    duration = f" in {seconds(run.seconds)}" if run.seconds is not None else ""
+    text = f"{run.pipeline} {run.state}{duration}, started {moment(run.started)}, {describe_executor(details)}"
+    links = [EvidenceLink("run", run.id, text, {"params": run.params, "metrics": run.metrics, "seconds": run.seconds})]
+    links += [_link_verdict(verdict) for verdict in details.verdicts]
+    if details.compared_with is not None:
+        release = details.compared_with
+        links.append(
+            EvidenceLink(
+                "compared",
+                release.label,
+                f"with {release.label}, created {moment(release.created)}",
+                _collect_facts(release),
+            )
+        )
     commit = run.code.get("commit")
-    state = f"commit {commit[:12]}{' with changes' if run.code.get('dirty') else ''}" if commit else "no git commit"
-    state += f", code {str(run.code.get('digest', ''))[:12]}, policy {str(run.code.get('policy', ''))[:12]}"
-    links.append(Link("code", str(run.code.get("digest", "")), state, run.software))
-    return links + _cause(story, books)
+    text = f"commit {commit[:12]}{' with changes' if run.code.get('dirty') else ''}" if commit else "no git commit"
+    text += f", code {str(run.code.get('digest', ''))[:12]}, policy {str(run.code.get('policy', ''))[:12]}"
+    links.append(EvidenceLink("code", str(run.code.get("digest", "")), text, run.software))
+    return links + _link_cause(details, books)
 
 
-def _verdict(verdict: Verdict) -> Link:
-    said = f"{verdict.check} of {verdict.subject}: {verdict.outcome} → {verdict.action}: {verdict.reason}"
-    return Link("verdict", verdict.id, said, verdict.evidence if verdict.check != "schema" else {})
+def _link_verdict(verdict: Verdict) -> EvidenceLink:
+    text = f"{verdict.check} of {verdict.subject}: {verdict.outcome} → {verdict.action}: {verdict.reason}"
+    return EvidenceLink("verdict", verdict.id, text, verdict.evidence if verdict.check != "schema" else {})
 
 
-def _cause(story: Story, books: BooksReader) -> list[Link]:
-    """Who or which trigger started it; on what event, and on what verdict that was."""
-    event: Event | None = story.event
-    links = [Link("cause", event.id if event else story.run.id, f"by {cause_of(story)}", _record(event, story))]
-    found = books.verdicts.find(id=event.cause, limit=1) if event and event.cause else []
-    return links + [_verdict(verdict) for verdict in found]
+def _link_cause(details: RunDetails, books: BooksReader) -> list[EvidenceLink]:
+    """Return links for the user or trigger that started a run, and for the verdict behind the event of the trigger."""
+    event: Event | None = details.event
+    links = [
+        EvidenceLink(
+            "cause",
+            event.id if event else details.run.id,
+            f"by {describe_cause(details)}",
+            _read_record(event, details),
+        )
+    ]
+    verdicts = books.verdicts.find(id=event.cause, limit=1) if event and event.cause else []
+    return links + [_link_verdict(verdict) for verdict in verdicts]
 
 
-def _record(event: Event | None, story: Story) -> dict[str, Any]:
-    return dict(to_builtins(event)) if event else story.run.cause
+def _read_record(event: Event | None, details: RunDetails) -> dict[str, Any]:
+    return dict(to_builtins(event)) if event else details.run.cause

@@ -9,7 +9,7 @@ from tidemill.core.check import Verdict
 from tidemill.core.event import Event
 from tidemill.core.route import Route
 from tidemill.core.run import Run
-from tidemill.evidence.pulse import pulse
+from tidemill.evidence.daemon_status import read_daemon_status
 from tidemill.web import view
 from tidemill.web.pages import run_table, verdict_table
 from tidemill.web.reading import Query, Site, newest
@@ -86,7 +86,7 @@ def _health(verdict: Verdict) -> Cell:
 
 def _silence(site: Site) -> list[Need]:
     """A daemon that should watch and does not."""
-    heard = pulse(site.books, site.environment, SystemClock().now())
+    heard = read_daemon_status(site.books, site.environment, SystemClock().now())
     if heard is None or heard.state != "silent":
         return []
     return [Need("The daemon is silent", str(heard), "tidemill up", view.address("events", kind="daemon"))]

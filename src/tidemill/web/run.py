@@ -4,9 +4,16 @@ from typing import Any
 
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import NotFound
-from tidemill.evidence.identify import Named
-from tidemill.evidence.lineage import Lineage, lineage
-from tidemill.evidence.story import Story, artifact_of, cause_of, executor_of, executors, story_of
+from tidemill.evidence.identify import RecordReference
+from tidemill.evidence.lineage import Lineage, trace_lineage
+from tidemill.evidence.run_details import (
+    RunDetails,
+    describe_cause,
+    describe_executor,
+    find_artifact,
+    list_executors,
+    read_run_details,
+)
 from tidemill.evidence.tree import as_text
 from tidemill.evidence.words import clock, ended, holds, role_of, size
 from tidemill.web import view
@@ -17,7 +24,7 @@ from tidemill.web.view import Cell, Facts, Page, Table
 
 def run(site: Site, _: Query, identifier: str) -> Page:
     """A run: when and why it ran, what it was made of, its steps and artifacts, its metrics and verdicts."""
-    story = story_of(site.books, identifier)
+    story = read_run_details(site.books, identifier)
     record = story.run
     compared = story.compared_with.label if story.compared_with else record.compared_with
     known = Facts(
@@ -30,8 +37,8 @@ def run(site: Site, _: Query, identifier: str) -> Page:
             ("started", view.moment(record.started)),
             ("ended", view.moment(record.ended)),
             ("took", view.lasted(record.seconds)),
-            ("started by", cause_of(story)),
-            ("executor", executor_of(story)),
+            ("started by", describe_cause(story)),
+            ("executor", describe_executor(story)),
             ("made", view.to_release(story.releases[0].label) if story.releases else ""),
             ("compared with", view.to_release(compared) if compared else ""),
             ("tags", record.tags),
@@ -65,10 +72,10 @@ def run(site: Site, _: Query, identifier: str) -> Page:
 
 def artifact(site: Site, _: Query, identifier: str) -> Page:
     """An artifact: what it is, what went into it and what was made from it."""
-    found = artifact_of(site.books, identifier)
+    found = find_artifact(site.books, identifier)
     if found is None:
         raise NotFound(f"there is no artifact {identifier!r}", "the page of a run lists its artifacts")
-    ways = {way: lineage(site.books, Named("artifact", found.id), way) for way in _WAYS}
+    ways = {way: trace_lineage(site.books, RecordReference("artifact", found.id), way) for way in _WAYS}
     known = Facts(
         "",
         [
@@ -104,7 +111,7 @@ def _jobs_of(site: Site, record: Run) -> list[Any]:
 
 
 def _steps(steps: list[StepRun]) -> Table:
-    several = len(executors(steps)) > 1
+    several = len(list_executors(steps)) > 1
     rows = [
         [
             view.count(step.position),
@@ -123,7 +130,7 @@ def _steps(steps: list[StepRun]) -> Table:
     return Table("Steps", columns, rows, "No step began.")
 
 
-def _artifacts(story: Story) -> Table:
+def _artifacts(story: RunDetails) -> Table:
     rows = [
         [
             Cell(name),
