@@ -151,7 +151,7 @@ def test_shuffled_rows_keep_how_long_they_took_to_be_known() -> None:
 def test_each_row_is_delivered_once(shop: Project, delivery: str) -> None:
     sources = {name: replace(source, delivery=delivery) for name, source in shop.policy.sources.items()}
     begin = datetime(2026, 2, 5, 10, 30, 45, tzinfo=UTC)
-    replayed = ReplaySources(FileSources(shop.folder, sources), "rows", begin, shop.policy.backtest)
+    replayed = ReplaySources(shop.folder, FileSources(shop.folder, sources), "rows", begin, shop.policy.backtest)
     batches = replayed.batches("rows", datetime(2100, 1, 1, tzinfo=UTC))
     assert len({batch.id for batch in batches}) == len({batch.path for batch in batches}) == len(batches)
     parts = [replayed.read(batch).with_columns(arrived=batch.known_at) for batch in batches]

@@ -18,7 +18,6 @@ from tidemill.data.source import FileSources
 from tidemill.errors import InputError
 from tidemill.featurestore.lookup import Lookup
 from tidemill.featurestore.materialize import materialize
-from tidemill.featurestore.online import SqliteOnline
 from tidemill.flow.engine import run
 from tidemill.project.project import Project
 from tidemill.serving.service import Service
@@ -107,7 +106,7 @@ def train_and_serve(project: Project) -> None:
     trained, failed = run(session, project.code.pipeline("training"), {"until": LIVE})
     assert failed is None, trained.error
     workspace = session.workspace
-    online = SqliteOnline(workspace.online)
+    online = workspace.online
     service = Service(workspace.board, session.packages, workspace.journal, Lookup(online), clock)
     service.refresh()
     true = project.policy.sources["reports"]

@@ -23,7 +23,7 @@ def replayed(folder: Path, planted: str, history: str = HISTORY) -> ReplaySource
     (folder / "planted.txt").write_text(planted)
     source = Source(path="rows.csv", time="at", format="csv")
     options = Backtest(planted=(Planted(source="rows", day="2026-03-02", path="planted.txt"),))
-    return ReplaySources(FileSources(folder, {"rows": source}), "rows", DAY, options)
+    return ReplaySources(folder, FileSources(folder, {"rows": source}), "rows", DAY, options)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from tidemill.daemon.triggers import Triggers
 from tidemill.errors import TidemillError
 from tidemill.evidence.daemon_status import read_daemon_status
 from tidemill.flow.session import Session
+from tidemill.ledger.database import database_at
 from tidemill.ledger.ledger import Ledger
 
 
@@ -79,7 +80,7 @@ def done(ledger: Ledger) -> list[str]:
 def test_a_ledger_that_is_moved_away_is_told_once_and_gone_on_with_when_it_is_back(tmp_path: Path) -> None:
     session = kit(tmp_path / "kit")
     file = session.workspace.root / "ledger.db"
-    ledger = Ledger(session.workspace.ledger_url)
+    ledger = Ledger(session.workspace.database)
     with watching(session) as seen:
         visit(session, ledger, "one")
         until(lambda: done(ledger) == ["one"])
@@ -144,7 +145,8 @@ _HOLDS = """
 import sys, time
 from pathlib import Path
 from tidemill.daemon.lease import Lease
-lease = Lease(Path(sys.argv[1]), sys.argv[2], "test")
+from tidemill.ledger.database import database_at
+lease = Lease(Path(sys.argv[1]), database_at(sys.argv[2]), "test")
 assert lease.held()
 print("held", flush=True)
 time.sleep(60)
@@ -152,8 +154,8 @@ time.sleep(60)
 
 
 def test_two_workspaces_on_one_ledger_are_one_environment(tmp_path: Path, postgres_url: str) -> None:
-    mine = Lease(tmp_path / "mine", postgres_url, "test")
-    other = Lease(tmp_path / "other", postgres_url, "production")
+    mine = Lease(tmp_path / "mine", database_at(postgres_url), "test")
+    other = Lease(tmp_path / "other", database_at(postgres_url), "production")
     words = [sys.executable, "-c", _HOLDS, str(tmp_path / "theirs"), postgres_url]
     holder = subprocess.Popen(words, stdout=subprocess.PIPE)
     assert holder.stdout is not None
@@ -163,7 +165,7 @@ def test_two_workspaces_on_one_ledger_are_one_environment(tmp_path: Path, postgr
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     until(mine.held)
-    third = Lease(tmp_path / "third", postgres_url, "test")
+    third = Lease(tmp_path / "third", database_at(postgres_url), "test")
     assert not third.held()
     with refused(postgres_url), pytest.raises(TidemillError, match="does not answer"):
         mine.held()

@@ -13,7 +13,7 @@ from tests.daemon.test_away import refused
 from tests.daemon.test_up import until, up
 from tests.projects import listed, make_project, tidemill
 from tidemill.clock import SystemClock
-from tidemill.workspace.workspace import Workspace
+from tidemill.compose.backends import open_workspace
 
 ROW = {"order_id": "o-new", "ordered": "2026-02-03T10:00:00Z", "distance_km": 300.5, "items": 2, "carrier": "swift"}
 
@@ -69,6 +69,6 @@ def test_predictions_go_on_while_the_ledger_is_away(
         answers.append(ask(client))
     now = SystemClock().now()
     for found in ("predictions", "labels"):
-        rows = Workspace(root).journal.read(f"{found}/shop", now - timedelta(hours=1), now + timedelta(hours=1))
+        rows = open_workspace(root).journal.read(f"{found}/shop", now - timedelta(hours=1), now + timedelta(hours=1))
         assert set(rows["id"]) >= set(answers)
     assert listed(shop, "models", "list")[0]["stage"] == "production"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.clock import Clock, VirtualClock
+from tidemill.compose.backends import open_workspace
 from tidemill.core.pipeline import Pipeline
 from tidemill.core.policy import ModelPolicy, Policy, Problem, Source
 from tidemill.core.run import Run, StepRun
@@ -12,7 +13,6 @@ from tidemill.errors import TidemillError
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session
 from tidemill.project.project import Project
-from tidemill.workspace.workspace import Workspace
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 POLICY = Policy(
@@ -28,7 +28,7 @@ class Mill:
     def __init__(
         self, folder: Path, environment: str = "test", clock: Clock | None = None, blobs: Path | None = None
     ) -> None:
-        self.workspace = Workspace(folder / "state", environment, blobs=str(blobs) if blobs else None)
+        self.workspace = open_workspace(folder / "state", environment, urls={"blobs": str(blobs)} if blobs else None)
         self.session = Session(Project(folder, POLICY), self.workspace, clock or VirtualClock(NOON))
         self.books = self.workspace.ledger
 

@@ -16,13 +16,13 @@ import polars as pl
 
 from tidemill.blobs.packages import BlobPackages
 from tidemill.clock import Clock, SystemClock
+from tidemill.compose.backends import open_workspace
 from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Input, Manifest, Model, Signature
 from tidemill.core.route import Arm, Role, Route
 from tidemill.data.encoding import encode, fit_encoding
 from tidemill.models.flavors.lightgbm import pack
 from tidemill.serving.server import HttpServer
-from tidemill.workspace.workspace import Workspace
 
 MODEL = "flights"
 ROW: dict[str, Any] = {"carrier": "UA", "flight": 12, "when": "2013-03-01T10:30:00Z", "distance": 800.0, "delay": 4}
@@ -103,7 +103,7 @@ class Mill:
     """A workspace with packages and routes of one model."""
 
     def __init__(self, folder: Path) -> None:
-        self.workspace = Workspace(folder)
+        self.workspace = open_workspace(folder)
         self.packages = BlobPackages(self.workspace.blobs)
         self._version = 0
 

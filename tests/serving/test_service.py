@@ -13,7 +13,6 @@ from tidemill.core.model import Model
 from tidemill.core.prediction import Prediction
 from tidemill.errors import DataError, NotFound, TidemillError, Transient
 from tidemill.featurestore.lookup import Lookup
-from tidemill.featurestore.online import SqliteOnline
 from tidemill.models.load import load
 from tidemill.serving.service import Service
 
@@ -26,7 +25,7 @@ def service(mill: Mill) -> Service:
         mill.workspace.board,
         mill.packages,
         mill.workspace.journal,
-        Lookup(SqliteOnline(mill.workspace.online)),
+        Lookup(mill.workspace.online),
         VirtualClock(NOW),
     )
     made.refresh()
@@ -146,7 +145,7 @@ def test_views_of_the_release_are_looked_up(mill: Mill) -> None:
     rows = history().with_columns(airline_delay=pl.col("delay").cast(pl.Float64))
     model = package(names=("distance", "airline_delay"), frame=rows, features=features)
     mill.route(mill.arm(1, model))
-    SqliteOnline(mill.workspace.online).write("airline", [("UA", NOW, {"delay": 50.0, "airline_delay": 50.0})])
+    mill.workspace.online.write("airline", [("UA", NOW, {"delay": 50.0, "airline_delay": 50.0})])
     asked = pl.DataFrame({"carrier": ["UA", "XX"], "distance": [100.0, 100.0]})
     answers = service(mill).answer(MODEL, asked)
     assert answers["features"].struct.field("airline_delay").to_list() == [50.0, None]
@@ -181,7 +180,7 @@ def test_a_new_release_answers_after_a_refresh(mill: Mill) -> None:
 
 def _altered(mill: Mill, model: Model) -> str:
     digest = mill.packages.save(model)
-    [file] = Path(mill.workspace.blobs_url).rglob(digest)
+    [file] = Path(mill.workspace.url("blobs")).rglob(digest)
     file.write_bytes(file.read_bytes().replace(b"leaf_value", b"leaf_valve"))
     return digest
 

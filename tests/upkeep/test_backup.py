@@ -19,13 +19,13 @@ import pytest
 
 from tests.processes import in_child
 from tidemill.blobs import artifacts
+from tidemill.compose.backends import open_workspace
 from tidemill.core.artifact import Artifact
 from tidemill.core.audit import AuditEntry
 from tidemill.core.release import Release
 from tidemill.core.route import Arm, Route
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import Conflict, Corrupt, TidemillError
-from tidemill.featurestore.online import SqliteOnline
 from tidemill.testing.journal import START, rows
 from tidemill.testing.processes import in_processes
 from tidemill.upkeep.backup import About, Manifest, back_up, whole
@@ -82,7 +82,7 @@ def work(workspace: Workspace, name: str) -> None:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """A workspace with something of everything."""
-    made = Workspace(tmp_path / "here")
+    made = open_workspace(tmp_path / "here")
     for name in ("one", "two", "three"):
         work(made, name)
     arm = Arm(release="one/1", version=1, package="x", role="champion", share=1.0)
@@ -92,7 +92,7 @@ def workspace(tmp_path: Path) -> Workspace:
     made.ledger.audit.add(
         AuditEntry(id="a", actor="jürg", action="b", subject="c", time=NOW, reason="\n\"'", environment="production")
     )
-    SqliteOnline(made.online).write("weather", [("JFK", NOW, {"wind": 3.5})])
+    made.online.write("weather", [("JFK", NOW, {"wind": 3.5})])
     return made
 
 
@@ -102,10 +102,10 @@ def taken(workspace: Workspace, file: Path) -> Manifest:
 
 
 def restored(file: Path, folder: Path, **options: Any) -> Workspace:
-    workspace = Workspace(folder)
+    workspace = open_workspace(folder)
     with file.open("rb") as source:
         restore(workspace, source, NOW, **options)
-    return Workspace(folder)
+    return open_workspace(folder)
 
 
 def told(workspace: Workspace) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def told(workspace: Workspace) -> dict[str, Any]:
         **{name: sorted(frame["name"]) if frame.width else [] for name, frame in frames.items()},
         "version": version,
         "routes": workspace.board.routes(),
-        "online": SqliteOnline(workspace.online).read("weather", ["JFK"]),
+        "online": workspace.online.read("weather", ["JFK"]),
         "blobs": {one.digest: workspace.blobs.get(one.digest) for one in workspace.blobs.stored()},
     }
 
@@ -157,7 +157,7 @@ def test_blobs_kept_elsewhere_go_there(
 ) -> None:
     taken(workspace, tmp_path / "b.tar")
     monkeypatch.setenv("TIDEMILL_BLOBS", s3_url)
-    before = told(Workspace(tmp_path / "here", blobs=str(tmp_path / "here" / "blobs")))
+    before = told(open_workspace(tmp_path / "here", urls={"blobs": str(tmp_path / "here" / "blobs")}))
     assert told(restored(tmp_path / "b.tar", tmp_path / "there")) == before
     assert not (tmp_path / "there" / "blobs").exists()
 
@@ -165,7 +165,7 @@ def test_blobs_kept_elsewhere_go_there(
 def test_a_backup_beside_eight_writers_has_all_that_its_ledger_names(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(in_processes, 2, _write_until_told, tmp_path)
-        here = Workspace(tmp_path / "here")
+        here = open_workspace(tmp_path / "here")
         while len(here.ledger.runs.find()) < 8:
             time.sleep(0.02)
         manifest = taken(here, tmp_path / "b.tar")
@@ -188,7 +188,7 @@ def test_a_backup_beside_eight_writers_has_all_that_its_ledger_names(tmp_path: P
 
 def _write_until_told(place: int, folder: Path) -> int:
     def write(writer: int) -> int:
-        workspace = Workspace(folder / "here")
+        workspace = open_workspace(folder / "here")
         done = 0
         while not (folder / "enough").exists():
             work(workspace, f"{place}-{writer}-{done}")
@@ -202,17 +202,17 @@ def _write_until_told(place: int, folder: Path) -> int:
 def test_what_is_not_empty_is_moved_aside_and_only_when_asked(workspace: Workspace, tmp_path: Path) -> None:
     before = told(workspace)
     taken(workspace, tmp_path / "b.tar")
-    other = Workspace(tmp_path / "there")
+    other = open_workspace(tmp_path / "there")
     work(other, "other")
     (tmp_path / "there" / "notes.txt").write_text("mine")
     held = told(other)
     with pytest.raises(Conflict, match="not empty") as refused:
         restored(tmp_path / "b.tar", tmp_path / "there")
     assert "--force" in refused.value.cure
-    assert told(Workspace(tmp_path / "there")) == held
+    assert told(open_workspace(tmp_path / "there")) == held
     assert told(restored(tmp_path / "b.tar", tmp_path / "there", force=True)) == before
     (aside,) = (tmp_path / "there").glob("before-restore-*")
-    assert told(Workspace(aside)) == held
+    assert told(open_workspace(aside)) == held
     assert (tmp_path / "there" / "notes.txt").read_text() == "mine"
 
 
@@ -302,13 +302,13 @@ def test_a_spoilt_backup_is_refused_and_nothing_changed(
     file: Path, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     spoil(file)
-    work(Workspace(tmp_path / "there"), "other")
-    held = told(Workspace(tmp_path / "there"))
+    work(open_workspace(tmp_path / "there"), "other")
+    held = told(open_workspace(tmp_path / "there"))
     with pytest.raises(TidemillError) as refused:
         restored(file, tmp_path / "there", force=True)
     assert isinstance(refused.value, Corrupt) == (spoil is not _newer)
     assert refused.value.cure
-    assert told(Workspace(tmp_path / "there")) == held
+    assert told(open_workspace(tmp_path / "there")) == held
     assert not [left for left in (tmp_path / "there").iterdir() if "restor" in left.name]
 
 
@@ -331,8 +331,8 @@ def test_a_corrupt_ledger_can_be_restored_over(workspace: Workspace, tmp_path: P
 
 
 def test_no_collection_runs_beside_a_backup_and_no_daemon_beside_a_restore(file: Path, tmp_path: Path) -> None:
-    here = Workspace(tmp_path / "here")
-    with upkeep(here.root, here.ledger_url), pytest.raises(Conflict, match="at work"):
+    here = open_workspace(tmp_path / "here")
+    with upkeep(here.root, here.database), pytest.raises(Conflict, match="at work"):
         taken(here, tmp_path / "c.tar")
     assert not (tmp_path / "c.tar").exists()
     import fcntl
@@ -348,10 +348,10 @@ def test_no_collection_runs_beside_a_backup_and_no_daemon_beside_a_restore(file:
 _ACT = """
 import sys
 from pathlib import Path
-from tests.upkeep.test_backup import restored, taken, Workspace
+from tests.upkeep.test_backup import open_workspace, restored, taken
 what, folder = sys.argv[1], Path(sys.argv[2])
 if what == "backup":
-    taken(Workspace(folder / "here"), folder / "c.tar")
+    taken(open_workspace(folder / "here"), folder / "c.tar")
 else:
     restored(folder / "b.tar", folder / "there", force=True)
 """
@@ -368,18 +368,18 @@ else:
     ],
 )
 def test_killed_anywhere_it_is_done_again(file: Path, tmp_path: Path, what: str, fault: str) -> None:
-    here, there = Workspace(tmp_path / "here"), tmp_path / "there"
-    work(Workspace(there), "other")
-    held = told(Workspace(there))
+    here, there = open_workspace(tmp_path / "here"), tmp_path / "there"
+    work(open_workspace(there), "other")
+    held = told(open_workspace(there))
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TIDEMILL_FAULT": fault}
     done = subprocess.run([sys.executable, "-c", _ACT, what, str(tmp_path)], env=environment, timeout=120)
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "c.tar").exists()
     if "aside" not in fault:
-        assert told(Workspace(there)) == held
+        assert told(open_workspace(there)) == held
     taken(here, tmp_path / "c.tar")
     assert told(restored(tmp_path / "c.tar", there, force=True)) == told(here)
-    assert held in [told(Workspace(aside)) for aside in there.glob("before-restore-*")]
+    assert held in [told(open_workspace(aside)) for aside in there.glob("before-restore-*")]
     assert not list(there.glob(".restoring-*"))
 
 
@@ -391,9 +391,9 @@ def test_a_full_disk_leaves_no_half_backup(workspace: Workspace, tmp_path: Path)
         import sys
         sys.path.insert(0, {str(Path(__file__).parents[2])!r})
         from pathlib import Path
-        from tests.upkeep.test_backup import taken, Workspace
+        from tests.upkeep.test_backup import open_workspace, taken
         folder = Path({str(tmp_path)!r})
-        explain(lambda: taken(Workspace(folder / "here"), folder / "full.tar"))
+        explain(lambda: taken(open_workspace(folder / "here"), folder / "full.tar"))
         """,
         limits={resource.RLIMIT_FSIZE: 15_000},
     )
@@ -402,7 +402,7 @@ def test_a_full_disk_leaves_no_half_backup(workspace: Workspace, tmp_path: Path)
 
 
 def test_an_empty_workspace_is_backed_up_too(tmp_path: Path) -> None:
-    manifest = taken(Workspace(tmp_path / "nothing"), tmp_path / "b.tar")
+    manifest = taken(open_workspace(tmp_path / "nothing"), tmp_path / "b.tar")
     assert set(manifest.records.values()) == {0}
     assert restored(tmp_path / "b.tar", tmp_path / "there").ledger.runs.find() == []
     assert msgspec.json.decode(msgspec.json.encode(manifest), type=Manifest) == manifest
@@ -410,7 +410,7 @@ def test_an_empty_workspace_is_backed_up_too(tmp_path: Path) -> None:
 
 def test_the_old_file_stays_until_the_new_one_is_whole(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "b.tar").write_bytes(b"old")
-    with upkeep(workspace.root, workspace.ledger_url), pytest.raises(Conflict):
+    with upkeep(workspace.root, workspace.database), pytest.raises(Conflict):
         taken(workspace, tmp_path / "b.tar")
     assert (tmp_path / "b.tar").read_bytes() == b"old"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["b.tar", "here"]

@@ -13,15 +13,14 @@ import pytest
 
 from tidemill.blobs import artifacts
 from tidemill.clock import VirtualClock
+from tidemill.compose.backends import open_workspace
 from tidemill.core.feature import Entity, FeatureView
 from tidemill.core.policy import Inputs, ModelPolicy, Policy, Problem, Source
 from tidemill.core.release import Release
 from tidemill.data.source import FileSources
 from tidemill.errors import Conflict, InputError, NotFound
-from tidemill.featurestore.online import SqliteOnline
 from tidemill.upkeep.erasure import Eraser, Erasure, person_of
 from tidemill.upkeep.lock import upkeep
-from tidemill.workspace.workspace import Workspace
 
 NOW = datetime.now(UTC) + timedelta(days=1)  # later than every file that the suite writes
 POLICY = Policy(
@@ -59,7 +58,7 @@ class Shop:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.workspace = Workspace(folder / "state")
+        self.workspace = open_workspace(folder / "state")
         self.clock = VirtualClock(NOW, os.getpid())
         self.sources = FileSources(folder, POLICY.sources)
 
@@ -82,8 +81,8 @@ class Shop:
         by_value = served.with_columns(
             ORDERS.select(pl.struct("customer_id").alias("features"))["features"], key=pl.lit("")
         )
-        Workspace(self.folder / "state", "test").journal.append("predictions/late", by_value)
-        online = SqliteOnline(self.workspace.online)
+        open_workspace(self.folder / "state", "test").journal.append("predictions/late", by_value)
+        online = self.workspace.online
         online.write("spend", [(entity, NOW, {"spend_amount": 99.25}) for entity in ("7", "8")])
         online.write("pair", [(entity, NOW, {"pair_amount": 1.0}) for entity in ("7|Zürich", "8|7", r"7|x\|y")])
         online.write("gone", [(entity, NOW, {}) for entity in ("7", "8")])
@@ -120,13 +119,13 @@ def shop(tmp_path: Path) -> Shop:
 def left(shop: Shop) -> dict[str, list[object]]:
     """What is left in every store."""
     place = shop.workspace
-    online = SqliteOnline(place.online)
+    online = place.online
     pairs = ["7|Zürich", "8|7", r"7|x\|y"]
     cached = [one for one in place.ledger.artifacts.find() if place.blobs.has(one.id)]
     return {
         "predictions": sorted(place.journal.read("predictions/late")["id"]),
         "labels": sorted(place.journal.read("labels/late").select("id", "key").rows()),
-        "test": sorted(Workspace(place.root, "test").journal.read("predictions/late")["id"]),
+        "test": sorted(open_workspace(place.root, "test").journal.read("predictions/late")["id"]),
         "spend": [row is not None for row in online.read("spend", ["7", "8"])],
         "pair": [row is not None for row in online.read("pair", pairs)],
         "gone": [row is not None for row in online.read("gone", ["7", "8"])],
@@ -229,12 +228,12 @@ def test_a_file_that_cannot_be_read_is_named(shop: Shop) -> None:
 
 
 def test_nothing_is_erased_beside_a_backup(shop: Shop) -> None:
-    with upkeep(shop.workspace.root, shop.workspace.ledger_url, shared=True), pytest.raises(Conflict, match="at work"):
+    with upkeep(shop.workspace.root, shop.workspace.database, shared=True), pytest.raises(Conflict, match="at work"):
         shop.erase("customer_id=7")
 
 
 def test_deleted_values_are_not_in_the_files_of_the_online_store(shop: Shop) -> None:
-    files = list(shop.workspace.online.parent.glob("online.db*"))
+    files = list(shop.workspace.state_folder.glob("online.db*"))
     needle = b"spend_amount"
     before = sum(file.read_bytes().count(needle) for file in files)
     shop.erase("customer_id=7")

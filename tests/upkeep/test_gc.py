@@ -17,16 +17,17 @@ from msgspec.structs import replace
 from tidemill.blobs import artifacts
 from tidemill.blobs.disk import DiskBlobs
 from tidemill.clock import SystemClock, VirtualClock, uuid7
+from tidemill.compose.backends import open_workspace
 from tidemill.core.artifact import Artifact
 from tidemill.core.policy import Retention
 from tidemill.core.release import Release
 from tidemill.core.route import Arm, Role, Route
 from tidemill.core.run import Run, RunState, StepRun
 from tidemill.errors import Conflict
+from tidemill.ledger.database import database_at
 from tidemill.ledger.ledger import Ledger
 from tidemill.upkeep import gc
 from tidemill.upkeep.lock import upkeep
-from tidemill.workspace.workspace import Workspace
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -252,12 +253,15 @@ def test_what_was_named_since_the_plan_is_spared(tmp_path: Path, server: bool, r
 
 
 def test_of_two_collections_the_second_says_so_and_leaves(store: Store) -> None:
-    with upkeep(store.folder, store.ledger.url):
-        with pytest.raises(Conflict, match="at work"), upkeep(store.folder, store.ledger.url):
+    with upkeep(store.folder, store.ledger.database):
+        with pytest.raises(Conflict, match="at work"), upkeep(store.folder, store.ledger.database):
             pass
-        with pytest.raises(Conflict, match="at work"), upkeep(store.folder, store.ledger.url, shared=True):
+        with pytest.raises(Conflict, match="at work"), upkeep(store.folder, store.ledger.database, shared=True):
             pass
-    with upkeep(store.folder, store.ledger.url, shared=True), upkeep(store.folder, store.ledger.url, shared=True):
+    with (
+        upkeep(store.folder, store.ledger.database, shared=True),
+        upkeep(store.folder, store.ledger.database, shared=True),
+    ):
         pass
 
 
@@ -265,9 +269,13 @@ def test_two_machines_that_share_a_ledger_exclude_each_other(tmp_path: Path, pos
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
-    with upkeep(here, postgres_url), pytest.raises(Conflict, match="at work"), upkeep(there, postgres_url):
+    with (
+        upkeep(here, database_at(postgres_url)),
+        pytest.raises(Conflict, match="at work"),
+        upkeep(there, database_at(postgres_url)),
+    ):
         pass
-    with upkeep(there, postgres_url):
+    with upkeep(there, database_at(postgres_url)):
         pass
 
 
@@ -340,7 +348,7 @@ for rows in range(40):
 def test_runs_beside_collections_never_miss_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What old runs gave is taken from the cache by new ones, while it is collected."""
     monkeypatch.setattr(gc, "_SKEW", timedelta(0))
-    workspace, clock = Workspace(tmp_path / "state"), SystemClock()
+    workspace, clock = open_workspace(tmp_path / "state"), SystemClock()
     assert in_process(_RUNS, tmp_path).stderr == ""
     old = time.time() - 7200
     for file in (tmp_path / "state" / "blobs").rglob("*"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tidemill.backtest.comparison import BacktestResult, Disturbance, Period, PolicyResult, TimelineEntry
 from tidemill.clock import VirtualClock
+from tidemill.compose.backends import open_workspace
 from tidemill.core.artifact import Artifact
 from tidemill.core.audit import AuditEntry
 from tidemill.core.check import Action, Verdict
@@ -14,7 +15,6 @@ from tidemill.core.release import Release
 from tidemill.core.route import Arm, Role, Route, RouteChange
 from tidemill.core.run import Run, StepRun
 from tidemill.core.trigger import Job
-from tidemill.workspace.workspace import Workspace
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
 DIGEST = "d4c3b2a1" * 8
@@ -25,7 +25,7 @@ class Mill:
     """A workspace in which a loop has run: releases, runs, verdicts, events, jobs."""
 
     def __init__(self, root: Path) -> None:
-        self.workspace = Workspace(root, "production")
+        self.workspace = open_workspace(root, "production")
         self.books = self.workspace.ledger
         self.board = self.workspace.board
         self.clock = VirtualClock(START)

@@ -6,14 +6,14 @@ import polars as pl
 import pytest
 
 from tests.processes import in_child
+from tidemill.compose.backends import open_workspace
 from tidemill.errors import InputError, TidemillError
 from tidemill.testing.journal import START, rows
 from tidemill.testing.ledger import run
-from tidemill.workspace.workspace import Workspace
 
 
 def test_its_state_is_in_one_folder_that_git_ignores(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path / "deep" / "state")
+    workspace = open_workspace(tmp_path / "deep" / "state")
     workspace.ledger.runs.add(run(1))
     workspace.blobs.put(b"tide")
     workspace.journal.append("labels/late", rows(START, value=[1]))
@@ -22,7 +22,7 @@ def test_its_state_is_in_one_folder_that_git_ignores(tmp_path: Path) -> None:
 
 
 def test_environments_share_the_ledger_and_the_blobs_and_nothing_else(tmp_path: Path) -> None:
-    test, production = Workspace(tmp_path, "test"), Workspace(tmp_path, "production")
+    test, production = open_workspace(tmp_path, "test"), open_workspace(tmp_path, "production")
     digest = test.blobs.put(b"tide")
     test.ledger.runs.add(run(1))
     test.journal.append("labels/late", rows(START, value=[1]))
@@ -39,67 +39,67 @@ def test_urls_put_ledger_and_blobs_elsewhere(
 ) -> None:
     monkeypatch.setenv("TIDEMILL_LEDGER", postgres_url)
     monkeypatch.setenv("TIDEMILL_BLOBS", f"{s3_url}/blobs")
-    digest = Workspace(tmp_path / "one").blobs.put(b"tide")
-    Workspace(tmp_path / "one").ledger.runs.add(run(1))
-    other = Workspace(tmp_path / "other")
+    digest = open_workspace(tmp_path / "one").blobs.put(b"tide")
+    open_workspace(tmp_path / "one").ledger.runs.add(run(1))
+    other = open_workspace(tmp_path / "other")
     assert other.blobs.get(digest) == b"tide"
     assert other.ledger.runs.find() == [run(1)]
     assert not list(tmp_path.rglob("ledger.db"))
 
 
 def test_a_ledger_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
-    first = Workspace(tmp_path)
+    first = open_workspace(tmp_path)
     first.ledger.runs.add(run(1))
     first.ledger.close()
     (tmp_path / "ledger.db").rename(tmp_path / "aside.db")
     with pytest.raises(TidemillError, match=r"the ledger at .*ledger.db is gone") as told:
-        _ = Workspace(tmp_path).ledger
+        _ = open_workspace(tmp_path).ledger
     assert not (tmp_path / "ledger.db").exists()
     (tmp_path / "aside.db").rename(tmp_path / "ledger.db")
-    assert Workspace(tmp_path).ledger.runs.find() == [run(1)]
+    assert open_workspace(tmp_path).ledger.runs.find() == [run(1)]
     (tmp_path / "ledger.db").unlink()
     Path(told.value.cure.partition("delete ")[2].removesuffix(", too")).unlink()
-    assert Workspace(tmp_path).ledger.runs.find() == []
+    assert open_workspace(tmp_path).ledger.runs.find() == []
 
 
 def test_a_ledger_elsewhere_is_missed_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "prüfung").mkdir()
     monkeypatch.setenv("TIDEMILL_LEDGER", f"sqlite:///{tmp_path}/prüfung/ledger.db")
-    Workspace(tmp_path / "state").ledger.close()
-    assert not Workspace(tmp_path / "state").lost_its_ledger
+    open_workspace(tmp_path / "state").ledger.close()
+    assert not open_workspace(tmp_path / "state").lost_its_ledger
     (tmp_path / "prüfung" / "ledger.db").unlink()
-    assert Workspace(tmp_path / "state").lost_its_ledger
+    assert open_workspace(tmp_path / "state").lost_its_ledger
     monkeypatch.delenv("TIDEMILL_LEDGER")
-    assert not Workspace(tmp_path / "state").lost_its_ledger, "here none was begun"
+    assert not open_workspace(tmp_path / "state").lost_its_ledger, "here none was begun"
 
 
 def test_a_ledger_in_memory_leaves_nothing_to_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEMILL_LEDGER", "sqlite:///:memory:")
-    Workspace(tmp_path).ledger.close()
-    assert not Workspace(tmp_path).lost_its_ledger
+    open_workspace(tmp_path).ledger.close()
+    assert not open_workspace(tmp_path).lost_its_ledger
 
 
 @pytest.mark.parametrize("name", ["", "..", "../other", "a/b", " ", "a\n"])
 def test_an_environments_name_leads_nowhere_else(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="is not the name of an environment"):
-        Workspace(tmp_path, name)
-    assert Workspace(tmp_path, "prüfung-2.1").state_folder.parent == tmp_path / "environments"
+        open_workspace(tmp_path, name)
+    assert open_workspace(tmp_path, "prüfung-2.1").state_folder.parent == tmp_path / "environments"
 
 
 def test_a_place_that_cannot_be_a_folder_is_told_with_a_cure(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(TidemillError, match="cannot be written") as refused:
-        Workspace(tmp_path / "file" / "state")
+        open_workspace(tmp_path / "file" / "state")
     assert "TIDEMILL_WORKSPACE" in refused.value.cure
 
 
 def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
-    Workspace(tmp_path)
+    open_workspace(tmp_path)
     told = in_child(
         f"""
         from pathlib import Path
         from tidemill.workspace.workspace import Workspace
-        explain(lambda: Workspace(Path({str(tmp_path)!r})))
+        explain(lambda: open_workspace(Path({str(tmp_path)!r})))
         """,
         read_only=tmp_path,
     )

@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from tidemill.backtest.comparison import Period
+from tidemill.compose.backends import open_sources
 from tidemill.data.frame import TIME
-from tidemill.data.source import FileSources
 from tidemill.errors import InputError
 from tidemill.project.project import Project
 
@@ -18,7 +18,7 @@ def part_of(project: Project, model: str, begin: str, end: str) -> Period:
         if a date is not one, or nothing is left between them.
     """
     policy = project.model(model)
-    files = FileSources(project.folder, project.policy.sources)
+    files = open_sources(project.folder, project.policy.sources)
     if not files.definition(policy.problem.source).time:
         raise InputError(
             f"source {policy.problem.source!r} has no time, so its history cannot be replayed",

@@ -16,6 +16,7 @@ from tidemill.backtest.comparison import Period
 from tidemill.backtest.policies import due
 from tidemill.backtest.sources import ReplayFeatures, ReplaySources, between
 from tidemill.clock import VirtualClock, span
+from tidemill.compose.backends import open_sources, open_workspace
 from tidemill.compose.session import open_session
 from tidemill.core import resources
 from tidemill.core.model import Signature
@@ -24,7 +25,6 @@ from tidemill.core.trigger import Job, JobState
 from tidemill.daemon.loop import Loop, state_of_job
 from tidemill.data.frame import TIME
 from tidemill.data.keys import as_classes, row_keys
-from tidemill.data.source import FileSources
 from tidemill.errors import TidemillError
 from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.flow.engine import run
@@ -34,7 +34,6 @@ from tidemill.ledger.releases import find_release
 from tidemill.project.project import Project
 from tidemill.recipes.training import release
 from tidemill.serving.service import Service
-from tidemill.workspace.workspace import Workspace
 
 Told = Callable[[datetime, str], None]
 
@@ -73,15 +72,15 @@ class Replay:
         self.told = told
         self.model: ModelPolicy = self.project.model(model)
         self.clock = VirtualClock(part.begin, policy.backtest.seed)
-        files = FileSources(project.folder, policy.sources)
+        files = open_sources(project.folder, policy.sources)
         source = self.model.problem.source
-        self.sources = ReplaySources(files, source, part.begin, policy.backtest)
+        self.sources = ReplaySources(project.folder, files, source, part.begin, policy.backtest)
         self.features = ReplayFeatures(self.project.features(self.model), self.sources, OfflineFeatures(self.sources))
         self.session = open_session(
             self.project,
             "backtest",
             self.clock,
-            workspace=Workspace(folder, "backtest", blobs=str(folder.parent / "blobs")),
+            workspace=open_workspace(folder, "backtest", urls={"blobs": str(folder.parent / "blobs")}),
             given={resources.Sources: self.sources, resources.Features: self.features},
         )
         self.session.memory = Memory(folder.parent / "memory" / _history(policy))

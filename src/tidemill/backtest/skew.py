@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidemill.backtest.period import moment
+from tidemill.compose.backends import open_sources
 from tidemill.compose.session import open_session
 from tidemill.core.model import Model
 from tidemill.core.policy import Source
@@ -19,7 +20,6 @@ from tidemill.core.resources import Features
 from tidemill.data.frame import TIME
 from tidemill.data.keys import row_keys
 from tidemill.data.metrics import Floats, bootstrap_interval, losses
-from tidemill.data.source import FileSources
 from tidemill.errors import InputError
 from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.featurestore.skew import Skew, skew
@@ -82,7 +82,7 @@ def find_leaks(project: Project, environment: str, model: str, begin: str = "", 
             f"the journal of {environment!r} has no answers of model {policy.name!r} in that time",
             "serve it first, or name other days with --from and --to",
         )
-    sources = FileSources(project.folder, project.policy.sources)
+    sources = open_sources(project.folder, project.policy.sources)
     rows = _with_rows(answered, sources.history_of(policy.problem.source), sources.definition(policy.problem.source))
     if rows.is_empty():
         raise InputError(

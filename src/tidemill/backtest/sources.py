@@ -1,6 +1,7 @@
 """Replayed sources: history, delivered batch by batch as it once arrived, with what is planted on top."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -10,10 +11,9 @@ from tidemill.clock import span
 from tidemill.core.batch import Batch
 from tidemill.core.feature import FeatureSet, FeatureView
 from tidemill.core.policy import Backtest, Source
-from tidemill.core.resources import Features
+from tidemill.core.resources import Features, RecordedSources
 from tidemill.core.schema import Schema
 from tidemill.data.frame import TIME, in_time
-from tidemill.data.source import FileSources
 from tidemill.data.tables import read_table
 from tidemill.errors import DataError, InputError
 
@@ -31,12 +31,12 @@ class ReplaySources:
 
     writable: ClassVar[bool] = False
 
-    def __init__(self, files: FileSources, source: str, start: datetime, options: Backtest) -> None:
+    def __init__(self, folder: Path, files: RecordedSources, source: str, start: datetime, options: Backtest) -> None:
+        self._folder = folder
         self._files = files
         self._source = source
         self._start = start
         self._planted = {one.day: one for one in options.planted if one.source == source}
-        self._folder = files.folder
         definition = files.definition(source)
         if not definition.time:
             raise InputError(
@@ -92,7 +92,7 @@ class ReplaySources:
 
     def batches(self, source: str, until: datetime) -> list[Batch]:
         if source != self._source:
-            return self._files.batches(source, until)
+            return list(self._files.batches(source, until))
         return [batch for batch in self._batches if batch.known_at <= until]
 
     def read(self, batch: Batch) -> pl.DataFrame:

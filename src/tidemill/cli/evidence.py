@@ -183,8 +183,8 @@ def export(
 
 def _here(environment: str = "production") -> "tuple[Project, Workspace]":
     """The project here with its workspace, without the engine: what was left is told at once."""
+    from tidemill.compose.backends import open_workspace
     from tidemill.project.project import Project
-    from tidemill.workspace.workspace import Workspace
 
     project = Project.here()
-    return project, Workspace(project.state_folder, environment)
+    return project, open_workspace(project.state_folder, environment)

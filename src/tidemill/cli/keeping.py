@@ -41,7 +41,7 @@ def gc(
             output.out.print(f"journal {kind}: {count} rows go")
         output.err.print("nothing was deleted: `tidemill gc --apply` does it")
         return
-    with upkeep(store.root, store.ledger_url):
+    with upkeep(store.root, store.database):
         planned = collection.plan(store.ledger, store.blobs, retention, now)
         done = collection.collect(store.ledger, store.blobs, planned, session.clock)
         rows = _tidied(session)
@@ -167,12 +167,13 @@ def _source(file: str) -> Iterator[BinaryIO]:
 def _tidied(session: "Session", *, dry_run: bool = False) -> dict[str, int]:
     """The rows of the journals of all environments that went, or would go."""
     from tidemill.upkeep.tidying import tidy
-    from tidemill.workspace.workspace import Workspace
 
-    root, retention, now = session.workspace.root, session.project.policy.retention, session.clock.now()
-    names = sorted(folder.name for folder in root.glob("environments/*"))
-    gone = {name: tidy(Workspace(root, name).journal, retention, now, dry_run=dry_run) for name in names}
-    return {f"{name}/{kind}": count for name, kinds in gone.items() for kind, count in kinds.items()}
+    retention, now = session.project.policy.retention, session.clock.now()
+    dropped = {}
+    for place in session.workspace.environments():
+        for kind, count in tidy(place.journal, retention, now, dry_run=dry_run).items():
+            dropped[f"{place.environment}/{kind}"] = count
+    return dropped
 
 
 def _told(what: str, groups: "tuple[Group, ...]") -> None:

@@ -3,8 +3,6 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,33 +91,20 @@ def _rebuilt(session: "Session", past: "Run", folder: Path, tolerance: float, *,
 
 
 def _again(session: "Session", past: "Run", folder: Path, tolerance: float, *, quiet: bool) -> "Reproduction":
+    from tidemill.compose.backends import open_workspace
     from tidemill.compose.session import open_session
     from tidemill.core import resources
     from tidemill.flow.reproduce import reproduce as do_again
-    from tidemill.workspace.workspace import Workspace
 
     before = session_here(past.environment).workspace
     books = before.ledger
-    with _without("TIDEMILL_LEDGER"):
-        throwaway = Workspace(folder, past.environment, blobs=before.blobs_url)
-        again = open_session(
-            session.project,
-            past.environment,
-            workspace=throwaway,
-            given={resources.TableReader: before.tables, resources.JournalReader: before.journal},
-        )
-        return do_again(again, books, past, tolerance, Progress(quiet=quiet).tell)
-
-
-@contextmanager
-def _without(name: str) -> Iterator[None]:
-    """The ledger of the project must not be the throwaway one's."""
-    before = os.environ.pop(name, None)
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[name] = before
+    again = open_session(
+        session.project,
+        past.environment,
+        workspace=open_workspace(folder, past.environment, urls={"blobs": before.url("blobs")}),
+        given={resources.TableReader: before.tables, resources.JournalReader: before.journal},
+    )
+    return do_again(again, books, past, tolerance, Progress(quiet=quiet).tell)
 
 
 def _tell(found: "Reproduction") -> None:

@@ -1,4 +1,4 @@
-"""The composition root: opens a project's session with everything that its steps may ask for."""
+"""Sessions: a project with everything that its steps may ask for."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tidemill.clock import Clock
+from tidemill.compose.backends import open_sources, open_workspace
 from tidemill.core import resources
 from tidemill.core.metric import Metric, MetricVersion
 from tidemill.core.policy import Policy
 from tidemill.errors import NotFound
-from tidemill.featurestore.online import SqliteOnline
-from tidemill.flow.session import Session, admitted
+from tidemill.flow.session import Session
 from tidemill.host.prober import PackageProber
 from tidemill.project.project import Project
 from tidemill.workspace.workspace import Workspace
@@ -41,16 +41,20 @@ def open_session(
     DataError
         for what is no frame.
     """
-    opened = workspace or Workspace(project.state_folder, environment)
+    opened = workspace or open_workspace(project.state_folder, environment)
     in_hand = _in_hand(frames) if frames else {}
-    session = Session(project, opened, clock, _sources(project, opened, in_hand) | dict(given or {}))
-    session.give(resources.Online, lambda: SqliteOnline(opened.online))
+    session = Session(project, opened, clock, dict(given or {}))
+    sources = partial(open_sources, project.folder, project.policy.sources, in_hand, partial(_admitted, opened))
+    session.give(resources.Sources, sources)
+    if in_hand:
+        session.resource(resources.Sources)  # a frame of no source is refused at once
+    session.give(resources.Online, lambda: opened.online)
     session.give(resources.Features, lambda: _features(session))
     session.give(resources.OwnMetrics, lambda: _Metrics(session))
     session.give(resources.Environments, lambda: PackageProber(opened.root / "packages"))
     if clock is None and not given:
         session.reopen = partial(
-            _reopen, project.folder, project.policy, environment, opened.root, opened.blobs_url, in_hand
+            _reopen, project.folder, project.policy, environment, opened.root, opened.urls, in_hand
         )
     return session
 
@@ -88,7 +92,7 @@ def predict(session: Session, rows: Any, model: str = "") -> "pl.DataFrame":
     from tidemill.serving.service import Service
 
     workspace = session.workspace
-    lookup = Lookup(SqliteOnline(workspace.online))
+    lookup = Lookup(workspace.online)
     service = Service(workspace.board, session.packages, workspace.journal, lookup, session.clock)
     service.refresh()
     return service.answer(session.project.model(model).name, as_polars(rows))
@@ -100,13 +104,11 @@ def _in_hand(frames: Mapping[str, Any]) -> dict[str, "pl.DataFrame"]:
     return {name: as_polars(frame) for name, frame in frames.items()}
 
 
-def _sources(project: Project, workspace: Workspace, frames: dict[str, "pl.DataFrame"]) -> dict[type, Any]:
-    if not frames:
-        return {}
-    from tidemill.data.source import FileSources
-
-    let_in = partial(admitted, workspace)
-    return {resources.Sources: FileSources(project.folder, project.policy.sources, frames, let_in)}
+def _admitted(workspace: Workspace) -> set[str]:
+    """The ids of the batches that were accepted."""
+    return workspace.ledger.verdicts.values(
+        "subject", check="schema", action="proceed", environment=workspace.environment
+    )
 
 
 class _Metrics:
@@ -143,8 +145,13 @@ def _features(session: Session) -> resources.Features:
 
 
 def _reopen(
-    folder: Path, policy: Policy, environment: str, root: Path, blobs: str, frames: dict[str, "pl.DataFrame"]
+    folder: Path,
+    policy: Policy,
+    environment: str,
+    root: Path,
+    urls: Mapping[str, str],
+    frames: dict[str, "pl.DataFrame"],
 ) -> Session:
     """The same session in another process."""
-    workspace = Workspace(root, environment, blobs=blobs)
+    workspace = open_workspace(root, environment, urls=urls)
     return open_session(Project(folder, policy), environment, frames=frames, workspace=workspace)

@@ -194,6 +194,14 @@ class Sources(Protocol):
         ...
 
 
+class RecordedSources(Sources, Protocol):
+    """Sources whose whole history is known, as a backtest replays it."""
+
+    def history_of(self, source: str) -> "pl.DataFrame":
+        """All rows of a source, with `_time` and `_known_at`."""
+        ...
+
+
 class TableReader(Protocol):
     """Tables with history: a version never changes."""
 

@@ -62,7 +62,7 @@ def watch(
     A lease that a server has lost, as when it was started anew, is taken again, or another daemon has it by now.
     """
     workspace = session.workspace
-    lease = Lease(workspace.state_folder, workspace.ledger_url, workspace.environment)
+    lease = Lease(workspace.state_folder, workspace.database, workspace.environment)
     patience = Patience(told)
     daemon: Daemon | None = None
     waiting = False

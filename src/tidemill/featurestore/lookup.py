@@ -6,8 +6,8 @@ import polars as pl
 
 from tidemill.clock import span
 from tidemill.core.feature import FeatureSet, FeatureView
+from tidemill.core.resources import Online
 from tidemill.data.keys import key_text
-from tidemill.featurestore.online import SqliteOnline
 
 
 def entity_of(frame: pl.DataFrame, keys: tuple[str, ...]) -> list[str | None]:
@@ -25,7 +25,7 @@ def entity_of(frame: pl.DataFrame, keys: tuple[str, ...]) -> list[str | None]:
 class Lookup:
     """Fills the columns of views that rows do not bring themselves."""
 
-    def __init__(self, online: SqliteOnline) -> None:
+    def __init__(self, online: Online) -> None:
         self._online = online
 
     def fill(self, features: FeatureSet, frame: pl.DataFrame, now: datetime) -> pl.DataFrame:

@@ -70,7 +70,9 @@ class SqliteOnline:
         ]
 
     def views(self) -> list[str]:
-        """The views that have rows."""
+        """The views that have rows, in order."""
+        if not self._file.exists():
+            return []
         return [name for (name,) in self._connection().execute("SELECT DISTINCT view FROM latest ORDER BY view")]
 
     def erase(self, view: str, of: Callable[[str], bool], *, dry_run: bool = False) -> int:
@@ -96,7 +98,7 @@ class SqliteOnline:
 
     def export(self) -> Iterator[tuple[str, BinaryIO]]:
         """A copy of the database as of now."""
-        if not self._file.exists():
+        if not self.views():
             return
         with TemporaryDirectory(prefix=".export-", dir=self._file.parent) as folder:
             copy = Path(folder) / _COPY

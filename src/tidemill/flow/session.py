@@ -4,10 +4,9 @@ import os
 import platform
 import socket
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Literal
 
-from tidemill.blobs.packages import BlobPackages
 from tidemill.clock import Clock, SystemClock
 from tidemill.core import resources
 from tidemill.core.pipeline import Node, Step
@@ -48,7 +47,6 @@ class Session:
         self._fingerprints: dict[Callable[..., Any] | str, str] = {}
         self._openers: dict[type, Callable[[], Any]] = {
             Clock: lambda: self.clock,
-            resources.Sources: lambda: self.sources,
             resources.Packages: lambda: self.packages,
             resources.PackageStore: lambda: self.packages,
             resources.Books: lambda: workspace.ledger,
@@ -125,25 +123,14 @@ class Session:
         named = {name: one.training.estimator for name, one in given if isinstance(one, ModelPolicy)}
         return said + [f"{name}:{self._named(one)}" for name, one in named.items() if ":" in one]
 
-    @cached_property
-    def packages(self) -> BlobPackages:
-        return BlobPackages(self.workspace.blobs)
+    @property
+    def packages(self) -> resources.PackageStore:
+        return self.workspace.packages
 
-    @cached_property
+    @property
     def sources(self) -> resources.Sources:
-        from tidemill.data.source import FileSources  # with it comes Polars, which many pipelines do without
-
-        given: resources.Sources | None = self._open.get(resources.Sources)
-        return given or FileSources(
-            self.project.folder, self.project.policy.sources, admitted=partial(admitted, self.workspace)
-        )
-
-
-def admitted(workspace: Workspace) -> set[str]:
-    """The ids of the batches that were let in."""
-    return workspace.ledger.verdicts.values(
-        "subject", check="schema", action="proceed", environment=workspace.environment
-    )
+        sources: resources.Sources = self.resource(resources.Sources)
+        return sources
 
 
 def is_resource(hint: Any) -> bool:

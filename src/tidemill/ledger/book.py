@@ -37,6 +37,11 @@ class SqlBook(Generic[T]):
         self.noun = noun
         self._decode = msgspec.json.Decoder(noun).decode
 
+    @property
+    def name(self) -> str:
+        """The name of the table."""
+        return self._table.name
+
     def _statement(self, sql: str) -> str:
         return self._connections.database.statement(sql)
 
@@ -151,8 +156,7 @@ class SqlBook(Generic[T]):
     @cached_property
     def _locked(self) -> str:
         """Reads one record and, where others may write meanwhile, lets them wait for the end of the transaction."""
-        waits = self._connections.database.dialect == "postgresql"
-        return f"{self._one} FOR UPDATE" if waits else self._one
+        return self._connections.database.for_update(self._one)
 
     def _select(self, identifier: str, *, locking: bool = False) -> tuple[str, int, str]:
         rows = self._connections.read(self._locked if locking else self._one, (identifier,))

@@ -4,59 +4,12 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakSet
 
-from tidemill.errors import InputError, TidemillError
-from tidemill.ledger.postgres import Postgres
-from tidemill.ledger.sqlite import Sqlite
+from tidemill.ledger.database import Database
 
 R = TypeVar("R")
-
-
-class Database(Protocol):
-    """What one kind of database does its own way."""
-
-    dialect: str
-    Error: type[Exception]
-    Taken: type[Exception]
-
-    @property
-    def place(self) -> str: ...
-    def connect(self) -> Any: ...
-    def statement(self, sql: str) -> str: ...
-    def begin(self, connection: Any, *, durable: bool) -> None: ...
-    def has(self, connection: Any, table: str) -> bool: ...
-    def lock_for_setting_up(self, connection: Any) -> None: ...
-    def connect_to_migrate(self) -> Any: ...
-    def begin_to_migrate(self, connection: Any) -> None: ...
-    def roll_back(self, connection: Any) -> None: ...
-    def lost(self, connection: Any, /) -> bool: ...
-    def explain(self, error: Exception, what: str = "refused") -> TidemillError: ...
-
-
-def database_at(url: str) -> Database:
-    """The database that a URL names; raises `InputError` for another kind than `sqlite:` and `postgresql:`."""
-    if url.startswith("sqlite://"):
-        return Sqlite(url)
-    if url.startswith(("postgresql://", "postgresql+psycopg://")):
-        return Postgres(url)
-    raise InputError(
-        f"no ledger can be kept at {url.partition(':')[0]}:", "give sqlite:///FILE or postgresql://USER@HOST/DATABASE"
-    )
-
-
-@contextmanager
-def connected(database: Database, what: str) -> Iterator[Any]:
-    """A connection of the block's own, in autocommit; an error of the database is told as what could not be done."""
-    try:
-        connection = database.connect()
-        try:
-            yield connection
-        finally:
-            connection.close()
-    except database.Error as refused:
-        raise database.explain(refused, what) from None
 
 
 class _Own:

@@ -1,6 +1,7 @@
 """The ledger: facts, in SQLite (write-ahead log) by default or PostgreSQL; any process writes it, briefly."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -14,7 +15,9 @@ from tidemill.core.run import Run, StepRun
 from tidemill.core.schema import SchemaVersion
 from tidemill.core.trigger import Job
 from tidemill.ledger.book import SqlBook, SqlBookReader
-from tidemill.ledger.connections import Connections, database_at
+from tidemill.ledger.connections import Connections
+from tidemill.ledger.copying import exported, loaded
+from tidemill.ledger.database import Database, database_at
 from tidemill.ledger.schema import settle
 from tidemill.ledger.table import Table
 
@@ -28,18 +31,19 @@ _EVENTS = Table("events", ("kind", "subject"), unique=(("environment", "dedupe_k
 _JOBS = Table("jobs", ("state", "trigger", "model"), unique=(("environment", "trigger", "dedupe_key"),))
 _SCHEMAS = Table("schemas", ("source",), unique=(("source", "version"),))
 _AUDIT = Table("audit", ("actor", "action", "subject"))
+_NAMING_BLOBS = ("artifacts", "steps", "runs", "releases")
 TABLES = (_ARTIFACTS, _RUNS, _STEPS, _VERDICTS, _RELEASES, _ROUTES, _EVENTS, _JOBS, _SCHEMAS, _AUDIT)
 
 
 class Ledger:
-    """The books of a project, at a database URL."""
+    """The books of a project, in a database or at the URL of one."""
 
     writable: ClassVar[bool] = True
     volatile: ClassVar[bool] = True
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._connections = connections = Connections(database_at(url))
+    def __init__(self, database: Database | str) -> None:
+        self.database = database_at(database) if isinstance(database, str) else database
+        self._connections = connections = Connections(self.database)
         self.artifacts = SqlBook(connections, _ARTIFACTS, Artifact)
         self.runs = SqlBook(connections, _RUNS, Run)
         self.steps = SqlBook(connections, _STEPS, StepRun)
@@ -74,6 +78,21 @@ class Ledger:
         `durable` returns only once the disk has it.
         """
         return self._connections.transaction(durable=durable)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A durable transaction beside which nobody writes a record that names blobs."""
+        with self.transaction(durable=True) as connection:
+            self.database.exclude_writers(connection, _NAMING_BLOBS)
+            yield
+
+    def export(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Each book with its records as JSON lines, all as of one moment; read a book before the next is asked for."""
+        return exported(self.database, [table.name for table in TABLES])
+
+    def load(self, name: str, lines: Iterable[bytes], update: Callable[[Any], Any]) -> int:
+        """Add exported records to an empty book, each as `update` returns it; their number."""
+        return loaded(self.books[name], lines, update)
 
     def close(self) -> None:
         """Give all connections back."""

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tidemill.errors import TidemillError
-from tidemill.ledger.connections import Connections, Database
+from tidemill.ledger.connections import Connections
+from tidemill.ledger.database import Database
 from tidemill.ledger.migrations import FIRST, HEAD, MIGRATIONS
 from tidemill.ledger.table import INDEX_TABLES, Table, index_definition
 
@@ -57,9 +58,9 @@ def _refuse_newer(database: Database, version: str) -> None:
 
 def _create(database: Database, connection: Any, tables: Sequence[Table]) -> None:
     for table in tables:
-        for statement in table.definition(database.dialect):
+        for statement in table.definition(database):
             connection.execute(statement)
-    for statement in index_definition(database.dialect):
+    for statement in index_definition(database):
         connection.execute(statement)
     _stamp(database, connection)
 

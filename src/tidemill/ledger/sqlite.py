@@ -1,5 +1,6 @@
 """What every SQLite file of the house needs: a write-ahead log, and patience with other processes."""
 
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from tidemill.ledger.mounts import refuse_network
 _PATIENCE = 60.0
 _PATIENCE_WITH_MIGRATIONS = 1800.0
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL)
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL)
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -47,10 +48,21 @@ class _Connection(sqlite3.Connection):
     durable = False
 
 
+class _Unshared:
+    """A lock that nobody else could lock."""
+
+    def is_alive(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        """There is nothing to open."""
+
+
 class Sqlite:
     """A ledger's database in one file; without a file, in the memory of each thread."""
 
     dialect = "sqlite"
+    by_key = " WITHOUT ROWID"
     Error: type[Exception] = sqlite3.Error
     Taken: type[Exception] = sqlite3.IntegrityError
 
@@ -71,12 +83,32 @@ class Sqlite:
         """SQL with `?` for each parameter, as this driver takes it."""
         return sql
 
+    @property
+    def file(self) -> Path | None:
+        """The file that contains all of it."""
+        return Path(self.place) if self.place else None
+
+    def for_update(self, sql: str) -> str:
+        """The query itself: nobody else writes within a transaction that does."""
+        return sql
+
+    def text(self, length: int) -> str:
+        """The type of a text column: text is ordered by its code points anyway."""
+        return f"VARCHAR({length})"
+
     def begin(self, connection: _Connection, *, durable: bool) -> None:
         """Begin a transaction that writes; where it is `durable`, its commit waits for the disk."""
         if connection.durable != durable:
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             connection.durable = durable
         connection.execute("BEGIN IMMEDIATE")
+
+    def begin_snapshot(self, connection: sqlite3.Connection) -> None:
+        """Begin a transaction that reads everything as of one moment."""
+        connection.execute("BEGIN")
+
+    def exclude_writers(self, connection: sqlite3.Connection, tables: tuple[str, ...]) -> None:
+        """Let no other transaction write: SQLite's writers are alone anyway."""
 
     def has(self, connection: sqlite3.Connection, table: str) -> bool:
         """Whether there is a table of that name."""
@@ -105,16 +137,40 @@ class Sqlite:
         """Whether the connection is gone for good."""
         return False
 
+    def lock(self, name: str, *, shared: bool = False) -> "_Unshared":  # noqa: ARG002 - the protocol's
+        """A lock that is always free: no other machine shares a file, and on this one files are locked instead."""
+        return _Unshared()
+
+    def draft(self, folder: Path, name: str) -> "Sqlite":  # noqa: ARG002 - the protocol's
+        """An empty database in a folder."""
+        return Sqlite(f"sqlite:///{folder / 'draft-ledger.db'}")
+
+    def adopt(self, draft: "Sqlite", aside: Path, *, keep: bool) -> None:
+        """Move this file into the folder `aside`, or delete it, and move the draft to its place."""
+        assert self.file is not None
+        assert draft.file is not None
+        for ending in ("", "-wal", "-shm"):
+            file = self.file.with_name(self.file.name + ending)
+            if file.exists():
+                if keep:
+                    shutil.move(file, aside / file.name)
+                else:
+                    file.unlink()
+        shutil.move(draft.file, self.file)
+
+    def discard(self, draft: "Sqlite") -> None:
+        """Nothing is left of it outside its folder."""
+
     def explain(self, error: Exception, what: str = "refused") -> TidemillError:
-        """The error to tell a user for one of the driver's."""
+        """The error to report to a user for one of the driver's."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         problem = f"the ledger at {Path(self.place)} {what}: {error}"
         if code in _DAMAGED:
             return Corrupt(problem, "restore a backup: `tidemill restore FILE`")
-        if code in _HELD:
+        if code in _LOCKED:
             return Transient(
-                f"another process has held the ledger at {Path(self.place)} for longer than a minute",
-                "find and end it, then try again; nothing half-written was kept",
+                f"another process has locked the ledger at {Path(self.place)} for longer than a minute",
+                "find and stop it, then try again; nothing half-written was kept",
             )
         if code == sqlite3.SQLITE_FULL:
             return TidemillError(problem, "free space on that disk and go on; nothing half-written was kept")

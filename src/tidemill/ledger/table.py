@@ -7,6 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from tidemill.ledger.database import Database
+
 _LONGEST = 200
 INDEX_TABLES = ("terms", "measures")
 
@@ -23,12 +25,12 @@ class Table(Struct, frozen=True):
         """The columns that are searched, in the order in which they are stored."""
         return tuple(sorted({*self.indexed, *(column for key in self.unique for column in key)}))
 
-    def definition(self, dialect: str) -> Iterator[str]:
+    def definition(self, database: Database) -> Iterator[str]:
         """The statements that create it."""
         columns = [
-            f"id {_text(80, dialect)} NOT NULL",
+            f"id {database.text(80)} NOT NULL",
             "revision INTEGER NOT NULL",
-            *(f"{quoted(column)} {_text(_LONGEST, dialect)}" for column in self.searched),
+            *(f"{quoted(column)} {database.text(_LONGEST)}" for column in self.searched),
             "body TEXT NOT NULL",
             "words TEXT DEFAULT '' NOT NULL",
             "PRIMARY KEY (id)",
@@ -39,24 +41,18 @@ class Table(Struct, frozen=True):
             yield f"CREATE INDEX ix_{self.name}_{column} ON {self.name} ({quoted(column)}, id)"
 
 
-def index_definition(dialect: str) -> Iterator[str]:
+def index_definition(database: Database) -> Iterator[str]:
     """The statements that create the index over all tables: terms (words and links), and measures."""
-    ordered = " WITHOUT ROWID" if dialect == "sqlite" else ""
-    book, name, identifier = (_text(length, dialect) for length in (16, _LONGEST, 80))
+    book, name, identifier = (database.text(length) for length in (16, _LONGEST, 80))
     yield (
         f"CREATE TABLE terms (book {book} NOT NULL, term {name} NOT NULL, id {identifier} NOT NULL,"
-        f" PRIMARY KEY (book, term, id)){ordered}"
+        f" PRIMARY KEY (book, term, id)){database.by_key}"
     )
     yield (
         f"CREATE TABLE measures (book {book} NOT NULL, name {name} NOT NULL, id {identifier} NOT NULL,"
-        f" value DOUBLE PRECISION NOT NULL, PRIMARY KEY (book, name, id)){ordered}"
+        f" value DOUBLE PRECISION NOT NULL, PRIMARY KEY (book, name, id)){database.by_key}"
     )
     yield "CREATE INDEX ix_measures_value ON measures (book, name, value, id)"
-
-
-def _text(length: int, dialect: str) -> str:
-    """Text that both databases order by its code points, as ids and the beginnings of words need it."""
-    return f"VARCHAR({length})" + (' COLLATE "C"' if dialect == "postgresql" else "")
 
 
 def quoted(name: str) -> str:

@@ -11,11 +11,9 @@ from typing import Any
 
 import uvicorn
 
-from tidemill.blobs.packages import BlobPackages
 from tidemill.clock import Clock
 from tidemill.errors import InputError, TidemillError
 from tidemill.featurestore.lookup import Lookup
-from tidemill.featurestore.online import SqliteOnline
 from tidemill.serving.buffer import Buffer
 from tidemill.serving.http import App
 from tidemill.serving.metrics import Metrics
@@ -45,9 +43,9 @@ class HttpServer:
         self._buffer = Buffer(workspace.journal, metrics)
         self.service = Service(
             workspace.board,
-            BlobPackages(workspace.blobs),
+            workspace.packages,
             workspace.journal,
-            Lookup(SqliteOnline(workspace.online)),
+            Lookup(workspace.online),
             clock,
             predictions=self._buffer,
             metrics=metrics,

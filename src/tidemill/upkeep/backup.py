@@ -8,15 +8,13 @@ without one was cut short. The ledger is one JSON line a record, so that it can 
 import hashlib
 import io
 import os
-import re
-import sqlite3
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO
 
 import msgspec
 from msgspec import Struct
@@ -27,18 +25,13 @@ from tidemill.core.release import Release
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import Corrupt, NotFound, TidemillError
 from tidemill.faults import reached
-from tidemill.journal.files import FileJournal
-from tidemill.journal.tables import DeltaTables
-from tidemill.ledger.connections import Database, connected, database_at
-from tidemill.ledger.ledger import TABLES, Ledger
+from tidemill.ledger.ledger import Ledger
 from tidemill.upkeep.gc import named_by_run
 from tidemill.upkeep.lock import upkeep
 from tidemill.workspace.workspace import Workspace
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-_PAGE = 1_000
-_LOG = re.compile(r"(\d{20})\.(json|checkpoint\.parquet|checkpoint\.\d+\.\d+\.parquet)")
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -98,7 +91,7 @@ def back_up(workspace: Workspace, sink: IO[bytes], about: About, now: datetime) 
         if a collection or an erasure is at work.
     """
     with ExitStack() as stack:
-        stack.enter_context(upkeep(workspace.root, workspace.ledger_url, shared=True))
+        stack.enter_context(upkeep(workspace.root, workspace.database, shared=True))
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".backup-", dir=workspace.root)))
         archive = _Archive(stack.enter_context(tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT)))
         named: dict[str, None] = {}
@@ -109,8 +102,10 @@ def back_up(workspace: Workspace, sink: IO[bytes], about: About, now: datetime) 
             reached("backup has a book")
         missing = [digest for digest in named if not _blob(workspace, digest, archive)]
         blobs = archive.files - len(records)
-        for folder in sorted(workspace.root.glob("environments/*")):
-            _environment(folder, archive, scratch)
+        for place in workspace.environments():
+            for store, content in place.archived.items():
+                for name, source in content.export():
+                    archive.stream(f"environments/{place.environment}/{store}/{name}", source, _size(source))
         manifest = Manifest(
             format=FORMAT,
             tidemill=about.tidemill,
@@ -183,28 +178,13 @@ def line_of(name: str, size: int, digest: str) -> bytes:
 
 
 def _snapshot(ledger: Ledger, scratch: Path) -> Iterator[tuple[str, Path]]:
-    """Every book as of one moment, as a file of JSON lines that is gone after its turn."""
-    database = database_at(ledger.url)
-    with connected(database, "cannot be read") as connection:
-        if database.dialect == "postgresql":
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        else:
-            connection.execute("BEGIN")
-        for table in TABLES:
-            file = scratch / f"{table.name}.jsonl"
-            with file.open("wb") as lines:
-                for body in _bodies(database, connection, table.name):
-                    lines.write(body.encode() + b"\n")
-            yield table.name, file
-            file.unlink()
-
-
-def _bodies(database: Database, connection: Any, table: str) -> Iterator[str]:
-    page = database.statement(f"SELECT id, body FROM {table} WHERE id > ? ORDER BY id LIMIT {_PAGE}")
-    last = ""
-    while rows := connection.execute(page, (last,)).fetchall():
-        yield from (body for _, body in rows)
-        last = rows[-1][0]
+    """Every book as of one moment, as a file of JSON lines that is deleted before the next."""
+    for name, lines in ledger.export():
+        file = scratch / f"{name}.jsonl"
+        with file.open("wb") as sink:
+            sink.writelines(lines)
+        yield name, file
+        file.unlink()
 
 
 def _noted(workspace: Workspace, name: str, file: Path, named: dict[str, None]) -> int:
@@ -241,42 +221,11 @@ def _blob(workspace: Workspace, digest: str, archive: _Archive) -> bool:
     except (NotFound, Corrupt):
         return False
     with source:
-        size = source.seek(0, os.SEEK_END)
-        source.seek(0)
-        archive.stream(f"blobs/{digest}", source, size, digest)
+        archive.stream(f"blobs/{digest}", source, _size(source), digest)
     return True
 
 
-def _environment(folder: Path, archive: _Archive, scratch: Path) -> None:
-    place = f"workspace/environments/{folder.name}"
-    for name, source in FileJournal(folder / "journal").export():
-        archive.stream(f"{place}/journal/{name}", source, os.fstat(source.fileno()).st_size)
-    for log in sorted(folder.glob("tables/*/_delta_log")):
-        _table(log.parent, f"{place}/tables/{log.parent.name}", archive)
-    for route in sorted(folder.glob("routes/*.json")):
-        archive.add(f"{place}/routes/{route.name}", route)
-    online = folder / "online.db"
-    if online.exists():
-        copy = scratch / "online.db"
-        connection = sqlite3.connect(online)
-        try:
-            connection.execute("VACUUM INTO ?", (str(copy),))
-        finally:
-            connection.close()
-        archive.add(f"{place}/online.db", copy)
-        copy.unlink()
-
-
-def _table(folder: Path, place: str, archive: _Archive) -> None:
-    """The log, then the files: those that it names were there before it, as a checkpoint was before it was named."""
-    log = folder / "_delta_log"
-    last = log / "_last_checkpoint"
-    archive.add(f"{place}/_delta_log/{last.name}", last)
-    newest = DeltaTables(str(folder.parent)).version(folder.name)
-    for entry in sorted(log.iterdir()):
-        version = _LOG.fullmatch(entry.name)
-        if version and int(version[1]) <= newest:
-            archive.add(f"{place}/_delta_log/{entry.name}", entry)
-    for file in sorted(folder.rglob("*.parquet")):
-        if log not in file.parents:
-            archive.add(f"{place}/{file.relative_to(folder)}", file)
+def _size(source: IO[bytes]) -> int:
+    size = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    return size

@@ -30,7 +30,6 @@ from tidemill.data.frame import KNOWN_AT
 from tidemill.data.keys import row_keys
 from tidemill.errors import Corrupt, DataError, InputError, NotFound
 from tidemill.faults import reached
-from tidemill.featurestore.online import SqliteOnline
 from tidemill.upkeep.lock import upkeep
 from tidemill.workspace.workspace import Workspace
 
@@ -113,9 +112,7 @@ class Eraser:
         self._sources = sources
         self._views = views
         self._clock = clock
-        self._places = [
-            Workspace(workspace.root, folder.name) for folder in sorted(workspace.root.glob("environments/*"))
-        ]
+        self._places = workspace.environments()
 
     def erase(self, person: Person, *, actor: str, reason: str, dry_run: bool = False) -> Erasure:
         """Let the rows of a person leave journal, online store, cached frames and tables; it may be repeated.
@@ -127,7 +124,7 @@ class Eraser:
         Conflict
             if a backup, a collection or another erasure is at work.
         """
-        with upkeep(self._workspace.root, self._workspace.ledger_url):
+        with upkeep(self._workspace.root, self._workspace.database):
             person, found = self._look(person)
             if dry_run:
                 return replace(found, rows=self._rows(person, dry_run=True), frames=self._frames(person, dry_run=True))
@@ -243,9 +240,7 @@ class Eraser:
         return marks
 
     def _online(self, place: Workspace, person: Person, dry_run: bool) -> Iterator[tuple[str, int]]:
-        if not place.online.exists():
-            return
-        store = SqliteOnline(place.online)
+        store = place.online
         for name in store.views():
             view = self._views.get(name)
             # Of a view that features.py defines no more, whatever has that value goes.

@@ -15,7 +15,7 @@ between the look at their age and their deletion are found missing by the next r
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -133,7 +133,7 @@ def _batches(doomed: Sequence[Doomed]) -> Iterator[Sequence[Doomed]]:
 
 
 def _mark(ledger: Ledger, batch: Sequence[Doomed], since: str, now: datetime) -> list[Doomed]:
-    with _alone(ledger):
+    with ledger.alone():
         named = _named_since(ledger, since)
         marked = [one for one in batch if one.digest not in named and _is_marked(ledger, one, now)]
         reached("gc marks")
@@ -155,7 +155,7 @@ def _collected(artifact: Artifact, one: Doomed, now: datetime) -> Artifact:
 
 def _sweep(ledger: Ledger, blobs: Blobs, marked: Sequence[Doomed], since: str) -> list[Doomed]:
     gone = []
-    with _alone(ledger):
+    with ledger.alone():
         named = _named_since(ledger, since)
         for one in marked:
             if one.digest in named:
@@ -165,15 +165,6 @@ def _sweep(ledger: Ledger, blobs: Blobs, marked: Sequence[Doomed], since: str) -
                 gone.append(one)
                 reached("gc has deleted")
     return gone
-
-
-@contextmanager
-def _alone(ledger: Ledger) -> Iterator[None]:
-    """A transaction beside which nobody writes what names blobs."""
-    with ledger.transaction(durable=True) as connection:
-        if ledger.url.startswith("postgresql"):  # SQLite's writers are alone anyway
-            connection.execute("LOCK TABLE artifacts, steps, runs, releases IN SHARE ROW EXCLUSIVE MODE")
-        yield
 
 
 def _needed(ledger: Ledger, retention: Retention, now: datetime) -> dict[str, str]:

@@ -10,29 +10,26 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidemill.blobs.store import DiskBlobs
+from tidemill.blobs.store import Blobs
 from tidemill.core.run import Run
 from tidemill.errors import Conflict, Corrupt, TidemillError
 from tidemill.faults import reached
-from tidemill.ledger.connections import connected, database_at
+from tidemill.ledger.database import Database
 from tidemill.ledger.ledger import Ledger
-from tidemill.ledger.migrations.m0003_facts import upgraded
 from tidemill.locks import locked
 from tidemill.upkeep.backup import FORMAT, MANIFEST, Hashing, Manifest, line_of
 from tidemill.upkeep.lock import upkeep
 from tidemill.workspace.workspace import Workspace
 
-_OURS = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "blobs", "environments")
+_OURS = ("blobs", "environments")
 _ASIDE = "before-restore-"
 _DRAFT = ".restoring-"
-_IN = "SELECT table_name FROM information_schema.tables WHERE table_schema = '{schema}'"
-_REFUSED = "cannot be restored into"
 _CURE = "take another backup; nothing was changed"
 
 
@@ -56,7 +53,7 @@ def restore(workspace: Workspace, source: IO[bytes], now: datetime, *, force: bo
         if the file is cut short, altered, or no backup: then nothing was changed.
     """
     with ExitStack() as stack:
-        stack.enter_context(upkeep(workspace.root, workspace.ledger_url))
+        stack.enter_context(upkeep(workspace.root, workspace.database))
         empty = _is_empty(workspace)
         if not (empty or force):
             raise Conflict(
@@ -64,17 +61,24 @@ def restore(workspace: Workspace, source: IO[bytes], now: datetime, *, force: bo
                 "restore into another (TIDEMILL_WORKSPACE=FOLDER), or move what is there aside: --force",
             )
         _refuse_daemons(workspace.root)
+        _refuse_full_stores(workspace)
         for left in workspace.root.glob(f"{_DRAFT}*"):
             shutil.rmtree(left)
         draft = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_DRAFT, dir=workspace.root)))
-        manifest = _unpack(source, draft)
+        made = Workspace(draft / "workspace", workspace.environment, workspace.back_ends, {})
+        manifest = _unpack(source, draft, made.blobs)
         reached("restore has verified")
         names = (f"{_ASIDE}{now:%Y%m%dT%H%M%S}{turn or ''}" for turn in itertools.count())
         aside = next(place for name in names if not (place := workspace.root / name).exists())
-        _settle_blobs(workspace, draft)
-        _settle_ledger(workspace, draft, manifest, aside.name.replace("-", "_").lower(), empty)
-        reached("restore has the ledger")
-        _swap(workspace.root, draft / "workspace", aside)
+        _move_blobs(workspace, made)
+        _fill_stores(workspace, made, draft)
+        new = workspace.database.draft(draft, aside.name.replace("before", "made"))
+        try:
+            _fill_ledger(Ledger(new), draft, manifest)
+            reached("restore has the ledger")
+            _swap(workspace, new, made, aside, keep=not empty)
+        finally:
+            workspace.database.discard(new)
         if empty:
             shutil.rmtree(aside, ignore_errors=True)
     return Restored(manifest, "" if empty else str(aside))
@@ -89,8 +93,7 @@ def _is_empty(workspace: Workspace) -> bool:
             return False
     except Corrupt:
         return False
-    blobs = workspace.root / "blobs"
-    if blobs.is_dir() and next(iter(DiskBlobs(blobs).stored()), None) is not None:
+    if workspace.is_inside("blobs") and next(iter(workspace.blobs.stored()), None) is not None:
         return False
     files = (file for file in (workspace.root / "environments").rglob("*") if file.is_file())
     return not any(file.stat().st_size for file in files if file.suffix != ".lock")
@@ -103,14 +106,26 @@ def _refuse_daemons(root: Path) -> None:
                 raise Conflict(f"a daemon is at work on {lease.parent.name}", "end it first: Ctrl-C or SIGTERM")
 
 
-def _unpack(source: IO[bytes], draft: Path) -> Manifest:
+def _refuse_full_stores(workspace: Workspace) -> None:
+    """A store outside the workspace's folder cannot be moved aside."""
+    for place in workspace.environments():
+        for name, store in place.archived.items():
+            if place.is_inside(name):
+                continue
+            if next(store.export(), None) is not None:
+                raise Conflict(
+                    f"the {name} store at {place.url(name)} is not empty",
+                    f"empty it, or set TIDEMILL_{name.upper()} to another place",
+                )
+
+
+def _unpack(source: IO[bytes], draft: Path, blobs: Blobs) -> Manifest:
     """Unpack everything into a folder, and verify it."""
     with _explained_source():
-        return _unpacked(source, draft)
+        return _unpacked(source, draft, blobs)
 
 
-def _unpacked(source: IO[bytes], draft: Path) -> Manifest:
-    blobs = DiskBlobs(draft / "workspace" / "blobs")
+def _unpacked(source: IO[bytes], draft: Path, blobs: Blobs) -> Manifest:
     index, files, size, manifest = hashlib.sha256(), 0, 0, b""
     for member, content in _members(source):
         if member.name == MANIFEST:
@@ -130,10 +145,10 @@ def _unpacked(source: IO[bytes], draft: Path) -> Manifest:
                 shutil.copyfileobj(hashing, sink)
         index.update(line_of(member.name, member.size, hashing.digest))
         files, size = files + 1, size + member.size
-    told = _manifest(manifest)
-    if (told.files, told.bytes, told.index) != (files, size, index.hexdigest()):
+    listed = _manifest(manifest)
+    if (listed.files, listed.bytes, listed.index) != (files, size, index.hexdigest()):
         raise Corrupt("the backup was altered: its files are not those of its list", _CURE)
-    return told
+    return listed
 
 
 def _members(source: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
@@ -161,7 +176,7 @@ def _explained_source() -> Iterator[None]:
 def _place(draft: Path, name: str) -> Path:
     """Where a member goes; none leads out of the folder."""
     parts = PurePosixPath(name).parts
-    known = parts[:1] == ("ledger",) or parts[:2] == ("workspace", "environments")
+    known = parts[:1] == ("ledger",) or (parts[:1] == ("environments",) and len(parts) > 3)
     if not known or ".." in parts or "\\" in name:
         raise Corrupt(f"the backup holds a file that no backup has: {name!r}", _CURE)
     return draft.joinpath(*parts)
@@ -182,73 +197,46 @@ def _manifest(content: bytes) -> Manifest:
         raise Corrupt(f"the backup's manifest cannot be read: {wrong}", _CURE) from None
 
 
-def _settle_blobs(workspace: Workspace, draft: Path) -> None:
+def _move_blobs(workspace: Workspace, made: Workspace) -> None:
     """Blobs that are kept elsewhere go there: they are immutable, so that nothing there is changed."""
-    unpacked = draft / "workspace" / "blobs"
-    if Path(workspace.blobs_url) == workspace.root / "blobs":
+    if workspace.is_inside("blobs"):
         return
-    there = workspace.blobs
-    here = DiskBlobs(unpacked)
-    for one in here.stored():
-        with here.open(one.digest) as source, there.draft() as blob:
+    for one in made.blobs.stored():
+        with made.blobs.open(one.digest) as source, workspace.blobs.draft() as blob:
             shutil.copyfileobj(source, blob)
             blob.keep(durable=True)
-    shutil.rmtree(unpacked)
+    shutil.rmtree(made.root / "blobs")
 
 
-def _settle_ledger(workspace: Workspace, draft: Path, manifest: Manifest, aside: str, empty: bool) -> None:
-    """Write every record into a new file or, on a server, into new tables that then take the place of the old."""
-    url = workspace.ledger_url
-    if not workspace.lost_its_ledger:
-        with suppress(Corrupt):
-            workspace.ledger.close()
-    if url.startswith("sqlite"):
-        _fill(f"sqlite:///{draft / 'workspace' / 'ledger.db'}", draft, manifest)
-        return
-    made = aside.replace("before", "made")
-    _run(url, f"DROP SCHEMA IF EXISTS {made} CASCADE", f"CREATE SCHEMA {made}")
-    try:
-        _fill(f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3D{made}", draft, manifest)
-        old = f"table_schema = current_schema() AND table_name IN ({_IN.format(schema=made)})"
-        moves = _rows(url, f"SELECT table_name FROM information_schema.tables WHERE {old}")
-        new = _rows(url, _IN.format(schema=made))
-        here = _rows(url, "SELECT current_schema()")[0]
-        _run(
-            url,
-            f"CREATE SCHEMA {aside}",
-            *(f"ALTER TABLE {here}.{table} SET SCHEMA {aside}" for table in moves),
-            *(f"ALTER TABLE {made}.{table} SET SCHEMA {here}" for table in new),
-            *([f"DROP SCHEMA {aside} CASCADE"] if empty else []),
-        )
-    finally:
-        _run(url, f"DROP SCHEMA IF EXISTS {made} CASCADE")
+def _fill_stores(workspace: Workspace, made: Workspace, draft: Path) -> None:
+    """Fill the stores of each environment: those inside the workspace in the draft, the others where they are."""
+    for folder in sorted((draft / "environments").glob("*")):
+        inside, outside = made.beside(folder.name), workspace.beside(folder.name)
+        for unpacked in sorted(folder.iterdir()):
+            place = inside if outside.is_inside(unpacked.name) else outside
+            if unpacked.name not in place.archived:
+                raise Corrupt(f"the backup holds a store that no backup has: {unpacked.name!r}", _CURE)
+            place.archived[unpacked.name].load(_opened(unpacked))
+    shutil.rmtree(draft / "environments", ignore_errors=True)
 
 
-def _fill(url: str, draft: Path, manifest: Manifest) -> None:
-    ledger = Ledger(url)
+def _opened(folder: Path) -> Iterator[tuple[str, BinaryIO]]:
+    """Each file in a folder, open; it is deleted once it was read, so that nothing is on the disk twice for long."""
+    for file in sorted(one for one in folder.rglob("*") if one.is_file()):
+        with file.open("rb") as source:
+            yield file.relative_to(folder).as_posix(), source
+        file.unlink()
+
+
+def _fill_ledger(ledger: Ledger, draft: Path, manifest: Manifest) -> None:
+    """Write every record into a new database."""
     with ledger.transaction(durable=True):
         for name in manifest.records:
-            book, count = ledger.books[name], 0
             with (draft / "ledger" / f"{name}.jsonl").open("rb") as lines:
-                for line in lines:
-                    record = upgraded(name, msgspec.json.decode(line))  # an earlier version may have written it
-                    book.add(_ended(msgspec.convert(record, book.noun)))
-                    count += 1
+                count = ledger.load(name, lines, _ended)
             if count != manifest.records[name]:
                 raise Corrupt(f"the backup has {count} {name}, its manifest says {manifest.records[name]}", _CURE)
     ledger.close()
-
-
-def _rows(url: str, query: str) -> list[str]:
-    """The first column of what a query on the server gives."""
-    with connected(database_at(url), _REFUSED) as connection:
-        return [str(row[0]) for row in connection.execute(query).fetchall()]
-
-
-def _run(url: str, *statements: str) -> None:
-    """Run statements on the server, in one transaction."""
-    with connected(database_at(url), _REFUSED) as connection:
-        connection.execute("; ".join(["BEGIN", *statements, "COMMIT"]))
 
 
 def _ended(record: Struct) -> Struct:
@@ -269,13 +257,19 @@ def _explained(root: Path) -> Iterator[None]:
         ) from None
 
 
-def _swap(root: Path, made: Path, aside: Path) -> None:
-    """Move what is there aside, and what was made into its place; nothing is deleted."""
+def _swap(workspace: Workspace, new: Database, made: Workspace, aside: Path, *, keep: bool) -> None:
+    """Move what is there aside, and what was made into its place; nothing is deleted where `keep` is true."""
+    root = workspace.root
+    if not workspace.lost_its_ledger:
+        with suppress(Corrupt):
+            workspace.ledger.close()
     with _explained(root):
         aside.mkdir()
+        workspace.database.adopt(new, aside, keep=keep)
         for name in _OURS:
             with suppress(FileNotFoundError):
                 (root / name).rename(aside / name)
         reached("restore has moved aside")
-        for new in made.iterdir():
-            new.rename(root / new.name)
+        for name in _OURS:
+            with suppress(FileNotFoundError):
+                (made.root / name).rename(root / name)

@@ -8,7 +8,7 @@ A change is a function of a connection, within the transaction of the upgrade, a
 from collections.abc import Callable
 from typing import Any
 
-from tidemill.ledger.connections import Database
+from tidemill.ledger.database import Database
 from tidemill.ledger.migrations import m0002_search, m0003_facts
 
 # Number 0001 is the ledger of version 0.1.0, which carried no number.

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tidemill.ledger.connections import Database
+from tidemill.ledger.database import Database
 
 _TABLES = ("artifacts", "runs", "steps", "verdicts", "releases", "routes", "events", "jobs", "schemas", "audit")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from tidemill.ledger.connections import Database
+from tidemill.ledger.database import Database
 
 _AT_ONCE = 1000
 # The beginnings of reasons as earlier versions wrote them.

@@ -1,0 +1,126 @@
+"""Back ends: opens every store by its URL; other packages add a kind of store by the scheme of its URL.
+
+Each kind of store has a group of entry points, `tidemill.ledgers`, `tidemill.blobs`, `tidemill.journals`,
+`tidemill.tables`, `tidemill.online_stores` and `tidemill.boards`. An entry point is called like a scheme and names what
+opens a store at a URL: `redis = "my_package:open_online"` opens `TIDEMILL_ONLINE=redis://host/0`.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tidemill.blobs.packages import BlobPackages
+from tidemill.blobs.store import Blobs, open_blobs
+from tidemill.core.policy import Source
+from tidemill.core.resources import Board, Journal, Online, PackageStore, RecordedSources, Tables
+from tidemill.errors import InputError
+from tidemill.ledger.database import Database, database_at
+from tidemill.plugin import load, names
+from tidemill.workspace.workspace import STORES, Workspace
+
+Opener = Callable[[str], Any]
+_DATABASES = ("sqlite", "postgresql", "postgresql+psycopg")
+
+
+def open_workspace(root: Path, environment: str = "production", *, urls: Mapping[str, str] | None = None) -> Workspace:
+    """The workspace in a folder; its stores are there, or where settings such as `TIDEMILL_LEDGER` put them.
+
+    `urls` replaces the settings: a throwaway workspace has `{}`, so that it never writes to the stores of a project.
+    """
+    return Workspace(root, environment, UrlBackEnds(), settings() if urls is None else urls)
+
+
+def open_sources(
+    folder: Path,
+    sources: dict[str, Source],
+    frames: Mapping[str, Any] | None = None,
+    admitted: Callable[[], set[str]] = set,
+) -> RecordedSources:
+    """The sources of a project, some replaced by `frames`; `admitted` returns the ids of accepted batches."""
+    # Imported late: with it comes Polars, which many pipelines do without.
+    from tidemill.data.source import FileSources
+
+    return FileSources(folder, sources, frames, admitted)
+
+
+def settings() -> dict[str, str]:
+    """The URLs that environment variables give: `TIDEMILL_LEDGER` and its like."""
+    found = {kind: os.environ.get(f"TIDEMILL_{kind.upper()}", "") for kind in STORES}
+    return {kind: url for kind, url in found.items() if url}
+
+
+class UrlBackEnds:
+    """Opens stores by their URLs; their libraries are imported late, since many commands do without them."""
+
+    def ledger(self, url: str) -> Database:
+        database: Database = _open("ledgers", url, dict.fromkeys(_DATABASES, database_at))
+        return database
+
+    def blobs(self, url: str) -> Blobs:
+        blobs: Blobs = _open("blobs", url, {}, otherwise=open_blobs)
+        return blobs
+
+    def packages(self, blobs: Blobs) -> PackageStore:
+        return BlobPackages(blobs)
+
+    def journal(self, url: str) -> Journal:
+        journal: Journal = _open("journals", url, {"file": _file_journal})
+        return journal
+
+    def tables(self, url: str) -> Tables:
+        tables: Tables = _open("tables", url, {"file": _delta_tables})
+        return tables
+
+    def online(self, url: str) -> Online:
+        online: Online = _open("online_stores", url, {"sqlite": _sqlite_online})
+        return online
+
+    def board(self, url: str) -> Board:
+        board: Board = _open("boards", url, {"file": _file_board})
+        return board
+
+
+def _open(kind: str, url: str, own: Mapping[str, Opener], otherwise: Opener | None = None) -> Any:
+    """A store at a URL, opened by its scheme; a path without one is a folder, as `file:` is."""
+    scheme = url.partition(":")[0] if "://" in url else "file"
+    if scheme in own:
+        return own[scheme](url)
+    plugged = sorted(names(kind))
+    if scheme in plugged:
+        return load(kind, scheme)(url)
+    if otherwise is not None:
+        return otherwise(url)
+    known = ", ".join(f"{one}:" for one in [*own, *plugged])
+    raise InputError(
+        f"no back end of {kind.replace('_', ' ')} opens {scheme}: URLs",
+        f"use one of {known}, or install the package that offers it as the entry point tidemill.{kind}",
+    )
+
+
+def _folder(url: str) -> Path:
+    return Path(url.removeprefix("file://"))
+
+
+def _file_journal(url: str) -> Journal:
+    from tidemill.journal.files import FileJournal
+
+    return FileJournal(_folder(url))
+
+
+def _delta_tables(url: str) -> Tables:
+    from tidemill.journal.tables import DeltaTables
+
+    return DeltaTables(str(_folder(url)))
+
+
+def _file_board(url: str) -> Board:
+    from tidemill.journal.board import FileBoard
+
+    return FileBoard(_folder(url))
+
+
+def _sqlite_online(url: str) -> Online:
+    from tidemill.featurestore.online import SqliteOnline
+
+    return SqliteOnline(Path(url.removeprefix("sqlite:///")))
