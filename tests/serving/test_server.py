@@ -26,7 +26,6 @@ from pathlib import Path
 from tidemill.clock import SystemClock
 from tidemill.serving.server import serve
 from tidemill.compose.backends import open_workspace
-from tidemill.workspace.workspace import Workspace
 serve(open_workspace(Path(sys.argv[1])), SystemClock(), port=0, ready=lambda address: print(address, flush=True))
 """
 

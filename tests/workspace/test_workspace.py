@@ -98,7 +98,7 @@ def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
     told = in_child(
         f"""
         from pathlib import Path
-        from tidemill.workspace.workspace import Workspace
+        from tidemill.compose.backends import open_workspace
         explain(lambda: open_workspace(Path({str(tmp_path)!r})))
         """,
         read_only=tmp_path,

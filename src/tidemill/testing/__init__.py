@@ -5,6 +5,17 @@ Each suite is a class of pytest tests over what Tidemill relies on. pytest is im
 
 import pytest
 
-pytest.register_assert_rewrite(
-    *(f"tidemill.testing.{suite}" for suite in ("blobs", "codecs", "engines", "flavors", "journal", "ledger", "online"))
+_SUITES = (
+    "blobs",
+    "board",
+    "codecs",
+    "engines",
+    "flavors",
+    "journal",
+    "ledger",
+    "online",
+    "packages",
+    "sources",
+    "tables",
 )
+pytest.register_assert_rewrite(*(f"tidemill.testing.{suite}" for suite in _SUITES))

@@ -32,20 +32,29 @@ def rows(*known_at: datetime, **columns: list[object]) -> pl.DataFrame:
 
 
 class JournalSuite:
-    """Inherit it and give the fixture `opener`: a picklable call that opens one and the same journal.
+    """Inherit it and give the fixtures `opener`, a picklable call that opens one and the same journal, and `elsewhere`.
 
     ::
 
         class TestMyJournal(JournalSuite):
             @pytest.fixture
             def opener(self, tmp_path):
-                return partial(MyJournal, tmp_path)
+                return partial(MyJournal, tmp_path / "journal")
+
+            @pytest.fixture
+            def elsewhere(self, tmp_path):
+                return MyJournal(tmp_path / "elsewhere")
     """
 
     @pytest.fixture
     def opener(self) -> Callable[[], Journal]:
         """Opens one and the same journal, empty at first, as often as it is called, in any process."""
         raise NotImplementedError("give the fixture `opener`")
+
+    @pytest.fixture
+    def elsewhere(self) -> Journal:
+        """Another journal, which is empty."""
+        raise NotImplementedError("give the fixture `elsewhere`")
 
     @pytest.fixture
     def journal(self, opener: Callable[[], Journal]) -> Journal:
@@ -109,6 +118,46 @@ class JournalSuite:
                 journal.append("labels/late", frame)
             assert refused.value.cure
         assert journal.read("labels/late").is_empty()
+
+    def test_the_kinds_that_have_rows_are_listed(self, journal: Journal) -> None:
+        assert journal.kinds() == []
+        journal.append("predictions/late", rows(START, value=[1]))
+        journal.append("labels/late", rows(START, value=[1]))
+        assert journal.kinds() == ["labels/late", "predictions/late"]
+
+    def test_erased_rows_are_gone_and_the_others_stay(self, journal: Journal) -> None:
+        hours = [START + timedelta(hours=hour) for hour in range(4)]
+        for moment, value in zip(hours, range(4), strict=True):
+            journal.append("labels/late", rows(moment, moment, value=[value, -value]))
+        journal.append("labels/other", rows(START, value=[3]))
+
+        def odd(frame: pl.DataFrame) -> pl.Series:
+            return frame["value"].abs() % 2 == 1
+
+        assert journal.erase("labels/late", odd, until=hours[2], dry_run=True) == 2
+        assert journal.read("labels/late").height == 8
+        assert journal.erase("labels/late", odd, until=hours[2]) == 2
+        assert sorted(journal.read("labels/late")["value"]) == [-3, -2, 0, 0, 2, 3]
+        assert journal.erase("labels/late", lambda frame: frame["value"] < 9) == 6
+        assert journal.kinds() == ["labels/other"]
+        assert journal.erase("labels/late", odd) == 0
+
+    def test_tidying_changes_no_row(self, journal: Journal) -> None:
+        for hour in range(40):
+            journal.append("labels/late", rows(START + timedelta(hours=hour), value=[hour]))
+        journal.tidy("labels/late")
+        journal.tidy("labels/nothing")
+        assert journal.read("labels/late")["value"].to_list() == list(range(40))
+
+    def test_an_export_fills_another_journal(self, journal: Journal, elsewhere: Journal) -> None:
+        assert list(journal.export()) == []
+        journal.append("labels/late", rows(START, START + timedelta(hours=1), value=[1, 2]))
+        journal.append("labels/late", rows(START, value=[3], note=["Zürich"]))
+        journal.append("predictions/late", rows(START, value=[4]))
+        elsewhere.load(journal.export())
+        assert elsewhere.kinds() == journal.kinds()
+        for kind in journal.kinds():
+            assert elsewhere.read(kind).sort("value").equals(journal.read(kind).sort("value"))
 
     def test_many_threads_append_at_once(self, opener: Callable[[], Journal]) -> None:
         def append(place: int) -> None:

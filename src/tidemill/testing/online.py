@@ -1,9 +1,9 @@
 """What every online store promises: the newest values of an entity, all of a write or none of it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -14,16 +14,8 @@ NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-class OnlineStore(Online, Protocol):
-    """An online store as the prediction service reads it."""
-
-    def read(self, view: str, entities: Sequence[str]) -> list[tuple[datetime, dict[str, Any]] | None]:
-        """The values of entities and the moment for which they hold; None for one that is not known."""
-        ...
-
-
 class OnlineSuite:
-    """Inherit it and give the fixture `opener`: a picklable call that opens one and the same store.
+    """Inherit it and give the fixtures `opener`, a picklable call that opens one and the same store, and `elsewhere`.
 
     ::
 
@@ -31,18 +23,27 @@ class OnlineSuite:
             @pytest.fixture
             def opener(self, tmp_path):
                 return partial(MyOnline, tmp_path / "online")
+
+            @pytest.fixture
+            def elsewhere(self, tmp_path):
+                return MyOnline(tmp_path / "elsewhere")
     """
 
     @pytest.fixture
-    def opener(self) -> Callable[[], OnlineStore]:
+    def opener(self) -> Callable[[], Online]:
         """Opens one and the same store, empty at first, as often as it is called, in any process."""
         raise NotImplementedError("give the fixture `opener`")
 
     @pytest.fixture
-    def online(self, opener: Callable[[], OnlineStore]) -> OnlineStore:
+    def elsewhere(self) -> Online:
+        """Another store, which is empty."""
+        raise NotImplementedError("give the fixture `elsewhere`")
+
+    @pytest.fixture
+    def online(self, opener: Callable[[], Online]) -> Online:
         return opener()
 
-    def test_what_was_written_is_read_in_the_order_asked(self, online: OnlineStore) -> None:
+    def test_what_was_written_is_read_in_the_order_asked(self, online: Online) -> None:
         online.write("weather", [("JFK", NOON, {"wind": 3.5}), ("EWR", NOON, {"wind": 1.0})])
         assert online.read("weather", ["EWR", "LGA", "JFK", "EWR"]) == [
             (NOON, {"wind": 1.0}),
@@ -51,11 +52,11 @@ class OnlineSuite:
             (NOON, {"wind": 1.0}),
         ]
 
-    def test_nothing_is_known_of_an_empty_store(self, online: OnlineStore) -> None:
+    def test_nothing_is_known_of_an_empty_store(self, online: Online) -> None:
         assert online.read("weather", ["JFK"]) == [None]
         assert online.read("weather", []) == []
 
-    def test_values_keep_their_types(self, online: OnlineStore) -> None:
+    def test_values_keep_their_types(self, online: Online) -> None:
         values = {"f": 0.1 + 0.2, "i": 2**53 + 1, "b": True, "t": "Zürich|'\"\\", "n": None, "big": "x" * 100_000}
         online.write("weather", [("JFK", NOON, values)])
         (found,) = online.read("weather", ["JFK"])
@@ -63,23 +64,47 @@ class OnlineSuite:
         assert found is not None
         assert [type(value) for value in found[1].values()] == [type(value) for value in values.values()]
 
-    def test_views_are_apart(self, online: OnlineStore) -> None:
+    def test_views_are_apart(self, online: Online) -> None:
         online.write("weather", [("JFK", NOON, {"wind": 3.5})])
         assert online.read("delays", ["JFK"]) == [None]
 
-    def test_a_newer_row_is_never_replaced_by_an_older(self, online: OnlineStore) -> None:
+    def test_the_views_that_have_rows_are_listed(self, online: Online) -> None:
+        assert online.views() == []
+        online.write("weather", [("JFK", NOON, {"wind": 3.5})])
+        online.write("delays", [("UA", NOON, {"late": 0.1})])
+        assert online.views() == ["delays", "weather"]
+
+    def test_erased_entities_are_unknown_and_the_others_stay(self, online: Online) -> None:
+        online.write("weather", [(name, NOON, {"wind": 1.0}) for name in ("JFK", "EWR", "LGA")])
+        online.write("delays", [("JFK", NOON, {"late": 0.1})])
+        assert online.erase("weather", lambda entity: entity != "LGA", dry_run=True) == 2
+        assert None not in online.read("weather", ["JFK", "EWR", "LGA"])
+        assert online.erase("weather", lambda entity: entity != "LGA") == 2
+        assert online.read("weather", ["JFK", "EWR", "LGA"]) == [None, None, (NOON, {"wind": 1.0})]
+        assert online.read("delays", ["JFK"]) == [(NOON, {"late": 0.1})]
+        assert online.erase("weather", lambda _: True) == 1
+        assert online.views() == ["delays"]
+
+    def test_an_export_fills_another_store(self, online: Online, elsewhere: Online) -> None:
+        assert list(online.export()) == []
+        online.write("weather", [("JFK", NOON, {"wind": 3.5, "text": "Zürich"}), ("EWR", NOON - HOUR, {"wind": None})])
+        elsewhere.load(online.export())
+        entities = ["JFK", "EWR", "LGA"]
+        assert elsewhere.read("weather", entities) == online.read("weather", entities)
+
+    def test_a_newer_row_is_never_replaced_by_an_older(self, online: Online) -> None:
         online.write("weather", [("JFK", NOON, {"wind": 2.0})])
         online.write("weather", [("JFK", NOON - HOUR, {"wind": 1.0}), ("EWR", NOON - HOUR, {"wind": 1.0})])
         assert online.read("weather", ["JFK", "EWR"]) == [(NOON, {"wind": 2.0}), (NOON - HOUR, {"wind": 1.0})]
         online.write("weather", [("JFK", NOON + HOUR, {"wind": 3.0})])
         assert online.read("weather", ["JFK"]) == [(NOON + HOUR, {"wind": 3.0})]
 
-    def test_a_row_of_the_same_moment_is_a_correction(self, online: OnlineStore) -> None:
+    def test_a_row_of_the_same_moment_is_a_correction(self, online: Online) -> None:
         online.write("weather", [("JFK", NOON, {"wind": 2.0})])
         online.write("weather", [("JFK", NOON, {"wind": 2.5})])
         assert online.read("weather", ["JFK"]) == [(NOON, {"wind": 2.5})]
 
-    def test_a_write_that_breaks_off_leaves_nothing(self, online: OnlineStore) -> None:
+    def test_a_write_that_breaks_off_leaves_nothing(self, online: Online) -> None:
         def breaking() -> Iterator[tuple[str, datetime, dict[str, Any]]]:
             yield "JFK", NOON, {"wind": 2.0}
             raise RuntimeError("the source is gone")
@@ -92,7 +117,7 @@ class OnlineSuite:
         online.write("weather", [("JFK", NOON, {"wind": 1.0})])
         assert online.read("weather", ["JFK"]) == [(NOON, {"wind": 1.0})]
 
-    def test_a_reader_sees_all_of_a_write_or_none(self, opener: Callable[[], OnlineStore]) -> None:
+    def test_a_reader_sees_all_of_a_write_or_none(self, opener: Callable[[], Online]) -> None:
         entities = [str(place) for place in range(200)]
         online = opener()
 
@@ -108,7 +133,7 @@ class OnlineSuite:
             list(pool.map(lambda place: write(place) if place % 2 else read(place), range(40)))
         assert {row[1]["version"] for row in online.read("weather", entities) if row} == {39}
 
-    def test_processes_create_and_write_it_at_once(self, opener: Callable[[], OnlineStore]) -> None:
+    def test_processes_create_and_write_it_at_once(self, opener: Callable[[], Online]) -> None:
         in_processes(3, _write_many, opener)
         found = opener().read("weather", ["all", *(f"own-{place}" for place in range(3))])
         assert found[0] is not None
@@ -116,7 +141,7 @@ class OnlineSuite:
         assert [row[1]["place"] for row in found[1:] if row] == [0, 1, 2]
 
 
-def _write_many(place: int, opener: Callable[[], OnlineStore]) -> None:
+def _write_many(place: int, opener: Callable[[], Online]) -> None:
     online = opener()
     for second in range(50):
         moment = NOON + timedelta(seconds=second)

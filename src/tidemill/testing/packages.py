@@ -1,0 +1,63 @@
+"""What every store of model packages promises: a package by its digest, unaltered or not at all."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tidemill.core.model import Manifest, Model, Signature
+from tidemill.core.resources import PackageStore
+from tidemill.errors import Corrupt, NotFound
+from tidemill.testing.blobs import Alter
+
+
+def package(place: int = 0) -> Model:
+    """A package that differs from those of other places."""
+    manifest = Manifest(name=f"late-{place}", flavor="lightgbm", signature=Signature(inputs=(), task="regression"))
+    return Model(manifest=manifest, files={"model.txt": b"tree", "Zürich/empty": b""})
+
+
+class PackagesSuite:
+    """Inherit it and give the fixtures `opener`, which opens one and the same store, and `alter`.
+
+    ::
+
+        class TestMyPackages(PackagesSuite):
+            @pytest.fixture
+            def opener(self, tmp_path):
+                return partial(MyPackages, tmp_path)
+
+            @pytest.fixture
+            def alter(self, tmp_path):
+                return lambda digest, content: (tmp_path / digest).write_bytes(content)
+    """
+
+    @pytest.fixture
+    def opener(self) -> Callable[[], PackageStore]:
+        """Opens one and the same store, empty at first, as often as it is called."""
+        raise NotImplementedError("give the fixture `opener`")
+
+    @pytest.fixture
+    def alter(self) -> Alter:
+        """Puts other bytes in the place of a package, behind the back of its store."""
+        raise NotImplementedError("give the fixture `alter`")
+
+    def test_a_package_comes_back_by_its_digest(self, opener: Callable[[], PackageStore]) -> None:
+        packages = opener()
+        digests = [packages.save(package(place)) for place in range(12)]
+        assert len(set(digests)) == 12
+        for store in (packages, opener()):
+            assert [store.load(digest) for digest in digests] == [package(place) for place in range(12)]
+
+    def test_equal_packages_have_one_digest(self, opener: Callable[[], PackageStore]) -> None:
+        assert opener().save(package(3)) == opener().save(package(3))
+
+    def test_an_unknown_package_is_not_found(self, opener: Callable[[], PackageStore]) -> None:
+        with pytest.raises(NotFound):
+            opener().load("0" * 64)
+
+    def test_an_altered_package_is_never_loaded(self, opener: Callable[[], PackageStore], alter: Alter) -> None:
+        digest = opener().save(package())
+        alter(digest, b"other bytes")
+        with pytest.raises(Corrupt) as refused:
+            opener().load(digest)
+        assert refused.value.cure

@@ -1,0 +1,97 @@
+"""What every kind of source promises: batches that keep their ids, and rows with the moments of being known."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from tidemill.core.feature import Entity, FeatureView
+from tidemill.core.resources import Sources
+from tidemill.errors import NotFound
+
+VIEW = FeatureView(name="spend", entity=Entity("order", ("id",)), source="orders", columns=("amount",))
+MONDAY = datetime(2013, 3, 4, tzinfo=UTC)
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def orders(*places: int) -> pl.DataFrame:
+    """Rows as the source delivers them, one for each place."""
+    moments = [MONDAY + timedelta(hours=place) for place in places]
+    return pl.DataFrame(
+        {"id": list(places), "at": moments, "amount": [place + 0.5 for place in places]},
+        schema={"id": pl.Int64, "at": pl.Datetime("us", "UTC"), "amount": pl.Float64},
+    )
+
+
+class SourcesSuite:
+    """Inherit it and give the fixture `opener`: it opens sources with one source, `orders`, that has these rows.
+
+    Its event time is `at` and its key is `id`; the frames arrive one after the other, before the year 2100. Two calls
+    with the same frames in one test open the same source.
+
+    ::
+
+        class TestMySources(SourcesSuite):
+            @pytest.fixture
+            def opener(self, tmp_path):
+                def opened(frames):
+                    for place, frame in enumerate(frames):
+                        frame.write_parquet(tmp_path / f"{place}.parquet")
+                    return MySources(tmp_path, time="at", key=("id",))
+
+                return opened
+    """
+
+    @pytest.fixture
+    def opener(self) -> Callable[[Sequence[pl.DataFrame]], Sources]:
+        """Opens sources, of which `orders` has the rows of some frames."""
+        raise NotImplementedError("give the fixture `opener`")
+
+    @pytest.fixture
+    def sources(self, opener: Callable[[Sequence[pl.DataFrame]], Sources]) -> Sources:
+        return opener([orders(0, 1), orders(2, 3, 4)])
+
+    def test_the_batches_have_every_row_once(self, sources: Sources) -> None:
+        batches = sources.batches("orders", LATER)
+        assert [batch.source for batch in batches] == ["orders"] * len(batches)
+        assert len({batch.id for batch in batches}) == len(batches) > 0
+        assert [batch.known_at for batch in batches] == sorted(batch.known_at for batch in batches)
+        found = pl.concat([sources.read(batch) for batch in batches], how="diagonal_relaxed")
+        assert sorted(found["id"]) == [0, 1, 2, 3, 4]
+        assert sorted(found["amount"]) == [0.5, 1.5, 2.5, 3.5, 4.5]
+
+    def test_rows_have_their_times(self, sources: Sources) -> None:
+        for batch in sources.batches("orders", LATER):
+            rows = sources.read(batch)
+            assert rows["_time"].to_list() == [MONDAY + timedelta(hours=place) for place in rows["id"]]
+            assert rows["_known_at"].null_count() == 0
+
+    def test_what_did_not_change_keeps_its_ids(
+        self, sources: Sources, opener: Callable[[Sequence[pl.DataFrame]], Sources]
+    ) -> None:
+        ids = [batch.id for batch in sources.batches("orders", LATER)]
+        assert [batch.id for batch in sources.batches("orders", LATER)] == ids
+        again = opener([orders(0, 1), orders(2, 3, 4)])
+        assert [batch.id for batch in again.batches("orders", LATER)] == ids
+        assert again.declared == sources.declared
+
+    def test_no_batch_is_known_before_it_arrived(self, sources: Sources) -> None:
+        for until in (MONDAY, datetime.now(UTC), LATER):
+            assert all(batch.known_at <= until for batch in sources.batches("orders", until))
+
+    def test_a_history_has_what_was_known_by_then(self, sources: Sources) -> None:
+        history = sources.history(VIEW, LATER)
+        assert sorted(history["id"]) == [0, 1, 2, 3, 4]
+        assert {"_time", "_known_at", "amount"} <= set(history.columns)
+        middle = history["_known_at"].sort()[2]
+        assert isinstance(middle, datetime)
+        assert sorted(sources.history(VIEW, middle)["id"]) == sorted(
+            history.filter(pl.col("_known_at") <= middle)["id"]
+        )
+
+    def test_an_unknown_source_is_not_found(self, sources: Sources) -> None:
+        for ask in (sources.definition, sources.schema, lambda name: sources.batches(name, LATER)):
+            with pytest.raises(NotFound) as refused:
+                ask("ordres")
+            assert refused.value.cure

@@ -1,0 +1,133 @@
+"""What every store of tables promises: a batch is there once and whole, and a version never changes."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import polars as pl
+import pytest
+
+from tidemill.core.resources import Tables
+from tidemill.errors import NotFound, TidemillError
+from tidemill.testing.processes import in_processes
+
+
+class TablesSuite:
+    """Inherit it and give the fixtures `opener`, a picklable call that opens one and the same store, and `elsewhere`.
+
+    ::
+
+        class TestMyTables(TablesSuite):
+            @pytest.fixture
+            def opener(self, tmp_path):
+                return partial(MyTables, tmp_path / "tables")
+
+            @pytest.fixture
+            def elsewhere(self, tmp_path):
+                return MyTables(tmp_path / "elsewhere")
+    """
+
+    @pytest.fixture
+    def opener(self) -> Callable[[], Tables]:
+        """Opens one and the same store, empty at first, as often as it is called, in any process."""
+        raise NotImplementedError("give the fixture `opener`")
+
+    @pytest.fixture
+    def elsewhere(self) -> Tables:
+        """Another store, which is empty."""
+        raise NotImplementedError("give the fixture `elsewhere`")
+
+    @pytest.fixture
+    def tables(self, opener: Callable[[], Tables]) -> Tables:
+        return opener()
+
+    def test_there_is_no_table_at_first(self, tables: Tables) -> None:
+        assert (tables.version("orders"), tables.grown("orders"), tables.names()) == (-1, -1, [])
+        with pytest.raises(NotFound) as refused:
+            tables.read("orders", 0)
+        assert refused.value.cure
+
+    def test_a_version_never_changes(self, tables: Tables) -> None:
+        first = tables.append("orders", "monday", pl.DataFrame({"id": [1, 2], "name": ["Zürich", None]}))
+        second = tables.append("orders", "tuesday", pl.DataFrame({"id": [3], "name": ["x"]}))
+        assert first < second == tables.version("orders")
+        assert tables.read("orders", first).sort("id").rows() == [(1, "Zürich"), (2, None)]
+        assert sorted(tables.read("orders", second)["id"]) == [1, 2, 3]
+        assert tables.read("orders", second, ["name"]).columns == ["name"]
+        with pytest.raises(NotFound):
+            tables.read("orders", second + 1)
+
+    def test_a_batch_is_appended_once(self, tables: Tables, opener: Callable[[], Tables]) -> None:
+        version = tables.append("orders", "monday", pl.DataFrame({"id": [1]}))
+        assert opener().append("orders", "monday", pl.DataFrame({"id": [1]})) == version
+        assert opener().read("orders", version)["id"].to_list() == [1]
+
+    def test_tables_are_apart(self, tables: Tables) -> None:
+        for name in ("orders", "planes"):
+            tables.append(name, "monday", pl.DataFrame({name: [1]}))
+        assert tables.names() == ["orders", "planes"]
+        assert tables.read("orders", tables.version("orders")).columns == ["orders"]
+        tables.drop("orders")
+        assert (tables.names(), tables.version("orders")) == (["planes"], -1)
+
+    def test_a_new_column_is_null_in_older_rows(self, tables: Tables) -> None:
+        tables.append("orders", "monday", pl.DataFrame({"id": [1]}))
+        version = tables.append("orders", "tuesday", pl.DataFrame({"id": [2], "note": ["x"]}))
+        assert tables.read("orders", version).sort("id").select("id", "note").rows() == [(1, None), (2, "x")]
+
+    def test_a_value_that_does_not_fit_the_type_is_kept(self, tables: Tables) -> None:
+        tables.append("orders", "monday", pl.DataFrame({"amount": [1, 2]}))
+        version = tables.append("orders", "tuesday", pl.DataFrame({"amount": [2.5]}))
+        assert sorted(tables.read("orders", version)["amount"]) == [1.0, 2.0, 2.5]
+
+    def test_erased_rows_are_gone_from_every_version(self, tables: Tables) -> None:
+        first = tables.append("orders", "monday", pl.DataFrame({"id": [1, 2]}))
+        second = tables.append("orders", "tuesday", pl.DataFrame({"id": [3]}))
+
+        def one(rows: pl.DataFrame) -> pl.Series:
+            return rows["id"] == 1
+
+        assert tables.erase("orders", one, dry_run=True) == 1
+        assert tables.version("orders") == second
+        assert tables.erase("orders", one) == 1
+        assert sorted(tables.read("orders", tables.version("orders"))["id"]) == [2, 3]
+        with pytest.raises(TidemillError):
+            tables.read("orders", first)
+        assert tables.grown("orders", second) == -1, "an erasure adds no rows"
+        assert tables.erase("orders", one) == tables.erase("nothing", one) == 0
+
+    def test_growth_is_noticed(self, tables: Tables) -> None:
+        first = tables.append("orders", "monday", pl.DataFrame({"id": [1]}))
+        assert (tables.grown("orders"), tables.grown("orders", first)) == (first, -1)
+        second = tables.append("orders", "tuesday", pl.DataFrame({"id": [2]}))
+        assert tables.grown("orders", first) == second
+
+    def test_an_export_fills_another_store(self, tables: Tables, elsewhere: Tables) -> None:
+        assert list(tables.export()) == []
+        first = tables.append("orders", "monday", pl.DataFrame({"id": [1]}))
+        second = tables.append("orders", "tuesday", pl.DataFrame({"id": [2]}))
+        elsewhere.load(tables.export())
+        assert elsewhere.names() == ["orders"]
+        for version in (first, second):
+            assert elsewhere.read("orders", version).sort("id").equals(tables.read("orders", version).sort("id"))
+        assert elsewhere.append("orders", "monday", pl.DataFrame({"id": [1]})) == second
+
+    def test_threads_append_at_once(self, opener: Callable[[], Tables]) -> None:
+        def append(place: int) -> None:
+            opener().append("orders", f"batch {place % 8}", pl.DataFrame({"id": [place % 8]}))
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(append, range(16)))
+        tables = opener()
+        assert sorted(tables.read("orders", tables.version("orders"))["id"]) == list(range(8))
+
+    def test_processes_append_at_once(self, opener: Callable[[], Tables]) -> None:
+        in_processes(2, _append_many, opener)
+        tables = opener()
+        assert sorted(tables.read("orders", tables.version("orders"))["id"]) == [0, 1, 2, 3, 10, 11, 12, 13]
+
+
+def _append_many(place: int, opener: Callable[[], Tables]) -> None:
+    tables = opener()
+    for number in range(4):
+        identity = 10 * place + number
+        tables.append("orders", f"batch {identity}", pl.DataFrame({"id": [identity]}))
