@@ -88,9 +88,8 @@ def test_a_day_of_flights(tmp_path: Path, server: str, monkeypatch: pytest.Monke
     service.refresh()
     service.labels("flights", today.select(answers["id"], pl.col("late").alias("value")))
     done(session, "watching")
-    verdicts = session.workspace.ledger.verdicts.find(check="watch") or session.workspace.ledger.verdicts.find()
-    judged = {verdict.subject: verdict.outcome for verdict in verdicts}
-    assert any("log_loss" in subject for subject in judged), judged
+    (judged,) = session.workspace.ledger.verdicts.find(check="performance")
+    assert (judged.evidence["metric"], judged.evidence["rows"]) == ("log_loss", today.height)
     assert session.workspace.journal.kinds() == ["labels/flights", "predictions/flights"]
     state = session.workspace.state_folder
     assert {file.name for file in state.iterdir()} == {"routes", "tables"}, "nothing else is kept in files"

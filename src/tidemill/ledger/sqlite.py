@@ -68,13 +68,19 @@ class Sqlite:
 
     def __init__(self, url: str) -> None:
         self.place = url.removeprefix("sqlite://").removeprefix("/")
+        self._made = False
 
     def connect(self) -> _Connection:
         """A fresh connection, in autocommit."""
+        # A file that was deleted meanwhile is not made again, empty: that would hide what was lost.
+        place = (
+            f"{Path(self.place).absolute().as_uri()}?mode={'rw' if self._made else 'rwc'}" if self.place else ":memory:"
+        )
         connection = sqlite3.connect(
-            self.place or ":memory:", isolation_level=None, check_same_thread=False, factory=_Connection
+            place, isolation_level=None, check_same_thread=False, factory=_Connection, uri=bool(self.place)
         )
         prepare(connection)
+        self._made = True
         # Each checkpoint waits for the disk: one for 16 MB of log instead of one for four.
         connection.execute("PRAGMA wal_autocheckpoint=4000")
         return connection
