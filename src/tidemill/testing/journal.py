@@ -85,7 +85,11 @@ class JournalSuite:
         nudge=st.sampled_from([-1, 0, 1]),
         data=st.data(),
     )
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
     def test_a_span_gives_exactly_its_rows(
         self, journal: Journal, segments: list[list[datetime]], nudge: int, data: st.DataObject
     ) -> None:
