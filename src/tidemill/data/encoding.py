@@ -10,7 +10,7 @@ from msgspec import Struct
 from tidemill.core.model import Input
 from tidemill.core.schema import ColumnType
 from tidemill.data.moments import MOMENT
-from tidemill.data.rows import RowReader
+from tidemill.data.rows import convert
 from tidemill.data.types import column_type
 from tidemill.errors import DataError
 
@@ -89,7 +89,7 @@ def _fit_column(values: pl.Series) -> ColumnEncoding:
         return ColumnEncoding(name=values.name, type=kind, kind="time")
     if kind != "text":
         return ColumnEncoding(name=values.name, type=kind, kind="number")
-    texts = RowReader([Input(name=values.name, type=kind)]).read_frame(values.to_frame())[values.name]
+    texts = convert(values.to_frame(), {values.name: kind})[values.name]
     counts = texts.drop_nulls().value_counts().sort("count", values.name, descending=[True, False])
     frequent = counts.filter(pl.col("count") >= min(_RARE, max(1, len(values) // 100)))
     words = frequent[values.name].head(_LARGEST_VOCABULARY).to_list()
@@ -104,18 +104,24 @@ def encode(encoding: Encoding, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
     DataError
         if a column holds what its type does not allow.
     """
-    rows = RowReader(encoding.inputs).read_frame(frame)
-    numbers = [column.name for column in encoding.columns if column.kind == "number"]
-    plain = dict(zip(numbers, rows.select(pl.col(numbers).cast(pl.Float64)).to_numpy().T, strict=True))
+    typed = convert(frame, {column.name: column.type for column in encoding.columns if column.name in frame.columns})
+    plain = {
+        column.name: typed[column.name].cast(pl.Float64).to_numpy()
+        for column in encoding.columns
+        if column.kind == "number" and column.name in typed
+    }
     parts = [
         part
         for column in encoding.columns
-        for part in ([plain[column.name]] if column.name in plain else _encode_column(column, rows[column.name]))
+        for part in ([plain[column.name]] if column.name in plain else _encode_column(column, typed, frame.height))
     ]
     return np.column_stack(parts) if parts else np.empty((frame.height, 0))
 
 
-def _encode_column(column: ColumnEncoding, values: pl.Series) -> list[npt.NDArray[np.float64]]:
+def _encode_column(column: ColumnEncoding, typed: dict[str, pl.Series], height: int) -> list[npt.NDArray[np.float64]]:
+    if column.name not in typed:
+        return [np.full(height, np.nan) for _ in _parts(column)]
+    values = typed[column.name]
     if column.kind == "category":
         return [_places(values, column.vocabulary)]
     moments = values.cast(MOMENT)

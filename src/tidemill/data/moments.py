@@ -13,7 +13,7 @@ MOMENT = pl.Datetime("us", "UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # One grammar for Polars and for Python.
-_DAY = "(?P<year>[0-9]{4})[-/](?P<month>[0-9]{2})[-/](?P<day>[0-9]{2})"
+_DAY = "(?P<year>[0-9]{4})[-/](?P<month>[0-9][0-9])[-/](?P<day>[0-9][0-9])"
 _TIME = "(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-5][0-9])(?:[.,](?P<part>[0-9]{1,9}))?)?"
 _ZONE = "(?:(?P<zulu>[Zz]|UTC)|(?P<sign>[+-])(?P<hours>[01][0-9]|2[0-3])(?::?(?P<minutes>[0-5][0-9]))?)"
 _DATE = f"^{_DAY}$"
@@ -28,7 +28,7 @@ def times(text: pl.Expr) -> pl.Expr:
     >>> rows.select(times(pl.col("at")))["at"].dt.to_string("%d %H:%M").to_list()
     ['31 10:00', '31 00:00', None]
     """
-    return _instants(text, shift=True)
+    return _instants(text, shift=True).map_batches(_within_years, return_dtype=MOMENT)
 
 
 def dates(text: pl.Expr) -> pl.Expr:
@@ -38,8 +38,7 @@ def dates(text: pl.Expr) -> pl.Expr:
     >>> rows.select(dates(pl.col("day")))["day"].to_list()
     [datetime.date(2013, 1, 31), None, datetime.date(2013, 1, 31), None]
     """
-    local = _instants(text, shift=False)
-    return pl.when(local.dt.time() == time()).then(local.dt.date())
+    return _instants(text, shift=False).map_batches(_midnights, return_dtype=pl.Date)
 
 
 def days(text: pl.Expr) -> pl.Expr:
@@ -59,8 +58,20 @@ def _instants(text: pl.Expr, *, shift: bool) -> pl.Expr:
         *(found.field(name).fill_null("00") if shift else pl.lit("00") for name in ("hours", "minutes")),
     )
     read = written.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", strict=False)
-    # Python's years, since rows come back as Python's times.
-    return pl.when(read.dt.year().is_between(1, 9999)).then(read.cast(MOMENT)).alias(text.meta.output_name())
+    return read.cast(MOMENT).alias(text.meta.output_name())
+
+
+# Functions of a whole column: an expression that names the parsed text twice would parse it twice.
+def _within_years(values: pl.Series) -> pl.Series:
+    """The times of years that Python knows, too; a zone may move one out of them."""
+    beyond = ~values.dt.year().is_between(1, 9999)
+    return values.set(beyond, None) if beyond.any() else values
+
+
+def _midnights(values: pl.Series) -> pl.Series:
+    """The dates of times that are midnights."""
+    days = _within_years(values).dt.date()
+    return days.set(values.dt.time() != time(), None)
 
 
 def moment(text: str, *, shift: bool = True) -> datetime:

@@ -67,14 +67,18 @@ def convert(frame: pl.DataFrame, types: Mapping[str, ColumnType], *, written: bo
     DataError
         if a value is not of its type.
     """
-    found = {name: _conversion(frame.get_column(name), kind, written=written) for name, kind in types.items()}
+    columns = {name: frame.get_column(name) for name in types}
+    found = {
+        name: _conversion(values, types[name], written=written)
+        for name, values in columns.items()
+        if values.dtype != RULES[types[name]].dtype
+    }
     changed = {name: each.convert(pl.col(name)) for name, each in found.items() if each is not SAME}
-    typed = frame.select(**changed) if changed else frame
-    columns = {name: (typed if name in changed else frame).get_column(name) for name in types}
-    for name, each in found.items():
-        before, after = frame.get_column(name), columns[name]
-        if not each.total and after.null_count() > before.null_count():
-            _misfit(_first(after.is_null() & before.is_not_null()), before, types[name])
+    for after in frame.select(**changed) if changed else ():
+        before = columns[after.name]
+        if not found[after.name].total and after.null_count() > before.null_count():
+            _misfit(_first(after.is_null() & before.is_not_null()), before, types[after.name])
+        columns[after.name] = after
     return columns
 
 
