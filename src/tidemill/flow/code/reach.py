@@ -61,13 +61,15 @@ class Reached:
         ]
 
     def _digest(self, module: "_Module") -> str:
+        return self._hash(module, [one for one in module.statements if one in module.counted])
+
+    def _hash(self, module: "_Module", statements: Iterable[Statement]) -> str:
         content = hashlib.sha256()
         if self._reads_source or module.is_opaque:
             content.update(module.source)
-        for statement in module.statements:
-            if statement in module.counted:
-                read = statement.content_with_docstrings if self._reads_docs else statement.content
-                content.update(read.text.encode(errors="surrogatepass") + b"\0")
+        for statement in statements:
+            read = statement.content_with_docstrings if self._reads_docs else statement.content
+            content.update(read.text.encode(errors="surrogatepass") + b"\0")
         return content.hexdigest()
 
     def _files(self) -> list[str]:
@@ -75,8 +77,9 @@ class Reached:
         found = []
         for folder in self._everything:
             for file in sources_below(folder):
+                module = _Module(Found(file.stem, str(file), ()))
                 name = file.relative_to(folder).as_posix()
-                found.append(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}")
+                found.append(f"{name} {self._hash(module, module.statements)}")
         return sorted(found)
 
     def _find(self, name: str) -> Found | None:
