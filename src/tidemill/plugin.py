@@ -14,7 +14,7 @@ def _group(kind: str) -> dict[str, EntryPoint]:
 
 
 def names(kind: str) -> Iterator[str]:
-    """The names of the plugs of a kind: engines, codecs, flavors, checks, targets, online_stores."""
+    """The names of the plugs of a kind, such as engines, codecs, flavors or online_stores (see `compose/backends`)."""
     yield from _group(kind)
 
 

@@ -12,7 +12,7 @@ from tidemill.clock import Clock, VirtualClock
 from tidemill.core.check import Verdict
 from tidemill.core.context import Context
 from tidemill.core.pipeline import pipeline, step
-from tidemill.core.resources import Books, JournalReader, Tables
+from tidemill.core.resources import Books, BooksReader, JournalReader, Tables
 from tidemill.core.run import Metrics
 from tidemill.errors import ConfigurationError
 from tidemill.flow.engine import resume
@@ -198,6 +198,22 @@ def test_a_step_that_may_write_is_never_cached(mill: Mill) -> None:
     assert mill.steps(second)["write"].reason == "it changes the world: never cached"
     assert mill.steps(second)["write"].decision == "changes"
     assert (mill.value(first, "write"), mill.value(second, "write")) == (b"0", b"1")
+
+
+def test_a_step_that_reads_the_ledger_is_never_cached_and_cannot_write(mill: Mill) -> None:
+    @step
+    def look(books: BooksReader) -> list[Any]:
+        return [len(books.runs.find()), *(hasattr(books.runs, name) for name in ("add", "change", "transaction"))]
+
+    @pipeline
+    def looking() -> None:
+        look()
+
+    first, second = mill.run(looking), mill.run(looking)
+    assert mill.steps(second)["look"].reason == "it reads the world: never cached"
+    assert mill.value(first, "look") == b"[1,false,false,false]"
+    assert mill.value(second, "look") == b"[2,false,false,false]"
+    assert not hasattr(mill.session.resource(BooksReader), "transaction")
 
 
 @pytest.mark.parametrize("transient", [False, True])
