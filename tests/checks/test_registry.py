@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import get_args
 
 from tidemill.checks.drift import drift
-from tidemill.checks.registry import CHECKS, Need, check_info, checks_of
+from tidemill.checks.registry import CHECKS, CheckNeed, check_info, checks_of
 from tidemill.checks.stream import lateness
 from tidemill.checks.traffic import traffic
 from tidemill.core.check import Action
@@ -15,7 +15,7 @@ def test_each_check_has_one_entry() -> None:
     names = [(one.part_of, one.name) for one in CHECKS]
     assert len(names) == len(set(names))
     assert {one.part_of for one in CHECKS} <= {"", *(one.name for one in CHECKS)}
-    assert {need for one in CHECKS for need in one.needs} == set(get_args(Need))
+    assert {need for one in CHECKS for need in one.needs} == set(get_args(CheckNeed))
     assert {action for one in CHECKS for action in one.actions} <= set(get_args(Action))
 
 

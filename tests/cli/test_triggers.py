@@ -24,7 +24,7 @@ def test_a_pause_is_shown_audited_and_ended(shop: Path) -> None:
     assert "no daemon has ever watched" in shown.stderr
     tidemill(shop, "triggers", "resume", "watch")
     refused = tidemill(shop, "triggers", "resume", "watch", code=2)
-    assert "is not held" in refused.stderr
+    assert "is not paused" in refused.stderr
     assert [one["action"] for one in listed(shop, "audit", "list")] == ["resumed", "paused"]
 
 
@@ -49,7 +49,7 @@ def test_the_last_firing_is_told_apart_from_what_is_held_back(shop: Path) -> Non
         (("triggers", "pause", "watch", "--until", "soon"), "is no time"),
         (("triggers", "pause", "watch", "--until", "2001-01-01"), "is over already"),
         (("models", "freeze", "nobody"), "defines no model 'nobody'"),
-        (("models", "thaw"), "is not held"),
+        (("models", "thaw"), "is not frozen"),
         (("jobs", "cancel", "019cae6c-5060"), "jobs has no"),
     ],
 )

@@ -21,7 +21,7 @@ from tidemill.flow.engine import run
 from tidemill.flow.session import Session
 from tidemill.ledger.ledger import Ledger
 from tidemill.project.project import Project
-from tidemill.registry.holds import hold
+from tidemill.registry.pauses import pause
 from tidemill.registry.routing import arm_of, change
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -286,7 +286,7 @@ def test_a_paused_trigger_drops_what_lasts_and_keeps_what_comes_once(shop: Proje
     triggers = made(shop, ledger, clock, RETRAIN, arrival, HOURLY)
     until = NOON + timedelta(hours=5)
     for name in ("retrain", "arrival", "hourly"):
-        hold(ledger, clock, "trigger", name, environment="production", actor="jürg", reason="holidays", until=until)
+        pause(ledger, clock, "trigger", name, environment="production", actor="jürg", reason="holidays", until=until)
     triggers.tell("verdict", "shop/1", "v", clock.now(), {"action": "retrain", "model": "shop"})
     triggers.tell("data", "rows", "d1", clock.now(), {})
     triggers.tell("data", "rows", "d2", clock.now(), {})
@@ -301,7 +301,7 @@ def test_a_paused_trigger_drops_what_lasts_and_keeps_what_comes_once(shop: Proje
     clock.sleep(3 * 3600)
     assert triggers.may_start(waiting)
     assert [job.trigger for job in triggers.fire()] == ["hourly"]
-    hold(ledger, clock, "trigger", "arrival", environment="test", actor="jürg")
+    pause(ledger, clock, "trigger", "arrival", environment="test", actor="jürg")
     assert triggers.may_start(waiting), "another environment's pause is not ours"
 
 

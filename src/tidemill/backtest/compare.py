@@ -23,7 +23,7 @@ from tidemill.core.policy import Backtest, Policy
 from tidemill.errors import TidemillError
 from tidemill.project.project import Project
 
-Told = Callable[[str, datetime, str], None]
+CompareProgress = Callable[[str, datetime, str], None]
 _AT_ONCE = 3
 
 
@@ -44,7 +44,7 @@ def compare(
     policies: Mapping[str, PolicyPlan],
     model: str,
     part: Period,
-    told: Told,
+    told: CompareProgress,
     *,
     keep: Path | None = None,
     seeds: Sequence[int] = (0,),
@@ -95,7 +95,7 @@ def planted(backtest: Backtest) -> list[Disturbance]:
 
 
 def _in_processes(
-    project: Project, replays: list[_One], model: str, part: Period, folder: Path, told: Told
+    project: Project, replays: list[_One], model: str, part: Period, folder: Path, told: CompareProgress
 ) -> list[PolicyResult]:
     context = multiprocessing.get_context("spawn")
     _share_cores()

@@ -5,13 +5,12 @@ from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
 from tidemill.core.check import Action, Outcome
 from tidemill.core.route import Arm, RouteChange
+from tidemill.data.metrics import Floats
 
-Floats = npt.NDArray[np.float64]
 Ending = Literal[
     "first", "live", "promoted", "rolled back", "refused", "failed", "the same", "on trial", "waiting", "superseded"
 ]

@@ -35,7 +35,7 @@ from tidemill.project.project import Project
 from tidemill.recipes.training import release
 from tidemill.serving.service import Service
 
-Told = Callable[[datetime, str], None]
+ReplayProgress = Callable[[datetime, str], None]
 
 
 def _silent(model: ModelPolicy) -> ModelPolicy:
@@ -59,7 +59,9 @@ class Replay:
     The policy's `backtest.seed` decides ids and the order of requests; nothing else is left to chance.
     """
 
-    def __init__(self, project: Project, policy: Policy, model: str, part: Period, folder: Path, told: Told) -> None:
+    def __init__(
+        self, project: Project, policy: Policy, model: str, part: Period, folder: Path, told: ReplayProgress
+    ) -> None:
         skip = policy.backtest.skip
         policy = replace(
             policy,

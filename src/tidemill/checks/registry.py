@@ -6,9 +6,9 @@ from msgspec import Struct
 
 from tidemill.core.check import Action
 
-Subject = Literal["batch", "candidate", "challenger", "champion"]
-Stage = Literal["ingestion", "gate", "canary", "watch"]
-Need = Literal["rows", "schema", "champion", "package", "labels", "predictions", "training rows", "time"]
+CheckSubject = Literal["batch", "candidate", "challenger", "champion"]
+CheckStage = Literal["ingestion", "gate", "canary", "watch"]
+CheckNeed = Literal["rows", "schema", "champion", "package", "labels", "predictions", "training rows", "time"]
 
 
 class CheckInfo(Struct, frozen=True, kw_only=True):
@@ -18,9 +18,9 @@ class CheckInfo(Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    stage: Stage
-    subject: Subject
-    needs: tuple[Need, ...]
+    stage: CheckStage
+    subject: CheckSubject
+    needs: tuple[CheckNeed, ...]
     about: str
     actions: tuple[Action, ...] = ()
     part_of: str = ""
@@ -31,11 +31,11 @@ class CheckInfo(Struct, frozen=True, kw_only=True):
         return self.needs == ("time",)
 
 
-def _gate(name: str, about: str, *needs: Need) -> CheckInfo:
+def _gate(name: str, about: str, *needs: CheckNeed) -> CheckInfo:
     return CheckInfo(name=name, stage="gate", subject="candidate", needs=needs, about=about, part_of="gate")
 
 
-def _watch(name: str, about: str, *needs: Need, actions: tuple[Action, ...] = ("proceed",)) -> CheckInfo:
+def _watch(name: str, about: str, *needs: CheckNeed, actions: tuple[Action, ...] = ("proceed",)) -> CheckInfo:
     return CheckInfo(name=name, stage="watch", subject="champion", needs=needs, about=about, actions=actions)
 
 
@@ -110,6 +110,6 @@ def check_info(name: str) -> CheckInfo | None:
     return next((one for one in CHECKS if one.name == name and not one.part_of), None)
 
 
-def checks_of(stage: Stage) -> tuple[CheckInfo, ...]:
+def checks_of(stage: CheckStage) -> tuple[CheckInfo, ...]:
     """The checks of a stage that store verdicts of their own."""
     return tuple(one for one in CHECKS if one.stage == stage and not one.part_of)

@@ -12,7 +12,7 @@ from tidemill.errors import InputError, NotFound
 
 if TYPE_CHECKING:
     from tidemill.flow.session import Session
-    from tidemill.registry.holds import Held
+    from tidemill.registry.pauses import Pausable
 
 triggers = typer.Typer(no_args_is_help=True, help="What starts pipelines.")
 jobs = typer.Typer(no_args_is_help=True, help="What triggers made of each cause.")
@@ -27,7 +27,7 @@ Model = Annotated[str, typer.Argument(help="A model; the only one, if not given.
 def list_triggers(env: Environment = "production", json: Json = False) -> None:
     """The triggers of tidemill.toml, when each last fired, and whether a daemon watches."""
     from tidemill.evidence.daemon_status import read_daemon_status
-    from tidemill.registry.holds import held, said
+    from tidemill.registry.pauses import find_pause, pause_text
 
     session = session_here(env)
     found = session.project.policy.triggers
@@ -45,8 +45,8 @@ def list_triggers(env: Environment = "production", json: Json = False) -> None:
         return decided[0].error if decided and decided[0].state == "dropped" else ""
 
     def paused(name: str) -> str:
-        entry = held(books, "trigger", name, environment=env, now=now)
-        return said(entry) if entry else ""
+        entry = find_pause(books, "trigger", name, environment=env, now=now)
+        return pause_text(entry) if entry else ""
 
     columns = {
         "trigger": lambda t: t.name,
@@ -68,7 +68,7 @@ def pause(
     """Keep a trigger from firing; what comes once, as new data does, waits, and other causes are dropped."""
     session = session_here(env)
     _known(session, name)
-    _hold(session, "trigger", name, until, reason, json)
+    _pause(session, "trigger", name, until, reason, json)
 
 
 @triggers.command("resume")
@@ -76,7 +76,7 @@ def resume(name: Name, reason: Reason = "", env: Environment = "production", jso
     """Let a paused trigger fire again."""
     session = session_here(env)
     _known(session, name)
-    _free(session, "trigger", name, reason, json)
+    _resume(session, "trigger", name, reason, json)
 
 
 @triggers.command("fire")
@@ -168,7 +168,7 @@ def freeze(
 ) -> None:
     """Keep what answers for a model as it is: only people may change its route."""
     session = session_here(env)
-    _hold(session, "model", session.project.model(name).name, until, reason, json)
+    _pause(session, "model", session.project.model(name).name, until, reason, json)
 
 
 @models.command("thaw")
@@ -180,7 +180,7 @@ def thaw(
 ) -> None:
     """Let the policy change a frozen model's route again."""
     session = session_here(env)
-    _free(session, "model", session.project.model(name).name, reason, json)
+    _resume(session, "model", session.project.model(name).name, reason, json)
 
 
 def _known(session: "Session", name: str) -> None:
@@ -208,22 +208,25 @@ def _moment(until: str, now: datetime) -> datetime | None:
     return moment
 
 
-def _hold(session: "Session", kind: "Held", name: str, until: str, reason: str, json: bool) -> None:
-    from tidemill.registry.holds import hold, said
+def _pause(session: "Session", kind: "Pausable", name: str, until: str, reason: str, json: bool) -> None:
+    from tidemill.registry.pauses import pause as pause_in
+    from tidemill.registry.pauses import pause_text
 
     moment = _moment(until, session.clock.now())
-    entry = hold(session.workspace.ledger, session.clock, kind, name, **_by(session, reason), until=moment)
-    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {said(entry)}")
+    entry = pause_in(session.workspace.ledger, session.clock, kind, name, **_by(session, reason), until=moment)
+    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {pause_text(entry)}")
 
 
-def _free(session: "Session", kind: "Held", name: str, reason: str, json: bool) -> None:
-    from tidemill.registry.holds import free, held, said
+def _resume(session: "Session", kind: "Pausable", name: str, reason: str, json: bool) -> None:
+    from tidemill.registry.pauses import find_pause, pause_text
+    from tidemill.registry.pauses import resume as resume_in
 
     books, env = session.workspace.ledger, session.workspace.environment
-    if held(books, kind, name, environment=env, now=session.clock.now()) is None:
-        raise InputError(f"{kind} {name!r} is not held in {env}", "nothing had to be done")
-    entry = free(books, session.clock, kind, name, **_by(session, reason))
-    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {said(entry)}")
+    if find_pause(books, kind, name, environment=env, now=session.clock.now()) is None:
+        state = "paused" if kind == "trigger" else "frozen"
+        raise InputError(f"{kind} {name!r} is not {state} in {env}", "there is nothing to do")
+    entry = resume_in(books, session.clock, kind, name, **_by(session, reason))
+    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {pause_text(entry)}")
 
 
 def _by(session: "Session", reason: str) -> dict[str, Any]:

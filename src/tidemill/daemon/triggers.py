@@ -16,7 +16,7 @@ from tidemill.daemon.ticks import following, passed
 from tidemill.errors import Conflict, TidemillError
 from tidemill.faults import reached
 from tidemill.ledger.events import tell
-from tidemill.registry.holds import held, said
+from tidemill.registry.pauses import find_pause, pause_text
 
 # Events of other processes may be committed a little after later ones of ours: look back this far.
 _OVERLAP = timedelta(minutes=2)
@@ -190,7 +190,7 @@ class Triggers:
             return replace(job, state="dropped", error="a job that waits takes it in, too")
         if waits:
             return replace(job, available=until or job.available)
-        why = why or (said(paused) if paused else "")
+        why = why or (pause_text(paused) if paused else "")
         return replace(job, state="dropped", error=why) if why else job
 
     def _free_again(
@@ -220,7 +220,7 @@ class Triggers:
         return any(job.environment == self._environment for job in waiting)
 
     def _paused(self, name: str) -> Any:
-        return held(self._books, "trigger", name, environment=self._environment, now=self._clock.now())
+        return find_pause(self._books, "trigger", name, environment=self._environment, now=self._clock.now())
 
     def _job(self, trigger: str, key: str, pipeline: str, model: str, params: dict[str, Any], event: str = "") -> Job:
         now = self._clock.now()

@@ -26,7 +26,7 @@ REASONS: dict[CacheDecision, str] = {
 }
 
 
-class Found(NamedTuple):
+class CacheResult(NamedTuple):
     """An earlier step with its artifacts, or None; and the decision that follows, with its text."""
 
     step: StepRun | None
@@ -43,24 +43,24 @@ class Catalog:
         self._blobs = blobs
         self._memory = memory
 
-    def find(self, key: str, outputs: tuple[str, ...]) -> Found:
+    def find(self, key: str, outputs: tuple[str, ...]) -> CacheResult:
         """The newest step of that key whose artifacts are unchanged; or none, and why."""
-        none = Found(None, {}, "new", REASONS["new"])
+        none = CacheResult(None, {}, "new", REASONS["new"])
         for earlier in self._books.steps.find(key=key, newest=True, limit=_LOOKED_AT):
             if earlier.state in _GAVE and set(earlier.outputs) == set(outputs):
                 artifacts, wrong = self.gave(earlier)
                 if not wrong:
-                    return Found(earlier, artifacts, "hit", f"{REASONS['hit']} as in run {earlier.run[:13]}")
-                none = Found(None, {}, "lost", f"{REASONS['lost']} {wrong}")
+                    return CacheResult(earlier, artifacts, "hit", f"{REASONS['hit']} as in run {earlier.run[:13]}")
+                none = CacheResult(None, {}, "lost", f"{REASONS['lost']} {wrong}")
         return none
 
-    def recall(self, key: str) -> Found | None:
+    def recall(self, key: str) -> CacheResult | None:
         """The result of another workspace for that key, where they share a memory; it may be waited for."""
         found = self._memory.recall(key) if self._memory else None
         held = found is not None and all(holds(self._blobs, one) for one in found.artifacts.values())
         if not found or not held:
             return None
-        return Found(found.step, found.artifacts, "hit", f"{REASONS['hit']} as in run {found.step.run[:13]}")
+        return CacheResult(found.step, found.artifacts, "hit", f"{REASONS['hit']} as in run {found.step.run[:13]}")
 
     def over(self, step: StepRun, artifacts: tuple[Artifact, ...]) -> None:
         """A step is over: other workspaces may wait for what it gave."""

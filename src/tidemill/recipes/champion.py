@@ -1,7 +1,6 @@
 """Compares a candidate with the champion: on the rows and classes that both know, and that are new to both."""
 
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +9,7 @@ import polars as pl
 from tidemill.checks.comparison import cannot_compare, compare_with_champion
 from tidemill.checks.gate import Finding
 from tidemill.core.metric import MetricVersion
-from tidemill.core.model import Model
+from tidemill.core.model import Model, TrainedOn
 from tidemill.core.policy import ModelPolicy, Source
 from tidemill.core.resources import OwnMetrics, TableReader
 from tidemill.core.run import tested
@@ -111,13 +110,13 @@ def _mark_unseen(
     With an event time these are the rows that are newer than its own. Without one a row that comes again is as new as
     its file, so that they are looked up in the version of the table that the champion was trained on.
     """
-    newest = champion.manifest.data.get("trained_until")
-    if not isinstance(newest, str):
+    trained_on = champion.manifest.trained_on
+    if trained_on.trained_until is None:
         return None
     if source.time:
-        unseen = rows.select(fresh=pl.col(TIME) > datetime.fromisoformat(newest))["fresh"]
+        unseen = rows.select(fresh=pl.col(TIME) > trained_on.trained_until)["fresh"]
     else:
-        unseen = _find_unseen(rows, champion.manifest.data, source.key, tables)
+        unseen = _find_unseen(rows, trained_on, source.key, tables)
     marked = rows.with_columns(unseen.alias("_fresh"))
     if not group:
         return marked["_fresh"].to_numpy()
@@ -126,10 +125,10 @@ def _mark_unseen(
     return marked.select(fresh.alias("_fresh"))["_fresh"].to_numpy()
 
 
-def _find_unseen(rows: pl.DataFrame, data: dict[str, Any], key: tuple[str, ...], tables: TableReader) -> pl.Series:
+def _find_unseen(rows: pl.DataFrame, trained_on: TrainedOn, key: tuple[str, ...], tables: TableReader) -> pl.Series:
     """Which rows are not in a version of a table, by their key, or else as a whole; none where that is gone."""
     try:
-        learned = tables.read(data["table"], data["version"])
+        learned = tables.read(trained_on.table, trained_on.version)
     except NotFound:
         return pl.repeat(value=False, n=rows.height, eager=True)
     shared = [name for name in rows.columns if name in learned.columns and not name.startswith("_")]

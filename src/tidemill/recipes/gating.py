@@ -67,13 +67,14 @@ def check_data(champion: Model | None, rows: SplitRows, stopped: tuple[str, ...]
         some = ", ".join(stopped[:3])
         reason = f"it is trained on data that was stopped: {some} (see `tidemill checks list`)"
         found.append(Finding(about="data", outcome="fail", reason=reason, evidence={"stopped_batches": list(stopped)}))
-    before = champion.manifest.data.get("trained_until") if champion else None
-    if isinstance(before, str) and not policy.gate.older_data:
+    before = champion.manifest.trained_on.trained_until if champion else None
+    if before is not None and not policy.gate.older_data:
         times = rows.learned[TIME]
         newest = (pl.concat([times, rows.test[TIME]]) if policy.training.refit else times).max()
-        if isinstance(newest, datetime) and newest < datetime.fromisoformat(before):
-            reason = f"its data is older than the champion's: it ends at {newest.isoformat()}, not at {before}"
-            evidence = {"data_until": newest.isoformat(), "champion_data_until": before}
+        if isinstance(newest, datetime) and newest < before:
+            ends, until = newest.isoformat(), before.isoformat()
+            reason = f"its data is older than the champion's: it ends at {ends}, not at {until}"
+            evidence = {"data_until": ends, "champion_data_until": until}
             found.append(Finding(about="data", outcome="fail", reason=reason, evidence=evidence))
     return found
 

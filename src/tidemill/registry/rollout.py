@@ -12,7 +12,7 @@ from tidemill.core.route import Arm, Route, RouteChange
 from tidemill.errors import Conflict, InputError
 from tidemill.ledger.events import tell
 from tidemill.ledger.releases import find_release
-from tidemill.registry.holds import held, said
+from tidemill.registry.pauses import find_pause, pause_text
 from tidemill.registry.routing import arm_of, change, current, history, with_share
 from tidemill.registry.stages import stage_of
 
@@ -185,8 +185,8 @@ class Deployer:
 
     def _frozen(self, model: str) -> str:
         """Who froze a model, in words; empty where nobody did."""
-        entry = held(self._books, "model", model, environment=self._environment, now=self._clock.now())
-        return said(entry) if entry else ""
+        entry = find_pause(self._books, "model", model, environment=self._environment, now=self._clock.now())
+        return pause_text(entry) if entry else ""
 
     def _tell(self, kind: str, release: Release, reason: str) -> None:
         with suppress(Conflict):  # it was told before

@@ -1,4 +1,4 @@
-"""Holds: what people stopped for a while, triggers that are paused and models that are frozen; facts of the audit."""
+"""Pauses: triggers that a person paused and models that a person froze, as entries of the audit log."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -7,14 +7,14 @@ from tidemill.clock import Clock
 from tidemill.core.audit import AuditEntry
 from tidemill.core.resources import Books, BooksReader
 
-Held = Literal["trigger", "model"]
+Pausable = Literal["trigger", "model"]
 _VERBS = {"trigger": ("paused", "resumed"), "model": ("froze", "thawed")}
 
 
-def hold(
+def pause(
     books: Books,
     clock: Clock,
-    kind: Held,
+    kind: Pausable,
     name: str,
     *,
     environment: str,
@@ -22,19 +22,19 @@ def hold(
     reason: str = "",
     until: datetime | None = None,
 ) -> AuditEntry:
-    """Stop a trigger from firing, or a model's route from being changed by the policy, until then or until freed."""
+    """Stop a trigger from firing, or the policy from changing a model's route, until then or until resumed."""
     detail = {"until": until.isoformat()} if until else {}
     return _write(books, clock, _VERBS[kind][0], f"{kind}/{name}", environment, actor, reason, detail)
 
 
-def free(
-    books: Books, clock: Clock, kind: Held, name: str, *, environment: str, actor: str, reason: str = ""
+def resume(
+    books: Books, clock: Clock, kind: Pausable, name: str, *, environment: str, actor: str, reason: str = ""
 ) -> AuditEntry:
-    """End a hold."""
+    """End a pause."""
     return _write(books, clock, _VERBS[kind][1], f"{kind}/{name}", environment, actor, reason, {})
 
 
-def held(books: BooksReader, kind: Held, name: str, *, environment: str, now: datetime) -> AuditEntry | None:
+def find_pause(books: BooksReader, kind: Pausable, name: str, *, environment: str, now: datetime) -> AuditEntry | None:
     """Who stopped a trigger or a model that is still stopped, and why; or None."""
     for entry in books.audit.find(subject=f"{kind}/{name}", newest=True):
         if entry.environment != environment or entry.action not in _VERBS[kind]:
@@ -45,8 +45,8 @@ def held(books: BooksReader, kind: Held, name: str, *, environment: str, now: da
     return None
 
 
-def said(entry: AuditEntry) -> str:
-    """A hold in words: who, why, and until when."""
+def pause_text(entry: AuditEntry) -> str:
+    """A pause in words: who, why, and until when."""
     until = f" until {entry.detail['until'][:16]}" if "until" in entry.detail else ""
     return f"{entry.action} by {entry.actor}{until}" + (f": {entry.reason}" if entry.reason else "")
 
