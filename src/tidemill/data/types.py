@@ -31,13 +31,14 @@ class TypeRule(NamedTuple):
 
     `read` makes a Python value of a JSON value; it raises TypeError, ValueError or OverflowError for one that does not
     fit. `conversion` is how a column of another Polars type becomes it, None where no value of that type fits. `cure`
-    tells the sender how to write such a value.
+    tells the sender how to write such a value; `accepts` says in words what can become it.
     """
 
     dtype: pl.DataType | None
     read: Callable[[Any], Any]
     conversion: Callable[[pl.DataType], Conversion | None]
     cure: str
+    accepts: str
 
 
 def column_type(dtype: pl.DataType) -> ColumnType:
@@ -187,11 +188,52 @@ def _nested(value: object) -> Any:
 
 
 RULES: dict[ColumnType, TypeRule] = {
-    "boolean": TypeRule(pl.Boolean(), _boolean, _to_boolean, "send true or false"),
-    "integer": TypeRule(pl.Int64(), _integer, _to_integer, "send a whole number, such as 7, within 64 bits"),
-    "number": TypeRule(pl.Float64(), _number, _to_number, "send a number, without quotes"),
-    "text": TypeRule(pl.String(), _text, _to_text, "send text, in quotes"),
-    "time": TypeRule(MOMENT, _time, _to_time, "write a time as 2026-03-01T12:30:00, or with its zone"),
-    "date": TypeRule(pl.Date(), _date, _to_date, "write a date as 2026-03-01"),
-    "nested": TypeRule(None, _nested, _to_nested, "send a list or an object"),
+    "boolean": TypeRule(
+        pl.Boolean(), _boolean, _to_boolean, "send true or false", "Booleans only: 0 and 1 are numbers."
+    ),
+    "integer": TypeRule(
+        pl.Int64(),
+        _integer,
+        _to_integer,
+        "send a whole number, such as 7, within 64 bits",
+        "Integers of any width that fit in 64 bits, decimals without a fraction, and floats without a fraction up to "
+        "2^53. No fractions, booleans or text.",
+    ),
+    "number": TypeRule(
+        pl.Float64(),
+        _number,
+        _to_number,
+        "send a number, without quotes",
+        "Numbers of any type, rounded to the nearest float of 64 bits. In the files of a source also text that is a "
+        "number; in a request no text. No booleans.",
+    ),
+    "text": TypeRule(
+        pl.String(),
+        _text,
+        _to_text,
+        "send text, in quotes",
+        "Text, categories and enums; a time of day and a duration as ISO 8601 text. No numbers.",
+    ),
+    "time": TypeRule(
+        MOMENT,
+        _time,
+        _to_time,
+        "write a time as 2026-03-01T12:30:00, or with its zone",
+        "Times of any unit, cut to the microsecond; dates, as their midnight; ISO 8601 text. A time without a zone is "
+        "UTC. No numbers.",
+    ),
+    "date": TypeRule(
+        pl.Date(),
+        _date,
+        _to_date,
+        "write a date as 2026-03-01",
+        "Dates, ISO 8601 text, and times that are midnight in their own zone.",
+    ),
+    "nested": TypeRule(
+        None,
+        _nested,
+        _to_nested,
+        "send a list or an object",
+        "Lists, records and bytes, as they are. No model accepts them as an input.",
+    ),
 }
