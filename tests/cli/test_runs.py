@@ -154,7 +154,7 @@ def test_a_run_is_cancelled_and_can_go_on(place: Place) -> None:
     running.communicate(timeout=30)
     assert running.returncode == 130
     assert place.newest()["state"] == "cancelled"
-    assert "is over" in place.do("runs", "cancel", at_work["id"], code=2)
+    assert "is not running" in place.do("runs", "cancel", at_work["id"], code=2)
     (place.folder / "wait").unlink()
     assert place.json("runs", "resume", at_work["id"])["state"] == "done"
 

@@ -128,7 +128,7 @@ def test_an_altered_blob_is_made_again_and_says_so(mill: Mill, tmp_path: Path, h
     file.write_bytes(harm(whole))
     again = mill.run(training, by=3)
     assert mill.states(again)["load"] == "ran"
-    assert "altered" in mill.steps(again)["load"].reason
+    assert "changed" in mill.steps(again)["load"].reason
     assert file.read_bytes() == whole
 
 
@@ -405,7 +405,7 @@ def test_an_input_that_is_no_plain_data_is_refused_before_anything_runs(mill: Mi
         ref = load(3)
         take({"a": ref} if isinstance(value, dict) else [[ref]] if isinstance(value, list) else value)
 
-    with pytest.raises(ConfigurationError, match="'take' an input 'value'"):
+    with pytest.raises(ConfigurationError, match="an input 'value' to step 'take'"):
         mill.try_to_run(taking)
     assert mill.books.runs.find() == []
 

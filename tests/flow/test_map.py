@@ -99,7 +99,7 @@ def test_what_cannot_be_kept_is_refused_before_the_run(mill: Mill) -> None:
     def streaming() -> None:
         lines()
 
-    with pytest.raises(ConfigurationError, match=r"'lines'.*cannot be kept") as told:
+    with pytest.raises(ConfigurationError, match=r"'lines'.*cannot be stored") as told:
         mill.try_to_run(streaming)
     assert told.value.cure
     assert mill.books.runs.find() == []
@@ -124,6 +124,6 @@ def test_a_value_of_another_type_is_refused_before_the_run(mill: Mill, value: An
     def giving() -> None:
         number(value)
 
-    with pytest.raises(ConfigurationError, match=r"gives step 'number' .* for 'value', which must be of type int"):
+    with pytest.raises(ConfigurationError, match=r"passes .* to step 'number' as 'value', which must be of type int"):
         mill.try_to_run(giving)
     assert mill.books.runs.find() == []

@@ -9,7 +9,7 @@ import pytest
 from tests.flow.kit import Mill
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.resources import JournalReader
-from tidemill.flow.memory import Memory
+from tidemill.flow.shared import SharedResults
 
 
 @step
@@ -81,7 +81,7 @@ def mended() -> None:
 def mill(folder: Path, name: str) -> Mill:
     """One of several workspaces, each with a journal of its own, that share blobs and memory."""
     made = Mill(folder / name, blobs=folder / "blobs")
-    made.session.memory = Memory(folder / "memory")
+    made.session.shared_results = SharedResults(folder / "memory")
     return made
 
 

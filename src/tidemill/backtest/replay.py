@@ -28,8 +28,8 @@ from tidemill.data.keys import as_classes, row_keys
 from tidemill.errors import TidemillError
 from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.flow.engine import run
-from tidemill.flow.memory import Memory
 from tidemill.flow.plan import plan
+from tidemill.flow.shared import SharedResults
 from tidemill.ledger.releases import find_release
 from tidemill.project.project import Project
 from tidemill.recipes.training import release
@@ -85,7 +85,7 @@ class Replay:
             workspace=open_workspace(folder, "backtest", urls={"blobs": str(folder.parent / "blobs")}),
             given={resources.Sources: self.sources, resources.Features: self.features},
         )
-        self.session.memory = Memory(folder.parent / "memory" / _history(policy))
+        self.session.shared_results = SharedResults(folder.parent / "memory" / _history(policy))
         workspace = self.session.workspace
         self.books = workspace.ledger
         self.service = Service(workspace.board, self.session.packages, workspace.journal, None, self.clock)

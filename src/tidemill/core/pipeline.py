@@ -168,7 +168,7 @@ def refs(value: Any) -> Iterator[Ref]:
         yield from (member for member in value if isinstance(member, Ref))
 
 
-def holds_refs(value: Any) -> bool:
+def contains_refs(value: Any) -> bool:
     """Whether an input is the value of a step, or a list with some."""
     return next(refs(value), None) is not None
 

@@ -1,4 +1,4 @@
-"""The step cache: which results of earlier runs can be used again, and why others can not."""
+"""The step cache: finds results of earlier runs that can be used again, and explains why others cannot."""
 
 from typing import NamedTuple
 
@@ -8,10 +8,10 @@ from tidemill.core.artifact import Artifact
 from tidemill.core.resources import BooksReader
 from tidemill.core.run import CacheDecision, Run, StepRun
 from tidemill.errors import NotFound
-from tidemill.flow.memory import Memory
+from tidemill.flow.shared import SharedResults
 
-_LOOKED_AT = 5
-_GAVE = ("ran", "cached")
+_CANDIDATES = 5
+_FINISHED = ("ran", "cached")
 REASONS: dict[CacheDecision, str] = {
     "new": "first time with this code and these inputs",
     "lost": "an earlier result",
@@ -27,7 +27,7 @@ REASONS: dict[CacheDecision, str] = {
 
 
 class CacheResult(NamedTuple):
-    """An earlier step with its artifacts, or None; and the decision that follows, with its text."""
+    """The result of a lookup: an earlier step with its artifacts or None, the decision, and the decision as text."""
 
     step: StepRun | None
     artifacts: dict[str, Artifact]
@@ -35,60 +35,59 @@ class CacheResult(NamedTuple):
     reason: str
 
 
-class Catalog:
-    """Finds what was given for a cache key, as far as its bytes are there and have not changed."""
+class StepCache:
+    """Finds the outputs for a cache key whose bytes still exist and are unchanged."""
 
-    def __init__(self, books: BooksReader, blobs: Blobs, memory: Memory | None = None) -> None:
+    def __init__(self, books: BooksReader, blobs: Blobs, shared: SharedResults | None = None) -> None:
         self._books = books
         self._blobs = blobs
-        self._memory = memory
+        self._shared = shared
 
     def find(self, key: str, outputs: tuple[str, ...]) -> CacheResult:
-        """The newest step of that key whose artifacts are unchanged; or none, and why."""
-        none = CacheResult(None, {}, "new", REASONS["new"])
-        for earlier in self._books.steps.find(key=key, newest=True, limit=_LOOKED_AT):
-            if earlier.state in _GAVE and set(earlier.outputs) == set(outputs):
-                artifacts, wrong = self.gave(earlier)
-                if not wrong:
+        """Return the newest step with this key whose artifacts are unchanged, or the reason why there is none."""
+        miss = CacheResult(None, {}, "new", REASONS["new"])
+        for earlier in self._books.steps.find(key=key, newest=True, limit=_CANDIDATES):
+            if earlier.state in _FINISHED and set(earlier.outputs) == set(outputs):
+                artifacts, problem = self.load_outputs(earlier)
+                if not problem:
                     return CacheResult(earlier, artifacts, "hit", f"{REASONS['hit']} as in run {earlier.run[:13]}")
-                none = CacheResult(None, {}, "lost", f"{REASONS['lost']} {wrong}")
-        return none
+                miss = CacheResult(None, {}, "lost", f"{REASONS['lost']} {problem}")
+        return miss
 
-    def recall(self, key: str) -> CacheResult | None:
-        """The result of another workspace for that key, where they share a memory; it may be waited for."""
-        found = self._memory.recall(key) if self._memory else None
-        held = found is not None and all(holds(self._blobs, one) for one in found.artifacts.values())
-        if not found or not held:
+    def find_shared(self, key: str) -> CacheResult | None:
+        """Return the result of another workspace for this key, if the workspaces share results; may wait for it."""
+        result = self._shared.get_or_claim(key) if self._shared else None
+        if result is None or not all(holds(self._blobs, artifact) for artifact in result.artifacts.values()):
             return None
-        return CacheResult(found.step, found.artifacts, "hit", f"{REASONS['hit']} as in run {found.step.run[:13]}")
+        return CacheResult(result.step, result.artifacts, "hit", f"{REASONS['hit']} as in run {result.step.run[:13]}")
 
-    def over(self, step: StepRun, artifacts: tuple[Artifact, ...]) -> None:
-        """A step is over: other workspaces may wait for what it gave."""
-        if self._memory:
+    def publish(self, step: StepRun, artifacts: tuple[Artifact, ...]) -> None:
+        """Publish the outputs of a finished step to the workspaces that wait for them."""
+        if self._shared:
             by_id = {artifact.id: artifact for artifact in artifacts}
-            self._memory.over(step, {output: by_id[one] for output, one in step.outputs.items()})
+            self._shared.publish(step, {output: by_id[digest] for output, digest in step.outputs.items()})
 
-    def leave(self) -> None:
-        """A run is over: other workspaces need not wait for what it did not come to."""
-        if self._memory:
-            self._memory.leave()
+    def abandon(self) -> None:
+        """Release the keys that this run claimed and did not compute: other workspaces stop waiting for them."""
+        if self._shared:
+            self._shared.abandon()
 
-    def gave(self, step: StepRun) -> tuple[dict[str, Artifact], str]:
-        """The artifacts that a step gave by output, and what is wrong with them, if anything is."""
-        found = {}
+    def load_outputs(self, step: StepRun) -> tuple[dict[str, Artifact], str]:
+        """Return the artifacts of a step by output, and a problem as text if one of them cannot be used."""
+        artifacts = {}
         for output, digest in step.outputs.items():
             try:
                 artifact = self._books.artifacts.get(digest)
             except NotFound:
                 return {}, f"is not in the ledger: {digest[:12]}"
             if artifact.collected is not None:
-                return {}, f"was let go on {artifact.collected:%Y-%m-%d}: {digest[:12]}"
+                return {}, f"was deleted by gc on {artifact.collected:%Y-%m-%d}: {digest[:12]}"
             if not artifact.transient and not holds(self._blobs, artifact):
-                return {}, f"is gone or was altered: blob {digest[:12]}"
-            found[output] = artifact
-        return found, ""
+                return {}, f"is missing or was changed: blob {digest[:12]}"
+            artifacts[output] = artifact
+        return artifacts, ""
 
-    def done(self, run: Run) -> dict[str, StepRun]:
-        """The steps that earlier tries of a run finished, by name; a step that stopped the run is to run again."""
+    def completed_steps(self, run: Run) -> dict[str, StepRun]:
+        """Return the steps that earlier attempts of a run finished, by name, without the step that stopped it."""
         steps = self._books.steps.find(run=run.id)
-        return {step.step: step for step in steps if step.state in _GAVE and not step.stops}
+        return {step.step: step for step in steps if step.state in _FINISHED and not step.stops}

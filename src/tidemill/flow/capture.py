@@ -1,4 +1,4 @@
-"""Keeps what a step prints and logs: the beginning and the end of it, however much it is."""
+"""Captures what a step prints and logs: the beginning and the end of the text, with a bounded size."""
 
 import io
 import logging
@@ -12,45 +12,45 @@ _SHORT = 4_000
 
 
 class Log:
-    """A text that may be long: its beginning and its end are kept, and how much is left out between them."""
+    """A text of any length: keeps its beginning, its end, and the number of characters dropped between them."""
 
     def __init__(self) -> None:
         self._head: list[str] = []
-        self._begun = 0
+        self._head_size = 0
         self._tail: deque[str] = deque()
-        self._held = 0
+        self._tail_size = 0
         self._dropped = 0
 
     def add(self, text: str) -> None:
-        """Add to the end."""
-        if self._begun < _HEAD:
-            part, text = text[: _HEAD - self._begun], text[_HEAD - self._begun :]
+        """Append a text."""
+        if self._head_size < _HEAD:
+            part, text = text[: _HEAD - self._head_size], text[_HEAD - self._head_size :]
             self._head.append(part)
-            self._begun += len(part)
+            self._head_size += len(part)
         if not text:
             return
         self._tail.append(text[-_TAIL:])
         self._dropped += max(0, len(text) - _TAIL)
-        self._held += min(len(text), _TAIL)
-        while self._held - len(self._tail[0]) >= _TAIL:
-            gone = len(self._tail.popleft())
-            self._held -= gone
-            self._dropped += gone
+        self._tail_size += min(len(text), _TAIL)
+        while self._tail_size - len(self._tail[0]) >= _TAIL:
+            size = len(self._tail.popleft())
+            self._tail_size -= size
+            self._dropped += size
 
     @property
     def text(self) -> str:
-        """All that is kept."""
-        gap = f"\n… {self._dropped:,} characters are left out here …\n" if self._dropped else ""
+        """The captured text."""
+        gap = f"\n… {self._dropped:,} characters are omitted here …\n" if self._dropped else ""
         return "".join(self._head) + gap + "".join(self._tail)
 
 
-def writable(text: str) -> str:
-    """A text that any file can hold: half a character, as in names of files that are not UTF-8, is spelt out."""
+def escape_surrogates(text: str) -> str:
+    """Return the text as valid UTF-8: lone surrogates, as in file names that are not UTF-8, become escapes."""
     return text.encode(errors="backslashreplace").decode()
 
 
-def shortened(text: str) -> str:
-    """The end of a text, as the ledger keeps it."""
+def shorten_log(text: str) -> str:
+    """Return the end of a text, as the ledger stores it."""
     return text if len(text) <= _SHORT else f"… {len(text) - _SHORT:,} characters before\n{text[-_SHORT:]}"
 
 
@@ -89,7 +89,7 @@ class _Records(logging.Handler):
 
 @contextmanager
 def captured() -> Iterator[Log]:
-    """Keep what this process prints and logs in the block; it is shown on stderr, since stdout is the command's own."""
+    """Capture what this process prints and logs in the block, and show it on stderr: stdout belongs to the command."""
     log = Log()
     before = sys.stdout, sys.stderr
     handler = _Records(log)

@@ -1,4 +1,4 @@
-"""Draws a graph: as text, and as a picture (SVG)."""
+"""Draws the graph of a pipeline as text and as SVG."""
 
 from html import escape
 
@@ -8,13 +8,13 @@ _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 190, 34, 26, 46
 
 
 def as_text(graph: Graph) -> str:
-    """A line for each step, with what it needs."""
+    """Return one line for each step, with the steps that it depends on."""
     widest = max((len(name) for name in graph.nodes), default=0)
     lines = [f"{graph.pipeline}: {len(graph.nodes)} steps"]
     for node in graph.nodes.values():
         about = (node.step.__doc__ or "").strip().splitlines()
-        each = "  for each member" if node.over else ""
-        needs = f"  ← {', '.join(node.needs)}{each}" if node.needs else ""
+        repeated = "  for each member" if node.over else ""
+        needs = f"  ← {', '.join(node.needs)}{repeated}" if node.needs else ""
         lines.append(f"  {node.name:{widest}}{needs}")
         if about:
             lines.append(f"  {'':{widest}}  {about[0]}")
@@ -22,7 +22,7 @@ def as_text(graph: Graph) -> str:
 
 
 def as_svg(graph: Graph) -> str:
-    """The steps in layers: each below all that it needs."""
+    """Return the steps in layers: each step is below the steps that it depends on."""
     depth: dict[str, int] = {}
     for node in graph.nodes.values():
         depth[node.name] = 1 + max((depth[need] for need in node.needs), default=-1)
@@ -32,7 +32,7 @@ def as_svg(graph: Graph) -> str:
     widest = max((len(layer) for layer in layers.values()), default=1)
     width = widest * (_WIDTH + _GAP_X) + _GAP_X
     height = len(layers) * (_HEIGHT + _GAP_Y) + _GAP_Y
-    place = {
+    position = {
         name: (
             (width - len(layer) * (_WIDTH + _GAP_X) + _GAP_X) / 2 + column * (_WIDTH + _GAP_X),
             _GAP_Y / 2 + level * (_HEIGHT + _GAP_Y),
@@ -40,8 +40,8 @@ def as_svg(graph: Graph) -> str:
         for level, layer in layers.items()
         for column, name in enumerate(layer)
     }
-    arrows = [_arrow(place[need], place[node.name]) for node in graph.nodes.values() for need in node.needs]
-    boxes = [_box(name, *place[name]) for name in graph.nodes]
+    arrows = [_arrow(position[need], position[node.name]) for node in graph.nodes.values() for need in node.needs]
+    boxes = [_box(name, *position[name]) for name in graph.nodes]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
         f'font-family="system-ui, sans-serif" font-size="13"><title>{escape(graph.pipeline)}</title>'

@@ -1,4 +1,4 @@
-"""Runs a pipeline from plan to ledger: the one way in which anything is run, taken up again, or tried in part."""
+"""Runs pipelines: starts, resumes and cancels runs, and runs single steps."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,14 +12,14 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.core.run import Run
 from tidemill.errors import Cancelled, Conflict, InputError, NotFound, Stopped, TidemillError
 from tidemill.faults import reached
-from tidemill.flow.cache import Catalog
-from tidemill.flow.engines import engine_of
-from tidemill.flow.execute import FROM_NOTHING, Execution, Progress, Start
-from tidemill.flow.plan import plan, with_only
-from tidemill.flow.record import Recorder, another_attempt, new_run
+from tidemill.flow.cache import StepCache
+from tidemill.flow.engines import open_engine
+from tidemill.flow.execute import EMPTY_START, Execution, Progress, Start
+from tidemill.flow.plan import plan, select_step
+from tidemill.flow.record import Recorder, new_run, start_attempt
 from tidemill.flow.session import Session
 
-Done = tuple[Run, TidemillError | None]
+RunResult = tuple[Run, TidemillError | None]
 
 
 def run(
@@ -31,15 +31,15 @@ def run(
     progress: Progress | None = None,
     engine: str = "inline",
     identifier: str = "",
-) -> Done:
-    """Run a pipeline; what became of it, and the error that ended it, if one did.
+) -> RunResult:
+    """Run a pipeline; return the finished run and the error that stopped it, if any.
 
-    Bad parameters raise before there is a run; all else leaves a run in the ledger. An `identifier` names it: of
-    several processes that begin the same one, one does.
+    Invalid parameters raise before a run is created; every other error is recorded in the ledger. `identifier` is the
+    id of the run: if several processes start a run with the same id, one of them succeeds.
     """
     graph = plan(pipeline, params or {}, session.project, session.clock)
-    begun = new_run(session, graph, cause or {"by": "hand"}, engine)
-    return _begin(session, graph, replace(begun, id=identifier or begun.id), FROM_NOTHING, progress)
+    record = new_run(session, graph, cause or {"by": "hand"}, engine)
+    return _start(session, graph, replace(record, id=identifier or record.id), EMPTY_START, progress)
 
 
 def run_once(
@@ -51,47 +51,47 @@ def run_once(
     cause: dict[str, Any] | None = None,
     progress: Progress | None = None,
     engine: str = "inline",
-) -> Done:
-    """Run a pipeline as the run of that id: begin it, go on with it where its process died, or tell how it ended.
+) -> RunResult:
+    """Start the run with this id, resume it if its process died, or return it if it is finished.
 
     Raises
     ------
     Conflict
-        where it is at work.
+        If another process is executing the run.
     """
     try:
-        found = session.workspace.ledger.runs.get(identifier)
+        existing = session.workspace.ledger.runs.get(identifier)
     except NotFound:
         pipeline = session.project.code.pipeline(name)
         return run(session, pipeline, params, cause=cause, progress=progress, engine=engine, identifier=identifier)
-    if found.state in ("running", "interrupted"):
+    if existing.state in ("running", "interrupted"):
         return resume(session, identifier, cause=cause, progress=progress)
-    return found, None
+    return existing, None
 
 
 def run_step(
     session: Session,
     name: str,
-    of: str,
+    past_run: str,
     *,
     cause: dict[str, Any] | None = None,
     progress: Progress | None = None,
     engine: str = "inline",
-) -> Done:
-    """Run one step on what a past run gave it, whatever the cache has; transient inputs are made again.
+) -> RunResult:
+    """Run one step on the inputs that it had in a past run, without the cache; transient inputs are computed again.
 
     Raises
     ------
     NotFound
-        where the run's pipeline has no such step now.
+        If the pipeline does not have this step any more.
     InputError
-        where the past run did not come so far.
+        If the past run did not compute the inputs of the step.
     """
-    past = session.workspace.ledger.runs.get(of)
-    graph = with_only(plan_of(session, past), name)
-    given = _given(session, past, graph)
-    begun = new_run(session, graph, (cause or {"by": "hand"}) | {"step": name, "from": past.id}, engine)
-    return _begin(session, graph, begun, Start({}, given, frozenset({name})), progress)
+    past = session.workspace.ledger.runs.get(past_run)
+    graph = select_step(plan_again(session, past), name)
+    inputs = _load_outputs(session, past, graph)
+    record = new_run(session, graph, (cause or {"by": "hand"}) | {"step": name, "from": past.id}, engine)
+    return _start(session, graph, record, Start({}, inputs, frozenset({name})), progress)
 
 
 def resume(
@@ -101,85 +101,85 @@ def resume(
     cause: dict[str, Any] | None = None,
     progress: Progress | None = None,
     engine: str = "",
-) -> Done:
-    """Go on with a run that failed, was stopped, interrupted or cancelled, by the code as it is now.
+) -> RunResult:
+    """Resume a run that failed, was stopped, interrupted or cancelled, with the current code.
 
-    What it finished stays, as long as its code, inputs and bytes are the same; the rest runs.
+    A finished step is not run again if its code, its inputs and the bytes of its outputs are unchanged.
 
     Raises
     ------
     InputError
-        where it is done.
+        If the run is done.
     Conflict
-        where it is at work.
+        If another process is executing the run.
     """
     books = session.workspace.ledger
-    found = books.runs.get(identifier)
-    with session.workspace.alive.hold(found.id):
-        found = books.runs.get(found.id)
-        if found.state == "done":
-            raise InputError(f"run {found.id[:13]} is done", f"run it anew: `tidemill run {found.pipeline}`")
-        if found.state == "running" and found.host.partition(":")[0] != session.host.partition(":")[0]:
+    run_id = books.runs.get(identifier).id
+    with session.workspace.alive.hold(run_id):
+        past = books.runs.get(run_id)
+        if past.state == "done":
+            raise InputError(f"run {run_id[:13]} is done", f"start a new run: `tidemill run {past.pipeline}`")
+        if past.state == "running" and past.host.partition(":")[0] != session.host.partition(":")[0]:
             raise Conflict(
-                f"run {found.id[:13]} is at work on {found.host}", f"end it first: `tidemill runs cancel {found.id}`"
+                f"run {run_id[:13]} is running on {past.host}", f"cancel it first: `tidemill runs cancel {run_id}`"
             )
-        graph = plan_of(session, found)
-        again = another_attempt(found, session, graph, cause or {"by": "hand"}, engine or found.engine)
-        start = Start(Catalog(books, session.workspace.blobs).done(found), {})
+        graph = plan_again(session, past)
+        attempt = start_attempt(past, session, graph, cause or {"by": "hand"}, engine or past.engine)
+        start = Start(StepCache(books, session.workspace.blobs).completed_steps(past), {})
         with books.transaction():
-            _interrupt_steps(session, found)
-            books.runs.change(found.id, lambda _: again)
-        return _walk(session, graph, again, start, progress)
+            _interrupt_steps(session, past)
+            books.runs.change(run_id, lambda _: attempt)
+        return _execute(session, graph, attempt, start, progress)
 
 
 def cancel(session: Session, identifier: str) -> tuple[Run, int | None]:
-    """Say that a run is cancelled, and which process on this machine is at work on it, to be told.
+    """Mark a run as cancelled; return it and the id of the process on this machine that executes it, if any.
 
     Raises
     ------
     InputError
-        where it is over already.
+        If the run is not running.
     """
-    found = session.workspace.ledger.runs.get(identifier)
-    process = session.workspace.alive.process(found.id)
+    run_id = session.workspace.ledger.runs.get(identifier).id
+    process = session.workspace.alive.process(run_id)
 
-    def cancelled(now: Run) -> Run:
-        if now.state != "running":
-            raise InputError(f"run {now.id[:13]} is over: {now.state}", "only a run at work can be cancelled")
-        return replace(now, state="cancelled", ended=session.clock.now(), error="cancelled by a person")
+    def mark_cancelled(run: Run) -> Run:
+        if run.state != "running":
+            raise InputError(f"run {run.id[:13]} is not running: it is {run.state}", "cancel a run that is running")
+        return replace(run, state="cancelled", ended=session.clock.now(), error="cancelled by a person")
 
-    return session.workspace.ledger.runs.change(found.id, cancelled), process
+    return session.workspace.ledger.runs.change(run_id, mark_cancelled), process
 
 
 def sweep(session: Session) -> list[Run]:
-    """Write down which runs died with their process on this machine."""
+    """Mark the runs whose process died on this machine as interrupted; return these runs."""
     books = session.workspace.ledger
-    swept = []
-    for dead in session.workspace.alive.dead():
+    interrupted = []
+    for run_id in session.workspace.alive.dead():
         with suppress(NotFound), books.transaction():
-            found = books.runs.get(dead)
-            if found.state == "running":
-                _interrupt_steps(session, found)
-                swept.append(books.runs.change(found.id, _interrupted))
-        session.workspace.alive.forget(dead)
-    return swept
+            run = books.runs.get(run_id)
+            if run.state == "running":
+                _interrupt_steps(session, run)
+                interrupted.append(books.runs.change(run.id, _mark_interrupted))
+        session.workspace.alive.forget(run_id)
+    return interrupted
 
 
-def _interrupted(run: Run) -> Run:
+def _mark_interrupted(run: Run) -> Run:
     if run.state != "running":
         return run
     return replace(run, state="interrupted", error="its process died", interruption="crash")
 
 
-def _interrupt_steps(session: Session, found: Run) -> None:
+def _interrupt_steps(session: Session, run: Run) -> None:
     books = session.workspace.ledger
-    for step in books.steps.find(run=found.id):
+    for step in books.steps.find(run=run.id):
         if step.state == "running":
-            books.steps.change(step.id, lambda one: replace(one, state="interrupted", error="its process died"))
+            books.steps.change(step.id, lambda step: replace(step, state="interrupted", error="its process died"))
 
 
-def plan_of(session: Session, past: Run) -> Graph:
-    """The graph of a past run's pipeline for its parameters, by the code as it is now."""
+def plan_again(session: Session, past: Run) -> Graph:
+    """Return the graph of a past run's pipeline with the same parameters and the current code."""
     pipeline = session.project.code.pipeline(past.pipeline)
     params = dict(past.params)
     if past.model and any(hint is ModelPolicy for hint in pipeline.hints.values()):
@@ -187,36 +187,38 @@ def plan_of(session: Session, past: Run) -> Graph:
     return plan(pipeline, params, session.project, session.clock)
 
 
-def _given(session: Session, past: Run, graph: Graph) -> dict[str, dict[str, Artifact]]:
-    """What the past run gave to the nodes of a graph."""
-    catalog = Catalog(session.workspace.ledger, session.workspace.blobs)
-    done = catalog.done(past)
-    given = {}
+def _load_outputs(session: Session, past: Run, graph: Graph) -> dict[str, dict[str, Artifact]]:
+    """Return the outputs of the past run's steps that the nodes of the graph need."""
+    cache = StepCache(session.workspace.ledger, session.workspace.blobs)
+    completed = cache.completed_steps(past)
+    outputs = {}
     for need in sorted({need for node in graph.nodes.values() for need in node.needs} - set(graph.nodes)):
-        if need not in done:
+        if need not in completed:
             raise InputError(
                 f"run {past.id[:13]} has no result of step {need!r}",
                 f"resume it first: `tidemill runs resume {past.id}`",
             )
-        given[need], wrong = catalog.gave(done[need])
-        if wrong:
-            raise NotFound(f"what step {need!r} gave in run {past.id[:13]} {wrong}", "run the whole pipeline again")
-    return given
+        outputs[need], problem = cache.load_outputs(completed[need])
+        if problem:
+            raise NotFound(
+                f"the output of step {need!r} in run {past.id[:13]} {problem}", "run the whole pipeline again"
+            )
+    return outputs
 
 
-def _begin(session: Session, graph: Graph, begun: Run, start: Start, progress: Progress | None) -> Done:
-    """Write down that a run begins, while it can be seen that its process lives, and walk it."""
-    with session.workspace.alive.hold(begun.id):
+def _start(session: Session, graph: Graph, record: Run, start: Start, progress: Progress | None) -> RunResult:
+    """Write the run to the ledger while its lock shows that its process lives, and execute it."""
+    with session.workspace.alive.hold(record.id):
         reached("run is alive")
-        session.workspace.ledger.runs.add(begun)
+        session.workspace.ledger.runs.add(record)
         reached("run is begun")
-        return _walk(session, graph, begun, start, progress)
+        return _execute(session, graph, record, start, progress)
 
 
-def _walk(session: Session, graph: Graph, begun: Run, start: Start, progress: Progress | None) -> Done:
-    recorder = Recorder(session, begun)
+def _execute(session: Session, graph: Graph, record: Run, start: Start, progress: Progress | None) -> RunResult:
+    recorder = Recorder(session, record)
     try:
-        Execution(session, graph, recorder, engine_of(session, begun.engine), progress, start).walk()
+        Execution(session, graph, recorder, open_engine(session, record.engine), progress, start).run()
     except Stopped as stopped:
         return recorder.close("stopped", stopped.problem), stopped
     except Cancelled as cancelled:
@@ -230,6 +232,6 @@ def _walk(session: Session, graph: Graph, begun: Run, start: Start, progress: Pr
         recorder.close("failed", f"{type(unforeseen).__name__}: {unforeseen}")
         raise
     finally:
-        if begun.engine == "inline":
-            engine_of(session, "inline").close()
+        if record.engine == "inline":
+            open_engine(session, "inline").close()
     return recorder.close("done"), None

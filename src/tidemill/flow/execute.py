@@ -1,4 +1,4 @@
-"""Runs the steps of one graph: takes what is cached, hands the rest to the engine, records each boundary."""
+"""Executes the steps of one graph: uses cached results, submits the rest to the engine, records each transition."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -15,8 +15,8 @@ from tidemill.core.pipeline import Graph, Node
 from tidemill.core.run import CacheDecision, Metrics, StepRun
 from tidemill.errors import StepFailed, Stopped, TidemillError
 from tidemill.faults import reached
-from tidemill.flow.cache import REASONS, Catalog
-from tidemill.flow.capture import shortened
+from tidemill.flow.cache import REASONS, StepCache
+from tidemill.flow.capture import shorten_log
 from tidemill.flow.record import Recorder
 from tidemill.flow.session import Session, depends_on_the_world, follows_from_inputs
 from tidemill.flow.tasks import Engine, Outcome, Task, of_kind, pause
@@ -27,23 +27,25 @@ _Verdicts = dict[str, tuple[Verdict, ...]]
 
 
 class Start(Struct, frozen=True):
-    """What a run begins with: `before` has what its earlier tries finished; `given` what another run gave, by node;
-    `fresh` are the steps that run whatever the cache has.
+    """The state in which a run starts.
+
+    `completed` are the steps that earlier attempts of the run finished; `provided` are outputs of another run, by node;
+    `forced` are the steps that run even if the cache has their results.
     """
 
-    before: Mapping[str, StepRun]
-    given: Mapping[str, dict[str, Artifact]]
-    fresh: frozenset[str] = frozenset()
+    completed: Mapping[str, StepRun]
+    provided: Mapping[str, dict[str, Artifact]]
+    forced: frozenset[str] = frozenset()
 
 
-FROM_NOTHING = Start({}, {})
+EMPTY_START = Start({}, {})
 
 
 class Execution:
-    """One walk over a graph: a step starts when all that it takes is known and the engine has room for it.
+    """One execution of a graph: a step starts when all its inputs exist and the engine has a free slot.
 
-    A cached step is not run; a transient one only where somebody needs its value. After a failure nothing new starts,
-    and what runs beside it is waited for.
+    A cached step does not run; a transient step runs only if another step needs its value. After a failure no new step
+    starts, and the running steps finish.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class Execution:
         recorder: Recorder,
         engine: Engine,
         progress: Progress | None = None,
-        start: Start = FROM_NOTHING,
+        start: Start = EMPTY_START,
     ) -> None:
         self._session = session
         self._recorder = recorder
@@ -61,29 +63,29 @@ class Execution:
         self._progress = progress or (lambda _: None)
         self._start = start
         self._blobs = session.workspace.blobs
-        self._catalog = Catalog(session.workspace.ledger, self._blobs, session.memory)
-        self._wiring = Wiring(graph, self._blobs, start.given)
-        self._unmade: dict[str, StepRun] = {}
+        self._cache = StepCache(session.workspace.ledger, self._blobs, session.shared_results)
+        self._wiring = Wiring(graph, self._blobs, start.provided)
+        self._deferred: dict[str, StepRun] = {}
         self._ready: list[tuple[Node, StepRun]] = []
         self._running: dict[str, tuple[Task, StepRun]] = {}
         self._delayed: list[tuple[float, str]] = []
-        self._told: list[StepRun] = []
+        self._unreported: list[StepRun] = []
         self._error: TidemillError | None = None
 
-    def walk(self) -> None:
-        """Run what must run.
+    def run(self) -> None:
+        """Execute the graph.
 
         Raises
         ------
         Stopped
-            when a step returned a verdict that stops the run.
+            If a step returned a verdict that stops the run.
         StepFailed
-            when a step raised.
+            If a step raised an error.
         """
         try:
             self._advance()
             while self._running:
-                self._await()
+                self._wait()
                 self._advance()
         except BaseException:
             self._engine.stop()
@@ -92,30 +94,30 @@ class Execution:
                 self._recorder.change(replace(record, state="interrupted", ended=now))
             raise
         finally:
-            self._catalog.leave()
+            self._cache.abandon()
         if self._error is not None:
             raise self._error
-        for left in self._unmade.values():
-            self._over(replace(left, state="skipped", **_decided("unneeded")), begun=False)
+        for record in self._deferred.values():
+            self._finish(replace(record, state="skipped", **_decided("unneeded")), begun=False)
         self._boundary()
 
     def _advance(self) -> None:
-        """Settle what can be settled, and start what can start, in the order of the calls; then one boundary."""
+        """Resolve and start every step that can be, in the order of the calls; then write one transaction."""
         wiring = self._wiring
         while wiring.free and self._error is None:
             for node in sorted(wiring.free, key=lambda node: wiring.positions[node.name]):
                 wiring.free.remove(node)
-                self._expand(node) if node.over else self._settle(node)
+                self._expand(node) if node.over else self._resolve(node)
         self._ready.sort(key=lambda ready: ready[1].position)
         started: list[Task] = []
         room = self._engine.room() - len(self._delayed)
         while self._ready and room > len(started) and self._error is None:
-            node, settled = self._ready.pop(0)
-            record = replace(settled, started=self._session.clock.now())
+            node, resolved = self._ready.pop(0)
+            record = replace(resolved, started=self._session.clock.now())
             started.append(self._task(node))
             self._running[node.name] = started[-1], record
             self._recorder.begin(record)
-            self._told.append(record)
+            self._unreported.append(record)
         reached("steps are settled")
         self._boundary()
         for task in started:
@@ -124,41 +126,43 @@ class Execution:
 
     def _boundary(self) -> None:
         self._recorder.boundary()
-        told, self._told = self._told, []
-        for record in told:
+        records, self._unreported = self._unreported, []
+        for record in records:
             self._progress(record)
 
-    def _settle(self, node: Node) -> None:
-        """Know what a node gives, by the cheapest way that is true; what must run for it is ready then."""
+    def _resolve(self, node: Node) -> None:
+        """Find the outputs of a node without running it, if possible; otherwise add the node to the ready steps."""
         step = node.step
         record = self._record(node)
         decision: CacheDecision | None = depends_on_the_world(step) or (None if step.cache else "off")
-        if step.transient and decision is None and node.name not in self._start.fresh:
+        if step.transient and decision is None and node.name not in self._start.forced:
             names = {output: digest("transient", [record.key, output]) for output in step.outputs}
-            named = {out: Artifact(id=name, kind="transient", size=0, transient=True) for out, name in names.items()}
-            self._unmade[node.name] = record
-            self._wiring.give(node.name, named, made_by=self._task(node, names))
+            artifacts = {
+                output: Artifact(id=name, kind="transient", size=0, transient=True) for output, name in names.items()
+            }
+            self._deferred[node.name] = record
+            self._wiring.give(node.name, artifacts, made_by=self._task(node, names))
             return
-        if self._is_done(node, record):
+        if self._reuse_attempt(node, record):
             return
-        if node.name in self._start.fresh:
+        if node.name in self._start.forced:
             decision = "requested"
         if decision is not None:
             self._ready.append((node, replace(record, **_decided(decision))))
             return
-        found = self._catalog.find(record.key, step.outputs)
-        if found.step is None and self._session.memory is not None and follows_from_inputs(self._task(node)):
-            found = self._catalog.recall(record.key) or found
-        record = replace(record, decision=found.decision, reason=found.reason)
-        if found.step is not None:
-            self._take(node, record, found.step, found.artifacts)
+        lookup = self._cache.find(record.key, step.outputs)
+        if lookup.step is None and self._session.shared_results is not None and follows_from_inputs(self._task(node)):
+            lookup = self._cache.find_shared(record.key) or lookup
+        record = replace(record, decision=lookup.decision, reason=lookup.reason)
+        if lookup.step is not None:
+            self._reuse(node, record, lookup.step, lookup.artifacts)
         else:
             self._ready.append((node, record))
 
     def _record(self, node: Node) -> StepRun:
         inputs = self._wiring.digests(node)
         code = self._session.fingerprint(node.step.function)
-        named = (f"{name}={digest}" for name, digest in sorted(inputs.items()))
+        input_keys = (f"{name}={digest}" for name, digest in sorted(inputs.items()))
         now = self._session.clock.now()
         return StepRun(
             id=self._session.clock.mint(),
@@ -167,7 +171,7 @@ class Execution:
             position=self._wiring.positions[node.name],
             state="running",
             reason="",
-            key=digest("step", [self._recorder.run.environment, code, *named, *self._session.declared(node)]),
+            key=digest("step", [self._recorder.run.environment, code, *input_keys, *self._session.declared(node)]),
             code=code,
             executor=self._engine.name,
             started=now,
@@ -175,27 +179,27 @@ class Execution:
             expires=now + node.step.retention if node.step.retention else None,
         )
 
-    def _is_done(self, node: Node, record: StepRun) -> bool:
-        """Take what an earlier try of this run finished, if it would be the same now."""
-        before = self._start.before.get(node.name)
+    def _reuse_attempt(self, node: Node, record: StepRun) -> bool:
+        """Use the result of an earlier attempt of this run if its key is unchanged; return whether it was used."""
+        before = self._start.completed.get(node.name)
         if before is None or before.key != record.key:
             return False
-        artifacts, wrong = self._catalog.gave(before)
-        if wrong:
+        artifacts, problem = self._cache.load_outputs(before)
+        if problem:
             return False
         self._wiring.give(node.name, artifacts, before.verdicts)
-        self._told.append(replace(before, state="cached", **_decided("resumed")))
+        self._unreported.append(replace(before, state="cached", **_decided("resumed")))
         return True
 
-    def _take(self, node: Node, record: StepRun, earlier: StepRun, artifacts: dict[str, Artifact]) -> None:
-        """Take an earlier result: its verdicts and metrics are this run's too."""
-        told = {
+    def _reuse(self, node: Node, record: StepRun, earlier: StepRun, artifacts: dict[str, Artifact]) -> None:
+        """Use the result of an earlier run; its verdicts and metrics are recorded for this run, too."""
+        values = {
             output: read(self._blobs, artifact, node.step.promised(output))
             for output, artifact in artifacts.items()
             if artifact.summary.get("judges") or artifact.summary.get("measures")
         }
-        verdicts = self._identified({output: tuple(of_kind((value,), Verdict)) for output, value in told.items()})
-        taken = replace(
+        verdicts = self._mint_ids({output: tuple(of_kind((value,), Verdict)) for output, value in values.items()})
+        reused = replace(
             record,
             verdicts=_ids(verdicts),
             state="cached",
@@ -203,33 +207,33 @@ class Execution:
             ended=record.started,
             outputs=dict(earlier.outputs),
         )
-        self._wiring.give(node.name, artifacts, taken.verdicts)
-        measured = tuple(of_kind(told.values(), Metrics))
-        self._over(taken, tuple(artifacts.values()), verdicts, measured, begun=False)
+        self._wiring.give(node.name, artifacts, reused.verdicts)
+        metrics = tuple(of_kind(values.values(), Metrics))
+        self._finish(reused, tuple(artifacts.values()), verdicts, metrics, begun=False)
 
-    def _await(self) -> None:
-        """Wait until a step is over, or one that failed may be tried again."""
+    def _wait(self) -> None:
+        """Wait until a step finishes or the retry of a failed step is due."""
         now = self._session.clock.monotonic()
-        pauses = [moment - now for moment, _ in self._delayed]
+        pauses = [retry_at - now for retry_at, _ in self._delayed]
         if len(self._running) > len(self._delayed):
-            for name, outcome in self._engine.wait(max(0.0, min([_LOOKS, *pauses]))):
+            for name, outcome in self._engine.wait(max(0.0, min([_POLL_SECONDS, *pauses]))):
                 reached("outcome is here")
-                self._came(name, outcome)
+                self._receive(name, outcome)
         elif self._error is None:
             self._session.clock.sleep(max(0.0, min(pauses)))
             now += max(0.0, min(pauses))
-        due = [name for moment, name in self._delayed if moment <= now or self._error is not None]
-        self._delayed = [(moment, name) for moment, name in self._delayed if name not in due]
+        due = [name for retry_at, name in self._delayed if retry_at <= now or self._error is not None]
+        self._delayed = [(retry_at, name) for retry_at, name in self._delayed if name not in due]
         for name in due:
             task, record = self._running[name]
             if self._error is None:
                 self._engine.start(task)
             else:
                 del self._running[name]
-                self._over(replace(record, state="interrupted", ended=self._session.clock.now()))
+                self._finish(replace(record, state="interrupted", ended=self._session.clock.now()))
 
-    def _came(self, name: str, outcome: Outcome) -> None:
-        """Take in what became of a task."""
+    def _receive(self, name: str, outcome: Outcome) -> None:
+        """Process the outcome of a task: schedule a retry, or record the result."""
         task, record = self._running[name]
         failure = outcome.failure
         if failure is not None and failure.again and record.attempt <= task.step.retries and self._error is None:
@@ -237,21 +241,21 @@ class Execution:
             record = replace(record, attempt=record.attempt + 1, error=failure.text)
             self._running[name] = task, record
             self._recorder.change(record)
-            self._told.append(record)
+            self._unreported.append(record)
             return
         del self._running[name]
-        for made, one in outcome.made.items():
-            if made in self._unmade:
-                self._end(replace(self._unmade.pop(made), **_decided("needed")), one, begun=False)
-        self._end(record, outcome)
+        for node, transient in outcome.made.items():
+            if node in self._deferred:
+                self._complete(replace(self._deferred.pop(node), **_decided("needed")), transient, begun=False)
+        self._complete(record, outcome)
 
-    def _end(self, record: StepRun, outcome: Outcome, *, begun: bool = True) -> None:
-        log, blob = self._keep_log(outcome.log)
+    def _complete(self, record: StepRun, outcome: Outcome, *, begun: bool = True) -> None:
+        log, blob = self._store_log(outcome.log)
         ended = self._session.clock.now()
-        began = record.started if begun else max(record.started, ended - timedelta(seconds=outcome.seconds))
+        started = record.started if begun else max(record.started, ended - timedelta(seconds=outcome.seconds))
         record = replace(
             record,
-            started=began,
+            started=started,
             seconds=outcome.seconds,
             ended=ended,
             executor=outcome.executor or record.executor,
@@ -259,22 +263,26 @@ class Execution:
             log_blob=blob,
         )
         if outcome.failure is not None:
-            self._over(replace(record, state="failed", error=outcome.failure.text), begun=begun)
-            self._error = self._error or _error_of(record, outcome)
+            self._finish(replace(record, state="failed", error=outcome.failure.text), begun=begun)
+            self._error = self._error or _step_error(record, outcome)
             return
-        given, verdicts = outcome.artifacts, self._identified(outcome.verdicts)
-        outputs = {name: one.id for name, one in given.items()}
+        artifacts, verdicts = outcome.artifacts, self._mint_ids(outcome.verdicts)
+        outputs = {name: artifact.id for name, artifact in artifacts.items()}
         record = replace(record, state="ran", error="", outputs=outputs, verdicts=_ids(verdicts))
         if begun:
-            self._wiring.give(record.step, given, record.verdicts)
-        self._over(record, tuple(given.values()), verdicts, outcome.metrics, begun=begun)
+            self._wiring.give(record.step, artifacts, record.verdicts)
+        self._finish(record, tuple(artifacts.values()), verdicts, outcome.metrics, begun=begun)
 
-    def _identified(self, verdicts: Mapping[str, tuple[Verdict, ...]]) -> _Verdicts:
-        """Verdicts with the ids under which they are stored; the steps that receive them see the same ids."""
+    def _mint_ids(self, verdicts: Mapping[str, tuple[Verdict, ...]]) -> _Verdicts:
+        """Return the verdicts with the ids under which they are stored; steps that receive them see the same ids."""
         mint = self._session.clock.mint
-        return {output: tuple(replace(one, id=mint()) for one in some) for output, some in verdicts.items() if some}
+        return {
+            output: tuple(replace(verdict, id=mint()) for verdict in group)
+            for output, group in verdicts.items()
+            if group
+        }
 
-    def _over(
+    def _finish(
         self,
         record: StepRun,
         artifacts: tuple[Artifact, ...] = (),
@@ -283,21 +291,21 @@ class Execution:
         *,
         begun: bool = True,
     ) -> None:
-        judged = tuple(one for some in (verdicts or {}).values() for one in some)
-        stops = [verdict for verdict in judged if verdict.stops]
+        stored = tuple(verdict for group in (verdicts or {}).values() for verdict in group)
+        stops = [verdict for verdict in stored if verdict.stops]
         if stops:
-            record = replace(record, stops=True, reason=f"its verdict stopped the run; {record.reason}")
-            others = f"; so did {len(stops) - 1} more" if len(stops) > 1 else ""
+            record = replace(record, stops=True, reason=f"the verdict of the step stopped the run; {record.reason}")
+            others = f" (and {len(stops) - 1} more verdicts stopped it)" if len(stops) > 1 else ""
             self._error = self._error or Stopped(
                 f"check {stops[0].check!r} stopped the run at step {record.step!r}: {stops[0].reason}{others}",
                 f"see `tidemill runs show {record.run[:13]}`",
             )
-        self._recorder.finish(record, artifacts, judged, metrics, begun=begun)
-        self._catalog.over(record, artifacts)
-        self._told.append(record)
+        self._recorder.finish(record, artifacts, stored, metrics, begun=begun)
+        self._cache.publish(record, artifacts)
+        self._unreported.append(record)
 
-    def _keep_log(self, text: str) -> tuple[str, str]:
-        short = shortened(text)
+    def _store_log(self, text: str) -> tuple[str, str]:
+        short = shorten_log(text)
         return short, "" if short == text else keep(self._blobs, text.encode()).id
 
     def _task(self, node: Node, transient: dict[str, str] | None = None) -> Task:
@@ -313,11 +321,11 @@ class Execution:
     def _expand(self, node: Node) -> None:
         try:
             self._wiring.expand(node)
-        except TidemillError as wrong:
-            self._error = self._error or wrong
+        except TidemillError as error:
+            self._error = self._error or error
 
 
-_LOOKS = 1.0
+_POLL_SECONDS = 1.0
 
 
 def _decided(decision: CacheDecision) -> dict[str, Any]:
@@ -325,10 +333,10 @@ def _decided(decision: CacheDecision) -> dict[str, Any]:
 
 
 def _ids(verdicts: _Verdicts) -> dict[str, tuple[str, ...]]:
-    return {output: tuple(one.id for one in some) for output, some in verdicts.items()}
+    return {output: tuple(verdict.id for verdict in group) for output, group in verdicts.items()}
 
 
-def _error_of(record: StepRun, outcome: Outcome) -> TidemillError:
+def _step_error(record: StepRun, outcome: Outcome) -> TidemillError:
     failure = outcome.failure
     assert failure is not None
     if failure.error is not None:
@@ -337,7 +345,7 @@ def _error_of(record: StepRun, outcome: Outcome) -> TidemillError:
     error = StepFailed(
         record.step,
         f"step {record.step!r} failed: {failure.text}",
-        f"see `tidemill runs logs {record.run[:13]}`, mend it and `tidemill runs resume {record.run[:13]}`",
+        f"see `tidemill runs logs {record.run[:13]}`, fix the cause, and run `tidemill runs resume {record.run[:13]}`",
         outcome.log,
     )
     error.__cause__ = failure.raised

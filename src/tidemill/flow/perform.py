@@ -20,7 +20,7 @@ from tidemill.core.context import Context
 from tidemill.core.run import Metrics
 from tidemill.errors import Corrupt, NotFound, TidemillError, Transient
 from tidemill.faults import reached
-from tidemill.flow.capture import Log, captured, writable
+from tidemill.flow.capture import Log, captured, escape_surrogates
 from tidemill.flow.own import NotCopied, is_cheap, own
 from tidemill.flow.session import Session, is_resource
 from tidemill.flow.tasks import (
@@ -83,7 +83,7 @@ class Performer:
             artifacts=artifacts,
             verdicts=_verdicts(task, values, artifacts) if failure is None else {},
             metrics=tuple(of_kind(values, Metrics)) if failure is None else (),
-            log=writable(log.text) + (failure.traceback if failure else ""),
+            log=escape_surrogates(log.text) + (failure.traceback if failure else ""),
             failure=failure,
             made=made,
         )
@@ -217,8 +217,8 @@ def _failure(raised: BaseException) -> Failure:
     if isinstance(raised, _Overdue):
         raised = raised.error
     return Failure(
-        text=writable(raised.problem if isinstance(raised, TidemillError) else told(raised)),
-        traceback=writable(traceback.format_exc()),
+        text=escape_surrogates(raised.problem if isinstance(raised, TidemillError) else told(raised)),
+        traceback=escape_surrogates(traceback.format_exc()),
         error=raised if isinstance(raised, TidemillError) else None,
         again=isinstance(raised, _AGAIN),
         raised=raised,

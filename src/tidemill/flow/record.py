@@ -1,4 +1,4 @@
-"""Writes what a run leaves: its steps, artifacts, verdicts, metrics and events, in one transaction a step boundary."""
+"""Writes the records of a run (steps, artifacts, verdicts, metrics, events), one transaction for each transition."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -21,27 +21,27 @@ from tidemill.faults import reached
 from tidemill.flow.session import Session
 from tidemill.ledger.events import tell
 
-_LOOKS = 1.0
+_CANCEL_CHECK_SECONDS = 1.0
 
 
 class Recorder:
-    """The ledger's view of one run; what is noted is written at the next boundary, all or nothing."""
+    """Collects the changes of one run and writes them to the ledger at the next boundary, all or none."""
 
     def __init__(self, session: Session, run: Run) -> None:
         self._clock: Clock = session.clock
         self._books = session.workspace.ledger
         self._blobs = session.workspace.blobs
-        self._began = self._looked = session.clock.monotonic()
-        self._noted: list[Callable[[], Any]] = []
+        self._started = self._cancel_checked = session.clock.monotonic()
+        self._pending: list[Callable[[], Any]] = []
         self.run = run
 
     def begin(self, step: StepRun) -> None:
-        """Note that a step is about to run: if the process dies then, the ledger names it."""
-        self._noted.append(lambda: self._books.steps.add(step))
+        """Add that a step starts: if the process dies while the step runs, the ledger names the step."""
+        self._pending.append(lambda: self._books.steps.add(step))
 
     def change(self, step: StepRun) -> None:
-        """Note what is known now of a step that began."""
-        self._noted.append(lambda: self._books.steps.change(step.id, lambda _: step))
+        """Add the new state of a step that was started."""
+        self._pending.append(lambda: self._books.steps.change(step.id, lambda _: step))
 
     def finish(
         self,
@@ -52,7 +52,7 @@ class Recorder:
         *,
         begun: bool = True,
     ) -> None:
-        """Note that a step is over, and what it gave."""
+        """Add that a step finished, with its outputs, verdicts and metrics."""
 
         def write() -> None:
             if begun:
@@ -61,42 +61,42 @@ class Recorder:
                 self._books.steps.add(step)
             reached("step is written")
             for artifact in artifacts:
-                self._keep(artifact)
+                self._write_artifact(artifact)
             reached("artifacts are written")
             for verdict in verdicts:
-                self._judged(verdict, step)
+                self._write_verdict(verdict, step)
                 reached("verdict is written")
-            self._measured(metrics)
+            self._write_metrics(metrics)
             reached("metrics are written")
 
-        self._noted.append(write)
+        self._pending.append(write)
 
     def boundary(self) -> None:
-        """Write what was noted, in one transaction.
+        """Write the pending changes in one transaction.
 
         Raises
         ------
         Cancelled
-            if somebody cancelled the run meanwhile.
+            If the run was cancelled in the meantime.
         """
-        if self._noted:
+        if self._pending:
             reached("boundary begins")
             with self._books.transaction():
-                for write in self._noted:
+                for write in self._pending:
                     write()
                 reached("boundary is written")
-            self._noted = []
+            self._pending = []
             reached("boundary is kept")
-        if self._clock.monotonic() > self._looked + _LOOKS:
-            self._looked = self._clock.monotonic()
+        if self._clock.monotonic() > self._cancel_checked + _CANCEL_CHECK_SECONDS:
+            self._cancel_checked = self._clock.monotonic()
             if self._books.runs.get(self.run.id).state == "cancelled":
                 raise Cancelled
 
-    def _keep(self, artifact: Artifact) -> None:
-        """Name an artifact; one that was being collected is taken back, as long as its bytes are there.
+    def _write_artifact(self, artifact: Artifact) -> None:
+        """Write an artifact; if gc marked it as collected and its bytes still exist, remove the mark.
 
-        A collection deletes bytes while it holds the ledger: what is there now stays. What is gone stays marked, so
-        that whoever needs it makes it again.
+        gc deletes bytes inside a transaction of the ledger, so bytes that exist now stay. An artifact without bytes
+        keeps the mark, and the step that needs it computes it again.
         """
         try:
             self._books.artifacts.add(artifact)
@@ -104,7 +104,7 @@ class Recorder:
             if self._books.artifacts.get(artifact.id).collected and self._blobs.has(artifact.id):
                 self._books.artifacts.change(artifact.id, lambda _: replace(artifact, collected=None))
 
-    def _judged(self, verdict: Verdict, step: StepRun) -> None:
+    def _write_verdict(self, verdict: Verdict, step: StepRun) -> None:
         now = self._clock.now()
         stored = replace(
             verdict,
@@ -136,26 +136,28 @@ class Recorder:
                 ),
             )
 
-    def _measured(self, metrics: tuple[Metrics, ...]) -> None:
-        named = {
-            f"{one.about}_{name}" if one.about else name: value for one in metrics for name, value in one.values.items()
+    def _write_metrics(self, metrics: tuple[Metrics, ...]) -> None:
+        values = {
+            f"{group.about}_{name}" if group.about else name: value
+            for group in metrics
+            for name, value in group.values.items()
         }
-        if named:
-            self._change(metrics=self.run.metrics | named)
+        if values:
+            self._change(metrics=self.run.metrics | values)
 
-    def _change(self, **facts: Any) -> None:
+    def _change(self, **fields: Any) -> None:
         self.run = self._books.runs.change(
             self.run.id,
-            lambda run: replace(run, **(facts if run.state != "cancelled" else facts | {"state": run.state})),
+            lambda run: replace(run, **(fields if run.state != "cancelled" else fields | {"state": run.state})),
         )
 
     def close(self, state: RunState, error: str = "", interruption: Interruption = "") -> Run:
-        """Write what was noted last, and that the run is over; a cancelled run stays cancelled."""
+        """Write the pending changes and the final state of the run; a cancelled run stays cancelled."""
         ended: datetime = self._clock.now()
-        seconds = self._clock.monotonic() - self._began
+        seconds = self._clock.monotonic() - self._started
         reached("run closes")
         with self._books.transaction():
-            for write in self._noted:
+            for write in self._pending:
                 write()
             self._change(state=state, ended=ended, seconds=seconds, error=error, interruption=interruption)
             tell(
@@ -176,23 +178,23 @@ class Recorder:
 
 
 def new_run(session: Session, graph: Graph, cause: dict[str, Any], engine: str) -> Run:
-    """A run that begins now; it is not written yet."""
+    """Return a new run that starts now; it is not written to the ledger."""
     return Run(
         id=session.clock.mint(),
         pipeline=graph.pipeline,
         environment=session.workspace.environment,
         state="running",
         started=session.clock.now(),
-        model=_model_of(graph),
+        model=_model_name(graph),
         params={name: _plain(value) for name, value in graph.params.items() if not _is_context(value)},
         cause=cause,
         engine=engine,
-        **_circumstances(session, graph),
+        **_describe_environment(session, graph),
     )
 
 
-def another_attempt(run: Run, session: Session, graph: Graph, cause: dict[str, Any], engine: str) -> Run:
-    """A run that is taken up again: how it went before is kept."""
+def start_attempt(run: Run, session: Session, graph: Graph, cause: dict[str, Any], engine: str) -> Run:
+    """Return a run with a new attempt; the earlier attempt is added to its history."""
     earlier = Attempt(
         started=run.started,
         ended=run.ended,
@@ -214,11 +216,11 @@ def another_attempt(run: Run, session: Session, graph: Graph, cause: dict[str, A
         cause=run.cause | {"resumed": cause},
         engine=engine,
         attempts=(*run.attempts, earlier),
-        **_circumstances(session, graph),
+        **_describe_environment(session, graph),
     )
 
 
-def _circumstances(session: Session, graph: Graph) -> dict[str, Any]:
+def _describe_environment(session: Session, graph: Graph) -> dict[str, Any]:
     return {
         "code": session.code_state | {"policy": session.project.policy_digest},
         "software": session.software,
@@ -228,7 +230,7 @@ def _circumstances(session: Session, graph: Graph) -> dict[str, Any]:
     }
 
 
-def _model_of(graph: Graph) -> str:
+def _model_name(graph: Graph) -> str:
     models = [value.name for value in graph.params.values() if isinstance(value, ModelPolicy)]
     return models[0] if models else ""
 
@@ -238,7 +240,7 @@ def _is_context(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A parameter as the ledger keeps it: JSON has no numbers that are not finite, but they can be read from text."""
+    """Return a parameter as JSON data for the ledger; infinite numbers and NaN, which JSON lacks, become text."""
     try:
         plain = to_builtins(value)
     except TypeError:

@@ -1,4 +1,4 @@
-"""Does a past run again from what is recorded of it, and tells what came out the same."""
+"""Runs a past run again from its records and compares the outputs."""
 
 import math
 from typing import Any, Literal
@@ -13,16 +13,16 @@ from tidemill.core.pipeline import Graph
 from tidemill.core.resources import BooksReader
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import InputError, NotFound
-from tidemill.flow.cache import Catalog
-from tidemill.flow.engine import plan_of
-from tidemill.flow.engines import engine_of
+from tidemill.flow.cache import StepCache
+from tidemill.flow.engine import plan_again
+from tidemill.flow.engines import open_engine
 from tidemill.flow.execute import Execution, Progress, Start
 from tidemill.flow.record import Recorder, new_run
 from tidemill.flow.session import Session, depends_on_the_world
 
 
-class Sameness(Struct, frozen=True, kw_only=True):
-    """One output of a step, as it was and as it came out again; `apart` is how far its numbers are, if it has any."""
+class ReproducedOutput(Struct, frozen=True, kw_only=True):
+    """One output of a step, recorded and reproduced; `apart` is the largest difference between its numbers, if any."""
 
     step: str
     output: str
@@ -34,16 +34,16 @@ class Sameness(Struct, frozen=True, kw_only=True):
 
 
 class Reproduction(Struct, frozen=True, kw_only=True):
-    """What came of doing a run again: the `same`, where every digest is, or else its metrics within the tolerance.
+    """The result of a reproduction: `same` if every digest is equal, or if the metrics are within the tolerance.
 
-    `taken` are the steps that change the world: they were not done again, what they gave was taken as recorded.
-    `code` and `environment` say what could not be rebuilt as it was.
+    `taken` are the steps with side effects: they did not run again, and their recorded outputs were used.
+    `code` and `environment` list what could not be restored.
     """
 
     run: str
     pipeline: str
     same: bool
-    steps: list[Sameness]
+    steps: list[ReproducedOutput]
     taken: list[str]
     metrics: dict[str, tuple[float, float | None]]
     code: dict[str, Any] = {}
@@ -54,96 +54,101 @@ class Reproduction(Struct, frozen=True, kw_only=True):
 def reproduce(
     session: Session, books: BooksReader, past: Run, tolerance: float, progress: Progress | None = None
 ) -> Reproduction:
-    """Do a run again in `session`, which has its code and an empty ledger, and compare it with what `books` recorded.
+    """Run a past run again in `session`, which has its code and an empty ledger, and compare it with the records.
 
     Raises
     ------
     InputError
-        where the run never came so far that there is something to compare.
+        If the run finished no step, so that there is nothing to compare.
     """
-    recorded = Catalog(books, session.workspace.blobs).done(past)
+    recorded = StepCache(books, session.workspace.blobs).completed_steps(past)
     if not recorded:
-        raise InputError(f"run {past.id[:13]} finished no step", "choose a run that did")
-    graph = plan_of(session, past)
-    given = _given(graph, recorded, books)
-    again = new_run(session, graph, {"by": "reproduce", "run": past.id}, "inline")
-    session.workspace.ledger.runs.add(again)
-    recorder = Recorder(session, again)
+        raise InputError(f"run {past.id[:13]} finished no step", "choose a run that finished a step")
+    graph = plan_again(session, past)
+    outputs = _remove_side_effects(graph, recorded, books)
+    record = new_run(session, graph, {"by": "reproduce", "run": past.id}, "inline")
+    session.workspace.ledger.runs.add(record)
+    recorder = Recorder(session, record)
     error = ""
     try:
-        Execution(session, graph, recorder, engine_of(session, "inline"), progress, Start({}, given)).walk()
-        done = recorder.close("done")
-    except Exception as raised:  # noqa: BLE001 - that it fails now is what there is to tell
+        Execution(session, graph, recorder, open_engine(session, "inline"), progress, Start({}, outputs)).run()
+        finished = recorder.close("done")
+    except Exception as raised:  # noqa: BLE001 - the failure is the result of the reproduction
         error = getattr(raised, "problem", "") or f"{type(raised).__name__}: {raised}"
-        done = recorder.close("failed", error)
-    fresh = {step.step: step for step in session.workspace.ledger.steps.find(run=done.id)}
+        finished = recorder.close("failed", error)
+    reproduced = {step.step: step for step in session.workspace.ledger.steps.find(run=finished.id)}
     steps = [
-        one
+        output
         for step in sorted(recorded.values(), key=lambda step: step.position)
-        if step.step in fresh
-        for one in _compared(step, fresh[step.step], books, session, tolerance)
+        if step.step in reproduced
+        for output in _compare(step, reproduced[step.step], books, session, tolerance)
     ]
-    measured = {name: (value, done.metrics.get(name)) for name, value in past.metrics.items()}
-    near = [now is not None and abs(now - value) <= tolerance for value, now in measured.values()]
-    alike = all(one.verdict != "differs" for one in steps) or (bool(near) and all(near))
+    metrics = {name: (value, finished.metrics.get(name)) for name, value in past.metrics.items()}
+    close = [now is not None and abs(now - value) <= tolerance for value, now in metrics.values()]
+    same = all(output.verdict != "differs" for output in steps) or (bool(close) and all(close))
     return Reproduction(
         run=past.id,
         pipeline=past.pipeline,
-        same=alike and not error,
+        same=same and not error,
         steps=steps,
-        taken=sorted(given),
-        metrics=measured,
+        taken=sorted(outputs),
+        metrics=metrics,
         error=error,
     )
 
 
-def _given(graph: Graph, recorded: dict[str, StepRun], books: BooksReader) -> dict[str, dict[str, Artifact]]:
-    """Take out of a graph the steps that change the world; what they gave, as recorded.
+def _remove_side_effects(
+    graph: Graph, recorded: dict[str, StepRun], books: BooksReader
+) -> dict[str, dict[str, Artifact]]:
+    """Remove the steps with side effects from a graph; return their recorded outputs.
 
-    With those that the run never came to goes all that would need them.
+    A step with side effects that the run did not reach is removed together with the steps that depend on it.
     """
-    given: dict[str, dict[str, Artifact]] = {}
-    gone: set[str] = set()
+    outputs: dict[str, dict[str, Artifact]] = {}
+    removed: set[str] = set()
     for node in list(graph.nodes.values()):
         step = recorded.get(node.name)
         changes = depends_on_the_world(node.step)
         if changes and step is not None:
-            given[node.name] = {output: books.artifacts.get(digest) for output, digest in step.outputs.items()}
-        elif changes or gone.intersection(node.needs):
-            gone.add(node.name)
-    for name in gone | given.keys():
+            outputs[node.name] = {output: books.artifacts.get(digest) for output, digest in step.outputs.items()}
+        elif changes or removed.intersection(node.needs):
+            removed.add(node.name)
+    for name in removed | outputs.keys():
         del graph.nodes[name]
-    return given
+    return outputs
 
 
-def _compared(was: StepRun, now: StepRun, books: BooksReader, session: Session, tolerance: float) -> list[Sameness]:
-    found = []
+def _compare(
+    was: StepRun, now: StepRun, books: BooksReader, session: Session, tolerance: float
+) -> list[ReproducedOutput]:
+    compared = []
     for output, digest in was.outputs.items():
         artifact = books.artifacts.get(digest)
         if artifact.transient:
             continue
-        again = now.outputs.get(output, "")
-        one = Sameness(
-            step=was.step, output=output, kind=artifact.kind, verdict="same", recorded=digest, reproduced=again
+        reproduced = now.outputs.get(output, "")
+        result = ReproducedOutput(
+            step=was.step, output=output, kind=artifact.kind, verdict="same", recorded=digest, reproduced=reproduced
         )
-        if again != digest:
-            apart = _apart(session.workspace.blobs, artifact, again, session.workspace.ledger) if again else None
-            near = apart is not None and apart <= tolerance
-            one = replace(one, verdict="within tolerance" if near else "differs", apart=apart)
-        found.append(one)
-    return found
+        if reproduced != digest:
+            blobs, ledger = session.workspace.blobs, session.workspace.ledger
+            apart = _measure_difference(blobs, artifact, reproduced, ledger) if reproduced else None
+            close = apart is not None and apart <= tolerance
+            result = replace(result, verdict="within tolerance" if close else "differs", apart=apart)
+        compared.append(result)
+    return compared
 
 
-def _apart(blobs: Blobs, was: Artifact, digest: str, books: BooksReader) -> float | None:
-    """The largest difference between the numbers of two artifacts; None where there are none to compare."""
+def _measure_difference(blobs: Blobs, was: Artifact, digest: str, books: BooksReader) -> float | None:
+    """Return the largest difference between the numbers of two artifacts; None if they have no comparable numbers."""
     now = books.artifacts.get(digest)
     if was.kind != now.kind:
         return None
     try:
         if was.kind == "model":
-            first, second = (_metrics_of(blobs, one) for one in (was, now))
+            first, second = (_read_metrics(blobs, artifact) for artifact in (was, now))
         elif was.kind == "json":
-            first, second = (read(blobs, one, Any) for one in (was, now))
+            first, second = (read(blobs, artifact, Any) for artifact in (was, now))
         else:
             return None
         return _distance(first, second)
@@ -151,17 +156,17 @@ def _apart(blobs: Blobs, was: Artifact, digest: str, books: BooksReader) -> floa
         return None
 
 
-def _metrics_of(blobs: Blobs, model: Artifact) -> Any:
+def _read_metrics(blobs: Blobs, model: Artifact) -> Any:
     from tidemill.core.model import Model
 
     metrics = read(blobs, model, Model).manifest.metrics
     if not metrics:
-        raise ValueError("a package without metrics")
+        raise ValueError("the package has no metrics")
     return to_builtins(metrics)
 
 
 def _distance(first: Any, second: Any) -> float:
-    """Raises `ValueError` where they differ in more than numbers."""
+    """Return the largest difference between numbers; raise `ValueError` if the values differ in other ways."""
     if isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
         return max((_distance(first[name], second[name]) for name in first), default=0.0)
     if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):

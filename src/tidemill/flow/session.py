@@ -13,7 +13,7 @@ from tidemill.core.pipeline import Node, Step
 from tidemill.core.policy import ModelPolicy
 from tidemill.errors import ConfigurationError
 from tidemill.flow.fingerprint import fingerprint, fingerprint_of
-from tidemill.flow.memory import Memory
+from tidemill.flow.shared import SharedResults
 from tidemill.flow.tasks import Made, Several, Task
 from tidemill.host.git import read_commit, snapshot_code
 from tidemill.host.python import list_packages
@@ -26,8 +26,8 @@ _MAIN = ("tidemill", "lightgbm", "numpy", "polars", "pyarrow", "scikit-learn", "
 class Session:
     """Opens what runs need; `given` replaces resources (a replay brings its own sources).
 
-    `reopen` opens the same session in another process, where there is a way to. `memory` has what other workspaces made
-    of the same history, if it is shared with any.
+    `reopen` opens the same session in another process, where there is a way to. `shared_results` are the
+    results that workspaces with the same history share.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Session:
         self._open: dict[type, Any] = dict(given or {})
         self.engines: dict[str, Any] = {}
         self.reopen: Callable[[], Session] | None = None
-        self.memory: Memory | None = None
+        self.shared_results: SharedResults | None = None
         self._fingerprints: dict[Callable[..., Any] | str, str] = {}
         self._openers: dict[type, Callable[[], Any]] = {
             Clock: lambda: self.clock,

@@ -8,7 +8,7 @@ from typing import Any
 from tidemill.blobs.artifacts import members, read
 from tidemill.blobs.store import Blobs
 from tidemill.core.artifact import Artifact
-from tidemill.core.pipeline import Graph, Node, Ref, holds_refs
+from tidemill.core.pipeline import Graph, Node, Ref, contains_refs
 from tidemill.errors import TidemillError
 from tidemill.flow.inputs import digest_of_value
 from tidemill.flow.tasks import Argument, Kept, Made, Plain, Several, Task, with_ids
@@ -123,7 +123,7 @@ class Wiring:
                 return digest("list", map(self._digest_of, self._joined(value)))
             case Ref():
                 return self._artifacts[value.node, value.output].id
-        if holds_refs(value):
+        if contains_refs(value):
             return digest("list", map(self._digest_of, value))
         return digest("value", [digest_of_value(value)])
 
@@ -142,7 +142,7 @@ class Wiring:
             case Ref():
                 output = value.node, value.output
                 return Kept(self._artifacts[output], value.node, self._verdicts.get(output, ()))
-        return Several(tuple(map(self._argument, value))) if holds_refs(value) else Plain(value)
+        return Several(tuple(map(self._argument, value))) if contains_refs(value) else Plain(value)
 
 
 _JOIN: Any = object()

@@ -224,7 +224,7 @@ _MISDEEDS: list[tuple[str, type[TidemillError], str]] = [
     ("gives an open file", TidemillError, "open file"),
     ("hangs", TidemillError, "timeout of 0:00:01"),
     ("hangs, and catches whatever ends it", TidemillError, "timeout of 0:00:01"),
-    ("ends its process", TidemillError, "exit code 4"),
+    ("ends its process", TidemillError, "exited with code 4"),
     ("kills its process", TidemillError, "signal 9"),
 ]
 
@@ -342,7 +342,7 @@ class EngineSuite:
         assert len(printed.log) < 5_000
         whole = session.workspace.blobs.get(printed.log_blob).decode()
         assert whole.startswith("the beginning")
-        assert "characters are left out" in whole
+        assert "characters are omitted" in whole
         assert len(whole) < 400_000
 
     def test_a_child_of_a_step_does_not_go_on_with_the_run(self, session: Session) -> None:

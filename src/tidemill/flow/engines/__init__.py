@@ -1,4 +1,4 @@
-"""Engines: where the steps of a run are performed; others plug in under the entry point `tidemill.engines`."""
+"""Engines that run the steps of a run; other packages add engines by the entry point `tidemill.engines`."""
 
 from tidemill import plugin
 from tidemill.errors import NotFound
@@ -6,32 +6,32 @@ from tidemill.flow.engines.inline import InlineEngine
 from tidemill.flow.session import Session
 from tidemill.flow.tasks import Engine
 
-OWN = ("inline", "processes")
+BUILT_IN = ("inline", "processes")
 
 
-def engine_of(session: Session, name: str) -> Engine:
-    """The engine of a name; it stays open, and warm, as long as its session.
+def open_engine(session: Session, name: str) -> Engine:
+    """Return the engine with this name; it stays open as long as its session.
 
     Raises
     ------
     NotFound
-        where nobody offers one of that name.
+        If no engine has this name.
     """
     if name not in session.engines:
-        session.engines[name] = _opened(session, name)
+        session.engines[name] = _create(session, name)
     engine: Engine = session.engines[name]
     return engine
 
 
-def _opened(session: Session, name: str) -> Engine:
+def _create(session: Session, name: str) -> Engine:
     if name == "inline":
         return InlineEngine(session)
     if name == "processes":
         from tidemill.flow.engines.processes import ProcessEngine
 
         return ProcessEngine(session)
-    others = list(plugin.names("engines"))
-    if name not in others:
-        raise NotFound(f"there is no engine {name!r}", f"use one of: {', '.join([*OWN, *others])}")
-    made: Engine = plugin.load("engines", name)(session)
-    return made
+    plugins = list(plugin.names("engines"))
+    if name not in plugins:
+        raise NotFound(f"there is no engine {name!r}", f"use one of: {', '.join([*BUILT_IN, *plugins])}")
+    engine: Engine = plugin.load("engines", name)(session)
+    return engine

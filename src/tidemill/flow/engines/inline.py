@@ -1,4 +1,4 @@
-"""The engine `inline`: steps run one after the other in the process of the run, in the order of their calls."""
+"""The engine `inline`: runs steps one after the other in the process of the run, in the order of their calls."""
 
 import os
 
@@ -10,7 +10,7 @@ from tidemill.flow.tasks import Outcome, Task
 
 
 class InlineEngine:
-    """Performs one task at a time, when its outcome is waited for; values are handed on in memory."""
+    """Performs one task at a time, inside `wait`; passes values to the next step in memory."""
 
     name = "inline"
 
@@ -24,7 +24,7 @@ class InlineEngine:
     def start(self, task: Task) -> None:
         self._task = task
 
-    def wait(self, seconds: float | None) -> list[tuple[str, Outcome]]:  # noqa: ARG002 - here waiting is working
+    def wait(self, seconds: float | None) -> list[tuple[str, Outcome]]:  # noqa: ARG002 - the task runs in this call
         task, self._task = self._task, None
         if task is None:
             return []

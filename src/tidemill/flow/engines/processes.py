@@ -1,4 +1,4 @@
-"""The engine `processes`: steps run side by side in a pool of processes that stay warm between them."""
+"""The engine `processes`: runs steps in parallel in a pool of worker processes that are reused."""
 
 import atexit
 import multiprocessing
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from tidemill.errors import TidemillError
 from tidemill.flow.capture import Log
-from tidemill.flow.engines.worker import BEGUN, ENDED, work
+from tidemill.flow.engines.worker import FINISHED, STARTED, work
 from tidemill.flow.session import Session
 from tidemill.flow.tasks import Failure, Outcome, Task
 
@@ -24,7 +24,7 @@ _GRACE = 2.0
 
 
 class ProcessEngine:
-    """Performs tasks in worker processes; one that dies or hangs fails its task, and another takes its place."""
+    """Performs tasks in worker processes; if a worker dies or hangs, its task fails and a new worker replaces it."""
 
     name = "processes"
 
@@ -32,7 +32,7 @@ class ProcessEngine:
         self._session = session
         self._width = width or os.cpu_count() or 1
         self._workers: list[_Worker] = []
-        self._refused: list[tuple[str, Outcome]] = []
+        self._failed_to_start: list[tuple[str, Outcome]] = []
         atexit.register(self.close)
 
     @property
@@ -50,42 +50,42 @@ class ProcessEngine:
             idle = _Worker(self._session)
             self._workers.append(idle)
         if failure := idle.begin(task):
-            self._refused.append((task.node, Outcome(failure=failure)))
+            self._failed_to_start.append((task.node, Outcome(failure=failure)))
 
     def wait(self, seconds: float | None) -> list[tuple[str, Outcome]]:
-        if self._refused:
-            refused, self._refused = self._refused, []
-            return refused
+        if self._failed_to_start:
+            failed, self._failed_to_start = self._failed_to_start, []
+            return failed
         busy = self._busy
         if not busy:
             return []
-        waited = [worker.answers for worker in busy] + [worker.process.sentinel for worker in busy]
+        waited = [worker.pipe for worker in busy] + [worker.process.sentinel for worker in busy]
         deadlines = [worker.deadline - time.monotonic() for worker in busy if worker.deadline is not None]
         limits = deadlines + ([seconds] if seconds is not None else [])
         ready = set(connection.wait(waited, max(0.0, min(limits)) if limits else None))
-        return [ended for worker in busy if (ended := self._ended(worker, ready)) is not None]
+        return [outcome for worker in busy if (outcome := self._poll(worker, ready)) is not None]
 
-    def _ended(self, worker: "_Worker", ready: set[Any]) -> tuple[str, Outcome] | None:
+    def _poll(self, worker: "_Worker", ready: set[Any]) -> tuple[str, Outcome] | None:
         assert worker.task is not None
         node = worker.task.node
-        if worker.answers in ready:
+        if worker.pipe in ready:
             try:
-                answer = worker.answers.recv()
+                message = worker.pipe.recv()
             except (EOFError, OSError):
-                answer = None  # it died while it answered
-            if answer == BEGUN:
-                worker.begun()
+                message = None  # the worker died while it sent
+            if message == STARTED:
+                worker.start_timeout()
                 return None
-            if answer is not None:
-                return node, worker.end(answer)
+            if message is not None:
+                return node, worker.finish(message)
         elif worker.process.sentinel not in ready:
             if worker.deadline is None or time.monotonic() < worker.deadline:
                 return None
             self._retire(worker)
-            return node, worker.died(f"it took longer than its timeout of {worker.task.timeout} and was killed")
+            return node, worker.fail(f"it exceeded its timeout of {worker.task.timeout} and was killed")
         worker.process.join()
         self._retire(worker)
-        return node, worker.died(_way_of_dying(worker.process.exitcode))
+        return node, worker.fail(_describe_exit(worker.process.exitcode))
 
     def stop(self) -> None:
         for worker in self._busy:
@@ -98,93 +98,93 @@ class ProcessEngine:
 
     def _retire(self, worker: "_Worker") -> None:
         self._workers.remove(worker)
-        worker.leave()
+        worker.terminate()
 
 
 class _Worker:
-    """A worker process, as its parent sees it: tasks go to it, answers and what it prints come back."""
+    """The parent's handle of a worker process: sends tasks, receives outcomes and printed text."""
 
     def __init__(self, session: Session) -> None:
         fresh = multiprocessing.get_context("spawn")
-        self.answers, theirs = fresh.Pipe()
-        printed, theirs_to_print = fresh.Pipe(duplex=False)
-        self.process = fresh.Process(target=work, args=(session.reopen, theirs, theirs_to_print))
+        self.pipe, worker_pipe = fresh.Pipe()
+        printed, worker_output = fresh.Pipe(duplex=False)
+        self.process = fresh.Process(target=work, args=(session.reopen, worker_pipe, worker_output))
         self.process.start()
-        theirs.close()
-        theirs_to_print.close()
+        worker_pipe.close()
+        worker_output.close()
         self.task: Task | None = None
         self.deadline: float | None = None
         self._log = Log()
-        self._told = threading.Condition()
+        self._output_changed = threading.Condition()
         self._quiet = False
         threading.Thread(target=self._listen, args=(printed,), daemon=True).start()
 
     def begin(self, task: Task) -> Failure | None:
-        """Hand a task over; a failure where it cannot leave this process."""
+        """Send a task to the worker; return a failure if the task cannot be pickled."""
         try:
             content = ForkingPickler.dumps(task)
-        except (pickle.PickleError, AttributeError, TypeError) as unable:
-            said = f"step {task.node!r} cannot be handed to another process: {unable}"
-            cure = "define steps at the top of pipeline.py or of a module, and give them plain data"
-            return Failure(text=said, traceback="", error=TidemillError(said, cure))
+        except (pickle.PickleError, AttributeError, TypeError) as error:
+            problem = f"step {task.node!r} cannot be sent to another process: {error}"
+            cure = "define steps at the top level of pipeline.py or of a module, and pass plain data to them"
+            return Failure(text=problem, traceback="", error=TidemillError(problem, cure))
         self.task = task
-        with self._told:
+        with self._output_changed:
             self._log, self._quiet = Log(), False
-        with suppress(OSError):  # it is dead or dying: the sentinel tells
-            self.answers.send_bytes(content)
+        with suppress(OSError):  # the worker is dying: its sentinel reports it
+            self.pipe.send_bytes(content)
         return None
 
-    def begun(self) -> None:
-        """Its task begins now."""
+    def start_timeout(self) -> None:
+        """Start the timeout of the task, when the worker reports that the task starts."""
         if self.task is not None and self.task.timeout is not None:
             self.deadline = time.monotonic() + self.task.timeout.total_seconds() + _GRACE
 
-    def end(self, outcome: Outcome) -> Outcome:
+    def finish(self, outcome: Outcome) -> Outcome:
         self.task = self.deadline = None
-        return replace(outcome, executor=self._name, log=self._printed() + outcome.log)
+        return replace(outcome, executor=self._name, log=self._read_output() + outcome.log)
 
-    def died(self, how: str) -> Outcome:
-        error = TidemillError(how, "the step's log may tell more; what was done before is kept: `tidemill runs resume`")
-        return Outcome(failure=Failure(how, "", error), executor=self._name, log=self._printed())
+    def fail(self, problem: str) -> Outcome:
+        error = TidemillError(problem, "read the log of the step, then continue with `tidemill runs resume`")
+        return Outcome(failure=Failure(problem, "", error), executor=self._name, log=self._read_output())
 
     @property
     def _name(self) -> str:
         return f"processes, process {self.process.pid}"
 
-    def _printed(self) -> str:
-        """All that it printed during its task."""
-        with self._told:
-            self._told.wait_for(lambda: self._quiet, timeout=_GRACE)
+    def _read_output(self) -> str:
+        """Return all text that the worker printed during its task."""
+        with self._output_changed:
+            self._output_changed.wait_for(lambda: self._quiet, timeout=_GRACE)
             return self._log.text
 
     def _listen(self, printed: Any) -> None:
         with suppress(OSError), printed:
             while content := os.read(printed.fileno(), 65_536):
-                text = content.removesuffix(ENDED).decode(errors="replace")
+                text = content.removesuffix(FINISHED).decode(errors="replace")
                 with suppress(OSError, ValueError):
                     sys.stderr.write(text)
-                with self._told:
+                with self._output_changed:
                     self._log.add(text)
-                    self._quiet = content.endswith(ENDED)
-                    self._told.notify_all()
-        with self._told:
+                    self._quiet = content.endswith(FINISHED)
+                    self._output_changed.notify_all()
+        with self._output_changed:
             self._quiet = True
-            self._told.notify_all()
+            self._output_changed.notify_all()
 
-    def leave(self) -> None:
-        """End the process: at once where it works, in order where it is idle."""
+    def terminate(self) -> None:
+        """Stop the process: kill a busy worker, let an idle one exit."""
         if self.task is None:
             with suppress(OSError):
-                self.answers.send(None)
+                self.pipe.send(None)
             self.process.join(_GRACE)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
-        self.answers.close()
+        self.pipe.close()
 
 
-def _way_of_dying(code: int | None) -> str:
+def _describe_exit(code: int | None) -> str:
     if code is not None and code < 0:
         extra = " (out of memory?)" if code == -9 else ""
         return f"its process was killed by signal {-code}{extra}"
-    return f"its process ended by itself with exit code {code}"
+    return f"its process exited with code {code}"

@@ -1,4 +1,4 @@
-"""The worker of the engine `processes`: performs tasks until its parent tells it to leave, or is gone."""
+"""The worker of the engine `processes`: performs tasks until its parent stops it or dies."""
 
 import logging
 import multiprocessing
@@ -20,95 +20,96 @@ from tidemill.flow.perform import Performer
 from tidemill.flow.session import Session
 from tidemill.flow.tasks import Failure, Outcome, Task
 
-# Closes what a task prints, so that its parent knows when it has read all of it.
-ENDED = b"\0ended\0\n"
-# Says that a task begins now: what came before is the start of the process, which counts for no timeout.
-BEGUN = "begun"
+# Marks the end of the output of a task: the parent then has read all of it.
+FINISHED = b"\0ended\0\n"
+# Sent when a task starts: the start of the process before it does not count for the timeout.
+STARTED = "started"
 
 
 def work(reopen: Callable[[], Session], tasks: Any, printed: Any) -> None:
-    """Perform the tasks that come, and send back an outcome for each."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to decide on
+    """Perform tasks from the pipe and send an outcome for each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     _print_to(printed)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     performer: Performer | None = None
     run = ""
-    broken: Exception | None = None
+    startup_error: Exception | None = None
     try:
-        performer = Performer(_opened(reopen), _elsewhere)
-    except Exception as refused:  # noqa: BLE001 - told as the failure of each task
-        broken = refused
+        performer = Performer(_open(reopen), _no_capture)
+    except Exception as error:  # noqa: BLE001 - reported as the failure of each task
+        startup_error = error
     while True:
         try:
             task: Task | None = tasks.recv()
             if task is None:
                 return
             if performer is None:
-                raise broken or AssertionError
+                raise startup_error or AssertionError
             if task.context.run != run:
                 performer.forget()
                 run = task.context.run
-            tasks.send(BEGUN)
-            outcome = _portable(performer.perform(task))
+            tasks.send(STARTED)
+            outcome = _make_picklable(performer.perform(task))
         except EOFError:
             return
-        except Exception as refused:  # noqa: BLE001 - told as the failure of the task
-            outcome = _portable(Outcome(failure=_refusal(refused)))
+        except Exception as error:  # noqa: BLE001 - reported as the failure of the task
+            outcome = _make_picklable(Outcome(failure=_as_failure(error)))
         sys.stdout.flush()
         sys.stderr.flush()
-        os.write(2, ENDED)
+        os.write(2, FINISHED)
         tasks.send(outcome)
 
 
-def _opened(reopen: Callable[[], Session]) -> Session:
-    """The session, with the project's code loaded: a task names its step by the module that it is in."""
+def _open(reopen: Callable[[], Session]) -> Session:
+    """Return the session with the code of the project loaded: a task refers to its step by module and name."""
     session = reopen()
     _ = session.project.code
     return session
 
 
-def _refusal(refused: Exception) -> Failure:
-    error = refused if isinstance(refused, TidemillError) else None
-    if isinstance(refused, AttributeError | ImportError | pickle.PickleError):
+def _as_failure(raised: Exception) -> Failure:
+    error = raised if isinstance(raised, TidemillError) else None
+    if isinstance(raised, AttributeError | ImportError | pickle.PickleError):
         error = TidemillError(
-            f"its process cannot find it: {refused}", "define steps at the top of pipeline.py or of a module"
+            f"the worker process cannot import the step: {raised}",
+            "define steps at the top level of pipeline.py or of a module",
         )
-    return Failure(text=f"{type(refused).__name__}: {refused}", traceback="", error=error)
+    return Failure(text=f"{type(raised).__name__}: {raised}", traceback="", error=error)
 
 
-def _portable(outcome: Outcome) -> Outcome:
-    """An outcome that can leave this process: of what was raised only the words, and an error of the house."""
-    made = {node: _portable(one) for node, one in outcome.made.items()}
+def _make_picklable(outcome: Outcome) -> Outcome:
+    """Return the outcome without the raised exception, so that it can be pickled."""
+    made = {node: _make_picklable(transient) for node, transient in outcome.made.items()}
     if outcome.failure is None:
         return replace(outcome, made=made)
     failure = replace(outcome.failure, raised=None)
     try:
         pickle.loads(pickle.dumps(failure.error))
-    except Exception:  # noqa: BLE001 - a user's own error may hold anything
+    except Exception:  # noqa: BLE001 - an error class of a user may contain anything
         failure = replace(failure, error=None)
     return replace(outcome, made=made, failure=failure)
 
 
 def _print_to(printed: Any) -> None:
-    """Send all that this process prints to its parent: also what libraries print past Python."""
+    """Send everything that this process prints to its parent, including the output of native libraries."""
     for number in (1, 2):
         os.dup2(printed.fileno(), number)
-    sys.stdout = open(1, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115 - as long as the process
-    sys.stderr = open(2, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115 - as long as the process
-    told = logging.StreamHandler(sys.stderr)
-    told.setFormatter(logging.Formatter("%(levelname)s %(name)s  %(message)s"))
-    told.setLevel(logging.INFO)
-    logging.getLogger().addHandler(told)
+    sys.stdout = open(1, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115 - open as long as the process
+    sys.stderr = open(2, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115 - open as long as the process
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s  %(message)s"))
+    handler.setLevel(logging.INFO)
+    logging.getLogger().addHandler(handler)
 
 
 @contextmanager
-def _elsewhere() -> Iterator[Log]:
-    """What is printed is kept by the parent."""
+def _no_capture() -> Iterator[Log]:
+    """Capture nothing: the parent captures the output of this process."""
     yield Log()
 
 
-def _leave_with_parent() -> None:
-    """A worker must not go on with a step that another process may take up again."""
+def _exit_with_parent() -> None:
+    """Exit when the parent dies: another process may resume the run and run the same step."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])
