@@ -1,6 +1,7 @@
 """What a split lets through is found by kind, and each way to split holds what it is held to."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -159,6 +160,104 @@ def test_a_table_twice_is_told_whatever_the_unit_of_its_numbers(unit: float) -> 
     twice = pl.concat([table, table]).with_columns(_time=pl.lit(START))
     parts = at_random(twice, 0.2, 0.0, 0)
     assert [one.about for one in look(parts.train, parts.test)] == ["test rows"]
+
+
+@pytest.mark.parametrize("times", [2, 4, 10])
+@pytest.mark.parametrize("kind", ["cents", "words", "codes and words", "measured", "decimals", "days"])
+def test_copies_of_rows_are_found_whatever_the_types_of_the_columns(kind: str, times: int) -> None:
+    """On both sides of the split of a project, and where a random split keeps them on one."""
+    random = np.random.default_rng(3)
+    number = random.integers(0, 10**6, (300, 2))
+    columns: dict[str, dict[str, Any]] = {
+        "cents": {"x": number[:, 0], "z": number[:, 1]},
+        "words": {"x": [f"é{one}" for one in number[:, 0]]},
+        "codes and words": {"x": number[:, 0] % 7, "z": [str(one) for one in number[:, 1]]},
+        "measured": {"x": random.normal(size=300), "z": number[:, 0] % 3},
+        "decimals": {"x": [Decimal(int(one)) / 100 for one in number[:, 0]]},
+        "days": {"x": [START + timedelta(minutes=int(one)) for one in number[:, 0]], "z": number[:, 1] % 2},
+    }
+    table = pl.DataFrame(columns[kind] | {"ill": random.random(300) < 0.4, "_time": [START] * 300})
+    copied = pl.concat([table] * times).sample(fraction=1, shuffle=True, seed=0)
+    inputs = tuple(columns[kind])
+    parts = at_random(copied, 0.2, 0.0, 0)
+    for train, test, reason in (
+        (copied[:-200], copied[-200:], "of the test rows are among its training rows"),
+        (parts.train, parts.test, "100% of the rows are copies of others"),
+    ):
+        (found,) = (one for one in look(train, test, inputs=inputs) if one.about == "test rows")
+        assert found.outcome == "fail"
+        assert reason in found.reason
+    parts = at_random(table, 0.2, 0.0, 0)
+    assert [one.about for one in look(parts.train, parts.test, inputs=inputs)] == ["leaks"]
+
+
+@pytest.mark.parametrize("positives", [0.02, 0.5])
+def test_categories_that_are_alike_by_nature_are_no_copies(positives: float) -> None:
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        city = random.integers(0, 800, 2_000)
+        table = pl.DataFrame(
+            {
+                "city": [f"c{one}" for one in city],
+                "age": random.integers(18, 90, 2_000),
+                "member": random.random(2_000) < 0.3,
+                "ill": random.random(2_000) < positives,
+                "_time": [START] * 2_000,
+            }
+        )
+        for inputs in (("city",), ("age",), ("age", "member"), ("member",), ("city", "age")):
+            parts = at_random(table.select(*inputs, "ill", "_time"), 0.2, 0.0, seed)
+            found = look(parts.train, parts.test, inputs=inputs)
+            assert [one.outcome for one in found] == ["pass"], (inputs, found[0].reason)
+
+
+@pytest.mark.parametrize("rows", [20, 60, 120, 1_000])
+def test_a_copy_of_the_label_is_found_in_small_tables(rows: int) -> None:
+    random = np.random.default_rng(1)
+    species = np.arange(rows) % 3
+    table = pl.DataFrame(
+        {
+            "species": np.array(["setosa", "virginica", "ç"])[species],
+            "code": np.array([7, 2, 5])[species],
+            "word": np.array(["x", "b", "k"])[species],
+            "noise": random.normal(size=rows),
+            "side": random.integers(0, 3, rows),
+            "price": random.random(rows),
+        }
+    ).with_columns(cents=pl.col("price") * -100, index=pl.int_range(rows))
+    for name, label, leaks in (
+        ("code", "species", True),
+        ("word", "species", True),
+        ("cents", "price", True),
+        ("noise", "species", False),
+        ("side", "species", False),
+        ("noise", "price", False),
+    ):
+        found = look(table, table[:0], inputs=(name,), label=label)
+        assert [one.about for one in found] == (["leak"] if leaks else ["leaks"]), (name, found)
+        if not leaks:
+            assert ("not examined" in found[0].reason) == (rows < 200)
+
+
+def test_what_could_not_be_examined_is_listed() -> None:
+    (found,) = look(ROWS[:15].with_columns(code=pl.col("ill")), ROWS[:0], inputs=("code",))
+    assert "not examined" in found.reason
+    assert "nothing leaks" not in found.reason
+
+
+def test_an_input_that_numbers_the_rows_is_a_warning() -> None:
+    parts = at_random(ROWS, 0.2, 0.0, 0)
+    (found,) = look(parts.train, parts.test, inputs=("id", "x"))
+    assert (found.about, found.outcome, found.evidence) == ("numbers", "warn", {"numbering": ["id"]})
+    shuffled = ROWS.with_columns(id=pl.col("id") * 3)
+    assert [one.about for one in look(shuffled[:160], shuffled[160:], inputs=("id", "x"))] == ["leaks"]
+
+
+def test_a_row_number_of_a_sorted_table_tells_the_label() -> None:
+    rows = ROWS.with_columns(ill=pl.col("id") >= 100, x=pl.int_range(200) * 3)
+    shuffled = pl.concat([rows] * 1).sample(fraction=1, shuffle=True, seed=0)
+    (found,) = look(shuffled, shuffled[:0], inputs=("x",))
+    assert (found.about, found.evidence["leaking_input"]) == ("leak", "x")
 
 
 @pytest.mark.parametrize("kind", [pl.Date, pl.Datetime("us", "UTC")])

@@ -1,12 +1,14 @@
 """Splits: nobody learns from the future, and what happened together stays together."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tidemill.data.split import at_random, by_group, by_time, stratified
@@ -26,6 +28,7 @@ def frame(*hours: int) -> pl.DataFrame:
     share=st.floats(0.05, 0.6),
     validation=st.floats(0, 0.5),
 )
+@settings(deadline=None)
 def test_each_part_is_after_the_one_before_and_no_moment_is_cut(
     hours: list[int], test: str, share: float, validation: float
 ) -> None:
@@ -90,6 +93,7 @@ def test_a_random_split_is_the_same_for_a_seed_and_loses_nothing() -> None:
     validation=st.floats(0, 0.5),
     seed=st.integers(0, 5),
 )
+@settings(deadline=None)
 def test_a_group_is_on_one_side_only_and_no_row_is_lost(
     groups: list[str | None], share: float, validation: float, seed: int
 ) -> None:
@@ -111,6 +115,7 @@ def test_a_group_is_on_one_side_only_and_no_row_is_lost(
     validation=st.floats(0.1, 0.5),
     seed=st.integers(0, 5),
 )
+@settings(deadline=None)
 def test_parts_by_group_are_as_large_as_asked_but_for_half_a_group(
     sizes: list[int], share: float, validation: float, seed: int
 ) -> None:
@@ -150,6 +155,7 @@ def test_a_group_split_takes_about_the_share() -> None:
 
 
 @given(labels=st.lists(st.sampled_from(["yes", "no", "rarely"]), min_size=20, max_size=100), seed=st.integers(0, 5))
+@settings(deadline=None)
 def test_every_part_has_the_same_mixture_of_labels(labels: list[str], seed: int) -> None:
     rows = pl.DataFrame({"label": labels, "row": range(len(labels))})
     parts = stratified(rows, "label", 0.25, 0.2, seed)
@@ -166,3 +172,45 @@ def test_a_column_that_is_not_there_is_told(split: Callable[..., object]) -> Non
     with pytest.raises(DataError, match="there is no column 'who'") as told:
         split(frame(1, 2, 3), "who", 0.2, 0.2, 0)
     assert told.value.cure
+
+
+TABLES = st.lists(
+    st.tuples(st.sampled_from(["a", "b", None]), st.integers(0, 3), st.sampled_from([0.5, float("nan"), -0.0, None])),
+    min_size=12,
+    max_size=60,
+)
+
+
+@given(values=TABLES, share=st.floats(0.1, 0.5), validation=st.floats(0, 0.5), seed=st.integers(0, 5))
+@settings(deadline=None, max_examples=60)
+def test_equal_rows_are_on_one_side_of_a_random_split_and_no_row_is_lost(
+    values: list[tuple[str | None, int, float | None]], share: float, validation: float, seed: int
+) -> None:
+    types: dict[str, Any] = {"row": pl.String, "column_0": pl.Int64, "z": pl.Float64}
+    rows = pl.DataFrame(values, schema=types, orient="row").with_columns(id=pl.int_range(pl.len()))
+    equal = Counter(map(str, values))
+    assume(len(equal) > 2)
+    for parts in (
+        at_random(rows, share, validation, seed, list(types)),
+        stratified(rows, "row", 0.3, validation, seed, list(types)) if rows["row"].n_unique() == 1 else None,
+    ):
+        if parts is None:
+            continue
+        assert sorted(one for part in parts for one in part["id"]) == list(range(len(values)))
+        for one, other in itertools.combinations(parts, 2):
+            shared = {str(row) for row in one.select(list(types)).rows()} & {
+                str(row) for row in other.select(list(types)).rows()
+            }
+            assert all(equal[row] > 20 for row in shared)
+
+
+def test_copies_stay_together_and_what_is_alike_by_nature_does_not() -> None:
+    copied = pl.DataFrame({"x": [place % 100 for place in range(400)]})
+    parts = at_random(copied, 0.2, 0.1, 0)
+    assert not set(parts.test["x"]) & (set(parts.train["x"]) | set(parts.validation["x"]))
+    assert (parts.train.height, parts.validation.height, parts.test.height) == (288, 32, 80)
+    coins = pl.DataFrame({"x": [place % 2 for place in range(400)]})
+    assert set(at_random(coins, 0.2, 0.0, 0).test["x"]) == {0, 1}
+    mixed = stratified(copied.with_columns(y=pl.col("x") % 2), "y", 0.25, 0.0, 0)
+    assert not set(mixed.test["x"]) & set(mixed.train["x"])
+    assert abs(mixed.test.height - 100) <= 4

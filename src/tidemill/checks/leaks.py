@@ -6,19 +6,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tidemill.checks.copies import find_copies
 from tidemill.checks.gate import Finding
 from tidemill.data.frame import TIME
 from tidemill.errors import DataError
 
 Floats = npt.NDArray[np.float64]
 _LEAST = 200
+_LEAST_OF_A_COPY = 20
+_LEAST_OF_A_CODE = 5
 _LOOKED_AT = 50_000
 _LEAST_OF_A_CLASS = 30
-_MOST_SHARED = 0.01
-_CROWDED = 5
-_NEAR = 50
-_UNEVEN = 0.1
-_SURE = 3.0
 _SIDES = {"train", "test", "valid", "validation", "fold", "split"}
 _FEW = 20
 
@@ -36,8 +34,9 @@ def find_leaks(
 ) -> list[Finding]:
     """What leaks from the label into the inputs, or from the test rows into the training.
 
-    Looked for are always an input that tells the label, test rows that were trained on, and an input that says on
-    which side a row is (a warning); what else depends on how the rows were split. A group on both sides is none where
+    Looked for are always an input that tells the label, test rows that were trained on, and inputs that say on which
+    side a row is or number the rows (warnings); what else depends on how the rows were split. What could not be
+    examined, for want of rows, is listed. A group on both sides is none where
     they were split by time: what comes next of a known patient is then what is asked.
 
     Parameters
@@ -55,19 +54,28 @@ def find_leaks(
     """
     found = [
         *_telling(train, inputs, label, most),
-        *_shared(train, test, key, (*inputs, label, *((TIME,) if timed else ()))),
+        *find_copies(train, test, key, (*inputs, label, *((TIME,) if timed else ()))),
     ]
     found += _shared_groups(train, test, group) if group else []
     found += _later(train, test) if timed else []
     found += _naming(train, test, inputs)
-    return found or [Finding(about="leaks", reason="nothing leaks from the label or from the test rows")]
+    found += _numbering(train, test, inputs)
+    if found:
+        return found
+    if train.height < _LEAST:
+        reason = f"no leak found; not examined: whether an input nearly tells the label ({train.height} training rows)"
+        return [Finding(about="leaks", reason=reason, evidence={"not_examined": ["inputs that nearly tell the label"]})]
+    return [Finding(about="leaks", reason="nothing leaks from the label or from the test rows")]
 
 
 def _telling(train: pl.DataFrame, inputs: tuple[str, ...], label: str, most: float) -> list[Finding]:
-    if train.height < _LEAST:
+    """The input that tells the label best, if it does so too well; of few rows only a copy of the label is told."""
+    if train.height < _LEAST_OF_A_COPY:
         return []
     rows = train.sample(min(train.height, _LOOKED_AT), shuffle=True, seed=0)
-    told = {name: telling(rows[name], rows[label]) for name in inputs if _comparable(rows, name)}
+    compared = [name for name in inputs if _comparable(rows, name)]
+    told = {name: telling(rows[name], rows[label]) for name in compared} if train.height >= _LEAST else {}
+    told |= {name: 1.0 for name in compared if is_copy(rows[name], rows[label])}
     leaking = {name: value for name, value in sorted(told.items(), key=lambda one: -one[1]) if value > most}
     return [
         Finding(
@@ -82,6 +90,22 @@ def _telling(train: pl.DataFrame, inputs: tuple[str, ...], label: str, most: flo
 
 def _comparable(rows: pl.DataFrame, name: str) -> bool:
     return name in rows.columns and not rows.schema[name].is_nested() and rows[name].n_unique() > 1
+
+
+def is_copy(values: pl.Series, label: pl.Series) -> bool:
+    """Whether a column is the label by other names: each of its values goes with one class and each class with one.
+
+    Numbers that hardly repeat are compared by their order. A class of fewer than five rows proves nothing.
+    """
+    pairs = pl.DataFrame({"x": values, "y": label})
+    distinct = values.n_unique()
+    if distinct > len(values) / 2:
+        feature, truth = ranks(values), ranks(label)
+        numbers = label.dtype.is_numeric() and (values.dtype.is_numeric() or values.dtype.is_temporal())
+        return numbers and (bool((feature == truth).all()) or bool((feature == truth.max() + 1 - truth).all()))
+    if not distinct == label.n_unique() == pairs.n_unique():
+        return False
+    return int(label.value_counts()["count"].sort()[:-1].sum()) >= _LEAST_OF_A_CODE
 
 
 def coefficient(feature: Floats, truth: Floats) -> float:
@@ -128,64 +152,12 @@ def _share(feature: Floats, truth: Floats) -> float:
 
 
 def ranks(values: pl.Series) -> Floats:
-    """The places of values in their order, 0 where there is none; of a time what a model sees: its weekday and hour."""
+    """The places of values in their order, 0 where there is none."""
     if isinstance(values.dtype, pl.Date | pl.Datetime):
-        moments = values.cast(pl.Datetime("us"))
-        values = (moments.dt.weekday().cast(pl.Int32) * 24 + moments.dt.hour()) * 60 + moments.dt.minute()
+        values = values.cast(pl.Datetime("us")).to_physical()
     plain = values.cast(pl.Float64) if values.dtype.is_numeric() or values.dtype == pl.Boolean else values
     ranked = plain.fill_nan(None).rank("dense") if plain.dtype == pl.Float64 else plain.cast(pl.String).rank("dense")
     return ranked.fill_null(0).cast(pl.Float64).to_numpy()
-
-
-def _shared(train: pl.DataFrame, test: pl.DataFrame, key: tuple[str, ...], whole: tuple[str, ...]) -> list[Finding]:
-    """Test rows that are training rows, too; rows that are alike by nature are so within the training as well."""
-    named = list(key) if set(key) <= {*train.columns} & {*test.columns} else []
-    columns = named or [name for name in dict.fromkeys(whole) if name in train.columns and name in test.columns]
-    if not columns or not test.height:
-        return []
-    rows = train.select(columns)
-    shared = test.join(rows, on=columns, how="semi", nulls_equal=True).height / test.height
-    alike = 0.0 if named else min(int(rows.is_duplicated().sum()) / max(rows.height, 1), _by_chance(rows))
-    most = max(_MOST_SHARED, 2 * alike)
-    if shared <= most + (0.0 if named else _SURE * float(np.sqrt(most / test.height))):
-        return []
-    reason = f"{shared:.0%} of the test rows are among its training rows"
-    return [Finding(about="test rows", outcome="fail", reason=reason, evidence={"test_rows_in_training": shared})]
-
-
-def _by_chance(rows: pl.DataFrame) -> float:
-    """The most rows, as a share, that are alike without being copies.
-
-    A number that was measured to many digits tells rows apart: of one like 31.4 some fall together, of one like
-    31.4159265 hardly any.
-    """
-    numbers = (rows[name].filter(rows[name].is_finite()) for name in rows.columns if rows.schema[name].is_float())
-    return min((_collisions(one) for one in numbers), default=1.0)
-
-
-def _collisions(numbers: pl.Series) -> float:
-    """How many rows, as a share, a number cannot tell from others: how close the nearest lie, in steps of its values.
-
-    They are counted around each value, so that neither an outlier nor a long tail makes the rest seem far apart, and
-    a value that many rows have tells none of them from the others.
-    """
-    ordered = np.sort(numbers.to_numpy())
-    apart = np.diff(np.unique(ordered))
-    if (apart.size + 1) * _CROWDED < ordered.size or not apart.size:
-        return 1.0
-    step = _step(apart, numbers)
-    near = min(_NEAR, ordered.size - 1)
-    spans = ordered[near:] - ordered[:-near]
-    return float(np.minimum(1.0, near * step / np.maximum(spans, step)).mean())
-
-
-def _step(apart: Floats, numbers: pl.Series) -> float:
-    """The step of which all distances are multiples (1 of prices like 9.99), else that in which they are written."""
-    multiples = apart / apart.min()
-    if np.abs(multiples - multiples.round()).mean() < _UNEVEN:
-        return float(apart.min())
-    decimals = numbers.head(_LOOKED_AT).cast(pl.String).str.extract(r"\.(\d*?)0*$").str.len_chars().median()
-    return 10.0**-decimals if isinstance(decimals, float) else float(np.spacing(np.abs(numbers.to_numpy()).max()))
 
 
 def _shared_groups(train: pl.DataFrame, test: pl.DataFrame, group: str) -> list[Finding]:
@@ -223,3 +195,20 @@ def _naming(train: pl.DataFrame, test: pl.DataFrame, inputs: tuple[str, ...]) ->
             found.append(name)
     reason = f"input {found[0]!r} says on which side of the split a row is: leave it out" if found else ""
     return [Finding(about="sides", outcome="warn", reason=reason, evidence={"naming_inputs": found})] if found else []
+
+
+def _numbering(train: pl.DataFrame, test: pl.DataFrame, inputs: tuple[str, ...]) -> list[Finding]:
+    """Inputs that number the rows: a new row has a number that no model has learned from."""
+    both = (name for name in inputs if name in train.columns and train.schema[name].is_integer())
+    both = (name for name in both if train.schema[name] == test.schema.get(name))
+    found = [name for name in both if numbers_rows(pl.concat([train[name], test[name]]))]
+    reason = f"input {found[0]!r} numbers the rows, and means nothing of a new one: leave it out" if found else ""
+    return [Finding(about="numbers", outcome="warn", reason=reason, evidence={"numbering": found})] if found else []
+
+
+def numbers_rows(values: pl.Series) -> bool:
+    """Whether whole numbers count the rows: each once, without a gap."""
+    if not values.dtype.is_integer() or len(values) < _LEAST_OF_A_COPY or values.null_count():
+        return False
+    least, most = values.min(), values.max()
+    return isinstance(least, int) and isinstance(most, int) and most - least + 1 == len(values) == values.n_unique()

@@ -1,14 +1,21 @@
 """Splits rows into train, validation and test: by time where there is one, so that nobody learns from the future."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from tidemill.clock import span
 from tidemill.core.policy import Training
 from tidemill.data.frame import TIME
 from tidemill.errors import DataError
+
+Ints = npt.NDArray[np.int64]
+# Equal rows beyond both of these are alike by nature: they are no copies.
+_MOST_COPIES = 20
+_MOST_ALIKE = 0.01
 
 
 class Split(NamedTuple):
@@ -42,12 +49,45 @@ def by_time(frame: pl.DataFrame, test: str, share: float, validation: float) -> 
     return _hold(Split(ordered[:middle], ordered[middle:early], ordered[early:]))
 
 
-def at_random(frame: pl.DataFrame, share: float, validation: float, seed: int) -> Split:
-    """Shuffled rows, for tables without a time; the same seed and rows give the same split."""
-    order = np.random.default_rng(seed).permutation(frame.height)
-    early = int(frame.height * (1 - share))
-    middle = int(early * (1 - validation))
-    return _hold(Split(frame[order[:middle]], frame[order[middle:early]], frame[order[early:]]))
+def at_random(
+    frame: pl.DataFrame, share: float, validation: float, seed: int, alike: Sequence[str] | None = None
+) -> Split:
+    """Shuffled rows, for tables without a time; the same seed and rows give the same split.
+
+    Rows that are equal in the columns `alike` (in all, where it is None) stay on one side: copies of a row would let a
+    model be tested on what it has learned. More than 20 equal rows, or 1 % of all where that is more, are no copies but
+    alike by nature, and are split.
+    """
+    shuffled, first = _with_equal_rows_together(frame, seed, alike)
+    early = _first_of_equal(first, int(frame.height * (1 - share)))
+    middle = min(_first_of_equal(first, int(early * (1 - validation))), early)
+    return _hold(Split(shuffled[:middle], shuffled[middle:early], shuffled[early:]))
+
+
+def _with_equal_rows_together(frame: pl.DataFrame, seed: int, alike: Sequence[str] | None) -> tuple[pl.DataFrame, Ints]:
+    """Shuffled rows, each followed by its equals, and for each row the number of the first of these, in order."""
+    shuffled = frame[np.random.default_rng(seed).permutation(frame.height)]
+    names = frame.columns if alike is None else [name for name in alike if name in frame.columns]
+    compared = [name for name in names if not frame.schema[name].is_nested()]
+    if not compared or not frame.height:
+        return shuffled, np.arange(frame.height)
+    columns = [f"column_{place}" for place in range(len(compared))]  # a table may have any name
+    placed = shuffled.select(pl.col(name).alias(column) for name, column in zip(compared, columns, strict=True))
+    row = pl.col("row")
+    kept = pl.when(pl.len().over(columns) <= max(_MOST_COPIES, frame.height * _MOST_ALIKE))
+    first = placed.with_row_index("row").select(kept.then(row.min().over(columns)).otherwise(row).cast(pl.Int64))
+    firsts = first.to_series().to_numpy()
+    order = np.argsort(firsts, kind="stable")
+    return shuffled[order], firsts[order]
+
+
+def _first_of_equal(first: Ints, place: int) -> int:
+    """Move a cut to the nearer end of the equal rows that it would part, unless one side were then empty."""
+    if not 0 < place < len(first):
+        return place
+    begin, end = (int(np.searchsorted(first, first[place], side)) for side in ("left", "right"))
+    inside = [cut for cut in (begin, end) if 0 < cut < len(first)]
+    return min(inside, key=lambda cut: abs(cut - place), default=place)
 
 
 def by_group(frame: pl.DataFrame, group: str, share: float, validation: float, seed: int) -> Split:
@@ -81,8 +121,12 @@ def by_group(frame: pl.DataFrame, group: str, share: float, validation: float, s
     )
 
 
-def stratified(frame: pl.DataFrame, label: str, share: float, validation: float, seed: int) -> Split:
+def stratified(
+    frame: pl.DataFrame, label: str, share: float, validation: float, seed: int, alike: Sequence[str] | None = None
+) -> Split:
     """Shuffled rows with the same mixture of labels in every part, as nearly as whole rows allow.
+
+    Equal rows stay together, as in `at_random`.
 
     Raises
     ------
@@ -91,12 +135,14 @@ def stratified(frame: pl.DataFrame, label: str, share: float, validation: float,
     """
     if label not in frame.columns:
         raise DataError(f"there is no column {label!r} to stratify by", f"the columns are: {', '.join(frame.columns)}")
-    shuffled = frame[np.random.default_rng(seed).permutation(frame.height)]
+    names = frame.columns if alike is None else [*alike, label]
+    shuffled, first = _with_equal_rows_together(frame, seed, names)
     # The middle of each row's place within its label, from 0 to 1: a cut there cuts every label at the same share.
     place = ((pl.int_range(pl.len()) + 0.5) / pl.len()).over(label)
-    places = shuffled.select(place.alias("place"))["place"]
+    places = shuffled.select(place.alias("place"), pl.Series("first", first))
+    together = places.select(pl.col("place").mean().over("first"))["place"]
     middle = (1 - share) * (1 - validation)
-    train, test = places < middle, places >= 1 - share
+    train, test = together < middle, together >= 1 - share
     return _hold(Split(shuffled.filter(train), shuffled.filter(~train & ~test), shuffled.filter(test)))
 
 

@@ -134,10 +134,11 @@ def why_identifier(values: pl.Series) -> str:
     distinct = values.n_unique()
     if values.dtype == pl.String and distinct > _OWN * len(values) and len(values) > _FEW:
         return "nearly every row has a value of its own"
-    if values.dtype.is_integer() and distinct == len(values) >= _ENOUGH:
+    if values.dtype.is_integer() and distinct == len(values) >= _FEW:
         least, most = values.min(), values.max()
-        # A counter, such as a database has: each number once, with few gaps.
-        if isinstance(least, int) and isinstance(most, int) and most - least < 2 * len(values):
+        # A counter, such as a database has: each number once, with few gaps, or none in a small table.
+        width = 2 * len(values) if len(values) >= _ENOUGH else len(values)
+        if isinstance(least, int) and isinstance(most, int) and most - least < width:
             return "it numbers the rows"
     return ""
 

@@ -21,7 +21,7 @@ from tidemill.core.policy import ModelPolicy, Problem
 from tidemill.core.resources import Board, Books, PackageStore, Sources
 from tidemill.core.run import Metrics
 from tidemill.data.encoding import Encoding, encode, fit_encoding
-from tidemill.data.frame import TIME
+from tidemill.data.frame import KNOWN_AT, TIME
 from tidemill.data.metrics import Floats
 from tidemill.data.split import at_random, by_group, by_time, kind_of, stratified
 from tidemill.data.statistics import Profile, profile
@@ -62,15 +62,19 @@ def split(
     options = policy.training
     share, seed = options.test_share, options.seed
     validation = options.validation if options.early_stopping or options.search else 0.0
-    match kind_of(options, timed=bool(sources.definition(policy.problem.source).time)):
+    source = sources.definition(policy.problem.source)
+    apart = {*source.key, source.time, TIME, KNOWN_AT, policy.problem.label_known_at}
+    inputs = policy.inputs.request or tuple(name for name in frame.columns if name not in apart)
+    alike = (*inputs, policy.problem.label)
+    match kind_of(options, timed=bool(source.time)):
         case "time":
             return by_time(frame, options.test, share, validation)
         case "group":
             return by_group(frame, options.group, share, validation, seed)
         case "stratified":
-            return stratified(frame, policy.problem.label, share, validation, seed)
+            return stratified(frame, policy.problem.label, share, validation, seed, alike)
         case "random":
-            return at_random(frame, share, validation, seed)
+            return at_random(frame, share, validation, seed, alike)
 
 
 @step
