@@ -15,7 +15,7 @@ from typer.main import get_command
 from tests.projects import listed, make_project, tidemill
 from tidemill.cli import output
 from tidemill.cli.main import NOUNS, command_line
-from tidemill.cli.opening import user
+from tidemill.cli.session import user
 
 
 @pytest.fixture(scope="module")

@@ -15,30 +15,30 @@ from tidemill.telemetry import set_up
 
 # Where each command lives. Only what is asked for is loaded: a command line that knows them all takes twice as long.
 VERBS = {
-    "init": "projects",
-    "run": "running",
-    "show": "running",
-    "why": "evidence",
-    "backtest": "backtesting",
-    "demo": "backtesting",
-    "gc": "keeping",
-    "backup": "keeping",
-    "restore": "keeping",
-    "erase": "keeping",
+    "init": "init",
+    "run": "run",
+    "show": "graph",
+    "why": "why",
+    "backtest": "backtest",
+    "demo": "backtest",
+    "gc": "upkeep",
+    "backup": "upkeep",
+    "restore": "upkeep",
+    "erase": "upkeep",
     "serve": "service",
     "up": "service",
 }
 NOUNS = {  # the first module has the noun, the others add commands to it
-    "checks": ["nouns"],
-    "events": ["nouns"],
-    "routes": ["nouns"],
+    "checks": ["checks"],
+    "events": ["events"],
+    "routes": ["routes"],
     "triggers": ["triggers"],
     "jobs": ["triggers"],
-    "audit": ["nouns"],
-    "models": ["models", "comparing", "exporting", "triggers"],
-    "runs": ["running", "evidence", "reproducing"],
-    "data": ["projects"],
-    "features": ["projects"],
+    "audit": ["audit"],
+    "models": ["models", "models_deploy", "models_compare", "models_export", "triggers"],
+    "runs": ["runs", "runs_evidence", "runs_reproduce"],
+    "data": ["data"],
+    "features": ["features"],
 }
 
 

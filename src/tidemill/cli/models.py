@@ -1,22 +1,20 @@
-"""Models: releases by name, what they scored, who served when, and what people decide about them."""
+"""`models`: releases by name, their metrics, stages and history."""
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, Limit, Only, given, nothing, session_here, user
+from tidemill.cli.session import Environment, Json, Limit, Only, given, nothing, session_here
 from tidemill.core.metric import METRICS
-from tidemill.errors import InputError
 
 if TYPE_CHECKING:
     from tidemill.core.release import Release
     from tidemill.core.route import Route
     from tidemill.core.run import Metrics
     from tidemill.flow.session import Session
-    from tidemill.registry.rollout import Deployer
+
 
 models = typer.Typer(no_args_is_help=True, help="Releases of models.")
 _SHOWN = tuple(f"test_{one.name}" for one in METRICS.values() if one.standard)
@@ -172,112 +170,3 @@ def history(
         "by": lambda r: r.by,
     }
     output.records(found, columns, json=json, nothing=f"nothing of {name!r} has answered {'by then' if at else 'yet'}")
-
-
-@models.command("register")
-def register(
-    path: Annotated[Path, typer.Argument(help="A joblib, LightGBM, ONNX file or an MLflow model folder.")],
-    samples: Annotated[Path, typer.Option(help="A table of rows as the model takes them.")],
-    name: Annotated[str, typer.Option(help="The name to register it under.")] = "",
-    label: Annotated[str, typer.Option(help="The label's column in the samples, if it is there.")] = "",
-    task: Annotated[str, typer.Option(help="classification or regression, where the file does not tell.")] = "",
-    classes: Annotated[str, typer.Option(help="The classes, in order, separated by commas.")] = "",
-    trust: Annotated[bool, typer.Option("--trust", help="You made this pickle: it may be loaded to serve.")] = False,
-    env: Environment = "production",
-    json: Json = False,
-) -> None:
-    """Take a model that was made in a notebook; it is never unpickled to be looked at."""
-    from tidemill.data.tables import read_table
-    from tidemill.models.adopt import adopt
-    from tidemill.registry.releases import register as register_release
-
-    if task not in ("", "classification", "regression"):
-        raise InputError(f"there is no task {task!r}", "use classification or regression")
-    session = session_here(env)
-    model = adopt(
-        path,
-        read_table(samples),
-        name=name or session.project.name,
-        task=task or None,  # type: ignore[arg-type]  # held above
-        classes=tuple(part for part in classes.split(",") if part),
-        label=label,
-        trusted=trust,
-    )
-    books = session.workspace.ledger
-    digest = session.packages.save(model)
-    release = register_release(books, session.clock, model, digest, environment=env, tags={"origin": "by hand"})
-    write_down(session, "registered", release.label, f"from {path.name}" + (", trusted" if trust else ""), env)
-    if json:
-        output.as_json(release)
-    else:
-        output.out.print(f"release {release.label} ({release.flavor}) is registered; it answers nobody yet")
-        output.err.print(f"to deploy it: `tidemill models promote {release.label}`")
-
-
-@models.command("approve")
-def approve(label: Label, reason: Reason = "", env: Environment = "production") -> None:
-    """Let a release that waits for approval go live as its policy says."""
-    from tidemill.ledger.releases import find_release
-
-    session = session_here(env)
-    release = find_release(session.workspace.ledger, label)
-    route = _deployer(session, env).approve(release, session.project.model(release.name), user())
-    if route is None:
-        raise InputError(f"{release.label} takes no production traffic", "state [[watch.values]] in tidemill.toml")
-    write_down(session, "approved", release.label, reason, env)
-    output.out.print(f"{release.label}: {route.reason}")
-
-
-@models.command("promote")
-def promote(label: Label, reason: Reason = "", env: Environment = "production") -> None:
-    """Make a release the champion at once."""
-    from tidemill.ledger.releases import find_release
-    from tidemill.models.inputs import load_samples
-    from tidemill.models.load import load
-
-    session = session_here(env)
-    model = session.packages.load(find_release(session.workspace.ledger, label).package)
-    if (rows := load_samples(model)).height:
-        load(model).predict(rows)  # what cannot answer is not made to
-    route = _deployer(session, env).promote(label, user(), reason)
-    write_down(session, "promoted", route.arms[0].release, reason, env)
-    policy = session.project.policy.models.get(route.model)
-    if policy is None or not policy.watch.values:
-        output.err.print(
-            f"warning: nothing watches {route.model}: state [[watch.values]] for it in tidemill.toml", style="yellow"
-        )
-    output.out.print(f"{route.arms[0].release} answers for {route.model}")
-
-
-@models.command("rollback")
-def rollback(name: Name = "", reason: Reason = "", env: Environment = "production") -> None:
-    """Bring back the champion before the present one."""
-    session = session_here(env)
-    route = _deployer(session, env).rollback(name or session.project.model().name, user(), reason)
-    write_down(session, "rolled back to", route.arms[0].release, reason, env)
-    output.out.print(f"{route.arms[0].release} answers for {route.model} again")
-
-
-def _deployer(session: "Session", env: str) -> "Deployer":
-    from tidemill.registry.rollout import Deployer
-
-    return Deployer(session.workspace.ledger, session.workspace.board, session.clock, env)
-
-
-def write_down(session: "Session", action: str, subject: str, reason: str, env: str) -> None:
-    """Keep what a person decided."""
-    from tidemill.core.audit import AuditEntry
-
-    books = session.workspace.ledger
-    with books.transaction(durable=True):
-        books.audit.add(
-            AuditEntry(
-                id=session.clock.mint(),
-                actor=user(),
-                action=action,
-                subject=subject,
-                time=session.clock.now(),
-                reason=reason,
-                environment=env,
-            )
-        )

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, session_here
+from tidemill.cli.session import Environment, session_here
 
 Port = Annotated[int, typer.Option(help="The port to listen at.")]
 Host = Annotated[str, typer.Option(help="The address to bind to.")]

@@ -7,7 +7,7 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.models import models
-from tidemill.cli.opening import Environment, Id, Json, Limit, Only, Within, given, nothing, session_here, user
+from tidemill.cli.session import Environment, Id, Json, Limit, Only, Within, given, nothing, session_here, user
 from tidemill.errors import InputError, NotFound
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def cancel_job(job: Id, json: Json = False) -> None:
 
     found = books.jobs.change(job, cancelled)
     if found.state == "running":
-        from tidemill.cli.running import cancel
+        from tidemill.cli.runs import cancel
 
         try:
             cancel(found.run, json=json)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, session_here, user
+from tidemill.cli.session import Environment, Json, session_here, user
 from tidemill.errors import InputError, TidemillError
 from tidemill.evidence.words import in_bytes
 

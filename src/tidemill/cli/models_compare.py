@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from tidemill.cli import output
 from tidemill.cli.models import Label, measured_of, models
-from tidemill.cli.opening import Environment, Json, session_here
+from tidemill.cli.session import Environment, Json, session_here
 
 if TYPE_CHECKING:
     from tidemill.core.model import Model

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Json
+from tidemill.cli.session import Json
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:

@@ -8,6 +8,8 @@ import typer
 
 if TYPE_CHECKING:
     from tidemill.flow.session import Session
+    from tidemill.project.project import Project
+    from tidemill.workspace.workspace import Workspace
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Environment = Annotated[str, typer.Option("--env", help="The environment.")]
@@ -41,3 +43,12 @@ def session_here(environment: str = "production") -> "Session":
     from tidemill.project.project import Project
 
     return open_session(Project.here(), environment)
+
+
+def workspace_here(environment: str = "production") -> "tuple[Project, Workspace]":
+    """The project here with its workspace, without the engine: what was left is told at once."""
+    from tidemill.compose.backends import open_workspace
+    from tidemill.project.project import Project
+
+    project = Project.here()
+    return project, open_workspace(project.state_folder, environment)

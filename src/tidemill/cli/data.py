@@ -1,67 +1,21 @@
-"""Projects: start one, judge its data, look at its features."""
+"""`data`: tables, judged by their schemas."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, session_here
-from tidemill.errors import DataError, InputError, MissingExtra, NotFound, Stopped, Unreadable
+from tidemill.cli.decisions import record_decision
+from tidemill.cli.session import Environment, Json, session_here
+from tidemill.errors import DataError, InputError, MissingExtra, Stopped, Unreadable
 
 if TYPE_CHECKING:
     import polars as pl
 
+
 data = typer.Typer(no_args_is_help=True, help="Tables, judged by their schemas.")
-features = typer.Typer(no_args_is_help=True, help="Feature views.")
 _MOST_ROWS = 1_000_000
-
-
-def init(
-    name: Annotated[str, typer.Argument(help="The folder and name of the new project.")],
-    table: Annotated[Path | None, typer.Option("--from", help="Your table: Parquet, CSV or JSON Lines.")] = None,
-    label: Annotated[str, typer.Option(help="The column to predict.")] = "",
-    time: Annotated[str, typer.Option(help="The column of the event time.")] = "",
-    key: Annotated[str, typer.Option(help="The column that names a row.")] = "",
-    task: Annotated[str, typer.Option(help="classification or regression; guessed otherwise.")] = "",
-    exclude: Annotated[list[str] | None, typer.Option(help="A column to leave out; may be repeated.")] = None,
-) -> None:
-    """Make a project that runs at once, on your table or on a small invented one."""
-    from msgspec.structs import replace
-
-    from tidemill.core.policy import Training
-    from tidemill.data.classes import order_classes
-    from tidemill.data.keys import as_classes
-    from tidemill.data.tables import read_table
-    from tidemill.project.example import write_example
-    from tidemill.project.guessing import guess
-    from tidemill.project.starting import write_project
-
-    folder = Path(name)
-    if (folder / "tidemill.toml").exists():
-        raise InputError(f"{folder} has a tidemill.toml already", "choose another name")
-    if task not in ("", "classification", "regression"):
-        raise InputError(f"there is no task {task!r}", "use classification or regression")
-    if table is None:
-        table, label, time, key = write_example(folder), "late", "ordered", "order_id"
-    elif not label:
-        raise InputError("which column is to be predicted?", "name it: --label COLUMN")
-    frame = read_table(table)
-    guessed = guess(frame, label, time=time, key=key, task=task, exclude=tuple(exclude or ()))
-    classes = order_classes(as_classes(frame[label].drop_nulls()).unique()) if guessed.task == "classification" else ()
-    guessed = replace(guessed, positive=classes[1] if len(classes) == 2 else "")
-    write_project(folder, guessed, table)
-    about = f"{guessed.task} of {label!r} from {len(guessed.inputs)} columns of {frame.height:,} rows"
-    output.out.print(f"{folder}: {about}")
-    if guessed.positive:
-        output.out.print(f"  positive class: {guessed.positive!r} (positive under [problem])")
-    for column, reason in guessed.excluded.items():
-        output.out.print(f"  left out {column!r}: {reason}")
-    output.out.print(f"  event time: {guessed.time or 'none found (--time)'}")
-    if frame.height < (needed := Training().minimum_rows):
-        output.out.print(f"  too few rows to train on: a training wants {needed} (minimum_rows under [training])")
-    output.out.print(f"next: cd {shlex.quote(name)} && tidemill run training && tidemill serve")
 
 
 @data.command("profile")
@@ -206,7 +160,6 @@ def accept(
     env: Environment = "production",
 ) -> None:
     """Make a new version of a schema that lets a table in; a batch that was stopped is judged again by it."""
-    from tidemill.cli.models import write_down
     from tidemill.data.frame import in_time
     from tidemill.data.tables import read_table
     from tidemill.recipes.ingestion import accept_change, read_batch, schema_in_force, stopped_batches
@@ -231,56 +184,9 @@ def accept(
     else:
         raise InputError(f"no batch of {source!r} is stopped", "name a table that its schema should let in")
     version = accept_change(source, tables, reason, now, sources, books, session.clock)
-    write_down(session, "accepted schema", f"{source}/{version.version}", reason, env)
+    record_decision(session, "accepted schema", f"{source}/{version.version}", reason, env)
     output.out.print(f"schema of {source!r} is now version {version.version}")
     verdicts = [one for batch in stopped for one in books.verdicts.find(subject=batch.id, check="schema")]
     runs = sorted({one.run for one in verdicts if books.runs.get(one.run).state == "stopped"})
     resume = f"`tidemill runs resume {output.short(runs[-1])}`" if runs else "`tidemill run training`"
     output.err.print(f"next: {resume} lets in what was stopped, and goes on with it")
-
-
-@features.command("list")
-def list_features(json: Json = False) -> None:
-    """The views of features.py."""
-    session = session_here()
-    using = {view: model.name for model in session.project.policy.models.values() for view in model.inputs.views}
-    columns = {
-        "view": lambda v: v.name,
-        "entity": lambda v: ", ".join(v.entity.keys),
-        "source": lambda v: v.source,
-        "features": lambda v: ", ".join(v.features),
-        "used by": lambda v: using.get(v.name, ""),
-        "owner": lambda v: v.owner,
-        "description": lambda v: v.description,
-    }
-    output.records(list(session.project.code.views.values()), columns, json=json, nothing="features.py defines no view")
-
-
-@features.command("get")
-def get(
-    view: Annotated[str, typer.Argument(help="A view of features.py.")],
-    keys: Annotated[list[str] | None, typer.Argument(help="column=value for each key of the entity.")] = None,
-    env: Environment = "production",
-    json: Json = False,
-) -> None:
-    """The values of an entity in the online store."""
-    import polars as pl
-
-    from tidemill.core.resources import Online
-    from tidemill.featurestore.lookup import entity_of
-
-    session = session_here(env)
-    definition = session.project.code.view(view)
-    given = dict(key.partition("=")[::2] for key in keys or [])
-    absent = [key for key in definition.entity.keys if key not in given]
-    if absent:
-        raise InputError(f"view {view!r} needs the key {absent[0]!r}", f"give it: {absent[0]}=VALUE")
-    keys_as_rows = pl.DataFrame({key: [given[key]] for key in definition.entity.keys})
-    (entity,) = entity_of(keys_as_rows, definition.entity.keys)
-    found = session.resource(Online).read(view, [entity])[0]
-    if found is None:
-        raise NotFound(f"the online store knows no {entity!r} of {view!r}", "fill it: `tidemill run materialization`")
-    if json:
-        output.as_json({"as_of": found[0], **found[1]})
-        return
-    output.table(("feature", "value"), ([name, output.cell(value)] for name, value in found[1].items()))

@@ -1,4 +1,4 @@
-"""Why a thing is as it is, and what a run left: its page, logs, lineage, differences to another, and its export."""
+"""`runs show`, `logs`, `diff`, `lineage`, `export`: what a run left."""
 
 import sys
 from pathlib import Path
@@ -7,43 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json
-from tidemill.cli.running import runs
+from tidemill.cli.runs import runs
+from tidemill.cli.session import Environment, Json, workspace_here
 from tidemill.errors import InputError, NotFound
 
 if TYPE_CHECKING:
-    from tidemill.project.project import Project
     from tidemill.workspace.workspace import Workspace
 
+
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
-
-
-def why(
-    identifier: Annotated[
-        str, typer.Argument(metavar="ID", help="A prediction, a run, an artifact's digest, or a release (flights/3).")
-    ],
-    env: Environment = "production",
-    json: Json = False,
-) -> None:
-    """The whole chain of evidence behind a prediction, a release, an artifact or a run."""
-    from tidemill.cli.explaining import show
-    from tidemill.evidence.why import trace_evidence
-
-    project, workspace = _here(env)
-    chain = trace_evidence(workspace.ledger, workspace.journal, list(project.policy.models), env, identifier)
-    if json:
-        output.as_json(chain)
-    else:
-        show(chain)
 
 
 @runs.command("show")
 def show_run(run_id: RunId, json: Json = False) -> None:
     """One run: its versions, times, parameters, metrics and verdicts; each step and why it ran; its artifacts."""
-    from tidemill.cli.showing import show
+    from tidemill.cli.run_page import show
     from tidemill.evidence.run_details import read_run_details
 
-    story = read_run_details(_here()[1].ledger, run_id)
+    story = read_run_details(workspace_here()[1].ledger, run_id)
     if json:
         output.as_json(story)
     else:
@@ -61,7 +42,7 @@ def logs(
     from tidemill.evidence.identify import find_run
     from tidemill.evidence.run_details import list_steps
 
-    _, workspace = _here()
+    _, workspace = workspace_here()
     books = workspace.ledger
     run = find_run(books, run_id)
     steps = list_steps(books, run.id)
@@ -100,11 +81,11 @@ def diff(
     json: Json = False,
 ) -> None:
     """What differs between two runs: graph, code, parameters, versions, inputs, outputs, metrics, times."""
-    from tidemill.cli.differing import show
+    from tidemill.cli.diff_table import show
     from tidemill.evidence.diff import compare_runs
     from tidemill.evidence.run_details import read_run_details
 
-    _, workspace = _here()
+    _, workspace = workspace_here()
     first, second = (read_run_details(workspace.ledger, one) for one in (a, b))
     packages = _packages(workspace, first.run.packages), _packages(workspace, second.run.packages)
     found = compare_runs(first, second, packages)
@@ -140,7 +121,7 @@ def lineage(
     from tidemill.evidence.lineage import trace_lineage
     from tidemill.evidence.tree import as_svg, as_text
 
-    project, workspace = _here(env)
+    project, workspace = workspace_here(env)
     books, journal = workspace.ledger, workspace.journal
     named = identify(books, identifier, journal, list(project.policy.models), env)
     found = trace_lineage(books, named, "down" if down else "up", depth=depth, journal=journal, environment=env)
@@ -169,7 +150,7 @@ def export(
 
     if form != "openlineage":
         raise InputError(f"there is no format {form!r}", "use openlineage")
-    project, workspace = _here()
+    project, workspace = workspace_here()
     told = [
         msgspec.json.encode(event) for event in export_events(read_run_details(workspace.ledger, run_id), project.name)
     ]
@@ -179,12 +160,3 @@ def export(
     else:
         sys.stdout.buffer.writelines(event + b"\n" for event in told)
         sys.stdout.buffer.flush()
-
-
-def _here(environment: str = "production") -> "tuple[Project, Workspace]":
-    """The project here with its workspace, without the engine: what was left is told at once."""
-    from tidemill.compose.backends import open_workspace
-    from tidemill.project.project import Project
-
-    project = Project.here()
-    return project, open_workspace(project.state_folder, environment)

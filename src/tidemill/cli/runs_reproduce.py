@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Json, session_here
-from tidemill.cli.running import Progress, runs
+from tidemill.cli.run import Progress
+from tidemill.cli.runs import runs
+from tidemill.cli.session import Json, session_here
 from tidemill.errors import NotFound, TidemillError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.models import Label, models
-from tidemill.cli.opening import session_here
+from tidemill.cli.session import session_here
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:

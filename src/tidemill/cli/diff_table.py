@@ -5,7 +5,7 @@ from itertools import zip_longest
 from typing import Any
 
 from tidemill.cli import output
-from tidemill.cli.showing import table, title
+from tidemill.cli.run_page import table, title
 from tidemill.evidence.diff import PLAIN_VALUE, SECTIONS, ChangedValue, RunDiff
 from tidemill.evidence.words import number, seconds
 

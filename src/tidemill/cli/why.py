@@ -1,11 +1,14 @@
-"""How the chain of evidence is told: a paragraph for each link, with its facts under it."""
+"""`why`: the chain of evidence, a paragraph for each link with its facts under it."""
 
 import textwrap
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from tidemill.cli import output
-from tidemill.cli.showing import width
+from tidemill.cli.run_page import width
+from tidemill.cli.session import Environment, Json, workspace_here
 from tidemill.evidence.why import EvidenceLink
 from tidemill.evidence.words import number
 
@@ -14,7 +17,25 @@ _TOGETHER = "\N{NO-BREAK SPACE}"
 _TOLD = ("prediction", "features", "release", "run", "verdict", "compared", "code")
 
 
-def show(chain: list[EvidenceLink]) -> None:
+def why(
+    identifier: Annotated[
+        str, typer.Argument(metavar="ID", help="A prediction, a run, an artifact's digest, or a release (flights/3).")
+    ],
+    env: Environment = "production",
+    json: Json = False,
+) -> None:
+    """The whole chain of evidence behind a prediction, a release, an artifact or a run."""
+    from tidemill.evidence.why import trace_evidence
+
+    project, workspace = workspace_here(env)
+    chain = trace_evidence(workspace.ledger, workspace.journal, list(project.policy.models), env, identifier)
+    if json:
+        output.as_json(chain)
+    else:
+        _show(chain)
+
+
+def _show(chain: list[EvidenceLink]) -> None:
     """Each link, the nearest first."""
     for link in chain:
         first, *more = textwrap.wrap(link.text, width() - _INDENT) or [""]

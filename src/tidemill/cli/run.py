@@ -1,22 +1,20 @@
-"""Runs: start a pipeline, look at what ran."""
+"""`run`: starts a pipeline, or one step of a past run."""
 
 import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Annotated, Any
 
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.opening import Environment, Json, Limit, Within, given, nothing, session_here, user
+from tidemill.cli.session import Environment, Json, session_here, user
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import InputError, TidemillError
 
-runs = typer.Typer(no_args_is_help=True, help="What ran, and what it left.")
 Engine = Annotated[str, typer.Option(help="Where steps run: inline, or side by side in processes.")]
 
 
@@ -44,9 +42,9 @@ def run(
         )
     params = _params(param or [])
     session = session_here(env)
-    because: dict[str, Any] = msgspec.json.decode(cause, type=dict) if cause else _by_hand()
+    because: dict[str, Any] = msgspec.json.decode(cause, type=dict) if cause else cause_of_user()
     progress = Progress(quiet=json)
-    with _ended_by_signals(progress):
+    with stop_on_signal(progress):
         if step:
             done, failed = run_step(session, step, origin, cause=because, progress=progress.tell, engine=engine)
         elif once:
@@ -54,10 +52,10 @@ def run(
         else:
             pipeline = session.project.code.pipeline(name)
             done, failed = run_pipeline(session, pipeline, params, cause=because, progress=progress.tell, engine=engine)
-    return _told(session, done, failed, json)
+    return print_result(session, done, failed, json)
 
 
-def _told(session: Any, done: Run, failed: TidemillError | None, json: bool) -> int:
+def print_result(session: Any, done: Run, failed: TidemillError | None, json: bool) -> int:
     if json:
         output.as_json(done)
     elif failed is None:
@@ -70,7 +68,7 @@ def _told(session: Any, done: Run, failed: TidemillError | None, json: bool) -> 
 
 
 @contextmanager
-def _ended_by_signals(progress: "Progress") -> Iterator[None]:
+def stop_on_signal(progress: "Progress") -> Iterator[None]:
     """Let a polite end (SIGTERM) be as gentle as Ctrl-C: the run can be resumed."""
 
     def end(*_: object) -> None:
@@ -88,7 +86,7 @@ def _ended_by_signals(progress: "Progress") -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _by_hand() -> dict[str, Any]:
+def cause_of_user() -> dict[str, Any]:
     return {"by": "hand", "user": user()}
 
 
@@ -161,116 +159,3 @@ class Progress:
         with suppress(BrokenPipeError):  # nobody listens any more: the run goes on
             sys.stderr.write(f"{erased}{text}\n")
             sys.stderr.flush()
-
-
-@runs.callback()
-def look_after() -> None:
-    """What ran, and what it left."""
-    from tidemill.project.project import Project
-    from tidemill.workspace.alive import Alive
-
-    if next(Alive(Project.here().state_folder / "runs").dead(), None) is None:
-        return
-    from tidemill.flow.engine import sweep
-
-    for died in sweep(session_here()):
-        output.err.print(
-            f"run {output.short(died.id)} died with its process: `tidemill runs resume {output.short(died.id)}`",
-        )
-
-
-@runs.command("resume")
-def resume(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")],
-    engine: Annotated[str, typer.Option(help="Where steps run; as before where it is not given.")] = "",
-    json: Json = False,
-) -> int:
-    """Go on with a run that failed, was stopped, interrupted or cancelled, by the code as it is now."""
-    from tidemill.flow.engine import resume as resume_run
-
-    found = session_here().workspace.ledger.runs.get(run_id)
-    session = session_here(found.environment)
-    progress = Progress(quiet=json)
-    with _ended_by_signals(progress):
-        done, failed = resume_run(session, found.id, cause=_by_hand(), progress=progress.tell, engine=engine)
-    return _told(session, done, failed, json)
-
-
-@runs.command("cancel")
-def cancel(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")], json: Json = False
-) -> None:
-    """End a run; it can be resumed."""
-    import os
-
-    from tidemill.flow.engine import cancel as cancel_run
-
-    cancelled, process = cancel_run(session_here(), run_id)
-    if process is not None and process != os.getpid():
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(process, signal.SIGTERM)
-    if json:
-        output.as_json(cancelled)
-    else:
-        where = "" if process is not None else f"; it ends at its next step boundary on {cancelled.host}"
-        output.out.print(f"run {output.short(cancelled.id)} is cancelled{where}")
-
-
-@runs.command("list")
-def list_runs(
-    pipeline: Annotated[str, typer.Option(help="Only this pipeline's.")] = "",
-    state: Annotated[str, typer.Option(help="Only those in this state.")] = "",
-    limit: Limit = 20,
-    env: Within = "",
-    json: Json = False,
-) -> None:
-    """The newest runs."""
-    asked = given(pipeline=pipeline, state=state, environment=env)
-    _print(session_here().workspace.ledger.runs.find(newest=True, limit=limit, **asked), asked, json)
-
-
-@runs.command("search")
-def search(
-    text: Annotated[str, typer.Argument(help="Words that the run has, or their beginnings.")] = "",
-    tag: Annotated[str, typer.Option(help="name=value")] = "",
-    metric: Annotated[str, typer.Option(help="Such as test_log_loss<0.5")] = "",
-    limit: Limit = 50,
-    json: Json = False,
-) -> None:
-    """Runs by text, tag and metric."""
-    from tidemill.evidence.search import search as find
-
-    asked = given(text=text, tag=tag, metric=metric)
-    _print(find(session_here().workspace.ledger.runs, limit=limit, **asked), asked, json)
-
-
-def _print(found: Any, asked: dict[str, Any], json: bool) -> None:
-    columns = {
-        "run": lambda r: output.short(r.id),
-        "pipeline": lambda r: r.pipeline,
-        "state": lambda r: r.state,
-        "started": lambda r: r.started,
-        "seconds": lambda r: r.seconds,
-        "by": lambda r: r.started_by.trigger or r.started_by.by,
-        "metrics": lambda r: "  ".join(f"{k}={v:.4f}" for k, v in list(r.metrics.items())[:2]),
-    }
-    output.records(found, columns, json=json, nothing=nothing(asked, "no runs yet: `tidemill run training`"))
-
-
-def show(
-    name: Annotated[str, typer.Argument(help="A pipeline of pipeline.py.")],
-    svg: Annotated[Path | None, typer.Option(help="Write a picture to this file.")] = None,
-    json: Json = False,
-) -> None:
-    """A pipeline's graph: its steps, and what each needs."""
-    from tidemill.flow.drawing import as_svg, as_text
-    from tidemill.flow.plan import plan
-
-    session = session_here()
-    graph = plan(session.project.code.pipeline(name), {}, session.project, session.clock)
-    if json:
-        output.as_json({node.name: list(node.needs) for node in graph.nodes.values()})
-    elif svg is not None:
-        output.write(svg, as_svg(graph))
-    else:
-        output.out.print(as_text(graph))
