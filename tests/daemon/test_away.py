@@ -201,7 +201,7 @@ def test_a_silent_daemon_is_told_by_the_service_and_so_is_its_return(tmp_path: P
     later = read_daemon_status(books, "test", clock.now() + timedelta(minutes=2))
     assert later is not None
     assert later.state == "silent"
-    assert "silent since" in str(later)
+    assert "has sent no heartbeat since" in str(later)
     (event,) = books.events.find(kind="daemon")
     _beaten(session, event.id, minutes=-3)
     for _ in range(3):
