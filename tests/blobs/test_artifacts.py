@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from tidemill.blobs.artifacts import holds, keep, members, read, refuse
+from tidemill.blobs.artifacts import explain_refusal, is_intact, list_members, read_artifact, write_artifact
 from tidemill.blobs.store import Blobs, DiskBlobs, MemoryBlobs
 from tidemill.core.artifact import Artifact, Report
 from tidemill.core.check import Verdict
@@ -68,37 +68,37 @@ def alter(blobs: Blobs, digest: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [1, "tide", b"tide", None, {"a": [1, 2]}, Place("Zürich"), MODEL, Report(html="<p>")])
 def test_a_value_comes_back(blobs: Blobs, value: Any) -> None:
-    artifact = keep(blobs, value)
-    assert read(blobs, artifact, type(value)) == value
+    artifact = write_artifact(blobs, value)
+    assert read_artifact(blobs, artifact, type(value)) == value
     assert artifact.size == len(blobs.get(artifact.digest))
-    assert keep(blobs, value) == artifact
-    assert holds(blobs, artifact)
-    assert members(blobs, artifact) == []
+    assert write_artifact(blobs, value) == artifact
+    assert is_intact(blobs, artifact)
+    assert list_members(blobs, artifact) == []
 
 
 def test_a_list_of_frames_is_a_blob_for_each(blobs: Blobs) -> None:
     frames = [FRAME, FRAME.head(1), FRAME]
-    artifact = keep(blobs, frames)
+    artifact = write_artifact(blobs, frames)
     assert (artifact.kind, artifact.summary["items"]) == ("list", 3)
-    one, two, three = members(blobs, artifact)
-    assert one == three == keep(blobs, FRAME)
-    assert read(blobs, two, pl.DataFrame).equals(FRAME.head(1))
-    found = read(blobs, artifact, list[pd.DataFrame])
+    one, two, three = list_members(blobs, artifact)
+    assert one == three == write_artifact(blobs, FRAME)
+    assert read_artifact(blobs, two, pl.DataFrame).equals(FRAME.head(1))
+    found = read_artifact(blobs, artifact, list[pd.DataFrame])
     assert [type(frame) for frame in found] == [pd.DataFrame] * 3
     assert [frame.shape for frame in found] == [(2, 2), (1, 2), (2, 2)]
 
 
 def test_tuples_dicts_and_lists_hold_whatever_can_be_kept(blobs: Blobs) -> None:
     value = {"rows": FRAME, "deep": [MODEL, 1, {"x": np.array([1.5])}], "name": "Zürich"}
-    artifact = keep(blobs, value)
+    artifact = write_artifact(blobs, value)
     assert artifact.kind == "dict"
-    assert {one.kind for one in members(blobs, artifact)} == {"frame", "list", "text"}
-    found = read(blobs, artifact, dict[str, Any])
+    assert {one.kind for one in list_members(blobs, artifact)} == {"frame", "list", "text"}
+    found = read_artifact(blobs, artifact, dict[str, Any])
     assert found["rows"].equals(FRAME)
     assert found["deep"][:2] == [MODEL, 1]
     assert found["deep"][2]["x"] == [1.5]
-    assert keep(blobs, dict(reversed(value.items()))).digest == artifact.digest
-    pair = read(blobs, keep(blobs, (FRAME, "late")), tuple[pd.DataFrame, str])
+    assert write_artifact(blobs, dict(reversed(value.items()))).digest == artifact.digest
+    pair = read_artifact(blobs, write_artifact(blobs, (FRAME, "late")), tuple[pd.DataFrame, str])
     assert (type(pair), type(pair[0]), pair[1]) == (tuple, pd.DataFrame, "late")
 
 
@@ -108,34 +108,34 @@ def test_tuples_dicts_and_lists_hold_whatever_can_be_kept(blobs: Blobs) -> None:
     ids=str,
 )
 def test_a_list_of_frames_is_read_as_it_is_asked_for(blobs: Blobs, annotation: Any) -> None:
-    (found,) = read(blobs, keep(blobs, [FRAME]), annotation)
+    (found,) = read_artifact(blobs, write_artifact(blobs, [FRAME]), annotation)
     assert type(found) is (pl.DataFrame if annotation in (list, Any) else pd.DataFrame)
-    (found,) = read(blobs, keep(blobs, {"fold": FRAME}), dict[str, pd.DataFrame] | None).values()
+    (found,) = read_artifact(blobs, write_artifact(blobs, {"fold": FRAME}), dict[str, pd.DataFrame] | None).values()
     assert type(found) is pd.DataFrame
 
 
 def test_verdicts_are_known_as_judging(blobs: Blobs) -> None:
-    assert keep(blobs, VERDICT).summary["judges"]
-    assert keep(blobs, [VERDICT, VERDICT]).summary["judges"]
-    assert keep(blobs, [FRAME, VERDICT]).summary["judges"]
-    assert "judges" not in keep(blobs, [FRAME]).summary
-    assert "judges" not in keep(blobs, []).summary
+    assert write_artifact(blobs, VERDICT).summary["judges"]
+    assert write_artifact(blobs, [VERDICT, VERDICT]).summary["judges"]
+    assert write_artifact(blobs, [FRAME, VERDICT]).summary["judges"]
+    assert "judges" not in write_artifact(blobs, [FRAME]).summary
+    assert "judges" not in write_artifact(blobs, []).summary
 
 
 def test_what_is_gone_or_altered_is_not_held_until_it_is_kept_again(blobs: Blobs, tmp_path: Path) -> None:
     value = [FRAME, FRAME.head(1)]
-    artifact = keep(blobs, value)
-    member = members(blobs, artifact)[1]
+    artifact = write_artifact(blobs, value)
+    member = list_members(blobs, artifact)[1]
     alter(blobs, member.digest, tmp_path)
-    assert not holds(blobs, artifact)
+    assert not is_intact(blobs, artifact)
     with pytest.raises(Corrupt):
-        read(blobs, artifact, list[pl.DataFrame])
+        read_artifact(blobs, artifact, list[pl.DataFrame])
     blobs.delete(artifact.digest)
-    assert not holds(blobs, artifact)
+    assert not is_intact(blobs, artifact)
     with pytest.raises(NotFound):
-        read(blobs, artifact, list[pl.DataFrame])
-    assert keep(blobs, value) == artifact
-    assert holds(blobs, artifact)
+        read_artifact(blobs, artifact, list[pl.DataFrame])
+    assert write_artifact(blobs, value) == artifact
+    assert is_intact(blobs, artifact)
 
 
 @pytest.mark.parametrize("library", ["polars", "pandas", "pyarrow", "numpy"])
@@ -143,16 +143,16 @@ def test_a_large_value_goes_through_a_file(blobs: Blobs, library: str) -> None:
     numbers = np.random.default_rng(1).random(500_000)
     frame = pl.DataFrame({"x": numbers})
     values = {"polars": frame, "pandas": pd.DataFrame({"x": numbers}), "pyarrow": frame.to_arrow(), "numpy": numbers}
-    artifact = keep(blobs, values[library])
+    artifact = write_artifact(blobs, values[library])
     assert artifact.size > 3_000_000
-    assert holds(blobs, artifact)
-    found = read(blobs, artifact, Any)
+    assert is_intact(blobs, artifact)
+    found = read_artifact(blobs, artifact, Any)
     assert type(found) is type(values[library])
     assert np.array_equal(np.asarray(found if library == "numpy" else found["x"]), numbers)
 
 
 def test_a_transient_artifact_has_no_bytes_to_hold(blobs: Blobs) -> None:
-    assert not holds(blobs, Artifact(id="0" * 64, kind="transient", size=0, transient=True))
+    assert not is_intact(blobs, Artifact(id="0" * 64, kind="transient", size=0, transient=True))
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_transient_artifact_has_no_bytes_to_hold(blobs: Blobs) -> None:
 )
 def test_what_does_not_fit_the_annotation_is_told(blobs: Blobs, value: Any, annotation: Any) -> None:
     with pytest.raises(TidemillError, match="cannot be read as") as wrong:
-        read(blobs, keep(blobs, value), annotation)
+        read_artifact(blobs, write_artifact(blobs, value), annotation)
     assert "annotations" in wrong.value.cure
 
 
@@ -184,14 +184,14 @@ def test_what_does_not_fit_the_annotation_is_told(blobs: Blobs, value: Any, anno
     "annotation", [Any, object, pl.DataFrame, pl.DataFrame | None, Annotated[pl.DataFrame, "wide"]]
 )
 def test_annotations_that_fit_a_frame(blobs: Blobs, annotation: Any) -> None:
-    assert read(blobs, keep(blobs, FRAME), annotation).equals(FRAME)
+    assert read_artifact(blobs, write_artifact(blobs, FRAME), annotation).equals(FRAME)
 
 
 def test_who_asks_for_bytes_gets_those_whatever_they_were_kept_as(blobs: Blobs) -> None:
     for value in ("late", FRAME, [1, 2]):
-        artifact = keep(blobs, value)
-        assert read(blobs, artifact, bytes) == blobs.get(artifact.digest)
-    assert read(blobs, keep(blobs, b"[1,2]"), list[int]) == [1, 2]
+        artifact = write_artifact(blobs, value)
+        assert read_artifact(blobs, artifact, bytes) == blobs.get(artifact.digest)
+    assert read_artifact(blobs, write_artifact(blobs, b"[1,2]"), list[int]) == [1, 2]
 
 
 def nested() -> list[Any]:
@@ -229,14 +229,14 @@ def nested() -> list[Any]:
 def test_what_no_codec_keeps_is_told_with_its_cure(value: Any, cure: str) -> None:
     blobs = MemoryBlobs()
     with pytest.raises(TidemillError) as refused:
-        keep(blobs, value)
+        write_artifact(blobs, value)
     assert cure in refused.value.cure
     assert "\n" not in str(refused.value)
 
 
 def test_an_open_file_is_told(blobs: Blobs, tmp_path: Path) -> None:
     with (tmp_path / "late").open("w") as file, pytest.raises(TidemillError, match="an open file"):
-        keep(blobs, file)
+        write_artifact(blobs, file)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_an_open_file_is_told(blobs: Blobs, tmp_path: Path) -> None:
     ids=str,
 )
 def test_a_promise_that_cannot_be_kept_is_refused_before(annotation: Any) -> None:
-    assert ":" in refuse(annotation)
+    assert ":" in explain_refusal(annotation)
 
 
 @pytest.mark.parametrize(
@@ -269,17 +269,17 @@ def test_a_promise_that_cannot_be_kept_is_refused_before(annotation: Any) -> Non
     ids=str,
 )
 def test_a_promise_that_may_be_kept_is_not_refused(annotation: Any) -> None:
-    assert refuse(annotation) == ""
+    assert explain_refusal(annotation) == ""
 
 
 def test_a_plain_value_needs_no_library_of_frames(tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "from tidemill.blobs.artifacts import keep, read\n"
+        "from tidemill.blobs.artifacts import write_artifact, read_artifact\n"
         "from tidemill.blobs.store import open_blobs\n"
         "blobs = open_blobs(sys.argv[1])\n"
         "for value in (1, 'late', {'a': [1.5]}, b'tide'):\n"
-        "    assert read(blobs, keep(blobs, value), type(value)) == value\n"
+        "    assert read_artifact(blobs, write_artifact(blobs, value), type(value)) == value\n"
         "print(sorted({'polars', 'pandas', 'pyarrow', 'numpy', 'obstore', 'plotly'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import in_child
-from tidemill.blobs.store import DiskBlobs, digest_of, open_blobs
+from tidemill.blobs.store import DiskBlobs, compute_digest, open_blobs
 from tidemill.errors import NotFound, TidemillError, Transient
 from tidemill.testing.processes import in_processes
 
@@ -30,7 +30,7 @@ def test_a_url_of_no_store_is_refused() -> None:
 
 
 def test_what_is_in_the_way_is_not_taken_for_a_missing_blob(tmp_path: Path) -> None:
-    digest = digest_of(b"tide")
+    digest = compute_digest(b"tide")
     blobs = DiskBlobs(str(tmp_path))
     (tmp_path / digest[:2]).mkdir()
     (tmp_path / digest[:2] / digest).symlink_to(tmp_path / digest[:2] / digest)
@@ -54,7 +54,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
         blobs = DiskBlobs({str(tmp_path)!r})
         blobs.put(b"small")
         explain(lambda: blobs.put(b"x" * 1_000_000))
-        print(blobs.has({digest_of(b"x" * 1_000_000)!r}), blobs.get({digest_of(b"small")!r}))
+        print(blobs.has({compute_digest(b"x" * 1_000_000)!r}), blobs.get({compute_digest(b"small")!r}))
         """,
         limits={resource.RLIMIT_FSIZE: 100_000},
     )
@@ -70,7 +70,7 @@ def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
         f"""
         from tidemill.blobs.store import DiskBlobs
         blobs = DiskBlobs({str(tmp_path)!r})
-        print(blobs.get({digest_of(b"tide")!r}))
+        print(blobs.get({compute_digest(b"tide")!r}))
         explain(lambda: blobs.put(b"ebb"))
         """,
         read_only=tmp_path,
@@ -90,7 +90,7 @@ _STREAM = """
                 draft.keep()
         explain(stream)
         explain(lambda: blobs.put(bytes(40_000_000), durable=True))
-        print(blobs.sweep(0), [stored.size for stored in blobs.stored()])
+        print(blobs.delete_drafts(0), [stored.size for stored in blobs.list_blobs()])
         print(blobs.get(blobs.put(b"small")))
         """
 
@@ -130,12 +130,12 @@ def test_a_writer_in_another_language_is_told_of_the_full_disk_as_any(tmp_path: 
     told = in_child(
         f"""
         import polars as pl
-        from tidemill.blobs.artifacts import keep
+        from tidemill.blobs.artifacts import write_artifact
         from tidemill.blobs.store import DiskBlobs
         blobs = DiskBlobs({str(tmp_path)!r})
         frame = pl.select(x=pl.int_range(1_000_000).hash(seed=1))
-        explain(lambda: keep(blobs, frame))
-        print(blobs.sweep(0), list(blobs.stored()))
+        explain(lambda: write_artifact(blobs, frame))
+        print(blobs.delete_drafts(0), list(blobs.list_blobs()))
         """,
         limits={resource.RLIMIT_FSIZE: 3_000_000},
     )
@@ -160,15 +160,15 @@ def test_a_writer_that_is_killed_leaves_a_draft_at_most(tmp_path: Path, keeps: b
         check=False,
     )
     blobs = DiskBlobs(tmp_path)
-    assert list(blobs.stored()) == []
-    assert blobs.sweep(3600) == 0
-    assert blobs.sweep(0) == 1
+    assert list(blobs.list_blobs()) == []
+    assert blobs.delete_drafts(3600) == 0
+    assert blobs.delete_drafts(0) == 1
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def _put_all(number: int, folder: Path) -> list[str]:
     blobs = DiskBlobs(folder)
-    blobs.sweep(3600)
+    blobs.delete_drafts(3600)
     return [blobs.put(content) for content in (*(b"%d" % place for place in range(200)), LARGE, b"own %d" % number)]
 
 
@@ -176,11 +176,11 @@ def test_many_processes_put_the_same_blobs_at_once(tmp_path: Path) -> None:
     blobs = DiskBlobs(tmp_path)
     told = in_processes(2, _put_all, tmp_path)
     assert len({tuple(digests[:-1]) for digests in told}) == 1
-    assert {stored.digest for stored in blobs.stored()} == {digest for digests in told for digest in digests}
+    assert {stored.digest for stored in blobs.list_blobs()} == {digest for digests in told for digest in digests}
     for digests in told:
         blobs.open(digests[-2]).close()
         assert blobs.get(digests[-1])
-    assert blobs.sweep(0) == 0
+    assert blobs.delete_drafts(0) == 0
 
 
 def test_what_is_put_again_is_young_again(tmp_path: Path) -> None:
@@ -189,9 +189,9 @@ def test_what_is_put_again_is_young_again(tmp_path: Path) -> None:
         digest = blobs.put(content)
         (file,) = tmp_path.rglob(digest)
         os.utime(file, (1_000_000_000, 1_000_000_000))
-        assert {stored.age > 86_400 for stored in blobs.stored() if stored.digest == digest} == {True}
+        assert {stored.age > 86_400 for stored in blobs.list_blobs() if stored.digest == digest} == {True}
         blobs.put(content)
-        assert {stored.age < 60 for stored in blobs.stored() if stored.digest == digest} == {True}
+        assert {stored.age < 60 for stored in blobs.list_blobs() if stored.digest == digest} == {True}
 
 
 def test_what_others_keep_beside_the_blobs_is_none(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_what_others_keep_beside_the_blobs_is_none(tmp_path: Path) -> None:
     (tmp_path / "lost+found").mkdir()
     (tmp_path / "lost+found" / "thing").touch()
     (tmp_path / "ab").write_text("no folder")
-    assert [stored.digest for stored in blobs.stored()] == [digest]
+    assert [stored.digest for stored in blobs.list_blobs()] == [digest]
 
 
 def test_a_large_blob_is_never_whole_in_memory(tmp_path: Path) -> None:
@@ -229,7 +229,11 @@ def test_a_store_that_does_not_answer_may_be_asked_again(monkeypatch: pytest.Mon
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     blobs = open_blobs("s3://bucket/blobs")
-    for ask in (lambda: blobs.put(b"tide"), lambda: blobs.get(digest_of(b"tide")), lambda: list(blobs.stored())):
+    for ask in (
+        lambda: blobs.put(b"tide"),
+        lambda: blobs.get(compute_digest(b"tide")),
+        lambda: list(blobs.list_blobs()),
+    ):
         with pytest.raises(Transient, match=r"127\.0\.0\.1:9") as silent:
             ask()
         assert "is up" in silent.value.cure
@@ -244,7 +248,7 @@ def test_a_store_that_refuses_is_told_on_one_line(
     monkeypatch: pytest.MonkeyPatch, status: int, code: str, cure: str
 ) -> None:
     class Refusing(BaseHTTPRequestHandler):
-        def refuse(self) -> None:
+        def reject(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             said = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
             self.send_response(status)
@@ -252,7 +256,7 @@ def test_a_store_that_refuses_is_told_on_one_line(
             self.end_headers()
             self.wfile.write(said)
 
-        do_PUT = do_GET = do_HEAD = do_DELETE = refuse  # noqa: N815 - the base class's
+        do_PUT = do_GET = do_HEAD = do_DELETE = reject  # noqa: N815 - the base class's
 
         def log_message(self, *_: object) -> None:
             pass

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from tidemill.blobs.codecs import FrameCodec, codec_for, codec_of, encode
+from tidemill.blobs.codecs import FrameCodec, encode, load_codec, require_codec
 from tidemill.core.artifact import Picture, Report
 from tidemill.core.check import Verdict
 from tidemill.core.model import Manifest, Model, Signature
@@ -60,7 +60,7 @@ class Half(Struct):
 
 
 def back(value: Any, annotation: Any) -> Any:
-    return codec_for(value).read(io.BytesIO(encode(value)), annotation)
+    return require_codec(value).read(io.BytesIO(encode(value)), annotation)
 
 
 def test_each_value_finds_its_codec() -> None:
@@ -77,22 +77,22 @@ def test_each_value_finds_its_codec() -> None:
         None,
         np.float32(1),
     ]
-    kinds = [codec_for(value).kind for value in values]
+    kinds = [require_codec(value).kind for value in values]
     assert kinds == ["frame", "frame", "frame", "model", "bytes", "text", "array", "json", "json", "json"]
-    assert [codec_for(value).kind for value in (Report(html=""), Picture(png=b""), go.Figure())] == [
+    assert [require_codec(value).kind for value in (Report(html=""), Picture(png=b""), go.Figure())] == [
         "html",
         "png",
         "html",
     ]
-    assert [codec_of(kind).kind for kind in kinds] == kinds
+    assert [load_codec(kind).kind for kind in kinds] == kinds
 
 
 def test_what_no_codec_keeps_is_told_with_what_is_kept() -> None:
     with pytest.raises(TidemillError, match=r"no codec can keep a .*object") as refused:
-        codec_for(object())
+        require_codec(object())
     assert "tidemill.codecs" in refused.value.cure
     with pytest.raises(NotFound, match="parchment"):
-        codec_of("parchment")
+        load_codec("parchment")
 
 
 @given(plain)
@@ -231,10 +231,10 @@ def test_a_figure_becomes_a_page_that_asks_nobody_for_anything() -> None:
     figure = go.Figure(data=parts["data"], layout=parts["layout"])
     content = encode(figure)
     assert content == encode(go.Figure(figure.to_plotly_json()))
-    page = codec_for(figure).read(io.BytesIO(content), Report)
+    page = require_codec(figure).read(io.BytesIO(content), Report)
     assert "Gezeiten" in page.html
     assert 'src="http' not in page.html
-    assert codec_for(figure).summary(figure) == {"title": "Gezeiten", "traces": 1}
+    assert require_codec(figure).summary(figure) == {"title": "Gezeiten", "traces": 1}
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_a_figure_becomes_a_page_that_asks_nobody_for_anything() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_a_summary_says_what_is_inside(value: Any, summary: dict[str, Any]) -> None:
-    assert codec_for(value).summary(value) == summary
+    assert require_codec(value).summary(value) == summary
 
 
 def test_the_summary_of_a_wide_frame_is_cut_and_counted() -> None:
@@ -265,5 +265,5 @@ def test_a_frame_and_text_of_the_first_release_are_still_read() -> None:
     old = io.BytesIO()
     frame.write_ipc(old, compression="zstd")
     old.seek(0)
-    assert codec_of("frame").read(old, Any).equals(frame)
-    assert codec_of("json").read(io.BytesIO(b'"Z\xc3\xbcrich"'), str) == "Zürich"
+    assert load_codec("frame").read(old, Any).equals(frame)
+    assert load_codec("json").read(io.BytesIO(b'"Z\xc3\xbcrich"'), str) == "Zürich"

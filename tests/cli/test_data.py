@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tests.projects import listed, make_project, tidemill
-from tidemill.blobs.artifacts import read
+from tidemill.blobs.artifacts import read_artifact
 from tidemill.compose.session import open_session
 from tidemill.project.project import Project
 
@@ -36,7 +36,7 @@ def test_a_stopped_run_keeps_its_bad_rows_and_goes_on_with_them_once_they_are_ac
     (verdict,) = listed(shop, "checks", "list", "--check", "schema", "--action", "stop")
     link = verdict["evidence"]["bad_rows"]
     session = open_session(Project(shop))
-    bad = read(session.workspace.blobs, session.workspace.ledger.artifacts.get(link["digest"]), pl.DataFrame)
+    bad = read_artifact(session.workspace.blobs, session.workspace.ledger.artifacts.get(link["digest"]), pl.DataFrame)
     assert bad.height == link["rows"] == 500
     assert set(bad["_why"].unique()) == {"items: wrong type", "items: wrong type; distance_km: above range"}
     assert listed(shop, "events", "list", "--kind", "verdict")

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import tests.flow.crashing_pipeline  # so that each fork has it
-from tidemill.blobs.artifacts import holds
-from tidemill.blobs.store import digest_of
+from tidemill.blobs.artifacts import is_intact
+from tidemill.blobs.store import compute_digest
 from tidemill.compose.session import open_session
 from tidemill.core.run import StepRun
 from tidemill.flow.engine import resume, run, sweep
@@ -96,7 +96,7 @@ def look(folder: Path, salt: str, acknowledged: list[str]) -> Any:
         session = opened(folder)
         books, blobs = session.workspace.ledger, session.workspace.blobs
         for file in (folder / ".tidemill" / "blobs").glob("??/*"):
-            assert digest_of(file.read_bytes()) == file.name, f"half a blob: {file}"
+            assert compute_digest(file.read_bytes()) == file.name, f"half a blob: {file}"
         sweep(session)
         for line in acknowledged:
             if line == "open":
@@ -112,7 +112,7 @@ def look(folder: Path, salt: str, acknowledged: list[str]) -> Any:
             assert one.state != "running", one
             for digest in one.outputs.values():
                 artifact = books.artifacts.get(digest)
-                assert artifact.transient or holds(blobs, artifact), f"no bytes of {one.step}"
+                assert artifact.transient or is_intact(blobs, artifact), f"no bytes of {one.step}"
         if state == "interrupted":
             done, failed = resume(session, left[0].id)
             assert failed is None, failed

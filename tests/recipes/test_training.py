@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.projects import make_project
-from tidemill.blobs.artifacts import read
+from tidemill.blobs.artifacts import read_artifact
 from tidemill.compose.session import open_session
 from tidemill.core.policy import Inputs, Search, Watch
 from tidemill.errors import DataError, Stopped
@@ -322,7 +322,7 @@ def test_a_search_keeps_its_trials_and_its_best_is_what_is_fitted(tmp_path: Path
     session.project.policy = replace(session.project.policy, models={"shop": searched})
     done = train(session)
     (step,) = session.workspace.ledger.steps.find(run=done, step="search")
-    tuned = read(
+    tuned = read_artifact(
         session.workspace.blobs, session.workspace.ledger.artifacts.get(next(iter(step.outputs.values()))), Tuned
     )
     assert len(tuned.trials) == 4

@@ -119,7 +119,7 @@ def told(workspace: Workspace) -> dict[str, Any]:
         "version": version,
         "routes": workspace.board.routes(),
         "online": workspace.online.read("weather", ["JFK"]),
-        "blobs": {one.digest: workspace.blobs.get(one.digest) for one in workspace.blobs.stored()},
+        "blobs": {one.digest: workspace.blobs.get(one.digest) for one in workspace.blobs.list_blobs()},
     }
 
 
@@ -217,11 +217,11 @@ def test_what_is_not_empty_is_moved_aside_and_only_when_asked(workspace: Workspa
 
 
 def test_what_a_list_holds_is_in_it(workspace: Workspace, tmp_path: Path) -> None:
-    whole = artifacts.keep(workspace.blobs, [pl.DataFrame({"x": [1]}), pl.DataFrame({"x": [2]})])
+    whole = artifacts.write_artifact(workspace.blobs, [pl.DataFrame({"x": [1]}), pl.DataFrame({"x": [2]})])
     workspace.ledger.artifacts.add(whole)
     taken(workspace, tmp_path / "b.tar")
     there = restored(tmp_path / "b.tar", tmp_path / "there")
-    assert [frame["x"][0] for frame in artifacts.read(there.blobs, whole, list[pl.DataFrame])] == [1, 2]
+    assert [frame["x"][0] for frame in artifacts.read_artifact(there.blobs, whole, list[pl.DataFrame])] == [1, 2]
 
 
 def test_a_run_that_was_at_work_can_be_resumed(workspace: Workspace, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ class Shop:
         books, blobs = self.workspace.ledger, self.workspace.blobs
         with_keys, without = ORDERS.select("order_id", "amount"), ORDERS.filter(pl.col("customer_id") == 8)
         for value in (ORDERS, with_keys, without, ORDERS.select("amount"), [ORDERS[:1], without]):
-            books.artifacts.add(artifacts.keep(blobs, value))
+            books.artifacts.add(artifacts.write_artifact(blobs, value))
         for version, created in ((1, datetime(2023, 12, 1, tzinfo=UTC)), (2, NOW)):
             for name in ("late", "other"):
                 books.releases.add(
@@ -211,7 +211,7 @@ def test_a_column_that_nothing_has_is_an_error_and_a_person_that_nobody_is_not(s
 
 def test_what_only_a_step_has_read_is_erased_too(shop: Shop) -> None:
     books, blobs = shop.workspace.ledger, shop.workspace.blobs
-    read = artifacts.keep(blobs, pl.DataFrame({"visitor": [4711, 4712]}))
+    read = artifacts.write_artifact(blobs, pl.DataFrame({"visitor": [4711, 4712]}))
     books.artifacts.add(read)
     assert shop.erase("visitor=4711", dry_run=True).frames == 1
     assert shop.erase("visitor=4711").frames == 1

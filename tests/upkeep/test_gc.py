@@ -223,10 +223,12 @@ def test_of_many_releases_those_that_answer_and_the_last_champions_stay(store: S
 
 
 def test_what_a_list_holds_stays_and_goes_with_it(store: Store) -> None:
-    kept, let_go = [artifacts.keep(store.blobs, [pl.DataFrame({"x": [n]}), pl.DataFrame({"y": [n]})]) for n in (1, 2)]
+    kept, let_go = [
+        artifacts.write_artifact(store.blobs, [pl.DataFrame({"x": [n]}), pl.DataFrame({"y": [n]})]) for n in (1, 2)
+    ]
     for one, age in ((kept, DAY), (let_go, 100 * DAY)):
         store.run(age, store.ledger.artifacts.add(one).id)
-    inside, outside = ([one.id for one in artifacts.members(store.blobs, whole)] for whole in (kept, let_go))
+    inside, outside = ([one.id for one in artifacts.list_members(store.blobs, whole)] for whole in (kept, let_go))
     assert len(inside) == len(outside) == 2
     none = timedelta(0)
     planned = gc.plan(store.ledger, store.blobs, Retention(orphans="0s"), NOW + DAY, grace=none)

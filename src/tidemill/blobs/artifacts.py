@@ -6,14 +6,14 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
-from tidemill.blobs.codecs import codec_for, codec_of, find
-from tidemill.blobs.codecs.refusals import refuse
+from tidemill.blobs.codecs import find_codec, load_codec, require_codec
+from tidemill.blobs.codecs.refusals import explain_refusal
 from tidemill.blobs.store import Blobs
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
 from tidemill.errors import Corrupt, DataError, NotFound, TidemillError
 
-__all__ = ["holds", "keep", "members", "read", "refuse"]
+__all__ = ["explain_refusal", "is_intact", "list_members", "read_artifact", "write_artifact"]
 
 # Their codecs have held the value against the annotation already.
 _CHECKED = ("json", "text", "bytes")
@@ -21,7 +21,7 @@ _CHECKED = ("json", "text", "bytes")
 _OPEN = (Any, Annotated, Union, UnionType)
 
 
-def keep(blobs: Blobs, value: Any) -> Artifact:
+def write_artifact(blobs: Blobs, value: Any) -> Artifact:
     """Write a value to the blobs; the artifact that names it.
 
     A list or a dict of values that are no plain data (frames, models, …) is a blob that names its members, each a
@@ -32,19 +32,19 @@ def keep(blobs: Blobs, value: Any) -> Artifact:
     TidemillError
         where no codec keeps such a value, or the blobs cannot be written.
     """
-    codec = find(value)
+    codec = find_codec(value)
     if codec is None and isinstance(value, list | tuple):
         return _keep_list(blobs, value)
     if codec is None and isinstance(value, dict):
         return _keep_dict(blobs, value)
-    codec = codec or codec_for(value)
+    codec = codec or require_codec(value)
     with blobs.draft() as draft:
         codec.write(value, draft)  # type: ignore[arg-type]  # a raw sink: codecs only write to it
         digest = draft.keep(durable=codec.kind == "model")
     return Artifact(id=digest, kind=codec.kind, size=draft.size, summary=codec.summary(value) | _judges(value))
 
 
-def read(blobs: Blobs, artifact: Artifact, annotation: Any) -> Any:
+def read_artifact(blobs: Blobs, artifact: Artifact, annotation: Any) -> Any:
     """The value of an artifact, as an annotation asks for it.
 
     Raises
@@ -57,20 +57,20 @@ def read(blobs: Blobs, artifact: Artifact, annotation: Any) -> Any:
         if they cannot be read as the annotation.
     """
     if artifact.kind == "list":
-        kept = members(blobs, artifact)
+        kept = list_members(blobs, artifact)
         asked = _collection(annotation)
-        values = [read(blobs, one, hint) for one, hint in zip(kept, _hints(asked, len(kept)), strict=True)]
+        values = [read_artifact(blobs, one, hint) for one, hint in zip(kept, _hints(asked, len(kept)), strict=True)]
         return _as_asked(artifact, tuple(values) if _type(asked) is tuple else values, annotation)
     if artifact.kind == "dict":
         hints = get_args(_collection(annotation))
         hint = hints[1] if len(hints) == 2 else Any
-        table = {name: read(blobs, one, hint) for name, one in _table(blobs, artifact).items()}
+        table = {name: read_artifact(blobs, one, hint) for name, one in _table(blobs, artifact).items()}
         return _as_asked(artifact, table, annotation)
     # The same bytes may have been kept as another kind first: who asks for bytes gets those.
     kind = "bytes" if annotation is bytes else artifact.kind
     with blobs.open(artifact.digest) as source:
         try:
-            value = codec_of(kind).read(source, annotation)
+            value = load_codec(kind).read(source, annotation)
         except (TidemillError, OSError, MemoryError):
             raise
         except Exception as wrong:
@@ -78,18 +78,18 @@ def read(blobs: Blobs, artifact: Artifact, annotation: Any) -> Any:
     return value if kind in _CHECKED else _as_asked(artifact, value, annotation)
 
 
-def holds(blobs: Blobs, artifact: Artifact) -> bool:
+def is_intact(blobs: Blobs, artifact: Artifact) -> bool:
     """Whether all bytes of an artifact and of its members are there, and are those that were kept."""
     if artifact.transient:
         return False
     try:
         blobs.open(artifact.digest).close()
-        return all(holds(blobs, one) for one in members(blobs, artifact))
+        return all(is_intact(blobs, one) for one in list_members(blobs, artifact))
     except (NotFound, Corrupt):
         return False
 
 
-def members(blobs: Blobs, artifact: Artifact) -> list[Artifact]:
+def list_members(blobs: Blobs, artifact: Artifact) -> list[Artifact]:
     """The artifacts that an artifact of kind list or dict is made of; none for another kind.
 
     Raises
@@ -120,7 +120,7 @@ def _keep_dict(blobs: Blobs, values: dict[Any, Any]) -> Artifact:
 
 def _keep_member(blobs: Blobs, place: str, value: Any) -> Artifact:
     try:
-        return keep(blobs, value)
+        return write_artifact(blobs, value)
     except TidemillError as wrong:
         wrong.add_note(f"in {place}")
         raise

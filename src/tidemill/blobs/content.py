@@ -20,7 +20,7 @@ SMALL = 1 << 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class Stored(Struct, frozen=True):
+class StoredBlob(Struct, frozen=True):
     """A blob that is there: `size` in bytes, `age` in seconds since it was last put."""
 
     digest: str
@@ -120,17 +120,17 @@ class Draft(io.RawIOBase):
             raise self._failure from raised
 
 
-def digest_of(content: bytes) -> str:
+def compute_digest(content: bytes) -> str:
     """The name of these bytes."""
     return hashlib.sha256(content).hexdigest()
 
 
-def digest_of_file(source: BinaryIO) -> str:
+def compute_file_digest(source: BinaryIO) -> str:
     """The name of what a file holds from where it stands, read in pieces."""
     return hashlib.file_digest(cast("io.BufferedReader", source), "sha256").hexdigest()
 
 
-def hold_digest(digest: str) -> str:
+def check_digest(digest: str) -> str:
     """A digest as it is; raises `NotFound` for what can name no blob, so that no name leads out of a store."""
     if not _DIGEST.fullmatch(digest):
         raise NotFound(f"{digest[:80]!r} is no digest", "give the 64 hexadecimal digits of a blob")

@@ -13,11 +13,11 @@ from typing import BinaryIO
 from tidemill.blobs.content import (
     SMALL,
     Draft,
-    Stored,
+    StoredBlob,
     altered,
-    digest_of,
-    digest_of_file,
-    hold_digest,
+    check_digest,
+    compute_digest,
+    compute_file_digest,
     missing,
     unreachable,
     unwritten,
@@ -49,7 +49,7 @@ class DiskBlobs:
 
     def put(self, content: bytes, *, durable: bool = False) -> str:
         """Write bytes, unless they are there; their digest."""
-        digest = digest_of(content)
+        digest = compute_digest(content)
         try:
             self._put(digest, content, durable)
         except OSError as refused:
@@ -64,7 +64,7 @@ class DiskBlobs:
         """The bytes of that digest, whole in memory."""
         with self._opened(digest) as source:
             content = source.read()
-        if digest_of(content) != digest:
+        if compute_digest(content) != digest:
             raise altered(digest, self._folder)
         return content
 
@@ -72,7 +72,7 @@ class DiskBlobs:
         """The bytes of that digest as a file, which was read through once: it holds those and no others."""
         source = self._opened(digest)
         try:
-            if digest_of_file(source) != digest:
+            if compute_file_digest(source) != digest:
                 raise altered(digest, self._folder)
             source.seek(0)
         except BaseException as wrong:
@@ -99,7 +99,7 @@ class DiskBlobs:
         except OSError as refused:
             raise unreachable(digest, self._folder, refused) from refused
 
-    def stored(self) -> Iterator[Stored]:
+    def list_blobs(self) -> Iterator[StoredBlob]:
         """Every blob that is there, in no order."""
         now = time.time()
         for shard in _entries(self._folder):
@@ -107,9 +107,9 @@ class DiskBlobs:
                 for file in _entries(shard.path):
                     with contextlib.suppress(FileNotFoundError):
                         told = file.stat()
-                        yield Stored(file.name, told.st_size, max(0.0, now - told.st_mtime))
+                        yield StoredBlob(file.name, told.st_size, max(0.0, now - told.st_mtime))
 
-    def sweep(self, older_than: float) -> int:
+    def delete_drafts(self, older_than: float) -> int:
         """Take away the drafts that nobody wrote to for so many seconds; how many they were."""
         now = time.time()
         swept = 0
@@ -172,7 +172,7 @@ class DiskBlobs:
             raise unreachable(digest, self._folder, refused) from refused
 
     def _path(self, digest: str) -> str:
-        return f"{self._folder}/{digest[:2]}/{hold_digest(digest)}"
+        return f"{self._folder}/{digest[:2]}/{check_digest(digest)}"
 
     def _unwritten(self, size: int, refused: Exception) -> TidemillError:
         return unwritten(size, self._folder, refused)

@@ -21,9 +21,9 @@ from obstore.store import ObjectStore, from_url
 from tidemill.blobs.content import (
     SMALL,
     Draft,
-    Stored,
+    StoredBlob,
     altered,
-    hold_digest,
+    check_digest,
     missing,
 )
 from tidemill.errors import Corrupt, NotFound, TidemillError, Transient
@@ -109,7 +109,7 @@ class ObjectBlobs:
         except _REFUSALS as refused:
             raise self._unreachable(digest, refused) from refused
 
-    def stored(self) -> Iterator[Stored]:
+    def list_blobs(self) -> Iterator[StoredBlob]:
         """Every blob that is there, in no order."""
         now = datetime.now(UTC)
         try:
@@ -118,11 +118,11 @@ class ObjectBlobs:
                     digest = found["path"].rpartition("/")[2]
                     if found["path"] == f"{digest[:2]}/{digest}":
                         age = (now - found["last_modified"]).total_seconds()
-                        yield Stored(digest, found["size"], max(0.0, age))
+                        yield StoredBlob(digest, found["size"], max(0.0, age))
         except _REFUSALS as refused:
             raise _worded(f"the blobs in {self._url} cannot be listed", refused) from refused
 
-    def sweep(self, older_than: float) -> int:  # noqa: ARG002 - the protocol's
+    def delete_drafts(self, older_than: float) -> int:  # noqa: ARG002 - the protocol's
         """Nothing: drafts are nameless files of this machine; let the bucket's own rule end uploads that broke off."""
         return 0
 
@@ -170,7 +170,7 @@ class ObjectBlobs:
 
 
 def _path(digest: str) -> str:
-    return f"{digest[:2]}/{hold_digest(digest)}"
+    return f"{digest[:2]}/{check_digest(digest)}"
 
 
 def _worded(problem: str, refused: Exception) -> TidemillError:

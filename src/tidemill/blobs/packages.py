@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from typing import ClassVar
 
-from tidemill.blobs.artifacts import keep
+from tidemill.blobs.artifacts import write_artifact
 from tidemill.blobs.codecs import ModelCodec
 from tidemill.blobs.store import Blobs
 from tidemill.core.model import Model
@@ -32,4 +32,4 @@ class BlobPackages:
 
     def save(self, model: Model) -> str:
         """Keep a package; its digest. It is on the platter when this returns."""
-        return keep(self._blobs, model).digest
+        return write_artifact(self._blobs, model).digest

@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
-from tidemill.blobs.content import Draft, Stored, altered, digest_of, hold_digest, missing, unwritten
+from tidemill.blobs.content import Draft, StoredBlob, altered, check_digest, compute_digest, missing, unwritten
 from tidemill.blobs.disk import DiskBlobs
 
-__all__ = ["Blobs", "DiskBlobs", "Draft", "MemoryBlobs", "Stored", "digest_of", "open_blobs"]
+__all__ = ["Blobs", "DiskBlobs", "Draft", "MemoryBlobs", "StoredBlob", "compute_digest", "open_blobs"]
 
 
 class Blobs(Protocol):
@@ -43,11 +43,11 @@ class Blobs(Protocol):
         """Forget the bytes of that digest, if they are there."""
         ...
 
-    def stored(self) -> Iterator[Stored]:
+    def list_blobs(self) -> Iterator[StoredBlob]:
         """Every blob that is there, in no order, while others put and delete."""
         ...
 
-    def sweep(self, older_than: float) -> int:
+    def delete_drafts(self, older_than: float) -> int:
         """Take away what writers that died left behind more than so many seconds ago; how many drafts that were."""
         ...
 
@@ -59,7 +59,7 @@ class MemoryBlobs:
         self._blobs = {} if shared is None else shared
 
     def put(self, content: bytes, *, durable: bool = False) -> str:  # noqa: ARG002 - the protocol's
-        digest = digest_of(content)
+        digest = compute_digest(content)
         self._blobs[digest] = (content, time.monotonic())
         return digest
 
@@ -67,10 +67,10 @@ class MemoryBlobs:
         return Draft(io.BytesIO, self._place, lambda size, refused: unwritten(size, "memory", refused))
 
     def get(self, digest: str) -> bytes:
-        held = self._blobs.get(hold_digest(digest))
+        held = self._blobs.get(check_digest(digest))
         if held is None:
             raise missing(digest, "memory")
-        if digest_of(held[0]) != digest:
+        if compute_digest(held[0]) != digest:
             raise altered(digest, "memory")
         return held[0]
 
@@ -78,17 +78,17 @@ class MemoryBlobs:
         return io.BytesIO(self.get(digest))
 
     def has(self, digest: str) -> bool:
-        return hold_digest(digest) in self._blobs
+        return check_digest(digest) in self._blobs
 
     def delete(self, digest: str) -> None:
-        self._blobs.pop(hold_digest(digest), None)
+        self._blobs.pop(check_digest(digest), None)
 
-    def stored(self) -> Iterator[Stored]:
+    def list_blobs(self) -> Iterator[StoredBlob]:
         now = time.monotonic()
         for digest, (content, put) in self._blobs.copy().items():
-            yield Stored(digest, len(content), now - put)
+            yield StoredBlob(digest, len(content), now - put)
 
-    def sweep(self, older_than: float) -> int:  # noqa: ARG002 - what dies here leaves nothing
+    def delete_drafts(self, older_than: float) -> int:  # noqa: ARG002 - what dies here leaves nothing
         return 0
 
     def _place(self, draft: Draft, durable: bool) -> None:

@@ -113,7 +113,7 @@ def show(label: Label, env: Environment = "production", json: Json = False) -> N
 
 def measured_of(session: "Session", run: str) -> "Metrics":
     """What a release's run measured on its test rows; nothing where that is not kept any more."""
-    from tidemill.blobs.artifacts import read
+    from tidemill.blobs.artifacts import read_artifact
     from tidemill.core.run import Metrics
     from tidemill.errors import TidemillError
 
@@ -121,7 +121,7 @@ def measured_of(session: "Session", run: str) -> "Metrics":
     for step in books.steps.find(run=run, step="measure_on") if run else ():
         for digest in step.outputs.values():
             with suppress(TidemillError):
-                measured: Metrics = read(session.workspace.blobs, books.artifacts.get(digest), Metrics)
+                measured: Metrics = read_artifact(session.workspace.blobs, books.artifacts.get(digest), Metrics)
                 return measured
     return Metrics(values={})
 

@@ -106,13 +106,13 @@ def _told_releases(session: Any, run_id: str) -> None:
 
 def _told_the_same(session: Any, run_id: str) -> None:
     """The release that an earlier training gave, where this one came to the same, and what is said of it."""
-    from tidemill.blobs.artifacts import read
+    from tidemill.blobs.artifacts import read_artifact
 
     books = session.workspace.ledger
     for step in books.steps.find(run=run_id, step="release"):
         for digest in step.outputs.values():
             with suppress(TidemillError):
-                label = read(session.workspace.blobs, books.artifacts.get(digest), str)
+                label = read_artifact(session.workspace.blobs, books.artifacts.get(digest), str)
                 told = books.events.find(subject=label, newest=True, limit=1)
                 why = f" ({told[0].about.reason})" if told and told[0].about.reason else ""
                 output.out.print(f"no new release: an earlier training gave the same, {label}{why}")

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from tidemill.blobs.artifacts import holds
+from tidemill.blobs.artifacts import is_intact
 from tidemill.blobs.store import Blobs
 from tidemill.core.artifact import Artifact
 from tidemill.core.resources import BooksReader
@@ -57,7 +57,7 @@ class StepCache:
     def find_shared(self, key: str) -> CacheResult | None:
         """Return the result of another workspace for this key, if the workspaces share results; may wait for it."""
         result = self._shared.get_or_claim(key) if self._shared else None
-        if result is None or not all(holds(self._blobs, artifact) for artifact in result.artifacts.values()):
+        if result is None or not all(is_intact(self._blobs, artifact) for artifact in result.artifacts.values()):
             return None
         return CacheResult(result.step, result.artifacts, "hit", f"{REASONS['hit']} as in run {result.step.run[:13]}")
 
@@ -82,7 +82,7 @@ class StepCache:
                 return {}, f"is not in the ledger: {digest[:12]}"
             if artifact.collected is not None:
                 return {}, f"was deleted by gc on {artifact.collected:%Y-%m-%d}: {digest[:12]}"
-            if not artifact.transient and not holds(self._blobs, artifact):
+            if not artifact.transient and not is_intact(self._blobs, artifact):
                 return {}, f"is missing or was changed: blob {digest[:12]}"
             artifacts[output] = artifact
         return artifacts, ""

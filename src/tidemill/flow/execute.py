@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidemill.blobs.artifacts import keep, read
+from tidemill.blobs.artifacts import read_artifact, write_artifact
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
 from tidemill.core.context import Context
@@ -194,7 +194,7 @@ class Execution:
     def _reuse(self, node: Node, record: StepRun, earlier: StepRun, artifacts: dict[str, Artifact]) -> None:
         """Use the result of an earlier run; its verdicts and metrics are recorded for this run, too."""
         values = {
-            output: read(self._blobs, artifact, node.step.promised(output))
+            output: read_artifact(self._blobs, artifact, node.step.promised(output))
             for output, artifact in artifacts.items()
             if artifact.summary.get("judges") or artifact.summary.get("measures")
         }
@@ -306,7 +306,7 @@ class Execution:
 
     def _store_log(self, text: str) -> tuple[str, str]:
         short = shorten_log(text)
-        return short, "" if short == text else keep(self._blobs, text.encode()).id
+        return short, "" if short == text else write_artifact(self._blobs, text.encode()).id
 
     def _task(self, node: Node, transient: dict[str, str] | None = None) -> Task:
         run = self._recorder.run

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from msgspec.structs import replace
 
-from tidemill.blobs.artifacts import keep, read
+from tidemill.blobs.artifacts import read_artifact, write_artifact
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
 from tidemill.core.context import Context
@@ -118,7 +118,7 @@ class Performer:
             self._values.move_to_end(artifact.id)
             return own(value)
         try:
-            value = read(self._blobs, artifact, hint)
+            value = read_artifact(self._blobs, artifact, hint)
         except (NotFound, Corrupt):
             raise
         except TidemillError as unreadable:
@@ -150,7 +150,7 @@ class Performer:
         if task.transient:
             self._values[task.transient[output]] = value
             return Artifact(id=task.transient[output], kind="transient", size=0, transient=True)
-        artifact = keep(self._blobs, value)
+        artifact = write_artifact(self._blobs, value)
         if isinstance(value, Metrics):
             artifact = replace(artifact, summary=artifact.summary | {"measures": True})
         self._remember(artifact, value)

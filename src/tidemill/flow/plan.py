@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tidemill.blobs.artifacts import refuse
+from tidemill.blobs.artifacts import explain_refusal
 from tidemill.clock import Clock
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import Graph, Node, Pipeline, Ref, contains_refs
@@ -122,7 +122,7 @@ def _check_outputs(pipeline: str, node: Node) -> None:
     if node.step.transient:
         return
     for output in node.step.outputs:
-        if reason := refuse(node.step.promised(output)):
+        if reason := explain_refusal(node.step.promised(output)):
             raise ConfigurationError(
                 f"the output of step {node.name!r} of pipeline {pipeline!r} cannot be stored: {reason}",
                 "return a frame, a Model, bytes or plain data, or register a codec under tidemill.codecs",

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
-from tidemill.blobs.artifacts import read
+from tidemill.blobs.artifacts import read_artifact
 from tidemill.blobs.store import Blobs
 from tidemill.core.artifact import Artifact
 from tidemill.core.pipeline import Graph
@@ -148,7 +148,7 @@ def _measure_difference(blobs: Blobs, was: Artifact, digest: str, books: BooksRe
         if was.kind == "model":
             first, second = (_read_metrics(blobs, artifact) for artifact in (was, now))
         elif was.kind == "json":
-            first, second = (read(blobs, artifact, Any) for artifact in (was, now))
+            first, second = (read_artifact(blobs, artifact, Any) for artifact in (was, now))
         else:
             return None
         return _distance(first, second)
@@ -159,7 +159,7 @@ def _measure_difference(blobs: Blobs, was: Artifact, digest: str, books: BooksRe
 def _read_metrics(blobs: Blobs, model: Artifact) -> Any:
     from tidemill.core.model import Model
 
-    metrics = read(blobs, model, Model).manifest.metrics
+    metrics = read_artifact(blobs, model, Model).manifest.metrics
     if not metrics:
         raise ValueError("the package has no metrics")
     return to_builtins(metrics)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tidemill.blobs.artifacts import members, read
+from tidemill.blobs.artifacts import list_members, read_artifact
 from tidemill.blobs.store import Blobs
 from tidemill.core.artifact import Artifact
 from tidemill.core.pipeline import Graph, Node, Ref, contains_refs
@@ -96,12 +96,12 @@ class Wiring:
         artifact = self._artifacts[ref.node, ref.output]
         ids = self._verdicts.get((ref.node, ref.output), ())
         if artifact.kind == "list":
-            kept = members(self._blobs, artifact)
+            kept = list_members(self._blobs, artifact)
             each = [(one,) for one in ids] if len(ids) == len(kept) else [()] * len(kept)
             return [Kept(one, ref.node, its) for one, its in zip(kept, each, strict=True)]
         hint: Any = node.step.hints.get(node.over, Any)
         try:
-            return list(with_ids(read(self._blobs, artifact, list[hint]), ids))
+            return list(with_ids(read_artifact(self._blobs, artifact, list[hint]), ids))
         except TidemillError as wrong:
             raise TidemillError(
                 f"step {node.name!r} maps over what step {ref.node!r} gave, but that is no list of {hint}",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tidemill.blobs.store import Blobs, digest_of
+from tidemill.blobs.store import Blobs, compute_digest
 from tidemill.errors import Corrupt, NotFound
 
 # More than a store keeps in memory on its way.
@@ -54,7 +54,7 @@ class BlobsSuite:
     @pytest.mark.parametrize("content", [b"", b"tide", LARGE], ids=["empty", "small", "large"])
     def test_bytes_come_back_under_their_digest(self, blobs: Blobs, content: bytes) -> None:
         digest = blobs.put(content, durable=True)
-        assert digest == digest_of(content)
+        assert digest == compute_digest(content)
         assert blobs.has(digest)
         assert blobs.get(digest) == content
 
@@ -64,7 +64,7 @@ class BlobsSuite:
             for start in range(0, len(content), 300_000):
                 draft.write(memoryview(content)[start : start + 300_000])
             digest = draft.keep(durable=True)
-        assert digest == digest_of(content)
+        assert digest == compute_digest(content)
         with blobs.open(digest) as source:
             assert source.read(2) == content[:2]
             assert source.read() == content[2:]
@@ -77,9 +77,9 @@ class BlobsSuite:
         with contextlib.suppress(KeyError), blobs.draft() as draft:
             draft.write(LARGE)
             raise KeyError
-        assert not blobs.has(digest_of(LARGE))
-        assert list(blobs.stored()) == []
-        assert blobs.sweep(0) == 0
+        assert not blobs.has(compute_digest(LARGE))
+        assert list(blobs.list_blobs()) == []
+        assert blobs.delete_drafts(0) == 0
 
     def test_another_opening_has_them(self, blobs: Blobs, opener: Callable[[], Blobs]) -> None:
         assert opener().get(blobs.put(b"tide")) == b"tide"
@@ -87,8 +87,8 @@ class BlobsSuite:
     @pytest.mark.parametrize("content", [b"tide", LARGE], ids=["small", "large"])
     def test_the_same_bytes_twice_are_one_blob(self, blobs: Blobs, content: bytes) -> None:
         assert blobs.put(content) == blobs.put(content, durable=True)
-        assert blobs.get(digest_of(content)) == content
-        assert [(found.digest, found.size) for found in blobs.stored()] == [(digest_of(content), len(content))]
+        assert blobs.get(compute_digest(content)) == content
+        assert [(found.digest, found.size) for found in blobs.list_blobs()] == [(compute_digest(content), len(content))]
 
     @pytest.mark.parametrize("wrong", [b"ebb", b"tidf", b""], ids=["cut short", "altered", "emptied"])
     def test_what_is_not_right_is_corrupt_until_it_is_put_again(self, blobs: Blobs, alter: Alter, wrong: bytes) -> None:
@@ -111,13 +111,13 @@ class BlobsSuite:
             draft.keep()
         assert blobs.get(digest) == LARGE
 
-    @pytest.mark.parametrize("name", [digest_of(b"nowhere"), "nowhere", "", "../" * 20 + "etc/passwd"])
+    @pytest.mark.parametrize("name", [compute_digest(b"nowhere"), "nowhere", "", "../" * 20 + "etc/passwd"])
     def test_what_is_not_there_is_not_found(self, blobs: Blobs, name: str) -> None:
         for ask in (blobs.get, blobs.open):
             with pytest.raises(NotFound) as missing:
                 ask(name)
             assert missing.value.cure
-        assert not blobs.has(digest_of(b"nowhere"))
+        assert not blobs.has(compute_digest(b"nowhere"))
 
     def test_what_is_deleted_is_not_found_and_can_come_again(self, blobs: Blobs) -> None:
         digest = blobs.put(b"tide")
@@ -130,16 +130,16 @@ class BlobsSuite:
 
     def test_deleting_what_is_not_there_changes_nothing(self, blobs: Blobs) -> None:
         kept = blobs.put(b"tide")
-        blobs.delete(digest_of(b"nowhere"))
+        blobs.delete(compute_digest(b"nowhere"))
         assert blobs.get(kept) == b"tide"
 
     def test_what_is_stored_is_told_with_size_and_age(self, blobs: Blobs) -> None:
         contents = [b"", b"tide", b"ebb" * 1000]
         for content in contents:
             blobs.put(content)
-        found = {stored.digest: stored for stored in blobs.stored()}
+        found = {stored.digest: stored for stored in blobs.list_blobs()}
         assert {digest: stored.size for digest, stored in found.items()} == {
-            digest_of(content): len(content) for content in contents
+            compute_digest(content): len(content) for content in contents
         }
         # An object store counts in whole seconds, by a clock of its own.
         assert all(0 <= stored.age < 60 for stored in found.values())
@@ -147,9 +147,9 @@ class BlobsSuite:
     def test_one_may_be_deleted_while_they_are_told(self, blobs: Blobs) -> None:
         for number in range(20):
             blobs.put(bytes([number]))
-        for stored in blobs.stored():
+        for stored in blobs.list_blobs():
             blobs.delete(stored.digest)
-        assert list(blobs.stored()) == []
+        assert list(blobs.list_blobs()) == []
 
     def test_many_threads_put_the_same_bytes_at_once(self, opener: Callable[[], Blobs]) -> None:
         content = b"tide" * 100_000
@@ -172,5 +172,5 @@ class BlobsSuite:
             for piece in pieces:
                 draft.write(piece)
             digest = draft.keep()
-        assert digest == digest_of(b"".join(pieces))
+        assert digest == compute_digest(b"".join(pieces))
         assert blobs.get(digest) == b"".join(pieces)

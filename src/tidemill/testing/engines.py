@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from msgspec import Struct
 
-from tidemill.blobs.artifacts import read
+from tidemill.blobs.artifacts import read_artifact
 from tidemill.clock import Clock
 from tidemill.core.context import Context
 from tidemill.core.pipeline import Pipeline, pipeline, step
@@ -274,7 +274,7 @@ class EngineSuite:
 
     def _value(self, session: Session, done: Run, name: str) -> Any:
         artifact = session.workspace.ledger.artifacts.get(self._steps(session, done)[name].outputs["output"])
-        return read(session.workspace.blobs, artifact, Any)
+        return read_artifact(session.workspace.blobs, artifact, Any)
 
     def test_values_flow_by_their_types(self, session: Session) -> None:
         done = self._run(session, typed)

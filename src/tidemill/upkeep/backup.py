@@ -19,7 +19,7 @@ from typing import IO, BinaryIO
 import msgspec
 from msgspec import Struct
 
-from tidemill.blobs.artifacts import members
+from tidemill.blobs.artifacts import list_members
 from tidemill.core.artifact import Artifact
 from tidemill.core.release import Release
 from tidemill.core.run import Run, StepRun
@@ -204,7 +204,7 @@ def _digests(workspace: Workspace, record: Artifact | Run | StepRun | Release) -
         if not record.transient and not record.collected:
             yield record.id
             with suppress(NotFound, Corrupt):
-                for member in members(workspace.blobs, record):
+                for member in list_members(workspace.blobs, record):
                     yield from _digests(workspace, member)
     elif isinstance(record, Run):
         # The digest of the code itself names no blob.

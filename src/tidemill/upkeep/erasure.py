@@ -17,7 +17,7 @@ import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidemill.blobs.artifacts import members
+from tidemill.blobs.artifacts import list_members
 from tidemill.blobs.store import Blobs
 from tidemill.clock import Clock
 from tidemill.core.artifact import Artifact
@@ -298,7 +298,7 @@ def _held(blobs: Blobs, artifact: Artifact, person: Person) -> Iterator[Artifact
             if person.marks(pl.read_ipc(io.BytesIO(blobs.get(artifact.digest)))).any():
                 yield artifact
         elif artifact.kind in _MANY:
-            for member in members(blobs, artifact):
+            for member in list_members(blobs, artifact):
                 yield from _held(blobs, member, person)
 
 

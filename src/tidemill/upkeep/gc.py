@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidemill.blobs.artifacts import members
+from tidemill.blobs.artifacts import list_members
 from tidemill.blobs.store import Blobs
 from tidemill.clock import Clock, span, uuid7
 from tidemill.core.artifact import Artifact
@@ -85,7 +85,7 @@ def plan(ledger: Ledger, blobs: Blobs, retention: Retention, now: datetime, *, g
 
     Bytes that were put within `grace` are spared: a run that is to name them may not have come to it yet.
     """
-    stored = {one.digest: one for one in blobs.stored()}
+    stored = {one.digest: one for one in blobs.list_blobs()}
     at_work = [run for run in ledger.runs.find(state="running") if _is_at_work(run, now)]
     since = uuid7(min([now, *(run.started for run in at_work)]) - _SKEW, 0)
     needed = _needed(ledger, retention, now)
@@ -120,10 +120,10 @@ def collect(
     reached("gc has marked")
     if marked and ledger.runs.find(state="running", limit=1):
         clock.sleep(pause)
-    young = {one.digest for one in blobs.stored() if one.age < grace.total_seconds()} if marked else set()
+    young = {one.digest for one in blobs.list_blobs() if one.age < grace.total_seconds()} if marked else set()
     settled = [one for one in marked if one.digest not in young]
     gone = [one for batch in _batches(settled) for one in _sweep(ledger, blobs, batch, planned.since)]
-    blobs.sweep(GRACE.total_seconds())
+    blobs.delete_drafts(GRACE.total_seconds())
     return Collected(len(gone), sum(one.size for one in gone), len(planned.doomed) - len(gone))
 
 
@@ -245,7 +245,7 @@ def _kinds(ledger: Ledger, blobs: Blobs, needed: dict[str, str]) -> Iterator[tup
 
 def _members(blobs: Blobs, artifact: Artifact) -> Iterator[Artifact]:
     with suppress(NotFound, Corrupt):
-        for member in members(blobs, artifact):
+        for member in list_members(blobs, artifact):
             yield member
             yield from _members(blobs, member)
 

@@ -93,7 +93,7 @@ def _is_empty(workspace: Workspace) -> bool:
             return False
     except Corrupt:
         return False
-    if workspace.is_inside("blobs") and next(iter(workspace.blobs.stored()), None) is not None:
+    if workspace.is_inside("blobs") and next(iter(workspace.blobs.list_blobs()), None) is not None:
         return False
     files = (file for file in (workspace.root / "environments").rglob("*") if file.is_file())
     return not any(file.stat().st_size for file in files if file.suffix != ".lock")
@@ -201,7 +201,7 @@ def _move_blobs(workspace: Workspace, made: Workspace) -> None:
     """Blobs that are kept elsewhere go there: they are immutable, so that nothing there is changed."""
     if workspace.is_inside("blobs"):
         return
-    for one in made.blobs.stored():
+    for one in made.blobs.list_blobs():
         with made.blobs.open(one.digest) as source, workspace.blobs.draft() as blob:
             shutil.copyfileobj(source, blob)
             blob.keep(durable=True)

@@ -10,7 +10,7 @@ from tidemill.blobs.codecs.frames import FrameCodec
 from tidemill.blobs.codecs.models import ModelCodec
 from tidemill.blobs.codecs.pictures import PictureCodec, ReportCodec
 from tidemill.blobs.codecs.plain import BytesCodec, JsonCodec, TextCodec
-from tidemill.blobs.codecs.refusals import refusal_of
+from tidemill.blobs.codecs.refusals import find_refusal
 from tidemill.errors import TidemillError
 
 __all__ = [
@@ -23,10 +23,10 @@ __all__ = [
     "PictureCodec",
     "ReportCodec",
     "TextCodec",
-    "codec_for",
-    "codec_of",
     "encode",
-    "find",
+    "find_codec",
+    "load_codec",
+    "require_codec",
 ]
 
 
@@ -66,7 +66,7 @@ _KEPT = (
 )
 
 
-def find(value: Any) -> Codec | None:
+def find_codec(value: Any) -> Codec | None:
     """The first codec that accepts a value; plugs of the group `tidemill.codecs` are asked first."""
     try:
         return next((codec for codec in _codecs() if codec.accepts(value)), None)
@@ -76,7 +76,7 @@ def find(value: Any) -> Codec | None:
         ) from None
 
 
-def codec_for(value: Any) -> Codec:
+def require_codec(value: Any) -> Codec:
     """The codec that keeps a value.
 
     Raises
@@ -84,16 +84,16 @@ def codec_for(value: Any) -> Codec:
     TidemillError
         where none does; it says what to return in the value's place.
     """
-    found = find(value)
+    found = find_codec(value)
     if found is not None:
         return found
-    refusal = refusal_of(type(value))
+    refusal = find_refusal(type(value))
     if refusal:
         raise TidemillError(f"no codec can keep {refusal.what}", refusal.cure)
     raise TidemillError(f"no codec can keep a {type(value).__module__}.{type(value).__qualname__}", _KEPT)
 
 
-def codec_of(kind: str) -> Codec:
+def load_codec(kind: str) -> Codec:
     """The codec of a kind; raises `NotFound` for a kind that no installed package reads."""
     own = {codec.kind: codec for codec in _OWN}
     found: Codec = own[kind] if kind in own else plugin.load("codecs", kind)
@@ -103,7 +103,7 @@ def codec_of(kind: str) -> Codec:
 def encode(value: Any) -> bytes:
     """The bytes of a value, whole in memory; raises `TidemillError` where no codec keeps it."""
     sink = io.BytesIO()
-    codec_for(value).write(value, sink)
+    require_codec(value).write(value, sink)
     return sink.getvalue()
 
 

@@ -66,7 +66,7 @@ _TYPES: tuple[tuple[tuple[type, ...], Refusal], ...] = (
 )
 
 
-def refusal_of(kind: type) -> Refusal | None:
+def find_refusal(kind: type) -> Refusal | None:
     """Why no codec could ever keep values of a type; nothing where one may."""
     library = kind.__module__.partition(".")[0]
     known = _LIBRARIES.get((library, kind.__name__))
@@ -82,7 +82,7 @@ def refusal_of(kind: type) -> Refusal | None:
     return None
 
 
-def refuse(annotation: Any) -> str:
+def explain_refusal(annotation: Any) -> str:
     """Why nothing that a return annotation promises could be kept, with the cure; empty where something may be."""
     refused = _refused(annotation)
     # A plug might take anything: that is seen when there is a value.
@@ -101,7 +101,7 @@ def _refused(annotation: Any) -> str:
         kind = FunctionType
     if kind is Any or not isinstance(kind, type):
         return ""
-    refusal = refusal_of(kind) or (_frame_inside(kind) if _may_be_kept(kind) else _strange(kind))
+    refusal = find_refusal(kind) or (_frame_inside(kind) if _may_be_kept(kind) else _strange(kind))
     if refusal:
         return f"{refusal.what}: {refusal.cure}"
     held = arguments if issubclass(kind, collections.abc.Collection) else ()
