@@ -46,9 +46,9 @@ def write_project(folder: Path, guessed: Guess, table: Path, now: datetime | Non
 def _files(folder: Path, guessed: Guess, table: Path, now: datetime) -> dict[str, str]:
     return {
         "tidemill.toml": _policy(folder.name, guessed, f"data/{table.name}", now),
-        "pipeline.py": _PIPELINE,
-        "features.py": _FEATURES,
-        "tests/test_project.py": _TESTS,
+        "pipeline.py": _rendered("pipeline.py"),
+        "features.py": _rendered("features.py"),
+        "tests/test_project.py": _rendered("test_project.py"),
         ".gitignore": ".tidemill/\n__pycache__/\n",
     }
 
@@ -115,116 +115,36 @@ def _policy(name: str, guessed: Guess, path: str, now: datetime) -> str:
         if guessed.time
         else "test_share = 0.2        # rows held out"
     )
-    return f"""# The problem first: what is decided, on what, and what it costs to be wrong.
-[project]
-name = {_quoted(_named(name))}
-
-[problem]
-decision = "say here what is decided with the answers"
-source = "rows"
-label = {_quoted(guessed.label)}
-task = {_quoted(guessed.task)}
-metric = {_quoted(metric)}
-{positive}owner = "say here who answers for it"
-cost_of_training = 1.0
-cost_of_error = 1.0
-
-[sources.rows]
-path = {_quoted(path)}
-{time}{key}
-{left_out}[inputs]
-request = [
-{inputs},
-]
-
-[training]
-{test}
-
-[gate]                  # a candidate must beat the trivial baseline, and not be worse than the champion by more
-{f"margin = {margin}":<24}# in {unit}
-
-[rollout]               # a new release answers a share of the requests until so many labels have judged it
-share = 0.2
-minimum = {labels}
-{f"margin = {margin}":<24}# proven to be no worse than this, it is promoted
-
-[watch]                 # without it, a release takes no production traffic
-notify = ["log"]
-
-[[watch.values]]        # what users feel; it needs labels: POST /labels
-value = {_quoted(metric)}
-{f"limit = {limit}":<24}# how much worse than at release
-window = "{window}"
-minimum = 200
-action = "retrain"
-
-[[watch.values]]        # inputs that are not what the model has learned from
-value = "drift"
-limit = 0.3             # the share of columns that moved
-window = "{window}"
-minimum = 200
-action = "retrain"
-
-{_age(guessed, now)}
-[[triggers]]            # new rows are judged, and let in
-name = "new data"
-on = "data"
-where = {{ subject = "rows" }}
-pipeline = "ingestion"
-cooldown = "1m"         # what comes within one is let in together
-
-[[triggers]]            # the first model, as soon as there are rows
-name = "first model"
-on = "champion.missing"
-pipeline = "training"
-
-[[triggers]]
-name = "watch"
-cron = "0 */6 * * *"
-pipeline = "watching"
-
-[[triggers]]            # a new model only where the watch calls for one
-name = "worse or different"
-on = "verdict"
-where = {{ action = "retrain" }}
-pipeline = "training"
-cooldown = "14d"        # a trial is over by then
-budget = 1              # a day, however short the cooldown
-"""
-
-
-_PIPELINE = '''"""The pipelines of this project: the recipes as they are; write steps of your own beside them."""
-
-from tidemill.recipes import ingestion, materialization, training, watching
-
-__all__ = ["ingestion", "materialization", "training", "watching"]
-'''
-
-_FEATURES = '''"""The feature views of this project: what is looked up for an entity, besides what comes with a request.
-
-    from tidemill import Entity, FeatureView
-
-    customer = FeatureView(
-        name="customer", entity=Entity("customer", ("customer_id",)), source="customers", columns=("age", "region")
+    return _rendered(
+        "tidemill.toml",
+        name=_named(name),
+        guessed=guessed,
+        metric=metric,
+        positive=positive,
+        path=path,
+        time=time,
+        key=key,
+        left_out=left_out,
+        inputs=inputs,
+        test=test,
+        margin=margin,
+        limit=limit,
+        unit=unit,
+        labels=labels,
+        window=window,
+        age=_age(guessed, now),
     )
 
-Name a view under `[inputs] views` in tidemill.toml to use it.
-"""
-'''
 
-_TESTS = '''"""Tests of this project; `python -m pytest` runs them."""
+def _rendered(file: str, **values: Any) -> str:
+    """A file of a new project, from its template."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pathlib import Path
-
-from tidemill.testing.project import list_unwatched_models, plan_pipelines
-
-PROJECT = Path(__file__).parent.parent
-
-
-def test_every_pipeline_can_be_planned() -> None:
-    assert plan_pipelines(PROJECT)
-
-
-def test_every_model_is_watched() -> None:
-    assert list_unwatched_models(PROJECT) == []
-'''
+    templates = Environment(
+        loader=PackageLoader("tidemill.project"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    templates.filters["toml"] = _quoted
+    return templates.get_template(f"{file}.jinja").render(values)
