@@ -17,7 +17,7 @@ from tidemill.core.context import Context
 from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.core.pipeline import pipeline, step
-from tidemill.core.policy import ModelPolicy, Problem
+from tidemill.core.policy import ModelPolicy, Problem, Source
 from tidemill.core.resources import Board, Books, PackageStore, Sources
 from tidemill.core.run import Metrics
 from tidemill.data.encoding import Encoding, encode, fit_encoding
@@ -94,9 +94,7 @@ def learn_vocabularies(frame: pl.DataFrame, features: FeatureSet) -> Encoding:
 def search(train: pl.DataFrame, validation: pl.DataFrame, encoding: Encoding, policy: ModelPolicy) -> Tuned:
     """The best parameters that Optuna finds within the policy's budget, on these rows and no others."""
     problem = policy.problem
-    classes = (
-        classes_of(train[problem.label], problem.label, problem.positive) if problem.task == "classification" else ()
-    )
+    classes = _learned_classes(train, problem)
     train_rows, held = (
         Rows(encode(encoding, rows), truth_of(rows[problem.label], problem.task, classes))
         for rows in (train, of_classes(validation, problem.label, classes))
@@ -121,34 +119,9 @@ def fit(
     problem, options = policy.problem, policy.training
     if tuned is not None:
         options = replace(options, params=options.params | tuned.params)
-    classes = (
-        classes_of(train[problem.label], problem.label, problem.positive) if problem.task == "classification" else ()
-    )
+    classes = _learned_classes(train, problem)
     target = truth_of(train[problem.label], problem.task, classes)
-    newest = train[TIME].max()
-    assert isinstance(newest, datetime)
-    manifest = Manifest(
-        name=policy.name,
-        flavor="lightgbm" if options.estimator == "lightgbm" else "sklearn",
-        signature=Signature(
-            inputs=encoding.inputs,
-            task=problem.task,
-            classes=classes,
-            label=column_type(train.schema[problem.label]),
-        ),
-        features=features,
-        key=sources.definition(problem.source).key,
-        time=sources.definition(problem.source).time or "",
-        environment=installed_versions(*_MADE_WITH),
-        data={
-            "table": snapshot.table,
-            "version": snapshot.version,
-            "rows": train.height,
-            "trained_until": newest.isoformat(),
-            "label": problem.label,
-            **({"positive": classes[1]} if len(classes) == 2 else {}),
-        },
-    )
+    manifest = _describe_model(train, encoding, classes, policy, features, snapshot, sources.definition(problem.source))
     matrix = encode(encoding, train)
     if manifest.flavor == "sklearn":
         model = sklearn.pack(manifest, fit_sklearn(matrix, target.values, policy=options), encoding)
@@ -169,6 +142,50 @@ def fit(
     samples = train.tail(_SAMPLE_ROWS).select(column.name for column in encoding.columns)
     extra = {"profile.json": json.encode(statistics), "samples.json": samples.write_json().encode()}
     return make_portable(replace(model, files=model.files | extra), options.packages)
+
+
+def _learned_classes(train: pl.DataFrame, problem: Problem) -> tuple[str, ...]:
+    """The classes of the training rows; none for a regression."""
+    if problem.task != "classification":
+        return ()
+    return classes_of(train[problem.label], problem.label, problem.positive)
+
+
+def _describe_model(
+    train: pl.DataFrame,
+    encoding: Encoding,
+    classes: tuple[str, ...],
+    policy: ModelPolicy,
+    features: FeatureSet,
+    snapshot: Snapshot,
+    source: Source,
+) -> Manifest:
+    """The manifest of a model that learns from these rows."""
+    newest = train[TIME].max()
+    assert isinstance(newest, datetime)
+    problem = policy.problem
+    return Manifest(
+        name=policy.name,
+        flavor="lightgbm" if policy.training.estimator == "lightgbm" else "sklearn",
+        signature=Signature(
+            inputs=encoding.inputs,
+            task=problem.task,
+            classes=classes,
+            label=column_type(train.schema[problem.label]),
+        ),
+        features=features,
+        key=source.key,
+        time=source.time or "",
+        environment=installed_versions(*_MADE_WITH),
+        data={
+            "table": snapshot.table,
+            "version": snapshot.version,
+            "rows": train.height,
+            "trained_until": newest.isoformat(),
+            "label": problem.label,
+            **({"positive": classes[1]} if len(classes) == 2 else {}),
+        },
+    )
 
 
 def _held(
