@@ -8,6 +8,7 @@ import argparse
 import ast
 import copy
 import importlib
+import re
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from tests.flow.program_parts import CHAINS, PARTS
 from tidemill.flow.fingerprint import fingerprint
 
 _MODULES = ("lib.a", "lib.b", "lib.deep.c", "extra")
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _TOPS = ("steps", "lib", "extra", "unused")
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult)
 _COMPARISONS = (ast.Lt, ast.Gt, ast.LtE, ast.GtE, ast.Eq, ast.NotEq)
@@ -231,7 +233,7 @@ def observed(folder: Path, sources: Sources) -> Observed | None:
         return None
     key = fingerprint(function)
     try:
-        return Observed(key, repr(step(3)))
+        return Observed(key, _ADDRESS.sub("", repr(step(3))))
     except Exception as raised:  # noqa: BLE001 - an edit may break anything
         return Observed(key, f"{type(raised).__name__}: {raised}")
 

@@ -69,6 +69,51 @@ def test_it_does_not_change_with_what_says_nothing_to_the_machine(digest: Digest
 
 PAIRS = {
     "its own code": (BASE, BASE.replace("1", "2")),
+    "name of a keyword argument": (
+        "def fit(x): return x.sort('t', nulls_last=True)",
+        "def fit(x): return x.sort('t', descending=True)",
+    ),
+    "order of a list of functions": (
+        "def a(x): return x + 1\ndef b(x): return x * 10\nT = {'a': a, 'b': b}\nO = [a, b]\ndef fit(x): return T, O",
+        "def a(x): return x + 1\ndef b(x): return x * 10\nT = {'a': a, 'b': b}\nO = [b, a]\ndef fit(x): return T, O",
+    ),
+    "functions of a table": (
+        "def a(x): return x + 1\ndef b(x): return x * 10\nT = {'a': a, 'b': b}\ndef fit(x): return T['a'](x)",
+        "def a(x): return x + 1\ndef b(x): return x * 10\nT = {'a': b, 'b': a}\ndef fit(x): return T['a'](x)",
+    ),
+    "method of a named tuple": (
+        (
+            "from typing import NamedTuple\nclass P(NamedTuple):\n  n: int\n  def go(self): return self.n\n"
+            "V = P(1)\ndef fit(x): return V.go()"
+        ),
+        (
+            "from typing import NamedTuple\nclass P(NamedTuple):\n  n: int\n  def go(self): return -self.n\n"
+            "V = P(1)\ndef fit(x): return V.go()"
+        ),
+    ),
+    "method of a text enumeration that is a default": (
+        (
+            "from enum import Enum\nclass E(str, Enum):\n  A = 'a'\n  def go(self): return 1\n"
+            "def w(e=E.A): return e.go()\ndef fit(x): return w()"
+        ),
+        (
+            "from enum import Enum\nclass E(str, Enum):\n  A = 'a'\n  def go(self): return 2\n"
+            "def w(e=E.A): return e.go()\ndef fit(x): return w()"
+        ),
+    ),
+    "annotation that says how an input is read": ("def fit(x: int): return x", "def fit(x: float): return x"),
+    "registered subclass": (
+        "class B: pass\nclass A(B):\n  def go(self): return 1\ndef fit(x): return B.__subclasses__()[0]().go()",
+        "class B: pass\nclass A(B):\n  def go(self): return 2\ndef fit(x): return B.__subclasses__()[0]().go()",
+    ),
+    "function that is looked up": (
+        "def ab(x): return 1\ndef fit(x): return globals()['a' + 'b'](x)",
+        "def ab(x): return 2\ndef fit(x): return globals()['a' + 'b'](x)",
+    ),
+    "docstring that is read": (
+        "def a():\n  'One.'\ndef fit(x): return a.__doc__",
+        "def a():\n  'Two.'\ndef fit(x): return a.__doc__",
+    ),
     "operator": (BASE, BASE.replace("+", "-")),
     "default": ("def fit(x, by=1): return x + by", "def fit(x, by=2): return x + by"),
     "keyword default": ("def fit(x, *, by=1): return x + by", "def fit(x, *, by=2): return x + by"),
@@ -321,6 +366,7 @@ IMPORTS = {
     "through a module": "import helpers\ndef fit(x): return helpers.clean(x)",
     "under another name": "import helpers as h\ndef fit(x): return h.clean(x)",
     "late, from a module": "def fit(x):\n  from helpers import clean\n  return clean(x)",
+    "late, as a value": "def fit(x):\n  import helpers\n  handed = helpers.clean\n  return handed(x)",
     "late, through a module": "def fit(x):\n  import helpers\n  return helpers.clean(x)",
     "in a nested function": "def fit(x):\n  def a():\n    import helpers\n    return helpers.clean(x)\n  return a()",
 }
@@ -333,6 +379,41 @@ def test_it_changes_with_a_helper_of_another_module_only(digest: Digest, source:
     assert digest(source, helpers="# clean\n\n" + helpers) == base
     assert digest(source, helpers=helpers.replace("other(x): return x", "other(x): return -x")) == base
     assert digest(source, helpers=helpers.replace("clean(x): return x", "clean(x): return -x")) != base
+
+
+PACKAGE = {
+    "a member of a neighbour": "def tidy(x):\n    from .rules import LIMIT\n    return x * LIMIT\n",
+    "a neighbour": "def tidy(x):\n    from . import rules\n    return x * rules.LIMIT\n",
+    "a neighbour by its name": (
+        "import importlib\ndef tidy(x):\n    return x * importlib.import_module('.rules', __package__).LIMIT\n"
+    ),
+    "a neighbour by a name that only the run knows": (
+        "import importlib\ndef tidy(x, which='rules'):\n    return x * importlib.import_module('lib.' + which).LIMIT\n"
+    ),
+    "all of a neighbour": "from .rules import *\ndef tidy(x):\n    return x * LIMIT\n",
+}
+
+
+@pytest.mark.parametrize("source", PACKAGE.values(), ids=PACKAGE)
+def test_it_changes_with_what_a_helper_imports_from_its_own_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    def found(rules: str) -> str:
+        folder = tmp_path / str(next(_numbers))
+        (folder / "lib").mkdir(parents=True)
+        (folder / "steps.py").write_text("from lib.clean import tidy\ndef fit(x): return tidy(x)\n")
+        (folder / "lib" / "__init__.py").write_text("")
+        (folder / "lib" / "clean.py").write_text(source)
+        (folder / "lib" / "rules.py").write_text(rules)
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("steps", "lib")]:
+            del sys.modules[name]
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(folder))
+            return fingerprint(__import__("steps").fit)
+
+    base = found("LIMIT = 2\n")
+    assert found("LIMIT = 2  # at most\n") == base
+    assert found("LIMIT = 50\n") != base
 
 
 def test_a_global_that_changes_in_this_process_is_seen() -> None:
