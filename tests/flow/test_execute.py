@@ -371,7 +371,7 @@ def test_a_value_that_no_longer_fits_its_taker_is_explained(mill: Mill) -> None:
     mill.workspace.blobs.delete(mill.books.steps.find(step="take")[0].outputs["output"])
     run, error = mill.try_to_run(flow(taking(list[int])))
     assert error is not None
-    assert "what step 'count' gave cannot be taken: a json cannot be read as list" in str(error)
+    assert "the output of step 'count' cannot be read: a json cannot be read as list" in str(error)
     assert error.cure
     assert mill.books.runs.get(run.id).state == "failed"
 

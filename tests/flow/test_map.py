@@ -76,7 +76,7 @@ def test_what_is_no_list_is_no_list(mill: Mill) -> None:
 
     run, error = mill.try_to_run(wrong)
     assert isinstance(error, TidemillError)
-    assert "maps over what step 'number' gave" in str(error)
+    assert "maps over the output of step 'number'" in str(error)
     assert run.state == "failed"
 
 

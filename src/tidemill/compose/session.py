@@ -45,13 +45,13 @@ def open_session(
     in_hand = _in_hand(frames) if frames else {}
     session = Session(project, opened, clock, dict(given or {}))
     sources = partial(open_sources, project.folder, project.policy.sources, in_hand, partial(_admitted, opened))
-    session.give(resources.Sources, sources)
+    session.register(resources.Sources, sources)
     if in_hand:
         session.resource(resources.Sources)  # a frame of no source is refused at once
-    session.give(resources.Online, lambda: opened.online)
-    session.give(resources.Features, lambda: _features(session))
-    session.give(resources.OwnMetrics, lambda: _Metrics(session))
-    session.give(resources.Environments, lambda: PackageProber(opened.root / "packages"))
+    session.register(resources.Online, lambda: opened.online)
+    session.register(resources.Features, lambda: _features(session))
+    session.register(resources.OwnMetrics, lambda: _Metrics(session))
+    session.register(resources.Environments, lambda: PackageProber(opened.root / "packages"))
     if clock is None and not given:
         session.reopen = partial(
             _reopen, project.folder, project.policy, environment, opened.root, opened.urls, in_hand

@@ -18,8 +18,8 @@ from tidemill.faults import reached
 from tidemill.flow.cache import REASONS, StepCache
 from tidemill.flow.capture import shorten_log
 from tidemill.flow.record import Recorder
-from tidemill.flow.session import Session, depends_on_the_world, follows_from_inputs
-from tidemill.flow.tasks import Engine, Outcome, Task, of_kind, pause
+from tidemill.flow.session import Session, find_side_effects, is_reproducible
+from tidemill.flow.tasks import Engine, Task, TaskOutcome, iterate_instances, retry_delay
 from tidemill.flow.wiring import Wiring, digest
 
 Progress = Callable[[StepRun], None]
@@ -134,14 +134,14 @@ class Execution:
         """Find the outputs of a node without running it, if possible; otherwise add the node to the ready steps."""
         step = node.step
         record = self._record(node)
-        decision: CacheDecision | None = depends_on_the_world(step) or (None if step.cache else "off")
+        decision: CacheDecision | None = find_side_effects(step) or (None if step.cache else "off")
         if step.transient and decision is None and node.name not in self._start.forced:
             names = {output: digest("transient", [record.key, output]) for output in step.outputs}
             artifacts = {
                 output: Artifact(id=name, kind="transient", size=0, transient=True) for output, name in names.items()
             }
             self._deferred[node.name] = record
-            self._wiring.give(node.name, artifacts, made_by=self._task(node, names))
+            self._wiring.set_outputs(node.name, artifacts, computed_by=self._task(node, names))
             return
         if self._reuse_attempt(node, record):
             return
@@ -151,7 +151,7 @@ class Execution:
             self._ready.append((node, replace(record, **_decided(decision))))
             return
         lookup = self._cache.find(record.key, step.outputs)
-        if lookup.step is None and self._session.shared_results is not None and follows_from_inputs(self._task(node)):
+        if lookup.step is None and self._session.shared_results is not None and is_reproducible(self._task(node)):
             lookup = self._cache.find_shared(record.key) or lookup
         record = replace(record, decision=lookup.decision, reason=lookup.reason)
         if lookup.step is not None:
@@ -187,7 +187,7 @@ class Execution:
         artifacts, problem = self._cache.load_outputs(before)
         if problem:
             return False
-        self._wiring.give(node.name, artifacts, before.verdicts)
+        self._wiring.set_outputs(node.name, artifacts, before.verdicts)
         self._unreported.append(replace(before, state="cached", **_decided("resumed")))
         return True
 
@@ -198,7 +198,9 @@ class Execution:
             for output, artifact in artifacts.items()
             if artifact.summary.get("judges") or artifact.summary.get("measures")
         }
-        verdicts = self._mint_ids({output: tuple(of_kind((value,), Verdict)) for output, value in values.items()})
+        verdicts = self._mint_ids(
+            {output: tuple(iterate_instances((value,), Verdict)) for output, value in values.items()}
+        )
         reused = replace(
             record,
             verdicts=_ids(verdicts),
@@ -207,8 +209,8 @@ class Execution:
             ended=record.started,
             outputs=dict(earlier.outputs),
         )
-        self._wiring.give(node.name, artifacts, reused.verdicts)
-        metrics = tuple(of_kind(values.values(), Metrics))
+        self._wiring.set_outputs(node.name, artifacts, reused.verdicts)
+        metrics = tuple(iterate_instances(values.values(), Metrics))
         self._finish(reused, tuple(artifacts.values()), verdicts, metrics, begun=False)
 
     def _wait(self) -> None:
@@ -232,24 +234,24 @@ class Execution:
                 del self._running[name]
                 self._finish(replace(record, state="interrupted", ended=self._session.clock.now()))
 
-    def _receive(self, name: str, outcome: Outcome) -> None:
+    def _receive(self, name: str, outcome: TaskOutcome) -> None:
         """Process the outcome of a task: schedule a retry, or record the result."""
         task, record = self._running[name]
         failure = outcome.failure
-        if failure is not None and failure.again and record.attempt <= task.step.retries and self._error is None:
-            self._delayed.append((self._session.clock.monotonic() + pause(record.attempt), name))
+        if failure is not None and failure.retryable and record.attempt <= task.step.retries and self._error is None:
+            self._delayed.append((self._session.clock.monotonic() + retry_delay(record.attempt), name))
             record = replace(record, attempt=record.attempt + 1, error=failure.text)
             self._running[name] = task, record
             self._recorder.change(record)
             self._unreported.append(record)
             return
         del self._running[name]
-        for node, transient in outcome.made.items():
+        for node, transient_outcome in outcome.transient.items():
             if node in self._deferred:
-                self._complete(replace(self._deferred.pop(node), **_decided("needed")), transient, begun=False)
+                self._complete(replace(self._deferred.pop(node), **_decided("needed")), transient_outcome, begun=False)
         self._complete(record, outcome)
 
-    def _complete(self, record: StepRun, outcome: Outcome, *, begun: bool = True) -> None:
+    def _complete(self, record: StepRun, outcome: TaskOutcome, *, begun: bool = True) -> None:
         log, blob = self._store_log(outcome.log)
         ended = self._session.clock.now()
         started = record.started if begun else max(record.started, ended - timedelta(seconds=outcome.seconds))
@@ -270,7 +272,7 @@ class Execution:
         outputs = {name: artifact.id for name, artifact in artifacts.items()}
         record = replace(record, state="ran", error="", outputs=outputs, verdicts=_ids(verdicts))
         if begun:
-            self._wiring.give(record.step, artifacts, record.verdicts)
+            self._wiring.set_outputs(record.step, artifacts, record.verdicts)
         self._finish(record, tuple(artifacts.values()), verdicts, outcome.metrics, begun=begun)
 
     def _mint_ids(self, verdicts: Mapping[str, tuple[Verdict, ...]]) -> _Verdicts:
@@ -336,7 +338,7 @@ def _ids(verdicts: _Verdicts) -> dict[str, tuple[str, ...]]:
     return {output: tuple(verdict.id for verdict in group) for output, group in verdicts.items()}
 
 
-def _step_error(record: StepRun, outcome: Outcome) -> TidemillError:
+def _step_error(record: StepRun, outcome: TaskOutcome) -> TidemillError:
     failure = outcome.failure
     assert failure is not None
     if failure.error is not None:

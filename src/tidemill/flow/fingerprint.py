@@ -27,7 +27,7 @@ def fingerprint(function: Callable[..., Any]) -> str:
     return _digest([python, *sources, *(one.encode() for one in reached.others), b"objects", *parts])
 
 
-def fingerprint_of(name: str) -> str:
+def fingerprint_by_name(name: str) -> str:
     """The same of what `module:Class` names: of the project's own its code, else its package.
 
     What cannot be imported is its name alone: whoever uses it reports why.

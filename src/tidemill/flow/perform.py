@@ -1,4 +1,4 @@
-"""Performs one task in this process: arguments in, the step's function, artifacts out."""
+"""Runs one task in this process: reads the arguments, calls the function of the step, writes the artifacts."""
 
 import os
 import signal
@@ -25,28 +25,28 @@ from tidemill.flow.own import NotCopied, is_cheap, own
 from tidemill.flow.session import Session, is_resource
 from tidemill.flow.tasks import (
     Argument,
-    Failure,
-    Kept,
-    Made,
-    Outcome,
-    Plain,
-    Several,
+    ConstantValue,
+    ListValue,
+    StoredValue,
     Task,
-    of_kind,
-    pause,
-    told,
-    with_ids,
+    TaskFailure,
+    TaskOutcome,
+    TransientValue,
+    assign_verdict_ids,
+    describe_exception,
+    iterate_instances,
+    retry_delay,
 )
 
-_AGAIN = (Transient, ConnectionError, TimeoutError)
+_RETRYABLE = (Transient, ConnectionError, TimeoutError)
 _SELF_DESCRIBING = (bool, int, float, str, bytes, type(None))
 _PLAIN = (bool, int, float, str, bytes, list, dict)
-_REMEMBERED = 64
-_INSISTS = 1.0  # seconds
+_CACHED_VALUES = 64
+_REPEAT_SECONDS = 1.0
 
 
 class Performer:
-    """Performs tasks with the resources of a session; what cannot change stays in memory for the next one."""
+    """Runs tasks with the resources of a session; keeps the last values in memory for the next tasks."""
 
     def __init__(self, session: Session, capture: Callable[[], AbstractContextManager[Log]] = captured) -> None:
         self._session = session
@@ -54,63 +54,65 @@ class Performer:
         self._blobs = session.workspace.blobs
         self._values: OrderedDict[str, Any] = OrderedDict()
 
-    def perform(self, task: Task) -> Outcome:
-        """What becomes of a task; all that its step raises, but Ctrl-C, is in the outcome."""
-        made: dict[str, Outcome] = {}
-        began = time.perf_counter()
+    def perform(self, task: Task) -> TaskOutcome:
+        """Run a task and return its outcome, which contains every error of the step except Ctrl-C."""
+        transient: dict[str, TaskOutcome] = {}
+        started = time.perf_counter()
         process = os.getpid()
         values: tuple[Any, ...] = ()
         artifacts: dict[str, Artifact] = {}
-        failure: Failure | None = None
+        failure: TaskFailure | None = None
         with self._capture() as log:
             try:
-                arguments = self._arguments(task, made)
+                arguments = self._arguments(task, transient)
                 reached("arguments are here")
-                began = time.perf_counter()
+                started = time.perf_counter()
                 with _deadline(task.timeout):
-                    values = _results(task, task.step.function(**arguments))
-                _leave_if_forked(process)
+                    values = _check_results(task, task.step.function(**arguments))
+                _exit_if_forked(process)
                 reached("step has run")
                 for output, value in zip(task.step.outputs, values, strict=True):
-                    artifacts[output] = self._keep(task, output, with_ids(value, ()))
+                    artifacts[output] = self._store(task, output, assign_verdict_ids(value, ()))
                     reached("output is kept")
-            except (Exception, SystemExit, _Overdue) as raised:  # noqa: BLE001 - told as the failure of the step
-                _leave_if_forked(process)
-                failure = _failure(raised)
-        seconds = time.perf_counter() - began
-        return Outcome(
+            except (Exception, SystemExit, _Overdue) as raised:  # noqa: BLE001 - reported as the failure of the step
+                _exit_if_forked(process)
+                failure = _as_failure(raised)
+        seconds = time.perf_counter() - started
+        return TaskOutcome(
             seconds=seconds,
             artifacts=artifacts,
-            verdicts=_verdicts(task, values, artifacts) if failure is None else {},
-            metrics=tuple(of_kind(values, Metrics)) if failure is None else (),
+            verdicts=_collect_verdicts(task, values, artifacts) if failure is None else {},
+            metrics=tuple(iterate_instances(values, Metrics)) if failure is None else (),
             log=escape_surrogates(log.text) + (failure.traceback if failure else ""),
             failure=failure,
-            made=made,
+            transient=transient,
         )
 
     def forget(self) -> None:
-        """Let go of all values."""
+        """Drop all values from memory."""
         self._values.clear()
 
-    def _arguments(self, task: Task, made: dict[str, Outcome]) -> dict[str, Any]:
+    def _arguments(self, task: Task, transient: dict[str, TaskOutcome]) -> dict[str, Any]:
         hints = task.step.hints
-        found = {name: self._value(one, hints.get(name, Any), made) for name, one in task.arguments.items()}
+        arguments = {
+            name: self._value(argument, hints.get(name, Any), transient) for name, argument in task.arguments.items()
+        }
         for name, hint in hints.items():
-            if name not in found and name != "return" and is_resource(hint):
-                found[name] = task.context if hint is Context else self._session.resource(hint)
-        return found
+            if name not in arguments and name != "return" and is_resource(hint):
+                arguments[name] = task.context if hint is Context else self._session.resource(hint)
+        return arguments
 
-    def _value(self, argument: Argument, hint: Any, made: dict[str, Outcome]) -> Any:
+    def _value(self, argument: Argument, hint: Any, transient: dict[str, TaskOutcome]) -> Any:
         match argument:
-            case Plain(value):
+            case ConstantValue(value):
                 return own(value)
-            case Several(members):
-                member = (get_args(hint) or (Any,))[0]
-                return [self._value(one, member, made) for one in members]
-            case Kept(artifact, step, verdicts):
-                return with_ids(self._read(artifact, step, hint), verdicts)
-            case Made(task, output):
-                return self._make(task, output, made)
+            case ListValue(members):
+                member_hint = (get_args(hint) or (Any,))[0]
+                return [self._value(member, member_hint, transient) for member in members]
+            case StoredValue(artifact, step, verdicts):
+                return assign_verdict_ids(self._read(artifact, step, hint), verdicts)
+            case TransientValue(task, output):
+                return self._compute(task, output, transient)
 
     def _read(self, artifact: Artifact, step: str, hint: Any) -> Any:
         value = self._values.get(artifact.id)
@@ -121,32 +123,31 @@ class Performer:
             value = read_artifact(self._blobs, artifact, hint)
         except (NotFound, Corrupt):
             raise
-        except TidemillError as unreadable:
-            said = f"what step {step!r} gave cannot be taken: {unreadable.problem}"
-            raise TidemillError(said, unreadable.cure) from unreadable
+        except TidemillError as error:
+            raise TidemillError(f"the output of step {step!r} cannot be read: {error.problem}", error.cure) from error
         self._remember(artifact, value)
         return value
 
-    def _make(self, task: Task, output: str, made: dict[str, Outcome]) -> Any:
-        """The value of a transient step, made once in this process."""
+    def _compute(self, task: Task, output: str, transient: dict[str, TaskOutcome]) -> Any:
+        """Return the value of a transient step, computed once in this process."""
         name = task.transient[output]
         for attempt in range(task.step.retries + 1):
             if name in self._values:
                 break
             outcome = self.perform(task)
-            made |= {**outcome.made, task.node: outcome}
+            transient |= {**outcome.transient, task.node: outcome}
             if outcome.failure is None:
                 continue
-            if not outcome.failure.again or attempt == task.step.retries:
-                raise _NotMade(task.node)
-            self._session.clock.sleep(pause(attempt + 1))
+            if not outcome.failure.retryable or attempt == task.step.retries:
+                raise _TransientStepFailed(task.node)
+            self._session.clock.sleep(retry_delay(attempt + 1))
         try:
             return own(self._values[name])
-        except NotCopied:  # it is made again for whoever needs it next
+        except NotCopied:  # the next step that needs the value computes it again
             return self._values.pop(name)
 
-    def _keep(self, task: Task, output: str, value: Any) -> Artifact:
-        """Write a value to the blobs, or only name it where the step is transient."""
+    def _store(self, task: Task, output: str, value: Any) -> Artifact:
+        """Write a value to the blobs, or keep it in memory under its name if the step is transient."""
         if task.transient:
             self._values[task.transient[output]] = value
             return Artifact(id=task.transient[output], kind="transient", size=0, transient=True)
@@ -157,47 +158,52 @@ class Performer:
         return artifact
 
     def _remember(self, artifact: Artifact, value: Any) -> None:
-        """Keep a value in memory where that is cheaper than reading it again: a copy, as its step may keep it, too."""
+        """Keep a copy of a value in memory if that is cheaper than reading the value again."""
         if is_cheap(value):
             with suppress(NotCopied):
                 self._values[artifact.id] = own(value)
-            while len(self._values) > _REMEMBERED:
+            while len(self._values) > _CACHED_VALUES:
                 self._values.popitem(last=False)
 
 
-def _results(task: Task, given: Any) -> tuple[Any, ...]:
-    """What a step returned, as the values that its annotation promises."""
+def _check_results(task: Task, returned: Any) -> tuple[Any, ...]:
+    """Return the values that a step returned; raise if they do not match its return annotation."""
     promised = task.step.outputs
     if len(promised) == 1:
-        return (_as_promised(given, task.step.hints.get("return", Any)),)
-    if not isinstance(given, tuple) or len(given) != len(promised):
-        count = len(given) if isinstance(given, tuple) else 1
+        return (_check_type(returned, task.step.hints.get("return", Any)),)
+    if not isinstance(returned, tuple) or len(returned) != len(promised):
+        count = len(returned) if isinstance(returned, tuple) else 1
         raise TidemillError(
-            f"it returned {count} values, but its annotation promises {len(promised)}", "make them agree"
+            f"it returned {count} values, but its annotation promises {len(promised)}",
+            "change the annotation or the return statement",
         )
-    return given
+    return returned
 
 
-def _as_promised(given: Any, hint: Any) -> Any:
-    """What a step returned; plain data of another type than its annotation promises would be found much later."""
-    if hint in _PLAIN and type(given) in _PLAIN and not isinstance(given, (int, float) if hint is float else hint):
+def _check_type(returned: Any, hint: Any) -> Any:
+    """Return the value; raise if it is plain data of another type than the annotation promises."""
+    allowed = (int, float) if hint is float else hint
+    if hint in _PLAIN and type(returned) in _PLAIN and not isinstance(returned, allowed):
         raise TidemillError(
-            f"it returned {given!r:.60}, but its annotation promises {hint.__name__}", "make them agree"
+            f"it returned {returned!r:.60}, but its annotation promises {hint.__name__}",
+            "change the annotation or the return statement",
         )
-    return given
+    return returned
 
 
-def _verdicts(task: Task, values: tuple[Any, ...], artifacts: dict[str, Artifact]) -> dict[str, tuple[Verdict, ...]]:
-    """The verdicts in each output of a step, in their order."""
-    found = {
-        output: tuple(_linked(one, artifacts) for one in of_kind((value,), Verdict))
+def _collect_verdicts(
+    task: Task, values: tuple[Any, ...], artifacts: dict[str, Artifact]
+) -> dict[str, tuple[Verdict, ...]]:
+    """Return the verdicts in each output of a step, in their order."""
+    by_output = {
+        output: tuple(_add_digests(verdict, artifacts) for verdict in iterate_instances((value,), Verdict))
         for output, value in zip(task.step.outputs, values, strict=True)
     }
-    return {output: verdicts for output, verdicts in found.items() if verdicts}
+    return {output: verdicts for output, verdicts in by_output.items() if verdicts}
 
 
-def _linked(verdict: Verdict, artifacts: dict[str, Artifact]) -> Verdict:
-    """A verdict whose evidence names outputs of its own step, with their digests."""
+def _add_digests(verdict: Verdict, artifacts: dict[str, Artifact]) -> Verdict:
+    """Return the verdict with the digests of the outputs of its own step that its evidence names."""
     links = {
         name: link | {"digest": artifacts[link["output"]].digest}
         for name, link in verdict.evidence.items()
@@ -206,29 +212,29 @@ def _linked(verdict: Verdict, artifacts: dict[str, Artifact]) -> Verdict:
     return replace(verdict, evidence=verdict.evidence | links) if links else verdict
 
 
-class _NotMade(TidemillError):
-    """A transient step that was needed could not be made; its own outcome says why."""
+class _TransientStepFailed(TidemillError):
+    """A transient step before this step failed; its own outcome has the reason."""
 
     def __init__(self, node: str) -> None:
-        super().__init__(f"step {node!r}, whose value it takes, failed", "mend that one")
+        super().__init__(f"step {node!r}, whose output it uses, failed", f"fix step {node!r}")
 
 
-def _failure(raised: BaseException) -> Failure:
+def _as_failure(raised: BaseException) -> TaskFailure:
     if isinstance(raised, _Overdue):
         raised = raised.error
-    return Failure(
-        text=escape_surrogates(raised.problem if isinstance(raised, TidemillError) else told(raised)),
+    return TaskFailure(
+        text=escape_surrogates(raised.problem if isinstance(raised, TidemillError) else describe_exception(raised)),
         traceback=escape_surrogates(traceback.format_exc()),
         error=raised if isinstance(raised, TidemillError) else None,
-        again=isinstance(raised, _AGAIN),
+        retryable=isinstance(raised, _RETRYABLE),
         raised=raised,
     )
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is what a parameter takes: the value that would be read from the same bytes.
+    """Return whether a value equals the value that would be read from its bytes for this type hint.
 
-    Without a hint dates, structs and the like are read as the plain data that they are kept as.
+    Without a hint, dates and structs are read as the plain data in which they are stored.
     """
     if hint is Any or hint is object:
         return type(value) in _SELF_DESCRIBING or type(value).__module__.startswith("polars")
@@ -238,14 +244,14 @@ def _fits(value: Any, hint: Any) -> bool:
         return False
 
 
-def _leave_if_forked(process: int) -> None:
-    """A child that the step forked, and that came out of it, must not go on with its parent's run."""
+def _exit_if_forked(process: int) -> None:
+    """Exit in a child process that the step forked: it must not continue the run of its parent."""
     if os.getpid() != process:
         os._exit(0)
 
 
 class _Overdue(BaseException):
-    """The time of a step is over: no `except Exception` of the step is to take it for a mishap of its own."""
+    """The timeout of a step: not an `Exception`, so that `except Exception` in the step does not catch it."""
 
     def __init__(self, error: TidemillError) -> None:
         super().__init__(str(error))
@@ -254,26 +260,26 @@ class _Overdue(BaseException):
 
 @contextmanager
 def _deadline(timeout: timedelta | None) -> Iterator[None]:
-    """Raise in the block when the time is over, again and again; in a thread that is not the main one nobody can.
+    """Raise in the block at the timeout, and again every second; works only in the main thread.
 
     Raises
     ------
     TidemillError
-        where the time was over, whatever the block made of it.
+        If the timeout passed, even if the block caught the exception.
     """
     if timeout is None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    error = TidemillError(f"it took longer than its timeout of {timeout}", "raise the timeout, or mend what hangs")
+    error = TidemillError(f"it exceeded its timeout of {timeout}", "increase the timeout, or fix the code that hangs")
     late = False
 
-    def over(*_: object) -> None:
+    def raise_timeout(*_: object) -> None:
         nonlocal late
         late = True
         raise _Overdue(error)
 
-    before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, timeout.total_seconds(), _INSISTS)
+    before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, raise_timeout)
+    signal.setitimer(signal.ITIMER_REAL, timeout.total_seconds(), _REPEAT_SECONDS)
     try:
         yield
     except (Exception, _Overdue) as raised:

@@ -18,7 +18,7 @@ from tidemill.flow.engine import plan_again
 from tidemill.flow.engines import open_engine
 from tidemill.flow.execute import Execution, Progress, Start
 from tidemill.flow.record import Recorder, new_run
-from tidemill.flow.session import Session, depends_on_the_world
+from tidemill.flow.session import Session, find_side_effects
 
 
 class ReproducedOutput(Struct, frozen=True, kw_only=True):
@@ -108,7 +108,7 @@ def _remove_side_effects(
     removed: set[str] = set()
     for node in list(graph.nodes.values()):
         step = recorded.get(node.name)
-        changes = depends_on_the_world(node.step)
+        changes = find_side_effects(node.step)
         if changes and step is not None:
             outputs[node.name] = {output: books.artifacts.get(digest) for output, digest in step.outputs.items()}
         elif changes or removed.intersection(node.needs):

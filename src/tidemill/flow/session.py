@@ -1,4 +1,4 @@
-"""A session: a project with its workspace and clock, and the resources that steps ask for by type."""
+"""A session: a project with its workspace, its clock, and the resources that steps request by type."""
 
 import os
 import platform
@@ -12,9 +12,9 @@ from tidemill.core import resources
 from tidemill.core.pipeline import Node, Step
 from tidemill.core.policy import ModelPolicy
 from tidemill.errors import ConfigurationError
-from tidemill.flow.fingerprint import fingerprint, fingerprint_of
+from tidemill.flow.fingerprint import fingerprint, fingerprint_by_name
 from tidemill.flow.shared import SharedResults
-from tidemill.flow.tasks import Made, Several, Task
+from tidemill.flow.tasks import ListValue, Task, TransientValue
 from tidemill.host.git import read_commit, snapshot_code
 from tidemill.host.python import list_packages
 from tidemill.project.project import Project
@@ -24,9 +24,9 @@ _MAIN = ("tidemill", "lightgbm", "numpy", "polars", "pyarrow", "scikit-learn", "
 
 
 class Session:
-    """Opens what runs need; `given` replaces resources (a replay brings its own sources).
+    """Opens the resources of runs; `given` replaces resources (a replay has its own sources).
 
-    `reopen` opens the same session in another process, where there is a way to. `shared_results` are the
+    `reopen` opens the same session in another process, if that is possible. `shared_results` are the
     results that workspaces with the same history share.
     """
 
@@ -58,25 +58,25 @@ class Session:
             resources.Board: lambda: workspace.board,
         }
 
-    def give(self, kind: type, opener: Callable[[], Any]) -> None:
-        """Say how a resource is opened that belongs to a room above the engine."""
+    def register(self, kind: type, opener: Callable[[], Any]) -> None:
+        """Register the function that opens a resource which the engine cannot open itself."""
         self._openers[kind] = opener
 
     def resource(self, kind: type) -> Any:
-        """The resource of a type, opened when it is first asked for."""
+        """Return the resource of a type; open it at the first request."""
         if kind not in self._open:
             if kind not in self._openers:
                 known = ", ".join(sorted(port.__name__ for port in self._openers))
                 raise ConfigurationError(
-                    f"a step asks for the resource {kind.__name__}, which this session does not open",
-                    f"ask for one of: {known}",
+                    f"a step requests the resource {kind.__name__}, which this session cannot open",
+                    f"request one of: {known}",
                 )
             self._open[kind] = self._openers[kind]()
         return self._open[kind]
 
     @cached_property
     def code_state(self) -> dict[str, Any]:
-        """The state of the project's code when the session began; `snapshot` is the digest of a blob with all of it."""
+        """The project's code at the start of the session; `snapshot` is the digest of a blob with the code."""
         code = snapshot_code(self.project.folder)
         snapshot = self.workspace.blobs.put(code.archive)
         return {"digest": code.digest, **read_commit(self.project.folder), "snapshot": snapshot}
@@ -88,7 +88,7 @@ class Session:
 
     @cached_property
     def software(self) -> dict[str, str]:
-        """The versions of Python and of the packages that models are made with."""
+        """The versions of Python and of the packages that affect models."""
         versions = dict(package.split("==", 1) for package in self._installed)
         return {"python": platform.python_version()} | {name: versions[name] for name in _MAIN if name in versions}
 
@@ -98,30 +98,34 @@ class Session:
 
     @cached_property
     def host(self) -> str:
-        """The machine and the process that a run is on."""
+        """The name of this machine and the id of this process, as `machine:process`."""
         return f"{socket.gethostname()}:{os.getpid()}"
 
     def fingerprint(self, function: Callable[..., Any]) -> str:
-        """The digest of a step's code, as it was when it was first asked for: a session has one state of the code."""
+        """Return the digest of the code of a step, computed once: a session uses one state of the code."""
         if function not in self._fingerprints:
             self._fingerprints[function] = fingerprint(function)
         return self._fingerprints[function]
 
-    def _named(self, code: str) -> str:
-        """The digest of what `module:Class` names, for the same reason once."""
+    def _fingerprint_name(self, code: str) -> str:
+        """Return the digest of the code that `module:Class` names, computed once."""
         if code not in self._fingerprints:
-            self._fingerprints[code] = fingerprint_of(code)
+            self._fingerprints[code] = fingerprint_by_name(code)
         return self._fingerprints[code]
 
     def declared(self, node: Node) -> list[str]:
-        """What the cache key of a call holds beside its code and inputs: what the policy says of the resources that it
-        asks for, and the code of the estimator that a policy names.
+        """Return the parts of the cache key besides code and inputs.
+
+        These are the declarations of the policy about the requested resources, and the code of an estimator that the
+        policy names.
         """
-        hints, given = node.step.hints.items(), node.inputs.items()
+        hints, inputs = node.step.hints.items(), node.inputs.items()
         declaring = [(name, kind) for name, kind in hints if is_resource(kind) and hasattr(kind, "declared")]
-        said = [f"{name}:{self.resource(kind).declared}" for name, kind in declaring]
-        named = {name: one.training.estimator for name, one in given if isinstance(one, ModelPolicy)}
-        return said + [f"{name}:{self._named(one)}" for name, one in named.items() if ":" in one]
+        declarations = [f"{name}:{self.resource(kind).declared}" for name, kind in declaring]
+        estimators = {name: value.training.estimator for name, value in inputs if isinstance(value, ModelPolicy)}
+        return declarations + [
+            f"{name}:{self._fingerprint_name(estimator)}" for name, estimator in estimators.items() if ":" in estimator
+        ]
 
     @property
     def packages(self) -> resources.PackageStore:
@@ -134,14 +138,14 @@ class Session:
 
 
 def is_resource(hint: Any) -> bool:
-    """Whether the engine fills a parameter of this type: a port says whether it is `writable`."""
+    """Return whether the engine fills a parameter of this type: every port has the attribute `writable`."""
     return isinstance(getattr(hint, "writable", None), bool)
 
 
-def depends_on_the_world(step: Step[Any]) -> Literal["", "reads", "changes"]:
-    """How a step depends on more than its cache key: it asks for a writable resource, or for a volatile one.
+def find_side_effects(step: Step[Any]) -> Literal["", "reads", "changes"]:
+    """Return whether a step "changes" the world (it requests a writable resource), "reads" a volatile one, or neither.
 
-    Such a step is never cached, and is not run again in order to reproduce a run.
+    A step that does either is never cached, and does not run again when a run is reproduced.
     """
     ports = [hint for hint in step.hints.values() if is_resource(hint)]
     if any(port.writable for port in ports):
@@ -149,11 +153,12 @@ def depends_on_the_world(step: Step[Any]) -> Literal["", "reads", "changes"]:
     return "reads" if any(getattr(port, "volatile", False) for port in ports) else ""
 
 
-def follows_from_inputs(task: Task) -> bool:
-    """Whether every workspace with the same history would get the same: nothing in it is made from a journal, which has
-    what was predicted there.
+def is_reproducible(task: Task) -> bool:
+    """Return whether all workspaces with the same history compute the same result for a task.
+
+    That is so unless the task, or a transient task before it, reads a journal: predictions differ by workspace.
     """
-    made = [argument.task for argument in task.arguments.values() if isinstance(argument, Made)]
-    several = [one for argument in task.arguments.values() if isinstance(argument, Several) for one in argument.members]
-    made += [member.task for member in several if isinstance(member, Made)]
-    return resources.JournalReader not in task.step.hints.values() and all(map(follows_from_inputs, made))
+    arguments = list(task.arguments.values())
+    arguments += [member for argument in arguments if isinstance(argument, ListValue) for member in argument.members]
+    transient = [argument.task for argument in arguments if isinstance(argument, TransientValue)]
+    return resources.JournalReader not in task.step.hints.values() and all(map(is_reproducible, transient))

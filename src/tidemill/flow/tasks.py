@@ -1,4 +1,4 @@
-"""What passes between a run and the engine that performs its steps: tasks go out, outcomes come back."""
+"""The messages between a run and its engine: tasks and their outcomes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -15,16 +15,16 @@ from tidemill.core.run import Metrics
 from tidemill.errors import TidemillError
 
 
-class Plain(Struct, frozen=True):
-    """An argument that the pipeline states."""
+class ConstantValue(Struct, frozen=True):
+    """An argument that is a constant of the pipeline."""
 
     value: Any
 
 
-class Kept(Struct, frozen=True):
-    """An argument that is in the blobs, an output of `step`; `verdicts` are the ids of the verdicts in it.
+class StoredValue(Struct, frozen=True):
+    """An argument that is stored in the blobs, an output of `step`; `verdicts` are the ids of the verdicts in it.
 
-    The ids are no part of the stored value: the same verdict of another run has the same digest and cache key.
+    The ids are not part of the stored value, so an equal verdict of another run has the same digest and cache key.
     """
 
     artifact: Artifact
@@ -32,26 +32,26 @@ class Kept(Struct, frozen=True):
     verdicts: tuple[str, ...] = ()
 
 
-class Made(Struct, frozen=True):
-    """An argument that is not kept: the output of a transient step, made where it is needed."""
+class TransientValue(Struct, frozen=True):
+    """An argument that is not stored: the output of a transient step, computed in the process that needs it."""
 
     task: "Task"
     output: str
 
 
-class Several(Struct, frozen=True):
-    """An argument that is a list with the values of steps."""
+class ListValue(Struct, frozen=True):
+    """An argument that is a list with outputs of steps."""
 
     members: tuple["Argument", ...]
 
 
-Argument = Plain | Kept | Made | Several
+Argument = ConstantValue | StoredValue | TransientValue | ListValue
 
 
 class Task(Struct, frozen=True):
-    """One call of a step: all that a process needs to perform it.
+    """One call of a step, with everything that a process needs to run it.
 
-    `transient` maps the outputs of a transient step to their names; other steps have none.
+    `transient` maps the outputs of a transient step to their names; it is empty for other steps.
     """
 
     node: str
@@ -65,24 +65,25 @@ class Task(Struct, frozen=True):
         return self.step.timeout
 
 
-class Failure(Struct, frozen=True):
-    """Why a task failed, in words: what was raised may not be able to leave its process.
+class TaskFailure(Struct, frozen=True):
+    """Why a task failed, as text: the exception itself may not be picklable.
 
-    `error` is an error of the house; `raised` is only there where the step ran in this process.
+    `error` is the exception if it is a `TidemillError`; `raised` is set only if the step ran in this process.
+    `retryable` is whether the step may succeed when it runs again.
     """
 
     text: str
     traceback: str
     error: TidemillError | None = None
-    again: bool = False
+    retryable: bool = False
     raised: BaseException | None = None
 
 
-class Outcome(Struct, frozen=True):
-    """What became of a task.
+class TaskOutcome(Struct, frozen=True):
+    """The result of a task.
 
-    `artifacts` and `verdicts` are by output; `log` is what the step printed, with the traceback of a failure; `made`
-    has the outcomes of transient steps that were computed on the way, by node.
+    `artifacts` and `verdicts` are by output; `log` is the text that the step printed, with the traceback of a failure;
+    `transient` has the outcomes of the transient steps that the task computed, by node.
     """
 
     seconds: float = 0.0
@@ -91,38 +92,38 @@ class Outcome(Struct, frozen=True):
     metrics: tuple[Metrics, ...] = ()
     log: str = ""
     executor: str = ""
-    failure: Failure | None = None
-    made: dict[str, "Outcome"] = field(default_factory=dict)
+    failure: TaskFailure | None = None
+    transient: dict[str, "TaskOutcome"] = field(default_factory=dict)
 
 
 class Engine(Protocol):
-    """Performs tasks, here or elsewhere; a task that was started always has an outcome, also where its process dies."""
+    """Runs tasks; every started task has an outcome, even if its process dies."""
 
     name: str
 
     def room(self) -> int:
-        """How many more tasks can be started now."""
+        """Return how many more tasks can be started now."""
         ...
 
     def start(self, task: Task) -> None:
-        """Take a task on; it raises nothing that the step raises."""
+        """Start a task; errors of the step are part of its outcome and are not raised."""
         ...
 
-    def wait(self, seconds: float | None) -> list[tuple[str, Outcome]]:
-        """The outcomes, by node, of tasks that ended; waits for the first, at most so long."""
+    def wait(self, seconds: float | None) -> list[tuple[str, TaskOutcome]]:
+        """Wait until a task finishes, at most `seconds`; return the finished tasks' outcomes by node."""
         ...
 
     def stop(self) -> None:
-        """End all tasks that were started and have no outcome yet; the engine can be used again."""
+        """Stop all tasks without an outcome; the engine can be used again."""
         ...
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Free all resources of the engine."""
         ...
 
 
-def of_kind(values: Iterable[Any], noun: Any) -> Iterator[Any]:
-    """The values of a kind, also those in lists."""
+def iterate_instances(values: Iterable[Any], noun: Any) -> Iterator[Any]:
+    """Yield the values that are instances of a type, including members of lists and tuples."""
     for value in values:
         if isinstance(value, noun):
             yield value
@@ -130,26 +131,26 @@ def of_kind(values: Iterable[Any], noun: Any) -> Iterator[Any]:
             yield from (member for member in value if isinstance(member, noun))
 
 
-def with_ids(value: Any, ids: Sequence[str]) -> Any:
-    """The value with these ids on its verdicts, in their order; a verdict beyond the last id has none."""
-    if not any(True for _ in of_kind((value,), Verdict)):
+def assign_verdict_ids(value: Any, ids: Sequence[str]) -> Any:
+    """Return the value with these ids set on its verdicts, in their order; further verdicts get no id."""
+    if not any(True for _ in iterate_instances((value,), Verdict)):
         return value
-    following = iter(ids)
+    remaining = iter(ids)
 
-    def numbered(one: Any) -> Any:
-        return replace(one, id=next(following, "")) if isinstance(one, Verdict) else one
+    def assign(member: Any) -> Any:
+        return replace(member, id=next(remaining, "")) if isinstance(member, Verdict) else member
 
-    return numbered(value) if isinstance(value, Verdict) else type(value)(map(numbered, value))
+    return assign(value) if isinstance(value, Verdict) else type(value)(map(assign, value))
 
 
-def told(raised: BaseException) -> str:
-    """What was raised, in words, also where it cannot say it itself."""
+def describe_exception(raised: BaseException) -> str:
+    """Return the type and message of an exception, or only its type if the message cannot be computed."""
     try:
         return f"{type(raised).__name__}: {raised}"
-    except Exception:  # noqa: BLE001 - its __str__ is the step's code
+    except Exception:  # noqa: BLE001 - __str__ is code of the user
         return type(raised).__name__
 
 
-def pause(attempt: int) -> float:
-    """How long to wait before a step is tried again, in seconds."""
+def retry_delay(attempt: int) -> float:
+    """Return the seconds to wait before the next attempt of a step."""
     return float(min(60.0, 0.5 * 2.0 ** (attempt - 1)))

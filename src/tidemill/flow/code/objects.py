@@ -53,7 +53,7 @@ class Walk:
     """
 
     def __init__(self) -> None:
-        # Kept alive, not only remembered by its id: an id may be given again.
+        # StoredValue alive, not only remembered by its id: an id may be given again.
         self._seen: dict[int, tuple[int, Any]] = {}
         self._own: dict[str, bool] = {}
         self.roots: set[tuple[str, str]] = set()

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from tidemill.flow.perform import Performer
 from tidemill.flow.session import Session
-from tidemill.flow.tasks import Outcome, Task
+from tidemill.flow.tasks import Task, TaskOutcome
 
 
 class InlineEngine:
@@ -24,7 +24,7 @@ class InlineEngine:
     def start(self, task: Task) -> None:
         self._task = task
 
-    def wait(self, seconds: float | None) -> list[tuple[str, Outcome]]:  # noqa: ARG002 - the task runs in this call
+    def wait(self, seconds: float | None) -> list[tuple[str, TaskOutcome]]:  # noqa: ARG002 - the task runs in this call
         task, self._task = self._task, None
         if task is None:
             return []

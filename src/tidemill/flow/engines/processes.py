@@ -18,7 +18,7 @@ from tidemill.errors import TidemillError
 from tidemill.flow.capture import Log
 from tidemill.flow.engines.worker import FINISHED, STARTED, work
 from tidemill.flow.session import Session
-from tidemill.flow.tasks import Failure, Outcome, Task
+from tidemill.flow.tasks import Task, TaskFailure, TaskOutcome
 
 _GRACE = 2.0
 
@@ -32,7 +32,7 @@ class ProcessEngine:
         self._session = session
         self._width = width or os.cpu_count() or 1
         self._workers: list[_Worker] = []
-        self._failed_to_start: list[tuple[str, Outcome]] = []
+        self._failed_to_start: list[tuple[str, TaskOutcome]] = []
         atexit.register(self.close)
 
     @property
@@ -50,9 +50,9 @@ class ProcessEngine:
             idle = _Worker(self._session)
             self._workers.append(idle)
         if failure := idle.begin(task):
-            self._failed_to_start.append((task.node, Outcome(failure=failure)))
+            self._failed_to_start.append((task.node, TaskOutcome(failure=failure)))
 
-    def wait(self, seconds: float | None) -> list[tuple[str, Outcome]]:
+    def wait(self, seconds: float | None) -> list[tuple[str, TaskOutcome]]:
         if self._failed_to_start:
             failed, self._failed_to_start = self._failed_to_start, []
             return failed
@@ -65,7 +65,7 @@ class ProcessEngine:
         ready = set(connection.wait(waited, max(0.0, min(limits)) if limits else None))
         return [outcome for worker in busy if (outcome := self._poll(worker, ready)) is not None]
 
-    def _poll(self, worker: "_Worker", ready: set[Any]) -> tuple[str, Outcome] | None:
+    def _poll(self, worker: "_Worker", ready: set[Any]) -> tuple[str, TaskOutcome] | None:
         assert worker.task is not None
         node = worker.task.node
         if worker.pipe in ready:
@@ -119,14 +119,14 @@ class _Worker:
         self._quiet = False
         threading.Thread(target=self._listen, args=(printed,), daemon=True).start()
 
-    def begin(self, task: Task) -> Failure | None:
+    def begin(self, task: Task) -> TaskFailure | None:
         """Send a task to the worker; return a failure if the task cannot be pickled."""
         try:
             content = ForkingPickler.dumps(task)
         except (pickle.PickleError, AttributeError, TypeError) as error:
             problem = f"step {task.node!r} cannot be sent to another process: {error}"
             cure = "define steps at the top level of pipeline.py or of a module, and pass plain data to them"
-            return Failure(text=problem, traceback="", error=TidemillError(problem, cure))
+            return TaskFailure(text=problem, traceback="", error=TidemillError(problem, cure))
         self.task = task
         with self._output_changed:
             self._log, self._quiet = Log(), False
@@ -139,13 +139,13 @@ class _Worker:
         if self.task is not None and self.task.timeout is not None:
             self.deadline = time.monotonic() + self.task.timeout.total_seconds() + _GRACE
 
-    def finish(self, outcome: Outcome) -> Outcome:
+    def finish(self, outcome: TaskOutcome) -> TaskOutcome:
         self.task = self.deadline = None
         return replace(outcome, executor=self._name, log=self._read_output() + outcome.log)
 
-    def fail(self, problem: str) -> Outcome:
+    def fail(self, problem: str) -> TaskOutcome:
         error = TidemillError(problem, "read the log of the step, then continue with `tidemill runs resume`")
-        return Outcome(failure=Failure(problem, "", error), executor=self._name, log=self._read_output())
+        return TaskOutcome(failure=TaskFailure(problem, "", error), executor=self._name, log=self._read_output())
 
     @property
     def _name(self) -> str:

@@ -18,7 +18,7 @@ from tidemill.errors import TidemillError
 from tidemill.flow.capture import Log
 from tidemill.flow.perform import Performer
 from tidemill.flow.session import Session
-from tidemill.flow.tasks import Failure, Outcome, Task
+from tidemill.flow.tasks import Task, TaskFailure, TaskOutcome
 
 # Marks the end of the output of a task: the parent then has read all of it.
 FINISHED = b"\0ended\0\n"
@@ -53,7 +53,7 @@ def work(reopen: Callable[[], Session], tasks: Any, printed: Any) -> None:
         except EOFError:
             return
         except Exception as error:  # noqa: BLE001 - reported as the failure of the task
-            outcome = _make_picklable(Outcome(failure=_as_failure(error)))
+            outcome = _make_picklable(TaskOutcome(failure=_as_failure(error)))
         sys.stdout.flush()
         sys.stderr.flush()
         os.write(2, FINISHED)
@@ -67,27 +67,27 @@ def _open(reopen: Callable[[], Session]) -> Session:
     return session
 
 
-def _as_failure(raised: Exception) -> Failure:
+def _as_failure(raised: Exception) -> TaskFailure:
     error = raised if isinstance(raised, TidemillError) else None
     if isinstance(raised, AttributeError | ImportError | pickle.PickleError):
         error = TidemillError(
             f"the worker process cannot import the step: {raised}",
             "define steps at the top level of pipeline.py or of a module",
         )
-    return Failure(text=f"{type(raised).__name__}: {raised}", traceback="", error=error)
+    return TaskFailure(text=f"{type(raised).__name__}: {raised}", traceback="", error=error)
 
 
-def _make_picklable(outcome: Outcome) -> Outcome:
+def _make_picklable(outcome: TaskOutcome) -> TaskOutcome:
     """Return the outcome without the raised exception, so that it can be pickled."""
-    made = {node: _make_picklable(transient) for node, transient in outcome.made.items()}
+    outcomes = {node: _make_picklable(transient) for node, transient in outcome.transient.items()}
     if outcome.failure is None:
-        return replace(outcome, made=made)
+        return replace(outcome, transient=outcomes)
     failure = replace(outcome.failure, raised=None)
     try:
         pickle.loads(pickle.dumps(failure.error))
     except Exception:  # noqa: BLE001 - an error class of a user may contain anything
         failure = replace(failure, error=None)
-    return replace(outcome, made=made, failure=failure)
+    return replace(outcome, transient=outcomes, failure=failure)
 
 
 def _print_to(printed: Any) -> None:
