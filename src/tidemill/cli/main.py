@@ -48,7 +48,7 @@ def command_line(word: str = "") -> typer.Typer:
         no_args_is_help=True,
         add_completion=True,
         pretty_exceptions_enable=False,
-        help="Keeps machine-learning models true while the world under them moves.",
+        help="Train, deploy, monitor and retrain machine-learning models on tables of data.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(start)

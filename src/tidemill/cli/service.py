@@ -1,4 +1,4 @@
-"""`serve` answers; `up` answers and keeps the models true."""
+"""`serve` runs the prediction service; `up` also runs the daemon and the pages."""
 
 from typing import Annotated
 
