@@ -1,10 +1,14 @@
 """Encoding: the same row gives the same numbers, at training and at serving."""
 
-from datetime import UTC, date, datetime
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from msgspec import convert
 
 from tidemill.data.encoding import Encoding, encode, fit_encoding
 from tidemill.errors import DataError
@@ -97,6 +101,48 @@ def test_times_with_a_zone_are_taken_in_utc() -> None:
     zoned = pl.DataFrame({"when": [datetime(2013, 3, 1, 10, 30, tzinfo=UTC)]})
     text = pl.DataFrame({"when": ["2013-03-01T10:30:00Z"]})
     assert row(zoned, encoding) == row(text, encoding) == [10.5, 5.0]
+
+
+MOMENTS = st.none() | st.datetimes(datetime(1950, 1, 1), datetime(2090, 1, 1))
+
+
+@given(moments=st.lists(MOMENTS, min_size=1, max_size=30), later=st.lists(MOMENTS, max_size=5))
+@settings(deadline=None)
+def test_a_time_is_the_parts_of_it_that_vary(moments: list[datetime | None], later: list[datetime | None]) -> None:
+    known = [one for one in moments if one]
+    assume(known)
+    column = pl.Series("when", moments, dtype=pl.Datetime("us"))
+    encoding = fit_encoding(column.to_frame(), ("when",))
+    parts: dict[str, Callable[[datetime], float]] = {
+        "year": lambda one: one.year,
+        "month": lambda one: one.month,
+        "day_of_year": lambda one: one.timetuple().tm_yday,
+        "weekday": lambda one: one.isoweekday(),
+        "hour": lambda one: one.hour + one.minute / 60,
+        "elapsed": lambda one: (one - min(known)) / timedelta(days=1),
+    }
+    names = tuple(name.removeprefix("when_") for name in encoding.names)
+    if len({(one.day, one.hour, one.minute) for one in known}) > 1:
+        assert names == tuple(name for name, part in parts.items() if len({part(one) for one in known}) > 1)
+    found = encode(encoding, pl.DataFrame({"when": pl.Series(later, dtype=pl.Datetime("us"))}))
+    wanted = [[np.nan if one is None else parts[name](one) for name in names] for one in later]
+    assert np.allclose(found, np.reshape(wanted, found.shape), equal_nan=True)
+
+
+def test_years_and_months_that_are_written_as_dates_are_years_and_months() -> None:
+    years = pl.DataFrame({"made": [date(1970 + place % 13, 1, 1) for place in range(60)]})
+    encoding = fit_encoding(years, ("made",))
+    assert encoding.names == ("made_year",)
+    assert encode(encoding, years)[:3, 0].tolist() == [1970, 1971, 1972]
+    months = pl.DataFrame({"month": [date(2020 + place // 12, 1 + place % 12, 1) for place in range(30)]})
+    assert fit_encoding(months, ("month",)).names == ("month_year", "month_month", "month_elapsed")
+
+
+def test_a_package_of_an_earlier_version_reads_times_as_it_did() -> None:
+    stored = {"columns": [{"name": "when", "type": "time", "kind": "time", "vocabulary": []}]}
+    encoding = convert(stored, Encoding)
+    assert encoding.names == ("when_hour", "when_weekday")
+    assert row(pl.DataFrame({"when": [datetime(2013, 3, 1, 10, 30)]}), encoding) == [10.5, 5.0]
 
 
 @pytest.mark.parametrize(

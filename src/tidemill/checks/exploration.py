@@ -124,8 +124,8 @@ def _preparation(column: ColumnProfile, values: pl.Series) -> str:
         about = "about " if column.distinct >= EXACT else ""
         return f"categories: a vocabulary of {about}{column.distinct:,}{rare}{gaps}"
     if column.type in ("time", "date"):
-        parts = "hour and weekday" if column.type == "time" else "weekday"
-        return f"its {parts}, or the time since an event{gaps}"
+        parts = "year, month, day of the year, weekday" + ", hour" * (column.type == "time")
+        return f"its {parts} and the time elapsed, those that vary{gaps}"
     if column.type == "boolean":
         return f"as it is{gaps}"
     if column.type == "integer" and column.distinct <= _FEW:

@@ -16,17 +16,26 @@ from tidemill.errors import DataError
 
 _RARE = 5
 _LARGEST_VOCABULARY = 1000
+_PARTS = ("year", "month", "day_of_year", "weekday", "hour", "elapsed")
+_EARLIER_PARTS = ("hour", "weekday")
+_DAY = 86_400_000_000
 # For fewer rows than this a dictionary is quicker than a join.
 _FEW = 64
 
 
 class ColumnEncoding(Struct, frozen=True, kw_only=True):
-    """How one column becomes a number: as it is, or its place in a vocabulary (−1: unseen; NaN: missing)."""
+    """How one column becomes numbers: as it is, its index in a vocabulary (−1: unseen), or the `parts` of a time.
+
+    NaN is missing. A time without `parts`, as in packages of earlier versions, is its hour and its weekday. `elapsed`
+    counts days since `origin`, which counts days since 1970.
+    """
 
     name: str
     type: ColumnType
     kind: Literal["number", "category", "time"]
     vocabulary: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    origin: float = 0.0
 
 
 class Encoding(Struct, frozen=True, kw_only=True):
@@ -42,7 +51,7 @@ class Encoding(Struct, frozen=True, kw_only=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the matrix's columns; a time gives its hour and its weekday."""
+        """The names of the matrix's columns; a time has one for each of its parts, such as its year."""
         return tuple(part for column in self.columns for part in _parts(column))
 
     @property
@@ -58,7 +67,10 @@ class Encoding(Struct, frozen=True, kw_only=True):
 
 
 def fit_encoding(frame: pl.DataFrame, names: tuple[str, ...]) -> Encoding:
-    """Learn the vocabularies of text columns: values seen at least 5 times, the most frequent 1,000 of them.
+    """Learn how columns become numbers.
+
+    Of a text the vocabulary: values seen at least 5 times, the most frequent 1,000 of them. Of a time the parts that
+    vary: year, month, day of the year, weekday, hour (with its minutes), and the time elapsed.
 
     Raises
     ------
@@ -86,7 +98,10 @@ def _fit_column(values: pl.Series) -> ColumnEncoding:
             "leave it out under [inputs] in tidemill.toml, or make columns of it in a step of your own",
         )
     if kind in ("time", "date"):
-        return ColumnEncoding(name=values.name, type=kind, kind="time")
+        moments = convert(values.to_frame(), {values.name: kind})[values.name].cast(MOMENT).drop_nulls()
+        parts = _varying_parts(moments)
+        origin = float(_part_of(moments, "elapsed", 0.0).min()) if parts else 0.0
+        return ColumnEncoding(name=values.name, type=kind, kind="time", parts=parts, origin=origin)
     if kind != "text":
         return ColumnEncoding(name=values.name, type=kind, kind="number")
     texts = convert(values.to_frame(), {values.name: kind})[values.name]
@@ -94,6 +109,14 @@ def _fit_column(values: pl.Series) -> ColumnEncoding:
     frequent = counts.filter(pl.col("count") >= min(_RARE, max(1, len(values) // 100)))
     words = frequent[values.name].head(_LARGEST_VOCABULARY).to_list()
     return ColumnEncoding(name=values.name, type="text", kind="category", vocabulary=tuple(sorted(words)))
+
+
+def _varying_parts(moments: pl.Series) -> tuple[str, ...]:
+    """The parts of times that vary: of years written as dates the year alone, of months no weekday."""
+    wanted = _PARTS
+    if np.unique(_part_of(moments, "hour", 0.0)).size == 1 and moments.dt.day().n_unique() == 1:
+        wanted = ("year",) if moments.dt.month().n_unique() == 1 else ("year", "month", "elapsed")
+    return tuple(part for part in wanted if np.unique(_part_of(moments, part, 0.0)).size > 1)
 
 
 def encode(encoding: Encoding, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
@@ -125,8 +148,20 @@ def _encode_column(column: ColumnEncoding, typed: dict[str, pl.Series], height: 
     if column.kind == "category":
         return [_places(values, column.vocabulary)]
     moments = values.cast(MOMENT)
-    hours = moments.dt.hour().cast(pl.Float64) + moments.dt.minute().cast(pl.Float64) / 60
-    return [hours.to_numpy(), moments.dt.weekday().cast(pl.Float64).to_numpy()]
+    return [_part_of(moments, part, column.origin) for part in column.parts or _EARLIER_PARTS]
+
+
+def _part_of(moments: pl.Series, part: str, origin: float) -> npt.NDArray[np.float64]:
+    """One part of UTC times, shape (rows,): NaN where there is none."""
+    found = {
+        "year": moments.dt.year,
+        "month": moments.dt.month,
+        "day_of_year": moments.dt.ordinal_day,
+        "weekday": moments.dt.weekday,
+        "hour": lambda: moments.dt.hour() + moments.dt.minute() / 60,
+        "elapsed": lambda: moments.to_physical() / _DAY - origin,
+    }[part]()
+    return found.cast(pl.Float64).to_numpy()
 
 
 def _places(text: pl.Series, vocabulary: tuple[str, ...]) -> npt.NDArray[np.float64]:
@@ -140,4 +175,6 @@ def _places(text: pl.Series, vocabulary: tuple[str, ...]) -> npt.NDArray[np.floa
 
 
 def _parts(column: ColumnEncoding) -> tuple[str, ...]:
-    return (f"{column.name}_hour", f"{column.name}_weekday") if column.kind == "time" else (column.name,)
+    if column.kind != "time":
+        return (column.name,)
+    return tuple(f"{column.name}_{part}" for part in column.parts or _EARLIER_PARTS)

@@ -5,7 +5,7 @@ Every package contains this file as `code/tidemill_model.py`: MLflow or a script
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,8 @@ class PortableModel:
                 parts.append([_NAN if _is_missing(v) else vocabulary.get(_to_text(v), -1.0) for v in values])
             elif column["kind"] == "time":
                 times = [None if _is_missing(v) else _to_time(v) for v in values]
-                parts.append([_NAN if time is None else time.hour + time.minute / 60 for time in times])
-                parts.append([_NAN if time is None else float(time.isoweekday()) for time in times])
+                for part in column["parts"] or ("hour", "weekday"):
+                    parts.append([_NAN if time is None else _part_of(time, part, column["origin"]) for time in times])
             else:
                 parts.append([_NAN if _is_missing(v) else float(v) for v in values])
         return np.array(parts, dtype=np.float64).T.reshape(height, len(parts))
@@ -92,6 +92,19 @@ _NAN = float("nan")
 def _is_missing(value: Any) -> bool:
     """Whether a value is None, NaN, NaT or pandas' NA, which cannot be compared or tested for truth."""
     return value is None or (str(value) in ("nan", "NaT", "<NA>") and not isinstance(value, str))
+
+
+def _part_of(time: datetime, part: str, origin: float) -> float:
+    if part == "elapsed":
+        return (time.replace(tzinfo=None) - datetime(1970, 1, 1)) / timedelta(days=1) - origin
+    numbers = {
+        "year": time.year,
+        "month": time.month,
+        "day_of_year": time.timetuple().tm_yday,
+        "weekday": time.isoweekday(),
+        "hour": time.hour + time.minute / 60,
+    }
+    return float(numbers[part])
 
 
 def _to_text(value: Any) -> str:
