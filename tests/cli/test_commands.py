@@ -113,7 +113,7 @@ def test_an_all_null_column_can_be_left_out(tmp_path: Path) -> None:
         (("runs", "show", "12345678"), "there is no run"),
         (("models", "show", "shop/99"), "no release"),
         (("why", "shop/99"), "no release"),
-        (("models", "search", "--metric", "huh"), "compares no metric"),
+        (("models", "search", "--metric", "huh"), "'huh' is not a comparison of a metric"),
         (("no-such-command",), "No such command"),
         (("runs", "show"), "Missing argument"),
     ],

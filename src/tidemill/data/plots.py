@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tidemill import svg
 from tidemill.data.metrics import Floats, Truth, precision_curve, roc_curve
 
 _SIDE = 260
@@ -34,7 +35,7 @@ def page(truth: Truth, scores: Floats, title: str) -> str:
     else:
         is_class = np.eye(len(truth.classes), dtype=bool)[truth.values.astype(int)]
         if len(truth.classes) == 2:
-            drawn = _curves(is_class[:, 1], scores[:, 1], f" of {html.escape(truth.classes[1])!r}")
+            drawn = _curves(is_class[:, 1], scores[:, 1], f" of {truth.classes[1]!r}")
         else:
             drawn = _curves(is_class.ravel(), scores.ravel(), ", each class against the rest")
         drawn.append(_confusion(truth, scores.argmax(axis=1)))
@@ -103,30 +104,30 @@ def _figure(
     """One plot: a line, with dots on it or of dots only; `even` draws the diagonal of the unit square."""
     wide, high = (_range(values, whole=not points) for values in (x, y))
     kept = np.linspace(0, max(len(x) - 1, 0), min(len(x), _MOST_POINTS)).astype(int)
-    places = [(_place(x[one], wide), _SIDE - _place(y[one], high)) for one in kept]
-    inner = [f'<rect class="axis" width="{_SIDE}" height="{_SIDE}"/>']
+    drawn = [(_scale(x[index], wide), _SIDE - _scale(y[index], high)) for index in kept]
+    inner = [svg.box(0, 0, _SIDE, _SIDE, class_="axis")]
     if even:
-        inner.append(f'<path class="even" d="M0 {_SIDE}L{_SIDE} 0"/>')
-    if places and not points:
-        inner.append(f'<path class="line" d="M{"L".join(f"{a:.1f} {b:.1f}" for a, b in places)}"/>')
+        inner.append(svg.line([(0, _SIDE), (_SIDE, 0)], class_="even"))
+    if drawn and not points:
+        inner.append(svg.line(drawn, class_="line"))
     if dots or points:
-        inner += [f'<circle class="dot" cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in places]
+        inner.append(svg.dots(drawn, 3, class_="dot"))
     inner += _labels(across, up, wide, high)
     whole = _SIDE + _EDGE + 12
-    return (
-        f'<figure><figcaption>{html.escape(title)}</figcaption><svg width="{whole}" height="{whole}" role="img" '
-        f'aria-label="{html.escape(title)}"><g transform="translate({_EDGE} 8)">{"".join(inner)}</g></svg></figure>'
-    )
+    group = svg.element("g", *inner, transform=f"translate({_EDGE} 8)")
+    image = svg.picture(whole, whole, group, role="img", aria_label=title)
+    return f"<figure><figcaption>{html.escape(title)}</figcaption>{image}</figure>"
 
 
 def _labels(across: str, up: str, wide: tuple[float, float], high: tuple[float, float]) -> Sequence[str]:
     low = _SIDE + 14
     return (
-        f'<text y="{low}">{wide[0]:.3g}</text><text x="{_SIDE}" y="{low}" text-anchor="end">{wide[1]:.3g}</text>',
-        f'<text x="{_SIDE / 2}" y="{low + 14}" text-anchor="middle">{html.escape(across)}</text>',
-        f'<text x="-4" y="{_SIDE}" text-anchor="end">{high[0]:.3g}</text>',
-        f'<text x="-4" y="10" text-anchor="end">{high[1]:.3g}</text>',
-        f'<text transform="translate(-30 {_SIDE / 2}) rotate(-90)" text-anchor="middle">{html.escape(up)}</text>',
+        svg.label(0, low, f"{wide[0]:.3g}"),
+        svg.label(_SIDE, low, f"{wide[1]:.3g}", text_anchor="end"),
+        svg.label(_SIDE / 2, low + 14, across, text_anchor="middle"),
+        svg.label(-4, _SIDE, f"{high[0]:.3g}", text_anchor="end"),
+        svg.label(-4, 10, f"{high[1]:.3g}", text_anchor="end"),
+        svg.label(0, 0, up, transform=f"translate(-30 {_SIDE // 2}) rotate(-90)", text_anchor="middle"),
     )
 
 
@@ -137,5 +138,5 @@ def _range(values: Floats, *, whole: bool) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _place(value: float, within: tuple[float, float]) -> float:
+def _scale(value: float, within: tuple[float, float]) -> float:
     return float((value - within[0]) / (within[1] - within[0]) * _SIDE)

@@ -1,8 +1,8 @@
 """Draws a lineage as a tree, in text or as an SVG image."""
 
 from collections.abc import Iterator
-from html import escape
 
+from tidemill import svg
 from tidemill.evidence.lineage import Lineage
 from tidemill.evidence.node import LineageNode
 
@@ -24,22 +24,15 @@ def as_svg(lineage: Lineage) -> str:
     for index, (text, kind, depth) in enumerate(rows):
         x, y = 10 + depth * _INDENT, 10 + index * (_ROW_HEIGHT + 6)
         if depth:
-            parts.append(
-                f'<path d="M{x - 12} {last[depth - 1]} V{y + _ROW_HEIGHT / 2} H{x}" fill="none" stroke="#8aa4b4"/>'
-            )
+            branch = f"M{x - 12} {last[depth - 1]} V{y + _ROW_HEIGHT / 2} H{x}"
+            parts.append(svg.element("path", d=branch, fill="none", stroke="#8aa4b4"))
         last[depth] = y + _ROW_HEIGHT
-        parts.append(
-            f'<rect x="{x}" y="{y}" width="{len(text) * _LETTER_WIDTH + 14:.0f}" height="{_ROW_HEIGHT}" rx="5" '
-            f'fill="{_COLOURS.get(kind, "#f4f4f4")}" stroke="#1d6a96"/>'
-            f'<text x="{x + 7}" y="{y + 15}">{escape(text)}</text>'
-        )
+        fill = _COLOURS.get(kind, "#f4f4f4")
+        parts.append(svg.box(x, y, len(text) * _LETTER_WIDTH + 14, _ROW_HEIGHT, rx=5, fill=fill, stroke="#1d6a96"))
+        parts.append(svg.label(x + 7, y + 15, text))
     height = len(rows) * (_ROW_HEIGHT + 6) + 20
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" '
-        f'font-family="ui-monospace, monospace" font-size="12"><title>{escape(lineage.subject)}</title>'
-        + "".join(parts)
-        + "</svg>\n"
-    )
+    font = "ui-monospace, monospace"
+    return svg.picture(width, height, *parts, title=lineage.subject, font_family=font, font_size=12) + "\n"
 
 
 def _draw_lines(lineage: Lineage) -> Iterator[tuple[str, str, str, int]]:

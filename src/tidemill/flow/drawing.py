@@ -1,7 +1,6 @@
 """Draws the graph of a pipeline as text and as SVG."""
 
-from html import escape
-
+from tidemill import svg
 from tidemill.core.pipeline import Graph
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 190, 34, 26, 46
@@ -42,23 +41,20 @@ def as_svg(graph: Graph) -> str:
     }
     arrows = [_arrow(position[need], position[node.name]) for node in graph.nodes.values() for need in node.needs]
     boxes = [_box(name, *position[name]) for name in graph.nodes]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'font-family="system-ui, sans-serif" font-size="13"><title>{escape(graph.pipeline)}</title>'
-        + "".join(arrows + boxes)
-        + "</svg>"
-    )
+    parts = [*arrows, *boxes]
+    font = "system-ui, sans-serif"
+    return svg.picture(width, height, *parts, title=graph.pipeline, font_family=font, font_size=13)
 
 
 def _box(name: str, x: float, y: float) -> str:
-    return (
-        f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" fill="#eef4f8" stroke="#1d6a96"/>'
-        f'<text x="{x + _WIDTH / 2}" y="{y + _HEIGHT / 2 + 4}" text-anchor="middle">{escape(name)}</text>'
+    return svg.box(x, y, _WIDTH, _HEIGHT, rx=6, fill="#eef4f8", stroke="#1d6a96") + svg.label(
+        x + _WIDTH / 2, y + _HEIGHT / 2 + 4, name, text_anchor="middle"
     )
 
 
-def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
+def _arrow(start: svg.Point, end: svg.Point) -> str:
     x1, y1 = start[0] + _WIDTH / 2, start[1] + _HEIGHT
     x2, y2 = end[0] + _WIDTH / 2, end[1]
     middle = (y1 + y2) / 2
-    return f'<path d="M{x1} {y1} C{x1} {middle} {x2} {middle} {x2} {y2}" fill="none" stroke="#8aa4b4"/>'
+    curve = f"M{x1} {y1} C{x1} {middle} {x2} {middle} {x2} {y2}"
+    return svg.element("path", d=curve, fill="none", stroke="#8aa4b4")

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from xml.sax.saxutils import escape
 
+from tidemill import svg
 from tidemill.core.check import Verdict
 
 _WIDTH, _HEIGHT, _EDGE = 480, 180, 28
@@ -46,25 +46,18 @@ def _drawn(title: str, times: Sequence[datetime], values: Sequence[float], limit
         share = (value - low) / (high - low) if high > low else 0.5
         return _HEIGHT - _EDGE - share * (_HEIGHT - 2 * _EDGE)
 
-    line = " ".join(f"{x(time):.1f},{y(value):.1f}" for time, value in zip(times, values, strict=True))
-    dots = "".join(
-        f'<circle cx="{x(time):.1f}" cy="{y(value):.1f}" r="2.5"/>' for time, value in zip(times, values, strict=True)
-    )
-    bound = (
-        ""
-        if limit is None
-        else (
-            f'<path d="M{_EDGE} {y(limit):.1f}H{_WIDTH - _EDGE}" stroke="#D55E00" stroke-dasharray="6 4"/>'
-            f'<text x="{_WIDTH - _EDGE}" y="{y(limit) - 4:.1f}" text-anchor="end" fill="#D55E00">'
-            f"limit {limit:.4g}</text>"
-        )
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" font-family="sans-serif" '
-        f'font-size="11"><rect width="100%" height="100%" fill="#fff"/>'
-        f'<text x="{_EDGE}" y="16" font-size="13">{escape(title)}</text>{bound}'
-        f'<polyline points="{line}" fill="none" stroke="#0072B2" stroke-width="2"/><g fill="#0072B2">{dots}</g>'
-        f'<text x="{_EDGE}" y="{_HEIGHT - 8}">{first:%Y-%m-%d %H:%M}</text>'
-        f'<text x="{_WIDTH - _EDGE}" y="{_HEIGHT - 8}" text-anchor="end">{last:%Y-%m-%d %H:%M}: {values[-1]:.4g}</text>'
-        "</svg>"
-    )
+    points = [(x(time), y(value)) for time, value in zip(times, values, strict=True)]
+    right = _WIDTH - _EDGE
+    parts = [svg.box(0, 0, _WIDTH, _HEIGHT, fill="#fff"), svg.label(_EDGE, 16, title, font_size=13)]
+    if limit is not None:
+        parts += [
+            svg.line([(_EDGE, y(limit)), (right, y(limit))], stroke="#D55E00", stroke_dasharray="6 4"),
+            svg.label(right, y(limit) - 4, f"limit {limit:.4g}", text_anchor="end", fill="#D55E00"),
+        ]
+    parts += [
+        svg.line(points, stroke="#0072B2", stroke_width=2),
+        svg.dots(points, 2.5, fill="#0072B2"),
+        svg.label(_EDGE, _HEIGHT - 8, f"{first:%Y-%m-%d %H:%M}"),
+        svg.label(right, _HEIGHT - 8, f"{last:%Y-%m-%d %H:%M}: {values[-1]:.4g}", text_anchor="end"),
+    ]
+    return svg.picture(_WIDTH, _HEIGHT, *parts, font_family="sans-serif", font_size=11)
