@@ -1,4 +1,4 @@
-"""Artifacts: kept, read, held and refused; what each codec and each store promises is in tests/conformance."""
+"""Artifacts: writing, reading, checking and refusing values; tests/conformance tests each codec and each store."""
 
 import collections.abc
 import subprocess
@@ -34,11 +34,11 @@ T = TypeVar("T")
 
 
 class Plain:
-    """An instance of a class that says nothing of what it holds."""
+    """An instance of a class without declared fields."""
 
 
-class Face(Protocol):
-    def look(self) -> int: ...
+class AbstractType(Protocol):
+    def run(self) -> int: ...
 
 
 @dataclass
@@ -67,7 +67,7 @@ def alter(blobs: Blobs, digest: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [1, "tide", b"tide", None, {"a": [1, 2]}, Place("Zürich"), MODEL, Report(html="<p>")])
-def test_a_value_comes_back(blobs: Blobs, value: Any) -> None:
+def test_a_value_is_read_as_it_was_written(blobs: Blobs, value: Any) -> None:
     artifact = write_artifact(blobs, value)
     assert read_artifact(blobs, artifact, type(value)) == value
     assert artifact.size == len(blobs.get(artifact.digest))
@@ -76,7 +76,7 @@ def test_a_value_comes_back(blobs: Blobs, value: Any) -> None:
     assert list_members(blobs, artifact) == []
 
 
-def test_a_list_of_frames_is_a_blob_for_each(blobs: Blobs) -> None:
+def test_each_frame_of_a_list_is_a_blob(blobs: Blobs) -> None:
     frames = [FRAME, FRAME.head(1), FRAME]
     artifact = write_artifact(blobs, frames)
     assert (artifact.kind, artifact.summary["items"]) == ("list", 3)
@@ -88,7 +88,7 @@ def test_a_list_of_frames_is_a_blob_for_each(blobs: Blobs) -> None:
     assert [frame.shape for frame in found] == [(2, 2), (1, 2), (2, 2)]
 
 
-def test_tuples_dicts_and_lists_hold_whatever_can_be_kept(blobs: Blobs) -> None:
+def test_tuples_dicts_and_lists_may_contain_any_supported_value(blobs: Blobs) -> None:
     value = {"rows": FRAME, "deep": [MODEL, 1, {"x": np.array([1.5])}], "name": "Zürich"}
     artifact = write_artifact(blobs, value)
     assert artifact.kind == "dict"
@@ -107,14 +107,14 @@ def test_tuples_dicts_and_lists_hold_whatever_can_be_kept(blobs: Blobs) -> None:
     [list[pd.DataFrame], list[pd.DataFrame] | None, Annotated[list[pd.DataFrame], "folds"], list, Any],
     ids=str,
 )
-def test_a_list_of_frames_is_read_as_it_is_asked_for(blobs: Blobs, annotation: Any) -> None:
+def test_a_list_of_frames_is_read_as_its_annotation(blobs: Blobs, annotation: Any) -> None:
     (found,) = read_artifact(blobs, write_artifact(blobs, [FRAME]), annotation)
     assert type(found) is (pl.DataFrame if annotation in (list, Any) else pd.DataFrame)
     (found,) = read_artifact(blobs, write_artifact(blobs, {"fold": FRAME}), dict[str, pd.DataFrame] | None).values()
     assert type(found) is pd.DataFrame
 
 
-def test_verdicts_are_known_as_judging(blobs: Blobs) -> None:
+def test_verdicts_are_marked_in_the_summary(blobs: Blobs) -> None:
     assert write_artifact(blobs, VERDICT).summary["judges"]
     assert write_artifact(blobs, [VERDICT, VERDICT]).summary["judges"]
     assert write_artifact(blobs, [FRAME, VERDICT]).summary["judges"]
@@ -122,7 +122,7 @@ def test_verdicts_are_known_as_judging(blobs: Blobs) -> None:
     assert "judges" not in write_artifact(blobs, []).summary
 
 
-def test_what_is_gone_or_altered_is_not_held_until_it_is_kept_again(blobs: Blobs, tmp_path: Path) -> None:
+def test_a_missing_or_altered_artifact_is_repaired_by_writing_it_again(blobs: Blobs, tmp_path: Path) -> None:
     value = [FRAME, FRAME.head(1)]
     artifact = write_artifact(blobs, value)
     member = list_members(blobs, artifact)[1]
@@ -139,7 +139,7 @@ def test_what_is_gone_or_altered_is_not_held_until_it_is_kept_again(blobs: Blobs
 
 
 @pytest.mark.parametrize("library", ["polars", "pandas", "pyarrow", "numpy"])
-def test_a_large_value_goes_through_a_file(blobs: Blobs, library: str) -> None:
+def test_a_large_value_is_written_through_a_file(blobs: Blobs, library: str) -> None:
     numbers = np.random.default_rng(1).random(500_000)
     frame = pl.DataFrame({"x": numbers})
     values = {"polars": frame, "pandas": pd.DataFrame({"x": numbers}), "pyarrow": frame.to_arrow(), "numpy": numbers}
@@ -151,7 +151,7 @@ def test_a_large_value_goes_through_a_file(blobs: Blobs, library: str) -> None:
     assert np.array_equal(np.asarray(found if library == "numpy" else found["x"]), numbers)
 
 
-def test_a_transient_artifact_has_no_bytes_to_hold(blobs: Blobs) -> None:
+def test_a_transient_artifact_is_never_intact(blobs: Blobs) -> None:
     assert not is_intact(blobs, Artifact(id="0" * 64, kind="transient", size=0, transient=True))
 
 
@@ -174,20 +174,20 @@ def test_a_transient_artifact_has_no_bytes_to_hold(blobs: Blobs) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
-def test_what_does_not_fit_the_annotation_is_told(blobs: Blobs, value: Any, annotation: Any) -> None:
-    with pytest.raises(TidemillError, match="cannot be read as") as wrong:
+def test_a_value_that_does_not_fit_the_annotation_is_an_error(blobs: Blobs, value: Any, annotation: Any) -> None:
+    with pytest.raises(TidemillError, match="cannot be read as") as error:
         read_artifact(blobs, write_artifact(blobs, value), annotation)
-    assert "annotations" in wrong.value.cure
+    assert "annotations" in error.value.cure
 
 
 @pytest.mark.parametrize(
     "annotation", [Any, object, pl.DataFrame, pl.DataFrame | None, Annotated[pl.DataFrame, "wide"]]
 )
-def test_annotations_that_fit_a_frame(blobs: Blobs, annotation: Any) -> None:
+def test_a_frame_is_read_with_a_compatible_annotation(blobs: Blobs, annotation: Any) -> None:
     assert read_artifact(blobs, write_artifact(blobs, FRAME), annotation).equals(FRAME)
 
 
-def test_who_asks_for_bytes_gets_those_whatever_they_were_kept_as(blobs: Blobs) -> None:
+def test_any_artifact_can_be_read_as_bytes(blobs: Blobs) -> None:
     for value in ("late", FRAME, [1, 2]):
         artifact = write_artifact(blobs, value)
         assert read_artifact(blobs, artifact, bytes) == blobs.get(artifact.digest)
@@ -209,7 +209,7 @@ def nested() -> list[Any]:
         (FRAME.lazy(), ".collect()"),
         (FRAME["wind"], ".to_frame()"),
         (Path("late"), "str(path)"),
-        (threading.Lock(), "where it is used"),
+        (threading.Lock(), "in the step that uses it"),
         (numbers, "return what it computes"),
         (print, "return what it computes"),
         (sys, "import it"),
@@ -220,21 +220,21 @@ def nested() -> list[Any]:
         (lightgbm.LGBMRegressor(), "package it as a Model"),
         ({"a": numbers()}, "return a list: list(…)"),
         ([FRAME, Plain()], "tidemill.codecs"),
-        ({1: FRAME}, "make all keys text"),
-        ({1: "a", "1": "b"}, "make all keys text"),
+        ({1: FRAME}, "convert all keys to text"),
+        ({1: "a", "1": "b"}, "convert all keys to text"),
         (nested(), "flattened"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_what_no_codec_keeps_is_told_with_its_cure(value: Any, cure: str) -> None:
+def test_the_error_for_an_unsupported_value_has_a_cure(value: Any, cure: str) -> None:
     blobs = MemoryBlobs()
-    with pytest.raises(TidemillError) as refused:
+    with pytest.raises(TidemillError) as error:
         write_artifact(blobs, value)
-    assert cure in refused.value.cure
-    assert "\n" not in str(refused.value)
+    assert cure in error.value.cure
+    assert "\n" not in str(error.value)
 
 
-def test_an_open_file_is_told(blobs: Blobs, tmp_path: Path) -> None:
+def test_an_open_file_is_refused(blobs: Blobs, tmp_path: Path) -> None:
     with (tmp_path / "late").open("w") as file, pytest.raises(TidemillError, match="an open file"):
         write_artifact(blobs, file)
 
@@ -255,7 +255,7 @@ def test_an_open_file_is_told(blobs: Blobs, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_promise_that_cannot_be_kept_is_refused_before(annotation: Any) -> None:
+def test_an_unsupported_return_annotation_is_refused(annotation: Any) -> None:
     assert ":" in explain_refusal(annotation)
 
 
@@ -264,15 +264,23 @@ def test_a_promise_that_cannot_be_kept_is_refused_before(annotation: Any) -> Non
     [
         *(Any, None, object, T, "Later", int, str | None, int | Iterator[int], bool, bytes, Literal["a"], Place),
         *(list[pl.DataFrame], dict[str, pd.DataFrame], tuple[Model, ...], tuple[()], pl.DataFrame, pd.Series),
-        *(collections.abc.Sequence[int], collections.abc.Iterable[int], Face, np.ndarray, Verdict, Report, Model),
+        *(
+            collections.abc.Sequence[int],
+            collections.abc.Iterable[int],
+            AbstractType,
+            np.ndarray,
+            Verdict,
+            Report,
+            Model,
+        ),
     ],
     ids=str,
 )
-def test_a_promise_that_may_be_kept_is_not_refused(annotation: Any) -> None:
+def test_a_supported_return_annotation_is_accepted(annotation: Any) -> None:
     assert explain_refusal(annotation) == ""
 
 
-def test_a_plain_value_needs_no_library_of_frames(tmp_path: Path) -> None:
+def test_a_plain_value_imports_no_frame_library(tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "from tidemill.blobs.artifacts import write_artifact, read_artifact\n"

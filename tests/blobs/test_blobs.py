@@ -1,4 +1,4 @@
-"""Blobs where the disk or the store refuses; what all back ends promise is in tests/conformance."""
+"""Blobs with a failing disk or store; tests/conformance tests the common behaviour of the back ends."""
 
 import os
 import resource
@@ -17,38 +17,38 @@ from tidemill.errors import NotFound, TidemillError, Transient
 from tidemill.testing.processes import in_processes
 
 
-def test_a_path_that_cannot_be_a_folder_is_refused_with_a_cure(tmp_path: Path) -> None:
+def test_the_error_for_an_invalid_folder_has_a_cure(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(TidemillError, match="cannot be opened") as refused:
+    with pytest.raises(TidemillError, match="cannot be opened") as error:
         DiskBlobs(str(tmp_path / "file" / "blobs"))
-    assert "permissions" in refused.value.cure
+    assert "permissions" in error.value.cure
 
 
-def test_a_url_of_no_store_is_refused() -> None:
+def test_an_unknown_url_scheme_is_an_error() -> None:
     with pytest.raises(TidemillError, match="carrier-pigeon"):
         open_blobs("carrier-pigeon://loft")
 
 
-def test_what_is_in_the_way_is_not_taken_for_a_missing_blob(tmp_path: Path) -> None:
+def test_an_unreadable_blob_is_not_reported_as_missing(tmp_path: Path) -> None:
     digest = compute_digest(b"tide")
     blobs = DiskBlobs(str(tmp_path))
     (tmp_path / digest[:2]).mkdir()
     (tmp_path / digest[:2] / digest).symlink_to(tmp_path / digest[:2] / digest)
-    with pytest.raises(TidemillError, match="cannot be reached") as refused:
+    with pytest.raises(TidemillError, match="cannot be reached") as error:
         blobs.get(digest)
-    assert not isinstance(refused.value, NotFound)
-    assert refused.value.cure
+    assert not isinstance(error.value, NotFound)
+    assert error.value.cure
 
 
-def test_a_bucket_that_is_not_there_is_told(s3_url: str) -> None:
+def test_a_missing_bucket_is_an_error(s3_url: str) -> None:
     blobs = open_blobs(f"{s3_url}-not-there")
-    with pytest.raises(TidemillError, match="could not be written") as refused:
+    with pytest.raises(TidemillError, match="could not be written") as error:
         blobs.put(b"tide")
-    assert refused.value.cure
+    assert error.value.cure
 
 
-def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
-    told = in_child(
+def test_a_full_disk_leaves_no_incomplete_blob(tmp_path: Path) -> None:
+    output = in_child(
         f"""
         from tidemill.blobs.store import DiskBlobs
         blobs = DiskBlobs({str(tmp_path)!r})
@@ -58,15 +58,15 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
         """,
         limits={resource.RLIMIT_FSIZE: 100_000},
     )
-    assert "TidemillError: a blob of 1000000 bytes could not be written" in told
-    assert "free some space" in told
-    assert told.endswith("False b'small'\n")
+    assert "TidemillError: a blob of 1000000 bytes could not be written" in output
+    assert "free some space" in output
+    assert output.endswith("False b'small'\n")
     assert [file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()] == [5]
 
 
-def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_an_error(tmp_path: Path) -> None:
     DiskBlobs(str(tmp_path)).put(b"tide")
-    told = in_child(
+    output = in_child(
         f"""
         from tidemill.blobs.store import DiskBlobs
         blobs = DiskBlobs({str(tmp_path)!r})
@@ -75,8 +75,8 @@ def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
         """,
         read_only=tmp_path,
     )
-    assert told.startswith("b'tide'\nTidemillError: a blob of 3 bytes could not be written")
-    assert "permissions" in told
+    assert output.startswith("b'tide'\nTidemillError: a blob of 3 bytes could not be written")
+    assert "permissions" in output
 
 
 LARGE = bytes(range(256)) * 40_000
@@ -97,7 +97,7 @@ _STREAM = """
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real disk of 8 MB, which a test can fill."""
+    """Mount a real disk of 8 MB, which a test can fill."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = (
@@ -115,19 +115,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_a_disk_that_fills_up_in_the_middle_leaves_nothing(small_disk: Path) -> None:
+def test_a_disk_that_fills_up_during_a_write_keeps_no_draft(small_disk: Path) -> None:
     limits = {} if os.path.ismount(small_disk) else {resource.RLIMIT_FSIZE: 8_000_000}
-    told = in_child(_STREAM.format(folder=str(small_disk)), limits=limits)
-    streamed, put, swept, small = told.splitlines()
+    output = in_child(_STREAM.format(folder=str(small_disk)), limits=limits)
+    streamed, put, deleted, small = output.splitlines()
     assert "could not be written" in streamed
     assert "free some space" in streamed
     assert put.startswith("TidemillError: a blob of 40000000 bytes could not be written")
-    assert swept == "0 []"
+    assert deleted == "0 []"
     assert small == "b'small'"
 
 
-def test_a_writer_in_another_language_is_told_of_the_full_disk_as_any(tmp_path: Path) -> None:
-    told = in_child(
+def test_a_writer_in_another_language_gets_the_same_error_for_a_full_disk(tmp_path: Path) -> None:
+    output = in_child(
         f"""
         import polars as pl
         from tidemill.blobs.artifacts import write_artifact
@@ -139,13 +139,13 @@ def test_a_writer_in_another_language_is_told_of_the_full_disk_as_any(tmp_path: 
         """,
         limits={resource.RLIMIT_FSIZE: 3_000_000},
     )
-    assert told.startswith("TidemillError: a blob of ")
-    assert "free some space" in told
-    assert told.endswith("0 []\n")
+    assert output.startswith("TidemillError: a blob of ")
+    assert "free some space" in output
+    assert output.endswith("0 []\n")
 
 
 @pytest.mark.parametrize("keeps", [False, True])
-def test_a_writer_that_is_killed_leaves_a_draft_at_most(tmp_path: Path, keeps: bool) -> None:
+def test_a_killed_writer_leaves_at_most_a_draft(tmp_path: Path, keeps: bool) -> None:
     in_child(
         f"""
         from tidemill.blobs import disk
@@ -172,18 +172,18 @@ def _put_all(number: int, folder: Path) -> list[str]:
     return [blobs.put(content) for content in (*(b"%d" % place for place in range(200)), LARGE, b"own %d" % number)]
 
 
-def test_many_processes_put_the_same_blobs_at_once(tmp_path: Path) -> None:
+def test_several_processes_put_the_same_blobs_at_once(tmp_path: Path) -> None:
     blobs = DiskBlobs(tmp_path)
-    told = in_processes(2, _put_all, tmp_path)
-    assert len({tuple(digests[:-1]) for digests in told}) == 1
-    assert {stored.digest for stored in blobs.list_blobs()} == {digest for digests in told for digest in digests}
-    for digests in told:
+    output = in_processes(2, _put_all, tmp_path)
+    assert len({tuple(digests[:-1]) for digests in output}) == 1
+    assert {stored.digest for stored in blobs.list_blobs()} == {digest for digests in output for digest in digests}
+    for digests in output:
         blobs.open(digests[-2]).close()
         assert blobs.get(digests[-1])
     assert blobs.delete_drafts(0) == 0
 
 
-def test_what_is_put_again_is_young_again(tmp_path: Path) -> None:
+def test_putting_a_blob_again_resets_its_age(tmp_path: Path) -> None:
     blobs = DiskBlobs(tmp_path)
     for content in (b"tide", LARGE):
         digest = blobs.put(content)
@@ -194,7 +194,7 @@ def test_what_is_put_again_is_young_again(tmp_path: Path) -> None:
         assert {stored.age < 60 for stored in blobs.list_blobs() if stored.digest == digest} == {True}
 
 
-def test_what_others_keep_beside_the_blobs_is_none(tmp_path: Path) -> None:
+def test_other_files_in_the_folder_are_not_listed(tmp_path: Path) -> None:
     blobs = DiskBlobs(tmp_path)
     digest = blobs.put(b"tide")
     (tmp_path / "lost+found").mkdir()
@@ -203,8 +203,8 @@ def test_what_others_keep_beside_the_blobs_is_none(tmp_path: Path) -> None:
     assert [stored.digest for stored in blobs.list_blobs()] == [digest]
 
 
-def test_a_large_blob_is_never_whole_in_memory(tmp_path: Path) -> None:
-    told = in_child(
+def test_a_large_blob_is_never_complete_in_memory(tmp_path: Path) -> None:
+    output = in_child(
         f"""
         import resource
         from tidemill.blobs.store import DiskBlobs
@@ -220,62 +220,62 @@ def test_a_large_blob_is_never_whole_in_memory(tmp_path: Path) -> None:
         print(grown < 50_000, grown)
         """
     )
-    assert told.startswith("200000000\nTrue"), told
+    assert output.startswith("200000000\nTrue"), output
 
 
-def test_a_store_that_does_not_answer_may_be_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_store_is_a_transient_error(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("ENDPOINT_URL", "http://127.0.0.1:9"), ("ALLOW_HTTP", "true"), ("REGION", "us-east-1")):
         monkeypatch.setenv(f"AWS_{name}", value)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     blobs = open_blobs("s3://bucket/blobs")
-    for ask in (
+    for request in (
         lambda: blobs.put(b"tide"),
         lambda: blobs.get(compute_digest(b"tide")),
         lambda: list(blobs.list_blobs()),
     ):
-        with pytest.raises(Transient, match=r"127\.0\.0\.1:9") as silent:
-            ask()
-        assert "is up" in silent.value.cure
-        assert "\n" not in str(silent.value)
+        with pytest.raises(Transient, match=r"127\.0\.0\.1:9") as error:
+            request()
+        assert "is up" in error.value.cure
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("status", "code", "cure"),
     [(501, "NotImplemented", "only if it is absent"), (403, "AccessDenied", "credentials")],
 )
-def test_a_store_that_refuses_is_told_on_one_line(
+def test_the_error_of_a_rejecting_store_is_one_line(
     monkeypatch: pytest.MonkeyPatch, status: int, code: str, cure: str
 ) -> None:
-    class Refusing(BaseHTTPRequestHandler):
+    class RejectingHandler(BaseHTTPRequestHandler):
         def reject(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            said = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+            body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
             self.send_response(status)
-            self.send_header("Content-Length", str(len(said)))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(said)
+            self.wfile.write(body)
 
         do_PUT = do_GET = do_HEAD = do_DELETE = reject  # noqa: N815 - the base class's
 
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), RejectingHandler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
         for name, value in (("ALLOW_HTTP", "true"), ("REGION", "us-east-1")):
             monkeypatch.setenv(f"AWS_{name}", value)
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.setenv(name, "test")
-        with pytest.raises(TidemillError, match="could not be written") as refused:
+        with pytest.raises(TidemillError, match="could not be written") as error:
             open_blobs("s3://bucket/blobs").put(b"tide")
         server.shutdown()
-    assert cure in refused.value.cure
-    assert "\n" not in str(refused.value)
+    assert cure in error.value.cure
+    assert "\n" not in str(error.value)
 
 
-def test_a_large_blob_travels_in_parts(s3_url: str) -> None:
+def test_a_large_blob_is_uploaded_in_parts(s3_url: str) -> None:
     blobs = open_blobs(f"{s3_url}/blobs")
     content = LARGE * 2
     with blobs.draft() as draft:

@@ -1,4 +1,4 @@
-"""Which codec keeps which value, and what becomes of it; what each codec promises is in tests/conformance."""
+"""The codec of each value, and how it is read; tests/conformance tests the common behaviour of the codecs."""
 
 import io
 from dataclasses import dataclass
@@ -59,11 +59,11 @@ class Half(Struct):
     share: float
 
 
-def back(value: Any, annotation: Any) -> Any:
+def write_and_read(value: Any, annotation: Any) -> Any:
     return require_codec(value).read(io.BytesIO(encode(value)), annotation)
 
 
-def test_each_value_finds_its_codec() -> None:
+def test_each_value_has_its_codec() -> None:
     model = Model(manifest=Manifest(name="late", flavor="f", signature=Signature(inputs=(), task="regression")))
     values = [
         pl.DataFrame(),
@@ -87,21 +87,21 @@ def test_each_value_finds_its_codec() -> None:
     assert [load_codec(kind).kind for kind in kinds] == kinds
 
 
-def test_what_no_codec_keeps_is_told_with_what_is_kept() -> None:
-    with pytest.raises(TidemillError, match=r"no codec can keep a .*object") as refused:
+def test_the_error_for_an_unsupported_value_lists_the_supported_types() -> None:
+    with pytest.raises(TidemillError, match=r"no codec can store a .*object") as error:
         require_codec(object())
-    assert "tidemill.codecs" in refused.value.cure
+    assert "tidemill.codecs" in error.value.cure
     with pytest.raises(NotFound, match="parchment"):
         load_codec("parchment")
 
 
 @given(plain)
-def test_plain_data_comes_back(value: Any) -> None:
-    assert back(value, Any) == value
+def test_plain_data_comes_write_and_read(value: Any) -> None:
+    assert write_and_read(value, Any) == value
 
 
 @given(st.dictionaries(st.text(), plain, max_size=6), st.randoms())
-def test_the_order_of_a_table_does_not_change_its_bytes(value: dict[str, Any], random: Any) -> None:
+def test_the_order_of_keys_does_not_change_the_bytes(value: dict[str, Any], random: Any) -> None:
     turned = list(value.items())
     random.shuffle(turned)
     assert encode(dict(turned)) == encode(value)
@@ -123,8 +123,8 @@ def test_the_order_of_a_table_does_not_change_its_bytes(value: dict[str, Any], r
     ],
     ids=repr,
 )
-def test_plain_data_is_read_as_it_is_asked_for(value: Any, annotation: Any) -> None:
-    found = back(value, annotation)
+def test_plain_data_is_read_as_its_annotation(value: Any, annotation: Any) -> None:
+    found = write_and_read(value, annotation)
     assert found == (Size(value) if annotation is Size else value)
 
 
@@ -143,65 +143,65 @@ def test_plain_data_is_read_as_it_is_asked_for(value: Any, annotation: Any) -> N
     ],
     ids=str,
 )
-def test_a_number_that_json_would_lose_is_refused(value: Any) -> None:
-    with pytest.raises(DataError, match="not finite") as refused:
+def test_a_number_that_is_not_finite_is_refused(value: Any) -> None:
+    with pytest.raises(DataError, match="not finite") as error:
         encode(value)
-    assert refused.value.cure
+    assert error.value.cure
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
-        ("\ud800", "no valid Unicode"),
-        ({(1, 2): 3}, "cannot be kept as JSON"),
-        (Place("frame", pl.DataFrame()), "cannot be kept as JSON: it holds a polars"),  # type: ignore[arg-type]
+        ("\ud800", "not valid Unicode"),
+        ({(1, 2): 3}, "cannot be stored as JSON"),
+        (Place("frame", pl.DataFrame()), "cannot be stored as JSON: it contains a polars"),  # type: ignore[arg-type]
         (np.array([object()]), "never pickled"),
-        (pl.DataFrame({"thing": [object()]}), "frame cannot be kept"),
-        (pd.DataFrame({"thing": [1, "x", object()]}), "frame cannot be kept"),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "frame cannot be kept"),
-        (pd.DataFrame([[1, 2]], columns=["a", 1]), "frame cannot be kept: the names"),
+        (pl.DataFrame({"thing": [object()]}), "frame cannot be stored"),
+        (pd.DataFrame({"thing": [1, "x", object()]}), "frame cannot be stored"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "frame cannot be stored"),
+        (pd.DataFrame([[1, 2]], columns=["a", 1]), "frame cannot be stored: its column names"),
     ],
     ids=["half a character", "tuple keys", "frame inside", "objects", "polars", "pandas", "two of a name", "mixed"],
 )
-def test_what_would_not_come_back_is_refused(value: Any, told: str) -> None:
-    with pytest.raises(DataError, match=told) as refused:
+def test_a_value_that_cannot_be_read_back_is_refused(value: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message) as error:
         encode(value)
-    assert refused.value.cure
+    assert error.value.cure
 
 
-def test_a_verdict_may_say_that_something_was_no_number() -> None:
+def test_the_evidence_of_a_verdict_may_contain_none() -> None:
     verdict = Verdict(
         check="gate", subject="s", outcome="fail", action="stop", reason="r", evidence={"loss": float("nan")}
     )
-    assert back(verdict, Verdict).evidence == {"loss": None}
+    assert write_and_read(verdict, Verdict).evidence == {"loss": None}
 
 
-def test_text_and_plain_data_of_the_same_letters_are_different_bytes() -> None:
+def test_text_and_plain_data_with_equal_characters_have_different_bytes() -> None:
     assert encode("1") not in (encode(1), encode(b"1"))
     assert encode("") != encode(b"")
 
 
 @settings(max_examples=40, deadline=None)
 @given(columns)
-def test_frames_are_read_as_each_library_has_them(table: dict[str, list[Any]]) -> None:
+def test_frames_are_read_with_the_library_of_the_annotation(table: dict[str, list[Any]]) -> None:
     frame = pl.DataFrame(table, schema=_TYPES)
-    assert back(frame, pl.DataFrame).equals(frame)
-    assert back(back(frame, pa.Table), pl.DataFrame).equals(frame)
-    as_pandas = back(frame, pd.DataFrame)
+    assert write_and_read(frame, pl.DataFrame).equals(frame)
+    assert write_and_read(write_and_read(frame, pa.Table), pl.DataFrame).equals(frame)
+    as_pandas = write_and_read(frame, pd.DataFrame)
     assert as_pandas.shape == frame.shape
-    assert back(as_pandas, pd.DataFrame).equals(as_pandas)
-    assert back(as_pandas, Any).equals(as_pandas)
+    assert write_and_read(as_pandas, pd.DataFrame).equals(as_pandas)
+    assert write_and_read(as_pandas, Any).equals(as_pandas)
 
 
 @settings(max_examples=40, deadline=None)
 @given(columns, st.integers(0, 10), st.integers(0, 10))
-def test_equal_frames_are_equal_bytes_however_they_were_made(table: dict[str, list[Any]], first: int, cut: int) -> None:
+def test_equal_frames_have_equal_bytes(table: dict[str, list[Any]], first: int, cut: int) -> None:
     frame = pl.DataFrame(table, schema=_TYPES)
     fresh = encode(frame)
     longer = pl.concat([frame.clear(n=first), frame, frame.clear(n=2)])
     assert encode(longer.slice(first, frame.height)) == fresh
     assert encode(pl.concat([frame.head(cut), frame.slice(cut)], rechunk=False)) == fresh
-    # Under its nulls lies what was there before.
+    # The memory below its nulls has other values.
     filled = frame.with_columns(pl.col("number").fill_null(1.0), pl.col("text").fill_null("what was there before"))
     masked = filled.with_columns(
         pl.when(pl.Series(frame[name].is_not_null())).then(pl.col(name)).alias(name) for name in ("number", "text")
@@ -209,24 +209,24 @@ def test_equal_frames_are_equal_bytes_however_they_were_made(table: dict[str, li
     assert encode(masked) == fresh
 
 
-def test_rows_that_were_filtered_out_leave_nothing_behind() -> None:
+def test_filtered_rows_are_not_in_the_bytes() -> None:
     frame = pl.DataFrame({"name": [f"somebody whose name is long, number {number}" for number in range(200)]})
     kept = frame.filter(pl.col("name").str.ends_with("7") | (pl.int_range(200) > 20))
     assert FrameCodec().read(io.BytesIO(encode(kept)), Any).equals(kept)
     assert encode(kept) == encode(pl.DataFrame({"name": kept["name"].to_list()}))
 
 
-def test_the_index_of_pandas_is_kept_and_seen_by_others_where_it_has_a_name() -> None:
+def test_the_index_of_pandas_is_kept_and_a_named_one_is_a_column_elsewhere() -> None:
     frame = pd.DataFrame({"wind": [1.0, 2.0, 3.0]}, index=["a", "b", "c"])
-    assert back(frame, Any).index.to_list() == ["a", "b", "c"]
-    assert back(frame, pl.DataFrame).columns == ["wind"]
-    assert back(frame, pa.Table).column_names == ["wind"]
+    assert write_and_read(frame, Any).index.to_list() == ["a", "b", "c"]
+    assert write_and_read(frame, pl.DataFrame).columns == ["wind"]
+    assert write_and_read(frame, pa.Table).column_names == ["wind"]
     named = frame.rename_axis("place")
-    assert back(named, pl.DataFrame)["place"].to_list() == ["a", "b", "c"]
-    assert back(named, pd.DataFrame | None).equals(named)
+    assert write_and_read(named, pl.DataFrame)["place"].to_list() == ["a", "b", "c"]
+    assert write_and_read(named, pd.DataFrame | None).equals(named)
 
 
-def test_a_figure_becomes_a_page_that_asks_nobody_for_anything() -> None:
+def test_a_figure_is_written_as_a_page_without_external_scripts() -> None:
     parts = {"layout": {"title": {"text": "Gezeiten"}}, "data": [{"type": "scatter", "y": [1.5, None]}]}
     figure = go.Figure(data=parts["data"], layout=parts["layout"])
     content = encode(figure)
@@ -251,16 +251,16 @@ def test_a_figure_becomes_a_page_that_asks_nobody_for_anything() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_summary_says_what_is_inside(value: Any, summary: dict[str, Any]) -> None:
+def test_the_summary_describes_the_value(value: Any, summary: dict[str, Any]) -> None:
     assert require_codec(value).summary(value) == summary
 
 
-def test_the_summary_of_a_wide_frame_is_cut_and_counted() -> None:
+def test_the_summary_of_a_wide_frame_is_shortened_with_the_number_of_columns() -> None:
     summary = FrameCodec().summary(pl.DataFrame({f"c{number}": [1] for number in range(1000)}))
     assert (len(summary["columns"]), summary["width"]) == (200, 1000)
 
 
-def test_a_frame_and_text_of_the_first_release_are_still_read() -> None:
+def test_frames_and_text_of_the_first_version_can_be_read() -> None:
     frame = pl.DataFrame({"name": ["somebody whose name is long", None], "kind": [1, 2]})
     old = io.BytesIO()
     frame.write_ipc(old, compression="zstd")

@@ -1,4 +1,4 @@
-"""Blobs in memory, on disk and behind the S3 protocol."""
+"""Blobs in memory, on disk and in S3 pass the blobs suite."""
 
 from collections.abc import Callable
 from functools import partial

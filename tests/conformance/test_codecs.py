@@ -1,4 +1,4 @@
-"""The codecs of the house."""
+"""The built-in codecs pass the codec suite."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -74,8 +74,8 @@ class TestFrames(CodecSuite):
     def foreign(self) -> list[Any]:
         return [{"a": [1]}, b"frame", FRAME["number"], FRAME.lazy(), np.array([1])]
 
-    def same(self, one: Any, other: Any) -> bool:
-        return type(one) is type(other) and one.schema == other.schema and one.equals(other)
+    def same(self, first: Any, second: Any) -> bool:
+        return type(first) is type(second) and first.schema == second.schema and first.equals(second)
 
 
 class TestPandas(CodecSuite):
@@ -93,9 +93,9 @@ class TestPandas(CodecSuite):
     def foreign(self) -> list[Any]:
         return [TABLE.index, TABLE.to_dict()]
 
-    def same(self, one: Any, other: Any) -> bool:
-        named = not isinstance(other, pd.Series) or one.name == other.name
-        return type(one) is type(other) and one.equals(other) and one.index.equals(other.index) and named
+    def same(self, first: Any, second: Any) -> bool:
+        named = not isinstance(second, pd.Series) or first.name == second.name
+        return type(first) is type(second) and first.equals(second) and first.index.equals(second.index) and named
 
 
 class TestArrow(CodecSuite):
@@ -112,8 +112,8 @@ class TestArrow(CodecSuite):
     def foreign(self) -> list[Any]:
         return [pa.array([1])]
 
-    def same(self, one: Any, other: Any) -> bool:
-        return type(one) is type(other) and bool(one.equals(other, check_metadata=True))
+    def same(self, first: Any, second: Any) -> bool:
+        return type(first) is type(second) and bool(first.equals(second, check_metadata=True))
 
 
 class TestArrays(CodecSuite):
@@ -140,11 +140,11 @@ class TestArrays(CodecSuite):
     def foreign(self) -> list[Any]:
         return [[1, 2], np.float64(1.5), np.ma.array([1], mask=[True])]
 
-    def same(self, one: Any, other: Any) -> bool:
+    def same(self, first: Any, second: Any) -> bool:
         return (
-            type(one) is type(other)
-            and one.dtype == other.dtype
-            and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+            type(first) is type(second)
+            and first.dtype == second.dtype
+            and np.array_equal(first, second, equal_nan=first.dtype.kind == "f")
         )
 
 

@@ -1,4 +1,4 @@
-"""Blobs in a folder: a draft is written beside them, and moved under its digest in one step."""
+"""Blobs in a folder: a draft is written to a separate folder and moved under its digest in one step."""
 
 import contextlib
 import io
@@ -14,13 +14,13 @@ from tidemill.blobs.content import (
     SMALL,
     Draft,
     StoredBlob,
-    altered,
     check_digest,
     compute_digest,
     compute_file_digest,
-    missing,
-    unreachable,
-    unwritten,
+    create_altered_error,
+    create_missing_error,
+    create_unreachable_error,
+    create_write_error,
 )
 from tidemill.errors import TidemillError
 from tidemill.faults import reached
@@ -29,10 +29,10 @@ _SHARD = re.compile(r"[0-9a-f]{2}")
 
 
 class DiskBlobs:
-    """Blobs as files of a folder, which any number of processes may share.
+    """Blobs as files in a folder, which any number of processes may share.
 
-    A process that dies leaves at most drafts, which `sweep` takes away. A blob that was not put `durable` may be cut
-    short by a loss of power in its first seconds: that is found when it is read, and mended when it is put again.
+    A process that dies leaves at most drafts, which `delete_drafts` deletes. A power failure may truncate a blob in its
+    first seconds if it was not put `durable`: reading it then raises `Corrupt`, and putting it again repairs it.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -40,102 +40,102 @@ class DiskBlobs:
         self._drafts = f"{self._folder}/drafts"
         try:
             Path(self._drafts).mkdir(parents=True, exist_ok=True)
-        except OSError as refused:
-            # What others wrote can be read where nothing can be written.
+        except OSError as error:
+            # A folder that cannot be written can still be read.
             if not Path(self._folder).is_dir():
                 raise TidemillError(
-                    f"the blobs at {folder} cannot be opened: {refused}", "check the path and its permissions"
+                    f"the blobs at {folder} cannot be opened: {error}", "check the path and its permissions"
                 ) from None
 
     def put(self, content: bytes, *, durable: bool = False) -> str:
-        """Write bytes, unless they are there; their digest."""
+        """Write bytes unless they exist, and return their digest."""
         digest = compute_digest(content)
         try:
             self._put(digest, content, durable)
-        except OSError as refused:
-            raise self._unwritten(len(content), refused) from refused
+        except OSError as error:
+            raise self._create_write_error(len(content), error) from error
         return digest
 
     def draft(self) -> Draft:
-        """A sink for bytes that come in pieces."""
-        return Draft(self._spill, self._place, self._unwritten)
+        """Return a sink for bytes that arrive in chunks."""
+        return Draft(self._spill, self._move_draft, self._create_write_error)
 
     def get(self, digest: str) -> bytes:
-        """The bytes of that digest, whole in memory."""
-        with self._opened(digest) as source:
+        """Return the bytes of a digest, in memory."""
+        with self._open(digest) as source:
             content = source.read()
         if compute_digest(content) != digest:
-            raise altered(digest, self._folder)
+            raise create_altered_error(digest, self._folder)
         return content
 
     def open(self, digest: str) -> BinaryIO:
-        """The bytes of that digest as a file, which was read through once: it holds those and no others."""
-        source = self._opened(digest)
+        """Return the bytes of a digest as a file, after reading it once to verify the digest."""
+        source = self._open(digest)
         try:
             if compute_file_digest(source) != digest:
-                raise altered(digest, self._folder)
+                raise create_altered_error(digest, self._folder)
             source.seek(0)
-        except BaseException as wrong:
+        except BaseException as error:
             source.close()
-            if isinstance(wrong, OSError):
-                raise unreachable(digest, self._folder, wrong) from wrong
+            if isinstance(error, OSError):
+                raise create_unreachable_error(digest, self._folder, error) from error
             raise
         return source
 
     def has(self, digest: str) -> bool:
-        """Whether there is a blob of that digest, be its bytes right or wrong."""
+        """Whether a blob with a digest exists; its bytes are not verified."""
         try:
-            os.stat(self._path(digest))  # noqa: PTH116 - a Path costs more than the call
+            os.stat(self._path(digest))  # noqa: PTH116 - creating a Path is slower than the call
         except FileNotFoundError:
             return False
-        except OSError as refused:
-            raise unreachable(digest, self._folder, refused) from refused
+        except OSError as error:
+            raise create_unreachable_error(digest, self._folder, error) from error
         return True
 
     def delete(self, digest: str) -> None:
-        """Forget the bytes of that digest, if they are there."""
+        """Delete the bytes of a digest, if they exist."""
         try:
             Path(self._path(digest)).unlink(missing_ok=True)
-        except OSError as refused:
-            raise unreachable(digest, self._folder, refused) from refused
+        except OSError as error:
+            raise create_unreachable_error(digest, self._folder, error) from error
 
     def list_blobs(self) -> Iterator[StoredBlob]:
-        """Every blob that is there, in no order."""
+        """Yield every blob, in no order."""
         now = time.time()
-        for shard in _entries(self._folder):
+        for shard in _list_entries(self._folder):
             if _SHARD.fullmatch(shard.name):
-                for file in _entries(shard.path):
+                for file in _list_entries(shard.path):
                     with contextlib.suppress(FileNotFoundError):
-                        told = file.stat()
-                        yield StoredBlob(file.name, told.st_size, max(0.0, now - told.st_mtime))
+                        status = file.stat()
+                        yield StoredBlob(file.name, status.st_size, max(0.0, now - status.st_mtime))
 
     def delete_drafts(self, older_than: float) -> int:
-        """Take away the drafts that nobody wrote to for so many seconds; how many they were."""
+        """Delete the drafts without a write for this many seconds, and return their number."""
         now = time.time()
-        swept = 0
-        for file in _entries(self._drafts):
+        deleted = 0
+        for file in _list_entries(self._drafts):
             with contextlib.suppress(FileNotFoundError):
                 if now - file.stat().st_mtime >= older_than:
                     Path(file.path).unlink()
-                    swept += 1
-        return swept
+                    deleted += 1
+        return deleted
 
     def _put(self, digest: str, content: bytes, durable: bool) -> None:
         path = self._path(digest)
-        if len(content) <= SMALL and _renewed(path, content):
+        if len(content) <= SMALL and _refresh(path, content):
             if durable:
-                self._flush(path, itself=True)
+                self._flush(path, with_content=True)
             return
         with self._spill() as file:
             file.write(content)
             file.flush()
             self._move(file, path, durable)
 
-    def _place(self, draft: Draft, durable: bool) -> None:
+    def _move_draft(self, draft: Draft, durable: bool) -> None:
         if draft.file is None:
             self._put(draft.digest, draft.content, durable)
         else:
-            # A large one that is there already is replaced: that costs nothing now, and mends it if it was altered.
+            # A large blob that exists is replaced: the content is written already, and an altered blob is repaired.
             self._move(draft.file, self._path(draft.digest), durable)
 
     def _spill(self) -> BinaryIO:
@@ -152,34 +152,34 @@ class DiskBlobs:
             Path(file.name).rename(path)
         reached("blob is placed")
         if durable:
-            self._flush(path, itself=False)
+            self._flush(path, with_content=False)
 
-    def _flush(self, path: str, *, itself: bool) -> None:
-        """Bring to the platter a blob's name, the folders that lead to it and, where asked, its bytes."""
-        for place in (*((path,) if itself else ()), str(Path(path).parent), self._folder):
-            descriptor = os.open(place, os.O_RDONLY)
+    def _flush(self, path: str, *, with_content: bool) -> None:
+        """Flush a blob's name, its parent folders and, if requested, its bytes to the disk."""
+        for name in (*((path,) if with_content else ()), str(Path(path).parent), self._folder):
+            descriptor = os.open(name, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
 
-    def _opened(self, digest: str) -> BinaryIO:
+    def _open(self, digest: str) -> BinaryIO:
         try:
             return Path(self._path(digest)).open("rb")
         except FileNotFoundError:
-            raise missing(digest, self._folder) from None
-        except OSError as refused:
-            raise unreachable(digest, self._folder, refused) from refused
+            raise create_missing_error(digest, self._folder) from None
+        except OSError as error:
+            raise create_unreachable_error(digest, self._folder, error) from error
 
     def _path(self, digest: str) -> str:
         return f"{self._folder}/{digest[:2]}/{check_digest(digest)}"
 
-    def _unwritten(self, size: int, refused: Exception) -> TidemillError:
-        return unwritten(size, self._folder, refused)
+    def _create_write_error(self, size: int, error: Exception) -> TidemillError:
+        return create_write_error(size, self._folder, error)
 
 
 class _DraftFile(io.FileIO):
-    """A file that goes when it is closed, unless it was moved away before."""
+    """A file that is deleted when it is closed, unless it was moved before."""
 
     def close(self) -> None:
         if not self.closed:
@@ -188,20 +188,20 @@ class _DraftFile(io.FileIO):
                 os.unlink(self.name)  # noqa: PTH108 - as above
 
 
-def _renewed(path: str, content: bytes) -> bool:
-    """Whether the file holds these very bytes; then it is young again, so that no collection takes it now."""
+def _refresh(path: str, content: bytes) -> bool:
+    """Whether a file contains exactly these bytes; if so, reset its age, so that no collection deletes it now."""
     try:
         with io.FileIO(path) as file:
             if os.fstat(file.fileno()).st_size != len(content) or file.readall() != content:
                 return False
         os.utime(path)
     except OSError:
-        # What cannot be read or renewed is written anew.
+        # A file that cannot be read or refreshed is written again.
         return False
     return True
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+def _list_entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)

@@ -1,4 +1,4 @@
-"""Blobs in an object store: s3://, gs://, az:// and whatever else obstore knows."""
+"""Blobs in an object store: s3://, gs://, az:// and the other stores that obstore supports."""
 
 import hashlib
 import io
@@ -22,9 +22,9 @@ from tidemill.blobs.content import (
     SMALL,
     Draft,
     StoredBlob,
-    altered,
     check_digest,
-    missing,
+    create_altered_error,
+    create_missing_error,
 )
 from tidemill.errors import Corrupt, NotFound, TidemillError, Transient
 
@@ -32,158 +32,158 @@ if TYPE_CHECKING:
     from obstore import Bytes, GetResult
     from obstore.store import RetryConfig
 
-_PIECE = 8 * SMALL
-_GONE = (FileNotFoundError, NotFoundError)
-_REFUSALS = (OSError, BaseError)
-# A blob that was put longer ago is put again, not only found: a collection may be about to take it.
-_YOUNG = timedelta(hours=1)
-_PATIENCE: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
+_CHUNK = 8 * SMALL
+_MISSING = (FileNotFoundError, NotFoundError)
+_FAILURES = (OSError, BaseError)
+# An older blob is put again, since a collection may be about to delete it.
+_FRESH = timedelta(hours=1)
+_RETRIES: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
 
 
 class ObjectBlobs:
-    """Blobs behind a URL; a large one goes up in parts, from a file of this machine, and is there when all are."""
+    """Blobs at a URL; a large one is uploaded in parts from a local file, and exists once all parts are uploaded."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         try:
-            self._store: ObjectStore = from_url(url, retry_config=_PATIENCE)
-        except _REFUSALS as refused:
-            raise _worded(f"the blobs at {url} cannot be opened", refused) from None
+            self._store: ObjectStore = from_url(url, retry_config=_RETRIES)
+        except _FAILURES as error:
+            raise _create_error(f"the blobs at {url} cannot be opened", error) from None
 
     def put(self, content: bytes, *, durable: bool = False) -> str:
-        """Write bytes, unless they are there; their digest."""
+        """Write bytes unless they exist, and return their digest."""
         with self.draft() as draft:
             draft.write(content)
             return draft.keep(durable=durable)
 
     def draft(self) -> Draft:
-        """A sink for bytes that come in pieces."""
-        return Draft(tempfile.TemporaryFile, self._place, self._unwritten)
+        """Return a sink for bytes that arrive in chunks."""
+        return Draft(tempfile.TemporaryFile, self._upload, self._create_write_error)
 
     def get(self, digest: str) -> bytes:
-        """The bytes of that digest, whole in memory."""
+        """Return the bytes of a digest, in memory."""
         with self.open(digest) as source:
             return source.read()
 
     def open(self, digest: str) -> BinaryIO:
-        """The bytes of that digest as a file of this machine: it holds those and no others."""
+        """Return the bytes of a digest as a local file, after verifying the digest."""
         path = _path(digest)
         try:
-            found = self._store.get(path)
-            source: BinaryIO = io.BytesIO() if found.meta["size"] <= SMALL else tempfile.TemporaryFile()  # noqa: SIM115 - given away
+            response = self._store.get(path)
+            source: BinaryIO = io.BytesIO() if response.meta["size"] <= SMALL else tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
             try:
-                came = hashlib.sha256()
-                for piece in self._pieces(path, found):
-                    came.update(piece)
-                    source.write(piece)
-                if came.hexdigest() != digest:
-                    raise altered(digest, self._url)
+                received = hashlib.sha256()
+                for chunk in self._read_chunks(path, response):
+                    received.update(chunk)
+                    source.write(chunk)
+                if received.hexdigest() != digest:
+                    raise create_altered_error(digest, self._url)
                 source.seek(0)
             except BaseException:
                 source.close()
                 raise
-        except _GONE:
-            raise missing(digest, self._url) from None
-        except _REFUSALS as refused:
-            raise self._unreachable(digest, refused) from refused
+        except _MISSING:
+            raise create_missing_error(digest, self._url) from None
+        except _FAILURES as error:
+            raise self._create_unreachable_error(digest, error) from error
         return source
 
     def has(self, digest: str) -> bool:
-        """Whether there is a blob of that digest, be its bytes right or wrong."""
+        """Whether a blob with a digest exists; its bytes are not verified."""
         path = _path(digest)
         try:
             self._store.head(path)
-        except _GONE:
+        except _MISSING:
             return False
-        except _REFUSALS as refused:
-            raise self._unreachable(digest, refused) from refused
+        except _FAILURES as error:
+            raise self._create_unreachable_error(digest, error) from error
         return True
 
     def delete(self, digest: str) -> None:
-        """Forget the bytes of that digest, if they are there."""
+        """Delete the bytes of a digest, if they exist."""
         path = _path(digest)
         try:
             self._store.delete(path)
-        except _GONE:
+        except _MISSING:
             return
-        except _REFUSALS as refused:
-            raise self._unreachable(digest, refused) from refused
+        except _FAILURES as error:
+            raise self._create_unreachable_error(digest, error) from error
 
     def list_blobs(self) -> Iterator[StoredBlob]:
-        """Every blob that is there, in no order."""
+        """Yield every blob, in no order."""
         now = datetime.now(UTC)
         try:
             for page in self._store.list():
-                for found in page:
-                    digest = found["path"].rpartition("/")[2]
-                    if found["path"] == f"{digest[:2]}/{digest}":
-                        age = (now - found["last_modified"]).total_seconds()
-                        yield StoredBlob(digest, found["size"], max(0.0, age))
-        except _REFUSALS as refused:
-            raise _worded(f"the blobs in {self._url} cannot be listed", refused) from refused
+                for item in page:
+                    digest = item["path"].rpartition("/")[2]
+                    if item["path"] == f"{digest[:2]}/{digest}":
+                        age = (now - item["last_modified"]).total_seconds()
+                        yield StoredBlob(digest, item["size"], max(0.0, age))
+        except _FAILURES as error:
+            raise _create_error(f"the blobs in {self._url} cannot be listed", error) from error
 
-    def delete_drafts(self, older_than: float) -> int:  # noqa: ARG002 - the protocol's
-        """Nothing: drafts are nameless files of this machine; let the bucket's own rule end uploads that broke off."""
+    def delete_drafts(self, older_than: float) -> int:  # noqa: ARG002 - required by the protocol
+        """Delete nothing: drafts are unnamed local files. Configure the bucket to abort incomplete uploads."""
         return 0
 
-    def _pieces(self, path: str, found: "GetResult") -> "Iterator[Bytes]":
-        """What was found: a large one by several requests, each of which has the client's patience."""
-        size = found.meta["size"]
-        if size <= _PIECE:
-            yield found.bytes()
+    def _read_chunks(self, path: str, response: "GetResult") -> "Iterator[Bytes]":
+        """Yield the content of a response; a large one with several requests, each with the retries of the client."""
+        size = response.meta["size"]
+        if size <= _CHUNK:
+            yield response.bytes()
         else:
-            for start in range(0, size, _PIECE):
-                yield self._store.get_range(path, start=start, end=min(size, start + _PIECE))
+            for start in range(0, size, _CHUNK):
+                yield self._store.get_range(path, start=start, end=min(size, start + _CHUNK))
 
-    def _place(self, draft: Draft, durable: bool) -> None:  # noqa: ARG002 - what it acknowledged, it keeps
+    def _upload(self, draft: Draft, durable: bool) -> None:  # noqa: ARG002 - an acknowledged object is durable
         path = _path(draft.digest)
         try:
             if draft.file is not None:
-                if not self._holds(path, draft):
+                if not self._is_fresh(path, draft):
                     draft.file.seek(0)
                     self._store.put(path, draft.file, use_multipart=True)
                 return
             try:
                 self._store.put(path, draft.content, mode="create")
             except AlreadyExistsError:
-                if not self._holds(path, draft):
+                if not self._is_fresh(path, draft):
                     self._store.put(path, draft.content)
-        except BaseError as refused:
-            raise self._unwritten(draft.size, refused) from refused
+        except BaseError as error:
+            raise self._create_write_error(draft.size, error) from error
 
-    def _holds(self, path: str, draft: Draft) -> bool:
-        """Whether these very bytes were put there not long ago."""
+    def _is_fresh(self, path: str, draft: Draft) -> bool:
+        """Whether exactly these bytes were put recently."""
         try:
-            told = self._store.head(path)
-            if told["size"] != draft.size or datetime.now(UTC) - told["last_modified"] > _YOUNG:
+            status = self._store.head(path)
+            if status["size"] != draft.size or datetime.now(UTC) - status["last_modified"] > _FRESH:
                 return False
             self.open(draft.digest).close()
-        except (NotFound, Corrupt, *_GONE):
+        except (NotFound, Corrupt, *_MISSING):
             return False
         return True
 
-    def _unwritten(self, size: int, refused: Exception) -> TidemillError:
-        return _worded(f"a blob of {size} bytes could not be written to {self._url}", refused)
+    def _create_write_error(self, size: int, error: Exception) -> TidemillError:
+        return _create_error(f"a blob of {size} bytes could not be written to {self._url}", error)
 
-    def _unreachable(self, digest: str, refused: Exception) -> TidemillError:
-        return _worded(f"blob {digest[:12]} in {self._url} cannot be reached", refused)
+    def _create_unreachable_error(self, digest: str, error: Exception) -> TidemillError:
+        return _create_error(f"blob {digest[:12]} in {self._url} cannot be reached", error)
 
 
 def _path(digest: str) -> str:
     return f"{digest[:2]}/{check_digest(digest)}"
 
 
-def _worded(problem: str, refused: Exception) -> TidemillError:
-    """The error for what an object store or the disk under a draft said, on one line and with its cure."""
-    said = f"{problem}: {str(refused).partition(chr(10))[0].strip()}"
-    if isinstance(refused, NotSupportedError) or "NotImplemented" in str(refused):
+def _create_error(problem: str, error: Exception) -> TidemillError:
+    """Create the error for a failure of an object store or of the disk of a draft, on one line and with its cure."""
+    text = f"{problem}: {str(error).partition(chr(10))[0].strip()}"
+    if isinstance(error, NotSupportedError) or "NotImplemented" in str(error):
         return TidemillError(
-            said, "give a store that can create an object only if it is absent: S3, GCS, Azure, MinIO, R2 can"
+            text, "use a store that can create an object only if it is absent, such as S3, GCS, Azure, MinIO or R2"
         )
-    if isinstance(refused, PermissionDeniedError | UnauthenticatedError):
-        return TidemillError(said, "check the credentials, and that they may read, write, list and delete there")
-    if isinstance(refused, GenericError) and "HTTP error" in said:
-        return Transient(said, "check that the store is up and can be reached from here, then run again")
-    if isinstance(refused, OSError):
-        return TidemillError(said, f"free some space in {tempfile.gettempdir()}, or set TMPDIR to another folder")
-    return TidemillError(said, "check the URL, that the store is there, and that you may use it")
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+        return TidemillError(text, "check the credentials and their permissions to read, write, list and delete")
+    if isinstance(error, GenericError) and "HTTP error" in text:
+        return Transient(text, "check that the store is up and can be reached from this machine, then run again")
+    if isinstance(error, OSError):
+        return TidemillError(text, f"free some space in {tempfile.gettempdir()}, or set TMPDIR to another folder")
+    return TidemillError(text, "check the URL, that the store exists, and that you have access to it")

@@ -1,4 +1,4 @@
-"""Model packages, read back from the blobs by digest."""
+"""Model packages in the blobs, by digest."""
 
 from collections import OrderedDict
 from typing import ClassVar
@@ -8,11 +8,11 @@ from tidemill.blobs.codecs import ModelCodec
 from tidemill.blobs.store import Blobs
 from tidemill.core.model import Model
 
-_KEPT = 8
+_CACHE_SIZE = 8
 
 
 class BlobPackages:
-    """Loads packages, and keeps the last few in memory."""
+    """Loads and saves packages; caches the last few in memory."""
 
     writable: ClassVar[bool] = True
 
@@ -21,15 +21,15 @@ class BlobPackages:
         self._recent: OrderedDict[str, Model] = OrderedDict()
 
     def load(self, digest: str) -> Model:
-        """The package of that digest; raises `NotFound` or `Corrupt`."""
+        """Return the package with a digest; raise `NotFound` or `Corrupt`."""
         if digest not in self._recent:
             with self._blobs.open(digest) as source:
                 self._recent[digest] = ModelCodec().read(source, Model)
-            while len(self._recent) > _KEPT:
+            while len(self._recent) > _CACHE_SIZE:
                 self._recent.popitem(last=False)
         self._recent.move_to_end(digest)
         return self._recent[digest]
 
     def save(self, model: Model) -> str:
-        """Keep a package; its digest. It is on the platter when this returns."""
+        """Save a package and return its digest; it is flushed to the disk before the return."""
         return write_artifact(self._blobs, model).digest

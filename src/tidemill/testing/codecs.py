@@ -1,4 +1,4 @@
-"""What every codec promises: a value comes back as it was, and equal values are the same bytes everywhere."""
+"""Conformance suite for codecs: values are read as written, and equal values have equal bytes in every process."""
 
 import errno
 import io
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 _WRITE = """
 import pickle, sys
-from tidemill.testing.codecs import written
+from tidemill.testing.codecs import write_value
 codec, values = pickle.load(sys.stdin.buffer)
-pickle.dump([written(codec, value) for value in values], sys.stdout.buffer)
+pickle.dump([write_value(codec, value) for value in values], sys.stdout.buffer)
 """
 
 
 class Sink(io.RawIOBase):
-    """Takes bytes in their order and can do no more, as the draft of a blob."""
+    """A sink that supports only sequential writes, as the draft of a blob does."""
 
     def __init__(self) -> None:
         self.content = bytearray()
@@ -41,15 +41,15 @@ class Sink(io.RawIOBase):
             return view.nbytes
 
 
-def written(codec: Codec, value: Any) -> bytes:
-    """The bytes that a codec makes of a value."""
+def write_value(codec: Codec, value: Any) -> bytes:
+    """Return the bytes that a codec writes for a value."""
     sink = Sink()
     codec.write(value, cast("BinaryIO", sink))
     return bytes(sink.content)
 
 
 class CodecSuite:
-    """Inherit it and give the fixtures `codec`, `values` and `foreign`; codec and values must be picklable.
+    """Inherit it and define the fixtures `codec`, `values` and `foreign`; codec and values must be picklable.
 
     ::
 
@@ -74,34 +74,34 @@ class CodecSuite:
 
     @pytest.fixture
     def values(self) -> list[Any]:
-        """Values of every kind that it keeps, no two of them equal."""
+        """Values of every type that it accepts, no two of them equal."""
         raise NotImplementedError("give the fixture `values`")
 
     @pytest.fixture
     def foreign(self) -> list[Any]:
-        """Values that it must leave to other codecs."""
+        """Values that it must not accept."""
         raise NotImplementedError("give the fixture `foreign`")
 
-    def same(self, one: Any, other: Any) -> bool:
-        """Whether two values are equal; override it where `==` does not say so."""
-        return type(one) is type(other) and bool(one == other)
+    def same(self, first: Any, second: Any) -> bool:
+        """Whether two values are equal; override it if `==` does not return a boolean."""
+        return type(first) is type(second) and bool(first == second)
 
     def read(self, codec: Codec, content: bytes, value: Any) -> Any:
-        """What a codec reads from bytes for a consumer that asks for the type of a value."""
+        """Read a value from bytes, with the type of another value as annotation."""
         return codec.read(io.BytesIO(content), type(value))
 
-    def test_it_has_the_name_of_its_kind(self, codec: Codec) -> None:
+    def test_the_kind_is_a_name(self, codec: Codec) -> None:
         assert codec.kind.isidentifier()
 
-    def test_it_accepts_its_own_and_leaves_the_rest(self, codec: Codec, values: list[Any], foreign: list[Any]) -> None:
+    def test_only_supported_values_are_accepted(self, codec: Codec, values: list[Any], foreign: list[Any]) -> None:
         assert [value for value in values if not codec.accepts(value)] == []
         assert [value for value in foreign if codec.accepts(value)] == []
 
-    def test_values_come_back_as_they_were(self, codec: Codec, values: list[Any]) -> None:
+    def test_values_are_read_as_written(self, codec: Codec, values: list[Any]) -> None:
         for value in values:
-            assert self.same(self.read(codec, written(codec, value), value), value)
+            assert self.same(self.read(codec, write_value(codec, value), value), value)
 
-    def test_values_come_back_from_the_blobs(self, codec: Codec, values: list[Any], tmp_path: Path) -> None:
+    def test_values_are_read_from_the_blobs_as_written(self, codec: Codec, values: list[Any], tmp_path: Path) -> None:
         blobs = DiskBlobs(tmp_path)
         for value in values:
             with blobs.draft() as draft:
@@ -110,15 +110,15 @@ class CodecSuite:
             with blobs.open(digest) as source:
                 assert self.same(codec.read(source, type(value)), value)
 
-    def test_values_that_differ_have_bytes_that_differ(self, codec: Codec, values: list[Any]) -> None:
-        assert len({written(codec, value) for value in values}) == len(values)
+    def test_different_values_have_different_bytes(self, codec: Codec, values: list[Any]) -> None:
+        assert len({write_value(codec, value) for value in values}) == len(values)
 
-    def test_what_came_back_is_the_same_bytes_again(self, codec: Codec, values: list[Any]) -> None:
+    def test_a_value_that_was_read_has_the_same_bytes(self, codec: Codec, values: list[Any]) -> None:
         for value in values:
-            content = written(codec, value)
-            assert written(codec, self.read(codec, content, value)) == content
+            content = write_value(codec, value)
+            assert write_value(codec, self.read(codec, content, value)) == content
 
-    def test_another_process_makes_the_same_bytes(self, codec: Codec, values: list[Any]) -> None:
+    def test_another_process_writes_the_same_bytes(self, codec: Codec, values: list[Any]) -> None:
         other = subprocess.run(
             [sys.executable, "-c", _WRITE],
             input=pickle.dumps((codec, values)),
@@ -126,23 +126,23 @@ class CodecSuite:
             capture_output=True,
             check=True,
         )
-        assert pickle.loads(other.stdout) == [written(codec, value) for value in values]
+        assert pickle.loads(other.stdout) == [write_value(codec, value) for value in values]
 
-    def test_what_is_cut_off_is_refused(self, codec: Codec, values: list[Any]) -> None:
-        value = max(values, key=lambda value: len(written(codec, value)))
-        content = written(codec, value)
+    def test_truncated_bytes_are_an_error(self, codec: Codec, values: list[Any]) -> None:
+        value = max(values, key=lambda value: len(write_value(codec, value)))
+        content = write_value(codec, value)
         try:
             half = self.read(codec, content[: len(content) // 2], value)
         except Exception:  # noqa: BLE001 - whichever error its reader has
             return
         assert not self.same(half, value)
 
-    def test_a_sink_that_is_full_is_told(self, codec: Codec, values: list[Any]) -> None:
+    def test_the_error_of_a_full_sink_is_raised(self, codec: Codec, values: list[Any]) -> None:
         class Full(Sink):
             def write(self, content: "ReadableBuffer", /) -> int:  # noqa: ARG002 - a sink's
                 raise OSError(errno.ENOSPC, "No space left on device")
 
-        value = max(values, key=lambda value: len(written(codec, value)))
+        value = max(values, key=lambda value: len(write_value(codec, value)))
         with pytest.raises(OSError, match="No space left"):
             codec.write(value, cast("BinaryIO", Full()))
 

@@ -1,4 +1,4 @@
-"""Codecs: how a value becomes the bytes of an artifact, and back; nothing is pickled."""
+"""Codecs: write a value as the bytes of an artifact and read it back, without pickle."""
 
 import io
 from functools import cache
@@ -31,11 +31,11 @@ __all__ = [
 
 
 class Codec(Protocol):
-    """Writes the values that it accepts as bytes and reads them back; equal values give equal bytes everywhere.
+    """Writes accepted values as bytes and reads them back; equal values result in equal bytes on every machine.
 
-    `write` gets a sink that only takes bytes in their order; `read` gets a file that holds what was written, from its
-    beginning, and the type that the consumer asks for (`Any` where it does not say). `accepts` is quick, as it is
-    asked for every value. `summary` is plain data for people: rows, columns, shape.
+    `write` gets a sink that supports only sequential writes; `read` gets a file with the written bytes, at its start,
+    and the type that the consumer requests (`Any` without an annotation). `accepts` must be fast, since it is called
+    for every value. `summary` returns plain data for people: rows, columns, shape.
     """
 
     kind: str
@@ -49,7 +49,7 @@ class Codec(Protocol):
     def summary(self, value: Any) -> dict[str, Any]: ...
 
 
-_OWN: tuple[Codec, ...] = (
+_BUILT_IN: tuple[Codec, ...] = (
     TextCodec(),
     BytesCodec(),
     FrameCodec(),
@@ -59,7 +59,7 @@ _OWN: tuple[Codec, ...] = (
     PictureCodec(),
     JsonCodec(),
 )
-_KEPT = (
+_SUPPORTED = (
     "return a frame (Polars, pandas, Arrow), a NumPy array, a Model, text, bytes, a figure, a Report, a Picture, "
     "or plain data (numbers, lists, dicts, dates, structs, dataclasses); "
     "or register a codec under the entry point tidemill.codecs"
@@ -67,46 +67,46 @@ _KEPT = (
 
 
 def find_codec(value: Any) -> Codec | None:
-    """The first codec that accepts a value; plugs of the group `tidemill.codecs` are asked first."""
+    """Return the first codec that accepts a value, or None; plug-ins of the group `tidemill.codecs` come first."""
     try:
-        return next((codec for codec in _codecs() if codec.accepts(value)), None)
+        return next((codec for codec in _list_codecs() if codec.accepts(value)), None)
     except RecursionError:
         raise TidemillError(
-            f"a {type(value).__name__} holds itself, or is nested too deeply to be kept", "return it flattened"
+            f"a {type(value).__name__} contains itself, or is nested too deeply to be stored", "return it flattened"
         ) from None
 
 
 def require_codec(value: Any) -> Codec:
-    """The codec that keeps a value.
+    """Return the codec that accepts a value.
 
     Raises
     ------
     TidemillError
-        where none does; it says what to return in the value's place.
+        if no codec accepts it; the cure names what to return instead.
     """
-    found = find_codec(value)
-    if found is not None:
-        return found
+    codec = find_codec(value)
+    if codec is not None:
+        return codec
     refusal = find_refusal(type(value))
     if refusal:
-        raise TidemillError(f"no codec can keep {refusal.what}", refusal.cure)
-    raise TidemillError(f"no codec can keep a {type(value).__module__}.{type(value).__qualname__}", _KEPT)
+        raise TidemillError(f"no codec can store {refusal.what}", refusal.cure)
+    raise TidemillError(f"no codec can store a {type(value).__module__}.{type(value).__qualname__}", _SUPPORTED)
 
 
 def load_codec(kind: str) -> Codec:
-    """The codec of a kind; raises `NotFound` for a kind that no installed package reads."""
-    own = {codec.kind: codec for codec in _OWN}
-    found: Codec = own[kind] if kind in own else plugin.load("codecs", kind)
-    return found
+    """Return the codec of a kind; raise `NotFound` if no installed package has one."""
+    built_in = {codec.kind: codec for codec in _BUILT_IN}
+    codec: Codec = built_in[kind] if kind in built_in else plugin.load("codecs", kind)
+    return codec
 
 
 def encode(value: Any) -> bytes:
-    """The bytes of a value, whole in memory; raises `TidemillError` where no codec keeps it."""
+    """Return the bytes of a value, in memory; raise `TidemillError` if no codec accepts it."""
     sink = io.BytesIO()
     require_codec(value).write(value, sink)
     return sink.getvalue()
 
 
 @cache
-def _codecs() -> tuple[Codec, ...]:
-    return (*(plugin.load("codecs", name) for name in plugin.names("codecs")), *_OWN)
+def _list_codecs() -> tuple[Codec, ...]:
+    return (*(plugin.load("codecs", name) for name in plugin.names("codecs")), *_BUILT_IN)

@@ -1,4 +1,4 @@
-"""NumPy arrays in NumPy's own format, never pickled."""
+"""NumPy arrays in the format of NumPy, without pickle."""
 
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class ArrayCodec:
-    """Arrays of numbers, flags, times and text of one width, row by row whatever their order in memory."""
+    """Arrays of numbers, booleans, times and fixed-width text, written in row order."""
 
     kind = "array"
 
@@ -18,17 +18,17 @@ class ArrayCodec:
         return type(value).__module__ == "numpy" and type(value).__name__ in ("ndarray", "memmap")
 
     def write(self, value: "npt.NDArray[Any]", sink: BinaryIO) -> None:
-        """Raises `DataError` for an array of Python objects."""
+        """Write an array; raise `DataError` for an array of Python objects."""
         import numpy as np
 
         if value.dtype.hasobject:
             raise DataError(
-                f"an array of {value.dtype} holds Python objects, which are never pickled",
-                "give it a dtype of its own (float, int, datetime64[us], U20), or return a list or a frame",
+                f"an array of dtype {value.dtype} contains Python objects, which are never pickled",
+                "convert it to a dtype such as float, int, datetime64[us] or U20, or return a list or a frame",
             )
         np.lib.format.write_array(sink, np.asarray(value, order="C"), allow_pickle=False)
 
-    def read(self, source: BinaryIO, annotation: Any) -> "np.ndarray[Any, Any]":  # noqa: ARG002 - the protocol's
+    def read(self, source: BinaryIO, annotation: Any) -> "np.ndarray[Any, Any]":  # noqa: ARG002 - required by the protocol
         import numpy as np
 
         return cast("np.ndarray[Any, Any]", np.lib.format.read_array(source, allow_pickle=False))

@@ -1,4 +1,4 @@
-"""Frames as Arrow IPC, compressed by column: of Polars, pandas and Arrow, each read as its consumer asks."""
+"""Frames of Polars, pandas and Arrow as Arrow IPC with compressed columns; each consumer selects the library."""
 
 import re
 import struct
@@ -6,63 +6,63 @@ from typing import Any, BinaryIO, get_args
 
 from tidemill.errors import DataError, MissingExtra
 
-_KINDS = {("polars", "DataFrame"), ("pandas", "DataFrame"), ("pandas", "Series"), ("pyarrow", "Table")}
-_MADE_BY = b"tidemill.made_by"
-_UNNAMED = re.compile(r"__index_level_\d+__")
-_COLUMNS = 200
+_FRAME_TYPES = {("polars", "DataFrame"), ("pandas", "DataFrame"), ("pandas", "Series"), ("pyarrow", "Table")}
+_LIBRARY_KEY = b"tidemill.made_by"
+_UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
+_MOST_COLUMNS = 200
 
 
 class FrameCodec:
-    """Frames of Polars, pandas (with their index) and Arrow; none of these is imported before one is met.
+    """Frames of Polars, pandas (with their index) and Arrow; each library is imported only when it is needed.
 
-    Where the annotation names none, a frame comes back as what it was. Polars and Arrow see a named index of pandas
-    as a column, and an unnamed one not at all.
+    Without a library in the annotation, a frame is read as the type that was written. Polars and Arrow read a named
+    index of pandas as a column, and ignore an unnamed one.
     """
 
     kind = "frame"
 
     def accepts(self, value: Any) -> bool:
-        return _names(type(value)) in _KINDS
+        return _get_type_name(type(value)) in _FRAME_TYPES
 
     def write(self, value: Any, sink: BinaryIO) -> None:
-        """Raises `DataError` for a column that Arrow has no type for."""
+        """Write a frame; raise `DataError` for a column without an Arrow type."""
         try:
-            if _names(type(value))[0] == "polars":
+            if _get_type_name(type(value))[0] == "polars":
                 _write_polars(value, sink)
             else:
                 _write_arrow(value, sink)
         except OSError:
             raise
-        except Exception as wrong:
-            if not isinstance(wrong, ValueError | TypeError) and _names(type(wrong))[0] != "polars":
+        except Exception as error:
+            if not isinstance(error, ValueError | TypeError) and _get_type_name(type(error))[0] != "polars":
                 raise
             raise DataError(
-                f"a frame cannot be kept: {str(wrong).partition(chr(10))[0]}",
-                "give each column one name and one type that Arrow knows: numbers, text, times, lists, structs",
-            ) from wrong
+                f"a frame cannot be stored: {str(error).partition(chr(10))[0]}",
+                "use unique column names, and one Arrow type for each column: numbers, text, times, lists or structs",
+            ) from error
 
     def read(self, source: BinaryIO, annotation: Any) -> Any:
-        library, name = _asked(annotation)
-        made_by = _made_by(source)
+        library, name = _find_requested_type(annotation)
+        written_type = _read_written_type(source)
         if library not in ("polars", "pandas", "pyarrow"):
-            library, name = (made_by or "polars DataFrame").split(" ")[:2]
+            library, name = (written_type or "polars DataFrame").split(" ")[:2]
         if library == "polars":
             import polars as pl
 
             frame = pl.read_ipc(source)
-            return frame.drop(_unnamed(frame.columns, made_by))
+            return frame.drop(_list_unnamed(frame.columns, written_type))
         pa = _pyarrow()
         table = pa.ipc.open_file(source).read_all()
         table = table.replace_schema_metadata(
-            {key: text for key, text in (table.schema.metadata or {}).items() if key != _MADE_BY} or None
+            {key: text for key, text in (table.schema.metadata or {}).items() if key != _LIBRARY_KEY} or None
         )
         if library == "pandas":
-            return _pandas(table.to_pandas(), made_by, name)
-        return table.drop_columns(_unnamed(table.column_names, made_by))
+            return _to_pandas(table.to_pandas(), written_type, name)
+        return table.drop_columns(_list_unnamed(table.column_names, written_type))
 
     def summary(self, value: Any) -> dict[str, Any]:
-        """Rows and columns, each with its type; of a very wide frame the first columns and how many there are."""
-        library, name = _names(type(value))
+        """Return the rows and the columns with their types; for a wide frame, the first columns and their number."""
+        library, name = _get_type_name(type(value))
         if library == "pyarrow":
             rows, kinds = value.num_rows, {field.name: str(field.type) for field in value.schema}
         elif library == "polars":
@@ -71,50 +71,50 @@ class FrameCodec:
             rows, kinds = len(value), {str(value.name): str(value.dtype)}
         else:
             rows, kinds = len(value), {str(column): str(kind) for column, kind in value.dtypes.items()}
-        first = dict(list(kinds.items())[:_COLUMNS])
-        return {"rows": rows, "columns": first} | ({"width": len(kinds)} if len(kinds) > _COLUMNS else {})
+        first = dict(list(kinds.items())[:_MOST_COLUMNS])
+        return {"rows": rows, "columns": first} | ({"width": len(kinds)} if len(kinds) > _MOST_COLUMNS else {})
 
 
 def _write_polars(frame: Any, sink: BinaryIO) -> None:
     import polars as pl
 
-    # What stands in memory under a null, or of rows that were filtered out, is no part of the value.
-    emptied = [
+    # The memory below a null, or of filtered rows, is not part of the value.
+    columns = [
         pl.when(pl.col(name).is_not_null()).then(pl.col(name).fill_null("" if kind == pl.String else b"")).alias(name)
         if kind in (pl.String, pl.Binary) and frame[name].null_count()
         else pl.col(name).gather(pl.int_range(frame.height))
         for name, kind in frame.schema.items()
     ]
     if frame.width:
-        frame = frame.select(emptied).rechunk()
+        frame = frame.select(columns).rechunk()
     frame.write_ipc(sink, compression="zstd", compat_level=pl.CompatLevel.oldest())
 
 
 def _write_arrow(value: Any, sink: BinaryIO) -> None:
     pa = _pyarrow()
-    library, name = _names(type(value))
-    made_by = f"{library} {name}"
+    library, name = _get_type_name(type(value))
+    written_type = f"{library} {name}"
     if name == "Series":
-        made_by += " unnamed" if value.name is None else ""
+        written_type += " unnamed" if value.name is None else ""
         value = value.to_frame("value" if value.name is None else value.name)
     if library == "pandas" and len(set(map(type, value.columns))) > 1:
-        raise TypeError("the names of its columns are of several types")
+        raise TypeError("its column names have different types")
     table = pa.Table.from_pandas(value) if library == "pandas" else value.combine_chunks()
-    schema = table.schema.with_metadata((table.schema.metadata or {}) | {_MADE_BY: made_by.encode()})
+    schema = table.schema.with_metadata((table.schema.metadata or {}) | {_LIBRARY_KEY: written_type.encode()})
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.ipc.new_file(sink, schema, options=options) as writer:
         table = table.replace_schema_metadata(schema.metadata)
         if table.num_rows:
             writer.write_table(table)
         else:
-            # Of no rows it would write nothing, and forget which categories there are.
+            # Without rows, write_table would write no batch, and the categories would be lost.
             writer.write_batch(
-                pa.RecordBatch.from_arrays([one.combine_chunks() for one in table.columns], schema=schema)
+                pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], schema=schema)
             )
 
 
 def _pyarrow() -> Any:
-    """PyArrow, which frames of pandas and Arrow need; frames of Polars do without."""
+    """Return PyArrow, which frames of pandas and Arrow need; frames of Polars do not."""
     try:
         import pyarrow
     except ImportError:
@@ -122,38 +122,38 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def _pandas(frame: Any, made_by: str, name: str) -> Any:
+def _to_pandas(frame: Any, written_type: str, name: str) -> Any:
     if name != "Series":
         return frame
     if frame.shape[1] != 1:
-        raise TypeError(f"it has {frame.shape[1]} columns, a Series has one")
-    return frame.iloc[:, 0].rename(None) if made_by.endswith(" unnamed") else frame.iloc[:, 0]
+        raise TypeError(f"it has {frame.shape[1]} columns, but a Series has one")
+    return frame.iloc[:, 0].rename(None) if written_type.endswith(" unnamed") else frame.iloc[:, 0]
 
 
-def _unnamed(columns: list[str], made_by: str) -> list[str]:
-    return [column for column in columns if made_by.startswith("pandas") and _UNNAMED.fullmatch(column)]
+def _list_unnamed(columns: list[str], written_type: str) -> list[str]:
+    return [column for column in columns if written_type.startswith("pandas") and _UNNAMED_INDEX.fullmatch(column)]
 
 
-def _made_by(source: BinaryIO) -> str:
-    """What made the frame in a file of Arrow IPC; the file's schema is read again by who reads it whole."""
+def _read_written_type(source: BinaryIO) -> str:
+    """Return the library and type that wrote an Arrow IPC file, such as "pandas DataFrame"; "" for Polars."""
     start = source.read(16)
     length = struct.unpack("<i", start[12:16])[0] if len(start) == 16 else 0
-    if _MADE_BY not in source.read(max(0, length)):
+    if _LIBRARY_KEY not in source.read(max(0, length)):
         source.seek(0)
         return ""
     source.seek(0)
     metadata = _pyarrow().ipc.open_file(source).schema.metadata or {}
     source.seek(0)
-    return str(metadata.get(_MADE_BY, b"").decode())
+    return str(metadata.get(_LIBRARY_KEY, b"").decode())
 
 
-def _asked(annotation: Any) -> tuple[str, str]:
-    """The library and the name of the frame that an annotation asks for, as it stands or in a union."""
-    for one in (annotation, *get_args(annotation)):
-        if isinstance(one, type) and _names(one) in _KINDS:
-            return _names(one)
+def _find_requested_type(annotation: Any) -> tuple[str, str]:
+    """Return the library and the type name of the frame in an annotation, which may be a union."""
+    for part in (annotation, *get_args(annotation)):
+        if isinstance(part, type) and _get_type_name(part) in _FRAME_TYPES:
+            return _get_type_name(part)
     return "", ""
 
 
-def _names(kind: type) -> tuple[str, str]:
+def _get_type_name(kind: type) -> tuple[str, str]:
     return kind.__module__.partition(".")[0], kind.__name__

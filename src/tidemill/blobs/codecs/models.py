@@ -1,4 +1,4 @@
-"""Model packages as uncompressed zip files without dates: the same package gives the same bytes."""
+"""Model packages as uncompressed zip files without dates: equal packages result in equal bytes."""
 
 import io
 import zipfile
@@ -21,13 +21,13 @@ class ModelCodec:
 
     def write(self, value: Model, sink: BinaryIO) -> None:
         files = {"manifest.json": msgspec.json.format(msgspec.json.encode(value.manifest)), **value.files}
-        whole = io.BytesIO()
-        with zipfile.ZipFile(whole, "w") as package:
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as package:
             for name in sorted(files):
                 package.writestr(zipfile.ZipInfo(name, _DATE), files[name])
-        sink.write(whole.getbuffer())
+        sink.write(archive.getbuffer())
 
-    def read(self, source: BinaryIO, annotation: Any) -> Model:  # noqa: ARG002 - the protocol's
+    def read(self, source: BinaryIO, annotation: Any) -> Model:  # noqa: ARG002 - required by the protocol
         with zipfile.ZipFile(source) as package:
             files = {name: package.read(name) for name in package.namelist()}
         manifest = msgspec.json.decode(files.pop("manifest.json"), type=Manifest)

@@ -1,4 +1,4 @@
-"""Reports and pictures: figures of Plotly become pages, figures of Matplotlib become PNG."""
+"""Reports and pictures: Plotly figures are written as HTML pages, Matplotlib figures as PNG."""
 
 import io
 import json
@@ -8,7 +8,7 @@ from tidemill.core.artifact import Picture, Report
 
 
 class ReportCodec:
-    """Pages of HTML that ask no other server for anything; a figure of Plotly brings its script with it."""
+    """HTML pages that load nothing from a server; the page of a Plotly figure contains its script."""
 
     kind = "html"
 
@@ -16,10 +16,10 @@ class ReportCodec:
         return isinstance(value, Report) or _is_figure(value, "plotly")
 
     def write(self, value: Any, sink: BinaryIO) -> None:
-        page = value.html if isinstance(value, Report) else _page(value)
+        page = value.html if isinstance(value, Report) else _create_page(value)
         sink.write(page.encode())
 
-    def read(self, source: BinaryIO, annotation: Any) -> Report:  # noqa: ARG002 - the protocol's
+    def read(self, source: BinaryIO, annotation: Any) -> Report:  # noqa: ARG002 - required by the protocol
         return Report(html=source.read().decode())
 
     def summary(self, value: Any) -> dict[str, Any]:
@@ -40,12 +40,12 @@ class PictureCodec:
         if isinstance(value, Picture):
             sink.write(value.png)
             return
-        whole = io.BytesIO()
-        # The version of its maker is no part of the picture.
-        value.savefig(whole, format="png", metadata={"Software": None})
-        sink.write(whole.getbuffer())
+        image = io.BytesIO()
+        # The version of Matplotlib must not change the bytes.
+        value.savefig(image, format="png", metadata={"Software": None})
+        sink.write(image.getbuffer())
 
-    def read(self, source: BinaryIO, annotation: Any) -> Picture:  # noqa: ARG002 - the protocol's
+    def read(self, source: BinaryIO, annotation: Any) -> Picture:  # noqa: ARG002 - required by the protocol
         return Picture(png=source.read())
 
     def summary(self, value: Any) -> dict[str, Any]:
@@ -54,8 +54,8 @@ class PictureCodec:
         return {"inches": [float(side) for side in value.get_size_inches()]}
 
 
-def _page(figure: Any) -> str:
-    """A page of a figure with the script of its own Plotly; equal figures become equal bytes."""
+def _create_page(figure: Any) -> str:
+    """Return the page of a figure with the script of its Plotly version; equal figures result in equal bytes."""
     from plotly.io import to_html
 
     parts = json.loads(json.dumps(json.loads(figure.to_json()), sort_keys=True))

@@ -15,12 +15,12 @@ from tidemill.errors import DataError
 _SCALARS = frozenset(
     {int, float, bool, str, bytes, bytearray, datetime, date, time, timedelta, Decimal, UUID, type(None)}
 )
-# Text begins with a mark: an artifact is known by its bytes alone, and the text "1" is not the number 1.
+# Text starts with a byte order mark: an artifact is identified by its bytes, and the text "1" is not the number 1.
 _UTF8 = "utf-8-sig"
 
 
 class JsonCodec:
-    """Everything that msgspec writes as JSON, and the scalars of NumPy as the numbers that they are."""
+    """Everything that msgspec writes as JSON, and the scalars of NumPy as numbers."""
 
     kind = "json"
 
@@ -28,21 +28,20 @@ class JsonCodec:
         return _is_plain(value)
 
     def write(self, value: Any, sink: BinaryIO) -> None:
-        """Raises `DataError` for what JSON cannot keep: a NaN or an infinity that would come back as nothing, say."""
+        """Write a value; raise `DataError` for values that JSON cannot represent, such as NaN."""
         try:
             content = _encode(value)
-        except (TypeError, ValueError, OverflowError) as wrong:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(
-                f"a {type(value).__name__} cannot be kept as JSON: {wrong}",
-                "let it hold plain data only (numbers, text, lists, dicts, structs), "
-                "and return what it holds besides as values of their own",
-            ) from wrong
-        if b"null" in content and not _comes_back(value):
-            raise _not_finite(value)
+                f"a {type(value).__name__} cannot be stored as JSON: {error}",
+                "use only plain data in it (numbers, text, lists, dicts, structs), and return other values separately",
+            ) from error
+        if b"null" in content and not _survives_reading(value):
+            raise _create_finite_error(value)
         sink.write(content)
 
     def read(self, source: BinaryIO, annotation: Any) -> Any:
-        return msgspec.json.decode(source.read(), type=Any if annotation is object else annotation, dec_hook=_as_number)
+        return msgspec.json.decode(source.read(), type=Any if annotation is object else annotation, dec_hook=_to_numpy)
 
     def summary(self, value: Any) -> dict[str, Any]:
         return {"type": type(value).__name__} | (
@@ -51,7 +50,7 @@ class JsonCodec:
 
 
 class TextCodec:
-    """Text as UTF-8, with the mark that says so."""
+    """Text as UTF-8 with a byte order mark."""
 
     kind = "text"
 
@@ -59,11 +58,11 @@ class TextCodec:
         return type(value) is str
 
     def write(self, value: str, sink: BinaryIO) -> None:
-        """Raises `DataError` for half a character."""
+        """Write text; raise `DataError` for half a surrogate pair."""
         try:
             sink.write(value.encode(_UTF8))
-        except UnicodeEncodeError as wrong:
-            raise DataError(f"a text is no valid Unicode: {wrong}", "decode it with errors='replace'") from wrong
+        except UnicodeEncodeError as error:
+            raise DataError(f"a text is not valid Unicode: {error}", "decode it with errors='replace'") from error
 
     def read(self, source: BinaryIO, annotation: Any) -> Any:
         text = source.read().decode(_UTF8)
@@ -74,7 +73,7 @@ class TextCodec:
 
 
 class BytesCodec:
-    """Bytes as they are."""
+    """Bytes, unchanged."""
 
     kind = "bytes"
 
@@ -88,7 +87,7 @@ class BytesCodec:
         content = source.read()
         if annotation in (bytes, Any) or bytes in get_args(annotation):
             return content
-        # Plain data whose bytes somebody kept as bytes before is known as theirs.
+        # Plain data whose bytes were stored as bytes before has the kind of the bytes.
         return bytearray(content) if annotation is bytearray else msgspec.json.decode(content, type=annotation)
 
     def summary(self, value: bytes | bytearray) -> dict[str, Any]:
@@ -96,7 +95,7 @@ class BytesCodec:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is of plain data all through, looking at types only; a struct answers for what it holds."""
+    """Whether a value contains only plain data, by its types; the fields of a struct are not checked."""
     kind = type(value)
     if kind in _SCALARS:
         return True
@@ -106,7 +105,7 @@ def _is_plain(value: Any) -> bool:
         return _all_plain(value)
     if isinstance(value, msgspec.Struct | Enum) or hasattr(kind, "__attrs_attrs__"):
         return True
-    return dataclasses.is_dataclass(kind) or _is_number(value)
+    return dataclasses.is_dataclass(kind) or _is_numpy_scalar(value)
 
 
 def _all_plain(values: Any) -> bool:
@@ -114,8 +113,8 @@ def _all_plain(values: Any) -> bool:
     return kinds <= _SCALARS or all(map(_is_plain, values))
 
 
-def _is_number(value: Any) -> bool:
-    """Whether this is one number (or flag, or text) of NumPy's."""
+def _is_numpy_scalar(value: Any) -> bool:
+    """Whether a value is a scalar of NumPy: a number, a boolean or a text."""
     if type(value).__module__ != "numpy":
         return False
     import numpy as np
@@ -125,44 +124,44 @@ def _is_number(value: Any) -> bool:
 
 def _encode(value: Any) -> bytes:
     try:
-        return msgspec.json.encode(value, order="deterministic", enc_hook=_number)
-    except TypeError as wrong:
-        if "str keys" not in str(wrong):
+        return msgspec.json.encode(value, order="deterministic", enc_hook=_to_number)
+    except TypeError as error:
+        if "str keys" not in str(error):
             raise
-    # Its own way with other keys knows no order.
-    plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_number)
+    # msgspec does not order keys that are not text.
+    plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_to_number)
     return msgspec.json.encode(plain, order="deterministic")
 
 
-def _number(value: Any) -> Any:
-    if not _is_number(value):
-        raise TypeError(f"it holds a {type(value).__module__}.{type(value).__qualname__}")
+def _to_number(value: Any) -> Any:
+    if not _is_numpy_scalar(value):
+        raise TypeError(f"it contains a {type(value).__module__}.{type(value).__qualname__}")
     number = value.item()
     if isinstance(number, float) and not math.isfinite(number):
-        raise _not_finite(value)
+        raise _create_finite_error(value)
     return number
 
 
-def _as_number(kind: type, given: Any) -> Any:
+def _to_numpy(kind: type, value: Any) -> Any:
     if kind.__module__ != "numpy":
         raise NotImplementedError(f"no codec reads a {kind.__module__}.{kind.__qualname__} from JSON")
-    return kind(given)
+    return kind(value)
 
 
-def _not_finite(value: Any) -> DataError:
+def _create_finite_error(value: Any) -> DataError:
     return DataError(
-        f"a {type(value).__name__} holds a number that is not finite, which JSON cannot keep",
-        "give None in its place, or leave it out",
+        f"a {type(value).__name__} contains a number that is not finite, which JSON cannot represent",
+        "use None instead, or remove it",
     )
 
 
-def _comes_back(value: Any) -> bool:
+def _survives_reading(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, dict):
-        return all(map(_comes_back, value.values()))
+        return all(map(_survives_reading, value.values()))
     if isinstance(value, list | tuple | set | frozenset):
-        return all(map(_comes_back, value))
+        return all(map(_survives_reading, value))
     if isinstance(value, msgspec.Struct) or dataclasses.is_dataclass(value):
         try:
             msgspec.json.decode(_encode(value), type=type(value))
