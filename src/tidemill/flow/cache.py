@@ -1,13 +1,16 @@
 """The step cache: finds results of earlier runs that can be used again, and explains why others cannot."""
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from tidemill.blobs.artifacts import is_intact
 from tidemill.blobs.store import Blobs
 from tidemill.core.artifact import Artifact
+from tidemill.core.pipeline import Step
 from tidemill.core.resources import BooksReader
 from tidemill.core.run import CacheDecision, Run, StepRun
-from tidemill.errors import NotFound
+from tidemill.errors import NotFound, TidemillError
+from tidemill.flow.code.changes import changed_modules
 from tidemill.flow.shared import SharedResults
 
 _CANDIDATES = 5
@@ -53,6 +56,22 @@ class StepCache:
                     return CacheResult(earlier, artifacts, "hit", f"{REASONS['hit']} as in run {earlier.run[:13]}")
                 miss = CacheResult(None, {}, "lost", f"{REASONS['lost']} {problem}")
         return miss
+
+    def find_change(self, record: StepRun, pipeline: str, step: Step[Any], folder: Path) -> str:
+        """Return in which modules the code of a step changed since its last run; empty if it is the same code."""
+        runs = self._books.steps.find(step=record.step, newest=True, limit=1)
+        earlier = next((one for one in runs if one.state in _FINISHED and one.code != record.code), None)
+        if earlier is None:
+            return ""
+        try:
+            run = self._books.runs.get(earlier.run)
+            if run.pipeline != pipeline:
+                return ""
+            modules = changed_modules(step.function, folder, self._blobs.get(run.code["snapshot"]))
+        except (KeyError, TidemillError):  # the earlier code is not stored any more
+            return ""
+        changed = f"code changed in {', '.join(modules)}" if modules else "its code or a package changed"
+        return f"{changed} since run {earlier.run[:13]}"
 
     def find_shared(self, key: str) -> CacheResult | None:
         """Return the result of another workspace for this key, if the workspaces share results; may wait for it."""

@@ -153,11 +153,14 @@ class Execution:
         lookup = self._cache.find(record.key, step.outputs)
         if lookup.step is None and self._session.shared_results is not None and is_reproducible(self._task(node)):
             lookup = self._cache.find_shared(record.key) or lookup
-        record = replace(record, decision=lookup.decision, reason=lookup.reason)
         if lookup.step is not None:
+            record = replace(record, decision=lookup.decision, reason=lookup.reason)
             self._reuse(node, record, lookup.step, lookup.artifacts)
-        else:
-            self._ready.append((node, record))
+            return
+        change = ""
+        if lookup.decision == "new":
+            change = self._cache.find_change(record, self._recorder.run.pipeline, step, self._session.project.folder)
+        self._ready.append((node, replace(record, decision=lookup.decision, reason=change or lookup.reason)))
 
     def _record(self, node: Node) -> StepRun:
         inputs = self._wiring.digests(node)
