@@ -38,7 +38,7 @@ def test_what_is_next_can_be_typed_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_init_says_where_the_rows_are_too_few(tmp_path: Path) -> None:
-    pl.DataFrame({"größe": range(20), "y": [0, 1] * 10}).write_csv(tmp_path / "few.csv")
+    pl.DataFrame({"größe": [number % 7 for number in range(20)], "y": [0, 1] * 10}).write_csv(tmp_path / "few.csv")
     assert "a training wants 50" in tidemill(tmp_path, "init", "p", "--from", "few.csv", "--label", "y").stdout
 
 
@@ -64,7 +64,7 @@ def bad_tables(folder: Path) -> dict[str, Path]:
     files["empty"].write_text("")
     files["header"].write_text("a,y\n")
     files["one_class"].write_text("a,y\n1,0\n2,0\n3,0\n")
-    files["null_column"].write_text("a,b,y\n" + "".join(f"{n},,{n % 2}\n" for n in range(50)))
+    files["null_column"].write_text("a,b,y\n" + "".join(f"{n % 7},,{n % 2}\n" for n in range(50)))
     files["latin"].write_bytes(b"a,name,y\n" + b"".join(b"%d,caf\xe9,%d\n" % (n, n % 2) for n in range(50)))
     files["fine"].write_text("a,y\n" + "".join(f"{n},{n % 2}\n" for n in range(50)))
     return files

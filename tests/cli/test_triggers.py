@@ -46,8 +46,8 @@ def test_the_last_firing_is_told_apart_from_what_is_held_back(shop: Path) -> Non
     [
         (("models", "history", "--at", "never"), "'never' is not a date"),
         (("triggers", "pause", "wacht"), "has no trigger 'wacht'"),
-        (("triggers", "pause", "watch", "--until", "soon"), "is no time"),
-        (("triggers", "pause", "watch", "--until", "2001-01-01"), "is over already"),
+        (("triggers", "pause", "watch", "--until", "soon"), "is not a time"),
+        (("triggers", "pause", "watch", "--until", "2001-01-01"), "is in the past"),
         (("models", "freeze", "nobody"), "defines no model 'nobody'"),
         (("models", "thaw"), "is not frozen"),
         (("jobs", "cancel", "019cae6c-5060"), "jobs has no"),

@@ -35,7 +35,7 @@ NOUNS = {  # the first module has the noun, the others add commands to it
     "triggers": ["triggers"],
     "jobs": ["triggers"],
     "audit": ["audit"],
-    "models": ["models", "models_deploy", "models_compare", "models_export", "triggers"],
+    "models": ["models", "models_deploy", "models_compare", "models_export"],
     "runs": ["runs", "runs_evidence", "runs_reproduce"],
     "data": ["data"],
     "features": ["features"],

@@ -20,7 +20,6 @@ models = typer.Typer(no_args_is_help=True, help="Releases of models.")
 _SHOWN = tuple(f"test_{one.name}" for one in METRICS.values() if one.standard)
 Label = Annotated[str, typer.Argument(metavar="NAME/VERSION", help="Such as flights/3; a name alone: its newest.")]
 Name = Annotated[str, typer.Option(help="The model; the only one, if not given.")]
-Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
 
 
 @models.command("list")

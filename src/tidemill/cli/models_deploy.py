@@ -1,4 +1,4 @@
-"""`models register`, `approve`, `promote`, `rollback`: what people decide about releases."""
+"""`models register`, `approve`, `promote`, `rollback`, `freeze`, `thaw`: decisions of people about releases."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,13 +7,17 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.decisions import record_decision
-from tidemill.cli.models import Label, Name, Reason, models
+from tidemill.cli.models import Label, Name, models
+from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
 from tidemill.cli.session import Environment, Json, session_here, user
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
     from tidemill.flow.session import Session
     from tidemill.registry.rollout import Deployer
+
+
+Model = Annotated[str, typer.Argument(help="The model. Default: the only model of the project.")]
 
 
 @models.command("register")
@@ -98,6 +102,31 @@ def rollback(name: Name = "", reason: Reason = "", env: Environment = "productio
     route = _deployer(session, env).rollback(name or session.project.model().name, user(), reason)
     record_decision(session, "rolled back to", route.arms[0].release, reason, env)
     output.out.print(f"{route.arms[0].release} answers for {route.model} again")
+
+
+@models.command("freeze")
+def freeze(
+    name: Model = "",
+    until: Until = "",
+    reason: Reason = "",
+    env: Environment = "production",
+    json: Json = False,
+) -> None:
+    """Freeze a model: only people can change its route."""
+    session = session_here(env)
+    pause_object(session, "model", session.project.model(name).name, until, reason, json)
+
+
+@models.command("thaw")
+def thaw(
+    name: Model = "",
+    reason: Reason = "",
+    env: Environment = "production",
+    json: Json = False,
+) -> None:
+    """Unfreeze a model: the policy can change its route again."""
+    session = session_here(env)
+    resume_object(session, "model", session.project.model(name).name, reason, json)
 
 
 def _deployer(session: "Session", env: str) -> "Deployer":

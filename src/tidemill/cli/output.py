@@ -1,6 +1,7 @@
 """What the commands print: tables for people, one JSON value for machines; progress and errors go to stderr."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -13,6 +14,8 @@ import typer
 from tidemill.errors import InputError
 
 Style = Literal["", "bold", "dim", "red", "yellow"]
+_MIN_WIDTH, _PIPE_WIDTH = 60, 120
+_LONG_TEXT, _FOLDED_TEXT, _COLUMN_GAP = 40, 24, 2
 
 
 class Screen:
@@ -47,21 +50,38 @@ def records(found: Sequence[msgspec.Struct], columns: dict[str, Any], *, json: b
     if not found:
         err.print(nothing)
         return
-    table(columns, ([cell(show(record)) for show in columns.values()] for record in found))
+    table(tuple(columns), ([cell(show(record)) for show in columns.values()] for record in found))
 
 
-def table(columns: Iterable[str], rows: Iterable[list[str]]) -> None:
-    """A plain table that stays readable in a pipe."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 0) -> None:
+    """Print aligned columns under their names, without names if `columns` is empty.
+
+    Long texts and the last column are folded at the edge of the terminal. Ids and names stay whole.
+    """
+    from rich.cells import cell_len
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
 
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
-    for row in rows:
-        drawn.add_row(*row)
-    width = None if sys.stdout.isatty() else 160
-    Console(markup=False, emoji=False, highlight=False, width=width).print(drawn)
+    lines = [list(map(str, row)) for row in rows]
+    count = max(map(len, lines), default=len(columns))
+    widths = [max(cell_len(line[index]) for line in [*lines, columns] if index < len(line)) for index in range(count)]
+    folded = [index == count - 1 or width > _LONG_TEXT for index, width in enumerate(widths)]
+    drawn = Table(box=None, pad_edge=False, header_style="bold", show_header=bool(columns))
+    for index, is_folded in enumerate(folded):
+        header = columns[index] if columns else ""
+        drawn.add_column(header, overflow="fold", no_wrap=not is_folded)
+    for line in lines:
+        drawn.add_row(*line)
+    least = [min(width, _FOLDED_TEXT) if is_folded else width for width, is_folded in zip(widths, folded, strict=True)]
+    needed = indent + sum(least) + _COLUMN_GAP * (count - 1)
+    console = Console(markup=False, emoji=False, highlight=False, width=max(screen_width(), needed))
+    console.print(Padding(drawn, (0, 0, 0, indent), expand=False))
+
+
+def screen_width() -> int:
+    """Return the number of columns of the terminal, or a fixed number in a pipe."""
+    return max(_MIN_WIDTH, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _PIPE_WIDTH
 
 
 def record(found: msgspec.Struct, *, json: bool) -> None:

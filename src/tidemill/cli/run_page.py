@@ -1,19 +1,13 @@
 """How a run is shown in a terminal: headings and aligned columns, readable on a hundred of them."""
 
-import shutil
-import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
-
-from rich.cells import cell_len
 
 from tidemill.cli import output
 from tidemill.core.run import Run, StepRun
 from tidemill.evidence.run_details import RunDetails, describe_cause, describe_executor, list_executors
 from tidemill.evidence.words import clock, ended, holds, moment, number, role_of, seconds, size
 
-_NARROWEST, _IN_A_PIPE = 60, 100
 _DIGEST = 12
 
 
@@ -139,29 +133,9 @@ def facts(known: Iterable[tuple[str, str]]) -> None:
     table([], [[name, value] for name, value in known if value])
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns of text under their names; the last one is folded at the edge of the terminal."""
-    lines = [list(columns), *map(list, rows)] if columns else list(map(list, rows))
-    count = max(map(len, lines), default=0)
-    widths = [max((cell_len(line[place]) for line in lines if place < len(line)), default=0) for place in range(count)]
-    before = 2 + sum(widths[: count - 1]) + 2 * (count - 1)
-    for number_of_line, line in enumerate(lines):
-        cells = [*line, *([""] * (count - len(line)))]
-        head = "".join(f"{_padded(cell, widths[place])}  " for place, cell in enumerate(cells[:-1]))
-        tail = textwrap.wrap(cells[-1], max(24, width() - before)) or [""]
-        heading = columns and not number_of_line
-        output.out.print(f"  {head}{tail[0]}".rstrip(), style="dim" if heading else "")
-        for more in tail[1:]:
-            output.out.print(f"{' ' * before}{more}")
-
-
-def width() -> int:
-    """How many columns there are: those of the terminal, or a hundred in a pipe."""
-    return max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _IN_A_PIPE
-
-
-def _padded(cell: str, width: int) -> str:
-    return cell + " " * (width - cell_len(cell))
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table under a heading."""
+    output.table(columns, rows, indent=2)
 
 
 def pairs(values: dict[str, Any]) -> str:

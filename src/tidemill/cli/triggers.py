@@ -1,26 +1,21 @@
 """Triggers and their jobs: what starts pipelines, what became of it, and what people stop for a while."""
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.models import models
-from tidemill.cli.session import Environment, Id, Json, Limit, Only, Within, given, nothing, session_here, user
+from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
+from tidemill.cli.session import Environment, Id, Json, Limit, Only, Within, given, nothing, session_here
 from tidemill.errors import InputError, NotFound
 
 if TYPE_CHECKING:
     from tidemill.flow.session import Session
-    from tidemill.registry.pauses import Pausable
 
 triggers = typer.Typer(no_args_is_help=True, help="What starts pipelines.")
 jobs = typer.Typer(no_args_is_help=True, help="What triggers made of each cause.")
 _LOOK_BACK = 200
-Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
-Until = Annotated[str, typer.Option(help="Until then (UTC, or a length of time such as 2d); for ever, if not given.")]
 Name = Annotated[str, typer.Argument(help="A trigger of tidemill.toml.")]
-Model = Annotated[str, typer.Argument(help="A model; the only one, if not given.")]
 
 
 @triggers.command("list")
@@ -68,7 +63,7 @@ def pause(
     """Keep a trigger from firing; what comes once, as new data does, waits, and other causes are dropped."""
     session = session_here(env)
     _known(session, name)
-    _pause(session, "trigger", name, until, reason, json)
+    pause_object(session, "trigger", name, until, reason, json)
 
 
 @triggers.command("resume")
@@ -76,7 +71,7 @@ def resume(name: Name, reason: Reason = "", env: Environment = "production", jso
     """Let a paused trigger fire again."""
     session = session_here(env)
     _known(session, name)
-    _resume(session, "trigger", name, reason, json)
+    resume_object(session, "trigger", name, reason, json)
 
 
 @triggers.command("fire")
@@ -158,76 +153,7 @@ def cancel_job(job: Id, json: Json = False) -> None:
         output.out.print(f"job {output.short(found.id)} is cancelled")
 
 
-@models.command("freeze")
-def freeze(
-    name: Model = "",
-    until: Until = "",
-    reason: Reason = "",
-    env: Environment = "production",
-    json: Json = False,
-) -> None:
-    """Keep what answers for a model as it is: only people may change its route."""
-    session = session_here(env)
-    _pause(session, "model", session.project.model(name).name, until, reason, json)
-
-
-@models.command("thaw")
-def thaw(
-    name: Model = "",
-    reason: Reason = "",
-    env: Environment = "production",
-    json: Json = False,
-) -> None:
-    """Let the policy change a frozen model's route again."""
-    session = session_here(env)
-    _resume(session, "model", session.project.model(name).name, reason, json)
-
-
 def _known(session: "Session", name: str) -> None:
     known = [trigger.name for trigger in session.project.policy.triggers]
     if name not in known:
         raise NotFound(f"tidemill.toml has no trigger {name!r}", f"it has: {', '.join(known) or 'none'}")
-
-
-def _moment(until: str, now: datetime) -> datetime | None:
-    from tidemill.clock import span
-    from tidemill.errors import ConfigurationError
-
-    if not until:
-        return None
-    try:
-        moment = datetime.fromisoformat(until)
-    except ValueError:
-        try:
-            return now + span(until)
-        except ConfigurationError:
-            raise InputError(f"--until {until!r} is no time", "write 2026-12-24, 2026-12-24T18:00 or 2d") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if moment <= now:
-        raise InputError(f"--until {until} is over already", "give a time that is still to come")
-    return moment
-
-
-def _pause(session: "Session", kind: "Pausable", name: str, until: str, reason: str, json: bool) -> None:
-    from tidemill.registry.pauses import pause as pause_in
-    from tidemill.registry.pauses import pause_text
-
-    moment = _moment(until, session.clock.now())
-    entry = pause_in(session.workspace.ledger, session.clock, kind, name, **_by(session, reason), until=moment)
-    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {pause_text(entry)}")
-
-
-def _resume(session: "Session", kind: "Pausable", name: str, reason: str, json: bool) -> None:
-    from tidemill.registry.pauses import find_pause, pause_text
-    from tidemill.registry.pauses import resume as resume_in
-
-    books, env = session.workspace.ledger, session.workspace.environment
-    if find_pause(books, kind, name, environment=env, now=session.clock.now()) is None:
-        state = "paused" if kind == "trigger" else "frozen"
-        raise InputError(f"{kind} {name!r} is not {state} in {env}", "there is nothing to do")
-    entry = resume_in(books, session.clock, kind, name, **_by(session, reason))
-    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {pause_text(entry)}")
-
-
-def _by(session: "Session", reason: str) -> dict[str, Any]:
-    return {"environment": session.workspace.environment, "actor": user(), "reason": reason}

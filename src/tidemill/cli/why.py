@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.run_page import width
 from tidemill.cli.session import Environment, Json, workspace_here
 from tidemill.evidence.why import EvidenceLink
 from tidemill.evidence.words import number
@@ -38,11 +37,11 @@ def why(
 def _show(chain: list[EvidenceLink]) -> None:
     """Each link, the nearest first."""
     for link in chain:
-        first, *more = textwrap.wrap(link.text, width() - _INDENT) or [""]
+        first, *more = textwrap.wrap(link.text, output.screen_width() - _INDENT) or [""]
         output.out.print(f"{link.kind:{_INDENT}}", style="bold", end="")
         output.out.print(first)
         facts = "  ".join(_facts(link.facts)) if link.kind in _TOLD else ""
-        lines = textwrap.wrap(facts, width() - _INDENT, break_long_words=False, break_on_hyphens=False)
+        lines = textwrap.wrap(facts, output.screen_width() - _INDENT, break_long_words=False, break_on_hyphens=False)
         for line in more:
             output.out.print(f"{'':{_INDENT}}{line}")
         for line in lines:

@@ -1,0 +1,67 @@
+"""Pauses triggers and freezes models, for the commands of both."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tidemill.cli import output
+from tidemill.cli.session import user
+from tidemill.errors import InputError
+
+if TYPE_CHECKING:
+    from tidemill.flow.session import Session
+    from tidemill.registry.pauses import Pausable
+
+Reason = Annotated[str, typer.Option(help="The reason, for the audit log.")]
+Until = Annotated[str, typer.Option(help="The end: a time in UTC, or a duration such as 2d. Default: no end.")]
+
+
+def pause_object(session: "Session", kind: "Pausable", name: str, until: str, reason: str, json: bool) -> None:
+    """Pause a trigger or freeze a model, and print the entry of the audit log."""
+    from tidemill.registry.pauses import pause, pause_text
+
+    end = _parse_end(until, session.clock.now())
+    entry = pause(session.workspace.ledger, session.clock, kind, name, **_author(session, reason), until=end)
+    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {pause_text(entry)}")
+
+
+def resume_object(session: "Session", kind: "Pausable", name: str, reason: str, json: bool) -> None:
+    """Resume a trigger or unfreeze a model, and print the entry of the audit log.
+
+    Raises
+    ------
+    InputError
+        if it is not paused.
+    """
+    from tidemill.registry.pauses import find_pause, pause_text, resume
+
+    books, env = session.workspace.ledger, session.workspace.environment
+    if find_pause(books, kind, name, environment=env, now=session.clock.now()) is None:
+        state = "paused" if kind == "trigger" else "frozen"
+        raise InputError(f"{kind} {name!r} is not {state} in environment {env!r}", "select another one with --env")
+    entry = resume(books, session.clock, kind, name, **_author(session, reason))
+    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {pause_text(entry)}")
+
+
+def _parse_end(until: str, now: datetime) -> datetime | None:
+    from tidemill.clock import span
+    from tidemill.errors import ConfigurationError
+
+    if not until:
+        return None
+    try:
+        end = datetime.fromisoformat(until)
+    except ValueError:
+        try:
+            return now + span(until)
+        except ConfigurationError:
+            raise InputError(f"--until {until!r} is not a time", "write 2026-12-24, 2026-12-24T18:00 or 2d") from None
+    end = end if end.tzinfo else end.replace(tzinfo=UTC)
+    if end <= now:
+        raise InputError(f"--until {until} is in the past", "use a time in the future")
+    return end
+
+
+def _author(session: "Session", reason: str) -> dict[str, Any]:
+    return {"environment": session.workspace.environment, "actor": user(), "reason": reason}
