@@ -113,19 +113,19 @@ def _uuid7(milliseconds: int, entropy: int) -> str:
     return str(uuid.UUID(int=value))
 
 
-def moment_of(identifier: str) -> datetime:
+def read_id_time(identifier: str) -> datetime:
     """The instant at which a UUIDv7 was minted."""
     return datetime.fromtimestamp((uuid.UUID(identifier).int >> 80) / 1000, UTC)
 
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-Span = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?[smhdw]$")]
+DurationText = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?[smhdw]$")]
 
 
-def span(text: Span) -> timedelta:
+def parse_duration(text: DurationText) -> timedelta:
     """A length of time as people write it.
 
-    >>> span("7d"), span("1.5h")
+    >>> parse_duration("7d"), parse_duration("1.5h")
     (datetime.timedelta(days=7), datetime.timedelta(seconds=5400))
     """
     try:

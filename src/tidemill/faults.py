@@ -7,7 +7,7 @@ from collections import Counter
 _passed: Counter[str] = Counter()
 
 
-def reached(point: str) -> None:
+def maybe_crash(point: str) -> None:
     """The process came to a point; it dies there where it is told to (`point#3`: at the third time)."""
     fault = os.environ.get("TIDEMILL_FAULT")
     if not fault:

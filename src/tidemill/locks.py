@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextmanager
-def locked(file: Path, *, wait: bool = True, shared: bool = False) -> Iterator[bool]:
+def lock_file(file: Path, *, wait: bool = True, shared: bool = False) -> Iterator[bool]:
     """Hold the lock of a file for the block, alone or `shared`; without `wait`, False where another holds it."""
     with file.open("a") as handle:
         try:

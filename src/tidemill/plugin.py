@@ -13,7 +13,7 @@ def _group(kind: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=f"tidemill.{kind}")}
 
 
-def names(kind: str) -> Iterator[str]:
+def list_names(kind: str) -> Iterator[str]:
     """The names of the plugs of a kind, such as engines, codecs, flavors or online_stores (see `compose/backends`)."""
     yield from _group(kind)
 
@@ -29,7 +29,7 @@ def load(kind: str, name: str) -> Any:
     try:
         return _group(kind)[name].load()
     except KeyError:
-        known = ", ".join(sorted(names(kind))) or "none"
+        known = ", ".join(sorted(list_names(kind))) or "none"
         raise NotFound(
             f"no {kind} plug is called {name!r}",
             f"install the package that offers it, or use one of: {known}",

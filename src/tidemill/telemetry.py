@@ -6,7 +6,7 @@ import os
 import sys
 
 
-def logger(room: str) -> logging.Logger:
+def get_logger(room: str) -> logging.Logger:
     """The logger of a room."""
     return logging.getLogger(f"tidemill.{room}")
 
@@ -24,7 +24,7 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-def set_up(level: str | None = None) -> None:
+def configure_logging(level: str | None = None) -> None:
     """Send logs to stderr: `TIDEMILL_LOG` is the level, `TIDEMILL_LOG_FORMAT=json` makes each line an object."""
     handler = logging.StreamHandler(sys.stderr)
     if os.environ.get("TIDEMILL_LOG_FORMAT") == "json":

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidemill.clock import span
+from tidemill.clock import parse_duration
 from tidemill.core.feature import Aggregate, Entity, FeatureView
 from tidemill.errors import DataError
 from tidemill.features.join import join
@@ -36,7 +36,7 @@ def view(keys: tuple[str, ...] = ("k",), ttl: str | None = None, every: str = "1
 def oracle(spine: pl.DataFrame, wanted: FeatureView, history: pl.DataFrame) -> list[tuple[Any, ...]]:
     """What each row of the spine may know, found by looking at every row of the history."""
     keys = wanted.entity.keys
-    every, window = span(wanted.every), span(wanted.aggregates[0].window)
+    every, window = parse_duration(wanted.every), parse_duration(wanted.aggregates[0].window)
     answers = []
     for row in spine.to_dicts():
         now = row["_time"]
@@ -50,7 +50,7 @@ def oracle(spine: pl.DataFrame, wanted: FeatureView, history: pl.DataFrame) -> l
         ]
         known = [(p["_time"], p["_known_at"], i) for i, p in own if p["_time"] <= now and p["_known_at"] <= now]
         best = history.row(max(known)[2], named=True) if known else None
-        if best is not None and wanted.ttl and now - best["_time"] > span(wanted.ttl):
+        if best is not None and wanted.ttl and now - best["_time"] > parse_duration(wanted.ttl):
             best = None
         grid = EPOCH + ((now - EPOCH) // every) * every if now is not None else EPOCH
         inside = [p["x"] for _, p in own if p["x"] is not None and grid - window < p["_known_at"] <= grid]

@@ -19,7 +19,7 @@ from tidemill.project.guessing import guess
 from tidemill.project.project import Project
 from tidemill.project.starting import write_project
 from tidemill.recipes.training import choose_inputs, split
-from tidemill.training.evaluate import truth_of
+from tidemill.training.evaluate import to_truth
 
 OWN = """
 import polars as pl
@@ -100,7 +100,7 @@ def claimed_and_true(folder: Path) -> tuple[float, float]:
     new = visits(4000, each=1, seed=8)
     answers = load(session.packages.load(release.package)).predict(new).probabilities
     assert answers is not None
-    truth = truth_of(new["ill"], "classification", ("false", "true"))
+    truth = to_truth(new["ill"], "classification", ("false", "true"))
     return release.metrics["test_roc_auc"], measure(truth, answers)["roc_auc"]
 
 

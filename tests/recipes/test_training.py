@@ -17,7 +17,7 @@ from tidemill.flow.session import Session
 from tidemill.models.load import load
 from tidemill.project.project import Project
 from tidemill.registry.routing import current
-from tidemill.training.tune import Tuned
+from tidemill.training.tune import SearchResult
 
 TARIFFS = '[sources.tariffs]\npath = "data/tariffs.csv"\ntime = "since"\n'
 VIEW = """
@@ -323,7 +323,7 @@ def test_a_search_keeps_its_trials_and_its_best_is_what_is_fitted(tmp_path: Path
     done = train(session)
     (step,) = session.workspace.ledger.steps.find(run=done, step="search")
     tuned = read_artifact(
-        session.workspace.blobs, session.workspace.ledger.artifacts.get(next(iter(step.outputs.values()))), Tuned
+        session.workspace.blobs, session.workspace.ledger.artifacts.get(next(iter(step.outputs.values()))), SearchResult
     )
     assert len(tuned.trials) == 4
     assert tuned.loss == min(trial.loss for trial in tuned.trials if trial.loss is not None)

@@ -6,28 +6,28 @@ import pytest
 
 from tidemill.data.metrics import Truth, losses, measure
 from tidemill.errors import ConfigurationError, DataError
-from tidemill.training.evaluate import classes_of, evaluate, slices_of, trivial, truth_of
+from tidemill.training.evaluate import evaluate, find_classes, find_slices, predict_baseline, to_truth
 
 
 def test_classes_are_sorted_whatever_they_were_read_as() -> None:
-    assert classes_of(pl.Series("late", [True, False, None]), "late") == ("false", "true")
-    assert classes_of(pl.Series("late", [1.0, 0.0]), "late") == ("0", "1")
-    assert classes_of(pl.Series("late", ["b", "a", "c"]), "late") == ("a", "b", "c")
+    assert find_classes(pl.Series("late", [True, False, None]), "late") == ("false", "true")
+    assert find_classes(pl.Series("late", [1.0, 0.0]), "late") == ("0", "1")
+    assert find_classes(pl.Series("late", ["b", "a", "c"]), "late") == ("a", "b", "c")
 
 
 def test_classes_that_are_numbers_are_in_the_order_of_their_values() -> None:
-    assert classes_of(pl.Series("grade", [9, 10, 1]), "grade") == ("1", "9", "10")
-    assert classes_of(pl.Series("grade", ["10", "9", "-1.5"]), "grade") == ("-1.5", "9", "10")
-    assert classes_of(pl.Series("grade", ["10", "9", "nan"]), "grade") == ("10", "9", "nan")
+    assert find_classes(pl.Series("grade", [9, 10, 1]), "grade") == ("1", "9", "10")
+    assert find_classes(pl.Series("grade", ["10", "9", "-1.5"]), "grade") == ("-1.5", "9", "10")
+    assert find_classes(pl.Series("grade", ["10", "9", "nan"]), "grade") == ("10", "9", "nan")
 
 
 def test_the_positive_class_is_the_last_of_two_and_can_be_set() -> None:
     labels = pl.Series("answer", ["no", "yes"])
-    assert classes_of(labels, "answer") == ("no", "yes")
-    assert classes_of(labels, "answer", "no") == ("yes", "no")
+    assert find_classes(labels, "answer") == ("no", "yes")
+    assert find_classes(labels, "answer", "no") == ("yes", "no")
     for positive, values in (("maybe", labels), ("a", pl.Series(["a", "b", "c"]))):
         with pytest.raises(ConfigurationError, match=f"positive is '{positive}', which is not one of two") as refused:
-            classes_of(values, "answer", positive)
+            find_classes(values, "answer", positive)
         assert "[problem]" in refused.value.cure
 
 
@@ -37,37 +37,37 @@ def test_the_positive_class_is_the_last_of_two_and_can_be_set() -> None:
 )
 def test_labels_that_cannot_be_learned_are_told(labels: list[object], said: str) -> None:
     with pytest.raises(DataError, match=said) as told:
-        classes_of(pl.Series("late", labels), "late")
+        find_classes(pl.Series("late", labels), "late")
     assert told.value.cure
 
 
 def test_truth_is_places_or_numbers() -> None:
-    truth = truth_of(pl.Series("late", [True, False, True]), "classification", ("false", "true"))
+    truth = to_truth(pl.Series("late", [True, False, True]), "classification", ("false", "true"))
     assert truth.values.tolist() == [1, 0, 1]
-    assert truth_of(pl.Series("delay", [1, 2]), "regression", ()).values.tolist() == [1.0, 2.0]
+    assert to_truth(pl.Series("delay", [1, 2]), "regression", ()).values.tolist() == [1.0, 2.0]
     with pytest.raises(DataError, match="class that the model does not know"):
-        truth_of(pl.Series("late", ["maybe"]), "classification", ("false", "true"))
+        to_truth(pl.Series("late", ["maybe"]), "classification", ("false", "true"))
 
 
 def test_the_trivial_baseline_knows_only_shares_or_the_mean() -> None:
     train = Truth("classification", np.array([0, 0, 0, 1]), ("no", "yes"))
-    assert trivial(train, 2).tolist() == [[0.75, 0.25]] * 2
-    assert trivial(Truth("regression", np.array([1.0, 3.0])), 3).tolist() == [2.0] * 3
-    assert losses(train, trivial(train, 4)).mean() == pytest.approx(0.5623, abs=1e-4)
+    assert predict_baseline(train, 2).tolist() == [[0.75, 0.25]] * 2
+    assert predict_baseline(Truth("regression", np.array([1.0, 3.0])), 3).tolist() == [2.0] * 3
+    assert losses(train, predict_baseline(train, 4)).mean() == pytest.approx(0.5623, abs=1e-4)
 
 
 def test_slices_are_the_large_ones() -> None:
     frame = pl.DataFrame({"origin": ["JFK"] * 40 + ["EWR"] * 30 + ["LGA"] * 29 + [None] * 50, "night": [True] * 149})
-    found = slices_of(frame, ("origin", "night"))
+    found = find_slices(frame, ("origin", "night"))
     assert {name: int(inside.sum()) for name, inside in found.items()} == {
         "origin=JFK": 40,
         "origin=EWR": 30,
         "night=true": 149,
     }
     many = pl.DataFrame({"tail": [f"N{place}" for place in range(60) for _ in range(30)]})
-    assert len(slices_of(many, ("tail",))) == 50
+    assert len(find_slices(many, ("tail",))) == 50
     with pytest.raises(DataError, match="no column 'gate' to slice by") as told:
-        slices_of(frame, ("gate",))
+        find_slices(frame, ("gate",))
     assert "slices" in told.value.cure
 
 

@@ -10,18 +10,18 @@ from msgspec.structs import replace
 from tidemill.core.policy import Search, Training
 from tidemill.data.metrics import Truth
 from tidemill.errors import ConfigurationError, DataError, MissingExtra
-from tidemill.training.tune import Rows, Tuned, tune
+from tidemill.training.tune import LabeledMatrix, SearchResult, tune
 
 RANDOM = np.random.default_rng(12)
 MATRIX = RANDOM.normal(size=(600, 3))
 TARGET = (np.sin(2 * MATRIX[:, 0]) + MATRIX[:, 1] * MATRIX[:, 2] + RANDOM.normal(0, 0.3, 600) > 0).astype(int)
 
 
-def rows(begin: int, end: int) -> Rows:
-    return Rows(MATRIX[begin:end], Truth("classification", TARGET[begin:end], ("no", "yes")))
+def rows(begin: int, end: int) -> LabeledMatrix:
+    return LabeledMatrix(MATRIX[begin:end], Truth("classification", TARGET[begin:end], ("no", "yes")))
 
 
-def search(policy: Training, validation: Rows | None = None) -> Tuned:
+def search(policy: Training, validation: LabeledMatrix | None = None) -> SearchResult:
     held = rows(400, 600) if validation is None else validation
     return tune(rows(0, 400), held, policy=policy, names=("a", "b", "c"), categorical=())
 
@@ -42,7 +42,7 @@ def test_it_finds_better_parameters_and_keeps_every_trial() -> None:
     assert [trial.params for trial in search(TREE).trials] == [trial.params for trial in found.trials]
 
 
-def lowest(found: Tuned) -> float:
+def lowest(found: SearchResult) -> float:
     return min(trial.loss for trial in found.trials if trial.loss is not None)
 
 

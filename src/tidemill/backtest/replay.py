@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from tidemill.backtest.comparison import Period
 from tidemill.backtest.policies import due
 from tidemill.backtest.sources import ReplayFeatures, ReplaySources, between
-from tidemill.clock import VirtualClock, span
+from tidemill.clock import VirtualClock, parse_duration
 from tidemill.compose.backends import open_sources, open_workspace
 from tidemill.compose.session import open_session
 from tidemill.core import resources
@@ -144,7 +144,7 @@ class Replay:
     def _available(self, job: Job) -> datetime:
         """A training's effects come after the time that a training takes."""
         if job.dedupe_key != "first" and job.pipeline in self.pipelines_that_train:
-            return job.created + span(self.policy.backtest.training_delay)
+            return job.created + parse_duration(self.policy.backtest.training_delay)
         return job.available
 
     @cached_property

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from tidemill.clock import span
+from tidemill.clock import parse_duration
 from tidemill.core.batch import Batch
 from tidemill.core.feature import FeatureSet, FeatureView
 from tidemill.core.policy import Backtest, Source
@@ -51,7 +51,7 @@ class ReplaySources:
             )
         self.original = history.sort(TIME, maintain_order=True).with_row_index(ROW)
         self.rows = shuffled(self.original, options.seed) if options.shuffle else self.original
-        self._delivery = span(definition.delivery or "1d")
+        self._delivery = parse_duration(definition.delivery or "1d")
         self._batches = self._cut()
 
     def _cut(self) -> list[Batch]:
@@ -70,7 +70,7 @@ class ReplaySources:
             path = planted.path if planted else whole
             batches.append(Batch(id=name, source=self._source, known_at=arrives, path=path))
             if planted and planted.repaired:
-                again = arrives + span(planted.repaired)
+                again = arrives + parse_duration(planted.repaired)
                 batches.append(Batch(id=f"{name}-repaired", source=self._source, known_at=again, path=whole))
             moment = arrives
         return sorted(batches, key=lambda batch: batch.known_at)

@@ -23,7 +23,7 @@ from tidemill.blobs.content import (
     create_write_error,
 )
 from tidemill.errors import TidemillError
-from tidemill.faults import reached
+from tidemill.faults import maybe_crash
 
 _SHARD = re.compile(r"[0-9a-f]{2}")
 
@@ -144,13 +144,13 @@ class DiskBlobs:
     def _move(self, file: BinaryIO, path: str, durable: bool) -> None:
         if durable:
             os.fsync(file.fileno())
-        reached("blob is drafted")
+        maybe_crash("blob is drafted")
         try:
             os.rename(file.name, path)  # noqa: PTH104 - as above
         except FileNotFoundError:
             Path(path).parent.mkdir(exist_ok=True)
             Path(file.name).rename(path)
-        reached("blob is placed")
+        maybe_crash("blob is placed")
         if durable:
             self._flush(path, with_content=False)
 

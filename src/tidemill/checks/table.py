@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import polars as pl
 from msgspec import to_builtins
 
-from tidemill.clock import span
+from tidemill.clock import parse_duration
 from tidemill.core.check import SchemaEvidence, Verdict
 from tidemill.core.policy import Source
 from tidemill.core.schema import Column, Schema
@@ -270,7 +270,7 @@ def _times(
             what = f"has {bad.sum()} values that are no time, such as {shown}"
             yield Fault(name, "unreadable time", what, int(bad.sum()), samples, bad)
     if arrived is not None and schema.ahead and not source.known_at:
-        late = (frame[TIME] > arrived + span(schema.ahead)).fill_null(value=False)
+        late = (frame[TIME] > arrived + parse_duration(schema.ahead)).fill_null(value=False)
         if late.any():
             samples = _some(frame[TIME].filter(late))
             what = f"has {late.sum()} times after the rows arrived ({arrived:%Y-%m-%d %H:%M}), such as {samples[0]}"

@@ -11,7 +11,7 @@ import typer
 from tidemill import __version__
 from tidemill.cli.output import err
 from tidemill.errors import TidemillError
-from tidemill.telemetry import set_up
+from tidemill.telemetry import configure_logging
 
 # Where each command lives. Only what is asked for is loaded: a command line that knows them all takes twice as long.
 VERBS = {
@@ -69,7 +69,7 @@ def _room(name: str) -> Any:
 
 def start(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
     """Set up the logs."""
-    set_up()
+    configure_logging()
     if version:
         typer.echo(f"tidemill {__version__}")
         raise typer.Exit

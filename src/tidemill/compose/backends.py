@@ -16,7 +16,7 @@ from tidemill.core.policy import Source
 from tidemill.core.resources import Board, Journal, Online, PackageStore, RecordedSources, Tables
 from tidemill.errors import InputError
 from tidemill.ledger.database import Database, database_at
-from tidemill.plugin import load, names
+from tidemill.plugin import list_names, load
 from tidemill.workspace.workspace import STORES, Workspace
 
 Opener = Callable[[str], Any]
@@ -86,7 +86,7 @@ def _open(kind: str, url: str, own: Mapping[str, Opener], otherwise: Opener | No
     scheme = url.partition(":")[0] if "://" in url else "file"
     if scheme in own:
         return own[scheme](url)
-    plugged = sorted(names(kind))
+    plugged = sorted(list_names(kind))
     if scheme in plugged:
         return load(kind, scheme)(url)
     if otherwise is not None:

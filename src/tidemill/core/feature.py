@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from tidemill.clock import Span
+from tidemill.clock import DurationText
 
 
 class Entity(Struct, frozen=True):
@@ -40,7 +40,7 @@ class Aggregate(Struct, frozen=True, kw_only=True):
     name: str
     column: str
     statistic: Literal["mean", "sum", "count"]
-    window: Span
+    window: DurationText
 
 
 class FeatureView(Struct, frozen=True, kw_only=True):
@@ -75,8 +75,8 @@ class FeatureView(Struct, frozen=True, kw_only=True):
     source: str
     columns: tuple[str, ...] = ()
     aggregates: tuple[Aggregate, ...] = ()
-    ttl: Span | None = None
-    every: Span = "1h"
+    ttl: DurationText | None = None
+    every: DurationText = "1h"
     owner: str = ""
     description: str = ""
     tags: tuple[str, ...] = ()

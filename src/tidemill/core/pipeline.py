@@ -10,7 +10,7 @@ from importlib import import_module
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints, overload
 
-from tidemill.clock import Span, span
+from tidemill.clock import DurationText, parse_duration
 from tidemill.errors import ConfigurationError, InputError
 
 R = TypeVar("R")
@@ -61,16 +61,16 @@ class Step(Generic[R]):
         retries: int = 0,
         cache: bool = True,
         transient: bool = False,
-        timeout: Span = "",
-        retention: Span = "",
+        timeout: DurationText = "",
+        retention: DurationText = "",
     ) -> None:
         self.function = function
         self.name = function.__name__
         self.retries = retries
         self.cache = cache
         self.transient = transient
-        self.timeout: timedelta | None = span(timeout) if timeout else None
-        self.retention: timedelta | None = span(retention) if retention else None
+        self.timeout: timedelta | None = parse_duration(timeout) if timeout else None
+        self.retention: timedelta | None = parse_duration(retention) if retention else None
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
@@ -262,7 +262,12 @@ class Pipeline:
 def step(function: Callable[..., R], /) -> Step[R]: ...
 @overload
 def step(
-    *, retries: int = 0, cache: bool = True, transient: bool = False, timeout: Span = "", retention: Span = ""
+    *,
+    retries: int = 0,
+    cache: bool = True,
+    transient: bool = False,
+    timeout: DurationText = "",
+    retention: DurationText = "",
 ) -> Callable[[Callable[..., R]], Step[R]]: ...
 def step(
     function: Callable[..., R] | None = None,
@@ -271,8 +276,8 @@ def step(
     retries: int = 0,
     cache: bool = True,
     transient: bool = False,
-    timeout: Span = "",
-    retention: Span = "",
+    timeout: DurationText = "",
+    retention: DurationText = "",
 ) -> Step[R] | Callable[[Callable[..., R]], Step[R]]:
     """Make a function a step of pipelines.
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from tidemill.clock import Span
+from tidemill.clock import DurationText
 from tidemill.core.check import Action
 from tidemill.core.environment import Environment
 from tidemill.core.model import Task
@@ -58,11 +58,11 @@ class Source(_Table, frozen=True, kw_only=True):
     path: str
     time: str | None = None
     known_at: str | None = None
-    delay: Span = "0s"
+    delay: DurationText = "0s"
     key: tuple[str, ...] = ()
     schema: str = ""
     later: tuple[str, ...] = ()
-    delivery: Span | None = None
+    delivery: DurationText | None = None
     format: Literal["parquet", "csv", "jsonl", ""] = ""
     kind: Literal["files", "delta", "sql", "duckdb", ""] = ""
     table: str = ""
@@ -151,7 +151,7 @@ class Search(_Table, frozen=True, kw_only=True):
         For each parameter its range (two numbers) or its choices. LightGBM has a default space.
     """
 
-    budget: Span = "2m"
+    budget: DurationText = "2m"
     trials: Annotated[int, Meta(ge=1)] = 30
     space: dict[str, Choice] = {}
 
@@ -206,10 +206,10 @@ class Training(_Table, frozen=True, kw_only=True):
     split: Literal["", "time", "random", "group", "stratified"] = ""
     group: str = ""
     validation: Annotated[float, Meta(ge=0, lt=1)] = 0.15
-    test: Span = "14d"
+    test: DurationText = "14d"
     test_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
     refit: bool = True
-    window: Span | None = None
+    window: DurationText | None = None
     minimum_rows: Annotated[int, Meta(ge=1)] = 50
     seed: Annotated[int, Meta(ge=0)] = 0
     feedback: bool = False
@@ -298,7 +298,7 @@ class Rollout(_Table, frozen=True, kw_only=True):
     share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
     minimum: Annotated[int, Meta(ge=1)] = 300
     margin: float = 0.0
-    maximum: Span = "14d"
+    maximum: DurationText = "14d"
 
 
 class WatchValue(_Table, frozen=True, kw_only=True):
@@ -325,7 +325,7 @@ class WatchValue(_Table, frozen=True, kw_only=True):
     value: str
     limit: Annotated[float, Meta(ge=0)]
     action: Action
-    window: Span = "7d"
+    window: DurationText = "7d"
     minimum: Annotated[int, Meta(ge=1)] = 200
     notify: tuple[str, ...] = ()
 
@@ -345,7 +345,7 @@ class Watch(_Table, frozen=True, kw_only=True):
 
     values: tuple[WatchValue, ...] = ()
     notify: tuple[str, ...] = ()
-    quiet: Span = "1d"
+    quiet: DurationText = "1d"
 
 
 class ModelPolicy(_Table, frozen=True, kw_only=True):
@@ -385,7 +385,7 @@ class Planted(_Table, frozen=True, kw_only=True):
     source: str
     day: str
     path: str
-    repaired: Span | None = None
+    repaired: DurationText | None = None
     about: str = ""
 
 
@@ -429,7 +429,7 @@ class Backtest(_Table, frozen=True, kw_only=True):
         Pipelines that a person starts.
     """
 
-    training_delay: Span = "1h"
+    training_delay: DurationText = "1h"
     seed: int = 0
     shuffle: bool = False
     skip: tuple[str, ...] = ()
@@ -452,10 +452,10 @@ class Retention(_Table, frozen=True, kw_only=True):
         Predictions and labels; the default is for ever.
     """
 
-    runs: Span = "90d"
-    orphans: Span = "7d"
+    runs: DurationText = "90d"
+    orphans: DurationText = "7d"
     releases: Annotated[int, Meta(ge=1)] | None = None
-    journal: Span | None = None
+    journal: DurationText | None = None
 
 
 class Policy(_Table, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from tidemill.clock import Span
+from tidemill.clock import DurationText
 
 JobState = Literal["waiting", "running", "done", "failed", "stopped", "cancelled", "dropped"]
 CatchUp = Literal["last", "all", "none"]
@@ -51,7 +51,7 @@ class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     catch_up: CatchUp = "last"
     model: str = ""
     params: dict[str, Any] = {}
-    cooldown: Span = "0s"
+    cooldown: DurationText = "0s"
     budget: Annotated[int, Meta(ge=1)] | None = None
 
 

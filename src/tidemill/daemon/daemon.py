@@ -18,7 +18,7 @@ from tidemill.daemon.notices import Notices
 from tidemill.daemon.patience import Patience
 from tidemill.daemon.triggers import Triggers
 from tidemill.errors import ConfigurationError, Conflict, TidemillError
-from tidemill.faults import reached
+from tidemill.faults import maybe_crash
 from tidemill.flow.session import Session
 from tidemill.monitoring.alerts import alert_all
 from tidemill.project.configuration import FILE, read_policy
@@ -150,11 +150,11 @@ class Daemon:
                 claimed = self._books.jobs.change(job.id, self._claimed)
             except Conflict:
                 continue
-            reached("job is claimed")
+            maybe_crash("job is claimed")
             busy |= {self._model_of(job)} - {""}
             self._running[job.id] = claimed, None
             self._running[job.id] = claimed, self._begin(self._session, claimed)
-            reached("worker is begun")
+            maybe_crash("worker is begun")
 
     def _model_of(self, job: Job) -> str:
         """The model that a job works on, of which one does at a time: the only one where it names none."""
@@ -217,7 +217,7 @@ class Daemon:
                     run=job.run,
                 )
                 self._triggers.tell("job", job.pipeline, f"job/{job.id}", clock.now(), to_builtins(payload))
-        reached("job is settled")
+        maybe_crash("job is settled")
         del self._running[job.id]
         work.forget(self._session, job)
         self._told(f"{job.pipeline} {settled.state}" + (f": {error}" if error else ""))

@@ -6,9 +6,9 @@ from tidemill.daemon.patience import Patience
 from tidemill.evidence.daemon_status import DaemonStatus, read_daemon_status
 from tidemill.flow.session import Session
 from tidemill.monitoring.alerts import State, alert_all
-from tidemill.telemetry import logger
+from tidemill.telemetry import get_logger
 
-log = logger("daemon")
+log = get_logger("daemon")
 _EVERY = 15.0
 
 

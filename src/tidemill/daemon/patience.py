@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from tidemill.errors import TidemillError
-from tidemill.telemetry import logger
+from tidemill.telemetry import get_logger
 
-log = logger("daemon")
+log = get_logger("daemon")
 
 
 class Patience:

@@ -7,14 +7,14 @@ from typing import Any
 from msgspec import to_builtins
 from msgspec.structs import replace
 
-from tidemill.clock import Clock, span, uuid7
+from tidemill.clock import Clock, parse_duration, uuid7
 from tidemill.core.event import DataPayload, Event
 from tidemill.core.policy import Policy
 from tidemill.core.resources import Books, Sources
 from tidemill.core.trigger import Job, Trigger
 from tidemill.daemon.ticks import following, passed
 from tidemill.errors import Conflict, TidemillError
-from tidemill.faults import reached
+from tidemill.faults import maybe_crash
 from tidemill.ledger.events import tell
 from tidemill.registry.pauses import find_pause, pause_text
 
@@ -91,7 +91,7 @@ class Triggers:
                 )
         except Conflict:
             return False
-        reached("event is told")
+        maybe_crash("event is told")
         return True
 
     def fire(self) -> list[Job]:
@@ -176,10 +176,10 @@ class Triggers:
         try:
             with self._books.transaction(durable=True):
                 decided = self._books.jobs.add(self._held_back(job, trigger, event, why))
-                reached("job is written")
+                maybe_crash("job is written")
         except Conflict:
             return None
-        reached("job is kept")
+        maybe_crash("job is kept")
         return decided
 
     def _held_back(self, job: Job, trigger: Trigger, event: Event | None, why: str) -> Job:
@@ -197,7 +197,7 @@ class Triggers:
         self, trigger: Trigger, model: str, now: datetime, event: Event | None
     ) -> tuple[datetime | None, str]:
         """When a trigger that its cooldown or budget holds back may fire again, and why it may not now."""
-        cooldown, budget = span(trigger.cooldown), trigger.budget
+        cooldown, budget = parse_duration(trigger.cooldown), trigger.budget
         if budget is None and not cooldown and event is not None and event.kind not in _COMES_ONCE:
             budget = _BUDGET
         if budget is None and not cooldown:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import polars as pl
 
-from tidemill.clock import span
+from tidemill.clock import parse_duration
 from tidemill.core.policy import Source
 from tidemill.data.moments import MOMENT, in_utc, times
 from tidemill.errors import DataError
@@ -28,7 +28,7 @@ def in_time(
     if source.known_at:
         known = read(frame, source.known_at, name)
     elif source.time:
-        known = time + span(source.delay)
+        known = time + parse_duration(source.delay)
     else:
         known = arrival
     return frame.with_columns(time.alias(TIME), known.alias(KNOWN_AT))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from tidemill.clock import span
+from tidemill.clock import parse_duration
 from tidemill.core.schema import Column, Schema
 from tidemill.errors import ConfigurationError
 
@@ -38,7 +38,7 @@ def read_schema(file: Path) -> Schema:
     try:
         schema = msgspec.convert({**tables, "columns": columns}, Schema)
         if schema.ahead:
-            span(schema.ahead)
+            parse_duration(schema.ahead)
     except msgspec.ValidationError as wrong:
         raise ConfigurationError(f"{file.name}: {wrong}", "see the reference of schemas for what goes there") from None
     if told := _impossible(schema):

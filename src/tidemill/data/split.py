@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tidemill.clock import span
+from tidemill.clock import parse_duration
 from tidemill.core.policy import Training
 from tidemill.data.frame import TIME
 from tidemill.errors import DataError
@@ -42,7 +42,7 @@ def by_time(frame: pl.DataFrame, test: str, share: float, validation: float) -> 
     ordered = frame.sort(TIME, maintain_order=True)
     times = ordered[TIME]
     newest = times[-1]
-    early = int((times <= newest - span(test)).sum())
+    early = int((times <= newest - parse_duration(test)).sum())
     if not 0.5 * len(times) <= early < len(times):
         early = _first_of_moment(times, int(len(times) * (1 - share)))
     middle = min(_first_of_moment(times, int(early * (1 - validation))), early)

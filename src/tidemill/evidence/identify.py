@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
-from tidemill.clock import moment_of
+from tidemill.clock import read_id_time
 from tidemill.core.resources import BookReader, BooksReader, JournalReader
 from tidemill.core.run import Run
 from tidemill.errors import InputError, NotFound
@@ -84,7 +84,7 @@ def identify(
 def read_predictions(journal: JournalReader, model: str, identifier: str) -> list[dict[str, Any]]:
     """Return the predictions with an id, shadow predictions last; empty if there are none."""
     try:
-        time = moment_of(identifier)
+        time = read_id_time(identifier)
     except (ValueError, OverflowError):
         return []
     import polars as pl  # imported here, since most commands read no predictions

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tidemill.clock import span
+from tidemill.clock import parse_duration
 from tidemill.core.feature import Aggregate, FeatureView
 from tidemill.data.frame import KNOWN_AT, TIME
 from tidemill.data.keys import key_text
@@ -58,7 +58,7 @@ def join(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> pl.Da
             for column in view.columns
         ]
     if view.aggregates:
-        every = int(span(view.every).total_seconds() * 1_000_000)
+        every = int(parse_duration(view.every).total_seconds() * 1_000_000)
         moments = asked // every * every if every else asked
         found = aggregate(codes, moments, history, view.aggregates)
         added += [pl.Series(names[name], values, nan_to_null=True) for name, values in found.items()]
@@ -113,7 +113,7 @@ def aggregate(codes: _Keyed, moments: Ints, history: pl.DataFrame, wanted: tuple
         joined = _joined(code[order], ranks, len(times))
         end = np.searchsorted(joined, _asked(codes.spine, moments, times), "right")
         of_column = [one for one in wanted if one.column == column]
-        windows = [int(span(one.window).total_seconds() * 1_000_000) for one in of_column]
+        windows = [int(parse_duration(one.window).total_seconds() * 1_000_000) for one in of_column]
         begins = [np.searchsorted(joined, _asked(codes.spine, moments - window, times), "right") for window in windows]
         begin = np.where(codes.spine < 0, end, np.reshape(begins, (len(windows), -1)))
         sums = window_sums(values[counted][order], begin, np.broadcast_to(end, begin.shape))
@@ -168,7 +168,7 @@ def _micros(times: pl.Series) -> Ints:
 
 
 def _age(view: FeatureView) -> int | None:
-    return int(span(view.ttl).total_seconds() * 1_000_000) if view.ttl else None
+    return int(parse_duration(view.ttl).total_seconds() * 1_000_000) if view.ttl else None
 
 
 def _hold(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> None:

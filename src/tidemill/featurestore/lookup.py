@@ -4,7 +4,7 @@ from datetime import datetime
 
 import polars as pl
 
-from tidemill.clock import span
+from tidemill.clock import parse_duration
 from tidemill.core.feature import FeatureSet, FeatureView
 from tidemill.core.resources import Online
 from tidemill.data.keys import key_text
@@ -45,7 +45,7 @@ class Lookup:
         entities = entity_of(frame, view.entity.keys)
         asked = [entity for entity in dict.fromkeys(entities) if entity is not None]
         found = dict(zip(asked, self._online.read(view.name, asked), strict=True))
-        oldest = now - span(view.ttl) if view.ttl else None
+        oldest = now - parse_duration(view.ttl) if view.ttl else None
         latest = [found[entity] if entity is not None else None for entity in entities]
         # Of an entity that nobody has seen nothing is known, and its count is 0, as in training.
         unknown = {f"{view.name}_{one.name}": 0.0 for one in view.aggregates if one.statistic == "count"}

@@ -11,7 +11,7 @@ from tidemill.core.pipeline import Graph, Pipeline
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.run import Run
 from tidemill.errors import Cancelled, Conflict, InputError, NotFound, Stopped, TidemillError
-from tidemill.faults import reached
+from tidemill.faults import maybe_crash
 from tidemill.flow.cache import StepCache
 from tidemill.flow.engines import open_engine
 from tidemill.flow.execute import EMPTY_START, Execution, Progress, Start
@@ -209,9 +209,9 @@ def _load_outputs(session: Session, past: Run, graph: Graph) -> dict[str, dict[s
 def _start(session: Session, graph: Graph, record: Run, start: Start, progress: Progress | None) -> RunResult:
     """Write the run to the ledger while its lock shows that its process lives, and execute it."""
     with session.workspace.alive.hold(record.id):
-        reached("run is alive")
+        maybe_crash("run is alive")
         session.workspace.ledger.runs.add(record)
-        reached("run is begun")
+        maybe_crash("run is begun")
         return _execute(session, graph, record, start, progress)
 
 

@@ -14,7 +14,7 @@ from tidemill.core.context import Context
 from tidemill.core.pipeline import Graph, Node
 from tidemill.core.run import CacheDecision, Metrics, StepRun
 from tidemill.errors import StepFailed, Stopped, TidemillError
-from tidemill.faults import reached
+from tidemill.faults import maybe_crash
 from tidemill.flow.cache import REASONS, StepCache
 from tidemill.flow.capture import shorten_log
 from tidemill.flow.record import Recorder
@@ -118,10 +118,10 @@ class Execution:
             self._running[node.name] = started[-1], record
             self._recorder.begin(record)
             self._unreported.append(record)
-        reached("steps are settled")
+        maybe_crash("steps are settled")
         self._boundary()
         for task in started:
-            reached("step is handed over")
+            maybe_crash("step is handed over")
             self._engine.start(task)
 
     def _boundary(self) -> None:
@@ -222,7 +222,7 @@ class Execution:
         pauses = [retry_at - now for retry_at, _ in self._delayed]
         if len(self._running) > len(self._delayed):
             for name, outcome in self._engine.wait(max(0.0, min([_POLL_SECONDS, *pauses]))):
-                reached("outcome is here")
+                maybe_crash("outcome is here")
                 self._receive(name, outcome)
         elif self._error is None:
             self._session.clock.sleep(max(0.0, min(pauses)))

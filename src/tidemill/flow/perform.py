@@ -19,7 +19,7 @@ from tidemill.core.check import Verdict
 from tidemill.core.context import Context
 from tidemill.core.run import Metrics
 from tidemill.errors import Corrupt, NotFound, TidemillError, Transient
-from tidemill.faults import reached
+from tidemill.faults import maybe_crash
 from tidemill.flow.capture import Log, captured, escape_surrogates
 from tidemill.flow.own import NotCopied, is_cheap, own
 from tidemill.flow.session import Session, is_resource
@@ -65,15 +65,15 @@ class Performer:
         with self._capture() as log:
             try:
                 arguments = self._arguments(task, transient)
-                reached("arguments are here")
+                maybe_crash("arguments are here")
                 started = time.perf_counter()
                 with _deadline(task.timeout):
                     values = _check_results(task, task.step.function(**arguments))
                 _exit_if_forked(process)
-                reached("step has run")
+                maybe_crash("step has run")
                 for output, value in zip(task.step.outputs, values, strict=True):
                     artifacts[output] = self._store(task, output, assign_verdict_ids(value, ()))
-                    reached("output is kept")
+                    maybe_crash("output is kept")
             except (Exception, SystemExit, _Overdue) as raised:  # noqa: BLE001 - reported as the failure of the step
                 _exit_if_forked(process)
                 failure = _as_failure(raised)

@@ -17,7 +17,7 @@ from tidemill.core.pipeline import Graph
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.run import Attempt, Interruption, Metrics, Run, RunState, StepRun
 from tidemill.errors import Cancelled, Conflict
-from tidemill.faults import reached
+from tidemill.faults import maybe_crash
 from tidemill.flow.session import Session
 from tidemill.ledger.events import tell
 
@@ -59,15 +59,15 @@ class Recorder:
                 self._books.steps.change(step.id, lambda _: step)
             else:
                 self._books.steps.add(step)
-            reached("step is written")
+            maybe_crash("step is written")
             for artifact in artifacts:
                 self._write_artifact(artifact)
-            reached("artifacts are written")
+            maybe_crash("artifacts are written")
             for verdict in verdicts:
                 self._write_verdict(verdict, step)
-                reached("verdict is written")
+                maybe_crash("verdict is written")
             self._write_metrics(metrics)
-            reached("metrics are written")
+            maybe_crash("metrics are written")
 
         self._pending.append(write)
 
@@ -80,13 +80,13 @@ class Recorder:
             If the run was cancelled in the meantime.
         """
         if self._pending:
-            reached("boundary begins")
+            maybe_crash("boundary begins")
             with self._books.transaction():
                 for write in self._pending:
                     write()
-                reached("boundary is written")
+                maybe_crash("boundary is written")
             self._pending = []
-            reached("boundary is kept")
+            maybe_crash("boundary is kept")
         if self._clock.monotonic() > self._cancel_checked + _CANCEL_CHECK_SECONDS:
             self._cancel_checked = self._clock.monotonic()
             if self._books.runs.get(self.run.id).state == "cancelled":
@@ -155,7 +155,7 @@ class Recorder:
         """Write the pending changes and the final state of the run; a cancelled run stays cancelled."""
         ended: datetime = self._clock.now()
         seconds = self._clock.monotonic() - self._started
-        reached("run closes")
+        maybe_crash("run closes")
         with self._books.transaction():
             for write in self._pending:
                 write()
@@ -172,8 +172,8 @@ class Recorder:
                     RunPayload(state=self.run.state, pipeline=self.run.pipeline, model=self.run.model, error=error)
                 ),
             )
-            reached("run's end is written")
-        reached("run is over")
+            maybe_crash("run's end is written")
+        maybe_crash("run is over")
         return self.run
 
 

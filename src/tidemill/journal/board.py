@@ -9,7 +9,7 @@ import msgspec
 from tidemill.core.route import Route
 from tidemill.errors import TidemillError
 from tidemill.journal.copying import exported, loaded
-from tidemill.locks import locked
+from tidemill.locks import lock_file
 
 
 class FileBoard:
@@ -25,7 +25,7 @@ class FileBoard:
         """Make a route the one that is served; an older version never replaces a newer one."""
         place = self._folder / f"{route.model}.json"
         try:
-            with locked(self._folder / f".{route.model}.lock"):
+            with lock_file(self._folder / f".{route.model}.lock"):
                 shown = self._read(place)
                 if shown is not None and shown.version >= route.version:
                     return

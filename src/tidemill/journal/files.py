@@ -13,7 +13,7 @@ import polars as pl
 
 from tidemill.errors import DataError, TidemillError
 from tidemill.journal.copying import exported, loaded
-from tidemill.locks import locked
+from tidemill.locks import lock_file
 
 _NAME = re.compile(r"^(-?\d+)-(-?\d+)-([0-9a-f]+)\.arrow$")
 _EMPTY = "1-0"  # the span of a segment without rows, which only replaces others
@@ -89,7 +89,7 @@ class FileJournal:
         folder = self._folder / kind
         if not folder.is_dir():
             return
-        with locked(folder / ".compacting", wait=False) as mine:
+        with lock_file(folder / ".compacting", wait=False) as mine:
             if not mine:
                 return
             self._finish(folder)
@@ -118,7 +118,7 @@ class FileJournal:
         folder = self._folder / kind
         if not folder.is_dir():
             return 0
-        with locked(folder / ".compacting"):
+        with lock_file(folder / ".compacting"):
             self._finish(folder)
             touched, left, gone = [], [], 0
             for segment in self._segments(kind, None, until):
@@ -136,7 +136,7 @@ class FileJournal:
         """Each segment, open until the next is asked for; no segment of a kind is deleted meanwhile."""
         for kind in self.kinds():
             folder = self._folder / kind
-            with locked(folder / ".compacting"):
+            with lock_file(folder / ".compacting"):
                 self._finish(folder)
                 yield from exported(self._folder, sorted(folder.glob("*.arrow")))
 

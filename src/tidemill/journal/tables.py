@@ -16,10 +16,10 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from tidemill.delta import LocalTable
 from tidemill.errors import Conflict, NotFound, TidemillError
-from tidemill.faults import reached
+from tidemill.faults import maybe_crash
 from tidemill.journal.copying import exported, loaded
 from tidemill.journal.widening import wider_types
-from tidemill.locks import locked
+from tidemill.locks import lock_file
 
 _COMPACT_EVERY = 50
 _TRIES = 50
@@ -130,7 +130,7 @@ class DeltaTables:
         # Delta notices when two append the same batch, but not when two create the table with it.
         root = Path(self._root)
         root.mkdir(parents=True, exist_ok=True)
-        with locked(root / f".{table}.lock"):
+        with lock_file(root / f".{table}.lock"):
             if self._open(table) is not None:
                 raise CommitFailedError("the table was created meanwhile")
             write_deltalake(str(root / table), frame, commit_properties=once)
@@ -171,7 +171,7 @@ class DeltaTables:
                 if gone:
                     # Delta's own deletion would keep its predicate, and so the person's key, in the log for ever.
                     write_deltalake(found, rows.filter(~marked), mode="overwrite", commit_properties=_ERASURE)
-                reached("table is rewritten")
+                maybe_crash("table is rewritten")
                 self._purge(table, of)
             except CommitFailedError:
                 continue
@@ -197,7 +197,7 @@ class DeltaTables:
             settled = file.name in logged or time.time() - file.stat().st_mtime > _APPENDING
             if file.name not in live and settled and of(pl.read_parquet(file)).fill_null(value=False).any():
                 file.unlink()
-                reached("table has lost a file")
+                maybe_crash("table has lost a file")
         lost = logged - {file.name for file in folder.glob("*.parquet")}
         for log in logs:
             _forget_statistics(log, lost)

@@ -10,7 +10,7 @@ from tidemill.core.model import Model
 from tidemill.models.environment import compare_versions
 from tidemill.models.flavors import BUILT_IN
 from tidemill.models.predictions import Predictor
-from tidemill.telemetry import logger
+from tidemill.telemetry import get_logger
 
 _CACHE_SIZE = 4
 
@@ -49,7 +49,7 @@ def load(model: Model) -> Predictor:
     flavor = model.manifest.flavor
     make = BUILT_IN[flavor]() if flavor in BUILT_IN else plugin.load("flavors", flavor)
     if differences := compare_versions(model.manifest.environment):
-        logger("models").warning(
+        get_logger("models").warning(
             "model %r was created with other versions: %s", model.manifest.name, ", ".join(map(str, differences))
         )
     predictor: Predictor = make(model)

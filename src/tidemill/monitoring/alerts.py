@@ -14,16 +14,16 @@ from typing import Literal
 
 from msgspec import Struct, to_builtins
 
-from tidemill.clock import Clock, span
+from tidemill.clock import Clock, parse_duration
 from tidemill.core.check import PerformanceEvidence, Verdict
 from tidemill.core.event import AlertPayload
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.resources import Books
 from tidemill.ledger.events import tell
 from tidemill.monitoring.picture import picture
-from tidemill.telemetry import logger
+from tidemill.telemetry import get_logger
 
-log = logger("alerts")
+log = get_logger("alerts")
 _LOOK_BACK = 20
 _DRAWN = 60
 
@@ -68,7 +68,7 @@ def alert_all(
     watches = [one.watch for name, one in policy.models.items() if model in ("", name)]
     addresses = tuple(dict.fromkeys(address for watch in watches for address in watch.notify))
     matter = Matter(subject=subject, state=state, line=f"{subject}: {reason}", addresses=addresses)
-    quiet = min((watch.quiet for watch in watches), key=span, default="1d")
+    quiet = min((watch.quiet for watch in watches), key=parse_duration, default="1d")
     try:
         return _tell(f"{policy.name} ({environment})", [matter], "jobs", quiet, books, clock, environment)
     except Exception:
@@ -153,7 +153,7 @@ def _is_news(matter: Matter, address: str, quiet: str, books: Books, clock: Cloc
         sent = event.read(AlertPayload)
         if _name(address) in sent.to:
             same = sent.state == matter.state
-            return not same or (matter.state == "bad" and clock.now() - event.time >= span(quiet))
+            return not same or (matter.state == "bad" and clock.now() - event.time >= parse_duration(quiet))
     return matter.state == "bad"
 
 

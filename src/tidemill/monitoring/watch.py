@@ -13,7 +13,7 @@ from tidemill.checks.drift import drift
 from tidemill.checks.quality import performance
 from tidemill.checks.stream import lateness
 from tidemill.checks.traffic import traffic
-from tidemill.clock import span
+from tidemill.clock import parse_duration
 from tidemill.core.check import Verdict
 from tidemill.core.metric import info_of
 from tidemill.core.model import Model, Signature
@@ -43,7 +43,7 @@ def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalRe
 
 def _length(value: WatchValue) -> timedelta:
     """How far back a value looks: its window, and for the last answer far enough to tell that there was none."""
-    length = span(value.window)
+    length = parse_duration(value.window)
     return max(length, timedelta(days=2 * value.limit)) if value.value == "silence" else length
 
 
@@ -129,7 +129,7 @@ def validate_online(
             reference=champion.release,
             minimum=policy.rollout.minimum,
             margin=policy.rollout.margin,
-            expired=now - route.since > span(policy.rollout.maximum),
+            expired=now - route.since > parse_duration(policy.rollout.maximum),
         )
     ]
 

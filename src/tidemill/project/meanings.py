@@ -10,7 +10,7 @@ from typing import get_args
 
 from msgspec.structs import asdict
 
-from tidemill.clock import span
+from tidemill.clock import parse_duration
 from tidemill.core.check import Action, Outcome
 from tidemill.core.event import conditions_of
 from tidemill.core.metric import METRICS, metrics_of
@@ -75,7 +75,7 @@ def _of_model(model: ModelPolicy) -> Iterator[Fault]:
             if isinstance(value, float) and not isfinite(value):
                 yield f"{value} is no number to compare with", "write a finite one", (*here, table, name)
     for name in ("test", "window"):
-        if (length := getattr(model.training, name)) and not span(length):
+        if (length := getattr(model.training, name)) and not parse_duration(length):
             yield f"a {name} of no time has no rows", 'such as "14d"', (*here, "training", name)
     for name, choice in (model.training.search.space if model.training.search else {}).items():
         numbers = [one for one in choice if isinstance(one, int | float) and not isinstance(one, bool)]
@@ -83,7 +83,7 @@ def _of_model(model: ModelPolicy) -> Iterator[Fault]:
             cure = f"from the lower to the higher: [{numbers[1]}, {numbers[0]}]"
             yield f"the range of {name!r} holds nothing", cure, (*here, "training", "search", "space", name)
     yield from _nowhere(model.watch.notify, (*here, "watch", "notify"))
-    if not span(model.rollout.maximum):
+    if not parse_duration(model.rollout.maximum):
         yield "a canary of no time proves nothing", 'such as "14d"', (*here, "rollout", "maximum")
     for place, value in enumerate(model.watch.values):
         at = (*here, "watch", "values", f"[{place}]")
@@ -93,7 +93,7 @@ def _of_model(model: ModelPolicy) -> Iterator[Fault]:
         if value.limit >= (1 if value.value == "drift" else inf):
             cure = "write one that can be; of drift, 0.3 is three columns of ten"
             yield f"a limit of {value.limit:g} is never exceeded", cure, (*at, "limit")
-        if not span(value.window):
+        if not parse_duration(value.window):
             yield "a window of no time has no rows", 'such as "7d"', (*at, "window")
         yield from _nowhere(value.notify, (*at, "notify"))
 
@@ -132,7 +132,7 @@ def _circles(triggers: Sequence[Trigger]) -> Iterator[Fault]:
     endless = [
         (place, trigger, {trigger.where.get(name, "") for name in ("subject", "pipeline")} - {""})
         for place, trigger in enumerate(triggers)
-        if trigger.on == "run" and trigger.budget is None and not span(trigger.cooldown)
+        if trigger.on == "run" and trigger.budget is None and not parse_duration(trigger.cooldown)
     ]
     for place, trigger, waits_for in endless:
         started = {trigger.pipeline}

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
 
-from tidemill.clock import span
+from tidemill.clock import parse_duration
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.prediction import EARLIER
 from tidemill.core.trigger import Trigger
@@ -72,7 +72,7 @@ class Rules:
 
     def _length(self, text: str, *steps: str) -> timedelta:
         try:
-            return span(text)
+            return parse_duration(text)
         except ConfigurationError as wrong:
             raise self._wrong(wrong.problem, wrong.cure, *steps) from None
 
@@ -134,8 +134,8 @@ class Rules:
                 )
             looks = [*(value.window for value in model.watch.values), model.rollout.maximum]
             looks += [model.training.window] if learns and model.training.window else []
-            longest = max(looks, key=span)
-            if journal < span(longest) + EARLIER:
+            longest = max(looks, key=parse_duration)
+            if journal < parse_duration(longest) + EARLIER:
                 raise self._wrong(
                     f"[retention] journal = {kept.journal!r} is shorter than model {model.name!r} looks back "
                     f"({longest}, and a day for labels)",

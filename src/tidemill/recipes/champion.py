@@ -17,7 +17,7 @@ from tidemill.data.frame import TIME
 from tidemill.data.metrics import Floats, Truth, among, losses, measure, narrowed
 from tidemill.errors import DataError, NotFound
 from tidemill.recipes.scoring import Candidate, measure_own, score
-from tidemill.training.evaluate import of_classes, slices_of
+from tidemill.training.evaluate import filter_classes, find_slices
 
 
 def check_champion(
@@ -42,7 +42,7 @@ def check_champion(
             rival.losses,
             losses(rival.truth, rival.scores),
             policy=policy.gate,
-            slices=slices_of(rival.rows, policy.gate.slices),
+            slices=find_slices(rival.rows, policy.gate.slices),
             unseen=unseen,
         ),
     ]
@@ -65,7 +65,7 @@ def _score_rival(champion: Model, candidate: Candidate, policy: ModelPolicy, sou
     both = tuple(name for name in truth.classes if name in theirs)
     if truth.classes and len(both) < 2:
         return cannot_compare(f"the champion knows other classes: {', '.join(theirs)}", policy.gate)
-    shared = of_classes(candidate.rows, policy.problem.label, both)
+    shared = filter_classes(candidate.rows, policy.problem.label, both)
     try:
         scores = score(champion, shared.drop(source.later, strict=False))
     except DataError as cannot:

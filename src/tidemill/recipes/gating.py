@@ -23,7 +23,7 @@ from tidemill.data.metrics import losses
 from tidemill.data.split import kind_of
 from tidemill.recipes.champion import check_champion
 from tidemill.recipes.scoring import Candidate, score_samples
-from tidemill.training.evaluate import of_classes, slices_of, trivial, truth_of
+from tidemill.training.evaluate import filter_classes, find_slices, predict_baseline, to_truth
 
 
 class SplitRows(NamedTuple):
@@ -82,7 +82,7 @@ def check_data(champion: Model | None, rows: SplitRows, stopped: tuple[str, ...]
 def check_classes(candidate: Candidate, rows: SplitRows, policy: ModelPolicy) -> list[Finding]:
     """Whether the rows that were held out have classes that came only after the training rows."""
     known, label, held = candidate.model.manifest.signature.classes, policy.problem.label, rows.held_out
-    left = held.height - of_classes(held, label, known).height
+    left = held.height - filter_classes(held, label, known).height
     if not left:
         return []
     new = sorted(set(as_classes(held[label])) - set(known))
@@ -132,9 +132,9 @@ def check_baseline(candidate: Candidate, champion: Model | None, rows: SplitRows
     if not candidate.measurable:
         return []
     truth = candidate.truth
-    known = truth_of(rows.train[policy.problem.label], policy.problem.task, truth.classes)
-    baseline = losses(truth, trivial(known, candidate.rows.height))
-    slices = slices_of(candidate.rows, policy.gate.slices)
+    known = to_truth(rows.train[policy.problem.label], policy.problem.task, truth.classes)
+    baseline = losses(truth, predict_baseline(known, candidate.rows.height))
+    slices = find_slices(candidate.rows, policy.gate.slices)
     return compare(candidate.losses, baseline, None, policy=policy.gate, slices=slices if champion is None else {})
 
 

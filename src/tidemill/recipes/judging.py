@@ -26,7 +26,7 @@ from tidemill.recipes.ingestion import kept_out
 from tidemill.recipes.rows import Snapshot
 from tidemill.recipes.scoring import measure_own, score_candidate, score_rows, score_samples, select_learned
 from tidemill.registry.routing import current
-from tidemill.training.evaluate import evaluate, slices_of
+from tidemill.training.evaluate import evaluate, find_slices
 
 _TRAIN_SAMPLE = 20_000
 _DRAWN = 5_000
@@ -60,7 +60,7 @@ def measure_on(
     """
     rows = select_learned(model, rows, policy.problem)
     truth, scores = score_rows(model, rows, policy.problem, sources.definition(policy.problem.source))
-    found = evaluate(truth, scores, slices_of(rows, policy.gate.slices), about, policy.gate.confidence)
+    found = evaluate(truth, scores, find_slices(rows, policy.gate.slices), about, policy.gate.confidence)
     return replace(found, values=found.values | measure_own(metrics, own, truth, scores, rows))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 from msgspec import Struct
 
-from tidemill.clock import Clock, span
+from tidemill.clock import Clock, parse_duration
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import step
 from tidemill.core.policy import ModelPolicy, Problem, Training
@@ -119,7 +119,7 @@ def read_labelled(snapshot: Snapshot, problem: Problem, tables: TableReader) -> 
 def keep_window(rows: pl.DataFrame, snapshot: Snapshot, options: Training) -> pl.DataFrame:
     """The rows of the policy's window, oldest first; raises `DataError` where they are too few."""
     if options.window:
-        rows = rows.filter(pl.col(TIME) > pl.col(TIME).max() - span(options.window))
+        rows = rows.filter(pl.col(TIME) > pl.col(TIME).max() - parse_duration(options.window))
     if rows.height < options.minimum_rows:
         raise DataError(
             f"only {rows.height} labelled rows of {snapshot.table!r} are known yet (at least {options.minimum_rows})",

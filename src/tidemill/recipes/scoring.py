@@ -15,7 +15,7 @@ from tidemill.data.metrics import Floats, Truth, losses
 from tidemill.errors import ConfigurationError
 from tidemill.models.inputs import load_samples
 from tidemill.models.load import load_cached
-from tidemill.training.evaluate import of_classes, truth_of
+from tidemill.training.evaluate import filter_classes, to_truth
 
 _ASKED_AGAIN = 1_000
 
@@ -51,14 +51,14 @@ def score_candidate(model: Model, test: pl.DataFrame, problem: Problem, source: 
 
 def select_learned(model: Model, rows: pl.DataFrame, problem: Problem) -> pl.DataFrame:
     """The rows whose class a model has learned; all of them where it has learned none, which is an error later."""
-    known = of_classes(rows, problem.label, model.manifest.signature.classes)
+    known = filter_classes(rows, problem.label, model.manifest.signature.classes)
     return known if known.height else rows
 
 
 def score_rows(model: Model, rows: pl.DataFrame, problem: Problem, source: Source) -> tuple[Truth, Floats]:
     """The truth of rows, and a model's scores without the columns that are not known when it is asked."""
     scores = score(model, rows.drop(source.later, strict=False))
-    return truth_of(rows[problem.label], problem.task, model.manifest.signature.classes), scores
+    return to_truth(rows[problem.label], problem.task, model.manifest.signature.classes), scores
 
 
 def score(model: Model, rows: pl.DataFrame) -> Floats:

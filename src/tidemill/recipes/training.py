@@ -45,9 +45,9 @@ from tidemill.recipes.judging import (
 from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapshot
 from tidemill.registry.releases import register
 from tidemill.registry.rollout import Deployer
-from tidemill.training.evaluate import classes_of, hold_slices, of_classes, truth_of
+from tidemill.training.evaluate import check_slice_columns, filter_classes, find_classes, to_truth
 from tidemill.training.fit import fit_lightgbm, fit_sklearn
-from tidemill.training.tune import Rows, Tuned, tune
+from tidemill.training.tune import LabeledMatrix, SearchResult, tune
 
 _PROFILED = 100_000
 _SAMPLE_ROWS = 20
@@ -91,13 +91,13 @@ def learn_vocabularies(frame: pl.DataFrame, features: FeatureSet) -> Encoding:
 
 
 @step
-def search(train: pl.DataFrame, validation: pl.DataFrame, encoding: Encoding, policy: ModelPolicy) -> Tuned:
+def search(train: pl.DataFrame, validation: pl.DataFrame, encoding: Encoding, policy: ModelPolicy) -> SearchResult:
     """The best parameters that Optuna finds within the policy's budget, on these rows and no others."""
     problem = policy.problem
     classes = _learned_classes(train, problem)
     train_rows, held = (
-        Rows(encode(encoding, rows), truth_of(rows[problem.label], problem.task, classes))
-        for rows in (train, of_classes(validation, problem.label, classes))
+        LabeledMatrix(encode(encoding, rows), to_truth(rows[problem.label], problem.task, classes))
+        for rows in (train, filter_classes(validation, problem.label, classes))
     )
     return tune(train_rows, held, policy=policy.training, names=encoding.names, categorical=encoding.categorical)
 
@@ -113,14 +113,14 @@ def fit(
     snapshot: Snapshot,
     sources: Sources,
     rounds: int | None = None,
-    tuned: Tuned | None = None,
+    tuned: SearchResult | None = None,
 ) -> Model:
     """A model package, fitted on training rows; the number of rounds is chosen on the validation rows, if any."""
     problem, options = policy.problem, policy.training
     if tuned is not None:
         options = replace(options, params=options.params | tuned.params)
     classes = _learned_classes(train, problem)
-    target = truth_of(train[problem.label], problem.task, classes)
+    target = to_truth(train[problem.label], problem.task, classes)
     manifest = _describe_model(train, encoding, classes, policy, features, snapshot, sources.definition(problem.source))
     matrix = encode(encoding, train)
     if manifest.flavor == "sklearn":
@@ -148,7 +148,7 @@ def _learned_classes(train: pl.DataFrame, problem: Problem) -> tuple[str, ...]:
     """The classes of the training rows; none for a regression."""
     if problem.task != "classification":
         return ()
-    return classes_of(train[problem.label], problem.label, problem.positive)
+    return find_classes(train[problem.label], problem.label, problem.positive)
 
 
 def _describe_model(
@@ -193,8 +193,8 @@ def _held(
 ) -> tuple[Floats, Any] | None:
     if validation is None or not validation.height:
         return None
-    validation = of_classes(validation, problem.label, classes)
-    return encode(encoding, validation), truth_of(validation[problem.label], problem.task, classes).values
+    validation = filter_classes(validation, problem.label, classes)
+    return encode(encoding, validation), to_truth(validation[problem.label], problem.task, classes).values
 
 
 @step
@@ -263,7 +263,7 @@ def fit_candidate(
     inputs: FeatureSet,
     snapshot: Snapshot,
     prepare: Callable[[pl.DataFrame, FeatureSet], Encoding],
-) -> tuple[Model, Tuned | None]:
+) -> tuple[Model, SearchResult | None]:
     """A model that has seen no test rows, and the parameters that were found for it; call it inside a pipeline."""
     learned = prepare(train, inputs)
     tuned = search(train, validation, learned, policy) if policy.training.search else None
@@ -292,7 +292,7 @@ def fit_whole(
     snapshot: Snapshot,
     rounds: int | None = None,
     prepare: Callable[[pl.DataFrame, FeatureSet], Encoding] = learn_vocabularies,
-    tuned: Tuned | None = None,
+    tuned: SearchResult | None = None,
 ) -> Model:
     """Fit on every row; call it inside a pipeline."""
     learned, statistics = prepare(frame, inputs), describe(frame, inputs)
@@ -302,7 +302,7 @@ def fit_whole(
 @step(transient=True)
 def leave_unlearned(rows: pl.DataFrame, candidate: Model, policy: ModelPolicy) -> pl.DataFrame:
     """The rows whose class a candidate knows: its refit is to answer as the one that was judged."""
-    return of_classes(rows, policy.problem.label, candidate.manifest.signature.classes)
+    return filter_classes(rows, policy.problem.label, candidate.manifest.signature.classes)
 
 
 @step
@@ -326,7 +326,7 @@ def choose_inputs(
 
     Before anything is fitted, the columns of the gate's `slices` are held to be there.
     """
-    hold_slices(rows, slices)
+    check_slice_columns(rows, slices)
     if features.request:
         return features
     source = sources.definition(policy.problem.source)

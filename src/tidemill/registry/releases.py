@@ -7,7 +7,7 @@ from tidemill.core.model import Model
 from tidemill.core.release import Release
 from tidemill.core.resources import Books
 from tidemill.errors import Conflict
-from tidemill.faults import reached
+from tidemill.faults import maybe_crash
 from tidemill.ledger.releases import find_release
 
 _TRIES = 50
@@ -50,7 +50,7 @@ def register(
                 books.releases.add(release)
         except Conflict:
             continue
-        reached("release is registered")
+        maybe_crash("release is registered")
         return release
     raise Conflict(f"releases of {name!r} keep being added", "try again")
 

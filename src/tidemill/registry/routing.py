@@ -7,7 +7,7 @@ from tidemill.core.release import Release
 from tidemill.core.resources import Board, Books, BooksReader
 from tidemill.core.route import Arm, Role, Route, RouteChange
 from tidemill.errors import Conflict
-from tidemill.faults import reached
+from tidemill.faults import maybe_crash
 
 
 def current(books: BooksReader, environment: str, model: str) -> Route | None:
@@ -62,9 +62,9 @@ def change(
     except Conflict:
         problem = f"somebody else has changed the route of {model} meanwhile"
         raise Conflict(problem, "see what answers now and decide anew: `tidemill models history`") from None
-    reached("route is written")
+    maybe_crash("route is written")
     board.publish(route)
-    reached("route is published")
+    maybe_crash("route is published")
     return route
 
 

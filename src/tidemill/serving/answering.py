@@ -12,9 +12,9 @@ from tidemill.models.predictions import Predictions
 from tidemill.serving.metrics import Metrics
 from tidemill.serving.predictor import Live, LiveArm, Scores, score
 from tidemill.serving.router import assign
-from tidemill.telemetry import logger
+from tidemill.telemetry import get_logger
 
-log = logger("serving")
+log = get_logger("serving")
 _PROBABILITY = pl.List(pl.Float64)
 
 

@@ -8,9 +8,9 @@ import polars as pl
 
 from tidemill.core.resources import Journal
 from tidemill.serving.metrics import Metrics
-from tidemill.telemetry import logger
+from tidemill.telemetry import get_logger
 
-log = logger("serving")
+log = get_logger("serving")
 
 
 class Buffer:

@@ -11,9 +11,9 @@ import msgspec
 from tidemill.errors import DataError, InputError, NotFound, TidemillError, Transient
 from tidemill.serving import wire
 from tidemill.serving.service import Service
-from tidemill.telemetry import logger
+from tidemill.telemetry import get_logger
 
-log = logger("serving")
+log = get_logger("serving")
 _LARGEST_BODY = 10_000_000
 _MOST_ROWS = 10_000
 _SLOWEST_BODY = 30.0

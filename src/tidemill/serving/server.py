@@ -18,10 +18,10 @@ from tidemill.serving.buffer import Buffer
 from tidemill.serving.http import App
 from tidemill.serving.metrics import Metrics
 from tidemill.serving.service import Service
-from tidemill.telemetry import logger
+from tidemill.telemetry import get_logger
 from tidemill.workspace.workspace import Workspace
 
-log = logger("serving")
+log = get_logger("serving")
 _REFRESH = 0.3
 _DRAIN = 30
 

@@ -19,9 +19,9 @@ from tidemill.serving.buffer import stacked
 from tidemill.serving.labels import label_rows
 from tidemill.serving.metrics import Metrics
 from tidemill.serving.predictor import Live, take_up
-from tidemill.telemetry import logger
+from tidemill.telemetry import get_logger
 
-log = logger("serving")
+log = get_logger("serving")
 _LONGEST_PAUSE = 30.0
 
 

@@ -15,7 +15,7 @@ _LEAST_SLICE = 30
 _MOST_SLICES = 50
 
 
-def classes_of(labels: pl.Series, name: str, positive: str = "") -> tuple[str, ...]:
+def find_classes(labels: pl.Series, name: str, positive: str = "") -> tuple[str, ...]:
     """The classes of a label, in order; of two the second is the positive one, which `positive` may name.
 
     Raises
@@ -38,12 +38,12 @@ def classes_of(labels: pl.Series, name: str, positive: str = "") -> tuple[str, .
     return order_classes(found, positive)
 
 
-def of_classes(rows: pl.DataFrame, label: str, classes: tuple[str, ...]) -> pl.DataFrame:
+def filter_classes(rows: pl.DataFrame, label: str, classes: tuple[str, ...]) -> pl.DataFrame:
     """The rows whose label is one of these classes; every row where there are none, as for a number."""
     return rows.filter(as_classes(rows[label]).is_in(list(classes))) if classes else rows
 
 
-def truth_of(labels: pl.Series, task: Task, classes: tuple[str, ...]) -> Truth:
+def to_truth(labels: pl.Series, task: Task, classes: tuple[str, ...]) -> Truth:
     """Labels without nulls as the truth: class numbers, or numbers."""
     if task == "regression":
         return Truth(task, labels.cast(pl.Float64).to_numpy())
@@ -56,7 +56,7 @@ def truth_of(labels: pl.Series, task: Task, classes: tuple[str, ...]) -> Truth:
     return Truth(task, places.to_numpy(), classes)
 
 
-def trivial(train: Truth, rows: int) -> Floats:
+def predict_baseline(train: Truth, rows: int) -> Floats:
     """What the trivial baseline says: the training rows' class shares, or their mean, for every row."""
     if train.task == "regression":
         return np.full(rows, train.values.astype(float).mean())
@@ -64,7 +64,7 @@ def trivial(train: Truth, rows: int) -> Floats:
     return np.tile(shares, (rows, 1))
 
 
-def hold_slices(frame: pl.DataFrame, columns: tuple[str, ...]) -> None:
+def check_slice_columns(frame: pl.DataFrame, columns: tuple[str, ...]) -> None:
     """Raise `DataError` where a column to slice by is not there."""
     for column in columns:
         if column not in frame.columns:
@@ -75,9 +75,9 @@ def hold_slices(frame: pl.DataFrame, columns: tuple[str, ...]) -> None:
             )
 
 
-def slices_of(frame: pl.DataFrame, columns: tuple[str, ...]) -> dict[str, npt.NDArray[np.bool_]]:
+def find_slices(frame: pl.DataFrame, columns: tuple[str, ...]) -> dict[str, npt.NDArray[np.bool_]]:
     """Which rows have each value of the slicing columns: of each the 50 commonest, where at least 30 rows do."""
-    hold_slices(frame, columns)
+    check_slice_columns(frame, columns)
     found: dict[str, npt.NDArray[np.bool_]] = {}
     for column in columns:
         values = frame[column].cast(pl.String)

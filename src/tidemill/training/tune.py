@@ -8,7 +8,7 @@ import numpy.typing as npt
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidemill.clock import span
+from tidemill.clock import parse_duration
 from tidemill.core.model import Task
 from tidemill.core.policy import Choice, Training
 from tidemill.data.metrics import Floats, Truth, losses
@@ -25,7 +25,7 @@ _LIGHTGBM: dict[str, Choice] = {
 }
 
 
-class TrialRun(Struct, frozen=True, kw_only=True):
+class SearchTrial(Struct, frozen=True, kw_only=True):
     """One set of parameters that was tried: its mean loss on the validation rows, and how long it took.
 
     A set that gave no finite loss has none; `refused` says why, where the estimator did not take it.
@@ -37,15 +37,15 @@ class TrialRun(Struct, frozen=True, kw_only=True):
     refused: str = ""
 
 
-class Tuned(Struct, frozen=True, kw_only=True):
+class SearchResult(Struct, frozen=True, kw_only=True):
     """What a search came to: the best parameters, and every trial in its order."""
 
     params: dict[str, Any]
     loss: float
-    trials: list[TrialRun]
+    trials: list[SearchTrial]
 
 
-class Rows(Struct, frozen=True):
+class LabeledMatrix(Struct, frozen=True):
     """A matrix, shape (rows, columns), and the truth of its rows."""
 
     matrix: Floats
@@ -53,8 +53,13 @@ class Rows(Struct, frozen=True):
 
 
 def tune(
-    train: Rows, validation: Rows, *, policy: Training, names: tuple[str, ...], categorical: tuple[int, ...]
-) -> Tuned:
+    train: LabeledMatrix,
+    validation: LabeledMatrix,
+    *,
+    policy: Training,
+    names: tuple[str, ...],
+    categorical: tuple[int, ...],
+) -> SearchResult:
     """The best parameters that the budget found; the policy's own are the first trial, and stay where none is better.
 
     Raises
@@ -77,7 +82,7 @@ def tune(
             f"there is nothing to search for {policy.estimator}",
             "write a space: [training.search] space = { max_depth = [2, 12] }",
         )
-    trials: list[TrialRun] = []
+    trials: list[SearchTrial] = []
 
     def try_params(params: dict[str, Any]) -> float | None:
         began = time.perf_counter()
@@ -89,7 +94,7 @@ def tune(
             if not params:
                 raise  # the policy's own, which a training without a search would fail on as well
             refused = str(no)
-        trials.append(TrialRun(params=params, loss=loss, seconds=time.perf_counter() - began, refused=refused))
+        trials.append(SearchTrial(params=params, loss=loss, seconds=time.perf_counter() - began, refused=refused))
         return loss
 
     def suggested(trial: Any) -> float:
@@ -100,7 +105,7 @@ def tune(
 
     try_params({})
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=policy.seed))
-    study.optimize(suggested, n_trials=search.trials, timeout=span(search.budget).total_seconds())
+    study.optimize(suggested, n_trials=search.trials, timeout=parse_duration(search.budget).total_seconds())
     tried = trials[1:]
     if tried and all(one.refused for one in tried):
         raise ConfigurationError(
@@ -110,7 +115,7 @@ def tune(
     if not losses_of:
         raise ConfigurationError("no trial of the search gave answers", "mend [training.search] space")
     best = min(losses_of, key=lambda place: losses_of[place])
-    return Tuned(params=trials[best].params, loss=losses_of[best], trials=trials)
+    return SearchResult(params=trials[best].params, loss=losses_of[best], trials=trials)
 
 
 def _optuna() -> Any:
@@ -135,7 +140,11 @@ def _suggest(trial: Any, name: str, choice: Choice) -> Any:
 
 
 def _loss(
-    train: Rows, validation: Rows, policy: Training, names: tuple[str, ...], categorical: tuple[int, ...]
+    train: LabeledMatrix,
+    validation: LabeledMatrix,
+    policy: Training,
+    names: tuple[str, ...],
+    categorical: tuple[int, ...],
 ) -> float:
     truth = validation.truth
     target = train.truth.values

@@ -24,7 +24,7 @@ from tidemill.core.artifact import Artifact
 from tidemill.core.release import Release
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import Corrupt, NotFound, TidemillError
-from tidemill.faults import reached
+from tidemill.faults import maybe_crash
 from tidemill.ledger.ledger import Ledger
 from tidemill.upkeep.gc import named_by_run
 from tidemill.upkeep.lock import upkeep
@@ -99,7 +99,7 @@ def back_up(workspace: Workspace, sink: IO[bytes], about: About, now: datetime) 
         for name, file in _snapshot(workspace.ledger, scratch):
             records[name] = _noted(workspace, name, file, named)
             archive.add(f"ledger/{name}.jsonl", file)
-            reached("backup has a book")
+            maybe_crash("backup has a book")
         missing = [digest for digest in named if not _blob(workspace, digest, archive)]
         blobs = archive.files - len(records)
         for place in workspace.environments():
@@ -119,7 +119,7 @@ def back_up(workspace: Workspace, sink: IO[bytes], about: About, now: datetime) 
             index=archive.index.hexdigest(),
             missing=tuple(missing),
         )
-        reached("backup has all but the manifest")
+        maybe_crash("backup has all but the manifest")
         archive.write(MANIFEST, msgspec.json.encode(manifest))
     return manifest
 

@@ -29,7 +29,7 @@ from tidemill.core.resources import Sources
 from tidemill.data.frame import KNOWN_AT
 from tidemill.data.keys import row_keys
 from tidemill.errors import Corrupt, DataError, InputError, NotFound
-from tidemill.faults import reached
+from tidemill.faults import maybe_crash
 from tidemill.upkeep.lock import upkeep
 from tidemill.workspace.workspace import Workspace
 
@@ -130,7 +130,7 @@ class Eraser:
                 return replace(found, rows=self._rows(person, dry_run=True), frames=self._frames(person, dry_run=True))
             hashed = _hashed(person)
             self._record("began to erase", actor, reason, hashed)
-            reached("erasure begins")
+            maybe_crash("erasure begins")
             frames = self._frames(person)
             done = replace(found, rows=self._rows(person), frames=frames)
             counts = {
@@ -203,7 +203,7 @@ class Eraser:
             parts = (self._journal(place, person, dry_run), self._online(place, person, dry_run))
             for name, count in (one for part in parts for one in part):
                 counts[f"{place.environment} {name}"] = count
-            reached("erasure has an environment")
+            maybe_crash("erasure has an environment")
         for place in self._places:
             for table in place.tables.names():
                 counts[f"{place.environment} table {table}"] = place.tables.erase(table, person.marks, dry_run=dry_run)
@@ -220,7 +220,7 @@ class Eraser:
                 rows = place.journal.read(f"predictions/{model}")
                 ids = set(rows.filter(served(rows))["id"]) if rows.width else set()
             yield f"journal {kind}", place.journal.erase(kind, _with_ids(served, ids), dry_run=dry_run)
-            reached("erasure has a kind")
+            maybe_crash("erasure has a kind")
 
     def _served(self, person: Person, model: str) -> Callable[[pl.DataFrame], pl.Series]:
         """Which rows of the journal of a model are theirs: by their key, or by a value that was served."""
@@ -260,7 +260,7 @@ class Eraser:
                     ledger.artifacts.change(artifact.id, lambda a, at=now: replace(a, collected=at))  # type: ignore[misc]
                     for one in (*theirs, artifact):
                         blobs.delete(one.digest)
-                    reached("erasure has a frame")
+                    maybe_crash("erasure has a frame")
         return count
 
     def _record(self, action: str, actor: str, reason: str, detail: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from tidemill.blobs.artifacts import list_members
 from tidemill.blobs.store import Blobs
-from tidemill.clock import Clock, span, uuid7
+from tidemill.clock import Clock, parse_duration, uuid7
 from tidemill.core.artifact import Artifact
 from tidemill.core.policy import Retention
 from tidemill.core.release import Release
@@ -32,7 +32,7 @@ from tidemill.core.resources import Book
 from tidemill.core.route import Route
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import Conflict, Corrupt, NotFound
-from tidemill.faults import reached
+from tidemill.faults import maybe_crash
 from tidemill.ledger.ledger import Ledger
 
 T = TypeVar("T", bound=Struct)
@@ -100,7 +100,7 @@ def plan(ledger: Ledger, blobs: Blobs, retention: Retention, now: datetime, *, g
             stays.add(kind, needed[digest], one.size, born)
         elif now - born < grace:
             stays.add(kind, "young: a run may be about to name it", one.size, born)
-        elif digest not in kinds and now - born < span(retention.orphans):
+        elif digest not in kinds and now - born < parse_duration(retention.orphans):
             stays.add(kind, f"no run names it; it goes {retention.orphans} after it was put", one.size, born)
         else:
             why = "what is kept does not need it" if digest in kinds else "no run names it"
@@ -117,7 +117,7 @@ def collect(
     Where runs are at work, it lets them commit for `pause` seconds before anything is deleted.
     """
     marked = [one for batch in _batches(planned.doomed) for one in _mark(ledger, batch, planned.since, clock.now())]
-    reached("gc has marked")
+    maybe_crash("gc has marked")
     if marked and ledger.runs.find(state="running", limit=1):
         clock.sleep(pause)
     young = {one.digest for one in blobs.list_blobs() if one.age < grace.total_seconds()} if marked else set()
@@ -136,7 +136,7 @@ def _mark(ledger: Ledger, batch: Sequence[Doomed], since: str, now: datetime) ->
     with ledger.alone():
         named = _named_since(ledger, since)
         marked = [one for one in batch if one.digest not in named and _is_marked(ledger, one, now)]
-        reached("gc marks")
+        maybe_crash("gc marks")
     return marked
 
 
@@ -163,7 +163,7 @@ def _sweep(ledger: Ledger, blobs: Blobs, marked: Sequence[Doomed], since: str) -
             elif ledger.artifacts.get(one.digest).collected:
                 blobs.delete(one.digest)
                 gone.append(one)
-                reached("gc has deleted")
+                maybe_crash("gc has deleted")
     return gone
 
 
@@ -201,7 +201,7 @@ def _needed(ledger: Ledger, retention: Retention, now: datetime) -> dict[str, st
 def _why_kept(run: Run, retention: Retention, now: datetime) -> str:
     if run.state == "running" and _is_at_work(run, now):
         return "its run is at work"
-    return _UNEXPIRED if (run.ended or run.started) + span(retention.runs) > now else ""
+    return _UNEXPIRED if (run.ended or run.started) + parse_duration(retention.runs) > now else ""
 
 
 def _is_at_work(run: Run, now: datetime) -> bool:
@@ -222,7 +222,7 @@ def _kept_releases(ledger: Ledger, retention: Retention, now: datetime) -> list[
         answering = {arm.release for arm in routes[0].arms}
         champions = dict.fromkeys(arm.release for route in routes for arm in route.arms if arm.role == "champion")
         labels |= answering | set([label for label in champions if label not in answering][: retention.releases])
-    young = now - span(retention.runs)
+    young = now - parse_duration(retention.runs)
     return [release for release in releases if release.label in labels or release.created > young]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tidemill.errors import Conflict
 from tidemill.ledger.database import Database
-from tidemill.locks import locked
+from tidemill.locks import lock_file
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def upkeep(root: Path, database: Database, *, shared: bool = False) -> Iterator[
     Conflict
         if another is at work.
     """
-    with locked(root / "upkeep.lock", wait=False, shared=shared) as mine:
+    with lock_file(root / "upkeep.lock", wait=False, shared=shared) as mine:
         lock = database.lock("upkeep", shared=shared) if mine else None
         if lock is None:
             raise Conflict(

@@ -19,10 +19,10 @@ from msgspec.structs import replace
 from tidemill.blobs.store import Blobs
 from tidemill.core.run import Run
 from tidemill.errors import Conflict, Corrupt, TidemillError
-from tidemill.faults import reached
+from tidemill.faults import maybe_crash
 from tidemill.ledger.database import Database
 from tidemill.ledger.ledger import Ledger
-from tidemill.locks import locked
+from tidemill.locks import lock_file
 from tidemill.upkeep.backup import FORMAT, MANIFEST, Hashing, Manifest, line_of
 from tidemill.upkeep.lock import upkeep
 from tidemill.workspace.workspace import Workspace
@@ -67,7 +67,7 @@ def restore(workspace: Workspace, source: IO[bytes], now: datetime, *, force: bo
         draft = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_DRAFT, dir=workspace.root)))
         made = Workspace(draft / "workspace", workspace.environment, workspace.back_ends, {})
         manifest = _unpack(source, draft, made.blobs)
-        reached("restore has verified")
+        maybe_crash("restore has verified")
         names = (f"{_ASIDE}{now:%Y%m%dT%H%M%S}{turn or ''}" for turn in itertools.count())
         aside = next(place for name in names if not (place := workspace.root / name).exists())
         _move_blobs(workspace, made)
@@ -75,7 +75,7 @@ def restore(workspace: Workspace, source: IO[bytes], now: datetime, *, force: bo
         new = workspace.database.draft(draft, aside.name.replace("before", "made"))
         try:
             _fill_ledger(Ledger(new), draft, manifest)
-            reached("restore has the ledger")
+            maybe_crash("restore has the ledger")
             _swap(workspace, new, made, aside, keep=not empty)
         finally:
             workspace.database.discard(new)
@@ -101,7 +101,7 @@ def _is_empty(workspace: Workspace) -> bool:
 
 def _refuse_daemons(root: Path) -> None:
     for lease in root.glob("environments/*/daemon.lock"):
-        with locked(lease, wait=False) as free:
+        with lock_file(lease, wait=False) as free:
             if not free:
                 raise Conflict(f"a daemon is at work on {lease.parent.name}", "end it first: Ctrl-C or SIGTERM")
 
@@ -269,7 +269,7 @@ def _swap(workspace: Workspace, new: Database, made: Workspace, aside: Path, *, 
         for name in _OURS:
             with suppress(FileNotFoundError):
                 (root / name).rename(aside / name)
-        reached("restore has moved aside")
+        maybe_crash("restore has moved aside")
         for name in _OURS:
             with suppress(FileNotFoundError):
                 (made.root / name).rename(root / name)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tidemill.clock import span
+from tidemill.clock import parse_duration
 from tidemill.core.policy import Retention
 from tidemill.core.resources import Journal
 
@@ -17,7 +17,7 @@ def tidy(journal: Journal, retention: Retention, now: datetime, *, dry_run: bool
     dropped = {}
     for kind in journal.kinds():
         if retention.journal is not None:
-            before = now - span(retention.journal)
+            before = now - parse_duration(retention.journal)
             dropped[kind] = journal.erase(kind, _known_before(before), until=before, dry_run=dry_run)
         if not dry_run:
             journal.tidy(kind)

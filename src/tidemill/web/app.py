@@ -13,13 +13,13 @@ from starlette.routing import Route
 
 from tidemill.core.resources import Board, BooksReader
 from tidemill.errors import InputError, NotFound, TidemillError
-from tidemill.telemetry import logger
+from tidemill.telemetry import get_logger
 from tidemill.web import details, overview, pages, run, templating
 from tidemill.web.guard import Guard
 from tidemill.web.reading import Query, Site
 from tidemill.web.view import Chart, Page
 
-log = logger("web")
+log = get_logger("web")
 
 _NOUNS = ("runs", "releases", "routes", "verdicts", "events", "jobs")
 _LISTS: dict[str, Callable[[Site, Query], Page]] = {

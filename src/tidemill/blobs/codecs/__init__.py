@@ -109,4 +109,4 @@ def encode(value: Any) -> bytes:
 
 @cache
 def _list_codecs() -> tuple[Codec, ...]:
-    return (*(plugin.load("codecs", name) for name in plugin.names("codecs")), *_BUILT_IN)
+    return (*(plugin.load("codecs", name) for name in plugin.list_names("codecs")), *_BUILT_IN)

@@ -89,7 +89,7 @@ def explain_refusal(annotation: Any) -> str:
     """Return why no value of a return annotation can be stored, with the cure; "" if one might."""
     reason = _explain(annotation)
     # A plug-in codec might accept any type, which only a value can show.
-    return "" if reason and any(plugin.names("codecs")) else reason
+    return "" if reason and any(plugin.list_names("codecs")) else reason
 
 
 def _explain(annotation: Any) -> str:

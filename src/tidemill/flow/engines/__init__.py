@@ -30,7 +30,7 @@ def _create(session: Session, name: str) -> Engine:
         from tidemill.flow.engines.processes import ProcessEngine
 
         return ProcessEngine(session)
-    plugins = list(plugin.names("engines"))
+    plugins = list(plugin.list_names("engines"))
     if name not in plugins:
         raise NotFound(f"there is no engine {name!r}", f"use one of: {', '.join([*BUILT_IN, *plugins])}")
     engine: Engine = plugin.load("engines", name)(session)
