@@ -19,7 +19,7 @@ from tidemill.backtest.report import as_json
 from tidemill.backtest.sources import ReplaySources
 from tidemill.backtest.sources import shuffled as reordered
 from tidemill.backtest.summary import summarize
-from tidemill.core.policy import Firing, Planted
+from tidemill.core.backtest import Firing, Planted
 from tidemill.data.source import FileSources
 from tidemill.errors import InputError
 from tidemill.project.project import Project

@@ -113,7 +113,7 @@ def train_and_serve(project: Project) -> None:
     true = type(true)(path=true.path, time="hour", known_at="published")
     published = FileSources(project.folder, {"reports": true})
     (view,) = project.features(project.model("")).views
-    calls = FileSources(project.folder, project.policy.sources).history_of("calls")
+    calls = FileSources(project.folder, project.policy.sources).source_history("calls")
     for hours in range(1, 24 * 4):
         clock.advance(LIVE + timedelta(hours=hours))
         materialize(view, published, online, clock.now())

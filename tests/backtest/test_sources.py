@@ -8,7 +8,8 @@ import pytest
 from tidemill.backtest.sources import ReplaySources
 from tidemill.checks.inference import infer
 from tidemill.checks.table import validate
-from tidemill.core.policy import Backtest, Planted, Source
+from tidemill.core.backtest import Backtest, Planted
+from tidemill.core.source import Source
 from tidemill.data.source import FileSources
 from tidemill.errors import DataError
 from tidemill.recipes.ingestion import read_batch

@@ -15,8 +15,8 @@ import pytest
 from tidemill.checks.drift import drift
 from tidemill.checks.inference import infer
 from tidemill.checks.table import conform, validate
-from tidemill.core.policy import Source
 from tidemill.core.schema import Schema
+from tidemill.core.source import Source
 from tidemill.data.frame import in_time
 from tidemill.data.schema_file import read_schema
 from tidemill.data.statistics import profile

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from tidemill.checks.inference import infer, widen
 from tidemill.checks.table import WHY, conform, judge, validate
-from tidemill.core.policy import Source
 from tidemill.core.schema import Column, Schema
+from tidemill.core.source import Source
 from tidemill.data.frame import in_time
 from tidemill.errors import DataError
 

@@ -162,8 +162,8 @@ class MemoryOnline:
     def views(self) -> list[str]:
         return sorted({view for view, _ in self._latest.rows()})
 
-    def erase(self, view: str, of: Callable[[str], bool], *, dry_run: bool = False) -> int:
-        gone = [entity for name, entity in self._latest.rows() if name == view and of(entity)]
+    def erase(self, view: str, matches: Callable[[str], bool], *, dry_run: bool = False) -> int:
+        gone = [entity for name, entity in self._latest.rows() if name == view and matches(entity)]
         if not dry_run:
             self._latest.delete(view, gone)
         return len(gone)
@@ -213,7 +213,7 @@ class MemoryJournal:
     def erase(
         self,
         kind: str,
-        of: Callable[[pl.DataFrame], pl.Series],
+        matches: Callable[[pl.DataFrame], pl.Series],
         until: datetime | None = None,
         *,
         dry_run: bool = False,
@@ -222,7 +222,7 @@ class MemoryJournal:
             gone, numbers, left = 0, [], []
             for number, content in self._segments.of(kind).items():
                 rows = pl.read_ipc(content)
-                marked = of(rows).fill_null(value=False)
+                marked = matches(rows).fill_null(value=False)
                 if until is not None:
                     marked &= rows["known_at"] <= until
                 if marked.any():

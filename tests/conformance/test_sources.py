@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from tidemill.backtest.sources import ReplaySources
-from tidemill.core.policy import Backtest, Source
+from tidemill.core.backtest import Backtest
 from tidemill.core.resources import Sources
+from tidemill.core.source import Source
 from tidemill.data.source import FileSources
 from tidemill.testing.sources import MONDAY, SourcesSuite
 

@@ -1,4 +1,4 @@
-"""Tracing: calling steps inside a pipeline records the graph; anywhere else they just run."""
+"""Tracing: a call of a step inside a pipeline records the graph; a call anywhere else runs the step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,17 +30,17 @@ def total(numbers: list[int]) -> int:
     return sum(numbers)
 
 
-def test_a_step_is_a_plain_function_outside_a_pipeline() -> None:
+def test_step_is_a_plain_function_outside_a_pipeline() -> None:
     assert total([double(load("abc")), *halves(5)]) == 11
     assert (load.name, load.__doc__, double.retries) == ("load", "Rows of a source.", 2)
 
 
-def test_calls_become_edges_in_the_order_in_which_they_can_run() -> None:
+def test_calls_become_edges_in_a_runnable_order() -> None:
     @pipeline
     def training(source: str) -> None:
-        one = double(load(source))
-        first, second = halves(number=one)
-        total([first, second, one])
+        doubled = double(load(source))
+        first, second = halves(number=doubled)
+        total([first, second, doubled])
 
     graph = training.trace({"source": "abc"})
     assert {name: node.needs for name, node in graph.nodes.items()} == {
@@ -73,7 +73,7 @@ def test_a_pipeline_inside_another_becomes_part_of_it() -> None:
     assert outer.trace({}).nodes["total"].needs == ("double", "double-2")
 
 
-def test_a_decision_on_a_parameter_is_made_while_tracing() -> None:
+def test_branch_on_a_parameter_is_traced() -> None:
     @pipeline
     def training(deep: bool = False) -> None:
         if deep:
@@ -86,7 +86,7 @@ def test_a_decision_on_a_parameter_is_made_while_tracing() -> None:
 
 USES: dict[str, Callable[[Any], Any]] = {
     "branch": lambda ref: 1 if ref else 2,
-    "loop": lambda ref: [one for one in ref],  # noqa: C416 - how people write it
+    "loop": lambda ref: [row for row in ref],  # noqa: C416 - how people write it
     "length": len,
     "item": lambda ref: ref[0],
     "attribute": lambda ref: ref.height,
@@ -102,17 +102,17 @@ USES: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
-def test_using_a_value_that_is_not_known_yet_says_what_to_do(use: Callable[[Any], Any]) -> None:
+def test_use_of_a_value_while_tracing_is_an_error_with_a_cure(use: Callable[[Any], Any]) -> None:
     @pipeline
     def training() -> None:
         use(load())
 
-    with pytest.raises(ConfigurationError, match="value of step 'load' before it is known") as told:
+    with pytest.raises(ConfigurationError, match="value of step 'load' before the step has run") as error:
         training.trace({})
-    assert "inside a step" in told.value.cure
+    assert "inside a step" in error.value.cure
 
 
-def test_after_a_trace_that_failed_steps_run_again() -> None:
+def test_steps_run_after_a_failed_trace() -> None:
     @pipeline
     def broken() -> None:
         raise RuntimeError("no")
@@ -122,17 +122,17 @@ def test_after_a_trace_that_failed_steps_run_again() -> None:
     assert double(2) == 4
 
 
-def test_a_wrong_call_names_the_step_and_its_parameters() -> None:
+def test_call_with_wrong_arguments_names_the_step_and_its_parameters() -> None:
     @pipeline
     def training() -> None:
         double(nummer=1)
 
-    with pytest.raises(ConfigurationError, match="'double' wrongly") as told:
+    with pytest.raises(ConfigurationError, match="'double' with wrong arguments") as error:
         training.trace({})
-    assert "number" in told.value.cure
+    assert "number" in error.value.cure
 
 
-def test_parameters_that_are_unknown_or_missing() -> None:
+def test_unknown_and_missing_parameters_are_errors() -> None:
     @pipeline
     def training(depth: int, source: str = "rows") -> None:
         load(source)
@@ -145,7 +145,7 @@ def test_parameters_that_are_unknown_or_missing() -> None:
     assert "--param depth=" in missing.value.cure
 
 
-def test_annotations_that_cannot_be_resolved_are_named() -> None:
+def test_unresolved_annotation_is_named() -> None:
     def later(frame: "Nowhere") -> int:  # type: ignore[name-defined]  # noqa: F821
         return 1
 
@@ -153,6 +153,6 @@ def test_annotations_that_cannot_be_resolved_are_named() -> None:
         _ = step(later).hints
 
 
-def test_a_ref_shows_what_it_stands_for() -> None:
+def test_repr_of_a_ref() -> None:
     assert repr(Ref("load", "output")) == "<output of load>"
     assert len({Ref("load", "output"), Ref("load", "output")}) == 2

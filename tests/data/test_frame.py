@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tidemill.core.policy import Source
+from tidemill.core.source import Source
 from tidemill.data.frame import in_time
 from tidemill.errors import DataError
 

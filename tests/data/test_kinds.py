@@ -16,7 +16,7 @@ from deltalake import DeltaTable, write_deltalake
 from obstore.store import from_url
 from sqlalchemy import create_engine, text
 
-from tidemill.core.policy import Source
+from tidemill.core.source import Source
 from tidemill.data.source import FileSources
 from tidemill.errors import ConfigurationError, DataError, InputError, MissingExtra, TidemillError
 
@@ -82,7 +82,7 @@ def test_every_row_that_has_its_number_is_read(database: str, tmp_path: Path) ->
         tmp_path, {"rows": Source(path=database, query='SELECT * FROM "Größe" WHERE 1 = 0', growing="number")}
     )
     with pytest.raises(DataError, match="has no rows yet"):
-        empty.history_of("rows")
+        empty.source_history("rows")
 
 
 @pytest.mark.parametrize("growing", ["number", "at"])

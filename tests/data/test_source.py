@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tidemill.core.feature import Entity, FeatureView
-from tidemill.core.policy import Source
+from tidemill.core.source import Source
 from tidemill.data.source import FileSources
 from tidemill.errors import DataError, NotFound
 

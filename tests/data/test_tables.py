@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tidemill.core.policy import Source
+from tidemill.core.source import Source
 from tidemill.data.frame import in_time
 from tidemill.data.tables import read_table
 from tidemill.errors import DataError

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tidemill.core.feature import Aggregate, Entity, FeatureSet, FeatureView
-from tidemill.core.policy import Source
+from tidemill.core.source import Source
 from tidemill.data.encoding import encode, fit_encoding
 from tidemill.data.source import FileSources
 from tidemill.featurestore.lookup import Lookup, entity_of

@@ -7,8 +7,9 @@ from typing import Any
 from tidemill.clock import Clock, VirtualClock
 from tidemill.compose.backends import open_workspace
 from tidemill.core.pipeline import Pipeline
-from tidemill.core.policy import ModelPolicy, Policy, Problem, Source
+from tidemill.core.policy import ModelPolicy, Policy, Problem
 from tidemill.core.run import Run, StepRun
+from tidemill.core.source import Source
 from tidemill.errors import TidemillError
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session

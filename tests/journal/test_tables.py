@@ -264,4 +264,4 @@ def test_a_folder_may_be_called_as_people_call_folders(tmp_path: Path, folder: s
     tables.append("rows", "wider", pl.DataFrame({"n": [0.5]}))
     assert tables.erase("rows", lambda rows: rows["n"] == 1) == 1
     assert sorted(tables.read("rows", tables.version("rows"))["n"]) == [0, 0.5]
-    assert tables.grown("rows", 0) >= 2
+    assert tables.last_append("rows", 0) >= 2

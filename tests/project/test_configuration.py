@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tidemill.core.metric import metrics_of
+from tidemill.core.metric import list_metrics
 from tidemill.core.policy import Policy
 from tidemill.data.metrics import Truth, measure, measure_more
 from tidemill.errors import ConfigurationError
@@ -370,9 +370,9 @@ def test_every_metric_that_is_measured_is_known() -> None:
     scores = np.array([[0.6, 0.4], [0.5, 0.5], [0.2, 0.8], [0.9, 0.1]])
     numbers = Truth("regression", np.array([1.0, 2.0, 4.0]))
     measured = measure(truth, scores) | measure_more(truth, scores)
-    assert sorted(measured) == sorted(metrics_of("classification"))
+    assert sorted(measured) == sorted(list_metrics("classification"))
     measured = measure(numbers, np.array([1.0, 2.5, 3.0])) | measure_more(numbers, np.array([1.0, 2.5, 3.0]))
-    assert sorted(measured) == sorted(metrics_of("regression"))
+    assert sorted(measured) == sorted(list_metrics("regression"))
 
 
 def test_an_address_may_be_a_variable(tmp_path: Path) -> None:

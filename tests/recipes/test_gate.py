@@ -62,7 +62,7 @@ class Shop:
         stated = replace(self.policy, gate=Gate(slices=("carrier",), slice_minimum=50, **({"margin": 0.2} | policy)))
         train, test = self.train if train is None else train, self.test if test is None else test
         trial = try_out(candidate, stated.gate, self.session.resource(resources.Environments))
-        own = self.session.resource(resources.OwnMetrics)
+        own = self.session.resource(resources.ProjectMetrics)
         tested = measure_on(candidate, test, stated, "test", [], self.sources, own)
         books, tables = self.session.resource(resources.Books), self.session.resource(resources.Tables)
         data = look_into_data(self.snapshot, books, tables, self.context)

@@ -99,7 +99,7 @@ def test_a_metric_that_asks_for_what_there_is_not_is_refused(shop: Path) -> None
     before = pipeline.read_text()
     pipeline.write_text(before + "\n\n@metric\ndef odd(truth, weather):\n    return 0.0\n")
     try:
-        with pytest.raises(ConfigurationError, match="asks for weather; there are truth, predicted"):
+        with pytest.raises(ConfigurationError, match="unknown parameters weather; a metric can have: truth, predicted"):
             Project(shop).code  # noqa: B018 - it is loaded when it is asked for
     finally:
         pipeline.write_text(before)

@@ -15,8 +15,9 @@ from tidemill.blobs import artifacts
 from tidemill.clock import VirtualClock
 from tidemill.compose.backends import open_workspace
 from tidemill.core.feature import Entity, FeatureView
-from tidemill.core.policy import Inputs, ModelPolicy, Policy, Problem, Source
+from tidemill.core.policy import Inputs, ModelPolicy, Policy, Problem
 from tidemill.core.release import Release
+from tidemill.core.source import Source
 from tidemill.data.source import FileSources
 from tidemill.errors import Conflict, InputError, NotFound
 from tidemill.upkeep.erasure import Eraser, Erasure, person_of

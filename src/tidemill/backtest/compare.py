@@ -18,8 +18,9 @@ from msgspec import Struct
 
 from tidemill.backtest.comparison import BacktestResult, Disturbance, Period, PolicyResult
 from tidemill.backtest.policies import PolicyPlan, seeded
+from tidemill.core.backtest import Backtest
 from tidemill.core.metric import default_metric
-from tidemill.core.policy import Backtest, Policy
+from tidemill.core.policy import Policy
 from tidemill.errors import TidemillError
 from tidemill.project.project import Project
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from tidemill.backtest.comparison import BacktestResult, Disturbance, PolicyResult, TimelineEntry
 from tidemill.checks.registry import checks_of
-from tidemill.core.metric import info_of
+from tidemill.core.metric import find_metric_info
 from tidemill.core.route import RouteChange
 from tidemill.data.charts import Change, Mark, Series, Share
 from tidemill.evidence.words import number
@@ -91,7 +91,7 @@ def _against(metric: str, one: PolicyResult, other: PolicyResult) -> str:
         return f"{size} {'more' if apart > 0 else 'less'} per prediction than {theirs}"
     if size == "0.0000":
         return f"the same {spoken(metric)} as {theirs}"
-    judged = "worse" if (apart > 0) != info_of(metric).greater_is_better else "better"
+    judged = "worse" if (apart > 0) != find_metric_info(metric).greater_is_better else "better"
     return f"{number(abs(apart))} {'higher' if apart > 0 else 'lower'} in {spoken(metric)} ({judged}) than {theirs}"
 
 

@@ -24,7 +24,7 @@ def part_of(project: Project, model: str, begin: str, end: str) -> Period:
             f"source {policy.problem.source!r} has no time, so its history cannot be replayed",
             f'name the column of the event time: [sources.{policy.problem.source}] time = "…"',
         )
-    times = files.history_of(policy.problem.source)[TIME]
+    times = files.source_history(policy.problem.source)[TIME]
     first, last = times.min(), times.max()
     assert isinstance(first, datetime)
     assert isinstance(last, datetime)

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from tidemill.backtest.comparison import Period, PolicyResult
 from tidemill.backtest.period import moment
-from tidemill.core.policy import Firing, ModelPolicy, Policy, Rollout
+from tidemill.core.backtest import Firing
+from tidemill.core.policy import ModelPolicy, Policy, Rollout
 from tidemill.core.trigger import Trigger
 
 PolicyPlan = Policy | Callable[[PolicyResult], Policy]

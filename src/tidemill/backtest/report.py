@@ -10,7 +10,7 @@ from msgspec import to_builtins
 
 from tidemill.backtest import findings, stories
 from tidemill.backtest.comparison import BacktestResult, PolicyResult, TimelineEntry
-from tidemill.core.metric import info_of
+from tidemill.core.metric import find_metric_info
 from tidemill.data.charts import Figure, answering, counts, difference, over_time
 from tidemill.evidence.words import number, seconds
 from tidemill.web import templating
@@ -74,10 +74,10 @@ def _policies(comparison: BacktestResult, most: int = 99, *, timed: bool = False
     """
     outcomes = comparison.outcomes
     metrics = [name for name in outcomes[0].metrics if all(name in one.metrics for one in outcomes)]
-    metrics.sort(key=lambda name: (name != comparison.metric, not info_of(name).headline))
+    metrics.sort(key=lambda name: (name != comparison.metric, not find_metric_info(name).headline))
     metrics = metrics[:most]
     best = {
-        name: (max if info_of(name).greater_is_better else min)(one.metrics[name] for one in outcomes)
+        name: (max if find_metric_info(name).greater_is_better else min)(one.metrics[name] for one in outcomes)
         for name in metrics
     }
     counted = ["trainings", "promoted", "rolled back", "stopped", "cost", *(["training"] * timed), "weeks ahead"]

@@ -15,8 +15,8 @@ from tidemill.backtest.period import moment
 from tidemill.compose.backends import open_sources
 from tidemill.compose.session import open_session
 from tidemill.core.model import Model
-from tidemill.core.policy import Source
 from tidemill.core.resources import Features
+from tidemill.core.source import Source
 from tidemill.data.frame import TIME
 from tidemill.data.keys import row_keys
 from tidemill.data.metrics import Floats, bootstrap_interval, losses
@@ -83,7 +83,9 @@ def find_leaks(project: Project, environment: str, model: str, begin: str = "", 
             "serve it first, or name other days with --from and --to",
         )
     sources = open_sources(project.folder, project.policy.sources)
-    rows = _with_rows(answered, sources.history_of(policy.problem.source), sources.definition(policy.problem.source))
+    rows = _with_rows(
+        answered, sources.source_history(policy.problem.source), sources.definition(policy.problem.source)
+    )
     if rows.is_empty():
         raise InputError(
             f"none of {answered.height:,} answers belongs to a row of source {policy.problem.source!r}",

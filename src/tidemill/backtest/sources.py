@@ -8,11 +8,12 @@ import numpy as np
 import polars as pl
 
 from tidemill.clock import parse_duration
+from tidemill.core.backtest import Backtest
 from tidemill.core.batch import Batch
 from tidemill.core.feature import FeatureSet, FeatureView
-from tidemill.core.policy import Backtest, Source
 from tidemill.core.resources import Features, RecordedSources
 from tidemill.core.schema import Schema
+from tidemill.core.source import Source
 from tidemill.data.frame import TIME, in_time
 from tidemill.data.tables import read_table
 from tidemill.errors import DataError, InputError
@@ -43,7 +44,7 @@ class ReplaySources:
                 f"source {source!r} has no time, so its history cannot be replayed",
                 f'name the column of the event time: [sources.{source}] time = "…"',
             )
-        history = files.history_of(source)
+        history = files.source_history(source)
         if timeless := history[TIME].null_count():
             raise DataError(
                 f"{timeless} rows of source {source!r} have no event time, so they have no place in a history",

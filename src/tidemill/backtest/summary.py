@@ -110,7 +110,7 @@ def _timeline(books: BooksReader) -> list[TimelineEntry]:
             verdict=verdict.id,
         )
         for verdict in books.verdicts.find()
-        if not verdict.quiet and verdict.time is not None
+        if not verdict.needs_no_action and verdict.time is not None
     ]
     failures = [
         TimelineEntry(time=run.started, kind="failure", subject=run.pipeline, reason=run.error)

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from tidemill.checks.table import fits, validate
 from tidemill.core.check import SchemaEvidence
-from tidemill.core.policy import Source
 from tidemill.core.schema import Column, Schema
+from tidemill.core.source import Source
 from tidemill.data.frame import TIME
 from tidemill.data.types import column_type
 from tidemill.errors import DataError

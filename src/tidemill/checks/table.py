@@ -9,8 +9,8 @@ from msgspec import to_builtins
 
 from tidemill.clock import parse_duration
 from tidemill.core.check import SchemaEvidence, Verdict
-from tidemill.core.policy import Source
 from tidemill.core.schema import Column, Schema
+from tidemill.core.source import Source
 from tidemill.data.frame import KNOWN_AT, TIME
 from tidemill.data.rows import convert
 from tidemill.data.types import column_type, conversion

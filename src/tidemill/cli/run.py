@@ -114,7 +114,7 @@ def _told_the_same(session: Any, run_id: str) -> None:
             with suppress(TidemillError):
                 label = read_artifact(session.workspace.blobs, books.artifacts.get(digest), str)
                 told = books.events.find(subject=label, newest=True, limit=1)
-                why = f" ({told[0].about.reason})" if told and told[0].about.reason else ""
+                why = f" ({told[0].announcement.reason})" if told and told[0].announcement.reason else ""
                 output.out.print(f"no new release: an earlier training gave the same, {label}{why}")
 
 

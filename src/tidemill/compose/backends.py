@@ -12,8 +12,8 @@ from typing import Any
 
 from tidemill.blobs.packages import BlobPackages
 from tidemill.blobs.store import Blobs, open_blobs
-from tidemill.core.policy import Source
 from tidemill.core.resources import Board, Journal, Online, PackageStore, RecordedSources, Tables
+from tidemill.core.source import Source
 from tidemill.errors import InputError
 from tidemill.ledger.database import Database, database_at
 from tidemill.plugin import list_names, load

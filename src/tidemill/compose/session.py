@@ -50,7 +50,7 @@ def open_session(
         session.resource(resources.Sources)  # a frame of no source is refused at once
     session.register(resources.Online, lambda: opened.online)
     session.register(resources.Features, lambda: _features(session))
-    session.register(resources.OwnMetrics, lambda: _Metrics(session))
+    session.register(resources.ProjectMetrics, lambda: _Metrics(session))
     session.register(resources.Environments, lambda: PackageProber(opened.root / "packages"))
     if clock is None and not given:
         session.reopen = partial(

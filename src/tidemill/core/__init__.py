@@ -1,1 +1,1 @@
-"""The nouns: what the ledger remembers, and nothing that does anything."""
+"""The types of the domain: records of the ledger, settings of `tidemill.toml`, and the interfaces of stores."""

@@ -7,12 +7,12 @@ from msgspec import Struct
 
 
 class Artifact(Struct, frozen=True):
-    """What the ledger knows of a value; its bytes are in the blobs under `digest`.
+    """The ledger's record of a value; its bytes are in the blob store under `digest`.
 
-    `kind` is the codec that reads it back, `size` is in bytes, `summary` says what is inside (rows, columns, …).
-    A `transient` artifact keeps no bytes: it is named by the key of the step that makes it again. The bytes of a
-    `collected` one were deleted at that moment, as nothing needed them any more or a person's rows were in them: who
-    needs it makes it again, and takes the mark off.
+    `kind` is the codec that reads the bytes, `size` is in bytes, `summary` describes the content (rows, columns, …).
+    A `transient` artifact has no stored bytes: its id is the key of the step that computes it again. The bytes of a
+    `collected` artifact were deleted at that time, because no run needed them or because they contained rows of an
+    erased person. A step that needs the artifact computes it again and resets `collected`.
     """
 
     id: str
@@ -28,12 +28,12 @@ class Artifact(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """A page of HTML that a step made for people; it is shown where no script of it can reach anything else."""
+    """A page of HTML that a step returns for people. It is shown in a sandbox, without access to other pages."""
 
     html: str
 
 
 class Picture(Struct, frozen=True):
-    """A picture that a step made for people, as the bytes of a PNG file."""
+    """A picture that a step returns for people, as the bytes of a PNG file."""
 
     png: bytes

@@ -1,4 +1,4 @@
-"""AuditEntry: a decision that a person took, and why."""
+"""AuditEntry: a decision of a person, with the reason."""
 
 from datetime import datetime
 from typing import Any
@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):
-    """`actor` did `action` to `subject` at `time`, for `reason`."""
+    """A person (`actor`) did `action` to `subject` at `time`, for `reason`."""
 
     id: str
     actor: str

@@ -6,13 +6,12 @@ from msgspec import Struct
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """Rows that arrived together: `id` changes when their bytes change.
+    """Rows that arrived together; `id` changes when their bytes change.
 
-    A batch with the `path` of an earlier one replaces its rows. A path that ends in `#7+2` is the second part after the
-    seventh, which rewrote everything at that path: it ends whatever the parts before the seventh brought.
+    A batch with the `path` of an earlier batch replaces its rows. A path that ends in `#7+2` is the second part after
+    part 7. Part 7 rewrote the whole table at that path, so the rows of the parts before it are no longer current.
 
-    `texts` are the columns to be read as they are written where the format has no types (CSV); with None the format
-    decides.
+    `texts` are the columns to read as text if the format has no types (CSV); with None the reader infers the types.
     """
 
     id: str

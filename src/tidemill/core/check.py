@@ -1,4 +1,4 @@
-"""Check and Verdict: everything that judges, and every decision, in one shape."""
+"""Verdict: the result of a check, in one form for all checks."""
 
 from datetime import datetime
 from typing import Any, Literal, TypeVar
@@ -50,7 +50,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     environment
         The environment.
     run
-        The run that made it.
+        The run of the check.
     model
         The model.
     time
@@ -71,21 +71,22 @@ class Verdict(Struct, frozen=True, kw_only=True):
     time: datetime | None = None
 
     @property
-    def quiet(self) -> bool:
-        """Whether it calls for nothing to be done."""
+    def needs_no_action(self) -> bool:
+        """Whether the verdict calls for no action."""
         return self.action in ("proceed", "hold", "ignore")
 
     def read(self, kind: type[E]) -> E:
-        """The evidence as the type of its check; keys that the type does not have are left out."""
+        """Return the evidence as the type of its check, without the keys that the type does not have."""
         return convert(self.evidence, kind)
 
     @property
     def stops(self) -> bool:
+        """Whether the verdict stops the run."""
         return self.action == "stop"
 
 
 class SchemaEvidence(Struct, frozen=True, kw_only=True):
-    """What the schema check found in a batch: its rows, the version that it was compared with, and the anomalies."""
+    """The evidence of a schema check: the rows of the batch, the version of the schema, and the anomalies."""
 
     rows: int = 0
     schema_version: int = 0
@@ -93,6 +94,6 @@ class SchemaEvidence(Struct, frozen=True, kw_only=True):
 
 
 class PerformanceEvidence(Struct, frozen=True, kw_only=True):
-    """Which metric a verdict on live performance is about."""
+    """The evidence of a check of live performance: the metric."""
 
     metric: str = ""

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """Where a step runs: its run, its environment, and what started it; a step that asks for it is never cached."""
+    """Where a step runs: the run, the environment and the cause. A step with a `Context` parameter is never cached."""
 
     writable: ClassVar[bool] = False
     volatile: ClassVar[bool] = True

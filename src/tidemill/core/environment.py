@@ -1,4 +1,4 @@
-"""Environment: where pipelines run and models answer; each has its own journal, cache and routes."""
+"""Environment: where pipelines run and models serve; each has its own journal, cache and routes."""
 
 from typing import Literal
 

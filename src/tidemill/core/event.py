@@ -10,9 +10,9 @@ P = TypeVar("P", bound=Struct)
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """Something that happened to `subject` at `time`, known here since `known_at`, because of `cause`.
+    """Something that happened to `subject` at `time` because of `cause`; Tidemill noticed it at `known_at`.
 
-    Two events with the same `dedupe_key` are one.
+    Of several events with the same `dedupe_key` only the first is stored.
     """
 
     id: str
@@ -26,18 +26,18 @@ class Event(Struct, frozen=True, kw_only=True):
     payload: dict[str, Any] = {}
 
     def read(self, kind: type[P]) -> P:
-        """The payload as one of the types below; keys that the type does not have are left out."""
+        """Return the payload as one of the types below, without the keys that the type does not have."""
         return convert(self.payload, kind)
 
     @property
-    def about(self) -> "Announcement":
-        """The part of the payload that events of any kind may have, also those of a project's own steps."""
+    def announcement(self) -> "Announcement":
+        """Return the part of the payload that events of any kind can have, including events of a project's steps."""
         known = {name: str(self.payload.get(name, "")) for name in ("model", "reason")}
         return Announcement(**known)
 
 
 class Announcement(Struct, frozen=True, kw_only=True):
-    """What the payload of any kind of event may have: the model that it is about, and a text for display."""
+    """The keys that the payload of any kind of event can have: the model, and a text for display."""
 
     model: str = ""
     reason: str = ""
@@ -51,7 +51,7 @@ class DataPayload(Struct, frozen=True, kw_only=True):
 
 
 class RowsPayload(Struct, frozen=True, kw_only=True):
-    """New rows in a table, as of a version."""
+    """New rows in a table: the version that added them."""
 
     version: int
 
@@ -69,7 +69,7 @@ class VerdictPayload(Struct, frozen=True, kw_only=True):
 
 
 class RunPayload(Struct, frozen=True, kw_only=True):
-    """A run that ended."""
+    """A run that is no longer running, in the state `state`."""
 
     state: str
     pipeline: str
@@ -89,21 +89,21 @@ class JobPayload(Struct, frozen=True, kw_only=True):
 
 
 class CodePayload(Struct, frozen=True, kw_only=True):
-    """The digest of the project's code; the code of `before` is not the same."""
+    """A change of the project's code: the new digest, and the digest `before` the change."""
 
     digest: str
     before: str = ""
 
 
 class DaemonPayload(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A daemon that watches, or ended; `looked` is the time up to which it has read causes."""
+    """A daemon that started (`watching`) or stopped (`ended`); it has read the causes up to the time `looked`."""
 
     state: Literal["watching", "ended"]
     looked: datetime | None = None
 
 
 class AlertPayload(Struct, frozen=True, kw_only=True):
-    """A notification that was sent to these addresses (each by its scheme and digest)."""
+    """A notification that was sent to the addresses `to`, each as its scheme and a digest."""
 
     state: Literal["bad", "well"]
     reason: str
@@ -119,7 +119,7 @@ _PAYLOADS: dict[str, type[Struct]] = {
 }
 
 
-def conditions_of(kind: str) -> tuple[str, ...]:
-    """The names that a trigger on this kind of event can set conditions on; empty where it is not known."""
+def list_conditions(kind: str) -> tuple[str, ...]:
+    """Return the names that a trigger on this kind of event can have conditions on; none for an unknown kind."""
     payload = _PAYLOADS.get(kind)
-    return ("subject", *(one.name for one in fields(payload))) if payload else ()
+    return ("subject", *(field.name for field in fields(payload))) if payload else ()

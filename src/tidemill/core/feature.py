@@ -83,7 +83,7 @@ class FeatureView(Struct, frozen=True, kw_only=True):
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The names of the columns that the view gives."""
+        """Return the names of the view's features, which are columns of the training rows."""
         return tuple(f"{self.name}_{column}" for column in (*self.columns, *(a.name for a in self.aggregates)))
 
 
@@ -103,4 +103,5 @@ class FeatureSet(Struct, frozen=True, kw_only=True):
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Return the names of all inputs, in order."""
         return self.request + tuple(name for view in self.views for name in view.features)

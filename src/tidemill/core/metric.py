@@ -1,4 +1,4 @@
-"""Metric: a number that says how good answers are: those of every project, in one table, and a project's own."""
+"""Metrics: functions that measure predictions. One table has the built-in metrics; a project can add its own."""
 
 from collections.abc import Callable
 from inspect import signature
@@ -12,10 +12,10 @@ NEEDS = ("truth", "predicted", "probabilities", "rows")
 
 
 class MetricInfo(Struct, frozen=True, kw_only=True):
-    """The facts about a metric: its direction, its name in a sentence, and what its function needs of `NEEDS`.
+    """The description of a metric: its direction, its name in a sentence (`words`), and the arguments it `needs`.
 
-    A `standard` metric is measured on each slice and on live answers as well, and shown in lists; a `headline` metric
-    comes first there. One that is not `always` defined needs labels that differ.
+    A `standard` metric is also measured on each slice and on live predictions, and shown in lists; a `headline` metric
+    comes first there. A metric that is not `always` defined needs at least two different labels.
     """
 
     name: str
@@ -41,8 +41,8 @@ def _regression(name: str, words: str = "", **facts: Any) -> MetricInfo:
 
 
 METRICS: dict[str, MetricInfo] = {
-    one.name: one
-    for one in (
+    metric_info.name: metric_info
+    for metric_info in (
         _classification("log_loss", "probabilities", greater_is_better=False, standard=True, headline=True),
         _classification("brier", "probabilities", "Brier score", greater_is_better=False, standard=True),
         _classification("error_rate", "predicted", greater_is_better=False, standard=True),
@@ -57,21 +57,21 @@ METRICS: dict[str, MetricInfo] = {
         _regression("r2", "R²", greater_is_better=True, standard=True, headline=True, always=False),
     )
 }
-"""Every metric that is not a project's own; `data/metrics.py` has the functions."""
+"""The built-in metrics; their functions are in `data/metrics.py`."""
 
 
-def metrics_of(task: Task) -> tuple[str, ...]:
-    """The names of the metrics of a task."""
-    return tuple(one.name for one in METRICS.values() if task in one.tasks)
+def list_metrics(task: Task) -> tuple[str, ...]:
+    """Return the names of the built-in metrics of a task."""
+    return tuple(info.name for info in METRICS.values() if task in info.tasks)
 
 
 def default_metric(task: Task) -> str:
-    """The metric that decides where the project names none."""
+    """Return the main metric of a project that sets none."""
     return "log_loss" if task == "classification" else "rmse"
 
 
-def info_of(name: str) -> MetricInfo:
-    """The facts about a metric by its name; of one that only a project knows, what can be assumed."""
+def find_metric_info(name: str) -> MetricInfo:
+    """Return the description of a metric; for a metric of a project, a description with default values."""
     known = METRICS.get(name)
     return known or MetricInfo(
         name=name,
@@ -83,7 +83,7 @@ def info_of(name: str) -> MetricInfo:
 
 
 class MetricVersion(Struct, frozen=True, kw_only=True):
-    """A metric by its name and the digest of its code; `greater_is_better` says which way it points."""
+    """The name of a metric and the digest of its code; `greater_is_better` is its direction."""
 
     name: str
     version: str
@@ -91,7 +91,7 @@ class MetricVersion(Struct, frozen=True, kw_only=True):
 
 
 class Metric:
-    """A function of a project's `pipeline.py` that measures; it is called with what its parameters name.
+    """A metric of a project's `pipeline.py`: a function that is called with the arguments that its parameters name.
 
     `truth` and `predicted` are class names or numbers, shape (rows,); `probabilities` are of shape (rows, classes), in
     the order of the classes' names; `rows` is the frame of the inputs.
@@ -101,19 +101,23 @@ class Metric:
         self.function = function
         self.name = name or getattr(function, "__name__", "metric")
         self.greater_is_better = greater_is_better
-        self.wants = tuple(signature(function).parameters)
-        if wrong := [one for one in self.wants if one not in NEEDS]:
-            raise TypeError(f"metric {self.name!r} asks for {', '.join(wrong)}; there are {', '.join(NEEDS)}")
+        self.parameters = tuple(signature(function).parameters)
+        if unknown := [name for name in self.parameters if name not in NEEDS]:
+            raise TypeError(
+                f"metric {self.name!r} has the unknown parameters {', '.join(unknown)}; "
+                f"a metric can have: {', '.join(NEEDS)}"
+            )
 
     def __call__(self, *args: Any, **kwargs: Any) -> float:
         return self.function(*args, **kwargs)
 
 
 def metric(function: Callable[..., float] | None = None, *, greater_is_better: bool = True, name: str = "") -> Any:
-    """Make a function of `pipeline.py` a metric, which a training computes for the candidate and the champion.
+    """Define a function of `pipeline.py` as a metric. A training computes it for the candidate and the champion.
 
-    The function gets what its parameters name: `truth` and `predicted` (class names or numbers, shape (rows,)),
-    `probabilities` (shape (rows, classes), in the order of the class names), `rows` (the frame of the inputs).
+    The function gets the arguments that its parameters name: `truth` and `predicted` (class names or numbers, shape
+    (rows,)), `probabilities` (shape (rows, classes), in the order of the class names) and `rows` (the frame of
+    inputs).
 
     Parameters
     ----------
@@ -123,5 +127,5 @@ def metric(function: Callable[..., float] | None = None, *, greater_is_better: b
         The metric's name; the default is the function's name.
     """
     if function is None:
-        return lambda given: Metric(given, greater_is_better=greater_is_better, name=name)
+        return lambda decorated: Metric(decorated, greater_is_better=greater_is_better, name=name)
     return Metric(function, greater_is_better=greater_is_better, name=name)

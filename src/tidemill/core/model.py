@@ -20,7 +20,7 @@ class Input(Struct, frozen=True, kw_only=True):
 
 
 class Signature(Struct, frozen=True, kw_only=True):
-    """What a model takes and gives; `classes` are in the order of its probabilities, `label` is the label's type."""
+    """A model's inputs and outputs; `classes` are in the order of the probabilities, `label` is the label's type."""
 
     inputs: tuple[Input, ...]
     task: Task
@@ -29,14 +29,14 @@ class Signature(Struct, frozen=True, kw_only=True):
 
     @property
     def positive(self) -> str:
-        """The class that precision, recall and ROC AUC are about: the second of two, else none."""
+        """Return the class of precision, recall and ROC AUC: the second of two classes, otherwise empty."""
         return self.classes[1] if len(self.classes) == 2 else ""
 
 
 class TrainedOn(Struct, frozen=True, kw_only=True):
     """The rows that a model was trained on: a version of a table, up to the time `trained_until`, in `iterations`.
 
-    A package that was adopted from elsewhere names none of them.
+    All fields are empty for an adopted package, which was trained outside Tidemill.
     """
 
     table: str = ""
@@ -46,10 +46,10 @@ class TrainedOn(Struct, frozen=True, kw_only=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """What is said of a package: how to load it, what it takes, where it came from.
+    """The description of a package: how to load it, its signature and its origin.
 
-    `key` and `time` name the columns by which a row is known and its labels are matched. `intervals` are those of the
-    metrics, where they have one.
+    `key` and `time` name the columns that identify a row and match its label. `intervals` are the confidence intervals
+    of the metrics that have one.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     @property
     def trained_on(self) -> TrainedOn:
+        """Return the rows that the model was trained on."""
         return convert(self.data, TrainedOn)
 
 

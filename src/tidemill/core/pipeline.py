@@ -19,7 +19,7 @@ _open_graph: ContextVar["Graph | None"] = ContextVar("open_graph", default=None)
 
 
 class Ref:
-    """The value that a step will give: it stands for it while a pipeline is traced."""
+    """A placeholder for an output of a step while a pipeline is traced."""
 
     __slots__ = ("node", "output")
 
@@ -32,8 +32,8 @@ class Ref:
 
     def _unknown(self, *_: object) -> Any:
         raise ConfigurationError(
-            f"the pipeline uses the value of step {self.node!r} before it is known",
-            "do the computation inside a step, or decide on a parameter of the pipeline",
+            f"the pipeline uses the value of step {self.node!r} before the step has run",
+            "compute inside a step, or use a parameter of the pipeline",
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -51,7 +51,7 @@ class Ref:
 class Step(Generic[R]):
     """A plain typed function from artifacts to artifacts.
 
-    Inside a pipeline function a call records an edge; anywhere else it just runs the function.
+    A call inside a pipeline function records an edge; a call anywhere else runs the function.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class Step(Generic[R]):
         self.__wrapped__ = function
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """In another process it is what its module has under its name there."""
+        """Pickle the step as the name of its module attribute, so that another process imports it."""
         if "<locals>" in self.__qualname__:
             raise AttributeError(f"{self.__qualname__} is defined inside a function")
-        return _step_of, (self.__module__, self.__qualname__)
+        return _load_step, (self.__module__, self.__qualname__)
 
     @cached_property
     def signature(self) -> inspect.Signature:
@@ -89,7 +89,7 @@ class Step(Generic[R]):
 
     @cached_property
     def hints(self) -> dict[str, Any]:
-        """The types of its parameters and of what it returns."""
+        """Return the types of the parameters and of the return value."""
         try:
             return get_type_hints(self.function)
         except NameError as unresolved:
@@ -99,14 +99,14 @@ class Step(Generic[R]):
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:
-        """The names of what it gives: one `output`, or one for each member of a returned tuple."""
+        """Return the names of the outputs: `output`, or `output0`, `output1`, … for the members of a returned tuple."""
         returned = self.hints.get("return")
         if get_origin(returned) is tuple and Ellipsis not in get_args(returned):
-            return tuple(f"output{place}" for place in range(len(get_args(returned))))
+            return tuple(f"output{index}" for index in range(len(get_args(returned))))
         return ("output",)
 
-    def promised(self, output: str) -> Any:
-        """The type of one of its outputs."""
+    def output_type(self, output: str) -> Any:
+        """Return the type of an output."""
         hint = self.hints.get("return", Any)
         return get_args(hint)[self.outputs.index(output)] if len(self.outputs) > 1 else hint
 
@@ -114,13 +114,13 @@ class Step(Generic[R]):
         graph = _open_graph.get()
         if graph is None:
             return self.function(*args, **kwargs)
-        return graph.add(self, args, kwargs)  # type: ignore[no-any-return]  # a Ref stands in for R while tracing
+        return graph.add(self, args, kwargs)  # type: ignore[no-any-return]  # a Ref replaces R while tracing
 
     def map(self, items: Any, /, **fixed: Any) -> list[R]:
-        """The step on each member of a list, side by side where the engine can; the list of what it gives.
+        """Call the step for each member of a list, in parallel if the engine supports it; return the list of results.
 
-        `items` goes to the first parameter that `fixed` leaves out. Inside a pipeline it may be the value of a step:
-        how many calls there are is then known only in the run, and each has its own place in the ledger and the cache.
+        `items` is the argument of the first parameter that is not in `fixed`. Inside a pipeline it can be the value of
+        a step: the number of calls is then known only in the run. Each call has its own record and its own cache entry.
 
         >>> step(abs_ := lambda number: number * 2).map([1, 2])
         [2, 4]
@@ -128,7 +128,8 @@ class Step(Generic[R]):
         over = next((name for name in self.signature.parameters if name not in fixed), "")
         if not over:
             raise ConfigurationError(
-                f"step {self.name!r} has no parameter left to map over", "leave out of map(…) the one that varies"
+                f"step {self.name!r} cannot map: every parameter has a fixed value",
+                "remove the parameter that varies from map(…)",
             )
         graph = _open_graph.get()
         if graph is None:
@@ -138,12 +139,12 @@ class Step(Generic[R]):
         return graph.add(self, (), {over: items, **fixed}, over=over)  # type: ignore[no-any-return]
 
 
-def _step_of(module: str, name: str) -> Any:
+def _load_step(module: str, name: str) -> Any:
     return attrgetter(name)(import_module(module))
 
 
 class Node:
-    """One call of a step: `inputs` maps its parameters to Refs or to plain values; `over` is the one it maps over."""
+    """A call of a step: `inputs` maps parameters to Refs or to plain values; `over` is the parameter it maps over."""
 
     __slots__ = ("inputs", "name", "over", "step")
 
@@ -155,13 +156,13 @@ class Node:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The names of the nodes whose values it takes, each once."""
+        """Return the names of the nodes whose values it uses, without duplicates."""
         found = (ref.node for value in self.inputs.values() for ref in refs(value))
         return tuple(dict.fromkeys(found))
 
 
 def refs(value: Any) -> Iterator[Ref]:
-    """The Refs in an input: the input itself, or members of a list."""
+    """Iterate over the Refs in an input: the input itself, or members of a list."""
     if isinstance(value, Ref):
         yield value
     elif isinstance(value, list | tuple):
@@ -169,12 +170,12 @@ def refs(value: Any) -> Iterator[Ref]:
 
 
 def contains_refs(value: Any) -> bool:
-    """Whether an input is the value of a step, or a list with some."""
+    """Return whether an input is the value of a step, or a list that contains one."""
     return next(refs(value), None) is not None
 
 
 class Graph:
-    """The DAG of one pipeline with its parameters: nodes in an order in which they can run."""
+    """The DAG of a pipeline with its parameters; the nodes are in an order in which they can run."""
 
     def __init__(self, pipeline: str, params: Mapping[str, Any]) -> None:
         self.pipeline = pipeline
@@ -183,18 +184,18 @@ class Graph:
         self._calls: Counter[str] = Counter()
 
     def add(self, step: Step[Any], args: tuple[Any, ...], kwargs: dict[str, Any], over: str = "") -> Any:
-        """Record a call and return the Ref (or the tuple of Refs) of what it will give."""
+        """Record a call and return the Ref (or the tuple of Refs) of its output."""
         name = self._free_name(step.name)
         try:
             bound = step.signature.bind_partial(*args, **kwargs)
-        except TypeError as wrong:
+        except TypeError as error:
             raise ConfigurationError(
-                f"pipeline {self.pipeline!r} calls step {step.name!r} wrongly: {wrong}",
-                f"its parameters are {step.signature}",
+                f"pipeline {self.pipeline!r} calls step {step.name!r} with wrong arguments: {error}",
+                f"use the parameters of the step: {step.signature}",
             ) from None
         self.nodes[name] = Node(name, step, bound.arguments, over)
-        given = tuple(Ref(name, output) for output in step.outputs)
-        return given[0] if len(given) == 1 else given
+        outputs = tuple(Ref(name, output) for output in step.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
 
     def _free_name(self, name: str) -> str:
         self._calls[name] += 1
@@ -202,7 +203,7 @@ class Graph:
 
 
 class Pipeline:
-    """Steps joined into a DAG by one traced call of a plain function."""
+    """A DAG of steps, recorded by one traced call of a plain function."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -214,36 +215,36 @@ class Pipeline:
 
     @property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """Return the parameters of the function by name."""
         return inspect.signature(self.function).parameters
 
     @property
     def hints(self) -> dict[str, Any]:
+        """Return the types of the parameters by name."""
         return get_type_hints(self.function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Inside another pipeline its steps become part of that one; elsewhere the steps just run."""
+        """Run the steps; inside another pipeline, add the steps to that pipeline."""
         return self.function(*args, **kwargs)
 
     def trace(self, params: Mapping[str, Any]) -> Graph:
-        """The DAG for these parameters.
+        """Return the DAG for these parameters.
 
         Raises
         ------
         InputError
-            for a parameter that the pipeline does not have, or that is missing.
+            if a parameter is unknown, or a required parameter is missing.
         """
         known = self.parameters
         for name in params:
             if name not in known:
                 raise InputError(
                     f"pipeline {self.name!r} has no parameter {name!r}",
-                    f"its parameters are: {', '.join(known) or 'none'}",
+                    f"use one of its parameters: {', '.join(known) or 'none'}",
                 )
         for name, parameter in known.items():
             if parameter.default is parameter.empty and name not in params:
-                raise InputError(
-                    f"pipeline {self.name!r} needs the parameter {name!r}", f"give it: --param {name}=VALUE"
-                )
+                raise InputError(f"pipeline {self.name!r} needs the parameter {name!r}", f"add --param {name}=VALUE")
         defaults = {name: known[name].default for name in known if name not in params}
         graph = Graph(self.name, {**params, **defaults})
         token = _open_graph.set(graph)
@@ -251,7 +252,7 @@ class Pipeline:
             self.function(**params)
         except RecursionError:
             raise ConfigurationError(
-                f"pipeline {self.name!r} has a cycle: it calls itself", "let it call steps, or other pipelines"
+                f"pipeline {self.name!r} calls itself", "call only steps and other pipelines"
             ) from None
         finally:
             _open_graph.reset(token)
@@ -279,7 +280,7 @@ def step(
     timeout: DurationText = "",
     retention: DurationText = "",
 ) -> Step[R] | Callable[[Callable[..., R]], Step[R]]:
-    """Make a function a step of pipelines.
+    """Define a function as a step of pipelines.
 
     Parameters
     ----------
@@ -310,7 +311,7 @@ def step(
 
 
 def pipeline(function: Callable[..., Any], /) -> Pipeline:
-    """Make a function that calls steps a pipeline.
+    """Define a function that calls steps as a pipeline.
 
     The function is called once before a run, to record which step needs the result of which. The parameters of the
     function are the parameters of the pipeline. Parameters of the types `ModelPolicy`, `FeatureSet` and `datetime` are

@@ -6,76 +6,18 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from tidemill.clock import DurationText
+from tidemill.core.backtest import Backtest
 from tidemill.core.check import Action
 from tidemill.core.environment import Environment
 from tidemill.core.model import Task
+from tidemill.core.source import Source
 from tidemill.core.trigger import Trigger
 
 # A metric's bound: a sign and a number.
 Threshold = Annotated[str, Meta(pattern=r"^(>=|<=|>|<) *-?[0-9]+(\.[0-9]+)?$")]
 
 
-class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of `tidemill.toml`; an unknown key is an error."""
-
-
-class Source(_Table, frozen=True, kw_only=True):
-    """Where rows come from, and when each row happened and became known.
-
-    Attributes
-    ----------
-    path
-        A file, a pattern of files, a folder with a Delta table, or a URL of an object store (`s3://…`) or a
-        database (`postgresql+psycopg://…`). `${NAME}` is replaced by an environment variable. With a `query`, a
-        path that is not a URL is opened by DuckDB (`":memory:"` reads files).
-    time
-        The column with the event time. Without it, the event time is the time at which the file was written; a
-        feature view's source without it is a register, whose values apply at any time.
-    known_at
-        The column with the time at which the row became known.
-    delay
-        How long after `time` a row becomes known, if there is no `known_at`.
-    key
-        The columns that identify a row.
-    schema
-        The file with the schema of the source.
-    later
-        Columns that are not known yet at the event time. The requests of a backtest do not have them.
-    delivery
-        The length of the batches in which a backtest delivers the history; the default is one day.
-    format
-        The format of the files, if their names do not show it.
-    kind
-        What the path is, if its form does not show it.
-    table
-        The table of the database.
-    query
-        The query to run instead of reading a table.
-    growing
-        A column whose values grow with new rows, so that an ingestion reads only new blocks.
-    """
-
-    path: str
-    time: str | None = None
-    known_at: str | None = None
-    delay: DurationText = "0s"
-    key: tuple[str, ...] = ()
-    schema: str = ""
-    later: tuple[str, ...] = ()
-    delivery: DurationText | None = None
-    format: Literal["parquet", "csv", "jsonl", ""] = ""
-    kind: Literal["files", "delta", "sql", "duckdb", ""] = ""
-    table: str = ""
-    query: str = ""
-    growing: str = ""
-
-    @property
-    def meaning(self) -> tuple[object, ...]:
-        """Return the settings that define the meaning of the rows, without their location."""
-        return (self.time, self.known_at, self.delay, self.key, self.later)
-
-
-class Problem(_Table, frozen=True, kw_only=True):
+class Problem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What people decide with the predictions, the label, and the costs.
 
     Attributes
@@ -115,7 +57,7 @@ class Problem(_Table, frozen=True, kw_only=True):
     cost_of_error: Annotated[float, Meta(ge=0)] = 0.0
 
 
-class Inputs(_Table, frozen=True, kw_only=True):
+class Inputs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The inputs of the model.
 
     Attributes
@@ -138,7 +80,7 @@ class Inputs(_Table, frozen=True, kw_only=True):
 Choice = Annotated[list[int | float | str | bool | None], Meta(min_length=2)]
 
 
-class Search(_Table, frozen=True, kw_only=True):
+class Search(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A search for parameters by Optuna.
 
     Attributes
@@ -156,7 +98,7 @@ class Search(_Table, frozen=True, kw_only=True):
     space: dict[str, Choice] = {}
 
 
-class Training(_Table, frozen=True, kw_only=True):
+class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a model is trained, and which rows are held out.
 
     Attributes
@@ -215,7 +157,7 @@ class Training(_Table, frozen=True, kw_only=True):
     feedback: bool = False
 
 
-class Gate(_Table, frozen=True, kw_only=True):
+class Gate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a candidate must fulfil to become a release. Models are compared by the loss of each test row.
 
     Attributes
@@ -273,7 +215,7 @@ class Gate(_Table, frozen=True, kw_only=True):
     environment: Literal["present", "strict"] = "present"
 
 
-class Rollout(_Table, frozen=True, kw_only=True):
+class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a release goes into production.
 
     Attributes
@@ -301,7 +243,7 @@ class Rollout(_Table, frozen=True, kw_only=True):
     maximum: DurationText = "14d"
 
 
-class WatchValue(_Table, frozen=True, kw_only=True):
+class WatchValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One value to check in production.
 
     Attributes
@@ -330,7 +272,7 @@ class WatchValue(_Table, frozen=True, kw_only=True):
     notify: tuple[str, ...] = ()
 
 
-class Watch(_Table, frozen=True, kw_only=True):
+class Watch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The checks of the champion. A release without a watch gets no requests.
 
     Attributes
@@ -348,7 +290,7 @@ class Watch(_Table, frozen=True, kw_only=True):
     quiet: DurationText = "1d"
 
 
-class ModelPolicy(_Table, frozen=True, kw_only=True):
+class ModelPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of one model."""
 
     problem: Problem
@@ -360,84 +302,12 @@ class ModelPolicy(_Table, frozen=True, kw_only=True):
     watch: Watch = Watch()
 
     @property
-    def of_training(self) -> "ModelPolicy":
+    def training_settings(self) -> "ModelPolicy":
         """Return the settings that a trained model depends on: gate, rollout and watch are reset."""
         return replace(self, gate=Gate(), rollout=Rollout(), watch=Watch())
 
 
-class Planted(_Table, frozen=True, kw_only=True):
-    """A file that replaces a delivery of a backtest. The output of the backtest lists it.
-
-    Attributes
-    ----------
-    source
-        The source.
-    day
-        The day of the delivery.
-    path
-        The file.
-    repaired
-        How much later the correct delivery comes.
-    about
-        A description for the output.
-    """
-
-    source: str
-    day: str
-    path: str
-    repaired: DurationText | None = None
-    about: str = ""
-
-
-class Firing(_Table, frozen=True, kw_only=True):
-    """A pipeline that a person starts during a backtest.
-
-    Attributes
-    ----------
-    at
-        When.
-    pipeline
-        The pipeline.
-    about
-        A description for the output.
-    params
-        Its parameters.
-    """
-
-    at: str
-    pipeline: str
-    about: str = ""
-    params: dict[str, Any] = {}
-
-
-class Backtest(_Table, frozen=True, kw_only=True):
-    """How the history is replayed.
-
-    Attributes
-    ----------
-    training_delay
-        The time from the start of a training until its model exists.
-    seed
-        The random seed of ids and of the order of requests.
-    shuffle
-        Give each row the time of another row: a history in which nothing changes.
-    skip
-        Pipelines that the replay does not run.
-    planted
-        Files that replace deliveries.
-    firings
-        Pipelines that a person starts.
-    """
-
-    training_delay: DurationText = "1h"
-    seed: int = 0
-    shuffle: bool = False
-    skip: tuple[str, ...] = ()
-    planted: tuple[Planted, ...] = ()
-    firings: tuple[Firing, ...] = ()
-
-
-class Retention(_Table, frozen=True, kw_only=True):
+class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long bytes and rows are kept. Facts (runs, verdicts, decisions) are kept for ever.
 
     Attributes
@@ -458,7 +328,7 @@ class Retention(_Table, frozen=True, kw_only=True):
     journal: DurationText | None = None
 
 
-class Policy(_Table, frozen=True, kw_only=True):
+class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of `tidemill.toml`."""
 
     name: str

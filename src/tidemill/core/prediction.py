@@ -1,4 +1,4 @@
-"""Prediction and label: the rows that the journal keeps of a model for every answer and every outcome."""
+"""Prediction and label: the rows of the journal for each prediction of a model and each outcome."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,15 +7,15 @@ from msgspec import Struct
 
 from tidemill.core.route import Role
 
-EARLIER = timedelta(days=1)
-"""How long before its prediction was served a label may be known: who looks for labels looks so much further back."""
+LABEL_LEAD = timedelta(days=1)
+"""A label can be known this long before its prediction was served: a search for labels starts this much earlier."""
 
 
 class Prediction(Struct, frozen=True, kw_only=True):
-    """One answer: `features` as served, for the row that `key` names, at event time `time`, served at `known_at`.
+    """A prediction, served at `known_at`, for the row with the key `key` and the event time `time`.
 
-    Shadow answers share the `id`; an answer is unique by id and release. `probability` has that of each class of the
-    signature; a regression has none.
+    `features` are the inputs as they were served. A shadow prediction has the `id` of the served prediction; id and
+    release together are unique. `probability` has a value for each class of the signature; None for a regression.
     """
 
     known_at: datetime
@@ -31,7 +31,7 @@ class Prediction(Struct, frozen=True, kw_only=True):
 
 
 class Label(Struct, frozen=True, kw_only=True):
-    """One outcome, by prediction `id`, or by `key` and event `time`; of several the latest `known_at` wins."""
+    """An outcome, matched by the prediction's `id`, or by `key` and event `time`; the latest `known_at` wins."""
 
     known_at: datetime
     id: str = ""

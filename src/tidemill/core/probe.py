@@ -1,4 +1,4 @@
-"""PackageProbe: what a model package did in a fresh process."""
+"""PackageProbe: the measurements of a model package in a fresh process."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from msgspec import Struct
 
 
 class PackageProbe(Struct, frozen=True, kw_only=True):
-    """What a package did in a fresh process: its answers `scores`, and the time and memory that they needed.
+    """The predictions (`scores`) of a package in a fresh process, and the time and memory that they needed.
 
-    `where` says what that process was, `warning` what it was not. `latency_ms` is the median of single rows,
-    `memory_mb` the peak of the process. `error` says why there are no answers, and `missing` names a module that the
-    package imports and its lock does not name.
+    `where` describes the environment of the process, `warning` how it differs from the package lock. `latency_ms` is
+    the median for single rows, `memory_mb` the peak of the process. `error` is the reason if there are no predictions;
+    `missing` is a module that the package imports and that is not in its lock.
     """
 
     where: str

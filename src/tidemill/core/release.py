@@ -1,4 +1,4 @@
-"""Release: a version of a model under a name, with the verdicts that let it through."""
+"""Release: a numbered version of a model that passed the gate."""
 
 from datetime import datetime
 from typing import Any
@@ -9,9 +9,9 @@ from tidemill.core.model import TrainedOn
 
 
 class Release(Struct, frozen=True, kw_only=True):
-    """Version `version` of `name`: the package's digest, the run that made it, where it lives and what it scored.
+    """Version `version` of the model `name`: the package's digest, the run that trained it, and its metrics.
 
-    The verdicts that let it through are those of its run.
+    The verdicts of that run show why the gate approved it.
     """
 
     id: str
@@ -28,8 +28,10 @@ class Release(Struct, frozen=True, kw_only=True):
 
     @property
     def trained_on(self) -> TrainedOn:
+        """Return the rows that the model was trained on."""
         return convert(self.data, TrainedOn)
 
     @property
     def label(self) -> str:
+        """Return the name for display, such as `late/3`."""
         return f"{self.name}/{self.version}"

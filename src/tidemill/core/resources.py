@@ -1,8 +1,8 @@
-"""Ports: what a step asks for by the type of a parameter, and what every back end of a store offers.
+"""Ports: the interfaces of stores, which back ends implement and steps request as types of their parameters.
 
-A resource is opened from its URL in the process that runs the step. It is outside the cache key, except for what the
-policy says of it (`declared`). A step that asks for a `writable` resource, or for a `volatile` one, whose content
-is in no cache key, is never cached; with a writable one it is idempotent by its run and name.
+A resource is opened from its URL in the process that runs the step. Only its settings (`declared`) are part of the
+cache key. A step with a `writable` resource, or with a `volatile` resource, whose content is in no cache key, is never
+cached. A step with a writable resource is idempotent by its run and name.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,12 +19,12 @@ from tidemill.core.check import Verdict
 from tidemill.core.event import Event
 from tidemill.core.feature import FeatureSet, FeatureView
 from tidemill.core.metric_filter import MetricFilter
-from tidemill.core.policy import Source
 from tidemill.core.probe import PackageProbe
 from tidemill.core.release import Release
 from tidemill.core.route import Route
 from tidemill.core.run import Run, StepRun
 from tidemill.core.schema import Schema, SchemaVersion
+from tidemill.core.source import Source
 from tidemill.core.trigger import Job
 
 if TYPE_CHECKING:
@@ -37,10 +37,16 @@ T = TypeVar("T", bound=Struct)
 
 
 class BookReader(Protocol[T]):
-    """The records of one noun, read by id or by what they contain."""
+    """The records of one type, to read."""
 
     def get(self, identifier: str) -> T:
-        """The record of that id, or of the only id that begins like it (8 characters or more); raises `NotFound`."""
+        """Return the record with that id, or with the only id that starts with it (8 characters or more).
+
+        Raises
+        ------
+        NotFound
+            if no record has that id, or several ids start with it.
+        """
         ...
 
     def find(
@@ -56,40 +62,67 @@ class BookReader(Protocol[T]):
         before: str = "",
         **equals: Any,
     ) -> list[T]:
-        """The records that match every argument, by their ids: oldest first unless `newest`, at most `limit`.
+        """Return the records that match every argument, in the order of their ids.
 
-        `equals` are values of indexed columns. `text` is words, letter case aside; each must be the beginning of a
-        word of the record: of its id, names, state, cause, parameters, error, tags, metrics' names and releases, but
-        not of a run's graph or software; steps and artifacts have no words. `tag` is `name=value`. `linked` finds
-        steps by an artifact among their inputs or outputs (`in:DIGEST`, `out:DIGEST`) and routes by a release
-        (`release:late/3`). A page continues `before` or `after` the last id of the previous page.
+        Parameters
+        ----------
+        limit
+            The most records to return.
+        newest
+            Whether the newest record is first.
+        text
+            Words, in any letter case. Each must be the start of a word of the record: of its id, names, state, cause,
+            parameters, error, tags, metrics' names or releases. A run's graph and software are not searched; steps and
+            artifacts have no words.
+        tag
+            A tag, as `name=value`.
+        metric
+            A condition on a metric.
+        linked
+            `in:DIGEST` or `out:DIGEST` finds steps by an artifact among their inputs or outputs; `release:late/3` finds
+            routes by a release.
+        after, before
+            The last id of the previous page.
+        equals
+            Values of indexed columns.
         """
         ...
 
     def values(self, column: str, **equals: Any) -> set[str]:
-        """The distinct values of an indexed column among those records."""
+        """Return the distinct values of an indexed column among the records with the values `equals`."""
         ...
 
 
 class Book(BookReader[T], Protocol[T]):
-    """The records of one noun, open for writing."""
+    """The records of one type, to read and write."""
 
     def add(self, record: T) -> T:
-        """Write a new record; raises `Conflict` where one of its unique keys is taken."""
+        """Write a new record and return it.
+
+        Raises
+        ------
+        Conflict
+            if another record has its id or one of its unique keys.
+        """
         ...
 
     def change(self, identifier: str, update: Callable[[T], T]) -> T:
-        """Replace a record by `update(record)`, by compare-and-swap: no change of another process is lost.
+        """Replace a record with `update(record)`, by compare-and-swap: no change of another process is lost.
 
-        Raises `NotFound`, and `Conflict` where one of its unique keys is taken; a transaction around it can go on.
+        Raises
+        ------
+        NotFound
+            if no record has that id.
+        Conflict
+            if another record has one of its unique keys. An open transaction can continue.
         """
         ...
 
 
 class BooksReader(Protocol):
-    """The ledger, for a step that only reads it: one book for each noun.
+    """The ledger, for a step that only reads it: a book for each type of record.
 
-    It is `volatile`: what it holds is in no cache key, so that a step that asks for it is never cached.
+    It is `volatile`: its content is in no cache key, so a step that reads it is never cached.
     """
 
     writable: ClassVar[bool] = False
@@ -118,7 +151,7 @@ class BooksReader(Protocol):
 
 
 class Books(BooksReader, Protocol):
-    """The ledger, open for writing."""
+    """The ledger, to read and write."""
 
     writable: ClassVar[bool] = True
 
@@ -144,17 +177,17 @@ class Books(BooksReader, Protocol):
     def audit(self) -> Book[AuditEntry]: ...
 
     def transaction(self, *, durable: bool = False) -> AbstractContextManager[Any]:
-        """All or nothing; `durable` waits for the disk (releases, routes, approvals, audit, events)."""
+        """Open a transaction; with `durable`, the commit waits for the disk (releases, routes, audit, events)."""
         ...
 
 
 class Archived(Protocol):
-    """A store that can be copied into a backup and filled from one; no other code knows its files."""
+    """A store that a backup can export and load; no other code depends on the layout of its files."""
 
     def export(self) -> Iterator[tuple[str, BinaryIO]]:
-        """Each file of a copy: its relative path, and its bytes, open until the next file is asked for.
+        """Iterate over the files of a copy: the relative path and the bytes, open until the next file is requested.
 
-        Others may write meanwhile: the copy has everything that was there when it began.
+        Other processes can write at the same time: the copy has everything that was stored when it started.
         """
         ...
 
@@ -164,87 +197,87 @@ class Archived(Protocol):
 
 
 class Sources(Protocol):
-    """The project's sources, as far as they are known now."""
+    """The project's sources, with the batches that have arrived."""
 
     writable: ClassVar[bool] = False
 
     @property
     def declared(self) -> str:
-        """What the policy says the rows mean, for cache keys: where they are is not in it."""
+        """Return the settings that define the meaning of the rows, for cache keys; locations are not part of it."""
         ...
 
     def definition(self, source: str) -> Source:
-        """What the policy says of a source; raises `NotFound`."""
+        """Return the settings of a source; raise `NotFound` for an unknown source."""
         ...
 
     def schema(self, source: str) -> Schema | None:
-        """The schema that the project's file declares, if it does."""
+        """Return the schema from the project's schema file, or None without one."""
         ...
 
     def batches(self, source: str, until: datetime) -> Sequence[Batch]:
-        """The batches that had arrived by `until`, oldest first."""
+        """Return the batches that had arrived by `until`, oldest first."""
         ...
 
     def read(self, batch: Batch) -> "pl.DataFrame":
-        """The rows of a batch."""
+        """Return the rows of a batch."""
         ...
 
     def history(self, view: FeatureView, until: datetime) -> "pl.DataFrame":
-        """The rows of a view's source, with `_time` and `_known_at`, as far as known by `until`."""
+        """Return the rows of a view's source that were known by `until`, with `_time` and `_known_at`."""
         ...
 
 
 class RecordedSources(Sources, Protocol):
-    """Sources whose whole history is known, as a backtest replays it."""
+    """Sources whose whole history is available, for a backtest."""
 
-    def history_of(self, source: str) -> "pl.DataFrame":
-        """All rows of a source, with `_time` and `_known_at`."""
+    def source_history(self, source: str) -> "pl.DataFrame":
+        """Return all rows of a source, with `_time` and `_known_at`."""
         ...
 
 
 class TableReader(Protocol):
-    """Tables with history: a version never changes."""
+    """Versioned tables, to read; a version never changes."""
 
     writable: ClassVar[bool] = False
 
     def read(self, table: str, version: int, columns: Sequence[str] | None = None) -> "pl.DataFrame":
-        """The rows of that version of a table, or only some of its columns."""
+        """Return the rows of a version of a table, with all or only some columns."""
         ...
 
     def version(self, table: str) -> int:
-        """The newest version, -1 where there is no such table yet."""
+        """Return the newest version, or -1 if the table does not exist."""
         ...
 
-    def grown(self, table: str, since: int = -1) -> int:
-        """The newest version after `since` that added rows, -1 where none did (an erasure adds none)."""
+    def last_append(self, table: str, since: int = -1) -> int:
+        """Return the newest version after `since` that added rows, or -1 if none did (an erasure adds none)."""
         ...
 
     def names(self) -> list[str]:
-        """The tables that exist, in order."""
+        """Return the names of the tables, in alphabetical order."""
         ...
 
 
 class Tables(TableReader, Archived, Protocol):
-    """Tables, open for writing: a batch is appended whole, and once."""
+    """Versioned tables, to read and write; a batch is appended completely, and only once."""
 
     writable: ClassVar[bool] = True
 
     def append(self, table: str, batch: str, frame: "pl.DataFrame") -> int:
-        """Append a batch and return the version that contains it; a batch that is there already changes nothing.
+        """Append a batch and return the version that contains it; a batch that was appended before changes nothing.
 
         A column that the table does not have yet is added (null in older rows).
         """
         ...
 
-    def erase(self, table: str, of: "Callable[[pl.DataFrame], pl.Series]", *, dry_run: bool = False) -> int:
-        """Drop the rows for which `of` is true, in a new version; the number of rows.
+    def erase(self, table: str, matches: "Callable[[pl.DataFrame], pl.Series]", *, dry_run: bool = False) -> int:
+        """Delete the rows for which `matches` is true, in a new version; return the number of rows.
 
-        Older versions that contain such rows cannot be read any more.
+        Older versions that contain such rows can no longer be read.
         """
         ...
 
     def drop(self, table: str) -> None:
-        """Forget a table and its history."""
+        """Delete a table and its history."""
         ...
 
 
@@ -254,7 +287,7 @@ class Features(Protocol):
     writable: ClassVar[bool] = False
 
     def join(self, rows: "pl.DataFrame", features: FeatureSet, until: datetime) -> "pl.DataFrame":
-        """The rows with every view's columns, each as it was known at the row's `_time`."""
+        """Return the rows with the features of every view, each as it was known at the row's `_time`."""
         ...
 
 
@@ -264,103 +297,103 @@ class Online(Archived, Protocol):
     writable: ClassVar[bool] = True
 
     def write(self, view: str, rows: Iterable[tuple[str, datetime, dict[str, Any]]]) -> None:
-        """Write (entity, moment, values), all or none; a newer row is never replaced by an older."""
+        """Write (entity, time, values), all or none; an older row never replaces a newer one."""
         ...
 
     def read(self, view: str, entities: Sequence[str]) -> list[tuple[datetime, dict[str, Any]] | None]:
-        """The values of each entity and the moment for which they hold; None for an unknown entity."""
+        """Return the time and the values of each entity; None for an unknown entity."""
         ...
 
     def views(self) -> list[str]:
-        """The views that have rows, in order."""
+        """Return the names of the views that have rows, in alphabetical order."""
         ...
 
-    def erase(self, view: str, of: Callable[[str], bool], *, dry_run: bool = False) -> int:
-        """Delete the rows of a view's entities for which `of` is true, all or none; the number of rows.
+    def erase(self, view: str, matches: Callable[[str], bool], *, dry_run: bool = False) -> int:
+        """Delete the rows of the entities for which `matches` is true, all or none; return the number of rows.
 
-        Nothing of a deleted row stays in the store's files.
+        The store's files contain nothing of a deleted row.
         """
         ...
 
 
 class JournalReader(Protocol):
-    """What arrived: rows by kind, in the order of their becoming known."""
+    """The journal of predictions and labels, to read: rows by kind, in the order of `known_at`."""
 
     writable: ClassVar[bool] = False
 
     def read(self, kind: str, since: datetime | None = None, until: datetime | None = None) -> "pl.DataFrame":
-        """The rows of a kind with `since < known_at <= until`, in that order."""
+        """Return the rows of a kind with `since < known_at <= until`, in the order of `known_at`."""
         ...
 
     def kinds(self) -> list[str]:
-        """The kinds that have rows, in order."""
+        """Return the kinds that have rows, in alphabetical order."""
         ...
 
 
 class Journal(JournalReader, Archived, Protocol):
-    """The journal, open for writing."""
+    """The journal, to read and write."""
 
     writable: ClassVar[bool] = True
 
     def append(self, kind: str, frame: "pl.DataFrame") -> None:
-        """Write rows that have a UTC column `known_at` without nulls; they are there whole or not at all."""
+        """Write rows with a UTC column `known_at` without nulls, all or none."""
         ...
 
     def erase(
         self,
         kind: str,
-        of: "Callable[[pl.DataFrame], pl.Series]",
+        matches: "Callable[[pl.DataFrame], pl.Series]",
         until: datetime | None = None,
         *,
         dry_run: bool = False,
     ) -> int:
-        """Drop the rows for which `of` is true (among those known by `until`); the number of rows.
+        """Delete the rows for which `matches` is true (among those known by `until`); return the number of rows.
 
-        Readers see all of them or none; rows that are appended meanwhile stay.
+        Readers see all of these rows or none; rows that are appended at the same time are not deleted.
         """
         ...
 
     def tidy(self, kind: str) -> None:
-        """Bring a kind into a form that is quick to read; readers see the same rows."""
+        """Rewrite the files of a kind so that they are fast to read; readers see the same rows."""
         ...
 
 
 class Packages(Protocol):
-    """Model packages by digest."""
+    """Model packages by digest, to read."""
 
     writable: ClassVar[bool] = False
 
     def load(self, digest: str) -> "Model":
-        """The package; raises `Corrupt` where a file does not match its digest."""
+        """Return the package; raise `Corrupt` if a file does not match its digest."""
         ...
 
 
 class PackageStore(Packages, Protocol):
-    """Model packages, open for writing."""
+    """Model packages, to read and write."""
 
     writable: ClassVar[bool] = True
 
     def save(self, model: "Model") -> str:
-        """Keep a package; its digest."""
+        """Store a package and return its digest."""
         ...
 
 
-class OwnMetrics(Protocol):
-    """The metrics that a project defines itself."""
+class ProjectMetrics(Protocol):
+    """The metrics that the project's code defines."""
 
     writable: ClassVar[bool] = False
 
     def versions(self) -> "list[MetricVersion]":
-        """Each metric with the digest of its code, by name."""
+        """Return the name, the digest of the code and the direction of each metric, in the order of the names."""
         ...
 
     def metric(self, name: str) -> "Metric":
-        """The metric of that name; raises `NotFound`."""
+        """Return the metric with that name; raise `NotFound` if there is none."""
         ...
 
 
 class Environments(Protocol):
-    """Fresh processes that have only the packages of a lock."""
+    """Fresh processes in which only the packages of a lock are installed."""
 
     writable: ClassVar[bool] = False
 
@@ -369,21 +402,21 @@ class Environments(Protocol):
     ) -> PackageProbe:
         """Load the package with these files in a fresh process and predict these rows.
 
-        With `strict`, the environment is always built from the lock. `warm` names modules that the process may import
+        With `strict`, the environment is always built from the lock. `warm` names modules that the process can import
         early and keep for the next package with the same lock.
         """
         ...
 
 
 class Board(Archived, Protocol):
-    """Where routes are published for the service, which never reads the ledger."""
+    """The published routes; the service reads them instead of the ledger."""
 
     writable: ClassVar[bool] = True
 
     def publish(self, route: Route) -> None:
-        """Make a route the one that is served, at once and whole; an older version never replaces a newer one."""
+        """Publish a route for the service, atomically; an older version never replaces a newer one."""
         ...
 
     def routes(self) -> dict[str, Route]:
-        """The published routes by model."""
+        """Return the published routes by model."""
         ...

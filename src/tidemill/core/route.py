@@ -1,4 +1,4 @@
-"""Route: which releases answer in one environment, in which role and share."""
+"""Route: the releases that serve a model in one environment, with their roles and shares."""
 
 from datetime import datetime
 from typing import Literal
@@ -15,12 +15,12 @@ RouteChange = Literal[
     "rollback",  # back to the champion, or to an earlier one, by a verdict
     "recall",  # an earlier release whose input regime returned
     "manual",  # a person promoted or rolled back
-    "unknown",  # recorded by a version that kept only the text
+    "unknown",  # recorded by an older version of Tidemill
 ]
 
 
 class Arm(Struct, frozen=True, kw_only=True):
-    """A release that takes part: `share` is its part of the answered requests (a shadow answers none)."""
+    """A release in a route; `share` is its share of the requests (0 for a shadow)."""
 
     release: str
     version: int
@@ -30,10 +30,10 @@ class Arm(Struct, frozen=True, kw_only=True):
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """Version `version` of the arms that serve `model` in `environment`; each change is a new version.
+    """The arms that serve `model` in `environment`; each change is a new version.
 
-    `since` is when these arms came into force, `change` is what kind of change it was, `reason` is a text for display,
-    `verdict` the id of the verdict that caused it, `by` who did it; `back` is whether it restored an earlier champion.
+    `since` is the time of the change, `change` its kind, `reason` a text for display, `verdict` the id of the verdict
+    that caused it, and `by` the policy or the person. `back` is true if the change restored an earlier champion.
     """
 
     id: str
@@ -50,5 +50,5 @@ class Route(Struct, frozen=True, kw_only=True):
     back: bool = False
 
     def arm(self, role: Role) -> Arm | None:
-        """The first arm in that role."""
+        """Return the first arm with that role."""
         return next((arm for arm in self.arms if arm.role == role), None)

@@ -1,4 +1,4 @@
-"""Run: one execution of a pipeline, and the lineage that it left."""
+"""Run: one execution of a pipeline, with its steps and their inputs and outputs."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,15 +9,15 @@ from msgspec import Struct, convert, field
 RunState = Literal["running", "done", "failed", "stopped", "interrupted", "cancelled"]
 StepState = Literal["running", "ran", "cached", "failed", "stopped", "skipped", "interrupted"]
 Interruption = Literal["", "signal", "crash", "restore"]
-"""Why a run is interrupted: a person or the daemon sent a signal, its process died, or a backup was restored."""
+"""Why a run was interrupted: a person or the daemon sent a signal, its process died, or a backup was restored."""
 CacheDecision = Literal[
-    "unknown",  # recorded by a version that kept only the text
+    "unknown",  # recorded by an older version of Tidemill
     "new",  # no earlier result has this code and these inputs
-    "lost",  # the earlier result is gone
+    "lost",  # the bytes of the earlier result are deleted
     "off",  # the step has its cache switched off
-    "changes",  # the step asks for a resource that it can write to
-    "reads",  # the step asks for a resource that changes outside its inputs
-    "requested",  # a person asked for this step
+    "changes",  # the step uses a resource that it can write to
+    "reads",  # the step uses a resource whose content can change between runs
+    "requested",  # a person requested this step
     "hit",  # an earlier result was used
     "resumed",  # an earlier attempt of this run has finished it
     "needed",  # transient, and another step needs its value
@@ -26,9 +26,10 @@ CacheDecision = Literal[
 
 
 class Cause(Struct, frozen=True, kw_only=True):
-    """Who or what started a run: a trigger on an event by a job, or a user by some way.
+    """What started a run: a trigger (with its event and job), or a user.
 
-    A run of one step alone names the `step`, and the run `origin` whose outputs it uses.
+    `by` is the way in which it was started. A run of a single step has the name of the `step`, and the run `origin`
+    whose outputs it uses.
     """
 
     trigger: str = ""
@@ -41,10 +42,10 @@ class Cause(Struct, frozen=True, kw_only=True):
 
 
 class Metrics(Struct, frozen=True, kw_only=True):
-    """Measured values; a step that returns them makes its run searchable by them.
+    """Measured values of a step; runs can be searched by them.
 
-    `slices` maps a slice (`"origin=JFK"`) to its values and its `rows`; `about` says what they were measured on;
-    `intervals` are those of the values, where they have one, and `slice_intervals` those of each slice.
+    `slices` maps a slice (`"origin=JFK"`) to its values and its `rows`; `about` names the measured rows (`"test"`).
+    `intervals` are the confidence intervals of the values that have one, `slice_intervals` those of each slice.
     """
 
     values: dict[str, float]
@@ -55,7 +56,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """One try at a run: a resumed run has several; the code and the software are those of the try."""
+    """One attempt at a run, with its code and software; a resumed run has several attempts."""
 
     started: datetime
     ended: datetime | None = None
@@ -143,12 +144,12 @@ class Run(Struct, frozen=True, kw_only=True):
 
     @property
     def started_by(self) -> Cause:
-        """The cause of its first attempt."""
+        """Return the cause of the first attempt."""
         return _cause(self.cause)
 
     @property
     def resumed_by(self) -> Cause | None:
-        """The cause of its last attempt, where that resumed it."""
+        """Return the cause of the last attempt if the run was resumed, otherwise None."""
         return _cause(self.cause["resumed"]) if self.cause.get("resumed") else None
 
 
@@ -158,12 +159,12 @@ def _cause(facts: Any) -> Cause:
 
 
 class StepRun(Struct, frozen=True, kw_only=True):
-    """One step of a run: whether it ran and why, by which code, from which artifacts to which.
+    """One step of a run: its state, its code, its inputs and its outputs.
 
     `inputs` and `outputs` map names to digests, `verdicts` maps outputs to the ids of their verdicts; `key` is the
-    cache key. `decision` says why the step ran or not, `reason` is the same as text for display; `stops` is whether a
-    verdict of the step stopped the run. `attempt` counts its tries. `log` is the end of what it printed, with the
-    traceback of a failure; where that is long, the blob `log_blob` has more. The outputs may be deleted after
+    cache key. `decision` is why the step ran or was cached, `reason` the same as text for display; `stops` is whether
+    a verdict of the step stopped the run. `attempt` counts the attempts. `log` is the end of the printed text, with
+    the traceback of a failure; the blob `log_blob` has the whole text if it is long. The outputs may be deleted after
     `expires`.
     """
 
@@ -191,10 +192,10 @@ class StepRun(Struct, frozen=True, kw_only=True):
     log_blob: str = ""
 
 
-def tested(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Of metrics that are named for the rows on which they were measured those on test rows, by their own names.
+def select_test_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics on test rows, by their names without the prefix `test_`.
 
-    >>> tested({"test_brier": 0.2, "train_brier": 0.1, "train_latest_hit": 0.3})
+    >>> select_test_metrics({"test_brier": 0.2, "train_brier": 0.1, "train_latest_hit": 0.3})
     {'brier': 0.2}
     """
     return {name.removeprefix("test_"): value for name, value in metrics.items() if name.startswith("test_")}

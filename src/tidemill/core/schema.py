@@ -1,4 +1,4 @@
-"""Schema: what a table must look like to be let in."""
+"""Schema: the columns, types and values that a batch must have to be accepted."""
 
 from datetime import datetime
 from typing import Literal
@@ -77,17 +77,17 @@ class Schema(Struct, frozen=True, kw_only=True):
     version: int = 1
 
     def column(self, name: str) -> Column | None:
-        """The column of that name."""
+        """Return the column with that name, or None."""
         return next((column for column in self.columns if column.name == name), None)
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The columns of text, which stay as they are written where a form has no types."""
+        """Return the columns of text, which are not converted if the file format has no types."""
         return tuple(column.name for column in self.columns if column.type == "text")
 
 
 class SchemaVersion(Struct, frozen=True, kw_only=True):
-    """A schema as it was accepted: `reason` and `by` say why and by whom."""
+    """An accepted version of a schema, with the `reason` and the person or process that accepted it (`by`)."""
 
     id: str
     source: str

@@ -56,10 +56,10 @@ class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """What a trigger made of one cause: a run, or the reason (`error`) why it was `dropped`.
+    """The request of a trigger to run a pipeline for one cause; `error` is why a job failed or was `dropped`.
 
-    `available` is when it may start. `run` is named before the run begins: whoever takes the job up again begins the
-    same run, or goes on with it. `attempts` counts beginnings, `deaths` how often its process died.
+    `available` is the earliest start. `run` is the id of its run, set before the run starts, so that a repeated attempt
+    starts or resumes the same run. `attempts` counts the starts, `deaths` the times that its process died.
     """
 
     id: str

@@ -90,7 +90,7 @@ class Notices:
             if trigger.on != "rows" or not table:
                 continue
             last = self._last("rows", table)
-            version = self._session.workspace.tables.grown(table, last.read(RowsPayload).version if last else -1)
+            version = self._session.workspace.tables.last_append(table, last.read(RowsPayload).version if last else -1)
             if version >= 0:
                 now = self._session.clock.now()
                 self._triggers.tell("rows", table, f"rows/{table}/{version}", now, {"version": version})
@@ -105,7 +105,7 @@ class Notices:
             if last and self._is_at_work(last):
                 continue
             source = model.problem.source
-            version = self._session.workspace.tables.grown(source, last.read(RowsPayload).version if last else -1)
+            version = self._session.workspace.tables.last_append(source, last.read(RowsPayload).version if last else -1)
             if version >= 0:
                 payload = {"model": model.name, "version": version}
                 key = f"champion.missing/{model.name}/{version}"

@@ -240,4 +240,4 @@ class Triggers:
 
 
 def _model(trigger: Trigger, event: Event) -> str:
-    return trigger.model or event.about.model
+    return trigger.model or event.announcement.model

@@ -5,7 +5,7 @@ from datetime import datetime
 import polars as pl
 
 from tidemill.clock import parse_duration
-from tidemill.core.policy import Source
+from tidemill.core.source import Source
 from tidemill.data.moments import MOMENT, in_utc, times
 from tidemill.errors import DataError
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from tidemill.core.metric import METRICS, info_of
+from tidemill.core.metric import METRICS, find_metric_info
 from tidemill.core.model import Task
 from tidemill.errors import DataError
 
@@ -136,7 +136,7 @@ def _error_of_area(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
 
 def worse_by(metric: str, now: float, reference: float) -> float:
     """How much worse a metric is than its reference: above 0 is worse."""
-    return reference - now if info_of(metric).greater_is_better else now - reference
+    return reference - now if find_metric_info(metric).greater_is_better else now - reference
 
 
 def measure_more(truth: Truth, scores: Floats) -> dict[str, float]:

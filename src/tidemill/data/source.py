@@ -11,8 +11,8 @@ import polars as pl
 
 from tidemill.core.batch import Batch
 from tidemill.core.feature import FeatureView
-from tidemill.core.policy import Source
 from tidemill.core.schema import Schema
+from tidemill.core.source import Source
 from tidemill.data.frame import KNOWN_AT, TIME, in_time
 from tidemill.data.kinds.delta import Delta
 from tidemill.data.kinds.files import Files, Objects
@@ -107,9 +107,9 @@ class FileSources:
 
         A source without a time is a register: its rows hold at any time.
         """
-        return self.history_of(view.source).filter(pl.col(KNOWN_AT) <= until)
+        return self.source_history(view.source).filter(pl.col(KNOWN_AT) <= until)
 
-    def history_of(self, source: str) -> pl.DataFrame:
+    def source_history(self, source: str) -> pl.DataFrame:
         """All rows of a source, with `_time` and `_known_at`; read again only when its files change."""
         batches = self.batches(source, datetime.max.replace(tzinfo=UTC))
         place = tuple(batch.id for batch in batches)

@@ -112,7 +112,7 @@ def describe_cause(details: RunDetails) -> str:
 def _describe_start(details: RunDetails) -> str:
     cause = details.run.started_by
     if details.event is not None:
-        reason = details.event.about.reason
+        reason = details.event.announcement.reason
         on = f"{details.event.kind} of {details.event.subject}" + (f": {reason}" if reason else "")
         return f"trigger {cause.trigger!r}, on {on}"
     if cause.trigger:

@@ -121,7 +121,7 @@ class Upstream:
         ]
         cause = self._find_event(run.started_by.event)
         if cause is not None:
-            reason = cause.about.reason
+            reason = cause.announcement.reason
             nodes.append(
                 LineageNode("event", cause.id, f"event {cause.kind} of {cause.subject}  {reason}", {"kind": cause.kind})
             )

@@ -7,7 +7,7 @@ from msgspec import Struct, to_builtins
 
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
-from tidemill.core.prediction import EARLIER
+from tidemill.core.prediction import LABEL_LEAD
 from tidemill.core.release import Release
 from tidemill.core.resources import BooksReader, JournalReader
 from tidemill.core.route import Route
@@ -90,7 +90,7 @@ def _link_label(journal: JournalReader, model: str, prediction: dict[str, Any]) 
     """Return a link with the label of a prediction, if known; of several labels, the latest one."""
     import polars as pl  # imported here, since most chains do not start at a prediction
 
-    labels = journal.read(f"labels/{model}", prediction["known_at"] - EARLIER)
+    labels = journal.read(f"labels/{model}", prediction["known_at"] - LABEL_LEAD)
     if labels.is_empty():
         return []
     by_row = (pl.col("id") == "") & (pl.col("key") == prediction["key"]) & (pl.col("time") == prediction["time"])

@@ -75,14 +75,14 @@ class SqliteOnline:
             return []
         return [name for (name,) in self._connection().execute("SELECT DISTINCT view FROM latest ORDER BY view")]
 
-    def erase(self, view: str, of: Callable[[str], bool], *, dry_run: bool = False) -> int:
+    def erase(self, view: str, matches: Callable[[str], bool], *, dry_run: bool = False) -> int:
         """Delete the rows of a view's entities for which `of` is true, all or none; how many went, or would go."""
         connection = self._connection()
         try:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 entities = [name for (name,) in connection.execute("SELECT entity FROM latest WHERE view = ?", (view,))]
-                gone = [(view, entity) for entity in entities if of(entity)]
+                gone = [(view, entity) for entity in entities if matches(entity)]
                 if gone and not dry_run:
                     connection.execute("PRAGMA secure_delete = ON")
                     connection.executemany("DELETE FROM latest WHERE view = ? AND entity = ?", gone)

@@ -197,7 +197,7 @@ class Execution:
     def _reuse(self, node: Node, record: StepRun, earlier: StepRun, artifacts: dict[str, Artifact]) -> None:
         """Use the result of an earlier run; its verdicts and metrics are recorded for this run, too."""
         values = {
-            output: read_artifact(self._blobs, artifact, node.step.promised(output))
+            output: read_artifact(self._blobs, artifact, node.step.output_type(output))
             for output, artifact in artifacts.items()
             if artifact.summary.get("judges") or artifact.summary.get("measures")
         }

@@ -122,7 +122,7 @@ def _check_outputs(pipeline: str, node: Node) -> None:
     if node.step.transient:
         return
     for output in node.step.outputs:
-        if reason := explain_refusal(node.step.promised(output)):
+        if reason := explain_refusal(node.step.output_type(output)):
             raise ConfigurationError(
                 f"the output of step {node.name!r} of pipeline {pipeline!r} cannot be stored: {reason}",
                 "return a frame, a Model, bytes or plain data, or register a codec under tidemill.codecs",

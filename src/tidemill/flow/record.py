@@ -114,7 +114,7 @@ class Recorder:
             time=now,
         )
         self._books.verdicts.add(stored)
-        if not verdict.quiet:
+        if not verdict.needs_no_action:
             tell(
                 self._books,
                 self._clock,

@@ -101,7 +101,7 @@ class FileJournal:
     def erase(
         self,
         kind: str,
-        of: Callable[[pl.DataFrame], pl.Series],
+        matches: Callable[[pl.DataFrame], pl.Series],
         until: datetime | None = None,
         *,
         dry_run: bool = False,
@@ -123,7 +123,7 @@ class FileJournal:
             touched, left, gone = [], [], 0
             for segment in self._segments(kind, None, until):
                 rows = pl.read_ipc(segment)
-                marked = of(rows).fill_null(value=False)
+                marked = matches(rows).fill_null(value=False)
                 if marked.any():
                     touched.append(segment)
                     left.append(rows.filter(~marked))

@@ -55,7 +55,7 @@ class DeltaTables:
         found = self._open(table)
         return found.version() if found else -1
 
-    def grown(self, table: str, since: int = -1) -> int:
+    def last_append(self, table: str, since: int = -1) -> int:
         """The newest version after `since` that brought rows, -1 where none did, as of a compaction or an erasure."""
         found = self._open(table)
         if found is None or found.version() <= since:
@@ -147,7 +147,7 @@ class DeltaTables:
         """The tables that there are."""
         return sorted(log.parent.name for log in Path(self._root).glob("*/_delta_log"))
 
-    def erase(self, table: str, of: Callable[[pl.DataFrame], pl.Series], *, dry_run: bool = False) -> int:
+    def erase(self, table: str, matches: Callable[[pl.DataFrame], pl.Series], *, dry_run: bool = False) -> int:
         """Drop the rows for which `of` is true, in one new version; how many went, or would go.
 
         Older versions that hold such rows cannot be read any more: their files are deleted, too. Killed at any point,
@@ -163,7 +163,7 @@ class DeltaTables:
             if found is None:
                 return 0
             rows = pl.scan_delta(found).collect()
-            marked = of(rows).fill_null(value=False)
+            marked = matches(rows).fill_null(value=False)
             gone = int(marked.sum())
             if dry_run:
                 return gone
@@ -172,7 +172,7 @@ class DeltaTables:
                     # Delta's own deletion would keep its predicate, and so the person's key, in the log for ever.
                     write_deltalake(found, rows.filter(~marked), mode="overwrite", commit_properties=_ERASURE)
                 maybe_crash("table is rewritten")
-                self._purge(table, of)
+                self._purge(table, matches)
             except CommitFailedError:
                 continue
             except (DeltaError, OSError) as refused:
@@ -185,7 +185,7 @@ class DeltaTables:
             return gone
         raise Conflict(f"table {table!r} keeps being written by others", "try again")
 
-    def _purge(self, table: str, of: Callable[[pl.DataFrame], pl.Series]) -> None:
+    def _purge(self, table: str, matches: Callable[[pl.DataFrame], pl.Series]) -> None:
         """Delete the files of older versions that hold such rows, and what the log says of the values in them."""
         folder = Path(self._root) / table
         newest = LocalTable(str(folder))
@@ -195,7 +195,7 @@ class DeltaTables:
         for file in folder.glob("*.parquet"):
             # What no version names yet may be of a batch that is being appended at this moment.
             settled = file.name in logged or time.time() - file.stat().st_mtime > _APPENDING
-            if file.name not in live and settled and of(pl.read_parquet(file)).fill_null(value=False).any():
+            if file.name not in live and settled and matches(pl.read_parquet(file)).fill_null(value=False).any():
                 file.unlink()
                 maybe_crash("table has lost a file")
         lost = logged - {file.name for file in folder.glob("*.parquet")}

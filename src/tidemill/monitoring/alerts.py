@@ -92,7 +92,7 @@ def unheard(policy: Policy) -> list[str]:
 
 
 def _matter(policy: ModelPolicy, verdict: Verdict, books: Books) -> Matter | None:
-    if verdict.quiet and verdict.outcome != "pass":
+    if verdict.needs_no_action and verdict.outcome != "pass":
         return None
     watched = _metric(verdict) or verdict.check
     own = next((value.notify for value in policy.watch.values if value.value == watched), ())
@@ -100,7 +100,7 @@ def _matter(policy: ModelPolicy, verdict: Verdict, books: Books) -> Matter | Non
     if not addresses:
         return None
     subject = f"{policy.name}: {watched}"
-    if verdict.quiet:
+    if verdict.needs_no_action:
         line = f"{watched} is well again: {verdict.reason}"
         return Matter(subject=subject, state="well", line=line, addresses=addresses)
     earlier = books.verdicts.find(model=policy.name, check=verdict.check, newest=True, limit=_DRAWN)

@@ -15,12 +15,12 @@ from tidemill.checks.stream import lateness
 from tidemill.checks.traffic import traffic
 from tidemill.clock import parse_duration
 from tidemill.core.check import Verdict
-from tidemill.core.metric import info_of
+from tidemill.core.metric import find_metric_info
 from tidemill.core.model import Model, Signature
 from tidemill.core.policy import ModelPolicy, WatchValue
 from tidemill.core.resources import JournalReader
 from tidemill.core.route import Route
-from tidemill.core.run import tested
+from tidemill.core.run import select_test_metrics
 from tidemill.data.metrics import Floats, losses, measure, measure_more, narrowed, normal_quantile, standard_error
 from tidemill.data.statistics import Profile, profile
 from tidemill.errors import ConfigurationError
@@ -71,7 +71,7 @@ def _judge(
 def _performance(
     value: WatchValue, champion: Model, rows: pl.DataFrame, bounds: dict[str, Any], confidence: float
 ) -> Verdict:
-    known = tested(champion.manifest.metrics)
+    known = select_test_metrics(champion.manifest.metrics)
     reference = known.get(value.value)
     if reference is None:
         raise ConfigurationError(
@@ -83,7 +83,7 @@ def _performance(
     seen = measure(truth, scores) if count else {value.value: reference}
     if value.value not in seen:
         seen |= measure_more(truth, scores)
-    if value.value not in seen and info_of(value.value).always:
+    if value.value not in seen and find_metric_info(value.value).always:
         raise ConfigurationError(
             f"the watch of {champion.manifest.name!r} names {value.value!r}, a metric of the project's own, which is "
             "not measured on live answers",

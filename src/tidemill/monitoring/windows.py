@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.core.model import Signature
-from tidemill.core.prediction import EARLIER
+from tidemill.core.prediction import LABEL_LEAD
 from tidemill.core.resources import JournalReader
 from tidemill.data.metrics import Floats, Truth
 from tidemill.labels.feedback import match
@@ -25,7 +25,7 @@ def window(
         return predictions
     if release:
         predictions = predictions.filter(pl.col("release") == release, pl.col("role") != "shadow")
-    return match(predictions, journal.read(f"labels/{model}", since and since - EARLIER, until)).rows
+    return match(predictions, journal.read(f"labels/{model}", since and since - LABEL_LEAD, until)).rows
 
 
 def labelled(rows: pl.DataFrame, signature: Signature) -> pl.Series:

@@ -11,11 +11,12 @@ from typing import get_args
 from msgspec.structs import asdict
 
 from tidemill.clock import parse_duration
+from tidemill.core.backtest import Backtest
 from tidemill.core.check import Action, Outcome
-from tidemill.core.event import conditions_of
-from tidemill.core.metric import METRICS, metrics_of
+from tidemill.core.event import list_conditions
+from tidemill.core.metric import METRICS, list_metrics
 from tidemill.core.model import Task
-from tidemill.core.policy import Backtest, ModelPolicy, Policy
+from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.run import RunState
 from tidemill.core.trigger import Trigger
 from tidemill.project.names import Names
@@ -57,7 +58,7 @@ def faults(policy: Policy, defined: Names | None) -> Iterator[Fault]:
 
 def _of_model(model: ModelPolicy) -> Iterator[Fault]:
     here = ("models", model.name)
-    problem, known = model.problem, metrics_of(model.problem.task)
+    problem, known = model.problem, list_metrics(model.problem.task)
     if not problem.label:
         yield "the label has no name", "name the column that is predicted", (*here, "problem", "label")
     if problem.label in model.inputs.request:
@@ -100,7 +101,7 @@ def _of_model(model: ModelPolicy) -> Iterator[Fault]:
 
 def _metric(name: str, task: Task, at: tuple[str, ...]) -> Iterator[Fault]:
     """A name that is no usual metric is one of the project's own, unless it is nearly a usual one."""
-    known = metrics_of(task)
+    known = list_metrics(task)
     if name in known or not name:
         return
     if name in METRICS or get_close_matches(name, known, 1, 0.75):
@@ -117,7 +118,7 @@ def _nowhere(addresses: Iterable[str], at: tuple[str, ...]) -> Iterator[Fault]:
 def _of_trigger(trigger: Trigger, defined: Names | None, here: tuple[str, ...]) -> Iterator[Fault]:
     for name, value in trigger.where.items():
         about = f"trigger {trigger.name!r} waits for {name} = {value!r}"
-        told, said = conditions_of(trigger.on) or (name,), _SAID.get((trigger.on, name), (value,))
+        told, said = list_conditions(trigger.on) or (name,), _SAID.get((trigger.on, name), (value,))
         if name not in told:
             cure = f"it tells: {', '.join(told)}{nearest(name, told)}"
             yield f"{about}, which an event of kind {trigger.on!r} does not tell", cure, (*here, "where")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tidemill.clock import parse_duration
 from tidemill.core.policy import ModelPolicy, Policy
-from tidemill.core.prediction import EARLIER
+from tidemill.core.prediction import LABEL_LEAD
 from tidemill.core.trigger import Trigger
 from tidemill.errors import ConfigurationError
 from tidemill.project.lines import line_of
@@ -135,7 +135,7 @@ class Rules:
             looks = [*(value.window for value in model.watch.values), model.rollout.maximum]
             looks += [model.training.window] if learns and model.training.window else []
             longest = max(looks, key=parse_duration)
-            if journal < parse_duration(longest) + EARLIER:
+            if journal < parse_duration(longest) + LABEL_LEAD:
                 raise self._wrong(
                     f"[retention] journal = {kept.journal!r} is shorter than model {model.name!r} looks back "
                     f"({longest}, and a day for labels)",

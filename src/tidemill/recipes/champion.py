@@ -10,9 +10,10 @@ from tidemill.checks.comparison import cannot_compare, compare_with_champion
 from tidemill.checks.gate import Finding
 from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model, TrainedOn
-from tidemill.core.policy import ModelPolicy, Source
-from tidemill.core.resources import OwnMetrics, TableReader
-from tidemill.core.run import tested
+from tidemill.core.policy import ModelPolicy
+from tidemill.core.resources import ProjectMetrics, TableReader
+from tidemill.core.run import select_test_metrics
+from tidemill.core.source import Source
 from tidemill.data.frame import TIME
 from tidemill.data.metrics import Floats, Truth, among, losses, measure, narrowed
 from tidemill.errors import DataError, NotFound
@@ -27,7 +28,7 @@ def check_champion(
     source: Source,
     tables: TableReader,
     metrics: list[MetricVersion],
-    own_metrics: OwnMetrics,
+    own_metrics: ProjectMetrics,
 ) -> list[Finding]:
     """Whether the candidate is worse than the champion on the test rows that the champion has not learned from."""
     if champion is None or not candidate.measurable:
@@ -82,7 +83,7 @@ def _measure_again(
     rival: _Rival,
     unseen: npt.NDArray[np.bool_] | None,
     metrics: list[MetricVersion],
-    own: OwnMetrics,
+    own: ProjectMetrics,
 ) -> Finding:
     """The champion's metrics on these test rows, and by the metrics as they are now.
 
@@ -97,7 +98,7 @@ def _measure_again(
         evidence={
             "champion_metrics": values,
             "champion_metrics_rows": int(fresh.sum()),
-            "champion_metrics_at_release": tested(champion.manifest.metrics),
+            "champion_metrics_at_release": select_test_metrics(champion.manifest.metrics),
         },
     )
 

@@ -13,10 +13,11 @@ from tidemill.checks.leaks import find_leaks
 from tidemill.checks.package import hold_signature, hold_trial
 from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model
-from tidemill.core.policy import ModelPolicy, Source
+from tidemill.core.policy import ModelPolicy
 from tidemill.core.probe import PackageProbe
-from tidemill.core.resources import OwnMetrics, TableReader
+from tidemill.core.resources import ProjectMetrics, TableReader
 from tidemill.core.run import Metrics
+from tidemill.core.source import Source
 from tidemill.data.frame import TIME
 from tidemill.data.keys import as_classes
 from tidemill.data.metrics import losses
@@ -56,7 +57,7 @@ class Case(NamedTuple):
     tested: Metrics
     probe: PackageProbe
     metrics: list[MetricVersion]
-    own_metrics: OwnMetrics
+    own_metrics: ProjectMetrics
     tables: TableReader
 
 

@@ -16,7 +16,7 @@ from tidemill.core.model import Model
 from tidemill.core.pipeline import step
 from tidemill.core.policy import Gate, ModelPolicy, Training
 from tidemill.core.probe import PackageProbe
-from tidemill.core.resources import Books, BooksReader, Environments, OwnMetrics, Packages, Sources, TableReader
+from tidemill.core.resources import Books, BooksReader, Environments, Packages, ProjectMetrics, Sources, TableReader
 from tidemill.core.run import Metrics
 from tidemill.data.plots import page
 from tidemill.models.inputs import load_samples
@@ -39,7 +39,7 @@ class DataFacts(Struct, frozen=True, kw_only=True):
 
 
 @step(cache=False)
-def find_metrics(own: OwnMetrics) -> list[MetricVersion]:
+def find_metrics(own: ProjectMetrics) -> list[MetricVersion]:
     """The project's own metrics, each by the digest of its code: what is measured by another code is measured anew."""
     return own.versions()
 
@@ -52,7 +52,7 @@ def measure_on(
     about: str,
     metrics: list[MetricVersion],
     sources: Sources,
-    own: OwnMetrics,
+    own: ProjectMetrics,
 ) -> Metrics:
     """The metrics of a model on rows as they would be served, as a whole and by slice.
 
@@ -121,7 +121,7 @@ def gate(
     trial: PackageProbe,
     metrics: list[MetricVersion],
     sources: Sources,
-    own_metrics: OwnMetrics,
+    own_metrics: ProjectMetrics,
     tables: TableReader,
     validation: pl.DataFrame | None = None,
 ) -> Verdict:

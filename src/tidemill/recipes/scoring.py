@@ -9,8 +9,9 @@ from tidemill.checks.comparison import hold_answers
 from tidemill.checks.gate import Finding
 from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model
-from tidemill.core.policy import Problem, Source
-from tidemill.core.resources import OwnMetrics
+from tidemill.core.policy import Problem
+from tidemill.core.resources import ProjectMetrics
+from tidemill.core.source import Source
 from tidemill.data.metrics import Floats, Truth, losses
 from tidemill.errors import ConfigurationError
 from tidemill.models.inputs import load_samples
@@ -73,7 +74,7 @@ def score_samples(model: Model) -> Floats:
 
 
 def measure_own(
-    metrics: list[MetricVersion], own: OwnMetrics, truth: Truth, scores: Floats, rows: pl.DataFrame
+    metrics: list[MetricVersion], own: ProjectMetrics, truth: Truth, scores: Floats, rows: pl.DataFrame
 ) -> dict[str, float]:
     """The project's own metrics of these scores.
 
@@ -94,7 +95,7 @@ def measure_own(
     values = {}
     for wanted in metrics:
         metric = own.metric(wanted.name)
-        value = values[wanted.name] = float(metric(**{want: given[want] for want in metric.wants}))
+        value = values[wanted.name] = float(metric(**{name: given[name] for name in metric.parameters}))
         if not np.isfinite(value):
             raise ConfigurationError(
                 f"metric {wanted.name!r} of the project gave {value} for {rows.height} rows",

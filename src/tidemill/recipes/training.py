@@ -17,9 +17,10 @@ from tidemill.core.context import Context
 from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.core.pipeline import pipeline, step
-from tidemill.core.policy import ModelPolicy, Problem, Source
+from tidemill.core.policy import ModelPolicy, Problem
 from tidemill.core.resources import Board, Books, PackageStore, Sources
 from tidemill.core.run import Metrics
+from tidemill.core.source import Source
 from tidemill.data.encoding import Encoding, encode, fit_encoding
 from tidemill.data.frame import KNOWN_AT, TIME
 from tidemill.data.metrics import Floats
@@ -235,7 +236,7 @@ def train_on(
     Call it inside a pipeline; `frame` is what a step gave. A policy without a gate releases what is fitted on all rows.
     `prepare` is the step that learns, from training rows only, how inputs become numbers; the model keeps what it gave.
     """
-    learning = policy.of_training
+    learning = policy.training_settings
     inputs = choose_inputs(frame, learning, features, slices=policy.gate.slices)
     if not policy.gate.enabled:
         release(fit_unjudged(frame, learning, inputs, snapshot, prepare), policy)
@@ -296,7 +297,7 @@ def fit_whole(
 ) -> Model:
     """Fit on every row; call it inside a pipeline."""
     learned, statistics = prepare(frame, inputs), describe(frame, inputs)
-    return fit(frame, None, learned, statistics, policy.of_training, inputs, snapshot, rounds=rounds, tuned=tuned)
+    return fit(frame, None, learned, statistics, policy.training_settings, inputs, snapshot, rounds=rounds, tuned=tuned)
 
 
 @step(transient=True)

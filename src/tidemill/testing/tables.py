@@ -41,7 +41,7 @@ class TablesSuite:
         return opener()
 
     def test_there_is_no_table_at_first(self, tables: Tables) -> None:
-        assert (tables.version("orders"), tables.grown("orders"), tables.names()) == (-1, -1, [])
+        assert (tables.version("orders"), tables.last_append("orders"), tables.names()) == (-1, -1, [])
         with pytest.raises(NotFound) as refused:
             tables.read("orders", 0)
         assert refused.value.cure
@@ -92,14 +92,14 @@ class TablesSuite:
         assert sorted(tables.read("orders", tables.version("orders"))["id"]) == [2, 3]
         with pytest.raises(TidemillError):
             tables.read("orders", first)
-        assert tables.grown("orders", second) == -1, "an erasure adds no rows"
+        assert tables.last_append("orders", second) == -1, "an erasure adds no rows"
         assert tables.erase("orders", one) == tables.erase("nothing", one) == 0
 
     def test_growth_is_noticed(self, tables: Tables) -> None:
         first = tables.append("orders", "monday", pl.DataFrame({"id": [1]}))
-        assert (tables.grown("orders"), tables.grown("orders", first)) == (first, -1)
+        assert (tables.last_append("orders"), tables.last_append("orders", first)) == (first, -1)
         second = tables.append("orders", "tuesday", pl.DataFrame({"id": [2]}))
-        assert tables.grown("orders", first) == second
+        assert tables.last_append("orders", first) == second
 
     def test_an_export_fills_another_store(self, tables: Tables, elsewhere: Tables) -> None:
         assert list(tables.export()) == []

@@ -103,7 +103,7 @@ def _requests(site: Site) -> list[Need]:
 
 
 def _need(event: Event) -> Need:
-    reason = event.about.reason
+    reason = event.announcement.reason
     href = view.to_release(event.subject).href
     if said := _WAITING.get(event.kind):
         return Need(f"{event.subject} {said}", reason, f"tidemill models approve {event.subject}", href)

@@ -7,11 +7,11 @@ from msgspec import Struct
 
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
-from tidemill.core.metric import info_of
+from tidemill.core.metric import find_metric_info
 from tidemill.core.release import Release
 from tidemill.core.resources import BookReader
 from tidemill.core.route import Route
-from tidemill.core.run import Run, tested
+from tidemill.core.run import Run, select_test_metrics
 from tidemill.core.trigger import Job
 from tidemill.data.charts import Change, Series, Share, answering, over_time
 from tidemill.web import view
@@ -54,7 +54,9 @@ def run_table(title: str, records: list[Run]) -> Table:
 
 def _metrics(found: dict[str, float]) -> str:
     """The test metrics of a run in a line; all of them where none is called so."""
-    return ", ".join(f"{spoken(name)} {value:.4f}" for name, value in list((tested(found) or found).items())[:3])
+    return ", ".join(
+        f"{spoken(name)} {value:.4f}" for name, value in list((select_test_metrics(found) or found).items())[:3]
+    )
 
 
 def metric_table(found: dict[str, float]) -> Table:
@@ -96,7 +98,7 @@ def releases(site: Site, query: Query) -> Page:
 def _common(records: list[Release]) -> list[str]:
     """The test metrics that most say, the first two and ROC AUC."""
     names = list(dict.fromkeys(name for release in records for name in release.metrics if name.startswith("test_")))
-    return sorted(names, key=lambda name: not info_of(name.removeprefix("test_")).headline)[:2]
+    return sorted(names, key=lambda name: not find_metric_info(name.removeprefix("test_")).headline)[:2]
 
 
 def _column(metric: str) -> str:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from tidemill.core.metric import info_of
+from tidemill.core.metric import find_metric_info
 
 
 def when(moment: datetime | None) -> str:
@@ -25,7 +25,7 @@ def spoken(metric: str) -> str:
     >>> spoken("roc_auc"), spoken("log_loss")
     ('ROC AUC', 'log loss')
     """
-    return info_of(metric).words
+    return find_metric_info(metric).words
 
 
 def plural(count: int, noun: str) -> str:

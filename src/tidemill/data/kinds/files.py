@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from tidemill.core.batch import Batch
-from tidemill.core.policy import Source
+from tidemill.core.source import Source
 from tidemill.data.kinds.kind import version_of
 from tidemill.data.tables import parse_table, read_table
 from tidemill.errors import DataError

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from tidemill.core.batch import Batch
-from tidemill.core.policy import Source
+from tidemill.core.source import Source
 from tidemill.data.kinds.kind import content_of, version_of
 from tidemill.errors import ConfigurationError, DataError, MissingExtra
 

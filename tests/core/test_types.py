@@ -1,4 +1,4 @@
-"""Nouns: what the ledger remembers survives its way through JSON, whatever it holds."""
+"""Types of the domain: JSON round trips, ids, and properties."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,14 +10,14 @@ from msgspec.structs import replace
 
 from tidemill.clock import VirtualClock, read_id_time, uuid7
 from tidemill.core.check import Verdict
-from tidemill.core.event import DaemonPayload, Event, conditions_of
+from tidemill.core.event import DaemonPayload, Event, list_conditions
 from tidemill.core.feature import Aggregate, Entity, FeatureSet, FeatureView
 from tidemill.core.model import Manifest, Signature, TrainedOn
 from tidemill.core.route import Arm, Route
 from tidemill.core.run import Cause, Run
 
 NOW = datetime(2013, 3, 1, 12, tzinfo=UTC)
-moments = st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2100, 1, 1)).map(
+times = st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2100, 1, 1)).map(
     lambda t: t.replace(tzinfo=UTC)
 )
 plain = st.recursive(
@@ -31,8 +31,8 @@ plain = st.recursive(
 )
 
 
-@given(moment=moments, payload=st.dictionaries(st.text(), plain), text=st.text())
-def test_an_event_comes_back_from_json(moment: datetime, payload: dict[str, object], text: str) -> None:
+@given(moment=times, payload=st.dictionaries(st.text(), plain), text=st.text())
+def test_event_json_round_trip(moment: datetime, payload: dict[str, object], text: str) -> None:
     event = Event(
         id=uuid7(moment, 1),
         kind="data",
@@ -46,34 +46,34 @@ def test_an_event_comes_back_from_json(moment: datetime, payload: dict[str, obje
     assert msgspec.json.decode(msgspec.json.encode(event), type=Event) == event
 
 
-@given(moment=moments, params=st.dictionaries(st.text(), plain))
-def test_a_run_comes_back_from_json(moment: datetime, params: dict[str, object]) -> None:
+@given(moment=times, params=st.dictionaries(st.text(), plain))
+def test_run_json_round_trip(moment: datetime, params: dict[str, object]) -> None:
     run = Run(id="r", pipeline="p", environment="e", state="done", started=moment, params=params)
     assert msgspec.json.decode(msgspec.json.encode(run), type=Run) == run
 
 
-@given(moment=moments, entropy=st.integers(0, 2**74 - 1))
-def test_ids_tell_when_they_were_minted(moment: datetime, entropy: int) -> None:
-    minted = uuid7(moment, entropy)
-    assert abs((read_id_time(minted) - moment).total_seconds()) <= 0.001
-    assert minted[14] == "7"
+@given(moment=times, entropy=st.integers(0, 2**74 - 1))
+def test_id_contains_its_creation_time(moment: datetime, entropy: int) -> None:
+    identifier = uuid7(moment, entropy)
+    assert abs((read_id_time(identifier) - moment).total_seconds()) <= 0.001
+    assert identifier[14] == "7"
 
 
-@given(first=moments, second=moments, one=st.integers(0, 2**74 - 1), other=st.integers(0, 2**74 - 1))
-def test_ids_of_later_instants_sort_later(first: datetime, second: datetime, one: int, other: int) -> None:
+@given(first=times, second=times, first_entropy=st.integers(0, 2**74 - 1), second_entropy=st.integers(0, 2**74 - 1))
+def test_later_ids_sort_later(first: datetime, second: datetime, first_entropy: int, second_entropy: int) -> None:
     early, late = sorted((first, second))
     if (late - early).total_seconds() > 0.001:
-        assert uuid7(early, one) < uuid7(late, other)
+        assert uuid7(early, first_entropy) < uuid7(late, second_entropy)
 
 
-def test_virtual_clocks_of_one_seed_mint_the_same_ids() -> None:
+def test_virtual_clocks_with_the_same_seed_create_the_same_ids() -> None:
     clocks = [VirtualClock(datetime(2013, 3, 1, tzinfo=UTC), seed=3) for _ in range(2)]
     assert [clocks[0].mint() for _ in range(3)] == [clocks[1].mint() for _ in range(3)]
     clocks[0].advance(datetime(2012, 1, 1, tzinfo=UTC))
     assert clocks[0].now() == datetime(2013, 3, 1, tzinfo=UTC)
 
 
-def test_a_view_names_its_features_and_a_set_puts_the_request_first() -> None:
+def test_feature_names_of_a_view_and_of_a_feature_set() -> None:
     view = FeatureView(
         name="weather",
         entity=Entity("airport", ("origin",)),
@@ -85,13 +85,13 @@ def test_a_view_names_its_features_and_a_set_puts_the_request_first() -> None:
     assert FeatureSet(request=("hour",), views=(view,)).names == ("hour", "weather_wind", "weather_wind_6h")
 
 
-def test_only_a_verdict_that_says_stop_stops() -> None:
+def test_only_the_action_stop_stops_a_run() -> None:
     verdict = Verdict(check="gate", subject="late", outcome="fail", action="stop", reason="worse")
     assert verdict.stops
     assert not msgspec.structs.replace(verdict, action="retrain").stops
 
 
-def test_a_route_knows_the_first_arm_of_a_role() -> None:
+def test_route_returns_the_first_arm_with_a_role() -> None:
     arms = tuple(Arm(release=f"late/{v}", version=v, package="p", role="challenger", share=0.1) for v in (2, 3))
     route = Route(
         id="r",
@@ -106,7 +106,7 @@ def test_a_route_knows_the_first_arm_of_a_role() -> None:
     assert route.arm("champion") is None
 
 
-def test_the_cause_of_a_run_is_read_in_one_place() -> None:
+def test_run_reads_its_cause_in_all_stored_forms() -> None:
     run = Run(id="r", pipeline="p", environment="test", state="done", started=NOW)
     assert replace(run, cause={"trigger": "new rows", "event": "e", "unknown": 3}).started_by == Cause(
         trigger="new rows", event="e"
@@ -114,21 +114,21 @@ def test_the_cause_of_a_run_is_read_in_one_place() -> None:
     resumed = replace(run, cause={"by": "hand", "step": "fit", "from": "q", "resumed": {"user": "zoë"}})
     assert (resumed.started_by.step, resumed.started_by.origin) == ("fit", "q")
     assert resumed.resumed_by == Cause(user="zoë")
-    assert replace(run, cause={"resumed": "zoë"}).resumed_by == Cause(by="zoë"), "as an early version wrote it"
+    assert replace(run, cause={"resumed": "zoë"}).resumed_by == Cause(by="zoë"), "the form of an early version"
     assert run.resumed_by is None
 
 
-def test_the_payload_of_an_event_is_read_as_its_type() -> None:
+def test_event_reads_its_payload_as_a_type() -> None:
     facts: dict[str, Any] = {"environment": "test", "subject": "s", "time": NOW, "known_at": NOW, "dedupe_key": "k"}
     beat = Event(id="e", kind="daemon", payload={"state": "watching", "looked": NOW.isoformat()}, **facts)
     assert beat.read(DaemonPayload).looked == NOW
     own = Event(id="e", kind="a kind of the project", payload={"model": 3, "rows": [1]}, **facts)
-    assert (own.about.model, own.about.reason) == ("3", "")
-    assert conditions_of("data") == ("subject", "batch", "path")
-    assert conditions_of("a kind of the project") == ()
+    assert (own.announcement.model, own.announcement.reason) == ("3", "")
+    assert list_conditions("data") == ("subject", "batch", "path")
+    assert list_conditions("a kind of the project") == ()
 
 
-def test_what_a_package_was_trained_on_is_read_from_its_manifest() -> None:
+def test_manifest_reads_trained_on_from_its_data() -> None:
     signature = Signature(inputs=(), task="regression")
     data = {"table": "rows", "version": 7, "trained_until": "2013-03-01T12:00:00+00:00", "label": "late"}
     trained = Manifest(name="late", flavor="lightgbm", signature=signature, data=data).trained_on

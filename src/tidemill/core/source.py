@@ -1,0 +1,63 @@
+"""Source: the settings of a source, `[sources.NAME]` of `tidemill.toml`."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from tidemill.clock import DurationText
+
+
+class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where rows come from, and when each row happened and became known.
+
+    Attributes
+    ----------
+    path
+        A file, a pattern of files, a folder with a Delta table, or a URL of an object store (`s3://…`) or a
+        database (`postgresql+psycopg://…`). `${NAME}` is replaced by an environment variable. With a `query`, a
+        path that is not a URL is opened by DuckDB (`":memory:"` reads files).
+    time
+        The column with the event time. Without it, the event time is the time at which the file was written; a
+        feature view's source without it is a register, whose values apply at any time.
+    known_at
+        The column with the time at which the row became known.
+    delay
+        How long after `time` a row becomes known, if there is no `known_at`.
+    key
+        The columns that identify a row.
+    schema
+        The file with the schema of the source.
+    later
+        Columns that are not known yet at the event time. The requests of a backtest do not have them.
+    delivery
+        The length of the batches in which a backtest delivers the history; the default is one day.
+    format
+        The format of the files, if their names do not show it.
+    kind
+        What the path is, if its form does not show it.
+    table
+        The table of the database.
+    query
+        The query to run instead of reading a table.
+    growing
+        A column whose values grow with new rows, so that an ingestion reads only new blocks.
+    """
+
+    path: str
+    time: str | None = None
+    known_at: str | None = None
+    delay: DurationText = "0s"
+    key: tuple[str, ...] = ()
+    schema: str = ""
+    later: tuple[str, ...] = ()
+    delivery: DurationText | None = None
+    format: Literal["parquet", "csv", "jsonl", ""] = ""
+    kind: Literal["files", "delta", "sql", "duckdb", ""] = ""
+    table: str = ""
+    query: str = ""
+    growing: str = ""
+
+    @property
+    def meaning(self) -> tuple[object, ...]:
+        """Return the settings that define the meaning of the rows, without their location."""
+        return (self.time, self.known_at, self.delay, self.key, self.later)
