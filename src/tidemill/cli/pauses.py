@@ -45,7 +45,7 @@ def resume_object(session: "Session", kind: "Pausable", name: str, reason: str, 
 
 
 def _parse_end(until: str, now: datetime) -> datetime | None:
-    from tidemill.clock import span
+    from tidemill.clock import parse_duration
     from tidemill.errors import ConfigurationError
 
     if not until:
@@ -54,7 +54,7 @@ def _parse_end(until: str, now: datetime) -> datetime | None:
         end = datetime.fromisoformat(until)
     except ValueError:
         try:
-            return now + span(until)
+            return now + parse_duration(until)
         except ConfigurationError:
             raise InputError(f"--until {until!r} is not a time", "write 2026-12-24, 2026-12-24T18:00 or 2d") from None
     end = end if end.tzinfo else end.replace(tzinfo=UTC)
