@@ -118,9 +118,9 @@ def train_and_serve(project: Project) -> None:
         clock.advance(LIVE + timedelta(hours=hours))
         materialize(view, published, online, clock.now())
         rows = calls.filter(pl.col(TIME) == clock.now())
-        service.answer("desk", rows.select("call", "called", "desk", "length"))
+        service.predict("desk", rows.select("call", "called", "desk", "length"))
         labels = rows.select("call", "called", "urgent").rename({"call": "key", "called": "time", "urgent": "value"})
-        service.labels("desk", labels.with_columns(pl.col("value").cast(pl.String)))
+        service.add_labels("desk", labels.with_columns(pl.col("value").cast(pl.String)))
 
 
 def test_a_source_that_claims_to_be_known_too_early_is_found(tmp_path: Path) -> None:

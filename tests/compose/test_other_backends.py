@@ -86,7 +86,7 @@ def test_a_day_of_flights(tmp_path: Path, server: str, monkeypatch: pytest.Monke
     clock.advance(MORNING + timedelta(days=1, hours=12))
     service = Service(session.workspace.board, session.packages, session.workspace.journal, None, clock)
     service.refresh()
-    service.labels("flights", today.select(answers["id"], pl.col("late").alias("value")))
+    service.add_labels("flights", today.select(answers["id"], pl.col("late").alias("value")))
     done(session, "watching")
     (judged,) = session.workspace.ledger.verdicts.find(check="performance")
     assert (judged.evidence["metric"], judged.evidence["rows"]) == ("log_loss", today.height)

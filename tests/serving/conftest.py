@@ -1,13 +1,13 @@
-"""What the tests of the service can ask for."""
+"""Fixtures of the service's tests."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.serving.kit import Mill
+from tests.serving.kit import ServingKit
 
 
 @pytest.fixture
-def mill(tmp_path: Path) -> Mill:
+def kit(tmp_path: Path) -> ServingKit:
     """An empty workspace."""
-    return Mill(tmp_path / "workspace")
+    return ServingKit(tmp_path / "workspace")

@@ -1,4 +1,4 @@
-"""What the tests of the service share: real packages, a real workspace, routes, and a running server."""
+"""Helpers of the service's tests: real packages, a real workspace, routes, and a running server."""
 
 import re
 import time
@@ -29,7 +29,7 @@ ROW: dict[str, Any] = {"carrier": "UA", "flight": 12, "when": "2013-03-01T10:30:
 
 
 def history(rows: int = 400, seed: int = 0) -> pl.DataFrame:
-    """Rows to train and to ask with: keys `carrier` and `flight`, time `when`."""
+    """Rows for training and for requests: keys `carrier` and `flight`, time `when`."""
     random = np.random.default_rng(seed)
     return pl.DataFrame(
         {
@@ -53,14 +53,16 @@ def package(
     features: FeatureSet | None = None,
     samples: list[dict[str, Any]] | None = None,
 ) -> Model:
-    """A LightGBM package; other seeds give other answers. Only `distance` may not be missing."""
+    """A LightGBM package; a different seed predicts differently. Only `distance` is required."""
     rows = history() if frame is None else frame
     encoding = fit_encoding(rows, names)
     target = np.random.default_rng(seed).random(rows.height) + rows["delay"].to_numpy() / 100
     regression = task == "regression"
     settings = {"objective": "l2" if regression else "binary", "verbose": -1, "num_threads": 1, "seed": seed}
     data = lightgbm.Dataset(encode(encoding, rows), target if regression else target > 0.7)
-    inputs = tuple(Input(name=each.name, type=each.type, nullable=each.name != "distance") for each in encoding.inputs)
+    inputs = tuple(
+        Input(name=column.name, type=column.type, nullable=column.name != "distance") for column in encoding.inputs
+    )
     manifest = Manifest(
         name=MODEL,
         flavor="lightgbm",
@@ -78,28 +80,28 @@ def package(
     return Model(manifest=model.manifest, files=model.files | files)
 
 
-def answering_nan(model: Model) -> Model:
-    """The same package, whose trees say NaN."""
+def predicting_nan(model: Model) -> Model:
+    """The same package with trees that predict NaN."""
     text = re.sub(r"tree_sizes=.*\n", "", model.files["model.txt"].decode())
-    text = re.sub(r"(?<=leaf_value=)\S.*", lambda found: " ".join("nan" for _ in found[0].split()), text)
+    text = re.sub(r"(?<=leaf_value=)\S.*", lambda match: " ".join("nan" for _ in match[0].split()), text)
     return Model(manifest=model.manifest, files=model.files | {"model.txt": text.encode()})
 
 
 def raising(model: Model) -> Model:
-    """The same package, whose encoding takes carriers for numbers: loads, and raises when asked."""
+    """The same package with an encoding that reads carriers as numbers: it loads, and raises when it predicts."""
     encoding = model.files["encoding.json"].decode().replace('"category"', '"number"').replace('"text"', '"number"')
     return Model(manifest=model.manifest, files=model.files | {"encoding.json": encoding.encode()})
 
 
-def taking(model: Model, name: str) -> Model:
-    """The same package, that also needs a column which nobody sends."""
+def requiring(model: Model, name: str) -> Model:
+    """The same package with one more required input, which no request contains."""
     signature = model.manifest.signature
     inputs = (*signature.inputs, Input(name=name, type="number", nullable=False))
     changed = msgspec.structs.replace(signature, inputs=inputs)
     return Model(manifest=msgspec.structs.replace(model.manifest, signature=changed), files=model.files)
 
 
-class Mill:
+class ServingKit:
     """A workspace with packages and routes of one model."""
 
     def __init__(self, folder: Path) -> None:
@@ -135,9 +137,9 @@ class Mill:
 
 
 @contextmanager
-def running(mill: Mill, clock: Clock | None = None) -> Iterator[tuple[HttpServer, httpx.Client]]:
+def running(kit: ServingKit, clock: Clock | None = None) -> Iterator[tuple[HttpServer, httpx.Client]]:
     """A server of the workspace on a free port, and a client of it."""
-    server = HttpServer(mill.workspace, clock or SystemClock(), port=0)
+    server = HttpServer(kit.workspace, clock or SystemClock(), port=0)
     server.start()
     try:
         with httpx.Client(base_url=server.address, timeout=30) as client:
@@ -146,9 +148,9 @@ def running(mill: Mill, clock: Clock | None = None) -> Iterator[tuple[HttpServer
         server.stop()
 
 
-def until(true: Callable[[], object], seconds: float = 20) -> None:
-    """Wait for a condition; fail where it does not come."""
+def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Wait for a condition; fail after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen in time"
+    while not condition():
+        assert time.monotonic() < deadline, f"the condition is still false after {seconds} s"
         time.sleep(0.01)

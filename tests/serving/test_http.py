@@ -1,4 +1,4 @@
-"""Requests over a real port: answers, labels, and an error with its cure for everything that is wrong."""
+"""Requests over a real port: predictions, labels, and an error with its cure for each wrong request."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,31 +11,31 @@ import polars as pl
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.serving.kit import MODEL, ROW, Mill, answering_nan, package, running, until
+from tests.serving.kit import MODEL, ROW, ServingKit, package, predicting_nan, running, until
 from tidemill.models.load import load
 
 JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mill, httpx.Client]]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServingKit, httpx.Client]]:
     """A server of one model, for requests that change nothing."""
-    mill = Mill(tmp_path_factory.mktemp("http"))
-    mill.route(mill.arm(3, package()))
-    with running(mill) as (_, client):
-        yield mill, client
+    kit = ServingKit(tmp_path_factory.mktemp("http"))
+    kit.route(kit.arm(3, package()))
+    with running(kit) as (_, client):
+        yield kit, client
 
 
 @pytest.fixture
-def client(shared: tuple[Mill, httpx.Client]) -> httpx.Client:
+def client(shared: tuple[ServingKit, httpx.Client]) -> httpx.Client:
     return shared[1]
 
 
-def ask(client: httpx.Client, *rows: dict[str, Any], model: str = MODEL) -> httpx.Response:
+def post_rows(client: httpx.Client, *rows: dict[str, Any], model: str = MODEL) -> httpx.Response:
     return client.post(f"/predict/{model}", json={"rows": rows})
 
 
-def refused(response: httpx.Response, status: int, *words: str) -> None:
+def assert_error(response: httpx.Response, status: int, *words: str) -> None:
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
     body = response.json()
@@ -47,37 +47,37 @@ def refused(response: httpx.Response, status: int, *words: str) -> None:
 
 
 def test_a_prediction(client: httpx.Client) -> None:
-    response = ask(client, ROW, ROW | {"distance": 100})
+    response = post_rows(client, ROW, ROW | {"distance": 100})
     assert response.status_code == 200
     body = response.json()
     assert (body["model"], body["release"], len(body["predictions"])) == (MODEL, "flights/3", 2)
     rows = pl.DataFrame([ROW, ROW | {"distance": 100.0}]).select("carrier", "distance", "delay")
     expected = load(package()).predict(rows)
     assert expected.probabilities is not None
-    for place, prediction in enumerate(body["predictions"]):
+    for index, prediction in enumerate(body["predictions"]):
         assert set(prediction) == {"id", "value", "probabilities"}
-        assert prediction["value"] == expected.values[place]
-        assert list(prediction["probabilities"].values()) == expected.probabilities[place].tolist()
+        assert prediction["value"] == expected.values[index]
+        assert list(prediction["probabilities"].values()) == expected.probabilities[index].tolist()
         assert list(prediction["probabilities"]) == ["false", "true"]
 
 
 def test_keys_and_features_are_joined_row_by_row(client: httpx.Client) -> None:
     key, features = {"carrier": "UA", "flight": 12}, {"distance": 800.0, "delay": 4, "when": ROW["when"]}
     joined = client.post(f"/predict/{MODEL}", json={"keys": [key], "features": [features]}).json()
-    alone = ask(client, ROW).json()
+    alone = post_rows(client, ROW).json()
     assert joined["predictions"][0]["probabilities"] == alone["predictions"][0]["probabilities"]
     assert client.post(f"/predict/{MODEL}", json={"keys": [ROW]}).status_code == 200
 
 
-def test_a_large_request_is_answered_in_order(client: httpx.Client) -> None:
+def test_predictions_of_a_large_request_are_in_order(client: httpx.Client) -> None:
     rows = [ROW | {"distance": float(number)} for number in range(10_000)]
-    together = ask(client, *rows).json()["predictions"]
+    together = post_rows(client, *rows).json()["predictions"]
     assert len(together) == 10_000
-    assert together[4321]["probabilities"] == ask(client, rows[4321]).json()["predictions"][0]["probabilities"]
+    assert together[4321]["probabilities"] == post_rows(client, rows[4321]).json()["predictions"][0]["probabilities"]
 
 
-def test_no_rows_are_no_predictions(client: httpx.Client) -> None:
-    assert ask(client).json() == {"model": MODEL, "release": "flights/3", "predictions": []}
+def test_no_rows_give_no_predictions(client: httpx.Client) -> None:
+    assert post_rows(client).json() == {"model": MODEL, "release": "flights/3", "predictions": []}
 
 
 def test_health_and_readiness(client: httpx.Client) -> None:
@@ -107,8 +107,8 @@ def test_health_and_readiness(client: httpx.Client) -> None:
         b'{"keys": [{}], "features": []}',
     ],
 )
-def test_what_is_no_request_is_400(client: httpx.Client, body: bytes) -> None:
-    refused(client.post(f"/predict/{MODEL}", content=body, headers=JSON), 400)
+def test_an_invalid_request_is_400(client: httpx.Client, body: bytes) -> None:
+    assert_error(client.post(f"/predict/{MODEL}", content=body, headers=JSON), 400)
 
 
 @pytest.mark.parametrize(
@@ -124,95 +124,95 @@ def test_what_is_no_request_is_400(client: httpx.Client, body: bytes) -> None:
     ],
 )
 def test_data_that_does_not_fit_is_422(client: httpx.Client, row: dict[str, Any], words: tuple[str, ...]) -> None:
-    refused(ask(client, ROW, ROW | row), 422, *words)
+    assert_error(post_rows(client, ROW, ROW | row), 422, *words)
 
 
-def test_a_column_that_is_needed_is_named(client: httpx.Client) -> None:
-    refused(ask(client, {}), 422, "'distance'")
+def test_the_error_names_a_missing_column(client: httpx.Client) -> None:
+    assert_error(post_rows(client, {}), 422, "'distance'")
 
 
 def test_unknown_models_and_paths_are_404(client: httpx.Client) -> None:
-    refused(ask(client, ROW, model="tr%C3%A4ins"), 404, "träins", MODEL)
-    refused(client.post("/labels/", json={"labels": []}), 404)
-    refused(client.get("/"), 404, "/predict/{model}")
-    refused(client.post("/v2/models", json={}), 404)
+    assert_error(post_rows(client, ROW, model="tr%C3%A4ins"), 404, "träins", MODEL)
+    assert_error(client.post("/labels/", json={"labels": []}), 404)
+    assert_error(client.get("/"), 404, "/predict/{model}")
+    assert_error(client.post("/v2/models", json={}), 404)
 
 
 def test_other_methods_are_405(client: httpx.Client) -> None:
     response = client.get(f"/predict/{MODEL}")
-    refused(response, 405, "POST")
+    assert_error(response, 405, "POST")
     assert response.headers["allow"] == "POST"
     for method in ("POST", "DELETE"):
         response = client.request(method, "/health")
-        refused(response, 405, "GET")
+        assert_error(response, 405, "GET")
         assert response.headers["allow"] == "GET, HEAD"
     assert client.head("/health").status_code == 200
 
 
-def test_too_much_is_413(client: httpx.Client) -> None:
-    refused(ask(client, *[{}] * 10_001), 413, "10,001 rows")
-    refused(client.post(f"/predict/{MODEL}", content=b" " * 10_000_001, headers=JSON), 413, "10,000,000")
+def test_a_request_that_is_too_large_is_413(client: httpx.Client) -> None:
+    assert_error(post_rows(client, *[{}] * 10_001), 413, "10,001 rows")
+    assert_error(client.post(f"/predict/{MODEL}", content=b" " * 10_000_001, headers=JSON), 413, "10,000,000")
     unknown_length = (b" " * 1_000_000 for _ in range(11))
-    with suppress(httpx.WriteError):  # the connection may be closed before all is sent
-        refused(client.post(f"/predict/{MODEL}", content=unknown_length, headers=JSON), 413)
+    with suppress(httpx.WriteError):  # the connection may be closed before the whole body is sent
+        assert_error(client.post(f"/predict/{MODEL}", content=unknown_length, headers=JSON), 413)
     assert client.get("/health").status_code == 200
 
 
-def test_a_strange_page_cannot_forge_labels(client: httpx.Client) -> None:
-    """A browser names the page that sends; `curl -d` names none, and marks JSON as a form."""
+def test_a_foreign_page_cannot_forge_labels(client: httpx.Client) -> None:
+    """A browser names the page that sends; `curl -d` names no page, and sends JSON as a form."""
     for origin in ("https://evil.example", "http://localhost.evil.example:8000", "null"):
-        refused(client.post(f"/labels/{MODEL}", content=b'{"labels": []}', headers={"origin": origin}), 403)
+        assert_error(client.post(f"/labels/{MODEL}", content=b'{"labels": []}', headers={"origin": origin}), 403)
     for headers in ({}, {"origin": "http://localhost:3000"}, {"content-type": "application/x-www-form-urlencoded"}):
         assert client.post(f"/labels/{MODEL}", content=b'{"labels": []}', headers=headers).status_code == 200
 
 
 def test_a_compressed_body_is_415(client: httpx.Client) -> None:
-    refused(client.post(f"/predict/{MODEL}", content=b"", headers=JSON | {"content-encoding": "gzip"}), 415)
+    assert_error(client.post(f"/predict/{MODEL}", content=b"", headers=JSON | {"content-encoding": "gzip"}), 415)
 
 
-def test_no_model_is_503_and_not_ready(mill: Mill) -> None:
-    with running(mill) as (_, client):
-        refused(ask(client, ROW), 503, "no model is loaded")
+def test_no_model_is_503_and_not_ready(kit: ServingKit) -> None:
+    with running(kit) as (_, client):
+        assert_error(post_rows(client, ROW), 503, "no model is loaded")
         assert client.get("/ready").status_code == 503
         assert client.get("/health").status_code == 200
-        mill.route(mill.arm(1, package()))
+        kit.route(kit.arm(1, package()))
         until(lambda: client.get("/ready").status_code == 200)
-        assert ask(client, ROW).status_code == 200
+        assert post_rows(client, ROW).status_code == 200
 
 
-def test_a_model_that_answers_nan_is_500_without_a_traceback(mill: Mill) -> None:
-    mill.route(mill.arm(1, answering_nan(package())))
-    with running(mill) as (_, client):
-        refused(ask(client, ROW), 500, "answered NaN", "flights/1")
+def test_a_model_that_predicts_nan_is_500_without_a_traceback(kit: ServingKit) -> None:
+    kit.route(kit.arm(1, predicting_nan(package())))
+    with running(kit) as (_, client):
+        assert_error(post_rows(client, ROW), 500, "predicted NaN", "flights/1")
 
 
-def test_each_prediction_names_its_release_where_there_are_several(mill: Mill) -> None:
-    mill.route(mill.arm(1, package(1)), mill.arm(2, package(2), "challenger", 0.5))
-    with running(mill) as (_, client):
-        body = ask(client, *[ROW | {"flight": number} for number in range(100)]).json()
+def test_each_prediction_names_its_release_where_there_are_several(kit: ServingKit) -> None:
+    kit.route(kit.arm(1, package(1)), kit.arm(2, package(2), "challenger", 0.5))
+    with running(kit) as (_, client):
+        body = post_rows(client, *[ROW | {"flight": number} for number in range(100)]).json()
     assert body["release"] == "flights/1"
     assert {prediction["release"] for prediction in body["predictions"]} == {"flights/1", "flights/2"}
 
 
-def test_a_broken_release_leaves_the_old_one_answering(mill: Mill) -> None:
-    mill.route(mill.arm(1, package()))
-    with running(mill) as (_, client):
+def test_the_old_release_stays_in_service_where_the_new_one_is_broken(kit: ServingKit) -> None:
+    kit.route(kit.arm(1, package()))
+    with running(kit) as (_, client):
         broken = package(2, samples=[{"distance": "far"}])
-        mill.route(mill.arm(2, broken))
+        kit.route(kit.arm(2, broken))
         until(lambda: "failed" in client.get("/ready").json()["models"][MODEL])
         ready = client.get("/ready")
         assert ready.status_code == 200
         failed = ready.json()["models"][MODEL]["failed"]
         assert failed["route"] == 2
         assert "'distance'" in failed["problem"]
-        assert ask(client, ROW).json()["release"] == "flights/1"
+        assert post_rows(client, ROW).json()["release"] == "flights/1"
         assert f'tidemill_route_failed{{model="{MODEL}"}} 1.0' in client.get("/metrics").text
 
 
-def test_labels_are_in_the_journal_when_they_are_accepted(mill: Mill) -> None:
-    mill.route(mill.arm(1, package()))
-    with running(mill) as (_, client):
-        name = ask(client, ROW).json()["predictions"][0]["id"]
+def test_accepted_labels_are_in_the_journal(kit: ServingKit) -> None:
+    kit.route(kit.arm(1, package()))
+    with running(kit) as (_, client):
+        name = post_rows(client, ROW).json()["predictions"][0]["id"]
         labels = [
             {"id": name, "value": True, "time": "2013-03-01T14:00:00Z"},
             {"key": "UA|12", "time": ROW["when"], "value": False},
@@ -225,7 +225,7 @@ def test_labels_are_in_the_journal_when_they_are_accepted(mill: Mill) -> None:
         ]
         before = datetime.now(UTC)
         assert client.post(f"/labels/{MODEL}", json={"labels": labels}).json() == {"accepted": 3}
-        rows = mill.labels().sort("known_at")
+        rows = kit.labels().sort("known_at")
         assert rows["known_at"][0] == datetime(2013, 3, 1, 14, tzinfo=UTC)
         assert rows["known_at"][1] == datetime(2013, 3, 2, tzinfo=UTC)
         assert before <= rows["known_at"][2] <= datetime.now(UTC)
@@ -235,8 +235,8 @@ def test_labels_are_in_the_journal_when_they_are_accepted(mill: Mill) -> None:
             ("", "UA|12", row, "false"),
             ("", "UA|12", row, "false"),
         ]
-    assert mill.predictions()["key"].to_list() == ["UA|12"]
-    assert mill.predictions()["time"].to_list() == [row]
+    assert kit.predictions()["key"].to_list() == ["UA|12"]
+    assert kit.predictions()["time"].to_list() == [row]
 
 
 @pytest.mark.parametrize(
@@ -253,19 +253,19 @@ def test_labels_are_in_the_journal_when_they_are_accepted(mill: Mill) -> None:
     ],
 )
 def test_labels_that_do_not_fit_are_refused(
-    shared: tuple[Mill, httpx.Client], label: dict[str, Any], status: int, words: tuple[str, ...]
+    shared: tuple[ServingKit, httpx.Client], label: dict[str, Any], status: int, words: tuple[str, ...]
 ) -> None:
-    mill, client = shared
+    kit, client = shared
     good = {"id": "a", "value": True}
-    refused(client.post(f"/labels/{MODEL}", json={"labels": [good, label]}), status, *words)
-    assert mill.labels().is_empty()
+    assert_error(client.post(f"/labels/{MODEL}", json={"labels": [good, label]}), status, *words)
+    assert kit.labels().is_empty()
 
 
-def test_metrics_count_what_happened(mill: Mill, tmp_path: Path) -> None:
-    mill.route(mill.arm(1, package()), mill.arm(2, package(2), "shadow"))
-    with running(mill) as (_, client):
-        ask(client, ROW, ROW)
-        ask(client, {})
+def test_metrics_count_requests_rows_and_labels(kit: ServingKit, tmp_path: Path) -> None:
+    kit.route(kit.arm(1, package()), kit.arm(2, package(2), "shadow"))
+    with running(kit) as (_, client):
+        post_rows(client, ROW, ROW)
+        post_rows(client, {})
         client.post(f"/labels/{MODEL}", json={"labels": [{"id": "a", "value": True}]})
         until(lambda: 'outcome="written"' in client.get("/metrics").text)
         response = client.get("/metrics")

@@ -178,7 +178,7 @@ class Replay:
         if rows.height:
             rows = rows[self._order.permutation(rows.height)].sort(TIME, maintain_order=True)
             later = [*self.sources.definition(self.model.problem.source).later, self.model.problem.label]
-            self.service.answer(self.model.name, rows.drop(later, strict=False), rows[TIME])
+            self.service.predict(self.model.name, rows.drop(later, strict=False), rows[TIME])
 
     @cached_property
     def labels(self) -> pl.DataFrame:

@@ -95,7 +95,7 @@ def predict(session: Session, rows: Any, model: str = "") -> "pl.DataFrame":
     lookup = Lookup(workspace.online)
     service = Service(workspace.board, session.packages, workspace.journal, lookup, session.clock)
     service.refresh()
-    return service.answer(session.project.model(model).name, as_polars(rows))
+    return service.predict(session.project.model(model).name, as_polars(rows))
 
 
 def _in_hand(frames: Mapping[str, Any]) -> dict[str, "pl.DataFrame"]:

@@ -1,1 +1,1 @@
-"""The prediction service: routes rows to releases, answers, and keeps every answer in the journal."""
+"""The prediction service: routes rows to releases, predicts, and writes every prediction to the journal."""

@@ -1,4 +1,4 @@
-"""The buffer: takes the journal off the hot path; a thread writes what waits, whole segments at a time."""
+"""The journal buffer: moves writes off the hot path; a thread writes the waiting rows, a whole segment at a time."""
 
 import threading
 from collections import defaultdict
@@ -7,27 +7,28 @@ from collections.abc import Sequence
 import polars as pl
 
 from tidemill.core.resources import Journal
-from tidemill.serving.metrics import Metrics
+from tidemill.serving.metrics import ServiceMetrics
 from tidemill.telemetry import get_logger
 
 log = get_logger("serving")
 
 
-class Buffer:
-    """Appends to a journal later: every `seconds`, or when `rows` wait, and all that is left on `close`.
+class JournalBuffer:
+    """Appends to a journal later: every `seconds`, when `rows` rows wait, and on `close`.
 
-    A crash loses what waits: at most `seconds` of answers. Where the journal cannot be written (a full disk),
-    rows wait and are tried again; those beyond `bound` are dropped and counted. `append` never blocks on the disk.
+    A crash loses the waiting rows: at most `seconds` of predictions. Where the journal cannot be written (a full
+    disk), rows wait and the buffer tries again; rows beyond `bound` are dropped and counted. `append` never blocks
+    on the disk.
     """
 
     def __init__(
-        self, journal: Journal, metrics: Metrics, *, seconds: float = 0.5, rows: int = 5_000, bound: int = 50_000
+        self, journal: Journal, metrics: ServiceMetrics, *, seconds: float = 0.5, rows: int = 5_000, bound: int = 50_000
     ) -> None:
         self._journal = journal
         self._metrics = metrics
         self._seconds, self._rows, self._bound = seconds, rows, bound
         self._waiting: defaultdict[str, list[pl.DataFrame]] = defaultdict(list)
-        self._number = 0
+        self._waiting_rows = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -38,37 +39,37 @@ class Buffer:
         self._thread.start()
 
     def append(self, kind: str, frame: pl.DataFrame) -> None:
-        """Take rows; they are in the journal a little later."""
+        """Add rows; the thread writes them to the journal a little later."""
         with self._lock:
-            fits = self._number + frame.height <= self._bound
+            fits = self._waiting_rows + frame.height <= self._bound
             if fits:
                 self._waiting[kind].append(frame)
-                self._number += frame.height
-            full = self._number >= self._rows
+                self._waiting_rows += frame.height
+            full = self._waiting_rows >= self._rows
         if not fits:
             self._metrics.count("tidemill_journal_rows_total", frame.height, outcome="dropped")
         if full:
             self._wake.set()
 
     def flush(self) -> bool:
-        """Write what waits; False where some of it could not be written and waits on."""
+        """Write all waiting rows; return False where some could not be written and still wait."""
         with self._lock:
-            taken, self._waiting = self._waiting, defaultdict(list)
-        whole = True
-        for kind, parts in taken.items():
-            whole = self._write(kind, parts) and whole
-        self._metrics.set("tidemill_journal_queue_rows", self._number)
-        return whole
+            waiting, self._waiting = self._waiting, defaultdict(list)
+        complete = True
+        for kind, frames in waiting.items():
+            complete = self._write(kind, frames) and complete
+        self._metrics.set("tidemill_journal_queue_rows", self._waiting_rows)
+        return complete
 
     def close(self) -> None:
-        """Stop the thread and write all that waits; what cannot be written now is dropped and counted."""
+        """Stop the thread and write all waiting rows; drop and count those that cannot be written now."""
         self._closing.set()
         self._wake.set()
         if self._thread.ident is not None:
             self._thread.join()
         if not self.flush():
-            self._metrics.count("tidemill_journal_rows_total", self._number, outcome="dropped")
-            log.error("%d answers are not in the journal: it could not be written at shutdown", self._number)
+            self._metrics.count("tidemill_journal_rows_total", self._waiting_rows, outcome="dropped")
+            log.error("%d predictions are lost: the journal could not be written at shutdown", self._waiting_rows)
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -77,26 +78,26 @@ class Buffer:
             if not self.flush():
                 self._closing.wait(self._seconds)
 
-    def _write(self, kind: str, parts: list[pl.DataFrame]) -> bool:
-        number = sum(part.height for part in parts)
+    def _write(self, kind: str, frames: list[pl.DataFrame]) -> bool:
+        count = sum(frame.height for frame in frames)
         try:
-            self._journal.append(kind, stacked(parts))
+            self._journal.append(kind, stack_frames(frames))
         except Exception:
-            log.exception("%d rows of %s could not be written to the journal; they wait", number, kind)
+            log.exception("%d rows of %s could not be written to the journal; the service tries again", count, kind)
             with self._lock:
-                self._waiting[kind][:0] = parts
+                self._waiting[kind][:0] = frames
             return False
-        self._metrics.count("tidemill_journal_rows_total", number, outcome="written")
+        self._metrics.count("tidemill_journal_rows_total", count, outcome="written")
         with self._lock:
-            self._number -= number
+            self._waiting_rows -= count
         return True
 
 
-def stacked(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Rows below each other, in one chunk; those of releases with other inputs are widened to one form."""
-    if len(parts) == 1:
-        return parts[0]
+def stack_frames(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Stack frames into one chunk; where releases have different inputs, the columns become their union."""
+    if len(frames) == 1:
+        return frames[0]
     try:
-        return pl.concat(parts, how="vertical", rechunk=True)
+        return pl.concat(frames, how="vertical", rechunk=True)
     except pl.exceptions.PolarsError:
-        return pl.concat(parts, how="diagonal_relaxed", rechunk=True)
+        return pl.concat(frames, how="diagonal_relaxed", rechunk=True)

@@ -1,4 +1,4 @@
-"""The service over HTTP: raw ASGI, one function from a request to its reply."""
+"""The HTTP application of the service: raw ASGI, one function from a request to its reply."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -14,18 +14,18 @@ from tidemill.serving.service import Service
 from tidemill.telemetry import get_logger
 
 log = get_logger("serving")
-_LARGEST_BODY = 10_000_000
-_MOST_ROWS = 10_000
-_SLOWEST_BODY = 30.0
-# A body up to this size is answered on the event loop: a thread's hand-over costs more than its rows.
+_MAX_BODY = 10_000_000
+_MAX_ROWS = 10_000
+_BODY_SECONDS = 30.0
+# A body up to this size is handled on the event loop: a change of thread takes longer than its rows.
 _SMALL_BODY = 32_768
-_OWN_PAGES = (b"localhost", b"127.0.0.1", b"::1")
+_LOCAL_HOSTS = (b"localhost", b"127.0.0.1", b"::1")
 _GET = ("/health", "/ready", "/metrics")
 _PATHS = "GET /health, /ready, /metrics; POST /predict/{model}, /labels/{model}"
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+AsgiMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
 
 
 class Reply(NamedTuple):
@@ -37,18 +37,18 @@ class Reply(NamedTuple):
     kind: bytes = b"application/json"
 
 
-class App:
+class ServiceApp:
     """The ASGI application of a service."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="tidemill-http")
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request; other protocols than HTTP are refused by the server's settings."""
+    async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
+        """Handle one request; the server's settings refuse every protocol except HTTP."""
         path, method = scope["path"], scope["method"]
-        refusal = _refusal(method, path, scope["headers"])
-        body = b"" if refusal or method != "POST" else await _body(receive)
+        refusal = _refuse_early(method, path, scope["headers"])
+        body = b"" if refusal or method != "POST" else await _read_body(receive)
         if body is None:
             return
         started = self._service.clock.monotonic()
@@ -65,10 +65,10 @@ class App:
         await _send(send, reply, close=refusal is not None or reply.status in (408, 413))
 
     def handle(self, path: str, body: bytes) -> Reply:
-        """The reply to a request whose method and headers fit its path."""
+        """Return the reply to a request whose method and headers fit its path."""
         _, verb, *rest = path.split("/", 2)
         model = rest[0] if rest else ""
-        known = model if model in self._service.live else ""
+        known = model if model in self._service.routes else ""
         try:
             match verb:
                 case "predict":
@@ -79,79 +79,79 @@ class App:
                     text = self._service.metrics.text()
                     return Reply(200, text.encode(), kind=b"text/plain; version=0.0.4; charset=utf-8")
                 case "ready":
-                    ready, state = wire.state(self._service)
-                    return Reply(200 if ready else 503, msgspec.json.encode(state))
+                    ready, readiness = wire.describe_readiness(self._service)
+                    return Reply(200 if ready else 503, msgspec.json.encode(readiness))
                 case _:
                     return Reply(200, b'{"alive":true}')
-        except TidemillError as wrong:
-            if wrong.__cause__ is not None:
-                log.error("a request for %s failed", model, exc_info=wrong.__cause__)
-            return _error(_status(wrong), wrong.problem, wrong.cure, known)
+        except TidemillError as error:
+            if error.__cause__ is not None:
+                log.error("a request for %s failed", model, exc_info=error.__cause__)
+            return _error(_find_status(error), error.problem, error.cure, known)
         except Exception:
             log.exception("a request for %s failed", model)
-            return _error(500, "something went wrong inside the service", "see the service's log", known)
+            return _error(500, "the service failed to handle the request", "see the service's log", known)
 
     def _predict(self, model: str, body: bytes) -> Reply:
-        live = self._service.route_of(model)
-        rows = wire.rows_of(body)
-        if len(rows) > _MOST_ROWS:
+        route = self._service.find_route(model)
+        rows = wire.parse_rows(body)
+        if len(rows) > _MAX_ROWS:
             return _too_many(len(rows), "rows", model)
         if not rows:
-            empty = {"model": model, "release": live.arms[live.champion].label, "predictions": []}
+            empty = {"model": model, "release": route.arms[route.champion].label, "predictions": []}
             return Reply(200, msgspec.json.encode(empty), model)
-        return Reply(200, msgspec.json.encode(wire.reply(self._service.ask(model, rows))), model)
+        return Reply(200, msgspec.json.encode(wire.format_reply(self._service.predict_request(model, rows))), model)
 
     def _labels(self, model: str, body: bytes) -> Reply:
-        live = self._service.route_of(model)
-        labels = wire.labels_of(body)
-        if len(labels) > _MOST_ROWS:
+        route = self._service.find_route(model)
+        labels = wire.parse_labels(body)
+        if len(labels) > _MAX_ROWS:
             return _too_many(len(labels), "labels", model)
-        accepted = self._service.labels(model, wire.label_frame(labels, live.manifest)) if labels else 0
+        accepted = self._service.add_labels(model, wire.to_label_frame(labels, route.manifest)) if labels else 0
         return Reply(200, msgspec.json.encode({"accepted": accepted}), model)
 
 
-def _refusal(method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Reply | None:
-    """The reply to a request that is refused before its body is read."""
+def _refuse_early(method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Reply | None:
+    """Return the error reply to a request that is refused before its body is read; None otherwise."""
     posts = path.startswith(("/predict/", "/labels/"))
     if not posts and path not in _GET:
         return _error(404, f"there is no path {path[:200]}", f"the paths are: {_PATHS}")
     if posts != (method == "POST") or method not in ("GET", "HEAD", "POST"):
-        return _error(405, f"{path[:200]} does not take {method}", f"use {'POST' if posts else 'GET'}")
+        return _error(405, f"{path[:200]} does not accept {method}", f"use {'POST' if posts else 'GET'}")
     if not posts:
         return None
-    given = dict(headers)
-    length = given.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > _LARGEST_BODY:
+    sent = dict(headers)
+    length = sent.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > _MAX_BODY:
         return _too_large()
-    # A browser names the page that sends: a forged label of a strange page could promote a model.
-    if (origin := given.get(b"origin")) and urlsplit(origin).hostname not in _OWN_PAGES:
+    # A browser names the page that sends a request: a forged label from a foreign page could promote a model.
+    if (origin := sent.get(b"origin")) and urlsplit(origin).hostname not in _LOCAL_HOSTS:
         return _error(
-            403, "the request comes from a web page of another origin", "send it from a program, or by a proxy"
+            403, "the request comes from a web page of another origin", "send it from a program, or through a proxy"
         )
-    if given.get(b"content-encoding", b"identity") != b"identity":
+    if sent.get(b"content-encoding", b"identity") != b"identity":
         return _error(415, "the request is compressed", "send it uncompressed")
     return None
 
 
-async def _body(receive: Receive) -> bytes | Reply | None:
-    """The whole body, a refusal, or None where the client went away."""
+async def _read_body(receive: Receive) -> bytes | Reply | None:
+    """Return the whole body, an error reply, or None where the client disconnected."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
-        whole: bytes = message.get("body", b"")
-        return whole if len(whole) <= _LARGEST_BODY else _too_large()
+        body: bytes = message.get("body", b"")
+        return body if len(body) <= _MAX_BODY else _too_large()
     parts, size = [], 0
     try:
-        async with asyncio.timeout(_SLOWEST_BODY):
+        async with asyncio.timeout(_BODY_SECONDS):
             while message["type"] == "http.request":
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
-                if size > _LARGEST_BODY:
+                if size > _MAX_BODY:
                     return _too_large()
                 if not message.get("more_body"):
                     return b"".join(parts)
                 message = await receive()
     except TimeoutError:
-        return _error(408, f"the request took longer than {_SLOWEST_BODY:.0f} s to arrive", "send it at once")
+        return _error(408, f"the request took longer than {_BODY_SECONDS:.0f} s to arrive", "send it without a pause")
     return None
 
 
@@ -165,9 +165,9 @@ async def _send(send: Send, reply: Reply, *, close: bool) -> None:
     await send({"type": "http.response.body", "body": reply.body})
 
 
-def _status(wrong: TidemillError) -> int:
+def _find_status(error: TidemillError) -> int:
     by_kind = ((NotFound, 404), (DataError, 422), (InputError, 400), (Transient, 503))
-    return next((status for kind, status in by_kind if isinstance(wrong, kind)), 500)
+    return next((status for kind, status in by_kind if isinstance(error, kind)), 500)
 
 
 def _error(status: int, problem: str, cure: str, model: str = "") -> Reply:
@@ -175,8 +175,8 @@ def _error(status: int, problem: str, cure: str, model: str = "") -> Reply:
 
 
 def _too_large() -> Reply:
-    return _error(413, f"the request is larger than {_LARGEST_BODY:,} bytes", "send the rows in several requests")
+    return _error(413, f"the request is larger than {_MAX_BODY:,} bytes", "send the rows in several requests")
 
 
-def _too_many(number: int, what: str, model: str) -> Reply:
-    return _error(413, f"there are {number:,} {what} in one request", f"send at most {_MOST_ROWS:,} at once", model)
+def _too_many(count: int, items: str, model: str) -> Reply:
+    return _error(413, f"the request has {count:,} {items}", f"send at most {_MAX_ROWS:,} in one request", model)

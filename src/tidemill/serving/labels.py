@@ -1,4 +1,4 @@
-"""Labels take the journal's form: an outcome by the id of its prediction, or by the key and time of its row."""
+"""Converts labels to rows of the journal: an outcome by the id of its prediction, or by the key and time of its row."""
 
 from datetime import datetime
 
@@ -19,28 +19,28 @@ _NAMES = RowReader(
 )
 
 
-def label_rows(frame: pl.DataFrame, task: Task, now: datetime) -> pl.DataFrame:
-    """The rows of the journal's kind `labels/<model>`, from columns `value` and `id`, or `key` and `time`.
+def to_label_rows(frame: pl.DataFrame, task: Task, now: datetime) -> pl.DataFrame:
+    """Return rows of the journal's kind `labels/<model>`, from columns `value` and `id`, or `key` and `time`.
 
-    Classes are named as `data.keys.as_classes` does. Without `known_at` a label is known now.
+    `data.keys.as_classes` formats the classes. Without `known_at` a label is known from now on.
 
     Raises
     ------
     DataError
-        if a value is missing or does not fit the task, or a label does not say what it is the outcome of.
+        if a value is missing or does not fit the task, or a label names no prediction and no row.
     """
     if "value" not in frame.columns:
-        raise DataError("the labels have no column 'value'", "give the outcome of each row as `value`")
-    named = _NAMES.read_frame(frame)
-    ids, keys = named["id"].fill_null(""), named["key"].fill_null("")
-    unnamed = (ids == "") & ((keys == "") | named["time"].is_null())
+        raise DataError("the labels have no column 'value'", "send the outcome of each row as `value`")
+    names = _NAMES.read_frame(frame)
+    ids, keys = names["id"].fill_null(""), names["key"].fill_null("")
+    unnamed = (ids == "") & ((keys == "") | names["time"].is_null())
     if unnamed.any():
         raise DataError(
-            f"label {unnamed.arg_max()} does not say what it is the outcome of",
-            "give the id of the prediction, or the key and the event time of its row",
+            f"label {unnamed.arg_max()} names no prediction and no row",
+            "add the id of the prediction, or the key and the event time of its row",
         )
-    known_at = named["known_at"].fill_null(now)
-    return pl.DataFrame([known_at, ids, keys, named["time"], _values(frame["value"], task)])
+    known_at = names["known_at"].fill_null(now)
+    return pl.DataFrame([known_at, ids, keys, names["time"], _values(frame["value"], task)])
 
 
 def _values(values: pl.Series, task: Task) -> pl.Series:
@@ -51,7 +51,7 @@ def _values(values: pl.Series, task: Task) -> pl.Series:
     if task == "classification":
         return as_classes(values).alias("value")
     if not values.dtype.is_numeric():
-        raise DataError(f"label 0 should be a number, but is {values[0]!r}", "the model is a regression: send numbers")
+        raise DataError(f"label 0 should be a number, but is {values[0]!r}", "send numbers: the model is a regression")
     if not values.cast(pl.Float64).is_finite().all():
         raise DataError("a label is not a finite number", "send finite numbers")
     return values.cast(pl.Float64).alias("value")

@@ -8,7 +8,7 @@ _COUNTERS = {
     "tidemill_requests_total": ("Requests by model and HTTP status.", ("model", "status")),
     "tidemill_rows_total": ("Rows of prediction requests.", ("model",)),
     "tidemill_predictions_total": (
-        "Predictions by release and role; a shadow's go to the journal only.",
+        "Predictions by release and role; those of a shadow go to the journal only.",
         ("release", "role"),
     ),
     "tidemill_failures_total": ("Rows that a release could not predict, by release and role.", ("release", "role")),
@@ -16,7 +16,7 @@ _COUNTERS = {
     "tidemill_journal_rows_total": ("Rows for the journal: written, or dropped.", ("outcome",)),
 }
 _GAUGES = {
-    "tidemill_journal_queue_rows": ("Rows that wait to be written to the journal.", ()),
+    "tidemill_journal_queue_rows": ("Rows that wait for the journal.", ()),
     "tidemill_route_version": ("Version of the route in force.", ("model",)),
     "tidemill_route_failed": (
         "1 where the newest route could not be loaded, and an older one is in force.",
@@ -27,8 +27,8 @@ _SECONDS = ("tidemill_request_seconds", "Seconds from a whole request to its res
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
-class Metrics:
-    """Counters, gauges and one histogram, in a registry of their own; safe to use from many threads."""
+class ServiceMetrics:
+    """Counters, gauges and one histogram, in a separate registry; safe to use from many threads."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -45,7 +45,7 @@ class Metrics:
         _child(self._gauges[name], labels).set(value)
 
     def value(self, name: str, **labels: str) -> float:
-        """The present value of a counter or a gauge; 0 if it was never set."""
+        """Return the current value of a counter or a gauge; 0 if it was never set."""
         return self._registry.get_sample_value(name, labels) or 0.0
 
     def observe(self, seconds: float, model: str) -> None:
@@ -53,7 +53,7 @@ class Metrics:
         self._seconds.labels(model).observe(seconds)
 
     def text(self) -> str:
-        """All metrics in Prometheus' text format, version 0.0.4."""
+        """Return all metrics in Prometheus' text format, version 0.0.4."""
         return generate_latest(self._registry).decode()
 
 

@@ -1,4 +1,4 @@
-"""Runs the service: opens it on a workspace, listens, keeps its routes fresh, and ends without losing an answer."""
+"""Runs the service on a workspace: listens, refreshes the routes, and stops without losing a prediction."""
 
 import errno
 import ipaddress
@@ -14,9 +14,9 @@ import uvicorn
 from tidemill.clock import Clock
 from tidemill.errors import InputError, TidemillError
 from tidemill.featurestore.lookup import Lookup
-from tidemill.serving.buffer import Buffer
-from tidemill.serving.http import App
-from tidemill.serving.metrics import Metrics
+from tidemill.serving.buffer import JournalBuffer
+from tidemill.serving.http import ServiceApp
+from tidemill.serving.metrics import ServiceMetrics
 from tidemill.serving.service import Service
 from tidemill.telemetry import get_logger
 from tidemill.workspace.workspace import Workspace
@@ -27,7 +27,7 @@ _DRAIN = 30
 
 
 class HttpServer:
-    """The prediction service of a workspace, in threads of its own: `start` returns when it answers at `address`.
+    """The prediction service of a workspace, in its own threads: `start` returns when it listens at `address`.
 
     Raises
     ------
@@ -39,8 +39,8 @@ class HttpServer:
         self._socket = _listen(host, port)
         bound, number = self._socket.getsockname()[:2]
         self.address = f"http://[{bound}]:{number}" if ":" in bound else f"http://{bound}:{number}"
-        metrics = Metrics()
-        self._buffer = Buffer(workspace.journal, metrics)
+        metrics = ServiceMetrics()
+        self._buffer = JournalBuffer(workspace.journal, metrics)
         self.service = Service(
             workspace.board,
             workspace.packages,
@@ -52,7 +52,7 @@ class HttpServer:
         )
         self._server = uvicorn.Server(
             uvicorn.Config(
-                App(self.service),
+                ServiceApp(self.service),
                 loop="uvloop",
                 http="httptools",
                 ws="none",
@@ -69,28 +69,28 @@ class HttpServer:
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._server.run, args=([self._socket],), name="tidemill-http", daemon=True),
-            threading.Thread(target=self._keep_fresh, name="tidemill-routes", daemon=True),
+            threading.Thread(target=self._refresh_routes, name="tidemill-routes", daemon=True),
         ]
 
     @property
-    def alive(self) -> bool:
-        """Whether it still answers."""
+    def is_running(self) -> bool:
+        """Whether the server's thread is running."""
         return self._threads[0].is_alive()
 
     def start(self) -> None:
-        """Load what is routed, and answer from then on."""
+        """Load the routes, and start to serve requests."""
         self.refresh()
         self._buffer.start()
         for thread in self._threads:
             thread.start()
         while not self._server.started:
-            if not self.alive:
+            if not self.is_running:
                 self.stop()
                 raise TidemillError("the HTTP server did not start", "see the log")
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """Take no new connection, finish open requests, and write all answers to the journal."""
+        """Refuse new connections, finish open requests, and write all predictions to the journal."""
         self._stopping.set()
         self._server.should_exit = True
         for thread in self._threads:
@@ -100,13 +100,13 @@ class HttpServer:
         self._socket.close()
 
     def refresh(self) -> None:
-        """Take up changed routes now; what goes wrong is logged, and what was in force stays."""
+        """Load changed routes now; after an error, which is logged, the earlier routes stay in force."""
         try:
             self.service.refresh()
         except Exception:
-            log.exception("the routes could not be read; those in force stay")
+            log.exception("the routes could not be read; the earlier routes stay in force")
 
-    def _keep_fresh(self) -> None:
+    def _refresh_routes(self) -> None:
         while not self._stopping.wait(_REFRESH):
             self.refresh()
 
@@ -118,54 +118,54 @@ def serve(
     port: int = 8000,
     ready: Callable[[str], Any] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `ready` is called with the address once it answers. For the main thread.
+    """Serve until SIGTERM or SIGINT; call `ready` with the address once the service listens. For the main thread.
 
     Raises
     ------
     InputError
         if the address is not on loopback, or in use.
     TidemillError
-        if the server ends by itself.
+        if the server stops without a signal.
     """
-    asked = threading.Event()
+    stopping = threading.Event()
     server = HttpServer(workspace, clock, host, port)
-    before = {each: signal.signal(each, lambda *_: asked.set()) for each in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.start()
         if ready is not None:
             ready(server.address)
-        while server.alive and not asked.wait(1):
+        while server.is_running and not stopping.wait(1):
             pass
-        if not asked.is_set():
-            raise TidemillError("the HTTP server ended by itself", "see the log, and start it again")
+        if not stopping.is_set():
+            raise TidemillError("the HTTP server stopped without a signal", "see the log, and start it again")
     finally:
         server.stop()
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _listen(host: str, port: int) -> socket.socket:
     if not _is_loopback(host):
         raise InputError(
-            f"the service does not listen on {host}: it has no tokens and no TLS yet, so anyone there could use it",
-            "listen on 127.0.0.1 and put a proxy before it that has both",
+            f"the service cannot listen on {host}: it has no tokens and no TLS yet, so anyone there could use it",
+            "listen on 127.0.0.1, behind a proxy that has both",
         )
-    name = "127.0.0.1" if host == "localhost" else host
-    family = socket.AF_INET6 if ":" in name else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    address = "127.0.0.1" if host == "localhost" else host
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((name, port))
-        listening.listen(2048)
-    except (OSError, OverflowError) as refused:
-        listening.close()
-        if isinstance(refused, OSError) and refused.errno == errno.EADDRINUSE:
+        listener.bind((address, port))
+        listener.listen(2048)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise InputError(
                 f"port {port} on {host} is in use",
-                f"stop what listens there, or give another: --port {port + 1}",
+                f"stop the process on that port, or use another port: --port {port + 1}",
             ) from None
-        raise InputError(f"port {port} on {host} cannot be opened: {refused}", "give another: --port 8000") from None
-    return listening
+        raise InputError(f"port {port} on {host} cannot be opened: {error}", "use another port: --port 8000") from None
+    return listener
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""An asked row has a key and an event time."""
+"""A requested row has a key and an event time."""
 
 from datetime import UTC, datetime
 
@@ -8,22 +8,22 @@ import pytest
 from tidemill.data.moments import MOMENT
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError
-from tidemill.serving.asked import keys_of, moments_of
+from tidemill.serving.identity import read_event_times, read_keys
 
 READER = RowReader(())
 
 
 def test_keys_are_text_joined_and_empty_where_a_part_is_missing() -> None:
     frame = READER.read_json([{"k": "UA", "n": 12}, {"k": None, "n": 3}], ("k", "n"))
-    assert keys_of(frame, ("k", "n")) == ["UA|12", ""]
-    assert keys_of(frame, ("k", "absent")) == ["", ""]
+    assert read_keys(frame, ("k", "n")) == ["UA|12", ""]
+    assert read_keys(frame, ("k", "absent")) == ["", ""]
     with pytest.raises(DataError, match="row 1: column 'k'"):
         READER.read_json([{"k": "a"}, {"k": 1}], ("k",))
 
 
-def test_an_absent_time_is_the_moment_of_asking() -> None:
+def test_an_absent_time_is_the_time_of_the_request() -> None:
     now = pl.Series([datetime(2020, 1, 1, tzinfo=UTC)] * 2, dtype=MOMENT)
-    given = datetime(2013, 1, 1, tzinfo=UTC)
+    sent = datetime(2013, 1, 1, tzinfo=UTC)
     frame = READER.read_json([{"t": "2013-01-01T00:00:00Z"}, {}], ("t",))
-    assert moments_of(frame, "t", now).to_list() == [given, now[1]]
-    assert moments_of(frame, "", now).to_list() == now.to_list()
+    assert read_event_times(frame, "t", now).to_list() == [sent, now[1]]
+    assert read_event_times(frame, "", now).to_list() == now.to_list()

@@ -1,0 +1,179 @@
+"""Dispatch: sends each row to the arms of its route, and turns their predictions into rows for the journal."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from msgspec import Struct
+
+from tidemill.errors import TidemillError
+from tidemill.models.predictions import Predictions
+from tidemill.serving.loading import LoadedArm, LoadedRoute, Scores, score
+from tidemill.serving.metrics import ServiceMetrics
+from tidemill.serving.router import assign_arms
+from tidemill.telemetry import get_logger
+
+log = get_logger("serving")
+_PROBABILITY = pl.List(pl.Float64)
+
+
+class ArmScores(Struct, frozen=True):
+    """The scores of one arm for the rows at `indices` (for all rows, where that is None)."""
+
+    arm: LoadedArm
+    indices: npt.NDArray[np.intp] | None
+    scores: Scores
+
+
+class RowIdentities(Struct, frozen=True):
+    """The request times, prediction ids, keys and event times of n rows."""
+
+    known_at: pl.Series
+    ids: Sequence[str]
+    keys: Sequence[str]
+    times: pl.Series
+
+
+def predict_rows(
+    route: LoadedRoute, rows: pl.DataFrame, identities: RowIdentities, metrics: ServiceMetrics
+) -> tuple[list[ArmScores], list[ArmScores]]:
+    """Return the scores to reply with, which together contain each row once, and the scores of shadows.
+
+    Where a challenger fails or predicts NaN, the champion predicts those rows.
+
+    Raises
+    ------
+    DataError
+        if the rows do not fit the champion's signature, also where a challenger would predict them: the same rows
+        always raise the same error.
+    TidemillError
+        if the champion fails or predicts NaN.
+    """
+    if rows.is_empty():
+        return [_no_scores(route, rows)], []
+    if len(route.arms) > 1:
+        route.reader.read_frame(rows)
+    keys = [key or name for key, name in zip(identities.keys, identities.ids, strict=True)]
+    assigned = assign_arms(keys, route.route)
+    replied: list[ArmScores] = []
+    for index, arm in enumerate(route.arms):
+        if arm.arm.role != "challenger":
+            continue
+        scored = _try_arm(arm, rows, np.flatnonzero(assigned == index), metrics)
+        if scored:
+            replied.append(scored)
+            assigned[scored.indices] = -1
+    remaining = np.flatnonzero(assigned >= 0)
+    if len(remaining):
+        replied.append(_score_champion(route.arms[route.champion], rows, remaining, metrics))
+    shadows = [
+        _try_arm(arm, rows, _find_shadow_rows(arm, replied, rows.height), metrics)
+        for arm in route.arms
+        if arm.arm.role == "shadow"
+    ]
+    return replied, [scored for scored in shadows if scored]
+
+
+def _find_shadow_rows(arm: LoadedArm, replied: list[ArmScores], rows: int) -> npt.NDArray[np.intp]:
+    """Return the rows that a shadow's release did not reply to: a prediction is unique by id and release."""
+    remaining = np.ones(rows, dtype=bool)
+    for scored in replied:
+        if scored.arm.label == arm.label:
+            remaining[scored.indices if scored.indices is not None else slice(None)] = False
+    return np.flatnonzero(remaining)
+
+
+def to_journal_rows(scored: ArmScores, identities: RowIdentities) -> pl.DataFrame:
+    """Return an arm's scores as rows of the journal's kind `predictions/<model>`."""
+    predictions, indices = scored.scores.predictions, scored.indices
+    count = len(predictions.values)
+    regression = scored.arm.loaded.signature.task == "regression"
+    probabilities = predictions.probabilities
+    columns = [
+        identities.known_at.alias("known_at"),
+        pl.Series("id", identities.ids, dtype=pl.String),
+        pl.Series("key", identities.keys, dtype=pl.String),
+        identities.times.alias("time"),
+    ]
+    known_at, ids, keys, times = columns if indices is None else [column[indices] for column in columns]
+    return pl.DataFrame(
+        [
+            known_at,
+            ids,
+            pl.Series("release", [scored.arm.label] * count, dtype=pl.String),
+            pl.Series("version", [scored.arm.arm.version] * count, dtype=pl.Int64),
+            pl.Series("role", [scored.arm.arm.role] * count, dtype=pl.String),
+            keys,
+            times,
+            pl.Series("value", predictions.values, dtype=pl.Float64 if regression else pl.String),
+            pl.Series("probability", [None] * count, dtype=_PROBABILITY)
+            if probabilities is None
+            else pl.Series("probability", np.ascontiguousarray(probabilities, dtype=np.float64)).cast(_PROBABILITY),
+            scored.scores.inputs.to_struct("features"),
+        ]
+    )
+
+
+def _no_scores(route: LoadedRoute, rows: pl.DataFrame) -> ArmScores:
+    champion = route.arms[route.champion]
+    inputs = champion.loaded.reader.read_frame(rows)
+    return ArmScores(champion, None, Scores(Predictions([], None), inputs, np.ones(0, dtype=np.bool_)))
+
+
+def _score_champion(
+    arm: LoadedArm, rows: pl.DataFrame, remaining: npt.NDArray[np.intp], metrics: ServiceMetrics
+) -> ArmScores:
+    indices = None if len(remaining) == rows.height else remaining
+    scores = _score_and_count(arm, rows, indices, metrics)
+    if not scores.finite.all():
+        raise _nan_error(arm, scores, metrics)
+    return ArmScores(arm, indices, scores)
+
+
+def _try_arm(
+    arm: LoadedArm, rows: pl.DataFrame, indices: npt.NDArray[np.intp], metrics: ServiceMetrics
+) -> ArmScores | None:
+    """Return the finite scores of an arm that may fail; None where it has none."""
+    if not len(indices):
+        return None
+    try:
+        scores = _score_and_count(arm, rows, indices, metrics)
+    except TidemillError as error:
+        log.warning("%s %s could not predict %d rows: %s", arm.arm.role, arm.label, len(indices), error)
+        return None
+    if scores.finite.all():
+        return ArmScores(arm, indices, scores)
+    log.warning("%s", _nan_error(arm, scores, metrics))
+    kept = np.flatnonzero(scores.finite)
+    return ArmScores(arm, indices[kept], _select_scores(scores, kept)) if len(kept) else None
+
+
+def _select_scores(scores: Scores, indices: npt.NDArray[np.intp]) -> Scores:
+    values, probabilities = scores.predictions.values, scores.predictions.probabilities
+    predictions = Predictions(
+        [values[index] for index in indices], None if probabilities is None else probabilities[indices]
+    )
+    return Scores(predictions, scores.inputs[indices], scores.finite[indices])
+
+
+def _score_and_count(
+    arm: LoadedArm, rows: pl.DataFrame, indices: npt.NDArray[np.intp] | None, metrics: ServiceMetrics
+) -> Scores:
+    count = rows.height if indices is None else len(indices)
+    try:
+        scores = score(arm, rows, indices)
+    except TidemillError:
+        metrics.count("tidemill_failures_total", count, release=arm.label, role=arm.arm.role)
+        raise
+    metrics.count("tidemill_predictions_total", count, release=arm.label, role=arm.arm.role)
+    return scores
+
+
+def _nan_error(arm: LoadedArm, scores: Scores, metrics: ServiceMetrics) -> TidemillError:
+    count = int((~scores.finite).sum())
+    metrics.count("tidemill_failures_total", count, release=arm.label, role=arm.arm.role)
+    return TidemillError(
+        f"release {arm.label}: the model predicted NaN for {count} of {len(scores.finite)} rows",
+        "check the values of these rows, or roll back to another release",
+    )
