@@ -1,4 +1,4 @@
-"""Time is passed in, never taken: the same loop runs on the wall clock and over history."""
+"""Clocks: code gets the time from a clock, so that the same loop runs in real time and over history."""
 
 import random
 import threading
@@ -14,7 +14,7 @@ from tidemill.errors import ConfigurationError
 
 @runtime_checkable
 class Clock(Protocol):
-    """Tells facts their time (`now`, UTC), measures durations (`monotonic`, seconds) and mints ids."""
+    """A source of the time (`now`, UTC), of durations (`monotonic`, seconds) and of ids."""
 
     writable: ClassVar[bool] = False
 
@@ -25,28 +25,28 @@ class Clock(Protocol):
     def sleep(self, seconds: float) -> None: ...
 
     def mint(self) -> str:
-        """A fresh UUIDv7: ids of later instants sort later."""
+        """Return a new UUIDv7; ids of later times sort later."""
         ...
 
 
-class _Mint:
-    """Mints ids of which each is larger than the one before, also within a millisecond or when the clock goes back
-    (RFC 9562, section 6.2, method 2).
+class _IdGenerator:
+    """Generates increasing ids, also within a millisecond and when the clock goes back (RFC 9562, section 6.2,
+    method 2).
     """
 
-    def __init__(self, luck: random.Random) -> None:
-        self._luck = luck
+    def __init__(self, generator: random.Random) -> None:
+        self._generator = generator
         self._lock = threading.Lock()
         self._last = self._entropy = 0
 
-    def mint(self, moment: datetime) -> str:
+    def mint(self, time_: datetime) -> str:
         with self._lock:
-            now = int(moment.timestamp() * 1000)
+            now = int(time_.timestamp() * 1000)
             if now > self._last:
-                self._last, self._entropy = now, self._luck.getrandbits(73)
+                self._last, self._entropy = now, self._generator.getrandbits(73)
             else:
-                self._entropy += 1 + self._luck.getrandbits(32)
-            return _uuid7(self._last, self._entropy)
+                self._entropy += 1 + self._generator.getrandbits(32)
+            return _format_uuid7(self._last, self._entropy)
 
 
 class SystemClock:
@@ -55,7 +55,7 @@ class SystemClock:
     writable: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        self._ids = _Mint(random.SystemRandom())  # a fork must not mint its parent's ids
+        self._ids = _IdGenerator(random.SystemRandom())  # a forked process must not repeat the ids of its parent
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -71,7 +71,7 @@ class SystemClock:
 
 
 class VirtualClock:
-    """A clock that only moves when told to; its ids are the same for the same seed.
+    """A clock that only moves by `advance` and `sleep`; equal seeds generate equal ids.
 
     >>> clock = VirtualClock(datetime(2013, 3, 1, tzinfo=UTC))
     >>> clock.advance(datetime(2013, 3, 2, tzinfo=UTC)); clock.now().day
@@ -82,39 +82,39 @@ class VirtualClock:
 
     def __init__(self, start: datetime, seed: int = 0) -> None:
         self._now = start
-        self._ids = _Mint(random.Random(seed))
+        self._ids = _IdGenerator(random.Random(seed))
 
     def now(self) -> datetime:
         return self._now
 
     def monotonic(self) -> float:
-        """Real seconds: what work really cost is measured, also in a replay."""
+        """Return real seconds, so that the real duration of work is measured in a replay, too."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
 
-    def advance(self, to: datetime) -> None:
-        """Move to `to`; a clock never runs backwards."""
-        self._now = max(self._now, to)
+    def advance(self, target: datetime) -> None:
+        """Move to a time; the clock never goes back."""
+        self._now = max(self._now, target)
 
     def mint(self) -> str:
         return self._ids.mint(self._now)
 
 
-def uuid7(moment: datetime, entropy: int) -> str:
-    """A UUID of version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, then 74 bits of `entropy`."""
-    return _uuid7(int(moment.timestamp() * 1000), entropy)
+def uuid7(time_: datetime, entropy: int) -> str:
+    """Return a UUID of version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, then 74 bits of `entropy`."""
+    return _format_uuid7(int(time_.timestamp() * 1000), entropy)
 
 
-def _uuid7(milliseconds: int, entropy: int) -> str:
+def _format_uuid7(milliseconds: int, entropy: int) -> str:
     value = milliseconds << 80
     value |= 0x7 << 76 | (entropy >> 62 & 0xFFF) << 64 | 0b10 << 62 | entropy & (1 << 62) - 1
     return str(uuid.UUID(int=value))
 
 
 def read_id_time(identifier: str) -> datetime:
-    """The instant at which a UUIDv7 was minted."""
+    """Return the time at which a UUIDv7 was generated."""
     return datetime.fromtimestamp((uuid.UUID(identifier).int >> 80) / 1000, UTC)
 
 
@@ -123,7 +123,7 @@ DurationText = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?[smhdw]$")]
 
 
 def parse_duration(text: DurationText) -> timedelta:
-    """A length of time as people write it.
+    """Parse a duration such as "30m" or "7d"; raise `ConfigurationError` if it is invalid.
 
     >>> parse_duration("7d"), parse_duration("1.5h")
     (datetime.timedelta(days=7), datetime.timedelta(seconds=5400))
@@ -132,5 +132,5 @@ def parse_duration(text: DurationText) -> timedelta:
         return timedelta(**{_UNITS[text[-1]]: float(text[:-1])})
     except (KeyError, ValueError, IndexError, OverflowError):
         raise ConfigurationError(
-            f"{text!r} is not a length of time", 'write a number and a unit, such as "30m", "12h", "7d", "2w"'
+            f"{text!r} is not a duration", 'write a number and a unit, such as "30m", "12h", "7d", "2w"'
         ) from None

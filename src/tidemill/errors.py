@@ -37,11 +37,11 @@ class TidemillError(Exception):
         return f"{self.problem} — {self.cure}" if self.cure else self.problem
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """An error may come from another process, whatever its own arguments are."""
-        return _error_again, (type(self), self.problem, self.cure, self.__dict__)
+        """Make errors picklable, so that another process can raise them."""
+        return _rebuild_error, (type(self), self.problem, self.cure, self.__dict__)
 
 
-def _error_again(kind: type[TidemillError], problem: str, cure: str, state: dict[str, Any]) -> TidemillError:
+def _rebuild_error(kind: type[TidemillError], problem: str, cure: str, state: dict[str, Any]) -> TidemillError:
     error = kind.__new__(kind)
     TidemillError.__init__(error, problem, cure)
     error.__dict__.update(state)
@@ -82,7 +82,7 @@ class Cancelled(TidemillError):
     exit_code = 130
 
     def __init__(self) -> None:
-        super().__init__("the run was cancelled", "go on with it: `tidemill runs resume`")
+        super().__init__("the run was cancelled", "resume it: `tidemill runs resume`")
 
 
 class StepFailed(TidemillError):

@@ -1,4 +1,4 @@
-"""Named points at which a test lets the process die, to see that nothing is lost: `TIDEMILL_FAULT="run closes"`."""
+"""Named points at which a test can kill the process, to check that nothing is lost: `TIDEMILL_FAULT="run closes"`."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ _passed: Counter[str] = Counter()
 
 
 def maybe_crash(point: str) -> None:
-    """The process came to a point; it dies there where it is told to (`point#3`: at the third time)."""
+    """Kill the process if `TIDEMILL_FAULT` names this point (`point#3`: at the third call)."""
     fault = os.environ.get("TIDEMILL_FAULT")
     if not fault:
         return

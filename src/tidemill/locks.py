@@ -1,4 +1,4 @@
-"""Locks between threads and processes, by a file; the system opens them when their holder dies."""
+"""File locks between threads and processes; the operating system releases them when their owner dies."""
 
 import fcntl
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextmanager
 def lock_file(file: Path, *, wait: bool = True, shared: bool = False) -> Iterator[bool]:
-    """Hold the lock of a file for the block, alone or `shared`; without `wait`, False where another holds it."""
+    """Lock a file during the block, exclusively or `shared`; without `wait`, yield False if another owner locks it."""
     with file.open("a") as handle:
         try:
             fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))

@@ -1,4 +1,4 @@
-"""Finds what other packages plug in: one entry-point group for each kind of plug."""
+"""Finds the plug-ins of other packages: one entry-point group for each kind of plug-in."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -9,28 +9,28 @@ from tidemill.errors import NotFound
 
 
 @cache
-def _group(kind: str) -> dict[str, EntryPoint]:
+def _find_group(kind: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=f"tidemill.{kind}")}
 
 
 def list_names(kind: str) -> Iterator[str]:
-    """The names of the plugs of a kind, such as engines, codecs, flavors or online_stores (see `compose/backends`)."""
-    yield from _group(kind)
+    """Yield the names of the plug-ins of a kind, such as engines, codecs or flavors (see `compose/backends`)."""
+    yield from _find_group(kind)
 
 
 def load(kind: str, name: str) -> Any:
-    """Import the plug `name` of a kind.
+    """Import a plug-in of a kind.
 
     Raises
     ------
     NotFound
-        if no installed package offers it.
+        if no installed package has it.
     """
     try:
-        return _group(kind)[name].load()
+        return _find_group(kind)[name].load()
     except KeyError:
-        known = ", ".join(sorted(list_names(kind))) or "none"
+        available = ", ".join(sorted(list_names(kind))) or "none"
         raise NotFound(
-            f"no {kind} plug is called {name!r}",
-            f"install the package that offers it, or use one of: {known}",
+            f"there is no plug-in {name!r} of the kind {kind}",
+            f"install the package that has it, or use one of: {available}",
         ) from None

@@ -1,4 +1,4 @@
-"""One logger for the whole house: plain lines for people, or JSON lines for machines."""
+"""Logging: plain lines for people, or JSON lines for machines."""
 
 import json
 import logging
@@ -6,12 +6,12 @@ import os
 import sys
 
 
-def get_logger(room: str) -> logging.Logger:
-    """The logger of a room."""
-    return logging.getLogger(f"tidemill.{room}")
+def get_logger(package: str) -> logging.Logger:
+    """Return the logger of a package of Tidemill, such as "serving"."""
+    return logging.getLogger(f"tidemill.{package}")
 
 
-class _JsonLines(logging.Formatter):
+class _JsonLineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": self.formatTime(record),
@@ -28,7 +28,7 @@ def configure_logging(level: str | None = None) -> None:
     """Send logs to stderr: `TIDEMILL_LOG` is the level, `TIDEMILL_LOG_FORMAT=json` makes each line an object."""
     handler = logging.StreamHandler(sys.stderr)
     if os.environ.get("TIDEMILL_LOG_FORMAT") == "json":
-        handler.setFormatter(_JsonLines())
+        handler.setFormatter(_JsonLineFormatter())
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S"))
     root = logging.getLogger("tidemill")

@@ -36,10 +36,10 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     site.mkdir()
     write_distribution(site)
     monkeypatch.setattr(sys, "path", [str(site), *sys.path])
-    plugin._group.cache_clear()
+    plugin._find_group.cache_clear()
     with memory_server() as url:
         yield url
-    plugin._group.cache_clear()
+    plugin._find_group.cache_clear()
 
 
 def flights_until(folder: Path, moment: datetime) -> Project:

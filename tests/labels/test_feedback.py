@@ -1,4 +1,4 @@
-"""Labels meet predictions: by id or by key and time, the latest wins, and what does not fit is counted."""
+"""Labels match predictions by id or by key and time; the latest label is used, and mismatches are counted."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,13 +27,13 @@ def hour(place: int) -> datetime:
 
 
 def predictions(*rows: tuple[str, str, int]) -> pl.DataFrame:
-    """Rows of (id, key, hour of the event)."""
+    """Create predictions from (id, key, hour of the event)."""
     schema: list[tuple[str, Any]] = [("id", pl.String), ("key", pl.String), ("time", UTC_TIME)]
     return pl.DataFrame([(i, k, hour(t)) for i, k, t in rows], schema=schema, orient="row")
 
 
 def labels(*rows: tuple[int, str, str, int | None, str]) -> pl.DataFrame:
-    """Rows of (hour of becoming known, id, key, hour of the event, value)."""
+    """Create labels from (hour when known, id, key, hour of the event, value)."""
     shaped = [(hour(known), i, k, None if t is None else hour(t), value) for known, i, k, t, value in rows]
     return pl.DataFrame(shaped, schema=LABEL, orient="row")
 
@@ -51,7 +51,7 @@ def test_labels_match_by_id_and_by_key_and_time() -> None:
     assert truths((1, "", "JFK|1", 5, "late"), (1, "p9", "", None, "late")) == [None, None, None]
 
 
-def test_of_several_the_one_known_last_wins_in_whatever_order_they_came() -> None:
+def test_the_latest_label_is_used_in_any_order_of_arrival() -> None:
     early, late = (1, "p1", "", None, "late"), (2, "p1", "", None, "on time")
     assert truths(early, late) == truths(late, early) == ["on time", None, None]
     found = match(SERVED, labels(late, early))
@@ -59,13 +59,13 @@ def test_of_several_the_one_known_last_wins_in_whatever_order_they_came() -> Non
     assert (found.contradictions, found.unknown) == (1, 0)
 
 
-def test_by_key_or_by_id_the_one_known_last_wins() -> None:
+def test_the_latest_label_is_used_whether_by_key_or_by_id() -> None:
     by_id, by_key = (1, "p1", "", None, "late"), (2, "", "JFK|1", 0, "on time")
     assert truths(by_id, by_key) == ["on time", None, None]
     assert truths((3, *by_id[1:]), by_key) == ["late", None, None]
 
 
-def test_the_same_said_twice_is_no_contradiction() -> None:
+def test_a_repeated_label_is_not_a_contradiction() -> None:
     found = match(SERVED, labels((1, "p1", "", None, "late"), (2, "p1", "", None, "late"), (1, "", "JFK|2", 0, "x")))
     assert (found.contradictions, found.unknown) == (0, 0)
 
@@ -80,7 +80,7 @@ def test_shadows_of_one_id_have_the_same_truth() -> None:
     assert match(served, labels((1, "p1", "", None, "late"))).rows["truth"].to_list() == ["late", "late"]
 
 
-def test_nothing_served_or_nothing_labelled() -> None:
+def test_no_predictions_or_no_labels() -> None:
     nothing = match(SERVED, pl.DataFrame())
     assert nothing.rows["truth"].null_count() == 3
     assert nothing.rows["truth_known_at"].dtype == UTC_TIME
@@ -109,7 +109,7 @@ def test_labels_of_the_journal_match(tmp_path: Path) -> None:
     )
 )
 @settings(deadline=None)
-def test_it_is_what_plain_loops_say(rows: list[tuple[int, str, str, int, str]]) -> None:
+def test_matching_equals_a_plain_loop(rows: list[tuple[int, str, str, int, str]]) -> None:
     given_labels = [(k, i, "" if i else key, None if i else t, v) for k, i, key, t, v in rows]
     wanted = []
     for identifier, key, time in (("p1", "JFK|1", 0), ("p2", "JFK|2", 0), ("p3", "JFK|1", 1)):

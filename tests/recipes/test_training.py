@@ -277,7 +277,7 @@ def test_a_class_that_only_the_newest_rows_have_keeps_no_model_from_its_training
     newest = tested & (pl.int_range(table.height) >= table.height - rows)
     table.with_columns(late=pl.when(newest).then(pl.lit("lost")).otherwise(pl.col("late"))).write_csv(file)
     if left_out is None:
-        with pytest.raises(DataError, match="a class that the model does not know"):
+        with pytest.raises(DataError, match="a class that the model was not trained on"):
             train(session)
         return
     train(session)

@@ -1,4 +1,4 @@
-"""Fitting: LightGBM and scikit-learn, the same for a seed, and errors that name the policy."""
+"""Fitting LightGBM and scikit-learn: equal for a seed, with errors that name the policy."""
 
 import numpy as np
 import pytest
@@ -29,10 +29,10 @@ def fit(policy: Training = QUICK, classes: int = 2, target: object = TARGET, **m
     )
 
 
-def test_it_learns_and_is_the_same_for_a_seed() -> None:
-    one, other = fit(), fit()
-    scores = one.predict(MATRIX)  # type: ignore[attr-defined]
-    assert np.array_equal(scores, other.predict(MATRIX))  # type: ignore[attr-defined]
+def test_a_fit_learns_and_is_equal_for_a_seed() -> None:
+    first, second = fit(), fit()
+    scores = first.predict(MATRIX)  # type: ignore[attr-defined]
+    assert np.array_equal(scores, second.predict(MATRIX))  # type: ignore[attr-defined]
     assert ((scores > 0.5) == TARGET).mean() > 0.95
 
 
@@ -53,28 +53,28 @@ def test_the_number_of_rounds_is_chosen_on_the_validation_rows() -> None:
     assert fit(QUICK, validation=empty).current_iteration() == 30  # type: ignore[attr-defined]
 
 
-def test_parameters_that_lightgbm_refuses_are_told() -> None:
-    with pytest.raises(ConfigurationError, match="LightGBM refused") as told:
+def test_parameters_that_lightgbm_rejects_are_an_error() -> None:
+    with pytest.raises(ConfigurationError, match="LightGBM rejected") as error:
         fit(Training(rounds=2, params={"num_leaves": -3}))
-    assert "[training] params" in told.value.cure
+    assert "[training] params" in error.value.cure
 
 
-def test_any_class_like_those_of_scikit_learn_is_fitted() -> None:
+def test_any_class_with_the_interface_of_scikit_learn_is_fitted() -> None:
     matrix = np.nan_to_num(MATRIX)
     policy = Training(estimator="sklearn.linear_model:Ridge", params={"alpha": 3.0})
-    found = fit_sklearn(matrix, TARGET, policy=policy)
-    assert isinstance(found, Ridge)
-    assert np.allclose(found.predict(matrix), Ridge(alpha=3.0).fit(matrix, TARGET).predict(matrix))
+    estimator = fit_sklearn(matrix, TARGET, policy=policy)
+    assert isinstance(estimator, Ridge)
+    assert np.allclose(estimator.predict(matrix), Ridge(alpha=3.0).fit(matrix, TARGET).predict(matrix))
 
 
 @pytest.mark.parametrize("name", ["lightgmb", "sklearn.nowhere:Ridge", "sklearn.linear_model:Rigde", ":", ""])
-def test_an_estimator_that_is_none_is_told(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="no estimator") as told:
+def test_an_unknown_estimator_is_an_error(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="no estimator") as error:
         fit_sklearn(MATRIX, TARGET, policy=Training(estimator=name))
-    assert "module:Class" in told.value.cure
+    assert "module:Class" in error.value.cure
 
 
-def test_parameters_that_it_does_not_take_are_told() -> None:
+def test_parameters_that_the_estimator_rejects_are_an_error() -> None:
     policy = Training(estimator="sklearn.linear_model:Ridge", params={"depth": 3})
-    with pytest.raises(ConfigurationError, match=r"Ridge does not take its parameters: .*depth"):
+    with pytest.raises(ConfigurationError, match=r"Ridge rejects its parameters: .*depth"):
         fit_sklearn(MATRIX, TARGET, policy=policy)

@@ -1,1 +1,1 @@
-"""Labels: what turned out, matched with what was predicted."""
+"""Labels: the true outcomes of predictions."""

@@ -1,13 +1,13 @@
-"""Matches labels with predictions: by id, or by key and event time; of several the one known last wins."""
+"""Matches labels with predictions, by id or by key and event time; the latest label of a prediction is used."""
 
 from typing import NamedTuple
 
 import polars as pl
 
 
-class Matched(NamedTuple):
-    """Predictions with the columns `truth` and `truth_known_at` (null where no label came), and what did not fit:
-    labels that contradict an earlier one, and labels for which there is no prediction.
+class LabelMatch(NamedTuple):
+    """Predictions with the columns `truth` and `truth_known_at` (null without a label), the number of labels that
+    contradict an earlier one, and the number of labels without a prediction.
     """
 
     rows: pl.DataFrame
@@ -15,15 +15,15 @@ class Matched(NamedTuple):
     unknown: int
 
 
-def match(predictions: pl.DataFrame, labels: pl.DataFrame) -> Matched:
-    """Join labels to predictions (journal rows of both kinds)."""
+def match(predictions: pl.DataFrame, labels: pl.DataFrame) -> LabelMatch:
+    """Join labels to predictions; both are rows of the journal."""
     if predictions.is_empty() or labels.is_empty():
         kind = labels.schema.get("value", pl.String) if labels.width else pl.String
         empty = (pl.lit(None, kind).alias("truth"), pl.lit(None, pl.Datetime("us", "UTC")).alias("truth_known_at"))
-        return Matched(predictions.with_columns(empty) if predictions.width else predictions, 0, labels.height)
+        return LabelMatch(predictions.with_columns(empty) if predictions.width else predictions, 0, labels.height)
     by_id, by_key = labels.filter(pl.col("id") != ""), labels.filter(pl.col("id") == "")
-    latest_id, contradicting_id = _latest(by_id, ["id"])
-    latest_key, contradicting_key = _latest(by_key, ["key", "time"])
+    latest_id, contradicting_id = _find_latest(by_id, ["id"])
+    latest_key, contradicting_key = _find_latest(by_key, ["key", "time"])
     rows = (
         predictions.join(latest_id.rename({"truth": "_a", "truth_known_at": "_b"}), on="id", how="left")
         .join(latest_key, on=["key", "time"], how="left")
@@ -41,13 +41,13 @@ def match(predictions: pl.DataFrame, labels: pl.DataFrame) -> Matched:
         latest_id.join(predictions, on="id", how="anti").height
         + latest_key.join(predictions, on=["key", "time"], how="anti").height
     )
-    return Matched(rows, contradicting_id + contradicting_key, unknown)
+    return LabelMatch(rows, contradicting_id + contradicting_key, unknown)
 
 
-def _latest(labels: pl.DataFrame, by: list[str]) -> tuple[pl.DataFrame, int]:
+def _find_latest(labels: pl.DataFrame, columns: list[str]) -> tuple[pl.DataFrame, int]:
     grouped = (
         labels.sort("known_at", maintain_order=True)
-        .group_by(by, maintain_order=True)
+        .group_by(columns, maintain_order=True)
         .agg(
             truth=pl.col("value").last(),
             truth_known_at=pl.col("known_at").last(),

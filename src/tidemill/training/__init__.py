@@ -1,1 +1,1 @@
-"""Training: fits estimators on matrices; knows neither where rows come from nor where models go."""
+"""Training: fits, searches and evaluates estimators on matrices."""

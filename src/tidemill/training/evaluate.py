@@ -1,4 +1,4 @@
-"""Evaluates scores against the truth, as a whole and by slice."""
+"""Evaluates scores against the truth, for all rows and by slice."""
 
 import numpy as np
 import numpy.typing as npt
@@ -16,48 +16,49 @@ _MOST_SLICES = 50
 
 
 def find_classes(labels: pl.Series, name: str, positive: str = "") -> tuple[str, ...]:
-    """The classes of a label, in order; of two the second is the positive one, which `positive` may name.
+    """Return the classes of a label, in order; the second of two is the positive one, which `positive` may name.
 
     Raises
     ------
     DataError
-        if there are fewer than two, or so many that it looks like a number.
+        if there are fewer than two classes or more than 100.
     ConfigurationError
         if `positive` is not one of two classes.
     """
-    found = as_classes(labels).drop_nulls().unique().to_list()
-    if len(found) < 2:
+    classes = as_classes(labels).drop_nulls().unique().to_list()
+    if len(classes) < 2:
         raise DataError(
-            f"label {name!r} has {'one class only' if found else 'no values'}" + (f": {found[0]!r}" if found else ""),
-            "give rows of at least two classes",
+            f"label {name!r} has {'only one class' if classes else 'no values'}"
+            + (f": {classes[0]!r}" if classes else ""),
+            "add rows of at least two classes",
         )
-    if len(found) > 100:
+    if len(classes) > 100:
         raise DataError(
-            f"label {name!r} has {len(found)} classes", 'if it is a number, set task = "regression" under [problem]'
+            f"label {name!r} has {len(classes)} classes", 'if it is a number, set task = "regression" under [problem]'
         )
-    return order_classes(found, positive)
+    return order_classes(classes, positive)
 
 
 def filter_classes(rows: pl.DataFrame, label: str, classes: tuple[str, ...]) -> pl.DataFrame:
-    """The rows whose label is one of these classes; every row where there are none, as for a number."""
+    """Return the rows whose label is one of the classes; all rows without classes, as for a regression."""
     return rows.filter(as_classes(rows[label]).is_in(list(classes))) if classes else rows
 
 
 def to_truth(labels: pl.Series, task: Task, classes: tuple[str, ...]) -> Truth:
-    """Labels without nulls as the truth: class numbers, or numbers."""
+    """Convert labels without nulls to the truth: class indices, or numbers."""
     if task == "regression":
         return Truth(task, labels.cast(pl.Float64).to_numpy())
-    places = as_classes(labels).replace_strict(list(classes), list(range(len(classes))), default=None)
-    if places.null_count():
+    indices = as_classes(labels).replace_strict(list(classes), list(range(len(classes))), default=None)
+    if indices.null_count():
         raise DataError(
-            f"label {labels.name!r} has a class that the model does not know",
-            "train on rows that have it: with a shorter `test` under [training], or when more of them have come",
+            f"label {labels.name!r} has a class that the model was not trained on",
+            "train on rows with this class: set a shorter `test` under [training], or wait for more rows",
         )
-    return Truth(task, places.to_numpy(), classes)
+    return Truth(task, indices.to_numpy(), classes)
 
 
 def predict_baseline(train: Truth, rows: int) -> Floats:
-    """What the trivial baseline says: the training rows' class shares, or their mean, for every row."""
+    """Return the trivial baseline for every row: the class shares, or the mean, of the training rows."""
     if train.task == "regression":
         return np.full(rows, train.values.astype(float).mean())
     shares = np.bincount(train.values.astype(int), minlength=len(train.classes)) / len(train.values)
@@ -65,26 +66,26 @@ def predict_baseline(train: Truth, rows: int) -> Floats:
 
 
 def check_slice_columns(frame: pl.DataFrame, columns: tuple[str, ...]) -> None:
-    """Raise `DataError` where a column to slice by is not there."""
+    """Raise `DataError` if a slicing column is missing."""
     for column in columns:
         if column not in frame.columns:
-            known = ", ".join(name for name in frame.columns if not name.startswith("_"))
+            available = ", ".join(name for name in frame.columns if not name.startswith("_"))
             raise DataError(
                 f"there is no column {column!r} to slice by",
-                f"mend slices under [gate] in tidemill.toml; the columns are: {known}",
+                f"correct slices under [gate] in tidemill.toml; the columns are: {available}",
             )
 
 
 def find_slices(frame: pl.DataFrame, columns: tuple[str, ...]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Which rows have each value of the slicing columns: of each the 50 commonest, where at least 30 rows do."""
+    """Return a mask for each value of the slicing columns: the 50 most common of each, with at least 30 rows."""
     check_slice_columns(frame, columns)
-    found: dict[str, npt.NDArray[np.bool_]] = {}
+    slices: dict[str, npt.NDArray[np.bool_]] = {}
     for column in columns:
         values = frame[column].cast(pl.String)
         counts = values.drop_nulls().value_counts().sort("count", column, descending=[True, False]).head(_MOST_SLICES)
         for value in counts.filter(pl.col("count") >= _LEAST_SLICE)[column]:
-            found[f"{column}={value}"] = (values == value).fill_null(value=False).to_numpy()
-    return found
+            slices[f"{column}={value}"] = (values == value).fill_null(value=False).to_numpy()
+    return slices
 
 
 def evaluate(
@@ -94,18 +95,18 @@ def evaluate(
     about: str = "",
     confidence: float = 0.95,
 ) -> Metrics:
-    """The metrics of a task with their intervals, and those of each slice; one that is not finite is left out."""
-    parts, around = {}, {}
-    sure = np.isfinite(scores).all()
-    for name, inside in slices.items():
-        part, said = Truth(truth.task, truth.values[inside], truth.classes), scores[inside]
-        parts[name] = {"rows": float(inside.sum()), **_finite(measure(part, said))}
-        if sure:
-            around[name] = intervals(part, said, confidence, areas=False)
-    values = _finite(measure(truth, scores) | measure_more(truth, scores))
-    found = intervals(truth, scores, confidence) if sure else {}
-    return Metrics(values=values, slices=parts, about=about, intervals=found, slice_intervals=around)
+    """Return the finite metrics of a task with their intervals, for all rows and by slice."""
+    slice_values, slice_intervals = {}, {}
+    is_finite = np.isfinite(scores).all()
+    for name, mask in slices.items():
+        slice_truth, slice_scores = Truth(truth.task, truth.values[mask], truth.classes), scores[mask]
+        slice_values[name] = {"rows": float(mask.sum()), **_drop_not_finite(measure(slice_truth, slice_scores))}
+        if is_finite:
+            slice_intervals[name] = intervals(slice_truth, slice_scores, confidence, areas=False)
+    values = _drop_not_finite(measure(truth, scores) | measure_more(truth, scores))
+    ranges = intervals(truth, scores, confidence) if is_finite else {}
+    return Metrics(values=values, slices=slice_values, about=about, intervals=ranges, slice_intervals=slice_intervals)
 
 
-def _finite(values: dict[str, float]) -> dict[str, float]:
+def _drop_not_finite(values: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if np.isfinite(value)}

@@ -1,4 +1,4 @@
-"""Searches parameters with Optuna, within a budget of time, on training and validation rows only."""
+"""Searches parameters with Optuna, within a time budget, on training and validation rows only."""
 
 import time
 from typing import Any
@@ -15,7 +15,7 @@ from tidemill.data.metrics import Floats, Truth, losses
 from tidemill.errors import ConfigurationError, DataError, MissingExtra
 from tidemill.training.fit import fit_lightgbm, fit_sklearn
 
-# What matters most in LightGBM, by its own guide to tuning.
+# The most important parameters, according to the tuning guide of LightGBM.
 _LIGHTGBM: dict[str, Choice] = {
     "num_leaves": [7, 127],
     "learning_rate": [0.01, 0.3],
@@ -26,9 +26,9 @@ _LIGHTGBM: dict[str, Choice] = {
 
 
 class SearchTrial(Struct, frozen=True, kw_only=True):
-    """One set of parameters that was tried: its mean loss on the validation rows, and how long it took.
+    """One set of parameters: its mean loss on the validation rows, and the duration of its fit.
 
-    A set that gave no finite loss has none; `refused` says why, where the estimator did not take it.
+    The loss is None if it is not finite; `refused` is the reason if the estimator rejected the parameters.
     """
 
     params: dict[str, Any]
@@ -38,7 +38,7 @@ class SearchTrial(Struct, frozen=True, kw_only=True):
 
 
 class SearchResult(Struct, frozen=True, kw_only=True):
-    """What a search came to: the best parameters, and every trial in its order."""
+    """The result of a search: the best parameters, and all trials in their order."""
 
     params: dict[str, Any]
     loss: float
@@ -60,7 +60,7 @@ def tune(
     names: tuple[str, ...],
     categorical: tuple[int, ...],
 ) -> SearchResult:
-    """The best parameters that the budget found; the policy's own are the first trial, and stay where none is better.
+    """Return the best parameters within the budget; the policy's own parameters are the first trial.
 
     Raises
     ------
@@ -69,56 +69,57 @@ def tune(
     DataError
         without validation rows.
     ConfigurationError
-        where no trial could be fitted, or there is nothing to search.
+        if no trial could be fitted, or there is nothing to search.
     """
     search = policy.search
     assert search is not None
     if not len(validation.truth.values):
         raise DataError("there are no validation rows to search on", "set validation under [training] above 0")
-    optuna = _optuna()
+    optuna = _import_optuna()
     space = search.space or (_LIGHTGBM if policy.estimator == "lightgbm" else {})
     if not space:
         raise ConfigurationError(
-            f"there is nothing to search for {policy.estimator}",
-            "write a space: [training.search] space = { max_depth = [2, 12] }",
+            f"the search for {policy.estimator} has no space",
+            "set one: [training.search] space = { max_depth = [2, 12] }",
         )
     trials: list[SearchTrial] = []
 
-    def try_params(params: dict[str, Any]) -> float | None:
-        began = time.perf_counter()
+    def run_trial(params: dict[str, Any]) -> float | None:
+        start = time.perf_counter()
         loss, refused = None, ""
         try:
-            found = _loss(train, validation, replace(policy, params=policy.params | params), names, categorical)
-            loss = found if np.isfinite(found) else None
-        except (ConfigurationError, ValueError) as no:
+            value = _measure_loss(train, validation, replace(policy, params=policy.params | params), names, categorical)
+            loss = value if np.isfinite(value) else None
+        except (ConfigurationError, ValueError) as error:
             if not params:
-                raise  # the policy's own, which a training without a search would fail on as well
-            refused = str(no)
-        trials.append(SearchTrial(params=params, loss=loss, seconds=time.perf_counter() - began, refused=refused))
+                raise  # the policy's own parameters, with which a training without a search would fail, too
+            refused = str(error)
+        trials.append(SearchTrial(params=params, loss=loss, seconds=time.perf_counter() - start, refused=refused))
         return loss
 
-    def suggested(trial: Any) -> float:
-        loss = try_params({name: _suggest(trial, name, choice) for name, choice in space.items()})
+    def run_suggested(trial: Any) -> float:
+        loss = run_trial({name: _suggest(trial, name, choice) for name, choice in space.items()})
         if loss is None:
             raise optuna.TrialPruned
         return loss
 
-    try_params({})
+    run_trial({})
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=policy.seed))
-    study.optimize(suggested, n_trials=search.trials, timeout=parse_duration(search.budget).total_seconds())
-    tried = trials[1:]
-    if tried and all(one.refused for one in tried):
+    study.optimize(run_suggested, n_trials=search.trials, timeout=parse_duration(search.budget).total_seconds())
+    suggested = trials[1:]
+    if suggested and all(trial.refused for trial in suggested):
         raise ConfigurationError(
-            f"no trial of the search was taken: {tried[0].refused}", "mend [training.search] space"
+            f"the estimator rejected every trial of the search: {suggested[0].refused}",
+            "correct [training.search] space",
         )
-    losses_of = {place: one.loss for place, one in enumerate(trials) if one.loss is not None}
-    if not losses_of:
-        raise ConfigurationError("no trial of the search gave answers", "mend [training.search] space")
-    best = min(losses_of, key=lambda place: losses_of[place])
-    return SearchResult(params=trials[best].params, loss=losses_of[best], trials=trials)
+    losses_by_index = {index: trial.loss for index, trial in enumerate(trials) if trial.loss is not None}
+    if not losses_by_index:
+        raise ConfigurationError("no trial of the search has a finite loss", "correct [training.search] space")
+    best = min(losses_by_index, key=lambda index: losses_by_index[index])
+    return SearchResult(params=trials[best].params, loss=losses_by_index[best], trials=trials)
 
 
-def _optuna() -> Any:
+def _import_optuna() -> Any:
     try:
         import optuna
     except ModuleNotFoundError:
@@ -128,8 +129,8 @@ def _optuna() -> Any:
 
 
 def _suggest(trial: Any, name: str, choice: Choice) -> Any:
-    """Two numbers are a range, on a logarithmic scale where it spans a factor of ten; anything else a choice."""
-    numbers = [one for one in choice if isinstance(one, int | float) and not isinstance(one, bool)]
+    """Suggest a value: two numbers are a range (logarithmic above a factor of ten), other values a choice."""
+    numbers = [value for value in choice if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(choice) != 2 or len(numbers) != 2:
         return trial.suggest_categorical(name, choice)
     low, high = numbers
@@ -139,7 +140,7 @@ def _suggest(trial: Any, name: str, choice: Choice) -> Any:
     return trial.suggest_float(name, float(low), float(high), log=log)
 
 
-def _loss(
+def _measure_loss(
     train: LabeledMatrix,
     validation: LabeledMatrix,
     policy: Training,
@@ -149,7 +150,7 @@ def _loss(
     truth = validation.truth
     target = train.truth.values
     if policy.estimator == "lightgbm":
-        held: tuple[Floats, npt.NDArray[Any]] | None = (validation.matrix, truth.values)
+        validation_data: tuple[Floats, npt.NDArray[Any]] | None = (validation.matrix, truth.values)
         booster = fit_lightgbm(
             train.matrix,
             target,
@@ -158,19 +159,19 @@ def _loss(
             policy=policy,
             names=names,
             categorical=categorical,
-            validation=held if policy.early_stopping else None,
+            validation=validation_data if policy.early_stopping else None,
         )
         raw = np.asarray(booster.predict(validation.matrix))
         scores = np.column_stack((1 - raw, raw)) if len(truth.classes) == 2 else raw
     else:
         fitted = fit_sklearn(train.matrix, target, policy=policy)
-        scores = _scores_of(fitted, validation.matrix, truth.task, len(truth.classes))
+        scores = _predict_scores(fitted, validation.matrix, truth.task, len(truth.classes))
     return float(losses(truth, scores).mean())
 
 
-def _scores_of(estimator: Any, matrix: Floats, task: Task, classes: int) -> Floats:
+def _predict_scores(estimator: Any, matrix: Floats, task: Task, classes: int) -> Floats:
     if task == "regression":
         return np.asarray(estimator.predict(matrix), dtype=float)
     table = np.zeros((len(matrix), classes))
-    table[:, [int(place) for place in estimator.classes_]] = estimator.predict_proba(matrix)
+    table[:, [int(index) for index in estimator.classes_]] = estimator.predict_proba(matrix)
     return table
