@@ -71,6 +71,8 @@ class Execution:
         self._delayed: list[tuple[float, str]] = []
         self._unreported: list[StepRun] = []
         self._error: TidemillError | None = None
+        for node in graph.nodes.values():  # before any step runs: the source may be edited meanwhile
+            session.fingerprint(node.step.function)
 
     def run(self) -> None:
         """Execute the graph.

@@ -22,7 +22,7 @@ class Held:
         return [Batch(id=self._identity, source=self._name, known_at=until, path="frame in hand")]
 
     def rows(self, batch: Batch) -> pl.DataFrame:  # noqa: ARG002 - there is one
-        return self._rows
+        return self._rows.clone()  # whoever reads it may change it in place
 
 
 def as_polars(frame: Any) -> pl.DataFrame:
