@@ -11,7 +11,7 @@ from tidemill.checks.registry import checks_of
 from tidemill.core.metric import find_metric_info
 from tidemill.core.route import RouteChange
 from tidemill.data.charts import Change, Mark, Series, Share
-from tidemill.evidence.words import number
+from tidemill.evidence.formatting import format_number
 from tidemill.web.words import plural, spoken
 
 _KNOWN = {
@@ -72,7 +72,7 @@ def headline(comparison: BacktestResult) -> str:
     if metric not in first.metrics or not all(metric in other.metrics for other in others):
         return f"{name} cannot be compared by {spoken(metric)}: it was not measured for every policy."
     if not others:
-        return f"{name} came to a {spoken(metric)} of {number(first.metrics[metric])}, {trainings}."
+        return f"{name} came to a {spoken(metric)} of {format_number(first.metrics[metric])}, {trainings}."
     parts = [_against(metric, first, other) for other in others]
     parts = [parts[0], *(part.replace(" per prediction", "") for part in parts[1:])]
     verb = "lost" if metric == "log_loss" else "scored"
@@ -92,7 +92,9 @@ def _against(metric: str, one: PolicyResult, other: PolicyResult) -> str:
     if size == "0.0000":
         return f"the same {spoken(metric)} as {theirs}"
     judged = "worse" if (apart > 0) != find_metric_info(metric).greater_is_better else "better"
-    return f"{number(abs(apart))} {'higher' if apart > 0 else 'lower'} in {spoken(metric)} ({judged}) than {theirs}"
+    return (
+        f"{format_number(abs(apart))} {'higher' if apart > 0 else 'lower'} in {spoken(metric)} ({judged}) than {theirs}"
+    )
 
 
 def fates(comparison: BacktestResult) -> list[Fate]:
@@ -226,7 +228,7 @@ def limits(comparison: BacktestResult) -> list[str]:
             "time that the project declares for it."
         ),
         (
-            f"The cost counts trainings only, at {number(comparison.cost_of_training)} each: neither the watch "
+            f"The cost counts trainings only, at {format_number(comparison.cost_of_training)} each: neither the watch "
             "over the model, nor the people who read about it."
         ),
     ]

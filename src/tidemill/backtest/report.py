@@ -12,7 +12,7 @@ from tidemill.backtest import findings, stories
 from tidemill.backtest.comparison import BacktestResult, PolicyResult, TimelineEntry
 from tidemill.core.metric import find_metric_info
 from tidemill.data.charts import Figure, answering, counts, difference, over_time
-from tidemill.evidence.words import number, seconds
+from tidemill.evidence.formatting import format_duration, format_number
 from tidemill.web import templating
 from tidemill.web.words import day, plural, spoken, when
 
@@ -83,11 +83,11 @@ def _policies(comparison: BacktestResult, most: int = 99, *, timed: bool = False
     counted = ["trainings", "promoted", "rolled back", "stopped", "cost", *(["training"] * timed), "weeks ahead"]
     rows = [[(name, False) for name in ("policy", *(spoken(metric) for metric in metrics), *counted)]]
     for one in outcomes:
-        scores = [(number(one.metrics[name]), one.metrics[name] == best[name]) for name in metrics]
-        numbers = [number(n) for n in (one.trainings, one.promotions, one.rollbacks, one.stops)]
+        scores = [(format_number(one.metrics[name]), one.metrics[name] == best[name]) for name in metrics]
+        numbers = [format_number(n) for n in (one.trainings, one.promotions, one.rollbacks, one.stops)]
         weeks = "" if one is outcomes[0] else "{} of {}".format(*findings.better_weeks(one, outcomes[0]))
-        took = [seconds(one.training_seconds)] * timed
-        rest = [*numbers, number(findings.cost(comparison, one)), *took, weeks]
+        took = [format_duration(one.training_seconds)] * timed
+        rest = [*numbers, format_number(findings.cost(comparison, one)), *took, weeks]
         rows.append([(one.name, False), *scores, *((text, False) for text in rest)])
     return rows
 
@@ -174,7 +174,8 @@ def summary(comparison: BacktestResult) -> str:
         *textwrap.wrap(findings.headline(comparison), _WIDTH),
         (
             f"{comparison.project}, {day(part.begin)} to {day(part.end)} ({days} days): "
-            f"{first.predictions:,} predictions, {first.labels:,} labelled; replayed in {seconds(comparison.seconds)}"
+            f"{first.predictions:,} predictions, {first.labels:,} labelled; replayed in "
+            f"{format_duration(comparison.seconds)}"
         ),
         "",
         *_aligned([[text for text, _ in row] for row in _policies(comparison, most=2, timed=True)]),

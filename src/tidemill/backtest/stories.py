@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from tidemill.backtest.comparison import BacktestResult, Case, Judged, LossDifference, PolicyResult
 from tidemill.checks.registry import checks_of
-from tidemill.evidence.words import number
+from tidemill.evidence.formatting import format_number
 from tidemill.web.words import plural, when
 
 _LOOKS = {"promoted": "good", "live": "tide", "first": "tide", "rolled back": "bad", "refused": "bad", "failed": "bad"}
@@ -93,7 +93,7 @@ def _figure(value: Any) -> str:
         return f"{value[0]:+.4f} to {value[1]:+.4f}"
     if isinstance(value, list | tuple):
         return ", ".join(map(_figure, value))
-    return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    return format_number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def lead(difference: LossDifference) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from tidemill.cli import output
 from tidemill.cli.run_page import table, title
 from tidemill.evidence.diff import PLAIN_VALUE, SECTIONS, ChangedValue, RunDiff
-from tidemill.evidence.words import number, seconds
+from tidemill.evidence.formatting import format_duration, format_number
 
 _TITLES = {
     "run": "Run",
@@ -71,12 +71,12 @@ def _artifacts(change: ChangedValue) -> list[str]:
 
 def _metric(change: ChangedValue) -> list[str]:
     moved = "" if change.difference is None else f"{change.difference:+.4f}"
-    return [change.name, number(change.a), number(change.b), moved]
+    return [change.name, format_number(change.a), format_number(change.b), moved]
 
 
 def _duration(change: ChangedValue) -> list[str]:
     states = dict.fromkeys(state for state in change.about.get("states", ()) if state)
-    return [change.name, seconds(change.a), seconds(change.b), " → ".join(states)]
+    return [change.name, format_duration(change.a), format_duration(change.b), " → ".join(states)]
 
 
 def _said(value: Any) -> str:

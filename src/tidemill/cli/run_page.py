@@ -5,8 +5,17 @@ from typing import Any
 
 from tidemill.cli import output
 from tidemill.core.run import Run, StepRun
+from tidemill.evidence.formatting import (
+    describe_content,
+    describe_role,
+    find_end,
+    format_clock,
+    format_duration,
+    format_number,
+    format_size,
+    format_time,
+)
 from tidemill.evidence.run_details import RunDetails, describe_cause, describe_executor, list_executors
-from tidemill.evidence.words import clock, ended, holds, moment, number, role_of, seconds, size
 
 _DIGEST = 12
 
@@ -14,15 +23,15 @@ _DIGEST = 12
 def show(story: RunDetails) -> None:
     """A run, section by section."""
     run = story.run
-    took = f" in {seconds(run.seconds)}" if run.seconds is not None else ""
+    took = f" in {format_duration(run.seconds)}" if run.seconds is not None else ""
     output.out.print(f"{run.pipeline}  {run.state}{took}", style="bold")
     facts(
         [
             ("run", run.id),
             ("error", run.error),
             ("environment", run.environment),
-            ("started", moment(run.started)),
-            ("ended", moment(run.ended)),
+            ("started", format_time(run.started)),
+            ("ended", format_time(run.ended)),
             ("started by", describe_cause(story)),
             ("executor", describe_executor(story)),
             ("model", run.model),
@@ -66,8 +75,8 @@ def _metrics(found: dict[str, float]) -> None:
     title("Metrics")
     sets = [about for about in ("test", "train") if any(name.startswith(f"{about}_") for name in found)]
     names = list(dict.fromkeys(name.partition("_")[2] for name in found if name.partition("_")[0] in sets))
-    rows = [[name, *(number(found.get(f"{about}_{name}")) for about in sets)] for name in names]
-    rows += [[name, number(value)] for name, value in found.items() if name.partition("_")[0] not in sets]
+    rows = [[name, *(format_number(found.get(f"{about}_{name}")) for about in sets)] for name in names]
+    rows += [[name, format_number(value)] for name, value in found.items() if name.partition("_")[0] not in sets]
     table(["metric", *(sets or ["value"])], rows)
 
 
@@ -89,8 +98,8 @@ def _steps(steps: list[StepRun]) -> None:
     for step in steps:
         why = step.error or step.reason
         tried = f" (try {step.attempt})" if step.attempt > 1 else ""
-        took = seconds(step.seconds)
-        cells = [step.step, step.state, clock(step.started), clock(ended(step)), took, step.code[:8]]
+        took = format_duration(step.seconds)
+        cells = [step.step, step.state, format_clock(step.started), format_clock(find_end(step)), took, step.code[:8]]
         rows.append([*cells, *([step.executor] if elsewhere else []), why + tried])
     table(columns, rows)
 
@@ -102,7 +111,7 @@ def _artifacts(story: RunDetails) -> None:
     rows = []
     for name, artifact in story.artifacts.items():
         pointer = artifact.digest[:_DIGEST] + (" (collected)" if artifact.collected else "")
-        rows.append([name, role_of(artifact), size(artifact), pointer, holds(artifact)])
+        rows.append([name, describe_role(artifact), format_size(artifact), pointer, describe_content(artifact)])
     table(["step.output", "what", "size", "digest", "holds"], rows)
 
 
@@ -110,7 +119,13 @@ def _attempts(run: Run) -> None:
     if run.attempts:
         title("Attempts")
         rows = [
-            [clock(tried.started), clock(tried.ended), tried.state, str(tried.code.get("digest", ""))[:8], tried.error]
+            [
+                format_clock(tried.started),
+                format_clock(tried.ended),
+                tried.state,
+                str(tried.code.get("digest", ""))[:8],
+                tried.error,
+            ]
             for tried in run.attempts
         ]
         table(["start", "end", "state", "code", "error"], rows)

@@ -12,7 +12,7 @@ import typer
 from tidemill.cli import output
 from tidemill.cli.session import Environment, Json, session_here, user
 from tidemill.errors import InputError, TidemillError
-from tidemill.evidence.words import in_bytes
+from tidemill.evidence.formatting import format_bytes
 
 if TYPE_CHECKING:
     from tidemill.flow.session import Session
@@ -49,7 +49,7 @@ def gc(
         output.as_json({"collected": done, "journal": rows})
         return
     spared = f"; {done.spared} were named meanwhile and stay" if done.spared else ""
-    output.out.print(f"{done.count} blobs of {in_bytes(done.bytes)} went{spared}")
+    output.out.print(f"{done.count} blobs of {format_bytes(done.bytes)} went{spared}")
     for kind, count in rows.items():
         output.out.print(f"journal {kind}: {count} rows went")
 
@@ -69,7 +69,7 @@ def backup(
     if json and file != "-":
         output.as_json(manifest)
     else:
-        held = f"{manifest.records['runs']} runs, {manifest.blobs} blobs, {in_bytes(manifest.bytes)}"
+        held = f"{manifest.records['runs']} runs, {manifest.blobs} blobs, {format_bytes(manifest.bytes)}"
         output.err.print(f"backed up {held} in {manifest.files} files")
     if manifest.missing:
         lost = f"{len(manifest.missing)} blobs that the ledger names are gone or altered, and not in it"
@@ -94,7 +94,7 @@ def restore(
     manifest = done.manifest
     records = ", ".join(f"{count} {name}" for name, count in manifest.records.items() if count)
     output.out.print(f"restored {manifest.project} as of {output.cell(manifest.taken)}: {records}")
-    output.out.print(f"  {manifest.blobs} blobs, {in_bytes(manifest.bytes)}")
+    output.out.print(f"  {manifest.blobs} blobs, {format_bytes(manifest.bytes)}")
     if done.aside:
         output.out.print(f"  what was there before is in {done.aside}")
     if manifest.policy != session.project.policy_digest:
@@ -178,6 +178,6 @@ def _tidied(session: "Session", *, dry_run: bool = False) -> dict[str, int]:
 
 def _told(what: str, groups: "tuple[Group, ...]") -> None:
     if groups:
-        rows = ([g.kind, str(g.count), in_bytes(g.bytes), output.cell(g.oldest), g.why] for g in groups)
+        rows = ([g.kind, str(g.count), format_bytes(g.bytes), output.cell(g.oldest), g.why] for g in groups)
         output.table((what, "blobs", "size", "oldest", "why"), rows)
         output.out.print()

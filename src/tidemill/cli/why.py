@@ -8,8 +8,8 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.session import Environment, Json, workspace_here
+from tidemill.evidence.formatting import format_number
 from tidemill.evidence.why import EvidenceLink
-from tidemill.evidence.words import number
 
 _INDENT = 12
 _TOGETHER = "\N{NO-BREAK SPACE}"
@@ -59,7 +59,7 @@ def _facts(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _said(value: Any) -> str:
     if isinstance(value, float):
-        return number(value)
+        return format_number(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_said, value))}]"
     return output.cell(value)

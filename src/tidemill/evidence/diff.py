@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.run import Run, StepRun
+from tidemill.evidence.formatting import describe_content, describe_role, format_size
 from tidemill.evidence.run_details import RunDetails, last_attempts
-from tidemill.evidence.words import holds, role_of, size
 
 PLAIN_VALUE = "a value"
 _WHOLE_RUN = "the run"
@@ -200,4 +200,6 @@ def _find_by_digest(digest: str, details: RunDetails) -> Artifact | None:
 def _describe(artifact: Artifact | None) -> str:
     if artifact is None:
         return PLAIN_VALUE
-    return ", ".join(part for part in (role_of(artifact), holds(artifact), size(artifact)) if part)
+    return ", ".join(
+        part for part in (describe_role(artifact), describe_content(artifact), format_size(artifact)) if part
+    )

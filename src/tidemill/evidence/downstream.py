@@ -8,6 +8,7 @@ from tidemill.core.release import Release
 from tidemill.core.resources import BooksReader, JournalReader
 from tidemill.core.route import Route
 from tidemill.core.run import StepRun
+from tidemill.evidence.formatting import format_time
 from tidemill.evidence.identify import RecordReference
 from tidemill.evidence.node import (
     LineageNode,
@@ -24,7 +25,6 @@ from tidemill.evidence.run_details import (
     last_attempts,
     list_steps,
 )
-from tidemill.evidence.words import moment
 from tidemill.ledger.releases import find_release
 
 _MOST_RECORDS = 200
@@ -161,7 +161,7 @@ def _is_trivial(artifact: Artifact | None) -> bool:
 
 def _create_route(route: Route, label: str) -> LineageNode:
     arms = ", ".join(f"{arm.role} {arm.share:.0%}" for arm in route.arms if arm.release == label)
-    text = f"route in {route.environment}  {arms}  since {moment(route.since)}  {route.reason}"
+    text = f"route in {route.environment}  {arms}  since {format_time(route.since)}  {route.reason}"
     return LineageNode(
         "route", route.id, text, {"environment": route.environment, "by": route.by, "verdict": route.verdict}
     )

@@ -7,7 +7,7 @@ from msgspec import Struct
 from tidemill.core.artifact import Artifact
 from tidemill.core.release import Release
 from tidemill.core.run import Run, StepRun
-from tidemill.evidence.words import holds, moment, role_of, seconds, size
+from tidemill.evidence.formatting import describe_content, describe_role, format_duration, format_size, format_time
 
 Kind = Literal[
     "release", "prediction", "predictions", "route", "run", "start", "step", "artifact", "code", "batch", "event"
@@ -30,16 +30,18 @@ def create_artifact_node(digest: str, artifact: Artifact | None, name: str = "")
         return LineageNode(
             "artifact", digest, _join(f"transient {digest[:_DIGEST_LENGTH]}", name, "never computed"), {"name": name}
         )
-    deleted = f"collected {moment(artifact.collected)}" if artifact.collected else ""
-    content = "" if artifact.transient else holds(artifact)
-    text = _join(f"{role_of(artifact)} {digest[:_DIGEST_LENGTH]}", name, content, size(artifact), deleted)
+    deleted = f"collected {format_time(artifact.collected)}" if artifact.collected else ""
+    content = "" if artifact.transient else describe_content(artifact)
+    text = _join(f"{describe_role(artifact)} {digest[:_DIGEST_LENGTH]}", name, content, format_size(artifact), deleted)
     return LineageNode("artifact", digest, text, {"name": name, "kind": artifact.kind, "size": artifact.size})
 
 
 def create_step_node(step: StepRun, note: str = "") -> LineageNode:
     """Create the node of a step of one run."""
     state = (
-        f"{step.state} in {seconds(step.seconds)}" if step.state == "ran" and step.seconds is not None else step.state
+        f"{step.state} in {format_duration(step.seconds)}"
+        if step.state == "ran" and step.seconds is not None
+        else step.state
     )
     text = _join(f"step {step.step}", state, f"code {step.code[:8]}", note)
     return LineageNode(
@@ -49,7 +51,7 @@ def create_step_node(step: StepRun, note: str = "") -> LineageNode:
 
 def create_run_node(run: Run) -> LineageNode:
     """Create the node of a run."""
-    text = _join(f"run {run.id[:_RUN_LENGTH]}", run.pipeline, run.state, moment(run.started))
+    text = _join(f"run {run.id[:_RUN_LENGTH]}", run.pipeline, run.state, format_time(run.started))
     return LineageNode(
         "run", run.id, text, {"pipeline": run.pipeline, "state": run.state, "environment": run.environment}
     )
@@ -57,7 +59,7 @@ def create_run_node(run: Run) -> LineageNode:
 
 def create_release_node(release: Release, note: str = "") -> LineageNode:
     """Create the node of a release."""
-    text = _join(f"release {release.label}", release.flavor, f"created {moment(release.created)}", note)
+    text = _join(f"release {release.label}", release.flavor, f"created {format_time(release.created)}", note)
     return LineageNode("release", release.label, text, {"package": release.package, "run": release.run})
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.run import StepRun
+from tidemill.evidence.formatting import find_end
 from tidemill.evidence.run_details import RunDetails, find_sources, last_attempts
-from tidemill.evidence.words import ended
 
 _SPEC = "https://openlineage.io/spec"
 _EVENT_URL = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs"
@@ -72,7 +72,7 @@ class _Exporter:
     def _export_step(self, step: StepRun) -> Iterator[Event]:
         job, inputs = f"{self._run.pipeline}.{step.step}", self._list_inputs(step)
         yield self._create_event("START", step.started, step.id, job, self._create_step_facets(step), inputs, [])
-        end = ended(step) or (self._run.ended if step.state != "running" else None)
+        end = find_end(step) or (self._run.ended if step.state != "running" else None)
         if end is not None:
             outputs = [self._create_artifact(step, name, "output") for name in step.outputs]
             facets = self._create_step_facets(step, step.error)

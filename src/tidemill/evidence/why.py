@@ -12,6 +12,14 @@ from tidemill.core.release import Release
 from tidemill.core.resources import BooksReader, JournalReader
 from tidemill.core.route import Route
 from tidemill.errors import NotFound
+from tidemill.evidence.formatting import (
+    describe_content,
+    describe_role,
+    format_duration,
+    format_number,
+    format_size,
+    format_time,
+)
 from tidemill.evidence.identify import identify, read_predictions
 from tidemill.evidence.run_details import (
     RunDetails,
@@ -21,7 +29,6 @@ from tidemill.evidence.run_details import (
     find_steps_with,
     read_run_details,
 )
-from tidemill.evidence.words import holds, moment, number, role_of, seconds, size
 from tidemill.ledger.releases import find_release
 
 _MOST_RECORDS = 100
@@ -69,9 +76,8 @@ def _link_predictions(predictions: list[dict[str, Any]], model: str) -> list[Evi
     text = f"{model} predicted {prediction['value']}"
     if prediction["probability"]:
         text += f" ({max(prediction['probability']):.3f})"
-    text += (
-        f" for {prediction['key'] or 'a row without a key'} at {moment(prediction['time'])}, as {prediction['role']}"
-    )
+    text += f" for {prediction['key'] or 'a row without a key'} at {format_time(prediction['time'])}"
+    text += f", as {prediction['role']}"
     facts = {name: value for name, value in prediction.items() if name != "features"}
     links = [EvidenceLink("prediction", str(prediction["id"]), text, facts)]
     links += [
@@ -95,7 +101,7 @@ def _link_label(journal: JournalReader, model: str, prediction: dict[str, Any]) 
         return []
     by_row = (pl.col("id") == "") & (pl.col("key") == prediction["key"]) & (pl.col("time") == prediction["time"])
     latest = labels.filter((pl.col("id") == prediction["id"]) | by_row).tail(1).to_dicts()
-    texts = [f"{label['value']} is the label, known {moment(label['known_at'])}" for label in latest]
+    texts = [f"{label['value']} is the label, known {format_time(label['known_at'])}" for label in latest]
     return [EvidenceLink("label", str(prediction["id"]), text) for text in texts]
 
 
@@ -104,8 +110,10 @@ def _link_artifact(books: BooksReader, digest: str) -> list[EvidenceLink]:
     assert artifact is not None
     producer = next(iter(find_steps_with(books, "out", digest, 1)), None)
     by = f", first output of step {producer.step}: {producer.reason}" if producer else ", of unknown origin"
-    collected = f", collected {moment(artifact.collected)}" if artifact.collected else ""
-    text = ", ".join(part for part in (role_of(artifact), holds(artifact), size(artifact)) if part)
+    collected = f", collected {format_time(artifact.collected)}" if artifact.collected else ""
+    text = ", ".join(
+        part for part in (describe_role(artifact), describe_content(artifact), format_size(artifact)) if part
+    )
     link = EvidenceLink("artifact", digest, text + collected + by, artifact.summary)
     return [link, *(_link_run(read_run_details(books, producer.run), books) if producer else [])]
 
@@ -113,12 +121,12 @@ def _link_artifact(books: BooksReader, digest: str) -> list[EvidenceLink]:
 def _link_release(books: BooksReader, environment: str, label: str, at: datetime | None = None) -> list[EvidenceLink]:
     """Return links for a release, the routes with it (with a time: only the route at that time), and its run."""
     release = find_release(books, label)
-    scores = ", ".join(f"{k} {number(v)}" for k, v in release.metrics.items() if k.startswith("test_"))
+    scores = ", ".join(f"{k} {format_number(v)}" for k, v in release.metrics.items() if k.startswith("test_"))
     links = [
         EvidenceLink(
             "release",
             label,
-            f"{label}, {release.flavor}, created {moment(release.created)}: {scores}",
+            f"{label}, {release.flavor}, created {format_time(release.created)}: {scores}",
             _collect_facts(release),
         )
     ]
@@ -126,7 +134,7 @@ def _link_release(books: BooksReader, environment: str, label: str, at: datetime
         EvidenceLink(
             "route",
             route.id,
-            f"{_describe_arms(route, label)} since {moment(route.since)} by {route.by}: {route.reason}",
+            f"{_describe_arms(route, label)} since {format_time(route.since)} by {route.by}: {route.reason}",
         )
         for route in _find_routes(books, environment, label, at)
     ]
@@ -158,8 +166,8 @@ def _describe_arms(route: Route, label: str) -> str:
 
 def _link_run(details: RunDetails, books: BooksReader) -> list[EvidenceLink]:
     run = details.run
-    duration = f" in {seconds(run.seconds)}" if run.seconds is not None else ""
-    text = f"{run.pipeline} {run.state}{duration}, started {moment(run.started)}, {describe_executor(details)}"
+    duration = f" in {format_duration(run.seconds)}" if run.seconds is not None else ""
+    text = f"{run.pipeline} {run.state}{duration}, started {format_time(run.started)}, {describe_executor(details)}"
     links = [EvidenceLink("run", run.id, text, {"params": run.params, "metrics": run.metrics, "seconds": run.seconds})]
     links += [_link_verdict(verdict) for verdict in details.verdicts]
     if details.compared_with is not None:
@@ -168,7 +176,7 @@ def _link_run(details: RunDetails, books: BooksReader) -> list[EvidenceLink]:
             EvidenceLink(
                 "compared",
                 release.label,
-                f"with {release.label}, created {moment(release.created)}",
+                f"with {release.label}, created {format_time(release.created)}",
                 _collect_facts(release),
             )
         )

@@ -4,6 +4,7 @@ from typing import Any
 
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import NotFound
+from tidemill.evidence.formatting import describe_content, describe_role, find_end, format_clock, format_size
 from tidemill.evidence.identify import RecordReference
 from tidemill.evidence.lineage import Lineage, trace_lineage
 from tidemill.evidence.run_details import (
@@ -15,7 +16,6 @@ from tidemill.evidence.run_details import (
     read_run_details,
 )
 from tidemill.evidence.tree import as_text
-from tidemill.evidence.words import clock, ended, holds, role_of, size
 from tidemill.web import view
 from tidemill.web.pages import job_table, metric_table, verdict_table
 from tidemill.web.reading import Query, Site
@@ -79,10 +79,10 @@ def artifact(site: Site, _: Query, identifier: str) -> Page:
     known = Facts(
         "",
         [
-            ("what", role_of(found)),
+            ("what", describe_role(found)),
             ("kind", found.kind),
-            ("size", size(found)),
-            ("holds", holds(found)),
+            ("size", format_size(found)),
+            ("holds", describe_content(found)),
             ("collected", view.moment(found.collected)),
         ],
     )
@@ -118,8 +118,8 @@ def _steps(steps: list[StepRun]) -> Table:
             Cell(step.step),
             view.badge(step.state),
             view.text((step.error or step.reason) + (f" (try {step.attempt})" if step.attempt > 1 else "")),
-            Cell(clock(step.started), "time"),
-            Cell(clock(ended(step)), "time"),
+            Cell(format_clock(step.started), "time"),
+            Cell(format_clock(find_end(step)), "time"),
             view.lasted(step.seconds),
             Cell(step.code[:8], "mono", "", step.code),
             *([Cell(step.executor)] if several else []),
@@ -134,10 +134,10 @@ def _artifacts(story: RunDetails) -> Table:
     rows = [
         [
             Cell(name),
-            Cell(role_of(one)),
+            Cell(describe_role(one)),
             Cell(one.id[:12], "mono", view.address("artifacts", one.id), one.id),
-            Cell(size(one), "count"),
-            view.text("collected" if one.collected else holds(one)),
+            Cell(format_size(one), "count"),
+            view.text("collected" if one.collected else describe_content(one)),
         ]
         for name, one in story.artifacts.items()
     ]

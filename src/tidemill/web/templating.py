@@ -8,7 +8,7 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tidemill.evidence.words import number
+from tidemill.evidence.formatting import format_number
 from tidemill.web import words
 
 _FOLDER = files("tidemill.web") / "templates"
@@ -24,7 +24,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"when": words.when, "day": words.day, "number": number}
+    made.filters |= {"when": words.when, "day": words.day, "number": format_number}
     made.filters |= {"figure": data_block, "json": indented}
     return made
 

@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 from msgspec import Struct, field
 
 from tidemill.data.charts import Figure
-from tidemill.evidence.words import number, seconds
+from tidemill.evidence.formatting import format_duration, format_number
 from tidemill.web import words
 
 Look = Literal["", "text", "time", "count", "mono", "good", "bad", "warn", "tide", "plain"]
@@ -100,12 +100,12 @@ def moment(value: Any) -> Cell:
 
 def count(value: float | None) -> Cell:
     """A number."""
-    return Cell(number(value), "count")
+    return Cell(format_number(value), "count")
 
 
 def lasted(value: float | None) -> Cell:
     """A duration."""
-    return Cell(seconds(value), "count")
+    return Cell(format_duration(value), "count")
 
 
 def text(value: str) -> Cell:
