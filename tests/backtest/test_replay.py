@@ -1,4 +1,4 @@
-"""The backtest: the daemon's own loop over history, true in time and the same every time."""
+"""The backtest: the daemon's loop over history, point-in-time correct and reproducible."""
 
 import itertools
 from datetime import UTC, datetime, timedelta
@@ -12,12 +12,17 @@ from msgspec.structs import replace
 from tests.projects import make_project
 from tidemill.backtest.compare import compare
 from tidemill.backtest.comparison import BacktestResult, Period
-from tidemill.backtest.period import part_of
-from tidemill.backtest.policies import PolicyPlan, calendar, shuffled, static, weekly
+from tidemill.backtest.period import choose_period
+from tidemill.backtest.policies import (
+    PolicyPlan,
+    build_calendar_policy,
+    build_static_policy,
+    build_weekly_policy,
+    shuffle_history,
+)
 from tidemill.backtest.replay import Replay
 from tidemill.backtest.report import as_json
-from tidemill.backtest.sources import ReplaySources
-from tidemill.backtest.sources import shuffled as reordered
+from tidemill.backtest.sources import ReplaySources, shuffle_rows
 from tidemill.backtest.summary import summarize
 from tidemill.core.backtest import Firing, Planted
 from tidemill.data.source import FileSources
@@ -27,7 +32,7 @@ from tidemill.project.project import Project
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A shop whose carriers change places half-way: what was learned before is wrong after."""
+    """A shop whose labels are inverted half-way: a model of the first half is wrong in the second."""
     folder = tmp_path_factory.mktemp("replayed") / "shop"
     changes = {
         'cron = "0 */6 * * *"': 'cron = "0 6 * * *"',
@@ -39,78 +44,82 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
     make_project(folder, replace=changes)
     file = folder / "data" / "shop.csv"
     rows = pl.read_csv(file, try_parse_dates=True)
-    turned = pl.col("ordered") > datetime(2026, 2, 20, tzinfo=UTC)
-    rows.with_columns(pl.when(turned).then(pl.col("late").not_()).otherwise("late")).write_csv(file)
+    is_inverted = pl.col("ordered") > datetime(2026, 2, 20, tzinfo=UTC)
+    rows.with_columns(pl.when(is_inverted).then(pl.col("late").not_()).otherwise("late")).write_csv(file)
     policy = Project(folder).policy
-    return Project(folder, replace(policy, triggers=tuple(one for one in policy.triggers if one.on != "data")))
+    return Project(
+        folder, replace(policy, triggers=tuple(trigger for trigger in policy.triggers if trigger.on != "data"))
+    )
 
 
 @pytest.fixture(scope="module")
 def compared(shop: Project) -> BacktestResult:
-    part = part_of(shop, "", "2026-02-05", "2026-04-05")
+    period = choose_period(shop, "", "2026-02-05", "2026-04-05")
     policies: dict[str, PolicyPlan] = {
         "loop": shop.policy,
-        "static": static(shop.policy),
-        "weekly": weekly(shop.policy, part.begin),
-        "calendar": lambda loop: calendar(shop.policy, part, loop.trainings),
+        "static": build_static_policy(shop.policy),
+        "weekly": build_weekly_policy(shop.policy, period.begin),
+        "calendar": lambda loop: build_calendar_policy(shop.policy, period, loop.trainings),
     }
-    return compare(shop, policies, "", part, lambda *_: None)
+    return compare(shop, policies, "", period, lambda *_: None)
 
 
-def test_all_policies_answer_the_same_predictions(compared: BacktestResult) -> None:
-    assert len({(one.predictions, one.labels) for one in compared.outcomes}) == 1
-    assert compared.of("loop").predictions > 1500
+def test_all_policies_predict_the_same_rows(compared: BacktestResult) -> None:
+    assert len({(result.predictions, result.labels) for result in compared.outcomes}) == 1
+    assert compared.find_result("loop").predictions > 1500
 
 
-def test_the_loop_notices_and_mends_what_the_static_model_suffers(compared: BacktestResult) -> None:
-    loop, kept = compared.of("loop"), compared.of("static")
-    assert kept.trainings == 1
+def test_the_loop_detects_and_fixes_the_drift_that_the_static_model_suffers(compared: BacktestResult) -> None:
+    loop, without_retraining = compared.find_result("loop"), compared.find_result("static")
+    assert without_retraining.trainings == 1
     assert loop.trainings > 1
-    assert loop.metrics["log_loss"] < kept.metrics["log_loss"] - 0.05
+    assert loop.metrics["log_loss"] < without_retraining.metrics["log_loss"] - 0.05
     assert loop.promotions >= 1
     assert loop.verdicts["performance"]["fail"] >= 1
 
 
-def test_the_calendar_trains_every_week(compared: BacktestResult) -> None:
-    assert compared.of("weekly").trainings == 9
-    assert set(compared.of("weekly").runs) == {"hand", "weekly"}
+def test_the_weekly_policy_trains_every_week(compared: BacktestResult) -> None:
+    assert compared.find_result("weekly").trainings == 9
+    assert set(compared.find_result("weekly").runs) == {"hand", "weekly"}
 
 
 def test_a_calendar_trains_as_often_as_the_loop_did(compared: BacktestResult) -> None:
-    loop, even = compared.of("loop"), compared.of("calendar")
+    loop, even = compared.find_result("loop"), compared.find_result("calendar")
     assert even.trainings == loop.trainings
-    began = [case.started for case in even.cases]
+    began = [story.started for story in even.stories]
     distances = [(later - earlier).days for earlier, later in itertools.pairwise(began)]
     assert max(distances) - min(distances) <= 1
-    assert {case.ending for case in even.cases} == {"first", "live"}
+    assert {story.ending for story in even.stories} == {"first", "live"}
 
 
-def test_a_calendar_counts_the_firings_of_its_own_days(shop: Project) -> None:
-    part = part_of(shop, "", "2026-02-05", "2026-04-05")
+def test_a_calendar_counts_the_firings_within_its_period(shop: Project) -> None:
+    period = choose_period(shop, "", "2026-02-05", "2026-04-05")
     firings = (Firing(at="2026-03-01T10:00", pipeline="training"), Firing(at="2026-05-01T10:00", pipeline="training"))
-    even = calendar(replace(shop.policy, backtest=replace(shop.policy.backtest, firings=firings)), part, 4)
+    even = build_calendar_policy(
+        replace(shop.policy, backtest=replace(shop.policy.backtest, firings=firings)), period, 4
+    )
     added = [firing.at for firing in even.backtest.firings[2:]]
     assert len(added) == 2, "of four trainings one is the first, and one was planted"
     assert max(added) < "2026-04-05"
 
 
-def test_each_training_is_told_from_its_cause_to_its_end(compared: BacktestResult) -> None:
-    first, *others = compared.of("loop").cases
+def test_each_training_has_a_story_from_its_cause_to_its_ending(compared: BacktestResult) -> None:
+    first, *others = compared.find_result("loop").stories
     assert (first.ending, first.cause, first.release) == ("first", None, "shop/1")
-    mended = next(case for case in others if case.ending == "promoted")
-    assert mended.cause is not None
-    assert mended.cause.check in ("performance", "drift", "age")
-    assert mended.gate is not None
-    assert mended.trial is not None
-    assert mended.cause.time <= mended.due <= mended.started <= mended.gate.time
-    assert mended.live is not None
-    assert mended.ended is not None
-    assert mended.live < mended.ended == mended.trial.time
-    assert {"lower", "upper"} <= set(mended.trial.numbers)
+    promoted = next(story for story in others if story.ending == "promoted")
+    assert promoted.cause is not None
+    assert promoted.cause.check in ("performance", "drift", "age")
+    assert promoted.gate is not None
+    assert promoted.canary is not None
+    assert promoted.cause.time <= promoted.due <= promoted.started <= promoted.gate.time
+    assert promoted.live is not None
+    assert promoted.settled is not None
+    assert promoted.live < promoted.settled == promoted.canary.time
+    assert {"lower", "upper"} <= set(promoted.canary.numbers)
 
 
-def test_policies_that_differ_in_their_watch_only_share_what_is_fitted(shop: Project, tmp_path: Path) -> None:
-    part = part_of(shop, "", "2026-02-05", "2026-02-12")
+def test_policies_that_differ_in_their_watch_only_share_their_fits(shop: Project, tmp_path: Path) -> None:
+    period = choose_period(shop, "", "2026-02-05", "2026-02-12")
     model = shop.policy.models["shop"]
     values = tuple(replace(value, limit=value.limit * 0.9) for value in model.watch.values)
     stricter = replace(model, gate=replace(model.gate, margin=0.01), watch=replace(model.watch, values=values))
@@ -119,32 +128,32 @@ def test_policies_that_differ_in_their_watch_only_share_what_is_fitted(shop: Pro
     elsewhere = replace(other, backtest=replace(other.backtest, planted=(planted,)))
     fits = {}
     for name, policy in {"loop": shop.policy, "other": other, "elsewhere": elsewhere}.items():
-        replay = Replay(shop, policy, "", part, tmp_path / name, lambda *_: None)
+        replay = Replay(shop, policy, "", period, tmp_path / name, lambda *_: None)
         replay.run()
         fits[name] = [step.state for step in replay.books.steps.find() if step.step in ("fit", "fit-2")]
     assert fits == {"loop": ["ran", "ran"], "other": ["cached", "cached"], "elsewhere": ["ran", "ran"]}
 
 
-def test_where_nothing_changes_nothing_fires(shop: Project, tmp_path: Path) -> None:
-    part = part_of(shop, "", "2026-02-05", "2026-03-20")
-    replay = Replay(shop, shuffled(shop.policy), "", part, tmp_path / "loop", lambda *_: None)
+def test_an_unchanging_history_fires_nothing(shop: Project, tmp_path: Path) -> None:
+    period = choose_period(shop, "", "2026-02-05", "2026-03-20")
+    replay = Replay(shop, shuffle_history(shop.policy), "", period, tmp_path / "loop", lambda *_: None)
     replay.run()
     outcome = summarize("loop", replay, 0.0)
     assert outcome.verdicts["performance"]["pass"] > 20
     assert not {"performance", "drift"} & set(outcome.causes)
 
 
-def test_shuffled_rows_keep_how_long_they_took_to_be_known() -> None:
+def test_shuffled_rows_keep_the_delay_until_they_were_known() -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     times = [begin + timedelta(hours=hour) for hour in range(500)]
     known = [time + timedelta(minutes=number) for number, time in enumerate(times)]
     rows = pl.DataFrame({"_row": range(500), "_time": times, "_known_at": known})
-    drawn = reordered(rows, 3)
-    assert drawn["_time"].equals(rows["_time"])
-    assert sorted(drawn["_row"]) == list(range(500))
-    assert drawn["_row"].to_list() != list(range(500))
-    took = (drawn["_known_at"] - drawn["_time"]).dt.total_minutes()
-    assert took.to_list() == drawn["_row"].to_list()
+    permuted = shuffle_rows(rows, 3)
+    assert permuted["_time"].equals(rows["_time"])
+    assert sorted(permuted["_row"]) == list(range(500))
+    assert permuted["_row"].to_list() != list(range(500))
+    delays = (permuted["_known_at"] - permuted["_time"]).dt.total_minutes()
+    assert delays.to_list() == permuted["_row"].to_list()
 
 
 @pytest.mark.parametrize("delivery", ["1d", "6h", "36h"])
@@ -160,71 +169,70 @@ def test_each_row_is_delivered_once(shop: Project, delivery: str) -> None:
     assert (delivered["_time"] < delivered["arrived"]).all()
 
 
-def test_a_training_takes_its_time_whoever_starts_it(shop: Project, tmp_path: Path) -> None:
-    part = part_of(shop, "", "2026-02-05", "2026-02-12")
+def test_a_manual_training_has_the_declared_delay(shop: Project, tmp_path: Path) -> None:
+    period = choose_period(shop, "", "2026-02-05", "2026-02-12")
     firings = (Firing(at="2026-02-08T00:00:00+02:00", pipeline="training"),)
-    policy = replace(static(shop.policy), backtest=replace(shop.policy.backtest, firings=firings))
-    replay = Replay(shop, policy, "", part, tmp_path / "loop", lambda *_: None)
+    policy = replace(build_static_policy(shop.policy), backtest=replace(shop.policy.backtest, firings=firings))
+    replay = Replay(shop, policy, "", period, tmp_path / "loop", lambda *_: None)
     replay.run()
     first, second = replay.books.runs.find(pipeline="training")
-    assert first.started == part.begin
+    assert first.started == period.begin
     assert second.started == datetime(2026, 2, 7, 23, tzinfo=UTC)
 
 
-def test_a_label_that_no_release_could_have_said_is_counted_not_judged(tmp_path: Path) -> None:
+def test_a_label_that_no_release_can_predict_is_counted_but_not_evaluated(tmp_path: Path) -> None:
     project = make_project(tmp_path / "shop")
     file = project.folder / "data" / "shop.csv"
     rows = pl.read_csv(file, try_parse_dates=True).sort("ordered")
     newest = pl.int_range(rows.height) >= rows.height - 40
     rows.with_columns(late=pl.when(newest).then(pl.lit("lost")).otherwise(pl.col("late"))).write_csv(file)
-    part = part_of(project, "", "2026-03-20", "")
-    replay = Replay(project, static(project.policy), "", part, tmp_path / "loop", lambda *_: None)
+    period = choose_period(project, "", "2026-03-20", "")
+    replay = Replay(project, build_static_policy(project.policy), "", period, tmp_path / "loop", lambda *_: None)
     replay.run()
     outcome = summarize("loop", replay, 0.0)
-    assert (
-        outcome.labels - sum(count for _, count, _ in outcome.weeks) == 40 - 1
-    )  # the very last is asked after the end
+    evaluated = sum(count for _, count, _ in outcome.weeks)
+    assert outcome.labels - evaluated == 40 - 1  # the last row is after the end of the period
 
 
-def test_no_training_sees_what_was_not_known(shop: Project, tmp_path: Path) -> None:
-    part = part_of(shop, "", "2026-02-05", "2026-03-20")
-    replay = Replay(shop, shop.policy, "", part, tmp_path / "loop", lambda *_: None)
+def test_no_training_uses_values_that_were_not_known(shop: Project, tmp_path: Path) -> None:
+    period = choose_period(shop, "", "2026-02-05", "2026-03-20")
+    replay = Replay(shop, shop.policy, "", period, tmp_path / "loop", lambda *_: None)
     replay.run()
     for release in replay.books.releases.find():
         run = replay.books.runs.get(release.run)
         assert datetime.fromisoformat(release.data["trained_until"]) < run.started
     predictions = replay.session.workspace.journal.read("predictions/shop")
-    made = {release.label: release.created for release in replay.books.releases.find()}
-    assert all(made[label] <= at for label, at in predictions.select("release", "known_at").iter_rows())
-    answered = predictions.filter(pl.col("role") != "shadow")
-    assert answered["key"].is_unique().all()
+    created = {release.label: release.created for release in replay.books.releases.find()}
+    assert all(created[label] <= at for label, at in predictions.select("release", "known_at").iter_rows())
+    served = predictions.filter(pl.col("role") != "shadow")
+    assert served["key"].is_unique().all()
     assert predictions.select("id", "release").is_unique().all()
 
 
-def test_the_same_seeds_give_the_same_result_to_the_byte(shop: Project) -> None:
-    part = part_of(shop, "", "2026-02-05", "2026-02-20")
-    told = []
+def test_the_same_seeds_produce_identical_results(shop: Project) -> None:
+    period = choose_period(shop, "", "2026-02-05", "2026-02-20")
+    results = []
     for _ in range(2):
-        plain = as_json(compare(shop, {"loop": shop.policy}, "", part, lambda *_: None, seeds=[3]))
+        plain = as_json(compare(shop, {"loop": shop.policy}, "", period, lambda *_: None, seeds=[3]))
         del plain["wall_clock"]
-        told.append(msgspec.json.encode(plain))
-    assert told[0] == told[1]
-    assert b"shop/1" in told[0]
+        results.append(msgspec.json.encode(plain))
+    assert results[0] == results[1]
+    assert b"shop/1" in results[0]
 
 
-def test_a_comparison_is_plain_data(compared: BacktestResult) -> None:
-    again = msgspec.json.decode(msgspec.json.encode(compared), type=BacktestResult)
-    assert again.of("loop").metrics == compared.of("loop").metrics
+def test_a_result_can_be_encoded_and_decoded(compared: BacktestResult) -> None:
+    decoded = msgspec.json.decode(msgspec.json.encode(compared), type=BacktestResult)
+    assert decoded.find_result("loop").metrics == compared.find_result("loop").metrics
 
 
 @pytest.mark.parametrize(("begin", "end"), [("2030-01-01", ""), ("2026-03-01", "2026-02-01"), ("soon", "")])
-def test_dates_that_leave_nothing_say_what_there_is(shop: Project, begin: str, end: str) -> None:
+def test_an_empty_period_is_an_error_with_a_cure(shop: Project, begin: str, end: str) -> None:
     with pytest.raises(InputError) as refused:
-        part_of(shop, "", begin, end)
+        choose_period(shop, "", begin, end)
     assert refused.value.cure
 
 
 def test_without_dates_the_last_two_thirds_are_replayed(shop: Project) -> None:
-    part = part_of(shop, "", "", "")
-    assert isinstance(part, Period)
-    assert datetime(2026, 2, 3, tzinfo=UTC) <= part.begin <= datetime(2026, 2, 5, tzinfo=UTC)
+    period = choose_period(shop, "", "", "")
+    assert isinstance(period, Period)
+    assert datetime(2026, 2, 3, tzinfo=UTC) <= period.begin <= datetime(2026, 2, 5, tzinfo=UTC)

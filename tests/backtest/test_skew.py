@@ -1,4 +1,4 @@
-"""A source whose known-at time is wrong is found by laying what was served beside what a backtest would give."""
+"""A wrong known-at time is detected by comparing served features with the features of a backtest."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tests.projects import tidemill
-from tidemill.backtest.skew import find_leaks, said_of
+from tidemill.backtest.skew import find_join_leaks, format_leak_report
 from tidemill.clock import VirtualClock
 from tidemill.compose.session import open_session
 from tidemill.core.run import Run
@@ -67,31 +67,31 @@ PIPELINE = "from tidemill.recipes import training\n"
 
 
 def make_desk(folder: Path, known: str) -> Project:
-    """Calls are urgent where the report of their hour is high, but a report is published six hours late."""
+    """Create a project whose calls are urgent if the report of their hour is high; reports arrive six hours late."""
     (folder / "data" / "calls").mkdir(parents=True)
     chance = np.random.default_rng(5)
     hours = [START + timedelta(hours=hour) for hour in range(24 * 24)]
     level = np.empty(len(hours))
     level[0] = 0.0
-    for hour in range(1, len(hours)):  # an hour resembles the one before it
+    for hour in range(1, len(hours)):  # consecutive hours are correlated
         level[hour] = 0.9 * level[hour - 1] + chance.normal()
     pl.DataFrame({"hour": hours, "desk": "a", "level": level}).with_columns(
         published=pl.col("hour") + pl.duration(hours=6)
     ).write_parquet(folder / "data" / "reports.parquet")
-    place = np.repeat(np.arange(len(hours)), 4)
+    hour_index = np.repeat(np.arange(len(hours)), 4)
     calls = pl.DataFrame(
         {
-            "call": [f"c{number}" for number in range(len(place))],
-            "called": [hours[one] for one in place],
+            "call": [f"c{number}" for number in range(len(hour_index))],
+            "called": [hours[index] for index in hour_index],
             "desk": "a",
-            "length": chance.normal(size=len(place)),
-            "urgent": level[place] + chance.normal(scale=0.5, size=len(place)) > 0,
+            "length": chance.normal(size=len(hour_index)),
+            "urgent": level[hour_index] + chance.normal(scale=0.5, size=len(hour_index)) > 0,
         }
     )
     for name, until in (("first", LIVE), ("second", END)):
         file = folder / "data" / "calls" / f"{name}.parquet"
         calls.filter(pl.col("called") < until, (pl.col("called") >= LIVE) | (name == "first")).write_parquet(file)
-        os.utime(file, (until.timestamp(), until.timestamp()))  # a file has arrived when it was written
+        os.utime(file, (until.timestamp(), until.timestamp()))  # the arrival time of a file is its modification time
     (folder / "features.py").write_text(FEATURES)
     (folder / "pipeline.py").write_text(PIPELINE)
     (folder / "tidemill.toml").write_text(POLICY.format(known=known))
@@ -99,7 +99,7 @@ def make_desk(folder: Path, known: str) -> Project:
 
 
 def train_and_serve(project: Project) -> None:
-    """A model trained on the joined history, then served for four days with what was really published by then."""
+    """Train a model on the joined history, then serve it for four days with the reports published by then."""
     clock = VirtualClock(LIVE)
     session = open_session(project, "production", clock, given={})
     trained: Run
@@ -109,9 +109,9 @@ def train_and_serve(project: Project) -> None:
     online = workspace.online
     service = Service(workspace.board, session.packages, workspace.journal, Lookup(online), clock)
     service.refresh()
-    true = project.policy.sources["reports"]
-    true = type(true)(path=true.path, time="hour", known_at="published")
-    published = FileSources(project.folder, {"reports": true})
+    declared = project.policy.sources["reports"]
+    correct = type(declared)(path=declared.path, time="hour", known_at="published")
+    published = FileSources(project.folder, {"reports": correct})
     (view,) = project.features(project.model("")).views
     calls = FileSources(project.folder, project.policy.sources).source_history("calls")
     for hours in range(1, 24 * 4):
@@ -123,32 +123,32 @@ def train_and_serve(project: Project) -> None:
         service.add_labels("desk", labels.with_columns(pl.col("value").cast(pl.String)))
 
 
-def test_a_source_that_claims_to_be_known_too_early_is_found(tmp_path: Path) -> None:
+def test_a_known_at_time_that_is_too_early_is_detected(tmp_path: Path) -> None:
     project = make_desk(tmp_path / "desk", 'delay = "0s"')
     train_and_serve(project)
-    found = find_leaks(project, "production", "")
-    assert [one.feature for one in found.differing] == ["report_level"]
-    assert found.flatters
-    assert found.joined is not None
-    assert found.live is not None
-    assert found.joined < found.live - 0.05
-    assert "flatters" in said_of(found)
-    told = tidemill(project.folder, "backtest", "--leaks", code=3).stdout
-    assert "report_level" in told
+    report = find_join_leaks(project, "production", "")
+    assert [skew.feature for skew in report.differing] == ["report_level"]
+    assert report.is_too_optimistic
+    assert report.joined is not None
+    assert report.live is not None
+    assert report.joined < report.live - 0.05
+    assert "too optimistic" in format_leak_report(report)
+    printed = tidemill(project.folder, "backtest", "--leaks", code=3).stdout
+    assert "report_level" in printed
 
 
-def test_a_source_that_tells_the_truth_is_not_accused(tmp_path: Path) -> None:
+def test_a_correct_known_at_time_is_not_reported(tmp_path: Path) -> None:
     project = make_desk(tmp_path / "desk", 'known_at = "published"')
     train_and_serve(project)
-    found = find_leaks(project, "production", "")
-    assert found.compared == found.predictions == 95 * 4
-    assert [one.differ for one in found.skews] == [0]
-    assert not found.leaks
+    report = find_join_leaks(project, "production", "")
+    assert report.compared == report.predictions == 95 * 4
+    assert [skew.differ for skew in report.skews] == [0]
+    assert not report.has_leaks
     tidemill(project.folder, "backtest", "--leaks", "--json")
 
 
-def test_without_answers_there_is_nothing_to_compare(tmp_path: Path) -> None:
+def test_a_journal_without_predictions_is_an_error(tmp_path: Path) -> None:
     project = make_desk(tmp_path / "desk", 'delay = "0s"')
     with pytest.raises(InputError) as refused:
-        find_leaks(project, "production", "")
-    assert "no answers" in refused.value.problem
+        find_join_leaks(project, "production", "")
+    assert "no predictions" in refused.value.problem

@@ -1,4 +1,4 @@
-"""Replayed sources: what was planted is read as an ingestion would read it."""
+"""Replayed sources: a planted file is read like an ingested file."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +18,8 @@ DAY = datetime(2026, 3, 2, tzinfo=UTC)
 HISTORY = "at,größe\n2026-03-01T10:00:00Z,1\n2026-03-02T10:00:00Z,2\n2026-03-03T10:00:00Z,3\n"
 
 
-def replayed(folder: Path, planted: str, history: str = HISTORY) -> ReplaySources:
-    """A history of three days; the file of the second is another."""
+def make_sources(folder: Path, planted: str, history: str = HISTORY) -> ReplaySources:
+    """A history of three days, with a planted file for the second day."""
     (folder / "rows.csv").write_text(history)
     (folder / "planted.txt").write_text(planted)
     source = Source(path="rows.csv", time="at", format="csv")
@@ -28,26 +28,26 @@ def replayed(folder: Path, planted: str, history: str = HISTORY) -> ReplaySource
 
 
 @pytest.mark.parametrize(
-    ("planted", "said"),
+    ("planted", "anomaly"),
     [
         ("at,größe\n2026-03-02T10:00:00Z,2\nin der Früh,3\n", "should be of type time"),
         ("größe\n2\n3\n", "missing"),
         ("at,größe\n", "0 rows"),
     ],
-    ids=["a time that is none", "no times", "no rows"],
+    ids=["an invalid time", "no times", "no rows"],
 )
-def test_a_planted_file_that_cannot_be_is_judged_not_refused(tmp_path: Path, planted: str, said: str) -> None:
-    sources = replayed(tmp_path, planted)
+def test_an_invalid_planted_file_fails_validation_without_an_error(tmp_path: Path, planted: str, anomaly: str) -> None:
+    sources = make_sources(tmp_path, planted)
     before, delivered = sources.batches("rows", DAY.replace(day=3))
     schema = infer(sources.read(before), "rows", ())
     verdict = validate(sources.read(delivered), schema, delivered.id, sources.definition("rows"), delivered.known_at)
     assert verdict.stops
-    assert said in str(verdict.evidence["anomalies"])
+    assert anomaly in str(verdict.evidence["anomalies"])
 
 
-def test_a_planted_file_is_read_as_its_schema_means_it(tmp_path: Path) -> None:
-    """Codes that all happen to be numbers in this file are the text that they are in every other."""
-    sources = replayed(tmp_path, "at,größe\n2026-03-02T10:00:00Z,12\n", HISTORY.replace(",1\n", ",A1\n"))
+def test_a_planted_file_is_read_with_the_types_of_its_schema(tmp_path: Path) -> None:
+    """Codes that are all numbers in this file are text, as in the other files."""
+    sources = make_sources(tmp_path, "at,größe\n2026-03-02T10:00:00Z,12\n", HISTORY.replace(",1\n", ",A1\n"))
     before, delivered = sources.batches("rows", DAY.replace(day=3))
     schema = infer(sources.read(before), "rows", ())
     rows = read_batch(delivered, schema, sources)
@@ -55,7 +55,7 @@ def test_a_planted_file_is_read_as_its_schema_means_it(tmp_path: Path) -> None:
     assert not validate(rows, schema, delivered.id, sources.definition("rows"), delivered.known_at).stops
 
 
-def test_a_row_without_a_time_has_no_place_in_a_history(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="1 rows of source 'rows' have no event time") as told:
-        replayed(tmp_path, "", HISTORY + ",4\n")
-    assert "'at'" in told.value.cure
+def test_a_row_without_an_event_time_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="1 rows of source 'rows' have no event time") as refused:
+        make_sources(tmp_path, "", HISTORY + ",4\n")
+    assert "'at'" in refused.value.cure

@@ -189,7 +189,7 @@ def cause(folder: Path, number: int) -> Any:
         elif number % 3 == 1:
             triggers.tell("visit", f"visitor {number}", f"visit/{number}", session.clock.now(), {"number": number})
         else:
-            triggers.by_hand("noting", "", {"said": f"by hand {number}"}, f"hand/{number}")
+            triggers.create_manual_job("noting", "", {"said": f"by hand {number}"}, f"hand/{number}")
 
     return work
 

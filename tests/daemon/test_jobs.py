@@ -31,7 +31,7 @@ def shop(tmp_path: Path) -> Session:
 
 def asked(shop: Session, pipeline: str = "watching") -> Job:
     triggers = Triggers(shop.project.policy, shop.workspace.ledger, shop.clock, "production")
-    return triggers.by_hand(pipeline, "shop", {}, shop.clock.mint())
+    return triggers.create_manual_job(pipeline, "shop", {}, shop.clock.mint())
 
 
 def test_a_job_that_kills_its_worker_three_times_fails_and_is_told(shop: Session) -> None:
@@ -86,7 +86,7 @@ with Alive(Path(sys.argv[1]) / "runs").hold(sys.argv[2]):
 def test_one_job_at_a_time_works_on_a_model_also_where_it_names_none(shop: Session) -> None:
     triggers = Triggers(shop.project.policy, shop.workspace.ledger, shop.clock, "production")
     for key in ("one", "two"):
-        triggers.by_hand("watching", "", {}, key)
+        triggers.create_manual_job("watching", "", {}, key)
     Daemon(shop, lambda _: None, lambda *_: Ended(-9))._start()
     assert len(shop.workspace.ledger.jobs.find(state="running")) == 1
 
@@ -105,8 +105,8 @@ def test_a_process_may_say_more_than_a_pipe_holds(shop: Session) -> None:
 def test_a_failing_job_delays_no_other(shop: Session) -> None:
     told: list[str] = []
     triggers = Triggers(shop.project.policy, shop.workspace.ledger, shop.clock, "production")
-    bad = triggers.by_hand("no-such-pipeline", "", {}, "bad")
-    good = triggers.by_hand("watching", "", {}, "good")
+    bad = triggers.create_manual_job("no-such-pipeline", "", {}, "bad")
+    good = triggers.create_manual_job("watching", "", {}, "good")
     daemon = Daemon(shop, told.append)
     jobs = shop.workspace.ledger.jobs
 

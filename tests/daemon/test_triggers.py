@@ -132,10 +132,10 @@ def test_new_files_are_noticed_once(shop: Project, ledger: Ledger) -> None:
 
     triggers = Triggers(shop.policy, ledger, SystemClock(), "production")
     sources = FileSources(shop.folder, shop.policy.sources)
-    assert triggers.notice(sources) == 1
-    assert triggers.notice(sources) == 0
+    assert triggers.emit_data_events(sources) == 1
+    assert triggers.emit_data_events(sources) == 0
     (shop.folder / "data" / "shop.csv").touch()
-    assert triggers.notice(sources) == 1
+    assert triggers.emit_data_events(sources) == 1
 
 
 DAILY = Trigger(name="daily", cron="30 8 * * *", zone="Europe/Zurich", pipeline="watching")

@@ -211,7 +211,7 @@ def turned(mill: Mill, reason: str = "better than the trivial baseline") -> dict
 def outcome(
     name: str, loss: float, trainings: int = 1, timeline: list[TimelineEntry] | None = None, metric: str = ""
 ) -> PolicyResult:
-    """What a policy came to, its weeks all alike."""
+    """The result of a policy with similar weeks."""
     metrics = {metric: loss} if metric else {"log_loss": loss, "brier": loss / 3, "roc_auc": 1 - loss / 2}
     return PolicyResult(
         name=name,
@@ -309,15 +309,15 @@ TIMELINE = [
 
 
 def comparison(
-    *outcomes: PolicyResult, metric: str = "log_loss", planted: list[Disturbance] | None = None
+    *outcomes: PolicyResult, metric: str = "log_loss", disturbances: list[Disturbance] | None = None
 ) -> BacktestResult:
     """Policies over two months."""
     return BacktestResult(
         project="flights",
         model="flights",
         metric=metric,
-        part=Period(START, datetime(2013, 5, 1, tzinfo=UTC)),
-        planted=planted or [],
+        period=Period(START, datetime(2013, 5, 1, tzinfo=UTC)),
+        disturbances=disturbances or [],
         outcomes=list(outcomes),
         cost_of_training=2.0,
         seconds=59.7,
@@ -330,7 +330,7 @@ def three() -> BacktestResult:
         outcome("loop", 0.45, 5, TIMELINE),
         outcome("static", 0.48),
         outcome("weekly", 0.446, 9),
-        planted=[
+        disturbances=[
             Disturbance("2013-04-02", "a delivery with negative distances"),
             Disturbance("2013-04-10", "a candidate trained on mixed-up labels"),
             Disturbance("2013-04-16", "a candidate that learns from the departure delay"),

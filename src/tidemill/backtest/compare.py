@@ -1,4 +1,4 @@
-"""Compares policies over the same part of history: each replayed in a process of its own, some under several seeds."""
+"""Compare policies over the same period of history: one process for each replay, some policies under several seeds."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from tidemill.backtest.comparison import BacktestResult, Disturbance, Period, PolicyResult
-from tidemill.backtest.policies import PolicyPlan, seeded
+from tidemill.backtest.policies import PolicyPlan, add_seed
 from tidemill.core.backtest import Backtest
 from tidemill.core.metric import default_metric
 from tidemill.core.policy import Policy
@@ -25,15 +25,16 @@ from tidemill.errors import TidemillError
 from tidemill.project.project import Project
 
 CompareProgress = Callable[[str, datetime, str], None]
-_AT_ONCE = 3
+"""A callback for progress: the label of the replay, the virtual time, and a message."""
+_PARALLEL_REPLAYS = 3
 
 
-class _One(Struct, frozen=True):
-    """One replay that is to be done."""
+class _ReplayTask(Struct, frozen=True):
+    """One replay to run: a policy under a seed."""
 
     name: str
     seed: int
-    planned: PolicyPlan
+    plan: PolicyPlan
 
     @property
     def label(self) -> str:
@@ -44,16 +45,16 @@ def compare(
     project: Project,
     policies: Mapping[str, PolicyPlan],
     model: str,
-    part: Period,
-    told: CompareProgress,
+    period: Period,
+    report_progress: CompareProgress,
     *,
     keep: Path | None = None,
     seeds: Sequence[int] = (0,),
 ) -> BacktestResult:
-    """Replay every policy under every seed, three at a time; what is told comes as it happens.
+    """Replay every policy under every seed, three at a time, and report progress as it happens.
 
-    A policy that is made of what the first one came to waits for it. `keep` is a folder in which the first policy's
-    workspace stays for `tidemill why` and the like.
+    A policy that is built from the result of the first policy waits for that result. `keep` is a folder that keeps the
+    first policy's workspace, so that `tidemill why` and other commands can read it.
 
     Raises
     ------
@@ -63,128 +64,147 @@ def compare(
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="tidemill-backtest-"))
     first, plan = next(iter(policies.items()))
-    replays = [_One(name, seed, one) for seed in seeds for name, one in policies.items()]
+    tasks = [_ReplayTask(name, seed, policy_plan) for seed in seeds for name, policy_plan in policies.items()]
     try:
-        outcomes = _in_processes(project, replays, model, part, folder, told)
+        results = _run_processes(project, tasks, model, period, folder, report_progress)
         if keep is not None:
             shutil.rmtree(keep, ignore_errors=True)
             keep.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(folder / replays[0].label, keep)
+            shutil.move(folder / tasks[0].label, keep)
             shutil.move(folder / "blobs", keep / "blobs")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     chosen = project.model(model)
-    assert isinstance(plan, Policy), f"policy {first!r} comes first: it is made of no other"
+    assert isinstance(plan, Policy), f"policy {first!r} comes first: it cannot be built from another policy's result"
     return BacktestResult(
         project=project.name,
         model=chosen.name,
         metric=chosen.problem.metric or default_metric(chosen.problem.task),
-        part=part,
-        planted=planted(plan.backtest),
-        outcomes=outcomes[: len(policies)],
-        repeats=outcomes[len(policies) :],
+        period=period,
+        disturbances=list_disturbances(plan.backtest),
+        outcomes=results[: len(policies)],
+        repeats=results[len(policies) :],
         cost_of_training=chosen.problem.cost_of_training,
         seconds=time.monotonic() - began,
         shuffled=plan.backtest.shuffle,
     )
 
 
-def planted(backtest: Backtest) -> list[Disturbance]:
-    """What a backtest puts on top of the history, by day."""
-    deliveries = [Disturbance(one.day, one.about or one.path) for one in backtest.planted]
-    return sorted([*deliveries, *(Disturbance(one.at[:10], one.about or one.pipeline) for one in backtest.firings)])
+def list_disturbances(backtest: Backtest) -> list[Disturbance]:
+    """Return the deliveries that a backtest replaces and the pipelines that it starts, by day."""
+    deliveries = [Disturbance(delivery.day, delivery.about or delivery.path) for delivery in backtest.planted]
+    firings = [Disturbance(firing.at[:10], firing.about or firing.pipeline) for firing in backtest.firings]
+    return sorted([*deliveries, *firings])
 
 
-def _in_processes(
-    project: Project, replays: list[_One], model: str, part: Period, folder: Path, told: CompareProgress
+def _run_processes(
+    project: Project,
+    tasks: list[_ReplayTask],
+    model: str,
+    period: Period,
+    folder: Path,
+    report_progress: CompareProgress,
 ) -> list[PolicyResult]:
     context = multiprocessing.get_context("spawn")
     _share_cores()
-    news: Any = context.Queue()
-    first = replays[0].name
-    # What trains most goes first, what only predicts last: it fills the core on which a long one ended.
-    waiting = sorted(replays, key=lambda one: isinstance(one.planned, Policy) and not one.planned.triggers)
+    messages: Any = context.Queue()
+    first = tasks[0].name
+    # Policies that only predict start last: their short replays fill the cores that the long ones no longer use.
+    waiting = sorted(tasks, key=lambda task: isinstance(task.plan, Policy) and not task.plan.triggers)
     running: dict[str, Any] = {}
-    outcomes: dict[str, PolicyResult] = {}
+    results: dict[str, PolicyResult] = {}
 
-    def policy_of(one: _One) -> Policy | None:
-        if isinstance(one.planned, Policy):
-            return one.planned
-        made_of = outcomes.get(_One(first, one.seed, one.planned).label)
-        return one.planned(made_of) if made_of else None
+    def build_policy(task: _ReplayTask) -> Policy | None:
+        if isinstance(task.plan, Policy):
+            return task.plan
+        first_result = results.get(_ReplayTask(first, task.seed, task.plan).label)
+        return task.plan(first_result) if first_result else None
 
     try:
         while waiting or running:
-            ready = [(one, policy) for one in waiting if (policy := policy_of(one)) is not None]
-            for one, policy in ready[: _AT_ONCE - len(running)]:
-                waiting.remove(one)
-                encoded = msgspec.json.encode(seeded(policy, one.seed))
-                given = (str(project.folder), one.label, one.name, encoded, model, part, str(folder), news)
-                running[one.label] = context.Process(target=_replay, args=given, daemon=True)
-                running[one.label].start()
+            ready = [(task, policy) for task in waiting if (policy := build_policy(task)) is not None]
+            for task, policy in ready[: _PARALLEL_REPLAYS - len(running)]:
+                waiting.remove(task)
+                encoded = msgspec.json.encode(add_seed(policy, task.seed))
+                arguments = (
+                    str(project.folder),
+                    task.label,
+                    task.name,
+                    encoded,
+                    model,
+                    period,
+                    str(folder),
+                    messages,
+                )
+                running[task.label] = context.Process(target=_replay, args=arguments, daemon=True)
+                running[task.label].start()
             try:
-                label, kind, content = news.get(timeout=1.0)
+                label, kind, content = messages.get(timeout=1.0)
             except queue.Empty:
-                _hold_alive(running)
+                _require_running(running)
                 continue
-            if kind == "told":
-                told(label, *content)
+            if kind == "progress":
+                report_progress(label, *content)
             elif kind == "failed":
                 raise TidemillError(f"the replay of policy {label!r} failed: {content[0]}", content[1])
             else:
-                outcomes[label] = msgspec.json.decode(content, type=PolicyResult)
+                results[label] = msgspec.json.decode(content, type=PolicyResult)
                 running.pop(label).join()
     finally:
-        _end(running, news)
-    return [outcomes[one.label] for one in replays]
+        _stop_processes(running, messages)
+    return [results[task.label] for task in tasks]
 
 
-def _end(running: dict[str, Any], news: Any) -> None:
-    """Leave no process, and nothing that the system would find leaked."""
+def _stop_processes(running: dict[str, Any], messages: Any) -> None:
+    """Terminate every process and close the queue, so that the system reports no leak."""
     for process in running.values():
         process.terminate()
     for process in running.values():
         process.join()
-    news.close()
-    news.cancel_join_thread()
+    messages.close()
+    messages.cancel_join_thread()
 
 
 def _share_cores() -> None:
-    """Give each process to come its share of the cores: numeric libraries that fight for them wait in circles."""
-    share = str(max(1, (os.cpu_count() or 2) // _AT_ONCE))
+    """Limit the threads of the numeric libraries in each process, so that the processes do not compete for cores."""
+    share = str(max(1, (os.cpu_count() or 2) // _PARALLEL_REPLAYS))
     for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
         os.environ.setdefault(name, share)
 
 
-def _hold_alive(running: dict[str, Any]) -> None:
+def _require_running(running: dict[str, Any]) -> None:
     for label, process in running.items():
         if not process.is_alive() and process.exitcode:
             raise TidemillError(
-                f"the replay of policy {label!r} was ended (exit code {process.exitcode})", "see whether memory ran out"
+                f"the process that replays policy {label!r} stopped with exit code {process.exitcode}",
+                "check whether the machine ran out of memory",
             )
 
 
-def _replay(folder: str, label: str, name: str, policy: bytes, model: str, part: Period, place: str, news: Any) -> None:
-    """One policy, in a process of its own; only here is the training code imported."""
-    # Ctrl-C reaches the whole group: it is the parent that ends its children.
+def _replay(
+    folder: str, label: str, name: str, policy: bytes, model: str, period: Period, workspaces: str, messages: Any
+) -> None:
+    """Replay one policy in this process; only this function imports the training code."""
+    # Ctrl-C reaches the whole process group: the parent stops its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from tidemill.backtest.replay import Replay
     from tidemill.backtest.summary import summarize
+
+    def report_progress(virtual_time: datetime, message: str) -> None:
+        messages.put((label, "progress", (virtual_time, message)))
 
     began = time.monotonic()
     try:
         project = Project(Path(folder))
         decoded = msgspec.json.decode(policy, type=Policy)
-        replay = Replay(
-            project, decoded, model, part, Path(place) / label, lambda at, said: news.put((label, "told", (at, said)))
-        )
+        replay = Replay(project, decoded, model, period, Path(workspaces) / label, report_progress)
         replay.run()
-        outcome = summarize(name, replay, time.monotonic() - began)
-        news.put((label, "done", msgspec.json.encode(outcome)))
+        result = summarize(name, replay, time.monotonic() - began)
+        messages.put((label, "done", msgspec.json.encode(result)))
     except TidemillError as failed:
-        news.put((label, "failed", (failed.problem, failed.cure)))
-    except Exception as bug:  # noqa: BLE001 - the other replays are ended, and the user is told what it was
-        hint = "set TIDEMILL_DEBUG=1 to see where"
+        messages.put((label, "failed", (failed.problem, failed.cure)))
+    except Exception as bug:  # noqa: BLE001 - the parent stops the other replays and shows this error to the user
+        hint = "set TIDEMILL_DEBUG=1 to see the traceback"
         if os.environ.get("TIDEMILL_DEBUG"):
             traceback.print_exc()
-        news.put((label, "failed", (f"the replay of policy {label!r} ended: {type(bug).__name__}: {bug}", hint)))
+        messages.put((label, "failed", (f"{type(bug).__name__}: {bug}", hint)))

@@ -1,40 +1,40 @@
-"""What policies came to over the same part of history: the result of a backtest."""
+"""The result of a backtest: the results of several policies over the same period of history."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, field
 
 from tidemill.core.check import Action, Outcome
 from tidemill.core.route import Arm, RouteChange
 from tidemill.data.metrics import Floats
 
 Ending = Literal[
-    "first", "live", "promoted", "rolled back", "refused", "failed", "the same", "on trial", "waiting", "superseded"
+    "first", "live", "promoted", "rolled back", "refused", "failed", "unchanged", "canary", "waiting", "superseded"
 ]
 _DRAWS = 4000
 
 
 class Period(Struct, frozen=True):
-    """The part of history that is replayed: [begin, end)."""
+    """The period of history that a backtest replays: [begin, end)."""
 
     begin: datetime
     end: datetime
 
 
 class Disturbance(Struct, frozen=True, order=True):
-    """What a backtest put on top of the history: a replaced delivery, or a pipeline that a person started."""
+    """A change that a backtest makes to the history: a replaced delivery, or a pipeline that a person starts."""
 
     day: str
     about: str
 
 
 class TimelineEntry(Struct, frozen=True, kw_only=True):
-    """A line of the timeline: a route that changed, a verdict that calls for an action, or a run that failed.
+    """A line of the timeline: a route that changed, a verdict that requires an action, or a run that failed.
 
-    `subject` is the model of a route, what a verdict judges, or the pipeline of a run. `verdict` is the id of the
+    `subject` is the model of a route, the subject of a verdict, or the pipeline of a run. `verdict` is the id of the
     verdict itself, or of the verdict that caused the route. `reason` is for display only.
     """
 
@@ -51,20 +51,20 @@ class TimelineEntry(Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """A verdict by its check; else the kind."""
+        """The check of a verdict; the kind of any other entry."""
         return self.check or self.kind
 
     @property
     def text(self) -> str:
-        """The line for display."""
+        """The entry as one line for display."""
         if self.kind == "route":
             arms = " and ".join(f"{arm.release} ({arm.role}, {arm.share:.0%})" for arm in self.arms)
             return f"{arms}: {self.reason}"
         return f"{self.subject}: {self.reason}" + (f" → {self.action}" if self.action else "")
 
 
-class Judged(Struct, frozen=True, kw_only=True):
-    """A verdict as a story tells it: its reason, and the numbers and intervals behind it."""
+class VerdictSummary(Struct, frozen=True, kw_only=True):
+    """A verdict in a training's story: its reason, and its numbers and intervals."""
 
     time: datetime
     check: str
@@ -75,10 +75,11 @@ class Judged(Struct, frozen=True, kw_only=True):
     numbers: dict[str, Any] = {}
 
 
-class Case(Struct, frozen=True, kw_only=True):
-    """One training, from its cause over its gate and its trial on live traffic to its end.
+class TrainingStory(Struct, frozen=True, kw_only=True):
+    """One training with its cause, its gate, its canary and its ending.
 
-    `cause` is the verdict that called for it, if one did; `due` when it was asked for, `ended` when it was settled.
+    `cause` is the verdict that requested the training, if there is one; `due` is the time of the request, and `settled`
+    the time when the ending was decided.
     """
 
     number: int
@@ -87,21 +88,21 @@ class Case(Struct, frozen=True, kw_only=True):
     trigger: str
     due: datetime
     started: datetime
-    cause: Judged | None = None
-    gate: Judged | None = None
+    cause: VerdictSummary | None = None
+    gate: VerdictSummary | None = None
     release: str = ""
     live: datetime | None = None
-    trial: Judged | None = None
+    canary: VerdictSummary | None = field(default=None, name="trial")
     ending: Ending
-    ended: datetime | None = None
-    said: str = ""
+    settled: datetime | None = field(default=None, name="ended")
+    message: str = field(default="", name="said")
 
 
 class PolicyResult(Struct, frozen=True, kw_only=True):
-    """What one policy came to.
+    """The result of one policy.
 
-    `weeks` are (begin, labelled rows, their mean loss); `causes` counts the trainings by what called for them: a
-    check, or the trigger where no verdict did. What depends on the machine is in `seconds` and `training_seconds`.
+    `weeks` are (begin, labelled rows, their mean loss). `seconds` and `training_seconds` depend on the machine; every
+    other field does not.
     """
 
     name: str
@@ -119,18 +120,18 @@ class PolicyResult(Struct, frozen=True, kw_only=True):
     weeks: list[tuple[datetime, int, float]]
     releases: list[str]
     timeline: list[TimelineEntry]
-    cases: list[Case] = []
+    stories: list[TrainingStory] = []
     seed: int = 0
 
     @property
     def causes(self) -> dict[str, int]:
-        """How many trainings each cause had: the check that called for them, or else the trigger."""
-        named = [case.cause.check if case.cause else case.trigger for case in self.cases]
-        return {name: named.count(name) for name in sorted(set(named))}
+        """The number of trainings by cause: the check that requested them, or the trigger if no check did."""
+        names = [story.cause.check if story.cause else story.trigger for story in self.stories]
+        return {name: names.count(name) for name in sorted(set(names))}
 
 
 class LossDifference(Struct, frozen=True, kw_only=True):
-    """The mean loss of the first policy less that of another, per prediction, with its interval over `weeks`."""
+    """The mean loss per prediction of the first policy minus that of another, with its interval over `weeks`."""
 
     mean: float
     low: float
@@ -139,95 +140,97 @@ class LossDifference(Struct, frozen=True, kw_only=True):
 
 
 class SeedComparison(Struct, frozen=True, kw_only=True):
-    """The first policy against another under one seed: their losses, their trainings, and the paired difference."""
+    """The first policy compared with another under one seed: losses, trainings, and the paired difference."""
 
     policy: str
     seed: int
     loss: float
-    other: float
+    other_loss: float = field(name="other")
     trainings: int
     other_trainings: int
     difference: LossDifference
 
 
 class BacktestResult(Struct, frozen=True, kw_only=True):
-    """What all policies came to, on the same predictions; `trials` has each other policy under every seed."""
+    """The results of all policies on the same predictions; `repeats` are the results under further seeds."""
 
     project: str
     model: str
     metric: str
-    part: Period
-    planted: list[Disturbance]
+    period: Period
+    disturbances: list[Disturbance]
     outcomes: list[PolicyResult]
     cost_of_training: float
     seconds: float
     shuffled: bool = False
     repeats: list[PolicyResult] = []
 
-    def of(self, name: str) -> PolicyResult:
-        """The outcome of a policy."""
-        return next(outcome for outcome in self.outcomes if outcome.name == name)
+    def find_result(self, name: str) -> PolicyResult:
+        """Return the result of a policy under the first seed."""
+        return next(result for result in self.outcomes if result.name == name)
 
-    def seeds_of(self, name: str) -> list[PolicyResult]:
-        """The outcomes of a policy under every seed."""
-        return [one for one in (*self.outcomes, *self.repeats) if one.name == name]
+    def list_seeds(self, name: str) -> list[PolicyResult]:
+        """Return the results of a policy under every seed."""
+        return [result for result in (*self.outcomes, *self.repeats) if result.name == name]
 
     @property
-    def trials(self) -> list[SeedComparison]:
-        """The first policy against each other one, seed by seed."""
-        first = {one.seed: one for one in self.seeds_of(self.outcomes[0].name)}
+    def seed_comparisons(self) -> list[SeedComparison]:
+        """The first policy compared with each other policy, seed by seed."""
+        first = {result.seed: result for result in self.list_seeds(self.outcomes[0].name)}
         return [
             SeedComparison(
                 policy=other.name,
                 seed=other.seed,
-                loss=mean_loss([first[other.seed]]),
-                other=mean_loss([other]),
+                loss=compute_mean_loss([first[other.seed]]),
+                other_loss=compute_mean_loss([other]),
                 trainings=first[other.seed].trainings,
                 other_trainings=other.trainings,
-                difference=difference([first[other.seed]], [other]),
+                difference=compute_difference([first[other.seed]], [other]),
             )
-            for name in (one.name for one in self.outcomes[1:])
-            for other in self.seeds_of(name)
+            for name in (result.name for result in self.outcomes[1:])
+            for other in self.list_seeds(name)
             if other.weeks and first[other.seed].weeks
         ]
 
     def difference(self, name: str) -> LossDifference:
-        """The first policy less another, over all seeds."""
-        return difference(self.seeds_of(self.outcomes[0].name), self.seeds_of(name))
+        """Return the loss difference of the first policy and another, over all seeds."""
+        return compute_difference(self.list_seeds(self.outcomes[0].name), self.list_seeds(name))
 
 
-def mean_loss(outcomes: Sequence[PolicyResult]) -> float:
-    """The mean loss of all their predictions."""
-    rows, losses = _tables(outcomes, sorted(_weeks(outcomes[0])))
+def compute_mean_loss(results: Sequence[PolicyResult]) -> float:
+    """Return the mean loss over all predictions of the results."""
+    rows, losses = _tables(results, sorted(_weeks(results[0])))
     return float((rows * losses).sum() / rows.sum())
 
 
-def difference(
-    ones: Sequence[PolicyResult], others: Sequence[PolicyResult], confidence: float = 0.95
+def compute_difference(
+    results: Sequence[PolicyResult], others: Sequence[PolicyResult], confidence: float = 0.95
 ) -> LossDifference:
-    """The paired difference of two policies, each under the same seeds, over all their predictions.
+    """Return the paired loss difference of two policies under the same seeds, over all their predictions.
 
-    The interval is that of a block bootstrap (Künsch 1989): whole weeks are drawn, and with them seeds, so that
-    neither the weather of a week nor the luck of a seed passes for a difference.
+    The interval comes from a block bootstrap (Künsch 1989) that draws whole weeks and seeds, because neither the weeks
+    nor the seeds are independent of the losses within them.
     """
-    weeks = sorted(set.intersection(*(_weeks(one) for one in (*ones, *others))))
-    rows, mine = _tables(ones, weeks)
-    apart = rows * (mine - _tables(others, weeks)[1])
+    weeks = sorted(set.intersection(*(_weeks(result) for result in (*results, *others))))
+    rows, losses = _tables(results, weeks)
+    differences = rows * (losses - _tables(others, weeks)[1])
     generator = np.random.default_rng(0)
-    seeds = generator.integers(0, len(ones), (_DRAWS, len(ones), 1))
-    places = generator.integers(0, len(weeks), (_DRAWS, 1, len(weeks)))
-    means = apart[seeds, places].sum(axis=(1, 2)) / rows[seeds, places].sum(axis=(1, 2))
+    seeds = generator.integers(0, len(results), (_DRAWS, len(results), 1))
+    drawn_weeks = generator.integers(0, len(weeks), (_DRAWS, 1, len(weeks)))
+    means = differences[seeds, drawn_weeks].sum(axis=(1, 2)) / rows[seeds, drawn_weeks].sum(axis=(1, 2))
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, (tail, 1 - tail))
-    return LossDifference(mean=float(apart.sum() / rows.sum()), low=float(low), high=float(high), weeks=len(weeks))
+    return LossDifference(
+        mean=float(differences.sum() / rows.sum()), low=float(low), high=float(high), weeks=len(weeks)
+    )
 
 
-def _weeks(outcome: PolicyResult) -> set[datetime]:
-    return {begin for begin, _, _ in outcome.weeks}
+def _weeks(result: PolicyResult) -> set[datetime]:
+    return {begin for begin, _, _ in result.weeks}
 
 
-def _tables(outcomes: Sequence[PolicyResult], weeks: Sequence[datetime]) -> tuple[Floats, Floats]:
-    """The labelled rows and the mean losses, each of shape (outcomes, weeks)."""
-    found = [{begin: (rows, loss) for begin, rows, loss in one.weeks} for one in outcomes]
-    table = np.array([[one[week] for week in weeks] for one in found], dtype=float)
+def _tables(results: Sequence[PolicyResult], weeks: Sequence[datetime]) -> tuple[Floats, Floats]:
+    """Return the labelled rows and the mean losses, each of shape (results, weeks)."""
+    by_week = [{begin: (rows, loss) for begin, rows, loss in result.weeks} for result in results]
+    table = np.array([[values[week] for week in weeks] for values in by_week], dtype=float)
     return table[..., 0], table[..., 1]

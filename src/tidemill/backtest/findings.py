@@ -1,10 +1,10 @@
-"""What a backtest has to tell: its headline, what became of what was planted, and what its figures do not say."""
+"""The findings of a backtest: its headline, the outcomes of the disturbances, and the limits of its figures."""
 
 import math
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from tidemill.backtest.comparison import BacktestResult, Disturbance, PolicyResult, TimelineEntry
 from tidemill.checks.registry import checks_of
@@ -14,162 +14,155 @@ from tidemill.data.charts import Change, Mark, Series, Share
 from tidemill.evidence.formatting import format_number
 from tidemill.web.words import plural, spoken
 
-_KNOWN = {
+_POLICIES = {
     "loop": "the loop",
-    "static": "the model kept for ever",
+    "static": "the first model without retraining",
     "weekly": "retraining every week",
-    "calendar": "a calendar with as many trainings",
+    "calendar": "retraining on a calendar with as many trainings",
 }
-_WATCHED = {check.name for check in checks_of("watch")}
+_WATCH_CHECKS = {check.name for check in checks_of("watch")}
 _MARKS = ("released", "promoted", "rolled back", "stopped", "failed")
 _CHANGES: dict[RouteChange | Literal[""], str] = {"promote": "promoted", "rollback": "rolled back"}
-_FOUND_WITHIN = timedelta(days=2)
-_AGAIN_WITHIN = timedelta(days=2)
+_NEAR = timedelta(days=2)
+_REPEATED_WITHIN = timedelta(days=2)
 _TIE = 1e-6
 
 
-class Fate(Struct, frozen=True):
-    """What was planted on a day, the moments of the timeline that came of it, and how it stood at the end."""
+class DisturbanceOutcome(Struct, frozen=True):
+    """A disturbance, the entries of the timeline that followed from it, and the state at the end of the backtest."""
 
     day: str
     about: str
-    became: list[TimelineEntry]
-    ending: str
+    entries: list[TimelineEntry] = field(name="became")
+    ending: str = ""
 
     @property
-    def said(self) -> str:
-        """In one line."""
-        moments = "; then ".join(f"{entry.time:%Y-%m-%d} {_line(entry)}" for entry in self.became)
-        return f"{moments}; {self.ending}" if moments and self.ending else moments or self.ending
+    def text(self) -> str:
+        """The outcome in one line."""
+        entries = "; then ".join(f"{entry.time:%Y-%m-%d} {_format_entry(entry)}" for entry in self.entries)
+        return f"{entries}; {self.ending}" if entries and self.ending else entries or self.ending
 
 
-class Line(Struct, frozen=True):
-    """A line of the shortened timeline: a moment, how often it came again, and until when."""
+class TimelineLine(Struct, frozen=True):
+    """A line of the shortened timeline: an entry, how often it was repeated, and the time of the last repetition."""
 
-    moment: TimelineEntry
+    entry: TimelineEntry
     times: int
     last: datetime
 
     @property
-    def look(self) -> str:
-        """How it is shown: `good`, `bad`, `warn`, or as any other."""
-        looks = {"promoted": "good", "rolled back": "bad", "stopped": "bad", "failed": "bad", "released": "tide"}
-        return looks.get(_mark(self.moment), "warn")
+    def style(self) -> str:
+        """The CSS class of the line: `good`, `bad`, `tide` or `warn`."""
+        styles = {"promoted": "good", "rolled back": "bad", "stopped": "bad", "failed": "bad", "released": "tide"}
+        return styles.get(_mark_entry(self.entry), "warn")
 
 
-def called(name: str) -> str:
-    """A policy as a sentence calls it."""
-    return _KNOWN.get(name, f"the policy {name}")
+def describe_policy(name: str) -> str:
+    """Return a policy's name for use in a sentence."""
+    return _POLICIES.get(name, f"the policy {name}")
 
 
-def headline(comparison: BacktestResult) -> str:
-    """The result in one sentence: the first policy against each of the others."""
-    first, *others = comparison.outcomes
-    metric = comparison.metric
-    name = called(first.name)
+def format_headline(result: BacktestResult) -> str:
+    """Return the result in one sentence: the first policy compared with each of the others."""
+    first, *others = result.outcomes
+    metric = result.metric
+    name = describe_policy(first.name)
     name = name[0].upper() + name[1:]
     trainings = f"with {plural(first.trainings, 'training')}"
     if metric not in first.metrics or not all(metric in other.metrics for other in others):
         return f"{name} cannot be compared by {spoken(metric)}: it was not measured for every policy."
     if not others:
-        return f"{name} came to a {spoken(metric)} of {format_number(first.metrics[metric])}, {trainings}."
-    parts = [_against(metric, first, other) for other in others]
-    parts = [parts[0], *(part.replace(" per prediction", "") for part in parts[1:])]
-    verb = "lost" if metric == "log_loss" else "scored"
+        return f"{name}: {spoken(metric)} {format_number(first.metrics[metric])}, {trainings}."
+    differences = [_format_difference(metric, first, other) for other in others]
     busiest = max(other.trainings for other in others)
     instead = f" instead of {busiest:,}" if busiest > first.trainings else ""
-    return f"{name} {verb} {', and '.join(parts)}, {trainings}{instead}."
+    return f"{name}: {spoken(metric)} {', and '.join(differences)}, {trainings}{instead}."
 
 
-def _against(metric: str, one: PolicyResult, other: PolicyResult) -> str:
-    apart = one.metrics[metric] - other.metrics[metric]
-    theirs = called(other.name)
-    size = f"{abs(apart):.4f}"
-    if metric == "log_loss":
-        if size == "0.0000":
-            return f"as much as {theirs}"
-        return f"{size} {'more' if apart > 0 else 'less'} per prediction than {theirs}"
-    if size == "0.0000":
-        return f"the same {spoken(metric)} as {theirs}"
-    judged = "worse" if (apart > 0) != find_metric_info(metric).greater_is_better else "better"
-    return (
-        f"{format_number(abs(apart))} {'higher' if apart > 0 else 'lower'} in {spoken(metric)} ({judged}) than {theirs}"
-    )
+def _format_difference(metric: str, result: PolicyResult, other: PolicyResult) -> str:
+    difference = result.metrics[metric] - other.metrics[metric]
+    policy = describe_policy(other.name)
+    if f"{abs(difference):.4f}" == "0.0000":
+        return f"equal to {policy}"
+    judgement = "worse" if (difference > 0) != find_metric_info(metric).greater_is_better else "better"
+    return f"{abs(difference):.4f} {'higher' if difference > 0 else 'lower'} ({judgement}) than {policy}"
 
 
-def fates(comparison: BacktestResult) -> list[Fate]:
-    """What was planted and what came of it, found in the first policy's timeline by its day."""
-    return [_fate(planted, comparison.outcomes[0].timeline) for planted in comparison.planted]
+def list_disturbance_outcomes(result: BacktestResult) -> list[DisturbanceOutcome]:
+    """Return the outcome of each disturbance, found in the first policy's timeline by its day."""
+    timeline = result.outcomes[0].timeline
+    return [_find_outcome(disturbance, timeline) for disturbance in result.disturbances]
 
 
-def _fate(planted: Disturbance, timeline: list[TimelineEntry]) -> Fate:
-    """The entries whose subject names the day; else the first decision of that day or the next, and its canary."""
-    day, about = planted.day, planted.about
+def _find_outcome(disturbance: Disturbance, timeline: list[TimelineEntry]) -> DisturbanceOutcome:
+    """Find the entries whose subject names the day; else the first decision within two days, and its canary."""
+    day, about = disturbance.day, disturbance.about
     named = [entry for entry in timeline if day in entry.subject]
-    near = named or [one for one in timeline if _near(day, one.time) and one.check not in _WATCHED][:1]
+    near = named or [entry for entry in timeline if _is_near(day, entry.time) and entry.check not in _WATCH_CHECKS][:1]
     if not near:
-        return Fate(day, about, [], "nothing in the timeline answers to it")
-    tried = [share.release for share in _shares(near[0]) if share.role == "challenger"]
-    if near[0].kind != "route" or not tried:
-        return Fate(day, about, near, "")
-    trial = _trial(tried[0], near[0], timeline)
-    stayed = tried[0] in {share.release for share in _shares(trial[-1])}
-    return Fate(day, about, trial, f"{tried[0]} still answered at the end" if stayed else "")
+        return DisturbanceOutcome(day, about, [], "no entry in the timeline")
+    challengers = [share.release for share in _list_shares(near[0]) if share.role == "challenger"]
+    if near[0].kind != "route" or not challengers:
+        return DisturbanceOutcome(day, about, near, "")
+    release = challengers[0]
+    canary = _follow_canary(release, near[0], timeline)
+    is_serving = release in {share.release for share in _list_shares(canary[-1])}
+    return DisturbanceOutcome(day, about, canary, f"{release} still in production at the end" if is_serving else "")
 
 
-def _near(day: str, time: datetime) -> bool:
+def _is_near(day: str, time: datetime) -> bool:
     try:
         begin = datetime.fromisoformat(day).replace(tzinfo=time.tzinfo)
     except ValueError:
         return False
-    return begin <= time < begin + _FOUND_WITHIN
+    return begin <= time < begin + _NEAR
 
 
-def _trial(release: str, start: TimelineEntry, timeline: list[TimelineEntry]) -> list[TimelineEntry]:
-    """The route that let a release answer, and those that changed what it answers, until it answers no more."""
-    followed, before = [start], _shares(start)
-    for moment in timeline[timeline.index(start) + 1 :]:
-        after = _shares(moment) if moment.kind == "route" else before
+def _follow_canary(release: str, start: TimelineEntry, timeline: list[TimelineEntry]) -> list[TimelineEntry]:
+    """Return the route that started a canary and the routes that changed its share, until it receives no requests."""
+    followed, before = [start], _list_shares(start)
+    for entry in timeline[timeline.index(start) + 1 :]:
+        after = _list_shares(entry) if entry.kind == "route" else before
         if [share for share in after if share.release == release] != [s for s in before if s.release == release]:
-            followed.append(moment)
+            followed.append(entry)
         before = after
         if release not in {share.release for share in after}:
             break
     return followed
 
 
-def shortened(timeline: list[TimelineEntry]) -> list[Line]:
-    """The timeline with what was said day after day told once."""
-    lines: list[Line] = []
-    said: dict[tuple[str, ...], int] = {}
-    routed = {entry.verdict for entry in timeline if entry.kind == "route"} - {""}
-    for moment in timeline:
-        if moment.kind == "verdict" and moment.verdict in routed:
-            continue  # its route is there
-        error = moment.reason if moment.kind == "failure" else ""
-        key = (moment.kind, moment.check, moment.subject, moment.action, error)
-        if key in said and moment.time - lines[said[key]].last <= _AGAIN_WITHIN and moment.kind != "route":
-            line = lines[said[key]]
-            lines[said[key]] = Line(line.moment, line.times + 1, moment.time)
+def shorten_timeline(timeline: list[TimelineEntry]) -> list[TimelineLine]:
+    """Return the timeline with one line for entries that repeat within two days."""
+    lines: list[TimelineLine] = []
+    positions: dict[tuple[str, ...], int] = {}
+    verdicts_of_routes = {entry.verdict for entry in timeline if entry.kind == "route"} - {""}
+    for entry in timeline:
+        if entry.kind == "verdict" and entry.verdict in verdicts_of_routes:
+            continue  # the timeline shows its route
+        error = entry.reason if entry.kind == "failure" else ""
+        key = (entry.kind, entry.check, entry.subject, entry.action, error)
+        if key in positions and entry.time - lines[positions[key]].last <= _REPEATED_WITHIN and entry.kind != "route":
+            line = lines[positions[key]]
+            lines[positions[key]] = TimelineLine(line.entry, line.times + 1, entry.time)
             continue
-        said[key] = len(lines)
-        lines.append(Line(moment, 1, moment.time))
+        positions[key] = len(lines)
+        lines.append(TimelineLine(entry, 1, entry.time))
     return lines
 
 
-def _line(entry: TimelineEntry) -> str:
-    """An entry without the arms of a route."""
+def _format_entry(entry: TimelineEntry) -> str:
+    """Return an entry as text, without the arms of a route."""
     return entry.reason if entry.kind == "route" else entry.text
 
 
-def marks(outcome: PolicyResult) -> list[Mark]:
-    """The releases, promotions, rollbacks, stops and failures of a policy, kind by kind."""
-    found = [Mark(entry.time, mark, entry.text) for entry in outcome.timeline if (mark := _mark(entry))]
-    return sorted(found, key=lambda mark: _MARKS.index(mark.kind))
+def list_marks(result: PolicyResult) -> list[Mark]:
+    """Return the releases, promotions, rollbacks, stops and failures of a policy, by kind."""
+    marks = [Mark(entry.time, mark, entry.text) for entry in result.timeline if (mark := _mark_entry(entry))]
+    return sorted(marks, key=lambda mark: _MARKS.index(mark.kind))
 
 
-def _mark(entry: TimelineEntry) -> str:
-    """How an entry is marked in a chart; empty for a verdict that stops nothing."""
+def _mark_entry(entry: TimelineEntry) -> str:
+    """Return the mark of an entry in a chart; empty for a verdict that stops nothing."""
     if entry.kind == "failure":
         return "failed"
     if entry.kind == "verdict":
@@ -177,96 +170,99 @@ def _mark(entry: TimelineEntry) -> str:
     return _CHANGES.get(entry.change, "released")
 
 
-def changes(outcome: PolicyResult) -> list[Change]:
-    """Who answered from when on."""
-    found = [(moment, _shares(moment)) for moment in outcome.timeline if moment.kind == "route"]
-    return [Change(entry.time, shares, entry.reason) for entry, shares in found if shares]
+def list_changes(result: PolicyResult) -> list[Change]:
+    """Return the changes of the releases in production, by time."""
+    routes = [(entry, _list_shares(entry)) for entry in result.timeline if entry.kind == "route"]
+    return [Change(entry.time, shares, entry.reason) for entry, shares in routes if shares]
 
 
-def _shares(moment: TimelineEntry) -> list[Share]:
-    return [Share(arm.release, arm.role, arm.share) for arm in moment.arms]
+def _list_shares(entry: TimelineEntry) -> list[Share]:
+    return [Share(arm.release, arm.role, arm.share) for arm in entry.arms]
 
 
-def is_regression(comparison: BacktestResult) -> bool:
-    """Whether numbers were predicted: the weekly means are then of squared errors."""
-    return "rmse" in comparison.outcomes[0].metrics
+def is_regression(result: BacktestResult) -> bool:
+    """Return whether the model predicts numbers: the weekly means are then of squared errors."""
+    return "rmse" in result.outcomes[0].metrics
 
 
-def weekly(comparison: BacktestResult) -> tuple[str, list[Series]]:
-    """What is drawn for each week (log loss, or RMSE), and a line of it for each policy."""
-    root = is_regression(comparison)
+def build_weekly_series(result: BacktestResult) -> tuple[str, list[Series]]:
+    """Return the name of the weekly value (log loss or RMSE) and one series for each policy."""
+    root = is_regression(result)
     lines = [
         Series(
-            outcome.name,
-            [begin for begin, _, _ in outcome.weeks],
-            [math.sqrt(loss) if root else loss for _, _, loss in outcome.weeks],
-            [rows for _, rows, _ in outcome.weeks],
+            policy.name,
+            [begin for begin, _, _ in policy.weeks],
+            [math.sqrt(loss) if root else loss for _, _, loss in policy.weeks],
+            [rows for _, rows, _ in policy.weeks],
         )
-        for outcome in comparison.outcomes
+        for policy in result.outcomes
     ]
     return ("RMSE" if root else "log loss"), lines
 
 
-def better_weeks(one: PolicyResult, other: PolicyResult) -> tuple[int, int]:
-    """In how many weeks `one` lost less than `other`, and how many weeks both have."""
-    theirs = {begin: loss for begin, _, loss in other.weeks}
-    both = [(loss, theirs[begin]) for begin, _, loss in one.weeks if begin in theirs]
-    return sum(mine < yours - _TIE for mine, yours in both), len(both)
+def count_better_weeks(result: PolicyResult, reference: PolicyResult) -> tuple[int, int]:
+    """Return the number of weeks in which a policy's loss is lower than the reference's, and the number of weeks."""
+    reference_losses = {begin: loss for begin, _, loss in reference.weeks}
+    pairs = [(loss, reference_losses[begin]) for begin, _, loss in result.weeks if begin in reference_losses]
+    return sum(loss < reference_loss - _TIE for loss, reference_loss in pairs), len(pairs)
 
 
-def limits(comparison: BacktestResult) -> list[str]:
-    """What the figures do not say."""
-    first, *others = comparison.outcomes
-    said = [
+def list_limits(result: BacktestResult) -> list[str]:
+    """Return the limits of the figures: what a reader must not conclude from them."""
+    first, *others = result.outcomes
+    limits = [
         (
-            "This is one stretch of one history: the intervals draw its weeks again, not another year, which may rank "
-            "the policies differently. Weeks of one season resemble each other, so they are rather too narrow."
+            "The figures come from one period of one history. The intervals resample its weeks; another year may rank "
+            "the policies differently. Weeks of one season resemble each other, so the intervals are rather too narrow."
         ),
-        "The rows were the same whoever answered them: in life a prediction changes what people do, here it could not.",
         (
-            "Nothing broke that was not planted: no machine was down, no delivery late, each training took the "
+            "The rows do not depend on the predictions. In production, a prediction can change what people do; in a "
+            "backtest it cannot."
+        ),
+        (
+            "Only the planted disturbances occur: no machine fails, no delivery is late, and each training takes the "
             "time that the project declares for it."
         ),
         (
-            f"The cost counts trainings only, at {format_number(comparison.cost_of_training)} each: neither the watch "
-            "over the model, nor the people who read about it."
+            f"The cost includes trainings only, at {format_number(result.cost_of_training)} each. It includes neither "
+            "the monitoring of the model nor the time of the people who read its reports."
         ),
     ]
-    unknown = first.predictions - first.labels
-    if unknown > 0:
-        share = unknown / first.predictions
-        said.append(
-            f"{unknown:,} of {first.predictions:,} predictions ({share:.1%}) never got a label. How good they were is "
-            "not known, and not counted."
+    unlabelled = first.predictions - first.labels
+    if unlabelled > 0:
+        share = unlabelled / first.predictions
+        limits.append(
+            f"{unlabelled:,} of {first.predictions:,} predictions ({share:.1%}) never received a label. The metrics do "
+            "not include them."
         )
-    spared = [other.name for other in others if other.name != "calendar"]
-    if comparison.planted and spared:
-        names = " and ".join(spared)
-        said.append(
-            f"What was planted hit {first.name} alone; {names} ran on the undisturbed history. So the comparison is "
-            f"not in favour of {first.name}, and does not show how the others would have borne it."
+    undisturbed = [other.name for other in others if other.name != "calendar"]
+    if result.disturbances and undisturbed:
+        names = " and ".join(undisturbed)
+        limits.append(
+            f"The disturbances affect {first.name} only; {names} ran on the undisturbed history. The comparison "
+            f"therefore does not favour {first.name}, and does not show how a disturbance would affect the others."
         )
-    return said
+    return limits
 
 
-def policy_facts(comparison: BacktestResult, outcome: PolicyResult) -> dict[str, Any]:
-    """One policy's figures as plain data."""
+def build_policy_facts(result: BacktestResult, policy: PolicyResult) -> dict[str, Any]:
+    """Return one policy's figures as plain data."""
     return {
-        "predictions": outcome.predictions,
-        "labels": outcome.labels,
-        "runs": outcome.runs,
-        "verdicts": outcome.verdicts,
-        "promotions": outcome.promotions,
-        "rollbacks": outcome.rollbacks,
-        "stops": outcome.stops,
-        "trainings": outcome.trainings,
-        "cost": cost(comparison, outcome),
-        "metrics": outcome.metrics,
-        "releases": outcome.releases,
-        "timeline": outcome.timeline,
+        "predictions": policy.predictions,
+        "labels": policy.labels,
+        "runs": policy.runs,
+        "verdicts": policy.verdicts,
+        "promotions": policy.promotions,
+        "rollbacks": policy.rollbacks,
+        "stops": policy.stops,
+        "trainings": policy.trainings,
+        "cost": compute_cost(result, policy),
+        "metrics": policy.metrics,
+        "releases": policy.releases,
+        "timeline": policy.timeline,
     }
 
 
-def cost(comparison: BacktestResult, outcome: PolicyResult) -> float:
-    """What a policy's trainings cost."""
-    return comparison.cost_of_training * outcome.trainings
+def compute_cost(result: BacktestResult, policy: PolicyResult) -> float:
+    """Return the cost of a policy's trainings."""
+    return result.cost_of_training * policy.trainings

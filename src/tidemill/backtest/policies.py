@@ -1,4 +1,4 @@
-"""The policies that a backtest lays beside a project's own: the ones that everybody has already."""
+"""The common policies that a backtest compares a project's policy with: static, weekly and calendar."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -6,52 +6,54 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from tidemill.backtest.comparison import Period, PolicyResult
-from tidemill.backtest.period import moment
+from tidemill.backtest.period import parse_time
 from tidemill.core.backtest import Firing
 from tidemill.core.policy import ModelPolicy, Policy, Rollout
 from tidemill.core.trigger import Trigger
 
 PolicyPlan = Policy | Callable[[PolicyResult], Policy]
-"""A policy, or how one is made of what the first one came to."""
+"""A policy, or a function that builds a policy from the result of the first one."""
 
 
-def static(policy: Policy) -> Policy:
-    """The first model, kept for ever."""
+def build_static_policy(policy: Policy) -> Policy:
+    """Return a policy that keeps the first model and never retrains."""
     return replace(policy, triggers=(), backtest=replace(policy.backtest, planted=(), firings=()))
 
 
-def weekly(policy: Policy, begin: datetime) -> Policy:
-    """Retraining on a fixed calendar, once a week, whatever happens; each model goes live as it is."""
+def build_weekly_policy(policy: Policy, begin: datetime) -> Policy:
+    """Return a policy that retrains once a week and releases each model without a gate or a canary."""
     cron = f"{begin.minute} {begin.hour} * * {begin.isoweekday() % 7}"
     trigger = Trigger(name="weekly", pipeline="training", cron=cron)
-    return replace(static(_ungated(policy)), triggers=(trigger,))
+    return replace(build_static_policy(_remove_gates(policy)), triggers=(trigger,))
 
 
-def calendar(policy: Policy, part: Period, trainings: int) -> Policy:
-    """So many trainings (the first among them) at even distances, none of them gated, each right after a delivery as
-    long as there is no more than one a day.
+def build_calendar_policy(policy: Policy, period: Period, trainings: int) -> Policy:
+    """Return a policy with a number of trainings (including the first) at even distances, without gates.
 
-    It lives through what is planted as well: a training that somebody starts by hand is one of its own. Deliveries are
-    let in as they are by the policy, so that one that is stopped costs it no training.
+    With at most one training a day, each training follows directly after a delivery. The policy has the same planted
+    disturbances as `policy`: a training that a person starts counts as one of its trainings, and a delivery is
+    accepted or stopped as in `policy`, so that a stopped delivery prevents no training.
     """
     planted = policy.backtest.firings
-    even = trainings - sum(part.begin < due(one, part) < part.end for one in planted)
-    days = (part.end - part.begin) / timedelta(days=1)
+    even = trainings - sum(period.begin < parse_firing_time(firing, period) < period.end for firing in planted)
+    days = (period.end - period.begin) / timedelta(days=1)
     digits = 0 if even <= days else 3
-    moments = [part.begin + timedelta(days=round(number * days / even, digits)) for number in range(1, even)]
-    firings = (*planted, *(Firing(at=one.isoformat(), pipeline="training") for one in moments))
-    deliveries = tuple(one for one in policy.triggers if (one.on, one.pipeline) == ("data", "ingestion"))
-    alone = replace(_ungated(policy), triggers=deliveries)
-    return replace(alone, backtest=replace(policy.backtest, firings=firings))
+    times = [period.begin + timedelta(days=round(number * days / even, digits)) for number in range(1, even)]
+    firings = (*planted, *(Firing(at=time.isoformat(), pipeline="training") for time in times))
+    deliveries = tuple(
+        trigger for trigger in policy.triggers if (trigger.on, trigger.pipeline) == ("data", "ingestion")
+    )
+    ungated = replace(_remove_gates(policy), triggers=deliveries)
+    return replace(ungated, backtest=replace(policy.backtest, firings=firings))
 
 
-def due(firing: Firing, part: Period) -> datetime:
-    """When a firing is due: where it names no time zone, in that of the part of history that is replayed."""
-    return moment(firing.at, part.begin)
+def parse_firing_time(firing: Firing, period: Period) -> datetime:
+    """Return the time of a firing; without a time zone it is in the zone of the period."""
+    return parse_time(firing.at, period.begin)
 
 
-def seeded(policy: Policy, seed: int) -> Policy:
-    """The same policy with other luck: of its models' training and of the order of requests; 0 changes nothing."""
+def add_seed(policy: Policy, seed: int) -> Policy:
+    """Return the policy with a seed added to those of its trainings and of the order of requests; 0 adds nothing."""
     models = {
         name: replace(model, training=replace(model.training, seed=model.training.seed + seed))
         for name, model in policy.models.items()
@@ -59,14 +61,14 @@ def seeded(policy: Policy, seed: int) -> Policy:
     return replace(policy, models=models, backtest=replace(policy.backtest, seed=policy.backtest.seed + seed))
 
 
-def shuffled(policy: Policy) -> Policy:
-    """The same policy on a history in which nothing changes, and nothing is planted."""
+def shuffle_history(policy: Policy) -> Policy:
+    """Return the policy on a shuffled history: the data do not change over time, and there are no disturbances."""
     return replace(policy, backtest=replace(policy.backtest, shuffle=True, planted=(), firings=()))
 
 
-def _ungated(policy: Policy) -> Policy:
-    return replace(policy, models={name: _as_it_is(model) for name, model in policy.models.items()})
+def _remove_gates(policy: Policy) -> Policy:
+    return replace(policy, models={name: _remove_gate(model) for name, model in policy.models.items()})
 
 
-def _as_it_is(model: ModelPolicy) -> ModelPolicy:
+def _remove_gate(model: ModelPolicy) -> ModelPolicy:
     return replace(model, gate=replace(model.gate, enabled=False), rollout=Rollout(canary=False))

@@ -20,116 +20,130 @@ _WIDTH = 118
 _LINES = 40
 
 
-def render(comparison: BacktestResult) -> str:
-    """The report as one HTML file that needs no network and runs no script but its own."""
-    first = comparison.outcomes[0]
+def render(result: BacktestResult) -> str:
+    """Return the report as one HTML file that needs no network and runs only its own scripts."""
+    first = result.outcomes[0]
     scripts = {"plotly": Markup(templating.plotly()), "charts": Markup(templating.part("charts.js"))}
     return templating.html(
         "report.html",
-        comparison=comparison,
+        result=result,
         first=first,
-        headline=findings.headline(comparison),
-        policies=_policies(comparison),
-        trials=stories.trials(comparison),
-        loss="squared error" if findings.is_regression(comparison) else "log loss",
-        seeds=len(comparison.seeds_of(first.name)),
-        alarms=stories.alarms(comparison) if comparison.shuffled else [],
-        causes=stories.causes(comparison.seeds_of(first.name)),
+        headline=findings.format_headline(result),
+        policies=_build_policy_table(result),
+        seed_comparisons=stories.list_seed_comparisons(result),
+        loss=_name_loss(result),
+        seeds=len(result.list_seeds(first.name)),
+        alarms=stories.list_false_alarms(result) if result.shuffled else [],
+        causes=stories.format_causes(result.list_seeds(first.name)),
         stories=[
-            (case, stories.anchor(case), stories.title(case), stories.look(case), stories.chapters(case))
-            for case in first.cases
+            (
+                story,
+                stories.build_anchor(story),
+                stories.format_title(story),
+                stories.choose_style(story),
+                stories.list_chapters(story),
+            )
+            for story in first.stories
         ],
-        fates=findings.fates(comparison),
-        lines=[(line, _story_of(line.moment, first)) for line in findings.shortened(first.timeline)],
-        limits=findings.limits(comparison),
-        reference=findings.called(_reference(comparison)),
-        value=findings.weekly(comparison)[0],
-        figures=_figures(comparison),
+        disturbances=findings.list_disturbance_outcomes(result),
+        lines=[(line, _find_anchor(line.entry, first)) for line in findings.shorten_timeline(first.timeline)],
+        limits=findings.list_limits(result),
+        reference=findings.describe_policy(_choose_reference(result)),
+        value=findings.build_weekly_series(result)[0],
+        figures=_draw_figures(result),
         style=Markup(templating.part("style.css")),
         scripts=scripts,
-        hashes=" ".join(_hash(script) for script in scripts.values()),
+        hashes=" ".join(_hash_script(script) for script in scripts.values()),
     )
 
 
-def _story_of(moment: TimelineEntry, outcome: PolicyResult) -> str:
-    """The link to the story of the training that a line of the timeline belongs to; empty where there is none."""
-    routed = moment.kind == "route"
-    for case in reversed(outcome.cases):
-        told = [one for one in (case.cause, case.gate, case.trial) if one is not None]
-        if any(one.time == moment.time and one.check == moment.check for one in told) or (
-            routed and moment.time in (case.live, case.ended)
-        ):
-            return stories.anchor(case)
+def _name_loss(result: BacktestResult) -> str:
+    return "squared error" if findings.is_regression(result) else "log loss"
+
+
+def _find_anchor(entry: TimelineEntry, policy: PolicyResult) -> str:
+    """Return the HTML id of the training story that a timeline entry belongs to; empty if there is none."""
+    for story in reversed(policy.stories):
+        verdicts = [verdict for verdict in (story.cause, story.gate, story.canary) if verdict is not None]
+        is_verdict = any(verdict.time == entry.time and verdict.check == entry.check for verdict in verdicts)
+        if is_verdict or (entry.kind == "route" and entry.time in (story.live, story.settled)):
+            return stories.build_anchor(story)
     return ""
 
 
-def _hash(script: str) -> str:
-    """How a content security policy names a script that may run."""
+def _hash_script(script: str) -> str:
+    """Return the source expression that allows a script in a content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _policies(comparison: BacktestResult, most: int = 99, *, timed: bool = False) -> list[list[tuple[str, bool]]]:
-    """The table of the policies with at most so many metrics, its header first; a cell is its text, and whether it is
-    the best of its column. `timed` tells what the trainings took, too, which is never twice the same.
+def _build_policy_table(
+    result: BacktestResult, max_metrics: int = 99, *, with_time: bool = False
+) -> list[list[tuple[str, bool]]]:
+    """Return the table of the policies, its header first; a cell is its text and whether it is the column's best.
+
+    `with_time` adds the time spent on trainings, which differs between two backtests of the same policies.
     """
-    outcomes = comparison.outcomes
-    metrics = [name for name in outcomes[0].metrics if all(name in one.metrics for one in outcomes)]
-    metrics.sort(key=lambda name: (name != comparison.metric, not find_metric_info(name).headline))
-    metrics = metrics[:most]
+    policies = result.outcomes
+    metrics = [name for name in policies[0].metrics if all(name in policy.metrics for policy in policies)]
+    metrics.sort(key=lambda name: (name != result.metric, not find_metric_info(name).headline))
+    metrics = metrics[:max_metrics]
     best = {
-        name: (max if find_metric_info(name).greater_is_better else min)(one.metrics[name] for one in outcomes)
+        name: (max if find_metric_info(name).greater_is_better else min)(policy.metrics[name] for policy in policies)
         for name in metrics
     }
-    counted = ["trainings", "promoted", "rolled back", "stopped", "cost", *(["training"] * timed), "weeks ahead"]
-    rows = [[(name, False) for name in ("policy", *(spoken(metric) for metric in metrics), *counted)]]
-    for one in outcomes:
-        scores = [(format_number(one.metrics[name]), one.metrics[name] == best[name]) for name in metrics]
-        numbers = [format_number(n) for n in (one.trainings, one.promotions, one.rollbacks, one.stops)]
-        weeks = "" if one is outcomes[0] else "{} of {}".format(*findings.better_weeks(one, outcomes[0]))
-        took = [format_duration(one.training_seconds)] * timed
-        rest = [*numbers, format_number(findings.cost(comparison, one)), *took, weeks]
-        rows.append([(one.name, False), *scores, *((text, False) for text in rest)])
+    counts = ["trainings", "promoted", "rolled back", "stopped", "cost"]
+    columns = [*counts, *(["training time"] if with_time else []), "better weeks"]
+    rows = [[(name, False) for name in ("policy", *(spoken(metric) for metric in metrics), *columns)]]
+    for policy in policies:
+        scores = [(format_number(policy.metrics[name]), policy.metrics[name] == best[name]) for name in metrics]
+        counted = (policy.trainings, policy.promotions, policy.rollbacks, policy.stops)
+        cells = [*(format_number(count) for count in counted), format_number(findings.compute_cost(result, policy))]
+        if with_time:
+            cells.append(format_duration(policy.training_seconds))
+        is_first = policy is policies[0]
+        cells.append("" if is_first else "{} of {}".format(*findings.count_better_weeks(policy, policies[0])))
+        rows.append([(policy.name, False), *scores, *((text, False) for text in cells)])
     return rows
 
 
-def _figures(comparison: BacktestResult) -> dict[str, Figure]:
-    first, *others = comparison.outcomes
-    value, series = findings.weekly(comparison)
-    drawn = {
-        "quality": over_time(series, findings.marks(first), f"{value}, weekly mean"),
-        "answering": answering(findings.changes(first), comparison.part.end),
+def _draw_figures(result: BacktestResult) -> dict[str, Figure]:
+    first, *others = result.outcomes
+    value, series = findings.build_weekly_series(result)
+    figures = {
+        "quality": over_time(series, findings.list_marks(first), f"{value}, weekly mean"),
+        "answering": answering(findings.list_changes(first), result.period.end),
         "verdicts": counts(first.verdicts),
     }
     if others:
-        reference = _reference(comparison)
-        drawn["difference"] = difference(series, reference, f"{value} above {reference}")
-    return drawn
+        reference = _choose_reference(result)
+        figures["difference"] = difference(series, reference, f"{value} above {reference}")
+    return figures
 
 
-def _reference(comparison: BacktestResult) -> str:
-    """The policy that the others are drawn against: the model kept for ever, where it was replayed."""
-    names = [one.name for one in comparison.outcomes]
+def _choose_reference(result: BacktestResult) -> str:
+    """Return the policy that the chart compares the others with: static, if the backtest replayed it."""
+    names = [policy.name for policy in result.outcomes]
     return "static" if "static" in names else names[-1]
 
 
-def as_json(comparison: BacktestResult) -> dict[str, Any]:
-    """The comparison as plain data: the first policy's counts on top, each metric by policy, details by policy.
+def as_json(result: BacktestResult) -> dict[str, Any]:
+    """Return the result as plain data: the first policy's counts, each metric by policy, and the details by policy.
 
     A week's `loss` is the mean over its rows: log loss, or the squared error of a regression. The same policies and
-    seeds give the same object again, all but `wall_clock`: what depends on the machine, in seconds.
+    seeds produce the same object, except for `wall_clock`, which contains seconds on this machine.
     """
-    first = comparison.outcomes[0]
-    part = comparison.part
+    first = result.outcomes[0]
+    period = result.period
     plain: dict[str, Any] = to_builtins(
         {
-            "project": comparison.project,
-            "model": comparison.model,
-            "metric": comparison.metric,
-            "headline": findings.headline(comparison),
-            "from": part.begin,
-            "to": part.end,
-            "days": (part.end - part.begin).days,
-            "shuffled": comparison.shuffled,
+            "project": result.project,
+            "model": result.model,
+            "metric": result.metric,
+            "headline": findings.format_headline(result),
+            "from": period.begin,
+            "to": period.end,
+            "days": (period.end - period.begin).days,
+            "shuffled": result.shuffled,
             "predictions": first.predictions,
             "labels": first.labels,
             "runs": first.runs,
@@ -138,93 +152,101 @@ def as_json(comparison: BacktestResult) -> dict[str, Any]:
             "rollbacks": first.rollbacks,
             "stops": first.stops,
             "trainings": first.trainings,
-            **{metric: _by_policy(comparison, metric) for metric in first.metrics},
-            "cost": {one.name: findings.cost(comparison, one) for one in comparison.outcomes},
-            "cost_of_training": comparison.cost_of_training,
+            **{metric: _list_by_policy(result, metric) for metric in first.metrics},
+            "cost": {policy.name: findings.compute_cost(result, policy) for policy in result.outcomes},
+            "cost_of_training": result.cost_of_training,
             "weeks": {
-                one.name: [{"begin": begin, "rows": rows, "loss": loss} for begin, rows, loss in one.weeks]
-                for one in comparison.outcomes
+                policy.name: [{"begin": begin, "rows": rows, "loss": loss} for begin, rows, loss in policy.weeks]
+                for policy in result.outcomes
             },
-            "planted": findings.fates(comparison),
+            "planted": findings.list_disturbance_outcomes(result),
             "causes": first.causes,
             "timeline": first.timeline,
-            "trainings_told": first.cases,
-            "trials": comparison.trials,
-            "differences": {one.name: comparison.difference(one.name) for one in comparison.outcomes[1:] if one.weeks},
-            "policies": {one.name: findings.policy_facts(comparison, one) for one in comparison.outcomes},
+            "trainings_told": first.stories,
+            "trials": result.seed_comparisons,
+            "differences": {
+                policy.name: result.difference(policy.name) for policy in result.outcomes[1:] if policy.weeks
+            },
+            "policies": {policy.name: findings.build_policy_facts(result, policy) for policy in result.outcomes},
             "wall_clock": {
-                "all": comparison.seconds,
-                "replays": {one.name: one.seconds for one in comparison.outcomes},
-                "trainings": {one.name: one.training_seconds for one in comparison.outcomes},
+                "all": result.seconds,
+                "replays": {policy.name: policy.seconds for policy in result.outcomes},
+                "trainings": {policy.name: policy.training_seconds for policy in result.outcomes},
             },
         }
     )
     return plain
 
 
-def _by_policy(comparison: BacktestResult, metric: str) -> dict[str, float]:
-    return {one.name: one.metrics[metric] for one in comparison.outcomes if metric in one.metrics}
+def _list_by_policy(result: BacktestResult, metric: str) -> dict[str, float]:
+    return {policy.name: policy.metrics[metric] for policy in result.outcomes if metric in policy.metrics}
 
 
-def summary(comparison: BacktestResult) -> str:
-    """The same in plain text, at most 40 lines for a terminal."""
-    part, first = comparison.part, comparison.outcomes[0]
-    days = (part.end - part.begin).days
+def summary(result: BacktestResult) -> str:
+    """Return the report in plain text, at most 40 lines for a terminal."""
+    period, first = result.period, result.outcomes[0]
+    days = (period.end - period.begin).days
     lines = [
-        *textwrap.wrap(findings.headline(comparison), _WIDTH),
+        *textwrap.wrap(findings.format_headline(result), _WIDTH),
         (
-            f"{comparison.project}, {day(part.begin)} to {day(part.end)} ({days} days): "
+            f"{result.project}, {day(period.begin)} to {day(period.end)} ({days} days): "
             f"{first.predictions:,} predictions, {first.labels:,} labelled; replayed in "
-            f"{format_duration(comparison.seconds)}"
+            f"{format_duration(result.seconds)}"
         ),
         "",
-        *_aligned([[text for text, _ in row] for row in _policies(comparison, most=2, timed=True)]),
+        *_align([[text for text, _ in row] for row in _build_policy_table(result, max_metrics=2, with_time=True)]),
         "",
     ]
-    if trials := stories.trials(comparison):
-        loss = "squared error per prediction" if findings.is_regression(comparison) else "per prediction"
-        lines += [f"{first.name} less the others, {loss}:", *_aligned(trials), ""]
-    if comparison.shuffled:
+    if comparisons := stories.list_seed_comparisons(result):
+        title = f"Difference in {_name_loss(result)} per prediction, {first.name} minus the other policy:"
+        lines += [title, *_align(comparisons), ""]
+    if result.shuffled:
         lines += [
-            "A history in which nothing changes: what fires there is a false alarm.",
-            *stories.alarms(comparison),
+            "False alarms (nothing changes in this history):",
+            *stories.list_false_alarms(result),
             "",
         ]
-    fates = findings.fates(comparison)
-    if fates:
-        lines.append("What was planted, and what became of it:")
-        for fate in fates:
-            lines += [_cut(f"  {fate.day}  {fate.about}"), _cut(f"              → {fate.said}")]
+    disturbances = findings.list_disturbance_outcomes(result)
+    if disturbances:
+        lines.append("Planted disturbances and their outcomes:")
+        for disturbance in disturbances:
+            lines += [
+                _cut(f"  {disturbance.day}  {disturbance.about}"),
+                _cut(f"              → {disturbance.text}"),
+            ]
         lines.append("")
-    called_for = f"Trainings by their cause: {stories.causes(comparison.seeds_of(first.name))}"
-    closing = ["", *_verdicts(first), called_for, "", "One history; the report says what this does not show."]
-    told = [
-        _cut(f"  {when(line.moment.time)}  {line.moment.text}")
-        for line in findings.shortened(first.timeline)
-        if line.look != "warn"
+    causes = f"Trainings by cause: {stories.format_causes(result.list_seeds(first.name))}"
+    closing = ["", *_format_verdicts(first), causes, "", "The report lists the limits of these figures."]
+    events = [
+        _cut(f"  {when(line.entry.time)}  {line.entry.text}")
+        for line in findings.shorten_timeline(first.timeline)
+        if line.style != "warn"
     ]
-    room = max(3, _LINES - len(lines) - len(closing) - 1)
-    if len(told) > room:
-        half = (room - 1) // 2
-        told = [*told[:half], f"  … {plural(len(told) - 2 * half, 'line')} more in the report", *told[-half:]]
-    return "\n".join([*lines, f"What {findings.called(first.name)} did:", *told, *closing])
+    available = max(3, _LINES - len(lines) - len(closing) - 1)
+    if len(events) > available:
+        half = (available - 1) // 2
+        omitted = f"  … {plural(len(events) - 2 * half, 'line')} more in the report"
+        events = [*events[:half], omitted, *events[-half:]]
+    return "\n".join([*lines, f"Timeline of {findings.describe_policy(first.name)}:", *events, *closing])
 
 
-def _verdicts(outcome: PolicyResult) -> list[str]:
-    found = [
-        f"{check} {', '.join(f'{count:,} {outcome}' for outcome, count in sorted(counted.items()))}"
-        for check, counted in sorted(outcome.verdicts.items())
+def _format_verdicts(policy: PolicyResult) -> list[str]:
+    counts_by_check = [
+        f"{check} {', '.join(f'{count:,} {outcome}' for outcome, count in sorted(counts_by_outcome.items()))}"
+        for check, counts_by_outcome in sorted(policy.verdicts.items())
     ]
-    return textwrap.wrap("Verdicts: " + "; ".join(found), _WIDTH, subsequent_indent="  ", max_lines=3, placeholder=" …")
+    return textwrap.wrap(
+        "Verdicts: " + "; ".join(counts_by_check), _WIDTH, subsequent_indent="  ", max_lines=3, placeholder=" …"
+    )
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Rows of cells as columns: the first to the left, numbers to the right."""
+def _align(rows: list[list[str]]) -> list[str]:
+    """Return rows of cells as aligned columns: the first to the left, the others to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]

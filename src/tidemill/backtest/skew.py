@@ -1,7 +1,7 @@
-"""Looks for leaks: is what a backtest gives a model also what it was given live, and as good?
+"""Find leaks in the offline join: compare the features that were served with the features that a backtest joins.
 
-A source whose known-at time is wrong lets the offline join see what nobody knew yet. Nothing in the history tells, but
-the journal does: it holds what was served.
+If a source's known-at time is wrong, the offline join contains values that were not available at the time of the
+prediction. The history alone cannot show this; the journal can, because it contains the features that were served.
 """
 
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidemill.backtest.period import moment
+from tidemill.backtest.period import parse_time
 from tidemill.compose.backends import open_sources
 from tidemill.compose.session import open_session
 from tidemill.core.model import Model
@@ -22,21 +22,21 @@ from tidemill.data.keys import row_keys
 from tidemill.data.metrics import Floats, bootstrap_interval, losses
 from tidemill.errors import InputError
 from tidemill.featurestore.offline import OfflineFeatures
-from tidemill.featurestore.skew import Skew, skew
+from tidemill.featurestore.skew import Skew, compute_skews
 from tidemill.ledger.releases import find_release
 from tidemill.models.load import load
-from tidemill.monitoring.windows import features_of, judged, labelled, window
+from tidemill.monitoring.windows import extract_scores, is_labelled, read_window, unpack_features
 from tidemill.project.project import Project
 
-_MOST = 0.05
-_LEAST = 50
+_MAX_DIFFERING_SHARE = 0.05
+_MIN_LABELS = 50
 
 
-class Leaks(Struct, frozen=True, kw_only=True):
-    """What was served against what is joined: features that differ, and the mean loss of each on labelled rows.
+class LeakReport(Struct, frozen=True, kw_only=True):
+    """Served features compared with joined features: the features that differ, and the mean losses on labelled rows.
 
-    `interval` is of the loss on joined features less that of what was answered live (95 %): below zero a backtest
-    promises more than the model can keep.
+    `interval` is the 95 % interval of the loss on joined features minus the loss of the served predictions. If it is
+    below zero, a backtest is too optimistic.
     """
 
     model: str
@@ -50,136 +50,139 @@ class Leaks(Struct, frozen=True, kw_only=True):
 
     @property
     def differing(self) -> list[Skew]:
-        """The features of which more than one row in twenty differs."""
-        return [one for one in self.skews if one.share > _MOST]
+        """The features for which more than 5 % of the rows differ."""
+        return [skew for skew in self.skews if skew.share > _MAX_DIFFERING_SHARE]
 
     @property
-    def flatters(self) -> bool:
-        """Whether the joined features make the model proven better than it was."""
+    def is_too_optimistic(self) -> bool:
+        """Whether the model is significantly better on joined features than it was in production."""
         return self.interval is not None and self.interval[1] < 0
 
     @property
-    def leaks(self) -> bool:
-        return bool(self.differing) or self.flatters
+    def has_leaks(self) -> bool:
+        """Whether a feature differs or the backtest is too optimistic."""
+        return bool(self.differing) or self.is_too_optimistic
 
 
-def find_leaks(project: Project, environment: str, model: str, begin: str = "", end: str = "") -> Leaks:
-    """Compare every answer in the journal with what the offline join gives the same row at the same time.
+def find_join_leaks(project: Project, environment: str, model: str, begin: str = "", end: str = "") -> LeakReport:
+    """Compare the features of each prediction in the journal with the offline join for the same row and time.
 
     Raises
     ------
     InputError
-        if nothing was answered in that time, or no answer belongs to a row of the source.
+        if the journal has no predictions in that time, or no prediction matches a row of the source.
     """
     policy = project.model(model)
     session = open_session(project, environment)
     now = session.clock.now()
-    since = moment(begin, now) if begin else datetime(1970, 1, 2, tzinfo=UTC)
-    answered = window(session.workspace.journal, policy.name, since, moment(end, now) if end else now)
-    answered = answered.filter(pl.col("role") != "shadow") if answered.width else answered
-    if answered.is_empty():
+    since = parse_time(begin, now) if begin else datetime(1970, 1, 2, tzinfo=UTC)
+    predictions = read_window(session.workspace.journal, policy.name, since, parse_time(end, now) if end else now)
+    predictions = predictions.filter(pl.col("role") != "shadow") if predictions.width else predictions
+    if predictions.is_empty():
         raise InputError(
-            f"the journal of {environment!r} has no answers of model {policy.name!r} in that time",
-            "serve it first, or name other days with --from and --to",
+            f"the journal of {environment!r} has no predictions of model {policy.name!r} in that time",
+            "serve the model first, or choose another time with --from and --to",
         )
     sources = open_sources(project.folder, project.policy.sources)
-    rows = _with_rows(
-        answered, sources.source_history(policy.problem.source), sources.definition(policy.problem.source)
-    )
+    source = policy.problem.source
+    rows = _join_source_rows(predictions, sources.source_history(source), sources.definition(source))
     if rows.is_empty():
         raise InputError(
-            f"none of {answered.height:,} answers belongs to a row of source {policy.problem.source!r}",
-            "let requests bring the source's key and its event time",
+            f"none of {predictions.height:,} predictions matches a row of source {source!r}",
+            "send the source's key and its event time with each request",
         )
     store = OfflineFeatures(sources)
     parts = [
-        _of_release(part, session.packages.load(find_release(session.workspace.ledger, str(label)).package), store, now)
+        _compare_release(
+            part, session.packages.load(find_release(session.workspace.ledger, str(label)).package), store, now
+        )
         for (label,), part in rows.group_by("release", maintain_order=True)
     ]
     differences = np.concatenate([joined - live for _, live, joined in parts])
-    live = np.concatenate([one for _, one, _ in parts])
-    return Leaks(
+    live = np.concatenate([live for _, live, _ in parts])
+    return LeakReport(
         model=policy.name,
-        predictions=answered.height,
+        predictions=predictions.height,
         compared=rows.height,
-        skews=_together([one for skews, _, _ in parts for one in skews]),
+        skews=_merge_skews([skew for skews, _, _ in parts for skew in skews]),
         labelled=len(live),
         live=float(live.mean()) if len(live) else None,
         joined=float((live + differences).mean()) if len(live) else None,
-        interval=bootstrap_interval(differences, 0.95) if len(live) >= _LEAST else None,
+        interval=bootstrap_interval(differences, 0.95) if len(live) >= _MIN_LABELS else None,
     )
 
 
-def _with_rows(answered: pl.DataFrame, history: pl.DataFrame, source: Source) -> pl.DataFrame:
-    """The answers with the columns of the rows of the source that they were given to."""
+def _join_source_rows(predictions: pl.DataFrame, history: pl.DataFrame, source: Source) -> pl.DataFrame:
+    """Return the predictions with the columns of their rows in the source."""
     if not source.key:
-        return answered.clear()
-    taken = set(answered.columns)
+        return predictions.clear()
+    columns = set(predictions.columns)
     rows = history.with_columns(row_keys(history, source.key).alias("key"), pl.col(TIME).alias("time")).unique(
         ["key", "time"], keep="last"
     )
-    return answered.join(
-        rows.select("key", "time", *(name for name in history.columns if name not in taken)),
+    return predictions.join(
+        rows.select("key", "time", *(name for name in history.columns if name not in columns)),
         on=["key", "time"],
         how="inner",
         maintain_order="left",
     )
 
 
-def _of_release(
+def _compare_release(
     rows: pl.DataFrame, package: Model, store: Features, now: datetime
 ) -> tuple[list[Skew], Floats, Floats]:
-    """The skew of one release's features, and the losses of its labelled answers: live, and on joined features."""
+    """Return the skews of one release's features, and its losses on labelled rows: served, and on joined features."""
     features = package.manifest.features
-    served = features_of(rows)
+    served = unpack_features(rows)
     if features is None:
         return [], np.empty(0), np.empty(0)
     views = [name for view in features.views for name in view.features]
     joined = store.join(rows.drop(views, strict=False), features, now).select(views)
-    known = labelled(rows, package.manifest.signature)
-    truth, live = judged(rows.filter(known), package.manifest.signature)
-    skews = skew(served, joined, views, rows["key"])
+    with_label = is_labelled(rows, package.manifest.signature)
+    truth, live = extract_scores(rows.filter(with_label), package.manifest.signature)
+    skews = compute_skews(served, joined, views, rows["key"])
     if not len(truth.values):
         return skews, np.empty(0), np.empty(0)
-    asked = served.with_columns(joined[name] for name in views if name in served.columns).filter(known)
-    answers = load(package).predict(asked)
-    scores = answers.probabilities if answers.probabilities is not None else np.asarray(answers.values, float)
+    inputs = served.with_columns(joined[name] for name in views if name in served.columns).filter(with_label)
+    predictions = load(package).predict(inputs)
+    probabilities = predictions.probabilities
+    scores = probabilities if probabilities is not None else np.asarray(predictions.values, float)
     return skews, losses(truth, live), losses(truth, scores)
 
 
-def _together(skews: list[Skew]) -> list[Skew]:
-    """The skew of each feature over all releases, the largest first."""
-    found: dict[str, Skew] = {}
-    for one in sorted(skews, key=lambda one: one.differ):
-        so_far = found.get(one.feature)
-        rows, differ = (so_far.rows, so_far.differ) if so_far else (0, 0)
-        found[one.feature] = replace(one, rows=one.rows + rows, differ=one.differ + differ)
-    return sorted(found.values(), key=lambda one: -one.share)
+def _merge_skews(skews: list[Skew]) -> list[Skew]:
+    """Return the skew of each feature over all releases, the largest first."""
+    merged: dict[str, Skew] = {}
+    for skew in sorted(skews, key=lambda skew: skew.differ):
+        earlier = merged.get(skew.feature)
+        rows, differ = (earlier.rows, earlier.differ) if earlier else (0, 0)
+        merged[skew.feature] = replace(skew, rows=skew.rows + rows, differ=skew.differ + differ)
+    return sorted(merged.values(), key=lambda skew: -skew.share)
 
 
-def said_of(found: Leaks) -> str:
-    """What was found, in plain text."""
-    lines = [f"{found.compared:,} of {found.predictions:,} answers of {found.model} were laid beside their rows."]
-    for one in found.differing:
+def format_leak_report(report: LeakReport) -> str:
+    """Return the report as plain text."""
+    lines = [f"{report.compared:,} of {report.predictions:,} predictions of {report.model} match a row of the source."]
+    for skew in report.differing:
         lines.append(
-            f"  {one.feature}: {one.differ:,} of {one.rows:,} values differ ({one.share:.0%}); "
-            f"of row {one.key} {one.served} was served, {one.joined} is joined"
+            f"  {skew.feature}: {skew.differ:,} of {skew.rows:,} values differ ({skew.share:.0%}); "
+            f"for example row {skew.key}: served {skew.served}, joined {skew.joined}"
         )
-    if not found.differing:
+    if not report.differing:
         lines.append(
-            f"Every feature was served as it is joined, in 95 of 100 rows or more ({len(found.skews)} compared)."
+            f"Served and joined values are equal in at least 95 % of the rows for each of {len(report.skews)} features."
         )
-    if found.interval is not None and found.live is not None and found.joined is not None:
-        low, high = found.interval
+    if report.interval is not None and report.live is not None and report.joined is not None:
+        low, high = report.interval
         lines.append(
-            f"Mean loss on {found.labelled:,} labelled rows: {found.live:.4f} live, {found.joined:.4f} on joined "
-            f"features; the difference is between {low:+.4f} and {high:+.4f} (95 %)."
+            f"Mean loss on {report.labelled:,} labelled rows: {report.live:.4f} served, {report.joined:.4f} on joined "
+            f"features; 95 % interval of the difference: {low:+.4f} to {high:+.4f}."
         )
-    if found.flatters:
+    if report.is_too_optimistic:
         lines.append(
-            "A backtest flatters this model: its features know what nobody knew then. "
-            "Mend known_at or delay of their source."
+            "A backtest of this model is too optimistic: its joined features contain values that were not available at "
+            "the time of the prediction. Correct known_at or delay of their source."
         )
-    elif found.differing:
-        lines.append("Either a source's known_at or delay is wrong, or the online store was not kept up to date.")
+    elif report.differing:
+        lines.append("Either known_at or delay of a source is wrong, or the online store was not up to date.")
     return "\n".join(lines)

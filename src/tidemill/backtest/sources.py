@@ -1,4 +1,4 @@
-"""Replayed sources: history, delivered batch by batch as it once arrived, with what is planted on top."""
+"""Sources of a replay: the history, delivered batch by batch as it arrived, with the planted deliveries."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,10 +24,10 @@ _END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class ReplaySources:
-    """The project's sources as they were: of the replayed one, the batches that had been delivered by then.
+    """The project's sources at a virtual time: the replayed source returns only the batches delivered by then.
 
-    `rows` are the whole history in the order in which it is replayed, `original` in the order in which it was; `_row`
-    is a row's place in the latter.
+    `rows` is the whole history in the order of the replay, `original` in its recorded order; `_row` is a row's index
+    in `original`.
     """
 
     writable: ClassVar[bool] = False
@@ -37,48 +37,48 @@ class ReplaySources:
         self._files = files
         self._source = source
         self._start = start
-        self._planted = {one.day: one for one in options.planted if one.source == source}
+        self._planted = {delivery.day: delivery for delivery in options.planted if delivery.source == source}
         definition = files.definition(source)
         if not definition.time:
             raise InputError(
                 f"source {source!r} has no time, so its history cannot be replayed",
-                f'name the column of the event time: [sources.{source}] time = "…"',
+                f'set the column of the event time: [sources.{source}] time = "…"',
             )
         history = files.source_history(source)
         if timeless := history[TIME].null_count():
             raise DataError(
-                f"{timeless} rows of source {source!r} have no event time, so they have no place in a history",
-                f"give them a {definition.time!r}, or take them out",
+                f"{timeless} rows of source {source!r} have no event time, so they cannot be replayed",
+                f"fill their {definition.time!r}, or remove these rows",
             )
         self.original = history.sort(TIME, maintain_order=True).with_row_index(ROW)
-        self.rows = shuffled(self.original, options.seed) if options.shuffle else self.original
+        self.rows = shuffle_rows(self.original, options.seed) if options.shuffle else self.original
         self._delivery = parse_duration(definition.delivery or "1d")
-        self._batches = self._cut()
+        self._batches = self._list_batches()
 
-    def _cut(self) -> list[Batch]:
-        """All that came before the start is one batch; then a batch for each span of delivery, one span later."""
+    def _list_batches(self) -> list[Batch]:
+        """Return one batch with the rows before the start, then one batch for each delivery span, one span later."""
         first, last = self.rows[TIME][0], self.rows[TIME][-1]
         batches = []
         if first < self._start:
             batches.append(
                 Batch(id=f"{self._source}/history", source=self._source, known_at=self._start, path="history")
             )
-        moment = self._start
-        while moment <= last:
-            day, whole, arrives = moment.date().isoformat(), moment.isoformat(), moment + self._delivery
-            planted = self._planted.get(day) if moment - self._delivery < _midnight(moment) else None
-            name = f"{self._source}/{whole if self._delivery % _DAY else day}"
-            path = planted.path if planted else whole
+        begin = self._start
+        while begin <= last:
+            day, timestamp, arrives = begin.date().isoformat(), begin.isoformat(), begin + self._delivery
+            planted = self._planted.get(day) if begin - self._delivery < _floor_to_midnight(begin) else None
+            name = f"{self._source}/{timestamp if self._delivery % _DAY else day}"
+            path = planted.path if planted else timestamp
             batches.append(Batch(id=name, source=self._source, known_at=arrives, path=path))
             if planted and planted.repaired:
-                again = arrives + parse_duration(planted.repaired)
-                batches.append(Batch(id=f"{name}-repaired", source=self._source, known_at=again, path=whole))
-            moment = arrives
+                repaired_at = arrives + parse_duration(planted.repaired)
+                batches.append(Batch(id=f"{name}-repaired", source=self._source, known_at=repaired_at, path=timestamp))
+            begin = arrives
         return sorted(batches, key=lambda batch: batch.known_at)
 
     @property
     def deliveries(self) -> list[datetime]:
-        """When batches arrive."""
+        """The times at which batches arrive."""
         return [batch.known_at for batch in self._batches]
 
     @property
@@ -106,38 +106,39 @@ class ReplaySources:
             rows = read_table(self._folder / batch.path, definition.format, empty=True, texts=batch.texts)
             return in_time(rows, definition, self._source, batch.known_at, lenient=True)
         begin = datetime.fromisoformat(batch.path)
-        return between(self.rows, begin, begin + self._delivery)
+        return select_between(self.rows, begin, begin + self._delivery)
 
     def history(self, view: FeatureView, until: datetime) -> pl.DataFrame:
         return self._files.history(view, until)
 
 
-def _midnight(moment: datetime) -> datetime:
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+def _floor_to_midnight(time: datetime) -> datetime:
+    return time.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def between(rows: pl.DataFrame, begin: datetime, end: datetime) -> pl.DataFrame:
-    """The rows, in the order of their times, that happened in [begin, end)."""
+def select_between(rows: pl.DataFrame, begin: datetime, end: datetime) -> pl.DataFrame:
+    """Return the rows with an event time in [begin, end); `rows` are sorted by event time."""
     times = rows[TIME]
     return rows[times.search_sorted(begin, "left") : times.search_sorted(end, "left")]
 
 
-def shuffled(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """The same rows at each other's times: as many at any time as there were, but nothing changes from then to now.
+def shuffle_rows(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Return the rows with their event times exchanged at random, so that the data do not change over time.
 
-    Every moment of a row (when it was known, when its label was) stays as far from its time as it was.
+    The number of rows at each time stays the same. The other timestamps of a row (for example when its label was known)
+    keep their distance from its event time.
     """
     order = np.random.default_rng(seed).permutation(rows.height)
-    drawn = rows[order]
-    moved = rows[TIME] - drawn[TIME]
-    moments = [name for name, kind in rows.schema.items() if isinstance(kind, pl.Datetime)]
-    return drawn.with_columns(pl.col(name) + moved for name in moments)
+    permuted = rows[order]
+    shift = rows[TIME] - permuted[TIME]
+    timestamps = [name for name, kind in rows.schema.items() if isinstance(kind, pl.Datetime)]
+    return permuted.with_columns(pl.col(name) + shift for name in timestamps)
 
 
 class ReplayFeatures:
-    """The point-in-time join of a whole history, done once: what was known at a row's time does not change later.
+    """The point-in-time join of a whole history, computed once: a joined value does not change with the virtual time.
 
-    Rows are found again by `_row`, their place in the history; what has none is joined as it comes.
+    Rows are looked up by `_row`, their index in the history; rows without an index are joined on each call.
     """
 
     writable: ClassVar[bool] = False
@@ -147,14 +148,14 @@ class ReplayFeatures:
         self._features = features
         names = [name for view in features.views for name in view.features]
         self._joined = store.join(sources.original, features, _END_OF_TIME).select(names) if names else None
-        self.rows = self._with_joined(sources.rows)
+        self.rows = self._add_joined(sources.rows)
 
     def join(self, rows: pl.DataFrame, features: FeatureSet, until: datetime) -> pl.DataFrame:
         if self._joined is None:
             return rows
         if ROW not in rows.columns or rows[ROW].null_count() or features.views != self._features.views:
             return self._store.join(rows, features, until)
-        return self._with_joined(rows)
+        return self._add_joined(rows)
 
-    def _with_joined(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def _add_joined(self, rows: pl.DataFrame) -> pl.DataFrame:
         return rows if self._joined is None else pl.concat([rows, self._joined[rows[ROW]]], how="horizontal")

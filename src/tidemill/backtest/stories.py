@@ -1,149 +1,164 @@
-"""What a backtest's evidence says in words: each training from its cause to its end, and policies laid side by side."""
+"""The texts of a backtest's evidence: the story of each training, and policies compared seed by seed."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
 
-from tidemill.backtest.comparison import BacktestResult, Case, Judged, LossDifference, PolicyResult
+from tidemill.backtest.comparison import BacktestResult, LossDifference, PolicyResult, TrainingStory, VerdictSummary
 from tidemill.checks.registry import checks_of
 from tidemill.evidence.formatting import format_number
 from tidemill.web.words import plural, when
 
-_LOOKS = {"promoted": "good", "live": "tide", "first": "tide", "rolled back": "bad", "refused": "bad", "failed": "bad"}
+_STYLES = {
+    "promoted": "good",
+    "live": "tide",
+    "first": "tide",
+    "rolled back": "bad",
+    "refused": "bad",
+    "failed": "bad",
+}
 _ENDINGS = {
-    "first": "answered from the start: there was nobody before it",
-    "live": "answered whole at once: its policy asks for no trial",
+    "first": "in production from the start: the first model",
+    "live": "in production for all requests at once: its policy has no canary",
     "promoted": "promoted to champion",
-    "rolled back": "rolled back: the champion before it answered on",
-    "refused": "refused: nothing of it was released",
-    "failed": "failed: nothing of it was released",
-    "the same": "gave the very package that was released before",
-    "on trial": "still on trial at the end",
-    "waiting": "released, and not let in: it waited for an approval",
-    "superseded": "its trial ended undecided: a later release took its place",
+    "rolled back": "rolled back: the previous champion stayed in production",
+    "refused": "refused: no release was created",
+    "failed": "failed: no release was created",
+    "unchanged": "built a package that had been released before",
+    "canary": "the canary was still running at the end",
+    "waiting": "released and not in production: it waited for an approval",
+    "superseded": "the canary stopped without a decision: a later release replaced it",
 }
 
 
 class Chapter(Struct, frozen=True):
-    """A part of a story: what it is called, when it was, what was found, and the numbers behind that."""
+    """A part of a story: its name, its time, its text, and the numbers for the text."""
 
     name: str
     when: str
-    said: str
+    text: str
     numbers: str = ""
-    look: str = ""
+    style: str = ""
 
 
-def anchor(case: Case) -> str:
-    """What a link to the story of a training names."""
-    return f"training-{case.number}"
+def build_anchor(story: TrainingStory) -> str:
+    """Return the HTML id of a training's story."""
+    return f"training-{story.number}"
 
 
-def title(case: Case) -> str:
-    """A training in a few words."""
-    return f"{case.release or case.pipeline}: {case.ending}"
+def format_title(story: TrainingStory) -> str:
+    """Return the title of a training's story."""
+    return f"{story.release or story.pipeline}: {story.ending}"
 
 
-def look(case: Case) -> str:
-    """How its ending is shown."""
-    return _LOOKS.get(case.ending, "warn")
+def choose_style(story: TrainingStory) -> str:
+    """Return the CSS class for a training's ending."""
+    return _STYLES.get(story.ending, "warn")
 
 
-def chapters(case: Case) -> list[Chapter]:
-    """Cause, training, gate, trial and end of a training, as far as it came."""
-    told = [
-        _cause(case),
-        Chapter("trained", when(case.started), f"by the pipeline {case.pipeline}, run {case.run[:13]}"),
+def list_chapters(story: TrainingStory) -> list[Chapter]:
+    """Return the cause, training, gate, canary and ending of a training, as far as it got."""
+    chapters = [
+        _describe_cause(story),
+        Chapter("trained", when(story.started), f"by the pipeline {story.pipeline}, run {story.run[:13]}"),
     ]
-    if case.gate:
-        told.append(_judged("gate", case.gate))
-    elif case.release:
-        told.append(Chapter("gate", "", "none: its policy asks for no gate"))
-    if case.live and case.ending not in ("first", "live"):
-        told.append(Chapter("trial", when(case.live), "began to answer a part of the requests"))
-    if case.trial:
-        told.append(_judged("traffic", case.trial))
-    ended = when(case.ended) if case.ended else ""
-    why = f" ({case.said})" if case.said and not case.trial and case.ending not in ("first", "live") else ""
-    told.append(Chapter("end", ended, _ENDINGS[case.ending] + why, look=look(case)))
-    return told
+    if story.gate:
+        chapters.append(_describe_verdict("gate", story.gate))
+    elif story.release:
+        chapters.append(Chapter("gate", "", "none: its policy has no gate"))
+    if story.live and story.ending not in ("first", "live"):
+        chapters.append(Chapter("canary", when(story.live), "started to serve a share of the requests"))
+    if story.canary:
+        chapters.append(_describe_verdict("traffic", story.canary))
+    settled = when(story.settled) if story.settled else ""
+    has_message = story.message and not story.canary and story.ending not in ("first", "live")
+    reason = f" ({story.message})" if has_message else ""
+    chapters.append(Chapter("end", settled, _ENDINGS[story.ending] + reason, style=choose_style(story)))
+    return chapters
 
 
-def _cause(case: Case) -> Chapter:
-    if case.cause is None:
-        by = "by hand" if case.trigger == "hand" else f"by the trigger “{case.trigger}”"
-        return Chapter("cause", when(case.due), f"asked for {by}")
-    said = f"{case.cause.check} of {case.cause.subject}: {case.cause.reason}"
-    return Chapter("cause", when(case.cause.time), said, figures(case.cause))
+def _describe_cause(story: TrainingStory) -> Chapter:
+    if story.cause is None:
+        requester = "manually" if story.trigger == "hand" else f"by the trigger “{story.trigger}”"
+        return Chapter("cause", when(story.due), f"requested {requester}")
+    text = f"{story.cause.check} of {story.cause.subject}: {story.cause.reason}"
+    return Chapter("cause", when(story.cause.time), text, format_numbers(story.cause))
 
 
-def _judged(name: str, verdict: Judged) -> Chapter:
-    looks = {"pass": "good", "fail": "bad"}
-    return Chapter(name, when(verdict.time), verdict.reason, figures(verdict), looks.get(verdict.outcome, "warn"))
+def _describe_verdict(name: str, verdict: VerdictSummary) -> Chapter:
+    styles = {"pass": "good", "fail": "bad"}
+    style = styles.get(verdict.outcome, "warn")
+    return Chapter(name, when(verdict.time), verdict.reason, format_numbers(verdict), style)
 
 
-def figures(verdict: Judged) -> str:
-    """The numbers behind a verdict, each with its name; a pair is an interval."""
-    return " · ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in verdict.numbers.items())
+def format_numbers(verdict: VerdictSummary) -> str:
+    """Return the numbers of a verdict with their names; a pair is an interval."""
+    return " · ".join(f"{name.replace('_', ' ')} {_format_value(value)}" for name, value in verdict.numbers.items())
 
 
-def _figure(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, list | tuple) and len(value) == 2:
         return f"{value[0]:+.4f} to {value[1]:+.4f}"
     if isinstance(value, list | tuple):
-        return ", ".join(map(_figure, value))
+        return ", ".join(map(_format_value, value))
     return format_number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def lead(difference: LossDifference) -> str:
-    """Whether an interval tells two policies apart, in words."""
+def describe_difference(difference: LossDifference) -> str:
+    """Return whether the first policy is better, worse, or not significantly different."""
     if difference.high < 0:
         return "better"
-    return "worse" if difference.low > 0 else "not told apart"
+    return "worse" if difference.low > 0 else "no significant difference"
 
 
-def trials(comparison: BacktestResult) -> list[list[str]]:
-    """The first policy against each other one, seed by seed and over all, as a table with its header."""
-    first = comparison.outcomes[0].name
-    rows = [["against", "seed", first, "other", "trainings", "difference", "95 % interval", f"{first} is"]]
-    found = comparison.trials
-    for name in dict.fromkeys(trial.policy for trial in found):
-        mine = [trial for trial in found if trial.policy == name]
-        for trial in mine:
-            counts = f"{trial.trainings} : {trial.other_trainings}"
-            rows.append(
-                [name, str(trial.seed), f"{trial.loss:.4f}", f"{trial.other:.4f}", counts, *_told(trial.difference)]
-            )
-        if len(mine) > 1:
-            losses = [sum(values) / len(mine) for values in zip(*((one.loss, one.other) for one in mine), strict=True)]
-            rows.append([name, "all", *(f"{loss:.4f}" for loss in losses), "", *_told(comparison.difference(name))])
+def list_seed_comparisons(result: BacktestResult) -> list[list[str]]:
+    """Return a table with its header: the first policy compared with each other one, seed by seed and over all."""
+    first = result.outcomes[0].name
+    header = ["policy", "seed", first, "other", "trainings", "difference", "95 % interval", "result"]
+    rows = [header]
+    comparisons = result.seed_comparisons
+    for name in dict.fromkeys(comparison.policy for comparison in comparisons):
+        by_seed = [comparison for comparison in comparisons if comparison.policy == name]
+        for comparison in by_seed:
+            losses = [f"{comparison.loss:.4f}", f"{comparison.other_loss:.4f}"]
+            trainings = f"{comparison.trainings} : {comparison.other_trainings}"
+            rows.append([name, str(comparison.seed), *losses, trainings, *_format_difference(comparison.difference)])
+        if len(by_seed) > 1:
+            means = [
+                sum(comparison.loss for comparison in by_seed) / len(by_seed),
+                sum(comparison.other_loss for comparison in by_seed) / len(by_seed),
+            ]
+            over_all = _format_difference(result.difference(name))
+            rows.append([name, "all", *(f"{mean:.4f}" for mean in means), "", *over_all])
     return rows if len(rows) > 1 else []
 
 
-def _told(difference: LossDifference) -> list[str]:
-    return [f"{difference.mean:+.4f}", f"{difference.low:+.4f} to {difference.high:+.4f}", lead(difference)]
+def _format_difference(difference: LossDifference) -> list[str]:
+    interval = f"{difference.low:+.4f} to {difference.high:+.4f}"
+    return [f"{difference.mean:+.4f}", interval, describe_difference(difference)]
 
 
-def causes(outcomes: Sequence[PolicyResult]) -> str:
-    """What called for trainings, counted over replays."""
-    counted: dict[str, int] = {}
-    for outcome in outcomes:
-        for name, count in outcome.causes.items():
-            counted[name] = counted.get(name, 0) + count
-    return ", ".join(f"{name} {count}" for name, count in sorted(counted.items()))
+def format_causes(results: Sequence[PolicyResult]) -> str:
+    """Return the number of trainings by cause, over several replays."""
+    counts: dict[str, int] = {}
+    for result in results:
+        for cause, count in result.causes.items():
+            name = "manual" if cause == "hand" else cause
+            counts[name] = counts.get(name, 0) + count
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 
-def alarms(comparison: BacktestResult) -> list[str]:
-    """Of a history in which nothing changes: how often each check of the first policy looked, and called for more."""
-    replays = comparison.seeds_of(comparison.outcomes[0].name)
-    surprising = {check.name for check in checks_of("watch") if not check.by_calendar}
-    looks = {check for one in replays for check in one.verdicts} & surprising
-    said = []
-    for check in sorted(looks):
-        looked = sum(sum(one.verdicts.get(check, {}).values()) for one in replays)
-        failed = sum(one.verdicts.get(check, {}).get("fail", 0) for one in replays)
-        trained = sum(one.causes.get(check, 0) for one in replays)
-        share = f"{failed} of {looked:,} looks failed ({failed / looked:.2%})"
-        said.append(f"{check}: {share}, {plural(trained, 'training')} for it")
-    return said
+def list_false_alarms(result: BacktestResult) -> list[str]:
+    """Return, for a history without changes, how often each check of the first policy failed and caused a training."""
+    replays = result.list_seeds(result.outcomes[0].name)
+    watched = {check.name for check in checks_of("watch") if not check.by_calendar}
+    checks = {check for replay in replays for check in replay.verdicts} & watched
+    alarms = []
+    for check in sorted(checks):
+        evaluations = sum(sum(replay.verdicts.get(check, {}).values()) for replay in replays)
+        failed = sum(replay.verdicts.get(check, {}).get("fail", 0) for replay in replays)
+        trainings = sum(replay.causes.get(check, 0) for replay in replays)
+        share = f"{failed} of {evaluations:,} evaluations failed ({failed / evaluations:.2%})"
+        alarms.append(f"{check}: {share} and caused {plural(trainings, 'training')}")
+    return alarms

@@ -71,16 +71,16 @@ def backtest(
 
 def demo(report: Report = None, json: Json = False) -> None:
     """A year of real flights: the mill validates each day, notices the seasons, retrains, tries out, promotes."""
-    from tidemill.backtest.compare import planted
+    from tidemill.backtest.compare import list_disturbances
     from tidemill.project.configuration import FILE, read_policy
     from tidemill.project.project import Project
 
     folder = _example()
     project = Project(folder, read_policy(folder / "demo.toml", folder / FILE))
     output.err.print("A year of flights from New York, 2013. Asked at scheduled departure: more than 15 minutes late?")
-    output.err.print("Planted on top:")
-    for one in planted(project.policy.backtest):
-        output.err.print(f"  {one.day}  {one.about}")
+    output.err.print("Planted disturbances:")
+    for disturbance in list_disturbances(project.policy.backtest):
+        output.err.print(f"  {disturbance.day}  {disturbance.about}")
     beside = (Against.static, Against.weekly)
     comparison = _compare(project, project.policy, {}, "", "2013-03-01", "2014-01-01", beside)
     _tell(comparison, report or Path("tidemill-demo.html"), json)
@@ -108,38 +108,44 @@ def _compare(
     shuffle: bool = False,
 ) -> "BacktestResult":
     from tidemill.backtest.compare import compare
-    from tidemill.backtest.period import part_of
-    from tidemill.backtest.policies import PolicyPlan, calendar, shuffled, static, weekly
+    from tidemill.backtest.period import choose_period
+    from tidemill.backtest.policies import (
+        PolicyPlan,
+        build_calendar_policy,
+        build_static_policy,
+        build_weekly_policy,
+        shuffle_history,
+    )
 
-    part = part_of(project, model, begin, end)
+    period = choose_period(project, model, begin, end)
     if shuffle:
-        policy, others = shuffled(policy), {name: shuffled(other) for name, other in others.items()}
+        policy, others = shuffle_history(policy), {name: shuffle_history(other) for name, other in others.items()}
     made: dict[Against, PolicyPlan] = {
-        Against.static: static(policy),
-        Against.weekly: weekly(policy, part.begin),
-        Against.calendar: lambda first: calendar(policy, part, first.trainings),
+        Against.static: build_static_policy(policy),
+        Against.weekly: build_weekly_policy(policy, period.begin),
+        Against.calendar: lambda first: build_calendar_policy(policy, period, first.trainings),
     }
     policies: dict[str, PolicyPlan] = {"loop": policy, **others, **{one.value: made[one] for one in beside}}
     width = max(len(name) for name in policies) + (2 if seeds > 1 else 0)
     began = time.monotonic()
 
-    def told(name: str, at: datetime, said: str) -> None:
+    def report_progress(name: str, at: datetime, message: str) -> None:
         clock = time.monotonic() - began
-        output.err.print(f"{clock:5.0f} s  {at:%Y-%m-%d}  {name:{width}} {said}")
+        output.err.print(f"{clock:5.0f} s  {at:%Y-%m-%d}  {name:{width}} {message}")
 
     kept = project.state_folder / "backtest"
-    return compare(project, policies, model, part, told, keep=kept, seeds=range(seeds))
+    return compare(project, policies, model, period, report_progress, keep=kept, seeds=range(seeds))
 
 
 def _look_for_leaks(project: "Project", environment: str, model: str, begin: str, end: str, json: bool) -> None:
-    from tidemill.backtest.skew import find_leaks, said_of
+    from tidemill.backtest.skew import find_join_leaks, format_leak_report
 
-    found = find_leaks(project, environment, model, begin, end)
+    report = find_join_leaks(project, environment, model, begin, end)
     if json:
-        output.as_json(found)
+        output.as_json(report)
     else:
-        output.out.print(said_of(found))
-    if found.leaks:
+        output.out.print(format_leak_report(report))
+    if report.has_leaks:
         raise typer.Exit(3)
 
 

@@ -153,14 +153,14 @@ def history(
     json: Json = False,
 ) -> None:
     """Which releases answered, since when, and why."""
-    from tidemill.backtest.period import moment
+    from tidemill.backtest.period import parse_time
     from tidemill.registry.routing import history as routes_of
 
     session = session_here(env)
     name = name or session.project.model().name
     found = routes_of(session.workspace.ledger, env, name)
     if at:
-        instant = moment(at, session.clock.now())
+        instant = parse_time(at, session.clock.now())
         found = [route for route in found if route.since <= instant][-1:]
     columns = {
         "since": lambda r: r.since,

@@ -89,7 +89,7 @@ def fire(
     session.project.code.pipeline(pipeline)
     chosen = session.project.model(model).name if model or session.project.policy.models else ""
     by = Triggers(session.project.policy, session.workspace.ledger, session.clock, env)
-    job = by.by_hand(pipeline, chosen, {}, session.clock.mint())
+    job = by.create_manual_job(pipeline, chosen, {}, session.clock.mint())
     if json:
         output.as_json(job)
     else:

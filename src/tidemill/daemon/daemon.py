@@ -13,7 +13,7 @@ from tidemill.core.run import Run
 from tidemill.core.trigger import Job, JobState
 from tidemill.daemon import work
 from tidemill.daemon.heartbeat import Heartbeat, looked
-from tidemill.daemon.loop import state_of_job
+from tidemill.daemon.loop import to_job_state
 from tidemill.daemon.notices import Notices
 from tidemill.daemon.patience import Patience
 from tidemill.daemon.triggers import Triggers
@@ -70,7 +70,7 @@ class Daemon:
             return
         parts = {
             "policy": self._look_at_the_policy,
-            "new data": lambda: self._triggers.notice(self._session.sources),
+            "new data": lambda: self._triggers.emit_data_events(self._session.sources),
             "code and packages": self._notices.notice,
             "triggers": self._fire,
             "jobs": self._follow,
@@ -178,7 +178,7 @@ class Daemon:
                 self._running[job.id] = job, None
             elif standing == "over":
                 assert run is not None
-                self._settle(job, state_of_job(run), run.error)
+                self._settle(job, to_job_state(run), run.error)
             elif standing == "interrupted":
                 self._settle(job, "waiting", deaths=job.deaths)
             elif standing == "dead":

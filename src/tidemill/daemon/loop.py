@@ -1,4 +1,4 @@
-"""The daemon of a replay: it notices, fires and works by the same triggers and pipelines, one job after the other."""
+"""The daemon's loop of a replay: the same triggers and pipelines, one job after the other."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -12,10 +12,14 @@ from tidemill.daemon.triggers import Triggers
 from tidemill.flow.session import Session
 
 Work = Callable[[Job], tuple[JobState, str, str]]
+"""A function that runs a job and returns its state, the id of its run, and an error."""
 
 
 class Loop:
-    """Turns events into jobs and hands jobs that are due to `work`, which returns state, run id and error."""
+    """The loop that creates jobs from events and runs the jobs that are due with `work`.
+
+    `delay` returns the time at which a new job becomes due.
+    """
 
     def __init__(self, session: Session, work: Work, delay: Callable[[Job], datetime] | None = None) -> None:
         self._session = session
@@ -24,37 +28,39 @@ class Loop:
         self._delay = delay or (lambda job: job.available)
         self.triggers = Triggers(session.project.policy, self._books, session.clock, session.workspace.environment)
 
-    def turn(self) -> list[Job]:
-        """Notice new data, fire triggers, and work on what is due, until nothing is; the jobs that were done."""
+    def run_once(self) -> list[Job]:
+        """Emit events for new data, fire triggers, and run jobs until none is due; return the jobs that ran."""
         done: list[Job] = []
-        self.triggers.notice(self._session.sources)
+        self.triggers.emit_data_events(self._session.sources)
         while True:
             for job in self.triggers.fire():
-                self._put_off(job)
-            due = [job for job in self.waiting() if job.available <= self._session.clock.now()]
+                self._postpone(job)
+            due = [job for job in self.list_waiting_jobs() if job.available <= self._session.clock.now()]
             if not due:
                 return done
-            done += [self._do(job) for job in due]
+            done += [self._run_job(job) for job in due]
 
-    def ask(self, pipeline: str, model: str, params: dict[str, Any], key: str) -> Job:
-        """A job that somebody asks for; it takes as long as any other."""
-        return self._put_off(self.triggers.by_hand(pipeline, model, params, key))
+    def request_job(self, pipeline: str, model: str, params: dict[str, Any], key: str) -> Job:
+        """Create a job that a person requested; it has the same delay as any other job."""
+        return self._postpone(self.triggers.create_manual_job(pipeline, model, params, key))
 
-    def waiting(self) -> list[Job]:
-        """The jobs that wait, oldest first."""
+    def list_waiting_jobs(self) -> list[Job]:
+        """Return the waiting jobs, oldest first."""
         return self._books.jobs.find(state="waiting")
 
-    def _put_off(self, job: Job) -> Job:
+    def _postpone(self, job: Job) -> Job:
         available = self._delay(job)
-        return self._books.jobs.change(job.id, lambda j: replace(j, available=available))
+        return self._books.jobs.change(job.id, lambda current: replace(current, available=available))
 
-    def _do(self, job: Job) -> Job:
-        job = self._books.jobs.change(job.id, lambda j: replace(j, state="running", attempts=j.attempts + 1))
+    def _run_job(self, job: Job) -> Job:
+        job = self._books.jobs.change(
+            job.id, lambda current: replace(current, state="running", attempts=current.attempts + 1)
+        )
         state, run, error = self._work(job)
-        return self._books.jobs.change(job.id, lambda j: replace(j, state=state, run=run, error=error))
+        return self._books.jobs.change(job.id, lambda current: replace(current, state=state, run=run, error=error))
 
 
-def state_of_job(run: Run) -> JobState:
-    """What a run's end means for the job that started it."""
+def to_job_state(run: Run) -> JobState:
+    """Return the state of a job for the state of its run."""
     states: dict[str, JobState] = {"done": "done", "stopped": "stopped", "cancelled": "cancelled"}
     return states.get(run.state, "failed")

@@ -49,7 +49,7 @@ class Triggers:
         self._started = min(since, now)
         self.looked = since
 
-    def notice(self, sources: Sources) -> int:
+    def emit_data_events(self, sources: Sources) -> int:
         """Write an event for each batch that is new in a source that a trigger waits for; how many there were.
 
         Raises
@@ -117,7 +117,7 @@ class Triggers:
         self.looked = now
         return [job for job in jobs if job is not None and job.state == "waiting"]
 
-    def by_hand(self, pipeline: str, model: str, params: dict[str, Any], key: str) -> Job:
+    def create_manual_job(self, pipeline: str, model: str, params: dict[str, Any], key: str) -> Job:
         """A job that somebody asked for; raises `Conflict` where the same key was asked for before."""
         job = self._job("hand", key, pipeline, model, params)
         with self._books.transaction(durable=True):

@@ -1,4 +1,4 @@
-"""Training–serving skew: what was served of a feature against what the offline join gives the same rows."""
+"""Training–serving skew: the served values of a feature compared with the values of the offline join."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ _PRECISION = 1e-6
 
 
 class Skew(Struct, frozen=True, kw_only=True):
-    """A feature's values as they were served and as they are joined: how many of `rows` differ, and one that does."""
+    """How many of a feature's served values differ from its joined values, and an example of a difference."""
 
     feature: str
     rows: int
@@ -23,31 +23,34 @@ class Skew(Struct, frozen=True, kw_only=True):
         return self.differ / max(self.rows, 1)
 
 
-def skew(served: pl.DataFrame, joined: pl.DataFrame, names: Sequence[str], keys: pl.Series) -> list[Skew]:
-    """The skew of each feature, the largest first; numbers that agree to six places are equal, and so are two nulls."""
-    found = [_of(name, served[name], joined[name], keys) for name in names if name in served.columns]
-    return sorted(found, key=lambda one: -one.share)
+def compute_skews(served: pl.DataFrame, joined: pl.DataFrame, names: Sequence[str], keys: pl.Series) -> list[Skew]:
+    """Return the skew of each feature, the largest first.
+
+    Two numbers are equal if their relative difference is at most 1e-6; two nulls are equal.
+    """
+    skews = [_compute_skew(name, served[name], joined[name], keys) for name in names if name in served.columns]
+    return sorted(skews, key=lambda skew: -skew.share)
 
 
-def _of(name: str, served: pl.Series, joined: pl.Series, keys: pl.Series) -> Skew:
-    numbers = all(side.dtype.is_numeric() or side.dtype in (pl.Boolean, pl.Null) for side in (served, joined))
+def _compute_skew(name: str, served: pl.Series, joined: pl.Series, keys: pl.Series) -> Skew:
+    numbers = all(values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null) for values in (served, joined))
     kind = pl.Float64 if numbers else pl.String
-    one, other = served.cast(kind).alias("one"), joined.cast(kind).alias("other")
-    both = pl.DataFrame([one, other]).fill_nan(None) if numbers else pl.DataFrame([one, other])
-    apart = pl.col("one").ne_missing(pl.col("other"))
+    pairs = pl.DataFrame([served.cast(kind).alias("served"), joined.cast(kind).alias("joined")])
+    pairs = pairs.fill_nan(None) if numbers else pairs
+    is_different = pl.col("served").ne_missing(pl.col("joined"))
     if numbers:
-        near = (pl.col("one") - pl.col("other")).abs() <= _PRECISION * (1 + pl.col("other").abs())
-        apart &= near.fill_null(value=False).not_()
-    differ = both.select(apart)["one"]
-    count = int(differ.sum())
+        is_near = (pl.col("served") - pl.col("joined")).abs() <= _PRECISION * (1 + pl.col("joined").abs())
+        is_different &= is_near.fill_null(value=False).not_()
+    differing = pairs.select(is_different)["served"]
+    count = int(differing.sum())
     if not count:
         return Skew(feature=name, rows=len(served), differ=0)
-    place = int(differ.arg_max() or 0)
+    index = int(differing.arg_max() or 0)
     return Skew(
         feature=name,
         rows=len(served),
         differ=count,
-        served=str(served[place]),
-        joined=str(joined[place]),
-        key=str(keys[place]),
+        served=str(served[index]),
+        joined=str(joined[index]),
+        key=str(keys[index]),
     )

@@ -24,7 +24,7 @@ from tidemill.core.run import select_test_metrics
 from tidemill.data.metrics import Floats, losses, measure, measure_more, narrowed, normal_quantile, standard_error
 from tidemill.data.statistics import Profile, profile
 from tidemill.errors import ConfigurationError
-from tidemill.monitoring.windows import features_of, judged, window
+from tidemill.monitoring.windows import extract_scores, read_window, unpack_features
 
 
 def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalReader, now: datetime) -> list[Verdict]:
@@ -32,7 +32,7 @@ def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalRe
     arm = route.arm("champion")
     assert arm is not None
     windows = {
-        length: window(journal, policy.name, now - length, now, arm.release)
+        length: read_window(journal, policy.name, now - length, now, arm.release)
         for length in {_length(value) for value in policy.watch.values if value.value != "age"}
     }
     return [
@@ -64,7 +64,7 @@ def _judge(
         # The event time passes, whatever it is written as.
         columns = tuple(one for one in reference.columns if one.name != champion.manifest.time)
         reference = replace(reference, columns=columns)
-        return drift(profile(features_of(rows), reference), reference, minimum=value.minimum, **bounds)
+        return drift(profile(unpack_features(rows), reference), reference, minimum=value.minimum, **bounds)
     return _performance(value, champion, rows, bounds, confidence)
 
 
@@ -78,7 +78,7 @@ def _performance(
             f"the watch of {champion.manifest.name!r} names {value.value!r}, which was not measured at release",
             f"use one of: {', '.join((*known, 'drift', 'age', 'silence'))}",
         )
-    truth, scores = judged(rows, champion.manifest.signature)
+    truth, scores = extract_scores(rows, champion.manifest.signature)
     count = len(truth.values)
     seen = measure(truth, scores) if count else {value.value: reference}
     if value.value not in seen:
@@ -119,7 +119,7 @@ def validate_online(
     champion, challenger = route.arm("champion"), route.arm("challenger")
     if champion is None or challenger is None:
         return []
-    rows = window(journal, policy.name, route.since, now)
+    rows = read_window(journal, policy.name, route.since, now)
     champion_losses, challenger_losses = _paired(rows, champion.release, challenger.release, signatures)
     return [
         traffic(
@@ -150,7 +150,7 @@ def _paired(
 
 
 def _losses(rows: pl.DataFrame, signature: Signature, both: tuple[str, ...]) -> Floats:
-    truth, scores = judged(rows, signature)
+    truth, scores = extract_scores(rows, signature)
     if both in ((), signature.classes) or not len(scores):
         return losses(truth, scores)
     return losses(*narrowed(truth, scores, both))

@@ -14,7 +14,7 @@ from tidemill.core.resources import Features, JournalReader, Sources, TableReade
 from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME, as_utc
 from tidemill.data.superseded import without_repeated, without_superseded
 from tidemill.errors import DataError
-from tidemill.monitoring.windows import features_of, window
+from tidemill.monitoring.windows import read_window, unpack_features
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -135,14 +135,14 @@ def add_feedback(
     """Add what was predicted and labelled since: the features as they were served, and what turned out."""
     if snapshot.feedback_until is None:
         return rows
-    served = window(journal, name, None, snapshot.feedback_until)
+    served = read_window(journal, name, None, snapshot.feedback_until)
     served = served.filter(pl.col("truth").is_not_null(), pl.col("role") != "shadow") if served.width else served
     if served.is_empty():
         return rows
     truth = served["truth"]
     if rows.schema[problem.label] == pl.Boolean:
         truth = truth == "true"
-    learned = features_of(served).with_columns(
+    learned = unpack_features(served).with_columns(
         truth.cast(rows.schema[problem.label]).alias(problem.label),
         served["time"].alias(TIME),
         served["truth_known_at"].alias(KNOWN_AT),
