@@ -15,7 +15,7 @@ from typer.main import get_command
 from tests.projects import listed, make_project, tidemill
 from tidemill.cli import output
 from tidemill.cli.main import NOUNS, command_line
-from tidemill.cli.session import user
+from tidemill.cli.session import current_user
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +39,20 @@ def test_what_is_next_can_be_typed_as_it_stands(tmp_path: Path) -> None:
 
 def test_init_says_where_the_rows_are_too_few(tmp_path: Path) -> None:
     pl.DataFrame({"größe": [number % 7 for number in range(20)], "y": [0, 1] * 10}).write_csv(tmp_path / "few.csv")
-    assert "a training wants 50" in tidemill(tmp_path, "init", "p", "--from", "few.csv", "--label", "y").stdout
+    assert "a training needs 50" in tidemill(tmp_path, "init", "p", "--from", "few.csv", "--label", "y").stdout
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("checks", "list", "--check", "gat"), "none with check 'gat'"),
-        (("events", "list", "--kind", "großes"), "none with kind 'großes'"),
-        (("jobs", "list", "--state", "lost"), "none with state 'lost'"),
-        (("runs", "list", "--pipeline", "nope"), "none with pipeline 'nope'"),
-        (("runs", "search", "nowhere"), "none with text 'nowhere'"),
-        (("models", "search", "nowhere"), "none with text 'nowhere'"),
-        (("models", "list", "--name", "nope"), "none with name 'nope'"),
-        (("models", "history", "--name", "nope"), "nothing of 'nope' has answered yet"),
+        (("checks", "list", "--check", "gat"), "no records with check 'gat'"),
+        (("events", "list", "--kind", "großes"), "no records with kind 'großes'"),
+        (("jobs", "list", "--state", "lost"), "no records with state 'lost'"),
+        (("runs", "list", "--pipeline", "nope"), "no records with pipeline 'nope'"),
+        (("runs", "search", "nowhere"), "no records with text 'nowhere'"),
+        (("models", "search", "nowhere"), "no records with text 'nowhere'"),
+        (("models", "list", "--name", "nope"), "no records with name 'nope'"),
+        (("models", "history", "--name", "nope"), "no release of 'nope' served yet"),
     ],
 )
 def test_an_empty_list_says_what_was_asked(shop: Path, words: tuple[str, ...], said: str) -> None:
@@ -100,7 +100,7 @@ def one_line(done: subprocess.CompletedProcess[str], said: str) -> None:
 def test_an_all_null_column_can_be_left_out(tmp_path: Path) -> None:
     file = bad_tables(tmp_path)["null_column"]
     done = tidemill(tmp_path, "init", "p", "--from", str(file), "--label", "y", "--exclude", "b")
-    assert "left out 'b'" in done.stdout
+    assert "excluded 'b'" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_an_all_null_column_can_be_left_out(tmp_path: Path) -> None:
     [
         (("run", "nope"), "defines no pipeline 'nope'"),
         (("run", "training", "--param", "depth=3"), "no parameter 'depth'"),
-        (("run", "training", "--param", "depth"), "name=value"),
+        (("run", "training", "--param", "depth"), "NAME=VALUE"),
         (("run", "training", "--engine", "ray"), "no engine 'ray'"),
         (("runs", "show", "12345678"), "there is no run"),
         (("models", "show", "shop/99"), "no release"),
@@ -233,12 +233,12 @@ def test_who_asks_is_a_number_where_the_user_has_no_name(monkeypatch: pytest.Mon
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 2_000_000_021)
-    assert user() == "user 2000000021"
+    assert current_user() == "user 2000000021"
 
 
 def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     said = "[gate] of [[triggers]] in shop:100:1 [/bold]"
-    output.table(("reason",), [[said]])
+    output.print_table(("reason",), [[said]])
     output.out.print(said)
     output.err.print(said, style="yellow")
     told = capsys.readouterr()
@@ -268,7 +268,7 @@ def test_a_noun_that_is_loaded_alone_has_all_its_commands(noun: str) -> None:
 
 def test_a_training_that_comes_to_the_same_says_so(shop: Path) -> None:
     tidemill(shop, "run", "training")
-    assert "no new release: an earlier training gave the same, shop/" in tidemill(shop, "run", "training").stdout
+    assert "no new release: the model is equal to shop/" in tidemill(shop, "run", "training").stdout
 
 
 def test_every_command_and_option_says_what_it_is_and_loses_no_words_in_brackets() -> None:

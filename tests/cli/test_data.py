@@ -52,7 +52,7 @@ def test_a_stopped_run_keeps_its_bad_rows_and_goes_on_with_them_once_they_are_ac
     table = session.workspace.tables.read("rows", session.workspace.tables.version("rows"))
     first = pl.read_csv(shop / "data" / "shop.csv")
     assert sum(table["items"]) == pytest.approx(sum(rows["items"]) + 3.5 + sum(first["items"]))
-    assert tidemill(shop, "data", "accept", "rows", code=2).stderr.count("no batch of 'rows' is stopped") == 1
+    assert tidemill(shop, "data", "accept", "rows", code=2).stderr.count("no batch of source 'rows' is stopped") == 1
 
 
 def test_a_file_is_judged_with_its_anomalies(shop: Path, tmp_path: Path) -> None:
@@ -95,9 +95,9 @@ def test_an_empty_batch_and_one_with_a_column_more_are_accepted_together(shop: P
     rows.with_columns(wind=pl.lit(1)).write_csv(shop / "data" / "more.csv")
     (shop / "data" / "none.csv").write_text(",".join(rows.columns) + "\n")
     (shop / "data" / "cut.csv").write_text("")
-    assert "so did 2 more" in tidemill(shop, "run", "ingestion", code=3).stderr
+    assert "and 2 more verdicts stopped it" in tidemill(shop, "run", "ingestion", code=3).stderr
     told = tidemill(shop, "data", "accept", "rows", "--reason", "we have weather now").stderr
-    assert "left out: " in told
+    assert "exclude: " in told
     assert "cut.csv is empty" in told
     (shop / "data" / "cut.csv").unlink()
     tidemill(shop, "run", "ingestion")

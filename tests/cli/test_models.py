@@ -69,7 +69,7 @@ def test_two_releases_side_by_side(shop: Path) -> None:
     assert set(found["data"]) >= {"iterations"}
     told = tidemill(shop, "models", "compare", "shop/1", "shop/2").stdout
     assert "test_log_loss" in told
-    assert "signature: the same" in told
+    assert "signature: equal" in told
     assert "there is no release" in tidemill(shop, "models", "compare", "shop/1", "shop/9", code=2).stderr
 
 
@@ -81,9 +81,9 @@ def test_promoting_what_nobody_watches_is_warned_of(shop: Path) -> None:
         told = tidemill(shop, "models", "promote", "shop/1")
     finally:
         (shop / "tidemill.toml").write_text(text)
-    assert "nothing watches shop" in told.stderr
+    assert "nothing watches model 'shop'" in told.stderr
     back = tidemill(shop, "models", "rollback")
-    assert "shop/2 answers for shop again" in back.stdout
+    assert "shop/2 serves model shop again" in back.stdout
     served = [row["arms"][0]["release"] for row in listed(shop, "models", "history")]
     assert served == ["shop/1", "shop/1", "shop/2", "shop/1", "shop/2"]
     now = open_session(make_project(shop.parent / "other")).clock.now().isoformat()

@@ -166,7 +166,7 @@ def test_one_step_runs_on_what_a_past_run_gave_it(place: Place) -> None:
     assert (alone["state"], alone["metrics"]) == ("done", {"test_loss": 200.0})
     assert list(alone["graph"]) == ["fit"]
     assert "has no step 'fitt'" in place.do("run", "--step", "fitt", "--from", past["id"], code=2)
-    assert "give a pipeline, or --step" in place.do("run", "training", "--step", "fit", code=2)
+    assert "either a pipeline, or --step" in place.do("run", "training", "--step", "fit", code=2)
 
 
 def test_a_run_comes_out_the_same_by_the_code_that_it_had(place: Place) -> None:
@@ -184,7 +184,7 @@ def test_a_run_that_depends_on_the_world_comes_out_otherwise_and_says_by_how_muc
     (place.folder / "world").write_text("0.5")
     past = place.json("run", "training")
     (place.folder / "world").write_text("0.5001")
-    assert "does not come out the same" in place.do("runs", "reproduce", past["id"], code=1)
+    assert "does not have the same outputs" in place.do("runs", "reproduce", past["id"], code=1)
     found = place.json("runs", "reproduce", past["id"], "--tolerance", "0.01")
     fit = next(one for one in found["steps"] if one["step"] == "fit")
     assert (found["same"], fit["verdict"], round(fit["apart"], 6)) == (True, "within tolerance", 0.0001)

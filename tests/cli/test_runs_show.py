@@ -104,7 +104,7 @@ def test_two_runs_are_laid_side_by_side(shop: Path) -> None:
     shown = tidemill(shop, "runs", "diff", first, second).stdout
     assert "compared with" in shown
     assert "policy" in shown
-    assert "the same: graph" in shown
+    assert "equal: graph" in shown
     assert "only in a:" in tidemill(shop, "runs", "diff", first, failed).stdout
     assert listed(shop, "runs", "diff", first, second)["a"] == first
 

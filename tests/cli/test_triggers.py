@@ -21,7 +21,7 @@ def test_a_pause_is_shown_audited_and_ended(shop: Path) -> None:
     tidemill(shop, "triggers", "pause", "watch", "--until", "2d", "--reason", "holidays")
     shown = tidemill(shop, "triggers", "list")
     assert "holidays" in shown.stdout.replace("\n", "")
-    assert "no daemon has ever watched" in shown.stderr
+    assert "no daemon has run yet" in shown.stderr
     tidemill(shop, "triggers", "resume", "watch")
     refused = tidemill(shop, "triggers", "resume", "watch", code=2)
     assert "is not paused" in refused.stderr
@@ -65,7 +65,7 @@ def test_a_job_that_waits_can_be_cancelled_and_is_listed_where_it_belongs(shop: 
     assert listed(shop, "jobs", "show", job["id"])["state"] == "waiting"
     tidemill(shop, "jobs", "cancel", job["id"])
     assert listed(shop, "jobs", "list", "--state", "cancelled")[0]["id"] == job["id"]
-    assert "is over: cancelled" in tidemill(shop, "jobs", "cancel", job["id"], code=2).stderr
+    assert "it is cancelled" in tidemill(shop, "jobs", "cancel", job["id"], code=2).stderr
     for noun in ("checks", "events"):
         assert listed(shop, noun, "list", "--env", "nowhere") == []
 

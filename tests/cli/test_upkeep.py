@@ -47,7 +47,7 @@ def test_gc_says_what_would_go_and_does_it_only_when_told(shop: Path) -> None:
     assert "orphan" in said.stdout
     assert "--apply" in said.stderr
     assert DiskBlobs(shop / ".tidemill" / "blobs").has(orphan)
-    assert tidemill(shop, "gc", "--apply").stdout == "1 blobs of 6 B went\n"
+    assert tidemill(shop, "gc", "--apply").stdout == "1 blobs of 6 B were deleted\n"
     assert not DiskBlobs(shop / ".tidemill" / "blobs").has(orphan)
     assert listed(shop, "gc")["goes"] == []
 
@@ -91,10 +91,10 @@ def test_a_row_is_erased_and_the_file_that_holds_it_is_named(shop: Path) -> None
     (file,) = shop.glob("data/*.csv")
     key = pl.read_csv(file)["order_id"][3]
     tried = tidemill(shop, "erase", f"order_id={key}", "--dry-run")
-    assert "1 rows would go" in tried.stdout
+    assert "1 rows to erase" in tried.stdout
     done = tidemill(shop, "erase", f"order_id={key}", "--reason", "asked")
-    assert "1 rows went" in done.stdout
-    assert f"{file.name} holds 1 such rows" in done.stdout
+    assert "1 rows erased" in done.stdout
+    assert f"{file.name} contains 1 such rows" in done.stdout
     assert "backups" in done.stderr
     assert [entry["action"] for entry in listed(shop, "audit", "list")] == ["erased", "began to erase"]
     assert listed(shop, "erase", f"order_id={key}")["rows"] == {}

@@ -1,28 +1,37 @@
-"""`checks`: verdicts, and the kinds of checks that give them."""
+"""`checks`: lists verdicts and the kinds of checks."""
 
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import Id, Json, Limit, Only, Within, given, nothing, session_here
+from tidemill.cli.session import (
+    EnvironmentFilter,
+    Filter,
+    Id,
+    Json,
+    Limit,
+    describe_empty,
+    load_session,
+    select_filters,
+)
 
-checks = typer.Typer(no_args_is_help=True, help="Verdicts: what was judged, and what followed.")
+checks = typer.Typer(no_args_is_help=True, help="Verdicts of checks.")
 
 
 @checks.command("list")
 def list_checks(
-    check: Only = "",
-    outcome: Only = "",
-    action: Only = "",
-    run: Only = "",
-    env: Within = "",
+    check: Filter = "",
+    outcome: Filter = "",
+    action: Filter = "",
+    run: Filter = "",
+    env: EnvironmentFilter = "",
     limit: Limit = 20,
     json: Json = False,
 ) -> None:
-    """The newest verdicts."""
-    asked = given(check=check, outcome=outcome, action=action, run=run, environment=env)
-    found = session_here().workspace.ledger.verdicts.find(newest=True, limit=limit, **asked)
+    """List the newest verdicts."""
+    filters = select_filters(check=check, outcome=outcome, action=action, run=run, environment=env)
+    found = load_session().workspace.ledger.verdicts.find(newest=True, limit=limit, **filters)
     columns = {
-        "verdict": lambda v: output.short(v.id),
+        "verdict": lambda v: output.shorten_id(v.id),
         "time": lambda v: v.time,
         "check": lambda v: v.check,
         "subject": lambda v: v.subject,
@@ -30,15 +39,15 @@ def list_checks(
         "action": lambda v: v.action,
         "reason": lambda v: v.reason,
     }
-    output.records(found, columns, json=json, nothing=nothing(asked, "nothing was judged yet"))
+    output.print_records(found, columns, json=json, nothing=describe_empty(filters, "no verdicts yet"))
 
 
 @checks.command("kinds")
-def list_kinds(stage: Only = "", json: Json = False) -> None:
-    """The checks there are: what each compares, and what it needs."""
+def list_kinds(stage: Filter = "", json: Json = False) -> None:
+    """List all checks: what each one compares and needs."""
     from tidemill.checks.registry import CHECKS
 
-    asked = given(stage=stage)
+    filters = select_filters(stage=stage)
     columns = {
         "check": lambda c: c.name,
         "part of": lambda c: c.part_of,
@@ -47,11 +56,11 @@ def list_kinds(stage: Only = "", json: Json = False) -> None:
         "needs": lambda c: ", ".join(c.needs),
         "compares": lambda c: c.about,
     }
-    found = [one for one in CHECKS if stage in ("", one.stage)]
-    output.records(found, columns, json=json, nothing=nothing(asked, "there are no checks"))
+    found = [kind for kind in CHECKS if stage in ("", kind.stage)]
+    output.print_records(found, columns, json=json, nothing=describe_empty(filters, "there are no checks"))
 
 
 @checks.command("show")
 def show_check(verdict: Id, json: Json = False) -> None:
-    """One verdict with its evidence."""
-    output.record(session_here().workspace.ledger.verdicts.get(verdict), json=json)
+    """Show a verdict with its evidence."""
+    output.print_record(load_session().workspace.ledger.verdicts.get(verdict), json=json)

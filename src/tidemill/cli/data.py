@@ -1,4 +1,4 @@
-"""`data`: tables, judged by their schemas."""
+"""`data`: profiles tables, and checks them by the schemas of sources."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,72 +7,85 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.decisions import record_decision
-from tidemill.cli.session import Environment, Json, session_here
+from tidemill.cli.session import Environment, Json, load_session
 from tidemill.errors import DataError, InputError, MissingExtra, Stopped, Unreadable
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-data = typer.Typer(no_args_is_help=True, help="Tables, judged by their schemas.")
+data = typer.Typer(no_args_is_help=True, help="Tables and their schemas.")
 _MOST_ROWS = 1_000_000
 
 
 @data.command("profile")
 def profile(
-    target: Annotated[str, typer.Argument(metavar="SOURCE|FILE", help="A source of the project, or a table.")],
-    label: Annotated[str, typer.Option(help="The column to predict; of a source, its model's.")] = "",
-    report: Annotated[Path | None, typer.Option(help="Write a page to this HTML file.")] = None,
+    target: Annotated[
+        str, typer.Argument(metavar="SOURCE|FILE", help="A source of the project, or a file with a table.")
+    ],
+    label: Annotated[
+        str, typer.Option(help="The column to predict. Default for a source: the label of its model.")
+    ] = "",
+    report: Annotated[Path | None, typer.Option(help="The HTML file to write a report to.")] = None,
     json: Json = False,
 ) -> None:
-    """What a table's columns hold, which of them to leave out, and what the others need."""
+    """Describe the columns of a table, and propose how to use or exclude each one."""
     from tidemill.checks.exploration import explore
     from tidemill.data.tables import read_table
 
     nothing: dict[str, Any] = {}
-    frame, known = (read_table(Path(target)), nothing) if Path(target).is_file() else _source_rows(target)
+    frame, known = (read_table(Path(target)), nothing) if Path(target).is_file() else _read_source(target)
     known["label"] = label or known.get("label", "")
     if known["label"] and known["label"] not in frame.columns:
-        raise InputError(f"there is no column {known['label']!r}", f"the columns are: {', '.join(frame.columns)}")
+        raise InputError(f"{target} has no column {known['label']!r}", f"the columns are: {', '.join(frame.columns)}")
     found, proposals = explore(frame, **known)
     if report is not None:
         _write_page(report, target, frame, found, proposals)
     if json:
-        output.as_json({"profile": found, "proposals": proposals})
+        output.print_json({"profile": found, "proposals": proposals})
         return
     columns = ("column", "type", "missing", "distinct", "mean", "low", "high", "proposal")
     rows = []
     for column, proposal in zip(found.columns, proposals, strict=True):
-        said = f"leave out: {proposal.reason}" if proposal.exclude else proposal.preparation or f"the {proposal.role}"
+        advice = f"exclude: {proposal.reason}" if proposal.exclude else proposal.preparation or f"the {proposal.role}"
         numbers = (column.mean, column.low, column.high) if column.type in ("integer", "number") else (None,) * 3
         missing = f"{column.missing / max(column.rows, 1):.1%}"
-        rows.append([column.name, column.type, missing, _counted(column.distinct), *map(output.cell, numbers), said])
+        rows.append(
+            [
+                column.name,
+                column.type,
+                missing,
+                _format_count(column.distinct),
+                *map(output.format_cell, numbers),
+                advice,
+            ]
+        )
     output.out.print(f"{target}: {found.rows:,} rows")
-    output.table(columns, rows)
+    output.print_table(columns, rows)
 
 
-def _counted(distinct: int) -> str:
+def _format_count(distinct: int) -> str:
     from tidemill.data.sketch import KEPT
 
     return f"{'about ' if distinct >= KEPT else ''}{distinct:,}"
 
 
-def _source_rows(name: str) -> tuple["pl.DataFrame", dict[str, Any]]:
-    """The rows of a source, the newest million of them, and what the policy says of its columns."""
+def _read_source(name: str) -> tuple["pl.DataFrame", dict[str, Any]]:
+    """Return the newest rows of a source, at most a million, and the roles of its columns in the policy."""
     import polars as pl
 
-    session = session_here()
+    session = load_session()
     definition = session.sources.definition(name)
-    kept: list[pl.DataFrame] = []
+    frames: list[pl.DataFrame] = []
     for batch in reversed(session.sources.batches(name, session.clock.now())):
-        kept.append(session.sources.read(batch))
-        if sum(frame.height for frame in kept) >= _MOST_ROWS:
+        frames.append(session.sources.read(batch))
+        if sum(frame.height for frame in frames) >= _MOST_ROWS:
             break
-    if not kept:
-        raise DataError(f"source {name!r} has no rows yet", "wait for the first, or name a table")
+    if not frames:
+        raise DataError(f"source {name!r} has no rows yet", "wait for the first batch, or use a file")
     models = session.project.policy.models.values()
     label = next((model.problem.label for model in models if model.problem.source == name), "")
-    frame = pl.concat(kept, how="diagonal_relaxed").head(_MOST_ROWS)
+    frame = pl.concat(frames, how="diagonal_relaxed").head(_MOST_ROWS)
     return frame, {"label": label, "time": definition.time or "", "key": definition.key, "later": definition.later}
 
 
@@ -82,89 +95,89 @@ def _write_page(file: Path, title: str, frame: "pl.DataFrame", found: Any, propo
     skrub = ""
     try:
         skrub = skrub_report(frame.select(name for name in frame.columns if not name.startswith("_")), title)
-    except MissingExtra as absent:
-        output.err.print(f"without skrub's part of the page: {absent}")
-    output.write(file, render(title, found, proposals, skrub))
+    except MissingExtra as missing:
+        output.err.print(f"the report has no part by skrub: {missing}")
+    output.write_file(file, render(title, found, proposals, skrub))
 
 
 @data.command("validate")
 def validate(
-    file: Annotated[Path, typer.Argument(help="A table.")],
-    source: Annotated[str, typer.Option(help="The source whose schema judges it.")] = "",
+    file: Annotated[Path, typer.Argument(help="A file with a table.")],
+    source: Annotated[str, typer.Option(help="The source of the schema. Default: the source of the model.")] = "",
     json: Json = False,
 ) -> None:
-    """Judge a table by a source's schema; exit 0 when it fits, 3 when it does not."""
-    from tidemill.checks.table import validate as judge
+    """Check a table by the schema of a source; the exit code is 0 if it passes, 3 if it fails."""
+    from tidemill.checks.table import validate as check_table
     from tidemill.core.check import SchemaEvidence
     from tidemill.data.frame import in_time
     from tidemill.data.tables import read_table
     from tidemill.recipes.ingestion import schema_in_force
 
-    session = session_here()
+    session = load_session()
     chosen = source or session.project.model().problem.source
     now, books = session.clock.now(), session.workspace.ledger
     schema = schema_in_force(chosen, now, session.sources, books, session.clock)
     definition = session.sources.definition(chosen)
     table = read_table(file, definition.format, empty=True, texts=schema.texts)
     rows = in_time(table, definition, chosen, now, lenient=True)
-    verdict = judge(rows, schema, str(file), definition, now)
+    verdict = check_table(rows, schema, str(file), definition, now)
     if json:
-        output.as_json(verdict)
+        output.print_json(verdict)
     else:
         output.out.print(f"{file}: {verdict.reason} (schema of {chosen!r}, version {schema.version})")
         for anomaly in verdict.read(SchemaEvidence).anomalies:
             output.out.print(f"  {anomaly['column'] or file.name}: {anomaly['what']}")
     if verdict.stops:
-        cure = f"mend the file, or accept the change: `tidemill data accept {chosen} {file}`"
-        raise Stopped(f"{file} does not fit the schema of {chosen!r}", cure)
+        cure = f"fix the file, or accept the change: `tidemill data accept {chosen} {file}`"
+        raise Stopped(f"{file} fails the schema of source {chosen!r}", cure)
 
 
 @data.command("schema")
 def schema(
-    source: Annotated[str, typer.Argument(help="The source; the model's where none is given.")] = "",
-    to: Annotated[Path | None, typer.Option(help="Write it to this file, as its next version, to be edited.")] = None,
+    source: Annotated[str, typer.Argument(help="The source. Default: the source of the model.")] = "",
+    to: Annotated[Path | None, typer.Option(help="The file to write its next version to, for you to edit.")] = None,
 ) -> None:
-    """The schema in force, as it stands in a file that can be edited."""
+    """Print the current schema of a source as TOML, or write it to a file."""
     from msgspec.structs import replace
 
     from tidemill.data.schema_file import as_toml, write_schema
     from tidemill.recipes.ingestion import schema_in_force
 
-    session = session_here()
+    session = load_session()
     chosen = source or session.project.model().problem.source
     found = schema_in_force(chosen, session.clock.now(), session.sources, session.workspace.ledger, session.clock)
     if to is None:
         output.out.print(as_toml(found))
         return
     if to.exists():
-        raise InputError(f"{to} is there already", "name another file, or remove it")
+        raise InputError(f"{to} exists already", "use another file, or delete it")
     try:
         write_schema(replace(found, version=found.version + 1), to)
-    except OSError as refused:
-        raise InputError(f"{to} cannot be written: {refused.strerror}", "name another file") from None
-    output.out.print(f"wrote {to}: edit it, and name it in tidemill.toml")
-    declared = f'schema = "{_from_project(to, session.project.folder)}"'
-    output.err.print(f"next: {declared} under [sources.{chosen}]; each later change needs a higher version")
+    except OSError as error:
+        raise InputError(f"{to} cannot be written: {error.strerror}", "use another file") from None
+    output.out.print(f"{to} is written: edit it, and add it to tidemill.toml")
+    line = f'schema = "{_as_project_path(to, session.project.folder)}"'
+    output.err.print(f"next: add {line} under [sources.{chosen}]; raise the version with each change")
 
 
-def _from_project(file: Path, folder: Path) -> str:
-    here = file.resolve()
-    return (here.relative_to(folder.resolve()) if here.is_relative_to(folder.resolve()) else here).as_posix()
+def _as_project_path(file: Path, folder: Path) -> str:
+    full = file.resolve()
+    return (full.relative_to(folder.resolve()) if full.is_relative_to(folder.resolve()) else full).as_posix()
 
 
 @data.command("accept")
 def accept(
     source: Annotated[str, typer.Argument(help="The source.")],
-    file: Annotated[Path | None, typer.Argument(help="A table to let in; otherwise whatever was stopped.")] = None,
-    reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "",
+    file: Annotated[Path | None, typer.Argument(help="A table to accept. Default: the stopped batches.")] = None,
+    reason: Annotated[str, typer.Option(help="The reason, for the audit log.")] = "",
     env: Environment = "production",
 ) -> None:
-    """Make a new version of a schema that lets a table in; a batch that was stopped is judged again by it."""
+    """Widen a schema so that a table passes; the next ingestion checks stopped batches by the new version."""
     from tidemill.data.frame import in_time
     from tidemill.data.tables import read_table
     from tidemill.recipes.ingestion import accept_change, read_batch, schema_in_force, stopped_batches
 
-    session = session_here(env)
+    session = load_session(env)
     now, books, sources = session.clock.now(), session.workspace.ledger, session.sources
     definition = sources.definition(source)
     schema = schema_in_force(source, now, sources, books, session.clock)
@@ -177,16 +190,16 @@ def accept(
         for batch in stopped:
             try:
                 tables.append((read_batch(batch, schema, sources), batch.known_at))
-            except Unreadable as told:
-                output.err.print(f"left out: {told.problem}", style="yellow")
+            except Unreadable as error:
+                output.err.print(f"skipped: {error.problem}", style="yellow")
         if not tables:
-            raise InputError(f"no batch of {source!r} that was stopped can be read", "mend the files, or remove them")
+            raise InputError(f"no stopped batch of source {source!r} can be read", "fix the files, or delete them")
     else:
-        raise InputError(f"no batch of {source!r} is stopped", "name a table that its schema should let in")
+        raise InputError(f"no batch of source {source!r} is stopped", "add a file whose table the schema must accept")
     version = accept_change(source, tables, reason, now, sources, books, session.clock)
     record_decision(session, "accepted schema", f"{source}/{version.version}", reason, env)
-    output.out.print(f"schema of {source!r} is now version {version.version}")
-    verdicts = [one for batch in stopped for one in books.verdicts.find(subject=batch.id, check="schema")]
-    runs = sorted({one.run for one in verdicts if books.runs.get(one.run).state == "stopped"})
-    resume = f"`tidemill runs resume {output.short(runs[-1])}`" if runs else "`tidemill run training`"
-    output.err.print(f"next: {resume} lets in what was stopped, and goes on with it")
+    output.out.print(f"the schema of {source!r} has now version {version.version}")
+    verdicts = [verdict for batch in stopped for verdict in books.verdicts.find(subject=batch.id, check="schema")]
+    runs = sorted({verdict.run for verdict in verdicts if books.runs.get(verdict.run).state == "stopped"})
+    resume = f"`tidemill runs resume {output.shorten_id(runs[-1])}`" if runs else "`tidemill run training`"
+    output.err.print(f"next: {resume} ingests the stopped batches")

@@ -1,15 +1,15 @@
-"""Decisions of people go to the audit."""
+"""Records the decisions of people in the audit log."""
 
 from typing import TYPE_CHECKING
 
-from tidemill.cli.session import user
+from tidemill.cli.session import current_user
 
 if TYPE_CHECKING:
     from tidemill.flow.session import Session
 
 
 def record_decision(session: "Session", action: str, subject: str, reason: str, env: str) -> None:
-    """Add the decision of a person to the audit."""
+    """Add a decision to the audit log, with the current user as its author."""
     from tidemill.core.audit import AuditEntry
 
     books = session.workspace.ledger
@@ -17,7 +17,7 @@ def record_decision(session: "Session", action: str, subject: str, reason: str, 
         books.audit.add(
             AuditEntry(
                 id=session.clock.mint(),
-                actor=user(),
+                actor=current_user(),
                 action=action,
                 subject=subject,
                 time=session.clock.now(),

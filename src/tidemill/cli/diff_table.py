@@ -1,4 +1,4 @@
-"""How two runs are shown side by side."""
+"""Prints the differences between two runs."""
 
 import re
 from itertools import zip_longest
@@ -17,43 +17,43 @@ _TITLES = {
     "parameters": "Parameters",
     "software": "Python and main packages",
     "packages": "All packages",
-    "inputs": "Values given to steps",
+    "inputs": "Inputs of steps",
     "outputs": "Outputs",
     "metrics": "Metrics",
 }
-_LONGEST = 40
+_MAX_LENGTH = 40
 _DIGEST = re.compile("[0-9a-f]{40,64}")
 
 
 def show(found: RunDiff) -> None:
-    """The sections in which two runs differ, then how long they took."""
+    """Print each section in which two runs differ, and their durations."""
     output.out.print(f"a  run {found.a}\nb  run {found.b}")
-    alone = {change.name for change in found.steps if change.a is None or change.b is None}
+    unpaired = {change.name for change in found.steps if change.a is None or change.b is None}
     _only_in("a", [change.name for change in found.steps if change.b is None])
     _only_in("b", [change.name for change in found.steps if change.a is None])
-    alike = []
+    equal = []
     for section in SECTIONS[:-1]:
         changes: list[ChangedValue] = getattr(found, section)
         if section in ("steps", "graph", "inputs", "outputs"):
-            changes = [change for change in changes if change.name.partition(".")[0] not in alone]
-        if section == "inputs":  # what steps took of each other is told by the outputs
+            changes = [change for change in changes if change.name.partition(".")[0] not in unpaired]
+        if section == "inputs":  # values from other steps are in the section of outputs
             changes = [change for change in changes if PLAIN_VALUE in change.about.values()]
         if not changes:
-            alike += [f"{_TITLES[section].partition(' (')[0].lower()} ({found.same[section]})"] * bool(
+            equal += [f"{_TITLES[section].partition(' (')[0].lower()} ({found.same[section]})"] * bool(
                 found.same[section]
             )
             continue
         title(_TITLES[section])
         if section == "outputs":
-            table(["step.name", "a", "b", "holds"], [_artifacts(change) for change in changes])
+            table(["step.name", "a", "b", "content"], [_artifacts(change) for change in changes])
         elif section == "metrics":
             table(["metric", "a", "b", "b - a"], [_metric(change) for change in changes])
         else:
-            table(["name", "a", "b"], [[one.name, _said(one.a), _said(one.b)] for one in changes])
+            table(["name", "a", "b"], [[change.name, _format(change.a), _format(change.b)] for change in changes])
     title("Durations")
     table(["step", "a", "b", "states"], [_duration(change) for change in found.durations])
-    if alike:
-        output.out.print(f"\nthe same: {', '.join(alike)}")
+    if equal:
+        output.out.print(f"\nequal: {', '.join(equal)}")
 
 
 def _only_in(side: str, names: list[str]) -> None:
@@ -64,14 +64,14 @@ def _only_in(side: str, names: list[str]) -> None:
 def _artifacts(change: ChangedValue) -> list[str]:
     about = change.about
     parts = zip_longest(*(str(about[side]).split(", ") for side in ("a", "b") if side in about), fillvalue="–")
-    said = ", ".join(" → ".join(dict.fromkeys(part)) for part in parts)
+    content = ", ".join(" → ".join(dict.fromkeys(part)) for part in parts)
     columns = [f"{name} {', '.join(map(str, found))}" for name, found in about.items() if name.startswith("columns ")]
-    return [change.name, _said(change.a)[:8], _said(change.b)[:8], "; ".join([said, *columns])]
+    return [change.name, _format(change.a)[:8], _format(change.b)[:8], "; ".join([content, *columns])]
 
 
 def _metric(change: ChangedValue) -> list[str]:
-    moved = "" if change.difference is None else f"{change.difference:+.4f}"
-    return [change.name, format_number(change.a), format_number(change.b), moved]
+    difference = "" if change.difference is None else f"{change.difference:+.4f}"
+    return [change.name, format_number(change.a), format_number(change.b), difference]
 
 
 def _duration(change: ChangedValue) -> list[str]:
@@ -79,8 +79,8 @@ def _duration(change: ChangedValue) -> list[str]:
     return [change.name, format_duration(change.a), format_duration(change.b), " → ".join(states)]
 
 
-def _said(value: Any) -> str:
-    text = "–" if value is None or value == "" else output.cell(value)
+def _format(value: Any) -> str:
+    text = "–" if value is None or value == "" else output.format_cell(value)
     if _DIGEST.fullmatch(text):
         return text[:12]
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return text if len(text) <= _MAX_LENGTH else text[: _MAX_LENGTH - 1] + "…"

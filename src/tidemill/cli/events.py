@@ -1,29 +1,40 @@
-"""`events`: what happened."""
+"""`events`: lists events."""
 
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import Id, Json, Limit, Only, Within, given, nothing, session_here
+from tidemill.cli.session import (
+    EnvironmentFilter,
+    Filter,
+    Id,
+    Json,
+    Limit,
+    describe_empty,
+    load_session,
+    select_filters,
+)
 
-events = typer.Typer(no_args_is_help=True, help="What happened.")
+events = typer.Typer(no_args_is_help=True, help="Events, such as new data, verdicts and failed runs.")
 
 
 @events.command("list")
-def list_events(kind: Only = "", subject: Only = "", env: Within = "", limit: Limit = 20, json: Json = False) -> None:
-    """The newest events."""
-    asked = given(kind=kind, subject=subject, environment=env)
-    found = session_here().workspace.ledger.events.find(newest=True, limit=limit, **asked)
+def list_events(
+    kind: Filter = "", subject: Filter = "", env: EnvironmentFilter = "", limit: Limit = 20, json: Json = False
+) -> None:
+    """List the newest events."""
+    filters = select_filters(kind=kind, subject=subject, environment=env)
+    found = load_session().workspace.ledger.events.find(newest=True, limit=limit, **filters)
     columns = {
-        "event": lambda e: output.short(e.id),
+        "event": lambda e: output.shorten_id(e.id),
         "time": lambda e: e.time,
         "kind": lambda e: e.kind,
         "subject": lambda e: e.subject,
         "payload": lambda e: str(e.payload)[:90],
     }
-    output.records(found, columns, json=json, nothing=nothing(asked, "nothing happened yet"))
+    output.print_records(found, columns, json=json, nothing=describe_empty(filters, "no events yet"))
 
 
 @events.command("show")
 def show_event(event: Id, json: Json = False) -> None:
-    """One event."""
-    output.record(session_here().workspace.ledger.events.get(event), json=json)
+    """Show an event."""
+    output.print_record(load_session().workspace.ledger.events.get(event), json=json)

@@ -1,11 +1,11 @@
-"""`features`: the feature views of a project, and their values for an entity."""
+"""`features`: lists feature views, and reads the features of an entity."""
 
 from typing import Annotated
 
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import Environment, Json, session_here
+from tidemill.cli.session import Environment, Json, load_session
 from tidemill.errors import InputError, NotFound
 
 features = typer.Typer(no_args_is_help=True, help="Feature views.")
@@ -13,46 +13,50 @@ features = typer.Typer(no_args_is_help=True, help="Feature views.")
 
 @features.command("list")
 def list_features(json: Json = False) -> None:
-    """The views of features.py."""
-    session = session_here()
-    using = {view: model.name for model in session.project.policy.models.values() for view in model.inputs.views}
+    """List the feature views in features.py."""
+    session = load_session()
+    users = {view: model.name for model in session.project.policy.models.values() for view in model.inputs.views}
     columns = {
         "view": lambda v: v.name,
         "entity": lambda v: ", ".join(v.entity.keys),
         "source": lambda v: v.source,
         "features": lambda v: ", ".join(v.features),
-        "used by": lambda v: using.get(v.name, ""),
+        "used by": lambda v: users.get(v.name, ""),
         "owner": lambda v: v.owner,
         "description": lambda v: v.description,
     }
-    output.records(list(session.project.code.views.values()), columns, json=json, nothing="features.py defines no view")
+    output.print_records(
+        list(session.project.code.views.values()), columns, json=json, nothing="features.py defines no view"
+    )
 
 
 @features.command("get")
 def get(
-    view: Annotated[str, typer.Argument(help="A view of features.py.")],
-    keys: Annotated[list[str] | None, typer.Argument(help="column=value for each key of the entity.")] = None,
+    view: Annotated[str, typer.Argument(help="A feature view in features.py.")],
+    keys: Annotated[list[str] | None, typer.Argument(help="COLUMN=VALUE for each key of the entity.")] = None,
     env: Environment = "production",
     json: Json = False,
 ) -> None:
-    """The values of an entity in the online store."""
+    """Show the features of an entity in the online store."""
     import polars as pl
 
     from tidemill.core.resources import Online
     from tidemill.featurestore.lookup import entity_of
 
-    session = session_here(env)
+    session = load_session(env)
     definition = session.project.code.view(view)
-    given = dict(key.partition("=")[::2] for key in keys or [])
-    absent = [key for key in definition.entity.keys if key not in given]
-    if absent:
-        raise InputError(f"view {view!r} needs the key {absent[0]!r}", f"give it: {absent[0]}=VALUE")
-    keys_as_rows = pl.DataFrame({key: [given[key]] for key in definition.entity.keys})
+    values = dict(key.partition("=")[::2] for key in keys or [])
+    missing = [key for key in definition.entity.keys if key not in values]
+    if missing:
+        raise InputError(f"view {view!r} needs the key {missing[0]!r}", f"add {missing[0]}=VALUE")
+    keys_as_rows = pl.DataFrame({key: [values[key]] for key in definition.entity.keys})
     (entity,) = entity_of(keys_as_rows, definition.entity.keys)
     found = session.resource(Online).read(view, [entity])[0]
     if found is None:
-        raise NotFound(f"the online store knows no {entity!r} of {view!r}", "fill it: `tidemill run materialization`")
+        raise NotFound(
+            f"the online store has no entity {entity!r} of view {view!r}", "run `tidemill run materialization`"
+        )
     if json:
-        output.as_json({"as_of": found[0], **found[1]})
+        output.print_json({"as_of": found[0], **found[1]})
         return
-    output.table(("feature", "value"), ([name, output.cell(value)] for name, value in found[1].items()))
+    output.print_table(("feature", "value"), ([name, output.format_cell(value)] for name, value in found[1].items()))

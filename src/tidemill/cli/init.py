@@ -15,11 +15,13 @@ def init(
     table: Annotated[Path | None, typer.Option("--from", help="Your table: Parquet, CSV or JSON Lines.")] = None,
     label: Annotated[str, typer.Option(help="The column to predict.")] = "",
     time: Annotated[str, typer.Option(help="The column of the event time.")] = "",
-    key: Annotated[str, typer.Option(help="The column that names a row.")] = "",
-    task: Annotated[str, typer.Option(help="classification or regression; guessed otherwise.")] = "",
-    exclude: Annotated[list[str] | None, typer.Option(help="A column to leave out; may be repeated.")] = None,
+    key: Annotated[str, typer.Option(help="The column that identifies a row.")] = "",
+    task: Annotated[str, typer.Option(help="classification or regression. Default: guessed from the label.")] = "",
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="A column to exclude from the inputs; can be repeated.")
+    ] = None,
 ) -> None:
-    """Make a project that runs at once, on your table or on a small invented one."""
+    """Create a project that can run at once, with your table or with a generated example."""
     from msgspec.structs import replace
 
     from tidemill.core.policy import Training
@@ -32,13 +34,13 @@ def init(
 
     folder = Path(name)
     if (folder / "tidemill.toml").exists():
-        raise InputError(f"{folder} has a tidemill.toml already", "choose another name")
+        raise InputError(f"{folder} contains a tidemill.toml already", "choose another name")
     if task not in ("", "classification", "regression"):
         raise InputError(f"there is no task {task!r}", "use classification or regression")
     if table is None:
         table, label, time, key = write_example(folder), "late", "ordered", "order_id"
     elif not label:
-        raise InputError("which column is to be predicted?", "name it: --label COLUMN")
+        raise InputError("the column to predict is missing", "add --label COLUMN")
     frame = read_table(table)
     guessed = guess(frame, label, time=time, key=key, task=task, exclude=tuple(exclude or ()))
     classes = order_classes(as_classes(frame[label].drop_nulls()).unique()) if guessed.task == "classification" else ()
@@ -49,8 +51,8 @@ def init(
     if guessed.positive:
         output.out.print(f"  positive class: {guessed.positive!r} (positive under [problem])")
     for column, reason in guessed.excluded.items():
-        output.out.print(f"  left out {column!r}: {reason}")
-    output.out.print(f"  event time: {guessed.time or 'none found (--time)'}")
+        output.out.print(f"  excluded {column!r}: {reason}")
+    output.out.print(f"  event time: {guessed.time or 'none found; set it with --time'}")
     if frame.height < (needed := Training().minimum_rows):
-        output.out.print(f"  too few rows to train on: a training wants {needed} (minimum_rows under [training])")
+        output.out.print(f"  too few rows: a training needs {needed} (minimum_rows under [training])")
     output.out.print(f"next: cd {shlex.quote(name)} && tidemill run training && tidemill serve")

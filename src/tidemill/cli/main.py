@@ -1,4 +1,4 @@
-"""`tidemill`: the entry point; every error ends in one line with its cure, and an exit code that scripts can use."""
+"""`tidemill`: the entry point. Errors are one line with a cure, and set the exit code."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from tidemill.cli.output import err
 from tidemill.errors import TidemillError
 from tidemill.telemetry import configure_logging
 
-# Where each command lives. Only what is asked for is loaded: a command line that knows them all takes twice as long.
+# The module of each command. Only the module of the requested command is loaded: loading all takes twice as long.
 VERBS = {
     "init": "init",
     "run": "run",
@@ -28,7 +28,7 @@ VERBS = {
     "serve": "service",
     "up": "service",
 }
-NOUNS = {  # the first module has the noun, the others add commands to it
+NOUNS = {  # the first module defines the noun, the others add commands to it
     "checks": ["checks"],
     "events": ["events"],
     "routes": ["routes"],
@@ -43,7 +43,7 @@ NOUNS = {  # the first module has the noun, the others add commands to it
 
 
 def command_line(word: str = "") -> typer.Typer:
-    """The command line: with the one command that `word` names, or with all of them where it names none."""
+    """Return the command line with the command `word`, or with all commands if there is no such command."""
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=True,
@@ -52,22 +52,22 @@ def command_line(word: str = "") -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(start)
-    known = word in VERBS or word in NOUNS
-    for name, room in VERBS.items():
-        if name == word or not known:
-            app.command(name)(getattr(_room(room), name))
-    for name, rooms in NOUNS.items():
-        if name == word or not known:
-            first, *_ = [_room(room) for room in rooms]
+    is_command = word in VERBS or word in NOUNS
+    for name, module in VERBS.items():
+        if name == word or not is_command:
+            app.command(name)(getattr(_load_module(module), name))
+    for name, modules in NOUNS.items():
+        if name == word or not is_command:
+            first, *_ = [_load_module(module) for module in modules]
             app.add_typer(getattr(first, name), name=name)
     return app
 
 
-def _room(name: str) -> Any:
+def _load_module(name: str) -> Any:
     return import_module(f"tidemill.cli.{name}")
 
 
-def start(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
+def start(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
     """Set up the logs."""
     configure_logging()
     if version:
@@ -76,13 +76,13 @@ def start(version: bool = typer.Option(False, "--version", help="Print the versi
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; the exit code: 0 done, 1 failed, 2 input, 3 stopped by a check, 130 interrupted."""
+    """Run a command and return its exit code: 0 success, 1 failed, 2 wrong input, 3 stopped, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
         app = command_line(next((word for word in words if not word.startswith("-")), ""))
         code = app(args=arguments, standalone_mode=False, prog_name="tidemill")
     except TidemillError as error:
-        return _said(error)
+        return _report_error(error)
     except (KeyboardInterrupt, typer.Abort):
         err.print("interrupted", style="yellow")
         return 130
@@ -90,24 +90,24 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as bug:  # noqa: BLE001 - the last line of defence: no user sees a traceback
-        if hasattr(bug, "format_message"):  # the command line itself is wrong
-            return _wrong_usage(bug)
+        if hasattr(bug, "format_message"):  # an error of usage, by Click
+            return _report_usage(bug)
         if os.environ.get("TIDEMILL_DEBUG"):
             traceback.print_exc()
-        said = str(bug).splitlines()[0] if str(bug) else ""
-        hint = "this is a bug in Tidemill: set TIDEMILL_DEBUG=1 to see where, and report it"
-        err.print(f"error: {type(bug).__name__}: {said} — {hint}", style="red")
+        text = str(bug).splitlines()[0] if str(bug) else ""
+        hint = "this is a bug in Tidemill: set TIDEMILL_DEBUG=1 for the traceback, and report it"
+        err.print(f"error: {type(bug).__name__}: {text} — {hint}", style="red")
         return 1
     return code if isinstance(code, int) else 0
 
 
-def _wrong_usage(wrong: Any) -> int:
-    place = wrong.ctx.command_path if getattr(wrong, "ctx", None) else "tidemill"
-    err.print(f"error: {wrong.format_message()} — see `{place} --help`", style="red")
+def _report_usage(error: Any) -> int:
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "tidemill"
+    err.print(f"error: {error.format_message()} — see `{command} --help`", style="red")
     return 2
 
 
-def _said(error: TidemillError) -> int:
+def _report_error(error: TidemillError) -> int:
     if os.environ.get("TIDEMILL_DEBUG"):
         traceback.print_exc()
     kind = "stopped" if error.exit_code == 3 else "error"

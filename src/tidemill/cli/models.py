@@ -1,4 +1,4 @@
-"""`models`: releases by name, their metrics, stages and history."""
+"""`models`: lists releases with their metrics, stages and history."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import Environment, Json, Limit, Only, given, nothing, session_here
+from tidemill.cli.session import Environment, Filter, Json, Limit, describe_empty, load_session, select_filters
 from tidemill.core.metric import METRICS
 
 if TYPE_CHECKING:
@@ -17,40 +17,42 @@ if TYPE_CHECKING:
 
 
 models = typer.Typer(no_args_is_help=True, help="Releases of models.")
-_SHOWN = tuple(f"test_{one.name}" for one in METRICS.values() if one.standard)
-Label = Annotated[str, typer.Argument(metavar="NAME/VERSION", help="Such as flights/3; a name alone: its newest.")]
-Name = Annotated[str, typer.Option(help="The model; the only one, if not given.")]
+_SHOWN = tuple(f"test_{metric.name}" for metric in METRICS.values() if metric.standard)
+Label = Annotated[
+    str, typer.Argument(metavar="NAME/VERSION", help="A release, such as flights/3. A name alone: its newest release.")
+]
+Name = Annotated[str, typer.Option(help="The model. Default: the only model of the project.")]
 
 
 @models.command("list")
-def list_models(name: Only = "", limit: Limit = 50, json: Json = False) -> None:
-    """The newest releases."""
-    session = session_here()
-    asked = given(name=name)
-    _print(session, session.workspace.ledger.releases.find(newest=True, limit=limit, **asked), asked, json)
+def list_models(name: Filter = "", limit: Limit = 50, json: Json = False) -> None:
+    """List the newest releases."""
+    session = load_session()
+    filters = select_filters(name=name)
+    _print(session, session.workspace.ledger.releases.find(newest=True, limit=limit, **filters), filters, json)
 
 
 @models.command("search")
 def search(
-    text: Annotated[str, typer.Argument(help="Words that the release has, or their beginnings.")] = "",
-    tag: Annotated[str, typer.Option(help="name=value")] = "",
-    metric: Annotated[str, typer.Option(help="Such as test_log_loss<0.5")] = "",
+    text: Annotated[str, typer.Argument(help="Words, or their beginnings, in the text of the release.")] = "",
+    tag: Annotated[str, typer.Option(help="A tag, as NAME=VALUE.")] = "",
+    metric: Annotated[str, typer.Option(help="A limit, such as test_log_loss<0.5.")] = "",
     json: Json = False,
 ) -> None:
-    """Releases by text, tag and metric."""
-    from tidemill.evidence.search import search as find
+    """Find releases by text, tag and metric."""
+    from tidemill.evidence.search import search as find_records
 
-    session = session_here()
-    asked = given(text=text, tag=tag, metric=metric)
-    _print(session, find(session.workspace.ledger.releases, text=text, tag=tag, metric=metric), asked, json)
+    session = load_session()
+    filters = select_filters(text=text, tag=tag, metric=metric)
+    _print(session, find_records(session.workspace.ledger.releases, text=text, tag=tag, metric=metric), filters, json)
 
 
-def _print(session: "Session", found: Any, asked: dict[str, Any], json: bool) -> None:
-    stages = _stages(session, {release.name for release in found})
+def _print(session: "Session", found: Any, filters: dict[str, Any], json: bool) -> None:
+    stages = _find_routes(session, {release.name for release in found})
     if json:
-        output.as_json([_staged(release, stages) for release in found])
+        output.print_json([_add_stage(release, stages) for release in found])
         return
-    answering = {
+    serving = {
         arm.release: f"{arm.role} {arm.share:.0%}"
         for route in session.workspace.board.routes().values()
         for arm in route.arms
@@ -60,58 +62,63 @@ def _print(session: "Session", found: Any, asked: dict[str, Any], json: bool) ->
         "release": lambda r: r.label,
         "created": lambda r: r.created,
         "flavor": lambda r: r.flavor,
-        "stage": lambda r: _staged(r, stages)["stage"],
-        "answers": lambda r: answering.get(r.label, ""),
+        "stage": lambda r: _add_stage(r, stages)["stage"],
+        "serving": lambda r: serving.get(r.label, ""),
         "metrics": lambda r: "  ".join(f"{k}={v:.4f}" for k, v in r.metrics.items() if k in _SHOWN),
         "tags": lambda r: " ".join(f"{k}={v}" for k, v in r.tags.items()),
     }
-    output.records(found, columns, json=False, nothing=nothing(asked, "no releases yet: `tidemill run training`"))
+    output.print_records(
+        found, columns, json=False, nothing=describe_empty(filters, "no releases yet: `tidemill run training`")
+    )
 
 
-def _stages(session: "Session", names: set[str]) -> dict[str, "list[Route]"]:
-    """The routes of these models, from which the stages of their releases follow."""
-    from tidemill.registry.routing import history as routes_of
+def _find_routes(session: "Session", names: set[str]) -> dict[str, "list[Route]"]:
+    """Return all routes of the models; the stages of their releases follow from them."""
+    from tidemill.registry.routing import history as list_routes
 
     books = session.workspace.ledger
-    return {name: routes_of(books, session.workspace.environment, name) for name in names}
+    return {name: list_routes(books, session.workspace.environment, name) for name in names}
 
 
-def _staged(release: "Release", routes: dict[str, "list[Route]"]) -> dict[str, Any]:
+def _add_stage(release: "Release", routes: dict[str, "list[Route]"]) -> dict[str, Any]:
     from datetime import datetime
 
     from msgspec import to_builtins
 
     from tidemill.registry.stages import stage_of
 
-    told: dict[str, Any] = to_builtins(release, builtin_types=(datetime,))
-    return told | {"stage": stage_of(release.label, routes[release.name])}
+    fields: dict[str, Any] = to_builtins(release, builtin_types=(datetime,))
+    return fields | {"stage": stage_of(release.label, routes[release.name])}
 
 
 @models.command("show")
 def show(label: Label, env: Environment = "production", json: Json = False) -> None:
-    """One release, with its stage, and its metrics on the test rows by slice."""
+    """Show a release with its stage and its metrics by slice of the test rows."""
     from tidemill.ledger.releases import find_release
 
-    session = session_here(env)
+    session = load_session(env)
     release = find_release(session.workspace.ledger, label)
-    told, measured = _staged(release, _stages(session, {release.name})), measured_of(session, release.run)
+    shown, measured = (
+        _add_stage(release, _find_routes(session, {release.name})),
+        read_test_metrics(session, release.run),
+    )
     if json:
-        output.as_json(told | {"slices": measured.slices, "slice_intervals": measured.slice_intervals})
+        output.print_json(shown | {"slices": measured.slices, "slice_intervals": measured.slice_intervals})
         return
-    output.record(release, json=False)
+    output.print_record(release, json=False)
     output.out.print("stage", style="bold", end="")
-    output.out.print(f"  {told['stage']}")
+    output.out.print(f"  {shown['stage']}")
     if measured.slices:
-        names = [name for name in measured.values if any(name in one for one in measured.slices.values())]
+        names = [name for name in measured.values if any(name in values for values in measured.slices.values())]
         rows = [
-            [part, f"{found['rows']:,.0f}", *(_within(measured, part, name) for name in names)]
-            for part, found in measured.slices.items()
+            [part, f"{values['rows']:,.0f}", *(_format_slice(measured, part, name) for name in names)]
+            for part, values in measured.slices.items()
         ]
-        output.table(("slice", "rows", *names), rows)
+        output.print_table(("slice", "rows", *names), rows)
 
 
-def measured_of(session: "Session", run: str) -> "Metrics":
-    """What a release's run measured on its test rows; nothing where that is not kept any more."""
+def read_test_metrics(session: "Session", run: str) -> "Metrics":
+    """Return the metrics of a run on its test rows, empty if they were collected."""
     from tidemill.blobs.artifacts import read_artifact
     from tidemill.core.run import Metrics
     from tidemill.errors import TidemillError
@@ -125,47 +132,49 @@ def measured_of(session: "Session", run: str) -> "Metrics":
     return Metrics(values={})
 
 
-def _within(measured: "Metrics", part: str, name: str) -> str:
-    """A metric of a slice, and its interval where it has one."""
+def _format_slice(measured: "Metrics", part: str, name: str) -> str:
+    """Return a metric of a slice as text, with its interval if it has one."""
     value = measured.slices[part].get(name)
     low, high = measured.slice_intervals.get(part, {}).get(name, (None, None))
-    around = f" ({low:.3f} to {high:.3f})" if low is not None else ""
-    return "" if value is None else f"{value:.4f}{around}"
+    interval = f" ({low:.3f} to {high:.3f})" if low is not None else ""
+    return "" if value is None else f"{value:.4f}{interval}"
 
 
 @models.command("tag")
 def put_tag(
-    label: Label, tags: Annotated[list[str], typer.Argument(help="name=value; an empty value removes.")]
+    label: Label, tags: Annotated[list[str], typer.Argument(help="NAME=VALUE; an empty value removes the tag.")]
 ) -> None:
-    """Put tags on a release."""
+    """Add tags to a release, or remove them."""
     from tidemill.registry.releases import tag
 
-    pairs = dict(one.partition("=")[::2] for one in tags)
-    release = tag(session_here().workspace.ledger, label, pairs)
+    pairs = dict(pair.partition("=")[::2] for pair in tags)
+    release = tag(load_session().workspace.ledger, label, pairs)
     output.out.print(f"{release.label}: {release.tags}")
 
 
 @models.command("history")
 def history(
     name: Name = "",
-    at: Annotated[str, typer.Option(help="Which release served at this instant (UTC).")] = "",
+    at: Annotated[str, typer.Option(help="Only the route at this time (UTC).")] = "",
     env: Environment = "production",
     json: Json = False,
 ) -> None:
-    """Which releases answered, since when, and why."""
+    """List the routes of a model: which releases served, since when, and why."""
     from tidemill.backtest.period import parse_time
-    from tidemill.registry.routing import history as routes_of
+    from tidemill.registry.routing import history as list_routes
 
-    session = session_here(env)
+    session = load_session(env)
     name = name or session.project.model().name
-    found = routes_of(session.workspace.ledger, env, name)
+    found = list_routes(session.workspace.ledger, env, name)
     if at:
-        instant = parse_time(at, session.clock.now())
-        found = [route for route in found if route.since <= instant][-1:]
+        time = parse_time(at, session.clock.now())
+        found = [route for route in found if route.since <= time][-1:]
     columns = {
         "since": lambda r: r.since,
-        "answering": lambda r: ", ".join(f"{a.release} ({a.role} {a.share:.0%})" for a in r.arms),
-        "why": lambda r: r.reason,
+        "serving": lambda r: ", ".join(f"{a.release} ({a.role} {a.share:.0%})" for a in r.arms),
+        "reason": lambda r: r.reason,
         "by": lambda r: r.by,
     }
-    output.records(found, columns, json=json, nothing=f"nothing of {name!r} has answered {'by then' if at else 'yet'}")
+    output.print_records(
+        found, columns, json=json, nothing=f"no release of {name!r} served {'at that time' if at else 'yet'}"
+    )

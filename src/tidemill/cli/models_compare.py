@@ -1,12 +1,12 @@
-"""`models compare`: lays two releases side by side."""
+"""`models compare`: shows how two releases differ."""
 
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from tidemill.cli import output
-from tidemill.cli.models import Label, measured_of, models
-from tidemill.cli.session import Environment, Json, session_here
+from tidemill.cli.models import Label, models, read_test_metrics
+from tidemill.cli.session import Environment, Json, load_session
 
 if TYPE_CHECKING:
     from tidemill.core.model import Model
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _Pairs = dict[str, tuple[Any, Any]]
 
 
-class Side(Struct, frozen=True, kw_only=True):
-    """What there is to compare of one release."""
+class ReleaseFacts(Struct, frozen=True, kw_only=True):
+    """The facts of a release that are compared."""
 
     release: str
     stage: str
@@ -27,8 +27,8 @@ class Side(Struct, frozen=True, kw_only=True):
     data: dict[str, Any]
 
 
-class Compared(Struct, frozen=True, kw_only=True):
-    """Two releases: their metrics and slices as (a, b), what differs in their signatures, locks and data."""
+class ReleaseComparison(Struct, frozen=True, kw_only=True):
+    """Two releases: all metrics and slices as (a, b), and the differences of signature, packages and data."""
 
     a: str
     b: str
@@ -42,69 +42,75 @@ class Compared(Struct, frozen=True, kw_only=True):
 
 @models.command("compare")
 def compare(a: Label, b: Label, env: Environment = "production", json: Json = False) -> None:
-    """Lay two releases side by side: metrics, slices, signature, environment and data."""
+    """Compare two releases: metrics, slices, signature, packages and data."""
     from tidemill.checks.package import differences
     from tidemill.ledger.releases import find_release
 
-    session = session_here(env)
+    session = load_session(env)
     found = [find_release(session.workspace.ledger, label) for label in (a, b)]
     packed = [session.packages.load(release.package) for release in found]
-    one, two = (_side(session, release, model, env) for release, model in zip(found, packed, strict=True))
-    compared = Compared(
-        a=one.release,
-        b=two.release,
-        stages=(one.stage, two.stage),
-        metrics=_paired(one.metrics, two.metrics),
-        slices=_paired(_flat(one.slices), _flat(two.slices)),
+    first, second = (_read_facts(session, release, model, env) for release, model in zip(found, packed, strict=True))
+    compared = ReleaseComparison(
+        a=first.release,
+        b=second.release,
+        stages=(first.stage, second.stage),
+        metrics=_pair(first.metrics, second.metrics),
+        slices=_pair(_flatten(first.slices), _flatten(second.slices)),
         signature=differences(packed[0].manifest.signature, packed[1].manifest.signature),
-        environment=_apart(one.environment, two.environment),
-        data=_apart(one.data, two.data),
+        environment=_find_differences(first.environment, second.environment),
+        data=_find_differences(first.data, second.data),
     )
-    output.as_json(compared) if json else _tell(compared)
+    output.print_json(compared) if json else _print(compared)
 
 
-def _side(session: "Session", release: "Release", model: "Model", env: str) -> Side:
+def _read_facts(session: "Session", release: "Release", model: "Model", env: str) -> ReleaseFacts:
     from tidemill.registry.routing import history
     from tidemill.registry.stages import stage_of
 
     lock = model.files.get("requirements.txt", b"").decode().split()
     locked = dict(line.split("==", 1) for line in lock if "==" in line)
-    return Side(
+    return ReleaseFacts(
         release=release.label,
         stage=stage_of(release.label, history(session.workspace.ledger, env, release.name)),
         metrics=release.metrics,
-        slices=measured_of(session, release.run).slices,
+        slices=read_test_metrics(session, release.run).slices,
         environment=model.manifest.environment | locked,
         data=release.data,
     )
 
 
-def _flat(slices: dict[str, dict[str, float]]) -> dict[str, float]:
+def _flatten(slices: dict[str, dict[str, float]]) -> dict[str, float]:
     return {f"{name} {metric}": value for name, values in slices.items() for metric, value in values.items()}
 
 
-def _paired(one: dict[str, Any], two: dict[str, Any]) -> _Pairs:
-    return {name: (one.get(name), two.get(name)) for name in dict.fromkeys((*one, *two))}
+def _pair(first: dict[str, Any], second: dict[str, Any]) -> _Pairs:
+    return {name: (first.get(name), second.get(name)) for name in dict.fromkeys((*first, *second))}
 
 
-def _apart(one: dict[str, Any], two: dict[str, Any]) -> _Pairs:
-    return {name: pair for name, pair in _paired(one, two).items() if pair[0] != pair[1]}
+def _find_differences(first: dict[str, Any], second: dict[str, Any]) -> _Pairs:
+    return {name: pair for name, pair in _pair(first, second).items() if pair[0] != pair[1]}
 
 
-def _tell(found: Compared) -> None:
+def _print(found: ReleaseComparison) -> None:
     output.out.print(f"a  {found.a} ({found.stages[0]})\nb  {found.b} ({found.stages[1]})")
     for title, pairs in (("metric", found.metrics), ("slice", found.slices)):
         if pairs:
-            rows = [[name, output.cell(a), output.cell(b), _moved(a, b)] for name, (a, b) in pairs.items()]
-            output.table((title, "a", "b", "b - a"), rows)
-    for line in found.signature or ["signature: the same"]:
+            rows = [
+                [name, output.format_cell(a), output.format_cell(b), _format_difference(a, b)]
+                for name, (a, b) in pairs.items()
+            ]
+            output.print_table((title, "a", "b", "b - a"), rows)
+    for line in found.signature or ["signature: equal"]:
         output.out.print(line)
     for title, pairs in (("package", found.environment), ("data", found.data)):
         if pairs:
-            output.table((title, "a", "b"), [[name, output.cell(a), output.cell(b)] for name, (a, b) in pairs.items()])
+            output.print_table(
+                (title, "a", "b"),
+                [[name, output.format_cell(a), output.format_cell(b)] for name, (a, b) in pairs.items()],
+            )
         else:
-            output.out.print(f"{title}: the same")
+            output.out.print(f"{title}: equal")
 
 
-def _moved(a: Any, b: Any) -> str:
+def _format_difference(a: Any, b: Any) -> str:
     return f"{b - a:+.4f}" if isinstance(a, float) and isinstance(b, float) else ""

@@ -9,7 +9,7 @@ from tidemill.cli import output
 from tidemill.cli.decisions import record_decision
 from tidemill.cli.models import Label, Name, models
 from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
-from tidemill.cli.session import Environment, Json, session_here, user
+from tidemill.cli.session import Environment, Json, current_user, load_session
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,28 +23,32 @@ Model = Annotated[str, typer.Argument(help="The model. Default: the only model o
 @models.command("register")
 def register(
     path: Annotated[Path, typer.Argument(help="A joblib, LightGBM, ONNX file or an MLflow model folder.")],
-    samples: Annotated[Path, typer.Option(help="A table of rows as the model takes them.")],
-    name: Annotated[str, typer.Option(help="The name to register it under.")] = "",
-    label: Annotated[str, typer.Option(help="The label's column in the samples, if it is there.")] = "",
-    task: Annotated[str, typer.Option(help="classification or regression, where the file does not tell.")] = "",
-    classes: Annotated[str, typer.Option(help="The classes, in order, separated by commas.")] = "",
-    trust: Annotated[bool, typer.Option("--trust", help="You made this pickle: it may be loaded to serve.")] = False,
+    samples: Annotated[Path, typer.Option(help="A file with rows of the model's inputs.")],
+    name: Annotated[str, typer.Option(help="The name of the model. Default: the name of the project.")] = "",
+    label: Annotated[str, typer.Option(help="The label's column, if the samples have it.")] = "",
+    task: Annotated[str, typer.Option(help="classification or regression, if the file does not define it.")] = "",
+    classes: Annotated[
+        str, typer.Option(help="The classes in the order of the model's outputs, separated by commas.")
+    ] = "",
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Allow the service to unpickle this file; use it only for your own files.")
+    ] = False,
     env: Environment = "production",
     json: Json = False,
 ) -> None:
-    """Take a model that was made in a notebook; it is never unpickled to be looked at."""
+    """Register a model that was trained elsewhere; the file is inspected without unpickling it."""
     from tidemill.data.tables import read_table
     from tidemill.models.adopt import adopt
     from tidemill.registry.releases import register as register_release
 
     if task not in ("", "classification", "regression"):
         raise InputError(f"there is no task {task!r}", "use classification or regression")
-    session = session_here(env)
+    session = load_session(env)
     model = adopt(
         path,
         read_table(samples),
         name=name or session.project.name,
-        task=task or None,  # type: ignore[arg-type]  # held above
+        task=task or None,  # type: ignore[arg-type]  # checked above
         classes=tuple(part for part in classes.split(",") if part),
         label=label,
         trusted=trust,
@@ -54,22 +58,25 @@ def register(
     release = register_release(books, session.clock, model, digest, environment=env, tags={"origin": "by hand"})
     record_decision(session, "registered", release.label, f"from {path.name}" + (", trusted" if trust else ""), env)
     if json:
-        output.as_json(release)
+        output.print_json(release)
     else:
-        output.out.print(f"release {release.label} ({release.flavor}) is registered; it answers nobody yet")
+        output.out.print(f"release {release.label} ({release.flavor}) is registered; it does not serve yet")
         output.err.print(f"to deploy it: `tidemill models promote {release.label}`")
 
 
 @models.command("approve")
 def approve(label: Label, reason: Reason = "", env: Environment = "production") -> None:
-    """Let a release that waits for approval go live as its policy says."""
+    """Approve a release that waits for approval; it is rolled out as in its policy."""
     from tidemill.ledger.releases import find_release
 
-    session = session_here(env)
+    session = load_session(env)
     release = find_release(session.workspace.ledger, label)
-    route = _deployer(session, env).approve(release, session.project.model(release.name), user())
+    route = _create_deployer(session, env).approve(release, session.project.model(release.name), current_user())
     if route is None:
-        raise InputError(f"{release.label} takes no production traffic", "state [[watch.values]] in tidemill.toml")
+        raise InputError(
+            f"{release.label} cannot serve: nothing watches model {release.name!r}",
+            "add [[watch.values]] to tidemill.toml",
+        )
     record_decision(session, "approved", release.label, reason, env)
     output.out.print(f"{release.label}: {route.reason}")
 
@@ -81,27 +88,27 @@ def promote(label: Label, reason: Reason = "", env: Environment = "production") 
     from tidemill.models.inputs import load_samples
     from tidemill.models.load import load
 
-    session = session_here(env)
+    session = load_session(env)
     model = session.packages.load(find_release(session.workspace.ledger, label).package)
     if (rows := load_samples(model)).height:
-        load(model).predict(rows)  # what cannot answer is not made to
-    route = _deployer(session, env).promote(label, user(), reason)
+        load(model).predict(rows)  # a model that cannot predict must not serve
+    route = _create_deployer(session, env).promote(label, current_user(), reason)
     record_decision(session, "promoted", route.arms[0].release, reason, env)
     policy = session.project.policy.models.get(route.model)
     if policy is None or not policy.watch.values:
         output.err.print(
-            f"warning: nothing watches {route.model}: state [[watch.values]] for it in tidemill.toml", style="yellow"
+            f"warning: nothing watches model {route.model!r}: add [[watch.values]] to tidemill.toml", style="yellow"
         )
-    output.out.print(f"{route.arms[0].release} answers for {route.model}")
+    output.out.print(f"{route.arms[0].release} serves model {route.model}")
 
 
 @models.command("rollback")
 def rollback(name: Name = "", reason: Reason = "", env: Environment = "production") -> None:
-    """Bring back the champion before the present one."""
-    session = session_here(env)
-    route = _deployer(session, env).rollback(name or session.project.model().name, user(), reason)
+    """Roll back to the previous champion."""
+    session = load_session(env)
+    route = _create_deployer(session, env).rollback(name or session.project.model().name, current_user(), reason)
     record_decision(session, "rolled back to", route.arms[0].release, reason, env)
-    output.out.print(f"{route.arms[0].release} answers for {route.model} again")
+    output.out.print(f"{route.arms[0].release} serves model {route.model} again")
 
 
 @models.command("freeze")
@@ -113,7 +120,7 @@ def freeze(
     json: Json = False,
 ) -> None:
     """Freeze a model: only people can change its route."""
-    session = session_here(env)
+    session = load_session(env)
     pause_object(session, "model", session.project.model(name).name, until, reason, json)
 
 
@@ -125,11 +132,11 @@ def thaw(
     json: Json = False,
 ) -> None:
     """Unfreeze a model: the policy can change its route again."""
-    session = session_here(env)
+    session = load_session(env)
     resume_object(session, "model", session.project.model(name).name, reason, json)
 
 
-def _deployer(session: "Session", env: str) -> "Deployer":
+def _create_deployer(session: "Session", env: str) -> "Deployer":
     from tidemill.registry.rollout import Deployer
 
     return Deployer(session.workspace.ledger, session.workspace.board, session.clock, env)

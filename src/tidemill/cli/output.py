@@ -1,4 +1,4 @@
-"""What the commands print: tables for people, one JSON value for machines; progress and errors go to stderr."""
+"""Prints tables or one JSON value to stdout, and progress and errors to stderr."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ _LONG_TEXT, _FOLDED_TEXT, _COLUMN_GAP = 40, 24, 2
 
 
 class Screen:
-    """Prints text as it is, styled where a terminal shows it; Rich is loaded by those who draw more than lines."""
+    """Prints text to stdout or stderr, with styles on a terminal; it does not need Rich, which loads slowly."""
 
     def __init__(self, *, errors: bool) -> None:
         self._errors = errors
@@ -36,24 +36,24 @@ out = Screen(errors=False)
 err = Screen(errors=True)
 
 
-def as_json(value: Any) -> None:
-    """One JSON value on stdout, and nothing else there."""
+def print_json(value: Any) -> None:
+    """Print one JSON value to stdout."""
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
     sys.stdout.buffer.flush()
 
 
-def records(found: Sequence[msgspec.Struct], columns: dict[str, Any], *, json: bool, nothing: str) -> None:
-    """A list of records: all of each as JSON, or the named columns as a table."""
+def print_records(rows: Sequence[msgspec.Struct], columns: dict[str, Any], *, json: bool, nothing: str) -> None:
+    """Print records: with all fields as JSON, or with the columns as a table."""
     if json:
-        as_json(list(found))
+        print_json(list(rows))
         return
-    if not found:
+    if not rows:
         err.print(nothing)
         return
-    table(tuple(columns), ([cell(show(record)) for show in columns.values()] for record in found))
+    print_table(tuple(columns), ([format_cell(show(record)) for show in columns.values()] for record in rows))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 0) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 0) -> None:
     """Print aligned columns under their names, without names if `columns` is empty.
 
     Long texts and the last column are folded at the edge of the terminal. Ids and names stay whole.
@@ -84,39 +84,39 @@ def screen_width() -> int:
     return max(_MIN_WIDTH, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _PIPE_WIDTH
 
 
-def record(found: msgspec.Struct, *, json: bool) -> None:
-    """One record, whole."""
+def print_record(fields: msgspec.Struct, *, json: bool) -> None:
+    """Print all fields of a record."""
     if json:
-        as_json(found)
+        print_json(fields)
         return
-    for name, value in msgspec.to_builtins(found, builtin_types=(datetime,)).items():
+    for name, value in msgspec.to_builtins(fields, builtin_types=(datetime,)).items():
         if value not in (None, "", {}, [], ()):
             out.print(name, style="bold", end="")
-            out.print(_indented(value))
+            out.print(_indent(value))
 
 
-def _indented(value: Any, depth: int = 1) -> str:
+def _indent(value: Any, depth: int = 1) -> str:
     if isinstance(value, dict):
-        return "".join(
-            f"\n{'  ' * depth}{name}: {_indented(inner, depth + 1).lstrip()}" for name, inner in value.items()
-        )
+        return "".join(f"\n{'  ' * depth}{name}: {_indent(inner, depth + 1).lstrip()}" for name, inner in value.items())
     if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
-        return "".join(f"\n{'  ' * depth}-{_indented(inner, depth + 1)}" for inner in value)
-    return f"  {cell(value)}"
+        return "".join(f"\n{'  ' * depth}-{_indent(inner, depth + 1)}" for inner in value)
+    return f"  {format_cell(value)}"
 
 
-def write(file: Path, text: str) -> None:
-    """Write a file that somebody asked for, and say so; raises `InputError` where it cannot be written."""
+def write_file(file: Path, text: str) -> None:
+    """Write a file and report it; raise `InputError` if it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    except OSError as refused:
-        raise InputError(f"{file} cannot be written: {refused.strerror}", "choose a file that you may write") from None
+    except OSError as error:
+        raise InputError(
+            f"{file} cannot be written: {error.strerror}", "choose a file in a folder with write permission"
+        ) from None
     err.print(f"wrote {file}")
 
 
-def cell(value: Any) -> str:
-    """A value as people read it."""
+def format_cell(value: Any) -> str:
+    """Return a value as readable text."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -124,10 +124,10 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple | set):
-        return ", ".join(cell(one) for one in value)
+        return ", ".join(format_cell(item) for item in value)
     return str(value)
 
 
-def short(identifier: str) -> str:
-    """The part of an id that people type."""
+def shorten_id(identifier: str) -> str:
+    """Return the first characters of an id; they are enough to identify it."""
     return identifier[:18]

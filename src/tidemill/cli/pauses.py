@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import user
+from tidemill.cli.session import current_user
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def pause_object(session: "Session", kind: "Pausable", name: str, until: str, re
 
     end = _parse_end(until, session.clock.now())
     entry = pause(session.workspace.ledger, session.clock, kind, name, **_author(session, reason), until=end)
-    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {pause_text(entry)}")
+    output.print_json(entry) if json else output.out.print(f"{kind} {name}: {pause_text(entry)}")
 
 
 def resume_object(session: "Session", kind: "Pausable", name: str, reason: str, json: bool) -> None:
@@ -41,7 +41,7 @@ def resume_object(session: "Session", kind: "Pausable", name: str, reason: str, 
         state = "paused" if kind == "trigger" else "frozen"
         raise InputError(f"{kind} {name!r} is not {state} in environment {env!r}", "select another one with --env")
     entry = resume(books, session.clock, kind, name, **_author(session, reason))
-    output.as_json(entry) if json else output.out.print(f"{kind} {name}: {pause_text(entry)}")
+    output.print_json(entry) if json else output.out.print(f"{kind} {name}: {pause_text(entry)}")
 
 
 def _parse_end(until: str, now: datetime) -> datetime | None:
@@ -64,4 +64,4 @@ def _parse_end(until: str, now: datetime) -> datetime | None:
 
 
 def _author(session: "Session", reason: str) -> dict[str, Any]:
-    return {"environment": session.workspace.environment, "actor": user(), "reason": reason}
+    return {"environment": session.workspace.environment, "actor": current_user(), "reason": reason}

@@ -11,25 +11,27 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import Environment, Json, session_here, user
+from tidemill.cli.session import Environment, Json, current_user, load_session
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import InputError, TidemillError
 
-Engine = Annotated[str, typer.Option(help="Where steps run: inline, or side by side in processes.")]
+Engine = Annotated[str, typer.Option(help="inline: one step at a time; processes: steps in parallel.")]
 
 
 def run(
-    name: Annotated[str, typer.Argument(help="A pipeline of pipeline.py.")] = "",
-    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value; may be repeated.")] = None,
+    name: Annotated[str, typer.Argument(help="A pipeline in pipeline.py.")] = "",
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="A parameter, as NAME=VALUE; can be repeated.")
+    ] = None,
     env: Environment = "production",
     engine: Engine = "inline",
-    step: Annotated[str, typer.Option(help="Only this step, on what the run of --from gave it.")] = "",
-    origin: Annotated[str, typer.Option("--from", metavar="RUN", help="A past run, for --step.")] = "",
+    step: Annotated[str, typer.Option(help="Run only this step, on its inputs in the run of --from.")] = "",
+    origin: Annotated[str, typer.Option("--from", metavar="RUN", help="The earlier run for --step.")] = "",
     cause: Annotated[str, typer.Option(hidden=True)] = "",
     once: Annotated[str, typer.Option("--as", hidden=True)] = "",
     json: Json = False,
 ) -> int:
-    """Run a pipeline of the project, or one step of it on a past run's inputs."""
+    """Run a pipeline, or one step on its inputs in an earlier run."""
     import msgspec
 
     from tidemill.flow.engine import run as run_pipeline
@@ -37,31 +39,36 @@ def run(
 
     if bool(step) != bool(origin) or bool(step) == bool(name) or (step and param):
         raise InputError(
-            "give a pipeline, or --step with --from",
-            "`tidemill run training -p depth=6`, or `tidemill run --step fit --from RUN`",
+            "the command needs either a pipeline, or --step with --from",
+            "use `tidemill run training -p depth=6`, or `tidemill run --step fit --from RUN`",
         )
-    params = _params(param or [])
-    session = session_here(env)
-    because: dict[str, Any] = msgspec.json.decode(cause, type=dict) if cause else cause_of_user()
+    params = _parse_params(param or [])
+    session = load_session(env)
+    run_cause: dict[str, Any] = msgspec.json.decode(cause, type=dict) if cause else describe_user_cause()
     progress = Progress(quiet=json)
     with stop_on_signal(progress):
         if step:
-            done, failed = run_step(session, step, origin, cause=because, progress=progress.tell, engine=engine)
+            done, failed = run_step(session, step, origin, cause=run_cause, progress=progress.report, engine=engine)
         elif once:
-            done, failed = run_once(session, once, name, params, cause=because, progress=progress.tell, engine=engine)
+            done, failed = run_once(
+                session, once, name, params, cause=run_cause, progress=progress.report, engine=engine
+            )
         else:
             pipeline = session.project.code.pipeline(name)
-            done, failed = run_pipeline(session, pipeline, params, cause=because, progress=progress.tell, engine=engine)
+            done, failed = run_pipeline(
+                session, pipeline, params, cause=run_cause, progress=progress.report, engine=engine
+            )
     return print_result(session, done, failed, json)
 
 
 def print_result(session: Any, done: Run, failed: TidemillError | None, json: bool) -> int:
+    """Print a run and its releases, and return the exit code; raise the error of a run that failed."""
     if json:
-        output.as_json(done)
+        output.print_json(done)
     elif failed is None:
         measured = "  ".join(f"{key} {value:.4f}" for key, value in done.metrics.items() if key.startswith("test_"))
-        output.out.print(f"{done.pipeline} done in {done.seconds:.1f} s  run {output.short(done.id)}  {measured}")
-        _told_releases(session, done.id)
+        output.out.print(f"{done.pipeline} done in {done.seconds:.1f} s  run {output.shorten_id(done.id)}  {measured}")
+        _print_releases(session, done.id)
     if failed is not None:
         raise failed
     return 0
@@ -69,43 +76,44 @@ def print_result(session: Any, done: Run, failed: TidemillError | None, json: bo
 
 @contextmanager
 def stop_on_signal(progress: "Progress") -> Iterator[None]:
-    """Let a polite end (SIGTERM) be as gentle as Ctrl-C: the run can be resumed."""
+    """Interrupt the run on SIGTERM as on Ctrl-C, so that it can be resumed."""
 
-    def end(*_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, end) if current_thread() is main_thread() else None
+    before = signal.signal(signal.SIGTERM, interrupt) if current_thread() is main_thread() else None
     try:
         yield
     except KeyboardInterrupt:
         if progress.run:
-            output.err.print(f"\ngo on with it: `tidemill runs resume {output.short(progress.run)}`")
+            output.err.print(f"\nto resume it: `tidemill runs resume {output.shorten_id(progress.run)}`")
         raise
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
 
 
-def cause_of_user() -> dict[str, Any]:
-    return {"by": "hand", "user": user()}
+def describe_user_cause() -> dict[str, Any]:
+    """Return the cause of a run that the current user starts."""
+    return {"by": "hand", "user": current_user()}
 
 
-def _told_releases(session: Any, run_id: str) -> None:
+def _print_releases(session: Any, run_id: str) -> None:
     from tidemill.registry.routing import current
 
     books = session.workspace.ledger
-    made = books.releases.find(run=run_id)
-    for release in made:
+    releases = books.releases.find(run=run_id)
+    for release in releases:
         route = current(session.workspace.ledger, session.workspace.environment, release.name)
         arm = next((a for a in route.arms if a.release == release.label), None) if route else None
-        state = f"answers as {arm.role} ({arm.share:.0%})" if arm else "does not answer yet: see `tidemill events list`"
+        state = f"serves as {arm.role} ({arm.share:.0%})" if arm else "does not serve yet: see `tidemill events list`"
         output.out.print(f"release {release.label} {state}")
-    if not made:
-        _told_the_same(session, run_id)
+    if not releases:
+        _print_equal_release(session, run_id)
 
 
-def _told_the_same(session: Any, run_id: str) -> None:
-    """The release that an earlier training gave, where this one came to the same, and what is said of it."""
+def _print_equal_release(session: Any, run_id: str) -> None:
+    """Print the release of an earlier training with an equal model, and the reason of its last event."""
     from tidemill.blobs.artifacts import read_artifact
 
     books = session.workspace.ledger
@@ -113,23 +121,23 @@ def _told_the_same(session: Any, run_id: str) -> None:
         for digest in step.outputs.values():
             with suppress(TidemillError):
                 label = read_artifact(session.workspace.blobs, books.artifacts.get(digest), str)
-                told = books.events.find(subject=label, newest=True, limit=1)
-                why = f" ({told[0].announcement.reason})" if told and told[0].announcement.reason else ""
-                output.out.print(f"no new release: an earlier training gave the same, {label}{why}")
+                events = books.events.find(subject=label, newest=True, limit=1)
+                reason = f" ({events[0].announcement.reason})" if events and events[0].announcement.reason else ""
+                output.out.print(f"no new release: the model is equal to {label}{reason}")
 
 
-def _params(given: list[str]) -> dict[str, str]:
+def _parse_params(pairs: list[str]) -> dict[str, str]:
     params = {}
-    for one in given:
-        name, equals, value = one.partition("=")
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
         if not equals:
-            raise InputError(f"--param {one!r} is not name=value", "write it as --param depth=6")
+            raise InputError(f"--param {pair!r} is not NAME=VALUE", "use the form --param depth=6")
         params[name] = value
     return params
 
 
 class Progress:
-    """A line on stderr for each step that is over; on a terminal the running ones are shown too."""
+    """Prints a line to stderr for each finished step; on a terminal, the running steps too."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -137,8 +145,8 @@ class Progress:
         self._running: dict[str, None] = {}
         self.run = ""
 
-    def tell(self, step: StepRun) -> None:
-        """Tell of a step that begins, is tried again, or is over."""
+    def report(self, step: StepRun) -> None:
+        """Report a step that starts, is retried or finishes."""
         self.run = step.run
         if self._quiet:
             return
@@ -156,6 +164,6 @@ class Progress:
 
     def _line(self, text: str) -> None:
         erased = "\x1b[2K" if self._live else ""
-        with suppress(BrokenPipeError):  # nobody listens any more: the run goes on
+        with suppress(BrokenPipeError):  # stderr is closed: the run continues
             sys.stderr.write(f"{erased}{text}\n")
             sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""How a run is shown in a terminal: headings and aligned columns, readable on a hundred of them."""
+"""Prints the details of a run in sections with aligned columns."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -20,9 +20,9 @@ from tidemill.evidence.run_details import RunDetails, describe_cause, describe_e
 _DIGEST = 12
 
 
-def show(story: RunDetails) -> None:
-    """A run, section by section."""
-    run = story.run
+def show(details: RunDetails) -> None:
+    """Print the sections of a run."""
+    run = details.run
     took = f" in {format_duration(run.seconds)}" if run.seconds is not None else ""
     output.out.print(f"{run.pipeline}  {run.state}{took}", style="bold")
     facts(
@@ -32,27 +32,27 @@ def show(story: RunDetails) -> None:
             ("environment", run.environment),
             ("started", format_time(run.started)),
             ("ended", format_time(run.ended)),
-            ("started by", describe_cause(story)),
-            ("executor", describe_executor(story)),
+            ("started by", describe_cause(details)),
+            ("executor", describe_executor(details)),
             ("model", run.model),
-            ("released", ", ".join(release.label for release in story.releases)),
-            ("compared with", _compared(story)),
-            ("tags", pairs(run.tags)),
+            ("released", ", ".join(release.label for release in details.releases)),
+            ("compared with", _format_reference(details)),
+            ("tags", format_pairs(run.tags)),
         ]
     )
     section("Versions", _versions(run))
-    section("Parameters", [(name, output.cell(value)) for name, value in run.params.items()])
+    section("Parameters", [(name, output.format_cell(value)) for name, value in run.params.items()])
     _metrics(run.metrics)
-    _verdicts(story)
-    _steps(story.steps)
-    _artifacts(story)
+    _verdicts(details)
+    _steps(details.steps)
+    _artifacts(details)
     _attempts(run)
 
 
-def _compared(story: RunDetails) -> str:
-    release = story.compared_with
+def _format_reference(details: RunDetails) -> str:
+    release = details.compared_with
     if release is None:
-        return story.run.compared_with
+        return details.run.compared_with
     return f"{release.label}, package {release.package[:_DIGEST]}" + (f", run {release.run}" if release.run else "")
 
 
@@ -80,39 +80,46 @@ def _metrics(found: dict[str, float]) -> None:
     table(["metric", *(sets or ["value"])], rows)
 
 
-def _verdicts(story: RunDetails) -> None:
-    if story.verdicts:
+def _verdicts(details: RunDetails) -> None:
+    if details.verdicts:
         title("Verdicts")
-        rows = [[v.check, v.outcome, v.action, f"{v.subject}: {v.reason}"] for v in story.verdicts]
-        table(["check", "outcome", "calls for", "why"], rows)
+        rows = [[v.check, v.outcome, v.action, f"{v.subject}: {v.reason}"] for v in details.verdicts]
+        table(["check", "outcome", "action", "reason"], rows)
 
 
 def _steps(steps: list[StepRun]) -> None:
     title("Steps")
     if not steps:
-        output.out.print("  no step began")
+        output.out.print("  no step started")
         return
-    elsewhere = len(list_executors(steps)) > 1
-    columns = ["step", "state", "start", "end", "took", "code", *(["executor"] if elsewhere else []), "because"]
+    show_executor = len(list_executors(steps)) > 1
+    columns = ["step", "state", "start", "end", "duration", "code", *(["executor"] if show_executor else []), "reason"]
     rows = []
     for step in steps:
-        why = step.error or step.reason
-        tried = f" (try {step.attempt})" if step.attempt > 1 else ""
-        took = format_duration(step.seconds)
-        cells = [step.step, step.state, format_clock(step.started), format_clock(find_end(step)), took, step.code[:8]]
-        rows.append([*cells, *([step.executor] if elsewhere else []), why + tried])
+        reason = step.error or step.reason
+        attempt = f" (try {step.attempt})" if step.attempt > 1 else ""
+        duration = format_duration(step.seconds)
+        cells = [
+            step.step,
+            step.state,
+            format_clock(step.started),
+            format_clock(find_end(step)),
+            duration,
+            step.code[:8],
+        ]
+        rows.append([*cells, *([step.executor] if show_executor else []), reason + attempt])
     table(columns, rows)
 
 
-def _artifacts(story: RunDetails) -> None:
-    if not story.artifacts:
+def _artifacts(details: RunDetails) -> None:
+    if not details.artifacts:
         return
     title("Artifacts")
     rows = []
-    for name, artifact in story.artifacts.items():
+    for name, artifact in details.artifacts.items():
         pointer = artifact.digest[:_DIGEST] + (" (collected)" if artifact.collected else "")
         rows.append([name, describe_role(artifact), format_size(artifact), pointer, describe_content(artifact)])
-    table(["step.output", "what", "size", "digest", "holds"], rows)
+    table(["step.output", "what", "size", "digest", "content"], rows)
 
 
 def _attempts(run: Run) -> None:
@@ -120,39 +127,39 @@ def _attempts(run: Run) -> None:
         title("Attempts")
         rows = [
             [
-                format_clock(tried.started),
-                format_clock(tried.ended),
-                tried.state,
-                str(tried.code.get("digest", ""))[:8],
-                tried.error,
+                format_clock(attempt.started),
+                format_clock(attempt.ended),
+                attempt.state,
+                str(attempt.code.get("digest", ""))[:8],
+                attempt.error,
             ]
-            for tried in run.attempts
+            for attempt in run.attempts
         ]
         table(["start", "end", "state", "code", "error"], rows)
 
 
-def section(heading: str, known: list[tuple[str, str]]) -> None:
-    """A heading with the facts that are known under it; nothing where none is."""
-    if any(value for _, value in known):
+def section(heading: str, pairs: list[tuple[str, str]]) -> None:
+    """Print a heading and the facts under it, or nothing if all facts are empty."""
+    if any(value for _, value in pairs):
         title(heading)
-        facts(known)
+        facts(pairs)
 
 
 def title(heading: str) -> None:
-    """A heading, apart from what is above."""
+    """Print a heading after an empty line."""
     output.out.print(f"\n{heading}", style="bold")
 
 
-def facts(known: Iterable[tuple[str, str]]) -> None:
-    """Names and values in two columns, without those that are empty."""
-    table([], [[name, value] for name, value in known if value])
+def facts(pairs: Iterable[tuple[str, str]]) -> None:
+    """Print names and values in two columns, without empty values."""
+    table([], [[name, value] for name, value in pairs if value])
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table under a heading."""
-    output.table(columns, rows, indent=2)
+    output.print_table(columns, rows, indent=2)
 
 
-def pairs(values: dict[str, Any]) -> str:
-    """Names with their values on one line."""
+def format_pairs(values: dict[str, Any]) -> str:
+    """Return names and values on one line."""
     return "  ".join(f"{name}={value}" for name, value in values.items())

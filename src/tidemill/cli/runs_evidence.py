@@ -1,4 +1,4 @@
-"""`runs show`, `logs`, `diff`, `lineage`, `export`: what a run left."""
+"""`runs show`, `logs`, `diff`, `lineage`, `export`: show the records of a run."""
 
 import sys
 from pathlib import Path
@@ -8,70 +8,75 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.runs import runs
-from tidemill.cli.session import Environment, Json, workspace_here
+from tidemill.cli.session import Environment, Json, load_workspace
 from tidemill.errors import InputError, NotFound
 
 if TYPE_CHECKING:
     from tidemill.workspace.workspace import Workspace
 
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its beginning.")]
 
 
 @runs.command("show")
 def show_run(run_id: RunId, json: Json = False) -> None:
-    """One run: its versions, times, parameters, metrics and verdicts; each step and why it ran; its artifacts."""
+    """Show a run: versions, times, parameters, metrics, verdicts, artifacts, and the reason why each step ran."""
     from tidemill.cli.run_page import show
     from tidemill.evidence.run_details import read_run_details
 
-    story = read_run_details(workspace_here()[1].ledger, run_id)
+    details = read_run_details(load_workspace()[1].ledger, run_id)
     if json:
-        output.as_json(story)
+        output.print_json(details)
     else:
-        show(story)
+        show(details)
 
 
 @runs.command("logs")
 def logs(
     run_id: RunId,
-    step: Annotated[str, typer.Option(help="Only this step's.")] = "",
-    full: Annotated[bool, typer.Option("--full", help="All that was kept, not only the end.")] = False,
+    step: Annotated[str, typer.Option(help="Only the log of this step.")] = "",
+    full: Annotated[bool, typer.Option("--full", help="The whole log, not only its end.")] = False,
     json: Json = False,
 ) -> None:
-    """What the steps of a run printed, and the traceback of what failed."""
+    """Show the output of the steps of a run, and the traceback of a failed step."""
     from tidemill.evidence.identify import find_run
     from tidemill.evidence.run_details import list_steps
 
-    _, workspace = workspace_here()
+    _, workspace = load_workspace()
     books = workspace.ledger
     run = find_run(books, run_id)
     steps = list_steps(books, run.id)
-    if step and step not in {one.step for one in steps}:
-        known = ", ".join(dict.fromkeys(one.step for one in steps)) or "none"
-        raise NotFound(f"run {output.short(run.id)} has no step {step!r}", f"its steps are: {known}")
-    left = {one.id: one for one in steps if step in ("", one.step) and (one.log or one.log_blob)}
-    texts = {key: _kept(workspace, one.log_blob, one.log) if full else one.log for key, one in left.items()}
+    if step and step not in {record.step for record in steps}:
+        known = ", ".join(dict.fromkeys(record.step for record in steps)) or "none"
+        raise NotFound(f"run {output.shorten_id(run.id)} has no step {step!r}", f"its steps are: {known}")
+    logged = {record.id: record for record in steps if step in ("", record.step) and (record.log or record.log_blob)}
+    texts = {
+        key: _read_log(workspace, record.log_blob, record.log) if full else record.log for key, record in logged.items()
+    }
     if json:
-        output.as_json([{"step": one.step, "state": one.state, "log": texts[key]} for key, one in left.items()])
+        output.print_json(
+            [{"step": record.step, "state": record.state, "log": texts[key]} for key, record in logged.items()]
+        )
         return
-    for key, one in left.items():
-        tried = f", try {one.attempt}" if one.attempt > 1 else ""
-        output.out.print(f"── {one.step} ({one.state}{tried})", style="bold")
+    for key, record in logged.items():
+        attempt = f", attempt {record.attempt}" if record.attempt > 1 else ""
+        output.out.print(f"── {record.step} ({record.state}{attempt})", style="bold")
         output.out.print(texts[key].rstrip("\n"))
-        if one.log_blob and not full:
-            output.err.print(f"that is its end: `tidemill runs logs {output.short(run.id)} --step {one.step} --full`")
-    if not left:
-        output.err.print("no step of it left a log")
+        if record.log_blob and not full:
+            command = f"tidemill runs logs {output.shorten_id(run.id)} --step {record.step} --full"
+            output.err.print(f"only the end of the log is shown; for all of it: `{command}`")
+    if not logged:
+        output.err.print("no step of the run wrote a log")
 
 
-def _kept(workspace: "Workspace", digest: str, end: str) -> str:
-    """The whole log of a step; its end where the rest was collected."""
+def _read_log(workspace: "Workspace", digest: str, end: str) -> str:
+    """Return the whole log of a step, or its end if the rest was collected."""
     if not digest:
         return end
     try:
         return workspace.blobs.get(digest).decode(errors="replace")
     except NotFound:
-        return f"(the whole log was collected; its end:)\n{end}"
+        return f"(only the end of the log is still stored:)\n{end}"
 
 
 @runs.command("diff")
@@ -80,23 +85,23 @@ def diff(
     b: Annotated[str, typer.Argument(help="Another run.")],
     json: Json = False,
 ) -> None:
-    """What differs between two runs: graph, code, parameters, versions, inputs, outputs, metrics, times."""
+    """Compare two runs: graph, code, parameters, versions, inputs, outputs, metrics, durations."""
     from tidemill.cli.diff_table import show
     from tidemill.evidence.diff import compare_runs
     from tidemill.evidence.run_details import read_run_details
 
-    _, workspace = workspace_here()
-    first, second = (read_run_details(workspace.ledger, one) for one in (a, b))
-    packages = _packages(workspace, first.run.packages), _packages(workspace, second.run.packages)
+    _, workspace = load_workspace()
+    first, second = (read_run_details(workspace.ledger, run_id) for run_id in (a, b))
+    packages = _read_packages(workspace, first.run.packages), _read_packages(workspace, second.run.packages)
     found = compare_runs(first, second, packages)
     if json:
-        output.as_json(found)
+        output.print_json(found)
     else:
         show(found)
 
 
-def _packages(workspace: "Workspace", digest: str) -> dict[str, str]:
-    """The installed packages that a blob lists; none where it was collected."""
+def _read_packages(workspace: "Workspace", digest: str) -> dict[str, str]:
+    """Return the packages in a blob, empty if it was collected."""
     from tidemill.evidence.diff import parse_packages
 
     try:
@@ -108,55 +113,58 @@ def _packages(workspace: "Workspace", digest: str) -> dict[str, str]:
 @runs.command("lineage")
 def lineage(
     identifier: Annotated[
-        str, typer.Argument(metavar="ID", help="A run, an artifact's digest, a prediction, or a release (flights/3).")
+        str,
+        typer.Argument(metavar="ID", help="A run, the digest of an artifact, a prediction, or a release (flights/3)."),
     ],
-    down: Annotated[bool, typer.Option("--down/--up", help="What was made from it, or what went into it.")] = False,
-    depth: Annotated[int, typer.Option(min=0, help="At most so many levels; 0: to the end.")] = 0,
-    svg: Annotated[Path | None, typer.Option(help="Write a picture to this file.")] = None,
+    down: Annotated[bool, typer.Option("--down/--up", help="Follow its outputs, or its inputs.")] = False,
+    depth: Annotated[int, typer.Option(min=0, help="The maximum number of levels; 0: no limit.")] = 0,
+    svg: Annotated[Path | None, typer.Option(help="The SVG file to write a picture to.")] = None,
     env: Environment = "production",
     json: Json = False,
 ) -> None:
-    """What went into an artifact, a run, a release or a prediction, or what was made from it."""
+    """Show the inputs of an artifact, a run, a release or a prediction, or its outputs."""
     from tidemill.evidence.identify import identify
     from tidemill.evidence.lineage import trace_lineage
     from tidemill.evidence.tree import as_svg, as_text
 
-    project, workspace = workspace_here(env)
+    project, workspace = load_workspace(env)
     books, journal = workspace.ledger, workspace.journal
-    named = identify(books, identifier, journal, list(project.policy.models), env)
-    found = trace_lineage(books, named, "down" if down else "up", depth=depth, journal=journal, environment=env)
+    subject = identify(books, identifier, journal, list(project.policy.models), env)
+    found = trace_lineage(books, subject, "down" if down else "up", depth=depth, journal=journal, environment=env)
     if svg is not None:
-        output.write(svg, as_svg(found))
+        output.write_file(svg, as_svg(found))
     elif json:
-        output.as_json(found)
+        output.print_json(found)
     else:
         output.out.print(as_text(found))
         if found.cut and not depth:
-            output.err.print(f"{len(found.cut)} branches were not followed further: begin at one of them (…)")
+            output.err.print(
+                f"{len(found.cut)} branches are not complete (…): to follow one, run the command with its id"
+            )
 
 
 @runs.command("export")
 def export(
     run_id: RunId,
-    form: Annotated[str, typer.Option("--format", help="How: openlineage.")] = "openlineage",
-    url: Annotated[str, typer.Option(help="Send the events to this address instead, one by one.")] = "",
+    file_format: Annotated[str, typer.Option("--format", help="The format: openlineage.")] = "openlineage",
+    url: Annotated[str, typer.Option(help="The address to send the events to, instead of printing them.")] = "",
 ) -> None:
-    """A run and its steps as events of OpenLineage, a line of JSON for each."""
+    """Export a run and its steps as OpenLineage events, one line of JSON for each."""
     import msgspec
 
     from tidemill.evidence.openlineage import export_events
     from tidemill.evidence.run_details import read_run_details
     from tidemill.evidence.sending import send_events
 
-    if form != "openlineage":
-        raise InputError(f"there is no format {form!r}", "use openlineage")
-    project, workspace = workspace_here()
-    told = [
+    if file_format != "openlineage":
+        raise InputError(f"there is no format {file_format!r}", "use openlineage")
+    project, workspace = load_workspace()
+    events = [
         msgspec.json.encode(event) for event in export_events(read_run_details(workspace.ledger, run_id), project.name)
     ]
     if url:
-        send_events(url, told)
-        output.err.print(f"sent {len(told)} events to {url}")
+        send_events(url, events)
+        output.err.print(f"sent {len(events)} events to {url}")
     else:
-        sys.stdout.buffer.writelines(event + b"\n" for event in told)
+        sys.stdout.buffer.writelines(event + b"\n" for event in events)
         sys.stdout.buffer.flush()

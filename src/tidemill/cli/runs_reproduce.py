@@ -1,4 +1,4 @@
-"""`runs reproduce`: rebuilds code and environment of a past run, does it again, and tells what came out the same."""
+"""`runs reproduce`: rebuilds the code and environment of a run, repeats the run and compares the outputs."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import typer
 from tidemill.cli import output
 from tidemill.cli.run import Progress
 from tidemill.cli.runs import runs
-from tidemill.cli.session import Json, session_here
+from tidemill.cli.session import Json, load_session
 from tidemill.errors import NotFound, TidemillError
 
 if TYPE_CHECKING:
@@ -24,32 +24,35 @@ _INSIDE = "TIDEMILL_REPRODUCES_IN"
 
 @runs.command("reproduce")
 def reproduce(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")],
-    here: Annotated[bool, typer.Option("--here", help="Use the present environment, whatever it was then.")] = False,
-    tolerance: Annotated[float, typer.Option(help="How far numbers may be apart.")] = 1e-9,
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its beginning.")],
+    here: Annotated[
+        bool, typer.Option("--here", help="Use the current environment instead of building the recorded one.")
+    ] = False,
+    tolerance: Annotated[float, typer.Option(help="The allowed difference of numbers.")] = 1e-9,
     json: Json = False,
 ) -> None:
-    """Do a past run again, by its code, environment, inputs and parameters, and compare what comes out."""
-    session = session_here()
+    """Repeat a run with its code, environment, inputs and parameters, and compare the outputs."""
+    session = load_session()
     past = session.workspace.ledger.runs.get(run_id)
     if inside := os.environ.get(_INSIDE):
-        output.as_json(_again(session, past, Path(inside), tolerance, quiet=json))
+        output.print_json(_repeat(session, past, Path(inside), tolerance, quiet=json))
         return
     with tempfile.TemporaryDirectory(prefix="tidemill-") as folder:
-        found = _rebuilt(session, past, Path(folder), tolerance, here=here)
+        found = _repeat_rebuilt(session, past, Path(folder), tolerance, here=here)
     if json:
-        output.as_json(found)
+        output.print_json(found)
     else:
-        _tell(found)
+        _print(found)
     if not found.same:
         raise TidemillError(
-            f"run {output.short(past.id)} does not come out the same" + (f": {found.error}" if found.error else ""),
-            "what differs is listed above",
+            f"run {output.shorten_id(past.id)} does not have the same outputs"
+            + (f": {found.error}" if found.error else ""),
+            "see the differences above",
         )
 
 
-def _rebuilt(session: "Session", past: "Run", folder: Path, tolerance: float, *, here: bool) -> "Reproduction":
-    """Have another process do it, with the code and the packages of that run."""
+def _repeat_rebuilt(session: "Session", past: "Run", folder: Path, tolerance: float, *, here: bool) -> "Reproduction":
+    """Repeat the run in another process, with the recorded code and packages."""
     import sys
 
     import msgspec
@@ -63,19 +66,19 @@ def _rebuilt(session: "Session", past: "Run", folder: Path, tolerance: float, *,
 
     snapshot = past.code.get("snapshot")
     if not snapshot or not past.packages:
-        raise NotFound(f"run {output.short(past.id)} has no record of its code and packages", "choose a later run")
+        raise NotFound(f"run {output.shorten_id(past.id)} has no record of its code and packages", "choose a newer run")
     blobs = session.workspace.blobs
     project = folder / session.project.folder.resolve().name
     project.mkdir()
     rebuild(blobs.get(snapshot), session.project.folder, project)
     recorded = blobs.get(past.packages).decode().splitlines()
-    apart = compare_packages(recorded, list_packages(session.workspace.root))
+    differences = compare_packages(recorded, list_packages(session.workspace.root))
     python = past.software.get("python", "")
     interpreter = Path(sys.executable)
-    if (apart or python != sys.version.split()[0]) and not here:
+    if (differences or python != sys.version.split()[0]) and not here:
         output.err.print(f"building an environment: Python {python}, {len(recorded)} packages")
         interpreter = build_environment(python, recorded, folder / "environment")
-        apart = {}
+        differences = {}
     environment = os.environ | {
         "TIDEMILL_PROJECT": str(project),
         "TIDEMILL_WORKSPACE": str(session.workspace.root.resolve()),
@@ -84,44 +87,44 @@ def _rebuilt(session: "Session", past: "Run", folder: Path, tolerance: float, *,
     words = [str(interpreter), "-m", "tidemill", "runs", "reproduce", past.id, "--tolerance", str(tolerance)]
     done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, check=False)
     if done.returncode != 0:
-        raise TidemillError("the run cannot be done again", "see what is said above")
+        raise TidemillError(f"run {output.shorten_id(past.id)} cannot be repeated", "see the error above")
     code = {name: value for name, value in past.code.items() if name in ("commit", "dirty", "digest")}
     if snapshot_code(project).digest != past.code.get("digest"):
-        code["rebuilt"] = "differs from what was recorded"
-    return replace(msgspec.json.decode(done.stdout, type=Reproduction), code=code, environment=apart)
+        code["rebuilt"] = "differs from the recorded code"
+    return replace(msgspec.json.decode(done.stdout, type=Reproduction), code=code, environment=differences)
 
 
-def _again(session: "Session", past: "Run", folder: Path, tolerance: float, *, quiet: bool) -> "Reproduction":
+def _repeat(session: "Session", past: "Run", folder: Path, tolerance: float, *, quiet: bool) -> "Reproduction":
     from tidemill.compose.backends import open_workspace
     from tidemill.compose.session import open_session
     from tidemill.core import resources
-    from tidemill.flow.reproduce import reproduce as do_again
+    from tidemill.flow.reproduce import reproduce as reproduce_run
 
-    before = session_here(past.environment).workspace
-    books = before.ledger
-    again = open_session(
+    recorded = load_session(past.environment).workspace
+    books = recorded.ledger
+    repeated = open_session(
         session.project,
         past.environment,
-        workspace=open_workspace(folder, past.environment, urls={"blobs": before.url("blobs")}),
-        given={resources.TableReader: before.tables, resources.JournalReader: before.journal},
+        workspace=open_workspace(folder, past.environment, urls={"blobs": recorded.url("blobs")}),
+        given={resources.TableReader: recorded.tables, resources.JournalReader: recorded.journal},
     )
-    return do_again(again, books, past, tolerance, Progress(quiet=quiet).tell)
+    return reproduce_run(repeated, books, past, tolerance, Progress(quiet=quiet).report)
 
 
-def _tell(found: "Reproduction") -> None:
+def _print(found: "Reproduction") -> None:
     rows = [
-        [one.step, one.output, one.kind, one.verdict, "" if one.apart is None else f"{one.apart:.3g}"]
-        for one in found.steps
+        [step.step, step.output, step.kind, step.verdict, "" if step.apart is None else f"{step.apart:.3g}"]
+        for step in found.steps
     ]
-    output.table(("step", "output", "kind", "came out", "apart"), rows)
+    output.print_table(("step", "output", "kind", "result", "difference"), rows)
     for name, (was, now) in found.metrics.items():
-        output.out.print(f"{name}: {was:.6f}, now {'nothing' if now is None else f'{now:.6f}'}")
+        output.out.print(f"{name}: {was:.6f}, now {'missing' if now is None else f'{now:.6f}'}")
     if found.taken:
-        output.out.print(f"taken as recorded, since they change the world: {', '.join(found.taken)}")
+        output.out.print(f"not repeated, because the steps have side effects: {', '.join(found.taken)}")
     if "rebuilt" in found.code:
         output.out.print(f"code: {found.code['rebuilt']}")
     for name, (was_version, now_version) in found.environment.items():
-        output.out.print(f"{name}: {was_version or 'not there'}, now {now_version or 'not there'}")
+        output.out.print(f"{name}: {was_version or 'not installed'}, now {now_version or 'not installed'}")
     if found.same:
-        exactly = all(one.verdict == "same" for one in found.steps)
-        output.out.print(f"it came out the same{'' if exactly else ', within the tolerance'}")
+        exactly = all(step.verdict == "same" for step in found.steps)
+        output.out.print(f"the outputs are the same{'' if exactly else ', within the tolerance'}")

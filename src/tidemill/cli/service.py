@@ -5,27 +5,27 @@ from typing import Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import Environment, session_here
+from tidemill.cli.session import Environment, load_session
 
-Port = Annotated[int, typer.Option(help="The port to listen at.")]
-Host = Annotated[str, typer.Option(help="The address to bind to.")]
+Port = Annotated[int, typer.Option(help="The port of the service.")]
+Host = Annotated[str, typer.Option(help="The address of the service.")]
 
 
 def serve(port: Port = 8000, host: Host = "127.0.0.1", env: Environment = "production") -> None:
-    """Answer predictions over HTTP; tell those whom the policy names when the daemon falls silent."""
+    """Serve predictions over HTTP; notify the addresses of the policy if the daemon stops reporting."""
     from tidemill.daemon.listening import Listener
-    from tidemill.serving.server import serve as serve_until_ended
+    from tidemill.serving.server import serve as run_service
 
-    session = session_here(env)
+    session = load_session(env)
     listener = Listener(session)
     listener.start()
     try:
-        serve_until_ended(
+        run_service(
             session.workspace,
             session.clock,
             host,
             port,
-            lambda address: output.err.print(f"answering at {address} (Ctrl-C ends it)"),
+            lambda address: output.err.print(f"serving at {address} (stop with Ctrl-C)"),
         )
     finally:
         listener.stop()
@@ -34,11 +34,13 @@ def serve(port: Port = 8000, host: Host = "127.0.0.1", env: Environment = "produ
 def up(
     port: Port = 8000,
     host: Host = "127.0.0.1",
-    pages_port: Annotated[int, typer.Option(help="The port of the web pages; the next one, if not given.")] = -1,
+    pages_port: Annotated[
+        int, typer.Option(help="The port of the web pages. Default: the port of the service plus 1.")
+    ] = -1,
     env: Environment = "production",
 ) -> None:
     """Run the daemon, the prediction service and the web pages, until Ctrl-C."""
-    from tidemill.daemon.main import up as up_until_ended
+    from tidemill.daemon.main import up as run_all
 
-    chosen = pages_port if pages_port >= 0 else port and port + 1
-    up_until_ended(session_here(env), host, port, chosen, lambda line: output.err.print(line))
+    port_of_pages = pages_port if pages_port >= 0 else port and port + 1
+    run_all(load_session(env), host, port, port_of_pages, lambda line: output.err.print(line))

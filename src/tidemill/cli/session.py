@@ -1,4 +1,4 @@
-"""What most commands begin with: the project here, its session, who asks, and the options that they share."""
+"""The project, session, user and options that most commands share."""
 
 import getpass
 import os
@@ -13,40 +13,44 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Environment = Annotated[str, typer.Option("--env", help="The environment.")]
-Within = Annotated[str, typer.Option("--env", help="Only this environment's.")]
-Limit = Annotated[int, typer.Option(help="At most so many.")]
-Only = Annotated[str, typer.Option(help="Only those with this.")]
-Id = Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")]
+EnvironmentFilter = Annotated[str, typer.Option("--env", help="Only records of this environment.")]
+Limit = Annotated[int, typer.Option(help="The maximum number of records.")]
+Filter = Annotated[str, typer.Option(help="Only records with this value.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The id, or its beginning.")]
 
 
-def given(**wanted: str) -> dict[str, Any]:
-    """What is asked of the records of a list: the options that were given."""
-    return {name: value for name, value in wanted.items() if value}
+def select_filters(**options: str) -> dict[str, Any]:
+    """Return the options that are not empty."""
+    return {name: value for name, value in options.items() if value}
 
 
-def nothing(asked: dict[str, Any], otherwise: str) -> str:
-    """What is said of an empty list: that nothing fits what was asked, or what it is when nothing was."""
-    return f"none with {', '.join(f'{name} {value!r}' for name, value in asked.items())}" if asked else otherwise
+def describe_empty(filters: dict[str, Any], unfiltered: str) -> str:
+    """Return the message for an empty list: with the filters, or `unfiltered` if there are none."""
+    return (
+        f"no records with {', '.join(f'{name} {value!r}' for name, value in filters.items())}"
+        if filters
+        else unfiltered
+    )
 
 
-def user() -> str:
-    """Who asks: the name of the user, or the number where that has no name, as in many containers."""
+def current_user() -> str:
+    """Return the name of the user, or the number if it has no name, as in many containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"user {os.getuid()}"
 
 
-def session_here(environment: str = "production") -> "Session":
-    """The session of the project at or above the present folder."""
+def load_session(environment: str = "production") -> "Session":
+    """Open a session of the project in the current folder or above it."""
     from tidemill.compose.session import open_session
     from tidemill.project.project import Project
 
     return open_session(Project.here(), environment)
 
 
-def workspace_here(environment: str = "production") -> "tuple[Project, Workspace]":
-    """The project here with its workspace, without the engine: what was left is told at once."""
+def load_workspace(environment: str = "production") -> "tuple[Project, Workspace]":
+    """Open the project and its workspace without the engine, which loads slowly."""
     from tidemill.compose.backends import open_workspace
     from tidemill.project.project import Project
 

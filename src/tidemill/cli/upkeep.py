@@ -1,4 +1,4 @@
-"""What is kept and what is not: collect, back up, restore, erase."""
+"""`gc`, `backup`, `restore` and `erase`: manage the stored data."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import Environment, Json, session_here, user
+from tidemill.cli.session import Environment, Json, current_user, load_session
 from tidemill.errors import InputError, TidemillError
 from tidemill.evidence.formatting import format_bytes
 
@@ -20,120 +20,125 @@ if TYPE_CHECKING:
 
 
 def gc(
-    apply: Annotated[bool, typer.Option("--apply", help="Do it; without, only say what would go.")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Delete; without it, only list what would be deleted.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Collect what nothing needs any more, as tidemill.toml says under retention."""
+    """Delete artifacts and rows whose retention in tidemill.toml has expired."""
     from tidemill.upkeep import gc as collection
     from tidemill.upkeep.lock import upkeep
 
-    session = session_here()
+    session = load_session()
     store, now, retention = session.workspace, session.clock.now(), session.project.policy.retention
     planned = collection.plan(store.ledger, store.blobs, retention, now)
     if not apply:
-        rows = _tidied(session, dry_run=True)
+        rows = _delete_old_rows(session, dry_run=True)
         if json:
-            output.as_json({"goes": planned.goes, "stays": planned.stays, "journal": rows})
+            output.print_json({"goes": planned.goes, "stays": planned.stays, "journal": rows})
             return
-        _told("goes", planned.goes)
-        _told("stays", planned.stays)
+        _print_groups("deleted", planned.goes)
+        _print_groups("kept", planned.stays)
         for kind, count in rows.items():
-            output.out.print(f"journal {kind}: {count} rows go")
-        output.err.print("nothing was deleted: `tidemill gc --apply` does it")
+            output.out.print(f"journal {kind}: {count} rows to delete")
+        output.err.print("nothing is deleted yet: run `tidemill gc --apply`")
         return
     with upkeep(store.root, store.database):
         planned = collection.plan(store.ledger, store.blobs, retention, now)
         done = collection.collect(store.ledger, store.blobs, planned, session.clock)
-        rows = _tidied(session)
+        rows = _delete_old_rows(session)
     if json:
-        output.as_json({"collected": done, "journal": rows})
+        output.print_json({"collected": done, "journal": rows})
         return
-    spared = f"; {done.spared} were named meanwhile and stay" if done.spared else ""
-    output.out.print(f"{done.count} blobs of {format_bytes(done.bytes)} went{spared}")
+    kept = f"; {done.spared} are in use again and were kept" if done.spared else ""
+    output.out.print(f"{done.count} blobs of {format_bytes(done.bytes)} were deleted{kept}")
     for kind, count in rows.items():
-        output.out.print(f"journal {kind}: {count} rows went")
+        output.out.print(f"journal {kind}: {count} rows deleted")
 
 
 def backup(
-    file: Annotated[str, typer.Argument(help="The tar file to write; - writes to a pipe.")],
+    file: Annotated[str, typer.Argument(help="The tar file to write; - for stdout.")],
     json: Json = False,
 ) -> None:
-    """Back the workspace up while it is used: ledger, blobs, journal, tables and routes, in one file."""
+    """Back up the workspace to one file: ledger, blobs, journal, tables and routes. It can be in use."""
     from tidemill import __version__
     from tidemill.upkeep.backup import About, back_up
 
-    session = session_here()
+    session = load_session()
     about = About(__version__, session.project.name, session.project.policy_digest)
-    with _sink(file) as sink:
+    with _open_sink(file) as sink:
         manifest = back_up(session.workspace, sink, about, session.clock.now())
     if json and file != "-":
-        output.as_json(manifest)
+        output.print_json(manifest)
     else:
-        held = f"{manifest.records['runs']} runs, {manifest.blobs} blobs, {format_bytes(manifest.bytes)}"
-        output.err.print(f"backed up {held} in {manifest.files} files")
+        content = f"{manifest.records['runs']} runs, {manifest.blobs} blobs, {format_bytes(manifest.bytes)}"
+        output.err.print(f"backed up {content} in {manifest.files} files")
     if manifest.missing:
-        lost = f"{len(manifest.missing)} blobs that the ledger names are gone or altered, and not in it"
+        lost = f"the backup lacks {len(manifest.missing)} blobs, which are missing or corrupt"
         some = ", ".join(digest[:12] for digest in manifest.missing[:5])
         output.err.print(f"warning: {lost}: {some}", style="yellow")
 
 
 def restore(
-    file: Annotated[str, typer.Argument(help="A backup; - reads from a pipe.")],
-    force: Annotated[bool, typer.Option("--force", help="Move aside what is in the workspace now.")] = False,
+    file: Annotated[str, typer.Argument(help="The backup; - for stdin.")],
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace a workspace that is not empty; its content is moved to another folder."),
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Make the workspace what a backup holds; nothing is put in place before all of it was verified."""
+    """Restore the workspace from a backup; the whole backup is verified first."""
     from tidemill.upkeep import restore as restoring
 
-    session = session_here()
-    with _source(file) as source:
+    session = load_session()
+    with _open_source(file) as source:
         done = restoring.restore(session.workspace, source, session.clock.now(), force=force)
     if json:
-        output.as_json(done)
+        output.print_json(done)
         return
     manifest = done.manifest
     records = ", ".join(f"{count} {name}" for name, count in manifest.records.items() if count)
-    output.out.print(f"restored {manifest.project} as of {output.cell(manifest.taken)}: {records}")
+    output.out.print(f"restored {manifest.project} as of {output.format_cell(manifest.taken)}: {records}")
     output.out.print(f"  {manifest.blobs} blobs, {format_bytes(manifest.bytes)}")
     if done.aside:
-        output.out.print(f"  what was there before is in {done.aside}")
+        output.out.print(f"  the earlier content is in {done.aside}")
     if manifest.policy != session.project.policy_digest:
-        output.err.print("note: tidemill.toml says something else than when the backup was taken")
+        output.err.print("note: tidemill.toml has changed since the backup")
 
 
 def erase(
     whom: Annotated[str, typer.Argument(metavar="NAME=VALUE", help="A column or an entity, and its value.")],
-    reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    reason: Annotated[str, typer.Option(help="The reason, for the audit log.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be erased.")] = False,
     env: Environment = "production",
     json: Json = False,
 ) -> None:
-    """Erase one person's rows from journal, online store, cached frames and tables, in every environment."""
+    """Erase the rows of a person from journal, online store, cached frames and tables, in all environments."""
     from tidemill.upkeep.erasure import Eraser, person_of
 
-    session = session_here(env)
+    session = load_session(env)
     views = session.project.code.views
     person = person_of(whom, views)
     eraser = Eraser(session.workspace, session.project.policy, session.sources, views, session.clock)
-    done = eraser.erase(person, actor=user(), reason=reason, dry_run=dry_run)
+    done = eraser.erase(person, actor=current_user(), reason=reason, dry_run=dry_run)
     if json:
-        output.as_json(done)
+        output.print_json(done)
         return
-    went = "would go" if dry_run else "went"
+    change = "to erase" if dry_run else "erased"
     for store, count in done.rows.items():
-        output.out.print(f"{store}: {count} rows {went}")
-    output.out.print(f"cached frames: {done.frames} {went}")
+        output.out.print(f"{store}: {count} rows {change}")
+    output.out.print(f"cached frames: {done.frames} {change}")
     for path, count in done.sources.items():
-        output.out.print(f"yours to change: {path} holds {count} such rows")
+        output.out.print(f"change this source yourself: {path} contains {count} such rows")
     for path in done.unread:
-        output.out.print(f"yours to look at: {path} could not be read")
+        output.out.print(f"check this source yourself: {path} cannot be read")
     if done.releases:
-        output.out.print(f"may have learnt from them: {', '.join(done.releases)}")
-    output.err.print("backups that were taken before still hold them")
+        output.out.print(f"releases that may have been trained on them: {', '.join(done.releases)}")
+    output.err.print("earlier backups still contain the rows")
 
 
 @contextmanager
-def _sink(file: str) -> Iterator[BinaryIO]:
+def _open_sink(file: str) -> Iterator[BinaryIO]:
     if file != "-":
         from tidemill.upkeep.backup import whole
 
@@ -141,43 +146,47 @@ def _sink(file: str) -> Iterator[BinaryIO]:
             yield sink
         return
     if sys.stdout.isatty():
-        raise InputError("a backup is not for a terminal to show", "name a file, or pipe it: tidemill backup - | …")
+        raise InputError(
+            "a backup cannot be written to a terminal", "write to a file, or use a pipe: tidemill backup - | …"
+        )
     try:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        # What is still held back must not be tried again when the process ends.
+        # Buffered bytes must not be written again when the process exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise TidemillError("the backup is incomplete: its pipe was closed", "look at who was to read it") from None
+        raise TidemillError(
+            "the backup is incomplete: the reader closed the pipe", "check the command after the pipe"
+        ) from None
 
 
 @contextmanager
-def _source(file: str) -> Iterator[BinaryIO]:
+def _open_source(file: str) -> Iterator[BinaryIO]:
     if file == "-":
         yield sys.stdin.buffer
         return
     try:
         source = Path(file).open("rb")  # noqa: SIM115 - closed below
-    except OSError as refused:
-        raise InputError(f"{file} cannot be read: {refused.strerror}", "check the path and its permissions") from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}", "check the path and its permissions") from None
     with source:
         yield source
 
 
-def _tidied(session: "Session", *, dry_run: bool = False) -> dict[str, int]:
-    """The rows of the journals of all environments that went, or would go."""
+def _delete_old_rows(session: "Session", *, dry_run: bool = False) -> dict[str, int]:
+    """Delete or count the expired rows in the journals of all environments; return the number of each kind."""
     from tidemill.upkeep.tidying import tidy
 
     retention, now = session.project.policy.retention, session.clock.now()
-    dropped = {}
-    for place in session.workspace.environments():
-        for kind, count in tidy(place.journal, retention, now, dry_run=dry_run).items():
-            dropped[f"{place.environment}/{kind}"] = count
-    return dropped
+    deleted = {}
+    for opened in session.workspace.environments():
+        for kind, count in tidy(opened.journal, retention, now, dry_run=dry_run).items():
+            deleted[f"{opened.environment}/{kind}"] = count
+    return deleted
 
 
-def _told(what: str, groups: "tuple[Group, ...]") -> None:
+def _print_groups(what: str, groups: "tuple[Group, ...]") -> None:
     if groups:
-        rows = ([g.kind, str(g.count), format_bytes(g.bytes), output.cell(g.oldest), g.why] for g in groups)
-        output.table((what, "blobs", "size", "oldest", "why"), rows)
+        rows = ([g.kind, str(g.count), format_bytes(g.bytes), output.format_cell(g.oldest), g.why] for g in groups)
+        output.print_table((what, "blobs", "size", "oldest", "reason"), rows)
         output.out.print()
