@@ -97,7 +97,7 @@ def test_an_empty_batch_and_one_with_a_column_more_are_accepted_together(shop: P
     (shop / "data" / "cut.csv").write_text("")
     assert "and 2 more verdicts stopped it" in tidemill(shop, "run", "ingestion", code=3).stderr
     told = tidemill(shop, "data", "accept", "rows", "--reason", "we have weather now").stderr
-    assert "exclude: " in told
+    assert "skipped: " in told
     assert "cut.csv is empty" in told
     (shop / "data" / "cut.csv").unlink()
     tidemill(shop, "run", "ingestion")
