@@ -13,7 +13,7 @@ import polars as pl
 
 from benchmarks._report import Figure, assembled, machine, table
 from tidemill.checks.drift import drift
-from tidemill.checks.inference import infer
+from tidemill.checks.inference import infer_schema
 from tidemill.checks.table import validate
 from tidemill.data.statistics import Profile, merge, profile
 
@@ -70,7 +70,7 @@ def seconds(work: Callable[[], object], repeats: int, clock: Callable[[], float]
 def measured(frame: pl.DataFrame, reference: Profile, repeats: int) -> dict[str, tuple[list[float], list[float] | str]]:
     """Each figure: ours and the floor's."""
     now = profile(frame, reference)
-    schema = infer(frame, "rows")
+    schema = infer_schema(frame, "rows")
     judging = {"subject": "rows", "limit": 0.0, "minimum": 1}
     cpu = seconds(lambda: profile(frame, reference), repeats, time.process_time)
     found: list[tuple[list[float], list[float] | str]] = [

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tidemill.backtest.sources import ReplaySources
-from tidemill.checks.inference import infer
+from tidemill.checks.inference import infer_schema
 from tidemill.checks.table import validate
 from tidemill.core.backtest import Backtest, Planted
 from tidemill.core.source import Source
@@ -39,7 +39,7 @@ def make_sources(folder: Path, planted: str, history: str = HISTORY) -> ReplaySo
 def test_an_invalid_planted_file_fails_validation_without_an_error(tmp_path: Path, planted: str, anomaly: str) -> None:
     sources = make_sources(tmp_path, planted)
     before, delivered = sources.batches("rows", DAY.replace(day=3))
-    schema = infer(sources.read(before), "rows", ())
+    schema = infer_schema(sources.read(before), "rows", ())
     verdict = validate(sources.read(delivered), schema, delivered.id, sources.definition("rows"), delivered.known_at)
     assert verdict.stops
     assert anomaly in str(verdict.evidence["anomalies"])
@@ -49,7 +49,7 @@ def test_a_planted_file_is_read_with_the_types_of_its_schema(tmp_path: Path) -> 
     """Codes that are all numbers in this file are text, as in the other files."""
     sources = make_sources(tmp_path, "at,größe\n2026-03-02T10:00:00Z,12\n", HISTORY.replace(",1\n", ",A1\n"))
     before, delivered = sources.batches("rows", DAY.replace(day=3))
-    schema = infer(sources.read(before), "rows", ())
+    schema = infer_schema(sources.read(before), "rows", ())
     rows = read_batch(delivered, schema, sources)
     assert rows["größe"].to_list() == ["12"]
     assert not validate(rows, schema, delivered.id, sources.definition("rows"), delivered.known_at).stops

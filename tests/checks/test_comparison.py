@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.checks.comparison import Floats, compare, hold_answers, hold_thresholds
-from tidemill.checks.gate import decide
+from tidemill.checks.comparison import compare, hold_answers, hold_thresholds
+from tidemill.checks.gate import combine_findings
 from tidemill.core.check import Verdict
 from tidemill.core.policy import Gate
+from tidemill.data.arrays import Floats
 
 RANDOM = np.random.default_rng(11)
 ROWS = 2_000
@@ -18,7 +19,7 @@ JFK = np.arange(ROWS) < 400
 
 def judge(candidate: Floats, champion: Floats | None = CHAMPION, **policy: Any) -> Verdict:
     slices = {"origin=JFK": JFK, "origin=tiny": np.arange(ROWS) < 50}
-    verdict = decide("late", compare(candidate, BASELINE, champion, policy=Gate(**policy), slices=slices))
+    verdict = combine_findings("late", compare(candidate, BASELINE, champion, policy=Gate(**policy), slices=slices))
     assert verdict.stops == (verdict.outcome == "fail")
     return verdict
 
@@ -59,9 +60,9 @@ def test_a_champion_that_must_be_beaten() -> None:
 
 def test_what_the_champion_has_learned_from_proves_nothing() -> None:
     seen: dict[str, Any] = {"slices": {}, "unseen": np.arange(ROWS) < 49}
-    lenient = decide("late", compare(CHAMPION * 0.9, BASELINE, CHAMPION, policy=Gate(), **seen))
+    lenient = combine_findings("late", compare(CHAMPION * 0.9, BASELINE, CHAMPION, policy=Gate(), **seen))
     assert (lenient.outcome, lenient.action) == ("warn", "proceed")
-    strict = decide("late", compare(CHAMPION * 0.9, BASELINE, CHAMPION, policy=Gate(better=True), **seen))
+    strict = combine_findings("late", compare(CHAMPION * 0.9, BASELINE, CHAMPION, policy=Gate(better=True), **seen))
     assert (strict.outcome, strict.action) == ("fail", "stop")
     assert "all but 49 test rows: nothing proves it better" in strict.reason
 

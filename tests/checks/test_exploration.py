@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidemill.checks.exploration import Proposal, explore
+from tidemill.checks.exploration import ColumnProposal, explore_table
 from tidemill.project.guessing import guess
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
@@ -41,8 +41,8 @@ def table(rows: int = 1000) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def proposals() -> dict[str, Proposal]:
-    _, found = explore(table(), "late", time="at", key=("order",), later=("told later",))
+def proposals() -> dict[str, ColumnProposal]:
+    _, found = explore_table(table(), "late", time="at", key=("order",), later=("told later",))
     return {one.column: one for one in found}
 
 
@@ -61,7 +61,7 @@ LEFT_OUT = {
 
 @pytest.mark.parametrize(("column", "why"), LEFT_OUT.items(), ids=LEFT_OUT)
 def test_what_must_not_be_learned_from_is_left_out_and_why(
-    proposals: dict[str, Proposal], column: str, why: str
+    proposals: dict[str, ColumnProposal], column: str, why: str
 ) -> None:
     assert proposals[column].exclude
     assert why in proposals[column].reason
@@ -78,12 +78,12 @@ PREPARED = {
 
 
 @pytest.mark.parametrize(("column", "how"), PREPARED.items(), ids=PREPARED)
-def test_what_may_be_learned_from_is_prepared(proposals: dict[str, Proposal], column: str, how: str) -> None:
+def test_what_may_be_learned_from_is_prepared(proposals: dict[str, ColumnProposal], column: str, how: str) -> None:
     assert not proposals[column].exclude
     assert how in proposals[column].preparation
 
 
-def test_key_label_and_event_time_have_their_roles(proposals: dict[str, Proposal]) -> None:
+def test_key_label_and_event_time_have_their_roles(proposals: dict[str, ColumnProposal]) -> None:
     assert [proposals[name].role for name in ("order", "at", "late", "x")] == ["key", "event time", "label", "input"]
     assert proposals["x"].telling is not None
     assert 0 < proposals["x"].telling < 0.5
@@ -91,7 +91,7 @@ def test_key_label_and_event_time_have_their_roles(proposals: dict[str, Proposal
 
 @pytest.mark.parametrize("frame", [table(3).head(1), table(3).clear(), pl.DataFrame(), pl.DataFrame({"l": [[1], [2]]})])
 def test_tables_of_nearly_nothing_are_looked_at(frame: pl.DataFrame) -> None:
-    profile, found = explore(frame, "late" if "late" in frame.columns else "")
+    profile, found = explore_table(frame, "late" if "late" in frame.columns else "")
     assert len(profile.columns) == len(found) == frame.width
 
 
@@ -108,7 +108,7 @@ def test_a_profile_and_a_new_project_agree_on_what_identifies_rows() -> None:
         }
     )
     guessed = guess(frame, "late")
-    _, proposals = explore(frame, "late", key=guessed.key)
+    _, proposals = explore_table(frame, "late", key=guessed.key)
     left_out = {proposal.column for proposal in proposals if proposal.exclude}
     assert guessed.key == ("order_id",)
     assert left_out == set(guessed.excluded) == {"counter", "note", "customer_number"}

@@ -13,11 +13,11 @@ import polars as pl
 import pytest
 
 from tidemill.checks.drift import drift
-from tidemill.checks.inference import infer
-from tidemill.checks.table import conform, validate
+from tidemill.checks.inference import infer_schema
+from tidemill.checks.table import convert_to_schema, validate
 from tidemill.core.schema import Schema
 from tidemill.core.source import Source
-from tidemill.data.frame import in_time
+from tidemill.data.frame import add_times
 from tidemill.data.schema_file import read_schema
 from tidemill.data.statistics import profile
 
@@ -61,12 +61,12 @@ class Table:
     def kinds(self, rows: pl.DataFrame) -> set[tuple[str, str]]:
         """The anomalies of rows that arrived after that week; where there are none, the rows can be let in."""
         arrived = WEEK + timedelta(days=14)
-        placed = in_time(rows, self.source, self.schema.source, arrived, lenient=True)
+        placed = add_times(rows, self.source, self.schema.source, arrived, lenient=True)
         verdict = validate(placed, self.schema, "planted", self.source, arrived)
         found = {(one["column"], one["kind"]) for one in verdict.evidence["anomalies"]}
         assert verdict.action == ("stop" if found else "proceed")
         if not found:
-            conform(placed, self.schema)
+            convert_to_schema(placed, self.schema)
         return found
 
 
@@ -78,7 +78,7 @@ TABLES = {
     ),
     "clinic": Table(
         clinic(1),
-        infer(clinic(), "clinic", key=("patient",)),
+        infer_schema(clinic(), "clinic", key=("patient",)),
         Source(path="", time="seen", key=("patient",)),
     ),
 }

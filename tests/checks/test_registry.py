@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from typing import get_args
 
 from tidemill.checks.drift import drift
-from tidemill.checks.registry import CHECKS, CheckNeed, check_info, checks_of
-from tidemill.checks.stream import lateness
-from tidemill.checks.traffic import traffic
+from tidemill.checks.registry import CHECKS, CheckNeed, find_check, find_stage_checks
+from tidemill.checks.stream import check_days_since
+from tidemill.checks.traffic import check_traffic
 from tidemill.core.check import Action
 from tidemill.data.statistics import Profile
 
@@ -20,7 +20,7 @@ def test_each_check_has_one_entry() -> None:
 
 
 def test_the_watch_has_checks_that_go_by_the_calendar_and_others() -> None:
-    by_calendar = {one.name: one.by_calendar for one in checks_of("watch")}
+    by_calendar = {one.name: one.by_calendar for one in find_stage_checks("watch")}
     assert by_calendar == {"performance": False, "drift": False, "age": True, "silence": True}
 
 
@@ -30,12 +30,17 @@ def test_the_verdicts_of_checks_have_registered_names() -> None:
     noon = datetime(2013, 3, 1, 12, tzinfo=UTC)
     empty = Profile(rows=0, columns=())
     verdicts = [
-        *(lateness(name, noon, noon, subject="late/1", limit=1, action="retrain") for name in ("age", "silence")),
+        *(
+            check_days_since(name, noon, noon, subject="late/1", limit=1, action="retrain")
+            for name in ("age", "silence")
+        ),
         drift(empty, empty, subject="late/1", limit=0.5, minimum=1, action="retrain"),
-        traffic(np.zeros(3), np.zeros(3), subject="late/2", reference="late/1", minimum=9, margin=0.0, expired=False),
+        check_traffic(
+            np.zeros(3), np.zeros(3), subject="late/2", reference="late/1", minimum=9, margin=0.0, expired=False
+        ),
     ]
     for verdict in verdicts:
-        found = check_info(verdict.check)
+        found = find_check(verdict.check)
         assert found is not None
         assert verdict.action in found.actions
-    assert check_info("a check of a project") is None
+    assert find_check("a check of a project") is None

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tidemill.checks.inference import infer, widen
-from tidemill.checks.table import WHY, conform, judge, validate
+from tidemill.checks.inference import infer_schema, widen_schema
+from tidemill.checks.table import WHY, check_table, convert_to_schema, validate
 from tidemill.core.schema import Column, Schema
 from tidemill.core.source import Source
-from tidemill.data.frame import in_time
+from tidemill.data.frame import add_times
 from tidemill.errors import DataError
 
 SCHEMA = Schema(
@@ -177,15 +177,15 @@ columns = st.one_of(
 @settings(deadline=None)
 def test_an_inferred_schema_fits_its_own_rows(series: list[pl.Series]) -> None:
     frame = pl.DataFrame([one.alias(f"c{place}") for place, one in enumerate(series)])
-    schema = infer(frame, "rows", key=("c0",))
+    schema = infer_schema(frame, "rows", key=("c0",))
     assert found(frame, schema) == []
     assert found(frame.reverse(), schema) == []
-    assert found(conform(frame, schema), schema) == []
+    assert found(convert_to_schema(frame, schema), schema) == []
 
 
 def test_an_inferred_schema_lets_somewhat_later_rows_in_and_keeps_nonsense_out() -> None:
     frame = GOOD.with_columns(day=pl.lit(date(2013, 3, 1)))
-    schema = infer(frame, "flights", key=("id",))
+    schema = infer_schema(frame, "flights", key=("id",))
     assert schema.key == ("id",)
     later = frame.with_columns(pl.col("id") + 20, pl.col("distance") * 1.5, carrier=pl.lit("DL"))
     assert found(later, schema) == []
@@ -196,7 +196,7 @@ def test_an_inferred_schema_lets_somewhat_later_rows_in_and_keeps_nonsense_out()
 
 def test_of_what_places_rows_in_time_none_may_be_missing_unless_some_was() -> None:
     frame = GOOD.with_columns(known=pl.when(pl.col("id") > 0).then("when"))
-    schema = infer(frame, "rows", times=("when", "known"))
+    schema = infer_schema(frame, "rows", times=("when", "known"))
     assert [column.missing for column in schema.columns if column.name in ("night", "when", "known")] == [0.05, 0, 0.15]
     assert found(frame.with_columns(pl.when(pl.col("id") > 0).then("when").alias("when")), schema) == [
         ("when", "missing values", 1)
@@ -207,17 +207,17 @@ def test_ids_grow_and_what_is_known_later_may_be_null() -> None:
     rows = GOOD.with_columns(
         number=pl.int_range(100, 120), moment=pl.lit("2013-03-01T11:00:00Z"), landed=pl.lit("2013-03-01")
     )
-    schema = infer(rows, "flights", key=("id",), times=("moment", "carrier"), later=("night",))
+    schema = infer_schema(rows, "flights", key=("id",), times=("moment", "carrier"), later=("night",))
     kinds = {column.name: column.type for column in schema.columns}
     assert (kinds["moment"], kinds["carrier"], kinds["landed"]) == ("time", "text", "text")
     later = rows.with_columns(pl.col("id") + 10**6, pl.col("number") + 10**6, night=None)
-    days = infer(rows.with_columns(landed=pl.lit(date(2013, 3, 1))), "flights")
+    days = infer_schema(rows.with_columns(landed=pl.lit(date(2013, 3, 1))), "flights")
     assert found(rows, days) == []
-    assert conform(rows, days)["landed"].dtype == pl.Date
+    assert convert_to_schema(rows, days)["landed"].dtype == pl.Date
     assert found(rows.with_columns(landed=pl.lit("1 March")), days)[0][:2] == ("landed", "wrong type")
     typed = later.with_columns(moment=pl.lit(datetime(2013, 3, 2, tzinfo=UTC)))
     assert found(later, schema) == found(typed, schema) == []
-    assert conform(later, schema)["moment"].dtype == conform(typed, schema)["moment"].dtype
+    assert convert_to_schema(later, schema)["moment"].dtype == convert_to_schema(typed, schema)["moment"].dtype
     assert found(later.with_columns(-pl.col("number")), schema)[0][:2] == ("number", "below range")
 
 
@@ -235,7 +235,7 @@ def test_later_values_of_the_same_kind_are_inside_an_inferred_range(draw: Any) -
     random = np.random.default_rng(1)
     stopped = 0
     for _ in range(50):
-        schema = infer(pl.DataFrame({"x": draw(random, 1000)}), "rows")
+        schema = infer_schema(pl.DataFrame({"x": draw(random, 1000)}), "rows")
         later = draw(random, 1000)
         stopped += bool(found(pl.DataFrame({"x": later}), schema))
         assert found(pl.DataFrame({"x": later * 1e6 + 1e6}), schema)
@@ -257,11 +257,11 @@ ODD = {
 @pytest.mark.parametrize("values", ODD.values(), ids=ODD)
 def test_odd_types_stand_in_a_table_or_are_told(values: pl.Series, tmp_path: Path) -> None:
     frame = GOOD.with_columns(values.alias("odd"))
-    schema = infer(frame, "rows")
+    schema = infer_schema(frame, "rows")
     if found(frame, schema):
         assert found(frame, schema) == [("odd", "wrong type", 20)]
         return
-    kept = conform(frame, schema)
+    kept = convert_to_schema(frame, schema)
     assert kept["odd"].null_count() == 0
     kept.write_delta(tmp_path)
     assert found(kept, schema) == []
@@ -269,7 +269,7 @@ def test_odd_types_stand_in_a_table_or_are_told(values: pl.Series, tmp_path: Pat
 
 def test_the_rows_that_cannot_be_read_are_told_where_most_can() -> None:
     late = GOOD.with_columns(when=pl.Series(["2013-03-01T10:00:00Z"] * 19 + ["soon"]), distance=pl.lit("far"))
-    verdict, bad = judge(late, SCHEMA, "flights.csv")
+    verdict, bad = check_table(late, SCHEMA, "flights.csv")
     told = {one["column"]: one for one in verdict.evidence["anomalies"]}
     assert (told["when"]["rows"], told["when"]["samples"], told["distance"]["rows"]) == (1, ["soon"], 20)
     assert told["when"]["sample_rows"][0]["row"] == "19"
@@ -278,30 +278,30 @@ def test_the_rows_that_cannot_be_read_are_told_where_most_can() -> None:
 
 
 def test_a_key_that_is_not_unique_or_not_there() -> None:
-    assert infer(GOOD, "flights", key=("carrier",)).key == ()
+    assert infer_schema(GOOD, "flights", key=("carrier",)).key == ()
     with pytest.raises(DataError, match="'flights' has no key column 'flight_id'") as told:
-        infer(GOOD, "flights", key=("flight_id",))
+        infer_schema(GOOD, "flights", key=("flight_id",))
     assert "carrier" in told.value.cure
 
 
 def test_rows_without_their_key_are_no_repetition_and_hide_none() -> None:
     rows = pl.DataFrame({"id": [1, 2, None, None], "x": [0.5, 0.6, 0.7, 0.8]})
-    schema = infer(rows, "rows", ("id",))
+    schema = infer_schema(rows, "rows", ("id",))
     assert schema.key == ("id",)
-    assert judge(rows, schema, "rows/1")[0].action == "proceed"
-    verdict, bad = judge(rows.with_columns(id=pl.Series([2, 2, None, None])), schema, "rows/2")
+    assert check_table(rows, schema, "rows/1")[0].action == "proceed"
+    verdict, bad = check_table(rows.with_columns(id=pl.Series([2, 2, None, None])), schema, "rows/2")
     assert "repeats 1 of its keys" in verdict.reason
     assert bad.height == 2
 
 
 def test_the_bad_rows_come_with_the_verdict_and_say_why_they_are_bad() -> None:
     frame = with_values("distance", [-7.0, 5.0]).with_columns(carrier=pl.Series(["ZZ"] + ["AA"] * 19))
-    verdict, bad = judge(frame, SCHEMA, "flights.csv")
+    verdict, bad = check_table(frame, SCHEMA, "flights.csv")
     assert bad.select("id", WHY).rows() == [(0, "distance: below range; carrier: outside domain")]
     (below,) = (one for one in verdict.evidence["anomalies"] if one["kind"] == "below range")
     assert below["sample_rows"][0] | {"row": "0", "id": "0", "distance": "-7.0"} == below["sample_rows"][0]
-    assert judge(frame.with_columns(wind=1), SCHEMA, "flights.csv")[1].height == 20
-    assert judge(GOOD, SCHEMA, "flights.csv")[1].is_empty()
+    assert check_table(frame.with_columns(wind=1), SCHEMA, "flights.csv")[1].height == 20
+    assert check_table(GOOD, SCHEMA, "flights.csv")[1].is_empty()
 
 
 TIMED = Source(path="*.csv", time="when")
@@ -310,7 +310,7 @@ NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 
 def timed(*when: str | None) -> pl.DataFrame:
     frame = GOOD[: len(when)].with_columns(when=pl.Series(when, dtype=pl.String))
-    return in_time(frame, TIMED, "flights", NOON, lenient=True)
+    return add_times(frame, TIMED, "flights", NOON, lenient=True)
 
 
 def test_times_that_cannot_be_read_or_have_not_come_yet_are_found() -> None:
@@ -322,7 +322,7 @@ def test_times_that_cannot_be_read_or_have_not_come_yet_are_found() -> None:
         (timed(early, None), []),
         (timed(early, late), [("when", "time in the future", 1)]),
         (timed(early, soon), []),
-        (in_time(GOOD.drop("when"), TIMED, "flights", NOON, lenient=True), [("when", "missing column", 0)]),
+        (add_times(GOOD.drop("when"), TIMED, "flights", NOON, lenient=True), [("when", "missing column", 0)]),
     ):
         verdict = validate(frame, schema, "flights.csv", TIMED, NOON)
         assert [(a["column"], a["kind"], a["rows"]) for a in verdict.evidence["anomalies"]] == wanted
@@ -332,19 +332,19 @@ def test_times_that_cannot_be_read_or_have_not_come_yet_are_found() -> None:
 
 @pytest.mark.parametrize("frame", [one for one, _ in BAD.values()], ids=BAD)
 def test_what_a_person_accepts_is_let_in_then_and_what_was_fine_still_is(frame: pl.DataFrame) -> None:
-    wider = widen(SCHEMA, frame)
+    wider = widen_schema(SCHEMA, frame)
     assert wider.version == 2
     assert found(frame, wider) == []
-    assert found(conform(frame, wider), wider) == []
+    assert found(convert_to_schema(frame, wider), wider) == []
 
 
 def test_unreadable_times_cannot_be_accepted() -> None:
     with pytest.raises(DataError, match="no schema of 'flights' can let these rows in: 'when'"):
-        widen(infer(timed(None, None), "flights"), timed("soon", None), TIMED)
+        widen_schema(infer_schema(timed(None, None), "flights"), timed("soon", None), TIMED)
 
 
 def test_rows_are_brought_to_the_types_that_their_schema_means() -> None:
     same = GOOD.with_columns(pl.col("distance").cast(pl.String), pl.col("carrier").cast(pl.Categorical), night=None)
-    other = conform(same.with_columns(pl.col("when").dt.strftime("%Y-%m-%dT%H:%M:%SZ")), SCHEMA)
+    other = convert_to_schema(same.with_columns(pl.col("when").dt.strftime("%Y-%m-%dT%H:%M:%SZ")), SCHEMA)
     assert other.schema == GOOD.schema
     assert other.drop("night").equals(GOOD.drop("night"))

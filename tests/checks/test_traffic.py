@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tidemill.checks.traffic import Floats, traffic
+from tidemill.checks.traffic import check_traffic
 from tidemill.core.check import Verdict
+from tidemill.data.arrays import Floats
 
 
 def arms(seed: int, rows: int, worse: float = 0.0) -> tuple[Floats, Floats]:
@@ -19,7 +20,7 @@ def arms(seed: int, rows: int, worse: float = 0.0) -> tuple[Floats, Floats]:
 
 def judge(challenger: Floats, champion: Floats, **options: Any) -> Verdict:
     given = {"minimum": 300, "margin": 0.05, "expired": False} | options
-    return traffic(challenger, champion, subject="late/2", reference="late/1", **given)
+    return check_traffic(challenger, champion, subject="late/2", reference="late/1", **given)
 
 
 def over_seeds(worse: float, rows: int, **options: Any) -> Counter[str]:

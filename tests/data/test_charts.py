@@ -6,36 +6,54 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from tidemill.data.charts import Change, Figure, Mark, Series, Share, answering, counts, difference, over_time
+from tidemill.data.charts import (
+    ChartMark,
+    ChartSeries,
+    Figure,
+    TrafficChange,
+    TrafficShare,
+    draw_difference,
+    draw_outcome_counts,
+    draw_over_time,
+    draw_traffic_shares,
+)
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
 WEEKS = [START + timedelta(weeks=week) for week in range(4)]
 
 
-def lines() -> list[Series]:
-    return [Series(name, WEEKS, [0.5, 0.4, 0.6, level], [100] * 4) for name, level in (("loop", 0.4), ("static", 0.7))]
-
-
-def changes() -> list[Change]:
+def lines() -> list[ChartSeries]:
     return [
-        Change(WEEKS[0], [Share("m/1", "champion", 1.0)], "the first release"),
-        Change(WEEKS[1], [Share("m/1", "champion", 0.8), Share("m/2", "challenger", 0.2)], "canary of 20%"),
-        Change(WEEKS[2], [Share("m/2", "champion", 1.0)], "promoted"),
+        ChartSeries(name, WEEKS, [0.5, 0.4, 0.6, level], [100] * 4) for name, level in (("loop", 0.4), ("static", 0.7))
     ]
 
 
-def marks() -> list[Mark]:
-    return [Mark(WEEKS[1], "released", "canary"), Mark(WEEKS[2], "promoted", "not worse"), Mark(WEEKS[2], "odd", "x")]
+def changes() -> list[TrafficChange]:
+    return [
+        TrafficChange(WEEKS[0], [TrafficShare("m/1", "champion", 1.0)], "the first release"),
+        TrafficChange(
+            WEEKS[1], [TrafficShare("m/1", "champion", 0.8), TrafficShare("m/2", "challenger", 0.2)], "canary of 20%"
+        ),
+        TrafficChange(WEEKS[2], [TrafficShare("m/2", "champion", 1.0)], "promoted"),
+    ]
+
+
+def marks() -> list[ChartMark]:
+    return [
+        ChartMark(WEEKS[1], "released", "canary"),
+        ChartMark(WEEKS[2], "promoted", "not worse"),
+        ChartMark(WEEKS[2], "odd", "x"),
+    ]
 
 
 FIGURES: dict[str, Figure] = {
-    "over time": over_time(lines(), marks(), "log loss"),
-    "over time, no marks": over_time(lines(), [], "log loss"),
-    "difference": difference(lines(), "static", "difference"),
-    "answering": answering(changes(), WEEKS[3]),
-    "answering, nobody": answering([], WEEKS[3]),
-    "counts": counts({"gate": {"pass": 3, "fail": 1}, "drift": {"warn": 2, "undecided": 1}}),
-    "counts, none": counts({}),
+    "over time": draw_over_time(lines(), marks(), "log loss"),
+    "over time, no marks": draw_over_time(lines(), [], "log loss"),
+    "difference": draw_difference(lines(), "static", "difference"),
+    "answering": draw_traffic_shares(changes(), WEEKS[3]),
+    "answering, nobody": draw_traffic_shares([], WEEKS[3]),
+    "counts": draw_outcome_counts({"gate": {"pass": 3, "fail": 1}, "drift": {"warn": 2, "undecided": 1}}),
+    "counts, none": draw_outcome_counts({}),
 }
 
 
@@ -70,9 +88,10 @@ def test_a_stretch_lasts_until_the_share_changes() -> None:
 
 
 def test_a_stretch_goes_on_where_only_another_release_changes() -> None:
-    kept = Share("m/1", "champion", 1.0)
-    drawn = answering(
-        [Change(WEEKS[0], [kept], "a"), Change(WEEKS[1], [kept, Share("m/2", "shadow", 0)], "b")], WEEKS[3]
+    kept = TrafficShare("m/1", "champion", 1.0)
+    drawn = draw_traffic_shares(
+        [TrafficChange(WEEKS[0], [kept], "a"), TrafficChange(WEEKS[1], [kept, TrafficShare("m/2", "shadow", 0)], "b")],
+        WEEKS[3],
     )
     assert drawn["data"][0]["x"] == [21 * 86_400_000]
 
@@ -80,8 +99,8 @@ def test_a_stretch_goes_on_where_only_another_release_changes() -> None:
 def test_text_is_never_taken_for_markup() -> None:
     evil = '<a href="javascript:alert(1)">x</a>'
     drawn = [
-        over_time([Series(evil, WEEKS, [1, 2, 3, 4])], [Mark(WEEKS[0], evil, evil)], evil),
-        answering([Change(WEEKS[0], [Share(evil, "champion", 1.0)], evil)], WEEKS[1]),
-        counts({evil: {"pass": 1}}),
+        draw_over_time([ChartSeries(evil, WEEKS, [1, 2, 3, 4])], [ChartMark(WEEKS[0], evil, evil)], evil),
+        draw_traffic_shares([TrafficChange(WEEKS[0], [TrafficShare(evil, "champion", 1.0)], evil)], WEEKS[1]),
+        draw_outcome_counts({evil: {"pass": 1}}),
     ]
     assert "<a href" not in str(drawn)

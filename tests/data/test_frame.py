@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tidemill.core.source import Source
-from tidemill.data.frame import in_time
+from tidemill.data.frame import add_times
 from tidemill.errors import DataError
 
 ARRIVED = datetime(2013, 3, 1, 6, tzinfo=UTC)
@@ -31,7 +31,7 @@ TIMES: dict[str, tuple[Any, datetime]] = {
 @pytest.mark.parametrize(("values", "wanted"), TIMES.values(), ids=TIMES)
 def test_times_of_any_kind_become_utc(values: pl.Series, wanted: datetime) -> None:
     frame = pl.DataFrame({"t": values.extend_constant(None, 1)})
-    found = in_time(frame, Source(path="a", time="t", delay="2h"), "rows", ARRIVED)
+    found = add_times(frame, Source(path="a", time="t", delay="2h"), "rows", ARRIVED)
     assert found.schema["_time"] == found.schema["_known_at"] == pl.Datetime("us", "UTC")
     assert found["_time"].to_list() == [wanted, None]
     known = found["_known_at"].to_list()
@@ -42,9 +42,9 @@ def test_times_of_any_kind_become_utc(values: pl.Series, wanted: datetime) -> No
 
 def test_known_at_comes_from_its_column_or_from_the_arrival() -> None:
     frame = pl.DataFrame({"t": [NAIVE], "k": [datetime(2013, 2, 1)]})
-    named = in_time(frame, Source(path="a", time="t", known_at="k", delay="9d"), "rows", ARRIVED)
+    named = add_times(frame, Source(path="a", time="t", known_at="k", delay="9d"), "rows", ARRIVED)
     assert named["_known_at"].to_list() == [datetime(2013, 2, 1, tzinfo=UTC)]
-    timeless = in_time(frame, Source(path="a"), "rows", ARRIVED)
+    timeless = add_times(frame, Source(path="a"), "rows", ARRIVED)
     assert timeless.select("_time", "_known_at").rows() == [(ARRIVED, ARRIVED)]
 
 
@@ -53,11 +53,11 @@ def test_known_at_comes_from_its_column_or_from_the_arrival() -> None:
 )
 def test_what_is_no_time_is_told(values: list[Any]) -> None:
     with pytest.raises(DataError, match="column 't' of source 'rows'") as told:
-        in_time(pl.DataFrame({"t": values}), Source(path="a", time="t"), "rows", ARRIVED)
+        add_times(pl.DataFrame({"t": values}), Source(path="a", time="t"), "rows", ARRIVED)
     assert told.value.cure
 
 
 def test_a_time_column_that_is_not_there_is_told() -> None:
     with pytest.raises(DataError, match="'rows' has no column 'when'") as told:
-        in_time(FRAME, Source(path="a", time="when"), "rows", ARRIVED)
+        add_times(FRAME, Source(path="a", time="when"), "rows", ARRIVED)
     assert "a, b, t" in told.value.cure

@@ -5,8 +5,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from tidemill.data.metrics import Floats, Truth
-from tidemill.data.plots import calibration, page
+from tidemill.data.arrays import Floats
+from tidemill.data.metrics import Truth
+from tidemill.data.plots import calibration_curve, render_plots
 
 RANDOM = np.random.default_rng(2)
 LATE = RANDOM.random(3000) < 0.3
@@ -32,7 +33,7 @@ SHARES = np.clip(0.3 + 0.3 * (LATE - 0.3) + RANDOM.normal(0, 0.1, 3000), 0, 1)
     ],
 )
 def test_a_page_for_each_task(truth: Truth, scores: Floats, titles: list[str]) -> None:
-    drawn = page(truth, scores, "late/1 & its <answers>")
+    drawn = render_plots(truth, scores, "late/1 & its <answers>")
     assert [title for title in titles if f"<figcaption>{title}" in drawn] == titles
     assert drawn.count("<figure>") == len(titles)
     assert "<late>" not in drawn
@@ -48,15 +49,15 @@ def test_a_page_for_each_task(truth: Truth, scores: Floats, titles: list[str]) -
 def test_answers_that_are_not_finite_are_counted_not_drawn(wrong: float) -> None:
     binary = np.column_stack((1 - SHARES, SHARES))
     binary[:2, 1] = wrong
-    drawn = page(Truth("classification", LATE.astype(int), ("a", "b")), binary, "t")
+    drawn = render_plots(Truth("classification", LATE.astype(int), ("a", "b")), binary, "t")
     assert "2,998 rows; 2 more have an answer that is not finite" in drawn
     assert "nan" not in drawn
     assert "inf" not in drawn.replace("finite", "")
-    assert "0 rows; 3 more" in page(Truth("regression", np.ones(3)), np.full(3, wrong), "t")
+    assert "0 rows; 3 more" in render_plots(Truth("regression", np.ones(3)), np.full(3, wrong), "t")
 
 
 def test_what_is_calibrated_lies_on_the_diagonal() -> None:
     scores = RANDOM.random(20_000)
-    said, found = calibration(RANDOM.random(20_000) < scores, scores)
+    said, found = calibration_curve(RANDOM.random(20_000) < scores, scores)
     assert len(said) == 10
     assert np.abs(said - found).max() < 0.05

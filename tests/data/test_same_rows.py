@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidemill.checks.table import conform, judge
+from tidemill.checks.table import check_table, convert_to_schema
 from tidemill.core.model import Input, Manifest, Model, Signature
 from tidemill.core.schema import Column, ColumnType, Schema
 from tidemill.data.encoding import ColumnEncoding, Encoding, encode
@@ -39,10 +39,10 @@ def by_reader(kind: ColumnType, values: pl.Series) -> pl.Series:
 def by_table(kind: ColumnType, values: pl.Series) -> pl.Series:
     """As a batch of a source comes into its table."""
     schema = Schema(source="rows", columns=(Column(name="a", type=kind, finite=False),))
-    verdict, _ = judge(values.to_frame(), schema, "rows")
+    verdict, _ = check_table(values.to_frame(), schema, "rows")
     if verdict.stops:
         raise DataError(verdict.reason, "")
-    return conform(values.to_frame(), schema)["a"]
+    return convert_to_schema(values.to_frame(), schema)["a"]
 
 
 def by_samples(kind: ColumnType, values: pl.Series) -> pl.Series:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidemill.data.sketch import distinct_of, hashes, smallest
+from tidemill.data.sketch import estimate_distinct, hash_values, keep_smallest_hashes
 from tidemill.data.statistics import ColumnProfile, Profile, merge, profile
 from tidemill.errors import DataError
 
@@ -173,9 +173,9 @@ def test_distinct_values_are_counted_in_little_space_also_where_they_repeat(many
     numbers = np.tile(np.arange(many, dtype=np.float64), 3)
     words = pl.Series(numbers).cast(pl.String)
     for values in (numbers, words):
-        sketch = smallest(hashes(values))
+        sketch = keep_smallest_hashes(hash_values(values))
         assert len(sketch) <= 256
-        assert distinct_of(sketch) == pytest.approx(many, rel=0 if many < 256 else 0.15)
+        assert estimate_distinct(sketch) == pytest.approx(many, rel=0 if many < 256 else 0.15)
 
 
 def test_no_more_values_are_distinct_than_there_are() -> None:
@@ -191,12 +191,12 @@ def test_texts_have_lengths_and_hashes_that_last() -> None:
     found = one(["é", "dreißig", None, "🛬🛬", ""])
     assert (found.length, found.longest, found.distinct) == (2.5, 7, 4)
     # Stored profiles are merged with those of later versions.
-    assert hashes(pl.Series(["", "a", "ab"])).tolist() == [
+    assert hash_values(pl.Series(["", "a", "ab"])).tolist() == [
         16294208416658607535,
         17360999193197444373,
         13936775650253865301,
     ]
-    assert hashes(np.array([0.0, -0.0, 1.5])).tolist() == [
+    assert hash_values(np.array([0.0, -0.0, 1.5])).tolist() == [
         16294208416658607535,
         16294208416658607535,
         15481881892811333770,

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from tidemill.data.moments import MOMENT
 from tidemill.data.rows import RowReader
+from tidemill.data.timestamps import TIMESTAMP
 from tidemill.errors import DataError
 from tidemill.serving.identity import read_event_times, read_keys
 
@@ -22,7 +22,7 @@ def test_keys_are_text_joined_and_empty_where_a_part_is_missing() -> None:
 
 
 def test_an_absent_time_is_the_time_of_the_request() -> None:
-    now = pl.Series([datetime(2020, 1, 1, tzinfo=UTC)] * 2, dtype=MOMENT)
+    now = pl.Series([datetime(2020, 1, 1, tzinfo=UTC)] * 2, dtype=TIMESTAMP)
     sent = datetime(2013, 1, 1, tzinfo=UTC)
     frame = READER.read_json([{"t": "2013-01-01T00:00:00Z"}, {}], ("t",))
     assert read_event_times(frame, "t", now).to_list() == [sent, now[1]]

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tidemill.checks.exploration import explore
+from tidemill.checks.exploration import explore_table
 from tidemill.web.exploring import _figure, render, skrub_report
 
 FRAME = pl.DataFrame(
@@ -22,7 +22,9 @@ FRAME = pl.DataFrame(
 def test_the_page_draws_its_columns_and_asks_nobody(browser: Browser, tmp_path: Path) -> None:
     pytest.importorskip("skrub")
     file = tmp_path / "look.html"
-    file.write_text(render("orders & more", *explore(FRAME, "late"), skrub_report(FRAME, "orders")), encoding="utf-8")
+    file.write_text(
+        render("orders & more", *explore_table(FRAME, "late"), skrub_report(FRAME, "orders")), encoding="utf-8"
+    )
     asked, wrong = [], []
     page = browser.new_page()
     page.on("request", lambda request: asked.append(request.url))
@@ -43,7 +45,7 @@ def test_the_page_draws_its_columns_and_asks_nobody(browser: Browser, tmp_path: 
 def test_every_value_stands_in_its_own_bar() -> None:
     """Also the smallest, which is the edge of the first bin where many rows have it."""
     frame = pl.DataFrame({"people": [1] * 500 + [2] * 100 + [3] * 50, "late": [True, False] * 325})
-    profile, _ = explore(frame, "late")
+    profile, _ = explore_table(frame, "late")
     (column,) = [one for one in profile.columns if one.name == "people"]
     figure = _figure(column)
     assert figure is not None

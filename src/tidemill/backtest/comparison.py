@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from tidemill.core.check import Action, Outcome
 from tidemill.core.route import Arm, RouteChange
-from tidemill.data.metrics import Floats
+from tidemill.data.arrays import Floats
 
 Ending = Literal[
     "first", "live", "promoted", "rolled back", "refused", "failed", "unchanged", "canary", "waiting", "superseded"

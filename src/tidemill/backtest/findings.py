@@ -7,10 +7,10 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from tidemill.backtest.comparison import BacktestResult, Disturbance, PolicyResult, TimelineEntry
-from tidemill.checks.registry import checks_of
+from tidemill.checks.registry import find_stage_checks
 from tidemill.core.metric import find_metric_info
 from tidemill.core.route import RouteChange
-from tidemill.data.charts import Change, Mark, Series, Share
+from tidemill.data.charts import ChartMark, ChartSeries, TrafficChange, TrafficShare
 from tidemill.evidence.formatting import format_number
 from tidemill.web.words import plural, spoken
 
@@ -20,7 +20,7 @@ _POLICIES = {
     "weekly": "retraining every week",
     "calendar": "retraining on a calendar with as many trainings",
 }
-_WATCH_CHECKS = {check.name for check in checks_of("watch")}
+_WATCH_CHECKS = {check.name for check in find_stage_checks("watch")}
 _MARKS = ("released", "promoted", "rolled back", "stopped", "failed")
 _CHANGES: dict[RouteChange | Literal[""], str] = {"promote": "promoted", "rollback": "rolled back"}
 _NEAR = timedelta(days=2)
@@ -155,9 +155,9 @@ def _format_entry(entry: TimelineEntry) -> str:
     return entry.reason if entry.kind == "route" else entry.text
 
 
-def list_marks(result: PolicyResult) -> list[Mark]:
+def list_marks(result: PolicyResult) -> list[ChartMark]:
     """Return the releases, promotions, rollbacks, stops and failures of a policy, by kind."""
-    marks = [Mark(entry.time, mark, entry.text) for entry in result.timeline if (mark := _mark_entry(entry))]
+    marks = [ChartMark(entry.time, mark, entry.text) for entry in result.timeline if (mark := _mark_entry(entry))]
     return sorted(marks, key=lambda mark: _MARKS.index(mark.kind))
 
 
@@ -170,14 +170,14 @@ def _mark_entry(entry: TimelineEntry) -> str:
     return _CHANGES.get(entry.change, "released")
 
 
-def list_changes(result: PolicyResult) -> list[Change]:
+def list_changes(result: PolicyResult) -> list[TrafficChange]:
     """Return the changes of the releases in production, by time."""
     routes = [(entry, _list_shares(entry)) for entry in result.timeline if entry.kind == "route"]
-    return [Change(entry.time, shares, entry.reason) for entry, shares in routes if shares]
+    return [TrafficChange(entry.time, shares, entry.reason) for entry, shares in routes if shares]
 
 
-def _list_shares(entry: TimelineEntry) -> list[Share]:
-    return [Share(arm.release, arm.role, arm.share) for arm in entry.arms]
+def _list_shares(entry: TimelineEntry) -> list[TrafficShare]:
+    return [TrafficShare(arm.release, arm.role, arm.share) for arm in entry.arms]
 
 
 def is_regression(result: BacktestResult) -> bool:
@@ -185,11 +185,11 @@ def is_regression(result: BacktestResult) -> bool:
     return "rmse" in result.outcomes[0].metrics
 
 
-def build_weekly_series(result: BacktestResult) -> tuple[str, list[Series]]:
+def build_weekly_series(result: BacktestResult) -> tuple[str, list[ChartSeries]]:
     """Return the name of the weekly value (log loss or RMSE) and one series for each policy."""
     root = is_regression(result)
     lines = [
-        Series(
+        ChartSeries(
             policy.name,
             [begin for begin, _, _ in policy.weeks],
             [math.sqrt(loss) if root else loss for _, _, loss in policy.weeks],

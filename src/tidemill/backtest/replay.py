@@ -24,7 +24,7 @@ from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.trigger import Job, JobState
 from tidemill.daemon.loop import Loop, to_job_state
 from tidemill.data.frame import TIME
-from tidemill.data.keys import as_classes, row_keys
+from tidemill.data.keys import to_class_names, to_row_keys
 from tidemill.errors import TidemillError
 from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.flow.engine import run
@@ -198,13 +198,13 @@ class Replay:
         known_at = pl.col(problem.label_known_at) if problem.label_known_at else pl.col("_known_at")
         rows = self.sources.rows.filter(pl.col(problem.label).is_not_null())
         values = (
-            as_classes(rows[problem.label]) if problem.task == "classification" else rows[problem.label].cast(float)
+            to_class_names(rows[problem.label]) if problem.task == "classification" else rows[problem.label].cast(float)
         )
         key = self.sources.definition(problem.source).key
         return rows.select(
             known_at.cast(pl.Datetime("us", "UTC")).alias("known_at"),
             pl.lit("").alias("id"),
-            row_keys(rows, key).fill_null("").alias("key") if key else pl.lit("").alias("key"),
+            to_row_keys(rows, key).fill_null("").alias("key") if key else pl.lit("").alias("key"),
             pl.col(TIME).alias("time"),
             values.alias("value"),
         ).sort("known_at", maintain_order=True)

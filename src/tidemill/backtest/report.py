@@ -11,7 +11,7 @@ from msgspec import to_builtins
 from tidemill.backtest import findings, stories
 from tidemill.backtest.comparison import BacktestResult, PolicyResult, TimelineEntry
 from tidemill.core.metric import find_metric_info
-from tidemill.data.charts import Figure, answering, counts, difference, over_time
+from tidemill.data.charts import Figure, draw_difference, draw_outcome_counts, draw_over_time, draw_traffic_shares
 from tidemill.evidence.formatting import format_duration, format_number
 from tidemill.web import templating
 from tidemill.web.words import day, plural, spoken, when
@@ -110,13 +110,13 @@ def _draw_figures(result: BacktestResult) -> dict[str, Figure]:
     first, *others = result.outcomes
     value, series = findings.build_weekly_series(result)
     figures = {
-        "quality": over_time(series, findings.list_marks(first), f"{value}, weekly mean"),
-        "answering": answering(findings.list_changes(first), result.period.end),
-        "verdicts": counts(first.verdicts),
+        "quality": draw_over_time(series, findings.list_marks(first), f"{value}, weekly mean"),
+        "answering": draw_traffic_shares(findings.list_changes(first), result.period.end),
+        "verdicts": draw_outcome_counts(first.verdicts),
     }
     if others:
         reference = _choose_reference(result)
-        figures["difference"] = difference(series, reference, f"{value} above {reference}")
+        figures["difference"] = draw_difference(series, reference, f"{value} above {reference}")
     return figures
 
 

@@ -17,9 +17,10 @@ from tidemill.compose.session import open_session
 from tidemill.core.model import Model
 from tidemill.core.resources import Features
 from tidemill.core.source import Source
+from tidemill.data.arrays import Floats
 from tidemill.data.frame import TIME
-from tidemill.data.keys import row_keys
-from tidemill.data.metrics import Floats, bootstrap_interval, losses
+from tidemill.data.keys import to_row_keys
+from tidemill.data.metrics import bootstrap_interval, losses
 from tidemill.errors import InputError
 from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.featurestore.skew import Skew, compute_skews
@@ -117,7 +118,7 @@ def _join_source_rows(predictions: pl.DataFrame, history: pl.DataFrame, source: 
     if not source.key:
         return predictions.clear()
     columns = set(predictions.columns)
-    rows = history.with_columns(row_keys(history, source.key).alias("key"), pl.col(TIME).alias("time")).unique(
+    rows = history.with_columns(to_row_keys(history, source.key).alias("key"), pl.col(TIME).alias("time")).unique(
         ["key", "time"], keep="last"
     )
     return predictions.join(

@@ -14,7 +14,7 @@ from tidemill.core.feature import FeatureSet, FeatureView
 from tidemill.core.resources import Features, RecordedSources
 from tidemill.core.schema import Schema
 from tidemill.core.source import Source
-from tidemill.data.frame import TIME, in_time
+from tidemill.data.frame import TIME, add_times
 from tidemill.data.tables import read_table
 from tidemill.errors import DataError, InputError
 
@@ -104,7 +104,7 @@ class ReplaySources:
         if batch.path in {planted.path for planted in self._planted.values()}:
             definition = self.definition(self._source)
             rows = read_table(self._folder / batch.path, definition.format, empty=True, texts=batch.texts)
-            return in_time(rows, definition, self._source, batch.known_at, lenient=True)
+            return add_times(rows, definition, self._source, batch.known_at, lenient=True)
         begin = datetime.fromisoformat(batch.path)
         return select_between(self.rows, begin, begin + self._delivery)
 

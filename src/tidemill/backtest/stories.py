@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from tidemill.backtest.comparison import BacktestResult, LossDifference, PolicyResult, TrainingStory, VerdictSummary
-from tidemill.checks.registry import checks_of
+from tidemill.checks.registry import find_stage_checks
 from tidemill.evidence.formatting import format_number
 from tidemill.web.words import plural, when
 
@@ -152,7 +152,7 @@ def format_causes(results: Sequence[PolicyResult]) -> str:
 def list_false_alarms(result: BacktestResult) -> list[str]:
     """Return, for a history without changes, how often each check of the first policy failed and caused a training."""
     replays = result.list_seeds(result.outcomes[0].name)
-    watched = {check.name for check in checks_of("watch") if not check.by_calendar}
+    watched = {check.name for check in find_stage_checks("watch") if not check.by_calendar}
     checks = {check for replay in replays for check in replay.verdicts} & watched
     alarms = []
     for check in sorted(checks):

@@ -13,7 +13,8 @@ from tidemill.core.event import Event
 from tidemill.core.resources import BooksReader
 from tidemill.core.route import Route
 from tidemill.core.run import Run
-from tidemill.data.metrics import Floats, Truth, losses, measure
+from tidemill.data.arrays import Floats
+from tidemill.data.metrics import Truth, losses, measure
 from tidemill.monitoring.windows import extract_scores, is_labelled
 
 if TYPE_CHECKING:

@@ -1,15 +1,13 @@
 """Compares a candidate's losses with those of others on the same rows: the baseline, the champion, slice by slice."""
 
 import numpy as np
-import numpy.typing as npt
 
 from tidemill.checks.gate import Finding
 from tidemill.core.check import Outcome
 from tidemill.core.policy import Gate
+from tidemill.data.arrays import Booleans, Floats
 from tidemill.data.metrics import bootstrap_interval
 
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.bool_]
 _LEAST_COMPARED = 50
 _ROUNDING = 1e-6
 _SIGNS = {
@@ -26,8 +24,8 @@ def compare(
     champion: Floats | None,
     *,
     policy: Gate,
-    slices: dict[str, Rows],
-    unseen: Rows | None = None,
+    slices: dict[str, Booleans],
+    unseen: Booleans | None = None,
 ) -> list[Finding]:
     """What the losses of the same test rows tell, each of shape (rows,) and finite.
 
@@ -47,7 +45,7 @@ def compare(
 
 
 def compare_with_champion(
-    candidate: Floats, champion: Floats, *, policy: Gate, slices: dict[str, Rows], unseen: Rows | None = None
+    candidate: Floats, champion: Floats, *, policy: Gate, slices: dict[str, Booleans], unseen: Booleans | None = None
 ) -> list[Finding]:
     """The part of `compare` that is about the champion, on rows of their own."""
     fresh = np.ones(len(candidate), dtype=bool) if unseen is None else unseen
@@ -91,7 +89,7 @@ def _against_champion(candidate: Floats, champion: Floats, policy: Gate, evidenc
     return Finding(about="champion", reason=f"not worse than the champion: {said}", evidence=evidence)
 
 
-def _on_slices(difference: Floats, slices: dict[str, Rows], policy: Gate, other: str) -> list[Finding]:
+def _on_slices(difference: Floats, slices: dict[str, Booleans], policy: Gate, other: str) -> list[Finding]:
     """The slice on which it suffers most, if on any it is proven to; else how many were looked at."""
     worst: tuple[float, Finding] | None = None
     looked = 0

@@ -1,12 +1,11 @@
 """Finds copies of rows: test rows that are training rows, and tables in which most rows are there more than once."""
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from tidemill.checks.gate import Finding
+from tidemill.data.arrays import Floats
 
-Floats = npt.NDArray[np.float64]
 _LOOKED_AT = 50_000
 _MOST_SHARED = 0.01
 _MOST_REPEATED = 0.05

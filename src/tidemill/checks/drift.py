@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tidemill.core.check import Action, Verdict
+from tidemill.data.arrays import Floats
 from tidemill.data.statistics import ColumnProfile, Profile
 
-Floats = npt.NDArray[np.float64]
 _KS = 0.05
 _CATEGORY = 0.03
 _MISSING = 0.03

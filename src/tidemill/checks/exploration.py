@@ -5,7 +5,7 @@ import polars as pl
 from msgspec import Struct
 
 from tidemill.checks.leaks import telling as told
-from tidemill.data.sketch import KEPT as EXACT
+from tidemill.data.sketch import SKETCH_SIZE as EXACT
 from tidemill.data.statistics import ColumnProfile, Profile, profile
 from tidemill.project.guessing import why_identifier
 
@@ -17,7 +17,7 @@ _FEW = 20
 _WORDY = 40.0
 
 
-class Proposal(Struct, frozen=True, kw_only=True):
+class ColumnProposal(Struct, frozen=True, kw_only=True):
     """What to do with a column: leave it out, or how to prepare it, and why.
 
     `telling` is how much it says of the label, from 0 to 1; `role` is "input", or what else the column is: "label",
@@ -32,9 +32,9 @@ class Proposal(Struct, frozen=True, kw_only=True):
     telling: float | None = None
 
 
-def explore(
+def explore_table(
     frame: pl.DataFrame, label: str = "", *, time: str = "", key: tuple[str, ...] = (), later: tuple[str, ...] = ()
-) -> tuple[Profile, list[Proposal]]:
+) -> tuple[Profile, list[ColumnProposal]]:
     """The profile of a table, and a proposal for each column.
 
     To leave out are constants, near-keys, columns that are nearly always missing, those that are known later than the
@@ -52,7 +52,7 @@ def explore(
         telling = _telling(values, sample[label]) if label in names and role == "input" else None
         why = "" if role != "input" else _excluded(column, values, frame, sample, telling, time, later)
         proposals.append(
-            Proposal(
+            ColumnProposal(
                 column=column.name,
                 exclude=bool(why),
                 preparation="" if why or role != "input" else _preparation(column, values),

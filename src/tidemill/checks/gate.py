@@ -17,7 +17,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     evidence: dict[str, Any] = {}
 
 
-def decide(subject: str, findings: Sequence[Finding], *, check: str = "gate", reference: str = "") -> Verdict:
+def combine_findings(subject: str, findings: Sequence[Finding], *, check: str = "gate", reference: str = "") -> Verdict:
     """One verdict on all findings: it stops where one fails, and gives every reason; a warning proceeds.
 
     Where all is well, the last finding has the last word: put what matters most to people there.

@@ -5,7 +5,7 @@ from datetime import datetime
 import polars as pl
 from msgspec.structs import replace
 
-from tidemill.checks.table import fits, validate
+from tidemill.checks.table import fits_type, validate
 from tidemill.core.check import SchemaEvidence
 from tidemill.core.schema import Column, Schema
 from tidemill.core.source import Source
@@ -17,7 +17,7 @@ _ENOUGH = 500
 _FEW = 20
 
 
-def infer(
+def infer_schema(
     frame: pl.DataFrame,
     source: str,
     key: tuple[str, ...] = (),
@@ -57,7 +57,7 @@ def _in_its_role(
     column: Column, values: pl.Series, *, key: tuple[str, ...], times: tuple[str, ...], later: tuple[str, ...]
 ) -> Column:
     """A column as its source uses it."""
-    if column.name in times and column.type == "text" and fits(values, as_time := replace(column, type="time")):
+    if column.name in times and column.type == "text" and fits_type(values, as_time := replace(column, type="time")):
         column = as_time
     if column.name in key:
         column = replace(column, high=None)
@@ -106,7 +106,9 @@ def _bounds(numbers: pl.Series) -> tuple[float, float]:
     return float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]  # not empty, so numbers
 
 
-def widen(schema: Schema, frame: pl.DataFrame, source: Source | None = None, arrived: datetime | None = None) -> Schema:
+def widen_schema(
+    schema: Schema, frame: pl.DataFrame, source: Source | None = None, arrived: datetime | None = None
+) -> Schema:
     """The next version of a schema, changed only where these rows do not fit it.
 
     Raises
@@ -165,7 +167,7 @@ def _retyped(column: Column, values: pl.Series) -> Column:
         finite = other.finite and column.finite
         return replace(_spanning(column, other.low, other.high), type="number", finite=finite, domain=None)
     # The values may also be of a type that the schema's can be read as.
-    return replace(column, missing=other.missing) if fits(values, column) else other
+    return replace(column, missing=other.missing) if fits_type(values, column) else other
 
 
 def _spanning(column: Column, least: float, most: float) -> Column:

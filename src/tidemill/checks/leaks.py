@@ -3,15 +3,14 @@
 from datetime import datetime
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from tidemill.checks.copies import find_copies
 from tidemill.checks.gate import Finding
+from tidemill.data.arrays import Floats
 from tidemill.data.frame import TIME
 from tidemill.errors import DataError
 
-Floats = npt.NDArray[np.float64]
 _LEAST = 200
 _LEAST_OF_A_COPY = 20
 _LEAST_OF_A_CODE = 5

@@ -1,17 +1,17 @@
 """Judges a package: its signature against the one that answers now, and what it did in a fresh process."""
 
 import numpy as np
-import numpy.typing as npt
 
 from tidemill.checks.gate import Finding
 from tidemill.core.model import Signature
 from tidemill.core.policy import Gate
 from tidemill.core.probe import PackageProbe
+from tidemill.data.arrays import Floats
 
 _TOLERANCE = 1e-9
 
 
-def differences(deployed: Signature, candidate: Signature) -> list[str]:
+def compare_signatures(deployed: Signature, candidate: Signature) -> list[str]:
     """How a signature differs from the deployed one, for those who ask the model; whole numbers are numbers, too.
 
     >>> from tidemill.core.model import Input
@@ -35,11 +35,11 @@ def differences(deployed: Signature, candidate: Signature) -> list[str]:
     return told
 
 
-def hold_signature(deployed: Signature | None, candidate: Signature, policy: Gate) -> list[Finding]:
+def check_signature_change(deployed: Signature | None, candidate: Signature, policy: Gate) -> list[Finding]:
     """Whether those who ask the deployed model can ask this one."""
     if deployed is None:
         return []
-    told = differences(deployed, candidate)
+    told = compare_signatures(deployed, candidate)
     if not told:
         return [Finding(about="signature", reason="its signature is that of the champion")]
     said = "; ".join(told)
@@ -49,7 +49,7 @@ def hold_signature(deployed: Signature | None, candidate: Signature, policy: Gat
     return [Finding(about="signature", outcome="fail", reason=reason, evidence={"signature_changes": told})]
 
 
-def hold_trial(trial: PackageProbe, expected: npt.NDArray[np.float64], policy: Gate) -> list[Finding]:
+def check_probe(trial: PackageProbe, expected: Floats, policy: Gate) -> list[Finding]:
     """Whether a package answered in a fresh process as it does here, within the limits of its policy.
 
     `expected` are the answers of this process to the same rows, of shape (rows,) or (rows, classes).

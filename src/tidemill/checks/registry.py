@@ -105,11 +105,11 @@ CHECKS: tuple[CheckInfo, ...] = (
 )
 
 
-def check_info(name: str) -> CheckInfo | None:
+def find_check(name: str) -> CheckInfo | None:
     """The check that stores verdicts under that name; None where only a project knows it."""
     return next((one for one in CHECKS if one.name == name and not one.part_of), None)
 
 
-def checks_of(stage: CheckStage) -> tuple[CheckInfo, ...]:
+def find_stage_checks(stage: CheckStage) -> tuple[CheckInfo, ...]:
     """The checks of a stage that store verdicts of their own."""
     return tuple(one for one in CHECKS if one.stage == stage and not one.part_of)

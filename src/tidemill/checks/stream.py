@@ -1,11 +1,13 @@
-"""Judges what passes, or fails to: the age of a model, the silence of its callers."""
+"""Checks how many days passed since an event: the newest training row of a model, or its last prediction."""
 
 from datetime import datetime
 
 from tidemill.core.check import Action, Verdict
 
 
-def lateness(check: str, since: datetime, now: datetime, *, subject: str, limit: float, action: Action) -> Verdict:
+def check_days_since(
+    check: str, since: datetime, now: datetime, *, subject: str, limit: float, action: Action
+) -> Verdict:
     """A verdict on the days since something happened: `action` where they are more than `limit`."""
     days = (now - since).total_seconds() / 86400
     beyond = days > limit

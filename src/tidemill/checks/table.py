@@ -12,8 +12,8 @@ from tidemill.core.check import SchemaEvidence, Verdict
 from tidemill.core.schema import Column, Schema
 from tidemill.core.source import Source
 from tidemill.data.frame import KNOWN_AT, TIME
-from tidemill.data.rows import convert
-from tidemill.data.types import column_type, conversion
+from tidemill.data.rows import convert_columns
+from tidemill.data.types import column_type, find_conversion
 from tidemill.errors import Unreadable
 
 WHY = "_why"
@@ -24,7 +24,7 @@ _SHOWN_ROWS = 3
 _SHOWN_COLUMNS = 20
 
 
-class Fault(NamedTuple):
+class TableFault(NamedTuple):
     """One thing that is wrong: `bad` marks the rows, None all of them; `column` is "" where it is the whole batch."""
 
     column: str
@@ -39,10 +39,10 @@ def validate(
     frame: pl.DataFrame, schema: Schema, subject: str, source: Source | None = None, arrived: datetime | None = None
 ) -> Verdict:
     """The verdict of `judge`, without the bad rows."""
-    return judge(frame, schema, subject, source, arrived)[0]
+    return check_table(frame, schema, subject, source, arrived)[0]
 
 
-def judge(
+def check_table(
     frame: pl.DataFrame, schema: Schema, subject: str, source: Source | None = None, arrived: datetime | None = None
 ) -> tuple[Verdict, pl.DataFrame]:
     """A verdict on a table, `stop` with its anomalies or `proceed`; and the bad rows, with `_why` each is bad.
@@ -82,9 +82,9 @@ def judge(
     return verdict, _bad_rows(frame, faults)
 
 
-def unreadable(subject: str, version: int, told: Unreadable) -> Verdict:
+def unreadable_verdict(subject: str, version: int, told: Unreadable) -> Verdict:
     """The verdict on a batch whose bytes are no table."""
-    anomaly = _told(pl.DataFrame(), Schema(source="", columns=()), Fault("", "unreadable", told.problem))
+    anomaly = _told(pl.DataFrame(), Schema(source="", columns=()), TableFault("", "unreadable", told.problem))
     return Verdict(
         check="schema",
         subject=subject,
@@ -95,7 +95,7 @@ def unreadable(subject: str, version: int, told: Unreadable) -> Verdict:
     )
 
 
-def conform(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+def convert_to_schema(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     """Rows that fit their schema in its types, so that the batches of one source can be kept in one table.
 
     Raises
@@ -108,7 +108,7 @@ def conform(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     unknown = [name for name, kind in stated.items() if kind == "nested" and frame.schema[name] == pl.Null]
     types = {name: kind for name, kind in stated.items() if name not in unknown}
     beside = [_as_kept(frame[name]) for name in frame.columns if name not in stated]
-    return frame.drop(unknown).with_columns(*convert(frame, types, written=True).values(), *beside)
+    return frame.drop(unknown).with_columns(*convert_columns(frame, types, parse_text=True).values(), *beside)
 
 
 def _as_kept(values: pl.Series) -> pl.Series:
@@ -117,12 +117,12 @@ def _as_kept(values: pl.Series) -> pl.Series:
     if dtype == pl.Null:
         return values.cast(pl.String)
     if dtype.is_unsigned_integer() or dtype.is_nested() or dtype in _NOT_KEPT:
-        how = conversion(column_type(dtype), values)
+        how = find_conversion(column_type(dtype), values)
         return values if how is None else values.to_frame().select(how.convert(pl.col(values.name)))[values.name]
     return values
 
 
-def fits(values: pl.Series, column: Column) -> bool:
+def fits_type(values: pl.Series, column: Column) -> bool:
     """Whether a column's type is what its schema says, or can be converted to that without loss."""
     return not _wrong_types(values.to_frame(), [column])
 
@@ -134,7 +134,7 @@ def _wrong_types(frame: pl.DataFrame, columns: Iterable[Column]) -> dict[str, pl
     for column in columns:
         if column.name not in frame.columns:
             continue
-        how = conversion(column.type, frame[column.name], written=True)
+        how = find_conversion(column.type, frame[column.name], parse_text=True)
         if how is None:
             found[column.name] = None
         elif not how.total:
@@ -145,32 +145,32 @@ def _wrong_types(frame: pl.DataFrame, columns: Iterable[Column]) -> dict[str, pl
     return found
 
 
-def _columns(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series | None]) -> Iterator[Fault]:
+def _columns(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series | None]) -> Iterator[TableFault]:
     for column in schema.columns:
         if column.name not in frame.columns:
             if column.required:
-                yield Fault(column.name, "missing column", "is missing")
+                yield TableFault(column.name, "missing column", "is missing")
         elif column.name in wrong:
             yield _wrong_type(frame[column.name], column, wrong[column.name])
     if schema.extra_columns == "stop":
         for name in frame.columns:
             if schema.column(name) is None and not name.startswith("_"):
                 what = "is not in the schema"
-                yield Fault(name, "unexpected column", what, frame.height, _some(frame[name]))
+                yield TableFault(name, "unexpected column", what, frame.height, _some(frame[name]))
 
 
-def _wrong_type(values: pl.Series, column: Column, bad: pl.Series | None) -> Fault:
+def _wrong_type(values: pl.Series, column: Column, bad: pl.Series | None) -> TableFault:
     """Where most text can be read, only the rows that cannot are bad; of another type, the column is."""
     what = f"should be of type {column.type}, but is {values.dtype}"
     if bad is None or values.dtype != pl.String or bad.all():
-        return Fault(column.name, "wrong type", what, len(values), _some(values))
+        return TableFault(column.name, "wrong type", what, len(values), _some(values))
     samples = _some(values.filter(bad))
     shown = ", ".join(map(str, samples[:3]))
     what = f"should be of type {column.type}, but {bad.sum()} of {len(values)} values are not, such as {shown}"
-    return Fault(column.name, "wrong type", what, int(bad.sum()), samples, bad)
+    return TableFault(column.name, "wrong type", what, int(bad.sum()), samples, bad)
 
 
-def _values(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series | None]) -> Iterator[Fault]:
+def _values(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series | None]) -> Iterator[TableFault]:
     present = [column for column in schema.columns if column.name in frame.columns and column.name not in wrong]
     tests = {(column.name, kind): test for column in present for kind, test in _tests(column, frame).items()}
     if not tests or not frame.height:
@@ -183,7 +183,7 @@ def _values(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series |
             continue
         marked = frame.select(test.alias("bad"))["bad"]
         samples = () if kind == "missing values" else _some(frame[name].filter(marked))
-        yield Fault(name, kind, _says(kind, column, bad, frame.height, samples), bad, samples, marked)
+        yield TableFault(name, kind, _says(kind, column, bad, frame.height, samples), bad, samples, marked)
 
 
 def _most_missing(share: float, bad: int, rows: int) -> float:
@@ -233,7 +233,7 @@ def _says(kind: str, column: Column, bad: int, rows: int, samples: tuple[Any, ..
     return f"has {bad} of {rows} values {limit}, such as {shown}"
 
 
-def _keys(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
+def _keys(frame: pl.DataFrame, schema: Schema) -> Iterator[TableFault]:
     keys = list(schema.key)
     if not keys or not set(keys) <= set(frame.columns):
         return
@@ -242,7 +242,7 @@ def _keys(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
     if twice := named.height - named.n_unique(subset=keys):
         bad = frame.select(keys).is_duplicated() & has
         samples = tuple("|".join(map(str, row)) for row in frame.select(keys).filter(bad).unique().head(_SHOWN).rows())
-        yield Fault(", ".join(keys), "duplicate keys", f"repeats {twice} of its keys", twice, samples, bad)
+        yield TableFault(", ".join(keys), "duplicate keys", f"repeats {twice} of its keys", twice, samples, bad)
 
 
 def _times(
@@ -251,7 +251,7 @@ def _times(
     wrong: Mapping[str, pl.Series | None],
     source: Source | None,
     arrived: datetime | None,
-) -> Iterator[Fault]:
+) -> Iterator[TableFault]:
     """What is wrong with the times by which rows are placed."""
     if source is None or not source.time or TIME not in frame.columns:
         return
@@ -261,25 +261,25 @@ def _times(
         column = schema.column(name)
         if name not in frame.columns:
             if column is None or not column.required:
-                yield Fault(name, "missing column", "is missing: it says when a row happened or was known")
+                yield TableFault(name, "missing column", "is missing: it says when a row happened or was known")
             continue
         bad = frame[moments].is_null() & frame[name].is_not_null()
         if bad.any() and name not in wrong:
             samples = _some(frame[name].filter(bad))
             shown = ", ".join(map(str, samples[:3]))
             what = f"has {bad.sum()} values that are no time, such as {shown}"
-            yield Fault(name, "unreadable time", what, int(bad.sum()), samples, bad)
+            yield TableFault(name, "unreadable time", what, int(bad.sum()), samples, bad)
     if arrived is not None and schema.ahead and not source.known_at:
         late = (frame[TIME] > arrived + parse_duration(schema.ahead)).fill_null(value=False)
         if late.any():
             samples = _some(frame[TIME].filter(late))
             what = f"has {late.sum()} times after the rows arrived ({arrived:%Y-%m-%d %H:%M}), such as {samples[0]}"
-            yield Fault(source.time, "time in the future", what, int(late.sum()), samples, late)
+            yield TableFault(source.time, "time in the future", what, int(late.sum()), samples, late)
 
 
-def _size(frame: pl.DataFrame, schema: Schema) -> Iterator[Fault]:
+def _size(frame: pl.DataFrame, schema: Schema) -> Iterator[TableFault]:
     if frame.height < schema.minimum_rows:
-        yield Fault("", "too few rows", f"has {frame.height} rows (at least {schema.minimum_rows})", frame.height)
+        yield TableFault("", "too few rows", f"has {frame.height} rows (at least {schema.minimum_rows})", frame.height)
 
 
 def _some(values: pl.Series) -> tuple[Any, ...]:
@@ -288,7 +288,7 @@ def _some(values: pl.Series) -> tuple[Any, ...]:
     return tuple(values.drop_nulls().unique(maintain_order=True).head(_SHOWN).to_list())
 
 
-def _told(frame: pl.DataFrame, schema: Schema, fault: Fault) -> dict[str, Any]:
+def _told(frame: pl.DataFrame, schema: Schema, fault: TableFault) -> dict[str, Any]:
     """A fault as it stands in the evidence; each sample row has its place and what was in it, as text."""
     rows: list[dict[str, str]] = []
     if fault.rows:
@@ -310,7 +310,7 @@ def _told(frame: pl.DataFrame, schema: Schema, fault: Fault) -> dict[str, Any]:
     }
 
 
-def _bad_rows(frame: pl.DataFrame, faults: list[Fault]) -> pl.DataFrame:
+def _bad_rows(frame: pl.DataFrame, faults: list[TableFault]) -> pl.DataFrame:
     if not faults:
         return frame.clear()
     why = [

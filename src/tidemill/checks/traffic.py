@@ -1,15 +1,13 @@
 """Judges a challenger against the champion by their losses on the same live rows."""
 
 import numpy as np
-import numpy.typing as npt
 
 from tidemill.core.check import Action, Outcome, Verdict
+from tidemill.data.arrays import Floats
 from tidemill.data.metrics import normal_quantile
 
-Floats = npt.NDArray[np.float64]
 
-
-def traffic(
+def check_traffic(
     challenger: Floats,
     champion: Floats,
     *,

@@ -30,7 +30,7 @@ def profile(
     json: Json = False,
 ) -> None:
     """Describe the columns of a table, and propose how to use or exclude each one."""
-    from tidemill.checks.exploration import explore
+    from tidemill.checks.exploration import explore_table
     from tidemill.data.tables import read_table
 
     nothing: dict[str, Any] = {}
@@ -38,7 +38,7 @@ def profile(
     known["label"] = label or known.get("label", "")
     if known["label"] and known["label"] not in frame.columns:
         raise InputError(f"{target} has no column {known['label']!r}", f"the columns are: {', '.join(frame.columns)}")
-    found, proposals = explore(frame, **known)
+    found, proposals = explore_table(frame, **known)
     if report is not None:
         _write_page(report, target, frame, found, proposals)
     if json:
@@ -65,9 +65,9 @@ def profile(
 
 
 def _format_count(distinct: int) -> str:
-    from tidemill.data.sketch import KEPT
+    from tidemill.data.sketch import SKETCH_SIZE
 
-    return f"{'about ' if distinct >= KEPT else ''}{distinct:,}"
+    return f"{'about ' if distinct >= SKETCH_SIZE else ''}{distinct:,}"
 
 
 def _read_source(name: str) -> tuple["pl.DataFrame", dict[str, Any]]:
@@ -109,7 +109,7 @@ def validate(
     """Check a table by the schema of a source; the exit code is 0 if it passes, 3 if it fails."""
     from tidemill.checks.table import validate as check_table
     from tidemill.core.check import SchemaEvidence
-    from tidemill.data.frame import in_time
+    from tidemill.data.frame import add_times
     from tidemill.data.tables import read_table
     from tidemill.recipes.ingestion import schema_in_force
 
@@ -119,7 +119,7 @@ def validate(
     schema = schema_in_force(chosen, now, session.sources, books, session.clock)
     definition = session.sources.definition(chosen)
     table = read_table(file, definition.format, empty=True, texts=schema.texts)
-    rows = in_time(table, definition, chosen, now, lenient=True)
+    rows = add_times(table, definition, chosen, now, lenient=True)
     verdict = check_table(rows, schema, str(file), definition, now)
     if json:
         output.print_json(verdict)
@@ -140,14 +140,14 @@ def schema(
     """Print the current schema of a source as TOML, or write it to a file."""
     from msgspec.structs import replace
 
-    from tidemill.data.schema_file import as_toml, write_schema
+    from tidemill.data.schema_file import format_schema, write_schema
     from tidemill.recipes.ingestion import schema_in_force
 
     session = load_session()
     chosen = source or session.project.model().problem.source
     found = schema_in_force(chosen, session.clock.now(), session.sources, session.workspace.ledger, session.clock)
     if to is None:
-        output.out.print(as_toml(found))
+        output.out.print(format_schema(found))
         return
     if to.exists():
         raise InputError(f"{to} exists already", "use another file, or delete it")
@@ -173,7 +173,7 @@ def accept(
     env: Environment = "production",
 ) -> None:
     """Widen a schema so that a table passes; the next ingestion checks stopped batches by the new version."""
-    from tidemill.data.frame import in_time
+    from tidemill.data.frame import add_times
     from tidemill.data.tables import read_table
     from tidemill.recipes.ingestion import accept_change, read_batch, schema_in_force, stopped_batches
 
@@ -184,7 +184,7 @@ def accept(
     stopped = stopped_batches(source, now, sources, books, env)
     if file is not None:
         table = read_table(file, definition.format, empty=True, texts=schema.texts)
-        tables = [(in_time(table, definition, source, now, lenient=True), now)]
+        tables = [(add_times(table, definition, source, now, lenient=True), now)]
     elif stopped:
         tables = []
         for batch in stopped:

@@ -26,7 +26,7 @@ def init(
 
     from tidemill.core.policy import Training
     from tidemill.data.classes import order_classes
-    from tidemill.data.keys import as_classes
+    from tidemill.data.keys import to_class_names
     from tidemill.data.tables import read_table
     from tidemill.project.example import write_example
     from tidemill.project.guessing import guess
@@ -43,7 +43,9 @@ def init(
         raise InputError("the column to predict is missing", "add --label COLUMN")
     frame = read_table(table)
     guessed = guess(frame, label, time=time, key=key, task=task, exclude=tuple(exclude or ()))
-    classes = order_classes(as_classes(frame[label].drop_nulls()).unique()) if guessed.task == "classification" else ()
+    classes = (
+        order_classes(to_class_names(frame[label].drop_nulls()).unique()) if guessed.task == "classification" else ()
+    )
     guessed = replace(guessed, positive=classes[1] if len(classes) == 2 else "")
     write_project(folder, guessed, table)
     about = f"{guessed.task} of {label!r} from {len(guessed.inputs)} columns of {frame.height:,} rows"

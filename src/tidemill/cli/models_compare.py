@@ -43,7 +43,7 @@ class ReleaseComparison(Struct, frozen=True, kw_only=True):
 @models.command("compare")
 def compare(a: Label, b: Label, env: Environment = "production", json: Json = False) -> None:
     """Compare two releases: metrics, slices, signature, packages and data."""
-    from tidemill.checks.package import differences
+    from tidemill.checks.package import compare_signatures
     from tidemill.ledger.releases import find_release
 
     session = load_session(env)
@@ -56,7 +56,7 @@ def compare(a: Label, b: Label, env: Environment = "production", json: Json = Fa
         stages=(first.stage, second.stage),
         metrics=_pair(first.metrics, second.metrics),
         slices=_pair(_flatten(first.slices), _flatten(second.slices)),
-        signature=differences(packed[0].manifest.signature, packed[1].manifest.signature),
+        signature=compare_signatures(packed[0].manifest.signature, packed[1].manifest.signature),
         environment=_find_differences(first.environment, second.environment),
         data=_find_differences(first.data, second.data),
     )

@@ -87,7 +87,7 @@ def predict(session: Session, rows: Any, model: str = "") -> "pl.DataFrame":
         `rows` is not a frame, or does not fit the model's signature.
     """
     # Imported late: they bring what most sessions do without.
-    from tidemill.data.kinds.held import as_polars
+    from tidemill.data.kinds.frames import to_polars
     from tidemill.featurestore.lookup import Lookup
     from tidemill.serving.service import Service
 
@@ -95,13 +95,13 @@ def predict(session: Session, rows: Any, model: str = "") -> "pl.DataFrame":
     lookup = Lookup(workspace.online)
     service = Service(workspace.board, session.packages, workspace.journal, lookup, session.clock)
     service.refresh()
-    return service.predict(session.project.model(model).name, as_polars(rows))
+    return service.predict(session.project.model(model).name, to_polars(rows))
 
 
 def _in_hand(frames: Mapping[str, Any]) -> dict[str, "pl.DataFrame"]:
-    from tidemill.data.kinds.held import as_polars
+    from tidemill.data.kinds.frames import to_polars
 
-    return {name: as_polars(frame) for name, frame in frames.items()}
+    return {name: to_polars(frame) for name, frame in frames.items()}
 
 
 def _admitted(workspace: Workspace) -> set[str]:

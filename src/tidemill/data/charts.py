@@ -41,7 +41,7 @@ _LAYOUT: Figure = {
 }
 
 
-class Series(Struct, frozen=True):
+class ChartSeries(Struct, frozen=True):
     """A named line: its values, each from a time on, and the rows that each was measured on."""
 
     name: str
@@ -50,7 +50,7 @@ class Series(Struct, frozen=True):
     rows: Sequence[int] = ()
 
 
-class Mark(Struct, frozen=True):
+class ChartMark(Struct, frozen=True):
     """Something that happened at a time, in a lane of its `kind`."""
 
     time: datetime
@@ -58,7 +58,7 @@ class Mark(Struct, frozen=True):
     text: str
 
 
-class Share(Struct, frozen=True):
+class TrafficShare(Struct, frozen=True):
     """The part of the requests that a release answers in a role."""
 
     release: str
@@ -66,15 +66,15 @@ class Share(Struct, frozen=True):
     share: float
 
 
-class Change(Struct, frozen=True):
+class TrafficChange(Struct, frozen=True):
     """From a time on, these releases answer, and why."""
 
     time: datetime
-    shares: Sequence[Share]
+    shares: Sequence[TrafficShare]
     reason: str
 
 
-def over_time(series: Sequence[Series], marks: Sequence[Mark], value: str) -> Figure:
+def draw_over_time(series: Sequence[ChartSeries], marks: Sequence[ChartMark], value: str) -> Figure:
     """Values over time, a line for each series; under them a lane for each kind of mark, in order of appearance."""
     lanes = list(dict.fromkeys(mark.kind for mark in marks))
     lines = [
@@ -114,7 +114,7 @@ def _lanes(names: Sequence[str]) -> Figure:
     }
 
 
-def _lane(kind: str, place: int, marks: Sequence[Mark]) -> Figure:
+def _lane(kind: str, place: int, marks: Sequence[ChartMark]) -> Figure:
     inside = [mark for mark in marks if mark.kind == kind]
     colour, symbol = _MARKS.get(kind, (_turn(_COLOURS, place), _turn(_SYMBOLS, place)))
     return {
@@ -131,7 +131,7 @@ def _lane(kind: str, place: int, marks: Sequence[Mark]) -> Figure:
     }
 
 
-def difference(series: Sequence[Series], reference: str, value: str) -> Figure:
+def draw_difference(series: Sequence[ChartSeries], reference: str, value: str) -> Figure:
     """How much each series is above (worse, where less is better) or below the one called `reference`."""
     at = {
         time: mean for one in series if one.name == reference for time, mean in zip(one.times, one.values, strict=True)
@@ -161,7 +161,7 @@ def difference(series: Sequence[Series], reference: str, value: str) -> Figure:
     return {"data": bars, "layout": _LAYOUT | layout}
 
 
-def answering(changes: Sequence[Change], end: datetime) -> Figure:
+def draw_traffic_shares(changes: Sequence[TrafficChange], end: datetime) -> Figure:
     """Who answered when: a row for each release, a bar for each stretch of time, fainter for a smaller share."""
     names = list(dict.fromkeys(share.release for change in changes for share in change.shares))
     data = []
@@ -199,9 +199,9 @@ def answering(changes: Sequence[Change], end: datetime) -> Figure:
     return {"data": data, "layout": _LAYOUT | layout}
 
 
-def _stretches(changes: Sequence[Change], end: datetime) -> list[tuple[datetime, datetime, Share, str]]:
+def _stretches(changes: Sequence[TrafficChange], end: datetime) -> list[tuple[datetime, datetime, TrafficShare, str]]:
     """Begin, end, share and reason of every stretch in which a release's share stayed as it was."""
-    found: list[tuple[datetime, datetime, Share, str]] = []
+    found: list[tuple[datetime, datetime, TrafficShare, str]] = []
     ends = [*(change.time for change in changes[1:]), end][: len(changes)]
     for change, until in zip(changes, ends, strict=True):
         for share in change.shares:
@@ -213,7 +213,7 @@ def _stretches(changes: Sequence[Change], end: datetime) -> list[tuple[datetime,
     return found
 
 
-def counts(table: dict[str, dict[str, int]]) -> Figure:
+def draw_outcome_counts(table: dict[str, dict[str, int]]) -> Figure:
     """How often each outcome came out, a row for each check."""
     checks = sorted(table)
     data = []
@@ -248,7 +248,7 @@ def counts(table: dict[str, dict[str, int]]) -> Figure:
     return {"data": data, "layout": _LAYOUT | layout}
 
 
-def distribution(low: float, high: float, edges: Sequence[float], counts: Sequence[int], *, times: bool) -> Figure:
+def draw_distribution(low: float, high: float, edges: Sequence[float], counts: Sequence[int], *, times: bool) -> Figure:
     """How values are spread: a bar for each bin, as high as its rows are dense there; `times` are microseconds."""
     bounds = [low, *(edge for edge in edges if low < edge < high), high]
     inside = [0] * (len(bounds) - 1)
@@ -276,7 +276,7 @@ def distribution(low: float, high: float, edges: Sequence[float], counts: Sequen
     return {"data": [bars], "layout": _LAYOUT | layout | {"margin": _LAYOUT["margin"] | {"l": 24}}}
 
 
-def frequencies(values: dict[str, int], rest: int) -> Figure:
+def draw_frequencies(values: dict[str, int], rest: int) -> Figure:
     """How often each value comes, the most frequent first; `rest` is what the others come to."""
     names = [*values, *(["(all others)"] if rest else [])]
     bars = {

@@ -3,14 +3,14 @@
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from msgspec import Struct
 
 from tidemill.core.model import Input
 from tidemill.core.schema import ColumnType
-from tidemill.data.moments import MOMENT
-from tidemill.data.rows import convert
+from tidemill.data.arrays import Floats
+from tidemill.data.rows import convert_columns
+from tidemill.data.timestamps import TIMESTAMP
 from tidemill.data.types import column_type
 from tidemill.errors import DataError
 
@@ -98,13 +98,13 @@ def _fit_column(values: pl.Series) -> ColumnEncoding:
             "leave it out under [inputs] in tidemill.toml, or make columns of it in a step of your own",
         )
     if kind in ("time", "date"):
-        moments = convert(values.to_frame(), {values.name: kind})[values.name].cast(MOMENT).drop_nulls()
+        moments = convert_columns(values.to_frame(), {values.name: kind})[values.name].cast(TIMESTAMP).drop_nulls()
         parts = _varying_parts(moments)
         origin = float(_part_of(moments, "elapsed", 0.0).min()) if parts else 0.0
         return ColumnEncoding(name=values.name, type=kind, kind="time", parts=parts, origin=origin)
     if kind != "text":
         return ColumnEncoding(name=values.name, type=kind, kind="number")
-    texts = convert(values.to_frame(), {values.name: kind})[values.name]
+    texts = convert_columns(values.to_frame(), {values.name: kind})[values.name]
     counts = texts.drop_nulls().value_counts().sort("count", values.name, descending=[True, False])
     frequent = counts.filter(pl.col("count") >= min(_RARE, max(1, len(values) // 100)))
     words = frequent[values.name].head(_LARGEST_VOCABULARY).to_list()
@@ -119,7 +119,7 @@ def _varying_parts(moments: pl.Series) -> tuple[str, ...]:
     return tuple(part for part in wanted if np.unique(_part_of(moments, part, 0.0)).size > 1)
 
 
-def encode(encoding: Encoding, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
+def encode(encoding: Encoding, frame: pl.DataFrame) -> Floats:
     """The matrix of these rows, shape (rows, columns): a missing column or value is NaN.
 
     Raises
@@ -127,7 +127,9 @@ def encode(encoding: Encoding, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
     DataError
         if a column holds what its type does not allow.
     """
-    typed = convert(frame, {column.name: column.type for column in encoding.columns if column.name in frame.columns})
+    typed = convert_columns(
+        frame, {column.name: column.type for column in encoding.columns if column.name in frame.columns}
+    )
     plain = {
         column.name: typed[column.name].cast(pl.Float64).to_numpy()
         for column in encoding.columns
@@ -141,17 +143,17 @@ def encode(encoding: Encoding, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
     return np.column_stack(parts) if parts else np.empty((frame.height, 0))
 
 
-def _encode_column(column: ColumnEncoding, typed: dict[str, pl.Series], height: int) -> list[npt.NDArray[np.float64]]:
+def _encode_column(column: ColumnEncoding, typed: dict[str, pl.Series], height: int) -> list[Floats]:
     if column.name not in typed:
         return [np.full(height, np.nan) for _ in _parts(column)]
     values = typed[column.name]
     if column.kind == "category":
         return [_places(values, column.vocabulary)]
-    moments = values.cast(MOMENT)
+    moments = values.cast(TIMESTAMP)
     return [_part_of(moments, part, column.origin) for part in column.parts or _EARLIER_PARTS]
 
 
-def _part_of(moments: pl.Series, part: str, origin: float) -> npt.NDArray[np.float64]:
+def _part_of(moments: pl.Series, part: str, origin: float) -> Floats:
     """One part of UTC times, shape (rows,): NaN where there is none."""
     found = {
         "year": moments.dt.year,
@@ -164,7 +166,7 @@ def _part_of(moments: pl.Series, part: str, origin: float) -> npt.NDArray[np.flo
     return found.cast(pl.Float64).to_numpy()
 
 
-def _places(text: pl.Series, vocabulary: tuple[str, ...]) -> npt.NDArray[np.float64]:
+def _places(text: pl.Series, vocabulary: tuple[str, ...]) -> Floats:
     """The place of each word, −1 for one that is unseen, NaN for null."""
     if len(text) < _FEW:
         known = {word: float(place) for place, word in enumerate(vocabulary)}

@@ -6,7 +6,7 @@ import polars as pl
 
 from tidemill.clock import parse_duration
 from tidemill.core.source import Source
-from tidemill.data.moments import MOMENT, in_utc, times
+from tidemill.data.timestamps import TIMESTAMP, parse_times, to_utc
 from tidemill.errors import DataError
 
 TIME = "_time"
@@ -14,7 +14,7 @@ KNOWN_AT = "_known_at"
 ARRIVED = "_arrived"
 
 
-def in_time(
+def add_times(
     frame: pl.DataFrame, source: Source, name: str, arrived: datetime, *, lenient: bool = False
 ) -> pl.DataFrame:
     """Add `_time` and `_known_at` (UTC): from the source's columns, or the moment at which the rows arrived.
@@ -22,8 +22,8 @@ def in_time(
     A time without a zone is taken as UTC. What is no time is null where the reading is `lenient`, so that a check can
     tell of it; otherwise it raises `DataError`.
     """
-    read = as_utc_or_null if lenient else as_utc
-    arrival = pl.lit(arrived).cast(MOMENT)
+    read = parse_time_column_or_null if lenient else parse_time_column
+    arrival = pl.lit(arrived).cast(TIMESTAMP)
     time = read(frame, source.time, name) if source.time else arrival
     if source.known_at:
         known = read(frame, source.known_at, name)
@@ -34,7 +34,7 @@ def in_time(
     return frame.with_columns(time.alias(TIME), known.alias(KNOWN_AT))
 
 
-def as_utc(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
+def parse_time_column(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
     """A column as UTC instants.
 
     Raises
@@ -47,22 +47,22 @@ def as_utc(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
     kind = frame.schema[column]
     values = pl.col(column)
     if kind == pl.String:
-        if wrong := frame.filter(times(values).is_null() & values.is_not_null())[column].head(1).to_list():
+        if wrong := frame.filter(parse_times(values).is_null() & values.is_not_null())[column].head(1).to_list():
             raise DataError(
                 f"column {column!r} of source {name!r} holds text that is no time of ISO 8601, such as {wrong[0]!r}",
                 "write times as 2013-01-31T12:00:00Z",
             )
-        return times(values)
+        return parse_times(values)
     if isinstance(kind, pl.Date | pl.Datetime):
-        return in_utc(values, kind)
+        return to_utc(values, kind)
     raise DataError(f"column {column!r} of source {name!r} is {kind}, not a time", "name a column of dates or times")
 
 
-def as_utc_or_null(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
+def parse_time_column_or_null(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
     """A column as UTC instants, null where it holds something else, or is not there."""
     try:
-        return as_utc(frame, column, name)
+        return parse_time_column(frame, column, name)
     except DataError:
         if frame.schema.get(column) == pl.String:
-            return times(pl.col(column))
-        return pl.lit(None, MOMENT)
+            return parse_times(pl.col(column))
+        return pl.lit(None, TIMESTAMP)

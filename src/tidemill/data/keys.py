@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 
-def as_classes(values: pl.Series) -> pl.Series:
+def to_class_names(values: pl.Series) -> pl.Series:
     """Labels as class names: `true`/`false`, whole numbers without a point, text as it is; nulls stay.
 
     >>> as_classes(pl.Series([1.0, 0.0, None])).to_list()
@@ -16,7 +16,7 @@ def as_classes(values: pl.Series) -> pl.Series:
     return values.cast(pl.String)
 
 
-def key_text(values: pl.Series) -> pl.Series:
+def to_key_text(values: pl.Series) -> pl.Series:
     """A key as text; 7.0, from a column that had gaps or halves once, names what 7 names.
 
     >>> key_text(pl.Series([7.0, 7.5, None])).to_list()
@@ -28,7 +28,7 @@ def key_text(values: pl.Series) -> pl.Series:
     return values.cast(pl.String).zip_with((values != whole).fill_null(value=True), whole.cast(pl.String))
 
 
-def row_keys(frame: pl.DataFrame, names: Sequence[str]) -> pl.Series:
+def to_row_keys(frame: pl.DataFrame, names: Sequence[str]) -> pl.Series:
     """The key of each row, as the journal names it: its key columns as text, joined by `|`; null where one is null."""
-    texts = [key_text(frame[name]) for name in names]
+    texts = [to_key_text(frame[name]) for name in names]
     return texts[0] if len(texts) == 1 else pl.select(pl.concat_str(texts, separator="|").alias("key")).to_series()

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from tidemill.core.metric import METRICS, find_metric_info
 from tidemill.core.model import Task
+from tidemill.data.arrays import Booleans, Floats
 from tidemill.errors import DataError
 
-Floats = npt.NDArray[np.float64]
 _TINY = 1e-15
 _MOST_DRAWN = 5_000
 _DRAWS = 400
@@ -97,7 +97,7 @@ def _has_both(truth: Truth) -> bool:
     return len(truth.classes) == 2 and 0 < int((truth.values == 1).sum()) < len(truth.values)
 
 
-def roc_auc(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
+def roc_auc(positive: Booleans, scores: Floats) -> float:
     """The probability that a positive scores above a negative, ties counting half (Hanley & McNeil 1982)."""
     from scipy.stats import rankdata
 
@@ -125,7 +125,7 @@ def standard_error(metric: str, truth: Truth, scores: Floats) -> float:
     return error / (2 * max(float(np.sqrt(values.mean())), _TINY)) if metric == "rmse" else error
 
 
-def _error_of_area(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
+def _error_of_area(positive: Booleans, scores: Floats) -> float:
     positives = int(positive.sum())
     negatives = len(positive) - positives
     area = roc_auc(positive, scores)
@@ -202,14 +202,14 @@ def _by_class(truth: Truth, scores: Floats) -> tuple[Floats, Floats, Floats]:
     return hits / np.maximum(chosen, 1), hits / np.maximum(true, 1), 2 * hits / np.maximum(chosen + true, 1)
 
 
-def average_precision(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
+def average_precision(positive: Booleans, scores: Floats) -> float:
     """The mean precision over the steps of recall, rows of one score together."""
     hits, counts = (steps[1:] for steps in _steps(positive, scores))
     gained = np.diff(hits, prepend=0.0)
     return float((gained / hits[-1] * hits / counts).sum())
 
 
-def _steps(positive: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
+def _steps(positive: Booleans, scores: Floats) -> tuple[Floats, Floats]:
     """From the highest score down: positives, and rows, at or above each distinct score; both begin with 0."""
     order = np.argsort(-scores, kind="stable")
     last = np.flatnonzero(np.diff(scores[order], append=np.nan))
@@ -217,13 +217,13 @@ def _steps(positive: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Flo
     return np.concatenate(([0.0], hits)), np.concatenate(([0.0], last + 1.0))
 
 
-def roc_curve(positive: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
+def roc_curve(positive: Booleans, scores: Floats) -> tuple[Floats, Floats]:
     """False and true positive rates at each distinct score, from 0 to 1."""
     hits, counts = _steps(positive, scores)
     return (counts - hits) / max(counts[-1] - hits[-1], 1), hits / max(hits[-1], 1)
 
 
-def precision_curve(positive: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
+def precision_curve(positive: Booleans, scores: Floats) -> tuple[Floats, Floats]:
     """Recall and precision at each distinct score, from the highest down."""
     hits, counts = (steps[1:] for steps in _steps(positive, scores))
     return hits / max(hits[-1], 1), hits / counts
@@ -256,7 +256,7 @@ def _means(columns: Floats) -> npt.NDArray[Any]:
     return means
 
 
-def _areas(positive: npt.NDArray[np.bool_], scores: Floats) -> npt.NDArray[Any]:
+def _areas(positive: Booleans, scores: Floats) -> npt.NDArray[Any]:
     """The ROC AUC in every fourth draw."""
     order = np.argsort(scores, kind="stable")
     weights = _weights()[::4, : len(scores)][:, order]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tidemill import svg
-from tidemill.data.metrics import Floats, Truth, precision_curve, roc_curve
+from tidemill.data.arrays import Floats
+from tidemill.data.metrics import Truth, precision_curve, roc_curve
 
 _SIDE = 260
 _EDGE = 44
@@ -21,7 +22,7 @@ _STYLE = (
 )
 
 
-def page(truth: Truth, scores: Floats, title: str) -> str:
+def render_plots(truth: Truth, scores: Floats, title: str) -> str:
     """The plots that fit a task, as HTML that asks nothing of anybody; `scores` as in `measure`.
 
     The curves of three and more classes are those of each class against the rest, all together (micro-averaged).
@@ -48,7 +49,7 @@ def page(truth: Truth, scores: Floats, title: str) -> str:
 
 
 def _curves(positive: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]", scores: Floats, about: str = "") -> list[str]:
-    said, found = calibration(positive, scores)
+    said, found = calibration_curve(positive, scores)
     drawn = [_figure(f"Calibration{about}", "predicted", "observed", said, found, even=True, dots=True)]
     if 0 < positive.sum() < len(positive):
         rates = roc_curve(positive, scores)
@@ -58,7 +59,7 @@ def _curves(positive: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]", scores:
     return drawn
 
 
-def calibration(
+def calibration_curve(
     positive: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]", scores: Floats, bins: int = 10
 ) -> tuple[Floats, Floats]:
     """Mean prediction and share of positives in up to `bins` groups of equally many rows, by rising prediction."""

@@ -7,8 +7,8 @@ import polars as pl
 
 from tidemill.core.model import Input
 from tidemill.core.schema import ColumnType
-from tidemill.data.moments import moments
-from tidemill.data.types import RULES, SAME, Conversion, conversion
+from tidemill.data.timestamps import to_timestamps
+from tidemill.data.types import RULES, UNCHANGED, Conversion, find_conversion
 from tidemill.errors import DataError
 
 _LONGEST = 60
@@ -55,12 +55,14 @@ class RowReader:
             if an input that may not be missing is absent or null, or a value is not of its type.
         """
         present = {each.name: each.type for each in self.inputs if each.name in frame.columns}
-        typed = convert(frame, present)
+        typed = convert_columns(frame, present)
         return pl.DataFrame([_complete(typed.get(each.name), each, frame.height) for each in self.inputs])
 
 
-def convert(frame: pl.DataFrame, types: Mapping[str, ColumnType], *, written: bool = False) -> dict[str, pl.Series]:
-    """Columns of a frame in these types; `written` reads text as numbers, too.
+def convert_columns(
+    frame: pl.DataFrame, types: Mapping[str, ColumnType], *, parse_text: bool = False
+) -> dict[str, pl.Series]:
+    """Columns of a frame in these types; with `parse_text`, text that is a number becomes one.
 
     Raises
     ------
@@ -69,11 +71,11 @@ def convert(frame: pl.DataFrame, types: Mapping[str, ColumnType], *, written: bo
     """
     columns = {name: frame.get_column(name) for name in types}
     found = {
-        name: _conversion(values, types[name], written=written)
+        name: _conversion(values, types[name], parse_text=parse_text)
         for name, values in columns.items()
         if values.dtype != RULES[types[name]].dtype
     }
-    changed = {name: each.convert(pl.col(name)) for name, each in found.items() if each is not SAME}
+    changed = {name: each.convert(pl.col(name)) for name, each in found.items() if each is not UNCHANGED}
     for after in frame.select(**changed) if changed else ():
         before = columns[after.name]
         if not found[after.name].total and after.null_count() > before.null_count():
@@ -82,7 +84,7 @@ def convert(frame: pl.DataFrame, types: Mapping[str, ColumnType], *, written: bo
     return columns
 
 
-def misfit(row: int, name: str, expected: str, value: object, cure: str = "") -> NoReturn:
+def raise_wrong_value(row: int, name: str, expected: str, value: object, cure: str = "") -> NoReturn:
     """Raise the error for a value that is not of its column's type."""
     shown = repr(value)
     shown = shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
@@ -93,11 +95,11 @@ def misfit(row: int, name: str, expected: str, value: object, cure: str = "") ->
 
 
 def _misfit(row: int, values: pl.Series, kind: ColumnType) -> NoReturn:
-    misfit(row, values.name, f"of type {kind}", values.slice(row, 1).to_list()[0], RULES[kind].cure)
+    raise_wrong_value(row, values.name, f"of type {kind}", values.slice(row, 1).to_list()[0], RULES[kind].cure)
 
 
-def _conversion(values: pl.Series, kind: ColumnType, *, written: bool) -> Conversion:
-    return conversion(kind, values, written=written) or _misfit(_first(values.is_not_null()), values, kind)
+def _conversion(values: pl.Series, kind: ColumnType, *, parse_text: bool) -> Conversion:
+    return find_conversion(kind, values, parse_text=parse_text) or _misfit(_first(values.is_not_null()), values, kind)
 
 
 def _complete(values: pl.Series | None, each: Input, height: int) -> pl.Series:
@@ -126,8 +128,8 @@ def _reader(name: str, kind: ColumnType) -> Callable[[Sequence[Any]], pl.Series]
             typed = [None if value is None else read(value) for value in values]
         except (TypeError, ValueError, OverflowError):
             row = next(row for row, value in enumerate(values) if value is not None and not _readable(read, value))
-            misfit(row, name, f"of type {kind}", values[row], rule.cure)
-        return moments(name, typed) if kind == "time" else pl.Series(name, typed, dtype=rule.dtype)
+            raise_wrong_value(row, name, f"of type {kind}", values[row], rule.cure)
+        return to_timestamps(name, typed) if kind == "time" else pl.Series(name, typed, dtype=rule.dtype)
 
     return read_column
 
@@ -149,4 +151,4 @@ def _read_scalars(name: str, values: Sequence[Any]) -> pl.Series:
     first = next(type(value) for value in values if value is not None)
     fitting = {first} & {bool, int, float, str}
     row = next(row for row, value in enumerate(values) if value is not None and type(value) not in fitting)
-    misfit(row, name, "text, a number or a boolean, the same in all rows", values[row])
+    raise_wrong_value(row, name, "text, a number or a boolean, the same in all rows", values[row])

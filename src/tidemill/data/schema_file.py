@@ -70,10 +70,10 @@ def _impossible(schema: Schema) -> tuple[str, str] | None:
 def write_schema(schema: Schema, file: Path) -> None:
     """Write a schema so that `read_schema` gives it back."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(as_toml(schema), encoding="utf-8")
+    file.write_text(format_schema(schema), encoding="utf-8")
 
 
-def as_toml(schema: Schema) -> str:
+def format_schema(schema: Schema) -> str:
     """A schema as it stands in its file."""
     lines = [
         "# What this source must look like to be let in. A value outside low … high or outside a domain stops the",

@@ -4,14 +4,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tidemill.data.arrays import Floats
+
 Hashes = npt.NDArray[np.uint64]
-KEPT = 256
+SKETCH_SIZE = 256
 _AT_ONCE = 65_536
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
 
 
-def hashes(values: pl.Series | npt.NDArray[np.float64]) -> Hashes:
+def hash_values(values: pl.Series | Floats) -> Hashes:
     """A 64-bit hash for each number or text, shape (values,)."""
     if isinstance(values, pl.Series):
         parts = [_text_hashes(values[at : at + _AT_ONCE]) for at in range(0, len(values), _AT_ONCE)]
@@ -19,22 +21,22 @@ def hashes(values: pl.Series | npt.NDArray[np.float64]) -> Hashes:
     return splitmix64((values + 0.0).view(np.uint64))  # 0.0 is what -0.0 is
 
 
-def smallest(found: Hashes) -> Hashes:
+def keep_smallest_hashes(found: Hashes) -> Hashes:
     """The 256 smallest of the distinct hashes, in order: the sketch of a set (Bar-Yossef et al. 2002, algorithm 2)."""
-    if len(found) > 64 * KEPT:
+    if len(found) > 64 * SKETCH_SIZE:
         # Mixed hashes are even: of many distinct ones the smallest are below this bound.
-        near = np.unique(found[found < np.uint64(2**64 * 16 * KEPT / len(found))])
-        if len(near) >= KEPT:
-            return near[:KEPT]
+        near = np.unique(found[found < np.uint64(2**64 * 16 * SKETCH_SIZE / len(found))])
+        if len(near) >= SKETCH_SIZE:
+            return near[:SKETCH_SIZE]
         found = pl.Series(found).unique().to_numpy()
-    return np.unique(found)[:KEPT]
+    return np.unique(found)[:SKETCH_SIZE]
 
 
-def distinct_of(sketch: Hashes) -> int:
+def estimate_distinct(sketch: Hashes) -> int:
     """How many distinct values a sketch has seen: exact below 256, else an estimate with an error of 6 %."""
-    if len(sketch) < KEPT:
+    if len(sketch) < SKETCH_SIZE:
         return len(sketch)
-    return round((KEPT - 1) / ((float(sketch[-1]) + 1) / 2.0**64))
+    return round((SKETCH_SIZE - 1) / ((float(sketch[-1]) + 1) / 2.0**64))
 
 
 def splitmix64(raw: Hashes) -> Hashes:

@@ -13,12 +13,12 @@ from tidemill.core.batch import Batch
 from tidemill.core.feature import FeatureView
 from tidemill.core.schema import Schema
 from tidemill.core.source import Source
-from tidemill.data.frame import KNOWN_AT, TIME, in_time
-from tidemill.data.kinds.delta import Delta
-from tidemill.data.kinds.files import Files, Objects
-from tidemill.data.kinds.held import Held
-from tidemill.data.kinds.kind import Kind, numbered
-from tidemill.data.kinds.queries import Duck, Query, Sql
+from tidemill.data.frame import KNOWN_AT, TIME, add_times
+from tidemill.data.kinds.delta import DeltaSource
+from tidemill.data.kinds.files import LocalFiles, RemoteObjects
+from tidemill.data.kinds.frames import FrameSource
+from tidemill.data.kinds.kind import SourceKind, number_batches
+from tidemill.data.kinds.queries import DuckDbEngine, QuerySource, SqlEngine
 from tidemill.data.schema_file import read_schema
 from tidemill.errors import ConfigurationError, DataError, NotFound
 
@@ -52,10 +52,10 @@ class FileSources:
     ) -> None:
         self.folder = folder
         self._sources = sources
-        self._kinds: dict[str, tuple[Source, Kind]] = {}
+        self._kinds: dict[str, tuple[Source, SourceKind]] = {}
         for name in frames or {}:
             self.definition(name)
-        self._frames = {name: Held(name, frame) for name, frame in (frames or {}).items()}
+        self._frames = {name: FrameSource(name, frame) for name, frame in (frames or {}).items()}
         self._admitted = admitted
         self._histories: dict[tuple[str, ...], pl.DataFrame] = {}
 
@@ -84,21 +84,21 @@ class FileSources:
             if it cannot be reached, or nothing fits its path.
         """
         batches = sorted(self._kind(source).batches(until), key=lambda batch: (batch.known_at, batch.path))
-        return numbered(batches, self._admitted())
+        return number_batches(batches, self._admitted())
 
     def read(self, batch: Batch) -> pl.DataFrame:
         """The rows of a batch, with `_time` and `_known_at`, null where they cannot be read: a check tells of that."""
-        return in_time(self.raw(batch), self.definition(batch.source), batch.source, batch.known_at, lenient=True)
+        return add_times(self.raw(batch), self.definition(batch.source), batch.source, batch.known_at, lenient=True)
 
     def raw(self, batch: Batch) -> pl.DataFrame:
         """The rows of a batch as they are in the source."""
         return self._kind(batch.source).rows(batch)
 
-    def _kind(self, source: str) -> Kind:
+    def _kind(self, source: str) -> SourceKind:
         definition = self.definition(source)
         known = self._kinds.get(source)
         if known is None or known[0] != definition:
-            kind = self._frames.get(source) or kind_of(source, definition, self.folder, self._admitted)
+            kind = self._frames.get(source) or create_source_kind(source, definition, self.folder, self._admitted)
             known = self._kinds[source] = definition, kind
         return known[1]
 
@@ -115,7 +115,7 @@ class FileSources:
         place = tuple(batch.id for batch in batches)
         if place not in self._histories:
             definition = self.definition(source)
-            read = [in_time(self.raw(batch), definition, source, batch.known_at) for batch in batches]
+            read = [add_times(self.raw(batch), definition, source, batch.known_at) for batch in batches]
             if not read:
                 raise DataError(f"source {source!r} has no rows yet", "wait for the first")
             rows = pl.concat(read, how="diagonal_relaxed")
@@ -126,7 +126,7 @@ class FileSources:
         return self._histories[place]
 
 
-def kind_of(name: str, source: Source, folder: Path, admitted: Callable[[], set[str]] = set) -> Kind:
+def create_source_kind(name: str, source: Source, folder: Path, admitted: Callable[[], set[str]] = set) -> SourceKind:
     """What reads a source: by its `kind`, or else by the form of its path."""
     path = _VARIABLE.sub(_variable, source.path)
     scheme = (_SCHEME.match(path) or [""] * 2)[1].lower()
@@ -134,13 +134,13 @@ def kind_of(name: str, source: Source, folder: Path, admitted: Callable[[], set[
     if kind == "sql":
         beside = _beside(path, folder)
         # Where it is within the project is its name: the project may be moved.
-        return Query(name, source, Sql(beside, path if beside != path else ""))
+        return QuerySource(name, source, SqlEngine(beside, path if beside != path else ""))
     if kind == "duckdb":
-        return Query(name, source, Duck(path, folder))
+        return QuerySource(name, source, DuckDbEngine(path, folder))
     if kind == "delta":
-        return Delta(name, path if scheme else str(folder / path), admitted, path)
+        return DeltaSource(name, path if scheme else str(folder / path), admitted, path)
     here = Source(path=path, format=source.format)
-    return Objects(name, here) if scheme in _OBJECTS else Files(name, here, folder)
+    return RemoteObjects(name, here) if scheme in _OBJECTS else LocalFiles(name, here, folder)
 
 
 def _guess(source: Source, path: str, scheme: str, folder: Path) -> str:

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from tidemill.clock import parse_duration
 from tidemill.core.policy import Training
+from tidemill.data.arrays import Ints
 from tidemill.data.frame import TIME
 from tidemill.errors import DataError
 
-Ints = npt.NDArray[np.int64]
 # Equal rows beyond both of these are alike by nature: they are no copies.
 _MOST_COPIES = 20
 _MOST_ALIKE = 0.01

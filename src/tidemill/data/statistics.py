@@ -1,15 +1,14 @@
 """Profiles: what a column held, in numbers that later rows can be compared with, and that can be merged."""
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from msgspec import Struct
 
-from tidemill.data.sketch import distinct_of, hashes, smallest
+from tidemill.data.arrays import Floats
+from tidemill.data.sketch import estimate_distinct, hash_values, keep_smallest_hashes
 from tidemill.data.types import column_type
 from tidemill.errors import DataError
 
-Floats = npt.NDArray[np.float64]
 _BINS = 40
 _TOP = 100
 _SQUARED = 1e-100, 1e100
@@ -90,7 +89,7 @@ def _merged(one: ColumnProfile, other: ColumnProfile) -> ColumnProfile:
     if (one.edges, one.type, list(one.values)) != (other.edges, other.type, list(other.values)):
         raise DataError(f"column {one.name!r} has other bins in each profile", "make both against the same reference")
     mean, deviation = _moments(one, other)
-    sketch = smallest(np.asarray([*one.sketch, *other.sketch], dtype=np.uint64))
+    sketch = keep_smallest_hashes(np.asarray([*one.sketch, *other.sketch], dtype=np.uint64))
     length = None
     if one.length is not None or other.length is not None:
         length = _weighted(one.length, one.present, other.length, other.present)
@@ -109,7 +108,7 @@ def _merged(one: ColumnProfile, other: ColumnProfile) -> ColumnProfile:
         infinite=(one.infinite[0] + other.infinite[0], one.infinite[1] + other.infinite[1]),
         values={value: count + other.values[value] for value, count in one.values.items()},
         other=one.other + other.other,
-        distinct=min(distinct_of(sketch), one.present + other.present),
+        distinct=min(estimate_distinct(sketch), one.present + other.present),
         length=length,
         longest=max((v for v in (one.longest, other.longest) if v is not None), default=None),
         sketch=tuple(sketch.tolist()),
@@ -165,7 +164,7 @@ def _column(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile
     edges = np.asarray(reference.edges) if reference else _edges(array)
     bins = np.searchsorted(edges, array, "left")
     tied = bins[edges[np.minimum(bins, len(edges) - 1)] == array] if len(edges) else bins[:0]
-    sketch = smallest(hashes(array))
+    sketch = keep_smallest_hashes(hash_values(array))
     return ColumnProfile(
         name=values.name,
         type=reference.type if reference else kind,
@@ -179,7 +178,7 @@ def _column(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile
         counts=tuple(np.bincount(bins, minlength=len(edges) + 1).tolist()),
         ties=tuple(np.bincount(tied, minlength=len(edges)).tolist()),
         infinite=infinite,
-        distinct=min(distinct_of(sketch), len(array)),
+        distinct=min(estimate_distinct(sketch), len(array)),
         sketch=tuple(sketch.tolist()),
     )
 
@@ -193,7 +192,7 @@ def _text(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
     found = dict(counts.filter(words.is_in(known.implode())).iter_rows())
     kept = {value: found.get(value, 0) for value in known}
     lengths = words.str.len_chars()
-    sketch = smallest(hashes(words))
+    sketch = keep_smallest_hashes(hash_values(words))
     return ColumnProfile(
         name=values.name,
         type="text",
@@ -201,7 +200,7 @@ def _text(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
         missing=missing,
         values=kept,
         other=present - sum(kept.values()),
-        distinct=min(distinct_of(sketch), present),
+        distinct=min(estimate_distinct(sketch), present),
         length=float((lengths * counts["count"]).sum()) / present if present else None,
         longest=int(lengths.max()) if present else None,  # type: ignore[arg-type]  # not empty, so a number
         sketch=tuple(sketch.tolist()),

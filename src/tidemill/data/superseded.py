@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 import polars as pl
 
 from tidemill.data.frame import ARRIVED
-from tidemill.data.moments import MOMENT
+from tidemill.data.timestamps import TIMESTAMP
 
 _SINCE = re.compile(r"(\d+)\+(\d+)")
 _WHOLE = "all"
-Batch = tuple[str, str]
+PathAndId = tuple[str, str]
 """The path of a batch, and its id."""
 
 
-def without_superseded(rows: pl.DataFrame) -> pl.DataFrame:
+def drop_superseded_batches(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows of the batches that count, by the columns `_path`, `_batch` and `_arrived`.
 
     Of each file, and of each part of a place (`lake#3`), only the batch that was let in last counts. Of a place of
@@ -24,7 +24,7 @@ def without_superseded(rows: pl.DataFrame) -> pl.DataFrame:
     written anew (`lake#7+0`) nothing counts that came before, nor what came after (`lake#7+1`) while that is not in.
     """
     if ARRIVED not in rows.columns:
-        rows = rows.with_columns(pl.lit(None, MOMENT).alias(ARRIVED))
+        rows = rows.with_columns(pl.lit(None, TIMESTAMP).alias(ARRIVED))
     batches = rows.select("_path", "_batch", ARRIVED).unique(["_path", "_batch"], keep="first", maintain_order=True)
     # Rows of before there was such a column come in the order of the table's log: the newest first.
     newest_first = batches.sort(ARRIVED, descending=True, nulls_last=True, maintain_order=True)
@@ -34,8 +34,8 @@ def without_superseded(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.join(count, on=["_path", "_batch"], how="semi", maintain_order="left")
 
 
-def _counting(newest_first: Iterable[Batch]) -> Iterator[Batch]:
-    parts: dict[str, dict[str, Batch]] = defaultdict(dict)
+def _counting(newest_first: Iterable[PathAndId]) -> Iterator[PathAndId]:
+    parts: dict[str, dict[str, PathAndId]] = defaultdict(dict)
     split = {batch: _split(batch[0]) for batch in newest_first}
     names = _names_in_the_project({place for place, _ in split.values()})
     for batch, (place, part) in split.items():
@@ -73,7 +73,7 @@ def _names_in_the_project(places: set[str]) -> dict[str, str]:
     return found
 
 
-def without_repeated(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+def drop_repeated_keys(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
     """Of rows with the same key those of the batch that was let in last; a row without its key is one of its own."""
     if not key or not set(key) <= set(rows.columns) or not rows.select(key).is_duplicated().any():
         return rows

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from tidemill.data.moments import days, times
+from tidemill.data.timestamps import parse_days, parse_times
 from tidemill.errors import DataError, Unreadable
 
 _LIKE_A_TIME = re.compile(r"^\d{4}[-/]\d\d[-/]\d\d")
@@ -100,7 +100,7 @@ def _with_times(frame: pl.DataFrame, texts: tuple[str, ...] | None) -> pl.DataFr
         first = frame[name].drop_nulls().head(1).to_list() if kind == pl.String and name not in (texts or ()) else []
         if not first or not _LIKE_A_TIME.match(first[0]):
             continue
-        for read in (days, times):
+        for read in (parse_days, parse_times):
             values = frame.select(read(pl.col(name)))[name]
             if values.null_count() == frame[name].null_count():
                 found.append(values)

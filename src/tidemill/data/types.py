@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from tidemill.core.schema import ColumnType
-from tidemill.data.moments import MOMENT, dates, in_utc, moment, times
+from tidemill.data.timestamps import TIMESTAMP, parse_dates, parse_times, parse_timestamp, to_utc
 
 _LARGEST_EXACT = 2**53  # above it a float skips whole numbers
 _MIDNIGHT = time()
 
-Convert = Callable[[pl.Expr], pl.Expr]
+ConvertColumn = Callable[[pl.Expr], pl.Expr]
 
 
 class Conversion(NamedTuple):
     """How a column becomes another type: a value that does not fit becomes null; none does where it is `total`."""
 
-    convert: Convert
+    convert: ConvertColumn
     total: bool
 
 
-SAME = Conversion(lambda values: values, total=True)
+UNCHANGED = Conversion(lambda values: values, total=True)
 
 
 class TypeRule(NamedTuple):
@@ -56,7 +56,7 @@ def column_type(dtype: pl.DataType) -> ColumnType:
     return "time" if isinstance(dtype, pl.Datetime) else "text"
 
 
-def conversion(kind: ColumnType, values: pl.Series, *, written: bool = False) -> Conversion | None:
+def find_conversion(kind: ColumnType, values: pl.Series, *, parse_text: bool = False) -> Conversion | None:
     """How this column becomes a `kind`; None where it cannot.
 
     A column without any value becomes each type. Where numbers may be `written` as text, as in the files of a source,
@@ -64,16 +64,16 @@ def conversion(kind: ColumnType, values: pl.Series, *, written: bool = False) ->
     """
     rule = RULES[kind]
     if values.dtype == rule.dtype:
-        return SAME
+        return UNCHANGED
     if values.null_count() == len(values):
         return Conversion(lambda v: pl.when(v.is_null()).then(pl.lit(None, rule.dtype)), total=True)
-    if written and kind == "number" and values.dtype == pl.String:
+    if parse_text and kind == "number" and values.dtype == pl.String:
         return Conversion(lambda text: text.cast(pl.Float64, strict=False), total=False)
     return rule.conversion(values.dtype)
 
 
 def _to_boolean(dtype: pl.DataType) -> Conversion | None:
-    return SAME if dtype == pl.Boolean else None
+    return UNCHANGED if dtype == pl.Boolean else None
 
 
 def _to_integer(dtype: pl.DataType) -> Conversion | None:
@@ -115,22 +115,22 @@ def _to_text(dtype: pl.DataType) -> Conversion | None:
 
 def _to_time(dtype: pl.DataType) -> Conversion | None:
     if isinstance(dtype, pl.Date | pl.Datetime):
-        return Conversion(lambda values: in_utc(values, dtype), total=True)
-    return Conversion(times, total=False) if dtype == pl.String else None
+        return Conversion(lambda values: to_utc(values, dtype), total=True)
+    return Conversion(parse_times, total=False) if dtype == pl.String else None
 
 
 def _to_date(dtype: pl.DataType) -> Conversion | None:
     """A time is a date where it is midnight in its own zone, as pandas keeps dates."""
     if dtype == pl.Date:
-        return SAME
+        return UNCHANGED
     if isinstance(dtype, pl.Datetime):
         return Conversion(lambda v: pl.when(v.dt.time() == _MIDNIGHT).then(v.dt.date()), total=False)
-    return Conversion(dates, total=False) if dtype == pl.String else None
+    return Conversion(parse_dates, total=False) if dtype == pl.String else None
 
 
 def _to_nested(dtype: pl.DataType) -> Conversion | None:
     if dtype == pl.Binary:
-        return SAME
+        return UNCHANGED
     return Conversion(lambda values: values.cast(_without_null(dtype)), total=True) if dtype.is_nested() else None
 
 
@@ -170,12 +170,12 @@ def _text(value: object) -> str:
 
 
 def _time(value: object) -> datetime:
-    return moment(_text(value))
+    return parse_timestamp(_text(value))
 
 
 def _date(value: object) -> date:
     text = _text(value)
-    read = moment(text, shift=False)
+    read = parse_timestamp(text, shift=False)
     if read.time() != _MIDNIGHT:
         raise ValueError(text)
     return read.date()
@@ -215,7 +215,7 @@ RULES: dict[ColumnType, TypeRule] = {
         "Text, categories and enums; a time of day and a duration as ISO 8601 text. No numbers.",
     ),
     "time": TypeRule(
-        MOMENT,
+        TIMESTAMP,
         _time,
         _to_time,
         "write a time as 2026-03-01T12:30:00, or with its zone",

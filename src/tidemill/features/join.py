@@ -7,18 +7,15 @@ binary search for the spine: no row of the spine is lost, doubled or moved.
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from tidemill.clock import parse_duration
 from tidemill.core.feature import Aggregate, FeatureView
+from tidemill.data.arrays import Floats, Ints
 from tidemill.data.frame import KNOWN_AT, TIME
-from tidemill.data.keys import key_text
+from tidemill.data.keys import to_key_text
 from tidemill.errors import DataError
 from tidemill.features.sums import window_sums
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 
 class _Keyed(NamedTuple):
@@ -135,7 +132,7 @@ def _codes(spine: pl.DataFrame, history: pl.DataFrame, keys: tuple[str, ...]) ->
         return _Keyed(np.where(untimed, -1, 0), np.zeros(history.height, dtype=np.int64))
     names = [f"_key{place}" for place in range(len(keys))]
     now, past = (
-        pl.DataFrame([key_text(side[key]).alias(name) for key, name in zip(keys, names, strict=True)])
+        pl.DataFrame([to_key_text(side[key]).alias(name) for key, name in zip(keys, names, strict=True)])
         for side in (spine, history)
     )
     entities = past.drop_nulls().unique(maintain_order=True).with_row_index("_code")

@@ -4,10 +4,8 @@ A difference of running sums is not: one large value before a window takes away 
 """
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from tidemill.data.arrays import Floats, Ints
 
 
 def window_sums(values: Floats, begin: Ints, end: Ints) -> Floats:

@@ -7,14 +7,14 @@ import polars as pl
 from tidemill.clock import parse_duration
 from tidemill.core.feature import FeatureSet, FeatureView
 from tidemill.core.resources import Online
-from tidemill.data.keys import key_text
+from tidemill.data.keys import to_key_text
 
 
 def entity_of(frame: pl.DataFrame, keys: tuple[str, ...]) -> list[str | None]:
     """The name of each row's entity: its keys as text, joined by `|` (`\\|` inside a key); None where one is null."""
     if not keys:
         return [""] * frame.height
-    parts = [key_text(frame[key]) for key in keys]
+    parts = [to_key_text(frame[key]) for key in keys]
     if len(keys) > 1:
         parts = [
             part.str.replace_all("\\", r"\\", literal=True).str.replace_all("|", r"\|", literal=True) for part in parts

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Manifest, Model, Signature, Task
-from tidemill.data.keys import as_classes
+from tidemill.data.keys import to_class_names
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, InputError
 from tidemill.models import pickles
@@ -164,7 +164,7 @@ def _resolve_classes(info: ModelFileInfo, classes: tuple[str, ...], labels: pl.S
                 "remove the classes, or correct them",
             )
         return classes or info.classes
-    seen = tuple(as_classes(labels.drop_nulls().unique().sort()).to_list()) if labels is not None else ()
+    seen = tuple(to_class_names(labels.drop_nulls().unique().sort()).to_list()) if labels is not None else ()
     count = info.outputs
     if classes:
         if count not in (None, len(classes)) or len(set(classes)) != len(classes):

@@ -3,18 +3,18 @@
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from msgspec import Struct
 
 from tidemill.core.model import Signature
+from tidemill.data.arrays import Floats
 
 
 class Predictions(Struct, frozen=True):
     """The predictions for n rows: `values` (n), and for a classification `probabilities` (n, classes)."""
 
     values: list[str | float]
-    probabilities: npt.NDArray[np.float64] | None
+    probabilities: Floats | None
 
 
 class Predictor(Protocol):
@@ -25,7 +25,7 @@ class Predictor(Protocol):
     def predict(self, frame: pl.DataFrame) -> Predictions: ...
 
 
-def to_predictions(signature: Signature, scores: npt.NDArray[np.float64]) -> Predictions:
+def to_predictions(signature: Signature, scores: Floats) -> Predictions:
     """Convert scores to predictions; scores are numbers, or probabilities of the positive class or of each class."""
     if signature.task == "regression":
         return Predictions(scores.astype(float).tolist(), None)

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from tidemill.checks.drift import drift
 from tidemill.checks.quality import performance
-from tidemill.checks.stream import lateness
-from tidemill.checks.traffic import traffic
+from tidemill.checks.stream import check_days_since
+from tidemill.checks.traffic import check_traffic
 from tidemill.clock import parse_duration
 from tidemill.core.check import Verdict
 from tidemill.core.metric import find_metric_info
@@ -21,7 +21,8 @@ from tidemill.core.policy import ModelPolicy, WatchValue
 from tidemill.core.resources import JournalReader
 from tidemill.core.route import Route
 from tidemill.core.run import select_test_metrics
-from tidemill.data.metrics import Floats, losses, measure, measure_more, narrowed, normal_quantile, standard_error
+from tidemill.data.arrays import Floats
+from tidemill.data.metrics import losses, measure, measure_more, narrowed, normal_quantile, standard_error
 from tidemill.data.statistics import Profile, profile
 from tidemill.errors import ConfigurationError
 from tidemill.monitoring.windows import extract_scores, read_window, unpack_features
@@ -54,11 +55,11 @@ def _judge(
     assert arm is not None
     bounds: dict[str, Any] = {"subject": arm.release, "limit": value.limit, "action": value.action}
     if value.value == "age":
-        return lateness("age", champion.manifest.trained_on.trained_until or route.since, now, **bounds)
+        return check_days_since("age", champion.manifest.trained_on.trained_until or route.since, now, **bounds)
     if value.value == "silence":
         newest = rows["known_at"].max() if rows.height else max(route.since, now - _length(value))
         assert isinstance(newest, datetime)
-        return lateness("silence", newest, now, **bounds)
+        return check_days_since("silence", newest, now, **bounds)
     if value.value == "drift":
         reference = msgspec.json.decode(champion.files["profile.json"], type=Profile)
         # The event time passes, whatever it is written as.
@@ -122,7 +123,7 @@ def validate_online(
     rows = read_window(journal, policy.name, route.since, now)
     champion_losses, challenger_losses = _paired(rows, champion.release, challenger.release, signatures)
     return [
-        traffic(
+        check_traffic(
             challenger_losses,
             champion_losses,
             subject=challenger.release,

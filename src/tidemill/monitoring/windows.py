@@ -9,7 +9,8 @@ import polars as pl
 from tidemill.core.model import Signature
 from tidemill.core.prediction import LABEL_LEAD
 from tidemill.core.resources import JournalReader
-from tidemill.data.metrics import Floats, Truth
+from tidemill.data.arrays import Floats
+from tidemill.data.metrics import Truth
 from tidemill.labels.feedback import match
 
 

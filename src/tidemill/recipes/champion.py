@@ -14,8 +14,9 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import ProjectMetrics, TableReader
 from tidemill.core.run import select_test_metrics
 from tidemill.core.source import Source
+from tidemill.data.arrays import Floats
 from tidemill.data.frame import TIME
-from tidemill.data.metrics import Floats, Truth, among, losses, measure, narrowed
+from tidemill.data.metrics import Truth, among, losses, measure, narrowed
 from tidemill.errors import DataError, NotFound
 from tidemill.recipes.scoring import Candidate, measure_own, score
 from tidemill.training.evaluate import filter_classes, find_slices

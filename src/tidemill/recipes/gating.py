@@ -10,7 +10,7 @@ import polars as pl
 from tidemill.checks.comparison import compare, hold_thresholds
 from tidemill.checks.gate import Finding
 from tidemill.checks.leaks import find_leaks
-from tidemill.checks.package import hold_signature, hold_trial
+from tidemill.checks.package import check_probe, check_signature_change
 from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model
 from tidemill.core.policy import ModelPolicy
@@ -19,7 +19,7 @@ from tidemill.core.resources import ProjectMetrics, TableReader
 from tidemill.core.run import Metrics
 from tidemill.core.source import Source
 from tidemill.data.frame import TIME
-from tidemill.data.keys import as_classes
+from tidemill.data.keys import to_class_names
 from tidemill.data.metrics import losses
 from tidemill.data.split import kind_of
 from tidemill.recipes.champion import check_champion
@@ -86,7 +86,7 @@ def check_classes(candidate: Candidate, rows: SplitRows, policy: ModelPolicy) ->
     left = held.height - filter_classes(held, label, known).height
     if not left:
         return []
-    new = sorted(set(as_classes(held[label])) - set(known))
+    new = sorted(set(to_class_names(held[label])) - set(known))
     reason = f"{left} of {held.height} newer rows are left out: their class is not learned yet ({', '.join(new[:3])})"
     return [Finding(about="classes", outcome="warn", reason=reason, evidence={"unlearned": new, "left_out": left})]
 
@@ -108,7 +108,7 @@ def check_leaks(candidate: Candidate, rows: SplitRows, source: Source, policy: M
 def check_signature(candidate: Candidate, champion: Model | None, policy: ModelPolicy) -> list[Finding]:
     """Whether requests for the champion fit the candidate."""
     deployed = champion.manifest.signature if champion else None
-    return hold_signature(deployed, candidate.model.manifest.signature, policy.gate)
+    return check_signature_change(deployed, candidate.model.manifest.signature, policy.gate)
 
 
 def check_answers(candidate: Candidate) -> list[Finding]:
@@ -120,7 +120,7 @@ def check_package(candidate: Candidate, probe: PackageProbe, policy: ModelPolicy
     """Whether the package answers in a fresh process as here; not asked where its answers here differ or fail."""
     if candidate.answers[0].about != "answers":
         return []
-    return hold_trial(probe, score_samples(candidate.model), policy.gate)
+    return check_probe(probe, score_samples(candidate.model), policy.gate)
 
 
 def check_thresholds(tested: Metrics, policy: ModelPolicy) -> list[Finding]:
@@ -144,7 +144,7 @@ GATE_CHECKS: tuple[Callable[..., list[Finding]], ...] = (
     check_data,
     check_classes,
     check_leaks,
-    check_signature,
+    check_signature_change,
     check_answers,
     check_package,
     check_thresholds,

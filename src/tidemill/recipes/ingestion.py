@@ -7,8 +7,8 @@ import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidemill.checks.inference import infer, widen
-from tidemill.checks.table import conform, judge, unreadable
+from tidemill.checks.inference import infer_schema, widen_schema
+from tidemill.checks.table import check_table, convert_to_schema, unreadable_verdict
 from tidemill.clock import Clock
 from tidemill.core.batch import Batch
 from tidemill.core.check import SchemaEvidence, Verdict
@@ -54,15 +54,15 @@ def ingest(
         try:
             frame = read_batch(batch, schema, sources)
         except Unreadable as told:
-            verdicts.append(unreadable(batch.id, schema.version, told))
+            verdicts.append(unreadable_verdict(batch.id, schema.version, told))
             continue
-        verdict, bad = judge(frame, schema, batch.id, definition, batch.known_at)
+        verdict, bad = check_table(frame, schema, batch.id, definition, batch.known_at)
         if verdict.stops:
             link = {"step": context.step, "output": "output1", "rows": bad.height}
             verdict = replace(verdict, evidence=verdict.evidence | {"bad_rows": link})
             rejected.append(_marked(bad, batch, clock))
         else:
-            tables.append(source, batch.id, _marked(conform(frame, schema), batch, clock))
+            tables.append(source, batch.id, _marked(convert_to_schema(frame, schema), batch, clock))
         verdicts.append(verdict)
     return verdicts, _together(rejected) if rejected else None
 
@@ -132,7 +132,7 @@ def _inferred(source: str, until: datetime, sources: Sources) -> Schema:
         if found is not None and found.height:
             break
     frame = found if found is not None else sources.read(batches[0])
-    return infer(frame, source, definition.key, times=times, later=definition.later)
+    return infer_schema(frame, source, definition.key, times=times, later=definition.later)
 
 
 def accept_change(
@@ -148,7 +148,7 @@ def accept_change(
     schema = schema_in_force(source, until, sources, books, clock)
     version = schema.version + 1
     for frame, arrived in (*tables, *tables):  # a column that came with a later table may be absent from an earlier one
-        schema = widen(schema, frame, sources.definition(source), arrived)
+        schema = widen_schema(schema, frame, sources.definition(source), arrived)
     return _accept(books, clock, replace(schema, version=version), "hand", reason)
 
 

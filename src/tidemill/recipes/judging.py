@@ -6,8 +6,8 @@ import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidemill.checks.gate import decide
-from tidemill.checks.package import hold_trial
+from tidemill.checks.gate import combine_findings
+from tidemill.checks.package import check_probe
 from tidemill.core.artifact import Report
 from tidemill.core.check import Verdict
 from tidemill.core.context import Context
@@ -18,7 +18,7 @@ from tidemill.core.policy import Gate, ModelPolicy, Training
 from tidemill.core.probe import PackageProbe
 from tidemill.core.resources import Books, BooksReader, Environments, Packages, ProjectMetrics, Sources, TableReader
 from tidemill.core.run import Metrics
-from tidemill.data.plots import page
+from tidemill.data.plots import render_plots
 from tidemill.models.inputs import load_samples
 from tidemill.models.package import list_warm_modules, to_files
 from tidemill.recipes.gating import Case, SplitRows, run_checks
@@ -70,7 +70,7 @@ def draw(model: Model, rows: pl.DataFrame, policy: ModelPolicy, sources: Sources
     rows = select_learned(model, rows, policy.problem)
     rows = rows.gather_every(max(1, -(-rows.height // _DRAWN)))
     truth, scores = score_rows(model, rows, policy.problem, sources.definition(policy.problem.source))
-    return Report(html=page(truth, scores, f"{policy.name}: answers to the test rows"))
+    return Report(html=render_plots(truth, scores, f"{policy.name}: answers to the test rows"))
 
 
 @step(transient=True)
@@ -144,13 +144,13 @@ def gate(
         own_metrics=own_metrics,
         tables=tables,
     )
-    return decide(policy.name, run_checks(case))
+    return combine_findings(policy.name, run_checks(case))
 
 
 @step
 def confirm(model: Model, trial: PackageProbe, policy: ModelPolicy) -> Verdict:
     """Judge the package that is to be released, once it was fitted again on all rows: how it answers, not how well."""
-    return decide(policy.name, hold_trial(trial, score_samples(model), policy.gate), check="package")
+    return combine_findings(policy.name, check_probe(trial, score_samples(model), policy.gate), check="package")
 
 
 def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

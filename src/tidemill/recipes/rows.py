@@ -11,8 +11,8 @@ from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import step
 from tidemill.core.policy import ModelPolicy, Problem, Training
 from tidemill.core.resources import Features, JournalReader, Sources, TableReader, Tables
-from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME, as_utc
-from tidemill.data.superseded import without_repeated, without_superseded
+from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME, parse_time_column
+from tidemill.data.superseded import drop_repeated_keys, drop_superseded_batches
 from tidemill.errors import DataError
 from tidemill.monitoring.windows import read_window, unpack_features
 
@@ -75,7 +75,7 @@ def _hold_time(tables: TableReader, version: int, source: str, time: str) -> Non
         ) from None
     if not isinstance(moments.schema[time], pl.Datetime):
         return
-    if not moments.select((as_utc(moments, time, source) == pl.col(TIME)).all()).item():
+    if not moments.select((parse_time_column(moments, time, source) == pl.col(TIME)).all()).item():
         raise DataError(f"the rows of source {source!r} were let in by another time than {time!r}", cure)
 
 
@@ -109,7 +109,7 @@ def read_labelled(snapshot: Snapshot, problem: Problem, tables: TableReader) -> 
             f"source {problem.source!r} has no label column {problem.label!r}",
             f"its columns: {', '.join(name for name in rows.columns if not name.startswith('_'))}",
         )
-    rows = without_repeated(without_superseded(rows), snapshot.key)
+    rows = drop_repeated_keys(drop_superseded_batches(rows), snapshot.key)
     label = pl.col(problem.label).fill_nan(None) if rows.schema[problem.label].is_float() else pl.col(problem.label)
     rows = rows.filter(pl.col(_known(problem)) <= snapshot.known_until, label.is_not_null())
     return rows.drop("_batch", "_path", ARRIVED)

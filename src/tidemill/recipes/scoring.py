@@ -12,7 +12,8 @@ from tidemill.core.model import Model
 from tidemill.core.policy import Problem
 from tidemill.core.resources import ProjectMetrics
 from tidemill.core.source import Source
-from tidemill.data.metrics import Floats, Truth, losses
+from tidemill.data.arrays import Floats
+from tidemill.data.metrics import Truth, losses
 from tidemill.errors import ConfigurationError
 from tidemill.models.inputs import load_samples
 from tidemill.models.load import load_cached

@@ -21,9 +21,9 @@ from tidemill.core.policy import ModelPolicy, Problem
 from tidemill.core.resources import Board, Books, PackageStore, Sources
 from tidemill.core.run import Metrics
 from tidemill.core.source import Source
+from tidemill.data.arrays import Floats
 from tidemill.data.encoding import Encoding, encode, fit_encoding
 from tidemill.data.frame import KNOWN_AT, TIME
-from tidemill.data.metrics import Floats
 from tidemill.data.split import at_random, by_group, by_time, kind_of, stratified
 from tidemill.data.statistics import Profile, profile
 from tidemill.data.types import column_type

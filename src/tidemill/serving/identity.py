@@ -5,16 +5,16 @@ from collections.abc import Sequence
 import polars as pl
 
 from tidemill.core.model import Input, Manifest
-from tidemill.data.keys import row_keys
-from tidemill.data.moments import MOMENT
+from tidemill.data.keys import to_row_keys
 from tidemill.data.rows import RowReader
+from tidemill.data.timestamps import TIMESTAMP
 
 
 def read_keys(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:
     """Return the key of each row: its key columns as text, joined by `|`; empty where a column is absent or null."""
     if not names or not set(names) <= set(frame.columns):
         return [""] * frame.height
-    return row_keys(frame, names).fill_null("").to_list()
+    return to_row_keys(frame, names).fill_null("").to_list()
 
 
 def read_event_times(frame: pl.DataFrame, name: str, default: pl.Series) -> pl.Series:
@@ -30,7 +30,7 @@ def fill_event_times(rows: pl.DataFrame, manifest: Manifest, known_at: pl.Series
     name = manifest.time
     if name not in {column.name for column in manifest.signature.inputs}:
         return rows
-    requested = known_at.cast(MOMENT)
+    requested = known_at.cast(TIMESTAMP)
     if name not in rows.columns:
         return rows.with_columns(requested.alias(name))
     if not rows[name].null_count() or not isinstance(rows.schema[name], pl.Datetime):

@@ -5,7 +5,7 @@ from datetime import datetime
 import polars as pl
 
 from tidemill.core.model import Input, Task
-from tidemill.data.keys import as_classes
+from tidemill.data.keys import to_class_names
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError
 
@@ -49,7 +49,7 @@ def _values(values: pl.Series, task: Task) -> pl.Series:
             f"label {values.is_null().arg_max()} has no value", "send a label when its outcome is known, not before"
         )
     if task == "classification":
-        return as_classes(values).alias("value")
+        return to_class_names(values).alias("value")
     if not values.dtype.is_numeric():
         raise DataError(f"label 0 should be a number, but is {values[0]!r}", "send numbers: the model is a regression")
     if not values.cast(pl.Float64).is_finite().all():

@@ -10,7 +10,7 @@ from msgspec import Struct
 from tidemill.clock import Clock
 from tidemill.core.resources import Board, Journal, Packages
 from tidemill.core.route import Route
-from tidemill.data.moments import MOMENT, moments
+from tidemill.data.timestamps import TIMESTAMP, to_timestamps
 from tidemill.errors import NotFound, Transient
 from tidemill.featurestore.lookup import Lookup
 from tidemill.serving.buffer import stack_frames
@@ -141,10 +141,10 @@ class Service:
             if self._lookup is not None and arm.loaded.manifest.features is not None:
                 frame = self._lookup.fill(arm.loaded.manifest.features, frame, self.clock.now())
         if known_at is None:
-            known_at = moments("known_at", [self.clock.now()] * frame.height)
+            known_at = to_timestamps("known_at", [self.clock.now()] * frame.height)
         frame = fill_event_times(frame, route.manifest, known_at)
         identities = RowIdentities(
-            known_at.cast(MOMENT),
+            known_at.cast(TIMESTAMP),
             [self.clock.mint() for _ in range(frame.height)],
             read_keys(frame, route.manifest.key),
             read_event_times(frame, route.manifest.time, known_at),

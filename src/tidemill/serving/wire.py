@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from tidemill.core.model import Manifest
 from tidemill.core.schema import ColumnType
-from tidemill.data.moments import moment, moments
 from tidemill.data.rows import RowReader
+from tidemill.data.timestamps import parse_timestamp, to_timestamps
 from tidemill.errors import DataError, InputError
 from tidemill.serving.identity import read_keys
 from tidemill.serving.service import PredictResult, Service
@@ -124,8 +124,8 @@ def to_label_frame(items: Sequence[LabelItem], manifest: Manifest) -> pl.DataFra
     return _ANY_COLUMNS.read_json(values, ("value",)).with_columns(
         pl.Series("id", [item.id for item in items], dtype=pl.String),
         pl.Series("key", [_format_key(index, item.key, manifest) for index, item in enumerate(items)], dtype=pl.String),
-        moments("time", [None if item.id else time for item, time in zip(items, times, strict=True)]),
-        moments(
+        to_timestamps("time", [None if item.id else time for item, time in zip(items, times, strict=True)]),
+        to_timestamps(
             "known_at",
             [known_at or (time if item.id else None) for item, known_at, time in zip(items, known, times, strict=True)],
         ),
@@ -159,7 +159,7 @@ def _parse_time(index: int, name: str, text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        return moment(text)
+        return parse_timestamp(text)
     except (ValueError, OverflowError):
         raise DataError(
             f"label {index}: {name} is {text[:60]!r}, which is not a time", "write times as 2013-01-31T12:00:00Z"

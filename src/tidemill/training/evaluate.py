@@ -6,9 +6,10 @@ import polars as pl
 
 from tidemill.core.model import Task
 from tidemill.core.run import Metrics
+from tidemill.data.arrays import Floats
 from tidemill.data.classes import order_classes
-from tidemill.data.keys import as_classes
-from tidemill.data.metrics import Floats, Truth, intervals, measure, measure_more
+from tidemill.data.keys import to_class_names
+from tidemill.data.metrics import Truth, intervals, measure, measure_more
 from tidemill.errors import DataError
 
 _LEAST_SLICE = 30
@@ -25,7 +26,7 @@ def find_classes(labels: pl.Series, name: str, positive: str = "") -> tuple[str,
     ConfigurationError
         if `positive` is not one of two classes.
     """
-    classes = as_classes(labels).drop_nulls().unique().to_list()
+    classes = to_class_names(labels).drop_nulls().unique().to_list()
     if len(classes) < 2:
         raise DataError(
             f"label {name!r} has {'only one class' if classes else 'no values'}"
@@ -41,14 +42,14 @@ def find_classes(labels: pl.Series, name: str, positive: str = "") -> tuple[str,
 
 def filter_classes(rows: pl.DataFrame, label: str, classes: tuple[str, ...]) -> pl.DataFrame:
     """Return the rows whose label is one of the classes; all rows without classes, as for a regression."""
-    return rows.filter(as_classes(rows[label]).is_in(list(classes))) if classes else rows
+    return rows.filter(to_class_names(rows[label]).is_in(list(classes))) if classes else rows
 
 
 def to_truth(labels: pl.Series, task: Task, classes: tuple[str, ...]) -> Truth:
     """Convert labels without nulls to the truth: class indices, or numbers."""
     if task == "regression":
         return Truth(task, labels.cast(pl.Float64).to_numpy())
-    indices = as_classes(labels).replace_strict(list(classes), list(range(len(classes))), default=None)
+    indices = to_class_names(labels).replace_strict(list(classes), list(range(len(classes))), default=None)
     if indices.null_count():
         raise DataError(
             f"label {labels.name!r} has a class that the model was not trained on",

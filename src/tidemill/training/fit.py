@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from tidemill.core.model import Task
 from tidemill.core.policy import Training
+from tidemill.data.arrays import Floats
 from tidemill.errors import ConfigurationError
 from tidemill.training.seeds import LIGHTGBM_SEEDS, global_seed, seed_estimator
 
-Floats = npt.NDArray[np.float64]
 _LARGE_TABLE = 20_000
 _QUIET = {"verbosity": -1, "deterministic": True, "force_col_wise": True}
 

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from tidemill.clock import parse_duration
 from tidemill.core.model import Task
 from tidemill.core.policy import Choice, Training
-from tidemill.data.metrics import Floats, Truth, losses
+from tidemill.data.arrays import Floats
+from tidemill.data.metrics import Truth, losses
 from tidemill.errors import ConfigurationError, DataError, MissingExtra
 from tidemill.training.fit import fit_lightgbm, fit_sklearn
 

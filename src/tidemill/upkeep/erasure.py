@@ -27,7 +27,7 @@ from tidemill.core.feature import FeatureView
 from tidemill.core.policy import Policy
 from tidemill.core.resources import Sources
 from tidemill.data.frame import KNOWN_AT
-from tidemill.data.keys import row_keys
+from tidemill.data.keys import to_row_keys
 from tidemill.errors import Corrupt, DataError, InputError, NotFound
 from tidemill.faults import maybe_crash
 from tidemill.upkeep.lock import upkeep
@@ -284,7 +284,7 @@ def _texts(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.Series:
     """Columns as one text; null where one holds no value, but lists or records."""
     if any(frame.schema[column].is_nested() for column in columns):
         return pl.Series([None] * frame.height, dtype=pl.String)
-    return row_keys(frame, columns)
+    return to_row_keys(frame, columns)
 
 
 def _with_ids(marks: Callable[[pl.DataFrame], pl.Series], ids: set[str]) -> Callable[[pl.DataFrame], pl.Series]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
-from tidemill.checks.registry import check_info
+from tidemill.checks.registry import find_check
 from tidemill.core.event import Event
 from tidemill.core.release import Release
 from tidemill.errors import NotFound
@@ -65,7 +65,7 @@ def _release(site: Site, name: str, version: str) -> Release:
 def verdict(site: Site, _: Query, identifier: str) -> Page:
     """A verdict with its whole evidence."""
     record = site.books.verdicts.get(identifier)
-    check = check_info(record.check)
+    check = find_check(record.check)
     known = Facts(
         "",
         [

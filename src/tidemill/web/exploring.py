@@ -4,8 +4,8 @@ import polars as pl
 import polars.selectors as cs
 from markupsafe import Markup
 
-from tidemill.checks.exploration import Proposal
-from tidemill.data.charts import Figure, distribution, frequencies
+from tidemill.checks.exploration import ColumnProposal
+from tidemill.data.charts import Figure, draw_distribution, draw_frequencies
 from tidemill.data.statistics import ColumnProfile, Profile
 from tidemill.errors import MissingExtra
 from tidemill.web import templating
@@ -16,7 +16,7 @@ _OFTEN = 0.002
 _ROWS_OF_SKRUB = 20_000
 
 
-def render(title: str, profile: Profile, proposals: list[Proposal], skrub: str = "") -> str:
+def render(title: str, profile: Profile, proposals: list[ColumnProposal], skrub: str = "") -> str:
     """The page; `skrub` is the report of skrub as a page of its own, shown in a frame."""
     figures = {column.name: _figure(column) for column in profile.columns[:_DRAWN]}
     return templating.html(
@@ -55,13 +55,13 @@ def _figure(column: ColumnProfile) -> Figure | None:
     if column.type == "text":
         top = dict(list(column.values.items())[:_WORDS])
         told = top and max(top.values()) > _OFTEN * column.present
-        return frequencies(top, column.present - sum(top.values())) if told else None
+        return draw_frequencies(top, column.present - sum(top.values())) if told else None
     if column.type == "boolean" and column.mean is not None:
         true = round(column.mean * column.present)
-        return frequencies({"true": true, "false": column.present - true}, 0)
+        return draw_frequencies({"true": true, "false": column.present - true}, 0)
     if column.low is None or column.high is None or column.low == column.high:
         return None
     times = column.type in ("time", "date")
     half = 0.5 if column.type == "integer" else 0.0  # a bar stands around its whole number
     edges = [edge + half for edge in column.edges]
-    return distribution(column.low - half, column.high + half, edges, column.counts, times=times)
+    return draw_distribution(column.low - half, column.high + half, edges, column.counts, times=times)

@@ -13,7 +13,7 @@ from tidemill.core.resources import BookReader
 from tidemill.core.route import Route
 from tidemill.core.run import Run, select_test_metrics
 from tidemill.core.trigger import Job
-from tidemill.data.charts import Change, Series, Share, answering, over_time
+from tidemill.data.charts import ChartSeries, TrafficChange, TrafficShare, draw_over_time, draw_traffic_shares
 from tidemill.web import view
 from tidemill.web.reading import Part, Query, Site, page
 from tidemill.web.view import Cell, Chart, Filter, Page, Table
@@ -110,9 +110,9 @@ def _progress(records: list[Release], metric: str) -> Chart:
     series = []
     for name in sorted({release.name for release in records}):
         made = [release for release in reversed(records) if release.name == name and metric in release.metrics]
-        series.append(Series(name, [one.created for one in made], [one.metrics[metric] for one in made]))
+        series.append(ChartSeries(name, [one.created for one in made], [one.metrics[metric] for one in made]))
     caption = f"{_column(metric).capitalize()} of each release at the gate, each on the newest rows of its time."
-    return Chart("progress", over_time(series, [], _column(metric)), caption)
+    return Chart("progress", draw_over_time(series, [], _column(metric)), caption)
 
 
 def routes(site: Site, query: Query) -> Page:
@@ -148,9 +148,11 @@ def _timelines(site: Site, query: Query, records: list[Route]) -> list[Chart]:
     for model in sorted({route.model for route in records}):
         own = [route for route in reversed(records) if route.model == model]
         end = _end_of(site, query, own)
-        changes = [Change(r.since, [Share(a.release, a.role, a.share) for a in r.arms], r.reason) for r in own]
+        changes = [
+            TrafficChange(r.since, [TrafficShare(a.release, a.role, a.share) for a in r.arms], r.reason) for r in own
+        ]
         caption = f"Releases of {model} that answered, until {end:%Y-%m-%d %H:%M}; fainter where only a part."
-        charts.append(Chart(f"answering-{len(charts)}", answering(changes, end), caption))
+        charts.append(Chart(f"answering-{len(charts)}", draw_traffic_shares(changes, end), caption))
     return charts
 
 

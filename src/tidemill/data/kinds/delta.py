@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from tidemill.core.batch import Batch
-from tidemill.data.kinds.kind import version_of
+from tidemill.data.kinds.kind import hash_parts
 from tidemill.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _CHANGING = (
 )
 
 
-class Delta:
+class DeltaSource:
     """A Delta table in a folder or an object store.
 
     A version that changed or removed rows brings the whole table, and nothing from before it is a batch any more. So
@@ -52,7 +52,7 @@ class Delta:
             elif commit.get("operation") not in _APPENDING:
                 continue
             part = f"{since}+{version - since}" if since else str(version)
-            name = f"{self._name}/v{part}@{version_of(version, commit['timestamp'])}"
+            name = f"{self._name}/v{part}@{hash_parts(version, commit['timestamp'])}"
             found.append(Batch(id=name, source=self._name, known_at=arrived, path=f"{self._within}#{part}"))
         return found
 

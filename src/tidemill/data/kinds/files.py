@@ -14,7 +14,7 @@ import polars as pl
 
 from tidemill.core.batch import Batch
 from tidemill.core.source import Source
-from tidemill.data.kinds.kind import version_of
+from tidemill.data.kinds.kind import hash_parts
 from tidemill.data.tables import parse_table, read_table
 from tidemill.errors import DataError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _PATTERN = re.compile(r"[*?\[]")
 
 
-class Files:
+class LocalFiles:
     """Files of this machine: each that fits the path is one batch, arrived when it was written."""
 
     def __init__(self, name: str, source: Source, folder: Path) -> None:
@@ -50,14 +50,14 @@ class Files:
         except OSError as gone:
             raise DataError(f"{file} of source {self._name!r} cannot be read: {gone.strerror}", "try again") from None
         name = file.relative_to(self._within).as_posix()
-        version = version_of(name, status.st_size, status.st_mtime_ns)
+        version = hash_parts(name, status.st_size, status.st_mtime_ns)
         arrived = datetime.fromtimestamp(status.st_mtime_ns / 1e9, UTC)
         # A file keeps its name when the project is moved.
         path = file.relative_to(self._folder) if file.is_relative_to(self._folder) else file
         return Batch(id=f"{self._name}/{name}@{version}", source=self._name, known_at=arrived, path=str(path))
 
 
-class Objects:
+class RemoteObjects:
     """Objects behind a URL (s3://, gs://, az://, https://): each that fits the path is one batch."""
 
     def __init__(self, name: str, source: Source) -> None:
@@ -77,7 +77,7 @@ class Objects:
             raise _nothing(self._name, self._source.path)
         return [
             Batch(
-                id=f"{self._name}/{one['path'].removeprefix(within)}@{version_of(*one.values())}",
+                id=f"{self._name}/{one['path'].removeprefix(within)}@{hash_parts(*one.values())}",
                 source=self._name,
                 known_at=one["last_modified"],
                 path=f"{self._root}/{one['path']}",

@@ -13,7 +13,7 @@ from tidemill.core.batch import Batch
 _UNWRITABLE = ("Binary", "Duration")  # as CSV or JSON
 
 
-class Kind(Protocol):
+class SourceKind(Protocol):
     """One source, wherever its rows are."""
 
     def batches(self, until: datetime) -> list[Batch]:
@@ -31,12 +31,12 @@ class Kind(Protocol):
         ...
 
 
-def version_of(*parts: object) -> str:
+def hash_parts(*parts: object) -> str:
     """A short name for what a batch is now."""
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
-def numbered(batches: Sequence[Batch], admitted: Iterable[str]) -> list[Batch]:
+def number_batches(batches: Sequence[Batch], admitted: Iterable[str]) -> list[Batch]:
     """Batches with the ids under which they are let in: what comes to a place where others were let in before gets the
     next number, so that what returns (a file that was put back) is new again, and takes the place of what it replaces.
 
@@ -63,7 +63,7 @@ def _numbered(identity: str, before: Mapping[str, Mapping[str, int]]) -> str:
     return f"{identity}+{number}" if number else identity
 
 
-def content_of(frame: pl.DataFrame) -> str:
+def hash_frame(frame: pl.DataFrame) -> str:
     """A short name for the rows of a frame."""
     digest = hashlib.sha256(str(frame.schema).encode())
     if any(kind in str(frame.dtypes) for kind in _UNWRITABLE):

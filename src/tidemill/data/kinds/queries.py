@@ -13,13 +13,13 @@ import polars as pl
 
 from tidemill.core.batch import Batch
 from tidemill.core.source import Source
-from tidemill.data.kinds.kind import content_of, version_of
+from tidemill.data.kinds.kind import hash_frame, hash_parts
 from tidemill.errors import ConfigurationError, DataError, MissingExtra
 
 _BLOCK = 10_000
 
 
-class Database(Protocol):
+class QueryEngine(Protocol):
     """Where queries run: `place` names it without secrets, `within` as the project calls it, wherever that is."""
 
     place: str
@@ -34,10 +34,10 @@ class Database(Protocol):
         ...
 
 
-class Query:
+class QuerySource:
     """The rows of a table or a query of a database."""
 
-    def __init__(self, name: str, source: Source, database: Database) -> None:
+    def __init__(self, name: str, source: Source, database: QueryEngine) -> None:
         if bool(source.table) == bool(source.query):
             raise ConfigurationError(
                 f"source {name!r} needs a table or a query", f'[sources.{name}] table = "…", or query = "select …"'
@@ -52,7 +52,7 @@ class Query:
     def batches(self, until: datetime) -> list[Batch]:
         if not self._source.growing:
             rows = self._select("*", "")
-            identity = f"{self._name}/all@{content_of(rows)}"
+            identity = f"{self._name}/all@{hash_frame(rows)}"
             self._held = identity, rows
             return [self._batch(identity, "all", until)]
         return [self._batch(*block, until) for block in self._blocks()]
@@ -96,7 +96,7 @@ class Query:
         found = []
         for begin, counted, newest in sorted(counts.iter_rows(), key=lambda row: row[0]):
             block = f"{begin}-{begin + _BLOCK}" if whole else f"day {_day(begin)}"
-            found.append((f"{self._name}/{block}@{version_of(counted, newest)}", block))
+            found.append((f"{self._name}/{block}@{hash_parts(counted, newest)}", block))
         return found
 
     def _select(self, what: str, where: str) -> pl.DataFrame:
@@ -112,7 +112,7 @@ class Query:
             ) from None
 
 
-class Sql:
+class SqlEngine:
     """Any database that SQLAlchemy, the extra `sql`, has a dialect for."""
 
     def __init__(self, url: str, within: str = "") -> None:
@@ -154,7 +154,7 @@ class Sql:
         return str(self._dialect.identifier_preparer.quote(name))
 
 
-class Duck:
+class DuckDbEngine:
     """DuckDB, on a database file or on the files that its query names, which may be relative to the project."""
 
     def __init__(self, path: str, folder: Path) -> None:

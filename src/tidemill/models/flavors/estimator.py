@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.core.model import Manifest, Model, Signature
-from tidemill.data.keys import as_classes
+from tidemill.data.keys import to_class_names
 from tidemill.errors import DataError, InputError
 from tidemill.models.packaged_code import PackagedModules
 from tidemill.models.predictions import Predictions
@@ -57,7 +57,7 @@ def map_class_names(manifest: Manifest, estimator: Any) -> dict[Any, str]:
         if the classes differ.
     """
     classes = list(np.asarray(estimator.classes_).tolist())
-    names = as_classes(pl.Series(classes)).to_list()
+    names = to_class_names(pl.Series(classes)).to_list()
     if set(names) != set(manifest.signature.classes):
         raise DataError(
             f"the estimator of {manifest.name!r} was fitted on the classes {', '.join(names)}, but its signature has "

@@ -8,7 +8,7 @@ import polars as pl
 from msgspec import Struct, structs
 
 from tidemill.core.model import Model, Signature, Task
-from tidemill.data.keys import as_classes
+from tidemill.data.keys import to_class_names
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, MissingExtra
 from tidemill.models.file_info import ModelFileInfo
@@ -65,7 +65,7 @@ class ONNX:
         predictions = to_predictions(self.signature, _check_probabilities(table, self.signature))
         if self._outputs.label is None:
             return predictions
-        values = as_classes(pl.Series(outputs[self._outputs.label].ravel().tolist())).to_list()
+        values = to_class_names(pl.Series(outputs[self._outputs.label].ravel().tolist())).to_list()
         if unknown := set(values) - set(self.signature.classes):
             raise DataError(
                 f"the model predicts {', '.join(sorted(unknown))}, which is not among its classes "
@@ -192,7 +192,7 @@ def _to_tensor(values: pl.Series, type_name: str) -> npt.NDArray[Any]:
 
 
 def _name_classes(row: dict[Any, float]) -> tuple[str, ...]:
-    return tuple(as_classes(pl.Series(list(row))).to_list())
+    return tuple(to_class_names(pl.Series(list(row))).to_list())
 
 
 def _unzip(rows: list[dict[Any, float]], classes: tuple[str, ...]) -> npt.NDArray[np.float64]:

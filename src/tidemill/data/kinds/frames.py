@@ -6,17 +6,17 @@ from typing import Any
 import polars as pl
 
 from tidemill.core.batch import Batch
-from tidemill.data.kinds.kind import content_of
+from tidemill.data.kinds.kind import hash_frame
 from tidemill.errors import DataError, MissingExtra
 
 
-class Held:
+class FrameSource:
     """One batch: the rows of a frame, as they were when it was handed over; another frame takes their place."""
 
     def __init__(self, name: str, frame: Any) -> None:
         self._name = name
-        self._rows = as_polars(frame)
-        self._identity = f"{name}/frame@{content_of(self._rows)}"
+        self._rows = to_polars(frame)
+        self._identity = f"{name}/frame@{hash_frame(self._rows)}"
 
     def batches(self, until: datetime) -> list[Batch]:
         return [Batch(id=self._identity, source=self._name, known_at=until, path="frame in hand")]
@@ -25,7 +25,7 @@ class Held:
         return self._rows.clone()  # whoever reads it may change it in place
 
 
-def as_polars(frame: Any) -> pl.DataFrame:
+def to_polars(frame: Any) -> pl.DataFrame:
     """Any frame as one of Polars, with an index of pandas that has a name; raises `DataError` for what is none."""
     try:
         found = _converted(frame)

@@ -9,7 +9,7 @@ import polars as pl
 
 Values = TypeVar("Values", pl.Expr, pl.Series)
 
-MOMENT = pl.Datetime("us", "UTC")
+TIMESTAMP = pl.Datetime("us", "UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # One grammar for Polars and for Python.
@@ -21,17 +21,17 @@ _MOMENT = f"^{_DAY}(?:[Tt ]{_TIME} ?{_ZONE}?)?$"
 _PATTERN = re.compile(_MOMENT)
 
 
-def times(text: pl.Expr) -> pl.Expr:
+def parse_times(text: pl.Expr) -> pl.Expr:
     """Text as UTC instants, cut to the microsecond; null where it is none. A time without a zone is taken as UTC.
 
     >>> rows = pl.DataFrame({"at": ["2013-01-31 12:00+02:00", "2013-01-31", "31/01/2013"]})
     >>> rows.select(times(pl.col("at")))["at"].dt.to_string("%d %H:%M").to_list()
     ['31 10:00', '31 00:00', None]
     """
-    return _instants(text, shift=True).map_batches(_within_years, return_dtype=MOMENT)
+    return _instants(text, shift=True).map_batches(_within_years, return_dtype=TIMESTAMP)
 
 
-def dates(text: pl.Expr) -> pl.Expr:
+def parse_dates(text: pl.Expr) -> pl.Expr:
     """Text as dates; null where it is none. A time is a date where it is midnight in its own zone.
 
     >>> rows = pl.DataFrame({"day": ["2013-01-31", "31.01.2013", "2013-01-31T00:00:00", "2013-01-31T07:00:00"]})
@@ -41,9 +41,9 @@ def dates(text: pl.Expr) -> pl.Expr:
     return _instants(text, shift=False).map_batches(_midnights, return_dtype=pl.Date)
 
 
-def days(text: pl.Expr) -> pl.Expr:
+def parse_days(text: pl.Expr) -> pl.Expr:
     """Text as dates, where it has no time of day; else null."""
-    return pl.when(text.str.contains(_DATE)).then(dates(text))
+    return pl.when(text.str.contains(_DATE)).then(parse_dates(text))
 
 
 def _instants(text: pl.Expr, *, shift: bool) -> pl.Expr:
@@ -58,7 +58,7 @@ def _instants(text: pl.Expr, *, shift: bool) -> pl.Expr:
         *(found.field(name).fill_null("00") if shift else pl.lit("00") for name in ("hours", "minutes")),
     )
     read = written.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", strict=False)
-    return read.cast(MOMENT).alias(text.meta.output_name())
+    return read.cast(TIMESTAMP).alias(text.meta.output_name())
 
 
 # Functions of a whole column: an expression that names the parsed text twice would parse it twice.
@@ -70,11 +70,11 @@ def _within_years(values: pl.Series) -> pl.Series:
 
 def _midnights(values: pl.Series) -> pl.Series:
     """The dates of times that are midnights."""
-    days = _within_years(values).dt.date()
-    return days.set(values.dt.time() != time(), None)
+    midnights = _within_years(values).dt.date()
+    return midnights.set(values.dt.time() != time(), None)
 
 
-def moment(text: str, *, shift: bool = True) -> datetime:
+def parse_timestamp(text: str, *, shift: bool = True) -> datetime:
     """An instant from the same text as `times` reads, in UTC; or as the clock of its zone shows it.
 
     Raises
@@ -100,13 +100,13 @@ def moment(text: str, *, shift: bool = True) -> datetime:
     return read.replace(tzinfo=zone).astimezone(UTC)
 
 
-def moments(name: str, values: Sequence[datetime | None]) -> pl.Series:
+def to_timestamps(name: str, values: Sequence[datetime | None]) -> pl.Series:
     """A column of UTC instants; by way of whole microseconds, which costs a twentieth of Polars' own way."""
     micros = [None if value is None else (value - _EPOCH) // _MICROSECOND for value in values]
-    return pl.Series(name, micros, dtype=pl.Int64).cast(MOMENT)
+    return pl.Series(name, micros, dtype=pl.Int64).cast(TIMESTAMP)
 
 
-def in_utc(values: Values, kind: pl.DataType) -> Values:
+def to_utc(values: Values, kind: pl.DataType) -> Values:
     """Times, or dates as their midnights, of a `kind` as UTC instants; one without a zone is taken as UTC.
 
     >>> from datetime import date
@@ -114,5 +114,5 @@ def in_utc(values: Values, kind: pl.DataType) -> Values:
     '2013-01-31 00:00:00+00:00'
     """
     if isinstance(kind, pl.Datetime) and kind.time_zone:
-        return values.dt.convert_time_zone("UTC").cast(MOMENT)
+        return values.dt.convert_time_zone("UTC").cast(TIMESTAMP)
     return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
