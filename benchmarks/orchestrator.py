@@ -166,7 +166,7 @@ def in_process(arena: Arena, repeats: int) -> dict[str, list[float]]:
     return {"a step in process": slopes, "peak memory of 50 steps": [ended.peak]}
 
 
-def in_processes(arena: Arena, repeats: int) -> dict[str, list[float]]:
+def run_in_processes(arena: Arena, repeats: int) -> dict[str, list[float]]:
     """The same through worker processes."""
     return {
         "a step in warm processes": arena.told("time", "processes", arena.contender.lengths_in_processes, str(repeats))[
@@ -291,7 +291,7 @@ MEASURES: dict[Callable[[Arena, int], dict[str, list[float]]], tuple[str, ...]] 
     imports: ("import",),
     start: ("start to first step",),
     in_process: ("a step in process", "peak memory of 50 steps"),
-    in_processes: ("a step in warm processes",),
+    run_in_processes: ("a step in warm processes",),
     rerun: ("cached rerun", "cached rerun, processor time"),
     resume: ("run again after step 4 of 6 failed",),
     crowd: ("8 processes at once, whole steps",),

@@ -14,7 +14,7 @@ import pytest
 from tests.processes import in_child
 from tidemill.blobs.store import DiskBlobs, compute_digest, open_blobs
 from tidemill.errors import NotFound, TidemillError, Transient
-from tidemill.testing.processes import in_processes
+from tidemill.testing.processes import run_in_processes
 
 
 def test_the_error_for_an_invalid_folder_has_a_cure(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def _put_all(number: int, folder: Path) -> list[str]:
 
 def test_several_processes_put_the_same_blobs_at_once(tmp_path: Path) -> None:
     blobs = DiskBlobs(tmp_path)
-    output = in_processes(2, _put_all, tmp_path)
+    output = run_in_processes(2, _put_all, tmp_path)
     assert len({tuple(digests[:-1]) for digests in output}) == 1
     assert {stored.digest for stored in blobs.list_blobs()} == {digest for digests in output for digest in digests}
     for digests in output:

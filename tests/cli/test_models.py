@@ -70,7 +70,7 @@ def test_two_releases_side_by_side(shop: Path) -> None:
     told = tidemill(shop, "models", "compare", "shop/1", "shop/2").stdout
     assert "test_log_loss" in told
     assert "signature: equal" in told
-    assert "there is no release" in tidemill(shop, "models", "compare", "shop/1", "shop/9", code=2).stderr
+    assert "does not exist" in tidemill(shop, "models", "compare", "shop/1", "shop/9", code=2).stderr
 
 
 def test_promoting_what_nobody_watches_is_warned_of(shop: Path) -> None:

@@ -26,7 +26,7 @@ from tidemill.daemon.triggers import Triggers
 from tidemill.errors import TidemillError
 from tidemill.evidence.daemon_status import read_daemon_status
 from tidemill.flow.session import Session
-from tidemill.ledger.database import database_at
+from tidemill.ledger.database import open_database
 from tidemill.ledger.ledger import Ledger
 
 
@@ -145,8 +145,8 @@ _HOLDS = """
 import sys, time
 from pathlib import Path
 from tidemill.daemon.lease import Lease
-from tidemill.ledger.database import database_at
-lease = Lease(Path(sys.argv[1]), database_at(sys.argv[2]), "test")
+from tidemill.ledger.database import open_database
+lease = Lease(Path(sys.argv[1]), open_database(sys.argv[2]), "test")
 assert lease.held()
 print("held", flush=True)
 time.sleep(60)
@@ -154,8 +154,8 @@ time.sleep(60)
 
 
 def test_two_workspaces_on_one_ledger_are_one_environment(tmp_path: Path, postgres_url: str) -> None:
-    mine = Lease(tmp_path / "mine", database_at(postgres_url), "test")
-    other = Lease(tmp_path / "other", database_at(postgres_url), "production")
+    mine = Lease(tmp_path / "mine", open_database(postgres_url), "test")
+    other = Lease(tmp_path / "other", open_database(postgres_url), "production")
     words = [sys.executable, "-c", _HOLDS, str(tmp_path / "theirs"), postgres_url]
     holder = subprocess.Popen(words, stdout=subprocess.PIPE)
     assert holder.stdout is not None
@@ -165,9 +165,9 @@ def test_two_workspaces_on_one_ledger_are_one_environment(tmp_path: Path, postgr
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     until(mine.held)
-    third = Lease(tmp_path / "third", database_at(postgres_url), "test")
+    third = Lease(tmp_path / "third", open_database(postgres_url), "test")
     assert not third.held()
-    with refused(postgres_url), pytest.raises(TidemillError, match="does not answer"):
+    with refused(postgres_url), pytest.raises(TidemillError, match="cannot be reached"):
         mine.held()
     assert third.held(), "the server has lost the lock of the first"
     assert not mine.held()

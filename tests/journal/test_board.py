@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.processes import in_child
 from tidemill.core.route import Arm, Route
 from tidemill.journal.board import FileBoard
-from tidemill.testing.processes import in_processes
+from tidemill.testing.processes import run_in_processes
 
 
 def route(version: int, model: str = "late") -> Route:
@@ -59,7 +59,7 @@ def test_an_older_route_never_replaces_a_newer_one_whoever_comes_last(tmp_path: 
     for thread in threads:
         thread.join()
     assert FileBoard(tmp_path).routes()["late"].version == 100
-    in_processes(3, _publish_all, tmp_path / "others")
+    run_in_processes(3, _publish_all, tmp_path / "others")
     assert FileBoard(tmp_path / "others").routes()["late"].version == 100
 
 

@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from tests.processes import in_child
 from tidemill.errors import NotFound, TidemillError
 from tidemill.journal.tables import DeltaTables
-from tidemill.testing.processes import in_processes
+from tidemill.testing.processes import run_in_processes
 
 
 def frame(*values: int, **columns: list[object]) -> pl.DataFrame:
@@ -103,7 +103,7 @@ def test_threads_append_different_batches_at_once(tmp_path: Path) -> None:
 
 def test_processes_append_the_same_batches_at_once_and_each_is_there_once(tmp_path: Path) -> None:
     root = str(tmp_path / "tables")
-    in_processes(3, _append_all, root)
+    run_in_processes(3, _append_all, root)
     tables = DeltaTables(root)
     assert sorted(tables.read("flights", tables.version("flights"))["x"]) == list(range(10))
 

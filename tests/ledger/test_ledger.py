@@ -1,4 +1,4 @@
-"""The ledger where the disk or the server refuses, and as a machine of states."""
+"""Tests of the ledger: failures of disk and server, and a state machine."""
 
 import gc
 import resource
@@ -25,20 +25,20 @@ from tidemill.testing.ledger import release, run
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 
 
-def test_a_place_that_is_not_there_is_told_with_a_cure(tmp_path: Path) -> None:
+def test_missing_folder_is_an_error_with_a_cure(tmp_path: Path) -> None:
     with pytest.raises(TidemillError, match="cannot be opened") as refused:
         Ledger(f"sqlite:///{tmp_path / 'nowhere' / 'ledger.db'}")
-    assert "writable" in refused.value.cure
+    assert "can write" in refused.value.cure
 
 
-def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
-    (tmp_path / "ledger.db").write_text("this is no database, but a letter to the miller" * 100)
+def test_file_that_is_no_database_is_corrupt(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_text("this file is not a database" * 100)
     with pytest.raises(Corrupt, match="cannot be opened: file is not a database") as refused:
         Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     assert "tidemill restore" in refused.value.cure
 
 
-def test_a_page_that_was_overwritten_is_told(tmp_path: Path) -> None:
+def test_overwritten_page_is_corrupt(tmp_path: Path) -> None:
     file = tmp_path / "ledger.db"
     ledger = Ledger(f"sqlite:///{file}")
     with ledger.transaction():
@@ -54,14 +54,14 @@ def test_a_page_that_was_overwritten_is_told(tmp_path: Path) -> None:
     assert "tidemill restore" in refused.value.cure
 
 
-def test_another_kind_of_database_is_refused_with_those_that_are_known() -> None:
+def test_unknown_kind_of_database_is_an_error_that_lists_the_known_kinds() -> None:
     with pytest.raises(InputError, match="mysql:") as refused:
         Ledger("mysql://root:secret@localhost/ledger")
     assert "sqlite:///FILE" in refused.value.cure
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "9p", "fuse.sshfs"])
-def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_network_file_system_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     shared = tmp_path / "team share"
     shared.mkdir()
     table = tmp_path / "mountinfo"
@@ -75,14 +75,14 @@ def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
 
 
-def test_a_server_that_does_not_answer_is_told_without_its_password() -> None:
+def test_error_of_an_unreachable_server_has_no_password() -> None:
     with pytest.raises(TidemillError, match="cannot be opened") as refused:
         Ledger("postgresql+psycopg://tidemill:secret@127.0.0.1:1/ledger")
     assert "secret" not in str(refused.value)
 
 
 def _cut(postgres_url: str) -> None:
-    """End every connection to a database, as a server does that is started anew."""
+    """Close every connection to a database, as a restart of the server does."""
     plain = make_url(postgres_url).set(drivername="postgresql", database="postgres")
     with psycopg.connect(plain.render_as_string(hide_password=False), autocommit=True) as server:
         server.execute(
@@ -91,7 +91,7 @@ def _cut(postgres_url: str) -> None:
         )
 
 
-def test_a_server_that_went_away_and_came_back_is_not_even_noticed(postgres_url: str) -> None:
+def test_reads_and_writes_continue_after_a_restart_of_the_server(postgres_url: str) -> None:
     ledger = Ledger(postgres_url)
     ledger.runs.add(run(1))
     _cut(postgres_url)
@@ -100,7 +100,7 @@ def test_a_server_that_went_away_and_came_back_is_not_even_noticed(postgres_url:
     assert len(ledger.runs.find()) == 2
 
 
-def test_a_server_that_goes_away_within_a_transaction_is_told_and_keeps_nothing_of_it(postgres_url: str) -> None:
+def test_restart_inside_a_transaction_is_an_error_and_rolls_back(postgres_url: str) -> None:
     ledger = Ledger(postgres_url)
 
     def broken_off() -> None:
@@ -117,7 +117,7 @@ def test_a_server_that_goes_away_within_a_transaction_is_told_and_keeps_nothing_
     assert ledger.runs.find() == [run(2)]
 
 
-def test_a_full_disk_is_told_and_leaves_the_ledger_whole(tmp_path: Path) -> None:
+def test_full_disk_is_an_error_and_the_ledger_stays_intact(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     Ledger(url).runs.add(run(1))
     told = in_child(
@@ -137,7 +137,7 @@ def test_a_full_disk_is_told_and_leaves_the_ledger_whole(tmp_path: Path) -> None
     assert Ledger(url).runs.find() == [run(1)]
 
 
-def test_a_ledger_goes_on_once_there_is_space_again(tmp_path: Path) -> None:
+def test_ledger_continues_after_space_was_freed(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     ledger = Ledger(url)
     ledger.runs.add(run(1))
@@ -162,13 +162,13 @@ def test_a_ledger_goes_on_once_there_is_space_again(tmp_path: Path) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a ledger can be, of either kind."""
+    """The URL of a new ledger of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     return str(request.getfixturevalue("postgres_url"))
 
 
-def test_a_forked_child_leaves_its_parents_connections_alone(url: str) -> None:
+def test_forked_child_does_not_close_the_connections_of_its_parent(url: str) -> None:
     told = in_child(
         f"""
         import gc, threading
@@ -204,7 +204,7 @@ def test_a_forked_child_leaves_its_parents_connections_alone(url: str) -> None:
     assert told == "1\n5\n"
 
 
-def test_threads_that_come_and_go_leave_no_connection_behind(postgres_url: str) -> None:
+def test_finished_threads_close_their_connections(postgres_url: str) -> None:
     ledger = Ledger(postgres_url)
     for place in range(20):
         thread = threading.Thread(target=ledger.runs.add, args=(run(place),))
@@ -219,7 +219,7 @@ def test_threads_that_come_and_go_leave_no_connection_behind(postgres_url: str) 
     assert len(ledger.runs.find()) == 20
 
 
-def test_a_read_only_ledger_is_told(tmp_path: Path) -> None:
+def test_read_only_ledger_is_an_error(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     ledger = Ledger(url)
     ledger.runs.add(run(1))
@@ -233,10 +233,10 @@ def test_a_read_only_ledger_is_told(tmp_path: Path) -> None:
         read_only=tmp_path,
     )
     assert told.startswith("TidemillError: the ledger at")
-    assert "writable" in told
+    assert "can write" in told
 
 
-def test_many_records_at_once_are_found_like_those_one_by_one(url: str) -> None:
+def test_add_all_indexes_records_like_add(url: str) -> None:
     ledger = Ledger(url)
     records = [replace(run(place, metrics={"auc": place}), tags={"team": f"blue{place}"}) for place in range(5)]
     ledger.runs.add(records[0])
@@ -249,7 +249,7 @@ def test_many_records_at_once_are_found_like_those_one_by_one(url: str) -> None:
     assert ledger.runs.find(text="training") == records
 
 
-def test_a_killed_transaction_leaves_nothing(tmp_path: Path) -> None:
+def test_killed_transaction_is_rolled_back(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     Ledger(url).runs.add(run(1))
     in_child(
@@ -269,7 +269,7 @@ def test_a_killed_transaction_leaves_nothing(tmp_path: Path) -> None:
 
 
 class Registered(RuleBasedStateMachine):
-    """A book of releases beside a plain dict: whatever is done, both say the same."""
+    """A book of releases and a plain dict: after any sequence of operations both have the same content."""
 
     @initialize()
     def open(self) -> None:

@@ -1,4 +1,4 @@
-"""Ledgers of earlier versions, as they were really written, brought up to this one; newer ones refused."""
+"""Migrations: real ledgers of earlier versions are upgraded, newer ledgers are an error."""
 
 import sqlite3
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tidemill.core.metric_filter import MetricFilter
 from tidemill.errors import Corrupt, TidemillError
 from tidemill.ledger.ledger import TABLES, Ledger
 from tidemill.testing.ledger import run
-from tidemill.testing.processes import in_processes
+from tidemill.testing.processes import run_in_processes
 
 KEPT = Path(__file__).parent / "ledgers"
 Execute = Callable[[str], list[tuple[Any, ...]]]
@@ -25,7 +25,7 @@ Place = tuple[str, Execute]
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """The URL of an empty database, and how to run plain SQL there."""
+    """The URL of an empty database, and a function that runs SQL there."""
     if request.param == "sqlite":
         file = tmp_path / "ledger.db"
         return f"sqlite:///{file}", lambda sql: _in_sqlite(file, sql)
@@ -49,7 +49,7 @@ def _in_postgres(url: str, sql: str) -> list[tuple[Any, ...]]:
 
 @pytest.fixture
 def old(place: Place) -> Place:
-    """A ledger as 0.1.0 left it, with some of everything."""
+    """A ledger of version 0.1.0 with records of every type."""
     url, execute = place
     execute((KEPT / f"0.1.0.{url.partition(':')[0].partition('+')[0]}.sql").read_text())
     return place
@@ -60,7 +60,7 @@ def _bodies(execute: Execute) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def _layout(url: str) -> dict[str, Any]:
-    """What a database says of its tables: columns, keys and indexes."""
+    """Return the definitions of the tables: columns, keys and indexes."""
     engine = create_engine(url)
     found = inspect(engine)
     layout = {
@@ -80,7 +80,7 @@ def _layout(url: str) -> dict[str, Any]:
 
 
 def _as_far_as(kept: Any, written: Any) -> Any:
-    """What is written now, as far as it was there before: a noun may have got new fields."""
+    """Return the stored record without new fields, to compare it with the record of the earlier version."""
     if isinstance(kept, dict) and isinstance(written, dict):
         return {name: _as_far_as(kept[name], written.get(name)) for name in kept}
     if isinstance(kept, list) and isinstance(written, list) and len(kept) == len(written):
@@ -88,7 +88,7 @@ def _as_far_as(kept: Any, written: Any) -> Any:
     return written
 
 
-def test_an_old_ledger_keeps_every_record_as_it_was(old: Place) -> None:
+def test_upgrade_keeps_every_record(old: Place) -> None:
     url, execute = old
     before = _bodies(execute)
     ledger = Ledger(url)
@@ -107,7 +107,7 @@ def test_an_old_ledger_keeps_every_record_as_it_was(old: Place) -> None:
 
 
 def _add(execute: Execute, table: str, **facts: Any) -> None:
-    """Another record like the first one of an old table, with these facts."""
+    """Add a copy of the first record of an old table, with these values."""
     ((body,),) = execute(f"SELECT body FROM {table} ORDER BY id LIMIT 1")
     record = msgspec.json.decode(body) | facts
     version = record.get("version", 0)
@@ -116,7 +116,7 @@ def _add(execute: Execute, table: str, **facts: Any) -> None:
     execute(f"INSERT INTO {table} (id, revision, body" + extra.get(table, ") VALUES ({})").format(values) + ";")
 
 
-def test_the_facts_in_the_texts_of_an_old_ledger_become_fields(old: Place) -> None:
+def test_upgrade_reads_facts_from_texts_into_fields(old: Place) -> None:
     url, execute = old
     reasons = {
         3: ("canary of 20%", "policy", "canary"),
@@ -153,7 +153,7 @@ def test_the_facts_in_the_texts_of_an_old_ledger_become_fields(old: Place) -> No
     assert sorted(decision for decision, _ in steps.values()) == ["changes", "hit", "new", "new", "off", "off"]
 
 
-def test_an_old_ledger_is_found_by_search(old: Place) -> None:
+def test_search_finds_the_records_of_an_upgraded_ledger(old: Place) -> None:
     ledger = Ledger(old[0])
     failed = ledger.runs.find(text="ANKUNFT zürich")
     assert [one.state for one in failed] == ["failed"]
@@ -166,7 +166,7 @@ def test_an_old_ledger_is_found_by_search(old: Place) -> None:
     assert len(ledger.events.find(text="märz")) == 2
 
 
-def test_an_old_ledger_is_then_laid_out_like_a_fresh_one(old: Place, tmp_path: Path) -> None:
+def test_upgraded_ledger_has_the_tables_of_a_new_one(old: Place, tmp_path: Path) -> None:
     url, execute = old
     Ledger(url)
     upgraded = _layout(url)
@@ -180,13 +180,13 @@ def test_an_old_ledger_is_then_laid_out_like_a_fresh_one(old: Place, tmp_path: P
     assert {*upgraded} == {table.name for table in TABLES} | {"terms", "measures", "alembic_version"}
 
 
-def test_eight_processes_open_an_old_ledger_at_once(old: Place) -> None:
+def test_eight_processes_upgrade_a_ledger_at_the_same_time(old: Place) -> None:
     url, execute = old
-    assert in_processes(8, read_and_write, url) == [4] * 8
+    assert run_in_processes(8, read_and_write, url) == [4] * 8
     assert len(execute("SELECT version_num FROM alembic_version")) == 1
 
 
-def test_an_empty_ledger_is_one_of_this_version(place: Place) -> None:
+def test_new_ledger_has_the_current_version(place: Place) -> None:
     url, execute = place
     Ledger(url)
     first = _layout(url)
@@ -195,7 +195,7 @@ def test_an_empty_ledger_is_one_of_this_version(place: Place) -> None:
     assert len(execute("SELECT version_num FROM alembic_version")) == 1
 
 
-def test_a_newer_ledger_is_refused_and_left_alone(place: Place) -> None:
+def test_newer_ledger_is_an_error_and_stays_unchanged(place: Place) -> None:
     url, execute = place
     Ledger(url).runs.add(run(1))
     execute("UPDATE alembic_version SET version_num = '9999'")
@@ -206,7 +206,7 @@ def test_a_newer_ledger_is_refused_and_left_alone(place: Place) -> None:
     assert (_layout(url), _bodies(execute)) == before
 
 
-def test_an_upgrade_that_breaks_off_leaves_the_old_ledger(old: Place) -> None:
+def test_failed_upgrade_leaves_the_old_ledger(old: Place) -> None:
     url, execute = old
     execute("""UPDATE audit SET body = '{"half": ' WHERE action = 'promoted'""")
     before = _layout(url), _bodies(execute)
@@ -217,7 +217,7 @@ def test_an_upgrade_that_breaks_off_leaves_the_old_ledger(old: Place) -> None:
         assert (_layout(url), _bodies(execute)) == before
 
 
-def test_a_sqlite_ledger_opens_without_the_libraries_of_extras(tmp_path: Path) -> None:
+def test_sqlite_ledger_needs_no_libraries_of_extras(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     program = f"""
         import sys

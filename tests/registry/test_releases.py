@@ -13,7 +13,7 @@ from tidemill.errors import NotFound
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.releases import find_release
 from tidemill.registry.releases import register, tag
-from tidemill.testing.processes import in_processes
+from tidemill.testing.processes import run_in_processes
 
 CLOCK = VirtualClock(datetime(2013, 3, 1, tzinfo=UTC))
 
@@ -54,7 +54,7 @@ def test_many_versions_are_counted_as_numbers(books: Ledger) -> None:
 
 def test_processes_never_take_the_same_version(tmp_path: Path) -> None:
     opener = partial(Ledger, f"sqlite:///{tmp_path / 'ledger.db'}")
-    versions = [version for taken in in_processes(3, _register_many, opener) for version in taken]
+    versions = [version for taken in run_in_processes(3, _register_many, opener) for version in taken]
     assert sorted(versions) == list(range(1, 31))
 
 
@@ -64,13 +64,13 @@ def test_labels_names_and_ids_find_a_release(books: Ledger) -> None:
     assert find_release(books, "late") == second
     assert find_release(books, first.id) == first
     for unknown in ("late/9", "later", "late/x", ""):
-        with pytest.raises(NotFound, match="no release") as told:
+        with pytest.raises(NotFound, match="does not exist") as told:
             find_release(books, unknown)
         assert "models list" in told.value.cure
 
 
 def test_a_label_without_its_version_is_none(books: Ledger) -> None:
-    with pytest.raises(NotFound, match="'late/' names no version"):
+    with pytest.raises(NotFound, match="'late/' has no version"):
         find_release(books, "late/")
 
 

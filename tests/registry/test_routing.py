@@ -12,7 +12,7 @@ from tidemill.errors import Conflict
 from tidemill.journal.board import FileBoard
 from tidemill.ledger.ledger import Ledger
 from tidemill.registry.routing import change, current, history, with_share
-from tidemill.testing.processes import in_processes
+from tidemill.testing.processes import run_in_processes
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 
@@ -65,7 +65,7 @@ def test_models_and_environments_are_apart(desk: Desk) -> None:
 
 
 def test_of_two_changes_at_once_one_is_told_and_publishes_nothing(desk: Desk, tmp_path: Path) -> None:
-    won = in_processes(3, _change_many, tmp_path)
+    won = run_in_processes(3, _change_many, tmp_path)
     routes = history(desk.books, "test", "late")
     assert [route.version for route in routes] == list(range(1, sum(won) + 1))
     assert [route.previous for route in routes] == ["", *(route.id for route in routes[:-1])]

@@ -27,7 +27,7 @@ from tidemill.core.route import Arm, Route
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import Conflict, Corrupt, TidemillError
 from tidemill.testing.journal import START, rows
-from tidemill.testing.processes import in_processes
+from tidemill.testing.processes import run_in_processes
 from tidemill.upkeep.backup import About, Manifest, back_up, whole
 from tidemill.upkeep.lock import upkeep
 from tidemill.upkeep.restore import restore
@@ -164,7 +164,7 @@ def test_blobs_kept_elsewhere_go_there(
 
 def test_a_backup_beside_eight_writers_has_all_that_its_ledger_names(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(in_processes, 2, _write_until_told, tmp_path)
+        writing = pool.submit(run_in_processes, 2, _write_until_told, tmp_path)
         here = open_workspace(tmp_path / "here")
         while len(here.ledger.runs.find()) < 8:
             time.sleep(0.02)

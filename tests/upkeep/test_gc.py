@@ -24,7 +24,7 @@ from tidemill.core.release import Release
 from tidemill.core.route import Arm, Role, Route
 from tidemill.core.run import Run, RunState, StepRun
 from tidemill.errors import Conflict
-from tidemill.ledger.database import database_at
+from tidemill.ledger.database import open_database
 from tidemill.ledger.ledger import Ledger
 from tidemill.upkeep import gc
 from tidemill.upkeep.lock import upkeep
@@ -272,12 +272,12 @@ def test_two_machines_that_share_a_ledger_exclude_each_other(tmp_path: Path, pos
     here.mkdir()
     there.mkdir()
     with (
-        upkeep(here, database_at(postgres_url)),
+        upkeep(here, open_database(postgres_url)),
         pytest.raises(Conflict, match="at work"),
-        upkeep(there, database_at(postgres_url)),
+        upkeep(there, open_database(postgres_url)),
     ):
         pass
-    with upkeep(there, database_at(postgres_url)):
+    with upkeep(there, open_database(postgres_url)):
         pass
 
 

@@ -15,7 +15,7 @@ from tidemill.blobs.store import Blobs, open_blobs
 from tidemill.core.resources import Board, Journal, Online, PackageStore, RecordedSources, Tables
 from tidemill.core.source import Source
 from tidemill.errors import InputError
-from tidemill.ledger.database import Database, database_at
+from tidemill.ledger.database import Database, open_database
 from tidemill.plugin import list_names, load
 from tidemill.workspace.workspace import STORES, Workspace
 
@@ -54,7 +54,7 @@ class UrlBackEnds:
     """Opens stores by their URLs; their libraries are imported late, since many commands do without them."""
 
     def ledger(self, url: str) -> Database:
-        database: Database = _open("ledgers", url, dict.fromkeys(_DATABASES, database_at))
+        database: Database = _open("ledgers", url, dict.fromkeys(_DATABASES, open_database))
         return database
 
     def blobs(self, url: str) -> Blobs:

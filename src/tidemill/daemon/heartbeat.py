@@ -10,7 +10,7 @@ from tidemill.clock import Clock
 from tidemill.core.event import DaemonPayload
 from tidemill.core.resources import Books
 from tidemill.evidence.daemon_status import find_last_beat
-from tidemill.ledger.events import tell
+from tidemill.ledger.events import record_event
 
 _EVERY = 5.0
 
@@ -22,7 +22,7 @@ class Heartbeat:
         self._books = books
         self._clock = clock
         self._beaten = clock.monotonic()
-        self._id = tell(
+        self._id = record_event(
             books, clock, "daemon", host, environment=environment, payload=to_builtins(DaemonPayload(state="watching"))
         ).id
 

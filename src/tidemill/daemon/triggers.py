@@ -15,7 +15,7 @@ from tidemill.core.trigger import Job, Trigger
 from tidemill.daemon.ticks import following, passed
 from tidemill.errors import Conflict, TidemillError
 from tidemill.faults import maybe_crash
-from tidemill.ledger.events import tell
+from tidemill.ledger.events import record_event
 from tidemill.registry.pauses import find_pause, pause_text
 
 # Events of other processes may be committed a little after later ones of ours: look back this far.
@@ -79,7 +79,7 @@ class Triggers:
         """Write an event, unless there is one with the same key already."""
         try:
             with self._books.transaction(durable=True):
-                tell(
+                record_event(
                     self._books,
                     self._clock,
                     kind,

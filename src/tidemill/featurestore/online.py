@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, ClassVar
 import msgspec
 
 from tidemill.errors import TidemillError
-from tidemill.ledger.sqlite import prepare
+from tidemill.ledger.sqlite import enable_wal
 
 _COPY = "online.db"
 _CREATE = """
@@ -40,7 +40,7 @@ class SqliteOnline:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = sqlite3.connect(self._file, isolation_level=None)
-            prepare(connection)
+            enable_wal(connection)
             connection.execute(_CREATE)
             self._local.connection = connection
         return connection

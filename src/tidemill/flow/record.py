@@ -19,7 +19,7 @@ from tidemill.core.run import Attempt, Interruption, Metrics, Run, RunState, Ste
 from tidemill.errors import Cancelled, Conflict
 from tidemill.faults import maybe_crash
 from tidemill.flow.session import Session
-from tidemill.ledger.events import tell
+from tidemill.ledger.events import record_event
 
 _CANCEL_CHECK_SECONDS = 1.0
 
@@ -115,7 +115,7 @@ class Recorder:
         )
         self._books.verdicts.add(stored)
         if not verdict.needs_no_action:
-            tell(
+            record_event(
                 self._books,
                 self._clock,
                 "verdict",
@@ -160,7 +160,7 @@ class Recorder:
             for write in self._pending:
                 write()
             self._change(state=state, ended=ended, seconds=seconds, error=error, interruption=interruption)
-            tell(
+            record_event(
                 self._books,
                 self._clock,
                 "run",

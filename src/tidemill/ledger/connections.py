@@ -1,4 +1,4 @@
-"""Connections to a ledger's database: one for each thread, which its transactions share."""
+"""Connections to a ledger's database: each thread has one connection, which its transactions share."""
 
 import os
 import threading
@@ -12,41 +12,41 @@ from tidemill.ledger.database import Database
 R = TypeVar("R")
 
 
-class _Own:
-    """What a thread has for itself."""
+class _ThreadState:
+    """The connection of a thread, and whether a transaction is open."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
         self.connection: Any = None
         self.writing = False
-        _EVERY.add(self)
+        _ALL_STATES.add(self)
 
     def __del__(self) -> None:
-        """A thread that ends gives its connection back."""
+        """Close the connection of a thread that has finished."""
         if self.connection is not None and self.process == os.getpid():
             self.connection.close()
 
 
-_EVERY: WeakSet[_Own] = WeakSet()
-_INHERITED: list[_Own] = []
+_ALL_STATES: WeakSet[_ThreadState] = WeakSet()
+_INHERITED: list[_ThreadState] = []
 
 
-def _hold() -> None:
-    """A forked child must not even close what its parent goes on using, as it would when it forgets its threads."""
+def _keep_inherited() -> None:
+    """Keep the connections alive in a forked child, because closing them would break those of the parent."""
     while True:
         try:
-            _INHERITED.extend(tuple(_EVERY))
+            _INHERITED.extend(tuple(_ALL_STATES))
         except RuntimeError:
-            # Another thread has just opened one.
+            # Another thread has just opened a connection.
             continue
         return
 
 
-def _release() -> None:
-    _INHERITED[:] = [own for own in _INHERITED if own.process != os.getpid()]
+def _forget_inherited() -> None:
+    _INHERITED[:] = [state for state in _INHERITED if state.process != os.getpid()]
 
 
-os.register_at_fork(before=_hold, after_in_parent=_release)
+os.register_at_fork(before=_keep_inherited, after_in_parent=_forget_inherited)
 
 
 class Connections:
@@ -55,76 +55,76 @@ class Connections:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._local = threading.local()
-        self._all: WeakSet[_Own] = WeakSet()
+        self._all: WeakSet[_ThreadState] = WeakSet()
 
-    def _own(self) -> _Own:
-        own: _Own | None = getattr(self._local, "own", None)
-        if own is not None and own.process == os.getpid():
-            return own
-        own = self._local.own = _Own()
-        self._all.add(own)
-        return own
+    def _state(self) -> _ThreadState:
+        state: _ThreadState | None = getattr(self._local, "state", None)
+        if state is not None and state.process == os.getpid():
+            return state
+        state = self._local.state = _ThreadState()
+        self._all.add(state)
+        return state
 
     def connection(self) -> Any:
-        """This thread's connection; raises the driver's own errors."""
-        return self._connected(self._own())
+        """Return the connection of this thread; errors are those of the driver."""
+        return self._connect(self._state())
 
-    def _connected(self, own: _Own) -> Any:
-        if own.connection is None or self.database.lost(own.connection):
-            own.connection = self.database.connect()
-        return own.connection
+    def _connect(self, state: _ThreadState) -> Any:
+        if state.connection is None or self.database.is_lost(state.connection):
+            state.connection = self.database.connect()
+        return state.connection
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[Any]:
-        """One transaction for all that this thread writes inside; a transaction within one joins it.
+        """Open a transaction of this thread; a transaction inside another joins it.
 
-        `durable` returns only once the disk has it.
+        With `durable`, the commit waits for the disk.
         """
-        own = self._own()
-        if own.writing:
-            yield own.connection
+        state = self._state()
+        if state.writing:
+            yield state.connection
             return
         database = self.database
         try:
             try:
-                self._first(own, lambda connection: database.begin(connection, durable=durable))
-                own.writing = True
-                yield own.connection
-                own.connection.execute("COMMIT")
+                self._run_first(state, lambda connection: database.begin(connection, durable=durable))
+                state.writing = True
+                yield state.connection
+                state.connection.execute("COMMIT")
             except BaseException:
-                database.roll_back(own.connection)
+                database.roll_back(state.connection)
                 raise
             finally:
-                own.writing = False
+                state.writing = False
         except database.Error as refused:
             raise database.explain(refused) from None
 
-    def _first(self, own: _Own, act: Callable[[Any], R]) -> R:
-        """Do what comes first on a connection, and so can be done again where the server was started anew since."""
+    def _run_first(self, state: _ThreadState, action: Callable[[Any], R]) -> R:
+        """Run the first action on a connection, and repeat it on a new connection if the server was restarted."""
         try:
-            return act(self._connected(own))
+            return action(self._connect(state))
         except self.database.Error:
-            if own.connection is None or not self.database.lost(own.connection):
+            if state.connection is None or not self.database.is_lost(state.connection):
                 raise
-            return act(self._connected(own))
+            return action(self._connect(state))
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """The rows of one query; inside a transaction, as that sees them."""
-        own = self._own()
+        """Return the rows of a query, inside the open transaction if there is one."""
+        state = self._state()
 
         def rows(connection: Any) -> list[tuple[Any, ...]]:
             return connection.execute(sql, parameters).fetchall()  # type: ignore[no-any-return]
 
-        if own.writing:
-            return rows(own.connection)
+        if state.writing:
+            return rows(state.connection)
         try:
-            return self._first(own, rows)
+            return self._run_first(state, rows)
         except self.database.Error as refused:
             raise self.database.explain(refused) from None
 
     def close(self) -> None:
-        """Give all connections back; the next use opens one anew."""
-        for own in tuple(self._all):
-            if own.process == os.getpid() and own.connection is not None:
-                own.connection.close()
-                own.connection = None
+        """Close all connections; the next use opens a new one."""
+        for state in tuple(self._all):
+            if state.process == os.getpid() and state.connection is not None:
+                state.connection.close()
+                state.connection = None

@@ -1,4 +1,4 @@
-"""Copies of the books: JSON lines that any database can be filled from."""
+"""Copies of the books as JSON lines, which any kind of database can load."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 import msgspec
 
 from tidemill.ledger.book import SqlBook
-from tidemill.ledger.database import Database, connected
-from tidemill.ledger.migrations.m0003_facts import upgraded
+from tidemill.ledger.database import Database, open_connection
+from tidemill.ledger.migrations.m0003_facts import upgrade_record
 
 _PAGE = 1_000
 
 
-def exported(database: Database, tables: Sequence[str]) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Each table with its records as JSON lines, all as of one moment."""
-    with connected(database, "cannot be read") as connection:
+def export_tables(database: Database, tables: Sequence[str]) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Iterate over the tables with their records as JSON lines, all from one snapshot."""
+    with open_connection(database, "cannot be read") as connection:
         database.begin_snapshot(connection)
         for table in tables:
             yield table, _lines(database, connection, table)
@@ -29,11 +29,11 @@ def _lines(database: Database, connection: Any, table: str) -> Iterator[bytes]:
         last = rows[-1][0]
 
 
-def loaded(book: SqlBook[Any], lines: Iterable[bytes], update: Callable[[Any], Any]) -> int:
-    """Add records to an empty book, each as `update` returns it; their number."""
+def load_book(book: SqlBook[Any], lines: Iterable[bytes], update: Callable[[Any], Any]) -> int:
+    """Add records to an empty book, each changed by `update`; return the number of records."""
     count = 0
     for line in lines:
-        record = upgraded(book.name, msgspec.json.decode(line))  # an earlier version may have written it
-        book.add(update(msgspec.convert(record, book.noun)))
+        record = upgrade_record(book.name, msgspec.json.decode(line))  # an earlier version may have written it
+        book.add(update(msgspec.convert(record, book.record_type)))
         count += 1
     return count

@@ -1,4 +1,4 @@
-"""Database: what one kind of database does in its own way, and how the ledger reaches it."""
+"""Database: the interface of a kind of database, and a function that opens one by its URL."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,129 +11,130 @@ from tidemill.ledger.sqlite import Sqlite
 
 
 class Lock(Protocol):
-    """A lock between machines; it opens when its process ends."""
+    """A lock between machines; it is released when its process stops."""
 
     def is_alive(self) -> bool:
-        """Whether it is still locked; raises `TidemillError` where the server has lost it."""
+        """Return whether it is still locked; raise `TidemillError` if the server has lost the connection."""
         ...
 
     def release(self) -> None:
-        """Open it."""
+        """Release the lock."""
         ...
 
 
 class Database(Protocol):
-    """The ledger's database. A third kind is one class with these methods, registered by its URL's scheme."""
+    """The ledger's database. Another kind is a class with these methods, registered by the scheme of its URL."""
 
     dialect: str
     Error: type[Exception]
-    Taken: type[Exception]
+    UniqueViolation: type[Exception]
 
     @property
-    def place(self) -> str:
-        """Where it is, without a password."""
+    def address(self) -> str:
+        """Return the file or the address of the server, without a password."""
         ...
 
     @property
     def file(self) -> Path | None:
-        """The file that contains all of it; None on a server."""
+        """Return the file of the database; None on a server."""
         ...
 
     def connect(self) -> Any:
-        """A fresh connection, in autocommit."""
+        """Open a connection, in autocommit."""
         ...
 
     def statement(self, sql: str) -> str:
-        """SQL with `?` for each parameter, as its driver takes it."""
+        """Translate SQL with `?` parameters to the form of the driver."""
         ...
 
     def for_update(self, sql: str) -> str:
-        """A query whose rows no other transaction changes until the end of this one."""
+        """Extend a query so that no other transaction changes its rows until the end of this one."""
         ...
 
-    def text(self, length: int) -> str:
-        """The type of a text column that is ordered by its code points."""
+    def text_type(self, length: int) -> str:
+        """Return the SQL type of a text column that sorts by code points."""
         ...
 
     @property
-    def by_key(self) -> str:
-        """The option of a table that is stored in the order of its primary key; empty where there is none."""
+    def table_option(self) -> str:
+        """Return the option of a table that is stored in the order of its primary key, or an empty text."""
         ...
 
     def begin(self, connection: Any, *, durable: bool) -> None:
-        """Begin a transaction that writes; where it is `durable`, its commit waits for the disk."""
+        """Begin a transaction that writes; with `durable`, its commit waits for the disk."""
         ...
 
     def begin_snapshot(self, connection: Any) -> None:
-        """Begin a transaction that reads everything as of one moment."""
+        """Begin a transaction that reads a snapshot of all tables."""
         ...
 
     def exclude_writers(self, connection: Any, tables: tuple[str, ...]) -> None:
-        """Until the end of the transaction, let no other one write these tables."""
+        """Prevent other transactions from writing these tables until the end of this transaction."""
         ...
 
-    def has(self, connection: Any, table: str) -> bool:
-        """Whether there is a table of that name."""
+    def has_table(self, connection: Any, table: str) -> bool:
+        """Return whether a table with that name exists."""
         ...
 
     def lock_for_setting_up(self, connection: Any) -> None:
-        """Let one process alone create or change tables in this transaction."""
+        """Prevent other processes from creating or changing tables until the end of this transaction."""
         ...
 
     def connect_to_migrate(self) -> Any:
-        """A fresh connection that waits as long as another process may take to change the tables."""
+        """Open a connection that waits while another process changes the tables."""
         ...
 
     def begin_to_migrate(self, connection: Any) -> None:
-        """Begin the transaction in which this process alone changes the tables."""
+        """Begin a transaction in which only this process can change the tables."""
         ...
 
     def roll_back(self, connection: Any) -> None:
-        """Undo the open transaction, if the database has not done so."""
+        """Roll back the open transaction, unless the database has already done it."""
         ...
 
-    def lost(self, connection: Any, /) -> bool:
-        """Whether the connection is gone for good."""
+    def is_lost(self, connection: Any, /) -> bool:
+        """Return whether the connection is closed for good."""
         ...
 
     def lock(self, name: str, *, shared: bool = False) -> Lock | None:
-        """Lock a name between the machines that share this database; None where another process has locked it."""
+        """Lock a name between the machines that share this database; return None if another process has locked it."""
         ...
 
     def draft(self, folder: Path, name: str) -> "Database":
-        """An empty database beside this one, to be filled and then adopted; `folder` is for one that is a file."""
+        """Create an empty database to fill and then adopt; `folder` is the folder of a database file."""
         ...
 
     def adopt(self, draft: Any, aside: Path, *, keep: bool) -> None:
-        """Replace the content of this database by that of a draft; `keep` moves what was there aside.
+        """Replace the content of this database with the content of a draft; `keep` moves the old content aside.
 
-        `aside` is a folder for one that is a file; its name serves on a server.
+        `aside` is the folder for the old file; on a server, its name is the name of a schema.
         """
         ...
 
     def discard(self, draft: Any) -> None:
-        """Delete what is left of a draft."""
+        """Delete the remains of a draft."""
         ...
 
     def explain(self, error: Exception, what: str = "refused") -> TidemillError:
-        """The error to report to a user for one of the driver's."""
+        """Translate an error of the driver into an error for a user."""
         ...
 
 
-def database_at(url: str) -> Database:
-    """The database that a URL names; raises `InputError` for another kind than `sqlite:` and `postgresql:`."""
+def open_database(url: str) -> Database:
+    """Open the database at a URL; raise `InputError` if its scheme is not `sqlite:` or `postgresql:`."""
     if url.startswith("sqlite://"):
         return Sqlite(url)
     if url.startswith(("postgresql://", "postgresql+psycopg://")):
         return Postgres(url)
     raise InputError(
-        f"no ledger can be kept at {url.partition(':')[0]}:", "give sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+        f"a ledger cannot have a URL with the scheme {url.partition(':')[0]}:",
+        "use sqlite:///FILE or postgresql://USER@HOST/DATABASE",
     )
 
 
 @contextmanager
-def connected(database: Database, what: str) -> Iterator[Any]:
-    """A connection for the block alone, in autocommit; an error of the database says `what` could not be done."""
+def open_connection(database: Database, what: str) -> Iterator[Any]:
+    """Open a connection for the block, in autocommit; the message of an error contains `what` failed."""
     try:
         connection = database.connect()
         try:

@@ -1,4 +1,4 @@
-"""Events: how one is written down."""
+"""Events: a function that writes one to the ledger."""
 
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,7 @@ from tidemill.core.event import Event
 from tidemill.core.resources import Books
 
 
-def tell(
+def record_event(
     books: Books,
     clock: Clock,
     kind: str,
@@ -20,12 +20,14 @@ def tell(
     cause: str = "",
     time: datetime | None = None,
 ) -> Event:
-    """Write down that something happened, now if no time is given; without a `key`, it is like no other.
+    """Write an event to the ledger.
+
+    The default of `time` is now. The default of `key` is unique, so that the event is never a duplicate.
 
     Raises
     ------
     Conflict
-        where an event of that key was written before.
+        if an event with that key exists.
     """
     identifier, now = clock.mint(), clock.now()
     return books.events.add(

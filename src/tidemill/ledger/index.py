@@ -1,4 +1,4 @@
-"""What of a record is found by search: its words, its links and its measures."""
+"""The search index: the words, links and measures of each type of record."""
 
 import re
 import unicodedata
@@ -18,60 +18,60 @@ from tidemill.core.route import Route
 from tidemill.core.run import Run, StepRun
 from tidemill.core.schema import SchemaVersion
 from tidemill.core.trigger import Job
-from tidemill.ledger.table import shortened
+from tidemill.ledger.table import shorten
 
-_MOST = 300
-_LONGEST = 64
-# An id, or the beginning of one with its hyphens, is one word.
+_MOST_WORDS = 300
+_LONGEST_WORD = 64
+# An id, or the start of an id with its hyphens, is one word.
 _WORD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{1,12}){1,4}(?![^\W_])|[^\W_]+")
 
 
 class Entry(Struct, frozen=True):
-    """What a noun says of a record: words at any depth of `text`, `links` found only whole, `measures` compared."""
+    """The searchable content of a record: words at any depth of `text`, exact `links`, and `measures` to compare."""
 
     text: Any = ()
     links: tuple[str, ...] = ()
     measures: Mapping[str, float] = {}
 
 
-class Indexed(Struct, frozen=True):
-    """What stands in the index for a record; a term is a word or a link, and no word begins like a link."""
+class IndexEntry(Struct, frozen=True):
+    """The index entry of a record; a term is a word, or a link, which starts with a colon."""
 
     words: frozenset[str] = frozenset()
     terms: frozenset[str] = frozenset()
     measures: Mapping[str, float] = {}
 
 
-NOTHING = Indexed()
+EMPTY_ENTRY = IndexEntry()
 
 
-def words(text: str) -> list[str]:
-    """The words of a text, letter case and form aside: what is between spaces, punctuation and underscores.
+def split_words(text: str) -> list[str]:
+    """Split a text into words, without differences of letter case and Unicode form.
 
-    >>> words("Test_log_loss of Zürich")
+    >>> split_words("Test_log_loss of Zürich")
     ['test', 'log', 'loss', 'of', 'zürich']
     """
     plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    return [word[:_LONGEST] for word in _WORD.findall(plain.casefold())]
+    return [word[:_LONGEST_WORD] for word in _WORD.findall(plain.casefold())]
 
 
 def link_term(link: str) -> str:
-    """How a link stands in the index."""
-    return shortened(":" + link.replace("\0", ""))
+    """Return the term of a link in the index."""
+    return shorten(":" + link.replace("\0", ""))
 
 
-def indexed(record: Any) -> Indexed:
-    """What of a record is found by search: at most the first 300 different words of it."""
+def index_record(record: Any) -> IndexEntry:
+    """Return the index entry of a record, with at most its first 300 different words."""
     entry: Entry = _ENTRIES[type(record)](record)
-    words = frozenset(islice(_different(entry.text), _MOST))
-    measures = {shortened(name.replace("\0", "")): value for name, value in entry.measures.items()}
-    return Indexed(words, words | {link_term(link) for link in entry.links}, measures)
+    words = frozenset(islice(_unique_words(entry.text), _MOST_WORDS))
+    measures = {shorten(name.replace("\0", "")): value for name, value in entry.measures.items()}
+    return IndexEntry(words, words | {link_term(link) for link in entry.links}, measures)
 
 
-def _different(text: Any) -> Iterator[str]:
+def _unique_words(text: Any) -> Iterator[str]:
     seen = set()
     for part in _texts(text):
-        for word in words(part):
+        for word in split_words(part):
             if word not in seen:
                 seen.add(word)
                 yield word
@@ -83,19 +83,19 @@ def _run(run: Run) -> Entry:
             (run.id, run.pipeline, run.model, run.environment, run.state, run.compared_with, run.host, run.engine),
             (run.tags, tuple(run.metrics), run.cause, run.code.get("commit"), run.error, run.params),
         ),
-        _tagged(run.tags),
+        _tag_links(run.tags),
         run.metrics,
     )
 
 
 def _step(step: StepRun) -> Entry:
-    taken = (f"in:{digest}" for digest in step.inputs.values())
-    return Entry(links=(*taken, *(f"out:{digest}" for digest in step.outputs.values())))
+    inputs = (f"in:{digest}" for digest in step.inputs.values())
+    return Entry(links=(*inputs, *(f"out:{digest}" for digest in step.outputs.values())))
 
 
 def _release(release: Release) -> Entry:
-    about = (release.id, release.label, release.flavor, release.environment, release.run, release.package)
-    return Entry((about, release.tags, tuple(release.metrics)), _tagged(release.tags), release.metrics)
+    texts = (release.id, release.label, release.flavor, release.environment, release.run, release.package)
+    return Entry((texts, release.tags, tuple(release.metrics)), _tag_links(release.tags), release.metrics)
 
 
 def _route(route: Route) -> Entry:
@@ -110,11 +110,11 @@ def _schema(version: SchemaVersion) -> Entry:
     return Entry((version.id, version.source, version.by, version.reason))
 
 
-def _whole(record: Struct) -> Entry:
+def _all_fields(record: Struct) -> Entry:
     return Entry(tuple(asdict(record).values()))
 
 
-def _nothing(_: Artifact) -> Entry:
+def _not_indexed(_: Artifact) -> Entry:
     return Entry()
 
 
@@ -125,19 +125,19 @@ _ENTRIES: dict[type, Any] = {
     Route: _route,
     Verdict: _verdict,
     SchemaVersion: _schema,
-    Artifact: _nothing,
-    Event: _whole,
-    Job: _whole,
-    AuditEntry: _whole,
+    Artifact: _not_indexed,
+    Event: _all_fields,
+    Job: _all_fields,
+    AuditEntry: _all_fields,
 }
 
 
-def _tagged(tags: Mapping[str, str]) -> tuple[str, ...]:
+def _tag_links(tags: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"tag:{name}={value}" for name, value in tags.items())
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text and number within a value; keys too, times not."""
+    """Iterate over the texts and numbers inside a value, including keys, without times."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, int | float) and not isinstance(value, bool):

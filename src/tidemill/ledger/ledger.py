@@ -1,4 +1,4 @@
-"""The ledger: facts, in SQLite (write-ahead log) by default or PostgreSQL; any process writes it, briefly."""
+"""The ledger: the records of a project in SQLite (the default) or PostgreSQL."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,9 +16,9 @@ from tidemill.core.schema import SchemaVersion
 from tidemill.core.trigger import Job
 from tidemill.ledger.book import SqlBook, SqlBookReader
 from tidemill.ledger.connections import Connections
-from tidemill.ledger.copying import exported, loaded
-from tidemill.ledger.database import Database, database_at
-from tidemill.ledger.schema import settle
+from tidemill.ledger.copying import export_tables, load_book
+from tidemill.ledger.database import Database, open_database
+from tidemill.ledger.schema import create_or_upgrade
 from tidemill.ledger.table import Table
 
 _ARTIFACTS = Table("artifacts", ("kind",))
@@ -31,18 +31,18 @@ _EVENTS = Table("events", ("kind", "subject"), unique=(("environment", "dedupe_k
 _JOBS = Table("jobs", ("state", "trigger", "model"), unique=(("environment", "trigger", "dedupe_key"),))
 _SCHEMAS = Table("schemas", ("source",), unique=(("source", "version"),))
 _AUDIT = Table("audit", ("actor", "action", "subject"))
-_NAMING_BLOBS = ("artifacts", "steps", "runs", "releases")
+_REFERRING_TO_BLOBS = ("artifacts", "steps", "runs", "releases")
 TABLES = (_ARTIFACTS, _RUNS, _STEPS, _VERDICTS, _RELEASES, _ROUTES, _EVENTS, _JOBS, _SCHEMAS, _AUDIT)
 
 
 class Ledger:
-    """The books of a project, in a database or at the URL of one."""
+    """The books of a project, in a database that is opened by its URL."""
 
     writable: ClassVar[bool] = True
     volatile: ClassVar[bool] = True
 
     def __init__(self, database: Database | str) -> None:
-        self.database = database_at(database) if isinstance(database, str) else database
+        self.database = open_database(database) if isinstance(database, str) else database
         self._connections = connections = Connections(self.database)
         self.artifacts = SqlBook(connections, _ARTIFACTS, Artifact)
         self.runs = SqlBook(connections, _RUNS, Run)
@@ -54,53 +54,53 @@ class Ledger:
         self.jobs = SqlBook(connections, _JOBS, Job)
         self.schemas = SqlBook(connections, _SCHEMAS, SchemaVersion)
         self.audit = SqlBook(connections, _AUDIT, AuditEntry)
-        settle(connections, TABLES, self._fill)
+        create_or_upgrade(connections, TABLES, self._fill_index)
 
-    def _fill(self, connection: Any) -> None:
-        """Index the records of an earlier version; of artifacts nothing is indexed."""
+    def _fill_index(self, connection: Any) -> None:
+        """Index the records of an earlier version; artifacts are not indexed."""
         for name, book in self.books.items():
             if name != _ARTIFACTS.name:
-                book.fill(connection)
+                book.fill_index(connection)
 
     @property
     def books(self) -> dict[str, SqlBook[Any]]:
-        """Every book by its name."""
+        """Return the books by name."""
         return {table.name: getattr(self, table.name) for table in TABLES}
 
     @cached_property
     def reader(self) -> "LedgerReader":
-        """The same books for those who only read them."""
+        """Return the same books, to read."""
         return LedgerReader(self)
 
     def transaction(self, *, durable: bool = False) -> AbstractContextManager[Any]:
-        """One transaction for all that this thread writes inside; a transaction within one joins it.
+        """Open a transaction of this thread; a transaction inside another joins it.
 
-        `durable` returns only once the disk has it.
+        With `durable`, the commit waits for the disk.
         """
         return self._connections.transaction(durable=durable)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """A durable transaction beside which nobody writes a record that names blobs."""
+        """Open a durable transaction in which no other process can write a record that refers to blobs."""
         with self.transaction(durable=True) as connection:
-            self.database.exclude_writers(connection, _NAMING_BLOBS)
+            self.database.exclude_writers(connection, _REFERRING_TO_BLOBS)
             yield
 
     def export(self) -> Iterator[tuple[str, Iterator[bytes]]]:
-        """Each book with its records as JSON lines, all as of one moment; read a book before the next is asked for."""
-        return exported(self.database, [table.name for table in TABLES])
+        """Iterate over the books with their records as JSON lines, from one snapshot; read each before the next."""
+        return export_tables(self.database, [table.name for table in TABLES])
 
     def load(self, name: str, lines: Iterable[bytes], update: Callable[[Any], Any]) -> int:
-        """Add exported records to an empty book, each as `update` returns it; their number."""
-        return loaded(self.books[name], lines, update)
+        """Add exported records to an empty book, each changed by `update`; return the number of records."""
+        return load_book(self.books[name], lines, update)
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self._connections.close()
 
 
 class LedgerReader:
-    """The books of a ledger without anything that writes."""
+    """The books of a ledger, to read."""
 
     writable: ClassVar[bool] = False
     volatile: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Which kind of file system a path is on: a write-ahead log needs memory that all its processes share."""
+"""File systems: SQLite needs a local one, because its write-ahead log uses memory that its processes share."""
 
 import re
 from functools import cache
@@ -14,29 +14,30 @@ _NETWORK = re.compile(
 
 
 @cache
-def refuse_network(folder: Path) -> None:
-    """Raise `TidemillError` where the folder is on a file system that other machines share."""
-    kind = kind_of(folder, MOUNTS.read_text(errors="surrogateescape") if MOUNTS.exists() else "")
+def require_local_disk(folder: Path) -> None:
+    """Raise `TidemillError` if the folder is on a network file system."""
+    kind = find_file_system_type(folder, MOUNTS.read_text(errors="surrogateescape") if MOUNTS.exists() else "")
     if _NETWORK.fullmatch(kind):
         raise TidemillError(
-            f"{folder} is on a network file system ({kind}), on which SQLite would lose what is written",
-            "keep the state on a local disk, TIDEMILL_WORKSPACE=FOLDER, or the ledger on a server,"
+            f"{folder} is on a network file system ({kind}), where SQLite can lose data",
+            "use a folder on a local disk, TIDEMILL_WORKSPACE=FOLDER, or a ledger on a server,"
             " TIDEMILL_LEDGER=postgresql://USER@HOST/DATABASE",
         )
 
 
-def kind_of(folder: Path, mounts: str) -> str:
-    """The type of the file system at the nearest mount point, from the text of Linux's mountinfo; empty if unknown.
+def find_file_system_type(folder: Path, mounts: str) -> str:
+    """Return the type of the file system of a folder, from the text of Linux's mountinfo; empty if unknown.
 
-    >>> kind_of(Path("/mnt/team/flights"), "22 1 8:1 / / rw - ext4 /dev/a rw\\n30 22 0:9 / /mnt/team rw - nfs4 a:/ rw")
+    >>> mounts = "22 1 8:1 / / rw - ext4 /dev/a rw\\n30 22 0:9 / /mnt/team rw - nfs4 a:/ rw"
+    >>> find_file_system_type(Path("/mnt/team/flights"), mounts)
     'nfs4'
     """
-    place, nearest, kind = folder.resolve(), -1, ""
+    path, nearest, kind = folder.resolve(), -1, ""
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         point = Path(_unescaped(before.split(" ")[4]))
-        # Of two at the same point the later one hides the earlier.
-        if place.is_relative_to(point) and len(point.parts) >= nearest:
+        # A later mount at the same mount point hides an earlier one.
+        if path.is_relative_to(point) and len(point.parts) >= nearest:
             nearest, kind = len(point.parts), after.split(" ")[0]
     return kind
 

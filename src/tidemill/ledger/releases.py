@@ -6,17 +6,17 @@ from tidemill.errors import NotFound
 
 
 def find_release(books: BooksReader, label: str) -> Release:
-    """The release of a label such as `flights/3` (or of its id); of a name alone, the newest.
+    """Return the release with a label such as `flights/3`, or with an id; for a name, the newest release.
 
     Raises
     ------
     NotFound
-        if there is none.
+        if there is no such release.
     """
     name, slash, version = label.partition("/")
     if slash and not version:
         raise NotFound(
-            f"there is no release: {label!r} names no version", "write it as `NAME/3`; `tidemill models list` has them"
+            f"the release {label!r} has no version", "write it as `NAME/3`; list the releases: `tidemill models list`"
         )
     if version.isdecimal():
         found = books.releases.find(name=name, version=int(version), limit=1)
@@ -27,4 +27,4 @@ def find_release(books: BooksReader, label: str) -> Release:
     try:
         return books.releases.get(label)
     except NotFound:
-        raise NotFound(f"there is no release {label!r}", "list them: `tidemill models list`") from None
+        raise NotFound(f"release {label!r} does not exist", "list the releases: `tidemill models list`") from None

@@ -1,4 +1,4 @@
-"""The ledger's tables: created for a new ledger, compared with this version, and upgraded from an earlier one."""
+"""The ledger's tables: create them for a new ledger, and upgrade those of an earlier version."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,20 +9,20 @@ from tidemill.ledger.database import Database
 from tidemill.ledger.migrations import FIRST, HEAD, MIGRATIONS
 from tidemill.ledger.table import INDEX_TABLES, Table, index_definition
 
-# The number of the last migration stays under this name: every earlier version of tidemill looks for it there, and
-# so refuses a ledger that is newer than itself.
-_STAMPS = "alembic_version"
+# Keep this name: every earlier version of Tidemill reads the number of the last migration from this table, and refuses
+# a newer ledger.
+_VERSION_TABLE = "alembic_version"
 
 
-def settle(connections: Connections, tables: Sequence[Table], fill: Callable[[Any], None]) -> None:
-    """Create or upgrade the ledger, so that it is one of this version; one process does it, others wait for it.
+def create_or_upgrade(connections: Connections, tables: Sequence[Table], fill: Callable[[Any], None]) -> None:
+    """Create the tables, or upgrade them to this version; other processes wait until it is done.
 
     `fill` writes the search index of every record on a connection, after an upgrade.
 
     Raises
     ------
     TidemillError
-        if it cannot be opened, or was written by a newer version.
+        if the ledger cannot be opened, or belongs to a newer version.
     """
     database = connections.database
     try:
@@ -41,18 +41,18 @@ def settle(connections: Connections, tables: Sequence[Table], fill: Callable[[An
 
 
 def _version(database: Database, connection: Any) -> str:
-    """The number of the last migration of its tables; empty where there are no tables yet."""
-    if not database.has(connection, _STAMPS):
-        return FIRST if database.has(connection, "audit") else ""
-    rows = connection.execute(f"SELECT version_num FROM {_STAMPS}").fetchall()
+    """Return the number of the last migration; empty if there are no tables."""
+    if not database.has_table(connection, _VERSION_TABLE):
+        return FIRST if database.has_table(connection, "audit") else ""
+    rows = connection.execute(f"SELECT version_num FROM {_VERSION_TABLE}").fetchall()
     return str(rows[0][0]) if rows else FIRST
 
 
 def _refuse_newer(database: Database, version: str) -> None:
     if version > HEAD:
         raise TidemillError(
-            f"the ledger at {database.place} is of a newer version of tidemill: {version}, this one knows {HEAD}",
-            "upgrade it: `pip install --upgrade tidemill`; nothing was changed",
+            f"the ledger at {database.address} belongs to a newer version of tidemill: {version} (supported: {HEAD})",
+            "upgrade tidemill: `pip install --upgrade tidemill`; nothing was changed",
         )
 
 
@@ -62,24 +62,24 @@ def _create(database: Database, connection: Any, tables: Sequence[Table]) -> Non
             connection.execute(statement)
     for statement in index_definition(database):
         connection.execute(statement)
-    _stamp(database, connection)
+    _write_version(database, connection)
 
 
-def _stamp(database: Database, connection: Any) -> None:
-    if not database.has(connection, _STAMPS):
-        key = f"CONSTRAINT {_STAMPS}_pkc PRIMARY KEY (version_num)"
-        connection.execute(f"CREATE TABLE {_STAMPS} (version_num VARCHAR(32) NOT NULL, {key})")
-    connection.execute(f"DELETE FROM {_STAMPS}")
-    connection.execute(f"INSERT INTO {_STAMPS} VALUES ('{HEAD}')")
+def _write_version(database: Database, connection: Any) -> None:
+    if not database.has_table(connection, _VERSION_TABLE):
+        key = f"CONSTRAINT {_VERSION_TABLE}_pkc PRIMARY KEY (version_num)"
+        connection.execute(f"CREATE TABLE {_VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, {key})")
+    connection.execute(f"DELETE FROM {_VERSION_TABLE}")
+    connection.execute(f"INSERT INTO {_VERSION_TABLE} VALUES ('{HEAD}')")
 
 
 def _upgrade(database: Database, fill: Callable[[Any], None]) -> None:
-    """Run the migrations that a ledger lacks, in one transaction, while no other process changes its tables."""
+    """Run the missing migrations in one transaction, in which no other process can change the tables."""
     connection = database.connect_to_migrate()
     try:
         database.begin_to_migrate(connection)
         version = _version(database, connection)
-        # Another process may have done it meanwhile.
+        # Another process may have finished the upgrade.
         if version != HEAD:
             _refuse_newer(database, version)
             for number, migrate in MIGRATIONS:
@@ -88,11 +88,11 @@ def _upgrade(database: Database, fill: Callable[[Any], None]) -> None:
             for table in INDEX_TABLES:
                 connection.execute(f"DELETE FROM {table}")
             fill(connection)
-            _stamp(database, connection)
+            _write_version(database, connection)
         connection.commit()
     except database.Error as refused:
         database.roll_back(connection)
-        raise database.explain(refused, "cannot be upgraded to this version") from None
+        raise database.explain(refused, "cannot be upgrade_record to this version") from None
     except BaseException:
         database.roll_back(connection)
         raise

@@ -19,7 +19,7 @@ from tidemill.core.check import PerformanceEvidence, Verdict
 from tidemill.core.event import AlertPayload
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.resources import Books
-from tidemill.ledger.events import tell
+from tidemill.ledger.events import record_event
 from tidemill.monitoring.picture import picture
 from tidemill.telemetry import get_logger
 
@@ -141,7 +141,7 @@ def _tell(
     for one in matters:
         if one.subject in told:
             payload = AlertPayload(state=one.state, reason=one.line, to=told[one.subject])
-            tell(books, clock, "alert", one.subject, environment=environment, payload=to_builtins(payload))
+            record_event(books, clock, "alert", one.subject, environment=environment, payload=to_builtins(payload))
     return arrived
 
 

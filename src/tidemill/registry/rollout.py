@@ -10,7 +10,7 @@ from tidemill.core.release import Release
 from tidemill.core.resources import Board, Books
 from tidemill.core.route import Arm, Route, RouteChange
 from tidemill.errors import Conflict, InputError
-from tidemill.ledger.events import tell
+from tidemill.ledger.events import record_event
 from tidemill.ledger.releases import find_release
 from tidemill.registry.pauses import find_pause, pause_text
 from tidemill.registry.routing import arm_of, change, current, history, with_share
@@ -190,7 +190,7 @@ class Deployer:
 
     def _tell(self, kind: str, release: Release, reason: str) -> None:
         with suppress(Conflict):  # it was told before
-            tell(
+            record_event(
                 self._books,
                 self._clock,
                 kind,

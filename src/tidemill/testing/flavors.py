@@ -14,7 +14,7 @@ from tidemill.core.model import Model
 from tidemill.errors import DataError
 from tidemill.models.load import load
 from tidemill.models.predictions import Predictions, Predictor
-from tidemill.testing.processes import in_processes
+from tidemill.testing.processes import run_in_processes
 
 
 class FlavorSuite:
@@ -74,7 +74,7 @@ class FlavorSuite:
     ) -> None:
         expected, content = predictor.predict(rows), encode(model)
         _assert_equal(_predict(0, make, content, rows), expected)
-        (elsewhere,) = in_processes(1, _predict, make, content, rows)
+        (elsewhere,) = run_in_processes(1, _predict, make, content, rows)
         _assert_equal(elsewhere, expected)
 
     def test_a_row_alone_has_the_same_prediction_as_among_others(

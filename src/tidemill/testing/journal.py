@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tidemill.core.resources import Journal
 from tidemill.errors import DataError
-from tidemill.testing.processes import in_processes
+from tidemill.testing.processes import run_in_processes
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
 _SEGMENT = 200
@@ -173,7 +173,7 @@ class JournalSuite:
 
     def test_a_killed_writer_leaves_only_whole_segments(self, opener: Callable[[], Journal]) -> None:
         with pytest.raises(BrokenProcessPool):
-            in_processes(1, _write_until_killed, opener)
+            run_in_processes(1, _write_until_killed, opener)
         found = opener().read("labels/late")
         written = found["segment"].value_counts().sort("segment")
         assert written["count"].unique().to_list() == [_SEGMENT]

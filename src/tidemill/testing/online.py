@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tidemill.core.resources import Online
-from tidemill.testing.processes import in_processes
+from tidemill.testing.processes import run_in_processes
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -134,7 +134,7 @@ class OnlineSuite:
         assert {row[1]["version"] for row in online.read("weather", entities) if row} == {39}
 
     def test_processes_create_and_write_it_at_once(self, opener: Callable[[], Online]) -> None:
-        in_processes(3, _write_many, opener)
+        run_in_processes(3, _write_many, opener)
         found = opener().read("weather", ["all", *(f"own-{place}" for place in range(3))])
         assert found[0] is not None
         assert found[0][0] == NOON + timedelta(seconds=49)

@@ -1,4 +1,4 @@
-"""Other processes for the suites: what holds between processes is tried between processes."""
+"""Processes for the suites: a function that runs another function in several processes at the same time."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -10,23 +10,24 @@ T = TypeVar("T")
 _start: Any = None
 
 
-def in_processes(number: int, function: Callable[..., T], *arguments: Any) -> list[T]:
-    """What `function(place, *arguments)` returns in each of that many fresh processes, all at work at once.
+def run_in_processes(number: int, function: Callable[..., T], *arguments: Any) -> list[T]:
+    """Run `function(index, *arguments)` in several new processes at the same time, and return the results.
 
-    All of it must be picklable. An error in one of them is raised here; `BrokenProcessPool` where one was killed.
+    Function, arguments and results must be picklable. The error of a process is raised here; a killed process raises
+    `BrokenProcessPool`.
     """
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(number)
-    with ProcessPoolExecutor(number, mp_context=context, initializer=_ready, initargs=(barrier,)) as pool:
-        futures = [pool.submit(_together, function, place, arguments) for place in range(number)]
+    with ProcessPoolExecutor(number, mp_context=context, initializer=_set_barrier, initargs=(barrier,)) as pool:
+        futures = [pool.submit(_run_at_barrier, function, index, arguments) for index in range(number)]
         return [future.result(timeout=120) for future in futures]
 
 
-def _ready(barrier: Any) -> None:
+def _set_barrier(barrier: Any) -> None:
     global _start
     _start = barrier
 
 
-def _together(function: Callable[..., T], place: int, arguments: tuple[Any, ...]) -> T:
+def _run_at_barrier(function: Callable[..., T], index: int, arguments: tuple[Any, ...]) -> T:
     _start.wait(timeout=60)
-    return function(place, *arguments)
+    return function(index, *arguments)

@@ -8,7 +8,7 @@ import pytest
 
 from tidemill.core.resources import Tables
 from tidemill.errors import NotFound, TidemillError
-from tidemill.testing.processes import in_processes
+from tidemill.testing.processes import run_in_processes
 
 
 class TablesSuite:
@@ -121,7 +121,7 @@ class TablesSuite:
         assert sorted(tables.read("orders", tables.version("orders"))["id"]) == list(range(8))
 
     def test_processes_append_at_once(self, opener: Callable[[], Tables]) -> None:
-        in_processes(2, _append_many, opener)
+        run_in_processes(2, _append_many, opener)
         tables = opener()
         assert sorted(tables.read("orders", tables.version("orders"))["id"]) == [0, 1, 2, 3, 10, 11, 12, 13]
 

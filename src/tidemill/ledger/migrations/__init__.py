@@ -1,8 +1,8 @@
 """The numbered changes of the ledger's tables, oldest first.
 
-A change is a function of a connection, within the transaction of the upgrade, and of the database that it is on
-(`dialect`, and `statement` for SQL with parameters). To add one: write `mNNNN_SUBJECT.py`, add it at the end of
-`MIGRATIONS`, and change the definitions of new tables in `ledger/table.py` and `ledger/ledger.py` alike.
+A change is a function of a connection, inside the transaction of the upgrade, and of the database (`dialect`, and
+`statement` for SQL with parameters). To add a change: write `mNNNN_SUBJECT.py`, add it at the end of `MIGRATIONS`, and
+change the definitions of new tables in `ledger/table.py` and `ledger/ledger.py`.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any
 from tidemill.ledger.database import Database
 from tidemill.ledger.migrations import m0002_search, m0003_facts
 
-# Number 0001 is the ledger of version 0.1.0, which carried no number.
+# Number 0001 is the ledger of version 0.1.0, which stored no number.
 FIRST = "0001"
 MIGRATIONS: tuple[tuple[str, Callable[[Any, Database], None]], ...] = (
     ("0002", m0002_search.upgrade),

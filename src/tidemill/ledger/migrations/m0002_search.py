@@ -1,4 +1,4 @@
-"""An index over words, links and measures, and text that is ordered by its code points."""
+"""Migration 0002: a search index over words, links and measures, and text that sorts by code points."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ _TABLES = ("artifacts", "runs", "steps", "verdicts", "releases", "routes", "even
 
 
 def upgrade(connection: Any, database: Database) -> None:
-    """Change the tables; the records are indexed once all migrations are done."""
+    """Change the tables; the records are indexed after all migrations."""
     postgres = database.dialect == "postgresql"
     collate, ordered = (' COLLATE "C"', "") if postgres else ("", " WITHOUT ROWID")
     if postgres:

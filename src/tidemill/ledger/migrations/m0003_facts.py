@@ -1,4 +1,4 @@
-"""Facts that stood only in the texts of routes, runs and steps get fields: the only place where old texts are read."""
+"""Migration 0003: read facts from the texts of old routes, runs and steps, and store them in fields."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import msgspec
 
 from tidemill.ledger.database import Database
 
-_AT_ONCE = 1000
-# The beginnings of reasons as earlier versions wrote them.
+_BATCH_SIZE = 1000
+# The first words of the reasons that earlier versions wrote.
 _CHANGES = (
     ("promoted: ", "promote"),
     ("promoted by hand", "manual"),
@@ -32,9 +32,9 @@ _DECISIONS = (
 
 
 def upgrade(connection: Any, database: Database) -> None:
-    """Write the fields into the records that lack them; the records are indexed once all migrations are done."""
+    """Add the missing fields to the records; the records are indexed after all migrations."""
     for table in _UPGRADES:
-        page = database.statement(f"SELECT id, body FROM {table} WHERE id > ? ORDER BY id LIMIT {_AT_ONCE}")
+        page = database.statement(f"SELECT id, body FROM {table} WHERE id > ? ORDER BY id LIMIT {_BATCH_SIZE}")
         change = database.statement(f"UPDATE {table} SET body = ? WHERE id = ?")
         last = ""
         while rows := connection.execute(page, (last,)).fetchall():
@@ -48,15 +48,15 @@ def _changed(table: str, body: str) -> str | None:
     try:
         record = msgspec.json.decode(body)
     except msgspec.DecodeError:
-        return None  # the index, which is filled next, reports which record it is
-    found = upgraded(table, record)
+        return None  # the index, which is filled next, reports the record
+    found = upgrade_record(table, record)
     return msgspec.json.encode(found).decode() if found != record else None
 
 
-def upgraded(table: str, record: dict[str, Any]) -> dict[str, Any]:
-    """A record of an earlier version with the fields that it lacks.
+def upgrade_record(table: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Add the missing fields to a record of an earlier version.
 
-    >>> upgraded("routes", {"reason": "promoted: better", "version": 2})["change"]
+    >>> upgrade_record("routes", {"reason": "promoted: better", "version": 2})["change"]
     'promote'
     """
     return _UPGRADES[table](record) if table in _UPGRADES else record
