@@ -80,9 +80,9 @@ def test_each_frame_of_a_list_is_a_blob(blobs: Blobs) -> None:
     frames = [FRAME, FRAME.head(1), FRAME]
     artifact = write_artifact(blobs, frames)
     assert (artifact.kind, artifact.summary["items"]) == ("list", 3)
-    one, two, three = list_members(blobs, artifact)
-    assert one == three == write_artifact(blobs, FRAME)
-    assert read_artifact(blobs, two, pl.DataFrame).equals(FRAME.head(1))
+    first, second, third = list_members(blobs, artifact)
+    assert first == third == write_artifact(blobs, FRAME)
+    assert read_artifact(blobs, second, pl.DataFrame).equals(FRAME.head(1))
     found = read_artifact(blobs, artifact, list[pd.DataFrame])
     assert [type(frame) for frame in found] == [pd.DataFrame] * 3
     assert [frame.shape for frame in found] == [(2, 2), (1, 2), (2, 2)]
@@ -92,7 +92,7 @@ def test_tuples_dicts_and_lists_may_contain_any_supported_value(blobs: Blobs) ->
     value = {"rows": FRAME, "deep": [MODEL, 1, {"x": np.array([1.5])}], "name": "Zürich"}
     artifact = write_artifact(blobs, value)
     assert artifact.kind == "dict"
-    assert {one.kind for one in list_members(blobs, artifact)} == {"frame", "list", "text"}
+    assert {member.kind for member in list_members(blobs, artifact)} == {"frame", "list", "text"}
     found = read_artifact(blobs, artifact, dict[str, Any])
     assert found["rows"].equals(FRAME)
     assert found["deep"][:2] == [MODEL, 1]

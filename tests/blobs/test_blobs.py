@@ -169,7 +169,7 @@ def test_a_killed_writer_leaves_at_most_a_draft(tmp_path: Path, keeps: bool) -> 
 def _put_all(number: int, folder: Path) -> list[str]:
     blobs = DiskBlobs(folder)
     blobs.delete_drafts(3600)
-    return [blobs.put(content) for content in (*(b"%d" % place for place in range(200)), LARGE, b"own %d" % number)]
+    return [blobs.put(content) for content in (*(b"%d" % index for index in range(200)), LARGE, b"own %d" % number)]
 
 
 def test_several_processes_put_the_same_blobs_at_once(tmp_path: Path) -> None:

@@ -51,9 +51,7 @@ class TestOnS3(BlobsSuite):
     def alter(self, s3_url: str) -> Alter:
         def write(digest: str, content: bytes) -> None:
             store = from_url(s3_url)
-            (place,) = [
-                found["path"] for page in store.list() for found in page if found["path"].endswith(f"/{digest}")
-            ]
-            store.put(place, content)
+            (path,) = [found["path"] for page in store.list() for found in page if found["path"].endswith(f"/{digest}")]
+            store.put(path, content)
 
         return write

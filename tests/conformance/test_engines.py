@@ -1,4 +1,4 @@
-"""The engines that come with Tidemill."""
+"""The built-in engines pass the engine suite, on SQLite and on PostgreSQL."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tidemill.project.project import Project
 from tidemill.testing.engines import EngineSuite
 
 
-class _Here(EngineSuite):
+class _EngineTest(EngineSuite):
     @pytest.fixture
     def session(self, tmp_path: Path) -> Session:
         folder = tmp_path / "project"
@@ -19,23 +19,23 @@ class _Here(EngineSuite):
         return open_session(Project(folder), "test")
 
 
-class TestInline(_Here):
+class TestInline(_EngineTest):
     name = "inline"
 
 
-class TestProcesses(_Here):
+class TestProcesses(_EngineTest):
     name = "processes"
     isolated = True
     wide = True
 
 
-class TestInlineOnPostgres(_Here):
+class TestInlineOnPostgres(_EngineTest):
     @pytest.fixture(autouse=True)
-    def _elsewhere(self, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _on_postgres(self, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TIDEMILL_LEDGER", postgres_url)
 
     @pytest.fixture
-    def session(self, tmp_path: Path, _elsewhere: None) -> Session:
+    def session(self, tmp_path: Path, _on_postgres: None) -> Session:
         folder = tmp_path / "project"
         folder.mkdir()
         (folder / "tidemill.toml").write_text('[project]\nname = "kit"\n')

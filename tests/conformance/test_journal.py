@@ -1,4 +1,4 @@
-"""The journal in files, and one in the memory of a server."""
+"""The journal in files and one in memory pass the journal suite."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""The ledger in SQLite and in PostgreSQL."""
+"""The ledger in SQLite and in PostgreSQL passes the ledger suite."""
 
 from collections.abc import Callable
 from functools import partial

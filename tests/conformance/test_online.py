@@ -1,4 +1,4 @@
-"""The online store in SQLite, and one in the memory of a server."""
+"""The online store in SQLite and one in memory pass the online store suite."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""Model packages in blobs."""
+"""Model packages in blobs pass the package suite."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sources in files, in a Delta table, in a database, in hand, and as a backtest delivers them."""
+"""Sources in files, Delta tables, databases, memory and backtests pass the source suite."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ class TestInCsv(SourcesSuite):
     @pytest.fixture
     def opener(self, tmp_path: Path) -> Opener:
         def opened(frames: Sequence[pl.DataFrame]) -> Sources:
-            for place, frame in enumerate(frames):
-                file = tmp_path / f"{place}.csv"
+            for index, frame in enumerate(frames):
+                file = tmp_path / f"{index}.csv"
                 if not file.exists():
                     frame.write_csv(file)
             return FileSources(tmp_path, source("*.csv"))
@@ -38,8 +38,8 @@ class TestInParquet(SourcesSuite):
     @pytest.fixture
     def opener(self, tmp_path: Path) -> Opener:
         def opened(frames: Sequence[pl.DataFrame]) -> Sources:
-            for place, frame in enumerate(frames):
-                file = tmp_path / f"{place}.parquet"
+            for index, frame in enumerate(frames):
+                file = tmp_path / f"{index}.parquet"
                 if not file.exists():
                     frame.write_parquet(file)
             return FileSources(tmp_path, source("*.parquet"))

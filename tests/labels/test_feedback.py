@@ -22,8 +22,8 @@ LABEL: list[tuple[str, Any]] = [
 ]
 
 
-def hour(place: int) -> datetime:
-    return NOON + timedelta(hours=place)
+def hour(count: int) -> datetime:
+    return NOON + timedelta(hours=count)
 
 
 def predictions(*rows: tuple[str, str, int]) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from tidemill.blobs.codecs import ModelCodec
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.data.encoding import encode, fit_encoding
 from tidemill.errors import DataError
-from tidemill.models.environment import VersionDifference, compare_versions, installed_versions
+from tidemill.models.environment import VersionDifference, compare_versions, list_versions
 from tidemill.models.flavors import lightgbm as lightgbm_flavor
 from tidemill.models.flavors import sklearn as sklearn_flavor
 from tidemill.models.load import load
@@ -40,7 +40,7 @@ def test_a_scikit_learn_classifier_predicts_the_same_after_writing_and_reading()
     assert predictions.probabilities is not None
     assert np.array_equal(predictions.probabilities, estimator.predict_proba(MATRIX))
     assert predictions.values == [("on time", "late")[index] for index in estimator.predict(MATRIX)]
-    assert model.manifest.environment["scikit-learn"] == installed_versions("scikit-learn")["scikit-learn"]
+    assert model.manifest.environment["scikit-learn"] == list_versions("scikit-learn")["scikit-learn"]
 
 
 def test_a_class_without_training_rows_has_probability_zero() -> None:
@@ -68,12 +68,12 @@ def test_a_regression_reports_why_it_cannot_predict() -> None:
 def test_a_lightgbm_package_lists_its_environment() -> None:
     booster = lightgbm.train({"verbose": -1}, lightgbm.Dataset(MATRIX, MATRIX[:, 0]), 3)
     model = lightgbm_flavor.pack(manifest("lightgbm"), booster, ENCODING)
-    assert model.manifest.environment == installed_versions("lightgbm", "numpy")
+    assert model.manifest.environment == list_versions("lightgbm", "numpy")
     assert load(model).predict(FRAME).values == np.asarray(booster.predict(MATRIX)).tolist()
 
 
 def test_environments_are_compared_by_package_and_by_minor_version_of_python() -> None:
-    here = installed_versions("numpy", "nowhere")
+    here = list_versions("numpy", "nowhere")
     assert set(here) == {"python", "numpy"}
     assert compare_versions(here) == []
     major, minor, _ = here["python"].split(".")

@@ -1,4 +1,4 @@
-"""The same rows, parameters and seed give the same model, whatever estimator it is; another seed gives another."""
+"""Equal rows, parameters and seeds result in equal models for every estimator; another seed in another model."""
 
 import random
 from typing import Any
@@ -22,10 +22,10 @@ MATRIX = RANDOM.normal(size=(300, 4))
 TARGET = (RANDOM.random(300) < 1 / (1 + np.exp(-2 * MATRIX[:, 0]))).astype(int)
 
 
-class Lucky(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class RandomEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """An estimator of a project that draws from the global generators."""
 
-    def fit(self, matrix: Any, target: Any) -> "Lucky":  # noqa: ARG002 - as scikit-learn calls it
+    def fit(self, matrix: Any, target: Any) -> "RandomEstimator":  # noqa: ARG002 - scikit-learn passes it
         self.classes_ = np.unique(target)
         self.chance_ = (np.random.random() + random.random()) / 2
         return self
@@ -60,30 +60,32 @@ def lightgbm_class() -> Any:
     return LGBMClassifier(n_estimators=5, bagging_fraction=0.5, bagging_freq=1, verbosity=-1, n_jobs=1)
 
 
-def answers(estimator: str, seed: int, **params: Any) -> list[float]:
+def fit_and_predict(estimator: str, seed: int, **params: Any) -> list[float]:
     policy = Training(estimator=f"{__name__}:{estimator}", seed=seed, params=params)
     return fit_sklearn(MATRIX, TARGET, policy=policy).predict_proba(MATRIX)[:, 1].tolist()  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("estimator", ["forest", "piped", "voting", "bagging", "calibrated", "lightgbm_class", "Lucky"])
-def test_a_seed_gives_the_same_model_and_another_seed_another(estimator: str) -> None:
-    assert answers(estimator, 7) == answers(estimator, 7)
-    assert answers(estimator, 7) != answers(estimator, 8)
+@pytest.mark.parametrize(
+    "estimator", ["forest", "piped", "voting", "bagging", "calibrated", "lightgbm_class", "RandomEstimator"]
+)
+def test_equal_seeds_result_in_equal_models(estimator: str) -> None:
+    assert fit_and_predict(estimator, 7) == fit_and_predict(estimator, 7)
+    assert fit_and_predict(estimator, 7) != fit_and_predict(estimator, 8)
 
 
-def test_a_random_state_that_is_set_stays() -> None:
-    assert answers("forest", 7, random_state=1) == answers("forest", 8, random_state=1)
+def test_an_explicit_random_state_is_kept() -> None:
+    assert fit_and_predict("forest", 7, random_state=1) == fit_and_predict("forest", 8, random_state=1)
 
 
-def test_the_global_generators_go_on_where_they_were() -> None:
+def test_the_state_of_the_global_generators_is_restored() -> None:
     random.seed(1)
     np.random.seed(1)
     expected = random.Random(1).random(), np.random.RandomState(1).random()
-    answers("Lucky", 7)
+    fit_and_predict("RandomEstimator", 7)
     assert (random.random(), np.random.random()) == expected
 
 
-def test_a_seed_of_lightgbm_by_another_of_its_names_is_used() -> None:
+def test_every_name_of_the_lightgbm_seed_is_used() -> None:
     def fitted(**params: Any) -> list[float]:
         policy = Training(
             seed=3, rounds=5, params={"bagging_fraction": 0.5, "bagging_freq": 1, "num_threads": 1, **params}

@@ -29,7 +29,7 @@ class StoredBlob(Struct, frozen=True):
 
 
 class Draft(io.RawIOBase):
-    """A sink for the bytes of a new blob; it computes the digest, and holds small content in memory, large in a file.
+    """A sink for the bytes of a new blob; it computes the digest, and buffers small content in memory, large in a file.
 
     `keep` moves the content into the store. Without it, the content is deleted at the end of the `with` block. A store
     passes `spill`, which opens a file that is deleted when it is closed; `move`, which stores a complete draft under

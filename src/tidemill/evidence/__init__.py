@@ -1,1 +1,1 @@
-"""Evidence: what can be told afterwards, from the ledger and the journal alone."""
+"""Evidence: explains records afterwards, from the ledger and the journal."""

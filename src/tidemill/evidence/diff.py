@@ -8,7 +8,7 @@ from msgspec import Struct
 from tidemill.core.artifact import Artifact
 from tidemill.core.run import Run, StepRun
 from tidemill.evidence.formatting import describe_content, describe_role, format_size
-from tidemill.evidence.run_details import RunDetails, last_attempts
+from tidemill.evidence.run_details import RunDetails, find_last_attempts
 
 PLAIN_VALUE = "a value"
 _WHOLE_RUN = "the run"
@@ -58,7 +58,7 @@ def compare_runs(a: RunDetails, b: RunDetails, packages: tuple[dict[str, str], d
     ----------
     packages : the installed packages of each run with their versions; empty if unknown.
     """
-    steps_a, steps_b = last_attempts(a.steps), last_attempts(b.steps)
+    steps_a, steps_b = find_last_attempts(a.steps), find_last_attempts(b.steps)
     sides: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         "run": (_collect_facts(a), _collect_facts(b)),
         "graph": (a.run.graph, b.run.graph),

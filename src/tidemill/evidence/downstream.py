@@ -20,9 +20,9 @@ from tidemill.evidence.node import (
 from tidemill.evidence.run_details import (
     find_artifact,
     find_final_steps,
+    find_last_attempts,
     find_sources,
     find_steps_with,
-    last_attempts,
     list_steps,
 )
 from tidemill.ledger.releases import find_release
@@ -67,7 +67,7 @@ class Downstream:
 
     def _expand_run(self, identifier: str) -> list[LineageNode]:
         run = self._books.runs.get(identifier)
-        steps = last_attempts(list_steps(self._books, identifier))
+        steps = find_last_attempts(list_steps(self._books, identifier))
         releases = self._books.releases.find(run=identifier)
         return [create_release_node(release) for release in releases] + [
             self._create_step(step) for step in find_final_steps(run, steps)
@@ -98,7 +98,7 @@ class Downstream:
     def _find_list_consumers(self, producer: StepRun) -> list[StepRun]:
         """Return the steps of the same run that use an output only within a list, which has its own digest."""
         run = self._books.runs.get(producer.run)
-        steps = last_attempts(list_steps(self._books, producer.run))
+        steps = find_last_attempts(list_steps(self._books, producer.run))
         return [
             step
             for step in steps.values()

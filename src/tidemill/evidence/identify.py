@@ -41,7 +41,7 @@ def find_run(books: BooksReader, text: str) -> Run:
     if not matches:
         raise NotFound(f"there is no run {text!r}", "list the runs: `tidemill runs list`")
     if len(matches) > 1:
-        raise _ambiguous(text, [f"run {run.id}" for run in matches])
+        raise _create_ambiguity_error(text, [f"run {run.id}" for run in matches])
     return matches[0]
 
 
@@ -66,7 +66,7 @@ def identify(
     matches = [RecordReference("run", run.id) for run in find_by_prefix(books.runs, text)]
     matches += [RecordReference("artifact", artifact.id) for artifact in find_by_prefix(books.artifacts, text)]
     if len(matches) > 1:
-        raise _ambiguous(text, [f"{match.kind} {match.id}" for match in matches])
+        raise _create_ambiguity_error(text, [f"{match.kind} {match.id}" for match in matches])
     if matches:
         return matches[0]
     for model in models:
@@ -109,5 +109,5 @@ def _read_id(record: Struct) -> str:
     return str(getattr(record, "id"))  # noqa: B009 - every record type has an id
 
 
-def _ambiguous(text: str, matches: list[str]) -> InputError:
+def _create_ambiguity_error(text: str, matches: list[str]) -> InputError:
     return InputError(f"several ids start with {text!r}: {', '.join(matches)}", "use more characters of the id")

@@ -8,7 +8,7 @@ from typing import Any
 from tidemill.core.artifact import Artifact
 from tidemill.core.run import StepRun
 from tidemill.evidence.formatting import find_end
-from tidemill.evidence.run_details import RunDetails, find_sources, last_attempts
+from tidemill.evidence.run_details import RunDetails, find_last_attempts, find_sources
 
 _SPEC = "https://openlineage.io/spec"
 _EVENT_URL = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs"
@@ -48,7 +48,7 @@ class _Exporter:
     def __init__(self, details: RunDetails, project: str) -> None:
         self._details = details
         self._run = details.run
-        self._steps = last_attempts(details.steps)
+        self._steps = find_last_attempts(details.steps)
         self._namespace = f"tidemill://{project}/{details.run.environment}"
 
     def events(self) -> Iterator[Event]:

@@ -51,7 +51,7 @@ def list_steps(books: BooksReader, run_id: str) -> list[StepRun]:
     return sorted(books.steps.find(run=run_id), key=lambda step: (step.position, step.attempt, step.id))
 
 
-def last_attempts(steps: list[StepRun]) -> dict[str, StepRun]:
+def find_last_attempts(steps: list[StepRun]) -> dict[str, StepRun]:
     """Return the last attempt of each step, by name."""
     return {step.step: step for step in steps}
 

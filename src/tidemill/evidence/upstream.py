@@ -16,9 +16,9 @@ from tidemill.evidence.node import (
 from tidemill.evidence.run_details import (
     find_artifact,
     find_final_steps,
+    find_last_attempts,
     find_sources,
     find_steps_with,
-    last_attempts,
     list_steps,
 )
 from tidemill.ledger.releases import find_release
@@ -163,7 +163,7 @@ class Upstream:
     def _read_run(self, identifier: str) -> tuple[Run, dict[str, StepRun]]:
         if identifier not in self._runs:
             run = self._books.runs.get(identifier)
-            self._runs[identifier] = run, last_attempts(list_steps(self._books, identifier))
+            self._runs[identifier] = run, find_last_attempts(list_steps(self._books, identifier))
         return self._runs[identifier]
 
     def _create_step(self, step: StepRun) -> LineageNode:

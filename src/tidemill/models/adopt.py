@@ -16,7 +16,7 @@ from tidemill.data.keys import to_class_names
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, InputError
 from tidemill.models import pickles
-from tidemill.models.environment import installed_versions
+from tidemill.models.environment import list_versions
 from tidemill.models.file_info import ModelFileInfo
 from tidemill.models.flavors import BUILT_IN, lightgbm_raw, mlflow, onnx
 from tidemill.models.flavors import joblib as joblib_flavor
@@ -93,7 +93,7 @@ def adopt(
             flavor=source.flavor,
             signature=signature,
             features=FeatureSet(request=tuple(inputs.columns)),
-            environment=installed_versions(*_LIBRARIES[source.format]) | info.versions,
+            environment=list_versions(*_LIBRARIES[source.format]) | info.versions,
             data={"adopted": _describe_origin(path, source, info)},
             trusted=trusted if source.format == "joblib" else True,
         ),

@@ -20,7 +20,7 @@ class VersionDifference(Struct, frozen=True):
         return f"{self.package} {self.made_with} (installed: {self.here or 'none'})"
 
 
-def installed_versions(*packages: str) -> dict[str, str]:
+def list_versions(*packages: str) -> dict[str, str]:
     """Return the versions of Python and of these packages, without those that are not installed."""
     return {"python": platform.python_version()} | {name: found for name in packages if (found := _find_version(name))}
 

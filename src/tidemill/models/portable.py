@@ -80,7 +80,7 @@ class PortableModel:
             elif column["kind"] == "time":
                 times = [None if _is_missing(v) else _to_time(v) for v in values]
                 for part in column["parts"] or ("hour", "weekday"):
-                    parts.append([_NAN if time is None else _part_of(time, part, column["origin"]) for time in times])
+                    parts.append([_NAN if time is None else _read_part(time, part, column["origin"]) for time in times])
             else:
                 parts.append([_NAN if _is_missing(v) else float(v) for v in values])
         return np.array(parts, dtype=np.float64).T.reshape(height, len(parts))
@@ -94,7 +94,7 @@ def _is_missing(value: Any) -> bool:
     return value is None or (str(value) in ("nan", "NaT", "<NA>") and not isinstance(value, str))
 
 
-def _part_of(time: datetime, part: str, origin: float) -> float:
+def _read_part(time: datetime, part: str, origin: float) -> float:
     if part == "elapsed":
         return (time.replace(tzinfo=None) - datetime(1970, 1, 1)) / timedelta(days=1) - origin
     numbers = {

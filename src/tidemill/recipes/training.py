@@ -28,7 +28,7 @@ from tidemill.data.split import at_random, by_group, by_time, kind_of, stratifie
 from tidemill.data.statistics import Profile, profile
 from tidemill.data.types import column_type
 from tidemill.errors import DataError
-from tidemill.models.environment import installed_versions
+from tidemill.models.environment import list_versions
 from tidemill.models.flavors import lightgbm, sklearn
 from tidemill.models.package import make_portable
 from tidemill.recipes.ingestion import ingest
@@ -177,7 +177,7 @@ def _describe_model(
         features=features,
         key=source.key,
         time=source.time or "",
-        environment=installed_versions(*_MADE_WITH),
+        environment=list_versions(*_MADE_WITH),
         data={
             "table": snapshot.table,
             "version": snapshot.version,

@@ -12,7 +12,7 @@ from tidemill.core.model import Task
 from tidemill.core.policy import Training
 from tidemill.data.arrays import Floats
 from tidemill.errors import ConfigurationError
-from tidemill.training.seeds import LIGHTGBM_SEEDS, global_seed, seed_estimator
+from tidemill.training.seeds import LIGHTGBM_SEEDS, seed_estimator, use_global_seed
 
 _LARGE_TABLE = 20_000
 _QUIET = {"verbosity": -1, "deterministic": True, "force_col_wise": True}
@@ -126,7 +126,7 @@ def fit_sklearn(matrix: Floats, target: npt.NDArray[Any], *, policy: Training) -
             f"there is no estimator {policy.estimator!r}",
             'write "lightgbm", or module:Class, such as "sklearn.ensemble:HistGradientBoostingClassifier"',
         ) from None
-    with global_seed(policy.seed):
+    with use_global_seed(policy.seed):
         try:
             estimator = estimator_class(**policy.params)
         except TypeError as error:

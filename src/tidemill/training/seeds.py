@@ -1,4 +1,4 @@
-"""The seed of a training reaches every estimator: its own parameters, its parts, and the global generators."""
+"""Seeds every estimator of a training: its parameters, its parts, and the global generators."""
 
 import random
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ LIGHTGBM_SEEDS = frozenset({"seed", "random_seed", _PARAMETER})
 
 
 def seed_estimator(estimator: Any, seed: int) -> None:
-    """Set `random_state` of an estimator and of its parts, such as the steps of a pipeline, wherever it is None.
+    """Set `random_state` of an estimator and of its parts, such as the steps of a pipeline, if it is None.
 
-    A part that is no estimator, such as the splitter of a cross-validation, is set by its attribute.
+    A part that is not an estimator, such as the splitter of a cross-validation, is seeded by its attribute.
     """
     if not hasattr(estimator, "get_params"):
         return
@@ -29,7 +29,7 @@ def seed_estimator(estimator: Any, seed: int) -> None:
 
 
 @contextmanager
-def global_seed(seed: int) -> Iterator[None]:
+def use_global_seed(seed: int) -> Iterator[None]:
     """Seed the global generators of Python and NumPy, which estimators without `random_state` use; restore them."""
     python, numpy = random.getstate(), np.random.get_state()
     random.seed(seed)

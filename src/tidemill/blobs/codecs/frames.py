@@ -51,7 +51,7 @@ class FrameCodec:
 
             frame = pl.read_ipc(source)
             return frame.drop(_list_unnamed(frame.columns, written_type))
-        pa = _pyarrow()
+        pa = _import_pyarrow()
         table = pa.ipc.open_file(source).read_all()
         table = table.replace_schema_metadata(
             {key: text for key, text in (table.schema.metadata or {}).items() if key != _LIBRARY_KEY} or None
@@ -91,7 +91,7 @@ def _write_polars(frame: Any, sink: BinaryIO) -> None:
 
 
 def _write_arrow(value: Any, sink: BinaryIO) -> None:
-    pa = _pyarrow()
+    pa = _import_pyarrow()
     library, name = _get_type_name(type(value))
     written_type = f"{library} {name}"
     if name == "Series":
@@ -113,7 +113,7 @@ def _write_arrow(value: Any, sink: BinaryIO) -> None:
             )
 
 
-def _pyarrow() -> Any:
+def _import_pyarrow() -> Any:
     """Return PyArrow, which frames of pandas and Arrow need; frames of Polars do not."""
     try:
         import pyarrow
@@ -142,7 +142,7 @@ def _read_written_type(source: BinaryIO) -> str:
         source.seek(0)
         return ""
     source.seek(0)
-    metadata = _pyarrow().ipc.open_file(source).schema.metadata or {}
+    metadata = _import_pyarrow().ipc.open_file(source).schema.metadata or {}
     source.seek(0)
     return str(metadata.get(_LIBRARY_KEY, b"").decode())
 

@@ -9,7 +9,7 @@ import polars as pl
 from tidemill.core.model import Manifest, Model
 from tidemill.data.encoding import Encoding, encode
 from tidemill.errors import DataError
-from tidemill.models.environment import installed_versions
+from tidemill.models.environment import list_versions
 from tidemill.models.predictions import Predictions, to_predictions
 
 if TYPE_CHECKING:
@@ -45,5 +45,5 @@ def pack(manifest: Manifest, booster: "lightgbm.Booster", encoding: Encoding) ->
         "model.txt": booster.model_to_string().encode(),
         "encoding.json": msgspec.json.format(msgspec.json.encode(encoding)),
     }
-    environment = installed_versions("lightgbm", "numpy") | manifest.environment
+    environment = list_versions("lightgbm", "numpy") | manifest.environment
     return Model(manifest=msgspec.structs.replace(manifest, environment=environment), files=files)

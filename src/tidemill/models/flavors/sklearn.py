@@ -9,7 +9,7 @@ import polars as pl
 from tidemill.core.model import Manifest, Model
 from tidemill.data.encoding import Encoding, encode
 from tidemill.errors import DataError
-from tidemill.models.environment import installed_versions
+from tidemill.models.environment import list_versions
 from tidemill.models.flavors.estimator import predict_rows, unpickle
 from tidemill.models.predictions import Predictions
 
@@ -47,6 +47,6 @@ def pack(manifest: Manifest, estimator: Any, encoding: Encoding) -> Model:
     sink = io.BytesIO()
     joblib.dump(estimator, sink)
     library = type(estimator).__module__.split(".")[0]
-    environment = installed_versions("scikit-learn", "numpy", "joblib", library) | manifest.environment
+    environment = list_versions("scikit-learn", "numpy", "joblib", library) | manifest.environment
     files = {_FILE: sink.getvalue(), "encoding.json": msgspec.json.format(msgspec.json.encode(encoding))}
     return Model(manifest=msgspec.structs.replace(manifest, trusted=True, environment=environment), files=files)
