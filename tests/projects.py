@@ -14,7 +14,7 @@ from tidemill.cli.main import main
 from tidemill.compose.session import open_session
 from tidemill.flow.session import Session
 from tidemill.project.example import write_example
-from tidemill.project.guessing import guess
+from tidemill.project.guessing import guess_columns
 from tidemill.project.project import Project
 from tidemill.project.starting import write_project
 
@@ -22,7 +22,7 @@ from tidemill.project.starting import write_project
 def make_project(folder: Path, *, replace: dict[str, str] | None = None) -> Project:
     """The invented shop of `tidemill init`, with passages of its tidemill.toml replaced."""
     table = write_example(folder)
-    write_project(folder, guess(pl.read_csv(table, try_parse_dates=True), "late", key="order_id"), table)
+    write_project(folder, guess_columns(pl.read_csv(table, try_parse_dates=True), "late", key="order_id"), table)
     file = folder / "tidemill.toml"
     text = file.read_text()
     for passage, other in (replace or {}).items():

@@ -43,7 +43,7 @@ def open_session(
     from tidemill.project.configuration import find_project
     from tidemill.project.project import Project
 
-    project = Project(find_project(Path(folder))) if folder else Project.here()
+    project = Project(find_project(Path(folder))) if folder else Project.find()
     return open_project(project, environment, frames=frames)
 
 

@@ -77,7 +77,7 @@ def bad_tables(folder: Path) -> dict[str, Path]:
         ("empty", "y", "is empty"),
         ("header", "y", "no rows"),
         ("fine", "nope", "no column 'nope'"),
-        ("one_class", "y", "one class only"),
+        ("one_class", "y", "only one class"),
         ("null_column", "y", "null in every row"),
         ("latin", "y", "not UTF-8"),
         ("fine", "", "--label"),

@@ -19,7 +19,7 @@ from tidemill.cli.main import command_line, main
 from tidemill.core.check import Action, Outcome
 from tidemill.project.configuration import read_policy
 from tidemill.project.example import write_example
-from tidemill.project.guessing import guess
+from tidemill.project.guessing import guess_columns
 from tidemill.project.starting import write_project
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -82,7 +82,7 @@ def policy_of_a_new_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("docs") / "mine"
     table = write_example(folder)
-    write_project(folder, guess(read_table(table), "late"), table)
+    write_project(folder, guess_columns(read_table(table), "late"), table)
     return folder / "tidemill.toml"
 
 

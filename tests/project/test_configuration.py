@@ -9,7 +9,7 @@ from tidemill.core.metric import list_metrics
 from tidemill.core.policy import Policy
 from tidemill.data.metrics import Truth, measure, measure_more
 from tidemill.errors import ConfigurationError
-from tidemill.project.configuration import digest, find_project, read_policy
+from tidemill.project.configuration import digest_policy, find_project, read_policy
 
 BASE = """\
 [project]
@@ -62,9 +62,9 @@ def test_several_models_stand_under_their_names(tmp_path: Path) -> None:
 
 
 def test_the_digest_tells_what_it_says_and_not_how(tmp_path: Path) -> None:
-    said = digest(read(tmp_path, BASE))
-    assert digest(read(tmp_path, "# a comment\n" + BASE.replace("\n\n", "\n\n\n"))) == said
-    assert digest(read(tmp_path, BASE + "[gate]\nmargin = 0.01\n")) != said
+    said = digest_policy(read(tmp_path, BASE))
+    assert digest_policy(read(tmp_path, "# a comment\n" + BASE.replace("\n\n", "\n\n\n"))) == said
+    assert digest_policy(read(tmp_path, BASE + "[gate]\nmargin = 0.01\n")) != said
 
 
 TRIGGER = BASE + '[[triggers]]\nname = "daily"\npipeline = "training"\n'
@@ -104,17 +104,17 @@ WRONG = {
     "a way to split that is none": (BASE + '[training]\nsplit = "halves"\n', "line 13: .*'halves'", "one of: group"),
     "a split by group without one": (
         BASE + '[training]\nsplit = "group"\n',
-        "line 13: .*does not say which column",
+        "line 13: .*needs the column of the group",
         'group = "patient"',
     ),
     "a group without a split by it": (
         BASE + '[training]\nsplit = "time"\ngroup = "tail"\n',
-        "line 14: .*group = 'tail' says nothing",
+        "line 14: .*group = 'tail' has no effect",
         'split = "group"',
     ),
     "a group that served rows do not tell": (
         BASE + '[inputs]\nrequest = ["hour"]\n[training]\nsplit = "group"\ngroup = "tail"\nfeedback = true\n',
-        "line 17: .*do not tell their group 'tail'",
+        "line 17: .*have no column 'tail' for their group",
         "request",
     ),
     "strata of numbers": (
@@ -136,37 +136,37 @@ WRONG = {
     "models that are no table": ("models = 3\n" + BASE, "line 1: .*expected `object`", "a table"),
     "models that are an array": (BASE + '[[models]]\nname = "x"\n', "expected `object`, got `array`", "a table"),
     "sources that are no table": ("sources = 3\n" + BASE.split("[sources")[0], "line 1: ", "a table"),
-    "no name": (BASE.replace('name = "flights"', ""), "the project's name ''", r"name = \"flights\""),
-    "a name that is none": (BASE.replace('"flights"', '"../x"', 1), "'../x' is not a name", "letters"),
+    "no name": (BASE.replace('name = "flights"', ""), "the name of the project is invalid: ''", r"name = \"flights\""),
+    "a name that is none": (BASE.replace('"flights"', '"../x"', 1), "invalid: '../x'", "letters"),
     "a model's name that is none": (
         BASE + '[models."a/b".problem]\ndecision = "d"\nsource = "flights"\nlabel = "late"\n',
-        "'a/b' is not a name",
+        "invalid: 'a/b'",
         "letters",
     ),
     "no TOML": (BASE + "x = = 3\n", "line 12", "not TOML"),
     "unknown source": (
         BASE.replace('source = "flights"', 'source = "fligths"'),
-        "'fligths', which is not defined",
+        "'fligths', which does not exist",
         "fligths",
     ),
-    "no source": (BASE.split("[sources")[0], "'flights', which is not defined", "sources.flights"),
-    "neither on nor cron": (TRIGGER, "'daily' must have either", "give it one"),
-    "both on and cron": (TRIGGER + 'on = "data"\ncron = "0 6 * * *"\n', "'daily' must have either", "give it one"),
-    "a cron that is none": (TRIGGER + 'cron = "every day"\n', "line 15: .*'daily' is not one: 'every day'", "0 6"),
+    "no source": (BASE.split("[sources")[0], "'flights', which does not exist", "sources.flights"),
+    "neither on nor cron": (TRIGGER, "'daily' must have either", "set one of them"),
+    "both on and cron": (TRIGGER + 'on = "data"\ncron = "0 6 * * *"\n', "'daily' must have either", "set one of them"),
+    "a cron that is none": (TRIGGER + 'cron = "every day"\n', "line 15: .*'daily' is invalid: 'every day'", "0 6"),
     "a cron that never fires": (TRIGGER + 'cron = "0 0 31 2 *"\n', "line 15: .*'daily' never fires", "exists"),
     "a trigger for an unknown model": (
         TRIGGER + 'on = "data"\nmodel = "late"\n',
-        "line 16: .*'late' that is not defined",
+        "line 16: .*'late', which is not defined",
         "flights",
     ),
     "a cooldown that is none": (TRIGGER + 'on = "data"\ncooldown = "soon"\n', "line 16: ", "7d"),
-    "a negative cooldown": (TRIGGER + 'on = "data"\ncooldown = "-1h"\n', "line 16: this is not a length", "negative"),
+    "a negative cooldown": (TRIGGER + 'on = "data"\ncooldown = "-1h"\n', "line 16: this is not a duration", "negative"),
     "an unknown key that is nearly one": (TRIGGER + 'on = "data"\ncoldown = "1h"\n', "line 16: ", "`cooldown`"),
-    "a budget of nothing": (TRIGGER + 'on = "data"\nbudget = 0\n', "line 16: ", "in that range"),
+    "a budget of nothing": (TRIGGER + 'on = "data"\nbudget = 0\n', "line 16: ", "in this range"),
     "two triggers of one name": (
         TRIGGER + 'on = "data"\n' + TRIGGER.removeprefix(BASE) + 'cron = "0 6 * * *"\n',
         "line 17: two triggers have the name 'daily'",
-        "a name of its own",
+        "rename one",
     ),
     "a trigger without a pipeline": (
         BASE + '[[triggers]]\nname = "daily"\non = "data"\n',
@@ -178,22 +178,22 @@ WRONG = {
         "line 16: .*no time zone 'Europe/Zuerich'",
         "Europe/Zurich",
     ),
-    "a cron that was": (TRIGGER + 'cron = "0 0 1 1 * 0 2020"\n', "line 15: .*never fires", "still to come"),
+    "a cron that was": (TRIGGER + 'cron = "0 0 1 1 * 0 2020"\n', "line 15: .*never fires", "in the future"),
     "an event that nothing tells": (TRIGGER + 'on = "verdct"\n', "line 15: .*'verdct'", "did you mean 'verdict'"),
     "data of a source that is none": (
         TRIGGER + 'on = "data"\nwhere = { subject = "fligths" }\n',
-        "line 16: .*'fligths', which is no source",
+        "line 16: .*'fligths', which is not a source",
         "did you mean 'flights'",
     ),
-    "rows of no table": (TRIGGER + 'on = "rows"\n', "line 15: .*of no table", "subject"),
+    "rows of no table": (TRIGGER + 'on = "rows"\n', "line 15: .*has no table", "subject"),
     "a metric of the other task": (
         BASE.replace('label = "late"\n', 'label = "late"\nmetric = "rmse"\n'),
-        "line 8: 'rmse' is no metric of a classification",
+        "line 8: 'rmse' is not a metric of a classification",
         "log_loss",
     ),
     "a metric that is nearly one": (
         BASE.replace('label = "late"\n', 'label = "late"\nmetric = "logloss"\n'),
-        "line 8: 'logloss' is no metric",
+        "line 8: 'logloss' is not a metric",
         "did you mean 'log_loss'?",
     ),
     "a threshold that is a number": (
@@ -204,16 +204,20 @@ WRONG = {
     "a threshold without a sign": (BASE + '[gate]\nthresholds = { roc_auc = "0.7" }\n', "line 13: ", '">= 0.7"'),
     "a threshold of a metric that is nearly one": (
         BASE + '[gate]\nthresholds = { roc_acu = ">= 0.7" }\n',
-        "line 13: 'roc_acu' is no metric",
+        "line 13: 'roc_acu' is not a metric",
         "did you mean 'roc_auc'?",
     ),
-    "a margin that is no number": (BASE + "[gate]\nmargin = nan\n", "line 13: nan is no number", "finite"),
-    "a share of more than all": (BASE + "[rollout]\nshare = 2.0\n", "line 13: .*< 1.0", "in that range"),
-    "a canary of no time": (BASE + '[rollout]\nmaximum = "0d"\n', "line 13: a canary of no time", "14d"),
-    "a test of no time": (BASE + '[training]\ntest = "0d"\n', "line 13: a test of no time", "14d"),
-    "a window of no rows": (BASE + '[training]\nwindow = "0h"\n', "line 13: a window of no time", "14d"),
-    "a share of the label in per cent": (BASE + "[gate]\nleakage = 98\n", "line 13: .*<= 1", "in that range"),
-    "a negative seed": (BASE + "[training]\nseed = -1\n", "line 13: .*>= 0", "in that range"),
+    "a margin that is no number": (BASE + "[gate]\nmargin = nan\n", "line 13: nan cannot be compared", "finite"),
+    "a share of more than all": (BASE + "[rollout]\nshare = 2.0\n", "line 13: .*< 1.0", "in this range"),
+    "a canary of no time": (
+        BASE + '[rollout]\nmaximum = "0d"\n',
+        "line 13: a canary cannot have a duration of zero",
+        "14d",
+    ),
+    "a test of no time": (BASE + '[training]\ntest = "0d"\n', "line 13: test has a duration of zero", "14d"),
+    "a window of no rows": (BASE + '[training]\nwindow = "0h"\n', "line 13: window has a duration of zero", "14d"),
+    "a share of the label in per cent": (BASE + "[gate]\nleakage = 98\n", "line 13: .*<= 1", "in this range"),
+    "a negative seed": (BASE + "[training]\nseed = -1\n", "line 13: .*>= 0", "in this range"),
     "a misspelt budget": (
         BASE + '[training]\nsearch = { budgett = "1m" }\n',
         "line 13: .*budgett",
@@ -221,14 +225,14 @@ WRONG = {
     ),
     "a range from the higher to the lower": (
         BASE + "[training]\nsearch = { space = { num_leaves = [127, 7] } }\n",
-        "line 13: the range of 'num_leaves' holds nothing",
+        "line 13: the range of 'num_leaves' is empty",
         "7, 127",
     ),
-    "a negative minimum": (BASE + "[rollout]\nminimum = -1\n", "line 13: .*>= 1", "in that range"),
+    "a negative minimum": (BASE + "[rollout]\nminimum = -1\n", "line 13: .*>= 1", "in this range"),
     "half a label": (BASE + "[rollout]\nminimum = 0.5\n", "line 13: .*got `float`", "a whole number"),
     "a word for yes or no": (BASE + '[rollout]\ncanary = "yes"\n', "line 13: .*`bool`", "true or false"),
     "a list that is none": (BASE + '[watch]\nnotify = "log"\n', "line 13: .*`array`", "brackets"),
-    "an address of nobody": (BASE + '[watch]\nnotify = ["me"]\n', "line 13: nobody is at", "mailto://"),
+    "an address of nobody": (BASE + '[watch]\nnotify = ["me"]\n', "line 13: 'me' is not an address", "mailto://"),
     "an action that is nearly one": (
         WATCHED + 'value = "age"\naction = "retrian"\n',
         "line 15: .*'retrian'",
@@ -236,7 +240,7 @@ WRONG = {
     ),
     "a value that nothing measures": (
         WATCHED + 'value = "profit"\naction = "retrain"\n',
-        "line 14: the watch of a classification does not know 'profit'",
+        "line 14: the watch of a classification cannot measure 'profit'",
         "drift, age, silence",
     ),
     "a share of columns that is none": (
@@ -252,18 +256,18 @@ WRONG = {
     ),
     "a window of no time": (
         WATCHED + 'value = "drift"\naction = "retrain"\nwindow = "0d"\n',
-        "line 16: a window of no time",
+        "line 16: a window with a duration of zero",
         "7d",
     ),
     "an input that is named twice": (
         BASE + '[inputs]\nrequest = ["a", "a"]\n',
-        "line 13: 'a' is named twice",
-        "name it once",
+        "line 13: 'a' is a duplicate",
+        "write it once",
     ),
     "an input that is known later": (
         BASE + 'later = ["taxi_out"]\n[inputs]\nrequest = ["a", "taxi_out"]\n',
-        "line 14: 'taxi_out' is known later",
-        "remove it there",
+        "line 14: input 'taxi_out' is known only later",
+        "remove it",
     ),
     "a label among the inputs": (
         BASE + '[inputs]\nrequest = ["a", "late"]\n',
@@ -278,17 +282,17 @@ WRONG = {
     ),
     "a verdict that never comes": (
         TRIGGER + 'on = "verdict"\nwhere = { action = "retrian" }\n',
-        "line 16: .*'retrian', which never comes",
+        "line 16: .*'retrian', which never occurs",
         "did you mean 'retrain'?",
     ),
     "a verdict that calls for nothing": (
         TRIGGER + 'on = "verdict"\nwhere = { action = "proceed" }\n',
-        "line 16: .*'proceed', which never comes",
+        "line 16: .*'proceed', which never occurs",
         "retrain",
     ),
     "what an event does not tell": (
         TRIGGER + 'on = "run"\nwhere = { pipelin = "training" }\n',
-        "line 16: .*kind 'run' does not tell",
+        "line 16: .*kind 'run' have no 'pipelin'",
         "did you mean 'pipeline'?",
     ),
     "a trigger that starts itself": (
@@ -300,7 +304,7 @@ WRONG = {
         TRIGGER.replace("daily", "first")
         + 'on = "run"\nwhere = { pipeline = "ingestion" }\n'
         + '[[triggers]]\nname = "second"\npipeline = "ingestion"\non = "run"\nwhere = { subject = "training" }\n',
-        "line 15: trigger 'first' starts the pipeline whose end it waits for, by way of other triggers",
+        "line 15: trigger 'first' starts the pipeline whose end it waits for, through other triggers",
         "a cooldown or a budget",
     ),
     "a trigger that any run starts": (TRIGGER + 'on = "run"\n', "line 15: .*whose end it waits for", "where"),
@@ -311,7 +315,7 @@ WRONG = {
     ),
     "what is planted in no source": (
         BASE + '[[backtest.planted]]\nday = "2013-03-01"\npath = "x.csv"\nsource = "flight"\n',
-        "line 15: 'flight' is no source",
+        "line 15: 'flight' is not a source",
         "did you mean 'flights'?",
     ),
     "a way to catch up that is none": (
@@ -327,7 +331,7 @@ def test_what_does_not_fit_is_told_with_its_line_and_cure(tmp_path: Path, text: 
     with pytest.raises(ConfigurationError, match=said) as told:
         read(tmp_path, text)
     assert told.value.exit_code == 2
-    if "length" not in told.value.problem:
+    if "duration" not in told.value.problem:
         assert "tidemill.toml" in told.value.problem
     assert cure.replace("\\", "") in told.value.cure
 
@@ -411,7 +415,7 @@ def test_two_things_of_one_name_are_refused(tmp_path: Path, code: str, said: str
     (tmp_path / "pipeline.py").write_text(code)
     with pytest.raises(ConfigurationError, match=rf"pipeline.py, line \d: .*'mine' has the name of .*{said}") as told:
         read(tmp_path, BASE)
-    assert "name of its own" in told.value.cure
+    assert "rename one of them" in told.value.cure
 
 
 def test_one_name_may_be_bound_in_several_ways(tmp_path: Path) -> None:
@@ -466,10 +470,10 @@ def test_what_is_kept_and_how_long(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "cure"),
     [
-        ('[retention]\njournal = "10d"\n', "keep it longer"),
-        (WATCHED + '[retention]\njournal = "60d"\n', "keep it longer"),
-        ('[training]\nfeedback = true\n[retention]\njournal = "400d"\n', "give its [training] a window"),
-        ("[retention]\nreleases = 0\n", "in that range"),
+        ('[retention]\njournal = "10d"\n', "shorten the window"),
+        (WATCHED + '[retention]\njournal = "60d"\n', "shorten the window"),
+        ('[training]\nfeedback = true\n[retention]\njournal = "400d"\n', "set a window in its [training]"),
+        ("[retention]\nreleases = 0\n", "in this range"),
         ('[retention]\nruns = "soon"\n', "7d"),
     ],
 )

@@ -39,7 +39,7 @@ def test_a_view_that_the_code_does_not_define_is_told(tmp_path: Path) -> None:
 def test_the_environment_names_the_project_and_its_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project(tmp_path)
     monkeypatch.setenv("TIDEMILL_PROJECT", str(tmp_path))
-    here = Project.here()
+    here = Project.find()
     assert here.folder == tmp_path.resolve()
     assert here.state_folder == tmp_path.resolve() / ".tidemill"
     monkeypatch.setenv("TIDEMILL_WORKSPACE", str(tmp_path / "elsewhere"))
@@ -50,4 +50,4 @@ def test_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("TIDEMILL_PROJECT", raising=False)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError):
-        Project.here()
+        Project.find()

@@ -9,7 +9,7 @@ import pytest
 from tidemill.core.policy import Policy
 from tidemill.errors import InputError
 from tidemill.project.configuration import read_policy
-from tidemill.project.guessing import guess
+from tidemill.project.guessing import guess_columns
 from tidemill.project.starting import write_project
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -19,7 +19,7 @@ def started(folder: Path, table: pl.DataFrame, now: datetime = NOW, time: str = 
     folder.parent.mkdir(parents=True, exist_ok=True)
     file = folder.parent / "table.parquet"
     table.write_parquet(file)
-    write_project(folder, guess(table, "late", time=time), file, now)
+    write_project(folder, guess_columns(table, "late", time=time), file, now)
     return read_policy(folder / "tidemill.toml")
 
 
@@ -59,7 +59,7 @@ def test_times_are_times_however_they_are_written(tmp_path: Path, times: pl.Seri
 def test_times_of_which_some_have_no_zone_are_times(tmp_path: Path) -> None:
     times = ["2026-02-01T00:00:00", *["2026-03-01T00:00:00Z"] * 59]
     table = visits(2).with_columns(at=pl.Series(times))
-    assert guess(table, "late", time="at").newest == datetime(2026, 3, 1, tzinfo=UTC)
+    assert guess_columns(table, "late", time="at").newest == datetime(2026, 3, 1, tzinfo=UTC)
     assert "age" in [value.value for value in started(tmp_path / "mine", table, time="at").models["mine"].watch.values]
 
 
@@ -72,13 +72,13 @@ def test_the_limits_of_a_regression_are_those_of_its_numbers(tmp_path: Path, odd
 
 
 def test_an_event_time_of_numbers_is_refused() -> None:
-    with pytest.raises(InputError, match="column 'größe' holds Int64, no times"):
-        guess(visits(2), "late", time="größe")
+    with pytest.raises(InputError, match="column 'größe' has the type Int64, which is not a time"):
+        guess_columns(visits(2), "late", time="größe")
 
 
 def test_a_regression_of_text_is_refused() -> None:
-    with pytest.raises(InputError, match="label 'late' holds String, no numbers"):
-        guess(visits(2).with_columns(late=pl.Series(["a", "b"] * 30)), "late", task="regression")
+    with pytest.raises(InputError, match="label 'late' has the type String, which is not a number"):
+        guess_columns(visits(2).with_columns(late=pl.Series(["a", "b"] * 30)), "late", task="regression")
 
 
 def test_it_trains_for_a_reason_and_not_for_each_delivery(tmp_path: Path) -> None:
@@ -109,8 +109,8 @@ def test_what_is_left_out_is_told_in_a_comment_whatever_it_is_called(tmp_path: P
 
 def test_what_numbers_the_rows_is_no_input() -> None:
     table = visits(20).with_row_index("bestell nr").with_columns(pl.col("bestell nr").cast(pl.Int64) * 3 // 2)
-    found = guess(table, "late")
+    found = guess_columns(table, "late")
     assert found.excluded == {"bestell nr": "it numbers the rows"}
     assert "größe" in found.inputs
-    few = guess(table.head(50), "late")
+    few = guess_columns(table.head(50), "late")
     assert "bestell nr" in few.inputs

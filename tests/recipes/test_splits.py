@@ -15,7 +15,7 @@ from tidemill.core.feature import FeatureSet
 from tidemill.core.policy import Inputs
 from tidemill.data.metrics import measure
 from tidemill.models.load import load
-from tidemill.project.guessing import guess
+from tidemill.project.guessing import guess_columns
 from tidemill.project.project import Project
 from tidemill.project.starting import write_project
 from tidemill.recipes.training import choose_inputs, split
@@ -79,7 +79,7 @@ def hospital(folder: Path, training: str) -> Path:
     folder.mkdir()
     table = folder / "visits.csv"
     visits().write_csv(table)
-    write_project(folder, guess(pl.read_csv(table), "ill", key="visit"), table)
+    write_project(folder, guess_columns(pl.read_csv(table), "ill", key="visit"), table)
     file = folder / "tidemill.toml"
     text = file.read_text().replace("[training]\n", f"[training]\n{training}\n").replace('    "patient",\n', "")
     file.write_text(text)

@@ -7,7 +7,7 @@ from msgspec import Struct
 from tidemill.checks.leaks import telling as told
 from tidemill.data.sketch import SKETCH_SIZE as EXACT
 from tidemill.data.statistics import ColumnProfile, Profile, profile
-from tidemill.project.guessing import why_identifier
+from tidemill.project.guessing import explain_identifier
 
 _LOOKED_AT = 20_000
 _TELLING = 0.9
@@ -85,7 +85,7 @@ def _excluded(
         return f"it is missing in {missing:.0%} of the rows"
     if telling is not None and telling > _TELLING:
         return f"it tells the label almost alone ({telling:.2f}): is it known when the model is asked?"
-    if reason := why_identifier(frame[column.name]):
+    if reason := explain_identifier(frame[column.name]):
         return reason
     if column.type == "time" and time in sample.columns and column.name != time:
         after = _share_after(values, sample[time])

@@ -62,7 +62,7 @@ def backtest(
     from tidemill.project.configuration import FILE, read_policy
     from tidemill.project.project import Project
 
-    project = Project.here()
+    project = Project.find()
     if leaks:
         _report_leaks(project, environment, model, begin, end, json)
         return

@@ -29,7 +29,7 @@ def init(
     from tidemill.data.keys import to_class_names
     from tidemill.data.tables import read_table
     from tidemill.project.example import write_example
-    from tidemill.project.guessing import guess
+    from tidemill.project.guessing import guess_columns
     from tidemill.project.starting import write_project
 
     folder = Path(name)
@@ -42,7 +42,7 @@ def init(
     elif not label:
         raise InputError("the column to predict is missing", "add --label COLUMN")
     frame = read_table(table)
-    guessed = guess(frame, label, time=time, key=key, task=task, exclude=tuple(exclude or ()))
+    guessed = guess_columns(frame, label, time=time, key=key, task=task, exclude=tuple(exclude or ()))
     classes = (
         order_classes(to_class_names(frame[label].drop_nulls()).unique()) if guessed.task == "classification" else ()
     )

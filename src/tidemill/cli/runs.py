@@ -19,7 +19,7 @@ def mark_dead_runs() -> None:
     from tidemill.project.project import Project
     from tidemill.workspace.alive import Alive
 
-    if next(Alive(Project.here().state_folder / "runs").dead(), None) is None:
+    if next(Alive(Project.find().state_folder / "runs").dead(), None) is None:
         return
     from tidemill.flow.engine import sweep
 

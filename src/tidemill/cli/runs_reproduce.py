@@ -62,7 +62,7 @@ def _repeat_rebuilt(session: "Session", past: "Run", folder: Path, tolerance: fl
     from tidemill.host.git import snapshot_code
     from tidemill.host.python import list_packages
     from tidemill.host.uv import build_environment, compare_packages
-    from tidemill.project.rebuilding import rebuild
+    from tidemill.project.rebuilding import rebuild_project
 
     snapshot = past.code.get("snapshot")
     if not snapshot or not past.packages:
@@ -70,7 +70,7 @@ def _repeat_rebuilt(session: "Session", past: "Run", folder: Path, tolerance: fl
     blobs = session.workspace.blobs
     project = folder / session.project.folder.resolve().name
     project.mkdir()
-    rebuild(blobs.get(snapshot), session.project.folder, project)
+    rebuild_project(blobs.get(snapshot), session.project.folder, project)
     recorded = blobs.get(past.packages).decode().splitlines()
     differences = compare_packages(recorded, list_packages(session.workspace.root))
     python = past.software.get("python", "")

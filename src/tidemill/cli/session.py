@@ -46,7 +46,7 @@ def load_session(environment: str = "production") -> "Session":
     from tidemill.compose.session import open_session
     from tidemill.project.project import Project
 
-    return open_session(Project.here(), environment)
+    return open_session(Project.find(), environment)
 
 
 def load_workspace(environment: str = "production") -> "tuple[Project, Workspace]":
@@ -54,5 +54,5 @@ def load_workspace(environment: str = "production") -> "tuple[Project, Workspace
     from tidemill.compose.backends import open_workspace
     from tidemill.project.project import Project
 
-    project = Project.here()
+    project = Project.find()
     return project, open_workspace(project.state_folder, environment)

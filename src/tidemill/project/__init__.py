@@ -1,1 +1,1 @@
-"""The user's project: its configuration, and the loading of its code."""
+"""The project of a user: reads its configuration and its code, and creates new projects."""

@@ -1,4 +1,4 @@
-"""Loads the user's code: `pipeline.py` and `features.py` of a project."""
+"""Loads the code of a project: `pipeline.py` and `features.py`."""
 
 import importlib.util
 import sys
@@ -13,26 +13,26 @@ from tidemill.errors import ConfigurationError, NotFound
 
 
 class Code:
-    """The pipelines, the metrics and the feature views that a project defines."""
+    """The pipelines, metrics and feature views of a project."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         sys.path.insert(0, str(folder)) if str(folder) not in sys.path else None
         module = _load(folder, "pipeline")
-        self.pipelines: dict[str, Pipeline] = _found(module, Pipeline)
-        self.metrics: dict[str, Metric] = _by_name(_found(module, Metric), "metrics", "pipeline.py")
-        views = _found(_load(folder, "features"), FeatureView)
-        self.views: dict[str, FeatureView] = _by_name(views, "feature views", "features.py")
+        self.pipelines: dict[str, Pipeline] = _collect(module, Pipeline)
+        self.metrics: dict[str, Metric] = _index_by_name(_collect(module, Metric), "metrics", "pipeline.py")
+        views = _collect(_load(folder, "features"), FeatureView)
+        self.views: dict[str, FeatureView] = _index_by_name(views, "feature views", "features.py")
 
     def pipeline(self, name: str) -> Pipeline:
-        """The pipeline of that name; raises `NotFound`."""
+        """Return a pipeline by its name; raise `NotFound` if there is none."""
         if name not in self.pipelines:
             known = ", ".join(sorted(self.pipelines)) or "none"
             raise NotFound(f"pipeline.py defines no pipeline {name!r}", f"it defines: {known}")
         return self.pipelines[name]
 
     def view(self, name: str) -> FeatureView:
-        """The feature view of that name; raises `NotFound`."""
+        """Return a feature view by its name; raise `NotFound` if there is none."""
         if name not in self.views:
             known = ", ".join(sorted(self.views)) or "none"
             raise NotFound(f"features.py defines no view {name!r}", f"it defines: {known}")
@@ -50,24 +50,24 @@ def _load(folder: Path, name: str) -> ModuleType | None:
     sys.modules[module.__name__] = module
     try:
         spec.loader.exec_module(module)
-    except SyntaxError as wrong:
-        place = Path(wrong.filename or file).name
-        raise ConfigurationError(f"{place}, line {wrong.lineno}: {wrong.msg}", "mend that line") from wrong
-    except Exception as raised:
+    except SyntaxError as error:
+        name = Path(error.filename or file).name
+        raise ConfigurationError(f"{name}, line {error.lineno}: {error.msg}", "fix this line") from error
+    except Exception as error:
         raise ConfigurationError(
-            f"{file.name} cannot be imported: {type(raised).__name__}: {raised}", "run it with python to see where"
-        ) from raised
+            f"{file.name} cannot be imported: {type(error).__name__}: {error}", "run it with python to see the line"
+        ) from error
     return module
 
 
-def _found(module: ModuleType | None, noun: type[Any]) -> dict[str, Any]:
-    return {name: value for name, value in vars(module or ModuleType("none")).items() if isinstance(value, noun)}
+def _collect(module: ModuleType | None, kind: type[Any]) -> dict[str, Any]:
+    return {name: value for name, value in vars(module or ModuleType("none")).items() if isinstance(value, kind)}
 
 
-def _by_name(found: dict[str, Any], nouns: str, file: str) -> dict[str, Any]:
-    """By the names that they have themselves; raises `ConfigurationError` where two have the same."""
-    named: dict[str, Any] = {}
-    for one in found.values():
-        if named.setdefault(one.name, one) is not one:
-            raise ConfigurationError(f"{file} defines two {nouns} named {one.name!r}", "give each a name of its own")
-    return named
+def _index_by_name(definitions: dict[str, Any], kind: str, file: str) -> dict[str, Any]:
+    """Return definitions by their own names; raise `ConfigurationError` if two have the same name."""
+    indexed: dict[str, Any] = {}
+    for definition in definitions.values():
+        if indexed.setdefault(definition.name, definition) is not definition:
+            raise ConfigurationError(f"{file} defines two {kind} named {definition.name!r}", "rename one of them")
+    return indexed

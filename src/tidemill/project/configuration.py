@@ -1,4 +1,4 @@
-"""Reads `tidemill.toml`: an error names the line and the cure."""
+"""Reads `tidemill.toml`; its errors name the line and the cure."""
 
 import hashlib
 import re
@@ -11,53 +11,53 @@ import msgspec
 
 from tidemill.core.policy import Policy
 from tidemill.errors import ConfigurationError
-from tidemill.project.lines import line_of
-from tidemill.project.meanings import nearest
-from tidemill.project.rules import Rules
+from tidemill.project.lines import find_line
+from tidemill.project.meanings import suggest_name
+from tidemill.project.rules import PolicyRules
 
 FILE = "tidemill.toml"
 _MODEL_TABLES = ("problem", "inputs", "training", "gate", "rollout", "watch")
 _STEP = re.compile(r"[\w-]+|\[\.\.\.\]|\[\d+\]")
-_PLACE = re.compile(r" - at `(?:key in )?`?\$?([^`]*)`")
+_PATH = re.compile(r" - at `(?:key in )?`?\$?([^`]*)`")
 
 
 def find_project(start: Path) -> Path:
-    """The folder at or above `start` that has a `tidemill.toml`.
+    """Return the folder with a `tidemill.toml`: `start` or the nearest one above it.
 
     Raises
     ------
     ConfigurationError
-        where there is none.
+        if there is none.
     """
     for folder in (start.resolve(), *start.resolve().parents):
         if (folder / FILE).is_file():
             return folder
     raise ConfigurationError(
         f"no {FILE} in {start.resolve()} or above it",
-        "go to your project's folder, or make a project: `tidemill init NAME`",
+        "go to the folder of your project, or create one: `tidemill init NAME`",
     )
 
 
 def read_policy(file: Path, base: Path | None = None) -> Policy:
-    """The policy that a file states; what its tables leave out comes from `base`, where there is one.
+    """Return the policy in a file; tables that it does not have come from `base`.
 
-    A project of one model states it in top-level tables (`[problem]`, `[training]`, …) and the model has the
-    project's name; several stand under `[models.NAME.…]`.
+    A project with one model has the tables `[problem]`, `[training]`, … at the top level, and the model has the name
+    of the project. Several models have tables `[models.NAME.…]`.
 
     Raises
     ------
     ConfigurationError
-        with the line and the cure.
+        if the policy is wrong, with the line and the cure.
     """
     text, tables = _read(file)
     if base is not None:
         tables = _read(base)[1] | tables
-    shaped, trail = _shape(tables)
+    shaped, prefix = _shape(tables)
     try:
         policy = msgspec.convert(shaped, Policy)
-    except msgspec.ValidationError as wrong:
-        raise _explain(file, text, str(wrong), trail) from None
-    Rules(policy, file, text, short=bool(trail), code=(base or file).parent / "pipeline.py").hold()
+    except msgspec.ValidationError as error:
+        raise _explain(file, text, str(error), prefix) from None
+    PolicyRules(policy, file, text, short=bool(prefix), code=(base or file).parent / "pipeline.py").check()
     return policy
 
 
@@ -65,84 +65,86 @@ def _read(file: Path) -> tuple[str, dict[str, Any]]:
     try:
         text = file.read_text(encoding="utf-8-sig")
         return text, tomllib.loads(text)
-    except OSError as unread:
+    except OSError as error:
         cure = "check the path and its permissions"
-        raise ConfigurationError(f"{file} cannot be read: {unread.strerror}", cure) from None
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}", cure) from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{file} is not UTF-8", "save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as wrong:
-        raise ConfigurationError(f"{file.name}: {wrong}", "mend that line: it is not TOML") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{file.name}: {error}", "fix this line: it is not TOML") from None
 
 
-def digest(policy: Policy) -> str:
-    """The name of a policy: the SHA-256 of what it says."""
+def digest_policy(policy: Policy) -> str:
+    """Return the SHA-256 of the values of a policy; comments and order do not change it."""
     return hashlib.sha256(msgspec.json.encode(policy, order="deterministic")).hexdigest()
 
 
 def _shape(tables: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """Bring the short form of a one-model project into the form of many; the trail of the model in the file."""
+    """Return the tables in the form for several models, and the prefix of the only model, empty if it has none."""
     tables = dict(tables)
     project = tables.pop("project", {})
     shaped: dict[str, Any] = {"name": project.get("name", "") if isinstance(project, dict) else ""}
     models = tables.pop("models", {})
-    trail = ""
-    own = {name: tables.pop(name) for name in _MODEL_TABLES if name in tables}
-    if own and isinstance(models, dict):
-        models = {**models, shaped["name"]: own}
-        trail = f"models.{shaped['name']}."
+    prefix = ""
+    top_level = {name: tables.pop(name) for name in _MODEL_TABLES if name in tables}
+    if top_level and isinstance(models, dict):
+        models = {**models, shaped["name"]: top_level}
+        prefix = f"models.{shaped['name']}."
     if isinstance(models, dict):
         models = {name: {**model, "name": name} if isinstance(model, dict) else model for name, model in models.items()}
     shaped["models"] = models
     shaped["sources"] = tables.pop("sources", {})
-    return shaped | tables, trail
+    return shaped | tables, prefix
 
 
-def _explain(file: Path, text: str, wrong: str, trail: str) -> ConfigurationError:
-    place = _PLACE.search(wrong)
-    path = re.sub(r"\[\.\.\.\]", "", place[1] if place else "").strip(".")
-    path = path.removeprefix("models.") if trail else path
-    what = _PLACE.sub("", wrong)
-    unknown = re.search(r"unknown field `(\w+)`", wrong)
-    steps = _STEP.findall(place[1] if place else "") + ([unknown[1]] if unknown else [])
-    line = line_of(text, [steps[2:], steps] if trail and steps[:1] == ["models"] else [steps])
-    where = f"{file.name}, line {line}" if line else file.name
+def _explain(file: Path, text: str, message: str, prefix: str) -> ConfigurationError:
+    match = _PATH.search(message)
+    path = re.sub(r"\[\.\.\.\]", "", match[1] if match else "").strip(".")
+    path = path.removeprefix("models.") if prefix else path
+    problem = _PATH.sub("", message)
+    unknown = re.search(r"unknown field `(\w+)`", message)
+    steps = _STEP.findall(match[1] if match else "") + ([unknown[1]] if unknown else [])
+    line = find_line(text, [steps[2:], steps] if prefix and steps[:1] == ["models"] else [steps])
+    position = f"{file.name}, line {line}" if line else file.name
     about = f" ({path})" if path else ""
-    return ConfigurationError(f"{where}: {_plain(what)}{about}", _cure(what, steps))
+    return ConfigurationError(f"{position}: {_simplify(problem)}{about}", _find_cure(problem, steps))
 
 
-def _plain(what: str) -> str:
-    if "matching regex" in what and "[smhdw]" in what:
-        return "this is not a length of time"
-    return what[0].lower() + what[1:]
+def _simplify(problem: str) -> str:
+    if "matching regex" in problem and "[smhdw]" in problem:
+        return "this is not a duration"
+    return problem[0].lower() + problem[1:]
 
 
-def _cure(what: str, steps: list[str]) -> str:
-    kind = _kind_at(steps)
-    if "unknown field" in what:
-        known = _keys(_kind_at(steps[:-1])) + (["project", *_MODEL_TABLES, "models"] if len(steps) == 1 else [])
+def _find_cure(problem: str, steps: list[str]) -> str:
+    kind = _find_kind(steps)
+    if "unknown field" in problem:
+        known = _list_keys(_find_kind(steps[:-1])) + (["project", *_MODEL_TABLES, "models"] if len(steps) == 1 else [])
         near = get_close_matches(steps[-1], known, 1)
         return (
             f"check its spelling: did you mean `{near[0]}`?"
             if near
-            else f"remove it, or check its spelling; known here: {', '.join(known)}"
+            else f"remove it, or check its spelling; the keys here are: {', '.join(known)}"
         )
-    if invalid := re.search(r"invalid enum value '(.*)'", what, re.IGNORECASE):
-        known = [one for one in _choices(kind) if one]
-        return f"one of: {', '.join(known)}{nearest(invalid[1], known)}"
-    if missing := re.search(r"required field `(\w+)`", what):
-        return f"add it there: {missing[1]} = …"
-    if "[smhdw]" in what:
-        return 'write a number and a unit, such as "30m", "12h", "7d"; none is negative'
+    if invalid := re.search(r"invalid enum value '(.*)'", problem, re.IGNORECASE):
+        known = [choice for choice in _list_choices(kind) if choice]
+        return f"use one of: {', '.join(known)}{suggest_name(invalid[1], known)}"
+    if missing := re.search(r"required field `(\w+)`", problem):
+        return f"add {missing[1]} = …"
+    if "[smhdw]" in problem:
+        return 'write a number and a unit, such as "30m", "12h", "7d"; it cannot be negative'
     if steps[-1:] == ["[...]"] and "thresholds" in steps:
-        return 'write a sign and a number, in quotes: ">= 0.7"'
-    if re.search(r"[Ee]xpected `(float|int)( \| null)?`, got `str`", what):
+        return 'write a comparison in quotes: ">= 0.7"'
+    if re.search(r"[Ee]xpected `(float|int)( \| null)?`, got `str`", problem):
         return "write a number, without quotes"
-    return next((cure for said, cure in _CURES.items() if re.search(said, what)), "see the reference of tidemill.toml")
+    return next(
+        (cure for pattern, cure in _CURES.items() if re.search(pattern, problem)), "see the reference of tidemill.toml"
+    )
 
 
 _CURES = {
     r"`int.*got `float": "write a whole number",
-    r"`(int|float)[^`]*` [<>]": "write a number in that range",
+    r"`(int|float)[^`]*` [<>]": "write a number in this range",
     r"`array`, got `str`": 'write it in brackets: ["…"]',
     r"`str[^`]*`, got `(int|float|bool)": "write it in quotes",
     r"`bool[^`]*`, got": "write true or false, without quotes",
@@ -150,14 +152,14 @@ _CURES = {
 }
 
 
-def _kind_at(steps: list[str]) -> Any:
-    """What the policy has where these steps lead; None where that is not known."""
-    import msgspec.inspect  # an error may take its time, a start may not
+def _find_kind(steps: list[str]) -> Any:
+    """Return the type of the policy at a path, or None if it is unknown."""
+    import msgspec.inspect  # only errors need it, and it loads slowly
 
     kind: Any = msgspec.inspect.type_info(Policy)
     for step in steps:
         if isinstance(kind, msgspec.inspect.UnionType):
-            kind = next((one for one in kind.types if not isinstance(one, msgspec.inspect.NoneType)), None)
+            kind = next((option for option in kind.types if not isinstance(option, msgspec.inspect.NoneType)), None)
         if isinstance(kind, msgspec.inspect.StructType):
             kind = next((field.type for field in kind.fields if field.encode_name == step), None)
         elif isinstance(kind, msgspec.inspect.DictType):
@@ -165,13 +167,13 @@ def _kind_at(steps: list[str]) -> Any:
         elif isinstance(kind, msgspec.inspect.VarTupleType):
             kind = kind.item_type
     if isinstance(kind, msgspec.inspect.UnionType):
-        kind = next((one for one in kind.types if isinstance(one, msgspec.inspect.StructType)), kind)
+        kind = next((option for option in kind.types if isinstance(option, msgspec.inspect.StructType)), kind)
     return kind
 
 
-def _keys(kind: Any) -> list[str]:
+def _list_keys(kind: Any) -> list[str]:
     return [field.encode_name for field in getattr(kind, "fields", ())]
 
 
-def _choices(kind: Any) -> list[str]:
+def _list_choices(kind: Any) -> list[str]:
     return [str(value) for value in getattr(kind, "values", ())]

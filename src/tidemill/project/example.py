@@ -1,4 +1,4 @@
-"""An invented table for a project without one: orders, and whether they came late."""
+"""Generates a table of orders, some of them late, as an example for a new project."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ _ROWS = 3000
 
 
 def write_example(folder: Path) -> Path:
-    """Write 3,000 invented orders of 90 days to `data/`, the same every time; the file's path."""
+    """Write 3,000 generated orders of 90 days to `data/`, always the same, and return the path of the file."""
     generator = np.random.default_rng(7)
     minutes = np.sort(generator.integers(0, 90 * 24 * 60, _ROWS))
     distance = generator.gamma(3.0, 120.0, _ROWS).round(1)

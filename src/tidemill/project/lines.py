@@ -1,4 +1,4 @@
-"""Where in a TOML file something is said: the line of a key, or of the table around it."""
+"""Finds the line of a key or a table in a TOML file."""
 
 import re
 
@@ -7,25 +7,25 @@ _ASSIGNED = re.compile(r"\s*([\w.\"-]+)\s*=")
 _KEY = re.compile(r"[\w-]+")
 
 
-def line_of(text: str, paths: list[list[str]]) -> int | None:
-    """The line that says what one of these paths leads to, or opens the innermost table around it, or one within.
+def find_line(text: str, paths: list[list[str]]) -> int | None:
+    """Return the line of the key at one of the paths, else of the innermost table around it or within it.
 
-    A step of a path is a name, `[...]` for any name, or `[0]` for a place in an array.
+    A step of a path is a name, `[...]` for any name, or `[0]` for an index in an array.
     """
     table: list[str] = []
-    places: dict[tuple[str, ...], int] = {}
-    best, found = 0, None
+    indices: dict[tuple[str, ...], int] = {}
+    longest, line = 0, None
     for number, row in enumerate(text.splitlines(), 1):
-        here = table
+        path_of_row = table
         if header := _HEADER.match(row):
-            here = table = _KEY.findall(header[2])
+            path_of_row = table = _KEY.findall(header[2])
             if header[1] == "[[":
-                place = places[tuple(table)] = places.get(tuple(table), -1) + 1
-                here = table = [*table, f"[{place}]"]
+                index = indices[tuple(table)] = indices.get(tuple(table), -1) + 1
+                path_of_row = table = [*table, f"[{index}]"]
         elif assigned := _ASSIGNED.match(row):
-            here = table + _KEY.findall(assigned[1])
+            path_of_row = table + _KEY.findall(assigned[1])
         for path in paths:
-            fits = all(a in (b, "[...]") for a, b in zip(path, here, strict=False))
-            if fits and best < min(len(here), len(path)):
-                best, found = min(len(here), len(path)), number
-    return found
+            matches = all(step in (key, "[...]") for step, key in zip(path, path_of_row, strict=False))
+            if matches and longest < min(len(path_of_row), len(path)):
+                longest, line = min(len(path_of_row), len(path)), number
+    return line

@@ -1,5 +1,5 @@
-"""What a policy says that fits its types and yet can mean nothing: metrics that nothing measures, addresses that nobody
-has, windows without time, causes that never come.
+"""Finds values of a policy that have the right type but no effect: unknown metrics and addresses, empty windows, events
+that never occur.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,162 +19,176 @@ from tidemill.core.model import Task
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.run import RunState
 from tidemill.core.trigger import Trigger
-from tidemill.project.names import Names
+from tidemill.project.names import DefinedNames
 
 Fault = tuple[str, str, tuple[str, ...]]
-"""What is wrong, its cure, and where it is said: the names that lead there."""
+"""The problem, its cure, and the path of the value."""
 
 _WATCHED = ("drift", "age", "silence")
-# A verdict that calls for nothing is no event.
-_CALLS = tuple(action for action in get_args(Action) if action not in ("proceed", "hold", "ignore"))
-_SAID = {
-    ("verdict", "action"): _CALLS,
+# A verdict with one of these actions is not an event.
+_ACTIONS = tuple(action for action in get_args(Action) if action not in ("proceed", "hold", "ignore"))
+_CONDITION_VALUES = {
+    ("verdict", "action"): _ACTIONS,
     ("verdict", "outcome"): get_args(Outcome),
     ("run", "state"): tuple(state for state in get_args(RunState) if state != "running"),
     ("job", "state"): ("failed",),
 }
 
 
-def faults(policy: Policy, defined: Names | None) -> Iterator[Fault]:
-    """Everything that means nothing, in the order of the file's reference; `defined` is what pipeline.py defines."""
+def find_faults(policy: Policy, defined: DefinedNames | None) -> Iterator[Fault]:
+    """Yield the faults in the order of the reference; `defined` are the names in pipeline.py."""
     for name, source in policy.sources.items():
         if not source.path:
-            yield f"source {name!r} has no path", 'such as "data/*.parquet"', ("sources", name, "path")
+            yield f"source {name!r} has no path", 'write a value such as "data/*.parquet"', ("sources", name, "path")
     for model in policy.models.values():
-        yield from _of_model(model)
+        yield from _check_model(model)
         later = policy.sources[model.problem.source].later if model.problem.source in policy.sources else ()
         if early := [name for name in model.inputs.request if name in later]:
-            cure = f"a request cannot know it: remove it there, or from `later` of source {model.problem.source!r}"
+            cure = (
+                f"requests cannot contain it: remove it, or remove it from `later` of source {model.problem.source!r}"
+            )
             yield (
-                f"{early[0]!r} is known later, and among the inputs",
+                f"input {early[0]!r} is known only later",
                 cure,
                 ("models", model.name, "inputs", "request"),
             )
-    for place, trigger in enumerate(policy.triggers):
-        yield from _of_trigger(trigger, defined, ("triggers", f"[{place}]"))
-    yield from _circles(policy.triggers)
-    yield from _of_backtest(policy.backtest, policy, defined)
+    for index, trigger in enumerate(policy.triggers):
+        yield from _check_trigger(trigger, defined, ("triggers", f"[{index}]"))
+    yield from _find_cycles(policy.triggers)
+    yield from _check_backtest(policy.backtest, policy, defined)
 
 
-def _of_model(model: ModelPolicy) -> Iterator[Fault]:
-    here = ("models", model.name)
+def _check_model(model: ModelPolicy) -> Iterator[Fault]:
+    path = ("models", model.name)
     problem, known = model.problem, list_metrics(model.problem.task)
     if not problem.label:
-        yield "the label has no name", "name the column that is predicted", (*here, "problem", "label")
+        yield "the label has no name", "write the column to predict", (*path, "problem", "label")
     if problem.label in model.inputs.request:
-        cure = "a request cannot know it: remove it there"
-        yield f"the label {problem.label!r} is among the inputs", cure, (*here, "inputs", "request")
+        cure = "requests cannot contain it: remove it"
+        yield f"the label {problem.label!r} is among the inputs", cure, (*path, "inputs", "request")
     for key in ("request", "views"):
         names = getattr(model.inputs, key)
-        if twice := [name for name in names if names.count(name) > 1]:
-            yield f"{twice[0]!r} is named twice", "name it once", (*here, "inputs", key)
-    yield from _metric(problem.metric, problem.task, (*here, "problem", "metric"))
+        if duplicates := [name for name in names if names.count(name) > 1]:
+            yield f"{duplicates[0]!r} is a duplicate", "write it once", (*path, "inputs", key)
+    yield from _check_metric(problem.metric, problem.task, (*path, "problem", "metric"))
     for name in model.gate.thresholds:
-        yield from _metric(name, problem.task, (*here, "gate", "thresholds"))
+        yield from _check_metric(name, problem.task, (*path, "gate", "thresholds"))
     for table in ("problem", "gate", "rollout"):
         for name, value in asdict(getattr(model, table)).items():
             if isinstance(value, float) and not isfinite(value):
-                yield f"{value} is no number to compare with", "write a finite one", (*here, table, name)
+                yield f"{value} cannot be compared", "write a finite number", (*path, table, name)
     for name in ("test", "window"):
         if (length := getattr(model.training, name)) and not parse_duration(length):
-            yield f"a {name} of no time has no rows", 'such as "14d"', (*here, "training", name)
+            yield (
+                f"{name} has a duration of zero and so no rows",
+                'write a value such as "14d"',
+                (*path, "training", name),
+            )
     for name, choice in (model.training.search.space if model.training.search else {}).items():
-        numbers = [one for one in choice if isinstance(one, int | float) and not isinstance(one, bool)]
+        numbers = [option for option in choice if isinstance(option, int | float) and not isinstance(option, bool)]
         if len(choice) == len(numbers) == 2 and numbers[0] >= numbers[1]:
-            cure = f"from the lower to the higher: [{numbers[1]}, {numbers[0]}]"
-            yield f"the range of {name!r} holds nothing", cure, (*here, "training", "search", "space", name)
-    yield from _nowhere(model.watch.notify, (*here, "watch", "notify"))
+            cure = f"write the lower number first: [{numbers[1]}, {numbers[0]}]"
+            yield f"the range of {name!r} is empty", cure, (*path, "training", "search", "space", name)
+    yield from _check_addresses(model.watch.notify, (*path, "watch", "notify"))
     if not parse_duration(model.rollout.maximum):
-        yield "a canary of no time proves nothing", 'such as "14d"', (*here, "rollout", "maximum")
-    for place, value in enumerate(model.watch.values):
-        at = (*here, "watch", "values", f"[{place}]")
+        yield "a canary cannot have a duration of zero", 'write a value such as "14d"', (*path, "rollout", "maximum")
+    for index, value in enumerate(model.watch.values):
+        at = (*path, "watch", "values", f"[{index}]")
         if value.value not in (*known, *_WATCHED):
-            cure = f"one of: {', '.join((*known, *_WATCHED))}{nearest(value.value, (*known, *_WATCHED))}"
-            yield f"the watch of a {problem.task} does not know {value.value!r}", cure, (*at, "value")
+            cure = f"use one of: {', '.join((*known, *_WATCHED))}{suggest_name(value.value, (*known, *_WATCHED))}"
+            yield f"the watch of a {problem.task} cannot measure {value.value!r}", cure, (*at, "value")
         if value.limit >= (1 if value.value == "drift" else inf):
-            cure = "write one that can be; of drift, 0.3 is three columns of ten"
+            cure = "write a lower limit; for drift, 0.3 is three columns of ten"
             yield f"a limit of {value.limit:g} is never exceeded", cure, (*at, "limit")
         if not parse_duration(value.window):
-            yield "a window of no time has no rows", 'such as "7d"', (*at, "window")
-        yield from _nowhere(value.notify, (*at, "notify"))
+            yield "a window with a duration of zero has no rows", 'write a value such as "7d"', (*at, "window")
+        yield from _check_addresses(value.notify, (*at, "notify"))
 
 
-def _metric(name: str, task: Task, at: tuple[str, ...]) -> Iterator[Fault]:
-    """A name that is no usual metric is one of the project's own, unless it is nearly a usual one."""
+def _check_metric(name: str, task: Task, at: tuple[str, ...]) -> Iterator[Fault]:
+    """Yield a fault if a name is nearly a built-in metric, or one of the other task; other names are custom metrics."""
     known = list_metrics(task)
     if name in known or not name:
         return
     if name in METRICS or get_close_matches(name, known, 1, 0.75):
-        cure = f"one of: {', '.join(known)}{nearest(name, known)}"
-        yield f"{name!r} is no metric of a {task}", cure, at
+        cure = f"use one of: {', '.join(known)}{suggest_name(name, known)}"
+        yield f"{name!r} is not a metric of a {task}", cure, at
 
 
-def _nowhere(addresses: Iterable[str], at: tuple[str, ...]) -> Iterator[Fault]:
+def _check_addresses(addresses: Iterable[str], at: tuple[str, ...]) -> Iterator[Fault]:
     for address in addresses:
         if address != "log" and not address.startswith("${") and not address.partition("://")[2]:
-            yield "nobody is at one of these addresses", '"log", or as Apprise writes it: "mailto://…"', at
+            yield f"{address!r} is not an address", 'use "log", or an address of Apprise, such as "mailto://…"', at
 
 
-def _of_trigger(trigger: Trigger, defined: Names | None, here: tuple[str, ...]) -> Iterator[Fault]:
+def _check_trigger(trigger: Trigger, defined: DefinedNames | None, path: tuple[str, ...]) -> Iterator[Fault]:
     for name, value in trigger.where.items():
         about = f"trigger {trigger.name!r} waits for {name} = {value!r}"
-        told, said = list_conditions(trigger.on) or (name,), _SAID.get((trigger.on, name), (value,))
-        if name not in told:
-            cure = f"it tells: {', '.join(told)}{nearest(name, told)}"
-            yield f"{about}, which an event of kind {trigger.on!r} does not tell", cure, (*here, "where")
-        elif value not in said:
-            yield f"{about}, which never comes", f"one of: {', '.join(said)}{nearest(value, said)}", (*here, "where")
+        conditions, values = list_conditions(trigger.on) or (name,), _CONDITION_VALUES.get((trigger.on, name), (value,))
+        if name not in conditions:
+            cure = f"its conditions are: {', '.join(conditions)}{suggest_name(name, conditions)}"
+            yield f"{about}, but events of kind {trigger.on!r} have no {name!r}", cure, (*path, "where")
+        elif value not in values:
+            yield (
+                f"{about}, which never occurs",
+                f"use one of: {', '.join(values)}{suggest_name(value, values)}",
+                (*path, "where"),
+            )
         elif trigger.on in ("run", "job") and name in ("subject", "pipeline"):
-            yield from _pipeline(value, defined, (*here, "where"))
+            yield from _check_pipeline(value, defined, (*path, "where"))
 
 
-def _circles(triggers: Sequence[Trigger]) -> Iterator[Fault]:
-    """Triggers on the end of runs that start what they wait for, on their own or one through the other."""
+def _find_cycles(triggers: Sequence[Trigger]) -> Iterator[Fault]:
+    """Yield triggers that start the pipeline whose end they wait for, alone or through other triggers."""
     endless = [
-        (place, trigger, {trigger.where.get(name, "") for name in ("subject", "pipeline")} - {""})
-        for place, trigger in enumerate(triggers)
+        (index, trigger, {trigger.where.get(name, "") for name in ("subject", "pipeline")} - {""})
+        for index, trigger in enumerate(triggers)
         if trigger.on == "run" and trigger.budget is None and not parse_duration(trigger.cooldown)
     ]
-    for place, trigger, waits_for in endless:
+    for index, trigger, waits_for in endless:
         started = {trigger.pipeline}
         for _ in endless:
             started |= {other.pipeline for _, other, cause in endless if cause <= started}
         if waits_for <= started:
-            others = "" if waits_for <= {trigger.pipeline} else ", by way of other triggers"
-            said = f"trigger {trigger.name!r} starts the pipeline whose end it waits for{others}"
-            cure = "let it wait for another pipeline (where), or give it a cooldown or a budget"
-            yield said, cure, ("triggers", f"[{place}]", "on")
+            others = "" if waits_for <= {trigger.pipeline} else ", through other triggers"
+            problem = f"trigger {trigger.name!r} starts the pipeline whose end it waits for{others}"
+            cure = "wait for another pipeline (where), or set a cooldown or a budget"
+            yield problem, cure, ("triggers", f"[{index}]", "on")
 
 
-def _of_backtest(backtest: Backtest, policy: Policy, defined: Names | None) -> Iterator[Fault]:
-    for place, firing in enumerate(backtest.firings):
-        at = ("backtest", "firings", f"[{place}]")
-        yield from _moment(firing.at, (*at, "at"))
-        yield from _pipeline(firing.pipeline, defined, (*at, "pipeline"))
+def _check_backtest(backtest: Backtest, policy: Policy, defined: DefinedNames | None) -> Iterator[Fault]:
+    for index, firing in enumerate(backtest.firings):
+        at = ("backtest", "firings", f"[{index}]")
+        yield from _check_date(firing.at, (*at, "at"))
+        yield from _check_pipeline(firing.pipeline, defined, (*at, "pipeline"))
     for name in backtest.skip:
-        yield from _pipeline(name, defined, ("backtest", "skip"))
-    for place, planted in enumerate(backtest.planted):
-        at = ("backtest", "planted", f"[{place}]")
-        yield from _moment(planted.day, (*at, "day"))
+        yield from _check_pipeline(name, defined, ("backtest", "skip"))
+    for index, planted in enumerate(backtest.planted):
+        at = ("backtest", "planted", f"[{index}]")
+        yield from _check_date(planted.day, (*at, "day"))
         if planted.source not in policy.sources:
-            cure = f"defined: {', '.join(policy.sources)}{nearest(planted.source, policy.sources)}"
-            yield f"{planted.source!r} is no source", cure, (*at, "source")
+            cure = f"the sources are: {', '.join(policy.sources)}{suggest_name(planted.source, policy.sources)}"
+            yield f"{planted.source!r} is not a source", cure, (*at, "source")
 
 
-def _moment(text: str, at: tuple[str, ...]) -> Iterator[Fault]:
+def _check_date(text: str, at: tuple[str, ...]) -> Iterator[Fault]:
     try:
         datetime.fromisoformat(text)
     except ValueError:
-        yield f"{text!r} is not a date", 'such as "2013-03-01"', at
+        yield f"{text!r} is not a date", 'write a value such as "2013-03-01"', at
 
 
-def _pipeline(name: str, defined: Names | None, at: tuple[str, ...]) -> Iterator[Fault]:
-    if defined is not None and (name not in defined.all or name in defined.others):
-        known = sorted(n for n in defined.all if not n.startswith("_") and n not in defined.others)
-        yield f"pipeline.py defines no pipeline {name!r}", f"it defines: {', '.join(known)}{nearest(name, known)}", at
+def _check_pipeline(name: str, defined: DefinedNames | None, at: tuple[str, ...]) -> Iterator[Fault]:
+    if defined is not None and (name not in defined.all or name in defined.not_pipelines):
+        known = sorted(n for n in defined.all if not n.startswith("_") and n not in defined.not_pipelines)
+        yield (
+            f"pipeline.py defines no pipeline {name!r}",
+            f"it defines: {', '.join(known)}{suggest_name(name, known)}",
+            at,
+        )
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a cure: the known name that somebody may have meant, if any is near."""
+def suggest_name(name: str, known: Iterable[str]) -> str:
+    """Return the end of a cure that suggests the most similar known name, empty if there is none."""
     near = get_close_matches(name, list(known), 1)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""What a project's pipeline.py defines, read without running it."""
+"""Reads which names pipeline.py defines, without running it."""
 
 import ast
 from pathlib import Path
@@ -7,74 +7,74 @@ from msgspec import Struct
 
 from tidemill.errors import ConfigurationError
 
-_NOUNS = ("step", "pipeline", "metric")
+_DECORATORS = ("step", "pipeline", "metric")
 
 
-class Names(Struct, frozen=True):
-    """Every name that is defined or imported, and which of them are steps or metrics, and so no pipelines."""
+class DefinedNames(Struct, frozen=True):
+    """All names that a file defines or imports; `not_pipelines` are its steps and metrics, with their kind."""
 
     all: frozenset[str]
-    others: dict[str, str]
+    not_pipelines: dict[str, str]
 
 
-def names_in(code: Path) -> Names | None:
-    """The names of a Python file; None where they cannot be told without running it.
+def read_names(code: Path) -> DefinedNames | None:
+    """Return the names of a Python file, or None if only running it shows them.
 
     Raises
     ------
     ConfigurationError
-        where a step, a pipeline or a metric has the name of another thing, with the line: Python would keep the last.
-        Only a pipeline may take the place of one that is imported: a recipe.
+        if a step, a pipeline or a metric has the same name as another definition: Python would keep only the last.
+        Only an imported recipe can be replaced, by a pipeline.
     """
     try:
         tree = ast.parse(code.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return None
-    nouns = _each_once(tree, code.name)
-    found = _bound(tree)
-    if "*" in found:
+    kinds = _find_kinds(tree, code.name)
+    names = _list_bound_names(tree)
+    if "*" in names:
         return None
-    return Names(frozenset(found), {name: noun for name, noun in nouns.items() if noun in ("step", "metric")})
+    return DefinedNames(frozenset(names), {name: kind for name, kind in kinds.items() if kind in ("step", "metric")})
 
 
-def _each_once(tree: ast.Module, file: str) -> dict[str, str]:
-    """What each name of the file's top level stands for; one that is imported stands for an import."""
+def _find_kinds(tree: ast.Module, file: str) -> dict[str, str]:
+    """Return the kind of each top-level name: step, pipeline, metric or import."""
     seen: dict[str, tuple[str, int]] = {}
     for node in tree.body:
         if isinstance(node, ast.ImportFrom):
-            here = {alias.asname or alias.name: "import" for alias in node.names}
-        elif isinstance(node, ast.FunctionDef) and (noun := _noun(node)):
-            here = {node.name: noun}
+            defined = {alias.asname or alias.name: "import" for alias in node.names}
+        elif isinstance(node, ast.FunctionDef) and (kind := _find_decorator(node)):
+            defined = {node.name: kind}
         else:
             continue
-        for name, noun in here.items():
-            earlier, line = seen.get(name, (noun, 0))
-            takes_its_place = earlier == "import" and noun in ("import", "pipeline")
-            if line and not takes_its_place:
+        for name, kind in defined.items():
+            earlier, line = seen.get(name, (kind, 0))
+            is_replacement = earlier == "import" and kind in ("import", "pipeline")
+            if line and not is_replacement:
                 raise ConfigurationError(
-                    f"{file}, line {node.lineno}: the {noun} {name!r} has the name of the {earlier} in line {line}",
-                    "give each a name of its own (an import: `as OTHER`)",
+                    f"{file}, line {node.lineno}: the {kind} {name!r} has the name of the {earlier} in line {line}",
+                    "rename one of them (an import: `as OTHER`)",
                 )
-            seen[name] = noun, node.lineno
-    return {name: noun for name, (noun, _) in seen.items()}
+            seen[name] = kind, node.lineno
+    return {name: kind for name, (kind, _) in seen.items()}
 
 
-def _noun(function: ast.FunctionDef) -> str:
-    """What a decorator of Tidemill makes of a function: `@step`, `@step(retries=2)`, `@tidemill.step`."""
+def _find_decorator(function: ast.FunctionDef) -> str:
+    """Return the decorator of Tidemill on a function: `@step`, `@step(retries=2)` or `@tidemill.step`."""
     for decorator in function.decorator_list:
-        named = decorator.func if isinstance(decorator, ast.Call) else decorator
-        name = named.attr if isinstance(named, ast.Attribute) else named.id if isinstance(named, ast.Name) else ""
-        if name in _NOUNS:
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
+        if name in _DECORATORS:
             return name
     return ""
 
 
-def _bound(tree: ast.Module) -> set[str]:
-    """Every name that is bound outside functions and classes."""
+def _list_bound_names(tree: ast.Module) -> set[str]:
+    """Return all names that are bound outside functions and classes."""
     names: set[str] = set()
-    waiting: list[ast.AST] = [tree]
-    while waiting:
-        for node in ast.iter_child_nodes(waiting.pop()):
+    pending: list[ast.AST] = [tree]
+    while pending:
+        for node in ast.iter_child_nodes(pending.pop()):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 names.add(node.name)
                 continue
@@ -82,5 +82,5 @@ def _bound(tree: ast.Module) -> set[str]:
                 names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 names.add(node.id)
-            waiting.append(node)
+            pending.append(node)
     return names

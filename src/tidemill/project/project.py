@@ -1,4 +1,4 @@
-"""A project: its folder, its policy, its code, and where its state is."""
+"""A project: its folder, its policy, its code and the folder of its workspace."""
 
 import os
 from functools import cached_property
@@ -8,19 +8,19 @@ from tidemill.core.feature import FeatureSet
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.errors import InputError, NotFound
 from tidemill.project.code import Code
-from tidemill.project.configuration import FILE, digest, find_project, read_policy
+from tidemill.project.configuration import FILE, digest_policy, find_project, read_policy
 
 
 class Project:
-    """The project in `folder`; its code is loaded only when it is asked for."""
+    """The project in `folder`; its code is loaded at the first use."""
 
     def __init__(self, folder: Path, policy: Policy | None = None) -> None:
         self.folder = folder
         self.policy = policy or read_policy(folder / FILE)
 
     @classmethod
-    def here(cls) -> "Project":
-        """The project at or above the present folder (`TIDEMILL_PROJECT` names another)."""
+    def find(cls) -> "Project":
+        """Return the project in the current folder or above it, or in the folder in `TIDEMILL_PROJECT`."""
         return cls(find_project(Path(os.environ.get("TIDEMILL_PROJECT", "."))))
 
     @property
@@ -29,7 +29,7 @@ class Project:
 
     @property
     def state_folder(self) -> Path:
-        """Where its workspace is: `TIDEMILL_WORKSPACE`, or `.tidemill` in the project."""
+        """The folder of the workspace: `TIDEMILL_WORKSPACE`, or `.tidemill` in the project."""
         return Path(os.environ.get("TIDEMILL_WORKSPACE") or self.folder / ".tidemill")
 
     @cached_property
@@ -38,10 +38,10 @@ class Project:
 
     @cached_property
     def policy_digest(self) -> str:
-        return digest(self.policy)
+        return digest_policy(self.policy)
 
     def model(self, name: str = "") -> ModelPolicy:
-        """The policy of a model; of the only one where no name is given."""
+        """Return the policy of a model; without a name, of the only model."""
         models = self.policy.models
         if name in models:
             return models[name]
@@ -49,11 +49,11 @@ class Project:
         if name:
             raise NotFound(f"tidemill.toml defines no model {name!r}", f"it defines: {known}")
         if len(models) != 1:
-            raise InputError(f"the project has {len(models)} models", f"name one of: {known} (--param model=NAME)")
+            raise InputError(f"the project has {len(models)} models", f"choose one: {known} (--param model=NAME)")
         return next(iter(models.values()))
 
     def features(self, model: ModelPolicy) -> FeatureSet:
-        """What a model uses, as `features.py` defines it now."""
+        """Return the features of a model, as `features.py` defines them now."""
         return FeatureSet(
             request=model.inputs.request, views=tuple(self.code.view(name) for name in model.inputs.views)
         )

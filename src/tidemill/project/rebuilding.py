@@ -1,4 +1,4 @@
-"""Rebuilds the folder of a project as its code was once, beside the data that it has now."""
+"""Rebuilds the folder of a project with the code of an earlier run and the current data."""
 
 import io
 import zipfile
@@ -7,31 +7,31 @@ from pathlib import Path
 from tidemill.errors import Corrupt
 
 
-def rebuild(packed: bytes, project: Path, folder: Path) -> None:
-    """Unpack code into an empty folder, and link to it what the project has besides code (its data).
+def rebuild_project(packed: bytes, project: Path, folder: Path) -> None:
+    """Unpack code into an empty folder, and add links to the data of the project.
 
     Raises
     ------
     Corrupt
-        where the packed code cannot be read.
+        if the packed code cannot be read.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             archive.extractall(folder)
-    except (zipfile.BadZipFile, OSError, ValueError) as wrong:
-        raise Corrupt(f"the code of that run cannot be unpacked: {wrong}", "restore a backup") from None
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise Corrupt(f"the code of that run cannot be unpacked: {error}", "restore a backup") from None
     _link_missing(project, folder)
 
 
 def _link_missing(project: Path, folder: Path) -> None:
     for entry in project.iterdir():
-        place = folder / entry.name
-        if entry.is_dir() and place.is_dir():
-            _link_missing(entry, place)
-        elif not place.exists() and not _is_code(entry):
-            place.symlink_to(entry.resolve())
+        target = folder / entry.name
+        if entry.is_dir() and target.is_dir():
+            _link_missing(entry, target)
+        elif not target.exists() and not _is_code(entry):
+            target.symlink_to(entry.resolve())
 
 
 def _is_code(entry: Path) -> bool:
-    """Code that the packed state does not have was not there then; state and environments are no data."""
+    """Return whether an entry is code, state or an environment, which the earlier project did not have, and no data."""
     return entry.suffix == ".py" or entry.name.startswith(".") or (entry / "pyvenv.cfg").exists()

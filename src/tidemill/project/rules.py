@@ -1,4 +1,4 @@
-"""What the types of a policy cannot say: names that exist, lengths of time, crons that fire; with file and line."""
+"""Checks the rules of a policy that types cannot express: names, durations, crons. Errors name the file and line."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,9 +10,9 @@ from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.prediction import LABEL_LEAD
 from tidemill.core.trigger import Trigger
 from tidemill.errors import ConfigurationError
-from tidemill.project.lines import line_of
-from tidemill.project.meanings import faults, nearest
-from tidemill.project.names import Names, names_in
+from tidemill.project.lines import find_line
+from tidemill.project.meanings import find_faults, suggest_name
+from tidemill.project.names import DefinedNames, read_names
 
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 _KINDS = (
@@ -21,8 +21,8 @@ _KINDS = (
 )
 
 
-class Rules:
-    """The rules for the policy that a file states; `code` is its project's pipeline.py, read but not run."""
+class PolicyRules:
+    """The rules for the policy in a file; `code` is the pipeline.py of its project, which is read but not run."""
 
     def __init__(self, policy: Policy, file: Path, text: str, *, short: bool, code: Path) -> None:
         self._policy = policy
@@ -31,183 +31,204 @@ class Rules:
         self._short = short
         self._code = code
 
-    def hold(self) -> None:
-        """Hold the policy against them.
+    def check(self) -> None:
+        """Check the policy.
 
         Raises
         ------
         ConfigurationError
-            with the line and the cure.
+            if a rule is broken, with the line and the cure.
         """
         policy = self._policy
         if not _NAME.fullmatch(policy.name):
-            cure = 'write one in [project]: name = "flights" (letters, digits, - and _)'
-            raise self._wrong(f"the project's name {policy.name!r} is not a name", cure, "project", "name")
+            cure = 'set it in [project]: name = "flights" (letters, digits, - and _)'
+            raise self._create_error(f"the name of the project is invalid: {policy.name!r}", cure, "project", "name")
         for name, source in policy.sources.items():
-            self._length(source.delay, "sources", name, "delay")
+            self._check_duration(source.delay, "sources", name, "delay")
         for model in policy.models.values():
-            self._model(model)
-        self._retention()
-        defined = names_in(self._code)
+            self._check_model(model)
+        self._check_retention()
+        defined = read_names(self._code)
         names: set[str] = set()
-        for place, trigger in enumerate(policy.triggers):
+        for index, trigger in enumerate(policy.triggers):
             if trigger.name in names:
-                cure = "give each a name of its own: its cooldown and what it fired are kept by it"
-                raise self._wrong(f"two triggers have the name {trigger.name!r}", cure, *_of(place, "name"))
+                cure = "rename one: cooldowns and jobs are stored by this name"
+                raise self._create_error(
+                    f"two triggers have the name {trigger.name!r}", cure, *_trigger_path(index, "name")
+                )
             names.add(trigger.name)
-            self._trigger(trigger, place, defined)
-        for problem, cure, steps in faults(policy, defined):
-            in_model = steps[0] == "models"
-            place_of = self._of_model(policy.models[steps[1]], *steps[2:]) if in_model else steps
-            raise self._wrong(problem, cure, *place_of)
+            self._check_trigger(trigger, index, defined)
+        for problem, cure, steps in find_faults(policy, defined):
+            is_model = steps[0] == "models"
+            path = self._find_path(policy.models[steps[1]], *steps[2:]) if is_model else steps
+            raise self._create_error(problem, cure, *path)
 
-    def _wrong(self, problem: str, cure: str, *steps: str) -> ConfigurationError:
-        line = line_of(self._text, [list(steps)]) if steps else None
-        where = f"{self._file}, line {line}" if line else self._file
-        return ConfigurationError(f"{where}: {problem}", cure)
+    def _create_error(self, problem: str, cure: str, *steps: str) -> ConfigurationError:
+        line = find_line(self._text, [list(steps)]) if steps else None
+        position = f"{self._file}, line {line}" if line else self._file
+        return ConfigurationError(f"{position}: {problem}", cure)
 
-    def _of_model(self, model: ModelPolicy, *steps: str) -> tuple[str, ...]:
-        """Where something is said of a model: a project of one says it in top-level tables."""
+    def _find_path(self, model: ModelPolicy, *steps: str) -> tuple[str, ...]:
+        """Return the path of a value of a model; the only model has top-level tables."""
         return steps if self._short and model.name == self._policy.name else ("models", model.name, *steps)
 
-    def _length(self, text: str, *steps: str) -> timedelta:
+    def _check_duration(self, text: str, *steps: str) -> timedelta:
         try:
             return parse_duration(text)
-        except ConfigurationError as wrong:
-            raise self._wrong(wrong.problem, wrong.cure, *steps) from None
+        except ConfigurationError as error:
+            raise self._create_error(error.problem, error.cure, *steps) from None
 
-    def _model(self, model: ModelPolicy) -> None:
+    def _check_model(self, model: ModelPolicy) -> None:
         if not _NAME.fullmatch(model.name):
             cure = "use letters, digits, - and _, such as late_flights"
-            raise self._wrong(f"the model's name {model.name!r} is not a name", cure, "models", model.name)
+            raise self._create_error(f"the name of a model is invalid: {model.name!r}", cure, "models", model.name)
         if model.problem.source not in self._policy.sources:
-            raise self._wrong(
-                f"model {model.name!r} reads the source {model.problem.source!r}, which is not defined",
+            raise self._create_error(
+                f"model {model.name!r} reads the source {model.problem.source!r}, which does not exist",
                 f"add [sources.{model.problem.source}] with its path"
-                + nearest(model.problem.source, self._policy.sources),
-                *self._of_model(model, "problem", "source"),
+                + suggest_name(model.problem.source, self._policy.sources),
+                *self._find_path(model, "problem", "source"),
             )
-        self._split(model)
-        self._length(model.training.test, *self._of_model(model, "training", "test"))
-        self._length(model.rollout.maximum, *self._of_model(model, "rollout", "maximum"))
-        self._length(model.watch.quiet, *self._of_model(model, "watch", "quiet"))
-        for place, value in enumerate(model.watch.values):
-            self._length(value.window, *self._of_model(model, "watch", "values", f"[{place}]", "window"))
+        self._check_split(model)
+        self._check_duration(model.training.test, *self._find_path(model, "training", "test"))
+        self._check_duration(model.rollout.maximum, *self._find_path(model, "rollout", "maximum"))
+        self._check_duration(model.watch.quiet, *self._find_path(model, "watch", "quiet"))
+        for index, value in enumerate(model.watch.values):
+            self._check_duration(value.window, *self._find_path(model, "watch", "values", f"[{index}]", "window"))
 
-    def _split(self, model: ModelPolicy) -> None:
-        """A way to split has what it needs, and the rest of the policy fits it; whether columns exist the rows tell."""
+    def _check_split(self, model: ModelPolicy) -> None:
+        """Check the options of the split; whether its columns exist is checked with the rows."""
         options, problem, key = model.training, model.problem, "split"
-        wrong = cure = ""
+        fault = cure = ""
         if options.group and options.split != "group":
-            wrong = f"group = {options.group!r} says nothing while the split is not by group"
+            fault = f"group = {options.group!r} has no effect: the split is not by group"
             cure, key = 'add split = "group", or remove it', "group"
         elif options.split == "group" and not options.group:
-            wrong = 'split = "group" does not say which column names the group'
-            cure = 'name it: group = "patient"'
+            fault = 'split = "group" needs the column of the group'
+            cure = 'add it, such as group = "patient"'
         elif options.split == "group" and options.feedback and options.group not in model.inputs.request:
-            wrong = f"feedback = true learns from served rows, which do not tell their group {options.group!r}"
+            fault = f"feedback = true trains on served rows, which have no column {options.group!r} for their group"
             cure, key = f"add {options.group!r} to [inputs] request, or remove `feedback`", "feedback"
         elif options.split == "stratified" and problem.task == "regression":
-            wrong = 'split = "stratified" keeps a mixture of classes, and a regression has none'
+            fault = 'split = "stratified" needs classes, and a regression has none'
             cure = 'use "time", "random" or "group"'
         elif options.split == "time" and not self._policy.sources[problem.source].time:
-            wrong = f'split = "time", but the source {problem.source!r} has no event time'
-            cure = f"name its column: [sources.{problem.source}] time, or split otherwise"
-        if wrong:
-            raise self._wrong(f"[training] {wrong}", cure, *self._of_model(model, "training", key))
+            fault = f'split = "time", but the source {problem.source!r} has no event time'
+            cure = f"set its column: [sources.{problem.source}] time, or use another split"
+        if fault:
+            raise self._create_error(f"[training] {fault}", cure, *self._find_path(model, "training", key))
 
-    def _retention(self) -> None:
-        """A journal is not cut shorter than what is still looked back on."""
-        kept = self._policy.retention
-        self._length(kept.runs, "retention", "runs"), self._length(kept.orphans, "retention", "orphans")
-        if kept.journal is None:
+    def _check_retention(self) -> None:
+        """Check that the journal keeps all rows that a window still needs."""
+        retention = self._policy.retention
+        (
+            self._check_duration(retention.runs, "retention", "runs"),
+            self._check_duration(retention.orphans, "retention", "orphans"),
+        )
+        if retention.journal is None:
             return
-        journal = self._length(kept.journal, "retention", "journal")
+        journal = self._check_duration(retention.journal, "retention", "journal")
         for model in self._policy.models.values():
-            learns = model.training.feedback
-            if learns and not model.training.window:
-                raise self._wrong(
-                    f"[retention] journal = {kept.journal!r}, but model {model.name!r} learns from all of it "
+            uses_feedback = model.training.feedback
+            if uses_feedback and not model.training.window:
+                raise self._create_error(
+                    f"[retention] journal = {retention.journal!r}, but model {model.name!r} is trained on all of it "
                     "(feedback = true)",
-                    "give its [training] a window, or keep the journal: leave `journal` out",
+                    "set a window in its [training], or remove `journal`",
                     *("retention", "journal"),
                 )
-            looks = [*(value.window for value in model.watch.values), model.rollout.maximum]
-            looks += [model.training.window] if learns and model.training.window else []
-            longest = max(looks, key=parse_duration)
+            windows = [*(value.window for value in model.watch.values), model.rollout.maximum]
+            windows += [model.training.window] if uses_feedback and model.training.window else []
+            longest = max(windows, key=parse_duration)
             if journal < parse_duration(longest) + LABEL_LEAD:
-                raise self._wrong(
-                    f"[retention] journal = {kept.journal!r} is shorter than model {model.name!r} looks back "
+                raise self._create_error(
+                    f"[retention] journal = {retention.journal!r} is shorter than a window of model {model.name!r} "
                     f"({longest}, and a day for labels)",
-                    "keep it longer, or shorten that window",
+                    "raise it, or shorten the window",
                     *("retention", "journal"),
                 )
 
-    def _trigger(self, trigger: Trigger, place: int, defined: Names | None) -> None:
+    def _check_trigger(self, trigger: Trigger, index: int, defined: DefinedNames | None) -> None:
         if trigger.name in ("", "hand"):
-            cure = 'such as "worse or old"; "hand" stands for what people start'
-            raise self._wrong(f"{trigger.name!r} cannot be the name of a trigger", cure, *_of(place, "name"))
+            cure = 'use a name such as "worse or old"; "hand" is reserved for jobs of people'
+            raise self._create_error(
+                f"{trigger.name!r} is not a valid name of a trigger", cure, *_trigger_path(index, "name")
+            )
         about = f"trigger {trigger.name!r}"
         if bool(trigger.on) == bool(trigger.cron):
-            cure = "give it one"
-            raise self._wrong(f"{about} must have either `on` (a kind of event) or `cron`", cure, *_of(place, "name"))
-        self._length(trigger.cooldown, *_of(place, "cooldown"))
+            cure = "set one of them"
+            raise self._create_error(
+                f"{about} must have either `on` (a kind of event) or `cron`", cure, *_trigger_path(index, "name")
+            )
+        self._check_duration(trigger.cooldown, *_trigger_path(index, "cooldown"))
         if not trigger.pipeline:
-            raise self._wrong(f"{about} names no pipeline", 'such as "training"', *_of(place, "pipeline"))
-        if defined is not None and (trigger.pipeline not in defined.all or trigger.pipeline in defined.others):
-            public = sorted(n for n in defined.all if not n.startswith("_") and n not in defined.others)
-            noun = defined.others.get(trigger.pipeline)
-            raise self._wrong(
+            raise self._create_error(
+                f"{about} has no pipeline", 'write a value such as "training"', *_trigger_path(index, "pipeline")
+            )
+        if defined is not None and (trigger.pipeline not in defined.all or trigger.pipeline in defined.not_pipelines):
+            public = sorted(n for n in defined.all if not n.startswith("_") and n not in defined.not_pipelines)
+            kind = defined.not_pipelines.get(trigger.pipeline)
+            raise self._create_error(
                 f"{about} starts the pipeline {trigger.pipeline!r}, which "
-                + (f"is a {noun} in pipeline.py" if noun else "pipeline.py does not define"),
-                f"it defines: {', '.join(public) or 'none'}" + nearest(trigger.pipeline, public),
-                *_of(place, "pipeline"),
+                + (f"is a {kind} in pipeline.py" if kind else "pipeline.py does not define"),
+                f"it defines: {', '.join(public) or 'none'}" + suggest_name(trigger.pipeline, public),
+                *_trigger_path(index, "pipeline"),
             )
         if trigger.model and trigger.model not in self._policy.models:
-            raise self._wrong(
-                f"{about} is for a model {trigger.model!r} that is not defined",
-                f"defined: {', '.join(self._policy.models)}" + nearest(trigger.model, self._policy.models),
-                *_of(place, "model"),
+            raise self._create_error(
+                f"{about} has the model {trigger.model!r}, which is not defined",
+                f"the models are: {', '.join(self._policy.models)}" + suggest_name(trigger.model, self._policy.models),
+                *_trigger_path(index, "model"),
             )
         if trigger.cron:
-            self._cron(trigger, place, about)
+            self._check_cron(trigger, index, about)
         else:
-            self._event(trigger, place, about)
+            self._check_event(trigger, index, about)
 
-    def _event(self, trigger: Trigger, place: int, about: str) -> None:
+    def _check_event(self, trigger: Trigger, index: int, about: str) -> None:
         if trigger.on not in _KINDS and (near := get_close_matches(trigger.on, _KINDS, 1, 0.75)):
             cure = f"did you mean {near[0]!r}?"
-            raise self._wrong(f"{about} waits for {trigger.on!r}, which nothing tells", cure, *_of(place, "on"))
+            raise self._create_error(
+                f"{about} waits for {trigger.on!r}, which no event has as its kind", cure, *_trigger_path(index, "on")
+            )
         subject = trigger.where.get("subject", "")
         if trigger.on == "data" and subject and subject not in self._policy.sources:
-            raise self._wrong(
-                f"{about} waits for data of {subject!r}, which is no source",
-                f"defined: {', '.join(self._policy.sources)}" + nearest(subject, self._policy.sources),
-                *_of(place, "where"),
+            raise self._create_error(
+                f"{about} waits for data of {subject!r}, which is not a source",
+                f"the sources are: {', '.join(self._policy.sources)}" + suggest_name(subject, self._policy.sources),
+                *_trigger_path(index, "where"),
             )
         if trigger.on == "rows" and not subject:
-            cure = 'name it: where = { subject = "flights" }'
-            raise self._wrong(f"{about} waits for rows, but of no table", cure, *_of(place, "on"))
+            cure = 'add the table: where = { subject = "flights" }'
+            raise self._create_error(f"{about} waits for rows, but has no table", cure, *_trigger_path(index, "on"))
 
-    def _cron(self, trigger: Trigger, place: int, about: str) -> None:
+    def _check_cron(self, trigger: Trigger, index: int, about: str) -> None:
         from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
         from croniter import CroniterBadDateError, croniter
 
         cron = trigger.cron
         if not croniter.is_valid(cron):
-            raise self._wrong(f"the cron of {about} is not one: {cron!r}", 'such as "0 6 * * *"', *_of(place, "cron"))
+            raise self._create_error(
+                f"the cron of {about} is invalid: {cron!r}",
+                'write a value such as "0 6 * * *"',
+                *_trigger_path(index, "cron"),
+            )
         try:
             zone = ZoneInfo(trigger.zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            cure = 'such as "Europe/Zurich"'
-            raise self._wrong(f"{about}: there is no time zone {trigger.zone!r}", cure, *_of(place, "zone")) from None
+            cure = 'write a value such as "Europe/Zurich"'
+            raise self._create_error(
+                f"{about}: there is no time zone {trigger.zone!r}", cure, *_trigger_path(index, "zone")
+            ) from None
         try:
             croniter(cron, datetime.now(UTC).astimezone(zone)).get_next()
         except CroniterBadDateError:
-            cure = "name a day that exists, and is still to come"
-            raise self._wrong(f"the cron of {about} never fires: {cron!r}", cure, *_of(place, "cron")) from None
+            cure = "use a date that exists and is in the future"
+            raise self._create_error(
+                f"the cron of {about} never fires: {cron!r}", cure, *_trigger_path(index, "cron")
+            ) from None
 
 
-def _of(place: int, key: str) -> tuple[str, str, str]:
-    return "triggers", f"[{place}]", key
+def _trigger_path(index: int, key: str) -> tuple[str, str, str]:
+    return "triggers", f"[{index}]", key

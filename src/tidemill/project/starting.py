@@ -1,4 +1,4 @@
-"""Starts a project: writes files around a table that run at once, and say what was guessed."""
+"""Creates a project: writes files that run at once with a table and list the guessed roles of its columns."""
 
 import re
 import shutil
@@ -12,119 +12,119 @@ import msgspec
 from tidemill.clock import SystemClock
 from tidemill.core.metric import default_metric
 from tidemill.errors import InputError
-from tidemill.project.guessing import Guess
+from tidemill.project.guessing import TableGuess
 
-_STILL_COMING = timedelta(days=30)
-_TO_TELL = 210  # the labels that the watch waits for, and a few
+_RECENT = timedelta(days=30)
+_NEEDED_LABELS = 210  # the minimum of the watch, and a few more
 _PATTERN = re.compile(r"[*?\[\]]")
 
 
-def write_project(folder: Path, guessed: Guess, table: Path, now: datetime | None = None) -> None:
-    """Write the files of a project around a table, which is copied into it; `now` tells whether rows still come.
+def write_project(folder: Path, guessed: TableGuess, table: Path, now: datetime | None = None) -> None:
+    """Write the files of a project with a copy of a table; `now` decides whether the table is still growing.
 
     Raises
     ------
     InputError
-        if the folder has a project already, or cannot be written.
+        if the folder contains a project already, or cannot be written.
     """
     if (folder / "tidemill.toml").exists():
-        raise InputError(f"{folder} has a tidemill.toml already", "choose another name, or remove it")
+        raise InputError(f"{folder} contains a tidemill.toml already", "choose another name, or delete it")
     try:
         (folder / "data").mkdir(parents=True, exist_ok=True)
         (folder / "tests").mkdir(exist_ok=True)
-        kept = folder / "data" / f"{_PATTERN.sub('-', folder.name)}{table.suffix.lower()}"
-        if table.resolve() != kept.resolve():
-            shutil.copyfile(table, kept)
-        for name, text in _files(folder, guessed, kept, now or SystemClock().now()).items():
+        copy = folder / "data" / f"{_PATTERN.sub('-', folder.name)}{table.suffix.lower()}"
+        if table.resolve() != copy.resolve():
+            shutil.copyfile(table, copy)
+        for name, text in _render_files(folder, guessed, copy, now or SystemClock().now()).items():
             (folder / name).write_text(text, encoding="utf-8")
-    except OSError as refused:
+    except OSError as error:
         raise InputError(
-            f"{folder} cannot be written: {refused.strerror}", "choose a folder that you may write"
+            f"{folder} cannot be written: {error.strerror}", "choose a folder with write permission"
         ) from None
 
 
-def _files(folder: Path, guessed: Guess, table: Path, now: datetime) -> dict[str, str]:
+def _render_files(folder: Path, guessed: TableGuess, table: Path, now: datetime) -> dict[str, str]:
     return {
-        "tidemill.toml": _policy(folder.name, guessed, f"data/{table.name}", now),
-        "pipeline.py": _rendered("pipeline.py"),
-        "features.py": _rendered("features.py"),
-        "tests/test_project.py": _rendered("test_project.py"),
+        "tidemill.toml": _render_policy(folder.name, guessed, f"data/{table.name}", now),
+        "pipeline.py": _render("pipeline.py"),
+        "features.py": _render("features.py"),
+        "tests/test_project.py": _render("test_project.py"),
         ".gitignore": ".tidemill/\n__pycache__/\n",
     }
 
 
-def _quoted(value: Any) -> str:
+def _quote(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _pace(guessed: Guess) -> tuple[str, int]:
-    """How far the watch looks back to see enough, in whole weeks, and after how many labels a trial is settled.
+def _choose_window(guessed: TableGuess) -> tuple[str, int]:
+    """Return the window of the watch in whole weeks, long enough for its labels, and the labels that a canary needs.
 
-    While one is on trial, the champion answers four rows of five; twelve days leave it two before it has to end.
+    During a canary, the champion serves four of five rows. The labels of twelve days leave two days before its end.
     """
-    seen = 0.8 * guessed.a_day
-    window = next((f"{days}d" for days in (7, 14) if not seen or days * seen >= _TO_TELL), "28d")
-    labels = int(12 * seen) // 10 * 10 if seen else 300
+    daily = 0.8 * guessed.rows_per_day
+    window = next((f"{days}d" for days in (7, 14) if not daily or days * daily >= _NEEDED_LABELS), "28d")
+    labels = int(12 * daily) // 10 * 10 if daily else 300
     return window, max(100, min(300, labels))
 
 
-def _age(guessed: Guess, now: datetime) -> str:
-    """The greatest age of a model, where new rows seem to come: from old ones it would be trained again in vain."""
-    if guessed.newest is not None and now - guessed.newest < _STILL_COMING:
+def _render_age(guessed: TableGuess, now: datetime) -> str:
+    """Return the limit for the age of a model, as a comment if the table is old: retraining needs new rows."""
+    if guessed.newest is not None and now - guessed.newest < _RECENT:
         return _AGE
     old = f" (the newest is of {guessed.newest:%Y-%m-%d})" if guessed.newest else ""
-    return f"# where new rows keep coming{old}:\n" + "".join(f"# {line}\n" for line in _AGE.splitlines())
+    return f"# if new rows keep arriving{old}:\n" + "".join(f"# {line}\n" for line in _AGE.splitlines())
 
 
-_AGE = """[[watch.values]]        # a model is never older than this
+_AGE = """[[watch.values]]        # the maximum age of a model
 value = "age"
 limit = 30.0            # days since its newest training row
 action = "retrain"
 """
 
 
-def _named(folder: str) -> str:
-    """A name for the project and its model, which is part of an address: letters without their accents."""
-    plain = "".join(one for one in unicodedata.normalize("NFKD", folder) if not unicodedata.combining(one))
+def _to_name(folder: str) -> str:
+    """Return a name for the project and its model that can be in a URL: letters without accents."""
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", folder) if not unicodedata.combining(letter))
     return re.sub(r"[^A-Za-z0-9_-]", "-", plain).strip("-").lstrip("-0123456789_") or "project"
 
 
-def _rounded(value: float) -> float:
+def _round(value: float) -> float:
     return float(f"{value:.3g}") or 0.1
 
 
-def _policy(name: str, guessed: Guess, path: str, now: datetime) -> str:
+def _render_policy(name: str, guessed: TableGuess, path: str, now: datetime) -> str:
     classes = guessed.task == "classification"
-    metric, limit = default_metric(guessed.task), 0.1 if classes else _rounded(0.2 * guessed.spread)
-    margin, unit = (0.01, "log loss") if classes else (_rounded(0.02 * guessed.spread**2), "squared error")
-    window, labels = _pace(guessed)
-    left_out = "".join(f"# left out: {_quoted(column)} ({why})\n" for column, why in guessed.excluded.items())
-    inputs = ",\n".join(f"    {_quoted(column)}" for column in guessed.inputs)
+    metric, limit = default_metric(guessed.task), 0.1 if classes else _round(0.2 * guessed.spread)
+    margin, unit = (0.01, "log loss") if classes else (_round(0.02 * guessed.spread**2), "squared error")
+    window, labels = _choose_window(guessed)
+    excluded = "".join(f"# excluded: {_quote(column)} ({why})\n" for column, why in guessed.excluded.items())
+    inputs = ",\n".join(f"    {_quote(column)}" for column in guessed.inputs)
     time = (
-        f"time = {_quoted(guessed.time)}\n" if guessed.time else "# time = …           # the column of the event time\n"
+        f"time = {_quote(guessed.time)}\n" if guessed.time else "# time = …           # the column of the event time\n"
     )
     key = (
-        f"key = {_quoted(list(guessed.key))}\n"
+        f"key = {_quote(list(guessed.key))}\n"
         if guessed.key
-        else '# key = ["…"]        # the columns that name a row\n'
+        else '# key = ["…"]        # the columns that identify a row\n'
     )
-    positive = f"positive = {_quoted(guessed.positive)}".ljust(24) + "# precision, recall and F1 are about this class\n"
+    positive = f"positive = {_quote(guessed.positive)}".ljust(24) + "# precision, recall and F1 are for this class\n"
     positive = positive if guessed.positive else ""
     test = (
-        'test = "14d"            # the newest rows are held out'
+        'test = "14d"            # the newest rows are the test rows'
         if guessed.time
-        else "test_share = 0.2        # rows held out"
+        else "test_share = 0.2        # the share of test rows"
     )
-    return _rendered(
+    return _render(
         "tidemill.toml",
-        name=_named(name),
+        name=_to_name(name),
         guessed=guessed,
         metric=metric,
         positive=positive,
         path=path,
         time=time,
         key=key,
-        left_out=left_out,
+        excluded=excluded,
         inputs=inputs,
         test=test,
         margin=margin,
@@ -132,12 +132,12 @@ def _policy(name: str, guessed: Guess, path: str, now: datetime) -> str:
         unit=unit,
         labels=labels,
         window=window,
-        age=_age(guessed, now),
+        age=_render_age(guessed, now),
     )
 
 
-def _rendered(file: str, **values: Any) -> str:
-    """A file of a new project, from its template."""
+def _render(file: str, **values: Any) -> str:
+    """Return a file of a new project, rendered from its template."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
@@ -146,5 +146,5 @@ def _rendered(file: str, **values: Any) -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    templates.filters["toml"] = _quoted
+    templates.filters["toml"] = _quote
     return templates.get_template(f"{file}.jinja").render(values)
