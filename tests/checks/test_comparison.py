@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.checks.comparison import compare, hold_answers, hold_thresholds
+from tidemill.checks.comparison import compare, compare_with_champion, hold_answers, hold_thresholds
 from tidemill.checks.gate import combine_findings
 from tidemill.core.check import Verdict
 from tidemill.core.policy import Gate
@@ -141,3 +141,45 @@ def test_equal_models_pass_as_often_as_a_margin_allows() -> None:
         candidate = CHAMPION + random.normal(0, 0.2, ROWS)
         passed += judge(candidate, margin=0.01, slice_tolerance=0.1).outcome == "pass"
     assert passed >= 26
+
+
+def test_what_too_few_rows_do_not_tell_is_undecided() -> None:
+    """The interval of the difference covers the bound: the first model is not released, and not refused."""
+    few = np.arange(14)
+    first = BASELINE[few] - 0.05 + noise(0.5)[few]
+    findings = compare(first, BASELINE[few], None, policy=Gate(), slices={})
+    verdict = combine_findings("late", findings, on_trial=False)
+    low, high = verdict.evidence["against_baseline"]
+    assert low < 0 < high
+    assert (verdict.outcome, verdict.action, verdict.stops) == ("undecided", "collect", True)
+    assert "14 test rows do not tell whether it is better than the trivial baseline" in verdict.reason
+    assert "collect more rows" in verdict.reason
+    assert combine_findings("late", findings, on_trial=True).action == "proceed", (
+        "live traffic decides against a champion"
+    )
+
+
+def test_a_comparison_with_the_champion_that_is_undecided_is_left_to_live_traffic() -> None:
+    candidate = CHAMPION + 0.012 + noise(0.2)
+    verdict = judge(candidate, margin=0.01)
+    low, high = verdict.evidence["against_champion"]
+    assert low < 0.01 < high
+    assert (verdict.outcome, verdict.action) == ("undecided", "proceed")
+    equal = CHAMPION + noise(0.4)
+    found = {
+        on_trial: compare_with_champion(equal, CHAMPION, policy=Gate(margin=0.02), slices={}, on_trial=on_trial)
+        for on_trial in (True, False)
+    }
+    assert [found[True][0].outcome, found[False][0].outcome] == ["pass", "undecided"]
+    assert combine_findings("late", found[False], on_trial=False).action == "collect", (
+        "it would be the champion at once"
+    )
+
+
+def test_a_threshold_that_an_interval_covers_is_undecided() -> None:
+    policy = Gate(thresholds={"error_rate": "<= 0.1"})
+    for interval, outcome in (((0.05, 0.15), "undecided"), ((0.05, 0.09), "pass")):
+        (found,) = hold_thresholds({"error_rate": 0.08}, policy, {"error_rate": interval})
+        assert found.outcome == outcome
+    (found,) = hold_thresholds({"error_rate": 0.12}, policy, {"error_rate": (0.11, 0.13)})
+    assert found.outcome == "fail"

@@ -1,5 +1,6 @@
 """`models`: stages, comparison, and what promoting by hand says."""
 
+import shutil
 from pathlib import Path
 
 import joblib
@@ -70,7 +71,21 @@ def test_two_releases_side_by_side(shop: Path) -> None:
     told = tidemill(shop, "models", "compare", "shop/1", "shop/2").stdout
     assert "test_log_loss" in told
     assert "signature: equal" in told
+    assert found["same_test_rows"] == ("b - a" in told) == ("different test rows" not in told)
+    assert found["same_test_rows"]
     assert "does not exist" in tidemill(shop, "models", "compare", "shop/1", "shop/9", code=2).stderr
+
+
+def test_metrics_of_different_test_rows_are_not_subtracted(shop: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(shop, tmp_path / "shop"))
+    file = other / "tidemill.toml"
+    file.write_text(file.read_text().replace('test = "14d"', 'test = "10d"'))
+    tidemill(other, "run", "training")
+    found = listed(other, "models", "compare", "shop/1", "shop/3")
+    assert not found["same_test_rows"]
+    told = tidemill(other, "models", "compare", "shop/1", "shop/3").stdout
+    assert "of different test rows: they cannot be subtracted" in told
+    assert "b - a" not in told
 
 
 def test_promoting_what_nobody_watches_is_warned_of(shop: Path) -> None:

@@ -214,3 +214,14 @@ def test_copies_stay_together_and_what_is_alike_by_nature_does_not() -> None:
     mixed = stratified(copied.with_columns(y=pl.col("x") % 2), "y", 0.25, 0.0, 0)
     assert not set(mixed.test["x"]) & set(mixed.train["x"])
     assert abs(mixed.test.height - 100) <= 4
+
+
+@given(hours=st.lists(st.integers(0, 2000), min_size=10, max_size=120), minimum=st.integers(0, 60))
+@settings(deadline=None)
+def test_a_test_with_too_few_rows_grows_to_the_minimum_or_the_share(hours: list[int], minimum: int) -> None:
+    assume(len(set(hours)) == len(hours))
+    parts = by_time(frame(*hours), "5d", 0.3, 0.1, minimum)
+    assert parts.test.height >= min(minimum, int(0.3 * len(hours)))
+    plain = by_time(frame(*hours), "5d", 0.3, 0.1)
+    if plain.test.height >= minimum:
+        assert all(a.equals(b) for a, b in zip(parts, plain, strict=True))

@@ -82,6 +82,7 @@ def hospital(folder: Path, training: str) -> Path:
     write_project(folder, guess_columns(pl.read_csv(table), "ill", key="visit"), table)
     file = folder / "tidemill.toml"
     text = file.read_text().replace("[training]\n", f"[training]\n{training}\n").replace('    "patient",\n', "")
+    text = text.replace("[gate]", "[gate]\nbaseline_margin = -1.0", 1)  # so few patients prove nothing
     file.write_text(text)
     return folder
 

@@ -29,9 +29,9 @@ def compare(
 ) -> list[Finding]:
     """What the losses of the same test rows tell, each of shape (rows,) and finite.
 
-    On average better than the trivial baseline, not worse than the champion by more than the margin, and on no slice
+    Proven better than the trivial baseline, not worse than the champion by more than the margin, and on no slice
     proven worse than the tolerance (the lower bound of a paired bootstrap) than the champion; than the baseline,
-    where nobody is champion yet.
+    where nobody is champion yet. What is proven neither way, as its interval covers the bound, is undecided.
 
     Parameters
     ----------
@@ -45,9 +45,18 @@ def compare(
 
 
 def compare_with_champion(
-    candidate: Floats, champion: Floats, *, policy: Gate, slices: dict[str, Booleans], unseen: Booleans | None = None
+    candidate: Floats,
+    champion: Floats,
+    *,
+    policy: Gate,
+    slices: dict[str, Booleans],
+    unseen: Booleans | None = None,
+    on_trial: bool = True,
 ) -> list[Finding]:
-    """The part of `compare` that is about the champion, on rows of their own."""
+    """The part of `compare` that is about the champion, on rows of their own.
+
+    A candidate that seems not to be worse passes where it goes `on_trial`; else this must be proven.
+    """
     fresh = np.ones(len(candidate), dtype=bool) if unseen is None else unseen
     evidence: dict[str, object] = {"compared_rows": int(fresh.sum()), "margin": policy.margin}
     if fresh.sum() < _LEAST_COMPARED:
@@ -55,7 +64,7 @@ def compare_with_champion(
         return [cannot_compare(f"the champion has learned from {but} test rows", policy, evidence)]
     difference = candidate - champion
     suffering = _on_slices(difference, {name: inside & fresh for name, inside in slices.items()}, policy, "champion")
-    return [*suffering, _against_champion(candidate[fresh], champion[fresh], policy, evidence)]
+    return [*suffering, _against_champion(candidate[fresh], champion[fresh], policy, evidence, on_trial)]
 
 
 def cannot_compare(why: str, policy: Gate, evidence: dict[str, object] | None = None) -> Finding:
@@ -66,26 +75,36 @@ def cannot_compare(why: str, policy: Gate, evidence: dict[str, object] | None = 
 
 
 def _against_baseline(candidate: Floats, baseline: Floats, policy: Gate) -> Finding:
+    low, high = bootstrap_interval(candidate - baseline, policy.confidence)
     evidence = {
         "rows": len(candidate),
         "loss": float(candidate.mean()),
         "baseline_loss": float(baseline.mean()),
-        "against_baseline": bootstrap_interval(candidate - baseline, policy.confidence),
+        "against_baseline": (low, high),
     }
-    better = bool(candidate.mean() < baseline.mean() - policy.baseline_margin)
-    reason = f"{'' if better else 'not '}better than the trivial baseline: {_loss(candidate, baseline)}"
-    return Finding(about="baseline", outcome="pass" if better else "fail", reason=reason, evidence=evidence)
+    about = f"than the trivial baseline: {_loss(candidate, baseline)}, {_difference(candidate - baseline, low, high)}"
+    if high < -policy.baseline_margin:
+        return Finding(about="baseline", reason=f"better {about}", evidence=evidence)
+    if low >= -policy.baseline_margin:
+        return Finding(about="baseline", outcome="fail", reason=f"not better {about}", evidence=evidence)
+    reason = f"{len(candidate)} test rows do not tell whether it is better {about}; collect more rows"
+    return Finding(about="baseline", outcome="undecided", reason=reason, evidence=evidence)
 
 
-def _against_champion(candidate: Floats, champion: Floats, policy: Gate, evidence: dict[str, object]) -> Finding:
+def _against_champion(
+    candidate: Floats, champion: Floats, policy: Gate, evidence: dict[str, object], on_trial: bool
+) -> Finding:
     low, high = bootstrap_interval(candidate - champion, policy.confidence)
     evidence |= {"champion_loss": float(champion.mean()), "against_champion": (low, high)}
-    said = _loss(candidate, champion)
-    if (candidate - champion).mean() > policy.margin:
+    said = f"{_loss(candidate, champion)}, {_difference(candidate - champion, low, high)}"
+    if low > policy.margin:
         return Finding(about="champion", outcome="fail", reason=f"worse than the champion: {said}", evidence=evidence)
     if policy.better and high >= 0:
         reason = f"not proven better than the champion, as its policy asks: {said}"
         return Finding(about="champion", outcome="fail", reason=reason, evidence=evidence)
+    if (candidate - champion).mean() > policy.margin or (high > policy.margin and not on_trial):
+        reason = f"{len(candidate)} test rows do not tell whether it is worse than the champion: {said}"
+        return Finding(about="champion", outcome="undecided", reason=reason, evidence=evidence)
     return Finding(about="champion", reason=f"not worse than the champion: {said}", evidence=evidence)
 
 
@@ -108,8 +127,13 @@ def _on_slices(difference: Floats, slices: dict[str, Booleans], policy: Gate, ot
     return [Finding(about="slices", reason=f"it suffers on none of {looked} slices")] if looked else []
 
 
-def hold_thresholds(values: dict[str, float], policy: Gate) -> list[Finding]:
-    """Whether the metrics of the test rows keep the policy's thresholds; one that was not measured does not."""
+def hold_thresholds(
+    values: dict[str, float], policy: Gate, intervals: dict[str, tuple[float, float]] | None = None
+) -> list[Finding]:
+    """Whether the metrics of the test rows keep the policy's thresholds; one that was not measured does not.
+
+    One whose interval covers its threshold is undecided.
+    """
     found = []
     for name, said in policy.thresholds.items():
         sign = said[:2] if said[1] == "=" else said[0]
@@ -119,8 +143,13 @@ def hold_thresholds(values: dict[str, float], policy: Gate) -> list[Finding]:
             reason = f"{name}, which must be {said}, was not measured (there are {', '.join(sorted(values))})"
         else:
             reason = f"{name} is {value:.4g}, and must be {said}"
-        kept = value is not None and _SIGNS[sign](value, float(said[len(sign) :]))
-        found.append(Finding(about=name, outcome="pass" if kept else "fail", reason=reason, evidence=evidence))
+        bound = float(said[len(sign) :])
+        kept = value is not None and _SIGNS[sign](value, bound)
+        outcome: Outcome = "pass" if kept else "fail"
+        low, high = (intervals or {}).get(name, (bound, bound))
+        if value is not None and low < bound < high:
+            outcome, reason = "undecided", f"{reason}; too few rows tell ({low:.4g} to {high:.4g})"
+        found.append(Finding(about=name, outcome=outcome, reason=reason, evidence=evidence))
     return found
 
 
@@ -146,6 +175,10 @@ def hold_answers(first: Floats, losses: Floats, again: Floats | None = None) -> 
         reason = f"not deterministic: asked twice, its answers to the same rows are up to {apart:.3g} apart"
         return [Finding(about="determinism", outcome="fail", reason=reason, evidence={"answers_apart": apart})]
     return [Finding(about="answers", reason="every answer is a finite number, and the same when asked again")]
+
+
+def _difference(differences: Floats, low: float, high: float) -> str:
+    return f"difference {differences.mean():+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def _loss(one: Floats, other: Floats) -> str:

@@ -54,7 +54,7 @@ CHECKS: tuple[CheckInfo, ...] = (
         subject="candidate",
         needs=("rows", "labels", "package"),
         about="its losses on test rows with those of the trivial baseline and of the champion; and all of its parts",
-        actions=("proceed", "stop"),
+        actions=("proceed", "collect", "stop"),
     ),
     _gate("data", "its training rows with stopped batches, and with the age of the champion's rows", "rows"),
     _gate("classes", "the classes of newer rows with those that it has learned", "rows", "labels"),

@@ -66,6 +66,7 @@ def check_traffic(
         "upper": mean + reach,
     }
     said = f"live loss {challenger.mean():.4f} against {champion.mean():.4f} on the same {rows} rows"
+    said += f", difference {mean:+.4f} ({mean - reach:+.4f} to {mean + reach:+.4f})"
     if mean - 4 * error > margin:
         return judged("fail", "rollback", f"clearly worse: {said}")
     if rows < minimum:

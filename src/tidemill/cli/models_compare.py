@@ -25,16 +25,21 @@ class ReleaseFacts(Struct, frozen=True, kw_only=True):
     slices: dict[str, dict[str, float]]
     environment: dict[str, str]
     data: dict[str, Any]
+    test_rows: str
 
 
 class ReleaseComparison(Struct, frozen=True, kw_only=True):
-    """Two releases: all metrics and slices as (a, b), and the differences of signature, packages and data."""
+    """Two releases: all metrics and slices as (a, b), and the differences of signature, packages and data.
+
+    Metrics can be subtracted where they are of the `same_test_rows`.
+    """
 
     a: str
     b: str
     stages: tuple[str, str]
     metrics: _Pairs
     slices: _Pairs
+    same_test_rows: bool
     signature: list[str]
     environment: _Pairs
     data: _Pairs
@@ -56,6 +61,7 @@ def compare(a: Label, b: Label, env: Environment = "production", json: Json = Fa
         stages=(first.stage, second.stage),
         metrics=_pair(first.metrics, second.metrics),
         slices=_pair(_flatten(first.slices), _flatten(second.slices)),
+        same_test_rows=bool(first.test_rows) and first.test_rows == second.test_rows,
         signature=compare_signatures(packed[0].manifest.signature, packed[1].manifest.signature),
         environment=_find_differences(first.environment, second.environment),
         data=_find_differences(first.data, second.data),
@@ -69,13 +75,15 @@ def _read_facts(session: "Session", release: "Release", model: "Model", env: str
 
     lock = model.files.get("requirements.txt", b"").decode().split()
     locked = dict(line.split("==", 1) for line in lock if "==" in line)
+    measured = read_test_metrics(session, release.run)
     return ReleaseFacts(
         release=release.label,
         stage=stage_of(release.label, history(session.workspace.ledger, env, release.name)),
         metrics=release.metrics,
-        slices=read_test_metrics(session, release.run).slices,
+        slices=measured.slices,
         environment=model.manifest.environment | locked,
         data=release.data,
+        test_rows=measured.rows,
     )
 
 
@@ -95,11 +103,13 @@ def _print(found: ReleaseComparison) -> None:
     output.out.print(f"a  {found.a} ({found.stages[0]})\nb  {found.b} ({found.stages[1]})")
     for title, pairs in (("metric", found.metrics), ("slice", found.slices)):
         if pairs:
-            rows = [
-                [name, output.format_cell(a), output.format_cell(b), _format_difference(a, b)]
-                for name, (a, b) in pairs.items()
-            ]
-            output.print_table((title, "a", "b", "b - a"), rows)
+            rows = [[name, output.format_cell(a), output.format_cell(b)] for name, (a, b) in pairs.items()]
+            if found.same_test_rows:
+                rows = [[*row, _format_difference(*pair)] for row, pair in zip(rows, pairs.values(), strict=True)]
+            output.print_table((title, "a", "b", *(["b - a"] if found.same_test_rows else [])), rows)
+    if found.metrics and not found.same_test_rows:
+        output.out.print("the metrics are of different test rows: they cannot be subtracted")
+        output.out.print("`tidemill checks list --check gate` shows candidates and champions on the same rows")
     for line in found.signature or ["signature: equal"]:
         output.out.print(line)
     for title, pairs in (("package", found.environment), ("data", found.data)):

@@ -27,7 +27,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     """The result of a check.
 
     A step can return a verdict, or a list of them. They are stored with the run, and the action `stop` stops
-    the run.
+    the run; so does `collect` of an undecided one, which needs more rows.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     subject
         The object that was judged, such as a release or a batch.
     outcome
-        The result; `undecided` means that there are too few rows.
+        The result; `undecided` means that there are too few rows to tell.
     action
         What the result calls for.
     reason
@@ -81,8 +81,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     @property
     def stops(self) -> bool:
-        """Whether the verdict stops the run."""
-        return self.action == "stop"
+        """Whether the verdict stops the run: so does an undecided one that needs more rows."""
+        return self.action == "stop" or (self.outcome == "undecided" and self.action == "collect")
 
 
 class SchemaEvidence(Struct, frozen=True, kw_only=True):

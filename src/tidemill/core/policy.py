@@ -127,6 +127,9 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         How much of the newest history is the test, if the split is by time.
     test_share
         The share of rows that is the test, if the split is not by time.
+    minimum_test_rows
+        The least number of test rows of a split by time: a test with fewer grows into the older rows, at most to
+        `test_share`.
     refit
         Train again on all rows after the gate has passed.
     window
@@ -150,6 +153,7 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     validation: Annotated[float, Meta(ge=0, lt=1)] = 0.15
     test: DurationText = "14d"
     test_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
+    minimum_test_rows: Annotated[int, Meta(ge=0)] = 50
     refit: bool = True
     window: DurationText | None = None
     minimum_rows: Annotated[int, Meta(ge=1)] = 50
@@ -241,6 +245,11 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     minimum: Annotated[int, Meta(ge=1)] = 300
     margin: float = 0.0
     maximum: DurationText = "14d"
+
+    @property
+    def decides_later(self) -> bool:
+        """Whether a release is judged again before it is the champion: by live traffic, or by a person."""
+        return self.canary or self.approval
 
 
 class WatchValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

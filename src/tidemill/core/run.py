@@ -45,7 +45,8 @@ class Metrics(Struct, frozen=True, kw_only=True):
     """Measured values of a step; runs can be searched by them.
 
     `slices` maps a slice (`"origin=JFK"`) to its values and its `rows`; `about` names the measured rows (`"test"`).
-    `intervals` are the confidence intervals of the values that have one, `slice_intervals` those of each slice.
+    `intervals` are the confidence intervals of the values that have one, `slice_intervals` those of each slice. `rows`
+    is the digest of the measured rows: values of other rows are not compared.
     """
 
     values: dict[str, float]
@@ -53,6 +54,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
     about: str = ""
     intervals: dict[str, tuple[float, float]] = {}
     slice_intervals: dict[str, dict[str, tuple[float, float]]] = {}
+    rows: str = ""
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

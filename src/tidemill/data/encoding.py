@@ -113,7 +113,7 @@ def _fit_column(values: pl.Series) -> ColumnEncoding:
 
 def _varying_parts(moments: pl.Series) -> tuple[str, ...]:
     """The parts of times that vary: of years written as dates the year alone, of months no weekday."""
-    wanted = _PARTS
+    wanted: tuple[str, ...] = _PARTS
     if np.unique(_part_of(moments, "hour", 0.0)).size == 1 and moments.dt.day().n_unique() == 1:
         wanted = ("year",) if moments.dt.month().n_unique() == 1 else ("year", "month", "elapsed")
     return tuple(part for part in wanted if np.unique(_part_of(moments, part, 0.0)).size > 1)
@@ -155,14 +155,19 @@ def _encode_column(column: ColumnEncoding, typed: dict[str, pl.Series], height: 
 
 def _part_of(moments: pl.Series, part: str, origin: float) -> Floats:
     """One part of UTC times, shape (rows,): NaN where there is none."""
-    found = {
-        "year": moments.dt.year,
-        "month": moments.dt.month,
-        "day_of_year": moments.dt.ordinal_day,
-        "weekday": moments.dt.weekday,
-        "hour": lambda: moments.dt.hour() + moments.dt.minute() / 60,
-        "elapsed": lambda: moments.to_physical() / _DAY - origin,
-    }[part]()
+    match part:
+        case "year":
+            found = moments.dt.year()
+        case "month":
+            found = moments.dt.month()
+        case "day_of_year":
+            found = moments.dt.ordinal_day()
+        case "weekday":
+            found = moments.dt.weekday()
+        case "hour":
+            found = moments.dt.hour().cast(pl.Float64) + moments.dt.minute().cast(pl.Float64) / 60
+        case _:
+            found = moments.to_physical() / _DAY - origin
     return found.cast(pl.Float64).to_numpy()
 
 

@@ -30,11 +30,12 @@ def kind_of(options: Training, *, timed: bool) -> Literal["time", "random", "gro
     return options.split or ("time" if timed else "random")
 
 
-def by_time(frame: pl.DataFrame, test: str, share: float, validation: float) -> Split:
+def by_time(frame: pl.DataFrame, test: str, share: float, validation: float, minimum: int = 0) -> Split:
     """The newest rows are the test; before them come the validation rows, and before those the training rows.
 
     `test` is a length of time; where it would take more than half of the rows, or none, the newest `share` of the
-    rows is taken instead. `validation` is a share of the rows that are left.
+    rows is taken instead. Where it has fewer than `minimum` rows it grows until it has these, or the share.
+    `validation` is a share of the rows that are left.
     """
     if not frame.height:
         return _hold(Split(frame, frame, frame))
@@ -44,6 +45,8 @@ def by_time(frame: pl.DataFrame, test: str, share: float, validation: float) -> 
     early = int((times <= newest - parse_duration(test)).sum())
     if not 0.5 * len(times) <= early < len(times):
         early = _first_of_moment(times, int(len(times) * (1 - share)))
+    if len(times) - early < (wanted := min(minimum, int(len(times) * share))):
+        early = _first_of_moment(times, len(times) - wanted)
     middle = min(_first_of_moment(times, int(early * (1 - validation))), early)
     return _hold(Split(ordered[:middle], ordered[middle:early], ordered[early:]))
 

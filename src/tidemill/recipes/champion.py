@@ -46,6 +46,7 @@ def check_champion(
             policy=policy.gate,
             slices=find_slices(rival.rows, policy.gate.slices),
             unseen=unseen,
+            on_trial=policy.rollout.decides_later,
         ),
     ]
 

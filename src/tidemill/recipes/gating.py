@@ -125,7 +125,7 @@ def check_package(candidate: Candidate, probe: PackageProbe, policy: ModelPolicy
 
 def check_thresholds(tested: Metrics, policy: ModelPolicy) -> list[Finding]:
     """Whether the metrics of the test rows keep the policy's thresholds."""
-    return hold_thresholds(tested.values, policy.gate)
+    return hold_thresholds(tested.values, policy.gate, tested.intervals)
 
 
 def check_baseline(candidate: Candidate, champion: Model | None, rows: SplitRows, policy: ModelPolicy) -> list[Finding]:

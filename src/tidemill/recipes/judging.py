@@ -24,7 +24,14 @@ from tidemill.models.package import list_warm_modules, to_files
 from tidemill.recipes.gating import Case, SplitRows, run_checks
 from tidemill.recipes.ingestion import kept_out
 from tidemill.recipes.rows import Snapshot
-from tidemill.recipes.scoring import measure_own, score_candidate, score_rows, score_samples, select_learned
+from tidemill.recipes.scoring import (
+    digest_rows,
+    measure_own,
+    score_candidate,
+    score_rows,
+    score_samples,
+    select_learned,
+)
 from tidemill.registry.routing import current
 from tidemill.training.evaluate import evaluate, find_slices
 
@@ -59,9 +66,11 @@ def measure_on(
     Rows of a class that it has not learned are left out: the gate tells of them.
     """
     rows = select_learned(model, rows, policy.problem)
-    truth, scores = score_rows(model, rows, policy.problem, sources.definition(policy.problem.source))
+    source = sources.definition(policy.problem.source)
+    truth, scores = score_rows(model, rows, policy.problem, source)
     found = evaluate(truth, scores, find_slices(rows, policy.gate.slices), about, policy.gate.confidence)
-    return replace(found, values=found.values | measure_own(metrics, own, truth, scores, rows))
+    values = found.values | measure_own(metrics, own, truth, scores, rows)
+    return replace(found, values=values, rows=digest_rows(rows, policy.problem, source))
 
 
 @step
@@ -144,7 +153,8 @@ def gate(
         own_metrics=own_metrics,
         tables=tables,
     )
-    return combine_findings(policy.name, run_checks(case))
+    on_trial = champion is not None and policy.rollout.decides_later
+    return combine_findings(policy.name, run_checks(case), on_trial=on_trial)
 
 
 @step

@@ -1,5 +1,6 @@
 """Scores a model on rows: what it answers without the columns that are known later, and the truth beside."""
 
+from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from tidemill.core.policy import Problem
 from tidemill.core.resources import ProjectMetrics
 from tidemill.core.source import Source
 from tidemill.data.arrays import Floats
+from tidemill.data.frame import KNOWN_AT, TIME
 from tidemill.data.metrics import Truth, losses
 from tidemill.errors import ConfigurationError
 from tidemill.models.inputs import load_samples
@@ -20,6 +22,14 @@ from tidemill.models.load import load_cached
 from tidemill.training.evaluate import filter_classes, to_truth
 
 _ASKED_AGAIN = 1_000
+
+
+def digest_rows(rows: pl.DataFrame, problem: Problem, source: Source) -> str:
+    """The digest of test rows: by their key, time and label, or by all of their columns where they have no key."""
+    keyed = bool(source.key) and set(source.key) <= set(rows.columns)
+    names = (*source.key, TIME, problem.label) if keyed else tuple(name for name in rows.columns if name != KNOWN_AT)
+    plain = [name for name in dict.fromkeys(names) if not rows.schema[name].is_nested()]
+    return sha256(rows.select(plain).hash_rows().sort().to_numpy().tobytes()).hexdigest()
 
 
 class Candidate(NamedTuple):

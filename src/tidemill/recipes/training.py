@@ -69,7 +69,7 @@ def split(
     alike = (*inputs, policy.problem.label)
     match kind_of(options, timed=bool(source.time)):
         case "time":
-            return by_time(frame, options.test, share, validation)
+            return by_time(frame, options.test, share, validation, options.minimum_test_rows)
         case "group":
             return by_group(frame, options.group, share, validation, seed)
         case "stratified":
