@@ -144,7 +144,7 @@ GATE_CHECKS: tuple[Callable[..., list[Finding]], ...] = (
     check_data,
     check_classes,
     check_leaks,
-    check_signature_change,
+    check_signature,
     check_answers,
     check_package,
     check_thresholds,
