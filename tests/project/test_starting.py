@@ -114,3 +114,13 @@ def test_what_numbers_the_rows_is_no_input() -> None:
     assert "größe" in found.inputs
     few = guess_columns(table.head(50), "late")
     assert "bestell nr" in few.inputs
+
+
+@pytest.mark.parametrize("name", ["", "index", "Unnamed: 0"])
+def test_a_row_number_is_no_input_also_in_a_small_table_and_without_a_name(name: str) -> None:
+    table = (
+        visits(2).with_columns(late=pl.int_range(pl.len()) % 3 == 0).with_columns(pl.int_range(pl.len()).alias(name))
+    )
+    found = guess_columns(table, "late")
+    assert name not in found.inputs
+    assert found.excluded[name] == "it numbers the rows"

@@ -62,7 +62,7 @@ def guess_columns(
     found_key = key or next((c for c in frame.columns if _is_key(frame[c]) and c not in (label, when)), "")
     excluded = dict.fromkeys(exclude, "excluded by --exclude")
     for name in frame.columns:
-        if name in (label, when, found_key) or name in excluded:
+        if name in (label, when or None, found_key or None) or name in excluded:  # a name may be empty
             continue
         if frame.schema[name].is_nested():
             excluded[name] = "it contains lists: compute columns from them"
