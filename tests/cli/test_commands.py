@@ -192,7 +192,7 @@ def test_why_tells_the_chain_of_a_release(shop: Path) -> None:
 
 def test_show_draws_the_graph(shop: Path, tmp_path: Path) -> None:
     assert "fit" in tidemill(shop, "show", "training").stdout
-    assert listed(shop, "show", "watching")["settle"] == ["judge_challenger"]
+    assert listed(shop, "show", "watching")["decide_canary"] == ["judge_challenger"]
     tidemill(shop, "show", "training", "--svg", str(tmp_path / "graph.svg"))
     assert (tmp_path / "graph.svg").read_text().startswith("<svg")
 

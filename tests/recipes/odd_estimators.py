@@ -1,4 +1,4 @@
-"""Estimators that no gate may let through; a package carries this file, as it would a project's own."""
+"""Estimators that the gate must stop; a package contains this file, as it would a project's module."""
 
 import time
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 
-class _Usual:
-    def fit(self, matrix: Any, target: Any) -> "_Usual":
+class _Good:
+    def fit(self, matrix: Any, target: Any) -> "_Good":
         self.inner = LogisticRegression(max_iter=500).fit(np.nan_to_num(matrix[:, :2]), target)
         self.classes_ = self.inner.classes_
         return self
@@ -20,21 +20,21 @@ class _Usual:
         return self.inner.predict_proba(np.nan_to_num(matrix[:, :2]))
 
 
-class Usual(_Usual):
-    """A good one of one's own."""
+class Good(_Good):
+    """A good estimator of the project."""
 
 
-class Holes(_Usual):
-    """It has no answer for some rows."""
+class PartlyNan(_Good):
+    """It predicts NaN for some rows."""
 
     def predict_proba(self, matrix: Any) -> Any:
-        answers = super().predict_proba(matrix)
-        answers[matrix[:, 0] > 600] = np.nan
-        return answers
+        probabilities = super().predict_proba(matrix)
+        probabilities[matrix[:, 0] > 600] = np.nan
+        return probabilities
 
 
-class Noisy(_Usual):
-    """It answers otherwise each time."""
+class Noisy(_Good):
+    """It predicts differently each time."""
 
     def predict_proba(self, matrix: Any) -> Any:
         noise = np.random.default_rng().normal(0, 0.01, len(matrix))
@@ -42,8 +42,8 @@ class Noisy(_Usual):
         return np.column_stack((1 - positive, positive))
 
 
-class Needy(_Usual):
-    """It needs a package that it does not tell of."""
+class ImportsPandas(_Good):
+    """It imports a package that its lock does not name."""
 
     def predict_proba(self, matrix: Any) -> Any:
         import pandas
@@ -51,17 +51,17 @@ class Needy(_Usual):
         return super().predict_proba(pandas.DataFrame(matrix).to_numpy())
 
 
-class Slow(_Usual):
-    """It thinks for a while."""
+class Slow(_Good):
+    """It predicts slowly."""
 
     def predict_proba(self, matrix: Any) -> Any:
         time.sleep(0.02)
         return super().predict_proba(matrix)
 
 
-class Large(_Usual):
-    """It keeps all that it has seen, and more."""
+class Large(_Good):
+    """It stores a large array."""
 
-    def fit(self, matrix: Any, target: Any) -> "_Usual":
-        self.kept = np.random.default_rng(0).normal(size=300_000)
+    def fit(self, matrix: Any, target: Any) -> "_Good":
+        self.array = np.random.default_rng(0).normal(size=300_000)
         return super().fit(matrix, target)

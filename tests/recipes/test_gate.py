@@ -1,4 +1,4 @@
-"""Each kind of bad candidate is refused by the gate, for its own reason; a good one is not."""
+"""The gate stops each kind of bad candidate for its reason; a good candidate passes."""
 
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from tidemill.data.frame import TIME
 from tidemill.data.split import by_time
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session
-from tidemill.recipes.judging import gate, look_into_data, measure_on, try_out
+from tidemill.recipes.judging import check_snapshot, gate, measure_on, probe_package
 from tidemill.recipes.rows import Snapshot, read_labelled, take_snapshot
 from tidemill.recipes.training import describe, fit, learn_vocabularies
 
@@ -28,7 +28,7 @@ INPUTS = ("distance_km", "items", "carrier")
 
 
 class Shop:
-    """A project whose champion has learned from its older rows; the recipe's steps make candidates and judge them."""
+    """A project whose champion was trained on older rows; the recipe's steps train candidates and judge them."""
 
     def __init__(self, folder: Path) -> None:
         self.session: Session = open_session(make_project(folder))
@@ -59,15 +59,30 @@ class Shop:
         champion: Model | None = None,
         **policy: Any,
     ) -> Verdict:
-        stated = replace(self.policy, gate=Gate(slices=("carrier",), slice_minimum=50, **({"margin": 0.2} | policy)))
+        gate_policy = replace(
+            self.policy, gate=Gate(slices=("carrier",), slice_minimum=50, **({"margin": 0.2} | policy))
+        )
         train, test = self.train if train is None else train, self.test if test is None else test
-        trial = try_out(candidate, stated.gate, self.session.resource(resources.Environments))
+        probe = probe_package(candidate, gate_policy.gate, self.session.resource(resources.Environments))
         own = self.session.resource(resources.ProjectMetrics)
-        tested = measure_on(candidate, test, stated, "test", [], self.sources, own)
+        test_metrics = measure_on(candidate, test, gate_policy, "test", [], self.sources, own)
         books, tables = self.session.resource(resources.Books), self.session.resource(resources.Tables)
-        data = look_into_data(self.snapshot, books, tables, self.context)
+        snapshot_check = check_snapshot(self.snapshot, books, tables, self.context)
         champion = champion or self.champion
-        return gate(candidate, champion, train, test, stated, tested, data, trial, [], self.sources, own, tables)
+        return gate(
+            candidate,
+            champion,
+            train,
+            test,
+            gate_policy,
+            test_metrics,
+            snapshot_check,
+            probe,
+            [],
+            self.sources,
+            own,
+            tables,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +91,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 
 @pytest.mark.parametrize("key", ['key = ["order_id"]', ""], ids=["by key", "by whole rows"])
-def test_without_a_time_a_champion_is_not_compared_on_rows_that_it_has_learned_from(tmp_path: Path, key: str) -> None:
+def test_without_a_time_the_models_are_compared_on_rows_new_to_the_champion(tmp_path: Path, key: str) -> None:
     timeless = {'time = "ordered"\n': "", 'key = ["order_id"]': key, 'test = "14d" ': "test_share = 0.2 "}
     folder = make_project(tmp_path / "shop", replace=timeless).folder
     tidemill(folder, "run", "training")
@@ -89,19 +104,19 @@ def test_without_a_time_a_champion_is_not_compared_on_rows_that_it_has_learned_f
 
 @pytest.fixture
 def odd(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where a project's own estimators are found."""
+    """A module with a project's own estimators, on the import path."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     return "odd_estimators"
 
 
-def refused(verdict: Verdict, about: str, reason: str) -> None:
-    """It stops for this reason, and for no other."""
-    failed = [one["about"] for one in verdict.evidence["findings"] if one["outcome"] == "fail"]
+def assert_stopped(verdict: Verdict, about: str, reason: str) -> None:
+    """Assert that the verdict stops for this reason only."""
+    failed = [finding["about"] for finding in verdict.evidence["findings"] if finding["outcome"] == "fail"]
     assert (verdict.outcome, verdict.action, failed) == ("fail", "stop", [about]), verdict.reason
     assert reason in verdict.reason
 
 
-@pytest.mark.parametrize("estimator", ["lightgbm", "odd_estimators:Usual", "sklearn.tree:DecisionTreeClassifier"])
+@pytest.mark.parametrize("estimator", ["lightgbm", "odd_estimators:Good", "sklearn.tree:DecisionTreeClassifier"])
 def test_a_good_candidate_passes(shop: Shop, odd: str, estimator: str) -> None:
     params = {"max_depth": 3} if estimator.startswith("sklearn") else {}
     good = shop.fit(shop.train, estimator=estimator, params=params)
@@ -113,56 +128,58 @@ def test_a_good_candidate_passes(shop: Shop, odd: str, estimator: str) -> None:
 
 def test_worse_than_the_champion(shop: Shop) -> None:
     lazy = shop.fit(shop.train, inputs=INPUTS, params={"learning_rate": 0.005})
-    refused(shop.judge(lazy, margin=0.0, slice_tolerance=1.0), "champion", "worse than the champion: loss")
+    assert_stopped(shop.judge(lazy, margin=0.0, slice_tolerance=1.0), "champion", "worse than the champion: loss")
 
 
 def test_worse_than_the_baseline(shop: Shop) -> None:
     mixed_up = shop.fit(shop.train.with_columns(pl.col("late").shuffle(seed=1)))
     verdict = shop.judge(mixed_up, slice_tolerance=1.0)
-    refused(verdict, "baseline", "not better than the trivial baseline")
+    assert_stopped(verdict, "baseline", "not better than the trivial baseline")
 
 
 def test_bad_on_one_slice(shop: Shop) -> None:
     swift = pl.col("carrier") == "swift"
     wrong = shop.train.with_columns(pl.when(swift).then(~pl.col("late")).otherwise(pl.col("late")).alias("late"))
-    refused(shop.judge(shop.fit(wrong), margin=2.0, baseline_margin=-2.0), "slices", "carrier=swift by at least")
+    assert_stopped(shop.judge(shop.fit(wrong), margin=2.0, baseline_margin=-2.0), "slices", "carrier=swift by at least")
 
 
 def test_an_input_that_is_the_label(shop: Shop) -> None:
-    told = pl.when(pl.col("late")).then(pl.lit("refund")).otherwise(pl.lit("none")).alias("aftermath")
-    train, test = shop.train.with_columns(told), shop.test.with_columns(told)
+    aftermath = pl.when(pl.col("late")).then(pl.lit("refund")).otherwise(pl.lit("none")).alias("aftermath")
+    train, test = shop.train.with_columns(aftermath), shop.test.with_columns(aftermath)
     candidate = shop.fit(train, inputs=(*INPUTS, "aftermath"))
-    refused(shop.judge(candidate, train, test, signature="any"), "leak", "'aftermath' alone tells the label")
+    assert_stopped(shop.judge(candidate, train, test, signature="any"), "leak", "'aftermath' alone tells the label")
 
 
 def test_test_rows_among_the_training_rows(shop: Shop) -> None:
     train = pl.concat([shop.train, shop.test.head(100).with_columns(pl.lit(shop.train[TIME].max()).alias(TIME))])
-    refused(shop.judge(shop.fit(train), train), "test rows", "of the test rows are among its training rows")
+    assert_stopped(shop.judge(shop.fit(train), train), "test rows", "of the test rows are among its training rows")
 
 
 def test_rows_of_the_future_of_the_test(shop: Shop) -> None:
     train, test = pl.concat([shop.train.tail(900), shop.test.tail(200)]), shop.test.head(500)
-    refused(shop.judge(shop.fit(train), train, test), "future", "200 rows that come after the first test row")
+    assert_stopped(shop.judge(shop.fit(train), train, test), "future", "200 rows that come after the first test row")
 
 
-def test_no_answer_for_some_rows(shop: Shop, odd: str) -> None:
-    holes = shop.fit(shop.train, estimator=f"{odd}:Holes")
-    refused(shop.judge(holes), "answers", "its answers are not finite on")
+def test_no_prediction_for_some_rows(shop: Shop, odd: str) -> None:
+    holes = shop.fit(shop.train, estimator=f"{odd}:PartlyNan")
+    assert_stopped(shop.judge(holes), "answers", "its answers are not finite on")
 
 
 def test_no_probabilities(shop: Shop) -> None:
     beyond = shop.fit(shop.train, params={"objective": "regression"})
-    refused(shop.judge(beyond, margin=1.0, slice_tolerance=2.0), "answers", "its answers are no probabilities on")
+    assert_stopped(
+        shop.judge(beyond, margin=1.0, slice_tolerance=2.0), "answers", "its answers are no probabilities on"
+    )
 
 
 @pytest.mark.parametrize("better", [False, True])
-def test_what_cannot_be_compared_with_the_champion_is_told(shop: Shop, better: bool) -> None:
-    """A champion that cannot take these rows: `items` has become text."""
+def test_a_champion_that_cannot_predict_the_rows_is_reported(shop: Shop, better: bool) -> None:
+    """A champion that cannot predict these rows: `items` has become text."""
     words = pl.col("items").cast(pl.String) + " pieces"
     train, test = shop.train.with_columns(words), shop.test.with_columns(words)
     verdict = shop.judge(shop.fit(train), train, test, signature="any", better=better, older_data=True)
     assert verdict.outcome == ("fail" if better else "warn")
-    assert "the champion cannot answer for these rows (row 0: column 'items'" in verdict.reason
+    assert "the champion cannot predict these rows (row 0: column 'items'" in verdict.reason
 
 
 def test_a_champion_of_another_task_is_not_compared(shop: Shop) -> None:
@@ -170,10 +187,10 @@ def test_a_champion_of_another_task_is_not_compared(shop: Shop) -> None:
     other = replace(shop.champion, manifest=replace(shop.champion.manifest, signature=signature))
     verdict = shop.judge(shop.fit(shop.train), champion=other, signature="any", older_data=True)
     assert (verdict.outcome, verdict.action) == ("warn", "proceed")
-    assert "the champion does regression" in verdict.reason
+    assert "the champion is a model for regression" in verdict.reason
 
 
-def test_with_a_new_class_it_is_compared_on_those_that_both_know(shop: Shop) -> None:
+def test_with_a_new_class_it_is_compared_on_the_shared_classes(shop: Shop) -> None:
     some = pl.int_range(pl.len()) % 5 == 0
     label = pl.when(some).then(pl.lit("lost")).otherwise(pl.col("late").cast(pl.String)).alias("late")
     train, test = shop.train.with_columns(label), shop.test.with_columns(label)
@@ -181,7 +198,7 @@ def test_with_a_new_class_it_is_compared_on_those_that_both_know(shop: Shop) -> 
     verdict = shop.judge(good, train, test, signature="any", baseline_margin=-1.0, slice_tolerance=1.0)
     assert not verdict.stops, verdict.reason
     assert verdict.evidence["compared_rows"] == test.height - test["late"].eq("lost").sum()
-    refused(
+    assert_stopped(
         shop.judge(bad, train, test, signature="any", margin=0.0, baseline_margin=-1.0, slice_tolerance=1.0),
         "champion",
         "worse than the champion",
@@ -196,29 +213,29 @@ def test_another_signature(shop: Shop) -> None:
         shop.champion, manifest=replace(shop.champion.manifest, data={"trained_until": _last(shop.test)})
     )
     verdict = shop.judge(other, train, test, champion, older_data=True)
-    refused(verdict, "signature", "input 'items' is gone; input 'pieces' (integer) is new")
+    assert_stopped(verdict, "signature", "input 'items' is gone; input 'pieces' (integer) is new")
     assert not shop.judge(other, train, test, champion, older_data=True, signature="any").stops
 
 
 def test_a_package_missing_from_its_lock(shop: Shop, odd: str) -> None:
-    needy = shop.fit(shop.train, estimator=f"{odd}:Needy")
-    refused(shop.judge(needy), "lock", "imports 'pandas', which its lock does not name")
-    assert not shop.judge(shop.fit(shop.train, estimator=f"{odd}:Needy", packages=("pandas",))).stops
+    needy = shop.fit(shop.train, estimator=f"{odd}:ImportsPandas")
+    assert_stopped(shop.judge(needy), "lock", "imports 'pandas', which its lock does not name")
+    assert not shop.judge(shop.fit(shop.train, estimator=f"{odd}:ImportsPandas", packages=("pandas",))).stops
 
 
 def test_too_slow(shop: Shop, odd: str) -> None:
     slow = shop.fit(shop.train, estimator=f"{odd}:Slow")
-    refused(shop.judge(slow, latency_ms=10), "latency", "ms, and its policy allows 10")
+    assert_stopped(shop.judge(slow, latency_ms=10), "latency", "ms, and its policy allows 10")
 
 
 def test_too_large(shop: Shop, odd: str) -> None:
     large = shop.fit(shop.train, estimator=f"{odd}:Large")
-    refused(shop.judge(large, size_mb=1), "size", "MB large, and its policy allows 1")
+    assert_stopped(shop.judge(large, size_mb=1), "size", "MB large, and its policy allows 1")
 
 
 def test_not_deterministic(shop: Shop, odd: str) -> None:
     noisy = shop.fit(shop.train, estimator=f"{odd}:Noisy")
-    refused(shop.judge(noisy), "determinism", "not deterministic")
+    assert_stopped(shop.judge(noisy), "determinism", "not deterministic")
 
 
 def test_trained_on_stopped_data(tmp_path: Path) -> None:
@@ -238,7 +255,7 @@ def test_trained_on_stopped_data(tmp_path: Path) -> None:
     rows = tables.read("rows", shop.snapshot.version).head(50)
     version = tables.append("rows", "bad", rows.with_columns(pl.lit("bad").alias("_batch")))
     shop.snapshot = replace(shop.snapshot, version=version)
-    refused(shop.judge(shop.champion), "data", "trained on data that was stopped: bad")
+    assert_stopped(shop.judge(shop.champion), "data", "trained on stopped batches: bad")
     books.verdicts.add(replace(stop, id=shop.session.clock.mint(), outcome="pass", action="proceed"))
     assert not shop.judge(shop.champion).stops, "the change was accepted since"
 
@@ -248,7 +265,7 @@ def test_older_data_than_the_champions(shop: Shop) -> None:
         shop.champion, manifest=replace(shop.champion.manifest, data={"trained_until": _last(shop.test)})
     )
     train, test = shop.train.head(1200), shop.train.tail(600)
-    refused(shop.judge(shop.fit(train), train, test, champion), "data", "its data is older than the champion's")
+    assert_stopped(shop.judge(shop.fit(train), train, test, champion), "data", "its data is older than the champion's")
     assert not shop.judge(shop.fit(train), train, test, champion, older_data=True).stops
 
 

@@ -1,4 +1,4 @@
-"""A project's own parts of the training: its metrics, and how its inputs become numbers."""
+"""A project's own metrics and its own encoding of inputs."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def cost_per_order(truth, predicted, rows):
 
 @step
 def learn_two_carriers(frame: pl.DataFrame, features: FeatureSet) -> Encoding:
-    """Of text, only the two most frequent words; any other is unseen, here and when the model is asked."""
+    """Of text, only the two most frequent words; any other word is unseen, in training and in serving."""
     learned = fit_encoding(frame.with_columns(pl.col("carrier").replace("thrifty", None)), features.names)
     return learned
 
@@ -62,14 +62,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_metric_of_ones_own_is_measured_and_held(shop: Path) -> None:
+def test_a_project_metric_is_measured_and_has_a_threshold(shop: Path) -> None:
     (release,) = listed(shop, "models", "list")
     assert 0 < release["metrics"]["test_cost_per_order"] < 3
     (verdict,) = listed(shop, "checks", "list", "--check", "gate")
     assert verdict["evidence"]["threshold_cost_per_order"] == "< 3"
 
 
-def test_another_code_of_a_metric_scores_candidate_and_champion_anew(shop: Path) -> None:
+def test_changed_code_of_a_metric_scores_candidate_and_champion_again(shop: Path) -> None:
     pipeline = shop / "pipeline.py"
     before = pipeline.read_text()
     pipeline.write_text(before.replace("4 * missed", "2 * missed"))
@@ -79,27 +79,27 @@ def test_another_code_of_a_metric_scores_candidate_and_champion_anew(shop: Path)
         pipeline.write_text(before)
     first, second = listed(shop, "checks", "list", "--check", "gate")[:2][::-1]
     assert "champion_metrics" not in first["evidence"]
-    told = second["evidence"]["champion_metrics"]["cost_per_order"]
-    assert told < second["evidence"]["champion_metrics_at_release"]["cost_per_order"]
-    assert any("scored again" in one["reason"] for one in second["evidence"]["findings"])
+    champion_now = second["evidence"]["champion_metrics"]["cost_per_order"]
+    assert champion_now < second["evidence"]["champion_metrics_at_release"]["cost_per_order"]
+    assert any("scored again" in finding["reason"] for finding in second["evidence"]["findings"])
 
 
-def test_what_the_own_preparation_learned_is_the_same_at_serving(shop: Path) -> None:
+def test_serving_uses_the_project_s_own_encoding(shop: Path) -> None:
     session = open_session(Project(shop))
     release = session.workspace.ledger.releases.find(name="shop")[0]
     model = session.packages.load(release.package)
     assert b"thrifty" not in model.files["encoding.json"]
     rows = pl.DataFrame({"distance_km": [300.0, 300.0], "items": [3, 3], "carrier": ["thrifty", "never seen"]})
-    one, other = load(model).predict(rows).probabilities  # type: ignore[misc]
-    assert list(one) == list(other)
+    rare, unseen = load(model).predict(rows).probabilities  # type: ignore[misc]
+    assert list(rare) == list(unseen)
 
 
-def test_a_metric_that_asks_for_what_there_is_not_is_refused(shop: Path) -> None:
+def test_a_metric_with_an_unknown_parameter_is_refused(shop: Path) -> None:
     pipeline = shop / "pipeline.py"
     before = pipeline.read_text()
     pipeline.write_text(before + "\n\n@metric\ndef odd(truth, weather):\n    return 0.0\n")
     try:
         with pytest.raises(ConfigurationError, match="unknown parameters weather; a metric can have: truth, predicted"):
-            Project(shop).code  # noqa: B018 - it is loaded when it is asked for
+            Project(shop).code  # noqa: B018 - reading the attribute loads the code
     finally:
         pipeline.write_text(before)

@@ -46,13 +46,13 @@ print(json.dumps(predict(open_session(Project(Path(sys.argv[1]))), rows)["probab
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Session]:
-    estimator = 'test = "14d"\nearly_stopping = 0\nestimator = "own_one:Plain"\nparams = { max_iter = 30 }'
+    estimator = 'test = "14d"\nearly_stopping = 0\nestimator = "own_estimator:Plain"\nparams = { max_iter = 30 }'
     project = make_project(tmp_path / "shop", replace={'test = "14d"': estimator})
-    for name, text in {"own_one": PROJECT_CODE, "helping": "def stretch(shares):\n    return shares\n"}.items():
+    for name, text in {"own_estimator": PROJECT_CODE, "helping": "def stretch(shares):\n    return shares\n"}.items():
         (project.folder / f"{name}.py").write_text(text)
     (project.folder / "later.py").write_text("def kept(shares):\n    return shares\n")
     yield open_session(project)
-    for name in ("own_one", "helping", "later"):
+    for name in ("own_estimator", "helping", "later"):
         sys.modules.pop(name, None)
     sys.path.remove(str(project.folder))
 
@@ -89,7 +89,7 @@ def test_the_champion_is_compared_with_its_own_code(shop: Session, tmp_path: Pat
     train(shop)
     (release,) = shop.workspace.ledger.releases.find()
     champion = shop.packages.load(release.package)
-    assert {"code/own_one.py", "code/helping.py", "code/later.py"} <= set(champion.files)
+    assert {"code/own_estimator.py", "code/helping.py", "code/later.py"} <= set(champion.files)
     before = load(champion).predict(ROWS).probabilities
     assert before is not None
 
@@ -105,7 +105,7 @@ def test_the_champion_is_compared_with_its_own_code(shop: Session, tmp_path: Pat
     helping.write_text(helping.read_text().replace("    return shares", BROKEN_LINE))
     (shop.project.folder / "later.py").unlink()
     (shop.project.folder / "later.py").write_text("kept = abs\n")
-    for name in ("own_one", "helping", "later"):
+    for name in ("own_estimator", "helping", "later"):
         sys.modules.pop(name, None)
     after = load(champion).predict(ROWS).probabilities
     assert after is not None

@@ -1,4 +1,4 @@
-"""The rows of a training: of a file that came again only those of its last batch."""
+"""The rows of a training: of a file that arrived again, only the rows of its last batch."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,108 +14,108 @@ from tidemill.recipes.rows import Snapshot, read_labelled
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 
 
-def test_a_file_is_the_same_where_the_project_was_moved(tmp_path: Path) -> None:
+def test_a_file_is_the_same_after_the_project_was_moved(tmp_path: Path) -> None:
     tables = DeltaTables(str(tmp_path / "tables"))
     tables.append("rows", "old", batch("old", "/home/ada/shop/data/rows.csv", 1))
     tables.append("rows", "other", batch("other", "/home/ada/shop/data/others.csv", 2))
     version = tables.append("rows", "new", batch("new", "data/rows.csv", 3))
-    found = read_labelled(
+    labelled = read_labelled(
         Snapshot(table="rows", version=version, known_until=NOON),
         Problem(decision="", source="rows", label="late"),
         tables,
     )
-    assert sorted(found["x"]) == ["new", "other"]
+    assert sorted(labelled["x"]) == ["new", "other"]
 
 
 def batch(name: str, path: str, hour: int | None) -> pl.DataFrame:
-    """One row of a batch; `hour` is when it arrived, None for a table of before that was kept."""
-    moments = {TIME: NOON, KNOWN_AT: NOON} | ({} if hour is None else {ARRIVED: NOON.replace(hour=hour)})
-    row = {"x": name, "late": True, "_batch": name, "_path": path, **moments}
-    return pl.DataFrame([row]).with_columns(pl.col(moments).cast(pl.Datetime("us", "UTC")))
+    """One row of a batch; `hour` is the hour of its arrival, None for a table without arrival times."""
+    times = {TIME: NOON, KNOWN_AT: NOON} | ({} if hour is None else {ARRIVED: NOON.replace(hour=hour)})
+    row = {"x": name, "late": True, "_batch": name, "_path": path, **times}
+    return pl.DataFrame([row]).with_columns(pl.col(times).cast(pl.Datetime("us", "UTC")))
 
 
 @pytest.mark.parametrize("hours", [(1, 2, 3), (None, 2, 3), (None, None, 3), (None, None, None)])
-def test_a_file_that_came_again_replaces_its_earlier_rows(tmp_path: Path, hours: tuple[int | None, ...]) -> None:
+def test_a_file_that_arrived_again_replaces_its_earlier_rows(tmp_path: Path, hours: tuple[int | None, ...]) -> None:
     tables = DeltaTables(str(tmp_path / "tables"))
     for name, hour in zip(("oldest", "old", "new"), hours, strict=True):
         tables.append("rows", name, batch(name, "rows.csv", hour))
     version = tables.append("rows", "other", batch("other", "other.csv", hours[-1]))
-    found = read_labelled(
+    labelled = read_labelled(
         Snapshot(table="rows", version=version, known_until=NOON),
         Problem(decision="", source="rows", label="late"),
         tables,
     )
-    assert sorted(found["x"]) == ["new", "other"]
-    assert found.columns == ["x", "late", TIME, KNOWN_AT]
+    assert sorted(labelled["x"]) == ["new", "other"]
+    assert labelled.columns == ["x", "late", TIME, KNOWN_AT]
 
 
 @pytest.mark.parametrize(
-    ("key", "wanted"),
+    ("key", "expected"),
     [(("x",), [("a", 2), ("b", 1), ("c", 2), (None, 1), (None, 2)]), ((), [("a", 1), ("a", 2), ("b", 1), ("c", 2)])],
 )
-def test_of_a_key_that_comes_again_in_another_file_the_newest_row_counts(
-    tmp_path: Path, key: tuple[str, ...], wanted: list[tuple[str | None, int]]
+def test_of_a_key_in_several_files_only_the_newest_row_is_current(
+    tmp_path: Path, key: tuple[str, ...], expected: list[tuple[str | None, int]]
 ) -> None:
     tables = DeltaTables(str(tmp_path / "tables"))
     for hour, names in ((1, ["a", "b", None, None]), (2, ["a", "c", None, None])):
-        one = pl.concat([batch(str(hour), f"{hour}.csv", hour).with_columns(x=pl.lit(n, pl.String)) for n in names])
-        version = tables.append("rows", str(hour), one.with_columns(y=pl.lit(hour)))
-    found = read_labelled(
+        rows = pl.concat([batch(str(hour), f"{hour}.csv", hour).with_columns(x=pl.lit(n, pl.String)) for n in names])
+        version = tables.append("rows", str(hour), rows.with_columns(y=pl.lit(hour)))
+    labelled = read_labelled(
         Snapshot(table="rows", version=version, known_until=NOON, key=key),
         Problem(decision="", source="rows", label="late"),
         tables,
     )
-    assert set(wanted) <= set(found.select("x", "y").rows())
-    assert found.height == (7 if key else 8)
+    assert set(expected) <= set(labelled.select("x", "y").rows())
+    assert labelled.height == (7 if key else 8)
 
 
-def test_what_names_no_row_within_a_batch_drops_none(tmp_path: Path) -> None:
+def test_a_key_that_is_not_unique_within_a_batch_drops_no_rows(tmp_path: Path) -> None:
     tables = DeltaTables(str(tmp_path / "tables"))
-    twice = batch("a", "a.csv", 1)
-    tables.append("rows", "a", pl.concat([twice, twice]))
+    row = batch("a", "a.csv", 1)
+    tables.append("rows", "a", pl.concat([row, row]))
     version = tables.append("rows", "b", batch("b", "b.csv", 2).with_columns(x=pl.lit("a")))
-    found = read_labelled(
+    labelled = read_labelled(
         Snapshot(table="rows", version=version, known_until=NOON, key=("x",)),
         Problem(decision="", source="rows", label="late"),
         tables,
     )
-    assert found.height == 3
+    assert labelled.height == 3
 
 
-def test_of_a_place_that_was_written_anew_what_came_before_does_not_count(tmp_path: Path) -> None:
+def test_a_rewritten_location_replaces_its_earlier_rows(tmp_path: Path) -> None:
     tables = DeltaTables(str(tmp_path / "tables"))
     hours = iter(range(24))
 
-    def counting(*paths: str) -> list[str]:
+    def read_current(*paths: str) -> list[str]:
         for path in paths:
             version = tables.append("rows", path, batch(path, path, next(hours)))
-        found = read_labelled(
+        labelled = read_labelled(
             Snapshot(table="rows", version=version, known_until=NOON),
             Problem(decision="", source="rows", label="late"),
             tables,
         )
-        return sorted(found["x"])
+        return sorted(labelled["x"])
 
     paths = ("/home/ada/lake#0", "/home/ada/lake#1", "lake#3+0", "other#1", "lake#3+1", "lake#3+4", "a#1.csv")
-    assert counting(*paths) == ["a#1.csv", "lake#3+0", "lake#3+1", "lake#3+4", "other#1"]
-    assert counting("lake#7+2") == ["a#1.csv", "lake#3+0", "lake#3+1", "lake#3+4", "other#1"], "7 is not in"
-    assert counting("lake#7+0", "lake#5+0") == ["a#1.csv", "lake#7+0", "lake#7+2", "other#1"]
+    assert read_current(*paths) == ["a#1.csv", "lake#3+0", "lake#3+1", "lake#3+4", "other#1"]
+    assert read_current("lake#7+2") == ["a#1.csv", "lake#3+0", "lake#3+1", "lake#3+4", "other#1"], "7 is not in"
+    assert read_current("lake#7+0", "lake#5+0") == ["a#1.csv", "lake#7+0", "lake#7+2", "other#1"]
 
 
-def test_all_of_a_table_and_its_parts_take_each_other_s_place(tmp_path: Path) -> None:
+def test_a_whole_table_and_its_parts_replace_each_other(tmp_path: Path) -> None:
     tables = DeltaTables(str(tmp_path / "tables"))
 
-    def counting(hour: int, *paths: str) -> list[str]:
+    def read_current(hour: int, *paths: str) -> list[str]:
         for path in paths:
             version = tables.append("rows", f"{path} {hour}", batch(f"{path} {hour}", path, hour))
-        found = read_labelled(
+        labelled = read_labelled(
             Snapshot(table="rows", version=version, known_until=NOON),
             Problem(decision="", source="rows", label="late"),
             tables,
         )
-        return sorted(found["x"])
+        return sorted(labelled["x"])
 
-    assert counting(1, "orders#all") == ["orders#all 1"]
-    assert counting(2, "orders#0-10000", "orders#10000-20000") == ["orders#0-10000 2", "orders#10000-20000 2"]
-    assert counting(3, "orders#10000-20000") == ["orders#0-10000 2", "orders#10000-20000 3"]
-    assert counting(4, "orders#all", "others.csv") == ["orders#all 4", "others.csv 4"]
+    assert read_current(1, "orders#all") == ["orders#all 1"]
+    assert read_current(2, "orders#0-10000", "orders#10000-20000") == ["orders#0-10000 2", "orders#10000-20000 2"]
+    assert read_current(3, "orders#10000-20000") == ["orders#0-10000 2", "orders#10000-20000 3"]
+    assert read_current(4, "orders#all", "others.csv") == ["orders#all 4", "others.csv 4"]

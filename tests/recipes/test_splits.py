@@ -1,4 +1,4 @@
-"""Splits as a policy asks for them: where patients come again, a random split flatters and one by group does not."""
+"""The splits of a policy: with repeated patients, a random split is too optimistic and a split by group is not."""
 
 import shutil
 from pathlib import Path
@@ -51,24 +51,26 @@ def careless(policy: ModelPolicy, features: FeatureSet, until: datetime) -> None
         train, validation, learn_vocabularies(train, inputs), describe(train, inputs), policy, inputs, snapshot
     )
     metrics = judging.find_metrics()
-    tested = judging.measure_on(candidate, test, policy, "test", metrics)
-    data, trial = judging.look_into_data(snapshot), judging.try_out(candidate, policy.gate)
+    test_metrics = judging.measure_on(candidate, test, policy, "test", metrics)
+    snapshot_check, probe = judging.check_snapshot(snapshot), judging.probe_package(candidate, policy.gate)
     champion = judging.find_champion(policy)
-    judging.gate(candidate, champion, train, test, policy, tested, data, trial, metrics, validation=validation)
+    judging.gate(
+        candidate, champion, train, test, policy, test_metrics, snapshot_check, probe, metrics, validation=validation
+    )
 """
 
 
-def visits(patients: int = 200, each: int = 8, seed: int = 7) -> pl.DataFrame:
-    """Patients who come again: age and weight give each of them away, and only the dose says something of others."""
+def visits(patients: int = 200, visits_each: int = 8, seed: int = 7) -> pl.DataFrame:
+    """Repeated visits of patients: age and weight identify a patient, and only the dose predicts for other patients."""
     random = np.random.default_rng(seed)
-    rows, whose = patients * each, np.repeat(np.arange(patients), each)
-    dose, sickly = random.normal(size=rows), random.normal(0, 2.5, patients)[whose]
+    rows, patient_of_row = patients * visits_each, np.repeat(np.arange(patients), visits_each)
+    dose, sickly = random.normal(size=rows), random.normal(0, 2.5, patients)[patient_of_row]
     return pl.DataFrame(
         {
             "visit": range(rows),
-            "patient": [f"é{one}" for one in whose],
-            "weight": random.normal(70, 12, patients)[whose].round(3),
-            "age": random.uniform(20, 90, patients)[whose].round(3),
+            "patient": [f"é{patient}" for patient in patient_of_row],
+            "weight": random.normal(70, 12, patients)[patient_of_row].round(3),
+            "age": random.uniform(20, 90, patients)[patient_of_row].round(3),
             "dose": dose.round(3),
             "ill": random.random(rows) < 1 / (1 + np.exp(-sickly - 1.5 * dose)),
         }
@@ -94,29 +96,29 @@ def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def claimed_and_true(folder: Path) -> tuple[float, float]:
-    """The area under the curve that a release claims, and the one that it has on patients that nobody has seen."""
+def measure_claimed_and_true(folder: Path) -> tuple[float, float]:
+    """Return the area under the curve in a release, and the area on new patients."""
     session = open_session(Project(folder))
     (release,) = session.workspace.ledger.releases.find()
-    new = visits(4000, each=1, seed=8)
-    answers = load(session.packages.load(release.package)).predict(new).probabilities
-    assert answers is not None
+    new = visits(4000, visits_each=1, seed=8)
+    probabilities = load(session.packages.load(release.package)).predict(new).probabilities
+    assert probabilities is not None
     truth = to_truth(new["ill"], "classification", ("false", "true"))
-    return release.metrics["test_roc_auc"], measure(truth, answers)["roc_auc"]
+    return release.metrics["test_roc_auc"], measure(truth, probabilities)["roc_auc"]
 
 
-def test_a_random_split_flatters_where_a_split_by_group_does_not(grouped: Path, tmp_path: Path) -> None:
-    flattered = hospital(tmp_path / "random", 'split = "random"')
-    tidemill(flattered, "run", "training")
-    claimed, worse = claimed_and_true(flattered)
+def test_a_random_split_is_too_optimistic_where_a_split_by_group_is_not(grouped: Path, tmp_path: Path) -> None:
+    optimistic = hospital(tmp_path / "random", 'split = "random"')
+    tidemill(optimistic, "run", "training")
+    claimed, worse = measure_claimed_and_true(optimistic)
     assert claimed > worse + 0.15
-    claimed, true = claimed_and_true(grouped)
+    claimed, true = measure_claimed_and_true(grouped)
     assert abs(claimed - true) < 0.06
-    assert true > worse, "the rounds, too, were chosen on patients whom it knew"
+    assert true > worse, "the rounds were chosen on known patients, too"
 
 
-def test_every_part_has_patients_of_its_own(grouped: Path) -> None:
-    """Validation rows come by the same split, and they are there."""
+def test_no_patient_is_in_two_parts(grouped: Path) -> None:
+    """The same split gives the validation rows."""
     session = open_session(Project(grouped))
     (done,) = session.workspace.ledger.runs.find(pipeline="training")
     (step,) = session.workspace.ledger.steps.find(run=done.id, step="split")
@@ -124,12 +126,12 @@ def test_every_part_has_patients_of_its_own(grouped: Path) -> None:
     policy, sources = session.project.policy.models["hospital"], session.resource(resources.Sources)
     parts = split(visits(), policy, sources)
     assert sorted(visit for part in parts for visit in part["visit"]) == list(range(1600))
-    assert [part["patient"].n_unique() for part in parts] == [136, 24, 40], "together 200: each is in one"
+    assert [part["patient"].n_unique() for part in parts] == [136, 24, 40], "200 in all: each patient is in one part"
     again = choose_inputs(parts[0], replace(policy, inputs=Inputs()), FeatureSet(request=()), sources)
-    assert again.request == ("weight", "age", "dose"), "who a patient is says nothing of others"
+    assert again.request == ("weight", "age", "dose"), "the patient column is not an input"
 
 
-def test_strata_are_kept_by_the_step(grouped: Path) -> None:
+def test_the_step_keeps_the_strata(grouped: Path) -> None:
     session = open_session(Project(grouped))
     policy, sources = session.project.policy.models["hospital"], session.resource(resources.Sources)
     stratified = replace(policy, training=replace(policy.training, split="stratified", group=""))
@@ -138,8 +140,8 @@ def test_strata_are_kept_by_the_step(grouped: Path) -> None:
     assert max(shares) - min(shares) < 0.01  # type: ignore[operator, type-var]
 
 
-def test_patients_whom_the_champion_knows_are_not_compared_on(grouped: Path, tmp_path: Path) -> None:
-    """The same rows come again: all of them are of patients whom the champion has seen."""
+def test_models_are_not_compared_on_patients_of_the_champion_s_training(grouped: Path, tmp_path: Path) -> None:
+    """The same rows again: the champion was trained on all of their patients."""
     again = Path(shutil.copytree(grouped, tmp_path / "hospital"))
     tidemill(again, "run", "training")
     verdict = listed(again, "checks", "list", "--check", "gate")[0]
@@ -148,25 +150,25 @@ def test_patients_whom_the_champion_knows_are_not_compared_on(grouped: Path, tmp
 
 
 @pytest.mark.parametrize(
-    ("parts", "said"),
+    ("parts", "message"),
     [
         ("at_random(frame, 0.5, 0.0, 0)", "test rows are of 200 values of 'patient' that it has learned from"),
         ("tuple(by_group(frame, 'patient', 0.2, 0, 0)[part] for part in (0, 2, 2))", "100% of the test rows are among"),
     ],
     ids=["patients on both sides", "rounds chosen on test rows"],
 )
-def test_a_step_of_ones_own_that_shares_patients_is_refused(grouped: Path, parts: str, said: str) -> None:
+def test_a_project_step_that_shares_patients_is_stopped(grouped: Path, parts: str, message: str) -> None:
     pipeline = grouped / "pipeline.py"
     before = pipeline.read_text()
     pipeline.write_text(before + OWN.replace("SPLIT", parts))
     try:
-        told = tidemill(grouped, "run", "careless", code=3)
+        result = tidemill(grouped, "run", "careless", code=3)
     finally:
         pipeline.write_text(before)
-    assert said in told.stderr
+    assert message in result.stderr
 
 
-def test_a_group_that_is_no_column_is_told(tmp_path: Path) -> None:
+def test_the_error_names_a_group_that_is_not_a_column(tmp_path: Path) -> None:
     folder = hospital(tmp_path / "nobody", 'split = "group"\ngroup = "person"')
-    told = tidemill(folder, "run", "training", code=2)
-    assert "there is no column 'person' to group by" in told.stderr
+    result = tidemill(folder, "run", "training", code=2)
+    assert "there is no column 'person' to group by" in result.stderr

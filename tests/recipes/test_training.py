@@ -1,4 +1,4 @@
-"""The training recipe, from a table to a release that answers."""
+"""The training recipe, from a table to a release in production."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -39,7 +39,7 @@ def shop(tmp_path: Path) -> Session:
     return open_session(make_project(tmp_path / "shop"))
 
 
-def test_the_first_release_answers_at_once(shop: Session) -> None:
+def test_the_first_release_is_in_production_at_once(shop: Session) -> None:
     train(shop)
     route = current(shop.workspace.ledger, "production", "shop")
     assert route is not None
@@ -48,13 +48,13 @@ def test_the_first_release_answers_at_once(shop: Session) -> None:
     model = shop.packages.load(route.arms[0].package)
     assert model.manifest.key == ("order_id",)
     assert {"test_log_loss", "train_log_loss", "test_roc_auc"} <= set(model.manifest.metrics)
-    answers = load(model).predict(pl.DataFrame({"distance_km": [900.0], "items": [8], "carrier": ["thrifty"]}))
-    assert answers.probabilities is not None
-    assert answers.probabilities[0, 1] > 0.5
+    predictions = load(model).predict(pl.DataFrame({"distance_km": [900.0], "items": [8], "carrier": ["thrifty"]}))
+    assert predictions.probabilities is not None
+    assert predictions.probabilities[0, 1] > 0.5
 
 
 def test_the_test_rows_are_the_newest_and_unseen(shop: Session) -> None:
-    """The candidate that is judged ends before the test begins; only the refit learns from all."""
+    """The judged candidate is trained on rows before the test rows; only the refit is trained on all rows."""
     train(shop)
     metrics = shop.workspace.ledger.runs.find(pipeline="training")[0].metrics
     assert metrics["test_roc_auc"] > 0.65
@@ -63,7 +63,7 @@ def test_the_test_rows_are_the_newest_and_unseen(shop: Session) -> None:
     assert release.data["trained_until"][:19] == str(newest)[:19].replace(" ", "T")
 
 
-def test_the_same_training_again_takes_what_is_cached(shop: Session) -> None:
+def test_the_same_training_again_is_cached(shop: Session) -> None:
     train(shop)
     train(shop)  # there is a champion to compare with now
     third = train(shop)
@@ -72,7 +72,7 @@ def test_the_same_training_again_takes_what_is_cached(shop: Session) -> None:
     assert states["read_labelled"] == states["join_views"] == "skipped"
 
 
-def test_what_the_policy_says_of_a_source_is_seen_by_what_is_cached(shop: Session) -> None:
+def test_a_changed_source_in_the_policy_runs_the_cached_steps_again(shop: Session) -> None:
     policy = shop.project.policy
     policy = replace(policy, models={"shop": replace(policy.models["shop"], inputs=Inputs())})
     train(open_session(Project(shop.project.folder, policy)))
@@ -82,7 +82,7 @@ def test_what_the_policy_says_of_a_source_is_seen_by_what_is_cached(shop: Sessio
         train(again)
 
 
-def test_a_new_gate_or_watch_fits_nothing_anew(shop: Session) -> None:
+def test_a_new_gate_or_watch_does_not_fit_again(shop: Session) -> None:
     train(shop)
     policy = shop.project.policy
     model = policy.models["shop"]
@@ -94,7 +94,7 @@ def test_a_new_gate_or_watch_fits_nothing_anew(shop: Session) -> None:
     assert states["gate"] == "ran"
 
 
-def test_a_champion_is_not_compared_on_rows_that_it_learned(shop: Session) -> None:
+def test_a_champion_is_not_compared_on_its_training_rows(shop: Session) -> None:
     train(shop)
     train(shop)
     verdict = shop.workspace.ledger.verdicts.find(check="gate")[-1]
@@ -116,14 +116,14 @@ def test_a_second_release_is_a_canary_first(shop: Session) -> None:
 
 
 def test_without_a_gate_the_rounds_are_chosen_too(tmp_path: Path) -> None:
-    """A calendar that trains without a gate is no straw man: it does not fit as long as it can."""
+    """A policy without a gate is a fair comparison: its rounds are chosen by early stopping, too."""
     session = open_session(make_project(tmp_path / "shop", replace={"[gate] ": "[gate]\nenabled = false\n#"}))
     train(session)
     (released,) = session.workspace.ledger.releases.find(name="shop")
     assert 0 < released.data["iterations"] < session.project.model("shop").training.rounds
 
 
-def test_what_comes_late_to_a_view_makes_another_model(tmp_path: Path) -> None:
+def test_late_rows_of_a_view_lead_to_another_model(tmp_path: Path) -> None:
     project = make_project(tmp_path / "shop", replace={"[inputs]": TARIFFS + "\n[inputs]\nviews = ['tariff']"})
     (project.folder / "features.py").write_text(VIEW)
     tariffs = project.folder / "data" / "tariffs.csv"
@@ -138,12 +138,12 @@ def test_what_comes_late_to_a_view_makes_another_model(tmp_path: Path) -> None:
     assert {step.step: step.state for step in again.workspace.ledger.steps.find(run=train(again))}["fit"] == "cached"
 
 
-def test_with_feedback_what_was_served_and_labelled_is_learned_too(tmp_path: Path) -> None:
+def test_feedback_adds_served_and_labelled_rows(tmp_path: Path) -> None:
     session = open_session(make_project(tmp_path / "shop", replace={'test = "14d"': 'test = "14d"\nfeedback = true'}))
     train(session)
     first = session.workspace.ledger.releases.find(name="shop")[0]
     newest = datetime.fromisoformat(first.data["trained_until"])
-    served = pl.DataFrame({"id": [f"p{place}" for place in range(60)]}).with_columns(
+    served = pl.DataFrame({"id": [f"p{number}" for number in range(60)]}).with_columns(
         pl.lit(first.label).alias("release"),
         pl.lit("champion").alias("role"),
         pl.lit("").alias("key"),
@@ -160,11 +160,11 @@ def test_with_feedback_what_was_served_and_labelled_is_learned_too(tmp_path: Pat
 
 
 def grow(shop: Session) -> None:
-    """Another file of rows, a month later."""
+    """Add another file of rows, three months later."""
     file = shop.project.folder / "data" / "shop.csv"
     older = pl.read_csv(file, try_parse_dates=True)
-    named = (pl.lit("n") + pl.col("order_id")).alias("order_id")
-    newer = older.with_columns(pl.col("ordered").dt.offset_by("90d"), named)
+    new_ids = (pl.lit("n") + pl.col("order_id")).alias("order_id")
+    newer = older.with_columns(pl.col("ordered").dt.offset_by("90d"), new_ids)
     newer.select(older.columns).write_csv(file.with_name("more.csv"))
     policy = shop.project.policy
     sources = {"rows": replace(policy.sources["rows"], path="data/*.csv")}
@@ -172,7 +172,7 @@ def grow(shop: Session) -> None:
     shop.sources._sources["rows"] = sources["rows"]  # type: ignore[attr-defined]  # as a new session would read it
 
 
-def test_approval_holds_a_release_back(tmp_path: Path) -> None:
+def test_a_release_waits_for_its_approval(tmp_path: Path) -> None:
     session = open_session(make_project(tmp_path / "shop", replace={"share = 0.2\n": "share = 0.2\napproval = true\n"}))
     train(session)
     assert current(session.workspace.ledger, "production", "shop") is None
@@ -189,7 +189,7 @@ def test_without_a_watch_nothing_goes_live(tmp_path: Path) -> None:
     assert session.workspace.ledger.events.find(kind="watch.missing")
 
 
-def test_mixed_up_labels_do_not_pass_the_gate(tmp_path: Path) -> None:
+def test_shuffled_labels_do_not_pass_the_gate(tmp_path: Path) -> None:
     session = open_session(make_project(tmp_path / "shop"))
     file = session.project.folder / "data" / "shop.csv"
     rows = pl.read_csv(file, try_parse_dates=True)
@@ -200,7 +200,7 @@ def test_mixed_up_labels_do_not_pass_the_gate(tmp_path: Path) -> None:
     assert not session.workspace.ledger.releases.find()
 
 
-def test_a_file_that_is_no_table_is_stopped_and_those_beside_it_are_let_in(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_stopped_and_the_other_files_are_accepted(tmp_path: Path) -> None:
     project = make_project(tmp_path / "shop", replace={'path = "data/shop.csv"': 'path = "data/*"'})
     good = pl.read_csv(project.folder / "data" / "shop.csv")
     for name, content in {"0.csv": b"", "cut.jsonl": b'{"order_id": 1, ', "cut.parquet": b"PAR1 and nothing"}.items():
@@ -210,28 +210,30 @@ def test_a_file_that_is_no_table_is_stopped_and_those_beside_it_are_let_in(tmp_p
     _, failed = run(session, session.project.code.pipeline("ingestion"))
     assert isinstance(failed, Stopped)
     verdicts = session.workspace.ledger.verdicts.find(check="schema")
-    assert sorted((one.action, one.evidence["rows"]) for one in verdicts) == [
+    assert sorted((verdict.action, verdict.evidence["rows"]) for verdict in verdicts) == [
         ("proceed", good.height),
         ("proceed", good.height),
         *[("stop", 0)] * 3,
     ]
-    stopped = [one.reason for one in verdicts if one.stops]
+    stopped = [verdict.reason for verdict in verdicts if verdict.stops]
     assert all("it cannot be read" in reason for reason in stopped)
-    assert run(session, session.project.code.pipeline("ingestion"))[1] is None  # they are told of once
+    assert run(session, session.project.code.pipeline("ingestion"))[1] is None  # each file is reported once
 
 
-@pytest.mark.parametrize(("named", "said"), [("orderd", "without a column 'orderd'"), ("shipped", "another time than")])
-def test_rows_that_were_let_in_by_another_time_are_not_trained_on(tmp_path: Path, named: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("time", "message"), [("orderd", "without a column 'orderd'"), ("shipped", "another time than")]
+)
+def test_rows_that_were_accepted_with_another_time_are_refused(tmp_path: Path, time: str, message: str) -> None:
     folder = make_project(tmp_path / "shop").folder
     table = folder / "data" / "shop.csv"
     rows = pl.read_csv(table, try_parse_dates=True)
     rows.with_columns(shipped=pl.col("ordered").dt.offset_by("1d")).write_csv(table)
     train(open_session(Project(folder)))
     policy = folder / "tidemill.toml"
-    policy.write_text(policy.read_text().replace('time = "ordered"', f'time = "{named}"'))
-    with pytest.raises(DataError, match=said) as told:
+    policy.write_text(policy.read_text().replace('time = "ordered"', f'time = "{time}"'))
+    with pytest.raises(DataError, match=message) as error:
         train(open_session(Project(folder)))
-    assert "another name" in told.value.cure
+    assert "another name" in error.value.cure
 
 
 def test_a_column_of_another_type_stops_the_training(shop: Session) -> None:
@@ -241,7 +243,7 @@ def test_a_column_of_another_type_stops_the_training(shop: Session) -> None:
     rows.with_columns(pl.col("distance_km").cast(pl.String) + " km").write_csv(file)
     with pytest.raises(Stopped, match="distance_km"):
         train(shop)
-    # What was let in before is still there: the next training goes on with it.
+    # The next training uses the rows that were accepted before.
     train(shop)
 
 
@@ -266,28 +268,28 @@ def test_other_tasks(tmp_path: Path, task: str) -> None:
     assert metrics["test_r2"] > 0.9 if task == "regression" else metrics["test_error_rate"] < 0.1
 
 
-@pytest.mark.parametrize(("rows", "left_out"), [(40, 40), (100_000, None)])
-def test_a_class_that_only_the_newest_rows_have_keeps_no_model_from_its_training(
-    tmp_path: Path, rows: int, left_out: int | None
+@pytest.mark.parametrize(("rows", "excluded"), [(40, 40), (100_000, None)])
+def test_a_class_of_the_newest_rows_only_does_not_stop_the_training(
+    tmp_path: Path, rows: int, excluded: int | None
 ) -> None:
     session = open_session(make_project(tmp_path / "shop"))
     file = session.project.folder / "data" / "shop.csv"
     table = pl.read_csv(file, try_parse_dates=True).sort("ordered")
-    tested = pl.col("ordered") > pl.col("ordered").max() - pl.duration(days=14)
-    newest = tested & (pl.int_range(table.height) >= table.height - rows)
+    in_test = pl.col("ordered") > pl.col("ordered").max() - pl.duration(days=14)
+    newest = in_test & (pl.int_range(table.height) >= table.height - rows)
     table.with_columns(late=pl.when(newest).then(pl.lit("lost")).otherwise(pl.col("late"))).write_csv(file)
-    if left_out is None:
+    if excluded is None:
         with pytest.raises(DataError, match="a class that the model was not trained on"):
             train(session)
         return
     train(session)
     (verdict,) = session.workspace.ledger.verdicts.find(check="gate")
     assert verdict.outcome == "warn"
-    assert f"{left_out} of" in verdict.reason
+    assert f"{excluded} of" in verdict.reason
     assert "(lost)" in verdict.reason
     (release,) = session.workspace.ledger.releases.find(name="shop")
     assert session.packages.load(release.package).manifest.signature.classes == ("false", "true")
-    assert release.data["rows"] == table.height - left_out
+    assert release.data["rows"] == table.height - excluded
 
 
 def test_another_estimator(tmp_path: Path) -> None:
@@ -298,15 +300,15 @@ def test_another_estimator(tmp_path: Path) -> None:
     assert session.workspace.ledger.releases.find()[0].flavor == "sklearn"
 
 
-def test_a_misspelt_slice_is_told_of_before_anything_is_fitted(tmp_path: Path) -> None:
+def test_a_misspelt_slice_is_reported_before_the_fit(tmp_path: Path) -> None:
     session = open_session(make_project(tmp_path / "shop", replace={"[gate] ": '[gate]\nslices = ["carier"]\n#'}))
-    with pytest.raises(DataError, match="no column 'carier' to slice by") as told:
+    with pytest.raises(DataError, match="no column 'carier' to slice by") as error:
         train(session)
-    assert "carrier" in told.value.cure
+    assert "carrier" in error.value.cure
     assert "fit" not in {step.step for step in session.workspace.ledger.steps.find()}
 
 
-def test_too_few_rows_say_so(tmp_path: Path) -> None:
+def test_too_few_rows_are_an_error(tmp_path: Path) -> None:
     session = open_session(make_project(tmp_path / "shop"))
     file = session.project.folder / "data" / "shop.csv"
     pl.read_csv(file, try_parse_dates=True).head(20).write_csv(file)
@@ -314,7 +316,7 @@ def test_too_few_rows_say_so(tmp_path: Path) -> None:
         train(session)
 
 
-def test_a_search_keeps_its_trials_and_its_best_is_what_is_fitted(tmp_path: Path) -> None:
+def test_a_search_stores_its_trials_and_fits_the_best(tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     session = open_session(make_project(tmp_path / "shop"))
     model = session.project.policy.models["shop"]
@@ -327,7 +329,7 @@ def test_a_search_keeps_its_trials_and_its_best_is_what_is_fitted(tmp_path: Path
     )
     assert len(tuned.trials) == 4
     assert tuned.loss == min(trial.loss for trial in tuned.trials if trial.loss is not None)
-    assert {"validation", "train", "encoding"} == set(step.inputs) - {"policy"}, "no test row is there"
+    assert {"validation", "train", "encoding"} == set(step.inputs) - {"policy"}, "the search gets no test rows"
     release = session.workspace.ledger.releases.find(name="shop")[0]
-    told = session.packages.load(release.package).files["model.txt"].decode()
-    assert all(f"[{name}: " in told for name in tuned.params)
+    model_text = session.packages.load(release.package).files["model.txt"].decode()
+    assert all(f"[{name}: " in model_text for name in tuned.params)

@@ -111,12 +111,12 @@ def validate(
     from tidemill.core.check import SchemaEvidence
     from tidemill.data.frame import add_times
     from tidemill.data.tables import read_table
-    from tidemill.recipes.ingestion import schema_in_force
+    from tidemill.recipes.ingestion import resolve_schema
 
     session = load_session()
     chosen = source or session.project.model().problem.source
     now, books = session.clock.now(), session.workspace.ledger
-    schema = schema_in_force(chosen, now, session.sources, books, session.clock)
+    schema = resolve_schema(chosen, now, session.sources, books, session.clock)
     definition = session.sources.definition(chosen)
     table = read_table(file, definition.format, empty=True, texts=schema.texts)
     rows = add_times(table, definition, chosen, now, lenient=True)
@@ -141,11 +141,11 @@ def schema(
     from msgspec.structs import replace
 
     from tidemill.data.schema_file import format_schema, write_schema
-    from tidemill.recipes.ingestion import schema_in_force
+    from tidemill.recipes.ingestion import resolve_schema
 
     session = load_session()
     chosen = source or session.project.model().problem.source
-    found = schema_in_force(chosen, session.clock.now(), session.sources, session.workspace.ledger, session.clock)
+    found = resolve_schema(chosen, session.clock.now(), session.sources, session.workspace.ledger, session.clock)
     if to is None:
         output.out.print(format_schema(found))
         return
@@ -175,13 +175,13 @@ def accept(
     """Widen a schema so that a table passes; the next ingestion checks stopped batches by the new version."""
     from tidemill.data.frame import add_times
     from tidemill.data.tables import read_table
-    from tidemill.recipes.ingestion import accept_change, read_batch, schema_in_force, stopped_batches
+    from tidemill.recipes.ingestion import accept_schema_change, find_stopped_batches, read_batch, resolve_schema
 
     session = load_session(env)
     now, books, sources = session.clock.now(), session.workspace.ledger, session.sources
     definition = sources.definition(source)
-    schema = schema_in_force(source, now, sources, books, session.clock)
-    stopped = stopped_batches(source, now, sources, books, env)
+    schema = resolve_schema(source, now, sources, books, session.clock)
+    stopped = find_stopped_batches(source, now, sources, books, env)
     if file is not None:
         table = read_table(file, definition.format, empty=True, texts=schema.texts)
         tables = [(add_times(table, definition, source, now, lenient=True), now)]
@@ -196,7 +196,7 @@ def accept(
             raise InputError(f"no stopped batch of source {source!r} can be read", "fix the files, or delete them")
     else:
         raise InputError(f"no batch of source {source!r} is stopped", "add a file whose table the schema must accept")
-    version = accept_change(source, tables, reason, now, sources, books, session.clock)
+    version = accept_schema_change(source, tables, reason, now, sources, books, session.clock)
     record_decision(session, "accepted schema", f"{source}/{version.version}", reason, env)
     output.out.print(f"the schema of {source!r} has now version {version.version}")
     verdicts = [verdict for batch in stopped for verdict in books.verdicts.find(subject=batch.id, check="schema")]

@@ -1,6 +1,6 @@
-"""Recipes: pipelines ready to use, and their steps, of which a project may replace any; neither opens a store.
+"""Recipes: pipelines that are ready to use, and their steps. A project can replace each step; no step opens a store.
 
-A project's `pipeline.py` imports those that it wants: `from tidemill.recipes import ingestion, training, watching`.
+A project's `pipeline.py` imports those that it uses: `from tidemill.recipes import ingestion, training, watching`.
 """
 
 from tidemill.recipes.ingestion import ingestion, materialization

@@ -1,4 +1,4 @@
-"""Compares a candidate with the champion: on the rows and classes that both know, and that are new to both."""
+"""Compares a candidate with the champion, on rows that are new to both and on classes that both were trained on."""
 
 from typing import NamedTuple
 
@@ -31,72 +31,77 @@ def check_champion(
     metrics: list[MetricVersion],
     own_metrics: ProjectMetrics,
 ) -> list[Finding]:
-    """Whether the candidate is worse than the champion on the test rows that the champion has not learned from."""
+    """Check whether the candidate is worse than the champion, on test rows that the champion has not learned from."""
     if champion is None or not candidate.measurable:
         return []
-    rival = _score_rival(champion, candidate, policy, source)
-    if isinstance(rival, Finding):
-        return [rival]
-    unseen = _mark_unseen(champion, rival.rows, source, policy.training.group, tables)
+    scored = _score_champion(champion, candidate, policy, source)
+    if isinstance(scored, Finding):
+        return [scored]
+    unseen = _mark_unseen(champion, scored.rows, source, policy.training.group, tables)
     return [
-        _measure_again(champion, rival, unseen, metrics, own_metrics),
+        _measure_champion(champion, scored, unseen, metrics, own_metrics),
         *compare_with_champion(
-            rival.losses,
-            losses(rival.truth, rival.scores),
+            scored.candidate_losses,
+            losses(scored.truth, scored.scores),
             policy=policy.gate,
-            slices=find_slices(rival.rows, policy.gate.slices),
+            slices=find_slices(scored.rows, policy.gate.slices),
             unseen=unseen,
             on_trial=policy.rollout.decides_later,
         ),
     ]
 
 
-class _Rival(NamedTuple):
-    """A champion's scores of the rows that both can judge, over the classes that both know; the candidate's losses."""
+class _ChampionScores(NamedTuple):
+    """A champion's scores for the rows and classes that both models can predict, and the candidate's losses there."""
 
     rows: pl.DataFrame
     truth: Truth
     scores: Floats
-    losses: Floats
+    candidate_losses: Floats
 
 
-def _score_rival(champion: Model, candidate: Candidate, policy: ModelPolicy, source: Source) -> _Rival | Finding:
-    """The champion's scores of the test rows, or why there are none to compare with."""
-    truth, theirs = candidate.truth, champion.manifest.signature.classes
+def _score_champion(
+    champion: Model, candidate: Candidate, policy: ModelPolicy, source: Source
+) -> _ChampionScores | Finding:
+    """Return the champion's scores for the test rows, or a finding that says why the two cannot be compared."""
+    truth, champion_classes = candidate.truth, champion.manifest.signature.classes
     if champion.manifest.signature.task != truth.task:
-        return cannot_compare(f"the champion does {champion.manifest.signature.task}", policy.gate)
-    both = tuple(name for name in truth.classes if name in theirs)
-    if truth.classes and len(both) < 2:
-        return cannot_compare(f"the champion knows other classes: {', '.join(theirs)}", policy.gate)
-    shared = filter_classes(candidate.rows, policy.problem.label, both)
+        return cannot_compare(f"the champion is a model for {champion.manifest.signature.task}", policy.gate)
+    shared = tuple(name for name in truth.classes if name in champion_classes)
+    if truth.classes and len(shared) < 2:
+        return cannot_compare(f"the champion was trained on other classes: {', '.join(champion_classes)}", policy.gate)
+    rows = filter_classes(candidate.rows, policy.problem.label, shared)
     try:
-        scores = score(champion, shared.drop(source.later, strict=False))
-    except DataError as cannot:
-        return cannot_compare(f"the champion cannot answer for these rows ({cannot.problem})", policy.gate)
-    if both == truth.classes == theirs:
-        return _Rival(candidate.rows, truth, scores, candidate.losses)
-    inside = np.isin(truth.values, [truth.classes.index(name) for name in both])
-    known, own = narrowed(Truth(truth.task, truth.values[inside], truth.classes), candidate.scores[inside], both)
-    return _Rival(shared, known, among(both, scores, theirs), losses(known, own))
+        scores = score(champion, rows.drop(source.later, strict=False))
+    except DataError as error:
+        return cannot_compare(f"the champion cannot predict these rows ({error.problem})", policy.gate)
+    if shared == truth.classes == champion_classes:
+        return _ChampionScores(candidate.rows, truth, scores, candidate.losses)
+    inside = np.isin(truth.values, [truth.classes.index(name) for name in shared])
+    shared_truth, candidate_scores = narrowed(
+        Truth(truth.task, truth.values[inside], truth.classes), candidate.scores[inside], shared
+    )
+    champion_scores = among(shared, scores, champion_classes)
+    return _ChampionScores(rows, shared_truth, champion_scores, losses(shared_truth, candidate_scores))
 
 
-def _measure_again(
+def _measure_champion(
     champion: Model,
-    rival: _Rival,
+    scored: _ChampionScores,
     unseen: npt.NDArray[np.bool_] | None,
     metrics: list[MetricVersion],
-    own: ProjectMetrics,
+    own_metrics: ProjectMetrics,
 ) -> Finding:
-    """The champion's metrics on these test rows, and by the metrics as they are now.
+    """Return the champion's metrics on these test rows, with the current code of the metrics.
 
-    Where it has not learned some of the rows they are measured on those, else on all.
+    They are measured on the rows that it has not learned from, or on all rows where there are none.
     """
-    fresh = unseen if unseen is not None and unseen.any() else np.ones(rival.rows.height, dtype=bool)
-    truth, scores = Truth(rival.truth.task, rival.truth.values[fresh], rival.truth.classes), rival.scores[fresh]
-    values = measure(truth, scores) | measure_own(metrics, own, truth, scores, rival.rows.filter(fresh))
+    fresh = unseen if unseen is not None and unseen.any() else np.ones(scored.rows.height, dtype=bool)
+    truth, scores = Truth(scored.truth.task, scored.truth.values[fresh], scored.truth.classes), scored.scores[fresh]
+    values = measure(truth, scores) | measure_own(metrics, own_metrics, truth, scores, scored.rows.filter(fresh))
     return Finding(
         about="metrics",
-        reason="the champion is scored again, on these test rows and by these metrics",
+        reason="the champion was scored again, on these test rows and with these metrics",
         evidence={
             "champion_metrics": values,
             "champion_metrics_rows": int(fresh.sum()),
@@ -108,10 +113,10 @@ def _measure_again(
 def _mark_unseen(
     champion: Model, rows: pl.DataFrame, source: Source, group: str, tables: TableReader
 ) -> npt.NDArray[np.bool_] | None:
-    """Which rows the champion has not learned from, nor from others of their `group`; None: nobody knows.
+    """Mark the rows that the champion has not learned from, nor from other rows of their `group`; None if unknown.
 
-    With an event time these are the rows that are newer than its own. Without one a row that comes again is as new as
-    its file, so that they are looked up in the version of the table that the champion was trained on.
+    With an event time, these are the rows that are newer than its training rows. Without an event time, a repeated row
+    is as new as its file, so the rows are looked up in the table's version that the champion was trained on.
     """
     trained_on = champion.manifest.trained_on
     if trained_on.trained_until is None:
@@ -123,13 +128,13 @@ def _mark_unseen(
     marked = rows.with_columns(unseen.alias("_fresh"))
     if not group:
         return marked["_fresh"].to_numpy()
-    alone = pl.col(group).is_null()  # null is no group
-    fresh = pl.when(alone).then("_fresh").otherwise(pl.col("_fresh").all().over(group))
+    without_group = pl.col(group).is_null()
+    fresh = pl.when(without_group).then("_fresh").otherwise(pl.col("_fresh").all().over(group))
     return marked.select(fresh.alias("_fresh"))["_fresh"].to_numpy()
 
 
 def _find_unseen(rows: pl.DataFrame, trained_on: TrainedOn, key: tuple[str, ...], tables: TableReader) -> pl.Series:
-    """Which rows are not in a version of a table, by their key, or else as a whole; none where that is gone."""
+    """Mark the rows that are not in a version of a table, by key or else as whole rows; none if it was deleted."""
     try:
         learned = tables.read(trained_on.table, trained_on.version)
     except NotFound:
@@ -139,5 +144,5 @@ def _find_unseen(rows: pl.DataFrame, trained_on: TrainedOn, key: tuple[str, ...]
     plain = [name for name in columns if not rows.schema[name].is_nested()]
     kinds = pl.Schema({name: rows.schema[name] for name in plain})
     known = learned.select(plain).cast(kinds, strict=False).unique().with_columns(_known=pl.lit(value=True))
-    found = rows.select(plain).join(known, on=plain, how="left", nulls_equal=True, maintain_order="left")
-    return found["_known"].is_null()
+    matched = rows.select(plain).join(known, on=plain, how="left", nulls_equal=True, maintain_order="left")
+    return matched["_known"].is_null()

@@ -1,4 +1,4 @@
-"""The checks of the gate, in their order: each takes what it needs of a case, and returns its findings."""
+"""The checks of the gate, in their order: each reads some fields of a `GateCase`, and returns its findings."""
 
 import inspect
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from tidemill.training.evaluate import filter_classes, find_slices, predict_base
 
 
 class SplitRows(NamedTuple):
-    """The rows of one training: those it learns from, those it chooses on (if any), and those it is tested on."""
+    """The rows of one training: to fit on, to choose parameters on (if any), and to test on."""
 
     train: pl.DataFrame
     validation: pl.DataFrame | None
@@ -36,67 +36,71 @@ class SplitRows(NamedTuple):
 
     @property
     def learned(self) -> pl.DataFrame:
-        """What the model has seen: what was chosen on validation rows is learned from them, too."""
+        """The rows that the model has learned from; parameters chosen on validation rows are learned, too."""
         return self.train if self.validation is None else pl.concat([self.train, self.validation])
 
     @property
     def held_out(self) -> pl.DataFrame:
-        """What its estimator was not fitted on."""
+        """The rows that the estimator was not fitted on."""
         return self.test if self.validation is None else pl.concat([self.validation, self.test])
 
 
-class Case(NamedTuple):
-    """A candidate at the gate, and all that its checks may need."""
+class GateCase(NamedTuple):
+    """A candidate at the gate, and the inputs of its checks."""
 
     candidate: Candidate
     champion: Model | None
     rows: SplitRows
     policy: ModelPolicy
     source: Source
-    stopped: tuple[str, ...]
-    tested: Metrics
+    stopped_batches: tuple[str, ...]
+    test_metrics: Metrics
     probe: PackageProbe
     metrics: list[MetricVersion]
     own_metrics: ProjectMetrics
     tables: TableReader
 
 
-def check_data(champion: Model | None, rows: SplitRows, stopped: tuple[str, ...], policy: ModelPolicy) -> list[Finding]:
-    """Whether a candidate may learn from these rows: no batch was stopped, and they are not older than before."""
-    found = []
-    if stopped:
-        some = ", ".join(stopped[:3])
-        reason = f"it is trained on data that was stopped: {some} (see `tidemill checks list`)"
-        found.append(Finding(about="data", outcome="fail", reason=reason, evidence={"stopped_batches": list(stopped)}))
-    before = champion.manifest.trained_on.trained_until if champion else None
-    if before is not None and not policy.gate.older_data:
+def check_data(
+    champion: Model | None, rows: SplitRows, stopped_batches: tuple[str, ...], policy: ModelPolicy
+) -> list[Finding]:
+    """Check the training rows: no batch was stopped, and they are not older than the champion's."""
+    findings = []
+    if stopped_batches:
+        some = ", ".join(stopped_batches[:3])
+        reason = f"it was trained on stopped batches: {some} (see `tidemill checks list`)"
+        evidence: dict[str, object] = {"stopped_batches": list(stopped_batches)}
+        findings.append(Finding(about="data", outcome="fail", reason=reason, evidence=evidence))
+    champion_newest = champion.manifest.trained_on.trained_until if champion else None
+    if champion_newest is not None and not policy.gate.older_data:
         times = rows.learned[TIME]
         newest = (pl.concat([times, rows.test[TIME]]) if policy.training.refit else times).max()
-        if isinstance(newest, datetime) and newest < before:
-            ends, until = newest.isoformat(), before.isoformat()
-            reason = f"its data is older than the champion's: it ends at {ends}, not at {until}"
-            evidence = {"data_until": ends, "champion_data_until": until}
-            found.append(Finding(about="data", outcome="fail", reason=reason, evidence=evidence))
-    return found
+        if isinstance(newest, datetime) and newest < champion_newest:
+            data_until, champion_until = newest.isoformat(), champion_newest.isoformat()
+            reason = f"its data is older than the champion's: it ends at {data_until}, not at {champion_until}"
+            evidence = {"data_until": data_until, "champion_data_until": champion_until}
+            findings.append(Finding(about="data", outcome="fail", reason=reason, evidence=evidence))
+    return findings
 
 
 def check_classes(candidate: Candidate, rows: SplitRows, policy: ModelPolicy) -> list[Finding]:
-    """Whether the rows that were held out have classes that came only after the training rows."""
-    known, label, held = candidate.model.manifest.signature.classes, policy.problem.label, rows.held_out
-    left = held.height - filter_classes(held, label, known).height
-    if not left:
+    """Check whether validation and test rows have classes that no training row has."""
+    known, label, newer = candidate.model.manifest.signature.classes, policy.problem.label, rows.held_out
+    excluded = newer.height - filter_classes(newer, label, known).height
+    if not excluded:
         return []
-    new = sorted(set(to_class_names(held[label])) - set(known))
-    reason = f"{left} of {held.height} newer rows are left out: their class is not learned yet ({', '.join(new[:3])})"
-    return [Finding(about="classes", outcome="warn", reason=reason, evidence={"unlearned": new, "left_out": left})]
+    new = sorted(set(to_class_names(newer[label])) - set(known))
+    some = ", ".join(new[:3])
+    reason = f"{excluded} of {newer.height} newer rows are excluded: no training row has their class ({some})"
+    return [Finding(about="classes", outcome="warn", reason=reason, evidence={"unlearned": new, "left_out": excluded})]
 
 
 def check_leaks(candidate: Candidate, rows: SplitRows, source: Source, policy: ModelPolicy) -> list[Finding]:
-    """Whether an input tells the label, or test rows are among the learned rows or after them."""
+    """Check whether an input reveals the label, or test rows are among or before the training rows."""
     return find_leaks(
         rows.learned,
         rows.test,
-        inputs=tuple(one.name for one in candidate.model.manifest.signature.inputs),
+        inputs=tuple(column.name for column in candidate.model.manifest.signature.inputs),
         label=policy.problem.label,
         key=source.key,
         group=policy.training.group,
@@ -106,46 +110,46 @@ def check_leaks(candidate: Candidate, rows: SplitRows, source: Source, policy: M
 
 
 def check_signature(candidate: Candidate, champion: Model | None, policy: ModelPolicy) -> list[Finding]:
-    """Whether requests for the champion fit the candidate."""
+    """Check whether requests for the champion fit the candidate."""
     deployed = champion.manifest.signature if champion else None
     return check_signature_change(deployed, candidate.model.manifest.signature, policy.gate)
 
 
-def check_answers(candidate: Candidate) -> list[Finding]:
-    """Whether its answers are finite numbers or probabilities, and the same when it is asked again."""
-    return candidate.answers
+def check_predictions(candidate: Candidate) -> list[Finding]:
+    """Check whether its predictions are finite numbers or probabilities, and the same in a second run."""
+    return candidate.prediction_findings
 
 
 def check_package(candidate: Candidate, probe: PackageProbe, policy: ModelPolicy) -> list[Finding]:
-    """Whether the package answers in a fresh process as here; not asked where its answers here differ or fail."""
-    if candidate.answers[0].about != "answers":
+    """Check whether the package predicts the same in a fresh process; skip it where `check_predictions` failed."""
+    if candidate.prediction_findings[0].about != "answers":
         return []
     return check_probe(probe, score_samples(candidate.model), policy.gate)
 
 
-def check_thresholds(tested: Metrics, policy: ModelPolicy) -> list[Finding]:
-    """Whether the metrics of the test rows keep the policy's thresholds."""
-    return hold_thresholds(tested.values, policy.gate, tested.intervals)
+def check_thresholds(test_metrics: Metrics, policy: ModelPolicy) -> list[Finding]:
+    """Check whether the metrics of the test rows are within the policy's thresholds."""
+    return hold_thresholds(test_metrics.values, policy.gate, test_metrics.intervals)
 
 
 def check_baseline(candidate: Candidate, champion: Model | None, rows: SplitRows, policy: ModelPolicy) -> list[Finding]:
-    """Whether it is better than the trivial baseline; on each slice, too, where there is no champion yet."""
+    """Check whether it is better than the trivial baseline; also on each slice, where there is no champion yet."""
     if not candidate.measurable:
         return []
     truth = candidate.truth
-    known = to_truth(rows.train[policy.problem.label], policy.problem.task, truth.classes)
-    baseline = losses(truth, predict_baseline(known, candidate.rows.height))
+    train_truth = to_truth(rows.train[policy.problem.label], policy.problem.task, truth.classes)
+    baseline = losses(truth, predict_baseline(train_truth, candidate.rows.height))
     slices = find_slices(candidate.rows, policy.gate.slices)
     return compare(candidate.losses, baseline, None, policy=policy.gate, slices=slices if champion is None else {})
 
 
-# In this order: where all pass, the last finding is the verdict's reason.
+# The order matters: where all checks pass, the last finding is the verdict's reason.
 GATE_CHECKS: tuple[Callable[..., list[Finding]], ...] = (
     check_data,
     check_classes,
     check_leaks,
     check_signature,
-    check_answers,
+    check_predictions,
     check_package,
     check_thresholds,
     check_baseline,
@@ -153,9 +157,9 @@ GATE_CHECKS: tuple[Callable[..., list[Finding]], ...] = (
 )
 
 
-def run_checks(case: Case) -> list[Finding]:
-    """The findings of all checks of the gate; each gets the fields of the case that its parameters name."""
+def run_checks(case: GateCase) -> list[Finding]:
+    """Return the findings of all checks of the gate; the parameters of a check name the fields that it gets."""
     findings: list[Finding] = []
     for check in GATE_CHECKS:
-        findings += check(**{need: getattr(case, need) for need in inspect.signature(check).parameters})
+        findings += check(**{field: getattr(case, field) for field in inspect.signature(check).parameters})
     return findings

@@ -1,4 +1,4 @@
-"""Ingestion: lets the new batches of a source in, each judged by its schema; and fills the online store."""
+"""Ingestion: checks each new batch of a source by its schema and appends it; and writes to the online store."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -23,8 +23,8 @@ from tidemill.errors import DataError, Unreadable
 from tidemill.featurestore.materialize import materialize as write_online
 
 
-class Admission(Struct, frozen=True):
-    """How many batches and rows were let in, into which version of the table."""
+class IngestionSummary(Struct, frozen=True):
+    """The number of accepted batches and rows, and the table's new version."""
 
     table: str
     version: int
@@ -42,100 +42,100 @@ def ingest(
     clock: Clock,
     context: Context,
 ) -> tuple[list[Verdict], pl.DataFrame | None]:
-    """Judge every batch that is new (or was stopped under an older schema), and append those that fit.
+    """Check every batch that is new, or was stopped under an older schema, and append the batches that fit.
 
-    The second output has the bad rows of those that do not, for people to look at: the verdicts link to it.
+    The second output contains the bad rows of the stopped batches, for inspection; the verdicts link to it.
     """
-    schema = schema_in_force(source, until, sources, books, clock)
+    schema = resolve_schema(source, until, sources, books, clock)
     definition = sources.definition(source)
     verdicts: list[Verdict] = []
     rejected: list[pl.DataFrame] = []
-    for batch in _waiting(source, until, schema, sources, books, context):
+    for batch in _find_pending_batches(source, until, schema, sources, books, context):
         try:
             frame = read_batch(batch, schema, sources)
-        except Unreadable as told:
-            verdicts.append(unreadable_verdict(batch.id, schema.version, told))
+        except Unreadable as error:
+            verdicts.append(unreadable_verdict(batch.id, schema.version, error))
             continue
         verdict, bad = check_table(frame, schema, batch.id, definition, batch.known_at)
         if verdict.stops:
             link = {"step": context.step, "output": "output1", "rows": bad.height}
             verdict = replace(verdict, evidence=verdict.evidence | {"bad_rows": link})
-            rejected.append(_marked(bad, batch, clock))
+            rejected.append(_add_origin(bad, batch, clock))
         else:
-            tables.append(source, batch.id, _marked(convert_to_schema(frame, schema), batch, clock))
+            tables.append(source, batch.id, _add_origin(convert_to_schema(frame, schema), batch, clock))
         verdicts.append(verdict)
-    return verdicts, _together(rejected) if rejected else None
+    return verdicts, _stack_frames(rejected) if rejected else None
 
 
-def _waiting(
+def _find_pending_batches(
     source: str, until: datetime, schema: Schema, sources: Sources, books: BooksReader, context: Context
 ) -> list[Batch]:
-    """The batches that were neither let in, nor stopped in another run under this schema or a newer one."""
-    here = context.environment
+    """Return the batches that were neither accepted, nor stopped in another run under this schema or a newer one."""
+    environment = context.environment
     stopped = {
         verdict.subject: verdict.read(SchemaEvidence).schema_version
-        for verdict in books.verdicts.find(check="schema", action="stop", environment=here)
-        if verdict.run != context.run  # a resumed run asks again
+        for verdict in books.verdicts.find(check="schema", action="stop", environment=environment)
+        if verdict.run != context.run  # a resumed run checks its batches again
     }
-    admitted = books.verdicts.values("subject", check="schema", action="proceed", environment=here)
+    accepted = books.verdicts.values("subject", check="schema", action="proceed", environment=environment)
     return [
         batch
         for batch in sources.batches(source, until)
-        if batch.id not in admitted and stopped.get(batch.id, -1) < schema.version
+        if batch.id not in accepted and stopped.get(batch.id, -1) < schema.version
     ]
 
 
 def read_batch(batch: Batch, schema: Schema, sources: Sources) -> pl.DataFrame:
-    """The rows of a batch, read as its schema means them."""
+    """Read the rows of a batch, with the types of its schema."""
     return sources.read(replace(batch, texts=schema.texts))
 
 
-def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Frames one below the other; where their types cannot be reconciled, as text."""
+def _stack_frames(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Stack frames; where their types cannot be reconciled, all values become text."""
     try:
         return pl.concat(frames, how="diagonal_relaxed")
     except pl.exceptions.PolarsError:
         return pl.concat([frame.select(pl.all().cast(pl.String, strict=False)) for frame in frames], how="diagonal")
 
 
-def _marked(frame: pl.DataFrame, batch: Batch, clock: Clock) -> pl.DataFrame:
-    """The rows with where they come from and when: of a file that comes again, only the last ones count."""
+def _add_origin(frame: pl.DataFrame, batch: Batch, clock: Clock) -> pl.DataFrame:
+    """Add the rows' batch, path and time of arrival: of a file that arrives again, only the last rows are current."""
     arrived = pl.lit(clock.now()).cast(pl.Datetime("us", "UTC"))
     return frame.with_columns(
         pl.lit(batch.id).alias("_batch"), pl.lit(batch.path).alias("_path"), arrived.alias(ARRIVED)
     )
 
 
-def schema_in_force(source: str, until: datetime, sources: Sources, books: Books, clock: Clock) -> Schema:
-    """The schema in force: the newest accepted one; a declared one of a higher version becomes the newest."""
+def resolve_schema(source: str, until: datetime, sources: Sources, books: Books, clock: Clock) -> Schema:
+    """Return the schema in force: the newest accepted one; accept a schema file with a higher version first."""
     versions = sorted(books.schemas.find(source=source), key=lambda version: version.version)
     declared = sources.schema(source)
     newest = versions[-1].schema if versions else None
     if declared is not None and (newest is None or declared.version > newest.version):
-        return _accept(books, clock, declared, "file").schema
+        return _accept_schema(books, clock, declared, "file").schema
     if newest is not None:
         return newest
-    return _accept(books, clock, _inferred(source, until, sources), "inferred").schema
+    return _accept_schema(books, clock, _infer_schema(source, until, sources), "inferred").schema
 
 
-def _inferred(source: str, until: datetime, sources: Sources) -> Schema:
-    """A schema from the first batch that has rows."""
+def _infer_schema(source: str, until: datetime, sources: Sources) -> Schema:
+    """Infer a schema from the first batch that has rows."""
     definition = sources.definition(source)
     times = tuple(name for name in (definition.time, definition.known_at) if name)
     batches = sources.batches(source, until)
     if not batches:
-        raise DataError(f"source {source!r} has no rows yet", "wait for the first, or give it a schema file")
-    found = None
+        raise DataError(f"source {source!r} has no rows yet", "wait for the first batch, or add a schema file")
+    readable = None
     for batch in batches:
-        with suppress(Unreadable):  # it will be told of when it is judged
-            found = sources.read(batch)
-        if found is not None and found.height:
+        with suppress(Unreadable):  # the check of the batch reports this error
+            readable = sources.read(batch)
+        if readable is not None and readable.height:
             break
-    frame = found if found is not None else sources.read(batches[0])
+    frame = readable if readable is not None else sources.read(batches[0])
     return infer_schema(frame, source, definition.key, times=times, later=definition.later)
 
 
-def accept_change(
+def accept_schema_change(
     source: str,
     tables: list[tuple[pl.DataFrame, datetime]],
     reason: str,
@@ -144,30 +144,30 @@ def accept_change(
     books: Books,
     clock: Clock,
 ) -> SchemaVersion:
-    """A new version of a source's schema, widened just so far that it lets these tables in, each as it arrived then."""
-    schema = schema_in_force(source, until, sources, books, clock)
+    """Accept a new version of a source's schema, widened only as far as these tables need, each at its arrival."""
+    schema = resolve_schema(source, until, sources, books, clock)
     version = schema.version + 1
-    for frame, arrived in (*tables, *tables):  # a column that came with a later table may be absent from an earlier one
+    for frame, arrived in (*tables, *tables):  # a column that a later table adds may be absent from an earlier one
         schema = widen_schema(schema, frame, sources.definition(source), arrived)
-    return _accept(books, clock, replace(schema, version=version), "hand", reason)
+    return _accept_schema(books, clock, replace(schema, version=version), "hand", reason)
 
 
-def stopped_batches(
+def find_stopped_batches(
     source: str, until: datetime, sources: Sources, books: BooksReader, environment: str
 ) -> list[Batch]:
-    """The batches that were stopped, by whichever schema, and not let in since."""
-    out = kept_out(books, environment)
-    return [batch for batch in sources.batches(source, until) if batch.id in out]
+    """Return the batches that any version of the schema stopped, and that were not accepted since."""
+    stopped = find_stopped_ids(books, environment)
+    return [batch for batch in sources.batches(source, until) if batch.id in stopped]
 
 
-def kept_out(books: BooksReader, environment: str) -> set[str]:
-    """The ids of the batches that were stopped by their schemas and not let in since."""
-    here = {"check": "schema", "environment": environment}
-    stopped = books.verdicts.values("subject", action="stop", **here)
-    return stopped - books.verdicts.values("subject", action="proceed", **here) if stopped else stopped
+def find_stopped_ids(books: BooksReader, environment: str) -> set[str]:
+    """Return the ids of the batches that were stopped by their schemas and not accepted since."""
+    scope = {"check": "schema", "environment": environment}
+    stopped = books.verdicts.values("subject", action="stop", **scope)
+    return stopped - books.verdicts.values("subject", action="proceed", **scope) if stopped else stopped
 
 
-def _accept(books: Books, clock: Clock, schema: Schema, by: str, reason: str = "") -> SchemaVersion:
+def _accept_schema(books: Books, clock: Clock, schema: Schema, by: str, reason: str = "") -> SchemaVersion:
     version = SchemaVersion(
         id=f"{schema.source}/{schema.version}",
         source=schema.source,
@@ -182,9 +182,9 @@ def _accept(books: Books, clock: Clock, schema: Schema, by: str, reason: str = "
 
 
 @step
-def count_admitted(source: str, verdicts: list[Verdict], tables: Tables) -> Admission:
-    """What the ingestion came to."""
-    return Admission(
+def summarize_ingestion(source: str, verdicts: list[Verdict], tables: Tables) -> IngestionSummary:
+    """Count the accepted batches and rows."""
+    return IngestionSummary(
         table=source,
         version=tables.version(source),
         batches=len(verdicts),
@@ -194,18 +194,18 @@ def count_admitted(source: str, verdicts: list[Verdict], tables: Tables) -> Admi
 
 @pipeline
 def ingestion(policy: ModelPolicy, until: datetime) -> None:
-    """Let in what is new in the source of a model."""
-    verdicts, _rejected = ingest(policy.problem.source, until)
-    count_admitted(policy.problem.source, verdicts)
+    """Check and append the new batches of a model's source."""
+    verdicts, _ = ingest(policy.problem.source, until)
+    summarize_ingestion(policy.problem.source, verdicts)
 
 
 @step
 def materialize(features: FeatureSet, now: datetime, sources: Sources, online: Online) -> dict[str, int]:
-    """Write the present values of every view to the online store."""
+    """Write the current values of every view to the online store."""
     return {view.name: write_online(view, sources, online, now) for view in features.views}
 
 
 @pipeline
 def materialization(features: FeatureSet, now: datetime) -> None:
-    """Bring the online store up to now."""
+    """Update the online store to the current values of every view."""
     materialize(features, now)

@@ -1,4 +1,4 @@
-"""Judging: the steps by which a candidate is measured, tried out and let through, or not."""
+"""Evaluation: the steps that measure a candidate, probe its package and decide at the gate."""
 
 from typing import Any
 
@@ -21,8 +21,8 @@ from tidemill.core.run import Metrics
 from tidemill.data.plots import render_plots
 from tidemill.models.inputs import load_samples
 from tidemill.models.package import list_warm_modules, to_files
-from tidemill.recipes.gating import Case, SplitRows, run_checks
-from tidemill.recipes.ingestion import kept_out
+from tidemill.recipes.gating import GateCase, SplitRows, run_checks
+from tidemill.recipes.ingestion import find_stopped_ids
 from tidemill.recipes.rows import Snapshot
 from tidemill.recipes.scoring import (
     digest_rows,
@@ -36,18 +36,18 @@ from tidemill.registry.routing import current
 from tidemill.training.evaluate import evaluate, find_slices
 
 _TRAIN_SAMPLE = 20_000
-_DRAWN = 5_000
+_PLOTTED_ROWS = 5_000
 
 
-class DataFacts(Struct, frozen=True, kw_only=True):
-    """What the ledger knows of the rows of a snapshot: the batches in it that a check had stopped."""
+class SnapshotCheck(Struct, frozen=True, kw_only=True):
+    """The batches of a snapshot that the ledger records as stopped."""
 
     stopped: tuple[str, ...] = ()
 
 
 @step(cache=False)
 def find_metrics(own: ProjectMetrics) -> list[MetricVersion]:
-    """The project's own metrics, each by the digest of its code: what is measured by another code is measured anew."""
+    """Return the project's own metrics, each with the digest of its code: a changed metric is measured again."""
     return own.versions()
 
 
@@ -61,36 +61,36 @@ def measure_on(
     sources: Sources,
     own: ProjectMetrics,
 ) -> Metrics:
-    """The metrics of a model on rows as they would be served, as a whole and by slice.
+    """Return a model's metrics on rows as they would be served: overall and by slice.
 
-    Rows of a class that it has not learned are left out: the gate tells of them.
+    Rows of a class that it was not trained on are excluded; the gate reports them.
     """
     rows = select_learned(model, rows, policy.problem)
     source = sources.definition(policy.problem.source)
     truth, scores = score_rows(model, rows, policy.problem, source)
-    found = evaluate(truth, scores, find_slices(rows, policy.gate.slices), about, policy.gate.confidence)
-    values = found.values | measure_own(metrics, own, truth, scores, rows)
-    return replace(found, values=values, rows=digest_rows(rows, policy.problem, source))
+    measured = evaluate(truth, scores, find_slices(rows, policy.gate.slices), about, policy.gate.confidence)
+    values = measured.values | measure_own(metrics, own, truth, scores, rows)
+    return replace(measured, values=values, rows=digest_rows(rows, policy.problem, source))
 
 
 @step
-def draw(model: Model, rows: pl.DataFrame, policy: ModelPolicy, sources: Sources) -> Report:
-    """Plots of a model's answers to rows that it has not seen, at most 5,000 of them, for people."""
+def plot_predictions(model: Model, rows: pl.DataFrame, policy: ModelPolicy, sources: Sources) -> Report:
+    """Plot a model's predictions for rows that it has not seen, at most 5,000 of them."""
     rows = select_learned(model, rows, policy.problem)
-    rows = rows.gather_every(max(1, -(-rows.height // _DRAWN)))
+    rows = rows.gather_every(max(1, -(-rows.height // _PLOTTED_ROWS)))
     truth, scores = score_rows(model, rows, policy.problem, sources.definition(policy.problem.source))
-    return Report(html=render_plots(truth, scores, f"{policy.name}: answers to the test rows"))
+    return Report(html=render_plots(truth, scores, f"{policy.name}: predictions for the test rows"))
 
 
 @step(transient=True)
 def sample(rows: pl.DataFrame, options: Training) -> pl.DataFrame:
-    """At most 20,000 of the rows: enough to measure how well a model fits what it has seen."""
+    """Return at most 20,000 of the rows: enough to measure how well a model fits its training rows."""
     return rows.sample(_TRAIN_SAMPLE, seed=options.seed) if rows.height > _TRAIN_SAMPLE else rows
 
 
 @step
 def find_champion(policy: ModelPolicy, books: Books, packages: Packages, context: Context) -> Model | None:
-    """The package that answers now, to compare with; None before the first release."""
+    """Return the champion's package, to compare with; None before the first release."""
     route = current(books, context.environment, policy.name)
     arm = route.arm("champion") if route else None
     if arm is None:
@@ -100,21 +100,21 @@ def find_champion(policy: ModelPolicy, books: Books, packages: Packages, context
 
 
 @step
-def look_into_data(snapshot: Snapshot, books: BooksReader, tables: TableReader, context: Context) -> DataFacts:
-    """Which batches of a snapshot were stopped by their check, and never let in since."""
-    stopped = kept_out(books, context.environment)
+def check_snapshot(snapshot: Snapshot, books: BooksReader, tables: TableReader, context: Context) -> SnapshotCheck:
+    """Return the batches of a snapshot that were stopped by their check, and not accepted since."""
+    stopped = find_stopped_ids(books, context.environment)
     if not stopped:
-        return DataFacts()
-    inside = set(tables.read(snapshot.table, snapshot.version, ["_batch"])["_batch"].unique())
-    return DataFacts(stopped=tuple(sorted(stopped & inside)))
+        return SnapshotCheck()
+    batches = set(tables.read(snapshot.table, snapshot.version, ["_batch"])["_batch"].unique())
+    return SnapshotCheck(stopped=tuple(sorted(stopped & batches)))
 
 
 @step
-def try_out(model: Model, policy: Gate, environments: Environments) -> PackageProbe:
-    """What a package does with its sample rows in a fresh process that has only the packages of its lock."""
+def probe_package(model: Model, policy: Gate, environments: Environments) -> PackageProbe:
+    """Predict a package's sample rows in a fresh process that has only the packages of its lock."""
     rows = load_samples(model).to_dicts()
     return environments.probe(
-        to_files(model), _plain(rows), list_warm_modules(model), strict=policy.environment == "strict"
+        to_files(model), _to_json_rows(rows), list_warm_modules(model), strict=policy.environment == "strict"
     )
 
 
@@ -125,30 +125,30 @@ def gate(
     train: pl.DataFrame,
     test: pl.DataFrame,
     policy: ModelPolicy,
-    tested: Metrics,
-    data: DataFacts,
-    trial: PackageProbe,
+    test_metrics: Metrics,
+    snapshot_check: SnapshotCheck,
+    probe: PackageProbe,
     metrics: list[MetricVersion],
     sources: Sources,
     own_metrics: ProjectMetrics,
     tables: TableReader,
     validation: pl.DataFrame | None = None,
 ) -> Verdict:
-    """Judge a candidate: its data, its package, and its answers to the test rows, in one verdict.
+    """Judge a candidate by its data, its package, and its predictions for the test rows, in one verdict.
 
-    With the champion it is compared only on rows that the champion has not learned from itself. What was chosen on
-    `validation` rows is learned from them, too.
+    It is compared with the champion only on rows that the champion has not learned from. The candidate has learned
+    from `validation` rows, too: its parameters were chosen on them.
     """
     source = sources.definition(policy.problem.source)
-    case = Case(
+    case = GateCase(
         candidate=score_candidate(candidate, test, policy.problem, source),
         champion=champion,
         rows=SplitRows(train, validation, test),
         policy=policy,
         source=source,
-        stopped=data.stopped,
-        tested=tested,
-        probe=trial,
+        stopped_batches=snapshot_check.stopped,
+        test_metrics=test_metrics,
+        probe=probe,
         metrics=metrics,
         own_metrics=own_metrics,
         tables=tables,
@@ -158,11 +158,14 @@ def gate(
 
 
 @step
-def confirm(model: Model, trial: PackageProbe, policy: ModelPolicy) -> Verdict:
-    """Judge the package that is to be released, once it was fitted again on all rows: how it answers, not how well."""
-    return combine_findings(policy.name, check_probe(trial, score_samples(model), policy.gate), check="package")
+def confirm(model: Model, probe: PackageProbe, policy: ModelPolicy) -> Verdict:
+    """Judge the package that was fitted again on all rows: its predictions and its lock, not its metrics."""
+    return combine_findings(policy.name, check_probe(probe, score_samples(model), policy.gate), check="package")
 
 
-def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows as JSON takes them: a time as text."""
-    return [{name: v.isoformat() if hasattr(v, "isoformat") else v for name, v in row.items()} for row in rows]
+def _to_json_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with times as text, for JSON."""
+    return [
+        {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in row.items()}
+        for row in rows
+    ]

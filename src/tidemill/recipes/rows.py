@@ -1,4 +1,4 @@
-"""The rows that a training sees: fixed by a snapshot, so that the same ones can be had again."""
+"""The rows of a training: a snapshot fixes them, so that the same rows can be read again."""
 
 from datetime import datetime
 from typing import Any
@@ -18,11 +18,10 @@ from tidemill.monitoring.windows import read_window, unpack_features
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """Which rows a training sees: a version of a table, and the newest label that was known by then.
+    """The rows of a training: a version of a table, and the time of the newest label that was known then.
 
-    Of rows with the same `key` in several batches, those of the newest count.
-
-    The same snapshot gives the same rows at any later time.
+    Of rows with the same `key` in several batches, only those of the newest batch are current. The same snapshot
+    selects the same rows at any later time.
     """
 
     table: str
@@ -36,63 +35,64 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 def take_snapshot(
     policy: ModelPolicy,
     until: datetime,
-    admitted: list[Any],  # noqa: ARG001 - what makes it come after the ingestion
+    ingestion: list[Any],  # noqa: ARG001 - orders this step after the ingestion
     tables: Tables,
     journal: JournalReader,
     sources: Sources,
 ) -> Snapshot:
-    """Fix what the training may see; it comes after the ingestion, of which it takes what `ingest` gave."""
+    """Fix the rows of the training; `ingestion` is the output of `ingest`, so that this step runs after it."""
     source = policy.problem.source
     version = tables.version(source)
     if version < 0:
         raise DataError(
-            f"no batch of source {source!r} was let in yet",
-            f"`tidemill checks list --action stop` says why; mend the rows, or `tidemill data accept {source}`",
+            f"no batch of source {source!r} was accepted yet",
+            f"see `tidemill checks list --action stop`; correct the rows, or run `tidemill data accept {source}`",
         )
     definition = sources.definition(source)
-    _hold_time(tables, version, source, definition.time or "")
-    known = tables.read(source, version, [_known(policy.problem)])[_known(policy.problem)]
+    _check_time_column(tables, version, source, definition.time or "")
+    known_column = _label_known_column(policy.problem)
+    known = tables.read(source, version, [known_column])[known_column]
     labels = journal.read(f"labels/{policy.name}", until=until) if policy.training.feedback else pl.DataFrame()
     return Snapshot(
         table=source,
         version=version,
-        known_until=_newest(known.filter(known <= until)),
-        feedback_until=_newest(labels["known_at"]) if labels.width else None,
+        known_until=_max_time(known.filter(known <= until)),
+        feedback_until=_max_time(labels["known_at"]) if labels.width else None,
         key=definition.key,
     )
 
 
-def _hold_time(tables: TableReader, version: int, source: str, time: str) -> None:
-    """Refuse rows that were let in by another event time than the policy names now."""
+def _check_time_column(tables: TableReader, version: int, source: str, time: str) -> None:
+    """Raise `DataError` where the rows were accepted with another event time than the policy names now."""
     if not time:
         return
-    cure = f"name it as it was under [sources.{source}]; or give the source another name: its rows are let in anew"
+    cure = f"restore the time of [sources.{source}]; or give the source another name: its rows are then ingested again"
     try:
-        moments = tables.read(source, version, [time, TIME])
+        times = tables.read(source, version, [time, TIME])
     except pl.exceptions.ColumnNotFoundError:
         raise DataError(
-            f"the rows of source {source!r} were let in without a column {time!r}, its time", cure
+            f"the rows of source {source!r} were accepted without a column {time!r}, its time", cure
         ) from None
-    if not isinstance(moments.schema[time], pl.Datetime):
+    if not isinstance(times.schema[time], pl.Datetime):
         return
-    if not moments.select((parse_time_column(moments, time, source) == pl.col(TIME)).all()).item():
-        raise DataError(f"the rows of source {source!r} were let in by another time than {time!r}", cure)
+    if not times.select((parse_time_column(times, time, source) == pl.col(TIME)).all()).item():
+        raise DataError(f"the rows of source {source!r} were accepted with another time than {time!r}", cure)
 
 
-def _known(problem: Problem) -> str:
-    """The column with the moment at which a row with its label was known."""
+def _label_known_column(problem: Problem) -> str:
+    """Return the column with the time at which a row's label became known."""
     return problem.label_known_at or KNOWN_AT
 
 
-def _newest(moments: pl.Series) -> datetime | None:
-    newest = moments.max()
+def _max_time(times: pl.Series) -> datetime | None:
+    newest = times.max()
     return newest if isinstance(newest, datetime) else None
 
 
 def extract(snapshot: Snapshot, problem: Problem, options: Training, name: str) -> pl.DataFrame:
-    """The labelled rows of a snapshot, oldest first; a file that came again replaces its earlier rows.
+    """Return the labelled rows of a snapshot, oldest first; a file that arrived again replaces its earlier rows.
 
-    Call it inside a pipeline. With feedback there are also the rows that were served and labelled since.
+    Call it inside a pipeline. With feedback, rows that were served and labelled since are added.
     """
     rows = read_labelled(snapshot, problem)
     if options.feedback:
@@ -102,28 +102,28 @@ def extract(snapshot: Snapshot, problem: Problem, options: Training, name: str) 
 
 @step(transient=True)
 def read_labelled(snapshot: Snapshot, problem: Problem, tables: TableReader) -> pl.DataFrame:
-    """The rows of a snapshot whose label was known by then."""
+    """Return the rows of a snapshot whose label was known then."""
     rows = tables.read(snapshot.table, snapshot.version)
     if problem.label not in rows.columns:
         raise DataError(
             f"source {problem.source!r} has no label column {problem.label!r}",
-            f"its columns: {', '.join(name for name in rows.columns if not name.startswith('_'))}",
+            f"set another label; its columns: {', '.join(name for name in rows.columns if not name.startswith('_'))}",
         )
     rows = drop_repeated_keys(drop_superseded_batches(rows), snapshot.key)
     label = pl.col(problem.label).fill_nan(None) if rows.schema[problem.label].is_float() else pl.col(problem.label)
-    rows = rows.filter(pl.col(_known(problem)) <= snapshot.known_until, label.is_not_null())
+    rows = rows.filter(pl.col(_label_known_column(problem)) <= snapshot.known_until, label.is_not_null())
     return rows.drop("_batch", "_path", ARRIVED)
 
 
 @step(transient=True)
 def keep_window(rows: pl.DataFrame, snapshot: Snapshot, options: Training) -> pl.DataFrame:
-    """The rows of the policy's window, oldest first; raises `DataError` where they are too few."""
+    """Return the rows of the policy's window, oldest first; raise `DataError` where there are too few."""
     if options.window:
         rows = rows.filter(pl.col(TIME) > pl.col(TIME).max() - parse_duration(options.window))
     if rows.height < options.minimum_rows:
         raise DataError(
             f"only {rows.height} labelled rows of {snapshot.table!r} are known yet (at least {options.minimum_rows})",
-            "wait for more, or lower minimum_rows under [training]",
+            "wait for more rows, or lower minimum_rows under [training]",
         )
     return rows.sort(TIME, maintain_order=True)
 
@@ -132,7 +132,7 @@ def keep_window(rows: pl.DataFrame, snapshot: Snapshot, options: Training) -> pl
 def add_feedback(
     rows: pl.DataFrame, snapshot: Snapshot, problem: Problem, name: str, journal: JournalReader
 ) -> pl.DataFrame:
-    """Add what was predicted and labelled since: the features as they were served, and what turned out."""
+    """Add the rows that were predicted and labelled since: their features as served, and their labels."""
     if snapshot.feedback_until is None:
         return rows
     served = read_window(journal, name, None, snapshot.feedback_until)
@@ -147,17 +147,19 @@ def add_feedback(
         served["time"].alias(TIME),
         served["truth_known_at"].alias(KNOWN_AT),
     )
-    return pl.concat([rows, learned.select(c for c in learned.columns if c in rows.columns)], how="diagonal_relaxed")
+    return pl.concat(
+        [rows, learned.select(name for name in learned.columns if name in rows.columns)], how="diagonal_relaxed"
+    )
 
 
 def join_features(rows: pl.DataFrame, features: FeatureSet, snapshot: Snapshot) -> pl.DataFrame:
-    """The rows with every view's columns, each as it was known at the row's time; call it inside a pipeline."""
-    return join_views(rows, features, snapshot, see_sources(features) if features.views else {})
+    """Add every view's columns, each value as it was known at the row's time; call it inside a pipeline."""
+    return join_views(rows, features, snapshot, list_view_sources(features) if features.views else {})
 
 
 @step(cache=False)
-def see_sources(features: FeatureSet, sources: Sources, clock: Clock) -> dict[str, list[str]]:
-    """What is behind each view: where its source means something else, or others come, it is looked up anew."""
+def list_view_sources(features: FeatureSet, sources: Sources, clock: Clock) -> dict[str, list[str]]:
+    """Return the definition and the batches of each view's source: where they change, the join runs again."""
     return {
         name: [repr(sources.definition(name).meaning), *(batch.id for batch in sources.batches(name, clock.now()))]
         for name in sorted({view.source for view in features.views})
@@ -169,10 +171,10 @@ def join_views(
     rows: pl.DataFrame,
     features: FeatureSet,
     snapshot: Snapshot,
-    seen: dict[str, list[str]],  # noqa: ARG001 - what makes it another join where there are other batches
+    view_sources: dict[str, list[str]],  # noqa: ARG001 - the join runs again where there are other batches
     store: Features,
 ) -> pl.DataFrame:
-    """The rows with every view's columns, as these batches have them."""
+    """Add every view's columns, from these batches."""
     newest = rows[TIME].max()
     assert isinstance(newest, datetime)
     return store.join(rows, features, max(newest, snapshot.known_until or newest))

@@ -1,4 +1,4 @@
-"""Scores a model on rows: what it answers without the columns that are known later, and the truth beside."""
+"""Scores a model on rows: its predictions without the columns that are known later, and the true labels."""
 
 from hashlib import sha256
 from typing import NamedTuple
@@ -21,11 +21,11 @@ from tidemill.models.inputs import load_samples
 from tidemill.models.load import load_cached
 from tidemill.training.evaluate import filter_classes, to_truth
 
-_ASKED_AGAIN = 1_000
+_REPEATED_ROWS = 1_000
 
 
 def digest_rows(rows: pl.DataFrame, problem: Problem, source: Source) -> str:
-    """The digest of test rows: by their key, time and label, or by all of their columns where they have no key."""
+    """Return the digest of test rows: of their key, time and label, or of all columns where they have no key."""
     keyed = bool(source.key) and set(source.key) <= set(rows.columns)
     names = (*source.key, TIME, problem.label) if keyed else tuple(name for name in rows.columns if name != KNOWN_AT)
     plain = [name for name in dict.fromkeys(names) if not rows.schema[name].is_nested()]
@@ -33,19 +33,19 @@ def digest_rows(rows: pl.DataFrame, problem: Problem, source: Source) -> str:
 
 
 class Candidate(NamedTuple):
-    """A candidate and its answers to the test rows whose class it has learned: asked once, some of them twice."""
+    """A candidate and its scores for the test rows of its classes; `repeated_scores` are of a second run on some."""
 
     model: Model
     rows: pl.DataFrame
     truth: Truth
     scores: Floats
-    again: Floats
+    repeated_scores: Floats
     losses: Floats
 
     @property
-    def answers(self) -> list[Finding]:
-        """Whether its answers are finite numbers or probabilities, and the same when it is asked again."""
-        return hold_answers(self.scores, self.losses, self.again)
+    def prediction_findings(self) -> list[Finding]:
+        """Findings on whether its predictions are finite numbers or probabilities, and the same in the second run."""
+        return hold_answers(self.scores, self.losses, self.repeated_scores)
 
     @property
     def measurable(self) -> bool:
@@ -54,40 +54,42 @@ class Candidate(NamedTuple):
 
 
 def score_candidate(model: Model, test: pl.DataFrame, problem: Problem, source: Source) -> Candidate:
-    """Ask a candidate for the test rows."""
+    """Score a candidate on the test rows."""
     rows = select_learned(model, test, problem)
     truth, scores = score_rows(model, rows, problem, source)
-    again = score_rows(model, rows.head(_ASKED_AGAIN), problem, source)[1]
-    return Candidate(model, rows, truth, scores, again, losses(truth, scores))
+    repeated_scores = score_rows(model, rows.head(_REPEATED_ROWS), problem, source)[1]
+    return Candidate(model, rows, truth, scores, repeated_scores, losses(truth, scores))
 
 
 def select_learned(model: Model, rows: pl.DataFrame, problem: Problem) -> pl.DataFrame:
-    """The rows whose class a model has learned; all of them where it has learned none, which is an error later."""
+    """Return the rows whose class a model was trained on; all rows where there are none, which is an error later."""
     known = filter_classes(rows, problem.label, model.manifest.signature.classes)
     return known if known.height else rows
 
 
 def score_rows(model: Model, rows: pl.DataFrame, problem: Problem, source: Source) -> tuple[Truth, Floats]:
-    """The truth of rows, and a model's scores without the columns that are not known when it is asked."""
+    """Return the true labels, and a model's scores without the columns that are unknown at prediction time."""
     scores = score(model, rows.drop(source.later, strict=False))
     return to_truth(rows[problem.label], problem.task, model.manifest.signature.classes), scores
 
 
 def score(model: Model, rows: pl.DataFrame) -> Floats:
-    """A model's numbers, shape (rows,), or its probabilities, shape (rows, classes)."""
-    answers = load_cached(model).predict(rows)
-    return answers.probabilities if answers.probabilities is not None else np.asarray(answers.values, float)
+    """Return a model's numbers, shape (rows,), or its probabilities, shape (rows, classes)."""
+    predictions = load_cached(model).predict(rows)
+    if predictions.probabilities is not None:
+        return predictions.probabilities
+    return np.asarray(predictions.values, float)
 
 
 def score_samples(model: Model) -> Floats:
-    """The answers of this process to the sample rows of a package."""
+    """Score the sample rows of a package in this process."""
     return score(model, load_samples(model))
 
 
 def measure_own(
     metrics: list[MetricVersion], own: ProjectMetrics, truth: Truth, scores: Floats, rows: pl.DataFrame
 ) -> dict[str, float]:
-    """The project's own metrics of these scores.
+    """Return the values of the project's own metrics.
 
     Raises
     ------
@@ -97,19 +99,19 @@ def measure_own(
     if not metrics:
         return {}
     names = np.array(truth.classes)
-    given = {
+    arguments = {
         "truth": names[truth.values.astype(int)] if len(names) else truth.values,
         "predicted": names[scores.argmax(axis=1)] if len(names) else scores,
         "probabilities": scores,
         "rows": rows,
     }
     values = {}
-    for wanted in metrics:
-        metric = own.metric(wanted.name)
-        value = values[wanted.name] = float(metric(**{name: given[name] for name in metric.parameters}))
+    for version in metrics:
+        metric = own.metric(version.name)
+        value = values[version.name] = float(metric(**{name: arguments[name] for name in metric.parameters}))
         if not np.isfinite(value):
             raise ConfigurationError(
-                f"metric {wanted.name!r} of the project gave {value} for {rows.height} rows",
-                "let it give a finite number for any rows, in pipeline.py",
+                f"metric {version.name!r} of the project returned {value} for {rows.height} rows",
+                "return a finite number for any rows, in pipeline.py",
             )
     return values

@@ -1,6 +1,6 @@
-"""Training: from the rows that were let in to a release that answers, through its gate.
+"""Training: from the accepted rows, through the gate, to a release in production.
 
-`training` is the pipeline; its parts are plain steps, so that a project can put its own in between.
+`training` is the pipeline; its parts are steps, so that a project can add or replace steps.
 """
 
 from collections.abc import Callable
@@ -33,15 +33,15 @@ from tidemill.models.flavors import lightgbm, sklearn
 from tidemill.models.package import make_portable
 from tidemill.recipes.ingestion import ingest
 from tidemill.recipes.judging import (
+    check_snapshot,
     confirm,
-    draw,
     find_champion,
     find_metrics,
     gate,
-    look_into_data,
     measure_on,
+    plot_predictions,
+    probe_package,
     sample,
-    try_out,
 )
 from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapshot
 from tidemill.registry.releases import register
@@ -52,55 +52,57 @@ from tidemill.training.tune import LabeledMatrix, SearchResult, tune
 
 _PROFILED = 100_000
 _SAMPLE_ROWS = 20
-_MADE_WITH = ("tidemill", "lightgbm", "numpy", "polars", "scikit-learn")
+_RECORDED_PACKAGES = ("tidemill", "lightgbm", "numpy", "polars", "scikit-learn")
 
 
 @step(transient=True)
 def split(
     frame: pl.DataFrame, policy: ModelPolicy, sources: Sources
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Train, validation and test rows, split as the policy says: by time where it does not and the source has one."""
+    """Split rows into train, validation and test rows by the policy; by default by time, where the source has one."""
     options = policy.training
     share, seed = options.test_share, options.seed
     validation = options.validation if options.early_stopping or options.search else 0.0
     source = sources.definition(policy.problem.source)
     apart = {*source.key, source.time, TIME, KNOWN_AT, policy.problem.label_known_at}
     inputs = policy.inputs.request or tuple(name for name in frame.columns if name not in apart)
-    alike = (*inputs, policy.problem.label)
+    identity = (*inputs, policy.problem.label)
     match kind_of(options, timed=bool(source.time)):
         case "time":
             return by_time(frame, options.test, share, validation, options.minimum_test_rows)
         case "group":
             return by_group(frame, options.group, share, validation, seed)
         case "stratified":
-            return stratified(frame, policy.problem.label, share, validation, seed, alike)
+            return stratified(frame, policy.problem.label, share, validation, seed, identity)
         case "random":
-            return at_random(frame, share, validation, seed, alike)
+            return at_random(frame, share, validation, seed, identity)
 
 
 @step
 def describe(frame: pl.DataFrame, features: FeatureSet) -> Profile:
-    """The profile of the inputs that a model is trained on, from at most 100,000 rows: the reference for drift."""
+    """Profile a model's inputs, on at most 100,000 training rows: the reference for drift."""
     rows = frame.gather_every(-(-frame.height // _PROFILED)) if frame.height > _PROFILED else frame
     return profile(rows.select(name for name in features.names if name in frame.columns))
 
 
 @step
 def learn_vocabularies(frame: pl.DataFrame, features: FeatureSet) -> Encoding:
-    """How each input becomes a number; fitted on training rows only."""
+    """Fit the encoding of inputs as numbers, on training rows only."""
     return fit_encoding(frame, features.names)
 
 
 @step
 def search(train: pl.DataFrame, validation: pl.DataFrame, encoding: Encoding, policy: ModelPolicy) -> SearchResult:
-    """The best parameters that Optuna finds within the policy's budget, on these rows and no others."""
+    """Search the best parameters with Optuna, within the policy's budget, on these rows only."""
     problem = policy.problem
     classes = _learned_classes(train, problem)
-    train_rows, held = (
+    train_data, validation_data = (
         LabeledMatrix(encode(encoding, rows), to_truth(rows[problem.label], problem.task, classes))
         for rows in (train, filter_classes(validation, problem.label, classes))
     )
-    return tune(train_rows, held, policy=policy.training, names=encoding.names, categorical=encoding.categorical)
+    return tune(
+        train_data, validation_data, policy=policy.training, names=encoding.names, categorical=encoding.categorical
+    )
 
 
 @step
@@ -116,7 +118,7 @@ def fit(
     rounds: int | None = None,
     tuned: SearchResult | None = None,
 ) -> Model:
-    """A model package, fitted on training rows; the number of rounds is chosen on the validation rows, if any."""
+    """Fit a model package on training rows; the number of rounds is chosen on the validation rows, if any."""
     problem, options = policy.problem, policy.training
     if tuned is not None:
         options = replace(options, params=options.params | tuned.params)
@@ -135,7 +137,7 @@ def fit(
             policy=options,
             names=encoding.names,
             categorical=encoding.categorical,
-            validation=_held(validation, encoding, problem, classes) if options.early_stopping else None,
+            validation=_encode_validation(validation, encoding, problem, classes) if options.early_stopping else None,
             rounds=rounds,
         )
         manifest = replace(manifest, data=manifest.data | {"iterations": booster.current_iteration()})
@@ -146,7 +148,7 @@ def fit(
 
 
 def _learned_classes(train: pl.DataFrame, problem: Problem) -> tuple[str, ...]:
-    """The classes of the training rows; none for a regression."""
+    """Return the classes of the training rows; none for a regression."""
     if problem.task != "classification":
         return ()
     return find_classes(train[problem.label], problem.label, problem.positive)
@@ -161,7 +163,7 @@ def _describe_model(
     snapshot: Snapshot,
     source: Source,
 ) -> Manifest:
-    """The manifest of a model that learns from these rows."""
+    """Return the manifest of a model that is trained on these rows."""
     newest = train[TIME].max()
     assert isinstance(newest, datetime)
     problem = policy.problem
@@ -177,7 +179,7 @@ def _describe_model(
         features=features,
         key=source.key,
         time=source.time or "",
-        environment=list_versions(*_MADE_WITH),
+        environment=list_versions(*_RECORDED_PACKAGES),
         data={
             "table": snapshot.table,
             "version": snapshot.version,
@@ -189,7 +191,7 @@ def _describe_model(
     )
 
 
-def _held(
+def _encode_validation(
     validation: pl.DataFrame | None, encoding: Encoding, problem: Problem, classes: tuple[str, ...]
 ) -> tuple[Floats, Any] | None:
     if validation is None or not validation.height:
@@ -199,10 +201,11 @@ def _held(
 
 
 @step
-def finish(model: Model, tested: Metrics, trained: Metrics, verdict: Verdict) -> Model:
-    """The package to release, with its metrics; only once the verdict let it through."""
-    metrics = {f"{one.about}_{name}": value for one in (tested, trained) for name, value in one.values.items()}
-    bounds = {f"{one.about}_{name}": pair for one in (tested, trained) for name, pair in one.intervals.items()}
+def finish(model: Model, test_metrics: Metrics, train_metrics: Metrics, verdict: Verdict) -> Model:
+    """Return the package to release, with its metrics, after the verdict approved it."""
+    measured = (test_metrics, train_metrics)
+    metrics = {f"{part.about}_{name}": value for part in measured for name, value in part.values.items()}
+    bounds = {f"{part.about}_{name}": pair for part in measured for name, pair in part.intervals.items()}
     assert not verdict.stops
     return replace(model, manifest=replace(model.manifest, metrics=metrics, intervals=bounds))
 
@@ -217,11 +220,13 @@ def release(
     clock: Clock,
     context: Context,
 ) -> str:
-    """Register a model that passed, and let it go live as its policy says; the label of the release."""
-    made = register(books, clock, model, packages.save(model), environment=context.environment, run=context.run)
-    judged = books.verdicts.find(run=context.run, check="gate")
-    Deployer(books, board, clock, context.environment).release(made, policy, judged[-1].id if judged else "")
-    return made.label
+    """Register an approved model, deploy it by its policy, and return the label of the release."""
+    registered = register(books, clock, model, packages.save(model), environment=context.environment, run=context.run)
+    gate_verdicts = books.verdicts.find(run=context.run, check="gate")
+    Deployer(books, board, clock, context.environment).release(
+        registered, policy, gate_verdicts[-1].id if gate_verdicts else ""
+    )
+    return registered.label
 
 
 def train_on(
@@ -231,30 +236,42 @@ def train_on(
     snapshot: Snapshot,
     prepare: Callable[[pl.DataFrame, FeatureSet], Encoding] = learn_vocabularies,
 ) -> None:
-    """The second half of a training: from a frame with its label and inputs to a release.
+    """Train, judge and release a model on a frame with its label and inputs: the second half of a training.
 
-    Call it inside a pipeline; `frame` is what a step gave. A policy without a gate releases what is fitted on all rows.
-    `prepare` is the step that learns, from training rows only, how inputs become numbers; the model keeps what it gave.
+    Call it inside a pipeline; `frame` is the output of a step. Without a gate, the model is fitted on all rows and
+    released. `prepare` is the step that fits the encoding of inputs as numbers, on training rows only; the model
+    package contains the encoding.
     """
-    learning = policy.training_settings
-    inputs = choose_inputs(frame, learning, features, slices=policy.gate.slices)
+    settings = policy.training_settings
+    inputs = choose_inputs(frame, settings, features, slices=policy.gate.slices)
     if not policy.gate.enabled:
-        release(fit_unjudged(frame, learning, inputs, snapshot, prepare), policy)
+        release(fit_without_gate(frame, settings, inputs, snapshot, prepare), policy)
         return
-    train, validation, test = split(frame, learning)
-    candidate, tuned = fit_candidate(train, validation, learning, inputs, snapshot, prepare)
+    train, validation, test = split(frame, settings)
+    candidate, tuned = fit_candidate(train, validation, settings, inputs, snapshot, prepare)
     metrics = find_metrics()
-    tested = measure_on(candidate, test, policy, "test", metrics)
-    trained = measure_on(candidate, sample(train, policy.training), policy, "train", metrics)
-    draw(candidate, test, learning)
-    champion, data = find_champion(policy), look_into_data(snapshot)
-    trial = try_out(candidate, policy.gate)
-    verdict = gate(candidate, champion, train, test, policy, tested, data, trial, metrics, validation=validation)
+    test_metrics = measure_on(candidate, test, policy, "test", metrics)
+    train_metrics = measure_on(candidate, sample(train, policy.training), policy, "train", metrics)
+    plot_predictions(candidate, test, settings)
+    champion, snapshot_check = find_champion(policy), check_snapshot(snapshot)
+    probe = probe_package(candidate, policy.gate)
+    verdict = gate(
+        candidate,
+        champion,
+        train,
+        test,
+        policy,
+        test_metrics,
+        snapshot_check,
+        probe,
+        metrics,
+        validation=validation,
+    )
     if policy.training.refit:
-        frame = leave_unlearned(frame, candidate, learning)
-        candidate = fit_whole(frame, policy, inputs, snapshot, count_rounds(candidate, verdict), prepare, tuned)
-        verdict = confirm(candidate, try_out(candidate, policy.gate), policy)
-    release(finish(candidate, tested, trained, verdict), policy)
+        frame = drop_unlearned_classes(frame, candidate, settings)
+        candidate = fit_all_rows(frame, policy, inputs, snapshot, count_rounds(candidate, verdict), prepare, tuned)
+        verdict = confirm(candidate, probe_package(candidate, policy.gate), policy)
+    release(finish(candidate, test_metrics, train_metrics, verdict), policy)
 
 
 def fit_candidate(
@@ -265,28 +282,28 @@ def fit_candidate(
     snapshot: Snapshot,
     prepare: Callable[[pl.DataFrame, FeatureSet], Encoding],
 ) -> tuple[Model, SearchResult | None]:
-    """A model that has seen no test rows, and the parameters that were found for it; call it inside a pipeline."""
-    learned = prepare(train, inputs)
-    tuned = search(train, validation, learned, policy) if policy.training.search else None
-    return fit(train, validation, learned, describe(train, inputs), policy, inputs, snapshot, tuned=tuned), tuned
+    """Fit a model without the test rows, and return it with its tuned parameters; call it inside a pipeline."""
+    encoding = prepare(train, inputs)
+    tuned = search(train, validation, encoding, policy) if policy.training.search else None
+    return fit(train, validation, encoding, describe(train, inputs), policy, inputs, snapshot, tuned=tuned), tuned
 
 
-def fit_unjudged(
+def fit_without_gate(
     frame: pl.DataFrame,
     policy: ModelPolicy,
     inputs: FeatureSet,
     snapshot: Snapshot,
     prepare: Callable[[pl.DataFrame, FeatureSet], Encoding],
 ) -> Model:
-    """Fit on every row, as many rounds as are best on validation rows where the policy asks for it."""
+    """Fit on all rows; with early stopping or a search, the number of rounds is chosen on validation rows first."""
     if not (policy.training.early_stopping or policy.training.search):
-        return fit_whole(frame, policy, inputs, snapshot, prepare=prepare)
+        return fit_all_rows(frame, policy, inputs, snapshot, prepare=prepare)
     train, validation, _ = split(frame, policy)
     candidate, tuned = fit_candidate(train, validation, policy, inputs, snapshot, prepare)
-    return fit_whole(frame, policy, inputs, snapshot, count_rounds(candidate), prepare, tuned)
+    return fit_all_rows(frame, policy, inputs, snapshot, count_rounds(candidate), prepare, tuned)
 
 
-def fit_whole(
+def fit_all_rows(
     frame: pl.DataFrame,
     policy: ModelPolicy,
     inputs: FeatureSet,
@@ -295,22 +312,24 @@ def fit_whole(
     prepare: Callable[[pl.DataFrame, FeatureSet], Encoding] = learn_vocabularies,
     tuned: SearchResult | None = None,
 ) -> Model:
-    """Fit on every row; call it inside a pipeline."""
-    learned, statistics = prepare(frame, inputs), describe(frame, inputs)
-    return fit(frame, None, learned, statistics, policy.training_settings, inputs, snapshot, rounds=rounds, tuned=tuned)
+    """Fit on all rows; call it inside a pipeline."""
+    encoding, statistics = prepare(frame, inputs), describe(frame, inputs)
+    return fit(
+        frame, None, encoding, statistics, policy.training_settings, inputs, snapshot, rounds=rounds, tuned=tuned
+    )
 
 
 @step(transient=True)
-def leave_unlearned(rows: pl.DataFrame, candidate: Model, policy: ModelPolicy) -> pl.DataFrame:
-    """The rows whose class a candidate knows: its refit is to answer as the one that was judged."""
+def drop_unlearned_classes(rows: pl.DataFrame, candidate: Model, policy: ModelPolicy) -> pl.DataFrame:
+    """Return the rows whose class the candidate was trained on, so that its refit has the same classes."""
     return filter_classes(rows, policy.problem.label, candidate.manifest.signature.classes)
 
 
 @step
 def count_rounds(candidate: Model, verdict: Verdict | None = None) -> int | None:
-    """How many rounds a candidate has, where the `verdict` on it lets it pass.
+    """Return the number of a candidate's rounds, where its `verdict` does not stop it.
 
-    Its refit takes as many: none is chosen on the rows that it learns from.
+    Its refit has the same number: rounds cannot be chosen on rows that it is fitted on.
     """
     return candidate.manifest.trained_on.iterations if verdict is None or not verdict.stops else None
 
@@ -323,27 +342,30 @@ def choose_inputs(
     sources: Sources,
     slices: tuple[str, ...] = (),
 ) -> FeatureSet:
-    """The model's inputs: those that the policy lists, or every column that is no label, key, time or group.
+    """Return the model's inputs: the policy's list, or every column that is not a label, key, time or group.
 
-    Before anything is fitted, the columns of the gate's `slices` are held to be there.
+    Raises
+    ------
+    DataError
+        if a column of the gate's `slices` is missing, or no column remains.
     """
     check_slice_columns(rows, slices)
     if features.request:
         return features
     source = sources.definition(policy.problem.source)
-    apart = {*source.key, *source.later, *policy.inputs.exclude, source.time, source.known_at}
-    apart |= {policy.problem.label, policy.problem.label_known_at, policy.training.group}
+    excluded = {*source.key, *source.later, *policy.inputs.exclude, source.time, source.known_at}
+    excluded |= {policy.problem.label, policy.problem.label_known_at, policy.training.group}
     views = {name for view in features.views for name in view.features}
-    apart |= views | {name for name, kind in rows.schema.items() if kind.is_nested()}
-    found = [name for name in rows.columns if name not in apart and not name.startswith("_")]
-    if not found:
-        raise DataError("no column is left to learn from", "list some under [inputs] request in tidemill.toml")
-    return replace(features, request=tuple(found))
+    excluded |= views | {name for name, kind in rows.schema.items() if kind.is_nested()}
+    chosen = [name for name in rows.columns if name not in excluded and not name.startswith("_")]
+    if not chosen:
+        raise DataError("no column remains to learn from", "list some under [inputs] request in tidemill.toml")
+    return replace(features, request=tuple(chosen))
 
 
 @pipeline
 def training(policy: ModelPolicy, features: FeatureSet, until: datetime) -> None:
-    """Ingest what is new, train on what is known, judge, release."""
+    """Ingest new batches, train on the labels known until then, judge, release."""
     snapshot = take_snapshot(policy, until, ingest(policy.problem.source, until))
     rows = extract(snapshot, policy.problem, policy.training, policy.name)
     frame = join_features(rows, features, snapshot)

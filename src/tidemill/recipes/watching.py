@@ -1,4 +1,4 @@
-"""Watching: judges what answers in production, and settles what is on trial."""
+"""Watching: evaluates the champion in production, and decides on a canary."""
 
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from tidemill.registry.routing import current
 def judge_champion(
     policy: ModelPolicy, now: datetime, books: BooksReader, packages: Packages, journal: JournalReader, context: Context
 ) -> list[Verdict]:
-    """A verdict for each value of the watch policy; none before there is a champion."""
+    """Return a verdict for each value of the watch policy; none before there is a champion."""
     route = current(books, context.environment, policy.name)
     champion = route.arm("champion") if route else None
     if route is None or champion is None:
@@ -30,7 +30,7 @@ def judge_champion(
 def judge_challenger(
     policy: ModelPolicy, now: datetime, books: BooksReader, packages: Packages, journal: JournalReader, context: Context
 ) -> list[Verdict]:
-    """The verdict of the live traffic on a challenger, if one is on trial."""
+    """Return the verdict on a challenger by its live traffic, if there is a canary."""
     route = current(books, context.environment, policy.name)
     if route is None or route.arm("challenger") is None:
         return []
@@ -39,38 +39,43 @@ def judge_challenger(
 
 
 @step
-def settle(
+def decide_canary(
     policy: ModelPolicy, verdicts: list[Verdict], books: Books, board: Board, clock: Clock, context: Context
 ) -> list[str]:
-    """Promote or roll back as the traffic's verdict says; the reasons of the routes that were changed."""
+    """Promote the challenger or roll it back, by the verdict on its traffic; return the reasons of changed routes."""
     deployer = Deployer(books, board, clock, context.environment)
-    settled = [deployer.settle(policy.name, verdict) for verdict in verdicts]
-    return [route.reason for route in settled if route is not None]
+    routes = [deployer.settle(policy.name, verdict) for verdict in verdicts]
+    return [route.reason for route in routes if route is not None]
 
 
 @step
-def fall_back(
+def recall_champion(
     policy: ModelPolicy, verdicts: list[Verdict], books: Books, board: Board, clock: Clock, context: Context
 ) -> list[str]:
-    """Go back to the champion before, where a value of the watch calls for it; the reasons of changed routes."""
+    """Recall the earlier champion, where a value of the watch calls for it; return the reasons of changed routes."""
     deployer = Deployer(books, board, clock, context.environment)
-    changed = [deployer.fall_back(policy.name, verdict) for verdict in verdicts]
-    return [route.reason for route in changed if route is not None]
+    routes = [deployer.fall_back(policy.name, verdict) for verdict in verdicts]
+    return [route.reason for route in routes if route is not None]
 
 
 @step(cache=False)
-def tell(
-    policy: ModelPolicy, judged: list[Verdict], trial: list[Verdict], books: Books, clock: Clock, context: Context
+def notify(
+    policy: ModelPolicy,
+    watch_verdicts: list[Verdict],
+    traffic_verdicts: list[Verdict],
+    books: Books,
+    clock: Clock,
+    context: Context,
 ) -> list[str]:
-    """Tell those whom the policy names of what calls for something; who was told."""
-    return alert(policy, [*judged, *trial], books, clock, context.environment, context.run)
+    """Alert the recipients in the policy of verdicts that call for an action; return the recipients."""
+    return alert(policy, [*watch_verdicts, *traffic_verdicts], books, clock, context.environment, context.run)
 
 
 @pipeline
 def watching(policy: ModelPolicy, now: datetime) -> None:
-    """Settle the challenger first; then judge the champion, and tell."""
-    trial = judge_challenger(policy, now)
-    settle(policy, trial)
-    judged = judge_champion(policy, now)
-    fall_back(policy, judged)
-    tell(policy, judged, trial)
+    """Decide on the challenger first; then judge the champion, and send alerts."""
+    traffic_verdicts = judge_challenger(policy, now)
+    decide_canary(policy, traffic_verdicts)
+    watch_verdicts = judge_champion(policy, now)
+    recall_champion(policy, watch_verdicts)
+    notify(policy, watch_verdicts, traffic_verdicts)

@@ -22,7 +22,7 @@ _NAMES = RowReader(
 def to_label_rows(frame: pl.DataFrame, task: Task, now: datetime) -> pl.DataFrame:
     """Return rows of the journal's kind `labels/<model>`, from columns `value` and `id`, or `key` and `time`.
 
-    `data.keys.as_classes` formats the classes. Without `known_at` a label is known from now on.
+    `data.keys.to_class_names` formats the classes. Without `known_at` a label is known from now on.
 
     Raises
     ------
