@@ -149,7 +149,7 @@ def test_a_run_whose_process_was_killed_is_found_out_and_goes_on(place: Place, e
 def test_a_run_is_cancelled_and_can_go_on(place: Place) -> None:
     running = place.at_fit("run", "training")
     at_work = place.newest()
-    assert "is at work already" in place.do("runs", "resume", at_work["id"], code=1)
+    assert "is running" in place.do("runs", "resume", at_work["id"], code=1)
     assert "is cancelled" in place.do("runs", "cancel", at_work["id"])
     running.communicate(timeout=30)
     assert running.returncode == 130

@@ -100,7 +100,7 @@ def test_a_backup_goes_from_back_ends_to_files_of_the_same_kind(tmp_path: Path, 
     here = open_workspace(tmp_path / "here", urls=urls)
     here.journal.append("labels/late", rows(MORNING, value=[1]))
     here.online.write("weather", [("JFK", MORNING, {"wind": 3.5})])
-    here.beside("test").journal.append("labels/late", rows(MORNING, value=[2]))
+    here.for_environment("test").journal.append("labels/late", rows(MORNING, value=[2]))
     with (tmp_path / "b.tar").open("wb") as sink:
         back_up(here, sink, About("1", "late", ""), MORNING)
     with (tmp_path / "b.tar").open("rb") as source, pytest.raises(Conflict, match="not empty"):
@@ -109,7 +109,7 @@ def test_a_backup_goes_from_back_ends_to_files_of_the_same_kind(tmp_path: Path, 
     with (tmp_path / "b.tar").open("rb") as source:
         restore(there, source, MORNING)
     assert there.journal.read("labels/late")["value"].to_list() == [1]
-    assert there.beside("test").journal.read("labels/late")["value"].to_list() == [2]
+    assert there.for_environment("test").journal.read("labels/late")["value"].to_list() == [2]
     assert there.online.read("weather", ["JFK"]) == [(MORNING, {"wind": 3.5})]
 
 

@@ -76,8 +76,8 @@ def test_a_daemon_waits_for_a_run_that_has_outlived_the_daemon_before(shop: Sess
 _HOLDS = """
 import sys, time
 from pathlib import Path
-from tidemill.workspace.alive import Alive
-with Alive(Path(sys.argv[1]) / "runs").hold(sys.argv[2]):
+from tidemill.workspace.run_locks import RunLocks
+with RunLocks(Path(sys.argv[1]) / "runs").lock(sys.argv[2]):
     print("held", flush=True)
     time.sleep(60)
 """

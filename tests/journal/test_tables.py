@@ -27,7 +27,7 @@ def tables(tmp_path: Path) -> DeltaTables:
 
 def test_a_table_that_is_not_there(tables: DeltaTables) -> None:
     assert tables.version("flights") == -1
-    with pytest.raises(NotFound, match="no table 'flights'") as missing:
+    with pytest.raises(NotFound, match="table 'flights' does not exist") as missing:
         tables.read("flights", 0)
     assert "ingest" in missing.value.cure
 
@@ -161,7 +161,7 @@ def test_erased_rows_leave_every_version_and_the_log(tables: DeltaTables, tmp_pa
     assert tables.erase("flights", of(4711)) == 1
     assert tables.read("flights", 3)["x"].to_list() == [value for value in order if value != 4711]
     assert tables.read("flights", 0)["x"].to_list() == [1]
-    with pytest.raises(NotFound, match="erased since") as gone:
+    with pytest.raises(NotFound, match="were erased") as gone:
         tables.read("flights", 2)
     assert "newest version, 3" in gone.value.cure
     assert mentions(tmp_path, "4711") == []

@@ -52,7 +52,7 @@ def test_a_ledger_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
     first.ledger.runs.add(run(1))
     first.ledger.close()
     (tmp_path / "ledger.db").rename(tmp_path / "aside.db")
-    with pytest.raises(TidemillError, match=r"the ledger at .*ledger.db is gone") as told:
+    with pytest.raises(TidemillError, match=r"the ledger at .*ledger.db was deleted") as told:
         _ = open_workspace(tmp_path).ledger
     assert not (tmp_path / "ledger.db").exists()
     (tmp_path / "aside.db").rename(tmp_path / "ledger.db")
@@ -66,17 +66,17 @@ def test_a_ledger_elsewhere_is_missed_there(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "prüfung").mkdir()
     monkeypatch.setenv("TIDEMILL_LEDGER", f"sqlite:///{tmp_path}/prüfung/ledger.db")
     open_workspace(tmp_path / "state").ledger.close()
-    assert not open_workspace(tmp_path / "state").lost_its_ledger
+    assert not open_workspace(tmp_path / "state").has_lost_ledger
     (tmp_path / "prüfung" / "ledger.db").unlink()
-    assert open_workspace(tmp_path / "state").lost_its_ledger
+    assert open_workspace(tmp_path / "state").has_lost_ledger
     monkeypatch.delenv("TIDEMILL_LEDGER")
-    assert not open_workspace(tmp_path / "state").lost_its_ledger, "here none was begun"
+    assert not open_workspace(tmp_path / "state").has_lost_ledger, "here none was begun"
 
 
 def test_a_ledger_in_memory_leaves_nothing_to_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEMILL_LEDGER", "sqlite:///:memory:")
     open_workspace(tmp_path).ledger.close()
-    assert not open_workspace(tmp_path).lost_its_ledger
+    assert not open_workspace(tmp_path).has_lost_ledger
 
 
 @pytest.mark.parametrize("name", ["", "..", "../other", "a/b", " ", "a\n"])

@@ -17,9 +17,9 @@ runs = typer.Typer(no_args_is_help=True, help="Runs of pipelines.")
 def mark_dead_runs() -> None:
     """Runs of pipelines."""
     from tidemill.project.project import Project
-    from tidemill.workspace.alive import Alive
+    from tidemill.workspace.run_locks import RunLocks
 
-    if next(Alive(Project.find().state_folder / "runs").dead(), None) is None:
+    if next(RunLocks(Project.find().state_folder / "runs").list_dead(), None) is None:
         return
     from tidemill.flow.engine import sweep
 

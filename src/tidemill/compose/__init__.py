@@ -1,1 +1,1 @@
-"""The composition root: opens every store by its URL and gives sessions what steps ask for."""
+"""The composition root: opens every store by its URL, and creates sessions with the resources of steps."""

@@ -1,8 +1,9 @@
 """Back ends: opens every store by its URL; other packages add a kind of store by the scheme of its URL.
 
 Each kind of store has a group of entry points, `tidemill.ledgers`, `tidemill.blobs`, `tidemill.journals`,
-`tidemill.tables`, `tidemill.online_stores` and `tidemill.boards`. An entry point is called like a scheme and names what
-opens a store at a URL: `redis = "my_package:open_online"` opens `TIDEMILL_ONLINE=redis://host/0`.
+`tidemill.tables`, `tidemill.online_stores` and `tidemill.boards`. The name of an entry point is the scheme of a URL,
+and its object is a function that opens a store at a URL: `redis = "my_package:open_online"` opens
+`TIDEMILL_ONLINE=redis://host/0`.
 """
 
 import os
@@ -24,9 +25,9 @@ _DATABASES = ("sqlite", "postgresql", "postgresql+psycopg")
 
 
 def open_workspace(root: Path, environment: str = "production", *, urls: Mapping[str, str] | None = None) -> Workspace:
-    """The workspace in a folder; its stores are there, or where settings such as `TIDEMILL_LEDGER` put them.
+    """Open the workspace in a folder; settings such as `TIDEMILL_LEDGER` are the URLs of stores outside the folder.
 
-    `urls` replaces the settings: a throwaway workspace has `{}`, so that it never writes to the stores of a project.
+    `urls` replaces the settings. A temporary workspace has `{}`, so that it never writes to the stores of a project.
     """
     return Workspace(root, environment, UrlBackEnds(), settings() if urls is None else urls)
 
@@ -35,30 +36,30 @@ def open_sources(
     folder: Path,
     sources: dict[str, Source],
     frames: Mapping[str, Any] | None = None,
-    admitted: Callable[[], set[str]] = set,
+    accepted: Callable[[], set[str]] = set,
 ) -> RecordedSources:
-    """The sources of a project, some replaced by `frames`; `admitted` returns the ids of accepted batches."""
-    # Imported late: with it comes Polars, which many pipelines do without.
+    """Open the sources of a project, some replaced by `frames`; `accepted` returns the ids of accepted batches."""
+    # Imported late: it imports Polars, which many pipelines do not need.
     from tidemill.data.source import FileSources
 
-    return FileSources(folder, sources, frames, admitted)
+    return FileSources(folder, sources, frames, accepted)
 
 
 def settings() -> dict[str, str]:
-    """The URLs that environment variables give: `TIDEMILL_LEDGER` and its like."""
-    found = {kind: os.environ.get(f"TIDEMILL_{kind.upper()}", "") for kind in STORES}
-    return {kind: url for kind, url in found.items() if url}
+    """Return the URLs of stores that environment variables such as `TIDEMILL_LEDGER` set."""
+    urls = {store: os.environ.get(f"TIDEMILL_{store.upper()}", "") for store in STORES}
+    return {store: url for store, url in urls.items() if url}
 
 
 class UrlBackEnds:
-    """Opens stores by their URLs; their libraries are imported late, since many commands do without them."""
+    """Opens stores by their URLs; libraries are imported late, because many commands do not need them."""
 
     def ledger(self, url: str) -> Database:
         database: Database = _open("ledgers", url, dict.fromkeys(_DATABASES, open_database))
         return database
 
     def blobs(self, url: str) -> Blobs:
-        blobs: Blobs = _open("blobs", url, {}, otherwise=open_blobs)
+        blobs: Blobs = _open("blobs", url, {}, default=open_blobs)
         return blobs
 
     def packages(self, blobs: Blobs) -> PackageStore:
@@ -81,20 +82,20 @@ class UrlBackEnds:
         return board
 
 
-def _open(kind: str, url: str, own: Mapping[str, Opener], otherwise: Opener | None = None) -> Any:
-    """A store at a URL, opened by its scheme; a path without one is a folder, as `file:` is."""
+def _open(kind: str, url: str, built_in: Mapping[str, Opener], default: Opener | None = None) -> Any:
+    """Open the store at a URL with the function for its scheme; a path without a scheme is a folder, like `file:`."""
     scheme = url.partition(":")[0] if "://" in url else "file"
-    if scheme in own:
-        return own[scheme](url)
-    plugged = sorted(list_names(kind))
-    if scheme in plugged:
+    if scheme in built_in:
+        return built_in[scheme](url)
+    plugins = sorted(list_names(kind))
+    if scheme in plugins:
         return load(kind, scheme)(url)
-    if otherwise is not None:
-        return otherwise(url)
-    known = ", ".join(f"{one}:" for one in [*own, *plugged])
+    if default is not None:
+        return default(url)
+    schemes = ", ".join(f"{name}:" for name in [*built_in, *plugins])
     raise InputError(
         f"no back end of {kind.replace('_', ' ')} opens {scheme}: URLs",
-        f"use one of {known}, or install the package that offers it as the entry point tidemill.{kind}",
+        f"use one of {schemes}, or install the package that offers it as the entry point tidemill.{kind}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Sessions: a project with everything that its steps may ask for."""
+"""Sessions: a project in an environment, with the resources that its steps can use."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -29,32 +29,34 @@ def open_session(
     workspace: Workspace | None = None,
     given: Mapping[type, Any] | None = None,
 ) -> Session:
-    """The session of a project in an environment; `given` replaces resources.
+    """Open a session of a project in an environment; `given` replaces resources.
 
-    `frames` are rows in hand, by the names of the sources that they stand in for: frames of Polars, pandas or Arrow, or
-    relations of DuckDB. They are taken as they are now; the same rows again are nothing new.
+    `frames` replace the rows of sources, by the names of the sources: frames of Polars, pandas or Arrow, or relations
+    of DuckDB. They are copied now; the same rows in a later session are not a new batch.
 
     Raises
     ------
     NotFound
-        for a frame of no source.
+        if a frame has the name of no source.
     DataError
-        for what is no frame.
+        if a value is not a frame.
     """
     opened = workspace or open_workspace(project.state_folder, environment)
-    in_hand = _in_hand(frames) if frames else {}
+    polars_frames = _to_polars(frames) if frames else {}
     session = Session(project, opened, clock, dict(given or {}))
-    sources = partial(open_sources, project.folder, project.policy.sources, in_hand, partial(_admitted, opened))
+    sources = partial(
+        open_sources, project.folder, project.policy.sources, polars_frames, partial(_list_accepted, opened)
+    )
     session.register(resources.Sources, sources)
-    if in_hand:
-        session.resource(resources.Sources)  # a frame of no source is refused at once
+    if polars_frames:
+        session.resource(resources.Sources)  # a frame with an unknown name is an error now
     session.register(resources.Online, lambda: opened.online)
     session.register(resources.Features, lambda: _features(session))
-    session.register(resources.ProjectMetrics, lambda: _Metrics(session))
+    session.register(resources.ProjectMetrics, lambda: _CodeMetrics(session))
     session.register(resources.Environments, lambda: PackageProber(opened.root / "packages"))
     if clock is None and not given:
         session.reopen = partial(
-            _reopen, project.folder, project.policy, environment, opened.root, opened.urls, in_hand
+            _reopen, project.folder, project.policy, environment, opened.root, opened.urls, polars_frames
         )
     return session
 
@@ -86,7 +88,7 @@ def predict(session: Session, rows: Any, model: str = "") -> "pl.DataFrame":
     DataError
         `rows` is not a frame, or does not fit the model's signature.
     """
-    # Imported late: they bring what most sessions do without.
+    # Imported late: most sessions do not predict.
     from tidemill.data.kinds.frames import to_polars
     from tidemill.featurestore.lookup import Lookup
     from tidemill.serving.service import Service
@@ -98,21 +100,21 @@ def predict(session: Session, rows: Any, model: str = "") -> "pl.DataFrame":
     return service.predict(session.project.model(model).name, to_polars(rows))
 
 
-def _in_hand(frames: Mapping[str, Any]) -> dict[str, "pl.DataFrame"]:
+def _to_polars(frames: Mapping[str, Any]) -> dict[str, "pl.DataFrame"]:
     from tidemill.data.kinds.frames import to_polars
 
     return {name: to_polars(frame) for name, frame in frames.items()}
 
 
-def _admitted(workspace: Workspace) -> set[str]:
-    """The ids of the batches that were accepted."""
+def _list_accepted(workspace: Workspace) -> set[str]:
+    """Return the ids of the accepted batches."""
     return workspace.ledger.verdicts.values(
         "subject", check="schema", action="proceed", environment=workspace.environment
     )
 
 
-class _Metrics:
-    """The metrics of a project's code; their versions are the digests of their code."""
+class _CodeMetrics:
+    """The metrics of a project's code; the version of a metric is the digest of its code."""
 
     writable: ClassVar[bool] = False
 
@@ -120,25 +122,27 @@ class _Metrics:
         self._session = session
 
     def versions(self) -> list[MetricVersion]:
-        found = sorted(self._session.project.code.metrics.values(), key=lambda one: one.name)
+        metrics = sorted(self._session.project.code.metrics.values(), key=lambda metric: metric.name)
         return [
             MetricVersion(
-                name=one.name,
-                version=self._session.fingerprint(one.function)[:16],
-                greater_is_better=one.greater_is_better,
+                name=metric.name,
+                version=self._session.fingerprint(metric.function)[:16],
+                greater_is_better=metric.greater_is_better,
             )
-            for one in found
+            for metric in metrics
         ]
 
     def metric(self, name: str) -> Metric:
         known = self._session.project.code.metrics
         if name not in known:
-            raise NotFound(f"pipeline.py defines no metric {name!r}", f"it defines: {', '.join(known) or 'none'}")
+            raise NotFound(
+                f"pipeline.py has no metric {name!r}", f"use one of its metrics: {', '.join(known) or 'none'}"
+            )
         return known[name]
 
 
 def _features(session: Session) -> resources.Features:
-    # Imported late: it brings NumPy and Polars, for which a run without features need not wait.
+    # Imported late: it imports NumPy and Polars, which a run without features does not need.
     from tidemill.featurestore.offline import OfflineFeatures
 
     return OfflineFeatures(session.sources)
@@ -152,6 +156,6 @@ def _reopen(
     urls: Mapping[str, str],
     frames: dict[str, "pl.DataFrame"],
 ) -> Session:
-    """The same session in another process."""
+    """Open the same session in another process."""
     workspace = open_workspace(root, environment, urls=urls)
     return open_session(Project(folder, policy), environment, frames=frames, workspace=workspace)

@@ -58,7 +58,7 @@ def begin(session: Session, job: Job) -> Worker:
 def standing(session: Session, job: Job) -> tuple[Standing, Run | None]:
     """How the run of a job is: not begun yet, at work, dead with its process, interrupted by somebody, or over."""
     workspace = session.workspace
-    alive = workspace.alive.process(job.run) is not None
+    alive = workspace.run_locks.find_process(job.run) is not None
     try:
         run = workspace.ledger.runs.get(job.run)
     except NotFound:
@@ -86,7 +86,7 @@ def forget(session: Session, job: Job) -> None:
 
 def interrupt(session: Session, job: Job, worker: Worker | None) -> None:
     """Ask the process of a job to end, so that its run can be gone on with."""
-    process = session.workspace.alive.process(job.run)
+    process = session.workspace.run_locks.find_process(job.run)
     with suppress(ProcessLookupError, PermissionError):
         if worker is not None:
             worker.send_signal(signal.SIGINT)

@@ -115,7 +115,7 @@ def resume(
     """
     books = session.workspace.ledger
     run_id = books.runs.get(identifier).id
-    with session.workspace.alive.hold(run_id):
+    with session.workspace.run_locks.lock(run_id):
         past = books.runs.get(run_id)
         if past.state == "done":
             raise InputError(f"run {run_id[:13]} is done", f"start a new run: `tidemill run {past.pipeline}`")
@@ -141,7 +141,7 @@ def cancel(session: Session, identifier: str) -> tuple[Run, int | None]:
         If the run is not running.
     """
     run_id = session.workspace.ledger.runs.get(identifier).id
-    process = session.workspace.alive.process(run_id)
+    process = session.workspace.run_locks.find_process(run_id)
 
     def mark_cancelled(run: Run) -> Run:
         if run.state != "running":
@@ -155,13 +155,13 @@ def sweep(session: Session) -> list[Run]:
     """Mark the runs whose process died on this machine as interrupted; return these runs."""
     books = session.workspace.ledger
     interrupted = []
-    for run_id in session.workspace.alive.dead():
+    for run_id in session.workspace.run_locks.list_dead():
         with suppress(NotFound), books.transaction():
             run = books.runs.get(run_id)
             if run.state == "running":
                 _interrupt_steps(session, run)
                 interrupted.append(books.runs.change(run.id, _mark_interrupted))
-        session.workspace.alive.forget(run_id)
+        session.workspace.run_locks.delete(run_id)
     return interrupted
 
 
@@ -208,7 +208,7 @@ def _load_outputs(session: Session, past: Run, graph: Graph) -> dict[str, dict[s
 
 def _start(session: Session, graph: Graph, record: Run, start: Start, progress: Progress | None) -> RunResult:
     """Write the run to the ledger while its lock shows that its process lives, and execute it."""
-    with session.workspace.alive.hold(record.id):
+    with session.workspace.run_locks.lock(record.id):
         maybe_crash("run is alive")
         session.workspace.ledger.runs.add(record)
         maybe_crash("run is begun")

@@ -1,1 +1,1 @@
-"""Rows that arrive: the journal of predictions and labels, the tables of accepted rows, the board of routes."""
+"""Stores of rows and routes: the journal of predictions and labels, the tables of accepted rows, the board."""

@@ -1,4 +1,4 @@
-"""Files of a store on disk, as they go into a backup and come back from it."""
+"""Copies of the files of a store on disk, for backup and restore."""
 
 import shutil
 from collections.abc import Iterable, Iterator
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def exported(folder: Path, files: Iterable[Path]) -> Iterator[tuple[str, BinaryIO]]:
-    """Each file by its path within the folder, open until the next is asked for; one that was deleted is left out."""
+def open_files(folder: Path, files: Iterable[Path]) -> Iterator[tuple[str, BinaryIO]]:
+    """Iterate over files by their paths inside the folder, each open until the next; skip deleted files."""
     for file in files:
         with suppress(FileNotFoundError), file.open("rb") as source:
             yield file.relative_to(folder).as_posix(), source
 
 
-def loaded(folder: Path, files: Iterable[tuple[str, BinaryIO]]) -> None:
-    """Write exported files into a folder."""
+def write_files(folder: Path, files: Iterable[tuple[str, BinaryIO]]) -> None:
+    """Write the files of an export into a folder."""
     for name, source in files:
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The journal: rows that arrive, in columnar segments that are there whole or not at all."""
+"""The journal: rows in columnar files (segments), which are written atomically."""
 
 import os
 import re
@@ -12,17 +12,17 @@ from typing import BinaryIO, ClassVar
 import polars as pl
 
 from tidemill.errors import DataError, TidemillError
-from tidemill.journal.copying import exported, loaded
+from tidemill.journal.copying import open_files, write_files
 from tidemill.locks import lock_file
 
 _NAME = re.compile(r"^(-?\d+)-(-?\d+)-([0-9a-f]+)\.arrow$")
-_EMPTY = "1-0"  # the span of a segment without rows, which only replaces others
-_SMALL = 4 << 20  # bytes: a segment of this size is never joined again
+_EMPTY = "1-0"  # the time range of a segment without rows, which only replaces other segments
+_SMALL = 4 << 20  # bytes; a larger segment is never merged again
 _TRIES = 20
 
 
 class FileJournal:
-    """Segments as Arrow files in one folder for each kind, named by the span of `known_at` inside (µs)."""
+    """Segments as Arrow files, in a folder for each kind; their names have the range of `known_at` (µs)."""
 
     writable: ClassVar[bool] = True
 
@@ -31,31 +31,32 @@ class FileJournal:
         folder.mkdir(parents=True, exist_ok=True)
 
     def append(self, kind: str, frame: pl.DataFrame) -> None:
-        """Write rows that have a UTC column `known_at`, without nulls.
+        """Write rows with a UTC column `known_at` without nulls.
 
         Raises
         ------
         DataError
-            if they have none.
+            if they do not have that column.
         TidemillError
-            if they cannot be written: nothing of them is kept.
+            if they cannot be written; no row is written then.
         """
         if frame.is_empty():
             return
         if frame.schema.get("known_at") != pl.Datetime("us", "UTC") or frame["known_at"].null_count():
             raise DataError(
-                f"rows for the journal {kind!r} have no UTC column 'known_at' that is full", "say when each was known"
+                f"rows for the journal {kind!r} have no UTC column 'known_at' without nulls",
+                "add the time at which each row became known",
             )
         self._write(kind, frame, uuid.uuid4().hex[:12])
 
     def _write(self, kind: str, frame: pl.DataFrame, unique: str) -> None:
         known = frame["known_at"]
-        span = f"{_micros(known.min())}-{_micros(known.max())}" if frame.height else _EMPTY
+        span = f"{_to_microseconds(known.min())}-{_to_microseconds(known.max())}" if frame.height else _EMPTY
         folder = self._folder / kind
         draft = folder / f".{unique}.{os.getpid()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # The newer form would write what stands in memory of rows that were filtered out, too.
+            # The newer format would also write rows that were filtered out and are still in memory.
             frame.write_ipc(draft, compression="lz4", compat_level=pl.CompatLevel.oldest())
             draft.replace(folder / f"{span}-{unique}.arrow")
         except (OSError, pl.exceptions.PolarsError) as refused:
@@ -63,11 +64,11 @@ class FileJournal:
                 draft.unlink(missing_ok=True)
             raise TidemillError(
                 f"{frame.height} rows could not be written to the journal {folder}: {refused}",
-                "check free space and permissions; nothing half-written was kept",
+                "check free space and permissions; no row was written",
             ) from None
 
     def read(self, kind: str, since: datetime | None = None, until: datetime | None = None) -> pl.DataFrame:
-        """The rows of a kind with `since < known_at <= until`, in the order of becoming known."""
+        """Return the rows of a kind with `since < known_at <= until`, in the order of `known_at`."""
         parts = self._parts(kind, since, until)
         if not parts:
             return pl.DataFrame()
@@ -79,18 +80,18 @@ class FileJournal:
         return rows.sort("known_at", maintain_order=True)
 
     def kinds(self) -> list[str]:
-        """The kinds that have rows."""
+        """Return the kinds that have rows."""
         return sorted(
             str(folder.relative_to(self._folder)) for folder in self._folder.rglob("*") if any(folder.glob("*.arrow"))
         )
 
     def tidy(self, kind: str, keep: int = 32) -> None:
-        """Join the small segments of a kind into one where there are more than `keep`: readers see the same rows."""
+        """Merge the small segments of a kind if there are more than `keep`; readers see the same rows."""
         folder = self._folder / kind
         if not folder.is_dir():
             return
-        with lock_file(folder / ".compacting", wait=False) as mine:
-            if not mine:
+        with lock_file(folder / ".compacting", wait=False) as is_locked:
+            if not is_locked:
                 return
             self._finish(folder)
             small = [segment for segment in self._segments(kind, None, None) if segment.stat().st_size < _SMALL]
@@ -106,49 +107,49 @@ class FileJournal:
         *,
         dry_run: bool = False,
     ) -> int:
-        """Drop the rows for which `of` is true (of those known by `until`); how many went, or would go.
+        """Delete the rows for which `matches` is true (among those known by `until`); return the number of rows.
 
-        Readers see all of them or none; what is appended meanwhile is not looked at.
+        Readers see all of these rows or none; rows that are appended at the same time are not checked.
 
         Raises
         ------
         TidemillError
-            if it cannot be written: all rows are still there.
+            if the journal cannot be written; no row is deleted then.
         """
         folder = self._folder / kind
         if not folder.is_dir():
             return 0
         with lock_file(folder / ".compacting"):
             self._finish(folder)
-            touched, left, gone = [], [], 0
+            changed, remaining, count = [], [], 0
             for segment in self._segments(kind, None, until):
                 rows = pl.read_ipc(segment)
                 marked = matches(rows).fill_null(value=False)
                 if marked.any():
-                    touched.append(segment)
-                    left.append(rows.filter(~marked))
-                    gone += int(marked.sum())
-            if touched and not dry_run:
-                self._replace(kind, touched, pl.concat(left, how="diagonal_relaxed"))
-        return gone
+                    changed.append(segment)
+                    remaining.append(rows.filter(~marked))
+                    count += int(marked.sum())
+            if changed and not dry_run:
+                self._replace(kind, changed, pl.concat(remaining, how="diagonal_relaxed"))
+        return count
 
     def export(self) -> Iterator[tuple[str, BinaryIO]]:
-        """Each segment, open until the next is asked for; no segment of a kind is deleted meanwhile."""
+        """Iterate over the segments, each open until the next; no segment of the current kind is deleted."""
         for kind in self.kinds():
             folder = self._folder / kind
             with lock_file(folder / ".compacting"):
                 self._finish(folder)
-                yield from exported(self._folder, sorted(folder.glob("*.arrow")))
+                yield from open_files(self._folder, sorted(folder.glob("*.arrow")))
 
     def load(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
         """Fill an empty journal from an export."""
-        loaded(self._folder, files)
+        write_files(self._folder, files)
 
     def _replace(self, kind: str, segments: list[Path], rows: pl.DataFrame) -> None:
-        """Put rows in the place of segments, in one move.
+        """Replace segments with rows, atomically.
 
-        A list of what the new segment replaces is written before it; a reader that sees both leaves the replaced
-        ones out, so that a crash at any point neither loses nor doubles a row.
+        A list of the replaced segments is written before the new segment. A reader that sees both ignores the replaced
+        segments, so a crash at any point neither loses nor duplicates a row.
         """
         folder = self._folder / kind
         unique = uuid.uuid4().hex[:12]
@@ -162,7 +163,7 @@ class FileJournal:
         self._finish(folder)
 
     def _finish(self, folder: Path) -> None:
-        """Finish what a compaction began: away with segments that are replaced, then with the lists of them."""
+        """Finish a compaction: delete the replaced segments, then the lists of them."""
         for name in self._replaced(folder, {file.name for file in folder.glob("*.arrow")}):
             (folder / name).unlink(missing_ok=True)
         for listed in folder.glob(".*.replaces"):
@@ -174,16 +175,20 @@ class FileJournal:
         for _ in range(_TRIES):
             try:
                 return [pl.read_ipc(file) for file in self._segments(kind, since, until)]
-            except FileNotFoundError:  # a compaction took it away meanwhile: what replaces it is there
+            except FileNotFoundError:  # a compaction has replaced the segment
                 continue
-        raise TidemillError(f"the segments of the journal {kind!r} keep changing", "try again")
+        raise TidemillError(f"other processes keep changing the segments of the journal {kind!r}", "try again")
 
     def _segments(self, kind: str, since: datetime | None, until: datetime | None) -> Iterator[Path]:
         folder = self._folder / kind
         names = {file.name for file in folder.glob("*.arrow")}
         for name in sorted(names - self._replaced(folder, names)):
             span = _NAME.match(name)
-            if not span or (since and int(span[2]) <= _micros(since)) or (until and int(span[1]) > _micros(until)):
+            if (
+                not span
+                or (since and int(span[2]) <= _to_microseconds(since))
+                or (until and int(span[1]) > _to_microseconds(until))
+            ):
                 continue
             yield folder / name
 
@@ -193,6 +198,6 @@ class FileJournal:
         return {name for file in lists for name in file.read_text().split("\n")}
 
 
-def _micros(moment: object) -> int:
-    assert isinstance(moment, datetime)
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+def _to_microseconds(time: object) -> int:
+    assert isinstance(time, datetime)
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

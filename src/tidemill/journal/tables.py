@@ -1,4 +1,4 @@
-"""Tables with history: Delta Lake; a batch is appended whole, and once."""
+"""Versioned tables on Delta Lake; a batch is appended completely, and only once."""
 
 import json
 import re
@@ -17,14 +17,14 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from tidemill.delta import LocalTable
 from tidemill.errors import Conflict, NotFound, TidemillError
 from tidemill.faults import maybe_crash
-from tidemill.journal.copying import exported, loaded
+from tidemill.journal.copying import open_files, write_files
 from tidemill.journal.widening import wider_types
 from tidemill.locks import lock_file
 
 _COMPACT_EVERY = 50
 _TRIES = 50
 _APPENDING = 3600.0  # seconds
-_BRINGING = ("WRITE", "MERGE", "STREAMING UPDATE", "CREATE TABLE AS SELECT")
+_ADDING = ("WRITE", "MERGE", "STREAMING UPDATE", "CREATE TABLE AS SELECT")
 _LOG = re.compile(r"(\d{20})\.(json|checkpoint\.parquet|checkpoint\.\d+\.\d+\.parquet)")
 _ERASURE = CommitProperties(custom_metadata={"erasure": "true"})
 
@@ -36,14 +36,14 @@ class DeltaTables:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._known: dict[str, LocalTable] = {}
+        self._open_tables: dict[str, LocalTable] = {}
 
     def _open(self, table: str) -> DeltaTable | None:
-        """The newest state of a table; one that was opened before only reads what has come since."""
-        known = self._known.get(table)
+        """Open the newest version of a table; an open table reads only new entries of its log."""
+        known = self._open_tables.get(table)
         try:
             if known is None:
-                known = self._known[table] = LocalTable(f"{self._root}/{table}")
+                known = self._open_tables[table] = LocalTable(f"{self._root}/{table}")
             else:
                 known.update_incremental()
         except TableNotFoundError:
@@ -51,27 +51,27 @@ class DeltaTables:
         return known
 
     def version(self, table: str) -> int:
-        """The newest version of a table, -1 where there is none yet."""
+        """Return the newest version of a table, or -1 if it does not exist."""
         found = self._open(table)
         return found.version() if found else -1
 
     def last_append(self, table: str, since: int = -1) -> int:
-        """The newest version after `since` that brought rows, -1 where none did, as of a compaction or an erasure."""
+        """Return the newest version after `since` that added rows, or -1; compactions and erasures add none."""
         found = self._open(table)
         if found is None or found.version() <= since:
             return -1
         commits = found.history(found.version() - since)
-        if not commits:  # nobody can tell any more
+        if not commits:  # the log no longer has these commits
             return found.version()
-        return max((int(commit["version"]) for commit in commits if _brings_rows(commit)), default=-1)
+        return max((int(commit["version"]) for commit in commits if _adds_rows(commit)), default=-1)
 
     def read(self, table: str, version: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """The rows of that version; raises `NotFound` where there is no such table or version."""
+        """Return the rows of a version; raise `NotFound` if the table or the version does not exist."""
         try:
             found = LocalTable(f"{self._root}/{table}", version=version)
         except TableNotFoundError:
             raise NotFound(
-                f"there is no table {table!r}", "ingest its source first: `tidemill run ingestion`"
+                f"table {table!r} does not exist", "ingest its source first: `tidemill run ingestion`"
             ) from None
         except (DeltaError, OverflowError) as wrong:
             newest = self.version(table)
@@ -79,25 +79,25 @@ class DeltaTables:
                 raise TidemillError(
                     f"version {version} of table {table!r} cannot be read: {wrong}", "restore a backup, or ingest again"
                 ) from wrong
-            raise NotFound(f"table {table!r} has no version {version}", f"the newest is {newest}") from None
+            raise NotFound(f"table {table!r} has no version {version}", f"use the newest version, {newest}") from None
         rows = pl.scan_delta(found)
         try:
             return (rows.select(columns) if columns is not None else rows).collect()
         except FileNotFoundError:
             raise NotFound(
-                f"version {version} of table {table!r} held rows that were erased since: it cannot be read any more",
-                f"run it on the newest version, {self.version(table)}",
+                f"version {version} of table {table!r} can no longer be read: some of its rows were erased",
+                f"use the newest version, {self.version(table)}",
             ) from None
 
     def append(self, table: str, batch: str, frame: pl.DataFrame) -> int:
-        """Append a batch, unless it is there; the version that holds it.
+        """Append a batch, unless the table has it; return a version that contains it.
 
         A column that the table does not have yet is added (null in older rows).
 
         Raises
         ------
         TidemillError
-            if it cannot be written: nothing of it is in the table.
+            if the batch cannot be written; no row of it is in the table then.
         """
         for _ in range(_TRIES):
             found = self._open(table)
@@ -106,57 +106,57 @@ class DeltaTables:
             try:
                 self._append(table, found, batch, frame)
             except (DeltaError, OSError) as refused:
-                self._known.pop(table, None)
-                if isinstance(refused, CommitFailedError):  # another process was first: see what it wrote
+                self._open_tables.pop(table, None)
+                if isinstance(refused, CommitFailedError):  # another process was faster: read its version
                     continue
                 raise TidemillError(
                     f"batch {batch!r} could not be appended to table {table!r}: {refused}",
-                    "check free space, permissions and the types of its columns; nothing of it is in the table",
+                    "check free space, permissions and the types of its columns; no row of the batch was written",
                 ) from refused
             return self._written(table)
-        raise Conflict(f"table {table!r} keeps being written by others", "try again")
+        raise Conflict(f"other processes keep writing table {table!r}", "try again")
 
     def _append(self, table: str, found: DeltaTable | None, batch: str, frame: pl.DataFrame) -> None:
         once = CommitProperties(app_transactions=[Transaction(batch, 1)])
         if found is not None:
             table_rows = pl.scan_delta(found)
             if wider := wider_types(table_rows.collect_schema(), frame):
-                # Delta would cut 2.5 down to 2 without a word: the table gets the wider types, in one new version.
+                # Delta would convert 2.5 to 2 silently, so a new version of the table gets the wider types.
                 rows = pl.concat([frame.cast(wider), table_rows.cast(wider).collect()], how="diagonal_relaxed")
                 write_deltalake(found, rows, mode="overwrite", schema_mode="overwrite", commit_properties=once)
                 return
             write_deltalake(found, frame, mode="append", schema_mode="merge", commit_properties=once)
             return
-        # Delta notices when two append the same batch, but not when two create the table with it.
+        # Delta detects that two processes append the same batch, but not that two create the table with it.
         root = Path(self._root)
         root.mkdir(parents=True, exist_ok=True)
         with lock_file(root / f".{table}.lock"):
             if self._open(table) is not None:
-                raise CommitFailedError("the table was created meanwhile")
+                raise CommitFailedError("another process has created the table")
             write_deltalake(str(root / table), frame, commit_properties=once)
 
     def _written(self, table: str) -> int:
         written = self._open(table)
         assert written is not None
         if written.version() % _COMPACT_EVERY == _COMPACT_EVERY - 1:
-            with suppress(CommitFailedError):  # another process is at it
+            with suppress(CommitFailedError):  # another process compacts it
                 written.optimize.compact()
         return written.version()
 
     def names(self) -> list[str]:
-        """The tables that there are."""
+        """Return the names of the tables."""
         return sorted(log.parent.name for log in Path(self._root).glob("*/_delta_log"))
 
     def erase(self, table: str, matches: Callable[[pl.DataFrame], pl.Series], *, dry_run: bool = False) -> int:
-        """Drop the rows for which `of` is true, in one new version; how many went, or would go.
+        """Delete the rows for which `matches` is true, in a new version; return the number of rows.
 
-        Older versions that hold such rows cannot be read any more: their files are deleted, too. Killed at any point,
-        it can be done again.
+        Older versions with such rows can no longer be read, because their files are deleted, too. After a crash at any
+        point it can be repeated.
 
         Raises
         ------
         TidemillError
-            if it cannot be written: then all rows are still there.
+            if the table cannot be written; no row is deleted then.
         """
         for _ in range(_TRIES):
             found = self._open(table)
@@ -164,12 +164,12 @@ class DeltaTables:
                 return 0
             rows = pl.scan_delta(found).collect()
             marked = matches(rows).fill_null(value=False)
-            gone = int(marked.sum())
+            count = int(marked.sum())
             if dry_run:
-                return gone
+                return count
             try:
-                if gone:
-                    # Delta's own deletion would keep its predicate, and so the person's key, in the log for ever.
+                if count:
+                    # Delta's deletion would keep its predicate, which contains the person's key, in the log for ever.
                     write_deltalake(found, rows.filter(~marked), mode="overwrite", commit_properties=_ERASURE)
                 maybe_crash("table is rewritten")
                 self._purge(table, matches)
@@ -181,19 +181,19 @@ class DeltaTables:
                     "check free space and permissions, then erase again",
                 ) from refused
             finally:
-                self._known.pop(table, None)
-            return gone
-        raise Conflict(f"table {table!r} keeps being written by others", "try again")
+                self._open_tables.pop(table, None)
+            return count
+        raise Conflict(f"other processes keep writing table {table!r}", "try again")
 
     def _purge(self, table: str, matches: Callable[[pl.DataFrame], pl.Series]) -> None:
-        """Delete the files of older versions that hold such rows, and what the log says of the values in them."""
+        """Delete the files of older versions with such rows, and the statistics of their values in the log."""
         folder = Path(self._root) / table
         newest = LocalTable(str(folder))
         live = {_name(uri) for uri in newest.file_uris()}
         logs = sorted((folder / "_delta_log").glob("*.json"))
         logged = {_name(action["add"]["path"]) for log in logs for action in _actions(log) if "add" in action}
         for file in folder.glob("*.parquet"):
-            # What no version names yet may be of a batch that is being appended at this moment.
+            # A new file that is in no version may belong to a batch that another process appends now.
             settled = file.name in logged or time.time() - file.stat().st_mtime > _APPENDING
             if file.name not in live and settled and matches(pl.read_parquet(file)).fill_null(value=False).any():
                 file.unlink()
@@ -208,16 +208,16 @@ class DeltaTables:
                     checkpoint.unlink()
 
     def export(self) -> Iterator[tuple[str, BinaryIO]]:
-        """Each table's log, then its files: the log names no file that was not there before it."""
+        """Iterate over each table's log, then its files: every file in the log was written before it."""
         for name in self.names():
-            yield from exported(Path(self._root), self._files(name))
+            yield from open_files(Path(self._root), self._files(name))
 
     def load(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
         """Fill an empty store from an export."""
-        loaded(Path(self._root), files)
+        write_files(Path(self._root), files)
 
     def _files(self, table: str) -> Iterator[Path]:
-        """The files of the newest version and of those before it; each entry of the log is there when it is named."""
+        """Iterate over the files of the newest version and of the versions before it."""
         folder = Path(self._root) / table
         log = folder / "_delta_log"
         yield log / "_last_checkpoint"
@@ -229,14 +229,14 @@ class DeltaTables:
         yield from (file for file in sorted(folder.rglob("*.parquet")) if log not in file.parents)
 
     def drop(self, table: str) -> None:
-        """Forget a table and its history."""
-        self._known.pop(table, None)
+        """Delete a table and its history."""
+        self._open_tables.pop(table, None)
         shutil.rmtree(Path(self._root) / table, ignore_errors=True)
 
 
-def _brings_rows(commit: dict[str, Any]) -> bool:
+def _adds_rows(commit: dict[str, Any]) -> bool:
     added = (commit.get("operationMetrics") or {}).get("num_added_rows")
-    return commit.get("operation") in _BRINGING and added != 0 and "erasure" not in commit
+    return commit.get("operation") in _ADDING and added != 0 and "erasure" not in commit
 
 
 def _name(path: str) -> str:
@@ -248,12 +248,12 @@ def _actions(log: Path) -> list[dict[str, Any]]:
 
 
 def _forget_statistics(log: Path, files: set[str]) -> None:
-    """Take the least and greatest values of files out of an entry of the log, in one move."""
+    """Remove the minimum and maximum values of files from an entry of the log, atomically."""
     actions = _actions(log)
-    told = [a["add"] for a in actions if "add" in a and a["add"].get("stats") and _name(a["add"]["path"]) in files]
-    if not told:
+    additions = [a["add"] for a in actions if "add" in a and a["add"].get("stats") and _name(a["add"]["path"]) in files]
+    if not additions:
         return
-    for add in told:
+    for add in additions:
         del add["stats"]
     draft = log.with_name(f".{log.name}.draft")
     draft.write_text("".join(f"{json.dumps(action, ensure_ascii=False)}\n" for action in actions), encoding="utf-8")

@@ -86,7 +86,7 @@ def restore(workspace: Workspace, source: IO[bytes], now: datetime, *, force: bo
 
 def _is_empty(workspace: Workspace) -> bool:
     """Whether nothing was ever done here: opening a workspace already makes its files."""
-    if workspace.lost_its_ledger:
+    if workspace.has_lost_ledger:
         return False
     try:
         if any(book.find(limit=1) for book in workspace.ledger.books.values()):
@@ -211,7 +211,7 @@ def _move_blobs(workspace: Workspace, made: Workspace) -> None:
 def _fill_stores(workspace: Workspace, made: Workspace, draft: Path) -> None:
     """Fill the stores of each environment: those inside the workspace in the draft, the others where they are."""
     for folder in sorted((draft / "environments").glob("*")):
-        inside, outside = made.beside(folder.name), workspace.beside(folder.name)
+        inside, outside = made.for_environment(folder.name), workspace.for_environment(folder.name)
         for unpacked in sorted(folder.iterdir()):
             place = inside if outside.is_inside(unpacked.name) else outside
             if unpacked.name not in place.archived:
@@ -260,7 +260,7 @@ def _explained(root: Path) -> Iterator[None]:
 def _swap(workspace: Workspace, new: Database, made: Workspace, aside: Path, *, keep: bool) -> None:
     """Move what is there aside, and what was made into its place; nothing is deleted where `keep` is true."""
     root = workspace.root
-    if not workspace.lost_its_ledger:
+    if not workspace.has_lost_ledger:
         with suppress(Corrupt):
             workspace.ledger.close()
     with _explained(root):

@@ -13,7 +13,7 @@ from tidemill.core.resources import Archived, Board, Journal, Online, PackageSto
 from tidemill.errors import InputError, TidemillError
 from tidemill.ledger.database import Database
 from tidemill.ledger.ledger import Ledger
-from tidemill.workspace.alive import Alive
+from tidemill.workspace.run_locks import RunLocks
 
 STORES = ("ledger", "blobs", "journal", "tables", "online", "board")
 _NAME = re.compile(r"[\w .-]*\w[\w .-]*")
@@ -33,11 +33,11 @@ class BackEnds(Protocol):
 
 
 class Workspace:
-    """Opens the stores of a project when they are first asked for.
+    """The stores of a project, each opened at its first use.
 
-    `root` is a local folder. `urls` puts stores elsewhere, by their names in `STORES`: the ledger on a server, the
-    blobs in an object store. A journal, tables, an online store and a board belong to one environment, whose name ends
-    their URLs.
+    `root` is a local folder. `urls` has the URLs of stores outside it, by their names in `STORES`: the ledger on a
+    server, the blobs in an object store. A journal, tables, an online store and a board belong to one environment;
+    the name of the environment is the end of their URLs.
     """
 
     def __init__(self, root: Path, environment: str, back_ends: BackEnds, urls: Mapping[str, str]) -> None:
@@ -56,16 +56,16 @@ class Workspace:
         if not os.access(root, os.W_OK):
             raise TidemillError(f"the workspace {root} is read-only", _CURE)
 
-    def beside(self, environment: str) -> "Workspace":
-        """The workspace of another environment of the same project."""
+    def for_environment(self, environment: str) -> "Workspace":
+        """Return the workspace of another environment of the same project."""
         return Workspace(self.root, environment, self.back_ends, self.urls)
 
     def environments(self) -> "list[Workspace]":
-        """The workspace of every environment that has state here, in order."""
-        return [self.beside(folder.name) for folder in sorted(self.root.glob("environments/*"))]
+        """Return the workspace of every environment that has state, in alphabetical order."""
+        return [self.for_environment(folder.name) for folder in sorted(self.root.glob("environments/*"))]
 
     def url(self, store: str) -> str:
-        """Where a store is, by its name in `STORES`."""
+        """Return the URL of a store, by its name in `STORES`."""
         inside = {
             "ledger": f"sqlite:///{self.root / 'ledger.db'}",
             "blobs": str(self.root / "blobs"),
@@ -80,27 +80,27 @@ class Workspace:
         return url if store in ("ledger", "blobs") else f"{url.rstrip('/')}/{self.environment}"
 
     def is_inside(self, store: str) -> bool:
-        """Whether a store lies in the workspace's own folder."""
+        """Return whether a store is in the folder of the workspace."""
         return store not in self.urls or Path(self.url(store)) == self.root / store
 
     @cached_property
     def database(self) -> Database:
-        """The database of the ledger, before anything in it is read."""
+        """Return the database of the ledger, without reading it."""
         return self.back_ends.ledger(self.url("ledger"))
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The ledger; where its file was deleted, no new one is made, as if nothing had ever happened.
+        """Open the ledger. A deleted ledger file is an error: a new empty file would hide the loss.
 
         Raises
         ------
         TidemillError
-            if it is gone, or cannot be opened.
+            if its file was deleted, or cannot be opened.
         """
-        if self.lost_its_ledger:
+        if self.has_lost_ledger:
             raise TidemillError(
-                f"the ledger at {self.ledger_file} is gone",
-                f"put it back, or restore a backup; to start a new one without its records, delete {self._mark}, too",
+                f"the ledger at {self.ledger_file} was deleted",
+                f"restore the file or a backup; to start a new ledger without the records, also delete {self._mark}",
             )
         ledger = Ledger(self.database)
         if self.ledger_file is not None and self.ledger_file.exists() and not self._marked:
@@ -109,18 +109,18 @@ class Workspace:
         return ledger
 
     @property
-    def lost_its_ledger(self) -> bool:
-        """Whether there was a file of the ledger, which is gone."""
+    def has_lost_ledger(self) -> bool:
+        """Whether the file of the ledger was deleted."""
         return self.ledger_file is not None and self._marked and not self.ledger_file.exists()
 
     @property
     def ledger_file(self) -> Path | None:
-        """The file of the ledger, where it is one."""
+        """Return the file of the ledger; None if it is on a server."""
         return self.database.file
 
     @property
     def _mark(self) -> Path:
-        """It says where a ledger was begun."""
+        """Return the file that contains the path of the ledger, written when the ledger was created."""
         return self.root / ".ledger"
 
     @property
@@ -160,19 +160,19 @@ class Workspace:
 
     @property
     def archived(self) -> dict[str, Archived]:
-        """The stores of the environment, by name, as a backup copies them."""
+        """Return the stores of the environment that a backup copies, by name."""
         return {"journal": self.journal, "tables": self.tables, "board": self.board, "online": self.online}
 
     @cached_property
-    def alive(self) -> Alive:
-        return Alive(self.root / "runs")
+    def run_locks(self) -> RunLocks:
+        return RunLocks(self.root / "runs")
 
     @property
     def state_folder(self) -> Path:
-        """Where the environment keeps its own state."""
+        """Return the folder of the environment's state."""
         return self.root / "environments" / self.environment
 
     def _url_of_environment(self, store: str) -> str:
-        # The folder shows that the environment exists, also where all of its stores are elsewhere.
+        # The folder shows that the environment exists, even if all of its stores have URLs outside.
         self.state_folder.mkdir(parents=True, exist_ok=True)
         return self.url(store)
