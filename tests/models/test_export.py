@@ -114,9 +114,9 @@ def test_export_writes_a_complete_folder_and_never_overwrites(tmp_path: Path) ->
     assert manifest["data"]["table"] == "rows"
     assert [entry.name for entry in (tmp_path / "shop" / "out").iterdir()] == ["shop"]
     again = tidemill(tmp_path / "shop", "models", "export", "shop", "--to", "out/shop", code=2)
-    assert "is there already" in again.stderr
+    assert "exists and is not empty" in again.stderr
     wrong = tidemill(tmp_path / "shop", "models", "export", "shop", "--to", "x", "--format", "onnx", code=2)
-    assert "not of ONNX" in wrong.stderr
+    assert "has the flavor lightgbm, not onnx" in wrong.stderr
     assert session.workspace.ledger.releases.find()
 
 
