@@ -106,7 +106,7 @@ def test_what_stands_in_for_no_source_or_is_no_frame_is_told(shop: Project) -> N
     with pytest.raises(NotFound, match="no source is called 'row'") as told:
         open_session(shop, frames={"row": pd.DataFrame({"a": [1]})})
     assert "rows" in told.value.cure
-    with pytest.raises(DataError, match="a dict is no frame"):
+    with pytest.raises(DataError, match="a dict is not a frame"):
         open_session(shop, frames={"rows": {"a": [1]}})
     with pytest.raises(DataError, match="Python objects"):
         open_session(shop, frames={"rows": pl.DataFrame({"a": pl.Series([object()], dtype=pl.Object)})})

@@ -287,7 +287,7 @@ def test_objects_that_fit_a_pattern_are_batches(s3_url: str, tmp_path: Path) -> 
     assert reader.new() == []
     assert sorted(Reader(tmp_path, path=f"{s3_url}/days/**/*.parquet").new()) == [[1], [2], [3]]
     assert Reader(tmp_path, path=f"{s3_url}/days/4.csv").new() == [[4]]
-    with pytest.raises(DataError, match="no file fits"):
+    with pytest.raises(DataError, match="no file matches"):
         Reader(tmp_path, path=f"{s3_url}/nights/*.parquet").new()
     with pytest.raises(DataError, match="source 'rows' cannot be read from"):
         Reader(tmp_path, path=f"{s3_url}-that-is-not-there/*.parquet").new()

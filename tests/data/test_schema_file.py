@@ -52,7 +52,7 @@ def test_what_is_written_is_read(tmp_path: Path, schema: Schema) -> None:
         ('source = "rows"\n[columns.x]\ntype = "number"\nlow = 3\nhigh = 1\n', "'x' has low = 3 and high = 1"),
         ('source = "rows"\n[columns.x]\ntype = "number"\nmissing = 5\n', "'x' has missing = 5"),
         ('source = "rows"\n[columns.x]\ntype = "text"\ndomain = []\n', "'x' has an empty domain"),
-        ('source = "rows"\nkey = ["y"]\n[columns.x]\ntype = "text"\n', "key names 'y', which is no column"),
+        ('source = "rows"\nkey = ["y"]\n[columns.x]\ntype = "text"\n', "key contains 'y', which is not a column"),
         ('source = "rows"\nahead = "soon"\n[columns.x]\ntype = "text"\n', "soon"),
     ],
 )

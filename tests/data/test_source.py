@@ -75,6 +75,6 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no source is called 'raws'") as unknown:
         sources.batches("raws", NOON)
     assert "rows, seas" in unknown.value.cure
-    with pytest.raises(DataError, match="no file fits the path of source 'rows'") as missing:
+    with pytest.raises(DataError, match="no file matches the path of source 'rows'") as missing:
         sources.batches("rows", NOON)
     assert "tidemill.toml" in missing.value.cure

@@ -98,7 +98,7 @@ WRONG = {
     "JSON not UTF-8": ("a.jsonl", '{"a":"caf\xe9"}\n'.encode("latin-1"), "is not UTF-8", "iconv"),
     "no Parquet": ("a.parquet", b"PAR1 and nothing", "cannot be read as parquet", "whole"),
     "empty Parquet": ("a.parquet", b"", "is empty", "header"),
-    "unknown format": ("a.xlsx", b"PK", "format of .*a.xlsx is not known", ".parquet"),
+    "unknown format": ("a.xlsx", b"PK", "format of .*a.xlsx is unknown", ".parquet"),
 }
 
 
@@ -120,7 +120,11 @@ def test_parquet_that_is_cut_off_is_told(tmp_path: Path, share: float) -> None:
 
 def test_what_is_no_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "nowhere.csv")
-    for name, said in {"nowhere.csv": "there is no file", ".": "is a folder", "link.csv": "a link to nothing"}.items():
+    for name, said in {
+        "nowhere.csv": "there is no file",
+        ".": "is a folder",
+        "link.csv": "a link to a missing file",
+    }.items():
         with pytest.raises(DataError, match=said) as told:
             read_table(tmp_path / name)
         assert told.value.cure

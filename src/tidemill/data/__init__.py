@@ -1,1 +1,1 @@
-"""Frames in and out, what they hold, and how they are cut: knows no store and no engine."""
+"""Sources, typed rows, statistics, metrics and splits of tables; uses neither a store nor the engine."""

@@ -1,4 +1,4 @@
-"""Event time and known-at time beside the columns of a source's rows, both in UTC."""
+"""Adds the event time and the known-at time to the rows of a source, both in UTC."""
 
 from datetime import datetime
 
@@ -17,10 +17,10 @@ ARRIVED = "_arrived"
 def add_times(
     frame: pl.DataFrame, source: Source, name: str, arrived: datetime, *, lenient: bool = False
 ) -> pl.DataFrame:
-    """Add `_time` and `_known_at` (UTC): from the source's columns, or the moment at which the rows arrived.
+    """Add `_time` and `_known_at` (UTC): from the source's columns, or the time at which the rows arrived.
 
-    A time without a zone is taken as UTC. What is no time is null where the reading is `lenient`, so that a check can
-    tell of it; otherwise it raises `DataError`.
+    A time without a zone is UTC. A value that is not a time raises `DataError`; with `lenient` it becomes null, so that
+    a check can report it.
     """
     read = parse_time_column_or_null if lenient else parse_time_column
     arrival = pl.lit(arrived).cast(TIMESTAMP)
@@ -35,12 +35,12 @@ def add_times(
 
 
 def parse_time_column(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
-    """A column as UTC instants.
+    """Return a column as times in UTC.
 
     Raises
     ------
     DataError
-        if it is not there, or does not hold times.
+        if the column is missing, or a value is not a time.
     """
     if column not in frame.columns:
         raise DataError(f"source {name!r} has no column {column!r}", f"its columns: {', '.join(frame.columns)}")
@@ -49,17 +49,17 @@ def parse_time_column(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
     if kind == pl.String:
         if wrong := frame.filter(parse_times(values).is_null() & values.is_not_null())[column].head(1).to_list():
             raise DataError(
-                f"column {column!r} of source {name!r} holds text that is no time of ISO 8601, such as {wrong[0]!r}",
+                f"column {column!r} of source {name!r} contains text, not ISO 8601 times, such as {wrong[0]!r}",
                 "write times as 2013-01-31T12:00:00Z",
             )
         return parse_times(values)
     if isinstance(kind, pl.Date | pl.Datetime):
         return to_utc(values, kind)
-    raise DataError(f"column {column!r} of source {name!r} is {kind}, not a time", "name a column of dates or times")
+    raise DataError(f"column {column!r} of source {name!r} is {kind}, not a time", "use a column of dates or times")
 
 
 def parse_time_column_or_null(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
-    """A column as UTC instants, null where it holds something else, or is not there."""
+    """Return a column as times in UTC; null where a value is not a time, or the column is missing."""
     try:
         return parse_time_column(frame, column, name)
     except DataError:

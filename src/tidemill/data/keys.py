@@ -1,4 +1,4 @@
-"""Keys and classes as text: 7 and 7.0 are the same."""
+"""Formats keys and classes as text: 7 and 7.0 are the same."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import polars as pl
 
 
 def to_class_names(values: pl.Series) -> pl.Series:
-    """Labels as class names: `true`/`false`, whole numbers without a point, text as it is; nulls stay.
+    """Format labels as class names: `true`/`false`, whole numbers without a point, text unchanged; nulls stay.
 
     >>> as_classes(pl.Series([1.0, 0.0, None])).to_list()
     ['1', '0', None]
@@ -17,7 +17,7 @@ def to_class_names(values: pl.Series) -> pl.Series:
 
 
 def to_key_text(values: pl.Series) -> pl.Series:
-    """A key as text; 7.0, from a column that had gaps or halves once, names what 7 names.
+    """Format keys as text; whole floats, as in a column with nulls, are formatted as integers.
 
     >>> key_text(pl.Series([7.0, 7.5, None])).to_list()
     ['7', '7.5', None]
@@ -29,6 +29,6 @@ def to_key_text(values: pl.Series) -> pl.Series:
 
 
 def to_row_keys(frame: pl.DataFrame, names: Sequence[str]) -> pl.Series:
-    """The key of each row, as the journal names it: its key columns as text, joined by `|`; null where one is null."""
+    """Return the key of each row in the journal: its key columns as text, joined by `|`; null where one is null."""
     texts = [to_key_text(frame[name]) for name in names]
     return texts[0] if len(texts) == 1 else pl.select(pl.concat_str(texts, separator="|").alias("key")).to_series()

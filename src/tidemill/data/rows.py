@@ -1,4 +1,4 @@
-"""The one door for rows: what comes as JSON or as a frame is checked and typed once, by the types of its inputs."""
+"""Checks and types the rows for a model, from JSON or a frame, by the types of its inputs: the one door for rows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -16,47 +16,47 @@ _SCALARS: dict[ColumnType, set[type]] = {"boolean": {bool}, "integer": {int}, "n
 
 
 class RowReader:
-    """Reads the rows for a model's inputs; make one for each signature, and keep it with the loaded model.
+    """Reads the rows for a model's inputs; create one for each signature, and keep it with the loaded model.
 
-    JSON rows and frames are typed by one table, `tidemill.data.types`: the same values give the same columns, and what
-    cannot be converted without loss is refused with its row, its column and the type that was expected.
+    JSON rows and frames are typed by one table, `tidemill.data.types`: the same values become the same columns. A value
+    that cannot be converted without loss is refused with its row, its column and the expected type.
     """
 
     def __init__(self, inputs: Iterable[Input]) -> None:
         self.inputs = tuple(inputs)
-        self._readers = {each.name: _reader(each.name, each.type) for each in self.inputs}
+        self._readers = {field.name: _reader(field.name, field.type) for field in self.inputs}
 
-    def read_json(self, rows: Sequence[dict[str, Any]], beside: Iterable[str] = ()) -> pl.DataFrame:
-        """Rows as JSON gives them: the inputs, and the columns `beside` them, that any row has.
+    def read_json(self, rows: Sequence[dict[str, Any]], extra: Iterable[str] = ()) -> pl.DataFrame:
+        """Return the rows of a JSON request: the inputs and the `extra` columns that at least one row has.
 
-        A column that no row has is left out, so that a feature store can fill it in; `read_frame` completes the rows.
-        Rows without any of these columns are still rows: they get one column without a name.
+        A column that no row has is excluded, so that a feature store can add it; `read_frame` completes the rows.
+        Rows without any of these columns get one column without a name, so that their number stays.
 
         Raises
         ------
         DataError
-            if a value is not of its input's type, or a column beside has values of several types.
+            if a value is not of its input's type, or an extra column has values of several types.
         """
         present = {name for row in rows for name in row}
         columns = [read([row.get(name) for row in rows]) for name, read in self._readers.items() if name in present]
         columns += [
             _read_scalars(name, [row.get(name) for row in rows])
-            for name in dict.fromkeys(beside)
+            for name in dict.fromkeys(extra)
             if name in present and name not in self._readers
         ]
         return pl.DataFrame(columns or [pl.Series("", [None] * len(rows))])
 
     def read_frame(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The inputs of a frame, in their order and of their types; an absent one that may be missing is null.
+        """Return the inputs of a frame, in the order and types of the signature; a missing nullable input is null.
 
         Raises
         ------
         DataError
-            if an input that may not be missing is absent or null, or a value is not of its type.
+            if a required input is missing or null, or a value is not of its type.
         """
-        present = {each.name: each.type for each in self.inputs if each.name in frame.columns}
+        present = {field.name: field.type for field in self.inputs if field.name in frame.columns}
         typed = convert_columns(frame, present)
-        return pl.DataFrame([_complete(typed.get(each.name), each, frame.height) for each in self.inputs])
+        return pl.DataFrame([_complete(typed.get(field.name), field, frame.height) for field in self.inputs])
 
 
 def convert_columns(
@@ -70,15 +70,19 @@ def convert_columns(
         if a value is not of its type.
     """
     columns = {name: frame.get_column(name) for name in types}
-    found = {
+    conversions = {
         name: _conversion(values, types[name], parse_text=parse_text)
         for name, values in columns.items()
         if values.dtype != RULES[types[name]].dtype
     }
-    changed = {name: each.convert(pl.col(name)) for name, each in found.items() if each is not UNCHANGED}
+    changed = {
+        name: conversion.convert(pl.col(name))
+        for name, conversion in conversions.items()
+        if conversion is not UNCHANGED
+    }
     for after in frame.select(**changed) if changed else ():
         before = columns[after.name]
-        if not found[after.name].total and after.null_count() > before.null_count():
+        if not conversions[after.name].total and after.null_count() > before.null_count():
             _misfit(_first(after.is_null() & before.is_not_null()), before, types[after.name])
         columns[after.name] = after
     return columns
@@ -102,15 +106,15 @@ def _conversion(values: pl.Series, kind: ColumnType, *, parse_text: bool) -> Con
     return find_conversion(kind, values, parse_text=parse_text) or _misfit(_first(values.is_not_null()), values, kind)
 
 
-def _complete(values: pl.Series | None, each: Input, height: int) -> pl.Series:
-    """The typed column of an input, or nulls for an absent one, where the model may miss them."""
+def _complete(values: pl.Series | None, field: Input, height: int) -> pl.Series:
+    """Return the typed column of an input, or nulls for a missing nullable input."""
     if values is None:
-        if not each.nullable:
-            raise DataError(f"the rows have no column {each.name!r}, which the model needs", "send it in every row")
-        return pl.Series(each.name, [None] * height, dtype=RULES[each.type].dtype)
-    if not each.nullable and values.null_count():
+        if not field.nullable:
+            raise DataError(f"the rows have no column {field.name!r}, which the model needs", "send it in every row")
+        return pl.Series(field.name, [None] * height, dtype=RULES[field.type].dtype)
+    if not field.nullable and values.null_count():
         row = _first(values.is_null())
-        raise DataError(f"row {row}: column {each.name!r} is missing, but the model needs it", "send it in every row")
+        raise DataError(f"row {row}: column {field.name!r} is missing, but the model needs it", "send it in every row")
     return values
 
 
@@ -119,7 +123,7 @@ def _first(mask: pl.Series) -> int:
 
 
 def _reader(name: str, kind: ColumnType) -> Callable[[Sequence[Any]], pl.Series]:
-    """Reads the JSON values of one column."""
+    """Return the function that reads the JSON values of a column."""
     rule = RULES[kind]
     read = rule.read
 
@@ -143,7 +147,7 @@ def _readable(read: Callable[[Any], Any], value: object) -> bool:
 
 
 def _read_scalars(name: str, values: Sequence[Any]) -> pl.Series:
-    """A column without a declared type, such as a key: text, numbers or booleans, the same in all rows."""
+    """Read a column without a declared type, such as a key: text, numbers or booleans, the same in all rows."""
     types: set[type] = {type(value) for value in values if value is not None}
     for kind, accepted in _SCALARS.items():
         if types <= accepted:

@@ -1,4 +1,4 @@
-"""Schemas as files that people read and edit: TOML, a table for each column."""
+"""Reads and writes schema files: TOML with a table for each column."""
 
 import tomllib
 from pathlib import Path
@@ -11,22 +11,22 @@ from tidemill.errors import ConfigurationError
 
 
 def read_schema(file: Path) -> Schema:
-    """The schema in a file.
+    """Return the schema in a file.
 
     Raises
     ------
     ConfigurationError
-        if it is missing, not TOML, or has a key of the wrong name or type.
+        if the file is missing, not TOML, or has an unknown key or a value of the wrong type.
     """
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as unread:
         raise ConfigurationError(f"the schema {file} cannot be read: {unread.strerror}", "check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
-        raise ConfigurationError(f"{file.name}: {wrong}", "mend that line: it is not TOML") from None
+        raise ConfigurationError(f"{file.name}: {wrong}", "correct that line: it is not TOML") from None
     named = tables.pop("columns", {})
     if not isinstance(named, dict) or not all(isinstance(column, dict) for column in named.values()):
-        raise ConfigurationError(f"{file.name}: `columns` must hold a table for each column", "write [columns.NAME]")
+        raise ConfigurationError(f"{file.name}: `columns` must contain a table for each column", "write [columns.NAME]")
     columns = [{"name": name, **column} for name, column in named.items()]
     for table, noun in ((tables, Schema), *((column, Column) for column in columns)):
         if unknown := [key for key in table if key not in noun.__struct_fields__]:
@@ -40,44 +40,45 @@ def read_schema(file: Path) -> Schema:
         if schema.ahead:
             parse_duration(schema.ahead)
     except msgspec.ValidationError as wrong:
-        raise ConfigurationError(f"{file.name}: {wrong}", "see the reference of schemas for what goes there") from None
-    if told := _impossible(schema):
-        raise ConfigurationError(f"{file.name}: {told[0]}", told[1])
+        raise ConfigurationError(f"{file.name}: {wrong}", "see the reference of schemas for its values") from None
+    if fault := _find_contradiction(schema):
+        problem, cure = fault
+        raise ConfigurationError(f"{file.name}: {problem}", cure)
     return schema
 
 
-def _impossible(schema: Schema) -> tuple[str, str] | None:
-    """What no table could keep, or would keep unseen, with its cure."""
+def _find_contradiction(schema: Schema) -> tuple[str, str] | None:
+    """Return the first definition that no table can satisfy or that checks nothing, with its cure."""
     for column in schema.columns:
         if column.low is not None and column.high is not None and not column.low <= column.high:
             return (
                 f"column {column.name!r} has low = {column.low:g} and high = {column.high:g}",
-                "let low be the smaller",
+                "set low to the smaller number",
             )
         if not 0 <= column.missing <= 1:
-            return f"column {column.name!r} has missing = {column.missing:g}", "give a share from 0 to 1"
+            return f"column {column.name!r} has missing = {column.missing:g}", "set a share from 0 to 1"
         if column.domain == ():
-            return f"column {column.name!r} has an empty domain", "name what may stand there, or leave `domain` out"
+            return f"column {column.name!r} has an empty domain", "list the allowed values, or remove `domain`"
     unknown = [name for name in schema.key if schema.column(name) is None and not name.startswith("_")]
     if unknown and schema.extra_columns == "stop":
         return (
-            f"the key names {unknown[0]!r}, which is no column",
-            f"there are: {', '.join(c.name for c in schema.columns)}",
+            f"the key contains {unknown[0]!r}, which is not a column",
+            f"use one of: {', '.join(column.name for column in schema.columns)}",
         )
     return None
 
 
 def write_schema(schema: Schema, file: Path) -> None:
-    """Write a schema so that `read_schema` gives it back."""
+    """Write a schema to a file that `read_schema` reads."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(format_schema(schema), encoding="utf-8")
 
 
 def format_schema(schema: Schema) -> str:
-    """A schema as it stands in its file."""
+    """Return a schema as the text of its file."""
     lines = [
-        "# What this source must look like to be let in. A value outside low … high or outside a domain stops the",
-        "# pipeline; `missing` is the largest share of nulls that is let in.",
+        "# Batches of this source are accepted if they fit this schema. A value outside low … high or outside a domain",
+        "# stops the pipeline; `missing` is the largest accepted share of nulls.",
         f"source = {_text(schema.source)}",
         f"version = {schema.version}",
         f"key = [{', '.join(map(_text, schema.key))}]",
@@ -87,9 +88,9 @@ def format_schema(schema: Schema) -> str:
         "",
     ]
     for column in schema.columns:
-        known = msgspec.to_builtins(column)
-        lines.append(f"[columns.{_text(known.pop('name'))}]")
-        lines += [f"{name} = {_value(value)}" for name, value in known.items()]
+        fields = msgspec.to_builtins(column)
+        lines.append(f"[columns.{_text(fields.pop('name'))}]")
+        lines += [f"{name} = {_value(value)}" for name, value in fields.items()]
         lines.append("")
     return "\n".join(lines)
 
@@ -98,7 +99,7 @@ def _value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_value(one) for one in value)}]"
+        return f"[{', '.join(_value(member) for member in value)}]"
     return _text(value) if isinstance(value, str) else repr(value)
 
 

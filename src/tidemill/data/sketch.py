@@ -1,4 +1,4 @@
-"""Counts distinct values in bounded space, and the same in every process and version: sketches can be merged."""
+"""Counts distinct values in bounded space; sketches can be merged and are equal in every process and version."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +14,17 @@ _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
 
 
 def hash_values(values: pl.Series | Floats) -> Hashes:
-    """A 64-bit hash for each number or text, shape (values,)."""
+    """Return a 64-bit hash for each number or text, shape (values,)."""
     if isinstance(values, pl.Series):
         parts = [_text_hashes(values[at : at + _AT_ONCE]) for at in range(0, len(values), _AT_ONCE)]
         return splitmix64(np.concatenate([*parts, np.empty(0, np.uint64)]))
-    return splitmix64((values + 0.0).view(np.uint64))  # 0.0 is what -0.0 is
+    return splitmix64((values + 0.0).view(np.uint64))  # -0.0 becomes 0.0
 
 
 def keep_smallest_hashes(found: Hashes) -> Hashes:
-    """The 256 smallest of the distinct hashes, in order: the sketch of a set (Bar-Yossef et al. 2002, algorithm 2)."""
+    """Return the 256 smallest distinct hashes, sorted: the sketch of a set (Bar-Yossef et al. 2002, algorithm 2)."""
     if len(found) > 64 * SKETCH_SIZE:
-        # Mixed hashes are even: of many distinct ones the smallest are below this bound.
+        # Mixed hashes are uniform: of many distinct hashes, the smallest ones are below this bound.
         near = np.unique(found[found < np.uint64(2**64 * 16 * SKETCH_SIZE / len(found))])
         if len(near) >= SKETCH_SIZE:
             return near[:SKETCH_SIZE]
@@ -33,7 +33,7 @@ def keep_smallest_hashes(found: Hashes) -> Hashes:
 
 
 def estimate_distinct(sketch: Hashes) -> int:
-    """How many distinct values a sketch has seen: exact below 256, else an estimate with an error of 6 %."""
+    """Return the number of distinct values in a sketch: exact below 256, else an estimate with an error of 6 %."""
     if len(sketch) < SKETCH_SIZE:
         return len(sketch)
     return round((SKETCH_SIZE - 1) / ((float(sketch[-1]) + 1) / 2.0**64))
@@ -52,7 +52,7 @@ def splitmix64(raw: Hashes) -> Hashes:
 
 
 def _text_hashes(words: pl.Series) -> Hashes:
-    """A polynomial in each text's bytes, by one pass of prefix sums over all of them (Karp & Rabin 1987)."""
+    """Return a polynomial hash of each text's bytes, by prefix sums over all texts (Karp & Rabin 1987)."""
     joined = "".join(words.to_list()).encode("utf-8", "surrogatepass")
     letters = np.frombuffer(joined, dtype=np.uint8).astype(np.uint64) + np.uint64(1)
     ends = words.str.len_bytes().to_numpy().astype(np.int64).cumsum()

@@ -31,7 +31,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 class FileSources:
     """The project's sources: files, objects, Delta tables, queries, and `frames` in hand, which come before these.
 
-    `admitted` gives the ids of the batches that were let in before: they tell whether rows that came back are new.
+    `accepted` returns the ids of the accepted batches: a batch that differs from the last one of its path is new.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class FileSources:
         folder: Path,
         sources: dict[str, Source],
         frames: Mapping[str, Any] | None = None,
-        admitted: Callable[[], set[str]] = set,
+        accepted: Callable[[], set[str]] = set,
     ) -> None:
         self.folder = folder
         self._sources = sources
@@ -56,16 +56,16 @@ class FileSources:
         for name in frames or {}:
             self.definition(name)
         self._frames = {name: FrameSource(name, frame) for name, frame in (frames or {}).items()}
-        self._admitted = admitted
+        self._accepted = accepted
         self._histories: dict[tuple[str, ...], pl.DataFrame] = {}
 
     @property
     def declared(self) -> str:
-        """What `tidemill.toml` says the rows mean, for cache keys: times, keys, and what is known later."""
+        """The definitions of the sources in `tidemill.toml`, for cache keys: times, keys, and later columns."""
         return repr([(name, source.meaning) for name, source in sorted(self._sources.items())])
 
     def definition(self, source: str) -> Source:
-        """What `tidemill.toml` says of a source; raises `NotFound`."""
+        """Return the definition of a source in `tidemill.toml`; raise `NotFound`."""
         if source not in self._sources:
             raise NotFound(f"no source is called {source!r}", f"tidemill.toml defines: {', '.join(self._sources)}")
         return self._sources[source]
@@ -76,44 +76,44 @@ class FileSources:
         return read_schema(self.folder / name) if name else None
 
     def batches(self, source: str, until: datetime) -> list[Batch]:
-        """The batches of a source that were there by `until`, oldest first.
+        """Return the batches of a source that existed by `until`, oldest first.
 
         Raises
         ------
         DataError
-            if it cannot be reached, or nothing fits its path.
+            if the source cannot be reached, or no file matches its path.
         """
         batches = sorted(self._kind(source).batches(until), key=lambda batch: (batch.known_at, batch.path))
-        return number_batches(batches, self._admitted())
+        return number_batches(batches, self._accepted())
 
     def read(self, batch: Batch) -> pl.DataFrame:
-        """The rows of a batch, with `_time` and `_known_at`, null where they cannot be read: a check tells of that."""
+        """Return the rows of a batch with `_time` and `_known_at`, null where unreadable: a check reports those."""
         return add_times(self.raw(batch), self.definition(batch.source), batch.source, batch.known_at, lenient=True)
 
     def raw(self, batch: Batch) -> pl.DataFrame:
-        """The rows of a batch as they are in the source."""
+        """Return the rows of a batch as they are in the source."""
         return self._kind(batch.source).rows(batch)
 
     def _kind(self, source: str) -> SourceKind:
         definition = self.definition(source)
-        known = self._kinds.get(source)
-        if known is None or known[0] != definition:
-            kind = self._frames.get(source) or create_source_kind(source, definition, self.folder, self._admitted)
-            known = self._kinds[source] = definition, kind
-        return known[1]
+        cached = self._kinds.get(source)
+        if cached is None or cached[0] != definition:
+            kind = self._frames.get(source) or create_source_kind(source, definition, self.folder, self._accepted)
+            cached = self._kinds[source] = definition, kind
+        return cached[1]
 
     def history(self, view: FeatureView, until: datetime) -> pl.DataFrame:
-        """The rows of a view's source that were known by `until`.
+        """Return the rows of a view's source that were known by `until`.
 
         A source without a time is a register: its rows hold at any time.
         """
         return self.source_history(view.source).filter(pl.col(KNOWN_AT) <= until)
 
     def source_history(self, source: str) -> pl.DataFrame:
-        """All rows of a source, with `_time` and `_known_at`; read again only when its files change."""
+        """Return all rows of a source with `_time` and `_known_at`; they are read again only when its files change."""
         batches = self.batches(source, datetime.max.replace(tzinfo=UTC))
-        place = tuple(batch.id for batch in batches)
-        if place not in self._histories:
+        batch_ids = tuple(batch.id for batch in batches)
+        if batch_ids not in self._histories:
             definition = self.definition(source)
             read = [add_times(self.raw(batch), definition, source, batch.known_at) for batch in batches]
             if not read:
@@ -122,12 +122,12 @@ class FileSources:
             if not definition.time:
                 always = pl.lit(_ALWAYS).cast(rows.schema[TIME])
                 rows = rows.with_columns(always.alias(TIME), always.alias(KNOWN_AT))
-            self._histories[place] = rows
-        return self._histories[place]
+            self._histories[batch_ids] = rows
+        return self._histories[batch_ids]
 
 
-def create_source_kind(name: str, source: Source, folder: Path, admitted: Callable[[], set[str]] = set) -> SourceKind:
-    """What reads a source: by its `kind`, or else by the form of its path."""
+def create_source_kind(name: str, source: Source, folder: Path, accepted: Callable[[], set[str]] = set) -> SourceKind:
+    """Return the reader of a source: by its `kind`, or else by the form of its path."""
     path = _VARIABLE.sub(_variable, source.path)
     scheme = (_SCHEME.match(path) or [""] * 2)[1].lower()
     kind = source.kind or _guess(source, path, scheme, folder)
@@ -138,7 +138,7 @@ def create_source_kind(name: str, source: Source, folder: Path, admitted: Callab
     if kind == "duckdb":
         return QuerySource(name, source, DuckDbEngine(path, folder))
     if kind == "delta":
-        return DeltaSource(name, path if scheme else str(folder / path), admitted, path)
+        return DeltaSource(name, path if scheme else str(folder / path), accepted, path)
     here = Source(path=path, format=source.format)
     return RemoteObjects(name, here) if scheme in _OBJECTS else LocalFiles(name, here, folder)
 

@@ -1,4 +1,4 @@
-"""The table of column types: the Polars type of each, and how JSON values and other columns become it without loss."""
+"""The table of column types: the Polars type of each, and the lossless conversions of JSON values and columns to it."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ ConvertColumn = Callable[[pl.Expr], pl.Expr]
 
 
 class Conversion(NamedTuple):
-    """How a column becomes another type: a value that does not fit becomes null; none does where it is `total`."""
+    """The conversion of a column to another type; a value that does not fit becomes null, which `total` rules out."""
 
     convert: ConvertColumn
     total: bool
@@ -27,11 +27,11 @@ UNCHANGED = Conversion(lambda values: values, total=True)
 
 
 class TypeRule(NamedTuple):
-    """One column type: its Polars `dtype` (None: the column keeps its own), and what can become it.
+    """A column type: its Polars `dtype` (None: the column keeps its own), and the values that convert to it.
 
-    `read` makes a Python value of a JSON value; it raises TypeError, ValueError or OverflowError for one that does not
-    fit. `conversion` is how a column of another Polars type becomes it, None where no value of that type fits. `cure`
-    tells the sender how to write such a value; `accepts` says in words what can become it.
+    `read` converts a JSON value to a Python value; it raises TypeError, ValueError or OverflowError for a value that
+    does not fit. `conversion` returns the conversion of a column of a Polars type, None where no value of that type
+    fits. `cure` describes to the sender how to write such a value; `accepts` describes the accepted values.
     """
 
     dtype: pl.DataType | None
@@ -42,7 +42,7 @@ class TypeRule(NamedTuple):
 
 
 def column_type(dtype: pl.DataType) -> ColumnType:
-    """The type of a column, as schemas and signatures name it; `nested` is what no model accepts as an input."""
+    """Return the type of a column in schemas and signatures; no model accepts `nested` as an input."""
     if dtype == pl.Boolean:
         return "boolean"
     if dtype.is_integer():
@@ -57,10 +57,10 @@ def column_type(dtype: pl.DataType) -> ColumnType:
 
 
 def find_conversion(kind: ColumnType, values: pl.Series, *, parse_text: bool = False) -> Conversion | None:
-    """How this column becomes a `kind`; None where it cannot.
+    """Return the conversion of a column to the type `kind`; None where it is impossible.
 
-    A column without any value becomes each type. Where numbers may be `written` as text, as in the files of a source,
-    text is read as numbers; a request has numbers of its own.
+    A column without any value converts to every type. With `parse_text`, text is parsed as numbers, as in the files of
+    a source; a request has JSON numbers.
     """
     rule = RULES[kind]
     if values.dtype == rule.dtype:
@@ -87,7 +87,7 @@ def _to_integer(dtype: pl.DataType) -> Conversion | None:
 
 
 def _whole(values: pl.Expr) -> pl.Expr:
-    """Whole floats that name one whole number only."""
+    """Convert floats that equal exactly one integer."""
     numbers = values.cast(pl.Float64)
     exact = (numbers == numbers.round(0)) & (numbers.abs() <= _LARGEST_EXACT)
     return pl.when(exact).then(numbers.cast(pl.Int64, strict=False))
@@ -99,7 +99,7 @@ def _whole_decimal(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def _to_number(dtype: pl.DataType) -> Conversion | None:
-    """A number is a float of 64 bits: it is the nearest to what was sent."""
+    """Convert numbers to the nearest float of 64 bits."""
     return Conversion(lambda values: values.cast(pl.Float64), total=True) if dtype.is_numeric() else None
 
 
@@ -120,7 +120,7 @@ def _to_time(dtype: pl.DataType) -> Conversion | None:
 
 
 def _to_date(dtype: pl.DataType) -> Conversion | None:
-    """A time is a date where it is midnight in its own zone, as pandas keeps dates."""
+    """Convert times at midnight in their own zone to dates: pandas keeps dates so."""
     if dtype == pl.Date:
         return UNCHANGED
     if isinstance(dtype, pl.Datetime):
@@ -135,7 +135,7 @@ def _to_nested(dtype: pl.DataType) -> Conversion | None:
 
 
 def _without_null(dtype: Any) -> Any:
-    """A type of lists or records, with text where it holds nulls only, as in lists that are all empty."""
+    """Return a type of lists or records, with text for members that are always null, as in lists that are all empty."""
     if isinstance(dtype, pl.List):
         return pl.List(_without_null(dtype.inner))
     if isinstance(dtype, pl.Struct):

@@ -1,1 +1,1 @@
-"""Kinds of sources: files, objects, Delta tables, queries, frames in hand; each lists its batches and reads one."""
+"""Kinds of sources: files, objects, Delta tables, queries and frames; each lists its batches and reads one of them."""

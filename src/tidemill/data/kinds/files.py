@@ -1,4 +1,4 @@
-"""Files as batches: of a folder or of an object store, one by one or all that fit a pattern."""
+"""Files in a folder or an object store as sources: each file that matches the path is one batch."""
 
 import glob
 import io
@@ -25,7 +25,7 @@ _PATTERN = re.compile(r"[*?\[]")
 
 
 class LocalFiles:
-    """Files of this machine: each that fits the path is one batch, arrived when it was written."""
+    """Files on this machine: each file that matches the path is one batch; it arrived when it was written."""
 
     def __init__(self, name: str, source: Source, folder: Path) -> None:
         self._name = name
@@ -37,9 +37,9 @@ class LocalFiles:
     def batches(self, until: datetime) -> list[Batch]:
         files = [Path(name) for name in glob.glob(self._pattern, recursive=True)]  # noqa: PTH207 - pathlib globs no absolute
         if not files:
-            raise _nothing(self._name, self._pattern)
-        found = [self._batch(file) for file in files]
-        return [batch for batch in found if batch.known_at <= until]
+            raise _no_file(self._name, self._pattern)
+        batches = [self._batch(file) for file in files]
+        return [batch for batch in batches if batch.known_at <= until]
 
     def rows(self, batch: Batch) -> pl.DataFrame:
         return read_table(self._folder / batch.path, self._source.format, empty=True, texts=batch.texts)
@@ -47,18 +47,18 @@ class LocalFiles:
     def _batch(self, file: Path) -> Batch:
         try:
             status = file.stat() if file.exists() else file.lstat()
-        except OSError as gone:
-            raise DataError(f"{file} of source {self._name!r} cannot be read: {gone.strerror}", "try again") from None
+        except OSError as error:
+            raise DataError(f"{file} of source {self._name!r} cannot be read: {error.strerror}", "try again") from None
         name = file.relative_to(self._within).as_posix()
         version = hash_parts(name, status.st_size, status.st_mtime_ns)
         arrived = datetime.fromtimestamp(status.st_mtime_ns / 1e9, UTC)
-        # A file keeps its name when the project is moved.
+        # A path within the project stays the same when the project moves.
         path = file.relative_to(self._folder) if file.is_relative_to(self._folder) else file
         return Batch(id=f"{self._name}/{name}@{version}", source=self._name, known_at=arrived, path=str(path))
 
 
 class RemoteObjects:
-    """Objects behind a URL (s3://, gs://, az://, https://): each that fits the path is one batch."""
+    """Objects behind a URL (s3://, gs://, az://, https://): each object that matches the path is one batch."""
 
     def __init__(self, name: str, source: Source) -> None:
         self._name = name
@@ -68,26 +68,27 @@ class RemoteObjects:
         self._pattern = parts.path.lstrip("/")
 
     def batches(self, until: datetime) -> list[Batch]:
-        fits = re.compile(_expression(self._pattern))
+        pattern = re.compile(_to_regex(self._pattern))
         folder = _fixed(self._pattern)
         within = f"{folder}/" if folder else ""
-        with _told(self._name, self._source.path):
-            listed = [one for page in self._store().list(folder or None) for one in page if fits.fullmatch(one["path"])]
+        with _explained_errors(self._name, self._source.path):
+            pages = self._store().list(folder or None)
+            listed = [entry for page in pages for entry in page if pattern.fullmatch(entry["path"])]
         if not listed:
-            raise _nothing(self._name, self._source.path)
+            raise _no_file(self._name, self._source.path)
         return [
             Batch(
-                id=f"{self._name}/{one['path'].removeprefix(within)}@{hash_parts(*one.values())}",
+                id=f"{self._name}/{entry['path'].removeprefix(within)}@{hash_parts(*entry.values())}",
                 source=self._name,
-                known_at=one["last_modified"],
-                path=f"{self._root}/{one['path']}",
+                known_at=entry["last_modified"],
+                path=f"{self._root}/{entry['path']}",
             )
-            for one in listed
-            if one["last_modified"] <= until
+            for entry in listed
+            if entry["last_modified"] <= until
         ]
 
     def rows(self, batch: Batch) -> pl.DataFrame:
-        with _told(self._name, batch.path):
+        with _explained_errors(self._name, batch.path):
             content = bytes(self._store().get(batch.path.removeprefix(f"{self._root}/")).bytes())
         return parse_table(io.BytesIO(content), batch.path, self._source.format, empty=True, texts=batch.texts)
 
@@ -98,29 +99,29 @@ class RemoteObjects:
 
 
 def _fixed(pattern: str) -> str:
-    """The folder in which all that fits a pattern lies; empty for the root."""
+    """Return the folder that contains every match of a pattern; empty for the root."""
     return _PATTERN.split(pattern)[0].rpartition("/")[0]
 
 
-def _expression(pattern: str) -> str:
-    """A glob as a regular expression: `*` stays in its folder, `**/` goes through any number of them."""
+def _to_regex(pattern: str) -> str:
+    """Return a glob as a regular expression: `*` matches within a folder, `**/` any number of folders."""
     parts = re.split(r"(\*\*/|\*|\?|\[[^\]]*\])", pattern)
-    meant = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
-    return "".join(meant.get(part, part if part.startswith("[") else re.escape(part)) for part in parts)
+    wildcards = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    return "".join(wildcards.get(part, part if part.startswith("[") else re.escape(part)) for part in parts)
 
 
-def _nothing(name: str, pattern: str) -> DataError:
-    return DataError(f"no file fits the path of source {name!r}: {pattern}", "check `path` in tidemill.toml")
+def _no_file(name: str, pattern: str) -> DataError:
+    return DataError(f"no file matches the path of source {name!r}: {pattern}", "check `path` in tidemill.toml")
 
 
 @contextmanager
-def _told(name: str, place: str) -> Iterator[None]:
-    """Tell on one line what an object store refused."""
+def _explained_errors(name: str, location: str) -> Iterator[None]:
+    """Raise an error of an object store as a `DataError` of one line."""
     from obstore.exceptions import BaseError
 
     try:
         yield
-    except (BaseError, OSError, ValueError) as refused:
-        said = str(refused).strip().partition("\n")[0]
+    except (BaseError, OSError, ValueError) as error:
+        message = str(error).strip().partition("\n")[0]
         cure = "check its URL, and the credentials in the environment"
-        raise DataError(f"source {name!r} cannot be read from {place}: {said}", cure) from None
+        raise DataError(f"source {name!r} cannot be read from {location}: {message}", cure) from None

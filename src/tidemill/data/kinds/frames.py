@@ -1,4 +1,4 @@
-"""A frame in hand as a source: of Polars, pandas, Arrow, or anything that speaks Arrow's C stream."""
+"""A frame in memory as a source: a frame of Polars or pandas, or any object with Arrow's C stream interface."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from tidemill.errors import DataError, MissingExtra
 
 
 class FrameSource:
-    """One batch: the rows of a frame, as they were when it was handed over; another frame takes their place."""
+    """One batch: a copy of the rows of a frame. Another frame for the same source replaces it."""
 
     def __init__(self, name: str, frame: Any) -> None:
         self._name = name
@@ -26,23 +26,25 @@ class FrameSource:
 
 
 def to_polars(frame: Any) -> pl.DataFrame:
-    """Any frame as one of Polars, with an index of pandas that has a name; raises `DataError` for what is none."""
+    """Convert any frame to Polars, with the named indexes of pandas as columns; raise `DataError` for other objects."""
     try:
-        found = _converted(frame)
+        converted = _convert(frame)
     except ModuleNotFoundError as absent:
         raise MissingExtra(absent.name or "pyarrow", "pandas") from None
-    except (pl.exceptions.PolarsError, TypeError, ValueError) as wrong:
-        said = str(wrong).partition("\n")[0]
-        raise DataError(f"a frame cannot be taken: {said}", "give each column one name and one type") from None
-    if found is None:
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        message = str(error).partition("\n")[0]
+        raise DataError(
+            f"a frame cannot be converted: {message}", "use one name and one type for each column"
+        ) from None
+    if converted is None:
         kind = type(frame).__name__
-        raise DataError(f"a {kind} is no frame", "give a frame of Polars, pandas or Arrow, or a relation of DuckDB")
-    if objects := [name for name, kind in found.schema.items() if kind == pl.Object]:
-        raise DataError(f"column {objects[0]!r} of a frame holds Python objects", "give each column one type")
-    return found
+        raise DataError(f"a {kind} is not a frame", "pass a frame of Polars, pandas or Arrow, or a relation of DuckDB")
+    if objects := [name for name, kind in converted.schema.items() if kind == pl.Object]:
+        raise DataError(f"column {objects[0]!r} of a frame contains Python objects", "use one type in each column")
+    return converted
 
 
-def _converted(frame: Any) -> pl.DataFrame | None:
+def _convert(frame: Any) -> pl.DataFrame | None:
     if isinstance(frame, pl.LazyFrame):
         return frame.collect()
     if isinstance(frame, pl.DataFrame):
@@ -52,5 +54,5 @@ def _converted(frame: Any) -> pl.DataFrame | None:
         return pl.from_pandas(frame.copy(), include_index=any(name is not None for name in frame.index.names))
     if hasattr(frame, "pl"):  # a relation of DuckDB
         return pl.DataFrame(frame.pl())
-    speaks_arrow = hasattr(frame, "__arrow_c_stream__") and (hasattr(frame, "schema") or hasattr(frame, "columns"))
-    return pl.DataFrame(frame) if speaks_arrow else None
+    is_arrow = hasattr(frame, "__arrow_c_stream__") and (hasattr(frame, "schema") or hasattr(frame, "columns"))
+    return pl.DataFrame(frame) if is_arrow else None

@@ -1,4 +1,4 @@
-"""The plug of a source: what has come, in batches whose ids change when their rows do, and the rows of one."""
+"""The interface of a kind of source, and the ids of batches: an id changes when the rows of its batch change."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,57 +14,60 @@ _UNWRITABLE = ("Binary", "Duration")  # as CSV or JSON
 
 
 class SourceKind(Protocol):
-    """One source, wherever its rows are."""
+    """A source: it lists its batches and reads the rows of one."""
 
     def batches(self, until: datetime) -> list[Batch]:
-        """The batches that were there by `until`; a batch that comes again has another id, and the path it had.
+        """Return the batches that existed by `until`; a batch with changed rows has a new id and the same path.
 
         Raises
         ------
         DataError
-            if it cannot be reached, or there is nothing of that name.
+            if the source cannot be reached or does not exist.
         """
         ...
 
     def rows(self, batch: Batch) -> pl.DataFrame:
-        """The rows of a batch as they are there; raises `DataError` if they cannot be read any more."""
+        """Return the rows of a batch; raise `DataError` if they cannot be read any more."""
         ...
 
 
 def hash_parts(*parts: object) -> str:
-    """A short name for what a batch is now."""
+    """Return a short hash of values that identify the content of a batch."""
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
-def number_batches(batches: Sequence[Batch], admitted: Iterable[str]) -> list[Batch]:
-    """Batches with the ids under which they are let in: what comes to a place where others were let in before gets the
-    next number, so that what returns (a file that was put back) is new again, and takes the place of what it replaces.
+def number_batches(batches: Sequence[Batch], accepted: Iterable[str]) -> list[Batch]:
+    """Add a number to the ids of batches that replace accepted ones.
+
+    A batch with the path of an accepted batch and other content gets the next number. So a file that was replaced and
+    then restored is new again, and replaces the batch that replaced it.
 
     >>> from datetime import datetime
-    >>> back = Batch(id="rows/a.csv@1", source="rows", known_at=datetime(2026, 1, 1), path="a.csv")
-    >>> [numbered([back], known)[0].id for known in ({}, {"rows/a.csv@1"}, {"rows/a.csv@1", "rows/a.csv@2+1"})]
+    >>> restored = Batch(id="rows/a.csv@1", source="rows", known_at=datetime(2026, 1, 1), path="a.csv")
+    >>> accepted = [set(), {"rows/a.csv@1"}, {"rows/a.csv@1", "rows/a.csv@2+1"}]
+    >>> [number_batches([restored], ids)[0].id for ids in accepted]
     ['rows/a.csv@1', 'rows/a.csv@1', 'rows/a.csv@1+2']
     """
-    before: dict[str, dict[str, int]] = {}
-    for identity in admitted:
-        place, _, version = identity.rpartition("@")
+    numbers: dict[str, dict[str, int]] = {}
+    for identity in accepted:
+        path, _, version = identity.rpartition("@")
         content, _, number = version.partition("+")
-        there = before.setdefault(place, {})
-        there[content] = max(there.get(content, 0), int(number or 0))
-    return [replace(batch, id=_numbered(batch.id, before)) for batch in batches]
+        by_content = numbers.setdefault(path, {})
+        by_content[content] = max(by_content.get(content, 0), int(number or 0))
+    return [replace(batch, id=_add_number(batch.id, numbers)) for batch in batches]
 
 
-def _numbered(identity: str, before: Mapping[str, Mapping[str, int]]) -> str:
-    place, _, content = identity.rpartition("@")
-    there = before.get(place, {})
-    last = max(there.values(), default=0)
-    stays = there.get(content) == last
-    number = last if stays or not there else max(last + 1, len(there))
+def _add_number(identity: str, numbers: Mapping[str, Mapping[str, int]]) -> str:
+    path, _, content = identity.rpartition("@")
+    by_content = numbers.get(path, {})
+    last = max(by_content.values(), default=0)
+    is_last = by_content.get(content) == last
+    number = last if is_last or not by_content else max(last + 1, len(by_content))
     return f"{identity}+{number}" if number else identity
 
 
 def hash_frame(frame: pl.DataFrame) -> str:
-    """A short name for the rows of a frame."""
+    """Return a short hash of the rows of a frame."""
     digest = hashlib.sha256(str(frame.schema).encode())
     if any(kind in str(frame.dtypes) for kind in _UNWRITABLE):
         for row in frame.iter_rows():
