@@ -30,7 +30,7 @@ class Reader:
 
     def __init__(self, folder: Path, **source: Any) -> None:
         self.seen: set[str] = set()
-        self.sources = FileSources(folder, {"rows": Source(**{"path": "", **source})}, admitted=lambda: self.seen)
+        self.sources = FileSources(folder, {"rows": Source(**{"path": "", **source})}, accepted=lambda: self.seen)
 
     def new(self) -> list[list[int]]:
         """The numbers in each new batch."""
@@ -270,7 +270,7 @@ def test_versions_of_a_partitioned_delta_table_have_all_their_columns(tmp_path: 
         file.unlink()
     with pytest.raises(DataError, match="cannot be read any more") as gone:
         sources.raw(batch)
-    assert "vacuumed" in gone.value.cure
+    assert "VACUUM" in gone.value.cure
 
 
 def test_objects_that_fit_a_pattern_are_batches(s3_url: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def compare_signatures(deployed: Signature, candidate: Signature) -> list[str]:
 
     >>> from tidemill.core.model import Input
     >>> was = Signature(inputs=(Input(name="a", type="integer"),), task="regression")
-    >>> differences(was, Signature(inputs=(Input(name="b", type="text"),), task="regression"))
+    >>> compare_signatures(was, Signature(inputs=(Input(name="b", type="text"),), task="regression"))
     ["input 'a' is gone", "input 'b' (text) is new"]
     """
     was = {one.name: one.type for one in deployed.inputs}

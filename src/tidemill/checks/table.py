@@ -38,7 +38,7 @@ class TableFault(NamedTuple):
 def validate(
     frame: pl.DataFrame, schema: Schema, subject: str, source: Source | None = None, arrived: datetime | None = None
 ) -> Verdict:
-    """The verdict of `judge`, without the bad rows."""
+    """The verdict of `check_table`, without the bad rows."""
     return check_table(frame, schema, subject, source, arrived)[0]
 
 

@@ -8,7 +8,7 @@ import polars as pl
 def to_class_names(values: pl.Series) -> pl.Series:
     """Format labels as class names: `true`/`false`, whole numbers without a point, text unchanged; nulls stay.
 
-    >>> as_classes(pl.Series([1.0, 0.0, None])).to_list()
+    >>> to_class_names(pl.Series([1.0, 0.0, None])).to_list()
     ['1', '0', None]
     """
     if values.dtype.is_float() and bool((values.drop_nulls() == values.drop_nulls().round()).all()):
@@ -19,7 +19,7 @@ def to_class_names(values: pl.Series) -> pl.Series:
 def to_key_text(values: pl.Series) -> pl.Series:
     """Format keys as text; whole floats, as in a column with nulls, are formatted as integers.
 
-    >>> key_text(pl.Series([7.0, 7.5, None])).to_list()
+    >>> to_key_text(pl.Series([7.0, 7.5, None])).to_list()
     ['7', '7.5', None]
     """
     if not values.dtype.is_float():

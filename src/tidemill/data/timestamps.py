@@ -25,7 +25,7 @@ def parse_times(text: pl.Expr) -> pl.Expr:
     """Parse text as times in UTC, cut to the microsecond; null where it is not a time. A time without a zone is UTC.
 
     >>> rows = pl.DataFrame({"at": ["2013-01-31 12:00+02:00", "2013-01-31", "31/01/2013"]})
-    >>> rows.select(times(pl.col("at")))["at"].dt.to_string("%d %H:%M").to_list()
+    >>> rows.select(parse_times(pl.col("at")))["at"].dt.to_string("%d %H:%M").to_list()
     ['31 10:00', '31 00:00', None]
     """
     return _instants(text, shift=True).map_batches(_within_years, return_dtype=TIMESTAMP)
@@ -35,7 +35,7 @@ def parse_dates(text: pl.Expr) -> pl.Expr:
     """Parse text as dates; null where it is not a date. A time at midnight in its own zone is a date.
 
     >>> rows = pl.DataFrame({"day": ["2013-01-31", "31.01.2013", "2013-01-31T00:00:00", "2013-01-31T07:00:00"]})
-    >>> rows.select(dates(pl.col("day")))["day"].to_list()
+    >>> rows.select(parse_dates(pl.col("day")))["day"].to_list()
     [datetime.date(2013, 1, 31), None, datetime.date(2013, 1, 31), None]
     """
     return _instants(text, shift=False).map_batches(_midnights, return_dtype=pl.Date)
@@ -82,7 +82,7 @@ def parse_timestamp(text: str, *, shift: bool = True) -> datetime:
     ValueError, OverflowError
         for text that is not a time.
 
-    >>> moment("2013-01-31 12:00+02:00").isoformat()
+    >>> parse_timestamp("2013-01-31 12:00+02:00").isoformat()
     '2013-01-31T10:00:00+00:00'
     """
     match = _PATTERN.fullmatch(text)
@@ -110,7 +110,7 @@ def to_utc(values: Values, kind: pl.DataType) -> Values:
     """Convert times, or dates as their midnights, of the type `kind` to UTC; a time without a zone is UTC.
 
     >>> from datetime import date
-    >>> str(in_utc(pl.Series([date(2013, 1, 31)]), pl.Date())[0])
+    >>> str(to_utc(pl.Series([date(2013, 1, 31)]), pl.Date())[0])
     '2013-01-31 00:00:00+00:00'
     """
     if isinstance(kind, pl.Datetime) and kind.time_zone:
