@@ -30,8 +30,8 @@ class TypeRule(NamedTuple):
     """A column type: its Polars `dtype` (None: the column keeps its own), and the values that convert to it.
 
     `read` converts a JSON value to a Python value; it raises TypeError, ValueError or OverflowError for a value that
-    does not fit. `find_conversion` returns the conversion of a column of a Polars type, None where no value of that type
-    fits. `cure` describes to the sender how to write such a value; `accepts` describes the accepted values.
+    does not fit. `conversion` returns the conversion of a column of a Polars type, None where no value of that type
+    fits. `cure` is the advice to a sender; `accepts` describes the accepted values.
     """
 
     dtype: pl.DataType | None
