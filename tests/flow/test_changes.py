@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tidemill.flow.code.changes import changed_modules
+from tidemill.flow.code.changes import find_changed_modules
 
 FILES = {
     "steps.py": "from lib.clean import tidy\nSIZE = 1\ndef fit(x): return tidy(x)\ndef other(x): return SIZE\n",
@@ -43,6 +43,6 @@ def test_the_modules_are_those_with_code_that_counts(
     for name in [name for name in sys.modules if name.partition(".")[0] in ("steps", "lib")]:
         monkeypatch.delitem(sys.modules, name)
     fit = importlib.import_module("steps").fit
-    assert changed_modules(fit, tmp_path, packed.getvalue()) == changed
+    assert find_changed_modules(fit, tmp_path, packed.getvalue()) == changed
     for name in [name for name in sys.modules if name.partition(".")[0] in ("steps", "lib")]:
         del sys.modules[name]

@@ -14,7 +14,7 @@ from tests.flow.kit import Mill
 from tidemill.core.pipeline import Pipeline, pipeline, step
 from tidemill.core.run import Run
 from tidemill.flow.engine import run
-from tidemill.flow.own import NotCopied, own
+from tidemill.flow.own import NotCopied, copy_value
 
 _ROWS = {"a": [0, 1, 2, 3], "b": [1.0, 1.0, 1.0, 1.0]}
 
@@ -206,7 +206,7 @@ def test_nor_in_a_run_that_finds_the_value_in_the_cache(mill: Mill) -> None:
 
 def test_a_value_that_cannot_be_copied_is_no_ones_own() -> None:
     with pytest.raises(NotCopied):
-        own(number for number in [1])
+        copy_value(number for number in [1])
 
 
 class Reopen:

@@ -10,7 +10,7 @@ from tidemill.core.pipeline import Step
 from tidemill.core.resources import BooksReader
 from tidemill.core.run import CacheDecision, Run, StepRun
 from tidemill.errors import NotFound, TidemillError
-from tidemill.flow.code.changes import changed_modules
+from tidemill.flow.code.changes import find_changed_modules
 from tidemill.flow.shared import SharedResults
 
 _CANDIDATES = 5
@@ -67,7 +67,7 @@ class StepCache:
             run = self._books.runs.get(earlier.run)
             if run.pipeline != pipeline:
                 return ""
-            modules = changed_modules(step.function, folder, self._blobs.get(run.code["snapshot"]))
+            modules = find_changed_modules(step.function, folder, self._blobs.get(run.code["snapshot"]))
         except (KeyError, TidemillError):  # the earlier code is not stored any more
             return ""
         changed = f"code changed in {', '.join(modules)}" if modules else "its code or a package changed"

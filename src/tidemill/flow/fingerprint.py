@@ -1,4 +1,4 @@
-"""The digest of a step's code: the source that it can reach, and the objects that it reaches now."""
+"""Computes the digest of the code of a step: the source that it can reach, and the objects that it reaches now."""
 
 import hashlib
 import importlib
@@ -6,35 +6,35 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tidemill.flow.code.modules import find, installed, is_own, top_of
-from tidemill.flow.code.objects import Walk
-from tidemill.flow.code.reach import Reached
+from tidemill.flow.code.modules import digest_package, find_project_module, is_project_module, top_level_name
+from tidemill.flow.code.objects import ObjectWalk
+from tidemill.flow.code.reach import ReachedSource
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
-    """The digest of what a function does, as far as code says it; it is the same in every process.
+    """Return the digest of the code of a function; it is the same in every process.
 
-    It is made of two sides, and changes with either. One is source: of every module of the project that is imported
-    on the way, at once or later, all that may have an effect, without comments, docstrings and layout. The other is
-    what the function reaches in this process: functions, classes, and the values of globals. Installed packages count
-    by their versions and files.
+    The digest covers source and objects, and changes with either. The source is all code that can have an effect, in
+    every project module that the function imports directly or indirectly, without comments, docstrings and layout.
+    The objects are the functions, classes and globals that the function reaches in this process. For installed
+    packages, versions and files count.
     """
-    walk = Walk()
+    walk = ObjectWalk()
     parts = list(walk.parts(function))
-    reached = Reached(walk.roots)
+    reached = ReachedSource(walk.roots)
     sources = [f"{module} {digest}".encode() for module, digest in reached.modules.items()]
     python = f"python {sys.version_info.major}.{sys.version_info.minor}".encode()
-    return _digest([python, *sources, *(one.encode() for one in reached.others), b"objects", *parts])
+    return _digest([python, *sources, *(line.encode() for line in reached.others), b"objects", *parts])
 
 
 def fingerprint_by_name(name: str) -> str:
-    """The same of what `module:Class` names: of the project's own its code, else its package.
+    """Return the digest of `module:Class`: of its code if it belongs to the project, else of its package.
 
-    What cannot be imported is its name alone: whoever uses it reports why.
+    If it cannot be imported, return its name; the code that uses it reports the reason.
     """
     module, _, attribute = name.partition(":")
-    if find(module) is None and not (module in sys.modules and is_own(module)):
-        return f"{name} {installed(top_of(module))}"
+    if find_project_module(module) is None and not (module in sys.modules and is_project_module(module)):
+        return f"{name} {digest_package(top_level_name(module))}"
     try:
         return fingerprint(getattr(importlib.import_module(module), attribute))
     except Exception:  # noqa: BLE001 - the code of a project may raise anything

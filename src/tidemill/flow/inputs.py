@@ -1,4 +1,4 @@
-"""The digests of inputs that a pipeline states: the same only for equal values of the same types."""
+"""Computes the digests of the values that a pipeline passes to steps."""
 
 import dataclasses
 import hashlib
@@ -13,24 +13,24 @@ from uuid import UUID
 import msgspec
 
 from tidemill.errors import ConfigurationError
-from tidemill.flow.code.modules import is_own
-from tidemill.flow.code.objects import plain_base
+from tidemill.flow.code.modules import is_project_module
+from tidemill.flow.code.objects import to_plain_value
 from tidemill.flow.fingerprint import fingerprint
 
 _SIMPLE = (str, bytes, bytearray, int, float, bool, type(None), Decimal, UUID, timedelta, date, range)
-_DEEPEST = 200
+_MAX_DEPTH = 200
 
 
-def digest_of_value(value: Any) -> str:
-    """The digest of a value that a pipeline states; two values share one only if no step can tell them from each other.
+def digest_value(value: Any) -> str:
+    """Return the digest of a value; two values have the same digest only if no step can distinguish them.
 
-    Types count, also of members and keys, and so does the order of a dict. Of a value whose class is the project's own
-    the code of that class counts, too.
+    Types count, also of members and keys, and so does the order of a dict. If the class of a value belongs to the
+    project, its code counts too.
 
     Raises
     ------
     ConfigurationError
-        for a value that holds itself, or something of which nothing certain is known.
+        if the value contains itself, or a value whose content is not accessible.
     """
     content = hashlib.sha256()
     for part in _parts(value, 0):
@@ -45,22 +45,22 @@ def _parts(value: Any, depth: int) -> Iterator[bytes]:
     elif kind in (list, tuple):
         yield f"{kind.__name__} {len(value)}".encode()
         for member in value:
-            yield from _parts(member, _deeper(depth))
+            yield from _parts(member, _check_depth(depth))
     elif kind is dict:
         yield f"dict {len(value)}".encode()
         for key, member in value.items():
-            yield from _parts(key, _deeper(depth))
-            yield from _parts(member, _deeper(depth))
+            yield from _parts(key, _check_depth(depth))
+            yield from _parts(member, _check_depth(depth))
     elif kind in (set, frozenset):
         yield f"{kind.__name__} {len(value)}".encode()
-        yield from sorted(b"\0".join(_parts(member, _deeper(depth))) for member in value)
+        yield from sorted(b"\0".join(_parts(member, _check_depth(depth))) for member in value)
     else:
         yield from _class(kind)
         yield from _instance(value, depth)
 
 
 def _instance(value: Any, depth: int) -> Iterator[bytes]:
-    """A value of another class than the plain ones: by its fields, or by the plain value that it is besides."""
+    """Yield the parts of a value of another class: its fields, or its plain value."""
     if isinstance(value, datetime | time):
         yield f"{value.isoformat()} {value.fold}".encode()
         yield from _zone(value.tzinfo)
@@ -69,29 +69,29 @@ def _instance(value: Any, depth: int) -> Iterator[bytes]:
     elif isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
             yield name.encode()
-            yield from _parts(getattr(value, name), _deeper(depth))
+            yield from _parts(getattr(value, name), _check_depth(depth))
     elif dataclasses.is_dataclass(value) or hasattr(type(value), "__attrs_attrs__"):
-        names = [one.name for one in getattr(value, "__attrs_attrs__", ())] or [
-            one.name for one in dataclasses.fields(value)
+        names = [field.name for field in getattr(value, "__attrs_attrs__", ())] or [
+            field.name for field in dataclasses.fields(value)
         ]
         for name in names:
             yield name.encode()
-            yield from _parts(getattr(value, name, None), _deeper(depth))
+            yield from _parts(getattr(value, name, None), _check_depth(depth))
     elif isinstance(value, PurePath):
         yield str(value).encode(errors="surrogatepass")
-    elif (plain := plain_base(value)) is not None:
-        yield from _parts(plain, _deeper(depth))
+    elif (plain := to_plain_value(value)) is not None:
+        yield from _parts(plain, _check_depth(depth))
     else:
         raise ConfigurationError(
-            f"a {type(value).__module__}.{type(value).__qualname__} cannot be an input that the pipeline states: "
-            "the cache cannot tell when it is another",
+            f"a pipeline cannot pass a {type(value).__module__}.{type(value).__qualname__} to a step: "
+            "the cache cannot detect when it changes",
             "pass numbers, text, dates, lists, dicts, structs or dataclasses; or return it from a step",
         )
 
 
 def _class(kind: type) -> Iterator[bytes]:
     yield f"{kind.__module__}.{kind.__qualname__}".encode()
-    if is_own(kind.__module__):
+    if is_project_module(kind.__module__):
         yield fingerprint(kind).encode()
 
 
@@ -99,7 +99,7 @@ def _zone(zone: tzinfo | None) -> Iterator[bytes]:
     yield b"no zone" if zone is None else f"{type(zone).__module__}.{type(zone).__qualname__} {zone!r}".encode()
 
 
-def _deeper(depth: int) -> int:
-    if depth > _DEEPEST:
-        raise ConfigurationError("an input of a step holds itself, or is nested too deeply", "pass it flattened")
+def _check_depth(depth: int) -> int:
+    if depth > _MAX_DEPTH:
+        raise ConfigurationError("an input of a step contains itself, or is nested too deeply", "flatten it")
     return depth + 1

@@ -21,7 +21,7 @@ from tidemill.core.run import Metrics
 from tidemill.errors import Corrupt, NotFound, TidemillError, Transient
 from tidemill.faults import maybe_crash
 from tidemill.flow.capture import Log, captured, escape_surrogates
-from tidemill.flow.own import NotCopied, is_cheap, own
+from tidemill.flow.own import NotCopied, copy_value, is_cheap
 from tidemill.flow.session import Session, is_resource
 from tidemill.flow.tasks import (
     Argument,
@@ -105,7 +105,7 @@ class Performer:
     def _value(self, argument: Argument, hint: Any, transient: dict[str, TaskOutcome]) -> Any:
         match argument:
             case ConstantValue(value):
-                return own(value)
+                return copy_value(value)
             case ListValue(members):
                 member_hint = (get_args(hint) or (Any,))[0]
                 return [self._value(member, member_hint, transient) for member in members]
@@ -118,7 +118,7 @@ class Performer:
         value = self._values.get(artifact.id)
         if value is not None and _fits(value, hint):
             self._values.move_to_end(artifact.id)
-            return own(value)
+            return copy_value(value)
         try:
             value = read_artifact(self._blobs, artifact, hint)
         except (NotFound, Corrupt):
@@ -142,7 +142,7 @@ class Performer:
                 raise _TransientStepFailed(task.node)
             self._session.clock.sleep(retry_delay(attempt + 1))
         try:
-            return own(self._values[name])
+            return copy_value(self._values[name])
         except NotCopied:  # the next step that needs the value computes it again
             return self._values.pop(name)
 
@@ -161,7 +161,7 @@ class Performer:
         """Keep a copy of a value in memory if that is cheaper than reading the value again."""
         if is_cheap(value):
             with suppress(NotCopied):
-                self._values[artifact.id] = own(value)
+                self._values[artifact.id] = copy_value(value)
             while len(self._values) > _CACHED_VALUES:
                 self._values.popitem(last=False)
 

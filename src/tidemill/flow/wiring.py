@@ -10,7 +10,7 @@ from tidemill.blobs.store import Blobs
 from tidemill.core.artifact import Artifact
 from tidemill.core.pipeline import Graph, Node, Ref, contains_refs
 from tidemill.errors import TidemillError
-from tidemill.flow.inputs import digest_of_value
+from tidemill.flow.inputs import digest_value
 from tidemill.flow.tasks import (
     Argument,
     ConstantValue,
@@ -134,7 +134,7 @@ class Wiring:
                 return self._artifacts[value.node, value.output].id
         if contains_refs(value):
             return digest("list", map(self._digest, value))
-        return digest("value", [digest_of_value(value)])
+        return digest("value", [digest_value(value)])
 
     def arguments(self, node: Node) -> dict[str, Argument]:
         """Return the arguments of a node for a task, by parameter."""

@@ -1,1 +1,1 @@
-"""What a step's code is made of: the objects that it reaches, the source of their modules, and installed packages."""
+"""Finds the code of a step: the objects that it reaches, the source of their modules, and installed packages."""

@@ -1,4 +1,4 @@
-"""Names the modules in which a step's code is another than in an earlier run."""
+"""Finds the modules in which the code of a step has changed since an earlier run."""
 
 import io
 import zipfile
@@ -6,26 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tidemill.flow.code.objects import Walk
-from tidemill.flow.code.reach import Reached
-from tidemill.flow.code.syntax import Statement, statements
+from tidemill.flow.code.objects import ObjectWalk
+from tidemill.flow.code.reach import ReachedSource
+from tidemill.flow.code.syntax import Statement, parse_statements
 
 
-def changed_modules(function: Callable[..., Any], folder: Path, packed: bytes) -> list[str]:
-    """The modules of a project in which what counts for a function differs from a packed copy of the project's files.
+def find_changed_modules(function: Callable[..., Any], folder: Path, packed: bytes) -> list[str]:
+    """Return the modules whose code for a function differs from a packed copy of the project.
 
-    Empty where the difference is elsewhere: in a package, or in what the modules have in memory.
+    The list is empty if the difference is in a package or in values in memory.
     """
-    walk = Walk()
+    walk = ObjectWalk()
     for _ in walk.parts(function):
         pass
     changed = []
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        for found, counted in Reached(walk.roots).counted:
+        for found, counted in ReachedSource(walk.roots).counted:
             try:
                 name = Path(found.file).resolve().relative_to(folder.resolve()).as_posix()
-                earlier = statements(archive.read(name)) if found.file else ()
-            except (ValueError, KeyError, SyntaxError):  # elsewhere, or not there before, or not readable then
+                earlier = parse_statements(archive.read(name)) if found.file else ()
+            except (ValueError, KeyError, SyntaxError):  # outside the project, missing in the copy, or not Python
                 earlier = ()
             if found.file.endswith(".py") and not _is_same(counted, earlier):
                 changed.append(found.label)
@@ -33,9 +33,9 @@ def changed_modules(function: Callable[..., Any], folder: Path, packed: bytes) -
 
 
 def _is_same(counted: list[Statement], earlier: tuple[Statement, ...]) -> bool:
-    """Whether the statements that count now stood there before in this order, and none that may do more is gone."""
-    now = [one.content.text for one in counted]
-    before = [one.content.text for one in earlier]
-    kept = set(now)
-    had_effect = {one.content.text for one in earlier if not one.defines}
-    return [text for text in before if text in kept] == now and had_effect <= kept
+    """Return whether the counted statements are unchanged and in order, and no statement with an effect was removed."""
+    now = [statement.content.text for statement in counted]
+    before = [statement.content.text for statement in earlier]
+    current = set(now)
+    had_effect = {statement.content.text for statement in earlier if not statement.defines}
+    return [text for text in before if text in current] == now and had_effect <= current

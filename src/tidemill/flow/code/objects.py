@@ -1,4 +1,4 @@
-"""The objects that a function reaches: functions, classes, modules, globals and values, by code and by state."""
+"""Walks over the objects that a function reaches: functions, classes, modules, globals and values."""
 
 import dis
 import functools
@@ -27,39 +27,39 @@ import msgspec
 from tidemill.blobs.codecs import encode
 from tidemill.core.pipeline import Pipeline, Step
 from tidemill.errors import TidemillError
-from tidemill.flow.code.modules import find, installed, is_own, top_of
+from tidemill.flow.code.modules import digest_package, find_project_module, is_project_module, top_level_name
 
 _SIMPLE = (str, bytes, bytearray, int, float, complex, bool, type(None), type(...))
 _CONTAINERS = (dict, list, set, frozenset, MappingProxyType, tuple)
-# Makes the plain value of an instance of a derived class, whatever its own methods say.
+# Converts an instance of a derived class to its plain value, without the methods of the class.
 _EXACT: dict[type, Callable[[Any], Any]] = {
     str: str.__str__,
     int: int.__int__,
     float: float.__float__,
 }
-# Values whose state is another in each process, or changes as they are used.
-_RESTLESS = ("os.", "io.", "_io.", "random.", "numpy.random.", "logging.", "threading.", "socket.", "asyncio.")
+# Values whose state differs between processes, or changes while they are used.
+_VOLATILE = ("os.", "io.", "_io.", "random.", "numpy.random.", "logging.", "threading.", "socket.", "asyncio.")
 _WORD = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-# Of a code object's flags those of variable arguments, generators and coroutines.
+# The flags of a code object for variable arguments, generators and coroutines.
 _KINDS = 0x3AC
 _STRUCT = ("__struct_fields__", "__struct_defaults__")
 
 
-class Walk:
-    """One walk over all objects that a function reaches; what has an identity is visited once.
+class ObjectWalk:
+    """A walk over all objects that a function reaches; each object is visited once.
 
-    Functions, classes and modules of the project are followed; those of an installed package count by the package.
-    `roots` are the modules and the names in them of the functions and classes that were met.
+    Functions, classes and modules of the project are followed; for an installed package its digest counts. `roots`
+    are the visited functions and classes, as pairs of module and name.
     """
 
     def __init__(self) -> None:
-        # StoredValue alive, not only remembered by its id: an id may be given again.
+        # The objects are kept alive, because an id can be used again.
         self._seen: dict[int, tuple[int, Any]] = {}
-        self._own: dict[str, bool] = {}
+        self._is_project: dict[str, bool] = {}
         self.roots: set[tuple[str, str]] = set()
 
     def parts(self, value: Any) -> Iterator[bytes]:
-        """What a value is made of; the same in every process."""
+        """Yield the parts of a value, which are the same in every process."""
         if type(value) in _SIMPLE:
             yield f"{type(value).__name__} {value!r}".encode(errors="surrogatepass")
             return
@@ -102,20 +102,20 @@ class Walk:
             yield from self._instance(value)
 
     def _function(self, value: FunctionType) -> Iterator[bytes]:
-        # Generated functions, as those of named tuples, have a module that is none: their code is all there is.
+        # Generated functions, such as those of named tuples, have no real module: only their code counts.
         if value.__module__ in sys.modules and not self._followed(value.__module__):
-            yield _outside(value.__module__, value.__qualname__)
-            yield from self._carried_by(value)
+            yield _describe_external(value.__module__, value.__qualname__)
+            yield from self._walk_wrapped(value)
             return
         self.roots.add((value.__module__ or "", value.__qualname__.partition(".")[0]))
         yield from self._code(value.__code__)
         yield from self.parts((value.__defaults__, value.__kwdefaults__))
-        # What functools keeps beside a function: the one that it wraps, and those for other types.
+        # Attributes by functools: the wrapped function, and the implementations for other types.
         yield from self.parts(tuple(vars(value).get(name) for name in ("__wrapped__", "registry")))
         for cell in value.__closure__ or ():
             try:
                 yield from self.parts(cell.cell_contents)
-            except ValueError:  # not filled yet
+            except ValueError:  # the cell is empty
                 yield b"empty"
         reach = _reach(value.__code__)
         for name in reach.globals:
@@ -125,11 +125,11 @@ class Walk:
             elif name in value.__globals__:
                 yield from self.parts(found)
         package = str(value.__globals__.get("__package__") or "")
-        for name in _full_names(reach.imports, package) | _words(reach):
+        for name in _full_names(reach.imports, package) | _list_words(reach):
             yield from self._import(name, reach.attributes)
 
-    def _carried_by(self, value: FunctionType) -> Iterator[bytes]:
-        """The project's own functions and classes, and plain values, that a function of a package wraps."""
+    def _walk_wrapped(self, value: FunctionType) -> Iterator[bytes]:
+        """Yield the parts of the project's functions, classes and plain values that a function of a package wraps."""
         members = [vars(value).get("__wrapped__"), *(value.__defaults__ or ())]
         for cell in value.__closure__ or ():
             try:
@@ -154,7 +154,7 @@ class Walk:
 
     def _class(self, value: type) -> Iterator[bytes]:
         if not self._followed(value.__module__):
-            yield _outside(value.__module__, value.__qualname__)
+            yield _describe_external(value.__module__, value.__qualname__)
             return
         self.roots.add((value.__module__, value.__qualname__.partition(".")[0]))
         yield value.__qualname__.encode()
@@ -183,9 +183,9 @@ class Walk:
             yield from self._hint(argument)
 
     def _module(self, module: ModuleType, attributes: tuple[str, ...]) -> Iterator[bytes]:
-        """What is used of a module: of the project's own each attribute by its code, of another its version."""
+        """Yield the parts of the used attributes of a project module, or the digest of another module."""
         if not self._followed(module.__name__):
-            yield _outside(module.__name__, "")
+            yield _describe_external(module.__name__, "")
             return
         self.roots.add((module.__name__, ""))
         for name in attributes:
@@ -197,8 +197,8 @@ class Walk:
                 yield from self.parts(found)
 
     def _import(self, name: str, attributes: tuple[str, ...]) -> Iterator[bytes]:
-        """A module that is only imported when the function runs; one of the project's own is imported now."""
-        if name not in sys.modules and find(name) is not None:
+        """Yield the parts of a module that the function imports when it runs; a project module is imported now."""
+        if name not in sys.modules and find_project_module(name) is not None:
             try:
                 importlib.import_module(name)
             except Exception:  # noqa: BLE001 - the function's own import raises it again
@@ -207,7 +207,7 @@ class Walk:
         if name in sys.modules and self._followed(name):
             yield from self._module(sys.modules[name], attributes)
         else:
-            yield _outside(name, "")
+            yield _describe_external(name, "")
 
     def _container(self, value: Any) -> Iterator[bytes]:
         yield f"{type(value).__name__} {len(value)}".encode()
@@ -218,21 +218,21 @@ class Walk:
             for member in value:
                 yield from self.parts(member)
         else:
-            yield from sorted(self._apart(member) for member in value)
+            yield from sorted(self._walk_separately(member) for member in value)
 
-    def _apart(self, value: Any) -> bytes:
-        """What a member of a set is made of, whichever members were visited before it."""
-        alone = Walk()
-        alone._seen = dict(self._seen)
-        found = b"\0".join(alone.parts(value))
-        self.roots |= alone.roots
+    def _walk_separately(self, value: Any) -> bytes:
+        """Return the parts of a member of a set; they do not depend on the other members."""
+        separate = ObjectWalk()
+        separate._seen = dict(self._seen)
+        found = b"\0".join(separate.parts(value))
+        self.roots |= separate.roots
         return found
 
     def _instance(self, value: Any) -> Iterator[bytes]:
-        """A value that is no code: its class, and its content where that is plain, else what it says of itself."""
+        """Yield the parts of a value that is not code: its class and its content or its text."""
         yield from self.parts(type(value))
         yield from self.parts(getattr(value, "default_factory", None))
-        if (plain := plain_base(value)) is not None:
+        if (plain := to_plain_value(value)) is not None:
             yield from self.parts(plain) if type(plain) in _SIMPLE else self._container(plain)
             if hasattr(value, "__dict__"):
                 yield from self.parts(tuple(sorted(vars(value).items())))
@@ -244,18 +244,18 @@ class Walk:
             yield from self.parts(tuple(getattr(value, name, None) for name in value.__struct_fields__))
         elif self._followed(type(value).__module__) and hasattr(value, "__dict__"):
             yield from self.parts(tuple(sorted(vars(value).items())))
-            yield from self.parts(_in_slots(value))
-        elif (content := _content(value)) is not None:
+            yield from self.parts(_read_slots(value))
+        elif (content := _encode(value)) is not None:
             yield content
-        elif (state := _state(value)) is not None:
+        elif (state := _reduce(value)) is not None:
             yield from self.parts(state)
-        elif top_of(type(value).__module__) not in sys.stdlib_module_names and " at 0x" not in str(value):
+        elif top_level_name(type(value).__module__) not in sys.stdlib_module_names and " at 0x" not in str(value):
             yield str(value).encode(errors="surrogatepass")
 
     def _followed(self, module: str | None) -> bool:
-        if module not in self._own:
-            self._own[module or ""] = is_own(module)
-        return self._own[module or ""]
+        if module not in self._is_project:
+            self._is_project[module or ""] = is_project_module(module)
+        return self._is_project[module or ""]
 
 
 class _Reach(NamedTuple):
@@ -267,12 +267,13 @@ class _Reach(NamedTuple):
 
 @functools.cache
 def _reach(code: CodeType) -> _Reach:
-    """What a piece of code names: globals that it loads, attributes, and modules that it imports as it runs; and words
-    among its constants, by which it may ask for an attribute or a module.
+    """Return the names in code: loaded globals, attributes, imported modules, and words among its constants.
+
+    A word can be the name of an attribute or a module that the code looks up.
     """
     loaded: dict[str, None] = {}
     imported: dict[tuple[str, int, tuple[str, ...]], None] = {}
-    words = {one: None for one in code.co_consts if isinstance(one, str) and _WORD.fullmatch(one)}
+    words = {constant: None for constant in code.co_consts if isinstance(constant, str) and _WORD.fullmatch(constant)}
     names = dict.fromkeys((*code.co_names, *words))
     constants: list[Any] = [0, None]
     for instruction in dis.get_instructions(code):
@@ -282,8 +283,10 @@ def _reach(code: CodeType) -> _Reach:
             constants.append(code.co_consts[instruction.arg or 0])
         elif instruction.opname == "IMPORT_NAME":
             level, members = constants[-2:]
-            kept = tuple(one for one in members or () if isinstance(one, str)) if isinstance(members, tuple) else ()
-            imported[instruction.argval, level if isinstance(level, int) else 0, kept] = None
+            from_names = (
+                tuple(name for name in members or () if isinstance(name, str)) if isinstance(members, tuple) else ()
+            )
+            imported[instruction.argval, level if isinstance(level, int) else 0, from_names] = None
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             inner = _reach(constant)
@@ -295,7 +298,7 @@ def _reach(code: CodeType) -> _Reach:
 
 
 def _full_names(imports: tuple[tuple[str, int, tuple[str, ...]], ...], package: str) -> dict[str, None]:
-    """The full names of the modules that are imported, in order, with those that are taken from a package."""
+    """Return the full names of the imported modules, in order, with those imported from a package."""
     names: dict[str, None] = {}
     for name, level, members in imports:
         try:
@@ -303,21 +306,22 @@ def _full_names(imports: tuple[tuple[str, int, tuple[str, ...]], ...], package: 
         except ImportError:
             continue
         names[base] = None
-        names.update({f"{base}.{one}": None for one in members if one != "*" and find(f"{base}.{one}") is not None})
+        submodules = [f"{base}.{member}" for member in members if member != "*"]
+        names.update({name: None for name in submodules if find_project_module(name) is not None})
     return names
 
 
-def _words(reach: _Reach) -> dict[str, None]:
-    """Words that may be names of modules, where a function imports by name."""
+def _list_words(reach: _Reach) -> dict[str, None]:
+    """Return words that can be names of modules, if a function imports by name."""
     return dict.fromkeys(reach.words) if "import_module" in reach.attributes else {}
 
 
 @functools.cache
 def _instructions(code: CodeType) -> tuple[bytes, tuple[Any, ...]]:
-    """What a piece of code does, and the constants that it loads, in order: a docstring is none of them.
+    """Return the instructions of code and the constants that it loads, in order, without the docstring.
 
-    Constants do not count by their index: a docstring moves it. Some belong to an instruction that loads nothing,
-    such as the names of keyword arguments.
+    Instructions do not contain the index of a constant, because a docstring changes it. Some constants belong to an
+    instruction that loads nothing, such as the names of keyword arguments.
     """
     content = bytearray()
     constants = []
@@ -330,14 +334,14 @@ def _instructions(code: CodeType) -> tuple[bytes, tuple[Any, ...]]:
     return bytes(content), tuple(constants)
 
 
-def _outside(module: str, name: str) -> bytes:
-    return f"{module}.{name} {installed(top_of(module))}".encode()
+def _describe_external(module: str, name: str) -> bytes:
+    return f"{module}.{name} {digest_package(top_level_name(module))}".encode()
 
 
-def plain_base(value: Any) -> Any:
-    """What an instance of a class that is derived from a plain type is without that class; None for all others."""
+def to_plain_value(value: Any) -> Any:
+    """Return the plain value of an instance of a class derived from a plain type; None for other values."""
     kinds: tuple[type, ...] = (*_EXACT, bytes, bytearray, complex, dict, list, set, frozenset, tuple)
-    kind = next((one for one in kinds if isinstance(value, one)), None)
+    kind = next((plain for plain in kinds if isinstance(value, plain)), None)
     if kind is None:
         return None
     try:
@@ -346,16 +350,17 @@ def plain_base(value: Any) -> Any:
         return None
 
 
-def _in_slots(value: Any) -> tuple[tuple[str, Any], ...]:
-    """What a value keeps in slots, by name."""
+def _read_slots(value: Any) -> tuple[tuple[str, Any], ...]:
+    """Return the values in the slots of an object, by name."""
     slots = [vars(kind).get("__slots__", ()) for kind in type(value).__mro__]
-    names = {name for one in slots for name in ((one,) if isinstance(one, str) else one)} - {"__dict__", "__weakref__"}
+    names = {name for names in slots for name in ((names,) if isinstance(names, str) else names)}
+    names -= {"__dict__", "__weakref__"}
     return tuple((name, getattr(value, name)) for name in sorted(names) if hasattr(value, name))
 
 
-def _state(value: Any) -> tuple[Any, ...] | None:
-    """What a value would be made of again, as pickle asks; None where it has no state, or not the same one twice."""
-    if f"{type(value).__module__}.".startswith(_RESTLESS):
+def _reduce(value: Any) -> tuple[Any, ...] | None:
+    """Return the state of a value for pickle; None if it has no state, or a volatile one."""
+    if f"{type(value).__module__}.".startswith(_VOLATILE):
         return None
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -363,14 +368,14 @@ def _state(value: Any) -> tuple[Any, ...] | None:
             return (
                 (reduced,)
                 if isinstance(reduced, str)
-                else tuple(list(one) if isinstance(one, Iterator) else one for one in reduced)
+                else tuple(list(part) if isinstance(part, Iterator) else part for part in reduced)
             )
     except Exception:  # noqa: BLE001 - whatever its own method raises
         return None
 
 
-def _content(value: Any) -> bytes | None:
-    """The bytes of an array, a frame, …; None for what has none that are the same everywhere."""
+def _encode(value: Any) -> bytes | None:
+    """Return the bytes of an array, a frame or another value with a codec; None for other values."""
     try:
         view = memoryview(value)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Which statements of a module only define a name: they call nothing, register nothing and change nothing else."""
+"""Finds the statements of a module that only define a name and have no other effect."""
 
 import ast
 
@@ -17,8 +17,8 @@ _HARMLESS = {
 }
 
 
-class Names:
-    """What the names of a module stand for, as far as it decides which statements only define a name.
+class ModuleNames:
+    """The meaning of the names of a module, as far as it decides which statements only define a name.
 
     `marks` are the names of `step`, `pipeline` and `metric`, which change nothing in the function that they decorate.
     """
@@ -26,17 +26,17 @@ class Names:
     def __init__(self, tree: ast.Module) -> None:
         self._bound_to: dict[str, str] = {}
         self._rebound: set[str] = set()
-        waiting: list[ast.AST] = list(tree.body)
-        while waiting:
-            node = waiting.pop()
-            self._learn(node)
+        pending: list[ast.AST] = list(tree.body)
+        while pending:
+            node = pending.pop()
+            self._record_binding(node)
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-                # What is local to a function binds no name of the module.
+                # Local names of a function do not bind names of the module.
                 self._rebound.update(
-                    name for one in ast.walk(node) if isinstance(one, ast.Global) for name in one.names
+                    name for inner in ast.walk(node) if isinstance(inner, ast.Global) for name in inner.names
                 )
             else:
-                waiting += ast.iter_child_nodes(node)
+                pending += ast.iter_child_nodes(node)
         known = {f"{module}.{name}" for module, names in _HARMLESS.items() for name in names.split()}
         builtins = set(_HARMLESS["builtins"].split()) - self._bound_to.keys() - self._rebound
         self._harmless = builtins | {
@@ -52,7 +52,7 @@ class Names:
             for mark in ([bound] if origin.rpartition(".")[2] in _MARKS else [f"{bound}.{name}" for name in _MARKS])
         )
 
-    def _learn(self, node: ast.AST) -> None:
+    def _record_binding(self, node: ast.AST) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             self._rebound.add(node.name)
         elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
@@ -68,8 +68,8 @@ class Names:
         if self._bound_to.setdefault(name, origin) != origin:
             self._rebound.add(name)
 
-    def defined_by(self, node: ast.stmt) -> tuple[str, ...]:
-        """The names that a statement only defines; none where it may do more."""
+    def list_defined_names(self, node: ast.stmt) -> tuple[str, ...]:
+        """Return the names that a statement defines, empty if it may have another effect."""
         names: tuple[str, ...] = ()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             names = (node.name,) if self._is_plain_function(node) else ()
@@ -88,19 +88,23 @@ class Names:
 
     def _is_plain_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
         arguments = node.args
-        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-        hints = [argument.annotation for argument in every if argument is not None]
+        parameters = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+        hints = [argument.annotation for argument in parameters if argument is not None]
         return (
-            all(self._is_plain_decorator(one, node.name) for one in node.decorator_list)
+            all(self._is_plain_decorator(decorator, node.name) for decorator in node.decorator_list)
             and all(map(_is_plain, [*arguments.defaults, *arguments.kw_defaults]))
             and all(map(_is_plain_hint, [*hints, node.returns]))
         )
 
     def _is_plain_class(self, node: ast.ClassDef) -> bool:
-        if node.keywords or not all(self._is_plain_decorator(one, node.name) for one in node.decorator_list):
+        if node.keywords or not all(
+            self._is_plain_decorator(decorator, node.name) for decorator in node.decorator_list
+        ):
             return False
         bases = (base.value if isinstance(base, ast.Subscript) else base for base in node.bases)
-        return all(dotted(base) in self._harmless for base in bases) and all(map(self._is_plain_member, node.body))
+        return all(format_dotted_name(base) in self._harmless for base in bases) and all(
+            map(self._is_plain_member, node.body)
+        )
 
     def _is_plain_member(self, node: ast.stmt) -> bool:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -112,12 +116,16 @@ class Names:
         return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
     def _is_field(self, node: ast.expr | None) -> bool:
-        return isinstance(node, ast.Call) and dotted(node.func) in self._harmless and _has_plain_arguments(node)
+        return (
+            isinstance(node, ast.Call)
+            and format_dotted_name(node.func) in self._harmless
+            and _has_plain_arguments(node)
+        )
 
     def _is_plain_decorator(self, node: ast.expr, name: str) -> bool:
         if isinstance(node, ast.Call):
             return _has_plain_arguments(node) and self._is_plain_decorator(node.func, name)
-        decorator = dotted(node)
+        decorator = format_dotted_name(node)
         return decorator in self.marks | self._harmless | {f"{name}.setter", f"{name}.deleter"}
 
 
@@ -126,7 +134,7 @@ def _has_plain_arguments(node: ast.Call) -> bool:
 
 
 def _is_plain(node: ast.expr | None) -> bool:
-    """Whether an expression has a value and no effect."""
+    """Return whether an expression has no effect."""
     if node is None or isinstance(node, ast.Constant | ast.Name):
         return True
     if isinstance(node, ast.Lambda):
@@ -145,7 +153,7 @@ def _is_plain(node: ast.expr | None) -> bool:
 
 
 def _is_plain_hint(node: ast.expr | None) -> bool:
-    """Whether the hint of a type has no effect: besides plain values it may be made of `[]` and `|`."""
+    """Return whether a type hint has no effect: it contains only plain values, `[]` and `|`."""
     if isinstance(node, ast.Subscript):
         return _is_plain_hint(node.value) and _is_plain_hint(node.slice)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
@@ -155,8 +163,8 @@ def _is_plain_hint(node: ast.expr | None) -> bool:
     return _is_plain(node)
 
 
-def dotted(node: ast.AST) -> str:
-    """A name with its attributes as text, such as `a.b`; an attribute of another expression begins with a dot."""
+def format_dotted_name(node: ast.AST) -> str:
+    """Return a name with its attributes, such as `a.b`; an attribute of another expression starts with a dot."""
     if isinstance(node, ast.Attribute):
-        return f"{dotted(node.value)}.{node.attr}"
+        return f"{format_dotted_name(node.value)}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else ""

@@ -1,4 +1,4 @@
-"""All source that a step's code can reach by imports and names; what cannot be excluded counts."""
+"""Finds all source that the code of a step can reach by imports and names; in doubt, source is included."""
 
 import hashlib
 import sys
@@ -6,42 +6,49 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from tidemill.flow.code.modules import Found, find, installed, sources_below, top_of, tops
-from tidemill.flow.code.syntax import Import, Statement, statements
+from tidemill.flow.code.modules import (
+    ProjectModule,
+    digest_package,
+    find_project_module,
+    list_sources,
+    list_top_level_names,
+    top_level_name,
+)
+from tidemill.flow.code.syntax import Import, Statement, parse_statements
 
-# What starts other programs: a single word may then be the name of a module.
+# Functions that start other programs: a single word can then be the name of a module.
 _STARTERS = frozenset({"subprocess", "system", "popen", "Popen", "spawnv", "execv"})
 
 Root = tuple[str, str]
 
 
-class Reached:
-    """The source that counts for some functions and classes, each given by its module and its name there.
+class ReachedSource:
+    """The source that can affect functions and classes, which are listed by module and name.
 
-    A module that is imported, at once or later, counts with each statement that does more than define a name; a
-    definition counts where any counted source mentions its name. Where names are looked up at run time every
-    definition counts; where code is loaded at run time, every file of the project does.
+    Of an imported module, all statements count that do more than define a name. A definition counts if any counted
+    source mentions its name. If names are looked up at run time, all definitions count. If code is loaded at run
+    time, all files of the project count.
     """
 
     def __init__(self, roots: Iterable[Root]) -> None:
-        self._tops = tops()
+        self._tops = list_top_level_names()
         self._modules: dict[str, _Module] = {}
-        self._known: dict[str, Found | None] = {}
+        self._known: dict[str, ProjectModule | None] = {}
         self._mentioned: set[str] = set()
-        self._waiting: defaultdict[str, list[tuple[_Module, Statement]]] = defaultdict(list)
-        self._words: list[tuple[str, Found]] = []
+        self._uncounted: defaultdict[str, list[tuple[_Module, Statement]]] = defaultdict(list)
+        self._words: list[tuple[str, ProjectModule]] = []
         self._packages: set[str] = set()
         self._everything: set[str] = set()
         self._looks_up = self._reads_docs = self._reads_source = False
         for module, name in sorted(roots):
             self._mention((name,))
-            if find(module) is not None:
+            if find_project_module(module) is not None:
                 self._module(module)
         self._widen()
 
     @property
     def modules(self) -> dict[str, str]:
-        """By the names of modules the digests of what counts in them."""
+        """The digests of the counted statements, by module."""
         parts: defaultdict[str, list[str]] = defaultdict(list)
         for module in self._modules.values():
             parts[module.found.label].append(self._digest(module))
@@ -49,19 +56,21 @@ class Reached:
 
     @property
     def others(self) -> list[str]:
-        """Installed packages, and files that are loaded at run time, with their digests."""
-        return [f"{name} {digest}" for name in sorted(self._packages) if (digest := installed(name))] + self._files()
+        """Installed packages and files that are loaded at run time, with their digests."""
+        return [
+            f"{name} {digest}" for name in sorted(self._packages) if (digest := digest_package(name))
+        ] + self._files()
 
     @property
-    def counted(self) -> list[tuple[Found, list[Statement]]]:
-        """The statements that count, by module."""
+    def counted(self) -> list[tuple[ProjectModule, list[Statement]]]:
+        """The counted statements, by module."""
         return [
-            (module.found, [one for one in module.statements if one in module.counted])
+            (module.found, [statement for statement in module.statements if statement in module.counted])
             for module in self._modules.values()
         ]
 
     def _digest(self, module: "_Module") -> str:
-        return self._hash(module, [one for one in module.statements if one in module.counted])
+        return self._hash(module, [statement for statement in module.statements if statement in module.counted])
 
     def _hash(self, module: "_Module", statements: Iterable[Statement]) -> str:
         content = hashlib.sha256()
@@ -73,26 +82,26 @@ class Reached:
         return content.hexdigest()
 
     def _files(self) -> list[str]:
-        """The digests of all source in the folders whose code is loaded at run time."""
+        """Return the digests of all source in folders whose code is loaded at run time."""
         found = []
         for folder in self._everything:
-            for file in sources_below(folder):
-                module = _Module(Found(file.stem, str(file), ()))
+            for file in list_sources(folder):
+                module = _Module(ProjectModule(file.stem, str(file), ()))
                 name = file.relative_to(folder).as_posix()
                 found.append(f"{name} {self._hash(module, module.statements)}")
         return sorted(found)
 
-    def _find(self, name: str) -> Found | None:
-        """A module of the project; of another one the package is noted."""
+    def _find(self, name: str) -> ProjectModule | None:
+        """Return a module of the project, or None for another one, whose package is recorded."""
         if name not in self._known:
-            self._known[name] = found = find(name)
-            top = top_of(name)
-            if found is None and top != "tidemill" and find(top) is None:
+            self._known[name] = found = find_project_module(name)
+            top = top_level_name(name)
+            if found is None and top != "tidemill" and find_project_module(top) is None:
                 self._packages.add(top)
         return self._known[name]
 
     def _module(self, name: str) -> None:
-        """Count a module of the project, and the packages that it lies in."""
+        """Count a module of the project and its parent packages."""
         found = self._find(name)
         if found is None:
             return
@@ -103,13 +112,13 @@ class Reached:
             return
         module = self._modules[key] = _Module(found)
         for statement in module.statements:
-            for one in statement.imports:
-                self._import(one, module.found)
+            for imported in statement.imports:
+                self._import(imported, module.found)
             if not statement.defines or not self._mentioned.isdisjoint(statement.defines):
                 self._count(module, statement)
             else:
                 for defined in statement.defines:
-                    self._waiting[defined].append((module, statement))
+                    self._uncounted[defined].append((module, statement))
 
     def _count(self, module: "_Module", statement: Statement) -> None:
         if statement in module.counted:
@@ -123,13 +132,13 @@ class Reached:
             self._looks_up = True
             self._everything.add(module.found.root)
         module.bare |= content.bare
-        for one in content.imports:
-            self._import(one, module.found)
-            if one.level == 0 and top_of(one.name) == "tidemill":
+        for imported in content.imports:
+            self._import(imported, module.found)
+            if imported.level == 0 and top_level_name(imported.name) == "tidemill":
                 self._packages.add("tidemill")
         for path in content.paths:
             if "." in path or "/" in path:
-                self._named(path, module.found)
+                self._count_named_module(path, module.found)
             else:
                 self._words.append((path, module.found))
         self._mention(content.names)
@@ -138,34 +147,34 @@ class Reached:
         for name in names:
             if name not in self._mentioned:
                 self._mentioned.add(name)
-                for module, statement in self._waiting.pop(name, ()):
+                for module, statement in self._uncounted.pop(name, ()):
                     self._count(module, statement)
 
-    def _import(self, one: Import, importer: Found) -> None:
-        base, *members = _modules(one, importer) or [""]
+    def _import(self, imported: Import, importer: ProjectModule) -> None:
+        base, *members = _list_imported_modules(imported, importer) or [""]
         if base:
             self._module(base)
         for member in members:
-            if find(member) is not None:
+            if find_project_module(member) is not None:
                 self._module(member)
 
-    def _named(self, path: str, importer: Found) -> None:
-        """A text may be the name or the path of a module that is loaded by it."""
+    def _count_named_module(self, path: str, importer: ProjectModule) -> None:
+        """Count the module whose name or path a text can be."""
         stripped = path.lstrip(".")
-        name = _resolved(stripped.replace("/", "."), len(path) - len(stripped), importer)
-        if top_of(name) not in self._tops and top_of(name) not in sys.modules:
+        name = _resolve(stripped.replace("/", "."), len(path) - len(stripped), importer)
+        if top_level_name(name) not in self._tops and top_level_name(name) not in sys.modules:
             return
-        while name and find(name) is None:
+        while name and find_project_module(name) is None:
             name = name.rpartition(".")[0]
         if name:
             self._module(name)
 
     def _widen(self) -> None:
-        """Count what only a lookup at run time can reach, where there is one."""
+        """Count the statements that only a lookup at run time can reach, if the code has one."""
         if not self._mentioned.isdisjoint(_STARTERS):
             for word, importer in list(self._words):
-                self._named(word, importer)
-        if not self._looks_up and not self._hands_on():
+                self._count_named_module(word, importer)
+        if not self._looks_up and not self._passes_module():
             return
         before = -1
         while before != (before := sum(len(module.counted) for module in self._modules.values())):
@@ -173,20 +182,23 @@ class Reached:
                 for statement in module.statements:
                     self._count(module, statement)
 
-    def _hands_on(self) -> bool:
-        """Whether a module is handed on as a value: whoever gets it may take anything from it."""
+    def _passes_module(self) -> bool:
+        """Return whether a module is passed as a value: the receiver can use any of its names."""
         return any(
-            one.bound in module.bare and any(find(name) is not None for name in _modules(one, module.found)[-1:])
+            imported.bound in module.bare
+            and any(
+                find_project_module(name) is not None for name in _list_imported_modules(imported, module.found)[-1:]
+            )
             for module in self._modules.values()
             for statement in module.counted
-            for one in statement.content.imports
+            for imported in statement.content.imports
         )
 
 
 class _Module:
-    """A module that is reached: its statements, and those of them that count. One that cannot be parsed is opaque."""
+    """A reached module with its statements and the counted ones. A module that cannot be parsed is opaque."""
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: ProjectModule) -> None:
         self.found = found
         self.counted: set[Statement] = set()
         self.bare: set[str] = set()
@@ -197,25 +209,25 @@ class _Module:
             self.source = b""
         self.is_opaque = not found.file.endswith(".py")
         try:
-            self.statements = statements(self.source) if not self.is_opaque else ()
+            self.statements = parse_statements(self.source) if not self.is_opaque else ()
         except (SyntaxError, ValueError, RecursionError):
             self.is_opaque = True
 
 
-def _modules(one: Import, importer: Found) -> list[str]:
-    """The modules that an import may bring, the one that its name stands for last."""
-    base = _resolved(one.name, one.level, importer)
+def _list_imported_modules(imported: Import, importer: ProjectModule) -> list[str]:
+    """Return the modules that an import can load; the last one is the module of the bound name."""
+    base = _resolve(imported.name, imported.level, importer)
     if not base:
         return []
-    return [base, f"{base}.{one.member}"] if one.member not in ("", "*") else [base]
+    return [base, f"{base}.{imported.member}"] if imported.member not in ("", "*") else [base]
 
 
-def _resolved(name: str, level: int, importer: Found) -> str:
-    """The full name of what is imported; empty where a relative import leads out of its package."""
+def _resolve(name: str, level: int, importer: ProjectModule) -> str:
+    """Return the full name of an import, empty if a relative import leaves its package."""
     if not level:
         return name
     package = importer.package.split(".") if importer.package else []
     if level > len(package):
         return ""
-    kept = package[: len(package) - level + 1]
-    return ".".join([*kept, name] if name else kept)
+    parents = package[: len(package) - level + 1]
+    return ".".join([*parents, name] if name else parents)

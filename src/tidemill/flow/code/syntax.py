@@ -1,4 +1,4 @@
-"""The source of one module as statements: what each defines, mentions and imports, without comments and layout."""
+"""Parses a module into statements: the names that each one defines, mentions and imports."""
 
 import ast
 import functools
@@ -6,19 +6,19 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from tidemill.flow.code.plain import Names, dotted
+from tidemill.flow.code.plain import ModuleNames, format_dotted_name
 
 _WORD = re.compile(r"[^\W\d]\w*")
 _PATH = re.compile(r"\.*[^\W\d]\w*(?:[./][^\W\d]\w*)*")
-_LONGEST = 10_000
-# What looks names up at run time: names that no source mentions may then count.
+_MAX_TEXT = 10_000
+# Lookups of names at run time: they can reach names that no source mentions.
 _LOOKUPS = {"getattr", "hasattr", "globals", "locals", "vars", "dir"}
 _LOOKUP_ATTRIBUTES = {
     *("__dict__", "__globals__", "__getattribute__", "__subclasses__", "f_globals", "f_locals", "_getframe"),
     *("currentframe", "getmembers", "attrgetter", "methodcaller", "get_objects", "get_referrers"),
     *("iter_modules", "walk_packages"),
 }
-# What runs code that no import names: all source of the project may then count.
+# Loaders of code without an import: they can reach all source of the project.
 _LOADERS = {"__import__", "eval", "exec", "compile"}
 _LOADER_ATTRIBUTES = {
     *("import_module", "__import__", "run_path", "run_module", "spec_from_file_location", "module_from_spec"),
@@ -26,15 +26,15 @@ _LOADER_ATTRIBUTES = {
     *("locate", "pickle", "cloudpickle", "dill", "shelve", "Unpickler", "read_pickle", "allow_pickle"),
 }
 _LOADER_PAIRS = {"sys.modules", "builtins.eval", "builtins.exec", "builtins.compile", "joblib.load", "torch.load"}
-# What reads docstrings, and what reads source and line numbers.
+# Readers of docstrings, and readers of source and line numbers.
 _READERS = {"__doc__", "getdoc"}
 _INSPECTORS = {"getsource", "getsourcelines", "getsourcefile", "findsource", "getcomments", "f_lineno", "tb_lineno"}
 _SKIPPED = {"ctx", "kind", "type_comment", "type_ignores"}
 
 
 class Import(NamedTuple):
-    """An import in a statement: `name` is relative by `level`; `member` is what it takes from there, `*` for all;
-    `bound` is the name that it gets here.
+    """An import in a statement: `name` is relative by `level`; `member` is the imported name, `*` for all;
+    `bound` is the name in the importing module.
     """
 
     name: str
@@ -44,9 +44,9 @@ class Import(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What a statement says: its normalized text, the names that it mentions, imports, and texts like module names.
+    """The content of a statement: normalized text, mentioned names, imports, and texts that look like module names.
 
-    `bare` are names that stand for themselves, not for an attribute of theirs: a module may be handed on by them.
+    `bare` are names that are used without an attribute: a module can be passed on as such a value.
     """
 
     text: str
@@ -61,13 +61,13 @@ class Content(NamedTuple):
 
 
 class Statement:
-    """A statement at the top of a module; `defines` are the names by which alone its effect can be reached.
+    """A top-level statement; if it `defines` names, its only effect is their definition.
 
-    One that defines nothing may have any effect when its module is imported.
+    A statement that defines nothing can have any effect when its module is imported.
     """
 
-    def __init__(self, node: ast.stmt, names: Names) -> None:
-        self.defines = names.defined_by(node)
+    def __init__(self, node: ast.stmt, names: ModuleNames) -> None:
+        self.defines = names.list_defined_names(node)
         self.imports = tuple(_imports(node)) if isinstance(node, ast.Import | ast.ImportFrom) else ()
         self._node = node
         self._marks = names.marks
@@ -82,21 +82,21 @@ class Statement:
 
 
 @functools.lru_cache(maxsize=4096)
-def statements(source: bytes) -> tuple[Statement, ...]:
-    """The statements at the top of a module.
+def parse_statements(source: bytes) -> tuple[Statement, ...]:
+    """Return the top-level statements of a module.
 
     Raises
     ------
     SyntaxError, ValueError
-        where it cannot be parsed.
+        if it cannot be parsed.
     """
     tree = ast.parse(source)
-    names = Names(tree)
-    return tuple(Statement(part, names) for node in tree.body for part in _parted(node))
+    names = ModuleNames(tree)
+    return tuple(Statement(part, names) for node in tree.body for part in _split_import(node))
 
 
-def _parted(node: ast.stmt) -> Iterator[ast.stmt]:
-    """An import of several names as several imports."""
+def _split_import(node: ast.stmt) -> Iterator[ast.stmt]:
+    """Yield an import of several names as several imports, and other statements as they are."""
     if isinstance(node, ast.Import):
         yield from (ast.Import(names=[alias]) for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
@@ -114,7 +114,7 @@ def _imports(node: ast.Import | ast.ImportFrom) -> Iterator[Import]:
 
 
 class _Reader:
-    """Reads one statement: its text in a form that layout and comments do not change, and what it refers to."""
+    """Reads a statement: its text without layout and comments, and the names and modules that it refers to."""
 
     def __init__(self, marks: frozenset[str], *, docstrings: bool) -> None:
         self._marks = marks
@@ -165,7 +165,11 @@ class _Reader:
                 continue
             value = getattr(node, field, None)
             if field == "decorator_list" and node is self._root:
-                value = [one for one in value or () if dotted(getattr(one, "func", one)) not in self._marks]
+                value = [
+                    decorator
+                    for decorator in value or ()
+                    if format_dotted_name(getattr(decorator, "func", decorator)) not in self._marks
+                ]
             self._value(value, is_body=field in ("body", "orelse", "finalbody"))
             if field in ("arg", "names", "kwd_attrs") and not isinstance(node, ast.arg):
                 self._names.update([value] if isinstance(value, str) else value or ())
@@ -185,7 +189,7 @@ class _Reader:
 
     def _constant(self, node: ast.Constant) -> None:
         self._out.append(f"{type(node.value).__name__} {node.value!r},")
-        if isinstance(node.value, str) and len(node.value) < _LONGEST:
+        if isinstance(node.value, str) and len(node.value) < _MAX_TEXT:
             self._names.update(_WORD.findall(node.value))
             if _PATH.fullmatch(node.value):
                 self._paths.add(node.value)
@@ -197,13 +201,13 @@ class _Reader:
 
     def _attribute(self, node: ast.Attribute) -> None:
         self._mention(node.attr, attribute=True)
-        self._loads |= dotted(node) in _LOADER_PAIRS
+        self._loads |= format_dotted_name(node) in _LOADER_PAIRS
         self._out.append(f"Attribute({node.attr},")
-        self._based(node.value)
+        self._write_base(node.value)
         self._out.append(")")
 
-    def _based(self, node: ast.expr) -> None:
-        """What an attribute is taken of: a module that is named here is not handed on."""
+    def _write_base(self, node: ast.expr) -> None:
+        """Write the object of an attribute; a module in this position is not passed on."""
         if isinstance(node, ast.Name):
             self._mention(node.id)
             self._out.append(f"Name({node.id})")
@@ -218,11 +222,11 @@ class _Reader:
         self._loads |= name in _LOADER_ATTRIBUTES or (name in _LOADERS and not attribute)
 
     def _call(self, node: ast.Call, *, is_base: bool = False) -> None:
-        name = dotted(node.func)
+        name = format_dotted_name(node.func)
         first, second, *_ = (*node.args, None, None)
         if name in ("getattr", "hasattr") and isinstance(second, ast.Constant) and first is not None:
             self._out.append(f"Call({name},")
-            self._based(first)
+            self._write_base(first)
             self._value(node.args[1:])
             self._out.append(")")
         elif name.endswith("import_module") and isinstance(first, ast.Constant) and isinstance(first.value, str):
@@ -231,7 +235,7 @@ class _Reader:
             self._value(node.keywords)
             self._out.append(")")
             self._names.update(name.split("."))
-            self._looks_up |= not is_base  # the module that it gives may be handed on
+            self._looks_up |= not is_base  # the imported module may be passed on
             self._import_by_name(first.value, [*node.args[1:], *(keyword.value for keyword in node.keywords)])
         else:
             self._fields(node)
@@ -242,17 +246,17 @@ class _Reader:
         for anchor in anchors if name != path else ():
             if isinstance(anchor, ast.Constant) and isinstance(anchor.value, str):
                 self._imports.append(Import(f"{anchor.value}.{name}", 0, "", ""))
-            elif dotted(anchor) not in ("__package__", "__name__"):
+            elif format_dotted_name(anchor) not in ("__package__", "__name__"):
                 self._loads = True
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
-        for one in _imports(node):
-            self._imports.append(one)
-            self._names.update(_WORD.findall(f"{one.name} {one.member}"))
-            self._out.append(f"Import({one.level} {one.name} {one.member} {one.bound})")
-            if one.member != "import_module" or one.bound != one.member:
-                self._mention(one.member or one.name)
-            self._loads |= f"{one.name}.{one.member}" in _LOADER_PAIRS
+        for imported in _imports(node):
+            self._imports.append(imported)
+            self._names.update(_WORD.findall(f"{imported.name} {imported.member}"))
+            self._out.append(f"Import({imported.level} {imported.name} {imported.member} {imported.bound})")
+            if imported.member != "import_module" or imported.bound != imported.member:
+                self._mention(imported.member or imported.name)
+            self._loads |= f"{imported.name}.{imported.member}" in _LOADER_PAIRS
 
 
 def _is_text(node: Any) -> bool:
