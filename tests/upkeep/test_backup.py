@@ -332,7 +332,7 @@ def test_a_corrupt_ledger_can_be_restored_over(workspace: Workspace, tmp_path: P
 
 def test_no_collection_runs_beside_a_backup_and_no_daemon_beside_a_restore(file: Path, tmp_path: Path) -> None:
     here = open_workspace(tmp_path / "here")
-    with upkeep(here.root, here.database), pytest.raises(Conflict, match="at work"):
+    with upkeep(here.root, here.database), pytest.raises(Conflict, match="is running"):
         taken(here, tmp_path / "c.tar")
     assert not (tmp_path / "c.tar").exists()
     import fcntl

@@ -20,7 +20,7 @@ from tidemill.core.release import Release
 from tidemill.core.source import Source
 from tidemill.data.source import FileSources
 from tidemill.errors import Conflict, InputError, NotFound
-from tidemill.upkeep.erasure import Eraser, Erasure, person_of
+from tidemill.upkeep.erasure import Eraser, Erasure, parse_person
 from tidemill.upkeep.lock import upkeep
 
 NOW = datetime.now(UTC) + timedelta(days=1)  # later than every file that the suite writes
@@ -107,7 +107,7 @@ class Shop:
 
     def erase(self, text: str, *, dry_run: bool = False) -> Erasure:
         eraser = Eraser(self.workspace, POLICY, self.sources, VIEWS, self.clock)
-        return eraser.erase(person_of(text, VIEWS), actor="jürg", reason="asked on Monday", dry_run=dry_run)
+        return eraser.erase(parse_person(text, VIEWS), actor="jürg", reason="asked on Monday", dry_run=dry_run)
 
 
 @pytest.fixture
@@ -195,10 +195,10 @@ def test_it_may_be_repeated(shop: Shop) -> None:
 def test_an_entity_names_its_keys(shop: Shop) -> None:
     assert shop.erase("customer=7").rows["production table orders"] == 2
     assert shop.erase("pair=8|7").rows["production table orders"] == 1
-    assert person_of("customer=7", VIEWS).columns == ("customer_id",)
+    assert parse_person("customer=7", VIEWS).columns == ("customer_id",)
     for wrong in ("customer_id", "customer_id=", "=7", "pair=8"):
         with pytest.raises(InputError):
-            person_of(wrong, VIEWS)
+            parse_person(wrong, VIEWS)
 
 
 def test_a_column_that_nothing_has_is_an_error_and_a_person_that_nobody_is_not(shop: Shop) -> None:
@@ -229,7 +229,7 @@ def test_a_file_that_cannot_be_read_is_named(shop: Shop) -> None:
 
 
 def test_nothing_is_erased_beside_a_backup(shop: Shop) -> None:
-    with upkeep(shop.workspace.root, shop.workspace.database, shared=True), pytest.raises(Conflict, match="at work"):
+    with upkeep(shop.workspace.root, shop.workspace.database, shared=True), pytest.raises(Conflict, match="is running"):
         shop.erase("customer_id=7")
 
 

@@ -256,9 +256,9 @@ def test_what_was_named_since_the_plan_is_spared(tmp_path: Path, server: bool, r
 
 def test_of_two_collections_the_second_says_so_and_leaves(store: Store) -> None:
     with upkeep(store.folder, store.ledger.database):
-        with pytest.raises(Conflict, match="at work"), upkeep(store.folder, store.ledger.database):
+        with pytest.raises(Conflict, match="is running"), upkeep(store.folder, store.ledger.database):
             pass
-        with pytest.raises(Conflict, match="at work"), upkeep(store.folder, store.ledger.database, shared=True):
+        with pytest.raises(Conflict, match="is running"), upkeep(store.folder, store.ledger.database, shared=True):
             pass
     with (
         upkeep(store.folder, store.ledger.database, shared=True),
@@ -273,7 +273,7 @@ def test_two_machines_that_share_a_ledger_exclude_each_other(tmp_path: Path, pos
     there.mkdir()
     with (
         upkeep(here, open_database(postgres_url)),
-        pytest.raises(Conflict, match="at work"),
+        pytest.raises(Conflict, match="is running"),
         upkeep(there, open_database(postgres_url)),
     ):
         pass

@@ -114,11 +114,11 @@ def erase(
     json: Json = False,
 ) -> None:
     """Erase the rows of a person from journal, online store, cached frames and tables, in all environments."""
-    from tidemill.upkeep.erasure import Eraser, person_of
+    from tidemill.upkeep.erasure import Eraser, parse_person
 
     session = load_session(env)
     views = session.project.code.views
-    person = person_of(whom, views)
+    person = parse_person(whom, views)
     eraser = Eraser(session.workspace, session.project.policy, session.sources, views, session.clock)
     done = eraser.erase(person, actor=current_user(), reason=reason, dry_run=dry_run)
     if json:

@@ -1,8 +1,8 @@
-"""Backup: a workspace in one tar file, taken while runs, the service and the daemon go on.
+"""Backup: a workspace in one tar file, written while runs, the service and the daemon continue.
 
-The ledger comes first, from one snapshot; then the blobs that it names, which never change, and then what arrives
-(journal, tables, routes, online store), so that nothing in the ledger lacks its bytes. The manifest comes last: a file
-without one was cut short. The ledger is one JSON line a record, so that it can be restored into any database.
+The ledger is first, from one snapshot. Then come the blobs that it refers to, and then the stores that grow (journal,
+tables, routes, online store), so that every record of the ledger has its bytes. The manifest is last: a file without a
+manifest is incomplete. The ledger has one JSON line for each record, so that any kind of database can load it.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from tidemill.core.run import Run, StepRun
 from tidemill.errors import Corrupt, NotFound, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.ledger.ledger import Ledger
-from tidemill.upkeep.gc import named_by_run
+from tidemill.upkeep.gc import list_blobs_of_run
 from tidemill.upkeep.lock import upkeep
 from tidemill.workspace.workspace import Workspace
 
@@ -35,9 +35,9 @@ MANIFEST = "manifest.json"
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """What a backup holds: `records` by book, `blobs`, `files` and their `bytes`; `index` is the digest of its list.
+    """The content of a backup: `records` by book, `blobs`, `files` and their `bytes`; `index` is the list's digest.
 
-    `missing` names blobs that the ledger has a record of and that were not there, or were altered.
+    `missing` has the digests of blobs that the ledger refers to and that were missing or altered.
     """
 
     format: int
@@ -54,7 +54,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
 
 class About(Struct, frozen=True):
-    """What a manifest says of whence it came."""
+    """The origin of a backup: the version of tidemill, the project and the digest of its policy."""
 
     tidemill: str
     project: str
@@ -63,7 +63,7 @@ class About(Struct, frozen=True):
 
 @contextmanager
 def whole(file: Path) -> Iterator[BinaryIO]:
-    """A file to write that is there when all of it is, and not before; one that was there stays till then."""
+    """Open a file to write; it replaces an existing file only when it is complete."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def whole(file: Path) -> Iterator[BinaryIO]:
     except OSError as refused:
         raise TidemillError(
             f"the backup could not be written to {file}: {refused.strerror}",
-            "check free space and permissions; nothing half-written was kept",
+            "check free space and permissions; the incomplete file was deleted",
         ) from None
     finally:
         with suppress(OSError):
@@ -83,12 +83,12 @@ def whole(file: Path) -> Iterator[BinaryIO]:
 
 
 def back_up(workspace: Workspace, sink: IO[bytes], about: About, now: datetime) -> Manifest:
-    """Write a workspace, all its environments, as a tar file into a sink, which need not be a file.
+    """Write a workspace with all its environments as a tar file into a sink, such as a file or a pipe.
 
     Raises
     ------
     Conflict
-        if a collection or an erasure is at work.
+        if a garbage collection or an erasure is running.
     """
     with ExitStack() as stack:
         stack.enter_context(upkeep(workspace.root, workspace.database, shared=True))
@@ -97,7 +97,7 @@ def back_up(workspace: Workspace, sink: IO[bytes], about: About, now: datetime) 
         named: dict[str, None] = {}
         records = {}
         for name, file in _snapshot(workspace.ledger, scratch):
-            records[name] = _noted(workspace, name, file, named)
+            records[name] = _count_and_collect(workspace, name, file, named)
             archive.add(f"ledger/{name}.jsonl", file)
             maybe_crash("backup has a book")
         missing = [digest for digest in named if not _blob(workspace, digest, archive)]
@@ -125,7 +125,7 @@ def back_up(workspace: Workspace, sink: IO[bytes], about: About, now: datetime) 
 
 
 class _Archive:
-    """A tar file, with a running digest of the list of what went into it."""
+    """A tar file, with a digest of the list of its members."""
 
     def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar = tar
@@ -134,29 +134,29 @@ class _Archive:
         self.index = hashlib.sha256()
 
     def add(self, name: str, file: Path) -> None:
-        """Add a file as it is now; one that was taken away meanwhile is left out."""
+        """Add a file; skip it if it was deleted."""
         with suppress(FileNotFoundError), file.open("rb") as source:
             self.stream(name, source, os.fstat(source.fileno()).st_size)
 
     def stream(self, name: str, source: IO[bytes], size: int, digest: str = "") -> None:
-        """Add so many bytes of a source; without a `digest` it is computed on the way."""
+        """Add `size` bytes of a source; without a `digest` it is computed."""
         hashing = Hashing(source)
         header = tarfile.TarInfo(name)
         header.size = size
         self._tar.addfile(header, hashing)
         self.files += 1
         self.bytes += size
-        self.index.update(line_of(name, size, digest or hashing.digest))
+        self.index.update(format_line(name, size, digest or hashing.digest))
 
     def write(self, name: str, content: bytes) -> None:
-        """Add bytes, outside the list."""
+        """Add bytes that are not in the list."""
         header = tarfile.TarInfo(name)
         header.size = len(content)
         self._tar.addfile(header, io.BytesIO(content))
 
 
 class Hashing(io.RawIOBase):
-    """A source that knows the digest of what was read."""
+    """A source that computes the digest of the bytes that are read."""
 
     def __init__(self, source: IO[bytes]) -> None:
         self._source = source
@@ -172,13 +172,13 @@ class Hashing(io.RawIOBase):
         return self._hash.hexdigest()
 
 
-def line_of(name: str, size: int, digest: str) -> bytes:
-    """One line of a backup's list."""
+def format_line(name: str, size: int, digest: str) -> bytes:
+    """Format a line of a backup's list."""
     return f"{name} {size} {digest}\n".encode()
 
 
 def _snapshot(ledger: Ledger, scratch: Path) -> Iterator[tuple[str, Path]]:
-    """Every book as of one moment, as a file of JSON lines that is deleted before the next."""
+    """Iterate over the books of one snapshot, each as a file of JSON lines that is deleted before the next."""
     for name, lines in ledger.export():
         file = scratch / f"{name}.jsonl"
         with file.open("wb") as sink:
@@ -187,8 +187,8 @@ def _snapshot(ledger: Ledger, scratch: Path) -> Iterator[tuple[str, Path]]:
         file.unlink()
 
 
-def _noted(workspace: Workspace, name: str, file: Path, named: dict[str, None]) -> int:
-    """How many records a book has; the digests of blobs that they name are noted."""
+def _count_and_collect(workspace: Workspace, name: str, file: Path, named: dict[str, None]) -> int:
+    """Return the number of records of a book, and collect the digests of the blobs that they refer to."""
     noun = {"artifacts": Artifact, "runs": Run, "steps": StepRun, "releases": Release}.get(name)
     count = 0
     with file.open("rb") as lines:
@@ -207,8 +207,8 @@ def _digests(workspace: Workspace, record: Artifact | Run | StepRun | Release) -
                 for member in list_members(workspace.blobs, record):
                     yield from _digests(workspace, member)
     elif isinstance(record, Run):
-        # The digest of the code itself names no blob.
-        yield from (digest for digest in named_by_run(record) if workspace.blobs.has(digest))
+        # The digest of the code is not the digest of a blob.
+        yield from (digest for digest in list_blobs_of_run(record) if workspace.blobs.has(digest))
     elif isinstance(record, Release):
         yield record.package
     elif record.log_blob:

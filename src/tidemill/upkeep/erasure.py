@@ -1,7 +1,7 @@
-"""Erasure: the rows of one person leave everything that was kept of them, and that they did is recorded.
+"""Erasure: delete the rows of one person from all stores, and record the erasure.
 
-The journal goes first and the tables last, since the tables tell which predictions were about that person: killed at
-any point, it finds the rest when it is done again. A reader sees the old rows of a store or none of them.
+The journal is first and the tables are last, because the tables show which predictions were about that person. So an
+erasure that was killed at any point can be repeated. A reader sees all of the erased rows of a store, or none.
 """
 
 import hashlib
@@ -34,19 +34,19 @@ from tidemill.upkeep.lock import upkeep
 from tidemill.workspace.workspace import Workspace
 
 _FRAMES = ("frame",)
-_MANY = ("list", "dict")
+_COLLECTIONS = ("list", "dict")
 _WHOLE = re.compile(r"^(-?\d+)\.0$")
 
 
 class Person(Struct, frozen=True):
-    """Whose rows go: those where `columns` hold `values`, and those that a key in `rows` names."""
+    """A person: the rows where `columns` have the `values`, and the rows with a key in `rows`."""
 
     columns: tuple[str, ...]
     values: tuple[str, ...]
     rows: dict[tuple[str, ...], set[str]] = {}
 
     def marks(self, frame: pl.DataFrame) -> pl.Series:
-        """Which rows of a table are theirs."""
+        """Return whether each row of a table belongs to the person."""
         marked = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
         if set(self.columns) <= set(frame.columns):
             marked = marked | (_texts(frame, self.columns) == "|".join(self.values))
@@ -56,24 +56,24 @@ class Person(Struct, frozen=True):
         return marked.fill_null(value=False)
 
     def is_named_by(self, keys: tuple[str, ...], key: str) -> bool:
-        """Whether a key, its columns joined by `|`, names one of their rows."""
-        # A request may have brought a whole number with its point.
+        """Return whether a key, its columns joined by `|`, belongs to one of the person's rows."""
+        # A request may have an integer with a decimal point.
         parts = [_WHOLE.sub(r"\1", part) for part in key.split("|")]
         if {key, "|".join(parts)} & self.rows.get(keys, set()):
             return True
         if not set(self.columns) <= set(keys):
             return False
-        if len(parts) != len(keys):  # a value with a bar in it: better one row too many than one left
+        if len(parts) != len(keys):  # a value contains `|`: delete a row too many rather than too few
             return all(value in parts for value in self.values) or key == "|".join(self.values)
-        places = [keys.index(column) for column in self.columns]
-        return all(value in (parts[at], key.split("|")[at]) for at, value in zip(places, self.values, strict=True))
+        positions = [keys.index(column) for column in self.columns]
+        return all(value in (parts[at], key.split("|")[at]) for at, value in zip(positions, self.values, strict=True))
 
 
 class Erasure(Struct, frozen=True, kw_only=True):
-    """What went, or would go: rows by store, cached frames, and what could not be reached.
+    """The erased rows by store and the erased cached frames (or those of a dry run), and what was not erased.
 
-    `sources` are the user's own files that still hold such rows, `unread` those that could not be read; `releases`
-    are models that may have learnt from them.
+    `sources` are files of the user that still contain such rows, `unread` files that could not be read; `releases` are
+    models that may have been trained on such rows.
     """
 
     rows: dict[str, int]
@@ -83,26 +83,26 @@ class Erasure(Struct, frozen=True, kw_only=True):
     releases: tuple[str, ...]
 
 
-def person_of(text: str, views: Mapping[str, FeatureView]) -> Person:
-    """Whom `NAME=VALUE` means: NAME is an entity of the feature views, or a column.
+def parse_person(text: str, views: Mapping[str, FeatureView]) -> Person:
+    """Parse the person from `NAME=VALUE`: NAME is an entity of the feature views, or a column.
 
     Raises
     ------
     InputError
-        if it is not of that form, or an entity of several keys does not get a value for each.
+        if the text does not have that form, or does not have a value for each key of the entity.
     """
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise InputError(f"{text!r} does not say whom to erase", "write a column and its value: customer_id=4711")
+        raise InputError(f"{text!r} is not a column with a value", "write it as customer_id=4711")
     keys = next((view.entity.keys for view in views.values() if view.entity.name == name), (name,)) or (name,)
     values = tuple(value.split("|")) if len(keys) > 1 else (value,)
     if len(values) != len(keys):
-        raise InputError(f"entity {name!r} has the keys {', '.join(keys)}", f"give each a value: {name}=A|B")
+        raise InputError(f"entity {name!r} has the keys {', '.join(keys)}", f"write a value for each key: {name}=A|B")
     return Person(keys, values)
 
 
 class Eraser:
-    """Erases from a workspace, in all its environments."""
+    """Erases rows from all environments of a workspace."""
 
     def __init__(
         self, workspace: Workspace, policy: Policy, sources: Sources, views: Mapping[str, FeatureView], clock: Clock
@@ -112,23 +112,23 @@ class Eraser:
         self._sources = sources
         self._views = views
         self._clock = clock
-        self._places = workspace.environments()
+        self._environments = workspace.environments()
 
     def erase(self, person: Person, *, actor: str, reason: str, dry_run: bool = False) -> Erasure:
-        """Let the rows of a person leave journal, online store, cached frames and tables; it may be repeated.
+        """Delete the rows of a person from journal, online store, cached frames and tables; it can be repeated.
 
         Raises
         ------
         NotFound
-            if nothing has such a column.
+            if no source, table or feature view has such a column.
         Conflict
-            if a backup, a collection or another erasure is at work.
+            if a backup, a garbage collection or another erasure is running.
         """
         with upkeep(self._workspace.root, self._workspace.database):
-            person, found = self._look(person)
+            person, found = self._find_rows(person)
             if dry_run:
                 return replace(found, rows=self._rows(person, dry_run=True), frames=self._frames(person, dry_run=True))
-            hashed = _hashed(person)
+            hashed = _hash_person(person)
             self._record("began to erase", actor, reason, hashed)
             maybe_crash("erasure begins")
             frames = self._frames(person)
@@ -143,8 +143,8 @@ class Eraser:
             self._record("erased", actor, reason, hashed | counts)
         return done
 
-    def _look(self, person: Person) -> tuple[Person, Erasure]:
-        """The person with the keys of all their rows; which files hold them, and which models saw them."""
+    def _find_rows(self, person: Person) -> tuple[Person, Erasure]:
+        """Return the person with the keys of all rows, and the files and models that contain the rows."""
         rows: dict[tuple[str, ...], set[str]] = {}
         files: dict[str, int] = {}
         first: dict[str, datetime] = {}
@@ -173,7 +173,7 @@ class Eraser:
         return replace(person, rows=rows), found
 
     def _tables(self, unread: list[str]) -> Iterator[tuple[str, str, pl.DataFrame]]:
-        """All rows that came in: of each source's files, with their paths, and of the tables."""
+        """Iterate over all rows: those of each source's files, with their paths, and those of the tables."""
         for source in self._policy.sources:
             batches: Sequence[Batch] = ()
             with suppress(DataError):  # it has no file now
@@ -183,12 +183,12 @@ class Eraser:
                     yield source, batch.path, self._sources.read(batch)
                 except DataError:
                     unread.append(batch.path)
-        for place in self._places:
-            for table in place.tables.names():
-                yield table, "", place.tables.read(table, place.tables.version(table))
+        for workspace in self._environments:
+            for table in workspace.tables.names():
+                yield table, "", workspace.tables.read(table, workspace.tables.version(table))
 
     def _releases(self, first: Mapping[str, datetime]) -> tuple[str, ...]:
-        """The releases made since a source that their model learns from first held such rows."""
+        """Return the releases that were trained after a source of their model first had such rows."""
         found = []
         for model in self._policy.models.values():
             read = {model.problem.source, *(self._views[v].source for v in model.inputs.views if v in self._views)}
@@ -199,31 +199,33 @@ class Eraser:
 
     def _rows(self, person: Person, *, dry_run: bool = False) -> dict[str, int]:
         counts: dict[str, int] = {}
-        for place in self._places:
-            parts = (self._journal(place, person, dry_run), self._online(place, person, dry_run))
+        for workspace in self._environments:
+            parts = (self._journal(workspace, person, dry_run), self._online(workspace, person, dry_run))
             for name, count in (one for part in parts for one in part):
-                counts[f"{place.environment} {name}"] = count
+                counts[f"{workspace.environment} {name}"] = count
             maybe_crash("erasure has an environment")
-        for place in self._places:
-            for table in place.tables.names():
-                counts[f"{place.environment} table {table}"] = place.tables.erase(table, person.marks, dry_run=dry_run)
+        for workspace in self._environments:
+            for table in workspace.tables.names():
+                counts[f"{workspace.environment} table {table}"] = workspace.tables.erase(
+                    table, person.marks, dry_run=dry_run
+                )
         return {name: count for name, count in counts.items() if count}
 
-    def _journal(self, place: Workspace, person: Person, dry_run: bool) -> Iterator[tuple[str, int]]:
-        """Labels go before their predictions, by whose ids they are found."""
-        kinds = sorted(place.journal.kinds(), key=lambda kind: not kind.startswith("labels/"))
+    def _journal(self, workspace: Workspace, person: Person, dry_run: bool) -> Iterator[tuple[str, int]]:
+        """Erase the journal: labels first, because they are found by the ids of their predictions."""
+        kinds = sorted(workspace.journal.kinds(), key=lambda kind: not kind.startswith("labels/"))
         for kind in kinds:
             family, _, model = kind.partition("/")
-            served = self._served(person, model)
+            served = self._match_served(person, model)
             ids: set[str] = set()
             if family == "labels":
-                rows = place.journal.read(f"predictions/{model}")
+                rows = workspace.journal.read(f"predictions/{model}")
                 ids = set(rows.filter(served(rows))["id"]) if rows.width else set()
-            yield f"journal {kind}", place.journal.erase(kind, _with_ids(served, ids), dry_run=dry_run)
+            yield f"journal {kind}", workspace.journal.erase(kind, _with_ids(served, ids), dry_run=dry_run)
             maybe_crash("erasure has a kind")
 
-    def _served(self, person: Person, model: str) -> Callable[[pl.DataFrame], pl.Series]:
-        """Which rows of the journal of a model are theirs: by their key, or by a value that was served."""
+    def _match_served(self, person: Person, model: str) -> Callable[[pl.DataFrame], pl.Series]:
+        """Return a function that selects the person's rows in the journal of a model, by key or by served values."""
         policy = self._policy.models.get(model)
         sources = self._policy.sources
         every = [sources[policy.problem.source].key] if policy else [source.key for source in sources.values()]
@@ -239,21 +241,21 @@ class Eraser:
 
         return marks
 
-    def _online(self, place: Workspace, person: Person, dry_run: bool) -> Iterator[tuple[str, int]]:
-        store = place.online
+    def _online(self, workspace: Workspace, person: Person, dry_run: bool) -> Iterator[tuple[str, int]]:
+        store = workspace.online
         for name in store.views():
             view = self._views.get(name)
-            # Of a view that features.py defines no more, whatever has that value goes.
+            # For a view that features.py no longer defines, delete every row with that value.
             keys = view.entity.keys if view else person.columns
             yield f"online {name}", store.erase(name, lambda e, k=keys: person.is_named_by(k, e), dry_run=dry_run)  # type: ignore[misc]
 
     def _frames(self, person: Person, *, dry_run: bool = False) -> int:
-        """Forget the bytes of cached frames with such rows; the steps that need them make them again."""
+        """Delete the bytes of cached frames with such rows; steps that need the frames compute them again."""
         ledger, blobs = self._workspace.ledger, self._workspace.blobs
         count = 0
-        for kind in (*_FRAMES, *_MANY):
+        for kind in (*_FRAMES, *_COLLECTIONS):
             for artifact in ledger.artifacts.find(kind=kind):
-                theirs = list(_held(blobs, artifact, person))
+                theirs = list(_find_frames(blobs, artifact, person))
                 count += bool(theirs)
                 if theirs and not dry_run:
                     now = self._clock.now()
@@ -281,7 +283,7 @@ class Eraser:
 
 
 def _texts(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.Series:
-    """Columns as one text; null where one holds no value, but lists or records."""
+    """Return the columns as one text; null if a column has lists or records."""
     if any(frame.schema[column].is_nested() for column in columns):
         return pl.Series([None] * frame.height, dtype=pl.String)
     return to_row_keys(frame, columns)
@@ -291,21 +293,21 @@ def _with_ids(marks: Callable[[pl.DataFrame], pl.Series], ids: set[str]) -> Call
     return lambda rows: marks(rows) | rows["id"].is_in(list(ids)) if ids and "id" in rows.columns else marks(rows)
 
 
-def _held(blobs: Blobs, artifact: Artifact, person: Person) -> Iterator[Artifact]:
-    """The frames in an artifact that hold such rows: itself, or its members."""
+def _find_frames(blobs: Blobs, artifact: Artifact, person: Person) -> Iterator[Artifact]:
+    """Iterate over the frames of an artifact with such rows: the artifact itself, or its members."""
     with suppress(NotFound, Corrupt):
         if artifact.kind in _FRAMES:
             if person.marks(pl.read_ipc(io.BytesIO(blobs.get(artifact.digest)))).any():
                 yield artifact
-        elif artifact.kind in _MANY:
+        elif artifact.kind in _COLLECTIONS:
             for member in list_members(blobs, artifact):
-                yield from _held(blobs, member, person)
+                yield from _find_frames(blobs, member, person)
 
 
-def _hashed(person: Person) -> dict[str, str]:
-    """Whom it was about, so that one who knows the key can check it, and nobody else can read it.
+def _hash_person(person: Person) -> dict[str, str]:
+    """Return the hash of a person: who knows the key can verify it, and nobody can read the key from it.
 
-    scrypt (RFC 7914) with a salt of its own makes trying all keys slow.
+    scrypt (RFC 7914) with a random salt makes it slow to try all keys.
     """
     salt = os.urandom(16)
     key = "|".join(person.values).encode()

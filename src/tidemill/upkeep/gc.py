@@ -1,16 +1,16 @@
-"""Collection of blobs that nothing needs any more: first a plan, then, where it is wanted, the deed.
+"""Garbage collection of blobs: make a plan, then delete the blobs of the plan.
 
-A blob stays as long as a root names it: the package of a kept release and all that its run left, what an unexpired run
-or step gave, a run that is at work. A young blob stays too, since a run may be about to name it. The ledger's facts
-stay for ever; the record of an artifact says when its bytes were collected.
+A blob is kept while a root refers to it: the package of a kept release with the artifacts of its run, the artifacts of
+a run or step that has not expired, and those of a running run. A young blob is kept too, because a run may be about to
+refer to it. The records of the ledger are kept for ever; the record of an artifact has the time of its collection.
 
-Why a run at the same moment is safe: first, batch by batch, what nothing has named since the plan began is marked
-`collected` in the ledger (bytes without a record get one for that), in transactions that exclude other writers. From
-then on the cache does not take it: a run makes it again, puts the bytes anew, which makes them young, and takes the
-mark off when it commits. Runs that had found it before the mark get a moment to commit. Then the bytes are deleted of
-what is still marked, not young, and not named by then; what is named loses its mark. Killed in between, bytes are
-marked and there: nobody takes them, and the next collection deletes them. Bytes that are put anew in the very instant
-between the look at their age and their deletion are found missing by the next run that wants them, and made again.
+A run at the same time is safe for this reason. First, each blob without a reference since the plan is marked as
+`collected` in the ledger, in transactions that exclude other writers. From then on the cache ignores the artifact: a
+run computes it again, stores the bytes again, which makes them young, and removes the mark when it commits. Runs that
+used the artifact before the mark have a short time to commit. Then the collection deletes the bytes that are still
+marked, not young and without a reference, and removes the mark of the others. If it is killed, marked bytes remain: no
+run uses them, and the next collection deletes them. Bytes that are stored again between the check of their age and
+their deletion are missing in the next run that needs them, which computes them again.
 """
 
 from collections import defaultdict
@@ -37,15 +37,15 @@ from tidemill.ledger.ledger import Ledger
 
 T = TypeVar("T", bound=Struct)
 GRACE = timedelta(hours=1)
-_AT_WORK = timedelta(days=7)  # a run that says for longer that it is at work is not
-_SKEW = timedelta(minutes=10)  # between the clocks of machines
+_AT_WORK = timedelta(days=7)  # a run with the state `running` for a longer time is dead
+_SKEW = timedelta(minutes=10)  # the most difference between the clocks of machines
 _BATCH = 100
 _PAGE = 1_000
 _UNEXPIRED = "its run is not expired"
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """Blobs of one kind that go, or stay, for the same reason: how many, how large, and since when the oldest is."""
+    """Blobs of one kind that are deleted or kept for the same reason: number, size, and the time of the oldest."""
 
     kind: str
     why: str
@@ -55,7 +55,7 @@ class Group(Struct, frozen=True, kw_only=True):
 
 
 class Doomed(Struct, frozen=True):
-    """A blob that nothing needs; `known` is whether the ledger has a record of it."""
+    """A blob to delete; `known` is whether the ledger has a record of it."""
 
     digest: str
     kind: str
@@ -64,7 +64,7 @@ class Doomed(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What would go and what stays; what was named later than `since` (an id) was not seen."""
+    """The blobs to delete and to keep; the plan does not cover references after `since` (an id)."""
 
     goes: tuple[Group, ...]
     stays: tuple[Group, ...]
@@ -73,7 +73,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Collected(Struct, frozen=True):
-    """What a collection came to; `spared` is what a run has named since the plan."""
+    """The result of a collection; `spared` is the number of blobs that a run has referred to since the plan."""
 
     count: int
     bytes: int
@@ -81,9 +81,9 @@ class Collected(Struct, frozen=True):
 
 
 def plan(ledger: Ledger, blobs: Blobs, retention: Retention, now: datetime, *, grace: timedelta = GRACE) -> Plan:
-    """What nothing needs any more, by kind, and why the rest stays; nothing is changed.
+    """Plan which blobs to delete, by kind, and why the others are kept; nothing is changed.
 
-    Bytes that were put within `grace` are spared: a run that is to name them may not have come to it yet.
+    Blobs that were stored within `grace` are kept, because a run may be about to refer to them.
     """
     stored = {one.digest: one for one in blobs.list_blobs()}
     at_work = [run for run in ledger.runs.find(state="running") if _is_at_work(run, now)]
@@ -112,9 +112,9 @@ def plan(ledger: Ledger, blobs: Blobs, retention: Retention, now: datetime, *, g
 def collect(
     ledger: Ledger, blobs: Blobs, planned: Plan, clock: Clock, *, grace: timedelta = GRACE, pause: float = 5.0
 ) -> Collected:
-    """Delete what a plan says, but for what was named since; killed at any point, it can be planned and done again.
+    """Delete the blobs of a plan that have no newer reference; after a crash it can be planned and run again.
 
-    Where runs are at work, it lets them commit for `pause` seconds before anything is deleted.
+    If runs are running, it waits for `pause` seconds before it deletes, so that they can commit.
     """
     marked = [one for batch in _batches(planned.doomed) for one in _mark(ledger, batch, planned.since, clock.now())]
     maybe_crash("gc has marked")
@@ -149,7 +149,7 @@ def _is_marked(ledger: Ledger, one: Doomed, now: datetime) -> bool:
 
 
 def _collected(artifact: Artifact, one: Doomed, now: datetime) -> Artifact:
-    # Where there was no record at the plan and there is one now, somebody has made it since.
+    # If the record is newer than the plan, a run has written it.
     return replace(artifact, collected=now) if one.known and not artifact.collected else artifact
 
 
@@ -168,7 +168,7 @@ def _sweep(ledger: Ledger, blobs: Blobs, marked: Sequence[Doomed], since: str) -
 
 
 def _needed(ledger: Ledger, retention: Retention, now: datetime) -> dict[str, str]:
-    """Every digest that a root names, with the reason; a regime's artifacts will be roots here, too."""
+    """Return every digest that a root refers to, with the reason."""
     needed: dict[str, str] = {}
     kept = _kept_releases(ledger, retention, now)
     lineage = {release.run for release in kept if release.run}
@@ -178,7 +178,7 @@ def _needed(ledger: Ledger, retention: Retention, now: datetime) -> dict[str, st
     for run in _all(ledger.runs):
         if why := "a release needs it" if run.id in lineage else _why_kept(run, retention, now):
             alive[run.id] = why
-            for digest in named_by_run(run):
+            for digest in list_blobs_of_run(run):
                 needed.setdefault(digest, why)
     lapsed: defaultdict[str, set[str]] = defaultdict(set)
     for step in _all(ledger.steps):
@@ -189,11 +189,11 @@ def _needed(ledger: Ledger, retention: Retention, now: datetime) -> dict[str, st
                 lapsed[step.run].update(step.outputs.values())
         if step.expires is not None and step.expires > now:
             why = why or "its step keeps it"
-        # What a later step of the same run took is not kept for that alone: it is made again with it.
-        taken = set(step.inputs.values()) - lapsed[step.run] if step.run in alive else set()
-        given = set(step.outputs.values()) if why else set()
+        # An expired output is not kept because a later step of the same run used it: both are computed again.
+        inputs = set(step.inputs.values()) - lapsed[step.run] if step.run in alive else set()
+        outputs = set(step.outputs.values()) if why else set()
         log = {step.log_blob} if step.log_blob and step.run in alive else set()
-        for digest in given | taken | log:
+        for digest in outputs | inputs | log:
             needed.setdefault(digest, why or _UNEXPIRED)
     return needed
 
@@ -209,7 +209,7 @@ def _is_at_work(run: Run, now: datetime) -> bool:
 
 
 def _kept_releases(ledger: Ledger, retention: Retention, now: datetime) -> list[Release]:
-    """All releases, or those that answer, the last champions before them, and those that may still be routed."""
+    """Return all releases; with a limit, those in production, the last champions and the young ones."""
     releases = list(_all(ledger.releases))
     if retention.releases is None:
         return releases
@@ -219,17 +219,17 @@ def _kept_releases(ledger: Ledger, retention: Retention, now: datetime) -> list[
     labels: set[str] = set()
     for routes in versions.values():
         routes.sort(key=lambda route: -route.version)
-        answering = {arm.release for arm in routes[0].arms}
+        serving = {arm.release for arm in routes[0].arms}
         champions = dict.fromkeys(arm.release for route in routes for arm in route.arms if arm.role == "champion")
-        labels |= answering | set([label for label in champions if label not in answering][: retention.releases])
+        labels |= serving | set([label for label in champions if label not in serving][: retention.releases])
     young = now - parse_duration(retention.runs)
     return [release for release in releases if release.label in labels or release.created > young]
 
 
 def _kinds(ledger: Ledger, blobs: Blobs, needed: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """What every blob is that the ledger names; members of artifacts that are needed become needed, too."""
+    """Iterate over the kind of every blob in the ledger; members of needed artifacts become needed, too."""
     for run in _all(ledger.runs):
-        yield from ((digest, "environment") for digest in named_by_run(run))
+        yield from ((digest, "environment") for digest in list_blobs_of_run(run))
     for step in _all(ledger.steps):
         if step.log_blob:
             yield step.log_blob, "log"
@@ -251,22 +251,22 @@ def _members(blobs: Blobs, artifact: Artifact) -> Iterator[Artifact]:
 
 
 def _named_since(ledger: Ledger, since: str) -> set[str]:
-    """What was named since an id was minted, or by runs that are at work."""
+    """Return the digests that records after an id, or running runs, refer to."""
     runs = {run.id: run for run in [*_all(ledger.runs, since), *ledger.runs.find(state="running")]}
-    named = {digest for run in runs.values() for digest in named_by_run(run)}
-    named |= {digest for step in _all(ledger.steps, since) for digest in named_by_step(step)}
+    named = {digest for run in runs.values() for digest in list_blobs_of_run(run)}
+    named |= {digest for step in _all(ledger.steps, since) for digest in list_blobs_of_step(step)}
     return named | {release.package for release in _all(ledger.releases, since)}
 
 
-def named_by_run(run: Run) -> Iterator[str]:
-    """The digests of blobs that a run's record names: its packages, and the state of its code."""
+def list_blobs_of_run(run: Run) -> Iterator[str]:
+    """Iterate over the digests of the blobs of a run's record: its packages and its code."""
     if run.packages:
         yield run.packages
     yield from _digests((run.code, [attempt.code for attempt in run.attempts]))
 
 
-def named_by_step(step: StepRun) -> Iterator[str]:
-    """The digests of what a step took and gave, and of its log."""
+def list_blobs_of_step(step: StepRun) -> Iterator[str]:
+    """Iterate over the digests of the inputs, the outputs and the log of a step."""
     yield from step.inputs.values()
     yield from step.outputs.values()
     if step.log_blob:
@@ -285,7 +285,7 @@ def _digests(value: Any) -> Iterator[str]:
 
 
 def _all(book: Book[T], after: str = "") -> Iterator[T]:
-    """The records of a book, page by page."""
+    """Iterate over the records of a book, page by page."""
     while page := book.find(limit=_PAGE, after=after):
         yield from page
         after = page[-1].id  # type: ignore[attr-defined]
@@ -302,7 +302,7 @@ class _Groups:
         self._groups[kind, why] = (count + 1, total + size, min(oldest, born))
 
     def all(self) -> tuple[Group, ...]:
-        """The groups, the largest first."""
+        """Return the groups, the largest first."""
         found = [
             Group(kind=kind, why=why, count=count, bytes=total, oldest=oldest)
             for (kind, why), (count, total, oldest) in self._groups.items()

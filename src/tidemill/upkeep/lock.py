@@ -1,4 +1,4 @@
-"""Upkeep: what deletes bytes and rows (gc, erase, restore) is alone in a workspace; backups run side by side."""
+"""The upkeep lock: gc, erase and restore run alone in a workspace; backups can run at the same time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,18 +11,19 @@ from tidemill.locks import lock_file
 
 @contextmanager
 def upkeep(root: Path, database: Database, *, shared: bool = False) -> Iterator[None]:
-    """Be the only upkeep of a workspace, and of the ledger that several machines share; or a `shared` one.
+    """Lock the upkeep of a workspace and of its ledger, which several machines can share.
 
     Raises
     ------
     Conflict
-        if another is at work.
+        if another upkeep is running.
     """
-    with lock_file(root / "upkeep.lock", wait=False, shared=shared) as mine:
-        lock = database.lock("upkeep", shared=shared) if mine else None
+    with lock_file(root / "upkeep.lock", wait=False, shared=shared) as is_locked:
+        lock = database.lock("upkeep", shared=shared) if is_locked else None
         if lock is None:
             raise Conflict(
-                f"a collection, an erasure or a backup is at work on {root}", "wait until it is over, then try again"
+                f"a garbage collection, an erasure or a backup is running on {root}",
+                "wait until it has finished, then try again",
             )
         try:
             yield

@@ -1,4 +1,4 @@
-"""Restore: a backup becomes a workspace again; every digest is verified before anything is put in place."""
+"""Restore: replace a workspace with a backup; every digest is verified before anything is changed."""
 
 import hashlib
 import itertools
@@ -23,34 +23,34 @@ from tidemill.faults import maybe_crash
 from tidemill.ledger.database import Database
 from tidemill.ledger.ledger import Ledger
 from tidemill.locks import lock_file
-from tidemill.upkeep.backup import FORMAT, MANIFEST, Hashing, Manifest, line_of
+from tidemill.upkeep.backup import FORMAT, MANIFEST, Hashing, Manifest, format_line
 from tidemill.upkeep.lock import upkeep
 from tidemill.workspace.workspace import Workspace
 
 _OURS = ("blobs", "environments")
 _ASIDE = "before-restore-"
 _DRAFT = ".restoring-"
-_CURE = "take another backup; nothing was changed"
+_CURE = "use another backup; nothing was changed"
 
 
 class Restored(Struct, frozen=True):
-    """What was restored; `aside` is where that went which was there before, empty where there was nothing."""
+    """The result of a restore; `aside` is the folder of the former content, empty if there was none."""
 
     manifest: Manifest
     aside: str
 
 
 def restore(workspace: Workspace, source: IO[bytes], now: datetime, *, force: bool = False) -> Restored:
-    """Make a workspace what a backup holds; with `force`, what was there is moved aside.
+    """Replace a workspace with a backup; with `force`, the former content is moved aside.
 
-    Runs that were at work when the backup was taken become interrupted: they can be resumed.
+    Runs that were running at the time of the backup become interrupted; they can be resumed.
 
     Raises
     ------
     Conflict
-        if the workspace is not empty, or something is at work on it.
+        if the workspace is not empty, or a daemon or an upkeep is running on it.
     Corrupt
-        if the file is cut short, altered, or no backup: then nothing was changed.
+        if the file is incomplete, altered or not a backup; nothing is changed then.
     """
     with ExitStack() as stack:
         stack.enter_context(upkeep(workspace.root, workspace.database))
@@ -58,7 +58,7 @@ def restore(workspace: Workspace, source: IO[bytes], now: datetime, *, force: bo
         if not (empty or force):
             raise Conflict(
                 f"the workspace {workspace.root} is not empty",
-                "restore into another (TIDEMILL_WORKSPACE=FOLDER), or move what is there aside: --force",
+                "restore into another (TIDEMILL_WORKSPACE=FOLDER), or move the content aside: --force",
             )
         _refuse_daemons(workspace.root)
         _refuse_full_stores(workspace)
@@ -85,7 +85,7 @@ def restore(workspace: Workspace, source: IO[bytes], now: datetime, *, force: bo
 
 
 def _is_empty(workspace: Workspace) -> bool:
-    """Whether nothing was ever done here: opening a workspace already makes its files."""
+    """Return whether the workspace has no records, blobs or rows; opening it creates empty files."""
     if workspace.has_lost_ledger:
         return False
     try:
@@ -103,11 +103,11 @@ def _refuse_daemons(root: Path) -> None:
     for lease in root.glob("environments/*/daemon.lock"):
         with lock_file(lease, wait=False) as free:
             if not free:
-                raise Conflict(f"a daemon is at work on {lease.parent.name}", "end it first: Ctrl-C or SIGTERM")
+                raise Conflict(f"a daemon is running on {lease.parent.name}", "stop it first: Ctrl-C or SIGTERM")
 
 
 def _refuse_full_stores(workspace: Workspace) -> None:
-    """A store outside the workspace's folder cannot be moved aside."""
+    """Raise `Conflict` if a store outside the workspace's folder, which cannot be moved aside, is not empty."""
     for place in workspace.environments():
         for name, store in place.archived.items():
             if place.is_inside(name):
@@ -115,12 +115,12 @@ def _refuse_full_stores(workspace: Workspace) -> None:
             if next(store.export(), None) is not None:
                 raise Conflict(
                     f"the {name} store at {place.url(name)} is not empty",
-                    f"empty it, or set TIDEMILL_{name.upper()} to another place",
+                    f"empty it, or set TIDEMILL_{name.upper()} to another URL",
                 )
 
 
 def _unpack(source: IO[bytes], draft: Path, blobs: Blobs) -> Manifest:
-    """Unpack everything into a folder, and verify it."""
+    """Unpack all files into a folder, and verify them."""
     with _explained_source():
         return _unpacked(source, draft, blobs)
 
@@ -143,11 +143,11 @@ def _unpacked(source: IO[bytes], draft: Path, blobs: Blobs) -> Manifest:
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("wb") as sink:
                 shutil.copyfileobj(hashing, sink)
-        index.update(line_of(member.name, member.size, hashing.digest))
+        index.update(format_line(member.name, member.size, hashing.digest))
         files, size = files + 1, size + member.size
     listed = _manifest(manifest)
     if (listed.files, listed.bytes, listed.index) != (files, size, index.hexdigest()):
-        raise Corrupt("the backup was altered: its files are not those of its list", _CURE)
+        raise Corrupt("the backup was altered: its files differ from its list", _CURE)
     return listed
 
 
@@ -156,7 +156,7 @@ def _members(source: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
         for member in tar:
             content = tar.extractfile(member) if member.isreg() else None
             if content is None:
-                raise Corrupt(f"{member.name!r} in the backup is no plain file", _CURE)
+                raise Corrupt(f"{member.name!r} in the backup is not a plain file", _CURE)
             yield member, content
 
 
@@ -165,7 +165,7 @@ def _explained_source() -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, EOFError, zlib.error) as cut:
-        raise Corrupt(f"the file is no backup, or was cut short: {cut}", _CURE) from None
+        raise Corrupt(f"the file is not a backup, or is incomplete: {cut}", _CURE) from None
     except OSError as refused:
         raise TidemillError(
             f"the backup could not be unpacked: {refused.strerror or refused}",
@@ -174,11 +174,11 @@ def _explained_source() -> Iterator[None]:
 
 
 def _place(draft: Path, name: str) -> Path:
-    """Where a member goes; none leads out of the folder."""
+    """Return the path of a member; raise `Corrupt` for a path outside the folder."""
     parts = PurePosixPath(name).parts
     known = parts[:1] == ("ledger",) or (parts[:1] == ("environments",) and len(parts) > 3)
     if not known or ".." in parts or "\\" in name:
-        raise Corrupt(f"the backup holds a file that no backup has: {name!r}", _CURE)
+        raise Corrupt(f"the backup contains an unexpected file: {name!r}", _CURE)
     return draft.joinpath(*parts)
 
 
@@ -189,8 +189,8 @@ def _manifest(content: bytes) -> Manifest:
         version = msgspec.json.decode(content, type=dict[str, Any]).get("format", 0)
         if version > FORMAT:
             raise TidemillError(
-                f"the backup was taken by a newer version of tidemill (format {version})",
-                "upgrade it: `pip install --upgrade tidemill`; nothing was changed",
+                f"the backup is from a newer version of tidemill (format {version})",
+                "upgrade tidemill: `pip install --upgrade tidemill`; nothing was changed",
             )
         return msgspec.json.decode(content, type=Manifest)
     except msgspec.MsgspecError as wrong:
@@ -198,7 +198,7 @@ def _manifest(content: bytes) -> Manifest:
 
 
 def _move_blobs(workspace: Workspace, made: Workspace) -> None:
-    """Blobs that are kept elsewhere go there: they are immutable, so that nothing there is changed."""
+    """Copy the blobs to a store outside the workspace; blobs are immutable, so no existing blob changes."""
     if workspace.is_inside("blobs"):
         return
     for one in made.blobs.list_blobs():
@@ -209,19 +209,19 @@ def _move_blobs(workspace: Workspace, made: Workspace) -> None:
 
 
 def _fill_stores(workspace: Workspace, made: Workspace, draft: Path) -> None:
-    """Fill the stores of each environment: those inside the workspace in the draft, the others where they are."""
+    """Fill the stores of each environment: stores inside the workspace in the draft, the others directly."""
     for folder in sorted((draft / "environments").glob("*")):
         inside, outside = made.for_environment(folder.name), workspace.for_environment(folder.name)
         for unpacked in sorted(folder.iterdir()):
             place = inside if outside.is_inside(unpacked.name) else outside
             if unpacked.name not in place.archived:
-                raise Corrupt(f"the backup holds a store that no backup has: {unpacked.name!r}", _CURE)
+                raise Corrupt(f"the backup contains an unexpected store: {unpacked.name!r}", _CURE)
             place.archived[unpacked.name].load(_opened(unpacked))
     shutil.rmtree(draft / "environments", ignore_errors=True)
 
 
 def _opened(folder: Path) -> Iterator[tuple[str, BinaryIO]]:
-    """Each file in a folder, open; it is deleted once it was read, so that nothing is on the disk twice for long."""
+    """Iterate over the open files in a folder; each is deleted after it was read, to save disk space."""
     for file in sorted(one for one in folder.rglob("*") if one.is_file()):
         with file.open("rb") as source:
             yield file.relative_to(folder).as_posix(), source
@@ -233,15 +233,15 @@ def _fill_ledger(ledger: Ledger, draft: Path, manifest: Manifest) -> None:
     with ledger.transaction(durable=True):
         for name in manifest.records:
             with (draft / "ledger" / f"{name}.jsonl").open("rb") as lines:
-                count = ledger.load(name, lines, _ended)
+                count = ledger.load(name, lines, _interrupt)
             if count != manifest.records[name]:
-                raise Corrupt(f"the backup has {count} {name}, its manifest says {manifest.records[name]}", _CURE)
+                raise Corrupt(f"the backup has {count} {name}, its manifest {manifest.records[name]}", _CURE)
     ledger.close()
 
 
-def _ended(record: Struct) -> Struct:
+def _interrupt(record: Struct) -> Struct:
     if isinstance(record, Run) and record.state == "running":
-        error = "the run was at work when the backup was taken"
+        error = "the run was running at the time of the backup"
         return replace(record, state="interrupted", error=error, interruption="restore")
     return record
 
@@ -252,13 +252,13 @@ def _explained(root: Path) -> Iterator[None]:
         yield
     except OSError as refused:
         raise TidemillError(
-            f"the workspace {root} could not be put in place: {refused.strerror or refused}",
+            f"the workspace {root} could not be replaced: {refused.strerror or refused}",
             "check its permissions, then restore again with --force; nothing was deleted",
         ) from None
 
 
 def _swap(workspace: Workspace, new: Database, made: Workspace, aside: Path, *, keep: bool) -> None:
-    """Move what is there aside, and what was made into its place; nothing is deleted where `keep` is true."""
+    """Move the former content aside, and the new content to its paths; `keep` deletes nothing."""
     root = workspace.root
     if not workspace.has_lost_ledger:
         with suppress(Corrupt):

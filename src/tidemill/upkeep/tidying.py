@@ -1,4 +1,4 @@
-"""Tidying of the journal: small pieces are joined, and rows that the policy keeps no longer are dropped."""
+"""Maintenance of the journal: merge small segments, and delete rows older than the retention of the policy."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def tidy(journal: Journal, retention: Retention, now: datetime, *, dry_run: bool = False) -> dict[str, int]:
-    """Join small pieces and drop what the policy keeps no longer; how many rows of each kind were dropped."""
+    """Merge small segments and delete expired rows; return the number of deleted rows of each kind."""
     dropped = {}
     for kind in journal.kinds():
         if retention.journal is not None:
