@@ -107,7 +107,7 @@ def test_a_source_or_a_file_is_profiled_with_proposals(shop: Path, tmp_path: Pat
     told = tidemill(shop, "data", "profile", "rows", "--report", str(tmp_path / "look.html"))
     assert "3,000 rows" in told.stdout
     assert "wrote" in told.stderr
-    assert "A first look at" in (tmp_path / "look.html").read_text(encoding="utf-8")
+    assert "Data profile of" in (tmp_path / "look.html").read_text(encoding="utf-8")
     roles = {one["column"]: one["role"] for one in listed(shop, "data", "profile", "rows")["proposals"]}
     assert (roles["late"], roles["ordered"], roles["order_id"]) == ("label", "event time", "key")
     later(shop).with_columns(told=pl.col("late").cast(pl.String)).write_parquet(tmp_path / "loose.parquet")

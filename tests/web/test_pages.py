@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from tests.web import kit
 from tidemill.ledger.book import SqlBook
-from tidemill.web.app import make_app
+from tidemill.web.app import create_app
 
 
 @pytest.fixture
@@ -18,27 +18,27 @@ def mill(tmp_path: Path) -> kit.Mill:
 
 
 def client(mill: kit.Mill, host: str = "") -> TestClient:
-    app = make_app(mill.books, mill.board, "flights", "production", host)
+    app = create_app(mill.books, mill.board, "flights", "production", host)
     return TestClient(app, base_url="http://localhost:8000")
 
 
-def test_every_page_answers_as_html_and_as_json(mill: kit.Mill) -> None:
-    asked = client(mill)
+def test_every_page_is_html_and_json(mill: kit.Mill) -> None:
+    browser = client(mill)
     for address in kit.addresses(kit.turned(mill)):
-        reply = asked.get(address)
+        reply = browser.get(address)
         assert reply.status_code == 200, address
         assert reply.headers["content-type"].startswith("application/json" if "format" in address else "text/html")
         assert "default-src 'none'" in reply.headers["content-security-policy"]
 
 
-def test_pages_of_an_empty_ledger_say_what_to_do(mill: kit.Mill) -> None:
-    asked = client(mill)
-    assert "tidemill run training" in asked.get("/").text
+def test_pages_of_an_empty_ledger_name_the_first_command(mill: kit.Mill) -> None:
+    browser = client(mill)
+    assert "tidemill run training" in browser.get("/").text
     for noun in ("runs", "releases", "routes", "verdicts", "events", "jobs"):
-        assert asked.get(f"/{noun}").status_code == 200
+        assert browser.get(f"/{noun}").status_code == 200
 
 
-def test_the_overview_says_who_answers_since_when_and_why(mill: kit.Mill) -> None:
+def test_the_overview_shows_the_release_in_production_and_its_reason(mill: kit.Mill) -> None:
     kit.turned(mill, "not worse: live loss 0.45 against 0.46")
     page = client(mill).get("/").text
     assert "flights/2" in page
@@ -47,62 +47,62 @@ def test_the_overview_says_who_answers_since_when_and_why(mill: kit.Mill) -> Non
 
 
 @pytest.mark.parametrize("kind", ["approval.needed", "model.frozen"])
-def test_an_approval_is_asked_for_until_somebody_decides(mill: kit.Mill, kind: str) -> None:
+def test_an_approval_is_listed_until_a_person_decides(mill: kit.Mill, kind: str) -> None:
     release = mill.release()
     mill.event(kind, release.label, "its policy asks for an approval")
-    asked = client(mill)
-    assert "tidemill models approve flights/1" in asked.get("/").text
+    browser = client(mill)
+    assert "tidemill models approve flights/1" in browser.get("/").text
     mill.decide(release)
-    assert "tidemill models approve" not in asked.get("/").text
+    assert "tidemill models approve" not in browser.get("/").text
 
 
-def test_an_approval_is_not_asked_for_a_release_that_answers(mill: kit.Mill) -> None:
+def test_an_approval_is_not_listed_for_a_release_in_production(mill: kit.Mill) -> None:
     mill.release(11)
     release = mill.release(1)
     mill.event("approval.needed", release.label, "its policy asks for an approval")
-    asked = client(mill)
+    browser = client(mill)
     mill.route(mill.books.releases.find(version=11)[0])
-    assert "models approve flights/1" in asked.get("/").text, "flights/11 is not flights/1"
+    assert "models approve flights/1" in browser.get("/").text, "flights/11 is not flights/1"
     mill.route(release)
-    assert "models approve" not in asked.get("/").text
+    assert "models approve" not in browser.get("/").text
 
 
-def test_a_pipeline_needs_a_person_until_it_ends_well(mill: kit.Mill) -> None:
+def test_a_failed_pipeline_is_listed_until_a_run_succeeds(mill: kit.Mill) -> None:
     mill.run("ingestion", "failed", "the disk is full")
-    asked = client(mill)
-    assert "the disk is full" in asked.get("/").text
+    browser = client(mill)
+    assert "the disk is full" in browser.get("/").text
     mill.run("ingestion")
-    assert asked.get("/?format=json").json()["needs"] == []
+    assert browser.get("/?format=json").json()["needs"] == []
 
 
-def test_a_board_that_is_behind_the_ledger_is_told(mill: kit.Mill) -> None:
+def test_a_board_behind_the_ledger_is_reported(mill: kit.Mill) -> None:
     kit.turned(mill)
     (mill.workspace.root / "environments/production/routes/flights.json").unlink()
     mill.board.publish(mill.books.routes.find(model="flights", limit=1)[0])
-    assert "version 2 was decided, version 1 is served" in client(mill).get("/").text
+    assert "version 2 is decided, but version 1 is in service" in client(mill).get("/").text
 
 
-def test_lists_are_read_page_by_page_and_miss_nothing(mill: kit.Mill) -> None:
-    made = [mill.run().id for _ in range(25)]
-    asked, found, before = client(mill), [], ""
+def test_lists_are_complete_across_pages(mill: kit.Mill) -> None:
+    run_ids = [mill.run().id for _ in range(25)]
+    browser, found, before = client(mill), [], ""
     for _ in range(3):
-        reply = asked.get("/runs", params={"format": "json", "limit": "10", "before": before}).json()
+        reply = browser.get("/runs", params={"format": "json", "limit": "10", "before": before}).json()
         found += [run["id"] for run in reply["runs"]]
         before = reply["older"]
-    assert found == made[::-1]
+    assert found == run_ids[::-1]
     assert before == ""
 
 
-def test_verdicts_of_other_environments_are_left_out_and_the_page_is_full(mill: kit.Mill) -> None:
+def test_verdicts_of_other_environments_are_excluded_and_pages_are_full(mill: kit.Mill) -> None:
     ours = []
     for _ in range(8):
         ours.append(mill.verdict().id)
         for _ in range(5):
             mill.verdict(environment="test")
-    asked = client(mill)
-    first = asked.get("/verdicts?format=json&limit=5").json()
-    rest = asked.get(f"/verdicts?format=json&limit=5&before={first['older']}").json()
-    assert [one["id"] for one in first["verdicts"] + rest["verdicts"]] == ours[::-1]
+    browser = client(mill)
+    first = browser.get("/verdicts?format=json&limit=5").json()
+    rest = browser.get(f"/verdicts?format=json&limit=5&before={first['older']}").json()
+    assert [verdict["id"] for verdict in first["verdicts"] + rest["verdicts"]] == ours[::-1]
     assert rest["older"] == ""
 
 
@@ -110,56 +110,56 @@ def test_verdicts_are_filtered_and_filters_stay_in_the_links(mill: kit.Mill) -> 
     mill.verdict("gate", "pass")
     mill.verdict("gate", "fail", reason="worse than the champion")
     mill.verdict("drift", "fail")
-    asked = client(mill)
-    found = asked.get("/verdicts?check=gate&outcome=fail&format=json").json()["verdicts"]
-    assert [one["reason"] for one in found] == ["worse than the champion"]
-    assert "/verdicts?check=gate&amp;outcome=pass" in asked.get("/verdicts?check=gate&outcome=fail").text
+    browser = client(mill)
+    found = browser.get("/verdicts?check=gate&outcome=fail&format=json").json()["verdicts"]
+    assert [verdict["reason"] for verdict in found] == ["worse than the champion"]
+    assert "/verdicts?check=gate&amp;outcome=pass" in browser.get("/verdicts?check=gate&outcome=fail").text
 
 
 def test_no_book_is_ever_read_whole(mill: kit.Mill, monkeypatch: pytest.MonkeyPatch) -> None:
     pages = kit.turned(mill)
     honest = SqlBook.find
 
-    def bounded(self: SqlBook[Any], **asked: Any) -> list[Any]:
-        assert asked.get("limit") or set(asked) == {"run"}, f"reads a whole book: {asked}"
-        return honest(self, **asked)
+    def bounded(self: SqlBook[Any], **arguments: Any) -> list[Any]:
+        assert arguments.get("limit") or set(arguments) == {"run"}, f"reads a whole book: {arguments}"
+        return honest(self, **arguments)
 
     monkeypatch.setattr(SqlBook, "find", bounded)
-    asked = client(mill)
+    browser = client(mill)
     for address in kit.addresses(pages):
-        assert asked.get(address).status_code == 200, address
+        assert browser.get(address).status_code == 200, address
 
 
-def test_the_page_of_a_run_leads_to_its_artifacts_and_they_back_to_what_made_them(mill: kit.Mill) -> None:
+def test_the_page_of_a_run_links_to_its_artifacts_and_their_lineage(mill: kit.Mill) -> None:
     pages = kit.turned(mill)
-    asked = client(mill)
-    run = asked.get(pages["run"]).text
+    browser = client(mill)
+    run = browser.get(pages["run"]).text
     for item in ("started by", "executor", "start</th>", "end</th>", "Parameters", "981 rows, 2 columns"):
         assert item in run, item
     assert f'href="{pages["artifact"]}"' in run
-    told = asked.get(pages["artifact"]).text
-    assert "What went into it" in told
-    assert "← step fit" in told
-    assert asked.get("/artifacts/" + "0" * 64).status_code == 404
+    artifact = browser.get(pages["artifact"]).text
+    assert "Inputs" in artifact
+    assert "← step fit" in artifact
+    assert browser.get("/artifacts/" + "0" * 64).status_code == 404
 
 
 def test_nothing_from_the_ledger_becomes_markup(mill: kit.Mill) -> None:
     pages = kit.turned(mill, kit.EVIL)
-    asked = client(mill)
+    browser = client(mill)
     for name, address in pages.items():
-        page = asked.get(address).text
+        page = browser.get(address).text
         assert "<script>alert" not in page, name
         assert "<img src=x" not in page, name
-    assert "&lt;script&gt;alert" in asked.get(pages["verdict"]).text
+    assert "&lt;script&gt;alert" in browser.get(pages["verdict"]).text
 
 
-def test_what_is_asked_for_never_becomes_markup(mill: kit.Mill) -> None:
-    asked = client(mill)
+def test_request_parameters_never_become_markup(mill: kit.Mill) -> None:
+    browser = client(mill)
     for reply in (
-        asked.get("/verdicts", params={"text": f'"{kit.EVIL}', "check": kit.EVIL}),
-        asked.get("/runs", params={"limit": kit.EVIL}),
-        asked.get(f"/nothing/{kit.EVIL}"),
-        asked.get("/runs/" + kit.EVIL.replace("/", "")),
+        browser.get("/verdicts", params={"text": f'"{kit.EVIL}', "check": kit.EVIL}),
+        browser.get("/runs", params={"limit": kit.EVIL}),
+        browser.get(f"/nothing/{kit.EVIL}"),
+        browser.get("/runs/" + kit.EVIL.replace("/", "")),
     ):
         assert "<script>" not in reply.text
         assert "<img" not in reply.text
@@ -168,7 +168,7 @@ def test_what_is_asked_for_never_becomes_markup(mill: kit.Mill) -> None:
 @pytest.mark.parametrize(
     "host", ["localhost", "localhost:8000", "127.0.0.1:1", "[::1]:8000", "[::1]", "MILL.example:80"]
 )
-def test_our_own_host_names_are_served(mill: kit.Mill, host: str) -> None:
+def test_accepted_host_names_are_served(mill: kit.Mill, host: str) -> None:
     assert client(mill, "mill.example").get("/", headers={"host": host}).status_code == 200
 
 
@@ -180,33 +180,33 @@ def test_any_other_host_name_is_refused(mill: kit.Mill, host: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_pages_are_only_read(mill: kit.Mill, method: str) -> None:
+def test_pages_are_read_only(mill: kit.Mill, method: str) -> None:
     reply = client(mill).request(method, "/runs")
     assert reply.status_code == 405
     assert reply.headers["allow"] == "GET, HEAD"
 
 
-def test_a_page_that_is_not_there_says_where_to_look(mill: kit.Mill) -> None:
-    asked = client(mill)
+def test_an_unknown_page_links_to_the_other_pages(mill: kit.Mill) -> None:
+    browser = client(mill)
     for address in ("/nothing", "/runs/0123456789", "/releases/flights/9", "/releases/flights/nine", "/verdicts/none"):
-        reply = asked.get(address)
+        reply = browser.get(address)
         assert reply.status_code == 404, address
         assert '<a href="/releases">' in reply.text
-        told = asked.get(address, params={"format": "json"})
-        assert told.status_code == 404
-        assert told.json()["error"]
+        as_json = browser.get(address, params={"format": "json"})
+        assert as_json.status_code == 404
+        assert as_json.json()["error"]
 
 
-def test_a_limit_that_is_none_is_refused(mill: kit.Mill) -> None:
+def test_an_invalid_limit_is_refused(mill: kit.Mill) -> None:
     assert client(mill).get("/runs?limit=100000").status_code == 400
 
 
-def test_a_fault_shows_no_inside(mill: kit.Mill, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_shows_no_details(mill: kit.Mill, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("secret path /home/ada")
 
     monkeypatch.setattr(SqlBook, "find", broken)
-    app = make_app(mill.books, mill.board, "flights", "production")
+    app = create_app(mill.books, mill.board, "flights", "production")
     reply = TestClient(app, base_url="http://localhost", raise_server_exceptions=False).get("/runs")
     assert reply.status_code == 500
     assert "secret" not in reply.text

@@ -12,7 +12,7 @@ from tidemill.core.metric import find_metric_info
 from tidemill.core.route import RouteChange
 from tidemill.data.charts import ChartMark, ChartSeries, TrafficChange, TrafficShare
 from tidemill.evidence.formatting import format_number
-from tidemill.web.words import plural, spoken
+from tidemill.web.words import describe_metric, pluralize
 
 _POLICIES = {
     "loop": "the loop",
@@ -68,15 +68,15 @@ def format_headline(result: BacktestResult) -> str:
     metric = result.metric
     name = describe_policy(first.name)
     name = name[0].upper() + name[1:]
-    trainings = f"with {plural(first.trainings, 'training')}"
+    trainings = f"with {pluralize(first.trainings, 'training')}"
     if metric not in first.metrics or not all(metric in other.metrics for other in others):
-        return f"{name} cannot be compared by {spoken(metric)}: it was not measured for every policy."
+        return f"{name} cannot be compared by {describe_metric(metric)}: it was not measured for every policy."
     if not others:
-        return f"{name}: {spoken(metric)} {format_number(first.metrics[metric])}, {trainings}."
+        return f"{name}: {describe_metric(metric)} {format_number(first.metrics[metric])}, {trainings}."
     differences = [_format_difference(metric, first, other) for other in others]
     busiest = max(other.trainings for other in others)
     instead = f" instead of {busiest:,}" if busiest > first.trainings else ""
-    return f"{name}: {spoken(metric)} {', and '.join(differences)}, {trainings}{instead}."
+    return f"{name}: {describe_metric(metric)} {', and '.join(differences)}, {trainings}{instead}."
 
 
 def _format_difference(metric: str, result: PolicyResult, other: PolicyResult) -> str:

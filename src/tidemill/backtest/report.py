@@ -14,7 +14,7 @@ from tidemill.core.metric import find_metric_info
 from tidemill.data.charts import Figure, draw_difference, draw_outcome_counts, draw_over_time, draw_traffic_shares
 from tidemill.evidence.formatting import format_duration, format_number
 from tidemill.web import templating
-from tidemill.web.words import day, plural, spoken, when
+from tidemill.web.words import describe_metric, format_day, format_time, pluralize
 
 _WIDTH = 118
 _LINES = 40
@@ -23,8 +23,8 @@ _LINES = 40
 def render(result: BacktestResult) -> str:
     """Return the report as one HTML file that needs no network and runs only its own scripts."""
     first = result.outcomes[0]
-    scripts = {"plotly": Markup(templating.plotly()), "charts": Markup(templating.part("charts.js"))}
-    return templating.html(
+    scripts = {"plotly": Markup(templating.read_plotly()), "charts": Markup(templating.read_file("charts.js"))}
+    return templating.render_template(
         "report.html",
         result=result,
         first=first,
@@ -51,7 +51,7 @@ def render(result: BacktestResult) -> str:
         reference=findings.describe_policy(_choose_reference(result)),
         value=findings.build_weekly_series(result)[0],
         figures=_draw_figures(result),
-        style=Markup(templating.part("style.css")),
+        style=Markup(templating.read_file("style.css")),
         scripts=scripts,
         hashes=" ".join(_hash_script(script) for script in scripts.values()),
     )
@@ -93,7 +93,7 @@ def _build_policy_table(
     }
     counts = ["trainings", "promoted", "rolled back", "stopped", "cost"]
     columns = [*counts, *(["training time"] if with_time else []), "better weeks"]
-    rows = [[(name, False) for name in ("policy", *(spoken(metric) for metric in metrics), *columns)]]
+    rows = [[(name, False) for name in ("policy", *(describe_metric(metric) for metric in metrics), *columns)]]
     for policy in policies:
         scores = [(format_number(policy.metrics[name]), policy.metrics[name] == best[name]) for name in metrics]
         counted = (policy.trainings, policy.promotions, policy.rollbacks, policy.stops)
@@ -189,7 +189,7 @@ def summary(result: BacktestResult) -> str:
     lines = [
         *textwrap.wrap(findings.format_headline(result), _WIDTH),
         (
-            f"{result.project}, {day(period.begin)} to {day(period.end)} ({days} days): "
+            f"{result.project}, {format_day(period.begin)} to {format_day(period.end)} ({days} days): "
             f"{first.predictions:,} predictions, {first.labels:,} labelled; replayed in "
             f"{format_duration(result.seconds)}"
         ),
@@ -218,14 +218,14 @@ def summary(result: BacktestResult) -> str:
     causes = f"Trainings by cause: {stories.format_causes(result.list_seeds(first.name))}"
     closing = ["", *_format_verdicts(first), causes, "", "The report lists the limits of these figures."]
     events = [
-        _cut(f"  {when(line.entry.time)}  {line.entry.text}")
+        _cut(f"  {format_time(line.entry.time)}  {line.entry.text}")
         for line in findings.shorten_timeline(first.timeline)
         if line.style != "warn"
     ]
     available = max(3, _LINES - len(lines) - len(closing) - 1)
     if len(events) > available:
         half = (available - 1) // 2
-        omitted = f"  … {plural(len(events) - 2 * half, 'line')} more in the report"
+        omitted = f"  … {pluralize(len(events) - 2 * half, 'line')} more in the report"
         events = [*events[:half], omitted, *events[-half:]]
     return "\n".join([*lines, f"Timeline of {findings.describe_policy(first.name)}:", *events, *closing])
 

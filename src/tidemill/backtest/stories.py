@@ -8,7 +8,7 @@ from msgspec import Struct
 from tidemill.backtest.comparison import BacktestResult, LossDifference, PolicyResult, TrainingStory, VerdictSummary
 from tidemill.checks.registry import find_stage_checks
 from tidemill.evidence.formatting import format_number
-from tidemill.web.words import plural, when
+from tidemill.web.words import format_time, pluralize
 
 _STYLES = {
     "promoted": "good",
@@ -61,17 +61,17 @@ def list_chapters(story: TrainingStory) -> list[Chapter]:
     """Return the cause, training, gate, canary and ending of a training, as far as it got."""
     chapters = [
         _describe_cause(story),
-        Chapter("trained", when(story.started), f"by the pipeline {story.pipeline}, run {story.run[:13]}"),
+        Chapter("trained", format_time(story.started), f"by the pipeline {story.pipeline}, run {story.run[:13]}"),
     ]
     if story.gate:
         chapters.append(_describe_verdict("gate", story.gate))
     elif story.release:
         chapters.append(Chapter("gate", "", "none: its policy has no gate"))
     if story.live and story.ending not in ("first", "live"):
-        chapters.append(Chapter("canary", when(story.live), "started to serve a share of the requests"))
+        chapters.append(Chapter("canary", format_time(story.live), "started to serve a share of the requests"))
     if story.canary:
         chapters.append(_describe_verdict("traffic", story.canary))
-    settled = when(story.settled) if story.settled else ""
+    settled = format_time(story.settled) if story.settled else ""
     has_message = story.message and not story.canary and story.ending not in ("first", "live")
     reason = f" ({story.message})" if has_message else ""
     chapters.append(Chapter("end", settled, _ENDINGS[story.ending] + reason, style=choose_style(story)))
@@ -81,15 +81,15 @@ def list_chapters(story: TrainingStory) -> list[Chapter]:
 def _describe_cause(story: TrainingStory) -> Chapter:
     if story.cause is None:
         requester = "manually" if story.trigger == "hand" else f"by the trigger “{story.trigger}”"
-        return Chapter("cause", when(story.due), f"requested {requester}")
+        return Chapter("cause", format_time(story.due), f"requested {requester}")
     text = f"{story.cause.check} of {story.cause.subject}: {story.cause.reason}"
-    return Chapter("cause", when(story.cause.time), text, format_numbers(story.cause))
+    return Chapter("cause", format_time(story.cause.time), text, format_numbers(story.cause))
 
 
 def _describe_verdict(name: str, verdict: VerdictSummary) -> Chapter:
     styles = {"pass": "good", "fail": "bad"}
     style = styles.get(verdict.outcome, "warn")
-    return Chapter(name, when(verdict.time), verdict.reason, format_numbers(verdict), style)
+    return Chapter(name, format_time(verdict.time), verdict.reason, format_numbers(verdict), style)
 
 
 def format_numbers(verdict: VerdictSummary) -> str:
@@ -160,5 +160,5 @@ def list_false_alarms(result: BacktestResult) -> list[str]:
         failed = sum(replay.verdicts.get(check, {}).get("fail", 0) for replay in replays)
         trainings = sum(replay.causes.get(check, 0) for replay in replays)
         share = f"{failed} of {evaluations:,} evaluations failed ({failed / evaluations:.2%})"
-        alarms.append(f"{check}: {share} and caused {plural(trainings, 'training')}")
+        alarms.append(f"{check}: {share} and caused {pluralize(trainings, 'training')}")
     return alarms

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill.errors import InputError, TidemillError
 from tidemill.flow.session import Session
-from tidemill.web.app import make_app
+from tidemill.web.app import create_app
 
 
 class _Later:
@@ -28,7 +28,7 @@ class _Later:
             except TidemillError as away:
                 await PlainTextResponse(str(away), 503)(scope, receive, send)
                 return
-            self._app = make_app(books, workspace.board, name, workspace.environment)
+            self._app = create_app(books, workspace.board, name, workspace.environment)
         await self._app(scope, receive, send)
 
 

@@ -1,1 +1,1 @@
-"""The pages: what happened and why, to look at in a browser, and the report of a backtest."""
+"""The web pages: the records of an environment in a browser, and the report of a backtest."""

@@ -1,4 +1,4 @@
-"""The web pages: an ASGI application that shows the ledger of one environment, and changes nothing."""
+"""The web pages: an ASGI application that shows the ledger of one environment; it only reads."""
 
 from collections.abc import Callable
 from functools import partial
@@ -39,16 +39,16 @@ _RECORDS: dict[str, Callable[..., Page]] = {
     "/events/{identifier}": details.event,
 }
 _FILES = {"/style.css": "text/css", "/charts.js": "text/javascript"}
-_KEPT = {"cache-control": "public, max-age=86400"}
+_CACHE_ONE_DAY = {"cache-control": "public, max-age=86400"}
 
 
-def make_app(books: BooksReader, board: Board, project: str, environment: str, host: str = "") -> Starlette:
-    """The pages of an environment.
+def create_app(books: BooksReader, board: Board, project: str, environment: str, host: str = "") -> Starlette:
+    """Create the application with the pages of an environment.
 
-    `host` is a name under which they are asked for beside localhost; requests for any other are refused.
+    `host` is an accepted host name besides localhost; requests for other host names are refused.
     """
     site = Site(books, board, project, environment)
-    routes = [Route(path, partial(_answer, site, show)) for path, show in (_LISTS | _RECORDS).items()]
+    routes = [Route(path, partial(_show_page, site, show)) for path, show in (_LISTS | _RECORDS).items()]
     routes += [Route(path, partial(_file, path, kind)) for path, kind in _FILES.items()]
     routes.append(Route("/plotly.js", _plotly))
     return Starlette(
@@ -58,16 +58,16 @@ def make_app(books: BooksReader, board: Board, project: str, environment: str, h
     )
 
 
-def _answer(site: Site, show: Callable[..., Page], request: Request) -> Response:
-    """A page as HTML, or its records as JSON; Starlette runs this in a thread, since books block."""
+def _show_page(site: Site, show: Callable[..., Page], request: Request) -> Response:
+    """Return a page as HTML, or its records as JSON; Starlette runs this in a thread, since books block."""
     try:
         page = show(site, Query(dict(request.query_params)), **request.path_params)
-    except TidemillError as wrong:
-        status = 404 if isinstance(wrong, NotFound) else 400 if isinstance(wrong, InputError) else 503
-        return _error(site, request, status, wrong.problem, wrong.cure)
+    except TidemillError as error:
+        status = 404 if isinstance(error, NotFound) else 400 if isinstance(error, InputError) else 503
+        return _error(site, request, status, error.problem, error.cure)
     if _wants_json(request):
         return Response(msgspec.json.encode(page.data), media_type="application/json")
-    return _html(site, page.template, 200, page=page, charts=[p for p in page.parts if isinstance(p, Chart)])
+    return _html(site, page.template, 200, page=page, charts=[part for part in page.parts if isinstance(part, Chart)])
 
 
 def _wants_json(request: Request) -> bool:
@@ -75,13 +75,15 @@ def _wants_json(request: Request) -> bool:
 
 
 def _html(site: Site, template: str, status: int, **values: Any) -> Response:
-    here = values["page"].title if "page" in values else ""
-    text = templating.html(template, site=site, nouns=_NOUNS, here=here, kind=_kind, plain=details.plain, **values)
+    current = values["page"].title if "page" in values else ""
+    text = templating.render_template(
+        template, site=site, nouns=_NOUNS, current=current, kind=_kind, as_shown=details.as_shown, **values
+    )
     return Response(text, status, media_type="text/html")
 
 
 def _kind(part: Any) -> str:
-    """What a part of a page is, for the template."""
+    """Return the kind of a page's part, for the template."""
     return type(part).__name__.lower()
 
 
@@ -93,17 +95,17 @@ def _error(site: Site, request: Request, status: int, problem: str, cure: str) -
 
 
 def _missing(site: Site, request: Request, _: Exception) -> Response:
-    return _error(site, request, 404, f"There is no page {request.url.path}", "The pages that there are:")
+    return _error(site, request, 404, f"There is no page {request.url.path}", "Open one of these pages:")
 
 
-def _broken(site: Site, request: Request, fault: Exception) -> Response:
-    log.error("the page %s failed", request.url.path, exc_info=fault)
-    return _error(site, request, 500, "Something went wrong inside", "The log of this process says what.")
+def _broken(site: Site, request: Request, error: Exception) -> Response:
+    log.error("the page %s failed", request.url.path, exc_info=error)
+    return _error(site, request, 500, "The page could not be created", "See the log of this process.")
 
 
 def _file(path: str, kind: str, _: Request) -> Response:
-    return Response(templating.part(path.removeprefix("/")), media_type=kind)
+    return Response(templating.read_file(path.removeprefix("/")), media_type=kind)
 
 
 def _plotly(_: Request) -> Response:
-    return Response(templating.plotly(), media_type="text/javascript", headers=_KEPT)
+    return Response(templating.read_plotly(), media_type="text/javascript", headers=_CACHE_ONE_DAY)

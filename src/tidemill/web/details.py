@@ -1,4 +1,4 @@
-"""One record on its page, with what it came from and what came of it."""
+"""The pages of one release, one verdict and one event, with links to their causes and effects."""
 
 from datetime import datetime
 from typing import Any
@@ -19,65 +19,65 @@ _LATEST = 12
 
 
 def release(site: Site, _: Query, name: str, version: str) -> Page:
-    """A release: what it scored, who judged it, when it answered, and what it was made of."""
-    record = _release(site, name, version)
+    """Show a release: its metrics, verdicts, routes and training data."""
+    record = _find_release(site, name, version)
     gate = site.books.verdicts.find(run=record.run, limit=_SHOWN) if record.run else []
     live = site.books.verdicts.find(subject=record.label, newest=True, limit=_LATEST)
     routed = site.books.routes.find(linked=f"release:{record.label}", newest=True, limit=_SHOWN)
     decisions = site.books.audit.find(subject=record.label, newest=True, limit=_SHOWN)
-    known = Facts(
+    facts = Facts(
         "",
         [
-            ("made", view.moment(record.created)),
+            ("created", view.time(record.created)),
             ("environment", record.environment),
             ("flavor", record.flavor),
             ("package", Cell(record.package, "mono")),
-            ("run", view.to("runs", record.run)),
+            ("run", view.link("runs", record.run)),
             ("tags", record.tags),
-            ("verdicts on it", Cell("all of them", "", view.address("verdicts", subject=record.label))),
+            ("verdicts", Cell("all verdicts", "", view.build_path("verdicts", subject=record.label))),
         ],
     )
     decided = [
-        [view.moment(entry.time), Cell(entry.actor), Cell(entry.action), view.text(entry.reason)] for entry in decisions
+        [view.time(entry.time), Cell(entry.actor), Cell(entry.action), view.text(entry.reason)] for entry in decisions
     ]
     return Page(
         title=f"Release {record.label}",
         data={"release": record, "verdicts": gate, "live": live, "routes": routed, "audit": decisions},
         parts=[
-            known,
+            facts,
             metric_table(record.metrics),
-            verdict_table("What let it through", gate, "No run made it here: it was taken in from elsewhere."),
-            route_table("When it answered", routed),
-            verdict_table("What was found on it lately", live, "Nothing was judged on it since."),
-            Table("What people decided", ("when", "who", "what", "why"), decided, "Nobody had to decide."),
+            verdict_table("Verdicts of its training", gate, "No run of this workspace created it: it was imported."),
+            route_table("Routes", routed),
+            verdict_table("Latest verdicts in production", live, "There is no verdict since its training."),
+            Table("Decisions of people", ("time", "person", "decision", "reason"), decided, "No person decided on it."),
             Facts("Data", list(record.data.items())),
         ],
     )
 
 
-def _release(site: Site, name: str, version: str) -> Release:
-    found = site.books.releases.find(name=name, version=int(version), limit=1) if version.isdecimal() else []
-    if not found:
-        raise NotFound(f"there is no release {name}/{version}", "the page of the releases lists them")
-    return found[0]
+def _find_release(site: Site, name: str, version: str) -> Release:
+    records = site.books.releases.find(name=name, version=int(version), limit=1) if version.isdecimal() else []
+    if not records:
+        raise NotFound(f"there is no release {name}/{version}", "see the page of the releases")
+    return records[0]
 
 
 def verdict(site: Site, _: Query, identifier: str) -> Page:
-    """A verdict with its whole evidence."""
+    """Show a verdict with all of its evidence."""
     record = site.books.verdicts.get(identifier)
     check = find_check(record.check)
-    known = Facts(
+    facts = Facts(
         "",
         [
             ("outcome", view.badge(record.outcome)),
-            ("calls for", record.action),
-            ("why", record.reason),
-            ("subject", view.to_release(record.subject)),
+            ("action", record.action),
+            ("reason", record.reason),
+            ("subject", view.link_release(record.subject)),
             ("compares", check.about if check else ""),
-            ("reference", view.to_release(record.reference)),
-            ("when", view.moment(record.time)),
+            ("reference", view.link_release(record.reference)),
+            ("time", view.time(record.time)),
             ("model", record.model),
-            ("run", view.to("runs", record.run)),
+            ("run", view.link("runs", record.run)),
             ("environment", record.environment),
         ],
     )
@@ -87,7 +87,7 @@ def verdict(site: Site, _: Query, identifier: str) -> Page:
         title=f"Verdict of {record.check}",
         lead=record.id,
         data={"verdict": record},
-        parts=[known, Facts("Evidence", [(name, _shown(value)) for name, value in scalars.items()]), *tables],
+        parts=[facts, Facts("Evidence", [(name, _to_cell(value)) for name, value in scalars.items()]), *tables],
     )
 
 
@@ -97,28 +97,28 @@ def _is_table(value: Any) -> bool:
 
 def _table(name: str, rows: list[dict[str, Any]]) -> Table:
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
-    return Table(name.capitalize(), columns, [[_shown(row.get(column)) for column in columns] for row in rows])
+    return Table(name.capitalize(), columns, [[_to_cell(row.get(column)) for column in columns] for row in rows])
 
 
-def _shown(value: Any) -> Cell:
+def _to_cell(value: Any) -> Cell:
     if isinstance(value, bool) or value is None:
         return Cell("" if value is None else str(value).lower())
     if isinstance(value, int | float):
-        return view.count(value)
+        return view.number(value)
     if isinstance(value, list | tuple):
-        return Cell(", ".join(_shown(one).text for one in value))
+        return Cell(", ".join(_to_cell(item).text for item in value))
     return view.text(str(value))
 
 
 def event(site: Site, _: Query, identifier: str) -> Page:
-    """An event with what it says and what caused it."""
+    """Show an event with its payload and its cause."""
     record = site.books.events.get(identifier)
-    known = Facts(
+    facts = Facts(
         "",
         [
-            ("subject", view.to_release(record.subject)),
-            ("when", view.moment(record.time)),
-            ("known since", view.moment(record.known_at)),
+            ("subject", view.link_release(record.subject)),
+            ("time", view.time(record.time)),
+            ("known since", view.time(record.known_at)),
             ("caused by", _cause(site, record)),
             ("key", record.dedupe_key),
         ],
@@ -127,12 +127,12 @@ def event(site: Site, _: Query, identifier: str) -> Page:
         title=f"Event: {record.kind}",
         lead=record.id,
         data={"event": record},
-        parts=[known, Facts("What it says", list(record.payload.items()))],
+        parts=[facts, Facts("Payload", list(record.payload.items()))],
     )
 
 
 def _cause(site: Site, record: Event) -> Cell:
-    """A link to the verdict or the run that an event came of."""
+    """Return a link to the verdict or the run that caused an event."""
     if not record.cause:
         return Cell("")
     for noun, book in (("verdicts", site.books.verdicts), ("runs", site.books.runs)):
@@ -140,16 +140,16 @@ def _cause(site: Site, record: Event) -> Cell:
             book.get(record.cause)
         except NotFound:
             continue
-        return view.to(noun, record.cause, f"{noun.removesuffix('s')} {record.cause[:18]}")
+        return view.link(noun, record.cause, f"{noun.removesuffix('s')} {record.cause[:18]}")
     return Cell(record.cause)
 
 
-def plain(value: Any) -> Any:
-    """A value of a fact as it is written out: text as it is, the rest as JSON."""
+def as_shown(value: Any) -> Any:
+    """Return a value in the form in which a page shows it: a cell, text, or a value for JSON."""
     if isinstance(value, Cell | str):
         return value
     if isinstance(value, datetime):
-        return view.moment(value)
+        return view.time(value)
     if isinstance(value, bool | int | float) or value is None:
-        return _shown(value)
+        return _to_cell(value)
     return to_builtins(value) if isinstance(value, Struct) else value

@@ -1,4 +1,4 @@
-"""Guards the pages: only GET, only under a host name that is ours, and nothing that a browser may do beyond them."""
+"""Protects the pages: only GET, only accepted host names, and a strict content security policy."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -9,7 +9,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
-# plotly.js writes style attributes; scripts come from our own two files only.
+# plotly.js writes style attributes; scripts come only from the two files of these pages.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -25,10 +25,9 @@ _HEADERS = {
 
 
 class Guard:
-    """Wraps an ASGI application.
+    """Wraps an ASGI application, and refuses requests for other host names.
 
-    A request for another host is refused: a page elsewhere may let its own name point to this machine
-    (DNS rebinding) and would then read what is here.
+    A foreign page could point its host name to this machine (DNS rebinding) and then read these pages.
     """
 
     def __init__(self, app: App, host: str = "") -> None:
@@ -36,37 +35,37 @@ class Guard:
         self._hosts = _LOCAL | ({host.lower()} if host else set())
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Refuse a request, or let it through."""
+        """Refuse a request, or pass it to the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if not self._is_ours(scope):
-            await _refuse(send, 400, "this host name is not served here: ask for localhost")
+        if not self._is_accepted_host(scope):
+            await _refuse(send, 400, "this host name is not accepted: use localhost")
             return
         if scope["method"] not in ("GET", "HEAD"):
-            await _refuse(send, 405, "these pages are only read: use GET; the command line changes things")
+            await _refuse(send, 405, "these pages are read-only: use GET, or make changes with the command line")
             return
 
-        async def guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = {name.lower() for name, _ in message["headers"]}
+                present = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
-                    *((name, value) for name, value in _HEADERS.items() if name not in given),
+                    *((name, value) for name, value in _HEADERS.items() if name not in present),
                 ]
             await send(message)
 
-        await self._app(scope, receive, guarded)
+        await self._app(scope, receive, send_with_headers)
 
-    def _is_ours(self, scope: Message) -> bool:
+    def _is_accepted_host(self, scope: Message) -> bool:
         hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
-        return len(hosts) == 1 and _name(hosts[0]) in self._hosts
+        return len(hosts) == 1 and _strip_port(hosts[0]) in self._hosts
 
 
-def _name(host: str) -> str:
-    """A Host header without its port.
+def _strip_port(host: str) -> str:
+    """Return a Host header without its port.
 
-    >>> _name("[::1]:8000"), _name("localhost:8000"), _name("localhost")
+    >>> _strip_port("[::1]:8000"), _strip_port("localhost:8000"), _strip_port("localhost")
     ('[::1]', 'localhost', 'localhost')
     """
     name, colon, port = host.rpartition(":")

@@ -1,4 +1,4 @@
-"""The first page: who answers, since when and why, how it is doing, and what needs a person."""
+"""The first page: the releases in production, their health, and what needs a person."""
 
 from typing import Any
 
@@ -12,25 +12,25 @@ from tidemill.core.run import Run
 from tidemill.evidence.daemon_status import read_daemon_status
 from tidemill.web import view
 from tidemill.web.pages import run_table, verdict_table
-from tidemill.web.reading import Query, Site, newest
+from tidemill.web.reading import Query, Site, find_newest
 from tidemill.web.view import Cell, Page
 
 _SHOWN = 10
-_WAITING = {"approval.needed": "waits for approval", "model.frozen": "waits: its model is frozen"}
-_ASKING = (*_WAITING, "watch.missing")
-_ENDED_BADLY = ("failed", "stopped", "interrupted")
+_APPROVAL_TEXTS = {"approval.needed": "waits for an approval", "model.frozen": "waits: its model is frozen"}
+_REQUEST_KINDS = (*_APPROVAL_TEXTS, "watch.missing")
+_BAD_STATES = ("failed", "stopped", "interrupted")
 
 
-class Answering(Struct, frozen=True):
-    """The route that a model's requests take, and its latest verdicts, one for each check."""
+class ServedModel(Struct, frozen=True):
+    """A model's route, and its latest verdicts, one for each check."""
 
     route: Route
     health: list[Cell]
     warning: str
 
 
-class Need(Struct, frozen=True):
-    """Something that waits for a person: what, why, and what to do."""
+class ActionItem(Struct, frozen=True):
+    """A problem that needs a person: what, why, and the command that fixes it."""
 
     what: str
     why: str
@@ -39,79 +39,81 @@ class Need(Struct, frozen=True):
 
 
 def overview(site: Site, _: Query) -> Page:
-    """The state of an environment."""
+    """Show the state of an environment."""
     published = site.board.routes()
-    answering = [_answering(site, route) for route in published.values() if route.environment == site.environment]
-    needs = [*_silence(site), *_requests(site), *_troubles(site)]
+    served = [_find_served(site, route) for route in published.values() if route.environment == site.environment]
+    needs = [*_find_silent_daemon(site), *_find_requests(site), *_find_failed_runs(site)]
     verdicts = site.books.verdicts.find(newest=True, limit=_SHOWN, environment=site.environment)
     runs = site.books.runs.find(newest=True, limit=_SHOWN // 2, environment=site.environment)
     data: dict[str, Any] = {
         "project": site.project,
         "environment": site.environment,
-        "routes": [one.route for one in answering],
+        "routes": [model.route for model in served],
         "needs": needs,
         "verdicts": verdicts,
         "runs": runs,
     }
-    nothing = "Nothing was judged yet."
+    empty = "There is no verdict yet."
     return Page(
         title="Overview",
         data=data,
         template="overview.html",
-        parts=[verdict_table("Latest verdicts", verdicts, nothing), run_table("Latest runs", runs)],
-        extra={"answering": answering, "needs": needs},
+        parts=[verdict_table("Latest verdicts", verdicts, empty), run_table("Latest runs", runs)],
+        extra={"served": served, "needs": needs},
     )
 
 
-def _answering(site: Site, route: Route) -> Answering:
+def _find_served(site: Site, route: Route) -> ServedModel:
     champion = route.arm("champion")
     subject = champion.release if champion else route.model
     about = {"subject": subject, "environment": site.environment}
     checks = sorted(site.books.verdicts.values("check", **about))
-    latest = [newest(site.books.verdicts, check=check, **about) for check in checks]
+    latest = [find_newest(site.books.verdicts, check=check, **about) for check in checks]
     health = [_health(verdict) for verdict in latest if verdict is not None]
-    decided = newest(site.books.routes, environment=site.environment, model=route.model)
+    decided = find_newest(site.books.routes, environment=site.environment, model=route.model)
     behind = decided is not None and decided.version != route.version
-    warning = f"version {decided.version} was decided, version {route.version} is served" if behind and decided else ""
-    return Answering(route, health, warning)
+    warning = (
+        f"version {decided.version} is decided, but version {route.version} is in service" if behind and decided else ""
+    )
+    return ServedModel(route, health, warning)
 
 
 def _health(verdict: Verdict) -> Cell:
-    """What a check found last; a finding that the policy only tells of is no alarm."""
+    """Return a check's latest verdict as a badge; where the policy ignores it, it is not an alarm."""
     alarm = verdict.action not in ("ignore", "hold") or verdict.outcome == "pass"
-    look = view.badge(verdict.outcome).look if alarm else "plain"
-    told = verdict.outcome if verdict.action != "ignore" else f"{verdict.outcome}, only told"
-    return Cell(f"{verdict.check}: {told}", look, view.address("verdicts", verdict.id), verdict.reason)
+    style = view.badge(verdict.outcome).style if alarm else "plain"
+    text = verdict.outcome if verdict.action != "ignore" else f"{verdict.outcome}, ignored"
+    return Cell(f"{verdict.check}: {text}", style, view.build_path("verdicts", verdict.id), verdict.reason)
 
 
-def _silence(site: Site) -> list[Need]:
-    """A daemon that should watch and does not."""
-    heard = read_daemon_status(site.books, site.environment, SystemClock().now())
-    if heard is None or heard.state != "silent":
+def _find_silent_daemon(site: Site) -> list[ActionItem]:
+    """Return an item for a daemon that should run and does not."""
+    status = read_daemon_status(site.books, site.environment, SystemClock().now())
+    if status is None or status.state != "silent":
         return []
-    return [Need("The daemon is silent", str(heard), "tidemill up", view.address("events", kind="daemon"))]
+    return [ActionItem("The daemon is silent", str(status), "tidemill up", view.build_path("events", kind="daemon"))]
 
 
-def _requests(site: Site) -> list[Need]:
-    """Releases that wait for an approval, or that nothing would watch."""
-    found = []
-    for kind in _ASKING:
+def _find_requests(site: Site) -> list[ActionItem]:
+    """Return items for releases that wait for an approval, or that have no monitoring."""
+    items = []
+    for kind in _REQUEST_KINDS:
         for event in site.books.events.find(kind=kind, environment=site.environment, newest=True, limit=_SHOWN):
-            if not _settled(site, event):
-                found.append(_need(event))
-    return found
+            if not _is_settled(site, event):
+                items.append(_to_item(event))
+    return items
 
 
-def _need(event: Event) -> Need:
+def _to_item(event: Event) -> ActionItem:
     reason = event.announcement.reason
-    href = view.to_release(event.subject).href
-    if said := _WAITING.get(event.kind):
-        return Need(f"{event.subject} {said}", reason, f"tidemill models approve {event.subject}", href)
-    return Need(f"{event.subject} would not be watched", reason, "state [[watch.values]] in tidemill.toml", href)
+    href = view.link_release(event.subject).href
+    if text := _APPROVAL_TEXTS.get(event.kind):
+        return ActionItem(f"{event.subject} {text}", reason, f"tidemill models approve {event.subject}", href)
+    return ActionItem(f"{event.subject} has no monitoring", reason, "set [[watch.values]] in tidemill.toml", href)
 
 
-def _settled(site: Site, event: Event) -> bool:
-    """Whether the release was routed since, or somebody decided on it."""
+def _is_settled(site: Site, event: Event) -> bool:
+    """Return whether the release was routed since, or a person decided on it."""
     model = event.subject.partition("/")[0]
     routed = site.books.routes.find(
         environment=site.environment, model=model, linked=f"release:{event.subject}", after=event.id, limit=1
@@ -120,20 +122,25 @@ def _settled(site: Site, event: Event) -> bool:
     return bool(routed or decided)
 
 
-def _troubles(site: Site) -> list[Need]:
-    """Pipelines whose latest run did not end well."""
-    found = []
+def _find_failed_runs(site: Site) -> list[ActionItem]:
+    """Return items for pipelines whose latest run failed, stopped or was interrupted."""
+    items = []
     for pipeline in sorted(site.books.runs.values("pipeline", environment=site.environment)):
-        run = newest(site.books.runs, pipeline=pipeline, environment=site.environment)
-        if run is not None and run.state in _ENDED_BADLY:
-            found.append(_trouble(run))
-    return found
+        run = find_newest(site.books.runs, pipeline=pipeline, environment=site.environment)
+        if run is not None and run.state in _BAD_STATES:
+            items.append(_describe_failed_run(run))
+    return items
 
 
-def _trouble(run: Run) -> Need:
+def _describe_failed_run(run: Run) -> ActionItem:
     cure = f"tidemill runs logs {run.id}" if run.state != "stopped" else f"tidemill why {run.id}"
-    return Need(f"the latest run of {run.pipeline} {_ended(run.state)}", run.error, cure, view.address("runs", run.id))
+    return ActionItem(
+        f"the latest run of {run.pipeline} {_describe_state(run.state)}",
+        run.error,
+        cure,
+        view.build_path("runs", run.id),
+    )
 
 
-def _ended(state: str) -> str:
+def _describe_state(state: str) -> str:
     return f"was {state}" if state != "failed" else state

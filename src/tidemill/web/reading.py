@@ -1,4 +1,4 @@
-"""Reads the ledger page by page, newest first: never a whole book."""
+"""Reads the ledger page by page, newest first, never a whole book."""
 
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
@@ -9,12 +9,12 @@ from tidemill.core.resources import Board, BookReader, BooksReader
 from tidemill.errors import InputError
 
 T = TypeVar("T", bound=Struct)
-_ON_A_PAGE = 50
-_MOST = 200
+_DEFAULT_RECORDS = 50
+_MAX_RECORDS = 200
 
 
 class Site(Struct, frozen=True):
-    """What the pages are about: one environment of a project."""
+    """The stores and names of one environment of a project."""
 
     books: BooksReader
     board: Board
@@ -22,48 +22,48 @@ class Site(Struct, frozen=True):
     environment: str
 
 
-class Part(Struct, Generic[T], frozen=True):
-    """The records of one page, and the id before which the next one begins (empty at the end of the book)."""
+class RecordPage(Struct, Generic[T], frozen=True):
+    """The records of one page, and the id before which the next page starts (empty on the last page)."""
 
     records: list[T]
     older: str
 
 
 class Query(Struct, frozen=True):
-    """What the address asks for after its question mark."""
+    """The query parameters of a request."""
 
-    given: Mapping[str, str]
+    parameters: Mapping[str, str]
 
     def get(self, name: str) -> str:
-        """A value, or an empty text."""
-        return self.given.get(name, "")
+        """Return a parameter, or an empty text."""
+        return self.parameters.get(name, "")
 
     def choices(self, names: tuple[str, ...]) -> dict[str, str]:
-        """The columns that are searched for a value."""
-        return {name: self.given[name] for name in names if self.given.get(name)}
+        """Return the parameters that filter a column."""
+        return {name: self.parameters[name] for name in names if self.parameters.get(name)}
 
     @property
     def limit(self) -> int:
-        """How many records a page has; raises `InputError` for what is not a number from 1 to 200."""
-        asked = self.given.get("limit", str(_ON_A_PAGE))
-        if not asked.isdecimal() or not 1 <= int(asked) <= _MOST:
-            raise InputError(f"a page cannot have {asked!r} records", f"give a limit from 1 to {_MOST}")
-        return int(asked)
+        """Return the number of records of a page; raise `InputError` unless it is a number from 1 to 200."""
+        limit = self.parameters.get("limit", str(_DEFAULT_RECORDS))
+        if not limit.isdecimal() or not 1 <= int(limit) <= _MAX_RECORDS:
+            raise InputError(f"a page cannot have {limit!r} records", f"set a limit from 1 to {_MAX_RECORDS}")
+        return int(limit)
 
 
-def page(book: BookReader[T], query: Query, **equals: Any) -> Part[T]:
-    """The records before the id that the query names."""
+def read_page(book: BookReader[T], query: Query, **equals: Any) -> RecordPage[T]:
+    """Read the records before the id in the query."""
     limit = query.limit
-    found = book.find(limit=limit + 1, newest=True, before=query.get("before"), text=query.get("text"), **equals)
-    return Part(found[:limit], identifier(found[limit - 1]) if len(found) > limit else "")
+    records = book.find(limit=limit + 1, newest=True, before=query.get("before"), text=query.get("text"), **equals)
+    return RecordPage(records[:limit], record_id(records[limit - 1]) if len(records) > limit else "")
 
 
-def newest(book: BookReader[T], **equals: Any) -> T | None:
-    """The newest record with these values."""
-    found = book.find(newest=True, limit=1, **equals)
-    return found[0] if found else None
+def find_newest(book: BookReader[T], **equals: Any) -> T | None:
+    """Return the newest record with these values."""
+    records = book.find(newest=True, limit=1, **equals)
+    return records[0] if records else None
 
 
-def identifier(record: Struct) -> str:
-    """The id that every noun has."""
+def record_id(record: Struct) -> str:
+    """Return the id of a record."""
     return str(getattr(record, "id"))  # noqa: B009

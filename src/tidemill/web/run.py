@@ -1,4 +1,4 @@
-"""A run on its page, item by item; and an artifact, with what went into it and what was made from it."""
+"""The page of a run, and the page of an artifact with its lineage."""
 
 from typing import Any
 
@@ -23,24 +23,24 @@ from tidemill.web.view import Cell, Facts, Page, Table
 
 
 def run(site: Site, _: Query, identifier: str) -> Page:
-    """A run: when and why it ran, what it was made of, its steps and artifacts, its metrics and verdicts."""
-    story = read_run_details(site.books, identifier)
-    record = story.run
-    compared = story.compared_with.label if story.compared_with else record.compared_with
-    known = Facts(
+    """Show a run: its cause, code and parameters, its steps and artifacts, its metrics and verdicts."""
+    details = read_run_details(site.books, identifier)
+    record = details.run
+    compared = details.compared_with.label if details.compared_with else record.compared_with
+    facts = Facts(
         "",
         [
             ("state", view.badge(record.state)),
             ("error", record.error),
             ("model", record.model),
             ("environment", record.environment),
-            ("started", view.moment(record.started)),
-            ("ended", view.moment(record.ended)),
-            ("took", view.lasted(record.seconds)),
-            ("started by", describe_cause(story)),
-            ("executor", describe_executor(story)),
-            ("made", view.to_release(story.releases[0].label) if story.releases else ""),
-            ("compared with", view.to_release(compared) if compared else ""),
+            ("started", view.time(record.started)),
+            ("finished", view.time(record.ended)),
+            ("duration", view.duration(record.seconds)),
+            ("started by", describe_cause(details)),
+            ("executor", describe_executor(details)),
+            ("release", view.link_release(details.releases[0].label) if details.releases else ""),
+            ("compared with", view.link_release(compared) if compared else ""),
             ("tags", record.tags),
         ],
     )
@@ -49,63 +49,63 @@ def run(site: Site, _: Query, identifier: str) -> Page:
         lead=record.id,
         data={
             "run": record,
-            "steps": story.steps,
-            "artifacts": story.artifacts,
-            "verdicts": story.verdicts,
-            "releases": story.releases,
-            "compared_with": story.compared_with,
+            "steps": details.steps,
+            "artifacts": details.artifacts,
+            "verdicts": details.verdicts,
+            "releases": details.releases,
+            "compared_with": details.compared_with,
         },
         parts=[
-            known,
+            facts,
             metric_table(record.metrics),
-            verdict_table("Verdicts", story.verdicts, "No step of it judged anything."),
-            _steps(story.steps),
-            _artifacts(story),
-            job_table("What started it", _jobs_of(site, record)),
+            verdict_table("Verdicts", details.verdicts, "This run has no verdict."),
+            _steps(details.steps),
+            _artifacts(details),
+            job_table("Started by the job", _find_jobs(site, record)),
             Facts("Parameters", list(record.params.items())),
             _versions(record),
             *_attempts(record),
-            *_logs(story.steps),
+            *_logs(details.steps),
         ],
     )
 
 
 def artifact(site: Site, _: Query, identifier: str) -> Page:
-    """An artifact: what it is, what went into it and what was made from it."""
-    found = find_artifact(site.books, identifier)
-    if found is None:
-        raise NotFound(f"there is no artifact {identifier!r}", "the page of a run lists its artifacts")
-    ways = {way: trace_lineage(site.books, RecordReference("artifact", found.id), way) for way in _WAYS}
-    known = Facts(
+    """Show an artifact with its lineage in both directions."""
+    record = find_artifact(site.books, identifier)
+    if record is None:
+        raise NotFound(f"there is no artifact {identifier!r}", "see the page of a run for its artifacts")
+    ways = {way: trace_lineage(site.books, RecordReference("artifact", record.id), way) for way in _WAYS}
+    facts = Facts(
         "",
         [
-            ("what", describe_role(found)),
-            ("kind", found.kind),
-            ("size", format_size(found)),
-            ("holds", describe_content(found)),
-            ("collected", view.moment(found.collected)),
+            ("role", describe_role(record)),
+            ("kind", record.kind),
+            ("size", format_size(record)),
+            ("content", describe_content(record)),
+            ("collected", view.time(record.collected)),
         ],
     )
     return Page(
-        title=f"Artifact {found.id[:12]}",
-        lead=found.id,
-        data={"artifact": found, **ways},
+        title=f"Artifact {record.id[:12]}",
+        lead=record.id,
+        data={"artifact": record, **ways},
         parts=[
-            known,
-            Facts("Summary", list(found.summary.items())),
-            *(Facts(title, [("", _drawn(ways[way]))]) for way, title in _WAYS.items()),
+            facts,
+            Facts("Summary", list(record.summary.items())),
+            *(Facts(title, [("", _format_lineage(ways[way]))]) for way, title in _WAYS.items()),
         ],
     )
 
 
-_WAYS: dict[Any, str] = {"up": "What went into it", "down": "What was made from it"}
+_WAYS: dict[Any, str] = {"up": "Inputs", "down": "Used by"}
 
 
-def _drawn(found: Lineage) -> str:
-    return as_text(found) + "\n" if found.edges else ""
+def _format_lineage(lineage: Lineage) -> str:
+    return as_text(lineage) + "\n" if lineage.edges else ""
 
 
-def _jobs_of(site: Site, record: Run) -> list[Any]:
+def _find_jobs(site: Site, record: Run) -> list[Any]:
     job = record.started_by.job
     return site.books.jobs.find(id=job, limit=1) if job else []
 
@@ -114,34 +114,34 @@ def _steps(steps: list[StepRun]) -> Table:
     several = len(list_executors(steps)) > 1
     rows = [
         [
-            view.count(step.position),
+            view.number(step.position),
             Cell(step.step),
             view.badge(step.state),
             view.text((step.error or step.reason) + (f" (try {step.attempt})" if step.attempt > 1 else "")),
             Cell(format_clock(step.started), "time"),
             Cell(format_clock(find_end(step)), "time"),
-            view.lasted(step.seconds),
+            view.duration(step.seconds),
             Cell(step.code[:8], "mono", "", step.code),
             *([Cell(step.executor)] if several else []),
         ]
         for step in steps
     ]
-    columns = ("", "step", "state", "because", "start", "end", "took", "code", *(["executor"] if several else []))
-    return Table("Steps", columns, rows, "No step began.")
+    columns = ("", "step", "state", "reason", "start", "end", "duration", "code", *(["executor"] if several else []))
+    return Table("Steps", columns, rows, "No step started.")
 
 
-def _artifacts(story: RunDetails) -> Table:
+def _artifacts(details: RunDetails) -> Table:
     rows = [
         [
             Cell(name),
-            Cell(describe_role(one)),
-            Cell(one.id[:12], "mono", view.address("artifacts", one.id), one.id),
-            Cell(format_size(one), "count"),
-            view.text("collected" if one.collected else describe_content(one)),
+            Cell(describe_role(artifact)),
+            Cell(artifact.id[:12], "mono", view.build_path("artifacts", artifact.id), artifact.id),
+            Cell(format_size(artifact), "count"),
+            view.text("collected" if artifact.collected else describe_content(artifact)),
         ]
-        for name, one in story.artifacts.items()
+        for name, artifact in details.artifacts.items()
     ]
-    return Table("Artifacts", ("step.output", "what", "digest", "size", "holds"), rows, "It left none.")
+    return Table("Artifacts", ("step.output", "what", "digest", "size", "content"), rows, "This run has no artifacts.")
 
 
 def _versions(record: Run) -> Facts:
@@ -151,8 +151,8 @@ def _versions(record: Run) -> Facts:
 
 def _attempts(record: Run) -> list[Table]:
     rows = [
-        [view.moment(one.started), view.moment(one.ended), view.badge(one.state), view.text(one.error)]
-        for one in record.attempts
+        [view.time(attempt.started), view.time(attempt.ended), view.badge(attempt.state), view.text(attempt.error)]
+        for attempt in record.attempts
     ]
     return [Table("Earlier tries", ("start", "end", "state", "error"), rows)] if rows else []
 

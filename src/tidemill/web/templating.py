@@ -1,4 +1,4 @@
-"""Turns values into HTML: one Jinja environment for the pages and the report, in which everything is escaped."""
+"""Renders HTML: one Jinja environment for the pages and the report, with automatic escaping."""
 
 from functools import cache
 from importlib.resources import files
@@ -16,41 +16,41 @@ _FOLDER = files("tidemill.web") / "templates"
 
 @cache
 def environment() -> Environment:
-    """The environment of all templates; a name that it does not know is an error."""
-    made = Environment(
+    """Return the Jinja environment of all templates; an undefined name is an error."""
+    jinja = Environment(
         loader=FileSystemLoader(str(_FOLDER)),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"when": words.when, "day": words.day, "number": format_number}
-    made.filters |= {"figure": data_block, "json": indented}
-    return made
+    jinja.filters |= {"when": words.format_time, "day": words.format_day, "number": format_number}
+    jinja.filters |= {"figure": data_block, "json": format_json}
+    return jinja
 
 
-def html(template: str, **values: Any) -> str:
-    """A template with its values."""
+def render_template(template: str, **values: Any) -> str:
+    """Render a template with values."""
     return environment().get_template(template).render(values)
 
 
 @cache
-def part(name: str) -> str:
-    """The text of a file beside the templates: `style.css`, `charts.js`."""
+def read_file(name: str) -> str:
+    """Return the text of a file in the folder of the templates: `style.css`, `charts.js`."""
     return (_FOLDER / name).read_text()
 
 
 @cache
-def plotly() -> str:
-    """The source of plotly.js, which comes with the package: no page asks another server for anything."""
+def read_plotly() -> str:
+    """Return the source of plotly.js, which is part of the package: no page loads anything from another server."""
     return (files("tidemill.web") / "vendor" / "plotly-basic.min.js").read_text(encoding="utf-8")
 
 
 def data_block(figure: dict[str, Any]) -> Markup:
-    """A value as JSON that may stand inside a `<script type="application/json">`, whatever is in it."""
+    """Return a value as JSON that is safe inside `<script type="application/json">`."""
     return Markup(msgspec.json.encode(figure).decode().replace("<", "\\u003c"))
 
 
-def indented(value: Any) -> str:
-    """A value as JSON for people; Jinja escapes it."""
+def format_json(value: Any) -> str:
+    """Return a value as indented JSON; Jinja escapes it."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

@@ -1,4 +1,4 @@
-"""What a page shows, before it is HTML: cells, tables and facts; and the same records as JSON."""
+"""The content of a page before it is HTML: cells, tables and facts; and the same records as JSON."""
 
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
@@ -9,9 +9,9 @@ from tidemill.data.charts import Figure
 from tidemill.evidence.formatting import format_duration, format_number
 from tidemill.web import words
 
-Look = Literal["", "text", "time", "count", "mono", "good", "bad", "warn", "tide", "plain"]
+Style = Literal["", "text", "time", "count", "mono", "good", "bad", "warn", "tide", "plain"]
 
-_LOOKS: dict[str, Look] = {
+_STYLES: dict[str, Style] = {
     "pass": "good",
     "done": "good",
     "ran": "good",
@@ -33,32 +33,32 @@ _LOOKS: dict[str, Look] = {
 
 
 class Cell(Struct, frozen=True):
-    """A value as it is shown, and where it leads."""
+    """A shown value with its style and its link."""
 
     text: str
-    look: Look = ""
+    style: Style = ""
     href: str = ""
     title: str = ""
 
 
 class Table(Struct, frozen=True):
-    """Rows under the names of their columns; `nothing` is said where there are none."""
+    """Rows with the names of their columns; `empty` is the text where there are no rows."""
 
     title: str
     columns: tuple[str, ...]
     rows: list[list[Cell]]
-    nothing: str = ""
+    empty: str = ""
 
 
 class Facts(Struct, frozen=True):
-    """Names with their values; a value is a cell, or anything that is shown as JSON."""
+    """Names with their values; a value is a cell, or a value that is shown as JSON."""
 
     title: str
     pairs: list[tuple[str, Any]]
 
 
 class Filter(Struct, frozen=True):
-    """Values of a searched column to choose from."""
+    """The values of a column to filter by."""
 
     name: str
     chosen: str
@@ -66,7 +66,7 @@ class Filter(Struct, frozen=True):
 
 
 class Chart(Struct, frozen=True):
-    """A figure, and the sentence that says it in words."""
+    """A figure and its caption."""
 
     name: str
     figure: Figure
@@ -74,7 +74,7 @@ class Chart(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """One page: `data` is what `?format=json` gives of it."""
+    """One page; `?format=json` returns its `data`."""
 
     title: str
     data: dict[str, Any]
@@ -89,50 +89,50 @@ class Page(Struct, frozen=True, kw_only=True):
 
 
 def badge(value: str, href: str = "") -> Cell:
-    """A state or an outcome, by sign and colour."""
-    return Cell(value, _LOOKS.get(value, "plain"), href)
+    """Return a state or an outcome as a coloured badge."""
+    return Cell(value, _STYLES.get(value, "plain"), href)
 
 
-def moment(value: Any) -> Cell:
-    """A moment in UTC."""
-    return Cell(words.when(value), "time")
+def time(value: Any) -> Cell:
+    """Return a time in UTC."""
+    return Cell(words.format_time(value), "time")
 
 
-def count(value: float | None) -> Cell:
-    """A number."""
+def number(value: float | None) -> Cell:
+    """Return a number."""
     return Cell(format_number(value), "count")
 
 
-def lasted(value: float | None) -> Cell:
-    """A duration."""
+def duration(value: float | None) -> Cell:
+    """Return a duration."""
     return Cell(format_duration(value), "count")
 
 
 def text(value: str) -> Cell:
-    """A sentence."""
+    """Return a sentence."""
     return Cell(value, "text")
 
 
 def digest(value: str) -> Cell:
-    """A digest by its first letters; the whole is its title."""
+    """Return the first letters of a digest; its title is the whole digest."""
     return Cell(value[:12], "mono", "", value)
 
 
-def to(noun: str, identifier: str, shown: str = "") -> Cell:
-    """A link to the page of a record; nothing where there is no id."""
+def link(noun: str, identifier: str, shown: str = "") -> Cell:
+    """Return a link to the page of a record; an empty cell where there is no id."""
     if not identifier:
         return Cell("")
-    return Cell(shown or identifier[:18], "" if shown else "mono", address(noun, identifier), identifier)
+    return Cell(shown or identifier[:18], "" if shown else "mono", build_path(noun, identifier), identifier)
 
 
-def to_release(label: str) -> Cell:
-    """A link to the page of a release such as flights/3; plain text for any other subject."""
+def link_release(label: str) -> Cell:
+    """Return a link to the page of a release such as flights/3; plain text for other subjects."""
     name, _, version = label.rpartition("/")
-    return Cell(label, "", address("releases", name, version)) if name and version.isdigit() else Cell(label)
+    return Cell(label, "", build_path("releases", name, version)) if name and version.isdigit() else Cell(label)
 
 
-def address(*parts: str, **query: str) -> str:
-    """The path of a page."""
+def build_path(*parts: str, **query: str) -> str:
+    """Return the path of a page with its query."""
     path = "/" + "/".join(quote(part, safe="") for part in parts)
-    asked = {name: value for name, value in query.items() if value}
-    return f"{path}?{urlencode(asked)}" if asked else path
+    parameters = {name: value for name, value in query.items() if value}
+    return f"{path}?{urlencode(parameters)}" if parameters else path
