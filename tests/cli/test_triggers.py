@@ -33,7 +33,7 @@ def test_the_last_firing_is_told_apart_from_what_is_held_back(shop: Path) -> Non
     triggers = Triggers(session.project.policy, session.workspace.ledger, session.clock, "held")
     for key in ("fires", "is dropped"):
         told = {"action": "retrain", "model": "shop"}
-        triggers.tell("verdict", "shop/1", key, session.clock.now(), told)
+        triggers.emit("verdict", "shop/1", key, session.clock.now(), told)
         triggers.fire()
     shown = " ".join(tidemill(shop, "triggers", "list", "--env", "held").stdout.split())
     assert "(waiting)" in shown

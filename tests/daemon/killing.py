@@ -1,7 +1,7 @@
-"""Kills daemons with `kill -9`, at random instants and at named points, while causes of all kinds come in.
+"""Kill daemons with `kill -9`, at random times and at named points, while causes of all kinds occur.
 
-`python -m tests.daemon.killing FOLDER KILLS SEED [POINT…]` prints one line of JSON: how each cause fared. Each daemon
-is a fork of a process that has imported everything and done nothing; so is each of its workers, which outlive it.
+`python -m tests.daemon.killing FOLDER KILLS SEED [POINT…]` prints one line of JSON: the outcome of each cause. Each
+daemon and each worker is a fork of a process that has only imported the code; workers outlive their daemon.
 """
 
 import json
@@ -18,14 +18,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import tests.daemon.killing_pipeline  # so that each fork has it
+import tests.daemon.killing_pipeline  # imported here, so that each fork has it
 from tidemill.cli.main import main as tidemill
 from tidemill.compose.session import open_session
 from tidemill.core.trigger import Job
 from tidemill.daemon.daemon import Daemon
 from tidemill.daemon.main import watch
 from tidemill.daemon.triggers import Triggers
-from tidemill.daemon.work import words_of
+from tidemill.daemon.work import build_command
 from tidemill.flow.engine import sweep
 from tidemill.flow.session import Session
 from tidemill.project.project import Project
@@ -71,22 +71,22 @@ params = { said = "ein Besuch — Zürich" }
 budget = 100000
 """
 _CODE = "from tests.daemon.killing_pipeline import judging, noting, training\n"
-_MOMENT = 0.3
+_MAX_LIFETIME = 0.3
 
 
-def opened(folder: Path) -> Session:
+def open_kit(folder: Path) -> Session:
     return open_session(Project(folder), "test")
 
 
-class Forked:
-    """A worker of a process that forks them: SQLite must not be carried into a fork, as the daemon's own would."""
+class ForkedWorker:
+    """A worker that another process forks: a fork of the daemon would inherit its SQLite connection."""
 
     def __init__(self, session: Session, job: Job) -> None:
         self._folder = session.project.folder
-        with socket.socket(socket.AF_UNIX) as asked:
-            asked.connect(str(self._folder / "forker"))
-            asked.sendall(json.dumps(words_of(job)).encode() + b"\n")
-            self._process = int(asked.makefile().readline())
+        with socket.socket(socket.AF_UNIX) as forker:
+            forker.connect(str(self._folder / "forker"))
+            forker.sendall(json.dumps(build_command(job)).encode() + b"\n")
+            self._process = int(forker.makefile().readline())
 
     def poll(self) -> int | None:
         try:
@@ -104,25 +104,25 @@ class Forked:
 
 
 def fork_workers(folder: Path) -> None:
-    """Fork a worker for each connection, and write down how it ended, until the parent is gone."""
+    """Fork a worker for each connection, and write its exit status to a file, until the parent stops."""
     os.setsid()
     (folder / "ended").mkdir()
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(folder / "forker"))
-        listening.listen(100)
-        listening.settimeout(0.02)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(folder / "forker"))
+        server.listen(100)
+        server.settimeout(0.02)
         while os.getppid() != 1:
             try:
-                asking = listening.accept()[0]
-                words = json.loads(asking.makefile().readline())
-                asking.sendall(f"{forked(lambda words=words: _at_work(folder, words))}\n".encode())
-                asking.close()
+                connection = server.accept()[0]
+                words = json.loads(connection.makefile().readline())
+                connection.sendall(f"{fork(lambda words=words: _run_worker(folder, words))}\n".encode())
+                connection.close()
             except (TimeoutError, ValueError, OSError):
-                pass  # who asked was killed meanwhile
-            _write_down_the_dead(folder)
+                pass  # the daemon was killed meanwhile
+            _write_exit_statuses(folder)
 
 
-def _write_down_the_dead(folder: Path) -> None:
+def _write_exit_statuses(folder: Path) -> None:
     try:
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             draft = folder / "ended" / "draft"
@@ -132,7 +132,7 @@ def _write_down_the_dead(folder: Path) -> None:
         pass
 
 
-def _at_work(folder: Path, words: list[str]) -> None:
+def _run_worker(folder: Path, words: list[str]) -> None:
     os.setsid()
     os.chdir(folder)
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
@@ -140,7 +140,7 @@ def _at_work(folder: Path, words: list[str]) -> None:
     os._exit(tidemill(words))
 
 
-def forked(work: Any) -> int:
+def fork(work: Any) -> int:
     child = os.fork()
     if child == 0:
         code = 1
@@ -152,50 +152,50 @@ def forked(work: Any) -> int:
     return child
 
 
-def daemon(folder: Path, fault: str = "", until_idle: bool = False) -> Any:
-    """A daemon that is killed sooner or later, or one that ends when nothing is left to be done."""
+def run_daemon(folder: Path, fault: str = "", until_idle: bool = False) -> Any:
+    """Return a function that runs a daemon until it is killed, or until no job is waiting or running."""
 
     def work() -> None:
         os.environ["TIDEMILL_FAULT"] = fault
         os.dup2(os.open(folder / "daemon.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-        ended = threading.Event()
-        session = opened(folder)
+        stop = threading.Event()
+        session = open_kit(folder)
 
-        class Ending(Daemon):
-            def turn(self) -> None:
-                super().turn()
+        class StoppingDaemon(Daemon):
+            def run_once(self) -> None:
+                super().run_once()
                 states = {job.state for job in session.workspace.ledger.jobs.find()}
                 if until_idle and not states & {"waiting", "running"}:
-                    ended.set()
+                    stop.set()
 
-        def made(session: Session, told: Any) -> Daemon:
-            return Ending(session, told, Forked)
+        def make_daemon(session: Session, notify: Any) -> Daemon:
+            return StoppingDaemon(session, notify, ForkedWorker)
 
-        watch(session, ended, lambda line: print(line, file=sys.stderr, flush=True), made, 0.02)
+        watch(session, stop, lambda line: print(line, file=sys.stderr, flush=True), make_daemon, 0.02)
 
     return work
 
 
 def cause(folder: Path, number: int) -> Any:
-    """Something happens: new data, an event, or a wish by hand."""
+    """Return a function that creates a cause: new data, an event, or a manual job."""
 
     def work() -> None:
-        session = opened(folder)
+        session = open_kit(folder)
         triggers = Triggers(session.project.policy, session.workspace.ledger, session.clock, "test")
         if number % 3 == 0:
             draft = folder / "data" / "draft"
             draft.write_text(f"row\n{number}\n")
             draft.rename(folder / "data" / f"rows-{number}.csv")
         elif number % 3 == 1:
-            triggers.tell("visit", f"visitor {number}", f"visit/{number}", session.clock.now(), {"number": number})
+            triggers.emit("visit", f"visitor {number}", f"visit/{number}", session.clock.now(), {"number": number})
         else:
-            triggers.create_manual_job("noting", "", {"said": f"by hand {number}"}, f"hand/{number}")
+            triggers.create_manual_job("noting", "", {"said": f"manual {number}"}, f"hand/{number}")
 
     return work
 
 
-def a_worker(folder: Path) -> int | None:
-    """The process of a run that is at work."""
+def find_worker(folder: Path) -> int | None:
+    """Return the process of a run."""
     for file in (folder / ".tidemill" / "runs").glob("*.lock"):
         try:
             return int(file.read_text())
@@ -204,51 +204,51 @@ def a_worker(folder: Path) -> int | None:
     return None
 
 
-def look(folder: Path, causes: int, until: datetime) -> dict[str, Any]:
-    """Each cause has one job, and each job one run, which is done."""
-    session = opened(folder)
+def check(folder: Path, causes: int, until: datetime) -> dict[str, Any]:
+    """Check that each cause has one job, and that each job has one run, which is done."""
+    session = open_kit(folder)
     sweep(session)
     books = session.workspace.ledger
     jobs, runs = books.jobs.find(), books.runs.find()
     problems = []
-    of_job = Counter(str(run.cause["job"]) for run in runs)
+    runs_by_job = Counter(str(run.cause["job"]) for run in runs)
     for job in jobs:
-        died = job.deaths >= 3
-        if job.state != "done" and not died:
+        has_died = job.deaths >= 3
+        if job.state != "done" and not has_died:
             problems.append(f"{job.trigger} {job.dedupe_key} is {job.state}: {job.error}")
-        elif of_job[job.id] != 1 and not (died and of_job[job.id] == 0):
-            problems.append(f"{job.trigger} {job.dedupe_key} has {of_job[job.id]} runs")
+        elif runs_by_job[job.id] != 1 and not (has_died and runs_by_job[job.id] == 0):
+            problems.append(f"{job.trigger} {job.dedupe_key} has {runs_by_job[job.id]} runs")
     states = {run.id: run.state for run in runs}
     problems += [
         f"run {job.run} is {states.get(job.run)}" for job in jobs if job.state == "done" != states.get(job.run)
     ]
-    problems += [f"job {one} is not known" for one in of_job.keys() - {job.id for job in jobs}]
-    of_trigger = Counter(job.trigger for job in jobs)
+    problems += [f"job {job} is unknown" for job in runs_by_job.keys() - {job.id for job in jobs}]
+    jobs_by_trigger = Counter(job.trigger for job in jobs)
     keys = {(job.trigger, job.dedupe_key) for job in jobs}
     for number in range(causes):
-        wanted = {0: ("data", "data/rows/rows-%d.csv@"), 1: ("visit", "visit/%d"), 2: ("hand", "hand/%d")}[number % 3]
-        fits = [key for key in keys if key[0] == wanted[0] and f"{key[1]}@".startswith(wanted[1] % number)]
-        fits = fits if number % 3 == 0 else [key for key in keys if key == (wanted[0], wanted[1] % number)]
+        expected = {0: ("data", "data/rows/rows-%d.csv@"), 1: ("visit", "visit/%d"), 2: ("hand", "hand/%d")}[number % 3]
+        fits = [key for key in keys if key[0] == expected[0] and f"{key[1]}@".startswith(expected[1] % number)]
+        fits = fits if number % 3 == 0 else [key for key in keys if key == (expected[0], expected[1] % number)]
         if len(fits) != 1:
-            problems.append(f"cause {number} ({wanted[0]}) has {len(fits)} jobs")
+            problems.append(f"cause {number} ({expected[0]}) has {len(fits)} jobs")
     for kind, trigger in (("verdict", "drift"), ("run", "trained")):
-        told = {
+        emitted = {
             event.dedupe_key for event in books.events.find(kind=kind) if kind != "run" or event.subject == "training"
         }
-        if told != {key for name, key in keys if name == trigger}:
-            problems.append(f"{trigger}: {len(told)} causes, {of_trigger[trigger]} jobs")
+        if emitted != {key for name, key in keys if name == trigger}:
+            problems.append(f"{trigger}: {len(emitted)} causes, {jobs_by_trigger[trigger]} jobs")
     ticks = sorted(datetime.fromisoformat(key.partition("/")[0]) for name, key in keys if name == "tick")
     if any(later - tick != timedelta(seconds=2) for tick, later in pairwise(ticks)):
-        problems.append(f"ticks were left out or came twice: {ticks}")
+        problems.append(f"ticks are missing or duplicate: {ticks}")
     if not ticks or ticks[-1] < until - timedelta(seconds=2):
         problems.append(f"no tick after {ticks[-1:]}, but it was {until}")
     counted = {
-        "daemons that watched": len(books.events.find(kind="daemon")),
-        "jobs begun again": sum(job.attempts > 1 for job in jobs),
-        "runs begun by the last daemon": sum(run.started > until for run in runs),
+        "daemons": len(books.events.find(kind="daemon")),
+        "jobs with several attempts": sum(job.attempts > 1 for job in jobs),
+        "runs started by the last daemon": sum(run.started > until for run in runs),
         "worker deaths": sum(job.deaths for job in jobs),
     }
-    return {"jobs": dict(of_trigger), "runs": len(runs), **counted, "problems": problems}
+    return {"jobs": dict(jobs_by_trigger), "runs": len(runs), **counted, "problems": problems}
 
 
 def main() -> None:
@@ -256,33 +256,33 @@ def main() -> None:
     (folder / "data").mkdir(parents=True)
     (folder / "tidemill.toml").write_text(_POLICY)
     (folder / "pipeline.py").write_text(_CODE)
-    luck = random.Random(seed)
+    generator = random.Random(seed)
     causes = killed = worker_kills = 0
-    forker = forked(lambda: fork_workers(folder))
+    forker = fork(lambda: fork_workers(folder))
     while not (folder / "forker").exists():
         time.sleep(0.01)
     began = time.monotonic()
-    os.waitpid(forked(cause(folder, causes)), 0)
+    os.waitpid(fork(cause(folder, causes)), 0)
     causes += 1
     while killed < kills + len(points):
         point = points[killed] if killed < len(points) else ""
-        child = forked(daemon(folder, point))
+        child = fork(run_daemon(folder, point))
         if killed % 2 == 0:
-            os.waitpid(forked(cause(folder, causes)), 0)
+            os.waitpid(fork(cause(folder, causes)), 0)
             causes += 1
         if not point:
-            time.sleep(luck.uniform(0, _MOMENT))
+            time.sleep(generator.uniform(0, _MAX_LIFETIME))
             os.kill(child, signal.SIGKILL)
-        elif not any(_gone(child) for _ in range(1000)):
+        elif not any(_has_stopped(child) for _ in range(1000)):
             os.kill(child, signal.SIGKILL)
-            print(json.dumps({"problems": [f"no daemon came to the point {point!r}"]}))
+            print(json.dumps({"problems": [f"no daemon reached the point {point!r}"]}))
             return
         else:
             killed += 1
             continue
         os.waitpid(child, 0)
         killed += 1
-        worker = a_worker(folder) if killed % 10 == 0 else None
+        worker = find_worker(folder) if killed % 10 == 0 else None
         if worker is not None:
             try:
                 os.kill(worker, signal.SIGKILL)
@@ -290,18 +290,18 @@ def main() -> None:
             except ProcessLookupError:
                 pass
     until = datetime.now(UTC)
-    lasted = time.monotonic() - began
-    os.waitpid(forked(daemon(folder, until_idle=True)), 0)
+    seconds = time.monotonic() - began
+    os.waitpid(fork(run_daemon(folder, until_idle=True)), 0)
     os.kill(forker, signal.SIGKILL)
-    found = look(folder, causes, until)
+    outcome = check(folder, causes, until)
     print(
         json.dumps(
-            {"kills": killed, "kills of workers": worker_kills, "seconds": round(lasted), "told": causes} | found
+            {"kills": killed, "kills of workers": worker_kills, "seconds": round(seconds), "causes": causes} | outcome
         )
     )
 
 
-def _gone(child: int) -> bool:
+def _has_stopped(child: int) -> bool:
     time.sleep(0.01)
     return os.waitpid(child, os.WNOHANG)[0] != 0
 

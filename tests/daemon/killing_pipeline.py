@@ -1,4 +1,4 @@
-"""Small pipelines for daemons that are killed: one judges and calls for another, one trains, one only notes."""
+"""Small pipelines for daemons that are killed: one emits a verdict, one trains, one returns its parameter."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""A small project for daemons in tests: no model, pipelines that end at once, and workers that work in place."""
+"""A small project for daemons in tests: no model, short pipelines, and workers that run in the same process."""
 
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,15 @@ CODE = "from tests.daemon.killing_pipeline import judging, noting, training\n"
 
 
 def kit(folder: Path, triggers: str = VISIT) -> Session:
-    """A session on a new project with these triggers."""
+    """Create a project with these triggers, and return a session."""
     (folder / "data").mkdir(parents=True)
     (folder / "tidemill.toml").write_text(POLICY + triggers)
     (folder / "pipeline.py").write_text(CODE)
     return open_session(Project(folder), "test")
 
 
-class Ended:
-    """A worker that has ended, in its own way."""
+class FinishedWorker:
+    """A worker that has finished with a status."""
 
     def __init__(self, status: int) -> None:
         self.status = status
@@ -45,8 +45,8 @@ class Ended:
         return self.status
 
 
-def in_place(session: Session, job: Job) -> Worker:
-    """Do a job's run here and now."""
+def run_in_place(session: Session, job: Job) -> Worker:
+    """Run a job in this process."""
     cause: dict[str, Any] = {"trigger": job.trigger, "event": job.event, "job": job.id}
     run_once(session, job.run, job.pipeline, job.params, cause=cause)
-    return Ended(0)
+    return FinishedWorker(0)

@@ -1,4 +1,4 @@
-"""A ledger that is lost stops no prediction: not of a service that runs, and not of one that starts meanwhile."""
+"""Without a ledger, a running service and a service that starts meanwhile continue to predict."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.daemon.test_away import refused
+from tests.daemon.test_away import refuse_connections
 from tests.daemon.test_up import until, up
 from tests.projects import listed, make_project, tidemill
 from tidemill.clock import SystemClock
@@ -28,47 +28,47 @@ def moved_away(file: Path) -> Iterator[None]:
         aside.rename(file)
 
 
-def ask(client: httpx.Client) -> str:
-    """The id of an answer that was given, and its outcome taken."""
+def predict_and_label(client: httpx.Client) -> str:
+    """Request a prediction, send its label, and return its id."""
     reply = client.post("/predict/shop", json={"rows": [ROW]})
     assert reply.status_code == 200, reply.text
-    found = str(reply.json()["predictions"][0]["id"])
-    told = client.post("/labels/shop", json={"labels": [{"id": found, "value": "true"}]})
-    assert told.status_code == 200, told.text
-    return found
+    prediction = str(reply.json()["predictions"][0]["id"])
+    labelled = client.post("/labels/shop", json={"labels": [{"id": prediction, "value": "true"}]})
+    assert labelled.status_code == 200, labelled.text
+    return prediction
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def away(
+def without_ledger(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], AbstractContextManager[None]]:
-    """Takes the ledger of the shop away for a while."""
+    """A context manager in which the shop's ledger is not available."""
     if request.param == "sqlite":
         return partial(moved_away, tmp_path / "shop" / ".tidemill" / "ledger.db")
     url = request.getfixturevalue("postgres_url")
     monkeypatch.setenv("TIDEMILL_LEDGER", url)
-    return partial(refused, url)
+    return partial(refuse_connections, url)
 
 
-def test_predictions_go_on_while_the_ledger_is_away(
-    tmp_path: Path, away: Callable[[], AbstractContextManager[None]]
+def test_the_service_predicts_while_the_ledger_is_not_available(
+    tmp_path: Path, without_ledger: Callable[[], AbstractContextManager[None]]
 ) -> None:
     shop = tmp_path / "shop"
     root = make_project(shop).state_folder
     tidemill(shop, "run", "training")
-    answers = []
+    predictions = []
     with up(shop) as (client, log):
-        until(lambda: "the daemon watches" in log.read_text())
-        answers.append(ask(client))
-        with away():
+        until(lambda: "the daemon is running" in log.read_text())
+        predictions.append(predict_and_label(client))
+        with without_ledger():
             until(lambda: "ledger: the ledger at" in log.read_text())
-            answers.append(ask(client))
+            predictions.append(predict_and_label(client))
             with up(shop, "serve") as (other, _):
-                answers.append(ask(other))
-        until(lambda: "ledger: well again" in log.read_text())
-        answers.append(ask(client))
+                predictions.append(predict_and_label(other))
+        until(lambda: "ledger: recovered" in log.read_text())
+        predictions.append(predict_and_label(client))
     now = SystemClock().now()
-    for found in ("predictions", "labels"):
-        rows = open_workspace(root).journal.read(f"{found}/shop", now - timedelta(hours=1), now + timedelta(hours=1))
-        assert set(rows["id"]) >= set(answers)
+    for kind in ("predictions", "labels"):
+        rows = open_workspace(root).journal.read(f"{kind}/shop", now - timedelta(hours=1), now + timedelta(hours=1))
+        assert set(rows["id"]) >= set(predictions)
     assert listed(shop, "models", "list")[0]["stage"] == "production"

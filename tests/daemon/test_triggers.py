@@ -1,4 +1,4 @@
-"""Triggers: each cause fires once, whatever happens in between."""
+"""Triggers: each cause fires exactly once."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from tidemill.flow.session import Session
 from tidemill.ledger.ledger import Ledger
 from tidemill.project.project import Project
 from tidemill.registry.pauses import pause
-from tidemill.registry.routing import arm_of, change
+from tidemill.registry.routing import change_route, make_arm
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -37,7 +37,7 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
 
 
-def made(project: Project, ledger: Ledger, clock: Clock, *triggers: Trigger) -> Triggers:
+def make_triggers(project: Project, ledger: Ledger, clock: Clock, *triggers: Trigger) -> Triggers:
     return Triggers(replace(project.policy, triggers=triggers), ledger, clock, "production")
 
 
@@ -47,34 +47,34 @@ HOURLY = Trigger(name="hourly", cron="0 * * * *", pipeline="watching")
 
 def test_an_event_fires_once_also_for_a_second_daemon(shop: Project, ledger: Ledger) -> None:
     clock = VirtualClock(NOON)
-    first, second = made(shop, ledger, clock, RETRAIN), made(shop, ledger, clock, RETRAIN)
-    first.tell("verdict", "shop/1", "verdict/1", clock.now(), {"action": "retrain", "model": "shop"})
+    first, second = make_triggers(shop, ledger, clock, RETRAIN), make_triggers(shop, ledger, clock, RETRAIN)
+    first.emit("verdict", "shop/1", "verdict/1", clock.now(), {"action": "retrain", "model": "shop"})
     assert [job.pipeline for job in first.fire()] == ["training"]
     assert first.fire() == []
     assert second.fire() == []
     assert len(ledger.jobs.find()) == 1
 
 
-def test_an_event_is_told_once(shop: Project, ledger: Ledger) -> None:
-    triggers = made(shop, ledger, VirtualClock(NOON))
-    assert triggers.tell("data", "rows", "data/1", NOON, {})
-    assert not triggers.tell("data", "rows", "data/1", NOON, {})
+def test_an_event_is_emitted_once(shop: Project, ledger: Ledger) -> None:
+    triggers = make_triggers(shop, ledger, VirtualClock(NOON))
+    assert triggers.emit("data", "rows", "data/1", NOON, {})
+    assert not triggers.emit("data", "rows", "data/1", NOON, {})
 
 
 def test_other_events_do_not_fire(shop: Project, ledger: Ledger) -> None:
-    triggers = made(shop, ledger, VirtualClock(NOON), RETRAIN)
-    triggers.tell("verdict", "shop/1", "a", NOON, {"action": "ignore", "model": "shop"})
-    triggers.tell("data", "rows", "b", NOON, {"action": "retrain"})
+    triggers = make_triggers(shop, ledger, VirtualClock(NOON), RETRAIN)
+    triggers.emit("verdict", "shop/1", "a", NOON, {"action": "ignore", "model": "shop"})
+    triggers.emit("data", "rows", "b", NOON, {"action": "retrain"})
     assert triggers.fire() == []
 
 
-def test_a_cooldown_holds_back(shop: Project, ledger: Ledger) -> None:
+def test_a_cooldown_drops_jobs(shop: Project, ledger: Ledger) -> None:
     clock = VirtualClock(NOON)
-    triggers = made(shop, ledger, clock, RETRAIN)
+    triggers = make_triggers(shop, ledger, clock, RETRAIN)
     fired = []
     for hours in range(0, 60, 6):
         clock.advance(NOON + timedelta(hours=hours))
-        triggers.tell("verdict", "shop/1", f"v{hours}", clock.now(), {"action": "retrain", "model": "shop"})
+        triggers.emit("verdict", "shop/1", f"v{hours}", clock.now(), {"action": "retrain", "model": "shop"})
         fired += [hours for _ in triggers.fire()]
     assert fired == [0, 24, 48]
 
@@ -82,10 +82,10 @@ def test_a_cooldown_holds_back(shop: Project, ledger: Ledger) -> None:
 def test_new_data_waits_for_the_cooldown_and_is_not_lost(shop: Project, ledger: Ledger) -> None:
     clock = VirtualClock(NOON)
     arrival = Trigger(name="arrival", on="data", pipeline="training", model="shop", cooldown="1h")
-    triggers = made(shop, ledger, clock, arrival)
+    triggers = make_triggers(shop, ledger, clock, arrival)
     for number in range(4):
         clock.advance(NOON + timedelta(minutes=10 * number))
-        triggers.tell("data", "rows", f"data/{number}", clock.now(), {})
+        triggers.emit("data", "rows", f"data/{number}", clock.now(), {})
         triggers.fire()
         for job in ledger.jobs.find(state="waiting"):
             if job.available <= clock.now():
@@ -96,10 +96,10 @@ def test_new_data_waits_for_the_cooldown_and_is_not_lost(shop: Project, ledger: 
 
 def test_a_budget_bounds_a_day(shop: Project, ledger: Ledger) -> None:
     clock = VirtualClock(NOON)
-    triggers = made(shop, ledger, clock, replace(RETRAIN, cooldown="0s", budget=3))
+    triggers = make_triggers(shop, ledger, clock, replace(RETRAIN, cooldown="0s", budget=3))
     for number in range(10):
         clock.sleep(60)
-        triggers.tell("verdict", "shop/1", f"v{number}", clock.now(), {"action": "retrain", "model": "shop"})
+        triggers.emit("verdict", "shop/1", f"v{number}", clock.now(), {"action": "retrain", "model": "shop"})
         triggers.fire()
     assert len(ledger.jobs.find(trigger="retrain", state="waiting")) == 3
     assert {job.error for job in ledger.jobs.find(state="dropped")} == {"its budget (3 a day) is spent"}
@@ -107,26 +107,26 @@ def test_a_budget_bounds_a_day(shop: Project, ledger: Ledger) -> None:
 
 def test_cron_ticks_once_and_catches_up_once(shop: Project, ledger: Ledger) -> None:
     clock = VirtualClock(NOON + timedelta(minutes=30))
-    triggers = made(shop, ledger, clock, HOURLY)
+    triggers = make_triggers(shop, ledger, clock, HOURLY)
     assert triggers.fire() == []
     assert triggers.next_tick() == NOON + timedelta(hours=1)
     clock.advance(NOON + timedelta(hours=1))
     assert len(triggers.fire()) == 1
     assert triggers.fire() == []
-    clock.advance(NOON + timedelta(hours=4, minutes=5))  # slept through three
+    clock.advance(NOON + timedelta(hours=4, minutes=5))  # three ticks were missed
     assert [job.dedupe_key for job in triggers.fire()] == [f"{(NOON + timedelta(hours=4)).isoformat()}/shop"]
 
 
-def test_a_clock_set_back_fires_nothing_twice(shop: Project, ledger: Ledger) -> None:
+def test_a_clock_set_back_fires_nothing_again(shop: Project, ledger: Ledger) -> None:
     later = VirtualClock(NOON)
-    triggers = made(shop, ledger, later, HOURLY)
+    triggers = make_triggers(shop, ledger, later, HOURLY)
     later.advance(NOON + timedelta(hours=2))
     triggers.fire()
     earlier = VirtualClock(NOON + timedelta(hours=1, minutes=10))
-    assert made(shop, ledger, earlier, HOURLY).fire() == []
+    assert make_triggers(shop, ledger, earlier, HOURLY).fire() == []
 
 
-def test_new_files_are_noticed_once(shop: Project, ledger: Ledger) -> None:
+def test_new_files_emit_one_event(shop: Project, ledger: Ledger) -> None:
     from tidemill.clock import SystemClock
     from tidemill.data.source import FileSources
 
@@ -141,9 +141,9 @@ def test_new_files_are_noticed_once(shop: Project, ledger: Ledger) -> None:
 DAILY = Trigger(name="daily", cron="30 8 * * *", zone="Europe/Zurich", pipeline="watching")
 
 
-def test_a_cron_goes_by_its_zone(shop: Project, ledger: Ledger) -> None:
+def test_a_cron_uses_its_time_zone(shop: Project, ledger: Ledger) -> None:
     clock = VirtualClock(datetime(2026, 3, 27, 12, tzinfo=UTC))
-    triggers = made(shop, ledger, clock, DAILY)
+    triggers = make_triggers(shop, ledger, clock, DAILY)
     ticks = []
     for _ in range(3):
         tick = triggers.next_tick()
@@ -157,11 +157,11 @@ def test_a_cron_goes_by_its_zone(shop: Project, ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("catch_up", "fired", "dropped"), [("last", [15], []), ("all", [13, 14, 15], []), ("none", [], [15])]
 )
-def test_a_machine_that_slept_through_three_ticks_follows_the_policy(
+def test_ticks_that_were_missed_fire_by_catch_up(
     shop: Project, ledger: Ledger, catch_up: CatchUp, fired: list[int], dropped: list[int]
 ) -> None:
     clock = VirtualClock(NOON)
-    triggers = made(shop, ledger, clock, replace(HOURLY, catch_up=catch_up))
+    triggers = make_triggers(shop, ledger, clock, replace(HOURLY, catch_up=catch_up))
     triggers.fire()
     clock.advance(NOON + timedelta(hours=3, minutes=20))
     triggers.fire()
@@ -170,21 +170,21 @@ def test_a_machine_that_slept_through_three_ticks_follows_the_policy(
     assert _hours(ledger, "dropped") == dropped
     clock.advance(NOON + timedelta(hours=4))
     triggers.fire()
-    assert _hours(ledger, "waiting") == [*fired, 16], "and goes on"
+    assert _hours(ledger, "waiting") == [*fired, 16], "later ticks fire"
 
 
 def _hours(ledger: Ledger, state: str) -> list[int]:
     return [datetime.fromisoformat(job.dedupe_key.partition("/")[0]).hour for job in ledger.jobs.find(state=state)]
 
 
-def test_a_clock_set_back_an_hour_fires_nothing_twice_and_goes_on(shop: Project, ledger: Ledger) -> None:
+def test_a_clock_set_back_an_hour_fires_nothing_again_and_continues(shop: Project, ledger: Ledger) -> None:
     every = replace(HOURLY, cron="*/10 * * * *", catch_up="all")
     visit = Trigger(name="visit", on="visit", pipeline="watching", budget=1000)
-    clock = Turned(NOON)
-    triggers = made(shop, ledger, clock, every, visit)
+    clock = SettableClock(NOON)
+    triggers = make_triggers(shop, ledger, clock, every, visit)
     for minute in [*range(0, 125, 5), *range(65, 240, 5)]:  # at 14:00 it is 13:05 again
-        clock.turn(NOON + timedelta(minutes=minute))
-        triggers.tell("visit", "somebody", f"{len(ledger.events.find())}", clock.now(), {})
+        clock.set(NOON + timedelta(minutes=minute))
+        triggers.emit("visit", "somebody", f"{len(ledger.events.find())}", clock.now(), {})
         triggers.fire()
     keys = [job.dedupe_key for job in ledger.jobs.find(trigger="hourly")]
     ticks = [NOON + timedelta(minutes=minute) for minute in range(10, 240, 10)]
@@ -192,22 +192,22 @@ def test_a_clock_set_back_an_hour_fires_nothing_twice_and_goes_on(shop: Project,
     assert len(ledger.jobs.find(trigger="visit")) == len(ledger.events.find())
 
 
-def test_a_clock_that_was_a_year_ahead_holds_nothing_back(shop: Project, ledger: Ledger) -> None:
-    clock = Turned(NOON + timedelta(days=365))
-    triggers = made(shop, ledger, clock, HOURLY, RETRAIN)
-    clock.turn(clock.now() + timedelta(hours=2))
-    triggers.tell("verdict", "shop/1", "then", clock.now(), {"action": "retrain", "model": "shop"})
+def test_a_clock_that_was_a_year_ahead_prevents_no_job(shop: Project, ledger: Ledger) -> None:
+    clock = SettableClock(NOON + timedelta(days=365))
+    triggers = make_triggers(shop, ledger, clock, HOURLY, RETRAIN)
+    clock.set(clock.now() + timedelta(hours=2))
+    triggers.emit("verdict", "shop/1", "then", clock.now(), {"action": "retrain", "model": "shop"})
     assert len(triggers.fire()) == 2
     for hour in (0, 1, 2):
-        clock.turn(NOON + timedelta(hours=hour))
+        clock.set(NOON + timedelta(hours=hour))
         triggers.fire()
-    triggers.tell("verdict", "shop/1", "now", clock.now(), {"action": "retrain", "model": "shop"})
+    triggers.emit("verdict", "shop/1", "now", clock.now(), {"action": "retrain", "model": "shop"})
     triggers.fire()
     assert [job.dedupe_key for job in ledger.jobs.find(trigger="retrain")] == ["now", "then"]
     assert [job.created.year for job in ledger.jobs.find(trigger="hourly")] == [2026, 2026, 2027]
 
 
-def test_a_tick_for_two_models_is_decided_on_for_both_or_none(shop: Project, ledger: Ledger) -> None:
+def test_a_tick_for_two_models_is_decided_for_both_or_none(shop: Project, ledger: Ledger) -> None:
     class Dying(VirtualClock):
         minted = 0
 
@@ -219,7 +219,7 @@ def test_a_tick_for_two_models_is_decided_on_for_both_or_none(shop: Project, led
 
     shop.policy = replace(shop.policy, models=shop.policy.models | {"other": shop.policy.models["shop"]})
     clock = Dying(NOON)
-    triggers = made(shop, ledger, clock, HOURLY)
+    triggers = make_triggers(shop, ledger, clock, HOURLY)
     clock.advance(NOON + timedelta(hours=1))
     with pytest.raises(KeyboardInterrupt):
         triggers.fire()
@@ -227,8 +227,8 @@ def test_a_tick_for_two_models_is_decided_on_for_both_or_none(shop: Project, led
     assert [job.model for job in again.fire()] == ["shop", "other"]
 
 
-class Turned:
-    """A clock that somebody sets, also back."""
+class SettableClock:
+    """A clock that a test sets, also back."""
 
     writable: ClassVar[bool] = False
 
@@ -236,7 +236,7 @@ class Turned:
         self._clock = VirtualClock(now)
         self._now = now
 
-    def turn(self, to: datetime) -> None:
+    def set(self, to: datetime) -> None:
         self._now = to
 
     def now(self) -> datetime:
@@ -252,83 +252,83 @@ class Turned:
         return VirtualClock(self._now, random.getrandbits(60)).mint()
 
 
-def test_drift_that_a_training_does_not_mend_cannot_run_away(shop: Project, ledger: Ledger) -> None:
-    """Each training is followed by a watch that finds the same drift: neither trigger says how often it may fire."""
+def test_drift_that_a_training_does_not_fix_starts_a_limited_number_of_trainings(shop: Project, ledger: Ledger) -> None:
+    """Each training is followed by a watch that finds the same drift; neither trigger has a cooldown or a budget."""
     clock = VirtualClock(NOON)
     drift = Trigger(name="drift", on="verdict", where={"check": "drift"}, pipeline="training")
     again = Trigger(name="again", on="run", where={"pipeline": "training"}, pipeline="watching")
-    triggers = made(shop, ledger, clock, drift, again)
-    triggers.tell("verdict", "shop/1", "first", clock.now(), {"check": "drift", "model": "shop"})
-    ended = NOON + timedelta(days=2)
-    while clock.now() < ended:
+    triggers = make_triggers(shop, ledger, clock, drift, again)
+    triggers.emit("verdict", "shop/1", "first", clock.now(), {"check": "drift", "model": "shop"})
+    end = NOON + timedelta(days=2)
+    while clock.now() < end:
         clock.sleep(60)
         for job in triggers.fire():
             kind = "run" if job.pipeline == "training" else "verdict"
             facts = {"pipeline": job.pipeline, "check": "drift", "model": "shop"}
-            triggers.tell(kind, "shop/1", f"after/{job.id}", clock.now(), facts)
-    assert len(ledger.jobs.find(trigger="drift", state="waiting")) == 24, "24 a day, and the chain ends with the last"
+            triggers.emit(kind, "shop/1", f"after/{job.id}", clock.now(), facts)
+    assert len(ledger.jobs.find(trigger="drift", state="waiting")) == 24, "24 a day by default"
 
 
-def test_what_is_held_back_is_decided_on_once_also_by_the_next_daemon(shop: Project, ledger: Ledger) -> None:
+def test_the_next_daemon_does_not_decide_a_dropped_cause_again(shop: Project, ledger: Ledger) -> None:
     clock = VirtualClock(NOON)
-    first = made(shop, ledger, clock, replace(RETRAIN, cooldown="30s"))
+    first = make_triggers(shop, ledger, clock, replace(RETRAIN, cooldown="30s"))
     for key in ("one", "two"):
-        first.tell("verdict", "shop/1", key, clock.now(), {"action": "retrain", "model": "shop"})
+        first.emit("verdict", "shop/1", key, clock.now(), {"action": "retrain", "model": "shop"})
         first.fire()
     clock.sleep(60)
-    assert made(shop, ledger, clock, replace(RETRAIN, cooldown="30s")).fire() == []
+    assert make_triggers(shop, ledger, clock, replace(RETRAIN, cooldown="30s")).fire() == []
     assert {job.dedupe_key: job.state for job in ledger.jobs.find()} == {"one": "waiting", "two": "dropped"}
 
 
-def test_a_paused_trigger_drops_what_lasts_and_keeps_what_comes_once(shop: Project, ledger: Ledger) -> None:
+def test_a_paused_trigger_drops_lasting_causes_and_keeps_one_time_causes(shop: Project, ledger: Ledger) -> None:
     clock = VirtualClock(NOON)
     arrival = Trigger(name="arrival", on="data", pipeline="training", model="shop")
-    triggers = made(shop, ledger, clock, RETRAIN, arrival, HOURLY)
+    triggers = make_triggers(shop, ledger, clock, RETRAIN, arrival, HOURLY)
     until = NOON + timedelta(hours=5)
     for name in ("retrain", "arrival", "hourly"):
         pause(ledger, clock, "trigger", name, environment="production", actor="jürg", reason="holidays", until=until)
-    triggers.tell("verdict", "shop/1", "v", clock.now(), {"action": "retrain", "model": "shop"})
-    triggers.tell("data", "rows", "d1", clock.now(), {})
-    triggers.tell("data", "rows", "d2", clock.now(), {})
+    triggers.emit("verdict", "shop/1", "v", clock.now(), {"action": "retrain", "model": "shop"})
+    triggers.emit("data", "rows", "d1", clock.now(), {})
+    triggers.emit("data", "rows", "d2", clock.now(), {})
     clock.sleep(2 * 3600)
     (waiting,) = triggers.fire()
     assert waiting.dedupe_key == "d1"
     assert not triggers.may_start(waiting)
     dropped = {job.trigger: job.error for job in ledger.jobs.find(state="dropped")}
     assert dropped["retrain"] == "paused by jürg until 2026-03-02T17:00: holidays"
-    assert dropped["arrival"] == "a job that waits takes it in, too"
+    assert dropped["arrival"] == "a waiting job includes this cause"
     assert dropped["hourly"].startswith("paused by jürg")
     clock.sleep(3 * 3600)
     assert triggers.may_start(waiting)
     assert [job.trigger for job in triggers.fire()] == ["hourly"]
     pause(ledger, clock, "trigger", "arrival", environment="test", actor="jürg")
-    assert triggers.may_start(waiting), "another environment's pause is not ours"
+    assert triggers.may_start(waiting), "a pause of another environment has no effect"
 
 
-def noticed(session: Session, kind: str) -> list[dict[str, Any]]:
+def emit_and_list(session: Session, kind: str) -> list[dict[str, Any]]:
     triggers = Triggers(session.project.policy, session.workspace.ledger, session.clock, "test")
-    Notices(session, triggers).notice()
+    Notices(session, triggers).emit_events()
     return [event.payload for event in session.workspace.ledger.events.find(kind=kind)]
 
 
-def test_changed_code_is_noticed_once_for_each_change(tmp_path: Path) -> None:
+def test_each_code_change_emits_one_event(tmp_path: Path) -> None:
     session = kit(tmp_path / "kit", '[[triggers]]\nname = "code"\non = "code"\npipeline = "noting"\n')
-    assert noticed(session, "code") == [], "there is nothing to compare with"
+    assert emit_and_list(session, "code") == [], "there is nothing to compare with"
     run(session, session.project.code.pipeline("noting"))
-    assert noticed(session, "code") == []
+    assert emit_and_list(session, "code") == []
     code = session.project.folder / "pipeline.py"
     before = code.read_text()
     digests = []
     for text in (before + "# changed\n", before, before + "# changed\n"):
         code.write_text(text)
         for _ in range(2):
-            told = noticed(session, "code")
-        digests.append(told[-1]["digest"])
-        assert len(told) == len(digests)
+            events = emit_and_list(session, "code")
+        digests.append(events[-1]["digest"])
+        assert len(events) == len(digests)
     assert digests[0] == digests[2] != digests[1]
 
 
-def test_packages_that_a_champion_was_not_trained_with_are_noticed_once(tmp_path: Path) -> None:
+def test_packages_that_differ_from_the_training_emit_one_event(tmp_path: Path) -> None:
     session = kit(tmp_path / "kit", '[[triggers]]\nname = "env"\non = "packages"\npipeline = "noting"\n')
     workspace, clock = session.workspace, session.clock
     trained, _ = run(session, session.project.code.pipeline("noting"))
@@ -343,72 +343,72 @@ def test_packages_that_a_champion_was_not_trained_with_are_noticed_once(tmp_path
         run=trained.id,
     )
     workspace.ledger.releases.add(release)
-    arms = (arm_of(release, "champion", 1.0),)
+    arms = (make_arm(release, "champion", 1.0),)
     books, board = workspace.ledger, workspace.board
-    change(books, board, clock, before=None, environment="test", model="kit", arms=arms, kind="first", reason="")
-    assert noticed(session, "packages") == []
+    change_route(books, board, clock, before=None, environment="test", model="kit", arms=arms, kind="first", reason="")
+    assert emit_and_list(session, "packages") == []
     listed = workspace.blobs.get(trained.packages).decode().replace("numpy==", "numpy==0.") + "\nleft-pad==1.0"
     older = workspace.blobs.put(listed.encode())
-    workspace.ledger.runs.change(trained.id, lambda one: replace(one, packages=older))
+    workspace.ledger.runs.change(trained.id, lambda record: replace(record, packages=older))
     for _ in range(2):
-        assert noticed(session, "packages") == [{"model": "kit", "changed": ["left-pad", "numpy"], "count": 2}]
+        assert emit_and_list(session, "packages") == [{"model": "kit", "changed": ["left-pad", "numpy"], "count": 2}]
 
 
-def test_rows_that_anybody_appends_are_noticed(tmp_path: Path) -> None:
+def test_appended_rows_emit_events(tmp_path: Path) -> None:
     policy = '[[triggers]]\nname = "rows"\non = "rows"\nwhere = { subject = "rows" }\npipeline = "noting"\n'
     session = kit(tmp_path / "kit", policy)
-    assert noticed(session, "rows") == []
+    assert emit_and_list(session, "rows") == []
     for number in range(2):
         session.workspace.tables.append("rows", f"batch {number}", pl.DataFrame({"row": [number]}))
         for _ in range(2):
-            told = noticed(session, "rows")
-        assert len(told) == number + 1
+            events = emit_and_list(session, "rows")
+        assert len(events) == number + 1
 
 
-def test_a_table_that_is_laid_out_anew_has_no_new_rows(tmp_path: Path) -> None:
+def test_a_compacted_table_has_no_new_rows(tmp_path: Path) -> None:
     policy = '[[triggers]]\nname = "rows"\non = "rows"\nwhere = { subject = "rows" }\npipeline = "noting"\n'
     session = kit(tmp_path / "kit", policy)
     tables = session.workspace.tables
-    place = str(session.workspace.state_folder / "tables" / "rows")
+    path = str(session.workspace.state_folder / "tables" / "rows")
     for number in range(3):
         tables.append("rows", f"batch {number}", pl.DataFrame({"row": [number]}))
-    assert noticed(session, "rows") == [{"version": 2}]
-    DeltaTable(place).optimize.compact()
+    assert emit_and_list(session, "rows") == [{"version": 2}]
+    DeltaTable(path).optimize.compact()
     tables.erase("rows", lambda rows: rows["row"] == 0)
-    DeltaTable(place).vacuum(dry_run=False, enforce_retention_duration=False, retention_hours=0)
+    DeltaTable(path).vacuum(dry_run=False, enforce_retention_duration=False, retention_hours=0)
     tables.append("rows", "empty", pl.DataFrame({"row": [0]}).clear())
-    assert noticed(session, "rows") == [{"version": 2}]
+    assert emit_and_list(session, "rows") == [{"version": 2}]
     tables.append("rows", "wider", pl.DataFrame({"row": [0.5]}))
-    DeltaTable(place).optimize.compact()
+    DeltaTable(path).optimize.compact()
     for _ in range(2):
-        assert [told["version"] for told in noticed(session, "rows")] == [2, 8]
+        assert [event["version"] for event in emit_and_list(session, "rows")] == [2, 8]
 
 
-def test_a_model_without_a_release_is_told_when_there_are_rows_and_again_with_more(tmp_path: Path) -> None:
+def test_a_model_without_a_release_emits_an_event_for_rows_and_for_more_rows(tmp_path: Path) -> None:
     first = '[[triggers]]\nname = "first"\non = "champion.missing"\npipeline = "noting"\n'
     problem = '[problem]\ndecision = "d"\nsource = "rows"\nlabel = "late"\n'
     session = kit(tmp_path / "kit", problem + first)
     workspace, clock = session.workspace, session.clock
     books, tables = workspace.ledger, workspace.tables
-    assert noticed(session, "champion.missing") == [], "there is nothing to learn from"
+    assert emit_and_list(session, "champion.missing") == [], "there are no rows"
     for number in range(2):
         tables.append("rows", f"batch {number}", pl.DataFrame({"row": [number]}))
         for _ in range(2):
-            assert len(noticed(session, "champion.missing")) == number + 1
+            assert len(emit_and_list(session, "champion.missing")) == number + 1
     triggers = Triggers(session.project.policy, books, clock, "test")
     (_, job) = triggers.fire()
     tables.append("rows", "batch 2", pl.DataFrame({"row": [2]}))
-    assert len(noticed(session, "champion.missing")) == 2, "somebody is about to try"
-    books.jobs.change(job.id, lambda one: replace(one, state="failed"))
-    assert [told["version"] for told in noticed(session, "champion.missing")] == [0, 1, 2]
+    assert len(emit_and_list(session, "champion.missing")) == 2, "a job is waiting"
+    books.jobs.change(job.id, lambda job: replace(job, state="failed"))
+    assert [event["version"] for event in emit_and_list(session, "champion.missing")] == [0, 1, 2]
     release = Release(
         id="kit/1", name="kit", version=1, package="p", flavor="f", environment="other", created=clock.now(), run="r"
     )
     books.releases.add(release)
     tables.append("rows", "batch 3", pl.DataFrame({"row": [3]}))
-    books.jobs.change(triggers.fire()[0].id, lambda one: replace(one, state="failed"))
-    assert len(noticed(session, "champion.missing")) == 4, "that release is of another environment"
-    books.jobs.change(triggers.fire()[0].id, lambda one: replace(one, state="stopped"))
+    books.jobs.change(triggers.fire()[0].id, lambda job: replace(job, state="failed"))
+    assert len(emit_and_list(session, "champion.missing")) == 4, "the release belongs to another environment"
+    books.jobs.change(triggers.fire()[0].id, lambda job: replace(job, state="stopped"))
     books.releases.add(replace(release, id="kit/2", version=2, environment="test"))
     tables.append("rows", "batch 4", pl.DataFrame({"row": [4]}))
-    assert len(noticed(session, "champion.missing")) == 4
+    assert len(emit_and_list(session, "champion.missing")) == 4

@@ -1,4 +1,4 @@
-"""The embedded online store where the disk refuses; what every online store promises is in tests/conformance."""
+"""The embedded online store on a full disk; tests/conformance has the tests of every online store."""
 
 import resource
 from pathlib import Path
@@ -8,8 +8,8 @@ from tidemill.featurestore.online import SqliteOnline
 from tidemill.testing.online import NOON
 
 
-def test_a_full_disk_is_told_and_the_values_before_are_served(tmp_path: Path) -> None:
-    told = in_child(
+def test_a_full_disk_is_reported_and_the_previous_values_are_served(tmp_path: Path) -> None:
+    output = in_child(
         f"""
         from pathlib import Path
         from tidemill.featurestore.online import SqliteOnline
@@ -21,6 +21,6 @@ def test_a_full_disk_is_told_and_the_values_before_are_served(tmp_path: Path) ->
         """,
         limits={resource.RLIMIT_FSIZE: 500_000},
     )
-    assert told.startswith("TidemillError: 1 rows of view 'weather' could not be written")
-    assert told.endswith("{'wind': 1.0}\n")
+    assert output.startswith("TidemillError: 1 rows of view 'weather' could not be written")
+    assert output.endswith("{'wind': 1.0}\n")
     assert SqliteOnline(tmp_path / "online.db").read("weather", ["JFK"]) == [(NOON, {"wind": 1.0})]

@@ -1,4 +1,4 @@
-"""Alerts: one message for a turn, the same not again, all well once; what fails keeps nobody else from being told."""
+"""Alerts: one message per evaluation, no repetition, one message per recovery; a failing address affects no other."""
 
 import base64
 import json
@@ -17,13 +17,13 @@ from tidemill.clock import VirtualClock
 from tidemill.core.check import Verdict
 from tidemill.core.policy import ModelPolicy, Policy, Problem, Watch, WatchValue
 from tidemill.ledger.ledger import Ledger
-from tidemill.monitoring.alerts import alert, alert_all, unheard
+from tidemill.monitoring.alerts import alert, alert_all, check_addresses
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 class Receiver:
-    """A web hook that keeps what it is sent."""
+    """A web hook that stores the messages it receives."""
 
     def __init__(self) -> None:
         self.received: list[dict[str, Any]] = []
@@ -36,7 +36,7 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"json://127.0.0.1:{self.server.server_port}"
@@ -45,14 +45,14 @@ class Receiver:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    made = Receiver()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    receiver = Receiver()
+    yield receiver
+    receiver.server.shutdown()
+    receiver.server.server_close()
 
 
 class Desk:
-    """A policy, a ledger and a clock; `tell` is one turn of the watch."""
+    """A policy, a ledger and a clock; `send` is one evaluation of the watch."""
 
     def __init__(self, *addresses: str) -> None:
         values = tuple(WatchValue(value=name, limit=0.1, action="retrain") for name in ("drift", "log_loss"))
@@ -60,11 +60,11 @@ class Desk:
         self.policy = ModelPolicy(name="späte", problem=Problem(decision="d", source="s", label="l"), watch=watch)
         self.books, self.clock = Ledger("sqlite://"), VirtualClock(NOON)
 
-    def tell(self, *verdicts: Verdict) -> list[str]:
+    def send(self, *verdicts: Verdict) -> list[str]:
         self.clock.sleep(3600)
-        for one in verdicts:
+        for verdict in verdicts:
             facts = {"id": self.clock.mint(), "time": self.clock.now(), "model": "späte"}
-            self.books.verdicts.add(replace(one, **facts))
+            self.books.verdicts.add(replace(verdict, **facts))
         return alert(self.policy, list(verdicts), self.books, self.clock, "production", "run-1")
 
 
@@ -90,92 +90,93 @@ def test_several_verdicts_are_one_message_with_a_link_and_a_picture(
 ) -> None:
     monkeypatch.setenv("TIDEMILL_PAGES", "http://127.0.0.1:8001/")
     desk = Desk(receiver.address)
-    assert desk.tell(drift(0.05), loss(0.45)) == []
-    assert len(desk.tell(drift(0.5), loss(0.7))) == 1
+    assert desk.send(drift(0.05), loss(0.45)) == []
+    assert len(desk.send(drift(0.5), loss(0.7))) == 1
     (message,) = receiver.received
-    assert message["title"] == "späte (production): needs a look"
+    assert message["title"] == "späte (production): needs attention"
     assert message["message"].splitlines() == [
         "drift → retrain: 0.5 of the columns moved (späte/1)",
         "log_loss → retrain: log_loss 0.7 (späte/1)",
         "http://127.0.0.1:8001/runs/run-1",
     ]
-    pictures = [ElementTree.fromstring(base64.b64decode(one["base64"])) for one in message["attachments"]]
-    assert [len(one.findall(".//{http://www.w3.org/2000/svg}circle")) for one in pictures] == [2, 2]
+    pictures = [ElementTree.fromstring(base64.b64decode(attachment["base64"])) for attachment in message["attachments"]]
+    assert [len(picture.findall(".//{http://www.w3.org/2000/svg}circle")) for picture in pictures] == [2, 2]
     assert "limit 0.5" in ElementTree.tostring(pictures[1], "unicode")
 
 
-def test_the_same_is_told_again_only_after_a_while_and_that_all_is_well_once(receiver: Receiver) -> None:
+def test_a_message_is_repeated_after_quiet_and_a_recovery_is_reported_once(receiver: Receiver) -> None:
     desk = Desk(receiver.address)
     for share in [0.5] * 30 + [0.05] * 3 + [0.6]:
-        desk.tell(drift(share))
-    titles = [one["title"].rpartition(": ")[2] for one in receiver.received]
-    assert titles == ["needs a look", "needs a look", "all well again", "needs a look"]
-    assert receiver.received[2]["message"] == "drift is well again: 0.05 of the columns moved"
+        desk.send(drift(share))
+    titles = [message["title"].rpartition(": ")[2] for message in receiver.received]
+    assert titles == ["needs attention", "needs attention", "recovered", "needs attention"]
+    assert receiver.received[2]["message"] == "drift recovered: 0.05 of the columns moved"
 
 
-def test_an_address_that_fails_keeps_nobody_from_being_told_and_is_tried_again(receiver: Receiver) -> None:
-    gone = Receiver()
-    gone.server.server_close()
-    gone.server.shutdown()
-    desk = Desk(gone.address, "no-such-service://", receiver.address, "log")
-    assert len(desk.tell(drift(0.5))) == 2
-    assert desk.tell(drift(0.5)) == []
+def test_a_failing_address_affects_no_other_and_is_tried_again(receiver: Receiver) -> None:
+    stopped = Receiver()
+    stopped.server.server_close()
+    stopped.server.shutdown()
+    desk = Desk(stopped.address, "no-such-service://", receiver.address, "log")
+    assert len(desk.send(drift(0.5))) == 2
+    assert desk.send(drift(0.5)) == []
     assert len(receiver.received) == 1
     (event,) = desk.books.events.find(kind="alert")
-    assert "127.0.0.1" not in json.dumps(event.payload), "an address may hold a password"
+    assert "127.0.0.1" not in json.dumps(event.payload), "an address may contain a password"
 
 
-def test_without_apprise_the_turn_goes_on_and_the_cure_is_logged(
+def test_without_apprise_log_alerts_are_sent_and_the_cure_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
     desk = Desk("json://127.0.0.1:9", "log")
-    assert len(desk.tell(drift(0.5))) == 1
+    assert len(desk.send(drift(0.5))) == 1
     assert "pip install 'tidemill[alerts]'" in caplog.text
 
 
-def test_an_address_that_nobody_has_is_found_before_it_matters(monkeypatch: pytest.MonkeyPatch) -> None:
-    def said(*addresses: str) -> list[str]:
-        return unheard(Policy(name="p", sources={}, models={"späte": Desk(*addresses).policy}))
+def test_an_unsupported_address_is_reported_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(*addresses: str) -> list[str]:
+        return check_addresses(Policy(name="p", sources={}, models={"späte": Desk(*addresses).policy}))
 
-    assert said() == said("log", "json://127.0.0.1:9") == []
-    (line,) = said("log", "mailt://ada:secret@example.org")
-    assert line.startswith("Apprise knows no mailt://…")
+    assert check() == check("log", "json://127.0.0.1:9") == []
+    (line,) = check("log", "mailt://ada:secret@example.org")
+    assert line.startswith("Apprise does not support mailt://…")
     assert "secret" not in line
     monkeypatch.setitem(sys.modules, "apprise", None)
-    assert "pip install 'tidemill[alerts]'" in said("json://127.0.0.1:9")[0]
-    assert said("log") == []
+    assert "pip install 'tidemill[alerts]'" in check("json://127.0.0.1:9")[0]
+    assert check("log") == []
 
 
-def test_an_address_may_be_kept_out_of_the_policy(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = Desk("${WHOM}")
-    assert len(desk.tell(drift(0.5))) == 0, "nobody says who that is"
-    monkeypatch.setenv("WHOM", receiver.address)
-    assert len(desk.tell(drift(0.5))) == 1
+def test_an_address_may_be_an_environment_variable(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk("${RECEIVER}")
+    assert len(desk.send(drift(0.5))) == 0, "the variable is not set"
+    monkeypatch.setenv("RECEIVER", receiver.address)
+    assert len(desk.send(drift(0.5))) == 1
     assert len(receiver.received) == 1
 
 
-def test_a_value_may_name_its_own_addresses(receiver: Receiver) -> None:
+def test_a_value_may_have_its_own_addresses(receiver: Receiver) -> None:
     desk = Desk("log")
     values = tuple(
-        replace(one, notify=(receiver.address,) if one.value == "log_loss" else ()) for one in desk.policy.watch.values
+        replace(value, notify=(receiver.address,) if value.value == "log_loss" else ())
+        for value in desk.policy.watch.values
     )
     desk.policy = replace(desk.policy, watch=replace(desk.policy.watch, values=values))
-    assert len(desk.tell(drift(0.5), loss(0.7))) == 2
-    assert [one["message"] for one in receiver.received] == ["log_loss → retrain: log_loss 0.7 (späte/1)"]
+    assert len(desk.send(drift(0.5), loss(0.7))) == 2
+    assert [message["message"] for message in receiver.received] == ["log_loss → retrain: log_loss 0.7 (späte/1)"]
 
 
-def test_what_is_only_noted_is_told_to_nobody(receiver: Receiver) -> None:
+def test_a_verdict_without_an_action_is_not_sent(receiver: Receiver) -> None:
     desk = Desk(receiver.address)
     assert (
-        desk.tell(replace(drift(0.5), action="ignore"), replace(drift(0.5), outcome="undecided", action="hold")) == []
+        desk.send(replace(drift(0.5), action="ignore"), replace(drift(0.5), outcome="undecided", action="hold")) == []
     )
     assert receiver.received == []
 
 
-def test_what_no_verdict_says_goes_to_all_who_watch(receiver: Receiver) -> None:
+def test_a_message_without_a_verdict_goes_to_all_addresses(receiver: Receiver) -> None:
     desk = Desk(receiver.address)
     policy = Policy(name="p", sources={}, models={"späte": desk.policy})
     for state in ("well", "bad", "bad", "well", "well"):
         alert_all(policy, desk.books, desk.clock, "production", "", "daemon", state, state)
-    assert [one["message"] for one in receiver.received] == ["daemon: bad", "daemon: well"]
+    assert [message["message"] for message in receiver.received] == ["daemon: bad", "daemon: well"]

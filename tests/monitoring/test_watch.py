@@ -1,4 +1,4 @@
-"""The watch on live answers: each metric that was measured at release is measured again."""
+"""The watch on live predictions: each metric that was measured at release is measured again."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,26 +30,26 @@ ARM = Arm(release="shop/1", version=1, package="p", role="champion", share=1.0)
 ROUTE = Route(id="r", environment="test", model="shop", version=1, arms=(ARM,), since=NOW, reason="")
 
 
-def moment(at: datetime) -> pl.Expr:
+def time_literal(at: datetime) -> pl.Expr:
     return pl.lit(at).cast(pl.Datetime("us", "UTC"))
 
 
-def answers(rows: int) -> pl.DataFrame:
-    """Answers of two hours ago that all say "yes" with .8."""
-    return pl.DataFrame({"id": [f"p{place}" for place in range(rows)]}).with_columns(
+def predict_yes(rows: int) -> pl.DataFrame:
+    """Return predictions of two hours ago with a probability of .8 for "yes"."""
+    return pl.DataFrame({"id": [f"p{index}" for index in range(rows)]}).with_columns(
         pl.lit("shop/1").alias("release"),
         pl.lit("champion").alias("role"),
         pl.lit("").alias("key"),
-        moment(NOW - timedelta(hours=2)).alias("time"),
-        moment(NOW - timedelta(hours=2)).alias("known_at"),
+        time_literal(NOW - timedelta(hours=2)).alias("time"),
+        time_literal(NOW - timedelta(hours=2)).alias("known_at"),
         pl.lit([0.2, 0.8]).alias("probability"),
     )
 
 
 def judge(folder: Path, metric: str, labels: list[str]) -> Verdict:
-    """The verdict on answers that all say "yes" with .8, where these are the labels."""
+    """Return the verdict on predictions with a probability of .8 for "yes", with these labels."""
     journal = FileJournal(folder)
-    rows = answers(len(labels))
+    rows = predict_yes(len(labels))
     journal.append("predictions/shop", rows)
     journal.append("labels/shop", rows.select("id", "key", "time", "known_at", pl.Series("value", labels)))
     watched = WatchValue(value=metric, limit=0.1, action="retrain", minimum=10)
@@ -58,49 +58,49 @@ def judge(folder: Path, metric: str, labels: list[str]) -> Verdict:
     return verdict
 
 
-def test_a_metric_beyond_the_few_that_decide_is_measured_too(tmp_path: Path) -> None:
+def test_a_metric_outside_the_default_set_is_measured(tmp_path: Path) -> None:
     bad = judge(tmp_path / "bad", "f1", ["no"] * 16 + ["yes"] * 4)
     assert (bad.outcome, bad.action) == ("fail", "retrain")
     assert bad.evidence["value"] == pytest.approx(2 * 0.2 / 1.2)
     assert judge(tmp_path / "good", "recall", ["no"] * 4 + ["yes"] * 16).outcome == "pass"
 
 
-def test_a_metric_that_these_labels_do_not_define_is_undecided(tmp_path: Path) -> None:
+def test_a_metric_that_is_not_defined_on_the_labels_is_undecided(tmp_path: Path) -> None:
     verdict = judge(tmp_path, "roc_auc", ["yes"] * 20)
     assert (verdict.outcome, verdict.action) == ("undecided", "hold")
     assert "roc_auc is not defined on these 20 labels" in verdict.reason
 
 
-def test_labels_of_classes_that_it_does_not_know_are_told(tmp_path: Path) -> None:
+def test_labels_of_unknown_classes_are_reported(tmp_path: Path) -> None:
     verdict = judge(tmp_path, "recall", ["no"] * 4 + ["yes"] * 16 + ["lost"] * 10)
     assert (verdict.outcome, verdict.evidence["rows"], verdict.evidence["left_out"]) == ("pass", 20, 10)
-    assert "10 labels are of classes that it does not know, and left out" in verdict.reason
+    assert "10 labels are of classes that the model was not trained on, and are excluded" in verdict.reason
 
 
-def test_before_there_are_labels_it_is_undecided(tmp_path: Path) -> None:
+def test_without_labels_the_verdict_is_undecided(tmp_path: Path) -> None:
     assert judge(tmp_path, "f1", []).reason == "0 labels are too few to tell (at least 10)"
 
 
-def test_a_metric_that_live_answers_do_not_give_is_refused_and_not_taken_for_good(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="'profit', a metric of the project's own") as told:
+def test_a_metric_that_live_predictions_do_not_have_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="'profit', a metric of the project's own") as refused:
         judge(tmp_path, "profit", ["no", "yes"] * 10)
-    assert "f1" in told.value.cure
+    assert "f1" in refused.value.cure
 
 
 @pytest.mark.parametrize(("hours", "outcome", "days"), [(30, "pass", 1.25), (60, "fail", 2.5), (300, "fail", 4.0)])
-def test_the_last_answer_is_looked_for_beyond_the_window(tmp_path: Path, hours: int, outcome: str, days: float) -> None:
+def test_silence_reads_predictions_before_the_window(tmp_path: Path, hours: int, outcome: str, days: float) -> None:
     route = replace(ROUTE, since=NOW - timedelta(days=90))
     value = WatchValue(value="silence", limit=2, action="retrain", window="1d")
     journal = FileJournal(tmp_path)
-    journal.append("predictions/shop", answers(1).with_columns(known_at=moment(NOW - timedelta(hours=hours))))
+    journal.append("predictions/shop", predict_yes(1).with_columns(known_at=time_literal(NOW - timedelta(hours=hours))))
     policy = replace(POLICY, watch=Watch(values=(value,)))
     (verdict,) = watch(policy, Model(manifest=MANIFEST), route, journal, NOW)
     assert (verdict.outcome, verdict.evidence["days"]) == (outcome, days)
 
 
-def test_a_challenger_that_knows_another_class_is_judged_on_those_that_both_know(tmp_path: Path) -> None:
+def test_a_challenger_with_another_class_is_compared_on_the_common_classes(tmp_path: Path) -> None:
     journal = FileJournal(tmp_path)
-    champion = answers(400)
+    champion = predict_yes(400)
     shadow = champion.with_columns(
         release=pl.lit("shop/2"), role=pl.lit("shadow"), probability=pl.lit([0.05, 0.05, 0.9])
     )
@@ -116,20 +116,20 @@ def test_a_challenger_that_knows_another_class_is_judged_on_those_that_both_know
     route = replace(ROUTE, arms=arms, since=NOW - timedelta(days=1))
     (verdict,) = validate_online(POLICY, signatures, route, journal, NOW)
     assert (verdict.action, verdict.evidence["rows"]) == ("promote", 300)
-    assert verdict.evidence["challenger_loss"] == pytest.approx(-np.log(0.9 / 0.95)), "among those that both know"
+    assert verdict.evidence["challenger_loss"] == pytest.approx(-np.log(0.9 / 0.95)), "of the common classes"
 
 
-def looked_at(folder: Path, seed: int, worse: float) -> Verdict:
-    """A look at 300 labels, limit .02, of a model that was released on 300 others; `worse` is by how much it is off."""
+def evaluate_model(folder: Path, seed: int, worse: float) -> Verdict:
+    """Evaluate a model on 300 labels, with a limit of .02; `worse` is the error of its probabilities."""
     random = np.random.default_rng(seed)
 
-    def drawn(off: float) -> tuple[Truth, npt.NDArray[np.float64]]:
+    def draw(off: float) -> tuple[Truth, npt.NDArray[np.float64]]:
         chance = random.uniform(0.05, 0.95, 300)
         truth = Truth("classification", (random.random(300) < chance).astype(int), ("no", "yes"))
-        said = np.clip(chance + off, 0.01, 0.99)
-        return truth, np.column_stack((1 - said, said))
+        predicted = np.clip(chance + off, 0.01, 0.99)
+        return truth, np.column_stack((1 - predicted, predicted))
 
-    tested, (truth, scores) = evaluate(*drawn(0), {}), drawn(worse)
+    tested, (truth, scores) = evaluate(*draw(0), {}), draw(worse)
     manifest = Manifest(
         name="shop",
         flavor="f",
@@ -137,14 +137,14 @@ def looked_at(folder: Path, seed: int, worse: float) -> Verdict:
         metrics={"test_log_loss": tested.values["log_loss"]},
         intervals={"test_log_loss": tested.intervals["log_loss"]},
     )
-    rows = pl.DataFrame({"id": [f"p{place}" for place in range(300)], "probability": scores.tolist()})
-    moment = pl.lit(NOW - timedelta(hours=2)).cast(pl.Datetime("us", "UTC"))
+    rows = pl.DataFrame({"id": [f"p{index}" for index in range(300)], "probability": scores.tolist()})
+    time = pl.lit(NOW - timedelta(hours=2)).cast(pl.Datetime("us", "UTC"))
     rows = rows.with_columns(
-        release=pl.lit("shop/1"), role=pl.lit("champion"), key=pl.lit(""), time=moment, known_at=moment
+        release=pl.lit("shop/1"), role=pl.lit("champion"), key=pl.lit(""), time=time, known_at=time
     )
     journal = FileJournal(folder)
     journal.append("predictions/shop", rows)
-    values = pl.Series("value", [("no", "yes")[place] for place in truth.values])
+    values = pl.Series("value", [("no", "yes")[index] for index in truth.values])
     journal.append("labels/shop", rows.select("id", "key", "time", "known_at", values))
     policy = ModelPolicy(
         name="shop",
@@ -157,9 +157,9 @@ def looked_at(folder: Path, seed: int, worse: float) -> Verdict:
     return verdict
 
 
-def test_the_watch_does_not_cry_wolf_and_hears_it_come(tmp_path: Path) -> None:
-    """Of 200 looks at a model as good as ever at most 2 call; of 50 at one that is off by .3, at least 45."""
-    false = sum(looked_at(tmp_path / f"same{seed}", seed, 0.0).outcome == "fail" for seed in range(200))
-    heard = sum(looked_at(tmp_path / f"off{seed}", seed, 0.3).outcome == "fail" for seed in range(50))
-    assert false <= 2
-    assert heard >= 45
+def test_the_watch_has_few_false_alarms_and_detects_a_worse_model(tmp_path: Path) -> None:
+    """Of 200 evaluations of an unchanged model at most 2 fail; of 50 of a model with an error of .3, at least 45."""
+    false_alarms = sum(evaluate_model(tmp_path / f"same{seed}", seed, 0.0).outcome == "fail" for seed in range(200))
+    detected = sum(evaluate_model(tmp_path / f"off{seed}", seed, 0.3).outcome == "fail" for seed in range(50))
+    assert false_alarms <= 2
+    assert detected >= 45

@@ -16,7 +16,7 @@ from tidemill.flow.engine import run
 from tidemill.flow.session import Session
 from tidemill.models.load import load
 from tidemill.project.project import Project
-from tidemill.registry.routing import current
+from tidemill.registry.routing import find_current_route
 from tidemill.training.tune import SearchResult
 
 TARIFFS = '[sources.tariffs]\npath = "data/tariffs.csv"\ntime = "since"\n'
@@ -41,7 +41,7 @@ def shop(tmp_path: Path) -> Session:
 
 def test_the_first_release_is_in_production_at_once(shop: Session) -> None:
     train(shop)
-    route = current(shop.workspace.ledger, "production", "shop")
+    route = find_current_route(shop.workspace.ledger, "production", "shop")
     assert route is not None
     assert [(arm.release, arm.role, arm.share) for arm in route.arms] == [("shop/1", "champion", 1.0)]
     assert shop.workspace.board.routes()["shop"] == route
@@ -106,7 +106,7 @@ def test_a_second_release_is_a_canary_first(shop: Session) -> None:
     train(shop)
     grow(shop)
     train(shop)
-    route = current(shop.workspace.ledger, "production", "shop")
+    route = find_current_route(shop.workspace.ledger, "production", "shop")
     assert route is not None
     assert [(arm.release, arm.role, arm.share) for arm in route.arms] == [
         ("shop/1", "champion", 0.8),
@@ -175,7 +175,7 @@ def grow(shop: Session) -> None:
 def test_a_release_waits_for_its_approval(tmp_path: Path) -> None:
     session = open_session(make_project(tmp_path / "shop", replace={"share = 0.2\n": "share = 0.2\napproval = true\n"}))
     train(session)
-    assert current(session.workspace.ledger, "production", "shop") is None
+    assert find_current_route(session.workspace.ledger, "production", "shop") is None
     assert session.workspace.ledger.events.find(kind="approval.needed")[0].subject == "shop/1"
 
 
@@ -185,7 +185,7 @@ def test_without_a_watch_nothing_goes_live(tmp_path: Path) -> None:
     unwatched = {"shop": replace(model, watch=replace(model.watch, values=()))}
     session.project.policy = replace(session.project.policy, models=unwatched)
     train(session)
-    assert current(session.workspace.ledger, "production", "shop") is None
+    assert find_current_route(session.workspace.ledger, "production", "shop") is None
     assert session.workspace.ledger.events.find(kind="watch.missing")
 
 

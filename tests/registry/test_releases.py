@@ -1,4 +1,4 @@
-"""Releases: versions count up, nothing is registered twice, and labels find them."""
+"""Releases: versions increase, a package is registered once, and labels find releases."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -32,7 +32,7 @@ def release(books: Ledger, package: str = "", run: str = "", name: str = "late")
     return register(books, CLOCK, model(name), package or CLOCK.mint(), environment="test", run=run)
 
 
-def test_versions_count_up_for_each_name(books: Ledger) -> None:
+def test_versions_increase_for_each_name(books: Ledger) -> None:
     labels = [release(books, name=name).label for name in ("late", "late", "full", "late")]
     assert labels == ["late/1", "late/2", "full/1", "late/3"]
     assert books.releases.find(name="late", version=2)[0].metrics == {"test_rmse": 0.5}
@@ -52,9 +52,9 @@ def test_many_versions_are_counted_as_numbers(books: Ledger) -> None:
     assert find_release(books, "late").version == 12
 
 
-def test_processes_never_take_the_same_version(tmp_path: Path) -> None:
+def test_processes_never_register_the_same_version(tmp_path: Path) -> None:
     opener = partial(Ledger, f"sqlite:///{tmp_path / 'ledger.db'}")
-    versions = [version for taken in run_in_processes(3, _register_many, opener) for version in taken]
+    versions = [version for registered in run_in_processes(3, _register_many, opener) for version in registered]
     assert sorted(versions) == list(range(1, 31))
 
 
@@ -64,17 +64,17 @@ def test_labels_names_and_ids_find_a_release(books: Ledger) -> None:
     assert find_release(books, "late") == second
     assert find_release(books, first.id) == first
     for unknown in ("late/9", "later", "late/x", ""):
-        with pytest.raises(NotFound, match="does not exist") as told:
+        with pytest.raises(NotFound, match="does not exist") as refused:
             find_release(books, unknown)
-        assert "models list" in told.value.cure
+        assert "models list" in refused.value.cure
 
 
-def test_a_label_without_its_version_is_none(books: Ledger) -> None:
+def test_a_label_without_a_version_is_an_error(books: Ledger) -> None:
     with pytest.raises(NotFound, match="'late/' has no version"):
         find_release(books, "late/")
 
 
-def test_tags_are_put_on_and_taken_off(books: Ledger) -> None:
+def test_tags_are_set_and_removed(books: Ledger) -> None:
     release(books)
     tag(books, "late/1", {"regime": "winter", "note": "x"})
     assert tag(books, "late/1", {"note": ""}).tags == {"regime": "winter"}

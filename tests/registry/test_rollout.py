@@ -1,4 +1,4 @@
-"""Deployment: canary, promotion, rollback and approval, as routes and events show them."""
+"""Rollout: canary, promotion, rollback and approval, as routes and events show them."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from tidemill.journal.board import FileBoard
 from tidemill.ledger.ledger import Ledger
 from tidemill.registry.releases import register
 from tidemill.registry.rollout import Deployer
-from tidemill.registry.routing import current, history
+from tidemill.registry.routing import find_current_route, list_routes
 
 WATCHED = Watch(values=(WatchValue(value="age", limit=30, action="retrain"),))
 
@@ -47,7 +47,7 @@ class Dock:
 
     @property
     def arms(self) -> list[tuple[str, str, float]]:
-        """What is published."""
+        """The arms of the published route."""
         return [(arm.role, arm.release, round(arm.share, 6)) for arm in self.board.routes()["late"].arms]
 
 
@@ -56,7 +56,7 @@ def dock(tmp_path: Path) -> Dock:
     return Dock(tmp_path)
 
 
-def test_the_first_release_answers_alone(dock: Dock) -> None:
+def test_the_first_release_serves_all_requests(dock: Dock) -> None:
     dock.release()
     assert dock.arms == [("champion", "late/1", 1.0)]
 
@@ -69,7 +69,7 @@ def test_a_later_release_is_a_canary_first(dock: Dock) -> None:
     assert "20%" in route.reason
 
 
-def test_without_a_canary_it_is_released_whole(dock: Dock) -> None:
+def test_without_a_canary_a_release_serves_all_requests(dock: Dock) -> None:
     dock.release()
     dock.release(canary=False)
     assert dock.arms == [("champion", "late/2", 1.0)]
@@ -92,24 +92,26 @@ def test_a_bad_canary_is_rolled_back(dock: Dock) -> None:
 
 
 @pytest.mark.parametrize(("subject", "action"), [("late/2", "hold"), ("late/1", "promote"), ("late/9", "rollback")])
-def test_a_verdict_that_holds_or_is_about_another_changes_nothing(dock: Dock, subject: str, action: Action) -> None:
+def test_a_verdict_without_an_action_or_on_another_release_changes_nothing(
+    dock: Dock, subject: str, action: Action
+) -> None:
     assert dock.settle(subject, action) is None
     dock.release()
     dock.release()
     before = dock.arms
     assert dock.settle(subject, action) is None
     assert dock.arms == before
-    assert len(history(dock.books, "test", "late")) == 2
+    assert len(list_routes(dock.books, "test", "late")) == 2
 
 
-def test_a_newer_canary_takes_the_place_of_an_older_one(dock: Dock) -> None:
+def test_a_newer_canary_replaces_an_older_one(dock: Dock) -> None:
     for _ in range(3):
         dock.release(share=0.1)
     assert dock.arms == [("champion", "late/1", 0.9), ("challenger", "late/3", 0.1), ("shadow", "late/3", 0.0)]
     assert dock.settle("late/2", "promote") is None
 
 
-def test_what_was_taken_back_does_not_come_back_by_the_same_training(dock: Dock) -> None:
+def test_a_release_that_was_rolled_back_is_not_released_again_by_the_same_training(dock: Dock) -> None:
     dock.release()
     second = dock.register()
     dock.deployer.release(second, dock.policy())
@@ -121,33 +123,33 @@ def test_what_was_taken_back_does_not_come_back_by_the_same_training(dock: Dock)
     assert dock.deployer.release(second, dock.policy(), by="Ada") is not None
 
 
-def test_an_approval_is_asked_for_once_and_then_given(dock: Dock) -> None:
+def test_an_approval_is_requested_once(dock: Dock) -> None:
     release, policy = dock.register(), dock.policy(approval=True)
     assert dock.deployer.release(release, policy) is None
     assert dock.deployer.release(release, policy) is None
     (event,) = dock.books.events.find(kind="approval.needed")
     assert event.subject == "late/1"
-    assert current(dock.books, "test", "late") is None
+    assert find_current_route(dock.books, "test", "late") is None
     route = dock.deployer.approve(release, policy, "Ada")
     assert route is not None
     assert (dock.arms, route.by) == ([("champion", "late/1", 1.0)], "Ada")
-    with pytest.raises(InputError, match="late/1 answers already"):
+    with pytest.raises(InputError, match="late/1 is in production already"):
         dock.deployer.approve(release, policy, "Ada")
 
 
-def test_only_what_waits_can_be_approved(dock: Dock) -> None:
+def test_only_a_waiting_release_can_be_approved(dock: Dock) -> None:
     first, policy = dock.register(), dock.policy(approval=True)
-    with pytest.raises(InputError, match="late/1 waits for no approval") as told:
+    with pytest.raises(InputError, match="late/1 does not wait for an approval") as refused:
         dock.deployer.approve(first, policy, "Ada")
-    assert "models promote late/1" in told.value.cure
+    assert "models promote late/1" in refused.value.cure
     assert dock.deployer.release(first, policy) is None
     dock.deployer.promote("late/1", "Ada", "")
     dock.deployer.promote(dock.register().label, "Ada", "")
-    with pytest.raises(InputError, match="late/1 waits for no approval"):
-        dock.deployer.approve(first, policy, "Ada")  # it answered, and was left
+    with pytest.raises(InputError, match="late/1 does not wait for an approval"):
+        dock.deployer.approve(first, policy, "Ada")  # it was in production, and was replaced
 
 
-def test_what_nobody_watches_takes_no_traffic(dock: Dock) -> None:
+def test_a_model_without_a_watch_receives_no_traffic(dock: Dock) -> None:
     assert dock.deployer.release(dock.register(), dock.policy(Watch())) is None
     (event,) = dock.books.events.find(kind="watch.missing")
     assert "no production traffic" in event.payload["reason"]
@@ -158,10 +160,10 @@ def test_releasing_the_champion_again_changes_nothing(dock: Dock) -> None:
     release = dock.register()
     first = dock.deployer.release(release, dock.policy())
     assert dock.deployer.release(release, dock.policy()) == first
-    assert len(history(dock.books, "test", "late")) == 1
+    assert len(list_routes(dock.books, "test", "late")) == 1
 
 
-def test_by_hand_a_release_is_promoted_and_rolled_back(dock: Dock) -> None:
+def test_a_person_promotes_a_release_and_rolls_it_back(dock: Dock) -> None:
     dock.release()
     dock.register()
     promoted = dock.deployer.promote("late/2", "Ada", "")
@@ -172,7 +174,7 @@ def test_by_hand_a_release_is_promoted_and_rolled_back(dock: Dock) -> None:
         dock.deployer.promote("late/9", "Ada", "")
 
 
-def test_rolled_back_again_it_goes_further_back(dock: Dock) -> None:
+def test_each_rollback_restores_an_earlier_champion(dock: Dock) -> None:
     for _ in range(4):
         dock.release(canary=False)
 
@@ -180,22 +182,22 @@ def test_rolled_back_again_it_goes_further_back(dock: Dock) -> None:
         return dock.deployer.rollback("late", "Ada", "").arms[0].release
 
     assert [back(), back()] == ["late/3", "late/2"]
-    dock.deployer.promote("late/4", "Ada", "it was mended")
+    dock.deployer.promote("late/4", "Ada", "it was fixed")
     assert [back(), back()] == ["late/2", "late/1"]
     with pytest.raises(InputError, match="no earlier champion"):
         back()
 
 
-def test_where_there_is_nothing_to_go_back_to_it_says_so(dock: Dock) -> None:
-    with pytest.raises(InputError, match="no earlier champion") as told:
+def test_a_rollback_without_an_earlier_champion_is_an_error(dock: Dock) -> None:
+    with pytest.raises(InputError, match="no earlier champion") as refused:
         dock.deployer.rollback("late", "Ada", "")
-    assert told.value.cure
+    assert refused.value.cure
     dock.release()
     with pytest.raises(InputError, match="no earlier champion"):
         dock.deployer.rollback("late", "Ada", "")
 
 
-def test_a_rollback_during_a_canary_ends_the_canary(dock: Dock) -> None:
+def test_a_rollback_during_a_canary_stops_the_canary(dock: Dock) -> None:
     dock.release()
     dock.release(canary=False)
     dock.release()
@@ -207,15 +209,15 @@ def test_a_champion_that_fails_falls_back_to_the_one_before(dock: Dock) -> None:
     dock.release()
     dock.release(canary=False)
 
-    def judged(subject: str, action: Action = "rollback") -> Route | None:
+    def fall_back(subject: str, action: Action = "rollback") -> Route | None:
         verdict = Verdict(
             id="v1", check="performance", subject=subject, outcome="fail", action=action, reason="numbers"
         )
         return dock.deployer.fall_back("late", verdict)
 
-    assert judged("late/1") is None
-    assert judged("late/2", "retrain") is None
-    route = judged("late/2")
+    assert fall_back("late/1") is None
+    assert fall_back("late/2", "retrain") is None
+    route = fall_back("late/2")
     assert route is not None
     assert (dock.arms, route.verdict) == ([("champion", "late/1", 1.0)], "v1")
 
@@ -231,12 +233,12 @@ def test_each_route_names_its_kind_of_change(dock: Dock) -> None:
     dock.deployer.fall_back("late", failing)
     dock.deployer.promote("late/1", "Ada", "first again")
     dock.deployer.rollback("late", "Ada", "")
-    changes = [(route.change, route.by) for route in history(dock.books, "test", "late")]
+    changes = [(route.change, route.by) for route in list_routes(dock.books, "test", "late")]
     policy = ["first", "canary", "rollback", "canary", "promote", "direct", "rollback"]
-    assert changes == [*((one, "policy") for one in policy), ("manual", "Ada"), ("manual", "Ada")]
+    assert changes == [*((change, "policy") for change in policy), ("manual", "Ada"), ("manual", "Ada")]
 
 
-def test_two_champions_that_both_fail_do_not_take_turns(dock: Dock) -> None:
+def test_two_failing_champions_do_not_alternate(dock: Dock) -> None:
     for _ in range(3):
         dock.release(canary=False)
 
@@ -245,14 +247,16 @@ def test_two_champions_that_both_fail_do_not_take_turns(dock: Dock) -> None:
         return dock.deployer.fall_back("late", verdict)
 
     assert fails("late/3") is not None
-    assert fails("late/2") is None, "it was left for late/3 once, and came back"
+    assert fails("late/2") is None, "it was replaced by late/3 once"
     assert dock.arms == [("champion", "late/2", 1.0)]
     dock.release(canary=False)
-    assert fails("late/4") is not None, "a new one goes back to the one before"
-    assert dock.deployer.rollback("late", "Ada", "").arms[0].release == "late/1", "and not to what was taken back"
+    assert fails("late/4") is not None, "a new release falls back to the previous champion"
+    assert dock.deployer.rollback("late", "Ada", "").arms[0].release == "late/1", (
+        "a release that was rolled back is not restored"
+    )
 
 
-def test_the_first_champion_has_nothing_to_fall_back_to(dock: Dock) -> None:
+def test_the_first_champion_has_no_fallback(dock: Dock) -> None:
     verdict = Verdict(check="performance", subject="late/1", outcome="fail", action="rollback", reason="numbers")
     assert dock.deployer.fall_back("late", verdict) is None
     dock.release()

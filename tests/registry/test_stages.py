@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from tidemill.core.route import Arm, Role, Route
-from tidemill.registry.stages import stage_of
+from tidemill.registry.stages import find_stage
 
 
 def route(version: int, *arms: tuple[int, Role]) -> Route:
@@ -20,9 +20,9 @@ def route(version: int, *arms: tuple[int, Role]) -> Route:
 
 def test_a_release_passes_through_its_stages() -> None:
     routes = [route(1, (1, "champion")), route(2, (1, "champion"), (2, "challenger"), (2, "shadow"))]
-    assert [stage_of(f"late/{n}", routes) for n in (1, 2, 3)] == ["production", "canary", "candidate"]
+    assert [find_stage(f"late/{n}", routes) for n in (1, 2, 3)] == ["production", "canary", "candidate"]
     routes += [route(3, (2, "champion"), (3, "shadow"))]
-    assert [stage_of(f"late/{n}", routes) for n in (1, 2, 3)] == ["retired", "production", "shadow"]
+    assert [find_stage(f"late/{n}", routes) for n in (1, 2, 3)] == ["retired", "production", "shadow"]
     routes += [route(4, (1, "champion"))]
-    assert [stage_of(f"late/{n}", routes) for n in (1, 2, 3)] == ["production", "retired", "candidate"]
-    assert stage_of("late/1", []) == "candidate"
+    assert [find_stage(f"late/{n}", routes) for n in (1, 2, 3)] == ["production", "retired", "candidate"]
+    assert find_stage("late/1", []) == "candidate"

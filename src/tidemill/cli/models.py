@@ -74,7 +74,7 @@ def _print(session: "Session", found: Any, filters: dict[str, Any], json: bool) 
 
 def _find_routes(session: "Session", names: set[str]) -> dict[str, "list[Route]"]:
     """Return all routes of the models; the stages of their releases follow from them."""
-    from tidemill.registry.routing import history as list_routes
+    from tidemill.registry.routing import list_routes
 
     books = session.workspace.ledger
     return {name: list_routes(books, session.workspace.environment, name) for name in names}
@@ -85,10 +85,10 @@ def _add_stage(release: "Release", routes: dict[str, "list[Route]"]) -> dict[str
 
     from msgspec import to_builtins
 
-    from tidemill.registry.stages import stage_of
+    from tidemill.registry.stages import find_stage
 
     fields: dict[str, Any] = to_builtins(release, builtin_types=(datetime,))
-    return fields | {"stage": stage_of(release.label, routes[release.name])}
+    return fields | {"stage": find_stage(release.label, routes[release.name])}
 
 
 @models.command("show")
@@ -161,7 +161,7 @@ def history(
 ) -> None:
     """List the routes of a model: which releases served, since when, and why."""
     from tidemill.backtest.period import parse_time
-    from tidemill.registry.routing import history as list_routes
+    from tidemill.registry.routing import list_routes
 
     session = load_session(env)
     name = name or session.project.model().name

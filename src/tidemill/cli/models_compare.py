@@ -70,15 +70,15 @@ def compare(a: Label, b: Label, env: Environment = "production", json: Json = Fa
 
 
 def _read_facts(session: "Session", release: "Release", model: "Model", env: str) -> ReleaseFacts:
-    from tidemill.registry.routing import history
-    from tidemill.registry.stages import stage_of
+    from tidemill.registry.routing import list_routes
+    from tidemill.registry.stages import find_stage
 
     lock = model.files.get("requirements.txt", b"").decode().split()
     locked = dict(line.split("==", 1) for line in lock if "==" in line)
     measured = read_test_metrics(session, release.run)
     return ReleaseFacts(
         release=release.label,
-        stage=stage_of(release.label, history(session.workspace.ledger, env, release.name)),
+        stage=find_stage(release.label, list_routes(session.workspace.ledger, env, release.name)),
         metrics=release.metrics,
         slices=measured.slices,
         environment=model.manifest.environment | locked,

@@ -19,11 +19,11 @@ Until = Annotated[str, typer.Option(help="The end: a time in UTC, or a duration 
 
 def pause_object(session: "Session", kind: "Pausable", name: str, until: str, reason: str, json: bool) -> None:
     """Pause a trigger or freeze a model, and print the entry of the audit log."""
-    from tidemill.registry.pauses import pause, pause_text
+    from tidemill.registry.pauses import format_pause, pause
 
     end = _parse_end(until, session.clock.now())
     entry = pause(session.workspace.ledger, session.clock, kind, name, **_author(session, reason), until=end)
-    output.print_json(entry) if json else output.out.print(f"{kind} {name}: {pause_text(entry)}")
+    output.print_json(entry) if json else output.out.print(f"{kind} {name}: {format_pause(entry)}")
 
 
 def resume_object(session: "Session", kind: "Pausable", name: str, reason: str, json: bool) -> None:
@@ -34,14 +34,14 @@ def resume_object(session: "Session", kind: "Pausable", name: str, reason: str, 
     InputError
         if it is not paused.
     """
-    from tidemill.registry.pauses import find_pause, pause_text, resume
+    from tidemill.registry.pauses import find_pause, format_pause, resume
 
     books, env = session.workspace.ledger, session.workspace.environment
     if find_pause(books, kind, name, environment=env, now=session.clock.now()) is None:
         state = "paused" if kind == "trigger" else "frozen"
         raise InputError(f"{kind} {name!r} is not {state} in environment {env!r}", "select another one with --env")
     entry = resume(books, session.clock, kind, name, **_author(session, reason))
-    output.print_json(entry) if json else output.out.print(f"{kind} {name}: {pause_text(entry)}")
+    output.print_json(entry) if json else output.out.print(f"{kind} {name}: {format_pause(entry)}")
 
 
 def _parse_end(until: str, now: datetime) -> datetime | None:

@@ -99,12 +99,12 @@ def describe_user_cause() -> dict[str, Any]:
 
 
 def _print_releases(session: Any, run_id: str) -> None:
-    from tidemill.registry.routing import current
+    from tidemill.registry.routing import find_current_route
 
     books = session.workspace.ledger
     releases = books.releases.find(run=run_id)
     for release in releases:
-        route = current(session.workspace.ledger, session.workspace.environment, release.name)
+        route = find_current_route(session.workspace.ledger, session.workspace.environment, release.name)
         arm = next((a for a in route.arms if a.release == release.label), None) if route else None
         state = f"serves as {arm.role} ({arm.share:.0%})" if arm else "does not serve yet: see `tidemill events list`"
         output.out.print(f"release {release.label} {state}")

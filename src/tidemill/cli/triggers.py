@@ -32,7 +32,7 @@ Name = Annotated[str, typer.Argument(help="A trigger in tidemill.toml.")]
 def list_triggers(env: Environment = "production", json: Json = False) -> None:
     """List the triggers, when each fired last, and whether a daemon is running."""
     from tidemill.evidence.daemon_status import read_daemon_status
-    from tidemill.registry.pauses import find_pause, pause_text
+    from tidemill.registry.pauses import find_pause, format_pause
 
     session = load_session(env)
     found = session.project.policy.triggers
@@ -51,7 +51,7 @@ def list_triggers(env: Environment = "production", json: Json = False) -> None:
 
     def describe_pause(name: str) -> str:
         entry = find_pause(books, "trigger", name, environment=env, now=now)
-        return pause_text(entry) if entry else ""
+        return format_pause(entry) if entry else ""
 
     columns = {
         "trigger": lambda t: t.name,

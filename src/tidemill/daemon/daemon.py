@@ -1,4 +1,4 @@
-"""The daemon: fires triggers, and sees each job through to the end of its one run, across its own death."""
+"""The daemon: fires triggers and runs jobs; each job has exactly one run, also if the daemon is killed meanwhile."""
 
 import signal
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from tidemill.core.event import JobPayload
 from tidemill.core.run import Run
 from tidemill.core.trigger import Job, JobState
 from tidemill.daemon import work
-from tidemill.daemon.heartbeat import Heartbeat, looked
+from tidemill.daemon.heartbeat import Heartbeat, read_last_check
 from tidemill.daemon.loop import to_job_state
 from tidemill.daemon.notices import Notices
 from tidemill.daemon.patience import Patience
@@ -24,189 +24,197 @@ from tidemill.monitoring.alerts import alert_all
 from tidemill.project.configuration import FILE, read_policy
 from tidemill.upkeep.tidying import tidy
 
-_AT_ONCE = 2
-_DEATHS = 3
-_ATTEMPTS = 12
-_TIDY = 60.0
-_END = 10.0
+_PARALLEL_JOBS = 2
+_MAX_DEATHS = 3
+_MAX_ATTEMPTS = 12
+_TIDY_SECONDS = 60.0
+_STOP_SECONDS = 10.0
 
-Begin = Callable[[Session, Job], work.Worker]
+Notify = Callable[[str], None]
+"""A callback that shows a message to the person who started the daemon."""
+StartWorker = Callable[[Session, Job], work.Worker]
 
 
 class Daemon:
-    """Fires triggers and works on jobs, each in a process of its own: a failing one delays no other.
+    """The process that fires triggers and runs jobs, each in a separate process: a failing job delays no other.
 
-    The daemon never imports the project's code; the child does. What a child does is read from the ledger, so that it
-    does not matter which daemon began it.
+    The daemon never imports the project's code; the workers do. It reads the state of a worker's run from the ledger,
+    so another daemon can continue with workers that this one started.
     """
 
-    def __init__(self, session: Session, told: Callable[[str], None], begin: Begin = work.begin) -> None:
+    def __init__(self, session: Session, notify: Notify, start_worker: StartWorker = work.start_worker) -> None:
         self._session = session
         self._books = session.workspace.ledger
         self._environment = session.workspace.environment
-        self._told = told
-        self._begin = begin
-        self._patience = Patience(told)
+        self._notify = notify
+        self._start_worker = start_worker
+        self._patience = Patience(notify)
         self._running: dict[str, tuple[Job, work.Worker | None]] = {}
         self._tidied = session.clock.monotonic()
-        self._file = _identity(session)
-        self._stated = _stated(session)
-        self._take_over()
+        self._ledger_file = _identify_ledger_file(session)
+        self._policy_file = _stat_policy_file(session)
+        self._resume_last_daemon()
 
-    def _take_over(self) -> None:
-        """Go on where the last daemon was."""
+    def _resume_last_daemon(self) -> None:
+        """Continue from the time at which the last daemon checked for events."""
         session, books = self._session, self._books
-        since = looked(books, self._environment)
+        since = read_last_check(books, self._environment)
         self._triggers = Triggers(session.project.policy, books, session.clock, self._environment, since)
         self._notices = Notices(session, self._triggers)
         self._heartbeat = Heartbeat(books, session.clock, self._environment, session.host)
 
-    def turn(self) -> None:
-        """Notice, fire, take in what has ended, start what is due; a fault of one part is told, and the rest goes on.
+    def run_once(self) -> None:
+        """Emit events, fire triggers, settle jobs that have finished, and start jobs that are due.
 
-        Where the ledger is away, the daemon waits for it.
+        An error in one part is reported, and the other parts run. Without a ledger, the daemon waits for it.
         """
-        if not self._patience.attempt("ledger", self._adopt):
+        if not self._patience.attempt("ledger", self._adopt_jobs):
             return
         parts = {
-            "policy": self._look_at_the_policy,
+            "policy": self._check_policy_file,
             "new data": lambda: self._triggers.emit_data_events(self._session.sources),
-            "code and packages": self._notices.notice,
-            "triggers": self._fire,
-            "jobs": self._follow,
-            "new jobs": self._start,
-            "routes": self._publish,
-            "journal": self._tidy,
-            "heartbeat": lambda: self._heartbeat.beat(self._triggers.looked),
+            "code and packages": self._notices.emit_events,
+            "triggers": self._fire_triggers,
+            "jobs": self._follow_jobs,
+            "new jobs": self._start_jobs,
+            "routes": self._publish_routes,
+            "journal": self._tidy_journal,
+            "heartbeat": lambda: self._heartbeat.beat(self._triggers.last_check),
         }
         for name, part in parts.items():
             self._patience.attempt(name, part)
 
-    def end(self) -> None:
-        """Ask the children to stop, and let their jobs wait for the next daemon, which goes on with their runs."""
+    def stop(self) -> None:
+        """Interrupt the workers; the next daemon resumes their runs."""
         for job, worker in self._running.values():
             work.interrupt(self._session, job, worker)
         for _, worker in self._running.values():
             if worker is not None:
-                _await(worker)
-        self._patience.attempt("ledger", self._leave)
+                _wait_or_kill(worker)
+        self._patience.attempt("ledger", self._record_stop)
 
-    def _leave(self) -> None:
-        self._follow()
-        self._heartbeat.end(self._triggers.looked)
+    def _record_stop(self) -> None:
+        self._follow_jobs()
+        self._heartbeat.stop(self._triggers.last_check)
 
-    def _adopt(self) -> None:
-        """Take up jobs that a daemon before this one left at work."""
-        self._look_at_the_ledger()
+    def _adopt_jobs(self) -> None:
+        """Follow the jobs that an earlier daemon started."""
+        self._check_ledger_file()
         for job in self._books.jobs.find(state="running"):
             if job.environment == self._environment and job.id not in self._running:
                 self._running[job.id] = job, None
 
-    def _look_at_the_ledger(self) -> None:
-        """A file that was deleted can be written on, and nobody would ever read it."""
-        identity = _identity(self._session)
-        if identity == self._file:
+    def _check_ledger_file(self) -> None:
+        """Check that the ledger file was not deleted or replaced: writes to a deleted file succeed, but are lost."""
+        identity = _identify_ledger_file(self._session)
+        if identity == self._ledger_file:
             return
         if identity is None:
             raise TidemillError(
-                f"the ledger at {self._session.workspace.ledger_file} is gone; predictions go on",
-                "put it back, or restore a backup: the daemon goes on by itself",
+                f"the ledger file {self._session.workspace.ledger_file} is missing; the service continues to predict",
+                "move the file back, or restore a backup: the daemon then continues without a restart",
             )
         self._books.close()
         self._running.clear()
-        self._take_over()
-        self._file = identity
-        self._told("daemon: the ledger was replaced: going on with what it says")
+        self._resume_last_daemon()
+        self._ledger_file = identity
+        self._notify("daemon: the ledger file was replaced; the daemon continues with the new one")
 
-    def _look_at_the_policy(self) -> None:
-        """Triggers go by the policy as it was when this began, and runs by what it says now: that must be known."""
-        stated = _stated(self._session)
-        if stated == self._stated:
+    def _check_policy_file(self) -> None:
+        """Report a changed policy: runs use the new policy, but triggers use the one that the daemon started with."""
+        policy_file = _stat_policy_file(self._session)
+        if policy_file == self._policy_file:
             return
-        self._stated = stated
+        self._policy_file = policy_file
         project = self._session.project
         try:
             if read_policy(project.folder / FILE) == project.policy:
                 return
-            said = f"{FILE} has changed"
-        except ConfigurationError as wrong:
-            said = str(wrong)
-        self._told(f"daemon: {said}; triggers go on by what it said before: to go by it, end this and start it again")
+            message = f"{FILE} has changed"
+        except ConfigurationError as invalid:
+            message = str(invalid)
+        self._notify(
+            f"daemon: {message}; triggers still use the previous version: restart the daemon to apply the change"
+        )
 
-    def _fire(self) -> None:
+    def _fire_triggers(self) -> None:
         for job in self._triggers.fire():
-            self._told(f"{job.trigger}: {job.pipeline} is due")
+            self._notify(f"{job.trigger}: {job.pipeline} is due")
 
-    def _start(self) -> None:
-        busy = {self._model_of(job) for job, _ in self._running.values()} - {""}
+    def _start_jobs(self) -> None:
+        busy = {self._find_model(job) for job, _ in self._running.values()} - {""}
         now = self._session.clock.now()
         for job in self._books.jobs.find(state="waiting"):
-            if len(self._running) >= _AT_ONCE:
+            if len(self._running) >= _PARALLEL_JOBS:
                 return
-            mine = job.environment == self._environment and job.available <= now
-            if not mine or self._model_of(job) in busy or not self._triggers.may_start(job):
+            is_due = job.environment == self._environment and job.available <= now
+            if not is_due or self._find_model(job) in busy or not self._triggers.may_start(job):
                 continue
             try:
-                claimed = self._books.jobs.change(job.id, self._claimed)
+                claimed = self._books.jobs.change(job.id, self._claim)
             except Conflict:
                 continue
             maybe_crash("job is claimed")
-            busy |= {self._model_of(job)} - {""}
+            busy |= {self._find_model(job)} - {""}
             self._running[job.id] = claimed, None
-            self._running[job.id] = claimed, self._begin(self._session, claimed)
-            maybe_crash("worker is begun")
+            self._running[job.id] = claimed, self._start_worker(self._session, claimed)
+            maybe_crash("worker is started")
 
-    def _model_of(self, job: Job) -> str:
-        """The model that a job works on, of which one does at a time: the only one where it names none."""
+    def _find_model(self, job: Job) -> str:
+        """Return the model of a job, or the only model of the project; jobs of one model run one after another."""
         models = self._session.project.policy.models
         return job.model or (next(iter(models)) if len(models) == 1 else "")
 
-    def _claimed(self, job: Job) -> Job:
+    def _claim(self, job: Job) -> Job:
         if job.state != "waiting":
-            raise Conflict(f"job {job.id} is {job.state}", "somebody else has decided on it")
+            raise Conflict(f"job {job.id} is {job.state}", "another process has changed it")
         run = job.run or self._session.clock.mint()
         return replace(job, state="running", attempts=job.attempts + 1, run=run, owner=self._session.host)
 
-    def _follow(self) -> None:
-        """Take in what became of the jobs whose processes have ended."""
+    def _follow_jobs(self) -> None:
+        """Settle the jobs whose processes have finished."""
         for job, worker in list(self._running.values()):
             status = worker.poll() if worker is not None else None
             if worker is not None and status is None:
                 continue
-            standing, run = work.standing(self._session, job)
-            if standing == "alive":
+            run_state, run = work.find_run_state(self._session, job)
+            if run_state == "running":
                 self._running[job.id] = job, None
-            elif standing == "over":
+            elif run_state == "finished":
                 assert run is not None
                 self._settle(job, to_job_state(run), run.error)
-            elif standing == "interrupted":
+            elif run_state == "interrupted":
                 self._settle(job, "waiting", deaths=job.deaths)
-            elif standing == "dead":
+            elif run_state == "dead":
                 assert run is not None
-                self._died(job, max(job.deaths, _deaths_of(run)))
+                self._retry_or_fail(job, max(job.deaths, _count_deaths(run)))
             elif status == 2:
-                self._settle(job, "failed", work.last_words(self._session, job))
+                self._settle(job, "failed", work.read_last_line(self._session, job))
             else:
-                self._died(job, job.deaths + (status is not None))
+                self._retry_or_fail(job, job.deaths + (status is not None))
 
-    def _died(self, job: Job, deaths: int) -> None:
-        """Let a job wait for another try, but not for ever."""
-        if deaths < _DEATHS and job.attempts < _ATTEMPTS:
+    def _retry_or_fail(self, job: Job, deaths: int) -> None:
+        """Schedule another attempt of a job whose process died; fail it after too many."""
+        if deaths < _MAX_DEATHS and job.attempts < _MAX_ATTEMPTS:
             self._settle(job, "waiting", deaths=deaths)
             return
-        said = work.last_words(self._session, job)
-        self._settle(job, "failed", f"its process died {deaths} times" + (f": {said}" if said else ""), deaths)
+        last_line = work.read_last_line(self._session, job)
+        self._settle(
+            job, "failed", f"its process died {deaths} times" + (f": {last_line}" if last_line else ""), deaths
+        )
 
     def _settle(self, job: Job, state: JobState, error: str = "", deaths: int | None = None) -> None:
-        """Write what became of a job; one that failed is told as an event, too."""
+        """Write the state of a job; for a failed job, also emit an event and an alert."""
         clock = self._session.clock
-        again = state == "waiting"
-        pause = timedelta(seconds=2**job.attempts if again and deaths else 0)
-        facts = {"state": state, "error": error, "deaths": job.deaths if deaths is None else deaths}
-        if again:
-            facts["available"] = clock.now() + pause
+        is_retry = state == "waiting"
+        delay = timedelta(seconds=2**job.attempts if is_retry and deaths else 0)
+        changes = {"state": state, "error": error, "deaths": job.deaths if deaths is None else deaths}
+        if is_retry:
+            changes["available"] = clock.now() + delay
         with self._books.transaction(durable=True):
-            settled = self._books.jobs.change(job.id, lambda j: replace(j, **facts) if j.state == "running" else j)
+            settled = self._books.jobs.change(
+                job.id, lambda current: replace(current, **changes) if current.state == "running" else current
+            )
             if state == "failed":
                 payload = JobPayload(
                     state=state,
@@ -216,54 +224,56 @@ class Daemon:
                     trigger=job.trigger,
                     run=job.run,
                 )
-                self._triggers.tell("job", job.pipeline, f"job/{job.id}", clock.now(), to_builtins(payload))
+                self._triggers.emit("job", job.pipeline, f"job/{job.id}", clock.now(), to_builtins(payload))
         maybe_crash("job is settled")
         del self._running[job.id]
-        work.forget(self._session, job)
-        self._told(f"{job.pipeline} {settled.state}" + (f": {error}" if error else ""))
+        work.delete_output(self._session, job)
+        self._notify(f"{job.pipeline} {settled.state}" + (f": {error}" if error else ""))
         if state == "failed":
             policy = self._session.project.policy
-            begun = job.run and self._books.runs.find(id=job.run, limit=1)
-            cure = f"; to go on with it: `tidemill runs resume {job.run[:18]}`" if begun else ""
+            runs = job.run and self._books.runs.find(id=job.run, limit=1)
+            cure = f"; resume it: `tidemill runs resume {job.run[:18]}`" if runs else ""
             alert_all(policy, self._books, clock, self._environment, job.model, f"job {job.pipeline}", error + cure)
 
-    def _publish(self) -> None:
-        """Publish routes that were written by somebody who died before they were served."""
+    def _publish_routes(self) -> None:
+        """Publish routes that are in the ledger but not on the board, because their process died in between."""
         board = self._session.workspace.board
-        shown = board.routes()
+        published = board.routes()
         for model in self._session.project.policy.models:
             newest = self._books.routes.find(environment=self._environment, model=model, newest=True, limit=3)
-            route = max(newest, key=lambda one: one.version, default=None)
-            if route is not None and (model not in shown or shown[model].version < route.version):
+            route = max(newest, key=lambda route: route.version, default=None)
+            if route is not None and (model not in published or published[model].version < route.version):
                 board.publish(route)
-                self._told(f"the route of {model} was written, but not served: it is now")
+                self._notify(
+                    f"published route {route.version} of model {model}, which was in the ledger but not in production"
+                )
 
-    def _tidy(self) -> None:
-        """Keep the journal in few pieces, and no longer than the policy says."""
+    def _tidy_journal(self) -> None:
+        """Merge the journal's files, and delete rows that are older than the policy's retention."""
         clock = self._session.clock
-        if clock.monotonic() - self._tidied < _TIDY:
+        if clock.monotonic() - self._tidied < _TIDY_SECONDS:
             return
         self._tidied = clock.monotonic()
-        gone = tidy(self._session.workspace.journal, self._session.project.policy.retention, clock.now())
-        for kind, count in gone.items():
-            self._told(f"{count} rows of the journal {kind} were forgotten, as [retention] says")
+        deleted = tidy(self._session.workspace.journal, self._session.project.policy.retention, clock.now())
+        for kind, count in deleted.items():
+            self._notify(f"deleted {count} rows of the journal {kind}: they are older than [retention] allows")
 
 
-def _deaths_of(run: Run) -> int:
-    """How many tries of a run, of which the last one is dead, ended with their process."""
-    return 1 + sum(one.state == "interrupted" and one.interruption != "signal" for one in run.attempts)
+def _count_deaths(run: Run) -> int:
+    """Return the number of attempts of a run whose process died, including the last one."""
+    return 1 + sum(attempt.state == "interrupted" and attempt.interruption != "signal" for attempt in run.attempts)
 
 
-def _await(worker: work.Worker) -> None:
+def _wait_or_kill(worker: work.Worker) -> None:
     try:
-        worker.wait(_END)
+        worker.wait(_STOP_SECONDS)
     except TimeoutExpired:
         worker.send_signal(signal.SIGKILL)
-        worker.wait(_END)
+        worker.wait(_STOP_SECONDS)
 
 
-def _stated(session: Session) -> tuple[int, int] | None:
-    """When tidemill.toml was written, and how long it is; None where it is gone."""
+def _stat_policy_file(session: Session) -> tuple[int, int] | None:
+    """Return the modification time and the size of tidemill.toml; None if it is missing."""
     try:
         status = (session.project.folder / FILE).stat()
     except OSError:
@@ -271,8 +281,8 @@ def _stated(session: Session) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def _identity(session: Session) -> tuple[int, int] | None:
-    """Which file the ledger is, where it is one; None where it is gone."""
+def _identify_ledger_file(session: Session) -> tuple[int, int] | None:
+    """Return the device and the inode of the ledger file; None if it is missing, zeros if the ledger is no file."""
     file = session.workspace.ledger_file
     if file is None:
         return 0, 0

@@ -1,7 +1,7 @@
-"""The lease of an environment: of two daemons, the second waits until the first is gone, however it went.
+"""The lease of an environment: of two daemons, the second waits until the first has stopped or died.
 
-On one machine it is the lock of a file. A ledger that several machines share has a lock, too, so that two workspaces on
-one ledger count as one environment. Both open when the process that locked them dies.
+On one machine, the lease is a file lock. A ledger that several machines share has a lock too, so that two workspaces on
+one ledger are one environment. Both locks are released when the process that locked them dies.
 """
 
 import fcntl
@@ -23,25 +23,25 @@ class Lease:
         self._file: IO[str] | None = None
         self._lock: Lock | None = None
 
-    def held(self) -> bool:
-        """Whether the lease is ours: locked if it is free, and locked again where the server has lost it.
+    def acquire(self) -> bool:
+        """Lock the lease if it is free, or again if the server has lost the lock; return whether this process has it.
 
         Raises
         ------
         TidemillError
-            if the server does not answer.
+            if the database server does not respond.
         """
-        return self._locked_here() and self._locked_there()
+        return self._lock_file() and self._lock_database()
 
-    def free(self) -> None:
-        """Let another have it."""
+    def release(self) -> None:
+        """Release the lease."""
         if self._lock is not None:
             self._lock.release()
         if self._file is not None:
             self._file.close()
         self._lock = self._file = None
 
-    def _locked_here(self) -> bool:
+    def _lock_file(self) -> bool:
         if self._file is not None:
             return True
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ class Lease:
         self._file = file
         return True
 
-    def _locked_there(self) -> bool:
+    def _lock_database(self) -> bool:
         try:
             if self._lock is None:
                 self._lock = self._database.lock(f"daemon/{self._environment}")

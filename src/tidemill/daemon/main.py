@@ -1,90 +1,93 @@
-"""`tidemill up`: the daemon, the prediction service and the pages, until they are told to end."""
+"""`tidemill up`: the daemon, the prediction service and the web pages, until Ctrl-C or SIGTERM."""
 
 import os
 import signal
 import threading
 from collections.abc import Callable
 
-from tidemill.daemon.daemon import Daemon
+from tidemill.daemon.daemon import Daemon, Notify
 from tidemill.daemon.lease import Lease
 from tidemill.daemon.listening import Listener
 from tidemill.daemon.pages import Pages
 from tidemill.daemon.patience import Patience
 from tidemill.flow.session import Session
-from tidemill.monitoring.alerts import unheard
+from tidemill.monitoring.alerts import check_addresses
 from tidemill.serving.server import HttpServer
 
-_TICK = 1.0
+_TICK_SECONDS = 1.0
 
 
-def up(session: Session, host: str, port: int, pages_port: int, told: Callable[[str], None]) -> None:
-    """Answer at once, and show the pages; fire triggers as soon as the environment's lease is ours.
+def up(session: Session, host: str, port: int, pages_port: int, notify: Notify) -> None:
+    """Serve predictions and pages; fire triggers as soon as this process has the environment's lease.
 
-    It ends cleanly on Ctrl-C or SIGTERM.
+    Stop cleanly on Ctrl-C or SIGTERM.
 
     Raises
     ------
     InputError
         if the port is in use.
     """
-    ended = threading.Event()
+    stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda *_: stop.set())
     server = HttpServer(session.workspace, session.clock, host, port)
     pages = Pages(session, pages_port)
     listener = Listener(session)
-    os.environ.setdefault("TIDEMILL_PAGES", pages.address)  # alerts lead there
+    os.environ.setdefault("TIDEMILL_PAGES", pages.address)  # alerts link to the pages
     server.start()
     pages.start()
-    told(f"answering at {server.address} (Ctrl-C ends it)")
-    told(f"pages at {pages.address}")
+    notify(f"serving at {server.address} (stop with Ctrl-C)")
+    notify(f"pages at {pages.address}")
     listener.start()
-    for line in unheard(session.project.policy):
-        told(line)
+    for problem in check_addresses(session.project.policy):
+        notify(problem)
     try:
-        watch(session, ended, told)
+        watch(session, stop, notify)
     finally:
         listener.stop()
         pages.stop()
         server.stop()
-        told("ended: what was on its way is answered and journaled")
+        notify("stopped: all open requests are answered and journaled")
 
 
 def watch(
     session: Session,
-    ended: threading.Event,
-    told: Callable[[str], None],
-    make: Callable[[Session, Callable[[str], None]], Daemon] = Daemon,
-    tick: float = _TICK,
+    stop: threading.Event,
+    notify: Notify,
+    make_daemon: Callable[[Session, Notify], Daemon] = Daemon,
+    tick: float = _TICK_SECONDS,
 ) -> None:
-    """Be the daemon of an environment whenever its lease is ours, until it is ended.
+    """Run the daemon of an environment while this process has its lease, until `stop` is set.
 
-    A lease that a server has lost, as when it was started anew, is taken again, or another daemon has it by now.
+    If the database server loses the lease, for example when it restarts, this process acquires it again, or waits for
+    the daemon that has it.
     """
     workspace = session.workspace
     lease = Lease(workspace.state_folder, workspace.database, workspace.environment)
-    patience = Patience(told)
+    patience = Patience(notify)
     daemon: Daemon | None = None
-    waiting = False
+    is_waiting = False
 
-    def turn() -> None:
-        nonlocal daemon, waiting
-        if not lease.held():
-            if not waiting:
-                told("another daemon has this environment: waiting until it ends; predictions are answered meanwhile")
-            daemon, waiting = None, True
+    def run_once() -> None:
+        nonlocal daemon, is_waiting
+        if not lease.acquire():
+            if not is_waiting:
+                notify(
+                    "another daemon runs in this environment: waiting until it stops; predictions are served meanwhile"
+                )
+            daemon, is_waiting = None, True
             return
-        waiting = False
+        is_waiting = False
         if daemon is None:
-            daemon = make(session, told)
-            told("the daemon watches: triggers fire from now on")
-        daemon.turn()
+            daemon = make_daemon(session, notify)
+            notify("the daemon is running: triggers fire")
+        daemon.run_once()
 
     try:
-        while not ended.is_set():
-            patience.attempt("ledger", turn)
-            ended.wait(tick)
+        while not stop.is_set():
+            patience.attempt("ledger", run_once)
+            stop.wait(tick)
         if daemon is not None:
-            daemon.end()
+            daemon.stop()
     finally:
-        lease.free()
+        lease.release()

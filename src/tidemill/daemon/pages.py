@@ -1,4 +1,4 @@
-"""Serves the web pages of a project beside the prediction service, in a thread of their own."""
+"""The server of the web pages, in a separate thread beside the prediction service."""
 
 import socket
 import threading
@@ -13,8 +13,8 @@ from tidemill.flow.session import Session
 from tidemill.web.app import create_app
 
 
-class _Later:
-    """The pages as soon as they can be read: who starts while the ledger is away is not kept from answering."""
+class _LazyApp:
+    """The pages, opened on the first request: the service can start while the ledger is not available."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -25,15 +25,15 @@ class _Later:
             workspace, name = self._session.workspace, self._session.project.name
             try:
                 books = await run_in_threadpool(lambda: workspace.ledger)
-            except TidemillError as away:
-                await PlainTextResponse(str(away), 503)(scope, receive, send)
+            except TidemillError as unavailable:
+                await PlainTextResponse(str(unavailable), 503)(scope, receive, send)
                 return
             self._app = create_app(books, workspace.board, name, workspace.environment)
         await self._app(scope, receive, send)
 
 
 class Pages:
-    """The pages at `address`, on loopback only.
+    """The server of the pages at `address`, on the loopback interface only.
 
     Raises
     ------
@@ -42,15 +42,15 @@ class Pages:
     """
 
     def __init__(self, session: Session, port: int) -> None:
-        app = _Later(session)
+        app = _LazyApp(session)
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind(("127.0.0.1", port))
-            self._socket.listen()  # who asks before the server runs waits for it
+            self._socket.listen()  # a request before the server runs waits for it
         except (OSError, OverflowError):
             self._socket.close()
-            raise InputError(f"port {port} for the pages is in use", "give another: --pages-port PORT") from None
+            raise InputError(f"port {port} for the pages is in use", "choose another port: --pages-port PORT") from None
         self.address = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         self._thread = threading.Thread(
@@ -58,10 +58,10 @@ class Pages:
         )
 
     def start(self) -> None:
-        """Answer from now on."""
+        """Start to serve requests."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish what is open, then end."""
+        """Finish open requests, then stop."""
         self._server.should_exit = True
         self._thread.join(timeout=10)

@@ -1,4 +1,4 @@
-"""Patience: what fails turn after turn is told once, and once more when it is over."""
+"""Patience: report an error that repeats once, and once more when the part has recovered."""
 
 from collections.abc import Callable
 
@@ -9,31 +9,31 @@ log = get_logger("daemon")
 
 
 class Patience:
-    """Attempts the parts of a turn: a fault of one is told, and keeps no other from its turn."""
+    """Runs the parts of the daemon's loop: an error in one part is reported, and the other parts run."""
 
-    def __init__(self, told: Callable[[str], None]) -> None:
-        self._told = told
-        self._faults: dict[str, str] = {}
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self._notify = notify
+        self._errors: dict[str, str] = {}
 
     def attempt(self, name: str, part: Callable[[], object]) -> bool:
-        """Do a part; whether it went well."""
+        """Run a part; return whether it succeeded."""
         try:
             part()
-        except TidemillError as fault:
-            self._tell(name, str(fault))
+        except TidemillError as error:
+            self._report(name, str(error))
             return False
-        except Exception as unforeseen:
-            if self._tell(name, f"{type(unforeseen).__name__}: {unforeseen}; it is tried again"):
-                log.exception("this part of the turn failed: %s", name)
+        except Exception as error:
+            if self._report(name, f"{type(error).__name__}: {error}; the daemon tries again"):
+                log.exception("this part of the daemon failed: %s", name)
             return False
-        if self._faults.pop(name, None):
-            self._told(f"daemon: {name}: well again")
+        if self._errors.pop(name, None):
+            self._notify(f"daemon: {name}: recovered")
         return True
 
-    def _tell(self, name: str, said: str) -> bool:
-        new = self._faults.get(name) != said
-        # What keeps the whole daemon waiting says something else each time: the first line is enough.
-        if new and not (name == "ledger" and name in self._faults):
-            self._told(f"daemon: {name}: {said}")
-        self._faults[name] = said
-        return new
+    def _report(self, name: str, message: str) -> bool:
+        is_new = self._errors.get(name) != message
+        # The message of an unavailable ledger changes with each attempt: the first one is enough.
+        if is_new and not (name == "ledger" and name in self._errors):
+            self._notify(f"daemon: {name}: {message}")
+        self._errors[name] = message
+        return is_new

@@ -1,4 +1,4 @@
-"""Work: begins the run of a job in a process of its own, and tells from the ledger what became of it."""
+"""Work: start the run of a job in a separate process, and read the state of the run from the ledger."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ from tidemill.core.trigger import Job
 from tidemill.errors import NotFound
 from tidemill.flow.session import Session
 
-Standing = Literal["absent", "alive", "dead", "interrupted", "over"]
+JobRunState = Literal["absent", "running", "dead", "interrupted", "finished"]
 
 
 class Worker(Protocol):
-    """A process at work on a job."""
+    """A process that runs a job."""
 
     def poll(self) -> int | None:
-        """Its exit status, negative where a signal ended it; None while it is at work."""
+        """Return the exit status, negative if a signal stopped the process; None while it is running."""
         ...
 
     def send_signal(self, number: int, /) -> None: ...
@@ -30,23 +30,23 @@ class Worker(Protocol):
     def wait(self, timeout: float | None = None, /) -> int: ...
 
 
-def words_of(job: Job) -> list[str]:
-    """The command that begins the run of a job, or goes on with it."""
+def build_command(job: Job) -> list[str]:
+    """Return the arguments of the command that starts or resumes the run of a job."""
     cause = msgspec.json.encode({"trigger": job.trigger, "event": job.event, "job": job.id}).decode()
-    words = ["run", job.pipeline, "--env", job.environment, "--as", job.run, "--cause", cause, "--json"]
+    arguments = ["run", job.pipeline, "--env", job.environment, "--as", job.run, "--cause", cause, "--json"]
     params = {**job.params, **({"model": job.model} if job.model else {})}
     for name, value in params.items():
-        words += ["--param", f"{name}={value}"]
-    return words
+        arguments += ["--param", f"{name}={value}"]
+    return arguments
 
 
-def begin(session: Session, job: Job) -> Worker:
-    """Begin a job's run in a session of its own: it outlives the daemon. What it says goes to a file."""
-    said = _said_file(session, job)
-    said.parent.mkdir(parents=True, exist_ok=True)
-    with said.open("wb") as file:
+def start_worker(session: Session, job: Job) -> Worker:
+    """Start a job's run in a new process session, so that it outlives the daemon; its stderr is written to a file."""
+    output = _find_output_file(session, job)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "tidemill", *words_of(job)],
+            [sys.executable, "-m", "tidemill", *build_command(job)],
             cwd=session.project.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -55,37 +55,37 @@ def begin(session: Session, job: Job) -> Worker:
         )
 
 
-def standing(session: Session, job: Job) -> tuple[Standing, Run | None]:
-    """How the run of a job is: not begun yet, at work, dead with its process, interrupted by somebody, or over."""
+def find_run_state(session: Session, job: Job) -> tuple[JobRunState, Run | None]:
+    """Return the state of a job's run: absent, running, dead with its process, interrupted, or finished."""
     workspace = session.workspace
-    alive = workspace.run_locks.find_process(job.run) is not None
+    is_alive = workspace.run_locks.find_process(job.run) is not None
     try:
         run = workspace.ledger.runs.get(job.run)
     except NotFound:
-        return ("alive" if alive else "absent"), None
+        return ("running" if is_alive else "absent"), None
     if run.state == "running":
-        elsewhere = run.host.partition(":")[0] != session.host.partition(":")[0]
-        return ("alive" if alive or elsewhere else "dead"), run
+        is_elsewhere = run.host.partition(":")[0] != session.host.partition(":")[0]
+        return ("running" if is_alive or is_elsewhere else "dead"), run
     if run.state == "interrupted":
-        return ("alive" if alive else "interrupted" if run.interruption == "signal" else "dead"), run
-    return "over", run
+        return ("running" if is_alive else "interrupted" if run.interruption == "signal" else "dead"), run
+    return "finished", run
 
 
-def last_words(session: Session, job: Job) -> str:
-    """The last line that a job's process said."""
+def read_last_line(session: Session, job: Job) -> str:
+    """Return the last line that a job's process wrote to stderr."""
     with suppress(OSError):
-        lines = _said_file(session, job).read_bytes()[-10_000:].decode(errors="replace").strip().splitlines()
+        lines = _find_output_file(session, job).read_bytes()[-10_000:].decode(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("error: ") if lines else ""
     return ""
 
 
-def forget(session: Session, job: Job) -> None:
-    """What a job's process said is not needed any more."""
-    _said_file(session, job).unlink(missing_ok=True)
+def delete_output(session: Session, job: Job) -> None:
+    """Delete the file with the output of a job's process."""
+    _find_output_file(session, job).unlink(missing_ok=True)
 
 
 def interrupt(session: Session, job: Job, worker: Worker | None) -> None:
-    """Ask the process of a job to end, so that its run can be gone on with."""
+    """Interrupt the process of a job, so that its run can be resumed."""
     process = session.workspace.run_locks.find_process(job.run)
     with suppress(ProcessLookupError, PermissionError):
         if worker is not None:
@@ -94,5 +94,5 @@ def interrupt(session: Session, job: Job, worker: Worker | None) -> None:
             os.kill(process, signal.SIGTERM)
 
 
-def _said_file(session: Session, job: Job) -> Path:
+def _find_output_file(session: Session, job: Job) -> Path:
     return session.workspace.state_folder / "jobs" / f"{job.run}.log"

@@ -1,1 +1,1 @@
-"""Features: the point-in-time join, and the windows over what was known."""
+"""Features: the point-in-time join and the statistics over windows."""

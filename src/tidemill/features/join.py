@@ -1,7 +1,7 @@
-"""The point-in-time join: for each row of a spine what was known of its entity then, and nothing later.
+"""The point-in-time join: for each row of a spine, the values of its entity that were known at the row's time.
 
 Times become ranks, and an entity with a rank becomes one integer, so that each join is a sort of the history and a
-binary search for the spine: no row of the spine is lost, doubled or moved.
+binary search for the spine: the spine keeps its rows and their order.
 """
 
 from typing import NamedTuple
@@ -26,11 +26,13 @@ class _Keyed(NamedTuple):
 
 
 def join(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> pl.DataFrame:
-    """The spine with the columns of a view; what has no time was never known, and a row that asks at none gets nulls.
+    """Return the spine with the columns of a view, with nulls in rows without a time.
+
+    Rows of the history without a time are ignored.
 
     Parameters
     ----------
-    spine : rows with the entity's keys and `_time`, the moment at which each is asked.
+    spine : rows with the entity's keys and `_time`, the time of each request.
     history : rows of the view's source with `_time` (when it happened) and `_known_at`.
 
     Raises
@@ -38,7 +40,7 @@ def join(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> pl.Da
     DataError
         if a key or a column is missing on either side.
     """
-    _hold(spine, view, history)
+    _require_columns(spine, view, history)
     history = history.filter(pl.col(TIME).is_not_null() & pl.col(KNOWN_AT).is_not_null())
     codes = _codes(spine, history, view.entity.keys)
     asked = _micros(spine[TIME])
@@ -63,15 +65,15 @@ def join(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> pl.Da
 
 
 def latest(codes: _Keyed, asked: Ints, happened: Ints, known: Ints, age: int | None) -> Ints:
-    """The place in the history of the latest row that had happened and was known when asked; −1 for none.
+    """Return the index in the history of the latest row that had happened and was known at each request; −1 for none.
 
-    Of rows of the same time the one known last wins, then the one that arrived last; a row older than `age` (µs)
-    is none.
+    Of rows of the same time, the last known row is used, then the last arrived one. A row older than `age` (µs) is
+    ignored.
     """
     order = np.lexsort((happened, np.maximum(happened, known), codes.history))
     code, effective = codes.history[order], np.maximum(happened, known)[order]
     ranks, moments = _ranks(effective)
-    # Along the order of becoming known, the best row so far is the one that happened last.
+    # In the order of the known-at times, the best row so far is the one that happened last.
     best = _running_best(code, happened[order], known[order])
     found = np.searchsorted(_joined(code, ranks, len(moments)), _asked(codes.spine, asked, moments), "right") - 1
     fits = (found >= 0) & (codes.spine >= 0)
@@ -83,7 +85,7 @@ def latest(codes: _Keyed, asked: Ints, happened: Ints, known: Ints, age: int | N
 
 
 def _running_best(code: Ints, happened: Ints, known: Ints) -> Ints:
-    """For each row the place, among the rows of its entity so far, of the one that happened last."""
+    """Return for each row the index of the row that happened last among the earlier rows of its entity."""
     if not len(code):
         return code
     _, merit = np.unique(np.rec.fromarrays((code, happened, known)), return_inverse=True)
@@ -96,9 +98,9 @@ def _running_best(code: Ints, happened: Ints, known: Ints) -> Ints:
 
 
 def aggregate(codes: _Keyed, moments: Ints, history: pl.DataFrame, wanted: tuple[Aggregate, ...]) -> dict[str, Floats]:
-    """Statistics of what became known in the windows before each moment, by name, shape (spine,); NaN for none.
+    """Return statistics of the values known in the windows before each time, by name, shape (spine,); NaN for none.
 
-    A value that is null or not finite does not count.
+    Null and non-finite values are ignored.
     """
     found: dict[str, Floats] = {}
     for column in dict.fromkeys(one.column for one in wanted):
@@ -145,18 +147,18 @@ def _codes(spine: pl.DataFrame, history: pl.DataFrame, keys: tuple[str, ...]) ->
 
 
 def _ranks(times: Ints) -> tuple[Ints, Ints]:
-    """Times as their places among the distinct ones, from 1; and those."""
+    """Return the ranks of times among the distinct times, from 1, and the distinct times."""
     distinct, ranks = np.unique(times, return_inverse=True)
     return ranks + 1, distinct
 
 
 def _joined(code: Ints, ranks: Ints, distinct: int) -> Ints:
-    """Entity and rank as one sortable integer."""
+    """Return entity and rank as one sortable integer."""
     return (code + 1) * (distinct + 1) + ranks
 
 
 def _asked(code: Ints, moments: Ints, times: Ints) -> Ints:
-    """The same integer for a moment that is asked for: the rank of the last time that is not after it."""
+    """Return this integer for requested times: the rank of the last time that is not after them."""
     return _joined(code, np.searchsorted(times, moments, "right"), len(times))
 
 
@@ -168,7 +170,7 @@ def _age(view: FeatureView) -> int | None:
     return int(parse_duration(view.ttl).total_seconds() * 1_000_000) if view.ttl else None
 
 
-def _hold(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> None:
+def _require_columns(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> None:
     needed = (*view.entity.keys, *view.columns, *(a.column for a in view.aggregates))
     for side, frame, names in (("source", history, needed), ("rows to join", spine, (*view.entity.keys, TIME))):
         absent = [name for name in names if name not in frame.columns]

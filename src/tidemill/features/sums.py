@@ -1,6 +1,6 @@
-"""Sums over many windows of one array, each as exact as the sum of its own rows.
+"""Sums over many windows of one array, each as exact as the sum of its own values.
 
-A difference of running sums is not: one large value before a window takes away the digits of every value in it.
+A difference of running sums is less exact: one large value before a window removes the digits of the values in it.
 """
 
 import numpy as np
@@ -9,9 +9,9 @@ from tidemill.data.arrays import Floats, Ints
 
 
 def window_sums(values: Floats, begin: Ints, end: Ints) -> Floats:
-    """The sum of `values[begin:end]` for each window, in the shape of `begin` and `end`; 0 where `end <= begin`.
+    """Return the sum of `values[begin:end]` for each window, in the shape of `begin` and `end`; 0 if `end <= begin`.
 
-    Only values of the window are added (a disjoint sparse table): a window that crosses the middle of a block of
+    The sum adds only values of the window (a disjoint sparse table): a window that crosses the middle of a block of
     2^k values is a sum that ends at this middle plus one that starts there. Time is O(n log n + windows).
 
     >>> window_sums(np.array([9e33, 0.1, 0.2]), np.array([0, 1]), np.array([3, 3])).tolist()
@@ -43,7 +43,7 @@ def window_sums(values: Floats, begin: Ints, end: Ints) -> Floats:
 
 
 class _Blocks:
-    """An array in blocks of a power of two; `largest` is the largest block that is asked for."""
+    """An array in blocks of a power of two; `largest` is the largest block that a window needs."""
 
     def __init__(self, values: Floats, largest: int) -> None:
         self._values = np.zeros(-(-len(values) // largest) * largest)
@@ -51,12 +51,12 @@ class _Blocks:
         self._sums = np.empty_like(self._values)
 
     def sums_to_the_middle(self, block: int, near: int) -> Floats:
-        """For each value at most `near` places from the middle of its block, the sum of what lies between, with it.
+        """Return for each value at most `near` positions from the middle of its block the sum up to the middle.
 
-        The array is used again by the next call.
+        The sum includes the value itself. The next call overwrites the array.
         """
         near = min(near, block // 2)
-        values, sums = (one.reshape(-1, 2, block // 2) for one in (self._values, self._sums))
+        values, sums = (array.reshape(-1, 2, block // 2) for array in (self._values, self._sums))
         np.cumsum(values[:, 0, ::-1][:, :near], axis=1, out=sums[:, 0, ::-1][:, :near])
         np.cumsum(values[:, 1, :near], axis=1, out=sums[:, 1, :near])
         return self._sums

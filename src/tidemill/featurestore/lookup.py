@@ -1,4 +1,4 @@
-"""Looks up what a request does not bring: the features of its entities, as the online store has them."""
+"""Look up the features of a request's entities in the online store."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from tidemill.data.keys import to_key_text
 
 
 def entity_of(frame: pl.DataFrame, keys: tuple[str, ...]) -> list[str | None]:
-    """The name of each row's entity: its keys as text, joined by `|` (`\\|` inside a key); None where one is null."""
+    """Return the name of each row's entity: its keys as text, joined by `|` (`\\|` in a key); None if a key is null."""
     if not keys:
         return [""] * frame.height
     parts = [to_key_text(frame[key]) for key in keys]
@@ -23,15 +23,15 @@ def entity_of(frame: pl.DataFrame, keys: tuple[str, ...]) -> list[str | None]:
 
 
 class Lookup:
-    """Fills the columns of views that rows do not bring themselves."""
+    """Fills the columns of views that rows do not contain."""
 
     def __init__(self, online: Online) -> None:
         self._online = online
 
     def fill(self, features: FeatureSet, frame: pl.DataFrame, now: datetime) -> pl.DataFrame:
-        """The rows with the columns of all views: null where an entity is unknown or its row too old.
+        """Return the rows with the columns of all views: null if an entity is unknown or its values are too old.
 
-        A view whose columns the rows bring is left as it came; one whose keys they lack is all null.
+        If the rows contain all columns of a view, these stay unchanged; without a view's keys, its columns are null.
         """
         for view in features.views:
             if not set(view.features) <= set(frame.columns):
@@ -43,11 +43,13 @@ class Lookup:
         if not set(view.entity.keys) <= set(frame.columns):
             return frame.with_columns(pl.lit(None).alias(name) for name in missing)
         entities = entity_of(frame, view.entity.keys)
-        asked = [entity for entity in dict.fromkeys(entities) if entity is not None]
-        found = dict(zip(asked, self._online.read(view.name, asked), strict=True))
+        requested = [entity for entity in dict.fromkeys(entities) if entity is not None]
+        stored = dict(zip(requested, self._online.read(view.name, requested), strict=True))
         oldest = now - parse_duration(view.ttl) if view.ttl else None
-        latest = [found[entity] if entity is not None else None for entity in entities]
-        # Of an entity that nobody has seen nothing is known, and its count is 0, as in training.
-        unknown = {f"{view.name}_{one.name}": 0.0 for one in view.aggregates if one.statistic == "count"}
+        latest = [stored[entity] if entity is not None else None for entity in entities]
+        # The count of an unknown entity is 0, as in training.
+        unknown = {
+            f"{view.name}_{aggregate.name}": 0.0 for aggregate in view.aggregates if aggregate.statistic == "count"
+        }
         rows = [row[1] if row and (oldest is None or row[0] >= oldest) else unknown for row in latest]
         return frame.with_columns(pl.Series(name, [row.get(name) for row in rows], strict=False) for name in missing)

@@ -1,4 +1,4 @@
-"""Materialization: writes the values of each entity, as of now, to the online store."""
+"""Materialization: write the current values of each entity to the online store."""
 
 from datetime import datetime
 
@@ -12,15 +12,15 @@ from tidemill.featurestore.lookup import entity_of
 
 
 def materialize(view: FeatureView, sources: Sources, online: Online, now: datetime) -> int:
-    """Write what is known of every entity of a view now; the number of entities written."""
+    """Write the current values of all entities of a view; return the number of entities."""
     history = sources.history(view, now)
     if history.is_empty():
         return 0
     keys = list(view.entity.keys)
     entities = history.select(keys).drop_nulls().unique(maintain_order=True) if keys else pl.DataFrame({"_all": [0]})
-    asked = entities.with_columns(pl.lit(now).cast(pl.Datetime("us", "UTC")).alias(TIME))
-    rows = join(asked, view, history)
+    spine = entities.with_columns(pl.lit(now).cast(pl.Datetime("us", "UTC")).alias(TIME))
+    rows = join(spine, view, history)
     values = rows.select(view.features).to_dicts()
-    named = zip(entity_of(rows, view.entity.keys), values, strict=True)
-    online.write(view.name, ((entity, now, row) for entity, row in named if entity is not None))
+    entity_rows = zip(entity_of(rows, view.entity.keys), values, strict=True)
+    online.write(view.name, ((entity, now, row) for entity, row in entity_rows if entity is not None))
     return len(values)

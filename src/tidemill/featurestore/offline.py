@@ -1,4 +1,4 @@
-"""The offline store: frames that are true in time, for training and for backtests."""
+"""The offline store: point-in-time joins for training and backtests."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -11,7 +11,7 @@ from tidemill.features.join import join
 
 
 class OfflineFeatures:
-    """Joins the histories of the project's sources, each value as it was known at the row's `_time`."""
+    """Joins the histories of the project's sources, with the values that were known at a row's `_time`."""
 
     writable: ClassVar[bool] = False
 
@@ -19,7 +19,7 @@ class OfflineFeatures:
         self._sources = sources
 
     def join(self, rows: pl.DataFrame, features: FeatureSet, until: datetime) -> pl.DataFrame:
-        """The rows with every view's columns, from what was known by `until`."""
+        """Return the rows with the columns of all views, from the histories known by `until`."""
         for view in features.views:
             rows = join(rows, view, self._sources.history(view, until))
         return rows

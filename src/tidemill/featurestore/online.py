@@ -1,4 +1,4 @@
-"""The embedded online store: the latest row of each entity, in SQLite; a newer row is never replaced by an older."""
+"""The embedded online store: the latest row of each entity in SQLite; an older row never replaces a newer one."""
 
 import shutil
 import sqlite3
@@ -27,7 +27,7 @@ DO UPDATE SET time = excluded.time, row = excluded.row WHERE excluded.time >= la
 
 
 class SqliteOnline:
-    """One packed row for each view and entity, with the moment for which it holds."""
+    """One packed row for each view and entity, with the time of its values."""
 
     writable: ClassVar[bool] = True
 
@@ -46,58 +46,58 @@ class SqliteOnline:
         return connection
 
     def write(self, view: str, rows: Iterable[tuple[str, datetime, dict[str, Any]]]) -> None:
-        """Write rows as (entity, moment, values), all or none; raises `TidemillError` where the disk refuses."""
-        packed = [(view, entity, moment.timestamp(), msgspec.msgpack.encode(values)) for entity, moment, values in rows]
+        """Write rows as (entity, time, values), all or none; raise `TidemillError` if the disk refuses the write."""
+        packed = [(view, entity, time.timestamp(), msgspec.msgpack.encode(values)) for entity, time, values in rows]
         try:
-            # Committed where all went well, else rolled back.
+            # The context manager commits, or rolls back after an error.
             with self._connection() as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.executemany(_WRITE, packed)
         except sqlite3.OperationalError as refused:
             raise TidemillError(
                 f"{len(packed)} rows of view {view!r} could not be written to {self._file}: {refused}",
-                "check free space and permissions; the values before are still served",
+                "check free space and permissions; the previous values are still served",
             ) from None
 
     def read(self, view: str, entities: Sequence[str]) -> list[tuple[datetime, dict[str, Any]] | None]:
-        """The values of entities and the moment for which they hold; None for one that is not known."""
+        """Return the time and the values of each entity; None for an unknown entity."""
         connection = self._connection()
         query = "SELECT time, row FROM latest WHERE view = ? AND entity = ?"
-        found = (connection.execute(query, (view, entity)).fetchone() for entity in entities)
+        rows = (connection.execute(query, (view, entity)).fetchone() for entity in entities)
         return [
             (datetime.fromtimestamp(row[0], UTC), msgspec.msgpack.decode(row[1])) if row is not None else None
-            for row in found
+            for row in rows
         ]
 
     def views(self) -> list[str]:
-        """The views that have rows, in order."""
+        """Return the names of the views with rows, in order."""
         if not self._file.exists():
             return []
         return [name for (name,) in self._connection().execute("SELECT DISTINCT view FROM latest ORDER BY view")]
 
     def erase(self, view: str, matches: Callable[[str], bool], *, dry_run: bool = False) -> int:
-        """Delete the rows of a view's entities for which `of` is true, all or none; how many went, or would go."""
+        """Delete the rows of the entities that match, all or none; return the number of rows, also for a dry run."""
         connection = self._connection()
         try:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 entities = [name for (name,) in connection.execute("SELECT entity FROM latest WHERE view = ?", (view,))]
-                gone = [(view, entity) for entity in entities if matches(entity)]
-                if gone and not dry_run:
+                erased = [(view, entity) for entity in entities if matches(entity)]
+                if erased and not dry_run:
                     connection.execute("PRAGMA secure_delete = ON")
-                    connection.executemany("DELETE FROM latest WHERE view = ? AND entity = ?", gone)
-            if gone and not dry_run:
-                # What was written before is in the log until it is folded into the file.
+                    connection.executemany("DELETE FROM latest WHERE view = ? AND entity = ?", erased)
+            if erased and not dry_run:
+                # Deleted values stay in the write-ahead log until it is merged into the file.
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.OperationalError as refused:
             raise TidemillError(
                 f"rows of view {view!r} could not be deleted from {self._file}: {refused}",
-                "check free space and permissions; all of them are still there",
+                "check free space and permissions; no row was deleted",
             ) from None
-        return len(gone)
+        return len(erased)
 
     def export(self) -> Iterator[tuple[str, BinaryIO]]:
-        """A copy of the database as of now."""
+        """Yield a copy of the database."""
         if not self.views():
             return
         with TemporaryDirectory(prefix=".export-", dir=self._file.parent) as folder:

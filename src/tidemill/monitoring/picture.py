@@ -1,4 +1,4 @@
-"""A picture for an alert: one value over time with its limit, as a small SVG that needs nothing to be shown."""
+"""The picture of an alert: one value over time with its limit, as a self-contained SVG."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,16 +9,18 @@ from tidemill.core.check import Verdict
 _WIDTH, _HEIGHT, _EDGE = 480, 180, 28
 
 
-def picture(title: str, verdicts: Sequence[Verdict]) -> str:
-    """The values that verdicts of one check measured, oldest first; empty where there are less than two."""
-    points = [(one.time, value) for one in verdicts if one.time and (value := _measured(one)) is not None]
+def draw_picture(title: str, verdicts: Sequence[Verdict]) -> str:
+    """Draw the values of verdicts of one check, oldest first; return an empty text for fewer than two values."""
+    points = [
+        (verdict.time, value) for verdict in verdicts if verdict.time and (value := _find_value(verdict)) is not None
+    ]
     if len(points) < 2:
         return ""
-    limit = _limit(verdicts[-1])
-    return _drawn(title, [time for time, _ in points], [value for _, value in points], limit)
+    limit = _find_limit(verdicts[-1])
+    return _draw(title, [time for time, _ in points], [value for _, value in points], limit)
 
 
-def _measured(verdict: Verdict) -> float | None:
+def _find_value(verdict: Verdict) -> float | None:
     for name in ("value", "share", "days", "challenger_loss"):
         value = verdict.evidence.get(name)
         if isinstance(value, int | float):
@@ -26,16 +28,16 @@ def _measured(verdict: Verdict) -> float | None:
     return None
 
 
-def _limit(verdict: Verdict) -> float | None:
+def _find_limit(verdict: Verdict) -> float | None:
     limit, reference = verdict.evidence.get("limit"), verdict.evidence.get("reference")
     if not isinstance(limit, int | float):
         return None
     return float(limit) + (float(reference) if isinstance(reference, int | float) else 0.0)
 
 
-def _drawn(title: str, times: Sequence[datetime], values: Sequence[float], limit: float | None) -> str:
-    known = [*values, *([limit] if limit is not None else [])]
-    low, high = min(known), max(known)
+def _draw(title: str, times: Sequence[datetime], values: Sequence[float], limit: float | None) -> str:
+    all_values = [*values, *([limit] if limit is not None else [])]
+    low, high = min(all_values), max(all_values)
     first, last = times[0], times[-1]
     span = (last - first).total_seconds() or 1.0
 

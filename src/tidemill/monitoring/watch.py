@@ -1,4 +1,4 @@
-"""The watch: judges the model in production by every value that its policy names."""
+"""The watch: evaluate the model in production by every value of its policy."""
 
 import math
 from datetime import datetime, timedelta
@@ -29,26 +29,28 @@ from tidemill.monitoring.windows import extract_scores, read_window, unpack_feat
 
 
 def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalReader, now: datetime) -> list[Verdict]:
-    """A verdict for each value of the watch policy, on what the present champion answered."""
+    """Return a verdict for each value of the watch policy, on the predictions of the current champion."""
     arm = route.arm("champion")
     assert arm is not None
     windows = {
         length: read_window(journal, policy.name, now - length, now, arm.release)
-        for length in {_length(value) for value in policy.watch.values if value.value != "age"}
+        for length in {_window_length(value) for value in policy.watch.values if value.value != "age"}
     }
     return [
-        _judge(value, champion, route, windows.get(_length(value), pl.DataFrame()), now, policy.gate.confidence)
+        _evaluate(
+            value, champion, route, windows.get(_window_length(value), pl.DataFrame()), now, policy.gate.confidence
+        )
         for value in policy.watch.values
     ]
 
 
-def _length(value: WatchValue) -> timedelta:
-    """How far back a value looks: its window, and for the last answer far enough to tell that there was none."""
+def _window_length(value: WatchValue) -> timedelta:
+    """Return the period that a value needs: its window; for `silence`, at least twice its limit."""
     length = parse_duration(value.window)
     return max(length, timedelta(days=2 * value.limit)) if value.value == "silence" else length
 
 
-def _judge(
+def _evaluate(
     value: WatchValue, champion: Model, route: Route, rows: pl.DataFrame, now: datetime, confidence: float
 ) -> Verdict:
     arm = route.arm("champion")
@@ -57,40 +59,40 @@ def _judge(
     if value.value == "age":
         return check_days_since("age", champion.manifest.trained_on.trained_until or route.since, now, **bounds)
     if value.value == "silence":
-        newest = rows["known_at"].max() if rows.height else max(route.since, now - _length(value))
+        newest = rows["known_at"].max() if rows.height else max(route.since, now - _window_length(value))
         assert isinstance(newest, datetime)
         return check_days_since("silence", newest, now, **bounds)
     if value.value == "drift":
         reference = msgspec.json.decode(champion.files["profile.json"], type=Profile)
-        # The event time passes, whatever it is written as.
-        columns = tuple(one for one in reference.columns if one.name != champion.manifest.time)
+        # The event time always drifts, so it is excluded.
+        columns = tuple(column for column in reference.columns if column.name != champion.manifest.time)
         reference = replace(reference, columns=columns)
         return drift(profile(unpack_features(rows), reference), reference, minimum=value.minimum, **bounds)
-    return _performance(value, champion, rows, bounds, confidence)
+    return _evaluate_performance(value, champion, rows, bounds, confidence)
 
 
-def _performance(
+def _evaluate_performance(
     value: WatchValue, champion: Model, rows: pl.DataFrame, bounds: dict[str, Any], confidence: float
 ) -> Verdict:
-    known = select_test_metrics(champion.manifest.metrics)
-    reference = known.get(value.value)
+    release_metrics = select_test_metrics(champion.manifest.metrics)
+    reference = release_metrics.get(value.value)
     if reference is None:
         raise ConfigurationError(
-            f"the watch of {champion.manifest.name!r} names {value.value!r}, which was not measured at release",
-            f"use one of: {', '.join((*known, 'drift', 'age', 'silence'))}",
+            f"[watch] of model {champion.manifest.name!r} uses {value.value!r}, which was not measured at release",
+            f"use one of: {', '.join((*release_metrics, 'drift', 'age', 'silence'))}",
         )
     truth, scores = extract_scores(rows, champion.manifest.signature)
     count = len(truth.values)
-    seen = measure(truth, scores) if count else {value.value: reference}
-    if value.value not in seen:
-        seen |= measure_more(truth, scores)
-    if value.value not in seen and find_metric_info(value.value).always:
+    measured = measure(truth, scores) if count else {value.value: reference}
+    if value.value not in measured:
+        measured |= measure_more(truth, scores)
+    if value.value not in measured and find_metric_info(value.value).always:
         raise ConfigurationError(
-            f"the watch of {champion.manifest.name!r} names {value.value!r}, a metric of the project's own, which is "
-            "not measured on live answers",
-            f"watch one of: {', '.join((*seen, 'drift', 'age', 'silence'))}",
+            f"[watch] of model {champion.manifest.name!r} uses {value.value!r}, a metric of the project's own, which "
+            "is not measured on live predictions",
+            f"use one of: {', '.join((*measured, 'drift', 'age', 'silence'))}",
         )
-    if value.value not in seen:
+    if value.value not in measured:
         return Verdict(
             check="performance",
             subject=bounds["subject"],
@@ -102,26 +104,28 @@ def _performance(
     low, high = champion.manifest.intervals.get(f"test_{value.value}", (0.0, 0.0))
     around = normal_quantile((1 + confidence) / 2) * standard_error(value.value, truth, scores)
     reach = math.hypot(around, (high - low) / 2)
-    found = performance(value.value, seen[value.value], reference, count, minimum=value.minimum, reach=reach, **bounds)
-    left = int(rows["truth"].count()) - count if rows.width else 0
-    if not left:
-        return found
-    reason = f"{found.reason}; {left} labels are of classes that it does not know, and left out"
-    return replace(found, reason=reason, evidence=found.evidence | {"left_out": left})
+    verdict = performance(
+        value.value, measured[value.value], reference, count, minimum=value.minimum, reach=reach, **bounds
+    )
+    excluded = int(rows["truth"].count()) - count if rows.width else 0
+    if not excluded:
+        return verdict
+    reason = f"{verdict.reason}; {excluded} labels are of classes that the model was not trained on, and are excluded"
+    return replace(verdict, reason=reason, evidence=verdict.evidence | {"left_out": excluded})
 
 
 def validate_online(
     policy: ModelPolicy, signatures: dict[str, Signature], route: Route, journal: JournalReader, now: datetime
 ) -> list[Verdict]:
-    """The verdict on the challenger of a route, from the labelled rows that both saw since it went live; or none.
+    """Return the verdict on a route's challenger, from labelled rows that both releases predicted; none without one.
 
-    `signatures` are those of the releases of the route, by label.
+    `signatures` are the signatures of the route's releases, by label.
     """
     champion, challenger = route.arm("champion"), route.arm("challenger")
     if champion is None or challenger is None:
         return []
     rows = read_window(journal, policy.name, route.since, now)
-    champion_losses, challenger_losses = _paired(rows, champion.release, challenger.release, signatures)
+    champion_losses, challenger_losses = _pair_losses(rows, champion.release, challenger.release, signatures)
     return [
         check_traffic(
             challenger_losses,
@@ -135,23 +139,25 @@ def validate_online(
     ]
 
 
-def _paired(
+def _pair_losses(
     rows: pl.DataFrame, champion: str, challenger: str, signatures: dict[str, Signature]
 ) -> tuple[Floats, Floats]:
-    """The losses of both on the rows that the champion answered and the challenger shadowed, of classes both know."""
+    """Return the losses of both on rows that the champion served and the challenger shadowed, for common classes."""
     if not rows.width:
         return np.empty(0), np.empty(0)
-    both = tuple(name for name in signatures[champion].classes if name in signatures[challenger].classes)
-    rows = rows.filter(pl.col("truth").is_in(list(both))) if both else rows
-    answered = rows.filter(pl.col("release") == champion, pl.col("role") == "champion")
+    common = tuple(name for name in signatures[champion].classes if name in signatures[challenger].classes)
+    rows = rows.filter(pl.col("truth").is_in(list(common))) if common else rows
+    served = rows.filter(pl.col("release") == champion, pl.col("role") == "champion")
     shadowed = rows.filter(pl.col("release") == challenger, pl.col("role") == "shadow")
-    shared = answered.select("id").join(shadowed.select("id"), on="id")
-    answered, shadowed = (side.join(shared, on="id", how="semi").sort("id") for side in (answered, shadowed))
-    return _losses(answered, signatures[champion], both), _losses(shadowed, signatures[challenger], both)
+    shared = served.select("id").join(shadowed.select("id"), on="id")
+    served, shadowed = (part.join(shared, on="id", how="semi").sort("id") for part in (served, shadowed))
+    return _compute_losses(served, signatures[champion], common), _compute_losses(
+        shadowed, signatures[challenger], common
+    )
 
 
-def _losses(rows: pl.DataFrame, signature: Signature, both: tuple[str, ...]) -> Floats:
+def _compute_losses(rows: pl.DataFrame, signature: Signature, common: tuple[str, ...]) -> Floats:
     truth, scores = extract_scores(rows, signature)
-    if both in ((), signature.classes) or not len(scores):
+    if common in ((), signature.classes) or not len(scores):
         return losses(truth, scores)
-    return losses(*narrowed(truth, scores, both))
+    return losses(*narrowed(truth, scores, common))

@@ -32,7 +32,7 @@ from tidemill.recipes.scoring import (
     score_samples,
     select_learned,
 )
-from tidemill.registry.routing import current
+from tidemill.registry.routing import find_current_route
 from tidemill.training.evaluate import evaluate, find_slices
 
 _TRAIN_SAMPLE = 20_000
@@ -91,7 +91,7 @@ def sample(rows: pl.DataFrame, options: Training) -> pl.DataFrame:
 @step
 def find_champion(policy: ModelPolicy, books: Books, packages: Packages, context: Context) -> Model | None:
     """Return the champion's package, to compare with; None before the first release."""
-    route = current(books, context.environment, policy.name)
+    route = find_current_route(books, context.environment, policy.name)
     arm = route.arm("champion") if route else None
     if arm is None:
         return None

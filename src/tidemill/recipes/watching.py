@@ -11,7 +11,7 @@ from tidemill.core.resources import Board, Books, BooksReader, JournalReader, Pa
 from tidemill.monitoring.alerts import alert
 from tidemill.monitoring.watch import validate_online, watch
 from tidemill.registry.rollout import Deployer
-from tidemill.registry.routing import current
+from tidemill.registry.routing import find_current_route
 
 
 @step
@@ -19,7 +19,7 @@ def judge_champion(
     policy: ModelPolicy, now: datetime, books: BooksReader, packages: Packages, journal: JournalReader, context: Context
 ) -> list[Verdict]:
     """Return a verdict for each value of the watch policy; none before there is a champion."""
-    route = current(books, context.environment, policy.name)
+    route = find_current_route(books, context.environment, policy.name)
     champion = route.arm("champion") if route else None
     if route is None or champion is None:
         return []
@@ -31,7 +31,7 @@ def judge_challenger(
     policy: ModelPolicy, now: datetime, books: BooksReader, packages: Packages, journal: JournalReader, context: Context
 ) -> list[Verdict]:
     """Return the verdict on a challenger by its live traffic, if there is a canary."""
-    route = current(books, context.environment, policy.name)
+    route = find_current_route(books, context.environment, policy.name)
     if route is None or route.arm("challenger") is None:
         return []
     signatures = {arm.release: packages.load(arm.package).manifest.signature for arm in route.arms}

@@ -1,1 +1,1 @@
-"""The registry: releases under their names, and the routes that say which of them answer."""
+"""The registry: releases under their names, and the routes that define which of them are in production."""

@@ -22,7 +22,7 @@ def pause(
     reason: str = "",
     until: datetime | None = None,
 ) -> AuditEntry:
-    """Stop a trigger from firing, or the policy from changing a model's route, until then or until resumed."""
+    """Pause a trigger, or freeze a model's route for the policy, until a time or until resumed."""
     detail = {"until": until.isoformat()} if until else {}
     return _write(books, clock, _VERBS[kind][0], f"{kind}/{name}", environment, actor, reason, detail)
 
@@ -35,18 +35,18 @@ def resume(
 
 
 def find_pause(books: BooksReader, kind: Pausable, name: str, *, environment: str, now: datetime) -> AuditEntry | None:
-    """Who stopped a trigger or a model that is still stopped, and why; or None."""
+    """Return the entry that paused a trigger or froze a model, if it is still in force; else None."""
     for entry in books.audit.find(subject=f"{kind}/{name}", newest=True):
         if entry.environment != environment or entry.action not in _VERBS[kind]:
             continue
         until = entry.detail.get("until")
-        over = until is not None and datetime.fromisoformat(until) <= now
-        return None if entry.action == _VERBS[kind][1] or over else entry
+        has_expired = until is not None and datetime.fromisoformat(until) <= now
+        return None if entry.action == _VERBS[kind][1] or has_expired else entry
     return None
 
 
-def pause_text(entry: AuditEntry) -> str:
-    """A pause in words: who, why, and until when."""
+def format_pause(entry: AuditEntry) -> str:
+    """Return a pause as text: the actor, the end and the reason."""
     until = f" until {entry.detail['until'][:16]}" if "until" in entry.detail else ""
     return f"{entry.action} by {entry.actor}{until}" + (f": {entry.reason}" if entry.reason else "")
 

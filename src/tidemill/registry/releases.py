@@ -10,7 +10,7 @@ from tidemill.errors import Conflict
 from tidemill.faults import maybe_crash
 from tidemill.ledger.releases import find_release
 
-_TRIES = 50
+_ATTEMPTS = 50
 
 
 def register(
@@ -23,11 +23,19 @@ def register(
     run: str = "",
     tags: dict[str, str] | None = None,
 ) -> Release:
-    """Give a package the next version of its name; one that is the newest already, or of the same run, stays that."""
+    """Register a package as the next version of its name.
+
+    Return the existing release if the package is the newest version already, or was registered by the same run.
+
+    Raises
+    ------
+    Conflict
+        if other processes register versions of the same name at the same time, again and again.
+    """
     name = model.manifest.name
-    for again in books.releases.find(run=run, package=package) if run else ():
-        return again
-    for _ in range(_TRIES):
+    for existing in books.releases.find(run=run, package=package) if run else ():
+        return existing
+    for _ in range(_ATTEMPTS):
         earlier = books.releases.find(name=name)
         newest = max(earlier, key=lambda release: release.version, default=None)
         if newest is not None and newest.package == package:
@@ -52,13 +60,15 @@ def register(
             continue
         maybe_crash("release is registered")
         return release
-    raise Conflict(f"releases of {name!r} keep being added", "try again")
+    raise Conflict(
+        f"the release of model {name!r} could not be registered: other processes add versions", "run it again"
+    )
 
 
 def tag(books: Books, label: str, tags: dict[str, str]) -> Release:
-    """Put tags on a release; an empty value takes one away."""
+    """Set tags of a release; an empty value removes a tag."""
     release = find_release(books, label)
     return books.releases.change(
         release.id,
-        lambda r: replace(r, tags={name: value for name, value in (r.tags | tags).items() if value}),
+        lambda current: replace(current, tags={name: value for name, value in (current.tags | tags).items() if value}),
     )

@@ -1,4 +1,4 @@
-"""Deploys: decides, by policy and verdict, which arms a route has; people and checks use the same verbs."""
+"""Rollout: choose the arms of a route by policy and verdict, or as a person requests."""
 
 from contextlib import suppress
 from itertools import groupby
@@ -12,13 +12,13 @@ from tidemill.core.route import Arm, Route, RouteChange
 from tidemill.errors import Conflict, InputError
 from tidemill.ledger.events import record_event
 from tidemill.ledger.releases import find_release
-from tidemill.registry.pauses import find_pause, pause_text
-from tidemill.registry.routing import arm_of, change, current, history, with_share
-from tidemill.registry.stages import stage_of
+from tidemill.registry.pauses import find_pause, format_pause
+from tidemill.registry.routing import change_route, find_current_route, list_routes, make_arm, set_share
+from tidemill.registry.stages import find_stage
 
 
 class Deployer:
-    """Changes the routes of one environment."""
+    """The rollout of releases in one environment."""
 
     def __init__(self, books: Books, board: Board, clock: Clock, environment: str) -> None:
         self._books = books
@@ -27,128 +27,135 @@ class Deployer:
         self._environment = environment
 
     def release(self, release: Release, policy: ModelPolicy, verdict: str = "", by: str = "policy") -> Route | None:
-        """Let a release that passed its gate go live: as a canary, or whole where nobody answers yet.
+        """Put a release that passed its gate into production: as a canary, or for all requests without a champion.
 
-        None where the policy wants an approval first, states no watch, the release was taken back before, or the
-        model is frozen: an event says so.
+        Return None and emit an event if the policy requires an approval or has no watch, if the release was rolled back
+        before, or if the model is frozen.
         """
         if not policy.watch.values:
-            self._tell("watch.missing", release, "no [[watch.values]] are stated: it takes no production traffic")
+            self._emit(
+                "watch.missing", release, "its policy has no [[watch.values]]: it receives no production traffic"
+            )
             return None
         if policy.rollout.approval and by == "policy":
-            self._tell("approval.needed", release, "its policy asks for an approval: `tidemill models approve`")
+            self._emit("approval.needed", release, "its policy requires an approval: `tidemill models approve`")
             return None
-        route = current(self._books, self._environment, release.name)
+        route = find_current_route(self._books, self._environment, release.name)
         champion = route.arm("champion") if route else None
         if route is not None and any(arm.release == release.label for arm in route.arms):
-            self._board.publish(route)  # who wrote it may have died before
+            self._board.publish(route)  # its process may have died before the publication
             return route
-        if by == "policy" and (frozen := self._frozen(release.name)):
-            self._tell("model.frozen", release, f"{frozen}: `tidemill models approve`, or `models thaw`")
+        if by == "policy" and (frozen := self._describe_freeze(release.name)):
+            self._emit("model.frozen", release, f"{frozen}: `tidemill models approve`, or `models thaw`")
             return None
         if by == "policy" and self._is_retired(release):
-            self._tell("release.retired", release, "it answered before, and was taken back: `tidemill models promote`")
+            self._emit(
+                "release.retired",
+                release,
+                "it was in production before, and was rolled back: `tidemill models promote`",
+            )
             return None
         if champion is None or not policy.rollout.canary:
-            arms: tuple[Arm, ...] = (arm_of(release, "champion", 1.0),)
+            arms: tuple[Arm, ...] = (make_arm(release, "champion", 1.0),)
             kind: RouteChange = "first" if champion is None else "direct"
-            reason = "the first release" if champion is None else "released whole: its policy asks for no canary"
+            reason = "the first release" if champion is None else "released for all requests: its policy has no canary"
         else:
             share = policy.rollout.share
-            # The challenger also shadows the champion's answers: both are judged on the same rows.
-            challenger, shadow = arm_of(release, "challenger", share), arm_of(release, "shadow", 0.0)
-            arms = (with_share(champion, 1 - share), challenger, shadow)
+            # The challenger also shadows the champion: both are compared on the same rows.
+            challenger, shadow = make_arm(release, "challenger", share), make_arm(release, "shadow", 0.0)
+            arms = (set_share(champion, 1 - share), challenger, shadow)
             kind, reason = "canary", f"canary of {share:.0%}"
         return self._change(route, release.name, arms, kind, reason, by, verdict)
 
     def approve(self, release: Release, policy: ModelPolicy, by: str) -> Route | None:
-        """Let a release go live that waits for a person; None where its policy states no watch.
+        """Put a release into production that waits for an approval; return None if its policy has no watch.
 
         Raises
         ------
         InputError
-            where it does not wait: nobody was asked, it answers, or it did and was taken back.
+            if the release does not wait for an approval, is in production, or was rolled back.
         """
-        asked = [
+        requests = [
             event
             for kind in ("approval.needed", "model.frozen")
             for event in self._books.events.find(kind=kind, subject=release.label)
             if event.environment == self._environment
         ]
-        route = current(self._books, self._environment, release.name)
-        answers = route is not None and any(arm.release == release.label for arm in route.arms)
-        if not asked or answers or self._is_retired(release):
-            said = "answers already" if answers else "waits for no approval"
-            raise InputError(f"{release.label} {said}", f"to make it the champion: `models promote {release.label}`")
+        route = find_current_route(self._books, self._environment, release.name)
+        is_in_production = route is not None and any(arm.release == release.label for arm in route.arms)
+        if not requests or is_in_production or self._is_retired(release):
+            problem = "is in production already" if is_in_production else "does not wait for an approval"
+            raise InputError(f"{release.label} {problem}", f"make it the champion: `models promote {release.label}`")
         return self.release(release, policy, by=by)
 
     def settle(self, model: str, verdict: Verdict) -> Route | None:
-        """Act on a verdict about the challenger: promote it, or roll back to the champion."""
-        route = current(self._books, self._environment, model)
+        """Apply a verdict on the challenger: promote it, or roll back to the champion."""
+        route = find_current_route(self._books, self._environment, model)
         if route is None or (challenger := route.arm("challenger")) is None or challenger.release != verdict.subject:
             return None
-        if self._frozen(model):
+        if self._describe_freeze(model):
             return None
         champion = route.arm("champion")
         if verdict.action == "promote":
-            arms = (with_share(challenger, 1.0, "champion"),)
+            arms = (set_share(challenger, 1.0, "champion"),)
             reason = f"promoted: {verdict.reason}"
             return self._change(route, model, arms, "promote", reason, "policy", verdict.id)
         if verdict.action == "rollback" and champion is not None:
-            arms = (with_share(champion, 1.0),)
+            arms = (set_share(champion, 1.0),)
             reason = f"rolled back: {verdict.reason}"
             return self._change(route, model, arms, "rollback", reason, "policy", verdict.id)
         return None
 
     def fall_back(self, model: str, verdict: Verdict) -> Route | None:
-        """Act on a verdict about the champion that calls for a rollback, if there was a champion before it.
+        """Apply a verdict that requires a rollback of the champion, if there was a champion before it.
 
-        It never goes back to a release that it left for this one: two bad ones would take turns for ever.
+        A release that the policy rolled back to this champion earlier is not used again: two bad releases would
+        alternate.
         """
-        route = current(self._books, self._environment, model)
+        route = find_current_route(self._books, self._environment, model)
         champion = route.arm("champion") if route else None
         if verdict.action != "rollback" or champion is None or champion.release != verdict.subject:
             return None
-        if self._frozen(model):
+        if self._describe_freeze(model):
             return None
-        reigns = self._reigns(model)
-        if len(reigns) < 2 or champion.release in [arm.release for arm in reigns[:-2]]:
+        past_champions = self._list_champions(model)
+        if len(past_champions) < 2 or champion.release in [arm.release for arm in past_champions[:-2]]:
             return None
-        arms = (with_share(reigns[-2], 1.0),)
+        arms = (set_share(past_champions[-2], 1.0),)
         reason = f"rolled back: {verdict.reason}"
         return self._change(route, model, arms, "rollback", reason, "policy", verdict.id, back=True)
 
     def promote(self, label: str, by: str, reason: str) -> Route:
-        """Make a release the champion at once."""
+        """Make a release the champion immediately."""
         release = find_release(self._books, label)
-        route = current(self._books, self._environment, release.name)
-        arms = (arm_of(release, "champion", 1.0),)
+        route = find_current_route(self._books, self._environment, release.name)
+        arms = (make_arm(release, "champion", 1.0),)
         return self._change(route, release.name, arms, "manual", reason or "promoted by a person", by)
 
     def rollback(self, model: str, by: str, reason: str) -> Route:
-        """Bring back the champion before the present one, and the next time the one before that.
+        """Restore the previous champion; another rollback restores the one before it.
 
         Raises
         ------
         InputError
-            if there was none.
+            if there is no earlier champion.
         """
-        route = current(self._books, self._environment, model)
-        below: list[Arm] = []
-        for route_then in history(self._books, self._environment, model):
-            champion = route_then.arm("champion")
-            if route_then.back and below:
-                below.pop()  # it was taken back: nobody goes back to that
-            elif champion and (not below or below[-1].release != champion.release):
-                below.append(champion)
-        if len(below) < 2:
-            raise InputError(f"model {model!r} has no earlier champion to go back to", "`tidemill models history`")
-        arms = (with_share(below[-2], 1.0),)
+        route = find_current_route(self._books, self._environment, model)
+        champions: list[Arm] = []
+        for past_route in list_routes(self._books, self._environment, model):
+            champion = past_route.arm("champion")
+            if past_route.back and champions:
+                champions.pop()  # it was rolled back, and is not restored
+            elif champion and (not champions or champions[-1].release != champion.release):
+                champions.append(champion)
+        if len(champions) < 2:
+            raise InputError(f"model {model!r} has no earlier champion", "see its history: `tidemill models history`")
+        arms = (set_share(champions[-2], 1.0),)
         return self._change(route, model, arms, "manual", reason or "rolled back by a person", by, back=True)
 
-    def _reigns(self, model: str) -> list[Arm]:
-        """The champions of a model, one after the other; one that came back is there twice."""
-        routes = history(self._books, self._environment, model)
+    def _list_champions(self, model: str) -> list[Arm]:
+        """Return the champions of a model in order of time; a champion that was restored occurs again."""
+        routes = list_routes(self._books, self._environment, model)
         champions = [arm for route in routes if (arm := route.arm("champion"))]
         return [next(same) for _, same in groupby(champions, lambda arm: arm.release)]
 
@@ -164,7 +171,7 @@ class Deployer:
         *,
         back: bool = False,
     ) -> Route:
-        return change(
+        return change_route(
             self._books,
             self._board,
             self._clock,
@@ -180,16 +187,16 @@ class Deployer:
         )
 
     def _is_retired(self, release: Release) -> bool:
-        """Whether a release answered before: the same training again is no news."""
-        return stage_of(release.label, history(self._books, self._environment, release.name)) == "retired"
+        """Return whether a release was in production before: the same training must not release it again."""
+        return find_stage(release.label, list_routes(self._books, self._environment, release.name)) == "retired"
 
-    def _frozen(self, model: str) -> str:
-        """Who froze a model, in words; empty where nobody did."""
+    def _describe_freeze(self, model: str) -> str:
+        """Return who froze a model and why; empty if it is not frozen."""
         entry = find_pause(self._books, "model", model, environment=self._environment, now=self._clock.now())
-        return pause_text(entry) if entry else ""
+        return format_pause(entry) if entry else ""
 
-    def _tell(self, kind: str, release: Release, reason: str) -> None:
-        with suppress(Conflict):  # it was told before
+    def _emit(self, kind: str, release: Release, reason: str) -> None:
+        with suppress(Conflict):  # the event exists already
             record_event(
                 self._books,
                 self._clock,

@@ -1,4 +1,4 @@
-"""Routing: the arms that serve a model, changed by adding a version; of two changes at once only one succeeds."""
+"""Routing: the arms of a model; a change adds a route version, and of two changes at once only one succeeds."""
 
 from msgspec.structs import replace
 
@@ -10,17 +10,17 @@ from tidemill.errors import Conflict
 from tidemill.faults import maybe_crash
 
 
-def current(books: BooksReader, environment: str, model: str) -> Route | None:
-    """The route that is in force: that of the highest version, since ids of one moment are in no order."""
+def find_current_route(books: BooksReader, environment: str, model: str) -> Route | None:
+    """Return the current route: the highest version, because ids of the same time have no order."""
     return max(books.routes.find(environment=environment, model=model), key=lambda route: route.version, default=None)
 
 
-def arm_of(release: Release, role: Role, share: float) -> Arm:
-    """The arm of a release."""
+def make_arm(release: Release, role: Role, share: float) -> Arm:
+    """Return an arm for a release."""
     return Arm(release=release.label, version=release.version, package=release.package, role=role, share=share)
 
 
-def change(
+def change_route(
     books: Books,
     board: Board,
     clock: Clock,
@@ -35,12 +35,12 @@ def change(
     verdict: str = "",
     back: bool = False,
 ) -> Route:
-    """Put arms in force and publish them; `before` is the route in force on which that was decided.
+    """Write a route with new arms and publish it; `before` is the current route that the caller has read.
 
     Raises
     ------
     Conflict
-        if somebody else has changed the route since.
+        if another process has changed the route since.
     """
     route = Route(
         id=clock.mint(),
@@ -60,19 +60,19 @@ def change(
         with books.transaction(durable=True):
             books.routes.add(route)
     except Conflict:
-        problem = f"somebody else has changed the route of {model} meanwhile"
-        raise Conflict(problem, "see what answers now and decide anew: `tidemill models history`") from None
+        problem = f"another process has changed the route of {model} meanwhile"
+        raise Conflict(problem, "check the current route and try again: `tidemill models history`") from None
     maybe_crash("route is written")
     board.publish(route)
     maybe_crash("route is published")
     return route
 
 
-def with_share(arm: Arm, share: float, role: Role | None = None) -> Arm:
-    """The same release with another share, and another role where one is given."""
+def set_share(arm: Arm, share: float, role: Role | None = None) -> Arm:
+    """Return the arm with another share, and with another role if `role` is set."""
     return replace(arm, share=share, role=role or arm.role)
 
 
-def history(books: BooksReader, environment: str, model: str) -> list[Route]:
-    """Every route of a model, oldest first: which release served at any instant."""
+def list_routes(books: BooksReader, environment: str, model: str) -> list[Route]:
+    """Return all routes of a model, oldest first."""
     return sorted(books.routes.find(environment=environment, model=model), key=lambda route: route.version)

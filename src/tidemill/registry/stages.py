@@ -1,4 +1,4 @@
-"""Stages: what a release does in an environment, read from its routes and kept nowhere else."""
+"""Stages: the stage of a release in an environment, computed from the routes of its model."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -8,10 +8,10 @@ from tidemill.core.route import Route
 Stage = Literal["candidate", "shadow", "canary", "production", "retired"]
 
 
-def stage_of(release: str, routes: Sequence[Route]) -> Stage:
-    """The stage of a release by the routes of its model, oldest first: the last one is in force.
+def find_stage(release: str, routes: Sequence[Route]) -> Stage:
+    """Return the stage of a release from the routes of its model, oldest first; the last route is the current one.
 
-    `retired` has answered before, `candidate` never has; a challenger that shadows, too, is a canary.
+    A `retired` release served requests before, a `candidate` never did; a challenger with a shadow arm is a canary.
     """
     roles = {arm.role for arm in routes[-1].arms if arm.release == release} if routes else set()
     if "champion" in roles:
@@ -20,5 +20,5 @@ def stage_of(release: str, routes: Sequence[Route]) -> Stage:
         return "canary"
     if "shadow" in roles:
         return "shadow"
-    answered = any(arm.release == release and arm.role != "shadow" for route in routes for arm in route.arms)
-    return "retired" if answered else "candidate"
+    has_served = any(arm.release == release and arm.role != "shadow" for route in routes for arm in route.arms)
+    return "retired" if has_served else "candidate"
