@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.checks.comparison import compare, compare_with_champion, hold_answers, hold_thresholds
+from tidemill.checks.comparison import check_metric_thresholds, check_predictions, compare, compare_with_champion
 from tidemill.checks.gate import combine_findings
 from tidemill.core.check import Verdict
 from tidemill.core.policy import Gate
@@ -41,15 +41,15 @@ def test_answers_that_are_no_numbers_fail() -> None:
     for bad in (np.nan, np.inf):
         scores = CHAMPION.copy()
         scores[3] = bad
-        (found,) = hold_answers(scores, scores)
+        (found,) = check_predictions(scores, scores)
         assert (found.outcome, found.reason) == ("fail", "its answers are not finite on 1 rows")
-    (found,) = hold_answers(np.array([[0.5, 0.5], [0.9, 0.4]]), CHAMPION[:2])
+    (found,) = check_predictions(np.array([[0.5, 0.5], [0.9, 0.4]]), CHAMPION[:2])
     assert (found.outcome, found.reason) == ("fail", "its probabilities do not sum to 1")
 
 
 def test_answers_that_differ_when_asked_again_fail() -> None:
-    assert hold_answers(CHAMPION, CHAMPION, CHAMPION[:100])[0].outcome == "pass"
-    (found,) = hold_answers(CHAMPION, CHAMPION, CHAMPION[:100] + 1e-3)
+    assert check_predictions(CHAMPION, CHAMPION, CHAMPION[:100])[0].outcome == "pass"
+    (found,) = check_predictions(CHAMPION, CHAMPION, CHAMPION[:100] + 1e-3)
     assert (found.about, found.outcome) == ("determinism", "fail")
 
 
@@ -82,9 +82,9 @@ def test_thresholds_of_the_business() -> None:
         ("< 0.7", "fail"),
         (">= 0.71", "fail"),
     ):
-        (found,) = hold_thresholds(values, Gate(thresholds={"roc_auc": said}))
+        (found,) = check_metric_thresholds(values, Gate(thresholds={"roc_auc": said}))
         assert found.outcome == outcome, said
-    (found,) = hold_thresholds(values, Gate(thresholds={"rmse": "< 3"}))
+    (found,) = check_metric_thresholds(values, Gate(thresholds={"rmse": "< 3"}))
     assert (found.outcome, found.reason) == (
         "fail",
         "rmse, which must be < 3, was not measured (there are log_loss, roc_auc)",
@@ -148,13 +148,13 @@ def test_what_too_few_rows_do_not_tell_is_undecided() -> None:
     few = np.arange(14)
     first = BASELINE[few] - 0.05 + noise(0.5)[few]
     findings = compare(first, BASELINE[few], None, policy=Gate(), slices={})
-    verdict = combine_findings("late", findings, on_trial=False)
+    verdict = combine_findings("late", findings, has_canary=False)
     low, high = verdict.evidence["against_baseline"]
     assert low < 0 < high
     assert (verdict.outcome, verdict.action, verdict.stops) == ("undecided", "collect", True)
     assert "14 test rows do not tell whether it is better than the trivial baseline" in verdict.reason
     assert "collect more rows" in verdict.reason
-    assert combine_findings("late", findings, on_trial=True).action == "proceed", (
+    assert combine_findings("late", findings, has_canary=True).action == "proceed", (
         "live traffic decides against a champion"
     )
 
@@ -167,11 +167,11 @@ def test_a_comparison_with_the_champion_that_is_undecided_is_left_to_live_traffi
     assert (verdict.outcome, verdict.action) == ("undecided", "proceed")
     equal = CHAMPION + noise(0.4)
     found = {
-        on_trial: compare_with_champion(equal, CHAMPION, policy=Gate(margin=0.02), slices={}, on_trial=on_trial)
-        for on_trial in (True, False)
+        has_canary: compare_with_champion(equal, CHAMPION, policy=Gate(margin=0.02), slices={}, has_canary=has_canary)
+        for has_canary in (True, False)
     }
     assert [found[True][0].outcome, found[False][0].outcome] == ["pass", "undecided"]
-    assert combine_findings("late", found[False], on_trial=False).action == "collect", (
+    assert combine_findings("late", found[False], has_canary=False).action == "collect", (
         "it would be the champion at once"
     )
 
@@ -179,7 +179,7 @@ def test_a_comparison_with_the_champion_that_is_undecided_is_left_to_live_traffi
 def test_a_threshold_that_an_interval_covers_is_undecided() -> None:
     policy = Gate(thresholds={"error_rate": "<= 0.1"})
     for interval, outcome in (((0.05, 0.15), "undecided"), ((0.05, 0.09), "pass")):
-        (found,) = hold_thresholds({"error_rate": 0.08}, policy, {"error_rate": interval})
+        (found,) = check_metric_thresholds({"error_rate": 0.08}, policy, {"error_rate": interval})
         assert found.outcome == outcome
-    (found,) = hold_thresholds({"error_rate": 0.12}, policy, {"error_rate": (0.11, 0.13)})
+    (found,) = check_metric_thresholds({"error_rate": 0.12}, policy, {"error_rate": (0.11, 0.13)})
     assert found.outcome == "fail"

@@ -213,7 +213,7 @@ def test_another_signature(shop: Shop) -> None:
         shop.champion, manifest=replace(shop.champion.manifest, data={"trained_until": _last(shop.test)})
     )
     verdict = shop.judge(other, train, test, champion, older_data=True)
-    assert_stopped(verdict, "signature", "input 'items' is gone; input 'pieces' (integer) is new")
+    assert_stopped(verdict, "signature", "input 'items' is missing; input 'pieces' (integer) is new")
     assert not shop.judge(other, train, test, champion, older_data=True, signature="any").stops
 
 

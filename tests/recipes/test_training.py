@@ -78,7 +78,7 @@ def test_a_changed_source_in_the_policy_runs_the_cached_steps_again(shop: Sessio
     train(open_session(Project(shop.project.folder, policy)))
     rows = replace(policy.sources["rows"], later=("items",))
     again = open_session(Project(shop.project.folder, replace(policy, sources={"rows": rows})))
-    with pytest.raises(Stopped, match="input 'items' is gone"):
+    with pytest.raises(Stopped, match="input 'items' is missing"):
         train(again)
 
 

@@ -1,1 +1,1 @@
-"""Checks: everything that judges takes numbers and returns a Verdict; none knows where they come from."""
+"""Checks: functions that return a Verdict or Findings on rows and numbers; they use neither a store nor the engine."""

@@ -51,11 +51,11 @@ def compare_with_champion(
     policy: Gate,
     slices: dict[str, Booleans],
     unseen: Booleans | None = None,
-    on_trial: bool = True,
+    has_canary: bool = True,
 ) -> list[Finding]:
     """The part of `compare` that is about the champion, on rows of their own.
 
-    A candidate that seems not to be worse passes where it goes `on_trial`; else this must be proven.
+    A candidate that seems not to be worse passes where it goes `has_canary`; else this must be proven.
     """
     fresh = np.ones(len(candidate), dtype=bool) if unseen is None else unseen
     evidence: dict[str, object] = {"compared_rows": int(fresh.sum()), "margin": policy.margin}
@@ -64,7 +64,7 @@ def compare_with_champion(
         return [cannot_compare(f"the champion has learned from {but} test rows", policy, evidence)]
     difference = candidate - champion
     suffering = _on_slices(difference, {name: inside & fresh for name, inside in slices.items()}, policy, "champion")
-    return [*suffering, _against_champion(candidate[fresh], champion[fresh], policy, evidence, on_trial)]
+    return [*suffering, _against_champion(candidate[fresh], champion[fresh], policy, evidence, has_canary)]
 
 
 def cannot_compare(why: str, policy: Gate, evidence: dict[str, object] | None = None) -> Finding:
@@ -92,7 +92,7 @@ def _against_baseline(candidate: Floats, baseline: Floats, policy: Gate) -> Find
 
 
 def _against_champion(
-    candidate: Floats, champion: Floats, policy: Gate, evidence: dict[str, object], on_trial: bool
+    candidate: Floats, champion: Floats, policy: Gate, evidence: dict[str, object], has_canary: bool
 ) -> Finding:
     low, high = bootstrap_interval(candidate - champion, policy.confidence)
     evidence |= {"champion_loss": float(champion.mean()), "against_champion": (low, high)}
@@ -102,7 +102,7 @@ def _against_champion(
     if policy.better and high >= 0:
         reason = f"not proven better than the champion, as its policy asks: {said}"
         return Finding(about="champion", outcome="fail", reason=reason, evidence=evidence)
-    if (candidate - champion).mean() > policy.margin or (high > policy.margin and not on_trial):
+    if (candidate - champion).mean() > policy.margin or (high > policy.margin and not has_canary):
         reason = f"{len(candidate)} test rows do not tell whether it is worse than the champion: {said}"
         return Finding(about="champion", outcome="undecided", reason=reason, evidence=evidence)
     return Finding(about="champion", reason=f"not worse than the champion: {said}", evidence=evidence)
@@ -127,7 +127,7 @@ def _on_slices(difference: Floats, slices: dict[str, Booleans], policy: Gate, ot
     return [Finding(about="slices", reason=f"it suffers on none of {looked} slices")] if looked else []
 
 
-def hold_thresholds(
+def check_metric_thresholds(
     values: dict[str, float], policy: Gate, intervals: dict[str, tuple[float, float]] | None = None
 ) -> list[Finding]:
     """Whether the metrics of the test rows keep the policy's thresholds; one that was not measured does not.
@@ -153,7 +153,7 @@ def hold_thresholds(
     return found
 
 
-def hold_answers(first: Floats, losses: Floats, again: Floats | None = None) -> list[Finding]:
+def check_predictions(first: Floats, losses: Floats, again: Floats | None = None) -> list[Finding]:
     """Whether answers are ones: a finite number for every row, and the same when asked `again`.
 
     `first` are all answers, of shape (rows,) or (rows, classes), `losses` those of all rows; `again` are the answers

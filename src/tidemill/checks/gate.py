@@ -1,4 +1,4 @@
-"""The gate: what was found of a candidate, put together in one verdict."""
+"""Combines the findings on a candidate into one verdict."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,12 +9,12 @@ from tidemill.core.check import Outcome, Verdict
 
 # From the least to the most serious: the most serious finding is the verdict's outcome.
 _BY_WEIGHT: tuple[Outcome, ...] = ("warn", "undecided", "fail")
-# What a canary decides, where the test rows do not.
+# Findings that a canary decides, where the test rows do not.
 _BY_TRAFFIC = ("baseline", "champion")
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that was looked at: what it is `about`, how it came out, and why; `evidence` are its numbers."""
+    """The result of one check: its subject, its outcome and the reason; `evidence` are its numbers."""
 
     about: str
     outcome: Outcome = "pass"
@@ -23,30 +23,31 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 def combine_findings(
-    subject: str, findings: Sequence[Finding], *, check: str = "gate", reference: str = "", on_trial: bool = True
+    subject: str, findings: Sequence[Finding], *, check: str = "gate", reference: str = "", has_canary: bool = True
 ) -> Verdict:
-    """One verdict on all findings: it stops where one fails, and gives every reason; a warning proceeds.
+    """Return one verdict on all findings, with every reason: it stops if a finding fails; a warning proceeds.
 
-    What is undecided by too few rows collects more of them, and releases nothing; a comparison of losses proceeds
-    where live traffic will decide between it and a champion (`on_trial`).
+    If a finding is undecided because of too few rows, the action is to collect more rows, and nothing is released. A
+    comparison of losses proceeds where a canary will decide between the candidate and a champion (`has_canary`).
 
-    Where all is well, the last finding has the last word: put what matters most to people there.
+    If all findings pass, the reason is that of the last finding: put the most important finding there.
     """
     worst: Outcome = "pass"
     for outcome in _BY_WEIGHT:
-        worst = outcome if any(one.outcome == outcome for one in findings) else worst
-    said = [one.reason for one in findings if one.outcome == worst] if worst != "pass" else [findings[-1].reason]
-    collects = any(one.outcome == "undecided" and not (on_trial and one.about in _BY_TRAFFIC) for one in findings)
+        worst = outcome if any(finding.outcome == outcome for finding in findings) else worst
+    shown = [finding for finding in findings if finding.outcome == worst] if worst != "pass" else [findings[-1]]
+    undecided = [finding for finding in findings if finding.outcome == "undecided"]
+    collects = any(not (has_canary and finding.about in _BY_TRAFFIC) for finding in undecided)
     evidence: dict[str, Any] = {}
-    for one in findings:
-        evidence |= one.evidence
-    listed = [{"about": one.about, "outcome": one.outcome, "reason": one.reason} for one in findings]
+    for finding in findings:
+        evidence |= finding.evidence
+    listed = [{"about": finding.about, "outcome": finding.outcome, "reason": finding.reason} for finding in findings]
     return Verdict(
         check=check,
         subject=subject,
         reference=reference,
         outcome=worst,
         action="stop" if worst == "fail" else "collect" if collects else "proceed",
-        reason="; ".join(dict.fromkeys(said)),
+        reason="; ".join(dict.fromkeys(finding.reason for finding in shown)),
         evidence=evidence | {"findings": listed},
     )

@@ -1,4 +1,4 @@
-"""Schemas from rows: inferred from the first, and widened just so far that others are let in."""
+"""Infers schemas from rows, and widens a schema just enough to accept other rows."""
 
 from datetime import datetime
 
@@ -25,44 +25,44 @@ def infer_schema(
     times: tuple[str, ...] = (),
     later: tuple[str, ...] = (),
 ) -> Schema:
-    """A schema that these rows fit, wide enough for later ones.
+    """Return a schema that these rows fit, wide enough for later rows.
 
-    A range is at least twice the observed span beyond both ends, farther where the values have long tails or are few,
-    but never below 0 where nothing was; whole numbers that count the rows, and keys, have no upper end. Text keeps an
-    open vocabulary; a column without nulls may have a few (not one that places rows in time), one without NaN and
-    infinite numbers none of these.
+    A range extends at least twice the observed span beyond both ends, farther for long tails or few values, but not
+    below 0 where all values are at least 0. Whole numbers that count the rows, and keys, have no upper limit. Text has
+    an open vocabulary. A column without nulls may have a few, except the event time and the known-at time; a column
+    without NaN and infinite numbers may have none.
 
     Parameters
     ----------
-    times : columns that place the rows in time: text is time there, if all of it can be read so.
-    later : columns that are not known yet when rows arrive: they may be null in all of them.
+    times : the event time and the known-at time: their type is time if all of their text is a time.
+    later : columns that are unknown when rows arrive: they may be null in every row.
 
     Raises
     ------
     DataError
-        if a key column is not there.
+        if a key column is missing.
     """
     if absent := [name for name in key if name not in frame.columns]:
         raise DataError(
             f"source {source!r} has no key column {absent[0]!r}", f"its columns: {', '.join(frame.columns)}"
         )
     columns = [_infer_column(frame[name]) for name in frame.columns if not name.startswith(TIME[0])]
-    named = frame.drop_nulls(list(key)) if key else frame  # a row without its key is one of its own
-    unique = bool(key) and named.n_unique(subset=list(key)) == named.height
-    columns = [_in_its_role(one, frame[one.name], key=key, times=times, later=later) for one in columns]
+    complete = frame.drop_nulls(list(key)) if key else frame  # rows without a key are distinct
+    unique = bool(key) and complete.n_unique(subset=list(key)) == complete.height
+    columns = [_apply_role(column, frame[column.name], key=key, times=times, later=later) for column in columns]
     return Schema(source=source, columns=tuple(columns), key=key if unique else ())
 
 
-def _in_its_role(
+def _apply_role(
     column: Column, values: pl.Series, *, key: tuple[str, ...], times: tuple[str, ...], later: tuple[str, ...]
 ) -> Column:
-    """A column as its source uses it."""
+    """Return a column with the limits of its role in the source."""
     if column.name in times and column.type == "text" and fits_type(values, as_time := replace(column, type="time")):
         column = as_time
     if column.name in key:
         column = replace(column, high=None)
     if column.name in times and not values.null_count():
-        column = replace(column, missing=0.0)  # nobody can say when such a row was
+        column = replace(column, missing=0.0)  # a row needs its time
     return replace(column, missing=1.0) if column.name in later else column
 
 
@@ -83,7 +83,7 @@ def _infer_column(values: pl.Series) -> Column:
 
 
 def _range(numbers: pl.Series) -> tuple[float, float]:
-    """What later values may be: as much farther out as the tail is already longer than the values lie apart."""
+    """Return the range of later values: the longer a tail is, in mean deviations, the farther its limit."""
     least, most = _bounds(numbers)
     span = max(most - least, abs(most), 1.0)
     few = max(1.0, (_ENOUGH / len(numbers)) ** 0.5)
@@ -94,7 +94,7 @@ def _range(numbers: pl.Series) -> tuple[float, float]:
 
 
 def _counts_rows(values: pl.Series) -> bool:
-    """Whether whole numbers are those of a counter: each about once, such as the ids that a database gives."""
+    """Return whether whole numbers are those of a counter: unique and dense, such as the ids of a database."""
     known = values.drop_nulls()
     if len(known) < _FEW or known.n_unique() < len(known):
         return False
@@ -109,15 +109,15 @@ def _bounds(numbers: pl.Series) -> tuple[float, float]:
 def widen_schema(
     schema: Schema, frame: pl.DataFrame, source: Source | None = None, arrived: datetime | None = None
 ) -> Schema:
-    """The next version of a schema, changed only where these rows do not fit it.
+    """Return the next version of a schema, changed only where these rows do not fit it.
 
     Raises
     ------
     DataError
-        if no schema lets them in: they have event times that cannot be read.
+        if no schema accepts the rows: they have event times that cannot be read.
     """
     anomalies = validate(frame, schema, schema.source, source, arrived).read(SchemaEvidence).anomalies
-    found = {(one["column"], one["kind"]) for one in anomalies}
+    found = {(anomaly["column"], anomaly["kind"]) for anomaly in anomalies}
     columns = [
         _widen_column(column, frame, {kind for name, kind in found if name == column.name}) for column in schema.columns
     ]
@@ -131,10 +131,10 @@ def widen_schema(
         ahead="" if "time in the future" in kinds else schema.ahead,
         version=schema.version + 1,
     )
-    if left := validate(frame, wider, schema.source, source, arrived).read(SchemaEvidence).anomalies:
+    if remaining := validate(frame, wider, schema.source, source, arrived).read(SchemaEvidence).anomalies:
         raise DataError(
-            f"no schema of {schema.source!r} can let these rows in: {left[0]['column']!r} {left[0]['what']}",
-            "mend the rows, or name another column of times in tidemill.toml",
+            f"no schema of {schema.source!r} accepts these rows: {remaining[0]['column']!r} {remaining[0]['what']}",
+            "correct the rows, or set another column of times in tidemill.toml",
         )
     return wider
 
@@ -161,13 +161,13 @@ def _widen_column(column: Column, frame: pl.DataFrame, kinds: set[str]) -> Colum
 
 
 def _retyped(column: Column, values: pl.Series) -> Column:
-    """The column as these values are; where both are numbers, with room for both."""
-    other = _infer_column(values)
-    if {other.type, column.type} == {"integer", "number"} and other.low is not None and other.high is not None:
-        finite = other.finite and column.finite
-        return replace(_spanning(column, other.low, other.high), type="number", finite=finite, domain=None)
-    # The values may also be of a type that the schema's can be read as.
-    return replace(column, missing=other.missing) if fits_type(values, column) else other
+    """Return the column with the type of these values; for integers and numbers, with a range for both."""
+    inferred = _infer_column(values)
+    if {inferred.type, column.type} == {"integer", "number"} and inferred.low is not None and inferred.high is not None:
+        finite = inferred.finite and column.finite
+        return replace(_spanning(column, inferred.low, inferred.high), type="number", finite=finite, domain=None)
+    # The values may also convert to the type of the schema.
+    return replace(column, missing=inferred.missing) if fits_type(values, column) else inferred
 
 
 def _spanning(column: Column, least: float, most: float) -> Column:

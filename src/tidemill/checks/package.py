@@ -1,4 +1,4 @@
-"""Judges a package: its signature against the one that answers now, and what it did in a fresh process."""
+"""Checks the package of a model: its signature against the champion's, and its predictions in a fresh process."""
 
 import numpy as np
 
@@ -12,41 +12,41 @@ _TOLERANCE = 1e-9
 
 
 def compare_signatures(deployed: Signature, candidate: Signature) -> list[str]:
-    """How a signature differs from the deployed one, for those who ask the model; whole numbers are numbers, too.
+    """Return how a signature differs from the deployed one, for callers of the model; integers are numbers, too.
 
     >>> from tidemill.core.model import Input
-    >>> was = Signature(inputs=(Input(name="a", type="integer"),), task="regression")
-    >>> compare_signatures(was, Signature(inputs=(Input(name="b", type="text"),), task="regression"))
-    ["input 'a' is gone", "input 'b' (text) is new"]
+    >>> deployed = Signature(inputs=(Input(name="a", type="integer"),), task="regression")
+    >>> compare_signatures(deployed, Signature(inputs=(Input(name="b", type="text"),), task="regression"))
+    ["input 'a' is missing", "input 'b' (text) is new"]
     """
-    was = {one.name: one.type for one in deployed.inputs}
-    now = {one.name: one.type for one in candidate.inputs}
-    told = [f"input {name!r} is gone" for name in was if name not in now]
-    told += [f"input {name!r} ({kind}) is new" for name, kind in now.items() if name not in was]
-    told += [
-        f"input {name!r} was {was[name]} and is {kind}"
-        for name, kind in now.items()
-        if name in was and was[name] != kind and (was[name], kind) != ("integer", "number")
+    before = {field.name: field.type for field in deployed.inputs}
+    after = {field.name: field.type for field in candidate.inputs}
+    changes = [f"input {name!r} is missing" for name in before if name not in after]
+    changes += [f"input {name!r} ({kind}) is new" for name, kind in after.items() if name not in before]
+    changes += [
+        f"input {name!r} was {before[name]} and is {kind}"
+        for name, kind in after.items()
+        if name in before and before[name] != kind and (before[name], kind) != ("integer", "number")
     ]
     if deployed.task != candidate.task:
-        told.append(f"it does {candidate.task}, no longer {deployed.task}")
+        changes.append(f"its task is {candidate.task}, no longer {deployed.task}")
     elif set(deployed.classes) != set(candidate.classes):
-        told.append(f"its classes are {', '.join(candidate.classes)}, no longer {', '.join(deployed.classes)}")
-    return told
+        changes.append(f"its classes are {', '.join(candidate.classes)}, no longer {', '.join(deployed.classes)}")
+    return changes
 
 
 def check_signature_change(deployed: Signature | None, candidate: Signature, policy: Gate) -> list[Finding]:
-    """Whether those who ask the deployed model can ask this one."""
+    """Check whether callers of the deployed model can call the candidate with the same requests."""
     if deployed is None:
         return []
-    told = compare_signatures(deployed, candidate)
-    if not told:
-        return [Finding(about="signature", reason="its signature is that of the champion")]
-    said = "; ".join(told)
+    changes = compare_signatures(deployed, candidate)
+    if not changes:
+        return [Finding(about="signature", reason="its signature equals the champion's")]
+    listed = "; ".join(changes)
     if policy.signature == "any":
-        return [Finding(about="signature", reason=f"its signature changed, as its policy allows: {said}")]
-    reason = f'its signature changed: {said} (where that is meant: signature = "any" under [gate])'
-    return [Finding(about="signature", outcome="fail", reason=reason, evidence={"signature_changes": told})]
+        return [Finding(about="signature", reason=f"its signature changed, as its policy allows: {listed}")]
+    reason = f'its signature changed: {listed} (to allow this, set signature = "any" under [gate])'
+    return [Finding(about="signature", outcome="fail", reason=reason, evidence={"signature_changes": changes})]
 
 
 def check_probe(trial: PackageProbe, expected: Floats, policy: Gate) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Judges rows against a schema: what cannot be is schema skew, and stops the pipeline."""
+"""Checks rows against a schema: rows that do not fit are schema skew, and stop the pipeline."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -25,7 +25,7 @@ _SHOWN_COLUMNS = 20
 
 
 class TableFault(NamedTuple):
-    """One thing that is wrong: `bad` marks the rows, None all of them; `column` is "" where it is the whole batch."""
+    """A fault of a table: `bad` marks its rows, None means all rows; `column` is "" for a fault of the whole batch."""
 
     column: str
     kind: str
@@ -38,18 +38,18 @@ class TableFault(NamedTuple):
 def validate(
     frame: pl.DataFrame, schema: Schema, subject: str, source: Source | None = None, arrived: datetime | None = None
 ) -> Verdict:
-    """The verdict of `check_table`, without the bad rows."""
+    """Return the verdict of `check_table`, without the bad rows."""
     return check_table(frame, schema, subject, source, arrived)[0]
 
 
 def check_table(
     frame: pl.DataFrame, schema: Schema, subject: str, source: Source | None = None, arrived: datetime | None = None
 ) -> tuple[Verdict, pl.DataFrame]:
-    """A verdict on a table, `stop` with its anomalies or `proceed`; and the bad rows, with `_why` each is bad.
+    """Return a verdict on a table, `stop` with its anomalies or `proceed`; and the bad rows with their `_why`.
 
-    Found are missing and unexpected columns, wrong types, nulls where there may be none, NaN and infinite numbers,
-    values outside a range or a closed domain, keys that stand twice, and too few rows; where the rows went through
-    `in_time`, also times that cannot be read. Each comes with its count, sample values and sample rows.
+    The anomalies are missing and unexpected columns, wrong types, too many nulls, NaN and infinite numbers, values
+    outside a range or a closed domain, duplicate keys, and too few rows; for rows with the columns of `add_times`, also
+    unreadable times. Each anomaly has its count, sample values and sample rows.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def check_table(
         *_times(frame, schema, wrong, source, arrived),
         *_size(frame, schema),
     ]
-    told = [_told(frame, schema, fault) for fault in faults]
+    anomalies = [_to_anomaly(frame, schema, fault) for fault in faults]
     reason = "fits its schema"
     if faults:
         first = faults[0]
@@ -77,42 +77,43 @@ def check_table(
         outcome="fail" if faults else "pass",
         action="stop" if faults else "proceed",
         reason=reason,
-        evidence=to_builtins(SchemaEvidence(rows=frame.height, schema_version=schema.version, anomalies=told)),
+        evidence=to_builtins(SchemaEvidence(rows=frame.height, schema_version=schema.version, anomalies=anomalies)),
     )
     return verdict, _bad_rows(frame, faults)
 
 
-def unreadable_verdict(subject: str, version: int, told: Unreadable) -> Verdict:
-    """The verdict on a batch whose bytes are no table."""
-    anomaly = _told(pl.DataFrame(), Schema(source="", columns=()), TableFault("", "unreadable", told.problem))
+def unreadable_verdict(subject: str, version: int, error: Unreadable) -> Verdict:
+    """Return the verdict on a batch that cannot be read as a table."""
+    fault = TableFault("", "unreadable", error.problem)
+    anomaly = _to_anomaly(pl.DataFrame(), Schema(source="", columns=()), fault)
     return Verdict(
         check="schema",
         subject=subject,
         outcome="fail",
         action="stop",
-        reason=f"it cannot be read: {told.problem}",
+        reason=f"it cannot be read: {error.problem}",
         evidence=to_builtins(SchemaEvidence(schema_version=version, anomalies=[anomaly])),
     )
 
 
 def convert_to_schema(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
-    """Rows that fit their schema in its types, so that the batches of one source can be kept in one table.
+    """Convert rows that fit their schema to its types, so that the batches of one source fit in one table.
 
     Raises
     ------
     DataError
         if a value does not fit.
     """
-    stated = {column.name: column.type for column in schema.columns if column.name in frame.columns}
-    # Of what type its members are is not known: in the table the column is null.
-    unknown = [name for name, kind in stated.items() if kind == "nested" and frame.schema[name] == pl.Null]
-    types = {name: kind for name, kind in stated.items() if name not in unknown}
-    beside = [_as_kept(frame[name]) for name in frame.columns if name not in stated]
-    return frame.drop(unknown).with_columns(*convert_columns(frame, types, parse_text=True).values(), *beside)
+    declared = {column.name: column.type for column in schema.columns if column.name in frame.columns}
+    # A nested column of nulls has no member types: in the table, the column is null.
+    unknown = [name for name, kind in declared.items() if kind == "nested" and frame.schema[name] == pl.Null]
+    types = {name: kind for name, kind in declared.items() if name not in unknown}
+    others = [_to_storable(frame[name]) for name in frame.columns if name not in declared]
+    return frame.drop(unknown).with_columns(*convert_columns(frame, types, parse_text=True).values(), *others)
 
 
-def _as_kept(values: pl.Series) -> pl.Series:
-    """A column that its schema does not state, as a table can keep it."""
+def _to_storable(values: pl.Series) -> pl.Series:
+    """Convert a column that is not in the schema to a type of a Delta table."""
     dtype = values.dtype
     if dtype == pl.Null:
         return values.cast(pl.String)
@@ -123,26 +124,26 @@ def _as_kept(values: pl.Series) -> pl.Series:
 
 
 def fits_type(values: pl.Series, column: Column) -> bool:
-    """Whether a column's type is what its schema says, or can be converted to that without loss."""
+    """Return whether a column has the type of its schema, or converts to it without loss."""
     return not _wrong_types(values.to_frame(), [column])
 
 
 def _wrong_types(frame: pl.DataFrame, columns: Iterable[Column]) -> dict[str, pl.Series | None]:
-    """The columns that do not fit their type, each with the rows that do not; None where it is the whole column."""
-    found: dict[str, pl.Series | None] = {}
+    """Return the columns that do not fit their type, each with its wrong rows; None for the whole column."""
+    wrong: dict[str, pl.Series | None] = {}
     tests = {}
     for column in columns:
         if column.name not in frame.columns:
             continue
         how = find_conversion(column.type, frame[column.name], parse_text=True)
         if how is None:
-            found[column.name] = None
+            wrong[column.name] = None
         elif not how.total:
             values = pl.col(column.name)
             tests[column.name] = how.convert(values).is_null() & values.is_not_null()
     if tests:
-        found |= {bad.name: bad for bad in frame.select(**tests) if bad.any()}
-    return found
+        wrong |= {bad.name: bad for bad in frame.select(**tests) if bad.any()}
+    return wrong
 
 
 def _columns(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series | None]) -> Iterator[TableFault]:
@@ -160,7 +161,7 @@ def _columns(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series 
 
 
 def _wrong_type(values: pl.Series, column: Column, bad: pl.Series | None) -> TableFault:
-    """Where most text can be read, only the rows that cannot are bad; of another type, the column is."""
+    """Return the fault of a column: in text that partly converts, the other rows are bad; else the whole column is."""
     what = f"should be of type {column.type}, but is {values.dtype}"
     if bad is None or values.dtype != pl.String or bad.all():
         return TableFault(column.name, "wrong type", what, len(values), _some(values))
@@ -175,7 +176,7 @@ def _values(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series |
     tests = {(column.name, kind): test for column in present for kind, test in _tests(column, frame).items()}
     if not tests or not frame.height:
         return
-    counts = frame.select(test.sum().alias(str(place)) for place, test in enumerate(tests.values())).row(0)
+    counts = frame.select(test.sum().alias(str(index)) for index, test in enumerate(tests.values())).row(0)
     for (name, kind), test, bad in zip(tests, tests.values(), counts, strict=True):
         column = schema.column(name)
         assert column is not None
@@ -183,11 +184,11 @@ def _values(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series |
             continue
         marked = frame.select(test.alias("bad"))["bad"]
         samples = () if kind == "missing values" else _some(frame[name].filter(marked))
-        yield TableFault(name, kind, _says(kind, column, bad, frame.height, samples), bad, samples, marked)
+        yield TableFault(name, kind, _describe(kind, column, bad, frame.height, samples), bad, samples, marked)
 
 
 def _most_missing(share: float, bad: int, rows: int) -> float:
-    """How many nulls are let in: the schema's share of the rows, or as many as chance gives a batch that has it."""
+    """Return how many nulls are accepted: the schema's share of the rows, plus its random variation in a batch."""
     if bad <= share * rows:
         return bad
     from scipy.stats import binom
@@ -196,7 +197,7 @@ def _most_missing(share: float, bad: int, rows: int) -> float:
 
 
 def _tests(column: Column, frame: pl.DataFrame) -> dict[str, pl.Expr]:
-    """For each thing that can be wrong with a value, the expression that is true where it is."""
+    """Return, for each fault of a value, the expression that is true for faulty values."""
     values = pl.col(column.name)
     kind = frame.schema[column.name]
     tests = {}
@@ -212,7 +213,7 @@ def _tests(column: Column, frame: pl.DataFrame) -> dict[str, pl.Expr]:
             tests["below range"] = (numbers < column.low) & (True if exact else numbers.is_finite())
         if column.high is not None:
             tests["above range"] = (numbers > column.high) & (True if exact else numbers.is_finite())
-        words.append(numbers.cast(pl.Int64, strict=False).cast(pl.String))  # 2.0 is what 2 is
+        words.append(numbers.cast(pl.Int64, strict=False).cast(pl.String))  # 2.0 equals 2
     if column.domain is not None:
         inside = words[0].is_in(column.domain)
         if len(words) > 1:
@@ -221,12 +222,12 @@ def _tests(column: Column, frame: pl.DataFrame) -> dict[str, pl.Expr]:
     return {kind: test.fill_null(value=False) for kind, test in tests.items()}
 
 
-def _says(kind: str, column: Column, bad: int, rows: int, samples: tuple[Any, ...]) -> str:
+def _describe(kind: str, column: Column, bad: int, rows: int, samples: tuple[Any, ...]) -> str:
     shown = ", ".join(str(sample) for sample in samples[:3])
     if kind == "missing values":
-        return f"is null in {bad} of {rows} rows (at most {column.missing:.1%} may be)"
+        return f"is null in {bad} of {rows} rows (limit {column.missing:.1%})"
     if kind == "not finite":
-        return f"has {bad} of {rows} values that are no finite number"
+        return f"has NaN or infinite values in {bad} of {rows} rows"
     if kind == "outside domain":
         return f"has {bad} values outside its domain, such as {shown}"
     limit = f"below {column.low:g}" if kind == "below range" else f"above {column.high:g}"
@@ -238,11 +239,18 @@ def _keys(frame: pl.DataFrame, schema: Schema) -> Iterator[TableFault]:
     if not keys or not set(keys) <= set(frame.columns):
         return
     has = frame.select(pl.all_horizontal(pl.col(key).is_not_null() for key in keys)).to_series()
-    named = frame.filter(has)  # a row without its key is one of its own
-    if twice := named.height - named.n_unique(subset=keys):
+    complete = frame.filter(has)  # rows without a key are distinct
+    if repeated := complete.height - complete.n_unique(subset=keys):
         bad = frame.select(keys).is_duplicated() & has
         samples = tuple("|".join(map(str, row)) for row in frame.select(keys).filter(bad).unique().head(_SHOWN).rows())
-        yield TableFault(", ".join(keys), "duplicate keys", f"repeats {twice} of its keys", twice, samples, bad)
+        yield TableFault(
+            ", ".join(keys),
+            "duplicate keys",
+            f"has {repeated} duplicate key" + "s" * (repeated > 1),
+            repeated,
+            samples,
+            bad,
+        )
 
 
 def _times(
@@ -252,7 +260,7 @@ def _times(
     source: Source | None,
     arrived: datetime | None,
 ) -> Iterator[TableFault]:
-    """What is wrong with the times by which rows are placed."""
+    """Yield the faults of the event time and the known-at time."""
     if source is None or not source.time or TIME not in frame.columns:
         return
     for name, moments in ((source.time, TIME), (source.known_at or source.time, KNOWN_AT)):
@@ -261,13 +269,15 @@ def _times(
         column = schema.column(name)
         if name not in frame.columns:
             if column is None or not column.required:
-                yield TableFault(name, "missing column", "is missing: it says when a row happened or was known")
+                yield TableFault(
+                    name, "missing column", "is missing: it is the time of an event, or when a row was known"
+                )
             continue
         bad = frame[moments].is_null() & frame[name].is_not_null()
         if bad.any() and name not in wrong:
             samples = _some(frame[name].filter(bad))
             shown = ", ".join(map(str, samples[:3]))
-            what = f"has {bad.sum()} values that are no time, such as {shown}"
+            what = f"has {bad.sum()} values that are not times, such as {shown}"
             yield TableFault(name, "unreadable time", what, int(bad.sum()), samples, bad)
     if arrived is not None and schema.ahead and not source.known_at:
         late = (frame[TIME] > arrived + parse_duration(schema.ahead)).fill_null(value=False)
@@ -279,7 +289,7 @@ def _times(
 
 def _size(frame: pl.DataFrame, schema: Schema) -> Iterator[TableFault]:
     if frame.height < schema.minimum_rows:
-        yield TableFault("", "too few rows", f"has {frame.height} rows (at least {schema.minimum_rows})", frame.height)
+        yield TableFault("", "too few rows", f"has {frame.height} rows (minimum {schema.minimum_rows})", frame.height)
 
 
 def _some(values: pl.Series) -> tuple[Any, ...]:
@@ -288,8 +298,8 @@ def _some(values: pl.Series) -> tuple[Any, ...]:
     return tuple(values.drop_nulls().unique(maintain_order=True).head(_SHOWN).to_list())
 
 
-def _told(frame: pl.DataFrame, schema: Schema, fault: TableFault) -> dict[str, Any]:
-    """A fault as it stands in the evidence; each sample row has its place and what was in it, as text."""
+def _to_anomaly(frame: pl.DataFrame, schema: Schema, fault: TableFault) -> dict[str, Any]:
+    """Return a fault as an anomaly of the evidence; a sample row has its row number and its values as text."""
     rows: list[dict[str, str]] = []
     if fault.rows:
         first = [*schema.key, *fault.column.split(", ")]
@@ -317,5 +327,5 @@ def _bad_rows(frame: pl.DataFrame, faults: list[TableFault]) -> pl.DataFrame:
         pl.when(pl.lit(True) if fault.bad is None else fault.bad).then(pl.lit(f"{fault.column}: {fault.kind}"))
         for fault in faults
     ]
-    told = frame.with_columns(pl.concat_str(why, separator="; ", ignore_nulls=True).alias(WHY))
-    return told.filter(pl.col(WHY) != "")
+    marked = frame.with_columns(pl.concat_str(why, separator="; ", ignore_nulls=True).alias(WHY))
+    return marked.filter(pl.col(WHY) != "")

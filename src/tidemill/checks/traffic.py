@@ -1,4 +1,4 @@
-"""Judges a challenger against the champion by their losses on the same live rows."""
+"""Compares a challenger with the champion by their losses on the same live rows."""
 
 import numpy as np
 
@@ -18,16 +18,17 @@ def check_traffic(
     expired: bool,
     confidence: float = 0.95,
 ) -> Verdict:
-    """A verdict on two arms, from their losses on the same labelled rows, each of shape (rows,).
+    """Return a verdict on a challenger, from both losses on the same labelled rows, each of shape (rows,).
 
-    Promoted when it is proven to be worse by at most `margin` (the upper bound of the mean paired difference is
-    below it), rolled back when it is proven to be worse than that, or when its time is up without a proof. Until
-    there are `minimum` rows only clear harm counts: worse by four standard errors on a quarter of them.
+    The challenger is promoted when it is worse by at most `margin`: the upper bound of the mean paired difference is
+    not above it. It is rolled back when the lower bound is above it, or when its time expired without a decision.
+    Before there are `minimum` rows, it is rolled back only if it is worse by four standard errors on a quarter of them.
 
-    A single answer that is no number is rolled back at once; rows on which the champion gave none are not compared.
+    A single prediction that is not finite is rolled back at once; rows without a finite prediction of the champion are
+    not compared.
 
-    The bounds are one-sided and normal, and looked at again each time: with many looks a few equal challengers in
-    a hundred are decided by luck.
+    The bounds are one-sided and normal, and are evaluated again each time: with many evaluations, a few of a hundred
+    equal challengers are decided by chance.
     """
     rows = len(challenger)
     evidence: dict[str, float] = {"rows": rows, "minimum": minimum, "margin": margin}
@@ -65,16 +66,16 @@ def check_traffic(
         "lower": mean - reach,
         "upper": mean + reach,
     }
-    said = f"live loss {challenger.mean():.4f} against {champion.mean():.4f} on the same {rows} rows"
-    said += f", difference {mean:+.4f} ({mean - reach:+.4f} to {mean + reach:+.4f})"
+    losses = f"live loss {challenger.mean():.4f} against {champion.mean():.4f} on the same {rows} rows"
+    losses += f", difference {mean:+.4f} ({mean - reach:+.4f} to {mean + reach:+.4f})"
     if mean - 4 * error > margin:
-        return judged("fail", "rollback", f"clearly worse: {said}")
+        return judged("fail", "rollback", f"clearly worse: {losses}")
     if rows < minimum:
         return too_few()
     if mean + reach <= margin:
-        return judged("pass", "promote", f"{'better' if mean < 0 else 'not worse'}: {said}")
+        return judged("pass", "promote", f"{'better' if mean < 0 else 'not worse'}: {losses}")
     if mean - reach > margin:
-        return judged("fail", "rollback", f"worse: {said}")
+        return judged("fail", "rollback", f"worse: {losses}")
     if expired:
-        return judged("undecided", "rollback", f"its time was up without a proof: {said}")
-    return judged("undecided", "hold", f"not decided yet: {said}")
+        return judged("undecided", "rollback", f"its time was up without a proof: {losses}")
+    return judged("undecided", "hold", f"not decided yet: {losses}")

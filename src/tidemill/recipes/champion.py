@@ -46,7 +46,7 @@ def check_champion(
             policy=policy.gate,
             slices=find_slices(scored.rows, policy.gate.slices),
             unseen=unseen,
-            on_trial=policy.rollout.decides_later,
+            has_canary=policy.rollout.decides_later,
         ),
     ]
 

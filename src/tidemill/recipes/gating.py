@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from tidemill.checks.comparison import compare, hold_thresholds
+from tidemill.checks.comparison import check_metric_thresholds, compare
 from tidemill.checks.gate import Finding
 from tidemill.checks.leaks import find_leaks
 from tidemill.checks.package import check_probe, check_signature_change
@@ -129,7 +129,7 @@ def check_package(candidate: Candidate, probe: PackageProbe, policy: ModelPolicy
 
 def check_thresholds(test_metrics: Metrics, policy: ModelPolicy) -> list[Finding]:
     """Check whether the metrics of the test rows are within the policy's thresholds."""
-    return hold_thresholds(test_metrics.values, policy.gate, test_metrics.intervals)
+    return check_metric_thresholds(test_metrics.values, policy.gate, test_metrics.intervals)
 
 
 def check_baseline(candidate: Candidate, champion: Model | None, rows: SplitRows, policy: ModelPolicy) -> list[Finding]:

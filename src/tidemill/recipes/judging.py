@@ -153,8 +153,8 @@ def gate(
         own_metrics=own_metrics,
         tables=tables,
     )
-    on_trial = champion is not None and policy.rollout.decides_later
-    return combine_findings(policy.name, run_checks(case), on_trial=on_trial)
+    has_canary = champion is not None and policy.rollout.decides_later
+    return combine_findings(policy.name, run_checks(case), has_canary=has_canary)
 
 
 @step

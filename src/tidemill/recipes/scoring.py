@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from tidemill.checks.comparison import hold_answers
+from tidemill.checks.comparison import check_predictions
 from tidemill.checks.gate import Finding
 from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model
@@ -45,7 +45,7 @@ class Candidate(NamedTuple):
     @property
     def prediction_findings(self) -> list[Finding]:
         """Findings on whether its predictions are finite numbers or probabilities, and the same in the second run."""
-        return hold_answers(self.scores, self.losses, self.repeated_scores)
+        return check_predictions(self.scores, self.losses, self.repeated_scores)
 
     @property
     def measurable(self) -> bool:
