@@ -1,4 +1,4 @@
-"""Conformance suites for plugs: inherit one in a test module of your own and give its fixtures.
+"""Conformance suites for plugs: subclass one in a test module and define its fixtures.
 
 Each suite is a class of pytest tests over what Tidemill relies on. pytest is imported here and nowhere else.
 """

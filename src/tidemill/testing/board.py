@@ -1,4 +1,4 @@
-"""What every board promises: a route is published whole, and an older version never replaces a newer one."""
+"""Conformance suite of boards: routes are published atomically, and an older version never replaces a newer one."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ def route(version: int, model: str = "late") -> Route:
 
 
 class BoardSuite:
-    """Inherit it and give the fixtures `opener`, which opens one and the same board, and `elsewhere`.
+    """Subclass it and define the fixtures `opener`, which opens the same board, and `elsewhere`.
 
     ::
 
@@ -43,13 +43,13 @@ class BoardSuite:
 
     @pytest.fixture
     def opener(self) -> Callable[[], Board]:
-        """Opens one and the same board, empty at first, as often as it is called."""
-        raise NotImplementedError("give the fixture `opener`")
+        """Return a function that opens the same board; the board is empty at first."""
+        raise NotImplementedError("define the fixture `opener`")
 
     @pytest.fixture
     def elsewhere(self) -> Board:
         """Another board, which is empty."""
-        raise NotImplementedError("give the fixture `elsewhere`")
+        raise NotImplementedError("define the fixture `elsewhere`")
 
     @pytest.fixture
     def board(self, opener: Callable[[], Board]) -> Board:

@@ -1,4 +1,4 @@
-"""What every engine promises: the same results, whatever a step does to its process; a run never hangs."""
+"""Conformance suite of engines: equal results, isolated failures, and runs that never hang."""
 
 import contextlib
 import logging
@@ -230,7 +230,7 @@ _MISDEEDS: list[tuple[str, type[TidemillError], str]] = [
 
 
 class EngineSuite:
-    """Inherit it, name the engine, and give the fixture `session`, whose workspace is empty.
+    """Subclass it, name the engine, and define the fixture `session`, whose workspace is empty.
 
     `isolated` engines survive the death of a step's process; `wide` ones run steps side by side.
 
@@ -252,7 +252,7 @@ class EngineSuite:
     @pytest.fixture
     def session(self) -> Session:
         """A session of a project without code of its own."""
-        raise NotImplementedError("give the fixture `session`")
+        raise NotImplementedError("define the fixture `session`")
 
     @pytest.fixture(autouse=True)
     def _closed(self, session: Session) -> Iterator[None]:
@@ -285,7 +285,7 @@ class EngineSuite:
         assert set(states.values()) == {"ran"}
         assert all(one.executor.startswith(self.name) for one in self._steps(session, done).values())
 
-    def test_what_was_done_is_taken_again(self, session: Session) -> None:
+    def test_finished_steps_are_cached(self, session: Session) -> None:
         self._run(session, typed)
         again = self._run(session, typed)
         states = {name: one.state for name, one in self._steps(session, again).items()}
@@ -294,7 +294,7 @@ class EngineSuite:
         }  # fmt: skip
         assert again.metrics == {"a_sum": 18.0, "b_sum": 30.0}
 
-    def test_a_step_maps_over_a_list_that_only_the_run_knows(self, session: Session) -> None:
+    def test_step_maps_over_the_output_of_a_step(self, session: Session) -> None:
         done = self._run(session, mapped)
         assert self._value(session, done, "total") == 32
         assert sum(1 for name in self._steps(session, done) if name.startswith("double")) == 8
@@ -308,7 +308,7 @@ class EngineSuite:
         assert self._value(session, done, "write") == ["write", session.workspace.environment, "running", "True"]
         assert session.workspace.tables.read("numbers", 0)["number"].to_list() == [3]
 
-    def test_what_is_transient_is_tried_again(self, session: Session, tmp_path: Path) -> None:
+    def test_transient_error_is_retried(self, session: Session, tmp_path: Path) -> None:
         done = self._run(session, trying, place=str(tmp_path), fails=1)
         (tried,) = self._steps(session, done).values()
         assert (tried.state, tried.attempt) == ("ran", 2)
@@ -318,7 +318,7 @@ class EngineSuite:
         assert isinstance(failed, Transient)
         assert len(list(place.iterdir())) == 3
 
-    def test_a_step_that_misbehaves_fails_and_no_more(self, session: Session) -> None:
+    def test_failure_of_a_step_is_isolated(self, session: Session) -> None:
         for how, kind, said in _MISDEEDS:
             if "its process" in how and not self.isolated:
                 continue  # it ends the run with it, which is to be tried with a process of its own
@@ -345,17 +345,17 @@ class EngineSuite:
         assert "characters are omitted" in whole
         assert len(whole) < 400_000
 
-    def test_a_child_of_a_step_does_not_go_on_with_the_run(self, session: Session) -> None:
+    def test_forked_child_of_a_step_does_not_continue_the_run(self, session: Session) -> None:
         done = self._run(session, forking)
         assert self._value(session, done, "fork") == 1
         assert len(session.workspace.ledger.steps.find(run=done.id)) == 1
 
-    def test_branches_run_side_by_side(self, session: Session, tmp_path: Path) -> None:
+    def test_branches_run_in_parallel(self, session: Session, tmp_path: Path) -> None:
         if self.wide:
             done = self._run(session, meeting, place=str(tmp_path))
             assert {one.state for one in self._steps(session, done).values()} == {"ran"}
 
-    def test_a_failed_run_goes_on_where_it_failed(self, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_failed_run_resumes_at_the_failed_step(self, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TIDEMILL_TEST_HARM", "1")
         (session.project.folder / "pipeline.py").write_text("from tidemill.testing.engines import mapped\n")
         failed, error = self._try(session, mapped)

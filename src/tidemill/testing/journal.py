@@ -1,4 +1,4 @@
-"""What every journal promises: rows are there whole or not at all, and a span of time gives exactly its rows."""
+"""Conformance suite of journals: atomic appends, and reads of exact time ranges."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def rows(*known_at: datetime, **columns: list[object]) -> pl.DataFrame:
 
 
 class JournalSuite:
-    """Inherit it and give the fixtures `opener`, a picklable call that opens one and the same journal, and `elsewhere`.
+    """Subclass it and define `opener`, a picklable function that opens the same journal, and `elsewhere`.
 
     ::
 
@@ -48,13 +48,13 @@ class JournalSuite:
 
     @pytest.fixture
     def opener(self) -> Callable[[], Journal]:
-        """Opens one and the same journal, empty at first, as often as it is called, in any process."""
-        raise NotImplementedError("give the fixture `opener`")
+        """Return a function that opens the same journal, in any process; the journal is empty at first."""
+        raise NotImplementedError("define the fixture `opener`")
 
     @pytest.fixture
     def elsewhere(self) -> Journal:
         """Another journal, which is empty."""
-        raise NotImplementedError("give the fixture `elsewhere`")
+        raise NotImplementedError("define the fixture `elsewhere`")
 
     @pytest.fixture
     def journal(self, opener: Callable[[], Journal]) -> Journal:
@@ -64,19 +64,19 @@ class JournalSuite:
         journal.append("labels/late", rows())
         assert journal.read("labels/late").is_empty()
 
-    def test_rows_come_in_the_order_of_becoming_known(self, journal: Journal) -> None:
+    def test_rows_are_sorted_by_known_at(self, journal: Journal) -> None:
         later, earlier = START + timedelta(hours=2), START + timedelta(hours=1)
         journal.append("labels/late", rows(later, START, value=[3, 1]))
         journal.append("labels/late", rows(earlier, later, value=[2, 4]))
         assert journal.read("labels/late")["value"].to_list() == [1, 2, 3, 4]
 
-    def test_kinds_are_apart(self, journal: Journal) -> None:
+    def test_kinds_are_separate(self, journal: Journal) -> None:
         journal.append("labels/late", rows(START, value=[1]))
         journal.append("labels/late2", rows(START, value=[2]))
         journal.append("predictions/late", rows(START, value=[3]))
         assert journal.read("labels/late")["value"].to_list() == [1]
 
-    def test_another_opening_sees_what_was_appended(self, journal: Journal, opener: Callable[[], Journal]) -> None:
+    def test_appended_rows_are_visible_after_reopening(self, journal: Journal, opener: Callable[[], Journal]) -> None:
         journal.append("labels/late", rows(START, value=[1]))
         assert opener().read("labels/late")["value"].to_list() == [1]
 
@@ -90,10 +90,10 @@ class JournalSuite:
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
     )
-    def test_a_span_gives_exactly_its_rows(
+    def test_time_range_returns_exactly_its_rows(
         self, journal: Journal, segments: list[list[datetime]], nudge: int, data: st.DataObject
     ) -> None:
-        """Since is left out and until is let in, to the microsecond."""
+        """`since` is exclusive and `until` is inclusive, to the microsecond."""
         kind = f"spans/{os.urandom(8).hex()}"
         for segment in segments:
             journal.append(kind, rows(*segment))
@@ -110,12 +110,12 @@ class JournalSuite:
         found = journal.read("labels/late")
         assert found.select("value", "note").rows() == [(1, None), (2, "x")]
 
-    def test_a_wider_type_holds_both(self, journal: Journal) -> None:
+    def test_wider_type_stores_old_and_new_values(self, journal: Journal) -> None:
         journal.append("labels/late", rows(START, value=[1]))
         journal.append("labels/late", rows(START + timedelta(hours=1), value=[2.5]))
         assert journal.read("labels/late")["value"].to_list() == [1.0, 2.5]
 
-    def test_rows_without_their_moment_are_refused(self, journal: Journal) -> None:
+    def test_rows_without_known_at_are_an_error(self, journal: Journal) -> None:
         naive = pl.DataFrame({"known_at": [datetime(2013, 3, 1)]})
         for frame in (pl.DataFrame({"value": [1]}), naive, rows(START, None, value=[1, 2])):  # type: ignore[arg-type]
             with pytest.raises(DataError, match="known_at") as refused:
@@ -129,7 +129,7 @@ class JournalSuite:
         journal.append("labels/late", rows(START, value=[1]))
         assert journal.kinds() == ["labels/late", "predictions/late"]
 
-    def test_erased_rows_are_gone_and_the_others_stay(self, journal: Journal) -> None:
+    def test_erase_deletes_only_matching_rows(self, journal: Journal) -> None:
         hours = [START + timedelta(hours=hour) for hour in range(4)]
         for moment, value in zip(hours, range(4), strict=True):
             journal.append("labels/late", rows(moment, moment, value=[value, -value]))
@@ -171,7 +171,7 @@ class JournalSuite:
             list(pool.map(append, range(40)))
         assert sorted(opener().read("labels/late")["value"].to_list()) == list(range(40))
 
-    def test_a_killed_writer_leaves_only_whole_segments(self, opener: Callable[[], Journal]) -> None:
+    def test_killed_writer_leaves_only_complete_segments(self, opener: Callable[[], Journal]) -> None:
         with pytest.raises(BrokenProcessPool):
             run_in_processes(1, _write_until_killed, opener)
         found = opener().read("labels/late")

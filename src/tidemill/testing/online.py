@@ -1,4 +1,4 @@
-"""What every online store promises: the newest values of an entity, all of a write or none of it."""
+"""Conformance suite of online stores: the newest values of each entity, and atomic writes."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ HOUR = timedelta(hours=1)
 
 
 class OnlineSuite:
-    """Inherit it and give the fixtures `opener`, a picklable call that opens one and the same store, and `elsewhere`.
+    """Subclass it and define `opener`, a picklable function that opens the same store, and `elsewhere`.
 
     ::
 
@@ -31,19 +31,19 @@ class OnlineSuite:
 
     @pytest.fixture
     def opener(self) -> Callable[[], Online]:
-        """Opens one and the same store, empty at first, as often as it is called, in any process."""
-        raise NotImplementedError("give the fixture `opener`")
+        """Return a function that opens the same store, in any process; the store is empty at first."""
+        raise NotImplementedError("define the fixture `opener`")
 
     @pytest.fixture
     def elsewhere(self) -> Online:
         """Another store, which is empty."""
-        raise NotImplementedError("give the fixture `elsewhere`")
+        raise NotImplementedError("define the fixture `elsewhere`")
 
     @pytest.fixture
     def online(self, opener: Callable[[], Online]) -> Online:
         return opener()
 
-    def test_what_was_written_is_read_in_the_order_asked(self, online: Online) -> None:
+    def test_values_are_returned_in_the_requested_order(self, online: Online) -> None:
         online.write("weather", [("JFK", NOON, {"wind": 3.5}), ("EWR", NOON, {"wind": 1.0})])
         assert online.read("weather", ["EWR", "LGA", "JFK", "EWR"]) == [
             (NOON, {"wind": 1.0}),
@@ -52,7 +52,7 @@ class OnlineSuite:
             (NOON, {"wind": 1.0}),
         ]
 
-    def test_nothing_is_known_of_an_empty_store(self, online: Online) -> None:
+    def test_entities_of_an_empty_store_are_unknown(self, online: Online) -> None:
         assert online.read("weather", ["JFK"]) == [None]
         assert online.read("weather", []) == []
 
@@ -64,7 +64,7 @@ class OnlineSuite:
         assert found is not None
         assert [type(value) for value in found[1].values()] == [type(value) for value in values.values()]
 
-    def test_views_are_apart(self, online: Online) -> None:
+    def test_views_are_separate(self, online: Online) -> None:
         online.write("weather", [("JFK", NOON, {"wind": 3.5})])
         assert online.read("delays", ["JFK"]) == [None]
 
@@ -74,7 +74,7 @@ class OnlineSuite:
         online.write("delays", [("UA", NOON, {"late": 0.1})])
         assert online.views() == ["delays", "weather"]
 
-    def test_erased_entities_are_unknown_and_the_others_stay(self, online: Online) -> None:
+    def test_erase_deletes_only_matching_entities(self, online: Online) -> None:
         online.write("weather", [(name, NOON, {"wind": 1.0}) for name in ("JFK", "EWR", "LGA")])
         online.write("delays", [("JFK", NOON, {"late": 0.1})])
         assert online.erase("weather", lambda entity: entity != "LGA", dry_run=True) == 2
@@ -99,12 +99,12 @@ class OnlineSuite:
         online.write("weather", [("JFK", NOON + HOUR, {"wind": 3.0})])
         assert online.read("weather", ["JFK"]) == [(NOON + HOUR, {"wind": 3.0})]
 
-    def test_a_row_of_the_same_moment_is_a_correction(self, online: Online) -> None:
+    def test_row_with_an_equal_time_replaces_the_old_one(self, online: Online) -> None:
         online.write("weather", [("JFK", NOON, {"wind": 2.0})])
         online.write("weather", [("JFK", NOON, {"wind": 2.5})])
         assert online.read("weather", ["JFK"]) == [(NOON, {"wind": 2.5})]
 
-    def test_a_write_that_breaks_off_leaves_nothing(self, online: Online) -> None:
+    def test_failed_write_is_rolled_back(self, online: Online) -> None:
         def breaking() -> Iterator[tuple[str, datetime, dict[str, Any]]]:
             yield "JFK", NOON, {"wind": 2.0}
             raise RuntimeError("the source is gone")

@@ -1,4 +1,4 @@
-"""What every store of model packages promises: a package by its digest, unaltered or not at all."""
+"""Conformance suite of package stores: a package by its digest, never altered."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ def package(place: int = 0) -> Model:
 
 
 class PackagesSuite:
-    """Inherit it and give the fixtures `opener`, which opens one and the same store, and `alter`.
+    """Subclass it and define the fixtures `opener`, which opens the same store, and `alter`.
 
     ::
 
@@ -33,15 +33,15 @@ class PackagesSuite:
 
     @pytest.fixture
     def opener(self) -> Callable[[], PackageStore]:
-        """Opens one and the same store, empty at first, as often as it is called."""
-        raise NotImplementedError("give the fixture `opener`")
+        """Return a function that opens the same store; the store is empty at first."""
+        raise NotImplementedError("define the fixture `opener`")
 
     @pytest.fixture
     def alter(self) -> Alter:
-        """Puts other bytes in the place of a package, behind the back of its store."""
-        raise NotImplementedError("give the fixture `alter`")
+        """Replace the bytes of a package without its store."""
+        raise NotImplementedError("define the fixture `alter`")
 
-    def test_a_package_comes_back_by_its_digest(self, opener: Callable[[], PackageStore]) -> None:
+    def test_package_is_loaded_by_its_digest(self, opener: Callable[[], PackageStore]) -> None:
         packages = opener()
         digests = [packages.save(package(place)) for place in range(12)]
         assert len(set(digests)) == 12

@@ -1,4 +1,4 @@
-"""What every kind of source promises: batches that keep their ids, and rows with the moments of being known."""
+"""Conformance suite of sources: batches with stable ids, and rows with their times."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ def orders(*places: int) -> pl.DataFrame:
 
 
 class SourcesSuite:
-    """Inherit it and give the fixture `opener`: it opens sources with one source, `orders`, that has these rows.
+    """Subclass it and define the fixture `opener`: it opens sources with one source, `orders`, that has these rows.
 
     Its event time is `at` and its key is `id`; the frames arrive one after the other, before the year 2100. Two calls
     with the same frames in one test open the same source.
@@ -46,7 +46,7 @@ class SourcesSuite:
     @pytest.fixture
     def opener(self) -> Callable[[Sequence[pl.DataFrame]], Sources]:
         """Opens sources, of which `orders` has the rows of some frames."""
-        raise NotImplementedError("give the fixture `opener`")
+        raise NotImplementedError("define the fixture `opener`")
 
     @pytest.fixture
     def sources(self, opener: Callable[[Sequence[pl.DataFrame]], Sources]) -> Sources:
@@ -67,7 +67,7 @@ class SourcesSuite:
             assert rows["_time"].to_list() == [MONDAY + timedelta(hours=place) for place in rows["id"]]
             assert rows["_known_at"].null_count() == 0
 
-    def test_what_did_not_change_keeps_its_ids(
+    def test_unchanged_batches_keep_their_ids(
         self, sources: Sources, opener: Callable[[Sequence[pl.DataFrame]], Sources]
     ) -> None:
         ids = [batch.id for batch in sources.batches("orders", LATER)]
@@ -80,7 +80,7 @@ class SourcesSuite:
         for until in (MONDAY, datetime.now(UTC), LATER):
             assert all(batch.known_at <= until for batch in sources.batches("orders", until))
 
-    def test_a_history_has_what_was_known_by_then(self, sources: Sources) -> None:
+    def test_history_contains_rows_known_by_a_time(self, sources: Sources) -> None:
         history = sources.history(VIEW, LATER)
         assert sorted(history["id"]) == [0, 1, 2, 3, 4]
         assert {"_time", "_known_at", "amount"} <= set(history.columns)

@@ -1,4 +1,4 @@
-"""What every store of tables promises: a batch is there once and whole, and a version never changes."""
+"""Conformance suite of stores of tables: atomic appends without duplicates, and immutable versions."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from tidemill.testing.processes import run_in_processes
 
 
 class TablesSuite:
-    """Inherit it and give the fixtures `opener`, a picklable call that opens one and the same store, and `elsewhere`.
+    """Subclass it and define `opener`, a picklable function that opens the same store, and `elsewhere`.
 
     ::
 
@@ -28,13 +28,13 @@ class TablesSuite:
 
     @pytest.fixture
     def opener(self) -> Callable[[], Tables]:
-        """Opens one and the same store, empty at first, as often as it is called, in any process."""
-        raise NotImplementedError("give the fixture `opener`")
+        """Return a function that opens the same store, in any process; the store is empty at first."""
+        raise NotImplementedError("define the fixture `opener`")
 
     @pytest.fixture
     def elsewhere(self) -> Tables:
         """Another store, which is empty."""
-        raise NotImplementedError("give the fixture `elsewhere`")
+        raise NotImplementedError("define the fixture `elsewhere`")
 
     @pytest.fixture
     def tables(self, opener: Callable[[], Tables]) -> Tables:
@@ -61,7 +61,7 @@ class TablesSuite:
         assert opener().append("orders", "monday", pl.DataFrame({"id": [1]})) == version
         assert opener().read("orders", version)["id"].to_list() == [1]
 
-    def test_tables_are_apart(self, tables: Tables) -> None:
+    def test_tables_are_separate(self, tables: Tables) -> None:
         for name in ("orders", "planes"):
             tables.append(name, "monday", pl.DataFrame({name: [1]}))
         assert tables.names() == ["orders", "planes"]
@@ -79,7 +79,7 @@ class TablesSuite:
         version = tables.append("orders", "tuesday", pl.DataFrame({"amount": [2.5]}))
         assert sorted(tables.read("orders", version)["amount"]) == [1.0, 2.0, 2.5]
 
-    def test_erased_rows_are_gone_from_every_version(self, tables: Tables) -> None:
+    def test_erased_rows_are_in_no_version(self, tables: Tables) -> None:
         first = tables.append("orders", "monday", pl.DataFrame({"id": [1, 2]}))
         second = tables.append("orders", "tuesday", pl.DataFrame({"id": [3]}))
 
@@ -95,7 +95,7 @@ class TablesSuite:
         assert tables.last_append("orders", second) == -1, "an erasure adds no rows"
         assert tables.erase("orders", one) == tables.erase("nothing", one) == 0
 
-    def test_growth_is_noticed(self, tables: Tables) -> None:
+    def test_last_append_is_the_newest_version_with_new_rows(self, tables: Tables) -> None:
         first = tables.append("orders", "monday", pl.DataFrame({"id": [1]}))
         assert (tables.last_append("orders"), tables.last_append("orders", first)) == (first, -1)
         second = tables.append("orders", "tuesday", pl.DataFrame({"id": [2]}))
