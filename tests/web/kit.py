@@ -1,4 +1,4 @@
-"""A ledger and a comparison, filled by hand, for the tests of the pages."""
+"""A filled ledger and a backtest result for the tests of the pages."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -178,7 +178,7 @@ class Mill:
 
 
 def turned(mill: Mill, reason: str = "better than the trivial baseline") -> dict[str, str]:
-    """Let the loop turn twice; the addresses of the pages of what it left."""
+    """Record two trainings and their releases; return the paths of their pages."""
     for version in (1, 2):
         run = mill.run()
         mill.step(run, "fit", 0, reason=reason, log=f"fitted\n{reason}")

@@ -22,23 +22,23 @@ _BELOW_400 = re.compile(r"^[1-3]?\d?\d(\.\d+)?$")
 
 @contextmanager
 def opened(browser: Browser, address: str, scheme: str = "light") -> Iterator[Page]:
-    """A page whose console stays silent and which asks nobody else for anything."""
+    """Open a page; assert that its console has no messages and that it loads nothing from other servers."""
     page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
-    said: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    errors: list[str] = []
+    requested: list[str] = []
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(address)
     yield page
-    assert not said
-    assert not [url for url in asked if not url.startswith(("file:", "data:", "http://127.0.0.1:"))]
+    assert not errors
+    assert not [url for url in requested if not url.startswith(("file:", "data:", "http://127.0.0.1:"))]
     page.close()
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The address of the pages of a mill that has turned, and the paths of its pages."""
+    """The address of the pages of a filled workspace, and the paths of its pages."""
     mill = kit.Mill(tmp_path)
     paths = kit.turned(mill, kit.EVIL)
     listening = socket.create_server(("127.0.0.1", 0))
@@ -63,15 +63,15 @@ def test_the_report_draws_its_charts_from_one_file(browser: Browser, tmp_path: P
         page.wait_for_selector(_DRAWN)
         figures = page.locator("[data-figure]")
         assert figures.count() == 4
-        for place in range(figures.count()):
-            assert figures.nth(place).locator("svg.main-svg").count() > 0
+        for index in range(figures.count()):
+            assert figures.nth(index).locator("svg.main-svg").count() > 0
         assert page.locator("#figure-quality ~ *").count() == 0
         assert page.locator("[data-figure=figure-quality] .scatterlayer .trace").count() >= 3
         ink = page.evaluate("getComputedStyle(document.querySelector('.xtick text')).fill")
         assert ink == page.evaluate("getComputedStyle(document.body).color")
 
 
-def test_the_report_runs_no_script_but_its_own(browser: Browser, tmp_path: Path) -> None:
+def test_the_report_runs_only_its_own_scripts(browser: Browser, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     evil = kit.outcome("loop", 0.4, timeline=[kit.routed("2013-03-05", "direct", kit.EVIL, ("a/1", "champion", 1.0))])
     page_text = render(kit.comparison(evil, kit.outcome("static", 0.5)))
@@ -94,7 +94,7 @@ def test_a_narrow_screen_scrolls_tables_and_not_the_page(browser: Browser, tmp_p
             expect(drawn).to_have_attribute("width", _BELOW_400)
 
 
-def test_every_page_shows_in_a_browser(browser: Browser, site: tuple[str, dict[str, str]]) -> None:
+def test_every_page_opens_in_a_browser(browser: Browser, site: tuple[str, dict[str, str]]) -> None:
     address, paths = site
     for name, path in paths.items():
         with opened(browser, address + path) as page:
@@ -103,7 +103,9 @@ def test_every_page_shows_in_a_browser(browser: Browser, site: tuple[str, dict[s
                 page.wait_for_selector(_DRAWN)
 
 
-def test_one_can_walk_from_who_answers_to_the_evidence(browser: Browser, site: tuple[str, dict[str, str]]) -> None:
+def test_links_lead_from_the_release_in_production_to_its_evidence(
+    browser: Browser, site: tuple[str, dict[str, str]]
+) -> None:
     address, _ = site
     with opened(browser, address + "/") as page:
         page.click("text=evidence")

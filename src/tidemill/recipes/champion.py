@@ -63,7 +63,7 @@ class _ChampionScores(NamedTuple):
 def _score_champion(
     champion: Model, candidate: Candidate, policy: ModelPolicy, source: Source
 ) -> _ChampionScores | Finding:
-    """Return the champion's scores for the test rows, or a finding that says why the two cannot be compared."""
+    """Return the champion's scores for the test rows, or a finding with the reason why the two cannot be compared."""
     truth, champion_classes = candidate.truth, champion.manifest.signature.classes
     if champion.manifest.signature.task != truth.task:
         return cannot_compare(f"the champion is a model for {champion.manifest.signature.task}", policy.gate)
