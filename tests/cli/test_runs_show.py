@@ -136,11 +136,11 @@ def test_export_prints_events_line_by_line(shop: Path) -> None:
     [
         (("runs", "show", "0000000000"), "there is no run '0000000000' — list the runs"),
         (("runs", "logs", "0000"), "there is no run"),
-        (("checks", "show", "0000000000"), "list them: `tidemill checks list`"),
+        (("checks", "show", "0000000000"), "list the ids: `tidemill checks list`"),
         (("runs", "diff", "01", "02"), "too short"),
         (("runs", "lineage", "ffffffff"), "no record has the id 'ffffffff' — use the id of a run"),
         (("runs", "lineage", "01a1fa52-bbaf-7ab8-9884-7923109a3862"), "--env selects another environment"),
-        (("runs", "lineage", "shop/99"), "no release 'shop/99'"),
+        (("runs", "lineage", "shop/99"), "release 'shop/99' does not exist"),
         (("runs", "lineage", "shop/1", "--depth", "-1"), "depth"),
         (("runs", "lineage", "shop/1", "--svg", "/proc/nope/x.svg"), "cannot be written"),
         (("show", "training", "--svg", "/proc/nope/x.svg"), "cannot be written"),
