@@ -41,8 +41,8 @@ def oracle(spine: pl.DataFrame, wanted: FeatureView, history: pl.DataFrame) -> l
     for row in spine.to_dicts():
         now = row["_time"]
         own = [
-            (place, past)
-            for place, past in enumerate(history.to_dicts())
+            (index, past)
+            for index, past in enumerate(history.to_dicts())
             if now is not None
             and past["_time"] is not None
             and past["_known_at"] is not None
@@ -78,7 +78,7 @@ def check(spine: pl.DataFrame, wanted: FeatureView, history: pl.DataFrame) -> No
 
 # Few keys and coarse times, so that ties, duplicates and late rows are common.
 keys = st.sampled_from(["a", "b", None])
-times = st.integers(0, 30).map(lambda place: START + timedelta(minutes=20 * place))
+times = st.integers(0, 30).map(lambda index: START + timedelta(minutes=20 * index))
 delays = st.sampled_from([0, 0, 30, 90, 300]).map(lambda minutes: timedelta(minutes=minutes))
 values = st.none() | st.sampled_from([0.0, 1.5, -3.0, 7.0, 1e9, -9e33])
 past = st.tuples(keys, keys, st.none() | times, st.none() | delays, values, st.none() | st.sampled_from(["u", "w"]))
@@ -193,8 +193,8 @@ def test_rows_of_the_spine_keep_their_order_and_number() -> None:
 @pytest.mark.parametrize("missing", ["k", "x"])
 def test_a_missing_column_is_told_with_the_view_and_the_side(missing: str) -> None:
     history = history_of([("a", "a", START, timedelta(0), 1.0, "u")]).drop(missing)
-    with pytest.raises(DataError, match=f"view 'v': its source has no column '{missing}'") as told:
+    with pytest.raises(DataError, match=f"view 'v': its source has no column '{missing}'") as refused:
         join(spine_of([("a", "a", START)]), view(), history)
-    assert told.value.cure
+    assert refused.value.cure
     with pytest.raises(DataError, match="rows to join has no column '_time'"):
         join(spine_of([]).drop("_time"), view(), history_of([]))

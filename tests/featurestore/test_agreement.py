@@ -12,7 +12,7 @@ from tidemill.core.feature import Aggregate, Entity, FeatureSet, FeatureView
 from tidemill.core.source import Source
 from tidemill.data.encoding import encode, fit_encoding
 from tidemill.data.source import FileSources
-from tidemill.featurestore.lookup import Lookup, entity_of
+from tidemill.featurestore.lookup import Lookup, name_entities
 from tidemill.featurestore.materialize import materialize
 from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.featurestore.online import SqliteOnline
@@ -138,8 +138,10 @@ def test_a_row_older_than_its_view_allows_is_not_served(tmp_path: Path) -> None:
 def test_entities_are_named_without_confusion() -> None:
     pairs = [("a|b", "c"), ("a", "b|c"), ("a\\", "b|c"), ("a\\|b", "c"), ("", ""), ("a", None), (None, None)]
     frame = pl.DataFrame(pairs, schema=["x", "y"], orient="row")
-    names = entity_of(frame, ("x", "y"))
+    names = name_entities(frame, ("x", "y"))
     assert names[-2:] == [None, None]
     assert len(set(names[:-2])) == len(pairs) - 2
-    assert entity_of(pl.DataFrame({"k": [7, None]}), ("k",)) == entity_of(pl.DataFrame({"k": [7.0, None]}), ("k",))
-    assert entity_of(frame, ()) == [""] * len(pairs)
+    assert name_entities(pl.DataFrame({"k": [7, None]}), ("k",)) == name_entities(
+        pl.DataFrame({"k": [7.0, None]}), ("k",)
+    )
+    assert name_entities(frame, ()) == [""] * len(pairs)

@@ -41,7 +41,7 @@ def get(
     import polars as pl
 
     from tidemill.core.resources import Online
-    from tidemill.featurestore.lookup import entity_of
+    from tidemill.featurestore.lookup import name_entities
 
     session = load_session(env)
     definition = session.project.code.view(view)
@@ -50,7 +50,7 @@ def get(
     if missing:
         raise InputError(f"view {view!r} needs the key {missing[0]!r}", f"add {missing[0]}=VALUE")
     keys_as_rows = pl.DataFrame({key: [values[key]] for key in definition.entity.keys})
-    (entity,) = entity_of(keys_as_rows, definition.entity.keys)
+    (entity,) = name_entities(keys_as_rows, definition.entity.keys)
     found = session.resource(Online).read(view, [entity])[0]
     if found is None:
         raise NotFound(

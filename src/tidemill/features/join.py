@@ -47,9 +47,9 @@ def join(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> pl.Da
     names = dict(zip((*view.columns, *(a.name for a in view.aggregates)), view.features, strict=True))
     added: list[pl.Series] = []
     if view.columns:
-        place = latest(codes, asked, _micros(history[TIME]), _micros(history[KNOWN_AT]), _age(view))
-        rows = history.select(view.columns)[np.maximum(place, 0)] if history.height else history.select(view.columns)
-        known = pl.Series(place >= 0)
+        index = latest(codes, asked, _micros(history[TIME]), _micros(history[KNOWN_AT]), _age(view))
+        rows = history.select(view.columns)[np.maximum(index, 0)] if history.height else history.select(view.columns)
+        known = pl.Series(index >= 0)
         added += [
             rows[column].zip_with(known, pl.Series([None], dtype=rows[column].dtype)).alias(names[column])
             if history.height
@@ -77,11 +77,11 @@ def latest(codes: _Keyed, asked: Ints, happened: Ints, known: Ints, age: int | N
     best = _running_best(code, happened[order], known[order])
     found = np.searchsorted(_joined(code, ranks, len(moments)), _asked(codes.spine, asked, moments), "right") - 1
     fits = (found >= 0) & (codes.spine >= 0)
-    place = np.where(fits, order[best[np.maximum(found, 0)]] if len(order) else -1, -1)
-    same = fits & (codes.history[place] == codes.spine) if len(order) else fits
+    index = np.where(fits, order[best[np.maximum(found, 0)]] if len(order) else -1, -1)
+    same = fits & (codes.history[index] == codes.spine) if len(order) else fits
     if age is not None and len(order):
-        same &= asked - happened[place] <= age
-    return np.where(same, place, -1)
+        same &= asked - happened[index] <= age
+    return np.where(same, index, -1)
 
 
 def _running_best(code: Ints, happened: Ints, known: Ints) -> Ints:
@@ -132,7 +132,7 @@ def _codes(spine: pl.DataFrame, history: pl.DataFrame, keys: tuple[str, ...]) ->
     untimed = spine[TIME].is_null().to_numpy()
     if not keys:
         return _Keyed(np.where(untimed, -1, 0), np.zeros(history.height, dtype=np.int64))
-    names = [f"_key{place}" for place in range(len(keys))]
+    names = [f"_key{number}" for number in range(len(keys))]
     now, past = (
         pl.DataFrame([to_key_text(side[key]).alias(name) for key, name in zip(keys, names, strict=True)])
         for side in (spine, history)

@@ -10,7 +10,7 @@ from tidemill.core.resources import Online
 from tidemill.data.keys import to_key_text
 
 
-def entity_of(frame: pl.DataFrame, keys: tuple[str, ...]) -> list[str | None]:
+def name_entities(frame: pl.DataFrame, keys: tuple[str, ...]) -> list[str | None]:
     """Return the name of each row's entity: its keys as text, joined by `|` (`\\|` in a key); None if a key is null."""
     if not keys:
         return [""] * frame.height
@@ -42,7 +42,7 @@ class Lookup:
         missing = [name for name in view.features if name not in frame.columns]
         if not set(view.entity.keys) <= set(frame.columns):
             return frame.with_columns(pl.lit(None).alias(name) for name in missing)
-        entities = entity_of(frame, view.entity.keys)
+        entities = name_entities(frame, view.entity.keys)
         requested = [entity for entity in dict.fromkeys(entities) if entity is not None]
         stored = dict(zip(requested, self._online.read(view.name, requested), strict=True))
         oldest = now - parse_duration(view.ttl) if view.ttl else None

@@ -8,7 +8,7 @@ from tidemill.core.feature import FeatureView
 from tidemill.core.resources import Online, Sources
 from tidemill.data.frame import TIME
 from tidemill.features.join import join
-from tidemill.featurestore.lookup import entity_of
+from tidemill.featurestore.lookup import name_entities
 
 
 def materialize(view: FeatureView, sources: Sources, online: Online, now: datetime) -> int:
@@ -21,6 +21,6 @@ def materialize(view: FeatureView, sources: Sources, online: Online, now: dateti
     spine = entities.with_columns(pl.lit(now).cast(pl.Datetime("us", "UTC")).alias(TIME))
     rows = join(spine, view, history)
     values = rows.select(view.features).to_dicts()
-    entity_rows = zip(entity_of(rows, view.entity.keys), values, strict=True)
+    entity_rows = zip(name_entities(rows, view.entity.keys), values, strict=True)
     online.write(view.name, ((entity, now, row) for entity, row in entity_rows if entity is not None))
     return len(values)
