@@ -40,13 +40,7 @@ class BookReader(Protocol[T]):
     """The records of one type, to read."""
 
     def get(self, identifier: str) -> T:
-        """Return the record with that id, or with the only id that starts with it (8 characters or more).
-
-        Raises
-        ------
-        NotFound
-            if no record has that id, or several ids start with it.
-        """
+        """Return the record with that id, or the only id that starts with it (8 characters); raise `NotFound`."""
         ...
 
     def find(
@@ -62,22 +56,16 @@ class BookReader(Protocol[T]):
         before: str = "",
         **equals: Any,
     ) -> list[T]:
-        """Return the records that match every argument, in the order of their ids.
+        """Return at most `limit` records that match every argument, in the order of their ids or `newest` first.
 
         Parameters
         ----------
-        limit
-            The most records to return.
-        newest
-            Whether the newest record is first.
         text
             Words, in any letter case. Each must be the start of a word of the record: of its id, names, state, cause,
             parameters, error, tags, metrics' names or releases. A run's graph and software are not searched; steps and
             artifacts have no words.
         tag
             A tag, as `name=value`.
-        metric
-            A condition on a metric.
         linked
             `in:DIGEST` or `out:DIGEST` finds steps by an artifact among their inputs or outputs; `release:late/3` finds
             routes by a release.
@@ -97,24 +85,13 @@ class Book(BookReader[T], Protocol[T]):
     """The records of one type, to read and write."""
 
     def add(self, record: T) -> T:
-        """Write a new record and return it.
-
-        Raises
-        ------
-        Conflict
-            if another record has its id or one of its unique keys.
-        """
+        """Write a new record and return it; raise `Conflict` if its id or a unique key exists."""
         ...
 
     def change(self, identifier: str, update: Callable[[T], T]) -> T:
         """Replace a record with `update(record)`, by compare-and-swap: no change of another process is lost.
 
-        Raises
-        ------
-        NotFound
-            if no record has that id.
-        Conflict
-            if another record has one of its unique keys. An open transaction can continue.
+        Raises `NotFound`, and `Conflict` if another record has a unique key. An open transaction can continue.
         """
         ...
 
