@@ -42,7 +42,7 @@ def test_answers_that_are_no_numbers_fail() -> None:
         scores = CHAMPION.copy()
         scores[3] = bad
         (found,) = check_predictions(scores, scores)
-        assert (found.outcome, found.reason) == ("fail", "its answers are not finite on 1 rows")
+        assert (found.outcome, found.reason) == ("fail", "its predictions are not finite on 1 rows")
     (found,) = check_predictions(np.array([[0.5, 0.5], [0.9, 0.4]]), CHAMPION[:2])
     assert (found.outcome, found.reason) == ("fail", "its probabilities do not sum to 1")
 

@@ -47,15 +47,15 @@ def proposals() -> dict[str, ColumnProposal]:
 
 
 LEFT_OUT = {
-    "tags": "it holds lists or records",
-    "verdict": "tells the label almost alone",
-    "minutes": "tells the label almost alone",
-    "landed": "lies after the event time in 100%",
+    "tags": "it contains lists or records",
+    "verdict": "predicts the label almost alone",
+    "minutes": "predicts the label almost alone",
+    "landed": "is after the event time in 100%",
     "country": "one value only",
     "nothing": "null in every row",
     "seldom": "missing in 100%",
     "reference": "a different value",
-    "told later": "known later only",
+    "told later": "only known later",
 }
 
 

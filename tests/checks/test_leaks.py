@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemill.checks.gate import Finding
-from tidemill.checks.leaks import find_leaks, telling
+from tidemill.checks.leaks import find_leaks, measure_dependence
 from tidemill.data.split import Split, at_random, by_group, by_time
 from tidemill.errors import DataError
 
@@ -281,7 +281,7 @@ def test_the_label_itself_is_found_however_rare_and_however_it_is_coded() -> Non
         rows = rows.with_columns(
             noise=pl.Series(random.normal(size=20_000)), number=pl.Series(random.permutation(20_000)).cast(pl.String)
         )
-        told = {name: telling(rows[name], rows["y"]) for name in ("same", "code", "noise", "number")}
+        told = {name: measure_dependence(rows[name], rows["y"]) for name in ("same", "code", "noise", "number")}
         assert min(told["same"], told["code"]) > 0.99, told
         assert max(told["noise"], told["number"]) < 0.2, told
 
@@ -293,5 +293,5 @@ def test_a_strong_honest_input_of_a_rare_class_is_no_leak(positives: int) -> Non
         random = np.random.default_rng(seed)
         truth = np.arange(20_000) < positives
         rows = pl.DataFrame({"y": truth, "x": random.normal(size=20_000) + 4 * truth}).sample(fraction=1, shuffle=True)
-        told.append(telling(rows["x"], rows["y"]))
+        told.append(measure_dependence(rows["x"], rows["y"]))
     assert sum(value > 0.98 for value in told) <= 1, told

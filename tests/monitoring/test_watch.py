@@ -78,7 +78,7 @@ def test_labels_of_unknown_classes_are_reported(tmp_path: Path) -> None:
 
 
 def test_without_labels_the_verdict_is_undecided(tmp_path: Path) -> None:
-    assert judge(tmp_path, "f1", []).reason == "0 labels are too few to tell (at least 10)"
+    assert judge(tmp_path, "f1", []).reason == "0 labels are too few (minimum 10)"
 
 
 def test_a_metric_that_live_predictions_do_not_have_is_an_error(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_an_input_that_is_the_label(shop: Shop) -> None:
     aftermath = pl.when(pl.col("late")).then(pl.lit("refund")).otherwise(pl.lit("none")).alias("aftermath")
     train, test = shop.train.with_columns(aftermath), shop.test.with_columns(aftermath)
     candidate = shop.fit(train, inputs=(*INPUTS, "aftermath"))
-    assert_stopped(shop.judge(candidate, train, test, signature="any"), "leak", "'aftermath' alone tells the label")
+    assert_stopped(shop.judge(candidate, train, test, signature="any"), "leak", "'aftermath' alone predicts the label")
 
 
 def test_test_rows_among_the_training_rows(shop: Shop) -> None:
@@ -162,13 +162,13 @@ def test_rows_of_the_future_of_the_test(shop: Shop) -> None:
 
 def test_no_prediction_for_some_rows(shop: Shop, odd: str) -> None:
     holes = shop.fit(shop.train, estimator=f"{odd}:PartlyNan")
-    assert_stopped(shop.judge(holes), "answers", "its answers are not finite on")
+    assert_stopped(shop.judge(holes), "answers", "its predictions are not finite on")
 
 
 def test_no_probabilities(shop: Shop) -> None:
     beyond = shop.fit(shop.train, params={"objective": "regression"})
     assert_stopped(
-        shop.judge(beyond, margin=1.0, slice_tolerance=2.0), "answers", "its answers are no probabilities on"
+        shop.judge(beyond, margin=1.0, slice_tolerance=2.0), "answers", "its predictions are not probabilities on"
     )
 
 

@@ -1,4 +1,4 @@
-"""Compares a candidate's losses with those of others on the same rows: the baseline, the champion, slice by slice."""
+"""Compares a candidate's losses with those of the baseline and the champion on the same rows, also on each slice."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def compare(
     slices: dict[str, Booleans],
     unseen: Booleans | None = None,
 ) -> list[Finding]:
-    """What the losses of the same test rows tell, each of shape (rows,) and finite.
+    """Return the findings from losses of the same test rows, each of shape (rows,) and finite.
 
     Proven better than the trivial baseline, not worse than the champion by more than the margin, and on no slice
     proven worse than the tolerance (the lower bound of a paired bootstrap) than the champion; than the baseline,
@@ -130,9 +130,9 @@ def _on_slices(difference: Floats, slices: dict[str, Booleans], policy: Gate, ot
 def check_metric_thresholds(
     values: dict[str, float], policy: Gate, intervals: dict[str, tuple[float, float]] | None = None
 ) -> list[Finding]:
-    """Whether the metrics of the test rows keep the policy's thresholds; one that was not measured does not.
+    """Check the metrics of the test rows against the policy's thresholds; a metric that was not measured fails.
 
-    One whose interval covers its threshold is undecided.
+    A metric whose interval covers its threshold is undecided.
     """
     found = []
     for name, said in policy.thresholds.items():
@@ -154,27 +154,27 @@ def check_metric_thresholds(
 
 
 def check_predictions(first: Floats, losses: Floats, again: Floats | None = None) -> list[Finding]:
-    """Whether answers are ones: a finite number for every row, and the same when asked `again`.
+    """Check that predictions are finite, are probabilities for classes, and are equal when requested `again`.
 
-    `first` are all answers, of shape (rows,) or (rows, classes), `losses` those of all rows; `again` are the answers
-    to as many of the first rows.
+    `first` are all predictions, of shape (rows,) or (rows, classes), and `losses` the losses of all rows; `again` are
+    the repeated predictions of the first rows.
     """
     bad = ~(np.isfinite(losses) & np.isfinite(first if first.ndim == 1 else first.sum(axis=1)))
     if bad.any():
-        reason = f"its answers are not finite on {int(bad.sum())} rows"
+        reason = f"its predictions are not finite on {int(bad.sum())} rows"
         return [
             Finding(about="answers", outcome="fail", reason=reason, evidence={"rows_without_answer": int(bad.sum())})
         ]
     if first.ndim == 2 and len(first) and not np.allclose(first.sum(axis=1), 1, atol=1e-4):
         return [Finding(about="answers", outcome="fail", reason="its probabilities do not sum to 1")]
     if first.ndim == 2 and (beyond := int(((first < -_ROUNDING) | (first > 1 + _ROUNDING)).any(axis=1).sum())):
-        reason = f"its answers are no probabilities on {beyond} rows: below 0 or above 1"
+        reason = f"its predictions are not probabilities on {beyond} rows: below 0 or above 1"
         return [Finding(about="answers", outcome="fail", reason=reason, evidence={"rows_beyond": beyond})]
     if again is not None and len(again) and not np.array_equal(first[: len(again)], again):
         apart = float(np.abs(first[: len(again)] - again).max())
-        reason = f"not deterministic: asked twice, its answers to the same rows are up to {apart:.3g} apart"
+        reason = f"not deterministic: two predictions of the same rows differ by up to {apart:.3g}"
         return [Finding(about="determinism", outcome="fail", reason=reason, evidence={"answers_apart": apart})]
-    return [Finding(about="answers", reason="every answer is a finite number, and the same when asked again")]
+    return [Finding(about="answers", reason="every prediction is a finite number, and the same when requested again")]
 
 
 def _difference(differences: Floats, low: float, high: float) -> str:

@@ -1,4 +1,4 @@
-"""Judges whether later rows still look like those that a model was trained on: value skew, which never stops."""
+"""Checks whether later rows are distributed like the training rows of a model: value skew, which never stops."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ _LUCK = 2.0
 def drift(
     now: Profile, reference: Profile, *, subject: str, limit: float, action: Action, minimum: int, level: float = 0.01
 ) -> Verdict:
-    """A verdict on the share of columns that moved: `action` where it is above `limit`.
+    """Return a verdict on the share of columns that moved: `action` if it is above `limit`.
 
     A column moved when the effect is large *and* proven. Large is a Kolmogorov–Smirnov distance above .05, a category's
     share that changed by more than .03, or a missing share that did; times pass, and only their missing share counts.
@@ -38,7 +38,7 @@ def drift(
             subject=subject,
             outcome="undecided",
             action="hold",
-            reason=f"{now.rows} rows are too few to tell (at least {minimum})",
+            reason=f"{now.rows} rows are too few (minimum {minimum})",
             evidence={"rows": now.rows},
         )
     known = {column.name: column for column in reference.columns}

@@ -1,10 +1,10 @@
-"""Looks at a table before anything is learned from it: what to leave out, and what each column needs."""
+"""Explores a table before a training: the columns to exclude, and the preparation of each other column."""
 
 import numpy as np
 import polars as pl
 from msgspec import Struct
 
-from tidemill.checks.leaks import telling as told
+from tidemill.checks.leaks import measure_dependence as told
 from tidemill.data.sketch import SKETCH_SIZE as EXACT
 from tidemill.data.statistics import ColumnProfile, Profile, profile
 from tidemill.project.guessing import explain_identifier
@@ -73,24 +73,24 @@ def _excluded(
     time: str,
     later: tuple[str, ...],
 ) -> str:
-    """Why a column should be left out; empty where it should not."""
+    """Return the reason to exclude a column; empty if there is none."""
     missing = column.missing / max(column.rows, 1)
     if values.dtype.is_nested():
-        return "it holds lists or records: make columns of them first"
+        return "it contains lists or records: extract columns from them first"
     if column.name in later:
-        return "it is known later only: `later` says so"
+        return "it is only known later: it is in `later`"
     if column.distinct <= 1:
         return "it has one value only" if column.distinct else "it is null in every row"
     if missing > _EMPTY:
         return f"it is missing in {missing:.0%} of the rows"
     if telling is not None and telling > _TELLING:
-        return f"it tells the label almost alone ({telling:.2f}): is it known when the model is asked?"
+        return f"it predicts the label almost alone ({telling:.2f}): is it known at prediction time?"
     if reason := explain_identifier(frame[column.name]):
         return reason
     if column.type == "time" and time in sample.columns and column.name != time:
         after = _share_after(values, sample[time])
         if after > _LATER:
-            return f"it lies after the event time in {after:.0%} of the rows: is it known by then?"
+            return f"it is after the event time in {after:.0%} of the rows: is it known by then?"
     return ""
 
 
@@ -104,7 +104,7 @@ def _share_after(values: pl.Series, event: pl.Series) -> float:
 
 
 def _telling(values: pl.Series, label: pl.Series) -> float | None:
-    """How much of the label is a function of a column; None where too few rows have both."""
+    """Return how much of the label is a function of a column; None if too few rows have both."""
     both = pl.DataFrame([values.alias("x"), label.alias("y")]).drop_nulls("y")
     if both.height < _FEW or values.dtype.is_nested() or both["y"].n_unique() < 2:
         return None
@@ -113,7 +113,7 @@ def _telling(values: pl.Series, label: pl.Series) -> float | None:
 
 
 def _preparation(column: ColumnProfile, values: pl.Series) -> str:
-    """How a column becomes a number, and what to do about its gaps."""
+    """Return how to convert a column to numbers, and what to do about missing values."""
     gaps = f"; {column.missing / column.rows:.1%} missing: trees take that, linear models need a filling" * (
         column.missing > 0
     )

@@ -1,4 +1,4 @@
-"""Finds what a model must not have seen: a label in its inputs, rows or groups of the test, the test's future."""
+"""Finds leaks: a label in the inputs; test rows, groups or later times in the training rows."""
 
 from datetime import datetime
 
@@ -31,7 +31,7 @@ def find_leaks(
     timed: bool,
     most: float,
 ) -> list[Finding]:
-    """What leaks from the label into the inputs, or from the test rows into the training.
+    """Find what leaks from the label into the inputs, or from the test rows into the training rows.
 
     Looked for are always an input that tells the label, test rows that were trained on, and inputs that say on which
     side a row is or number the rows (warnings); what else depends on how the rows were split. What could not be
@@ -73,14 +73,15 @@ def _telling(train: pl.DataFrame, inputs: tuple[str, ...], label: str, most: flo
         return []
     rows = train.sample(min(train.height, _LOOKED_AT), shuffle=True, seed=0)
     compared = [name for name in inputs if _comparable(rows, name)]
-    told = {name: telling(rows[name], rows[label]) for name in compared} if train.height >= _LEAST else {}
+    told = {name: measure_dependence(rows[name], rows[label]) for name in compared} if train.height >= _LEAST else {}
     told |= {name: 1.0 for name in compared if is_copy(rows[name], rows[label])}
     leaking = {name: value for name, value in sorted(told.items(), key=lambda one: -one[1]) if value > most}
     return [
         Finding(
             about="leak",
             outcome="fail",
-            reason=f"input {name!r} alone tells the label almost perfectly ({value:.3f}): is it known by then?",
+            reason=f"input {name!r} alone predicts the label almost perfectly ({value:.3f}): "
+            "is it known at prediction time?",
             evidence={"leaking_input": name, "leakage": value},
         )
         for name, value in list(leaking.items())[:1]
@@ -123,7 +124,7 @@ def coefficient(feature: Floats, truth: Floats) -> float:
     return 1 - len(ordered) * float(np.abs(np.diff(upto)).sum()) / spread if spread > 0 else 0.0
 
 
-def telling(values: pl.Series, label: pl.Series) -> float:
+def measure_dependence(values: pl.Series, label: pl.Series) -> float:
     """How much of a label a column tells alone, 1 where it is as good as the label itself; the rows are in no order.
 
     Text has no order of its own: that of its letters is taken, and that of the mean label that each value has in the
@@ -151,7 +152,7 @@ def _share(feature: Floats, truth: Floats) -> float:
 
 
 def ranks(values: pl.Series) -> Floats:
-    """The places of values in their order, 0 where there is none."""
+    """Return the dense ranks of values, 0 for a missing value."""
     if isinstance(values.dtype, pl.Date | pl.Datetime):
         values = values.cast(pl.Datetime("us")).to_physical()
     plain = values.cast(pl.Float64) if values.dtype.is_numeric() or values.dtype == pl.Boolean else values
@@ -184,7 +185,7 @@ def _later(train: pl.DataFrame, test: pl.DataFrame) -> list[Finding]:
 
 
 def _naming(train: pl.DataFrame, test: pl.DataFrame, inputs: tuple[str, ...]) -> list[Finding]:
-    """Inputs of a few values that share none of them between the sides, and are named like a split."""
+    """Warn of inputs that are named like a split and whose few values differ between training and test rows."""
     named = [name for name in inputs if _SIDES & set(name.lower().replace("-", "_").split("_"))]
     found = []
     for name in (name for name in named if name in train.columns and name in test.columns):
@@ -192,21 +193,21 @@ def _naming(train: pl.DataFrame, test: pl.DataFrame, inputs: tuple[str, ...]) ->
         few = 0 not in (here.len(), there.len()) and here.len() + there.len() <= _FEW
         if few and not here.is_in(there.implode()).any():
             found.append(name)
-    reason = f"input {found[0]!r} says on which side of the split a row is: leave it out" if found else ""
+    reason = f"input {found[0]!r} shows on which side of the split a row is: exclude it" if found else ""
     return [Finding(about="sides", outcome="warn", reason=reason, evidence={"naming_inputs": found})] if found else []
 
 
 def _numbering(train: pl.DataFrame, test: pl.DataFrame, inputs: tuple[str, ...]) -> list[Finding]:
-    """Inputs that number the rows: a new row has a number that no model has learned from."""
+    """Warn of inputs that number the rows: the number of a new row is in no training row."""
     both = (name for name in inputs if name in train.columns and train.schema[name].is_integer())
     both = (name for name in both if train.schema[name] == test.schema.get(name))
     found = [name for name in both if numbers_rows(pl.concat([train[name], test[name]]))]
-    reason = f"input {found[0]!r} numbers the rows, and means nothing of a new one: leave it out" if found else ""
+    reason = f"input {found[0]!r} numbers the rows, and has no meaning for a new row: exclude it" if found else ""
     return [Finding(about="numbers", outcome="warn", reason=reason, evidence={"numbering": found})] if found else []
 
 
 def numbers_rows(values: pl.Series) -> bool:
-    """Whether whole numbers count the rows: each once, without a gap."""
+    """Return whether whole numbers count the rows: each number occurs once, without a gap."""
     if not values.dtype.is_integer() or len(values) < _LEAST_OF_A_COPY or values.null_count():
         return False
     least, most = values.min(), values.max()

@@ -64,19 +64,19 @@ def check_probe(trial: PackageProbe, expected: Floats, policy: Gate) -> list[Fin
         reason = f"its package imports {trial.missing!r}, which its lock does not name (see packages under [training])"
         return [Finding(about="lock", outcome="fail", reason=reason, evidence=evidence | {"missing": trial.missing})]
     if trial.error:
-        reason = f"the package does not answer in a fresh process: {trial.error}"
+        reason = f"the package fails in a fresh process: {trial.error}"
         return [Finding(about="package", outcome="fail", reason=reason, evidence=evidence)]
     if not trial.same_twice:
-        reason = "not deterministic: asked twice in a fresh process, its answers to the same rows differ"
+        reason = "not deterministic: two predictions of the same rows differ in a fresh process"
         return [Finding(about="determinism", outcome="fail", reason=reason, evidence=evidence)]
     scores = np.asarray(trial.scores, dtype=float)
     if scores.shape != expected.shape or not np.allclose(scores, expected, rtol=0, atol=_TOLERANCE, equal_nan=True):
-        reason = "the package does not give the same answers in a fresh process as where it was made"
+        reason = "the package does not return the same predictions in a fresh process as in the training process"
         return [Finding(about="package", outcome="fail", reason=reason, evidence=evidence)]
     found = [_within("latency", "answers a row in", trial.latency_ms, policy.latency_ms, "ms")]
     found += [_within("memory", "takes", trial.memory_mb, policy.memory_mb, "MB of memory")]
     found += [_within("size", "is", trial.size_mb, policy.size_mb, "MB large")]
-    said = trial.warning or f"the package gives the same answers in {trial.where}"
+    said = trial.warning or f"the package returns the same predictions in {trial.where}"
     kept = Finding(about="package", outcome="warn" if trial.warning else "pass", reason=said, evidence=evidence)
     return [kept, *(one for one in found if one)]
 

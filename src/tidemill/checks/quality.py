@@ -1,4 +1,4 @@
-"""Judges the quality of a model in production, by its labels."""
+"""Checks the quality of a model in production on labelled predictions."""
 
 from tidemill.core.check import Action, Outcome, Verdict
 from tidemill.data.metrics import worse_by
@@ -16,10 +16,9 @@ def performance(
     minimum: int,
     reach: float = 0.0,
 ) -> Verdict:
-    """A verdict on a live metric: `action` where it is proven to be worse than at release by more than `limit`.
+    """Return a verdict on a live metric: `action` if it is proven worse than at release by more than `limit`.
 
-    `reach` is how far chance alone may move the difference, both ways; one that is beyond the limit, but not by that
-    much, is undecided.
+    `reach` is the half width of the difference's interval: a difference beyond the limit by less is undecided.
     """
     evidence = {"metric": metric, "value": now, "reference": reference, "rows": rows, "limit": limit, "reach": reach}
 
@@ -29,7 +28,7 @@ def performance(
         )
 
     if rows < minimum:
-        return judged("undecided", "hold", f"{rows} labels are too few to tell (at least {minimum})")
+        return judged("undecided", "hold", f"{rows} labels are too few (minimum {minimum})")
     worse = worse_by(metric, now, reference)
     beyond = not worse - reach <= limit  # so that a metric that is not a number is beyond it, too
     side = "worse" if worse >= 0 else "better"

@@ -50,7 +50,7 @@ def check_traffic(
         return judged("undecided", "hold", f"{rows} of {minimum} labels")
 
     if broken := int((~np.isfinite(challenger)).sum()):
-        return judged("fail", "rollback", f"its answers are not finite on {broken} of {rows} rows")
+        return judged("fail", "rollback", f"its predictions are not finite on {broken} of {rows} rows")
     answered = np.isfinite(champion)
     challenger, champion, rows = challenger[answered], champion[answered], int(answered.sum())
     evidence |= {"rows": rows} | ({"champion_not_finite": len(answered) - rows} if rows < len(answered) else {})
