@@ -50,7 +50,7 @@ def test_answers_that_are_not_finite_are_counted_not_drawn(wrong: float) -> None
     binary = np.column_stack((1 - SHARES, SHARES))
     binary[:2, 1] = wrong
     drawn = render_plots(Truth("classification", LATE.astype(int), ("a", "b")), binary, "t")
-    assert "2,998 rows; 2 more have an answer that is not finite" in drawn
+    assert "2,998 rows; 2 more have a prediction that is not finite" in drawn
     assert "nan" not in drawn
     assert "inf" not in drawn.replace("finite", "")
     assert "0 rows; 3 more" in render_plots(Truth("regression", np.ones(3)), np.full(3, wrong), "t")

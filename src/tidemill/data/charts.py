@@ -1,4 +1,4 @@
-"""Charts as Plotly figures in plain JSON; a page draws them with plotly.js in its own light or dark colours.
+"""Builds charts as Plotly figures in plain JSON; a page draws them with plotly.js in its light or dark colours.
 
 Every series differs in its dash and its symbol as well as in its colour (Okabe & Ito 2008, for all kinds of sight).
 """
@@ -42,7 +42,7 @@ _LAYOUT: Figure = {
 
 
 class ChartSeries(Struct, frozen=True):
-    """A named line: its values, each from a time on, and the rows that each was measured on."""
+    """A named line: its times and values, and the number of rows of each value."""
 
     name: str
     times: Sequence[datetime]
@@ -51,7 +51,7 @@ class ChartSeries(Struct, frozen=True):
 
 
 class ChartMark(Struct, frozen=True):
-    """Something that happened at a time, in a lane of its `kind`."""
+    """An event at a time, in the lane of its `kind`."""
 
     time: datetime
     kind: str
@@ -59,7 +59,7 @@ class ChartMark(Struct, frozen=True):
 
 
 class TrafficShare(Struct, frozen=True):
-    """The part of the requests that a release answers in a role."""
+    """The share of the requests that a release serves in a role."""
 
     release: str
     role: Literal["champion", "challenger", "shadow"]
@@ -67,7 +67,7 @@ class TrafficShare(Struct, frozen=True):
 
 
 class TrafficChange(Struct, frozen=True):
-    """From a time on, these releases answer, and why."""
+    """The releases that serve requests from a time on, and the reason of the change."""
 
     time: datetime
     shares: Sequence[TrafficShare]
@@ -75,7 +75,7 @@ class TrafficChange(Struct, frozen=True):
 
 
 def draw_over_time(series: Sequence[ChartSeries], marks: Sequence[ChartMark], value: str) -> Figure:
-    """Values over time, a line for each series; under them a lane for each kind of mark, in order of appearance."""
+    """Draw a line for each series over time, and below it a lane for each kind of mark, in order of appearance."""
     lanes = list(dict.fromkeys(mark.kind for mark in marks))
     lines = [
         {
@@ -104,7 +104,7 @@ def draw_over_time(series: Sequence[ChartSeries], marks: Sequence[ChartMark], va
 
 
 def _lanes(names: Sequence[str]) -> Figure:
-    """An axis with a row for each name, the first on top; a little room on both ends."""
+    """Return an axis with a row for each name, the first on top, and a margin on both ends."""
     return {
         "type": "category",
         "categoryorder": "array",
@@ -132,7 +132,7 @@ def _lane(kind: str, place: int, marks: Sequence[ChartMark]) -> Figure:
 
 
 def draw_difference(series: Sequence[ChartSeries], reference: str, value: str) -> Figure:
-    """How much each series is above (worse, where less is better) or below the one called `reference`."""
+    """Draw the difference between each series and the series `reference`, as bars above or below 0."""
     at = {
         time: mean for one in series if one.name == reference for time, mean in zip(one.times, one.values, strict=True)
     }
@@ -162,7 +162,7 @@ def draw_difference(series: Sequence[ChartSeries], reference: str, value: str) -
 
 
 def draw_traffic_shares(changes: Sequence[TrafficChange], end: datetime) -> Figure:
-    """Who answered when: a row for each release, a bar for each stretch of time, fainter for a smaller share."""
+    """Draw which releases served: a row for each release, a bar for each period, fainter for smaller shares."""
     names = list(dict.fromkeys(share.release for change in changes for share in change.shares))
     data = []
     for role, shape, colour in (("champion", "", 0), ("challenger", "/", 2), ("shadow", ".", 1)):
@@ -200,7 +200,7 @@ def draw_traffic_shares(changes: Sequence[TrafficChange], end: datetime) -> Figu
 
 
 def _stretches(changes: Sequence[TrafficChange], end: datetime) -> list[tuple[datetime, datetime, TrafficShare, str]]:
-    """Begin, end, share and reason of every stretch in which a release's share stayed as it was."""
+    """Return the begin, end, share and reason of every period in which a release's share was constant."""
     found: list[tuple[datetime, datetime, TrafficShare, str]] = []
     ends = [*(change.time for change in changes[1:]), end][: len(changes)]
     for change, until in zip(changes, ends, strict=True):
@@ -214,7 +214,7 @@ def _stretches(changes: Sequence[TrafficChange], end: datetime) -> list[tuple[da
 
 
 def draw_outcome_counts(table: dict[str, dict[str, int]]) -> Figure:
-    """How often each outcome came out, a row for each check."""
+    """Draw how often each outcome occurred, a row for each check."""
     checks = sorted(table)
     data = []
     for outcome, (colour, shape) in _OUTCOMES.items():
@@ -249,7 +249,7 @@ def draw_outcome_counts(table: dict[str, dict[str, int]]) -> Figure:
 
 
 def draw_distribution(low: float, high: float, edges: Sequence[float], counts: Sequence[int], *, times: bool) -> Figure:
-    """How values are spread: a bar for each bin, as high as its rows are dense there; `times` are microseconds."""
+    """Draw a histogram: a bar for each bin, as high as its density; with `times`, values are microseconds."""
     bounds = [low, *(edge for edge in edges if low < edge < high), high]
     inside = [0] * (len(bounds) - 1)
     for count, edge in zip(counts, [*edges, high], strict=True):
@@ -277,7 +277,7 @@ def draw_distribution(low: float, high: float, edges: Sequence[float], counts: S
 
 
 def draw_frequencies(values: dict[str, int], rest: int) -> Figure:
-    """How often each value comes, the most frequent first; `rest` is what the others come to."""
+    """Draw how often each value occurs, the most frequent first; `rest` is the number of all other rows."""
     names = [*values, *(["(all others)"] if rest else [])]
     bars = {
         "type": "bar",
@@ -305,7 +305,7 @@ def _hatched(shape: str) -> Figure:
 
 
 def _times(moments: Sequence[datetime]) -> list[str]:
-    """Moments as Plotly reads them, in UTC: it would show an offset's clock time."""
+    """Format times in UTC for Plotly, which ignores time zones."""
     return [moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") for moment in moments]
 
 
@@ -314,7 +314,7 @@ def _turn(choices: tuple[str, ...], place: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Plotly shows as it is: it takes some tags for its own."""
+    """Escape text for Plotly, which interprets some HTML tags."""
     return html.escape(text, quote=False)
 
 

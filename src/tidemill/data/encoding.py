@@ -1,4 +1,4 @@
-"""Turns rows into the numbers that an estimator takes; the vocabularies are fitted once and used again at serving."""
+"""Encodes rows as numbers for an estimator; the vocabularies are fitted once and used again at serving."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Metrics: how good answers are, as a whole and row by row."""
+"""Computes metrics of predictions, as a whole and for each row."""
 
 from collections.abc import Callable
 from functools import cache
@@ -20,7 +20,7 @@ _DRAWS = 400
 
 
 class Truth(Struct, frozen=True):
-    """What turned out: class numbers (integers) or numbers, shape (rows,), and the classes of a classification."""
+    """The true labels: class indices or numbers, shape (rows,), and the classes of a classification."""
 
     task: Task
     values: npt.NDArray[Any]
@@ -40,7 +40,7 @@ def among(wanted: tuple[str, ...], scores: Floats, classes: tuple[str, ...]) -> 
 
 
 def losses(truth: Truth, scores: Floats) -> Floats:
-    """The loss of each row, shape (rows,): log loss (natural logarithm) or squared error.
+    """Return the loss of each row, shape (rows,): log loss (natural logarithm) or squared error.
 
     `scores` are probabilities, shape (rows, classes), or numbers, shape (rows,).
     """
@@ -53,9 +53,9 @@ def losses(truth: Truth, scores: Floats) -> Floats:
 
 
 def measure(truth: Truth, scores: Floats) -> dict[str, float]:
-    """The usual metrics of a task: log loss, Brier score, error rate and ROC AUC, or RMSE, MAE and R²."""
+    """Compute the standard metrics of a task: log loss, Brier score, error rate and ROC AUC, or RMSE, MAE and R²."""
     if not len(truth.values):
-        raise DataError("there are no rows to measure on", "give labelled rows")
+        raise DataError("there are no rows to measure on", "use labelled rows")
     found = {name: float(values.mean()) for name, values in _by_row(truth, scores).items()}
     if truth.task == "regression":
         found["rmse"] = float(np.sqrt(found["rmse"]))
@@ -135,12 +135,12 @@ def _error_of_area(positive: Booleans, scores: Floats) -> float:
 
 
 def worse_by(metric: str, now: float, reference: float) -> float:
-    """How much worse a metric is than its reference: above 0 is worse."""
+    """Return by how much a metric is worse than its reference: above 0 is worse."""
     return reference - now if find_metric_info(metric).greater_is_better else now - reference
 
 
 def measure_more(truth: Truth, scores: Floats) -> dict[str, float]:
-    """What else is usual: precision, recall, F1 and average precision; F1 and ROC AUC over classes; median error."""
+    """Compute further metrics: precision, recall, F1, average precision; ROC AUC over classes; median error."""
     return _computed(_FURTHER, truth, scores)
 
 
@@ -287,8 +287,8 @@ def bootstrap_interval(differences: Floats, confidence: float) -> tuple[float, f
 
 @cache
 def _weights() -> npt.NDArray[np.float32]:
-    """How often each row is in each draw: Poisson weights stand in for drawing with replacement.
+    """Return how often each row is in each draw: Poisson weights approximate drawing with replacement.
 
-    They are the same for all: one matrix product then does all draws, and what takes long is done once.
+    All callers share them, since drawing them is slow; one matrix product then computes all draws.
     """
     return np.random.default_rng(0).poisson(1.0, size=(_DRAWS, _MOST_DRAWN)).astype(np.float32)

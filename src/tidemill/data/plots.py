@@ -23,10 +23,10 @@ _STYLE = (
 
 
 def render_plots(truth: Truth, scores: Floats, title: str) -> str:
-    """The plots that fit a task, as HTML that asks nothing of anybody; `scores` as in `measure`.
+    """Return the plots of a task as HTML without external files; `scores` as in `measure`.
 
     The curves of three and more classes are those of each class against the rest, all together (micro-averaged).
-    Answers that are not finite are counted, not drawn.
+    Predictions that are not finite are counted, not drawn.
     """
     drawable = np.isfinite(scores if scores.ndim == 1 else scores.sum(axis=1))
     lost = int((~drawable).sum())
@@ -41,7 +41,7 @@ def render_plots(truth: Truth, scores: Floats, title: str) -> str:
             drawn = _curves(is_class.ravel(), scores.ravel(), ", each class against the rest")
         drawn.append(_confusion(truth, scores.argmax(axis=1)))
     body = "".join(drawn)
-    name, missing = html.escape(title), f"; {lost:,} more have an answer that is not finite" if lost else ""
+    name, missing = html.escape(title), f"; {lost:,} more have a prediction that is not finite" if lost else ""
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{name}</title><style>{_STYLE}</style>"
         f"<h1>{name}</h1><p>{len(truth.values):,} rows{missing}</p>{body}</html>"
@@ -49,8 +49,8 @@ def render_plots(truth: Truth, scores: Floats, title: str) -> str:
 
 
 def _curves(positive: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]", scores: Floats, about: str = "") -> list[str]:
-    said, found = calibration_curve(positive, scores)
-    drawn = [_figure(f"Calibration{about}", "predicted", "observed", said, found, even=True, dots=True)]
+    predicted, observed = calibration_curve(positive, scores)
+    drawn = [_figure(f"Calibration{about}", "predicted", "observed", predicted, observed, even=True, dots=True)]
     if 0 < positive.sum() < len(positive):
         rates = roc_curve(positive, scores)
         drawn.append(_figure(f"ROC{about}", "false positive rate", "true positive rate", *rates, even=True))
@@ -62,7 +62,7 @@ def _curves(positive: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]", scores:
 def calibration_curve(
     positive: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]", scores: Floats, bins: int = 10
 ) -> tuple[Floats, Floats]:
-    """Mean prediction and share of positives in up to `bins` groups of equally many rows, by rising prediction."""
+    """Return the mean prediction and the share of positives in up to `bins` groups of equal size, by prediction."""
     groups = np.array_split(np.argsort(scores, kind="stable"), min(bins, max(len(scores), 1)))
     return (
         np.array([scores[rows].mean() for rows in groups if len(rows)]),
@@ -75,10 +75,10 @@ def _residuals(values: Floats, scores: Floats) -> str:
     return _figure("Residuals", "predicted", "observed − predicted", scores[kept], (values - scores)[kept], points=True)
 
 
-def _confusion(truth: Truth, said: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> str:
+def _confusion(truth: Truth, predicted: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> str:
     size = len(truth.classes)
     table = np.zeros((size, size), dtype=int)
-    np.add.at(table, (truth.values.astype(int), said), 1)
+    np.add.at(table, (truth.values.astype(int), predicted), 1)
     names = [html.escape(name) for name in truth.classes]
     head = "".join(f"<th>{name}</th>" for name in names)
     rows = "".join(
@@ -86,7 +86,7 @@ def _confusion(truth: Truth, said: "np.ndarray[tuple[int, ...], np.dtype[np.int6
         for name, counts in zip(names, table.tolist(), strict=True)
     )
     return (
-        f"<figure><figcaption>Confusion (rows: what was, columns: what was said)</figcaption>"
+        f"<figure><figcaption>Confusion (rows: true class, columns: predicted class)</figcaption>"
         f"<table><tr><th></th>{head}</tr>{rows}</table></figure>"
     )
 

@@ -1,4 +1,4 @@
-"""Splits rows into train, validation and test: by time where there is one, so that nobody learns from the future."""
+"""Splits rows into train, validation and test: by time where rows have one, so that training precedes the test."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple

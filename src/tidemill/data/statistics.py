@@ -1,4 +1,4 @@
-"""Profiles: what a column held, in numbers that later rows can be compared with, and that can be merged."""
+"""Profiles of tables: statistics of each column that can be merged and compared with those of later rows."""
 
 import numpy as np
 import polars as pl
@@ -80,14 +80,16 @@ def merge(one: Profile, other: Profile) -> Profile:
         if they do not have the same columns, bins and values.
     """
     if [column.name for column in one.columns] != [column.name for column in other.columns]:
-        raise DataError("two profiles have other columns", "make both against the same reference")
+        raise DataError("two profiles have different columns", "compute both with the same reference")
     columns = tuple(_merged(left, right) for left, right in zip(one.columns, other.columns, strict=True))
     return Profile(rows=one.rows + other.rows, columns=columns)
 
 
 def _merged(one: ColumnProfile, other: ColumnProfile) -> ColumnProfile:
     if (one.edges, one.type, list(one.values)) != (other.edges, other.type, list(other.values)):
-        raise DataError(f"column {one.name!r} has other bins in each profile", "make both against the same reference")
+        raise DataError(
+            f"column {one.name!r} has different bins in each profile", "compute both with the same reference"
+        )
     mean, deviation = _moments(one, other)
     sketch = keep_smallest_hashes(np.asarray([*one.sketch, *other.sketch], dtype=np.uint64))
     length = None
