@@ -164,7 +164,7 @@ def test_profiles_of_other_columns_or_bins_are_not_merged() -> None:
     one, other = pl.DataFrame({"x": [1.0, 2.0]}), pl.DataFrame({"y": [1.0]})
     with pytest.raises(DataError, match="different columns"):
         merge(profile(one), profile(other))
-    with pytest.raises(DataError, match="'x' has other bins"):
+    with pytest.raises(DataError, match="'x' has different bins"):
         merge(profile(one), profile(one * 2))
 
 
