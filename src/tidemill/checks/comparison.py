@@ -69,9 +69,9 @@ def compare_with_champion(
 
 def cannot_compare(why: str, policy: Gate, evidence: dict[str, object] | None = None) -> Finding:
     """A warning, as live traffic has to compare them; a failure where the policy asks for a proof."""
-    said = "nothing proves it better" if policy.better else "live traffic decides"
+    summary = "nothing proves it better" if policy.better else "live traffic decides"
     outcome: Outcome = "fail" if policy.better else "warn"
-    return Finding(about="champion", outcome=outcome, reason=f"{why}: {said}", evidence=evidence or {})
+    return Finding(about="champion", outcome=outcome, reason=f"{why}: {summary}", evidence=evidence or {})
 
 
 def _against_baseline(candidate: Floats, baseline: Floats, policy: Gate) -> Finding:
@@ -96,16 +96,18 @@ def _against_champion(
 ) -> Finding:
     low, high = bootstrap_interval(candidate - champion, policy.confidence)
     evidence |= {"champion_loss": float(champion.mean()), "against_champion": (low, high)}
-    said = f"{_loss(candidate, champion)}, {_difference(candidate - champion, low, high)}"
+    summary = f"{_loss(candidate, champion)}, {_difference(candidate - champion, low, high)}"
     if low > policy.margin:
-        return Finding(about="champion", outcome="fail", reason=f"worse than the champion: {said}", evidence=evidence)
+        return Finding(
+            about="champion", outcome="fail", reason=f"worse than the champion: {summary}", evidence=evidence
+        )
     if policy.better and high >= 0:
-        reason = f"not proven better than the champion, as its policy asks: {said}"
+        reason = f"not proven better than the champion, as its policy asks: {summary}"
         return Finding(about="champion", outcome="fail", reason=reason, evidence=evidence)
     if (candidate - champion).mean() > policy.margin or (high > policy.margin and not has_canary):
-        reason = f"{len(candidate)} test rows do not tell whether it is worse than the champion: {said}"
+        reason = f"{len(candidate)} test rows do not tell whether it is worse than the champion: {summary}"
         return Finding(about="champion", outcome="undecided", reason=reason, evidence=evidence)
-    return Finding(about="champion", reason=f"not worse than the champion: {said}", evidence=evidence)
+    return Finding(about="champion", reason=f"not worse than the champion: {summary}", evidence=evidence)
 
 
 def _on_slices(difference: Floats, slices: dict[str, Booleans], policy: Gate, other: str) -> list[Finding]:
@@ -135,15 +137,15 @@ def check_metric_thresholds(
     A metric whose interval covers its threshold is undecided.
     """
     found = []
-    for name, said in policy.thresholds.items():
-        sign = said[:2] if said[1] == "=" else said[0]
+    for name, threshold in policy.thresholds.items():
+        sign = threshold[:2] if threshold[1] == "=" else threshold[0]
         value = values.get(name)
-        evidence = {f"threshold_{name}": said, f"test_{name}": value}
+        evidence = {f"threshold_{name}": threshold, f"test_{name}": value}
         if value is None:
-            reason = f"{name}, which must be {said}, was not measured (there are {', '.join(sorted(values))})"
+            reason = f"{name}, which must be {threshold}, was not measured (there are {', '.join(sorted(values))})"
         else:
-            reason = f"{name} is {value:.4g}, and must be {said}"
-        bound = float(said[len(sign) :])
+            reason = f"{name} is {value:.4g}, and must be {threshold}"
+        bound = float(threshold[len(sign) :])
         kept = value is not None and _SIGNS[sign](value, bound)
         outcome: Outcome = "pass" if kept else "fail"
         low, high = (intervals or {}).get(name, (bound, bound))

@@ -25,7 +25,7 @@ def drift(
     A column moved when the effect is large *and* proven. Large is a Kolmogorov–Smirnov distance above .05, a category's
     share that changed by more than .03, or a missing share that did; times pass, and only their missing share counts.
     Proven is a p-value that Holm's procedure (1979) rejects at `level` among the two tests of each column: where
-    nothing changed and rows are independent, in at most `level` of the windows any column is said to have moved,
+    nothing changed and rows are independent, in at most `level` of the windows any column is summary to have moved,
     however many columns there are. That also holds for words of a large vocabulary (tail numbers, free text), whose
     most frequent ones are so by luck, and for values with a weekly rhythm, as long as windows and reference are whole
     weeks; part of a week is another mixture of days, and is told as such. A shift of a quarter of a deviation is seen
@@ -53,13 +53,13 @@ def drift(
     moved = sorted((one for one in compared if one["moved"]), key=lambda one: -one["effect"])
     share = len(moved) / max(len(compared), 1)
     beyond = share > limit
-    said = ", ".join(f"{one['column']} ({one['effect']:.2f})" for one in moved[:4]) or "none"
+    summary = ", ".join(f"{one['column']} ({one['effect']:.2f})" for one in moved[:4]) or "none"
     return Verdict(
         check="drift",
         subject=subject,
         outcome="fail" if beyond else "pass",
         action=action if beyond else "proceed",
-        reason=f"{len(moved)} of {len(compared)} columns moved: {said}",
+        reason=f"{len(moved)} of {len(compared)} columns moved: {summary}",
         evidence={"rows": now.rows, "share": share, "limit": limit, "level": level, "columns": compared},
     )
 

@@ -49,35 +49,35 @@ def check_signature_change(deployed: Signature | None, candidate: Signature, pol
     return [Finding(about="signature", outcome="fail", reason=reason, evidence={"signature_changes": changes})]
 
 
-def check_probe(trial: PackageProbe, expected: Floats, policy: Gate) -> list[Finding]:
+def check_probe(probe: PackageProbe, expected: Floats, policy: Gate) -> list[Finding]:
     """Whether a package answered in a fresh process as it does here, within the limits of its policy.
 
     `expected` are the answers of this process to the same rows, of shape (rows,) or (rows, classes).
     """
     evidence = {
-        "tried_in": trial.where,
-        "package_mb": trial.size_mb,
-        "package_memory_mb": trial.memory_mb,
-        "package_latency_ms": trial.latency_ms,
+        "tried_in": probe.where,
+        "package_mb": probe.size_mb,
+        "package_memory_mb": probe.memory_mb,
+        "package_latency_ms": probe.latency_ms,
     }
-    if trial.missing:
-        reason = f"its package imports {trial.missing!r}, which its lock does not name (see packages under [training])"
-        return [Finding(about="lock", outcome="fail", reason=reason, evidence=evidence | {"missing": trial.missing})]
-    if trial.error:
-        reason = f"the package fails in a fresh process: {trial.error}"
+    if probe.missing:
+        reason = f"its package imports {probe.missing!r}, which its lock does not name (see packages under [training])"
+        return [Finding(about="lock", outcome="fail", reason=reason, evidence=evidence | {"missing": probe.missing})]
+    if probe.error:
+        reason = f"the package fails in a fresh process: {probe.error}"
         return [Finding(about="package", outcome="fail", reason=reason, evidence=evidence)]
-    if not trial.same_twice:
+    if not probe.same_twice:
         reason = "not deterministic: two predictions of the same rows differ in a fresh process"
         return [Finding(about="determinism", outcome="fail", reason=reason, evidence=evidence)]
-    scores = np.asarray(trial.scores, dtype=float)
+    scores = np.asarray(probe.scores, dtype=float)
     if scores.shape != expected.shape or not np.allclose(scores, expected, rtol=0, atol=_TOLERANCE, equal_nan=True):
         reason = "the package does not return the same predictions in a fresh process as in the training process"
         return [Finding(about="package", outcome="fail", reason=reason, evidence=evidence)]
-    found = [_within("latency", "answers a row in", trial.latency_ms, policy.latency_ms, "ms")]
-    found += [_within("memory", "takes", trial.memory_mb, policy.memory_mb, "MB of memory")]
-    found += [_within("size", "is", trial.size_mb, policy.size_mb, "MB large")]
-    said = trial.warning or f"the package returns the same predictions in {trial.where}"
-    kept = Finding(about="package", outcome="warn" if trial.warning else "pass", reason=said, evidence=evidence)
+    found = [_within("latency", "answers a row in", probe.latency_ms, policy.latency_ms, "ms")]
+    found += [_within("memory", "takes", probe.memory_mb, policy.memory_mb, "MB of memory")]
+    found += [_within("size", "is", probe.size_mb, policy.size_mb, "MB large")]
+    summary = probe.warning or f"the package returns the same predictions in {probe.where}"
+    kept = Finding(about="package", outcome="warn" if probe.warning else "pass", reason=summary, evidence=evidence)
     return [kept, *(one for one in found if one)]
 
 
