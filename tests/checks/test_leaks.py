@@ -52,6 +52,16 @@ def test_a_clean_split_passes(parts: Split, options: dict[str, Any]) -> None:
     assert (found.about, found.outcome) == ("leaks", "pass")
 
 
+def test_rows_without_a_key_are_no_copies_of_each_other() -> None:
+    without_key = RANDOM.test.with_columns(id=pl.lit(None, pl.Int64))
+    served = [without_key.with_columns(pl.col("x") + shift) for shift in (0.1234567, 0.2345678)]
+    train, test = (pl.concat([part, rows]) for part, rows in zip((RANDOM.train, RANDOM.test), served, strict=True))
+    (found,) = look(train, test, key=("id",))
+    assert (found.about, found.outcome) == ("leaks", "pass")
+    copied = pl.concat([test, served[0]])
+    assert [finding.about for finding in look(train, copied, key=("id",))] == ["test rows"]
+
+
 @pytest.mark.parametrize(
     ("test", "options", "about", "said"),
     [

@@ -2,14 +2,16 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 
 import polars as pl
 import pytest
 
+from tidemill.compose.backends import open_workspace
 from tidemill.core.policy import Problem
 from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME
 from tidemill.journal.tables import DeltaTables
-from tidemill.recipes.rows import Snapshot, read_labelled
+from tidemill.recipes.rows import Snapshot, add_feedback, read_labelled
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 
@@ -119,3 +121,49 @@ def test_a_whole_table_and_its_parts_replace_each_other(tmp_path: Path) -> None:
     assert read_current(2, "orders#0-10000", "orders#10000-20000") == ["orders#0-10000 2", "orders#10000-20000 2"]
     assert read_current(3, "orders#10000-20000") == ["orders#0-10000 2", "orders#10000-20000 3"]
     assert read_current(4, "orders#all", "others.csv") == ["orders#all 4", "others.csv 4"]
+
+
+@pytest.mark.parametrize(
+    ("label", "task", "truth", "expected"),
+    [
+        (pl.Series([False, True]), "classification", ["1", "0", "True", "late"], [True, False, True]),
+        (pl.Series([0, 1]), "classification", ["1.0", "0", "true", "2"], [1, 0, 1]),
+        (pl.Series(["0", "1"]), "classification", [1.0, 0.0, 3.0], ["1", "0"]),
+        (pl.Series(["yes", "no"]), "classification", ["no", " yes", "Yes"], ["no", "yes"]),
+        (pl.Series([3, 4]), "regression", ["5", "x", "nan", "6.0"], [5, 6]),
+        (pl.Series([3, 4]), "regression", [5.5, 6.0], [5.5, 6.0]),
+    ],
+)
+def test_feedback_learns_what_a_label_means_and_excludes_one_without_a_meaning(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    label: pl.Series,
+    task: Literal["classification", "regression"],
+    truth: list[str | float],
+    expected: list[Any],
+) -> None:
+    journal = open_workspace(tmp_path).journal
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    served = pl.DataFrame({"id": [str(index) for index in range(len(truth))]}).with_columns(
+        pl.lit("shop/1").alias("release"),
+        pl.lit("champion").alias("role"),
+        pl.lit("").alias("key"),
+        pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("time"),
+        pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("known_at"),
+        pl.struct(x=pl.lit(1.0)).alias("features"),
+    )
+    journal.append("predictions/shop", served)
+    journal.append("labels/shop", served.select("id", "key", "time", "known_at", pl.Series("value", truth)))
+    rows = pl.DataFrame({"x": [0.0, 0.0], "y": label}).with_columns(
+        pl.lit(now).cast(pl.Datetime("us", "UTC")).alias(name) for name in (TIME, KNOWN_AT)
+    )
+    found = add_feedback(
+        rows,
+        Snapshot(table="rows", version=0, known_until=now, feedback_until=now),
+        Problem(decision="", source="rows", label="y", task=task),
+        "shop",
+        journal,
+    )
+    assert found["y"].to_list()[2:] == expected
+    excluded = len(truth) - len(expected)
+    assert not excluded or f"{excluded} of {len(truth)} labels of shop" in caplog.text

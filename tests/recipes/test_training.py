@@ -138,25 +138,47 @@ def test_late_rows_of_a_view_lead_to_another_model(tmp_path: Path) -> None:
     assert {step.step: step.state for step in again.workspace.ledger.steps.find(run=train(again))}["fit"] == "cached"
 
 
-def test_feedback_adds_served_and_labelled_rows(tmp_path: Path) -> None:
-    session = open_session(make_project(tmp_path / "shop", replace={'test = "14d"': 'test = "14d"\nfeedback = true'}))
-    train(session)
-    first = session.workspace.ledger.releases.find(name="shop")[0]
-    newest = datetime.fromisoformat(first.data["trained_until"])
-    served = pl.DataFrame({"id": [f"p{number}" for number in range(60)]}).with_columns(
-        pl.lit(first.label).alias("release"),
+def serve_and_label(session: Session, labels: list[str | float], keys: list[str] | None = None) -> None:
+    """Write a served row of the first release and its label to the journal, for each of the labels."""
+    release = session.workspace.ledger.releases.find(name="shop")[0]
+    later = datetime.fromisoformat(release.data["trained_until"]) + timedelta(days=1)
+    served = pl.DataFrame({"id": [f"p{number}" for number in range(len(labels))]}).with_columns(
+        pl.lit(release.label).alias("release"),
         pl.lit("champion").alias("role"),
-        pl.lit("").alias("key"),
-        pl.lit(newest + timedelta(days=1)).cast(pl.Datetime("us", "UTC")).alias("time"),
-        pl.lit(newest + timedelta(days=1)).cast(pl.Datetime("us", "UTC")).alias("known_at"),
+        pl.Series("key", keys or [""] * len(labels)),
+        pl.lit(later).cast(pl.Datetime("us", "UTC")).alias("time"),
+        pl.lit(later).cast(pl.Datetime("us", "UTC")).alias("known_at"),
         pl.struct(distance_km=pl.lit(700.0), items=pl.lit(3), carrier=pl.lit("thrifty")).alias("features"),
     )
     session.workspace.journal.append("predictions/shop", served)
-    labels = served.head(50).select("id", "key", "time", "known_at", pl.lit("true").alias("value"))
-    session.workspace.journal.append("labels/shop", labels)
+    rows = served.select("id", pl.lit("").alias("key"), "time", "known_at", pl.Series("value", labels))
+    session.workspace.journal.append("labels/shop", rows)
+
+
+def open_with_feedback(folder: Path) -> Session:
+    """A shop that also learns from served rows, after its first training."""
+    session = open_session(make_project(folder, replace={'test = "14d"': 'test = "14d"\nfeedback = true'}))
+    train(session)
+    return session
+
+
+def test_feedback_adds_served_and_labelled_rows(tmp_path: Path) -> None:
+    session = open_with_feedback(tmp_path / "shop")
+    first = session.workspace.ledger.releases.find(name="shop")[0]
+    serve_and_label(session, ["true"] * 50)
     train(session)
     second = session.workspace.ledger.releases.find(name="shop")[-1]
     assert second.data["rows"] == first.data["rows"] + 50
+
+
+def test_feedback_for_a_row_of_the_source_is_not_another_row(tmp_path: Path) -> None:
+    session = open_with_feedback(tmp_path / "shop")
+    first = session.workspace.ledger.releases.find(name="shop")[0]
+    known = pl.read_csv(session.project.folder / "data" / "shop.csv")["order_id"].head(30).to_list()
+    serve_and_label(session, ["true"] * 60, [*known, *(f"n{number // 2}" for number in range(30))])
+    train(session)
+    second = session.workspace.ledger.releases.find(name="shop")[-1]
+    assert second.data["rows"] == first.data["rows"] + 15
 
 
 def grow(shop: Session) -> None:

@@ -249,7 +249,9 @@ def test_accepted_labels_are_in_the_journal(kit: ServingKit) -> None:
         ({"value": True, "key": "UA|12"}, 422, ("label 1", "event time")),
         ({"value": True, "key": {"carrier": "UA"}, "time": "2013-03-01"}, 422, ("label 1", "'flight'")),
         ({"value": True, "id": "a", "time": "later"}, 422, ("label 1", "time")),
-        ({"value": "true", "id": "a"}, 422, ("row 1", "'value'")),
+        ({"value": "late", "id": "a"}, 422, ("label 1 is 'late'", "'false', 'true'")),
+        ({"value": 2, "id": "a"}, 422, ("label 1 is '2'", "'false', 'true'")),
+        ({"value": "yes", "id": "a"}, 422, ("label 1 is 'yes'", "'false', 'true'")),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(
@@ -259,6 +261,15 @@ def test_labels_that_do_not_fit_are_refused(
     good = {"id": "a", "value": True}
     assert_error(client.post(f"/labels/{MODEL}", json={"labels": [good, label]}), status, *words)
     assert kit.labels().is_empty()
+
+
+def test_each_label_of_a_request_can_have_a_spelling_of_its_own(kit: ServingKit) -> None:
+    kit.route(kit.arm(1, package()))
+    values = [True, "true", " True ", 1, 1.0, "1", False, 0]
+    with running(kit) as (_, client):
+        labels = [{"id": str(index), "value": value} for index, value in enumerate(values)]
+        assert client.post(f"/labels/{MODEL}", json={"labels": labels}).json() == {"accepted": len(values)}
+    assert kit.labels().sort("id")["value"].to_list() == ["true"] * 6 + ["false"] * 2
 
 
 def test_metrics_count_requests_rows_and_labels(kit: ServingKit, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from msgspec.structs import replace
 
 from tests.serving.kit import MODEL, ServingKit, history, package, predicting_nan, raising, requiring
 from tidemill.clock import SystemClock, VirtualClock
@@ -251,7 +252,7 @@ def test_labels_are_converted_to_rows_of_the_journal(kit: ServingKit) -> None:
     assert serving.add_labels(MODEL, frame) == 2
     assert kit.labels().rows() == [(NOW, "a", "", None, "true"), (NOW, "", "UA|1", when, "false")]
     serving.add_labels(MODEL, pl.DataFrame({"value": [1.0, 0.0], "id": ["a", "b"], "known_at": [when, when]}))
-    assert kit.labels().filter(pl.col("known_at") == when)["value"].to_list() == ["1", "0"]
+    assert kit.labels().filter(pl.col("known_at") == when)["value"].to_list() == ["true", "false"]
 
 
 @pytest.mark.parametrize(
@@ -268,6 +269,19 @@ def test_labels_without_a_value_or_a_row_are_refused(kit: ServingKit, columns, p
     with pytest.raises(DataError, match=problem):
         start_service(kit).add_labels(MODEL, pl.DataFrame(columns))
     assert kit.labels().is_empty()
+
+
+def test_a_label_of_a_class_that_only_the_challenger_has_is_accepted(kit: ServingKit) -> None:
+    newer = package(2)
+    signature = replace(newer.manifest.signature, classes=("false", "later"))
+    newer = replace(newer, manifest=replace(newer.manifest, signature=signature))
+    kit.route(kit.arm(1, package()), kit.arm(2, newer, "challenger", 0.5))
+    serving = start_service(kit)
+    serving.add_labels(MODEL, pl.DataFrame({"value": ["later", "true"], "id": ["a", "b"]}))
+    assert kit.labels()["value"].to_list() == ["later", "true"]
+    with pytest.raises(DataError, match="label 0 is 'never'") as refused:
+        serving.add_labels(MODEL, pl.DataFrame({"value": ["never"], "id": ["a"]}))
+    assert "'false', 'true', 'later'" in refused.value.cure
 
 
 def test_labels_of_a_regression_are_numbers(kit: ServingKit) -> None:

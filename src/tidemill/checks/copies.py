@@ -20,22 +20,42 @@ _SURE = 3.0
 def find_copies(train: pl.DataFrame, test: pl.DataFrame, key: tuple[str, ...], whole: tuple[str, ...]) -> list[Finding]:
     """Test rows that are training rows, too; and copies in the table, where the split keeps them on one side.
 
-    Rows are compared by their `key` where both parts have it, else as a `whole`. Rows that are alike by nature are so
+    Rows are compared by their `key` where they have one, else as a `whole`. Rows that are alike by nature are so
     within the training as well.
     """
-    named = list(key) if set(key) <= {*train.columns} & {*test.columns} else []
-    columns = named or [name for name in dict.fromkeys(whole) if name in train.columns and name in test.columns]
+    both = {*train.columns} & {*test.columns}
+    columns = [name for name in dict.fromkeys(whole) if name in both]
+    if key and set(key) <= both:
+        has_key = pl.all_horizontal(pl.col(key).is_not_null())
+        found = _find_shared(train.filter(has_key), test.filter(has_key), list(key), by_chance=None)
+        # Rows without a key, such as served rows, are compared with each other as a whole.
+        train, test = train.filter(~has_key), test.filter(~has_key)
+        if found or not columns or not test.height:
+            return found
+        return _find_shared(train, test, columns, _by_chance(_stack(train, test, columns)))
+    if not columns or not test.height:
+        return []
+    rows = _stack(train, test, columns)
+    by_chance = _by_chance(rows)
+    return _find_shared(train, test, columns, by_chance) or _repeated(rows, by_chance)
+
+
+def _stack(train: pl.DataFrame, test: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+    return pl.concat([train.select(columns), test.select(columns)], how="vertical_relaxed")
+
+
+def _find_shared(train: pl.DataFrame, test: pl.DataFrame, columns: list[str], by_chance: float | None) -> list[Finding]:
+    """Return a finding if test rows are training rows by these columns; `by_chance` is None for columns of a key."""
     if not columns or not test.height:
         return []
     rows = train.select(columns)
     shared = test.join(rows, on=columns, how="semi", nulls_equal=True).height / test.height
-    by_chance = 0.0 if named else _by_chance(pl.concat([rows, test.select(columns)], how="vertical_relaxed"))
-    alike = min(int(rows.is_duplicated().sum()) / max(rows.height, 1), by_chance)
+    alike = min(int(rows.is_duplicated().sum()) / max(rows.height, 1), by_chance or 0.0)
     most = max(_MOST_SHARED, 2 * alike)
-    if shared > most + (0.0 if named else _SURE * float(np.sqrt(most / test.height))):
-        reason = f"{shared:.0%} of the test rows are among its training rows"
-        return [Finding(about="test rows", outcome="fail", reason=reason, evidence={"test_rows_in_training": shared})]
-    return [] if named else _repeated(pl.concat([rows, test.select(columns)], how="vertical_relaxed"), by_chance)
+    if shared <= most + (0.0 if by_chance is None else _SURE * float(np.sqrt(most / test.height))):
+        return []
+    reason = f"{shared:.0%} of the test rows are among its training rows"
+    return [Finding(about="test rows", outcome="fail", reason=reason, evidence={"test_rows_in_training": shared})]
 
 
 def _repeated(rows: pl.DataFrame, by_chance: float) -> list[Finding]:

@@ -1,9 +1,20 @@
-"""The order of a classification's classes, which is that of its probabilities."""
+"""The classes of a classification: their order, which is that of the probabilities, and the values that mean them."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from math import isfinite
+from typing import TypeVar
+
+import polars as pl
 
 from tidemill.errors import ConfigurationError
+
+K = TypeVar("K")
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_CANONICAL_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d{1,4})?", re.ASCII)
+_BOOLEANS = {"true": Decimal(1), "false": Decimal(0)}
 
 
 def order_classes(names: Iterable[str], positive: str = "") -> tuple[str, ...]:
@@ -31,6 +42,58 @@ def order_classes(names: Iterable[str], positive: str = "") -> tuple[str, ...]:
             "set positive under [problem] to one of two classes, or remove it: ROC AUC and F1 are means over more",
         )
     return (*(name for name in found if name != positive), positive)
+
+
+def match_classes(values: pl.Series, classes: Sequence[str]) -> pl.Series:
+    """Return the class that each value means; null for a value that means none, and for a null.
+
+    A value means the class that has its text, also with spaces around it. A number means the class with the same
+    value, as `1`, `1.0` and `"1.0"` mean the class `1`; a class with leading zeros is text. Where the classes are
+    `true` and `false`, or `1` and `0`, each of `true`, `True`, `"TRUE"`, `1` and `"1.0"` means the first of them.
+
+    >>> match_classes(pl.Series([1, 0, 2]), ["false", "true"]).to_list()
+    ['true', 'false', None]
+    >>> match_classes(pl.Series([" 7.0", "07", "seven"]), ["7", "8"]).to_list()
+    ['7', '7', None]
+    """
+    if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
+        return pl.Series(values.name, [None] * len(values), dtype=pl.String)
+    texts = values.cast(pl.String)
+    find_class = _create_matcher(classes)
+    meanings = {text: find_class(text) for text in texts.drop_nulls().unique().to_list()}
+    return texts.replace_strict(list(meanings), list(meanings.values()), default=None, return_dtype=pl.String)
+
+
+def _create_matcher(classes: Sequence[str]) -> Callable[[str], str | None]:
+    """Return a function from a text to the class that it means, or None."""
+    exact = {name: name for name in classes}
+    stripped = _drop_ambiguous((name.strip(), name) for name in classes)
+    words = {name.strip().casefold() for name in classes}
+    numbers = _drop_ambiguous(
+        (Decimal(name.strip()), name) for name in classes if _CANONICAL_NUMBER.fullmatch(name.strip())
+    )
+    if words == _BOOLEANS.keys():
+        numbers = _drop_ambiguous((_BOOLEANS[name.strip().casefold()], name) for name in classes)
+    has_booleans = len(classes) == 2 and numbers.keys() == set(_BOOLEANS.values())
+
+    def find_class(text: str) -> str | None:
+        bare = text.strip()
+        found = exact.get(text) or stripped.get(bare)
+        if found is None and _NUMBER.fullmatch(bare):
+            return numbers.get(Decimal(bare))
+        if found is None and has_booleans and bare.casefold() in _BOOLEANS:
+            return numbers[_BOOLEANS[bare.casefold()]]
+        return found
+
+    return find_class
+
+
+def _drop_ambiguous(pairs: Iterable[tuple[K, str]]) -> dict[K, str]:
+    """Return the names by their keys, without the keys that several names share."""
+    names: dict[K, list[str]] = {}
+    for key, name in pairs:
+        names.setdefault(key, []).append(name)
+    return {key: found[0] for key, found in names.items() if len(found) == 1}
 
 
 def _number(name: str) -> float | None:

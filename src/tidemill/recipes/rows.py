@@ -11,10 +11,13 @@ from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import step
 from tidemill.core.policy import ModelPolicy, Problem, Training
 from tidemill.core.resources import Features, JournalReader, Sources, TableReader, Tables
+from tidemill.data.classes import match_classes
 from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME, parse_time_column
+from tidemill.data.keys import to_class_names, to_row_keys
 from tidemill.data.superseded import drop_repeated_keys, drop_superseded_batches
 from tidemill.errors import DataError
 from tidemill.monitoring.windows import read_window, unpack_features
+from tidemill.telemetry import get_logger
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -139,17 +142,47 @@ def add_feedback(
     served = served.filter(pl.col("truth").is_not_null(), pl.col("role") != "shadow") if served.width else served
     if served.is_empty():
         return rows
-    truth = served["truth"]
-    if rows.schema[problem.label] == pl.Boolean:
-        truth = truth == "true"
-    learned = unpack_features(served).with_columns(
-        truth.cast(rows.schema[problem.label]).alias(problem.label),
-        served["time"].alias(TIME),
-        served["truth_known_at"].alias(KNOWN_AT),
+    served = _drop_repeated_rows(served, rows, snapshot.key)
+    labels = _to_labels(served["truth"], rows[problem.label], problem)
+    if misfits := labels.null_count():
+        get_logger("recipes").warning(
+            "%d of %d labels of %s mean no %s, such as %r: the training excludes them",
+            misfits,
+            len(labels),
+            name,
+            "class" if problem.task == "classification" else "finite number",
+            served["truth"].filter(labels.is_null())[0],
+        )
+    learned = (
+        unpack_features(served)
+        .with_columns(labels, served["time"].alias(TIME), served["truth_known_at"].alias(KNOWN_AT))
+        .filter(labels.is_not_null())
     )
     return pl.concat(
         [rows, learned.select(name for name in learned.columns if name in rows.columns)], how="diagonal_relaxed"
     )
+
+
+def _drop_repeated_rows(served: pl.DataFrame, rows: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
+    """Drop served rows whose key a source row or a later served row has, where the key is unique in the source."""
+    if not key or not set(key) <= set(rows.columns) or rows.select(key).drop_nulls().is_duplicated().any():
+        return served
+    known = to_row_keys(rows, key).drop_nulls()
+    named = served.filter(pl.col("key") != "", ~pl.col("key").is_in(known.implode()))
+    newest = named.sort("known_at", maintain_order=True).unique("key", keep="last", maintain_order=True)
+    return pl.concat([served.filter(pl.col("key") == ""), newest])
+
+
+def _to_labels(truth: pl.Series, labels: pl.Series, problem: Problem) -> pl.Series:
+    """Convert labels of the journal to values like those of the source's label; null where a label fits none."""
+    if problem.task == "regression":
+        numbers = truth.cast(pl.Float64, strict=False)
+        numbers = numbers.set(~numbers.is_finite().fill_null(value=False), None)
+        whole = labels.dtype.is_integer() and bool((numbers == numbers.round(0)).all())
+        return numbers.cast(labels.dtype if whole else pl.Float64, strict=False).alias(problem.label)
+    classes = pl.DataFrame({"class": to_class_names(labels), "label": labels}).drop_nulls("class").unique("class")
+    matched = match_classes(truth, classes["class"].to_list()).alias("class").to_frame()
+    return matched.join(classes, on="class", how="left", maintain_order="left")["label"].alias(problem.label)
 
 
 def join_features(rows: pl.DataFrame, features: FeatureSet, snapshot: Snapshot) -> pl.DataFrame:

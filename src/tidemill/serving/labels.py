@@ -1,14 +1,17 @@
 """Converts labels to rows of the journal: an outcome by the id of its prediction, or by the key and time of its row."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import polars as pl
 
 from tidemill.core.model import Input, Task
-from tidemill.data.keys import to_class_names
+from tidemill.data.classes import match_classes
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError
 
+_LONGEST = 60
+_MOST_NAMES = 20
 _NAMES = RowReader(
     (
         Input(name="known_at", type="time"),
@@ -19,15 +22,16 @@ _NAMES = RowReader(
 )
 
 
-def to_label_rows(frame: pl.DataFrame, task: Task, now: datetime) -> pl.DataFrame:
+def to_label_rows(frame: pl.DataFrame, task: Task, classes: Sequence[str], now: datetime) -> pl.DataFrame:
     """Return rows of the journal's kind `labels/<model>`, from columns `value` and `id`, or `key` and `time`.
 
-    `data.keys.to_class_names` formats the classes. Without `known_at` a label is known from now on.
+    For a classification each value becomes the class that it means, as `match_classes` finds it. Without `known_at`
+    a label is known from now on.
 
     Raises
     ------
     DataError
-        if a value is missing or does not fit the task, or a label names no prediction and no row.
+        if a value is missing, means none of the classes or is not a number, or a label names no prediction and no row.
     """
     if "value" not in frame.columns:
         raise DataError("the labels have no column 'value'", "send the outcome of each row as `value`")
@@ -40,18 +44,31 @@ def to_label_rows(frame: pl.DataFrame, task: Task, now: datetime) -> pl.DataFram
             "add the id of the prediction, or the key and the event time of its row",
         )
     known_at = names["known_at"].fill_null(now)
-    return pl.DataFrame([known_at, ids, keys, names["time"], _values(frame["value"], task)])
+    return pl.DataFrame([known_at, ids, keys, names["time"], _read_values(frame["value"], task, classes)])
 
 
-def _values(values: pl.Series, task: Task) -> pl.Series:
+def _read_values(values: pl.Series, task: Task, classes: Sequence[str]) -> pl.Series:
     if values.null_count():
         raise DataError(
             f"label {values.is_null().arg_max()} has no value", "send a label when its outcome is known, not before"
         )
     if task == "classification":
-        return to_class_names(values).alias("value")
+        return _read_classes(values, classes)
     if not values.dtype.is_numeric():
         raise DataError(f"label 0 should be a number, but is {values[0]!r}", "send numbers: the model is a regression")
-    if not values.cast(pl.Float64).is_finite().all():
-        raise DataError("a label is not a finite number", "send finite numbers")
-    return values.cast(pl.Float64).alias("value")
+    numbers = values.cast(pl.Float64)
+    if not numbers.is_finite().all():
+        index = int(numbers.is_finite().arg_min() or 0)
+        raise DataError(f"label {index} is {numbers[index]}, which is not a finite number", "send finite numbers")
+    return numbers.alias("value")
+
+
+def _read_classes(values: pl.Series, classes: Sequence[str]) -> pl.Series:
+    matched = match_classes(values, classes)
+    if matched.null_count():
+        index = int(matched.is_null().arg_max() or 0)
+        shown = repr(values[index])
+        shown = shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
+        names = ", ".join(map(repr, classes[:_MOST_NAMES])) + (", …" if len(classes) > _MOST_NAMES else "")
+        raise DataError(f"label {index} is {shown}, which is not a class of the model", f"send one of: {names}")
+    return matched.alias("value")

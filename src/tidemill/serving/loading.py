@@ -62,6 +62,12 @@ class LoadedRoute(Struct, frozen=True):
         return self.arms[self.champion].loaded.manifest
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of all arms, the champion's first; none for a regression."""
+        arms = (self.arms[self.champion], *self.arms)
+        return tuple(dict.fromkeys(name for arm in arms for name in arm.loaded.signature.classes))
+
+    @property
     def reader(self) -> RowReader:
         """The champion's reader, which checks the requested rows."""
         return self.arms[self.champion].loaded.reader

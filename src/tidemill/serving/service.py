@@ -168,10 +168,10 @@ class Service:
         NotFound
             if no route names the model.
         DataError
-            if a label has no value, does not fit the model's task, or names no prediction and no row.
+            if a label has no value, is no class (or no number) of the model, or names no prediction and no row.
         """
-        task = self.find_route(model).manifest.signature.task
-        rows = to_label_rows(frame, task, self.clock.now())
+        route = self.find_route(model)
+        rows = to_label_rows(frame, route.manifest.signature.task, route.classes, self.clock.now())
         self._journal.append(f"labels/{model}", rows)
         self.metrics.count("tidemill_labels_total", rows.height, model=model)
         return rows.height

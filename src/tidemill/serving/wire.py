@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import polars as pl
-from msgspec import Struct
+from msgspec import Struct, json
 
 from tidemill.core.model import Manifest
 from tidemill.core.schema import ColumnType
@@ -116,12 +116,12 @@ def to_label_frame(items: Sequence[LabelItem], manifest: Manifest) -> pl.DataFra
     Raises
     ------
     DataError
-        if a key lacks a column, a time cannot be read, or the values have several types; it names the label.
+        if a key lacks a column, a time cannot be read, or the values of a regression have several types; it names the
+        label.
     """
     times = [_parse_time(index, "time", item.time) for index, item in enumerate(items)]
     known = [_parse_time(index, "known_at", item.known_at) for index, item in enumerate(items)]
-    values = [{"value": item.value} for item in items]
-    return _ANY_COLUMNS.read_json(values, ("value",)).with_columns(
+    return _read_values(items, manifest).with_columns(
         pl.Series("id", [item.id for item in items], dtype=pl.String),
         pl.Series("key", [_format_key(index, item.key, manifest) for index, item in enumerate(items)], dtype=pl.String),
         to_timestamps("time", [None if item.id else time for item, time in zip(items, times, strict=True)]),
@@ -130,6 +130,14 @@ def to_label_frame(items: Sequence[LabelItem], manifest: Manifest) -> pl.DataFra
             [known_at or (time if item.id else None) for item, known_at, time in zip(items, known, times, strict=True)],
         ),
     )
+
+
+def _read_values(items: Sequence[LabelItem], manifest: Manifest) -> pl.DataFrame:
+    """Return the column `value`; for a classification as text, so that each label can have a type of its own."""
+    if manifest.signature.task == "regression":
+        return _ANY_COLUMNS.read_json([{"value": item.value} for item in items], ("value",))
+    texts = [item.value if isinstance(item.value, str) else json.encode(item.value).decode() for item in items]
+    return pl.DataFrame({"value": pl.Series(texts, dtype=pl.String)})
 
 
 def describe_readiness(service: Service) -> tuple[bool, dict[str, Any]]:
