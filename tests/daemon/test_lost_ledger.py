@@ -61,7 +61,7 @@ def test_the_service_predicts_while_the_ledger_is_not_available(
         until(lambda: "the daemon is running" in log.read_text())
         predictions.append(predict_and_label(client))
         with without_ledger():
-            until(lambda: "ledger: the ledger at" in log.read_text())
+            until(lambda: "daemon: ledger: the ledger" in log.read_text())
             predictions.append(predict_and_label(client))
             with up(shop, "serve") as (other, _):
                 predictions.append(predict_and_label(other))
