@@ -1,25 +1,20 @@
 """Delta tables as sources: a version that appended rows is one batch; a version that changed rows is all rows again."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from tidemill.core.batch import Batch
+from tidemill.data.kinds.delta_log import Commit, DeltaLog
 from tidemill.data.kinds.kind import hash_parts
 from tidemill.errors import DataError
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
-
-_APPENDING = ("WRITE", "CREATE TABLE AS SELECT", "STREAMING UPDATE", "COPY INTO", "CONVERT", "CLONE", "MERGE")
-_CHANGING = (
-    *("DELETE", "UPDATE", "RESTORE", "TRUNCATE"),
-    *("REPLACE TABLE", "REPLACE TABLE AS SELECT", "CREATE OR REPLACE TABLE", "CREATE OR REPLACE TABLE AS SELECT"),
-)
+    from tidemill.delta import LocalTable
 
 
 class DeltaSource:
@@ -41,63 +36,79 @@ class DeltaSource:
         self._location = location
         self._batch_path = batch_path or location
         self._accepted = accepted
+        self._log = DeltaLog(location)
 
     def batches(self, until: datetime) -> list[Batch]:
-        commits = sorted(self._open().history(), key=lambda commit: int(commit["version"]))
-        whole = self._whole(commits)
+        commits = self._read_commits()
+        whole = self._find_whole_versions(commits)
         batches: list[Batch] = []
-        since = max((version for version in whole if version < int(commits[0]["version"])), default=0)
+        since = max((version for version in whole if version < commits[0].version), default=0)
         for commit in commits:
-            version, arrived = int(commit["version"]), datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
+            version, arrived = commit.version, commit.arrived
             if arrived > until or version < since:
                 continue
             if version in whole:
                 batches.clear()
                 since = version
-            elif commit.get("operation") not in _APPENDING:
+            elif commit.effect != "append":
                 continue
             part = f"{since}+{version - since}" if since else str(version)
-            name = f"{self._name}/v{part}@{hash_parts(version, commit['timestamp'])}"
+            name = f"{self._name}/v{part}@{hash_parts(version, commit.timestamp)}"
             batches.append(Batch(id=name, source=self._name, known_at=arrived, path=f"{self._batch_path}#{part}"))
         return batches
 
-    def _whole(self, commits: list[dict[str, Any]]) -> set[int]:
+    def _read_commits(self) -> list[Commit]:
+        from obstore.exceptions import BaseError
+
+        self._open()
+        try:
+            return self._log.read_commits()
+        except (BaseError, OSError, ValueError) as error:
+            raise DataError(
+                f"the log of the Delta table {self._location} of source {self._name!r} cannot be read: "
+                f"{_first_line(error)}",
+                "check the files in its folder _delta_log, and your access to them",
+            ) from None
+
+    def _find_whole_versions(self, commits: list[Commit]) -> set[int]:
         """Return the versions that are read as a whole table."""
         pattern = re.compile(rf"{re.escape(self._name)}/v(\d+)(?:\+(\d+))?@")
         accepted = [(int(match[1]), match[2]) for match in map(pattern.match, self._accepted()) if match]
         seen = max((begin + int(offset or 0) for begin, offset in accepted), default=-1)
         whole = {begin for begin, offset in accepted if offset is not None}
-        whole |= {int(commit["version"]) for commit in commits if _changed(commit)}
-        if seen < int(commits[0]["version"]) > 0:  # earlier entries of the log were cleaned up
-            whole.add(self._first_readable(commits))
-        vacuums = [index for index, commit in enumerate(commits) if str(commit.get("operation")).startswith("VACUUM")]
+        whole |= {commit.version for commit in commits if commit.effect == "change"}
+        if seen < commits[0].version > 0:  # earlier entries of the log were cleaned up
+            whole.add(self._find_first_readable(commits))
+        vacuums = [index for index, commit in enumerate(commits) if commit.is_vacuum]
         before = commits[: vacuums[-1]] if vacuums else []
-        compacted = [int(commit["version"]) for commit in before if commit.get("operation") == "OPTIMIZE"]
+        compacted = [commit.version for commit in before if commit.effect == "compaction"]
         if compacted and seen < compacted[-1]:
             whole.add(compacted[-1])
         return whole
 
-    def _first_readable(self, commits: list[dict[str, Any]]) -> int:
-        for version in (int(commit["version"]) for commit in commits[:-1]):
+    def _find_first_readable(self, commits: list[Commit]) -> int:
+        for commit in commits[:-1]:
             with suppress(DataError):
-                self._open(version)
-                return version
-        return int(commits[-1]["version"])
+                self._open(commit.version)
+                return commit.version
+        return commits[-1].version
 
     def rows(self, batch: Batch) -> pl.DataFrame:
+        from deltalake.exceptions import DeltaError
+
+        from tidemill.data.kinds.delta_files import read_files, require_readable
+
         part = batch.path.rpartition("#")[2]
         version, whole = sum(map(int, part.split("+"))), part.endswith("+0")
         try:
             table = self._open(version)
-            before = set() if whole or not version else set(self._open(version - 1).file_uris())
-            new = sorted(set(table.file_uris()) - before)
-            columns = list(pl.scan_delta(table).collect_schema())
-            read = pl.read_parquet(new, hive_partitioning=True, missing_columns="insert") if new else None
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise self._unreadable(version, str(error).partition("\n")[0]) from None
-        return read.select(name for name in columns if name in read.columns) if read is not None else pl.DataFrame()
+            require_readable(table, self._name)
+            earlier = set() if whole or not version else set(self._open(version - 1).file_uris())
+            return read_files(table, earlier)
+        except (DeltaError, pl.exceptions.PolarsError, OSError) as error:
+            raise self._unreadable(version, _first_line(error)) from None
 
-    def _open(self, version: int | None = None) -> "DeltaTable":
+    def _open(self, version: int | None = None) -> "LocalTable":
         from deltalake.exceptions import DeltaError
 
         from tidemill.delta import LocalTable
@@ -105,7 +116,12 @@ class DeltaSource:
         try:
             return LocalTable(self._location, version=version)
         except (DeltaError, OSError) as error:
-            message: Any = str(error).partition("\n")[0]
+            message = _first_line(error)
+            if "nsupported" in message or "not supported" in message or "atalog" in message:
+                raise DataError(
+                    f"the Delta table {self._location} of source {self._name!r} cannot be read: {message}",
+                    "remove the feature in the program that writes the table, or copy its rows into a table without it",
+                ) from None
             if version is not None:
                 raise self._unreadable(version, message) from None
             raise DataError(
@@ -120,18 +136,5 @@ class DeltaSource:
         )
 
 
-def _changed(commit: dict[str, Any]) -> bool:
-    """Return whether a commit changed or removed earlier rows, by its operation and its metrics."""
-    operation, how = commit.get("operation"), commit.get("operationParameters") or {}
-    if operation == "MERGE":  # many only insert
-        metrics = {name.replace("_", "").lower(): int(count) for name, count in _metrics(commit)}
-        return [metrics.get(f"numtargetrows{change}") for change in ("updated", "deleted", "copied")] != [0, 0, 0]
-    overwrote = how.get("mode") == "Overwrite" or how.get("outputMode") == "Complete"
-    return operation in _CHANGING or (operation in _APPENDING and overwrote)
-
-
-def _metrics(commit: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the counts in a commit; Spark writes numbers as text."""
-    for name, count in (commit.get("operationMetrics") or {}).items():
-        if str(count).isdigit():
-            yield name, count
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
