@@ -1,4 +1,4 @@
-"""kill -9 at any instant of a run: nothing acknowledged is lost, no artifact is half there, and the run goes on."""
+"""kill -9 at any time in a run: no committed record is lost, no artifact is incomplete, and the run is resumed."""
 
 import json
 import os
@@ -9,23 +9,23 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 KILLS = 100
-# Every point of a run that has a name; `#2` is the second time that it is come to.
+# The named points of a run; `#2` is the second time that a run reaches the point.
 POINTS = [
     "run is alive",
-    "run is begun",
-    "steps are settled",
-    "boundary begins",
-    "boundary is written",
-    "boundary is kept",
+    "run is started",
+    "steps are resolved",
+    "transaction begins",
+    "transaction is written",
+    "transaction is committed",
     "step is handed over",
-    "arguments are here",
+    "arguments are loaded",
     "step has run",
     "blob is drafted",
-    "blob is placed",
-    "output is kept",
-    "output is kept#2",
-    "outcome is here",
-    "outcome is here#3",
+    "blob is stored",
+    "output is stored",
+    "output is stored#2",
+    "outcome is received",
+    "outcome is received#3",
     "artifacts are written#2",
     "step is written",
     "verdict is written",
@@ -35,7 +35,7 @@ POINTS = [
     "route is published",
     "run closes",
     "run's end is written",
-    "run is over",
+    "run is finished",
 ]
 
 
@@ -53,13 +53,13 @@ def result(running: subprocess.Popen[str]) -> dict[str, Any]:
     return found
 
 
-def test_killed_at_random_instants_a_run_goes_on(tmp_path: Path) -> None:
+def test_run_killed_at_random_times_is_resumed(tmp_path: Path) -> None:
     both = [killing(tmp_path / str(seed), KILLS, seed) for seed in (1, 2)]
-    found = [result(one)["found"] for one in both]
-    assert sum(one["interrupted"] + one.get("done", 0) for one in found) == 2 * KILLS
-    assert sum(one["interrupted"] for one in found) > KILLS
+    counts = [result(process)["found"] for process in both]
+    assert sum(count["interrupted"] + count.get("done", 0) for count in counts) == 2 * KILLS
+    assert sum(count["interrupted"] for count in counts) > KILLS
 
 
-def test_killed_at_every_named_point_a_run_goes_on(tmp_path: Path) -> None:
+def test_run_killed_at_every_named_point_is_resumed(tmp_path: Path) -> None:
     found = result(killing(tmp_path, 0, 3, *POINTS))["found"]
     assert found == {"nothing": 1, "interrupted": len(POINTS) - 2, "done": 1}

@@ -195,7 +195,7 @@ def test_a_step_that_may_write_is_never_cached(mill: Mill) -> None:
 
     first, second = mill.run(writing), mill.run(writing)
     assert mill.states(second) == {"write": "ran"}
-    assert mill.steps(second)["write"].reason == "it changes the world: never cached"
+    assert mill.steps(second)["write"].reason == "it has side effects: never cached"
     assert mill.steps(second)["write"].decision == "changes"
     assert (mill.value(first, "write"), mill.value(second, "write")) == (b"0", b"1")
 
@@ -210,7 +210,7 @@ def test_a_step_that_reads_the_ledger_is_never_cached_and_cannot_write(mill: Mil
         look()
 
     first, second = mill.run(looking), mill.run(looking)
-    assert mill.steps(second)["look"].reason == "it reads the world: never cached"
+    assert mill.steps(second)["look"].reason == "it reads external state: never cached"
     assert mill.value(first, "look") == b"[1,false,false,false]"
     assert mill.value(second, "look") == b"[2,false,false,false]"
     assert not hasattr(mill.session.resource(BooksReader), "transaction")

@@ -127,7 +127,7 @@ def test_a_child_that_a_step_forked_keeps_nobody_waiting(tmp_path: Path) -> None
     mine.publish(replace(STEP, state="failed", outputs={}), {})
     other = SharedResults(tmp_path)
     assert other.get_or_claim("k") is None, "it waited until the child was gone"
-    other.abandon()
+    other.release_claims()
     here.send("end it")
     child.join()
     assert mine.get_or_claim("k") is None, "what was left is for the next to make"

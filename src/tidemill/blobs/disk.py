@@ -150,7 +150,7 @@ class DiskBlobs:
         except FileNotFoundError:
             Path(path).parent.mkdir(exist_ok=True)
             Path(file.name).rename(path)
-        maybe_crash("blob is placed")
+        maybe_crash("blob is stored")
         if durable:
             self._flush(path, with_content=False)
 

@@ -136,7 +136,7 @@ class Step(Generic[R]):
             return [self.function(**{over: item}, **fixed) for item in items]
         if not isinstance(items, Ref):
             return [graph.add(self, (), {over: item, **fixed}) for item in items]
-        return graph.add(self, (), {over: items, **fixed}, over=over)  # type: ignore[no-any-return]
+        return graph.add(self, (), {over: items, **fixed}, mapped_parameter=over)  # type: ignore[no-any-return]
 
 
 def _load_step(module: str, name: str) -> Any:
@@ -144,21 +144,24 @@ def _load_step(module: str, name: str) -> Any:
 
 
 class Node:
-    """A call of a step: `inputs` maps parameters to Refs or to plain values; `over` is the parameter it maps over."""
+    """A call of a step: `inputs` maps parameters to Refs or to plain values.
 
-    __slots__ = ("inputs", "name", "over", "step")
+    If `mapped_parameter` is not empty, the step runs once for each member of the list that this parameter gets.
+    """
 
-    def __init__(self, name: str, step: Step[Any], inputs: dict[str, Any], over: str = "") -> None:
+    __slots__ = ("inputs", "mapped_parameter", "name", "step")
+
+    def __init__(self, name: str, step: Step[Any], inputs: dict[str, Any], mapped_parameter: str = "") -> None:
         self.name = name
         self.step = step
         self.inputs = inputs
-        self.over = over
+        self.mapped_parameter = mapped_parameter
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Return the names of the nodes whose values it uses, without duplicates."""
-        found = (ref.node for value in self.inputs.values() for ref in refs(value))
-        return tuple(dict.fromkeys(found))
+        names = (ref.node for value in self.inputs.values() for ref in refs(value))
+        return tuple(dict.fromkeys(names))
 
 
 def refs(value: Any) -> Iterator[Ref]:
@@ -183,7 +186,7 @@ class Graph:
         self.nodes: dict[str, Node] = {}
         self._calls: Counter[str] = Counter()
 
-    def add(self, step: Step[Any], args: tuple[Any, ...], kwargs: dict[str, Any], over: str = "") -> Any:
+    def add(self, step: Step[Any], args: tuple[Any, ...], kwargs: dict[str, Any], mapped_parameter: str = "") -> Any:
         """Record a call and return the Ref (or the tuple of Refs) of its output."""
         name = self._free_name(step.name)
         try:
@@ -193,7 +196,7 @@ class Graph:
                 f"pipeline {self.pipeline!r} calls step {step.name!r} with wrong arguments: {error}",
                 f"use the parameters of the step: {step.signature}",
             ) from None
-        self.nodes[name] = Node(name, step, bound.arguments, over)
+        self.nodes[name] = Node(name, step, bound.arguments, mapped_parameter)
         outputs = tuple(Ref(name, output) for output in step.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 

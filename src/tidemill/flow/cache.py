@@ -19,11 +19,11 @@ REASONS: dict[CacheDecision, str] = {
     "new": "first time with this code and these inputs",
     "lost": "an earlier result",
     "off": "its cache is off",
-    "changes": "it changes the world: never cached",
-    "reads": "it reads the world: never cached",
+    "changes": "it has side effects: never cached",
+    "reads": "it reads external state: never cached",
     "requested": "requested by a person",
     "hit": "same code and inputs",
-    "resumed": "done before in this run",
+    "resumed": "finished in an earlier attempt of this run",
     "needed": "transient, and its value is needed",
     "unneeded": "transient, and no step needed its value",
 }
@@ -58,9 +58,9 @@ class StepCache:
         return miss
 
     def find_change(self, record: StepRun, pipeline: str, step: Step[Any], folder: Path) -> str:
-        """Return in which modules the code of a step changed since its last run; empty if it is the same code."""
-        runs = self._books.steps.find(step=record.step, newest=True, limit=1)
-        earlier = next((one for one in runs if one.state in _FINISHED and one.code != record.code), None)
+        """Return the modules in which the code of a step changed since its last run, as text; empty if it did not change."""
+        steps = self._books.steps.find(step=record.step, newest=True, limit=1)
+        earlier = next((step for step in steps if step.state in _FINISHED and step.code != record.code), None)
         if earlier is None:
             return ""
         try:
@@ -86,10 +86,10 @@ class StepCache:
             by_id = {artifact.id: artifact for artifact in artifacts}
             self._shared.publish(step, {output: by_id[digest] for output, digest in step.outputs.items()})
 
-    def abandon(self) -> None:
+    def release_claims(self) -> None:
         """Release the keys that this run claimed and did not compute: other workspaces stop waiting for them."""
         if self._shared:
-            self._shared.abandon()
+            self._shared.release_claims()
 
     def load_outputs(self, step: StepRun) -> tuple[dict[str, Artifact], str]:
         """Return the artifacts of a step by output, and a problem as text if one of them cannot be used."""

@@ -12,7 +12,7 @@ def as_text(graph: Graph) -> str:
     lines = [f"{graph.pipeline}: {len(graph.nodes)} steps"]
     for node in graph.nodes.values():
         about = (node.step.__doc__ or "").strip().splitlines()
-        repeated = "  for each member" if node.over else ""
+        repeated = "  for each member" if node.mapped_parameter else ""
         needs = f"  ← {', '.join(node.needs)}{repeated}" if node.needs else ""
         lines.append(f"  {node.name:{widest}}{needs}")
         if about:

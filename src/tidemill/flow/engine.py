@@ -14,7 +14,7 @@ from tidemill.errors import Cancelled, Conflict, InputError, NotFound, Stopped, 
 from tidemill.faults import maybe_crash
 from tidemill.flow.cache import StepCache
 from tidemill.flow.engines import open_engine
-from tidemill.flow.execute import EMPTY_START, Execution, Progress, Start
+from tidemill.flow.execute import FRESH_START, Execution, Progress, StartState
 from tidemill.flow.plan import plan, select_step
 from tidemill.flow.record import Recorder, new_run, start_attempt
 from tidemill.flow.session import Session
@@ -39,7 +39,7 @@ def run(
     """
     graph = plan(pipeline, params or {}, session.project, session.clock)
     record = new_run(session, graph, cause or {"by": "hand"}, engine)
-    return _start(session, graph, replace(record, id=identifier or record.id), EMPTY_START, progress)
+    return _start(session, graph, replace(record, id=identifier or record.id), FRESH_START, progress)
 
 
 def run_once(
@@ -91,7 +91,7 @@ def run_step(
     graph = select_step(plan_again(session, past), name)
     inputs = _load_outputs(session, past, graph)
     record = new_run(session, graph, (cause or {"by": "hand"}) | {"step": name, "from": past.id}, engine)
-    return _start(session, graph, record, Start({}, inputs, frozenset({name})), progress)
+    return _start(session, graph, record, StartState({}, inputs, frozenset({name})), progress)
 
 
 def resume(
@@ -125,7 +125,7 @@ def resume(
             )
         graph = plan_again(session, past)
         attempt = start_attempt(past, session, graph, cause or {"by": "hand"}, engine or past.engine)
-        start = Start(StepCache(books, session.workspace.blobs).completed_steps(past), {})
+        start = StartState(StepCache(books, session.workspace.blobs).completed_steps(past), {})
         with books.transaction():
             _interrupt_steps(session, past)
             books.runs.change(run_id, lambda _: attempt)
@@ -206,16 +206,16 @@ def _load_outputs(session: Session, past: Run, graph: Graph) -> dict[str, dict[s
     return outputs
 
 
-def _start(session: Session, graph: Graph, record: Run, start: Start, progress: Progress | None) -> RunResult:
+def _start(session: Session, graph: Graph, record: Run, start: StartState, progress: Progress | None) -> RunResult:
     """Write the run to the ledger while its lock shows that its process lives, and execute it."""
     with session.workspace.run_locks.lock(record.id):
         maybe_crash("run is alive")
         session.workspace.ledger.runs.add(record)
-        maybe_crash("run is begun")
+        maybe_crash("run is started")
         return _execute(session, graph, record, start, progress)
 
 
-def _execute(session: Session, graph: Graph, record: Run, start: Start, progress: Progress | None) -> RunResult:
+def _execute(session: Session, graph: Graph, record: Run, start: StartState, progress: Progress | None) -> RunResult:
     recorder = Recorder(session, record)
     try:
         Execution(session, graph, recorder, open_engine(session, record.engine), progress, start).run()

@@ -26,8 +26,8 @@ Progress = Callable[[StepRun], None]
 _Verdicts = dict[str, tuple[Verdict, ...]]
 
 
-class Start(Struct, frozen=True):
-    """The state in which a run starts.
+class StartState(Struct, frozen=True):
+    """The steps and outputs that exist when a run starts.
 
     `completed` are the steps that earlier attempts of the run finished; `provided` are outputs of another run, by node;
     `forced` are the steps that run even if the cache has their results.
@@ -38,7 +38,7 @@ class Start(Struct, frozen=True):
     forced: frozenset[str] = frozenset()
 
 
-EMPTY_START = Start({}, {})
+FRESH_START = StartState({}, {})
 
 
 class Execution:
@@ -55,7 +55,7 @@ class Execution:
         recorder: Recorder,
         engine: Engine,
         progress: Progress | None = None,
-        start: Start = EMPTY_START,
+        start: StartState = FRESH_START,
     ) -> None:
         self._session = session
         self._recorder = recorder
@@ -71,7 +71,7 @@ class Execution:
         self._delayed: list[tuple[float, str]] = []
         self._unreported: list[StepRun] = []
         self._error: TidemillError | None = None
-        for node in graph.nodes.values():  # before any step runs: the source may be edited meanwhile
+        for node in graph.nodes.values():  # now, because the source may be edited while the run lasts
             session.fingerprint(node.step.function)
 
     def run(self) -> None:
@@ -96,38 +96,38 @@ class Execution:
                 self._recorder.change(replace(record, state="interrupted", ended=now))
             raise
         finally:
-            self._cache.abandon()
+            self._cache.release_claims()
         if self._error is not None:
             raise self._error
         for record in self._deferred.values():
-            self._finish(replace(record, state="skipped", **_decided("unneeded")), begun=False)
-        self._boundary()
+            self._record_finish(replace(record, state="skipped", **_decision_fields("unneeded")), is_begun=False)
+        self._write_changes()
 
     def _advance(self) -> None:
-        """Resolve and start every step that can be, in the order of the calls; then write one transaction."""
+        """Resolve the nodes whose inputs exist, start steps while slots are free, and write one transaction."""
         wiring = self._wiring
-        while wiring.free and self._error is None:
-            for node in sorted(wiring.free, key=lambda node: wiring.positions[node.name]):
-                wiring.free.remove(node)
-                self._expand(node) if node.over else self._resolve(node)
+        while wiring.runnable and self._error is None:
+            for node in sorted(wiring.runnable, key=lambda node: wiring.positions[node.name]):
+                wiring.runnable.remove(node)
+                self._expand_mapped_node(node) if node.mapped_parameter else self._resolve(node)
         self._ready.sort(key=lambda ready: ready[1].position)
         started: list[Task] = []
-        room = self._engine.room() - len(self._delayed)
-        while self._ready and room > len(started) and self._error is None:
+        free_slots = self._engine.count_free_slots() - len(self._delayed)
+        while self._ready and free_slots > len(started) and self._error is None:
             node, resolved = self._ready.pop(0)
             record = replace(resolved, started=self._session.clock.now())
-            started.append(self._task(node))
+            started.append(self._create_task(node))
             self._running[node.name] = started[-1], record
             self._recorder.begin(record)
             self._unreported.append(record)
-        maybe_crash("steps are settled")
-        self._boundary()
+        maybe_crash("steps are resolved")
+        self._write_changes()
         for task in started:
             maybe_crash("step is handed over")
             self._engine.start(task)
 
-    def _boundary(self) -> None:
-        self._recorder.boundary()
+    def _write_changes(self) -> None:
+        self._recorder.write_changes()
         records, self._unreported = self._unreported, []
         for record in records:
             self._progress(record)
@@ -135,37 +135,42 @@ class Execution:
     def _resolve(self, node: Node) -> None:
         """Find the outputs of a node without running it, if possible; otherwise add the node to the ready steps."""
         step = node.step
-        record = self._record(node)
+        record = self._create_record(node)
         decision: CacheDecision | None = find_side_effects(step) or (None if step.cache else "off")
         if step.transient and decision is None and node.name not in self._start.forced:
-            names = {output: digest("transient", [record.key, output]) for output in step.outputs}
+            digests = {output: digest("transient", [record.key, output]) for output in step.outputs}
             artifacts = {
-                output: Artifact(id=name, kind="transient", size=0, transient=True) for output, name in names.items()
+                output: Artifact(id=identifier, kind="transient", size=0, transient=True)
+                for output, identifier in digests.items()
             }
             self._deferred[node.name] = record
-            self._wiring.set_outputs(node.name, artifacts, computed_by=self._task(node, names))
+            self._wiring.set_outputs(node.name, artifacts, computed_by=self._create_task(node, digests))
             return
-        if self._reuse_attempt(node, record):
+        if self._reuse_earlier_attempt(node, record):
             return
         if node.name in self._start.forced:
             decision = "requested"
         if decision is not None:
-            self._ready.append((node, replace(record, **_decided(decision))))
+            self._ready.append((node, replace(record, **_decision_fields(decision))))
             return
         lookup = self._cache.find(record.key, step.outputs)
-        if lookup.step is None and self._session.shared_results is not None and is_reproducible(self._task(node)):
+        if (
+            lookup.step is None
+            and self._session.shared_results is not None
+            and is_reproducible(self._create_task(node))
+        ):
             lookup = self._cache.find_shared(record.key) or lookup
         if lookup.step is not None:
             record = replace(record, decision=lookup.decision, reason=lookup.reason)
-            self._reuse(node, record, lookup.step, lookup.artifacts)
+            self._reuse_cached(node, record, lookup.step, lookup.artifacts)
             return
         change = ""
         if lookup.decision == "new":
             change = self._cache.find_change(record, self._recorder.run.pipeline, step, self._session.project.folder)
         self._ready.append((node, replace(record, decision=lookup.decision, reason=change or lookup.reason)))
 
-    def _record(self, node: Node) -> StepRun:
-        inputs = self._wiring.digests(node)
+    def _create_record(self, node: Node) -> StepRun:
+        inputs = self._wiring.digest_inputs(node)
         code = self._session.fingerprint(node.step.function)
         input_keys = (f"{name}={digest}" for name, digest in sorted(inputs.items()))
         now = self._session.clock.now()
@@ -176,7 +181,9 @@ class Execution:
             position=self._wiring.positions[node.name],
             state="running",
             reason="",
-            key=digest("step", [self._recorder.run.environment, code, *input_keys, *self._session.declared(node)]),
+            key=digest(
+                "step", [self._recorder.run.environment, code, *input_keys, *self._session.list_declarations(node)]
+            ),
             code=code,
             executor=self._engine.name,
             started=now,
@@ -184,19 +191,19 @@ class Execution:
             expires=now + node.step.retention if node.step.retention else None,
         )
 
-    def _reuse_attempt(self, node: Node, record: StepRun) -> bool:
+    def _reuse_earlier_attempt(self, node: Node, record: StepRun) -> bool:
         """Use the result of an earlier attempt of this run if its key is unchanged; return whether it was used."""
-        before = self._start.completed.get(node.name)
-        if before is None or before.key != record.key:
+        earlier = self._start.completed.get(node.name)
+        if earlier is None or earlier.key != record.key:
             return False
-        artifacts, problem = self._cache.load_outputs(before)
+        artifacts, problem = self._cache.load_outputs(earlier)
         if problem:
             return False
-        self._wiring.set_outputs(node.name, artifacts, before.verdicts)
-        self._unreported.append(replace(before, state="cached", **_decided("resumed")))
+        self._wiring.set_outputs(node.name, artifacts, earlier.verdicts)
+        self._unreported.append(replace(earlier, state="cached", **_decision_fields("resumed")))
         return True
 
-    def _reuse(self, node: Node, record: StepRun, earlier: StepRun, artifacts: dict[str, Artifact]) -> None:
+    def _reuse_cached(self, node: Node, record: StepRun, earlier: StepRun, artifacts: dict[str, Artifact]) -> None:
         """Use the result of an earlier run; its verdicts and metrics are recorded for this run, too."""
         values = {
             output: read_artifact(self._blobs, artifact, node.step.output_type(output))
@@ -208,7 +215,7 @@ class Execution:
         )
         reused = replace(
             record,
-            verdicts=_ids(verdicts),
+            verdicts=_collect_ids(verdicts),
             state="cached",
             seconds=0.0,
             ended=record.started,
@@ -216,7 +223,7 @@ class Execution:
         )
         self._wiring.set_outputs(node.name, artifacts, reused.verdicts)
         metrics = tuple(iterate_instances(values.values(), Metrics))
-        self._finish(reused, tuple(artifacts.values()), verdicts, metrics, begun=False)
+        self._record_finish(reused, tuple(artifacts.values()), verdicts, metrics, is_begun=False)
 
     def _wait(self) -> None:
         """Wait until a step finishes or the retry of a failed step is due."""
@@ -224,7 +231,7 @@ class Execution:
         pauses = [retry_at - now for retry_at, _ in self._delayed]
         if len(self._running) > len(self._delayed):
             for name, outcome in self._engine.wait(max(0.0, min([_POLL_SECONDS, *pauses]))):
-                maybe_crash("outcome is here")
+                maybe_crash("outcome is received")
                 self._receive(name, outcome)
         elif self._error is None:
             self._session.clock.sleep(max(0.0, min(pauses)))
@@ -237,7 +244,7 @@ class Execution:
                 self._engine.start(task)
             else:
                 del self._running[name]
-                self._finish(replace(record, state="interrupted", ended=self._session.clock.now()))
+                self._record_finish(replace(record, state="interrupted", ended=self._session.clock.now()))
 
     def _receive(self, name: str, outcome: TaskOutcome) -> None:
         """Process the outcome of a task: schedule a retry, or record the result."""
@@ -253,13 +260,15 @@ class Execution:
         del self._running[name]
         for node, transient_outcome in outcome.transient.items():
             if node in self._deferred:
-                self._complete(replace(self._deferred.pop(node), **_decided("needed")), transient_outcome, begun=False)
-        self._complete(record, outcome)
+                self._record_outcome(
+                    replace(self._deferred.pop(node), **_decision_fields("needed")), transient_outcome, is_begun=False
+                )
+        self._record_outcome(record, outcome)
 
-    def _complete(self, record: StepRun, outcome: TaskOutcome, *, begun: bool = True) -> None:
+    def _record_outcome(self, record: StepRun, outcome: TaskOutcome, *, is_begun: bool = True) -> None:
         log, blob = self._store_log(outcome.log)
         ended = self._session.clock.now()
-        started = record.started if begun else max(record.started, ended - timedelta(seconds=outcome.seconds))
+        started = record.started if is_begun else max(record.started, ended - timedelta(seconds=outcome.seconds))
         record = replace(
             record,
             started=started,
@@ -270,18 +279,18 @@ class Execution:
             log_blob=blob,
         )
         if outcome.failure is not None:
-            self._finish(replace(record, state="failed", error=outcome.failure.text), begun=begun)
-            self._error = self._error or _step_error(record, outcome)
+            self._record_finish(replace(record, state="failed", error=outcome.failure.text), is_begun=is_begun)
+            self._error = self._error or _create_step_error(record, outcome)
             return
         artifacts, verdicts = outcome.artifacts, self._mint_ids(outcome.verdicts)
         outputs = {name: artifact.id for name, artifact in artifacts.items()}
-        record = replace(record, state="ran", error="", outputs=outputs, verdicts=_ids(verdicts))
-        if begun:
+        record = replace(record, state="ran", error="", outputs=outputs, verdicts=_collect_ids(verdicts))
+        if is_begun:
             self._wiring.set_outputs(record.step, artifacts, record.verdicts)
-        self._finish(record, tuple(artifacts.values()), verdicts, outcome.metrics, begun=begun)
+        self._record_finish(record, tuple(artifacts.values()), verdicts, outcome.metrics, is_begun=is_begun)
 
     def _mint_ids(self, verdicts: Mapping[str, tuple[Verdict, ...]]) -> _Verdicts:
-        """Return the verdicts with the ids under which they are stored; steps that receive them see the same ids."""
+        """Return the verdicts with the new ids under which the ledger stores them; later steps get the same ids."""
         mint = self._session.clock.mint
         return {
             output: tuple(replace(verdict, id=mint()) for verdict in group)
@@ -289,14 +298,14 @@ class Execution:
             if group
         }
 
-    def _finish(
+    def _record_finish(
         self,
         record: StepRun,
         artifacts: tuple[Artifact, ...] = (),
         verdicts: _Verdicts | None = None,
         metrics: tuple[Metrics, ...] = (),
         *,
-        begun: bool = True,
+        is_begun: bool = True,
     ) -> None:
         stored = tuple(verdict for group in (verdicts or {}).values() for verdict in group)
         stops = [verdict for verdict in stored if verdict.stops]
@@ -307,7 +316,7 @@ class Execution:
                 f"check {stops[0].check!r} stopped the run at step {record.step!r}: {stops[0].reason}{others}",
                 f"see `tidemill runs show {record.run[:13]}`",
             )
-        self._recorder.finish(record, artifacts, stored, metrics, begun=begun)
+        self._recorder.finish(record, artifacts, stored, metrics, is_begun=is_begun)
         self._cache.publish(record, artifacts)
         self._unreported.append(record)
 
@@ -315,17 +324,17 @@ class Execution:
         short = shorten_log(text)
         return short, "" if short == text else write_artifact(self._blobs, text.encode()).id
 
-    def _task(self, node: Node, transient: dict[str, str] | None = None) -> Task:
+    def _create_task(self, node: Node, transient: dict[str, str] | None = None) -> Task:
         run = self._recorder.run
         return Task(
             node=node.name,
             step=node.step,
-            arguments=self._wiring.arguments(node),
+            arguments=self._wiring.resolve_arguments(node),
             context=Context(run=run.id, step=node.name, environment=run.environment, model=run.model, cause=run.cause),
             transient=transient or {},
         )
 
-    def _expand(self, node: Node) -> None:
+    def _expand_mapped_node(self, node: Node) -> None:
         try:
             self._wiring.expand(node)
         except TidemillError as error:
@@ -335,15 +344,15 @@ class Execution:
 _POLL_SECONDS = 1.0
 
 
-def _decided(decision: CacheDecision) -> dict[str, Any]:
+def _decision_fields(decision: CacheDecision) -> dict[str, Any]:
     return {"decision": decision, "reason": REASONS[decision]}
 
 
-def _ids(verdicts: _Verdicts) -> dict[str, tuple[str, ...]]:
+def _collect_ids(verdicts: _Verdicts) -> dict[str, tuple[str, ...]]:
     return {output: tuple(verdict.id for verdict in group) for output, group in verdicts.items()}
 
 
-def _step_error(record: StepRun, outcome: TaskOutcome) -> TidemillError:
+def _create_step_error(record: StepRun, outcome: TaskOutcome) -> TidemillError:
     failure = outcome.failure
     assert failure is not None
     if failure.error is not None:

@@ -65,7 +65,7 @@ class Performer:
         with self._capture() as log:
             try:
                 arguments = self._arguments(task, transient)
-                maybe_crash("arguments are here")
+                maybe_crash("arguments are loaded")
                 started = time.perf_counter()
                 with _deadline(task.timeout):
                     values = _check_results(task, task.step.function(**arguments))
@@ -73,7 +73,7 @@ class Performer:
                 maybe_crash("step has run")
                 for output, value in zip(task.step.outputs, values, strict=True):
                     artifacts[output] = self._store(task, output, assign_verdict_ids(value, ()))
-                    maybe_crash("output is kept")
+                    maybe_crash("output is stored")
             except (Exception, SystemExit, _Overdue) as raised:  # noqa: BLE001 - reported as the failure of the step
                 _exit_if_forked(process)
                 failure = _as_failure(raised)

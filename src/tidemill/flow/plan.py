@@ -105,7 +105,7 @@ def _check(graph: Graph) -> None:
     for node in graph.nodes.values():
         _check_values(graph.pipeline, node)
         _check_outputs(graph.pipeline, node)
-        if node.over:
+        if node.mapped_parameter:
             _check_mapping(graph, node)
         hints = node.step.hints
         for name, parameter in node.step.signature.parameters.items():
@@ -130,7 +130,7 @@ def _check_outputs(pipeline: str, node: Node) -> None:
 
 
 def _check_mapping(graph: Graph, node: Node) -> None:
-    source = node.inputs[node.over]
+    source = node.inputs[node.mapped_parameter]
     if node.step.transient or (isinstance(source, Ref) and graph.nodes[source.node].step.transient):
         raise ConfigurationError(
             f"step {node.name!r} of pipeline {graph.pipeline!r} maps a transient step, or is transient and maps",

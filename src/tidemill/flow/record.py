@@ -25,7 +25,7 @@ _CANCEL_CHECK_SECONDS = 1.0
 
 
 class Recorder:
-    """Collects the changes of one run and writes them to the ledger at the next boundary, all or none."""
+    """Collects the changes of one run; `write_changes` writes them to the ledger in one transaction."""
 
     def __init__(self, session: Session, run: Run) -> None:
         self._clock: Clock = session.clock
@@ -50,12 +50,15 @@ class Recorder:
         verdicts: tuple[Verdict, ...] = (),
         metrics: tuple[Metrics, ...] = (),
         *,
-        begun: bool = True,
+        is_begun: bool = True,
     ) -> None:
-        """Add that a step finished, with its outputs, verdicts and metrics."""
+        """Add that a step finished, with its outputs, verdicts and metrics.
+
+        `is_begun` is true if `begin` added the start of the step before.
+        """
 
         def write() -> None:
-            if begun:
+            if is_begun:
                 self._books.steps.change(step.id, lambda _: step)
             else:
                 self._books.steps.add(step)
@@ -71,7 +74,7 @@ class Recorder:
 
         self._pending.append(write)
 
-    def boundary(self) -> None:
+    def write_changes(self) -> None:
         """Write the pending changes in one transaction.
 
         Raises
@@ -80,13 +83,13 @@ class Recorder:
             If the run was cancelled in the meantime.
         """
         if self._pending:
-            maybe_crash("boundary begins")
+            maybe_crash("transaction begins")
             with self._books.transaction():
                 for write in self._pending:
                     write()
-                maybe_crash("boundary is written")
+                maybe_crash("transaction is written")
             self._pending = []
-            maybe_crash("boundary is kept")
+            maybe_crash("transaction is committed")
         if self._clock.monotonic() > self._cancel_checked + _CANCEL_CHECK_SECONDS:
             self._cancel_checked = self._clock.monotonic()
             if self._books.runs.get(self.run.id).state == "cancelled":
@@ -173,7 +176,7 @@ class Recorder:
                 ),
             )
             maybe_crash("run's end is written")
-        maybe_crash("run is over")
+        maybe_crash("run is finished")
         return self.run
 
 

@@ -16,7 +16,7 @@ from tidemill.errors import InputError, NotFound
 from tidemill.flow.cache import StepCache
 from tidemill.flow.engine import plan_again
 from tidemill.flow.engines import open_engine
-from tidemill.flow.execute import Execution, Progress, Start
+from tidemill.flow.execute import Execution, Progress, StartState
 from tidemill.flow.record import Recorder, new_run
 from tidemill.flow.session import Session, find_side_effects
 
@@ -71,7 +71,7 @@ def reproduce(
     recorder = Recorder(session, record)
     error = ""
     try:
-        Execution(session, graph, recorder, open_engine(session, "inline"), progress, Start({}, outputs)).run()
+        Execution(session, graph, recorder, open_engine(session, "inline"), progress, StartState({}, outputs)).run()
         finished = recorder.close("done")
     except Exception as raised:  # noqa: BLE001 - the failure is the result of the reproduction
         error = getattr(raised, "problem", "") or f"{type(raised).__name__}: {raised}"

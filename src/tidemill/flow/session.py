@@ -113,7 +113,7 @@ class Session:
             self._fingerprints[code] = fingerprint_by_name(code)
         return self._fingerprints[code]
 
-    def declared(self, node: Node) -> list[str]:
+    def list_declarations(self, node: Node) -> list[str]:
         """Return the parts of the cache key besides code and inputs.
 
         These are the declarations of the policy about the requested resources, and the code of an estimator that the
@@ -143,7 +143,7 @@ def is_resource(hint: Any) -> bool:
 
 
 def find_side_effects(step: Step[Any]) -> Literal["", "reads", "changes"]:
-    """Return whether a step "changes" the world (it requests a writable resource), "reads" a volatile one, or neither.
+    """Return "changes" if a step requests a writable resource, "reads" if it requests a volatile one, otherwise "".
 
     A step that does either is never cached, and does not run again when a run is reproduced.
     """

@@ -62,7 +62,7 @@ class SharedResults:
         finally:
             _release(handle)
 
-    def abandon(self) -> None:
+    def release_claims(self) -> None:
         """Release every claim without a result: a run that failed starts no more steps."""
         while self._claimed:
             _release(self._claimed.popitem()[1])

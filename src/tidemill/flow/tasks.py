@@ -66,7 +66,7 @@ class Task(Struct, frozen=True):
 
 
 class TaskFailure(Struct, frozen=True):
-    """Why a task failed, as text: the exception itself may not be picklable.
+    """The reason why a task failed, as text: the exception itself may not be picklable.
 
     `error` is the exception if it is a `TidemillError`; `raised` is set only if the step ran in this process.
     `retryable` is whether the step may succeed when it runs again.
@@ -101,7 +101,7 @@ class Engine(Protocol):
 
     name: str
 
-    def room(self) -> int:
+    def count_free_slots(self) -> int:
         """Return how many more tasks can be started now."""
         ...
 

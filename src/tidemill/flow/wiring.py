@@ -1,4 +1,4 @@
-"""The state of a graph during a run: the outputs that exist, their digests, and the nodes that wait for them."""
+"""The state of a graph during a run: the outputs that exist, their digests, and the nodes that still miss inputs."""
 
 import hashlib
 from collections import defaultdict
@@ -23,10 +23,10 @@ from tidemill.flow.tasks import (
 
 
 class Wiring:
-    """The outputs and inputs of the nodes of a graph; `free` are the nodes whose inputs all exist, in any order."""
+    """The outputs and inputs of the nodes of a graph; `runnable` are the nodes whose inputs all exist, in any order."""
 
     def __init__(self, graph: Graph, blobs: Blobs, provided: Mapping[str, Mapping[str, Artifact]]) -> None:
-        self.free: list[Node] = []
+        self.runnable: list[Node] = []
         self.positions = {name: position for position, name in enumerate(graph.nodes)}
         self._blobs = blobs
         self._artifacts: dict[tuple[str, str], Artifact] = {}
@@ -44,7 +44,7 @@ class Wiring:
     def _add(self, node: Node) -> None:
         missing = {need for need in node.needs if need not in self._complete}
         if not missing:
-            self.free.append(node)
+            self.runnable.append(node)
             return
         self._waiting[node.name] = node, missing
         for need in missing:
@@ -77,7 +77,7 @@ class Wiring:
                 if node.step is _JOIN:
                     self._mark_complete(node.name)
                 else:
-                    self.free.append(node)
+                    self.runnable.append(node)
 
     def expand(self, node: Node) -> None:
         """Create a node for each member of the list that a node maps over.
@@ -87,7 +87,7 @@ class Wiring:
         TidemillError
             If the value is not a list.
         """
-        items = self._items(node)
+        items = self._list_items(node)
         self._members[node.name] = names = [f"{node.name}[{index}]" for index in range(len(items))]
         if not names:
             self._mark_complete(node.name)
@@ -96,19 +96,22 @@ class Wiring:
         for name, item in zip(names, items, strict=True):
             self.positions[name] = self.positions[node.name]
             self._dependents[name].append(node.name)
-            self._add(Node(name, node.step, node.inputs | {node.over: item}))
+            self._add(Node(name, node.step, node.inputs | {node.mapped_parameter: item}))
 
-    def _items(self, node: Node) -> list[Any]:
-        ref = node.inputs[node.over]
+    def _list_items(self, node: Node) -> list[Any]:
+        ref = node.inputs[node.mapped_parameter]
         if ref.node in self._members:
-            return self._joined(ref)
+            return self._list_member_refs(ref)
         artifact = self._artifacts[ref.node, ref.output]
         ids = self._verdicts.get((ref.node, ref.output), ())
         if artifact.kind == "list":
             stored = list_members(self._blobs, artifact)
             member_ids = [(verdict,) for verdict in ids] if len(ids) == len(stored) else [()] * len(stored)
-            return [StoredValue(member, ref.node, one_id) for member, one_id in zip(stored, member_ids, strict=True)]
-        hint: Any = node.step.hints.get(node.over, Any)
+            return [
+                StoredValue(member, ref.node, verdict_ids)
+                for member, verdict_ids in zip(stored, member_ids, strict=True)
+            ]
+        hint: Any = node.step.hints.get(node.mapped_parameter, Any)
         try:
             return list(assign_verdict_ids(read_artifact(self._blobs, artifact, list[hint]), ids))
         except TidemillError as error:
@@ -117,10 +120,10 @@ class Wiring:
                 f"return a list from step {ref.node!r}",
             ) from error
 
-    def _joined(self, ref: Ref) -> list[Ref]:
+    def _list_member_refs(self, ref: Ref) -> list[Ref]:
         return [Ref(member, ref.output) for member in self._members[ref.node]]
 
-    def digests(self, node: Node) -> dict[str, str]:
+    def digest_inputs(self, node: Node) -> dict[str, str]:
         """Return the digests of the inputs of a node, by parameter."""
         return {name: self._digest(value) for name, value in node.inputs.items()}
 
@@ -129,14 +132,14 @@ class Wiring:
             case StoredValue(artifact=artifact):
                 return artifact.id
             case Ref() if value.node in self._members:
-                return digest("list", map(self._digest, self._joined(value)))
+                return digest("list", map(self._digest, self._list_member_refs(value)))
             case Ref():
                 return self._artifacts[value.node, value.output].id
         if contains_refs(value):
             return digest("list", map(self._digest, value))
         return digest("value", [digest_value(value)])
 
-    def arguments(self, node: Node) -> dict[str, Argument]:
+    def resolve_arguments(self, node: Node) -> dict[str, Argument]:
         """Return the arguments of a node for a task, by parameter."""
         return {name: self._argument(value) for name, value in node.inputs.items()}
 
@@ -145,7 +148,7 @@ class Wiring:
             case StoredValue():
                 return value
             case Ref() if value.node in self._members:
-                return ListValue(tuple(map(self._argument, self._joined(value))))
+                return ListValue(tuple(map(self._argument, self._list_member_refs(value))))
             case Ref() if value.node in self._transient:
                 return TransientValue(self._transient[value.node], value.output)
             case Ref():

@@ -18,7 +18,7 @@ class InlineEngine:
         self._performer = Performer(session)
         self._task: Task | None = None
 
-    def room(self) -> int:
+    def count_free_slots(self) -> int:
         return 0 if self._task is not None else 1
 
     def start(self, task: Task) -> None:

@@ -39,7 +39,7 @@ class ProcessEngine:
     def _busy(self) -> "list[_Worker]":
         return [worker for worker in self._workers if worker.task is not None]
 
-    def room(self) -> int:
+    def count_free_slots(self) -> int:
         return self._width - len(self._busy)
 
     def start(self, task: Task) -> None:
