@@ -39,11 +39,11 @@ class Dock:
         return ModelPolicy(name="late", problem=problem, rollout=Rollout(**rollout), watch=watch)
 
     def release(self, **rollout: Any) -> Route | None:
-        return self.deployer.release(self.register(), self.policy(**rollout))
+        return self.deployer.deploy(self.register(), self.policy(**rollout))
 
     def settle(self, subject: str, action: Action) -> Route | None:
         verdict = Verdict(id="v1", check="traffic", subject=subject, outcome="pass", action=action, reason="numbers")
-        return self.deployer.settle("late", verdict)
+        return self.deployer.apply_canary_verdict("late", verdict)
 
     @property
     def arms(self) -> list[tuple[str, str, float]]:
@@ -114,19 +114,19 @@ def test_a_newer_canary_replaces_an_older_one(dock: Dock) -> None:
 def test_a_release_that_was_rolled_back_is_not_released_again_by_the_same_training(dock: Dock) -> None:
     dock.release()
     second = dock.register()
-    dock.deployer.release(second, dock.policy())
+    dock.deployer.deploy(second, dock.policy())
     dock.settle("late/2", "rollback")
     for _ in range(2):
-        assert dock.deployer.release(second, dock.policy()) is None
+        assert dock.deployer.deploy(second, dock.policy()) is None
     assert [event.subject for event in dock.books.events.find(kind="release.retired")] == ["late/2"]
     assert dock.arms == [("champion", "late/1", 1.0)]
-    assert dock.deployer.release(second, dock.policy(), by="Ada") is not None
+    assert dock.deployer.deploy(second, dock.policy(), by="Ada") is not None
 
 
 def test_an_approval_is_requested_once(dock: Dock) -> None:
     release, policy = dock.register(), dock.policy(approval=True)
-    assert dock.deployer.release(release, policy) is None
-    assert dock.deployer.release(release, policy) is None
+    assert dock.deployer.deploy(release, policy) is None
+    assert dock.deployer.deploy(release, policy) is None
     (event,) = dock.books.events.find(kind="approval.needed")
     assert event.subject == "late/1"
     assert find_current_route(dock.books, "test", "late") is None
@@ -142,7 +142,7 @@ def test_only_a_waiting_release_can_be_approved(dock: Dock) -> None:
     with pytest.raises(InputError, match="late/1 does not wait for an approval") as refused:
         dock.deployer.approve(first, policy, "Ada")
     assert "models promote late/1" in refused.value.cure
-    assert dock.deployer.release(first, policy) is None
+    assert dock.deployer.deploy(first, policy) is None
     dock.deployer.promote("late/1", "Ada", "")
     dock.deployer.promote(dock.register().label, "Ada", "")
     with pytest.raises(InputError, match="late/1 does not wait for an approval"):
@@ -150,7 +150,7 @@ def test_only_a_waiting_release_can_be_approved(dock: Dock) -> None:
 
 
 def test_a_model_without_a_watch_receives_no_traffic(dock: Dock) -> None:
-    assert dock.deployer.release(dock.register(), dock.policy(Watch())) is None
+    assert dock.deployer.deploy(dock.register(), dock.policy(Watch())) is None
     (event,) = dock.books.events.find(kind="watch.missing")
     assert "no production traffic" in event.payload["reason"]
     assert dock.board.routes() == {}
@@ -158,8 +158,8 @@ def test_a_model_without_a_watch_receives_no_traffic(dock: Dock) -> None:
 
 def test_releasing_the_champion_again_changes_nothing(dock: Dock) -> None:
     release = dock.register()
-    first = dock.deployer.release(release, dock.policy())
-    assert dock.deployer.release(release, dock.policy()) == first
+    first = dock.deployer.deploy(release, dock.policy())
+    assert dock.deployer.deploy(release, dock.policy()) == first
     assert len(list_routes(dock.books, "test", "late")) == 1
 
 
@@ -213,7 +213,7 @@ def test_a_champion_that_fails_falls_back_to_the_one_before(dock: Dock) -> None:
         verdict = Verdict(
             id="v1", check="performance", subject=subject, outcome="fail", action=action, reason="numbers"
         )
-        return dock.deployer.fall_back("late", verdict)
+        return dock.deployer.apply_watch_verdict("late", verdict)
 
     assert fall_back("late/1") is None
     assert fall_back("late/2", "retrain") is None
@@ -230,7 +230,7 @@ def test_each_route_names_its_kind_of_change(dock: Dock) -> None:
     dock.settle("late/3", "promote")
     dock.release(canary=False)
     failing = Verdict(check="performance", subject="late/4", outcome="fail", action="rollback", reason="numbers")
-    dock.deployer.fall_back("late", failing)
+    dock.deployer.apply_watch_verdict("late", failing)
     dock.deployer.promote("late/1", "Ada", "first again")
     dock.deployer.rollback("late", "Ada", "")
     changes = [(route.change, route.by) for route in list_routes(dock.books, "test", "late")]
@@ -244,7 +244,7 @@ def test_two_failing_champions_do_not_alternate(dock: Dock) -> None:
 
     def fails(subject: str) -> Route | None:
         verdict = Verdict(check="performance", subject=subject, outcome="fail", action="rollback", reason="numbers")
-        return dock.deployer.fall_back("late", verdict)
+        return dock.deployer.apply_watch_verdict("late", verdict)
 
     assert fails("late/3") is not None
     assert fails("late/2") is None, "it was replaced by late/3 once"
@@ -258,7 +258,7 @@ def test_two_failing_champions_do_not_alternate(dock: Dock) -> None:
 
 def test_the_first_champion_has_no_fallback(dock: Dock) -> None:
     verdict = Verdict(check="performance", subject="late/1", outcome="fail", action="rollback", reason="numbers")
-    assert dock.deployer.fall_back("late", verdict) is None
+    assert dock.deployer.apply_watch_verdict("late", verdict) is None
     dock.release()
-    assert dock.deployer.fall_back("late", verdict) is None
+    assert dock.deployer.apply_watch_verdict("late", verdict) is None
     assert dock.arms == [("champion", "late/1", 1.0)]

@@ -1,4 +1,4 @@
-"""Why: the complete chain of evidence of a prediction, a release, an artifact or a run."""
+"""Collects the chain of evidence for a prediction, a release, an artifact or a run."""
 
 from datetime import datetime
 from typing import Any
@@ -31,7 +31,7 @@ from tidemill.evidence.run_details import (
 )
 from tidemill.ledger.releases import find_release
 
-_MOST_RECORDS = 100
+_MAX_RECORDS = 100
 
 
 class EvidenceLink(Struct, frozen=True):
@@ -93,14 +93,14 @@ def _link_predictions(predictions: list[dict[str, Any]], model: str) -> list[Evi
 
 
 def _link_label(journal: JournalReader, model: str, prediction: dict[str, Any]) -> list[EvidenceLink]:
-    """Return a link with the label of a prediction, if known; of several labels, the latest one."""
-    import polars as pl  # imported here, since most chains do not start at a prediction
+    """Return a link with the latest label of a prediction; return no link if it has no label."""
+    import polars as pl  # imported here, because most chains do not start at a prediction
 
     labels = journal.read(f"labels/{model}", prediction["known_at"] - LABEL_LEAD)
     if labels.is_empty():
         return []
-    by_row = (pl.col("id") == "") & (pl.col("key") == prediction["key"]) & (pl.col("time") == prediction["time"])
-    latest = labels.filter((pl.col("id") == prediction["id"]) | by_row).tail(1).to_dicts()
+    is_same_row = (pl.col("id") == "") & (pl.col("key") == prediction["key"]) & (pl.col("time") == prediction["time"])
+    latest = labels.filter((pl.col("id") == prediction["id"]) | is_same_row).tail(1).to_dicts()
     texts = [f"{label['value']} is the label, known {format_time(label['known_at'])}" for label in latest]
     return [EvidenceLink("label", str(prediction["id"]), text) for text in texts]
 
@@ -109,17 +109,17 @@ def _link_artifact(books: BooksReader, digest: str) -> list[EvidenceLink]:
     artifact = find_artifact(books, digest)
     assert artifact is not None
     producer = next(iter(find_steps_with(books, "out", digest, 1)), None)
-    by = f", first output of step {producer.step}: {producer.reason}" if producer else ", of unknown origin"
+    origin = f", first output of step {producer.step}: {producer.reason}" if producer else ", of unknown origin"
     collected = f", collected {format_time(artifact.collected)}" if artifact.collected else ""
     text = ", ".join(
         part for part in (describe_role(artifact), describe_content(artifact), format_size(artifact)) if part
     )
-    link = EvidenceLink("artifact", digest, text + collected + by, artifact.summary)
+    link = EvidenceLink("artifact", digest, text + collected + origin, artifact.summary)
     return [link, *(_link_run(read_run_details(books, producer.run), books) if producer else [])]
 
 
 def _link_release(books: BooksReader, environment: str, label: str, at: datetime | None = None) -> list[EvidenceLink]:
-    """Return links for a release, the routes with it (with a time: only the route at that time), and its run."""
+    """Return links for a release, its routes and its run; if `at` is a time, only the route at that time."""
     release = find_release(books, label)
     scores = ", ".join(f"{k} {format_number(v)}" for k, v in release.metrics.items() if k.startswith("test_"))
     links = [
@@ -139,8 +139,8 @@ def _link_release(books: BooksReader, environment: str, label: str, at: datetime
         for route in _find_routes(books, environment, label, at)
     ]
     links += [
-        EvidenceLink("decision", entry.id, f"{entry.actor} {entry.action} it: {entry.reason or 'no reason'}")
-        for entry in books.audit.find(subject=label, limit=_MOST_RECORDS)
+        EvidenceLink("decision", entry.id, f"{entry.actor} {entry.action} {label}: {entry.reason or 'no reason'}")
+        for entry in books.audit.find(subject=label, limit=_MAX_RECORDS)
     ]
     if not release.run:
         return links
@@ -155,7 +155,7 @@ def _collect_facts(release: Release) -> dict[str, Any]:
 
 
 def _find_routes(books: BooksReader, environment: str, label: str, at: datetime | None) -> list[Route]:
-    routes = books.routes.find(linked=f"release:{label}", newest=True, limit=_MOST_RECORDS)
+    routes = books.routes.find(linked=f"release:{label}", newest=True, limit=_MAX_RECORDS)
     matching = sorted((route for route in routes if route.environment == environment), key=lambda route: route.version)
     return matching if at is None else [route for route in matching if route.since <= at][-1:]
 
@@ -193,19 +193,19 @@ def _link_verdict(verdict: Verdict) -> EvidenceLink:
 
 
 def _link_cause(details: RunDetails, books: BooksReader) -> list[EvidenceLink]:
-    """Return links for the user or trigger that started a run, and for the verdict behind the event of the trigger."""
+    """Return links for the user or trigger that started a run, and for the verdict that caused the trigger's event."""
     event: Event | None = details.event
     links = [
         EvidenceLink(
             "cause",
             event.id if event else details.run.id,
             f"by {describe_cause(details)}",
-            _read_record(event, details),
+            _collect_cause_facts(event, details),
         )
     ]
     verdicts = books.verdicts.find(id=event.cause, limit=1) if event and event.cause else []
     return links + [_link_verdict(verdict) for verdict in verdicts]
 
 
-def _read_record(event: Event | None, details: RunDetails) -> dict[str, Any]:
+def _collect_cause_facts(event: Event | None, details: RunDetails) -> dict[str, Any]:
     return dict(to_builtins(event)) if event else details.run.cause

@@ -58,7 +58,7 @@ class StepCache:
         return miss
 
     def find_change(self, record: StepRun, pipeline: str, step: Step[Any], folder: Path) -> str:
-        """Return the modules in which the code of a step changed since its last run, as text; empty if it did not change."""
+        """Return which modules of a step changed since its last run, as text; empty if its code is unchanged."""
         steps = self._books.steps.find(step=record.step, newest=True, limit=1)
         earlier = next((step for step in steps if step.state in _FINISHED and step.code != record.code), None)
         if earlier is None:

@@ -18,7 +18,7 @@ from tidemill.data.arrays import Floats
 from tidemill.data.frame import TIME
 from tidemill.data.metrics import Truth, among, losses, measure, narrowed
 from tidemill.errors import DataError, NotFound
-from tidemill.recipes.scoring import Candidate, measure_own, score
+from tidemill.recipes.scoring import Candidate, measure_project_metrics, score
 from tidemill.training.evaluate import filter_classes, find_slices
 
 
@@ -29,7 +29,7 @@ def check_champion(
     source: Source,
     tables: TableReader,
     metrics: list[MetricVersion],
-    own_metrics: ProjectMetrics,
+    project_metrics: ProjectMetrics,
 ) -> list[Finding]:
     """Check whether the candidate is worse than the champion, on test rows that the champion has not learned from."""
     if champion is None or not candidate.measurable:
@@ -39,7 +39,7 @@ def check_champion(
         return [scored]
     unseen = _mark_unseen(champion, scored.rows, source, policy.training.group, tables)
     return [
-        _measure_champion(champion, scored, unseen, metrics, own_metrics),
+        _measure_champion(champion, scored, unseen, metrics, project_metrics),
         *compare_with_champion(
             scored.candidate_losses,
             losses(scored.truth, scored.scores),
@@ -52,7 +52,7 @@ def check_champion(
 
 
 class _ChampionScores(NamedTuple):
-    """A champion's scores for the rows and classes that both models can predict, and the candidate's losses there."""
+    """The champion's scores and the candidate's losses, for the rows and classes that both models can predict."""
 
     rows: pl.DataFrame
     truth: Truth
@@ -77,9 +77,9 @@ def _score_champion(
         return cannot_compare(f"the champion cannot predict these rows ({error.problem})", policy.gate)
     if shared == truth.classes == champion_classes:
         return _ChampionScores(candidate.rows, truth, scores, candidate.losses)
-    inside = np.isin(truth.values, [truth.classes.index(name) for name in shared])
+    has_shared_class = np.isin(truth.values, [truth.classes.index(name) for name in shared])
     shared_truth, candidate_scores = narrowed(
-        Truth(truth.task, truth.values[inside], truth.classes), candidate.scores[inside], shared
+        Truth(truth.task, truth.values[has_shared_class], truth.classes), candidate.scores[has_shared_class], shared
     )
     champion_scores = among(shared, scores, champion_classes)
     return _ChampionScores(rows, shared_truth, champion_scores, losses(shared_truth, candidate_scores))
@@ -90,21 +90,26 @@ def _measure_champion(
     scored: _ChampionScores,
     unseen: npt.NDArray[np.bool_] | None,
     metrics: list[MetricVersion],
-    own_metrics: ProjectMetrics,
+    project_metrics: ProjectMetrics,
 ) -> Finding:
     """Return the champion's metrics on these test rows, with the current code of the metrics.
 
-    They are measured on the rows that it has not learned from, or on all rows where there are none.
+    The metrics are measured on the rows that are unseen by the champion; if there are none, on all test rows.
     """
-    fresh = unseen if unseen is not None and unseen.any() else np.ones(scored.rows.height, dtype=bool)
-    truth, scores = Truth(scored.truth.task, scored.truth.values[fresh], scored.truth.classes), scored.scores[fresh]
-    values = measure(truth, scores) | measure_own(metrics, own_metrics, truth, scores, scored.rows.filter(fresh))
+    measured = unseen if unseen is not None and unseen.any() else np.ones(scored.rows.height, dtype=bool)
+    truth, scores = (
+        Truth(scored.truth.task, scored.truth.values[measured], scored.truth.classes),
+        scored.scores[measured],
+    )
+    values = measure(truth, scores) | measure_project_metrics(
+        metrics, project_metrics, truth, scores, scored.rows.filter(measured)
+    )
     return Finding(
         about="metrics",
         reason="the champion was scored again, on these test rows and with these metrics",
         evidence={
             "champion_metrics": values,
-            "champion_metrics_rows": int(fresh.sum()),
+            "champion_metrics_rows": int(measured.sum()),
             "champion_metrics_at_release": select_test_metrics(champion.manifest.metrics),
         },
     )
@@ -113,36 +118,40 @@ def _measure_champion(
 def _mark_unseen(
     champion: Model, rows: pl.DataFrame, source: Source, group: str, tables: TableReader
 ) -> npt.NDArray[np.bool_] | None:
-    """Mark the rows that the champion has not learned from, nor from other rows of their `group`; None if unknown.
+    """Mark the rows that the champion has not seen: neither the row nor another row of its `group`; None if unknown.
 
-    With an event time, these are the rows that are newer than its training rows. Without an event time, a repeated row
-    is as new as its file, so the rows are looked up in the table's version that the champion was trained on.
+    With an event time, the unseen rows are newer than the champion's training rows. Without an event time, a new file
+    can contain old rows, so the rows are looked up in the version of the table that the champion was trained on.
     """
     trained_on = champion.manifest.trained_on
     if trained_on.trained_until is None:
         return None
     if source.time:
-        unseen = rows.select(fresh=pl.col(TIME) > trained_on.trained_until)["fresh"]
+        unseen = rows.select(unseen=pl.col(TIME) > trained_on.trained_until)["unseen"]
     else:
         unseen = _find_unseen(rows, trained_on, source.key, tables)
-    marked = rows.with_columns(unseen.alias("_fresh"))
+    marked = rows.with_columns(unseen.alias("_unseen"))
     if not group:
-        return marked["_fresh"].to_numpy()
+        return marked["_unseen"].to_numpy()
     without_group = pl.col(group).is_null()
-    fresh = pl.when(without_group).then("_fresh").otherwise(pl.col("_fresh").all().over(group))
-    return marked.select(fresh.alias("_fresh"))["_fresh"].to_numpy()
+    group_unseen = pl.when(without_group).then("_unseen").otherwise(pl.col("_unseen").all().over(group))
+    return marked.select(group_unseen.alias("_unseen"))["_unseen"].to_numpy()
 
 
 def _find_unseen(rows: pl.DataFrame, trained_on: TrainedOn, key: tuple[str, ...], tables: TableReader) -> pl.Series:
-    """Mark the rows that are not in a version of a table, by key or else as whole rows; none if it was deleted."""
+    """Mark the rows that a version of a table does not contain, by key or as whole rows; none if it was deleted."""
     try:
         learned = tables.read(trained_on.table, trained_on.version)
     except NotFound:
         return pl.repeat(value=False, n=rows.height, eager=True)
     shared = [name for name in rows.columns if name in learned.columns and not name.startswith("_")]
     columns = list(key) if key and set(key) <= set(shared) else shared
-    plain = [name for name in columns if not rows.schema[name].is_nested()]
-    kinds = pl.Schema({name: rows.schema[name] for name in plain})
-    known = learned.select(plain).cast(kinds, strict=False).unique().with_columns(_known=pl.lit(value=True))
-    matched = rows.select(plain).join(known, on=plain, how="left", nulls_equal=True, maintain_order="left")
-    return matched["_known"].is_null()
+    flat_columns = [name for name in columns if not rows.schema[name].is_nested()]
+    schema = pl.Schema({name: rows.schema[name] for name in flat_columns})
+    learned_rows = (
+        learned.select(flat_columns).cast(schema, strict=False).unique().with_columns(_learned=pl.lit(value=True))
+    )
+    matched = rows.select(flat_columns).join(
+        learned_rows, on=flat_columns, how="left", nulls_equal=True, maintain_order="left"
+    )
+    return matched["_learned"].is_null()

@@ -1,4 +1,4 @@
-"""The checks of the gate, in their order: each reads some fields of a `GateCase`, and returns its findings."""
+"""The checks of the gate, in their order; each check reads some fields of a `GateCase` and returns findings."""
 
 import inspect
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from tidemill.training.evaluate import filter_classes, find_slices, predict_base
 
 
 class SplitRows(NamedTuple):
-    """The rows of one training: to fit on, to choose parameters on (if any), and to test on."""
+    """The rows of one training: for the fit, for the choice of parameters (if there is one), and for the test."""
 
     train: pl.DataFrame
     validation: pl.DataFrame | None
@@ -36,12 +36,12 @@ class SplitRows(NamedTuple):
 
     @property
     def learned(self) -> pl.DataFrame:
-        """The rows that the model has learned from; parameters chosen on validation rows are learned, too."""
+        """The training and validation rows: the model has learned from both, since validation chooses its parameters."""
         return self.train if self.validation is None else pl.concat([self.train, self.validation])
 
     @property
     def held_out(self) -> pl.DataFrame:
-        """The rows that the estimator was not fitted on."""
+        """The validation and test rows: the estimator was not fitted on them."""
         return self.test if self.validation is None else pl.concat([self.validation, self.test])
 
 
@@ -57,7 +57,7 @@ class GateCase(NamedTuple):
     test_metrics: Metrics
     probe: PackageProbe
     metrics: list[MetricVersion]
-    own_metrics: ProjectMetrics
+    project_metrics: ProjectMetrics
     tables: TableReader
 
 
@@ -85,18 +85,19 @@ def check_data(
 
 def check_classes(candidate: Candidate, rows: SplitRows, policy: ModelPolicy) -> list[Finding]:
     """Check whether validation and test rows have classes that no training row has."""
-    known, label, newer = candidate.model.manifest.signature.classes, policy.problem.label, rows.held_out
-    excluded = newer.height - filter_classes(newer, label, known).height
+    known, label, held_out = candidate.model.manifest.signature.classes, policy.problem.label, rows.held_out
+    excluded = held_out.height - filter_classes(held_out, label, known).height
     if not excluded:
         return []
-    new = sorted(set(to_class_names(newer[label])) - set(known))
+    new = sorted(set(to_class_names(held_out[label])) - set(known))
     some = ", ".join(new[:3])
-    reason = f"{excluded} of {newer.height} newer rows are excluded: no training row has their class ({some})"
+    rows_text = f"{excluded} of {held_out.height} validation and test rows"
+    reason = f"{rows_text} are excluded: no training row has their class ({some})"
     return [Finding(about="classes", outcome="warn", reason=reason, evidence={"unlearned": new, "left_out": excluded})]
 
 
 def check_leaks(candidate: Candidate, rows: SplitRows, source: Source, policy: ModelPolicy) -> list[Finding]:
-    """Check whether an input reveals the label, or test rows are among or before the training rows."""
+    """Check that no input reveals the label, and that no test row is equal to or older than a training row."""
     return find_leaks(
         rows.learned,
         rows.test,
@@ -110,30 +111,30 @@ def check_leaks(candidate: Candidate, rows: SplitRows, source: Source, policy: M
 
 
 def check_signature(candidate: Candidate, champion: Model | None, policy: ModelPolicy) -> list[Finding]:
-    """Check whether requests for the champion fit the candidate."""
+    """Check that the candidate accepts the requests that the champion accepts."""
     deployed = champion.manifest.signature if champion else None
     return check_signature_change(deployed, candidate.model.manifest.signature, policy.gate)
 
 
 def check_predictions(candidate: Candidate) -> list[Finding]:
-    """Check whether its predictions are finite numbers or probabilities, and the same in a second run."""
+    """Check that the candidate predicts finite numbers or probabilities, and the same ones in a second run."""
     return candidate.prediction_findings
 
 
 def check_package(candidate: Candidate, probe: PackageProbe, policy: ModelPolicy) -> list[Finding]:
-    """Check whether the package predicts the same in a fresh process; skip it where `check_predictions` failed."""
+    """Check that the package predicts the same in a fresh process; skip this check if `check_predictions` failed."""
     if candidate.prediction_findings[0].about != "answers":
         return []
     return check_probe(probe, score_samples(candidate.model), policy.gate)
 
 
 def check_thresholds(test_metrics: Metrics, policy: ModelPolicy) -> list[Finding]:
-    """Check whether the metrics of the test rows are within the policy's thresholds."""
+    """Check that the metrics on the test rows are within the policy's thresholds."""
     return check_metric_thresholds(test_metrics.values, policy.gate, test_metrics.intervals)
 
 
 def check_baseline(candidate: Candidate, champion: Model | None, rows: SplitRows, policy: ModelPolicy) -> list[Finding]:
-    """Check whether it is better than the trivial baseline; also on each slice, where there is no champion yet."""
+    """Check that the candidate is better than the trivial baseline; without a champion, on each slice too."""
     if not candidate.measurable:
         return []
     truth = candidate.truth
@@ -143,7 +144,7 @@ def check_baseline(candidate: Candidate, champion: Model | None, rows: SplitRows
     return compare(candidate.losses, baseline, None, policy=policy.gate, slices=slices if champion is None else {})
 
 
-# The order matters: where all checks pass, the last finding is the verdict's reason.
+# The order matters: if all checks pass, the last finding is the reason of the verdict.
 GATE_CHECKS: tuple[Callable[..., list[Finding]], ...] = (
     check_data,
     check_classes,
@@ -158,7 +159,7 @@ GATE_CHECKS: tuple[Callable[..., list[Finding]], ...] = (
 
 
 def run_checks(case: GateCase) -> list[Finding]:
-    """Return the findings of all checks of the gate; the parameters of a check name the fields that it gets."""
+    """Return the findings of all checks; each check gets the fields of the case that its parameters name."""
     findings: list[Finding] = []
     for check in GATE_CHECKS:
         findings += check(**{field: getattr(case, field) for field in inspect.signature(check).parameters})

@@ -26,7 +26,7 @@ from tidemill.recipes.ingestion import find_stopped_ids
 from tidemill.recipes.rows import Snapshot
 from tidemill.recipes.scoring import (
     digest_rows,
-    measure_own,
+    measure_project_metrics,
     score_candidate,
     score_rows,
     score_samples,
@@ -46,9 +46,9 @@ class SnapshotCheck(Struct, frozen=True, kw_only=True):
 
 
 @step(cache=False)
-def find_metrics(own: ProjectMetrics) -> list[MetricVersion]:
+def find_metrics(project_metrics: ProjectMetrics) -> list[MetricVersion]:
     """Return the project's own metrics, each with the digest of its code: a changed metric is measured again."""
-    return own.versions()
+    return project_metrics.versions()
 
 
 @step
@@ -59,7 +59,7 @@ def measure_on(
     about: str,
     metrics: list[MetricVersion],
     sources: Sources,
-    own: ProjectMetrics,
+    project_metrics: ProjectMetrics,
 ) -> Metrics:
     """Return a model's metrics on rows as they would be served: overall and by slice.
 
@@ -69,7 +69,7 @@ def measure_on(
     source = sources.definition(policy.problem.source)
     truth, scores = score_rows(model, rows, policy.problem, source)
     measured = evaluate(truth, scores, find_slices(rows, policy.gate.slices), about, policy.gate.confidence)
-    values = measured.values | measure_own(metrics, own, truth, scores, rows)
+    values = measured.values | measure_project_metrics(metrics, project_metrics, truth, scores, rows)
     return replace(measured, values=values, rows=digest_rows(rows, policy.problem, source))
 
 
@@ -101,7 +101,7 @@ def find_champion(policy: ModelPolicy, books: Books, packages: Packages, context
 
 @step
 def check_snapshot(snapshot: Snapshot, books: BooksReader, tables: TableReader, context: Context) -> SnapshotCheck:
-    """Return the batches of a snapshot that were stopped by their check, and not accepted since."""
+    """Return the batches of a snapshot that a check stopped and that no person has accepted since."""
     stopped = find_stopped_ids(books, context.environment)
     if not stopped:
         return SnapshotCheck()
@@ -130,14 +130,14 @@ def gate(
     probe: PackageProbe,
     metrics: list[MetricVersion],
     sources: Sources,
-    own_metrics: ProjectMetrics,
+    project_metrics: ProjectMetrics,
     tables: TableReader,
     validation: pl.DataFrame | None = None,
 ) -> Verdict:
     """Judge a candidate by its data, its package, and its predictions for the test rows, in one verdict.
 
-    It is compared with the champion only on rows that the champion has not learned from. The candidate has learned
-    from `validation` rows, too: its parameters were chosen on them.
+    The candidate is compared with the champion only on rows that the champion has not learned from. The candidate has
+    also learned from the `validation` rows: its parameters were chosen on them.
     """
     source = sources.definition(policy.problem.source)
     case = GateCase(
@@ -150,7 +150,7 @@ def gate(
         test_metrics=test_metrics,
         probe=probe,
         metrics=metrics,
-        own_metrics=own_metrics,
+        project_metrics=project_metrics,
         tables=tables,
     )
     has_canary = champion is not None and policy.rollout.decides_later

@@ -86,8 +86,8 @@ def score_samples(model: Model) -> Floats:
     return score(model, load_samples(model))
 
 
-def measure_own(
-    metrics: list[MetricVersion], own: ProjectMetrics, truth: Truth, scores: Floats, rows: pl.DataFrame
+def measure_project_metrics(
+    metrics: list[MetricVersion], project_metrics: ProjectMetrics, truth: Truth, scores: Floats, rows: pl.DataFrame
 ) -> dict[str, float]:
     """Return the values of the project's own metrics.
 
@@ -107,7 +107,7 @@ def measure_own(
     }
     values = {}
     for version in metrics:
-        metric = own.metric(version.name)
+        metric = project_metrics.metric(version.name)
         value = values[version.name] = float(metric(**{name: arguments[name] for name in metric.parameters}))
         if not np.isfinite(value):
             raise ConfigurationError(

@@ -223,7 +223,7 @@ def release(
     """Register an approved model, deploy it by its policy, and return the label of the release."""
     registered = register(books, clock, model, packages.save(model), environment=context.environment, run=context.run)
     gate_verdicts = books.verdicts.find(run=context.run, check="gate")
-    Deployer(books, board, clock, context.environment).release(
+    Deployer(books, board, clock, context.environment).deploy(
         registered, policy, gate_verdicts[-1].id if gate_verdicts else ""
     )
     return registered.label

@@ -42,19 +42,19 @@ def judge_challenger(
 def decide_canary(
     policy: ModelPolicy, verdicts: list[Verdict], books: Books, board: Board, clock: Clock, context: Context
 ) -> list[str]:
-    """Promote the challenger or roll it back, by the verdict on its traffic; return the reasons of changed routes."""
+    """Promote the challenger or roll it back by its verdict; return the reasons of changed routes."""
     deployer = Deployer(books, board, clock, context.environment)
-    routes = [deployer.settle(policy.name, verdict) for verdict in verdicts]
+    routes = [deployer.apply_canary_verdict(policy.name, verdict) for verdict in verdicts]
     return [route.reason for route in routes if route is not None]
 
 
 @step
-def recall_champion(
+def roll_back_champion(
     policy: ModelPolicy, verdicts: list[Verdict], books: Books, board: Board, clock: Clock, context: Context
 ) -> list[str]:
-    """Recall the earlier champion, where a value of the watch calls for it; return the reasons of changed routes."""
+    """Restore the previous champion if a verdict of the watch requires it; return the reasons of changed routes."""
     deployer = Deployer(books, board, clock, context.environment)
-    routes = [deployer.fall_back(policy.name, verdict) for verdict in verdicts]
+    routes = [deployer.apply_watch_verdict(policy.name, verdict) for verdict in verdicts]
     return [route.reason for route in routes if route is not None]
 
 
@@ -77,5 +77,5 @@ def watching(policy: ModelPolicy, now: datetime) -> None:
     traffic_verdicts = judge_challenger(policy, now)
     decide_canary(policy, traffic_verdicts)
     watch_verdicts = judge_champion(policy, now)
-    recall_champion(policy, watch_verdicts)
+    roll_back_champion(policy, watch_verdicts)
     notify(policy, watch_verdicts, traffic_verdicts)

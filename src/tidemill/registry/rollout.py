@@ -1,4 +1,4 @@
-"""Rollout: choose the arms of a route by policy and verdict, or as a person requests."""
+"""Rollout: chooses the arms of a route, by the policy and verdicts or by a decision of a person."""
 
 from contextlib import suppress
 from itertools import groupby
@@ -18,7 +18,7 @@ from tidemill.registry.stages import find_stage
 
 
 class Deployer:
-    """The rollout of releases in one environment."""
+    """Changes the routes of one environment: deploys, promotes and rolls back releases."""
 
     def __init__(self, books: Books, board: Board, clock: Clock, environment: str) -> None:
         self._books = books
@@ -26,8 +26,10 @@ class Deployer:
         self._clock = clock
         self._environment = environment
 
-    def release(self, release: Release, policy: ModelPolicy, verdict: str = "", by: str = "policy") -> Route | None:
-        """Put a release that passed its gate into production: as a canary, or for all requests without a champion.
+    def deploy(self, release: Release, policy: ModelPolicy, verdict: str = "", by: str = "policy") -> Route | None:
+        """Put a release that passed its gate into production.
+
+        It starts as a canary; without a champion, or if the policy has no canary, it becomes the champion at once.
 
         Return None and emit an event if the policy requires an approval or has no watch, if the release was rolled back
         before, or if the model is frozen.
@@ -43,7 +45,7 @@ class Deployer:
         route = find_current_route(self._books, self._environment, release.name)
         champion = route.arm("champion") if route else None
         if route is not None and any(arm.release == release.label for arm in route.arms):
-            self._board.publish(route)  # its process may have died before the publication
+            self._board.publish(route)  # the process that stored the route may have died before it published the route
             return route
         if by == "policy" and (frozen := self._describe_freeze(release.name)):
             self._emit("model.frozen", release, f"{frozen}: `tidemill models approve`, or `models thaw`")
@@ -68,7 +70,7 @@ class Deployer:
         return self._change(route, release.name, arms, kind, reason, by, verdict)
 
     def approve(self, release: Release, policy: ModelPolicy, by: str) -> Route | None:
-        """Put a release into production that waits for an approval; return None if its policy has no watch.
+        """Put a release that waits for an approval into production; return None if its policy has no watch.
 
         Raises
         ------
@@ -86,10 +88,10 @@ class Deployer:
         if not requests or is_in_production or self._is_retired(release):
             problem = "is in production already" if is_in_production else "does not wait for an approval"
             raise InputError(f"{release.label} {problem}", f"make it the champion: `models promote {release.label}`")
-        return self.release(release, policy, by=by)
+        return self.deploy(release, policy, by=by)
 
-    def settle(self, model: str, verdict: Verdict) -> Route | None:
-        """Apply a verdict on the challenger: promote it, or roll back to the champion."""
+    def apply_canary_verdict(self, model: str, verdict: Verdict) -> Route | None:
+        """Apply a verdict on the challenger: promote the challenger, or give all requests to the champion again."""
         route = find_current_route(self._books, self._environment, model)
         if route is None or (challenger := route.arm("challenger")) is None or challenger.release != verdict.subject:
             return None
@@ -106,11 +108,11 @@ class Deployer:
             return self._change(route, model, arms, "rollback", reason, "policy", verdict.id)
         return None
 
-    def fall_back(self, model: str, verdict: Verdict) -> Route | None:
-        """Apply a verdict that requires a rollback of the champion, if there was a champion before it.
+    def apply_watch_verdict(self, model: str, verdict: Verdict) -> Route | None:
+        """Apply a verdict of the watch on the champion: if it requires a rollback, restore the previous champion.
 
-        A release that the policy rolled back to this champion earlier is not used again: two bad releases would
-        alternate.
+        Return None if there is no previous champion, or if this champion was itself restored before: otherwise two
+        bad releases would alternate.
         """
         route = find_current_route(self._books, self._environment, model)
         champion = route.arm("champion") if route else None
@@ -145,7 +147,7 @@ class Deployer:
         for past_route in list_routes(self._books, self._environment, model):
             champion = past_route.arm("champion")
             if past_route.back and champions:
-                champions.pop()  # it was rolled back, and is not restored
+                champions.pop()  # this champion was rolled back; do not restore it
             elif champion and (not champions or champions[-1].release != champion.release):
                 champions.append(champion)
         if len(champions) < 2:
@@ -154,7 +156,7 @@ class Deployer:
         return self._change(route, model, arms, "manual", reason or "rolled back by a person", by, back=True)
 
     def _list_champions(self, model: str) -> list[Arm]:
-        """Return the champions of a model in order of time; a champion that was restored occurs again."""
+        """Return the champions of a model, oldest first; a restored champion occurs more than once."""
         routes = list_routes(self._books, self._environment, model)
         champions = [arm for route in routes if (arm := route.arm("champion"))]
         return [next(same) for _, same in groupby(champions, lambda arm: arm.release)]
@@ -187,7 +189,7 @@ class Deployer:
         )
 
     def _is_retired(self, release: Release) -> bool:
-        """Return whether a release was in production before: the same training must not release it again."""
+        """Return whether a release was in production before; the policy must not deploy it again."""
         return find_stage(release.label, list_routes(self._books, self._environment, release.name)) == "retired"
 
     def _describe_freeze(self, model: str) -> str:

@@ -1,4 +1,4 @@
-"""Dispatch: sends each row to the arms of its route, and turns their predictions into rows for the journal."""
+"""Dispatch: scores each row by the arms of its route, and converts the predictions to rows of the journal."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ _PROBABILITY = pl.List(pl.Float64)
 
 
 class ArmScores(Struct, frozen=True):
-    """The scores of one arm for the rows at `indices` (for all rows, where that is None)."""
+    """The scores of one arm for the rows at `indices`; `indices` is None if the arm scored all rows."""
 
     arm: LoadedArm
     indices: npt.NDArray[np.intp] | None
@@ -38,27 +38,27 @@ class RowIdentities(Struct, frozen=True):
 def predict_rows(
     route: LoadedRoute, rows: pl.DataFrame, identities: RowIdentities, metrics: ServiceMetrics
 ) -> tuple[list[ArmScores], list[ArmScores]]:
-    """Return the scores to reply with, which together contain each row once, and the scores of shadows.
+    """Return two lists: the scores for the replies, which contain each row once, and the scores of the shadows.
 
-    Where a challenger fails or predicts NaN, the champion predicts those rows.
+    If a challenger fails or predicts NaN for some rows, the champion predicts these rows.
 
     Raises
     ------
     DataError
-        if the rows do not fit the champion's signature, also where a challenger would predict them: the same rows
-        always raise the same error.
+        if the rows do not fit the champion's signature. Rows of a challenger are checked too, so that the error does
+        not depend on the arm to which a row is assigned.
     TidemillError
         if the champion fails or predicts NaN.
     """
     if rows.is_empty():
-        return [_no_scores(route, rows)], []
+        return [_create_empty_scores(route, rows)], []
     if len(route.arms) > 1:
-        route.reader.read_frame(rows)
-    keys = [key or name for key, name in zip(identities.keys, identities.ids, strict=True)]
+        route.reader.read_frame(rows)  # raises DataError if the rows do not fit the champion
+    keys = [key or identifier for key, identifier in zip(identities.keys, identities.ids, strict=True)]
     assigned = assign_arms(keys, route.route)
     replied: list[ArmScores] = []
     for index, arm in enumerate(route.arms):
-        if arm.arm.role != "challenger":
+        if arm.role != "challenger":
             continue
         scored = _try_arm(arm, rows, np.flatnonzero(assigned == index), metrics)
         if scored:
@@ -70,13 +70,13 @@ def predict_rows(
     shadows = [
         _try_arm(arm, rows, _find_shadow_rows(arm, replied, rows.height), metrics)
         for arm in route.arms
-        if arm.arm.role == "shadow"
+        if arm.role == "shadow"
     ]
     return replied, [scored for scored in shadows if scored]
 
 
 def _find_shadow_rows(arm: LoadedArm, replied: list[ArmScores], rows: int) -> npt.NDArray[np.intp]:
-    """Return the rows that a shadow's release did not reply to: a prediction is unique by id and release."""
+    """Return the indices of the rows that the release does not reply to: it has one prediction for each id."""
     remaining = np.ones(rows, dtype=bool)
     for scored in replied:
         if scored.arm.label == arm.label:
@@ -85,7 +85,7 @@ def _find_shadow_rows(arm: LoadedArm, replied: list[ArmScores], rows: int) -> np
 
 
 def to_journal_rows(scored: ArmScores, identities: RowIdentities) -> pl.DataFrame:
-    """Return an arm's scores as rows of the journal's kind `predictions/<model>`."""
+    """Return the scores of an arm as rows of the journal `predictions/<model>`."""
     predictions, indices = scored.scores.predictions, scored.indices
     count = len(predictions.values)
     regression = scored.arm.loaded.signature.task == "regression"
@@ -103,7 +103,7 @@ def to_journal_rows(scored: ArmScores, identities: RowIdentities) -> pl.DataFram
             ids,
             pl.Series("release", [scored.arm.label] * count, dtype=pl.String),
             pl.Series("version", [scored.arm.arm.version] * count, dtype=pl.Int64),
-            pl.Series("role", [scored.arm.arm.role] * count, dtype=pl.String),
+            pl.Series("role", [scored.arm.role] * count, dtype=pl.String),
             keys,
             times,
             pl.Series("value", predictions.values, dtype=pl.Float64 if regression else pl.String),
@@ -115,7 +115,7 @@ def to_journal_rows(scored: ArmScores, identities: RowIdentities) -> pl.DataFram
     )
 
 
-def _no_scores(route: LoadedRoute, rows: pl.DataFrame) -> ArmScores:
+def _create_empty_scores(route: LoadedRoute, rows: pl.DataFrame) -> ArmScores:
     champion = route.arms[route.champion]
     inputs = champion.loaded.reader.read_frame(rows)
     return ArmScores(champion, None, Scores(Predictions([], None), inputs, np.ones(0, dtype=np.bool_)))
@@ -127,26 +127,26 @@ def _score_champion(
     indices = None if len(remaining) == rows.height else remaining
     scores = _score_and_count(arm, rows, indices, metrics)
     if not scores.finite.all():
-        raise _nan_error(arm, scores, metrics)
+        raise _create_nan_error(arm, scores, metrics)
     return ArmScores(arm, indices, scores)
 
 
 def _try_arm(
     arm: LoadedArm, rows: pl.DataFrame, indices: npt.NDArray[np.intp], metrics: ServiceMetrics
 ) -> ArmScores | None:
-    """Return the finite scores of an arm that may fail; None where it has none."""
+    """Return the finite scores of an arm; log a failure, and return None if no score is finite."""
     if not len(indices):
         return None
     try:
         scores = _score_and_count(arm, rows, indices, metrics)
     except TidemillError as error:
-        log.warning("%s %s could not predict %d rows: %s", arm.arm.role, arm.label, len(indices), error)
+        log.warning("%s %s could not predict %d rows: %s", arm.role, arm.label, len(indices), error)
         return None
     if scores.finite.all():
         return ArmScores(arm, indices, scores)
-    log.warning("%s", _nan_error(arm, scores, metrics))
-    kept = np.flatnonzero(scores.finite)
-    return ArmScores(arm, indices[kept], _select_scores(scores, kept)) if len(kept) else None
+    log.warning("%s", _create_nan_error(arm, scores, metrics))
+    finite = np.flatnonzero(scores.finite)
+    return ArmScores(arm, indices[finite], _select_scores(scores, finite)) if len(finite) else None
 
 
 def _select_scores(scores: Scores, indices: npt.NDArray[np.intp]) -> Scores:
@@ -164,15 +164,16 @@ def _score_and_count(
     try:
         scores = score(arm, rows, indices)
     except TidemillError:
-        metrics.count("tidemill_failures_total", count, release=arm.label, role=arm.arm.role)
+        metrics.count("tidemill_failures_total", count, release=arm.label, role=arm.role)
         raise
-    metrics.count("tidemill_predictions_total", count, release=arm.label, role=arm.arm.role)
+    metrics.count("tidemill_predictions_total", count, release=arm.label, role=arm.role)
     return scores
 
 
-def _nan_error(arm: LoadedArm, scores: Scores, metrics: ServiceMetrics) -> TidemillError:
+def _create_nan_error(arm: LoadedArm, scores: Scores, metrics: ServiceMetrics) -> TidemillError:
+    """Count the rows with NaN as failures, and return the error about them."""
     count = int((~scores.finite).sum())
-    metrics.count("tidemill_failures_total", count, release=arm.label, role=arm.arm.role)
+    metrics.count("tidemill_failures_total", count, release=arm.label, role=arm.role)
     return TidemillError(
         f"release {arm.label}: the model predicted NaN for {count} of {len(scores.finite)} rows",
         "check the values of these rows, or roll back to another release",

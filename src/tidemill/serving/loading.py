@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from tidemill.core.model import Manifest, Signature
 from tidemill.core.resources import Packages
-from tidemill.core.route import Arm, Route
+from tidemill.core.route import Arm, Role, Route
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, TidemillError
 from tidemill.models.load import load
@@ -42,6 +42,10 @@ class LoadedArm(Struct, frozen=True):
     @property
     def label(self) -> str:
         return self.arm.release
+
+    @property
+    def role(self) -> Role:
+        return self.arm.role
 
 
 class LoadedRoute(Struct, frozen=True):
