@@ -152,7 +152,7 @@ def test_what_too_few_rows_do_not_tell_is_undecided() -> None:
     low, high = verdict.evidence["against_baseline"]
     assert low < 0 < high
     assert (verdict.outcome, verdict.action, verdict.stops) == ("undecided", "collect", True)
-    assert "14 test rows do not tell whether it is better than the trivial baseline" in verdict.reason
+    assert "14 test rows are too few to show whether it is better than the trivial baseline" in verdict.reason
     assert "collect more rows" in verdict.reason
     assert combine_findings("late", findings, has_canary=True).action == "proceed", (
         "live traffic decides against a champion"

@@ -87,7 +87,7 @@ def _against_baseline(candidate: Floats, baseline: Floats, policy: Gate) -> Find
         return Finding(about="baseline", reason=f"better {about}", evidence=evidence)
     if low >= -policy.baseline_margin:
         return Finding(about="baseline", outcome="fail", reason=f"not better {about}", evidence=evidence)
-    reason = f"{len(candidate)} test rows do not tell whether it is better {about}; collect more rows"
+    reason = f"{len(candidate)} test rows are too few to show whether it is better {about}; collect more rows"
     return Finding(about="baseline", outcome="undecided", reason=reason, evidence=evidence)
 
 
@@ -105,7 +105,7 @@ def _against_champion(
         reason = f"not proven better than the champion, as its policy asks: {summary}"
         return Finding(about="champion", outcome="fail", reason=reason, evidence=evidence)
     if (candidate - champion).mean() > policy.margin or (high > policy.margin and not has_canary):
-        reason = f"{len(candidate)} test rows do not tell whether it is worse than the champion: {summary}"
+        reason = f"{len(candidate)} test rows are too few to show whether it is worse than the champion: {summary}"
         return Finding(about="champion", outcome="undecided", reason=reason, evidence=evidence)
     return Finding(about="champion", reason=f"not worse than the champion: {summary}", evidence=evidence)
 

@@ -36,7 +36,7 @@ class SplitRows(NamedTuple):
 
     @property
     def learned(self) -> pl.DataFrame:
-        """The training and validation rows: the model has learned from both, since validation chooses its parameters."""
+        """The training and validation rows: the model has learned from both (validation chooses parameters)."""
         return self.train if self.validation is None else pl.concat([self.train, self.validation])
 
     @property
