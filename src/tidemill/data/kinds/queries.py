@@ -1,11 +1,14 @@
 """Tables and queries as sources: of any SQL database, and of DuckDB.
 
-With a growing column, a batch is a block of its values: 10,000 whole numbers, or a day. Only blocks whose count or
-greatest value changed are read again and replaced, so that no row is duplicated. Without a growing column, the whole
-result is one batch; it is read again when it changes.
+With a growing column, a batch is a block of its values: 10,000 numbers, or a day. Only blocks whose count or greatest
+value changed are read again and replaced, so that no row is duplicated. Rows without a value are read when they have
+one; a warning reports their number. Without a growing column, the whole result is one batch; it is read again when it
+changes.
 """
 
+import math
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,9 +17,13 @@ import polars as pl
 from tidemill.core.batch import Batch
 from tidemill.core.source import Source
 from tidemill.data.kinds.kind import hash_frame, hash_parts
+from tidemill.data.kinds.statement import strip_statement
 from tidemill.errors import ConfigurationError, DataError, MissingExtra
+from tidemill.telemetry import get_logger
 
 _BLOCK = 10_000
+_PRECISION = 2**50  # a quotient of floating-point numbers has an error below one part in this number
+_WHOLE_CURE = "choose a column of numbers or times, or remove `growing`: then each ingestion reads all rows"
 
 
 class QueryEngine(Protocol):
@@ -50,8 +57,11 @@ class QuerySource:
         self._source = source
         self._database = database
         table = ".".join(database.quote(part) for part in source.table.split("."))
-        self._from = table if source.table else f"({source.query.strip().rstrip(';')}) AS rows_of_query"
+        # The newline ends a comment in the last line of the query.
+        self._from = table if source.table else f"({strip_statement(source.query, name)}\n) AS rows_of_query"
         self._last: tuple[str, pl.DataFrame] | None = None
+        self._counts: dict[str, int] = {}
+        self._reported_nulls = 0
 
     def batches(self, until: datetime) -> list[Batch]:
         if not self._source.growing:
@@ -70,9 +80,21 @@ class QuerySource:
             return last[1]
         column = self._database.quote(self._source.growing)
         if block.startswith("day "):
-            return self._select("*", f"WHERE date({column}) = '{block[4:]}'")
-        low = int(block.partition("-")[0]) if not block.startswith("-") else -int(block[1:].partition("-")[0])
-        return self._select("*", f"WHERE {column} >= {low} AND {column} < {low + _BLOCK}")
+            rows = self._select("*", f"WHERE date({column}) = '{block[4:]}'")
+        else:
+            low = int(block.partition("-")[0]) if not block.startswith("-") else -int(block[1:].partition("-")[0])
+            # The range lets the database use an index; the quotient decides, as it does where blocks are listed.
+            margin = _BLOCK + abs(low) // _PRECISION
+            within = f"{column} >= {low - margin} AND {column} < {low + _BLOCK + margin}"
+            rows = self._select("*", f"WHERE {within} AND {_quotient(column)} = {low // _BLOCK}")
+        if rows.height < (counted := self._counts.get(block, 0)):
+            raise DataError(
+                f"source {self._name!r} has {counted} rows in the block {block} of its growing column "
+                f"{self._source.growing!r}, but only {rows.height} can be read by its values",
+                "run the ingestion again if rows were deleted meanwhile; otherwise give all values of the column one "
+                "type, or remove `growing`",
+            )
+        return rows
 
     def _batch(self, identity: str, block: str, until: datetime) -> Batch:
         path = f"{self._database.batch_path} {self._source.table or 'query'}#{block}"
@@ -87,20 +109,47 @@ class QuerySource:
                 f"source {self._name!r} has no column {name!r} to grow by", f"its columns: {', '.join(head.columns)}"
             )
         column = self._database.quote(name)
+        self._report_nulls(column)
         first = self._select(column, f"WHERE {column} IS NOT NULL LIMIT 1")
         if not first.height:
             return []
-        whole = isinstance(first.item(0, 0), int)
-        # The remainder of a negative number is negative in SQL: the second one is not.
-        start = f"{column} - ((({column} % {_BLOCK}) + {_BLOCK}) % {_BLOCK})" if whole else f"date({column})"
+        is_number = isinstance(first.item(0, 0), int | float | Decimal)
+        begin = _quotient(column) if is_number else f"date({column})"
         counts = self._select(
-            f"{start} AS block, count(*) AS counted, max({column}) AS newest", f"WHERE {column} IS NOT NULL GROUP BY 1"
+            f"{begin} AS block, count(*) AS counted, max({column}) AS newest", f"WHERE {column} IS NOT NULL GROUP BY 1"
         )
-        blocks = []
-        for begin, counted, newest in sorted(counts.iter_rows(), key=lambda row: row[0]):
-            block = f"{begin}-{begin + _BLOCK}" if whole else f"day {_day(begin)}"
-            blocks.append((f"{self._name}/{block}@{hash_parts(counted, newest)}", block))
-        return blocks
+        names = {
+            self._name_block(begin, counted, newest): (counted, newest) for begin, counted, newest in counts.iter_rows()
+        }
+        self._counts = {block: counted for block, (counted, _) in names.items()}
+        return [(f"{self._name}/{block}@{hash_parts(*names[block])}", block) for block in sorted(names)]
+
+    def _name_block(self, begin: Any, counted: int, newest: Any) -> str:
+        """Return the name of a block of numbers or of a day; raise `DataError` if the values have no block."""
+        if isinstance(begin, int | float | Decimal) and math.isfinite(begin):
+            low = int(begin) * _BLOCK
+            return f"{low}-{low + _BLOCK}"
+        if isinstance(begin, str | date):
+            day = begin.date() if isinstance(begin, datetime) else begin
+            return f"day {day}"
+        raise DataError(
+            f"source {self._name!r} cannot grow by {self._source.growing!r}: {counted} of its values are neither a "
+            f"finite number nor a time, such as {newest}",
+            _WHOLE_CURE,
+        )
+
+    def _report_nulls(self, column: str) -> None:
+        """Log a warning about rows that are not read because they have no growing value."""
+        nulls = int(self._select("count(*) AS counted", f"WHERE {column} IS NULL").item(0, 0))
+        if nulls and nulls != self._reported_nulls:
+            get_logger("data").warning(
+                "source %r: the growing column %r is null in %d of its rows; they are not read until they have a "
+                "value. To read all rows, remove `growing`",
+                self._name,
+                self._source.growing,
+                nulls,
+            )
+        self._reported_nulls = nulls
 
     def _select(self, columns: str, condition: str) -> pl.DataFrame:
         try:
@@ -149,6 +198,9 @@ class SqlEngine:
             if engine.dialect.name == "sqlite" and not Path(self._url.database or "").is_file():
                 raise DataError(f"there is no database {self._url.database}", "check `path` in tidemill.toml")
             with engine.connect() as connection:
+                if engine.dialect.name == "sqlite":  # which may be built without its mathematical functions
+                    driver: Any = connection.connection.driver_connection
+                    driver.create_function("floor", 1, _floor)
                 return pl.read_database(text(query.replace(":", r"\:")), connection, infer_schema_length=None)
         finally:
             engine.dispose()
@@ -181,5 +233,10 @@ class DuckDbEngine:
         return '"' + name.replace('"', '""') + '"'
 
 
-def _day(value: Any) -> str:
-    return value.isoformat()[:10] if isinstance(value, date) else str(value)[:10]
+def _quotient(column: str) -> str:
+    """Return the expression of the number of a value's block."""
+    return f"floor({column} / {_BLOCK}.0)"
+
+
+def _floor(value: float | None) -> float | None:
+    return value if value is None or not math.isfinite(value) else float(math.floor(value))
