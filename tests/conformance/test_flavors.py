@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from tidemill.core.model import Manifest, Model, Signature, Task
+from tidemill.core.model import Manifest, Model, PredictionTask, Signature
 from tidemill.data.encoding import encode, fit_encoding
 from tidemill.models.flavors import lightgbm as lightgbm_flavor
 from tidemill.models.flavors import sklearn as sklearn_flavor
@@ -27,7 +27,7 @@ DELAY = ROWS["wind"].to_numpy() + (ROWS["carrier"] == "UA").to_numpy()
 QUIET = {"verbose": -1, "num_threads": 1}
 
 
-def manifest(flavor: str, task: Task, *classes: str) -> Manifest:
+def manifest(flavor: str, task: PredictionTask, *classes: str) -> Manifest:
     return Manifest(name="late", flavor=flavor, signature=Signature(inputs=ENCODING.inputs, task=task, classes=classes))
 
 

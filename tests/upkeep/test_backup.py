@@ -28,7 +28,7 @@ from tidemill.core.run import Run, StepRun
 from tidemill.errors import Conflict, Corrupt, TidemillError
 from tidemill.testing.journal import START, rows
 from tidemill.testing.processes import run_in_processes
-from tidemill.upkeep.backup import About, Manifest, back_up, whole
+from tidemill.upkeep.backup import About, BackupManifest, back_up, whole
 from tidemill.upkeep.lock import upkeep
 from tidemill.upkeep.restore import restore
 from tidemill.workspace.workspace import Workspace
@@ -96,7 +96,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return made
 
 
-def taken(workspace: Workspace, file: Path) -> Manifest:
+def taken(workspace: Workspace, file: Path) -> BackupManifest:
     with whole(file) as sink:
         return back_up(workspace, sink, ABOUT, NOW)
 
@@ -405,7 +405,7 @@ def test_an_empty_workspace_is_backed_up_too(tmp_path: Path) -> None:
     manifest = taken(open_workspace(tmp_path / "nothing"), tmp_path / "b.tar")
     assert set(manifest.records.values()) == {0}
     assert restored(tmp_path / "b.tar", tmp_path / "there").ledger.runs.find() == []
-    assert msgspec.json.decode(msgspec.json.encode(manifest), type=Manifest) == manifest
+    assert msgspec.json.decode(msgspec.json.encode(manifest), type=BackupManifest) == manifest
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(workspace: Workspace, tmp_path: Path) -> None:

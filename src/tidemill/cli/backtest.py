@@ -26,7 +26,7 @@ class Against(StrEnum):
     calendar = "calendar"
 
 
-Report = Annotated[Path | None, typer.Option(help="The HTML report to write.")]
+ReportOption = Annotated[Path | None, typer.Option(help="The HTML report to write.")]
 
 
 def backtest(
@@ -55,7 +55,7 @@ def backtest(
     ] = False,
     model: Annotated[str, typer.Option(help="The model. Default: the only model of the project.")] = "",
     environment: Annotated[str, typer.Option(help="The environment whose journal --leaks reads.")] = "production",
-    report: Report = None,
+    report: ReportOption = None,
     json: Json = False,
 ) -> None:
     """Replay history with the daemon on a virtual clock, and compare the policy with standard policies."""
@@ -78,7 +78,7 @@ def backtest(
     _report(comparison, report or project.state_folder / "backtest.html", json)
 
 
-def demo(report: Report = None, json: Json = False) -> None:
+def demo(report: ReportOption = None, json: Json = False) -> None:
     """Replay a year of real flights: check each day, detect drift, retrain, run canaries, promote."""
     from tidemill.backtest.compare import list_disturbances
     from tidemill.project.configuration import FILE, read_policy

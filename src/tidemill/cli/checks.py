@@ -4,8 +4,8 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.session import (
-    EnvironmentFilter,
-    Filter,
+    EnvironmentFilterOption,
+    FilterOption,
     Id,
     Json,
     Limit,
@@ -19,11 +19,11 @@ checks = typer.Typer(no_args_is_help=True, help="Verdicts of checks.")
 
 @checks.command("list")
 def list_checks(
-    check: Filter = "",
-    outcome: Filter = "",
-    action: Filter = "",
-    run: Filter = "",
-    env: EnvironmentFilter = "",
+    check: FilterOption = "",
+    outcome: FilterOption = "",
+    action: FilterOption = "",
+    run: FilterOption = "",
+    env: EnvironmentFilterOption = "",
     limit: Limit = 20,
     json: Json = False,
 ) -> None:
@@ -43,7 +43,7 @@ def list_checks(
 
 
 @checks.command("kinds")
-def list_kinds(stage: Filter = "", json: Json = False) -> None:
+def list_kinds(stage: FilterOption = "", json: Json = False) -> None:
     """List all checks: what each one compares and needs."""
     from tidemill.checks.registry import CHECKS
 

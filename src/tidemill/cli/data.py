@@ -7,7 +7,7 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.decisions import record_decision
-from tidemill.cli.session import Environment, Json, load_session
+from tidemill.cli.session import EnvironmentOption, Json, load_session
 from tidemill.errors import DataError, InputError, MissingExtra, Stopped, Unreadable
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def accept(
     source: Annotated[str, typer.Argument(help="The source.")],
     file: Annotated[Path | None, typer.Argument(help="A table to accept. Default: the stopped batches.")] = None,
     reason: Annotated[str, typer.Option(help="The reason, for the audit log.")] = "",
-    env: Environment = "production",
+    env: EnvironmentOption = "production",
 ) -> None:
     """Widen a schema so that a table passes; the next ingestion checks stopped batches by the new version."""
     from tidemill.data.frame import add_times

@@ -4,8 +4,8 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.session import (
-    EnvironmentFilter,
-    Filter,
+    EnvironmentFilterOption,
+    FilterOption,
     Id,
     Json,
     Limit,
@@ -19,7 +19,11 @@ events = typer.Typer(no_args_is_help=True, help="Events, such as new data, verdi
 
 @events.command("list")
 def list_events(
-    kind: Filter = "", subject: Filter = "", env: EnvironmentFilter = "", limit: Limit = 20, json: Json = False
+    kind: FilterOption = "",
+    subject: FilterOption = "",
+    env: EnvironmentFilterOption = "",
+    limit: Limit = 20,
+    json: Json = False,
 ) -> None:
     """List the newest events."""
     filters = select_filters(kind=kind, subject=subject, environment=env)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import Environment, Json, load_session
+from tidemill.cli.session import EnvironmentOption, Json, load_session
 from tidemill.errors import InputError, NotFound
 
 features = typer.Typer(no_args_is_help=True, help="Feature views.")
@@ -34,7 +34,7 @@ def list_features(json: Json = False) -> None:
 def get(
     view: Annotated[str, typer.Argument(help="A feature view in features.py.")],
     keys: Annotated[list[str] | None, typer.Argument(help="COLUMN=VALUE for each key of the entity.")] = None,
-    env: Environment = "production",
+    env: EnvironmentOption = "production",
     json: Json = False,
 ) -> None:
     """Show the features of an entity in the online store."""

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import Environment, Filter, Json, Limit, describe_empty, load_session, select_filters
+from tidemill.cli.session import (
+    EnvironmentOption,
+    FilterOption,
+    Json,
+    Limit,
+    describe_empty,
+    load_session,
+    select_filters,
+)
 from tidemill.core.metric import METRICS
 
 if TYPE_CHECKING:
@@ -18,14 +26,14 @@ if TYPE_CHECKING:
 
 models = typer.Typer(no_args_is_help=True, help="Releases of models.")
 _SHOWN = tuple(f"test_{metric.name}" for metric in METRICS.values() if metric.standard)
-Label = Annotated[
+LabelArgument = Annotated[
     str, typer.Argument(metavar="NAME/VERSION", help="A release, such as flights/3. A name alone: its newest release.")
 ]
-Name = Annotated[str, typer.Option(help="The model. Default: the only model of the project.")]
+ModelOption = Annotated[str, typer.Option(help="The model. Default: the only model of the project.")]
 
 
 @models.command("list")
-def list_models(name: Filter = "", limit: Limit = 50, json: Json = False) -> None:
+def list_models(name: FilterOption = "", limit: Limit = 50, json: Json = False) -> None:
     """List the newest releases."""
     session = load_session()
     filters = select_filters(name=name)
@@ -92,7 +100,7 @@ def _add_stage(release: "Release", routes: dict[str, "list[Route]"]) -> dict[str
 
 
 @models.command("show")
-def show(label: Label, env: Environment = "production", json: Json = False) -> None:
+def show(label: LabelArgument, env: EnvironmentOption = "production", json: Json = False) -> None:
     """Show a release with its stage and its metrics by slice of the test rows."""
     from tidemill.ledger.releases import find_release
 
@@ -142,7 +150,7 @@ def _format_slice(measured: "Metrics", part: str, name: str) -> str:
 
 @models.command("tag")
 def put_tag(
-    label: Label, tags: Annotated[list[str], typer.Argument(help="NAME=VALUE; an empty value removes the tag.")]
+    label: LabelArgument, tags: Annotated[list[str], typer.Argument(help="NAME=VALUE; an empty value removes the tag.")]
 ) -> None:
     """Add tags to a release, or remove them."""
     from tidemill.registry.releases import tag
@@ -154,9 +162,9 @@ def put_tag(
 
 @models.command("history")
 def history(
-    name: Name = "",
+    name: ModelOption = "",
     at: Annotated[str, typer.Option(help="Only the route at this time (UTC).")] = "",
-    env: Environment = "production",
+    env: EnvironmentOption = "production",
     json: Json = False,
 ) -> None:
     """List the routes of a model: which releases served, since when, and why."""

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from tidemill.cli import output
-from tidemill.cli.models import Label, models, read_test_metrics
-from tidemill.cli.session import Environment, Json, load_session
+from tidemill.cli.models import LabelArgument, models, read_test_metrics
+from tidemill.cli.session import EnvironmentOption, Json, load_session
 
 if TYPE_CHECKING:
     from tidemill.core.model import Model
@@ -46,7 +46,7 @@ class ReleaseComparison(Struct, frozen=True, kw_only=True):
 
 
 @models.command("compare")
-def compare(a: Label, b: Label, env: Environment = "production", json: Json = False) -> None:
+def compare(a: LabelArgument, b: LabelArgument, env: EnvironmentOption = "production", json: Json = False) -> None:
     """Compare two releases: metrics, slices, signature, packages and data."""
     from tidemill.checks.package import compare_signatures
     from tidemill.ledger.releases import find_release

@@ -7,9 +7,9 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.decisions import record_decision
-from tidemill.cli.models import Label, Name, models
+from tidemill.cli.models import LabelArgument, ModelOption, models
 from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
-from tidemill.cli.session import Environment, Json, current_user, load_session
+from tidemill.cli.session import EnvironmentOption, Json, current_user, load_session
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tidemill.registry.rollout import Deployer
 
 
-Model = Annotated[str, typer.Argument(help="The model. Default: the only model of the project.")]
+ModelArgument = Annotated[str, typer.Argument(help="The model. Default: the only model of the project.")]
 
 
 @models.command("register")
@@ -33,7 +33,7 @@ def register(
     trust: Annotated[
         bool, typer.Option("--trust", help="Allow the service to unpickle this file; use it only for your own files.")
     ] = False,
-    env: Environment = "production",
+    env: EnvironmentOption = "production",
     json: Json = False,
 ) -> None:
     """Register a model that was trained elsewhere; the file is inspected without unpickling it."""
@@ -65,7 +65,7 @@ def register(
 
 
 @models.command("approve")
-def approve(label: Label, reason: Reason = "", env: Environment = "production") -> None:
+def approve(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = "production") -> None:
     """Approve a release that waits for approval; it is rolled out as in its policy."""
     from tidemill.ledger.releases import find_release
 
@@ -82,7 +82,7 @@ def approve(label: Label, reason: Reason = "", env: Environment = "production") 
 
 
 @models.command("promote")
-def promote(label: Label, reason: Reason = "", env: Environment = "production") -> None:
+def promote(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = "production") -> None:
     """Make a release the champion at once."""
     from tidemill.ledger.releases import find_release
     from tidemill.models.inputs import load_samples
@@ -103,7 +103,7 @@ def promote(label: Label, reason: Reason = "", env: Environment = "production") 
 
 
 @models.command("rollback")
-def rollback(name: Name = "", reason: Reason = "", env: Environment = "production") -> None:
+def rollback(name: ModelOption = "", reason: Reason = "", env: EnvironmentOption = "production") -> None:
     """Roll back to the previous champion."""
     session = load_session(env)
     route = _create_deployer(session, env).rollback(name or session.project.model().name, current_user(), reason)
@@ -113,10 +113,10 @@ def rollback(name: Name = "", reason: Reason = "", env: Environment = "productio
 
 @models.command("freeze")
 def freeze(
-    name: Model = "",
+    name: ModelArgument = "",
     until: Until = "",
     reason: Reason = "",
-    env: Environment = "production",
+    env: EnvironmentOption = "production",
     json: Json = False,
 ) -> None:
     """Freeze a model: only people can change its route."""
@@ -126,9 +126,9 @@ def freeze(
 
 @models.command("thaw")
 def thaw(
-    name: Model = "",
+    name: ModelArgument = "",
     reason: Reason = "",
-    env: Environment = "production",
+    env: EnvironmentOption = "production",
     json: Json = False,
 ) -> None:
     """Unfreeze a model: the policy can change its route again."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.models import Label, models
+from tidemill.cli.models import LabelArgument, models
 from tidemill.cli.session import load_session
 from tidemill.errors import InputError
 
@@ -21,7 +21,7 @@ _FORMATS = ("package", "onnx")
 
 @models.command("export")
 def export(
-    label: Label,
+    label: LabelArgument,
     to: Annotated[Path, typer.Option(help="A new or empty folder.")],
     format: Annotated[  # noqa: A002
         str, typer.Option(help="package: all files; onnx: only the ONNX graph.")

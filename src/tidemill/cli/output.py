@@ -13,7 +13,7 @@ import typer
 
 from tidemill.errors import InputError
 
-Style = Literal["", "bold", "dim", "red", "yellow"]
+TextStyle = Literal["", "bold", "dim", "red", "yellow"]
 _MIN_WIDTH, _PIPE_WIDTH = 60, 120
 _LONG_TEXT, _FOLDED_TEXT, _COLUMN_GAP = 40, 24, 2
 
@@ -24,7 +24,7 @@ class Screen:
     def __init__(self, *, errors: bool) -> None:
         self._errors = errors
 
-    def print(self, text: object = "", *, style: Style = "", end: str = "\n") -> None:
+    def print(self, text: object = "", *, style: TextStyle = "", end: str = "\n") -> None:
         """Print a text."""
         styles: dict[str, Any] = {style: True} if style in ("bold", "dim") else {"fg": style}
         shown = typer.style(str(text), **styles) if style else str(text)

@@ -5,14 +5,14 @@ from typing import Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import Environment, Json, load_session
+from tidemill.cli.session import EnvironmentOption, Json, load_session
 from tidemill.errors import NotFound
 
 routes = typer.Typer(no_args_is_help=True, help="Which releases serve.")
 
 
 @routes.command("list")
-def list_routes(env: Environment = "production", json: Json = False) -> None:
+def list_routes(env: EnvironmentOption = "production", json: Json = False) -> None:
     """List the current route of each model."""
     found = list(load_session(env).workspace.board.routes().values())
     columns = {
@@ -27,7 +27,7 @@ def list_routes(env: Environment = "production", json: Json = False) -> None:
 
 @routes.command("show")
 def show_route(
-    model: Annotated[str, typer.Argument(help="A model.")], env: Environment = "production", json: Json = False
+    model: Annotated[str, typer.Argument(help="A model.")], env: EnvironmentOption = "production", json: Json = False
 ) -> None:
     """Show the current route of a model."""
     found = load_session(env).workspace.board.routes()

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import Environment, Json, current_user, load_session
+from tidemill.cli.session import EnvironmentOption, Json, current_user, load_session
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import InputError, TidemillError
 
-Engine = Annotated[str, typer.Option(help="inline: one step at a time; processes: steps in parallel.")]
+EngineOption = Annotated[str, typer.Option(help="inline: one step at a time; processes: steps in parallel.")]
 
 
 def run(
@@ -23,8 +23,8 @@ def run(
     param: Annotated[
         list[str] | None, typer.Option("--param", "-p", help="A parameter, as NAME=VALUE; can be repeated.")
     ] = None,
-    env: Environment = "production",
-    engine: Engine = "inline",
+    env: EnvironmentOption = "production",
+    engine: EngineOption = "inline",
     step: Annotated[str, typer.Option(help="Run only this step, on its inputs in the run of --from.")] = "",
     origin: Annotated[str, typer.Option("--from", metavar="RUN", help="The earlier run for --step.")] = "",
     cause: Annotated[str, typer.Option(hidden=True)] = "",
@@ -45,7 +45,7 @@ def run(
     params = _parse_params(param or [])
     session = load_session(env)
     run_cause: dict[str, Any] = msgspec.json.decode(cause, type=dict) if cause else describe_user_cause()
-    progress = Progress(quiet=json)
+    progress = RunProgress(quiet=json)
     with stop_on_signal(progress):
         if step:
             done, failed = run_step(session, step, origin, cause=run_cause, progress=progress.report, engine=engine)
@@ -75,7 +75,7 @@ def print_result(session: Any, done: Run, failed: TidemillError | None, json: bo
 
 
 @contextmanager
-def stop_on_signal(progress: "Progress") -> Iterator[None]:
+def stop_on_signal(progress: "RunProgress") -> Iterator[None]:
     """Interrupt the run on SIGTERM as on Ctrl-C, so that it can be resumed."""
 
     def interrupt(*_: object) -> None:
@@ -136,7 +136,7 @@ def _parse_params(pairs: list[str]) -> dict[str, str]:
     return params
 
 
-class Progress:
+class RunProgress:
     """Prints a line to stderr for each finished step; on a terminal, the running steps too."""
 
     def __init__(self, *, quiet: bool) -> None:

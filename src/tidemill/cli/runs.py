@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.run import Progress, describe_user_cause, print_result, stop_on_signal
-from tidemill.cli.session import EnvironmentFilter, Json, Limit, describe_empty, load_session, select_filters
+from tidemill.cli.run import RunProgress, describe_user_cause, print_result, stop_on_signal
+from tidemill.cli.session import EnvironmentFilterOption, Json, Limit, describe_empty, load_session, select_filters
 
 runs = typer.Typer(no_args_is_help=True, help="Runs of pipelines.")
 
@@ -39,7 +39,7 @@ def resume(
 
     found = load_session().workspace.ledger.runs.get(run_id)
     session = load_session(found.environment)
-    progress = Progress(quiet=json)
+    progress = RunProgress(quiet=json)
     with stop_on_signal(progress):
         done, failed = resume_run(
             session, found.id, cause=describe_user_cause(), progress=progress.report, engine=engine
@@ -72,7 +72,7 @@ def list_runs(
     pipeline: Annotated[str, typer.Option(help="Only runs of this pipeline.")] = "",
     state: Annotated[str, typer.Option(help="Only runs in this state.")] = "",
     limit: Limit = 20,
-    env: EnvironmentFilter = "",
+    env: EnvironmentFilterOption = "",
     json: Json = False,
 ) -> None:
     """List the newest runs."""

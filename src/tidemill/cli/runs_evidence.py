@@ -8,7 +8,7 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.runs import runs
-from tidemill.cli.session import Environment, Json, load_workspace
+from tidemill.cli.session import EnvironmentOption, Json, load_workspace
 from tidemill.errors import InputError, NotFound
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def lineage(
     down: Annotated[bool, typer.Option("--down/--up", help="Follow its outputs, or its inputs.")] = False,
     depth: Annotated[int, typer.Option(min=0, help="The maximum number of levels; 0: no limit.")] = 0,
     svg: Annotated[Path | None, typer.Option(help="The SVG file to write a picture to.")] = None,
-    env: Environment = "production",
+    env: EnvironmentOption = "production",
     json: Json = False,
 ) -> None:
     """Show the inputs of an artifact, a run, a release or a prediction, or its outputs."""

@@ -5,13 +5,13 @@ from typing import Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import Environment, load_session
+from tidemill.cli.session import EnvironmentOption, load_session
 
 Port = Annotated[int, typer.Option(help="The port of the service.")]
 Host = Annotated[str, typer.Option(help="The address of the service.")]
 
 
-def serve(port: Port = 8000, host: Host = "127.0.0.1", env: Environment = "production") -> None:
+def serve(port: Port = 8000, host: Host = "127.0.0.1", env: EnvironmentOption = "production") -> None:
     """Serve predictions over HTTP; notify the addresses of the policy if the daemon stops reporting."""
     from tidemill.daemon.listening import Listener
     from tidemill.serving.server import serve as run_service
@@ -37,7 +37,7 @@ def up(
     pages_port: Annotated[
         int, typer.Option(help="The port of the web pages. Default: the port of the service plus 1.")
     ] = -1,
-    env: Environment = "production",
+    env: EnvironmentOption = "production",
 ) -> None:
     """Run the daemon, the prediction service and the web pages, until Ctrl-C."""
     from tidemill.daemon.main import up as run_all

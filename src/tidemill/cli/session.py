@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from tidemill.workspace.workspace import Workspace
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Environment = Annotated[str, typer.Option("--env", help="The environment.")]
-EnvironmentFilter = Annotated[str, typer.Option("--env", help="Only records of this environment.")]
+EnvironmentOption = Annotated[str, typer.Option("--env", help="The environment.")]
+EnvironmentFilterOption = Annotated[str, typer.Option("--env", help="Only records of this environment.")]
 Limit = Annotated[int, typer.Option(help="The maximum number of records.")]
-Filter = Annotated[str, typer.Option(help="Only records with this value.")]
+FilterOption = Annotated[str, typer.Option(help="Only records with this value.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The id, or its beginning.")]
 
 

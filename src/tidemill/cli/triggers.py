@@ -7,9 +7,9 @@ import typer
 from tidemill.cli import output
 from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
 from tidemill.cli.session import (
-    Environment,
-    EnvironmentFilter,
-    Filter,
+    EnvironmentFilterOption,
+    EnvironmentOption,
+    FilterOption,
     Id,
     Json,
     Limit,
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 triggers = typer.Typer(no_args_is_help=True, help="Triggers, which start pipelines.")
 jobs = typer.Typer(no_args_is_help=True, help="Jobs: pipelines that triggers started or will start.")
 _MAX_JOBS = 200
-Name = Annotated[str, typer.Argument(help="A trigger in tidemill.toml.")]
+TriggerArgument = Annotated[str, typer.Argument(help="A trigger in tidemill.toml.")]
 
 
 @triggers.command("list")
-def list_triggers(env: Environment = "production", json: Json = False) -> None:
+def list_triggers(env: EnvironmentOption = "production", json: Json = False) -> None:
     """List the triggers, when each fired last, and whether a daemon is running."""
     from tidemill.evidence.daemon_status import read_daemon_status
     from tidemill.registry.pauses import find_pause, format_pause
@@ -68,7 +68,11 @@ def list_triggers(env: Environment = "production", json: Json = False) -> None:
 
 @triggers.command("pause")
 def pause(
-    name: Name, until: Until = "", reason: Reason = "", env: Environment = "production", json: Json = False
+    name: TriggerArgument,
+    until: Until = "",
+    reason: Reason = "",
+    env: EnvironmentOption = "production",
+    json: Json = False,
 ) -> None:
     """Pause a trigger. Events that occur only once, such as new data, wait; other events are dropped."""
     session = load_session(env)
@@ -77,7 +81,9 @@ def pause(
 
 
 @triggers.command("resume")
-def resume(name: Name, reason: Reason = "", env: Environment = "production", json: Json = False) -> None:
+def resume(
+    name: TriggerArgument, reason: Reason = "", env: EnvironmentOption = "production", json: Json = False
+) -> None:
     """Resume a paused trigger."""
     session = load_session(env)
     _require_trigger(session, name)
@@ -88,7 +94,7 @@ def resume(name: Name, reason: Reason = "", env: Environment = "production", jso
 def fire(
     pipeline: Annotated[str, typer.Argument(help="A pipeline in pipeline.py.")],
     model: Annotated[str, typer.Option(help="The model to run it for. Default: the only model of the project.")] = "",
-    env: Environment = "production",
+    env: EnvironmentOption = "production",
     json: Json = False,
 ) -> None:
     """Create a job that runs a pipeline now; the daemon runs it."""
@@ -111,10 +117,10 @@ def fire(
 @triggers.command("jobs")
 @jobs.command("list")
 def list_jobs(
-    trigger: Filter = "",
-    state: Filter = "",
-    model: Filter = "",
-    env: EnvironmentFilter = "",
+    trigger: FilterOption = "",
+    state: FilterOption = "",
+    model: FilterOption = "",
+    env: EnvironmentFilterOption = "",
     limit: Limit = 20,
     json: Json = False,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import Environment, Json, current_user, load_session
+from tidemill.cli.session import EnvironmentOption, Json, current_user, load_session
 from tidemill.errors import InputError, TidemillError
 from tidemill.evidence.formatting import format_bytes
 
@@ -110,7 +110,7 @@ def erase(
     whom: Annotated[str, typer.Argument(metavar="NAME=VALUE", help="A column or an entity, and its value.")],
     reason: Annotated[str, typer.Option(help="The reason, for the audit log.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be erased.")] = False,
-    env: Environment = "production",
+    env: EnvironmentOption = "production",
     json: Json = False,
 ) -> None:
     """Erase the rows of a person from journal, online store, cached frames and tables, in all environments."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import Environment, Json, load_workspace
+from tidemill.cli.session import EnvironmentOption, Json, load_workspace
 from tidemill.evidence.formatting import format_number
 from tidemill.evidence.why import EvidenceLink
 
@@ -21,7 +21,7 @@ def why(
         str,
         typer.Argument(metavar="ID", help="A prediction, a run, the digest of an artifact, or a release (flights/3)."),
     ],
-    env: Environment = "production",
+    env: EnvironmentOption = "production",
     json: Json = False,
 ) -> None:
     """Explain a prediction, a release, an artifact or a run by the records behind it."""

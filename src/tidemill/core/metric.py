@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from tidemill.core.model import Task
+from tidemill.core.model import PredictionTask
 
 NEEDS = ("truth", "predicted", "probabilities", "rows")
 
@@ -19,7 +19,7 @@ class MetricInfo(Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    tasks: tuple[Task, ...]
+    tasks: tuple[PredictionTask, ...]
     greater_is_better: bool
     words: str
     needs: tuple[str, ...]
@@ -60,12 +60,12 @@ METRICS: dict[str, MetricInfo] = {
 """The built-in metrics; their functions are in `data/metrics.py`."""
 
 
-def list_metrics(task: Task) -> tuple[str, ...]:
+def list_metrics(task: PredictionTask) -> tuple[str, ...]:
     """Return the names of the built-in metrics of a task."""
     return tuple(info.name for info in METRICS.values() if task in info.tasks)
 
 
-def default_metric(task: Task) -> str:
+def default_metric(task: PredictionTask) -> str:
     """Return the main metric of a project that sets none."""
     return "log_loss" if task == "classification" else "rmse"
 

@@ -8,7 +8,7 @@ from msgspec import Struct, convert, field
 from tidemill.core.feature import FeatureSet
 from tidemill.core.schema import ColumnType
 
-Task = Literal["classification", "regression"]
+PredictionTask = Literal["classification", "regression"]
 
 
 class Input(Struct, frozen=True, kw_only=True):
@@ -23,7 +23,7 @@ class Signature(Struct, frozen=True, kw_only=True):
     """A model's inputs and outputs; `classes` are in the order of the probabilities, `label` is the label's type."""
 
     inputs: tuple[Input, ...]
-    task: Task
+    task: PredictionTask
     classes: tuple[str, ...] = ()
     label: ColumnType = "text"
 

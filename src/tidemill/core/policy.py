@@ -9,7 +9,7 @@ from tidemill.clock import DurationText
 from tidemill.core.backtest import Backtest
 from tidemill.core.check import Action
 from tidemill.core.environment import Environment
-from tidemill.core.model import Task
+from tidemill.core.model import PredictionTask
 from tidemill.core.source import Source
 from tidemill.core.trigger import Trigger
 
@@ -48,7 +48,7 @@ class Problem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     decision: str
     source: str
     label: str
-    task: Task = "classification"
+    task: PredictionTask = "classification"
     label_known_at: str | None = None
     metric: str = ""
     positive: str = ""

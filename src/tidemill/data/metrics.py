@@ -10,7 +10,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from tidemill.core.metric import METRICS, find_metric_info
-from tidemill.core.model import Task
+from tidemill.core.model import PredictionTask
 from tidemill.data.arrays import Booleans, Floats
 from tidemill.errors import DataError
 
@@ -22,7 +22,7 @@ _DRAWS = 400
 class Truth(Struct, frozen=True):
     """The true labels: class indices or numbers, shape (rows,), and the classes of a classification."""
 
-    task: Task
+    task: PredictionTask
     values: npt.NDArray[Any]
     classes: tuple[str, ...] = ()
 

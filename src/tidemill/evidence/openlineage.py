@@ -28,10 +28,10 @@ _FACETS = {
     "OutputStatisticsOutputDatasetFacet": "1-0-2",
     "DataQualityAssertionsDatasetFacet": "1-1-0",
 }
-Event = dict[str, Any]
+OpenLineageEvent = dict[str, Any]
 
 
-def export_events(details: RunDetails, project: str) -> Iterator[Event]:
+def export_events(details: RunDetails, project: str) -> Iterator[OpenLineageEvent]:
     """Yield the events of a run and of its steps in the order of their times: a START each, and an end if it stopped.
 
     A job is the pipeline or `pipeline.step`, in the namespace `tidemill://PROJECT/ENVIRONMENT`; a dataset is
@@ -51,7 +51,7 @@ class _Exporter:
         self._steps = find_last_attempts(details.steps)
         self._namespace = f"tidemill://{project}/{details.run.environment}"
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[OpenLineageEvent]:
         run, job = self._run, self._run.pipeline
         started = min([run.started, *(step.started for step in self._steps.values())])
         batches = [verdict for verdict in self._details.verdicts if verdict.check == "schema"]
@@ -69,7 +69,7 @@ class _Exporter:
             if step.state != "skipped":
                 yield from self._export_step(step)
 
-    def _export_step(self, step: StepRun) -> Iterator[Event]:
+    def _export_step(self, step: StepRun) -> Iterator[OpenLineageEvent]:
         job, inputs = f"{self._run.pipeline}.{step.step}", self._list_inputs(step)
         yield self._create_event("START", step.started, step.id, job, self._create_step_facets(step), inputs, [])
         end = find_end(step) or (self._run.ended if step.state != "running" else None)
@@ -80,15 +80,22 @@ class _Exporter:
                 _find_end_type(step.state), max(end, step.started), step.id, job, facets, inputs, outputs
             )
 
-    def _list_inputs(self, step: StepRun) -> list[Event]:
+    def _list_inputs(self, step: StepRun) -> list[OpenLineageEvent]:
         datasets = []
         for source, outputs in find_sources(self._run, step, self._steps):
             datasets += [self._create_artifact(source, name, "input") for name in outputs or source.outputs]
         return datasets
 
     def _create_event(
-        self, kind: str, time: datetime, run: str, job: str, facets: Event, inputs: list[Event], outputs: list[Event]
-    ) -> Event:
+        self,
+        kind: str,
+        time: datetime,
+        run: str,
+        job: str,
+        facets: OpenLineageEvent,
+        inputs: list[OpenLineageEvent],
+        outputs: list[OpenLineageEvent],
+    ) -> OpenLineageEvent:
         return {
             "eventType": kind,
             "eventTime": _format_time(time),
@@ -100,7 +107,7 @@ class _Exporter:
             "schemaURL": f"{_EVENT_URL}/RunEvent",
         }
 
-    def _create_run_facets(self, error: str = "") -> Event:
+    def _create_run_facets(self, error: str = "") -> OpenLineageEvent:
         run = self._run
         verdicts = [
             _read_fields(verdict, "check", "subject", "outcome", "reason") for verdict in self._details.verdicts
@@ -114,7 +121,7 @@ class _Exporter:
             facets["tags"] = _create_facet("TagsRunFacet", tags=tags)
         return facets
 
-    def _create_step_facets(self, step: StepRun, error: str = "") -> Event:
+    def _create_step_facets(self, step: StepRun, error: str = "") -> OpenLineageEvent:
         run = {"run": {"runId": self._run.id}, "job": {"namespace": self._namespace, "name": self._run.pipeline}}
         fields = _read_fields(step, "state", "reason", "key", "code", "executor", "attempt", "seconds")
         step_facets = {
@@ -123,7 +130,7 @@ class _Exporter:
         }
         return self._create_engine_facets(error, step.log) | step_facets
 
-    def _create_engine_facets(self, error: str, log: str = "") -> Event:
+    def _create_engine_facets(self, error: str, log: str = "") -> OpenLineageEvent:
         engine_version = self._run.software.get("tidemill", _VERSION)
         facets = {
             "processing_engine": _create_facet("ProcessingEngineRunFacet", version=engine_version, name="tidemill")
@@ -135,7 +142,7 @@ class _Exporter:
             )
         return facets
 
-    def _create_job_facets(self, job: str) -> Event:
+    def _create_job_facets(self, job: str) -> OpenLineageEvent:
         kind = "DAG" if job == self._run.pipeline else "TASK"
         facets = {
             "jobType": _create_facet("JobTypeJobFacet", processingType="BATCH", integration="TIDEMILL", jobType=kind)
@@ -146,7 +153,7 @@ class _Exporter:
             facets["sourceCodeLocation"] = _create_facet("SourceCodeLocationJobFacet", **location)
         return facets
 
-    def _create_artifact(self, step: StepRun, output: str, side: str) -> Event:
+    def _create_artifact(self, step: StepRun, output: str, side: str) -> OpenLineageEvent:
         digest = step.outputs[output]
         dataset = self._create_dataset(f"{self._run.pipeline}.{step.step}.{output}", digest)
         artifact = self._details.artifacts.get(f"{step.step}.{output}")
@@ -160,12 +167,12 @@ class _Exporter:
         name = "InputStatisticsInputDatasetFacet" if side == "input" else "OutputStatisticsOutputDatasetFacet"
         return dataset | {f"{side}Facets": {f"{side}Statistics": _create_facet(name, **counts)}}
 
-    def _create_dataset(self, name: str, version: str) -> Event:
+    def _create_dataset(self, name: str, version: str) -> OpenLineageEvent:
         facets = {"version": _create_facet("DatasetVersionDatasetFacet", datasetVersion=version)}
         return {"namespace": self._namespace, "name": name, "facets": facets}
 
 
-def _read_fields(record: Any, *names: str) -> Event:
+def _read_fields(record: Any, *names: str) -> OpenLineageEvent:
     return {name: getattr(record, name) for name in names}
 
 
@@ -173,7 +180,7 @@ def _name_source(batch: str) -> str:
     return f"sources/{batch.partition('/')[0]}"
 
 
-def _create_assertion(verdict: Any) -> Event:
+def _create_assertion(verdict: Any) -> OpenLineageEvent:
     """Return the schema verdict of a batch as a data quality assertion."""
     assertion = {"assertion": "schema", "success": verdict.outcome == "pass"}
     return {
@@ -183,7 +190,7 @@ def _create_assertion(verdict: Any) -> Event:
     }
 
 
-def _list_fields(artifact: Artifact) -> list[Event]:
+def _list_fields(artifact: Artifact) -> list[OpenLineageEvent]:
     """Return the columns of a table, with their types if the ledger has them."""
     columns = artifact.summary.get("columns") or []
     if isinstance(columns, dict):
@@ -191,12 +198,12 @@ def _list_fields(artifact: Artifact) -> list[Event]:
     return [{"name": str(name)} for name in columns] if isinstance(columns, list) else []
 
 
-def _create_facet(kind: str, /, **values: Any) -> Event:
+def _create_facet(kind: str, /, **values: Any) -> OpenLineageEvent:
     url = f"{_SPEC}/facets/{_FACETS[kind]}/{kind}.json#/$defs/{kind}"
     return {"_producer": _PRODUCER, "_schemaURL": url, **values}
 
 
-def _create_tidemill_facet(base: str, **values: Any) -> Event:
+def _create_tidemill_facet(base: str, **values: Any) -> OpenLineageEvent:
     """Return a facet of Tidemill; the specification permits facets of producers under their own names."""
     return {"_producer": _PRODUCER, "_schemaURL": f"{_EVENT_URL}/{base}", **values}
 

@@ -11,7 +11,7 @@ import polars as pl
 from msgspec import Struct, structs
 
 from tidemill.core.feature import FeatureSet
-from tidemill.core.model import Manifest, Model, Signature, Task
+from tidemill.core.model import Manifest, Model, PredictionTask, Signature
 from tidemill.data.keys import to_class_names
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, InputError
@@ -49,7 +49,7 @@ def adopt(
     samples: pl.DataFrame,
     *,
     name: str,
-    task: Task | None = None,
+    task: PredictionTask | None = None,
     classes: tuple[str, ...] = (),
     label: str = "",
     trusted: bool = False,
@@ -140,11 +140,13 @@ def _read_info(source: _ModelSource, rows: pl.DataFrame) -> ModelFileInfo:
     return structs.replace(info, names=names, versions=info.versions | mlflow.read_versions(source.files))
 
 
-def _resolve_task(info: ModelFileInfo, task: Task | None, classes: tuple[str, ...], labels: pl.Series | None) -> Task:
+def _resolve_task(
+    info: ModelFileInfo, task: PredictionTask | None, classes: tuple[str, ...], labels: pl.Series | None
+) -> PredictionTask:
     if task is not None and info.task is not None and task != info.task:
         raise InputError(f"the task of the model is {info.task}, not {task}", "remove the task, or correct it")
     has_class_labels = labels is not None and (labels.dtype == pl.String or labels.dtype == pl.Boolean)
-    guess: Task | None = "classification" if classes or has_class_labels else None
+    guess: PredictionTask | None = "classification" if classes or has_class_labels else None
     if resolved := task or info.task or guess:
         if resolved == "regression" and classes:
             raise InputError("a regression has no classes", "remove the classes, or correct the task")

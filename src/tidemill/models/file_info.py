@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from tidemill.core.model import Task
+from tidemill.core.model import PredictionTask
 
 
 class ModelFileInfo(Struct, frozen=True, kw_only=True):
@@ -18,7 +18,7 @@ class ModelFileInfo(Struct, frozen=True, kw_only=True):
     width: int | None = None
     texts: tuple[str, ...] | None = None
     integers: tuple[str, ...] = ()
-    task: Task | None = None
+    task: PredictionTask | None = None
     outputs: int | None = None
     classes: tuple[str, ...] = ()
     versions: dict[str, str] = {}

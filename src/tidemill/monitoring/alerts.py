@@ -30,7 +30,7 @@ _MAX_POINTS = 60
 State = Literal["bad", "well"]
 
 
-class Message(Struct, frozen=True, kw_only=True):
+class AlertMessage(Struct, frozen=True, kw_only=True):
     """A line of an alert: `subject` identifies repeated messages, `line` is the text, `picture` is an SVG or empty."""
 
     subject: str
@@ -67,7 +67,7 @@ def alert_all(
     """Send a message without a verdict to the addresses of a model's watch; of all models if `model` is empty."""
     watches = [model_policy.watch for name, model_policy in policy.models.items() if model in ("", name)]
     addresses = tuple(dict.fromkeys(address for watch in watches for address in watch.notify))
-    message = Message(subject=subject, state=state, line=f"{subject}: {reason}", addresses=addresses)
+    message = AlertMessage(subject=subject, state=state, line=f"{subject}: {reason}", addresses=addresses)
     quiet = min((watch.quiet for watch in watches), key=parse_duration, default="1d")
     try:
         return _send_messages(f"{policy.name} ({environment})", [message], "jobs", quiet, books, clock, environment)
@@ -94,7 +94,7 @@ def check_addresses(policy: Policy) -> list[str]:
     ]
 
 
-def _build_message(policy: ModelPolicy, verdict: Verdict, books: Books) -> Message | None:
+def _build_message(policy: ModelPolicy, verdict: Verdict, books: Books) -> AlertMessage | None:
     if verdict.needs_no_action and verdict.outcome != "pass":
         return None
     value_name = _find_metric(verdict) or verdict.check
@@ -105,10 +105,10 @@ def _build_message(policy: ModelPolicy, verdict: Verdict, books: Books) -> Messa
     subject = f"{policy.name}: {value_name}"
     if verdict.needs_no_action:
         line = f"{value_name} recovered: {verdict.reason}"
-        return Message(subject=subject, state="well", line=line, addresses=addresses)
+        return AlertMessage(subject=subject, state="well", line=line, addresses=addresses)
     earlier = books.verdicts.find(model=policy.name, check=verdict.check, newest=True, limit=_MAX_POINTS)
     same = [past for past in reversed(earlier) if _find_metric(past) == _find_metric(verdict)]
-    return Message(
+    return AlertMessage(
         subject=subject,
         state="bad",
         line=f"{value_name} → {verdict.action}: {verdict.reason} ({verdict.subject})",
@@ -122,7 +122,7 @@ def _find_metric(verdict: Verdict) -> str:
 
 
 def _send_messages(
-    title: str, messages: list[Message], page: str, quiet: str, books: Books, clock: Clock, environment: str
+    title: str, messages: list[AlertMessage], page: str, quiet: str, books: Books, clock: Clock, environment: str
 ) -> list[str]:
     receivers: dict[str, list[str]] = {}
     sent = []
@@ -148,7 +148,7 @@ def _send_messages(
     return sent
 
 
-def _is_news(message: Message, address: str, quiet: str, books: Books, clock: Clock, environment: str) -> bool:
+def _is_news(message: AlertMessage, address: str, quiet: str, books: Books, clock: Clock, environment: str) -> bool:
     """Return whether an address has not received this message, or not within `quiet`."""
     for event in books.events.find(
         kind="alert", subject=message.subject, environment=environment, newest=True, limit=_MAX_EVENTS

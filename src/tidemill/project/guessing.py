@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 from msgspec import Struct
 
-from tidemill.core.model import Task
+from tidemill.core.model import PredictionTask
 from tidemill.errors import DataError, InputError
 
 _FEW = 20
@@ -23,7 +23,7 @@ class TableGuess(Struct, frozen=True, kw_only=True):
     """
 
     label: str
-    task: Task
+    task: PredictionTask
     time: str | None
     key: tuple[str, ...]
     inputs: tuple[str, ...]
@@ -113,7 +113,7 @@ def _compute_spread(label: pl.Series) -> float:
     return spread if isinstance(spread, float) else 0.0
 
 
-def _find_task(label: pl.Series, task: str) -> Task:
+def _find_task(label: pl.Series, task: str) -> PredictionTask:
     known = label.drop_nulls()
     if known.is_empty():
         raise DataError(f"label {label.name!r} is null in every row", "add rows with a label")

@@ -15,7 +15,7 @@ from tidemill.core.backtest import Backtest
 from tidemill.core.check import Action, Outcome
 from tidemill.core.event import list_conditions
 from tidemill.core.metric import METRICS, list_metrics
-from tidemill.core.model import Task
+from tidemill.core.model import PredictionTask
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.run import RunState
 from tidemill.core.trigger import Trigger
@@ -105,7 +105,7 @@ def _check_model(model: ModelPolicy) -> Iterator[Fault]:
         yield from _check_addresses(value.notify, (*at, "notify"))
 
 
-def _check_metric(name: str, task: Task, at: tuple[str, ...]) -> Iterator[Fault]:
+def _check_metric(name: str, task: PredictionTask, at: tuple[str, ...]) -> Iterator[Fault]:
     """Yield a fault if a name is nearly a built-in metric, or one of the other task; other names are custom metrics."""
     known = list_metrics(task)
     if name in known or not name:

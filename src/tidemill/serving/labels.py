@@ -5,7 +5,7 @@ from datetime import datetime
 
 import polars as pl
 
-from tidemill.core.model import Input, Task
+from tidemill.core.model import Input, PredictionTask
 from tidemill.data.classes import match_classes
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError
@@ -22,7 +22,7 @@ _NAMES = RowReader(
 )
 
 
-def to_label_rows(frame: pl.DataFrame, task: Task, classes: Sequence[str], now: datetime) -> pl.DataFrame:
+def to_label_rows(frame: pl.DataFrame, task: PredictionTask, classes: Sequence[str], now: datetime) -> pl.DataFrame:
     """Return rows of the journal's kind `labels/<model>`, from columns `value` and `id`, or `key` and `time`.
 
     For a classification each value becomes the class that it means, as `match_classes` finds it. Without `known_at`
@@ -47,7 +47,7 @@ def to_label_rows(frame: pl.DataFrame, task: Task, classes: Sequence[str], now: 
     return pl.DataFrame([known_at, ids, keys, names["time"], _read_values(frame["value"], task, classes)])
 
 
-def _read_values(values: pl.Series, task: Task, classes: Sequence[str]) -> pl.Series:
+def _read_values(values: pl.Series, task: PredictionTask, classes: Sequence[str]) -> pl.Series:
     if values.null_count():
         raise DataError(
             f"label {values.is_null().arg_max()} has no value", "send a label when its outcome is known, not before"

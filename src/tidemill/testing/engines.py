@@ -25,7 +25,7 @@ from tidemill.flow.engine import resume, run
 from tidemill.flow.session import Session
 
 
-class Point(Struct, frozen=True):
+class Coordinates(Struct, frozen=True):
     """A struct that goes from step to step."""
 
     x: int
@@ -38,25 +38,25 @@ def load(rows: int) -> pl.DataFrame:
 
 
 @step(transient=True)
-def widen(frame: pl.DataFrame, point: Point) -> pl.DataFrame:
+def widen(frame: pl.DataFrame, point: Coordinates) -> pl.DataFrame:
     return frame.with_columns(y=pl.col("x") * point.x)
 
 
 @step
-def measure(frame: pl.DataFrame, about: str) -> tuple[Metrics, Point]:
-    return Metrics(values={"sum": float(frame["y"].sum())}, about=about), Point(x=frame.height, y=0.5)
+def measure(frame: pl.DataFrame, about: str) -> tuple[Metrics, Coordinates]:
+    return Metrics(values={"sum": float(frame["y"].sum())}, about=about), Coordinates(x=frame.height, y=0.5)
 
 
 @step
-def join(points: list[Point], names: list[str]) -> str:
+def join(points: list[Coordinates], names: list[str]) -> str:
     return " ".join(f"{name}{point.x}" for name, point in zip(names, points, strict=True))
 
 
 @pipeline
 def typed(rows: int = 4) -> None:
-    wide = widen(load(rows), Point(x=3, y=1.0))
+    wide = widen(load(rows), Coordinates(x=3, y=1.0))
     _, first = measure(wide, "a")
-    _, second = measure(widen(load(rows + 1), Point(x=3, y=1.0)), "b")
+    _, second = measure(widen(load(rows + 1), Coordinates(x=3, y=1.0)), "b")
     join([first, second], ["a", "ü"])
 
 

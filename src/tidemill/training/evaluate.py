@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tidemill.core.model import Task
+from tidemill.core.model import PredictionTask
 from tidemill.core.run import Metrics
 from tidemill.data.arrays import Floats
 from tidemill.data.classes import order_classes
@@ -45,7 +45,7 @@ def filter_classes(rows: pl.DataFrame, label: str, classes: tuple[str, ...]) -> 
     return rows.filter(to_class_names(rows[label]).is_in(list(classes))) if classes else rows
 
 
-def to_truth(labels: pl.Series, task: Task, classes: tuple[str, ...]) -> Truth:
+def to_truth(labels: pl.Series, task: PredictionTask, classes: tuple[str, ...]) -> Truth:
     """Convert labels without nulls to the truth: class indices, or numbers."""
     if task == "regression":
         return Truth(task, labels.cast(pl.Float64).to_numpy())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tidemill.core.model import Task
+from tidemill.core.model import PredictionTask
 from tidemill.core.policy import Training
 from tidemill.data.arrays import Floats
 from tidemill.errors import ConfigurationError
@@ -22,7 +22,7 @@ def fit_lightgbm(
     matrix: Floats,
     target: npt.NDArray[Any],
     *,
-    task: Task,
+    task: PredictionTask,
     classes: int,
     policy: Training,
     names: tuple[str, ...],

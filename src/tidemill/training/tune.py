@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidemill.clock import parse_duration
-from tidemill.core.model import Task
+from tidemill.core.model import PredictionTask
 from tidemill.core.policy import Choice, Training
 from tidemill.data.arrays import Floats
 from tidemill.data.metrics import Truth, losses
@@ -170,7 +170,7 @@ def _measure_loss(
     return float(losses(truth, scores).mean())
 
 
-def _predict_scores(estimator: Any, matrix: Floats, task: Task, classes: int) -> Floats:
+def _predict_scores(estimator: Any, matrix: Floats, task: PredictionTask, classes: int) -> Floats:
     if task == "regression":
         return np.asarray(estimator.predict(matrix), dtype=float)
     table = np.zeros((len(matrix), classes))

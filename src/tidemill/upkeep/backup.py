@@ -34,7 +34,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 
 
-class Manifest(Struct, frozen=True, kw_only=True):
+class BackupManifest(Struct, frozen=True, kw_only=True):
     """The content of a backup: `records` by book, `blobs`, `files` and their `bytes`; `index` is the list's digest.
 
     `missing` has the digests of blobs that the ledger refers to and that were missing or altered.
@@ -82,7 +82,7 @@ def whole(file: Path) -> Iterator[BinaryIO]:
             draft.unlink(missing_ok=True)
 
 
-def back_up(workspace: Workspace, sink: IO[bytes], about: About, now: datetime) -> Manifest:
+def back_up(workspace: Workspace, sink: IO[bytes], about: About, now: datetime) -> BackupManifest:
     """Write a workspace with all its environments as a tar file into a sink, such as a file or a pipe.
 
     Raises
@@ -106,7 +106,7 @@ def back_up(workspace: Workspace, sink: IO[bytes], about: About, now: datetime) 
             for store, content in place.archived.items():
                 for name, source in content.export():
                     archive.stream(f"environments/{place.environment}/{store}/{name}", source, _size(source))
-        manifest = Manifest(
+        manifest = BackupManifest(
             format=FORMAT,
             tidemill=about.tidemill,
             project=about.project,

@@ -23,7 +23,7 @@ from tidemill.faults import maybe_crash
 from tidemill.ledger.database import Database
 from tidemill.ledger.ledger import Ledger
 from tidemill.locks import lock_file
-from tidemill.upkeep.backup import FORMAT, MANIFEST, Hashing, Manifest, format_line
+from tidemill.upkeep.backup import FORMAT, MANIFEST, BackupManifest, Hashing, format_line
 from tidemill.upkeep.lock import upkeep
 from tidemill.workspace.workspace import Workspace
 
@@ -36,7 +36,7 @@ _CURE = "use another backup; nothing was changed"
 class Restored(Struct, frozen=True):
     """The result of a restore; `aside` is the folder of the former content, empty if there was none."""
 
-    manifest: Manifest
+    manifest: BackupManifest
     aside: str
 
 
@@ -119,13 +119,13 @@ def _refuse_full_stores(workspace: Workspace) -> None:
                 )
 
 
-def _unpack(source: IO[bytes], draft: Path, blobs: Blobs) -> Manifest:
+def _unpack(source: IO[bytes], draft: Path, blobs: Blobs) -> BackupManifest:
     """Unpack all files into a folder, and verify them."""
     with _explained_source():
         return _unpacked(source, draft, blobs)
 
 
-def _unpacked(source: IO[bytes], draft: Path, blobs: Blobs) -> Manifest:
+def _unpacked(source: IO[bytes], draft: Path, blobs: Blobs) -> BackupManifest:
     index, files, size, manifest = hashlib.sha256(), 0, 0, b""
     for member, content in _members(source):
         if member.name == MANIFEST:
@@ -182,7 +182,7 @@ def _place(draft: Path, name: str) -> Path:
     return draft.joinpath(*parts)
 
 
-def _manifest(content: bytes) -> Manifest:
+def _manifest(content: bytes) -> BackupManifest:
     if not content:
         raise Corrupt("the backup has no manifest: it is incomplete", _CURE)
     try:
@@ -192,7 +192,7 @@ def _manifest(content: bytes) -> Manifest:
                 f"the backup is from a newer version of tidemill (format {version})",
                 "upgrade tidemill: `pip install --upgrade tidemill`; nothing was changed",
             )
-        return msgspec.json.decode(content, type=Manifest)
+        return msgspec.json.decode(content, type=BackupManifest)
     except msgspec.MsgspecError as wrong:
         raise Corrupt(f"the backup's manifest cannot be read: {wrong}", _CURE) from None
 
@@ -228,7 +228,7 @@ def _opened(folder: Path) -> Iterator[tuple[str, BinaryIO]]:
         file.unlink()
 
 
-def _fill_ledger(ledger: Ledger, draft: Path, manifest: Manifest) -> None:
+def _fill_ledger(ledger: Ledger, draft: Path, manifest: BackupManifest) -> None:
     """Write every record into a new database."""
     with ledger.transaction(durable=True):
         for name in manifest.records:

@@ -12,7 +12,7 @@ from tidemill.errors import NotFound
 from tidemill.web import view
 from tidemill.web.pages import metric_table, route_table, verdict_table
 from tidemill.web.reading import Query, Site
-from tidemill.web.view import Cell, Facts, Page, Table
+from tidemill.web.view import Cell, Facts, Page, PageTable
 
 _SHOWN = 50
 _LATEST = 12
@@ -49,7 +49,9 @@ def release(site: Site, _: Query, name: str, version: str) -> Page:
             verdict_table("Verdicts of its training", gate, "No run of this workspace created it: it was imported."),
             route_table("Routes", routed),
             verdict_table("Latest verdicts in production", live, "There is no verdict since its training."),
-            Table("Decisions of people", ("time", "person", "decision", "reason"), decided, "No person decided on it."),
+            PageTable(
+                "Decisions of people", ("time", "person", "decision", "reason"), decided, "No person decided on it."
+            ),
             Facts("Data", list(record.data.items())),
         ],
     )
@@ -95,9 +97,9 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 
-def _table(name: str, rows: list[dict[str, Any]]) -> Table:
+def _table(name: str, rows: list[dict[str, Any]]) -> PageTable:
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
-    return Table(name.capitalize(), columns, [[_to_cell(row.get(column)) for column in columns] for row in rows])
+    return PageTable(name.capitalize(), columns, [[_to_cell(row.get(column)) for column in columns] for row in rows])
 
 
 def _to_cell(value: Any) -> Cell:

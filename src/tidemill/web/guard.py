@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+AsgiMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
+App = Callable[[AsgiMessage, Receive, Send], Awaitable[None]]
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # plotly.js writes style attributes; scripts come only from the two files of these pages.
@@ -34,7 +34,7 @@ class Guard:
         self._app = app
         self._hosts = _LOCAL | ({host.lower()} if host else set())
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         """Refuse a request, or pass it to the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -46,7 +46,7 @@ class Guard:
             await _refuse(send, 405, "these pages are read-only: use GET, or make changes with the command line")
             return
 
-        async def send_with_headers(message: Message) -> None:
+        async def send_with_headers(message: AsgiMessage) -> None:
             if message["type"] == "http.response.start":
                 present = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [
@@ -57,7 +57,7 @@ class Guard:
 
         await self._app(scope, receive, send_with_headers)
 
-    def _is_accepted_host(self, scope: Message) -> bool:
+    def _is_accepted_host(self, scope: AsgiMessage) -> bool:
         hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
         return len(hosts) == 1 and _strip_port(hosts[0]) in self._hosts
 

@@ -16,7 +16,7 @@ from tidemill.core.trigger import Job
 from tidemill.data.charts import ChartSeries, TrafficChange, TrafficShare, draw_over_time, draw_traffic_shares
 from tidemill.web import view
 from tidemill.web.reading import Query, RecordPage, Site, read_page
-from tidemill.web.view import Cell, Chart, Filter, Page, Table
+from tidemill.web.view import Cell, Chart, Page, PageFilter, PageTable
 from tidemill.web.words import describe_metric
 
 _RUN_STATES = ("running", "done", "failed", "stopped", "interrupted", "cancelled")
@@ -36,7 +36,7 @@ def runs(site: Site, query: Query) -> Page:
     return _list("runs", "Each execution of a pipeline.", query, part, filters, run_table("", part.records))
 
 
-def run_table(title: str, records: list[Run]) -> Table:
+def run_table(title: str, records: list[Run]) -> PageTable:
     """Return a table of runs."""
     rows = [
         [
@@ -49,7 +49,7 @@ def run_table(title: str, records: list[Run]) -> Table:
         ]
         for run in records
     ]
-    return Table(title, ("started", "pipeline", "state", "duration", "cause", "result"), rows, "No run matches.")
+    return PageTable(title, ("started", "pipeline", "state", "duration", "cause", "result"), rows, "No run matches.")
 
 
 def _metrics(found: dict[str, float]) -> str:
@@ -60,7 +60,7 @@ def _metrics(found: dict[str, float]) -> str:
     )
 
 
-def metric_table(found: dict[str, float]) -> Table:
+def metric_table(found: dict[str, float]) -> PageTable:
     """Return a table of metrics: a row for each metric, a column for each set of rows (test, train)."""
     sets = [about for about in ("test", "train") if any(name.startswith(f"{about}_") for name in found)]
     names = dict.fromkeys(name.partition("_")[2] for name in found if name.partition("_")[0] in sets)
@@ -71,7 +71,7 @@ def metric_table(found: dict[str, float]) -> Table:
     rows += [
         [Cell(describe_metric(name)), view.number(found[name]), *([Cell("")] * (len(sets) - 1))] for name in others
     ]
-    return Table("Metrics", ("metric", *(sets or ["value"])), rows, "There are no metrics.")
+    return PageTable("Metrics", ("metric", *(sets or ["value"])), rows, "There are no metrics.")
 
 
 def releases(site: Site, query: Query) -> Page:
@@ -100,7 +100,7 @@ def releases(site: Site, query: Query) -> Page:
         "package",
         "run",
     )
-    table = Table("", columns, rows, "There is no release yet: train a model with `tidemill run training`.")
+    table = PageTable("", columns, rows, "There is no release yet: train a model with `tidemill run training`.")
     filters = [_filter("releases", query, "name", _values(site.books.releases, "name"))]
     shown = _list("releases", "Each version of a model, with the metrics of its training.", query, part, filters, table)
     if metrics and len(part.records) > 1:
@@ -141,7 +141,7 @@ def routes(site: Site, query: Query) -> Page:
     return shown
 
 
-def route_table(title: str, records: list[Route]) -> Table:
+def route_table(title: str, records: list[Route]) -> PageTable:
     """Return a table of routes."""
     rows = [
         [
@@ -155,7 +155,7 @@ def route_table(title: str, records: list[Route]) -> Table:
         ]
         for route in records
     ]
-    return Table(
+    return PageTable(
         title,
         ("since", "model", "version", "releases", "reason", "by", "evidence"),
         rows,
@@ -196,7 +196,7 @@ def verdicts(site: Site, query: Query) -> Page:
     return _list("verdicts", lead, query, part, filters, verdict_table("", part.records))
 
 
-def verdict_table(title: str, records: list[Verdict], empty: str = "No verdict matches.") -> Table:
+def verdict_table(title: str, records: list[Verdict], empty: str = "No verdict matches.") -> PageTable:
     """Return a table of verdicts."""
     rows = [
         [
@@ -209,7 +209,7 @@ def verdict_table(title: str, records: list[Verdict], empty: str = "No verdict m
         ]
         for verdict in records
     ]
-    return Table(title, ("time", "check", "outcome", "action", "subject", "reason"), rows, empty)
+    return PageTable(title, ("time", "check", "outcome", "action", "subject", "reason"), rows, empty)
 
 
 def events(site: Site, query: Query) -> Page:
@@ -226,7 +226,7 @@ def events(site: Site, query: Query) -> Page:
         for event in part.records
     ]
     filters = [_filter("events", query, "kind", _values(site.books.events, "kind"))]
-    table = Table("", ("time", "kind", "subject", "text"), rows, "There is no event yet.")
+    table = PageTable("", ("time", "kind", "subject", "text"), rows, "There is no event yet.")
     return _list(
         "events", "The events of this environment; triggers start pipelines on events.", query, part, filters, table
     )
@@ -249,7 +249,7 @@ def jobs(site: Site, query: Query) -> Page:
     return _list("jobs", lead, query, part, filters, job_table("", part.records))
 
 
-def job_table(title: str, records: list[Job]) -> Table:
+def job_table(title: str, records: list[Job]) -> PageTable:
     """Return a table of jobs."""
     rows = [
         [
@@ -265,22 +265,24 @@ def job_table(title: str, records: list[Job]) -> Table:
         for job in records
     ]
     columns = ("fired", "trigger", "pipeline", "state", "earliest start", "cause", "run", "error")
-    return Table(title, columns, rows, "No trigger has started a pipeline yet.")
+    return PageTable(title, columns, rows, "No trigger has started a pipeline yet.")
 
 
 def _values(book: BookReader[Any], column: str) -> tuple[str, ...]:
     return tuple(sorted(value for value in book.values(column) if value))
 
 
-def _filter(noun: str, query: Query, name: str, choices: tuple[str, ...]) -> Filter:
+def _filter(noun: str, query: Query, name: str, choices: tuple[str, ...]) -> PageFilter:
     """Return links that choose a value and keep the other filters."""
     kept = {other: value for other, value in query.parameters.items() if other not in (name, "before", "format")}
     links = [("all", view.build_path(noun, **kept))]
     links += [(choice, view.build_path(noun, **{**kept, name: choice})) for choice in choices]
-    return Filter(name, query.get(name) or "all", links)
+    return PageFilter(name, query.get(name) or "all", links)
 
 
-def _list(noun: str, lead: str, query: Query, part: RecordPage[Any], filters: list[Filter], table: Table) -> Page:
+def _list(
+    noun: str, lead: str, query: Query, part: RecordPage[Any], filters: list[PageFilter], table: PageTable
+) -> Page:
     records: list[Struct] = part.records
     kept = {name: value for name, value in query.parameters.items() if name not in ("before", "format")}
     return Page(

@@ -19,7 +19,7 @@ from tidemill.evidence.tree import as_text
 from tidemill.web import view
 from tidemill.web.pages import job_table, metric_table, verdict_table
 from tidemill.web.reading import Query, Site
-from tidemill.web.view import Cell, Facts, Page, Table
+from tidemill.web.view import Cell, Facts, Page, PageTable
 
 
 def run(site: Site, _: Query, identifier: str) -> Page:
@@ -110,7 +110,7 @@ def _find_jobs(site: Site, record: Run) -> list[Any]:
     return site.books.jobs.find(id=job, limit=1) if job else []
 
 
-def _steps(steps: list[StepRun]) -> Table:
+def _steps(steps: list[StepRun]) -> PageTable:
     several = len(list_executors(steps)) > 1
     rows = [
         [
@@ -127,10 +127,10 @@ def _steps(steps: list[StepRun]) -> Table:
         for step in steps
     ]
     columns = ("", "step", "state", "reason", "start", "end", "duration", "code", *(["executor"] if several else []))
-    return Table("Steps", columns, rows, "No step started.")
+    return PageTable("Steps", columns, rows, "No step started.")
 
 
-def _artifacts(details: RunDetails) -> Table:
+def _artifacts(details: RunDetails) -> PageTable:
     rows = [
         [
             Cell(name),
@@ -141,7 +141,9 @@ def _artifacts(details: RunDetails) -> Table:
         ]
         for name, artifact in details.artifacts.items()
     ]
-    return Table("Artifacts", ("step.output", "what", "digest", "size", "content"), rows, "This run has no artifacts.")
+    return PageTable(
+        "Artifacts", ("step.output", "what", "digest", "size", "content"), rows, "This run has no artifacts."
+    )
 
 
 def _versions(record: Run) -> Facts:
@@ -149,12 +151,12 @@ def _versions(record: Run) -> Facts:
     return Facts("Versions", [*record.code.items(), *record.software.items(), *packages])
 
 
-def _attempts(record: Run) -> list[Table]:
+def _attempts(record: Run) -> list[PageTable]:
     rows = [
         [view.time(attempt.started), view.time(attempt.ended), view.badge(attempt.state), view.text(attempt.error)]
         for attempt in record.attempts
     ]
-    return [Table("Earlier tries", ("start", "end", "state", "error"), rows)] if rows else []
+    return [PageTable("Earlier tries", ("start", "end", "state", "error"), rows)] if rows else []
 
 
 def _logs(steps: list[StepRun]) -> list[Facts]:

@@ -9,9 +9,9 @@ from tidemill.data.charts import Figure
 from tidemill.evidence.formatting import format_duration, format_number
 from tidemill.web import words
 
-Style = Literal["", "text", "time", "count", "mono", "good", "bad", "warn", "tide", "plain"]
+CellStyle = Literal["", "text", "time", "count", "mono", "good", "bad", "warn", "tide", "plain"]
 
-_STYLES: dict[str, Style] = {
+_STYLES: dict[str, CellStyle] = {
     "pass": "good",
     "done": "good",
     "ran": "good",
@@ -36,12 +36,12 @@ class Cell(Struct, frozen=True):
     """A shown value with its style and its link."""
 
     text: str
-    style: Style = ""
+    style: CellStyle = ""
     href: str = ""
     title: str = ""
 
 
-class Table(Struct, frozen=True):
+class PageTable(Struct, frozen=True):
     """Rows with the names of their columns; `empty` is the text where there are no rows."""
 
     title: str
@@ -57,7 +57,7 @@ class Facts(Struct, frozen=True):
     pairs: list[tuple[str, Any]]
 
 
-class Filter(Struct, frozen=True):
+class PageFilter(Struct, frozen=True):
     """The values of a column to filter by."""
 
     name: str
@@ -80,9 +80,9 @@ class Page(Struct, frozen=True, kw_only=True):
     data: dict[str, Any]
     lead: str = ""
     template: str = "page.html"
-    filters: list[Filter] = []
+    filters: list[PageFilter] = []
     text: str | None = None
-    parts: list[Table | Facts | Chart] = []
+    parts: list[PageTable | Facts | Chart] = []
     newest: str = ""
     older: str = ""
     extra: dict[str, Any] = field(default_factory=dict)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tidemill.core.model import Model, Task
+from tidemill.core.model import Model, PredictionTask
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError
 from tidemill.models.file_info import ModelFileInfo
@@ -94,7 +94,7 @@ def _read_header(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
-def _find_task(objective: str) -> Task | None:
+def _find_task(objective: str) -> PredictionTask | None:
     """Return the task of an objective: None for cross-entropy, which fits both; regression for a custom objective."""
     if objective == "cross_entropy":
         return None

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 from msgspec import Struct, structs
 
-from tidemill.core.model import Model, Signature, Task
+from tidemill.core.model import Model, PredictionTask, Signature
 from tidemill.data.keys import to_class_names
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, MissingExtra
@@ -101,7 +101,7 @@ def read_info(content: bytes, rows: pl.DataFrame) -> ModelFileInfo:
         names = tuple(tensor.name for tensor in inputs)
         integers = tuple(tensor.name for tensor in inputs if tensor.type in _INTEGERS)
         info = ModelFileInfo(names=names, width=len(inputs), texts=tuple(texts), integers=integers)
-    task: Task | None = None
+    task: PredictionTask | None = None
     if outputs.label is not None or outputs.zipped:
         task = "classification"
     elif outputs.width == 1:
