@@ -7,9 +7,11 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
+from msgspec.structs import replace
 
 from tests.projects import make_project
 from tidemill.compose.session import open_session, predict
+from tidemill.core.policy import Serving
 from tidemill.core.run import Run
 from tidemill.errors import DataError, NotFound, Transient
 from tidemill.flow.engine import run
@@ -61,6 +63,20 @@ def test_a_frame_is_learned_from_and_answered(shop: Project, orders: pl.DataFram
     assert session.workspace.journal.read("predictions/shop").height == 3
     done(open_session(shop, kind, frames={"rows": KINDS[kind](orders)}), "ingestion")
     assert admitted(session) == 1, "the same rows are nothing new"
+
+
+def test_a_frame_that_does_not_fit_is_refused_or_warned_about(shop: Project, orders: pl.DataFrame) -> None:
+    session = open_session(Project(shop.folder), "strict", frames={"rows": orders})
+    done(session, "training")
+    odd = orders.head(3).rename({"items": "itms"})
+    with pytest.raises(DataError, match=r"column 'itms' is unknown \(in every row\); did you mean 'items'\?"):
+        predict(session, odd)
+    lenient = {
+        name: replace(model, serving=Serving(strict=False)) for name, model in session.project.policy.models.items()
+    }
+    session.project.policy = replace(session.project.policy, models=lenient)
+    with pytest.warns(UserWarning, match="'itms' is unknown"):
+        assert predict(session, odd).height == 3
 
 
 def test_another_frame_takes_the_place_of_the_one_before(shop: Project, orders: pl.DataFrame) -> None:

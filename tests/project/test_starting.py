@@ -38,6 +38,14 @@ def test_the_watch_looks_back_as_far_as_rows_come(tmp_path: Path, a_day: int, wi
     assert model.rollout.minimum == labels
 
 
+def test_a_new_project_refuses_requests_that_do_not_fit_and_an_older_one_predicts_them(tmp_path: Path) -> None:
+    policy = started(tmp_path / "mine", visits(20))
+    assert policy.strict_models == {"mine"}
+    file = tmp_path / "mine" / "tidemill.toml"
+    file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("strict")))
+    assert read_policy(file).strict_models == frozenset()
+
+
 @pytest.mark.parametrize(("now", "watched"), [(NOW, True), (NOW + timedelta(days=60), False)])
 def test_a_model_of_rows_that_no_longer_come_cannot_be_too_old(tmp_path: Path, now: datetime, watched: bool) -> None:
     (model,) = started(tmp_path / "mine", visits(20), now=now).models.values()

@@ -138,6 +138,15 @@ def test_late_rows_of_a_view_lead_to_another_model(tmp_path: Path) -> None:
     assert {step.step: step.state for step in again.workspace.ledger.steps.find(run=train(again))}["fit"] == "cached"
 
 
+def test_the_package_has_the_schema_that_it_was_trained_under(shop: Session) -> None:
+    train(shop)
+    (schema,) = shop.workspace.ledger.schemas.find(source="rows")
+    (released,) = shop.workspace.ledger.releases.find(name="shop")
+    columns = shop.packages.load(released.package).manifest.columns
+    assert columns == schema.schema.columns
+    assert {column.name: column.high for column in columns}["items"] is not None
+
+
 def serve_and_label(session: Session, labels: list[str | float], keys: list[str] | None = None) -> None:
     """Write a served row of the first release and its label to the journal, for each of the labels."""
     release = session.workspace.ledger.releases.find(name="shop")[0]

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,9 +137,11 @@ class ServingKit:
 
 
 @contextmanager
-def running(kit: ServingKit, clock: Clock | None = None) -> Iterator[tuple[HttpServer, httpx.Client]]:
+def running(
+    kit: ServingKit, clock: Clock | None = None, strict: Container[str] = ()
+) -> Iterator[tuple[HttpServer, httpx.Client]]:
     """A server of the workspace on a free port, and a client of it."""
-    server = HttpServer(kit.workspace, clock or SystemClock(), port=0)
+    server = HttpServer(kit.workspace, clock or SystemClock(), port=0, strict=strict)
     server.start()
     try:
         with httpx.Client(base_url=server.address, timeout=30) as client:

@@ -1,5 +1,6 @@
 """The routed releases predict the rows exactly as their models do, and the journal contains every prediction."""
 
+from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,13 +22,14 @@ NOW = datetime(2013, 6, 1, tzinfo=UTC)
 ROWS = history(300, seed=9)
 
 
-def start_service(kit: ServingKit) -> Service:
+def start_service(kit: ServingKit, strict: Container[str] = ()) -> Service:
     started = Service(
         kit.workspace.board,
         kit.packages,
         kit.workspace.journal,
         Lookup(kit.workspace.online),
         VirtualClock(NOW),
+        strict=strict,
     )
     started.refresh()
     return started

@@ -26,6 +26,7 @@ def serve(port: Port = 8000, host: Host = "127.0.0.1", env: EnvironmentOption = 
             host,
             port,
             lambda address: output.err.print(f"serving at {address} (stop with Ctrl-C)"),
+            session.project.policy.strict_models,
         )
     finally:
         listener.stop()

@@ -1,5 +1,6 @@
 """Sessions: a project in an environment, with the resources that its steps can use."""
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -64,6 +65,9 @@ def open_session(
 def predict(session: Session, rows: Any, model: str = "") -> "pl.DataFrame":
     """Predict the rows of a frame, as `tidemill serve` does. The predictions are written to the journal.
 
+    An unknown column, an absent input, or a value outside its range or domain raises `DataError` with
+    `strict = true` under `[serving]`; otherwise it causes a `UserWarning`.
+
     Parameters
     ----------
     session
@@ -95,9 +99,13 @@ def predict(session: Session, rows: Any, model: str = "") -> "pl.DataFrame":
 
     workspace = session.workspace
     lookup = Lookup(workspace.online)
-    service = Service(workspace.board, session.packages, workspace.journal, lookup, session.clock)
+    strict = session.project.policy.strict_models
+    service = Service(workspace.board, session.packages, workspace.journal, lookup, session.clock, strict=strict)
     service.refresh()
-    return service.predict(session.project.model(model).name, to_polars(rows))
+    result = service.predict_request(session.project.model(model).name, to_polars(rows))
+    for warning in result.warnings:
+        warnings.warn(warning.message, stacklevel=2)
+    return result.rows
 
 
 def _to_polars(frames: Mapping[str, Any]) -> dict[str, "pl.DataFrame"]:

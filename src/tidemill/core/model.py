@@ -6,7 +6,7 @@ from typing import Any, Literal
 from msgspec import Struct, convert, field
 
 from tidemill.core.feature import FeatureSet
-from tidemill.core.schema import ColumnType
+from tidemill.core.schema import Column, ColumnType
 
 PredictionTask = Literal["classification", "regression"]
 
@@ -49,7 +49,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """The description of a package: how to load it, its signature and its origin.
 
     `key` and `time` name the columns that identify a row and match its label. `intervals` are the confidence intervals
-    of the metrics that have one.
+    of the metrics that have one. `columns` are those of the source's schema when the model was trained; a package that
+    was trained outside Tidemill has none.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     intervals: dict[str, tuple[float, float]] = {}
     data: dict[str, Any] = {}
+    columns: tuple[Column, ...] = ()
     trusted: bool = True
 
     @property

@@ -299,6 +299,20 @@ class Watch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     quiet: DurationText = "1d"
 
 
+class Serving(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the prediction service treats the rows of a request that do not fit the model.
+
+    Attributes
+    ----------
+    strict
+        Refuse a request with an unknown column, without an input, or with a value outside the range or the domain of
+        the schema that the model was trained under. Otherwise the reply has predictions and `warnings`. `tidemill init`
+        writes `true`.
+    """
+
+    strict: bool = False
+
+
 class ModelPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of one model."""
 
@@ -308,12 +322,13 @@ class ModelPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     training: Training = Training()
     gate: Gate = Gate()
     rollout: Rollout = Rollout()
+    serving: Serving = Serving()
     watch: Watch = Watch()
 
     @property
     def training_settings(self) -> "ModelPolicy":
-        """Return the settings that a trained model depends on: gate, rollout and watch are reset."""
-        return replace(self, gate=Gate(), rollout=Rollout(), watch=Watch())
+        """Return the settings that a trained model depends on: gate, rollout, serving and watch are reset."""
+        return replace(self, gate=Gate(), rollout=Rollout(), serving=Serving(), watch=Watch())
 
 
 class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -347,3 +362,8 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     environments: dict[str, Environment] = {}
     backtest: Backtest = Backtest()
     retention: Retention = Retention()
+
+    @property
+    def strict_models(self) -> frozenset[str]:
+        """Return the models whose requests must fit."""
+        return frozenset(name for name, model in self.models.items() if model.serving.strict)

@@ -30,7 +30,7 @@ def up(session: Session, host: str, port: int, pages_port: int, notify: Notify) 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    server = HttpServer(session.workspace, session.clock, host, port)
+    server = HttpServer(session.workspace, session.clock, host, port, session.project.policy.strict_models)
     pages = Pages(session, pages_port)
     listener = Listener(session)
     os.environ.setdefault("TIDEMILL_PAGES", pages.address)  # alerts link to the pages

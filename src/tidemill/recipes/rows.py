@@ -10,7 +10,8 @@ from tidemill.clock import Clock, parse_duration
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import step
 from tidemill.core.policy import ModelPolicy, Problem, Training
-from tidemill.core.resources import Features, JournalReader, Sources, TableReader, Tables
+from tidemill.core.resources import BooksReader, Features, JournalReader, Sources, TableReader, Tables
+from tidemill.core.schema import Column
 from tidemill.data.classes import match_classes
 from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME, parse_time_column
 from tidemill.data.keys import to_class_names, to_row_keys
@@ -24,7 +25,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """The rows of a training: a version of a table, and the time of the newest label that was known then.
 
     Of rows with the same `key` in several batches, only those of the newest batch are current. The same snapshot
-    selects the same rows at any later time.
+    selects the same rows at any later time. `columns` are those of the source's schema in force.
     """
 
     table: str
@@ -32,6 +33,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     known_until: datetime | None
     feedback_until: datetime | None = None
     key: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
 
 
 @step
@@ -42,6 +44,7 @@ def take_snapshot(
     tables: Tables,
     journal: JournalReader,
     sources: Sources,
+    books: BooksReader,
 ) -> Snapshot:
     """Fix the rows of the training; `ingestion` is the output of `ingest`, so that this step runs after it."""
     source = policy.problem.source
@@ -51,7 +54,7 @@ def take_snapshot(
             f"no batch of source {source!r} was accepted yet",
             f"see `tidemill checks list --action stop`; correct the rows, or run `tidemill data accept {source}`",
         )
-    definition = sources.definition(source)
+    definition, schemas = sources.definition(source), books.schemas.find(source=source)
     _check_time_column(tables, version, source, definition.time or "")
     known_column = _label_known_column(policy.problem)
     known = tables.read(source, version, [known_column])[known_column]
@@ -62,6 +65,7 @@ def take_snapshot(
         known_until=_max_time(known.filter(known <= until)),
         feedback_until=_max_time(labels["known_at"]) if labels.width else None,
         key=definition.key,
+        columns=max(schemas, key=lambda accepted: accepted.version).schema.columns if schemas else (),
     )
 
 

@@ -180,6 +180,7 @@ def _describe_model(
         key=source.key,
         time=source.time or "",
         environment=list_versions(*_RECORDED_PACKAGES),
+        columns=snapshot.columns,
         data={
             "table": snapshot.table,
             "version": snapshot.version,

@@ -15,6 +15,7 @@ from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, TidemillError
 from tidemill.models.load import load
 from tidemill.models.predictions import Predictions, Predictor
+from tidemill.serving.request_check import RequestChecker
 from tidemill.serving.router import find_champion_index
 
 SAMPLES = "samples.json"
@@ -52,13 +53,14 @@ class LoadedRoute(Struct, frozen=True):
     """A route in force with its loaded arms, in the order of the route; without arms where the model is withdrawn.
 
     `other_columns` are the columns that a request may contain besides the champion's inputs: keys and times, keys and
-    features of views, inputs of the other arms.
+    features of views, inputs of the other arms. The `checker` is that of the champion.
     """
 
     route: Route
     arms: tuple[LoadedArm, ...]
     champion: int = 0
     other_columns: tuple[str, ...] = ()
+    checker: RequestChecker | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -108,7 +110,7 @@ def load_route(route: Route, packages: Packages, cache: Mapping[str, LoadedPacka
             )
     arms = tuple(LoadedArm(arm, package) for arm, package in zip(route.arms, loaded, strict=True))
     others = _list_columns(loaded[champion].manifest, [package.manifest for package in loaded])
-    return LoadedRoute(route, arms, champion, others)
+    return LoadedRoute(route, arms, champion, others, RequestChecker(loaded[champion].manifest, others))
 
 
 def score(arm: LoadedArm, rows: pl.DataFrame, indices: npt.NDArray[np.intp] | None = None) -> Scores:

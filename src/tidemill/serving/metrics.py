@@ -12,6 +12,10 @@ _COUNTERS = {
         ("release", "role"),
     ),
     "tidemill_failures_total": ("Rows that a release could not predict, by release and role.", ("release", "role")),
+    "tidemill_warnings_total": (
+        "Rows with an unknown column, an absent input, or a value outside its range or domain, by model and kind.",
+        ("model", "kind"),
+    ),
     "tidemill_labels_total": ("Labels that were accepted.", ("model",)),
     "tidemill_journal_rows_total": ("Rows for the journal: written, or dropped.", ("outcome",)),
 }

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import uvicorn
@@ -29,13 +29,22 @@ _DRAIN = 30
 class HttpServer:
     """The prediction service of a workspace, in its own threads: `start` returns when it listens at `address`.
 
+    Requests for the `strict` models must fit.
+
     Raises
     ------
     InputError
         if the address is not on loopback, or in use.
     """
 
-    def __init__(self, workspace: Workspace, clock: Clock, host: str = "127.0.0.1", port: int = 8000) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        clock: Clock,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        strict: Container[str] = (),
+    ) -> None:
         self._socket = _listen(host, port)
         bound, number = self._socket.getsockname()[:2]
         self.address = f"http://[{bound}]:{number}" if ":" in bound else f"http://{bound}:{number}"
@@ -49,6 +58,7 @@ class HttpServer:
             clock,
             predictions=self._buffer,
             metrics=metrics,
+            strict=strict,
         )
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -117,6 +127,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     ready: Callable[[str], Any] | None = None,
+    strict: Container[str] = (),
 ) -> None:
     """Serve until SIGTERM or SIGINT; call `ready` with the address once the service listens. For the main thread.
 
@@ -128,7 +139,7 @@ def serve(
         if the server stops without a signal.
     """
     stopping = threading.Event()
-    server = HttpServer(workspace, clock, host, port)
+    server = HttpServer(workspace, clock, host, port, strict)
     handlers = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.start()

@@ -1,7 +1,7 @@
 """The service: one synchronous core that predicts rows of HTTP requests, of batches and of backtests."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Protocol
 
 import polars as pl
@@ -19,6 +19,7 @@ from tidemill.serving.identity import fill_event_times, read_event_times, read_k
 from tidemill.serving.labels import to_label_rows
 from tidemill.serving.loading import LoadedRoute, load_route
 from tidemill.serving.metrics import ServiceMetrics
+from tidemill.serving.request_check import RequestWarning, raise_strict
 from tidemill.telemetry import get_logger
 
 log = get_logger("serving")
@@ -32,10 +33,11 @@ class PredictionWriter(Protocol):
 
 
 class PredictResult(Struct, frozen=True):
-    """The predictions of one request, in the order of its rows, and the route that was in force."""
+    """The predictions of one request, in the order of its rows, the route that was in force, and its warnings."""
 
     rows: pl.DataFrame
     route: LoadedRoute
+    warnings: tuple[RequestWarning, ...] = ()
 
 
 class RouteFailure(Struct, frozen=True):
@@ -52,7 +54,7 @@ class Service:
 
     `refresh` loads routes that changed; until it is called, the earlier routes stay in force. `predict`, `add_labels`
     and `refresh` may be called from many threads. Predictions go to `predictions` (by default the journal), labels
-    directly to the journal.
+    directly to the journal. Requests for the `strict` models must fit; the predictions of other models have warnings.
     """
 
     def __init__(
@@ -65,8 +67,10 @@ class Service:
         *,
         predictions: PredictionWriter | None = None,
         metrics: ServiceMetrics | None = None,
+        strict: Container[str] = (),
     ) -> None:
         self.clock = clock
+        self._strict = strict
         self.metrics = metrics or ServiceMetrics()
         self._board, self._packages, self._journal, self._lookup = board, packages, journal, lookup
         self._predictions = predictions or journal
@@ -125,7 +129,8 @@ class Service:
         Transient
             if its route could not be loaded yet.
         DataError
-            if the rows do not fit the champion's signature; it names the row and the column.
+            if the rows do not fit the champion's signature, or those of a strict model have warnings; it names the row
+            and the column.
         TidemillError
             if the champion fails or predicts NaN.
         """
@@ -134,9 +139,11 @@ class Service:
     def predict_request(
         self, model: str, rows: pl.DataFrame | Sequence[dict[str, Any]], known_at: pl.Series | None = None
     ) -> PredictResult:
-        """Return the same as `predict`, for a frame or for rows from JSON, together with the route in force."""
+        """Return the same as `predict`, for a frame or for rows from JSON, with the route in force and warnings."""
         route = self.find_route(model)
+        json_rows = None if isinstance(rows, pl.DataFrame) else rows
         frame = rows if isinstance(rows, pl.DataFrame) else route.reader.read_json(rows, route.other_columns)
+        warnings = self._check_request(route, json_rows, frame)
         for arm in route.arms:
             if self._lookup is not None and arm.loaded.manifest.features is not None:
                 frame = self._lookup.fill(arm.loaded.manifest.features, frame, self.clock.now())
@@ -156,9 +163,9 @@ class Service:
         reply_rows = journal_rows[: len(replied)]
         self.metrics.count("tidemill_rows_total", frame.height, model=model)
         if len(reply_rows) == 1:
-            return PredictResult(reply_rows[0], route)
+            return PredictResult(reply_rows[0], route, warnings)
         order = pl.concat([pl.Series(scored.indices) for scored in replied]).arg_sort()
-        return PredictResult(stack_frames(reply_rows)[order], route)
+        return PredictResult(stack_frames(reply_rows)[order], route, warnings)
 
     def add_labels(self, model: str, frame: pl.DataFrame) -> int:
         """Write labels to the journal, from columns `value`, `id` or `key` and `time`, and `known_at`; return how many.
@@ -188,6 +195,19 @@ class Service:
         if not self._routes:
             raise Transient("no model is loaded: no model has a route yet", "promote a release, then try again")
         raise NotFound(f"there is no model {model!r}", f"the models are: {', '.join(sorted(self._routes))}")
+
+    def _check_request(
+        self, route: LoadedRoute, rows: Sequence[dict[str, Any]] | None, frame: pl.DataFrame
+    ) -> tuple[RequestWarning, ...]:
+        """Return and count the warnings of a request; raise `DataError` for a strict model with warnings."""
+        if route.checker is None:
+            return ()
+        model, warnings = route.route.model, route.checker.check(rows, frame)
+        for warning in warnings:
+            self.metrics.count("tidemill_warnings_total", warning.rows, model=model, kind=warning.kind)
+        if model in self._strict:
+            raise_strict(warnings, model)
+        return tuple(warnings)
 
     def _load_route(self, route: Route) -> None:
         previous = self._routes.get(route.model)

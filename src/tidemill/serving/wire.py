@@ -97,7 +97,8 @@ def format_reply(result: PredictResult) -> dict[str, Any]:
     if len(set(releases)) > 1:
         for prediction, release in zip(predictions, releases, strict=True):
             prediction["release"] = release
-    return {"model": route.route.model, "release": main_release, "predictions": predictions}
+    reply: dict[str, Any] = {"model": route.route.model, "release": main_release, "predictions": predictions}
+    return reply | {"warnings": result.warnings} if result.warnings else reply
 
 
 def _as_label(value: str | float, kind: ColumnType) -> str | float | bool:
