@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from msgspec.structs import replace
 
-from tests.projects import make_project
+from tests.projects import make_project, tidemill
 from tidemill.backtest.compare import compare
 from tidemill.backtest.comparison import BacktestResult, Period
 from tidemill.backtest.period import choose_period
@@ -243,3 +243,34 @@ def test_without_dates_the_last_two_thirds_are_replayed(shop: Project) -> None:
     period = choose_period(shop, "", "", "")
     assert isinstance(period, Period)
     assert datetime(2026, 2, 3, tzinfo=UTC) <= period.begin <= datetime(2026, 2, 5, tzinfo=UTC)
+
+
+def test_a_delivery_with_an_infinite_number_is_stopped_and_the_replay_continues(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "shop", replace={'cron = "0 */6 * * *"': 'cron = "0 6 * * *"'})
+    file = project.folder / "data" / "shop.csv"
+    rows = pl.read_csv(file, try_parse_dates=True)
+    is_bad = pl.int_range(pl.len()) == pl.col("ordered").search_sorted(datetime(2026, 3, 3, 12, tzinfo=UTC))
+    rows.with_columns(pl.when(is_bad).then(float("inf")).otherwise("distance_km").alias("distance_km")).write_csv(file)
+    firings = (Firing(at="2026-03-05T10:00", pipeline="training"),)
+    policy = replace(project.policy, backtest=replace(project.policy.backtest, firings=firings))
+    replay = Replay(project, policy, "", choose_period(project, "", "2026-03-02", "2026-03-06"), tmp_path / "r", print)
+    replay.run()
+    outcome = summarize("loop", replay, 0.0)
+    assert outcome.failures == []
+    (stopped,) = replay.books.verdicts.find(check="schema", action="stop")
+    assert "2026-03-03" in stopped.subject
+    assert stopped.evidence["anomalies"][0]["sample_rows"][0]["distance_km"] == "inf"
+    assert outcome.verdicts["schema"]["pass"] == 3
+    assert replay.trainings == 2
+
+
+def test_a_backtest_with_failed_runs_exits_with_an_error(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "shop", replace={'cron = "0 */6 * * *"': 'cron = "0 6 * * *"'})
+    with (project.folder / "tidemill.toml").open("a") as file:
+        file.write('\n[[backtest.planted]]\nsource = "rows"\nday = "2026-03-03"\npath = "data/absent.csv"\n')
+    words = ("backtest", "--from", "2026-03-03", "--to", "2026-03-06", "--against", "static")
+    failed = tidemill(project.folder, *words, code=1)
+    assert "No valid comparison: runs of the loop failed." in failed.stdout
+    assert "the comparison is not valid: loop: " in failed.stderr
+    assert "absent.csv" in failed.stderr
+    assert "runs failed" in (project.folder / ".tidemill" / "backtest.html").read_text()

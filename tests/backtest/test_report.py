@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 
 import msgspec
 import pytest
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 
 from tests.web import kit
 from tidemill.backtest import findings
-from tidemill.backtest.comparison import BacktestResult, Disturbance
+from tidemill.backtest.comparison import BacktestResult, Disturbance, TimelineEntry
 from tidemill.backtest.report import as_json, render, summary
 
 
@@ -161,3 +162,24 @@ def test_a_regression_is_reported_in_its_own_unit() -> None:
 def test_the_limits_name_disturbances_and_missing_labels() -> None:
     assert any("affect loop only" in limit for limit in findings.list_limits(kit.three()))
     assert any("never received a label" in limit for limit in findings.list_limits(kit.three()))
+
+
+def failed_run(at: str, reason: str) -> TimelineEntry:
+    return TimelineEntry(time=datetime.fromisoformat(at), kind="failure", subject="ingestion", reason=reason)
+
+
+def test_a_policy_whose_runs_failed_is_marked_and_the_comparison_is_not_valid() -> None:
+    failures = [failed_run("2013-03-09T00:00Z", "second"), failed_run("2013-03-08T00:00Z", "the disk is full")]
+    first, *others = kit.three().outcomes
+    result = replace(kit.three(), outcomes=[replace(first, timeline=[*first.timeline, *failures]), *others])
+    assert findings.format_headline(result) == "No valid comparison: runs of the loop failed."
+    text = "loop: 2 of 62 runs failed. The first failed on 2013-03-08 (ingestion): the disk is full"
+    for report in (summary(result), render(result)):
+        assert text in report
+        assert "loop (2 runs failed)" in report
+        assert "static (" not in report
+    assert as_json(result)["policies"]["loop"]["failed_runs"] == 2
+    repeats = [replace(first, seed=1), replace(others[0], timeline=failures, seed=1), replace(others[1], seed=1)]
+    repeated = replace(kit.three(), repeats=repeats)
+    assert "static (2 runs failed)" in summary(repeated)
+    assert "failed" not in summary(kit.three()).partition("Timeline")[0]

@@ -124,6 +124,11 @@ class PolicyResult(Struct, frozen=True, kw_only=True):
     seed: int = 0
 
     @property
+    def failures(self) -> list[TimelineEntry]:
+        """The runs that failed with an error; a run that a check stopped is not among them."""
+        return [entry for entry in self.timeline if entry.kind == "failure"]
+
+    @property
     def causes(self) -> dict[str, int]:
         """The number of trainings by cause: the check that requested them, or the trigger if no check did."""
         names = [story.cause.check if story.cause else story.trigger for story in self.stories]
@@ -172,6 +177,11 @@ class BacktestResult(Struct, frozen=True, kw_only=True):
     def list_seeds(self, name: str) -> list[PolicyResult]:
         """Return the results of a policy under every seed."""
         return [result for result in (*self.outcomes, *self.repeats) if result.name == name]
+
+    def list_failures(self, name: str) -> list[TimelineEntry]:
+        """Return the failed runs of a policy under every seed, by time."""
+        failures = [entry for result in self.list_seeds(name) for entry in result.failures]
+        return sorted(failures, key=lambda entry: entry.time)
 
     @property
     def seed_comparisons(self) -> list[SeedComparison]:

@@ -66,6 +66,8 @@ def format_headline(result: BacktestResult) -> str:
     """Return the result in one sentence: the first policy compared with each of the others."""
     first, *others = result.outcomes
     metric = result.metric
+    if failed := [describe_policy(policy.name) for policy in result.outcomes if result.list_failures(policy.name)]:
+        return f"No valid comparison: runs of {' and '.join(failed)} failed."
     name = describe_policy(first.name)
     name = name[0].upper() + name[1:]
     trainings = f"with {pluralize(first.trainings, 'training')}"
@@ -77,6 +79,20 @@ def format_headline(result: BacktestResult) -> str:
     busiest = max(other.trainings for other in others)
     instead = f" instead of {busiest:,}" if busiest > first.trainings else ""
     return f"{name}: {describe_metric(metric)} {', and '.join(differences)}, {trainings}{instead}."
+
+
+def list_failures(result: BacktestResult) -> list[str]:
+    """Return, for each policy with failed runs, their number and the first error."""
+    texts = []
+    for policy in result.outcomes:
+        if failures := result.list_failures(policy.name):
+            runs = sum(sum(replay.runs.values()) for replay in result.list_seeds(policy.name))
+            first = failures[0]
+            texts.append(
+                f"{policy.name}: {len(failures):,} of {pluralize(runs, 'run')} failed. The first failed on "
+                f"{first.time:%Y-%m-%d} ({first.subject}): {first.reason}"
+            )
+    return texts
 
 
 def _format_difference(metric: str, result: PolicyResult, other: PolicyResult) -> str:
@@ -257,6 +273,7 @@ def build_policy_facts(result: BacktestResult, policy: PolicyResult) -> dict[str
         "stops": policy.stops,
         "trainings": policy.trainings,
         "cost": compute_cost(result, policy),
+        "failed_runs": len(result.list_failures(policy.name)),
         "metrics": policy.metrics,
         "releases": policy.releases,
         "timeline": policy.timeline,

@@ -30,6 +30,7 @@ def render(result: BacktestResult) -> str:
         first=first,
         headline=findings.format_headline(result),
         policies=_build_policy_table(result),
+        failures=findings.list_failures(result),
         seed_comparisons=stories.list_seed_comparisons(result),
         loss=_name_loss(result),
         seeds=len(result.list_seeds(first.name)),
@@ -102,7 +103,9 @@ def _build_policy_table(
             cells.append(format_duration(policy.training_seconds))
         is_first = policy is policies[0]
         cells.append("" if is_first else "{} of {}".format(*findings.count_better_weeks(policy, policies[0])))
-        rows.append([(policy.name, False), *scores, *((text, False) for text in cells)])
+        failed = len(result.list_failures(policy.name))
+        name = f"{policy.name} ({pluralize(failed, 'run')} failed)" if failed else policy.name
+        rows.append([(name, False), *scores, *((text, False) for text in cells)])
     return rows
 
 
@@ -194,6 +197,7 @@ def summary(result: BacktestResult) -> str:
             f"{format_duration(result.seconds)}"
         ),
         "",
+        *(_cut(failure) for failure in findings.list_failures(result)),
         *_align([[text for text, _ in row] for row in _build_policy_table(result, max_metrics=2, with_time=True)]),
         "",
     ]

@@ -303,12 +303,13 @@ def _to_anomaly(frame: pl.DataFrame, schema: Schema, fault: TableFault) -> dict[
     rows: list[dict[str, str]] = []
     if fault.rows:
         first = [*schema.key, *fault.column.split(", ")]
-        shown = [name for name in dict.fromkeys((*first, *frame.columns)) if name in frame.columns and name[:1] != "_"]
-        bad = frame.with_row_index("_row")
-        bad = (bad if fault.bad is None else bad.filter(fault.bad)).head(_SHOWN_ROWS)
+        names = dict.fromkeys((*first, *frame.columns))
+        shown = [name for name in names if name in frame.columns and name[:1] != "_"][:_SHOWN_COLUMNS]
+        numbers = range(frame.height) if fault.bad is None else fault.bad.arg_true().to_list()
         rows = [
-            {name.removeprefix("_"): str(value) for name, value in row.items()}
-            for row in bad.select("_row", *shown[:_SHOWN_COLUMNS]).to_dicts()
+            {"row": str(number)}
+            | {name: str(value) for name, value in zip(shown, frame.select(shown).row(number), strict=True)}
+            for number in numbers[:_SHOWN_ROWS]
         ]
     return {
         "column": fault.column,

@@ -10,7 +10,7 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.session import Json
-from tidemill.errors import InputError
+from tidemill.errors import InputError, TidemillError
 
 if TYPE_CHECKING:
     from tidemill.backtest.comparison import BacktestResult
@@ -161,6 +161,7 @@ def _report_leaks(project: "Project", environment: str, model: str, begin: str, 
 
 
 def _report(comparison: "BacktestResult", report: Path, json: bool) -> None:
+    from tidemill.backtest.findings import list_failures
     from tidemill.backtest.report import as_json, render, summary
 
     # The result of minutes of work is printed first, in case the report cannot be written.
@@ -169,3 +170,7 @@ def _report(comparison: "BacktestResult", report: Path, json: bool) -> None:
     else:
         output.out.print(summary(comparison))
     output.write_file(report.resolve(), render(comparison))
+    if failures := list_failures(comparison):
+        raise TidemillError(
+            f"the comparison is not valid: {failures[0]}", "fix this error, then run the backtest again"
+        )
