@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tidemill.checks.gate import Finding
 from tidemill.checks.leaks import find_leaks, measure_dependence
-from tidemill.data.split import Split, at_random, by_group, by_time
+from tidemill.data.split import Split, split_at_random, split_by_group, split_by_time
 from tidemill.errors import DataError
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
@@ -25,10 +25,10 @@ ROWS = pl.DataFrame(
         "_time": [START + timedelta(hours=place) for place in range(200)],
     }
 )
-RANDOM = at_random(ROWS, 0.2, 0.0, 0)
+RANDOM = split_at_random(ROWS, 0.2, 0.0, 0)
 
 
-COPIED = at_random(pl.concat([ROWS, ROWS.with_columns(pl.col("_time").dt.offset_by("1w"))]), 0.2, 0.0, 0)
+COPIED = split_at_random(pl.concat([ROWS, ROWS.with_columns(pl.col("_time").dt.offset_by("1w"))]), 0.2, 0.0, 0)
 
 
 def look(train: pl.DataFrame, test: pl.DataFrame, **options: Any) -> list[Finding]:
@@ -39,8 +39,8 @@ def look(train: pl.DataFrame, test: pl.DataFrame, **options: Any) -> list[Findin
 @pytest.mark.parametrize(
     ("parts", "options"),
     [
-        (by_time(ROWS, "2d", 0.2, 0.1), {"key": ("id",), "timed": True}),
-        (by_group(ROWS, "patient", 0.2, 0.1, 0), {"group": "patient"}),
+        (split_by_time(ROWS, "2d", 0.2, 0.1), {"key": ("id",), "timed": True}),
+        (split_by_group(ROWS, "patient", 0.2, 0.1, 0), {"group": "patient"}),
         (RANDOM, {"key": ("id",)}),
         (Split(ROWS, ROWS, ROWS.clear()), {"timed": True, "group": "patient"}),
         (Split(ROWS.clear(), ROWS.clear(), ROWS), {"timed": True, "group": "patient"}),
@@ -89,7 +89,7 @@ def test_groups_on_both_sides_are_counted(patients: list[str | None], cut: int) 
 
 
 def test_patients_on_both_sides_are_what_a_split_by_time_is_about() -> None:
-    parts = by_time(ROWS, "2d", 0.2, 0.0)
+    parts = split_by_time(ROWS, "2d", 0.2, 0.0)
     assert set(parts.train["patient"]) & set(parts.test["patient"])
     assert [one.about for one in look(parts.train, parts.test, timed=True)] == ["leaks"]
 
@@ -124,7 +124,7 @@ def test_rows_that_are_alike_by_chance_are_no_copies(rows: int, digits: int) -> 
         random = np.random.default_rng(seed)
         measured = np.round(random.exponential(20, rows), digits)
         table = pl.DataFrame({"x": measured, "ill": random.random(rows) < 0.5, "_time": [START] * rows})
-        parts = at_random(table, 0.2, 0.0, seed)
+        parts = split_at_random(table, 0.2, 0.0, seed)
         assert [one.outcome for one in look(parts.train, parts.test)] == ["pass"]
 
 
@@ -159,7 +159,7 @@ def test_numbers_that_crowd_make_no_copies(drawn: Any) -> None:
     for seed in range(10):
         random = np.random.default_rng(seed)
         table = pl.DataFrame({"x": drawn(random, 2_000), "ill": random.random(2_000) < 0.5, "_time": [START] * 2_000})
-        parts = at_random(table, 0.2, 0.0, seed)
+        parts = split_at_random(table, 0.2, 0.0, seed)
         assert [one.outcome for one in look(parts.train, parts.test)] == ["pass"]
 
 
@@ -168,7 +168,7 @@ def test_a_table_twice_is_told_whatever_the_unit_of_its_numbers(unit: float) -> 
     random = np.random.default_rng(0)
     table = pl.DataFrame({"x": random.lognormal(3, 2, 500) * unit, "ill": random.random(500) < 0.5})
     twice = pl.concat([table, table]).with_columns(_time=pl.lit(START))
-    parts = at_random(twice, 0.2, 0.0, 0)
+    parts = split_at_random(twice, 0.2, 0.0, 0)
     assert [one.about for one in look(parts.train, parts.test)] == ["test rows"]
 
 
@@ -189,7 +189,7 @@ def test_copies_of_rows_are_found_whatever_the_types_of_the_columns(kind: str, t
     table = pl.DataFrame(columns[kind] | {"ill": random.random(300) < 0.4, "_time": [START] * 300})
     copied = pl.concat([table] * times).sample(fraction=1, shuffle=True, seed=0)
     inputs = tuple(columns[kind])
-    parts = at_random(copied, 0.2, 0.0, 0)
+    parts = split_at_random(copied, 0.2, 0.0, 0)
     for train, test, reason in (
         (copied[:-200], copied[-200:], "of the test rows are among its training rows"),
         (parts.train, parts.test, "100% of the rows are copies of others"),
@@ -197,7 +197,7 @@ def test_copies_of_rows_are_found_whatever_the_types_of_the_columns(kind: str, t
         (found,) = (one for one in look(train, test, inputs=inputs) if one.about == "test rows")
         assert found.outcome == "fail"
         assert reason in found.reason
-    parts = at_random(table, 0.2, 0.0, 0)
+    parts = split_at_random(table, 0.2, 0.0, 0)
     assert [one.about for one in look(parts.train, parts.test, inputs=inputs)] == ["leaks"]
 
 
@@ -216,7 +216,7 @@ def test_categories_that_are_alike_by_nature_are_no_copies(positives: float) -> 
             }
         )
         for inputs in (("city",), ("age",), ("age", "member"), ("member",), ("city", "age")):
-            parts = at_random(table.select(*inputs, "ill", "_time"), 0.2, 0.0, seed)
+            parts = split_at_random(table.select(*inputs, "ill", "_time"), 0.2, 0.0, seed)
             found = look(parts.train, parts.test, inputs=inputs)
             assert [one.outcome for one in found] == ["pass"], (inputs, found[0].reason)
 
@@ -256,7 +256,7 @@ def test_what_could_not_be_examined_is_listed() -> None:
 
 
 def test_an_input_that_numbers_the_rows_is_a_warning() -> None:
-    parts = at_random(ROWS, 0.2, 0.0, 0)
+    parts = split_at_random(ROWS, 0.2, 0.0, 0)
     (found,) = look(parts.train, parts.test, inputs=("id", "x"))
     assert (found.about, found.outcome, found.evidence) == ("numbers", "warn", {"numbering": ["id"]})
     shuffled = ROWS.with_columns(id=pl.col("id") * 3)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tidemill.data.split import at_random, by_group, by_time, stratified
+from tidemill.data.split import split_at_random, split_by_group, split_by_time, split_stratified
 from tidemill.errors import DataError
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
@@ -33,7 +33,7 @@ def test_each_part_is_after_the_one_before_and_no_moment_is_cut(
     hours: list[int], test: str, share: float, validation: float
 ) -> None:
     assume(len(set(hours)) > 2)
-    parts = by_time(frame(*hours), test, share, validation)
+    parts = split_by_time(frame(*hours), test, share, validation)
     rows = [row for part in parts for row in part["row"]]
     assert sorted(rows) == list(range(len(hours)))
     assert parts.train.height > 0
@@ -44,45 +44,45 @@ def test_each_part_is_after_the_one_before_and_no_moment_is_cut(
 
 
 def test_the_test_is_the_newest_span_of_time() -> None:
-    parts = by_time(frame(*range(100)), "10h", 0.5, 0.2)
+    parts = split_by_time(frame(*range(100)), "10h", 0.5, 0.2)
     assert (parts.train.height, parts.validation.height, parts.test.height) == (72, 18, 10)
     assert parts.test["row"].to_list() == list(range(90, 100))
 
 
 @pytest.mark.parametrize("test", ["90h", "999d"])
 def test_a_span_that_takes_most_of_the_rows_gives_way_to_the_share(test: str) -> None:
-    assert by_time(frame(*range(100)), test, 0.3, 0.0).test.height == 30
+    assert split_by_time(frame(*range(100)), test, 0.3, 0.0).test.height == 30
 
 
 def test_no_validation_is_asked_for() -> None:
-    parts = by_time(frame(*range(100)), "10h", 0.2, 0.0)
+    parts = split_by_time(frame(*range(100)), "10h", 0.2, 0.0)
     assert (parts.train.height, parts.validation.height) == (90, 0)
 
 
 def test_many_rows_of_the_first_moment_stay_together() -> None:
-    parts = by_time(frame(*[0] * 90, *range(1, 11)), "400d", 0.2, 0.5)
+    parts = split_by_time(frame(*[0] * 90, *range(1, 11)), "400d", 0.2, 0.5)
     assert (parts.train.height, parts.test.height) == (90, 10)
 
 
 @pytest.mark.parametrize("hours", [[], [0]])
 def test_too_few_rows_are_told(hours: list[int]) -> None:
     with pytest.raises(DataError, match="too few rows") as told:
-        by_time(frame(*hours), "1h", 0.2, 0.2)
+        split_by_time(frame(*hours), "1h", 0.2, 0.2)
     assert told.value.cure
     with pytest.raises(DataError, match="too few rows"):
-        at_random(frame(*hours), 0.2, 0.2, 0)
+        split_at_random(frame(*hours), 0.2, 0.2, 0)
 
 
 def test_rows_of_one_moment_only_are_still_split() -> None:
-    parts = by_time(frame(*[3] * 10), "1h", 0.2, 0.0)
+    parts = split_by_time(frame(*[3] * 10), "1h", 0.2, 0.0)
     assert (parts.train.height, parts.test.height) == (8, 2)
 
 
 def test_a_random_split_is_the_same_for_a_seed_and_loses_nothing() -> None:
     rows = frame(*range(100))
-    one, other = at_random(rows, 0.2, 0.1, 3), at_random(rows, 0.2, 0.1, 3)
+    one, other = split_at_random(rows, 0.2, 0.1, 3), split_at_random(rows, 0.2, 0.1, 3)
     assert all(a.equals(b) for a, b in zip(one, other, strict=True))
-    assert not one.test.equals(at_random(rows, 0.2, 0.1, 4).test)
+    assert not one.test.equals(split_at_random(rows, 0.2, 0.1, 4).test)
     assert (one.train.height, one.validation.height, one.test.height) == (72, 8, 20)
     assert sorted(row for part in one for row in part["row"]) == list(range(100))
 
@@ -99,14 +99,14 @@ def test_a_group_is_on_one_side_only_and_no_row_is_lost(
 ) -> None:
     rows = pl.DataFrame({"g": pl.Series(groups, dtype=pl.String), "row": range(len(groups))})
     try:
-        parts = by_group(rows, "g", share, validation, seed)
+        parts = split_by_group(rows, "g", share, validation, seed)
     except DataError as told:
         assert "fewer than two values" in told.problem  # noqa: PT017 - one group may have them all
         return
     assert sorted(row for part in parts for row in part["row"]) == list(range(len(groups)))
     for one, other in itertools.combinations(parts, 2):
         assert not set(one["g"]) & set(other["g"])
-    assert all(a.equals(b) for a, b in zip(parts, by_group(rows, "g", share, validation, seed), strict=True))
+    assert all(a.equals(b) for a, b in zip(parts, split_by_group(rows, "g", share, validation, seed), strict=True))
 
 
 @given(
@@ -120,7 +120,7 @@ def test_parts_by_group_are_as_large_as_asked_but_for_half_a_group(
     sizes: list[int], share: float, validation: float, seed: int
 ) -> None:
     rows = pl.DataFrame({"g": [place for place, size in enumerate(sizes) for _ in range(size)]})
-    parts = by_group(rows, "g", share, validation, seed)
+    parts = split_by_group(rows, "g", share, validation, seed)
     assert parts.train.height > 0
     assert parts.test.height > 0
     assert (parts.validation.height > 0) == (len(sizes) - parts.test["g"].n_unique() > 1)
@@ -130,7 +130,7 @@ def test_parts_by_group_are_as_large_as_asked_but_for_half_a_group(
     ):
         if part["g"].n_unique() > 1:
             assert abs(part.height - wanted * whole) <= max(sizes) / 2 + 1e-9
-    shuffled = by_group(rows.sample(fraction=1, shuffle=True, seed=seed), "g", share, validation, seed)
+    shuffled = split_by_group(rows.sample(fraction=1, shuffle=True, seed=seed), "g", share, validation, seed)
     for part, other in zip(parts, shuffled, strict=True):
         assert set(part["g"]) == set(other["g"]), "who is drawn does not depend on the order of the rows"
 
@@ -138,19 +138,19 @@ def test_parts_by_group_are_as_large_as_asked_but_for_half_a_group(
 @pytest.mark.parametrize("seed", range(5))
 def test_most_rows_without_a_group_are_learned_from(seed: int) -> None:
     rows = pl.DataFrame({"g": [None] * 600 + [place // 4 for place in range(400)]})
-    parts = by_group(rows, "g", 0.2, 0.25, seed)
+    parts = split_by_group(rows, "g", 0.2, 0.25, seed)
     assert (parts.train.height, parts.validation.height, parts.test.height) == (600, 200, 200)
 
 
 @pytest.mark.parametrize("groups", [[], ["a"], ["a"] * 9])
 def test_one_group_cannot_be_split(groups: list[str]) -> None:
     with pytest.raises(DataError, match="'rows' has fewer than two values"):
-        by_group(pl.DataFrame({"rows": pl.Series(groups, dtype=pl.String)}), "rows", 0.2, 0.2, 0)
+        split_by_group(pl.DataFrame({"rows": pl.Series(groups, dtype=pl.String)}), "rows", 0.2, 0.2, 0)
 
 
 def test_a_group_split_takes_about_the_share() -> None:
     rows = pl.DataFrame({"g": [place // 10 for place in range(1000)]})
-    parts = by_group(rows, "g", 0.2, 0.25, 1)
+    parts = split_by_group(rows, "g", 0.2, 0.25, 1)
     assert (parts.train.height, parts.validation.height, parts.test.height) == (600, 200, 200)
 
 
@@ -158,16 +158,16 @@ def test_a_group_split_takes_about_the_share() -> None:
 @settings(deadline=None)
 def test_every_part_has_the_same_mixture_of_labels(labels: list[str], seed: int) -> None:
     rows = pl.DataFrame({"label": labels, "row": range(len(labels))})
-    parts = stratified(rows, "label", 0.25, 0.2, seed)
+    parts = split_stratified(rows, "label", 0.25, 0.2, seed)
     assert sorted(row for part in parts for row in part["row"]) == list(range(len(labels)))
     for label in set(labels):
         whole = labels.count(label)
         for part, share in zip(parts, (0.6, 0.15, 0.25), strict=True):
             assert abs(part["label"].to_list().count(label) - share * whole) <= 1
-    assert all(a.equals(b) for a, b in zip(parts, stratified(rows, "label", 0.25, 0.2, seed), strict=True))
+    assert all(a.equals(b) for a, b in zip(parts, split_stratified(rows, "label", 0.25, 0.2, seed), strict=True))
 
 
-@pytest.mark.parametrize("split", [by_group, stratified])
+@pytest.mark.parametrize("split", [split_by_group, split_stratified])
 def test_a_column_that_is_not_there_is_told(split: Callable[..., object]) -> None:
     with pytest.raises(DataError, match="there is no column 'who'") as told:
         split(frame(1, 2, 3), "who", 0.2, 0.2, 0)
@@ -191,8 +191,8 @@ def test_equal_rows_are_on_one_side_of_a_random_split_and_no_row_is_lost(
     equal = Counter(map(str, values))
     assume(len(equal) > 2)
     for parts in (
-        at_random(rows, share, validation, seed, list(types)),
-        stratified(rows, "row", 0.3, validation, seed, list(types)) if rows["row"].n_unique() == 1 else None,
+        split_at_random(rows, share, validation, seed, list(types)),
+        split_stratified(rows, "row", 0.3, validation, seed, list(types)) if rows["row"].n_unique() == 1 else None,
     ):
         if parts is None:
             continue
@@ -206,12 +206,12 @@ def test_equal_rows_are_on_one_side_of_a_random_split_and_no_row_is_lost(
 
 def test_copies_stay_together_and_what_is_alike_by_nature_does_not() -> None:
     copied = pl.DataFrame({"x": [place % 100 for place in range(400)]})
-    parts = at_random(copied, 0.2, 0.1, 0)
+    parts = split_at_random(copied, 0.2, 0.1, 0)
     assert not set(parts.test["x"]) & (set(parts.train["x"]) | set(parts.validation["x"]))
     assert (parts.train.height, parts.validation.height, parts.test.height) == (288, 32, 80)
     coins = pl.DataFrame({"x": [place % 2 for place in range(400)]})
-    assert set(at_random(coins, 0.2, 0.0, 0).test["x"]) == {0, 1}
-    mixed = stratified(copied.with_columns(y=pl.col("x") % 2), "y", 0.25, 0.0, 0)
+    assert set(split_at_random(coins, 0.2, 0.0, 0).test["x"]) == {0, 1}
+    mixed = split_stratified(copied.with_columns(y=pl.col("x") % 2), "y", 0.25, 0.0, 0)
     assert not set(mixed.test["x"]) & set(mixed.train["x"])
     assert abs(mixed.test.height - 100) <= 4
 
@@ -220,8 +220,8 @@ def test_copies_stay_together_and_what_is_alike_by_nature_does_not() -> None:
 @settings(deadline=None)
 def test_a_test_with_too_few_rows_grows_to_the_minimum_or_the_share(hours: list[int], minimum: int) -> None:
     assume(len(set(hours)) == len(hours))
-    parts = by_time(frame(*hours), "5d", 0.3, 0.1, minimum)
+    parts = split_by_time(frame(*hours), "5d", 0.3, 0.1, minimum)
     assert parts.test.height >= min(minimum, int(0.3 * len(hours)))
-    plain = by_time(frame(*hours), "5d", 0.3, 0.1)
+    plain = split_by_time(frame(*hours), "5d", 0.3, 0.1)
     if plain.test.height >= minimum:
         assert all(a.equals(b) for a, b in zip(parts, plain, strict=True))

@@ -196,8 +196,8 @@ def test_the_event_that_started_a_run_is_in_its_lineage(mill: Mill) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("late/99", NotFound, "no release 'late/99'"),
-        ("late/", NotFound, "no release"),
+        ("late/99", NotFound, "release 'late/99' does not exist"),
+        ("late/", NotFound, "has no version"),
         ("0000", NotFound, "no record has the id"),
         ("ab", InputError, "too short"),
         ("", InputError, "too short"),

@@ -17,7 +17,7 @@ from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Model
 from tidemill.core.policy import Gate, ModelPolicy
 from tidemill.data.frame import TIME
-from tidemill.data.split import by_time
+from tidemill.data.split import split_by_time
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session
 from tidemill.recipes.judging import check_snapshot, gate, measure_on, probe_package
@@ -41,7 +41,7 @@ class Shop:
             self.policy, self.session.clock.now(), [], tables, journal, self.sources
         )
         rows = read_labelled(self.snapshot, self.policy.problem, tables)
-        self.train, _, self.test = by_time(rows, "30d", 0.3, 0)
+        self.train, _, self.test = split_by_time(rows, "30d", 0.3, 0)
         self.champion = self.fit(self.train)
 
     def fit(self, train: pl.DataFrame, inputs: tuple[str, ...] = INPUTS, **options: Any) -> Model:

@@ -28,7 +28,7 @@ from datetime import datetime
 from tidemill import pipeline, step
 from tidemill.core.feature import FeatureSet
 from tidemill.core.policy import ModelPolicy
-from tidemill.data.split import at_random, by_group
+from tidemill.data.split import split_at_random, split_by_group
 from tidemill.recipes import judging
 from tidemill.recipes.ingestion import ingest
 from tidemill.recipes.rows import extract, join_features, take_snapshot
@@ -152,8 +152,11 @@ def test_models_are_not_compared_on_patients_of_the_champion_s_training(grouped:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ("at_random(frame, 0.5, 0.0, 0)", "test rows are of 200 values of 'patient' that it has learned from"),
-        ("tuple(by_group(frame, 'patient', 0.2, 0, 0)[part] for part in (0, 2, 2))", "100% of the test rows are among"),
+        ("split_at_random(frame, 0.5, 0.0, 0)", "test rows are of 200 values of 'patient' that it has learned from"),
+        (
+            "tuple(split_by_group(frame, 'patient', 0.2, 0, 0)[part] for part in (0, 2, 2))",
+            "100% of the test rows are among",
+        ),
     ],
     ids=["patients on both sides", "rounds chosen on test rows"],
 )

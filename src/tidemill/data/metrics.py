@@ -15,7 +15,7 @@ from tidemill.data.arrays import Booleans, Floats
 from tidemill.errors import DataError
 
 _TINY = 1e-15
-_MOST_DRAWN = 5_000
+_MAX_DRAWN_ROWS = 5_000
 _DRAWS = 400
 
 
@@ -27,14 +27,14 @@ class Truth(Struct, frozen=True):
     classes: tuple[str, ...] = ()
 
 
-def narrowed(truth: Truth, scores: Floats, wanted: tuple[str, ...]) -> tuple[Truth, Floats]:
-    """The truth and the scores over some of the classes, of rows that each have one of these."""
-    places = np.array([wanted.index(name) if name in wanted else -1 for name in truth.classes])
-    return Truth(truth.task, places[truth.values], wanted), among(wanted, scores, truth.classes)
+def restrict_classes(truth: Truth, scores: Floats, wanted: tuple[str, ...]) -> tuple[Truth, Floats]:
+    """Return truth and scores with only the classes `wanted`; the label of every row is one of these."""
+    new_indices = np.array([wanted.index(name) if name in wanted else -1 for name in truth.classes])
+    return Truth(truth.task, new_indices[truth.values], wanted), renormalize(wanted, scores, truth.classes)
 
 
-def among(wanted: tuple[str, ...], scores: Floats, classes: tuple[str, ...]) -> Floats:
-    """The probabilities of some of the classes, shape (rows, wanted), where it is known to be one of these."""
+def renormalize(wanted: tuple[str, ...], scores: Floats, classes: tuple[str, ...]) -> Floats:
+    """Return the probabilities of the classes `wanted`, divided by their sum, shape (rows, wanted)."""
     some = scores[:, [classes.index(name) for name in wanted]]
     return np.asarray(some / np.maximum(some.sum(axis=1, keepdims=True), _TINY))
 
@@ -56,14 +56,14 @@ def measure(truth: Truth, scores: Floats) -> dict[str, float]:
     """Compute the standard metrics of a task: log loss, Brier score, error rate and ROC AUC, or RMSE, MAE and R²."""
     if not len(truth.values):
         raise DataError("there are no rows to measure on", "use labelled rows")
-    found = {name: float(values.mean()) for name, values in _by_row(truth, scores).items()}
+    metrics = {name: float(values.mean()) for name, values in _compute_row_values(truth, scores).items()}
     if truth.task == "regression":
-        found["rmse"] = float(np.sqrt(found["rmse"]))
-    return found | _computed(_STANDARD, truth, scores)
+        metrics["rmse"] = float(np.sqrt(metrics["rmse"]))
+    return metrics | _compute_defined(_STANDARD, truth, scores)
 
 
-def _computed(functions: "dict[str, _Function]", truth: Truth, scores: Floats) -> dict[str, float]:
-    """The metrics of the task by these functions, but those that are not defined on these labels."""
+def _compute_defined(functions: "dict[str, _Function]", truth: Truth, scores: Floats) -> dict[str, float]:
+    """Return the metrics of these functions that are for the task and defined on these labels."""
     values = {name: compute(truth, scores) for name, compute in functions.items() if truth.task in METRICS[name].tasks}
     return {name: value for name, value in values.items() if value is not None}
 
@@ -76,11 +76,11 @@ def _r2(truth: Truth, scores: Floats) -> float | None:
 
 
 def _binary_roc_auc(truth: Truth, scores: Floats) -> float | None:
-    return roc_auc(truth.values == 1, scores[:, 1]) if _has_both(truth) else None
+    return roc_auc(truth.values == 1, scores[:, 1]) if _has_both_classes(truth) else None
 
 
-def _by_row(truth: Truth, scores: Floats) -> dict[str, Floats]:
-    """What the metrics are the means of, each of shape (rows,); that of the RMSE is its square."""
+def _compute_row_values(truth: Truth, scores: Floats) -> dict[str, Floats]:
+    """Return the values whose means are the metrics, each of shape (rows,); for the RMSE, the squared errors."""
     if truth.task == "regression":
         errors = scores - truth.values.astype(float)
         return {"rmse": errors**2, "mae": np.abs(errors)}
@@ -92,13 +92,13 @@ def _by_row(truth: Truth, scores: Floats) -> dict[str, Floats]:
     }
 
 
-def _has_both(truth: Truth) -> bool:
-    """Whether there are two classes, and rows of each."""
+def _has_both_classes(truth: Truth) -> bool:
+    """Return whether there are two classes, and rows of each class."""
     return len(truth.classes) == 2 and 0 < int((truth.values == 1).sum()) < len(truth.values)
 
 
 def roc_auc(positive: Booleans, scores: Floats) -> float:
-    """The probability that a positive scores above a negative, ties counting half (Hanley & McNeil 1982)."""
+    """Return the probability that a positive scores above a negative; ties count half (Hanley & McNeil 1982)."""
     from scipy.stats import rankdata
 
     ranks = rankdata(scores)
@@ -108,29 +108,31 @@ def roc_auc(positive: Booleans, scores: Floats) -> float:
 
 
 def standard_error(metric: str, truth: Truth, scores: Floats) -> float:
-    """How far a metric of these rows is from that of all such rows, by its standard error; 0 where none is known.
+    """Return the standard error of a metric on these rows; 0 if it is not known.
 
-    Rows count as independent. Of the ROC AUC it is that of Hanley & McNeil (1982).
+    The rows are assumed to be independent. For the ROC AUC, it is the standard error of Hanley & McNeil (1982).
     """
     rows = len(truth.values)
     if rows < 2 or not np.isfinite(scores).all():
         return 0.0
     if metric == "roc_auc":
-        return _error_of_area(truth.values == 1, scores[:, 1]) if _has_both(truth) else 0.0
-    values = _by_row(truth, scores).get(metric)
+        return _compute_area_error(truth.values == 1, scores[:, 1]) if _has_both_classes(truth) else 0.0
+    values = _compute_row_values(truth, scores).get(metric)
     if values is None:
         return 0.0
     error = float(values.std(ddof=1) / np.sqrt(rows))
-    # Of a root it is that of its square by twice the root.
+    # The error of a square root is the error of the square, divided by twice the root.
     return error / (2 * max(float(np.sqrt(values.mean())), _TINY)) if metric == "rmse" else error
 
 
-def _error_of_area(positive: Booleans, scores: Floats) -> float:
+def _compute_area_error(positive: Booleans, scores: Floats) -> float:
     positives = int(positive.sum())
     negatives = len(positive) - positives
     area = roc_auc(positive, scores)
-    both, one = area / (2 - area), 2 * area**2 / (1 + area)
-    spread = area * (1 - area) + (positives - 1) * (both - area**2) + (negatives - 1) * (one - area**2)
+    two_positives, two_negatives = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = (
+        area * (1 - area) + (positives - 1) * (two_positives - area**2) + (negatives - 1) * (two_negatives - area**2)
+    )
     return float(np.sqrt(spread / (positives * negatives)))
 
 
@@ -141,7 +143,7 @@ def worse_by(metric: str, now: float, reference: float) -> float:
 
 def measure_more(truth: Truth, scores: Floats) -> dict[str, float]:
     """Compute further metrics: precision, recall, F1, average precision; ROC AUC over classes; median error."""
-    return _computed(_FURTHER, truth, scores)
+    return _compute_defined(_FURTHER, truth, scores)
 
 
 def _median_error(truth: Truth, scores: Floats) -> float:
@@ -149,16 +151,16 @@ def _median_error(truth: Truth, scores: Floats) -> float:
 
 
 def _precision(truth: Truth, scores: Floats) -> float | None:
-    return float(_by_class(truth, scores)[0][1]) if len(truth.classes) == 2 else None
+    return float(_compute_class_scores(truth, scores)[0][1]) if len(truth.classes) == 2 else None
 
 
 def _recall(truth: Truth, scores: Floats) -> float | None:
-    return float(_by_class(truth, scores)[1][1]) if len(truth.classes) == 2 else None
+    return float(_compute_class_scores(truth, scores)[1][1]) if len(truth.classes) == 2 else None
 
 
 def _f1(truth: Truth, scores: Floats) -> float:
-    """Of two classes that of the second one, else the mean over those that occur in the truth or in the answers."""
-    balanced = _by_class(truth, scores)[2]
+    """Return the F1 of the positive class; with more than two, the mean over the classes in truth or predictions."""
+    balanced = _compute_class_scores(truth, scores)[2]
     if len(truth.classes) == 2:
         return float(balanced[1])
     return float(np.mean(balanced[np.union1d(truth.values.astype(int), scores.argmax(axis=1))]))
@@ -182,7 +184,7 @@ def _roc_auc_over_classes(truth: Truth, scores: Floats) -> float | None:
 
 
 _Function = Callable[[Truth, Floats], float | None]
-# Beside the means over rows of `_by_row`: the standard metrics, and the further ones.
+# The metrics that are not means over rows (see `_compute_row_values`).
 _STANDARD: dict[str, _Function] = {"r2": _r2, "roc_auc": _binary_roc_auc}
 _FURTHER: dict[str, _Function] = {
     "median_error": _median_error,
@@ -194,8 +196,8 @@ _FURTHER: dict[str, _Function] = {
 }
 
 
-def _by_class(truth: Truth, scores: Floats) -> tuple[Floats, Floats, Floats]:
-    """Precision, recall and F1, each of shape (classes,); 0 where a class was not predicted or has no rows."""
+def _compute_class_scores(truth: Truth, scores: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return precision, recall and F1, each of shape (classes,); 0 for a class without predictions or without rows."""
     values, predicted, classes = truth.values.astype(int), scores.argmax(axis=1), len(truth.classes)
     hits = np.bincount(values[values == predicted], minlength=classes)
     chosen, true = np.bincount(predicted, minlength=classes), np.bincount(values, minlength=classes)
@@ -203,14 +205,14 @@ def _by_class(truth: Truth, scores: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def average_precision(positive: Booleans, scores: Floats) -> float:
-    """The mean precision over the steps of recall, rows of one score together."""
-    hits, counts = (steps[1:] for steps in _steps(positive, scores))
+    """Return the mean precision over the steps of recall; rows with the same score are one step."""
+    hits, counts = (steps[1:] for steps in _count_above_scores(positive, scores))
     gained = np.diff(hits, prepend=0.0)
     return float((gained / hits[-1] * hits / counts).sum())
 
 
-def _steps(positive: Booleans, scores: Floats) -> tuple[Floats, Floats]:
-    """From the highest score down: positives, and rows, at or above each distinct score; both begin with 0."""
+def _count_above_scores(positive: Booleans, scores: Floats) -> tuple[Floats, Floats]:
+    """Return the numbers of positive rows and of all rows at or above each distinct score, highest first, after a 0."""
     order = np.argsort(-scores, kind="stable")
     last = np.flatnonzero(np.diff(scores[order], append=np.nan))
     hits = np.cumsum(positive[order])[last].astype(float)
@@ -218,46 +220,46 @@ def _steps(positive: Booleans, scores: Floats) -> tuple[Floats, Floats]:
 
 
 def roc_curve(positive: Booleans, scores: Floats) -> tuple[Floats, Floats]:
-    """False and true positive rates at each distinct score, from 0 to 1."""
-    hits, counts = _steps(positive, scores)
+    """Return false and true positive rates at each distinct score, from 0 to 1."""
+    hits, counts = _count_above_scores(positive, scores)
     return (counts - hits) / max(counts[-1] - hits[-1], 1), hits / max(hits[-1], 1)
 
 
 def precision_curve(positive: Booleans, scores: Floats) -> tuple[Floats, Floats]:
-    """Recall and precision at each distinct score, from the highest down."""
-    hits, counts = (steps[1:] for steps in _steps(positive, scores))
+    """Return recall and precision at each distinct score, from the highest score down."""
+    hits, counts = (steps[1:] for steps in _count_above_scores(positive, scores))
     return hits / max(hits[-1], 1), hits / counts
 
 
 def intervals(truth: Truth, scores: Floats, confidence: float, *, areas: bool = True) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals (Efron 1979) of the metrics that are means over rows, and with `areas` of the
-    ROC AUC, which takes longest.
+    """Return percentile bootstrap intervals (Efron 1979) of the metrics that are means over rows.
 
-    On at most 5,000 rows: of more, they are a little wide.
+    `areas` adds the ROC AUC, which is the slowest. At most 5,000 rows are used; with more rows, the intervals are a
+    little too wide.
     """
-    if len(truth.values) > _MOST_DRAWN:
-        kept = np.random.default_rng(0).choice(len(truth.values), _MOST_DRAWN, replace=False)
+    if len(truth.values) > _MAX_DRAWN_ROWS:
+        kept = np.random.default_rng(0).choice(len(truth.values), _MAX_DRAWN_ROWS, replace=False)
         truth, scores = Truth(truth.task, truth.values[kept], truth.classes), scores[kept]
-    by_row = _by_row(truth, scores)
+    by_row = _compute_row_values(truth, scores)
     drawn = dict(zip(by_row, _means(np.column_stack(list(by_row.values()))).T, strict=True))
     if truth.task == "regression":
         drawn["rmse"] = np.sqrt(drawn["rmse"])
-    elif areas and _has_both(truth):
+    elif areas and _has_both_classes(truth):
         drawn["roc_auc"] = _areas(truth.values == 1, scores[:, 1])
     tail = (1 - confidence) / 2
-    found = {name: np.quantile(values, (tail, 1 - tail)) for name, values in drawn.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in found.items()}
+    bounds = {name: np.quantile(values, (tail, 1 - tail)) for name, values in drawn.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
 
 
 def _means(columns: Floats) -> npt.NDArray[Any]:
-    """The means of columns, shape (rows, columns), in each draw; shape (draws, columns)."""
+    """Return the mean of each column in each draw, shape (draws, columns)."""
     weights = _weights()[:, : len(columns)]
     means: npt.NDArray[Any] = weights @ columns.astype(np.float32) / np.maximum(weights.sum(axis=1), 1)[:, None]
     return means
 
 
 def _areas(positive: Booleans, scores: Floats) -> npt.NDArray[Any]:
-    """The ROC AUC in every fourth draw."""
+    """Return the ROC AUC in every fourth draw."""
     order = np.argsort(scores, kind="stable")
     weights = _weights()[::4, : len(scores)][:, order]
     first = np.flatnonzero(np.diff(scores[order], prepend=np.nan))
@@ -269,15 +271,15 @@ def _areas(positive: Booleans, scores: Floats) -> npt.NDArray[Any]:
 
 
 def normal_quantile(share: float) -> float:
-    """The value below which that share of the standard normal distribution lies."""
+    """Return the quantile of the standard normal distribution for a share."""
     return NormalDist().inv_cdf(share)
 
 
 def bootstrap_interval(differences: Floats, confidence: float) -> tuple[float, float]:
-    """A percentile bootstrap interval for a mean (Efron 1979), on at most 5,000 rows."""
+    """Return a percentile bootstrap interval for a mean (Efron 1979), on at most 5,000 rows."""
     sample = differences
-    if len(differences) > _MOST_DRAWN:
-        sample = np.random.default_rng(0).choice(differences, _MOST_DRAWN, replace=False)
+    if len(differences) > _MAX_DRAWN_ROWS:
+        sample = np.random.default_rng(0).choice(differences, _MAX_DRAWN_ROWS, replace=False)
     means = _means(sample[:, None])[:, 0]
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, (tail, 1 - tail))
@@ -291,4 +293,4 @@ def _weights() -> npt.NDArray[np.float32]:
 
     All callers share them, since drawing them is slow; one matrix product then computes all draws.
     """
-    return np.random.default_rng(0).poisson(1.0, size=(_DRAWS, _MOST_DRAWN)).astype(np.float32)
+    return np.random.default_rng(0).poisson(1.0, size=(_DRAWS, _MAX_DRAWN_ROWS)).astype(np.float32)

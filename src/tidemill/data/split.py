@@ -1,4 +1,4 @@
-"""Splits rows into train, validation and test: by time where rows have one, so that training precedes the test."""
+"""Splits rows into train, validation and test rows: by time if they have one, so that the test rows are the newest."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -12,9 +12,9 @@ from tidemill.data.arrays import Ints
 from tidemill.data.frame import TIME
 from tidemill.errors import DataError
 
-# Equal rows beyond both of these are alike by nature: they are no copies.
-_MOST_COPIES = 20
-_MOST_ALIKE = 0.01
+# If more rows than both limits are equal, the table has few distinct rows: they are not copies of one row.
+_MAX_COPIES = 20
+_MAX_COPY_SHARE = 0.01
 
 
 class Split(NamedTuple):
@@ -25,79 +25,79 @@ class Split(NamedTuple):
     test: pl.DataFrame
 
 
-def kind_of(options: Training, *, timed: bool) -> Literal["time", "random", "group", "stratified"]:
-    """How a policy splits: as it says, else by time where the rows have one (`timed`), else at random."""
+def choose_split_kind(options: Training, *, timed: bool) -> Literal["time", "random", "group", "stratified"]:
+    """Return how to split: as the policy sets it, otherwise by time if the rows have one (`timed`), or at random."""
     return options.split or ("time" if timed else "random")
 
 
-def by_time(frame: pl.DataFrame, test: str, share: float, validation: float, minimum: int = 0) -> Split:
-    """The newest rows are the test; before them come the validation rows, and before those the training rows.
+def split_by_time(frame: pl.DataFrame, test: str, share: float, validation: float, minimum: int = 0) -> Split:
+    """Split by time: the training rows are the oldest, then the validation rows, and the test rows are the newest.
 
-    `test` is a length of time; where it would take more than half of the rows, or none, the newest `share` of the
-    rows is taken instead. Where it has fewer than `minimum` rows it grows until it has these, or the share.
-    `validation` is a share of the rows that are left.
+    `test` is a duration. If it contains more than half of the rows, or none, the newest `share` of the rows is the
+    test instead. If it contains fewer than `minimum` rows, older rows are added until it has `minimum` rows, or
+    `share`. `validation` is a share of the remaining rows.
     """
     if not frame.height:
-        return _hold(Split(frame, frame, frame))
+        return _require_rows(Split(frame, frame, frame))
     ordered = frame.sort(TIME, maintain_order=True)
     times = ordered[TIME]
     newest = times[-1]
     early = int((times <= newest - parse_duration(test)).sum())
     if not 0.5 * len(times) <= early < len(times):
-        early = _first_of_moment(times, int(len(times) * (1 - share)))
-    if len(times) - early < (wanted := min(minimum, int(len(times) * share))):
-        early = _first_of_moment(times, len(times) - wanted)
-    middle = min(_first_of_moment(times, int(early * (1 - validation))), early)
-    return _hold(Split(ordered[:middle], ordered[middle:early], ordered[early:]))
+        early = _move_cut_to_time(times, int(len(times) * (1 - share)))
+    if len(times) - early < (needed := min(minimum, int(len(times) * share))):
+        early = _move_cut_to_time(times, len(times) - needed)
+    middle = min(_move_cut_to_time(times, int(early * (1 - validation))), early)
+    return _require_rows(Split(ordered[:middle], ordered[middle:early], ordered[early:]))
 
 
-def at_random(
+def split_at_random(
     frame: pl.DataFrame, share: float, validation: float, seed: int, alike: Sequence[str] | None = None
 ) -> Split:
-    """Shuffled rows, for tables without a time; the same seed and rows give the same split.
+    """Split shuffled rows, for tables without a time; the same seed and rows have the same split.
 
-    Rows that are equal in the columns `alike` (in all, where it is None) stay on one side: copies of a row would let a
-    model be tested on what it has learned. More than 20 equal rows, or 1 % of all where that is more, are no copies but
-    alike by nature, and are split.
+    Rows that are equal in the columns `alike` (None: in all columns) stay on one side: otherwise a model would be
+    tested on copies of its training rows. A group of more than 20 equal rows that is also more than 1 % of all rows
+    is split: such rows are not copies, the table has few distinct rows.
     """
-    shuffled, first = _with_equal_rows_together(frame, seed, alike)
-    early = _first_of_equal(first, int(frame.height * (1 - share)))
-    middle = min(_first_of_equal(first, int(early * (1 - validation))), early)
-    return _hold(Split(shuffled[:middle], shuffled[middle:early], shuffled[early:]))
+    shuffled, first = _group_equal_rows(frame, seed, alike)
+    early = _move_cut_to_equal_rows(first, int(frame.height * (1 - share)))
+    middle = min(_move_cut_to_equal_rows(first, int(early * (1 - validation))), early)
+    return _require_rows(Split(shuffled[:middle], shuffled[middle:early], shuffled[early:]))
 
 
-def _with_equal_rows_together(frame: pl.DataFrame, seed: int, alike: Sequence[str] | None) -> tuple[pl.DataFrame, Ints]:
-    """Shuffled rows, each followed by its equals, and for each row the number of the first of these, in order."""
+def _group_equal_rows(frame: pl.DataFrame, seed: int, alike: Sequence[str] | None) -> tuple[pl.DataFrame, Ints]:
+    """Return shuffled rows with equal rows next to each other, and for each row the index of the first equal row."""
     shuffled = frame[np.random.default_rng(seed).permutation(frame.height)]
     names = frame.columns if alike is None else [name for name in alike if name in frame.columns]
     compared = [name for name in names if not frame.schema[name].is_nested()]
     if not compared or not frame.height:
         return shuffled, np.arange(frame.height)
-    columns = [f"column_{place}" for place in range(len(compared))]  # a table may have any name
-    placed = shuffled.select(pl.col(name).alias(column) for name, column in zip(compared, columns, strict=True))
+    columns = [f"column_{index}" for index in range(len(compared))]  # a table may have a column `row`
+    compared_rows = shuffled.select(pl.col(name).alias(column) for name, column in zip(compared, columns, strict=True))
     row = pl.col("row")
-    kept = pl.when(pl.len().over(columns) <= max(_MOST_COPIES, frame.height * _MOST_ALIKE))
-    first = placed.with_row_index("row").select(kept.then(row.min().over(columns)).otherwise(row).cast(pl.Int64))
+    kept = pl.when(pl.len().over(columns) <= max(_MAX_COPIES, frame.height * _MAX_COPY_SHARE))
+    first = compared_rows.with_row_index("row").select(kept.then(row.min().over(columns)).otherwise(row).cast(pl.Int64))
     firsts = first.to_series().to_numpy()
     order = np.argsort(firsts, kind="stable")
     return shuffled[order], firsts[order]
 
 
-def _first_of_equal(first: Ints, place: int) -> int:
-    """Move a cut to the nearer end of the equal rows that it would part, unless one side were then empty."""
-    if not 0 < place < len(first):
-        return place
-    begin, end = (int(np.searchsorted(first, first[place], side)) for side in ("left", "right"))
-    inside = [cut for cut in (begin, end) if 0 < cut < len(first)]
-    return min(inside, key=lambda cut: abs(cut - place), default=place)
+def _move_cut_to_equal_rows(first: Ints, cut: int) -> int:
+    """Move a cut inside a block of equal rows to its nearer end, unless one side would be empty."""
+    if not 0 < cut < len(first):
+        return cut
+    begin, end = (int(np.searchsorted(first, first[cut], side)) for side in ("left", "right"))
+    inside = [end_cut for end_cut in (begin, end) if 0 < end_cut < len(first)]
+    return min(inside, key=lambda end_cut: abs(end_cut - cut), default=cut)
 
 
-def by_group(frame: pl.DataFrame, group: str, share: float, validation: float, seed: int) -> Split:
-    """All rows of a group (a patient, a machine) on one side: the test asks for entities that were never seen.
+def split_by_group(frame: pl.DataFrame, group: str, share: float, validation: float, seed: int) -> Split:
+    """Split by group (a patient, a machine): all rows of a group are on one side, so the test has unseen groups.
 
-    Groups are drawn in an order of the seed, those larger than the test's share last, and the cut is at the group that
-    comes nearest to a share: a part of several is larger or smaller by at most half a group. Of two groups none is
-    left for validation. Rows without a group are one.
+    The groups are shuffled by the seed; groups larger than the test's share come last. The cut is at the group that is
+    nearest to the share, so a part with several groups differs from its share by at most half a group. With two groups
+    there are no validation rows. All rows without a group are one group.
 
     Raises
     ------
@@ -109,26 +109,26 @@ def by_group(frame: pl.DataFrame, group: str, share: float, validation: float, s
     groups = frame.group_by(group).len("_rows").sort(group, nulls_last=True)
     if groups.height < 2:
         raise DataError(
-            f"column {group!r} has fewer than two values in {frame.height} rows: nothing to split by",
-            'give rows of more groups, or split otherwise: [training] split = "random"',
+            f"column {group!r} has fewer than two values in {frame.height} rows: they cannot be split by it",
+            'use rows of more groups, or another split: [training] split = "random"',
         )
     groups = groups[np.random.default_rng(seed).permutation(groups.height)]
     groups = groups.sort(pl.max_horizontal("_rows", frame.height * share), maintain_order=True)
-    test = _count_until(groups["_rows"], share)
-    left = groups[test:]
-    held = _count_until(left["_rows"], validation) if validation and left.height > 1 else 0
-    parts = (left[held:], left[:held], groups[:test])
-    return _hold(
+    test = _count_groups(groups["_rows"], share)
+    remaining = groups[test:]
+    validation_groups = _count_groups(remaining["_rows"], validation) if validation and remaining.height > 1 else 0
+    parts = (remaining[validation_groups:], remaining[:validation_groups], groups[:test])
+    return _require_rows(
         Split(*(frame.join(part, on=group, how="semi", nulls_equal=True, maintain_order="left") for part in parts))
     )
 
 
-def stratified(
+def split_stratified(
     frame: pl.DataFrame, label: str, share: float, validation: float, seed: int, alike: Sequence[str] | None = None
 ) -> Split:
-    """Shuffled rows with the same mixture of labels in every part, as nearly as whole rows allow.
+    """Split shuffled rows so that every part has the same shares of the labels, as far as whole rows permit.
 
-    Equal rows stay together, as in `at_random`.
+    Equal rows stay together, as in `split_at_random`.
 
     Raises
     ------
@@ -138,36 +138,36 @@ def stratified(
     if label not in frame.columns:
         raise DataError(f"there is no column {label!r} to stratify by", f"the columns are: {', '.join(frame.columns)}")
     names = frame.columns if alike is None else [*alike, label]
-    shuffled, first = _with_equal_rows_together(frame, seed, names)
-    # The middle of each row's place within its label, from 0 to 1: a cut there cuts every label at the same share.
-    place = ((pl.int_range(pl.len()) + 0.5) / pl.len()).over(label)
-    places = shuffled.select(place.alias("place"), pl.Series("first", first))
-    together = places.select(pl.col("place").mean().over("first"))["place"]
+    shuffled, first = _group_equal_rows(frame, seed, names)
+    # The relative position of each row among the rows of its label (0 to 1): a cut there cuts all labels alike.
+    position = ((pl.int_range(pl.len()) + 0.5) / pl.len()).over(label)
+    positions = shuffled.select(position.alias("position"), pl.Series("first", first))
+    group_positions = positions.select(pl.col("position").mean().over("first"))["position"]
     middle = (1 - share) * (1 - validation)
-    train, test = together < middle, together >= 1 - share
-    return _hold(Split(shuffled.filter(train), shuffled.filter(~train & ~test), shuffled.filter(test)))
+    train, test = group_positions < middle, group_positions >= 1 - share
+    return _require_rows(Split(shuffled.filter(train), shuffled.filter(~train & ~test), shuffled.filter(test)))
 
 
-def _count_until(sizes: pl.Series, share: float) -> int:
-    """How many groups, and at least one, come nearest to a share of all their rows."""
+def _count_groups(sizes: pl.Series, share: float) -> int:
+    """Return the number of groups, at least one, whose rows are nearest to a share of all rows."""
     middles = (sizes.cum_sum() - sizes / 2) / sizes.sum()
     return max(1, int((middles < share).sum()))
 
 
-def _first_of_moment(times: pl.Series, place: int) -> int:
-    """Move a cut to the first row of its moment, or past the first moment: rows of one moment stay together."""
-    place = min(max(place, 0), len(times) - 1)
-    first = int(times.search_sorted(times[place], "left"))
+def _move_cut_to_time(times: pl.Series, cut: int) -> int:
+    """Move a cut to the first row with its time, or past the first time: rows with the same time stay together."""
+    cut = min(max(cut, 0), len(times) - 1)
+    first = int(times.search_sorted(times[cut], "left"))
     if first > 0:
         return first
-    after = int(times.search_sorted(times[place], "right"))
-    return after if after < len(times) else place
+    after = int(times.search_sorted(times[cut], "right"))
+    return after if after < len(times) else cut
 
 
-def _hold(split: Split) -> Split:
+def _require_rows(split: Split) -> Split:
     if not split.train.height or not split.test.height:
         raise DataError(
             f"too few rows to split: {split.train.height} to train on, {split.test.height} to test on",
-            "give more rows, or set a smaller test_share under [training]",
+            "use more rows, or set a smaller test_share under [training]",
         )
     return split

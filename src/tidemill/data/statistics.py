@@ -18,11 +18,11 @@ class ColumnProfile(Struct, frozen=True, kw_only=True):
     """One column: `rows`, `missing`; a numeric one has inner bin `edges` and their `counts` (one more), a text one
     its most frequent `values` with their counts, `other` for the rest, and lengths in characters.
 
-    A bin is what lies above one edge, up to and with the next; `ties` are the rows that are equal to each edge, so
-    that the distribution is known just below it, too. `infinite` are the rows of −∞ and of +∞; they count as missing.
+    A bin contains the values above an edge, up to and including the next edge. `ties` are the numbers of rows that are
+    equal to each edge. `infinite` are the numbers of rows with −∞ and +∞; they count as missing.
 
-    `distinct` is exact below 256 values and an estimate beyond (within 12 % in 19 of 20 columns), but no more than
-    there are rows with a value; profiles are merged by `sketch`, the 256 smallest hashes.
+    `distinct` is exact below 256 values. Above, it is an estimate (within 12 % in 19 of 20 columns), at most the number
+    of rows with a value. Profiles are merged by `sketch`, the 256 smallest hashes.
     """
 
     name: str
@@ -46,7 +46,7 @@ class ColumnProfile(Struct, frozen=True, kw_only=True):
 
     @property
     def present(self) -> int:
-        """The rows with a value; NaN and infinite ones are missing."""
+        """The number of rows with a value; NaN and infinite values are missing."""
         return self.rows - self.missing
 
 
@@ -57,99 +57,102 @@ class Profile(Struct, frozen=True, kw_only=True):
     columns: tuple[ColumnProfile, ...]
 
     def column(self, name: str) -> ColumnProfile | None:
-        """The profile of that column."""
+        """Return the profile of a column; None if there is none."""
         return next((column for column in self.columns if column.name == name), None)
 
 
 def profile(frame: pl.DataFrame, reference: Profile | None = None) -> Profile:
-    """The profile of a table; with a `reference`, its bins and values are used, so that the two can be compared."""
+    """Return the profile of a table; with the bins and values of a `reference`, if there is one, to compare the two."""
     bins = {column.name: column for column in reference.columns} if reference else {}
     names = [name for name in bins if name in frame.columns] if reference else frame.columns
-    return Profile(rows=frame.height, columns=tuple(_column(frame[name], bins.get(name)) for name in names))
+    return Profile(rows=frame.height, columns=tuple(_profile_column(frame[name], bins.get(name)) for name in names))
 
 
-def merge(one: Profile, other: Profile) -> Profile:
-    """The profile of the rows of both, made against one reference: the same as if they had been one table.
+def merge(left: Profile, right: Profile) -> Profile:
+    """Return the profile of the rows of two profiles with the same reference, as if the rows were in one table.
 
-    Counts are exact; means and deviations up to rounding (Chan, Golub & LeVeque 1979, eq. 2.1). It is associative, so
-    parts may be merged in any order.
+    Counts are exact; means and deviations are exact up to rounding (Chan, Golub & LeVeque 1979, eq. 2.1). Profiles can
+    be merged in any order.
 
     Raises
     ------
     DataError
-        if they do not have the same columns, bins and values.
+        if the two profiles do not have the same columns, bins and values.
     """
-    if [column.name for column in one.columns] != [column.name for column in other.columns]:
+    if [column.name for column in left.columns] != [column.name for column in right.columns]:
         raise DataError("two profiles have different columns", "compute both with the same reference")
-    columns = tuple(_merged(left, right) for left, right in zip(one.columns, other.columns, strict=True))
-    return Profile(rows=one.rows + other.rows, columns=columns)
+    columns = tuple(
+        _merge_columns(left_column, right_column)
+        for left_column, right_column in zip(left.columns, right.columns, strict=True)
+    )
+    return Profile(rows=left.rows + right.rows, columns=columns)
 
 
-def _merged(one: ColumnProfile, other: ColumnProfile) -> ColumnProfile:
-    if (one.edges, one.type, list(one.values)) != (other.edges, other.type, list(other.values)):
+def _merge_columns(left: ColumnProfile, right: ColumnProfile) -> ColumnProfile:
+    if (left.edges, left.type, list(left.values)) != (right.edges, right.type, list(right.values)):
         raise DataError(
-            f"column {one.name!r} has different bins in each profile", "compute both with the same reference"
+            f"column {left.name!r} has different bins in each profile", "compute both with the same reference"
         )
-    mean, deviation = _moments(one, other)
-    sketch = keep_smallest_hashes(np.asarray([*one.sketch, *other.sketch], dtype=np.uint64))
+    mean, deviation = _merge_moments(left, right)
+    sketch = keep_smallest_hashes(np.asarray([*left.sketch, *right.sketch], dtype=np.uint64))
     length = None
-    if one.length is not None or other.length is not None:
-        length = _weighted(one.length, one.present, other.length, other.present)
+    if left.length is not None or right.length is not None:
+        length = _compute_weighted_mean(left.length, left.present, right.length, right.present)
     return ColumnProfile(
-        name=one.name,
-        type=one.type,
-        rows=one.rows + other.rows,
-        missing=one.missing + other.missing,
+        name=left.name,
+        type=left.type,
+        rows=left.rows + right.rows,
+        missing=left.missing + right.missing,
         mean=mean,
         deviation=deviation,
-        low=min((v for v in (one.low, other.low) if v is not None), default=None),
-        high=max((v for v in (one.high, other.high) if v is not None), default=None),
-        edges=one.edges,
-        counts=tuple(a + b for a, b in zip(one.counts, other.counts, strict=True)),
-        ties=tuple(a + b for a, b in zip(one.ties, other.ties, strict=True)),
-        infinite=(one.infinite[0] + other.infinite[0], one.infinite[1] + other.infinite[1]),
-        values={value: count + other.values[value] for value, count in one.values.items()},
-        other=one.other + other.other,
-        distinct=min(estimate_distinct(sketch), one.present + other.present),
+        low=min((v for v in (left.low, right.low) if v is not None), default=None),
+        high=max((v for v in (left.high, right.high) if v is not None), default=None),
+        edges=left.edges,
+        counts=tuple(a + b for a, b in zip(left.counts, right.counts, strict=True)),
+        ties=tuple(a + b for a, b in zip(left.ties, right.ties, strict=True)),
+        infinite=(left.infinite[0] + right.infinite[0], left.infinite[1] + right.infinite[1]),
+        values={value: count + right.values[value] for value, count in left.values.items()},
+        other=left.other + right.other,
+        distinct=min(estimate_distinct(sketch), left.present + right.present),
         length=length,
-        longest=max((v for v in (one.longest, other.longest) if v is not None), default=None),
+        longest=max((v for v in (left.longest, right.longest) if v is not None), default=None),
         sketch=tuple(sketch.tolist()),
     )
 
 
-def _moments(one: ColumnProfile, other: ColumnProfile) -> tuple[float | None, float | None]:
-    if one.mean is None or other.mean is None or one.deviation is None or other.deviation is None:
-        filled = one if one.mean is not None else other
+def _merge_moments(left: ColumnProfile, right: ColumnProfile) -> tuple[float | None, float | None]:
+    if left.mean is None or right.mean is None or left.deviation is None or right.deviation is None:
+        filled = left if left.mean is not None else right
         return filled.mean, filled.deviation
-    n, m = one.present / (one.present + other.present), other.present / (one.present + other.present)
-    mean = one.mean * n + other.mean * m
-    unit = _unit(max(one.deviation, other.deviation, abs(one.mean), abs(other.mean)))
-    apart = other.mean / unit - one.mean / unit
-    square = n * (one.deviation / unit) ** 2 + m * (other.deviation / unit) ** 2 + apart**2 * n * m
+    n, m = left.present / (left.present + right.present), right.present / (left.present + right.present)
+    mean = left.mean * n + right.mean * m
+    unit = _choose_unit(max(left.deviation, right.deviation, abs(left.mean), abs(right.mean)))
+    apart = right.mean / unit - left.mean / unit
+    square = n * (left.deviation / unit) ** 2 + m * (right.deviation / unit) ** 2 + apart**2 * n * m
     return mean, float(np.sqrt(square)) * unit
 
 
 def _mean_and_deviation(values: Floats) -> tuple[float | None, float | None]:
     if not len(values):
         return None, None
-    unit = _unit(float(np.abs(values).max()))
+    unit = _choose_unit(float(np.abs(values).max()))
     scaled = values if unit == 1.0 else values / unit
     return float(scaled.mean()) * unit, float(scaled.std()) * unit
 
 
-def _unit(largest: float) -> float:
-    """What numbers are divided by before they are squared: 1, unless the square of the largest overflows or is 0."""
+def _choose_unit(largest: float) -> float:
+    """Return a divisor for numbers that are squared: 1, unless the square of the largest number overflows or is 0."""
     return 1.0 if largest == 0 or _SQUARED[0] < largest < _SQUARED[1] else largest
 
 
-def _weighted(one: float | None, n: int, other: float | None, m: int) -> float:
-    return ((one or 0.0) * n + (other or 0.0) * m) / max(n + m, 1)
+def _compute_weighted_mean(left: float | None, n: int, right: float | None, m: int) -> float:
+    return ((left or 0.0) * n + (right or 0.0) * m) / max(n + m, 1)
 
 
-def _column(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
+def _profile_column(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
     kind = column_type(values.dtype)
     if kind in ("text", "nested") if reference is None else reference.type == "text":
-        return _text(values, reference)
+        return _profile_text(values, reference)
     numbers = values
     if kind in ("time", "date"):
         numbers = numbers.cast(pl.Datetime("us")).to_physical()
@@ -163,7 +166,7 @@ def _column(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile
         array = array[finite]
     filled = len(array) > 0
     mean, deviation = _mean_and_deviation(array)
-    edges = np.asarray(reference.edges) if reference else _edges(array)
+    edges = np.asarray(reference.edges) if reference else _compute_edges(array)
     bins = np.searchsorted(edges, array, "left")
     tied = bins[edges[np.minimum(bins, len(edges) - 1)] == array] if len(edges) else bins[:0]
     sketch = keep_smallest_hashes(hash_values(array))
@@ -185,14 +188,16 @@ def _column(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile
     )
 
 
-def _text(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
+def _profile_text(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
     missing = values.null_count()
     present = len(values) - missing
-    counts = _words(values).drop_nulls().value_counts(name="count").sort("count", values.name, descending=[True, False])
+    counts = (
+        _to_text(values).drop_nulls().value_counts(name="count").sort("count", values.name, descending=[True, False])
+    )
     words = counts[values.name]
     known = pl.Series(list(reference.values), dtype=pl.String) if reference else words.head(_TOP)
-    found = dict(counts.filter(words.is_in(known.implode())).iter_rows())
-    kept = {value: found.get(value, 0) for value in known}
+    known_counts = dict(counts.filter(words.is_in(known.implode())).iter_rows())
+    kept = {value: known_counts.get(value, 0) for value in known}
     lengths = words.str.len_chars()
     sketch = keep_smallest_hashes(hash_values(words))
     return ColumnProfile(
@@ -209,17 +214,19 @@ def _text(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
     )
 
 
-def _words(values: pl.Series) -> pl.Series:
-    """A column as text, also where Polars has no cast for it."""
+def _to_text(values: pl.Series) -> pl.Series:
+    """Return a column as text, also if Polars has no cast for its type."""
     try:
         return values.cast(pl.String)
     except pl.exceptions.PolarsError:
-        return pl.Series(values.name, [None if one is None else str(one) for one in values.to_list()], dtype=pl.String)
+        return pl.Series(
+            values.name, [None if value is None else str(value) for value in values.to_list()], dtype=pl.String
+        )
 
 
-def _edges(values: Floats) -> Floats:
-    """Inner edges at quantiles: each bin holds about the same number of the reference's rows."""
+def _compute_edges(values: Floats) -> Floats:
+    """Return inner edges at quantiles: each bin contains about the same number of the reference's rows."""
     if not len(values):
         return values
-    places = (np.arange(1, _BINS) * len(values)) // _BINS
-    return np.unique(np.partition(values, places)[places])
+    positions = (np.arange(1, _BINS) * len(values)) // _BINS
+    return np.unique(np.partition(values, positions)[positions])

@@ -18,8 +18,8 @@ from tidemill.errors import DataError
 from tidemill.features.sums import window_sums
 
 
-class _Keyed(NamedTuple):
-    """Entities as integers, the same on both sides; −1 where a key is null or unknown to the other side."""
+class _EntityCodes(NamedTuple):
+    """Entities as integers, the same on both sides; −1 if a key is null or the history does not contain it."""
 
     spine: Ints
     history: Ints
@@ -42,12 +42,12 @@ def join(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> pl.Da
     """
     _require_columns(spine, view, history)
     history = history.filter(pl.col(TIME).is_not_null() & pl.col(KNOWN_AT).is_not_null())
-    codes = _codes(spine, history, view.entity.keys)
-    asked = _micros(spine[TIME])
+    codes = _encode_entities(spine, history, view.entity.keys)
+    requested = _micros(spine[TIME])
     names = dict(zip((*view.columns, *(a.name for a in view.aggregates)), view.features, strict=True))
     added: list[pl.Series] = []
     if view.columns:
-        index = latest(codes, asked, _micros(history[TIME]), _micros(history[KNOWN_AT]), _age(view))
+        index = latest(codes, requested, _micros(history[TIME]), _micros(history[KNOWN_AT]), _age(view))
         rows = history.select(view.columns)[np.maximum(index, 0)] if history.height else history.select(view.columns)
         known = pl.Series(index >= 0)
         added += [
@@ -58,13 +58,13 @@ def join(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> pl.Da
         ]
     if view.aggregates:
         every = int(parse_duration(view.every).total_seconds() * 1_000_000)
-        moments = asked // every * every if every else asked
-        found = aggregate(codes, moments, history, view.aggregates)
-        added += [pl.Series(names[name], values, nan_to_null=True) for name, values in found.items()]
+        window_ends = requested // every * every if every else requested
+        statistics = aggregate(codes, window_ends, history, view.aggregates)
+        added += [pl.Series(names[name], values, nan_to_null=True) for name, values in statistics.items()]
     return spine.with_columns(added)
 
 
-def latest(codes: _Keyed, asked: Ints, happened: Ints, known: Ints, age: int | None) -> Ints:
+def latest(codes: _EntityCodes, requested: Ints, happened: Ints, known: Ints, age: int | None) -> Ints:
     """Return the index in the history of the latest row that had happened and was known at each request; −1 for none.
 
     Of rows of the same time, the last known row is used, then the last arrived one. A row older than `age` (µs) is
@@ -72,15 +72,22 @@ def latest(codes: _Keyed, asked: Ints, happened: Ints, known: Ints, age: int | N
     """
     order = np.lexsort((happened, np.maximum(happened, known), codes.history))
     code, effective = codes.history[order], np.maximum(happened, known)[order]
-    ranks, moments = _ranks(effective)
+    ranks, distinct_times = _ranks(effective)
     # In the order of the known-at times, the best row so far is the one that happened last.
     best = _running_best(code, happened[order], known[order])
-    found = np.searchsorted(_joined(code, ranks, len(moments)), _asked(codes.spine, asked, moments), "right") - 1
-    fits = (found >= 0) & (codes.spine >= 0)
-    index = np.where(fits, order[best[np.maximum(found, 0)]] if len(order) else -1, -1)
+    last_effective = (
+        np.searchsorted(
+            _combine(code, ranks, len(distinct_times)),
+            _combine_requests(codes.spine, requested, distinct_times),
+            "right",
+        )
+        - 1
+    )
+    fits = (last_effective >= 0) & (codes.spine >= 0)
+    index = np.where(fits, order[best[np.maximum(last_effective, 0)]] if len(order) else -1, -1)
     same = fits & (codes.history[index] == codes.spine) if len(order) else fits
     if age is not None and len(order):
-        same &= asked - happened[index] <= age
+        same &= requested - happened[index] <= age
     return np.where(same, index, -1)
 
 
@@ -97,53 +104,58 @@ def _running_best(code: Ints, happened: Ints, known: Ints) -> Ints:
     return np.maximum.accumulate(last)
 
 
-def aggregate(codes: _Keyed, moments: Ints, history: pl.DataFrame, wanted: tuple[Aggregate, ...]) -> dict[str, Floats]:
-    """Return statistics of the values known in the windows before each time, by name, shape (spine,); NaN for none.
+def aggregate(
+    codes: _EntityCodes, window_ends: Ints, history: pl.DataFrame, aggregates: tuple[Aggregate, ...]
+) -> dict[str, Floats]:
+    """Return statistics of the values that became known in the windows before each time, by name; NaN for no value.
 
     Null and non-finite values are ignored.
     """
-    found: dict[str, Floats] = {}
-    for column in dict.fromkeys(one.column for one in wanted):
+    statistics: dict[str, Floats] = {}
+    for column in dict.fromkeys(feature.column for feature in aggregates):
         values = history[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
         counted = np.isfinite(values)
         code, known_at = codes.history[counted], _micros(history[KNOWN_AT])[counted]
         order = np.lexsort((known_at, code))
         ranks, times = _ranks(known_at[order])
-        joined = _joined(code[order], ranks, len(times))
-        end = np.searchsorted(joined, _asked(codes.spine, moments, times), "right")
-        of_column = [one for one in wanted if one.column == column]
-        windows = [int(parse_duration(one.window).total_seconds() * 1_000_000) for one in of_column]
-        begins = [np.searchsorted(joined, _asked(codes.spine, moments - window, times), "right") for window in windows]
+        combined = _combine(code[order], ranks, len(times))
+        end = np.searchsorted(combined, _combine_requests(codes.spine, window_ends, times), "right")
+        same_column = [feature for feature in aggregates if feature.column == column]
+        windows = [int(parse_duration(feature.window).total_seconds() * 1_000_000) for feature in same_column]
+        begins = [
+            np.searchsorted(combined, _combine_requests(codes.spine, window_ends - window, times), "right")
+            for window in windows
+        ]
         begin = np.where(codes.spine < 0, end, np.reshape(begins, (len(windows), -1)))
         sums = window_sums(values[counted][order], begin, np.broadcast_to(end, begin.shape))
-        for one, count, total in zip(of_column, end - begin, sums, strict=True):
-            found[one.name] = _statistic(one, count, total)
-    return {one.name: found[one.name] for one in wanted}
+        for feature, count, total in zip(same_column, end - begin, sums, strict=True):
+            statistics[feature.name] = _compute_statistic(feature, count, total)
+    return {feature.name: statistics[feature.name] for feature in aggregates}
 
 
-def _statistic(one: Aggregate, counts: Ints, sums: Floats) -> Floats:
-    if one.statistic == "count":
+def _compute_statistic(feature: Aggregate, counts: Ints, sums: Floats) -> Floats:
+    if feature.statistic == "count":
         return counts.astype(np.float64)
-    some = np.where(counts > 0, counts, np.nan)
-    return np.where(counts > 0, sums, np.nan) if one.statistic == "sum" else sums / some
+    positive_counts = np.where(counts > 0, counts, np.nan)
+    return np.where(counts > 0, sums, np.nan) if feature.statistic == "sum" else sums / positive_counts
 
 
-def _codes(spine: pl.DataFrame, history: pl.DataFrame, keys: tuple[str, ...]) -> _Keyed:
+def _encode_entities(spine: pl.DataFrame, history: pl.DataFrame, keys: tuple[str, ...]) -> _EntityCodes:
     untimed = spine[TIME].is_null().to_numpy()
     if not keys:
-        return _Keyed(np.where(untimed, -1, 0), np.zeros(history.height, dtype=np.int64))
+        return _EntityCodes(np.where(untimed, -1, 0), np.zeros(history.height, dtype=np.int64))
     names = [f"_key{number}" for number in range(len(keys))]
-    now, past = (
+    spine_keys, history_keys = (
         pl.DataFrame([to_key_text(side[key]).alias(name) for key, name in zip(keys, names, strict=True)])
         for side in (spine, history)
     )
-    entities = past.drop_nulls().unique(maintain_order=True).with_row_index("_code")
+    entities = history_keys.drop_nulls().unique(maintain_order=True).with_row_index("_code")
     sides = (
         side.join(entities, on=names, how="left", maintain_order="left")["_code"].cast(pl.Int64).fill_null(-1)
-        for side in (now, past)
+        for side in (spine_keys, history_keys)
     )
-    asking, known = (side.to_numpy() for side in sides)
-    return _Keyed(np.where(untimed, -1, asking), known)
+    request_codes, history_codes = (side.to_numpy() for side in sides)
+    return _EntityCodes(np.where(untimed, -1, request_codes), history_codes)
 
 
 def _ranks(times: Ints) -> tuple[Ints, Ints]:
@@ -152,14 +164,14 @@ def _ranks(times: Ints) -> tuple[Ints, Ints]:
     return ranks + 1, distinct
 
 
-def _joined(code: Ints, ranks: Ints, distinct: int) -> Ints:
+def _combine(code: Ints, ranks: Ints, distinct: int) -> Ints:
     """Return entity and rank as one sortable integer."""
     return (code + 1) * (distinct + 1) + ranks
 
 
-def _asked(code: Ints, moments: Ints, times: Ints) -> Ints:
-    """Return this integer for requested times: the rank of the last time that is not after them."""
-    return _joined(code, np.searchsorted(times, moments, "right"), len(times))
+def _combine_requests(code: Ints, requested: Ints, times: Ints) -> Ints:
+    """Return entity and rank of requests: the rank of the last time in `times` that is not after the request."""
+    return _combine(code, np.searchsorted(times, requested, "right"), len(times))
 
 
 def _micros(times: pl.Series) -> Ints:

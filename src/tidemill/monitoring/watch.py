@@ -22,7 +22,7 @@ from tidemill.core.resources import JournalReader
 from tidemill.core.route import Route
 from tidemill.core.run import select_test_metrics
 from tidemill.data.arrays import Floats
-from tidemill.data.metrics import losses, measure, measure_more, narrowed, normal_quantile, standard_error
+from tidemill.data.metrics import losses, measure, measure_more, normal_quantile, restrict_classes, standard_error
 from tidemill.data.statistics import Profile, profile
 from tidemill.errors import ConfigurationError
 from tidemill.monitoring.windows import extract_scores, read_window, unpack_features
@@ -160,4 +160,4 @@ def _compute_losses(rows: pl.DataFrame, signature: Signature, common: tuple[str,
     truth, scores = extract_scores(rows, signature)
     if common in ((), signature.classes) or not len(scores):
         return losses(truth, scores)
-    return losses(*narrowed(truth, scores, common))
+    return losses(*restrict_classes(truth, scores, common))

@@ -16,7 +16,7 @@ from tidemill.core.run import select_test_metrics
 from tidemill.core.source import Source
 from tidemill.data.arrays import Floats
 from tidemill.data.frame import TIME
-from tidemill.data.metrics import Truth, among, losses, measure, narrowed
+from tidemill.data.metrics import Truth, losses, measure, renormalize, restrict_classes
 from tidemill.errors import DataError, NotFound
 from tidemill.recipes.scoring import Candidate, measure_project_metrics, score
 from tidemill.training.evaluate import filter_classes, find_slices
@@ -78,10 +78,10 @@ def _score_champion(
     if shared == truth.classes == champion_classes:
         return _ChampionScores(candidate.rows, truth, scores, candidate.losses)
     has_shared_class = np.isin(truth.values, [truth.classes.index(name) for name in shared])
-    shared_truth, candidate_scores = narrowed(
+    shared_truth, candidate_scores = restrict_classes(
         Truth(truth.task, truth.values[has_shared_class], truth.classes), candidate.scores[has_shared_class], shared
     )
-    champion_scores = among(shared, scores, champion_classes)
+    champion_scores = renormalize(shared, scores, champion_classes)
     return _ChampionScores(rows, shared_truth, champion_scores, losses(shared_truth, candidate_scores))
 
 

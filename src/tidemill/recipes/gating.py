@@ -21,7 +21,7 @@ from tidemill.core.source import Source
 from tidemill.data.frame import TIME
 from tidemill.data.keys import to_class_names
 from tidemill.data.metrics import losses
-from tidemill.data.split import kind_of
+from tidemill.data.split import choose_split_kind
 from tidemill.recipes.champion import check_champion
 from tidemill.recipes.scoring import Candidate, score_samples
 from tidemill.training.evaluate import filter_classes, find_slices, predict_baseline, to_truth
@@ -105,7 +105,7 @@ def check_leaks(candidate: Candidate, rows: SplitRows, source: Source, policy: M
         label=policy.problem.label,
         key=source.key,
         group=policy.training.group,
-        timed=kind_of(policy.training, timed=bool(source.time)) == "time",
+        timed=choose_split_kind(policy.training, timed=bool(source.time)) == "time",
         most=policy.gate.leakage,
     )
 

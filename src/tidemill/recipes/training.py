@@ -24,7 +24,7 @@ from tidemill.core.source import Source
 from tidemill.data.arrays import Floats
 from tidemill.data.encoding import Encoding, encode, fit_encoding
 from tidemill.data.frame import KNOWN_AT, TIME
-from tidemill.data.split import at_random, by_group, by_time, kind_of, stratified
+from tidemill.data.split import choose_split_kind, split_at_random, split_by_group, split_by_time, split_stratified
 from tidemill.data.statistics import Profile, profile
 from tidemill.data.types import column_type
 from tidemill.errors import DataError
@@ -67,15 +67,15 @@ def split(
     apart = {*source.key, source.time, TIME, KNOWN_AT, policy.problem.label_known_at}
     inputs = policy.inputs.request or tuple(name for name in frame.columns if name not in apart)
     identity = (*inputs, policy.problem.label)
-    match kind_of(options, timed=bool(source.time)):
+    match choose_split_kind(options, timed=bool(source.time)):
         case "time":
-            return by_time(frame, options.test, share, validation, options.minimum_test_rows)
+            return split_by_time(frame, options.test, share, validation, options.minimum_test_rows)
         case "group":
-            return by_group(frame, options.group, share, validation, seed)
+            return split_by_group(frame, options.group, share, validation, seed)
         case "stratified":
-            return stratified(frame, policy.problem.label, share, validation, seed, identity)
+            return split_stratified(frame, policy.problem.label, share, validation, seed, identity)
         case "random":
-            return at_random(frame, share, validation, seed, identity)
+            return split_at_random(frame, share, validation, seed, identity)
 
 
 @step
