@@ -157,9 +157,9 @@ def test_what_cannot_be_read_is_told_with_the_column(name: str, values: list[obj
 
 def test_lists_and_records_are_told_with_the_cure() -> None:
     for values in ([["a"]], [{"a": 1}]):
-        with pytest.raises(DataError, match=r"column 'tags' holds .*, which no model takes") as told:
+        with pytest.raises(DataError, match=r"column 'tags' has the type .*, which a model cannot use") as told:
             fit_encoding(pl.DataFrame({"tags": values}), ("tags",))
-        assert "leave it out under [inputs]" in told.value.cure
+        assert "exclude it under [inputs]" in told.value.cure
 
 
 def test_columns_that_are_absent_or_empty_are_told() -> None:

@@ -82,7 +82,7 @@ def read_artifact(blobs: Blobs, artifact: Artifact, annotation: Any) -> Any:
 
 
 def is_intact(blobs: Blobs, artifact: Artifact) -> bool:
-    """Whether the bytes of an artifact and of its members exist and are unaltered."""
+    """Return whether the bytes of an artifact and of its members exist and are unaltered."""
     if artifact.transient:
         return False
     try:

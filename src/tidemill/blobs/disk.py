@@ -83,7 +83,7 @@ class DiskBlobs:
         return source
 
     def has(self, digest: str) -> bool:
-        """Whether a blob with a digest exists; its bytes are not verified."""
+        """Return whether a blob with a digest exists; its bytes are not verified."""
         try:
             os.stat(self._path(digest))  # noqa: PTH116 - creating a Path is slower than the call
         except FileNotFoundError:
@@ -189,7 +189,7 @@ class _DraftFile(io.FileIO):
 
 
 def _refresh(path: str, content: bytes) -> bool:
-    """Whether a file contains exactly these bytes; if so, reset its age, so that no collection deletes it now."""
+    """Return whether a file contains exactly these bytes; if so, reset its age, so that gc does not delete it now."""
     try:
         with io.FileIO(path) as file:
             if os.fstat(file.fileno()).st_size != len(content) or file.readall() != content:

@@ -89,7 +89,7 @@ class ObjectBlobs:
         return source
 
     def has(self, digest: str) -> bool:
-        """Whether a blob with a digest exists; its bytes are not verified."""
+        """Return whether a blob with a digest exists; its bytes are not verified."""
         path = _path(digest)
         try:
             self._store.head(path)
@@ -152,7 +152,7 @@ class ObjectBlobs:
             raise self._create_write_error(draft.size, error) from error
 
     def _is_fresh(self, path: str, draft: Draft) -> bool:
-        """Whether exactly these bytes were put recently."""
+        """Return whether exactly these bytes were put recently."""
         try:
             status = self._store.head(path)
             if status["size"] != draft.size or datetime.now(UTC) - status["last_modified"] > _FRESH:

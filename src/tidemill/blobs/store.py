@@ -44,7 +44,7 @@ class Blobs(Protocol):
         ...
 
     def has(self, digest: str) -> bool:
-        """Whether a blob with a digest exists; its bytes are not verified."""
+        """Return whether a blob with a digest exists; its bytes are not verified."""
         ...
 
     def delete(self, digest: str) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 data = typer.Typer(no_args_is_help=True, help="Tables and their schemas.")
-_MOST_ROWS = 1_000_000
+_MAX_ROWS = 1_000_000
 
 
 @data.command("profile")
@@ -79,13 +79,13 @@ def _read_source(name: str) -> tuple["pl.DataFrame", dict[str, Any]]:
     frames: list[pl.DataFrame] = []
     for batch in reversed(session.sources.batches(name, session.clock.now())):
         frames.append(session.sources.read(batch))
-        if sum(frame.height for frame in frames) >= _MOST_ROWS:
+        if sum(frame.height for frame in frames) >= _MAX_ROWS:
             break
     if not frames:
         raise DataError(f"source {name!r} has no rows yet", "wait for the first batch, or use a file")
     models = session.project.policy.models.values()
     label = next((model.problem.label for model in models if model.problem.source == name), "")
-    frame = pl.concat(frames, how="diagonal_relaxed").head(_MOST_ROWS)
+    frame = pl.concat(frames, how="diagonal_relaxed").head(_MAX_ROWS)
     return frame, {"label": label, "time": definition.time or "", "key": definition.key, "later": definition.later}
 
 

@@ -53,7 +53,7 @@ class Firing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Backtest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the history is replayed.
+    """The settings of a replay of the history.
 
     Attributes
     ----------

@@ -72,7 +72,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     @property
     def needs_no_action(self) -> bool:
-        """Whether the verdict calls for no action."""
+        """Return whether the verdict calls for no action."""
         return self.action in ("proceed", "hold", "ignore")
 
     def read(self, kind: type[E]) -> E:
@@ -81,7 +81,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     @property
     def stops(self) -> bool:
-        """Whether the verdict stops the run: so does an undecided one that needs more rows."""
+        """Return whether the verdict stops the run; an undecided verdict that needs more rows also stops it."""
         return self.action == "stop" or (self.outcome == "undecided" and self.action == "collect")
 
 

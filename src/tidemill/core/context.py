@@ -1,4 +1,4 @@
-"""Context: where a step runs."""
+"""Context: the run and the environment of a step."""
 
 from typing import Any, ClassVar
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """Where a step runs: the run, the environment and the cause. A step with a `Context` parameter is never cached."""
+    """The run, the environment and the cause of a step. A step with a `Context` parameter is never cached."""
 
     writable: ClassVar[bool] = False
     volatile: ClassVar[bool] = True

@@ -18,7 +18,7 @@ Threshold = Annotated[str, Meta(pattern=r"^(>=|<=|>|<) *-?[0-9]+(\.[0-9]+)?$")]
 
 
 class Problem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What people decide with the predictions, the label, and the costs.
+    """The prediction problem: the decision that people make with the predictions, the label, and the costs.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Search(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a model is trained, and which rows are held out.
+    """The training of a model, and the choice of test and validation rows.
 
     Attributes
     ----------
@@ -162,7 +162,7 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Gate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a candidate must fulfil to become a release. Models are compared by the loss of each test row.
+    """The conditions for a candidate to become a release. Models are compared by the loss of each test row.
 
     Attributes
     ----------
@@ -220,7 +220,7 @@ class Gate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a release goes into production.
+    """The rollout of a release into production.
 
     Attributes
     ----------
@@ -248,7 +248,7 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def decides_later(self) -> bool:
-        """Whether a release is judged again before it is the champion: by live traffic, or by a person."""
+        """Return whether a release is judged again before it is the champion: by live traffic, or by a person."""
         return self.canary or self.approval
 
 
@@ -332,7 +332,7 @@ class ModelPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long bytes and rows are kept. Facts (runs, verdicts, decisions) are kept for ever.
+    """The time for which bytes and rows are kept. Records (runs, verdicts, decisions) are kept forever.
 
     Attributes
     ----------

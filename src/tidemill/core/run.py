@@ -26,7 +26,7 @@ CacheDecision = Literal[
 
 
 class Cause(Struct, frozen=True, kw_only=True):
-    """What started a run: a trigger (with its event and job), or a user.
+    """The cause of a run: a trigger (with its event and job), or a user.
 
     `by` is the way in which it was started. A run of a single step has the name of the `step`, and the run `origin`
     whose outputs it uses.

@@ -8,7 +8,7 @@ from tidemill.clock import DurationText
 
 
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where rows come from, and when each row happened and became known.
+    """A source of rows, with the times at which each row happened and became known.
 
     Attributes
     ----------

@@ -81,15 +81,15 @@ def draw_over_time(series: Sequence[ChartSeries], marks: Sequence[ChartMark], va
         {
             "type": "scatter",
             "mode": "lines+markers",
-            "name": _plain(one.name),
-            "x": _times(one.times),
-            "y": list(one.values),
-            "customdata": list(one.rows) or [None] * len(one.values),
-            "line": {"color": _turn(_COLOURS, place), "dash": _turn(_DASHES, place), "width": 3 if place == 0 else 2},
-            "marker": {"symbol": _turn(_SYMBOLS, place), "size": 7},
+            "name": _plain(line.name),
+            "x": _times(line.times),
+            "y": list(line.values),
+            "customdata": list(line.rows) or [None] * len(line.values),
+            "line": {"color": _turn(_COLOURS, index), "dash": _turn(_DASHES, index), "width": 3 if index == 0 else 2},
+            "marker": {"symbol": _turn(_SYMBOLS, index), "size": 7},
             "hovertemplate": "%{y:.4f} on %{customdata:,} rows",
         }
-        for place, one in enumerate(series)
+        for index, line in enumerate(series)
     ]
     height = 0.07 * len(lanes)
     layout: Figure = {
@@ -100,7 +100,7 @@ def draw_over_time(series: Sequence[ChartSeries], marks: Sequence[ChartMark], va
     }
     if lanes:
         layout["yaxis2"] = _lanes(lanes) | {"domain": [0, height]}
-    return {"data": lines + [_lane(kind, place, marks) for place, kind in enumerate(lanes)], "layout": _LAYOUT | layout}
+    return {"data": lines + [_lane(kind, index, marks) for index, kind in enumerate(lanes)], "layout": _LAYOUT | layout}
 
 
 def _lanes(names: Sequence[str]) -> Figure:
@@ -114,9 +114,9 @@ def _lanes(names: Sequence[str]) -> Figure:
     }
 
 
-def _lane(kind: str, place: int, marks: Sequence[ChartMark]) -> Figure:
+def _lane(kind: str, index: int, marks: Sequence[ChartMark]) -> Figure:
     inside = [mark for mark in marks if mark.kind == kind]
-    colour, symbol = _MARKS.get(kind, (_turn(_COLOURS, place), _turn(_SYMBOLS, place)))
+    colour, symbol = _MARKS.get(kind, (_turn(_COLOURS, index), _turn(_SYMBOLS, index)))
     return {
         "type": "scatter",
         "mode": "markers",
@@ -133,21 +133,26 @@ def _lane(kind: str, place: int, marks: Sequence[ChartMark]) -> Figure:
 
 def draw_difference(series: Sequence[ChartSeries], reference: str, value: str) -> Figure:
     """Draw the difference between each series and the series `reference`, as bars above or below 0."""
-    at = {
-        time: mean for one in series if one.name == reference for time, mean in zip(one.times, one.values, strict=True)
+    means = {
+        time: mean
+        for line in series
+        if line.name == reference
+        for time, mean in zip(line.times, line.values, strict=True)
     }
     bars: list[Figure] = []
-    for place, one in enumerate(series):
-        if one.name == reference:
+    for index, line in enumerate(series):
+        if line.name == reference:
             continue
-        both = [(time, mean - at[time]) for time, mean in zip(one.times, one.values, strict=True) if time in at]
+        differences = [
+            (time, mean - means[time]) for time, mean in zip(line.times, line.values, strict=True) if time in means
+        ]
         bars.append(
             {
                 "type": "bar",
-                "name": _plain(one.name),
-                "x": _times([time for time, _ in both]),
-                "y": [apart for _, apart in both],
-                "marker": {"color": _turn(_COLOURS, place), "pattern": _hatched("/" if bars else "")},
+                "name": _plain(line.name),
+                "x": _times([time for time, _ in differences]),
+                "y": [difference for _, difference in differences],
+                "marker": {"color": _turn(_COLOURS, index), "pattern": _hatched("/" if bars else "")},
                 "hovertemplate": "%{y:+.4f}",
             }
         )
@@ -162,26 +167,26 @@ def draw_difference(series: Sequence[ChartSeries], reference: str, value: str) -
 
 
 def draw_traffic_shares(changes: Sequence[TrafficChange], end: datetime) -> Figure:
-    """Draw which releases served: a row for each release, a bar for each period, fainter for smaller shares."""
+    """Draw the releases that served: a row for each release, a bar for each period, fainter for smaller shares."""
     names = list(dict.fromkeys(share.release for change in changes for share in change.shares))
     data = []
     for role, shape, colour in (("champion", "", 0), ("challenger", "/", 2), ("shadow", ".", 1)):
-        stretches = [stretch for stretch in _stretches(changes, end) if stretch[2].role == role]
-        if not stretches:
+        periods = [period for period in _find_periods(changes, end) if period[2].role == role]
+        if not periods:
             continue
         data.append(
             {
                 "type": "bar",
                 "orientation": "h",
                 "name": role,
-                "y": [_plain(share.release) for _, _, share, _ in stretches],
-                "base": _times([begin for begin, _, _, _ in stretches]),
-                "x": [(until - begin).total_seconds() * 1000 for begin, until, _, _ in stretches],
-                "text": [_wrapped(f"{share.share:.0%} as {role}: {why}") for _, _, share, why in stretches],
+                "y": [_plain(share.release) for _, _, share, _ in periods],
+                "base": _times([begin for begin, _, _, _ in periods]),
+                "x": [(until - begin).total_seconds() * 1000 for begin, until, _, _ in periods],
+                "text": [_wrapped(f"{share.share:.0%} as {role}: {why}") for _, _, share, why in periods],
                 "textposition": "none",
                 "marker": {
                     "color": _turn(_COLOURS, colour),
-                    "opacity": [0.4 + 0.6 * share.share for _, _, share, _ in stretches],
+                    "opacity": [0.4 + 0.6 * share.share for _, _, share, _ in periods],
                     "pattern": {"shape": shape},
                 },
                 "hovertemplate": "%{y} from %{base|%Y-%m-%d %H:%M}<br>%{text}<extra></extra>",
@@ -199,18 +204,21 @@ def draw_traffic_shares(changes: Sequence[TrafficChange], end: datetime) -> Figu
     return {"data": data, "layout": _LAYOUT | layout}
 
 
-def _stretches(changes: Sequence[TrafficChange], end: datetime) -> list[tuple[datetime, datetime, TrafficShare, str]]:
+def _find_periods(
+    changes: Sequence[TrafficChange], end: datetime
+) -> list[tuple[datetime, datetime, TrafficShare, str]]:
     """Return the begin, end, share and reason of every period in which a release's share was constant."""
-    found: list[tuple[datetime, datetime, TrafficShare, str]] = []
+    periods: list[tuple[datetime, datetime, TrafficShare, str]] = []
     ends = [*(change.time for change in changes[1:]), end][: len(changes)]
     for change, until in zip(changes, ends, strict=True):
         for share in change.shares:
-            begun = [place for place, one in enumerate(found) if one[1] == change.time and one[2] == share]
-            if begun:
-                found[begun[0]] = (found[begun[0]][0], until, share, found[begun[0]][3])
+            continued = [index for index, period in enumerate(periods) if period[1:3] == (change.time, share)]
+            if continued:
+                begin, _, _, reason = periods[continued[0]]
+                periods[continued[0]] = (begin, until, share, reason)
             else:
-                found.append((change.time, until, share, change.reason))
-    return found
+                periods.append((change.time, until, share, change.reason))
+    return periods
 
 
 def draw_outcome_counts(table: dict[str, dict[str, int]]) -> Figure:
@@ -256,7 +264,9 @@ def draw_distribution(low: float, high: float, edges: Sequence[float], counts: S
         inside[max(bisect.bisect_left(bounds, min(edge, high)) - 1, 0)] += count
     widths = [max(end - begin, 1e-9) for begin, end in itertools.pairwise(bounds)]
     centres = [(begin + end) / 2 for begin, end in itertools.pairwise(bounds)]
-    shown: Sequence[Any] = _times([datetime.fromtimestamp(one / 1e6, UTC) for one in centres]) if times else centres
+    shown: Sequence[Any] = (
+        _times([datetime.fromtimestamp(centre / 1e6, UTC) for centre in centres]) if times else centres
+    )
     bars = {
         "type": "bar",
         "x": shown,
@@ -296,8 +306,8 @@ def draw_frequencies(values: dict[str, int], rest: int) -> Figure:
     return {"data": [bars], "layout": _LAYOUT | layout}
 
 
-def _clipped(text: str, most: int = 18) -> str:
-    return _plain(text if len(text) <= most else f"{text[: most - 1]}…")
+def _clipped(text: str, length: int = 18) -> str:
+    return _plain(text if len(text) <= length else f"{text[: length - 1]}…")
 
 
 def _hatched(shape: str) -> Figure:

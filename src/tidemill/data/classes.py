@@ -18,7 +18,9 @@ _BOOLEANS = {"true": Decimal(1), "false": Decimal(0)}
 
 
 def order_classes(names: Iterable[str], positive: str = "") -> tuple[str, ...]:
-    """The distinct classes in order: by value where all are numbers, else as text; of two the second is the positive.
+    """Return the distinct classes in order: by value if all are numbers, otherwise as text.
+
+    With two classes, the second one is the positive class.
 
     `positive` names the positive class of two.
 
@@ -30,18 +32,18 @@ def order_classes(names: Iterable[str], positive: str = "") -> tuple[str, ...]:
     ConfigurationError
         if `positive` is not one of two classes.
     """
-    found = sorted(set(names))
-    numbers = [_number(name) for name in found]
+    ordered = sorted(set(names))
+    numbers = [_number(name) for name in ordered]
     if None not in numbers:
-        found = [name for _, name in sorted(zip(numbers, found, strict=True))]
+        ordered = [name for _, name in sorted(zip(numbers, ordered, strict=True))]
     if not positive:
-        return tuple(found)
-    if positive not in found or len(found) != 2:
+        return tuple(ordered)
+    if positive not in ordered or len(ordered) != 2:
         raise ConfigurationError(
-            f"positive is {positive!r}, which is not one of two classes: the label has {', '.join(found)}",
+            f"positive is {positive!r}, which is not one of two classes: the label has {', '.join(ordered)}",
             "set positive under [problem] to one of two classes, or remove it: ROC AUC and F1 are means over more",
         )
-    return (*(name for name in found if name != positive), positive)
+    return (*(name for name in ordered if name != positive), positive)
 
 
 def match_classes(values: pl.Series, classes: Sequence[str]) -> pl.Series:
@@ -78,12 +80,12 @@ def _create_matcher(classes: Sequence[str]) -> Callable[[str], str | None]:
 
     def find_class(text: str) -> str | None:
         bare = text.strip()
-        found = exact.get(text) or stripped.get(bare)
-        if found is None and _NUMBER.fullmatch(bare):
+        ordered = exact.get(text) or stripped.get(bare)
+        if ordered is None and _NUMBER.fullmatch(bare):
             return numbers.get(Decimal(bare))
-        if found is None and has_booleans and bare.casefold() in _BOOLEANS:
+        if ordered is None and has_booleans and bare.casefold() in _BOOLEANS:
             return numbers[_BOOLEANS[bare.casefold()]]
-        return found
+        return ordered
 
     return find_class
 
@@ -93,7 +95,7 @@ def _drop_ambiguous(pairs: Iterable[tuple[K, str]]) -> dict[K, str]:
     names: dict[K, list[str]] = {}
     for key, name in pairs:
         names.setdefault(key, []).append(name)
-    return {key: found[0] for key, found in names.items() if len(found) == 1}
+    return {key: ordered[0] for key, ordered in names.items() if len(ordered) == 1}
 
 
 def _number(name: str) -> float | None:

@@ -19,15 +19,15 @@ _LARGEST_VOCABULARY = 1000
 _PARTS = ("year", "month", "day_of_year", "weekday", "hour", "elapsed")
 _EARLIER_PARTS = ("hour", "weekday")
 _DAY = 86_400_000_000
-# For fewer rows than this a dictionary is quicker than a join.
-_FEW = 64
+# With fewer rows than this, a dictionary is faster than a join.
+_DICTIONARY_ROWS = 64
 
 
 class ColumnEncoding(Struct, frozen=True, kw_only=True):
-    """How one column becomes numbers: as it is, its index in a vocabulary (−1: unseen), or the `parts` of a time.
+    """The encoding of one column: the number itself, the index in a vocabulary (−1: unseen), or `parts` of a time.
 
-    NaN is missing. A time without `parts`, as in packages of earlier versions, is its hour and its weekday. `elapsed`
-    counts days since `origin`, which counts days since 1970.
+    NaN means missing. A time without `parts`, as in packages of earlier versions, is encoded as hour and weekday.
+    `elapsed` is the number of days since `origin`; `origin` is a number of days since 1970.
     """
 
     name: str
@@ -39,7 +39,7 @@ class ColumnEncoding(Struct, frozen=True, kw_only=True):
 
 
 class Encoding(Struct, frozen=True, kw_only=True):
-    """How the inputs of a model become the columns of a matrix of numbers.
+    """The encoding of the inputs of a model as a matrix of numbers.
 
     Attributes
     ----------
@@ -51,26 +51,26 @@ class Encoding(Struct, frozen=True, kw_only=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the matrix's columns; a time has one for each of its parts, such as its year."""
-        return tuple(part for column in self.columns for part in _parts(column))
+        """The names of the columns of the matrix; a time has one column for each of its parts, such as the year."""
+        return tuple(part for column in self.columns for part in _list_column_names(column))
 
     @property
     def categorical(self) -> tuple[int, ...]:
-        """The places of the columns that hold categories."""
-        kinds = [column.kind for column in self.columns for _ in _parts(column)]
-        return tuple(place for place, kind in enumerate(kinds) if kind == "category")
+        """The indices of the columns that contain categories."""
+        kinds = [column.kind for column in self.columns for _ in _list_column_names(column)]
+        return tuple(index for index, kind in enumerate(kinds) if kind == "category")
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        """The inputs that these encodings take."""
+        """The inputs of the model, with their types."""
         return tuple(Input(name=column.name, type=column.type) for column in self.columns)
 
 
 def fit_encoding(frame: pl.DataFrame, names: tuple[str, ...]) -> Encoding:
-    """Learn how columns become numbers.
+    """Fit the encoding of columns.
 
-    Of a text the vocabulary: values seen at least 5 times, the most frequent 1,000 of them. Of a time the parts that
-    vary: year, month, day of the year, weekday, hour (with its minutes), and the time elapsed.
+    The vocabulary of a text has the values that occur at least 5 times, at most the 1,000 most frequent ones. A time
+    has the parts that vary: year, month, day of the year, weekday, hour (with the minutes) and elapsed time.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def fit_encoding(frame: pl.DataFrame, names: tuple[str, ...]) -> Encoding:
         values = frame[name]
         if values.null_count() == len(values):
             raise DataError(
-                f"column {name!r} is null in every row", f'leave it out: [inputs] exclude = ["{name}"] in tidemill.toml'
+                f"column {name!r} is null in every row", f'exclude it: [inputs] exclude = ["{name}"] in tidemill.toml'
             )
         columns.append(_fit_column(values))
     return Encoding(columns=tuple(columns))
@@ -94,13 +94,13 @@ def _fit_column(values: pl.Series) -> ColumnEncoding:
     kind = column_type(values.dtype)
     if kind == "nested" or values.dtype == pl.Duration:
         raise DataError(
-            f"column {values.name!r} holds {values.dtype}, which no model takes",
-            "leave it out under [inputs] in tidemill.toml, or make columns of it in a step of your own",
+            f"column {values.name!r} has the type {values.dtype}, which a model cannot use",
+            "exclude it under [inputs] in tidemill.toml, or compute columns from it in a step of your own",
         )
     if kind in ("time", "date"):
-        moments = convert_columns(values.to_frame(), {values.name: kind})[values.name].cast(TIMESTAMP).drop_nulls()
-        parts = _varying_parts(moments)
-        origin = float(_part_of(moments, "elapsed", 0.0).min()) if parts else 0.0
+        times = convert_columns(values.to_frame(), {values.name: kind})[values.name].cast(TIMESTAMP).drop_nulls()
+        parts = _find_varying_parts(times)
+        origin = float(_extract_part(times, "elapsed", 0.0).min()) if parts else 0.0
         return ColumnEncoding(name=values.name, type=kind, kind="time", parts=parts, origin=origin)
     if kind != "text":
         return ColumnEncoding(name=values.name, type=kind, kind="number")
@@ -111,21 +111,21 @@ def _fit_column(values: pl.Series) -> ColumnEncoding:
     return ColumnEncoding(name=values.name, type="text", kind="category", vocabulary=tuple(sorted(words)))
 
 
-def _varying_parts(moments: pl.Series) -> tuple[str, ...]:
-    """The parts of times that vary: of years written as dates the year alone, of months no weekday."""
-    wanted: tuple[str, ...] = _PARTS
-    if np.unique(_part_of(moments, "hour", 0.0)).size == 1 and moments.dt.day().n_unique() == 1:
-        wanted = ("year",) if moments.dt.month().n_unique() == 1 else ("year", "month", "elapsed")
-    return tuple(part for part in wanted if np.unique(_part_of(moments, part, 0.0)).size > 1)
+def _find_varying_parts(times: pl.Series) -> tuple[str, ...]:
+    """Return the parts of times that vary; if all times are the first of a year or month, only the parts down to it."""
+    candidates: tuple[str, ...] = _PARTS
+    if np.unique(_extract_part(times, "hour", 0.0)).size == 1 and times.dt.day().n_unique() == 1:
+        candidates = ("year",) if times.dt.month().n_unique() == 1 else ("year", "month", "elapsed")
+    return tuple(part for part in candidates if np.unique(_extract_part(times, part, 0.0)).size > 1)
 
 
 def encode(encoding: Encoding, frame: pl.DataFrame) -> Floats:
-    """The matrix of these rows, shape (rows, columns): a missing column or value is NaN.
+    """Return the rows as a matrix, shape (rows, columns); a missing column or value is NaN.
 
     Raises
     ------
     DataError
-        if a column holds what its type does not allow.
+        if a column contains a value that its type does not allow.
     """
     typed = convert_columns(
         frame, {column.name: column.type for column in encoding.columns if column.name in frame.columns}
@@ -145,43 +145,43 @@ def encode(encoding: Encoding, frame: pl.DataFrame) -> Floats:
 
 def _encode_column(column: ColumnEncoding, typed: dict[str, pl.Series], height: int) -> list[Floats]:
     if column.name not in typed:
-        return [np.full(height, np.nan) for _ in _parts(column)]
+        return [np.full(height, np.nan) for _ in _list_column_names(column)]
     values = typed[column.name]
     if column.kind == "category":
-        return [_places(values, column.vocabulary)]
-    moments = values.cast(TIMESTAMP)
-    return [_part_of(moments, part, column.origin) for part in column.parts or _EARLIER_PARTS]
+        return [_find_indices(values, column.vocabulary)]
+    times = values.cast(TIMESTAMP)
+    return [_extract_part(times, part, column.origin) for part in column.parts or _EARLIER_PARTS]
 
 
-def _part_of(moments: pl.Series, part: str, origin: float) -> Floats:
-    """One part of UTC times, shape (rows,): NaN where there is none."""
+def _extract_part(times: pl.Series, part: str, origin: float) -> Floats:
+    """Return one part of UTC times, shape (rows,); NaN for a missing time."""
     match part:
         case "year":
-            found = moments.dt.year()
+            values = times.dt.year()
         case "month":
-            found = moments.dt.month()
+            values = times.dt.month()
         case "day_of_year":
-            found = moments.dt.ordinal_day()
+            values = times.dt.ordinal_day()
         case "weekday":
-            found = moments.dt.weekday()
+            values = times.dt.weekday()
         case "hour":
-            found = moments.dt.hour().cast(pl.Float64) + moments.dt.minute().cast(pl.Float64) / 60
+            values = times.dt.hour().cast(pl.Float64) + times.dt.minute().cast(pl.Float64) / 60
         case _:
-            found = moments.to_physical() / _DAY - origin
-    return found.cast(pl.Float64).to_numpy()
+            values = times.to_physical() / _DAY - origin
+    return values.cast(pl.Float64).to_numpy()
 
 
-def _places(text: pl.Series, vocabulary: tuple[str, ...]) -> Floats:
-    """The place of each word, −1 for one that is unseen, NaN for null."""
-    if len(text) < _FEW:
-        known = {word: float(place) for place, word in enumerate(vocabulary)}
-        return np.array([np.nan if word is None else known.get(word, -1.0) for word in text.to_list()])
+def _find_indices(text: pl.Series, vocabulary: tuple[str, ...]) -> Floats:
+    """Return the index of each text in the vocabulary, −1 for an unseen text, NaN for null."""
+    if len(text) < _DICTIONARY_ROWS:
+        indices = {word: float(index) for index, word in enumerate(vocabulary)}
+        return np.array([np.nan if word is None else indices.get(word, -1.0) for word in text.to_list()])
     words = pl.Series(vocabulary, dtype=pl.String)
-    known_places = text.replace_strict(words, pl.Series(range(len(words)), dtype=pl.Float64), default=-1.0)
-    return known_places.set(text.is_null(), None).to_numpy()
+    known_indices = text.replace_strict(words, pl.Series(range(len(words)), dtype=pl.Float64), default=-1.0)
+    return known_indices.set(text.is_null(), None).to_numpy()
 
 
-def _parts(column: ColumnEncoding) -> tuple[str, ...]:
+def _list_column_names(column: ColumnEncoding) -> tuple[str, ...]:
     if column.kind != "time":
         return (column.name,)
     return tuple(f"{column.name}_{part}" for part in column.parts or _EARLIER_PARTS)

@@ -11,7 +11,7 @@ from tidemill.data.metrics import Truth, precision_curve, roc_curve
 
 _SIDE = 260
 _EDGE = 44
-_MOST_POINTS = 400
+_MAX_POINTS = 400
 _STYLE = (
     "body{font:14px system-ui,sans-serif;margin:16px;color:#222;background:#fff}"
     "figure{display:inline-block;margin:8px}figcaption{font-weight:600;margin-bottom:4px}"
@@ -71,7 +71,7 @@ def calibration_curve(
 
 
 def _residuals(values: Floats, scores: Floats) -> str:
-    kept = np.linspace(0, len(values) - 1, min(len(values), _MOST_POINTS)).astype(int)
+    kept = np.linspace(0, len(values) - 1, min(len(values), _MAX_POINTS)).astype(int)
     return _figure("Residuals", "predicted", "observed − predicted", scores[kept], (values - scores)[kept], points=True)
 
 
@@ -104,7 +104,7 @@ def _figure(
 ) -> str:
     """One plot: a line, with dots on it or of dots only; `even` draws the diagonal of the unit square."""
     wide, high = (_range(values, whole=not points) for values in (x, y))
-    kept = np.linspace(0, max(len(x) - 1, 0), min(len(x), _MOST_POINTS)).astype(int)
+    kept = np.linspace(0, max(len(x) - 1, 0), min(len(x), _MAX_POINTS)).astype(int)
     drawn = [(_scale(x[index], wide), _SIDE - _scale(y[index], high)) for index in kept]
     inner = [svg.box(0, 0, _SIDE, _SIDE, class_="axis")]
     if even:

@@ -27,7 +27,7 @@ from tidemill.evidence.run_details import (
 )
 from tidemill.ledger.releases import find_release
 
-_MOST_RECORDS = 200
+_MAX_RECORDS = 200
 _TRIVIAL_SIZE = 64
 _DELAY = timedelta(hours=1)
 
@@ -75,9 +75,9 @@ class Downstream:
 
     def _expand_artifact(self, digest: str) -> tuple[list[LineageNode], int]:
         artifact, producer = find_artifact(self._books, digest), self._producers.get(digest)
-        releases = self._books.releases.find(package=digest, limit=_MOST_RECORDS)
-        consumers = find_steps_with(self._books, "in", digest, _MOST_RECORDS)
-        hidden = _MOST_RECORDS if len(consumers) == _MOST_RECORDS else 0
+        releases = self._books.releases.find(package=digest, limit=_MAX_RECORDS)
+        consumers = find_steps_with(self._books, "in", digest, _MAX_RECORDS)
+        hidden = _MAX_RECORDS if len(consumers) == _MAX_RECORDS else 0
         if producer is not None and _is_trivial(artifact):
             # Unrelated steps also have the output True or 28: only consumers in the same run are related.
             consumers = [step for step in consumers if step.run == producer.run]
@@ -106,7 +106,7 @@ class Downstream:
         ]
 
     def _expand_release(self, release: Release) -> tuple[list[LineageNode], int]:
-        routes = self._books.routes.find(linked=f"release:{release.label}", newest=True, limit=_MOST_RECORDS)
+        routes = self._books.routes.find(linked=f"release:{release.label}", newest=True, limit=_MAX_RECORDS)
         serving = [route for route in routes if any(arm.release == release.label for arm in route.arms)]
         nodes = [_create_route(route, release.label) for route in sorted(serving, key=lambda route: route.since)]
         predictions = self._count_predictions(release, serving)

@@ -14,7 +14,7 @@ from tidemill.ledger.releases import find_release
 
 T = TypeVar("T", bound=Struct)
 _SHORTEST_PREFIX = 4
-_MOST_MATCHES = 3
+_MAX_MATCHES = 3
 _AFTER_HEX_DIGITS = "g"
 _TOLERANCE = timedelta(minutes=2)
 
@@ -101,7 +101,7 @@ def find_by_prefix(book: BookReader[T], text: str) -> list[T]:
     if len(prefix) < _SHORTEST_PREFIX:
         raise InputError(f"{text!r} is too short for an id", f"use at least its first {_SHORTEST_PREFIX} characters")
     exact = book.find(id=prefix, limit=1)
-    records = exact or book.find(after=prefix, before=prefix + _AFTER_HEX_DIGITS, limit=_MOST_MATCHES)
+    records = exact or book.find(after=prefix, before=prefix + _AFTER_HEX_DIGITS, limit=_MAX_MATCHES)
     return [record for record in records if _read_id(record).startswith(prefix)]
 
 

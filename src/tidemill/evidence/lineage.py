@@ -12,8 +12,8 @@ from tidemill.evidence.node import LineageNode
 from tidemill.evidence.upstream import Upstream
 
 Direction = Literal["up", "down"]
-_MOST_CHILDREN = 20
-_MOST_NODES = 500
+_MAX_CHILDREN = 20
+_MAX_NODES = 500
 
 
 class Lineage(Struct, frozen=True, kw_only=True):
@@ -57,14 +57,14 @@ def trace_lineage(
         children, hidden = walker.expand(node)
         if not children:
             continue
-        if (depth and level >= depth) or len(nodes) >= _MOST_NODES:
+        if (depth and level >= depth) or len(nodes) >= _MAX_NODES:
             cut.append(node.id)
             continue
         children = list({child.id: child for child in children}.values())
-        more = max(0, len(children) - _MOST_CHILDREN) + hidden
+        more = max(0, len(children) - _MAX_CHILDREN) + hidden
         if more:
             folded[node.id] = more
-        for child in children[:_MOST_CHILDREN]:
+        for child in children[:_MAX_CHILDREN]:
             if child.id not in nodes:
                 nodes[child.id] = child
                 pending.append((child, level + 1))
@@ -75,7 +75,7 @@ def trace_lineage(
 
 
 def _is_reachable(edges: dict[str, list[str]], start: str, end: str) -> bool:
-    """Whether edges lead from one node to another."""
+    """Return whether edges lead from one node to another."""
     seen, pending = {start}, [start]
     while pending:
         node = pending.pop()

@@ -23,7 +23,7 @@ from tidemill.evidence.run_details import (
 )
 from tidemill.ledger.releases import find_release
 
-_MOST_RECORDS = 100
+_MAX_RECORDS = 100
 
 
 class Upstream:
@@ -73,7 +73,7 @@ class Upstream:
 
     def _find_producers(self, digest: str) -> list[StepRun]:
         """Return the steps with this output: first those that ran, then those that used the cache."""
-        return sorted(find_steps_with(self._books, "out", digest, _MOST_RECORDS), key=lambda step: step.state != "ran")
+        return sorted(find_steps_with(self._books, "out", digest, _MAX_RECORDS), key=lambda step: step.state != "ran")
 
     def _expand_release(self, node: LineageNode) -> list[LineageNode]:
         if node.id != self._root:
@@ -125,7 +125,7 @@ class Upstream:
             nodes.append(
                 LineageNode("event", cause.id, f"event {cause.kind} of {cause.subject}  {reason}", {"kind": cause.kind})
             )
-        batches = self._books.verdicts.find(run=run.id, check="schema", limit=_MOST_RECORDS)
+        batches = self._books.verdicts.find(run=run.id, check="schema", limit=_MAX_RECORDS)
         nodes += [
             LineageNode(
                 "batch",
@@ -144,14 +144,14 @@ class Upstream:
         accepted: dict[str, Any] = {"check": "schema", "action": "proceed", "environment": run.environment}
         nodes = []
         for source in sorted(sources):
-            earlier = self._books.verdicts.find(**accepted, before=run.id, newest=True, limit=_MOST_RECORDS)
+            earlier = self._books.verdicts.find(**accepted, before=run.id, newest=True, limit=_MAX_RECORDS)
             names = [
                 verdict.subject
                 for verdict in earlier
                 if verdict.subject.startswith(f"{source}/") and verdict.run != run.id
             ]
             if names:
-                count = f"{len(names)}{'+' if len(earlier) == _MOST_RECORDS else ''}"
+                count = f"{len(names)}{'+' if len(earlier) == _MAX_RECORDS else ''}"
                 text = f"earlier batches of {source}  {count}, the newest {names[0]}"
                 nodes.append(LineageNode("batch", f"batches:{run.id}:{source}", text, {"batches": names}))
         return nodes

@@ -53,7 +53,7 @@ def list_code_files(folder: Path) -> Iterator[Path]:
 
 
 def _is_readable_code(file: Path) -> bool:
-    """Whether a file can be read and is small; excludes broken links, and pipes, which would block for ever."""
+    """Return whether a file can be read and is small; excludes broken links, and pipes, which would block for ever."""
     return file.is_file() and file.stat().st_size <= _LARGEST
 
 

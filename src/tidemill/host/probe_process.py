@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 _TIMEOUT_SECONDS = 60
-_MOST_PREDICTIONS = 20
+_MAX_PREDICTIONS = 20
 _SECONDS = 0.25
 
 
@@ -39,7 +39,7 @@ class AllowedFinder:
 
 
 def _is_in_package(origin: str | None) -> bool:
-    """Whether the package itself contains the module."""
+    """Return whether the package itself contains the module."""
     return bool(origin and _package_code and origin.startswith(_package_code))
 
 
@@ -109,7 +109,7 @@ def _probe(folder: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     first, second = (model.scores(columns).tolist() for _ in range(2))
     seconds = []
     start = time.perf_counter()
-    for row in (rows * _MOST_PREDICTIONS)[:_MOST_PREDICTIONS]:
+    for row in (rows * _MAX_PREDICTIONS)[:_MAX_PREDICTIONS]:
         single = {name: [value] for name, value in row.items()}
         before = time.perf_counter()
         model.scores(single)

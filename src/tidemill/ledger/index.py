@@ -20,7 +20,7 @@ from tidemill.core.schema import SchemaVersion
 from tidemill.core.trigger import Job
 from tidemill.ledger.table import shorten
 
-_MOST_WORDS = 300
+_MAX_WORDS = 300
 _LONGEST_WORD = 64
 # An id, or the start of an id with its hyphens, is one word.
 _WORD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{1,12}){1,4}(?![^\W_])|[^\W_]+")
@@ -63,7 +63,7 @@ def link_term(link: str) -> str:
 def index_record(record: Any) -> IndexEntry:
     """Return the index entry of a record, with at most its first 300 different words."""
     entry: Entry = _ENTRIES[type(record)](record)
-    words = frozenset(islice(_unique_words(entry.text), _MOST_WORDS))
+    words = frozenset(islice(_unique_words(entry.text), _MAX_WORDS))
     measures = {shorten(name.replace("\0", "")): value for name, value in entry.measures.items()}
     return IndexEntry(words, words | {link_term(link) for link in entry.links}, measures)
 

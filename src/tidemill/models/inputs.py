@@ -11,7 +11,7 @@ from tidemill.errors import DataError
 from tidemill.models.file_info import ModelFileInfo
 
 SAMPLES = "samples.json"
-_MOST_SAMPLES = 100
+_MAX_SAMPLES = 100
 _TEXTS = (pl.String, pl.Categorical, pl.Enum)
 
 
@@ -68,7 +68,7 @@ def _find_type(values: pl.Series, texts: set[str] | None, integers: set[str]) ->
 
 def encode_samples(frame: pl.DataFrame) -> bytes:
     """Return the first 100 rows as JSON."""
-    return msgspec.json.encode(frame.head(_MOST_SAMPLES).to_dicts())
+    return msgspec.json.encode(frame.head(_MAX_SAMPLES).to_dicts())
 
 
 def load_samples(model: Model) -> pl.DataFrame:

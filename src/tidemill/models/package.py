@@ -62,7 +62,7 @@ def make_portable(model: Model, packages: tuple[str, ...] = ()) -> Model:
 
 
 def is_portable(model: Model) -> bool:
-    """Whether a package contains an MLflow description."""
+    """Return whether a package contains an MLflow description."""
     return "MLmodel" in model.files
 
 

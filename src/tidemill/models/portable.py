@@ -90,7 +90,7 @@ _NAN = float("nan")
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a value is None, NaN, NaT or pandas' NA, which cannot be compared or tested for truth."""
+    """Return whether a value is None, NaN, NaT or pandas' NA, which cannot be compared or tested for truth."""
     return value is None or (str(value) in ("nan", "NaT", "<NA>") and not isinstance(value, str))
 
 

@@ -49,7 +49,7 @@ class Candidate(NamedTuple):
 
     @property
     def measurable(self) -> bool:
-        """Whether each row has a loss."""
+        """Return whether each row has a loss."""
         return bool(np.isfinite(self.losses).all())
 
 

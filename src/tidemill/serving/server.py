@@ -84,7 +84,7 @@ class HttpServer:
 
     @property
     def is_running(self) -> bool:
-        """Whether the server's thread is running."""
+        """Return whether the server's thread is running."""
         return self._threads[0].is_alive()
 
     def start(self) -> None:

@@ -13,7 +13,7 @@ from tidemill.data.metrics import Truth, intervals, measure, measure_more
 from tidemill.errors import DataError
 
 _LEAST_SLICE = 30
-_MOST_SLICES = 50
+_MAX_SLICES = 50
 
 
 def find_classes(labels: pl.Series, name: str, positive: str = "") -> tuple[str, ...]:
@@ -83,7 +83,7 @@ def find_slices(frame: pl.DataFrame, columns: tuple[str, ...]) -> dict[str, npt.
     slices: dict[str, npt.NDArray[np.bool_]] = {}
     for column in columns:
         values = frame[column].cast(pl.String)
-        counts = values.drop_nulls().value_counts().sort("count", column, descending=[True, False]).head(_MOST_SLICES)
+        counts = values.drop_nulls().value_counts().sort("count", column, descending=[True, False]).head(_MAX_SLICES)
         for value in counts.filter(pl.col("count") >= _LEAST_SLICE)[column]:
             slices[f"{column}={value}"] = (values == value).fill_null(value=False).to_numpy()
     return slices

@@ -110,7 +110,7 @@ class Workspace:
 
     @property
     def has_lost_ledger(self) -> bool:
-        """Whether the file of the ledger was deleted."""
+        """Return whether the file of the ledger was deleted."""
         return self.ledger_file is not None and self._marked and not self.ledger_file.exists()
 
     @property

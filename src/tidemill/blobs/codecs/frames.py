@@ -9,7 +9,7 @@ from tidemill.errors import DataError, MissingExtra
 _FRAME_TYPES = {("polars", "DataFrame"), ("pandas", "DataFrame"), ("pandas", "Series"), ("pyarrow", "Table")}
 _LIBRARY_KEY = b"tidemill.made_by"
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
-_MOST_COLUMNS = 200
+_MAX_COLUMNS = 200
 
 
 class FrameCodec:
@@ -71,8 +71,8 @@ class FrameCodec:
             rows, kinds = len(value), {str(value.name): str(value.dtype)}
         else:
             rows, kinds = len(value), {str(column): str(kind) for column, kind in value.dtypes.items()}
-        first = dict(list(kinds.items())[:_MOST_COLUMNS])
-        return {"rows": rows, "columns": first} | ({"width": len(kinds)} if len(kinds) > _MOST_COLUMNS else {})
+        first = dict(list(kinds.items())[:_MAX_COLUMNS])
+        return {"rows": rows, "columns": first} | ({"width": len(kinds)} if len(kinds) > _MAX_COLUMNS else {})
 
 
 def _write_polars(frame: Any, sink: BinaryIO) -> None:

@@ -95,7 +95,7 @@ class BytesCodec:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value contains only plain data, by its types; the fields of a struct are not checked."""
+    """Return whether a value contains only plain data, by its types; the fields of a struct are not checked."""
     kind = type(value)
     if kind in _SCALARS:
         return True
@@ -114,7 +114,7 @@ def _all_plain(values: Any) -> bool:
 
 
 def _is_numpy_scalar(value: Any) -> bool:
-    """Whether a value is a scalar of NumPy: a number, a boolean or a text."""
+    """Return whether a value is a scalar of NumPy: a number, a boolean or a text."""
     if type(value).__module__ != "numpy":
         return False
     import numpy as np

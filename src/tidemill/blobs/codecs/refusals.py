@@ -112,7 +112,7 @@ def _explain(annotation: Any) -> str:
 
 
 def _may_be_stored(kind: type) -> bool:
-    """Whether a codec may accept values of a type; always true for abstract types."""
+    """Return whether a codec may accept values of a type; always true for abstract types."""
     return (
         issubclass(kind, _PLAIN)
         or kind is object

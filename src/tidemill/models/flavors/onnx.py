@@ -155,7 +155,7 @@ def _find_width(tensor: Any) -> int | None:
 
 
 def _is_matrix(inputs: list[Any], names: list[str]) -> bool:
-    """Whether one input contains all columns; its name is then not the name of a column."""
+    """Return whether one input contains all columns; its name is then not the name of a column."""
     return len(inputs) == 1 and inputs[0].name not in names and len(inputs[0].shape) == 2
 
 
