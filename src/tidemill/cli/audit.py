@@ -11,7 +11,7 @@ audit = typer.Typer(no_args_is_help=True, help="Decisions of people.")
 @audit.command("list")
 def list_audit(limit: Limit = 20, json: Json = False) -> None:
     """List the newest decisions of people."""
-    found = load_session().workspace.ledger.audit.find(newest=True, limit=limit)
+    entries = load_session().workspace.ledger.audit.find(newest=True, limit=limit)
     columns = {
         "time": lambda a: a.time,
         "who": lambda a: a.actor,
@@ -19,4 +19,4 @@ def list_audit(limit: Limit = 20, json: Json = False) -> None:
         "subject": lambda a: a.subject,
         "reason": lambda a: a.reason,
     }
-    output.print_records(found, columns, json=json, nothing="no decisions of people yet")
+    output.print_records(entries, columns, json=json, nothing="no decisions of people yet")

@@ -29,7 +29,7 @@ def list_checks(
 ) -> None:
     """List the newest verdicts."""
     filters = select_filters(check=check, outcome=outcome, action=action, run=run, environment=env)
-    found = load_session().workspace.ledger.verdicts.find(newest=True, limit=limit, **filters)
+    verdicts = load_session().workspace.ledger.verdicts.find(newest=True, limit=limit, **filters)
     columns = {
         "verdict": lambda v: output.shorten_id(v.id),
         "time": lambda v: v.time,
@@ -39,7 +39,7 @@ def list_checks(
         "action": lambda v: v.action,
         "reason": lambda v: v.reason,
     }
-    output.print_records(found, columns, json=json, nothing=describe_empty(filters, "no verdicts yet"))
+    output.print_records(verdicts, columns, json=json, nothing=describe_empty(filters, "no verdicts yet"))
 
 
 @checks.command("kinds")
@@ -56,8 +56,8 @@ def list_kinds(stage: FilterOption = "", json: Json = False) -> None:
         "needs": lambda c: ", ".join(c.needs),
         "compares": lambda c: c.about,
     }
-    found = [kind for kind in CHECKS if stage in ("", kind.stage)]
-    output.print_records(found, columns, json=json, nothing=describe_empty(filters, "there are no checks"))
+    kinds = [kind for kind in CHECKS if stage in ("", kind.stage)]
+    output.print_records(kinds, columns, json=json, nothing=describe_empty(filters, "there are no checks"))
 
 
 @checks.command("show")

@@ -38,15 +38,15 @@ def profile(
     known["label"] = label or known.get("label", "")
     if known["label"] and known["label"] not in frame.columns:
         raise InputError(f"{target} has no column {known['label']!r}", f"the columns are: {', '.join(frame.columns)}")
-    found, proposals = explore_table(frame, **known)
+    table_profile, proposals = explore_table(frame, **known)
     if report is not None:
-        _write_page(report, target, frame, found, proposals)
+        _write_page(report, target, frame, table_profile, proposals)
     if json:
-        output.print_json({"profile": found, "proposals": proposals})
+        output.print_json({"profile": table_profile, "proposals": proposals})
         return
     columns = ("column", "type", "missing", "distinct", "mean", "low", "high", "proposal")
     rows = []
-    for column, proposal in zip(found.columns, proposals, strict=True):
+    for column, proposal in zip(table_profile.columns, proposals, strict=True):
         advice = f"exclude: {proposal.reason}" if proposal.exclude else proposal.preparation or f"the {proposal.role}"
         numbers = (column.mean, column.low, column.high) if column.type in ("integer", "number") else (None,) * 3
         missing = f"{column.missing / max(column.rows, 1):.1%}"
@@ -60,7 +60,7 @@ def profile(
                 advice,
             ]
         )
-    output.out.print(f"{target}: {found.rows:,} rows")
+    output.out.print(f"{target}: {table_profile.rows:,} rows")
     output.print_table(columns, rows)
 
 
@@ -89,7 +89,7 @@ def _read_source(name: str) -> tuple["pl.DataFrame", dict[str, Any]]:
     return frame, {"label": label, "time": definition.time or "", "key": definition.key, "later": definition.later}
 
 
-def _write_page(file: Path, title: str, frame: "pl.DataFrame", found: Any, proposals: Any) -> None:
+def _write_page(file: Path, title: str, frame: "pl.DataFrame", table_profile: Any, proposals: Any) -> None:
     from tidemill.web.exploring import render, skrub_report
 
     skrub = ""
@@ -97,7 +97,7 @@ def _write_page(file: Path, title: str, frame: "pl.DataFrame", found: Any, propo
         skrub = skrub_report(frame.select(name for name in frame.columns if not name.startswith("_")), title)
     except MissingExtra as missing:
         output.err.print(f"the report has no part by skrub: {missing}")
-    output.write_file(file, render(title, found, proposals, skrub))
+    output.write_file(file, render(title, table_profile, proposals, skrub))
 
 
 @data.command("validate")
@@ -145,14 +145,14 @@ def schema(
 
     session = load_session()
     chosen = source or session.project.model().problem.source
-    found = resolve_schema(chosen, session.clock.now(), session.sources, session.workspace.ledger, session.clock)
+    schema = resolve_schema(chosen, session.clock.now(), session.sources, session.workspace.ledger, session.clock)
     if to is None:
-        output.out.print(format_schema(found))
+        output.out.print(format_schema(schema))
         return
     if to.exists():
         raise InputError(f"{to} exists already", "use another file, or delete it")
     try:
-        write_schema(replace(found, version=found.version + 1), to)
+        write_schema(replace(schema, version=schema.version + 1), to)
     except OSError as error:
         raise InputError(f"{to} cannot be written: {error.strerror}", "use another file") from None
     output.out.print(f"{to} is written: edit it, and add it to tidemill.toml")

@@ -25,22 +25,22 @@ _MAX_LENGTH = 40
 _DIGEST = re.compile("[0-9a-f]{40,64}")
 
 
-def show(found: RunDiff) -> None:
+def show(diff: RunDiff) -> None:
     """Print each section in which two runs differ, and their durations."""
-    output.out.print(f"a  run {found.a}\nb  run {found.b}")
-    unpaired = {change.name for change in found.steps if change.a is None or change.b is None}
-    _only_in("a", [change.name for change in found.steps if change.b is None])
-    _only_in("b", [change.name for change in found.steps if change.a is None])
+    output.out.print(f"a  run {diff.a}\nb  run {diff.b}")
+    unpaired = {change.name for change in diff.steps if change.a is None or change.b is None}
+    _only_in("a", [change.name for change in diff.steps if change.b is None])
+    _only_in("b", [change.name for change in diff.steps if change.a is None])
     equal = []
     for section in SECTIONS[:-1]:
-        changes: list[ChangedValue] = getattr(found, section)
+        changes: list[ChangedValue] = getattr(diff, section)
         if section in ("steps", "graph", "inputs", "outputs"):
             changes = [change for change in changes if change.name.partition(".")[0] not in unpaired]
         if section == "inputs":  # values from other steps are in the section of outputs
             changes = [change for change in changes if PLAIN_VALUE in change.about.values()]
         if not changes:
-            equal += [f"{_TITLES[section].partition(' (')[0].lower()} ({found.same[section]})"] * bool(
-                found.same[section]
+            equal += [f"{_TITLES[section].partition(' (')[0].lower()} ({diff.same[section]})"] * bool(
+                diff.same[section]
             )
             continue
         title(_TITLES[section])
@@ -51,7 +51,7 @@ def show(found: RunDiff) -> None:
         else:
             table(["name", "a", "b"], [[change.name, _format(change.a), _format(change.b)] for change in changes])
     title("Durations")
-    table(["step", "a", "b", "states"], [_duration(change) for change in found.durations])
+    table(["step", "a", "b", "states"], [_duration(change) for change in diff.durations])
     if equal:
         output.out.print(f"\nequal: {', '.join(equal)}")
 
@@ -65,7 +65,7 @@ def _artifacts(change: ChangedValue) -> list[str]:
     about = change.about
     parts = zip_longest(*(str(about[side]).split(", ") for side in ("a", "b") if side in about), fillvalue="–")
     content = ", ".join(" → ".join(dict.fromkeys(part)) for part in parts)
-    columns = [f"{name} {', '.join(map(str, found))}" for name, found in about.items() if name.startswith("columns ")]
+    columns = [f"{name} {', '.join(map(str, diff))}" for name, diff in about.items() if name.startswith("columns ")]
     return [change.name, _format(change.a)[:8], _format(change.b)[:8], "; ".join([content, *columns])]
 
 

@@ -27,7 +27,7 @@ def list_events(
 ) -> None:
     """List the newest events."""
     filters = select_filters(kind=kind, subject=subject, environment=env)
-    found = load_session().workspace.ledger.events.find(newest=True, limit=limit, **filters)
+    records = load_session().workspace.ledger.events.find(newest=True, limit=limit, **filters)
     columns = {
         "event": lambda e: output.shorten_id(e.id),
         "time": lambda e: e.time,
@@ -35,7 +35,7 @@ def list_events(
         "subject": lambda e: e.subject,
         "payload": lambda e: str(e.payload)[:90],
     }
-    output.print_records(found, columns, json=json, nothing=describe_empty(filters, "no events yet"))
+    output.print_records(records, columns, json=json, nothing=describe_empty(filters, "no events yet"))
 
 
 @events.command("show")

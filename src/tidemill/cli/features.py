@@ -51,12 +51,12 @@ def get(
         raise InputError(f"view {view!r} needs the key {missing[0]!r}", f"add {missing[0]}=VALUE")
     keys_as_rows = pl.DataFrame({key: [values[key]] for key in definition.entity.keys})
     (entity,) = name_entities(keys_as_rows, definition.entity.keys)
-    found = session.resource(Online).read(view, [entity])[0]
-    if found is None:
+    stored = session.resource(Online).read(view, [entity])[0]
+    if stored is None:
         raise NotFound(
             f"the online store has no entity {entity!r} of view {view!r}", "run `tidemill run materialization`"
         )
     if json:
-        output.print_json({"as_of": found[0], **found[1]})
+        output.print_json({"as_of": stored[0], **stored[1]})
         return
-    output.print_table(("feature", "value"), ([name, output.format_cell(value)] for name, value in found[1].items()))
+    output.print_table(("feature", "value"), ([name, output.format_cell(value)] for name, value in stored[1].items()))

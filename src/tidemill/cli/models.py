@@ -42,9 +42,9 @@ def list_models(name: FilterOption = "", limit: Limit = 50, json: Json = False) 
 
 @models.command("search")
 def search(
-    text: Annotated[str, typer.Argument(help="Words, or their beginnings, in the text of the release.")] = "",
+    text: Annotated[str, typer.Argument(help="Words, or the beginnings of words, in the text of the release.")] = "",
     tag: Annotated[str, typer.Option(help="A tag, as NAME=VALUE.")] = "",
-    metric: Annotated[str, typer.Option(help="A limit, such as test_log_loss<0.5.")] = "",
+    metric: Annotated[str, typer.Option(help="A condition on a metric, such as test_log_loss<0.5.")] = "",
     json: Json = False,
 ) -> None:
     """Find releases by text, tag and metric."""
@@ -55,10 +55,10 @@ def search(
     _print(session, find_records(session.workspace.ledger.releases, text=text, tag=tag, metric=metric), filters, json)
 
 
-def _print(session: "Session", found: Any, filters: dict[str, Any], json: bool) -> None:
-    stages = _find_routes(session, {release.name for release in found})
+def _print(session: "Session", releases: Any, filters: dict[str, Any], json: bool) -> None:
+    stages = _find_routes(session, {release.name for release in releases})
     if json:
-        output.print_json([_add_stage(release, stages) for release in found])
+        output.print_json([_add_stage(release, stages) for release in releases])
         return
     serving = {
         arm.release: f"{arm.role} {arm.share:.0%}"
@@ -76,7 +76,7 @@ def _print(session: "Session", found: Any, filters: dict[str, Any], json: bool) 
         "tags": lambda r: " ".join(f"{k}={v}" for k, v in r.tags.items()),
     }
     output.print_records(
-        found, columns, json=False, nothing=describe_empty(filters, "no releases yet: `tidemill run training`")
+        releases, columns, json=False, nothing=describe_empty(filters, "no releases yet: `tidemill run training`")
     )
 
 
@@ -173,10 +173,10 @@ def history(
 
     session = load_session(env)
     name = name or session.project.model().name
-    found = list_routes(session.workspace.ledger, env, name)
+    model_routes = list_routes(session.workspace.ledger, env, name)
     if at:
         time = parse_time(at, session.clock.now())
-        found = [route for route in found if route.since <= time][-1:]
+        model_routes = [route for route in model_routes if route.since <= time][-1:]
     columns = {
         "since": lambda r: r.since,
         "serving": lambda r: ", ".join(f"{a.release} ({a.role} {a.share:.0%})" for a in r.arms),
@@ -184,5 +184,5 @@ def history(
         "by": lambda r: r.by,
     }
     output.print_records(
-        found, columns, json=json, nothing=f"no release of {name!r} served {'at that time' if at else 'yet'}"
+        model_routes, columns, json=json, nothing=f"no release of {name!r} served {'at that time' if at else 'yet'}"
     )

@@ -52,9 +52,9 @@ def compare(a: LabelArgument, b: LabelArgument, env: EnvironmentOption = "produc
     from tidemill.ledger.releases import find_release
 
     session = load_session(env)
-    found = [find_release(session.workspace.ledger, label) for label in (a, b)]
-    packed = [session.packages.load(release.package) for release in found]
-    first, second = (_read_facts(session, release, model, env) for release, model in zip(found, packed, strict=True))
+    releases = [find_release(session.workspace.ledger, label) for label in (a, b)]
+    packed = [session.packages.load(release.package) for release in releases]
+    first, second = (_read_facts(session, release, model, env) for release, model in zip(releases, packed, strict=True))
     compared = ReleaseComparison(
         a=first.release,
         b=second.release,
@@ -99,20 +99,20 @@ def _find_differences(first: dict[str, Any], second: dict[str, Any]) -> _Pairs:
     return {name: pair for name, pair in _pair(first, second).items() if pair[0] != pair[1]}
 
 
-def _print(found: ReleaseComparison) -> None:
-    output.out.print(f"a  {found.a} ({found.stages[0]})\nb  {found.b} ({found.stages[1]})")
-    for title, pairs in (("metric", found.metrics), ("slice", found.slices)):
+def _print(comparison: ReleaseComparison) -> None:
+    output.out.print(f"a  {comparison.a} ({comparison.stages[0]})\nb  {comparison.b} ({comparison.stages[1]})")
+    for title, pairs in (("metric", comparison.metrics), ("slice", comparison.slices)):
         if pairs:
             rows = [[name, output.format_cell(a), output.format_cell(b)] for name, (a, b) in pairs.items()]
-            if found.same_test_rows:
+            if comparison.same_test_rows:
                 rows = [[*row, _format_difference(*pair)] for row, pair in zip(rows, pairs.values(), strict=True)]
-            output.print_table((title, "a", "b", *(["b - a"] if found.same_test_rows else [])), rows)
-    if found.metrics and not found.same_test_rows:
+            output.print_table((title, "a", "b", *(["b - a"] if comparison.same_test_rows else [])), rows)
+    if comparison.metrics and not comparison.same_test_rows:
         output.out.print("the metrics are of different test rows: they cannot be subtracted")
         output.out.print("`tidemill checks list --check gate` shows candidates and champions on the same rows")
-    for line in found.signature or ["signature: equal"]:
+    for line in comparison.signature or ["signature: equal"]:
         output.out.print(line)
-    for title, pairs in (("package", found.environment), ("data", found.data)):
+    for title, pairs in (("package", comparison.environment), ("data", comparison.data)):
         if pairs:
             output.print_table(
                 (title, "a", "b"),

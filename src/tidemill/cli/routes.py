@@ -14,7 +14,7 @@ routes = typer.Typer(no_args_is_help=True, help="Which releases serve.")
 @routes.command("list")
 def list_routes(env: EnvironmentOption = "production", json: Json = False) -> None:
     """List the current route of each model."""
-    found = list(load_session(env).workspace.board.routes().values())
+    current_routes = list(load_session(env).workspace.board.routes().values())
     columns = {
         "model": lambda r: r.model,
         "serving": lambda r: ", ".join(f"{a.release} ({a.role} {a.share:.0%})" for a in r.arms),
@@ -22,7 +22,7 @@ def list_routes(env: EnvironmentOption = "production", json: Json = False) -> No
         "reason": lambda r: r.reason,
         "by": lambda r: r.by,
     }
-    output.print_records(found, columns, json=json, nothing="no routes yet: `tidemill run training`")
+    output.print_records(current_routes, columns, json=json, nothing="no routes yet: `tidemill run training`")
 
 
 @routes.command("show")
@@ -30,7 +30,7 @@ def show_route(
     model: Annotated[str, typer.Argument(help="A model.")], env: EnvironmentOption = "production", json: Json = False
 ) -> None:
     """Show the current route of a model."""
-    found = load_session(env).workspace.board.routes()
-    if model not in found:
-        raise NotFound(f"model {model!r} has no route", f"models with a route: {', '.join(found) or 'none'}")
-    output.print_record(found[model], json=json)
+    routes_by_model = load_session(env).workspace.board.routes()
+    if model not in routes_by_model:
+        raise NotFound(f"model {model!r} has no route", f"models with a route: {', '.join(routes_by_model) or 'none'}")
+    output.print_record(routes_by_model[model], json=json)

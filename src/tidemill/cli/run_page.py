@@ -69,14 +69,14 @@ def _versions(run: Run) -> list[tuple[str, str]]:
     ]
 
 
-def _metrics(found: dict[str, float]) -> None:
-    if not found:
+def _metrics(metrics: dict[str, float]) -> None:
+    if not metrics:
         return
     title("Metrics")
-    sets = [about for about in ("test", "train") if any(name.startswith(f"{about}_") for name in found)]
-    names = list(dict.fromkeys(name.partition("_")[2] for name in found if name.partition("_")[0] in sets))
-    rows = [[name, *(format_number(found.get(f"{about}_{name}")) for about in sets)] for name in names]
-    rows += [[name, format_number(value)] for name, value in found.items() if name.partition("_")[0] not in sets]
+    sets = [about for about in ("test", "train") if any(name.startswith(f"{about}_") for name in metrics)]
+    names = list(dict.fromkeys(name.partition("_")[2] for name in metrics if name.partition("_")[0] in sets))
+    rows = [[name, *(format_number(metrics.get(f"{about}_{name}")) for about in sets)] for name in names]
+    rows += [[name, format_number(value)] for name, value in metrics.items() if name.partition("_")[0] not in sets]
     table(["metric", *(sets or ["value"])], rows)
 
 

@@ -1,4 +1,4 @@
-"""`runs`: lists and searches runs, resumes and cancels them."""
+"""`runs`: lists, searches, resumes and cancels runs."""
 
 import signal
 from contextlib import suppress
@@ -37,14 +37,14 @@ def resume(
     """Resume a run that failed, was stopped, interrupted or cancelled, with the current code."""
     from tidemill.flow.engine import resume as resume_run
 
-    found = load_session().workspace.ledger.runs.get(run_id)
-    session = load_session(found.environment)
+    run = load_session().workspace.ledger.runs.get(run_id)
+    session = load_session(run.environment)
     progress = RunProgress(quiet=json)
     with stop_on_signal(progress):
-        done, failed = resume_run(
-            session, found.id, cause=describe_user_cause(), progress=progress.report, engine=engine
+        finished, failed = resume_run(
+            session, run.id, cause=describe_user_cause(), progress=progress.report, engine=engine
         )
-    return print_result(session, done, failed, json)
+    return print_result(session, finished, failed, json)
 
 
 @runs.command("cancel")
@@ -56,15 +56,15 @@ def cancel(
 
     from tidemill.flow.engine import cancel as cancel_run
 
-    cancelled, process = cancel_run(load_session(), run_id)
-    if process is not None and process != os.getpid():
+    cancelled, process_id = cancel_run(load_session(), run_id)
+    if process_id is not None and process_id != os.getpid():
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(process, signal.SIGTERM)
+            os.kill(process_id, signal.SIGTERM)
     if json:
         output.print_json(cancelled)
     else:
-        delay = "" if process is not None else f"; it stops after its current step on {cancelled.host}"
-        output.out.print(f"run {output.shorten_id(cancelled.id)} is cancelled{delay}")
+        note = "" if process_id is not None else f"; it stops after its current step on {cancelled.host}"
+        output.out.print(f"run {output.shorten_id(cancelled.id)} is cancelled{note}")
 
 
 @runs.command("list")
@@ -82,9 +82,9 @@ def list_runs(
 
 @runs.command("search")
 def search(
-    text: Annotated[str, typer.Argument(help="Words, or their beginnings, in the text of the run.")] = "",
+    text: Annotated[str, typer.Argument(help="Words, or the beginnings of words, in the text of the run.")] = "",
     tag: Annotated[str, typer.Option(help="A tag, as NAME=VALUE.")] = "",
-    metric: Annotated[str, typer.Option(help="A limit, such as test_log_loss<0.5.")] = "",
+    metric: Annotated[str, typer.Option(help="A condition on a metric, such as test_log_loss<0.5.")] = "",
     limit: Limit = 50,
     json: Json = False,
 ) -> None:
@@ -95,16 +95,16 @@ def search(
     _print(find_records(load_session().workspace.ledger.runs, limit=limit, **filters), filters, json)
 
 
-def _print(found: Any, filters: dict[str, Any], json: bool) -> None:
+def _print(records: Any, filters: dict[str, Any], json: bool) -> None:
     columns = {
-        "run": lambda r: output.shorten_id(r.id),
-        "pipeline": lambda r: r.pipeline,
-        "state": lambda r: r.state,
-        "started": lambda r: r.started,
-        "seconds": lambda r: r.seconds,
-        "by": lambda r: r.started_by.trigger or r.started_by.by,
-        "metrics": lambda r: "  ".join(f"{k}={v:.4f}" for k, v in list(r.metrics.items())[:2]),
+        "run": lambda run: output.shorten_id(run.id),
+        "pipeline": lambda run: run.pipeline,
+        "state": lambda run: run.state,
+        "started": lambda run: run.started,
+        "seconds": lambda run: run.seconds,
+        "by": lambda run: run.started_by.trigger or run.started_by.by,
+        "metrics": lambda run: "  ".join(f"{name}={value:.4f}" for name, value in list(run.metrics.items())[:2]),
     }
     output.print_records(
-        found, columns, json=json, nothing=describe_empty(filters, "no runs yet: `tidemill run training`")
+        records, columns, json=json, nothing=describe_empty(filters, "no runs yet: `tidemill run training`")
     )

@@ -93,11 +93,11 @@ def diff(
     _, workspace = load_workspace()
     first, second = (read_run_details(workspace.ledger, run_id) for run_id in (a, b))
     packages = _read_packages(workspace, first.run.packages), _read_packages(workspace, second.run.packages)
-    found = compare_runs(first, second, packages)
+    diff = compare_runs(first, second, packages)
     if json:
-        output.print_json(found)
+        output.print_json(diff)
     else:
-        show(found)
+        show(diff)
 
 
 def _read_packages(workspace: "Workspace", digest: str) -> dict[str, str]:
@@ -130,16 +130,16 @@ def lineage(
     project, workspace = load_workspace(env)
     books, journal = workspace.ledger, workspace.journal
     subject = identify(books, identifier, journal, list(project.policy.models), env)
-    found = trace_lineage(books, subject, "down" if down else "up", depth=depth, journal=journal, environment=env)
+    lineage = trace_lineage(books, subject, "down" if down else "up", depth=depth, journal=journal, environment=env)
     if svg is not None:
-        output.write_file(svg, as_svg(found))
+        output.write_file(svg, as_svg(lineage))
     elif json:
-        output.print_json(found)
+        output.print_json(lineage)
     else:
-        output.out.print(as_text(found))
-        if found.cut and not depth:
+        output.out.print(as_text(lineage))
+        if lineage.cut and not depth:
             output.err.print(
-                f"{len(found.cut)} branches are not complete (…): to follow one, run the command with its id"
+                f"{len(lineage.cut)} branches are not complete (…): to follow one, run the command with its id"
             )
 
 

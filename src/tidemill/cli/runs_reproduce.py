@@ -38,15 +38,15 @@ def reproduce(
         output.print_json(_repeat(session, past, Path(inside), tolerance, quiet=json))
         return
     with tempfile.TemporaryDirectory(prefix="tidemill-") as folder:
-        found = _repeat_rebuilt(session, past, Path(folder), tolerance, here=here)
+        result = _repeat_rebuilt(session, past, Path(folder), tolerance, here=here)
     if json:
-        output.print_json(found)
+        output.print_json(result)
     else:
-        _print(found)
-    if not found.same:
+        _print(result)
+    if not result.same:
         raise TidemillError(
             f"run {output.shorten_id(past.id)} does not have the same outputs"
-            + (f": {found.error}" if found.error else ""),
+            + (f": {result.error}" if result.error else ""),
             "see the differences above",
         )
 
@@ -111,20 +111,20 @@ def _repeat(session: "Session", past: "Run", folder: Path, tolerance: float, *, 
     return reproduce_run(repeated, books, past, tolerance, RunProgress(quiet=quiet).report)
 
 
-def _print(found: "Reproduction") -> None:
+def _print(result: "Reproduction") -> None:
     rows = [
         [step.step, step.output, step.kind, step.verdict, "" if step.apart is None else f"{step.apart:.3g}"]
-        for step in found.steps
+        for step in result.steps
     ]
     output.print_table(("step", "output", "kind", "result", "difference"), rows)
-    for name, (was, now) in found.metrics.items():
+    for name, (was, now) in result.metrics.items():
         output.out.print(f"{name}: {was:.6f}, now {'missing' if now is None else f'{now:.6f}'}")
-    if found.taken:
-        output.out.print(f"not repeated, because the steps have side effects: {', '.join(found.taken)}")
-    if "rebuilt" in found.code:
-        output.out.print(f"code: {found.code['rebuilt']}")
-    for name, (was_version, now_version) in found.environment.items():
+    if result.taken:
+        output.out.print(f"not repeated, because the steps have side effects: {', '.join(result.taken)}")
+    if "rebuilt" in result.code:
+        output.out.print(f"code: {result.code['rebuilt']}")
+    for name, (was_version, now_version) in result.environment.items():
         output.out.print(f"{name}: {was_version or 'not installed'}, now {now_version or 'not installed'}")
-    if found.same:
-        exactly = all(step.verdict == "same" for step in found.steps)
+    if result.same:
+        exactly = all(step.verdict == "same" for step in result.steps)
         output.out.print(f"the outputs are the same{'' if exactly else ', within the tolerance'}")

@@ -35,7 +35,7 @@ def list_triggers(env: EnvironmentOption = "production", json: Json = False) -> 
     from tidemill.registry.pauses import find_pause, format_pause
 
     session = load_session(env)
-    found = session.project.policy.triggers
+    triggers_in_policy = session.project.policy.triggers
     books, now = session.workspace.ledger, session.clock.now()
 
     def find_last_firing(name: str) -> str:
@@ -61,7 +61,7 @@ def list_triggers(env: EnvironmentOption = "production", json: Json = False) -> 
         "last fired": lambda t: find_last_firing(t.name),
         "blocked by": lambda t: describe_pause(t.name) or find_drop_reason(t.name),
     }
-    output.print_records(found, columns, json=json, nothing="tidemill.toml has no [[triggers]]")
+    output.print_records(triggers_in_policy, columns, json=json, nothing="tidemill.toml has no [[triggers]]")
     status = read_daemon_status(books, env, now)
     output.err.print(str(status) if status else "no daemon has run yet: start it with `tidemill up`")
 
@@ -126,7 +126,7 @@ def list_jobs(
 ) -> None:
     """List the newest jobs with their states and runs."""
     filters = select_filters(trigger=trigger, state=state, model=model, environment=env)
-    found = load_session().workspace.ledger.jobs.find(newest=True, limit=limit, **filters)
+    job_records = load_session().workspace.ledger.jobs.find(newest=True, limit=limit, **filters)
     columns = {
         "job": lambda j: output.shorten_id(j.id),
         "trigger": lambda j: j.trigger,
@@ -136,7 +136,7 @@ def list_jobs(
         "run": lambda j: output.shorten_id(j.run),
         "error": lambda j: j.error,
     }
-    output.print_records(found, columns, json=json, nothing=describe_empty(filters, "no jobs yet"))
+    output.print_records(job_records, columns, json=json, nothing=describe_empty(filters, "no jobs yet"))
 
 
 @jobs.command("show")
@@ -159,19 +159,19 @@ def cancel_job(job: Id, json: Json = False) -> None:
             raise InputError(f"job {now.id} cannot be cancelled: it is {now.state}", "choose a waiting or running job")
         return replace(now, state="cancelled", error="cancelled by a person") if now.state == "waiting" else now
 
-    found = books.jobs.change(job, mark_cancelled)
-    if found.state == "running":
+    cancelled = books.jobs.change(job, mark_cancelled)
+    if cancelled.state == "running":
         from tidemill.cli.runs import cancel
 
         try:
-            cancel(found.run, json=json)
+            cancel(cancelled.run, json=json)
         except NotFound:
-            raise InputError(f"the run of job {found.id} is just starting", "try again in a second") from None
+            raise InputError(f"the run of job {cancelled.id} is just starting", "try again in a second") from None
         return
     if json:
-        output.print_json(found)
+        output.print_json(cancelled)
     else:
-        output.out.print(f"job {output.shorten_id(found.id)} is cancelled")
+        output.out.print(f"job {output.shorten_id(cancelled.id)} is cancelled")
 
 
 def _require_trigger(session: "Session", name: str) -> None:

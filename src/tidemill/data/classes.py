@@ -50,7 +50,7 @@ def match_classes(values: pl.Series, classes: Sequence[str]) -> pl.Series:
     """Return the class that each value means; null for a value that means none, and for a null.
 
     A value means the class that has its text, also with spaces around it. A number means the class with the same
-    value, as `1`, `1.0` and `"1.0"` mean the class `1`; a class with leading zeros is text. Where the classes are
+    value, as `1`, `1.0` and `"1.0"` mean the class `1`; a class with leading zeros is text. If the classes are
     `true` and `false`, or `1` and `0`, each of `true`, `True`, `"TRUE"`, `1` and `"1.0"` means the first of them.
 
     >>> match_classes(pl.Series([1, 0, 2]), ["false", "true"]).to_list()

@@ -59,7 +59,7 @@ def parse_time_column(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
 
 
 def parse_time_column_or_null(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:
-    """Return a column as times in UTC; null where a value is not a time, or the column is missing."""
+    """Return a column as times in UTC; null if a value is not a time, or the column is missing."""
     try:
         return parse_time_column(frame, column, name)
     except DataError:

@@ -29,6 +29,6 @@ def to_key_text(values: pl.Series) -> pl.Series:
 
 
 def to_row_keys(frame: pl.DataFrame, names: Sequence[str]) -> pl.Series:
-    """Return the key of each row in the journal: its key columns as text, joined by `|`; null where one is null."""
+    """Return the key of each row in the journal: its key columns as text, joined by `|`; null if one is null."""
     texts = [to_key_text(frame[name]) for name in names]
     return texts[0] if len(texts) == 1 else pl.select(pl.concat_str(texts, separator="|").alias("key")).to_series()

@@ -22,7 +22,7 @@ _PATTERN = re.compile(_MOMENT)
 
 
 def parse_times(text: pl.Expr) -> pl.Expr:
-    """Parse text as times in UTC, cut to the microsecond; null where it is not a time. A time without a zone is UTC.
+    """Parse text as times in UTC, cut to the microsecond; null if it is not a time. A time without a zone is UTC.
 
     >>> rows = pl.DataFrame({"at": ["2013-01-31 12:00+02:00", "2013-01-31", "31/01/2013"]})
     >>> rows.select(parse_times(pl.col("at")))["at"].dt.to_string("%d %H:%M").to_list()
@@ -32,7 +32,7 @@ def parse_times(text: pl.Expr) -> pl.Expr:
 
 
 def parse_dates(text: pl.Expr) -> pl.Expr:
-    """Parse text as dates; null where it is not a date. A time at midnight in its own zone is a date.
+    """Parse text as dates; null if it is not a date. A time at midnight in its own zone is a date.
 
     >>> rows = pl.DataFrame({"day": ["2013-01-31", "31.01.2013", "2013-01-31T00:00:00", "2013-01-31T07:00:00"]})
     >>> rows.select(parse_dates(pl.col("day")))["day"].to_list()

@@ -30,7 +30,7 @@ class TypeRule(NamedTuple):
     """A column type: its Polars `dtype` (None: the column keeps its own), and the values that convert to it.
 
     `read` converts a JSON value to a Python value; it raises TypeError, ValueError or OverflowError for a value that
-    does not fit. `conversion` returns the conversion of a column of a Polars type, None where no value of that type
+    does not fit. `conversion` returns the conversion of a column of a Polars type, None if no value of that type
     fits. `cure` is the advice to a sender; `accepts` describes the accepted values.
     """
 
@@ -57,7 +57,7 @@ def column_type(dtype: pl.DataType) -> ColumnType:
 
 
 def find_conversion(kind: ColumnType, values: pl.Series, *, parse_text: bool = False) -> Conversion | None:
-    """Return the conversion of a column to the type `kind`; None where it is impossible.
+    """Return the conversion of a column to the type `kind`; None if it is impossible.
 
     A column without any value converts to every type. With `parse_text`, text is parsed as numbers, as in the files of
     a source; a request has JSON numbers.

@@ -70,7 +70,7 @@ def take_snapshot(
 
 
 def _check_time_column(tables: TableReader, version: int, source: str, time: str) -> None:
-    """Raise `DataError` where the rows were accepted with another event time than the policy names now."""
+    """Raise `DataError` if the rows were accepted with another event time than the policy names now."""
     if not time:
         return
     cure = f"restore the time of [sources.{source}]; or give the source another name: its rows are then ingested again"
@@ -124,7 +124,7 @@ def read_labelled(snapshot: Snapshot, problem: Problem, tables: TableReader) -> 
 
 @step(transient=True)
 def keep_window(rows: pl.DataFrame, snapshot: Snapshot, options: Training) -> pl.DataFrame:
-    """Return the rows of the policy's window, oldest first; raise `DataError` where there are too few."""
+    """Return the rows of the policy's window, oldest first; raise `DataError` if there are too few."""
     if options.window:
         rows = rows.filter(pl.col(TIME) > pl.col(TIME).max() - parse_duration(options.window))
     if rows.height < options.minimum_rows:
@@ -168,7 +168,7 @@ def add_feedback(
 
 
 def _drop_repeated_rows(served: pl.DataFrame, rows: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
-    """Drop served rows whose key a source row or a later served row has, where the key is unique in the source."""
+    """Drop served rows whose key a source row or a later served row has, if the key is unique in the source."""
     if not key or not set(key) <= set(rows.columns) or rows.select(key).drop_nulls().is_duplicated().any():
         return served
     known = to_row_keys(rows, key).drop_nulls()
@@ -178,7 +178,7 @@ def _drop_repeated_rows(served: pl.DataFrame, rows: pl.DataFrame, key: tuple[str
 
 
 def _to_labels(truth: pl.Series, labels: pl.Series, problem: Problem) -> pl.Series:
-    """Convert labels of the journal to values like those of the source's label; null where a label fits none."""
+    """Convert labels of the journal to values like those of the source's label; null if a label fits none."""
     if problem.task == "regression":
         numbers = truth.cast(pl.Float64, strict=False)
         numbers = numbers.set(~numbers.is_finite().fill_null(value=False), None)
@@ -196,7 +196,7 @@ def join_features(rows: pl.DataFrame, features: FeatureSet, snapshot: Snapshot) 
 
 @step(cache=False)
 def list_view_sources(features: FeatureSet, sources: Sources, clock: Clock) -> dict[str, list[str]]:
-    """Return the definition and the batches of each view's source: where they change, the join runs again."""
+    """Return the definition and the batches of the source of each view: if they change, the join runs again."""
     return {
         name: [repr(sources.definition(name).meaning), *(batch.id for batch in sources.batches(name, clock.now()))]
         for name in sorted({view.source for view in features.views})
@@ -208,7 +208,7 @@ def join_views(
     rows: pl.DataFrame,
     features: FeatureSet,
     snapshot: Snapshot,
-    view_sources: dict[str, list[str]],  # noqa: ARG001 - the join runs again where there are other batches
+    view_sources: dict[str, list[str]],  # noqa: ARG001 - the join runs again if there are other batches
     store: Features,
 ) -> pl.DataFrame:
     """Add every view's columns, from these batches."""

@@ -25,7 +25,7 @@ _REPEATED_ROWS = 1_000
 
 
 def digest_rows(rows: pl.DataFrame, problem: Problem, source: Source) -> str:
-    """Return the digest of test rows: of their key, time and label, or of all columns where they have no key."""
+    """Return the digest of test rows: of their key, time and label, or of all columns if they have no key."""
     keyed = bool(source.key) and set(source.key) <= set(rows.columns)
     names = (*source.key, TIME, problem.label) if keyed else tuple(name for name in rows.columns if name != KNOWN_AT)
     plain = [name for name in dict.fromkeys(names) if not rows.schema[name].is_nested()]
@@ -62,7 +62,7 @@ def score_candidate(model: Model, test: pl.DataFrame, problem: Problem, source: 
 
 
 def select_learned(model: Model, rows: pl.DataFrame, problem: Problem) -> pl.DataFrame:
-    """Return the rows whose class a model was trained on; all rows where there are none, which is an error later."""
+    """Return the rows whose class a model was trained on; if there are none, return all rows (a later step raises)."""
     known = filter_classes(rows, problem.label, model.manifest.signature.classes)
     return known if known.height else rows
 

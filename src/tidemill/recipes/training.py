@@ -59,7 +59,7 @@ _RECORDED_PACKAGES = ("tidemill", "lightgbm", "numpy", "polars", "scikit-learn")
 def split(
     frame: pl.DataFrame, policy: ModelPolicy, sources: Sources
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Split rows into train, validation and test rows by the policy; by default by time, where the source has one."""
+    """Split rows into train, validation and test rows by the policy; by default by time if the source has one."""
     options = policy.training
     share, seed = options.test_share, options.seed
     validation = options.validation if options.early_stopping or options.search else 0.0

@@ -16,7 +16,7 @@ log = get_logger("serving")
 class JournalBuffer:
     """Appends to a journal later: every `seconds`, when `rows` rows wait, and on `close`.
 
-    A crash loses the waiting rows: at most `seconds` of predictions. Where the journal cannot be written (a full
+    A crash loses the waiting rows: at most `seconds` of predictions. If the journal cannot be written (a full
     disk), rows wait and the buffer tries again; rows beyond `bound` are dropped and counted. `append` never blocks
     on the disk.
     """

@@ -29,7 +29,7 @@ Send = Callable[[AsgiMessage], Awaitable[None]]
 
 
 class Reply(NamedTuple):
-    """A status, a body, and the model that the request was for (empty where there is no such model)."""
+    """A status, a body, and the model that the request was for (empty if there is no such model)."""
 
     status: int
     body: bytes
@@ -134,7 +134,7 @@ def _refuse_early(method: str, path: str, headers: Iterable[tuple[bytes, bytes]]
 
 
 async def _read_body(receive: Receive) -> bytes | Reply | None:
-    """Return the whole body, an error reply, or None where the client disconnected."""
+    """Return the whole body, an error reply, or None if the client disconnected."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         body: bytes = message.get("body", b"")

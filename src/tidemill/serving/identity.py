@@ -11,14 +11,14 @@ from tidemill.data.timestamps import TIMESTAMP
 
 
 def read_keys(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:
-    """Return the key of each row: its key columns as text, joined by `|`; empty where a column is absent or null."""
+    """Return the key of each row: its key columns as text, joined by `|`; empty if a column is absent or null."""
     if not names or not set(names) <= set(frame.columns):
         return [""] * frame.height
     return to_row_keys(frame, names).fill_null("").to_list()
 
 
 def read_event_times(frame: pl.DataFrame, name: str, default: pl.Series) -> pl.Series:
-    """Return the event time of each row (UTC): its column `name`, or `default` where that is absent or null."""
+    """Return the event time of each row (UTC): its column `name`, or `default` if that is absent or null."""
     if name not in frame.columns:
         return default
     times = RowReader([Input(name=name, type="time")]).read_frame(frame)[name]
@@ -26,7 +26,7 @@ def read_event_times(frame: pl.DataFrame, name: str, default: pl.Series) -> pl.S
 
 
 def fill_event_times(rows: pl.DataFrame, manifest: Manifest, known_at: pl.Series) -> pl.DataFrame:
-    """Fill the event time where it is an input of the model and a row lacks it: with the time of the request."""
+    """Fill the event time if it is an input of the model and a row lacks it: with the time of the request."""
     name = manifest.time
     if name not in {column.name for column in manifest.signature.inputs}:
         return rows

@@ -50,7 +50,7 @@ class LoadedArm(Struct, frozen=True):
 
 
 class LoadedRoute(Struct, frozen=True):
-    """A route in force with its loaded arms, in the order of the route; without arms where the model is withdrawn.
+    """A route in force with its loaded arms, in the order of the route; without arms if the model is withdrawn.
 
     `other_columns` are the columns that a request may contain besides the champion's inputs: keys and times, keys and
     features of views, inputs of the other arms. The `checker` is that of the champion.
@@ -114,7 +114,7 @@ def load_route(route: Route, packages: Packages, cache: Mapping[str, LoadedPacka
 
 
 def score(arm: LoadedArm, rows: pl.DataFrame, indices: npt.NDArray[np.intp] | None = None) -> Scores:
-    """Return an arm's scores for the rows at `indices` (for all rows, where that is None).
+    """Return an arm's scores for the rows at `indices` (for all rows, if that is None).
 
     Raises
     ------

@@ -23,7 +23,7 @@ _GAUGES = {
     "tidemill_journal_queue_rows": ("Rows that wait for the journal.", ()),
     "tidemill_route_version": ("Version of the route in force.", ("model",)),
     "tidemill_route_failed": (
-        "1 where the newest route could not be loaded, and an older one is in force.",
+        "1 if the newest route could not be loaded, and an older one is in force.",
         ("model",),
     ),
 }

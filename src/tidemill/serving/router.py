@@ -14,7 +14,7 @@ from tidemill.errors import ConfigurationError
 def assign_arms(ids: Sequence[str], route: Route) -> npt.NDArray[np.intp]:
     """Return the index in `route.arms` of the arm for each id, shape (ids,).
 
-    An id is the row's key, or the id of its prediction where it has no key. The same id always gets the same arm
+    An id is the row's key, or the id of its prediction if it has no key. The same id always gets the same arm
     while the challengers stay the same: a larger share only adds ids, and another challenger draws another sample.
     Each challenger gets its share, the champion gets the rest, a shadow gets nothing. The draw is CRC-32 of the id,
     seeded by the first challenger's name, then the finalizer of splitmix64.
@@ -34,7 +34,7 @@ def assign_arms(ids: Sequence[str], route: Route) -> npt.NDArray[np.intp]:
 
 
 def find_champion_index(route: Route) -> int:
-    """Return the index of the champion in `route.arms`; raise `ConfigurationError` where there is none."""
+    """Return the index of the champion in `route.arms`; raise `ConfigurationError` if there is none."""
     for index, arm in enumerate(route.arms):
         if arm.role == "champion":
             return index

@@ -92,7 +92,7 @@ class Service:
     def refresh(self) -> None:
         """Load the routes that changed on the board: each is loaded and warmed up before it gets traffic.
 
-        Where a route cannot be loaded, the earlier one stays in force; the next try follows after a growing pause.
+        If a route cannot be loaded, the earlier one stays in force; the next try follows after a growing pause.
         """
         with self._refreshing:
             for model, route in self._board.routes().items():
@@ -184,7 +184,7 @@ class Service:
         return rows.height
 
     def find_route(self, model: str) -> LoadedRoute:
-        """Return a model's route in force; raise `NotFound`, or `Transient` where its releases are not loaded."""
+        """Return a model's route in force; raise `NotFound`, or `Transient` if its releases are not loaded."""
         route = self._routes.get(model)
         if route is not None and route.arms:
             return route

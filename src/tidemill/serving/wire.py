@@ -54,7 +54,7 @@ _SHAPE = 'send {"rows": [{…}]}, or {"keys": [{…}], "features": [{…}]}'
 
 
 def parse_rows(body: bytes) -> list[Row]:
-    """Return the rows of a request; raise `InputError` where its form is wrong."""
+    """Return the rows of a request; raise `InputError` if its form is wrong."""
     request = _decode(_PREDICT, body, _SHAPE)
     if (request.rows is None) == (request.keys is None):
         raise InputError("the request needs either rows or keys", _SHAPE)
@@ -73,7 +73,7 @@ def parse_rows(body: bytes) -> list[Row]:
 
 
 def parse_labels(body: bytes) -> list[LabelItem]:
-    """Return the labels of a request; raise `InputError` where its form is wrong."""
+    """Return the labels of a request; raise `InputError` if its form is wrong."""
     shape = 'send {"labels": [{"id": "…", "value": …}]}, or "key" and "time" in place of the id'
     return _decode(_LABELS, body, shape).labels
 

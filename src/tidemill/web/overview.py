@@ -79,7 +79,7 @@ def _find_served(site: Site, route: Route) -> ServedModel:
 
 
 def _health(verdict: Verdict) -> Cell:
-    """Return a check's latest verdict as a badge; where the policy ignores it, it is not an alarm."""
+    """Return a check's latest verdict as a badge; if the policy ignores it, it is not an alarm."""
     alarm = verdict.action not in ("ignore", "hold") or verdict.outcome == "pass"
     style = view.badge(verdict.outcome).style if alarm else "plain"
     text = verdict.outcome if verdict.action != "ignore" else f"{verdict.outcome}, ignored"

@@ -42,7 +42,7 @@ class Cell(Struct, frozen=True):
 
 
 class PageTable(Struct, frozen=True):
-    """Rows with the names of their columns; `empty` is the text where there are no rows."""
+    """Rows with the names of their columns; `empty` is the text if there are no rows."""
 
     title: str
     columns: tuple[str, ...]
@@ -119,7 +119,7 @@ def digest(value: str) -> Cell:
 
 
 def link(noun: str, identifier: str, shown: str = "") -> Cell:
-    """Return a link to the page of a record; an empty cell where there is no id."""
+    """Return a link to the page of a record; an empty cell if there is no id."""
     if not identifier:
         return Cell("")
     return Cell(shown or identifier[:18], "" if shown else "mono", build_path(noun, identifier), identifier)
