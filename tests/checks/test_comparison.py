@@ -42,9 +42,9 @@ def test_answers_that_are_no_numbers_fail() -> None:
         scores = CHAMPION.copy()
         scores[3] = bad
         (found,) = check_predictions(scores, scores)
-        assert (found.outcome, found.reason) == ("fail", "its predictions are not finite on 1 rows")
+        assert (found.outcome, found.reason) == ("fail", "the predictions of 1 rows are not finite")
     (found,) = check_predictions(np.array([[0.5, 0.5], [0.9, 0.4]]), CHAMPION[:2])
-    assert (found.outcome, found.reason) == ("fail", "its probabilities do not sum to 1")
+    assert (found.outcome, found.reason) == ("fail", "the probabilities of a row do not sum to 1")
 
 
 def test_answers_that_differ_when_asked_again_fail() -> None:
@@ -64,7 +64,7 @@ def test_what_the_champion_has_learned_from_proves_nothing() -> None:
     assert (lenient.outcome, lenient.action) == ("warn", "proceed")
     strict = combine_findings("late", compare(CHAMPION * 0.9, BASELINE, CHAMPION, policy=Gate(better=True), **seen))
     assert (strict.outcome, strict.action) == ("fail", "stop")
-    assert "all but 49 test rows: nothing proves it better" in strict.reason
+    assert "all but 49 test rows: no proof that the candidate is better" in strict.reason
 
 
 def test_the_first_model_may_not_be_worse_than_the_baseline_on_a_slice() -> None:
@@ -87,7 +87,7 @@ def test_thresholds_of_the_business() -> None:
     (found,) = check_metric_thresholds(values, Gate(thresholds={"rmse": "< 3"}))
     assert (found.outcome, found.reason) == (
         "fail",
-        "rmse, which must be < 3, was not measured (there are log_loss, roc_auc)",
+        "rmse must be < 3, but was not measured (measured: log_loss, roc_auc)",
     )
 
 

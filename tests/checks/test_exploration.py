@@ -51,11 +51,11 @@ LEFT_OUT = {
     "verdict": "predicts the label almost alone",
     "minutes": "predicts the label almost alone",
     "landed": "is after the event time in 100%",
-    "country": "one value only",
+    "country": "only one value",
     "nothing": "null in every row",
     "seldom": "missing in 100%",
     "reference": "a different value",
-    "told later": "only known later",
+    "told later": "becomes known later",
 }
 
 
@@ -68,12 +68,12 @@ def test_what_must_not_be_learned_from_is_left_out_and_why(
 
 
 PREPARED = {
-    "x": "as it is; for linear models scaled",
+    "x": "unchanged; for linear models scaled",
     "carrier": "categories: a vocabulary of 3",
-    "items": "as it is, or categories",
+    "items": "unchanged, or categories",
     "price": "logarithm",
     "note": "embed them",
-    "gaps": "missing: trees take that",
+    "gaps": "missing: trees accept gaps",
 }
 
 

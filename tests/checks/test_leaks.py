@@ -68,8 +68,8 @@ def test_rows_without_a_key_are_no_copies_of_each_other() -> None:
         (pl.concat([RANDOM.test, RANDOM.train.head(1)]), {"key": ("id",)}, "test rows", "2% of the test rows"),
         (pl.concat([RANDOM.test, RANDOM.train.head(10)]), {}, "test rows", "20% of the test rows"),
         (COPIED.test, {"train": COPIED.train}, "test rows", "% of the test rows are among its training rows"),
-        (RANDOM.test, {"group": "patient"}, "groups", "test rows are of 28 values of 'patient'"),
-        (RANDOM.test, {"timed": True}, "future", "rows that come after the first test row"),
+        (RANDOM.test, {"group": "patient"}, "groups", "test rows belong to 28 values of 'patient'"),
+        (RANDOM.test, {"timed": True}, "future", "of its training rows are later than the first test row"),
     ],
     ids=["the same rows", "whole rows", "a table twice", "the same patients", "the future"],
 )
@@ -105,7 +105,7 @@ def test_rows_of_which_a_part_of_the_key_is_gone_are_compared_as_a_whole() -> No
 def test_a_split_that_loses_the_groups_is_told() -> None:
     with pytest.raises(DataError, match="no column 'patient'") as told:
         look(RANDOM.train, RANDOM.test.drop("patient"), group="patient")
-    assert "your split step" in (told.value.cure or "")
+    assert "the split step" in (told.value.cure or "")
 
 
 @pytest.mark.parametrize(("name", "told"), [("is_train", True), ("Fold", True), ("strain", False)])
@@ -192,7 +192,7 @@ def test_copies_of_rows_are_found_whatever_the_types_of_the_columns(kind: str, t
     parts = split_at_random(copied, 0.2, 0.0, 0)
     for train, test, reason in (
         (copied[:-200], copied[-200:], "of the test rows are among its training rows"),
-        (parts.train, parts.test, "100% of the rows are copies of others"),
+        (parts.train, parts.test, "100% of the rows are copies of other rows"),
     ):
         (found,) = (one for one in look(train, test, inputs=inputs) if one.about == "test rows")
         assert found.outcome == "fail"
@@ -252,7 +252,7 @@ def test_a_copy_of_the_label_is_found_in_small_tables(rows: int) -> None:
 def test_what_could_not_be_examined_is_listed() -> None:
     (found,) = look(ROWS[:15].with_columns(code=pl.col("ill")), ROWS[:0], inputs=("code",))
     assert "not examined" in found.reason
-    assert "nothing leaks" not in found.reason
+    assert "no leak found from" not in found.reason
 
 
 def test_an_input_that_numbers_the_rows_is_a_warning() -> None:

@@ -29,7 +29,7 @@ def test_what_chance_may_have_done_is_undecided() -> None:
     bounds: dict[str, Any] = {"subject": "late", "limit": 0.1, "action": "rollback", "minimum": 200, "reach": 0.05}
     undecided = performance("log_loss", 0.64, 0.5, 300, **bounds)
     assert (undecided.outcome, undecided.action) == ("undecided", "hold")
-    assert "chance may be 0.0500 of it" in undecided.reason
+    assert "not significant (± 0.0500)" in undecided.reason
     assert performance("log_loss", 0.66, 0.5, 300, **bounds).outcome == "fail"
     assert performance("log_loss", 0.59, 0.5, 300, **bounds).outcome == "pass"
     assert performance("log_loss", float("nan"), 0.5, 300, **bounds).outcome == "fail"

@@ -1,8 +1,13 @@
 """The list of checks: complete, and each name with one meaning."""
 
+import ast
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import get_args
 
+import tidemill.checks
+import tidemill.recipes
 from tidemill.checks.drift import drift
 from tidemill.checks.registry import CHECKS, CheckNeed, find_check, find_stage_checks
 from tidemill.checks.stream import check_days_since
@@ -12,15 +17,31 @@ from tidemill.data.statistics import Profile
 
 
 def test_each_check_has_one_entry() -> None:
-    names = [(one.part_of, one.name) for one in CHECKS]
+    names = [(check.part_of, check.name) for check in CHECKS]
     assert len(names) == len(set(names))
-    assert {one.part_of for one in CHECKS} <= {"", *(one.name for one in CHECKS)}
-    assert {need for one in CHECKS for need in one.needs} == set(get_args(CheckNeed))
-    assert {action for one in CHECKS for action in one.actions} <= set(get_args(Action))
+    assert {check.part_of for check in CHECKS} <= {"", *(check.name for check in CHECKS)}
+    assert {need for check in CHECKS for need in check.needs} == set(get_args(CheckNeed))
+    assert {action for check in CHECKS for action in check.actions} <= set(get_args(Action))
+
+
+def find_literal_subjects(file: Path) -> Iterator[str]:
+    """Yield each string literal `about` of a call of `Finding` in a file."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding":
+            for keyword in node.keywords:
+                if keyword.arg == "about" and isinstance(keyword.value, ast.Constant):
+                    yield keyword.value.value
+
+
+def test_each_finding_of_the_gate_is_registered_as_a_part_of_it() -> None:
+    folders = [Path(package.__path__[0]) for package in (tidemill.checks, tidemill.recipes)]
+    found = {subject for folder in folders for file in folder.rglob("*.py") for subject in find_literal_subjects(file)}
+    assert {"leak", "package", "metrics", "data"} <= found
+    assert found <= {check.name for check in CHECKS if check.part_of == "gate"}
 
 
 def test_the_watch_has_checks_that_go_by_the_calendar_and_others() -> None:
-    by_calendar = {one.name: one.by_calendar for one in find_stage_checks("watch")}
+    by_calendar = {check.name: check.by_calendar for check in find_stage_checks("watch")}
     assert by_calendar == {"performance": False, "drift": False, "age": True, "silence": True}
 
 

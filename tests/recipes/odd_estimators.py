@@ -43,7 +43,7 @@ class Noisy(_Good):
 
 
 class ImportsPandas(_Good):
-    """It imports a package that its lock does not name."""
+    """It imports a package that is not in its lock."""
 
     def predict_proba(self, matrix: Any) -> Any:
         import pandas

@@ -157,19 +157,19 @@ def test_test_rows_among_the_training_rows(shop: Shop) -> None:
 
 def test_rows_of_the_future_of_the_test(shop: Shop) -> None:
     train, test = pl.concat([shop.train.tail(900), shop.test.tail(200)]), shop.test.head(500)
-    assert_stopped(shop.judge(shop.fit(train), train, test), "future", "200 rows that come after the first test row")
+    assert_stopped(
+        shop.judge(shop.fit(train), train, test), "future", "200 of its training rows are later than the first test row"
+    )
 
 
 def test_no_prediction_for_some_rows(shop: Shop, odd: str) -> None:
     holes = shop.fit(shop.train, estimator=f"{odd}:PartlyNan")
-    assert_stopped(shop.judge(holes), "answers", "its predictions are not finite on")
+    assert_stopped(shop.judge(holes), "answers", "rows are not finite")
 
 
 def test_no_probabilities(shop: Shop) -> None:
     beyond = shop.fit(shop.train, params={"objective": "regression"})
-    assert_stopped(
-        shop.judge(beyond, margin=1.0, slice_tolerance=2.0), "answers", "its predictions are not probabilities on"
-    )
+    assert_stopped(shop.judge(beyond, margin=1.0, slice_tolerance=2.0), "answers", "rows are not probabilities")
 
 
 @pytest.mark.parametrize("better", [False, True])
@@ -219,18 +219,18 @@ def test_another_signature(shop: Shop) -> None:
 
 def test_a_package_missing_from_its_lock(shop: Shop, odd: str) -> None:
     needy = shop.fit(shop.train, estimator=f"{odd}:ImportsPandas")
-    assert_stopped(shop.judge(needy), "lock", "imports 'pandas', which its lock does not name")
+    assert_stopped(shop.judge(needy), "lock", "imports 'pandas', which is not in its lock")
     assert not shop.judge(shop.fit(shop.train, estimator=f"{odd}:ImportsPandas", packages=("pandas",))).stops
 
 
 def test_too_slow(shop: Shop, odd: str) -> None:
     slow = shop.fit(shop.train, estimator=f"{odd}:Slow")
-    assert_stopped(shop.judge(slow, latency_ms=10), "latency", "ms, and its policy allows 10")
+    assert_stopped(shop.judge(slow, latency_ms=10), "latency", "ms; the policy allows 10")
 
 
 def test_too_large(shop: Shop, odd: str) -> None:
     large = shop.fit(shop.train, estimator=f"{odd}:Large")
-    assert_stopped(shop.judge(large, size_mb=1), "size", "MB large, and its policy allows 1")
+    assert_stopped(shop.judge(large, size_mb=1), "size", "MB; the policy allows 1")
 
 
 def test_not_deterministic(shop: Shop, odd: str) -> None:

@@ -152,7 +152,10 @@ def test_models_are_not_compared_on_patients_of_the_champion_s_training(grouped:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ("split_at_random(frame, 0.5, 0.0, 0)", "test rows are of 200 values of 'patient' that it has learned from"),
+        (
+            "split_at_random(frame, 0.5, 0.0, 0)",
+            "test rows belong to 200 values of 'patient' that are also in its training rows",
+        ),
         (
             "tuple(split_by_group(frame, 'patient', 0.2, 0, 0)[part] for part in (0, 2, 2))",
             "100% of the test rows are among",

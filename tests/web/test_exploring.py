@@ -34,7 +34,7 @@ def test_the_page_draws_its_columns_and_loads_nothing_from_a_server(browser: Bro
     page.wait_for_selector("[data-figure] svg.main-svg")
     assert page.title() == "orders & more: data profile"
     assert page.locator("h1").inner_text() == "300 rows, 4 columns; 1 to exclude"
-    assert page.locator("table").first.locator("td").all_inner_texts() == ["constant", "it has one value only"]
+    assert page.locator("table").first.locator("td").all_inner_texts() == ["constant", "it has only one value"]
     assert page.locator("[data-figure]").count() == 4
     expect(page.frame_locator("iframe").locator("body")).to_contain_text("orders", timeout=20_000)
     assert errors == []

@@ -1,4 +1,4 @@
-"""Compares a candidate's losses with those of the baseline and the champion on the same rows, also on each slice."""
+"""Compares a candidate's losses with the losses of the baseline and the champion on all rows and on each slice."""
 
 import numpy as np
 
@@ -27,21 +27,27 @@ def compare(
     slices: dict[str, Booleans],
     unseen: Booleans | None = None,
 ) -> list[Finding]:
-    """Return the findings from losses of the same test rows, each of shape (rows,) and finite.
+    """Compare the losses of the same test rows; each array has the shape (rows,) and finite values.
 
-    Proven better than the trivial baseline, not worse than the champion by more than the margin, and on no slice
-    proven worse than the tolerance (the lower bound of a paired bootstrap) than the champion; than the baseline,
-    where nobody is champion yet. What is proven neither way, as its interval covers the bound, is undecided.
+    A candidate passes if three conditions are met:
+
+    - It is proven better than the trivial baseline.
+    - It is not worse than the champion by more than the margin.
+    - On no slice is it proven worse by more than the tolerance (lower bound of a paired bootstrap interval). The
+      reference on slices is the champion, or the baseline if there is no champion.
+
+    A comparison is undecided if its interval covers the bound.
 
     Parameters
     ----------
-    unseen : the rows that the champion has not learned from: only on these are the two compared. Where there are
-        fewer than 50 it is a warning, and live traffic has to compare them; a policy that asks for a proof has none.
+    unseen : the rows that the champion was not trained on; only these rows compare it with the candidate. If there are
+        fewer than 50, the finding is a warning and live traffic decides; with `better` in the policy it is a failure.
     """
-    found = [_against_baseline(candidate, baseline, policy)]
+    against_baseline = _compare_with_baseline(candidate, baseline, policy)
     if champion is None:
-        return [*_on_slices(candidate - baseline, slices, policy, "baseline"), *found]
-    return [*found, *compare_with_champion(candidate, champion, policy=policy, slices=slices, unseen=unseen)]
+        return [*_compare_slices(candidate - baseline, slices, policy, "baseline"), against_baseline]
+    findings = compare_with_champion(candidate, champion, policy=policy, slices=slices, unseen=unseen)
+    return [against_baseline, *findings]
 
 
 def compare_with_champion(
@@ -53,28 +59,29 @@ def compare_with_champion(
     unseen: Booleans | None = None,
     has_canary: bool = True,
 ) -> list[Finding]:
-    """The part of `compare` that is about the champion, on rows of their own.
+    """Compare a candidate with the champion, on all rows and on each slice, as `compare` does.
 
-    A candidate that seems not to be worse passes where it goes `has_canary`; else this must be proven.
+    If a canary follows (`has_canary`), a candidate passes without a proof that it is not worse; otherwise it needs one.
     """
     fresh = np.ones(len(candidate), dtype=bool) if unseen is None else unseen
     evidence: dict[str, object] = {"compared_rows": int(fresh.sum()), "margin": policy.margin}
     if fresh.sum() < _LEAST_COMPARED:
-        but = f"all but {int(fresh.sum())}" if fresh.any() else "all"
-        return [cannot_compare(f"the champion has learned from {but} test rows", policy, evidence)]
+        learned = f"all but {int(fresh.sum())}" if fresh.any() else "all"
+        return [cannot_compare(f"the champion was trained on {learned} test rows", policy, evidence)]
     difference = candidate - champion
-    suffering = _on_slices(difference, {name: inside & fresh for name, inside in slices.items()}, policy, "champion")
-    return [*suffering, _against_champion(candidate[fresh], champion[fresh], policy, evidence, has_canary)]
+    fresh_slices = {name: inside & fresh for name, inside in slices.items()}
+    on_slices = _compare_slices(difference, fresh_slices, policy, "champion")
+    return [*on_slices, _compare_with_champion(candidate[fresh], champion[fresh], policy, evidence, has_canary)]
 
 
 def cannot_compare(why: str, policy: Gate, evidence: dict[str, object] | None = None) -> Finding:
-    """A warning, as live traffic has to compare them; a failure where the policy asks for a proof."""
-    summary = "nothing proves it better" if policy.better else "live traffic decides"
+    """Return a warning, because live traffic decides; a failure if the policy requires a proof (`better`)."""
+    summary = "no proof that the candidate is better" if policy.better else "live traffic decides"
     outcome: Outcome = "fail" if policy.better else "warn"
     return Finding(about="champion", outcome=outcome, reason=f"{why}: {summary}", evidence=evidence or {})
 
 
-def _against_baseline(candidate: Floats, baseline: Floats, policy: Gate) -> Finding:
+def _compare_with_baseline(candidate: Floats, baseline: Floats, policy: Gate) -> Finding:
     low, high = bootstrap_interval(candidate - baseline, policy.confidence)
     evidence = {
         "rows": len(candidate),
@@ -82,27 +89,31 @@ def _against_baseline(candidate: Floats, baseline: Floats, policy: Gate) -> Find
         "baseline_loss": float(baseline.mean()),
         "against_baseline": (low, high),
     }
-    about = f"than the trivial baseline: {_loss(candidate, baseline)}, {_difference(candidate - baseline, low, high)}"
+    summary = f"{_format_losses(candidate, baseline)}, {_format_difference(candidate - baseline, low, high)}"
     if high < -policy.baseline_margin:
-        return Finding(about="baseline", reason=f"better {about}", evidence=evidence)
+        return Finding(about="baseline", reason=f"better than the trivial baseline: {summary}", evidence=evidence)
     if low >= -policy.baseline_margin:
-        return Finding(about="baseline", outcome="fail", reason=f"not better {about}", evidence=evidence)
-    reason = f"{len(candidate)} test rows are too few to show whether it is better {about}; collect more rows"
+        reason = f"not better than the trivial baseline: {summary}"
+        return Finding(about="baseline", outcome="fail", reason=reason, evidence=evidence)
+    reason = (
+        f"{len(candidate)} test rows are too few to show whether it is better than the trivial baseline: "
+        f"{summary}; collect more rows"
+    )
     return Finding(about="baseline", outcome="undecided", reason=reason, evidence=evidence)
 
 
-def _against_champion(
+def _compare_with_champion(
     candidate: Floats, champion: Floats, policy: Gate, evidence: dict[str, object], has_canary: bool
 ) -> Finding:
     low, high = bootstrap_interval(candidate - champion, policy.confidence)
     evidence |= {"champion_loss": float(champion.mean()), "against_champion": (low, high)}
-    summary = f"{_loss(candidate, champion)}, {_difference(candidate - champion, low, high)}"
+    summary = f"{_format_losses(candidate, champion)}, {_format_difference(candidate - champion, low, high)}"
     if low > policy.margin:
         return Finding(
             about="champion", outcome="fail", reason=f"worse than the champion: {summary}", evidence=evidence
         )
     if policy.better and high >= 0:
-        reason = f"not proven better than the champion, as its policy asks: {summary}"
+        reason = f"not proven better than the champion, as its policy requires: {summary}"
         return Finding(about="champion", outcome="fail", reason=reason, evidence=evidence)
     if (candidate - champion).mean() > policy.margin or (high > policy.margin and not has_canary):
         reason = f"{len(candidate)} test rows are too few to show whether it is worse than the champion: {summary}"
@@ -110,23 +121,23 @@ def _against_champion(
     return Finding(about="champion", reason=f"not worse than the champion: {summary}", evidence=evidence)
 
 
-def _on_slices(difference: Floats, slices: dict[str, Booleans], policy: Gate, other: str) -> list[Finding]:
-    """The slice on which it suffers most, if on any it is proven to; else how many were looked at."""
+def _compare_slices(difference: Floats, slices: dict[str, Booleans], policy: Gate, reference: str) -> list[Finding]:
+    """Return the slice on which the candidate is proven worst; if there is none, the number of compared slices."""
     worst: tuple[float, Finding] | None = None
-    looked = 0
+    compared = 0
     for name, rows in slices.items():
         if rows.sum() < policy.slice_minimum:
             continue
-        looked += 1
+        compared += 1
         low, high = bootstrap_interval(difference[rows], policy.confidence)
         if low > max(policy.slice_tolerance, worst[0] if worst else -np.inf):
-            evidence = {"slice": name, "slice_rows": int(rows.sum()), f"against_{other}_on_slice": (low, high)}
-            than = "champion" if other == "champion" else "trivial baseline"
-            reason = f"worse than the {than} on {name} by at least {low:.4f}"
+            evidence = {"slice": name, "slice_rows": int(rows.sum()), f"against_{reference}_on_slice": (low, high)}
+            title = "champion" if reference == "champion" else "trivial baseline"
+            reason = f"worse than the {title} on {name} by at least {low:.4f}"
             worst = low, Finding(about="slices", outcome="fail", reason=reason, evidence=evidence)
     if worst is not None:
         return [worst[1]]
-    return [Finding(about="slices", reason=f"it suffers on none of {looked} slices")] if looked else []
+    return [Finding(about="slices", reason=f"worse on none of {compared} slices")] if compared else []
 
 
 def check_metric_thresholds(
@@ -134,54 +145,59 @@ def check_metric_thresholds(
 ) -> list[Finding]:
     """Check the metrics of the test rows against the policy's thresholds; a metric that was not measured fails.
 
-    A metric whose interval covers its threshold is undecided.
+    A metric is undecided if its interval covers its threshold.
     """
-    found = []
+    findings = []
     for name, threshold in policy.thresholds.items():
         sign = threshold[:2] if threshold[1] == "=" else threshold[0]
         value = values.get(name)
         evidence = {f"threshold_{name}": threshold, f"test_{name}": value}
         if value is None:
-            reason = f"{name}, which must be {threshold}, was not measured (there are {', '.join(sorted(values))})"
+            reason = f"{name} must be {threshold}, but was not measured (measured: {', '.join(sorted(values))})"
         else:
-            reason = f"{name} is {value:.4g}, and must be {threshold}"
+            reason = f"{name} is {value:.4g}, but must be {threshold}"
         bound = float(threshold[len(sign) :])
-        kept = value is not None and _SIGNS[sign](value, bound)
-        outcome: Outcome = "pass" if kept else "fail"
+        is_met = value is not None and _SIGNS[sign](value, bound)
+        if is_met:
+            reason = f"{name} is {value:.4g}, as required ({threshold})"
+        outcome: Outcome = "pass" if is_met else "fail"
         low, high = (intervals or {}).get(name, (bound, bound))
         if value is not None and low < bound < high:
-            outcome, reason = "undecided", f"{reason}; too few rows tell ({low:.4g} to {high:.4g})"
-        found.append(Finding(about=name, outcome=outcome, reason=reason, evidence=evidence))
-    return found
+            outcome = "undecided"
+            reason = (
+                f"{name} is {value:.4g} ({low:.4g} to {high:.4g}): too few rows to decide whether it is {threshold}"
+            )
+        findings.append(Finding(about=name, outcome=outcome, reason=reason, evidence=evidence))
+    return findings
 
 
 def check_predictions(first: Floats, losses: Floats, again: Floats | None = None) -> list[Finding]:
-    """Check that predictions are finite, are probabilities for classes, and are equal when requested `again`.
+    """Check that predictions are finite, that those of classes are probabilities, and that they are deterministic.
 
-    `first` are all predictions, of shape (rows,) or (rows, classes), and `losses` the losses of all rows; `again` are
-    the repeated predictions of the first rows.
+    `first` contains all predictions, of shape (rows,) or (rows, classes); `losses` contains the losses of all rows;
+    `again` contains the predictions of the first rows from a second request.
     """
     bad = ~(np.isfinite(losses) & np.isfinite(first if first.ndim == 1 else first.sum(axis=1)))
     if bad.any():
-        reason = f"its predictions are not finite on {int(bad.sum())} rows"
+        reason = f"the predictions of {int(bad.sum())} rows are not finite"
         return [
             Finding(about="answers", outcome="fail", reason=reason, evidence={"rows_without_answer": int(bad.sum())})
         ]
     if first.ndim == 2 and len(first) and not np.allclose(first.sum(axis=1), 1, atol=1e-4):
-        return [Finding(about="answers", outcome="fail", reason="its probabilities do not sum to 1")]
+        return [Finding(about="answers", outcome="fail", reason="the probabilities of a row do not sum to 1")]
     if first.ndim == 2 and (beyond := int(((first < -_ROUNDING) | (first > 1 + _ROUNDING)).any(axis=1).sum())):
-        reason = f"its predictions are not probabilities on {beyond} rows: below 0 or above 1"
+        reason = f"the predictions of {beyond} rows are not probabilities: below 0 or above 1"
         return [Finding(about="answers", outcome="fail", reason=reason, evidence={"rows_beyond": beyond})]
     if again is not None and len(again) and not np.array_equal(first[: len(again)], again):
         apart = float(np.abs(first[: len(again)] - again).max())
         reason = f"not deterministic: two predictions of the same rows differ by up to {apart:.3g}"
         return [Finding(about="determinism", outcome="fail", reason=reason, evidence={"answers_apart": apart})]
-    return [Finding(about="answers", reason="every prediction is a finite number, and the same when requested again")]
+    return [Finding(about="answers", reason="all predictions are finite, and equal when requested again")]
 
 
-def _difference(differences: Floats, low: float, high: float) -> str:
+def _format_difference(differences: Floats, low: float, high: float) -> str:
     return f"difference {differences.mean():+.4f} ({low:+.4f} to {high:+.4f})"
 
 
-def _loss(one: Floats, other: Floats) -> str:
-    return f"loss {one.mean():.4f} against {other.mean():.4f}"
+def _format_losses(candidate: Floats, reference: Floats) -> str:
+    return f"loss {candidate.mean():.4f} against {reference.mean():.4f}"

@@ -1,4 +1,4 @@
-"""Checks whether later rows are distributed like the training rows of a model: value skew, which never stops."""
+"""Checks whether the distributions of later rows differ from the training rows of a model (drift)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +13,8 @@ _KS = 0.05
 _CATEGORY = 0.03
 _MISSING = 0.03
 _LEAST_EXPECTED = 5
-_SURE = 3.0
-_LUCK = 2.0
+_SELECTION_DEVIATIONS = 3.0
+_CORRECTION_DEVIATIONS = 2.0
 
 
 def drift(
@@ -22,15 +22,18 @@ def drift(
 ) -> Verdict:
     """Return a verdict on the share of columns that moved: `action` if it is above `limit`.
 
-    A column moved when the effect is large *and* proven. Large is a Kolmogorov–Smirnov distance above .05, a category's
-    share that changed by more than .03, or a missing share that did; times pass, and only their missing share counts.
-    Proven is a p-value that Holm's procedure (1979) rejects at `level` among the two tests of each column: where
-    nothing changed and rows are independent, in at most `level` of the windows any column is summary to have moved,
-    however many columns there are. That also holds for words of a large vocabulary (tail numbers, free text), whose
-    most frequent ones are so by luck, and for values with a weekly rhythm, as long as windows and reference are whole
-    weeks; part of a week is another mixture of days, and is told as such. A shift of a quarter of a deviation is seen
-    in 95 of 100 windows of 2,000 rows (half a deviation: 500 rows); a tenth of one is too little to count, and told in
-    one window of a hundred of 10,000 rows.
+    A column moved if the effect is large *and* significant. An effect is large if the Kolmogorov–Smirnov distance is
+    above .05, or if the share of a category or of missing values changed by more than .03. Of times only the missing
+    share is tested. An effect is significant if Holm's procedure (1979) rejects its p-value at `level` among the two
+    tests of each column.
+
+    False alarms: if nothing changed and rows are independent, at most a share `level` of the windows has a column that
+    moved, for any number of columns. This includes text with a large vocabulary (tail numbers, free text), and values
+    with a weekly rhythm if window and reference are whole weeks; a part of a week has another mixture of days, which
+    is reported as drift.
+
+    Power: a shift of a quarter of a standard deviation is detected in 95 of 100 windows of 2,000 rows (half a standard
+    deviation: 500 rows). A shift of a tenth is not a large effect: 1 of 100 windows of 10,000 rows reports it.
     """
     if now.rows < minimum:
         return Verdict(
@@ -41,36 +44,36 @@ def drift(
             reason=f"{now.rows} rows are too few (minimum {minimum})",
             evidence={"rows": now.rows},
         )
-    known = {column.name: column for column in reference.columns}
-    shared = [column for column in now.columns if column.name in known]
-    tests = [test for column in shared for test in column_tests(column, known[column.name])]
+    references = {column.name: column for column in reference.columns}
+    shared = [column for column in now.columns if column.name in references]
+    tests = [test for column in shared for test in column_tests(column, references[column.name])]
     for test, adjusted in zip(tests, holm([test["p_value"] for test in tests]), strict=True):
         test["moved"] = adjusted < level and test["effect"] > test["least"]
     compared = [
         max((test for test in tests if test["column"] == name), key=_weight)
         for name in dict.fromkeys(test["column"] for test in tests)
     ]
-    moved = sorted((one for one in compared if one["moved"]), key=lambda one: -one["effect"])
+    moved = sorted((test for test in compared if test["moved"]), key=lambda test: -test["effect"])
     share = len(moved) / max(len(compared), 1)
-    beyond = share > limit
-    summary = ", ".join(f"{one['column']} ({one['effect']:.2f})" for one in moved[:4]) or "none"
+    is_above = share > limit
+    summary = ", ".join(f"{test['column']} ({test['effect']:.2f})" for test in moved[:4]) or "none"
     return Verdict(
         check="drift",
         subject=subject,
-        outcome="fail" if beyond else "pass",
-        action=action if beyond else "proceed",
+        outcome="fail" if is_above else "pass",
+        action=action if is_above else "proceed",
         reason=f"{len(moved)} of {len(compared)} columns moved: {summary}",
         evidence={"rows": now.rows, "share": share, "limit": limit, "level": level, "columns": compared},
     )
 
 
 def compare(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
-    """How far a column is from its reference: the effect, the least effect that counts, and a p-value."""
+    """Return the test of a column with the largest effect: the effect, the least large effect and the p-value."""
     return max(column_tests(now, reference), key=_weight)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted so that those below a level, all together, are wrong at most at that rate (Holm 1979).
+    """Return p-values adjusted for several tests: a level bounds the probability of any false rejection (Holm 1979).
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -86,19 +89,19 @@ def _weight(test: dict[str, Any]) -> tuple[bool, bool, float]:
 
 
 def column_tests(now: ColumnProfile, reference: ColumnProfile) -> list[dict[str, Any]]:
-    """The tests of a column: of its missing share, and of its values as far as they can be compared."""
-    found = [_missing(now, reference)]
+    """Return the tests of a column: of its missing share, and of its values unless they are times or constant."""
+    tests = [_missing(now, reference)]
     if reference.type == "text":
-        found.append(_categories(now, reference))
+        tests.append(_categories(now, reference))
     elif (reference.edges or any(reference.infinite)) and reference.type not in ("time", "date"):
-        found.append(_distribution(now, reference))
-    return [{"column": now.name, **one} for one in found]
+        tests.append(_distribution(now, reference))
+    return [{"column": now.name, **test} for test in tests]
 
 
 def _distribution(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
-    """Two-sample Kolmogorov–Smirnov at the reference's edges: the distance on raw rows, or at most 1/40 less.
+    """Run a two-sample Kolmogorov–Smirnov test at the reference's bin edges.
 
-    Infinite values count as the least and the greatest ones.
+    The distance is at most 1/40 below that of the rows themselves. Infinite values count as the smallest and largest.
     """
     from scipy.stats import kstwobign
 
@@ -111,10 +114,10 @@ def _distribution(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any
 
 
 def _cumulated(column: ColumnProfile, reference: ColumnProfile) -> Floats:
-    """How many rows are at or below each edge, and how many below it; in between there is little of the reference."""
+    """Return the number of rows at or below each edge, then the number of rows below each edge."""
     lowest = column.infinite[0]
     up_to = lowest + np.cumsum(np.asarray(column.counts, float))
-    # The profile of a model of an earlier version does not count ties.
+    # Profiles of earlier versions have no ties.
     below = up_to[:-1] - np.asarray(column.ties) if len(reference.ties) == len(reference.edges) else up_to[:0]
     return np.concatenate(([lowest], up_to, below))
 
@@ -123,16 +126,16 @@ def _categories(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
     from scipy.stats import chi2_contingency
 
     names = list(reference.values)
-    mine = np.asarray([*(now.values.get(name, 0) for name in names), now.other], float)
-    theirs = np.asarray([*(reference.values[name] for name in names), reference.other], float)
-    if reference.other and names and mine.sum():
-        mine, theirs = _without_luck(mine, theirs)
-    if not mine.sum() or not theirs.sum():
+    counts = np.asarray([*(now.values.get(name, 0) for name in names), now.other], float)
+    expected_counts = np.asarray([*(reference.values[name] for name in names), reference.other], float)
+    if reference.other and names and counts.sum():
+        counts, expected_counts = _correct_selection(counts, expected_counts)
+    if not counts.sum() or not expected_counts.sum():
         return {"kind": "categories", "effect": 0.0, "least": _CATEGORY, "p_value": 1.0}
-    effect = float(np.abs(mine / mine.sum() - theirs / theirs.sum()).max())
-    table = np.stack((mine, theirs))
+    effect = float(np.abs(counts / counts.sum() - expected_counts / expected_counts.sum()).max())
+    table = np.stack((counts, expected_counts))
     expected = table.sum(axis=0) * table.sum(axis=1).min() / table.sum()
-    # Where few are expected the statistic is not chi-squared: such categories count as one (Cochran 1954).
+    # With small expected counts the statistic is not chi-squared: rare categories are combined (Cochran 1954).
     rare = expected < _LEAST_EXPECTED
     table = np.column_stack((table[:, ~rare], table[:, rare].sum(axis=1)))
     table = table[:, table.sum(axis=0) > 0]
@@ -140,21 +143,21 @@ def _categories(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
     return {"kind": "categories", "effect": effect, "least": _CATEGORY, "p_value": p_value}
 
 
-def _without_luck(mine: Floats, theirs: Floats) -> tuple[Floats, Floats]:
-    """Counts without what the most frequent of many values owe to luck; the last one counts all others.
+def _correct_selection(counts: Floats, reference: Floats) -> tuple[Floats, Floats]:
+    """Correct the counts for the selection of the most frequent values; the last count is that of all other values.
 
-    Those that barely came among the named ones are more frequent in the reference than they are: chosen again from
-    other rows, they would be others. They count together, and within two deviations below what was counted there
-    (Poisson) the reference is taken to agree with what is seen now.
+    The profile names the values that are most frequent in the reference. Other rows would select other values, so the
+    reference counts of values near the border of the selection are too high by chance. These values count as one, with
+    the reference count that is nearest to the current share, at most two standard deviations (Poisson) below its own.
     """
-    named, other = theirs[:-1], theirs[-1]
-    lucky = named - _SURE * np.sqrt(named) <= named.min()
-    counted, now = named[lucky].sum(), mine[:-1][lucky].sum()
-    least = np.maximum(named - _LUCK * np.sqrt(named), 0)[lucky].sum()
-    agreed = np.clip(now / mine.sum() * theirs.sum(), least, counted)
+    named, other = reference[:-1], reference[-1]
+    is_near_border = named - _SELECTION_DEVIATIONS * np.sqrt(named) <= named.min()
+    counted, now = named[is_near_border].sum(), counts[:-1][is_near_border].sum()
+    least = np.maximum(named - _CORRECTION_DEVIATIONS * np.sqrt(named), 0)[is_near_border].sum()
+    corrected = np.clip(now / counts.sum() * reference.sum(), least, counted)
     return (
-        np.asarray([*mine[:-1][~lucky], now, mine[-1]]),
-        np.asarray([*named[~lucky], agreed, other + counted - agreed]),
+        np.asarray([*counts[:-1][~is_near_border], now, counts[-1]]),
+        np.asarray([*named[~is_near_border], corrected, other + counted - corrected]),
     )
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tidemill.checks.gate import Finding
+from tidemill.core.check import Outcome
 from tidemill.core.model import Signature
 from tidemill.core.policy import Gate
 from tidemill.core.probe import PackageProbe
@@ -12,7 +13,7 @@ _TOLERANCE = 1e-9
 
 
 def compare_signatures(deployed: Signature, candidate: Signature) -> list[str]:
-    """Return how a signature differs from the deployed one, for callers of the model; integers are numbers, too.
+    """Return the changes from the deployed signature that affect callers; integer to number is not a change.
 
     >>> from tidemill.core.model import Input
     >>> deployed = Signature(inputs=(Input(name="a", type="integer"),), task="regression")
@@ -29,9 +30,9 @@ def compare_signatures(deployed: Signature, candidate: Signature) -> list[str]:
         if name in before and before[name] != kind and (before[name], kind) != ("integer", "number")
     ]
     if deployed.task != candidate.task:
-        changes.append(f"its task is {candidate.task}, no longer {deployed.task}")
+        changes.append(f"the task was {deployed.task} and is {candidate.task}")
     elif set(deployed.classes) != set(candidate.classes):
-        changes.append(f"its classes are {', '.join(candidate.classes)}, no longer {', '.join(deployed.classes)}")
+        changes.append(f"the classes were {', '.join(deployed.classes)} and are {', '.join(candidate.classes)}")
     return changes
 
 
@@ -41,18 +42,18 @@ def check_signature_change(deployed: Signature | None, candidate: Signature, pol
         return []
     changes = compare_signatures(deployed, candidate)
     if not changes:
-        return [Finding(about="signature", reason="its signature equals the champion's")]
+        return [Finding(about="signature", reason="the signature equals the champion's")]
     listed = "; ".join(changes)
     if policy.signature == "any":
-        return [Finding(about="signature", reason=f"its signature changed, as its policy allows: {listed}")]
-    reason = f'its signature changed: {listed} (to allow this, set signature = "any" under [gate])'
+        return [Finding(about="signature", reason=f"the signature changed, as the policy allows: {listed}")]
+    reason = f'the signature changed: {listed} (to allow this, set signature = "any" under [gate])'
     return [Finding(about="signature", outcome="fail", reason=reason, evidence={"signature_changes": changes})]
 
 
 def check_probe(probe: PackageProbe, expected: Floats, policy: Gate) -> list[Finding]:
-    """Whether a package answered in a fresh process as it does here, within the limits of its policy.
+    """Check that a package predicts the same in a fresh process as here, within the limits of its policy.
 
-    `expected` are the answers of this process to the same rows, of shape (rows,) or (rows, classes).
+    `expected` contains this process's predictions of the same rows, of shape (rows,) or (rows, classes).
     """
     evidence = {
         "tried_in": probe.where,
@@ -61,7 +62,7 @@ def check_probe(probe: PackageProbe, expected: Floats, policy: Gate) -> list[Fin
         "package_latency_ms": probe.latency_ms,
     }
     if probe.missing:
-        reason = f"its package imports {probe.missing!r}, which its lock does not name (see packages under [training])"
+        reason = f"the package imports {probe.missing!r}, which is not in its lock: add it to packages under [training]"
         return [Finding(about="lock", outcome="fail", reason=reason, evidence=evidence | {"missing": probe.missing})]
     if probe.error:
         reason = f"the package fails in a fresh process: {probe.error}"
@@ -73,17 +74,20 @@ def check_probe(probe: PackageProbe, expected: Floats, policy: Gate) -> list[Fin
     if scores.shape != expected.shape or not np.allclose(scores, expected, rtol=0, atol=_TOLERANCE, equal_nan=True):
         reason = "the package does not return the same predictions in a fresh process as in the training process"
         return [Finding(about="package", outcome="fail", reason=reason, evidence=evidence)]
-    found = [_within("latency", "answers a row in", probe.latency_ms, policy.latency_ms, "ms")]
-    found += [_within("memory", "takes", probe.memory_mb, policy.memory_mb, "MB of memory")]
-    found += [_within("size", "is", probe.size_mb, policy.size_mb, "MB large")]
+    limits = (
+        _check_limit("latency", "predicts a row in", probe.latency_ms, policy.latency_ms, "ms"),
+        _check_limit("memory", "uses", probe.memory_mb, policy.memory_mb, "MB of memory"),
+        _check_limit("size", "has a size of", probe.size_mb, policy.size_mb, "MB"),
+    )
     summary = probe.warning or f"the package returns the same predictions in {probe.where}"
-    kept = Finding(about="package", outcome="warn" if probe.warning else "pass", reason=summary, evidence=evidence)
-    return [kept, *(one for one in found if one)]
+    same = Finding(about="package", outcome="warn" if probe.warning else "pass", reason=summary, evidence=evidence)
+    return [same, *(finding for finding in limits if finding)]
 
 
-def _within(about: str, does: str, value: float, limit: float | None, unit: str) -> Finding | None:
+def _check_limit(about: str, verb: str, value: float, limit: float | None, unit: str) -> Finding | None:
     if limit is None:
         return None
-    beyond = not value <= limit
-    reason = f"the package {does} {value:.3g} {unit}, and its policy allows {limit:g}"
-    return Finding(about=about, outcome="fail" if beyond else "pass", reason=reason, evidence={f"{about}_limit": limit})
+    is_above = not value <= limit
+    reason = f"the package {verb} {value:.3g} {unit}; the policy allows {limit:g}"
+    outcome: Outcome = "fail" if is_above else "pass"
+    return Finding(about=about, outcome=outcome, reason=reason, evidence={f"{about}_limit": limit})

@@ -18,23 +18,24 @@ def performance(
 ) -> Verdict:
     """Return a verdict on a live metric: `action` if it is proven worse than at release by more than `limit`.
 
-    `reach` is the half width of the difference's interval: a difference beyond the limit by less is undecided.
+    `reach` is half the width of the interval of the difference. If the interval covers the limit and the difference is
+    above it, the verdict is undecided.
     """
     evidence = {"metric": metric, "value": now, "reference": reference, "rows": rows, "limit": limit, "reach": reach}
 
-    def judged(outcome: Outcome, action: Action, reason: str) -> Verdict:
+    def create_verdict(outcome: Outcome, action: Action, reason: str) -> Verdict:
         return Verdict(
             check="performance", subject=subject, outcome=outcome, action=action, reason=reason, evidence=evidence
         )
 
     if rows < minimum:
-        return judged("undecided", "hold", f"{rows} labels are too few (minimum {minimum})")
+        return create_verdict("undecided", "hold", f"{rows} labels are too few (minimum {minimum})")
     worse = worse_by(metric, now, reference)
-    beyond = not worse - reach <= limit  # so that a metric that is not a number is beyond it, too
+    is_beyond = not worse - reach <= limit  # also true for NaN
     side = "worse" if worse >= 0 else "better"
     reason = f"{metric} {now:.4f} is {abs(worse):.4f} {side} than at release ({reference:.4f}), limit {limit:g}"
-    if beyond:
-        return judged("fail", action, reason)
+    if is_beyond:
+        return create_verdict("fail", action, reason)
     if worse > limit:
-        return judged("undecided", "hold", f"{reason}: chance may be {reach:.4f} of it")
-    return judged("pass", "proceed", reason)
+        return create_verdict("undecided", "hold", f"{reason}: not significant (± {reach:.4f})")
+    return create_verdict("pass", "proceed", reason)

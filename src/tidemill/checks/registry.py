@@ -1,4 +1,4 @@
-"""The list of checks: what each judges, what it needs, and what it can call for. A new check registers here."""
+"""The list of checks: what each compares, what it needs, and its actions. Register a new check here."""
 
 from typing import Literal
 
@@ -12,9 +12,9 @@ CheckNeed = Literal["rows", "schema", "champion", "package", "labels", "predicti
 
 
 class CheckInfo(Struct, frozen=True, kw_only=True):
-    """A check by the name of its verdicts; one that is `part_of` another contributes a finding to its verdict.
+    """A check with the name of its verdicts; a check that is `part_of` another adds a finding to that verdict.
 
-    A check of the watch takes the action that its policy names, besides its own `actions`.
+    A check of the watch has the actions of its policy in addition to its own `actions`.
     """
 
     name: str
@@ -27,7 +27,7 @@ class CheckInfo(Struct, frozen=True, kw_only=True):
 
     @property
     def by_calendar(self) -> bool:
-        """Whether it fires by the passing of time alone."""
+        """Whether the check needs no rows: time alone changes its outcome."""
         return self.needs == ("time",)
 
 
@@ -53,29 +53,45 @@ CHECKS: tuple[CheckInfo, ...] = (
         stage="gate",
         subject="candidate",
         needs=("rows", "labels", "package"),
-        about="its losses on test rows with those of the trivial baseline and of the champion; and all of its parts",
+        about="its losses on test rows with those of the trivial baseline and of the champion; all of its parts",
         actions=("proceed", "collect", "stop"),
     ),
-    _gate("data", "its training rows with stopped batches, and with the age of the champion's rows", "rows"),
-    _gate("classes", "the classes of newer rows with those that it has learned", "rows", "labels"),
-    _gate("leaks", "each input with the label: one input alone must not predict it", "rows", "labels"),
-    _gate("sides", "its inputs with the split: none may name the side of a row", "rows"),
+    _gate("data", "its training rows with stopped batches and with the age of the champion's rows", "rows"),
+    _gate("classes", "the classes of newer rows with those of its training rows", "rows", "labels"),
+    _gate("leak", "each input with the label: no input may predict it alone", "rows", "labels"),
+    _gate("test rows", "test rows with training rows: no row may be in both", "rows"),
     _gate("groups", "the groups of test rows with those of training rows", "rows"),
     _gate("future", "the times of training rows with those of test rows", "rows"),
+    _gate("sides", "its inputs with the split: no input may show the side of a row", "rows"),
+    _gate("numbers", "its inputs with row numbers: no input may number the rows", "rows"),
+    _gate("leaks", "its inputs and rows with all kinds of leaks: the finding if there is none", "rows", "labels"),
     _gate("signature", "its signature with that of the champion", "package", "champion"),
     _gate("answers", "its predictions with finite numbers and probabilities", "rows"),
-    _gate("determinism", "its predictions with those to the same rows, asked again", "rows"),
+    _gate("determinism", "its predictions with those of a second request for the same rows", "rows"),
+    _gate("package", "its predictions in a fresh process with those in the training process", "package"),
     _gate("lock", "the modules that its package imports with its lock", "package"),
-    _gate("thresholds", "its metrics on test rows with the limits of its policy", "rows", "labels"),
+    _gate("latency", "the time of a prediction with the limit of its policy", "package"),
+    _gate("memory", "the memory of its package with the limit of its policy", "package"),
+    _gate("size", "the size of its package with the limit of its policy", "package"),
+    _gate(
+        "thresholds", "its metrics on test rows with the limits of its policy; a finding per metric", "rows", "labels"
+    ),
+    _gate("metrics", "its metrics with those of the champion on the same test rows", "rows", "labels", "champion"),
     _gate("baseline", "its loss with that of the trivial baseline", "rows", "labels"),
-    _gate("champion", "its loss with that of the champion on rows that neither has seen", "rows", "labels", "champion"),
+    _gate(
+        "champion",
+        "its loss with that of the champion on rows that neither was trained on",
+        "rows",
+        "labels",
+        "champion",
+    ),
     _gate("slices", "its loss with that of the champion on each slice", "rows", "labels", "champion"),
     CheckInfo(
         name="package",
         stage="gate",
         subject="candidate",
         needs=("package",),
-        about="its predictions in a fresh process with those where it was made; its lock, time, memory and size",
+        about="its predictions in a fresh process with those in the training process; lock, time, memory and size",
         actions=("proceed", "stop"),
     ),
     CheckInfo(
@@ -106,10 +122,10 @@ CHECKS: tuple[CheckInfo, ...] = (
 
 
 def find_check(name: str) -> CheckInfo | None:
-    """The check that stores verdicts under that name; None where only a project knows it."""
-    return next((one for one in CHECKS if one.name == name and not one.part_of), None)
+    """Return the check that stores verdicts under a name; None for a check of a project."""
+    return next((check for check in CHECKS if check.name == name and not check.part_of), None)
 
 
 def find_stage_checks(stage: CheckStage) -> tuple[CheckInfo, ...]:
-    """The checks of a stage that store verdicts of their own."""
-    return tuple(one for one in CHECKS if one.stage == stage and not one.part_of)
+    """Return the checks of a stage that store verdicts of their own."""
+    return tuple(check for check in CHECKS if check.stage == stage and not check.part_of)
