@@ -30,6 +30,7 @@ def find_literal_subjects(file: Path) -> Iterator[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding":
             for keyword in node.keywords:
                 if keyword.arg == "about" and isinstance(keyword.value, ast.Constant):
+                    assert isinstance(keyword.value.value, str)
                     yield keyword.value.value
 
 
