@@ -1,6 +1,7 @@
 """Delta tables of other writers: rows, names, types and partitions are those of the log, as in Delta's own reader."""
 
 import json
+import shutil
 import struct
 import zlib
 from collections import Counter
@@ -193,6 +194,19 @@ def test_a_file_that_only_column_ids_resolve_is_an_error(tmp_path: Path) -> None
         read_batches(writer.folder)
 
 
+def test_a_table_that_is_created_again_is_a_new_history(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    sources = FileSources(tmp_path, {"rows": Source(path="lake")})
+    identities = set()
+    for number in (1, 2):
+        write_deltalake(lake, pl.DataFrame({"number": [number]}))
+        (batch,) = sources.batches("rows", NOW)
+        assert sources.raw(batch)["number"].to_list() == [number]
+        identities.add(batch.id)
+        shutil.rmtree(lake)
+    assert len(identities) == 2
+
+
 def test_an_operation_of_any_name_or_of_none_is_followed(tmp_path: Path) -> None:
     writer = OtherWriter(tmp_path / "lake")
     path = writer.append(1, 2, operation="Manual Update")
@@ -293,3 +307,16 @@ def test_the_batches_of_another_writer_are_the_rows_of_delta_itself(
             if mapping and number == 9:
                 writer.rename("c1", f"number {writer.version}")
             assert count_rows(read_batches(writer.folder)) == count_rows(read_by_delta(writer.folder))
+
+
+def test_a_table_in_an_object_store_is_followed(s3_url: str, tmp_path: Path) -> None:
+    lake = f"{s3_url}/lakes/one"
+    frame = pl.DataFrame({"number": [1, 2], "part": ["007", None]})
+    write_deltalake(lake, frame, partition_by=["part"])
+    write_deltalake(lake, frame.with_columns(number=pl.col("number") + 10), mode="append")
+    sources = FileSources(tmp_path, {"rows": Source(path=lake, kind="delta")})
+    batches = [sources.raw(batch) for batch in sources.batches("rows", NOW)]
+    assert [sorted(batch["number"]) for batch in batches] == [[1, 2], [11, 12]]
+    DeltaTable(lake).delete("number = 1")
+    (whole,) = [sources.raw(batch) for batch in sources.batches("rows", NOW)]
+    assert count_rows([whole]) == count_rows([pl.DataFrame(DeltaTable(lake).scan())])

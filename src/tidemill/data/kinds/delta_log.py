@@ -7,7 +7,7 @@ commit need not have them.
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from msgspec import Struct, ValidationError, field, json
@@ -54,12 +54,20 @@ class _Action(Struct):
     info: _CommitInfo | None = field(default=None, name="commitInfo")
 
 
+class _LogFile(NamedTuple):
+    """A file of the log; a table that was deleted and created again has other files of the same names."""
+
+    name: str
+    modified: str
+    size: int
+
+
 class DeltaLog:
-    """The commits of a Delta table in a folder or an object store. Each commit is read once."""
+    """The commits of a Delta table in a folder or an object store. Each file of the log is read once."""
 
     def __init__(self, location: str) -> None:
         self._location = location
-        self._actions: dict[int, list[_Action]] = {}
+        self._actions: dict[_LogFile, list[_Action]] = {}
 
     def read_commits(self) -> list[Commit]:
         """Return the commits from the oldest one that is not deleted, by version.
@@ -78,9 +86,10 @@ class DeltaLog:
         names: dict[str, str] = {}
         commits = []
         for version in range(oldest, newest + 1):
-            if version not in self._actions:
-                self._actions[version] = _parse_commit(self._read_file(files[version]), version)
-            actions = self._actions[version]
+            file = files[version]
+            if file not in self._actions:
+                self._actions[file] = _parse_commit(self._read_file(file.name), version)
+            actions = self._actions[file]
             renamed = False
             for action in actions:
                 if action.metadata is not None:
@@ -90,13 +99,15 @@ class DeltaLog:
             commits.append(_summarize(version, actions, renamed=renamed))
         return commits
 
-    def _list_files(self) -> dict[int, str]:
+    def _list_files(self) -> dict[int, _LogFile]:
         if "://" in self._location:
             store, prefix = self._open_store()
-            names = [entry["path"] for page in store.list(f"{prefix}_delta_log/") for entry in page]
+            entries = [entry for page in store.list(f"{prefix}_delta_log/") for entry in page]
+            files = [_LogFile(entry["path"], str(entry["last_modified"]), entry["size"]) for entry in entries]
         else:
-            names = [str(file) for file in (Path(self._location) / "_delta_log").iterdir()]
-        return {int(match[1]): name for name in names if (match := _COMMIT.fullmatch(name))}
+            paths = [(path, path.stat()) for path in (Path(self._location) / "_delta_log").glob("*.json")]
+            files = [_LogFile(str(path), str(status.st_mtime_ns), status.st_size) for path, status in paths]
+        return {int(match[1]): file for file in files if (match := _COMMIT.fullmatch(file.name))}
 
     def _read_file(self, name: str) -> bytes:
         if "://" in self._location:
