@@ -1,4 +1,4 @@
-"""Runs one process and tells what it took: wall time, processor time, memory, and what it said."""
+"""Runs one process and measures its wall time, processor time and memory; returns its output."""
 
 import os
 import signal
@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 
 class Missing(Exception):
-    """There is no figure, for the reason that the message gives."""
+    """There is no figure; the message is the reason."""
 
 
-class Ended(NamedTuple):
-    """A process that is over; `cpu` counts it and the children that it waited for, `peak` the largest of them (MiB)."""
+class FinishedProcess(NamedTuple):
+    """A finished process; `cpu` includes the children that it waited for, `peak` is the largest process (MiB)."""
 
     seconds: float
     cpu: float
@@ -26,22 +26,22 @@ class Ended(NamedTuple):
     err: str
 
 
-def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], limit: float = 600) -> Ended:
-    """Run a command to its end; with its whole group it is killed after `limit` seconds."""
+def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], limit: float = 600) -> FinishedProcess:
+    """Run a command until it exits; after `limit` seconds, kill it with its whole process group."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        began = time.perf_counter()
+        started = time.perf_counter()
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0
         )
         alarm = threading.Timer(limit, os.killpg, (process.pid, signal.SIGKILL))
         alarm.start()
         _, status, used = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - started
         alarm.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
-        return Ended(
+        return FinishedProcess(
             seconds,
             used.ru_utime + used.ru_stime,
             used.ru_maxrss / 1024,
@@ -51,20 +51,20 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], li
         )
 
 
-def succeeded(ended: Ended) -> Ended:
-    """The same, if it succeeded.
+def require_success(process: FinishedProcess) -> FinishedProcess:
+    """Return the process if it succeeded.
 
     Raises
     ------
     Missing
-        with the reason that it gave (exit code 3), or with how it failed.
+        if it failed; for exit code 3, the message is its last line.
     """
-    if ended.code:
-        raise Missing(reason(ended.code, ended.err or ended.out))
-    return ended
+    if process.code:
+        raise Missing(describe_failure(process.code, process.err or process.out))
+    return process
 
 
-def reason(code: int, said: str) -> str:
-    """Why a process ended as it did, in one line."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
+def describe_failure(code: int, output: str) -> str:
+    """Return the reason of a failure in one line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["no output"]
     return lines[-1] if code == 3 else f"failed ({code}): {lines[-1][:160]}"

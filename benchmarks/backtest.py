@@ -1,4 +1,4 @@
-"""Compare the loop with a calendar of as many trainings over a year of flights, under several seeds.
+"""Compare the loop with a calendar of the same number of trainings over a year of flights, under several seeds.
 
 Three histories: the year as it was; the same with the disturbances of the demo, which affect the calendar too; and a
 shuffled year, in which nothing changes and every alarm is false.
@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from benchmarks._report import machine, write_between
+from benchmarks._report import describe_machine, write_between
 from tidemill.backtest.compare import compare
 from tidemill.backtest.comparison import BacktestResult, Period
 from tidemill.backtest.period import choose_period
@@ -121,7 +121,8 @@ def main() -> None:
     if options.json:
         print(json.dumps(to_figures(results), indent=2))
         return
-    text = f"{to_table(results)}\n\n{machine()}; {sum(result.seconds for result in results.values()) / 60:.0f} minutes."
+    minutes = sum(result.seconds for result in results.values()) / 60
+    text = f"{to_table(results)}\n\n{describe_machine()}; {minutes:.0f} minutes."
     print(text)
     if options.markdown:
         write_between(_PAGE, "backtest", text)

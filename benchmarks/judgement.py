@@ -1,6 +1,6 @@
-"""What judging costs: profiles of large tables against a stored reference, and schemas held against them.
+"""Time of the checks of data: profiles of large tables with a stored reference, and validation by a schema.
 
-The floor is what one lazy pass of Polars takes for the plain numbers: nulls, mean, deviation, least and greatest.
+The floor is one lazy pass of Polars for simple statistics: nulls, mean, deviation, minimum and maximum.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from benchmarks._report import Figure, assembled, machine, table
+from benchmarks._report import Figure, build_figure, describe_machine, format_table
 from tidemill.checks.drift import drift
 from tidemill.checks.inference import infer_schema
 from tidemill.checks.table import validate
@@ -22,18 +22,18 @@ FIGURES = (
     Figure("profile of 1M rows x 20 columns", "s"),
     Figure("merge of two profiles", "ms"),
     Figure("drift of 20 columns", "ms"),
-    Figure("schema held against 1M rows x 20 columns", "s"),
+    Figure("validation of 1M rows x 20 columns by a schema", "s"),
 )
 
 
-def rows(number: int) -> pl.DataFrame:
-    """Twenty columns of every kind."""
+def build_rows(number: int) -> pl.DataFrame:
+    """Return rows with twenty columns of different types."""
     random = np.random.default_rng(7)
-    columns = {f"number {place}": pl.Series(random.normal(size=number)) for place in range(8)}
-    columns |= {f"count {place}": pl.Series(random.integers(0, 10 ** (place + 1), number)) for place in range(4)}
+    columns = {f"number {index}": pl.Series(random.normal(size=number)) for index in range(8)}
+    columns |= {f"count {index}": pl.Series(random.integers(0, 10 ** (index + 1), number)) for index in range(4)}
     columns |= {
-        f"word {many}": pl.Series(random.integers(0, many, number)).cast(pl.String)
-        for many in (5, 50, 500, 5_000, 50_000)
+        f"word {words}": pl.Series(random.integers(0, words, number)).cast(pl.String)
+        for words in (5, 50, 500, 5_000, 50_000)
     }
     gaps = np.where(random.random(number) < 0.1, np.nan, random.exponential(size=number))
     columns |= {"gaps": pl.Series(gaps).fill_nan(None), "flag": pl.Series(random.random(number) < 0.5)}
@@ -41,49 +41,58 @@ def rows(number: int) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def plain(frame: pl.DataFrame) -> None:
-    """The floor: the plain numbers of every column in one pass."""
+def compute_floor(frame: pl.DataFrame) -> None:
+    """Compute simple statistics of every column in one pass."""
     numbers = [name for name, kind in frame.schema.items() if kind.is_numeric()]
-    wanted = [pl.all().null_count().name.suffix(" nulls")]
+    expressions = [pl.all().null_count().name.suffix(" nulls")]
     for name in numbers:
         value = pl.col(name)
-        wanted += [
+        expressions += [
             value.mean().alias(f"{name} mean"),
             value.std().alias(f"{name} deviation"),
             value.min().alias(f"{name} low"),
             value.max().alias(f"{name} high"),
         ]
-    frame.lazy().select(wanted).collect()
+    frame.lazy().select(expressions).collect()
 
 
-def seconds(work: Callable[[], object], repeats: int, clock: Callable[[], float] = time.perf_counter) -> list[float]:
-    """What each of several repeats takes, after one that is not counted."""
+def time_repeats(
+    work: Callable[[], object], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
+    """Return the seconds of each repeat, after one repeat that is not counted."""
     work()
-    taken = []
+    durations = []
     for _ in range(repeats):
-        began = clock()
+        started = clock()
         work()
-        taken.append(clock() - began)
-    return taken
+        durations.append(clock() - started)
+    return durations
 
 
-def measured(frame: pl.DataFrame, reference: Profile, repeats: int) -> dict[str, tuple[list[float], list[float] | str]]:
-    """Each figure: ours and the floor's."""
+def measure(frame: pl.DataFrame, reference: Profile, repeats: int) -> dict[str, tuple[list[float], list[float] | str]]:
+    """Return the values of each figure: ours and the floor's."""
     now = profile(frame, reference)
     schema = infer_schema(frame, "rows")
-    judging = {"subject": "rows", "limit": 0.0, "minimum": 1}
-    cpu = seconds(lambda: profile(frame, reference), repeats, time.process_time)
-    found: list[tuple[list[float], list[float] | str]] = [
-        (cpu, seconds(lambda: plain(frame), repeats, time.process_time)),
-        (seconds(lambda: profile(frame, reference), repeats), seconds(lambda: plain(frame), repeats)),
-        ([one * 1000 for one in seconds(lambda: merge(now, now), repeats)], "there is none"),
+    cpu = time_repeats(lambda: profile(frame, reference), repeats, time.process_time)
+    values: list[tuple[list[float], list[float] | str]] = [
+        (cpu, time_repeats(lambda: compute_floor(frame), repeats, time.process_time)),
+        (time_repeats(lambda: profile(frame, reference), repeats), time_repeats(lambda: compute_floor(frame), repeats)),
+        ([value * 1000 for value in time_repeats(lambda: merge(now, now), repeats)], "there is none"),
         (
-            [one * 1000 for one in seconds(lambda: drift(now, reference, action="retrain", **judging), repeats)],  # type: ignore[arg-type]
+            [
+                value * 1000
+                for value in time_repeats(
+                    lambda: drift(now, reference, action="retrain", subject="rows", limit=0.0, minimum=1), repeats
+                )
+            ],
             "there is none",
         ),
-        (seconds(lambda: validate(frame, schema, "rows"), repeats), seconds(lambda: plain(frame), repeats)),
+        (
+            time_repeats(lambda: validate(frame, schema, "rows"), repeats),
+            time_repeats(lambda: compute_floor(frame), repeats),
+        ),
     ]
-    return dict(zip((figure.name for figure in FIGURES), found, strict=True))
+    return dict(zip((figure.name for figure in FIGURES), values, strict=True))
 
 
 def main() -> None:
@@ -93,14 +102,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     repeats = 3 if options.quick else 7
-    frame = rows(1_000_000)
+    frame = build_rows(1_000_000)
     reference = profile(frame.head(100_000))
-    found = {
-        figure.name: assembled(figure, *pair, {})
-        for figure, pair in zip(FIGURES, measured(frame, reference, repeats).values(), strict=True)
+    results = {
+        figure.name: build_figure(figure, *pair, {})
+        for figure, pair in zip(FIGURES, measure(frame, reference, repeats).values(), strict=True)
     }
-    printed = f"{machine()}; medians of {repeats}\n\n{table(FIGURES, found)}"
-    print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else printed)
+    printed = f"{describe_machine()}; medians of {repeats}\n\n{format_table(FIGURES, results)}"
+    print(json.dumps(results, indent=2, ensure_ascii=False) if options.json else printed)
 
 
 if __name__ == "__main__":

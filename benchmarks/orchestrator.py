@@ -1,7 +1,7 @@
-"""What an orchestrator costs beside its work: ours, the floor of bare files and SQLite, and the peers, in one run.
+"""The overhead of orchestrators: Tidemill, the floor of plain files and SQLite, and the peers, in one run.
 
-Every contender is a script in `peers/orchestrator` that is told the same jobs (`work.py` says which). The peers are
-measured where `--peers` names a folder that `peers/orchestrator/install` has filled.
+Every contender is a script in `peers/orchestrator` that does the same jobs (`work.py` lists them). `--peers` is the
+folder in which `peers/orchestrator/install` has installed the peers.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks._processes import Ended, Missing, reason, run, succeeded
-from benchmarks._report import Figure, Values, assembled, machine, table, write_between
+from benchmarks._processes import FinishedProcess, Missing, describe_failure, require_success, run
+from benchmarks._report import Figure, Values, build_figure, describe_machine, format_table, write_between
 
 _ROOT = Path(__file__).parents[1]
 _SCRIPTS = Path(__file__).parent / "peers" / "orchestrator"
 _CROWD = 8
-_PATIENCE = 240.0
+_TIMEOUT = 240.0
 _FIRST = "import os, time; open(os.environ['BENCH_FIRST'], 'w').write(str(time.time_ns()))"
 _HEAVY = ("lightgbm", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "sqlalchemy")
 _QUIET = {
@@ -51,7 +51,7 @@ FIGURES = (
 
 
 class Contender(NamedTuple):
-    """Who is measured: `commands` are the jobs for which it has a command line of its own."""
+    """A measured tool: `commands` are the command lines of the jobs that it starts itself."""
 
     name: str
     imports: str
@@ -92,7 +92,7 @@ PEERS = (
 
 
 class Arena:
-    """One contender with its interpreter, and a folder for each state that it keeps."""
+    """One contender with its interpreter, and a folder for each of its states."""
 
     def __init__(self, contender: Contender, binaries: Path, folder: Path, seconds: float) -> None:
         self.contender = contender
@@ -100,46 +100,46 @@ class Arena:
         self._folder = folder
         self._fill = {"bin": str(binaries), "script": str(_SCRIPTS / f"on_{contender.name}.py")}
 
-    def place(self, state: str) -> Path:
-        """The folder of a state, prepared when it is first asked for."""
-        place = self._folder / self.contender.name / state
-        if not place.exists():
-            place.mkdir(parents=True)
-            succeeded(self.job("prepare", state=state))
-        return place
+    def prepare_state(self, state: str) -> Path:
+        """Return the folder of a state; create and prepare it on the first call."""
+        folder = self._folder / self.contender.name / state
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            require_success(self.job("prepare", state=state))
+        return folder
 
-    def command(self, job: str, *words: str) -> list[str]:
-        """How a job is started."""
-        own = self.contender.commands.get(job, ("{bin}/python", "{script}", job))
-        return [part.format(**self._fill) for part in own] + list(words)
+    def command(self, job: str, *arguments: str) -> list[str]:
+        """Return the command line of a job."""
+        template = self.contender.commands.get(job, ("{bin}/python", "{script}", job))
+        return [part.format(**self._fill) for part in template] + list(arguments)
 
-    def python(self, code: str) -> Ended:
+    def python(self, code: str) -> FinishedProcess:
         """Run code in a fresh interpreter of the contender."""
         folder = self._folder / self.contender.name
         folder.mkdir(exist_ok=True)
-        return succeeded(run([self._fill["bin"] + "/python", "-c", code], folder, self.environment(folder)))
+        return require_success(run([self._fill["bin"] + "/python", "-c", code], folder, self.environment(folder)))
 
-    def job(self, job: str, *words: str, state: str = "chain", **also: str) -> Ended:
-        """Do a job in a state's folder."""
-        folder = self._folder / self.contender.name / state if job == "prepare" else self.place(state)
-        return run(self.command(job, *words), folder, self.environment(folder) | also)
+    def job(self, job: str, *arguments: str, state: str = "chain", **variables: str) -> FinishedProcess:
+        """Run a job in the folder of a state."""
+        folder = self._folder / self.contender.name / state if job == "prepare" else self.prepare_state(state)
+        return run(self.command(job, *arguments), folder, self.environment(folder) | variables)
 
-    def told(self, job: str, *words: str) -> Any:
-        """What a job told, and how it ended."""
-        ended = succeeded(self.job(job, *words))
-        return _result(ended.out.splitlines()), ended
+    def read_result(self, job: str, *arguments: str) -> Any:
+        """Run a job; return its result and its process."""
+        process = require_success(self.job(job, *arguments))
+        return _parse_result(process.out.splitlines()), process
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """The machine's environment with bytecode kept, telemetry off, and all state below `folder`."""
-        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        """Return this process's environment with bytecode on, telemetry off, and all state below `folder`."""
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         homes = {name: str(folder / "home") for name in _HOMES}
         (folder / "home").mkdir(exist_ok=True)
         bytecode = {"PYTHONPYCACHEPREFIX": str(self._folder / "bytecode"), "PYTHONPATH": str(_ROOT)}
-        return kept | _QUIET | homes | bytecode | {"USERNAME": "bench"}
+        return inherited | _QUIET | homes | bytecode | {"USERNAME": "bench"}
 
 
 def imports(arena: Arena, repeats: int) -> dict[str, list[float]]:
-    """A fresh interpreter that imports it, and ends."""
+    """Measure a new interpreter that imports the package and exits."""
     code = arena.contender.imports
     if arena.contender is OURS:
         arena.python(f"{code}, sys; found = set({_HEAVY}) & set(sys.modules); assert not found, found")
@@ -148,79 +148,79 @@ def imports(arena: Arena, repeats: int) -> dict[str, list[float]]:
 
 
 def start(arena: Arena, repeats: int) -> dict[str, list[float]]:
-    """From the start of its command to the first line of the first step."""
+    """Measure the time from the start of the command to the first line of the first step."""
     return {"start to first step": [_first_step(arena) for _ in range(repeats + 1)][1:]}
 
 
 def _first_step(arena: Arena) -> float:
-    note = arena.place("chain") / "first"
-    note.unlink(missing_ok=True)
-    began = time.time_ns()
-    succeeded(arena.job("first", BENCH_FIRST=str(note)))
-    return (int(note.read_text()) - began) / 1e6
+    start_file = arena.prepare_state("chain") / "first"
+    start_file.unlink(missing_ok=True)
+    started = time.time_ns()
+    require_success(arena.job("first", BENCH_FIRST=str(start_file)))
+    return (int(start_file.read_text()) - started) / 1e6
 
 
 def in_process(arena: Arena, repeats: int) -> dict[str, list[float]]:
-    """A no-op step with its artifact and its record: the slope between two lengths, in one warm process."""
-    slopes, ended = arena.told("time", "inline", arena.contender.lengths, str(repeats))
-    return {"a step in process": slopes, "peak memory of 50 steps": [ended.peak]}
+    """Measure a no-op step with its artifact and its record: the slope between two lengths, in one warm process."""
+    slopes, process = arena.read_result("time", "inline", arena.contender.lengths, str(repeats))
+    return {"a step in process": slopes, "peak memory of 50 steps": [process.peak]}
 
 
 def run_in_processes(arena: Arena, repeats: int) -> dict[str, list[float]]:
-    """The same through worker processes."""
+    """Measure the same with worker processes."""
     return {
-        "a step in warm processes": arena.told("time", "processes", arena.contender.lengths_in_processes, str(repeats))[
-            0
-        ]
+        "a step in warm processes": arena.read_result(
+            "time", "processes", arena.contender.lengths_in_processes, str(repeats)
+        )[0]
     }
 
 
 def rerun(arena: Arena, repeats: int) -> dict[str, list[float]]:
-    """The training again, with nothing changed: the whole process."""
-    trace = arena.place("training") / "trace"
-    found = [_training(arena, trace) for _ in range(repeats + 1)][1:]
-    if again := _ran(trace)[6:]:
-        raise Missing(f"has no cache: each rerun ran {len(again) // repeats} steps, in {found[0].seconds:.1f} s")
+    """Measure the whole process of an unchanged training."""
+    trace = arena.prepare_state("training") / "trace"
+    reruns = [_training(arena, trace) for _ in range(repeats + 1)][1:]
+    if repeated := _read_trace(trace)[6:]:
+        raise Missing(f"has no cache: each rerun ran {len(repeated) // repeats} steps, in {reruns[0].seconds:.1f} s")
     return {
-        "cached rerun": [ended.seconds for ended in found],
-        "cached rerun, processor time": [ended.cpu for ended in found],
+        "cached rerun": [process.seconds for process in reruns],
+        "cached rerun, processor time": [process.cpu for process in reruns],
     }
 
 
-def _training(arena: Arena, trace: Path) -> Ended:
-    return succeeded(arena.job("train", state="training", BENCH_TRACE=str(trace)))
+def _training(arena: Arena, trace: Path) -> FinishedProcess:
+    return require_success(arena.job("train", state="training", BENCH_TRACE=str(trace)))
 
 
 def resume(arena: Arena, _: int) -> dict[str, list[float]]:
-    """How many steps run once a training that failed in its fourth step goes on."""
-    trace = arena.place("failing") / "trace"
+    """Count the steps that run when a training that failed in its fourth step is resumed."""
+    trace = arena.prepare_state("failing") / "trace"
     failed = arena.job("train", state="failing", BENCH_TRACE=str(trace), BENCH_FAIL="1")
-    if not failed.code or _ran(trace) != ["load", "validate", "split", "train"]:
-        raise Missing(f"did not fail in step 4 as it should: {reason(failed.code, failed.err)}")
-    succeeded(arena.job("resume", state="failing", BENCH_TRACE=str(trace)))
-    return {"run again after step 4 of 6 failed": [float(len(_ran(trace)) - 4)]}
+    if not failed.code or _read_trace(trace) != ["load", "validate", "split", "train"]:
+        raise Missing(f"did not fail in step 4 as it should: {describe_failure(failed.code, failed.err)}")
+    require_success(arena.job("resume", state="failing", BENCH_TRACE=str(trace)))
+    return {"run again after step 4 of 6 failed": [float(len(_read_trace(trace)) - 4)]}
 
 
-def _ran(trace: Path) -> list[str]:
-    """The steps that ran, in order."""
+def _read_trace(trace: Path) -> list[str]:
+    """Return the steps that ran, in order."""
     return trace.read_text().split() if trace.exists() else []
 
 
 def crowd(arena: Arena, repeats: int) -> dict[str, list[float]]:
-    """Eight processes that run short chains on one state at once."""
+    """Measure eight processes that run short chains on one state at the same time."""
     return {"8 processes at once, whole steps": _rates(arena, "inline", repeats)}
 
 
 def crowd_of_transactions(arena: Arena, repeats: int) -> dict[str, list[float]]:
-    """Eight processes that only record steps, one transaction each."""
+    """Measure eight processes that only record steps, in one transaction each."""
     if arena.contender not in (OURS, FLOOR):
         return {}
     return {"8 processes at once, step transactions": _rates(arena, "transactions", repeats)}
 
 
 def _rates(arena: Arena, kind: str, repeats: int) -> list[float]:
-    """Steps a second, all processes together, if none was lost."""
-    folder = arena.place("chain")
+    """Return the steps per second of all processes; raise `Missing` if a step is not recorded."""
+    folder = arena.prepare_state("chain")
     command = arena.command("many", kind, "6", str(arena.seconds))
     with tempfile.TemporaryFile() as err:
         crowd = [
@@ -236,55 +236,55 @@ def _rates(arena: Arena, kind: str, repeats: int) -> list[float]:
             )
             for _ in range(_CROWD)
         ]
-        alarm = threading.Timer(_PATIENCE, _kill, (crowd,))
+        alarm = threading.Timer(_TIMEOUT, _kill, (crowd,))
         alarm.start()
         try:
             for process in crowd:
-                _answer(process, err)
-            before = arena.told("count")[0]
+                _read_answer(process, err)
+            before = arena.read_result("count")[0]
             rates, steps = [], 0
             for _ in range(repeats):
                 for process in crowd:
                     assert process.stdin is not None
                     process.stdin.write("\n")
                     process.stdin.flush()
-                began, ended, done = zip(*(_answer(process, err) for process in crowd), strict=True)
-                rates.append(sum(done) / (max(ended) - min(began)))
-                steps += sum(done)
-            kept = arena.told("count")[0] - before
+                starts, ends, counts = zip(*(_read_answer(process, err) for process in crowd), strict=True)
+                rates.append(sum(counts) / (max(ends) - min(starts)))
+                steps += sum(counts)
+            recorded = arena.read_result("count")[0] - before
         finally:
             alarm.cancel()
             _kill(crowd)
             for process in crowd:
                 process.communicate()
-    if kept != steps:
-        raise Missing(f"of {steps:,} steps that {_CROWD} processes ran, its records name {kept:,}")
+    if recorded != steps:
+        raise Missing(f"{_CROWD} processes ran {steps:,} steps, but its records have {recorded:,}")
     return rates
 
 
 def _kill(crowd: list["subprocess.Popen[str]"]) -> None:
     for process in crowd:
-        with suppress(ProcessLookupError):  # with the servers that it may have started
+        with suppress(ProcessLookupError):  # the group includes servers that the process started
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _answer(process: "subprocess.Popen[str]", err: Any) -> Any:
+def _read_answer(process: "subprocess.Popen[str]", err: Any) -> Any:
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("result "):
-            return _result([line])
+            return _parse_result([line])
     code = process.wait()
     if code == -signal.SIGKILL:
-        raise Missing(f"failed: {_CROWD} processes at once did not end within {_PATIENCE:.0f} s")
+        raise Missing(f"failed: {_CROWD} processes at once did not finish within {_TIMEOUT:.0f} s")
     err.seek(0)
-    raise Missing(reason(code, err.read().decode(errors="replace")))
+    raise Missing(describe_failure(code, err.read().decode(errors="replace")))
 
 
-def _result(lines: list[str]) -> Any:
-    told = [line.removeprefix("result ") for line in lines if line.startswith("result ")]
-    if not told:
-        raise Missing("failed: it told no result")
-    return json.loads(told[-1])
+def _parse_result(lines: list[str]) -> Any:
+    results = [line.removeprefix("result ") for line in lines if line.startswith("result ")]
+    if not results:
+        raise Missing("failed: it printed no result")
+    return json.loads(results[-1])
 
 
 MEASURES: dict[Callable[[Arena, int], dict[str, list[float]]], tuple[str, ...]] = {
@@ -297,36 +297,34 @@ MEASURES: dict[Callable[[Arena, int], dict[str, list[float]]], tuple[str, ...]] 
     crowd: ("8 processes at once, whole steps",),
     crowd_of_transactions: ("8 processes at once, step transactions",),
 }
-"""Each measure, and the figures that it gives."""
+"""Each measure with the names of its figures."""
 _BRIEF = (imports, start, in_process)
 
 
-def measured(arena: Arena, repeats: int, only: str, *, quick: bool) -> dict[str, Values]:
-    """What a contender reaches, or why it does not."""
-    found: dict[str, Values] = {}
-    for measure, gives in MEASURES.items():
+def measure_contender(arena: Arena, repeats: int, only: str, *, quick: bool) -> dict[str, Values]:
+    """Return the values of a contender, or the reasons why there are none."""
+    values: dict[str, Values] = {}
+    for measure, names in MEASURES.items():
         if only not in measure.__name__ or (quick and arena.contender in PEERS and measure not in _BRIEF):
             continue
         print(f"{arena.contender.name}: {measure.__name__}", file=sys.stderr)
         try:
-            found |= measure(arena, repeats)
+            values |= measure(arena, repeats)
         except Missing as missing:
-            found |= dict.fromkeys(gives, str(missing))
-    return found
+            values |= dict.fromkeys(names, str(missing))
+    return values
 
 
 def main() -> None:
     """Measure, and print a table or one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="end within a minute: three repeats, the two quickest peers"
-    )
+    parser.add_argument("--quick", action="store_true", help="within a minute: three repeats, the two fastest peers")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--markdown", action="store_true", help="write the table into benchmarks/README.md")
-    parser.add_argument("--peers", type=Path, metavar="DIR", help="measure the peers that are installed there")
+    parser.add_argument("--peers", type=Path, metavar="DIR", help="measure the peers in this folder")
     parser.add_argument("--among", default="", metavar="NAMES", help="only these peers, as in dbos,dagster")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only measures with this in their name")
-    parser.add_argument("--repeats", type=int, help="instead of five, or of three when quick")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only measures with this text in their name")
+    parser.add_argument("--repeats", type=int, help="the number of repeats; the default is 5, or 3 with --quick")
     options = parser.parse_args()
     repeats = options.repeats or (3 if options.quick else 5)
     among = (
@@ -334,23 +332,23 @@ def main() -> None:
     )
     peers = [peer for peer in PEERS if options.peers and peer.name in among]
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
-        reached = {}
+        by_contender = {}
         for contender in (OURS, FLOOR, *peers):
             binaries = (
                 options.peers.resolve() / contender.name / "bin" if contender in peers else Path(sys.executable).parent
             )
             arena = Arena(contender, binaries, Path(folder), 1 if options.quick else 3)
-            reached[contender.name] = measured(arena, repeats, options.only, quick=options.quick)
-    found = {}
+            by_contender[contender.name] = measure_contender(arena, repeats, options.only, quick=options.quick)
+    results = {}
     for figure in FIGURES:
-        if figure.name not in reached["tidemill"]:
+        if figure.name not in by_contender["tidemill"]:
             continue
-        values = {name: those[figure.name] for name, those in reached.items() if figure.name in those}
-        found[figure.name] = assembled(figure, values.pop("tidemill"), values.pop("nothing"), values)
-    printed = f"{machine()}; medians of {repeats}\n\n{table(FIGURES, found)}"
+        values = {name: measured[figure.name] for name, measured in by_contender.items() if figure.name in measured}
+        results[figure.name] = build_figure(figure, values.pop("tidemill"), values.pop("nothing"), values)
+    printed = f"{describe_machine()}; medians of {repeats}\n\n{format_table(FIGURES, results)}"
     if options.markdown:
         write_between(Path(__file__).with_name("README.md"), "orchestrator", printed)
-    print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else printed)
+    print(json.dumps(results, indent=2, ensure_ascii=False) if options.json else printed)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draws the floors of the import contract: a picture that fits a light and a dark page."""
+"""Draws the floors of the import contract, for light and dark pages."""
 
 import tomllib
 from html import escape
@@ -21,16 +21,16 @@ _STYLE = """
 """
 
 
-def floors() -> list[list[str]]:
-    """The packages of each floor, from the top, as the `layers` contract in pyproject.toml lists them."""
+def read_floors() -> list[list[str]]:
+    """Return the packages of each floor, from the top, as the `layers` contract in pyproject.toml lists them."""
     contracts = tomllib.loads((_ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
     return [[package.strip() for package in layer.split("|")] for layer in layers]
 
 
-def floors_picture() -> str:
-    """The picture as SVG."""
-    rows = floors()
+def draw_floors() -> str:
+    """Return the picture as SVG."""
+    rows = read_floors()
     height = _TOP * 2 + len(rows) * (_HEIGHT + _GAP) - _GAP
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif"',

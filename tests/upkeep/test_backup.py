@@ -28,13 +28,13 @@ from tidemill.core.run import Run, StepRun
 from tidemill.errors import Conflict, Corrupt, TidemillError
 from tidemill.testing.journal import START, rows
 from tidemill.testing.processes import run_in_processes
-from tidemill.upkeep.backup import About, BackupManifest, back_up, whole
+from tidemill.upkeep.backup import BackupManifest, BackupOrigin, back_up, open_atomically
 from tidemill.upkeep.lock import upkeep
 from tidemill.upkeep.restore import restore
 from tidemill.workspace.workspace import Workspace
 
 NOW = datetime(2013, 3, 1, tzinfo=UTC)
-ABOUT = About("0.2.0", "late", "abc")
+ABOUT = BackupOrigin("0.2.0", "late", "abc")
 BOOKS = ("artifacts", "runs", "steps", "verdicts", "releases", "routes", "events", "jobs", "schemas", "audit")
 
 
@@ -97,7 +97,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def taken(workspace: Workspace, file: Path) -> BackupManifest:
-    with whole(file) as sink:
+    with open_atomically(file) as sink:
         return back_up(workspace, sink, ABOUT, NOW)
 
 

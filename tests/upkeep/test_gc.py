@@ -127,7 +127,7 @@ def store(tmp_path: Path) -> Store:
 
 def test_an_empty_workspace_has_nothing_to_collect(store: Store) -> None:
     planned = gc.plan(store.ledger, store.blobs, Retention(), NOW)
-    assert (planned.goes, planned.stays, planned.doomed) == ((), (), ())
+    assert (planned.to_delete, planned.to_keep, planned.unneeded) == ((), (), ())
     assert gc.collect(store.ledger, store.blobs, planned, VirtualClock(NOW)) == gc.Collected(0, 0, 0)
 
 
@@ -138,15 +138,15 @@ def test_a_plan_changes_nothing_and_gives_its_reasons(store: Store) -> None:
     store.run(80 * DAY, young)
     orphan, recent = store.blob("orphan", 8 * DAY), store.blob("recent orphan", 6 * DAY)
     planned = gc.plan(store.ledger, store.blobs, Retention(), NOW)
-    assert {(g.kind, g.why, g.count, g.bytes) for g in planned.goes} == {
-        ("json", "what is kept does not need it", 1, 3),
-        ("orphan", "no run names it", 1, 6),
+    assert {(g.kind, g.reason, g.count, g.bytes) for g in planned.to_delete} == {
+        ("json", "nothing that is kept refers to it", 1, 3),
+        ("orphan", "no run refers to it", 1, 6),
     }
-    assert {(g.kind, g.why) for g in planned.stays} == {
-        ("json", "its run is not expired"),
-        ("orphan", "no run names it; it goes 7d after it was put"),
+    assert {(g.kind, g.reason) for g in planned.to_keep} == {
+        ("json", "its run has not expired"),
+        ("orphan", "no run refers to it; it is deleted 7d after it was stored"),
     }
-    assert abs(planned.goes[0].oldest - (NOW - 8 * DAY)) < timedelta(minutes=30)
+    assert abs(planned.to_delete[0].oldest - (NOW - 8 * DAY)) < timedelta(minutes=30)
     assert store.has(old, young, orphan, recent) == [True] * 4
     assert store.ledger.artifacts.get(old).collected is None
 

@@ -79,7 +79,7 @@ def test_a_board_behind_the_ledger_is_reported(mill: kit.Mill) -> None:
     kit.turned(mill)
     (mill.workspace.root / "environments/production/routes/flights.json").unlink()
     mill.board.publish(mill.books.routes.find(model="flights", limit=1)[0])
-    assert "version 2 is decided, but version 1 is in service" in client(mill).get("/").text
+    assert "the newest version of the route is 2, but version 1 is in production" in client(mill).get("/").text
 
 
 def test_lists_are_complete_across_pages(mill: kit.Mill) -> None:

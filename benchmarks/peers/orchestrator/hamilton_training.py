@@ -1,4 +1,4 @@
-"""The training as Hamilton wants it: a function for each value, joined by the names of parameters."""
+"""The training in the form of Hamilton: a function for each value, connected by the names of parameters."""
 
 import lightgbm as lgb
 import pandas as pd
@@ -15,18 +15,18 @@ def report(frame: pd.DataFrame) -> dict:
     return work.validate(frame)
 
 
-@extract_fields({"rows": pd.DataFrame, "held": pd.DataFrame})
+@extract_fields({"rows": pd.DataFrame, "test_rows": pd.DataFrame})
 def parts(frame: pd.DataFrame, report: dict) -> dict:
-    rows, held = work.split(frame, report)
-    return {"rows": rows, "held": held}
+    rows, test_rows = work.split(frame, report)
+    return {"rows": rows, "test_rows": test_rows}
 
 
 def model(rows: pd.DataFrame) -> lgb.Booster:
     return work.train(rows)
 
 
-def metrics(model: lgb.Booster, held: pd.DataFrame) -> dict:
-    return work.evaluate(model, held)
+def metrics(model: lgb.Booster, test_rows: pd.DataFrame) -> dict:
+    return work.evaluate(model, test_rows)
 
 
 def registered(model: lgb.Booster, metrics: dict) -> dict:

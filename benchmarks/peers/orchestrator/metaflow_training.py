@@ -1,4 +1,4 @@
-"""The training as Metaflow wants it: a class whose steps are methods and whose artifacts are attributes."""
+"""The training in the form of Metaflow: a class whose steps are methods and whose artifacts are attributes."""
 
 from metaflow import FlowSpec, step
 
@@ -18,7 +18,7 @@ class Training(FlowSpec):
 
     @step
     def split(self) -> None:
-        self.rows, self.held = work.split(self.frame, self.report)
+        self.rows, self.test_rows = work.split(self.frame, self.report)
         self.next(self.train)
 
     @step
@@ -28,7 +28,7 @@ class Training(FlowSpec):
 
     @step
     def evaluate(self) -> None:
-        self.metrics = work.evaluate(self.model, self.held)
+        self.metrics = work.evaluate(self.model, self.test_rows)
         self.next(self.end)
 
     @step

@@ -1,4 +1,4 @@
-"""Dagster: jobs with its file manager and its own instance; each step in this process, or each in a new one."""
+"""Dagster: jobs with its file manager and a local instance; steps run in this process, or each in a new one."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import dagster as dg
 
 from benchmarks.peers.orchestrator import work
 
-_KEPT = {"io_manager": dg.fs_io_manager}
+_RESOURCES = {"io_manager": dg.fs_io_manager}
 _LENGTHS = (5, 6, 10, 50)
 
 
@@ -20,22 +20,22 @@ def no_op(state: dict[str, int]) -> dict[str, int]:
     return work.no_op(state)
 
 
-def chain_of(length: int, name: str, executor: Any) -> Any:
-    @dg.job(name=name, executor_def=executor, resource_defs=_KEPT)
+def build_chain(length: int, name: str, executor: Any) -> Any:
+    @dg.job(name=name, executor_def=executor, resource_defs=_RESOURCES)
     def chain() -> None:
         state = first()
-        for place in range(1, length):
-            state = no_op.alias(f"no_op_{place}")(state)
+        for index in range(1, length):
+            state = no_op.alias(f"no_op_{index}")(state)
 
     return chain
 
 
 two_processes = dg.multiprocess_executor.configured({"max_concurrent": 2})
 inline_5, inline_6, inline_10, inline_50 = (
-    chain_of(length, f"inline_{length}", dg.in_process_executor) for length in _LENGTHS
+    build_chain(length, f"inline_{length}", dg.in_process_executor) for length in _LENGTHS
 )
 processes_5, processes_6, processes_10, processes_50 = (
-    chain_of(length, f"processes_{length}", two_processes) for length in _LENGTHS
+    build_chain(length, f"processes_{length}", two_processes) for length in _LENGTHS
 )
 
 
@@ -49,7 +49,7 @@ def validate(frame: Any) -> Any:
     return work.validate(frame)
 
 
-@dg.op(out={"rows": dg.Out(), "held": dg.Out()})
+@dg.op(out={"rows": dg.Out(), "test_rows": dg.Out()})
 def split(frame: Any, report: Any) -> tuple[Any, Any]:
     return work.split(frame, report)
 
@@ -60,8 +60,8 @@ def train(rows: Any) -> Any:
 
 
 @dg.op
-def evaluate(model: Any, held: Any) -> Any:
-    return work.evaluate(model, held)
+def evaluate(model: Any, test_rows: Any) -> Any:
+    return work.evaluate(model, test_rows)
 
 
 @dg.op
@@ -69,12 +69,12 @@ def register(model: Any, metrics: Any) -> Any:
     return work.register(model, metrics)
 
 
-@dg.job(executor_def=dg.in_process_executor, resource_defs=_KEPT)
+@dg.job(executor_def=dg.in_process_executor, resource_defs=_RESOURCES)
 def training() -> None:
     frame = load()
-    rows, held = split(frame, validate(frame))
+    rows, test_rows = split(frame, validate(frame))
     model = train(rows)
-    register(model, evaluate(model, held))
+    register(model, evaluate(model, test_rows))
 
 
 definitions = dg.Definitions(jobs=[inline_5, training])
@@ -84,15 +84,15 @@ def run_inline(length: int) -> None:
     assert globals()[f"inline_{length}"].execute_in_process(instance=dg.DagsterInstance.get()).success
 
 
-def job_of(name: str) -> Any:
-    """A job by its name: so a child process finds it."""
+def find_job(name: str) -> Any:
+    """Return a job by its name; child processes import this function."""
     return globals()[name]
 
 
 def run_job(name: str, resumed: str = "") -> None:
     instance = dg.DagsterInstance.get()
     options = dg.ReexecutionOptions.from_failure(resumed, instance) if resumed else None
-    job = dg.build_reconstructable_job("benchmarks.peers.orchestrator.on_dagster", "job_of", (name,))
+    job = dg.build_reconstructable_job("benchmarks.peers.orchestrator.on_dagster", "find_job", (name,))
     assert dg.execute_job(job, instance, reexecution_options=options).success
 
 

@@ -1,4 +1,4 @@
-"""DBOS, in a library's way: a process with SQLite; a workflow that has run under the same id gives what it gave."""
+"""DBOS as a library: a process with SQLite; a workflow with a finished id returns its recorded result."""
 
 import sqlite3
 from typing import Any
@@ -24,9 +24,9 @@ def chain(length: int) -> dict[str, int]:
 @DBOS.workflow()
 def training() -> Any:
     frame = load()
-    rows, held = split(frame, validate(frame))
+    rows, test_rows = split(frame, validate(frame))
     model = train(rows)
-    return register(model, evaluate(model, held))
+    return register(model, evaluate(model, test_rows))
 
 
 def run_training() -> None:

@@ -13,19 +13,19 @@ _CACHE = "cache"
 
 
 def chain(length: int) -> None:
-    """A module with so many functions: the cache wants their source in a file."""
-    place = Path(f"chain_{length}.py")
-    if not place.exists():
+    """Run a module with `length` functions; the cache needs their source in a file."""
+    file = Path(f"chain_{length}.py")
+    if not file.exists():
         lines = [
             "from benchmarks.peers.orchestrator.work import no_op",
             "def x0() -> dict: return no_op({'number': 0})",
         ]
         lines += [f"def x{step}(x{step - 1}: dict) -> dict: return no_op(x{step - 1})" for step in range(1, length)]
-        half = Path(f"half_{id(lines)}_{length}.py")
-        half.write_text("\n".join(lines))
-        half.rename(place)
+        draft = Path(f"draft_{id(lines)}_{length}.py")
+        draft.write_text("\n".join(lines))
+        draft.rename(file)
     sys.path[:0] = [] if "" in sys.path else [""]
-    module = importlib.import_module(place.stem)
+    module = importlib.import_module(file.stem)
     built = driver.Builder().with_modules(module).with_cache(path=_CACHE, recompute=True).build()
     built.execute([f"x{length - 1}"])
 

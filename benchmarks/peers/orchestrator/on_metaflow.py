@@ -1,4 +1,4 @@
-"""Metaflow: flows as files, run by its command line; each step is a process of its own."""
+"""Metaflow: flows as files, run by its command line; each step is a separate process."""
 
 import subprocess
 import sys
@@ -10,25 +10,25 @@ _LENGTHS = (5, 6, 20)
 
 
 def prepare() -> None:
-    """The flows: a chain of each length that is asked for."""
+    """Write the flows: a chain of each length, and the training."""
     for length in _LENGTHS:
         Path(f"chain_{length}.py").write_text(flow(length))
     Path("training.py").write_text(Path(__file__).with_name("metaflow_training.py").read_text())
 
 
 def flow(length: int) -> str:
-    names = ["start", *(f"s{place}" for place in range(1, length - 1)), "end"]
+    names = ["start", *(f"s{index}" for index in range(1, length - 1)), "end"]
     lines = ["from metaflow import FlowSpec, step", "from benchmarks.peers.orchestrator.work import no_op"]
     lines += [f"class Chain{length}(FlowSpec):"]
     for name, following in zip(names, [*names[1:], ""], strict=True):
-        given = "{'number': 0}" if name == "start" else "self.state"
-        lines += ["    @step", f"    def {name}(self):", f"        self.state = no_op({given})"]
+        argument = "{'number': 0}" if name == "start" else "self.state"
+        lines += ["    @step", f"    def {name}(self):", f"        self.state = no_op({argument})"]
         lines += [f"        self.next(self.{following})"] if following else []
     return "\n".join((*lines, "if __name__ == '__main__':", f"    Chain{length}()", ""))
 
 
-def command(flow: str, *words: str) -> None:
-    subprocess.run((sys.executable, f"{flow}.py", "--no-pylint", *words), check=True)
+def command(flow: str, *arguments: str) -> None:
+    subprocess.run((sys.executable, f"{flow}.py", "--no-pylint", *arguments), check=True)
 
 
 def count() -> int:
@@ -38,7 +38,7 @@ def count() -> int:
 if __name__ == "__main__":
     chains: dict[str, work.Chain | str] = {
         "inline": lambda length: command(f"chain_{length}", "run", "--max-workers", "2"),
-        "processes": "always: the line above is it",
+        "processes": "every step has its own process: see the row above",
     }
     work.drive(
         chains,

@@ -1,4 +1,4 @@
-"""The floor: the same work with files and SQLite alone, what no orchestrator can be quicker than by much."""
+"""The floor: the same work with files and SQLite only; no orchestrator can be much faster."""
 
 import hashlib
 import json
@@ -28,20 +28,20 @@ def ledger() -> sqlite3.Connection:
     return connection
 
 
-def keep(content: bytes) -> str:
-    """A file by its digest, written once and whole."""
+def store(content: bytes) -> str:
+    """Write a file named by its digest, atomically and once; return the digest."""
     digest = hashlib.sha256(content).hexdigest()
-    place = Path("blobs", digest[:2], digest)
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        half = place.with_suffix(f".{os.getpid()}")
-        half.write_bytes(content)
-        half.rename(place)
+    file = Path("blobs", digest[:2], digest)
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}")
+        draft.write_bytes(content)
+        draft.rename(file)
     return digest
 
 
 def record(key: str, digest: str) -> None:
-    """A step's four rows, in one transaction."""
+    """Write the four rows of a step in one transaction."""
     ledger().execute("BEGIN IMMEDIATE")
     ledger().executemany("INSERT INTO steps (key, digest, body) VALUES (?, ?, ?)", [(key, digest, "x" * 300)] * 4)
     ledger().execute("COMMIT")
@@ -51,7 +51,7 @@ def chain(length: int) -> None:
     state = {"number": 0}
     for position in range(length):
         state = work.no_op(state)
-        record(str(position), keep(json.dumps(state).encode()))
+        record(str(position), store(json.dumps(state).encode()))
 
 
 @cache
@@ -63,7 +63,7 @@ def chain_in_pool(length: int) -> None:
     state = {"number": 0}
     for position in range(length):
         state = pool().submit(work.no_op, state).result()
-        record(str(position), keep(json.dumps(state).encode()))
+        record(str(position), store(json.dumps(state).encode()))
 
 
 def transactions(length: int) -> None:
@@ -75,24 +75,24 @@ def count() -> int:
     return int(ledger().execute("SELECT count(*) FROM steps").fetchone()[0]) // 4
 
 
-def remember(name: str, function: Any, *inputs: str) -> str:
-    """A step's digest: of what it gave before for the same inputs, or of what it gives now."""
+def run_cached(name: str, function: Any, *inputs: str) -> str:
+    """Return the digest of a step's output: the stored one for the same inputs, or that of a new execution."""
     key = " ".join((name, *inputs))
-    found = ledger().execute("SELECT digest FROM steps WHERE key = ?", (key,)).fetchone()
-    if found and Path("blobs", found[0][:2], found[0]).exists():
-        return str(found[0])
-    given = function(*(pickle.loads(Path("blobs", digest[:2], digest).read_bytes()) for digest in inputs))
-    digest = keep(pickle.dumps(given, protocol=5))
+    row = ledger().execute("SELECT digest FROM steps WHERE key = ?", (key,)).fetchone()
+    if row and Path("blobs", row[0][:2], row[0]).exists():
+        return str(row[0])
+    output = function(*(pickle.loads(Path("blobs", digest[:2], digest).read_bytes()) for digest in inputs))
+    digest = store(pickle.dumps(output, protocol=5))
     record(key, digest)
     return digest
 
 
 def train() -> None:
-    frame = remember("load", work.load)
-    both = remember("split", work.split, frame, remember("validate", work.validate, frame))
-    model = remember("train", lambda parts: work.train(parts[0]), both)
-    metrics = remember("evaluate", lambda booster, parts: work.evaluate(booster, parts[1]), model, both)
-    remember("register", work.register, model, metrics)
+    frame = run_cached("load", work.load)
+    parts = run_cached("split", work.split, frame, run_cached("validate", work.validate, frame))
+    model = run_cached("train", lambda pair: work.train(pair[0]), parts)
+    metrics = run_cached("evaluate", lambda booster, pair: work.evaluate(booster, pair[1]), model, parts)
+    run_cached("register", work.register, model, metrics)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Prefect without a server of its own: each process starts a temporary one; results persisted, cache by source."""
+"""Prefect without a running server: each process starts a temporary one; results are persisted and cached."""
 
 import sqlite3
 from pathlib import Path
@@ -26,9 +26,9 @@ def chain(length: int) -> None:
 @flow
 def training() -> Any:
     frame = load()
-    rows, held = split(frame, validate(frame))
+    rows, test_rows = split(frame, validate(frame))
     model = train(rows)
-    return register(model, evaluate(model, held))
+    return register(model, evaluate(model, test_rows))
 
 
 def count() -> int:

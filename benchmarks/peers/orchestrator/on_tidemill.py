@@ -1,4 +1,4 @@
-"""Ours: a project like a user's, run in process, and by the command line where a figure is about it."""
+"""Tidemill: a project like a user's, run in this process, or by the command line where the figure measures it."""
 
 import json
 import shutil
@@ -15,11 +15,11 @@ _COMMAND = Path(sys.executable).with_name("tidemill")
 
 
 def prepare() -> None:
-    """A project in a git repository, as projects are: the chain in a folder of that name, in others the training."""
+    """Create a project in a git repository: the chain in a folder with that name, the training in other folders."""
     project = Path(__file__).parent / "projects" / ("chain" if Path.cwd().name == "chain" else "training")
     shutil.copytree(project, ".", dirs_exist_ok=True)
-    for words in ("init -q", "add .", "-c user.name=bench -c user.email=bench@localhost commit -q -m Begin"):
-        subprocess.run(("git", *words.split()), check=True)
+    for command in ("init -q", "add .", "-c user.name=bench -c user.email=bench@localhost commit -q -m Begin"):
+        subprocess.run(("git", *command.split()), check=True)
 
 
 @cache
@@ -31,7 +31,7 @@ def session() -> Any:
 
 
 def chain(length: int, engine: str = "inline") -> None:
-    """A run of the whole engine: artifacts, ledger, events."""
+    """Run the whole engine: artifacts, ledger, events."""
     from tidemill.flow.engine import run
 
     _, failed = run(session(), session().project.code.pipeline("chain"), {"length": length}, engine=engine)
@@ -39,27 +39,27 @@ def chain(length: int, engine: str = "inline") -> None:
 
 
 def record(length: int) -> None:
-    """What the ledger does at the end of a step, and nothing else: one transaction each."""
+    """Write the end of each step to the ledger, in one transaction per step."""
     from tidemill.core.artifact import Artifact
     from tidemill.core.run import StepRun
 
     ledger, mint = session().workspace.ledger, session().clock.mint
     for position in range(length):
-        mine = mint()
+        identifier = mint()
         step = StepRun(
-            id=mine,
-            run=mine,
+            id=identifier,
+            run=identifier,
             step="pass_on",
             position=position,
             state="ran",
             reason="its cache is off",
-            key=mine,
+            key=identifier,
             code="",
             executor="inline",
             started=datetime.now(UTC),
         )
         with ledger.transaction():
-            ledger.artifacts.add(Artifact(id=mine, kind="json", size=12))
+            ledger.artifacts.add(Artifact(id=identifier, kind="json", size=12))
             ledger.steps.add(step)
 
 
@@ -68,7 +68,7 @@ def count() -> int:
 
 
 def resume() -> None:
-    """`tidemill runs resume`, on the run that failed."""
+    """Resume the failed run with `tidemill runs resume`."""
     listed = subprocess.run((_COMMAND, "runs", "list", "--json"), check=True, capture_output=True)
     identifier = json.loads(listed.stdout)[0]["id"]
     subprocess.run((_COMMAND, "runs", "resume", identifier), check=True)

@@ -30,9 +30,11 @@ def validate(frame: pd.DataFrame) -> dict:
 
 
 @step
-def split(frame: pd.DataFrame, report: dict) -> tuple[Annotated[pd.DataFrame, "rows"], Annotated[pd.DataFrame, "held"]]:
-    rows, held = work.split(frame, report)
-    return rows, held  # it reads this line to count the outputs
+def split(
+    frame: pd.DataFrame, report: dict
+) -> tuple[Annotated[pd.DataFrame, "rows"], Annotated[pd.DataFrame, "test_rows"]]:
+    rows, test_rows = work.split(frame, report)
+    return rows, test_rows  # ZenML reads this line to count the outputs
 
 
 @step
@@ -41,8 +43,8 @@ def train(rows: pd.DataFrame) -> lgb.Booster:
 
 
 @step
-def evaluate(model: lgb.Booster, held: pd.DataFrame) -> dict:
-    return work.evaluate(model, held)
+def evaluate(model: lgb.Booster, test_rows: pd.DataFrame) -> dict:
+    return work.evaluate(model, test_rows)
 
 
 @step
@@ -53,9 +55,9 @@ def register(model: lgb.Booster, metrics: dict) -> dict:
 @pipeline
 def training() -> None:
     frame = load()
-    rows, held = split(frame, validate(frame))
+    rows, test_rows = split(frame, validate(frame))
     model = train(rows)
-    register(model, evaluate(model, held))
+    register(model, evaluate(model, test_rows))
 
 
 def chain(length: int) -> None:

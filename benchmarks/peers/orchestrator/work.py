@@ -1,15 +1,15 @@
-"""The work that every contender does, and the way in which each is told to do it.
+"""The work of every contender, and the jobs that its script does.
 
-A contender is a script `on_NAME.py`. It runs no-op steps in a chain, each on the one before and each result kept, and
-a training in six steps; `drive` turns its functions into jobs:
+A contender is a script `on_NAME.py`. It runs a chain of no-op steps, of which each uses the result of the
+previous one and stores its own, and a training in six steps; `drive` turns its functions into jobs:
 
-    prepare                      make what it keeps its state in, untimed
-    first                        one chain of five steps: the first step writes when it began to $BENCH_FIRST
-    time KIND SHORT,LONG TIMES   milliseconds a step, by the slope between two lengths, in one warm process
-    many KIND LENGTH SECONDS     at each line on standard input, chains of that length for so many seconds
-    count                        how many steps its records name
-    train                        the training; each step that runs adds its name to $BENCH_TRACE; $BENCH_FAIL fails one
-    resume                       go on with the training that failed
+    prepare                      create the storage of its state; not timed
+    first                        one chain of five steps: the first step writes its start time to $BENCH_FIRST
+    time KIND SHORT,LONG TIMES   milliseconds per step: the slope between two lengths, in one warm process
+    many KIND LENGTH SECONDS     for each line on standard input, run chains of LENGTH for SECONDS
+    count                        the number of steps in its records
+    train                        the training; each step adds its name to $BENCH_TRACE; with $BENCH_FAIL one step fails
+    resume                       resume the failed training
 """
 
 import json
@@ -24,25 +24,25 @@ Chain = Callable[[int], object]
 
 
 def no_op(state: dict[str, int]) -> dict[str, int]:
-    """Count one more."""
+    """Return the state with the next number."""
     note = os.environ.get("BENCH_FIRST")
     if note and not Path(note).exists():
         Path(note).write_text(str(time.time_ns()))
     return {"number": state["number"] + 1}
 
 
-def ran(name: str) -> None:
-    """Note that a step ran."""
+def write_trace(name: str) -> None:
+    """Write the name of a step that runs to the trace."""
     with Path(os.environ["BENCH_TRACE"]).open("a") as trace:
         trace.write(name + "\n")
 
 
 def load() -> Any:
-    """200,000 rows: 19 features and a label."""
+    """Return 200,000 rows with 19 features and a label."""
     import numpy as np
     import pandas as pd
 
-    ran("load")
+    write_trace("load")
     random = np.random.default_rng(0)
     features = random.standard_normal((200_000, 19))
     label = features[:, :5].sum(1) + random.standard_normal(200_000) > 0
@@ -50,26 +50,26 @@ def load() -> Any:
 
 
 def validate(frame: Any) -> dict[str, float]:
-    """Whether it is whole."""
-    ran("validate")
+    """Check that no column and no value is missing."""
+    write_trace("validate")
     assert frame.shape[1] == 20
     assert not frame.isna().any().any()
     return {"rows": len(frame), "mean": float(frame.describe().loc["mean", "f0"])}
 
 
 def split(frame: Any, report: dict[str, float]) -> tuple[Any, Any]:
-    """The first four fifths, and the rest."""
-    ran("split")
+    """Return the first four fifths of the rows, and the rest."""
+    write_trace("split")
     assert report["rows"] == len(frame)
     cut = len(frame) * 4 // 5
     return frame.iloc[:cut].reset_index(drop=True), frame.iloc[cut:].reset_index(drop=True)
 
 
 def train(rows: Any) -> Any:
-    """A small booster."""
-    ran("train")
+    """Train a small booster."""
+    write_trace("train")
     if os.environ.get("BENCH_FAIL"):
-        raise RuntimeError("told to fail")
+        raise RuntimeError("BENCH_FAIL is set")
     import lightgbm
 
     params = {"objective": "binary", "num_leaves": 31, "verbose": -1, "num_threads": 1, "seed": 1}
@@ -77,15 +77,15 @@ def train(rows: Any) -> Any:
 
 
 def evaluate(model: Any, rows: Any) -> dict[str, float]:
-    """How often it is right."""
-    ran("evaluate")
+    """Return the accuracy."""
+    write_trace("evaluate")
     right = (model.predict(rows.drop(columns="y")) > 0.5) == rows["y"].to_numpy()
     return {"accuracy": float(right.mean())}
 
 
 def register(model: Any, metrics: dict[str, float]) -> dict[str, float]:
-    """What a registry would be told."""
-    ran("register")
+    """Return the record for a registry."""
+    write_trace("register")
     return {"version": 1, "bytes": len(model.model_to_string()), **metrics}
 
 
@@ -96,22 +96,22 @@ def drive(
     count: Callable[[], int] | str,
     prepare: Callable[[], object] = lambda: None,
 ) -> None:
-    """Do the job that the command line names; text in place of a function says why a contender cannot."""
-    job, *words = sys.argv[1:]
+    """Do the job of the command line; text instead of a function is the reason for an unsupported job."""
+    job, *arguments = sys.argv[1:]
     if job == "time":
-        short, long = map(int, words[1].split(","))
-        chain = _able(chains[words[0]])
+        short, long = map(int, arguments[1].split(","))
+        chain = _require_function(chains[arguments[0]])
         chain(short)
-        _tell([_slope(chain, short, long) for _ in range(int(words[2]))])
+        _print_result([_slope(chain, short, long) for _ in range(int(arguments[2]))])
     elif job == "many":
-        _able(count)
-        _repeatedly(_able(chains[words[0]]), int(words[1]), float(words[2]))
+        _require_function(count)
+        _run_repeatedly(_require_function(chains[arguments[0]]), int(arguments[1]), float(arguments[2]))
     elif job == "first":
-        _able(chains["inline"])(5)
+        _require_function(chains["inline"])(5)
     elif job == "count":
-        _tell(_able(count)())
+        _print_result(_require_function(count)())
     else:
-        _able({"prepare": prepare, "train": train, "resume": resume}[job])()
+        _require_function({"prepare": prepare, "train": train, "resume": resume}[job])()
 
 
 def _slope(chain: Chain, short: int, long: int) -> float:
@@ -119,30 +119,30 @@ def _slope(chain: Chain, short: int, long: int) -> float:
 
 
 def _seconds(chain: Chain, length: int) -> float:
-    began = time.perf_counter()
+    started = time.perf_counter()
     chain(length)
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
-def _repeatedly(chain: Chain, length: int, seconds: float) -> None:
+def _run_repeatedly(chain: Chain, length: int, seconds: float) -> None:
     chain(length)
-    _tell("ready")
+    _print_result("ready")
     for _ in sys.stdin:
-        began, steps = time.time(), 0
-        while time.time() < began + seconds:
+        started, steps = time.time(), 0
+        while time.time() < started + seconds:
             chain(length)
             steps += length
-        _tell([began, time.time(), steps])
+        _print_result([started, time.time(), steps])
 
 
-def _able(function: Any) -> Any:
-    return _cannot(function) if isinstance(function, str) else function
+def _require_function(function: Any) -> Any:
+    return _exit_unsupported(function) if isinstance(function, str) else function
 
 
-def _cannot(reason: str) -> NoReturn:
+def _exit_unsupported(reason: str) -> NoReturn:
     print(reason, file=sys.stderr)
     raise SystemExit(3)
 
 
-def _tell(value: object) -> None:
+def _print_result(value: object) -> None:
     print("result", json.dumps(value), flush=True)

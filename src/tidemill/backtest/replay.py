@@ -90,7 +90,7 @@ class Replay:
             "backtest",
             self.clock,
             workspace=open_workspace(folder, "backtest", urls={"blobs": str(folder.parent / "blobs")}),
-            given={resources.Sources: self.sources, resources.Features: self.features},
+            replacements={resources.Sources: self.sources, resources.Features: self.features},
         )
         self.session.shared_results = SharedResults(folder.parent / "memory" / _fingerprint_history(policy))
         workspace = self.session.workspace

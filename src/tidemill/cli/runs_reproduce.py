@@ -106,7 +106,7 @@ def _repeat(session: "Session", past: "Run", folder: Path, tolerance: float, *, 
         session.project,
         past.environment,
         workspace=open_workspace(folder, past.environment, urls={"blobs": recorded.url("blobs")}),
-        given={resources.TableReader: recorded.tables, resources.JournalReader: recorded.journal},
+        replacements={resources.TableReader: recorded.tables, resources.JournalReader: recorded.journal},
     )
     return reproduce_run(repeated, books, past, tolerance, RunProgress(quiet=quiet).report)
 

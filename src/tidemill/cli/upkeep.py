@@ -35,13 +35,13 @@ def gc(
     if not apply:
         rows = _delete_old_rows(session, dry_run=True)
         if json:
-            output.print_json({"goes": planned.goes, "stays": planned.stays, "journal": rows})
+            output.print_json({"to_delete": planned.to_delete, "to_keep": planned.to_keep, "journal": rows})
             return
-        _print_groups("deleted", planned.goes)
-        _print_groups("kept", planned.stays)
+        _print_groups("deleted", planned.to_delete)
+        _print_groups("kept", planned.to_keep)
         for kind, count in rows.items():
             output.out.print(f"journal {kind}: {count} rows to delete")
-        output.err.print("nothing is deleted yet: run `tidemill gc --apply`")
+        output.err.print("nothing was deleted: run `tidemill gc --apply`")
         return
     with upkeep(store.root, store.database):
         planned = collection.plan(store.ledger, store.blobs, retention, now)
@@ -62,12 +62,12 @@ def backup(
 ) -> None:
     """Back up the workspace to one file: ledger, blobs, journal, tables and routes. It can be in use."""
     from tidemill import __version__
-    from tidemill.upkeep.backup import About, back_up
+    from tidemill.upkeep.backup import BackupOrigin, back_up
 
     session = load_session()
-    about = About(__version__, session.project.name, session.project.policy_digest)
+    origin = BackupOrigin(__version__, session.project.name, session.project.policy_digest)
     with _open_sink(file) as sink:
-        manifest = back_up(session.workspace, sink, about, session.clock.now())
+        manifest = back_up(session.workspace, sink, origin, session.clock.now())
     if json and file != "-":
         output.print_json(manifest)
     else:
@@ -140,9 +140,9 @@ def erase(
 @contextmanager
 def _open_sink(file: str) -> Iterator[BinaryIO]:
     if file != "-":
-        from tidemill.upkeep.backup import whole
+        from tidemill.upkeep.backup import open_atomically
 
-        with whole(Path(file)) as sink:
+        with open_atomically(Path(file)) as sink:
             yield sink
         return
     if sys.stdout.isatty():
@@ -185,8 +185,11 @@ def _delete_old_rows(session: "Session", *, dry_run: bool = False) -> dict[str, 
     return deleted
 
 
-def _print_groups(what: str, groups: "tuple[Group, ...]") -> None:
+def _print_groups(title: str, groups: "tuple[Group, ...]") -> None:
     if groups:
-        rows = ([g.kind, str(g.count), format_bytes(g.bytes), output.format_cell(g.oldest), g.why] for g in groups)
-        output.print_table((what, "blobs", "size", "oldest", "reason"), rows)
+        rows = (
+            [group.kind, str(group.count), format_bytes(group.bytes), output.format_cell(group.oldest), group.reason]
+            for group in groups
+        )
+        output.print_table((title, "blobs", "size", "oldest", "reason"), rows)
         output.out.print()

@@ -28,9 +28,9 @@ def open_session(
     *,
     frames: Mapping[str, Any] | None = None,
     workspace: Workspace | None = None,
-    given: Mapping[type, Any] | None = None,
+    replacements: Mapping[type, Any] | None = None,
 ) -> Session:
-    """Open a session of a project in an environment; `given` replaces resources.
+    """Open a session of a project in an environment; `replacements` maps resource types to objects for steps.
 
     `frames` replace the rows of sources, by the names of the sources: frames of Polars, pandas or Arrow, or relations
     of DuckDB. They are copied now; the same rows in a later session are not a new batch.
@@ -44,7 +44,7 @@ def open_session(
     """
     opened = workspace or open_workspace(project.state_folder, environment)
     polars_frames = _to_polars(frames) if frames else {}
-    session = Session(project, opened, clock, dict(given or {}))
+    session = Session(project, opened, clock, dict(replacements or {}))
     sources = partial(
         open_sources, project.folder, project.policy.sources, polars_frames, partial(_list_accepted, opened)
     )
@@ -55,7 +55,7 @@ def open_session(
     session.register(resources.Features, lambda: _features(session))
     session.register(resources.ProjectMetrics, lambda: _CodeMetrics(session))
     session.register(resources.Environments, lambda: PackageProber(opened.root / "packages"))
-    if clock is None and not given:
+    if clock is None and not replacements:
         session.reopen = partial(
             _reopen, project.folder, project.policy, environment, opened.root, opened.urls, polars_frames
         )
@@ -141,12 +141,12 @@ class _CodeMetrics:
         ]
 
     def metric(self, name: str) -> Metric:
-        known = self._session.project.code.metrics
-        if name not in known:
+        metrics = self._session.project.code.metrics
+        if name not in metrics:
             raise NotFound(
-                f"pipeline.py has no metric {name!r}", f"use one of its metrics: {', '.join(known) or 'none'}"
+                f"pipeline.py has no metric {name!r}", f"use one of its metrics: {', '.join(metrics) or 'none'}"
             )
-        return known[name]
+        return metrics[name]
 
 
 def _features(session: Session) -> resources.Features:

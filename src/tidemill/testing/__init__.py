@@ -1,6 +1,7 @@
 """Conformance suites for plugs: subclass one in a test module and define its fixtures.
 
-Each suite is a class of pytest tests over what Tidemill relies on. pytest is imported here and nowhere else.
+Each suite is a class of pytest tests of the behaviour that Tidemill relies on. Other packages of Tidemill do not import
+pytest.
 """
 
 import pytest

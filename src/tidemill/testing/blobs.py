@@ -1,4 +1,4 @@
-"""Conformance suite for blobs: bytes by digest, written once, and verified on reading."""
+"""Conformance suite of blob stores: bytes by digest, written once, and verified on reading."""
 
 import contextlib
 from collections.abc import Callable
@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from tidemill.blobs.store import Blobs, compute_digest
 from tidemill.errors import Corrupt, NotFound
 
-# More than a store keeps in memory on its way.
+# More bytes than a store buffers in memory.
 LARGE = bytes(range(256)) * 40_000
 
 
 class Alter(Protocol):
-    """Replaces the bytes of a blob without its store."""
+    """A function that replaces the bytes of a blob without its store."""
 
     def __call__(self, digest: str, content: bytes) -> None: ...
 
 
 class BlobsSuite:
-    """Inherit it and define the fixtures `opener` and `alter`.
+    """Subclass it and define the fixtures `opener`, which opens the same store, and `alter`.
 
     ::
 
@@ -39,13 +39,13 @@ class BlobsSuite:
 
     @pytest.fixture
     def opener(self) -> Callable[[], Blobs]:
-        """A function that opens the same store on each call; the store is empty at first."""
-        raise NotImplementedError("give the fixture `opener`")
+        """Return a function that opens the same store; the store is empty at first."""
+        raise NotImplementedError("define the fixture `opener`")
 
     @pytest.fixture
     def alter(self) -> Alter:
-        """Replaces the bytes of a blob without its store."""
-        raise NotImplementedError("give the fixture `alter`")
+        """Return a function that replaces the bytes of a blob without its store."""
+        raise NotImplementedError("define the fixture `alter`")
 
     @pytest.fixture
     def blobs(self, opener: Callable[[], Blobs]) -> Blobs:
@@ -88,7 +88,9 @@ class BlobsSuite:
     def test_equal_bytes_are_one_blob(self, blobs: Blobs, content: bytes) -> None:
         assert blobs.put(content) == blobs.put(content, durable=True)
         assert blobs.get(compute_digest(content)) == content
-        assert [(found.digest, found.size) for found in blobs.list_blobs()] == [(compute_digest(content), len(content))]
+        assert [(stored.digest, stored.size) for stored in blobs.list_blobs()] == [
+            (compute_digest(content), len(content))
+        ]
 
     @pytest.mark.parametrize("content", [b"ebb", b"tidf", b""], ids=["truncated", "altered", "emptied"])
     def test_altered_bytes_are_corrupt_until_they_are_put_again(
@@ -96,9 +98,9 @@ class BlobsSuite:
     ) -> None:
         digest = blobs.put(b"tide")
         alter(digest, content)
-        for ask in (blobs.get, blobs.open):
+        for read in (blobs.get, blobs.open):
             with pytest.raises(Corrupt, match=digest[:12]) as corrupt:
-                ask(digest)
+                read(digest)
             assert corrupt.value.cure
         assert blobs.put(b"tide") == digest
         assert blobs.get(digest) == b"tide"
@@ -115,9 +117,9 @@ class BlobsSuite:
 
     @pytest.mark.parametrize("name", [compute_digest(b"nowhere"), "nowhere", "", "../" * 20 + "etc/passwd"])
     def test_a_missing_blob_is_not_found(self, blobs: Blobs, name: str) -> None:
-        for ask in (blobs.get, blobs.open):
+        for read in (blobs.get, blobs.open):
             with pytest.raises(NotFound) as missing:
-                ask(name)
+                read(name)
             assert missing.value.cure
         assert not blobs.has(compute_digest(b"nowhere"))
 
@@ -139,12 +141,12 @@ class BlobsSuite:
         contents = [b"", b"tide", b"ebb" * 1000]
         for content in contents:
             blobs.put(content)
-        found = {stored.digest: stored for stored in blobs.list_blobs()}
-        assert {digest: stored.size for digest, stored in found.items()} == {
+        listed = {stored.digest: stored for stored in blobs.list_blobs()}
+        assert {digest: stored.size for digest, stored in listed.items()} == {
             compute_digest(content): len(content) for content in contents
         }
-        # An object store counts in whole seconds, by a clock of its own.
-        assert all(0 <= stored.age < 60 for stored in found.values())
+        # An object store has its own clock, and rounds times to seconds.
+        assert all(0 <= stored.age < 60 for stored in listed.values())
 
     def test_a_blob_may_be_deleted_while_blobs_are_listed(self, blobs: Blobs) -> None:
         for number in range(20):

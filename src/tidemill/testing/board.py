@@ -13,7 +13,7 @@ NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 
 
 def route(version: int, model: str = "late") -> Route:
-    """A route of a model with one release."""
+    """Return a route of a model with one release."""
     arm = Arm(release=f"{model}/{version}", version=version, package="p" * 64, role="champion", share=1.0)
     return Route(
         id=f"{model}-{version}",

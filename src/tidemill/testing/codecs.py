@@ -1,4 +1,4 @@
-"""Conformance suite for codecs: values are read as written, and equal values have equal bytes in every process."""
+"""Conformance suite of codecs: values are read as written, and equal values have equal bytes in every process."""
 
 import errno
 import io
@@ -49,7 +49,7 @@ def write_value(codec: Codec, value: Any) -> bytes:
 
 
 class CodecSuite:
-    """Inherit it and define the fixtures `codec`, `values` and `foreign`; codec and values must be picklable.
+    """Subclass it and define the fixtures `codec`, `values` and `foreign`; codec and values must be picklable.
 
     ::
 
@@ -70,20 +70,20 @@ class CodecSuite:
     @pytest.fixture
     def codec(self) -> Codec:
         """The codec."""
-        raise NotImplementedError("give the fixture `codec`")
+        raise NotImplementedError("define the fixture `codec`")
 
     @pytest.fixture
     def values(self) -> list[Any]:
-        """Values of every type that it accepts, no two of them equal."""
-        raise NotImplementedError("give the fixture `values`")
+        """Values of every type that the codec accepts; no two values are equal."""
+        raise NotImplementedError("define the fixture `values`")
 
     @pytest.fixture
     def foreign(self) -> list[Any]:
-        """Values that it must not accept."""
-        raise NotImplementedError("give the fixture `foreign`")
+        """Values that the codec must not accept."""
+        raise NotImplementedError("define the fixture `foreign`")
 
     def same(self, first: Any, second: Any) -> bool:
-        """Whether two values are equal; override it if `==` does not return a boolean."""
+        """Return whether two values are equal; override it if `==` does not return a boolean."""
         return type(first) is type(second) and bool(first == second)
 
     def read(self, codec: Codec, content: bytes, value: Any) -> Any:
@@ -119,27 +119,27 @@ class CodecSuite:
             assert write_value(codec, self.read(codec, content, value)) == content
 
     def test_another_process_writes_the_same_bytes(self, codec: Codec, values: list[Any]) -> None:
-        other = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", _WRITE],
             input=pickle.dumps((codec, values)),
             env=os.environ | {"PYTHONHASHSEED": "1"},
             capture_output=True,
             check=True,
         )
-        assert pickle.loads(other.stdout) == [write_value(codec, value) for value in values]
+        assert pickle.loads(process.stdout) == [write_value(codec, value) for value in values]
 
     def test_truncated_bytes_are_an_error(self, codec: Codec, values: list[Any]) -> None:
         value = max(values, key=lambda value: len(write_value(codec, value)))
         content = write_value(codec, value)
         try:
             half = self.read(codec, content[: len(content) // 2], value)
-        except Exception:  # noqa: BLE001 - whichever error its reader has
+        except Exception:  # noqa: BLE001 - each reader raises its own type of error
             return
         assert not self.same(half, value)
 
     def test_the_error_of_a_full_sink_is_raised(self, codec: Codec, values: list[Any]) -> None:
         class Full(Sink):
-            def write(self, content: "ReadableBuffer", /) -> int:  # noqa: ARG002 - a sink's
+            def write(self, content: "ReadableBuffer", /) -> int:  # noqa: ARG002 - the interface of a sink
                 raise OSError(errno.ENOSPC, "No space left on device")
 
         value = max(values, key=lambda value: len(write_value(codec, value)))

@@ -26,7 +26,7 @@ from tidemill.flow.session import Session
 
 
 class Coordinates(Struct, frozen=True):
-    """A struct that goes from step to step."""
+    """A struct that is the output of one step and the input of another."""
 
     x: int
     y: float
@@ -95,58 +95,58 @@ def writing() -> None:
 
 
 @step(retries=2)
-def flaky(place: str, fails: int) -> int:
-    tries = len(list(Path(place).glob("try-*")))
-    (Path(place) / f"try-{tries}").touch()
+def flaky(folder: str, fails: int) -> int:
+    tries = len(list(Path(folder).glob("try-*")))
+    (Path(folder) / f"try-{tries}").touch()
     if tries < fails:
-        raise Transient("the source is asleep", "wait")
+        raise Transient("the source is not available", "wait, then try again")
     return tries
 
 
 @pipeline
-def trying(place: str, fails: int) -> None:
-    flaky(place, fails)
+def run_flaky(folder: str, fails: int) -> None:
+    flaky(folder, fails)
 
 
 class _Unpicklable(Exception):
     def __init__(self) -> None:
-        super().__init__("cannot leave", lambda: None)
+        super().__init__("cannot be pickled", lambda: None)
 
 
-class _Speechless(Exception):
+class _Unprintable(Exception):
     def __str__(self) -> str:
-        raise RuntimeError("no words")
+        raise RuntimeError("this error has no text")
 
 
 @step(timeout="1s")
 def misbehave(how: str) -> Any:
-    """Do what steps should not do."""
+    """Do one thing that a step must not do."""
     match how:
         case "raises":
             raise ZeroDivisionError("division by the tide")
-        case "raises what cannot be pickled":
+        case "raises an error that cannot be pickled":
             raise _Unpicklable
-        case "raises an error of the house":
-            raise DataError("rows.csv is empty", "give rows")
+        case "raises an error of tidemill":
+            raise DataError("rows.csv is empty", "add rows to it")
         case "raises half a character":
-            with contextlib.suppress(UnicodeEncodeError):  # of a terminal
+            with contextlib.suppress(UnicodeEncodeError):  # a terminal may raise it
                 print("cannot read caf\udce9.csv")
             raise ValueError("cannot read caf\udce9.csv")
-        case "raises what cannot say itself":
-            raise _Speechless
-        case "leaves":
+        case "raises an error without a text":
+            raise _Unprintable
+        case "exits":
             sys.exit("bye")
-        case "gives a generator":
+        case "returns a generator":
             return (number for number in range(3))
-        case "gives an open file":
+        case "returns an open file":
             return sys.stdin
         case "hangs":
             while True:
                 time.sleep(0.01)
-        case "hangs, and catches whatever ends it":
+        case "hangs, and catches every exception":
             with contextlib.suppress(Exception):
                 time.sleep(60)
-        case "ends its process":
+        case "exits its process":
             os._exit(4)
         case "kills its process":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -173,7 +173,7 @@ def print_much(lines: int) -> int:
     print("the beginning")
     for _ in range(lines):
         sys.stdout.write("x" * 99 + "\n")
-    logging.getLogger("user").warning("nearly over")
+    logging.getLogger("user").warning("near the end")
     print("the end", file=sys.stderr)
     return 1
 
@@ -197,34 +197,34 @@ def forking() -> None:
 
 
 @step
-def meet(place: str, me: str, other: str) -> str:
-    (Path(place) / me).touch()
+def meet(folder: str, name: str, other_name: str) -> str:
+    (Path(folder) / name).touch()
     until = time.monotonic() + 20
-    while not (Path(place) / other).exists():
+    while not (Path(folder) / other_name).exists():
         if time.monotonic() > until:
-            raise TimeoutError("the other did not come")
+            raise TimeoutError("the other step did not start")
         time.sleep(0.01)
-    return me
+    return name
 
 
 @pipeline
-def meeting(place: str) -> None:
-    meet(place, "one", "two")
-    meet(place, "two", "one")
+def meeting(folder: str) -> None:
+    meet(folder, "first", "second")
+    meet(folder, "second", "first")
 
 
-_MISDEEDS: list[tuple[str, type[TidemillError], str]] = [
+_FAILURES: list[tuple[str, type[TidemillError], str]] = [
     ("raises", StepFailed, "ZeroDivisionError: division by the tide"),
-    ("raises what cannot be pickled", StepFailed, "_Unpicklable"),
-    ("raises an error of the house", DataError, "rows.csv is empty"),
+    ("raises an error that cannot be pickled", StepFailed, "_Unpicklable"),
+    ("raises an error of tidemill", DataError, "rows.csv is empty"),
     ("raises half a character", StepFailed, "caf\\udce9.csv"),
-    ("raises what cannot say itself", StepFailed, "_Speechless"),
-    ("leaves", StepFailed, "SystemExit: bye"),
-    ("gives a generator", TidemillError, "generator"),
-    ("gives an open file", TidemillError, "open file"),
+    ("raises an error without a text", StepFailed, "_Unprintable"),
+    ("exits", StepFailed, "SystemExit: bye"),
+    ("returns a generator", TidemillError, "generator"),
+    ("returns an open file", TidemillError, "open file"),
     ("hangs", TidemillError, "timeout of 0:00:01"),
-    ("hangs, and catches whatever ends it", TidemillError, "timeout of 0:00:01"),
-    ("ends its process", TidemillError, "exited with code 4"),
+    ("hangs, and catches every exception", TidemillError, "timeout of 0:00:01"),
+    ("exits its process", TidemillError, "exited with code 4"),
     ("kills its process", TidemillError, "signal 9"),
 ]
 
@@ -232,7 +232,7 @@ _MISDEEDS: list[tuple[str, type[TidemillError], str]] = [
 class EngineSuite:
     """Subclass it, name the engine, and define the fixture `session`, whose workspace is empty.
 
-    `isolated` engines survive the death of a step's process; `wide` ones run steps side by side.
+    Set `isolated` if the engine survives the crash of a step's process, and `wide` if it runs steps in parallel.
 
     ::
 
@@ -251,7 +251,7 @@ class EngineSuite:
 
     @pytest.fixture
     def session(self) -> Session:
-        """A session of a project without code of its own."""
+        """A session of a project without code."""
         raise NotImplementedError("define the fixture `session`")
 
     @pytest.fixture(autouse=True)
@@ -260,17 +260,17 @@ class EngineSuite:
         for engine in session.engines.values():
             engine.close()
 
-    def _try(self, session: Session, what: Pipeline, **params: Any) -> tuple[Run, TidemillError | None]:
-        return run(session, what, params, engine=self.name)
+    def _try(self, session: Session, pipeline: Pipeline, **params: Any) -> tuple[Run, TidemillError | None]:
+        return run(session, pipeline, params, engine=self.name)
 
-    def _run(self, session: Session, what: Pipeline, **params: Any) -> Run:
-        done, failed = self._try(session, what, **params)
+    def _run(self, session: Session, pipeline: Pipeline, **params: Any) -> Run:
+        done, failed = self._try(session, pipeline, **params)
         if failed is not None:
             raise failed
         return done
 
     def _steps(self, session: Session, done: Run) -> dict[str, StepRun]:
-        return {one.step: one for one in session.workspace.ledger.steps.find(run=done.id)}
+        return {record.step: record for record in session.workspace.ledger.steps.find(run=done.id)}
 
     def _value(self, session: Session, done: Run, name: str) -> Any:
         artifact = session.workspace.ledger.artifacts.get(self._steps(session, done)[name].outputs["output"])
@@ -281,14 +281,14 @@ class EngineSuite:
         assert self._value(session, done, "join") == "a4 ü5"
         assert done.metrics == {"a_sum": 18.0, "b_sum": 30.0}
         assert done.engine == self.name
-        states = {name: one.state for name, one in self._steps(session, done).items()}
+        states = {name: record.state for name, record in self._steps(session, done).items()}
         assert set(states.values()) == {"ran"}
-        assert all(one.executor.startswith(self.name) for one in self._steps(session, done).values())
+        assert all(record.executor.startswith(self.name) for record in self._steps(session, done).values())
 
     def test_finished_steps_are_cached(self, session: Session) -> None:
         self._run(session, typed)
         again = self._run(session, typed)
-        states = {name: one.state for name, one in self._steps(session, again).items()}
+        states = {name: record.state for name, record in self._steps(session, again).items()}
         assert {name for name, state in states.items() if state == "cached"} == {
             "load", "load-2", "measure", "measure-2", "join",
         }  # fmt: skip
@@ -298,10 +298,10 @@ class EngineSuite:
         done = self._run(session, mapped)
         assert self._value(session, done, "total") == 32
         assert sum(1 for name in self._steps(session, done) if name.startswith("double")) == 8
-        none = self._run(session, mapped, count=0)
-        assert self._value(session, none, "total") == 0
+        empty = self._run(session, mapped, count=0)
+        assert self._value(session, empty, "total") == 0
         more = self._steps(session, self._run(session, mapped, count=5))
-        assert [more[f"double[{place}]"].state for place in range(5)] == ["cached"] * 4 + ["ran"]
+        assert [more[f"double[{index}]"].state for index in range(5)] == ["cached"] * 4 + ["ran"]
 
     def test_resources_are_opened_where_the_step_runs(self, session: Session) -> None:
         done = self._run(session, writing)
@@ -309,41 +309,41 @@ class EngineSuite:
         assert session.workspace.tables.read("numbers", 0)["number"].to_list() == [3]
 
     def test_transient_error_is_retried(self, session: Session, tmp_path: Path) -> None:
-        done = self._run(session, trying, place=str(tmp_path), fails=1)
-        (tried,) = self._steps(session, done).values()
-        assert (tried.state, tried.attempt) == ("ran", 2)
-        place = tmp_path / "again"
-        place.mkdir()
-        _, failed = self._try(session, trying, place=str(place), fails=9)
+        done = self._run(session, run_flaky, folder=str(tmp_path), fails=1)
+        (record,) = self._steps(session, done).values()
+        assert (record.state, record.attempt) == ("ran", 2)
+        folder = tmp_path / "again"
+        folder.mkdir()
+        _, failed = self._try(session, run_flaky, folder=str(folder), fails=9)
         assert isinstance(failed, Transient)
-        assert len(list(place.iterdir())) == 3
+        assert len(list(folder.iterdir())) == 3
 
     def test_failure_of_a_step_is_isolated(self, session: Session) -> None:
-        for how, kind, said in _MISDEEDS:
+        for how, kind, text in _FAILURES:
             if "its process" in how and not self.isolated:
-                continue  # it ends the run with it, which is to be tried with a process of its own
+                continue  # without a separate process, the run fails with the step
             failed_run, failed = self._try(session, misbehaving, how=how)
             assert isinstance(failed, kind), how
-            assert said in str(failed)
+            assert text in str(failed)
             assert failed.cure
             assert failed_run.state == "failed"
             steps = self._steps(session, failed_run)
             assert (steps["before"].state, steps["misbehave"].state) in (("ran", "failed"), ("cached", "failed")), how
             assert "after" not in steps
             assert "Traceback" in steps["misbehave"].log or kind is not StepFailed
-        well = self._run(session, misbehaving, how="behaves")
-        assert self._steps(session, well)["before"].state == "cached"
+        done = self._run(session, misbehaving, how="behaves")
+        assert self._steps(session, done)["before"].state == "cached"
 
-    def test_the_beginning_and_the_end_of_what_is_printed_are_kept(self, session: Session) -> None:
+    def test_the_beginning_and_the_end_of_the_printed_text_are_kept(self, session: Session) -> None:
         done = self._run(session, printing, lines=20_000)
         (printed,) = self._steps(session, done).values()
         assert printed.log.rstrip().endswith("the end")
-        assert "nearly over" in printed.log
+        assert "near the end" in printed.log
         assert len(printed.log) < 5_000
-        whole = session.workspace.blobs.get(printed.log_blob).decode()
-        assert whole.startswith("the beginning")
-        assert "characters are omitted" in whole
-        assert len(whole) < 400_000
+        log = session.workspace.blobs.get(printed.log_blob).decode()
+        assert log.startswith("the beginning")
+        assert "characters are omitted" in log
+        assert len(log) < 400_000
 
     def test_forked_child_of_a_step_does_not_continue_the_run(self, session: Session) -> None:
         done = self._run(session, forking)
@@ -352,8 +352,8 @@ class EngineSuite:
 
     def test_branches_run_in_parallel(self, session: Session, tmp_path: Path) -> None:
         if self.wide:
-            done = self._run(session, meeting, place=str(tmp_path))
-            assert {one.state for one in self._steps(session, done).values()} == {"ran"}
+            done = self._run(session, meeting, folder=str(tmp_path))
+            assert {record.state for record in self._steps(session, done).values()} == {"ran"}
 
     def test_failed_run_resumes_at_the_failed_step(self, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TIDEMILL_TEST_HARM", "1")
@@ -365,8 +365,8 @@ class EngineSuite:
         monkeypatch.delenv("TIDEMILL_TEST_HARM")
         done, error = resume(session, failed.id)
         assert (error, done.state, done.id) == (None, "done", failed.id)
-        assert [one.state for one in done.attempts] == ["failed"]
+        assert [attempt.state for attempt in done.attempts] == ["failed"]
         assert self._value(session, done, "total") == 32
-        tries = [one.step for one in session.workspace.ledger.steps.find(run=done.id)]
-        assert tries.count("numbers") == 1
-        assert tries.count("double[2]") == 2
+        names = [record.step for record in session.workspace.ledger.steps.find(run=done.id)]
+        assert names.count("numbers") == 1
+        assert names.count("double[2]") == 2

@@ -1,4 +1,4 @@
-"""Conformance suite for flavors: a package predicts a row equally, alone or with others, in any process."""
+"""Conformance suite of flavors: a package predicts a row equally, alone or with others, in any process."""
 
 import io
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tidemill.testing.processes import run_in_processes
 
 
 class FlavorSuite:
-    """Inherit it and define the fixtures `model` and `rows`, and `make` if the flavor is not registered yet.
+    """Subclass it and define the fixtures `model` and `rows`, and `loader` if the flavor is not registered yet.
 
     ::
 
@@ -43,13 +43,13 @@ class FlavorSuite:
         raise NotImplementedError("define the fixture `rows`")
 
     @pytest.fixture
-    def make(self) -> Callable[[Model], Predictor]:
-        """A function that loads a package; it can be pickled."""
+    def loader(self) -> Callable[[Model], Predictor]:
+        """Return a picklable function that loads a package."""
         return load
 
     @pytest.fixture
-    def predictor(self, model: Model, make: Callable[[Model], Predictor]) -> Predictor:
-        return make(model)
+    def predictor(self, model: Model, loader: Callable[[Model], Predictor]) -> Predictor:
+        return loader(model)
 
     def test_predictions_have_the_form_of_the_signature(
         self, model: Model, predictor: Predictor, rows: pl.DataFrame
@@ -70,11 +70,11 @@ class FlavorSuite:
         assert predictions.values == [signature.classes[index] for index in predictions.probabilities.argmax(axis=1)]
 
     def test_the_package_predicts_the_same_after_writing_and_in_another_process(
-        self, model: Model, predictor: Predictor, make: Callable[[Model], Predictor], rows: pl.DataFrame
+        self, model: Model, predictor: Predictor, loader: Callable[[Model], Predictor], rows: pl.DataFrame
     ) -> None:
         expected, content = predictor.predict(rows), encode(model)
-        _assert_equal(_predict(0, make, content, rows), expected)
-        (elsewhere,) = run_in_processes(1, _predict, make, content, rows)
+        _assert_equal(_predict(0, loader, content, rows), expected)
+        (elsewhere,) = run_in_processes(1, _predict, loader, content, rows)
         _assert_equal(elsewhere, expected)
 
     def test_a_row_alone_has_the_same_prediction_as_among_others(
@@ -124,8 +124,8 @@ class FlavorSuite:
                 _assert_equal(predictions, alone)
 
 
-def _predict(_: int, make: Callable[[Model], Predictor], content: bytes, rows: pl.DataFrame) -> Predictions:
-    return make(ModelCodec().read(io.BytesIO(content), Model)).predict(rows)
+def _predict(_: int, loader: Callable[[Model], Predictor], content: bytes, rows: pl.DataFrame) -> Predictions:
+    return loader(ModelCodec().read(io.BytesIO(content), Model)).predict(rows)
 
 
 def _slice(predictions: Predictions, rows: slice) -> Predictions:

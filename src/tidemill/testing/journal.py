@@ -26,7 +26,7 @@ moments = (
 
 
 def rows(*known_at: datetime, **columns: list[object]) -> pl.DataFrame:
-    """Journal rows that became known at these moments."""
+    """Return journal rows with these times in `known_at`."""
     known = pl.Series("known_at", list(known_at), dtype=pl.Datetime("us", "UTC"))
     return pl.DataFrame([known]).with_columns(pl.Series(name, values) for name, values in columns.items())
 
@@ -164,8 +164,8 @@ class JournalSuite:
             assert elsewhere.read(kind).sort("value").equals(journal.read(kind).sort("value"))
 
     def test_many_threads_append_at_once(self, opener: Callable[[], Journal]) -> None:
-        def append(place: int) -> None:
-            opener().append("labels/late", rows(START, value=[place]))
+        def append(index: int) -> None:
+            opener().append("labels/late", rows(START, value=[index]))
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(append, range(40)))

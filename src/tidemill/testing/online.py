@@ -107,7 +107,7 @@ class OnlineSuite:
     def test_failed_write_is_rolled_back(self, online: Online) -> None:
         def breaking() -> Iterator[tuple[str, datetime, dict[str, Any]]]:
             yield "JFK", NOON, {"wind": 2.0}
-            raise RuntimeError("the source is gone")
+            raise RuntimeError("the source is missing")
 
         with pytest.raises(RuntimeError):
             online.write("weather", breaking())
@@ -118,7 +118,7 @@ class OnlineSuite:
         assert online.read("weather", ["JFK"]) == [(NOON, {"wind": 1.0})]
 
     def test_a_reader_sees_all_of_a_write_or_none(self, opener: Callable[[], Online]) -> None:
-        entities = [str(place) for place in range(200)]
+        entities = [str(index) for index in range(200)]
         online = opener()
 
         def write(version: int) -> None:
@@ -130,19 +130,19 @@ class OnlineSuite:
             assert found is None or found[0] == NOON + timedelta(seconds=found[1]["version"])
 
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda place: write(place) if place % 2 else read(place), range(40)))
+            list(pool.map(lambda index: write(index) if index % 2 else read(index), range(40)))
         assert {row[1]["version"] for row in online.read("weather", entities) if row} == {39}
 
     def test_processes_create_and_write_it_at_once(self, opener: Callable[[], Online]) -> None:
         run_in_processes(3, _write_many, opener)
-        found = opener().read("weather", ["all", *(f"own-{place}" for place in range(3))])
+        found = opener().read("weather", ["all", *(f"own-{index}" for index in range(3))])
         assert found[0] is not None
         assert found[0][0] == NOON + timedelta(seconds=49)
-        assert [row[1]["place"] for row in found[1:] if row] == [0, 1, 2]
+        assert [row[1]["writer"] for row in found[1:] if row] == [0, 1, 2]
 
 
-def _write_many(place: int, opener: Callable[[], Online]) -> None:
+def _write_many(index: int, opener: Callable[[], Online]) -> None:
     online = opener()
     for second in range(50):
         moment = NOON + timedelta(seconds=second)
-        online.write("weather", [("all", moment, {"place": place}), (f"own-{place}", moment, {"place": place})])
+        online.write("weather", [("all", moment, {"writer": index}), (f"own-{index}", moment, {"writer": index})])

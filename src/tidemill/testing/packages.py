@@ -1,4 +1,4 @@
-"""Conformance suite of package stores: a package by its digest, never altered."""
+"""Conformance suite of package stores: packages are loaded by digest, and altered packages are refused."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ from tidemill.errors import Corrupt, NotFound
 from tidemill.testing.blobs import Alter
 
 
-def package(place: int = 0) -> Model:
-    """A package that differs from those of other places."""
-    manifest = Manifest(name=f"late-{place}", flavor="lightgbm", signature=Signature(inputs=(), task="regression"))
+def package(number: int = 0) -> Model:
+    """Return a package; each number has a different package."""
+    manifest = Manifest(name=f"late-{number}", flavor="lightgbm", signature=Signature(inputs=(), task="regression"))
     return Model(manifest=manifest, files={"model.txt": b"tree", "Zürich/empty": b""})
 
 
@@ -38,15 +38,15 @@ class PackagesSuite:
 
     @pytest.fixture
     def alter(self) -> Alter:
-        """Replace the bytes of a package without its store."""
+        """Return a function that replaces the bytes of a package without its store."""
         raise NotImplementedError("define the fixture `alter`")
 
     def test_package_is_loaded_by_its_digest(self, opener: Callable[[], PackageStore]) -> None:
         packages = opener()
-        digests = [packages.save(package(place)) for place in range(12)]
+        digests = [packages.save(package(number)) for number in range(12)]
         assert len(set(digests)) == 12
         for store in (packages, opener()):
-            assert [store.load(digest) for digest in digests] == [package(place) for place in range(12)]
+            assert [store.load(digest) for digest in digests] == [package(number) for number in range(12)]
 
     def test_equal_packages_have_one_digest(self, opener: Callable[[], PackageStore]) -> None:
         assert opener().save(package(3)) == opener().save(package(3))

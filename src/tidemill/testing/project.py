@@ -24,6 +24,6 @@ def plan_pipelines(folder: Path) -> list[str]:
 
 
 def list_unwatched_models(folder: Path) -> list[str]:
-    """Return the models of the project whose policy has no watch: their releases get no requests."""
+    """Return the names of the models whose policy has no watch; their releases get no requests."""
     models = read_policy(folder / FILE).models
     return sorted(name for name, model in models.items() if not model.watch.values)

@@ -1,4 +1,4 @@
-"""Records as suites write them: each with an id of its place, those of later places later."""
+"""Example records for the suites; the id of a record follows from its index."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,15 +10,15 @@ from tidemill.core.run import Run, StepRun, StepState
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 
 
-def identifier(place: int) -> str:
-    """An id as clocks mint them; those of later places sort later."""
-    return uuid7(NOON + timedelta(seconds=place), place)
+def identifier(index: int) -> str:
+    """Return an id of the form of a clock's ids; the ids of higher indices sort later."""
+    return uuid7(NOON + timedelta(seconds=index), index)
 
 
-def run(place: int, *, pipeline: str = "training", state: str = "done", metrics: dict[str, float] | None = None) -> Run:
-    """A run."""
+def run(index: int, *, pipeline: str = "training", state: str = "done", metrics: dict[str, float] | None = None) -> Run:
+    """Return a run."""
     return Run(
-        id=identifier(place),
+        id=identifier(index),
         pipeline=pipeline,
         environment="test",
         state=state,  # type: ignore[arg-type]
@@ -28,17 +28,17 @@ def run(place: int, *, pipeline: str = "training", state: str = "done", metrics:
 
 
 def step(
-    place: int, *, inputs: dict[str, str] | None = None, outputs: dict[str, str] | None = None, state: StepState = "ran"
+    index: int, *, inputs: dict[str, str] | None = None, outputs: dict[str, str] | None = None, state: StepState = "ran"
 ) -> StepRun:
-    """A step of the first run."""
+    """Return a step of the run with index 0."""
     return StepRun(
-        id=identifier(place),
+        id=identifier(index),
         run=identifier(0),
         step="fit",
-        position=place,
+        position=index,
         state=state,
         reason="first time",
-        key=f"{place:064d}",
+        key=f"{index:064d}",
         code="c",
         executor="inline",
         started=NOON,
@@ -47,10 +47,10 @@ def step(
     )
 
 
-def release(place: int, version: int, name: str = "late") -> Release:
-    """A release."""
+def release(index: int, version: int, name: str = "late") -> Release:
+    """Return a release."""
     return Release(
-        id=identifier(place),
+        id=identifier(index),
         name=name,
         version=version,
         package="p",
@@ -60,10 +60,10 @@ def release(place: int, version: int, name: str = "late") -> Release:
     )
 
 
-def event(place: int, key: str, environment: str = "test", subject: str = "rows") -> Event:
-    """An event."""
+def event(index: int, key: str, environment: str = "test", subject: str = "rows") -> Event:
+    """Return an event."""
     return Event(
-        id=identifier(place),
+        id=identifier(index),
         kind="data",
         environment=environment,
         subject=subject,

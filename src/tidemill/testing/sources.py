@@ -15,37 +15,37 @@ MONDAY = datetime(2013, 3, 4, tzinfo=UTC)
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
-def orders(*places: int) -> pl.DataFrame:
-    """Rows as the source delivers them, one for each place."""
-    moments = [MONDAY + timedelta(hours=place) for place in places]
+def orders(*numbers: int) -> pl.DataFrame:
+    """Return rows of the source `orders`, one for each number."""
+    moments = [MONDAY + timedelta(hours=number) for number in numbers]
     return pl.DataFrame(
-        {"id": list(places), "at": moments, "amount": [place + 0.5 for place in places]},
+        {"id": list(numbers), "at": moments, "amount": [number + 0.5 for number in numbers]},
         schema={"id": pl.Int64, "at": pl.Datetime("us", "UTC"), "amount": pl.Float64},
     )
 
 
 class SourcesSuite:
-    """Subclass it and define the fixture `opener`: it opens sources with one source, `orders`, that has these rows.
+    """Subclass it and define the fixture `opener`: a function that opens the source `orders` with the rows of frames.
 
-    Its event time is `at` and its key is `id`; the frames arrive one after the other, before the year 2100. Two calls
-    with the same frames in one test open the same source.
+    The event time of `orders` is `at`, its key is `id`; the frames arrive one after the other, before the year 2100.
+    Two calls with the same frames in one test open the same source.
 
     ::
 
         class TestMySources(SourcesSuite):
             @pytest.fixture
             def opener(self, tmp_path):
-                def opened(frames):
-                    for place, frame in enumerate(frames):
-                        frame.write_parquet(tmp_path / f"{place}.parquet")
+                def open_sources(frames):
+                    for index, frame in enumerate(frames):
+                        frame.write_parquet(tmp_path / f"{index}.parquet")
                     return MySources(tmp_path, time="at", key=("id",))
 
-                return opened
+                return open_sources
     """
 
     @pytest.fixture
     def opener(self) -> Callable[[Sequence[pl.DataFrame]], Sources]:
-        """Opens sources, of which `orders` has the rows of some frames."""
+        """Return a function that opens sources; the source `orders` has the rows of the frames."""
         raise NotImplementedError("define the fixture `opener`")
 
     @pytest.fixture
@@ -57,14 +57,14 @@ class SourcesSuite:
         assert [batch.source for batch in batches] == ["orders"] * len(batches)
         assert len({batch.id for batch in batches}) == len(batches) > 0
         assert [batch.known_at for batch in batches] == sorted(batch.known_at for batch in batches)
-        found = pl.concat([sources.read(batch) for batch in batches], how="diagonal_relaxed")
-        assert sorted(found["id"]) == [0, 1, 2, 3, 4]
-        assert sorted(found["amount"]) == [0.5, 1.5, 2.5, 3.5, 4.5]
+        rows = pl.concat([sources.read(batch) for batch in batches], how="diagonal_relaxed")
+        assert sorted(rows["id"]) == [0, 1, 2, 3, 4]
+        assert sorted(rows["amount"]) == [0.5, 1.5, 2.5, 3.5, 4.5]
 
     def test_rows_have_their_times(self, sources: Sources) -> None:
         for batch in sources.batches("orders", LATER):
             rows = sources.read(batch)
-            assert rows["_time"].to_list() == [MONDAY + timedelta(hours=place) for place in rows["id"]]
+            assert rows["_time"].to_list() == [MONDAY + timedelta(hours=number) for number in rows["id"]]
             assert rows["_known_at"].null_count() == 0
 
     def test_unchanged_batches_keep_their_ids(
@@ -84,14 +84,14 @@ class SourcesSuite:
         history = sources.history(VIEW, LATER)
         assert sorted(history["id"]) == [0, 1, 2, 3, 4]
         assert {"_time", "_known_at", "amount"} <= set(history.columns)
-        middle = history["_known_at"].sort()[2]
-        assert isinstance(middle, datetime)
-        assert sorted(sources.history(VIEW, middle)["id"]) == sorted(
-            history.filter(pl.col("_known_at") <= middle)["id"]
+        median = history["_known_at"].sort()[2]
+        assert isinstance(median, datetime)
+        assert sorted(sources.history(VIEW, median)["id"]) == sorted(
+            history.filter(pl.col("_known_at") <= median)["id"]
         )
 
     def test_an_unknown_source_is_not_found(self, sources: Sources) -> None:
-        for ask in (sources.definition, sources.schema, lambda name: sources.batches(name, LATER)):
+        for read in (sources.definition, sources.schema, lambda name: sources.batches(name, LATER)):
             with pytest.raises(NotFound) as refused:
-                ask("ordres")
+                read("ordres")
             assert refused.value.cure

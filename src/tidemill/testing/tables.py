@@ -83,17 +83,17 @@ class TablesSuite:
         first = tables.append("orders", "monday", pl.DataFrame({"id": [1, 2]}))
         second = tables.append("orders", "tuesday", pl.DataFrame({"id": [3]}))
 
-        def one(rows: pl.DataFrame) -> pl.Series:
+        def is_first_order(rows: pl.DataFrame) -> pl.Series:
             return rows["id"] == 1
 
-        assert tables.erase("orders", one, dry_run=True) == 1
+        assert tables.erase("orders", is_first_order, dry_run=True) == 1
         assert tables.version("orders") == second
-        assert tables.erase("orders", one) == 1
+        assert tables.erase("orders", is_first_order) == 1
         assert sorted(tables.read("orders", tables.version("orders"))["id"]) == [2, 3]
         with pytest.raises(TidemillError):
             tables.read("orders", first)
         assert tables.last_append("orders", second) == -1, "an erasure adds no rows"
-        assert tables.erase("orders", one) == tables.erase("nothing", one) == 0
+        assert tables.erase("orders", is_first_order) == tables.erase("nothing", is_first_order) == 0
 
     def test_last_append_is_the_newest_version_with_new_rows(self, tables: Tables) -> None:
         first = tables.append("orders", "monday", pl.DataFrame({"id": [1]}))
@@ -112,8 +112,8 @@ class TablesSuite:
         assert elsewhere.append("orders", "monday", pl.DataFrame({"id": [1]})) == second
 
     def test_threads_append_at_once(self, opener: Callable[[], Tables]) -> None:
-        def append(place: int) -> None:
-            opener().append("orders", f"batch {place % 8}", pl.DataFrame({"id": [place % 8]}))
+        def append(index: int) -> None:
+            opener().append("orders", f"batch {index % 8}", pl.DataFrame({"id": [index % 8]}))
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(append, range(16)))
@@ -126,8 +126,8 @@ class TablesSuite:
         assert sorted(tables.read("orders", tables.version("orders"))["id"]) == [0, 1, 2, 3, 10, 11, 12, 13]
 
 
-def _append_many(place: int, opener: Callable[[], Tables]) -> None:
+def _append_many(index: int, opener: Callable[[], Tables]) -> None:
     tables = opener()
     for number in range(4):
-        identity = 10 * place + number
+        identity = 10 * index + number
         tables.append("orders", f"batch {identity}", pl.DataFrame({"id": [identity]}))

@@ -35,9 +35,11 @@ MANIFEST = "manifest.json"
 
 
 class BackupManifest(Struct, frozen=True, kw_only=True):
-    """The content of a backup: `records` by book, `blobs`, `files` and their `bytes`; `index` is the list's digest.
+    """The content of a backup: the number of records by book, of blobs, of files, and of their bytes.
 
-    `missing` has the digests of blobs that the ledger refers to and that were missing or altered.
+    `taken` is the time of the backup, `index` the digest of the list of its files.
+
+    `missing` has the digests of blobs that the ledger refers to, and that were missing or altered.
     """
 
     format: int
@@ -53,7 +55,7 @@ class BackupManifest(Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
 
 
-class About(Struct, frozen=True):
+class BackupOrigin(Struct, frozen=True):
     """The origin of a backup: the version of tidemill, the project and the digest of its policy."""
 
     tidemill: str
@@ -62,7 +64,7 @@ class About(Struct, frozen=True):
 
 
 @contextmanager
-def whole(file: Path) -> Iterator[BinaryIO]:
+def open_atomically(file: Path) -> Iterator[BinaryIO]:
     """Open a file to write; it replaces an existing file only when it is complete."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -72,9 +74,9 @@ def whole(file: Path) -> Iterator[BinaryIO]:
             sink.flush()
             os.fsync(sink.fileno())
         draft.replace(file)
-    except OSError as refused:
+    except OSError as error:
         raise TidemillError(
-            f"the backup could not be written to {file}: {refused.strerror}",
+            f"the backup could not be written to {file}: {error.strerror}",
             "check free space and permissions; the incomplete file was deleted",
         ) from None
     finally:
@@ -82,7 +84,7 @@ def whole(file: Path) -> Iterator[BinaryIO]:
             draft.unlink(missing_ok=True)
 
 
-def back_up(workspace: Workspace, sink: IO[bytes], about: About, now: datetime) -> BackupManifest:
+def back_up(workspace: Workspace, sink: IO[bytes], origin: BackupOrigin, now: datetime) -> BackupManifest:
     """Write a workspace with all its environments as a tar file into a sink, such as a file or a pipe.
 
     Raises
@@ -94,23 +96,23 @@ def back_up(workspace: Workspace, sink: IO[bytes], about: About, now: datetime) 
         stack.enter_context(upkeep(workspace.root, workspace.database, shared=True))
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".backup-", dir=workspace.root)))
         archive = _Archive(stack.enter_context(tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT)))
-        named: dict[str, None] = {}
+        digests: dict[str, None] = {}
         records = {}
         for name, file in _snapshot(workspace.ledger, scratch):
-            records[name] = _count_and_collect(workspace, name, file, named)
+            records[name] = _count_and_collect(workspace, name, file, digests)
             archive.add(f"ledger/{name}.jsonl", file)
             maybe_crash("backup has a book")
-        missing = [digest for digest in named if not _blob(workspace, digest, archive)]
+        missing = [digest for digest in digests if not _add_blob(workspace, digest, archive)]
         blobs = archive.files - len(records)
-        for place in workspace.environments():
-            for store, content in place.archived.items():
+        for opened in workspace.environments():
+            for store, content in opened.archived.items():
                 for name, source in content.export():
-                    archive.stream(f"environments/{place.environment}/{store}/{name}", source, _size(source))
+                    archive.stream(f"environments/{opened.environment}/{store}/{name}", source, _size(source))
         manifest = BackupManifest(
             format=FORMAT,
-            tidemill=about.tidemill,
-            project=about.project,
-            policy=about.policy,
+            tidemill=origin.tidemill,
+            project=origin.project,
+            policy=origin.policy,
             taken=now,
             records=records,
             blobs=blobs,
@@ -187,25 +189,25 @@ def _snapshot(ledger: Ledger, scratch: Path) -> Iterator[tuple[str, Path]]:
         file.unlink()
 
 
-def _count_and_collect(workspace: Workspace, name: str, file: Path, named: dict[str, None]) -> int:
+def _count_and_collect(workspace: Workspace, name: str, file: Path, digests: dict[str, None]) -> int:
     """Return the number of records of a book, and collect the digests of the blobs that they refer to."""
-    noun = {"artifacts": Artifact, "runs": Run, "steps": StepRun, "releases": Release}.get(name)
+    record_type = {"artifacts": Artifact, "runs": Run, "steps": StepRun, "releases": Release}.get(name)
     count = 0
     with file.open("rb") as lines:
         for line in lines:
             count += 1
-            if noun is not None:
-                named.update(dict.fromkeys(_digests(workspace, msgspec.json.decode(line, type=noun))))
+            if record_type is not None:
+                digests.update(dict.fromkeys(_list_blobs(workspace, msgspec.json.decode(line, type=record_type))))
     return count
 
 
-def _digests(workspace: Workspace, record: Artifact | Run | StepRun | Release) -> Iterator[str]:
+def _list_blobs(workspace: Workspace, record: Artifact | Run | StepRun | Release) -> Iterator[str]:
     if isinstance(record, Artifact):
         if not record.transient and not record.collected:
             yield record.id
             with suppress(NotFound, Corrupt):
                 for member in list_members(workspace.blobs, record):
-                    yield from _digests(workspace, member)
+                    yield from _list_blobs(workspace, member)
     elif isinstance(record, Run):
         # The digest of the code is not the digest of a blob.
         yield from (digest for digest in list_blobs_of_run(record) if workspace.blobs.has(digest))
@@ -215,7 +217,8 @@ def _digests(workspace: Workspace, record: Artifact | Run | StepRun | Release) -
         yield record.log_blob
 
 
-def _blob(workspace: Workspace, digest: str, archive: _Archive) -> bool:
+def _add_blob(workspace: Workspace, digest: str, archive: _Archive) -> bool:
+    """Add a blob; return False if it is missing or altered."""
     try:
         source = workspace.blobs.open(digest)
     except (NotFound, Corrupt):

@@ -6,6 +6,7 @@ erasure that was killed at any point can be repeated. A reader sees all of the e
 
 import hashlib
 import io
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -125,14 +126,14 @@ class Eraser:
             if a backup, a garbage collection or another erasure is running.
         """
         with upkeep(self._workspace.root, self._workspace.database):
-            person, found = self._find_rows(person)
+            person, result = self._find_rows(person)
             if dry_run:
-                return replace(found, rows=self._rows(person, dry_run=True), frames=self._frames(person, dry_run=True))
+                return replace(result, rows=self._rows(person, dry_run=True), frames=self._frames(person, dry_run=True))
             hashed = _hash_person(person)
             self._record("began to erase", actor, reason, hashed)
             maybe_crash("erasure begins")
             frames = self._frames(person)
-            done = replace(found, rows=self._rows(person), frames=frames)
+            done = replace(result, rows=self._rows(person), frames=frames)
             counts = {
                 "rows": done.rows,
                 "frames": frames,
@@ -148,35 +149,35 @@ class Eraser:
         rows: dict[tuple[str, ...], set[str]] = {}
         files: dict[str, int] = {}
         first: dict[str, datetime] = {}
-        known = any(set(person.columns) <= set(view.entity.keys) for view in self._views.values())
+        is_known = any(set(person.columns) <= set(view.entity.keys) for view in self._views.values())
         unread: list[str] = []
         for source, path, frame in self._tables(unread):
-            known = known or set(person.columns) <= set(frame.columns)
-            theirs = frame.filter(person.marks(frame))
-            if theirs.is_empty():
+            is_known = is_known or set(person.columns) <= set(frame.columns)
+            matching = frame.filter(person.marks(frame))
+            if matching.is_empty():
                 continue
             if path:
-                files[path] = max(theirs.height, files.get(path, 0))  # two sources may read one file
-            if KNOWN_AT in theirs.columns:
-                moment = theirs[KNOWN_AT].min()
+                files[path] = max(matching.height, files.get(path, 0))  # two sources may read one file
+            if KNOWN_AT in matching.columns:
+                moment = matching[KNOWN_AT].min()
                 assert isinstance(moment, datetime)
                 first[source] = min(moment, first.get(source, moment))
             keys = self._policy.sources[source].key if source in self._policy.sources else ()
-            if keys and set(keys) <= set(theirs.columns):
-                rows.setdefault(keys, set()).update(_texts(theirs, keys).drop_nulls())
-        if not known and not self._frames(person, dry_run=True):  # what a step has read by itself
+            if keys and set(keys) <= set(matching.columns):
+                rows.setdefault(keys, set()).update(_texts(matching, keys).drop_nulls())
+        if not is_known and not self._frames(person, dry_run=True):  # a step may have read files of its own
             raise NotFound(
-                f"no source, table, feature view or kept frame has {', '.join(person.columns)!r} of that value",
+                f"no source, table, feature view or cached frame has {', '.join(person.columns)!r} of that value",
                 "check its spelling: nothing was erased",
             )
-        found = Erasure(rows={}, frames=0, sources=files, unread=tuple(unread), releases=self._releases(first))
-        return replace(person, rows=rows), found
+        result = Erasure(rows={}, frames=0, sources=files, unread=tuple(unread), releases=self._releases(first))
+        return replace(person, rows=rows), result
 
     def _tables(self, unread: list[str]) -> Iterator[tuple[str, str, pl.DataFrame]]:
         """Iterate over all rows: those of each source's files, with their paths, and those of the tables."""
         for source in self._policy.sources:
             batches: Sequence[Batch] = ()
-            with suppress(DataError):  # it has no file now
+            with suppress(DataError):  # the source has no file now
                 batches = self._sources.batches(source, self._clock.now())
             for batch in batches:
                 try:
@@ -189,19 +190,19 @@ class Eraser:
 
     def _releases(self, first: Mapping[str, datetime]) -> tuple[str, ...]:
         """Return the releases that were trained after a source of their model first had such rows."""
-        found = []
+        labels = []
         for model in self._policy.models.values():
             read = {model.problem.source, *(self._views[v].source for v in model.inputs.views if v in self._views)}
             moments = [moment for source, moment in first.items() if source in read]
             releases = self._workspace.ledger.releases.find(name=model.name) if moments else []
-            found += [release.label for release in releases if release.created >= min(moments)]
-        return tuple(found)
+            labels += [release.label for release in releases if release.created >= min(moments)]
+        return tuple(labels)
 
     def _rows(self, person: Person, *, dry_run: bool = False) -> dict[str, int]:
         counts: dict[str, int] = {}
         for workspace in self._environments:
             parts = (self._journal(workspace, person, dry_run), self._online(workspace, person, dry_run))
-            for name, count in (one for part in parts for one in part):
+            for name, count in itertools.chain(*parts):
                 counts[f"{workspace.environment} {name}"] = count
             maybe_crash("erasure has an environment")
         for workspace in self._environments:
@@ -255,13 +256,13 @@ class Eraser:
         count = 0
         for kind in (*_FRAMES, *_COLLECTIONS):
             for artifact in ledger.artifacts.find(kind=kind):
-                theirs = list(_find_frames(blobs, artifact, person))
-                count += bool(theirs)
-                if theirs and not dry_run:
+                matching = list(_find_frames(blobs, artifact, person))
+                count += bool(matching)
+                if matching and not dry_run:
                     now = self._clock.now()
                     ledger.artifacts.change(artifact.id, lambda a, at=now: replace(a, collected=at))  # type: ignore[misc]
-                    for one in (*theirs, artifact):
-                        blobs.delete(one.digest)
+                    for erased in (*matching, artifact):
+                        blobs.delete(erased.digest)
                     maybe_crash("erasure has a frame")
         return count
 
@@ -305,7 +306,7 @@ def _find_frames(blobs: Blobs, artifact: Artifact, person: Person) -> Iterator[A
 
 
 def _hash_person(person: Person) -> dict[str, str]:
-    """Return the hash of a person: who knows the key can verify it, and nobody can read the key from it.
+    """Return the hash of a person: somebody with the key can verify it, but nobody can compute the key from it.
 
     scrypt (RFC 7914) with a random salt makes it slow to try all keys.
     """

@@ -1,14 +1,14 @@
-"""Garbage collection of blobs: make a plan, then delete the blobs of the plan.
+"""Garbage collection of blobs: plan which blobs to delete, then delete them.
 
 A blob is kept while a root refers to it: the package of a kept release with the artifacts of its run, the artifacts of
-a run or step that has not expired, and those of a running run. A young blob is kept too, because a run may be about to
-refer to it. The records of the ledger are kept for ever; the record of an artifact has the time of its collection.
+a run or step that has not expired, and those of a running run. A new blob is kept too, because a run may refer to it
+soon. The records of the ledger are never deleted; the record of an artifact has the time of its collection.
 
-A run at the same time is safe for this reason. First, each blob without a reference since the plan is marked as
+Runs can continue during a collection. First, each blob without a reference since the plan is marked as
 `collected` in the ledger, in transactions that exclude other writers. From then on the cache ignores the artifact: a
-run computes it again, stores the bytes again, which makes them young, and removes the mark when it commits. Runs that
+run computes it again, stores the bytes again, so that they are new, and removes the mark when it commits. Runs that
 used the artifact before the mark have a short time to commit. Then the collection deletes the bytes that are still
-marked, not young and without a reference, and removes the mark of the others. If it is killed, marked bytes remain: no
+marked, not new and without a reference, and removes the mark of the others. If it is killed, marked bytes remain: no
 run uses them, and the next collection deletes them. Bytes that are stored again between the check of their age and
 their deletion are missing in the next run that needs them, which computes them again.
 """
@@ -37,38 +37,38 @@ from tidemill.ledger.ledger import Ledger
 
 T = TypeVar("T", bound=Struct)
 GRACE = timedelta(hours=1)
-_AT_WORK = timedelta(days=7)  # a run with the state `running` for a longer time is dead
-_SKEW = timedelta(minutes=10)  # the most difference between the clocks of machines
+_MAX_RUNNING = timedelta(days=7)  # after that time, a run with the state `running` counts as crashed
+_SKEW = timedelta(minutes=10)  # the largest difference between the clocks of machines
 _BATCH = 100
 _PAGE = 1_000
-_UNEXPIRED = "its run is not expired"
+_UNEXPIRED = "its run has not expired"
 
 
 class Group(Struct, frozen=True, kw_only=True):
     """Blobs of one kind that are deleted or kept for the same reason: number, size, and the time of the oldest."""
 
     kind: str
-    why: str
+    reason: str
     count: int
     bytes: int
     oldest: datetime
 
 
-class Doomed(Struct, frozen=True):
-    """A blob to delete; `known` is whether the ledger has a record of it."""
+class UnneededBlob(Struct, frozen=True):
+    """A blob to delete; `is_recorded` is whether the ledger has a record of it."""
 
     digest: str
     kind: str
     size: int
-    known: bool
+    is_recorded: bool
 
 
 class Plan(Struct, frozen=True, kw_only=True):
     """The blobs to delete and to keep; the plan does not cover references after `since` (an id)."""
 
-    goes: tuple[Group, ...]
-    stays: tuple[Group, ...]
-    doomed: tuple[Doomed, ...]
+    to_delete: tuple[Group, ...]
+    to_keep: tuple[Group, ...]
+    unneeded: tuple[UnneededBlob, ...]
     since: str
 
 
@@ -85,28 +85,29 @@ def plan(ledger: Ledger, blobs: Blobs, retention: Retention, now: datetime, *, g
 
     Blobs that were stored within `grace` are kept, because a run may be about to refer to them.
     """
-    stored = {one.digest: one for one in blobs.list_blobs()}
-    at_work = [run for run in ledger.runs.find(state="running") if _is_at_work(run, now)]
-    since = uuid7(min([now, *(run.started for run in at_work)]) - _SKEW, 0)
-    needed = _needed(ledger, retention, now)
-    for digest in _named_since(ledger, since):
-        needed.setdefault(digest, "it was named just now")
-    kinds = dict(_kinds(ledger, blobs, needed))
-    goes, stays, doomed = _Groups(), _Groups(), []
-    for digest, one in stored.items():
-        born = now - timedelta(seconds=one.age)
+    stored = {blob.digest: blob for blob in blobs.list_blobs()}
+    running = [run for run in ledger.runs.find(state="running") if _is_running(run, now)]
+    since = uuid7(min([now, *(run.started for run in running)]) - _SKEW, 0)
+    needed = _find_needed(ledger, retention, now)
+    for digest in _list_new_references(ledger, since):
+        needed.setdefault(digest, "a new record refers to it")
+    kinds = dict(_list_kinds(ledger, blobs, needed))
+    to_delete, to_keep, unneeded = _Groups(), _Groups(), []
+    for digest, blob in stored.items():
+        created = now - timedelta(seconds=blob.age)
         kind = kinds.get(digest, "orphan")
         if digest in needed:
-            stays.add(kind, needed[digest], one.size, born)
-        elif now - born < grace:
-            stays.add(kind, "young: a run may be about to name it", one.size, born)
-        elif digest not in kinds and now - born < parse_duration(retention.orphans):
-            stays.add(kind, f"no run names it; it goes {retention.orphans} after it was put", one.size, born)
+            to_keep.add(kind, needed[digest], blob.size, created)
+        elif now - created < grace:
+            to_keep.add(kind, "it is new: a run may refer to it soon", blob.size, created)
+        elif digest not in kinds and now - created < parse_duration(retention.orphans):
+            reason = f"no run refers to it; it is deleted {retention.orphans} after it was stored"
+            to_keep.add(kind, reason, blob.size, created)
         else:
-            why = "what is kept does not need it" if digest in kinds else "no run names it"
-            goes.add(kind, why, one.size, born)
-            doomed.append(Doomed(digest, kind, one.size, known=digest in kinds))
-    return Plan(goes=goes.all(), stays=stays.all(), doomed=tuple(doomed), since=since)
+            reason = "nothing that is kept refers to it" if digest in kinds else "no run refers to it"
+            to_delete.add(kind, reason, blob.size, created)
+            unneeded.append(UnneededBlob(digest, kind, blob.size, is_recorded=digest in kinds))
+    return Plan(to_delete=to_delete.all(), to_keep=to_keep.all(), unneeded=tuple(unneeded), since=since)
 
 
 def collect(
@@ -116,100 +117,104 @@ def collect(
 
     If runs are running, it waits for `pause` seconds before it deletes, so that they can commit.
     """
-    marked = [one for batch in _batches(planned.doomed) for one in _mark(ledger, batch, planned.since, clock.now())]
+    marked = [blob for batch in _batches(planned.unneeded) for blob in _mark(ledger, batch, planned.since, clock.now())]
     maybe_crash("gc has marked")
     if marked and ledger.runs.find(state="running", limit=1):
         clock.sleep(pause)
-    young = {one.digest for one in blobs.list_blobs() if one.age < grace.total_seconds()} if marked else set()
-    settled = [one for one in marked if one.digest not in young]
-    gone = [one for batch in _batches(settled) for one in _sweep(ledger, blobs, batch, planned.since)]
+    new = {blob.digest for blob in blobs.list_blobs() if blob.age < grace.total_seconds()} if marked else set()
+    old = [blob for blob in marked if blob.digest not in new]
+    deleted = [blob for batch in _batches(old) for blob in _sweep(ledger, blobs, batch, planned.since)]
     blobs.delete_drafts(GRACE.total_seconds())
-    return Collected(len(gone), sum(one.size for one in gone), len(planned.doomed) - len(gone))
+    return Collected(len(deleted), sum(blob.size for blob in deleted), len(planned.unneeded) - len(deleted))
 
 
-def _batches(doomed: Sequence[Doomed]) -> Iterator[Sequence[Doomed]]:
-    for first in range(0, len(doomed), _BATCH):
-        yield doomed[first : first + _BATCH]
+def _batches(unneeded: Sequence[UnneededBlob]) -> Iterator[Sequence[UnneededBlob]]:
+    for first in range(0, len(unneeded), _BATCH):
+        yield unneeded[first : first + _BATCH]
 
 
-def _mark(ledger: Ledger, batch: Sequence[Doomed], since: str, now: datetime) -> list[Doomed]:
+def _mark(ledger: Ledger, batch: Sequence[UnneededBlob], since: str, now: datetime) -> list[UnneededBlob]:
     with ledger.alone():
-        named = _named_since(ledger, since)
-        marked = [one for one in batch if one.digest not in named and _is_marked(ledger, one, now)]
+        referenced = _list_new_references(ledger, since)
+        marked = [blob for blob in batch if blob.digest not in referenced and _is_marked(ledger, blob, now)]
         maybe_crash("gc marks")
     return marked
 
 
-def _is_marked(ledger: Ledger, one: Doomed, now: datetime) -> bool:
+def _is_marked(ledger: Ledger, blob: UnneededBlob, now: datetime) -> bool:
+    """Mark a blob as collected; return whether its record has the mark."""
     try:
-        ledger.artifacts.add(Artifact(id=one.digest, kind=one.kind, size=one.size, collected=now))
+        ledger.artifacts.add(Artifact(id=blob.digest, kind=blob.kind, size=blob.size, collected=now))
     except Conflict:
-        return bool(ledger.artifacts.change(one.digest, lambda a: _collected(a, one, now)).collected)
+        return bool(
+            ledger.artifacts.change(blob.digest, lambda artifact: _mark_artifact(artifact, blob, now)).collected
+        )
     return True
 
 
-def _collected(artifact: Artifact, one: Doomed, now: datetime) -> Artifact:
+def _mark_artifact(artifact: Artifact, blob: UnneededBlob, now: datetime) -> Artifact:
     # If the record is newer than the plan, a run has written it.
-    return replace(artifact, collected=now) if one.known and not artifact.collected else artifact
+    return replace(artifact, collected=now) if blob.is_recorded and not artifact.collected else artifact
 
 
-def _sweep(ledger: Ledger, blobs: Blobs, marked: Sequence[Doomed], since: str) -> list[Doomed]:
-    gone = []
+def _sweep(ledger: Ledger, blobs: Blobs, marked: Sequence[UnneededBlob], since: str) -> list[UnneededBlob]:
+    deleted = []
     with ledger.alone():
-        named = _named_since(ledger, since)
-        for one in marked:
-            if one.digest in named:
-                ledger.artifacts.change(one.digest, lambda a: replace(a, collected=None))
-            elif ledger.artifacts.get(one.digest).collected:
-                blobs.delete(one.digest)
-                gone.append(one)
+        referenced = _list_new_references(ledger, since)
+        for blob in marked:
+            if blob.digest in referenced:
+                ledger.artifacts.change(blob.digest, lambda artifact: replace(artifact, collected=None))
+            elif ledger.artifacts.get(blob.digest).collected:
+                blobs.delete(blob.digest)
+                deleted.append(blob)
                 maybe_crash("gc has deleted")
-    return gone
+    return deleted
 
 
-def _needed(ledger: Ledger, retention: Retention, now: datetime) -> dict[str, str]:
+def _find_needed(ledger: Ledger, retention: Retention, now: datetime) -> dict[str, str]:
     """Return every digest that a root refers to, with the reason."""
     needed: dict[str, str] = {}
-    kept = _kept_releases(ledger, retention, now)
+    kept = _list_kept_releases(ledger, retention, now)
     lineage = {release.run for release in kept if release.run}
-    alive: dict[str, str] = {}
+    kept_runs: dict[str, str] = {}
     for release in kept:
         needed[release.package] = "a release needs it"
     for run in _all(ledger.runs):
-        if why := "a release needs it" if run.id in lineage else _why_kept(run, retention, now):
-            alive[run.id] = why
+        if reason := "a release needs it" if run.id in lineage else _find_reason(run, retention, now):
+            kept_runs[run.id] = reason
             for digest in list_blobs_of_run(run):
-                needed.setdefault(digest, why)
-    lapsed: defaultdict[str, set[str]] = defaultdict(set)
+                needed.setdefault(digest, reason)
+    expired: defaultdict[str, set[str]] = defaultdict(set)
     for step in _all(ledger.steps):
-        why = alive.get(step.run, "")
-        if step.expires is not None and why == _UNEXPIRED:
-            why = ""
+        reason = kept_runs.get(step.run, "")
+        if step.expires is not None and reason == _UNEXPIRED:
+            reason = ""
             if step.expires <= now:
-                lapsed[step.run].update(step.outputs.values())
+                expired[step.run].update(step.outputs.values())
         if step.expires is not None and step.expires > now:
-            why = why or "its step keeps it"
+            reason = reason or "its step has not expired"
         # An expired output is not kept because a later step of the same run used it: both are computed again.
-        inputs = set(step.inputs.values()) - lapsed[step.run] if step.run in alive else set()
-        outputs = set(step.outputs.values()) if why else set()
-        log = {step.log_blob} if step.log_blob and step.run in alive else set()
+        inputs = set(step.inputs.values()) - expired[step.run] if step.run in kept_runs else set()
+        outputs = set(step.outputs.values()) if reason else set()
+        log = {step.log_blob} if step.log_blob and step.run in kept_runs else set()
         for digest in outputs | inputs | log:
-            needed.setdefault(digest, why or _UNEXPIRED)
+            needed.setdefault(digest, reason or _UNEXPIRED)
     return needed
 
 
-def _why_kept(run: Run, retention: Retention, now: datetime) -> str:
-    if run.state == "running" and _is_at_work(run, now):
-        return "its run is at work"
+def _find_reason(run: Run, retention: Retention, now: datetime) -> str:
+    """Return the reason to keep the artifacts of a run; empty if its retention has expired."""
+    if run.state == "running" and _is_running(run, now):
+        return "its run is running"
     return _UNEXPIRED if (run.ended or run.started) + parse_duration(retention.runs) > now else ""
 
 
-def _is_at_work(run: Run, now: datetime) -> bool:
-    return max([run.started, *(attempt.started for attempt in run.attempts)]) > now - _AT_WORK
+def _is_running(run: Run, now: datetime) -> bool:
+    return max([run.started, *(attempt.started for attempt in run.attempts)]) > now - _MAX_RUNNING
 
 
-def _kept_releases(ledger: Ledger, retention: Retention, now: datetime) -> list[Release]:
-    """Return all releases; with a limit, those in production, the last champions and the young ones."""
+def _list_kept_releases(ledger: Ledger, retention: Retention, now: datetime) -> list[Release]:
+    """Return all releases; with a limit, those in production, the last champions and the new ones."""
     releases = list(_all(ledger.releases))
     if retention.releases is None:
         return releases
@@ -222,11 +227,11 @@ def _kept_releases(ledger: Ledger, retention: Retention, now: datetime) -> list[
         serving = {arm.release for arm in routes[0].arms}
         champions = dict.fromkeys(arm.release for route in routes for arm in route.arms if arm.role == "champion")
         labels |= serving | set([label for label in champions if label not in serving][: retention.releases])
-    young = now - parse_duration(retention.runs)
-    return [release for release in releases if release.label in labels or release.created > young]
+    expiry = now - parse_duration(retention.runs)
+    return [release for release in releases if release.label in labels or release.created > expiry]
 
 
-def _kinds(ledger: Ledger, blobs: Blobs, needed: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _list_kinds(ledger: Ledger, blobs: Blobs, needed: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Iterate over the kind of every blob in the ledger; members of needed artifacts become needed, too."""
     for run in _all(ledger.runs):
         yield from ((digest, "environment") for digest in list_blobs_of_run(run))
@@ -250,12 +255,12 @@ def _members(blobs: Blobs, artifact: Artifact) -> Iterator[Artifact]:
             yield from _members(blobs, member)
 
 
-def _named_since(ledger: Ledger, since: str) -> set[str]:
+def _list_new_references(ledger: Ledger, since: str) -> set[str]:
     """Return the digests that records after an id, or running runs, refer to."""
     runs = {run.id: run for run in [*_all(ledger.runs, since), *ledger.runs.find(state="running")]}
-    named = {digest for run in runs.values() for digest in list_blobs_of_run(run)}
-    named |= {digest for step in _all(ledger.steps, since) for digest in list_blobs_of_step(step)}
-    return named | {release.package for release in _all(ledger.releases, since)}
+    references = {digest for run in runs.values() for digest in list_blobs_of_run(run)}
+    references |= {digest for step in _all(ledger.steps, since) for digest in list_blobs_of_step(step)}
+    return references | {release.package for release in _all(ledger.releases, since)}
 
 
 def list_blobs_of_run(run: Run) -> Iterator[str]:
@@ -277,11 +282,11 @@ def _digests(value: Any) -> Iterator[str]:
     if isinstance(value, str) and len(value) == 64:
         yield value
     elif isinstance(value, dict):
-        for one in value.values():
-            yield from _digests(one)
+        for item in value.values():
+            yield from _digests(item)
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _digests(one)
+        for item in value:
+            yield from _digests(item)
 
 
 def _all(book: Book[T], after: str = "") -> Iterator[T]:
@@ -297,14 +302,14 @@ class _Groups:
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str], tuple[int, int, datetime]] = {}
 
-    def add(self, kind: str, why: str, size: int, born: datetime) -> None:
-        count, total, oldest = self._groups.get((kind, why), (0, 0, born))
-        self._groups[kind, why] = (count + 1, total + size, min(oldest, born))
+    def add(self, kind: str, reason: str, size: int, created: datetime) -> None:
+        count, total, oldest = self._groups.get((kind, reason), (0, 0, created))
+        self._groups[kind, reason] = (count + 1, total + size, min(oldest, created))
 
     def all(self) -> tuple[Group, ...]:
         """Return the groups, the largest first."""
-        found = [
-            Group(kind=kind, why=why, count=count, bytes=total, oldest=oldest)
-            for (kind, why), (count, total, oldest) in self._groups.items()
+        groups = [
+            Group(kind=kind, reason=reason, count=count, bytes=total, oldest=oldest)
+            for (kind, reason), (count, total, oldest) in self._groups.items()
         ]
-        return tuple(sorted(found, key=lambda group: -group.bytes))
+        return tuple(sorted(groups, key=lambda group: -group.bytes))

@@ -27,7 +27,7 @@ from tidemill.upkeep.backup import FORMAT, MANIFEST, BackupManifest, Hashing, fo
 from tidemill.upkeep.lock import upkeep
 from tidemill.workspace.workspace import Workspace
 
-_OURS = ("blobs", "environments")
+_FOLDERS = ("blobs", "environments")
 _ASIDE = "before-restore-"
 _DRAFT = ".restoring-"
 _CURE = "use another backup; nothing was changed"
@@ -48,7 +48,7 @@ def restore(workspace: Workspace, source: IO[bytes], now: datetime, *, force: bo
     Raises
     ------
     Conflict
-        if the workspace is not empty, or a daemon or an upkeep is running on it.
+        if the workspace is not empty, or a daemon or another upkeep command is running on it.
     Corrupt
         if the file is incomplete, altered or not a backup; nothing is changed then.
     """
@@ -60,23 +60,23 @@ def restore(workspace: Workspace, source: IO[bytes], now: datetime, *, force: bo
                 f"the workspace {workspace.root} is not empty",
                 "restore into another (TIDEMILL_WORKSPACE=FOLDER), or move the content aside: --force",
             )
-        _refuse_daemons(workspace.root)
-        _refuse_full_stores(workspace)
-        for left in workspace.root.glob(f"{_DRAFT}*"):
-            shutil.rmtree(left)
+        _require_no_daemon(workspace.root)
+        _require_empty_stores(workspace)
+        for incomplete in workspace.root.glob(f"{_DRAFT}*"):
+            shutil.rmtree(incomplete)
         draft = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_DRAFT, dir=workspace.root)))
-        made = Workspace(draft / "workspace", workspace.environment, workspace.back_ends, {})
-        manifest = _unpack(source, draft, made.blobs)
+        draft_workspace = Workspace(draft / "workspace", workspace.environment, workspace.back_ends, {})
+        manifest = _unpack(source, draft, draft_workspace.blobs)
         maybe_crash("restore has verified")
-        names = (f"{_ASIDE}{now:%Y%m%dT%H%M%S}{turn or ''}" for turn in itertools.count())
-        aside = next(place for name in names if not (place := workspace.root / name).exists())
-        _move_blobs(workspace, made)
-        _fill_stores(workspace, made, draft)
-        new = workspace.database.draft(draft, aside.name.replace("before", "made"))
+        names = (f"{_ASIDE}{now:%Y%m%dT%H%M%S}{number or ''}" for number in itertools.count())
+        aside = next(path for name in names if not (path := workspace.root / name).exists())
+        _copy_blobs(workspace, draft_workspace)
+        _fill_stores(workspace, draft_workspace, draft)
+        new = workspace.database.draft(draft, aside.name.replace("before", "new"))
         try:
             _fill_ledger(Ledger(new), draft, manifest)
             maybe_crash("restore has the ledger")
-            _swap(workspace, new, made, aside, keep=not empty)
+            _swap(workspace, new, draft_workspace, aside, keep=not empty)
         finally:
             workspace.database.discard(new)
         if empty:
@@ -99,33 +99,36 @@ def _is_empty(workspace: Workspace) -> bool:
     return not any(file.stat().st_size for file in files if file.suffix != ".lock")
 
 
-def _refuse_daemons(root: Path) -> None:
+def _require_no_daemon(root: Path) -> None:
+    """Raise `Conflict` if a daemon is running on an environment of the workspace."""
     for lease in root.glob("environments/*/daemon.lock"):
         with lock_file(lease, wait=False) as free:
             if not free:
-                raise Conflict(f"a daemon is running on {lease.parent.name}", "stop it first: Ctrl-C or SIGTERM")
+                raise Conflict(
+                    f"a daemon is running on the environment {lease.parent.name}", "stop it first: Ctrl-C or SIGTERM"
+                )
 
 
-def _refuse_full_stores(workspace: Workspace) -> None:
+def _require_empty_stores(workspace: Workspace) -> None:
     """Raise `Conflict` if a store outside the workspace's folder, which cannot be moved aside, is not empty."""
-    for place in workspace.environments():
-        for name, store in place.archived.items():
-            if place.is_inside(name):
+    for opened in workspace.environments():
+        for name, store in opened.archived.items():
+            if opened.is_inside(name):
                 continue
             if next(store.export(), None) is not None:
                 raise Conflict(
-                    f"the {name} store at {place.url(name)} is not empty",
+                    f"the {name} store at {opened.url(name)} is not empty",
                     f"empty it, or set TIDEMILL_{name.upper()} to another URL",
                 )
 
 
 def _unpack(source: IO[bytes], draft: Path, blobs: Blobs) -> BackupManifest:
     """Unpack all files into a folder, and verify them."""
-    with _explained_source():
-        return _unpacked(source, draft, blobs)
+    with _explain_source_errors():
+        return _unpack_files(source, draft, blobs)
 
 
-def _unpacked(source: IO[bytes], draft: Path, blobs: Blobs) -> BackupManifest:
+def _unpack_files(source: IO[bytes], draft: Path, blobs: Blobs) -> BackupManifest:
     index, files, size, manifest = hashlib.sha256(), 0, 0, b""
     for member, content in _members(source):
         if member.name == MANIFEST:
@@ -139,13 +142,13 @@ def _unpacked(source: IO[bytes], draft: Path, blobs: Blobs) -> BackupManifest:
                     raise Corrupt(f"blob {member.name[6:18]} was altered in the backup", _CURE)
                 blob.keep()
         else:
-            file = _place(draft, member.name)
+            file = _resolve_path(draft, member.name)
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("wb") as sink:
                 shutil.copyfileobj(hashing, sink)
         index.update(format_line(member.name, member.size, hashing.digest))
         files, size = files + 1, size + member.size
-    listed = _manifest(manifest)
+    listed = _parse_manifest(manifest)
     if (listed.files, listed.bytes, listed.index) != (files, size, index.hexdigest()):
         raise Corrupt("the backup was altered: its files differ from its list", _CURE)
     return listed
@@ -161,28 +164,28 @@ def _members(source: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
 
 
 @contextmanager
-def _explained_source() -> Iterator[None]:
+def _explain_source_errors() -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error) as cut:
-        raise Corrupt(f"the file is not a backup, or is incomplete: {cut}", _CURE) from None
-    except OSError as refused:
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise Corrupt(f"the file is not a backup, or is incomplete: {error}", _CURE) from None
+    except OSError as error:
         raise TidemillError(
-            f"the backup could not be unpacked: {refused.strerror or refused}",
+            f"the backup could not be unpacked: {error.strerror or error}",
             "check the file, free space and permissions; nothing was changed",
         ) from None
 
 
-def _place(draft: Path, name: str) -> Path:
+def _resolve_path(draft: Path, name: str) -> Path:
     """Return the path of a member; raise `Corrupt` for a path outside the folder."""
     parts = PurePosixPath(name).parts
-    known = parts[:1] == ("ledger",) or (parts[:1] == ("environments",) and len(parts) > 3)
-    if not known or ".." in parts or "\\" in name:
+    is_expected = parts[:1] == ("ledger",) or (parts[:1] == ("environments",) and len(parts) > 3)
+    if not is_expected or ".." in parts or "\\" in name:
         raise Corrupt(f"the backup contains an unexpected file: {name!r}", _CURE)
     return draft.joinpath(*parts)
 
 
-def _manifest(content: bytes) -> BackupManifest:
+def _parse_manifest(content: bytes) -> BackupManifest:
     if not content:
         raise Corrupt("the backup has no manifest: it is incomplete", _CURE)
     try:
@@ -193,36 +196,36 @@ def _manifest(content: bytes) -> BackupManifest:
                 "upgrade tidemill: `pip install --upgrade tidemill`; nothing was changed",
             )
         return msgspec.json.decode(content, type=BackupManifest)
-    except msgspec.MsgspecError as wrong:
-        raise Corrupt(f"the backup's manifest cannot be read: {wrong}", _CURE) from None
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"the backup's manifest cannot be read: {error}", _CURE) from None
 
 
-def _move_blobs(workspace: Workspace, made: Workspace) -> None:
+def _copy_blobs(workspace: Workspace, draft_workspace: Workspace) -> None:
     """Copy the blobs to a store outside the workspace; blobs are immutable, so no existing blob changes."""
     if workspace.is_inside("blobs"):
         return
-    for one in made.blobs.list_blobs():
-        with made.blobs.open(one.digest) as source, workspace.blobs.draft() as blob:
+    for stored in draft_workspace.blobs.list_blobs():
+        with draft_workspace.blobs.open(stored.digest) as source, workspace.blobs.draft() as blob:
             shutil.copyfileobj(source, blob)
             blob.keep(durable=True)
-    shutil.rmtree(made.root / "blobs")
+    shutil.rmtree(draft_workspace.root / "blobs")
 
 
-def _fill_stores(workspace: Workspace, made: Workspace, draft: Path) -> None:
+def _fill_stores(workspace: Workspace, draft_workspace: Workspace, draft: Path) -> None:
     """Fill the stores of each environment: stores inside the workspace in the draft, the others directly."""
     for folder in sorted((draft / "environments").glob("*")):
-        inside, outside = made.for_environment(folder.name), workspace.for_environment(folder.name)
+        inside, outside = draft_workspace.for_environment(folder.name), workspace.for_environment(folder.name)
         for unpacked in sorted(folder.iterdir()):
-            place = inside if outside.is_inside(unpacked.name) else outside
-            if unpacked.name not in place.archived:
+            target = inside if outside.is_inside(unpacked.name) else outside
+            if unpacked.name not in target.archived:
                 raise Corrupt(f"the backup contains an unexpected store: {unpacked.name!r}", _CURE)
-            place.archived[unpacked.name].load(_opened(unpacked))
+            target.archived[unpacked.name].load(_open_files(unpacked))
     shutil.rmtree(draft / "environments", ignore_errors=True)
 
 
-def _opened(folder: Path) -> Iterator[tuple[str, BinaryIO]]:
+def _open_files(folder: Path) -> Iterator[tuple[str, BinaryIO]]:
     """Iterate over the open files in a folder; each is deleted after it was read, to save disk space."""
-    for file in sorted(one for one in folder.rglob("*") if one.is_file()):
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         with file.open("rb") as source:
             yield file.relative_to(folder).as_posix(), source
         file.unlink()
@@ -235,7 +238,7 @@ def _fill_ledger(ledger: Ledger, draft: Path, manifest: BackupManifest) -> None:
             with (draft / "ledger" / f"{name}.jsonl").open("rb") as lines:
                 count = ledger.load(name, lines, _interrupt)
             if count != manifest.records[name]:
-                raise Corrupt(f"the backup has {count} {name}, its manifest {manifest.records[name]}", _CURE)
+                raise Corrupt(f"the backup has {count} {name}, but its manifest lists {manifest.records[name]}", _CURE)
     ledger.close()
 
 
@@ -247,29 +250,29 @@ def _interrupt(record: Struct) -> Struct:
 
 
 @contextmanager
-def _explained(root: Path) -> Iterator[None]:
+def _explain_workspace_errors(root: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as refused:
+    except OSError as error:
         raise TidemillError(
-            f"the workspace {root} could not be replaced: {refused.strerror or refused}",
+            f"the workspace {root} could not be replaced: {error.strerror or error}",
             "check its permissions, then restore again with --force; nothing was deleted",
         ) from None
 
 
-def _swap(workspace: Workspace, new: Database, made: Workspace, aside: Path, *, keep: bool) -> None:
-    """Move the former content aside, and the new content to its paths; `keep` deletes nothing."""
+def _swap(workspace: Workspace, new: Database, draft_workspace: Workspace, aside: Path, *, keep: bool) -> None:
+    """Move the former content aside, and the new content to its paths; with `keep`, nothing is deleted."""
     root = workspace.root
     if not workspace.has_lost_ledger:
         with suppress(Corrupt):
             workspace.ledger.close()
-    with _explained(root):
+    with _explain_workspace_errors(root):
         aside.mkdir()
         workspace.database.adopt(new, aside, keep=keep)
-        for name in _OURS:
+        for name in _FOLDERS:
             with suppress(FileNotFoundError):
                 (root / name).rename(aside / name)
         maybe_crash("restore has moved aside")
-        for name in _OURS:
+        for name in _FOLDERS:
             with suppress(FileNotFoundError):
-                (made.root / name).rename(root / name)
+                (draft_workspace.root / name).rename(root / name)

@@ -37,7 +37,7 @@ def release(site: Site, _: Query, name: str, version: str) -> Page:
             ("verdicts", Cell("all verdicts", "", view.build_path("verdicts", subject=record.label))),
         ],
     )
-    decided = [
+    decision_rows = [
         [view.time(entry.time), Cell(entry.actor), Cell(entry.action), view.text(entry.reason)] for entry in decisions
     ]
     return Page(
@@ -46,11 +46,11 @@ def release(site: Site, _: Query, name: str, version: str) -> Page:
         parts=[
             facts,
             metric_table(record.metrics),
-            verdict_table("Verdicts of its training", gate, "No run of this workspace created it: it was imported."),
+            verdict_table("Verdicts of its training", gate, "It has no verdicts of a training: it was imported."),
             route_table("Routes", routed),
-            verdict_table("Latest verdicts in production", live, "There is no verdict since its training."),
+            verdict_table("Latest verdicts in production", live, "There is no verdict yet."),
             PageTable(
-                "Decisions of people", ("time", "person", "decision", "reason"), decided, "No person decided on it."
+                "Decisions of people", ("time", "person", "decision", "reason"), decision_rows, "There is no decision."
             ),
             Facts("Data", list(record.data.items())),
         ],
@@ -60,7 +60,7 @@ def release(site: Site, _: Query, name: str, version: str) -> Page:
 def _find_release(site: Site, name: str, version: str) -> Release:
     records = site.books.releases.find(name=name, version=int(version), limit=1) if version.isdecimal() else []
     if not records:
-        raise NotFound(f"there is no release {name}/{version}", "see the page of the releases")
+        raise NotFound(f"there is no release {name}/{version}", "open the page of the releases for its list")
     return records[0]
 
 
@@ -137,12 +137,12 @@ def _cause(site: Site, record: Event) -> Cell:
     """Return a link to the verdict or the run that caused an event."""
     if not record.cause:
         return Cell("")
-    for noun, book in (("verdicts", site.books.verdicts), ("runs", site.books.runs)):
+    for list_name, book in (("verdicts", site.books.verdicts), ("runs", site.books.runs)):
         try:
             book.get(record.cause)
         except NotFound:
             continue
-        return view.link(noun, record.cause, f"{noun.removesuffix('s')} {record.cause[:18]}")
+        return view.link(list_name, record.cause, f"{list_name.removesuffix('s')} {record.cause[:18]}")
     return Cell(record.cause)
 
 

@@ -1,4 +1,4 @@
-"""The first page: the releases in production, their health, and what needs a person."""
+"""The first page: the releases in production, their health, and the problems that a person must solve."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tidemill.web.view import Cell, Page
 
 _SHOWN = 10
 _APPROVAL_TEXTS = {"approval.needed": "waits for an approval", "model.frozen": "waits: its model is frozen"}
-_REQUEST_KINDS = (*_APPROVAL_TEXTS, "watch.missing")
+_WAITING_KINDS = (*_APPROVAL_TEXTS, "watch.missing")
 _BAD_STATES = ("failed", "stopped", "interrupted")
 
 
@@ -30,7 +30,7 @@ class ServedModel(Struct, frozen=True):
 
 
 class ActionItem(Struct, frozen=True):
-    """A problem that needs a person: what, why, and the command that fixes it."""
+    """A problem that a person must solve: what, why, and the command or change that solves it."""
 
     what: str
     why: str
@@ -42,7 +42,7 @@ def overview(site: Site, _: Query) -> Page:
     """Show the state of an environment."""
     published = site.board.routes()
     served = [_find_served(site, route) for route in published.values() if route.environment == site.environment]
-    needs = [*_find_silent_daemon(site), *_find_requests(site), *_find_failed_runs(site)]
+    needs = [*_find_silent_daemon(site), *_find_waiting_releases(site), *_find_failed_runs(site)]
     verdicts = site.books.verdicts.find(newest=True, limit=_SHOWN, environment=site.environment)
     runs = site.books.runs.find(newest=True, limit=_SHOWN // 2, environment=site.environment)
     data: dict[str, Any] = {
@@ -66,20 +66,19 @@ def overview(site: Site, _: Query) -> Page:
 def _find_served(site: Site, route: Route) -> ServedModel:
     champion = route.arm("champion")
     subject = champion.release if champion else route.model
-    about = {"subject": subject, "environment": site.environment}
-    checks = sorted(site.books.verdicts.values("check", **about))
-    latest = [find_newest(site.books.verdicts, check=check, **about) for check in checks]
+    columns = {"subject": subject, "environment": site.environment}
+    checks = sorted(site.books.verdicts.values("check", **columns))
+    latest = [find_newest(site.books.verdicts, check=check, **columns) for check in checks]
     health = [_health(verdict) for verdict in latest if verdict is not None]
-    decided = find_newest(site.books.routes, environment=site.environment, model=route.model)
-    behind = decided is not None and decided.version != route.version
-    warning = (
-        f"version {decided.version} is decided, but version {route.version} is in service" if behind and decided else ""
-    )
+    newest = find_newest(site.books.routes, environment=site.environment, model=route.model)
+    warning = ""
+    if newest is not None and newest.version != route.version:
+        warning = f"the newest version of the route is {newest.version}, but version {route.version} is in production"
     return ServedModel(route, health, warning)
 
 
 def _health(verdict: Verdict) -> Cell:
-    """Return a check's latest verdict as a badge; if the policy ignores it, it is not an alarm."""
+    """Return the latest verdict of a check as a badge; a verdict that the policy ignores has no alarm colour."""
     alarm = verdict.action not in ("ignore", "hold") or verdict.outcome == "pass"
     style = view.badge(verdict.outcome).style if alarm else "plain"
     text = verdict.outcome if verdict.action != "ignore" else f"{verdict.outcome}, ignored"
@@ -87,17 +86,17 @@ def _health(verdict: Verdict) -> Cell:
 
 
 def _find_silent_daemon(site: Site) -> list[ActionItem]:
-    """Return an item for a daemon that should run and does not."""
+    """Return an item if the daemon should be running but sends no signs of life."""
     status = read_daemon_status(site.books, site.environment, SystemClock().now())
     if status is None or status.state != "silent":
         return []
     return [ActionItem("The daemon is silent", str(status), "tidemill up", view.build_path("events", kind="daemon"))]
 
 
-def _find_requests(site: Site) -> list[ActionItem]:
-    """Return items for releases that wait for an approval, or that have no monitoring."""
+def _find_waiting_releases(site: Site) -> list[ActionItem]:
+    """Return items for releases that wait for an approval or have no watch."""
     items = []
-    for kind in _REQUEST_KINDS:
+    for kind in _WAITING_KINDS:
         for event in site.books.events.find(kind=kind, environment=site.environment, newest=True, limit=_SHOWN):
             if not _is_settled(site, event):
                 items.append(_to_item(event))
@@ -113,7 +112,7 @@ def _to_item(event: Event) -> ActionItem:
 
 
 def _is_settled(site: Site, event: Event) -> bool:
-    """Return whether the release was routed since, or a person decided on it."""
+    """Return whether the release came into production after the event, or a person decided on it."""
     model = event.subject.partition("/")[0]
     routed = site.books.routes.find(
         environment=site.environment, model=model, linked=f"release:{event.subject}", after=event.id, limit=1

@@ -27,13 +27,15 @@ _ACTIONS = ("proceed", "stop", "retrain", "recall", "promote", "rollback", "hold
 
 def runs(site: Site, query: Query) -> Page:
     """List the runs."""
-    chosen = query.choices(("pipeline", "state", "model"))
-    part = read_page(site.books.runs, query, environment=site.environment, **chosen)
+    filters_in_query = query.choices(("pipeline", "state", "model"))
+    records_page = read_page(site.books.runs, query, environment=site.environment, **filters_in_query)
     filters = [
-        _filter("runs", query, "pipeline", _values(site.books.runs, "pipeline")),
+        _filter("runs", query, "pipeline", _list_values(site.books.runs, "pipeline")),
         _filter("runs", query, "state", _RUN_STATES),
     ]
-    return _list("runs", "Each execution of a pipeline.", query, part, filters, run_table("", part.records))
+    return _list(
+        "runs", "Each execution of a pipeline.", query, records_page, filters, run_table("", records_page.records)
+    )
 
 
 def run_table(title: str, records: list[Run]) -> PageTable:
@@ -45,40 +47,42 @@ def run_table(title: str, records: list[Run]) -> PageTable:
             view.badge(run.state),
             view.duration(run.seconds),
             view.text(run.started_by.trigger or run.started_by.user or "manually"),
-            view.text(run.error or _metrics(run.metrics)),
+            view.text(run.error or _summarize_metrics(run.metrics)),
         ]
         for run in records
     ]
     return PageTable(title, ("started", "pipeline", "state", "duration", "cause", "result"), rows, "No run matches.")
 
 
-def _metrics(found: dict[str, float]) -> str:
+def _summarize_metrics(metrics: dict[str, float]) -> str:
     """Return the first test metrics of a run in one line; without test metrics, its first metrics."""
     return ", ".join(
         f"{describe_metric(name)} {value:.4f}"
-        for name, value in list((select_test_metrics(found) or found).items())[:3]
+        for name, value in list((select_test_metrics(metrics) or metrics).items())[:3]
     )
 
 
-def metric_table(found: dict[str, float]) -> PageTable:
+def metric_table(metrics: dict[str, float]) -> PageTable:
     """Return a table of metrics: a row for each metric, a column for each set of rows (test, train)."""
-    sets = [about for about in ("test", "train") if any(name.startswith(f"{about}_") for name in found)]
-    names = dict.fromkeys(name.partition("_")[2] for name in found if name.partition("_")[0] in sets)
+    row_sets = [row_set for row_set in ("test", "train") if any(name.startswith(f"{row_set}_") for name in metrics)]
+    names = dict.fromkeys(name.partition("_")[2] for name in metrics if name.partition("_")[0] in row_sets)
     rows = [
-        [Cell(describe_metric(name)), *(view.number(found.get(f"{about}_{name}")) for about in sets)] for name in names
+        [Cell(describe_metric(name)), *(view.number(metrics.get(f"{row_set}_{name}")) for row_set in row_sets)]
+        for name in names
     ]
-    others = [name for name in found if name.partition("_")[0] not in sets]
+    other_names = [name for name in metrics if name.partition("_")[0] not in row_sets]
     rows += [
-        [Cell(describe_metric(name)), view.number(found[name]), *([Cell("")] * (len(sets) - 1))] for name in others
+        [Cell(describe_metric(name)), view.number(metrics[name]), *([Cell("")] * (len(row_sets) - 1))]
+        for name in other_names
     ]
-    return PageTable("Metrics", ("metric", *(sets or ["value"])), rows, "There are no metrics.")
+    return PageTable("Metrics", ("metric", *(row_sets or ["value"])), rows, "There are no metrics.")
 
 
 def releases(site: Site, query: Query) -> Page:
     """List the releases."""
-    chosen = query.choices(("name",))
-    part = read_page(site.books.releases, query, **chosen)
-    metrics = _find_common_metrics(part.records)
+    filters_in_query = query.choices(("name",))
+    records_page = read_page(site.books.releases, query, **filters_in_query)
+    metrics = _find_common_metrics(records_page.records)
     rows = [
         [
             view.link_release(release.label),
@@ -89,7 +93,7 @@ def releases(site: Site, query: Query) -> Page:
             view.digest(release.package),
             view.link("runs", release.run, "run"),
         ]
-        for release in part.records
+        for release in records_page.records
     ]
     columns = (
         "release",
@@ -101,11 +105,13 @@ def releases(site: Site, query: Query) -> Page:
         "run",
     )
     table = PageTable("", columns, rows, "There is no release yet: train a model with `tidemill run training`.")
-    filters = [_filter("releases", query, "name", _values(site.books.releases, "name"))]
-    shown = _list("releases", "Each version of a model, with the metrics of its training.", query, part, filters, table)
-    if metrics and len(part.records) > 1:
-        shown.parts.insert(0, _draw_progress(part.records, metrics[0]))
-    return shown
+    filters = [_filter("releases", query, "name", _list_values(site.books.releases, "name"))]
+    page = _list(
+        "releases", "Each version of a model, with the metrics of its training.", query, records_page, filters, table
+    )
+    if metrics and len(records_page.records) > 1:
+        page.parts.insert(0, _draw_progress(records_page.records, metrics[0]))
+    return page
 
 
 def _find_common_metrics(records: list[Release]) -> list[str]:
@@ -122,23 +128,25 @@ def _draw_progress(records: list[Release], metric: str) -> Chart:
     """Draw a metric of the releases over time, a line for each name."""
     series = []
     for name in sorted({release.name for release in records}):
-        named = [release for release in reversed(records) if release.name == name and metric in release.metrics]
+        measured = [release for release in reversed(records) if release.name == name and metric in release.metrics]
         series.append(
-            ChartSeries(name, [release.created for release in named], [release.metrics[metric] for release in named])
+            ChartSeries(
+                name, [release.created for release in measured], [release.metrics[metric] for release in measured]
+            )
         )
-    caption = f"{_metric_column(metric).capitalize()} of each release at the gate, each on its own test rows."
+    caption = f"{_metric_column(metric).capitalize()} of each release at the gate, measured on its own test rows."
     return Chart("progress", draw_over_time(series, [], _metric_column(metric)), caption)
 
 
 def routes(site: Site, query: Query) -> Page:
     """List the routes."""
-    chosen = query.choices(("model",))
-    part = read_page(site.books.routes, query, environment=site.environment, **chosen)
-    filters = [_filter("routes", query, "model", _values(site.books.routes, "model"))]
+    filters_in_query = query.choices(("model",))
+    records_page = read_page(site.books.routes, query, environment=site.environment, **filters_in_query)
+    filters = [_filter("routes", query, "model", _list_values(site.books.routes, "model"))]
     lead = "The releases in production, with times and reasons. Each change is a new version of the route."
-    shown = _list("routes", lead, query, part, filters, route_table("", part.records))
-    shown.parts[:0] = _draw_timelines(site, query, part.records)
-    return shown
+    page = _list("routes", lead, query, records_page, filters, route_table("", records_page.records))
+    page.parts[:0] = _draw_timelines(site, query, records_page.records)
+    return page
 
 
 def route_table(title: str, records: list[Route]) -> PageTable:
@@ -169,31 +177,35 @@ def _draw_timelines(site: Site, query: Query, records: list[Route]) -> list[Char
         model_routes = [route for route in reversed(records) if route.model == model]
         end = _find_end(site, query, model_routes)
         changes = [
-            TrafficChange(r.since, [TrafficShare(a.release, a.role, a.share) for a in r.arms], r.reason)
-            for r in model_routes
+            TrafficChange(
+                route.since, [TrafficShare(arm.release, arm.role, arm.share) for arm in route.arms], route.reason
+            )
+            for route in model_routes
         ]
-        caption = f"Releases of {model} in production until {end:%Y-%m-%d %H:%M}; lighter with a share of the requests."
-        charts.append(Chart(f"answering-{len(charts)}", draw_traffic_shares(changes, end), caption))
+        caption = (
+            f"Releases of {model} in production until {end:%Y-%m-%d %H:%M}; lighter colours for a part of the requests."
+        )
+        charts.append(Chart(f"traffic-{len(charts)}", draw_traffic_shares(changes, end), caption))
     return charts
 
 
 def _find_end(site: Site, query: Query, routes: list[Route]) -> datetime:
-    """Return the end of the chart: the newest event of the ledger; on an older page, its last route."""
+    """Return the end of the chart: the newest event of the ledger; on a page of older routes, its last route."""
     latest = [] if query.get("before") else site.books.events.find(newest=True, limit=1)
     return max([routes[-1].since, *(event.known_at for event in latest)])
 
 
 def verdicts(site: Site, query: Query) -> Page:
     """List the verdicts."""
-    chosen = query.choices(("check", "outcome", "action", "model", "subject", "run"))
-    part = read_page(site.books.verdicts, query, environment=site.environment, **chosen)
+    filters_in_query = query.choices(("check", "outcome", "action", "model", "subject", "run"))
+    records_page = read_page(site.books.verdicts, query, environment=site.environment, **filters_in_query)
     filters = [
-        _filter("verdicts", query, "check", _values(site.books.verdicts, "check")),
+        _filter("verdicts", query, "check", _list_values(site.books.verdicts, "check")),
         _filter("verdicts", query, "outcome", _OUTCOMES),
         _filter("verdicts", query, "action", _ACTIONS),
     ]
     lead = "The outcome of each check, the resulting action, and the evidence."
-    return _list("verdicts", lead, query, part, filters, verdict_table("", part.records))
+    return _list("verdicts", lead, query, records_page, filters, verdict_table("", records_page.records))
 
 
 def verdict_table(title: str, records: list[Verdict], empty: str = "No verdict matches.") -> PageTable:
@@ -214,8 +226,8 @@ def verdict_table(title: str, records: list[Verdict], empty: str = "No verdict m
 
 def events(site: Site, query: Query) -> Page:
     """List the events."""
-    chosen = query.choices(("kind", "subject"))
-    part = read_page(site.books.events, query, environment=site.environment, **chosen)
+    filters_in_query = query.choices(("kind", "subject"))
+    records_page = read_page(site.books.events, query, environment=site.environment, **filters_in_query)
     rows = [
         [
             view.time(event.time),
@@ -223,30 +235,35 @@ def events(site: Site, query: Query) -> Page:
             view.link_release(event.subject),
             view.text(_summarize_payload(event)),
         ]
-        for event in part.records
+        for event in records_page.records
     ]
-    filters = [_filter("events", query, "kind", _values(site.books.events, "kind"))]
+    filters = [_filter("events", query, "kind", _list_values(site.books.events, "kind"))]
     table = PageTable("", ("time", "kind", "subject", "text"), rows, "There is no event yet.")
     return _list(
-        "events", "The events of this environment; triggers start pipelines on events.", query, part, filters, table
+        "events",
+        "The events of this environment; triggers start pipelines on events.",
+        query,
+        records_page,
+        filters,
+        table,
     )
 
 
 def _summarize_payload(event: Event) -> str:
-    facts = {name: value for name, value in event.payload.items() if value not in ("", None)}
-    return str(facts.get("reason") or ", ".join(f"{name} {value}" for name, value in facts.items()))
+    values = {name: value for name, value in event.payload.items() if value not in ("", None)}
+    return str(values.get("reason") or ", ".join(f"{name} {value}" for name, value in values.items()))
 
 
 def jobs(site: Site, query: Query) -> Page:
     """List the jobs."""
-    chosen = query.choices(("state", "trigger", "model"))
-    part = read_page(site.books.jobs, query, environment=site.environment, **chosen)
+    filters_in_query = query.choices(("state", "trigger", "model"))
+    records_page = read_page(site.books.jobs, query, environment=site.environment, **filters_in_query)
     filters = [
         _filter("jobs", query, "state", _JOB_STATES),
-        _filter("jobs", query, "trigger", _values(site.books.jobs, "trigger")),
+        _filter("jobs", query, "trigger", _list_values(site.books.jobs, "trigger")),
     ]
     lead = "The pipelines that triggers started, with the events that caused them."
-    return _list("jobs", lead, query, part, filters, job_table("", part.records))
+    return _list("jobs", lead, query, records_page, filters, job_table("", records_page.records))
 
 
 def job_table(title: str, records: list[Job]) -> PageTable:
@@ -268,30 +285,32 @@ def job_table(title: str, records: list[Job]) -> PageTable:
     return PageTable(title, columns, rows, "No trigger has started a pipeline yet.")
 
 
-def _values(book: BookReader[Any], column: str) -> tuple[str, ...]:
+def _list_values(book: BookReader[Any], column: str) -> tuple[str, ...]:
     return tuple(sorted(value for value in book.values(column) if value))
 
 
-def _filter(noun: str, query: Query, name: str, choices: tuple[str, ...]) -> PageFilter:
+def _filter(list_name: str, query: Query, name: str, choices: tuple[str, ...]) -> PageFilter:
     """Return links that choose a value and keep the other filters."""
-    kept = {other: value for other, value in query.parameters.items() if other not in (name, "before", "format")}
-    links = [("all", view.build_path(noun, **kept))]
-    links += [(choice, view.build_path(noun, **{**kept, name: choice})) for choice in choices]
+    other_filters = {key: value for key, value in query.parameters.items() if key not in (name, "before", "format")}
+    links = [("all", view.build_path(list_name, **other_filters))]
+    links += [(choice, view.build_path(list_name, **{**other_filters, name: choice})) for choice in choices]
     return PageFilter(name, query.get(name) or "all", links)
 
 
 def _list(
-    noun: str, lead: str, query: Query, part: RecordPage[Any], filters: list[PageFilter], table: PageTable
+    list_name: str, lead: str, query: Query, records_page: RecordPage[Any], filters: list[PageFilter], table: PageTable
 ) -> Page:
-    records: list[Struct] = part.records
-    kept = {name: value for name, value in query.parameters.items() if name not in ("before", "format")}
+    records: list[Struct] = records_page.records
+    kept_filters = {name: value for name, value in query.parameters.items() if name not in ("before", "format")}
     return Page(
-        title=noun.capitalize(),
+        title=list_name.capitalize(),
         lead=lead,
-        data={noun: records, "older": part.older},
-        filters=[choice for choice in filters if len(choice.choices) > 1],
+        data={list_name: records, "older": records_page.older},
+        filters=[column for column in filters if len(column.choices) > 1],
         text=query.get("text"),
         parts=[table],
-        newest=view.build_path(noun, **kept) if query.get("before") else "",
-        older=view.build_path(noun, **{**kept, "before": part.older}) if part.older else "",
+        newest=view.build_path(list_name, **kept_filters) if query.get("before") else "",
+        older=view.build_path(list_name, **{**kept_filters, "before": records_page.older})
+        if records_page.older
+        else "",
     )

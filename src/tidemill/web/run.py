@@ -26,7 +26,7 @@ def run(site: Site, _: Query, identifier: str) -> Page:
     """Show a run: its cause, code and parameters, its steps and artifacts, its metrics and verdicts."""
     details = read_run_details(site.books, identifier)
     record = details.run
-    compared = details.compared_with.label if details.compared_with else record.compared_with
+    compared_with = details.compared_with.label if details.compared_with else record.compared_with
     facts = Facts(
         "",
         [
@@ -40,7 +40,7 @@ def run(site: Site, _: Query, identifier: str) -> Page:
             ("started by", describe_cause(details)),
             ("executor", describe_executor(details)),
             ("release", view.link_release(details.releases[0].label) if details.releases else ""),
-            ("compared with", view.link_release(compared) if compared else ""),
+            ("compared with", view.link_release(compared_with) if compared_with else ""),
             ("tags", record.tags),
         ],
     )
@@ -74,8 +74,11 @@ def artifact(site: Site, _: Query, identifier: str) -> Page:
     """Show an artifact with its lineage in both directions."""
     record = find_artifact(site.books, identifier)
     if record is None:
-        raise NotFound(f"there is no artifact {identifier!r}", "see the page of a run for its artifacts")
-    ways = {way: trace_lineage(site.books, RecordReference("artifact", record.id), way) for way in _WAYS}
+        raise NotFound(f"there is no artifact {identifier!r}", "open the page of a run for its artifacts")
+    lineages = {
+        direction: trace_lineage(site.books, RecordReference("artifact", record.id), direction)
+        for direction in _DIRECTIONS
+    }
     facts = Facts(
         "",
         [
@@ -89,16 +92,16 @@ def artifact(site: Site, _: Query, identifier: str) -> Page:
     return Page(
         title=f"Artifact {record.id[:12]}",
         lead=record.id,
-        data={"artifact": record, **ways},
+        data={"artifact": record, **lineages},
         parts=[
             facts,
             Facts("Summary", list(record.summary.items())),
-            *(Facts(title, [("", _format_lineage(ways[way]))]) for way, title in _WAYS.items()),
+            *(Facts(title, [("", _format_lineage(lineages[direction]))]) for direction, title in _DIRECTIONS.items()),
         ],
     )
 
 
-_WAYS: dict[Any, str] = {"up": "Inputs", "down": "Used by"}
+_DIRECTIONS: dict[Any, str] = {"up": "Inputs", "down": "Used by"}
 
 
 def _format_lineage(lineage: Lineage) -> str:
@@ -111,22 +114,32 @@ def _find_jobs(site: Site, record: Run) -> list[Any]:
 
 
 def _steps(steps: list[StepRun]) -> PageTable:
-    several = len(list_executors(steps)) > 1
+    has_executors = len(list_executors(steps)) > 1
     rows = [
         [
             view.number(step.position),
             Cell(step.step),
             view.badge(step.state),
-            view.text((step.error or step.reason) + (f" (try {step.attempt})" if step.attempt > 1 else "")),
+            view.text((step.error or step.reason) + (f" (attempt {step.attempt})" if step.attempt > 1 else "")),
             Cell(format_clock(step.started), "time"),
             Cell(format_clock(find_end(step)), "time"),
             view.duration(step.seconds),
             Cell(step.code[:8], "mono", "", step.code),
-            *([Cell(step.executor)] if several else []),
+            *([Cell(step.executor)] if has_executors else []),
         ]
         for step in steps
     ]
-    columns = ("", "step", "state", "reason", "start", "end", "duration", "code", *(["executor"] if several else []))
+    columns = (
+        "",
+        "step",
+        "state",
+        "reason",
+        "start",
+        "end",
+        "duration",
+        "code",
+        *(["executor"] if has_executors else []),
+    )
     return PageTable("Steps", columns, rows, "No step started.")
 
 
@@ -156,7 +169,7 @@ def _attempts(record: Run) -> list[PageTable]:
         [view.time(attempt.started), view.time(attempt.ended), view.badge(attempt.state), view.text(attempt.error)]
         for attempt in record.attempts
     ]
-    return [PageTable("Earlier tries", ("start", "end", "state", "error"), rows)] if rows else []
+    return [PageTable("Earlier attempts", ("start", "end", "state", "error"), rows)] if rows else []
 
 
 def _logs(steps: list[StepRun]) -> list[Facts]:

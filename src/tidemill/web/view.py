@@ -114,15 +114,15 @@ def text(value: str) -> Cell:
 
 
 def digest(value: str) -> Cell:
-    """Return the first letters of a digest; its title is the whole digest."""
+    """Return the first characters of a digest; the title has the whole digest."""
     return Cell(value[:12], "mono", "", value)
 
 
-def link(noun: str, identifier: str, shown: str = "") -> Cell:
+def link(list_name: str, identifier: str, label: str = "") -> Cell:
     """Return a link to the page of a record; an empty cell if there is no id."""
     if not identifier:
         return Cell("")
-    return Cell(shown or identifier[:18], "" if shown else "mono", build_path(noun, identifier), identifier)
+    return Cell(label or identifier[:18], "" if label else "mono", build_path(list_name, identifier), identifier)
 
 
 def link_release(label: str) -> Cell:

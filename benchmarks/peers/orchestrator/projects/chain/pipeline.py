@@ -1,4 +1,4 @@
-"""Steps that do nothing, each on the one before; the first one notes when it began."""
+"""A chain of steps that do nothing; the first step writes its start time."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from tidemill import pipeline, step
 
 @step(cache=False)
 def pass_on(state: dict[str, int]) -> dict[str, int]:
-    """Count one more."""
+    """Return the state with the next number."""
     note = os.environ.get("BENCH_FIRST")
     if note and not Path(note).exists():
         Path(note).write_text(str(time.time_ns()))
@@ -18,7 +18,7 @@ def pass_on(state: dict[str, int]) -> dict[str, int]:
 
 @pipeline
 def chain(length: int = 5) -> None:
-    """So many steps."""
+    """Run `length` steps."""
     state = {"number": 0}
     for _ in range(length):
         state = pass_on(state)

@@ -1,4 +1,4 @@
-"""A training in six steps, as a user writes it; each notes that it ran, and the fourth fails when told to."""
+"""A training in six steps, as a user writes it; each writes to a trace, and the fourth fails if $BENCH_FAIL is set."""
 
 import os
 from pathlib import Path
@@ -8,18 +8,18 @@ import polars as pl
 from tidemill import Model, pipeline, step
 
 
-def ran(name: str) -> None:
-    """Note that a step ran."""
+def write_trace(name: str) -> None:
+    """Write the name of a step that runs to the trace."""
     with Path(os.environ["BENCH_TRACE"]).open("a") as trace:
         trace.write(name + "\n")
 
 
 @step
 def load() -> pl.DataFrame:
-    """200,000 rows: 19 features and a label."""
+    """Return 200,000 rows with 19 features and a label."""
     import numpy as np
 
-    ran("load")
+    write_trace("load")
     random = np.random.default_rng(0)
     features = random.standard_normal((200_000, 19))
     label = features[:, :5].sum(1) + random.standard_normal(200_000) > 0
@@ -29,8 +29,8 @@ def load() -> pl.DataFrame:
 
 @step
 def validate(frame: pl.DataFrame) -> dict[str, float]:
-    """Whether it is whole."""
-    ran("validate")
+    """Check that no column and no value is missing."""
+    write_trace("validate")
     assert frame.width == 20
     assert not sum(frame.null_count().row(0))
     described = frame.describe()
@@ -39,8 +39,8 @@ def validate(frame: pl.DataFrame) -> dict[str, float]:
 
 @step
 def split(frame: pl.DataFrame, report: dict[str, float]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The first four fifths, and the rest."""
-    ran("split")
+    """Return the first four fifths of the rows, and the rest."""
+    write_trace("split")
     assert report["rows"] == frame.height
     cut = frame.height * 4 // 5
     return frame[:cut], frame[cut:]
@@ -48,10 +48,10 @@ def split(frame: pl.DataFrame, report: dict[str, float]) -> tuple[pl.DataFrame, 
 
 @step
 def train(rows: pl.DataFrame) -> Model:
-    """A small booster."""
-    ran("train")
+    """Train a small booster."""
+    write_trace("train")
     if os.environ.get("BENCH_FAIL"):
-        raise RuntimeError("told to fail")
+        raise RuntimeError("BENCH_FAIL is set")
     import lightgbm
 
     from tidemill.core.model import Input, Manifest, Signature
@@ -67,8 +67,8 @@ def train(rows: pl.DataFrame) -> Model:
 
 @step
 def evaluate(model: Model, rows: pl.DataFrame) -> dict[str, float]:
-    """How often it is right."""
-    ran("evaluate")
+    """Return the accuracy."""
+    write_trace("evaluate")
     import lightgbm
     import numpy as np
 
@@ -79,8 +79,8 @@ def evaluate(model: Model, rows: pl.DataFrame) -> dict[str, float]:
 
 @step
 def register(model: Model, metrics: dict[str, float]) -> dict[str, float]:
-    """What a registry would be told."""
-    ran("register")
+    """Return the record for a registry."""
+    write_trace("register")
     return {"version": 1, "bytes": len(model.files["model.txt"]), **metrics}
 
 
@@ -88,6 +88,6 @@ def register(model: Model, metrics: dict[str, float]) -> dict[str, float]:
 def training() -> None:
     """Load, validate, split, train, evaluate, register."""
     frame = load()
-    rows, held = split(frame, validate(frame))
+    rows, test_rows = split(frame, validate(frame))
     model = train(rows)
-    register(model, evaluate(model, held))
+    register(model, evaluate(model, test_rows))
