@@ -117,12 +117,13 @@ def widen_schema(
         if no schema accepts the rows: they have event times that cannot be read.
     """
     anomalies = validate(frame, schema, schema.source, source, arrived).read(SchemaEvidence).anomalies
-    found = {(anomaly["column"], anomaly["kind"]) for anomaly in anomalies}
+    faults = {(anomaly["column"], anomaly["kind"]) for anomaly in anomalies}
     columns = [
-        _widen_column(column, frame, {kind for name, kind in found if name == column.name}) for column in schema.columns
+        _widen_column(column, frame, {kind for name, kind in faults if name == column.name})
+        for column in schema.columns
     ]
-    columns += [_infer_column(frame[name]) for name, kind in sorted(found) if kind == "unexpected column"]
-    kinds = {kind for _, kind in found}
+    columns += [_infer_column(frame[name]) for name, kind in sorted(faults) if kind == "unexpected column"]
+    kinds = {kind for _, kind in faults}
     wider = replace(
         schema,
         columns=tuple(columns),

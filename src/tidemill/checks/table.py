@@ -263,8 +263,8 @@ def _times(
     """Yield the faults of the event time and the known-at time."""
     if source is None or not source.time or TIME not in frame.columns:
         return
-    for name, moments in ((source.time, TIME), (source.known_at or source.time, KNOWN_AT)):
-        if moments == KNOWN_AT and name == source.time:
+    for name, times in ((source.time, TIME), (source.known_at or source.time, KNOWN_AT)):
+        if times == KNOWN_AT and name == source.time:
             continue
         column = schema.column(name)
         if name not in frame.columns:
@@ -273,7 +273,7 @@ def _times(
                     name, "missing column", "is missing: it is the time of an event, or when a row was known"
                 )
             continue
-        bad = frame[moments].is_null() & frame[name].is_not_null()
+        bad = frame[times].is_null() & frame[name].is_not_null()
         if bad.any() and name not in wrong:
             samples = _some(frame[name].filter(bad))
             shown = ", ".join(map(str, samples[:3]))

@@ -24,16 +24,16 @@ def check_traffic(
     not above it. It is rolled back when the lower bound is above it, or when its time expired without a decision.
     Before there are `minimum` rows, it is rolled back only if it is worse by four standard errors on a quarter of them.
 
-    A single prediction that is not finite is rolled back at once; rows without a finite prediction of the champion are
-    not compared.
+    One prediction of the challenger that is not finite causes a rollback at once; rows without a finite prediction of
+    the champion are not compared.
 
-    The bounds are one-sided and normal, and are evaluated again each time: with many evaluations, a few of a hundred
-    equal challengers are decided by chance.
+    The bounds are one-sided and normal. Each evaluation uses them without a correction for repeated tests, so chance
+    decides a few of a hundred challengers that are equal to the champion.
     """
     rows = len(challenger)
     evidence: dict[str, float] = {"rows": rows, "minimum": minimum, "margin": margin}
 
-    def judged(outcome: Outcome, action: Action, reason: str) -> Verdict:
+    def create_verdict(outcome: Outcome, action: Action, reason: str) -> Verdict:
         return Verdict(
             check="traffic",
             subject=subject,
@@ -44,18 +44,22 @@ def check_traffic(
             evidence=dict(evidence),
         )
 
-    def too_few() -> Verdict:
+    def decide_on_few_rows() -> Verdict:
         if expired:
-            return judged("undecided", "rollback", f"only {rows} of {minimum} labels came before its time was up")
-        return judged("undecided", "hold", f"{rows} of {minimum} labels")
+            return create_verdict(
+                "undecided", "rollback", f"only {rows} of {minimum} labels came before its time was up"
+            )
+        return create_verdict("undecided", "hold", f"{rows} of {minimum} labels")
 
     if broken := int((~np.isfinite(challenger)).sum()):
-        return judged("fail", "rollback", f"its predictions are not finite on {broken} of {rows} rows")
-    answered = np.isfinite(champion)
-    challenger, champion, rows = challenger[answered], champion[answered], int(answered.sum())
-    evidence |= {"rows": rows} | ({"champion_not_finite": len(answered) - rows} if rows < len(answered) else {})
+        return create_verdict("fail", "rollback", f"its predictions are not finite on {broken} of {rows} rows")
+    has_prediction = np.isfinite(champion)
+    challenger, champion, rows = challenger[has_prediction], champion[has_prediction], int(has_prediction.sum())
+    evidence |= {"rows": rows} | (
+        {"champion_not_finite": len(has_prediction) - rows} if rows < len(has_prediction) else {}
+    )
     if rows < max(2, minimum // 4):
-        return too_few()
+        return decide_on_few_rows()
     differences = challenger - champion
     mean, error = float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(rows))
     reach = normal_quantile(confidence) * error
@@ -69,13 +73,13 @@ def check_traffic(
     losses = f"live loss {challenger.mean():.4f} against {champion.mean():.4f} on the same {rows} rows"
     losses += f", difference {mean:+.4f} ({mean - reach:+.4f} to {mean + reach:+.4f})"
     if mean - 4 * error > margin:
-        return judged("fail", "rollback", f"clearly worse: {losses}")
+        return create_verdict("fail", "rollback", f"clearly worse: {losses}")
     if rows < minimum:
-        return too_few()
+        return decide_on_few_rows()
     if mean + reach <= margin:
-        return judged("pass", "promote", f"{'better' if mean < 0 else 'not worse'}: {losses}")
+        return create_verdict("pass", "promote", f"{'better' if mean < 0 else 'not worse'}: {losses}")
     if mean - reach > margin:
-        return judged("fail", "rollback", f"worse: {losses}")
+        return create_verdict("fail", "rollback", f"worse: {losses}")
     if expired:
-        return judged("undecided", "rollback", f"its time was up without a proof: {losses}")
-    return judged("undecided", "hold", f"not decided yet: {losses}")
+        return create_verdict("undecided", "rollback", f"its time was up without a proof: {losses}")
+    return create_verdict("undecided", "hold", f"not decided yet: {losses}")

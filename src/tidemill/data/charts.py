@@ -314,13 +314,13 @@ def _hatched(shape: str) -> Figure:
     return {"shape": shape, "fillmode": "overlay", "fgcolor": "#FFFFFF", "fgopacity": 0.45, "solidity": 0.15, "size": 7}
 
 
-def _times(moments: Sequence[datetime]) -> list[str]:
+def _times(times: Sequence[datetime]) -> list[str]:
     """Format times in UTC for Plotly, which ignores time zones."""
-    return [moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") for moment in moments]
+    return [time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") for time in times]
 
 
-def _turn(choices: tuple[str, ...], place: int) -> str:
-    return choices[place % len(choices)]
+def _turn(choices: tuple[str, ...], index: int) -> str:
+    return choices[index % len(choices)]
 
 
 def _plain(text: str) -> str:

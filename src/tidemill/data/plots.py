@@ -1,4 +1,4 @@
-"""Plots of a model's answers as one small page of SVG: calibration, ROC, precision and recall, confusion, residuals."""
+"""Plots of predictions as one small page of SVG: calibration, ROC, precision and recall, confusion, residuals."""
 
 import html
 from collections.abc import Sequence
@@ -102,7 +102,7 @@ def _figure(
     dots: bool = False,
     points: bool = False,
 ) -> str:
-    """One plot: a line, with dots on it or of dots only; `even` draws the diagonal of the unit square."""
+    """Draw one plot: a line, a line with `dots`, or only `points`; `even` adds the diagonal of the unit square."""
     wide, high = (_range(values, whole=not points) for values in (x, y))
     kept = np.linspace(0, max(len(x) - 1, 0), min(len(x), _MAX_POINTS)).astype(int)
     drawn = [(_scale(x[index], wide), _SIDE - _scale(y[index], high)) for index in kept]

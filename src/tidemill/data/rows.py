@@ -62,7 +62,7 @@ class RowReader:
 def convert_columns(
     frame: pl.DataFrame, types: Mapping[str, ColumnType], *, parse_text: bool = False
 ) -> dict[str, pl.Series]:
-    """Columns of a frame in these types; with `parse_text`, text that is a number becomes one.
+    """Convert columns of a frame to these types; with `parse_text`, text with a number becomes a number.
 
     Raises
     ------

@@ -21,15 +21,15 @@ def hash_values(values: pl.Series | Floats) -> Hashes:
     return splitmix64((values + 0.0).view(np.uint64))  # -0.0 becomes 0.0
 
 
-def keep_smallest_hashes(found: Hashes) -> Hashes:
+def keep_smallest_hashes(hashes: Hashes) -> Hashes:
     """Return the 256 smallest distinct hashes, sorted: the sketch of a set (Bar-Yossef et al. 2002, algorithm 2)."""
-    if len(found) > 64 * SKETCH_SIZE:
+    if len(hashes) > 64 * SKETCH_SIZE:
         # Mixed hashes are uniform: of many distinct hashes, the smallest ones are below this bound.
-        near = np.unique(found[found < np.uint64(2**64 * 16 * SKETCH_SIZE / len(found))])
+        near = np.unique(hashes[hashes < np.uint64(2**64 * 16 * SKETCH_SIZE / len(hashes))])
         if len(near) >= SKETCH_SIZE:
             return near[:SKETCH_SIZE]
-        found = pl.Series(found).unique().to_numpy()
-    return np.unique(found)[:SKETCH_SIZE]
+        hashes = pl.Series(hashes).unique().to_numpy()
+    return np.unique(hashes)[:SKETCH_SIZE]
 
 
 def estimate_distinct(sketch: Hashes) -> int:
@@ -60,5 +60,5 @@ def _text_hashes(words: pl.Series) -> Hashes:
     powers = np.concatenate((np.ones(1, np.uint64), np.full(len(letters), _BASE).cumprod(dtype=np.uint64)))
     sums = np.concatenate((np.zeros(1, np.uint64), (letters * powers[:-1]).cumsum(dtype=np.uint64)))
     back = np.concatenate((np.ones(1, np.uint64), np.full(len(letters), _INVERSE).cumprod(dtype=np.uint64)))
-    found: Hashes = (sums[ends] - sums[starts]) * back[starts]
-    return found
+    hashes: Hashes = (sums[ends] - sums[starts]) * back[starts]
+    return hashes

@@ -105,7 +105,7 @@ class FileSources:
     def history(self, view: FeatureView, until: datetime) -> pl.DataFrame:
         """Return the rows of a view's source that were known by `until`.
 
-        A source without a time is a register: its rows hold at any time.
+        A source without a time is a register: its rows are valid at any time.
         """
         return self.source_history(view.source).filter(pl.col(KNOWN_AT) <= until)
 
@@ -133,7 +133,7 @@ def create_source_kind(name: str, source: Source, folder: Path, accepted: Callab
     kind = source.kind or _guess(source, path, scheme, folder)
     if kind == "sql":
         beside = _beside(path, folder)
-        # Where it is within the project is its name: the project may be moved.
+        # The path relative to the project identifies the database, so that the project can be moved.
         return QuerySource(name, source, SqlEngine(beside, path if beside != path else ""))
     if kind == "duckdb":
         return QuerySource(name, source, DuckDbEngine(path, folder))
@@ -153,13 +153,13 @@ def _guess(source: Source, path: str, scheme: str, folder: Path) -> str:
 
 def _beside(url: str, folder: Path) -> str:
     """A URL of SQLite with a relative path is relative to the project."""
-    form, found, path = url.partition(":///")
-    relative = form.startswith("sqlite") and found and path and not path.startswith("/")
+    form, separator, path = url.partition(":///")
+    relative = form.startswith("sqlite") and separator and path and not path.startswith("/")
     return f"{form}:///{folder / path}" if relative else url
 
 
-def _variable(found: re.Match[str]) -> str:
-    name = found[1]
+def _variable(match: re.Match[str]) -> str:
+    name = match[1]
     if name not in os.environ:
         raise ConfigurationError(f"the path of a source needs the environment variable {name}", f"export {name}=…")
     return os.environ[name]

@@ -18,7 +18,7 @@ _MAX_COPY_SHARE = 0.01
 
 
 class Split(NamedTuple):
-    """Three parts of one table; `validation` may be empty, and the search for parameters never sees `test`."""
+    """Three parts of one table; `validation` may be empty, and the search for parameters never uses `test`."""
 
     train: pl.DataFrame
     validation: pl.DataFrame

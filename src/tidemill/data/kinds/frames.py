@@ -22,7 +22,7 @@ class FrameSource:
         return [Batch(id=self._identity, source=self._name, known_at=until, path="frame in hand")]
 
     def rows(self, batch: Batch) -> pl.DataFrame:  # noqa: ARG002 - there is one
-        return self._rows.clone()  # whoever reads it may change it in place
+        return self._rows.clone()  # a caller may modify the frame
 
 
 def to_polars(frame: Any) -> pl.DataFrame:
@@ -50,7 +50,7 @@ def _convert(frame: Any) -> pl.DataFrame | None:
     if isinstance(frame, pl.DataFrame):
         return frame.clone()
     if type(frame).__module__.startswith("pandas") and hasattr(frame, "columns"):
-        # A copy: Polars would share its memory, and pandas changes frames in place.
+        # A copy, because Polars would share its memory and pandas modifies frames.
         return pl.from_pandas(frame.copy(), include_index=any(name is not None for name in frame.index.names))
     if hasattr(frame, "pl"):  # a relation of DuckDB
         return pl.DataFrame(frame.pl())
