@@ -37,8 +37,9 @@ class Shop:
         self.context = Context(run="", step="", environment="production", model="shop", cause={})
         tables, journal = (self.session.resource(kind) for kind in (resources.Tables, resources.Journal))
         run(self.session, self.session.project.code.pipeline("ingestion"))
+        books = self.session.resource(resources.BooksReader)
         self.snapshot: Snapshot = take_snapshot(
-            self.policy, self.session.clock.now(), [], tables, journal, self.sources
+            self.policy, self.session.clock.now(), [], tables, journal, self.sources, books
         )
         rows = read_labelled(self.snapshot, self.policy.problem, tables)
         self.train, _, self.test = split_by_time(rows, "30d", 0.3, 0)
