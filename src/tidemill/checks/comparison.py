@@ -66,8 +66,8 @@ def compare_with_champion(
     fresh = np.ones(len(candidate), dtype=bool) if unseen is None else unseen
     evidence: dict[str, object] = {"compared_rows": int(fresh.sum()), "margin": policy.margin}
     if fresh.sum() < _LEAST_COMPARED:
-        learned = f"all but {int(fresh.sum())}" if fresh.any() else "all"
-        return [cannot_compare(f"the champion was trained on {learned} test rows", policy, evidence)]
+        trained = f"all but {int(fresh.sum())}" if fresh.any() else "all"
+        return [cannot_compare(f"the champion was trained on {trained} test rows", policy, evidence)]
     difference = candidate - champion
     fresh_slices = {name: inside & fresh for name, inside in slices.items()}
     on_slices = _compare_slices(difference, fresh_slices, policy, "champion")

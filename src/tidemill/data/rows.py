@@ -1,4 +1,4 @@
-"""Checks and types the rows for a model, from JSON or a frame, by the types of its inputs: the one door for rows."""
+"""Checks and types all rows for a model, from JSON or a frame, by the types of the model's inputs."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
