@@ -114,7 +114,7 @@ def _estimate_collisions(numbers: pl.Series) -> float:
 
 
 def _find_step(gaps: Floats, numbers: pl.Series) -> float:
-    """Return the step of which all gaps are multiples (1 for 9.99 and 10.99); else a unit of the last written decimal."""
+    """Return the step of which all gaps are multiples (1 for 9.99 and 10.99), or a unit of the last written decimal."""
     multiples = gaps / gaps.min()
     if np.abs(multiples - multiples.round()).mean() < _UNEVEN:
         return float(gaps.min())
