@@ -35,8 +35,8 @@ def restrict_classes(truth: Truth, scores: Floats, wanted: tuple[str, ...]) -> t
 
 def renormalize(wanted: tuple[str, ...], scores: Floats, classes: tuple[str, ...]) -> Floats:
     """Return the probabilities of the classes `wanted`, divided by their sum, shape (rows, wanted)."""
-    some = scores[:, [classes.index(name) for name in wanted]]
-    return np.asarray(some / np.maximum(some.sum(axis=1, keepdims=True), _TINY))
+    wanted_scores = scores[:, [classes.index(name) for name in wanted]]
+    return np.asarray(wanted_scores / np.maximum(wanted_scores.sum(axis=1, keepdims=True), _TINY))
 
 
 def losses(truth: Truth, scores: Floats) -> Floats:

@@ -15,8 +15,10 @@ _SQUARED = 1e-100, 1e100
 
 
 class ColumnProfile(Struct, frozen=True, kw_only=True):
-    """One column: `rows`, `missing`; a numeric one has inner bin `edges` and their `counts` (one more), a text one
-    its most frequent `values` with their counts, `other` for the rest, and lengths in characters.
+    """The profile of a column: the numbers of `rows` and of `missing` values, and a distribution.
+
+    A numeric column has inner bin `edges` and the `counts` of the bins (one more). A text column has its most frequent
+    `values` with their counts, the number of `other` rows, and lengths in characters.
 
     A bin contains the values above an edge, up to and including the next edge. `ties` are the numbers of rows that are
     equal to each edge. `infinite` are the numbers of rows with −∞ and +∞; they count as missing.
@@ -127,8 +129,8 @@ def _merge_moments(left: ColumnProfile, right: ColumnProfile) -> tuple[float | N
     n, m = left.present / (left.present + right.present), right.present / (left.present + right.present)
     mean = left.mean * n + right.mean * m
     unit = _choose_unit(max(left.deviation, right.deviation, abs(left.mean), abs(right.mean)))
-    apart = right.mean / unit - left.mean / unit
-    square = n * (left.deviation / unit) ** 2 + m * (right.deviation / unit) ** 2 + apart**2 * n * m
+    difference = right.mean / unit - left.mean / unit
+    square = n * (left.deviation / unit) ** 2 + m * (right.deviation / unit) ** 2 + difference**2 * n * m
     return mean, float(np.sqrt(square)) * unit
 
 

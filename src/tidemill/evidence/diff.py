@@ -71,10 +71,10 @@ def compare_runs(a: RunDetails, b: RunDetails, packages: tuple[dict[str, str], d
         "outputs": (_collect_outputs(steps_a), _collect_outputs(steps_b)),
         "metrics": (a.run.metrics, b.run.metrics),
     }
-    changes = {name: _find_changes(*both) for name, both in sides.items()}
+    changes = {name: _find_changes(*pair) for name, pair in sides.items()}
     for name in ("inputs", "outputs"):
         changes[name] = [_describe_artifacts(change, a, b) for change in changes[name]]
-    same = {name: len(both[0].keys() & both[1].keys()) - _count_in_both(changes[name]) for name, both in sides.items()}
+    same = {name: len(pair[0].keys() & pair[1].keys()) - _count_in_both(changes[name]) for name, pair in sides.items()}
     durations = _compare_durations(a.run, b.run, steps_a, steps_b)
     return RunDiff(a=a.run.id, b=b.run.id, durations=durations, same=same, **changes)
 

@@ -15,7 +15,7 @@ from tidemill.ledger.releases import find_release
 T = TypeVar("T", bound=Struct)
 _SHORTEST_PREFIX = 4
 _MAX_MATCHES = 3
-_AFTER_HEX_DIGITS = "g"
+_AFTER_HEX_DIGITS = "g"  # the upper end of a range of ids: it sorts after every hexadecimal digit
 _TOLERANCE = timedelta(minutes=2)
 
 
@@ -41,7 +41,7 @@ def find_run(books: BooksReader, text: str) -> Run:
     if not matches:
         raise NotFound(f"there is no run {text!r}", "list the runs: `tidemill runs list`")
     if len(matches) > 1:
-        raise _create_ambiguity_error(text, [f"run {run.id}" for run in matches])
+        raise _create_ambiguous_id_error(text, [f"run {run.id}" for run in matches])
     return matches[0]
 
 
@@ -52,7 +52,7 @@ def identify(
     models: Sequence[str] = (),
     environment: str = "",
 ) -> RecordReference:
-    """Return the record with an id; a prediction is searched in the journal of one environment.
+    """Return a reference to the record with an id; predictions are searched in the journal of one environment.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def identify(
     matches = [RecordReference("run", run.id) for run in find_by_prefix(books.runs, text)]
     matches += [RecordReference("artifact", artifact.id) for artifact in find_by_prefix(books.artifacts, text)]
     if len(matches) > 1:
-        raise _create_ambiguity_error(text, [f"{match.kind} {match.id}" for match in matches])
+        raise _create_ambiguous_id_error(text, [f"{match.kind} {match.id}" for match in matches])
     if matches:
         return matches[0]
     for model in models:
@@ -109,5 +109,5 @@ def _read_id(record: Struct) -> str:
     return str(getattr(record, "id"))  # noqa: B009 - every record type has an id
 
 
-def _create_ambiguity_error(text: str, matches: list[str]) -> InputError:
+def _create_ambiguous_id_error(text: str, matches: list[str]) -> InputError:
     return InputError(f"several ids start with {text!r}: {', '.join(matches)}", "use more characters of the id")

@@ -52,23 +52,23 @@ class DeltaTables:
 
     def version(self, table: str) -> int:
         """Return the newest version of a table, or -1 if it does not exist."""
-        found = self._open(table)
-        return found.version() if found else -1
+        existing = self._open(table)
+        return existing.version() if existing else -1
 
     def last_append(self, table: str, since: int = -1) -> int:
         """Return the newest version after `since` that added rows, or -1; compactions and erasures add none."""
-        found = self._open(table)
-        if found is None or found.version() <= since:
+        existing = self._open(table)
+        if existing is None or existing.version() <= since:
             return -1
-        commits = found.history(found.version() - since)
+        commits = existing.history(existing.version() - since)
         if not commits:  # the log no longer has these commits
-            return found.version()
+            return existing.version()
         return max((int(commit["version"]) for commit in commits if _adds_rows(commit)), default=-1)
 
     def read(self, table: str, version: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the rows of a version; raise `NotFound` if the table or the version does not exist."""
         try:
-            found = LocalTable(f"{self._root}/{table}", version=version)
+            table_version = LocalTable(f"{self._root}/{table}", version=version)
         except TableNotFoundError:
             raise NotFound(
                 f"table {table!r} does not exist", "ingest its source first: `tidemill run ingestion`"
@@ -80,7 +80,7 @@ class DeltaTables:
                     f"version {version} of table {table!r} cannot be read: {wrong}", "restore a backup, or ingest again"
                 ) from wrong
             raise NotFound(f"table {table!r} has no version {version}", f"use the newest version, {newest}") from None
-        rows = pl.scan_delta(found)
+        rows = pl.scan_delta(table_version)
         try:
             return (rows.select(columns) if columns is not None else rows).collect()
         except FileNotFoundError:
@@ -100,11 +100,11 @@ class DeltaTables:
             if the batch cannot be written; no row of it is in the table then.
         """
         for _ in range(_TRIES):
-            found = self._open(table)
-            if found is not None and found.transaction_version(batch) is not None:
-                return found.version()
+            existing = self._open(table)
+            if existing is not None and existing.transaction_version(batch) is not None:
+                return existing.version()
             try:
-                self._append(table, found, batch, frame)
+                self._append(table, existing, batch, frame)
             except (DeltaError, OSError) as refused:
                 self._open_tables.pop(table, None)
                 if isinstance(refused, CommitFailedError):  # another process was faster: read its version
@@ -113,19 +113,21 @@ class DeltaTables:
                     f"batch {batch!r} could not be appended to table {table!r}: {refused}",
                     "check free space, permissions and the types of its columns; no row of the batch was written",
                 ) from refused
-            return self._written(table)
+            return self._compact_and_read_version(table)
         raise Conflict(f"other processes keep writing table {table!r}", "try again")
 
-    def _append(self, table: str, found: DeltaTable | None, batch: str, frame: pl.DataFrame) -> None:
-        once = CommitProperties(app_transactions=[Transaction(batch, 1)])
-        if found is not None:
-            table_rows = pl.scan_delta(found)
+    def _append(self, table: str, existing: DeltaTable | None, batch: str, frame: pl.DataFrame) -> None:
+        commit_properties = CommitProperties(app_transactions=[Transaction(batch, 1)])
+        if existing is not None:
+            table_rows = pl.scan_delta(existing)
             if wider := wider_types(table_rows.collect_schema(), frame):
                 # Delta would convert 2.5 to 2 silently, so a new version of the table gets the wider types.
                 rows = pl.concat([frame.cast(wider), table_rows.cast(wider).collect()], how="diagonal_relaxed")
-                write_deltalake(found, rows, mode="overwrite", schema_mode="overwrite", commit_properties=once)
+                write_deltalake(
+                    existing, rows, mode="overwrite", schema_mode="overwrite", commit_properties=commit_properties
+                )
                 return
-            write_deltalake(found, frame, mode="append", schema_mode="merge", commit_properties=once)
+            write_deltalake(existing, frame, mode="append", schema_mode="merge", commit_properties=commit_properties)
             return
         # Delta detects that two processes append the same batch, but not that two create the table with it.
         root = Path(self._root)
@@ -133,9 +135,9 @@ class DeltaTables:
         with lock_file(root / f".{table}.lock"):
             if self._open(table) is not None:
                 raise CommitFailedError("another process has created the table")
-            write_deltalake(str(root / table), frame, commit_properties=once)
+            write_deltalake(str(root / table), frame, commit_properties=commit_properties)
 
-    def _written(self, table: str) -> int:
+    def _compact_and_read_version(self, table: str) -> int:
         written = self._open(table)
         assert written is not None
         if written.version() % _COMPACT_EVERY == _COMPACT_EVERY - 1:
@@ -159,10 +161,10 @@ class DeltaTables:
             if the table cannot be written; no row is deleted then.
         """
         for _ in range(_TRIES):
-            found = self._open(table)
-            if found is None:
+            existing = self._open(table)
+            if existing is None:
                 return 0
-            rows = pl.scan_delta(found).collect()
+            rows = pl.scan_delta(existing).collect()
             marked = matches(rows).fill_null(value=False)
             count = int(marked.sum())
             if dry_run:
@@ -170,7 +172,7 @@ class DeltaTables:
             try:
                 if count:
                     # Delta's deletion would keep its predicate, which contains the person's key, in the log for ever.
-                    write_deltalake(found, rows.filter(~marked), mode="overwrite", commit_properties=_ERASURE)
+                    write_deltalake(existing, rows.filter(~marked), mode="overwrite", commit_properties=_ERASURE)
                 maybe_crash("table is rewritten")
                 self._purge(table, matches)
             except CommitFailedError:

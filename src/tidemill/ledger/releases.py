@@ -19,11 +19,11 @@ def find_release(books: BooksReader, label: str) -> Release:
             f"the release {label!r} has no version", "write it as `NAME/3`; list the releases: `tidemill models list`"
         )
     if version.isdecimal():
-        found = books.releases.find(name=name, version=int(version), limit=1)
+        releases = books.releases.find(name=name, version=int(version), limit=1)
     else:
-        found = [] if slash else books.releases.find(name=name)
-    if found:
-        return max(found, key=lambda release: release.version)
+        releases = [] if slash else books.releases.find(name=name)
+    if releases:
+        return max(releases, key=lambda release: release.version)
     try:
         return books.releases.get(label)
     except NotFound:

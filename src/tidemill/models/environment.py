@@ -22,7 +22,9 @@ class VersionDifference(Struct, frozen=True):
 
 def list_versions(*packages: str) -> dict[str, str]:
     """Return the versions of Python and of these packages, without those that are not installed."""
-    return {"python": platform.python_version()} | {name: found for name in packages if (found := _find_version(name))}
+    return {"python": platform.python_version()} | {
+        name: version for name in packages if (version := _find_version(name))
+    }
 
 
 @cache

@@ -24,8 +24,8 @@ LOCK = "requirements.txt"
 PYTHON = "python_env.yaml"
 # Read at import, so that a change of the loader changes the code digest of the steps that pack models.
 _LOADER = Path(portable.__file__).read_text(encoding="utf-8")
-_ROOTS = {"lightgbm": ("lightgbm", "numpy"), "sklearn": ("scikit-learn", "joblib", "numpy")}
-_WARM = {"lightgbm": ("lightgbm",), "sklearn": ("joblib", "sklearn")}
+_LOCKED_BY_FLAVOR = {"lightgbm": ("lightgbm", "numpy"), "sklearn": ("scikit-learn", "joblib", "numpy")}
+_WARM_MODULES = {"lightgbm": ("lightgbm",), "sklearn": ("joblib", "sklearn")}
 _LOCKED_LIBRARIES = {"sklearn", "numpy", "joblib", "scipy"}
 _TYPES = {"boolean": "boolean", "integer": "long", "number": "double", "time": "datetime", "date": "datetime"}
 
@@ -39,7 +39,7 @@ def make_portable(model: Model, packages: tuple[str, ...] = ()) -> Model:
         if the flavor has no portable loader, or a package is not installed.
     """
     flavor = model.manifest.flavor
-    if flavor not in _ROOTS:
+    if flavor not in _LOCKED_BY_FLAVOR:
         raise InputError(
             f"a package of flavor {flavor!r} has no loader that works without Tidemill",
             "export a model that a Tidemill run trained, or the registered file",
@@ -50,19 +50,19 @@ def make_portable(model: Model, packages: tuple[str, ...] = ()) -> Model:
             "install it, or correct `packages` under [training]",
         )
     libraries, sources = _find_code(model)
-    lock = lock_packages(*_ROOTS[flavor], *libraries, *packages)
-    description = _describe(model.manifest)
+    lock = lock_packages(*_LOCKED_BY_FLAVOR[flavor], *libraries, *packages)
+    description = _format_mlmodel(model.manifest)
     files = {
         "MLmodel": description.encode(),
         LOCK: "".join(f"{line}\n" for line in lock).encode(),
-        PYTHON: _describe_python().encode(),
+        PYTHON: _format_python_env().encode(),
         "code/tidemill_model.py": _LOADER.encode(),
     }
     return replace(model, files=model.files | files | sources)
 
 
 def is_portable(model: Model) -> bool:
-    """Return whether a package contains an MLflow description."""
+    """Return whether a package contains an MLflow description and the portable loader."""
     return "MLmodel" in model.files
 
 
@@ -83,21 +83,21 @@ def to_files(model: Model) -> dict[str, bytes]:
 
 
 def list_warm_modules(model: Model) -> tuple[str, ...]:
-    """Return the modules of published packages that a package imports when it is loaded."""
-    return _WARM.get(model.manifest.flavor, ())
+    """Return the modules that the loader of a package imports, to import them before the package is timed."""
+    return _WARM_MODULES.get(model.manifest.flavor, ())
 
 
 def _find_code(model: Model) -> tuple[tuple[str, ...], dict[str, bytes]]:
-    """Return the sources of a pickle's classes: the published packages, and the files of the project's modules."""
+    """Return the code of the classes in a pickle: the installed libraries, and the files of the project modules."""
     content = model.files.get("model.joblib")
-    tops = {name.partition(".")[0] for name in pickles.read_info(content).imports} if content else set()
-    tops -= sys.stdlib_module_names | _LOCKED_LIBRARIES | {"tidemill"}
-    if not tops:
+    modules = {name.partition(".")[0] for name in pickles.read_info(content).imports} if content else set()
+    modules -= sys.stdlib_module_names | _LOCKED_LIBRARIES | {"tidemill"}
+    if not modules:
         return (), {}
     published = _map_distributions()
-    libraries = {name for top in tops for name in published.get(top, ()) if name != "tidemill"}
+    libraries = {name for module in modules for name in published.get(module, ()) if name != "tidemill"}
     project_files: dict[str, bytes] = {}
-    pending = sorted(tops - published.keys())
+    pending = sorted(modules - published.keys())
     while pending:
         files = _read_sources(pending.pop())
         project_files |= files
@@ -144,7 +144,7 @@ def _map_distributions() -> Mapping[str, list[str]]:
     return packages_distributions()
 
 
-def _describe(manifest: Manifest) -> str:
+def _format_mlmodel(manifest: Manifest) -> str:
     signature = manifest.signature
     outputs: list[dict[str, Any]] = [{"type": "string" if signature.classes else "double", "name": "prediction"}]
     outputs += [{"type": "double", "name": f"probability_{name}"} for name in signature.classes]
@@ -172,5 +172,5 @@ def _quote(value: Any) -> str:
     return "'" + json.dumps(value).replace("'", "''") + "'"
 
 
-def _describe_python() -> str:
+def _format_python_env() -> str:
     return f"python: {platform.python_version()}\nbuild_dependencies:\n- pip\ndependencies:\n- -r {LOCK}\n"

@@ -67,8 +67,8 @@ def check_data(
     """Check the training rows: no batch was stopped, and they are not older than the champion's."""
     findings = []
     if stopped_batches:
-        some = ", ".join(stopped_batches[:3])
-        reason = f"it was trained on stopped batches: {some} (see `tidemill checks list`)"
+        batch_names = ", ".join(stopped_batches[:3])
+        reason = f"it was trained on stopped batches: {batch_names} (see `tidemill checks list`)"
         evidence: dict[str, object] = {"stopped_batches": list(stopped_batches)}
         findings.append(Finding(about="data", outcome="fail", reason=reason, evidence=evidence))
     champion_newest = champion.manifest.trained_on.trained_until if champion else None
@@ -90,9 +90,9 @@ def check_classes(candidate: Candidate, rows: SplitRows, policy: ModelPolicy) ->
     if not excluded:
         return []
     new = sorted(set(to_class_names(held_out[label])) - set(known))
-    some = ", ".join(new[:3])
+    class_names = ", ".join(new[:3])
     rows_text = f"{excluded} of {held_out.height} validation and test rows"
-    reason = f"{rows_text} are excluded: no training row has their class ({some})"
+    reason = f"{rows_text} are excluded: no training row has their class ({class_names})"
     return [Finding(about="classes", outcome="warn", reason=reason, evidence={"unlearned": new, "left_out": excluded})]
 
 

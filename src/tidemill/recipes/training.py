@@ -64,8 +64,8 @@ def split(
     share, seed = options.test_share, options.seed
     validation = options.validation if options.early_stopping or options.search else 0.0
     source = sources.definition(policy.problem.source)
-    apart = {*source.key, source.time, TIME, KNOWN_AT, policy.problem.label_known_at}
-    inputs = policy.inputs.request or tuple(name for name in frame.columns if name not in apart)
+    not_inputs = {*source.key, source.time, TIME, KNOWN_AT, policy.problem.label_known_at}
+    inputs = policy.inputs.request or tuple(name for name in frame.columns if name not in not_inputs)
     identity = (*inputs, policy.problem.label)
     match choose_split_kind(options, timed=bool(source.time)):
         case "time":

@@ -1,4 +1,4 @@
-"""The journal buffer: moves writes off the hot path; a thread writes the waiting rows, a whole segment at a time."""
+"""The journal buffer: a thread writes the rows to the journal, so that a request does not wait for the disk."""
 
 import threading
 from collections import defaultdict
@@ -14,11 +14,11 @@ log = get_logger("serving")
 
 
 class JournalBuffer:
-    """Appends to a journal later: every `seconds`, when `rows` rows wait, and on `close`.
+    """Collects rows and appends them to a journal: every `seconds`, when `rows` rows wait, and on `close`.
 
-    A crash loses the waiting rows: at most `seconds` of predictions. If the journal cannot be written (a full
-    disk), rows wait and the buffer tries again; rows beyond `bound` are dropped and counted. `append` never blocks
-    on the disk.
+    A crash loses the waiting rows: at most `seconds` of predictions. If the journal cannot be written (the disk is
+    full), the rows wait and the buffer tries again. If more than `bound` rows wait, new rows are dropped and counted.
+    `append` never blocks on the disk.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class JournalBuffer:
             self._wake.set()
 
     def flush(self) -> bool:
-        """Write all waiting rows; return False where some could not be written and still wait."""
+        """Write all waiting rows; return False if some could not be written and still wait."""
         with self._lock:
             waiting, self._waiting = self._waiting, defaultdict(list)
         complete = True

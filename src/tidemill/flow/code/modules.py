@@ -29,18 +29,18 @@ class ProjectModule(NamedTuple):
 
     @property
     def package(self) -> str:
-        """The package to which its relative imports are relative."""
+        """The package from which relative imports of the module start."""
         return self.name if self.folders else self.name.rpartition(".")[0]
 
     @property
     def label(self) -> str:
-        """Its name in messages and digests; it does not depend on the folder of the project."""
+        """The name of the module in messages and digests; it does not depend on the folder of the project."""
         stem = Path(self.file).stem if self.file else ""
         return self.name if stem in ("", "__init__", self.name.rpartition(".")[2]) else stem
 
     @property
     def root(self) -> str:
-        """The folder from which it is imported, empty for a module without a file."""
+        """The folder from which the module is imported, empty for a module without a file."""
         levels = self.name.count(".") + (1 if Path(self.file).stem == "__init__" else 0)
         return str(Path(self.file).parents[levels]) if self.file and len(Path(self.file).parents) > levels else ""
 
@@ -53,12 +53,12 @@ def top_level_name(module: str | None) -> str:
 def is_project_module(module: str | None) -> bool:
     """Return whether a module belongs to the project, not to the standard library, an installed package or Tidemill.
 
-    A module without a file, such as the one of a notebook, belongs to the project too.
+    A module without a file, such as the module of a notebook, belongs to the project too.
     """
     top = top_level_name(module)
     if not module or top == _PLATFORM or top in sys.builtin_module_names:
         return False
-    if (found := find_project_module(module)) is not None:
+    if find_project_module(module) is not None:
         return True
     loaded = sys.modules.get(module, sys.modules.get(top))
     if loaded is None:
@@ -66,12 +66,7 @@ def is_project_module(module: str | None) -> bool:
     spec = getattr(loaded, "__spec__", None)
     has_path = getattr(loaded, "__file__", None) or list(getattr(loaded, "__path__", ()))
     is_internal = spec is not None and spec.origin in ("built-in", "frozen")
-    return (
-        found is None
-        and not has_path
-        and not is_internal
-        and (module == "__main__" or top not in _list_standard_modules())
-    )
+    return not has_path and not is_internal and (module == "__main__" or top not in _list_standard_modules())
 
 
 def find_project_module(module: str) -> ProjectModule | None:
@@ -117,13 +112,13 @@ def list_sources(folder: str) -> Iterator[Path]:
 def digest_package(package: str) -> str:
     """Return the digest of an installed package: versions and file hashes of its distributions and their requirements.
 
-    For a package without a record of its files, such as Tidemill in a working tree, the digest is of all its source.
-    For the standard library it is empty: fingerprints contain the version of Python.
+    If a package has no record of its files, as Tidemill in a working tree, the digest is computed from all its source
+    files. The digest of the standard library is empty: fingerprints contain the version of Python.
     """
     if package in _list_standard_modules():
         return ""
     content = hashlib.sha256()
-    records = _distributions(package)
+    records = _read_distributions(package)
     for name in sorted(records):
         content.update(f"{name}\n{records[name]}\n".encode())
     if package == _PLATFORM or not records:
@@ -147,10 +142,10 @@ def _find_spec(module: str) -> ModuleSpec | None:
     parent, _, _ = module.rpartition(".")
     path: tuple[str, ...] | None = None
     if parent:
-        found = find_project_module(parent)
-        if found is None or not found.folders:
+        package = find_project_module(parent)
+        if package is None or not package.folders:
             return None
-        path = found.folders
+        path = package.folders
     for finder in sys.meta_path:
         try:
             spec = finder.find_spec(module, path)
@@ -161,7 +156,7 @@ def _find_spec(module: str) -> ModuleSpec | None:
     return None
 
 
-def _distributions(package: str) -> dict[str, str]:
+def _read_distributions(package: str) -> dict[str, str]:
     """Return the versions and file hashes of the distributions of a package and of their requirements, by name."""
     records: dict[str, str] = {}
     pending = [package] if _normalize(package) in _find_distribution_folders() else _find_distributions(package)
@@ -183,11 +178,11 @@ def _normalize(name: str) -> str:
 @functools.cache
 def _find_distribution_folders() -> dict[str, Path]:
     """Return the `.dist-info` folders by normalized name; the first one on the path wins."""
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for path in sys.path:
         for folder in Path(path).glob("*.dist-info") if path else ():
-            found.setdefault(_normalize(folder.name.partition("-")[0]), folder)
-    return found
+            folders.setdefault(_normalize(folder.name.partition("-")[0]), folder)
+    return folders
 
 
 def _read_text(file: Path) -> str:
@@ -198,7 +193,7 @@ def _read_text(file: Path) -> str:
 
 
 def _find_distributions(package: str) -> list[str]:
-    """Return the distributions that contain a package of another name."""
+    """Return the distributions that contain a package, if they have other names than the package."""
     pattern = re.compile(rf"^{re.escape(package)}(/|\.py|\.[^/,]*\.so|\.pyd)", re.MULTILINE)
     return [
         name for name, folder in _find_distribution_folders().items() if pattern.search(_read_text(folder / "RECORD"))

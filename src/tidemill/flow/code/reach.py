@@ -51,7 +51,7 @@ class ReachedSource:
         """The digests of the counted statements, by module."""
         parts: defaultdict[str, list[str]] = defaultdict(list)
         for module in self._modules.values():
-            parts[module.found.label].append(self._digest(module))
+            parts[module.project_module.label].append(self._digest(module))
         return {label: "".join(sorted(digests)) for label, digests in sorted(parts.items())}
 
     @property
@@ -65,7 +65,7 @@ class ReachedSource:
     def counted(self) -> list[tuple[ProjectModule, list[Statement]]]:
         """The counted statements, by module."""
         return [
-            (module.found, [statement for statement in module.statements if statement in module.counted])
+            (module.project_module, [statement for statement in module.statements if statement in module.counted])
             for module in self._modules.values()
         ]
 
@@ -83,37 +83,37 @@ class ReachedSource:
 
     def _files(self) -> list[str]:
         """Return the digests of all source in folders whose code is loaded at run time."""
-        found = []
+        digests = []
         for folder in self._everything:
             for file in list_sources(folder):
                 module = _Module(ProjectModule(file.stem, str(file), ()))
                 name = file.relative_to(folder).as_posix()
-                found.append(f"{name} {self._hash(module, module.statements)}")
-        return sorted(found)
+                digests.append(f"{name} {self._hash(module, module.statements)}")
+        return sorted(digests)
 
     def _find(self, name: str) -> ProjectModule | None:
-        """Return a module of the project, or None for another one, whose package is recorded."""
+        """Return a module of the project; for another module, record its package and return None."""
         if name not in self._known:
-            self._known[name] = found = find_project_module(name)
+            self._known[name] = project_module = find_project_module(name)
             top = top_level_name(name)
-            if found is None and top != "tidemill" and find_project_module(top) is None:
+            if project_module is None and top != "tidemill" and find_project_module(top) is None:
                 self._packages.add(top)
         return self._known[name]
 
     def _module(self, name: str) -> None:
         """Count a module of the project and its parent packages."""
-        found = self._find(name)
-        if found is None:
+        project_module = self._find(name)
+        if project_module is None:
             return
         if parent := name.rpartition(".")[0]:
             self._module(parent)
-        key = found.file or found.name
+        key = project_module.file or project_module.name
         if key in self._modules:
             return
-        module = self._modules[key] = _Module(found)
+        module = self._modules[key] = _Module(project_module)
         for statement in module.statements:
             for imported in statement.imports:
-                self._import(imported, module.found)
+                self._import(imported, module.project_module)
             if not statement.defines or not self._mentioned.isdisjoint(statement.defines):
                 self._count(module, statement)
             else:
@@ -130,17 +130,17 @@ class ReachedSource:
         self._reads_source |= content.reads_source
         if content.loads:
             self._looks_up = True
-            self._everything.add(module.found.root)
+            self._everything.add(module.project_module.root)
         module.bare |= content.bare
         for imported in content.imports:
-            self._import(imported, module.found)
+            self._import(imported, module.project_module)
             if imported.level == 0 and top_level_name(imported.name) == "tidemill":
                 self._packages.add("tidemill")
         for path in content.paths:
             if "." in path or "/" in path:
-                self._count_named_module(path, module.found)
+                self._count_named_module(path, module.project_module)
             else:
-                self._words.append((path, module.found))
+                self._words.append((path, module.project_module))
         self._mention(content.names)
 
     def _mention(self, names: Iterable[str]) -> None:
@@ -159,7 +159,7 @@ class ReachedSource:
                 self._module(member)
 
     def _count_named_module(self, path: str, importer: ProjectModule) -> None:
-        """Count the module whose name or path a text can be."""
+        """Count the module that a text can name by its name or its path."""
         stripped = path.lstrip(".")
         name = _resolve(stripped.replace("/", "."), len(path) - len(stripped), importer)
         if top_level_name(name) not in self._tops and top_level_name(name) not in sys.modules:
@@ -187,7 +187,8 @@ class ReachedSource:
         return any(
             imported.bound in module.bare
             and any(
-                find_project_module(name) is not None for name in _list_imported_modules(imported, module.found)[-1:]
+                find_project_module(name) is not None
+                for name in _list_imported_modules(imported, module.project_module)[-1:]
             )
             for module in self._modules.values()
             for statement in module.counted
@@ -198,16 +199,16 @@ class ReachedSource:
 class _Module:
     """A reached module with its statements and the counted ones. A module that cannot be parsed is opaque."""
 
-    def __init__(self, found: ProjectModule) -> None:
-        self.found = found
+    def __init__(self, project_module: ProjectModule) -> None:
+        self.project_module = project_module
         self.counted: set[Statement] = set()
         self.bare: set[str] = set()
         self.statements: tuple[Statement, ...] = ()
         try:
-            self.source = Path(found.file).read_bytes() if found.file else b""
+            self.source = Path(project_module.file).read_bytes() if project_module.file else b""
         except OSError:
             self.source = b""
-        self.is_opaque = not found.file.endswith(".py")
+        self.is_opaque = not project_module.file.endswith(".py")
         try:
             self.statements = parse_statements(self.source) if not self.is_opaque else ()
         except (SyntaxError, ValueError, RecursionError):

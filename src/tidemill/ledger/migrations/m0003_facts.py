@@ -39,18 +39,20 @@ def upgrade(connection: Any, database: Database) -> None:
         last = ""
         while rows := connection.execute(page, (last,)).fetchall():
             last = rows[-1][0]
-            changed = [(found, identifier) for identifier, body in rows if (found := _changed(table, body)) is not None]
+            changed = [
+                (new, identifier) for identifier, body in rows if (new := _upgrade_body(table, body)) is not None
+            ]
             if changed:
                 connection.cursor().executemany(change, changed)
 
 
-def _changed(table: str, body: str) -> str | None:
+def _upgrade_body(table: str, body: str) -> str | None:
     try:
         record = msgspec.json.decode(body)
     except msgspec.DecodeError:
         return None  # the index, which is filled next, reports the record
-    found = upgrade_record(table, record)
-    return msgspec.json.encode(found).decode() if found != record else None
+    upgraded = upgrade_record(table, record)
+    return msgspec.json.encode(upgraded).decode() if upgraded != record else None
 
 
 def upgrade_record(table: str, record: dict[str, Any]) -> dict[str, Any]:
@@ -65,18 +67,18 @@ def upgrade_record(table: str, record: dict[str, Any]) -> dict[str, Any]:
 def _route(record: dict[str, Any]) -> dict[str, Any]:
     if "change" in record:
         return record
-    found = _first(record["reason"], _CHANGES)
-    if not found and any(arm["role"] == "challenger" for arm in record.get("arms", ())):
-        found = "canary"
-    if not found and record.get("by", "policy") != "policy":
-        found = "manual"
-    if not found and record.get("version") == 1:
-        found = "first"
-    return record | {"change": found or "unknown"}
+    change = _first(record["reason"], _CHANGES)
+    if not change and any(arm["role"] == "challenger" for arm in record.get("arms", ())):
+        change = "canary"
+    if not change and record.get("by", "policy") != "policy":
+        change = "manual"
+    if not change and record.get("version") == 1:
+        change = "first"
+    return record | {"change": change or "unknown"}
 
 
 def _run(record: dict[str, Any]) -> dict[str, Any]:
-    attempts = [_interrupted(one) for one in record.get("attempts", ())]
+    attempts = [_interrupted(attempt) for attempt in record.get("attempts", ())]
     return _interrupted(record) | ({"attempts": attempts} if attempts else {})
 
 
