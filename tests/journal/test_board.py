@@ -76,7 +76,7 @@ def test_a_read_only_board_is_told_and_still_read(tmp_path: Path) -> None:
         """,
         read_only=tmp_path,
     )
-    assert told.startswith("TidemillError: the route of 'late' could not be published")
+    assert told.startswith("TidemillError: the route of model 'late' could not be published")
     assert told.endswith("1\n")
 
 

@@ -36,7 +36,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     subject
         The object that was judged, such as a release or a batch.
     outcome
-        The result; `undecided` means that there are too few rows to tell.
+        The result; `undecided` means that there are too few rows for a decision.
     action
         What the result calls for.
     reason
