@@ -93,10 +93,10 @@ WRONG = {
         "is not UTF-8",
         "iconv",
     ),
-    "too many values": ("a.csv", b"a,b\n1,2,3\n", "cannot be read as csv", "whole"),
-    "JSON cut off": ("a.jsonl", b'{"a":1}\n{"a":', "cannot be read as jsonl", "whole"),
+    "too many values": ("a.csv", b"a,b\n1,2,3\n", "cannot be read as csv", "complete"),
+    "JSON cut off": ("a.jsonl", b'{"a":1}\n{"a":', "cannot be read as jsonl", "complete"),
     "JSON not UTF-8": ("a.jsonl", '{"a":"caf\xe9"}\n'.encode("latin-1"), "is not UTF-8", "iconv"),
-    "no Parquet": ("a.parquet", b"PAR1 and nothing", "cannot be read as parquet", "whole"),
+    "no Parquet": ("a.parquet", b"PAR1 and nothing", "cannot be read as parquet", "complete"),
     "empty Parquet": ("a.parquet", b"", "is empty", "header"),
     "unknown format": ("a.xlsx", b"PK", "format of .*a.xlsx is unknown", ".parquet"),
 }
