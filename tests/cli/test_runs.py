@@ -111,7 +111,7 @@ def test_a_failed_run_is_taken_up_with_edited_code(place: Place) -> None:
         CODE.replace("sum(numbers) / depth", "sum(numbers)").replace("fail", "no")
     )
     said = place.do("runs", "resume", failed["id"][:18])
-    assert "finished before in this run" in said
+    assert "finished in an earlier attempt" in said
     done = place.json("runs", "show", failed["id"])
     assert (done["run"]["state"], done["run"]["metrics"]) == ("done", {"test_loss": 6.0})
     assert [one["state"] for one in done["run"]["attempts"]] == ["failed"]
