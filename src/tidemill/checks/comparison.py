@@ -97,7 +97,7 @@ def _compare_with_baseline(candidate: Floats, baseline: Floats, policy: Gate) ->
         return Finding(about="baseline", outcome="fail", reason=reason, evidence=evidence)
     reason = (
         f"{len(candidate)} test rows are too few to show whether it is better than the trivial baseline: "
-        f"{summary}; collect more rows"
+        f"{summary}; collect more rows, test on more of them ([training] test), or lower [gate] confidence"
     )
     return Finding(about="baseline", outcome="undecided", reason=reason, evidence=evidence)
 
