@@ -121,7 +121,8 @@ def _describe_start(details: RunDetails) -> str:
 
 
 def _describe_actor(cause: Cause) -> str:
-    return f"{cause.user}, by {cause.by}" if cause.user and cause.by else cause.user or cause.by or "an unknown user"
+    actor = "" if cause.by == "hand" else cause.by
+    return f"{cause.user}, by {actor}" if cause.user and actor else cause.user or actor or "an unknown user"
 
 
 def _read_artifacts(books: BooksReader, steps: list[StepRun]) -> dict[str, Artifact]:
