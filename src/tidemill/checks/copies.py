@@ -65,8 +65,8 @@ def _find_repeated(rows: pl.DataFrame, by_chance: float) -> list[Finding]:
     if repeated <= most + _SURE * float(np.sqrt(most / rows.height)):
         return []
     reason = (
-        f"{repeated:.0%} of the rows are copies of other rows, which only a split that keeps equal rows together "
-        "separates into training and test rows: remove the copies, or set the key of the source"
+        f"{repeated:.0%} of the rows are copies of other rows: without a split that keeps equal rows together, test "
+        f"rows of the candidate would be among its training rows: remove the copies, or set the key of the source"
     )
     evidence = {"repeated_rows": repeated}
     return [
