@@ -9,19 +9,21 @@ from typing import get_args
 import tidemill.checks
 import tidemill.recipes
 from tidemill.checks.drift import drift
-from tidemill.checks.registry import CHECKS, CheckNeed, find_check, find_stage_checks
+from tidemill.checks.registry import CheckNeed, find_check, find_stage_checks
 from tidemill.checks.stream import check_days_since
 from tidemill.checks.traffic import check_traffic
 from tidemill.core.check import Action
 from tidemill.data.statistics import Profile
+from tidemill.recipes.gating import list_check_kinds
 
 
 def test_each_check_has_one_entry() -> None:
-    names = [(check.part_of, check.name) for check in CHECKS]
+    checks = list_check_kinds()
+    names = [(check.part_of, check.name) for check in checks]
     assert len(names) == len(set(names))
-    assert {check.part_of for check in CHECKS} <= {"", *(check.name for check in CHECKS)}
-    assert {need for check in CHECKS for need in check.needs} == set(get_args(CheckNeed))
-    assert {action for check in CHECKS for action in check.actions} <= set(get_args(Action))
+    assert {check.part_of for check in checks} <= {"", *(check.name for check in checks)}
+    assert {need for check in checks for need in check.needs} == set(get_args(CheckNeed))
+    assert {action for check in checks for action in check.actions} <= set(get_args(Action))
 
 
 def find_literal_subjects(file: Path) -> Iterator[str]:
@@ -38,7 +40,7 @@ def test_each_finding_of_the_gate_is_registered_as_a_part_of_it() -> None:
     folders = [Path(package.__path__[0]) for package in (tidemill.checks, tidemill.recipes)]
     found = {subject for folder in folders for file in folder.rglob("*.py") for subject in find_literal_subjects(file)}
     assert {"leak", "package", "metrics", "data"} <= found
-    assert found <= {check.name for check in CHECKS if check.part_of == "gate"}
+    assert found <= {check.name for check in list_check_kinds() if check.part_of == "gate"}
 
 
 def test_the_watch_has_checks_that_go_by_the_calendar_and_others() -> None:

@@ -1,7 +1,7 @@
 """Fan-out over lists, sub-pipelines, and what is refused before a run starts."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
@@ -29,6 +29,18 @@ def join(sums: list[int], words: list[str]) -> str:
 @step
 def number(value: int) -> int:
     return value
+
+
+class Parts(NamedTuple):
+    frames: list[pl.DataFrame]
+    total: int
+    words: list[str]
+
+
+@step
+def describe_parts(parts: Parts) -> str:
+    assert all(isinstance(frame, pl.DataFrame) for frame in parts.frames)
+    return f"{[frame.height for frame in parts.frames]} {parts.total} {parts.words}"
 
 
 @pipeline
@@ -62,6 +74,16 @@ def test_a_list_that_is_known_is_spread_in_the_graph(mill: Mill) -> None:
 
     done = mill.run(known)
     assert b"[1, 2, 3]" in mill.value(done, "join")
+
+
+def test_outputs_of_several_steps_are_passed_in_a_named_tuple(mill: Mill) -> None:
+    @pipeline
+    def grouped(rows: int) -> None:
+        describe_parts(Parts(cut(rows, 2), number(rows), ["a"]))
+
+    assert b"[3, 2] 5 ['a']" in mill.value(mill.run(grouped, rows=5), "describe_parts")
+    assert set(mill.states(mill.run(grouped, rows=5)).values()) == {"cached"}
+    assert mill.states(mill.run(grouped, rows=6))["describe_parts"] == "ran"
 
 
 def test_a_pipeline_inside_another_is_part_of_it(mill: Mill) -> None:

@@ -20,6 +20,7 @@ from tidemill.data.frame import TIME
 from tidemill.data.split import split_by_time
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session
+from tidemill.recipes.gating import GateFacts, SplitRows
 from tidemill.recipes.judging import check_snapshot, gate, measure_on, probe_package
 from tidemill.recipes.rows import Snapshot, read_labelled, take_snapshot
 from tidemill.recipes.training import describe, fit, learn_vocabularies
@@ -73,13 +74,9 @@ class Shop:
         return gate(
             candidate,
             champion,
-            train,
-            test,
+            SplitRows(train, None, test),
+            GateFacts(test_metrics, snapshot_check, probe, []),
             gate_policy,
-            test_metrics,
-            snapshot_check,
-            probe,
-            [],
             self.sources,
             own,
             tables,

@@ -30,6 +30,7 @@ from tidemill.core.feature import FeatureSet
 from tidemill.core.policy import ModelPolicy
 from tidemill.data.split import split_at_random, split_by_group
 from tidemill.recipes import judging
+from tidemill.recipes.gating import GateFacts, SplitRows
 from tidemill.recipes.ingestion import ingest
 from tidemill.recipes.rows import extract, join_features, take_snapshot
 from tidemill.recipes.training import choose_inputs, describe, fit, learn_vocabularies
@@ -54,9 +55,8 @@ def careless(policy: ModelPolicy, features: FeatureSet, until: datetime) -> None
     test_metrics = judging.measure_on(candidate, test, policy, "test", metrics)
     snapshot_check, probe = judging.check_snapshot(snapshot), judging.probe_package(candidate, policy.gate)
     champion = judging.find_champion(policy)
-    judging.gate(
-        candidate, champion, train, test, policy, test_metrics, snapshot_check, probe, metrics, validation=validation
-    )
+    facts = GateFacts(test_metrics, snapshot_check, probe, metrics)
+    judging.gate(candidate, champion, SplitRows(train, validation, test), facts, policy)
 """
 
 

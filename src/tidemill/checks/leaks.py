@@ -7,6 +7,7 @@ import polars as pl
 
 from tidemill.checks.copies import find_copies
 from tidemill.checks.gate import Finding
+from tidemill.checks.registry import gate_finding
 from tidemill.data.arrays import Floats
 from tidemill.data.frame import TIME
 from tidemill.errors import DataError
@@ -18,6 +19,16 @@ _SAMPLE_ROWS = 50_000
 _LEAST_ROWS_OF_CLASS = 30
 _SPLIT_WORDS = {"train", "test", "valid", "validation", "fold", "split"}
 _FEW = 20
+
+LEAK_FINDINGS = (
+    gate_finding("leak", "each input with the label: no input may predict it alone", "rows", "labels"),
+    gate_finding("test rows", "test rows with training rows: no row may be in both", "rows"),
+    gate_finding("groups", "the groups of test rows with those of training rows", "rows"),
+    gate_finding("future", "the times of training rows with those of test rows", "rows"),
+    gate_finding("sides", "its inputs with the split: no input may show the side of a row", "rows"),
+    gate_finding("numbers", "its inputs with row numbers: no input may number the rows", "rows"),
+    gate_finding("leaks", "its inputs and rows with all kinds of leaks, if there is none", "rows", "labels"),
+)
 
 
 def find_leaks(

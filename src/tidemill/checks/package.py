@@ -3,6 +3,7 @@
 import numpy as np
 
 from tidemill.checks.gate import Finding
+from tidemill.checks.registry import gate_finding
 from tidemill.core.check import Outcome
 from tidemill.core.model import Signature
 from tidemill.core.policy import Gate
@@ -10,6 +11,14 @@ from tidemill.core.probe import PackageProbe
 from tidemill.data.arrays import Floats
 
 _TOLERANCE = 1e-9
+
+PACKAGE_FINDINGS = (
+    gate_finding("package", "its predictions in a fresh process with those in the training process", "package"),
+    gate_finding("lock", "the modules that its package imports with its lock", "package"),
+    gate_finding("latency", "the time of a prediction with the limit of its policy", "package"),
+    gate_finding("memory", "the memory of its package with the limit of its policy", "package"),
+    gate_finding("size", "the size of its package with the limit of its policy", "package"),
+)
 
 
 def compare_signatures(deployed: Signature, candidate: Signature) -> list[str]:

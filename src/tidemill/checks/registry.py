@@ -1,4 +1,7 @@
-"""The list of checks: what each compares, what it needs, and its actions. Register a new check here."""
+"""The checks that store verdicts: what each compares, what it needs, and its actions. Register a new check here.
+
+The checks of the gate add findings to one verdict: they are registered in `tidemill.recipes.gating`.
+"""
 
 from typing import Literal
 
@@ -31,10 +34,6 @@ class CheckInfo(Struct, frozen=True, kw_only=True):
         return self.needs == ("time",)
 
 
-def _gate(name: str, about: str, *needs: CheckNeed) -> CheckInfo:
-    return CheckInfo(name=name, stage="gate", subject="candidate", needs=needs, about=about, part_of="gate")
-
-
 def _watch(name: str, about: str, *needs: CheckNeed, actions: tuple[Action, ...] = ("proceed",)) -> CheckInfo:
     return CheckInfo(name=name, stage="watch", subject="champion", needs=needs, about=about, actions=actions)
 
@@ -56,36 +55,6 @@ CHECKS: tuple[CheckInfo, ...] = (
         about="its losses on test rows with those of the trivial baseline and of the champion; all of its parts",
         actions=("proceed", "collect", "stop"),
     ),
-    _gate("data", "its training rows with stopped batches and with the age of the champion's rows", "rows"),
-    _gate("classes", "the classes of newer rows with those of its training rows", "rows", "labels"),
-    _gate("leak", "each input with the label: no input may predict it alone", "rows", "labels"),
-    _gate("test rows", "test rows with training rows: no row may be in both", "rows"),
-    _gate("groups", "the groups of test rows with those of training rows", "rows"),
-    _gate("future", "the times of training rows with those of test rows", "rows"),
-    _gate("sides", "its inputs with the split: no input may show the side of a row", "rows"),
-    _gate("numbers", "its inputs with row numbers: no input may number the rows", "rows"),
-    _gate("leaks", "its inputs and rows with all kinds of leaks: the finding if there is none", "rows", "labels"),
-    _gate("signature", "its signature with that of the champion", "package", "champion"),
-    _gate("answers", "its predictions with finite numbers and probabilities", "rows"),
-    _gate("determinism", "its predictions with those of a second request for the same rows", "rows"),
-    _gate("package", "its predictions in a fresh process with those in the training process", "package"),
-    _gate("lock", "the modules that its package imports with its lock", "package"),
-    _gate("latency", "the time of a prediction with the limit of its policy", "package"),
-    _gate("memory", "the memory of its package with the limit of its policy", "package"),
-    _gate("size", "the size of its package with the limit of its policy", "package"),
-    _gate(
-        "thresholds", "its metrics on test rows with the limits of its policy; a finding per metric", "rows", "labels"
-    ),
-    _gate("metrics", "its metrics with those of the champion on the same test rows", "rows", "labels", "champion"),
-    _gate("baseline", "its loss with that of the trivial baseline", "rows", "labels"),
-    _gate(
-        "champion",
-        "its loss with that of the champion on rows that neither was trained on",
-        "rows",
-        "labels",
-        "champion",
-    ),
-    _gate("slices", "its loss with that of the champion on each slice", "rows", "labels", "champion"),
     CheckInfo(
         name="package",
         stage="gate",
@@ -121,11 +90,16 @@ CHECKS: tuple[CheckInfo, ...] = (
 )
 
 
+def gate_finding(name: str, about: str, *needs: CheckNeed) -> CheckInfo:
+    """Describe a finding of a check of the gate."""
+    return CheckInfo(name=name, stage="gate", subject="candidate", needs=needs, about=about, part_of="gate")
+
+
 def find_check(name: str) -> CheckInfo | None:
     """Return the check that stores verdicts under a name; None for a check of a project."""
-    return next((check for check in CHECKS if check.name == name and not check.part_of), None)
+    return next((check for check in CHECKS if check.name == name), None)
 
 
 def find_stage_checks(stage: CheckStage) -> tuple[CheckInfo, ...]:
-    """Return the checks of a stage that store verdicts of their own."""
-    return tuple(check for check in CHECKS if check.stage == stage and not check.part_of)
+    """Return the checks of a stage."""
+    return tuple(check for check in CHECKS if check.stage == stage)

@@ -45,7 +45,7 @@ def list_checks(
 @checks.command("kinds")
 def list_kinds(stage: FilterOption = "", json: Json = False) -> None:
     """List all checks: what each one compares and needs."""
-    from tidemill.checks.registry import CHECKS
+    from tidemill.recipes.gating import list_check_kinds
 
     filters = select_filters(stage=stage)
     columns = {
@@ -56,7 +56,7 @@ def list_kinds(stage: FilterOption = "", json: Json = False) -> None:
         "needs": lambda c: ", ".join(c.needs),
         "compares": lambda c: c.about,
     }
-    kinds = [kind for kind in CHECKS if stage in ("", kind.stage)]
+    kinds = [kind for kind in list_check_kinds() if stage in ("", kind.stage)]
     output.print_records(kinds, columns, json=json, nothing=describe_empty(filters, "there are no checks"))
 
 

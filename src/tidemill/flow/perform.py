@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from msgspec.structs import replace
 
@@ -107,6 +107,11 @@ class Performer:
             case ConstantValue(value):
                 return copy_value(value)
             case ListValue(members):
+                fields = getattr(hint, "_fields", None)
+                if fields is not None:
+                    hints = get_type_hints(hint)
+                    pairs = zip(members, fields, strict=True)
+                    return hint(*[self._value(member, hints[field], transient) for member, field in pairs])
                 member_hint = (get_args(hint) or (Any,))[0]
                 return [self._value(member, member_hint, transient) for member in members]
             case StoredValue(artifact, step, verdicts):

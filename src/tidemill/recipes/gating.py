@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import NamedTuple
 
 import polars as pl
+from msgspec import Struct
 
 from tidemill.checks.comparison import check_metric_thresholds, compare
 from tidemill.checks.gate import Finding
-from tidemill.checks.leaks import find_leaks
-from tidemill.checks.package import check_probe, check_signature_change
+from tidemill.checks.leaks import LEAK_FINDINGS, find_leaks
+from tidemill.checks.package import PACKAGE_FINDINGS, check_probe, check_signature_change
+from tidemill.checks.registry import CHECKS, CheckInfo, gate_finding
 from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model
 from tidemill.core.policy import ModelPolicy
@@ -43,6 +45,21 @@ class SplitRows(NamedTuple):
     def held_out(self) -> pl.DataFrame:
         """The validation and test rows: the estimator was not fitted on them."""
         return self.test if self.validation is None else pl.concat([self.validation, self.test])
+
+
+class SnapshotCheck(Struct, frozen=True, kw_only=True):
+    """The batches of a snapshot that the ledger records as stopped."""
+
+    stopped: tuple[str, ...] = ()
+
+
+class GateFacts(NamedTuple):
+    """What earlier steps of the training measured: the candidate's metrics and package, and the data's batches."""
+
+    test_metrics: Metrics
+    snapshot_check: SnapshotCheck
+    probe: PackageProbe
+    metrics: list[MetricVersion]
 
 
 class GateCase(NamedTuple):
@@ -144,23 +161,84 @@ def check_baseline(candidate: Candidate, champion: Model | None, rows: SplitRows
     return compare(candidate.losses, baseline, None, policy=policy.gate, slices=slices if champion is None else {})
 
 
+class GateCheck(NamedTuple):
+    """A check of the gate: its function, whose parameters name fields of `GateCase`, and the findings that it adds."""
+
+    run: Callable[..., list[Finding]]
+    findings: tuple[CheckInfo, ...]
+
+
 # The order matters: if all checks pass, the last finding is the reason of the verdict.
-GATE_CHECKS: tuple[Callable[..., list[Finding]], ...] = (
-    check_data,
-    check_classes,
-    check_leaks,
-    check_signature,
-    check_predictions,
-    check_package,
-    check_thresholds,
-    check_baseline,
-    check_champion,
+GATE_CHECKS: tuple[GateCheck, ...] = (
+    GateCheck(
+        check_data,
+        (gate_finding("data", "its training rows with stopped batches and the champion's newest row", "rows"),),
+    ),
+    GateCheck(
+        check_classes,
+        (gate_finding("classes", "the classes of newer rows with those of its training rows", "rows", "labels"),),
+    ),
+    GateCheck(check_leaks, LEAK_FINDINGS),
+    GateCheck(
+        check_signature,
+        (gate_finding("signature", "its signature with that of the champion", "package", "champion"),),
+    ),
+    GateCheck(
+        check_predictions,
+        (
+            gate_finding("answers", "its predictions with finite numbers and probabilities", "rows"),
+            gate_finding("determinism", "its predictions with those of a second request for the same rows", "rows"),
+        ),
+    ),
+    GateCheck(check_package, PACKAGE_FINDINGS),
+    GateCheck(
+        check_thresholds,
+        (
+            gate_finding(
+                "thresholds",
+                "its metrics on test rows with the limits of its policy; a finding per metric",
+                "rows",
+                "labels",
+            ),
+        ),
+    ),
+    GateCheck(
+        check_baseline,
+        (gate_finding("baseline", "its loss with that of the trivial baseline", "rows", "labels"),),
+    ),
+    GateCheck(
+        check_champion,
+        (
+            gate_finding(
+                "metrics",
+                "its metrics with those of the champion on the same test rows",
+                "rows",
+                "labels",
+                "champion",
+            ),
+            gate_finding(
+                "champion",
+                "its loss with that of the champion on rows that neither was trained on",
+                "rows",
+                "labels",
+                "champion",
+            ),
+            gate_finding("slices", "its loss with that of the champion on each slice", "rows", "labels", "champion"),
+        ),
+    ),
 )
+
+
+def list_check_kinds() -> tuple[CheckInfo, ...]:
+    """Return all checks: those that store verdicts, and after the gate its findings."""
+    findings = tuple(finding for check in GATE_CHECKS for finding in check.findings)
+    position = 1 + next(index for index, check in enumerate(CHECKS) if check.name == "gate")
+    return (*CHECKS[:position], *findings, *CHECKS[position:])
 
 
 def run_checks(case: GateCase) -> list[Finding]:
     """Return the findings of all checks; each check gets the fields of the case that its parameters name."""
     findings: list[Finding] = []
     for check in GATE_CHECKS:
-        findings += check(**{field: getattr(case, field) for field in inspect.signature(check).parameters})
+        findings += check.run(**{field: getattr(case, field) for field in inspect.signature(check.run).parameters})
     return findings

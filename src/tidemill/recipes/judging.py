@@ -3,7 +3,6 @@
 from typing import Any
 
 import polars as pl
-from msgspec import Struct
 from msgspec.structs import replace
 
 from tidemill.checks.gate import combine_findings
@@ -21,7 +20,7 @@ from tidemill.core.run import Metrics
 from tidemill.data.plots import render_plots
 from tidemill.models.inputs import load_samples
 from tidemill.models.package import list_warm_modules, to_files
-from tidemill.recipes.gating import GateCase, SplitRows, run_checks
+from tidemill.recipes.gating import GateCase, GateFacts, SnapshotCheck, SplitRows, run_checks
 from tidemill.recipes.ingestion import find_stopped_ids
 from tidemill.recipes.rows import Snapshot
 from tidemill.recipes.scoring import (
@@ -37,12 +36,6 @@ from tidemill.training.evaluate import evaluate, find_slices
 
 _TRAIN_SAMPLE = 20_000
 _PLOTTED_ROWS = 5_000
-
-
-class SnapshotCheck(Struct, frozen=True, kw_only=True):
-    """The batches of a snapshot that the ledger records as stopped."""
-
-    stopped: tuple[str, ...] = ()
 
 
 @step(cache=False)
@@ -122,34 +115,29 @@ def probe_package(model: Model, policy: Gate, environments: Environments) -> Pac
 def gate(
     candidate: Model,
     champion: Model | None,
-    train: pl.DataFrame,
-    test: pl.DataFrame,
+    rows: SplitRows,
+    facts: GateFacts,
     policy: ModelPolicy,
-    test_metrics: Metrics,
-    snapshot_check: SnapshotCheck,
-    probe: PackageProbe,
-    metrics: list[MetricVersion],
     sources: Sources,
     project_metrics: ProjectMetrics,
     tables: TableReader,
-    validation: pl.DataFrame | None = None,
 ) -> Verdict:
     """Judge a candidate by its data, its package, and its predictions for the test rows, in one verdict.
 
     The candidate is compared with the champion only on rows that the champion has not learned from. The candidate has
-    also learned from the `validation` rows: its parameters were chosen on them.
+    also learned from the validation rows: its parameters were chosen on them.
     """
     source = sources.definition(policy.problem.source)
     case = GateCase(
-        candidate=score_candidate(candidate, test, policy.problem, source),
+        candidate=score_candidate(candidate, rows.test, policy.problem, source),
         champion=champion,
-        rows=SplitRows(train, validation, test),
+        rows=rows,
         policy=policy,
         source=source,
-        stopped_batches=snapshot_check.stopped,
-        test_metrics=test_metrics,
-        probe=probe,
-        metrics=metrics,
+        stopped_batches=facts.snapshot_check.stopped,
+        test_metrics=facts.test_metrics,
+        probe=facts.probe,
+        metrics=facts.metrics,
         project_metrics=project_metrics,
         tables=tables,
     )

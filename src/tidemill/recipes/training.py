@@ -31,6 +31,7 @@ from tidemill.errors import DataError
 from tidemill.models.environment import list_versions
 from tidemill.models.flavors import lightgbm, sklearn
 from tidemill.models.package import make_portable
+from tidemill.recipes.gating import GateFacts, SplitRows
 from tidemill.recipes.ingestion import ingest
 from tidemill.recipes.judging import (
     check_snapshot,
@@ -256,18 +257,8 @@ def train_on(
     plot_predictions(candidate, test, settings)
     champion, snapshot_check = find_champion(policy), check_snapshot(snapshot)
     probe = probe_package(candidate, policy.gate)
-    verdict = gate(
-        candidate,
-        champion,
-        train,
-        test,
-        policy,
-        test_metrics,
-        snapshot_check,
-        probe,
-        metrics,
-        validation=validation,
-    )
+    facts = GateFacts(test_metrics, snapshot_check, probe, metrics)
+    verdict = gate(candidate, champion, SplitRows(train, validation, test), facts, policy)
     if policy.training.refit:
         frame = drop_unlearned_classes(frame, candidate, settings)
         candidate = fit_all_rows(frame, policy, inputs, snapshot, count_rounds(candidate, verdict), prepare, tuned)
