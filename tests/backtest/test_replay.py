@@ -154,13 +154,13 @@ def test_shuffled_rows_keep_the_delay_until_they_were_known() -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     times = [begin + timedelta(hours=hour) for hour in range(500)]
     known = [time + timedelta(minutes=number) for number, time in enumerate(times)]
-    rows = pl.DataFrame({"_row": range(500), "_time": times, "_known_at": known})
+    rows = pl.DataFrame({"_tidemill_row": range(500), "_tidemill_time": times, "_tidemill_known_at": known})
     permuted = shuffle_rows(rows, 3)
-    assert permuted["_time"].equals(rows["_time"])
-    assert sorted(permuted["_row"]) == list(range(500))
-    assert permuted["_row"].to_list() != list(range(500))
-    delays = (permuted["_known_at"] - permuted["_time"]).dt.total_minutes()
-    assert delays.to_list() == permuted["_row"].to_list()
+    assert permuted["_tidemill_time"].equals(rows["_tidemill_time"])
+    assert sorted(permuted["_tidemill_row"]) == list(range(500))
+    assert permuted["_tidemill_row"].to_list() != list(range(500))
+    delays = (permuted["_tidemill_known_at"] - permuted["_tidemill_time"]).dt.total_minutes()
+    assert delays.to_list() == permuted["_tidemill_row"].to_list()
 
 
 @pytest.mark.parametrize("delivery", ["1d", "6h", "36h"])
@@ -172,8 +172,8 @@ def test_each_row_is_delivered_once(shop: Project, delivery: str) -> None:
     assert len({batch.id for batch in batches}) == len({batch.path for batch in batches}) == len(batches)
     parts = [replayed.read(batch).with_columns(arrived=batch.known_at) for batch in batches]
     delivered = pl.concat(parts)
-    assert sorted(delivered["_row"]) == list(range(replayed.rows.height))
-    assert (delivered["_time"] < delivered["arrived"]).all()
+    assert sorted(delivered["_tidemill_row"]) == list(range(replayed.rows.height))
+    assert (delivered["_tidemill_time"] < delivered["arrived"]).all()
 
 
 def test_a_manual_training_has_the_declared_delay(shop: Project, tmp_path: Path) -> None:

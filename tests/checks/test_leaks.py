@@ -22,13 +22,13 @@ ROWS = pl.DataFrame(
         "patient": [f"é{place % 40}" if place % 40 else None for place in range(200)],
         "x": [(place * 7919 % 200) ** 0.5 for place in range(200)],
         "ill": [place * 31 % 3 == 0 for place in range(200)],
-        "_time": [START + timedelta(hours=place) for place in range(200)],
+        "_tidemill_time": [START + timedelta(hours=place) for place in range(200)],
     }
 )
 RANDOM = split_at_random(ROWS, 0.2, 0.0, 0)
 
 
-COPIED = split_at_random(pl.concat([ROWS, ROWS.with_columns(pl.col("_time").dt.offset_by("1w"))]), 0.2, 0.0, 0)
+COPIED = split_at_random(pl.concat([ROWS, ROWS.with_columns(pl.col("_tidemill_time").dt.offset_by("1w"))]), 0.2, 0.0, 0)
 
 
 def look(train: pl.DataFrame, test: pl.DataFrame, **options: Any) -> list[Finding]:
@@ -123,7 +123,7 @@ def test_rows_that_are_alike_by_chance_are_no_copies(rows: int, digits: int) -> 
     for seed in range(20):
         random = np.random.default_rng(seed)
         measured = np.round(random.exponential(20, rows), digits)
-        table = pl.DataFrame({"x": measured, "ill": random.random(rows) < 0.5, "_time": [START] * rows})
+        table = pl.DataFrame({"x": measured, "ill": random.random(rows) < 0.5, "_tidemill_time": [START] * rows})
         parts = split_at_random(table, 0.2, 0.0, seed)
         assert [one.outcome for one in look(parts.train, parts.test)] == ["pass"]
 
@@ -158,7 +158,9 @@ def _of_few_places(random: np.random.Generator, rows: int) -> Any:
 def test_numbers_that_crowd_make_no_copies(drawn: Any) -> None:
     for seed in range(10):
         random = np.random.default_rng(seed)
-        table = pl.DataFrame({"x": drawn(random, 2_000), "ill": random.random(2_000) < 0.5, "_time": [START] * 2_000})
+        table = pl.DataFrame(
+            {"x": drawn(random, 2_000), "ill": random.random(2_000) < 0.5, "_tidemill_time": [START] * 2_000}
+        )
         parts = split_at_random(table, 0.2, 0.0, seed)
         assert [one.outcome for one in look(parts.train, parts.test)] == ["pass"]
 
@@ -167,7 +169,7 @@ def test_numbers_that_crowd_make_no_copies(drawn: Any) -> None:
 def test_a_table_twice_is_told_whatever_the_unit_of_its_numbers(unit: float) -> None:
     random = np.random.default_rng(0)
     table = pl.DataFrame({"x": random.lognormal(3, 2, 500) * unit, "ill": random.random(500) < 0.5})
-    twice = pl.concat([table, table]).with_columns(_time=pl.lit(START))
+    twice = pl.concat([table, table]).with_columns(_tidemill_time=pl.lit(START))
     parts = split_at_random(twice, 0.2, 0.0, 0)
     assert [one.about for one in look(parts.train, parts.test)] == ["test rows"]
 
@@ -186,7 +188,7 @@ def test_copies_of_rows_are_found_whatever_the_types_of_the_columns(kind: str, t
         "decimals": {"x": [Decimal(int(one)) / 100 for one in number[:, 0]]},
         "days": {"x": [START + timedelta(minutes=int(one)) for one in number[:, 0]], "z": number[:, 1] % 2},
     }
-    table = pl.DataFrame(columns[kind] | {"ill": random.random(300) < 0.4, "_time": [START] * 300})
+    table = pl.DataFrame(columns[kind] | {"ill": random.random(300) < 0.4, "_tidemill_time": [START] * 300})
     copied = pl.concat([table] * times).sample(fraction=1, shuffle=True, seed=0)
     inputs = tuple(columns[kind])
     parts = split_at_random(copied, 0.2, 0.0, 0)
@@ -212,11 +214,11 @@ def test_categories_that_are_alike_by_nature_are_no_copies(positives: float) -> 
                 "age": random.integers(18, 90, 2_000),
                 "member": random.random(2_000) < 0.3,
                 "ill": random.random(2_000) < positives,
-                "_time": [START] * 2_000,
+                "_tidemill_time": [START] * 2_000,
             }
         )
         for inputs in (("city",), ("age",), ("age", "member"), ("member",), ("city", "age")):
-            parts = split_at_random(table.select(*inputs, "ill", "_time"), 0.2, 0.0, seed)
+            parts = split_at_random(table.select(*inputs, "ill", "_tidemill_time"), 0.2, 0.0, seed)
             found = look(parts.train, parts.test, inputs=inputs)
             assert [one.outcome for one in found] == ["pass"], (inputs, found[0].reason)
 
@@ -273,12 +275,14 @@ def test_a_row_number_of_a_sorted_table_tells_the_label() -> None:
 @pytest.mark.parametrize("kind", [pl.Date, pl.Datetime("us", "UTC")])
 def test_a_time_that_is_only_there_for_one_class_tells_it(kind: pl.DataType) -> None:
     train = RANDOM.train if RANDOM.train.height >= 200 else pl.concat([RANDOM.train] * 4)
-    cancelled = train.with_columns(paid=pl.when(pl.col("ill") == train["ill"][0]).then(pl.col("_time")).cast(kind))
+    cancelled = train.with_columns(
+        paid=pl.when(pl.col("ill") == train["ill"][0]).then(pl.col("_tidemill_time")).cast(kind)
+    )
     found = look(cancelled, RANDOM.test, inputs=("x", "paid"), key=("id",))
     assert [(one.about, one.evidence.get("leaking_input")) for one in found if one.about == "leak"] == [
         ("leak", "paid")
     ]
-    always = train.with_columns(paid=pl.col("_time").cast(kind))
+    always = train.with_columns(paid=pl.col("_tidemill_time").cast(kind))
     assert not [one for one in look(always, RANDOM.test, inputs=("x", "paid"), key=("id",)) if one.about == "leak"]
 
 

@@ -132,7 +132,7 @@ FINE = {
     "bounds themselves": with_values("distance", [0.0, 5000.0]),
     "a few nulls": with_values("distance", [None]),
     "categories": GOOD.with_columns(pl.col("carrier").cast(pl.Categorical)),
-    "columns of the house": GOOD.with_columns(_time=pl.lit(0)),
+    "columns of the house": GOOD.with_columns(_tidemill_time=pl.lit(0)),
 }
 
 

@@ -38,7 +38,7 @@ def test_a_stopped_run_keeps_its_bad_rows_and_goes_on_with_them_once_they_are_ac
     session = open_session(Project(shop))
     bad = read_artifact(session.workspace.blobs, session.workspace.ledger.artifacts.get(link["digest"]), pl.DataFrame)
     assert bad.height == link["rows"] == 500
-    assert set(bad["_why"].unique()) == {"items: wrong type", "items: wrong type; distance_km: above range"}
+    assert set(bad["_tidemill_why"].unique()) == {"items: wrong type", "items: wrong type; distance_km: above range"}
     assert listed(shop, "events", "list", "--kind", "verdict")
     assert tidemill(shop, "runs", "resume", run["id"], code=3).stderr
 

@@ -32,9 +32,9 @@ TIMES: dict[str, tuple[Any, datetime]] = {
 def test_times_of_any_kind_become_utc(values: pl.Series, wanted: datetime) -> None:
     frame = pl.DataFrame({"t": values.extend_constant(None, 1)})
     found = add_times(frame, Source(path="a", time="t", delay="2h"), "rows", ARRIVED)
-    assert found.schema["_time"] == found.schema["_known_at"] == pl.Datetime("us", "UTC")
-    assert found["_time"].to_list() == [wanted, None]
-    known = found["_known_at"].to_list()
+    assert found.schema["_tidemill_time"] == found.schema["_tidemill_known_at"] == pl.Datetime("us", "UTC")
+    assert found["_tidemill_time"].to_list() == [wanted, None]
+    known = found["_tidemill_known_at"].to_list()
     assert (known[0] - wanted).total_seconds() == 7200
     assert known[1] is None
     assert found["t"].equals(frame["t"])
@@ -43,9 +43,9 @@ def test_times_of_any_kind_become_utc(values: pl.Series, wanted: datetime) -> No
 def test_known_at_comes_from_its_column_or_from_the_arrival() -> None:
     frame = pl.DataFrame({"t": [NAIVE], "k": [datetime(2013, 2, 1)]})
     named = add_times(frame, Source(path="a", time="t", known_at="k", delay="9d"), "rows", ARRIVED)
-    assert named["_known_at"].to_list() == [datetime(2013, 2, 1, tzinfo=UTC)]
+    assert named["_tidemill_known_at"].to_list() == [datetime(2013, 2, 1, tzinfo=UTC)]
     timeless = add_times(frame, Source(path="a"), "rows", ARRIVED)
-    assert timeless.select("_time", "_known_at").rows() == [(ARRIVED, ARRIVED)]
+    assert timeless.select("_tidemill_time", "_tidemill_known_at").rows() == [(ARRIVED, ARRIVED)]
 
 
 @pytest.mark.parametrize(

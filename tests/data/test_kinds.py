@@ -98,7 +98,7 @@ def test_of_a_growing_table_only_blocks_with_new_rows_are_read(database: str, tm
     paths = [batch.path for batch in reader.sources.batches("rows", NOW)]
     assert len(set(paths)) == 2
     assert "tidemill@" not in paths[0] or ":***" not in paths[0]
-    times = reader.sources.read(reader.sources.batches("rows", NOW)[0])["_time"]
+    times = reader.sources.read(reader.sources.batches("rows", NOW)[0])["_tidemill_time"]
     assert times.min() == DAY.replace(tzinfo=UTC)
 
 
@@ -305,7 +305,7 @@ HANDS: dict[str, Callable[[pl.DataFrame], Any]] = {
 def test_a_frame_in_hand_is_a_source(tmp_path: Path, hand: Callable[[pl.DataFrame], Any]) -> None:
     sources = FileSources(tmp_path, {"rows": Source(path="", time="at")}, {"rows": hand(frame(1, 2))})
     (batch,) = sources.batches("rows", NOW)
-    assert sources.read(batch)["_time"].to_list() == [DAY.replace(tzinfo=UTC)] * 2
+    assert sources.read(batch)["_tidemill_time"].to_list() == [DAY.replace(tzinfo=UTC)] * 2
     (same,) = FileSources(tmp_path, {"rows": Source(path="")}, {"rows": frame(1, 2)}).batches("rows", NOW)
     assert same.id == batch.id or hand is not HANDS["polars"]
 

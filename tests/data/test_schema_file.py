@@ -26,7 +26,7 @@ schemas = st.builds(
     Schema,
     source=st.text(),
     columns=st.lists(columns, max_size=4, unique_by=lambda column: column.name).map(tuple),
-    key=st.lists(st.text().map("_{}".format), max_size=2).map(tuple),
+    key=st.lists(st.text().map("_tidemill_{}".format), max_size=2).map(tuple),
     extra_columns=st.sampled_from(["stop", "ignore"]),
     version=st.integers(1, 99),
 )

@@ -47,8 +47,8 @@ def test_a_file_that_changes_is_another_batch(sources: FileSources, tmp_path: Pa
 def test_rows_have_their_times(sources: FileSources) -> None:
     (batch,) = sources.batches("rows", NOON)
     rows = sources.read(batch)
-    assert rows["_time"].to_list() == [NOON - timedelta(hours=2)]
-    assert rows["_known_at"].to_list() == [NOON - timedelta(hours=1, minutes=30)]
+    assert rows["_tidemill_time"].to_list() == [NOON - timedelta(hours=2)]
+    assert rows["_tidemill_known_at"].to_list() == [NOON - timedelta(hours=1, minutes=30)]
 
 
 def test_history_is_what_was_known(sources: FileSources) -> None:

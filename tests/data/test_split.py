@@ -18,7 +18,9 @@ START = datetime(2013, 1, 1, tzinfo=UTC)
 
 
 def frame(*hours: int) -> pl.DataFrame:
-    times = pl.Series("_time", [START + timedelta(hours=hour) for hour in hours], dtype=pl.Datetime("us", "UTC"))
+    times = pl.Series(
+        "_tidemill_time", [START + timedelta(hours=hour) for hour in hours], dtype=pl.Datetime("us", "UTC")
+    )
     return pl.DataFrame([times, pl.Series("row", range(len(hours)), dtype=pl.Int64)])
 
 
@@ -38,7 +40,7 @@ def test_each_part_is_after_the_one_before_and_no_moment_is_cut(
     assert sorted(rows) == list(range(len(hours)))
     assert parts.train.height > 0
     assert parts.test.height > 0
-    filled = [part["_time"] for part in parts if part.height]
+    filled = [part["_tidemill_time"] for part in parts if part.height]
     for earlier, later in itertools.pairwise(filled):
         assert earlier.max() < later.min()  # type: ignore[operator]
 

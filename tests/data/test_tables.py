@@ -30,7 +30,7 @@ def test_each_format_gives_the_same_rows(tmp_path: Path) -> None:
     for name in ("a.parquet", "a.csv", "a.tsv", "a.jsonl"):
         found = read_table(tmp_path / name)
         assert found.select("a", "b").rows() == [(1, "x"), (2, None)], name
-        times = add_times(found, Source(path="a", time="t"), "rows", ARRIVED)["_time"]
+        times = add_times(found, Source(path="a", time="t"), "rows", ARRIVED)["_tidemill_time"]
         assert times.to_list() == [NOON, None], name
 
 

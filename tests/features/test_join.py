@@ -17,7 +17,7 @@ from tidemill.features.join import join
 START = datetime(2020, 1, 1, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UTC_TIME = pl.Datetime("us", "UTC")
-KEYED: list[tuple[str, Any]] = [("k", pl.String), ("q", pl.String), ("_time", UTC_TIME)]
+KEYED: list[tuple[str, Any]] = [("k", pl.String), ("q", pl.String), ("_tidemill_time", UTC_TIME)]
 STATISTICS = ("mean", "sum", "count")
 
 
@@ -39,21 +39,25 @@ def oracle(spine: pl.DataFrame, wanted: FeatureView, history: pl.DataFrame) -> l
     every, window = parse_duration(wanted.every), parse_duration(wanted.aggregates[0].window)
     answers = []
     for row in spine.to_dicts():
-        now = row["_time"]
+        now = row["_tidemill_time"]
         own = [
             (index, past)
             for index, past in enumerate(history.to_dicts())
             if now is not None
-            and past["_time"] is not None
-            and past["_known_at"] is not None
+            and past["_tidemill_time"] is not None
+            and past["_tidemill_known_at"] is not None
             and all(row[key] is not None and past[key] == row[key] for key in keys)
         ]
-        known = [(p["_time"], p["_known_at"], i) for i, p in own if p["_time"] <= now and p["_known_at"] <= now]
+        known = [
+            (p["_tidemill_time"], p["_tidemill_known_at"], i)
+            for i, p in own
+            if p["_tidemill_time"] <= now and p["_tidemill_known_at"] <= now
+        ]
         best = history.row(max(known)[2], named=True) if known else None
-        if best is not None and wanted.ttl and now - best["_time"] > parse_duration(wanted.ttl):
+        if best is not None and wanted.ttl and now - best["_tidemill_time"] > parse_duration(wanted.ttl):
             best = None
         grid = EPOCH + ((now - EPOCH) // every) * every if now is not None else EPOCH
-        inside = [p["x"] for _, p in own if p["x"] is not None and grid - window < p["_known_at"] <= grid]
+        inside = [p["x"] for _, p in own if p["x"] is not None and grid - window < p["_tidemill_known_at"] <= grid]
         inside = [x for x in inside if math.isfinite(x)]
         answers.append(
             (
@@ -86,7 +90,7 @@ past = st.tuples(keys, keys, st.none() | times, st.none() | delays, values, st.n
 
 def history_of(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
     shaped = [(k, q, t, t + late if t and late is not None else None, x, word) for k, q, t, late, x, word in rows]
-    more: list[tuple[str, Any]] = [("_known_at", UTC_TIME), ("x", pl.Float64), ("word", pl.String)]
+    more: list[tuple[str, Any]] = [("_tidemill_known_at", UTC_TIME), ("x", pl.Float64), ("word", pl.String)]
     return pl.DataFrame(shaped, schema=[*KEYED, *more], orient="row")
 
 
@@ -122,8 +126,8 @@ def test_the_join_is_what_plain_loops_say(
 def test_what_becomes_known_later_changes_nothing(history: list[tuple[Any, ...]], spine: list[tuple[Any, ...]]) -> None:
     """Cut the history off at the last moment that is asked for: the answers stay."""
     rows, whole = spine_of(spine), history_of(history)
-    last = rows["_time"].max()
-    cut = whole.filter(pl.col("_known_at") <= last)
+    last = rows["_tidemill_time"].max()
+    cut = whole.filter(pl.col("_tidemill_known_at") <= last)
     wanted = view()
     assert join(rows, wanted, cut).select(wanted.features).equals(join(rows, wanted, whole).select(wanted.features))
 
@@ -134,7 +138,7 @@ def test_an_empty_history_and_an_empty_spine() -> None:
     assert nothing.select(wanted.features).rows() == [(None, None, None, None, 0.0)]
     empty = join(spine_of([]), wanted, history_of([("a", "a", START, timedelta(0), 1.0, "u")]))
     assert empty.height == 0
-    assert empty.columns == ["k", "q", "_time", *wanted.features]
+    assert empty.columns == ["k", "q", "_tidemill_time", *wanted.features]
     assert empty.schema["v_word"] == pl.String
 
 
@@ -196,5 +200,5 @@ def test_a_missing_column_is_told_with_the_view_and_the_side(missing: str) -> No
     with pytest.raises(DataError, match=f"view 'v': its source has no column '{missing}'") as refused:
         join(spine_of([("a", "a", START)]), view(), history)
     assert refused.value.cure
-    with pytest.raises(DataError, match="rows to join has no column '_time'"):
-        join(spine_of([]).drop("_time"), view(), history_of([]))
+    with pytest.raises(DataError, match="rows to join has no column '_tidemill_time'"):
+        join(spine_of([]).drop("_tidemill_time"), view(), history_of([]))

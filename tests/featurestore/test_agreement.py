@@ -61,7 +61,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> FileSources:
 def asked(now: datetime) -> pl.DataFrame:
     pairs = [(origin, dest) for origin in (*AIRPORTS, "XXX", None) for dest in ("a", "b|c", "", None)]
     rows = pl.DataFrame(pairs, schema={"origin": pl.String, "dest": pl.String}, orient="row")
-    times = pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("_time")
+    times = pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("_tidemill_time")
     return rows.with_columns(times, gate=pl.Series([1.0, None] * (rows.height // 2)), hour=pl.lit(now.hour))
 
 

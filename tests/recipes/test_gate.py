@@ -251,7 +251,7 @@ def test_trained_on_stopped_data(tmp_path: Path) -> None:
     books.verdicts.add(stop)
     assert not shop.judge(shop.champion).stops
     rows = tables.read("rows", shop.snapshot.version).head(50)
-    version = tables.append("rows", "bad", rows.with_columns(pl.lit("bad").alias("_batch")))
+    version = tables.append("rows", "bad", rows.with_columns(pl.lit("bad").alias("_tidemill_batch")))
     shop.snapshot = replace(shop.snapshot, version=version)
     assert_stopped(shop.judge(shop.champion), "data", "trained on stopped batches: bad")
     books.verdicts.add(replace(stop, id=shop.session.clock.mint(), outcome="pass", action="proceed"))

@@ -19,11 +19,11 @@ from tidemill.clock import VirtualClock, parse_duration
 from tidemill.compose.backends import open_sources, open_workspace
 from tidemill.compose.session import open_session
 from tidemill.core import resources
+from tidemill.core.columns import KNOWN_AT, TIME
 from tidemill.core.model import Signature
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.trigger import Job, JobState
 from tidemill.daemon.loop import Loop, to_job_state
-from tidemill.data.frame import TIME
 from tidemill.data.keys import to_class_names, to_row_keys
 from tidemill.errors import TidemillError
 from tidemill.featurestore.offline import OfflineFeatures
@@ -195,7 +195,7 @@ class Replay:
     def labels(self) -> pl.DataFrame:
         """All labels of the history in the form of the journal, in the order in which they became known."""
         problem = self.model.problem
-        known_at = pl.col(problem.label_known_at) if problem.label_known_at else pl.col("_known_at")
+        known_at = pl.col(problem.label_known_at) if problem.label_known_at else pl.col(KNOWN_AT)
         rows = self.sources.rows.filter(pl.col(problem.label).is_not_null())
         values = (
             to_class_names(rows[problem.label]) if problem.task == "classification" else rows[problem.label].cast(float)

@@ -10,15 +10,16 @@ import polars as pl
 from tidemill.clock import parse_duration
 from tidemill.core.backtest import Backtest
 from tidemill.core.batch import Batch
+from tidemill.core.columns import PREFIX, TIME
 from tidemill.core.feature import FeatureSet, FeatureView
 from tidemill.core.resources import Features, RecordedSources
 from tidemill.core.schema import Schema
 from tidemill.core.source import Source
-from tidemill.data.frame import TIME, add_times
+from tidemill.data.frame import add_times
 from tidemill.data.tables import read_table
 from tidemill.errors import DataError, InputError
 
-ROW = "_row"
+ROW = f"{PREFIX}row"
 _DAY = timedelta(days=1)
 _END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -26,8 +27,8 @@ _END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 class ReplaySources:
     """The project's sources at a virtual time: the replayed source returns only the batches delivered by then.
 
-    `rows` is the whole history in the order of the replay, `original` in its recorded order; `_row` is a row's index
-    in `original`.
+    `rows` is the whole history in the order of the replay, `original` in its recorded order; the column `ROW` is a
+    row's index in `original`.
     """
 
     writable: ClassVar[bool] = False
@@ -138,7 +139,7 @@ def shuffle_rows(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
 class ReplayFeatures:
     """The point-in-time join of a whole history, computed once: a joined value does not change with the virtual time.
 
-    Rows are looked up by `_row`, their index in the history; rows without an index are joined on each call.
+    Rows are looked up by `ROW`, their index in the history; rows without an index are joined on each call.
     """
 
     writable: ClassVar[bool] = False

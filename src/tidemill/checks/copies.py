@@ -88,7 +88,7 @@ def _estimate_chance(rows: pl.DataFrame) -> float:
 def _estimate_equal_share(values: pl.Series, of_distinct_rows: pl.Series) -> float:
     if values.dtype.is_nested():
         return 1.0
-    counts = values.value_counts()["count"].to_numpy().astype(float)
+    counts = values.alias("value").value_counts()["count"].to_numpy().astype(float)
     if counts.var() / counts.mean() >= _EVEN:
         return 1.0
     repeated = int(of_distinct_rows.is_duplicated().sum()) / max(len(of_distinct_rows), 1)

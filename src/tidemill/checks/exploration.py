@@ -5,6 +5,7 @@ import polars as pl
 from msgspec import Struct
 
 from tidemill.checks.leaks import measure_dependence
+from tidemill.core.columns import is_internal
 from tidemill.data.sketch import SKETCH_SIZE
 from tidemill.data.statistics import ColumnProfile, Profile, profile
 from tidemill.project.guessing import explain_identifier
@@ -41,7 +42,7 @@ def explore_table(
     known after the event, and leaks: columns that predict the label almost alone (Chatterjee's coefficient above .9,
     on at most 20,000 rows).
     """
-    names = [name for name in frame.columns if not name.startswith("_")]
+    names = [name for name in frame.columns if not is_internal(name)]
     table = profile(frame.select(names))
     sample = frame.sample(_SAMPLE_ROWS, seed=0) if frame.height > _SAMPLE_ROWS else frame
     roles = dict.fromkeys(key, "key") | {time: "event time", label: "label"}

@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from tidemill.checks.table import fits_type, validate
 from tidemill.core.check import SchemaEvidence
+from tidemill.core.columns import is_internal
 from tidemill.core.schema import Column, Schema
 from tidemill.core.source import Source
-from tidemill.data.frame import TIME
 from tidemill.data.types import column_type
 from tidemill.errors import DataError
 
@@ -46,7 +46,7 @@ def infer_schema(
         raise DataError(
             f"source {source!r} has no key column {absent[0]!r}", f"its columns: {', '.join(frame.columns)}"
         )
-    columns = [_infer_column(frame[name]) for name in frame.columns if not name.startswith(TIME[0])]
+    columns = [_infer_column(frame[name]) for name in frame.columns if not is_internal(name)]
     complete = frame.drop_nulls(list(key)) if key else frame  # rows without a key are distinct
     unique = bool(key) and complete.n_unique(subset=list(key)) == complete.height
     columns = [_apply_role(column, frame[column.name], key=key, times=times, later=later) for column in columns]

@@ -120,7 +120,7 @@ def is_copy(values: pl.Series, label: pl.Series) -> bool:
         return numbers and (bool((feature == truth).all()) or bool((feature == truth.max() + 1 - truth).all()))
     if not distinct == label.n_unique() == pairs.n_unique():
         return False
-    return int(label.value_counts()["count"].sort()[:-1].sum()) >= _LEAST_ROWS_OF_CODE
+    return int(label.alias("label").value_counts()["count"].sort()[:-1].sum()) >= _LEAST_ROWS_OF_CODE
 
 
 def coefficient(feature: Floats, truth: Floats) -> float:

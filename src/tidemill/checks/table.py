@@ -9,14 +9,14 @@ from msgspec import to_builtins
 
 from tidemill.clock import parse_duration
 from tidemill.core.check import SchemaEvidence, Verdict
+from tidemill.core.columns import KNOWN_AT, PREFIX, TIME, is_internal
 from tidemill.core.schema import Column, Schema
 from tidemill.core.source import Source
-from tidemill.data.frame import KNOWN_AT, TIME
 from tidemill.data.rows import convert_columns
 from tidemill.data.types import column_type, find_conversion
 from tidemill.errors import Unreadable
 
-WHY = "_why"
+WHY = f"{PREFIX}why"
 _NOT_KEPT = (pl.Int128, pl.Duration, pl.Categorical, pl.Enum, pl.Time)  # a Delta table has none of these
 _CHANCE = 0.01
 _SHOWN = 5
@@ -45,7 +45,7 @@ def validate(
 def check_table(
     frame: pl.DataFrame, schema: Schema, subject: str, source: Source | None = None, arrived: datetime | None = None
 ) -> tuple[Verdict, pl.DataFrame]:
-    """Return a verdict on a table, `stop` with its anomalies or `proceed`; and the bad rows with their `_why`.
+    """Return a verdict on a table, `stop` with its anomalies or `proceed`; and the bad rows with the column `WHY`.
 
     The anomalies are missing and unexpected columns, wrong types, too many nulls, NaN and infinite numbers, values
     outside a range or a closed domain, duplicate keys, and too few rows; for rows with the columns of `add_times`, also
@@ -142,7 +142,7 @@ def _wrong_types(frame: pl.DataFrame, columns: Iterable[Column]) -> dict[str, pl
             values = pl.col(column.name)
             tests[column.name] = how.convert(values).is_null() & values.is_not_null()
     if tests:
-        wrong |= {bad.name: bad for bad in frame.select(**tests) if bad.any()}
+        wrong |= {bad.name: bad for bad in frame.select(test.alias(name) for name, test in tests.items()) if bad.any()}
     return wrong
 
 
@@ -155,7 +155,7 @@ def _columns(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series 
             yield _wrong_type(frame[column.name], column, wrong[column.name])
     if schema.extra_columns == "stop":
         for name in frame.columns:
-            if schema.column(name) is None and not name.startswith("_"):
+            if schema.column(name) is None and not is_internal(name):
                 what = "is not in the schema"
                 yield TableFault(name, "unexpected column", what, frame.height, _some(frame[name]))
 
@@ -304,7 +304,7 @@ def _to_anomaly(frame: pl.DataFrame, schema: Schema, fault: TableFault) -> dict[
     if fault.rows:
         first = [*schema.key, *fault.column.split(", ")]
         names = dict.fromkeys((*first, *frame.columns))
-        shown = [name for name in names if name in frame.columns and name[:1] != "_"][:_SHOWN_COLUMNS]
+        shown = [name for name in names if name in frame.columns and not is_internal(name)][:_SHOWN_COLUMNS]
         numbers = range(frame.height) if fault.bad is None else fault.bad.arg_true().to_list()
         rows = [
             {"row": str(number)}

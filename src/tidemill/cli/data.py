@@ -90,11 +90,12 @@ def _read_source(name: str) -> tuple["pl.DataFrame", dict[str, Any]]:
 
 
 def _write_page(file: Path, title: str, frame: "pl.DataFrame", table_profile: Any, proposals: Any) -> None:
+    from tidemill.core.columns import is_internal
     from tidemill.web.exploring import render, skrub_report
 
     skrub = ""
     try:
-        skrub = skrub_report(frame.select(name for name in frame.columns if not name.startswith("_")), title)
+        skrub = skrub_report(frame.select(name for name in frame.columns if not is_internal(name)), title)
     except MissingExtra as missing:
         output.err.print(f"the report has no part by skrub: {missing}")
     output.write_file(file, render(title, table_profile, proposals, skrub))

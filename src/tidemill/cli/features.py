@@ -15,6 +15,8 @@ features = typer.Typer(no_args_is_help=True, help="Feature views.")
 def list_features(json: Json = False) -> None:
     """List the feature views in features.py."""
     session = load_session()
+    for model in session.project.policy.models.values():
+        session.project.features(model)  # refuses two features with one name
     users = {view: model.name for model in session.project.policy.models.values() for view in model.inputs.views}
     columns = {
         "view": lambda v: v.name,

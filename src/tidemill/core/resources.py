@@ -200,7 +200,7 @@ class Sources(Protocol):
         ...
 
     def history(self, view: FeatureView, until: datetime) -> "pl.DataFrame":
-        """Return the rows of a view's source that were known by `until`, with `_time` and `_known_at`."""
+        """Return the rows of a view's source that were known by `until`, with their event and known-at times."""
         ...
 
 
@@ -208,7 +208,7 @@ class RecordedSources(Sources, Protocol):
     """Sources whose whole history is available, for a backtest."""
 
     def source_history(self, source: str) -> "pl.DataFrame":
-        """Return all rows of a source, with `_time` and `_known_at`."""
+        """Return all rows of a source, with their event and known-at times."""
         ...
 
 
@@ -264,7 +264,7 @@ class Features(Protocol):
     writable: ClassVar[bool] = False
 
     def join(self, rows: "pl.DataFrame", features: FeatureSet, until: datetime) -> "pl.DataFrame":
-        """Return the rows with the features of every view, each as it was known at the row's `_time`."""
+        """Return the rows with the features of every view, each as it was known at the row's event time."""
         ...
 
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 from tidemill.core.model import Input
 from tidemill.core.schema import ColumnType
 from tidemill.data.arrays import Floats
+from tidemill.data.keys import count_values
 from tidemill.data.rows import convert_columns
 from tidemill.data.timestamps import TIMESTAMP
 from tidemill.data.types import column_type
@@ -105,9 +106,9 @@ def _fit_column(values: pl.Series) -> ColumnEncoding:
     if kind != "text":
         return ColumnEncoding(name=values.name, type=kind, kind="number")
     texts = convert_columns(values.to_frame(), {values.name: kind})[values.name]
-    counts = texts.drop_nulls().value_counts().sort("count", values.name, descending=[True, False])
+    counts = count_values(texts)
     frequent = counts.filter(pl.col("count") >= min(_RARE, max(1, len(values) // 100)))
-    words = frequent[values.name].head(_LARGEST_VOCABULARY).to_list()
+    words = frequent["value"].head(_LARGEST_VOCABULARY).to_list()
     return ColumnEncoding(name=values.name, type="text", kind="category", vocabulary=tuple(sorted(words)))
 
 

@@ -5,23 +5,24 @@ from datetime import datetime
 import polars as pl
 
 from tidemill.clock import parse_duration
+from tidemill.core.columns import ARRIVED as ARRIVED
+from tidemill.core.columns import KNOWN_AT as KNOWN_AT
+from tidemill.core.columns import TIME as TIME
+from tidemill.core.columns import require_usable_names
 from tidemill.core.source import Source
 from tidemill.data.timestamps import TIMESTAMP, parse_times, to_utc
 from tidemill.errors import DataError
-
-TIME = "_time"
-KNOWN_AT = "_known_at"
-ARRIVED = "_arrived"
 
 
 def add_times(
     frame: pl.DataFrame, source: Source, name: str, arrived: datetime, *, lenient: bool = False
 ) -> pl.DataFrame:
-    """Add `_time` and `_known_at` (UTC): from the source's columns, or the time at which the rows arrived.
+    """Add the event time and the known-at time (UTC): from the source's columns, or the time at which the rows arrived.
 
     A time without a zone is UTC. A value that is not a time raises `DataError`; with `lenient` it becomes null, so that
     a check can report it.
     """
+    require_usable_names(frame.columns, f"source {name!r}")
     read = parse_time_column_or_null if lenient else parse_time_column
     arrival = pl.lit(arrived).cast(TIMESTAMP)
     time = read(frame, source.time, name) if source.time else arrival

@@ -5,6 +5,16 @@ from collections.abc import Sequence
 import polars as pl
 
 
+def count_values(values: pl.Series) -> pl.DataFrame:
+    """Return the columns `value` and `count` of the values that are not null, the most frequent first.
+
+    >>> count_values(pl.Series("count", ["b", "a", "b", None])).rows()
+    [('b', 2), ('a', 1)]
+    """
+    counts = values.drop_nulls().alias("value").value_counts(name="count")
+    return counts.sort("count", "value", descending=[True, False])
+
+
 def to_class_names(values: pl.Series) -> pl.Series:
     """Format labels as class names: `true`/`false`, whole numbers without a point, text unchanged; nulls stay.
 

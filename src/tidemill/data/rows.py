@@ -80,7 +80,7 @@ def convert_columns(
         for name, conversion in conversions.items()
         if conversion is not UNCHANGED
     }
-    for after in frame.select(**changed) if changed else ():
+    for after in frame.select(expression.alias(name) for name, expression in changed.items()) if changed else ():
         before = columns[after.name]
         if not conversions[after.name].total and after.null_count() > before.null_count():
             _misfit(_first(after.is_null() & before.is_not_null()), before, types[after.name])

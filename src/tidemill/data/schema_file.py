@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from tidemill.clock import parse_duration
+from tidemill.core.columns import is_internal
 from tidemill.core.schema import Column, Schema
 from tidemill.errors import ConfigurationError
 
@@ -59,7 +60,7 @@ def _find_contradiction(schema: Schema) -> tuple[str, str] | None:
             return f"column {column.name!r} has missing = {column.missing:g}", "set a share from 0 to 1"
         if column.domain == ():
             return f"column {column.name!r} has an empty domain", "list the allowed values, or remove `domain`"
-    unknown = [name for name in schema.key if schema.column(name) is None and not name.startswith("_")]
+    unknown = [name for name in schema.key if schema.column(name) is None and not is_internal(name)]
     if unknown and schema.extra_columns == "stop":
         return (
             f"the key contains {unknown[0]!r}, which is not a column",

@@ -87,7 +87,7 @@ class FileSources:
         return number_batches(batches, self._accepted())
 
     def read(self, batch: Batch) -> pl.DataFrame:
-        """Return the rows of a batch with `_time` and `_known_at`, null where unreadable: a check reports those."""
+        """Return the rows of a batch with their times, null where unreadable: a check reports those."""
         return add_times(self.raw(batch), self.definition(batch.source), batch.source, batch.known_at, lenient=True)
 
     def raw(self, batch: Batch) -> pl.DataFrame:
@@ -110,7 +110,7 @@ class FileSources:
         return self.source_history(view.source).filter(pl.col(KNOWN_AT) <= until)
 
     def source_history(self, source: str) -> pl.DataFrame:
-        """Return all rows of a source with `_time` and `_known_at`; they are read again only when its files change."""
+        """Return all rows of a source with their times; they are read again only when its files change."""
         batches = self.batches(source, datetime.max.replace(tzinfo=UTC))
         batch_ids = tuple(batch.id for batch in batches)
         if batch_ids not in self._histories:

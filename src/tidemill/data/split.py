@@ -106,20 +106,25 @@ def split_by_group(frame: pl.DataFrame, group: str, share: float, validation: fl
     """
     if group not in frame.columns:
         raise DataError(f"there is no column {group!r} to group by", f"the columns are: {', '.join(frame.columns)}")
-    groups = frame.group_by(group).len("_rows").sort(group, nulls_last=True)
+    groups = frame.select(pl.col(group).alias("group")).group_by("group").len("rows").sort("group", nulls_last=True)
     if groups.height < 2:
         raise DataError(
             f"column {group!r} has fewer than two values in {frame.height} rows: they cannot be split by it",
             'use rows of more groups, or another split: [training] split = "random"',
         )
     groups = groups[np.random.default_rng(seed).permutation(groups.height)]
-    groups = groups.sort(pl.max_horizontal("_rows", frame.height * share), maintain_order=True)
-    test = _count_groups(groups["_rows"], share)
+    groups = groups.sort(pl.max_horizontal("rows", frame.height * share), maintain_order=True)
+    test = _count_groups(groups["rows"], share)
     remaining = groups[test:]
-    validation_groups = _count_groups(remaining["_rows"], validation) if validation and remaining.height > 1 else 0
+    validation_groups = _count_groups(remaining["rows"], validation) if validation and remaining.height > 1 else 0
     parts = (remaining[validation_groups:], remaining[:validation_groups], groups[:test])
     return _require_rows(
-        Split(*(frame.join(part, on=group, how="semi", nulls_equal=True, maintain_order="left") for part in parts))
+        Split(
+            *(
+                frame.join(part, left_on=group, right_on="group", how="semi", nulls_equal=True, maintain_order="left")
+                for part in parts
+            )
+        )
     )
 
 

@@ -5,6 +5,7 @@ import polars as pl
 from msgspec import Struct
 
 from tidemill.data.arrays import Floats
+from tidemill.data.keys import count_values
 from tidemill.data.sketch import estimate_distinct, hash_values, keep_smallest_hashes
 from tidemill.data.types import column_type
 from tidemill.errors import DataError
@@ -193,10 +194,8 @@ def _profile_column(values: pl.Series, reference: ColumnProfile | None) -> Colum
 def _profile_text(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
     missing = values.null_count()
     present = len(values) - missing
-    counts = (
-        _to_text(values).drop_nulls().value_counts(name="count").sort("count", values.name, descending=[True, False])
-    )
-    words = counts[values.name]
+    counts = count_values(_to_text(values))
+    words = counts["value"]
     known = pl.Series(list(reference.values), dtype=pl.String) if reference else words.head(_TOP)
     known_counts = dict(counts.filter(words.is_in(known.implode())).iter_rows())
     kept = {value: known_counts.get(value, 0) for value in known}

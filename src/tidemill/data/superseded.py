@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from tidemill.data.frame import ARRIVED
+from tidemill.core.columns import ARRIVED, BATCH, PATH
 from tidemill.data.timestamps import TIMESTAMP
 
 _SINCE = re.compile(r"(\d+)\+(\d+)")
@@ -17,7 +17,7 @@ PathAndId = tuple[str, str]
 
 
 def drop_superseded_batches(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of the current batches, by the columns `_path`, `_batch` and `_arrived`.
+    """Return the rows of the current batches, by their batch, its path and its time of arrival.
 
     Of each file, and of each part of a table (`lake#3`), the batch that was accepted last is current. Of a table that
     was accepted both as a whole (`orders#all`) and in parts, the newer form is current. Of a table that was rewritten
@@ -25,13 +25,13 @@ def drop_superseded_batches(rows: pl.DataFrame) -> pl.DataFrame:
     """
     if ARRIVED not in rows.columns:
         rows = rows.with_columns(pl.lit(None, TIMESTAMP).alias(ARRIVED))
-    batches = rows.select("_path", "_batch", ARRIVED).unique(["_path", "_batch"], keep="first", maintain_order=True)
+    batches = rows.select(PATH, BATCH, ARRIVED).unique([PATH, BATCH], keep="first", maintain_order=True)
     # Rows from before this column existed are in the order of the table's log: the newest first.
     newest_first = batches.sort(ARRIVED, descending=True, nulls_last=True, maintain_order=True)
-    current = pl.DataFrame(_current(newest_first.select("_path", "_batch").rows()), ["_path", "_batch"], orient="row")
+    current = pl.DataFrame(_current(newest_first.select(PATH, BATCH).rows()), [PATH, BATCH], orient="row")
     if current.height == batches.height:
         return rows
-    return rows.join(current, on=["_path", "_batch"], how="semi", maintain_order="left")
+    return rows.join(current, on=[PATH, BATCH], how="semi", maintain_order="left")
 
 
 def _current(newest_first: Iterable[PathAndId]) -> Iterator[PathAndId]:
@@ -78,7 +78,7 @@ def drop_repeated_keys(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
     if not key or not set(key) <= set(rows.columns) or not rows.select(key).is_duplicated().any():
         return rows
     has = pl.all_horizontal(pl.col(name).is_not_null() for name in key)
-    if rows.filter(has).select("_batch", *key).is_duplicated().any():
+    if rows.filter(has).select(BATCH, *key).is_duplicated().any():
         return rows  # the key identifies no row: an accepted batch contains it more than once
     arrived = pl.col(ARRIVED).fill_null(datetime.min.replace(tzinfo=UTC))
     return rows.filter(~has | (arrived == arrived.max().over(*key)))

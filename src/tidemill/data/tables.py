@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from tidemill.core.columns import require_usable_names
 from tidemill.data.timestamps import parse_days, parse_times
 from tidemill.errors import DataError, Unreadable
 
@@ -101,6 +102,7 @@ def _parse_csv(source: Path | BytesIO, separator: str, texts: tuple[str, ...] | 
 
 def _with_times(frame: pl.DataFrame, texts: tuple[str, ...] | None) -> pl.DataFrame:
     """Convert text columns in which every value is an ISO 8601 time or date: JSON and CSV have no such types."""
+    require_usable_names(frame.columns, "the table")  # a pattern would be converted as several columns
     converted = []
     for name, kind in frame.schema.items():
         first = frame[name].drop_nulls().head(1).to_list() if kind == pl.String and name not in (texts or ()) else []

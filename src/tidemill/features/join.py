@@ -32,8 +32,8 @@ def join(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> pl.Da
 
     Parameters
     ----------
-    spine : rows with the entity's keys and `_time`, the time of each request.
-    history : rows of the view's source with `_time` (when it happened) and `_known_at`.
+    spine : rows with the entity's keys and `TIME`, the time of each request.
+    history : rows of the view's source with `TIME` (when it happened) and `KNOWN_AT`.
 
     Raises
     ------
@@ -190,3 +190,8 @@ def _require_columns(spine: pl.DataFrame, view: FeatureView, history: pl.DataFra
             raise DataError(
                 f"view {view.name!r}: its {side} has no column {absent[0]!r}", f"there are: {', '.join(frame.columns)}"
             )
+    if taken := [name for name in view.features if name in spine.columns]:
+        raise DataError(
+            f"view {view.name!r} has a feature {taken[0]!r}, which is also a column of the rows to join",
+            "rename the view in features.py, or its column: a feature is called VIEW_COLUMN",
+        )

@@ -4,9 +4,9 @@ from datetime import datetime
 
 import polars as pl
 
+from tidemill.core.columns import PREFIX, TIME
 from tidemill.core.feature import FeatureView
 from tidemill.core.resources import Online, Sources
-from tidemill.data.frame import TIME
 from tidemill.features.join import join
 from tidemill.featurestore.lookup import name_entities
 
@@ -17,7 +17,9 @@ def materialize(view: FeatureView, sources: Sources, online: Online, now: dateti
     if history.is_empty():
         return 0
     keys = list(view.entity.keys)
-    entities = history.select(keys).drop_nulls().unique(maintain_order=True) if keys else pl.DataFrame({"_all": [0]})
+    entities = (
+        history.select(keys).drop_nulls().unique(maintain_order=True) if keys else pl.DataFrame({f"{PREFIX}all": [0]})
+    )
     spine = entities.with_columns(pl.lit(now).cast(pl.Datetime("us", "UTC")).alias(TIME))
     rows = join(spine, view, history)
     values = rows.select(view.features).to_dicts()

@@ -11,7 +11,7 @@ from tidemill.features.join import join
 
 
 class OfflineFeatures:
-    """Joins the histories of the project's sources, with the values that were known at a row's `_time`."""
+    """Joins the histories of the project's sources, with the values that were known at a row's event time."""
 
     writable: ClassVar[bool] = False
 

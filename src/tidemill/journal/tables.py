@@ -18,6 +18,7 @@ from tidemill.delta import LocalTable
 from tidemill.errors import Conflict, NotFound, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.journal.copying import open_files, write_files
+from tidemill.journal.earlier_names import find_earlier_names
 from tidemill.journal.widening import wider_types
 from tidemill.locks import lock_file
 
@@ -80,7 +81,7 @@ class DeltaTables:
                     f"version {version} of table {table!r} cannot be read: {wrong}", "restore a backup, or ingest again"
                 ) from wrong
             raise NotFound(f"table {table!r} has no version {version}", f"use the newest version, {newest}") from None
-        rows = pl.scan_delta(table_version)
+        rows = _scan(table_version)
         try:
             return (rows.select(columns) if columns is not None else rows).collect()
         except FileNotFoundError:
@@ -119,8 +120,9 @@ class DeltaTables:
     def _append(self, table: str, existing: DeltaTable | None, batch: str, frame: pl.DataFrame) -> None:
         commit_properties = CommitProperties(app_transactions=[Transaction(batch, 1)])
         if existing is not None:
-            table_rows = pl.scan_delta(existing)
-            if wider := wider_types(table_rows.collect_schema(), frame):
+            table_rows = _scan(existing)
+            wider = wider_types(table_rows.collect_schema(), frame)
+            if wider or find_earlier_names(field.name for field in existing.schema().fields):
                 # Delta would convert 2.5 to 2 silently, so a new version of the table gets the wider types.
                 rows = pl.concat([frame.cast(wider), table_rows.cast(wider).collect()], how="diagonal_relaxed")
                 write_deltalake(
@@ -234,6 +236,11 @@ class DeltaTables:
         """Delete a table and its history."""
         self._open_tables.pop(table, None)
         shutil.rmtree(Path(self._root) / table, ignore_errors=True)
+
+
+def _scan(table: DeltaTable) -> pl.LazyFrame:
+    rows = pl.scan_delta(table)
+    return rows.rename(find_earlier_names(rows.collect_schema()))
 
 
 def _adds_rows(commit: dict[str, Any]) -> bool:

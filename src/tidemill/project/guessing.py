@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 from msgspec import Struct
 
+from tidemill.core.columns import require_usable_names
 from tidemill.core.model import PredictionTask
 from tidemill.errors import DataError, InputError
 
@@ -46,6 +47,7 @@ def guess_columns(
     DataError
         if the label is of one class only, or a column is null in every row.
     """
+    require_usable_names(frame.columns, "the table")
     for name in (label, *filter(None, (time, key)), *exclude):
         if name not in frame.columns:
             raise InputError(f"the table has no column {name!r}", f"its columns are: {', '.join(frame.columns)}")

@@ -9,6 +9,7 @@ from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.errors import InputError, NotFound
 from tidemill.project.code import Code
 from tidemill.project.configuration import FILE, digest_policy, find_project, read_policy
+from tidemill.project.feature_names import require_distinct_names
 
 
 class Project:
@@ -54,6 +55,6 @@ class Project:
 
     def features(self, model: ModelPolicy) -> FeatureSet:
         """Return the features of a model, as `features.py` defines them now."""
-        return FeatureSet(
-            request=model.inputs.request, views=tuple(self.code.view(name) for name in model.inputs.views)
-        )
+        views = tuple(self.code.view(name) for name in model.inputs.views)
+        require_distinct_names(model, views, self.policy.sources.get(model.problem.source))
+        return FeatureSet(request=model.inputs.request, views=views)

@@ -54,7 +54,7 @@ def _render_files(folder: Path, guessed: TableGuess, table: Path, now: datetime)
 
 
 def _quote(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007F")  # the one character that only TOML forbids
 
 
 def _choose_window(guessed: TableGuess) -> tuple[str, int]:

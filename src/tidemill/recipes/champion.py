@@ -8,6 +8,7 @@ import polars as pl
 
 from tidemill.checks.comparison import cannot_compare, compare_with_champion
 from tidemill.checks.gate import Finding
+from tidemill.core.columns import PREFIX, TIME, is_internal
 from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model, TrainedOn
 from tidemill.core.policy import ModelPolicy
@@ -15,11 +16,12 @@ from tidemill.core.resources import ProjectMetrics, TableReader
 from tidemill.core.run import select_test_metrics
 from tidemill.core.source import Source
 from tidemill.data.arrays import Floats
-from tidemill.data.frame import TIME
 from tidemill.data.metrics import Truth, losses, measure, renormalize, restrict_classes
 from tidemill.errors import DataError, NotFound
 from tidemill.recipes.scoring import Candidate, measure_project_metrics, score
 from tidemill.training.evaluate import filter_classes, find_slices
+
+_LEARNED = f"{PREFIX}learned"
 
 
 def check_champion(
@@ -130,12 +132,11 @@ def _mark_unseen(
         unseen = rows.select(unseen=pl.col(TIME) > trained_on.trained_until)["unseen"]
     else:
         unseen = _find_unseen(rows, trained_on, source.key, tables)
-    marked = rows.with_columns(unseen.alias("_unseen"))
     if not group:
-        return marked["_unseen"].to_numpy()
-    without_group = pl.col(group).is_null()
-    group_unseen = pl.when(without_group).then("_unseen").otherwise(pl.col("_unseen").all().over(group))
-    return marked.select(group_unseen.alias("_unseen"))["_unseen"].to_numpy()
+        return unseen.to_numpy()
+    marked = pl.DataFrame([unseen.alias("unseen"), rows[group].alias("group")])
+    group_unseen = pl.when(pl.col("group").is_null()).then("unseen").otherwise(pl.col("unseen").all().over("group"))
+    return marked.select(group_unseen.alias("unseen"))["unseen"].to_numpy()
 
 
 def _find_unseen(rows: pl.DataFrame, trained_on: TrainedOn, key: tuple[str, ...], tables: TableReader) -> pl.Series:
@@ -144,14 +145,13 @@ def _find_unseen(rows: pl.DataFrame, trained_on: TrainedOn, key: tuple[str, ...]
         learned = tables.read(trained_on.table, trained_on.version)
     except NotFound:
         return pl.repeat(value=False, n=rows.height, eager=True)
-    shared = [name for name in rows.columns if name in learned.columns and not name.startswith("_")]
+    shared = [name for name in rows.columns if name in learned.columns and not is_internal(name)]
     columns = list(key) if key and set(key) <= set(shared) else shared
     flat_columns = [name for name in columns if not rows.schema[name].is_nested()]
     schema = pl.Schema({name: rows.schema[name] for name in flat_columns})
-    learned_rows = (
-        learned.select(flat_columns).cast(schema, strict=False).unique().with_columns(_learned=pl.lit(value=True))
-    )
+    distinct = learned.select(flat_columns).cast(schema, strict=False).unique()
+    learned_rows = distinct.with_columns(pl.lit(value=True).alias(_LEARNED))
     matched = rows.select(flat_columns).join(
         learned_rows, on=flat_columns, how="left", nulls_equal=True, maintain_order="left"
     )
-    return matched["_learned"].is_null()
+    return matched[_LEARNED].is_null()

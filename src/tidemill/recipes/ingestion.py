@@ -12,13 +12,13 @@ from tidemill.checks.table import check_table, convert_to_schema, unreadable_ver
 from tidemill.clock import Clock
 from tidemill.core.batch import Batch
 from tidemill.core.check import SchemaEvidence, Verdict
+from tidemill.core.columns import ARRIVED, BATCH, PATH
 from tidemill.core.context import Context
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Books, BooksReader, Online, Sources, Tables
 from tidemill.core.schema import Schema, SchemaVersion
-from tidemill.data.frame import ARRIVED
 from tidemill.errors import DataError, Unreadable
 from tidemill.featurestore.materialize import materialize as write_online
 
@@ -101,9 +101,7 @@ def _stack_frames(frames: list[pl.DataFrame]) -> pl.DataFrame:
 def _add_origin(frame: pl.DataFrame, batch: Batch, clock: Clock) -> pl.DataFrame:
     """Add the rows' batch, path and time of arrival: of a file that arrives again, only the last rows are current."""
     arrived = pl.lit(clock.now()).cast(pl.Datetime("us", "UTC"))
-    return frame.with_columns(
-        pl.lit(batch.id).alias("_batch"), pl.lit(batch.path).alias("_path"), arrived.alias(ARRIVED)
-    )
+    return frame.with_columns(pl.lit(batch.id).alias(BATCH), pl.lit(batch.path).alias(PATH), arrived.alias(ARRIVED))
 
 
 def resolve_schema(source: str, until: datetime, sources: Sources, books: Books, clock: Clock) -> Schema:

@@ -9,6 +9,7 @@ from tidemill.checks.gate import combine_findings
 from tidemill.checks.package import check_probe
 from tidemill.core.artifact import Report
 from tidemill.core.check import Verdict
+from tidemill.core.columns import BATCH
 from tidemill.core.context import Context
 from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model
@@ -98,7 +99,7 @@ def check_snapshot(snapshot: Snapshot, books: BooksReader, tables: TableReader, 
     stopped = find_stopped_ids(books, context.environment)
     if not stopped:
         return SnapshotCheck()
-    batches = set(tables.read(snapshot.table, snapshot.version, ["_batch"])["_batch"].unique())
+    batches = set(tables.read(snapshot.table, snapshot.version, [BATCH])[BATCH].unique())
     return SnapshotCheck(stopped=tuple(sorted(stopped & batches)))
 
 

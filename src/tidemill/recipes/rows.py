@@ -7,13 +7,14 @@ import polars as pl
 from msgspec import Struct
 
 from tidemill.clock import Clock, parse_duration
+from tidemill.core.columns import ARRIVED, BATCH, KNOWN_AT, PATH, TIME, is_internal
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import step
 from tidemill.core.policy import ModelPolicy, Problem, Training
 from tidemill.core.resources import BooksReader, Features, JournalReader, Sources, TableReader, Tables
 from tidemill.core.schema import Column
 from tidemill.data.classes import match_classes
-from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME, parse_time_column
+from tidemill.data.frame import parse_time_column
 from tidemill.data.keys import to_class_names, to_row_keys
 from tidemill.data.superseded import drop_repeated_keys, drop_superseded_batches
 from tidemill.errors import DataError
@@ -114,12 +115,12 @@ def read_labelled(snapshot: Snapshot, problem: Problem, tables: TableReader) -> 
     if problem.label not in rows.columns:
         raise DataError(
             f"source {problem.source!r} has no label column {problem.label!r}",
-            f"set another label; its columns: {', '.join(name for name in rows.columns if not name.startswith('_'))}",
+            f"set another label; its columns: {', '.join(name for name in rows.columns if not is_internal(name))}",
         )
     rows = drop_repeated_keys(drop_superseded_batches(rows), snapshot.key)
     label = pl.col(problem.label).fill_nan(None) if rows.schema[problem.label].is_float() else pl.col(problem.label)
     rows = rows.filter(pl.col(_label_known_column(problem)) <= snapshot.known_until, label.is_not_null())
-    return rows.drop("_batch", "_path", ARRIVED)
+    return rows.drop(BATCH, PATH, ARRIVED)
 
 
 @step(transient=True)

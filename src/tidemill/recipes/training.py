@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
+from tidemill.core.columns import KNOWN_AT, TIME, is_internal
 from tidemill.core.context import Context
 from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Manifest, Model, Signature
@@ -23,7 +24,6 @@ from tidemill.core.run import Metrics
 from tidemill.core.source import Source
 from tidemill.data.arrays import Floats
 from tidemill.data.encoding import Encoding, encode, fit_encoding
-from tidemill.data.frame import KNOWN_AT, TIME
 from tidemill.data.split import choose_split_kind, split_at_random, split_by_group, split_by_time, split_stratified
 from tidemill.data.statistics import Profile, profile
 from tidemill.data.types import column_type
@@ -349,7 +349,7 @@ def choose_inputs(
     excluded |= {policy.problem.label, policy.problem.label_known_at, policy.training.group}
     views = {name for view in features.views for name in view.features}
     excluded |= views | {name for name, kind in rows.schema.items() if kind.is_nested()}
-    chosen = [name for name in rows.columns if name not in excluded and not name.startswith("_")]
+    chosen = [name for name in rows.columns if name not in excluded and not is_internal(name)]
     if not chosen:
         raise DataError("no column remains to learn from", "list some under [inputs] request in tidemill.toml")
     return replace(features, request=tuple(chosen))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
+from tidemill.core.columns import KNOWN_AT, TIME
 from tidemill.core.feature import Entity, FeatureView
 from tidemill.core.resources import Sources
 from tidemill.errors import NotFound
@@ -64,8 +65,8 @@ class SourcesSuite:
     def test_rows_have_their_times(self, sources: Sources) -> None:
         for batch in sources.batches("orders", LATER):
             rows = sources.read(batch)
-            assert rows["_time"].to_list() == [MONDAY + timedelta(hours=number) for number in rows["id"]]
-            assert rows["_known_at"].null_count() == 0
+            assert rows[TIME].to_list() == [MONDAY + timedelta(hours=number) for number in rows["id"]]
+            assert rows[KNOWN_AT].null_count() == 0
 
     def test_unchanged_batches_keep_their_ids(
         self, sources: Sources, opener: Callable[[Sequence[pl.DataFrame]], Sources]
@@ -83,12 +84,10 @@ class SourcesSuite:
     def test_history_contains_rows_known_by_a_time(self, sources: Sources) -> None:
         history = sources.history(VIEW, LATER)
         assert sorted(history["id"]) == [0, 1, 2, 3, 4]
-        assert {"_time", "_known_at", "amount"} <= set(history.columns)
-        median = history["_known_at"].sort()[2]
+        assert {TIME, KNOWN_AT, "amount"} <= set(history.columns)
+        median = history[KNOWN_AT].sort()[2]
         assert isinstance(median, datetime)
-        assert sorted(sources.history(VIEW, median)["id"]) == sorted(
-            history.filter(pl.col("_known_at") <= median)["id"]
-        )
+        assert sorted(sources.history(VIEW, median)["id"]) == sorted(history.filter(pl.col(KNOWN_AT) <= median)["id"])
 
     def test_an_unknown_source_is_not_found(self, sources: Sources) -> None:
         for read in (sources.definition, sources.schema, lambda name: sources.batches(name, LATER)):

@@ -4,11 +4,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tidemill.core.columns import is_internal
 from tidemill.core.model import PredictionTask
 from tidemill.core.run import Metrics
 from tidemill.data.arrays import Floats
 from tidemill.data.classes import order_classes
-from tidemill.data.keys import to_class_names
+from tidemill.data.keys import count_values, to_class_names
 from tidemill.data.metrics import Truth, intervals, measure, measure_more
 from tidemill.errors import DataError
 
@@ -70,7 +71,7 @@ def check_slice_columns(frame: pl.DataFrame, columns: tuple[str, ...]) -> None:
     """Raise `DataError` if a slicing column is missing."""
     for column in columns:
         if column not in frame.columns:
-            available = ", ".join(name for name in frame.columns if not name.startswith("_"))
+            available = ", ".join(name for name in frame.columns if not is_internal(name))
             raise DataError(
                 f"there is no column {column!r} to slice by",
                 f"correct slices under [gate] in tidemill.toml; the columns are: {available}",
@@ -83,8 +84,8 @@ def find_slices(frame: pl.DataFrame, columns: tuple[str, ...]) -> dict[str, npt.
     slices: dict[str, npt.NDArray[np.bool_]] = {}
     for column in columns:
         values = frame[column].cast(pl.String)
-        counts = values.drop_nulls().value_counts().sort("count", column, descending=[True, False]).head(_MAX_SLICES)
-        for value in counts.filter(pl.col("count") >= _LEAST_SLICE)[column]:
+        counts = count_values(values).head(_MAX_SLICES)
+        for value in counts.filter(pl.col("count") >= _LEAST_SLICE)["value"]:
             slices[f"{column}={value}"] = (values == value).fill_null(value=False).to_numpy()
     return slices
 

@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from tidemill.core.batch import Batch
+from tidemill.core.columns import require_usable_names
 from tidemill.data.kinds.kind import hash_frame
 from tidemill.errors import DataError, MissingExtra
 
@@ -41,6 +42,7 @@ def to_polars(frame: Any) -> pl.DataFrame:
         raise DataError(f"a {kind} is not a frame", "pass a frame of Polars, pandas or Arrow, or a relation of DuckDB")
     if objects := [name for name, kind in converted.schema.items() if kind == pl.Object]:
         raise DataError(f"column {objects[0]!r} of a frame contains Python objects", "use one type in each column")
+    require_usable_names(converted.columns, "a frame")
     return converted
 
 
