@@ -27,7 +27,7 @@ _ENDINGS = {
     "failed": "failed: no release was created",
     "unchanged": "built a package that had been released before",
     "canary": "the canary was still running at the end",
-    "waiting": "released and not in production: it waited for an approval",
+    "waiting": "released and not in production: it waited for an approval or for the end of a canary",
     "superseded": "the canary stopped without a decision: a later release replaced it",
 }
 

@@ -102,6 +102,40 @@ def _compare_with_baseline(candidate: Floats, baseline: Floats, policy: Gate) ->
     return Finding(about="baseline", outcome="undecided", reason=reason, evidence=evidence)
 
 
+def compare_on_folds(candidate: Floats, baseline: Floats, policy: Gate, *, folds: int, ratio: float) -> Finding:
+    """Compare the losses of all folds of a table, each from a model that was not fitted on its row, with the baseline.
+
+    The models of the folds share most of their training rows, so the bootstrap interval is wider by the factor of Nadeau
+    and Bengio (2003, "Inference for the generalization error", section 3): the square root of 1 + folds x ratio, where
+    `ratio` is the number of test rows per training row.
+    """
+    differences = candidate - baseline
+    middle = float(differences.mean())
+    stretch = float(np.sqrt(1 + folds * ratio))
+    low, high = (middle + stretch * (bound - middle) for bound in bootstrap_interval(differences, policy.confidence))
+    evidence = {
+        "folds": folds,
+        "fold_rows": len(candidate),
+        "fold_loss": float(candidate.mean()),
+        "fold_baseline_loss": float(baseline.mean()),
+        "against_baseline_on_folds": (low, high),
+    }
+    summary = f"{_format_losses(candidate, baseline)}, {_format_difference(differences, low, high)}"
+    about = f"{len(candidate)} rows in {folds} folds, each predicted by a model that was not fitted on it"
+    if high < -policy.baseline_margin:
+        return Finding(
+            about="baseline", reason=f"better than the trivial baseline: {summary} ({about})", evidence=evidence
+        )
+    if low >= -policy.baseline_margin:
+        reason = f"not better than the trivial baseline: {summary} ({about})"
+        return Finding(about="baseline", outcome="fail", reason=reason, evidence=evidence)
+    reason = (
+        f"too few rows to show whether it is better than the trivial baseline: {summary} ({about}); collect more rows, "
+        "or lower [gate] confidence"
+    )
+    return Finding(about="baseline", outcome="undecided", reason=reason, evidence=evidence)
+
+
 def _compare_with_champion(
     candidate: Floats, champion: Floats, policy: Gate, evidence: dict[str, object], has_canary: bool
 ) -> Finding:

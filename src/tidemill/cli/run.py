@@ -106,8 +106,12 @@ def _print_releases(session: Any, run_id: str) -> None:
     for release in releases:
         route = find_current_route(session.workspace.ledger, session.workspace.environment, release.name)
         arm = next((a for a in route.arms if a.release == release.label), None) if route else None
-        state = f"serves as {arm.role} ({arm.share:.0%})" if arm else "does not serve yet: see `tidemill events list`"
-        output.out.print(f"release {release.label} {state}")
+        events = books.events.find(subject=release.label, newest=True, limit=_EVENTS)
+        reasons = [event.announcement.reason for event in events if event.kind in WAITING_KINDS]
+        why = next((reason for reason in reasons if reason), "see `tidemill events list`")
+        state = f"serves as {arm.role} ({arm.share:.0%})" if arm else f"does not serve yet: {why}"
+        replaced = f": {route.reason}" if arm and route and route.reason.startswith("canary") else ""
+        output.out.print(f"release {release.label} {state}{replaced}")
     if not releases:
         _print_equal_release(session, run_id)
 

@@ -167,7 +167,7 @@ class Gate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes
     ----------
     enabled
-        Whether the gate judges candidates. Without it, each training is released after fitting on all rows.
+        Whether the gate judges candidates. Without it, each training is measured on its test rows and released.
     margin
         How much higher than the champion's loss the candidate's loss may be.
     better
@@ -237,6 +237,9 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         How much worse than the champion the challenger may be.
     maximum
         The longest canary. If it is undecided then, it is rolled back.
+    during_canary
+        What happens to a release that passes the gate while a canary of another release runs: with `wait` the canary
+        continues, and the new release starts its own canary afterwards; with `replace` it replaces the canary.
     """
 
     approval: bool = False
@@ -245,6 +248,7 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     minimum: Annotated[int, Meta(ge=1)] = 300
     margin: float = 0.0
     maximum: DurationText = "14d"
+    during_canary: Literal["wait", "replace"] = "wait"
 
     @property
     def decides_later(self) -> bool:

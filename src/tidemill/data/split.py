@@ -60,13 +60,13 @@ def split_at_random(
     tested on copies of its training rows. A group of more than 20 equal rows that is also more than 1 % of all rows
     is split: such rows are not copies, the table has few distinct rows.
     """
-    shuffled, first = _group_equal_rows(frame, seed, alike)
+    shuffled, first = group_equal_rows(frame, seed, alike)
     early = _move_cut_to_equal_rows(first, int(frame.height * (1 - share)))
     middle = min(_move_cut_to_equal_rows(first, int(early * (1 - validation))), early)
     return _require_rows(Split(shuffled[:middle], shuffled[middle:early], shuffled[early:]))
 
 
-def _group_equal_rows(frame: pl.DataFrame, seed: int, alike: Sequence[str] | None) -> tuple[pl.DataFrame, Ints]:
+def group_equal_rows(frame: pl.DataFrame, seed: int, alike: Sequence[str] | None) -> tuple[pl.DataFrame, Ints]:
     """Return shuffled rows with equal rows next to each other, and for each row the index of the first equal row."""
     shuffled = frame[np.random.default_rng(seed).permutation(frame.height)]
     names = frame.columns if alike is None else [name for name in alike if name in frame.columns]
@@ -143,7 +143,7 @@ def split_stratified(
     if label not in frame.columns:
         raise DataError(f"there is no column {label!r} to stratify by", f"the columns are: {', '.join(frame.columns)}")
     names = frame.columns if alike is None else [*alike, label]
-    shuffled, first = _group_equal_rows(frame, seed, names)
+    shuffled, first = group_equal_rows(frame, seed, names)
     # The relative position of each row among the rows of its label (0 to 1): a cut there cuts all labels alike.
     position = ((pl.int_range(pl.len()) + 0.5) / pl.len()).over(label)
     positions = shuffled.select(position.alias("position"), pl.Series("first", first))

@@ -76,6 +76,19 @@ def alert_all(
         return []
 
 
+def alert_release(
+    policy: ModelPolicy, release: str, reason: str, books: Books, clock: Clock, environment: str, run: str
+) -> list[str]:
+    """Send a message about a release to the addresses of its model's watch; log the message if it cannot be sent."""
+    message = AlertMessage(subject=release, state="bad", line=f"{release}: {reason}", addresses=policy.watch.notify)
+    title = f"{policy.name} ({environment})"
+    try:
+        return _send_messages(title, [message], f"runs/{run}", policy.watch.quiet, books, clock, environment)
+    except Exception:
+        log.exception("the alert about %s could not be sent: %s", release, reason)
+        return []
+
+
 def check_addresses(policy: Policy) -> list[str]:
     """Return the problems that would prevent alerts to the policy's addresses; send nothing."""
     watches = [model.watch for model in policy.models.values()]

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 from msgspec import Struct
+from msgspec.structs import replace
 
-from tidemill.checks.comparison import check_metric_thresholds, compare
+from tidemill.checks.comparison import check_metric_thresholds, compare, compare_on_folds
 from tidemill.checks.gate import Finding
 from tidemill.checks.leaks import LEAK_FINDINGS, find_leaks
 from tidemill.checks.package import PACKAGE_FINDINGS, check_probe, check_signature_change
@@ -25,6 +27,7 @@ from tidemill.data.keys import to_class_names
 from tidemill.data.metrics import losses
 from tidemill.data.split import choose_split_kind
 from tidemill.recipes.champion import check_champion
+from tidemill.recipes.folds import FoldComparison
 from tidemill.recipes.scoring import Candidate, score_samples
 from tidemill.training.evaluate import filter_classes, find_slices, predict_baseline, to_truth
 
@@ -60,6 +63,7 @@ class GateFacts(NamedTuple):
     snapshot_check: SnapshotCheck
     probe: PackageProbe
     metrics: list[MetricVersion]
+    folds: FoldComparison | None = None
 
 
 class GateCase(NamedTuple):
@@ -76,6 +80,7 @@ class GateCase(NamedTuple):
     metrics: list[MetricVersion]
     project_metrics: ProjectMetrics
     tables: TableReader
+    folds: FoldComparison | None
 
 
 def check_data(
@@ -150,15 +155,26 @@ def check_thresholds(test_metrics: Metrics, policy: ModelPolicy) -> list[Finding
     return check_metric_thresholds(test_metrics.values, policy.gate, test_metrics.intervals)
 
 
-def check_baseline(candidate: Candidate, champion: Model | None, rows: SplitRows, policy: ModelPolicy) -> list[Finding]:
-    """Check that the candidate is better than the trivial baseline; without a champion, on each slice too."""
+def check_baseline(
+    candidate: Candidate, champion: Model | None, rows: SplitRows, policy: ModelPolicy, folds: FoldComparison | None
+) -> list[Finding]:
+    """Check that the candidate is better than the trivial baseline; without a champion, on each slice too.
+
+    With `folds`, the rows of all folds decide, unless the test rows prove that the candidate is not better.
+    """
     if not candidate.measurable:
         return []
     truth = candidate.truth
     train_truth = to_truth(rows.train[policy.problem.label], policy.problem.task, truth.classes)
     baseline = losses(truth, predict_baseline(train_truth, candidate.rows.height))
-    slices = find_slices(candidate.rows, policy.gate.slices)
-    return compare(candidate.losses, baseline, None, policy=policy.gate, slices=slices if champion is None else {})
+    slices = find_slices(candidate.rows, policy.gate.slices) if champion is None else {}
+    findings = compare(candidate.losses, baseline, None, policy=policy.gate, slices=slices)
+    if folds is None or findings[-1].outcome == "fail":
+        return findings
+    on_folds = compare_on_folds(
+        np.array(folds.losses), np.array(folds.baseline_losses), policy.gate, folds=folds.folds, ratio=folds.ratio
+    )
+    return [*findings[:-1], replace(on_folds, evidence=findings[-1].evidence | on_folds.evidence)]
 
 
 class GateCheck(NamedTuple):

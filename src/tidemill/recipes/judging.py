@@ -141,6 +141,7 @@ def gate(
         metrics=facts.metrics,
         project_metrics=project_metrics,
         tables=tables,
+        folds=facts.folds,
     )
     has_canary = champion is not None and policy.rollout.decides_later
     return combine_findings(policy.name, run_checks(case), has_canary=has_canary)

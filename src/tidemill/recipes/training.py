@@ -31,6 +31,8 @@ from tidemill.errors import DataError
 from tidemill.models.environment import list_versions
 from tidemill.models.flavors import lightgbm, sklearn
 from tidemill.models.package import make_portable
+from tidemill.monitoring.alerts import alert_release
+from tidemill.recipes.folds import FoldComparison, compare_folds, hold_out_validation, list_identity, needs_folds
 from tidemill.recipes.gating import GateFacts, SplitRows
 from tidemill.recipes.ingestion import ingest
 from tidemill.recipes.judging import (
@@ -46,7 +48,7 @@ from tidemill.recipes.judging import (
 )
 from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapshot
 from tidemill.registry.releases import register
-from tidemill.registry.rollout import Deployer
+from tidemill.registry.rollout import CANARY_REPLACED, RELEASE_WAITING, Deployer
 from tidemill.training.evaluate import check_slice_columns, filter_classes, find_classes, to_truth
 from tidemill.training.fit import fit_lightgbm, fit_sklearn
 from tidemill.training.tune import LabeledMatrix, SearchResult, tune
@@ -65,9 +67,7 @@ def split(
     share, seed = options.test_share, options.seed
     validation = options.validation if options.early_stopping or options.search else 0.0
     source = sources.definition(policy.problem.source)
-    not_inputs = {*source.key, source.time, TIME, KNOWN_AT, policy.problem.label_known_at}
-    inputs = policy.inputs.request or tuple(name for name in frame.columns if name not in not_inputs)
-    identity = (*inputs, policy.problem.label)
+    identity = list_identity(frame, policy, source)
     match choose_split_kind(options, timed=bool(source.time)):
         case "time":
             return split_by_time(frame, options.test, share, validation, options.minimum_test_rows)
@@ -203,12 +203,12 @@ def _encode_validation(
 
 
 @step
-def finish(model: Model, test_metrics: Metrics, train_metrics: Metrics, verdict: Verdict) -> Model:
-    """Return the package to release, with its metrics, after the verdict approved it."""
+def finish(model: Model, test_metrics: Metrics, train_metrics: Metrics, verdict: Verdict | None = None) -> Model:
+    """Return the package to release, with its metrics, after the verdict (if there is a gate) approved it."""
     measured = (test_metrics, train_metrics)
     metrics = {f"{part.about}_{name}": value for part in measured for name, value in part.values.items()}
     bounds = {f"{part.about}_{name}": pair for part in measured for name, pair in part.intervals.items()}
-    assert not verdict.stops
+    assert verdict is None or not verdict.stops
     return replace(model, manifest=replace(model.manifest, metrics=metrics, intervals=bounds))
 
 
@@ -225,9 +225,12 @@ def release(
     """Register an approved model, deploy it by its policy, and return the label of the release."""
     registered = register(books, clock, model, packages.save(model), environment=context.environment, run=context.run)
     gate_verdicts = books.verdicts.find(run=context.run, check="gate")
-    Deployer(books, board, clock, context.environment).deploy(
-        registered, policy, gate_verdicts[-1].id if gate_verdicts else ""
-    )
+    deployer = Deployer(books, board, clock, context.environment)
+    deployer.deploy(registered, policy, gate_verdicts[-1].id if gate_verdicts else "")
+    for kind in (RELEASE_WAITING, CANARY_REPLACED):
+        for event in books.events.find(kind=kind, subject=registered.label, environment=context.environment):
+            reason = event.announcement.reason
+            alert_release(policy, registered.label, reason, books, clock, context.environment, context.run)
     return registered.label
 
 
@@ -240,28 +243,29 @@ def train_on(
 ) -> None:
     """Train, judge and release a model on a frame with its label and inputs: the second half of a training.
 
-    Call it inside a pipeline; `frame` is the output of a step. Without a gate, the model is fitted on all rows and
-    released. `prepare` is the step that fits the encoding of inputs as numbers, on training rows only; the model
+    Call it inside a pipeline; `frame` is the output of a step. Without a gate, the model is measured on the test rows,
+    fitted on all rows and released. `prepare` is the step that fits the encoding of inputs as numbers, on training rows only; the model
     package contains the encoding.
     """
     settings = policy.training_settings
     inputs = choose_inputs(frame, settings, features, slices=policy.gate.slices)
-    if not policy.gate.enabled:
-        release(fit_without_gate(frame, settings, inputs, snapshot, prepare), policy)
-        return
     train, validation, test = split(frame, settings)
     candidate, tuned = fit_candidate(train, validation, settings, inputs, snapshot, prepare)
     metrics = find_metrics()
     test_metrics = measure_on(candidate, test, policy, "test", metrics)
     train_metrics = measure_on(candidate, sample(train, policy.training), policy, "train", metrics)
     plot_predictions(candidate, test, settings)
-    champion, snapshot_check = find_champion(policy), check_snapshot(snapshot)
-    probe = probe_package(candidate, policy.gate)
-    facts = GateFacts(test_metrics, snapshot_check, probe, metrics)
-    verdict = gate(candidate, champion, SplitRows(train, validation, test), facts, policy)
-    if policy.training.refit:
+    verdict = None
+    if policy.gate.enabled:
+        champion, snapshot_check = find_champion(policy), check_snapshot(snapshot)
+        has_folds = prepare is learn_vocabularies and not policy.training.search
+        folds = validate_first(frame, test, champion, settings, inputs, snapshot) if has_folds else None
+        facts = GateFacts(test_metrics, snapshot_check, probe_package(candidate, policy.gate), metrics, folds)
+        verdict = gate(candidate, champion, SplitRows(train, validation, test), facts, policy)
+    if policy.training.refit or not policy.gate.enabled:
         frame = drop_unlearned_classes(frame, candidate, settings)
         candidate = fit_all_rows(frame, policy, inputs, snapshot, count_rounds(candidate, verdict), prepare, tuned)
+    if policy.training.refit and policy.gate.enabled:
         verdict = confirm(candidate, probe_package(candidate, policy.gate), policy)
     release(finish(candidate, test_metrics, train_metrics, verdict), policy)
 
@@ -280,19 +284,30 @@ def fit_candidate(
     return fit(train, validation, encoding, describe(train, inputs), policy, inputs, snapshot, tuned=tuned), tuned
 
 
-def fit_without_gate(
+@step
+def validate_first(
     frame: pl.DataFrame,
+    test: pl.DataFrame,
+    champion: Model | None,
     policy: ModelPolicy,
     inputs: FeatureSet,
     snapshot: Snapshot,
-    prepare: Callable[[pl.DataFrame, FeatureSet], Encoding],
-) -> Model:
-    """Fit on all rows; with early stopping or a search, the number of rounds is chosen on validation rows first."""
-    if not (policy.training.early_stopping or policy.training.search):
-        return fit_all_rows(frame, policy, inputs, snapshot, prepare=prepare)
-    train, validation, _ = split(frame, policy)
-    candidate, tuned = fit_candidate(train, validation, policy, inputs, snapshot, prepare)
-    return fit_all_rows(frame, policy, inputs, snapshot, count_rounds(candidate), prepare, tuned)
+    sources: Sources,
+) -> FoldComparison | None:
+    """Compare the recipe of a first model with the trivial baseline on folds of all rows; None if they are not needed.
+
+    They are needed if the test has few rows and there is no champion.
+    """
+    if champion is not None or not needs_folds(test):
+        return None
+    source = sources.definition(policy.problem.source)
+
+    def fit_fold(rows: pl.DataFrame) -> Model:
+        train, validation = hold_out_validation(rows, policy, source)
+        encoding = learn_vocabularies(train, inputs)
+        return fit(train, validation, encoding, describe(train, inputs), policy, inputs, snapshot, sources)
+
+    return compare_folds(frame, policy, source, fit_fold)
 
 
 def fit_all_rows(

@@ -42,9 +42,13 @@ def judge_challenger(
 def decide_canary(
     policy: ModelPolicy, verdicts: list[Verdict], books: Books, board: Board, clock: Clock, context: Context
 ) -> list[str]:
-    """Promote the challenger or roll it back by its verdict; return the reasons of changed routes."""
+    """Promote the challenger or roll it back by its verdict, then start a release that waits for its end.
+
+    Return the reasons of changed routes.
+    """
     deployer = Deployer(books, board, clock, context.environment)
     routes = [deployer.apply_canary_verdict(policy.name, verdict) for verdict in verdicts]
+    routes.append(deployer.deploy_waiting(policy))
     return [route.reason for route in routes if route is not None]
 
 

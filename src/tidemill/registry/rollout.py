@@ -16,6 +16,9 @@ from tidemill.registry.pauses import find_pause, format_pause
 from tidemill.registry.routing import change_route, find_current_route, list_routes, make_arm, set_share
 from tidemill.registry.stages import find_stage
 
+RELEASE_WAITING = "release.waiting"
+CANARY_REPLACED = "canary.replaced"
+
 
 class Deployer:
     """Changes the routes of one environment: deploys, promotes and rolls back releases."""
@@ -32,7 +35,7 @@ class Deployer:
         It starts as a canary; without a champion, or if the policy has no canary, it becomes the champion at once.
 
         Return None and emit an event if the policy requires an approval or has no watch, if the release was rolled back
-        before, or if the model is frozen.
+        before, if the model is frozen, or if the release waits for the end of a running canary.
         """
         if not policy.watch.values:
             self._emit(
@@ -57,6 +60,15 @@ class Deployer:
                 "it was in production before, and was rolled back: `tidemill models promote`",
             )
             return None
+        running = route.arm("challenger") if route else None
+        if by == "policy" and running is not None and policy.rollout.during_canary == "wait":
+            self._emit(
+                RELEASE_WAITING,
+                release,
+                f"the canary of {running.release} continues, and {release.label} starts after it; to start it now: "
+                f"`tidemill models approve {release.label}`",
+            )
+            return None
         if champion is None or not policy.rollout.canary:
             arms: tuple[Arm, ...] = (make_arm(release, "champion", 1.0),)
             kind: RouteChange = "first" if champion is None else "direct"
@@ -67,6 +79,9 @@ class Deployer:
             challenger, shadow = make_arm(release, "challenger", share), make_arm(release, "shadow", 0.0)
             arms = (set_share(champion, 1 - share), challenger, shadow)
             kind, reason = "canary", f"canary of {share:.0%}"
+        if running is not None:
+            reason += f"; it replaces the canary of {running.release}, which was undecided"
+            self._emit(CANARY_REPLACED, release, f"it replaced the canary of {running.release}, which was undecided")
         return self._change(route, release.name, arms, kind, reason, by, verdict)
 
     def approve(self, release: Release, policy: ModelPolicy, by: str) -> Route | None:
@@ -79,7 +94,7 @@ class Deployer:
         """
         requests = [
             event
-            for kind in ("approval.needed", "model.frozen")
+            for kind in ("approval.needed", "model.frozen", RELEASE_WAITING)
             for event in self._books.events.find(kind=kind, subject=release.label)
             if event.environment == self._environment
         ]
@@ -89,6 +104,25 @@ class Deployer:
             problem = "is in production already" if is_in_production else "does not wait for an approval"
             raise InputError(f"{release.label} {problem}", f"make it the champion: `models promote {release.label}`")
         return self.deploy(release, policy, by=by)
+
+    def deploy_waiting(self, policy: ModelPolicy) -> Route | None:
+        """Start the newest release that waits for the end of a canary, if no canary runs now.
+
+        Return None without such a release, or if a person has changed the route of the model since.
+        """
+        route = find_current_route(self._books, self._environment, policy.name)
+        newest = max(self._books.releases.find(name=policy.name), key=lambda release: release.version, default=None)
+        if route is None or newest is None or route.arm("challenger") is not None:
+            return None
+        waiting = self._books.events.find(
+            kind=RELEASE_WAITING, subject=newest.label, environment=self._environment, newest=True, limit=1
+        )
+        routes = list_routes(self._books, self._environment, policy.name)
+        changed = [past for past in routes if waiting and past.since >= waiting[0].time]
+        is_new = find_stage(newest.label, routes) == "candidate"
+        if not waiting or not is_new or any(past.change == "manual" for past in changed):
+            return None
+        return self.deploy(newest, policy)
 
     def apply_canary_verdict(self, model: str, verdict: Verdict) -> Route | None:
         """Apply a verdict on the challenger: promote the challenger, or give all requests to the champion again."""
