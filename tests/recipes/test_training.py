@@ -123,6 +123,16 @@ def test_without_a_gate_the_rounds_are_chosen_too(tmp_path: Path) -> None:
     assert 0 < released.data["iterations"] < session.project.model("shop").training.rounds
 
 
+def test_without_a_gate_a_release_is_measured_and_can_be_watched(tmp_path: Path) -> None:
+    session = open_session(make_project(tmp_path / "shop", replace={"[gate] ": "[gate]\nenabled = false\n#"}))
+    train(session)
+    (released,) = session.workspace.ledger.releases.find(name="shop")
+    assert 0 < released.metrics["test_log_loss"] < released.metrics["baseline_log_loss"]
+    assert not session.workspace.ledger.verdicts.find(check="gate")
+    done, failed = run(session, session.project.code.pipeline("watching"), {})
+    assert (done.state, failed) == ("done", None)
+
+
 def test_late_rows_of_a_view_lead_to_another_model(tmp_path: Path) -> None:
     project = make_project(tmp_path / "shop", replace={"[inputs]": TARIFFS + "\n[inputs]\nviews = ['tariff']"})
     (project.folder / "features.py").write_text(VIEW)

@@ -104,10 +104,53 @@ def test_a_verdict_without_an_action_or_on_another_release_changes_nothing(
     assert len(list_routes(dock.books, "test", "late")) == 2
 
 
-def test_a_newer_canary_replaces_an_older_one(dock: Dock) -> None:
+def test_a_running_canary_continues_and_a_new_release_waits(dock: Dock) -> None:
     for _ in range(3):
         dock.release(share=0.1)
+    assert dock.arms == [("champion", "late/1", 0.9), ("challenger", "late/2", 0.1), ("shadow", "late/2", 0.0)]
+    (event,) = dock.books.events.find(kind="release.waiting")
+    assert event.subject == "late/3"
+    assert "the canary of late/2 continues" in event.announcement.reason
+    assert dock.deployer.deploy_waiting(dock.policy()) is None
+    assert len(list_routes(dock.books, "test", "late")) == 2
+
+
+@pytest.mark.parametrize("action", ["promote", "rollback"])
+def test_a_waiting_release_starts_after_the_canary(dock: Dock, action: Action) -> None:
+    for _ in range(4):
+        dock.release(share=0.1)
+    dock.settle("late/2", action)
+    assert dock.deployer.deploy_waiting(dock.policy(share=0.1)) is not None
+    champion = "late/2" if action == "promote" else "late/1"
+    assert dock.arms == [("champion", champion, 0.9), ("challenger", "late/4", 0.1), ("shadow", "late/4", 0.0)]
+    dock.settle("late/4", "rollback")
+    assert dock.deployer.deploy_waiting(dock.policy()) is None, "late/3 is older than a release that was judged"
+
+
+def test_a_waiting_release_does_not_start_after_a_decision_of_a_person(dock: Dock) -> None:
+    for _ in range(3):
+        dock.release()
+    dock.deployer.promote("late/1", "Ada", "")
+    assert dock.deployer.deploy_waiting(dock.policy()) is None
+    route = dock.deployer.approve(dock.books.releases.find(name="late", version=3)[0], dock.policy(), "Ada")
+    assert route is not None
+
+
+def test_a_person_can_start_a_waiting_release_at_once(dock: Dock) -> None:
+    for _ in range(3):
+        dock.release()
+    route = dock.deployer.approve(dock.books.releases.find(name="late", version=3)[0], dock.policy(), "Ada")
+    assert route is not None
+    assert route.reason == "canary of 20%; it replaces the canary of late/2, which was undecided"
+
+
+def test_by_policy_a_newer_canary_replaces_an_older_one_with_a_reason(dock: Dock) -> None:
+    for _ in range(3):
+        route = dock.release(share=0.1, during_canary="replace")
     assert dock.arms == [("champion", "late/1", 0.9), ("challenger", "late/3", 0.1), ("shadow", "late/3", 0.0)]
+    assert route is not None
+    assert route.reason.endswith("it replaces the canary of late/2, which was undecided")
+    assert [event.subject for event in dock.books.events.find(kind="canary.replaced")] == ["late/3"]
     assert dock.settle("late/2", "promote") is None
 
 

@@ -105,9 +105,9 @@ def _compare_with_baseline(candidate: Floats, baseline: Floats, policy: Gate) ->
 def compare_on_folds(candidate: Floats, baseline: Floats, policy: Gate, *, folds: int, ratio: float) -> Finding:
     """Compare the losses of all folds of a table, each from a model that was not fitted on its row, with the baseline.
 
-    The models of the folds share most of their training rows, so the bootstrap interval is wider by the factor of Nadeau
-    and Bengio (2003, "Inference for the generalization error", section 3): the square root of 1 + folds x ratio, where
-    `ratio` is the number of test rows per training row.
+    The models of the folds share most of their training rows, so the bootstrap interval is wider by the factor of
+    Nadeau and Bengio (2003, "Inference for the generalization error", section 3): the square root of 1 + folds x ratio,
+    where `ratio` is the number of test rows per training row.
     """
     differences = candidate - baseline
     middle = float(differences.mean())

@@ -53,8 +53,10 @@ def print_records(rows: Sequence[msgspec.Struct], columns: dict[str, Any], *, js
     print_table(tuple(columns), ([format_cell(show(record)) for show in columns.values()] for record in rows))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 0) -> None:
-    """Print aligned columns under their names, without names if `columns` is empty.
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 0, errors: bool = False
+) -> None:
+    """Print aligned columns under their names, without names if `columns` is empty; to stderr with `errors`.
 
     Long texts and the last column are folded at the edge of the terminal. Ids and names stay whole.
     """
@@ -75,7 +77,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent
         drawn.add_row(*line)
     least = [min(width, _FOLDED_TEXT) if is_folded else width for width, is_folded in zip(widths, folded, strict=True)]
     needed = indent + sum(least) + _COLUMN_GAP * (count - 1)
-    console = Console(markup=False, emoji=False, highlight=False, width=max(screen_width(), needed))
+    console = Console(markup=False, emoji=False, highlight=False, width=max(screen_width(), needed), stderr=errors)
     console.print(Padding(drawn, (0, 0, 0, indent), expand=False))
 
 

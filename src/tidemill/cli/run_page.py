@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tidemill.cli import output
-from tidemill.core.run import Run, StepRun
+from tidemill.core.run import METRIC_SETS, Run, StepRun
 from tidemill.evidence.formatting import (
     describe_content,
     describe_role,
@@ -73,7 +73,7 @@ def _metrics(metrics: dict[str, float]) -> None:
     if not metrics:
         return
     title("Metrics")
-    sets = [about for about in ("test", "train") if any(name.startswith(f"{about}_") for name in metrics)]
+    sets = [about for about in METRIC_SETS if any(name.startswith(f"{about}_") for name in metrics)]
     names = list(dict.fromkeys(name.partition("_")[2] for name in metrics if name.partition("_")[0] in sets))
     rows = [[name, *(format_number(metrics.get(f"{about}_{name}")) for about in sets)] for name in names]
     rows += [[name, format_number(value)] for name, value in metrics.items() if name.partition("_")[0] not in sets]

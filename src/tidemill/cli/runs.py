@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.run import RunProgress, describe_user_cause, print_result, stop_on_signal
+from tidemill.cli.run import VerboseOption, create_progress, describe_user_cause, print_result, stop_on_signal
 from tidemill.cli.session import EnvironmentFilterOption, Json, Limit, describe_empty, load_session, select_filters
 
 runs = typer.Typer(no_args_is_help=True, help="Runs of pipelines.")
@@ -32,6 +32,7 @@ def mark_dead_runs() -> None:
 def resume(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its beginning.")],
     engine: Annotated[str, typer.Option(help="inline or processes. Default: the same as before.")] = "",
+    verbose: VerboseOption = False,
     json: Json = False,
 ) -> int:
     """Resume a run that failed, was stopped, interrupted or cancelled, with the current code."""
@@ -39,7 +40,7 @@ def resume(
 
     run = load_session().workspace.ledger.runs.get(run_id)
     session = load_session(run.environment)
-    progress = RunProgress(quiet=json)
+    progress = create_progress(session, quiet=json, verbose=verbose)
     with stop_on_signal(progress):
         finished, failed = resume_run(
             session, run.id, cause=describe_user_cause(), progress=progress.report, engine=engine

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.run import RunProgress
+from tidemill.cli.run_progress import RunProgress
 from tidemill.cli.runs import runs
 from tidemill.cli.session import Json, load_session
 from tidemill.errors import NotFound, TidemillError
@@ -108,7 +108,7 @@ def _repeat(session: "Session", past: "Run", folder: Path, tolerance: float, *, 
         workspace=open_workspace(folder, past.environment, urls={"blobs": recorded.url("blobs")}),
         replacements={resources.TableReader: recorded.tables, resources.JournalReader: recorded.journal},
     )
-    return reproduce_run(repeated, books, past, tolerance, RunProgress(quiet=quiet).report)
+    return reproduce_run(repeated, books, past, tolerance, RunProgress(quiet=quiet, verbose=True).report)
 
 
 def _print(result: "Reproduction") -> None:

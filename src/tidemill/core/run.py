@@ -24,6 +24,9 @@ CacheDecision = Literal[
     "unneeded",  # transient, and no step needs its value
 ]
 
+METRIC_SETS = ("test", "baseline", "train")
+"""The prefixes of metrics: of the model and of the trivial baseline on the test rows, of the model on training rows."""
+
 
 class Cause(Struct, frozen=True, kw_only=True):
     """The cause of a run: a trigger (with its event and job), or a user.
@@ -46,7 +49,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
     `slices` maps a slice (`"origin=JFK"`) to its values and its `rows`; `about` names the measured rows (`"test"`).
     `intervals` are the confidence intervals of the values that have one, `slice_intervals` those of each slice. `rows`
-    is the digest of the measured rows: values of other rows are not compared.
+    is the digest of the measured rows: values of other rows are not compared; `count` is their number.
     """
 
     values: dict[str, float]
@@ -55,6 +58,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
     intervals: dict[str, tuple[float, float]] = {}
     slice_intervals: dict[str, dict[str, tuple[float, float]]] = {}
     rows: str = ""
+    count: int = 0
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from tidemill.core.columns import TIME
 from tidemill.data.arrays import Ints
-from tidemill.data.frame import TIME
 from tidemill.data.split import group_equal_rows
 
 SplitKind = Literal["time", "group", "stratified", "random"]
@@ -27,9 +27,10 @@ def split_folds(
 ) -> Iterator[Fold]:
     """Yield at most `count` folds.
 
-    By `time`, the test rows are blocks of the newer half, and the training rows of a block are all older ones (a rolling
-    origin). Otherwise each row is in the test of one fold: rows that are equal in the columns `alike`, and the rows of
-    one `group`, are in the same one; if stratified, each fold has nearly the same shares of the values of `label`.
+    By `time`, the test rows are blocks of the newer half, and the training rows of a block are all older ones (a
+    rolling origin). Otherwise each row is in the test of one fold: rows that are equal in the columns `alike`, and the
+    rows of one `group`, are in the same one; if stratified, each fold has nearly the same shares of the values of
+    `label`.
     """
     if kind == "time":
         yield from _split_by_time(frame, count)
@@ -47,7 +48,7 @@ def _split_by_time(frame: pl.DataFrame, count: int) -> Iterator[Fold]:
     cuts = np.linspace(ordered.height // 2, ordered.height, count + 1).astype(int)[:-1]
     # Rows with the same time stay together.
     begins = sorted({int(times.search_sorted(times[int(cut)], "left")) for cut in cuts if cut < ordered.height} - {0})
-    for begin, end in zip(begins, [*begins[1:], ordered.height], strict=True):
+    for begin, end in zip(begins, [*begins, ordered.height][1:], strict=True):
         yield ordered[:begin], ordered[begin:end]
 
 

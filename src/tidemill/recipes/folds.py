@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 from msgspec import Struct
 
+from tidemill.core.columns import KNOWN_AT, TIME
 from tidemill.core.model import Model
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.source import Source
 from tidemill.data.folds import split_folds
-from tidemill.data.frame import KNOWN_AT, TIME
 from tidemill.data.metrics import losses
 from tidemill.data.split import choose_split_kind, split_at_random, split_by_group, split_stratified
 from tidemill.errors import DataError

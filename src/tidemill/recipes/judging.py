@@ -33,7 +33,7 @@ from tidemill.recipes.scoring import (
     select_learned,
 )
 from tidemill.registry.routing import find_current_route
-from tidemill.training.evaluate import evaluate, find_slices
+from tidemill.training.evaluate import evaluate, find_slices, predict_baseline, to_truth
 
 _TRAIN_SAMPLE = 20_000
 _PLOTTED_ROWS = 5_000
@@ -64,7 +64,18 @@ def measure_on(
     truth, scores = score_rows(model, rows, policy.problem, source)
     measured = evaluate(truth, scores, find_slices(rows, policy.gate.slices), about, policy.gate.confidence)
     values = measured.values | measure_project_metrics(metrics, project_metrics, truth, scores, rows)
-    return replace(measured, values=values, rows=digest_rows(rows, policy.problem, source))
+    return replace(measured, values=values, rows=digest_rows(rows, policy.problem, source), count=rows.height)
+
+
+@step
+def measure_baseline(model: Model, train: pl.DataFrame, test: pl.DataFrame, policy: ModelPolicy) -> Metrics:
+    """Return the metrics of the trivial baseline on the test rows: it predicts the class shares, or the mean."""
+    classes, problem = model.manifest.signature.classes, policy.problem
+    learned, rows = (select_learned(model, part, problem) for part in (train, test))
+    truth = to_truth(rows[problem.label], problem.task, classes)
+    scores = predict_baseline(to_truth(learned[problem.label], problem.task, classes), rows.height)
+    measured = evaluate(truth, scores, {}, "baseline", policy.gate.confidence)
+    return replace(measured, intervals={}, count=rows.height)
 
 
 @step

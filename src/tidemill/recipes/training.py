@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
-from tidemill.core.columns import KNOWN_AT, TIME, is_internal
+from tidemill.core.columns import TIME, is_internal
 from tidemill.core.context import Context
 from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Manifest, Model, Signature
@@ -41,6 +41,7 @@ from tidemill.recipes.judging import (
     find_champion,
     find_metrics,
     gate,
+    measure_baseline,
     measure_on,
     plot_predictions,
     probe_package,
@@ -203,9 +204,15 @@ def _encode_validation(
 
 
 @step
-def finish(model: Model, test_metrics: Metrics, train_metrics: Metrics, verdict: Verdict | None = None) -> Model:
+def finish(
+    model: Model,
+    test_metrics: Metrics,
+    baseline_metrics: Metrics,
+    train_metrics: Metrics,
+    verdict: Verdict | None = None,
+) -> Model:
     """Return the package to release, with its metrics, after the verdict (if there is a gate) approved it."""
-    measured = (test_metrics, train_metrics)
+    measured = (test_metrics, baseline_metrics, train_metrics)
     metrics = {f"{part.about}_{name}": value for part in measured for name, value in part.values.items()}
     bounds = {f"{part.about}_{name}": pair for part in measured for name, pair in part.intervals.items()}
     assert verdict is None or not verdict.stops
@@ -244,8 +251,8 @@ def train_on(
     """Train, judge and release a model on a frame with its label and inputs: the second half of a training.
 
     Call it inside a pipeline; `frame` is the output of a step. Without a gate, the model is measured on the test rows,
-    fitted on all rows and released. `prepare` is the step that fits the encoding of inputs as numbers, on training rows only; the model
-    package contains the encoding.
+    fitted on all rows and released. `prepare` is the step that fits the encoding of inputs as numbers, on training rows
+    only; the model package contains the encoding.
     """
     settings = policy.training_settings
     inputs = choose_inputs(frame, settings, features, slices=policy.gate.slices)
@@ -254,6 +261,7 @@ def train_on(
     metrics = find_metrics()
     test_metrics = measure_on(candidate, test, policy, "test", metrics)
     train_metrics = measure_on(candidate, sample(train, policy.training), policy, "train", metrics)
+    baseline_metrics = measure_baseline(candidate, train, test, settings)
     plot_predictions(candidate, test, settings)
     verdict = None
     if policy.gate.enabled:
@@ -267,7 +275,7 @@ def train_on(
         candidate = fit_all_rows(frame, policy, inputs, snapshot, count_rounds(candidate, verdict), prepare, tuned)
     if policy.training.refit and policy.gate.enabled:
         verdict = confirm(candidate, probe_package(candidate, policy.gate), policy)
-    release(finish(candidate, test_metrics, train_metrics, verdict), policy)
+    release(finish(candidate, test_metrics, baseline_metrics, train_metrics, verdict), policy)
 
 
 def fit_candidate(

@@ -11,7 +11,7 @@ from tidemill.core.metric import find_metric_info
 from tidemill.core.release import Release
 from tidemill.core.resources import BookReader
 from tidemill.core.route import Route
-from tidemill.core.run import Run, select_test_metrics
+from tidemill.core.run import METRIC_SETS, Run, select_test_metrics
 from tidemill.core.trigger import Job
 from tidemill.data.charts import ChartSeries, TrafficChange, TrafficShare, draw_over_time, draw_traffic_shares
 from tidemill.web import view
@@ -63,8 +63,8 @@ def _summarize_metrics(metrics: dict[str, float]) -> str:
 
 
 def metric_table(metrics: dict[str, float]) -> PageTable:
-    """Return a table of metrics: a row for each metric, a column for each set of rows (test, train)."""
-    row_sets = [row_set for row_set in ("test", "train") if any(name.startswith(f"{row_set}_") for name in metrics)]
+    """Return a table of metrics: a row for each metric, a column for each set (test, baseline, train)."""
+    row_sets = [row_set for row_set in METRIC_SETS if any(name.startswith(f"{row_set}_") for name in metrics)]
     names = dict.fromkeys(name.partition("_")[2] for name in metrics if name.partition("_")[0] in row_sets)
     rows = [
         [Cell(describe_metric(name)), *(view.number(metrics.get(f"{row_set}_{name}")) for row_set in row_sets)]
