@@ -3,15 +3,19 @@
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tidemill.core.feature import Aggregate, Entity, FeatureSet, FeatureView
 from tidemill.core.source import Source
 from tidemill.data.encoding import encode, fit_encoding
 from tidemill.data.source import FileSources
+from tidemill.data.timestamps import TIMESTAMP
 from tidemill.featurestore.lookup import Lookup, name_entities
 from tidemill.featurestore.materialize import materialize
 from tidemill.featurestore.offline import OfflineFeatures
@@ -133,6 +137,69 @@ def test_a_row_older_than_its_view_allows_is_not_served(tmp_path: Path) -> None:
     for hours, wanted in ((3, 2.0), (3.01, None)):
         found = Lookup(online).fill(features, rows, START + timedelta(hours=hours))
         assert found["pair_wind"].to_list() == [wanted]
+
+
+class History:
+    """The rows of a source in memory."""
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        self.rows = rows
+
+    def history(self, _: FeatureView, until: datetime) -> pl.DataFrame:
+        return self.rows.filter(pl.col("_known_at") <= until)
+
+
+_MINUTES = st.integers(0, 240)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 2), _MINUTES, st.integers(0, 90), st.none() | st.integers(0, 9)), min_size=1
+    ),
+    filled=_MINUTES,
+    later=st.integers(0, 180),
+    ttl=st.integers(0, 120),
+)
+def test_the_age_of_a_value_counts_from_when_it_happened_on_both_sides(
+    rows: list[tuple[int, int, int, int | None]], filled: int, later: int, ttl: int
+) -> None:
+    written, now = START + timedelta(minutes=filled), START + timedelta(minutes=filled + later)
+    known = [(key, at, at + delay, value) for key, at, delay, value in rows if at + delay <= filled]
+    history = pl.DataFrame(
+        [
+            (key, START + timedelta(minutes=at), START + timedelta(minutes=at + delay), value)
+            for key, at, delay, value in rows
+        ],
+        schema={"id": pl.Int64, "_time": TIMESTAMP, "_known_at": TIMESTAMP, "x": pl.Int64},
+        orient="row",
+    ).filter(pl.col("_known_at") <= written)
+    risk = FeatureView(
+        name="risk",
+        entity=Entity("it", ("id",)),
+        source="s",
+        columns=("x",),
+        aggregates=(Aggregate(name="n", column="x", statistic="count", window="30d"),),
+        ttl=f"{ttl}m",
+        every="0s",
+    )
+    features, sources, asked_rows = (
+        FeatureSet(request=(), views=(risk,)),
+        History(history),
+        pl.DataFrame({"id": range(4)}),
+    )
+    with TemporaryDirectory() as folder:
+        store = SqliteOnline(Path(folder) / "online.db")
+        materialize(risk, sources, store, written)  # type: ignore[arg-type]
+        served = Lookup(store).fill(features, asked_rows, now)
+    timed = asked_rows.with_columns(pl.lit(now).cast(TIMESTAMP).alias("_time"))
+    joined = OfflineFeatures(sources).join(timed, features, now)  # type: ignore[arg-type]
+    assert served["risk_x"].to_list() == joined["risk_x"].to_list()
+    assert served["risk_n"].to_list() == joined["risk_n"].to_list()
+    for key in range(4):
+        latest = max(((at, seen) for other, at, seen, _ in known if other == key), default=None)
+        if latest is None or filled + later - latest[0] > ttl:
+            assert served["risk_x"][key] is None
 
 
 def test_entities_are_named_without_confusion() -> None:

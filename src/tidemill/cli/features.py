@@ -43,22 +43,23 @@ def get(
     import polars as pl
 
     from tidemill.core.resources import Online
-    from tidemill.featurestore.lookup import name_entities
+    from tidemill.featurestore.lookup import HAPPENED, name_entities
 
     session = load_session(env)
     definition = session.project.code.view(view)
-    values = dict(key.partition("=")[::2] for key in keys or [])
-    missing = [key for key in definition.entity.keys if key not in values]
+    given = dict(key.partition("=")[::2] for key in keys or [])
+    missing = [key for key in definition.entity.keys if key not in given]
     if missing:
         raise InputError(f"view {view!r} needs the key {missing[0]!r}", f"add {missing[0]}=VALUE")
-    keys_as_rows = pl.DataFrame({key: [values[key]] for key in definition.entity.keys})
+    keys_as_rows = pl.DataFrame({key: [given[key]] for key in definition.entity.keys})
     (entity,) = name_entities(keys_as_rows, definition.entity.keys)
     stored = session.resource(Online).read(view, [entity])[0]
     if stored is None:
         raise NotFound(
             f"the online store has no entity {entity!r} of view {view!r}", "run `tidemill run materialization`"
         )
+    values = {name: value for name, value in stored[1].items() if name != HAPPENED}
     if json:
-        output.print_json({"as_of": stored[0], **stored[1]})
+        output.print_json({"as_of": stored[0], **values})
         return
-    output.print_table(("feature", "value"), ([name, output.format_cell(value)] for name, value in stored[1].items()))
+    output.print_table(("feature", "value"), ([name, output.format_cell(value)] for name, value in values.items()))
