@@ -30,7 +30,7 @@ _GROUPS = {
     "Notebooks and scripts": ("open_session", "run", "predict", "Session", "Run"),
     "Pipelines": ("step", "pipeline", "metric", "ModelPolicy", "FeatureSet", "Verdict", "Model"),
     "Preparation of inputs": ("fit_encoding", "Encoding"),
-    "Features": ("Entity", "FeatureView", "Aggregate"),
+    "Features": ("Entity", "FeatureView", "Aggregate", "transformation"),
 }
 _OPAQUE = {
     "Session": "An open project. `open_session` returns it; `run` and `predict` use it. Its attributes are internal."

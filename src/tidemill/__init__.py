@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tidemill.core.model import Model
     from tidemill.core.policy import ModelPolicy
     from tidemill.core.run import Run
+    from tidemill.core.transformation import transformation
     from tidemill.data.encoding import Encoding, fit_encoding
     from tidemill.flow.session import Session
     from tidemill.notebook import open_session, run
@@ -40,6 +41,7 @@ __all__ = [
     "predict",
     "run",
     "step",
+    "transformation",
 ]
 
 _LATE = {
@@ -57,6 +59,7 @@ _LATE = {
     "open_session": "tidemill.notebook",
     "predict": "tidemill.compose.session",
     "run": "tidemill.notebook",
+    "transformation": "tidemill.core.transformation",
 }
 
 

@@ -146,7 +146,7 @@ class History:
         self.rows = rows
 
     def history(self, _: FeatureView, until: datetime) -> pl.DataFrame:
-        return self.rows.filter(pl.col("_known_at") <= until)
+        return self.rows.filter(pl.col("_tidemill_known_at") <= until)
 
 
 _MINUTES = st.integers(0, 240)
@@ -171,9 +171,9 @@ def test_the_age_of_a_value_counts_from_when_it_happened_on_both_sides(
             (key, START + timedelta(minutes=at), START + timedelta(minutes=at + delay), value)
             for key, at, delay, value in rows
         ],
-        schema={"id": pl.Int64, "_time": TIMESTAMP, "_known_at": TIMESTAMP, "x": pl.Int64},
+        schema={"id": pl.Int64, "_tidemill_time": TIMESTAMP, "_tidemill_known_at": TIMESTAMP, "x": pl.Int64},
         orient="row",
-    ).filter(pl.col("_known_at") <= written)
+    ).filter(pl.col("_tidemill_known_at") <= written)
     risk = FeatureView(
         name="risk",
         entity=Entity("it", ("id",)),
@@ -192,7 +192,7 @@ def test_the_age_of_a_value_counts_from_when_it_happened_on_both_sides(
         store = SqliteOnline(Path(folder) / "online.db")
         materialize(risk, sources, store, written)  # type: ignore[arg-type]
         served = Lookup(store).fill(features, asked_rows, now)
-    timed = asked_rows.with_columns(pl.lit(now).cast(TIMESTAMP).alias("_time"))
+    timed = asked_rows.with_columns(pl.lit(now).cast(TIMESTAMP).alias("_tidemill_time"))
     joined = OfflineFeatures(sources).join(timed, features, now)  # type: ignore[arg-type]
     assert served["risk_x"].to_list() == joined["risk_x"].to_list()
     assert served["risk_n"].to_list() == joined["risk_n"].to_list()

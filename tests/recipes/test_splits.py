@@ -18,7 +18,8 @@ from tidemill.models.load import load
 from tidemill.project.guessing import guess_columns
 from tidemill.project.project import Project
 from tidemill.project.starting import write_project
-from tidemill.recipes.training import choose_inputs, split
+from tidemill.recipes.inputs import choose_inputs
+from tidemill.recipes.training import split
 from tidemill.training.evaluate import to_truth
 
 OWN = """
@@ -33,7 +34,8 @@ from tidemill.recipes import judging
 from tidemill.recipes.gating import GateFacts, SplitRows
 from tidemill.recipes.ingestion import ingest
 from tidemill.recipes.rows import extract, join_features, take_snapshot
-from tidemill.recipes.training import choose_inputs, describe, fit, learn_vocabularies
+from tidemill.recipes.inputs import choose_inputs
+from tidemill.recipes.training import describe, fit, learn_vocabularies
 
 
 @step
@@ -124,10 +126,11 @@ def test_no_patient_is_in_two_parts(grouped: Path) -> None:
     (step,) = session.workspace.ledger.steps.find(run=done.id, step="split")
     assert step.state == "ran"
     policy, sources = session.project.policy.models["hospital"], session.resource(resources.Sources)
+    tables = session.resource(resources.TableReader)
     parts = split(visits(), policy, sources)
     assert sorted(visit for part in parts for visit in part["visit"]) == list(range(1600))
     assert [part["patient"].n_unique() for part in parts] == [136, 24, 40], "200 in all: each patient is in one part"
-    again = choose_inputs(parts[0], replace(policy, inputs=Inputs()), FeatureSet(request=()), sources)
+    again = choose_inputs(parts[0], replace(policy, inputs=Inputs()), FeatureSet(request=()), sources, tables)
     assert again.request == ("weight", "age", "dose"), "the patient column is not an input"
 
 

@@ -87,21 +87,68 @@ class FeatureView(Struct, frozen=True, kw_only=True):
         return tuple(f"{self.name}_{column}" for column in (*self.columns, *(a.name for a in self.aggregates)))
 
 
+class RowTransformation(Struct, frozen=True, kw_only=True):
+    """A function that computes columns of a row from other columns of the same row.
+
+    Attributes
+    ----------
+    name
+        The name of the function.
+    inputs
+        The columns that it reads.
+    outputs
+        The columns that it computes.
+    takes_frame
+        Whether the function gets one frame with its inputs, instead of one series for each.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    takes_frame: bool = False
+
+
 class FeatureSet(Struct, frozen=True, kw_only=True):
     """The inputs of one model.
 
     Attributes
     ----------
     request
-        Columns that come with the request.
+        Inputs of the model that come with the request.
     views
         Feature views that Tidemill looks up.
+    transformations
+        Functions that compute inputs from the columns of the request and of the views, in their order.
+    exclude
+        Computed columns that are no inputs of the model.
+    code
+        The source of the transformations, by its path in a package; a package contains it as files.
     """
 
     request: tuple[str, ...]
     views: tuple[FeatureView, ...] = ()
+    transformations: tuple[RowTransformation, ...] = ()
+    exclude: tuple[str, ...] = ()
+    code: dict[str, str] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the names of all inputs, in order."""
-        return self.request + tuple(name for view in self.views for name in view.features)
+        """Return the names of all inputs of the model, in order."""
+        computed = (name for transformation in self.transformations for name in transformation.outputs)
+        names = dict.fromkeys((*self.request, *self._looked_up, *computed))
+        return tuple(name for name in names if name not in self.exclude)
+
+    @property
+    def raw_names(self) -> tuple[str, ...]:
+        """Return the names of the columns before any transformation: those of the request, then those of the views."""
+        computed = {name for transformation in self.transformations for name in transformation.outputs}
+        names = dict.fromkeys(name for name in self.request if name not in computed)
+        known = set(self._looked_up)
+        for transformation in self.transformations:
+            names |= dict.fromkeys(name for name in transformation.inputs if name not in known)
+            known |= set(transformation.outputs)
+        return tuple(name for name in names if name not in self._looked_up) + self._looked_up
+
+    @property
+    def _looked_up(self) -> tuple[str, ...]:
+        return tuple(name for view in self.views for name in view.features)

@@ -67,12 +67,15 @@ class Inputs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         and times.
     views
         The feature views of `features.py` that the model uses.
+    transformations
+        The transformations of `features.py` that the model uses. The default is all.
     exclude
-        Columns that the model does not use.
+        Columns that are not inputs of the model. Transformations can still read them.
     """
 
     request: tuple[str, ...] = ()
     views: tuple[str, ...] = ()
+    transformations: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
 
 

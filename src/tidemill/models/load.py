@@ -10,6 +10,7 @@ from tidemill.core.model import Model
 from tidemill.models.environment import compare_versions
 from tidemill.models.flavors import BUILT_IN
 from tidemill.models.predictions import Predictor
+from tidemill.models.transforming import TransformingPredictor, load_transformer
 from tidemill.telemetry import get_logger
 
 _CACHE_SIZE = 4
@@ -21,7 +22,11 @@ class _CacheKey:
     def __init__(self, model: Model) -> None:
         self.model = model
         manifest = model.manifest
-        parts = (manifest.flavor, manifest.name, manifest.signature, manifest.trusted, manifest.environment)
+        features = manifest.features
+        parts = (
+            *(manifest.flavor, manifest.name, manifest.signature, manifest.trusted, manifest.environment),
+            features.transformations if features else (),
+        )
         digest = hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=32)
         for name, content in sorted(model.files.items()):
             digest.update(f"{name} {len(content)} ".encode() + content)
@@ -35,7 +40,9 @@ class _CacheKey:
 
 
 def load(model: Model) -> Predictor:
-    """Return the predictor of a package; log a warning if the installed versions differ from those of the package.
+    """Return the predictor of a package, which takes raw rows.
+
+    Log a warning if the installed versions differ from those of the package.
 
     Raises
     ------
@@ -53,7 +60,8 @@ def load(model: Model) -> Predictor:
             "model %r was created with other versions: %s", model.manifest.name, ", ".join(map(str, differences))
         )
     predictor: Predictor = make(model)
-    return predictor
+    transformer = load_transformer(model)
+    return predictor if transformer is None else TransformingPredictor(predictor, transformer)
 
 
 def load_cached(model: Model) -> Predictor:

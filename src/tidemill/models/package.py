@@ -6,7 +6,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import packages_distributions
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -91,18 +91,21 @@ def _find_code(model: Model) -> tuple[tuple[str, ...], dict[str, bytes]]:
     """Return the code of the classes in a pickle: the installed libraries, and the files of the project modules."""
     content = model.files.get("model.joblib")
     modules = {name.partition(".")[0] for name in pickles.read_info(content).imports} if content else set()
+    for path, source in model.files.items():  # the code of transformations
+        modules |= _list_imports(source) if path.startswith("code/") and path.endswith(".py") else set()
     modules -= sys.stdlib_module_names | _LOCKED_LIBRARIES | {"tidemill"}
+    modules -= {path.split("/")[1].removesuffix(".py") for path in model.files if path.startswith("code/")}
     if not modules:
         return (), {}
-    published = _map_distributions()
-    libraries = {name for module in modules for name in published.get(module, ()) if name != "tidemill"}
+    libraries = {name for module in modules for name in _find_distributions(module)}
     project_files: dict[str, bytes] = {}
-    pending = sorted(modules - published.keys())
+    pending = sorted(module for module in modules if not _find_distributions(module))
     while pending:
         files = _read_sources(pending.pop())
         project_files |= files
         imports = {top for content in files.values() for top in _list_imports(content)}
-        imports -= published.keys() | sys.stdlib_module_names | {"tidemill"}
+        imports -= sys.stdlib_module_names | {"tidemill"}
+        imports = {module for module in imports if not _find_distributions(module)}
         pending += sorted(imports - {path.split("/")[1].removesuffix(".py") for path in project_files})
     return tuple(sorted(libraries)), project_files
 
@@ -136,6 +139,18 @@ def _read_sources(module: str) -> dict[str, bytes]:
     else:
         return {}
     return {f"code/{file.relative_to(base).as_posix()}": file.read_bytes() for file in files}
+
+
+@cache
+def _find_distributions(module: str) -> tuple[str, ...]:
+    """Return the installed distributions that contain a module, except Tidemill itself."""
+    if module == "tidemill":
+        return ()
+    try:
+        distribution(module)
+    except (PackageNotFoundError, ValueError):
+        return tuple(_map_distributions().get(module, ()))
+    return (module,)
 
 
 @cache

@@ -3,8 +3,9 @@
 Every package contains this file as `code/tidemill_model.py`: MLflow or a script loads the model without Tidemill.
 """
 
+import importlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,13 @@ class PortableModel:
         self._vocabularies = [
             {word: float(code) for code, word in enumerate(column["vocabulary"])} for column in self._columns
         ]
+        self._transformations = (manifest.get("features") or {}).get("transformations") or []
+        if self._transformations:
+            runner: Any = importlib.import_module("tidemill_transformations")
+
+            self._compute = runner.compute_columns
+            self._functions = runner.load_functions(self._transformations)
+            self._raw_types = {column["name"]: column["type"] for column in signature["inputs"]}
         self._is_booster = manifest["flavor"] == "lightgbm"
         self._model: Any
         if self._is_booster:
@@ -58,7 +66,8 @@ class PortableModel:
 
     def scores(self, columns: Mapping[str, Iterable[Any]]) -> Floats:
         """Return numbers, shape (rows,), or probabilities in the order of the classes, shape (rows, classes)."""
-        matrix = self._encode({name: list(values) for name, values in columns.items()})
+        rows = {name: list(values) for name, values in columns.items()}
+        matrix = self._encode(self._transform(rows) if self._transformations else rows)
         if not len(matrix):
             return np.zeros((0, len(self._classes)) if self._classes else 0)
         if self._is_booster:
@@ -69,6 +78,24 @@ class PortableModel:
         table = np.zeros((len(matrix), len(self._classes)))
         table[:, [int(index) for index in self._model.classes_]] = self._model.predict_proba(matrix)
         return table
+
+    def _transform(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the columns with those that the transformations compute."""
+        import polars
+
+        height = max(map(len, columns.values()), default=0)
+        if not height:
+            return columns
+        raw = [
+            polars.Series(
+                name,
+                [None if _is_missing(v) else _READERS[kind](v) for v in columns.get(name, [None] * height)],
+                dtype=getattr(polars, _POLARS_TYPES[kind]) if kind != "time" else polars.Datetime("us", "UTC"),
+            )
+            for name, kind in self._raw_types.items()
+        ]
+        computed = self._compute(self._transformations, self._functions, polars.DataFrame(raw))
+        return {name: computed[name].to_list() for name in computed.columns}
 
     def _encode(self, columns: dict[str, list[Any]]) -> Floats:
         height = max(map(len, columns.values()), default=0)
@@ -87,6 +114,8 @@ class PortableModel:
 
 
 _NAN = float("nan")
+
+_POLARS_TYPES = {"boolean": "Boolean", "integer": "Int64", "number": "Float64", "text": "String", "date": "Date"}
 
 
 def _is_missing(value: Any) -> bool:
@@ -120,3 +149,18 @@ def _to_time(value: Any) -> datetime:
         value = datetime.fromtimestamp(value / 1e9, UTC)
     time: datetime = value
     return time.astimezone(UTC) if time.tzinfo else time
+
+
+def _to_utc(value: Any) -> datetime:
+    time = _to_time(value)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "boolean": bool,
+    "integer": int,
+    "number": float,
+    "text": _to_text,
+    "date": lambda value: _to_time(value).date(),
+    "time": _to_utc,
+}

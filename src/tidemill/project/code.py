@@ -9,11 +9,12 @@ from typing import Any
 from tidemill.core.feature import FeatureView
 from tidemill.core.metric import Metric
 from tidemill.core.pipeline import Pipeline
+from tidemill.core.transformation import Transformation
 from tidemill.errors import ConfigurationError, NotFound
 
 
 class Code:
-    """The pipelines, metrics and feature views of a project."""
+    """The pipelines, metrics, feature views and transformations of a project."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -21,8 +22,13 @@ class Code:
         module = _load(folder, "pipeline")
         self.pipelines: dict[str, Pipeline] = _collect(module, Pipeline)
         self.metrics: dict[str, Metric] = _index_by_name(_collect(module, Metric), "metrics", "pipeline.py")
-        views = _collect(_load(folder, "features"), FeatureView)
+        features = _load(folder, "features")
+        views = _collect(features, FeatureView)
         self.views: dict[str, FeatureView] = _index_by_name(views, "feature views", "features.py")
+        transformations = _collect(features, Transformation)
+        self.transformations: dict[str, Transformation] = _index_by_name(
+            transformations, "transformations", "features.py"
+        )
 
     def pipeline(self, name: str) -> Pipeline:
         """Return a pipeline by its name; raise `NotFound` if there is none."""
@@ -37,6 +43,13 @@ class Code:
             known = ", ".join(sorted(self.views)) or "none"
             raise NotFound(f"features.py defines no view {name!r}", f"it defines: {known}")
         return self.views[name]
+
+    def transformation(self, name: str) -> Transformation:
+        """Return a transformation by its name; raise `NotFound` if there is none."""
+        if name not in self.transformations:
+            known = ", ".join(self.transformations) or "none"
+            raise NotFound(f"features.py defines no transformation {name!r}", f"it defines: {known}")
+        return self.transformations[name]
 
 
 def _load(folder: Path, name: str) -> ModuleType | None:

@@ -10,6 +10,7 @@ from tidemill.errors import InputError, NotFound
 from tidemill.project.code import Code
 from tidemill.project.configuration import FILE, digest_policy, find_project, read_policy
 from tidemill.project.feature_names import require_distinct_names
+from tidemill.project.packaging import extract_code
 
 
 class Project:
@@ -54,7 +55,26 @@ class Project:
         return next(iter(models.values()))
 
     def features(self, model: ModelPolicy) -> FeatureSet:
-        """Return the features of a model, as `features.py` defines them now."""
-        views = tuple(self.code.view(name) for name in model.inputs.views)
+        """Return the features of a model, as `features.py` defines them now.
+
+        Raises
+        ------
+        NotFound
+            if `features.py` does not define a view or a transformation of the policy.
+        ConfigurationError
+            if the code of a transformation cannot be part of a model package.
+        """
+        inputs = model.inputs
+        views = tuple(self.code.view(name) for name in inputs.views)
         require_distinct_names(model, views, self.policy.sources.get(model.problem.source))
-        return FeatureSet(request=model.inputs.request, views=views)
+        chosen = inputs.transformations
+        names = tuple(self.code.transformations) if chosen is None else chosen
+        transformations = tuple(self.code.transformation(name) for name in names)
+        computed = {name for transformation in transformations for name in transformation.definition.outputs}
+        return FeatureSet(
+            request=inputs.request,
+            views=views,
+            transformations=tuple(transformation.definition for transformation in transformations),
+            exclude=tuple(name for name in inputs.exclude if name in computed),
+            code=extract_code(self.folder / "features.py", transformations),
+        )

@@ -26,6 +26,7 @@ from tidemill.data.frame import TIME
 from tidemill.data.keys import to_class_names
 from tidemill.data.metrics import losses
 from tidemill.data.split import choose_split_kind
+from tidemill.models.transforming import add_computed
 from tidemill.recipes.champion import check_champion
 from tidemill.recipes.folds import FoldComparison
 from tidemill.recipes.scoring import Candidate, score_samples
@@ -120,10 +121,12 @@ def check_classes(candidate: Candidate, rows: SplitRows, policy: ModelPolicy) ->
 
 def check_leaks(candidate: Candidate, rows: SplitRows, source: Source, policy: ModelPolicy) -> list[Finding]:
     """Check that no input reveals the label, and that no test row is equal to or older than a training row."""
+    inputs = tuple(column.name for column in candidate.model.manifest.signature.inputs)
+    learned, test = (add_computed(candidate.model, part) for part in (rows.learned, rows.test))
     return find_leaks(
-        rows.learned,
-        rows.test,
-        inputs=tuple(column.name for column in candidate.model.manifest.signature.inputs),
+        learned,
+        test,
+        inputs=inputs + tuple(name for name in learned.columns if name not in rows.train.columns),
         label=policy.problem.label,
         key=source.key,
         group=policy.training.group,

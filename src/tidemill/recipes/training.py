@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
-from tidemill.core.columns import TIME, is_internal
+from tidemill.core.columns import TIME
 from tidemill.core.context import Context
 from tidemill.core.feature import FeatureSet
 from tidemill.core.model import Manifest, Model, Signature
@@ -27,14 +27,15 @@ from tidemill.data.encoding import Encoding, encode, fit_encoding
 from tidemill.data.split import choose_split_kind, split_at_random, split_by_group, split_by_time, split_stratified
 from tidemill.data.statistics import Profile, profile
 from tidemill.data.types import column_type
-from tidemill.errors import DataError
 from tidemill.models.environment import list_versions
 from tidemill.models.flavors import lightgbm, sklearn
 from tidemill.models.package import make_portable
+from tidemill.models.transforming import check_row_wise, declare_raw_inputs, pack_features, transform
 from tidemill.monitoring.alerts import alert_release
 from tidemill.recipes.folds import FoldComparison, compare_folds, hold_out_validation, list_identity, needs_folds
 from tidemill.recipes.gating import GateFacts, SplitRows
 from tidemill.recipes.ingestion import ingest
+from tidemill.recipes.inputs import choose_inputs
 from tidemill.recipes.judging import (
     check_snapshot,
     confirm,
@@ -50,7 +51,7 @@ from tidemill.recipes.judging import (
 from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapshot
 from tidemill.registry.releases import register
 from tidemill.registry.rollout import CANARY_REPLACED, RELEASE_WAITING, Deployer
-from tidemill.training.evaluate import check_slice_columns, filter_classes, find_classes, to_truth
+from tidemill.training.evaluate import filter_classes, find_classes, to_truth
 from tidemill.training.fit import fit_lightgbm, fit_sklearn
 from tidemill.training.tune import LabeledMatrix, SearchResult, tune
 
@@ -82,9 +83,15 @@ def split(
 
 @step
 def describe(frame: pl.DataFrame, features: FeatureSet) -> Profile:
-    """Profile a model's inputs, on at most 100,000 training rows: the reference for drift."""
+    """Profile the raw inputs, on at most 100,000 training rows: the reference for drift."""
     rows = frame.gather_every(-(-frame.height // _PROFILED)) if frame.height > _PROFILED else frame
-    return profile(rows.select(name for name in features.names if name in frame.columns))
+    return profile(rows.select(name for name in features.raw_names if name in frame.columns))
+
+
+@step(transient=True)
+def add_columns(rows: pl.DataFrame, features: FeatureSet) -> pl.DataFrame:
+    """Return rows with the columns that the transformations of the model compute."""
+    return transform(rows, features)
 
 
 @step
@@ -120,13 +127,23 @@ def fit(
     rounds: int | None = None,
     tuned: SearchResult | None = None,
 ) -> Model:
-    """Fit a model package on training rows; the number of rounds is chosen on the validation rows, if any."""
+    """Fit a model package on training rows; the number of rounds is chosen on the validation rows, if any.
+
+    The rows are raw: transformations are checked to be row-wise, and compute their columns here.
+    """
     problem, options = policy.problem, policy.training
+    check_row_wise(train, features)
+    raw, train = train, transform(train, features)
+    validation = None if validation is None else transform(validation, features)
     if tuned is not None:
         options = replace(options, params=options.params | tuned.params)
     classes = _learned_classes(train, problem)
     target = to_truth(train[problem.label], problem.task, classes)
-    manifest = _describe_model(train, encoding, classes, policy, features, snapshot, sources.definition(problem.source))
+    packed, code = pack_features(features)
+    manifest = _describe_model(train, encoding, classes, policy, packed, snapshot, sources.definition(problem.source))
+    if features.transformations:
+        inputs = declare_raw_inputs(raw, features)
+        manifest = replace(manifest, signature=replace(manifest.signature, inputs=inputs))
     matrix = encode(encoding, train)
     if manifest.flavor == "sklearn":
         model = sklearn.pack(manifest, fit_sklearn(matrix, target.values, policy=options), encoding)
@@ -144,8 +161,8 @@ def fit(
         )
         manifest = replace(manifest, data=manifest.data | {"iterations": booster.current_iteration()})
         model = lightgbm.pack(manifest, booster, encoding)
-    samples = train.tail(_SAMPLE_ROWS).select(column.name for column in encoding.columns)
-    extra = {"profile.json": json.encode(statistics), "samples.json": samples.write_json().encode()}
+    samples = raw.tail(_SAMPLE_ROWS).select(column.name for column in manifest.signature.inputs)
+    extra = {"profile.json": json.encode(statistics), "samples.json": samples.write_json().encode()} | code
     return make_portable(replace(model, files=model.files | extra), options.packages)
 
 
@@ -255,9 +272,10 @@ def train_on(
     only; the model package contains the encoding.
     """
     settings = policy.training_settings
-    inputs = choose_inputs(frame, settings, features, slices=policy.gate.slices)
+    inputs = choose_inputs(frame, settings, features, snapshot=snapshot, slices=policy.gate.slices)
+    transforms = bool(features.transformations)
     train, validation, test = split(frame, settings)
-    candidate, tuned = fit_candidate(train, validation, settings, inputs, snapshot, prepare)
+    candidate, tuned = fit_candidate(train, validation, settings, inputs, snapshot, prepare, transforms=transforms)
     metrics = find_metrics()
     test_metrics = measure_on(candidate, test, policy, "test", metrics)
     train_metrics = measure_on(candidate, sample(train, policy.training), policy, "train", metrics)
@@ -272,7 +290,8 @@ def train_on(
         verdict = gate(candidate, champion, SplitRows(train, validation, test), facts, policy)
     if policy.training.refit or not policy.gate.enabled:
         frame = drop_unlearned_classes(frame, candidate, settings)
-        candidate = fit_all_rows(frame, policy, inputs, snapshot, count_rounds(candidate, verdict), prepare, tuned)
+        rounds = count_rounds(candidate, verdict)
+        candidate = fit_all_rows(frame, policy, inputs, snapshot, rounds, prepare, tuned, transforms=transforms)
     if policy.training.refit and policy.gate.enabled:
         verdict = confirm(candidate, probe_package(candidate, policy.gate), policy)
     release(finish(candidate, test_metrics, baseline_metrics, train_metrics, verdict), policy)
@@ -285,10 +304,16 @@ def fit_candidate(
     inputs: FeatureSet,
     snapshot: Snapshot,
     prepare: Callable[[pl.DataFrame, FeatureSet], Encoding],
+    *,
+    transforms: bool = False,
 ) -> tuple[Model, SearchResult | None]:
-    """Fit a model without the test rows, and return it with its tuned parameters; call it inside a pipeline."""
-    encoding = prepare(train, inputs)
-    tuned = search(train, validation, encoding, policy) if policy.training.search else None
+    """Fit a model without the test rows, and return it with its tuned parameters; call it inside a pipeline.
+
+    `transforms` is whether the model has transformations.
+    """
+    learned, checked = (add_columns(rows, inputs) if transforms else rows for rows in (train, validation))
+    encoding = prepare(learned, inputs)
+    tuned = search(learned, checked, encoding, policy) if policy.training.search else None
     return fit(train, validation, encoding, describe(train, inputs), policy, inputs, snapshot, tuned=tuned), tuned
 
 
@@ -312,7 +337,7 @@ def validate_first(
 
     def fit_fold(rows: pl.DataFrame) -> Model:
         train, validation = hold_out_validation(rows, policy, source)
-        encoding = learn_vocabularies(train, inputs)
+        encoding = learn_vocabularies(transform(train, inputs), inputs)
         return fit(train, validation, encoding, describe(train, inputs), policy, inputs, snapshot, sources)
 
     return compare_folds(frame, policy, source, fit_fold)
@@ -326,9 +351,12 @@ def fit_all_rows(
     rounds: int | None = None,
     prepare: Callable[[pl.DataFrame, FeatureSet], Encoding] = learn_vocabularies,
     tuned: SearchResult | None = None,
+    *,
+    transforms: bool = False,
 ) -> Model:
     """Fit on all rows; call it inside a pipeline."""
-    encoding, statistics = prepare(frame, inputs), describe(frame, inputs)
+    encoding = prepare(add_columns(frame, inputs) if transforms else frame, inputs)
+    statistics = describe(frame, inputs)
     return fit(
         frame, None, encoding, statistics, policy.training_settings, inputs, snapshot, rounds=rounds, tuned=tuned
     )
@@ -347,35 +375,6 @@ def count_rounds(candidate: Model, verdict: Verdict | None = None) -> int | None
     Its refit has the same number: rounds cannot be chosen on rows that it is fitted on.
     """
     return candidate.manifest.trained_on.iterations if verdict is None or not verdict.stops else None
-
-
-@step
-def choose_inputs(
-    rows: pl.DataFrame,
-    policy: ModelPolicy,
-    features: FeatureSet,
-    sources: Sources,
-    slices: tuple[str, ...] = (),
-) -> FeatureSet:
-    """Return the model's inputs: the policy's list, or every column that is not a label, key, time or group.
-
-    Raises
-    ------
-    DataError
-        if a column of the gate's `slices` is missing, or no column remains.
-    """
-    check_slice_columns(rows, slices)
-    if features.request:
-        return features
-    source = sources.definition(policy.problem.source)
-    excluded = {*source.key, *source.later, *policy.inputs.exclude, source.time, source.known_at}
-    excluded |= {policy.problem.label, policy.problem.label_known_at, policy.training.group}
-    views = {name for view in features.views for name in view.features}
-    excluded |= views | {name for name, kind in rows.schema.items() if kind.is_nested()}
-    chosen = [name for name in rows.columns if name not in excluded and not is_internal(name)]
-    if not chosen:
-        raise DataError("no column remains to learn from", "list some under [inputs] request in tidemill.toml")
-    return replace(features, request=tuple(chosen))
 
 
 @pipeline
