@@ -40,7 +40,7 @@ class Shop:
         run(self.session, self.session.project.code.pipeline("ingestion"))
         books = self.session.resource(resources.BooksReader)
         self.snapshot: Snapshot = take_snapshot(
-            self.policy, self.session.clock.now(), [], tables, journal, self.sources, books
+            self.policy, self.session.clock.now(), [], tables, journal, self.sources, books, self.context
         )
         rows = read_labelled(self.snapshot, self.policy.problem, tables)
         self.train, _, self.test = split_by_time(rows, "30d", 0.3, 0)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from tidemill.backtest.comparison import Period
-from tidemill.compose.backends import open_sources
+from tidemill.compose.session import open_history
 from tidemill.data.frame import TIME
 from tidemill.errors import InputError
 from tidemill.project.project import Project
@@ -18,7 +18,7 @@ def choose_period(project: Project, model: str, begin: str, end: str) -> Period:
         if a text is not a date, or the period contains no history.
     """
     policy = project.model(model)
-    sources = open_sources(project.folder, project.policy.sources)
+    sources = open_history(project)
     if not sources.definition(policy.problem.source).time:
         raise InputError(
             f"source {policy.problem.source!r} has no time, so its history cannot be replayed",

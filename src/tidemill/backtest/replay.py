@@ -16,8 +16,8 @@ from tidemill.backtest.comparison import Period
 from tidemill.backtest.policies import parse_firing_time
 from tidemill.backtest.sources import ReplayFeatures, ReplaySources, select_between
 from tidemill.clock import VirtualClock, parse_duration
-from tidemill.compose.backends import open_sources, open_workspace
-from tidemill.compose.session import open_session
+from tidemill.compose.backends import open_workspace
+from tidemill.compose.session import open_history, open_session
 from tidemill.core import resources
 from tidemill.core.columns import KNOWN_AT, TIME
 from tidemill.core.model import Signature
@@ -81,7 +81,7 @@ class Replay:
         self._report_progress = report_progress
         self.model: ModelPolicy = self.project.model(model)
         self.clock = VirtualClock(period.begin, policy.backtest.seed)
-        recorded = open_sources(project.folder, policy.sources)
+        recorded = open_history(self.project)
         source = self.model.problem.source
         self.sources = ReplaySources(project.folder, recorded, source, period.begin, policy.backtest)
         self.features = ReplayFeatures(self.project.features(self.model), self.sources, OfflineFeatures(self.sources))

@@ -12,8 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidemill.backtest.period import parse_time
-from tidemill.compose.backends import open_sources
-from tidemill.compose.session import open_session
+from tidemill.compose.session import open_history, open_session
 from tidemill.core.model import Model
 from tidemill.core.resources import Features
 from tidemill.core.source import Source
@@ -84,7 +83,7 @@ def find_join_leaks(project: Project, environment: str, model: str, begin: str =
             f"the journal of {environment!r} has no predictions of model {policy.name!r} in that time",
             "serve the model first, or choose another time with --from and --to",
         )
-    sources = open_sources(project.folder, project.policy.sources)
+    sources = open_history(project, environment)
     source = policy.problem.source
     rows = _join_source_rows(predictions, sources.source_history(source), sources.definition(source))
     if rows.is_empty():

@@ -19,6 +19,7 @@ VERBS = {
     "run": "run",
     "show": "graph",
     "why": "why",
+    "status": "status",
     "backtest": "backtest",
     "demo": "backtest",
     "gc": "upkeep",
@@ -37,7 +38,7 @@ NOUNS = {  # the first module defines the noun, the others add commands to it
     "audit": ["audit"],
     "models": ["models", "models_deploy", "models_compare", "models_export"],
     "runs": ["runs", "runs_evidence", "runs_reproduce"],
-    "data": ["data"],
+    "data": ["data", "data_batches"],
     "features": ["features"],
 }
 

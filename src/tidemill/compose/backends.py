@@ -37,12 +37,16 @@ def open_sources(
     sources: dict[str, Source],
     frames: Mapping[str, Any] | None = None,
     accepted: Callable[[], set[str]] = set,
+    withdrawn: Callable[[], set[str]] = set,
 ) -> RecordedSources:
-    """Open the sources of a project, some replaced by `frames`; `accepted` returns the ids of accepted batches."""
+    """Open the sources of a project, some replaced by `frames`.
+
+    `accepted` and `withdrawn` return the ids of accepted and of withdrawn batches.
+    """
     # Imported late: it imports Polars, which many pipelines do not need.
     from tidemill.data.source import FileSources
 
-    return FileSources(folder, sources, frames, accepted)
+    return FileSources(folder, sources, frames, accepted, withdrawn)
 
 
 def settings() -> dict[str, str]:

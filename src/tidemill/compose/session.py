@@ -14,6 +14,7 @@ from tidemill.core.policy import Policy
 from tidemill.errors import NotFound
 from tidemill.flow.session import Session
 from tidemill.host.prober import PackageProber
+from tidemill.ledger.batches import find_withdrawn
 from tidemill.project.project import Project
 from tidemill.workspace.workspace import Workspace
 
@@ -46,7 +47,12 @@ def open_session(
     polars_frames = _to_polars(frames) if frames else {}
     session = Session(project, opened, clock, dict(replacements or {}))
     sources = partial(
-        open_sources, project.folder, project.policy.sources, polars_frames, partial(_list_accepted, opened)
+        open_sources,
+        project.folder,
+        project.policy.sources,
+        polars_frames,
+        partial(_list_accepted, opened),
+        partial(_list_withdrawn, opened),
     )
     session.register(resources.Sources, sources)
     if polars_frames:
@@ -60,6 +66,20 @@ def open_session(
             _reopen, project.folder, project.policy, environment, opened.root, opened.urls, polars_frames
         )
     return session
+
+
+def open_history(project: Project, environment: str = "production") -> resources.RecordedSources:
+    """Open the sources of a project for their whole history, without the batches that a person has withdrawn."""
+    workspace = open_workspace(project.state_folder, environment)
+    file = workspace.ledger_file
+    if file is not None and not file.exists():  # opening the ledger would create it
+        return open_sources(project.folder, project.policy.sources)
+    return open_sources(
+        project.folder,
+        project.policy.sources,
+        accepted=partial(_list_accepted, workspace),
+        withdrawn=partial(_list_withdrawn, workspace),
+    )
 
 
 def predict(session: Session, rows: Any, model: str = "") -> "pl.DataFrame":
@@ -119,6 +139,11 @@ def _list_accepted(workspace: Workspace) -> set[str]:
     return workspace.ledger.verdicts.values(
         "subject", check="schema", action="proceed", environment=workspace.environment
     )
+
+
+def _list_withdrawn(workspace: Workspace) -> set[str]:
+    """Return the ids of the batches that a person has withdrawn."""
+    return set(find_withdrawn(workspace.ledger, workspace.environment))
 
 
 class _CodeMetrics:

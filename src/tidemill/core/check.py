@@ -86,9 +86,10 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 class SchemaEvidence(Struct, frozen=True, kw_only=True):
-    """The evidence of a schema check: the rows of the batch, the version of the schema, and the anomalies."""
+    """The evidence of a schema check: the rows and the path of the batch, the schema's version, and the anomalies."""
 
     rows: int = 0
+    path: str = ""
     schema_version: int = 0
     anomalies: list[dict[str, Any]] = []
 

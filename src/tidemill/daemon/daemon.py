@@ -16,6 +16,7 @@ from tidemill.daemon.heartbeat import Heartbeat, read_last_check
 from tidemill.daemon.loop import to_job_state
 from tidemill.daemon.notices import Notices
 from tidemill.daemon.patience import Patience
+from tidemill.daemon.reminders import Reminders
 from tidemill.daemon.triggers import Triggers
 from tidemill.errors import ConfigurationError, Conflict, TidemillError
 from tidemill.faults import maybe_crash
@@ -61,6 +62,7 @@ class Daemon:
         since = read_last_check(books, self._environment)
         self._triggers = Triggers(session.project.policy, books, session.clock, self._environment, since)
         self._notices = Notices(session, self._triggers)
+        self._reminders = Reminders(session)
         self._heartbeat = Heartbeat(books, session.clock, self._environment, session.host)
 
     def run_once(self) -> None:
@@ -79,6 +81,7 @@ class Daemon:
             "new jobs": self._start_jobs,
             "routes": self._publish_routes,
             "journal": self._tidy_journal,
+            "reminders": self._remind,
             "heartbeat": lambda: self._heartbeat.beat(self._triggers.last_check),
         }
         for name, part in parts.items():
@@ -136,6 +139,10 @@ class Daemon:
         self._notify(
             f"daemon: {message}; triggers still use the previous version: restart the daemon to apply the change"
         )
+
+    def _remind(self) -> None:
+        for line in self._reminders.list_new():
+            self._notify(line)
 
     def _fire_triggers(self) -> None:
         for job in self._triggers.fire():
@@ -229,6 +236,8 @@ class Daemon:
         del self._running[job.id]
         work.delete_output(self._session, job)
         self._notify(f"{job.pipeline} {settled.state}" + (f": {error}" if error else ""))
+        if state == "stopped":
+            self._reminders.alert_stopped_batches(job)
         if state == "failed":
             policy = self._session.project.policy
             runs = job.run and self._books.runs.find(id=job.run, limit=1)

@@ -32,6 +32,7 @@ class FileSources:
     """The project's sources: files, objects, Delta tables, queries, and `frames` in hand, which come before these.
 
     `accepted` returns the ids of the accepted batches: a batch that differs from the last one of its path is new.
+    `withdrawn` returns the ids of the batches that a person has withdrawn: they are not listed.
 
     Raises
     ------
@@ -49,6 +50,7 @@ class FileSources:
         sources: dict[str, Source],
         frames: Mapping[str, Any] | None = None,
         accepted: Callable[[], set[str]] = set,
+        withdrawn: Callable[[], set[str]] = set,
     ) -> None:
         self.folder = folder
         self._sources = sources
@@ -57,6 +59,7 @@ class FileSources:
             self.definition(name)
         self._frames = {name: FrameSource(name, frame) for name, frame in (frames or {}).items()}
         self._accepted = accepted
+        self._withdrawn = withdrawn
         self._histories: dict[tuple[str, ...], pl.DataFrame] = {}
 
     @property
@@ -84,7 +87,8 @@ class FileSources:
             if the source cannot be reached, or no file matches its path.
         """
         batches = sorted(self._kind(source).batches(until), key=lambda batch: (batch.known_at, batch.path))
-        return number_batches(batches, self._accepted())
+        numbered, withdrawn = number_batches(batches, self._accepted()), self._withdrawn()
+        return [batch for batch in numbered if batch.id not in withdrawn]
 
     def read(self, batch: Batch) -> pl.DataFrame:
         """Return the rows of a batch with their times, null where unreadable: a check reports those."""

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z][\w-]*")
 _KINDS = (
     *("data", "rows", "verdict", "run", "code", "packages", "job", "alert"),
     *("approval.needed", "watch.missing", "champion.missing", "model.frozen", "release.retired"),
-    *("release.waiting", "canary.replaced"),
+    *("release.waiting", "canary.replaced", "batch.withdrawn", "batch.restored"),
 )
 
 

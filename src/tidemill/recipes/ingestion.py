@@ -21,6 +21,7 @@ from tidemill.core.resources import Books, BooksReader, Online, Sources, Tables
 from tidemill.core.schema import Schema, SchemaVersion
 from tidemill.errors import DataError, Unreadable
 from tidemill.featurestore.materialize import materialize as write_online
+from tidemill.registry.withdrawals import find_withdrawn
 
 
 class IngestionSummary(Struct, frozen=True):
@@ -54,7 +55,7 @@ def ingest(
         try:
             frame = read_batch(batch, schema, sources)
         except Unreadable as error:
-            verdicts.append(unreadable_verdict(batch.id, schema.version, error))
+            verdicts.append(_add_path(unreadable_verdict(batch.id, schema.version, error), batch))
             continue
         verdict, bad = check_table(frame, schema, batch.id, definition, batch.known_at)
         if verdict.stops:
@@ -63,14 +64,21 @@ def ingest(
             rejected.append(_add_origin(bad, batch, clock))
         else:
             tables.append(source, batch.id, _add_origin(convert_to_schema(frame, schema), batch, clock))
-        verdicts.append(verdict)
+        verdicts.append(_add_path(verdict, batch))
     return verdicts, _stack_frames(rejected) if rejected else None
+
+
+def _add_path(verdict: Verdict, batch: Batch) -> Verdict:
+    return replace(verdict, evidence=verdict.evidence | {"path": batch.path})
 
 
 def _find_pending_batches(
     source: str, until: datetime, schema: Schema, sources: Sources, books: BooksReader, context: Context
 ) -> list[Batch]:
-    """Return the batches that were neither accepted, nor stopped in another run under this schema or a newer one."""
+    """Return the batches that were not accepted, stopped in another run under this schema or a newer one, or withdrawn.
+
+    An accepted batch stays accepted when it is withdrawn: the same file is not ingested again.
+    """
     environment = context.environment
     stopped = {
         verdict.subject: verdict.read(SchemaEvidence).schema_version
@@ -78,10 +86,11 @@ def _find_pending_batches(
         if verdict.run != context.run  # a resumed run checks its batches again
     }
     accepted = books.verdicts.values("subject", check="schema", action="proceed", environment=environment)
+    settled = accepted | find_withdrawn(books, environment).keys()
     return [
         batch
         for batch in sources.batches(source, until)
-        if batch.id not in accepted and stopped.get(batch.id, -1) < schema.version
+        if batch.id not in settled and stopped.get(batch.id, -1) < schema.version
     ]
 
 
@@ -159,10 +168,13 @@ def find_stopped_batches(
 
 
 def find_stopped_ids(books: BooksReader, environment: str) -> set[str]:
-    """Return the ids of the batches that were stopped by their schemas and not accepted since."""
+    """Return the ids of the batches that were stopped by their schemas, and not accepted or withdrawn since."""
     scope = {"check": "schema", "environment": environment}
     stopped = books.verdicts.values("subject", action="stop", **scope)
-    return stopped - books.verdicts.values("subject", action="proceed", **scope) if stopped else stopped
+    if not stopped:
+        return stopped
+    accepted = books.verdicts.values("subject", action="proceed", **scope)
+    return stopped - accepted - find_withdrawn(books, environment).keys()
 
 
 def _accept_schema(books: Books, clock: Clock, schema: Schema, by: str, reason: str = "") -> SchemaVersion:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from tidemill.clock import Clock, parse_duration
 from tidemill.core.columns import ARRIVED, BATCH, KNOWN_AT, PATH, TIME, is_internal
+from tidemill.core.context import Context
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import step
 from tidemill.core.policy import ModelPolicy, Problem, Training
@@ -19,6 +20,7 @@ from tidemill.data.keys import to_class_names, to_row_keys
 from tidemill.data.superseded import drop_repeated_keys, drop_superseded_batches
 from tidemill.errors import DataError
 from tidemill.monitoring.windows import read_window, unpack_features
+from tidemill.registry.withdrawals import find_withdrawn
 from tidemill.telemetry import get_logger
 
 
@@ -26,7 +28,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """The rows of a training: a version of a table, and the time of the newest label that was known then.
 
     Of rows with the same `key` in several batches, only those of the newest batch are current. The same snapshot
-    selects the same rows at any later time. `columns` are those of the source's schema in force.
+    selects the same rows at any later time. `columns` are those of the source's schema in force. The batches in
+    `withdrawn` count as if they had never been accepted.
     """
 
     table: str
@@ -35,6 +38,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     feedback_until: datetime | None = None
     key: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
+    withdrawn: tuple[str, ...] = ()
 
 
 @step
@@ -46,6 +50,7 @@ def take_snapshot(
     journal: JournalReader,
     sources: Sources,
     books: BooksReader,
+    context: Context,
 ) -> Snapshot:
     """Fix the rows of the training; `ingestion` is the output of `ingest`, so that this step runs after it."""
     source = policy.problem.source
@@ -67,6 +72,7 @@ def take_snapshot(
         feedback_until=_max_time(labels["known_at"]) if labels.width else None,
         key=definition.key,
         columns=max(schemas, key=lambda accepted: accepted.version).schema.columns if schemas else (),
+        withdrawn=tuple(sorted(find_withdrawn(books, context.environment))),
     )
 
 
@@ -117,6 +123,8 @@ def read_labelled(snapshot: Snapshot, problem: Problem, tables: TableReader) -> 
             f"source {problem.source!r} has no label column {problem.label!r}",
             f"set another label; its columns: {', '.join(name for name in rows.columns if not is_internal(name))}",
         )
+    if snapshot.withdrawn:
+        rows = rows.filter(~pl.col(BATCH).is_in(snapshot.withdrawn))
     rows = drop_repeated_keys(drop_superseded_batches(rows), snapshot.key)
     label = pl.col(problem.label).fill_nan(None) if rows.schema[problem.label].is_float() else pl.col(problem.label)
     rows = rows.filter(pl.col(_label_known_column(problem)) <= snapshot.known_until, label.is_not_null())

@@ -205,6 +205,7 @@ def _describe_model(
             "version": snapshot.version,
             "rows": train.height,
             "trained_until": newest.isoformat(),
+            **({"withdrawn": list(snapshot.withdrawn)} if snapshot.withdrawn else {}),
             "label": problem.label,
             **({"positive": classes[1]} if len(classes) == 2 else {}),
         },

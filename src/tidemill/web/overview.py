@@ -6,19 +6,14 @@ from msgspec import Struct
 
 from tidemill.clock import SystemClock
 from tidemill.core.check import Verdict
-from tidemill.core.event import Event
 from tidemill.core.route import Route
-from tidemill.core.run import Run
-from tidemill.evidence.daemon_status import read_daemon_status
+from tidemill.evidence import attention
 from tidemill.web import view
 from tidemill.web.pages import run_table, verdict_table
 from tidemill.web.reading import Query, Site, find_newest
 from tidemill.web.view import Cell, Page
 
 _SHOWN = 10
-_APPROVAL_TEXTS = {"approval.needed": "waits for an approval", "model.frozen": "waits: its model is frozen"}
-_WAITING_KINDS = (*_APPROVAL_TEXTS, "watch.missing")
-_BAD_STATES = ("failed", "stopped", "interrupted")
 
 
 class ServedModel(Struct, frozen=True):
@@ -42,7 +37,8 @@ def overview(site: Site, _: Query) -> Page:
     """Show the state of an environment."""
     published = site.board.routes()
     served = [_find_served(site, route) for route in published.values() if route.environment == site.environment]
-    needs = [*_find_silent_daemon(site), *_find_waiting_releases(site), *_find_failed_runs(site)]
+    actions = attention.list_actions(site.books, site.environment, SystemClock().now())
+    needs = [_link_item(item) for item in actions]
     verdicts = site.books.verdicts.find(newest=True, limit=_SHOWN, environment=site.environment)
     runs = site.books.runs.find(newest=True, limit=_SHOWN // 2, environment=site.environment)
     data: dict[str, Any] = {
@@ -85,61 +81,12 @@ def _health(verdict: Verdict) -> Cell:
     return Cell(f"{verdict.check}: {text}", style, view.build_path("verdicts", verdict.id), verdict.reason)
 
 
-def _find_silent_daemon(site: Site) -> list[ActionItem]:
-    """Return an item if the daemon should be running but sends no signs of life."""
-    status = read_daemon_status(site.books, site.environment, SystemClock().now())
-    if status is None or status.state != "silent":
-        return []
-    return [ActionItem("The daemon is silent", str(status), "tidemill up", view.build_path("events", kind="daemon"))]
-
-
-def _find_waiting_releases(site: Site) -> list[ActionItem]:
-    """Return items for releases that wait for an approval or have no watch."""
-    items = []
-    for kind in _WAITING_KINDS:
-        for event in site.books.events.find(kind=kind, environment=site.environment, newest=True, limit=_SHOWN):
-            if not _is_settled(site, event):
-                items.append(_to_item(event))
-    return items
-
-
-def _to_item(event: Event) -> ActionItem:
-    reason = event.announcement.reason
-    href = view.link_release(event.subject).href
-    if text := _APPROVAL_TEXTS.get(event.kind):
-        return ActionItem(f"{event.subject} {text}", reason, f"tidemill models approve {event.subject}", href)
-    return ActionItem(f"{event.subject} has no monitoring", reason, "set [[watch.values]] in tidemill.toml", href)
-
-
-def _is_settled(site: Site, event: Event) -> bool:
-    """Return whether the release came into production after the event, or a person decided on it."""
-    model = event.subject.partition("/")[0]
-    routed = site.books.routes.find(
-        environment=site.environment, model=model, linked=f"release:{event.subject}", after=event.id, limit=1
-    )
-    decided = site.books.audit.find(subject=event.subject, after=event.id, limit=1)
-    return bool(routed or decided)
-
-
-def _find_failed_runs(site: Site) -> list[ActionItem]:
-    """Return items for pipelines whose latest run failed, stopped or was interrupted."""
-    items = []
-    for pipeline in sorted(site.books.runs.values("pipeline", environment=site.environment)):
-        run = find_newest(site.books.runs, pipeline=pipeline, environment=site.environment)
-        if run is not None and run.state in _BAD_STATES:
-            items.append(_describe_failed_run(run))
-    return items
-
-
-def _describe_failed_run(run: Run) -> ActionItem:
-    cure = f"tidemill runs logs {run.id}" if run.state != "stopped" else f"tidemill why {run.id}"
-    return ActionItem(
-        f"the latest run of {run.pipeline} {_describe_state(run.state)}",
-        run.error,
-        cure,
-        view.build_path("runs", run.id),
-    )
-
-
-def _describe_state(state: str) -> str:
-    return f"was {state}" if state != "failed" else state
+def _link_item(item: attention.ActionItem) -> ActionItem:
+    """Return an item with the link to the page of its record."""
+    href = {
+        "daemon": view.build_path("events", kind="daemon"),
+        "batch": view.build_path("verdicts", item.subject),
+        "release": view.link_release(item.subject).href,
+        "run": view.build_path("runs", item.subject),
+    }[item.kind]
+    return ActionItem(item.what, item.why, item.cure, href)

@@ -1,0 +1,106 @@
+"""What needs a person in an environment: one list for the overview page, `tidemill status` and `tidemill up`."""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from tidemill.core.event import Event
+from tidemill.core.resources import BooksReader
+from tidemill.evidence.daemon_status import read_daemon_status
+from tidemill.ledger.batches import BatchRecord, list_stopped
+
+APPROVAL_TEXTS = {"approval.needed": "waits for an approval", "model.frozen": "waits: its model is frozen"}
+_WAITING_KINDS = (*APPROVAL_TEXTS, "watch.missing")
+_BAD_STATES = ("failed", "stopped", "interrupted")
+_MAX_EVENTS = 10
+
+
+class ActionItem(Struct, frozen=True, kw_only=True):
+    """A problem that a person must solve: what, why, and the command or change that solves it.
+
+    `subject` is the id of the record of this `kind` that the item is about.
+    """
+
+    kind: Literal["batch", "release", "run", "daemon"]
+    subject: str
+    what: str
+    why: str
+    cure: str
+
+
+def list_actions(books: BooksReader, environment: str, now: datetime) -> list[ActionItem]:
+    """Return everything that needs a person, the most urgent first."""
+    return [
+        *_find_silent_daemon(books, environment, now),
+        *(_describe_batch(record) for record in list_stopped(books, environment)),
+        *_find_waiting_releases(books, environment),
+        *_find_failed_runs(books, environment),
+    ]
+
+
+def _find_silent_daemon(books: BooksReader, environment: str, now: datetime) -> list[ActionItem]:
+    """Return an item if the daemon should be running but sends no signs of life."""
+    status = read_daemon_status(books, environment, now)
+    if status is None or status.state != "silent":
+        return []
+    item = ActionItem(
+        kind="daemon", subject=status.host, what="The daemon is silent", why=str(status), cure="tidemill up"
+    )
+    return [item]
+
+
+def _describe_batch(record: BatchRecord) -> ActionItem:
+    return ActionItem(
+        kind="batch",
+        subject=record.verdict,
+        what=f"{record.path} of source {record.source} was stopped: {record.rows:,} rows are not in the table",
+        why=f"{record.reason}. Accept the change, deliver a corrected file, or set the batch aside: "
+        f"tidemill data withdraw {record.id}",
+        cure=f"tidemill data accept {record.source}",
+    )
+
+
+def _find_waiting_releases(books: BooksReader, environment: str) -> list[ActionItem]:
+    """Return items for releases that wait for an approval or have no watch."""
+    items = []
+    for kind in _WAITING_KINDS:
+        for event in books.events.find(kind=kind, environment=environment, newest=True, limit=_MAX_EVENTS):
+            if not _is_settled(books, environment, event):
+                items.append(_describe_release(event))
+    return items
+
+
+def _describe_release(event: Event) -> ActionItem:
+    text = APPROVAL_TEXTS.get(event.kind, "has no monitoring")
+    is_approval = event.kind in APPROVAL_TEXTS
+    return ActionItem(
+        kind="release",
+        subject=event.subject,
+        what=f"{event.subject} {text}",
+        why=event.announcement.reason,
+        cure=f"tidemill models approve {event.subject}" if is_approval else "set [[watch.values]] in tidemill.toml",
+    )
+
+
+def _is_settled(books: BooksReader, environment: str, event: Event) -> bool:
+    """Return whether the release came into production after the event, or a person decided on it."""
+    model = event.subject.partition("/")[0]
+    routed = books.routes.find(
+        environment=environment, model=model, linked=f"release:{event.subject}", after=event.id, limit=1
+    )
+    decided = books.audit.find(subject=event.subject, after=event.id, limit=1)
+    return bool(routed or decided)
+
+
+def _find_failed_runs(books: BooksReader, environment: str) -> list[ActionItem]:
+    """Return items for pipelines whose latest run failed, stopped or was interrupted."""
+    items = []
+    for pipeline in sorted(books.runs.values("pipeline", environment=environment)):
+        for run in books.runs.find(pipeline=pipeline, environment=environment, newest=True, limit=1):
+            if run.state in _BAD_STATES:
+                state = f"was {run.state}" if run.state != "failed" else run.state
+                cure = f"tidemill runs logs {run.id}" if run.state != "stopped" else f"tidemill why {run.id}"
+                what = f"the latest run of {run.pipeline} {state}"
+                items.append(ActionItem(kind="run", subject=run.id, what=what, why=run.error, cure=cure))
+    return items
