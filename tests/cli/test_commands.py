@@ -65,7 +65,7 @@ def bad_tables(folder: Path) -> dict[str, Path]:
     files["header"].write_text("a,y\n")
     files["one_class"].write_text("a,y\n1,0\n2,0\n3,0\n")
     files["null_column"].write_text("a,b,y\n" + "".join(f"{n % 7},,{n % 2}\n" for n in range(50)))
-    files["latin"].write_bytes(b"a,name,y\n" + b"".join(b"%d,caf\xe9,%d\n" % (n, n % 2) for n in range(50)))
+    files["latin"].write_bytes(b"a,name,y\n" + b"".join(b"%d,\xfe\xfd,%d\n" % (n, n % 2) for n in range(50)))
     files["fine"].write_text("a,y\n" + "".join(f"{n},{n % 2}\n" for n in range(50)))
     return files
 
@@ -79,7 +79,7 @@ def bad_tables(folder: Path) -> dict[str, Path]:
         ("fine", "nope", "no column 'nope'"),
         ("one_class", "y", "only one class"),
         ("null_column", "y", "null in every row"),
-        ("latin", "y", "not UTF-8"),
+        ("latin", "y", "its encoding is uncertain"),
         ("fine", "", "--label"),
     ],
 )

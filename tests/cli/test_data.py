@@ -56,7 +56,7 @@ def test_a_stopped_run_keeps_its_bad_rows_and_goes_on_with_them_once_they_are_ac
 
 
 def test_a_file_is_judged_with_its_anomalies(shop: Path, tmp_path: Path) -> None:
-    later(shop).with_columns(distance_km=pl.lit(float("nan")), wind=1).write_csv(tmp_path / "bad ü.csv")
+    later(shop).with_columns(distance_km=pl.lit(float("inf")), wind=1).write_csv(tmp_path / "bad ü.csv")
     told = tidemill(shop, "data", "validate", str(tmp_path / "bad ü.csv"), code=3)
     assert "wind: is not in the schema" in told.stdout
     judged = tidemill(shop, "data", "validate", str(tmp_path / "bad ü.csv"), "--json", code=3)

@@ -48,17 +48,19 @@ def test_what_stands_far_down_is_read_as_well(tmp_path: Path) -> None:
 
 
 def test_csv_has_no_types_so_codes_stay_as_they_are_written(tmp_path: Path) -> None:
-    file = write(tmp_path, "a[1].csv", b"zip,a,a,n,\n00569,12.50,3,-7,1\n12345,8.00,4,0,2\n")
+    file = write(tmp_path, "a[1].csv", b"zip,a,b,n,\n00569,12.50,3,-7,1\n12345,8.00,4,0,2\n")
     guessed = read_table(file)
     assert guessed.rows() == [("00569", 12.5, 3, -7, 1), ("12345", 8.0, 4, 0, 2)]
-    assert read_table(file, texts=("a", "elsewhere")).rows()[0] == (569, "12.50", 3, -7, 1)
+    assert read_table(file, types={"a": "text", "elsewhere": "text"}).rows()[0] == ("00569", "12.50", 3, -7, 1)
+    late = read_table(write(tmp_path, "later.csv", b"zip,a\n02139,1\n10001,2\n"), types={"zip": "integer"})
+    assert late["zip"].to_list() == ["02139", "10001"]
 
 
 def test_the_header_of_csv_may_have_quotes(tmp_path: Path) -> None:
     FRAME.rename({"a": 'größe"x', "b": '"'}).write_csv(tmp_path / "a.csv")
     found = read_table(tmp_path / "a.csv")
     assert found.columns == ['größe"x', '"', "t"]
-    assert read_table(tmp_path / "a.csv", texts=('größe"x',)).row(0)[:2] == ("1", "x")
+    assert read_table(tmp_path / "a.csv", types={'größe"x': "text"}).row(0)[:2] == ("1", "x")
 
 
 def test_dates_of_csv_are_iso_8601_or_text(tmp_path: Path) -> None:
@@ -78,7 +80,7 @@ def test_text_of_json_that_all_is_iso_8601_is_time(tmp_path: Path) -> None:
         (date(1999, 1, 31), NOON, "2013-01-31 was cold", None),
         (None, NOON, "2013-01-31", "2013-13-01"),
     ]
-    assert read_table(file, texts=("born",))["born"].to_list() == ["1999-01-31", None]
+    assert read_table(file, types={"born": "text"})["born"].to_list() == ["1999-01-31", None]
 
 
 WRONG = {
@@ -86,19 +88,31 @@ WRONG = {
     "blank": ("a.csv", b"\n\n", "is empty", "header"),
     "header only": ("a.csv", b"a,b\n", "has no rows", "rows"),
     "not UTF-8": ("a.csv", "a,b\ncaf\xe9,1\n".encode("latin-1"), "is not UTF-8", "iconv"),
-    "UTF-16": ("a.csv", "a,b\ncafé,1\n".encode("utf-16"), "is not UTF-8", "iconv -f UTF-16 "),
     "not UTF-8 far down": (
         "a.csv",
         b"a,b\n" + b"x,1\n" * 20_000 + "caf\xe9,1\n".encode("latin-1"),
         "is not UTF-8",
         "iconv",
     ),
-    "too many values": ("a.csv", b"a,b\n1,2,3\n", "cannot be read as csv", "complete"),
+    "too many values": (
+        "a.csv",
+        b"a,b\n1,2\n1,2,3\n",
+        "line 3 .* 3 values, but the header has 2",
+        "quotes",
+    ),
+    "too few values": (
+        "a.csv",
+        b"a,b,c\n1,2,3\n\n1,2\n",
+        "line 4 .* 2 values, but the header has 3",
+        "line",
+    ),
+    "a name twice": ("a.csv", b"a,b,a\n1,2,3\n", "two columns with the name 'a' .columns 1 and 3", "rename"),
+    "another separator": ("a.csv", b"a;b\n1;2\n", "separated by a semicolon, not by a comma", 'separator = ";"'),
     "JSON cut off": ("a.jsonl", b'{"a":1}\n{"a":', "cannot be read as jsonl", "complete"),
     "JSON not UTF-8": ("a.jsonl", '{"a":"caf\xe9"}\n'.encode("latin-1"), "is not UTF-8", "iconv"),
     "no Parquet": ("a.parquet", b"PAR1 and nothing", "cannot be read as parquet", "complete"),
     "empty Parquet": ("a.parquet", b"", "is empty", "header"),
-    "unknown format": ("a.xlsx", b"PK", "format of .*a.xlsx is unknown", ".parquet"),
+    "unknown format": ("a.doc", b"PK", "format of .*a.doc is unknown", ".parquet"),
 }
 
 

@@ -104,7 +104,8 @@ class ReplaySources:
             return self.rows.filter(pl.col(TIME) < self._start)
         if batch.path in {planted.path for planted in self._planted.values()}:
             definition = self.definition(self._source)
-            rows = read_table(self._folder / batch.path, definition.format, empty=True, texts=batch.texts)
+            file, dialect = self._folder / batch.path, definition.dialect
+            rows = read_table(file, definition.format, dialect=dialect, empty=True, types=batch.types)
             return add_times(rows, definition, self._source, batch.known_at, lenient=True)
         begin = datetime.fromisoformat(batch.path)
         return select_between(self.rows, begin, begin + self._delivery)

@@ -13,7 +13,7 @@ from tidemill.core.columns import KNOWN_AT, PREFIX, TIME, is_internal
 from tidemill.core.schema import Column, Schema
 from tidemill.core.source import Source
 from tidemill.data.rows import convert_columns
-from tidemill.data.types import column_type, find_conversion
+from tidemill.data.types import CODE, column_type, find_conversion
 from tidemill.errors import Unreadable
 
 WHY = f"{PREFIX}why"
@@ -163,7 +163,10 @@ def _columns(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series 
 def _wrong_type(values: pl.Series, column: Column, bad: pl.Series | None) -> TableFault:
     """Return the fault of a column: in text that partly converts, the other rows are bad; else the whole column is."""
     what = f"should be of type {column.type}, but is {values.dtype}"
-    if bad is None or values.dtype != pl.String or bad.all():
+    if column.type == "integer" and values.dtype == pl.String:
+        is_code = values.str.contains(CODE).fill_null(value=False)
+        bad = is_code | (values.cast(pl.Int64, strict=False).is_null() & values.is_not_null())
+    if bad is None or not bad.any() or values.dtype != pl.String or bad.all():
         return TableFault(column.name, "wrong type", what, len(values), _some(values))
     samples = _some(values.filter(bad))
     shown = ", ".join(map(str, samples[:3]))

@@ -31,10 +31,11 @@ def profile(
 ) -> None:
     """Describe the columns of a table, and propose how to use or exclude each one."""
     from tidemill.checks.exploration import explore_table
-    from tidemill.data.tables import read_table
+    from tidemill.data.learning import learn_table
 
     nothing: dict[str, Any] = {}
-    frame, known = (read_table(Path(target)), nothing) if Path(target).is_file() else _read_source(target)
+    is_file = Path(target).is_file()
+    frame, known = (learn_table(Path(target), ask=False).frame, nothing) if is_file else _read_source(target)
     known["label"] = label or known.get("label", "")
     if known["label"] and known["label"] not in frame.columns:
         raise InputError(f"{target} has no column {known['label']!r}", f"the columns are: {', '.join(frame.columns)}")
@@ -119,7 +120,7 @@ def validate(
     now, books = session.clock.now(), session.workspace.ledger
     schema = resolve_schema(chosen, now, session.sources, books, session.clock)
     definition = session.sources.definition(chosen)
-    table = read_table(file, definition.format, empty=True, texts=schema.texts)
+    table = read_table(file, definition.format, dialect=definition.dialect, empty=True, types=schema.types)
     rows = add_times(table, definition, chosen, now, lenient=True)
     verdict = check_table(rows, schema, str(file), definition, now)
     if json:
@@ -184,7 +185,7 @@ def accept(
     schema = resolve_schema(source, now, sources, books, session.clock)
     stopped = find_stopped_batches(source, now, sources, books, env)
     if file is not None:
-        table = read_table(file, definition.format, empty=True, texts=schema.texts)
+        table = read_table(file, definition.format, dialect=definition.dialect, empty=True, types=schema.types)
         tables = [(add_times(table, definition, source, now, lenient=True), now)]
     elif stopped:
         tables = []

@@ -1,24 +1,48 @@
 """`init`: starts a project around a table."""
 
 import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tidemill.cli import output
 from tidemill.errors import InputError
 
+if TYPE_CHECKING:
+    from tidemill.data.learning import LearnedTable
+
+_MOST_COLUMNS = 8
+
 
 def init(
     name: Annotated[str, typer.Argument(help="The folder and name of the new project.")],
-    table: Annotated[Path | None, typer.Option("--from", help="Your table: Parquet, CSV or JSON Lines.")] = None,
+    table: Annotated[
+        Path | None, typer.Option("--from", help="Your table: Parquet, CSV, JSON Lines, JSON or Excel.")
+    ] = None,
     label: Annotated[str, typer.Option(help="The column to predict.")] = "",
     time: Annotated[str, typer.Option(help="The column of the event time.")] = "",
     key: Annotated[str, typer.Option(help="The column that identifies a row.")] = "",
     task: Annotated[str, typer.Option(help="classification or regression. Default: guessed from the label.")] = "",
     exclude: Annotated[
         list[str] | None, typer.Option(help="A column to exclude from the inputs; can be repeated.")
+    ] = None,
+    separator: Annotated[str | None, typer.Option(help="The character between values; `tab` is a tab.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="The encoding, such as cp1252 or cp949.")] = None,
+    decimal: Annotated[str | None, typer.Option(help="The decimal separator: . or ,")] = None,
+    thousands: Annotated[
+        str | None, typer.Option(help="The character between groups of three digits; '' is none.")
+    ] = None,
+    null: Annotated[
+        list[str] | None, typer.Option(help="A text that means that a value is missing; can be repeated.")
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="A column to read as text, character by character; can be repeated.")
+    ] = None,
+    date_format: Annotated[
+        list[str] | None,
+        typer.Option(help="A format of dates such as %d.%m.%Y, or COLUMN=FORMAT for one column; can be repeated."),
     ] = None,
 ) -> None:
     """Create a project that can run at once, with your table or with a generated example."""
@@ -27,7 +51,7 @@ def init(
     from tidemill.core.policy import Training
     from tidemill.data.classes import order_classes
     from tidemill.data.keys import to_class_names
-    from tidemill.data.tables import read_table
+    from tidemill.data.learning import GivenDialect, learn_table
     from tidemill.project.example import write_example
     from tidemill.project.guessing import guess_columns
     from tidemill.project.starting import write_project
@@ -41,20 +65,70 @@ def init(
         table, label, time, key = write_example(folder), "late", "ordered", "order_id"
     elif not label:
         raise InputError("the column to predict is missing", "add --label COLUMN")
-    frame = read_table(table)
+    learned = learn_table(
+        table,
+        GivenDialect(
+            separator=_to_character("--separator", separator, {"tab": "\t", "\\t": "\t"}),
+            encoding=encoding,
+            decimal=_to_character("--decimal", decimal, {}, (".", ",")),
+            thousands=thousands if thousands == "" else _to_character("--thousands", thousands, {"space": " "}),
+            nulls=tuple(null or ()),
+            texts=tuple(text or ()),
+            date_formats=_split_formats(date_format or ()),
+            ignored=tuple(exclude or ()),
+        ),
+    )
+    frame = learned.frame
     guessed = guess_columns(frame, label, time=time, key=key, task=task, exclude=tuple(exclude or ()))
     classes = (
         order_classes(to_class_names(frame[label].drop_nulls()).unique()) if guessed.task == "classification" else ()
     )
     guessed = replace(guessed, positive=classes[1] if len(classes) == 2 else "")
-    write_project(folder, guessed, table)
+    write_project(folder, guessed, table, dialect=learned.dialect)
     about = f"{guessed.task} of {label!r} from {len(guessed.inputs)} columns of {frame.height:,} rows"
     output.out.print(f"{folder}: {about}")
     if guessed.positive:
         output.out.print(f"  positive class: {guessed.positive!r} (positive under [problem])")
+    _print_reading(learned)
     for column, reason in guessed.excluded.items():
         output.out.print(f"  excluded {column!r}: {reason}")
     output.out.print(f"  event time: {guessed.time or 'none found; set it with --time'}")
     if frame.height < (needed := Training().minimum_rows):
         output.out.print(f"  too few rows: a training needs {needed} (minimum_rows under [training])")
     output.out.print(f"next: cd {shlex.quote(name)} && tidemill run training && tidemill serve")
+
+
+def _to_character(
+    option: str, value: str | None, names: Mapping[str, str], allowed: Sequence[str] | None = None
+) -> str | None:
+    """Return the character of an option; raise `InputError` if it is not one, or not one of `allowed`."""
+    if value is None:
+        return None
+    character = names.get(value, value)
+    if len(character.encode()) != 1 or (allowed and character not in allowed):
+        raise InputError(
+            f"{option} {value!r} is not possible", f"use {' or '.join(allowed)}" if allowed else "use one character"
+        )
+    return character
+
+
+def _split_formats(options: Iterable[str]) -> dict[str, str]:
+    """Return the format of each column; a format without a column has the key `""`."""
+    formats = {}
+    for option in options:
+        column, separator, form = option.rpartition("=")
+        formats[column if separator else ""] = form
+    return formats
+
+
+def _print_reading(learned: "LearnedTable") -> None:
+    """Print what was learned about the file: its dialect, and which texts are null in which columns."""
+    for fact in learned.facts:
+        output.out.print(f"  {fact}")
+    by_text: dict[str, list[str]] = {}
+    for column, counts in learned.nulls.items():
+        for text, count in counts.items():
+            by_text.setdefault(text, []).append(f"{column} {count:,}")
+    for text, columns in by_text.items():
+        more = f" and {len(columns) - _MOST_COLUMNS} more columns" if len(columns) > _MOST_COLUMNS else ""
+        output.out.print(f"  read as null: {text!r} ({', '.join(columns[:_MOST_COLUMNS])}{more})")

@@ -37,7 +37,7 @@ def register(
     json: Json = False,
 ) -> None:
     """Register a model that was trained elsewhere; the file is inspected without unpickling it."""
-    from tidemill.data.tables import read_table
+    from tidemill.data.learning import learn_table
     from tidemill.models.adopt import adopt
     from tidemill.registry.releases import register as register_release
 
@@ -46,7 +46,7 @@ def register(
     session = load_session(env)
     model = adopt(
         path,
-        read_table(samples),
+        learn_table(samples, ask=False).frame,
         name=name or session.project.name,
         task=task or None,  # type: ignore[arg-type]  # checked above
         classes=tuple(part for part in classes.split(",") if part),

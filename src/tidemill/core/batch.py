@@ -4,6 +4,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from tidemill.core.schema import ColumnType
+
 
 class Batch(Struct, frozen=True, kw_only=True):
     """Rows that arrived together; `id` changes when their bytes change.
@@ -11,11 +13,11 @@ class Batch(Struct, frozen=True, kw_only=True):
     A batch with the `path` of an earlier batch replaces its rows. A path that ends in `#7+2` is the second part after
     part 7. Part 7 rewrote the whole table at that path, so the rows of the parts before it are no longer current.
 
-    `texts` are the columns to read as text if the format has no types (CSV); with None the reader infers the types.
+    `types` are the declared types of columns, for formats without types (CSV); with None the values decide.
     """
 
     id: str
     source: str
     known_at: datetime
     path: str
-    texts: tuple[str, ...] | None = None
+    types: dict[str, ColumnType] | None = None

@@ -81,9 +81,9 @@ class Schema(Struct, frozen=True, kw_only=True):
         return next((column for column in self.columns if column.name == name), None)
 
     @property
-    def texts(self) -> tuple[str, ...]:
-        """Return the columns of text, which are not converted if the file format has no types."""
-        return tuple(column.name for column in self.columns if column.type == "text")
+    def types(self) -> dict[str, ColumnType]:
+        """Return the type of each column."""
+        return {column.name: column.type for column in self.columns}
 
 
 class SchemaVersion(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from tidemill.clock import DurationText
+from tidemill.core.dialect import Dialect
 
 
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,6 +34,24 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         The length of the batches in which a backtest delivers the history; the default is one day.
     format
         The format of the files, if their names do not show it.
+    separator
+        The character between two values of a text file; `""` is a tab for `.tsv` and `.tab`, `|` for `.psv`, else a
+        comma.
+    encoding
+        The encoding of text files, such as `cp1252` or `cp949`; `""` is UTF-8, or UTF-16 with a byte order mark.
+    decimal
+        The decimal separator of text files.
+    thousands
+        The character between groups of three digits in text files; `""` is none.
+    nulls
+        Texts that are null in every column except `texts`, besides those that are
+        [always null](../howto/own-table.md#nulls).
+    texts
+        Columns of text files to read as text, character by character: no number, no time, and only the empty text is
+        null.
+    date_formats
+        The format of each column with dates or times that are not ISO 8601, such as `{ sold = "%d.%m.%Y" }`, or
+        `unix_seconds`, `unix_milliseconds`, `unix_microseconds` or `unix_nanoseconds` for numbers.
     kind
         What the path is, if its form does not show it.
     table
@@ -51,7 +70,14 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     schema: str = ""
     later: tuple[str, ...] = ()
     delivery: DurationText | None = None
-    format: Literal["parquet", "csv", "jsonl", ""] = ""
+    format: Literal["parquet", "csv", "jsonl", "json", "xlsx", ""] = ""
+    separator: str = ""
+    encoding: str = ""
+    decimal: Literal[".", ","] = "."
+    thousands: str = ""
+    nulls: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    date_formats: dict[str, str] = {}
     kind: Literal["files", "delta", "sql", "duckdb", ""] = ""
     table: str = ""
     query: str = ""
@@ -60,4 +86,9 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def meaning(self) -> tuple[object, ...]:
         """Return the settings that define the meaning of the rows, without their location."""
-        return (self.time, self.known_at, self.delay, self.key, self.later)
+        return (self.time, self.known_at, self.delay, self.key, self.later, *self.dialect.identity)
+
+    @property
+    def dialect(self) -> Dialect:
+        """Return how the values of its text files are written."""
+        return Dialect(**{name: getattr(self, name) for name in Dialect.__struct_fields__})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import polars as pl
+from msgspec.structs import replace
 
 from tidemill.core.batch import Batch
 from tidemill.core.feature import FeatureView
@@ -19,6 +20,7 @@ from tidemill.data.kinds.files import LocalFiles, RemoteObjects
 from tidemill.data.kinds.frames import FrameSource
 from tidemill.data.kinds.kind import SourceKind, number_batches
 from tidemill.data.kinds.queries import DuckDbEngine, QuerySource, SqlEngine
+from tidemill.data.reading.values import type_typed_columns
 from tidemill.data.schema_file import read_schema
 from tidemill.errors import ConfigurationError, DataError, NotFound
 
@@ -95,8 +97,11 @@ class FileSources:
         return add_times(self.raw(batch), self.definition(batch.source), batch.source, batch.known_at, lenient=True)
 
     def raw(self, batch: Batch) -> pl.DataFrame:
-        """Return the rows of a batch as they are in the source."""
-        return self._kind(batch.source).rows(batch)
+        """Return the rows of a batch as they are in the source, with the declared nulls and date formats."""
+        rows, dialect = self._kind(batch.source).rows(batch), self.definition(batch.source).dialect
+        if isinstance(self._kind(batch.source), LocalFiles | RemoteObjects):
+            return rows
+        return type_typed_columns(rows, dialect, infer=False)
 
     def _kind(self, source: str) -> SourceKind:
         definition = self.definition(source)
@@ -143,7 +148,7 @@ def create_source_kind(name: str, source: Source, folder: Path, accepted: Callab
         return QuerySource(name, source, DuckDbEngine(path, folder))
     if kind == "delta":
         return DeltaSource(name, path if scheme else str(folder / path), accepted, path)
-    here = Source(path=path, format=source.format)
+    here = replace(source, path=path)
     return RemoteObjects(name, here) if scheme in _OBJECTS else LocalFiles(name, here, folder)
 
 

@@ -13,6 +13,9 @@ from tidemill.data.timestamps import TIMESTAMP, parse_dates, parse_times, parse_
 _LARGEST_EXACT = 2**53  # above it a float skips whole numbers
 _MIDNIGHT = time()
 
+CODE = r"^[+-]?0[0-9]|^\+[0-9]{7,}$"
+"""Digits that a number would lose: a leading zero, or the plus of a telephone number."""
+
 ConvertColumn = Callable[[pl.Expr], pl.Expr]
 
 
@@ -68,7 +71,9 @@ def find_conversion(kind: ColumnType, values: pl.Series, *, parse_text: bool = F
     if values.null_count() == len(values):
         return Conversion(lambda v: pl.when(v.is_null()).then(pl.lit(None, rule.dtype)), total=True)
     if parse_text and kind == "number" and values.dtype == pl.String:
-        return Conversion(lambda text: text.cast(pl.Float64, strict=False), total=False)
+        return Conversion(
+            lambda text: pl.when(~text.str.contains(CODE)).then(text.cast(pl.Float64, strict=False)), total=False
+        )
     return rule.conversion(values.dtype)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from tidemill.clock import SystemClock
+from tidemill.core.dialect import COMPRESSIONS, Dialect
 from tidemill.core.metric import default_metric
 from tidemill.errors import InputError
 from tidemill.project.guessing import TableGuess
@@ -19,8 +20,12 @@ _NEEDED_LABELS = 210  # the minimum of the watch, and a few more
 _PATTERN = re.compile(r"[*?\[\]]")
 
 
-def write_project(folder: Path, guessed: TableGuess, table: Path, now: datetime | None = None) -> None:
-    """Write the files of a project with a copy of a table; `now` decides whether the table is still growing.
+def write_project(
+    folder: Path, guessed: TableGuess, table: Path, now: datetime | None = None, dialect: Dialect | None = None
+) -> None:
+    """Write the files of a project with a copy of a table.
+
+    `now` decides whether the table is still growing; `dialect` is how the values of its file are written.
 
     Raises
     ------
@@ -32,10 +37,12 @@ def write_project(folder: Path, guessed: TableGuess, table: Path, now: datetime 
     try:
         (folder / "data").mkdir(parents=True, exist_ok=True)
         (folder / "tests").mkdir(exist_ok=True)
-        copy = folder / "data" / f"{_PATTERN.sub('-', folder.name)}{table.suffix.lower()}"
+        copy = folder / "data" / f"{_PATTERN.sub('-', folder.name)}{_find_suffixes(table)}"
         if table.resolve() != copy.resolve():
             shutil.copyfile(table, copy)
-        for name, text in _render_files(folder, guessed, copy, now or SystemClock().now()).items():
+        for name, text in _render_files(
+            folder, guessed, copy, now or SystemClock().now(), dialect or Dialect()
+        ).items():
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(
@@ -43,9 +50,15 @@ def write_project(folder: Path, guessed: TableGuess, table: Path, now: datetime 
         ) from None
 
 
-def _render_files(folder: Path, guessed: TableGuess, table: Path, now: datetime) -> dict[str, str]:
+def _find_suffixes(table: Path) -> str:
+    """Return the suffix of a table, with that of its format if it is compressed."""
+    suffixes = [suffix.lower() for suffix in table.suffixes]
+    return "".join(suffixes[-2:] if suffixes[-1:] and suffixes[-1] in COMPRESSIONS else suffixes[-1:])
+
+
+def _render_files(folder: Path, guessed: TableGuess, table: Path, now: datetime, dialect: Dialect) -> dict[str, str]:
     return {
-        "tidemill.toml": _render_policy(folder.name, guessed, f"data/{table.name}", now),
+        "tidemill.toml": _render_policy(folder.name, guessed, f"data/{table.name}", now, dialect),
         "pipeline.py": _render("pipeline.py"),
         "features.py": _render("features.py"),
         "tests/test_project.py": _render("test_project.py"),
@@ -93,7 +106,7 @@ def _round(value: float) -> float:
     return float(f"{value:.3g}") or 0.1
 
 
-def _render_policy(name: str, guessed: TableGuess, path: str, now: datetime) -> str:
+def _render_policy(name: str, guessed: TableGuess, path: str, now: datetime, dialect: Dialect) -> str:
     classes = guessed.task == "classification"
     metric, limit = default_metric(guessed.task), 0.1 if classes else _round(0.2 * guessed.spread)
     margin, unit = (0.01, "log loss") if classes else (_round(0.02 * guessed.spread**2), "squared error")
@@ -124,6 +137,7 @@ def _render_policy(name: str, guessed: TableGuess, path: str, now: datetime) -> 
         path=path,
         time=time,
         key=key,
+        dialect=_render_dialect(dialect),
         excluded=excluded,
         inputs=inputs,
         test=test,
@@ -134,6 +148,13 @@ def _render_policy(name: str, guessed: TableGuess, path: str, now: datetime) -> 
         window=window,
         age=_render_age(guessed, now),
     )
+
+
+def _render_dialect(dialect: Dialect) -> str:
+    """Return the settings of a dialect that are not the defaults, as lines of TOML."""
+    entries = ", ".join(f"{_quote(column)} = {_quote(form)}" for column, form in dialect.date_formats.items())
+    lines = [f"{name} = {_quote(value)}\n" for name, value in dialect.identity if name != "date_formats"]
+    return "".join([*lines, f"date_formats = {{ {entries} }}\n" if entries else ""])
 
 
 def _render(file: str, **values: Any) -> str:

@@ -96,7 +96,7 @@ def _find_pending_batches(
 
 def read_batch(batch: Batch, schema: Schema, sources: Sources) -> pl.DataFrame:
     """Read the rows of a batch, with the types of its schema."""
-    return sources.read(replace(batch, texts=schema.texts))
+    return sources.read(replace(batch, types=schema.types))
 
 
 def _stack_frames(frames: list[pl.DataFrame]) -> pl.DataFrame:

@@ -42,7 +42,8 @@ class LocalFiles:
         return [batch for batch in batches if batch.known_at <= until]
 
     def rows(self, batch: Batch) -> pl.DataFrame:
-        return read_table(self._folder / batch.path, self._source.format, empty=True, texts=batch.texts)
+        file, dialect = self._folder / batch.path, self._source.dialect
+        return read_table(file, self._source.format, dialect=dialect, empty=True, types=batch.types)
 
     def _batch(self, file: Path) -> Batch:
         try:
@@ -50,7 +51,7 @@ class LocalFiles:
         except OSError as error:
             raise DataError(f"{file} of source {self._name!r} cannot be read: {error.strerror}", "try again") from None
         name = file.relative_to(self._within).as_posix()
-        version = hash_parts(name, status.st_size, status.st_mtime_ns)
+        version = hash_parts(name, status.st_size, status.st_mtime_ns, *self._source.dialect.identity)
         arrived = datetime.fromtimestamp(status.st_mtime_ns / 1e9, UTC)
         # A path within the project stays the same when the project moves.
         path = file.relative_to(self._folder) if file.is_relative_to(self._folder) else file
@@ -76,9 +77,10 @@ class RemoteObjects:
             listed = [entry for page in pages for entry in page if pattern.fullmatch(entry["path"])]
         if not listed:
             raise _no_file(self._name, self._source.path)
+        dialect = self._source.dialect.identity
         return [
             Batch(
-                id=f"{self._name}/{entry['path'].removeprefix(within)}@{hash_parts(*entry.values())}",
+                id=f"{self._name}/{entry['path'].removeprefix(within)}@{hash_parts(*entry.values(), *dialect)}",
                 source=self._name,
                 known_at=entry["last_modified"],
                 path=f"{self._root}/{entry['path']}",
@@ -90,7 +92,8 @@ class RemoteObjects:
     def rows(self, batch: Batch) -> pl.DataFrame:
         with _explained_errors(self._name, batch.path):
             content = bytes(self._store().get(batch.path.removeprefix(f"{self._root}/")).bytes())
-        return parse_table(io.BytesIO(content), batch.path, self._source.format, empty=True, texts=batch.texts)
+        file, dialect = io.BytesIO(content), self._source.dialect
+        return parse_table(file, batch.path, self._source.format, dialect=dialect, empty=True, types=batch.types)
 
     def _store(self) -> "ObjectStore":
         from obstore.store import from_url

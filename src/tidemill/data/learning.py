@@ -1,0 +1,278 @@
+"""Learns the dialect of a file once, for `init`: what the file shows is reported, what it does not show is asked."""
+
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import polars as pl
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidemill.core.columns import require_usable_names
+from tidemill.core.dialect import Dialect
+from tidemill.data.reading.content import read_content, split_suffix
+from tidemill.data.reading.conventions import find_convention
+from tidemill.data.reading.dates import UNITS, find_formats, find_unix_unit, parse_format, require_format
+from tidemill.data.reading.delimited import detect_separator, find_default_separator, parse_delimited
+from tidemill.data.reading.encodings import detect_encoding, require_encoding, to_utf8
+from tidemill.data.reading.values import (
+    NULLS_OF_VALUES,
+    nullify,
+    number_grammar,
+    type_column,
+    type_typed_columns,
+)
+from tidemill.data.tables import find_format, read_typed, require_file
+from tidemill.data.types import CODE
+from tidemill.errors import DataError, InputError
+
+_NEARLY_ALL = 0.95
+_SHOWN = 5
+_COUNTRIES = 5
+
+
+class GivenDialect(Struct, frozen=True, kw_only=True):
+    """What a person knows about a file; None or empty where the file decides.
+
+    `date_formats` has a format for each column, and for `""` the format of every column that it fits. The columns in
+    `ignored` are not examined.
+    """
+
+    separator: str | None = None
+    encoding: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    nulls: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    date_formats: Mapping[str, str] = {}
+    ignored: tuple[str, ...] = ()
+
+
+class LearnedTable(Struct, frozen=True, kw_only=True):
+    """The typed rows of a file, its dialect, facts about it, and for each column the texts that are null, counted."""
+
+    frame: pl.DataFrame
+    dialect: Dialect
+    facts: tuple[str, ...] = ()
+    nulls: dict[str, dict[str, int]] = {}
+
+
+_NOTHING = GivenDialect()
+
+
+def learn_table(path: Path, given: GivenDialect = _NOTHING, *, ask: bool = True) -> LearnedTable:
+    """Return the rows of a file with the dialect that it shows; what is `given` is not learned.
+
+    Without `ask`, a column that could be two things is text.
+
+    Raises
+    ------
+    DataError
+        if the file cannot be read; with `ask`, if a column has numbers and a few other values, or dates whose day
+        may be the month, or if the encoding is uncertain: the cure is the option that decides.
+    """
+    require_file(path)
+    name = str(path)
+    kind = find_format(name)
+    learner = _Learner(name, given, ask)
+    if kind == "csv":
+        raw = read_content(path, name)
+        encoding = detect_encoding(raw, name) if given.encoding is None else require_encoding(given.encoding)
+        content = to_utf8(raw, encoding, name)
+        default = find_default_separator(split_suffix(name))
+        separator = detect_separator(content, default) if given.separator is None else given.separator
+        rows = parse_delimited(content, separator, name)
+        learned = learner.learn_text(
+            rows, separator, Dialect(separator="" if separator == default else separator, encoding=encoding)
+        )
+    else:
+        rows = read_typed(path, name, kind, Dialect(encoding=given.encoding or ""))
+        learned = learner.learn_typed(rows, infer=kind != "parquet")
+    if learned.frame.is_empty():
+        raise DataError(f"{name} has no rows", "use a file with rows")
+    return learned
+
+
+class _Learner:
+    def __init__(self, name: str, given: GivenDialect, ask: bool) -> None:
+        self._name = name
+        self._given = given
+        self._ask = ask
+        self._facts: list[str] = []
+        for form in given.date_formats.values():
+            require_format(form)
+
+    def learn_text(self, rows: pl.DataFrame, separator: str, dialect: Dialect) -> LearnedTable:
+        """Learn from columns of text."""
+        given = self._given
+        require_usable_names(rows.columns, self._name)
+        self._require_columns(rows.columns)
+        dialect = replace(dialect, nulls=given.nulls, texts=given.texts)
+        examined = [rows[name] for name in rows.columns if name not in (*given.texts, *given.ignored)]
+        decimal, thousands = find_convention(examined, dialect, separator, given.decimal, given.thousands)
+        dialect = replace(dialect, decimal=decimal, thousands=thousands)
+        typed = {values.name: type_column(values, dialect) for values in rows}
+        texts = [rows[name] for name, values in typed.items() if values.dtype == pl.String]
+        dialect = replace(dialect, date_formats=self._find_date_formats(texts, typed, dialect))
+        codes = self._find_codes(texts, dialect)
+        words = _find_words(rows, typed)
+        dialect = replace(dialect, nulls=tuple(dict.fromkeys((*dialect.nulls, *words))), texts=(*dialect.texts, *codes))
+        again = [values.name for values in texts] + list(dialect.date_formats)
+        typed |= {name: type_column(rows[name], dialect) for name in dict.fromkeys(again)}
+        frame = pl.DataFrame(list(typed.values()))
+        self._describe(dialect, separator)
+        self._propose_times(frame)
+        return LearnedTable(frame=frame, dialect=dialect, facts=tuple(self._facts), nulls=_count_nulls(rows, frame))
+
+    def learn_typed(self, rows: pl.DataFrame, *, infer: bool) -> LearnedTable:
+        """Learn from columns of a format with types."""
+        given = self._given
+        require_usable_names(rows.columns, self._name)
+        self._require_columns(rows.columns)
+        dialect = Dialect(nulls=given.nulls, texts=given.texts, encoding=given.encoding or "")
+        frame = type_typed_columns(rows, dialect, infer=infer)
+        texts = [rows[name] for name, values in zip(frame.columns, frame, strict=True) if values.dtype == pl.String]
+        typed = {values.name: values for values in frame}
+        formats = self._find_date_formats(texts if infer else [], typed, dialect)
+        dialect = replace(dialect, date_formats=formats)
+        frame = type_typed_columns(rows, dialect, infer=infer)
+        self._describe(dialect, "")
+        self._propose_times(frame)
+        return LearnedTable(frame=frame, dialect=dialect, facts=tuple(self._facts), nulls=_count_nulls(rows, frame))
+
+    def _require_columns(self, columns: list[str]) -> None:
+        for name in (*self._given.texts, *filter(None, self._given.date_formats)):
+            if name not in columns:
+                raise InputError(f"the table has no column {name!r}", f"its columns are: {', '.join(columns)}")
+
+    def _find_date_formats(
+        self, texts: Iterable[pl.Series], typed: Mapping[str, pl.Series], dialect: Dialect
+    ) -> dict[str, str]:
+        """Return the formats of the columns with dates, and require that other columns of text are text."""
+        given = self._given
+        formats = {name: form for name, form in given.date_formats.items() if name}
+        for name, form in formats.items():
+            self._require_fit(typed[name], form, dialect)
+        common = given.date_formats.get("", "")
+        if common in UNITS:
+            raise InputError(f"{common} needs a column", f"write --date-format COLUMN={common}")
+        used = False
+        for values in texts:
+            name = values.name
+            if name in formats or name in given.texts or name in given.ignored:
+                continue
+            kept = nullify(values, dialect).drop_nulls()
+            if common and len(kept) and not parse_format(kept, common).null_count():
+                formats[name], used = common, True
+                continue
+            if form := self._choose_format(kept):
+                formats[name] = form
+            elif self._ask:
+                _require_text(kept, dialect)
+        if common and not used:
+            raise InputError(f"no column has dates of the format {common}", "check the format, or remove --date-format")
+        return formats
+
+    def _require_fit(self, values: pl.Series, form: str, dialect: Dialect) -> None:
+        kept = (nullify(values, dialect) if values.dtype == pl.String else values).drop_nulls()
+        if kept.dtype.is_temporal():
+            raise InputError(f"column {values.name!r} has dates or times already", "remove its --date-format")
+        if kept.dtype != pl.String and form not in UNITS:
+            kept = kept.cast(pl.String)
+        wrong = kept.filter(parse_format(kept, form).is_null())
+        if len(wrong):
+            raise InputError(
+                f"column {values.name!r} has {len(wrong)} values without the format {form}, such as {wrong[0]!r}",
+                "use the format of its values, or name texts that mean null with --null",
+            )
+
+    def _choose_format(self, kept: pl.Series) -> str:
+        """Return the only format of a column of dates, or an empty text; ask where several formats fit."""
+        fitting = find_formats(kept)
+        if len(fitting) == 1 and "%y" not in fitting[0]:
+            return fitting[0]
+        if not fitting or not self._ask:
+            return ""
+        flags = " or ".join(f"--date-format {shlex.quote(f'{kept.name}={form}')}" for form in fitting)
+        raise DataError(
+            f"column {kept.name!r} has dates such as {kept[0]}, and it is not certain which part is the day, "
+            "the month and the year",
+            f"add {flags}; to keep it as text, add --text {shlex.quote(kept.name)}",
+        )
+
+    def _find_codes(self, texts: Iterable[pl.Series], dialect: Dialect) -> list[str]:
+        """Return the columns of two-letter codes among which NA is one, such as countries; report codes with zeros."""
+        found = []
+        for values in texts:
+            known = values.drop_nulls()
+            if known.str.contains(CODE).any() and known.str.contains(number_grammar(".", "")).all():
+                self._facts.append(f"column {values.name!r} is text: as numbers its codes would lose digits")
+            distinct = known.unique()
+            others = distinct.filter(distinct != "NA")
+            is_code = others.str.contains(r"^[A-Z]{2}$").all() and len(others) >= _COUNTRIES
+            if len(others) < len(distinct) and is_code and "NA" not in dialect.nulls:
+                found.append(values.name)
+                self._facts.append(
+                    f"column {values.name!r} is text, also 'NA' ({(known == 'NA').sum()} rows), a code like the others "
+                    "(--null NA makes it null)"
+                )
+        return found
+
+    def _describe(self, dialect: Dialect, separator: str) -> None:
+        facts = {
+            "separator": repr(separator) if dialect.separator else "",
+            "encoding": dialect.encoding,
+            "decimal separator": repr(dialect.decimal) if dialect.decimal != "." else "",
+            "thousands separator": repr(dialect.thousands) if dialect.thousands else "",
+        }
+        learned = [f"{name}: {value}" for name, value in facts.items() if value]
+        learned += [f"dates of {name!r}: {form}" for name, form in dialect.date_formats.items()]
+        self._facts = learned + self._facts
+
+    def _propose_times(self, frame: pl.DataFrame) -> None:
+        for values in frame:
+            if values.dtype.is_integer() and values.name not in self._given.ignored:
+                unit = find_unix_unit(values.drop_nulls())
+                if unit:
+                    option = f"--date-format {shlex.quote(f'{values.name}={unit}')}"
+                    self._facts.append(f"column {values.name!r} is read as integers; if it has times, add {option}")
+
+
+def _require_text(kept: pl.Series, dialect: Dialect) -> None:
+    """Raise `DataError` if nearly all values of a column are numbers, so that the others are probably nulls."""
+    if kept.is_empty() or kept.str.contains(CODE).any():
+        return
+    is_number = kept.str.contains(number_grammar(dialect.decimal, dialect.thousands))
+    others = kept.filter(~is_number)
+    if not len(others) or is_number.sum() < _NEARLY_ALL * len(kept):
+        return
+    distinct = others.unique(maintain_order=True).to_list()
+    shown = ", ".join(map(repr, distinct[:_SHOWN])) + (", …" if len(distinct) > _SHOWN else "")
+    text = f"--text {shlex.quote(kept.name)}"
+    flags = " ".join(f"--null {shlex.quote(value)}" for value in distinct)
+    missing = f"if they mean that the value is missing, add {flags}; " if len(distinct) <= _SHOWN else ""
+    raise DataError(
+        f"column {kept.name!r} has {is_number.sum():,} numbers and {len(others):,} other values: {shown}",
+        f"{missing}to keep the column as text, add {text}",
+    )
+
+
+def _find_words(rows: pl.DataFrame, typed: Mapping[str, pl.Series]) -> list[str]:
+    """Return the texts that are null in a column of numbers or times, and could be words in a column of text."""
+    found: dict[str, None] = {}
+    for name, values in typed.items():
+        if values.dtype != pl.String:
+            nulls = rows[name].filter(values.is_null()).drop_nulls().unique().str.strip_chars().to_list()
+            found |= dict.fromkeys(word for word in NULLS_OF_VALUES if word and word in nulls)
+    return list(found)
+
+
+def _count_nulls(rows: pl.DataFrame, frame: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """Return, for each column, the texts that became null, with their counts."""
+    counts = {}
+    for values in rows:
+        if values.dtype == pl.String and frame[values.name].null_count() > values.null_count():
+            nulls = values.filter(frame[values.name].is_null()).drop_nulls()
+            counted = nulls.value_counts(sort=True, name="count").rows()
+            counts[values.name] = {str(text): int(count) for text, count in counted}
+    return counts

@@ -1,0 +1,109 @@
+"""Dates and times that are not ISO 8601: by a declared format, as numbers since 1970, and the formats that fit."""
+
+import re
+from functools import lru_cache
+
+import polars as pl
+
+from tidemill.data.timestamps import TIMESTAMP
+from tidemill.errors import InputError
+
+UNITS = {
+    "unix_seconds": 1_000_000,
+    "unix_milliseconds": 1_000,
+    "unix_microseconds": 1,
+    "unix_nanoseconds": 0.001,
+}
+_PARTS = {
+    "%d": "[0-9]{1,2}",
+    "%m": "[0-9]{1,2}",
+    "%Y": "[0-9]{4}",
+    "%y": "[0-9]{2}",
+    "%b": "[A-Za-z]{3}",
+    "%B": "[A-Za-z]{3,9}",
+    "%H": "[0-9]{1,2}",
+    "%I": "[0-9]{1,2}",
+    "%M": "[0-9]{2}",
+    "%S": "[0-9]{2}",
+    "%p": "[AaPp][Mm]",
+    "%.f": r"(?:\.[0-9]{1,9})?",
+    "%z": "[+-][0-9]{2}:?[0-9]{2}",
+}
+_CLOCK = ("%H", "%I")
+_DAYS = (
+    *("%d.%m.%Y", "%d.%m.%y", "%Y.%m.%d"),
+    *("%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),
+    *("%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%y/%m/%d", "%y-%m-%d"),
+    *("%d %B %Y", "%B %d, %Y", "%B %d %Y", "%d-%B-%Y", "%d-%B-%y", "%d %B %y", "%d. %B %Y", "%Y-%m-%d", "%Y/%m/%d"),
+)
+_TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S%.f", "T%H:%M", "T%H:%M:%S", ", %H:%M")
+FORMATS = tuple(day + clock for clock in _TIMES for day in _DAYS)
+_LIKELY = re.compile(r"^\w{1,9}[-./, ]+\w{1,9}[-./, ]+\d{2,4}|^\d{4}[-./]\d{1,2}[-./]\d{1,2}")
+
+
+def require_format(form: str) -> str:
+    """Return a format; raise `InputError` if it is neither a unit of Unix time nor has a day, a month and a year."""
+    parts = set(_split(form))
+    complete = {"%d"} <= parts and parts & {"%m", "%b", "%B"} and parts & {"%Y", "%y"}
+    if form not in UNITS and (not complete or any(part[:1] == "%" and part not in _PARTS for part in parts)):
+        raise InputError(
+            f"{form!r} is not a format of dates",
+            f"write a format such as %d.%m.%Y or %m/%d/%Y %H:%M, or one of: {', '.join(UNITS)}",
+        )
+    return form
+
+
+def _split(form: str) -> list[str]:
+    return re.findall(r"%\.f|%.|[^%]", form)
+
+
+def parse_format(values: pl.Series, form: str) -> pl.Series:
+    """Return a column of text or numbers as dates or times in UTC; null if a value does not have the format."""
+    if form in UNITS:
+        return _from_numbers(values, UNITS[form])
+    text = values.str.strip_chars()
+    matched = text.set(~text.str.contains(_grammar(form)), None)
+    if any(part in form for part in _CLOCK):
+        zoned = "%z" in form
+        times = matched.str.to_datetime(form, time_unit="us", time_zone="UTC" if zoned else None, strict=False)
+        return times.cast(TIMESTAMP) if zoned else times.dt.replace_time_zone("UTC")
+    return matched.str.to_date(form, strict=False)
+
+
+@lru_cache
+def _grammar(form: str) -> str:
+    return "^" + "".join(_PARTS.get(part) or re.escape(part) for part in _split(form)) + "$"
+
+
+def _from_numbers(values: pl.Series, factor: float) -> pl.Series:
+    if values.dtype == pl.String or values.dtype.is_float():
+        numbers = values.cast(pl.Float64, strict=False) * factor
+        exact = values.cast(pl.Int64, strict=False)
+        micros = (exact * factor if factor >= 1 else exact // 1_000).cast(pl.Int64, strict=False)
+        micros = micros.fill_null(numbers.round(0).cast(pl.Int64, strict=False))
+    else:
+        whole = values.cast(pl.Int64, strict=False)
+        micros = whole * int(factor) if factor >= 1 else whole // 1_000
+    return micros.cast(TIMESTAMP)
+
+
+def find_formats(values: pl.Series) -> list[str]:
+    """Return every format in which all values of a column of text are dates or times; empty for ISO 8601."""
+    sample = values.drop_nulls().unique().str.strip_chars()
+    first = sample.head(1_000)
+    if first.is_empty() or not _LIKELY.match(first[0]):
+        return []
+    fitting = [form for form in FORMATS if parse_format(first, form).null_count() == 0]
+    return [form for form in fitting if parse_format(sample, form).null_count() == 0]
+
+
+def find_unix_unit(values: pl.Series) -> str:
+    """Return the unit in which a column of integers is a time between 2000 and 2040, or an empty text."""
+    least, most = values.min(), values.max()
+    if not isinstance(least, int) or not isinstance(most, int):
+        return ""
+    for unit, factor in UNITS.items():
+        low, high = (int(seconds * 1_000_000 / factor) for seconds in (946_684_800, 2_208_988_800))
+        if low <= least <= most < high:
+            return unit
+    return ""

@@ -1,0 +1,237 @@
+"""Values of text columns: nulls, numbers, booleans, dates and times become typed columns without loss."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+
+import polars as pl
+
+from tidemill.core.dialect import Dialect
+from tidemill.core.schema import ColumnType
+from tidemill.data.reading.dates import UNITS, parse_format
+from tidemill.data.timestamps import parse_days, parse_times
+from tidemill.data.types import CODE
+
+NULLS = ("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NULL", "null", "\\N")
+"""Texts that are null in every column."""
+NULLS_OF_VALUES = ("None", "none", "NONE", "Null", "na", "-NaN", "-nan", "-", "--", "–", "—", "?", ".", "..", "")
+"""Texts that are null in a column of numbers, booleans or times; in a column of text they may be words."""
+
+_LIKE_A_TIME = re.compile(r"^\d{4}[-/]\d\d[-/]\d\d")
+Convert = Callable[[pl.Series, Dialect], pl.Series | None]
+_SPACES = " \u00a0\u202f\u2009"
+_INTEGER = r"^[+-]?[0-9]+$"
+
+
+def type_columns(frame: pl.DataFrame, dialect: Dialect, types: Mapping[str, ColumnType] | None = None) -> pl.DataFrame:
+    """Return columns of text as typed columns.
+
+    A column becomes integers, numbers, booleans, dates or times if all its values are such, and nothing of them is
+    lost: codes with leading zeros stay text. The columns in `types` have a declared type: text stays text, and a column
+    with values that do not fit another type stays text, with numbers and times in their standard form, so that a check
+    can name the values.
+    """
+    known = types or {}
+    return frame.with_columns(type_column(frame[name], dialect, known.get(name)) for name in frame.columns)
+
+
+def type_column(values: pl.Series, dialect: Dialect, kind: ColumnType | None = None) -> pl.Series:
+    """Return a column of text as a typed column, as `type_columns` does."""
+    if values.name in dialect.texts:
+        return values
+    if kind in ("text", "nested"):
+        return to_text(values, dialect)
+    typed = None
+    if form := dialect.date_formats.get(values.name):
+        typed = to_formatted_times(values, form, dialect)
+        return standardize_times(values, form, dialect) if typed is None else typed
+    sample = _take_sample(values)
+    if sample.null_count() == len(sample):
+        return values
+    for convert in (to_numbers, to_booleans, to_times):
+        # Most columns of text are none of these, and a sample shows it.
+        typed = None if _is_unlike(sample, convert, dialect) else convert(values, dialect)
+        if typed is not None:
+            return typed
+    if kind is None or kind == "boolean":
+        return to_text(values, dialect)
+    return standardize_numbers(values, dialect) if kind in ("integer", "number") else nullify(values, dialect)
+
+
+def _take_sample(values: pl.Series) -> pl.Series:
+    """Return some values, among them a value that is not null if there is one."""
+    sample = pl.concat([values.head(_SAMPLE), values.tail(_SAMPLE)])
+    return sample if sample.null_count() < len(sample) else values.drop_nulls().head(_SAMPLE)
+
+
+_SAMPLE = 500
+_USUAL = {" ": "%Y-%m-%d %H:%M:%S", "T": "%Y-%m-%dT%H:%M:%S"}  # much faster than the general grammar
+
+
+def _is_unlike(sample: pl.Series, convert: Convert, dialect: Dialect) -> bool:
+    """Return whether a sample shows that a column cannot be converted; nulls alone show nothing."""
+    kept = nullify(sample, dialect)
+    return kept.null_count() < len(kept) and convert(sample, dialect) is None
+
+
+def to_text(values: pl.Series, dialect: Dialect) -> pl.Series:
+    """Return text without the texts that are null in every column."""
+    return _without(values, [*NULLS, *dialect.nulls])
+
+
+def nullify(values: pl.Series, dialect: Dialect) -> pl.Series:
+    """Return text without the texts that are null in a column of numbers or times, and without spaces around it."""
+    return _without(values.str.strip_chars(_SPACES), list_nulls(dialect))
+
+
+def list_nulls(dialect: Dialect) -> list[str]:
+    """Return the texts that are null in a column of numbers, booleans or times."""
+    return [*NULLS, *NULLS_OF_VALUES, *dialect.nulls]
+
+
+def _without(values: pl.Series, words: Iterable[str]) -> pl.Series:
+    is_null = values.is_in(list(words))
+    return values.set(is_null, None) if is_null.any() else values
+
+
+def to_numbers(values: pl.Series, dialect: Dialect) -> pl.Series | None:
+    """Return a column of integers or numbers, or None if a value is not one or would lose digits."""
+    numbers = _cast_numbers(values, _to_plain_numbers(values, dialect))
+    if numbers is not None:
+        return numbers
+    kept = nullify(values, dialect)
+    return _cast_numbers(kept, _to_plain_numbers(kept, dialect))
+
+
+def _cast_numbers(kept: pl.Series, text: pl.Series) -> pl.Series | None:
+    if text.null_count() > kept.null_count():
+        return None
+    for dtype in (pl.Int64, pl.Float64):
+        numbers = text.cast(dtype, strict=False)
+        if numbers.null_count() == text.null_count():
+            break
+    else:
+        return None
+    if numbers.null_count() == len(numbers):
+        return None
+    if text.str.contains(CODE).any():
+        return None
+    if numbers.dtype == pl.Float64:
+        if text.head(_SAMPLE).str.contains(_INTEGER).all() and text.str.contains(_INTEGER).all():
+            return None  # identifiers with more digits than an integer has
+        return numbers.fill_nan(None)
+    return numbers
+
+
+def _to_plain_numbers(values: pl.Series, dialect: Dialect) -> pl.Series:
+    """Return numbers in the standard form; null if a text is not a number of the dialect."""
+    if dialect.decimal == "." and not dialect.thousands:
+        return values
+    grammar = number_grammar(dialect.decimal, dialect.thousands)
+    matched = values.set(~values.str.contains(grammar), None)
+    for sign in _thousands_signs(dialect.thousands):
+        matched = matched.str.replace_all(sign, "", literal=True)
+    return matched.str.replace(",", ".", literal=True) if dialect.decimal == "," else matched
+
+
+def _thousands_signs(thousands: str) -> str:
+    return _SPACES if thousands == " " else "'’" if thousands == "'" else thousands
+
+
+@lru_cache
+def number_grammar(decimal: str, thousands: str) -> str:
+    """Return the regular expression of a number with these separators."""
+    groups = f"[1-9][0-9]{{0,2}}(?:[{re.escape(_thousands_signs(thousands))}][0-9]{{3}})+|" if thousands else ""
+    point = re.escape(decimal)
+    return rf"^[+-]?(?:(?:{groups}[0-9]+)(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?$"
+
+
+def standardize_numbers(values: pl.Series, dialect: Dialect) -> pl.Series:
+    """Return text in which the numbers have the standard form; other texts are unchanged, and nulls are null."""
+    kept = nullify(values, dialect)
+    return _to_plain_numbers(kept, dialect).fill_null(kept)
+
+
+def to_booleans(values: pl.Series, dialect: Dialect) -> pl.Series | None:
+    """Return a column of booleans, or None if a value is not true or false, in any case."""
+    kept = nullify(values, dialect).str.to_lowercase()
+    if kept.null_count() == len(kept) or not kept.drop_nulls().is_in(["true", "false"]).all():
+        return None
+    return kept == "true"
+
+
+def to_times(values: pl.Series, dialect: Dialect) -> pl.Series | None:
+    """Return a column of dates or times in UTC, or None if a value is not one of ISO 8601."""
+    kept = nullify(values, dialect)
+    sample = kept.drop_nulls().head(_SAMPLE)
+    if sample.is_empty() or not _LIKE_A_TIME.match(sample[0]):
+        return None
+    if (form := _USUAL.get(sample[0][10:11])) and (kept.str.len_bytes() == len("2013-01-31 12:00:00")).all():
+        usual = kept.str.to_datetime(form, time_unit="us", strict=False)
+        if usual.null_count() == kept.null_count():
+            return usual.dt.replace_time_zone("UTC")
+    for read in (parse_days, parse_times):
+        if _apply(read, sample).null_count():
+            continue
+        typed = _apply(read, kept)
+        if typed.null_count() == kept.null_count():
+            return typed
+    return None
+
+
+def _apply(read: Callable[[pl.Expr], pl.Expr], values: pl.Series) -> pl.Series:
+    return values.to_frame().select(read(pl.col(values.name)))[values.name]
+
+
+def to_formatted_times(values: pl.Series, form: str, dialect: Dialect) -> pl.Series | None:
+    """Return a column of dates or times in a declared format, or None if a value has another."""
+    kept = nullify(values, dialect)
+    typed = parse_format(kept, form)
+    return typed if typed.null_count() == kept.null_count() else None
+
+
+def standardize_times(values: pl.Series, form: str, dialect: Dialect) -> pl.Series:
+    """Return text in which the times of a declared format are ISO 8601; other texts are unchanged."""
+    kept = nullify(values, dialect)
+    typed = parse_format(kept, form)
+    read = typed.dt.to_string("iso:strict" if typed.dtype != pl.Date else "%Y-%m-%d")
+    return read.fill_null(kept)
+
+
+def type_typed_columns(
+    frame: pl.DataFrame, dialect: Dialect, types: Mapping[str, ColumnType] | None = None, *, infer: bool = True
+) -> pl.DataFrame:
+    """Return the columns of a typed format with the declared nulls and date formats.
+
+    With `infer`, text is also examined, because JSON and workbooks have few types: text of ISO 8601 is a date or a
+    time, and a column of numbers and texts that mean null is a column of numbers.
+    """
+    known = types or {}
+    converted = (_type_typed_column(frame[name], dialect, known.get(name), infer) for name in frame.columns)
+    return frame.with_columns(converted)
+
+
+def _type_typed_column(values: pl.Series, dialect: Dialect, kind: ColumnType | None, infer: bool) -> pl.Series:
+    form = dialect.date_formats.get(values.name, "")
+    if form in UNITS and values.dtype.is_numeric():
+        return parse_format(values, form)
+    if values.dtype != pl.String or values.name in dialect.texts:
+        return values
+    kept = _without(values, dialect.nulls)
+    if kind == "text" or kept.null_count() == len(kept):
+        return kept
+    if form:
+        typed = to_formatted_times(kept, form, dialect)
+        return standardize_times(kept, form, dialect) if typed is None else typed
+    if not infer:
+        return kept
+    times = to_times(kept, _PLAIN)
+    if times is not None and times.null_count() == kept.null_count():
+        return times
+    if _without(kept, list_nulls(dialect)).null_count() > values.null_count():
+        numbers = to_numbers(kept, _PLAIN)
+        return kept if numbers is None else numbers
+    return kept
+
+
+_PLAIN = Dialect()
