@@ -117,3 +117,24 @@ def test_matching_equals_a_plain_loop(rows: list[tuple[int, str, str, int, str]]
         wanted.append(max(own)[4] if own else None)
     assert truths(*given_labels) == wanted
     assert match(SERVED, labels(*given_labels)).rows.drop("truth", "truth_known_at").equals(SERVED)
+
+
+def test_rows_without_a_key_do_not_share_a_label() -> None:
+    served = predictions(("p1", "", 0), ("p2", "", 0), ("p3", "", 0))
+    by_id = [(1, "p1", "", None, "late"), (1, "p3", "", None, "on time")]
+    found = match(served, labels(*by_id, (2, "", "", 0, "lost"), (2, "", "JFK|1", None, "lost")))
+    assert found.rows["truth"].to_list() == ["late", None, "on time"]
+    assert (found.rows.height, found.contradictions, found.unknown) == (3, 0, 2)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["", "a"]), st.integers(0, 1)), max_size=8),
+    st.lists(st.tuples(st.sampled_from(["p0", "p1", ""]), st.sampled_from(["", "a"]), st.integers(0, 1)), max_size=8),
+)
+@settings(deadline=None)
+def test_n_predictions_have_n_answers(rows: list[tuple[str, int]], sent: list[tuple[str, str, int]]) -> None:
+    served = predictions(*((f"p{index}", key, hour_) for index, (key, hour_) in enumerate(rows)))
+    found = match(served, labels(*((index, i, key, at, "late") for index, (i, key, at) in enumerate(sent))))
+    assert found.rows.height == served.height
+    if served.height and sent:
+        assert found.rows["id"].equals(served["id"])

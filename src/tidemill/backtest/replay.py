@@ -12,6 +12,7 @@ import polars as pl
 from msgspec import json
 from msgspec.structs import replace
 
+from tidemill.backtest.answers import add_truth, list_labels
 from tidemill.backtest.comparison import Period
 from tidemill.backtest.policies import parse_firing_time
 from tidemill.backtest.sources import ReplayFeatures, ReplaySources, select_between
@@ -19,12 +20,12 @@ from tidemill.clock import VirtualClock, parse_duration
 from tidemill.compose.backends import open_workspace
 from tidemill.compose.session import open_history, open_session
 from tidemill.core import resources
-from tidemill.core.columns import KNOWN_AT, TIME
+from tidemill.core.columns import ROW_ID, TIME
 from tidemill.core.model import Signature
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.trigger import Job, JobState
 from tidemill.daemon.loop import Loop, to_job_state
-from tidemill.data.keys import to_class_names, to_row_keys
+from tidemill.data.frame import require_one_answer_each
 from tidemill.errors import TidemillError
 from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.flow.engine import run
@@ -100,6 +101,7 @@ class Replay:
         self._order = np.random.default_rng(policy.backtest.seed)
         self.training_seconds = 0.0
         self.trainings = 0
+        self.requests = 0
 
     def run(self) -> None:
         """Train the first model, then advance the virtual time from one event to the next.
@@ -189,25 +191,15 @@ class Replay:
         if rows.height:
             rows = rows[self._order.permutation(rows.height)].sort(TIME, maintain_order=True)
             later = [*self.sources.definition(self.model.problem.source).later, self.model.problem.label]
-            self.service.predict(self.model.name, rows.drop(later, strict=False), rows[TIME])
+            requests = rows.drop(later, strict=False)
+            answers = self.service.predict(self.model.name, requests, rows[TIME], rows[ROW_ID])
+            require_one_answer_each(rows.height, answers.height, f"requests before {end:%Y-%m-%d %H:%M}")
+            self.requests += rows.height
 
     @cached_property
     def labels(self) -> pl.DataFrame:
         """All labels of the history in the form of the journal, in the order in which they became known."""
-        problem = self.model.problem
-        known_at = pl.col(problem.label_known_at) if problem.label_known_at else pl.col(KNOWN_AT)
-        rows = self.sources.rows.filter(pl.col(problem.label).is_not_null())
-        values = (
-            to_class_names(rows[problem.label]) if problem.task == "classification" else rows[problem.label].cast(float)
-        )
-        key = self.sources.definition(problem.source).key
-        return rows.select(
-            known_at.cast(pl.Datetime("us", "UTC")).alias("known_at"),
-            pl.lit("").alias("id"),
-            to_row_keys(rows, key).fill_null("").alias("key") if key else pl.lit("").alias("key"),
-            pl.col(TIME).alias("time"),
-            values.alias("value"),
-        ).sort("known_at", maintain_order=True)
+        return list_labels(self.sources.rows, self.model.problem)
 
     def _add_labels(self, begin: datetime, end: datetime) -> None:
         times = self.labels["known_at"]
@@ -220,8 +212,13 @@ class Replay:
         return self.session.packages.load(find_release(self.books, label).package).manifest.signature
 
     def read_predictions(self) -> pl.DataFrame:
-        """Return the predictions that were served, without shadow predictions, with `truth` where it is known."""
+        """Return the predictions that were served, without shadow predictions, with `truth` where it is known.
+
+        Raises
+        ------
+        TidemillError
+            if a request has no prediction or several.
+        """
         served = self.session.workspace.journal.read(f"predictions/{self.model.name}")
         served = served.filter(pl.col("role") != "shadow")
-        truth = self.labels.select("key", "time", pl.col("value").alias("truth"))
-        return served.join(truth, on=["key", "time"], how="left", maintain_order="left")
+        return add_truth(served, self.labels, self.requests)

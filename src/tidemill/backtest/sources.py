@@ -10,12 +10,13 @@ import polars as pl
 from tidemill.clock import parse_duration
 from tidemill.core.backtest import Backtest
 from tidemill.core.batch import Batch
-from tidemill.core.columns import PREFIX, TIME
+from tidemill.core.columns import ARRIVAL, PREFIX, ROW_ID, TIME
 from tidemill.core.feature import FeatureSet, FeatureView
 from tidemill.core.resources import Features, RecordedSources
 from tidemill.core.schema import Schema
 from tidemill.core.source import Source
 from tidemill.data.frame import add_times
+from tidemill.data.identity import drop_corrected_rows
 from tidemill.data.tables import read_table
 from tidemill.errors import DataError, InputError
 
@@ -28,7 +29,8 @@ class ReplaySources:
     """The project's sources at a virtual time: the replayed source returns only the batches delivered by then.
 
     `rows` is the whole history in the order of the replay, `original` in its recorded order; the column `ROW` is a
-    row's index in `original`.
+    row's index in `original`, and its text is the row's id, with and without a key. Of a corrected row the newest
+    version counts.
     """
 
     writable: ClassVar[bool] = False
@@ -45,13 +47,14 @@ class ReplaySources:
                 f"source {source!r} has no time, so its history cannot be replayed",
                 f'set the column of the event time: [sources.{source}] time = "…"',
             )
-        history = files.source_history(source)
+        history = drop_corrected_rows(files.source_history(source))
         if timeless := history[TIME].null_count():
             raise DataError(
                 f"{timeless} rows of source {source!r} have no event time, so they cannot be replayed",
                 f"fill their {definition.time!r}, or remove these rows",
             )
-        self.original = history.sort(TIME, maintain_order=True).with_row_index(ROW)
+        ordered = history.drop(ARRIVAL).sort(TIME, maintain_order=True).with_row_index(ROW)
+        self.original = ordered.with_columns(pl.col(ROW).cast(pl.String).alias(ROW_ID))
         self.rows = shuffle_rows(self.original, options.seed) if options.shuffle else self.original
         self._delivery = parse_duration(definition.delivery or "1d")
         self._batches = self._list_batches()

@@ -10,6 +10,8 @@ KNOWN_AT = f"{PREFIX}known_at"
 ARRIVED = f"{PREFIX}arrived"
 BATCH = f"{PREFIX}batch"
 PATH = f"{PREFIX}path"
+ROW_ID = f"{PREFIX}row_id"
+ARRIVAL = f"{PREFIX}arrival"
 
 _LONGEST = 60
 

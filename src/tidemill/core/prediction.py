@@ -1,4 +1,4 @@
-"""Prediction and label: the rows of the journal for each prediction of a model and each outcome."""
+"""Prediction: a row of the journal for each prediction of a model, and how early its label can be known."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,13 +28,3 @@ class Prediction(Struct, frozen=True, kw_only=True):
     value: str | float
     probability: tuple[float, ...] | None = None
     features: dict[str, Any] = {}
-
-
-class Label(Struct, frozen=True, kw_only=True):
-    """An outcome, matched by the prediction's `id`, or by `key` and event `time`; the latest `known_at` wins."""
-
-    known_at: datetime
-    id: str = ""
-    key: str = ""
-    time: datetime | None = None
-    value: str | float

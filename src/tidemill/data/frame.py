@@ -1,4 +1,4 @@
-"""Adds the event time and the known-at time to the rows of a source, both in UTC."""
+"""Adds the event time and the known-at time to the rows of a source, both in UTC; checks the number of answers."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from tidemill.core.columns import TIME as TIME
 from tidemill.core.columns import require_usable_names
 from tidemill.core.source import Source
 from tidemill.data.timestamps import TIMESTAMP, parse_times, to_utc
-from tidemill.errors import DataError
+from tidemill.errors import DataError, TidemillError
 
 
 def add_times(
@@ -67,3 +67,12 @@ def parse_time_column_or_null(frame: pl.DataFrame, column: str, name: str) -> pl
         if frame.schema.get(column) == pl.String:
             return parse_times(pl.col(column))
         return pl.lit(None, TIMESTAMP)
+
+
+def require_one_answer_each(rows: int, answers: int, about: str) -> None:
+    """Raise `TidemillError` unless n rows have n answers: a row without an answer, or with two, falsifies a metric."""
+    if answers != rows:
+        raise TidemillError(
+            f"{about}: {rows} rows have {answers} answers, instead of one for each row",
+            "this is an error in Tidemill: report it with this message; the result is not used",
+        )

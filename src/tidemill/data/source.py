@@ -15,6 +15,7 @@ from tidemill.core.feature import FeatureView
 from tidemill.core.schema import Schema
 from tidemill.core.source import Source
 from tidemill.data.frame import KNOWN_AT, TIME, add_times
+from tidemill.data.identity import add_row_ids, stack_batches
 from tidemill.data.kinds.delta import DeltaSource
 from tidemill.data.kinds.files import LocalFiles, RemoteObjects
 from tidemill.data.kinds.frames import FrameSource
@@ -119,7 +120,10 @@ class FileSources:
         return self.source_history(view.source).filter(pl.col(KNOWN_AT) <= until)
 
     def source_history(self, source: str) -> pl.DataFrame:
-        """Return all rows of a source with their times; they are read again only when its files change."""
+        """Return all rows of a source with their times, and the id of the row of which each is a version.
+
+        They are read again only when the files of the source change.
+        """
         batches = self.batches(source, datetime.max.replace(tzinfo=UTC))
         batch_ids = tuple(batch.id for batch in batches)
         if batch_ids not in self._histories:
@@ -127,11 +131,11 @@ class FileSources:
             read = [add_times(self.raw(batch), definition, source, batch.known_at) for batch in batches]
             if not read:
                 raise DataError(f"source {source!r} has no rows yet", "wait for the first")
-            rows = pl.concat(read, how="diagonal_relaxed")
+            rows = stack_batches(read)
             if not definition.time:
                 always = pl.lit(_ALWAYS).cast(rows.schema[TIME])
                 rows = rows.with_columns(always.alias(TIME), always.alias(KNOWN_AT))
-            self._histories[batch_ids] = rows
+            self._histories[batch_ids] = add_row_ids(rows, definition)
         return self._histories[batch_ids]
 
 

@@ -3,11 +3,11 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 
 import polars as pl
 
-from tidemill.core.columns import ARRIVED, BATCH, PATH
+from tidemill.core.columns import ARRIVED, BATCH, KNOWN_AT, PATH
+from tidemill.data.keys import to_row_keys
 from tidemill.data.timestamps import TIMESTAMP
 
 _SINCE = re.compile(r"(\d+)\+(\d+)")
@@ -73,12 +73,22 @@ def _names_in_project(paths: set[str]) -> dict[str, str]:
     return names
 
 
-def drop_repeated_keys(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """Return, of the rows with the same key, those of the batch that was accepted last; rows without a key stay."""
-    if not key or not set(key) <= set(rows.columns) or not rows.select(key).is_duplicated().any():
+def drop_repeated_keys(rows: pl.DataFrame, key: Sequence[str], *, by_known_at: bool = False) -> pl.DataFrame:
+    """Return, of the rows with the same key, that of the batch that was accepted last; rows without a key stay.
+
+    With `by_known_at` it is the row that became known last, and of several the one that was accepted last.
+    """
+    if not key or not set(key) <= set(rows.columns):
         return rows
-    has = pl.all_horizontal(pl.col(name).is_not_null() for name in key)
-    if rows.filter(has).select(BATCH, *key).is_duplicated().any():
+    keys = to_row_keys(rows, key).alias("key")
+    if not keys.drop_nulls().is_duplicated().any():
+        return rows
+    versions = pl.DataFrame([keys, rows[BATCH], rows[ARRIVED]]).with_row_index("row")
+    versions = versions.with_columns(rows[KNOWN_AT].alias("known") if by_known_at else pl.lit(None).alias("known"))
+    named = versions.drop_nulls("key")
+    if named.select(BATCH, "key").is_duplicated().any():
         return rows  # the key identifies no row: an accepted batch contains it more than once
-    arrived = pl.col(ARRIVED).fill_null(datetime.min.replace(tzinfo=UTC))
-    return rows.filter(~has | (arrived == arrived.max().over(*key)))
+    # Rows from before the column `ARRIVED` existed are in the order of the table's log: the newest first.
+    by_age = named.sort("known", ARRIVED, "row", descending=[False, False, True], nulls_last=False)
+    current = by_age.unique("key", keep="last")["row"]
+    return rows.filter(keys.is_null() | pl.int_range(rows.height, eager=True).is_in(current.implode()))

@@ -11,11 +11,13 @@ import polars as pl
 
 from tidemill.clock import parse_duration
 from tidemill.core.feature import Aggregate, FeatureView
-from tidemill.data.arrays import Floats, Ints
+from tidemill.data.arrays import Booleans, Floats, Ints
 from tidemill.data.frame import KNOWN_AT, TIME
 from tidemill.data.keys import to_key_text
 from tidemill.errors import DataError
+from tidemill.features.ranges import sum_of_ranges
 from tidemill.features.sums import window_sums
+from tidemill.features.versions import NEVER, SortedRequests, Versions, find_latest_version, find_versions
 
 
 class _EntityCodes(NamedTuple):
@@ -46,12 +48,14 @@ def join(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> pl.Da
     requested = _micros(spine[TIME])
     names = dict(zip((*view.columns, *(a.name for a in view.aggregates)), view.features, strict=True))
     added: list[pl.Series] = []
+    known = _micros(history[KNOWN_AT])
+    versions = find_versions(history, known)
     if view.columns:
-        index = latest(codes, requested, _micros(history[TIME]), _micros(history[KNOWN_AT]), _age(view))
+        index = latest(codes, requested, _micros(history[TIME]), known, _age(view), versions)
         rows = history.select(view.columns)[np.maximum(index, 0)] if history.height else history.select(view.columns)
-        known = pl.Series(index >= 0)
+        is_known = pl.Series(index >= 0)
         added += [
-            rows[column].zip_with(known, pl.Series([None], dtype=rows[column].dtype)).alias(names[column])
+            rows[column].zip_with(is_known, pl.Series([None], dtype=rows[column].dtype)).alias(names[column])
             if history.height
             else pl.Series(names[column], [None] * spine.height, dtype=rows[column].dtype)
             for column in view.columns
@@ -59,18 +63,34 @@ def join(spine: pl.DataFrame, view: FeatureView, history: pl.DataFrame) -> pl.Da
     if view.aggregates:
         every = int(parse_duration(view.every).total_seconds() * 1_000_000)
         window_ends = requested // every * every if every else requested
-        statistics = aggregate(codes, window_ends, history, view.aggregates)
+        statistics = aggregate(codes, window_ends, history, view.aggregates, versions)
         added += [pl.Series(names[name], values, nan_to_null=True) for name, values in statistics.items()]
     return spine.with_columns(added)
 
 
-def latest(codes: _EntityCodes, requested: Ints, happened: Ints, known: Ints, age: int | None) -> Ints:
+def latest(
+    codes: _EntityCodes, requested: Ints, happened: Ints, known: Ints, age: int | None, versions: Versions
+) -> Ints:
     """Return the index in the history of the latest row that had happened and was known at each request; −1 for none.
 
-    Of rows of the same time, the last known row is used, then the last arrived one. A row older than `age` (µs) is
-    ignored.
+    Of rows of the same time, the last known row is used, then the last arrived one. A version that was corrected by
+    then, and a row older than `age` (µs), are ignored.
     """
+    index = _find_latest(codes, requested, happened, known, ~versions.corrected)
+    if versions.corrected.any():
+        other = find_latest_version(codes.spine, requested, codes.history, happened, known, versions)
+        index = np.where(_is_later(other, index, happened, known), other, index)
+    if age is None or not len(happened):
+        return index
+    return np.where((index >= 0) & (requested - happened[index] <= age), index, -1)
+
+
+def _find_latest(codes: _EntityCodes, requested: Ints, happened: Ints, known: Ints, chosen: Booleans) -> Ints:
+    """Return the index of the latest of the `chosen` rows at each request, as `latest` does; −1 for none."""
     order = np.lexsort((happened, np.maximum(happened, known), codes.history))
+    order = order[chosen[order]]
+    if not len(order):
+        return np.full(len(requested), -1, dtype=np.int64)
     code, effective = codes.history[order], np.maximum(happened, known)[order]
     ranks, distinct_times = _ranks(effective)
     # In the order of the known-at times, the best row so far is the one that happened last.
@@ -84,11 +104,16 @@ def latest(codes: _EntityCodes, requested: Ints, happened: Ints, known: Ints, ag
         - 1
     )
     fits = (last_effective >= 0) & (codes.spine >= 0)
-    index = np.where(fits, order[best[np.maximum(last_effective, 0)]] if len(order) else -1, -1)
-    same = fits & (codes.history[index] == codes.spine) if len(order) else fits
-    if age is not None and len(order):
-        same &= requested - happened[index] <= age
-    return np.where(same, index, -1)
+    index = order[best[np.maximum(last_effective, 0)]]
+    return np.where(fits & (codes.history[index] == codes.spine), index, -1)
+
+
+def _is_later(index: Ints, other: Ints, happened: Ints, known: Ints) -> Booleans:
+    """Return whether the rows at `index` are later than the rows at `other`; −1 is no row."""
+    times = [np.where(rows >= 0, happened[rows], -NEVER) for rows in (index, other)]
+    equal = (times[0] == times[1]) & (index >= 0)
+    is_later_known = (known[index] > known[other]) | ((known[index] == known[other]) & (index > other))
+    return np.asarray((times[0] > times[1]) | (equal & is_later_known))
 
 
 def _running_best(code: Ints, happened: Ints, known: Ints) -> Ints:
@@ -105,32 +130,69 @@ def _running_best(code: Ints, happened: Ints, known: Ints) -> Ints:
 
 
 def aggregate(
-    codes: _EntityCodes, window_ends: Ints, history: pl.DataFrame, aggregates: tuple[Aggregate, ...]
+    codes: _EntityCodes,
+    window_ends: Ints,
+    history: pl.DataFrame,
+    aggregates: tuple[Aggregate, ...],
+    versions: Versions,
 ) -> dict[str, Floats]:
     """Return statistics of the values that became known in the windows before each time, by name; NaN for no value.
 
-    Null and non-finite values are ignored.
+    Null and non-finite values are ignored. Of a corrected row the version that was known last counts, in the windows in
+    which the row became known.
     """
     statistics: dict[str, Floats] = {}
+    known = _micros(history[KNOWN_AT])
     for column in dict.fromkeys(feature.column for feature in aggregates):
         values = history[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        counted = np.isfinite(values)
-        code, known_at = codes.history[counted], _micros(history[KNOWN_AT])[counted]
-        order = np.lexsort((known_at, code))
-        ranks, times = _ranks(known_at[order])
-        combined = _combine(code[order], ranks, len(times))
-        end = np.searchsorted(combined, _combine_requests(codes.spine, window_ends, times), "right")
+        is_number = np.isfinite(values)
         same_column = [feature for feature in aggregates if feature.column == column]
         windows = [int(parse_duration(feature.window).total_seconds() * 1_000_000) for feature in same_column]
-        begins = [
-            np.searchsorted(combined, _combine_requests(codes.spine, window_ends - window, times), "right")
-            for window in windows
-        ]
-        begin = np.where(codes.spine < 0, end, np.reshape(begins, (len(windows), -1)))
-        sums = window_sums(values[counted][order], begin, np.broadcast_to(end, begin.shape))
-        for feature, count, total in zip(same_column, end - begin, sums, strict=True):
+        single = is_number & ~versions.corrected
+        counts, sums = _aggregate_rows(codes, window_ends, known, values, single, windows)
+        if (several := is_number & versions.corrected & (codes.history >= 0)).any():
+            requests = SortedRequests(codes.spine, window_ends)
+            for number, window in enumerate(windows):
+                count, total = _aggregate_versions(requests, codes.history, known, values, several, window, versions)
+                counts[number] += count
+                sums[number] += total
+        for feature, count, total in zip(same_column, counts, sums, strict=True):
             statistics[feature.name] = _compute_statistic(feature, count, total)
     return {feature.name: statistics[feature.name] for feature in aggregates}
+
+
+def _aggregate_rows(
+    codes: _EntityCodes, window_ends: Ints, known: Ints, values: Floats, chosen: Booleans, windows: list[int]
+) -> tuple[Ints, Floats]:
+    """Return the counts and the sums of the `chosen` rows in each window, both of the shape (windows, requests)."""
+    code, known_at = codes.history[chosen], known[chosen]
+    order = np.lexsort((known_at, code))
+    ranks, times = _ranks(known_at[order])
+    combined = _combine(code[order], ranks, len(times))
+    end = np.searchsorted(combined, _combine_requests(codes.spine, window_ends, times), "right")
+    begins = [
+        np.searchsorted(combined, _combine_requests(codes.spine, window_ends - window, times), "right")
+        for window in windows
+    ]
+    begin = np.where(codes.spine < 0, end, np.reshape(begins, (len(windows), -1)))
+    return end - begin, window_sums(values[chosen][order], begin, np.broadcast_to(end, begin.shape))
+
+
+def _aggregate_versions(
+    requests: SortedRequests,
+    code: Ints,
+    known: Ints,
+    values: Floats,
+    chosen: Booleans,
+    window: int,
+    versions: Versions,
+) -> tuple[Ints, Floats]:
+    """Return the counts and the sums of the `chosen` versions in one window before each request."""
+    begin = requests.find(code[chosen], known[chosen])
+    end = requests.find(code[chosen], np.minimum(versions.until[chosen], versions.first_known[chosen] + window))
+    ones = np.ones(len(begin))
+    counts, sums = (requests.restore(sum_of_ranges(requests.count, begin, end, of)) for of in (ones, values[chosen]))
+    return counts.astype(np.int64), sums
 
 
 def _compute_statistic(feature: Aggregate, counts: Ints, sums: Floats) -> Floats:

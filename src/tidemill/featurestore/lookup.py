@@ -8,7 +8,7 @@ import polars as pl
 from tidemill.clock import parse_duration
 from tidemill.core.feature import FeatureSet, FeatureView
 from tidemill.core.resources import Online
-from tidemill.data.keys import to_key_text
+from tidemill.data.keys import to_row_keys
 
 # Beside the features of a view, the online store keeps when the values of its columns happened (µs since 1970). A name
 # of a feature cannot collide: it begins with the name of its view and `_`.
@@ -17,15 +17,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def name_entities(frame: pl.DataFrame, keys: tuple[str, ...]) -> list[str | None]:
-    """Return the name of each row's entity: its keys as text, joined by `|` (`\\|` in a key); None if a key is null."""
-    if not keys:
-        return [""] * frame.height
-    parts = [to_key_text(frame[key]) for key in keys]
-    if len(keys) > 1:
-        parts = [
-            part.str.replace_all("\\", r"\\", literal=True).str.replace_all("|", r"\|", literal=True) for part in parts
-        ]
-    return pl.select(pl.concat_str(parts, separator="|").alias("entity"))["entity"].to_list()
+    """Return the name of each row's entity: its keys as text, as `to_row_keys` joins them; None without a key."""
+    return to_row_keys(frame, keys).to_list() if keys else [""] * frame.height
 
 
 class Lookup:

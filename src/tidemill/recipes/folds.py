@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from msgspec import Struct
 
-from tidemill.core.columns import KNOWN_AT, TIME
+from tidemill.core.columns import TIME, is_internal
 from tidemill.core.model import Model
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.source import Source
@@ -84,8 +84,9 @@ def compare_folds(
 
 def list_identity(frame: pl.DataFrame, policy: ModelPolicy, source: Source) -> tuple[str, ...]:
     """Return the columns of a model's inputs and its label: rows that are equal in them stay on one side of a split."""
-    not_inputs = {*source.key, source.time, TIME, KNOWN_AT, policy.problem.label_known_at, policy.problem.label}
-    inputs = policy.inputs.request or tuple(name for name in frame.columns if name not in not_inputs)
+    not_inputs = {*source.key, source.time, policy.problem.label_known_at, policy.problem.label}
+    columns = (name for name in frame.columns if name not in not_inputs and not is_internal(name))
+    inputs = policy.inputs.request or tuple(columns)
     return (*inputs, policy.problem.label)
 
 

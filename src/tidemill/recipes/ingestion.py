@@ -1,7 +1,7 @@
 """Ingestion: checks each new batch of a source by its schema and appends it; and writes to the online store."""
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 from msgspec import Struct
@@ -12,16 +12,19 @@ from tidemill.checks.table import check_table, convert_to_schema, unreadable_ver
 from tidemill.clock import Clock
 from tidemill.core.batch import Batch
 from tidemill.core.check import SchemaEvidence, Verdict
-from tidemill.core.columns import ARRIVED, BATCH, PATH
+from tidemill.core.columns import ARRIVED, BATCH, PATH, ROW_ID
 from tidemill.core.context import Context
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Books, BooksReader, Online, Sources, Tables
 from tidemill.core.schema import Schema, SchemaVersion
+from tidemill.data.identity import name_rows
 from tidemill.errors import DataError, Unreadable
 from tidemill.featurestore.materialize import materialize as write_online
 from tidemill.registry.withdrawals import find_withdrawn
+
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class IngestionSummary(Struct, frozen=True):
@@ -51,19 +54,22 @@ def ingest(
     definition = sources.definition(source)
     verdicts: list[Verdict] = []
     rejected: list[pl.DataFrame] = []
+    arrived = datetime.min.replace(tzinfo=UTC)
     for batch in _find_pending_batches(source, until, schema, sources, books, context):
         try:
             frame = read_batch(batch, schema, sources)
         except Unreadable as error:
             verdicts.append(_add_path(unreadable_verdict(batch.id, schema.version, error), batch))
             continue
+        arrived = max(clock.now(), arrived + _MICROSECOND)  # the order of the batches, also if the clock stands still
         verdict, bad = check_table(frame, schema, batch.id, definition, batch.known_at)
         if verdict.stops:
             link = {"step": context.step, "output": "output1", "rows": bad.height}
             verdict = replace(verdict, evidence=verdict.evidence | {"bad_rows": link})
-            rejected.append(_add_origin(bad, batch, clock))
+            rejected.append(_add_origin(bad, batch, definition.key, arrived))
         else:
-            tables.append(source, batch.id, _add_origin(convert_to_schema(frame, schema), batch, clock))
+            rows = _add_origin(convert_to_schema(frame, schema), batch, definition.key, arrived)
+            tables.append(source, batch.id, rows)
         verdicts.append(_add_path(verdict, batch))
     return verdicts, _stack_frames(rejected) if rejected else None
 
@@ -107,10 +113,17 @@ def _stack_frames(frames: list[pl.DataFrame]) -> pl.DataFrame:
         return pl.concat([frame.select(pl.all().cast(pl.String, strict=False)) for frame in frames], how="diagonal")
 
 
-def _add_origin(frame: pl.DataFrame, batch: Batch, clock: Clock) -> pl.DataFrame:
-    """Add the rows' batch, path and time of arrival: of a file that arrives again, only the last rows are current."""
-    arrived = pl.lit(clock.now()).cast(pl.Datetime("us", "UTC"))
-    return frame.with_columns(pl.lit(batch.id).alias(BATCH), pl.lit(batch.path).alias(PATH), arrived.alias(ARRIVED))
+def _add_origin(frame: pl.DataFrame, batch: Batch, key: tuple[str, ...], arrived: datetime) -> pl.DataFrame:
+    """Add each row's id, batch, path and time of arrival: of a file that arrives again, only the last rows are current.
+
+    Rows of a backtest have an id already.
+    """
+    named = frame if ROW_ID in frame.columns else frame.with_columns(name_rows(frame, key, batch.path))
+    return named.with_columns(
+        pl.lit(batch.id).alias(BATCH),
+        pl.lit(batch.path).alias(PATH),
+        pl.lit(arrived).cast(pl.Datetime("us", "UTC")).alias(ARRIVED),
+    )
 
 
 def resolve_schema(source: str, until: datetime, sources: Sources, books: Books, clock: Clock) -> Schema:

@@ -7,7 +7,7 @@ import polars as pl
 from msgspec import Struct
 
 from tidemill.clock import Clock, parse_duration
-from tidemill.core.columns import ARRIVED, BATCH, KNOWN_AT, PATH, TIME, is_internal
+from tidemill.core.columns import ARRIVED, BATCH, KNOWN_AT, PATH, ROW_ID, TIME, is_internal
 from tidemill.core.context import Context
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import step
@@ -27,9 +27,10 @@ from tidemill.telemetry import get_logger
 class Snapshot(Struct, frozen=True, kw_only=True):
     """The rows of a training: a version of a table, and the time of the newest label that was known then.
 
-    Of rows with the same `key` in several batches, only those of the newest batch are current. The same snapshot
-    selects the same rows at any later time. `columns` are those of the source's schema in force. The batches in
-    `withdrawn` count as if they had never been accepted.
+    Of rows with the same `key` in several batches, only the one that became known last is current (`by_known_at`; if
+    the source has no column for this, the one that was accepted last). The same snapshot selects the same rows at any
+    later time. `columns` are those of the source's schema in force. The batches in `withdrawn` count as if they had
+    never been accepted.
     """
 
     table: str
@@ -37,6 +38,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     known_until: datetime | None
     feedback_until: datetime | None = None
     key: tuple[str, ...] = ()
+    by_known_at: bool = False
     columns: tuple[Column, ...] = ()
     withdrawn: tuple[str, ...] = ()
 
@@ -71,6 +73,7 @@ def take_snapshot(
         known_until=_max_time(known.filter(known <= until)),
         feedback_until=_max_time(labels["known_at"]) if labels.width else None,
         key=definition.key,
+        by_known_at=bool(definition.known_at),
         columns=max(schemas, key=lambda accepted: accepted.version).schema.columns if schemas else (),
         withdrawn=tuple(sorted(find_withdrawn(books, context.environment))),
     )
@@ -125,9 +128,11 @@ def read_labelled(snapshot: Snapshot, problem: Problem, tables: TableReader) -> 
         )
     if snapshot.withdrawn:
         rows = rows.filter(~pl.col(BATCH).is_in(snapshot.withdrawn))
-    rows = drop_repeated_keys(drop_superseded_batches(rows), snapshot.key)
+    known_at = pl.col(_label_known_column(problem))
+    rows = drop_superseded_batches(rows).filter(known_at.is_null() | (known_at <= snapshot.known_until))
+    rows = drop_repeated_keys(rows, snapshot.key, by_known_at=snapshot.by_known_at)
     label = pl.col(problem.label).fill_nan(None) if rows.schema[problem.label].is_float() else pl.col(problem.label)
-    rows = rows.filter(pl.col(_label_known_column(problem)) <= snapshot.known_until, label.is_not_null())
+    rows = rows.filter(known_at.is_not_null(), label.is_not_null())
     return rows.drop(BATCH, PATH, ARRIVED)
 
 
@@ -141,7 +146,7 @@ def keep_window(rows: pl.DataFrame, snapshot: Snapshot, options: Training) -> pl
             f"only {rows.height} labelled rows of {snapshot.table!r} are known yet (at least {options.minimum_rows})",
             "wait for more rows, or lower minimum_rows under [training]",
         )
-    return rows.sort(TIME, maintain_order=True)
+    return rows.drop(ROW_ID, strict=False).sort(TIME, maintain_order=True)
 
 
 @step(transient=True)
@@ -177,11 +182,13 @@ def add_feedback(
 
 
 def _drop_repeated_rows(served: pl.DataFrame, rows: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
-    """Drop served rows whose key a source row or a later served row has, if the key is unique in the source."""
-    if not key or not set(key) <= set(rows.columns) or rows.select(key).drop_nulls().is_duplicated().any():
+    """Drop served rows whose id a source row or a later served row has, if the ids are unique in the source."""
+    ids = rows[ROW_ID] if ROW_ID in rows.columns else pl.Series([None] * rows.height, dtype=pl.String)
+    if key and set(key) <= set(rows.columns):  # rows from before the column `ROW_ID` existed
+        ids = ids.zip_with(ids.is_not_null(), to_row_keys(rows, key))
+    if ids.drop_nulls().is_duplicated().any():
         return served
-    known = to_row_keys(rows, key).drop_nulls()
-    named = served.filter(pl.col("key") != "", ~pl.col("key").is_in(known.implode()))
+    named = served.filter(pl.col("key") != "", ~pl.col("key").is_in(ids.drop_nulls().implode()))
     newest = named.sort("known_at", maintain_order=True).unique("key", keep="last", maintain_order=True)
     return pl.concat([served.filter(pl.col("key") == ""), newest])
 

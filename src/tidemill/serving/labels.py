@@ -7,6 +7,7 @@ import polars as pl
 
 from tidemill.core.model import Input, PredictionTask
 from tidemill.data.classes import match_classes
+from tidemill.data.keys import normalize_row_keys
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError
 
@@ -36,7 +37,7 @@ def to_label_rows(frame: pl.DataFrame, task: PredictionTask, classes: Sequence[s
     if "value" not in frame.columns:
         raise DataError("the labels have no column 'value'", "send the outcome of each row as `value`")
     names = _NAMES.read_frame(frame)
-    ids, keys = names["id"].fill_null(""), names["key"].fill_null("")
+    ids, keys = names["id"].fill_null(""), normalize_row_keys(names["key"].fill_null(""))
     unnamed = (ids == "") & ((keys == "") | names["time"].is_null())
     if unnamed.any():
         raise DataError(

@@ -10,6 +10,7 @@ from msgspec import Struct
 from tidemill.clock import Clock
 from tidemill.core.resources import Board, Journal, Packages
 from tidemill.core.route import Route
+from tidemill.data.frame import require_one_answer_each
 from tidemill.data.timestamps import TIMESTAMP, to_timestamps
 from tidemill.errors import NotFound, Transient
 from tidemill.featurestore.lookup import Lookup
@@ -104,7 +105,9 @@ class Service:
                     continue
                 self._load_route(route)
 
-    def predict(self, model: str, rows: pl.DataFrame, known_at: pl.Series | None = None) -> pl.DataFrame:
+    def predict(
+        self, model: str, rows: pl.DataFrame, known_at: pl.Series | None = None, keys: pl.Series | None = None
+    ) -> pl.DataFrame:
         """Return one prediction for each row, in the order of the rows; write all predictions to the journal.
 
         Parameters
@@ -116,6 +119,9 @@ class Service:
             are ignored. Features of views that are not among the columns are looked up in the online store.
         known_at
             the time of the request of each row (UTC), shape (rows,); by default now.
+        keys
+            the id of each row of a backtest, shape (rows,), which also happens at `known_at`; by default the rows are
+            identified by their key columns and their event time.
 
         Returns
         -------
@@ -132,12 +138,16 @@ class Service:
             if the rows do not fit the champion's signature, or those of a strict model have warnings; it names the row
             and the column.
         TidemillError
-            if the champion fails or predicts NaN.
+            if the champion fails or predicts NaN, or the number of predictions is not that of the rows.
         """
-        return self.predict_request(model, rows, known_at).rows
+        return self.predict_request(model, rows, known_at, keys).rows
 
     def predict_request(
-        self, model: str, rows: pl.DataFrame | Sequence[dict[str, Any]], known_at: pl.Series | None = None
+        self,
+        model: str,
+        rows: pl.DataFrame | Sequence[dict[str, Any]],
+        known_at: pl.Series | None = None,
+        keys: pl.Series | None = None,
     ) -> PredictResult:
         """Return the same as `predict`, for a frame or for rows from JSON, with the route in force and warnings."""
         route = self.find_route(model)
@@ -153,14 +163,15 @@ class Service:
         identities = RowIdentities(
             known_at.cast(TIMESTAMP),
             [self.clock.mint() for _ in range(frame.height)],
-            read_keys(frame, route.manifest.key),
-            read_event_times(frame, route.manifest.time, known_at),
+            read_keys(frame, route.manifest.key) if keys is None else keys.to_list(),
+            read_event_times(frame, route.manifest.time, known_at) if keys is None else known_at.cast(TIMESTAMP),
         )
         replied, shadows = predict_rows(route, frame, identities, self.metrics)
         journal_rows = [to_journal_rows(scored, identities) for scored in (*replied, *shadows)]
         for arm_rows in journal_rows:
             self._predictions.append(f"predictions/{model}", arm_rows)
         reply_rows = journal_rows[: len(replied)]
+        require_one_answer_each(frame.height, sum(part.height for part in reply_rows), f"model {model!r}")
         self.metrics.count("tidemill_rows_total", frame.height, model=model)
         if len(reply_rows) == 1:
             return PredictResult(reply_rows[0], route, warnings)

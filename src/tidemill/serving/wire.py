@@ -10,6 +10,7 @@ from msgspec import Struct, json
 
 from tidemill.core.model import Manifest
 from tidemill.core.schema import ColumnType
+from tidemill.data.keys import to_key_text
 from tidemill.data.rows import RowReader
 from tidemill.data.timestamps import parse_timestamp, to_timestamps
 from tidemill.errors import DataError, InputError
@@ -36,7 +37,7 @@ class LabelItem(Struct, frozen=True):
 
     value: str | float | int | bool
     id: str = ""
-    key: str | Row = ""
+    key: str | int | float | bool | Row = ""
     time: str | None = None
     known_at: str | None = None
 
@@ -175,9 +176,11 @@ def _parse_time(index: int, name: str, text: str | None) -> datetime | None:
         ) from None
 
 
-def _format_key(index: int, key: str | Row, manifest: Manifest) -> str:
+def _format_key(index: int, key: str | float | Row, manifest: Manifest) -> str:
     if isinstance(key, str):
         return key
+    if not isinstance(key, dict):
+        return to_key_text(pl.Series([key]))[0] or ""
     absent = [name for name in manifest.key if name not in key]
     if absent or not manifest.key:
         raise DataError(
