@@ -28,7 +28,7 @@ from tidemill.core.feature import FeatureView
 from tidemill.core.policy import Policy
 from tidemill.core.resources import Sources
 from tidemill.data.frame import KNOWN_AT
-from tidemill.data.keys import to_row_keys
+from tidemill.data.keys import split_key_text, to_key_text, to_row_keys
 from tidemill.errors import Corrupt, DataError, InputError, NotFound
 from tidemill.faults import maybe_crash
 from tidemill.upkeep.lock import upkeep
@@ -46,28 +46,35 @@ class Person(Struct, frozen=True):
     values: tuple[str, ...]
     rows: dict[tuple[str, ...], set[str]] = {}
 
+    @property
+    def key(self) -> str:
+        """The values as the text of a key."""
+        return to_row_keys(pl.DataFrame([self.values], list(self.columns), orient="row"), self.columns)[0] or ""
+
     def marks(self, frame: pl.DataFrame) -> pl.Series:
         """Return whether each row of a table belongs to the person."""
         marked = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
         if set(self.columns) <= set(frame.columns):
-            marked = marked | (_texts(frame, self.columns) == "|".join(self.values))
+            marked = marked | (_texts(frame, self.columns) == self.key)
         for keys, names in self.rows.items():
             if set(keys) <= set(frame.columns):
                 marked = marked | _texts(frame, keys).is_in(list(names))
         return marked.fill_null(value=False)
 
     def is_named_by(self, keys: tuple[str, ...], key: str) -> bool:
-        """Return whether a key, its columns joined by `|`, belongs to one of the person's rows."""
+        """Return whether a key, as `to_row_keys` writes it, belongs to one of the person's rows."""
+        written = split_key_text(key) if len(keys) > 1 else [key]
         # A request may have an integer with a decimal point.
-        parts = [_WHOLE.sub(r"\1", part) for part in key.split("|")]
+        parts = [_WHOLE.sub(r"\1", part) for part in written]
         if {key, "|".join(parts)} & self.rows.get(keys, set()):
             return True
         if not set(self.columns) <= set(keys):
             return False
+        values = to_key_text(pl.Series(self.values)).to_list()
         if len(parts) != len(keys):  # a value contains `|`: delete a row too many rather than too few
-            return all(value in parts for value in self.values) or key == "|".join(self.values)
+            return all(value in parts for value in values) or key == "|".join(values)
         positions = [keys.index(column) for column in self.columns]
-        return all(value in (parts[at], key.split("|")[at]) for at, value in zip(positions, self.values, strict=True))
+        return all(value in (parts[at], written[at]) for at, value in zip(positions, values, strict=True))
 
 
 class Erasure(Struct, frozen=True, kw_only=True):
