@@ -1,5 +1,6 @@
 """Sources of a replay: the history, delivered batch by batch as it arrived, with the planted deliveries."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -94,6 +95,9 @@ class ReplaySources:
 
     def schema(self, source: str) -> Schema | None:
         return self._files.schema(source)
+
+    def labels(self, source: str) -> Mapping[str, Mapping[str, str]]:
+        return self._files.labels(source)
 
     def batches(self, source: str, until: datetime) -> list[Batch]:
         if source != self._source:

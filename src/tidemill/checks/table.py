@@ -22,6 +22,7 @@ _CHANCE = 0.01
 _SHOWN = 5
 _SHOWN_ROWS = 3
 _SHOWN_COLUMNS = 20
+_SHOWN_DOMAIN = 10
 
 
 class TableFault(NamedTuple):
@@ -232,7 +233,9 @@ def _describe(kind: str, column: Column, bad: int, rows: int, samples: tuple[Any
     if kind == "not finite":
         return f"has NaN or infinite values in {bad} of {rows} rows"
     if kind == "outside domain":
-        return f"has {bad} values outside its domain, such as {shown}"
+        domain = ", ".join((column.domain or ())[:_SHOWN_DOMAIN])
+        more = ", …" if len(column.domain or ()) > _SHOWN_DOMAIN else ""
+        return f"has {bad} values outside its domain, such as {shown}; the domain is {domain}{more}"
     limit = f"below {column.low:g}" if kind == "below range" else f"above {column.high:g}"
     return f"has {bad} of {rows} values {limit}, such as {shown}"
 

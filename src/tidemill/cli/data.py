@@ -112,15 +112,19 @@ def validate(
     from tidemill.checks.table import validate as check_table
     from tidemill.core.check import SchemaEvidence
     from tidemill.data.frame import add_times
+    from tidemill.data.spellings import unify_columns
     from tidemill.data.tables import read_table
     from tidemill.recipes.ingestion import resolve_schema
+    from tidemill.recipes.label_classes import close_labels, find_known_classes
 
     session = load_session()
     chosen = source or session.project.model().problem.source
     now, books = session.clock.now(), session.workspace.ledger
-    schema = resolve_schema(chosen, now, session.sources, books, session.clock)
+    known = find_known_classes(chosen, session.sources, session.workspace.tables, books, session.workspace.environment)
+    schema = close_labels(resolve_schema(chosen, now, session.sources, books, session.clock), known)
     definition = session.sources.definition(chosen)
     table = read_table(file, definition.format, dialect=definition.dialect, empty=True, types=schema.types)
+    table = unify_columns(table, session.sources.labels(chosen))
     rows = add_times(table, definition, chosen, now, lenient=True)
     verdict = check_table(rows, schema, str(file), definition, now)
     if json:
@@ -176,8 +180,10 @@ def accept(
 ) -> None:
     """Widen a schema so that a table passes; the next ingestion checks stopped batches by the new version."""
     from tidemill.data.frame import add_times
+    from tidemill.data.spellings import unify_columns
     from tidemill.data.tables import read_table
     from tidemill.recipes.ingestion import accept_schema_change, find_stopped_batches, read_batch, resolve_schema
+    from tidemill.recipes.label_classes import find_known_classes
 
     session = load_session(env)
     now, books, sources = session.clock.now(), session.workspace.ledger, session.sources
@@ -186,6 +192,7 @@ def accept(
     stopped = find_stopped_batches(source, now, sources, books, env)
     if file is not None:
         table = read_table(file, definition.format, dialect=definition.dialect, empty=True, types=schema.types)
+        table = unify_columns(table, sources.labels(source))
         tables = [(add_times(table, definition, source, now, lenient=True), now)]
     elif stopped:
         tables = []
@@ -198,7 +205,8 @@ def accept(
             raise InputError(f"no stopped batch of source {source!r} can be read", "fix the files, or delete them")
     else:
         raise InputError(f"no batch of source {source!r} is stopped", "add a file whose table the schema must accept")
-    version = accept_schema_change(source, tables, reason, now, sources, books, session.clock)
+    known = find_known_classes(source, sources, session.workspace.tables, books, env)
+    version = accept_schema_change(source, tables, reason, now, sources, books, session.clock, known)
     record_decision(session, "accepted schema", f"{source}/{version.version}", reason, env)
     output.out.print(f"the schema of {source!r} has now version {version.version}")
     verdicts = [verdict for batch in stopped for verdict in books.verdicts.find(subject=batch.id, check="schema")]

@@ -11,6 +11,7 @@ from tidemill.core.run import StepRun
 _FEW_STEPS = 10
 _LONG_SECONDS = 10.0
 _BAD_STATES = ("failed", "interrupted")
+_FOLLOWS = "whose output it uses, failed"
 
 
 class RunProgress:
@@ -39,7 +40,8 @@ class RunProgress:
         if step.state != "running":
             self._running.pop(step.step, None)
             seconds = f"{step.seconds:6.2f} s" if step.seconds is not None else " " * 8
-            if self._verbose or step.state in _BAD_STATES or (step.seconds or 0.0) >= _LONG_SECONDS:
+            is_cause = step.state in _BAD_STATES and _FOLLOWS not in step.error
+            if self._verbose or is_cause or (step.seconds or 0.0) >= _LONG_SECONDS:
                 self._line(f"  {step.state:11} {seconds}  {step.step:22} {step.error or step.reason}")
         else:
             self._running[step.step] = None

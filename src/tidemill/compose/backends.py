@@ -38,15 +38,17 @@ def open_sources(
     frames: Mapping[str, Any] | None = None,
     accepted: Callable[[], set[str]] = set,
     withdrawn: Callable[[], set[str]] = set,
+    labels: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None,
 ) -> RecordedSources:
     """Open the sources of a project, some replaced by `frames`.
 
-    `accepted` and `withdrawn` return the ids of accepted and of withdrawn batches.
+    `accepted` and `withdrawn` return the ids of accepted and of withdrawn batches; `labels` are the label columns of
+    each source, with the spellings of their classes.
     """
     # Imported late: it imports Polars, which many pipelines do not need.
     from tidemill.data.source import FileSources
 
-    return FileSources(folder, sources, frames, accepted, withdrawn)
+    return FileSources(folder, sources, frames, accepted, withdrawn, labels)
 
 
 def settings() -> dict[str, str]:

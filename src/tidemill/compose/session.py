@@ -53,6 +53,7 @@ def open_session(
         polars_frames,
         partial(_list_accepted, opened),
         partial(_list_withdrawn, opened),
+        project.policy.labels,
     )
     session.register(resources.Sources, sources)
     if polars_frames:
@@ -73,12 +74,13 @@ def open_history(project: Project, environment: str = "production") -> resources
     workspace = open_workspace(project.state_folder, environment)
     file = workspace.ledger_file
     if file is not None and not file.exists():  # opening the ledger would create it
-        return open_sources(project.folder, project.policy.sources)
+        return open_sources(project.folder, project.policy.sources, labels=project.policy.labels)
     return open_sources(
         project.folder,
         project.policy.sources,
         accepted=partial(_list_accepted, workspace),
         withdrawn=partial(_list_withdrawn, workspace),
+        labels=project.policy.labels,
     )
 
 

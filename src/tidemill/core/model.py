@@ -50,7 +50,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     `key` and `time` name the columns that identify a row and match its label. `intervals` are the confidence intervals
     of the metrics that have one. `columns` are those of the source's schema when the model was trained; a package that
-    was trained outside Tidemill has none.
+    was trained outside Tidemill has none. `spellings` are other spellings of the classes.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     intervals: dict[str, tuple[float, float]] = {}
     data: dict[str, Any] = {}
     columns: tuple[Column, ...] = ()
+    spellings: dict[str, str] = {}
     trusted: bool = True
 
     @property

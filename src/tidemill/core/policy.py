@@ -37,6 +37,9 @@ class Problem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     positive
         The positive class of two: precision, recall, F1, average precision and the curves are about it. The default is
         the last in their order: 1 of 0 and 1, true of false and true, "yes" of "no" and "yes".
+    spellings
+        Other spellings of the classes, such as `{ Y = "yes", N = "no" }`: in the source, in later files and in labels
+        over HTTP they mean the class after the sign. A class that means itself is a class of its own.
     owner
         Who is responsible for the model. It is stored; nothing is computed from it.
     cost_of_training
@@ -52,6 +55,7 @@ class Problem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     label_known_at: str | None = None
     metric: str = ""
     positive: str = ""
+    spellings: dict[str, str] = {}
     owner: str = ""
     cost_of_training: Annotated[float, Meta(ge=0)] = 0.0
     cost_of_error: Annotated[float, Meta(ge=0)] = 0.0
@@ -369,6 +373,17 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     environments: dict[str, Environment] = {}
     backtest: Backtest = Backtest()
     retention: Retention = Retention()
+
+    @property
+    def labels(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Return the label columns of classifications by source, each with the spellings of its classes."""
+        columns: dict[str, dict[str, dict[str, str]]] = {}
+        for model in self.models.values():
+            problem = model.problem
+            if problem.task == "classification":
+                spellings = columns.setdefault(problem.source, {}).setdefault(problem.label, {})
+                spellings.update(problem.spellings)
+        return columns
 
     @property
     def strict_models(self) -> frozenset[str]:

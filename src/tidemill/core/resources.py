@@ -5,7 +5,7 @@ cache key. A step with a `writable` resource, or with a `volatile` resource, who
 cached. A step with a writable resource is idempotent by its run and name.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, TypeVar
@@ -191,6 +191,10 @@ class Sources(Protocol):
         """Return the schema from the project's schema file, or None without one."""
         ...
 
+    def labels(self, source: str) -> Mapping[str, Mapping[str, str]]:
+        """Return the labels of classifications among a source's columns, each with the spellings of its classes."""
+        ...
+
     def batches(self, source: str, until: datetime) -> Sequence[Batch]:
         """Return the batches that had arrived by `until`, oldest first."""
         ...
@@ -286,10 +290,7 @@ class Online(Archived, Protocol):
         ...
 
     def erase(self, view: str, matches: Callable[[str], bool], *, dry_run: bool = False) -> int:
-        """Delete the rows of the entities for which `matches` is true, all or none; return the number of rows.
-
-        The store's files contain nothing of a deleted row.
-        """
+        """Delete the rows of matching entities, all or none, also in the store's files; return the number of rows."""
         ...
 
 

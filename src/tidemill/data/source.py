@@ -23,6 +23,7 @@ from tidemill.data.kinds.kind import SourceKind, number_batches
 from tidemill.data.kinds.queries import DuckDbEngine, QuerySource, SqlEngine
 from tidemill.data.reading.values import type_typed_columns
 from tidemill.data.schema_file import read_schema
+from tidemill.data.spellings import Spellings, unify_columns
 from tidemill.errors import ConfigurationError, DataError, NotFound
 
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,7 +36,8 @@ class FileSources:
     """The project's sources: files, objects, Delta tables, queries, and `frames` in hand, which come before these.
 
     `accepted` returns the ids of the accepted batches: a batch that differs from the last one of its path is new.
-    `withdrawn` returns the ids of the batches that a person has withdrawn: they are not listed.
+    `withdrawn` returns the ids of the batches that a person has withdrawn: they are not listed. `labels` are the label
+    columns of each source with the spellings of their classes.
 
     Raises
     ------
@@ -54,6 +56,7 @@ class FileSources:
         frames: Mapping[str, Any] | None = None,
         accepted: Callable[[], set[str]] = set,
         withdrawn: Callable[[], set[str]] = set,
+        labels: Mapping[str, Mapping[str, Spellings]] | None = None,
     ) -> None:
         self.folder = folder
         self._sources = sources
@@ -63,12 +66,15 @@ class FileSources:
         self._frames = {name: FrameSource(name, frame) for name, frame in (frames or {}).items()}
         self._accepted = accepted
         self._withdrawn = withdrawn
+        self._labels = labels or {}
         self._histories: dict[tuple[str, ...], pl.DataFrame] = {}
 
     @property
     def declared(self) -> str:
         """The definitions of the sources in `tidemill.toml`, for cache keys: times, keys, and later columns."""
-        return repr([(name, source.meaning) for name, source in sorted(self._sources.items())])
+        spellings = {name: columns for name, columns in self._labels.items() if any(columns.values())}
+        meanings = [(name, source.meaning) for name, source in sorted(self._sources.items())]
+        return repr(meanings) + (repr(sorted(spellings.items())) if spellings else "")
 
     def definition(self, source: str) -> Source:
         """Return the definition of a source in `tidemill.toml`; raise `NotFound`."""
@@ -80,6 +86,10 @@ class FileSources:
         """The schema that the project's file declares, if it does."""
         name = self.definition(source).schema
         return read_schema(self.folder / name) if name else None
+
+    def labels(self, source: str) -> Mapping[str, Spellings]:
+        """Return the label columns of a source, each with the spellings of its classes."""
+        return self._labels.get(source, {})
 
     def batches(self, source: str, until: datetime) -> list[Batch]:
         """Return the batches of a source that existed by `until`, oldest first.
@@ -98,11 +108,11 @@ class FileSources:
         return add_times(self.raw(batch), self.definition(batch.source), batch.source, batch.known_at, lenient=True)
 
     def raw(self, batch: Batch) -> pl.DataFrame:
-        """Return the rows of a batch as they are in the source, with the declared nulls and date formats."""
+        """Return the rows of a batch, with the declared nulls, date formats and spellings of classes."""
         rows, dialect = self._kind(batch.source).rows(batch), self.definition(batch.source).dialect
-        if isinstance(self._kind(batch.source), LocalFiles | RemoteObjects):
-            return rows
-        return type_typed_columns(rows, dialect, infer=False)
+        if not isinstance(self._kind(batch.source), LocalFiles | RemoteObjects):
+            rows = type_typed_columns(rows, dialect, infer=False)
+        return unify_columns(rows, self.labels(batch.source))
 
     def _kind(self, source: str) -> SourceKind:
         definition = self.definition(source)

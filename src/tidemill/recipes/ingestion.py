@@ -22,6 +22,7 @@ from tidemill.core.schema import Schema, SchemaVersion
 from tidemill.data.identity import name_rows
 from tidemill.errors import DataError, Unreadable
 from tidemill.featurestore.materialize import materialize as write_online
+from tidemill.recipes.label_classes import KnownClasses, close_labels, explain_labels, find_known_classes
 from tidemill.registry.withdrawals import find_withdrawn
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -50,8 +51,9 @@ def ingest(
 
     The second output contains the bad rows of the stopped batches, for inspection; the verdicts link to it.
     """
-    schema = resolve_schema(source, until, sources, books, clock)
-    definition = sources.definition(source)
+    known = find_known_classes(source, sources, tables, books, context.environment)
+    schema = close_labels(resolve_schema(source, until, sources, books, clock), known)
+    definition, labels = sources.definition(source), sources.labels(source)
     verdicts: list[Verdict] = []
     rejected: list[pl.DataFrame] = []
     arrived = datetime.min.replace(tzinfo=UTC)
@@ -63,6 +65,7 @@ def ingest(
             continue
         arrived = max(clock.now(), arrived + _MICROSECOND)  # the order of the batches, also if the clock stands still
         verdict, bad = check_table(frame, schema, batch.id, definition, batch.known_at)
+        verdict = explain_labels(verdict, frame, batch, known, labels)
         if verdict.stops:
             link = {"step": context.step, "output": "output1", "rows": bad.height}
             verdict = replace(verdict, evidence=verdict.evidence | {"bad_rows": link})
@@ -163,9 +166,13 @@ def accept_schema_change(
     sources: Sources,
     books: Books,
     clock: Clock,
+    known: KnownClasses | None = None,
 ) -> SchemaVersion:
-    """Accept a new version of a source's schema, widened only as far as these tables need, each at its arrival."""
-    schema = resolve_schema(source, until, sources, books, clock)
+    """Accept a new version of a source's schema, widened only as far as these tables need, each at its arrival.
+
+    `known` are the classes of labels that accepted rows have: a table with other classes needs a wider domain.
+    """
+    schema = close_labels(resolve_schema(source, until, sources, books, clock), known or {})
     version = schema.version + 1
     for frame, arrived in (*tables, *tables):  # a column that a later table adds may be absent from an earlier one
         schema = widen_schema(schema, frame, sources.definition(source), arrived)

@@ -17,6 +17,13 @@ from tidemill.core.schema import Column
 from tidemill.data.classes import match_classes
 from tidemill.data.frame import parse_time_column
 from tidemill.data.keys import to_class_names, to_row_keys
+from tidemill.data.spellings import (
+    describe_spellings,
+    find_spellings,
+    suggest_setting,
+    unify_columns,
+    unify_spellings,
+)
 from tidemill.data.superseded import drop_repeated_keys, drop_superseded_batches
 from tidemill.errors import DataError
 from tidemill.monitoring.windows import read_window, unpack_features
@@ -128,12 +135,24 @@ def read_labelled(snapshot: Snapshot, problem: Problem, tables: TableReader) -> 
         )
     if snapshot.withdrawn:
         rows = rows.filter(~pl.col(BATCH).is_in(snapshot.withdrawn))
+    rows = unify_columns(rows, {problem.label: problem.spellings})
     known_at = pl.col(_label_known_column(problem))
     rows = drop_superseded_batches(rows).filter(known_at.is_null() | (known_at <= snapshot.known_until))
     rows = drop_repeated_keys(rows, snapshot.key, by_known_at=snapshot.by_known_at)
     label = pl.col(problem.label).fill_nan(None) if rows.schema[problem.label].is_float() else pl.col(problem.label)
     rows = rows.filter(known_at.is_not_null(), label.is_not_null())
+    _check_spellings(rows[problem.label], problem)
     return rows.drop(BATCH, PATH, ARRIVED)
+
+
+def _check_spellings(labels: pl.Series, problem: Problem) -> None:
+    """Raise `DataError` if the label of a classification spells one class in several ways."""
+    found = find_spellings(labels, problem.spellings) if problem.task == "classification" else {}
+    if found:
+        raise DataError(
+            describe_spellings(problem.label, found),
+            f"add to [problem] in tidemill.toml: {suggest_setting(found)}; a different class there means itself",
+        )
 
 
 @step(transient=True)
@@ -201,6 +220,7 @@ def _to_labels(truth: pl.Series, labels: pl.Series, problem: Problem) -> pl.Seri
         whole = labels.dtype.is_integer() and bool((numbers == numbers.round(0)).all())
         return numbers.cast(labels.dtype if whole else pl.Float64, strict=False).alias(problem.label)
     classes = pl.DataFrame({"class": to_class_names(labels), "label": labels}).drop_nulls("class").unique("class")
+    truth = unify_spellings(truth, problem.spellings)
     matched = match_classes(truth, classes["class"].to_list()).alias("class").to_frame()
     return matched.join(classes, on="class", how="left", maintain_order="left")["label"].alias(problem.label)
 

@@ -200,6 +200,7 @@ def _describe_model(
         time=source.time or "",
         environment=list_versions(*_RECORDED_PACKAGES),
         columns=snapshot.columns,
+        spellings=problem.spellings,
         data={
             "table": snapshot.table,
             "version": snapshot.version,

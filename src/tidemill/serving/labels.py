@@ -1,6 +1,6 @@
 """Converts labels to rows of the journal: an outcome by the id of its prediction, or by the key and time of its row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import polars as pl
@@ -9,6 +9,7 @@ from tidemill.core.model import Input, PredictionTask
 from tidemill.data.classes import match_classes
 from tidemill.data.keys import normalize_row_keys
 from tidemill.data.rows import RowReader
+from tidemill.data.spellings import unify_spellings
 from tidemill.errors import DataError
 
 _LONGEST = 60
@@ -23,10 +24,17 @@ _NAMES = RowReader(
 )
 
 
-def to_label_rows(frame: pl.DataFrame, task: PredictionTask, classes: Sequence[str], now: datetime) -> pl.DataFrame:
+def to_label_rows(
+    frame: pl.DataFrame,
+    task: PredictionTask,
+    classes: Sequence[str],
+    now: datetime,
+    spellings: Mapping[str, str] | None = None,
+) -> pl.DataFrame:
     """Return rows of the journal's kind `labels/<model>`, from columns `value` and `id`, or `key` and `time`.
 
-    For a classification each value becomes the class that it means, as `match_classes` finds it. Without `known_at`
+    For a classification each value becomes the class that it means, by its `spellings` or as `match_classes` finds it.
+    Without `known_at`
     a label is known from now on.
 
     Raises
@@ -45,7 +53,8 @@ def to_label_rows(frame: pl.DataFrame, task: PredictionTask, classes: Sequence[s
             "add the id of the prediction, or the key and the event time of its row",
         )
     known_at = names["known_at"].fill_null(now)
-    return pl.DataFrame([known_at, ids, keys, names["time"], _read_values(frame["value"], task, classes)])
+    labels = unify_spellings(frame["value"], spellings or {})
+    return pl.DataFrame([known_at, ids, keys, names["time"], _read_values(labels, task, classes)])
 
 
 def _read_values(values: pl.Series, task: PredictionTask, classes: Sequence[str]) -> pl.Series:

@@ -74,6 +74,11 @@ class LoadedRoute(Struct, frozen=True):
         return tuple(dict.fromkeys(name for arm in arms for name in arm.loaded.signature.classes))
 
     @property
+    def spellings(self) -> dict[str, str]:
+        """Other spellings of the classes, of all arms."""
+        return {other: used for arm in self.arms for other, used in arm.loaded.manifest.spellings.items()}
+
+    @property
     def reader(self) -> RowReader:
         """The champion's reader, which checks the requested rows."""
         return self.arms[self.champion].loaded.reader

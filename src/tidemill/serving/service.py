@@ -189,7 +189,7 @@ class Service:
             if a label has no value, is no class (or no number) of the model, or names no prediction and no row.
         """
         route = self.find_route(model)
-        rows = to_label_rows(frame, route.manifest.signature.task, route.classes, self.clock.now())
+        rows = to_label_rows(frame, route.manifest.signature.task, route.classes, self.clock.now(), route.spellings)
         self._journal.append(f"labels/{model}", rows)
         self.metrics.count("tidemill_labels_total", rows.height, model=model)
         return rows.height
