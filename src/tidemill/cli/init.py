@@ -11,7 +11,10 @@ from tidemill.cli import output
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from tidemill.data.learning import LearnedTable
+    from tidemill.project.guessing import TableGuess
 
 _MOST_COLUMNS = 8
 
@@ -52,6 +55,7 @@ def init(
     from tidemill.data.classes import order_classes
     from tidemill.data.keys import to_class_names
     from tidemill.data.learning import GivenDialect, learn_table
+    from tidemill.data.spellings import find_spellings, unify_spellings
     from tidemill.project.example import write_example
     from tidemill.project.guessing import guess_columns
     from tidemill.project.starting import write_project
@@ -80,22 +84,45 @@ def init(
     )
     frame = learned.frame
     guessed = guess_columns(frame, label, time=time, key=key, task=task, exclude=tuple(exclude or ()))
-    classes = (
-        order_classes(to_class_names(frame[label].drop_nulls()).unique()) if guessed.task == "classification" else ()
-    )
-    guessed = replace(guessed, positive=classes[1] if len(classes) == 2 else "")
+    if guessed.task == "classification":
+        spellings = find_spellings(frame[label])
+        names = to_class_names(unify_spellings(frame[label], spellings).drop_nulls()).unique()
+        classes = order_classes(names)
+        guessed = replace(guessed, positive=classes[1] if len(classes) == 2 else "", spellings=spellings)
     write_project(folder, guessed, table, dialect=learned.dialect)
     about = f"{guessed.task} of {label!r} from {len(guessed.inputs)} columns of {frame.height:,} rows"
     output.out.print(f"{folder}: {about}")
     if guessed.positive:
         output.out.print(f"  positive class: {guessed.positive!r} (positive under [problem])")
     _print_reading(learned)
-    for column, reason in guessed.excluded.items():
-        output.out.print(f"  excluded {column!r}: {reason}")
+    _print_spellings(guessed)
+    _print_columns(frame, guessed)
     output.out.print(f"  event time: {guessed.time or 'none found; set it with --time'}")
     if frame.height < (needed := Training().minimum_rows):
         output.out.print(f"  too few rows: a training needs {needed} (minimum_rows under [training])")
     output.out.print(f"next: cd {shlex.quote(name)} && tidemill run training && tidemill serve")
+
+
+def _print_spellings(guessed: "TableGuess") -> None:
+    if guessed.spellings:
+        from tidemill.data.spellings import describe_spellings
+
+        text = describe_spellings(guessed.label, guessed.spellings)
+        output.out.print(f"  {text}: made one class by spellings under [problem]; check it", style="yellow")
+
+
+def _print_columns(frame: "pl.DataFrame", guessed: "TableGuess") -> None:
+    """Print a line for each column: its type, nulls, values and use; a summary of the other columns of a wide table."""
+    from tidemill.project.describing import describe_columns
+
+    described, rest = describe_columns(frame, guessed)
+    rows = [
+        [column.name, column.type, f"{column.nulls:.1%}" if column.nulls else "", column.values, column.use]
+        for column in described
+    ]
+    output.print_table(("column", "type", "null", "values", "use"), rows, indent=2)
+    if rest:
+        output.out.print(f"  {rest}")
 
 
 def _to_character(

@@ -86,12 +86,16 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 class SchemaEvidence(Struct, frozen=True, kw_only=True):
-    """The evidence of a schema check: the rows and the path of the batch, the schema's version, and the anomalies."""
+    """The evidence of a schema check: the rows and the path of the batch, the schema's version, and the anomalies.
+
+    `spellings` are those of the label columns that were in force.
+    """
 
     rows: int = 0
     path: str = ""
     schema_version: int = 0
     anomalies: list[dict[str, Any]] = []
+    spellings: dict[str, dict[str, str]] = {}
 
 
 class PerformanceEvidence(Struct, frozen=True, kw_only=True):

@@ -32,7 +32,7 @@ def find_spellings(labels: pl.Series, declared: Spellings | None = None) -> dict
     plain = {name: " ".join(name.split()).casefold() for name, _ in counted}
     words = set(plain.values())
     groups: dict[str, list[str]] = {}
-    for name, _ in sorted(counted, key=lambda pair: (-pair[1], pair[0])):
+    for name, _ in sorted(counted, key=lambda pair: (-pair[1], -len(plain[pair[0]]), pair[0])):
         word = plain[name]
         full = _ABBREVIATIONS.get(word, "")
         is_letter = len(word) == 1 and not (full and full in words)

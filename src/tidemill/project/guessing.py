@@ -21,6 +21,7 @@ class TableGuess(Struct, frozen=True, kw_only=True):
 
     `spread` is the standard deviation of a regression's label, `newest` the latest event time, and `rows_per_day` the
     mean number of rows per day (0 without an event time). `positive` is the positive class, if there are two.
+    `spellings` are other spellings of classes, each with the one that is used.
     """
 
     label: str
@@ -33,6 +34,7 @@ class TableGuess(Struct, frozen=True, kw_only=True):
     newest: datetime | None = None
     rows_per_day: float = 0.0
     positive: str = ""
+    spellings: dict[str, str] = {}
 
 
 def guess_columns(

@@ -12,6 +12,7 @@ import msgspec
 from tidemill.clock import SystemClock
 from tidemill.core.dialect import COMPRESSIONS, Dialect
 from tidemill.core.metric import default_metric
+from tidemill.data.spellings import suggest_setting
 from tidemill.errors import InputError
 from tidemill.project.guessing import TableGuess
 
@@ -134,6 +135,7 @@ def _render_policy(name: str, guessed: TableGuess, path: str, now: datetime, dia
         guessed=guessed,
         metric=metric,
         positive=positive,
+        spellings=f"{suggest_setting(guessed.spellings)}\n" if guessed.spellings else "",
         path=path,
         time=time,
         key=key,

@@ -1,5 +1,6 @@
 """Ingestion: checks each new batch of a source by its schema and appends it; and writes to the online store."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +21,7 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Books, BooksReader, Online, Sources, Tables
 from tidemill.core.schema import Schema, SchemaVersion
 from tidemill.data.identity import name_rows
+from tidemill.data.spellings import Spellings
 from tidemill.errors import DataError, Unreadable
 from tidemill.featurestore.materialize import materialize as write_online
 from tidemill.recipes.label_classes import KnownClasses, close_labels, explain_labels, find_known_classes
@@ -61,7 +63,7 @@ def ingest(
         try:
             frame = read_batch(batch, schema, sources)
         except Unreadable as error:
-            verdicts.append(_add_path(unreadable_verdict(batch.id, schema.version, error), batch))
+            verdicts.append(_add_facts(unreadable_verdict(batch.id, schema.version, error), batch, labels))
             continue
         arrived = max(clock.now(), arrived + _MICROSECOND)  # the order of the batches, also if the clock stands still
         verdict, bad = check_table(frame, schema, batch.id, definition, batch.known_at)
@@ -73,25 +75,34 @@ def ingest(
         else:
             rows = _add_origin(convert_to_schema(frame, schema), batch, definition.key, arrived)
             tables.append(source, batch.id, rows)
-        verdicts.append(_add_path(verdict, batch))
+        verdicts.append(_add_facts(verdict, batch, labels))
     return verdicts, _stack_frames(rejected) if rejected else None
 
 
-def _add_path(verdict: Verdict, batch: Batch) -> Verdict:
-    return replace(verdict, evidence=verdict.evidence | {"path": batch.path})
+def _add_facts(verdict: Verdict, batch: Batch, labels: Mapping[str, Spellings]) -> Verdict:
+    facts = {"path": batch.path, "spellings": _list_spellings(labels)}
+    return replace(verdict, evidence=verdict.evidence | facts)
+
+
+def _list_spellings(labels: Mapping[str, Spellings]) -> dict[str, dict[str, str]]:
+    return {label: dict(spellings) for label, spellings in labels.items() if spellings}
 
 
 def _find_pending_batches(
     source: str, until: datetime, schema: Schema, sources: Sources, books: BooksReader, context: Context
 ) -> list[Batch]:
-    """Return the batches that were not accepted, stopped in another run under this schema or a newer one, or withdrawn.
+    """Return the batches that were not accepted, withdrawn, or stopped in another run under these rules.
+
+    The rules are this schema or a newer one, and the same spellings of labels.
 
     An accepted batch stays accepted when it is withdrawn: the same file is not ingested again.
     """
     environment = context.environment
+    spellings = _list_spellings(sources.labels(source))
     stopped = {
-        verdict.subject: verdict.read(SchemaEvidence).schema_version
+        verdict.subject: evidence.schema_version if evidence.spellings == spellings else -1
         for verdict in books.verdicts.find(check="schema", action="stop", environment=environment)
+        for evidence in [verdict.read(SchemaEvidence)]
         if verdict.run != context.run  # a resumed run checks its batches again
     }
     accepted = books.verdicts.values("subject", check="schema", action="proceed", environment=environment)
