@@ -277,7 +277,7 @@ def test_without_pandas_the_estimator_gets_a_polars_frame(tmp_path: Path, monkey
     fitted = LinearRegression().fit(NUMBERS.to_pandas(), LATE.to_numpy())
     rows = NUMBERS.select("delay", "wind", "distance")
     model = adopt(save(fitted, tmp_path / "m.joblib"), rows, name="late", task="regression", trusted=True)
-    monkeypatch.setattr("tidemill.models.flavors.joblib.find_spec", lambda _: None)
+    monkeypatch.setattr("tidemill.models.flavors.joblib.has_pandas", lambda: False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         predictions = load(model).predict(rows).values

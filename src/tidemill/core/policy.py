@@ -114,6 +114,10 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         `"lightgbm"`, or `module:Class` with scikit-learn's interface.
     params
         Parameters of the estimator.
+    frame
+        The rows that an estimator with scikit-learn's interface gets: `numbers` (texts and times as numbers, without
+        names), or the columns in their own types in a frame of `polars` or `pandas`. By default (`auto`), an estimator
+        that selects columns by name gets a frame, another one numbers, or a frame if it rejects numbers.
     packages
         Python packages to add to the package lock, besides those that the flavor needs.
     search
@@ -151,6 +155,7 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     estimator: str = "lightgbm"
     params: dict[str, Any] = {}
+    frame: Literal["auto", "numbers", "polars", "pandas"] = "auto"
     packages: tuple[str, ...] = ()
     search: Search | None = None
     rounds: Annotated[int, Meta(ge=1)] = 400

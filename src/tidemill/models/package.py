@@ -21,6 +21,7 @@ from tidemill.models.environment import lock_packages
 from tidemill.models.flavors.mlflow import ROOT
 
 LOCK = "requirements.txt"
+_ROWS = "code/tidemill_rows.py"
 PYTHON = "python_env.yaml"
 # Read at import, so that a change of the loader changes the code digest of the steps that pack models.
 _LOADER = Path(portable.__file__).read_text(encoding="utf-8")
@@ -92,7 +93,10 @@ def _find_code(model: Model) -> tuple[tuple[str, ...], dict[str, bytes]]:
     content = model.files.get("model.joblib")
     modules = {name.partition(".")[0] for name in pickles.read_info(content).imports} if content else set()
     for path, source in model.files.items():  # the code of transformations
-        modules |= _list_imports(source) if path.startswith("code/") and path.endswith(".py") else set()
+        is_code = path.startswith("code/") and path.endswith(".py") and path != _ROWS
+        modules |= _list_imports(source) if is_code else set()
+    if _ROWS in model.files:  # a frame of Polars, from which one of pandas can be made
+        modules |= {"polars", *(("pandas",) if b'"pandas"' in model.files["estimator.json"] else ())}
     modules -= sys.stdlib_module_names | _LOCKED_LIBRARIES | {"tidemill"}
     modules -= {path.split("/")[1].removesuffix(".py") for path in model.files if path.startswith("code/")}
     if not modules:

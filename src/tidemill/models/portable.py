@@ -40,6 +40,8 @@ class PortableModel:
             self._functions = runner.load_functions(self._transformations)
             self._raw_types = {column["name"]: column["type"] for column in signature["inputs"]}
         self._is_booster = manifest["flavor"] == "lightgbm"
+        form = folder / "estimator.json"
+        self._form = json.loads(form.read_bytes())["rows"] if form.exists() else "numbers"
         self._model: Any
         if self._is_booster:
             import lightgbm
@@ -67,34 +69,45 @@ class PortableModel:
     def scores(self, columns: Mapping[str, Iterable[Any]]) -> Floats:
         """Return numbers, shape (rows,), or probabilities in the order of the classes, shape (rows, classes)."""
         rows = {name: list(values) for name, values in columns.items()}
-        matrix = self._encode(self._transform(rows) if self._transformations else rows)
+        rows = self._transform(rows) if self._transformations else rows
+        matrix = self._encode(rows)
         if not len(matrix):
             return np.zeros((0, len(self._classes)) if self._classes else 0)
         if self._is_booster:
             raw = np.asarray(self._model.predict(matrix, num_threads=1))
             return np.column_stack((1 - raw, raw)) if self._classes and raw.ndim == 1 else raw
+        inputs = self._build_rows(rows, matrix)
         if not self._classes:
-            return np.asarray(self._model.predict(matrix), dtype=float).ravel()
+            return np.asarray(self._model.predict(inputs), dtype=float).ravel()
         table = np.zeros((len(matrix), len(self._classes)))
-        table[:, [int(index) for index in self._model.classes_]] = self._model.predict_proba(matrix)
+        table[:, [int(index) for index in self._model.classes_]] = self._model.predict_proba(inputs)
         return table
+
+    def _build_rows(self, columns: dict[str, list[Any]], matrix: Floats) -> Any:
+        """Return the rows in the form that the estimator was fitted on: numbers, or a frame."""
+        if self._form == "numbers":
+            return matrix
+        builder: Any = importlib.import_module("tidemill_rows")
+        table = _to_table(columns, {column["name"]: column["type"] for column in self._columns}, len(matrix))
+        return builder.to_estimator_rows(self._form, table, matrix, self._list_names())
+
+    def _list_names(self) -> list[str]:
+        """Return the names of the columns of the matrix."""
+        names: list[str] = []
+        for column in self._columns:
+            parts = (
+                [f"_{part}" for part in column["parts"] or ("hour", "weekday")] if column["kind"] == "time" else [""]
+            )
+            names += [f"{column['name']}{part}" for part in parts]
+        return names
 
     def _transform(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Return the columns with those that the transformations compute."""
-        import polars
-
         height = max(map(len, columns.values()), default=0)
         if not height:
             return columns
-        raw = [
-            polars.Series(
-                name,
-                [None if _is_missing(v) else _READERS[kind](v) for v in columns.get(name, [None] * height)],
-                dtype=getattr(polars, _POLARS_TYPES[kind]) if kind != "time" else polars.Datetime("us", "UTC"),
-            )
-            for name, kind in self._raw_types.items()
-        ]
-        computed = self._compute(self._transformations, self._functions, polars.DataFrame(raw))
+        raw = _to_table(columns, self._raw_types, height)
+        computed = self._compute(self._transformations, self._functions, raw)
         return {name: computed[name].to_list() for name in computed.columns}
 
     def _encode(self, columns: dict[str, list[Any]]) -> Floats:
@@ -116,6 +129,22 @@ class PortableModel:
 _NAN = float("nan")
 
 _POLARS_TYPES = {"boolean": "Boolean", "integer": "Int64", "number": "Float64", "text": "String", "date": "Date"}
+
+
+def _to_table(columns: Mapping[str, list[Any]], types: Mapping[str, str], height: int) -> Any:
+    """Return columns as a Polars frame with these types."""
+    import polars
+
+    return polars.DataFrame(
+        [
+            polars.Series(
+                name,
+                [None if _is_missing(v) else _READERS[kind](v) for v in columns.get(name, [None] * height)],
+                dtype=getattr(polars, _POLARS_TYPES[kind]) if kind != "time" else polars.Datetime("us", "UTC"),
+            )
+            for name, kind in types.items()
+        ]
+    )
 
 
 def _is_missing(value: Any) -> bool:

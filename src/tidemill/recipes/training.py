@@ -24,6 +24,7 @@ from tidemill.core.run import Metrics
 from tidemill.core.source import Source
 from tidemill.data.arrays import Floats
 from tidemill.data.encoding import Encoding, encode, fit_encoding
+from tidemill.data.rows import RowReader
 from tidemill.data.split import choose_split_kind, split_at_random, split_by_group, split_by_time, split_stratified
 from tidemill.data.statistics import Profile, profile
 from tidemill.data.types import column_type
@@ -51,8 +52,9 @@ from tidemill.recipes.judging import (
 from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapshot
 from tidemill.registry.releases import register
 from tidemill.registry.rollout import CANARY_REPLACED, RELEASE_WAITING, Deployer
+from tidemill.training.estimators import EstimatorRows, fit_estimator
 from tidemill.training.evaluate import filter_classes, find_classes, to_truth
-from tidemill.training.fit import fit_lightgbm, fit_sklearn
+from tidemill.training.fit import fit_lightgbm
 from tidemill.training.tune import LabeledMatrix, SearchResult, tune
 
 _PROFILED = 100_000
@@ -106,7 +108,11 @@ def search(train: pl.DataFrame, validation: pl.DataFrame, encoding: Encoding, po
     problem = policy.problem
     classes = _learned_classes(train, problem)
     train_data, validation_data = (
-        LabeledMatrix(encode(encoding, rows), to_truth(rows[problem.label], problem.task, classes))
+        LabeledMatrix(
+            encode(encoding, rows),
+            to_truth(rows[problem.label], problem.task, classes),
+            RowReader(encoding.inputs).read_frame(rows),
+        )
         for rows in (train, filter_classes(validation, problem.label, classes))
     )
     return tune(
@@ -146,7 +152,9 @@ def fit(
         manifest = replace(manifest, signature=replace(manifest.signature, inputs=inputs))
     matrix = encode(encoding, train)
     if manifest.flavor == "sklearn":
-        model = sklearn.pack(manifest, fit_sklearn(matrix, target.values, policy=options), encoding)
+        rows = EstimatorRows(matrix, encoding.names, RowReader(encoding.inputs).read_frame(train))
+        fitted = fit_estimator(rows, target.values, policy=options, task=problem.task)
+        model = sklearn.pack(manifest, fitted.estimator, encoding, fitted.form)
     else:
         booster = fit_lightgbm(
             matrix,

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from tidemill.core.model import PredictionTask
 from tidemill.core.policy import Training
 from tidemill.data.arrays import Floats
 from tidemill.errors import ConfigurationError
-from tidemill.training.seeds import LIGHTGBM_SEEDS, seed_estimator, use_global_seed
+from tidemill.training.estimators import EstimatorRows, fit_estimator
+from tidemill.training.seeds import LIGHTGBM_SEEDS
 
 _LARGE_TABLE = 20_000
 _LEAF_ROWS = 20
@@ -113,27 +113,11 @@ def _choose_leaf_parameters(rows: int) -> dict[str, float]:
 
 
 def fit_sklearn(matrix: Floats, target: npt.NDArray[Any], *, policy: Training) -> Any:
-    """Fit an estimator of the class that the policy names as `module:Class`, with the policy's seed.
+    """Fit an estimator on numbers, of the class that the policy names as `module:Class`, with the policy's seed.
 
     Raises
     ------
     ConfigurationError
         if there is no such class, or it rejects the parameters of the policy.
     """
-    module, _, name = policy.estimator.partition(":")
-    try:
-        estimator_class = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
-        raise ConfigurationError(
-            f"there is no estimator {policy.estimator!r}",
-            'write "lightgbm", or module:Class, such as "sklearn.ensemble:HistGradientBoostingClassifier"',
-        ) from None
-    with use_global_seed(policy.seed):
-        try:
-            estimator = estimator_class(**policy.params)
-        except TypeError as error:
-            raise ConfigurationError(
-                f"{name} rejects its parameters: {error}", "correct [training] params in tidemill.toml"
-            ) from None
-        seed_estimator(estimator, policy.seed)
-        return estimator.fit(matrix, target)
+    return fit_estimator(EstimatorRows(matrix), target, policy=policy).estimator

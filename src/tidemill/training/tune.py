@@ -5,16 +5,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tidemill.clock import parse_duration
-from tidemill.core.model import PredictionTask
 from tidemill.core.policy import Choice, Training
 from tidemill.data.arrays import Floats
 from tidemill.data.metrics import Truth, losses
 from tidemill.errors import ConfigurationError, DataError, MissingExtra
-from tidemill.training.fit import fit_lightgbm, fit_sklearn
+from tidemill.training.estimators import EstimatorRows, fit_estimator
+from tidemill.training.fit import fit_lightgbm
 
 # The most important parameters, according to the tuning guide of LightGBM.
 _LIGHTGBM: dict[str, Choice] = {
@@ -47,10 +48,15 @@ class SearchResult(Struct, frozen=True, kw_only=True):
 
 
 class LabeledMatrix(Struct, frozen=True):
-    """A matrix, shape (rows, columns), and the truth of its rows."""
+    """A matrix, shape (rows, columns), and the truth of its rows; `table` has the typed columns before the encoding."""
 
     matrix: Floats
     truth: Truth
+    table: pl.DataFrame | None = None
+
+    def to_estimator_rows(self, names: tuple[str, ...]) -> EstimatorRows:
+        """Return the rows in the forms for estimators with scikit-learn's interface."""
+        return EstimatorRows(self.matrix, names, self.table)
 
 
 def tune(
@@ -165,14 +171,6 @@ def _measure_loss(
         raw = np.asarray(booster.predict(validation.matrix))
         scores = np.column_stack((1 - raw, raw)) if len(truth.classes) == 2 else raw
     else:
-        fitted = fit_sklearn(train.matrix, target, policy=policy)
-        scores = _predict_scores(fitted, validation.matrix, truth.task, len(truth.classes))
+        fitted = fit_estimator(train.to_estimator_rows(names), target, policy=policy, task=truth.task)
+        scores = fitted.score(validation.to_estimator_rows(names), truth)
     return float(losses(truth, scores).mean())
-
-
-def _predict_scores(estimator: Any, matrix: Floats, task: PredictionTask, classes: int) -> Floats:
-    if task == "regression":
-        return np.asarray(estimator.predict(matrix), dtype=float)
-    table = np.zeros((len(matrix), classes))
-    table[:, [int(index) for index in estimator.classes_]] = estimator.predict_proba(matrix)
-    return table

@@ -43,7 +43,7 @@ class LightGBMRaw:
             )
         self._codes = [
             {value: float(code) for code, value in enumerate(values)} if values else None
-            for values in _read_categories(text)
+            for values in read_categories(text)
         ]
 
     def predict(self, frame: pl.DataFrame) -> Predictions:
@@ -77,7 +77,7 @@ def read_info(content: bytes) -> ModelFileInfo:
             f"the LightGBM model predicts {outputs} numbers for a row, and they are not probabilities",
             "train it with the objective multiclass",
         )
-    features = zip(names, _read_categories(text), strict=True)
+    features = zip(names, read_categories(text), strict=True)
     texts = tuple(name for name, values in features if any(isinstance(value, str) for value in values or ()))
     numbered = names == tuple(f"Column_{index}" for index in range(width))
     return ModelFileInfo(
@@ -101,7 +101,7 @@ def _find_task(objective: str) -> PredictionTask | None:
     return "classification" if objective in _PROBABILITIES else "regression"
 
 
-def _read_categories(text: str) -> list[list[Any] | None]:
+def read_categories(text: str) -> list[list[Any] | None]:
     """Return for each feature the values of its pandas category in the order of their codes, or None.
 
     Raises

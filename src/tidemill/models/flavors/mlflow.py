@@ -9,6 +9,7 @@ import polars as pl
 from tidemill.core.model import Model
 from tidemill.errors import DataError
 from tidemill.models.formats import Format, detect_format
+from tidemill.models.inputs import SAMPLES
 from tidemill.models.predictions import Predictions, Predictor
 
 ROOT = "mlflow/"
@@ -34,7 +35,8 @@ class MLflow:
         content = read_model_file(model.files)
         module_name, class_name = _INNER[detect_format(content, "the model in the MLflow directory")]
         module = import_module(f"tidemill.models.flavors.{module_name}")
-        inner = Model(manifest=model.manifest, files={module.FILE: content})
+        samples = {name: content for name, content in model.files.items() if name == SAMPLES}
+        inner = Model(manifest=model.manifest, files={module.FILE: content} | samples)
         self._inner: Predictor = getattr(module, class_name)(inner)
 
     def predict(self, frame: pl.DataFrame) -> Predictions:
