@@ -139,7 +139,7 @@ def test_unknown_models_and_paths_are_404(client: httpx.Client) -> None:
 
 
 def test_other_methods_are_405(client: httpx.Client) -> None:
-    response = client.get(f"/predict/{MODEL}")
+    response = client.get(f"/labels/{MODEL}")
     assert_error(response, 405, "POST")
     assert response.headers["allow"] == "POST"
     for method in ("POST", "DELETE"):

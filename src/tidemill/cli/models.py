@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 models = typer.Typer(no_args_is_help=True, help="Releases of models.")
-_SHOWN = tuple(f"test_{metric.name}" for metric in METRICS.values() if metric.standard)
+_SHOWN = tuple(metric.name for metric in METRICS.values() if metric.standard)
+_SHOWN_INPUTS = 20
 LabelArgument = Annotated[
     str, typer.Argument(metavar="NAME/VERSION", help="A release, such as flights/3. A name alone: its newest release.")
 ]
@@ -72,12 +73,23 @@ def _print(session: "Session", releases: Any, filters: dict[str, Any], json: boo
         "flavor": lambda r: r.flavor,
         "stage": lambda r: _add_stage(r, stages)["stage"],
         "serving": lambda r: serving.get(r.label, ""),
-        "metrics": lambda r: "  ".join(f"{k}={v:.4f}" for k, v in r.metrics.items() if k in _SHOWN),
+        "test metrics (baseline)": lambda r: "  ".join(_format_metrics(r)),
         "tags": lambda r: " ".join(f"{k}={v}" for k, v in r.tags.items()),
     }
     output.print_records(
         releases, columns, json=False, nothing=describe_empty(filters, "no releases yet: `tidemill run training`")
     )
+
+
+def _format_metrics(release: "Release") -> list[str]:
+    """Return the standard metrics of a release, each with that of the baseline."""
+    texts = []
+    for name in _SHOWN:
+        value = release.metrics.get(f"test_{name}")
+        baseline = release.metrics.get(f"baseline_{name}")
+        if value is not None:
+            texts.append(f"{name}={value:.4f}" + (f" ({baseline:.4f})" if baseline is not None else ""))
+    return texts
 
 
 def _find_routes(session: "Session", names: set[str]) -> dict[str, "list[Route]"]:
@@ -101,7 +113,9 @@ def _add_stage(release: "Release", routes: dict[str, "list[Route]"]) -> dict[str
 
 @models.command("show")
 def show(label: LabelArgument, env: EnvironmentOption = "production", json: Json = False) -> None:
-    """Show a release with its stage and its metrics by slice of the test rows."""
+    """Show a release: its stage, its signature with a request to paste, and its metrics beside the baseline."""
+    from msgspec.structs import replace
+
     from tidemill.ledger.releases import find_release
 
     session = load_session(env)
@@ -110,12 +124,17 @@ def show(label: LabelArgument, env: EnvironmentOption = "production", json: Json
         _add_stage(release, _find_routes(session, {release.name})),
         read_test_metrics(session, release.run),
     )
+    usage = _read_usage(session, release)
     if json:
-        output.print_json(shown | {"slices": measured.slices, "slice_intervals": measured.slice_intervals})
+        output.print_json(
+            shown | {"slices": measured.slices, "slice_intervals": measured.slice_intervals, "usage": usage}
+        )
         return
-    output.print_record(release, json=False)
+    output.print_record(replace(release, metrics={}), json=False)
     output.out.print("stage", style="bold", end="")
     output.out.print(f"  {shown['stage']}")
+    _print_usage(usage)
+    _print_metrics(release, measured)
     if measured.slices:
         names = [name for name in measured.values if any(name in values for values in measured.slices.values())]
         rows = [
@@ -123,6 +142,54 @@ def show(label: LabelArgument, env: EnvironmentOption = "production", json: Json
             for part, values in measured.slices.items()
         ]
         output.print_table(("slice", "rows", *names), rows)
+
+
+def _read_usage(session: "Session", release: "Release") -> dict[str, Any] | None:
+    """Return the signature and an example of a release; None if its package was collected or cannot be read."""
+    from tidemill.errors import TidemillError
+    from tidemill.models.usage import describe_usage, read_example
+
+    try:
+        model = session.packages.load(release.package)
+    except TidemillError:
+        return None
+    return describe_usage(release.name, release.label, model.manifest, read_example(model))
+
+
+def _print_usage(usage: dict[str, Any] | None) -> None:
+    if usage is None:
+        return
+    inputs = ", ".join(f"{column['name']} ({column['type']})" for column in usage["inputs"][:_SHOWN_INPUTS])
+    more = len(usage["inputs"]) - _SHOWN_INPUTS
+    facts = {
+        "inputs": inputs + (f" and {more} more" if more > 0 else ""),
+        "key": ", ".join(usage["key"]),
+        "time": usage["time"],
+        "classes": ", ".join(usage["classes"]),
+        "positive class": usage["positive"],
+        "request": usage["curl"],
+    }
+    for name, value in facts.items():
+        if value:
+            output.out.print(name, style="bold", end="")
+            output.out.print(f"  {value}")
+
+
+def _print_metrics(release: "Release", measured: "Metrics") -> None:
+    """Print the metrics of a release: a row for each metric, with the interval of the test and the baseline."""
+    from tidemill.core.run import METRIC_SETS
+    from tidemill.evidence.formatting import format_number
+
+    sets = [name for name in METRIC_SETS if any(metric.startswith(f"{name}_") for metric in release.metrics)]
+    names = dict.fromkeys(metric.partition("_")[2] for metric in release.metrics if metric.partition("_")[0] in sets)
+    rows = []
+    for name in names:
+        low, high = measured.intervals.get(name, (None, None))
+        interval = f"{format_number(low)} to {format_number(high)}" if low is not None else ""
+        values = [format_number(release.metrics.get(f"{about}_{name}")) for about in sets]
+        rows.append([name, *values[:1], interval, *values[1:]])
+    if rows:
+        output.print_table(("metric", *sets[:1], "interval", *sets[1:]), rows)
 
 
 def read_test_metrics(session: "Session", run: str) -> "Metrics":

@@ -28,7 +28,7 @@ class _LazyApp:
             except TidemillError as unavailable:
                 await PlainTextResponse(str(unavailable), 503)(scope, receive, send)
                 return
-            self._app = create_app(books, workspace.board, name, workspace.environment)
+            self._app = create_app(books, workspace.board, name, workspace.environment, packages=workspace.packages)
         await self._app(scope, receive, send)
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tidemill.errors import DataError, InputError, NotFound, TidemillError, Transient
+from tidemill.models.usage import DEFAULT_ADDRESS, describe_usage
 from tidemill.serving import wire
 from tidemill.serving.service import Service
 from tidemill.telemetry import get_logger
@@ -21,7 +22,7 @@ _BODY_SECONDS = 30.0
 _SMALL_BODY = 32_768
 _LOCAL_HOSTS = (b"localhost", b"127.0.0.1", b"::1")
 _GET = ("/health", "/ready", "/metrics")
-_PATHS = "GET /health, /ready, /metrics; POST /predict/{model}, /labels/{model}"
+_PATHS = "GET /health, /ready, /metrics, /predict/{model}; POST /predict/{model}, /labels/{model}"
 
 AsgiMessage = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[AsgiMessage]]
@@ -56,21 +57,28 @@ class ServiceApp:
             reply = refusal or body
         elif method == "POST" and (len(body) > _SMALL_BODY or path.startswith("/labels/")):
             reply = await asyncio.get_running_loop().run_in_executor(self._threads, self.handle, path, body)
+        elif method != "POST" and path.startswith("/predict/"):
+            reply = self.handle(path, body, describe_for=dict(scope["headers"]).get(b"host", b"").decode("latin-1"))
         else:
             reply = self.handle(path, body)
         assert isinstance(reply, Reply)
         self._service.metrics.count("tidemill_requests_total", model=reply.model, status=str(reply.status))
-        if path.startswith("/predict/"):
+        if path.startswith("/predict/") and method == "POST":
             self._service.metrics.observe(self._service.clock.monotonic() - started, reply.model)
         await _send(send, reply, close=refusal is not None or reply.status in (408, 413))
 
-    def handle(self, path: str, body: bytes) -> Reply:
-        """Return the reply to a request whose method and headers fit its path."""
+    def handle(self, path: str, body: bytes, *, describe_for: str | None = None) -> Reply:
+        """Return the reply to a request whose method and headers fit its path.
+
+        `describe_for` is the host of a request for the description of a model: GET in place of POST.
+        """
         _, verb, *rest = path.split("/", 2)
         model = rest[0] if rest else ""
         known = model if model in self._service.routes else ""
         try:
             match verb:
+                case "predict" if describe_for is not None:
+                    return self._describe(model, describe_for)
                 case "predict":
                     return self._predict(model, body)
                 case "labels":
@@ -101,6 +109,13 @@ class ServiceApp:
             return Reply(200, msgspec.json.encode(empty), model)
         return Reply(200, msgspec.json.encode(wire.format_reply(self._service.predict_request(model, rows))), model)
 
+    def _describe(self, model: str, host: str) -> Reply:
+        """Return the signature of the champion, and a request with one of its sample rows."""
+        champion = self._service.find_route(model).arms[self._service.find_route(model).champion]
+        address = f"http://{host}" if host else DEFAULT_ADDRESS
+        usage = describe_usage(model, champion.label, champion.loaded.manifest, champion.loaded.example, address)
+        return Reply(200, msgspec.json.encode(usage), model)
+
     def _labels(self, model: str, body: bytes) -> Reply:
         route = self._service.find_route(model)
         labels = wire.parse_labels(body)
@@ -115,6 +130,9 @@ def _refuse_early(method: str, path: str, headers: Iterable[tuple[bytes, bytes]]
     posts = path.startswith(("/predict/", "/labels/"))
     if not posts and path not in _GET:
         return _error(404, f"there is no path {path[:200]}", f"the paths are: {_PATHS}")
+    describes = path.startswith("/predict/") and method in ("GET", "HEAD")
+    if describes:
+        return None
     if posts != (method == "POST") or method not in ("GET", "HEAD", "POST"):
         return _error(405, f"{path[:200]} does not accept {method}", f"use {'POST' if posts else 'GET'}")
     if not posts:

@@ -1,12 +1,14 @@
 """Loading of routes: each release of a route is loaded and warmed up before it predicts."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tidemill.core.model import Manifest, Signature
 from tidemill.core.resources import Packages
@@ -15,6 +17,7 @@ from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, TidemillError
 from tidemill.models.load import load
 from tidemill.models.predictions import Predictions, Predictor
+from tidemill.models.usage import choose_example
 from tidemill.serving.request_check import RequestChecker
 from tidemill.serving.router import find_champion_index
 
@@ -22,12 +25,13 @@ SAMPLES = "samples.json"
 
 
 class LoadedPackage(Struct, frozen=True):
-    """A model package with its predictor and the reader of its rows."""
+    """A model package with its predictor, the reader of its rows, and a sample row if it has one."""
 
     digest: str
     manifest: Manifest
     predictor: Predictor
     reader: RowReader
+    example: dict[str, Any] | None = None
 
     @property
     def signature(self) -> Signature:
@@ -161,6 +165,7 @@ def _load_package(arm: Arm, packages: Packages) -> LoadedPackage:
     loaded = LoadedPackage(arm.package, model.manifest, load(model), RowReader(model.manifest.signature.inputs))
     if SAMPLES in model.files:
         rows = msgspec.json.decode(model.files[SAMPLES], type=list[dict[str, object]])
+        loaded = replace(loaded, example=choose_example(rows))
         samples = loaded.reader.read_json(rows)
         if samples.height and not score(LoadedArm(arm, loaded), samples).finite.all():
             raise TidemillError(f"release {arm.release} predicts NaN for its own sample rows", "train it again")

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tidemill.core.resources import Board, BooksReader
+from tidemill.core.resources import Board, BooksReader, Packages
 from tidemill.errors import InputError, NotFound, TidemillError
 from tidemill.telemetry import get_logger
 from tidemill.web import details, overview, pages, run, templating
@@ -43,12 +43,19 @@ _PART_TYPES: dict[type, str] = {PageTable: "table", Facts: "facts", Chart: "char
 _CACHE_ONE_DAY = {"cache-control": "public, max-age=86400"}
 
 
-def create_app(books: BooksReader, board: Board, project: str, environment: str, host: str = "") -> Starlette:
+def create_app(
+    books: BooksReader,
+    board: Board,
+    project: str,
+    environment: str,
+    host: str = "",
+    packages: Packages | None = None,
+) -> Starlette:
     """Create the application with the pages of an environment.
 
     `host` is an accepted host name besides localhost; requests for other host names are refused.
     """
-    site = Site(books, board, project, environment)
+    site = Site(books, board, project, environment, packages)
     routes = [Route(path, partial(_show_page, site, show)) for path, show in (_LISTS | _RECORDS).items()]
     routes += [Route(path, partial(_send_file, path, media_type)) for path, media_type in _FILES.items()]
     routes.append(Route("/plotly.js", _send_plotly))

@@ -8,7 +8,8 @@ from msgspec import Struct, to_builtins
 from tidemill.checks.registry import find_check
 from tidemill.core.event import Event
 from tidemill.core.release import Release
-from tidemill.errors import NotFound
+from tidemill.errors import NotFound, TidemillError
+from tidemill.models.usage import describe_usage, read_example
 from tidemill.web import view
 from tidemill.web.pages import metric_table, route_table, verdict_table
 from tidemill.web.reading import Query, Site
@@ -24,6 +25,7 @@ def release(site: Site, _: Query, name: str, version: str) -> Page:
     gate = site.books.verdicts.find(run=record.run, limit=_SHOWN) if record.run else []
     live = site.books.verdicts.find(subject=record.label, newest=True, limit=_LATEST)
     routed = site.books.routes.find(linked=f"release:{record.label}", newest=True, limit=_SHOWN)
+    usage = _read_usage(site, record)
     decisions = site.books.audit.find(subject=record.label, newest=True, limit=_SHOWN)
     facts = Facts(
         "",
@@ -42,9 +44,10 @@ def release(site: Site, _: Query, name: str, version: str) -> Page:
     ]
     return Page(
         title=f"Release {record.label}",
-        data={"release": record, "verdicts": gate, "live": live, "routes": routed, "audit": decisions},
+        data={"usage": usage, "release": record, "verdicts": gate, "live": live, "routes": routed, "audit": decisions},
         parts=[
             facts,
+            *_describe_usage(usage),
             metric_table(record.metrics),
             verdict_table("Verdicts of its training", gate, "It has no verdicts of a training: it was imported."),
             route_table("Routes", routed),
@@ -55,6 +58,34 @@ def release(site: Site, _: Query, name: str, version: str) -> Page:
             Facts("Data", list(record.data.items())),
         ],
     )
+
+
+def _read_usage(site: Site, record: Release) -> dict[str, Any] | None:
+    """Return the signature and an example of a release; None if its package cannot be read."""
+    if site.packages is None:
+        return None
+    try:
+        model = site.packages.load(record.package)
+    except TidemillError:
+        return None
+    return describe_usage(record.name, record.label, model.manifest, read_example(model))
+
+
+def _describe_usage(usage: dict[str, Any] | None) -> list[Facts]:
+    if usage is None:
+        return []
+    inputs = [f"{column['name']} ({column['type']})" for column in usage["inputs"][:_SHOWN]]
+    more = len(usage["inputs"]) - _SHOWN
+    pairs = [
+        ("task", usage["task"]),
+        ("inputs", view.text(", ".join(inputs) + (f" and {more} more" if more > 0 else ""))),
+        ("key", ", ".join(usage["key"])),
+        ("time", usage["time"] or ""),
+        ("classes", ", ".join(usage["classes"])),
+        ("positive class", usage["positive"] or ""),
+        ("request", Cell(usage["curl"] or "", "mono")),
+    ]
+    return [Facts("Signature", [(name, value) for name, value in pairs if value])]
 
 
 def _find_release(site: Site, name: str, version: str) -> Release:

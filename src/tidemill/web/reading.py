@@ -5,7 +5,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from tidemill.core.resources import Board, BookReader, BooksReader
+from tidemill.core.resources import Board, BookReader, BooksReader, Packages
 from tidemill.errors import InputError
 
 T = TypeVar("T", bound=Struct)
@@ -14,12 +14,13 @@ _MAX_RECORDS = 200
 
 
 class Site(Struct, frozen=True):
-    """The stores and names of one environment of a project."""
+    """The stores and names of one environment of a project; without `packages`, pages do not describe signatures."""
 
     books: BooksReader
     board: Board
     project: str
     environment: str
+    packages: Packages | None = None
 
 
 class RecordPage(Struct, Generic[T], frozen=True):
