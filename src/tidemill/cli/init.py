@@ -113,7 +113,7 @@ def _print_spellings(guessed: "TableGuess") -> None:
 
 def _print_columns(frame: "pl.DataFrame", guessed: "TableGuess") -> None:
     """Print a line for each column: its type, nulls, values and use; a summary of the other columns of a wide table."""
-    from tidemill.project.describing import describe_columns
+    from tidemill.checks.description import describe_columns
 
     described, rest = describe_columns(frame, guessed)
     rows = [

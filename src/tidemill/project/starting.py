@@ -12,7 +12,6 @@ import msgspec
 from tidemill.clock import SystemClock
 from tidemill.core.dialect import COMPRESSIONS, Dialect
 from tidemill.core.metric import default_metric
-from tidemill.data.spellings import suggest_setting
 from tidemill.errors import InputError
 from tidemill.project.guessing import TableGuess
 
@@ -124,6 +123,7 @@ def _render_policy(name: str, guessed: TableGuess, path: str, now: datetime, dia
     )
     positive = f"positive = {_quote(guessed.positive)}".ljust(24) + "# precision, recall and F1 are for this class\n"
     positive = positive if guessed.positive else ""
+    spellings = ", ".join(f"{_quote(other)} = {_quote(used)}" for other, used in guessed.spellings.items())
     test = (
         'test = "14d"            # the newest rows are the test rows'
         if guessed.time
@@ -135,7 +135,7 @@ def _render_policy(name: str, guessed: TableGuess, path: str, now: datetime, dia
         guessed=guessed,
         metric=metric,
         positive=positive,
-        spellings=f"{suggest_setting(guessed.spellings)}\n" if guessed.spellings else "",
+        spellings=f"spellings = {{ {spellings} }}\n" if spellings else "",
         path=path,
         time=time,
         key=key,
