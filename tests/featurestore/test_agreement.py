@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidemill.core.columns import TIME
 from tidemill.core.feature import Aggregate, Entity, FeatureSet, FeatureView
 from tidemill.core.source import Source
 from tidemill.data.encoding import encode, fit_encoding
+from tidemill.data.rows import RowReader
 from tidemill.data.source import FileSources
 from tidemill.data.timestamps import TIMESTAMP
 from tidemill.featurestore.lookup import Lookup, name_entities
@@ -212,3 +214,58 @@ def test_entities_are_named_without_confusion() -> None:
         pl.DataFrame({"k": [7.0, None]}), ("k",)
     )
     assert name_entities(frame, ()) == [""] * len(pairs)
+
+
+@pytest.mark.parametrize("known_at", [None, "known"])
+def test_a_corrected_row_counts_once_online_and_offline(tmp_path: Path, known_at: str | None) -> None:
+    """The first refund was 10, not 100; the third one was recorded for another customer."""
+    now = START + timedelta(hours=9)
+    first = {"refund": ["r1", "r2", "r3"], "customer": [1, 1, 2], "amount": [100.0, 50.0, 7.0]}
+    second = {"refund": ["r1", "r3"], "customer": [1, 1], "amount": [10.0, 7.0]}
+    for name, batch, hour in (("a", first, 4), ("b", second, 6)):
+        times = (pl.lit(START + timedelta(hours=at)).alias(column) for column, at in (("at", 4), ("known", hour)))
+        pl.DataFrame(batch).with_columns(times).write_parquet(tmp_path / f"{name}.parquet")
+    source = Source(path="*.parquet", time="at", key=("refund",), known_at=known_at)
+    refunds = FeatureView(
+        name="refunds",
+        entity=Entity("customer", ("customer",)),
+        source="weather",
+        columns=("amount",),
+        aggregates=tuple(Aggregate(name=s, column="amount", statistic=s, window="1d") for s in ("count", "sum")),  # type: ignore[arg-type]
+    )
+    features, found = FeatureSet(request=(), views=(refunds,)), FileSources(tmp_path, {"weather": source})
+    online = SqliteOnline(tmp_path / "online.db")
+    materialize(refunds, found, online, now)
+    rows = pl.DataFrame({"customer": [1, 2]})
+    expected = [(7.0, 3.0, 67.0), (None, 0.0, None)]
+    assert Lookup(online).fill(features, rows, now).select(features.names).rows() == expected
+    at = [pl.lit(START + timedelta(hours=hour)).cast(pl.Datetime("us", "UTC")).alias("at") for hour in (5, 9)]
+    spine = pl.concat([rows.with_columns(one) for one in at]).rename({"at": TIME})
+    joined = OfflineFeatures(found).join(spine, features, now).select(features.names).rows()
+    assert joined[2:] == expected
+    assert joined[:2] == (expected if known_at is None else [(50.0, 2.0, 150.0), (7.0, 1.0, 7.0)])
+
+
+@pytest.mark.parametrize("stored", [pl.Series([7, 8]), pl.Series([7.0, 8.0]), pl.Series(["7", "8"])], ids=str)
+@pytest.mark.parametrize("asked_key", [7, 7.0, "7"])
+def test_a_request_names_its_entity_by_value(tmp_path: Path, stored: pl.Series, asked_key: Any) -> None:
+    pl.DataFrame({"gate": stored, "wind": [1.5, 2.5]}).write_parquet(tmp_path / "gates.parquet")
+    gates = view("gates", ("gate",), columns=("wind",))
+    online = SqliteOnline(tmp_path / "online.db")
+    sources = FileSources(tmp_path, {"weather": Source(path="gates.parquet")})
+    materialize(gates, sources, online, datetime.now(UTC) + timedelta(hours=1))
+    rows = RowReader(()).read_json([{"gate": asked_key}, {"gate": None}], ("gate",))
+    found = Lookup(online).fill(FeatureSet(request=(), views=(gates,)), rows, datetime.now(UTC))
+    assert found["gates_wind"].to_list() == [1.5, None]
+
+
+def test_a_request_names_a_time_as_text(tmp_path: Path) -> None:
+    moment = START + timedelta(hours=5, microseconds=120)
+    pl.DataFrame({"slot": [moment, START], "wind": [1.5, 2.5]}).write_parquet(tmp_path / "slots.parquet")
+    slots = view("slots", ("slot",), columns=("wind",))
+    online = SqliteOnline(tmp_path / "online.db")
+    sources = FileSources(tmp_path, {"weather": Source(path="slots.parquet")})
+    materialize(slots, sources, online, datetime.now(UTC) + timedelta(hours=1))
+    texts = ["2013-03-01T05:00:00.00012Z", "2013-03-01 06:00:00.000120+01:00", "2013-03-01", "2013-03-01T00:00:00"]
+    found = Lookup(online).fill(FeatureSet(request=(), views=(slots,)), pl.DataFrame({"slot": texts}), START)
+    assert found["slots_wind"].to_list() == [1.5, 1.5, 2.5, 2.5]

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from tidemill.data.metrics import Truth
 from tidemill.errors import ConfigurationError
 from tidemill.journal.files import FileJournal
 from tidemill.monitoring.watch import validate_online, watch
+from tidemill.monitoring.windows import read_truth
 from tidemill.training.evaluate import evaluate
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -75,6 +77,28 @@ def test_labels_of_unknown_classes_are_reported(tmp_path: Path) -> None:
     verdict = judge(tmp_path, "recall", ["no"] * 4 + ["yes"] * 16 + ["lost"] * 10)
     assert (verdict.outcome, verdict.evidence["rows"], verdict.evidence["left_out"]) == ("pass", 20, 10)
     assert "10 labels are of classes that the model was not trained on, and are excluded" in verdict.reason
+
+
+def test_labels_that_were_stored_in_another_spelling_count_as_in_a_training(tmp_path: Path) -> None:
+    verdict = judge(tmp_path, "recall", ["no"] * 4 + [" yes", "yes "] * 8)
+    assert (verdict.outcome, verdict.evidence["rows"]) == ("pass", 20)
+    assert "left_out" not in verdict.evidence
+
+
+@pytest.mark.parametrize(
+    ("classes", "stored", "meant"),
+    [
+        (("1", "2"), ["1.0", " 2", "2", "3", None], ["1", "2", "2", None, None]),
+        (("false", "true"), ["True", "0", "1.0", "yes"], ["true", "false", "true", None]),
+        ((), ["1.5", "2", "nan", "x"], [1.5, 2.0, None, None]),
+    ],
+)
+def test_a_label_of_the_journal_is_read_by_its_meaning(
+    classes: tuple[str, ...], stored: list[str | None], meant: list[str | float | None]
+) -> None:
+    task: Literal["classification", "regression"] = "classification" if classes else "regression"
+    signature = Signature(inputs=(), task=task, classes=classes)
+    assert read_truth(pl.Series(stored), signature).to_list() == meant
 
 
 def test_without_labels_the_verdict_is_undecided(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from tidemill.compose.backends import open_workspace
+from tidemill.core.columns import ARRIVED, BATCH, KNOWN_AT, PATH, ROW_ID, TIME
 from tidemill.core.policy import Problem
-from tidemill.data.frame import ARRIVED, KNOWN_AT, TIME
 from tidemill.journal.tables import DeltaTables
 from tidemill.recipes.rows import Snapshot, add_feedback, read_labelled
 
@@ -167,3 +167,42 @@ def test_feedback_learns_what_a_label_means_and_excludes_one_without_a_meaning(
     assert found["y"].to_list()[2:] == expected
     excluded = len(truth) - len(expected)
     assert not excluded or f"{excluded} of {len(truth)} labels of shop" in caplog.text
+
+
+def test_the_version_of_a_row_that_became_known_last_is_current_whenever_it_was_accepted(tmp_path: Path) -> None:
+    tables = DeltaTables(str(tmp_path / "tables"))
+    newer = batch("a", "a.csv", 1).with_columns(y=pl.lit("new"), k=pl.lit(7))
+    older = newer.with_columns(pl.col(KNOWN_AT) - pl.duration(hours=1), y=pl.lit("old"))
+    later = newer.with_columns(pl.col(KNOWN_AT) + pl.duration(hours=1), y=pl.lit("too late"))
+    for name, rows, hour in (("new", newer, 1), ("old", older, 2), ("late", later, 3)):
+        arrived = pl.lit(NOON.replace(hour=hour)).cast(pl.Datetime("us", "UTC")).alias(ARRIVED)
+        origin = (pl.lit(name).alias(BATCH), pl.lit(f"{name}.csv").alias(PATH))
+        version = tables.append("rows", name, rows.with_columns(arrived, *origin))
+    problem = Problem(decision="", source="rows", label="late")
+    snapshot = Snapshot(table="rows", version=version, known_until=NOON, key=("k",), by_known_at=True)
+    assert read_labelled(snapshot, problem, tables)["y"].to_list() == ["new"]
+
+
+@pytest.mark.parametrize("key", [(), ("k",)])
+def test_a_served_row_that_is_a_source_row_is_learned_once_with_and_without_a_key(
+    tmp_path: Path, key: tuple[str, ...]
+) -> None:
+    """In a backtest every row has an id; the third served row came with no row of the source."""
+    journal, utc = open_workspace(tmp_path).journal, pl.Datetime("us", "UTC")
+    served = pl.DataFrame({"id": ["a", "b", "c"], "key": ["0", "1", "2"]}).with_columns(
+        pl.lit("shop/1").alias("release"),
+        pl.lit("champion").alias("role"),
+        pl.lit(NOON).cast(utc).alias("time"),
+        pl.lit(NOON).cast(utc).alias("known_at"),
+        pl.struct(x=pl.lit(1.0)).alias("features"),
+    )
+    journal.append("predictions/shop", served)
+    journal.append(
+        "labels/shop", served.select(pl.lit("").alias("id"), "key", "time", "known_at", value=pl.lit("true"))
+    )
+    rows = pl.DataFrame({ROW_ID: ["0", "1"], "k": [None, 8], "x": [1.0, 1.0], "y": [True, True]}).with_columns(
+        pl.lit(NOON).cast(utc).alias(name) for name in (TIME, KNOWN_AT)
+    )
+    snapshot = Snapshot(table="rows", version=0, known_until=NOON, feedback_until=NOON, key=key)
+    found = add_feedback(rows, snapshot, Problem(decision="", source="rows", label="y"), "shop", journal)
+    assert found.height == 3

@@ -239,6 +239,15 @@ def test_accepted_labels_are_in_the_journal(kit: ServingKit) -> None:
     assert kit.predictions()["time"].to_list() == [row]
 
 
+def test_the_key_of_a_label_is_a_value_in_any_writing(kit: ServingKit) -> None:
+    kit.route(kit.arm(1, package()))
+    with running(kit) as (_, client):
+        keys = [{"carrier": "UA", "flight": number} for number in (12, 12.0, "12")]
+        labels = [{"key": key, "time": ROW["when"], "value": True} for key in (*keys, 7, 7.0, "7", True)]
+        assert client.post(f"/labels/{MODEL}", json={"labels": labels}).json() == {"accepted": 7}
+        assert kit.labels()["key"].to_list() == ["UA|12"] * 3 + ["7"] * 3 + ["true"]
+
+
 @pytest.mark.parametrize(
     ("label", "status", "words"),
     [

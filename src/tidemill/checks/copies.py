@@ -5,6 +5,7 @@ import polars as pl
 
 from tidemill.checks.gate import Finding
 from tidemill.data.arrays import Floats
+from tidemill.data.keys import to_row_keys
 
 _SAMPLE_ROWS = 50_000
 _MOST_SHARED = 0.01
@@ -26,10 +27,10 @@ def find_copies(train: pl.DataFrame, test: pl.DataFrame, key: tuple[str, ...], w
     both = {*train.columns} & {*test.columns}
     columns = [name for name in dict.fromkeys(whole) if name in both]
     if key and set(key) <= both:
-        has_key = pl.all_horizontal(pl.col(key).is_not_null())
-        findings = _find_shared(train.filter(has_key), test.filter(has_key), list(key), by_chance=None)
+        train_keys, test_keys = (to_row_keys(rows, key).alias("key").to_frame() for rows in (train, test))
+        findings = _find_shared(train_keys.drop_nulls(), test_keys.drop_nulls(), ["key"], by_chance=None)
         # Rows without a key, such as served rows, are compared with each other as a whole.
-        train, test = train.filter(~has_key), test.filter(~has_key)
+        train, test = train.filter(train_keys["key"].is_null()), test.filter(test_keys["key"].is_null())
         if findings or not columns or not test.height:
             return findings
         return _find_shared(train, test, columns, _estimate_chance(_stack(train, test, columns)))

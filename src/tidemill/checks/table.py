@@ -12,6 +12,7 @@ from tidemill.core.check import SchemaEvidence, Verdict
 from tidemill.core.columns import KNOWN_AT, PREFIX, TIME, is_internal
 from tidemill.core.schema import Column, Schema
 from tidemill.core.source import Source
+from tidemill.data.keys import to_row_keys
 from tidemill.data.rows import convert_columns
 from tidemill.data.types import CODE, column_type, find_conversion
 from tidemill.errors import Unreadable
@@ -244,10 +245,10 @@ def _keys(frame: pl.DataFrame, schema: Schema) -> Iterator[TableFault]:
     keys = list(schema.key)
     if not keys or not set(keys) <= set(frame.columns):
         return
-    has = frame.select(pl.all_horizontal(pl.col(key).is_not_null() for key in keys)).to_series()
-    complete = frame.filter(has)  # rows without a key are distinct
-    if repeated := complete.height - complete.n_unique(subset=keys):
-        bad = frame.select(keys).is_duplicated() & has
+    row_keys = to_row_keys(frame, keys)
+    complete = row_keys.drop_nulls()  # rows without a key are distinct
+    if repeated := len(complete) - complete.n_unique():
+        bad = row_keys.is_duplicated() & row_keys.is_not_null()
         samples = tuple("|".join(map(str, row)) for row in frame.select(keys).filter(bad).unique().head(_SHOWN).rows())
         yield TableFault(
             ", ".join(keys),

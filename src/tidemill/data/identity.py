@@ -47,7 +47,7 @@ def _digest_values(rows: pl.DataFrame, path: str) -> pl.Series:
     names = sorted(name for name in rows.columns if not is_internal(name))
     if not names:
         return pl.Series(ROW_ID, [], dtype=pl.String)
-    parts = [pl.lit(f"{name}=") + _to_text(rows[name]) for name in names]
+    parts = [pl.lit(f"{name}=") + to_key_text(rows[name]) for name in names]
     texts: list[str] = pl.select(pl.concat_str(parts, separator=_SEPARATOR, ignore_nulls=True)).to_series().to_list()
     origin = blake2b(f"{path}{_SEPARATOR}".encode(), digest_size=8)
     digests = []
@@ -56,12 +56,6 @@ def _digest_values(rows: pl.DataFrame, path: str) -> pl.Series:
         digest.update(text.encode())
         digests.append(digest.hexdigest())
     return pl.Series(ROW_ID, digests, dtype=pl.String)
-
-
-def _to_text(values: pl.Series) -> pl.Series:
-    if values.dtype.is_nested():
-        return pl.Series([None if value is None else repr(value) for value in values.to_list()], dtype=pl.String)
-    return to_key_text(values)
 
 
 def stack_batches(batches: Sequence[pl.DataFrame]) -> pl.DataFrame:

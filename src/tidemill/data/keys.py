@@ -10,7 +10,6 @@ from decimal import Decimal
 import polars as pl
 
 from tidemill.data.timestamps import parse_times
-from tidemill.errors import DataError
 
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.f"
 _TIME_TEXT = r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d"
@@ -44,11 +43,6 @@ def to_key_text(values: pl.Series) -> pl.Series:
     ['7', '7.5', '0', None]
     >>> to_key_text(pl.Series(["7", "07", "2024-01-01T02:00:00+02:00"])).to_list()
     ['7', '07', '2024-01-01']
-
-    Raises
-    ------
-    DataError
-        for lists and records, which cannot be keys.
     """
     dtype = values.dtype
     if dtype.is_float():
@@ -63,11 +57,8 @@ def to_key_text(values: pl.Series) -> pl.Series:
         return values.dt.to_string("iso")
     if dtype == pl.Binary:
         return _binary_text(values)
-    if dtype.is_nested() or dtype == pl.Object:
-        raise DataError(
-            f"column {values.name!r} is {dtype}, which cannot be a key",
-            "use a column of numbers, text, dates, times or booleans as the key",
-        )
+    if dtype.is_nested():
+        return pl.Series(values.name, [None if value is None else repr(value) for value in values.to_list()], pl.String)
     return values.cast(pl.String)
 
 

@@ -99,8 +99,11 @@ def _link_label(journal: JournalReader, model: str, prediction: dict[str, Any]) 
     labels = journal.read(f"labels/{model}", prediction["known_at"] - LABEL_LEAD)
     if labels.is_empty():
         return []
-    is_same_row = (pl.col("id") == "") & (pl.col("key") == prediction["key"]) & (pl.col("time") == prediction["time"])
-    latest = labels.filter((pl.col("id") == prediction["id"]) | is_same_row).tail(1).to_dicts()
+    own = pl.col("id") == prediction["id"]
+    if prediction["key"]:
+        is_same_row = (pl.col("key") == prediction["key"]) & (pl.col("time") == prediction["time"])
+        own |= (pl.col("id") == "") & is_same_row
+    latest = labels.filter(own).tail(1).to_dicts()
     texts = [f"{label['value']} is the label, known {format_time(label['known_at'])}" for label in latest]
     return [EvidenceLink("label", str(prediction["id"]), text) for text in texts]
 

@@ -25,7 +25,7 @@ from tidemill.data.arrays import Floats
 from tidemill.data.metrics import losses, measure, measure_more, normal_quantile, restrict_classes, standard_error
 from tidemill.data.statistics import Profile, profile
 from tidemill.errors import ConfigurationError
-from tidemill.monitoring.windows import extract_scores, read_window, unpack_features
+from tidemill.monitoring.windows import extract_scores, read_truth, read_window, unpack_features
 
 
 def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalReader, now: datetime) -> list[Verdict]:
@@ -146,7 +146,7 @@ def _pair_losses(
     if not rows.width:
         return np.empty(0), np.empty(0)
     common = tuple(name for name in signatures[champion].classes if name in signatures[challenger].classes)
-    rows = rows.filter(pl.col("truth").is_in(list(common))) if common else rows
+    rows = rows.filter(read_truth(rows["truth"], signatures[champion]).is_in(list(common))) if common else rows
     served = rows.filter(pl.col("release") == champion, pl.col("role") == "champion")
     shadowed = rows.filter(pl.col("release") == challenger, pl.col("role") == "shadow")
     shared = served.select("id").join(shadowed.select("id"), on="id")

@@ -10,6 +10,7 @@ from tidemill.core.model import Signature
 from tidemill.core.prediction import LABEL_LEAD
 from tidemill.core.resources import JournalReader
 from tidemill.data.arrays import Floats
+from tidemill.data.classes import match_classes
 from tidemill.data.metrics import Truth
 from tidemill.labels.feedback import match
 
@@ -32,13 +33,25 @@ def read_window(
 
 def is_labelled(rows: pl.DataFrame, signature: Signature) -> pl.Series:
     """Return for each row whether it has a label that the model can predict: one of its classes, or a number."""
-    truth = rows["truth"]
-    return truth.is_in(list(signature.classes)).fill_null(value=False) if signature.classes else truth.is_not_null()
+    return read_truth(rows["truth"], signature).is_not_null()
+
+
+def read_truth(truth: pl.Series, signature: Signature) -> pl.Series:
+    """Return the class or the number that each label of the journal means; null for a label that means none.
+
+    A label that was stored in another spelling, such as `1.0` for the class `1`, counts here as in a training.
+    """
+    if signature.task == "classification":
+        return match_classes(truth, signature.classes)
+    numbers = truth.cast(pl.Float64, strict=False)
+    return numbers.set(~numbers.is_finite().fill_null(value=False), None)
 
 
 def extract_scores(rows: pl.DataFrame, signature: Signature) -> tuple[Truth, Floats]:
     """Return the truth and the scores of the rows with a label that the model can predict."""
-    labelled = rows.filter(is_labelled(rows, signature)) if rows.width else rows
+    labelled = rows
+    if rows.width:
+        labelled = rows.with_columns(read_truth(rows["truth"], signature).alias("truth")).drop_nulls("truth")
     if labelled.is_empty():
         width = len(signature.classes)
         return Truth(signature.task, np.empty(0, dtype=np.int64), signature.classes), np.empty((0, width or 1))

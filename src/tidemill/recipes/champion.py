@@ -16,6 +16,7 @@ from tidemill.core.resources import ProjectMetrics, TableReader
 from tidemill.core.run import select_test_metrics
 from tidemill.core.source import Source
 from tidemill.data.arrays import Floats
+from tidemill.data.keys import to_row_keys
 from tidemill.data.metrics import Truth, losses, measure, renormalize, restrict_classes
 from tidemill.errors import DataError, NotFound
 from tidemill.recipes.scoring import Candidate, measure_project_metrics, score
@@ -140,14 +141,22 @@ def _mark_unseen(
 
 
 def _find_unseen(rows: pl.DataFrame, trained_on: TrainedOn, key: tuple[str, ...], tables: TableReader) -> pl.Series:
-    """Mark the rows that a version of a table does not contain, by key or as whole rows; none if it was deleted."""
+    """Mark the rows that a version of a table does not contain: by key, or as whole rows; none if it is deleted."""
     try:
         learned = tables.read(trained_on.table, trained_on.version)
     except NotFound:
         return pl.repeat(value=False, n=rows.height, eager=True)
     shared = [name for name in rows.columns if name in learned.columns and not is_internal(name)]
-    columns = list(key) if key and set(key) <= set(shared) else shared
-    flat_columns = [name for name in columns if not rows.schema[name].is_nested()]
+    unseen = _find_other_rows(rows, learned, shared)
+    if not key or not set(key) <= set(shared):
+        return unseen
+    keys = to_row_keys(rows, key)
+    return unseen.zip_with(keys.is_null(), ~keys.is_in(to_row_keys(learned, key).drop_nulls().implode()))
+
+
+def _find_other_rows(rows: pl.DataFrame, learned: pl.DataFrame, shared: list[str]) -> pl.Series:
+    """Mark the rows that differ from every learned row in at least one of the `shared` columns."""
+    flat_columns = [name for name in shared if not rows.schema[name].is_nested()]
     schema = pl.Schema({name: rows.schema[name] for name in flat_columns})
     distinct = learned.select(flat_columns).cast(schema, strict=False).unique()
     learned_rows = distinct.with_columns(pl.lit(value=True).alias(_LEARNED))

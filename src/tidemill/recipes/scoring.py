@@ -8,13 +8,14 @@ import polars as pl
 
 from tidemill.checks.comparison import check_predictions
 from tidemill.checks.gate import Finding
+from tidemill.core.columns import KNOWN_AT, TIME
 from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model
 from tidemill.core.policy import Problem
 from tidemill.core.resources import ProjectMetrics
 from tidemill.core.source import Source
 from tidemill.data.arrays import Floats
-from tidemill.data.frame import KNOWN_AT, TIME
+from tidemill.data.frame import require_one_answer_each
 from tidemill.data.metrics import Truth, losses
 from tidemill.errors import ConfigurationError
 from tidemill.models.inputs import load_samples
@@ -76,6 +77,7 @@ def score_rows(model: Model, rows: pl.DataFrame, problem: Problem, source: Sourc
 def score(model: Model, rows: pl.DataFrame) -> Floats:
     """Return a model's numbers, shape (rows,), or its probabilities, shape (rows, classes)."""
     predictions = load_cached(model).predict(rows)
+    require_one_answer_each(rows.height, len(predictions.values), f"model {model.manifest.name!r}")
     if predictions.probabilities is not None:
         return predictions.probabilities
     return np.asarray(predictions.values, float)
