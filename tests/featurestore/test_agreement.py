@@ -231,7 +231,7 @@ def test_a_corrected_row_counts_once_online_and_offline(tmp_path: Path, known_at
         entity=Entity("customer", ("customer",)),
         source="weather",
         columns=("amount",),
-        aggregates=tuple(Aggregate(name=s, column="amount", statistic=s, window="1d") for s in ("count", "sum")),  # type: ignore[arg-type]
+        aggregates=tuple(Aggregate(name=s, column="amount", statistic=s, window="1d") for s in ("count", "sum")),
     )
     features, found = FeatureSet(request=(), views=(refunds,)), FileSources(tmp_path, {"weather": source})
     online = SqliteOnline(tmp_path / "online.db")
