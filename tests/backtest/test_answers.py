@@ -75,6 +75,12 @@ def test_equal_rows_of_one_time_have_one_answer_each() -> None:
     assert answers["truth"].to_list() == ["true", "false", None] * 100
 
 
+def test_labels_have_the_spelling_that_the_policy_declares() -> None:
+    sources = replay(pl.DataFrame({"at": [NOON] * 3, "x": [1, 2, 3], "late": ["Y", "no", None]}), None)
+    labels = list_labels(sources.rows, replace(PROBLEM, spellings={"Y": "yes"}))
+    assert labels["value"].to_list() == ["yes", "no"]
+
+
 def test_a_row_without_an_answer_is_an_error() -> None:
     sources = replay(pl.DataFrame({"at": [NOON] * 2, "x": [1] * 2, "late": [True] * 2}), None)
     served = answer(sources).drop("truth")

@@ -48,14 +48,14 @@ def predict_yes(rows: int) -> pl.DataFrame:
     )
 
 
-def judge(folder: Path, metric: str, labels: list[str]) -> Verdict:
+def judge(folder: Path, metric: str, labels: list[str], policy: ModelPolicy = POLICY) -> Verdict:
     """Return the verdict on predictions with a probability of .8 for "yes", with these labels."""
     journal = FileJournal(folder)
     rows = predict_yes(len(labels))
     journal.append("predictions/shop", rows)
     journal.append("labels/shop", rows.select("id", "key", "time", "known_at", pl.Series("value", labels)))
     watched = WatchValue(value=metric, limit=0.1, action="retrain", minimum=10)
-    policy = replace(POLICY, watch=Watch(values=(watched,)))
+    policy = replace(policy, watch=Watch(values=(watched,)))
     (verdict,) = watch(policy, Model(manifest=MANIFEST), ROUTE, journal, NOW)
     return verdict
 
@@ -83,6 +83,12 @@ def test_labels_that_were_stored_in_another_spelling_count_as_in_a_training(tmp_
     verdict = judge(tmp_path, "recall", ["no"] * 4 + [" yes", "yes "] * 8)
     assert (verdict.outcome, verdict.evidence["rows"]) == ("pass", 20)
     assert "left_out" not in verdict.evidence
+
+
+def test_labels_that_were_stored_before_their_spelling_was_declared_count(tmp_path: Path) -> None:
+    problem = replace(POLICY.problem, spellings={"Y": "yes"})
+    verdict = judge(tmp_path, "recall", ["no"] * 4 + ["Y"] * 16, replace(POLICY, problem=problem))
+    assert (verdict.outcome, verdict.evidence["rows"]) == ("pass", 20)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from tidemill.core.columns import KNOWN_AT, ROW_ID, TIME
 from tidemill.core.policy import Problem
 from tidemill.data.frame import require_one_answer_each
 from tidemill.data.keys import to_class_names
+from tidemill.data.spellings import unify_spellings
 
 
 def list_labels(rows: pl.DataFrame, problem: Problem) -> pl.DataFrame:
@@ -18,7 +19,10 @@ def list_labels(rows: pl.DataFrame, problem: Problem) -> pl.DataFrame:
     is_number = rows.schema[problem.label].is_float()
     labelled = rows.filter((label.fill_nan(None) if is_number else label).is_not_null(), known_at.is_not_null())
     values = labelled[problem.label]
-    values = to_class_names(values) if problem.task == "classification" else values.cast(pl.Float64)
+    if problem.task == "classification":
+        values = to_class_names(unify_spellings(values, problem.spellings))
+    else:
+        values = values.cast(pl.Float64)
     return labelled.select(
         known_at.cast(pl.Datetime("us", "UTC")).alias("known_at"),
         pl.lit("").alias("id"),

@@ -23,6 +23,7 @@ from tidemill.core.route import Route
 from tidemill.core.run import select_test_metrics
 from tidemill.data.arrays import Floats
 from tidemill.data.metrics import losses, measure, measure_more, normal_quantile, restrict_classes, standard_error
+from tidemill.data.spellings import unify_columns
 from tidemill.data.statistics import Profile, profile
 from tidemill.errors import ConfigurationError
 from tidemill.monitoring.windows import extract_scores, read_truth, read_window, unpack_features
@@ -33,7 +34,7 @@ def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalRe
     arm = route.arm("champion")
     assert arm is not None
     windows = {
-        length: read_window(journal, policy.name, now - length, now, arm.release)
+        length: _unify_labels(read_window(journal, policy.name, now - length, now, arm.release), policy)
         for length in {_window_length(value) for value in policy.watch.values if value.value != "age"}
     }
     return [
@@ -42,6 +43,11 @@ def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalRe
         )
         for value in policy.watch.values
     ]
+
+
+def _unify_labels(rows: pl.DataFrame, policy: ModelPolicy) -> pl.DataFrame:
+    """Replace the declared spellings of classes in labels that were stored before the spellings were declared."""
+    return unify_columns(rows, {"truth": policy.problem.spellings})
 
 
 def _window_length(value: WatchValue) -> timedelta:
@@ -124,7 +130,7 @@ def validate_online(
     champion, challenger = route.arm("champion"), route.arm("challenger")
     if champion is None or challenger is None:
         return []
-    rows = read_window(journal, policy.name, route.since, now)
+    rows = _unify_labels(read_window(journal, policy.name, route.since, now), policy)
     champion_losses, challenger_losses = _pair_losses(rows, champion.release, challenger.release, signatures)
     return [
         check_traffic(
