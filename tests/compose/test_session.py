@@ -88,7 +88,7 @@ def test_another_frame_takes_the_place_of_the_one_before(shop: Project, orders: 
         tables = session.workspace.tables
         rows = tables.read("rows", tables.version("rows"))
         assert rows["_tidemill_batch"].n_unique() == batches, "nothing that was let in is lost"
-        assert rows["_tidemill_path"].n_unique() == 1, "a training takes what came last of it"
+        assert rows["_path"].n_unique() == 1, "a training takes what came last of it"
         assert rows.filter(pl.col("_tidemill_arrived") == pl.col("_tidemill_arrived").max()).height == frame.height
 
 

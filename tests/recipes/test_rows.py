@@ -32,7 +32,7 @@ def test_a_file_is_the_same_after_the_project_was_moved(tmp_path: Path) -> None:
 def batch(name: str, path: str, hour: int | None) -> pl.DataFrame:
     """One row of a batch; `hour` is the hour of its arrival, None for a table without arrival times."""
     times = {TIME: NOON, KNOWN_AT: NOON} | ({} if hour is None else {ARRIVED: NOON.replace(hour=hour)})
-    row = {"x": name, "late": True, "_tidemill_batch": name, "_tidemill_path": path, **times}
+    row = {"x": name, "late": True, "_tidemill_batch": name, "_path": path, **times}
     return pl.DataFrame([row]).with_columns(pl.col(times).cast(pl.Datetime("us", "UTC")))
 
 

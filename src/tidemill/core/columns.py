@@ -9,7 +9,7 @@ TIME = f"{PREFIX}time"
 KNOWN_AT = f"{PREFIX}known_at"
 ARRIVED = f"{PREFIX}arrived"
 BATCH = f"{PREFIX}batch"
-PATH = f"{PREFIX}path"
+PATH = "_path"  # without the prefix: people read the file of a row in the stored tables
 ROW_ID = f"{PREFIX}row_id"
 ARRIVAL = f"{PREFIX}arrival"
 
@@ -18,7 +18,7 @@ _LONGEST = 60
 
 def is_internal(name: str) -> bool:
     """Return whether Tidemill added a column to the rows."""
-    return name.startswith(PREFIX)
+    return name.startswith(PREFIX) or name == PATH
 
 
 def require_usable_names(names: Iterable[str], about: str) -> None:
@@ -40,12 +40,12 @@ def require_usable_names(names: Iterable[str], about: str) -> None:
 def _find_problem(name: str) -> str:
     """Return why no table can have a column with this name; empty if it can."""
     if is_internal(name):
-        return f"names that begin with {PREFIX!r} are reserved for columns that Tidemill adds"
+        return f"{PATH!r} and names that begin with {PREFIX!r} are reserved for columns that Tidemill adds"
     if name == "*" or (name.startswith("^") and name.endswith("$")):
         return "Polars reads this name as a pattern of several names"
     return "a name cannot contain the NUL character" if "\0" in name else ""
 
 
 def _suggest(name: str) -> str:
-    plain = name.replace("\0", "").removeprefix(PREFIX).strip("^$*.")
+    plain = name.replace("\0", "").removeprefix(PREFIX).strip("^$*._" if name == PATH else "^$*.")
     return plain[:_LONGEST] if plain and not _find_problem(plain) else "column"

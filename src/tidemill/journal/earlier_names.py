@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-_EARLIER = ("_time", "_known_at", "_batch", "_path", "_arrived")
+_EARLIER = ("_time", "_known_at", "_batch", "_arrived")
 _PREFIX = "_tidemill"
 
 

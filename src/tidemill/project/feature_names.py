@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from tidemill.core.columns import PREFIX, is_internal
+from tidemill.core.columns import PATH, PREFIX, is_internal
 from tidemill.core.feature import FeatureView
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.source import Source
@@ -23,7 +23,8 @@ def require_distinct_names(model: ModelPolicy, views: Sequence[FeatureView], sou
         for feature in view.features:
             if is_internal(feature):
                 raise ConfigurationError(
-                    f"view {view.name!r} has a feature {feature!r}, and names that begin with {PREFIX!r} are reserved",
+                    f"view {view.name!r} has a feature {feature!r}; {PATH!r} and names that begin with {PREFIX!r} are "
+                    "reserved",
                     "rename the view in features.py",
                 )
             owner = owners.setdefault(feature, f"a feature of view {view.name!r}")
