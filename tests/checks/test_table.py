@@ -17,7 +17,7 @@ from tidemill.checks.table import WHY, check_table, convert_to_schema, validate
 from tidemill.core.schema import Column, Schema
 from tidemill.core.source import Source
 from tidemill.data.frame import add_times
-from tidemill.errors import DataError
+from tidemill.errors import DataError, Unreadable
 
 SCHEMA = Schema(
     source="flights",
@@ -257,10 +257,12 @@ ODD = {
 @pytest.mark.parametrize("values", ODD.values(), ids=ODD)
 def test_odd_types_stand_in_a_table_or_are_told(values: pl.Series, tmp_path: Path) -> None:
     frame = GOOD.with_columns(values.alias("odd"))
-    schema = infer_schema(frame, "rows")
-    if found(frame, schema):
-        assert found(frame, schema) == [("odd", "wrong type", 20)]
+    if values.dtype == pl.Int128:
+        with pytest.raises(Unreadable, match=r"column 'odd' of the table has the type Int128 .* do not fit in Int64"):
+            infer_schema(frame, "rows")
         return
+    schema = infer_schema(frame, "rows")
+    assert found(frame, schema) == []
     kept = convert_to_schema(frame, schema)
     assert kept["odd"].null_count() == 0
     kept.write_delta(tmp_path)

@@ -10,6 +10,7 @@ from tidemill.core.check import SchemaEvidence
 from tidemill.core.columns import is_internal
 from tidemill.core.schema import Column, Schema
 from tidemill.core.source import Source
+from tidemill.data.storable import to_storable
 from tidemill.data.types import column_type
 from tidemill.errors import DataError
 
@@ -61,13 +62,30 @@ def _apply_role(
         column = as_time
     if column.name in key:
         column = replace(column, high=None)
-    if column.name in times and not values.null_count():
+    if column.name in times and not values.null_count() and column.type != "empty":
         column = replace(column, missing=0.0)  # a row needs its time
     return replace(column, missing=1.0) if column.name in later else column
 
 
+def type_empty_columns(schema: Schema, frame: pl.DataFrame, source: Source) -> Schema:
+    """Return a schema in which the columns that had no values so far have the type of their values in these rows."""
+    times = tuple(name for name in (source.time, source.known_at) if name)
+    columns = []
+    for column in schema.columns:
+        typed = column
+        if column.type == "empty" and column.name in frame.columns and frame[column.name].null_count() < frame.height:
+            values = frame[column.name]
+            typed = _apply_role(_infer_column(values), values, key=schema.key, times=times, later=source.later)
+            typed = replace(typed, missing=1.0, required=column.required, about=column.about)
+        columns.append(typed)
+    return replace(schema, columns=tuple(columns))
+
+
 def _infer_column(values: pl.Series) -> Column:
+    values = to_storable(values.to_frame(), "the table").to_series()
     kind = column_type(values.dtype)
+    if values.null_count() == len(values):
+        return Column(name=values.name, type="empty", required=False)
     nulls = values.null_count() / max(len(values), 1)
     missing = 1.0 if nulls > 0.5 else round(min(1.0, 2 * nulls + 0.05), 3)
     if kind not in ("integer", "number"):
@@ -145,7 +163,7 @@ def _widen_column(column: Column, frame: pl.DataFrame, kinds: set[str]) -> Colum
         return replace(column, required=False)
     if "wrong type" in kinds:
         return _retyped(column, frame[column.name])
-    values = frame[column.name] if column.name in frame.columns else None
+    values = to_storable(frame.select(column.name), "the table").to_series() if column.name in frame.columns else None
     if values is None or not kinds:
         return column
     if "missing values" in kinds:

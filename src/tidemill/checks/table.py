@@ -14,11 +14,11 @@ from tidemill.core.schema import Column, Schema
 from tidemill.core.source import Source
 from tidemill.data.keys import to_row_keys
 from tidemill.data.rows import convert_columns
-from tidemill.data.types import CODE, column_type, find_conversion
+from tidemill.data.storable import to_storable
+from tidemill.data.types import CODE, find_conversion
 from tidemill.errors import Unreadable
 
 WHY = f"{PREFIX}why"
-_NOT_KEPT = (pl.Int128, pl.Duration, pl.Categorical, pl.Enum, pl.Time)  # a Delta table has none of these
 _CHANCE = 0.01
 _SHOWN = 5
 _SHOWN_ROWS = 3
@@ -57,7 +57,13 @@ def check_table(
     ----------
     source : names the columns of the event time and the known-at time.
     arrived : when the rows arrived; a source without a known-at column has no event times after that.
+
+    Raises
+    ------
+    Unreadable
+        if a column can be stored in no type without loss.
     """
+    frame = to_storable(frame, subject)
     wrong = _wrong_types(frame, schema.columns)
     faults = [
         *_columns(frame, schema, wrong),
@@ -93,7 +99,7 @@ def unreadable_verdict(subject: str, version: int, error: Unreadable) -> Verdict
         subject=subject,
         outcome="fail",
         action="stop",
-        reason=f"it cannot be read: {error.problem}",
+        reason=f"it cannot be read: {error.problem} (cure: {error.cure})",
         evidence=to_builtins(SchemaEvidence(schema_version=version, anomalies=[anomaly])),
     )
 
@@ -107,22 +113,17 @@ def convert_to_schema(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
         if a value does not fit.
     """
     declared = {column.name: column.type for column in schema.columns if column.name in frame.columns}
-    # A nested column of nulls has no member types: in the table, the column is null.
-    unknown = [name for name, kind in declared.items() if kind == "nested" and frame.schema[name] == pl.Null]
+    # A column of nulls, or a nested one without member types, is absent: the rows of the table are null there.
+    unknown = [
+        name
+        for name, kind in declared.items()
+        if kind == "empty" or (kind == "nested" and frame.schema[name] == pl.Null)
+    ]
     types = {name: kind for name, kind in declared.items() if name not in unknown}
-    others = [_to_storable(frame[name]) for name in frame.columns if name not in declared]
-    return frame.drop(unknown).with_columns(*convert_columns(frame, types, parse_text=True).values(), *others)
-
-
-def _to_storable(values: pl.Series) -> pl.Series:
-    """Convert a column that is not in the schema to a type of a Delta table."""
-    dtype = values.dtype
-    if dtype == pl.Null:
-        return values.cast(pl.String)
-    if dtype.is_unsigned_integer() or dtype.is_nested() or dtype in _NOT_KEPT:
-        how = find_conversion(column_type(dtype), values)
-        return values if how is None else values.to_frame().select(how.convert(pl.col(values.name)))[values.name]
-    return values
+    unknown += [name for name, dtype in frame.schema.items() if name not in declared and dtype == pl.Null]
+    others = frame.select(name for name in frame.columns if name not in declared and name not in unknown)
+    converted = convert_columns(frame, types, parse_text=True).values()
+    return frame.drop(unknown).with_columns(*converted, *to_storable(others, "the batch"))
 
 
 def fits_type(values: pl.Series, column: Column) -> bool:

@@ -56,6 +56,7 @@ def init(
     from tidemill.data.keys import to_class_names
     from tidemill.data.learning import GivenDialect, learn_table
     from tidemill.data.spellings import find_spellings, unify_spellings
+    from tidemill.data.storable import to_storable
     from tidemill.project.example import write_example
     from tidemill.project.guessing import guess_columns
     from tidemill.project.starting import write_project
@@ -82,7 +83,7 @@ def init(
             ignored=tuple(exclude or ()),
         ),
     )
-    frame = learned.frame
+    frame = to_storable(learned.frame, table.name)
     guessed = guess_columns(frame, label, time=time, key=key, task=task, exclude=tuple(exclude or ()))
     if guessed.task == "classification":
         spellings = find_spellings(frame[label])

@@ -5,7 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-ColumnType = Literal["boolean", "integer", "number", "text", "time", "date", "nested"]
+ColumnType = Literal["boolean", "integer", "number", "text", "time", "date", "nested", "empty"]
 
 
 class Column(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -18,7 +18,8 @@ class Column(Struct, frozen=True, kw_only=True, omit_defaults=True):
     type
         The type. Tidemill accepts integers for `number`, and text for `number` if it can be read as one; ISO
         8601 text for `time` and `date`; numbers such as 7.0, but no text, for `integer`. `nested` is a list or
-        a record.
+        a record. `empty` is a column without values so far: it accepts any type, and gets the type of its first
+        values in the next version of the schema.
     required
         Whether the column must be in the batch.
     missing
@@ -82,8 +83,8 @@ class Schema(Struct, frozen=True, kw_only=True):
 
     @property
     def types(self) -> dict[str, ColumnType]:
-        """Return the type of each column."""
-        return {column.name: column.type for column in self.columns}
+        """Return the type of each column that had values so far."""
+        return {column.name: column.type for column in self.columns if column.type != "empty"}
 
 
 class SchemaVersion(Struct, frozen=True, kw_only=True):

@@ -93,7 +93,7 @@ def fit_encoding(frame: pl.DataFrame, names: tuple[str, ...]) -> Encoding:
 
 def _fit_column(values: pl.Series) -> ColumnEncoding:
     kind = column_type(values.dtype)
-    if kind == "nested" or values.dtype == pl.Duration:
+    if kind == "nested":
         raise DataError(
             f"column {values.name!r} has the type {values.dtype}, which a model cannot use",
             "exclude it under [inputs] in tidemill.toml, or compute columns from it in a step of your own",

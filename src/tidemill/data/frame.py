@@ -10,6 +10,7 @@ from tidemill.core.columns import KNOWN_AT as KNOWN_AT
 from tidemill.core.columns import TIME as TIME
 from tidemill.core.columns import require_usable_names
 from tidemill.core.source import Source
+from tidemill.data.storable import to_storable
 from tidemill.data.timestamps import TIMESTAMP, parse_times, to_utc
 from tidemill.errors import DataError, TidemillError
 
@@ -21,8 +22,16 @@ def add_times(
 
     A time without a zone is UTC. A value that is not a time raises `DataError`; with `lenient` it becomes null, so that
     a check can report it.
+
+    Raises
+    ------
+    Unreadable
+        if a column has a name that no table can have, or values that can be stored in no type without loss.
+    DataError
+        if a value is not a time.
     """
     require_usable_names(frame.columns, f"source {name!r}")
+    frame = to_storable(frame, f"source {name!r}")
     read = parse_time_column_or_null if lenient else parse_time_column
     arrival = pl.lit(arrived).cast(TIMESTAMP)
     time = read(frame, source.time, name) if source.time else arrival

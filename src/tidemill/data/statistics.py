@@ -7,6 +7,7 @@ from msgspec import Struct
 from tidemill.data.arrays import Floats
 from tidemill.data.keys import count_values
 from tidemill.data.sketch import estimate_distinct, hash_values, keep_smallest_hashes
+from tidemill.data.storable import to_seconds
 from tidemill.data.types import column_type
 from tidemill.errors import DataError
 
@@ -159,6 +160,8 @@ def _profile_column(values: pl.Series, reference: ColumnProfile | None) -> Colum
     numbers = values
     if kind in ("time", "date"):
         numbers = numbers.cast(pl.Datetime("us")).to_physical()
+    elif isinstance(values.dtype, pl.Duration):
+        numbers = to_seconds(values)
     elif values.dtype.is_nested() or values.dtype == pl.Binary:
         numbers = pl.Series(values.name, [None] * len(values), dtype=pl.Float64)
     array = numbers.cast(pl.Float64, strict=False).drop_nulls().to_numpy()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from tidemill.core.schema import ColumnType
+from tidemill.data.storable import storable_dtype, to_seconds
 from tidemill.data.timestamps import TIMESTAMP, parse_dates, parse_times, parse_timestamp, to_utc
 
 _LARGEST_EXACT = 2**53  # above it a float skips whole numbers
@@ -46,11 +47,13 @@ class TypeRule(NamedTuple):
 
 def column_type(dtype: pl.DataType) -> ColumnType:
     """Return the type of a column in schemas and signatures; no model accepts `nested` as an input."""
+    if dtype == pl.Null:
+        return "empty"
     if dtype == pl.Boolean:
         return "boolean"
-    if dtype.is_integer():
+    if dtype.is_integer() or (isinstance(dtype, pl.Decimal) and not dtype.scale):
         return "integer"
-    if dtype.is_numeric():
+    if dtype.is_numeric() or isinstance(dtype, pl.Duration):
         return "number"
     if dtype == pl.Date:
         return "date"
@@ -66,7 +69,7 @@ def find_conversion(kind: ColumnType, values: pl.Series, *, parse_text: bool = F
     a source; a request has JSON numbers.
     """
     rule = RULES[kind]
-    if values.dtype == rule.dtype:
+    if values.dtype == rule.dtype or kind == "empty":
         return UNCHANGED
     if values.null_count() == len(values):
         return Conversion(lambda v: pl.when(v.is_null()).then(pl.lit(None, rule.dtype)), total=True)
@@ -104,7 +107,9 @@ def _whole_decimal(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def _to_number(dtype: pl.DataType) -> Conversion | None:
-    """Convert numbers to the nearest float of 64 bits."""
+    """Convert numbers to the nearest float of 64 bits, and durations to seconds."""
+    if isinstance(dtype, pl.Duration):
+        return Conversion(lambda values: values.map_batches(to_seconds, return_dtype=pl.Float64), total=True)
     return Conversion(lambda values: values.cast(pl.Float64), total=True) if dtype.is_numeric() else None
 
 
@@ -113,8 +118,6 @@ def _to_text(dtype: pl.DataType) -> Conversion | None:
         return Conversion(lambda values: values.cast(pl.String), total=True)
     if dtype == pl.Time:
         return Conversion(lambda values: values.dt.to_string("%H:%M:%S%.f"), total=True)
-    if dtype == pl.Duration:
-        return Conversion(lambda values: values.dt.to_string("iso"), total=True)
     return None
 
 
@@ -136,16 +139,7 @@ def _to_date(dtype: pl.DataType) -> Conversion | None:
 def _to_nested(dtype: pl.DataType) -> Conversion | None:
     if dtype == pl.Binary:
         return UNCHANGED
-    return Conversion(lambda values: values.cast(_without_null(dtype)), total=True) if dtype.is_nested() else None
-
-
-def _without_null(dtype: Any) -> Any:
-    """Return a type of lists or records, with text for members that are always null, as in lists that are all empty."""
-    if isinstance(dtype, pl.List):
-        return pl.List(_without_null(dtype.inner))
-    if isinstance(dtype, pl.Struct):
-        return pl.Struct({field.name: _without_null(field.dtype) for field in dtype.fields})
-    return pl.String() if dtype == pl.Null else dtype
+    return Conversion(lambda values: values.cast(storable_dtype(dtype)), total=True) if dtype.is_nested() else None
 
 
 def _boolean(value: object) -> bool:
@@ -186,6 +180,10 @@ def _date(value: object) -> date:
     return read.date()
 
 
+def _nothing(value: object) -> Any:
+    raise TypeError(value)
+
+
 def _nested(value: object) -> Any:
     if isinstance(value, list | dict):
         return value
@@ -209,15 +207,15 @@ RULES: dict[ColumnType, TypeRule] = {
         _number,
         _to_number,
         "send a number, without quotes",
-        "Numbers of any type, rounded to the nearest float of 64 bits. In the files of a source also text that is a "
-        "number; in a request no text. No booleans.",
+        "Numbers of any type, rounded to the nearest float of 64 bits, and durations, in seconds. In the files of a "
+        "source also text that is a number; in a request no text. No booleans.",
     ),
     "text": TypeRule(
         pl.String(),
         _text,
         _to_text,
         "send text, in quotes",
-        "Text, categories and enums; a time of day and a duration as ISO 8601 text. No numbers.",
+        "Text, categories and enums; a time of day as ISO 8601 text. No numbers.",
     ),
     "time": TypeRule(
         TIMESTAMP,
@@ -240,5 +238,12 @@ RULES: dict[ColumnType, TypeRule] = {
         _to_nested,
         "send a list or an object",
         "Lists, records and bytes, as they are. No model accepts them as an input.",
+    ),
+    "empty": TypeRule(
+        pl.Null(),
+        _nothing,
+        lambda _: UNCHANGED,
+        "send null",
+        "A column that has no values yet: any values, whose type becomes the type of the column.",
     ),
 }

@@ -59,24 +59,24 @@ def guess_columns(
             "choose the column of the event time",
         )
     kind = _find_task(frame[label], task)
-    empty = [c for c in frame.columns if frame[c].null_count() == frame.height and c not in exclude and c != label]
-    if empty:
-        raise DataError(f"column {empty[0]!r} is null in every row", f"exclude it: --exclude {empty[0]}")
     when = time or next((c for c in frame.columns if _is_time(frame.schema[c]) and c != label), "")
     found_key = key or next((c for c in frame.columns if _is_key(frame[c]) and c not in (label, when)), "")
     excluded = dict.fromkeys(exclude, "excluded by --exclude")
     for name in frame.columns:
         if name in (label, when or None, found_key or None) or name in excluded:  # a name may be empty
             continue
-        if frame.schema[name].is_nested():
-            excluded[name] = "it contains lists: compute columns from them"
+        if frame.schema[name].is_nested() or frame.schema[name] == pl.Binary:
+            what = "bytes" if frame.schema[name] == pl.Binary else "lists or records"
+            excluded[name] = f"it contains {what}: compute columns from them"
             continue
-        if frame[name].n_unique() == 1:
+        if frame[name].null_count() == frame.height:
+            excluded[name] = "it is null in every row"
+        elif frame[name].n_unique() == 1:
             excluded[name] = "it has only one value"
         elif reason := explain_identifier(frame[name]):
             excluded[name] = reason
-    inputs = tuple(c for c in frame.columns if c not in (label, found_key) and c not in excluded)
-    if not [name for name in inputs if name != when]:
+    inputs = tuple(c for c in frame.columns if c not in (label, found_key or None) and c not in excluded)
+    if not [name for name in inputs if name != (when or None)]:
         raise DataError("no column remains as an input", "use a table with more columns than the label")
     first, newest = _find_range(frame[when]) if when else (None, None)
     days = (newest - first) / timedelta(days=1) if first and newest else 0.0

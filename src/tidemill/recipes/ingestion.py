@@ -8,7 +8,7 @@ import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidemill.checks.inference import infer_schema, widen_schema
+from tidemill.checks.inference import infer_schema, type_empty_columns, widen_schema
 from tidemill.checks.table import check_table, convert_to_schema, unreadable_verdict
 from tidemill.clock import Clock
 from tidemill.core.batch import Batch
@@ -73,6 +73,7 @@ def ingest(
             verdict = replace(verdict, evidence=verdict.evidence | {"bad_rows": link})
             rejected.append(_add_origin(bad, batch, definition.key, arrived))
         else:
+            schema = _type_empty_columns(schema, frame, sources, books, clock)
             rows = _add_origin(convert_to_schema(frame, schema), batch, definition.key, arrived)
             tables.append(source, batch.id, rows)
         verdicts.append(_add_facts(verdict, batch, labels))
@@ -167,6 +168,17 @@ def _infer_schema(source: str, until: datetime, sources: Sources) -> Schema:
             break
     frame = readable if readable is not None else sources.read(batches[0])
     return infer_schema(frame, source, definition.key, times=times, later=definition.later)
+
+
+def _type_empty_columns(schema: Schema, frame: pl.DataFrame, sources: Sources, books: Books, clock: Clock) -> Schema:
+    """Accept a version of the schema in which columns that had no values so far have a type, if a batch has values."""
+    typed = type_empty_columns(schema, frame, sources.definition(schema.source))
+    if typed == schema:
+        return schema
+    pairs = zip(schema.columns, typed.columns, strict=True)
+    names = ", ".join(repr(after.name) for before, after in pairs if before != after)
+    reason = f"the first values of {names}"
+    return _accept_schema(books, clock, replace(typed, version=schema.version + 1), "inferred", reason).schema
 
 
 def accept_schema_change(

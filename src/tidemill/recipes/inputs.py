@@ -9,6 +9,7 @@ from tidemill.core.pipeline import step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Sources, TableReader
 from tidemill.core.source import Source
+from tidemill.data.types import column_type
 from tidemill.errors import ConfigurationError, DataError
 from tidemill.models.transforming import check_row_wise, declare_raw_inputs
 from tidemill.recipes.rows import Snapshot
@@ -59,7 +60,7 @@ def _list_inputs(rows: pl.DataFrame, policy: ModelPolicy, features: FeatureSet, 
     excluded = {*source.key, *source.later, *policy.inputs.exclude, source.time, source.known_at}
     excluded |= {policy.problem.label, policy.problem.label_known_at, policy.training.group}
     views = {name for view in features.views for name in view.features}
-    excluded |= views | {name for name, kind in rows.schema.items() if kind.is_nested()}
+    excluded |= views | {name for name, dtype in rows.schema.items() if column_type(dtype) in ("nested", "empty")}
     return tuple(name for name in rows.columns if name not in excluded and not is_internal(name))
 
 

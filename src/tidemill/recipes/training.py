@@ -24,7 +24,7 @@ from tidemill.core.run import Metrics
 from tidemill.core.source import Source
 from tidemill.data.arrays import Floats
 from tidemill.data.encoding import Encoding, encode, fit_encoding
-from tidemill.data.rows import RowReader
+from tidemill.data.rows import RowReader, convert_columns
 from tidemill.data.split import choose_split_kind, split_at_random, split_by_group, split_by_time, split_stratified
 from tidemill.data.statistics import Profile, profile
 from tidemill.data.types import column_type
@@ -169,7 +169,8 @@ def fit(
         )
         manifest = replace(manifest, data=manifest.data | {"iterations": booster.current_iteration()})
         model = lightgbm.pack(manifest, booster, encoding)
-    samples = raw.tail(_SAMPLE_ROWS).select(column.name for column in manifest.signature.inputs)
+    types = {column.name: column.type for column in manifest.signature.inputs}
+    samples = pl.DataFrame(list(convert_columns(raw.tail(_SAMPLE_ROWS), types).values()))
     extra = {"profile.json": json.encode(statistics), "samples.json": samples.write_json().encode()} | code
     return make_portable(replace(model, files=model.files | extra), options.packages)
 

@@ -8,6 +8,7 @@ import polars as pl
 from tidemill.core.batch import Batch
 from tidemill.core.columns import require_usable_names
 from tidemill.data.kinds.kind import hash_frame
+from tidemill.data.storable import to_storable
 from tidemill.errors import DataError, MissingExtra
 
 
@@ -40,10 +41,8 @@ def to_polars(frame: Any) -> pl.DataFrame:
     if converted is None:
         kind = type(frame).__name__
         raise DataError(f"a {kind} is not a frame", "pass a frame of Polars, pandas or Arrow, or a relation of DuckDB")
-    if objects := [name for name, kind in converted.schema.items() if kind == pl.Object]:
-        raise DataError(f"column {objects[0]!r} of a frame contains Python objects", "use one type in each column")
     require_usable_names(converted.columns, "a frame")
-    return converted
+    return to_storable(converted, "a frame")
 
 
 def _convert(frame: Any) -> pl.DataFrame | None:

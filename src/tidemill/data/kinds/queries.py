@@ -18,6 +18,7 @@ from tidemill.core.batch import Batch
 from tidemill.core.source import Source
 from tidemill.data.kinds.kind import hash_frame, hash_parts
 from tidemill.data.kinds.statement import strip_statement
+from tidemill.data.storable import to_storable
 from tidemill.errors import ConfigurationError, DataError, MissingExtra
 from tidemill.telemetry import get_logger
 
@@ -153,7 +154,8 @@ class QuerySource:
 
     def _select(self, columns: str, condition: str) -> pl.DataFrame:
         try:
-            return self._database.select(f"SELECT {columns} FROM {self._from} {condition}".strip())
+            rows = self._database.select(f"SELECT {columns} FROM {self._from} {condition}".strip())
+            return to_storable(rows, f"source {self._name!r}")
         except (MissingExtra, DataError):
             raise
         except Exception as error:  # noqa: BLE001 - every driver has errors of its own
