@@ -9,7 +9,8 @@ import pytest
 
 from tests.projects import tidemill
 from tidemill.compose.session import open_session, predict
-from tidemill.core.columns import is_internal
+from tidemill.core.columns import is_internal, require_usable_names
+from tidemill.errors import Unreadable
 from tidemill.project.project import Project
 
 SOURCE = Path(open_session.__code__.co_filename).parents[1]
@@ -90,7 +91,7 @@ def train_and_predict(folder: Path, table: pl.DataFrame, form: str) -> tuple[dic
     text = (folder / "shop" / "tidemill.toml").read_text()
     (folder / "shop" / "tidemill.toml").write_text(text.replace("[training]", "[training]\nrounds = 20", 1))
     tidemill(folder / "shop", "run", "ingestion")
-    tidemill(folder / "shop", "run", "training", "--no-gate") if False else tidemill(folder / "shop", "run", "training")
+    tidemill(folder / "shop", "run", "training")
     session = open_session(Project(folder / "shop"))
     (run,) = session.workspace.ledger.runs.find(pipeline="training")
     metrics = {name: value for name, value in run.metrics.items() if not name.endswith(("_ms", "_mb"))}
@@ -101,7 +102,6 @@ def train_and_predict(folder: Path, table: pl.DataFrame, form: str) -> tuple[dic
 def test_names_change_nothing(tmp_path: Path, form: str) -> None:
     distinct = {name.casefold(): name for name in [*find_internal_names(), *HOSTILE] if not is_internal(name)}
     hostile = list(distinct.values())
-    print(len(hostile))
     plain = [f"c{number}" for number in range(len(hostile))]
     results = []
     for folder, names in (("plain", plain), ("hostile", hostile)):
@@ -109,3 +109,16 @@ def test_names_change_nothing(tmp_path: Path, form: str) -> None:
         results.append(train_and_predict(tmp_path / folder, make_table(names), form))
     assert results[0][0] == results[1][0]
     assert results[0][1].equals(results[1][1])
+
+
+@pytest.mark.parametrize("name", ["*", "^.*$", "^a$", "a\0b", "_tidemill_time", "_tidemill_"])
+def test_a_name_that_no_table_can_have_is_refused_with_a_cure_that_works(tmp_path: Path, name: str) -> None:
+    table = make_table(["at", "id", "late", "x", name])
+    with pytest.raises(Unreadable, match="has a column") as refused:
+        require_usable_names(table.columns, "the table")
+    suggested = refused.value.cure.split("'")[1]
+    require_usable_names([suggested if column == name else column for column in table.columns], "the table")
+    if "\0" not in name:  # which Polars cannot write
+        table.write_parquet(tmp_path / "table.parquet")
+        with_label = ("init", "shop", "--from", str(tmp_path / "table.parquet"), "--label", "late")
+        assert repr(name) in tidemill(tmp_path, *with_label, code=2).stderr

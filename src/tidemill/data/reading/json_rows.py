@@ -46,8 +46,19 @@ def _parse_lines(content: bytes, name: str) -> pl.DataFrame:
             pass
         else:
             name_columns(frame.columns, name)
-            return frame
+            return pl.DataFrame([frame[column] for column in _list_names(content, frame.width)])
     return _to_frame(_decode_lines(content, name), name, "line")
+
+
+def _list_names(content: bytes, count: int) -> list[str]:
+    """Return the names of the columns in the order of the file, which Polars does not keep for more than 32 names."""
+    names: dict[str, None] = {}
+    for line in BytesIO(content):
+        if line.strip():
+            names |= dict.fromkeys(json.loads(line))
+        if len(names) == count:
+            break
+    return list(names)
 
 
 def _decode_lines(content: bytes, name: str) -> Iterator[tuple[int, Any]]:
