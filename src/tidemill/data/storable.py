@@ -16,6 +16,7 @@ _AS_TEXT = (
     'write the column as text: pl.col("NAME").cast(pl.String) in Polars, frame["NAME"].astype(str) in pandas, '
     'CAST("NAME" AS VARCHAR) in SQL'
 )
+_LARGEST_EXACT = 2**53  # above it a float skips whole numbers
 _DAYS = tuple((day - date(1970, 1, 1)).days for day in (date.min, date.max))
 _PER_DAY = {"ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 _UNCHANGED = (pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Float32, pl.Float64, pl.String, pl.Binary, pl.Null)
@@ -125,9 +126,9 @@ def _convert(values: pl.Series) -> pl.Series:
 
 
 def _convert_decimals(values: pl.Series) -> pl.Series:
-    """Return decimals as the nearest floats, or as integers if they are whole numbers that no floats equal."""
+    """Return decimals as the nearest floats, or as integers if they are whole numbers that floats may not equal."""
     floats = values.cast(pl.Float64)
-    if bool((floats.cast(values.dtype, strict=False) == values).all()):
+    if not (floats.abs() > _LARGEST_EXACT).any():
         return floats
     integers = values.cast(pl.Int64, strict=False)
     is_whole = bool((integers.cast(values.dtype, strict=False) == values).all())
