@@ -80,6 +80,7 @@ def init(
             nulls=tuple(null or ()),
             texts=tuple(text or ()),
             date_formats=_split_formats(date_format or ()),
+            times=(time,) if time else (),
             ignored=tuple(exclude or ()),
         ),
     )

@@ -12,7 +12,14 @@ from tidemill.core.columns import require_usable_names
 from tidemill.core.dialect import Dialect
 from tidemill.data.reading.content import read_content, split_suffix
 from tidemill.data.reading.conventions import find_convention
-from tidemill.data.reading.dates import UNITS, find_formats, find_unix_unit, parse_format, require_format
+from tidemill.data.reading.dates import (
+    UNITS,
+    find_common_format,
+    find_formats,
+    find_unix_unit,
+    parse_format,
+    require_format,
+)
 from tidemill.data.reading.delimited import detect_separator, find_default_separator, parse_delimited
 from tidemill.data.reading.encodings import detect_encoding, require_encoding, to_utf8
 from tidemill.data.reading.values import (
@@ -23,11 +30,13 @@ from tidemill.data.reading.values import (
     type_typed_columns,
 )
 from tidemill.data.tables import find_format, read_typed, require_file
+from tidemill.data.timestamps import parse_times
 from tidemill.data.types import CODE
 from tidemill.errors import DataError, InputError
 
 _NEARLY_ALL = 0.95
 _SHOWN = 5
+_EXAMINED = 1_000
 _COUNTRIES = 5
 
 
@@ -35,7 +44,7 @@ class GivenDialect(Struct, frozen=True, kw_only=True):
     """What a person knows about a file; None or empty where the file decides.
 
     `date_formats` has a format for each column, and for `""` the format of every column that it fits. The columns in
-    `ignored` are not examined.
+    `times` must be times; those in `ignored` are not examined.
     """
 
     separator: str | None = None
@@ -45,6 +54,7 @@ class GivenDialect(Struct, frozen=True, kw_only=True):
     nulls: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     date_formats: Mapping[str, str] = {}
+    times: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
 
@@ -233,26 +243,49 @@ class _Learner:
         for values in frame:
             if values.dtype.is_integer() and values.name not in self._given.ignored:
                 unit = find_unix_unit(values.drop_nulls())
+                option = f"--date-format {shlex.quote(f'{values.name}={unit}')}"
+                if unit and values.name in self._given.times:
+                    raise InputError(
+                        f"column {values.name!r} has integers, not times", f"if they are times, add {option}"
+                    )
                 if unit:
-                    option = f"--date-format {shlex.quote(f'{values.name}={unit}')}"
                     self._facts.append(f"column {values.name!r} is read as integers; if it has times, add {option}")
 
 
 def _require_text(kept: pl.Series, dialect: Dialect) -> None:
-    """Raise `DataError` if nearly all values of a column are numbers, so that the others are probably nulls."""
-    if kept.is_empty() or kept.str.contains(CODE).any():
+    """Raise `DataError` if nearly all values of a column are numbers or times: the others are probably nulls."""
+    if kept.is_empty():
         return
-    is_number = kept.str.contains(number_grammar(dialect.decimal, dialect.thousands))
-    others = kept.filter(~is_number)
-    if not len(others) or is_number.sum() < _NEARLY_ALL * len(kept):
+    if not kept.str.contains(CODE).any():
+        _require_alike(kept, kept.str.contains(number_grammar(dialect.decimal, dialect.thousands)), "numbers")
+    form = find_common_format(kept.head(_EXAMINED), _NEARLY_ALL)
+    read = _read_iso(kept) if not form else parse_format(kept, form)
+    _require_alike(kept, read.is_not_null(), "dates")
+
+
+def _read_iso(kept: pl.Series) -> pl.Series:
+    if _read_times(kept.head(_EXAMINED)).null_count() > (1 - _NEARLY_ALL) * min(len(kept), _EXAMINED):
+        return pl.Series([None] * len(kept))
+    return _read_times(kept)
+
+
+def _read_times(values: pl.Series) -> pl.Series:
+    return values.to_frame().select(parse_times(pl.col(values.name)))[values.name]
+
+
+def _require_alike(kept: pl.Series, is_alike: pl.Series, noun: str) -> None:
+    """Raise `DataError` if nearly all values are of one kind, with the others and the options that decide."""
+    others = kept.filter(~is_alike)
+    if not len(others) or is_alike.sum() < _NEARLY_ALL * len(kept):
         return
     distinct = others.unique(maintain_order=True).to_list()
     shown = ", ".join(map(repr, distinct[:_SHOWN])) + (", …" if len(distinct) > _SHOWN else "")
+    plural = "" if len(others) == 1 else "s"
     text = f"--text {shlex.quote(kept.name)}"
     flags = " ".join(f"--null {shlex.quote(value)}" for value in distinct)
     missing = f"if they mean that the value is missing, add {flags}; " if len(distinct) <= _SHOWN else ""
     raise DataError(
-        f"column {kept.name!r} has {is_number.sum():,} numbers and {len(others):,} other values: {shown}",
+        f"column {kept.name!r} has {is_alike.sum():,} {noun} and {len(others):,} other value{plural}: {shown}",
         f"{missing}to keep the column as text, add {text}",
     )
 

@@ -8,6 +8,8 @@ def wider_types(table: pl.Schema, frame: pl.DataFrame) -> pl.Schema:
 
     >>> wider_types(pl.Schema({"x": pl.Int64(), "y": pl.Float64()}), pl.DataFrame({"x": [2.5], "y": [2]}))
     Schema([('x', Float64)])
+    >>> wider_types(pl.Schema({"zip": pl.Int64()}), pl.DataFrame({"zip": ["02139"]}))
+    Schema([('zip', String)])
     """
     return pl.Schema(
         {
@@ -29,6 +31,8 @@ def _can_store(kind: pl.DataType, values: pl.Series) -> bool:
         return False
     if values.dtype.is_float() and kind.is_integer():
         return bool((converted == values).all())
+    if values.dtype == pl.String and kind.is_numeric():
+        return bool((converted.cast(pl.String) == values).all())  # 02139 is not 2139
     return values.dtype.is_numeric() == kind.is_numeric() or values.dtype == pl.String
 
 

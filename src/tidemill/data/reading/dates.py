@@ -97,6 +97,15 @@ def find_formats(values: pl.Series) -> list[str]:
     return [form for form in fitting if parse_format(sample, form).null_count() == 0]
 
 
+def find_common_format(values: pl.Series, share: float) -> str:
+    """Return a format that at least this share of the values has, or an empty text."""
+    likely = values.str.contains(_LIKELY.pattern)
+    if likely.sum() < share * len(values):
+        return ""
+    most = len(values) * (1 - share)
+    return next((form for form in FORMATS if parse_format(values, form).null_count() <= most), "")
+
+
 def find_unix_unit(values: pl.Series) -> str:
     """Return the unit in which a column of integers is a time between 2000 and 2040, or an empty text."""
     least, most = values.min(), values.max()

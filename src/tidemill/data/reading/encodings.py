@@ -2,7 +2,7 @@
 
 import codecs
 
-from tidemill.data.reading.plausibility import rank_encodings, sample_cells
+from tidemill.data.reading.plausibility import is_known, rank_encodings, sample_cells
 from tidemill.errors import DataError, InputError, Unreadable
 
 _MARKS = (
@@ -40,7 +40,22 @@ def to_utf8(content: bytes, encoding: str, name: str) -> bytes:
             f"convert it: iconv -f UTF-8 -t {_iconv_name(encoding)}; or convert the other files to UTF-8 and remove "
             "`encoding` of the source in tidemill.toml",
         )
+    _require_plausible(content, encoding, name)
     return text.encode()
+
+
+def _require_plausible(content: bytes, encoding: str, name: str) -> None:
+    """Raise `Unreadable` if the text is nonsense in the declared encoding, and plain words in another one."""
+    sample = sample_cells(content)
+    candidates = rank_encodings(sample)
+    read = sample.decode(encoding, errors="replace")
+    if not is_known(encoding) or not candidates or read in [decoded for _, decoded in candidates]:
+        return
+    other, decoded = candidates[0]
+    raise Unreadable(
+        f"{name} is not {encoding}: its text is {_shorten(decoded)} in {other}, but {_shorten(read)} in {encoding}",
+        f"convert the file to {encoding}, the encoding of its source in tidemill.toml",
+    )
 
 
 def find_mark(content: bytes) -> tuple[bytes, str] | None:

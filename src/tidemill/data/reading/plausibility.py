@@ -1,5 +1,6 @@
 """Which encodings give a plausible text: charset-normalizer's measure of disorder, and the alphabets of languages."""
 
+import codecs
 import re
 
 _EAST_ASIAN = ("cp949", "cp932", "euc_jp", "gb18030", "big5")
@@ -35,6 +36,12 @@ _SAMPLE = 2_000
 _HIGH = re.compile(rb"[\x80-\xff]+")
 # Bytes below 0x40 are never the second byte of a character, except digits in GB 18030.
 _SEPARATORS = bytes.maketrans(b',;"', b"\t\t\t")
+
+
+def is_known(encoding: str) -> bool:
+    """Return whether the characters of an encoding are known well enough to judge a text."""
+    names = {codecs.lookup(name).name for name in (*_ALPHABETS, *_EAST_ASIAN)}
+    return codecs.lookup(encoding).name in names
 
 
 def sample_cells(content: bytes) -> bytes:
