@@ -119,7 +119,9 @@ class _Learner:
         self._require_columns(rows.columns)
         dialect = replace(dialect, nulls=given.nulls, texts=given.texts)
         examined = [rows[name] for name in rows.columns if name not in (*given.texts, *given.ignored)]
-        decimal, thousands = find_convention(examined, dialect, separator, given.decimal, given.thousands)
+        # A comma as the separator is the sign of a country in which the decimal separator is a point.
+        ask = self._ask and separator != ","
+        decimal, thousands = find_convention(examined, dialect, given.decimal, given.thousands, ask=ask)
         dialect = replace(dialect, decimal=decimal, thousands=thousands)
         typed = {values.name: type_column(values, dialect) for values in rows}
         texts = [rows[name] for name, values in typed.items() if values.dtype == pl.String]

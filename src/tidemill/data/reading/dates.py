@@ -94,7 +94,8 @@ def find_formats(values: pl.Series) -> list[str]:
     if first.is_empty() or not _LIKELY.match(first[0]):
         return []
     fitting = [form for form in FORMATS if parse_format(first, form).null_count() == 0]
-    return [form for form in fitting if parse_format(sample, form).null_count() == 0]
+    fitting = [form for form in fitting if parse_format(sample, form).null_count() == 0]
+    return [form for form in fitting if not form.endswith("%.f") or form.removesuffix("%.f") not in fitting]
 
 
 def find_common_format(values: pl.Series, share: float) -> str:

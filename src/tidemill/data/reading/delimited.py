@@ -13,6 +13,7 @@ _BY_SUFFIX = {".tsv": "\t", ".tab": "\t", ".psv": "|"}
 _CHUNK = 1 << 24
 _HEAD = 1 << 20
 _HEAD_ROWS = 500
+_CERTAIN = 0.9
 _QUOTE, _NEWLINE = 34, 10
 
 
@@ -48,6 +49,8 @@ def parse_delimited(content: bytes, separator: str, name: str) -> pl.DataFrame:
         frame = _parse_slowly(content, separator, header, name)
     else:
         frame = _drop_empty_lines(frame, content, separator, name)
+    if b'""' in content:
+        frame = frame.with_columns(pl.when(pl.all() != "").then(pl.all()))
     frame.columns = names
     return frame.drop(
         label for label, given in zip(names, header, strict=True) if not given and _is_empty(frame, label)
@@ -103,8 +106,11 @@ def _lines(content: bytes) -> Iterator[bytes]:
         start = end
 
 
-def detect_separator(content: bytes, default: str = ",") -> str:
-    """Return the separator with which the header and the first rows have the same number of values, at least two."""
+def detect_separator(content: bytes, default: str = ",", share_of_rows: float = 0.5) -> str:
+    """Return the separator with which the header and most of the first rows have the same number of values.
+
+    It is the default if no separator gives two values, in at least this share of the rows.
+    """
     head = _normalize_line_ends(content[:_HEAD])
     best = (False, 1, 0.0, default)
     for separator in dict.fromkeys((default, *SEPARATORS)):
@@ -120,15 +126,17 @@ def detect_separator(content: bytes, default: str = ",") -> str:
         if len(content) > _HEAD and len(records) > 1:
             records.pop()  # it may be cut off
         width = len(records[0]) if records else 1
-        share = sum(len(record) == width for record in records) / max(len(records), 1)
-        if width > 1 and (share >= 0.9, width, share) > best[:3]:
-            best = share >= 0.9, width, share, separator
+        share = sum(len(record) == width for record in records[1:]) / max(len(records) - 1, 1)
+        if len(records) == 1:
+            share = 1.0
+        if width > 1 and share >= share_of_rows and (share >= _CERTAIN, width, share) > best[:3]:
+            best = share >= _CERTAIN, width, share, separator
     return best[3]
 
 
 def _require_separator(content: bytes, separator: str, name: str) -> None:
     """Raise `Unreadable` if another separator than the expected one separates the values."""
-    found = detect_separator(content, separator)
+    found = detect_separator(content, separator, _CERTAIN)
     if found == separator:
         return
     written = "\\t" if found == "\t" else found
@@ -212,12 +220,10 @@ def _parse_slowly(content: bytes, separator: str, header: list[str], name: str) 
 
 
 def _ragged(content: bytes, separator: str, name: str, start: int, values: int, width: int) -> Unreadable:
-    if (found := detect_separator(content, separator)) != separator:
-        try:
-            _require_separator(content, separator, name)
-        except Unreadable as other:
-            return other
-    assert found
+    try:
+        _require_separator(content, separator, name)
+    except Unreadable as other:
+        return other
     return _wrong_width(name, content.count(b"\n", 0, start) + 1, values, width)
 
 

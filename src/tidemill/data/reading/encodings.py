@@ -27,14 +27,17 @@ def to_utf8(content: bytes, encoding: str, name: str) -> bytes:
     if marked := find_mark(content):
         mark, found = marked
         return content[len(mark) :] if found == "utf-8" else _decode(content, found, name).encode()
-    if not encoding or codecs.lookup(encoding).name == "utf-8":
+    declared = codecs.lookup(encoding or "utf-8").name
+    if not declared.startswith(("utf-16", "utf-32")):
+        _require_no_nul(content, name)
+    if declared == "utf-8":
         if not content.isascii():
             _require_utf8(content, name)
         return content
-    if content.isascii():
-        return content if b"\0" not in content else _decode(content, encoding, name).encode()
+    if content.isascii() and b"\0" not in content:
+        return content
     text = _decode(content, encoding, name)
-    if not codecs.lookup(encoding).name.startswith("utf") and _is_utf8(content):
+    if not declared.startswith("utf") and _is_utf8(content):
         raise Unreadable(
             f"{name} is UTF-8, but its source is declared as {encoding}",
             f"convert it: iconv -f UTF-8 -t {_iconv_name(encoding)}; or convert the other files to UTF-8 and remove "
@@ -42,6 +45,16 @@ def to_utf8(content: bytes, encoding: str, name: str) -> bytes:
         )
     _require_plausible(content, encoding, name)
     return text.encode()
+
+
+def _require_no_nul(content: bytes, name: str) -> None:
+    if b"\0" not in content:
+        return
+    wide = _detect_wide(content)
+    raise Unreadable(
+        f"{name} has NUL characters" + (f": it is {wide} without a byte order mark" if wide else ""),
+        f'set encoding = "{wide}" of its source in tidemill.toml' if wide else "remove them from the file",
+    )
 
 
 def _require_plausible(content: bytes, encoding: str, name: str) -> None:
