@@ -1,5 +1,6 @@
 """Every row has an id of its own, also without a key; versions of a row have one id, and the newest is current."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,26 @@ def test_an_answer_too_many_or_too_few_is_an_error() -> None:
 def test_ids_are_in_the_history(tmp_path: Path) -> None:
     found = history(tmp_path, {"a": ["x|y"], "b": [2.0], "at": [NOON], "x": [1]}, key=("a", "b"))
     assert found[ROW_ID].to_list() == [r"x\|y|2"]
+
+
+def name_batches(source: Source, folder: Path) -> list[list[str]]:
+    sources = FileSources(folder, {"s": source})
+    until = datetime.now(UTC) + timedelta(days=1)
+    return [name_rows(sources.read(batch), (), batch.path).to_list() for batch in sources.batches("s", until)]
+
+
+def test_equal_rows_of_a_database_and_of_a_delta_table_are_rows_of_their_own(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"x": ["a", "a", "b"]})
+    with sqlite3.connect(tmp_path / "rows.db") as database:
+        database.execute("CREATE TABLE numbered (n INTEGER, x TEXT)")
+        values = [(n, x) for n, x in zip((1, 1, 20_000), rows["x"], strict=True)]
+        database.executemany("INSERT INTO numbered VALUES (?, ?)", values)
+    database.close()
+    for _ in range(2):
+        rows.write_delta(str(tmp_path / "lake"), mode="append")
+    blocks = Source(path="sqlite:///rows.db", table="numbered", growing="n")
+    for source, shape in ((blocks, [2, 1]), (Source(path="lake"), [3, 3])):
+        batches = name_batches(source, tmp_path)
+        assert [len(ids) for ids in batches] == shape
+        assert len({name for ids in batches for name in ids}) == sum(shape)
+        assert name_batches(source, tmp_path) == batches

@@ -85,6 +85,11 @@ def find_join_leaks(project: Project, environment: str, model: str, begin: str =
         )
     sources = open_history(project, environment)
     source = policy.problem.source
+    if not sources.definition(source).key:
+        raise InputError(
+            f"source {source!r} has no key, so no prediction can be matched with its row",
+            f'set the columns that identify a row: [sources.{source}] key = ["…"]; and send them with each request',
+        )
     rows = _join_source_rows(predictions, sources.source_history(source), sources.definition(source))
     if rows.is_empty():
         raise InputError(
@@ -114,8 +119,6 @@ def find_join_leaks(project: Project, environment: str, model: str, begin: str =
 
 def _join_source_rows(predictions: pl.DataFrame, history: pl.DataFrame, source: Source) -> pl.DataFrame:
     """Return the predictions with the columns of their rows in the source."""
-    if not source.key:
-        return predictions.clear()
     columns = set(predictions.columns)
     rows = history.with_columns(to_row_keys(history, source.key).alias("key"), pl.col(TIME).alias("time")).unique(
         ["key", "time"], keep="last"

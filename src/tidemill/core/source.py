@@ -25,7 +25,8 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     delay
         How long after `time` a row becomes known, if there is no `known_at`.
     key
-        The columns that identify a row.
+        The columns that identify a row: a later row with the same key corrects the earlier one. Without a key, each
+        row is a row of its own, even if it equals another.
     schema
         The file with the schema of the source.
     later

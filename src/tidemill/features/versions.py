@@ -30,8 +30,8 @@ def find_versions(history: pl.DataFrame, known: Ints) -> Versions:
     """Find the versions of rows: those with the same `ROW_ID`, in the order of the history."""
     corrected = np.zeros(history.height, dtype=bool)
     first_known, until = known.copy(), np.full(history.height, NEVER)
-    if ROW_ID in history.columns:
-        ids = history[ROW_ID]
+    ids = history[ROW_ID] if ROW_ID in history.columns else pl.Series([None] * history.height, dtype=pl.String)
+    if ids.null_count() < len(ids):
         corrected = (ids.is_duplicated() & ids.is_not_null()).to_numpy()
     if corrected.any():
         versions = pl.DataFrame({"id": ids.filter(pl.Series(corrected)), "known": known[corrected]})
