@@ -2,10 +2,19 @@
 
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
 from tests.projects import listed, make_project, tidemill
+from tidemill.compose.session import open_history
+from tidemill.project.project import Project
+
+VIEW = """
+from tidemill import Entity, FeatureView
+
+tariff = FeatureView(name="tariff", entity=Entity("carrier", ("carrier",)), source="tariffs", columns=("level",))
+"""
 
 
 @pytest.fixture
@@ -81,6 +90,47 @@ def test_every_stopped_batch_stays_in_sight_until_it_is_settled(shop: Path) -> N
     tidemill(shop, "run", "ingestion")
     assert list_needs() == []
     assert {batch["state"] for batch in listed(shop, "data", "batches")} == {"accepted", "withdrawn", "replaced"}
+
+
+def test_a_backtest_does_not_see_withdrawn_rows(shop: Path) -> None:
+    write_orders(shop / "data" / "more.csv", shop)
+    tidemill(shop, "run", "ingestion")
+    assert open_history(Project(shop)).source_history("rows").height == 3300
+    tidemill(shop, "data", "withdraw", "more.csv")
+    assert open_history(Project(shop)).source_history("rows").height == 3000
+
+
+def test_the_champion_that_learned_from_a_withdrawn_batch_can_be_replaced(shop: Path) -> None:
+    """The rows of the next training end before those of the champion: the gate must not refuse it for that."""
+    write_orders(shop / "data" / "more.csv", shop)
+    tidemill(shop, "run", "training")
+    assert "serving now: shop/1" in tidemill(shop, "data", "withdraw", "more.csv").stdout
+    assert "release shop/2 serves" in tidemill(shop, "run", "training").stdout
+
+
+def test_features_of_a_withdrawn_file_are_computed_again(tmp_path: Path) -> None:
+    tariffs = '[sources.tariffs]\npath = "data/tariff-*.csv"\ntime = "since"\n'
+    shop = make_project(tmp_path / "shop", replace={"[inputs]": tariffs + "\n[inputs]\nviews = ['tariff']"}).folder
+    (shop / "features.py").write_text(VIEW)
+    header = "carrier,since,level\n"
+    (shop / "data" / "tariff-1.csv").write_text(f"{header}steady,2025-12-01T00:00:00Z,1\n")
+    (shop / "data" / "tariff-2.csv").write_text(
+        f"{header}steady,2026-01-01T00:00:00Z,70\nswift,2026-01-01T00:00:00Z,3\n"
+    )
+    tidemill(shop, "run", "materialization")
+
+    def read_level(carrier: str, code: int = 0) -> int | None:
+        done = tidemill(shop, "features", "get", "tariff", f"carrier={carrier}", "--json", code=code)
+        stored = {} if code else msgspec.json.decode(done.stdout)
+        return next((value for name, value in stored.items() if name.endswith("level")), None)
+
+    assert (read_level("steady"), read_level("swift")) == (70, 3)
+    done = tidemill(shop, "data", "withdraw", "tariff-2.csv", "--reason", "wrong units")
+    assert "new values of view 'tariff'" in done.stdout
+    assert read_level("steady") == 1
+    read_level("swift", code=2)
+    tidemill(shop, "data", "withdraw", "tariff-2.csv", "--undo")
+    assert (read_level("steady"), read_level("swift")) == (70, 3)
 
 
 def test_an_unknown_batch_is_an_error(shop: Path) -> None:

@@ -1,5 +1,6 @@
 """`data batches` lists the batches with their states; `data withdraw` takes the rows of a batch back."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,12 +59,12 @@ def withdraw(
     The next training, backtest and profile, and features from now on, do not use its rows. The same file is not
     ingested again; a corrected file is.
     """
-    from tidemill.registry.withdrawals import find_batch, trace_batch
+    from tidemill.registry.withdrawals import trace_batch
     from tidemill.registry.withdrawals import withdraw as record_withdrawal
 
     session = load_session(env)
     workspace, clock = session.workspace, session.clock
-    record = find_batch(workspace.ledger, env, batch)
+    record = _find_batch(session, batch)
     entities = _name_entities(session, record)
     views = {view.name: view.source for view in session.project.code.views.values()}
     lineage = trace_batch(workspace.ledger, workspace.board, workspace.tables, session.project.policy, record, views)
@@ -73,6 +74,34 @@ def withdraw(
         output.print_json({"batch": record, "lineage": lineage, "online": updated, "withdrawn": not undo})
         return
     _print_result(record, lineage, updated, undo)
+
+
+def _find_batch(session: "Session", text: str) -> "BatchRecord":
+    """Return a batch that was checked, or one of a source that only feature views read: its batches are not checked."""
+    from tidemill.errors import TidemillError
+    from tidemill.ledger.batches import BatchRecord
+    from tidemill.registry.withdrawals import find_batch
+
+    books, environment = session.workspace.ledger, session.workspace.environment
+    try:
+        return find_batch(books, environment, text)
+    except InputError as unknown:
+        ingested = {model.problem.source for model in session.project.policy.models.values()}
+        for source in session.project.policy.sources.keys() - ingested:
+            with suppress(TidemillError):
+                for batch in session.sources.batches(source, session.clock.now()):
+                    if text in (batch.id, batch.path, batch.path.rpartition("/")[2]):
+                        return BatchRecord(
+                            id=batch.id,
+                            source=source,
+                            path=batch.path,
+                            state="accepted",
+                            rows=session.sources.read(batch).height,
+                            time=batch.known_at,
+                            reason="",
+                            verdict="",
+                        )
+        raise unknown from None
 
 
 def _name_entities(session: "Session", record: "BatchRecord") -> dict[str, set[str] | None]:

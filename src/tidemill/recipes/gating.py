@@ -85,9 +85,16 @@ class GateCase(NamedTuple):
 
 
 def check_data(
-    champion: Model | None, rows: SplitRows, stopped_batches: tuple[str, ...], policy: ModelPolicy
+    candidate: Candidate,
+    champion: Model | None,
+    rows: SplitRows,
+    stopped_batches: tuple[str, ...],
+    policy: ModelPolicy,
 ) -> list[Finding]:
-    """Check the training rows: no batch was stopped, and they are not older than the champion's."""
+    """Check the training rows: no batch was stopped, and they are not older than the champion's.
+
+    They may be older if a person has withdrawn a batch that the champion may have learned from.
+    """
     findings = []
     if stopped_batches:
         batch_names = ", ".join(stopped_batches[:3])
@@ -95,7 +102,7 @@ def check_data(
         evidence: dict[str, object] = {"stopped_batches": list(stopped_batches)}
         findings.append(Finding(about="data", outcome="fail", reason=reason, evidence=evidence))
     champion_newest = champion.manifest.trained_on.trained_until if champion else None
-    if champion_newest is not None and not policy.gate.older_data:
+    if champion_newest is not None and not (policy.gate.older_data or _has_newly_withdrawn(candidate.model, champion)):
         times = rows.learned[TIME]
         newest = (pl.concat([times, rows.test[TIME]]) if policy.training.refit else times).max()
         if isinstance(newest, datetime) and newest < champion_newest:
@@ -104,6 +111,12 @@ def check_data(
             evidence = {"data_until": data_until, "champion_data_until": champion_until}
             findings.append(Finding(about="data", outcome="fail", reason=reason, evidence=evidence))
     return findings
+
+
+def _has_newly_withdrawn(candidate: Model, champion: Model | None) -> bool:
+    """Return whether a batch was withdrawn since the champion was trained."""
+    withdrawn, earlier = (model.manifest.data.get("withdrawn", ()) if model else () for model in (candidate, champion))
+    return bool(set(withdrawn) - set(earlier))
 
 
 def check_classes(candidate: Candidate, rows: SplitRows, policy: ModelPolicy) -> list[Finding]:

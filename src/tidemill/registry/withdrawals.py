@@ -32,12 +32,17 @@ class BatchLineage(Struct, frozen=True, kw_only=True):
 def find_batch(books: BooksReader, environment: str, text: str) -> BatchRecord:
     """Return a batch by its id, the beginning of its id, or its path; of several with a path, the current one.
 
+    A batch that was never checked is found while it is withdrawn.
+
     Raises
     ------
     InputError
         if there is none, or more than one.
     """
     records = list_batches(books, environment)
+    checked = {record.id for record in records}
+    withdrawn = find_withdrawn(books, environment)
+    records += [_to_record(batch, entry) for batch, entry in withdrawn.items() if batch not in checked]
     exact = [record for record in records if record.id == text]
     named = [record for record in records if text in (record.path, record.path.rpartition("/")[2])]
     current = [record for record in named if record.state != "replaced"]
@@ -50,6 +55,19 @@ def find_batch(books: BooksReader, environment: str, text: str) -> BatchRecord:
                 f"{text!r} names {len(found)} batches", f"use an id: {', '.join(record.id for record in found[:5])}"
             )
     raise InputError(f"no batch is called {text!r}", "list them: `tidemill data batches`")
+
+
+def _to_record(batch: str, entry: AuditEntry) -> BatchRecord:
+    return BatchRecord(
+        id=batch,
+        source=str(entry.detail["source"]),
+        path=str(entry.detail["path"]),
+        state="withdrawn",
+        rows=int(entry.detail["rows"]),
+        time=entry.time,
+        reason=entry.reason,
+        verdict="",
+    )
 
 
 def withdraw(
