@@ -16,6 +16,7 @@ from tidemill.flow.cache import StepCache
 from tidemill.flow.engines import open_engine
 from tidemill.flow.execute import FRESH_START, Execution, Progress, StartState
 from tidemill.flow.plan import plan, select_step
+from tidemill.flow.purity import warn_of_effects
 from tidemill.flow.record import Recorder, new_run, start_attempt
 from tidemill.flow.session import Session
 
@@ -38,6 +39,7 @@ def run(
     id of the run: if several processes start a run with the same id, one of them succeeds.
     """
     graph = plan(pipeline, params or {}, session.project, session.clock)
+    warn_of_effects(graph, session.project.folder)
     record = new_run(session, graph, cause or {"by": "hand"}, engine)
     return _start(session, graph, replace(record, id=identifier or record.id), FRESH_START, progress)
 

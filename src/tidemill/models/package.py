@@ -148,13 +148,25 @@ def _read_sources(module: str) -> dict[str, bytes]:
 @cache
 def _find_distributions(module: str) -> tuple[str, ...]:
     """Return the installed distributions that contain a module, except Tidemill itself."""
-    if module == "tidemill":
+    if module == "tidemill" or not _is_installed(module):
         return ()
     try:
         distribution(module)
     except (PackageNotFoundError, ValueError):
         return tuple(_map_distributions().get(module, ()))
     return (module,)
+
+
+def _is_installed(module: str) -> bool:
+    """Return whether a module is in a folder of installed packages; one of the project can have the name of another."""
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return True
+    if spec is None:
+        return True
+    path = spec.origin or next(iter(spec.submodule_search_locations or ()), "")
+    return "site-packages" in path or "dist-packages" in path or not path.endswith((".py", module))
 
 
 @cache

@@ -72,7 +72,7 @@ _KINDS = {
         "reads an environment variable",
         "make it a parameter of the pipeline",
         "write the value into features.py",
-        re.compile(r"os\.(environ|getenv|environb|getcwd)(\.\w+)?|platform\.\w+|socket\.gethostname|getpass\.getuser"),
+        re.compile(r"os\.(getenv|getenvb|getcwd)|platform\.\w+|socket\.gethostname|getpass\.getuser"),
     ),
     "network": _Kind(
         "reads from the network, a database or another program",
@@ -111,10 +111,8 @@ def find_effects(module: ast.AST, code: Iterable[ast.AST]) -> list[Effect]:
 
 def _classify(node: ast.AST, names: dict[str, str]) -> str:
     """Return the kind of the effect of a node; empty if it has none."""
-    if isinstance(node, ast.Attribute | ast.Subscript):
-        # os.environ["HOME"] is not a call.
-        base = node.value if isinstance(node, ast.Subscript) else node
-        return "environment" if _full_name(base, names) in ("os.environ", "os.environb") else ""
+    if isinstance(node, ast.Attribute | ast.Name):  # os.environ["HOME"] is not a call
+        return "environment" if _full_name(node, names) in ("os.environ", "os.environb") else ""
     if not isinstance(node, ast.Call):
         return ""
     name = _full_name(node.func, names)
