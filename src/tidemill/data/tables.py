@@ -9,6 +9,7 @@ import polars as pl
 from tidemill.core.columns import require_usable_names
 from tidemill.core.dialect import Dialect
 from tidemill.core.schema import ColumnType
+from tidemill.data.arrow_types import explain_parquet
 from tidemill.data.reading.content import find_compression, read_content, split_suffix
 from tidemill.data.reading.delimited import find_default_separator, name_columns, parse_delimited
 from tidemill.data.reading.encodings import to_utf8
@@ -119,7 +120,10 @@ def parse_table(
 def read_typed(source: Path | BytesIO, name: str, kind: str, dialect: Dialect) -> pl.DataFrame:
     """Return the rows of a format whose values have types."""
     if kind == "parquet":
-        frame = pl.read_parquet(source, glob=False)
+        try:
+            frame = pl.read_parquet(source, glob=False)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise explain_parquet(source, name, error) from None
         name_columns(frame.columns, name)
         return frame
     content = read_content(source, name)

@@ -19,7 +19,7 @@ from tidemill.errors import Conflict, NotFound, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.journal.copying import open_files, write_files
 from tidemill.journal.earlier_names import find_earlier_names
-from tidemill.journal.widening import wider_types
+from tidemill.journal.widening import widen, wider_types
 from tidemill.locks import lock_file
 
 _COMPACT_EVERY = 50
@@ -124,7 +124,7 @@ class DeltaTables:
             wider = wider_types(table_rows.collect_schema(), frame)
             if wider or find_earlier_names(field.name for field in existing.schema().fields):
                 # Delta would convert 2.5 to 2 silently, so a new version of the table gets the wider types.
-                rows = pl.concat([frame.cast(wider), table_rows.cast(wider).collect()], how="diagonal_relaxed")
+                rows = pl.concat([widen(frame, wider), widen(table_rows.collect(), wider)], how="diagonal_relaxed")
                 write_deltalake(
                     existing, rows, mode="overwrite", schema_mode="overwrite", commit_properties=commit_properties
                 )

@@ -7,6 +7,7 @@ import polars as pl
 
 from tidemill.core.batch import Batch
 from tidemill.core.columns import require_usable_names
+from tidemill.data.arrow_types import require_known_types
 from tidemill.data.kinds.kind import hash_frame
 from tidemill.data.storable import to_storable
 from tidemill.errors import DataError, MissingExtra
@@ -56,4 +57,6 @@ def _convert(frame: Any) -> pl.DataFrame | None:
     if hasattr(frame, "pl"):  # a relation of DuckDB
         return pl.DataFrame(frame.pl())
     is_arrow = hasattr(frame, "__arrow_c_stream__") and (hasattr(frame, "schema") or hasattr(frame, "columns"))
+    if is_arrow:
+        require_known_types(getattr(frame, "schema", ()), "a frame")
     return pl.DataFrame(frame) if is_arrow else None
