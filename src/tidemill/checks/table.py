@@ -92,7 +92,7 @@ def check_table(
 
 def unreadable_verdict(subject: str, version: int, error: Unreadable) -> Verdict:
     """Return the verdict on a batch that cannot be read as a table."""
-    fault = TableFault("", "unreadable", error.problem)
+    fault = TableFault("", "unreadable", f"{error.problem}; {error.cure}" if error.cure else error.problem)
     anomaly = _to_anomaly(pl.DataFrame(), Schema(source="", columns=()), fault)
     return Verdict(
         check="schema",
@@ -166,11 +166,19 @@ def _columns(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series 
 def _wrong_type(values: pl.Series, column: Column, bad: pl.Series | None) -> TableFault:
     """Return the fault of a column: in text that partly converts, the other rows are bad; else the whole column is."""
     what = f"should be of type {column.type}, but is {values.dtype}"
-    if column.type == "integer" and values.dtype == pl.String:
-        is_code = values.str.contains(CODE).fill_null(value=False)
-        bad = is_code | (values.cast(pl.Int64, strict=False).is_null() & values.is_not_null())
+    if column.type in ("integer", "number") and values.dtype == pl.String:
+        codes = values.filter(values.str.contains(CODE))
+        if len(codes):
+            samples = _some(codes)
+            shown = ", ".join(map(str, samples[:3]))
+            what += f", with codes such as {shown}, which would lose their zeros as numbers"
+            return TableFault(column.name, "wrong type", what, len(values), samples)
+        if column.type == "integer":
+            bad = values.cast(pl.Int64, strict=False).is_null() & values.is_not_null()
     if bad is None or not bad.any() or values.dtype != pl.String or bad.all():
-        return TableFault(column.name, "wrong type", what, len(values), _some(values))
+        samples = _some(values)
+        what += f", such as {samples[0]}" if samples and values.dtype == pl.String else ""
+        return TableFault(column.name, "wrong type", what, len(values), samples)
     samples = _some(values.filter(bad))
     shown = ", ".join(map(str, samples[:3]))
     what = f"should be of type {column.type}, but {bad.sum()} of {len(values)} values are not, such as {shown}"

@@ -142,7 +142,8 @@ def _require_separator(content: bytes, separator: str, name: str) -> None:
     written = "\\t" if found == "\t" else found
     raise Unreadable(
         f"the values of {name} are separated by {SEPARATORS[found]}, not by {SEPARATORS.get(separator, separator)}",
-        f'write {SEPARATORS.get(separator, separator)}, or set separator = "{written}" of its source in tidemill.toml',
+        f"save it with {SEPARATORS.get(separator, separator)} as the other files of its source; if all are written "
+        f'so, set separator = "{written}" of the source in tidemill.toml',
     )
 
 

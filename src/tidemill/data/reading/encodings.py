@@ -1,6 +1,8 @@
 """Encodings of text files: detected once, declared in the source, and then required."""
 
 import codecs
+import shlex
+from pathlib import Path
 
 from tidemill.data.reading.plausibility import is_known, rank_encodings, sample_cells
 from tidemill.errors import DataError, InputError, Unreadable
@@ -40,8 +42,8 @@ def to_utf8(content: bytes, encoding: str, name: str) -> bytes:
     if not declared.startswith("utf") and _is_utf8(content):
         raise Unreadable(
             f"{name} is UTF-8, but its source is declared as {encoding}",
-            f"convert it: iconv -f UTF-8 -t {_iconv_name(encoding)}; or convert the other files to UTF-8 and remove "
-            "`encoding` of the source in tidemill.toml",
+            f"convert it: {_convert(name, 'UTF-8', encoding)}; if all files are UTF-8, remove `encoding` of the "
+            "source in tidemill.toml",
         )
     _require_plausible(content, encoding, name)
     return text.encode()
@@ -67,7 +69,7 @@ def _require_plausible(content: bytes, encoding: str, name: str) -> None:
     other, decoded = candidates[0]
     raise Unreadable(
         f"{name} is not {encoding}: its text is {_shorten(decoded)} in {other}, but {_shorten(read)} in {encoding}",
-        f"convert the file to {encoding}, the encoding of its source in tidemill.toml",
+        f"convert it to the encoding of its source: {_convert(name, other, encoding)}",
     )
 
 
@@ -139,8 +141,8 @@ def _require_utf8(content: bytes, name: str) -> None:
             found = "ENCODING"
         raise Unreadable(
             f"{name} is not UTF-8 (line {line})",
-            f'set its encoding in tidemill.toml: encoding = "{found}" under its source, or convert the file: '
-            f"iconv -f {_iconv_name(found)} -t UTF-8",
+            f"convert it: {_convert(name, found, 'UTF-8')}; if all files of its source are written so, set "
+            f'encoding = "{found}" of the source in tidemill.toml',
         ) from None
 
 
@@ -164,8 +166,11 @@ def _is_utf8(content: bytes) -> bool:
     return True
 
 
-def _iconv_name(encoding: str) -> str:
-    return encoding.upper().replace("_", "-")
+def _convert(name: str, encoding: str, wanted: str) -> str:
+    """Return the command that converts a file; a name in capital letters is to be replaced."""
+    path = Path(name)
+    first, second = (one.upper().replace("_", "-") for one in (encoding, wanted))
+    return f"iconv -f {first} -t {second} {shlex.quote(path.name)} > {shlex.quote(f'converted-{path.name}')}"
 
 
 def _shorten(text: str) -> str:

@@ -11,6 +11,7 @@ from tidemill.core.schema import ColumnType
 from tidemill.data.reading.dates import UNITS, parse_format
 from tidemill.data.timestamps import parse_days, parse_times
 from tidemill.data.types import CODE
+from tidemill.errors import Unreadable
 
 NULLS = ("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NULL", "null", "\\N")
 """Texts that are null in every column."""
@@ -65,6 +66,10 @@ def _take_sample(values: pl.Series) -> pl.Series:
 
 
 _SAMPLE = 500
+_FOREIGN = {  # numbers with other separators
+    ".": r"^[+-]?[0-9][0-9.]*,[0-9]+$",
+    ",": r"^[+-]?[0-9][0-9,]*\.[0-9]+$",
+}
 _USUAL = {" ": "%Y-%m-%d %H:%M:%S", "T": "%Y-%m-%dT%H:%M:%S"}  # much faster than the general grammar
 
 
@@ -147,9 +152,25 @@ def number_grammar(decimal: str, thousands: str) -> str:
 
 
 def standardize_numbers(values: pl.Series, dialect: Dialect) -> pl.Series:
-    """Return text in which the numbers have the standard form; other texts are unchanged, and nulls are null."""
+    """Return text in which the numbers have the standard form; other texts are unchanged, and nulls are null.
+
+    Raises
+    ------
+    Unreadable
+        if values have the decimal separator of another dialect: 1.234 would become another number.
+    """
     kept = nullify(values, dialect)
-    return _to_plain_numbers(kept, dialect).fill_null(kept)
+    plain = _to_plain_numbers(kept, dialect)
+    foreign = kept.filter(plain.is_null() & kept.str.contains(_FOREIGN[dialect.decimal])).drop_nulls()
+    if len(foreign):
+        expected = f"decimal = {dialect.decimal!r}"
+        expected += f" and thousands = {dialect.thousands!r}" if dialect.thousands else ""
+        raise Unreadable(
+            f"column {values.name!r} has numbers such as {foreign[0]}, but its source has {expected}",
+            "write the numbers as in the other files; if all files have such numbers, correct `decimal` and "
+            "`thousands` of the source in tidemill.toml",
+        )
+    return plain.fill_null(kept)
 
 
 def to_booleans(values: pl.Series, dialect: Dialect) -> pl.Series | None:
