@@ -9,10 +9,11 @@ import polars as pl
 import pytest
 
 from tests.projects import tidemill
-from tidemill.backtest.skew import find_join_leaks, format_leak_report
+from tidemill.backtest.skew import _match_source_rows, find_join_leaks, format_leak_report
 from tidemill.clock import VirtualClock
 from tidemill.compose.session import open_session
 from tidemill.core.run import Run
+from tidemill.core.source import Source
 from tidemill.data.frame import TIME
 from tidemill.data.source import FileSources
 from tidemill.errors import InputError
@@ -152,3 +153,11 @@ def test_a_journal_without_predictions_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         find_join_leaks(project, "production", "")
     assert "no predictions" in refused.value.problem
+
+
+def test_a_source_may_have_columns_named_like_those_of_the_journal() -> None:
+    predictions = pl.DataFrame({"key": ["1"], "time": [START], "release": ["m/1"]})
+    history = pl.DataFrame({"key": [2, 1], "time": ["x", "y"], "release": ["r", "s"], TIME: [START, START]})
+    matched, rows = _match_source_rows(predictions, history, Source(path="x", key=("key",)))
+    assert matched.rows() == [("1", START, "m/1")]
+    assert rows.rows() == [(1, "y", "s", START)]

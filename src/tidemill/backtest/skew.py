@@ -90,7 +90,7 @@ def find_join_leaks(project: Project, environment: str, model: str, begin: str =
             f"source {source!r} has no key, so no prediction can be matched with its row",
             f'set the columns that identify a row: [sources.{source}] key = ["…"]; and send them with each request',
         )
-    rows = _join_source_rows(predictions, sources.source_history(source), sources.definition(source))
+    rows, source_rows = _match_source_rows(predictions, sources.source_history(source), sources.definition(source))
     if rows.is_empty():
         raise InputError(
             f"none of {predictions.height:,} predictions matches a row of source {source!r}",
@@ -99,9 +99,13 @@ def find_join_leaks(project: Project, environment: str, model: str, begin: str =
     store = OfflineFeatures(sources)
     parts = [
         _compare_release(
-            part, session.packages.load(find_release(session.workspace.ledger, str(label)).package), store, now
+            rows.filter(rows["release"] == label),
+            source_rows.filter(rows["release"] == label),
+            session.packages.load(find_release(session.workspace.ledger, str(label)).package),
+            store,
+            now,
         )
-        for (label,), part in rows.group_by("release", maintain_order=True)
+        for label in rows["release"].unique(maintain_order=True)
     ]
     differences = np.concatenate([joined - live for _, live, joined in parts])
     live = np.concatenate([live for _, live, _ in parts])
@@ -117,22 +121,18 @@ def find_join_leaks(project: Project, environment: str, model: str, begin: str =
     )
 
 
-def _join_source_rows(predictions: pl.DataFrame, history: pl.DataFrame, source: Source) -> pl.DataFrame:
-    """Return the predictions with the columns of their rows in the source."""
-    columns = set(predictions.columns)
-    rows = history.with_columns(to_row_keys(history, source.key).alias("key"), pl.col(TIME).alias("time")).unique(
-        ["key", "time"], keep="last"
-    )
-    return predictions.join(
-        rows.select("key", "time", *(name for name in history.columns if name not in columns)),
-        on=["key", "time"],
-        how="inner",
-        maintain_order="left",
-    )
+def _match_source_rows(
+    predictions: pl.DataFrame, history: pl.DataFrame, source: Source
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the predictions with a row in the source, and these rows: both have columns such as `key` and `time`."""
+    keys = pl.DataFrame([to_row_keys(history, source.key).alias("key"), history[TIME].alias("time")])
+    rows = keys.with_row_index("row").unique(["key", "time"], keep="last")
+    matched = predictions.join(rows, on=["key", "time"], how="inner", maintain_order="left")
+    return matched.drop("row"), history[matched["row"]]
 
 
 def _compare_release(
-    rows: pl.DataFrame, package: Model, store: Features, now: datetime
+    rows: pl.DataFrame, source_rows: pl.DataFrame, package: Model, store: Features, now: datetime
 ) -> tuple[list[Skew], Floats, Floats]:
     """Return the skews of one release's features, and its losses on labelled rows: served, and on joined features."""
     features = package.manifest.features
@@ -140,7 +140,7 @@ def _compare_release(
     if features is None:
         return [], np.empty(0), np.empty(0)
     views = [name for view in features.views for name in view.features]
-    joined = store.join(rows.drop(views, strict=False), features, now).select(views)
+    joined = store.join(source_rows.drop(views, strict=False), features, now).select(views)
     with_label = is_labelled(rows, package.manifest.signature)
     truth, live = extract_scores(rows.filter(with_label), package.manifest.signature)
     skews = compute_skews(served, joined, views, rows["key"])

@@ -323,7 +323,7 @@ def _to_anomaly(frame: pl.DataFrame, schema: Schema, fault: TableFault) -> dict[
         shown = [name for name in names if name in frame.columns and not is_internal(name)][:_SHOWN_COLUMNS]
         numbers = range(frame.height) if fault.bad is None else fault.bad.arg_true().to_list()
         rows = [
-            {"row": str(number)}
+            {"row" if "row" not in shown else f"{PREFIX}row": str(number)}
             | {name: str(value) for name, value in zip(shown, frame.select(shown).row(number), strict=True)}
             for number in numbers[:_SHOWN_ROWS]
         ]
