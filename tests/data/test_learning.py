@@ -73,6 +73,7 @@ AS_WRITTEN: dict[str, tuple[str, str]] = {
     ),
     "question marks": (lines(CLEAN, null=lambda _: "?"), "utf-8"),
     "semicolons": (lines(CLEAN, ";"), "utf-8"),
+    "a line for Excel": ("sep=;\r\n" + lines(CLEAN, ";"), "utf-8-sig"),
     "tabs": (lines(CLEAN, "\t"), "utf-8"),
     "bars": (lines(CLEAN, "|"), "utf-8"),
     "decimal commas with a byte order mark": (lines(CLEAN, ";", size=comma), "utf-8-sig"),

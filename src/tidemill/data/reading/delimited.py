@@ -1,6 +1,7 @@
 """Delimited text (CSV and its relatives): UTF-8 bytes become columns of text, and every row has all its values."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ _CHUNK = 1 << 24
 _HEAD = 1 << 20
 _HEAD_ROWS = 500
 _CERTAIN = 0.9
+_DECLARATION = re.compile(rb"sep=([,;\t|])\r?[\n\r]")  # the first line of a file for Excel
 _QUOTE, _NEWLINE = 34, 10
 
 
@@ -62,8 +64,11 @@ def _is_empty(frame: pl.DataFrame, column: str) -> bool:
 
 
 def _normalize_line_ends(content: bytes) -> bytes:
-    """Return the content with line feeds, if its lines end with carriage returns only."""
-    return content if b"\n" in content or b"\r" not in content else content.replace(b"\r", b"\n")
+    """Return the content with line feeds if its lines end with carriage returns only, and without Excel's `sep=;`."""
+    if b"\n" not in content and b"\r" in content:
+        content = content.replace(b"\r", b"\n")
+    declared = _DECLARATION.match(content)
+    return content[declared.end() :] if declared else content
 
 
 def name_columns(header: Sequence[str], name: str) -> list[str]:
@@ -111,6 +116,8 @@ def detect_separator(content: bytes, default: str = ",", share_of_rows: float = 
 
     It is the default if no separator gives two values, in at least this share of the rows.
     """
+    if declared := _DECLARATION.match(content):
+        return declared[1].decode()
     head = _normalize_line_ends(content[:_HEAD])
     best = (False, 1, 0.0, default)
     for separator in dict.fromkeys((default, *SEPARATORS)):
