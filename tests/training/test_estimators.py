@@ -156,3 +156,30 @@ def test_a_training_with_a_column_transformer_by_names(tmp_path: Path) -> None:
     estimator = load(model)._estimator  # type: ignore[attr-defined]
     own = estimator.predict_proba(rows.select("distance_km", "items", "carrier"))
     assert np.array(answers["probability"].to_list()) == pytest.approx(own, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("library", "estimator", "params", "form"),
+    [
+        ("xgboost", "XGBClassifier", {"n_estimators": 5}, "numbers"),
+        ("catboost", "CatBoostClassifier", {"iterations": 5}, "numbers"),
+        ("catboost", "CatBoostClassifier", {"iterations": 5, "cat_features": ["town"]}, "catboost"),
+    ],
+)
+def test_boosting_of_other_libraries(library: str, estimator: str, params: dict[str, Any], form: str) -> None:
+    pytest.importorskip(library)
+    quiet = {"verbose": 0, "allow_writing_files": False} if library == "catboost" else {}
+    words = np.array(["early", "late", "never"])
+    target = np.where(SCORE > 1.5, 2, TARGET)
+    fitted, encoding = fit(f"{library}:{estimator}", target, params=params | quiet)
+    assert fitted.form == form
+    again, _ = fit(f"{library}:{estimator}", target, params=params | quiet)
+    signature = Signature(inputs=encoding.inputs, task="classification", classes=tuple(words))
+    manifest = Manifest(name="m", flavor="sklearn", signature=signature)
+    predictor = load(sklearn.pack(manifest, fitted.estimator, encoding, fitted.form))
+    rows = EstimatorRows(encode(encoding, ROWS), encoding.names, RowReader(encoding.inputs).read_frame(ROWS))
+    own = fitted.estimator.predict_proba(rows.to_form(fitted.form))
+    predictions = predictor.predict(ROWS)
+    assert predictions.probabilities == pytest.approx(own, abs=1e-12)
+    assert predictions.values == words[own.argmax(axis=1)].tolist()
+    assert again.estimator.predict_proba(rows.to_form(again.form)) == pytest.approx(own, abs=1e-12)

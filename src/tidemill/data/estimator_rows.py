@@ -12,8 +12,10 @@ import numpy as np
 import polars as pl
 
 # numbers: the encoded matrix · polars-numbers: the same as a frame with names · polars, pandas: a frame of columns in
-# their own types · polars-filled: without nulls in text, which CatBoost does not accept
-RowForm = Literal["numbers", "polars", "polars-filled", "polars-numbers", "pandas"]
+# their own types · catboost: a Polars frame without nulls in text, and with times as days since 1970
+RowForm = Literal["numbers", "polars", "catboost", "polars-numbers", "pandas"]
+
+_DAY = 86_400_000_000
 
 
 def has_pandas() -> bool:
@@ -27,8 +29,9 @@ def to_estimator_rows(form: RowForm, table: pl.DataFrame, matrix: Any, names: Se
         return matrix
     if form == "polars-numbers":
         return pl.DataFrame(np.asarray(matrix), schema=list(names))
-    if form == "polars-filled":
-        return table.with_columns(pl.col(pl.String).fill_null("nan"))
+    if form == "catboost":
+        times = pl.selectors.temporal().cast(pl.Datetime("us")).to_physical() / _DAY
+        return table.with_columns(pl.col(pl.String).fill_null("nan"), times)
     return to_pandas(table) if form == "pandas" else table
 
 

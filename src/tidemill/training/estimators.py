@@ -139,7 +139,7 @@ def _list_forms(policy: Training, *, selects: bool) -> Iterator[RowForm]:
     is_catboost = "catboost" in policy.estimator.lower()
     if not selects:
         yield "numbers"
-    yield "polars-filled" if is_catboost else "polars"
+    yield "catboost" if is_catboost else "polars"
     if not selects:
         yield "polars-numbers"
     if has_pandas():
