@@ -255,3 +255,43 @@ def test_a_function_that_is_not_at_the_top_level_is_refused(shop: Path) -> None:
             project.features(project.model())
     finally:
         (shop / "features.py").write_text(FEATURES)
+
+
+WITH_A_VIEW = """
+import polars as pl
+
+from tidemill import Entity, FeatureView, transformation
+
+register = FeatureView(name="register", entity=Entity("carrier", ("carrier",)), source="carriers", columns=("vans",))
+
+
+@transformation
+def load(items, register_vans):
+    return items / register_vans
+
+
+@transformation
+def hour(ordered):
+    return pl.when(ordered.is_null()).then(-1).otherwise(ordered.dt.hour())
+"""
+
+
+def test_a_transformation_reads_a_view_and_the_event_time(tmp_path: Path) -> None:
+    sources = '[sources.carriers]\npath = "data/carriers.csv"\n\n[inputs]\nviews = ["register"]'
+    folder = make_project(
+        tmp_path / "shop", replace={"[inputs]": sources, "[gate] ": "[gate]\nenabled = false\n# "}
+    ).folder
+    carriers = pl.DataFrame({"carrier": ["swift", "steady", "thrifty"], "vans": [10, 50, 3]})
+    carriers.write_csv(folder / "data" / "carriers.csv")
+    (folder / "features.py").write_text(WITH_A_VIEW)
+    tidemill(folder, "run", "training")
+    tidemill(folder, "run", "materialization")
+    answers = predict(open_session(Project(folder)), ROWS)
+    model = load(released(folder))
+    joined = ROWS.join(carriers.rename({"vans": "register_vans"}), on="carrier", maintain_order="left")
+    computed = joined.with_columns(
+        load=pl.col("items") / pl.col("register_vans"), hour=pl.col("ordered").dt.hour().cast(pl.Int64)
+    )
+    inner: Any = model._predictor  # type: ignore[attr-defined]
+    own = inner._booster.predict(encode(inner._encoding, computed))
+    assert np.array([pair[1] for pair in answers["probability"]]) == pytest.approx(own, abs=1e-12)
