@@ -16,6 +16,7 @@ from tidemill.data.reading.encodings import to_utf8
 from tidemill.data.reading.json_rows import parse_json
 from tidemill.data.reading.values import type_columns, type_typed_columns
 from tidemill.data.reading.workbooks import parse_workbook
+from tidemill.data.storable import to_storable
 from tidemill.errors import DataError, Unreadable
 
 _FORMATS = {
@@ -125,7 +126,7 @@ def read_typed(source: Path | BytesIO, name: str, kind: str, dialect: Dialect) -
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise explain_parquet(source, name, error) from None
         name_columns(frame.columns, name)
-        return frame
+        return to_storable(frame, name)
     content = read_content(source, name)
     if kind == "xlsx":
         return parse_workbook(content, name)
