@@ -58,7 +58,7 @@ def test_show_tells_every_item_of_a_run(shop: Path) -> None:
     for item in ("started 20", "ended 20", "started by", "executor inline", "policy ", "packages python 3"):
         assert item in said, item
     assert f"compared with shop/1, package {story['compared_with']['package'][:12]}, run {first}" in said
-    assert "metric test train" in said
+    assert "metric test baseline train" in said
     for step in story["steps"]:
         assert f"{step['step']} {step['state']} " in said
         assert step["code"][:8] in shown

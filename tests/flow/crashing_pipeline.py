@@ -4,12 +4,13 @@ from tidemill.core.check import Verdict
 from tidemill.core.context import Context
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.core.pipeline import pipeline, step
-from tidemill.core.policy import ModelPolicy, Problem, Watch, WatchValue
+from tidemill.core.policy import ModelPolicy, Problem, Rollout, Watch, WatchValue
 from tidemill.core.resources import Books, Online
 from tidemill.core.run import Metrics
 from tidemill.recipes.training import release
 
 POLICY = ModelPolicy(
+    rollout=Rollout(during_canary="replace"),
     name="late",
     problem=Problem(decision="d", source="rows", label="late"),
     watch=Watch(values=(WatchValue(value="age", limit=30, action="retrain"),)),
