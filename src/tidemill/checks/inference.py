@@ -90,8 +90,9 @@ def _infer_column(values: pl.Series) -> Column:
     missing = 1.0 if nulls > 0.5 else round(min(1.0, 2 * nulls + 0.05), 3)
     if kind not in ("integer", "number"):
         return Column(name=values.name, type=kind, missing=missing)
-    numbers = values.cast(pl.Float64).drop_nulls()
-    kept = numbers.filter(numbers.is_finite())
+    # In one piece: the mean of a column in several pieces, as JSON Lines are read, has another last digit.
+    numbers = values.cast(pl.Float64).drop_nulls().rechunk()
+    kept = numbers.filter(numbers.is_finite()).rechunk()
     finite = len(kept) == len(numbers)
     if kept.is_empty():
         return Column(name=values.name, type=kind, missing=missing, finite=finite)
