@@ -14,6 +14,7 @@ from typing import Any
 from tidemill.blobs.packages import BlobPackages
 from tidemill.blobs.store import Blobs, open_blobs
 from tidemill.core.resources import Board, Journal, Online, PackageStore, RecordedSources, Tables
+from tidemill.core.schema import Schema
 from tidemill.core.source import Source
 from tidemill.errors import InputError
 from tidemill.ledger.database import Database, open_database
@@ -39,16 +40,17 @@ def open_sources(
     accepted: Callable[[], set[str]] = set,
     withdrawn: Callable[[], set[str]] = set,
     labels: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None,
+    schemas: Callable[[str], Schema | None] = lambda _: None,
 ) -> RecordedSources:
     """Open the sources of a project, some replaced by `frames`.
 
     `accepted` and `withdrawn` return the ids of accepted and of withdrawn batches; `labels` are the label columns of
-    each source, with the spellings of their classes.
+    each source, with the spellings of their classes. `schemas` returns the newest accepted schema of a source.
     """
     # Imported late: it imports Polars, which many pipelines do not need.
     from tidemill.data.source import FileSources
 
-    return FileSources(folder, sources, frames, accepted, withdrawn, labels)
+    return FileSources(folder, sources, frames, accepted, withdrawn, labels, schemas)
 
 
 def settings() -> dict[str, str]:

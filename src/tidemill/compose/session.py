@@ -11,6 +11,7 @@ from tidemill.compose.backends import open_sources, open_workspace
 from tidemill.core import resources
 from tidemill.core.metric import Metric, MetricVersion
 from tidemill.core.policy import Policy
+from tidemill.core.schema import Schema
 from tidemill.errors import NotFound
 from tidemill.flow.session import Session
 from tidemill.host.prober import PackageProber
@@ -54,6 +55,7 @@ def open_session(
         partial(_list_accepted, opened),
         partial(_list_withdrawn, opened),
         project.policy.labels,
+        partial(_find_schema, opened),
     )
     session.register(resources.Sources, sources)
     if polars_frames:
@@ -81,6 +83,7 @@ def open_history(project: Project, environment: str = "production") -> resources
         accepted=partial(_list_accepted, workspace),
         withdrawn=partial(_list_withdrawn, workspace),
         labels=project.policy.labels,
+        schemas=partial(_find_schema, workspace),
     )
 
 
@@ -146,6 +149,12 @@ def _list_accepted(workspace: Workspace) -> set[str]:
 def _list_withdrawn(workspace: Workspace) -> set[str]:
     """Return the ids of the batches that a person has withdrawn."""
     return set(find_withdrawn(workspace.ledger, workspace.environment))
+
+
+def _find_schema(workspace: Workspace, source: str) -> Schema | None:
+    """Return the newest accepted schema of a source."""
+    versions = workspace.ledger.schemas.find(source=source)
+    return max(versions, key=lambda version: version.version).schema if versions else None
 
 
 class _CodeMetrics:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tidemill.core.batch import Batch
 from tidemill.core.feature import FeatureView
-from tidemill.core.schema import Schema
+from tidemill.core.schema import ColumnType, Schema
 from tidemill.core.source import Source
 from tidemill.data.frame import KNOWN_AT, TIME, add_times
 from tidemill.data.identity import add_row_ids, stack_batches
@@ -24,6 +24,7 @@ from tidemill.data.kinds.queries import DuckDbEngine, QuerySource, SqlEngine
 from tidemill.data.reading.values import type_typed_columns
 from tidemill.data.schema_file import read_schema
 from tidemill.data.spellings import Spellings, unify_columns
+from tidemill.data.types import column_type
 from tidemill.errors import ConfigurationError, DataError, NotFound
 
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,7 +38,8 @@ class FileSources:
 
     `accepted` returns the ids of the accepted batches: a batch that differs from the last one of its path is new.
     `withdrawn` returns the ids of the batches that a person has withdrawn: they are not listed. `labels` are the label
-    columns of each source with the spellings of their classes.
+    columns of each source with the spellings of their classes. `schemas` returns the accepted schema of a source,
+    None before the first.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class FileSources:
         accepted: Callable[[], set[str]] = set,
         withdrawn: Callable[[], set[str]] = set,
         labels: Mapping[str, Mapping[str, Spellings]] | None = None,
+        schemas: Callable[[str], Schema | None] = lambda _: None,
     ) -> None:
         self.folder = folder
         self._sources = sources
@@ -67,7 +70,8 @@ class FileSources:
         self._accepted = accepted
         self._withdrawn = withdrawn
         self._labels = labels or {}
-        self._histories: dict[tuple[str, ...], pl.DataFrame] = {}
+        self._schemas = schemas
+        self._histories: dict[tuple[object, ...], pl.DataFrame] = {}
 
     @property
     def declared(self) -> str:
@@ -135,18 +139,37 @@ class FileSources:
         They are read again only when the files of the source change.
         """
         batches = self.batches(source, datetime.max.replace(tzinfo=UTC))
-        batch_ids = tuple(batch.id for batch in batches)
-        if batch_ids not in self._histories:
+        types = self._find_types(source)
+        state = (*(batch.id for batch in batches), *sorted(types.items()))
+        if state not in self._histories:
             definition = self.definition(source)
-            read = [add_times(self.raw(batch), definition, source, batch.known_at) for batch in batches]
+            read = [add_times(rows, definition, source, arrived) for rows, arrived in self._read_all(batches, types)]
             if not read:
                 raise DataError(f"source {source!r} has no rows yet", "wait for the first")
             rows = stack_batches(read)
             if not definition.time:
                 always = pl.lit(_ALWAYS).cast(rows.schema[TIME])
                 rows = rows.with_columns(always.alias(TIME), always.alias(KNOWN_AT))
-            self._histories[batch_ids] = add_row_ids(rows, definition)
-        return self._histories[batch_ids]
+            self._histories[state] = add_row_ids(rows, definition)
+        return self._histories[state]
+
+    def _find_types(self, source: str) -> dict[str, ColumnType]:
+        """Return the types of the schema in force; empty before the first ingestion of a source without a schema."""
+        accepted, declared = self._schemas(source), self.schema(source)
+        newest = max(filter(None, (accepted, declared)), key=lambda schema: schema.version, default=None)
+        return newest.types if newest else {}
+
+    def _read_all(
+        self, batches: Iterable[Batch], types: Mapping[str, ColumnType]
+    ) -> Iterator[tuple[pl.DataFrame, datetime]]:
+        """Yield the rows of batches and their arrival as an ingestion reads them: the first values decide the types."""
+        known = dict(types)
+        for batch in batches:
+            rows = self.raw(replace(batch, types=known or None))
+            yield rows, batch.known_at
+            for values in rows:
+                if values.name not in known and values.null_count() < len(values):
+                    known[values.name] = column_type(values.dtype)
 
 
 def create_source_kind(name: str, source: Source, folder: Path, accepted: Callable[[], set[str]] = set) -> SourceKind:
