@@ -5,6 +5,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -39,8 +40,6 @@ from tidemill.data.keys import to_class_names
 from tidemill.errors import DataError
 from tidemill.models.adopt import adopt
 from tidemill.models.load import load
-
-pandas = pytest.importorskip("pandas")
 
 RANDOM = np.random.default_rng(4)
 COUNT = 160
@@ -246,7 +245,8 @@ def test_weights_of_rows_change_nothing_for_requests(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", LABELS)
 def test_xgboost(kind: str, tmp_path: Path) -> None:
-    xgboost = pytest.importorskip("xgboost")
+    import xgboost
+
     names = tuple(sorted({str(value).lower() for value in LABELS[kind]}))
     target = np.array([names.index(str(value).lower()) for value in LABELS[kind]])
     rows = X.to_pandas()
@@ -265,7 +265,8 @@ def test_xgboost(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", LABELS)
 def test_catboost(kind: str, tmp_path: Path) -> None:
-    catboost = pytest.importorskip("catboost")
+    import catboost
+
     options = {"iterations": 5, "verbose": 0, "allow_writing_files": False}
     fitted = catboost.CatBoostClassifier(cat_features=["town", "kids"], **options).fit(X.to_pandas(), LABELS[kind])
     classes = tuple(name_classes(fitted))

@@ -167,7 +167,6 @@ def test_a_training_with_a_column_transformer_by_names(tmp_path: Path) -> None:
     ],
 )
 def test_boosting_of_other_libraries(library: str, estimator: str, params: dict[str, Any], form: str) -> None:
-    pytest.importorskip(library)
     quiet = {"verbose": 0, "allow_writing_files": False} if library == "catboost" else {}
     words = np.array(["early", "late", "never"])
     target = np.where(SCORE > 1.5, 2, TARGET)
