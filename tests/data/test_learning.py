@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from tidemill.data.learning import GivenDialect, LearnedTable, learn_table
+from tidemill.data.learning import LearnedTable, learn_table
+from tidemill.data.reading.given import GivenDialect
 from tidemill.data.tables import read_table
 from tidemill.errors import DataError, InputError
 

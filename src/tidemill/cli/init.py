@@ -1,5 +1,6 @@
 """`init`: starts a project around a table."""
 
+import csv
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -47,6 +48,20 @@ def init(
         list[str] | None,
         typer.Option(help="A format of dates such as %d.%m.%Y, or COLUMN=FORMAT for one column; can be repeated."),
     ] = None,
+    unit: Annotated[
+        list[str] | None,
+        typer.Option(help="COLUMN=UNIT: the unit that the numbers of a column have, such as price=$; can be repeated."),
+    ] = None,
+    skip_lines: Annotated[int | None, typer.Option(min=0, help="The number of lines before the header.")] = None,
+    header: Annotated[
+        str | None, typer.Option(help="The names of the columns of a file without a header, separated by commas.")
+    ] = None,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="The file has no header: name the columns column_1, column_2, …")
+    ] = False,
+    trim: Annotated[
+        bool | None, typer.Option("--trim/--no-trim", help="Remove the spaces around names and values, or keep them.")
+    ] = None,
 ) -> None:
     """Create a project that can run at once, with your table or with a generated example."""
     from msgspec.structs import replace
@@ -54,7 +69,8 @@ def init(
     from tidemill.core.policy import Training
     from tidemill.data.classes import order_classes
     from tidemill.data.keys import to_class_names
-    from tidemill.data.learning import GivenDialect, learn_table
+    from tidemill.data.learning import learn_table
+    from tidemill.data.reading.given import GivenDialect
     from tidemill.data.spellings import find_spellings, unify_spellings
     from tidemill.data.storable import to_storable
     from tidemill.project.example import write_example
@@ -80,6 +96,11 @@ def init(
             nulls=tuple(null or ()),
             texts=tuple(text or ()),
             date_formats=_split_formats(date_format or ()),
+            units=_split_units(unit or ()),
+            skip_lines=skip_lines,
+            header=() if no_header else _split_names(header),
+            trim=trim,
+            label=label,
             times=(time,) if time else (),
             ignored=tuple(exclude or ()),
         ),
@@ -148,6 +169,25 @@ def _split_formats(options: Iterable[str]) -> dict[str, str]:
         column, separator, form = option.rpartition("=")
         formats[column if separator else ""] = form
     return formats
+
+
+def _split_names(option: str | None) -> tuple[str, ...] | None:
+    if option is None:
+        return None
+    names = tuple(name.strip() for name in next(csv.reader([option]), []))
+    if not all(names):
+        raise InputError(f"--header {option!r} has an empty name", "name every column")
+    return names
+
+
+def _split_units(options: Iterable[str]) -> dict[str, str]:
+    units = {}
+    for option in options:
+        column, separator, unit = option.rpartition("=")
+        if not separator or not unit:
+            raise InputError(f"--unit {option!r} has no column and unit", "write it as --unit COLUMN=UNIT")
+        units[column] = unit
+    return units
 
 
 def _print_reading(learned: "LearnedTable") -> None:

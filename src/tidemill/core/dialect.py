@@ -28,6 +28,15 @@ class Dialect(Struct, frozen=True, kw_only=True):
     date_formats
         For each column of dates or times that is not ISO 8601: its format, such as `%d.%m.%Y`, or `unix_seconds`,
         `unix_milliseconds`, `unix_microseconds` or `unix_nanoseconds`.
+    units
+        For each column of numbers with a unit: the text before or after its numbers, such as `$` or `%`, or `()` for
+        negative numbers in parentheses.
+    skip_lines
+        The number of lines before the header.
+    header
+        The names of the columns, if the file has no header.
+    trim
+        Whether spaces around names and values, as after a separator, are removed.
     """
 
     separator: str = ""
@@ -37,12 +46,16 @@ class Dialect(Struct, frozen=True, kw_only=True):
     nulls: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     date_formats: dict[str, str] = {}
+    units: dict[str, str] = {}
+    skip_lines: int = 0
+    header: tuple[str, ...] = ()
+    trim: bool = False
 
     @property
     def identity(self) -> tuple[tuple[str, object], ...]:
         """Return the settings that are not the defaults, for the ids of batches; empty if all are."""
         return tuple(
-            (name, value if name != "date_formats" else tuple(sorted(value.items())))
+            (name, tuple(sorted(value.items())) if isinstance(value, dict) else value)
             for name in self.__struct_fields__
             if (value := getattr(self, name)) != getattr(_DEFAULT, name)
         )

@@ -53,6 +53,15 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     date_formats
         The format of each column with dates or times that are not ISO 8601, such as `{ sold = "%d.%m.%Y" }`, or
         `unix_seconds`, `unix_milliseconds`, `unix_microseconds` or `unix_nanoseconds` for numbers.
+    units
+        The unit of each column of text files whose numbers have one, such as `{ price = "$", rate = "%" }`; `()` is for
+        negative numbers in parentheses. See [units](../howto/own-table.md#units).
+    skip_lines
+        The number of lines of text files before the header.
+    header
+        The names of the columns of text files that have no header.
+    trim
+        Whether spaces around the names and values of text files, as after a separator, are removed.
     kind
         What the path is, if its form does not show it.
     table
@@ -79,6 +88,10 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     nulls: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     date_formats: dict[str, str] = {}
+    units: dict[str, str] = {}
+    skip_lines: int = 0
+    header: tuple[str, ...] = ()
+    trim: bool = False
     kind: Literal["files", "delta", "sql", "duckdb", ""] = ""
     table: str = ""
     query: str = ""

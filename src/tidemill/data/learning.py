@@ -20,8 +20,12 @@ from tidemill.data.reading.dates import (
     parse_format,
     require_format,
 )
-from tidemill.data.reading.delimited import detect_separator, find_default_separator, parse_delimited
+from tidemill.data.reading.delimited import parse_delimited
 from tidemill.data.reading.encodings import detect_encoding, require_encoding, to_utf8
+from tidemill.data.reading.given import GivenDialect
+from tidemill.data.reading.layout import find_default_separator
+from tidemill.data.reading.layout_learning import learn_layout
+from tidemill.data.reading.unit_learning import explain_unit, learn_units, strip_units
 from tidemill.data.reading.values import (
     NULLS_OF_VALUES,
     nullify,
@@ -38,24 +42,6 @@ _NEARLY_ALL = 0.95
 _SHOWN = 5
 _EXAMINED = 1_000
 _COUNTRIES = 5
-
-
-class GivenDialect(Struct, frozen=True, kw_only=True):
-    """What a person knows about a file; None or empty where the file decides.
-
-    `date_formats` has a format for each column, and for `""` the format of every column that it fits. The columns in
-    `times` must be times; those in `ignored` are not examined.
-    """
-
-    separator: str | None = None
-    encoding: str | None = None
-    decimal: str | None = None
-    thousands: str | None = None
-    nulls: tuple[str, ...] = ()
-    texts: tuple[str, ...] = ()
-    date_formats: Mapping[str, str] = {}
-    times: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
 
 
 class LearnedTable(Struct, frozen=True, kw_only=True):
@@ -90,10 +76,10 @@ def learn_table(path: Path, given: GivenDialect = _NOTHING, *, ask: bool = True)
         encoding = detect_encoding(raw, name) if given.encoding is None else require_encoding(given.encoding)
         content = to_utf8(raw, encoding, name)
         default = find_default_separator(split_suffix(name))
-        separator = detect_separator(content, default) if given.separator is None else given.separator
-        rows = parse_delimited(content, separator, name)
+        separator, layout = learn_layout(content, name, default, given)
+        rows = parse_delimited(content, separator, name, layout)
         learned = learner.learn_text(
-            rows, separator, Dialect(separator="" if separator == default else separator, encoding=encoding)
+            rows, separator, replace(layout, separator="" if separator == default else separator, encoding=encoding)
         )
     else:
         rows = read_typed(path, name, kind, Dialect(encoding=given.encoding or ""))
@@ -119,11 +105,15 @@ class _Learner:
         self._require_columns(rows.columns)
         dialect = replace(dialect, nulls=given.nulls, texts=given.texts)
         examined = [rows[name] for name in rows.columns if name not in (*given.texts, *given.ignored)]
+        units = self._learn_units(examined, dialect)
+        dialect = replace(dialect, units=units)
+        examined = [strip_units(values, dialect) for values in examined]
         # A comma as the separator is the sign of a country in which the decimal separator is a point.
         ask = self._ask and separator != ","
         decimal, thousands = find_convention(examined, dialect, given.decimal, given.thousands, ask=ask)
         dialect = replace(dialect, decimal=decimal, thousands=thousands)
         typed = {values.name: type_column(values, dialect) for values in rows}
+        self._require_numbers(rows, typed, dialect)
         texts = [rows[name] for name, values in typed.items() if values.dtype == pl.String]
         dialect = replace(dialect, date_formats=self._find_date_formats(texts, typed, dialect))
         codes = self._find_codes(texts, dialect)
@@ -142,7 +132,14 @@ class _Learner:
         require_usable_names(rows.columns, self._name)
         self._require_columns(rows.columns)
         dialect = Dialect(nulls=given.nulls, texts=given.texts, encoding=given.encoding or "")
+        if infer:
+            texts = [values for values in rows if values.dtype == pl.String and values.name not in given.ignored]
+            units = self._learn_units(texts, dialect)
+            numbers = [strip_units(rows[name], replace(dialect, units=units)) for name in units]
+            decimal, thousands = find_convention(numbers, dialect, given.decimal, given.thousands, ask=self._ask)
+            dialect = replace(dialect, units=units, decimal=decimal, thousands=thousands)
         frame = type_typed_columns(rows, dialect, infer=infer)
+        self._require_numbers(rows, {values.name: values for values in frame}, dialect)
         texts = [rows[name] for name, values in zip(frame.columns, frame, strict=True) if values.dtype == pl.String]
         typed = {values.name: values for values in frame}
         formats = self._find_date_formats(texts if infer else [], typed, dialect)
@@ -153,9 +150,31 @@ class _Learner:
         return LearnedTable(frame=frame, dialect=dialect, facts=tuple(self._facts), nulls=_count_nulls(rows, frame))
 
     def _require_columns(self, columns: list[str]) -> None:
-        for name in (*self._given.texts, *filter(None, self._given.date_formats)):
+        for name in (*self._given.texts, *filter(None, self._given.date_formats), *self._given.units):
             if name not in columns:
                 raise InputError(f"the table has no column {name!r}", f"its columns are: {', '.join(columns)}")
+
+    def _learn_units(self, columns: Iterable[pl.Series], dialect: Dialect) -> dict[str, str]:
+        given = self._given.units
+        others = [values for values in columns if values.name not in given and values.name not in self._given.texts]
+        units, facts = learn_units(others, dialect, ask=self._ask)
+        self._facts += facts
+        return {**given, **units}
+
+    def _require_numbers(self, rows: pl.DataFrame, typed: Mapping[str, pl.Series], dialect: Dialect) -> None:
+        """Raise `InputError` if a column with a given unit is not a column of numbers."""
+        for name, unit in self._given.units.items():
+            if typed[name].is_empty() or typed[name].dtype.is_numeric():
+                continue
+            kept = strip_units(rows[name], dialect)
+            wrong = rows[name].filter(
+                ~kept.str.contains(number_grammar(dialect.decimal, dialect.thousands)).fill_null(False)
+            )
+            raise InputError(
+                f"column {name!r} has values that are no numbers with the unit {unit}, such as "
+                f"{wrong.drop_nulls()[0]!r}",
+                "use the unit of its values, or name texts that mean null with --null",
+            )
 
     def _find_date_formats(
         self, texts: Iterable[pl.Series], typed: Mapping[str, pl.Series], dialect: Dialect
@@ -233,12 +252,16 @@ class _Learner:
     def _describe(self, dialect: Dialect, separator: str) -> None:
         facts = {
             "separator": repr(separator) if dialect.separator else "",
+            "lines before the header": str(dialect.skip_lines or ""),
+            "no header": f"the columns are {', '.join(dialect.header[:_SHOWN])}" if dialect.header else "",
+            "spaces around names and values": "removed" if dialect.trim else "",
             "encoding": dialect.encoding,
             "decimal separator": repr(dialect.decimal) if dialect.decimal != "." else "",
             "thousands separator": repr(dialect.thousands) if dialect.thousands else "",
         }
         learned = [f"{name}: {value}" for name, value in facts.items() if value]
         learned += [f"dates of {name!r}: {form}" for name, form in dialect.date_formats.items()]
+        learned += [f"unit of {name!r}: {explain_unit(unit)}" for name, unit in dialect.units.items()]
         self._facts = learned + self._facts
 
     def _propose_times(self, frame: pl.DataFrame) -> None:
@@ -259,7 +282,8 @@ def _require_text(kept: pl.Series, dialect: Dialect) -> None:
     if kept.is_empty():
         return
     if not kept.str.contains(CODE).any():
-        _require_alike(kept, kept.str.contains(number_grammar(dialect.decimal, dialect.thousands)), "numbers")
+        is_number = strip_units(kept, dialect).str.contains(number_grammar(dialect.decimal, dialect.thousands))
+        _require_alike(kept, is_number.fill_null(value=False), "numbers")
     form = find_common_format(kept.head(_EXAMINED), _NEARLY_ALL)
     read = _read_iso(kept) if not form else parse_format(kept, form)
     _require_alike(kept, read.is_not_null(), "dates")

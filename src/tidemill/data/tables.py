@@ -11,9 +11,10 @@ from tidemill.core.dialect import Dialect
 from tidemill.core.schema import ColumnType
 from tidemill.data.arrow_types import explain_parquet
 from tidemill.data.reading.content import find_compression, read_content, split_suffix
-from tidemill.data.reading.delimited import find_default_separator, name_columns, parse_delimited
+from tidemill.data.reading.delimited import name_columns, parse_delimited
 from tidemill.data.reading.encodings import to_utf8
 from tidemill.data.reading.json_rows import parse_json
+from tidemill.data.reading.layout import find_default_separator
 from tidemill.data.reading.values import type_columns, type_typed_columns
 from tidemill.data.reading.workbooks import parse_workbook
 from tidemill.data.storable import to_storable
@@ -100,7 +101,7 @@ def parse_table(
         if kind == "csv":
             content = to_utf8(read_content(source, name), dialect.encoding, name)
             separator = dialect.separator or find_default_separator(split_suffix(name))
-            frame = parse_delimited(content, separator, name)
+            frame = parse_delimited(content, separator, name, dialect)
         else:
             frame = read_typed(source, name, kind, dialect)
         require_usable_names(frame.columns, name)

@@ -154,9 +154,13 @@ def _render_policy(name: str, guessed: TableGuess, path: str, now: datetime, dia
 
 def _render_dialect(dialect: Dialect) -> str:
     """Return the settings of a dialect that are not the defaults, as lines of TOML."""
-    entries = ", ".join(f"{_quote(column)} = {_quote(form)}" for column, form in dialect.date_formats.items())
-    lines = [f"{name} = {_quote(value)}\n" for name, value in dialect.identity if name != "date_formats"]
-    return "".join([*lines, f"date_formats = {{ {entries} }}\n" if entries else ""])
+    return "".join(f"{name} = {_render_setting(getattr(dialect, name))}\n" for name, _ in dialect.identity)
+
+
+def _render_setting(value: object) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{_quote(column)} = {_quote(entry)}' for column, entry in value.items())} }}"
+    return _quote(value)
 
 
 def _render(file: str, **values: Any) -> str:

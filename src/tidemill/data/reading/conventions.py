@@ -10,7 +10,7 @@ from tidemill.core.dialect import Dialect
 from tidemill.data.reading.values import nullify, number_grammar
 from tidemill.errors import DataError
 
-_LIKE_A_NUMBER = r"^[+-]?[0-9.,][0-9.,'’ \u00a0\u202f]*(?:[eE][+-]?[0-9]+)?$"
+LIKE_A_NUMBER = r"^[+-]?[0-9.,][0-9.,'’ \u00a0\u202f]*(?:[eE][+-]?[0-9]+)?$"
 _NEARLY_ALL = 0.95
 _SAMPLE = 5_000
 
@@ -62,7 +62,7 @@ def _score(samples: Sequence[pl.Series], convention: Convention) -> int:
 def _take_numbers(values: pl.Series, dialect: Dialect) -> pl.Series:
     """Return different values of a column, if nearly all of them look like numbers; else nothing."""
     sample = nullify(values.drop_nulls().unique(maintain_order=True).head(_SAMPLE), dialect).drop_nulls()
-    return sample if _share(sample, _LIKE_A_NUMBER) >= _NEARLY_ALL else sample.clear()
+    return sample if _share(sample, LIKE_A_NUMBER) >= _NEARLY_ALL else sample.clear()
 
 
 def _fits(sample: pl.Series, convention: Convention) -> bool:

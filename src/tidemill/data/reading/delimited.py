@@ -1,31 +1,35 @@
 """Delimited text (CSV and its relatives): UTF-8 bytes become columns of text, and every row has all its values."""
 
 import csv
+import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 
+from tidemill.core.dialect import Dialect
+from tidemill.data.reading.layout import (
+    SEPARATORS,
+    detect_separator,
+    find_preamble,
+    has_spaces,
+    iterate_lines,
+    iterate_records,
+    looks_like_row,
+    normalize_line_ends,
+    skip_first_lines,
+)
 from tidemill.errors import Unreadable
 
-SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
-_BY_SUFFIX = {".tsv": "\t", ".tab": "\t", ".psv": "|"}
 _CHUNK = 1 << 24
-_HEAD = 1 << 20
-_HEAD_ROWS = 500
 _CERTAIN = 0.9
-_DECLARATION = re.compile(rb"sep=([,;\t|])\r?[\n\r]")  # the first line of a file for Excel
 _QUOTE, _NEWLINE = 34, 10
+_PLAIN = Dialect()
 
 
-def find_default_separator(suffix: str) -> str:
-    """Return the separator of a file whose source declares none."""
-    return _BY_SUFFIX.get(suffix, ",")
-
-
-def parse_delimited(content: bytes, separator: str, name: str) -> pl.DataFrame:
-    """Return the rows as columns of text, null where a value is empty.
+def parse_delimited(content: bytes, separator: str, name: str, dialect: Dialect = _PLAIN) -> pl.DataFrame:
+    """Return the rows as columns of text, null where a value is empty; the dialect has the layout of the file.
 
     Empty lines are no rows. A nameless column gets a name by its position, `column_3`; it is absent if it has no value,
     as after a separator at the end of every line.
@@ -36,22 +40,32 @@ def parse_delimited(content: bytes, separator: str, name: str) -> pl.DataFrame:
         if there is no header, a row has fewer or more values than the header, a quote is not closed, or a name occurs
         twice.
     """
-    content = _normalize_line_ends(content)
+    whole = normalize_line_ends(content)
+    content = skip_first_lines(whole, dialect.skip_lines)
+    if dialect.trim and re.search(b'[%b] +"|" +[%b]' % (separator.encode(), separator.encode()), content):
+        content = _join_quotes(content, separator, name)
     header = _read_header(content, separator)
     if not header:
         raise Unreadable(f"{name} is empty", "use a file with a header and rows")
-    if len(header) == 1:
-        _require_separator(content, separator, name)
+    before = dialect.skip_lines
+    if dialect.header:
+        content, header = _add_header(content, header, separator, name, dialect)
+        before -= 1
+    _require_header(whole, header, separator, name, dialect)
+    if dialect.trim:
+        header = [column.strip() for column in header]
     names = name_columns(header, name)
     try:
         frame = pl.read_csv(content, separator=separator, infer_schema=False, glob=False)
     except pl.exceptions.NoDataError:
         raise Unreadable(f"{name} is empty", "use a file with a header and rows") from None
     except pl.exceptions.PolarsError:
-        frame = _parse_slowly(content, separator, header, name)
+        frame = _parse_slowly(content, separator, header, name, before)
     else:
-        frame = _drop_empty_lines(frame, content, separator, name)
-    if b'""' in content:
+        frame = _drop_empty_lines(frame, content, separator, name, before)
+    if dialect.trim:
+        frame = frame.with_columns(pl.all().str.strip_chars(" "))
+    if b'""' in content or dialect.trim:
         frame = frame.with_columns(pl.when(pl.all() != "").then(pl.all()))
     frame.columns = names
     return frame.drop(
@@ -59,16 +73,59 @@ def parse_delimited(content: bytes, separator: str, name: str) -> pl.DataFrame:
     )
 
 
+def _join_quotes(content: bytes, separator: str, name: str) -> bytes:
+    """Return the content without spaces between a separator and a quote, where a quote has no meaning."""
+    text = io.StringIO()
+    reader = iterate_records(content, separator, trim=True)
+    writer = csv.writer(text, delimiter=separator, lineterminator="\n")
+    try:
+        writer.writerows(reader)
+    except csv.Error as error:
+        raise Unreadable(f"{name} cannot be read as csv: {error}", "correct its quotes") from None
+    return text.getvalue().encode()
+
+
+def _add_header(
+    content: bytes, first: list[str], separator: str, name: str, dialect: Dialect
+) -> tuple[bytes, list[str]]:
+    """Return the content with the declared names as its header, unless it has this header."""
+    declared = list(dialect.header)
+    if [value.strip() for value in first] == declared:
+        return content, declared
+    if len(first) != len(declared):
+        raise Unreadable(
+            f"the first row of {name} has {len(first)} values, but its source has {len(declared)} names in `header`",
+            "correct `header` of the source in tidemill.toml (--header of `init`), or the file",
+        )
+    text = io.StringIO()
+    csv.writer(text, delimiter=separator, lineterminator="\n").writerow(declared)
+    return text.getvalue().encode() + content, declared
+
+
+def _require_header(whole: bytes, header: list[str], separator: str, name: str, dialect: Dialect) -> None:
+    """Raise `Unreadable` if the file has another separator or layout than its source."""
+    if len(header) == 1 and not dialect.header:
+        _require_separator(whole, separator, name)
+    if has_spaces(header) and not dialect.trim:
+        raise Unreadable(
+            f"the names and values of {name} have a space after the separator",
+            "remove these spaces, as in the other files of its source; if all files have them, set trim = true of the "
+            "source in tidemill.toml",
+        )
+    first = _read_header(whole, separator)
+    is_shifted = bool(dialect.skip_lines) and looks_like_row(header) and not looks_like_row(first)
+    found = 0 if is_shifted else find_preamble(whole, separator)
+    if dialect.header or found == dialect.skip_lines or not (found or is_shifted):
+        return
+    raise Unreadable(
+        f"the header of {name} is on line {found + 1}, not on line {dialect.skip_lines + 1}",
+        "write the file as the other files of its source; if all files are written so, set "
+        f"skip_lines = {found} of the source in tidemill.toml",
+    )
+
+
 def _is_empty(frame: pl.DataFrame, column: str) -> bool:
     return bool(frame.height) and frame[column].null_count() == frame.height
-
-
-def _normalize_line_ends(content: bytes) -> bytes:
-    """Return the content with line feeds if its lines end with carriage returns only, and without Excel's `sep=;`."""
-    if b"\n" not in content and b"\r" in content:
-        content = content.replace(b"\r", b"\n")
-    declared = _DECLARATION.match(content)
-    return content[declared.end() :] if declared else content
 
 
 def name_columns(header: Sequence[str], name: str) -> list[str]:
@@ -95,50 +152,7 @@ def name_columns(header: Sequence[str], name: str) -> list[str]:
 
 
 def _read_header(content: bytes, separator: str) -> list[str]:
-    return next((record for record in _records(content, separator) if record), [])
-
-
-def _records(content: bytes, separator: str) -> Iterator[list[str]]:
-    lines = (line.decode(errors="replace") for line in _lines(content))
-    return csv.reader(lines, delimiter=separator)
-
-
-def _lines(content: bytes) -> Iterator[bytes]:
-    start = 0
-    while start < len(content):
-        end = content.find(b"\n", start) + 1 or len(content)
-        yield content[start:end]
-        start = end
-
-
-def detect_separator(content: bytes, default: str = ",", share_of_rows: float = 0.5) -> str:
-    """Return the separator with which the header and most of the first rows have the same number of values.
-
-    It is the default if no separator gives two values, in at least this share of the rows.
-    """
-    if declared := _DECLARATION.match(content):
-        return declared[1].decode()
-    head = _normalize_line_ends(content[:_HEAD])
-    best = (False, 1, 0.0, default)
-    for separator in dict.fromkeys((default, *SEPARATORS)):
-        records = []
-        try:
-            for record in _records(head, separator):
-                if record:
-                    records.append(record)
-                if len(records) > _HEAD_ROWS:
-                    break
-        except csv.Error:
-            continue
-        if len(content) > _HEAD and len(records) > 1:
-            records.pop()  # it may be cut off
-        width = len(records[0]) if records else 1
-        share = sum(len(record) == width for record in records[1:]) / max(len(records) - 1, 1)
-        if len(records) == 1:
-            share = 1.0
-        if width > 1 and share >= share_of_rows and (share >= _CERTAIN, width, share) > best[:3]:
-            best = share >= _CERTAIN, width, share, separator
-    return best[3]
+    return next((record for record in iterate_records(content, separator) if record), [])
 
 
 def _require_separator(content: bytes, separator: str, name: str) -> None:
@@ -154,7 +168,7 @@ def _require_separator(content: bytes, separator: str, name: str) -> None:
     )
 
 
-def _drop_empty_lines(frame: pl.DataFrame, content: bytes, separator: str, name: str) -> pl.DataFrame:
+def _drop_empty_lines(frame: pl.DataFrame, content: bytes, separator: str, name: str, before: int) -> pl.DataFrame:
     """Return the frame without the rows of empty lines, which Polars keeps; raise `Unreadable` for incomplete rows."""
     if not frame.height or not frame[frame.columns[-1]].null_count():
         return frame
@@ -167,7 +181,8 @@ def _drop_empty_lines(frame: pl.DataFrame, content: bytes, separator: str, name:
         candidates = candidates[lengths[: len(candidates)] <= 2]
     blank = [int(row) for row in candidates if _is_blank(content, starts, int(row))]
     if short is not None and (ragged := sorted(set(short.tolist()) - set(blank))):
-        raise _ragged(content, separator, name, int(starts[ragged[0]]), int(counts[ragged[0]]) + 1, frame.width)
+        line = content.count(b"\n", 0, int(starts[ragged[0]])) + 1 + before
+        raise _ragged(content, separator, name, line, int(counts[ragged[0]]) + 1, frame.width)
     if not blank:
         return frame
     kept = np.ones(frame.height, dtype=bool)
@@ -205,39 +220,45 @@ def _count_separators(
     return np.concatenate(([0], end)), np.diff(np.concatenate(([0], count)))
 
 
-def _parse_slowly(content: bytes, separator: str, header: list[str], name: str) -> pl.DataFrame:
+def _parse_slowly(content: bytes, separator: str, header: list[str], name: str, before: int) -> pl.DataFrame:
     """Return the rows of a file that Polars refuses, such as one with quotes within values, or name its fault."""
     _require_separator(content, separator, name)
     rows: list[list[str]] = []
-    reader = csv.reader((line.decode() for line in _lines(content)), delimiter=separator, strict=True)
+    reader = csv.reader((line.decode() for line in iterate_lines(content)), delimiter=separator, strict=True)
     try:
         for record in reader:
             if not record or (len(record) == 1 < len(header) and not record[0].strip()):
                 continue
             if len(record) != len(header):
-                raise _wrong_width(name, reader.line_num, len(record), len(header))
+                raise _wrong_width(name, reader.line_num + before, len(record), len(header))
             rows.append(record)
     except (csv.Error, UnicodeDecodeError) as error:
         what = "a quote is not closed, or is within a value" if isinstance(error, csv.Error) else "it is not UTF-8"
         raise Unreadable(
-            f"{name} cannot be read as csv, line {reader.line_num}: {what}",
+            f"{name} cannot be read as csv, line {reader.line_num + before}: {what}",
             'write a quote within a value twice, and put the value in quotes: "a 5"" pipe"',
         ) from None
     columns = {f"{position}": [row[position] or None for row in rows[1:]] for position in range(len(header))}
     return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
 
 
-def _ragged(content: bytes, separator: str, name: str, start: int, values: int, width: int) -> Unreadable:
+def _ragged(content: bytes, separator: str, name: str, line: int, values: int, width: int) -> Unreadable:
     try:
         _require_separator(content, separator, name)
     except Unreadable as other:
         return other
-    return _wrong_width(name, content.count(b"\n", 0, start) + 1, values, width)
+    return _wrong_width(name, line, values, width)
 
 
 def _wrong_width(name: str, line: int, values: int, width: int) -> Unreadable:
     plural = "" if values == 1 else "s"
-    return Unreadable(
-        f"line {line} of {name} has {values} value{plural}, but the header has {width}",
-        "correct the line, and put a value that contains the separator in quotes",
-    )
+    cure = "correct the line, and put a value that contains the separator in quotes"
+    if values > width and line <= _HEAD_LINES:
+        cure += (
+            "; if the lines before the header are a title or comments, skip them: --skip-lines of `init`, "
+            "or `skip_lines` of the source"
+        )
+    return Unreadable(f"line {line} of {name} has {values} value{plural}, but the header has {width}", cure)
+
+
+_HEAD_LINES = 30

@@ -9,6 +9,7 @@ import polars as pl
 from tidemill.core.dialect import Dialect
 from tidemill.core.schema import ColumnType
 from tidemill.data.reading.dates import UNITS, parse_format
+from tidemill.data.reading.units import strip_unit
 from tidemill.data.timestamps import parse_days, parse_times
 from tidemill.data.types import CODE
 from tidemill.errors import Unreadable
@@ -130,6 +131,8 @@ def _cast_numbers(kept: pl.Series, text: pl.Series) -> pl.Series | None:
 
 def _to_plain_numbers(values: pl.Series, dialect: Dialect) -> pl.Series:
     """Return numbers in the standard form; null if a text is not a number of the dialect."""
+    if unit := dialect.units.get(values.name):
+        values = strip_unit(values, unit)
     if dialect.decimal == "." and not dialect.thousands:
         return values
     grammar = number_grammar(dialect.decimal, dialect.thousands)
@@ -161,7 +164,9 @@ def standardize_numbers(values: pl.Series, dialect: Dialect) -> pl.Series:
     """
     kept = nullify(values, dialect)
     plain = _to_plain_numbers(kept, dialect)
-    foreign = kept.filter(plain.is_null() & kept.str.contains(_FOREIGN[dialect.decimal])).drop_nulls()
+    refused = kept.filter(plain.is_null())
+    _require_unit(refused, dialect)
+    foreign = refused.filter(refused.str.contains(_FOREIGN[dialect.decimal])).drop_nulls()
     if len(foreign):
         expected = f"decimal = {dialect.decimal!r}"
         expected += f" and thousands = {dialect.thousands!r}" if dialect.thousands else ""
@@ -171,6 +176,19 @@ def standardize_numbers(values: pl.Series, dialect: Dialect) -> pl.Series:
             "`thousands` of the source in tidemill.toml",
         )
     return plain.fill_null(kept)
+
+
+def _require_unit(refused: pl.Series, dialect: Dialect) -> None:
+    """Raise `Unreadable` if one of the refused values is a number without the percent sign of its column."""
+    unit = dialect.units.get(refused.name, "")
+    without = refused.drop_nulls()
+    without = without.filter(without.str.contains(number_grammar(dialect.decimal, dialect.thousands)))
+    if unit and len(without):
+        raise Unreadable(
+            f"column {refused.name!r} has numbers such as {without[0]}, but its source has the unit {unit} for it",
+            f"write the numbers with {unit}, as in the other files; if all files have such numbers, remove the column "
+            "from `units` of the source in tidemill.toml",
+        )
 
 
 def to_booleans(values: pl.Series, dialect: Dialect) -> pl.Series | None:
@@ -244,6 +262,9 @@ def _type_typed_column(values: pl.Series, dialect: Dialect, kind: ColumnType | N
     if form:
         typed = to_formatted_times(kept, form, dialect)
         return standardize_times(kept, form, dialect) if typed is None else typed
+    if values.name in dialect.units:
+        numbers = to_numbers(kept, dialect)
+        return standardize_numbers(kept, dialect) if numbers is None else numbers
     if not infer:
         return kept
     times = to_times(kept, _PLAIN)
