@@ -169,7 +169,10 @@ def test_a_table_in_any_declared_dialect_is_the_same_typed_table(data: st.DataOb
 def test_a_dialect_is_learned_or_asked_and_never_another_table(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    writing = data.draw(writings().filter(lambda one: one.null != "unknown"))
+    # In a file that is separated by commas, "1,000" is one thousand: that decimal commas are meant, only an option shows.
+    writing = data.draw(
+        writings().filter(lambda w: w.null != "unknown" and (w.dialect.separator, w.dialect.decimal) != (",", ","))
+    )
     frame, kinds = data.draw(tables(WORDS[writing.encoding], least=3))
     file = tmp_path_factory.getbasetemp() / f"learned.csv{writing.compression}"
     file.write_bytes(writing.write(frame))
