@@ -14,7 +14,6 @@ from tests.projects import make_project
 
 _EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 _OPEN_TO_PROJECTS = ("tidemill.errors", "tidemill.core.resources", "tidemill.recipes", "tidemill.testing")
-_MOST_MILLISECONDS = 100
 _HEAVY = ("lightgbm", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn")
 
 
@@ -74,12 +73,8 @@ def test_a_new_project_imports_only_the_public_interface(tmp_path: Path) -> None
         _require_public(file.read_text(encoding="utf-8"), file.name)
 
 
-def test_importing_is_fast_and_loads_no_machine_learning_library() -> None:
-    """The time is that of the processor, so that other tests do not count; the best of five."""
-    code = (
-        "import sys, time; began = time.process_time(); import tidemill; spent = time.process_time() - began;"
-        f"print(round(spent * 1000), *[name for name in {_HEAVY} if name in sys.modules])"
-    )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
-    assert min(int(run.stdout.split()[0]) for run in runs) < _MOST_MILLISECONDS
-    assert [run.stdout.split()[1:] for run in runs] == [[]] * 5
+def test_importing_loads_no_machine_learning_library() -> None:
+    """How long an import takes, `python -m benchmarks.orchestrator` measures."""
+    code = f"import sys, tidemill; print(*[name for name in {_HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
