@@ -169,7 +169,7 @@ def test_a_table_in_any_declared_dialect_is_the_same_typed_table(data: st.DataOb
 def test_a_dialect_is_learned_or_asked_and_never_another_table(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    # In a file that is separated by commas, "1,000" is one thousand: that decimal commas are meant, only an option shows.
+    # In a file separated by commas, "1,000" is one thousand: only an option shows that decimal commas are meant.
     writing = data.draw(
         writings().filter(lambda w: w.null != "unknown" and (w.dialect.separator, w.dialect.decimal) != (",", ","))
     )
