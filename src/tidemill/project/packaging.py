@@ -54,7 +54,7 @@ class _Pruning:
     """Keeps the top-level statements of a module that some functions need."""
 
     def __init__(self, tree: ast.Module, names: list[str]) -> None:
-        self._statements = [part for node in tree.body for part in _split_import(node)]
+        self._statements = [part for node in tree.body for part in split_import(node)]
         self._bound = [set(_list_bound(node)) for node in self._statements]
         self._variables = {
             name
@@ -83,7 +83,8 @@ class _Pruning:
         return not (self._needed & self._variables).isdisjoint(_list_mentioned(node))
 
 
-def _split_import(node: ast.stmt) -> Iterator[ast.stmt]:
+def split_import(node: ast.stmt) -> Iterator[ast.stmt]:
+    """Yield an import of several names as several imports, and other statements as they are."""
     if isinstance(node, ast.Import):
         yield from (ast.Import(names=[alias]) for alias in node.names)
     elif isinstance(node, ast.ImportFrom):

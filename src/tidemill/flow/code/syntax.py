@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from tidemill.flow.code.plain import ModuleNames, format_dotted_name
+from tidemill.project.packaging import split_import
 
 _WORD = re.compile(r"[^\W\d]\w*")
 _PATH = re.compile(r"\.*[^\W\d]\w*(?:[./][^\W\d]\w*)*")
@@ -92,17 +93,7 @@ def parse_statements(source: bytes) -> tuple[Statement, ...]:
     """
     tree = ast.parse(source)
     names = ModuleNames(tree)
-    return tuple(Statement(part, names) for node in tree.body for part in _split_import(node))
-
-
-def _split_import(node: ast.stmt) -> Iterator[ast.stmt]:
-    """Yield an import of several names as several imports, and other statements as they are."""
-    if isinstance(node, ast.Import):
-        yield from (ast.Import(names=[alias]) for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        yield from (ast.ImportFrom(module=node.module, names=[alias], level=node.level) for alias in node.names)
-    else:
-        yield node
+    return tuple(Statement(part, names) for node in tree.body for part in split_import(node))
 
 
 def _imports(node: ast.Import | ast.ImportFrom) -> Iterator[Import]:
