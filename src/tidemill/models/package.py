@@ -19,6 +19,7 @@ from tidemill.errors import InputError
 from tidemill.models import pickles, portable
 from tidemill.models.environment import lock_packages
 from tidemill.models.flavors.mlflow import ROOT
+from tidemill.project.packaging import list_imports
 
 LOCK = "requirements.txt"
 _ROWS = "code/tidemill_rows.py"
@@ -116,17 +117,10 @@ def _find_code(model: Model) -> tuple[tuple[str, ...], dict[str, bytes]]:
 
 def _list_imports(source: bytes) -> set[str]:
     """Return the top-level modules that a source file imports, at any depth."""
-    modules: set[str] = set()
     try:
-        tree = ast.parse(source)
+        return list_imports(ast.parse(source))
     except (SyntaxError, ValueError):  # a package may contain files that are never imported
-        return modules
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            modules |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            modules.add(node.module.partition(".")[0])
-    return modules
+        return set()
 
 
 def _read_sources(module: str) -> dict[str, bytes]:

@@ -41,7 +41,7 @@ def extract_code(file: Path, transformations: Iterable[Transformation]) -> dict[
     code = {f"{_FOLDER}{MODULE}.py": ast.unparse(module) + "\n"}
     pending = [module]
     while pending:
-        for name in _list_imports(pending.pop()):
+        for name in list_imports(pending.pop()):
             for source in _list_files(file.parent, name):
                 path = _FOLDER + source.relative_to(file.parent).as_posix()
                 if path not in code:
@@ -130,7 +130,8 @@ def _is_mark(decorator: ast.expr) -> bool:
     return (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) == "transformation"
 
 
-def _list_imports(tree: ast.AST) -> set[str]:
+def list_imports(tree: ast.AST) -> set[str]:
+    """Return the top-level modules that a syntax tree imports, at any depth."""
     modules: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
