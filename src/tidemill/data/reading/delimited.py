@@ -44,7 +44,7 @@ def parse_delimited(content: bytes, separator: str, name: str, dialect: Dialect 
     content = skip_first_lines(whole, dialect.skip_lines)
     if dialect.trim and re.search(b'[%b] +"|" +[%b]' % (separator.encode(), separator.encode()), content):
         content = _join_quotes(content, separator, name)
-    header = _read_header(content, separator)
+    header = _read_header(content, separator, name)
     if not header:
         raise Unreadable(f"{name} is empty", "use a file with a header and rows")
     before = dialect.skip_lines
@@ -151,8 +151,29 @@ def name_columns(header: Sequence[str], name: str) -> list[str]:
     return names
 
 
-def _read_header(content: bytes, separator: str) -> list[str]:
-    return next((record for record in iterate_records(content, separator) if record), [])
+def _read_header(content: bytes, separator: str, name: str) -> list[str]:
+    try:
+        return next((record for record in iterate_records(content, separator) if record), [])
+    except csv.Error as error:
+        raise _explain(error, name, "its header") from None
+
+
+def _explain(error: csv.Error, name: str, where: str) -> Unreadable:
+    """Return an error of Python's reader, which Polars refuses or reads otherwise, with its cure."""
+    if "new-line" in str(error):
+        return Unreadable(
+            f"{name} cannot be read as csv, {where}: a carriage return is within a value that is not in quotes",
+            "end all lines alike, with a line feed, and put a value that contains a carriage return in quotes",
+        )
+    if "field larger" in str(error):
+        return Unreadable(
+            f"{name} cannot be read as csv, {where}: a value is longer than {csv.field_size_limit():,} characters",
+            "close its quotes, or shorten it",
+        )
+    return Unreadable(
+        f"{name} cannot be read as csv, {where}: a quote is not closed, or is within a value",
+        'write a quote within a value twice, and put the value in quotes: "a 5"" pipe"',
+    )
 
 
 def _require_separator(content: bytes, separator: str, name: str) -> None:
@@ -232,11 +253,11 @@ def _parse_slowly(content: bytes, separator: str, header: list[str], name: str, 
             if len(record) != len(header):
                 raise _wrong_width(name, reader.line_num + before, len(record), len(header))
             rows.append(record)
-    except (csv.Error, UnicodeDecodeError) as error:
-        what = "a quote is not closed, or is within a value" if isinstance(error, csv.Error) else "it is not UTF-8"
+    except csv.Error as error:
+        raise _explain(error, name, f"line {reader.line_num + before}") from None
+    except UnicodeDecodeError:
         raise Unreadable(
-            f"{name} cannot be read as csv, line {reader.line_num + before}: {what}",
-            'write a quote within a value twice, and put the value in quotes: "a 5"" pipe"',
+            f"{name} cannot be read as csv, line {reader.line_num + before}: it is not UTF-8", "save the file as UTF-8"
         ) from None
     columns = {f"{position}": [row[position] or None for row in rows[1:]] for position in range(len(header))}
     return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))

@@ -33,7 +33,7 @@ def parse_json(content: bytes, name: str, *, lines: bool) -> pl.DataFrame:
         raise Unreadable(f"{name} cannot be read as json: it is not an array of records", _CURE)
     try:
         records = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unreadable(f"{name} cannot be read as json: {error}", _CURE) from None
     return _to_frame(((position, record) for position, record in enumerate(records, 1)), name, "record")
 
@@ -67,7 +67,7 @@ def _decode_lines(content: bytes, name: str) -> Iterator[tuple[int, Any]]:
             continue
         try:
             yield number, json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Unreadable(f"line {number} of {name} cannot be read as jsonl: {error}", _CURE) from None
 
 
@@ -84,10 +84,18 @@ def _to_frame(records: Iterable[tuple[int, Any]], name: str, noun: str) -> pl.Da
             column += [None] * (height - len(column))
             column.append(value)
         height += 1
+    if not columns:
+        raise Unreadable(f"{name} is empty", "use a file with rows")
     name_columns(list(columns), name)
     for column in columns.values():
         column += [None] * (height - len(column))
-    return pl.DataFrame([to_series(key, column) for key, column in columns.items()])
+    try:
+        return pl.DataFrame([to_series(key, column) for key, column in columns.items()])
+    except UnicodeEncodeError as error:
+        raise Unreadable(
+            f"{name} has a text with {error.object[error.start]!a}, which is half of a character",
+            "remove it from the text, or write the whole character",
+        ) from None
 
 
 def to_series(name: str, values: list[Any]) -> pl.Series:
