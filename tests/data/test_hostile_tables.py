@@ -73,10 +73,10 @@ TYPES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "null": (pl.Null, st.none()),
 }
 LABELS = (
-    st.lists(st.sampled_from(["yes", "no", "Yes"]), min_size=2, max_size=6)
-    | st.lists(st.integers(0, 3), min_size=2, max_size=6)
+    st.lists(st.sampled_from(["yes", "no", "Yes"]), min_size=2, max_size=3, unique=True)
+    | st.lists(st.integers(0, 3), min_size=2, max_size=4, unique=True)
     | st.lists(st.floats(-5, 5) | st.sampled_from([float("nan"), float("inf"), 1e300]), min_size=2, max_size=12)
-    | st.lists(st.booleans(), min_size=2, max_size=6)
+    | st.just([True, False])
     | st.lists(LEAVES, min_size=1, max_size=6)
 )
 
@@ -102,10 +102,13 @@ def repeat(draw: st.DrawFn, values: list[Any], rows: int) -> list[Any]:
 
 
 def draw_columns(draw: st.DrawFn, values: st.SearchStrategy[Any], rows: int) -> dict[str, list[Any]]:
-    names = draw(st.lists(NAMES, max_size=4, unique=draw(st.booleans())))
+    names = draw(st.lists(NAMES, max_size=4, unique=True))
     columns = {name: repeat(draw, draw(st.lists(values, min_size=1, max_size=6)), rows) for name in names}
     columns["x"] = [index % 7 for index in range(rows)]
-    return columns | {"y": repeat(draw, draw(LABELS), rows)}
+    labels = draw(LABELS)
+    if draw(st.booleans()):  # a label that a model can learn
+        return columns | {"y": [labels[index % 7 % len(labels)] for index in range(rows)]}
+    return columns | {"y": repeat(draw, labels, rows)}
 
 
 def draw_delimited(draw: st.DrawFn, rows: int) -> bytes:
@@ -123,7 +126,7 @@ def draw_delimited(draw: st.DrawFn, rows: int) -> bytes:
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):  # a ragged line
         place = draw(st.integers(0, len(lines) - 1))
         lines[place] = draw(st.sampled_from([lines[place] + separator, lines[place][:-1], "x", "", " ", '"']))
-    return end.join(lines).encode(draw(st.sampled_from(ENCODINGS)) if draw(st.booleans()) else "utf-8", "replace")
+    return end.join(lines).encode(draw(st.sampled_from(("utf-8",) * 12 + ENCODINGS)), "replace")
 
 
 def draw_json(draw: st.DrawFn, rows: int, *, lines: bool) -> bytes:
@@ -171,7 +174,7 @@ def draw_parquet(draw: st.DrawFn, rows: int) -> bytes:
 @st.composite
 def hostile_files(draw: st.DrawFn) -> HostileFile:
     """Return a file that is a table, nearly a table, or any bytes."""
-    rows = draw(st.sampled_from([60, 60, 60, 1, 2, 300]))
+    rows = draw(st.sampled_from([60, 90, 60, 120, 60, 2, 300]))
     writers: dict[str, Callable[[], bytes]] = {
         ".csv": lambda: draw_delimited(draw, rows),
         ".jsonl": lambda: draw_json(draw, rows, lines=True),
@@ -183,14 +186,16 @@ def hostile_files(draw: st.DrawFn) -> HostileFile:
         suffix, content = draw(st.sampled_from(SUFFIXES)), draw(st.binary(max_size=300))
     else:
         content = writers[suffix]()
-    damage = draw(st.sampled_from(["", "", "", "", "truncated", "changed", "compressed", "renamed"]))
+    damage = draw(st.sampled_from([""] * 8 + ["truncated", "changed", "compressed", "cut", "renamed"]))
     place = draw(st.integers(0, max(len(content) - 1, 0)))
     if damage == "truncated":
         content = content[:place]
     elif damage == "changed":
         content = content[:place] + draw(st.binary(min_size=1, max_size=4)) + content[place + 1 :]
     elif damage == "compressed":
-        suffix, content = f"{suffix}.gz", gzip.compress(content)[: draw(st.sampled_from([None, -5]))]
+        suffix, content = f"{suffix}.gz", gzip.compress(content)
+    elif damage == "cut":
+        suffix, content = f"{suffix}.gz", gzip.compress(content)[:-5]
     elif damage == "renamed":
         suffix = draw(st.sampled_from(SUFFIXES))
     return HostileFile(suffix, content, draw(st.sampled_from(OPTIONS)))

@@ -132,3 +132,12 @@ def test_a_row_number_is_no_input_also_in_a_small_table_and_without_a_name(name:
     found = guess_columns(table, "late")
     assert name not in found.inputs
     assert found.excluded[name] == "it numbers the rows"
+
+
+@pytest.mark.parametrize("value", [float("inf"), 1e300, float("nan")])
+def test_the_limits_of_a_label_with_huge_values_are_finite(value: float, tmp_path: Path) -> None:
+    labels = pl.Series("late", [value if row == 7 else row / 4 for row in range(visits(3).height)])
+    table = visits(3).with_columns(labels)
+    table.write_csv(file := tmp_path / "a.csv")
+    write_project(tmp_path / "p", guess_columns(table, "late"), file)
+    assert read_policy(tmp_path / "p" / "tidemill.toml").models["p"].problem.task == "regression"

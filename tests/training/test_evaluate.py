@@ -6,7 +6,14 @@ import pytest
 
 from tidemill.data.metrics import Truth, losses, measure
 from tidemill.errors import ConfigurationError, DataError
-from tidemill.training.evaluate import evaluate, find_classes, find_slices, predict_baseline, to_truth
+from tidemill.training.evaluate import (
+    evaluate,
+    find_classes,
+    find_slices,
+    predict_baseline,
+    require_finite_labels,
+    to_truth,
+)
 
 
 def test_classes_are_sorted_for_every_type_of_label() -> None:
@@ -90,3 +97,10 @@ def test_metrics_are_computed_for_all_rows_and_each_slice() -> None:
 def test_a_metric_that_is_not_finite_is_omitted() -> None:
     truth = Truth("regression", np.array([1.0, 2.0]))
     assert evaluate(truth, np.array([1.0, np.nan]), {}).values == {}
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 1e300])
+def test_a_label_that_no_model_can_learn_is_refused(value: float) -> None:
+    truth = to_truth(pl.Series("y", [0.5, value, 1.0]), "regression", ())
+    with pytest.raises(DataError, match="'y' has 1 value that no model can learn"):
+        require_finite_labels(truth, "y")

@@ -74,7 +74,7 @@ def init(
     from tidemill.data.spellings import find_spellings, unify_spellings
     from tidemill.data.storable import to_storable
     from tidemill.project.example import write_example
-    from tidemill.project.guessing import guess_columns
+    from tidemill.project.guessing import find_known_labels, guess_columns
     from tidemill.project.starting import write_project
 
     folder = Path(name)
@@ -108,8 +108,9 @@ def init(
     frame = to_storable(learned.frame, table.name)
     guessed = guess_columns(frame, label, time=time, key=key, task=task, exclude=tuple(exclude or ()))
     if guessed.task == "classification":
-        spellings = find_spellings(frame[label])
-        names = to_class_names(unify_spellings(frame[label], spellings).drop_nulls()).unique()
+        known = find_known_labels(frame[label])
+        spellings = find_spellings(known)
+        names = to_class_names(unify_spellings(known, spellings)).unique()
         classes = order_classes(names)
         guessed = replace(guessed, positive=classes[1] if len(classes) == 2 else "", spellings=spellings)
     write_project(folder, guessed, table, dialect=learned.dialect)

@@ -30,9 +30,12 @@ def to_class_names(values: pl.Series) -> pl.Series:
 
     >>> to_class_names(pl.Series([1.0, 0.0, None])).to_list()
     ['1', '0', None]
+    >>> to_class_names(pl.Series([1.0, float("inf")])).to_list()
+    ['1', 'inf']
     """
     if values.dtype.is_float() and bool((values.drop_nulls() == values.drop_nulls().round()).all()):
-        values = values.cast(pl.Int64, strict=False)
+        whole = values.cast(pl.Int64, strict=False)  # null for infinity and for numbers beyond 64 bits
+        return whole.cast(pl.String).fill_null(values.cast(pl.String))
     return values.cast(pl.String)
 
 

@@ -117,8 +117,14 @@ def _compute_spread(label: pl.Series) -> float:
     return spread if isinstance(spread, float) else 0.0
 
 
-def _find_task(label: pl.Series, task: str) -> PredictionTask:
+def find_known_labels(label: pl.Series) -> pl.Series:
+    """Return the labels that a training uses: a row whose label is null or NaN has no label."""
     known = label.drop_nulls()
+    return known.drop_nans() if known.dtype.is_float() else known
+
+
+def _find_task(label: pl.Series, task: str) -> PredictionTask:
+    known = find_known_labels(label)
     if known.is_empty():
         raise DataError(f"label {label.name!r} is null in every row", "add rows with a label")
     distinct = known.n_unique()

@@ -17,6 +17,7 @@ from tidemill.project.guessing import TableGuess
 
 _RECENT = timedelta(days=30)
 _NEEDED_LABELS = 210  # the minimum of the watch, and a few more
+_LARGEST = 1e300  # a limit in the settings must be finite
 _PATTERN = re.compile(r"[*?\[\]]")
 
 
@@ -103,13 +104,13 @@ def _to_name(folder: str) -> str:
 
 
 def _round(value: float) -> float:
-    return float(f"{value:.3g}") or 0.1
+    return float(f"{min(value, _LARGEST):.3g}") or 0.1
 
 
 def _render_policy(name: str, guessed: TableGuess, path: str, now: datetime, dialect: Dialect) -> str:
     classes = guessed.task == "classification"
     metric, limit = default_metric(guessed.task), 0.1 if classes else _round(0.2 * guessed.spread)
-    margin, unit = (0.01, "log loss") if classes else (_round(0.02 * guessed.spread**2), "squared error")
+    margin, unit = (0.01, "log loss") if classes else (_round(0.02 * guessed.spread * guessed.spread), "squared error")
     window, labels = _choose_window(guessed)
     excluded = "".join(f"# excluded: {_quote(column)} ({why})\n" for column, why in guessed.excluded.items())
     inputs = ",\n".join(f"    {_quote(column)}" for column in guessed.inputs)

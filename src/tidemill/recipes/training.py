@@ -53,7 +53,7 @@ from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapsho
 from tidemill.registry.releases import register
 from tidemill.registry.rollout import CANARY_REPLACED, RELEASE_WAITING, Deployer
 from tidemill.training.estimators import EstimatorRows, fit_estimator
-from tidemill.training.evaluate import filter_classes, find_classes, to_truth
+from tidemill.training.evaluate import filter_classes, find_classes, require_finite_labels, to_truth
 from tidemill.training.fit import fit_lightgbm
 from tidemill.training.tune import LabeledMatrix, SearchResult, tune
 
@@ -145,6 +145,7 @@ def fit(
         options = replace(options, params=options.params | tuned.params)
     classes = _learned_classes(train, problem)
     target = to_truth(train[problem.label], problem.task, classes)
+    require_finite_labels(target, problem.label)
     packed, code = pack_features(features)
     manifest = _describe_model(train, encoding, classes, policy, packed, snapshot, sources.definition(problem.source))
     if features.transformations:

@@ -59,6 +59,19 @@ def to_truth(labels: pl.Series, task: PredictionTask, classes: tuple[str, ...]) 
     return Truth(task, indices.to_numpy(), classes)
 
 
+def require_finite_labels(truth: Truth, name: str) -> None:
+    """Raise `DataError` if a label of a regression is infinite, or too large for an estimator of 32 bits."""
+    if truth.task != "regression":
+        return
+    beyond = truth.values[~(np.abs(truth.values) <= np.finfo(np.float32).max)]
+    if len(beyond):
+        plural = "" if len(beyond) == 1 else "s"
+        raise DataError(
+            f"label {name!r} has {len(beyond)} value{plural} that no model can learn, such as {beyond[0]}",
+            "correct them in the file, or remove the values: a row without a label is not used",
+        )
+
+
 def predict_baseline(train: Truth, rows: int) -> Floats:
     """Return the trivial baseline for every row: the class shares, or the mean, of the training rows."""
     if train.task == "regression":

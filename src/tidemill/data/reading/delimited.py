@@ -81,7 +81,7 @@ def _join_quotes(content: bytes, separator: str, name: str) -> bytes:
     try:
         writer.writerows(reader)
     except csv.Error as error:
-        raise Unreadable(f"{name} cannot be read as csv: {error}", "correct its quotes") from None
+        raise _explain(error, name, "its values") from None
     return text.getvalue().encode()
 
 
@@ -112,7 +112,7 @@ def _require_header(whole: bytes, header: list[str], separator: str, name: str, 
             "remove these spaces, as in the other files of its source; if all files have them, set trim = true of the "
             "source in tidemill.toml",
         )
-    first = _read_header(whole, separator)
+    first = _read_header(whole, separator, name)
     is_shifted = bool(dialect.skip_lines) and looks_like_row(header) and not looks_like_row(first)
     found = 0 if is_shifted else find_preamble(whole, separator)
     if dialect.header or found == dialect.skip_lines or not (found or is_shifted):

@@ -1,6 +1,7 @@
 """JSON Lines, and JSON with an array of records: values keep their types; mixed types become text."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import Any
@@ -10,7 +11,11 @@ import polars as pl
 from tidemill.data.reading.delimited import name_columns
 from tidemill.errors import Unreadable
 
-_SPECIAL = (b"NaN", b"Infinity")
+# Polars reads NaN and Infinity not at all, and half of a character as the character zero.
+_SPECIAL = re.compile(
+    rb"NaN|Infinity|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+)
 _CURE = "check that the file is complete and of that format"
 
 
@@ -39,7 +44,7 @@ def parse_json(content: bytes, name: str, *, lines: bool) -> pl.DataFrame:
 
 
 def _parse_lines(content: bytes, name: str) -> pl.DataFrame:
-    if not any(word in content for word in _SPECIAL):
+    if not _SPECIAL.search(content):
         try:
             frame = pl.read_ndjson(BytesIO(content), infer_schema_length=None)  # names may stand far down
         except pl.exceptions.PolarsError:

@@ -103,7 +103,8 @@ def _without(values: pl.Series, words: Iterable[str]) -> pl.Series:
 def to_numbers(values: pl.Series, dialect: Dialect) -> pl.Series | None:
     """Return a column of integers or numbers, or None if a value is not one or would lose digits."""
     numbers = _cast_numbers(values, _to_plain_numbers(values, dialect))
-    if numbers is not None:
+    # NaN is a null, with which a column of integers would be one of floats.
+    if numbers is not None and numbers.null_count() == values.null_count():
         return numbers
     kept = nullify(values, dialect)
     return _cast_numbers(kept, _to_plain_numbers(kept, dialect))
