@@ -15,8 +15,10 @@ from tidemill.data.reading.conventions import find_convention
 from tidemill.data.reading.dates import (
     UNITS,
     find_common_format,
+    find_compact_format,
     find_formats,
     find_unix_unit,
+    find_unreadable_times,
     parse_format,
     require_format,
 )
@@ -41,6 +43,7 @@ from tidemill.errors import DataError, InputError
 _NEARLY_ALL = 0.95
 _SHOWN = 5
 _EXAMINED = 1_000
+_ZONES_EXAMINED = 100_000
 _COUNTRIES = 5
 
 
@@ -122,6 +125,7 @@ class _Learner:
         again = [values.name for values in texts] + list(dialect.date_formats)
         typed |= {name: type_column(rows[name], dialect) for name in dict.fromkeys(again)}
         frame = pl.DataFrame(list(typed.values()))
+        self._facts += [fact for name, values in typed.items() if (fact := _explain_zones(rows[name], values))]
         self._describe(dialect, separator)
         self._propose_times(frame)
         return LearnedTable(frame=frame, dialect=dialect, facts=tuple(self._facts), nulls=_count_nulls(rows, frame))
@@ -267,14 +271,16 @@ class _Learner:
     def _propose_times(self, frame: pl.DataFrame) -> None:
         for values in frame:
             if values.dtype.is_integer() and values.name not in self._given.ignored:
-                unit = find_unix_unit(values.drop_nulls())
+                unit = find_unix_unit(values.drop_nulls()) or find_compact_format(values.drop_nulls())
                 option = f"--date-format {shlex.quote(f'{values.name}={unit}')}"
                 if unit and values.name in self._given.times:
                     raise InputError(
                         f"column {values.name!r} has integers, not times", f"if they are times, add {option}"
                     )
                 if unit:
-                    self._facts.append(f"column {values.name!r} is read as integers; if it has times, add {option}")
+                    self._facts.append(
+                        f"column {values.name!r} is read as integers; if they are dates or times, add {option}"
+                    )
 
 
 def _require_text(kept: pl.Series, dialect: Dialect) -> None:
@@ -287,6 +293,24 @@ def _require_text(kept: pl.Series, dialect: Dialect) -> None:
     form = find_common_format(kept.head(_EXAMINED), _NEARLY_ALL)
     read = _read_iso(kept) if not form else parse_format(kept, form)
     _require_alike(kept, read.is_not_null(), "dates")
+    unreadable = find_unreadable_times(kept.filter(read.is_null()), _NEARLY_ALL)
+    if len(unreadable):
+        raise DataError(
+            f"column {kept.name!r} has times in a form that is unknown, such as {unreadable[0]!r}",
+            "write them in the file as 2013-01-31T14:05:06+01:00, or name their form with --date-format; to keep the "
+            f"column as text, add --text {shlex.quote(kept.name)}",
+        )
+
+
+def _explain_zones(text: pl.Series, typed: pl.Series) -> str:
+    """Return a fact about a column in which only some times have a zone, or an empty text."""
+    if not isinstance(typed.dtype, pl.Datetime):
+        return ""
+    known = text.filter(typed.is_not_null()).head(_ZONES_EXAMINED)
+    zoned = known.str.contains(r":.*(?:Z|z|UTC|[+-][0-9]{2}:?[0-9]{0,2})$").sum()
+    if zoned in (0, len(known)):
+        return ""
+    return f"column {text.name!r} has times with a zone ({zoned:,}) and without ({len(known) - zoned:,}): these are UTC"
 
 
 def _read_iso(kept: pl.Series) -> pl.Series:

@@ -312,8 +312,9 @@ class Execution:
         if stops:
             record = replace(record, stops=True, reason=f"the verdict of the step stopped the run; {record.reason}")
             others = f" (and {len(stops) - 1} more verdicts stopped it)" if len(stops) > 1 else ""
+            path = f"{stops[0].evidence['path']}: " if stops[0].evidence.get("path") else ""
             self._error = self._error or Stopped(
-                f"check {stops[0].check!r} stopped the run at step {record.step!r}: {stops[0].reason}{others}",
+                f"check {stops[0].check!r} stopped the run at step {record.step!r}: {path}{stops[0].reason}{others}",
                 f"see `tidemill runs show {record.run[:13]}`",
             )
         self._recorder.finish(record, artifacts, stored, metrics, is_begun=is_begun)

@@ -26,7 +26,7 @@ _PARTS = {
     "%M": "[0-9]{2}",
     "%S": "[0-9]{2}",
     "%p": "[AaPp][Mm]",
-    "%.f": r"(?:\.[0-9]{1,9})?",
+    "%.f": r"(?:[.,][0-9]{1,9})?",
     "%z": "[+-][0-9]{2}:?[0-9]{2}",
 }
 _CLOCK = ("%H", "%I")
@@ -36,7 +36,10 @@ _DAYS = (
     *("%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%y/%m/%d", "%y-%m-%d"),
     *("%d %B %Y", "%B %d, %Y", "%B %d %Y", "%d-%B-%Y", "%d-%B-%y", "%d %B %y", "%d. %B %Y", "%Y-%m-%d", "%Y/%m/%d"),
 )
-_TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S%.f", "T%H:%M", "T%H:%M:%S", ", %H:%M")
+_TIMES = (
+    *("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %I:%M:%S%p", " %H:%M:%S%.f"),
+    *("T%H:%M", "T%H:%M:%S", "T%H:%M:%S%.f", ", %H:%M", ", %H:%M:%S", ", %I:%M %p", ", %I:%M:%S %p"),
+)
 FORMATS = tuple(day + clock for clock in _TIMES for day in _DAYS)
 _LIKELY = re.compile(r"^\w{1,9}[-./, ]+\w{1,9}[-./, ]+\d{2,4}|^\d{4}[-./]\d{1,2}[-./]\d{1,2}")
 
@@ -61,7 +64,9 @@ def parse_format(values: pl.Series, form: str) -> pl.Series:
     """Return a column of text or numbers as dates or times in UTC; null if a value does not have the format."""
     if form in UNITS:
         return _from_numbers(values, UNITS[form])
-    text = values.str.strip_chars()
+    text = (values if values.dtype == pl.String else values.cast(pl.String)).str.strip_chars()
+    if "%.f" in form:
+        text = text.str.replace(r",([0-9]{1,9})( |[+-]|$)", ".${1}${2}")
     matched = text.set(~text.str.contains(_grammar(form)), None)
     if any(part in form for part in _CLOCK):
         zoned = "%z" in form
@@ -72,7 +77,14 @@ def parse_format(values: pl.Series, form: str) -> pl.Series:
 
 @lru_cache
 def _grammar(form: str) -> str:
-    return "^" + "".join(_PARTS.get(part) or re.escape(part) for part in _split(form)) + "$"
+    parts = _split(form)
+    patterns = [_PARTS.get(part) or re.escape(part) for part in parts]
+    for position, following in enumerate([*parts[1:], ""]):
+        # Without a character between two parts, each has all its digits.
+        beside = (following, parts[position - 1] if position else "")
+        if any(other in _PARTS and other not in ("%.f", "%p", "%z") for other in beside):
+            patterns[position] = patterns[position].replace("{1,2}", "{2}")
+    return "^" + "".join(patterns) + "$"
 
 
 def _from_numbers(values: pl.Series, factor: float) -> pl.Series:
@@ -105,6 +117,25 @@ def find_common_format(values: pl.Series, share: float) -> str:
         return ""
     most = len(values) * (1 - share)
     return next((form for form in FORMATS if parse_format(values, form).null_count() <= most), "")
+
+
+def find_compact_format(values: pl.Series) -> str:
+    """Return the format in which a column of integers has dates such as 20130131, or an empty text."""
+    for form, unit in _COMPACT.items():
+        low, high = (year * unit for year in (1900, 2100))
+        if len(values) and values.is_between(low, high).all() and not parse_format(values, form).null_count():
+            return form
+    return ""
+
+
+_COMPACT = {"%Y%m%d": 10**4, "%Y%m%d%H%M": 10**8, "%Y%m%d%H%M%S": 10**10}
+_TIME_LIKE = r"^(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})[T ,]+\d{1,2}[:.]\d{2}"
+
+
+def find_unreadable_times(values: pl.Series, share: float) -> pl.Series:
+    """Return the values of a column that begin as dates with times do, if at least this share of the values does."""
+    likely = values.filter(values.str.contains(_TIME_LIKE))
+    return likely if len(likely) and len(likely) >= share * len(values) else likely.clear()
 
 
 def find_unix_unit(values: pl.Series) -> str:

@@ -253,6 +253,9 @@ def type_typed_columns(
 
 def _type_typed_column(values: pl.Series, dialect: Dialect, kind: ColumnType | None, infer: bool) -> pl.Series:
     form = dialect.date_formats.get(values.name, "")
+    if form and values.dtype.is_integer() and form not in UNITS:
+        read = parse_format(values, form)
+        return read if read.null_count() == values.null_count() else values
     if form in UNITS and values.dtype.is_numeric():
         return parse_format(values, form)
     if values.dtype != pl.String or values.name in dialect.texts:

@@ -1,0 +1,84 @@
+"""Dates and times in other forms than ISO 8601: found, or read by the format that is given."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tidemill.data.learning import LearnedTable, learn_table
+from tidemill.data.reading.given import GivenDialect
+from tidemill.errors import DataError, InputError
+
+BEGIN = datetime(2001, 1, 1, tzinfo=UTC)
+moments = st.lists(st.integers(0, 10**9).map(lambda s: BEGIN + timedelta(seconds=s)), min_size=1, max_size=20)
+
+
+def learn(values: list[str], options: GivenDialect = GivenDialect()) -> LearnedTable:  # noqa: B008
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        path.write_text("\n".join(["at;row", *(f"{value};{row}" for row, value in enumerate(values)), ""]))
+        return learn_table(path, options)
+
+
+FORMS = [
+    ("%d.%m.%Y %H:%M:%S,5", timedelta(seconds=0.5)),
+    ("%d.%m.%Y %H:%M:%S.25", timedelta(seconds=0.25)),
+    ("%d.%m.%Y, %H:%M:%S", timedelta()),
+    ("%Y-%m-%d %I:%M:%S %p", timedelta()),
+    ("%Y-%m-%d %I:%M:%S%p", timedelta()),
+    ("%d %B %Y %I:%M:%S %p", timedelta()),
+    ("%Y/%m/%d %H:%M:%S", timedelta()),
+    ("%Y-%m-%dT%H:%M:%S,5Z", timedelta(seconds=0.5)),
+]
+
+
+@settings(max_examples=80, deadline=None)
+@given(moments, st.sampled_from(FORMS))
+def test_times_whose_order_is_certain_are_found(times: list[datetime], form: tuple[str, timedelta]) -> None:
+    written, more = form
+    learned = learn([time.strftime(written) for time in times])
+    assert learned.frame["at"].to_list() == [time + more for time in times]
+
+
+@settings(max_examples=60, deadline=None)
+@given(moments, st.sampled_from(["%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S"]))
+def test_compact_dates_are_proposed_and_read(times: list[datetime], form: str) -> None:
+    values = [time.strftime(form) for time in times]
+    proposed = learn(values)
+    assert proposed.frame["at"].to_list() == [int(value) for value in values]
+    assert any(f"--date-format at={form}" in fact for fact in proposed.facts)
+    with pytest.raises(InputError, match="integers, not times") as error:
+        learn(values, GivenDialect(times=("at",)))
+    assert error.value.cure
+    assert f"--date-format at={form}" in error.value.cure
+    read = learn(values, GivenDialect(date_formats={"at": form})).frame["at"]
+    expected = [datetime.strptime(value, form).replace(tzinfo=UTC) for value in values]
+    assert read.to_list() == ([time.date() for time in expected] if form == "%Y%m%d" else expected)
+
+
+@pytest.mark.parametrize("value", ["2013010", "20131301", "201301011", "20130230"])
+def test_numbers_that_are_no_compact_dates_are_refused_as_dates(value: str) -> None:
+    assert not any("--date-format" in fact for fact in learn(["20130101", value]).facts)
+    with pytest.raises(InputError, match="without the format %Y%m%d"):
+        learn(["20130101", value], GivenDialect(date_formats={"at": "%Y%m%d"}))
+
+
+@pytest.mark.parametrize(
+    "value", ["2013-01-31 14:05:00 CET", "31.01.2013 14.05 Uhr", "2013-01-31 14:05:00 Europe/Oslo"]
+)
+def test_times_of_an_unknown_form_are_asked(value: str) -> None:
+    with pytest.raises(DataError, match="times in a form that is unknown") as error:
+        learn([value, value.replace("31", "30")])
+    assert error.value.cure
+    assert "--text at" in error.value.cure
+    assert learn([value], GivenDialect(texts=("at",))).frame.schema["at"] == pl.String
+
+
+def test_mixed_zones_are_reported() -> None:
+    learned = learn(["2013-01-31 14:05", "2013-01-31 14:05+01:00", "2013-01-31T14:05:00Z"])
+    assert [time.hour for time in learned.frame["at"]] == [14, 13, 14]
+    assert "column 'at' has times with a zone (2) and without (1): these are UTC" in learned.facts
