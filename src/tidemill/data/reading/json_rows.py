@@ -16,6 +16,7 @@ _SPECIAL = re.compile(
     rb"NaN|Infinity|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
+_INTEGER_128 = 2**127
 _CURE = "check that the file is complete and of that format"
 
 
@@ -50,6 +51,8 @@ def _parse_lines(content: bytes, name: str) -> pl.DataFrame:
         except pl.exceptions.PolarsError:
             pass
         else:
+            if not frame.width:
+                raise Unreadable(f"{name} is empty", "use a file with rows")
             name_columns(frame.columns, name)
             return pl.DataFrame([frame[column] for column in _list_names(content, frame.width)])
     return _to_frame(_decode_lines(content, name), name, "line")
@@ -107,6 +110,10 @@ def to_series(name: str, values: list[Any]) -> pl.Series:
     """Return Python values as a column: NaN is null, mixed types are text."""
     known = [None if value != value else value for value in values]
     types = {type(value) for value in known} - {type(None)}
+    if types == {int} and all(value is None or abs(value) < _INTEGER_128 for value in known):
+        numbers = pl.Series(name, known, dtype=pl.Int128)
+        short = numbers.cast(pl.Int64, strict=False)
+        return short if short.null_count() == numbers.null_count() else numbers
     if types == {int, float}:
         return pl.Series(name, [None if value is None else float(value) for value in known], dtype=pl.Float64)
     if len(types) <= 1 or types <= {list} or types <= {dict}:
