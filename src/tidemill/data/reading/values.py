@@ -50,6 +50,8 @@ def type_column(values: pl.Series, dialect: Dialect, kind: ColumnType | None = N
     sample = _take_sample(values)
     if sample.null_count() == len(sample):
         return values
+    if kind == "boolean" and (booleans := _to_declared_booleans(values, dialect)) is not None:
+        return booleans
     for convert in (to_numbers, to_booleans, to_times):
         # Most columns of text are none of these, and a sample shows it.
         typed = None if _is_unlike(sample, convert, dialect) else convert(values, dialect)
@@ -198,6 +200,19 @@ def to_booleans(values: pl.Series, dialect: Dialect) -> pl.Series | None:
     if kept.null_count() == len(kept) or not kept.drop_nulls().is_in(["true", "false"]).all():
         return None
     return kept == "true"
+
+
+def _to_declared_booleans(values: pl.Series, dialect: Dialect) -> pl.Series | None:
+    """Return a column that is declared as booleans, or None if a value is no usual writing of true or false."""
+    kept = nullify(values, dialect).str.to_lowercase()
+    known = kept.drop_nulls()
+    if known.is_empty() or not known.is_in([*_TRUE, *_FALSE]).all():
+        return None
+    return kept.is_in(list(_TRUE)).set(kept.is_null(), None)
+
+
+_TRUE = ("true", "t", "yes", "y", "1")
+_FALSE = ("false", "f", "no", "n", "0")
 
 
 def to_times(values: pl.Series, dialect: Dialect) -> pl.Series | None:
