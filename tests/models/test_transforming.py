@@ -126,7 +126,7 @@ def test_a_function_of_several_rows_is_refused(values: list[int], expression: st
 def test_a_failure_names_the_transformation_and_the_reason() -> None:
     code = {"code/tidemill_features.py": "def inverse(x):\n    return [1 / value for value in x]\n"}
     features = FeatureSet(request=("x",), transformations=(definition("inverse", "x"),), code=code)
-    with pytest.raises(DataError, match="'inverse' failed: ZeroDivisionError") as caught:
+    with pytest.raises(DataError, match=r"'inverse' failed for row \d+ \(.* = 0\): ZeroDivisionError") as caught:
         transform(pl.DataFrame({"x": [1, 0]}), features)
     assert "inverse in features.py" in caught.value.cure
 

@@ -64,3 +64,13 @@ def test_an_input_that_the_policy_names_is_refused_too(tmp_path: Path) -> None:
     make_project(tmp_path / "shop", replace={REQUEST: 'request = ["distance_km", "speed"]'})
     write_pipeline(tmp_path / "shop", CASES["a new column"][0])
     assert "the input 'speed' comes from a step" in tidemill(tmp_path / "shop", "run", "training", code=2).stderr
+
+
+@pytest.mark.parametrize("feedback", ["false", "true"])
+def test_a_changed_value_that_other_rows_have_is_refused(tmp_path: Path, feedback: str) -> None:
+    """Every row after the step equals some row of the table, but not the row with its id."""
+    replaced = {REQUEST: 'request = ["carrier"]', "[training]\n": f"[training]\nfeedback = {feedback}\n"}
+    make_project(tmp_path / "shop", replace=replaced)
+    write_pipeline(tmp_path / "shop", 'rows.with_columns(pl.col("carrier").replace("swift", "steady"))')
+    done = tidemill(tmp_path / "shop", "run", "training", code=2)
+    assert "changed values of the input 'carrier'" in done.stderr

@@ -218,7 +218,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "label": ("def x(late):\n    return late", "reads the column 'late', which is not known"),
     "unknown": ("def x(weight):\n    return weight", "reads the column 'weight', which no source"),
     "height": ("def x(items):\n    return items.head(1)", "'x' returns 1 values for|'x' is not row-wise"),
-    "error": ("def x(items):\n    return items.nothing", "'x' failed: AttributeError"),
+    "error": ("def x(items):\n    return items.nothing", "'x' failed for row"),
     "key": ("def order_id(items):\n    return items", "computes the column 'order_id', which has another role"),
     "columns": ("def x(items):\n    return {'y': items}", "'x' returns the columns y, not x"),
 }

@@ -5,15 +5,20 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import polars as pl
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.serving.kit import MODEL, ROW, ServingKit, package, predicting_nan, running, until
+from tidemill.core.model import Model
+from tidemill.labels.feedback import match
 from tidemill.models.load import load
 
+ID = "01a1f9f0-7c0a-71d4-8637-74d19981451f"
 JSON = {"content-type": "application/json"}
 
 
@@ -243,31 +248,66 @@ def test_the_key_of_a_label_is_a_value_in_any_writing(kit: ServingKit) -> None:
     kit.route(kit.arm(1, package()))
     with running(kit) as (_, client):
         keys = [{"carrier": "UA", "flight": number} for number in (12, 12.0, "12")]
-        labels = [{"key": key, "time": ROW["when"], "value": True} for key in (*keys, 7, 7.0, "7", True)]
-        assert client.post(f"/labels/{MODEL}", json={"labels": labels}).json() == {"accepted": 7}
-        assert kit.labels()["key"].to_list() == ["UA|12"] * 3 + ["7"] * 3 + ["true"]
+        labels = [{"key": key, "time": ROW["when"], "value": True} for key in keys]
+        assert client.post(f"/labels/{MODEL}", json={"labels": labels}).json() == {"accepted": 3}
+        assert kit.labels()["key"].to_list() == ["UA|12"] * 3
+
+
+def test_the_key_of_one_column_is_a_value_in_any_writing(kit: ServingKit) -> None:
+    kit.route(kit.arm(1, identified(package(), key=("flight",))))
+    with running(kit) as (_, client):
+        labels = [{"key": key, "time": ROW["when"], "value": True} for key in (7, 7.0, "7", "a|b", True)]
+        assert client.post(f"/labels/{MODEL}", json={"labels": labels}).json() == {"accepted": 5}
+        assert kit.labels()["key"].to_list() == ["7", "7", "7", "a|b", "true"]
+
+
+@pytest.mark.parametrize("without", ["key", "time"])
+def test_a_label_by_key_is_refused_if_it_would_fit_no_prediction(kit: ServingKit, without: str) -> None:
+    kit.route(kit.arm(1, identified(package(), **{without: () if without == "key" else ""})))
+    with running(kit) as (_, client):
+        label = {"key": "UA|12", "time": ROW["when"], "value": True}
+        assert_error(client.post(f"/labels/{MODEL}", json={"labels": [label]}), 422, "label 0", "id of the prediction")
+        name = post_rows(client, ROW).json()["predictions"][0]["id"].upper()
+        assert client.post(f"/labels/{MODEL}", json={"labels": [{"id": name, "value": True}]}).json() == {"accepted": 1}
+    assert match(kit.predictions(), kit.labels()).rows["truth"].to_list() == ["true"]
+
+
+def identified(model: Model, **changes: Any) -> Model:
+    """The same package with another key or event time."""
+    return replace(model, manifest=replace(model.manifest, **changes))
 
 
 @pytest.mark.parametrize(
     ("label", "status", "words"),
     [
-        ({"id": "a"}, 400, ("value",)),
-        ({"id": "a", "value": None}, 400, ("value",)),
-        ({"id": "a", "value": [1]}, 400, ("value",)),
+        ({"id": ID}, 400, ("value",)),
+        ({"id": ID, "value": None}, 400, ("value",)),
+        ({"id": ID, "value": [1]}, 400, ("value",)),
         ({"value": True}, 422, ("label 1",)),
         ({"value": True, "key": "UA|12"}, 422, ("label 1", "event time")),
         ({"value": True, "key": {"carrier": "UA"}, "time": "2013-03-01"}, 422, ("label 1", "'flight'")),
-        ({"value": True, "id": "a", "time": "later"}, 422, ("label 1", "time")),
-        ({"value": "late", "id": "a"}, 422, ("label 1 is 'late'", "'false', 'true'")),
-        ({"value": 2, "id": "a"}, 422, ("label 1 is '2'", "'false', 'true'")),
-        ({"value": "yes", "id": "a"}, 422, ("label 1 is 'yes'", "'false', 'true'")),
+        (
+            {"value": True, "key": "UA", "time": "2013-03-01"},
+            422,
+            ("label 1: the key 'UA' has 1 of 2", "carrier, flight"),
+        ),
+        (
+            {"value": True, "key": 12, "time": "2013-03-01"},
+            422,
+            ("label 1: the key '12' has 1 of 2", "carrier, flight"),
+        ),
+        ({"value": True, "id": "order 7"}, 422, ("label 1: 'order 7' is not the id",)),
+        ({"value": True, "id": ID, "time": "later"}, 422, ("label 1", "time")),
+        ({"value": "late", "id": ID}, 422, ("label 1 is 'late'", "'false', 'true'")),
+        ({"value": 2, "id": ID}, 422, ("label 1 is '2'", "'false', 'true'")),
+        ({"value": "yes", "id": ID}, 422, ("label 1 is 'yes'", "'false', 'true'")),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(
     shared: tuple[ServingKit, httpx.Client], label: dict[str, Any], status: int, words: tuple[str, ...]
 ) -> None:
     kit, client = shared
-    good = {"id": "a", "value": True}
+    good = {"id": ID, "value": True}
     assert_error(client.post(f"/labels/{MODEL}", json={"labels": [good, label]}), status, *words)
     assert kit.labels().is_empty()
 
@@ -276,7 +316,7 @@ def test_each_label_of_a_request_can_have_a_spelling_of_its_own(kit: ServingKit)
     kit.route(kit.arm(1, package()))
     values = [True, "true", " True ", 1, 1.0, "1", False, 0]
     with running(kit) as (_, client):
-        labels = [{"id": str(index), "value": value} for index, value in enumerate(values)]
+        labels = [{"id": str(UUID(int=index)), "value": value} for index, value in enumerate(values)]
         assert client.post(f"/labels/{MODEL}", json={"labels": labels}).json() == {"accepted": len(values)}
     assert kit.labels().sort("id")["value"].to_list() == ["true"] * 6 + ["false"] * 2
 
@@ -286,7 +326,7 @@ def test_metrics_count_requests_rows_and_labels(kit: ServingKit, tmp_path: Path)
     with running(kit) as (_, client):
         post_rows(client, ROW, ROW)
         post_rows(client, {})
-        client.post(f"/labels/{MODEL}", json={"labels": [{"id": "a", "value": True}]})
+        client.post(f"/labels/{MODEL}", json={"labels": [{"id": ID, "value": True}]})
         until(lambda: 'outcome="written"' in client.get("/metrics").text)
         response = client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")

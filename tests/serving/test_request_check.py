@@ -6,7 +6,7 @@ import httpx
 import msgspec
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -137,6 +137,32 @@ def test_features_of_views_need_not_be_sent(kit: ServingKit) -> None:
     service = start_service(kit, strict={MODEL})
     assert service.predict_request(MODEL, [{"carrier": "UA", "distance": 100.0}]).warnings == ()
     assert service.predict_request(MODEL, [{"distance": 100.0, "airline_delay": 7}]).warnings == ()
+
+
+@settings(max_examples=60, deadline=None)
+@given(sent=st.lists(st.sets(st.sampled_from(["carrier", "flight", "airline_delay", "airline_age"])), min_size=1))
+def test_a_row_has_the_features_of_a_view_or_the_key_of_its_entity(sent: list[set[str]]) -> None:
+    """Without both, the features could only be missing values."""
+    view = FeatureView(
+        name="airline", entity=Entity("flight", ("carrier", "flight")), source="airlines", columns=("delay", "age")
+    )
+    inputs = tuple(Input(name=name, type="number") for name in ("airline_delay", "airline_age"))
+    manifest = Manifest(
+        name=MODEL,
+        flavor="lightgbm",
+        signature=Signature(inputs=inputs, task="regression"),
+        features=FeatureSet(request=(), views=(view,)),
+        key=(),
+    )
+    rows: list[dict[str, Any]] = [dict.fromkeys(names) for names in sent]
+    checker = RequestChecker(manifest, ("carrier", "flight"))
+    absent = {
+        key: [i for i, names in enumerate(sent) if key not in names and not {"airline_delay", "airline_age"} <= names]
+        for key in ("carrier", "flight")
+    }
+    expected = [("absent input", key, len(at), at[0]) for key, at in absent.items() if at]
+    warnings = checker.check(rows, pl.DataFrame(rows))
+    assert [(each.kind, each.column, each.rows, each.row) for each in warnings] == expected
 
 
 def test_the_reply_has_the_warnings_and_the_metrics_count_them(kit: ServingKit) -> None:

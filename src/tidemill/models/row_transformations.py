@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 MODULE = "tidemill_features"
+_SHOWN = 60
 
 
 class TransformationError(Exception):
@@ -47,16 +48,46 @@ def _compute(definition: Mapping[str, Any], function: Callable[..., Any], rows: 
     if missing := [column for column in definition["inputs"] if column not in rows.columns]:
         raise TransformationError(name, f"reads the column {missing[0]!r}, which the rows do not have")
     inputs = rows.select(definition["inputs"])
-    try:
+
+    def call(inputs: pl.DataFrame) -> pl.DataFrame:
         result = function(inputs) if definition["takes_frame"] else function(*inputs.get_columns())
-        columns = _to_frame(result, outputs, inputs)
+        return _to_frame(result, outputs, inputs)
+
+    try:
+        columns = call(inputs)
     except Exception as error:
-        raise TransformationError(name, f"failed: {type(error).__name__}: {error}") from error
+        about = _describe_failing(call, inputs)
+        raise TransformationError(name, f"failed{about}: {type(error).__name__}: {error}") from error
     if set(columns.columns) != set(outputs):
         raise TransformationError(name, f"returns the columns {', '.join(columns.columns)}, not {', '.join(outputs)}")
     if columns.height != rows.height:
         raise TransformationError(name, f"returns {columns.height} values for {rows.height} rows")
     return [columns[column] for column in outputs]
+
+
+def _describe_failing(call: Callable[[pl.DataFrame], pl.DataFrame], inputs: pl.DataFrame) -> str:
+    """Describe a row for which a function raises; empty if it raises only for many rows together."""
+    start, height = 0, inputs.height
+    if not height:
+        return ""
+    while height > 1:
+        half = height // 2
+        if _raises(call, inputs.slice(start, half)):
+            height = half
+        elif _raises(call, inputs.slice(start + half, height - half)):
+            start, height = start + half, height - half
+        else:
+            return ""
+    values = ", ".join(f"{column} = {value!r:.{_SHOWN}}" for column, value in inputs.row(start, named=True).items())
+    return f" for row {start} ({values:.{_SHOWN * 4}})"
+
+
+def _raises(call: Callable[[pl.DataFrame], pl.DataFrame], inputs: pl.DataFrame) -> bool:
+    try:
+        call(inputs)
+    except Exception:  # noqa: BLE001 - the function is the user's: it can raise anything
+        return True
+    return False
 
 
 def _to_frame(result: Any, outputs: list[str], inputs: pl.DataFrame) -> pl.DataFrame:

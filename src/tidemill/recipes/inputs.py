@@ -3,7 +3,7 @@
 import polars as pl
 from msgspec.structs import replace
 
-from tidemill.core.columns import is_internal
+from tidemill.core.columns import ROW_ID, is_internal
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import step
 from tidemill.core.policy import ModelPolicy
@@ -99,9 +99,11 @@ def _require_given(
             "that no request would have it",
             f'{_CURE}; or exclude it: [inputs] exclude = ["{added[0]}"] in tidemill.toml',
         )
-    if policy.training.feedback:
-        return  # rows from feedback are not in the table
     shared = [name for name in raw if name in rows.columns and not rows.schema[name].is_nested()]
+    if ROW_ID in rows.columns:
+        shared.append(ROW_ID)
+    if policy.training.feedback:  # rows from feedback are not in the table, and have no id
+        rows = rows.filter(pl.col(ROW_ID).is_not_null()) if ROW_ID in shared else rows.clear()
     if changed := _find_changed(rows.select(shared), tables.read(snapshot.table, snapshot.version, shared)):
         raise ConfigurationError(
             f"a step of pipeline.py changed values of the input {changed!r}: requests would have the values of the "
@@ -111,7 +113,10 @@ def _require_given(
 
 
 def _find_changed(rows: pl.DataFrame, table: pl.DataFrame) -> str:
-    """Return a column whose values differ from those of each row of the table; empty if every row is in the table."""
+    """Return a column whose values differ from those of each row of the table; empty if every row is in the table.
+
+    If both have the ids of the rows, a row is compared with the row of its id, else with all rows.
+    """
     shared = [name for name in rows.columns if name in table.columns]
     if not shared or rows.is_empty():
         return ""
@@ -120,12 +125,13 @@ def _find_changed(rows: pl.DataFrame, table: pl.DataFrame) -> str:
     strange = rows.filter(~_hash(rows).is_in(_hash(table).unique().implode()))
     if strange.is_empty():
         return ""
-    for name in shared:
+    inputs = [name for name in shared if name != ROW_ID]
+    for name in inputs:
         others = [other for other in shared if other != name]
         if others and _hash(strange.select(others)).is_in(_hash(table.select(others)).unique().implode()).all():
             return name
-    new = (name for name in shared if not strange[name].is_in(table[name].unique().implode(), nulls_equal=True).all())
-    return next(new, shared[0])
+    new = (name for name in inputs if not strange[name].is_in(table[name].unique().implode(), nulls_equal=True).all())
+    return next(new, inputs[0])
 
 
 def _hash(rows: pl.DataFrame) -> pl.Series:

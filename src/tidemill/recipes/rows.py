@@ -165,7 +165,7 @@ def keep_window(rows: pl.DataFrame, snapshot: Snapshot, options: Training) -> pl
             f"only {rows.height} labelled rows of {snapshot.table!r} are known yet (at least {options.minimum_rows})",
             "wait for more rows, or lower minimum_rows under [training]",
         )
-    return rows.drop(ROW_ID, strict=False).sort(TIME, maintain_order=True)
+    return rows.sort(TIME, maintain_order=True)
 
 
 @step(transient=True)

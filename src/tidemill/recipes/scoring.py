@@ -8,7 +8,7 @@ import polars as pl
 
 from tidemill.checks.comparison import check_predictions
 from tidemill.checks.gate import Finding
-from tidemill.core.columns import KNOWN_AT, TIME
+from tidemill.core.columns import KNOWN_AT, ROW_ID, TIME
 from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model
 from tidemill.core.policy import Problem
@@ -28,7 +28,11 @@ _REPEATED_ROWS = 1_000
 def digest_rows(rows: pl.DataFrame, problem: Problem, source: Source) -> str:
     """Return the digest of test rows: of their key, time and label, or of all columns if they have no key."""
     keyed = bool(source.key) and set(source.key) <= set(rows.columns)
-    names = (*source.key, TIME, problem.label) if keyed else tuple(name for name in rows.columns if name != KNOWN_AT)
+    names = (
+        (*source.key, TIME, problem.label)
+        if keyed
+        else tuple(name for name in rows.columns if name not in (KNOWN_AT, ROW_ID))
+    )
     plain = [name for name in dict.fromkeys(names) if not rows.schema[name].is_nested()]
     return sha256(rows.select(plain).hash_rows().sort().to_numpy().tobytes()).hexdigest()
 

@@ -1,12 +1,13 @@
 """Checks the rows of a request: their columns, and their values by the schema that the model was trained under."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
 from msgspec import Struct
 
+from tidemill.core.feature import FeatureView
 from tidemill.core.model import Manifest
 from tidemill.core.schema import Column, ColumnType
 from tidemill.errors import DataError
@@ -76,14 +77,17 @@ class RequestChecker:
     """Checks requests for one model; create it once for each route.
 
     A request may contain the model's inputs, the `other_columns`, and every column of the source's schema. Each input
-    must be in each row, except the event time and the features of views, which the service adds. A value must be in
+    must be in each row, except the event time and the features of views, which the service adds: a row that lacks such
+    a feature must have the key of its entity. A value must be in
     the range or the domain of its column; null is a missing value and always allowed. Packages without a schema have
     no ranges and no domains.
     """
 
     def __init__(self, manifest: Manifest, other_columns: Iterable[str]) -> None:
         types = {column.name: column.type for column in manifest.signature.inputs}
-        views = {name for view in (manifest.features.views if manifest.features else ()) for name in view.features}
+        used = manifest.features.views if manifest.features else ()
+        views = {name for view in used for name in view.features}
+        self._views = [(view, frozenset(types.keys() & set(view.features))) for view in used]
         self._known = frozenset({*types, *other_columns, *(column.name for column in manifest.columns)})
         self._expected = frozenset(types.keys() - views - {manifest.time})
         self._limits = [
@@ -107,7 +111,12 @@ class RequestChecker:
             warnings = list(self._check_names(frame.columns, None, frame.height)) if frame.height else []
         else:
             layouts = {tuple(row) for row in rows}
-            fits = all(self._known.issuperset(names) and self._expected.issubset(names) for names in layouts)
+            fits = all(
+                self._known.issuperset(names)
+                and self._expected.issubset(names)
+                and not any(self._lacks_key(view, features, names) for view, features in self._views)
+                for names in layouts
+            )
             warnings = [] if fits else list(self._check_names({name for row in rows for name in row}, rows, len(rows)))
         for limit in self._limits:
             if rows is not None and len(rows) <= _FEW_ROWS:
@@ -140,6 +149,23 @@ class RequestChecker:
         for name, indices in absences.items():
             message = f"input {name!r} is absent ({_describe_rows(indices, count)}); send null where it has no value"
             yield RequestWarning("absent input", name, len(indices), indices[0], message)
+        yield from self._check_view_keys([present] * count if rows is None else rows)
+
+    def _check_view_keys(self, layouts: Sequence[Container[str]]) -> Iterator[RequestWarning]:
+        warned = set(self._expected)
+        for view, features in self._views:
+            lacking = [index for index, names in enumerate(layouts) if self._lacks_key(view, features, names)]
+            for key in view.entity.keys:
+                if key not in warned and (indices := [index for index in lacking if key not in layouts[index]]):
+                    warned.add(key)
+                    message = f"{key!r}, the key of the feature view {view.name!r}, is absent "
+                    message += f"({_describe_rows(indices, len(layouts))}); send null where it has no value"
+                    yield RequestWarning("absent input", key, len(indices), indices[0], message)
+
+    @staticmethod
+    def _lacks_key(view: FeatureView, features: Collection[str], names: Container[str]) -> bool:
+        """Return whether features of a view cannot be looked up for a row with the columns `names`."""
+        return any(name not in names for name in features) and any(name not in names for name in view.entity.keys)
 
 
 def raise_strict(warnings: Sequence[RequestWarning], model: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 import msgspec
 import polars as pl
@@ -10,7 +11,7 @@ from msgspec import Struct, json
 
 from tidemill.core.model import Manifest
 from tidemill.core.schema import ColumnType
-from tidemill.data.keys import to_key_text
+from tidemill.data.keys import split_key_text, to_key_text
 from tidemill.data.rows import RowReader
 from tidemill.data.timestamps import parse_timestamp, to_timestamps
 from tidemill.errors import DataError, InputError
@@ -124,8 +125,8 @@ def to_label_frame(items: Sequence[LabelItem], manifest: Manifest) -> pl.DataFra
     times = [_parse_time(index, "time", item.time) for index, item in enumerate(items)]
     known = [_parse_time(index, "known_at", item.known_at) for index, item in enumerate(items)]
     return _read_values(items, manifest).with_columns(
-        pl.Series("id", [item.id for item in items], dtype=pl.String),
-        pl.Series("key", [_format_key(index, item.key, manifest) for index, item in enumerate(items)], dtype=pl.String),
+        pl.Series("id", [_read_id(index, item.id) for index, item in enumerate(items)], dtype=pl.String),
+        pl.Series("key", [_format_key(index, item, manifest) for index, item in enumerate(items)], dtype=pl.String),
         to_timestamps("time", [None if item.id else time for item, time in zip(items, times, strict=True)]),
         to_timestamps(
             "known_at",
@@ -176,15 +177,37 @@ def _parse_time(index: int, name: str, text: str | None) -> datetime | None:
         ) from None
 
 
-def _format_key(index: int, key: str | float | Row, manifest: Manifest) -> str:
-    if isinstance(key, str):
-        return key
-    if not isinstance(key, dict):
-        return to_key_text(pl.Series([key]))[0] or ""
-    absent = [name for name in manifest.key if name not in key]
-    if absent or not manifest.key:
+def _read_id(index: int, text: str) -> str:
+    try:
+        return str(UUID(text)) if text else ""
+    except ValueError:
         raise DataError(
-            f"label {index}: the key lacks {', '.join(map(repr, absent)) or 'everything: the model has no key'}",
-            f"the columns of the key are: {', '.join(manifest.key) or 'none; use ids'}",
+            f"label {index}: {text[:60]!r} is not the id of a prediction", "send the id from the reply to the request"
+        ) from None
+
+
+def _format_key(index: int, item: LabelItem, manifest: Manifest) -> str:
+    key = item.key
+    if item.id or key == "":
+        return ""  # the id names the prediction
+    if not manifest.key or not manifest.time:
+        lacking = "key" if not manifest.key else "event time"
+        raise DataError(
+            f"label {index} has a key, but the rows of the model have no {lacking}, so that it would fit no prediction",
+            "send the id of the prediction, which the reply to its request has",
+        )
+    if not isinstance(key, dict):
+        text = key if isinstance(key, str) else to_key_text(pl.Series([key]))[0] or ""
+        if (parts := len(split_key_text(text))) != len(manifest.key) > 1:
+            raise DataError(
+                f"label {index}: the key {text[:60]!r} has {parts} of {len(manifest.key)} values",
+                f'send an object with {", ".join(manifest.key)}, or their values with "|" between them',
+            )
+        return text
+    absent = [name for name in manifest.key if name not in key]
+    if absent:
+        raise DataError(
+            f"label {index}: the key lacks {', '.join(map(repr, absent))}",
+            f"the columns of the key are: {', '.join(manifest.key)}",
         )
     return read_keys(_ANY_COLUMNS.read_json([key], manifest.key), manifest.key)[0]
