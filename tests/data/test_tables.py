@@ -10,7 +10,7 @@ import pytest
 from tidemill.core.source import Source
 from tidemill.data.frame import add_times
 from tidemill.data.tables import read_table
-from tidemill.errors import DataError
+from tidemill.errors import DataError, Unreadable
 
 ARRIVED = datetime(2013, 3, 1, 6, tzinfo=UTC)
 NOON = datetime(2013, 1, 31, 12, tzinfo=UTC)
@@ -142,3 +142,11 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=said) as told:
             read_table(tmp_path / name)
         assert told.value.cure
+
+
+def test_the_folder_of_a_delta_table_is_not_taken_for_files(tmp_path: Path) -> None:
+    """Its files may have rows that are deleted."""
+    (tmp_path / "lake" / "_delta_log").mkdir(parents=True)
+    with pytest.raises(Unreadable, match="is a Delta table") as caught:
+        read_table(tmp_path / "lake")
+    assert "read_delta" in caught.value.cure

@@ -62,6 +62,12 @@ def read_table(
 
 def require_file(path: Path) -> None:
     """Raise `DataError` unless the path is a file with bytes."""
+    if (path / "_delta_log").is_dir():
+        raise Unreadable(
+            f"{path} is a Delta table, whose files may have rows that were deleted",
+            'start with a copy: python -c "import polars; polars.read_delta('
+            f"'{path}').write_parquet('rows.parquet')\"; then set path of the source in tidemill.toml to the folder",
+        )
     if path.is_dir():
         raise Unreadable(f"{path} is a folder", "name the files in it, such as data/**/*.parquet")
     if path.is_symlink() and not path.exists():
