@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import polars as pl
+from msgspec.json import encode
 from msgspec.structs import replace
 
 from tidemill.core.batch import Batch
@@ -17,6 +18,7 @@ from tidemill.registry.withdrawals import find_withdrawn
 
 _LEAST_ROWS = 50
 _MAX_CLASSES = 100
+_SHOWN_CLASSES = 10
 
 KnownClasses = Mapping[str, tuple[str, ...]]
 """The classes of each label column that accepted rows have."""
@@ -60,7 +62,7 @@ def explain_labels(
         new = [name for name in classes if name not in known[label]]
         weighted = pl.Series(label, [*known[label], *known[label], *new], dtype=pl.String)
         alike = {other: used for other, used in find_spellings(weighted, labels[label]).items() if other in new}
-        setting = suggest_setting(alike or {new[0]: known[label][0]}) if new else ""
+        setting = suggest_setting(alike) if alike else _ask_meaning(new, known[label])
         cure = (
             f"if they are other spellings, add to [problem]: {setting}; if they are classes, accept them: "
             f"`tidemill data accept {batch.source}`"
@@ -74,3 +76,11 @@ def explain_labels(
             reason = f"{describe_spellings(label, found)}; add to [problem]: {suggest_setting(found)}"
             verdict = replace(verdict, outcome="warn", reason=reason)
     return verdict
+
+
+def _ask_meaning(new: list[str], known: tuple[str, ...]) -> str:
+    """Return the setting without its class, which a person has to choose: a guess could exchange the classes."""
+    if not new:
+        return ""
+    shown = ", ".join(known[:_SHOWN_CLASSES]) + (", …" if len(known) > _SHOWN_CLASSES else "")
+    return f"spellings = {{ {encode(new[0]).decode()} = … }}, where … is one of {shown}"
