@@ -104,8 +104,9 @@ def tables(draw: st.DrawFn) -> Table:
         choice = LABELS if name == LABEL else VALUES
         kinds[name] = kind = draw(st.sampled_from(sorted(choice)))
         dtype, values = choice[kind]
-        least = 2 if name == LABEL else 1
-        distinct = draw(st.lists(values if draw(st.booleans()) else st.none() | values, min_size=least, max_size=8))
+        is_label = name == LABEL
+        nullable = values if draw(st.booleans()) else st.none() | values
+        distinct = draw(st.lists(nullable, min_size=2 if is_label else 1, max_size=8, unique=is_label))
         block = pl.Series(name, distinct, dtype=dtype)
         columns.append(block[random.integers(0, len(block), rows)] if rows else block.clear())
     return Table(
