@@ -97,7 +97,7 @@ class Table(NamedTuple):
 def tables(draw: st.DrawFn) -> Table:
     """Return a table with a label; a long table repeats some values in random order."""
     names = draw(st.lists(NAMES, min_size=1, max_size=6, unique_by=str.casefold))
-    rows = draw(st.sampled_from([0, 1, 2, 3, 30, 60, 300, 10_000]) if draw(st.booleans()) else st.integers(1, 60))
+    rows = draw(st.sampled_from([0, 1, 2, 3, 30, 60, 300, 10_000]) if draw(st.booleans()) else st.integers(4, 60))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     columns, kinds = [pl.Series("row number", range(rows), dtype=pl.Int64)], {"row number": "integer"}
     for name in (*names, LABEL):
@@ -108,7 +108,8 @@ def tables(draw: st.DrawFn) -> Table:
         nullable = values if draw(st.booleans()) else st.none() | values
         distinct = draw(st.lists(nullable, min_size=2 if is_label else 1, max_size=8, unique=is_label))
         block = pl.Series(name, distinct, dtype=dtype)
-        columns.append(block[random.integers(0, len(block), rows)] if rows else block.clear())
+        indices = random.permutation(np.resize(np.arange(len(block)), rows))  # each value, if there are enough rows
+        columns.append(block[indices] if rows else block.clear())
     return Table(
         pl.DataFrame(columns), kinds, draw(NULLS), draw(st.sampled_from(",;\t|")), draw(st.integers(0, 4)) == 0
     )
