@@ -75,15 +75,15 @@ def test_the_first_model_may_not_be_worse_than_the_baseline_on_a_slice() -> None
 
 def test_thresholds_of_the_business() -> None:
     values = {"roc_auc": 0.7, "log_loss": 0.5}
-    for said, outcome in (
+    for message, outcome in (
         (">= 0.7", "pass"),
         (">0.7", "fail"),
         ("<= 0.7", "pass"),
         ("< 0.7", "fail"),
         (">= 0.71", "fail"),
     ):
-        (found,) = check_metric_thresholds(values, Gate(thresholds={"roc_auc": said}))
-        assert found.outcome == outcome, said
+        (found,) = check_metric_thresholds(values, Gate(thresholds={"roc_auc": message}))
+        assert found.outcome == outcome, message
     (found,) = check_metric_thresholds(values, Gate(thresholds={"rmse": "< 3"}))
     assert (found.outcome, found.reason) == (
         "fail",

@@ -63,7 +63,7 @@ def test_rows_without_a_key_are_no_copies_of_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("test", "options", "about", "said"),
+    ("test", "options", "about", "message"),
     [
         (pl.concat([RANDOM.test, RANDOM.train.head(1)]), {"key": ("id",)}, "test rows", "2% of the test rows"),
         (pl.concat([RANDOM.test, RANDOM.train.head(10)]), {}, "test rows", "20% of the test rows"),
@@ -73,10 +73,10 @@ def test_rows_without_a_key_are_no_copies_of_each_other() -> None:
     ],
     ids=["the same rows", "whole rows", "a table twice", "the same patients", "the future"],
 )
-def test_each_leak_is_found(test: pl.DataFrame, options: dict[str, Any], about: str, said: str) -> None:
+def test_each_leak_is_found(test: pl.DataFrame, options: dict[str, Any], about: str, message: str) -> None:
     (found,) = look(**{"train": RANDOM.train, "test": test} | options)
     assert (found.about, found.outcome) == (about, "fail")
-    assert said in found.reason
+    assert message in found.reason
 
 
 @given(patients=st.lists(st.sampled_from(["a", "b", "ç", None]), min_size=2, max_size=30), cut=st.integers(1, 29))
@@ -102,17 +102,17 @@ def test_rows_of_which_a_part_of_the_key_is_gone_are_compared_as_a_whole() -> No
     assert found.about == "test rows"
 
 
-def test_a_split_that_loses_the_groups_is_told() -> None:
-    with pytest.raises(DataError, match="no column 'patient'") as told:
+def test_a_split_that_loses_the_groups_is_reported() -> None:
+    with pytest.raises(DataError, match="no column 'patient'") as raised:
         look(RANDOM.train, RANDOM.test.drop("patient"), group="patient")
-    assert "the split step" in (told.value.cure or "")
+    assert "the split step" in (raised.value.cure or "")
 
 
-@pytest.mark.parametrize(("name", "told"), [("is_train", True), ("Fold", True), ("strain", False)])
-def test_an_input_that_names_the_side_is_a_warning(name: str, told: bool) -> None:
+@pytest.mark.parametrize(("name", "warned"), [("is_train", True), ("Fold", True), ("strain", False)])
+def test_an_input_that_names_the_side_is_a_warning(name: str, warned: bool) -> None:
     train, test = RANDOM.train.with_columns(pl.lit("a").alias(name)), RANDOM.test.with_columns(pl.lit("b").alias(name))
     found = look(train, test, inputs=("x", name))
-    assert [(one.about, one.outcome) for one in found] == [("sides", "warn") if told else ("leaks", "pass")]
+    assert [(one.about, one.outcome) for one in found] == [("sides", "warn") if warned else ("leaks", "pass")]
     assert [one.about for one in look(train, test)] == ["leaks"], "what is no input says nothing"
     assert [one.about for one in look(train, train[:0], inputs=("x", name))] == ["leaks"]
 
@@ -166,7 +166,7 @@ def test_numbers_that_crowd_make_no_copies(drawn: Any) -> None:
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0])
-def test_a_table_twice_is_told_whatever_the_unit_of_its_numbers(unit: float) -> None:
+def test_a_table_twice_is_reported_whatever_the_unit_of_its_numbers(unit: float) -> None:
     random = np.random.default_rng(0)
     table = pl.DataFrame({"x": random.lognormal(3, 2, 500) * unit, "ill": random.random(500) < 0.5})
     twice = pl.concat([table, table]).with_columns(_tidemill_time=pl.lit(START))
@@ -265,7 +265,7 @@ def test_an_input_that_numbers_the_rows_is_a_warning() -> None:
     assert [one.about for one in look(shuffled[:160], shuffled[160:], inputs=("id", "x"))] == ["leaks"]
 
 
-def test_a_row_number_of_a_sorted_table_tells_the_label() -> None:
+def test_a_row_number_of_a_sorted_table_shows_the_label() -> None:
     rows = ROWS.with_columns(ill=pl.col("id") >= 100, x=pl.int_range(200) * 3)
     shuffled = pl.concat([rows] * 1).sample(fraction=1, shuffle=True, seed=0)
     (found,) = look(shuffled, shuffled[:0], inputs=("x",))
@@ -273,7 +273,7 @@ def test_a_row_number_of_a_sorted_table_tells_the_label() -> None:
 
 
 @pytest.mark.parametrize("kind", [pl.Date, pl.Datetime("us", "UTC")])
-def test_a_time_that_is_only_there_for_one_class_tells_it(kind: pl.DataType) -> None:
+def test_a_time_that_is_only_there_for_one_class_shows_it(kind: pl.DataType) -> None:
     train = RANDOM.train if RANDOM.train.height >= 200 else pl.concat([RANDOM.train] * 4)
     cancelled = train.with_columns(
         paid=pl.when(pl.col("ill") == train["ill"][0]).then(pl.col("_tidemill_time")).cast(kind)
@@ -295,17 +295,17 @@ def test_the_label_itself_is_found_however_rare_and_however_it_is_coded() -> Non
         rows = rows.with_columns(
             noise=pl.Series(random.normal(size=20_000)), number=pl.Series(random.permutation(20_000)).cast(pl.String)
         )
-        told = {name: measure_dependence(rows[name], rows["y"]) for name in ("same", "code", "noise", "number")}
-        assert min(told["same"], told["code"]) > 0.99, told
-        assert max(told["noise"], told["number"]) < 0.2, told
+        dependences = {name: measure_dependence(rows[name], rows["y"]) for name in ("same", "code", "noise", "number")}
+        assert min(dependences["same"], dependences["code"]) > 0.99, dependences
+        assert max(dependences["noise"], dependences["number"]) < 0.2, dependences
 
 
 @pytest.mark.parametrize("positives", [20, 100])
 def test_a_strong_honest_input_of_a_rare_class_is_no_leak(positives: int) -> None:
-    told = []
+    dependences = []
     for seed in range(20):
         random = np.random.default_rng(seed)
         truth = np.arange(20_000) < positives
         rows = pl.DataFrame({"y": truth, "x": random.normal(size=20_000) + 4 * truth}).sample(fraction=1, shuffle=True)
-        told.append(measure_dependence(rows["x"], rows["y"]))
-    assert sum(value > 0.98 for value in told) <= 1, told
+        dependences.append(measure_dependence(rows["x"], rows["y"]))
+    assert sum(value > 0.98 for value in dependences) <= 1, dependences

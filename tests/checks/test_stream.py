@@ -25,6 +25,6 @@ def test_it_acts_only_beyond_its_limit(since: datetime, outcome: str) -> None:
     assert verdict.evidence["days"] == pytest.approx((NOW - since).total_seconds() / 86400)
 
 
-def test_it_says_what_is_late() -> None:
+def test_it_prints_what_is_late() -> None:
     silence = check_days_since("silence", NOW - timedelta(days=3), NOW, subject="late", limit=1, action="experiment")
     assert "its last prediction was 3.0 days ago" in silence.reason

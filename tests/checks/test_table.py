@@ -141,12 +141,12 @@ def test_harmless_variations_pass(frame: pl.DataFrame) -> None:
     assert found(frame) == []
 
 
-def test_extra_columns_may_be_let_in() -> None:
+def test_extra_columns_may_be_accepted() -> None:
     schema = Schema(source="flights", columns=SCHEMA.columns, extra_columns="ignore")
     assert found(GOOD.with_columns(wind=1), schema) == []
 
 
-def test_several_anomalies_are_all_told_with_samples() -> None:
+def test_several_anomalies_are_all_reported_with_samples() -> None:
     frame = with_values("distance", [-7.0] * 8).with_columns(carrier=pl.lit("ZZ"), wind=1)
     verdict = validate(frame, SCHEMA, "flights.csv")
     kinds = {one["kind"] for one in verdict.evidence["anomalies"]}
@@ -255,7 +255,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("values", ODD.values(), ids=ODD)
-def test_odd_types_stand_in_a_table_or_are_told(values: pl.Series, tmp_path: Path) -> None:
+def test_odd_types_stand_in_a_table_or_are_reported(values: pl.Series, tmp_path: Path) -> None:
     frame = GOOD.with_columns(values.alias("odd"))
     if values.dtype == pl.Int128:
         with pytest.raises(Unreadable, match=r"column 'odd' of the table has the type Int128 .* do not fit in Int64"):
@@ -269,21 +269,21 @@ def test_odd_types_stand_in_a_table_or_are_told(values: pl.Series, tmp_path: Pat
     assert found(kept, schema) == []
 
 
-def test_the_rows_that_cannot_be_read_are_told_where_most_can() -> None:
+def test_the_rows_that_cannot_be_read_are_reported_where_most_can() -> None:
     late = GOOD.with_columns(when=pl.Series(["2013-03-01T10:00:00Z"] * 19 + ["soon"]), distance=pl.lit("far"))
     verdict, bad = check_table(late, SCHEMA, "flights.csv")
-    told = {one["column"]: one for one in verdict.evidence["anomalies"]}
-    assert (told["when"]["rows"], told["when"]["samples"], told["distance"]["rows"]) == (1, ["soon"], 20)
-    assert told["when"]["sample_rows"][0]["row"] == "19"
-    assert len(told["distance"]["sample_rows"]) == 3
+    anomalies = {one["column"]: one for one in verdict.evidence["anomalies"]}
+    assert (anomalies["when"]["rows"], anomalies["when"]["samples"], anomalies["distance"]["rows"]) == (1, ["soon"], 20)
+    assert anomalies["when"]["sample_rows"][0]["row"] == "19"
+    assert len(anomalies["distance"]["sample_rows"]) == 3
     assert bad.filter(pl.col(WHY).str.contains("when"))["id"].to_list() == [19]
 
 
 def test_a_key_that_is_not_unique_or_not_there() -> None:
     assert infer_schema(GOOD, "flights", key=("carrier",)).key == ()
-    with pytest.raises(DataError, match="'flights' has no key column 'flight_id'") as told:
+    with pytest.raises(DataError, match="'flights' has no key column 'flight_id'") as raised:
         infer_schema(GOOD, "flights", key=("flight_id",))
-    assert "carrier" in told.value.cure
+    assert "carrier" in raised.value.cure
 
 
 def test_rows_without_their_key_are_no_repetition_and_hide_none() -> None:
@@ -333,7 +333,7 @@ def test_times_that_cannot_be_read_or_have_not_come_yet_are_found() -> None:
 
 
 @pytest.mark.parametrize("frame", [one for one, _ in BAD.values()], ids=BAD)
-def test_what_a_person_accepts_is_let_in_then_and_what_was_fine_still_is(frame: pl.DataFrame) -> None:
+def test_what_a_person_accepts_is_accepted_then_and_what_was_fine_still_is(frame: pl.DataFrame) -> None:
     wider = widen_schema(SCHEMA, frame)
     assert wider.version == 2
     assert found(frame, wider) == []

@@ -80,7 +80,7 @@ def test_losses_without_any_spread_are_judged() -> None:
     assert judge(same + 0.1, same).action == "rollback"
 
 
-def test_the_verdict_tells_its_numbers() -> None:
+def test_the_verdict_shows_its_numbers() -> None:
     challenger, champion = arms(1, 400)
     verdict = judge(challenger, champion)
     assert (verdict.subject, verdict.reference) == ("late/2", "late/1")

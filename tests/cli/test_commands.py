@@ -27,7 +27,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "shop"
 
 
-def test_init_tells_what_it_found_and_what_is_next(tmp_path: Path) -> None:
+def test_init_shows_what_it_found_and_what_is_next(tmp_path: Path) -> None:
     done = tidemill(tmp_path, "init", "mine")
     assert "classification of 'late'" in done.stdout
     assert "next: cd mine && tidemill run training" in done.stdout
@@ -37,13 +37,13 @@ def test_what_is_next_can_be_typed_as_it_stands(tmp_path: Path) -> None:
     assert "next: cd 'mein Körper' &&" in tidemill(tmp_path, "init", "mein Körper").stdout
 
 
-def test_init_says_where_the_rows_are_too_few(tmp_path: Path) -> None:
+def test_init_prints_where_the_rows_are_too_few(tmp_path: Path) -> None:
     pl.DataFrame({"größe": [number % 7 for number in range(20)], "y": [0, 1] * 10}).write_csv(tmp_path / "few.csv")
     assert "a training needs 50" in tidemill(tmp_path, "init", "p", "--from", "few.csv", "--label", "y").stdout
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("checks", "list", "--check", "gat"), "no records with check 'gat'"),
         (("events", "list", "--kind", "großes"), "no records with kind 'großes'"),
@@ -55,8 +55,8 @@ def test_init_says_where_the_rows_are_too_few(tmp_path: Path) -> None:
         (("models", "history", "--name", "nope"), "no release of 'nope' served yet"),
     ],
 )
-def test_an_empty_list_says_what_was_asked(shop: Path, words: tuple[str, ...], said: str) -> None:
-    assert said in (done := tidemill(shop, *words)).stdout + done.stderr
+def test_an_empty_list_prints_what_was_asked(shop: Path, words: tuple[str, ...], message: str) -> None:
+    assert message in (done := tidemill(shop, *words)).stdout + done.stderr
 
 
 def bad_tables(folder: Path) -> dict[str, Path]:
@@ -71,7 +71,7 @@ def bad_tables(folder: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(
-    ("table", "label", "said"),
+    ("table", "label", "message"),
     [
         ("missing", "y", "there is no file"),
         ("empty", "y", "is empty"),
@@ -82,15 +82,15 @@ def bad_tables(folder: Path) -> dict[str, Path]:
         ("fine", "", "--label"),
     ],
 )
-def test_a_bad_table_is_one_line_with_a_cure(tmp_path: Path, table: str, label: str, said: str) -> None:
+def test_a_bad_table_is_one_line_with_a_cure(tmp_path: Path, table: str, label: str, message: str) -> None:
     file = bad_tables(tmp_path).get(table, tmp_path / "missing.csv")
     words = ["init", "p", "--from", str(file), *(["--label", label] if label else [])]
-    one_line(tidemill(tmp_path, *words, code=2), said)
+    one_line(tidemill(tmp_path, *words, code=2), message)
 
 
-def one_line(done: subprocess.CompletedProcess[str], said: str) -> None:
+def one_line(done: subprocess.CompletedProcess[str], message: str) -> None:
     assert done.stdout == ""
-    assert said in done.stderr
+    assert message in done.stderr
     assert " — " in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -103,7 +103,7 @@ def test_a_column_without_values_is_excluded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("run", "nope"), "defines no pipeline 'nope'"),
         (("run", "training", "--param", "depth=3"), "no parameter 'depth'"),
@@ -117,11 +117,11 @@ def test_a_column_without_values_is_excluded(tmp_path: Path) -> None:
         (("runs", "show"), "Missing argument"),
     ],
 )
-def test_a_wrong_command_is_one_line_with_a_cure(shop: Path, words: tuple[str, ...], said: str) -> None:
-    one_line(tidemill(shop, *words, code=2), said)
+def test_a_wrong_command_is_one_line_with_a_cure(shop: Path, words: tuple[str, ...], message: str) -> None:
+    one_line(tidemill(shop, *words, code=2), message)
 
 
-def test_outside_a_project_it_says_how_to_make_one(tmp_path: Path) -> None:
+def test_outside_a_project_it_prints_how_to_make_one(tmp_path: Path) -> None:
     one_line(tidemill(tmp_path, "run", "training", code=2), "tidemill init")
 
 
@@ -183,7 +183,7 @@ def test_a_run_prints_itself_as_json(shop: Path) -> None:
     assert (done["pipeline"], done["state"], done["cause"]["by"]) == ("watching", "done", "hand")
 
 
-def test_why_tells_the_chain_of_a_release(shop: Path) -> None:
+def test_why_shows_the_chain_of_a_release(shop: Path) -> None:
     chain = listed(shop, "why", "shop/1")
     assert [link["kind"] for link in chain][:2] == ["release", "route"]
     assert {"run", "verdict", "code", "cause"} <= {link["kind"] for link in chain}
@@ -236,13 +236,13 @@ def test_who_asks_is_a_number_where_the_user_has_no_name(monkeypatch: pytest.Mon
 
 
 def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    said = "[gate] of [[triggers]] in shop:100:1 [/bold]"
-    output.print_table(("reason",), [[said]])
-    output.out.print(said)
-    output.err.print(said, style="yellow")
-    told = capsys.readouterr()
-    assert told.out.count(said) == 2
-    assert said in told.err
+    message = "[gate] of [[triggers]] in shop:100:1 [/bold]"
+    output.print_table(("reason",), [[message]])
+    output.out.print(message)
+    output.err.print(message, style="yellow")
+    reported = capsys.readouterr()
+    assert reported.out.count(message) == 2
+    assert message in reported.err
 
 
 def helps(command: Any, path: str = "tidemill") -> Iterator[tuple[str, str]]:
@@ -257,18 +257,18 @@ def helps(command: Any, path: str = "tidemill") -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("noun", NOUNS)
 def test_a_noun_that_is_loaded_alone_has_all_its_commands(noun: str) -> None:
     """Each in a process of its own: a module that another noun has loaded adds its commands there as well."""
-    said = {}
+    message = {}
     for words in (f"'{noun}'", ""):
         code = "from typer.main import get_command; from tidemill.cli.main import command_line as c\n"
         code += f"print(sorted(get_command(c({words})).commands['{noun}'].commands))"
-        said[words] = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert len(set(said.values())) == 1, said
+        message[words] = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert len(set(message.values())) == 1, message
 
 
-def test_a_training_that_comes_to_the_same_says_so(shop: Path) -> None:
+def test_a_training_that_comes_to_the_same_reports_it(shop: Path) -> None:
     tidemill(shop, "run", "training")
     assert "no new release: the model is equal to shop/" in tidemill(shop, "run", "training").stdout
 
 
-def test_every_command_and_option_says_what_it_is_and_loses_no_words_in_brackets() -> None:
+def test_every_command_and_option_prints_what_it_is_and_loses_no_words_in_brackets() -> None:
     assert [place for place, text in helps(get_command(command_line())) if not text or "[" in text] == []

@@ -23,7 +23,7 @@ def later(shop: Path) -> pl.DataFrame:
     return rows.with_columns(pl.col("ordered").dt.offset_by("90d"), order_id=pl.lit("n") + pl.col("order_id"))
 
 
-def test_a_stopped_run_keeps_its_bad_rows_and_goes_on_with_them_once_they_are_accepted(shop: Path) -> None:
+def test_a_stopped_run_keeps_its_bad_rows_and_continues_with_them_once_they_are_accepted(shop: Path) -> None:
     tidemill(shop, "run", "training")
     rows = later(shop)
     weights = pl.when(pl.int_range(pl.len()) < 7).then(pl.col("items") + 0.5).otherwise(pl.col("items"))
@@ -57,8 +57,8 @@ def test_a_stopped_run_keeps_its_bad_rows_and_goes_on_with_them_once_they_are_ac
 
 def test_a_file_is_judged_with_its_anomalies(shop: Path, tmp_path: Path) -> None:
     later(shop).with_columns(distance_km=pl.lit(float("inf")), wind=1).write_csv(tmp_path / "bad ü.csv")
-    told = tidemill(shop, "data", "validate", str(tmp_path / "bad ü.csv"), code=3)
-    assert "wind: is not in the schema" in told.stdout
+    reported = tidemill(shop, "data", "validate", str(tmp_path / "bad ü.csv"), code=3)
+    assert "wind: is not in the schema" in reported.stdout
     judged = tidemill(shop, "data", "validate", str(tmp_path / "bad ü.csv"), "--json", code=3)
     verdict = msgspec.json.decode(judged.stdout)
     assert [(a["column"], a["kind"], a["rows"]) for a in verdict["evidence"]["anomalies"]] == [
@@ -71,8 +71,8 @@ def test_a_file_is_judged_with_its_anomalies(shop: Path, tmp_path: Path) -> None
 
 
 def test_an_inferred_schema_is_written_to_a_file_and_in_force_as_it_was_edited(shop: Path) -> None:
-    said = tidemill(shop, "data", "schema", "--to", "schemas/rows.toml")
-    assert 'schema = "schemas/rows.toml" under [sources.rows]' in said.stderr
+    message = tidemill(shop, "data", "schema", "--to", "schemas/rows.toml")
+    assert 'schema = "schemas/rows.toml" under [sources.rows]' in message.stderr
     file = shop / "schemas" / "rows.toml"
     carrier = '[columns."carrier"]\n'
     assert carrier in file.read_text(encoding="utf-8")
@@ -97,23 +97,23 @@ def test_an_empty_batch_and_one_with_a_column_more_are_accepted_together(shop: P
     (shop / "data" / "none.csv").write_text(",".join(rows.columns) + "\n")
     (shop / "data" / "cut.csv").write_text("")
     assert "and 2 more verdicts stopped it" in tidemill(shop, "run", "ingestion", code=3).stderr
-    told = tidemill(shop, "data", "accept", "rows", "--reason", "we have weather now").stderr
-    assert "skipped: " in told
-    assert "cut.csv is empty" in told
+    reported = tidemill(shop, "data", "accept", "rows", "--reason", "we have weather now").stderr
+    assert "skipped: " in reported
+    assert "cut.csv is empty" in reported
     (shop / "data" / "cut.csv").unlink()
     tidemill(shop, "run", "ingestion")
 
 
 def test_a_source_or_a_file_is_profiled_with_proposals(shop: Path, tmp_path: Path) -> None:
-    told = tidemill(shop, "data", "profile", "rows", "--report", str(tmp_path / "look.html"))
-    assert "3,000 rows" in told.stdout
-    assert "wrote" in told.stderr
+    reported = tidemill(shop, "data", "profile", "rows", "--report", str(tmp_path / "look.html"))
+    assert "3,000 rows" in reported.stdout
+    assert "wrote" in reported.stderr
     assert "Data profile of" in (tmp_path / "look.html").read_text(encoding="utf-8")
     roles = {one["column"]: one["role"] for one in listed(shop, "data", "profile", "rows")["proposals"]}
     assert (roles["late"], roles["ordered"], roles["order_id"]) == ("label", "event time", "key")
-    later(shop).with_columns(told=pl.col("late").cast(pl.String)).write_parquet(tmp_path / "loose.parquet")
+    later(shop).with_columns(reported=pl.col("late").cast(pl.String)).write_parquet(tmp_path / "loose.parquet")
     found = listed(tmp_path, "data", "profile", str(tmp_path / "loose.parquet"), "--label", "late")
-    assert [one["column"] for one in found["proposals"] if one["exclude"]] == ["order_id", "told"]
+    assert [one["column"] for one in found["proposals"] if one["exclude"]] == ["order_id", "reported"]
     tidemill(tmp_path, "data", "profile", str(tmp_path / "loose.parquet"), "--label", "lat", code=2)
     tidemill(shop, "data", "profile", "nothing", code=2)
     tidemill(shop, "data", "profile", "rows", "--report", "/dev/null/folder.html", code=2)

@@ -73,8 +73,8 @@ def test_spellings_of_one_class_are_reported_before_a_training(tmp_path: Path) -
     half = make_answers(300, 1), make_answers(100, 2, {"yes": "YES ", "no": "No"})
     pl.concat(half).write_csv(tmp_path / "dirty.csv")
     pl.concat((half[0], make_answers(100, 2))).write_csv(tmp_path / "clean.csv")
-    told = tidemill(tmp_path, "init", "dirty", "--from", "dirty.csv", "--label", "answer", "--key", "row").stdout
-    assert "label 'answer' spells one class in several ways: 'No' for 'no', 'YES ' for 'yes'" in told
+    reported = tidemill(tmp_path, "init", "dirty", "--from", "dirty.csv", "--label", "answer", "--key", "row").stdout
+    assert "label 'answer' spells one class in several ways: 'No' for 'no', 'YES ' for 'yes'" in reported
     tidemill(tmp_path, "init", "clean", "--from", "clean.csv", "--label", "answer", "--key", "row")
     losses = []
     for name in ("dirty", "clean"):

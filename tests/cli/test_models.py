@@ -43,8 +43,8 @@ def test_a_release_is_shown_slice_by_slice(tmp_path: Path) -> None:
     assert set(shown["slices"]) == {"carrier=steady", "carrier=swift", "carrier=thrifty"}
     low, high = shown["slice_intervals"]["carrier=swift"]["log_loss"]
     assert low < shown["slices"]["carrier=swift"]["log_loss"] < high
-    told = tidemill(folder, "models", "show", "shop").stdout
-    assert f"({low:.3f} to {high:.3f})" in told
+    reported = tidemill(folder, "models", "show", "shop").stdout
+    assert f"({low:.3f} to {high:.3f})" in reported
 
 
 def test_what_cannot_answer_is_not_promoted(shop: Path, tmp_path: Path) -> None:
@@ -68,10 +68,10 @@ def test_two_releases_side_by_side(shop: Path) -> None:
     assert found["signature"] == []
     assert found["environment"] == {}
     assert set(found["data"]) >= {"iterations"}
-    told = tidemill(shop, "models", "compare", "shop/1", "shop/2").stdout
-    assert "test_log_loss" in told
-    assert "signature: equal" in told
-    assert found["same_test_rows"] == ("b - a" in told) == ("different test rows" not in told)
+    reported = tidemill(shop, "models", "compare", "shop/1", "shop/2").stdout
+    assert "test_log_loss" in reported
+    assert "signature: equal" in reported
+    assert found["same_test_rows"] == ("b - a" in reported) == ("different test rows" not in reported)
     assert found["same_test_rows"]
     assert "does not exist" in tidemill(shop, "models", "compare", "shop/1", "shop/9", code=2).stderr
 
@@ -83,9 +83,9 @@ def test_metrics_of_different_test_rows_are_not_subtracted(shop: Path, tmp_path:
     tidemill(other, "run", "training")
     found = listed(other, "models", "compare", "shop/1", "shop/3")
     assert not found["same_test_rows"]
-    told = tidemill(other, "models", "compare", "shop/1", "shop/3").stdout
-    assert "of different test rows: they cannot be subtracted" in told
-    assert "b - a" not in told
+    reported = tidemill(other, "models", "compare", "shop/1", "shop/3").stdout
+    assert "of different test rows: they cannot be subtracted" in reported
+    assert "b - a" not in reported
 
 
 def test_promoting_what_nobody_watches_is_warned_of(shop: Path) -> None:
@@ -93,10 +93,10 @@ def test_promoting_what_nobody_watches_is_warned_of(shop: Path) -> None:
     text = (shop / "tidemill.toml").read_text()
     (shop / "tidemill.toml").write_text(text[: text.index("[[watch.values]]")])
     try:
-        told = tidemill(shop, "models", "promote", "shop/1")
+        reported = tidemill(shop, "models", "promote", "shop/1")
     finally:
         (shop / "tidemill.toml").write_text(text)
-    assert "nothing watches model 'shop'" in told.stderr
+    assert "nothing watches model 'shop'" in reported.stderr
     back = tidemill(shop, "models", "rollback")
     assert "shop/2 serves model shop again" in back.stdout
     served = [row["arms"][0]["release"] for row in listed(shop, "models", "history")]
@@ -111,8 +111,8 @@ def test_a_threshold_that_is_none_is_refused_with_its_line(shop: Path, wrong: st
     text = file.read_text()
     file.write_text(text.replace("roc_auc = '>= 0.5'", wrong))
     try:
-        told = tidemill(shop, "models", "list", code=2)
+        reported = tidemill(shop, "models", "list", code=2)
     finally:
         file.write_text(text)
-    assert f"line {len(text.splitlines())}" in told.stderr
-    assert "gate.thresholds" in told.stderr
+    assert f"line {len(text.splitlines())}" in reported.stderr
+    assert "gate.thresholds" in reported.stderr

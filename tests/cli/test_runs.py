@@ -103,15 +103,15 @@ def place(tmp_path: Path) -> Place:
 
 def test_a_failed_run_is_taken_up_with_edited_code(place: Place) -> None:
     (place.folder / "fail").touch()
-    said = place.do("run", "training", code=1)
-    assert "the tide is out" in said
+    message = place.do("run", "training", code=1)
+    assert "the tide is out" in message
     failed = place.newest()
-    assert f"tidemill runs resume {failed['id'][:13]}" in said
+    assert f"tidemill runs resume {failed['id'][:13]}" in message
     (place.folder / "pipeline.py").write_text(
         CODE.replace("sum(numbers) / depth", "sum(numbers)").replace("fail", "no")
     )
-    said = place.do("runs", "resume", failed["id"][:18])
-    assert "finished in an earlier attempt" in said
+    message = place.do("runs", "resume", failed["id"][:18])
+    assert "finished in an earlier attempt" in message
     done = place.json("runs", "show", failed["id"])
     assert (done["run"]["state"], done["run"]["metrics"]) == ("done", {"test_loss": 6.0})
     assert [one["state"] for one in done["run"]["attempts"]] == ["failed"]
@@ -122,12 +122,12 @@ def test_a_failed_run_is_taken_up_with_edited_code(place: Place) -> None:
 
 
 @pytest.mark.parametrize("engine", ["inline", "processes"])
-def test_ctrl_c_leaves_a_run_that_goes_on(place: Place, engine: str) -> None:
+def test_ctrl_c_leaves_a_run_that_continues(place: Place, engine: str) -> None:
     running = place.at_fit("run", "training", "--engine", engine)
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=30)
+    _, message = running.communicate(timeout=30)
     assert running.returncode == 130
-    assert "tidemill runs resume" in said
+    assert "tidemill runs resume" in message
     left = place.newest()
     assert left["state"] == "interrupted"
     (place.folder / "wait").unlink()
@@ -135,7 +135,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(place: Place, engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ["inline", "processes"])
-def test_a_run_whose_process_was_killed_is_found_out_and_goes_on(place: Place, engine: str) -> None:
+def test_a_run_whose_process_was_killed_is_found_out_and_continues(place: Place, engine: str) -> None:
     running = place.at_fit("run", "training", "--engine", engine)
     assert place.newest()["state"] == "running"
     running.kill()
@@ -146,7 +146,7 @@ def test_a_run_whose_process_was_killed_is_found_out_and_goes_on(place: Place, e
     assert place.json("runs", "resume", left["id"])["state"] == "done"
 
 
-def test_a_run_is_cancelled_and_can_go_on(place: Place) -> None:
+def test_a_run_is_cancelled_and_can_continue(place: Place) -> None:
     running = place.at_fit("run", "training")
     at_work = place.newest()
     assert "is running" in place.do("runs", "resume", at_work["id"], code=1)
@@ -178,9 +178,9 @@ def test_a_run_comes_out_the_same_by_the_code_that_it_had(place: Place) -> None:
     assert found["metrics"] == {"test_loss": [2.0, 2.0]}
 
 
-def test_a_run_that_depends_on_the_world_comes_out_otherwise_and_says_by_how_much(place: Place) -> None:
-    told = CODE.replace("sum(numbers) / depth", "float((PLACE / 'world').read_text())")
-    (place.folder / "pipeline.py").write_text(told)
+def test_a_run_that_depends_on_the_world_comes_out_otherwise_and_prints_by_how_much(place: Place) -> None:
+    reported = CODE.replace("sum(numbers) / depth", "float((PLACE / 'world').read_text())")
+    (place.folder / "pipeline.py").write_text(reported)
     (place.folder / "world").write_text("0.5")
     past = place.json("run", "training")
     (place.folder / "world").write_text("0.5001")

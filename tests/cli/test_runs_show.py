@@ -48,22 +48,22 @@ def runs(shop: Path) -> list[str]:
     return [run["id"] for run in listed(shop, "runs", "list")][::-1]
 
 
-def test_show_tells_every_item_of_a_run(shop: Path) -> None:
+def test_show_shows_every_item_of_a_run(shop: Path) -> None:
     first, second, _ = runs(shop)
     shown = tidemill(shop, "runs", "show", second).stdout
-    said = re.sub(r" +", " ", shown)
+    message = re.sub(r" +", " ", shown)
     story = listed(shop, "runs", "show", second)
     for heading in ("Versions", "Parameters", "Metrics", "Verdicts", "Steps", "Artifacts"):
         assert f"\n{heading}\n" in shown
     for item in ("started 20", "ended 20", "started by", "executor inline", "policy ", "packages python 3"):
-        assert item in said, item
-    assert f"compared with shop/1, package {story['compared_with']['package'][:12]}, run {first}" in said
-    assert "metric test baseline train" in said
+        assert item in message, item
+    assert f"compared with shop/1, package {story['compared_with']['package'][:12]}, run {first}" in message
+    assert "metric test baseline train" in message
     for step in story["steps"]:
-        assert f"{step['step']} {step['state']} " in said
+        assert f"{step['step']} {step['state']} " in message
         assert step["code"][:8] in shown
     for name, artifact in story["artifacts"].items():
-        assert f"{name} " in said
+        assert f"{name} " in message
         assert artifact["id"][:12] in shown
     shown = tidemill(shop, "runs", "show", first).stdout
     for role in ("anomalies", "rows seen", "statistics", "vocabularies", "metrics", "model package", "verdict"):
@@ -71,17 +71,17 @@ def test_show_tells_every_item_of_a_run(shop: Path) -> None:
     assert max(map(len, shown.splitlines())) <= 120
 
 
-def test_show_tells_a_failure_in_its_place(shop: Path) -> None:
+def test_show_shows_a_failure_in_its_place(shop: Path) -> None:
     shown = tidemill(shop, "runs", "show", runs(shop)[2]).stdout
     assert shown.startswith("falling  failed in ")
     assert "it fell done" in shown
 
 
-def test_logs_are_kept_for_each_step_and_told_as_they_were(shop: Path) -> None:
+def test_logs_are_kept_for_each_step_and_reported_as_they_were(shop: Path) -> None:
     run = runs(shop)[2]
-    told = tidemill(shop, "runs", "logs", run).stdout
-    assert "line 0 of ünïcode [bold]and marks[/bold]" in told
-    assert "RuntimeError: it fell done" in told
+    reported = tidemill(shop, "runs", "logs", run).stdout
+    assert "line 0 of ünïcode [bold]and marks[/bold]" in reported
+    assert "RuntimeError: it fell done" in reported
     alone = tidemill(shop, "runs", "logs", run, "--step", "fall").stdout
     assert "line 0" not in alone
     assert "RuntimeError" in alone
@@ -132,7 +132,7 @@ def test_export_prints_events_line_by_line(shop: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("runs", "show", "0000000000"), "there is no run '0000000000' — list the runs"),
         (("runs", "logs", "0000"), "there is no run"),
@@ -146,8 +146,8 @@ def test_export_prints_events_line_by_line(shop: Path) -> None:
         (("show", "training", "--svg", "/proc/nope/x.svg"), "cannot be written"),
     ],
 )
-def test_what_is_not_there_is_one_line_with_a_cure(shop: Path, words: tuple[str, ...], said: str) -> None:
-    one_line(tidemill(shop, *words, code=2).stderr, said)
+def test_what_is_not_there_is_one_line_with_a_cure(shop: Path, words: tuple[str, ...], message: str) -> None:
+    one_line(tidemill(shop, *words, code=2).stderr, message)
 
 
 def test_a_beginning_of_several_runs_and_an_unknown_format_are_one_line(shop: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_beginning_of_several_runs_and_an_unknown_format_are_one_line(shop: Pa
     )
 
 
-def one_line(said: str, expected: str) -> None:
-    assert expected in said
-    assert " — " in said
-    assert len(said.strip().splitlines()) == 1
+def one_line(message: str, expected: str) -> None:
+    assert expected in message
+    assert " — " in message
+    assert len(message.strip().splitlines()) == 1

@@ -28,12 +28,12 @@ def test_a_pause_is_shown_audited_and_ended(shop: Path) -> None:
     assert [one["action"] for one in listed(shop, "audit", "list")] == ["resumed", "paused"]
 
 
-def test_the_last_firing_is_told_apart_from_what_is_held_back(shop: Path) -> None:
+def test_the_last_firing_is_distinguished_from_what_is_held_up(shop: Path) -> None:
     session = open_session(Project(shop), "held")
     triggers = Triggers(session.project.policy, session.workspace.ledger, session.clock, "held")
     for key in ("fires", "is dropped"):
-        told = {"action": "retrain", "model": "shop"}
-        triggers.emit("verdict", "shop/1", key, session.clock.now(), told)
+        reported = {"action": "retrain", "model": "shop"}
+        triggers.emit("verdict", "shop/1", key, session.clock.now(), reported)
         triggers.fire()
     shown = " ".join(tidemill(shop, "triggers", "list", "--env", "held").stdout.split())
     assert "(waiting)" in shown
@@ -42,7 +42,7 @@ def test_the_last_firing_is_told_apart_from_what_is_held_back(shop: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("models", "history", "--at", "never"), "'never' is not a date"),
         (("triggers", "pause", "wacht"), "has no trigger 'wacht'"),
@@ -53,8 +53,8 @@ def test_the_last_firing_is_told_apart_from_what_is_held_back(shop: Path) -> Non
         (("jobs", "cancel", "019cae6c-5060"), "jobs has no"),
     ],
 )
-def test_what_cannot_be_held_is_told(shop: Path, words: tuple[str, ...], said: str) -> None:
-    assert said in tidemill(shop, *words, code=2).stderr.replace("\n", " ")
+def test_what_cannot_be_held_is_reported(shop: Path, words: tuple[str, ...], message: str) -> None:
+    assert message in tidemill(shop, *words, code=2).stderr.replace("\n", " ")
 
 
 def test_a_job_that_waits_can_be_cancelled_and_is_listed_where_it_belongs(shop: Path) -> None:

@@ -36,16 +36,16 @@ def age(folder: Path, days: float) -> None:
         os.utime(file, (at, at))
 
 
-def test_gc_says_what_would_go_and_does_it_only_when_told(shop: Path) -> None:
+def test_gc_prints_what_would_go_and_does_it_only_when_confirmed(shop: Path) -> None:
     orphan = DiskBlobs(shop / ".tidemill" / "blobs").put(b"orphan")
     assert "it is new" in tidemill(shop, "gc").stdout
     age(shop, 8)
     planned = listed(shop, "gc")
     assert [(group["kind"], group["count"], group["bytes"]) for group in planned["to_delete"]] == [("orphan", 1, 6)]
     assert {group["reason"] for group in planned["to_keep"]} == {"its run has not expired"}
-    said = tidemill(shop, "gc")
-    assert "orphan" in said.stdout
-    assert "--apply" in said.stderr
+    message = tidemill(shop, "gc")
+    assert "orphan" in message.stdout
+    assert "--apply" in message.stderr
     assert DiskBlobs(shop / ".tidemill" / "blobs").has(orphan)
     assert tidemill(shop, "gc", "--apply").stdout == "1 blobs of 6 B were deleted\n"
     assert not DiskBlobs(shop / ".tidemill" / "blobs").has(orphan)
@@ -54,16 +54,16 @@ def test_gc_says_what_would_go_and_does_it_only_when_told(shop: Path) -> None:
 
 def test_a_backup_is_restored_into_another_workspace(shop: Path, tmp_path: Path) -> None:
     file, there = str(tmp_path / "b.tar"), str(tmp_path / "there")
-    said = tidemill(shop, "backup", file)
-    assert "1 runs" in said.stderr
-    said = tidemill(shop, "restore", file, TIDEMILL_WORKSPACE=there)
-    assert said.stdout.startswith("restored shop")
+    message = tidemill(shop, "backup", file)
+    assert "1 runs" in message.stderr
+    message = tidemill(shop, "restore", file, TIDEMILL_WORKSPACE=there)
+    assert message.stdout.startswith("restored shop")
     assert tidemill(shop, "runs", "list", TIDEMILL_WORKSPACE=there).stdout == tidemill(shop, "runs", "list").stdout
     refused = tidemill(shop, "restore", file, code=1, TIDEMILL_WORKSPACE=there)
     assert "not empty" in refused.stderr
     assert "--force" in refused.stderr
-    said = tidemill(shop, "restore", file, "--force", TIDEMILL_WORKSPACE=there)
-    assert "before-restore-" in said.stdout
+    message = tidemill(shop, "restore", file, "--force", TIDEMILL_WORKSPACE=there)
+    assert "before-restore-" in message.stdout
     assert "cannot be read" in tidemill(shop, "restore", str(tmp_path / "none.tar"), code=2).stderr
     (tmp_path / "cut.tar").write_bytes((tmp_path / "b.tar").read_bytes()[:5000])
     assert "nothing was changed" in tidemill(shop, "restore", str(tmp_path / "cut.tar"), "--force", code=1).stderr

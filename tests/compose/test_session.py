@@ -118,10 +118,10 @@ def test_other_processes_have_the_frame_too(shop: Project, orders: pl.DataFrame)
     assert ran.state == "done"
 
 
-def test_what_stands_in_for_no_source_or_is_no_frame_is_told(shop: Project) -> None:
-    with pytest.raises(NotFound, match="no source is called 'row'") as told:
+def test_what_stands_in_for_no_source_or_is_no_frame_is_reported(shop: Project) -> None:
+    with pytest.raises(NotFound, match="no source is called 'row'") as raised:
         open_session(shop, frames={"row": pd.DataFrame({"a": [1]})})
-    assert "rows" in told.value.cure
+    assert "rows" in raised.value.cure
     with pytest.raises(DataError, match="a dict is not a frame"):
         open_session(shop, frames={"rows": {"a": [1]}})
     with pytest.raises(DataError, match="Python objects"):

@@ -18,8 +18,8 @@ def trained(context: Context) -> str:
 
 
 @step(cache=False)
-def noted(said: str) -> str:
-    return said
+def noted(message: str) -> str:
+    return message
 
 
 @pipeline
@@ -33,5 +33,5 @@ def training() -> None:
 
 
 @pipeline
-def noting(said: str = "nothing") -> None:
-    noted(said)
+def noting(message: str = "nothing") -> None:
+    noted(message)

@@ -87,7 +87,7 @@ def test_a_stretch_lasts_until_the_share_changes() -> None:
     assert lasted("challenger") == [("m/2", 7.0)]
 
 
-def test_a_stretch_goes_on_where_only_another_release_changes() -> None:
+def test_a_stretch_continues_where_only_another_release_changes() -> None:
     kept = TrafficShare("m/1", "champion", 1.0)
     drawn = draw_traffic_shares(
         [TrafficChange(WEEKS[0], [kept], "a"), TrafficChange(WEEKS[1], [kept, TrafficShare("m/2", "shadow", 0)], "b")],

@@ -70,7 +70,7 @@ def test_what_is_missing_is_nan_everywhere() -> None:
     assert encode(encoding, FRAME.clear()).shape == (0, 8)
 
 
-def test_a_column_without_any_value_says_nothing_of_its_type() -> None:
+def test_a_column_without_any_value_prints_nothing_of_its_type() -> None:
     encoding = fit_encoding(FRAME, ("distance", "carrier", "when"))
     nothing = pl.DataFrame({"distance": [None], "carrier": [None], "when": [None]})
     assert np.isnan(encode(encoding, nothing)).all()
@@ -148,21 +148,21 @@ def test_a_package_of_an_earlier_version_reads_times_as_it_did() -> None:
 @pytest.mark.parametrize(
     ("name", "values"), [("distance", ["far"]), ("when", ["soon"]), ("seats", [[1]]), ("night", ["maybe"])]
 )
-def test_what_cannot_be_read_is_told_with_the_column(name: str, values: list[object]) -> None:
+def test_what_cannot_be_read_is_reported_with_the_column(name: str, values: list[object]) -> None:
     encoding = fit_encoding(FRAME, NAMES)
-    with pytest.raises(DataError, match=name) as told:
+    with pytest.raises(DataError, match=name) as raised:
         encode(encoding, FRAME[:1].drop(name).with_columns(pl.Series(name, values)))
-    assert told.value.cure
+    assert raised.value.cure
 
 
-def test_lists_and_records_are_told_with_the_cure() -> None:
+def test_lists_and_records_are_reported_with_the_cure() -> None:
     for values in ([["a"]], [{"a": 1}]):
-        with pytest.raises(DataError, match=r"column 'tags' has the type .*, which a model cannot use") as told:
+        with pytest.raises(DataError, match=r"column 'tags' has the type .*, which a model cannot use") as raised:
             fit_encoding(pl.DataFrame({"tags": values}), ("tags",))
-        assert "exclude it under [inputs]" in told.value.cure
+        assert "exclude it under [inputs]" in raised.value.cure
 
 
-def test_columns_that_are_absent_or_empty_are_told() -> None:
+def test_columns_that_are_absent_or_empty_are_reported() -> None:
     with pytest.raises(DataError, match="no column 'wind'") as absent:
         fit_encoding(FRAME, ("wind",))
     assert "carrier" in absent.value.cure

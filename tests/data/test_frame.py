@@ -51,13 +51,13 @@ def test_known_at_comes_from_its_column_or_from_the_arrival() -> None:
 @pytest.mark.parametrize(
     "values", [["soon"], ["2013-01-31T12:00:00Z", "soon"], ["2013-01-31T12:00:00Z", ""], [1], [True]], ids=str
 )
-def test_what_is_no_time_is_told(values: list[Any]) -> None:
-    with pytest.raises(DataError, match="column 't' of source 'rows'") as told:
+def test_what_is_no_time_is_reported(values: list[Any]) -> None:
+    with pytest.raises(DataError, match="column 't' of source 'rows'") as raised:
         add_times(pl.DataFrame({"t": values}), Source(path="a", time="t"), "rows", ARRIVED)
-    assert told.value.cure
+    assert raised.value.cure
 
 
-def test_a_time_column_that_is_not_there_is_told() -> None:
-    with pytest.raises(DataError, match="'rows' has no column 'when'") as told:
+def test_a_time_column_that_is_not_there_is_reported() -> None:
+    with pytest.raises(DataError, match="'rows' has no column 'when'") as raised:
         add_times(FRAME, Source(path="a", time="when"), "rows", ARRIVED)
-    assert "a, b, t" in told.value.cure
+    assert "a, b, t" in raised.value.cure

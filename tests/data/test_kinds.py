@@ -102,7 +102,7 @@ def test_of_a_growing_table_only_blocks_with_new_rows_are_read(database: str, tm
     assert times.min() == DAY.replace(tzinfo=UTC)
 
 
-def test_a_query_without_a_growing_column_comes_again_when_its_result_changes(database: str, tmp_path: Path) -> None:
+def test_a_query_without_a_growing_column_is_read_again_when_its_result_changes(database: str, tmp_path: Path) -> None:
     into_database(database, 1, 2, 30)
     query = 'SELECT number, half FROM "Größe" WHERE number < 20;'
     reader = Reader(tmp_path, path=database, query=query)
@@ -156,7 +156,7 @@ def test_each_version_of_a_delta_table_that_appended_is_a_batch(tmp_path: Path) 
         Reader(tmp_path, path="lake", kind="delta").new()
 
 
-def test_a_delta_table_whose_rows_change_comes_again_whole(tmp_path: Path) -> None:
+def test_a_delta_table_whose_rows_change_is_read_again_whole(tmp_path: Path) -> None:
     place = str(tmp_path / "lake")
     write_deltalake(place, frame(1, 2, 13))
     reader = Reader(tmp_path, path="lake", time="at")
@@ -191,7 +191,7 @@ def test_what_is_inside_a_project_is_called_as_the_project_calls_it(tmp_path: Pa
         assert batch.path == name
 
 
-def test_a_delta_table_whose_log_was_cleaned_up_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_delta_table_whose_log_was_cleaned_up_continues_where_it_was(tmp_path: Path) -> None:
     place = str(tmp_path / "lake")
     kept = {"delta.logRetentionDuration": "interval 1 seconds"}
     write_deltalake(place, frame(1, 2), configuration=kept)
@@ -310,11 +310,11 @@ def test_a_frame_in_hand_is_a_source(tmp_path: Path, hand: Callable[[pl.DataFram
     assert same.id == batch.id or hand is not HANDS["polars"]
 
 
-def test_what_is_no_frame_is_told(tmp_path: Path) -> None:
+def test_what_is_no_frame_is_reported(tmp_path: Path) -> None:
     for wrong in ([1, 2], pd.DataFrame({0: [object()]})):
-        with pytest.raises(DataError) as told:
+        with pytest.raises(DataError) as raised:
             FileSources(tmp_path, {"rows": Source(path="")}, {"rows": wrong}).batches("rows", NOW)
-        assert told.value.cure
+        assert raised.value.cure
 
 
 WRONG: dict[str, tuple[str, dict[str, str], type[TidemillError], str]] = {
@@ -347,17 +347,17 @@ WRONG: dict[str, tuple[str, dict[str, str], type[TidemillError], str]] = {
 }
 
 
-@pytest.mark.parametrize(("path", "source", "error", "said"), WRONG.values(), ids=WRONG)
-def test_what_cannot_be_read_is_told_on_one_line_with_a_cure(
-    tmp_path: Path, path: str, source: dict[str, str], error: type[TidemillError], said: str
+@pytest.mark.parametrize(("path", "source", "error", "message"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_read_is_reported_on_one_line_with_a_cure(
+    tmp_path: Path, path: str, source: dict[str, str], error: type[TidemillError], message: str
 ) -> None:
     into_database(f"sqlite:///{tmp_path / 'shop.db'}", 1)
-    with pytest.raises(error) as told:
+    with pytest.raises(error) as raised:
         Reader(tmp_path, path=path, **source).new()
-    assert said in told.value.problem
-    assert told.value.cure
-    assert "\n" not in str(told.value)
-    assert "secret" not in str(told.value)
+    assert message in raised.value.problem
+    assert raised.value.cure
+    assert "\n" not in str(raised.value)
+    assert "secret" not in str(raised.value)
 
 
 def test_a_sql_source_without_sqlalchemy_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

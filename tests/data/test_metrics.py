@@ -53,22 +53,22 @@ def test_classification_agrees_with_scikit_learn_whatever_classes_occur(
     values = np.array([value % classes for value, _ in rows])
     scores = np.array([weights[:classes] for _, weights in rows], dtype=float) + 0.01
     scores /= scores.sum(axis=1, keepdims=True)
-    said = scores.argmax(axis=1)
+    message = scores.argmax(axis=1)
     truth = Truth("classification", values, tuple(map(str, range(classes))))
     found = measure(truth, scores) | measure_more(truth, scores)
     expected = {
         "log_loss": reference.log_loss(values, scores, labels=range(classes)),
-        "error_rate": 1 - reference.accuracy_score(values, said),
+        "error_rate": 1 - reference.accuracy_score(values, message),
         "brier": ((scores - np.eye(classes)[values]) ** 2).sum(axis=1).mean() / (2 if classes == 2 else 1),
     }
     if classes > 2:
-        expected["f1"] = reference.f1_score(values, said, average="macro", zero_division=0.0)
+        expected["f1"] = reference.f1_score(values, message, average="macro", zero_division=0.0)
         areas = [_area(values == place, scores[:, place]) for place in range(classes)]
         if any(area is not None for area in areas):
             expected["roc_auc"] = np.mean([area for area in areas if area is not None])
     else:
         scored = {"precision": reference.precision_score, "recall": reference.recall_score, "f1": reference.f1_score}
-        expected |= {name: score(values, said, zero_division=0.0) for name, score in scored.items()}
+        expected |= {name: score(values, message, zero_division=0.0) for name, score in scored.items()}
         if values.any():
             expected["average_precision"] = reference.average_precision_score(values, scores[:, 1])
         if (area := _area(values == 1, scores[:, 1])) is not None:
@@ -126,9 +126,9 @@ def test_what_cannot_be_measured_is_left_out() -> None:
     one_class = Truth("classification", np.ones(5, dtype=int), ("no", "yes"))
     assert "roc_auc" not in measure(one_class, np.full((5, 2), 0.5))
     assert "r2" not in measure(Truth("regression", np.ones(5)), np.zeros(5))
-    with pytest.raises(DataError, match="no rows") as told:
+    with pytest.raises(DataError, match="no rows") as raised:
         measure(Truth("regression", np.empty(0)), np.empty(0))
-    assert told.value.cure
+    assert raised.value.cure
 
 
 def test_a_certain_error_costs_much_and_not_endlessly() -> None:
@@ -166,13 +166,13 @@ def test_the_further_metrics_are_those_of_scikit_learn() -> None:
     late = random.random(600) < 0.3
     scores = np.round(np.clip(random.normal(0.35 + 0.2 * late, 0.2), 0, 1), 2)  # with ties
     table = np.asarray(np.column_stack((1 - scores, scores)), float)
-    said = scores > 0.5
+    message = scores > 0.5
     found = measure_more(Truth("classification", late.astype(int), ("no", "yes")), table)
     assert found == pytest.approx(
         {
-            "precision": reference.precision_score(late, said),
-            "recall": reference.recall_score(late, said),
-            "f1": reference.f1_score(late, said),
+            "precision": reference.precision_score(late, message),
+            "recall": reference.recall_score(late, message),
+            "f1": reference.f1_score(late, message),
             "average_precision": reference.average_precision_score(late, scores),
         }
     )
@@ -189,25 +189,25 @@ def test_the_further_metrics_are_those_of_scikit_learn() -> None:
 @pytest.mark.parametrize("metric", ["log_loss", "brier", "error_rate", "roc_auc"])
 def test_a_standard_error_is_how_far_the_metric_moves(metric: str) -> None:
     random = np.random.default_rng(3)
-    told, seen = [], []
+    estimates, seen = [], []
     for _ in range(300):
         chance = random.uniform(0.05, 0.95, 400)
         truth = Truth("classification", (random.random(400) < chance).astype(int), ("no", "yes"))
         scores = np.column_stack((1 - chance, chance))
-        told.append(standard_error(metric, truth, scores))
+        estimates.append(standard_error(metric, truth, scores))
         seen.append(measure(truth, scores)[metric])
-    assert np.mean(told) == pytest.approx(np.std(seen), rel=0.15)
+    assert np.mean(estimates) == pytest.approx(np.std(seen), rel=0.15)
 
 
 @pytest.mark.parametrize("metric", ["rmse", "mae"])
 def test_a_standard_error_of_numbers(metric: str) -> None:
     random = np.random.default_rng(3)
-    told, seen = [], []
+    estimates, seen = [], []
     for _ in range(300):
         truth = Truth("regression", random.normal(size=400))
-        told.append(standard_error(metric, truth, np.zeros(400)))
+        estimates.append(standard_error(metric, truth, np.zeros(400)))
         seen.append(measure(truth, np.zeros(400))[metric])
-    assert np.mean(told) == pytest.approx(np.std(seen), rel=0.15)
+    assert np.mean(estimates) == pytest.approx(np.std(seen), rel=0.15)
 
 
 def test_no_standard_error_where_none_is_known() -> None:

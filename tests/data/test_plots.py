@@ -58,6 +58,6 @@ def test_answers_that_are_not_finite_are_counted_not_drawn(wrong: float) -> None
 
 def test_what_is_calibrated_lies_on_the_diagonal() -> None:
     scores = RANDOM.random(20_000)
-    said, found = calibration_curve(RANDOM.random(20_000) < scores, scores)
-    assert len(said) == 10
-    assert np.abs(said - found).max() < 0.05
+    message, found = calibration_curve(RANDOM.random(20_000) < scores, scores)
+    assert len(message) == 10
+    assert np.abs(message - found).max() < 0.05

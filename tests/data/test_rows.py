@@ -87,7 +87,7 @@ def test_a_frame_that_does_not_fit_names_row_and_column(kind: ColumnType, given:
         RowReader([Input(name="a", type=kind)]).read_frame(given.to_frame())
 
 
-def test_a_time_that_cannot_be_read_says_how_one_is_written() -> None:
+def test_a_time_that_cannot_be_read_prints_how_one_is_written() -> None:
     with pytest.raises(DataError, match=r"'20\.11\.2026' — write a time as 2026-"):
         RowReader([Input(name="a", type="time")]).read_json([{"a": "20.11.2026"}])
 

@@ -76,8 +76,8 @@ def numbers_of(kind: ColumnType, values: pl.Series) -> list[float]:
 def agree(kind: ColumnType, expected: Values, sent: Values, frames: list[pl.Series]) -> None:
     """JSON and each frame give the expected values of one type, by every way."""
     wanted = pl.Series("a", expected, dtype=RULES[kind].dtype)
-    said = RowReader([Input(name="a", type=kind)]).read_json([{"a": value} for value in sent])["a"]
-    assert said.equals(wanted, check_dtypes=True)
+    message = RowReader([Input(name="a", type=kind)]).read_json([{"a": value} for value in sent])["a"]
+    assert message.equals(wanted, check_dtypes=True)
     for frame in (wanted, *frames):
         for way in WAYS:
             found = way(kind, frame.alias("a"))
@@ -219,14 +219,14 @@ REFUSED: list[tuple[ColumnType, Any, pl.Series]] = [
 
 @pytest.mark.parametrize(("kind", "sent", "column"), REFUSED, ids=lambda value: str(value)[:20].split("\n")[0])
 def test_what_would_lose_something_is_refused_everywhere(kind: ColumnType, sent: Any, column: pl.Series) -> None:
-    said = f"column 'a' should be of type {kind}"
-    with pytest.raises(DataError, match=f"row 1: {said}") as refused:
+    message = f"column 'a' should be of type {kind}"
+    with pytest.raises(DataError, match=f"row 1: {message}") as refused:
         RowReader([Input(name="a", type=kind)]).read_json([{"a": None}, {"a": sent}])
     assert refused.value.cure
     for way in WAYS:
-        with pytest.raises(DataError, match=f"{said}|has the type .* do not fit in Int64"):
+        with pytest.raises(DataError, match=f"{message}|has the type .* do not fit in Int64"):
             way(kind, column.alias("a"))
-    with pytest.raises(DataError, match=f"row 1: {said}"):
+    with pytest.raises(DataError, match=f"row 1: {message}"):
         numbers_of(kind, column.alias("a"))
 
 

@@ -40,7 +40,7 @@ def test_what_is_written_is_read(tmp_path: Path, schema: Schema) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("source = = 3", "rows.toml: .*line 1"),
         ('source = "rows"\n[columns.x]\ntype = "float"\n', "rows.toml: .*'float'"),
@@ -56,13 +56,13 @@ def test_what_is_written_is_read(tmp_path: Path, schema: Schema) -> None:
         ('source = "rows"\nahead = "soon"\n[columns.x]\ntype = "text"\n', "soon"),
     ],
 )
-def test_what_does_not_fit_is_told(tmp_path: Path, text: str, said: str) -> None:
+def test_what_does_not_fit_is_reported(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "rows.toml").write_text(text)
-    with pytest.raises(ConfigurationError, match=said) as told:
+    with pytest.raises(ConfigurationError, match=message) as raised:
         read_schema(tmp_path / "rows.toml")
-    assert told.value.cure
+    assert raised.value.cure
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
         read_schema(tmp_path / "rows.toml")

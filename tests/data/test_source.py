@@ -70,7 +70,7 @@ def test_a_register_without_times_holds_always(sources: FileSources) -> None:
     assert sources.history(view, datetime(1980, 1, 1, tzinfo=UTC)).height == 1
 
 
-def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+def test_what_is_not_there_is_reported(tmp_path: Path) -> None:
     sources = FileSources(tmp_path, {"rows": Source(path="*.csv"), "seas": Source(path="seas.csv")})
     with pytest.raises(NotFound, match="no source is called 'raws'") as unknown:
         sources.batches("raws", NOON)

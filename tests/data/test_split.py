@@ -67,10 +67,10 @@ def test_many_rows_of_the_first_moment_stay_together() -> None:
 
 
 @pytest.mark.parametrize("hours", [[], [0]])
-def test_too_few_rows_are_told(hours: list[int]) -> None:
-    with pytest.raises(DataError, match="too few rows") as told:
+def test_too_few_rows_are_reported(hours: list[int]) -> None:
+    with pytest.raises(DataError, match="too few rows") as raised:
         split_by_time(frame(*hours), "1h", 0.2, 0.2)
-    assert told.value.cure
+    assert raised.value.cure
     with pytest.raises(DataError, match="too few rows"):
         split_at_random(frame(*hours), 0.2, 0.2, 0)
 
@@ -102,8 +102,8 @@ def test_a_group_is_on_one_side_only_and_no_row_is_lost(
     rows = pl.DataFrame({"g": pl.Series(groups, dtype=pl.String), "row": range(len(groups))})
     try:
         parts = split_by_group(rows, "g", share, validation, seed)
-    except DataError as told:
-        assert "fewer than two values" in told.problem  # noqa: PT017 - one group may have them all
+    except DataError as raised:
+        assert "fewer than two values" in raised.problem  # noqa: PT017 - one group may have them all
         return
     assert sorted(row for part in parts for row in part["row"]) == list(range(len(groups)))
     for one, other in itertools.combinations(parts, 2):
@@ -170,10 +170,10 @@ def test_every_part_has_the_same_mixture_of_labels(labels: list[str], seed: int)
 
 
 @pytest.mark.parametrize("split", [split_by_group, split_stratified])
-def test_a_column_that_is_not_there_is_told(split: Callable[..., object]) -> None:
-    with pytest.raises(DataError, match="there is no column 'who'") as told:
+def test_a_column_that_is_not_there_is_reported(split: Callable[..., object]) -> None:
+    with pytest.raises(DataError, match="there is no column 'who'") as raised:
         split(frame(1, 2, 3), "who", 0.2, 0.2, 0)
-    assert told.value.cure
+    assert raised.value.cure
 
 
 TABLES = st.lists(

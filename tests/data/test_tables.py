@@ -71,8 +71,8 @@ def test_dates_of_csv_are_iso_8601_or_text(tmp_path: Path) -> None:
 
 def test_text_of_json_that_all_is_iso_8601_is_time(tmp_path: Path) -> None:
     rows = [
-        {"born": "1999-01-31", "seen": "2013-01-31T14:00:00+02:00", "said": "2013-01-31 was cold", "code": None},
-        {"born": None, "seen": "2013-01-31T12:00:00Z", "said": "2013-01-31", "code": "2013-13-01"},
+        {"born": "1999-01-31", "seen": "2013-01-31T14:00:00+02:00", "message": "2013-01-31 was cold", "code": None},
+        {"born": None, "seen": "2013-01-31T12:00:00Z", "message": "2013-01-31", "code": "2013-13-01"},
     ]
     file = write(tmp_path, "a.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
     found = read_table(file)
@@ -116,32 +116,32 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("name", "content", "said", "cure"), WRONG.values(), ids=WRONG)
-def test_what_cannot_be_read_is_told(tmp_path: Path, name: str, content: bytes, said: str, cure: str) -> None:
-    with pytest.raises(DataError, match=said) as told:
+@pytest.mark.parametrize(("name", "content", "message", "cure"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_read_is_reported(tmp_path: Path, name: str, content: bytes, message: str, cure: str) -> None:
+    with pytest.raises(DataError, match=message) as raised:
         read_table(write(tmp_path, name, content))
-    assert name in told.value.problem
-    assert cure in told.value.cure
+    assert name in raised.value.problem
+    assert cure in raised.value.cure
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
-def test_parquet_that_is_cut_off_is_told(tmp_path: Path, share: float) -> None:
+def test_parquet_that_is_cut_off_is_reported(tmp_path: Path, share: float) -> None:
     pl.DataFrame({"x": range(10_000)}).write_parquet(tmp_path / "whole.parquet")
     content = (tmp_path / "whole.parquet").read_bytes()
     with pytest.raises(DataError, match="cannot be read as parquet"):
         read_table(write(tmp_path, "part.parquet", content[: int(len(content) * share)]))
 
 
-def test_what_is_no_file_is_told(tmp_path: Path) -> None:
+def test_what_is_no_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "nowhere.csv")
-    for name, said in {
+    for name, message in {
         "nowhere.csv": "there is no file",
         ".": "is a folder",
         "link.csv": "a link to a missing file",
     }.items():
-        with pytest.raises(DataError, match=said) as told:
+        with pytest.raises(DataError, match=message) as raised:
             read_table(tmp_path / name)
-        assert told.value.cure
+        assert raised.value.cure
 
 
 def test_the_folder_of_a_delta_table_is_not_taken_for_files(tmp_path: Path) -> None:

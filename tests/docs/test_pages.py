@@ -68,9 +68,9 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         place = f"{name_of(page)}, line {block.line}"
         if ">>>" in block.text:
             test = doctest.DocTestParser().get_doctest(block.text, space, place, name_of(page), block.line - 1)
-            said: list[str] = []
-            outcome = doctest.DocTestRunner(verbose=False).run(test, out=said.append, clear_globs=False)
-            assert not outcome.failed, "".join(said)
+            message: list[str] = []
+            outcome = doctest.DocTestRunner(verbose=False).run(test, out=message.append, clear_globs=False)
+            assert not outcome.failed, "".join(message)
             space |= test.globs
         else:
             exec(compile(block.text, place, "exec"), space)
@@ -168,8 +168,8 @@ def test_the_floors_are_those_of_the_contract() -> None:
     floors = [[room.strip() for room in layer.split("|")] for layer in layers]
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \| (.+) \|$", page, re.MULTILINE)
-    told = [[room.rstrip("/") for room in re.findall(r"(?:^|· )`([\w/]+)`", row)] for _, row in rows]
-    assert told == floors
+    reported = [[room.rstrip("/") for room in re.findall(r"(?:^|· )`([\w/]+)`", row)] for _, row in rows]
+    assert reported == floors
     assert [int(floor) for floor, _ in rows] == list(range(len(floors), 0, -1))
     drawn = re.findall(
         r'class="name"[^>]*>(\w+)<', (ROOT / "docs" / "images" / "floors.svg").read_text(encoding="utf-8")

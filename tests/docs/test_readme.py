@@ -38,9 +38,9 @@ def test_your_own_table(tmp_path: Path) -> None:
         name = prediction["id"]
         assert json.loads(_run(_at(re.sub(r"\bID\b", name, label), port), tmp_path)) == {"accepted": 1}
 
-    told = _run(re.sub(r"\bID\b", name, why), tmp_path)
-    said = [line.split()[0] for line in told.splitlines() if not line.startswith(" ")]
-    assert {"prediction", "features", "release", "route", "run", "verdict", "code", "cause"} <= set(said)
+    reported = _run(re.sub(r"\bID\b", name, why), tmp_path)
+    message = [line.split()[0] for line in reported.splitlines() if not line.startswith(" ")]
+    assert {"prediction", "features", "release", "route", "run", "verdict", "code", "cause"} <= set(message)
 
 
 def _write_table(folder: Path, init: str, ask: str) -> None:
@@ -101,8 +101,8 @@ def _served(command: str, folder: Path, port: int) -> Iterator[None]:
         yield
     finally:
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=40)
-    assert process.returncode == 0, said
+        _, message = process.communicate(timeout=40)
+    assert process.returncode == 0, message
 
 
 def _wait_until_ready(process: "subprocess.Popen[str]", port: int) -> None:

@@ -195,7 +195,7 @@ def test_rows_of_the_spine_keep_their_order_and_number() -> None:
 
 
 @pytest.mark.parametrize("missing", ["k", "x"])
-def test_a_missing_column_is_told_with_the_view_and_the_side(missing: str) -> None:
+def test_a_missing_column_is_reported_with_the_view_and_the_side(missing: str) -> None:
     history = history_of([("a", "a", START, timedelta(0), 1.0, "u")]).drop(missing)
     with pytest.raises(DataError, match=f"view 'v': its source has no column '{missing}'") as refused:
         join(spine_of([("a", "a", START)]), view(), history)

@@ -50,8 +50,8 @@ def forked(work: Any) -> tuple[int, int]:
 def ended(child: int, read: int) -> tuple[int, list[str]]:
     """Its exit status, and the lines that it acknowledged."""
     with os.fdopen(read) as lines:
-        said = lines.read().splitlines()
-    return os.waitpid(child, 0)[1], said
+        message = lines.read().splitlines()
+    return os.waitpid(child, 0)[1], message
 
 
 def killed(child: int, read: int, share: float, lasts: float) -> float:
@@ -70,20 +70,20 @@ def killed(child: int, read: int, share: float, lasts: float) -> float:
 def begin(folder: Path, salt: str, fault: str = "") -> Any:
     """A run that acknowledges what it was told is done."""
 
-    def work(said: Any) -> None:
+    def work(message: Any) -> None:
         os.environ["TIDEMILL_FAULT"] = fault
 
-        def told(step: StepRun) -> None:
+        def reported(step: StepRun) -> None:
             if step.state != "running":
-                said(f"{step.run} {step.step} {step.state}")
+                message(f"{step.run} {step.step} {step.state}")
 
         session = opened(folder)
         crashing = session.project.code.pipeline("crashing")
         assert session.code_state
         assert session.packages_digest
-        said("open")
-        done, failed = run(session, crashing, {"salt": salt}, progress=told)
-        said(f"{done.id} run {done.state}" if failed is None else f"{done.id} failed {failed}")
+        message("open")
+        done, failed = run(session, crashing, {"salt": salt}, progress=reported)
+        message(f"{done.id} run {done.state}" if failed is None else f"{done.id} failed {failed}")
 
     return work
 
@@ -91,7 +91,7 @@ def begin(folder: Path, salt: str, fault: str = "") -> Any:
 def look(folder: Path, salt: str, acknowledged: list[str]) -> Any:
     """What a killed run left, taken up again: raises where anything was lost or is half there."""
 
-    def work(said: Any) -> None:
+    def work(message: Any) -> None:
         os.environ["TIDEMILL_FAULT"] = ""
         session = opened(folder)
         books, blobs = session.workspace.ledger, session.workspace.blobs
@@ -119,7 +119,7 @@ def look(folder: Path, salt: str, acknowledged: list[str]) -> Any:
             assert (done.state, done.id) == ("done", left[0].id)
         if left:
             _whole(session, left[0].id)
-        said(state)
+        message(state)
 
     return work
 
@@ -156,8 +156,8 @@ def main() -> None:
     lasts = 60.0
     for salt in ("first", "second"):
         began = time.monotonic()
-        status, said = ended(*forked(begin(folder, salt)))
-        assert status == 0, said
+        status, message = ended(*forked(begin(folder, salt)))
+        assert status == 0, message
         lasts = min(lasts, time.monotonic() - began)
     found: Counter[str] = Counter()
     problems = []
@@ -169,15 +169,15 @@ def main() -> None:
         child, pipe = forked(begin(folder, salt, point))
         if not point:
             lasts = killed(child, pipe, luck.random(), lasts)
-        status, said = ended(child, pipe)
+        status, message = ended(child, pipe)
         if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
             # It was over before; but a named point is come to by every run.
-            problems += [f"{point}: nothing came to this point: {status} {said}"] if point else []
+            problems += [f"{point}: nothing came to this point: {status} {message}"] if point else []
             continue
-        status, told = ended(*forked(look(folder, salt, said)))
+        status, reported = ended(*forked(look(folder, salt, message)))
         if status:
-            problems.append(f"{number} {point}: {said}")
-        left = told[-1] if told else "spoiled"
+            problems.append(f"{number} {point}: {message}")
+        left = reported[-1] if reported else "spoiled"
         found[left] += 1
         if left == "nothing" and not point:
             lasts *= 1.25  # too early: a busy machine's runs take longer than those that `lasts` was learned from

@@ -46,10 +46,10 @@ def killing(folder: Path, kills: int, seed: int, *points: str) -> subprocess.Pop
 
 
 def result(running: subprocess.Popen[str]) -> dict[str, Any]:
-    printed, said = running.communicate(timeout=600)
-    assert running.returncode == 0, said
+    printed, message = running.communicate(timeout=600)
+    assert running.returncode == 0, message
     found: dict[str, Any] = json.loads(printed)
-    assert found["problems"] == [], said[-4000:]
+    assert found["problems"] == [], message[-4000:]
     return found
 
 

@@ -204,7 +204,7 @@ def test_parameters_are_read_as_their_types(mill: Mill) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"depth": "deep"}, "'depth'.*int"),
         ({"depth": 1.5}, "'depth'.*int"),
@@ -213,18 +213,18 @@ def test_parameters_are_read_as_their_types(mill: Mill) -> None:
         ({}, "needs the parameter 'depth'"),
     ],
 )
-def test_parameters_that_do_not_fit_leave_no_run(mill: Mill, given: dict[str, object], said: str) -> None:
+def test_parameters_that_do_not_fit_leave_no_run(mill: Mill, given: dict[str, object], message: str) -> None:
     @pipeline
     def training(depth: int) -> None:
         start(depth)
 
-    with pytest.raises(InputError, match=said) as told:
+    with pytest.raises(InputError, match=message) as raised:
         mill.try_to_run(training, **given)
-    assert told.value.cure
+    assert raised.value.cure
     assert mill.books.runs.find() == []
 
 
-def test_numbers_that_are_not_finite_are_told_apart_and_the_run_goes_on_with_them(mill: Mill) -> None:
+def test_numbers_that_are_not_finite_are_distinguished_and_the_run_continues_with_them(mill: Mill) -> None:
     failing = [True]
 
     @step
@@ -265,9 +265,9 @@ def test_lists_may_be_given_as_json(mill: Mill) -> None:
         show(values)
 
     assert mill.value(mill.run(showing, values="[1, 2]"), "show").decode("utf-8-sig") == "[1, 2]"
-    with pytest.raises(InputError, match="must be of type") as told:
+    with pytest.raises(InputError, match="must be of type") as raised:
         mill.run(showing, values="1,2")
-    assert "as JSON" in told.value.cure
+    assert "as JSON" in raised.value.cure
 
 
 def test_plain_data_of_another_type_than_promised_fails_the_step(mill: Mill) -> None:
@@ -331,7 +331,7 @@ def test_a_step_that_misses_an_input_is_refused_before_anything_runs(mill: Mill)
     assert mill.books.runs.find() == []
 
 
-def test_a_run_tells_its_code_and_software(mill: Mill, tmp_path: Path) -> None:
+def test_a_run_shows_its_code_and_software(mill: Mill, tmp_path: Path) -> None:
     run = mill.run(gated, number=1)
     assert set(run.software) >= {"python", "polars", "lightgbm"}
     assert len(run.code["digest"]) == 64

@@ -108,7 +108,7 @@ def test_a_step_that_gives_the_same_again_stops_the_change(mill: Mill) -> None:
     assert mill.states(mill.run(signs, number=6)) == {"sign": "ran", "say": "cached"}
 
 
-def test_a_blob_that_is_gone_is_made_again_and_says_so(mill: Mill) -> None:
+def test_a_blob_that_is_gone_is_made_again_and_reports_it(mill: Mill) -> None:
     first = mill.run(training)
     lost = mill.steps(first)["add"].outputs["output"]
     mill.workspace.blobs.delete(lost)
@@ -121,7 +121,9 @@ def test_a_blob_that_is_gone_is_made_again_and_says_so(mill: Mill) -> None:
 @pytest.mark.parametrize(
     "harm", [lambda content: content[:-1] + b"?", lambda content: content[:-1]], ids=["altered", "cut"]
 )
-def test_an_altered_blob_is_made_again_and_says_so(mill: Mill, tmp_path: Path, harm: Callable[[bytes], bytes]) -> None:
+def test_an_altered_blob_is_made_again_and_reports_it(
+    mill: Mill, tmp_path: Path, harm: Callable[[bytes], bytes]
+) -> None:
     digest = mill.steps(mill.run(training))["load"].outputs["output"]
     (file,) = tmp_path.rglob(digest)
     whole = file.read_bytes()

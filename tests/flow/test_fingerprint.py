@@ -63,7 +63,7 @@ SAME = {
 
 
 @pytest.mark.parametrize("source", SAME.values(), ids=SAME)
-def test_it_does_not_change_with_what_says_nothing_to_the_machine(digest: Digest, source: str) -> None:
+def test_it_does_not_change_with_what_prints_nothing_to_the_machine(digest: Digest, source: str) -> None:
     assert digest(source) == digest(BASE)
 
 

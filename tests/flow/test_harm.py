@@ -65,7 +65,7 @@ def run_in_process(folder: Path, *words: str, **environment: str) -> subprocess.
     )
 
 
-def test_a_full_disk_fails_the_step_and_the_run_goes_on_when_there_is_space(tmp_path: Path) -> None:
+def test_a_full_disk_fails_the_step_and_the_run_continues_when_there_is_space(tmp_path: Path) -> None:
     full = run_in_process(tmp_path, "growing", "2000000")
     assert full.returncode == 0, full.stderr
     assert full.stdout.startswith("failed")

@@ -121,9 +121,9 @@ def test_what_cannot_be_kept_is_refused_before_the_run(mill: Mill) -> None:
     def streaming() -> None:
         lines()
 
-    with pytest.raises(ConfigurationError, match=r"'lines'.*cannot be stored") as told:
+    with pytest.raises(ConfigurationError, match=r"'lines'.*cannot be stored") as raised:
         mill.try_to_run(streaming)
-    assert told.value.cure
+    assert raised.value.cure
     assert mill.books.runs.find() == []
 
 

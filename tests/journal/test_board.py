@@ -63,9 +63,9 @@ def test_an_older_route_never_replaces_a_newer_one_whoever_comes_last(tmp_path: 
     assert FileBoard(tmp_path / "others").routes()["late"].version == 100
 
 
-def test_a_read_only_board_is_told_and_still_read(tmp_path: Path) -> None:
+def test_a_read_only_board_is_reported_and_still_read(tmp_path: Path) -> None:
     FileBoard(tmp_path).publish(route(1))
-    told = in_child(
+    reported = in_child(
         f"""
         from pathlib import Path
         from tidemill.journal.board import FileBoard
@@ -76,8 +76,8 @@ def test_a_read_only_board_is_told_and_still_read(tmp_path: Path) -> None:
         """,
         read_only=tmp_path,
     )
-    assert told.startswith("TidemillError: the route of model 'late' could not be published")
-    assert told.endswith("1\n")
+    assert reported.startswith("TidemillError: the route of model 'late' could not be published")
+    assert reported.endswith("1\n")
 
 
 def _publish_all(place: int, folder: Path) -> None:

@@ -204,7 +204,7 @@ def test_kinds_are_those_with_rows(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
-    told = in_child(
+    reported = in_child(
         f"""
         from pathlib import Path
         import random
@@ -218,15 +218,15 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
         """,
         limits={resource.RLIMIT_FSIZE: 200_000},
     )
-    assert told.startswith("TidemillError: 100000 rows could not be written to the journal")
-    assert "free space" in told
-    assert told.endswith("\n1\n")
+    assert reported.startswith("TidemillError: 100000 rows could not be written to the journal")
+    assert "free space" in reported
+    assert reported.endswith("\n1\n")
     assert len([file for file in tmp_path.rglob("*") if file.is_file()]) == 1
 
 
-def test_a_read_only_journal_is_told_and_still_read(tmp_path: Path) -> None:
+def test_a_read_only_journal_is_reported_and_still_read(tmp_path: Path) -> None:
     filled(tmp_path)
-    told = in_child(
+    reported = in_child(
         f"""
         from pathlib import Path
         from tidemill.journal.files import FileJournal
@@ -237,5 +237,5 @@ def test_a_read_only_journal_is_told_and_still_read(tmp_path: Path) -> None:
         """,
         read_only=tmp_path,
     )
-    assert "could not be written" in told
-    assert told.endswith("20\n")
+    assert "could not be written" in reported
+    assert reported.endswith("20\n")

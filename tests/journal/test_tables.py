@@ -114,7 +114,7 @@ def _append_all(_: int, root: str) -> None:
         tables.append("flights", str(batch), frame(batch))
 
 
-def test_a_column_of_another_kind_is_told_and_changes_nothing(tables: DeltaTables) -> None:
+def test_a_column_of_another_kind_is_reported_and_changes_nothing(tables: DeltaTables) -> None:
     tables.append("flights", "a", frame(1))
     with pytest.raises(TidemillError, match=r"column 'x' has the type Int64 .* and List\(Int64\)") as refused:
         tables.append("flights", "b", pl.DataFrame({"x": [[1, 2]]}))
@@ -123,9 +123,9 @@ def test_a_column_of_another_kind_is_told_and_changes_nothing(tables: DeltaTable
     assert tables.append("flights", "b", frame(2)) == 1
 
 
-def test_a_full_disk_is_told_and_changes_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_changes_nothing(tmp_path: Path) -> None:
     DeltaTables(str(tmp_path)).append("flights", "a", frame(1))
-    told = in_child(
+    reported = in_child(
         f"""
         import random
         from tests.journal.test_tables import frame
@@ -137,8 +137,8 @@ def test_a_full_disk_is_told_and_changes_nothing(tmp_path: Path) -> None:
         """,
         limits={resource.RLIMIT_FSIZE: 200_000},
     )
-    assert told.startswith("TidemillError: batch 'b' could not be appended to table 'flights'")
-    assert told.endswith("\n0 1\n")
+    assert reported.startswith("TidemillError: batch 'b' could not be appended to table 'flights'")
+    assert reported.endswith("\n0 1\n")
 
 
 def of(value: int) -> Callable[[pl.DataFrame], pl.Series]:

@@ -120,7 +120,7 @@ def test_restart_inside_a_transaction_is_an_error_and_rolls_back(postgres_url: s
 def test_full_disk_is_an_error_and_the_ledger_stays_intact(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     Ledger(url).runs.add(run(1))
-    told = in_child(
+    reported = in_child(
         f"""
         from msgspec.structs import replace
         from tidemill.ledger.ledger import Ledger
@@ -131,9 +131,9 @@ def test_full_disk_is_an_error_and_the_ledger_stays_intact(tmp_path: Path) -> No
         """,
         limits={resource.RLIMIT_FSIZE: 1_000_000},
     )
-    assert told.startswith(f"TidemillError: the ledger at {tmp_path}/ledger.db refused: ")
-    assert "free space" in told
-    assert told.endswith("1\n")
+    assert reported.startswith(f"TidemillError: the ledger at {tmp_path}/ledger.db refused: ")
+    assert "free space" in reported
+    assert reported.endswith("1\n")
     assert Ledger(url).runs.find() == [run(1)]
 
 
@@ -169,7 +169,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_forked_child_does_not_close_the_connections_of_its_parent(url: str) -> None:
-    told = in_child(
+    reported = in_child(
         f"""
         import gc, threading
         from tidemill.ledger.ledger import Ledger
@@ -201,7 +201,7 @@ def test_forked_child_does_not_close_the_connections_of_its_parent(url: str) -> 
         print(len(ledger.runs.find()))
         """
     )
-    assert told == "1\n5\n"
+    assert reported == "1\n5\n"
 
 
 def test_finished_threads_close_their_connections(postgres_url: str) -> None:
@@ -224,7 +224,7 @@ def test_read_only_ledger_is_an_error(tmp_path: Path) -> None:
     ledger = Ledger(url)
     ledger.runs.add(run(1))
     ledger.close()
-    told = in_child(
+    reported = in_child(
         f"""
         from tidemill.ledger.ledger import Ledger
         from tidemill.testing.ledger import run
@@ -232,8 +232,8 @@ def test_read_only_ledger_is_an_error(tmp_path: Path) -> None:
         """,
         read_only=tmp_path,
     )
-    assert told.startswith("TidemillError: the ledger at")
-    assert "can write" in told
+    assert reported.startswith("TidemillError: the ledger at")
+    assert "can write" in reported
 
 
 def test_add_all_indexes_records_like_add(url: str) -> None:

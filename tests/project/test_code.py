@@ -55,16 +55,16 @@ def test_pipelines_and_views_are_found_by_name(folder: Path) -> None:
 
 def test_a_project_without_code_has_none(folder: Path) -> None:
     code = Code(folder)
-    with pytest.raises(NotFound) as told:
+    with pytest.raises(NotFound) as raised:
         code.pipeline("training")
-    assert "none" in told.value.cure
+    assert "none" in raised.value.cure
 
 
-def test_a_syntax_error_is_told_with_its_line(folder: Path) -> None:
+def test_a_syntax_error_is_reported_with_its_line(folder: Path) -> None:
     (folder / "pipeline.py").write_text(PIPELINE + "\ndef broken(:\n")
-    with pytest.raises(ConfigurationError, match=r"pipeline\.py, line 12: ") as told:
+    with pytest.raises(ConfigurationError, match=r"pipeline\.py, line 12: ") as raised:
         Code(folder)
-    assert told.value.cure
+    assert raised.value.cure
 
 
 def test_a_syntax_error_in_a_helper_names_the_helper(folder: Path) -> None:
@@ -74,13 +74,13 @@ def test_a_syntax_error_in_a_helper_names_the_helper(folder: Path) -> None:
         Code(folder)
 
 
-def test_an_import_that_fails_is_told(folder: Path) -> None:
+def test_an_import_that_fails_is_reported(folder: Path) -> None:
     (folder / "pipeline.py").write_text("import nowhere_to_be_found\n")
     with pytest.raises(
         ConfigurationError, match=r"pipeline\.py cannot be imported: ModuleNotFoundError.*nowhere_to"
-    ) as told:
+    ) as raised:
         Code(folder)
-    assert isinstance(told.value.__cause__, ModuleNotFoundError)
+    assert isinstance(raised.value.__cause__, ModuleNotFoundError)
 
 
 def test_modules_beside_the_pipeline_can_be_imported(folder: Path) -> None:

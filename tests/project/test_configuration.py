@@ -61,10 +61,10 @@ def test_several_models_stand_under_their_names(tmp_path: Path) -> None:
     }
 
 
-def test_the_digest_tells_what_it_says_and_not_how(tmp_path: Path) -> None:
-    said = digest_policy(read(tmp_path, BASE))
-    assert digest_policy(read(tmp_path, "# a comment\n" + BASE.replace("\n\n", "\n\n\n"))) == said
-    assert digest_policy(read(tmp_path, BASE + "[gate]\nmargin = 0.01\n")) != said
+def test_the_digest_shows_what_it_prints_and_not_how(tmp_path: Path) -> None:
+    message = digest_policy(read(tmp_path, BASE))
+    assert digest_policy(read(tmp_path, "# a comment\n" + BASE.replace("\n\n", "\n\n\n"))) == message
+    assert digest_policy(read(tmp_path, BASE + "[gate]\nmargin = 0.01\n")) != message
 
 
 TRIGGER = BASE + '[[triggers]]\nname = "daily"\npipeline = "training"\n'
@@ -326,14 +326,16 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("text", "said", "cure"), WRONG.values(), ids=WRONG)
-def test_what_does_not_fit_is_told_with_its_line_and_cure(tmp_path: Path, text: str, said: str, cure: str) -> None:
-    with pytest.raises(ConfigurationError, match=said) as told:
+@pytest.mark.parametrize(("text", "message", "cure"), WRONG.values(), ids=WRONG)
+def test_what_does_not_fit_is_reported_with_its_line_and_cure(
+    tmp_path: Path, text: str, message: str, cure: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message) as raised:
         read(tmp_path, text)
-    assert told.value.exit_code == 2
-    if "duration" not in told.value.problem:
-        assert "tidemill.toml" in told.value.problem
-    assert cure.replace("\\", "") in told.value.cure
+    assert raised.value.exit_code == 2
+    if "duration" not in raised.value.problem:
+        assert "tidemill.toml" in raised.value.problem
+    assert cure.replace("\\", "") in raised.value.cure
 
 
 CODE = "from tidemill.recipes import ingestion, watching as looking\n\ndef training(): ...\n"
@@ -359,9 +361,9 @@ def test_what_else_names_a_pipeline_must_name_one_that_is_defined(tmp_path: Path
     ):
         with pytest.raises(
             ConfigurationError, match=f"line {line}: pipeline.py defines no pipeline 'ingestoin'"
-        ) as told:
+        ) as raised:
             read(tmp_path, text)
-        assert "did you mean 'ingestion'?" in told.value.cure
+        assert "did you mean 'ingestion'?" in raised.value.cure
 
 
 def test_a_trigger_may_start_itself_where_it_is_bounded(tmp_path: Path) -> None:
@@ -390,16 +392,16 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 
 def test_a_trigger_of_a_pipeline_that_is_not_defined_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pipeline.py").write_text(CODE)
-    with pytest.raises(ConfigurationError, match=r"tidemill.toml, line 14: .*'trainig', which pipeline.py") as told:
+    with pytest.raises(ConfigurationError, match=r"tidemill.toml, line 14: .*'trainig', which pipeline.py") as raised:
         read(tmp_path, TRIGGER.replace('"training"', '"trainig"') + 'on = "data"\n')
-    assert told.value.cure == "it defines: ingestion, looking, training; did you mean 'training'?"
+    assert raised.value.cure == "it defines: ingestion, looking, training; did you mean 'training'?"
 
 
 def test_a_step_is_no_pipeline_that_a_trigger_could_start(tmp_path: Path) -> None:
     (tmp_path / "pipeline.py").write_text(CODE.replace("def training", "@tidemill.step(retries=2)\ndef training"))
-    with pytest.raises(ConfigurationError, match=r"line 14: .*'training', which is a step in pipeline.py") as told:
+    with pytest.raises(ConfigurationError, match=r"line 14: .*'training', which is a step in pipeline.py") as raised:
         read(tmp_path, TRIGGER + 'on = "data"\n')
-    assert told.value.cure == "it defines: ingestion, looking"
+    assert raised.value.cure == "it defines: ingestion, looking"
 
 
 TWICE = {
@@ -410,12 +412,14 @@ TWICE = {
 }
 
 
-@pytest.mark.parametrize(("code", "said"), TWICE.values(), ids=TWICE)
-def test_two_things_of_one_name_are_refused(tmp_path: Path, code: str, said: str) -> None:
+@pytest.mark.parametrize(("code", "message"), TWICE.values(), ids=TWICE)
+def test_two_things_of_one_name_are_refused(tmp_path: Path, code: str, message: str) -> None:
     (tmp_path / "pipeline.py").write_text(code)
-    with pytest.raises(ConfigurationError, match=rf"pipeline.py, line \d: .*'mine' has the name of .*{said}") as told:
+    with pytest.raises(
+        ConfigurationError, match=rf"pipeline.py, line \d: .*'mine' has the name of .*{message}"
+    ) as raised:
         read(tmp_path, BASE)
-    assert "rename one of them" in told.value.cure
+    assert "rename one of them" in raised.value.cure
 
 
 def test_one_name_may_be_bound_in_several_ways(tmp_path: Path) -> None:
@@ -433,9 +437,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
         read_policy(tmp_path)
     (tmp_path / "tidemill.toml").write_bytes(BASE.replace("Warn", "Warn\xe9").encode("latin-1"))
-    with pytest.raises(ConfigurationError, match="is not UTF-8") as told:
+    with pytest.raises(ConfigurationError, match="is not UTF-8") as raised:
         read_policy(tmp_path / "tidemill.toml")
-    assert "UTF-8" in told.value.cure
+    assert "UTF-8" in raised.value.cure
 
 
 def test_a_project_is_found_from_inside(tmp_path: Path) -> None:
@@ -447,9 +451,9 @@ def test_a_project_is_found_from_inside(tmp_path: Path) -> None:
 
 
 def test_where_there_is_no_project_the_cure_makes_one(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"no tidemill.toml in .* or above") as told:
+    with pytest.raises(ConfigurationError, match=r"no tidemill.toml in .* or above") as raised:
         find_project(tmp_path)
-    assert "tidemill init" in told.value.cure
+    assert "tidemill init" in raised.value.cure
 
 
 def test_the_example_fits() -> None:

@@ -30,7 +30,7 @@ def test_of_several_models_one_must_be_named(tmp_path: Path) -> None:
         found.model("late")
 
 
-def test_a_view_that_the_code_does_not_define_is_told(tmp_path: Path) -> None:
+def test_a_view_that_the_code_does_not_define_is_reported(tmp_path: Path) -> None:
     found = project(tmp_path, '[inputs]\nviews = ["weather"]\n')
     with pytest.raises(NotFound, match="no view 'weather'"):
         found.features(found.model())

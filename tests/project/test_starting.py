@@ -109,7 +109,7 @@ def test_a_folder_of_any_name_is_a_project(tmp_path: Path, folder: str, name: st
     assert not set("*?[]") & set(policy.sources["rows"].path)
 
 
-def test_what_is_left_out_is_told_in_a_comment_whatever_it_is_called(tmp_path: Path) -> None:
+def test_what_is_left_out_is_reported_in_a_comment_whatever_it_is_called(tmp_path: Path) -> None:
     table = visits(2).with_columns(pl.lit(1).alias("one\n[gate]\nvalue"))
     (model,) = started(tmp_path / "mine", table).models.values()
     assert model.inputs.request == ("at", "größe")

@@ -108,7 +108,7 @@ def restored(file: Path, folder: Path, **options: Any) -> Workspace:
     return open_workspace(folder)
 
 
-def told(workspace: Workspace) -> dict[str, Any]:
+def reported(workspace: Workspace) -> dict[str, Any]:
     """All that a workspace holds."""
     frames = {"journal": workspace.journal.read("labels/late")}
     version = workspace.tables.version("orders")
@@ -127,7 +127,7 @@ def test_a_restored_workspace_is_the_same(workspace: Workspace, tmp_path: Path) 
     manifest = taken(workspace, tmp_path / "b.tar")
     assert (manifest.blobs, manifest.records["runs"], manifest.missing) == (9, 3, ())
     again = restored(tmp_path / "b.tar", tmp_path / "there")
-    assert told(again) == told(workspace)
+    assert reported(again) == reported(workspace)
     assert again.tables.read("orders", 0)["name"].to_list() == ["one"]
     assert not [left for left in (tmp_path / "there").iterdir() if "restor" in left.name]
     work(again, "four")
@@ -137,19 +137,19 @@ def test_a_restored_workspace_is_the_same(workspace: Workspace, tmp_path: Path) 
 def test_from_one_database_into_the_other_and_back(
     workspace: Workspace, tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = told(workspace)
+    before = reported(workspace)
     taken(workspace, tmp_path / "sqlite.tar")
     monkeypatch.setenv("TIDEMILL_LEDGER", postgres_url)
     server = restored(tmp_path / "sqlite.tar", tmp_path / "server")
-    assert told(server) == before
+    assert reported(server) == before
     taken(server, tmp_path / "postgres.tar")
     with pytest.raises(Conflict, match="not empty"):
         restored(tmp_path / "postgres.tar", tmp_path / "other")
     work(server, "four")
     forced = restored(tmp_path / "postgres.tar", tmp_path / "server", force=True)
-    assert told(forced) == before
+    assert reported(forced) == before
     monkeypatch.delenv("TIDEMILL_LEDGER")
-    assert told(restored(tmp_path / "postgres.tar", tmp_path / "back")) == before
+    assert reported(restored(tmp_path / "postgres.tar", tmp_path / "back")) == before
 
 
 def test_blobs_kept_elsewhere_go_there(
@@ -157,8 +157,8 @@ def test_blobs_kept_elsewhere_go_there(
 ) -> None:
     taken(workspace, tmp_path / "b.tar")
     monkeypatch.setenv("TIDEMILL_BLOBS", s3_url)
-    before = told(open_workspace(tmp_path / "here", urls={"blobs": str(tmp_path / "here" / "blobs")}))
-    assert told(restored(tmp_path / "b.tar", tmp_path / "there")) == before
+    before = reported(open_workspace(tmp_path / "here", urls={"blobs": str(tmp_path / "here" / "blobs")}))
+    assert reported(restored(tmp_path / "b.tar", tmp_path / "there")) == before
     assert not (tmp_path / "there" / "blobs").exists()
 
 
@@ -183,7 +183,7 @@ def test_a_backup_beside_eight_writers_has_all_that_its_ledger_names(tmp_path: P
     assert runs <= set(there.journal.read("labels/late")["name"])
     assert runs <= set(there.tables.read("orders", there.tables.version("orders"))["name"])
     taken(here, tmp_path / "quiet.tar")
-    assert told(restored(tmp_path / "quiet.tar", tmp_path / "quiet")) == told(here)
+    assert reported(restored(tmp_path / "quiet.tar", tmp_path / "quiet")) == reported(here)
 
 
 def _write_until_told(place: int, folder: Path) -> int:
@@ -200,19 +200,19 @@ def _write_until_told(place: int, folder: Path) -> int:
 
 
 def test_what_is_not_empty_is_moved_aside_and_only_when_asked(workspace: Workspace, tmp_path: Path) -> None:
-    before = told(workspace)
+    before = reported(workspace)
     taken(workspace, tmp_path / "b.tar")
     other = open_workspace(tmp_path / "there")
     work(other, "other")
     (tmp_path / "there" / "notes.txt").write_text("mine")
-    held = told(other)
+    held = reported(other)
     with pytest.raises(Conflict, match="not empty") as refused:
         restored(tmp_path / "b.tar", tmp_path / "there")
     assert "--force" in refused.value.cure
-    assert told(open_workspace(tmp_path / "there")) == held
-    assert told(restored(tmp_path / "b.tar", tmp_path / "there", force=True)) == before
+    assert reported(open_workspace(tmp_path / "there")) == held
+    assert reported(restored(tmp_path / "b.tar", tmp_path / "there", force=True)) == before
     (aside,) = (tmp_path / "there").glob("before-restore-*")
-    assert told(open_workspace(aside)) == held
+    assert reported(open_workspace(aside)) == held
     assert (tmp_path / "there" / "notes.txt").read_text() == "mine"
 
 
@@ -303,12 +303,12 @@ def test_a_spoilt_backup_is_refused_and_nothing_changed(
 ) -> None:
     spoil(file)
     work(open_workspace(tmp_path / "there"), "other")
-    held = told(open_workspace(tmp_path / "there"))
+    held = reported(open_workspace(tmp_path / "there"))
     with pytest.raises(TidemillError) as refused:
         restored(file, tmp_path / "there", force=True)
     assert isinstance(refused.value, Corrupt) == (spoil is not _newer)
     assert refused.value.cure
-    assert told(open_workspace(tmp_path / "there")) == held
+    assert reported(open_workspace(tmp_path / "there")) == held
     assert not [left for left in (tmp_path / "there").iterdir() if "restor" in left.name]
 
 
@@ -317,17 +317,17 @@ def test_it_can_be_piped_and_compressed(workspace: Workspace, tmp_path: Path) ->
 
     with gzip.open(tmp_path / "b.tar.gz", "wb") as sink:
         back_up(workspace, sink, ABOUT, NOW)  # type: ignore[arg-type]
-    assert told(restored(tmp_path / "b.tar.gz", tmp_path / "there")) == told(workspace)
+    assert reported(restored(tmp_path / "b.tar.gz", tmp_path / "there")) == reported(workspace)
 
 
 def test_a_corrupt_ledger_can_be_restored_over(workspace: Workspace, tmp_path: Path) -> None:
-    before = told(workspace)
+    before = reported(workspace)
     taken(workspace, tmp_path / "b.tar")
     workspace.ledger.close()
     (tmp_path / "here" / "ledger.db").write_bytes(b"not a database at all" * 1000)
     with pytest.raises(Conflict, match="not empty"):
         restored(tmp_path / "b.tar", tmp_path / "here")
-    assert told(restored(tmp_path / "b.tar", tmp_path / "here", force=True)) == before
+    assert reported(restored(tmp_path / "b.tar", tmp_path / "here", force=True)) == before
 
 
 def test_no_collection_runs_beside_a_backup_and_no_daemon_beside_a_restore(file: Path, tmp_path: Path) -> None:
@@ -370,23 +370,23 @@ else:
 def test_killed_anywhere_it_is_done_again(file: Path, tmp_path: Path, what: str, fault: str) -> None:
     here, there = open_workspace(tmp_path / "here"), tmp_path / "there"
     work(open_workspace(there), "other")
-    held = told(open_workspace(there))
+    held = reported(open_workspace(there))
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TIDEMILL_FAULT": fault}
     done = subprocess.run([sys.executable, "-c", _ACT, what, str(tmp_path)], env=environment, timeout=120)
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "c.tar").exists()
     if "aside" not in fault:
-        assert told(open_workspace(there)) == held
+        assert reported(open_workspace(there)) == held
     taken(here, tmp_path / "c.tar")
-    assert told(restored(tmp_path / "c.tar", there, force=True)) == told(here)
-    assert held in [told(open_workspace(aside)) for aside in there.glob("before-restore-*")]
+    assert reported(restored(tmp_path / "c.tar", there, force=True)) == reported(here)
+    assert held in [reported(open_workspace(aside)) for aside in there.glob("before-restore-*")]
     assert not list(there.glob(".restoring-*"))
 
 
 def test_a_full_disk_leaves_no_half_backup(workspace: Workspace, tmp_path: Path) -> None:
     import resource
 
-    said = in_child(
+    message = in_child(
         f"""
         import sys
         sys.path.insert(0, {str(Path(__file__).parents[2])!r})
@@ -397,7 +397,7 @@ def test_a_full_disk_leaves_no_half_backup(workspace: Workspace, tmp_path: Path)
         """,
         limits={resource.RLIMIT_FSIZE: 15_000},
     )
-    assert "free space" in said
+    assert "free space" in message
     assert [file.name for file in tmp_path.iterdir()] == ["here"]
 
 

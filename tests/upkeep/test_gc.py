@@ -151,7 +151,7 @@ def test_a_plan_changes_nothing_and_gives_its_reasons(store: Store) -> None:
     assert store.ledger.artifacts.get(old).collected is None
 
 
-def test_what_a_plan_says_is_done_and_told_of_each_artifact(store: Store) -> None:
+def test_what_a_plan_prints_is_done_and_reported_of_each_artifact(store: Store) -> None:
     old, young, orphan = store.artifact("old"), store.artifact("young"), store.blob("orphan")
     store.run(100 * DAY, old)
     store.run(DAY, young)
@@ -183,7 +183,7 @@ def test_all_that_an_unexpired_run_names_stays(store: Store) -> None:
     assert store.collect(runs="4d").count == 5
 
 
-def test_a_step_says_itself_how_long_what_it_gave_is_kept(store: Store) -> None:
+def test_a_step_prints_itself_how_long_what_it_gave_is_kept(store: Store) -> None:
     longer, shorter = store.artifact("longer"), store.artifact("shorter")
     store.run(500 * DAY, longer, expires=NOW + DAY)
     store.run(DAY, shorter, expires=NOW - DAY)
@@ -254,7 +254,7 @@ def test_what_was_named_since_the_plan_is_spared(tmp_path: Path, server: bool, r
     assert store.ledger.artifacts.get(taken).collected is None
 
 
-def test_of_two_collections_the_second_says_so_and_leaves(store: Store) -> None:
+def test_of_two_collections_the_second_reports_it_and_leaves(store: Store) -> None:
     with upkeep(store.folder, store.ledger.database):
         with pytest.raises(Conflict, match="is running"), upkeep(store.folder, store.ledger.database):
             pass
@@ -369,8 +369,8 @@ def test_runs_beside_collections_never_miss_anything(tmp_path: Path, monkeypatch
     count = 0
     while runs.poll() is None:
         count += collect()
-    _, said = runs.communicate()
-    assert runs.returncode == 0, said.decode()
+    _, message = runs.communicate()
+    assert runs.returncode == 0, message.decode()
     assert count + collect() > 0
     # What a run put in the very instant in which it was deleted is found missing by the next, and made again.
     assert in_process(_RUNS, tmp_path).stderr == ""

@@ -52,13 +52,13 @@ def test_a_ledger_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
     first.ledger.runs.add(run(1))
     first.ledger.close()
     (tmp_path / "ledger.db").rename(tmp_path / "aside.db")
-    with pytest.raises(TidemillError, match=r"the ledger at .*ledger.db was deleted") as told:
+    with pytest.raises(TidemillError, match=r"the ledger at .*ledger.db was deleted") as raised:
         _ = open_workspace(tmp_path).ledger
     assert not (tmp_path / "ledger.db").exists()
     (tmp_path / "aside.db").rename(tmp_path / "ledger.db")
     assert open_workspace(tmp_path).ledger.runs.find() == [run(1)]
     (tmp_path / "ledger.db").unlink()
-    Path(told.value.cure.partition("delete ")[2].removesuffix(", too")).unlink()
+    Path(raised.value.cure.partition("delete ")[2].removesuffix(", too")).unlink()
     assert open_workspace(tmp_path).ledger.runs.find() == []
 
 
@@ -86,16 +86,16 @@ def test_an_environments_name_leads_nowhere_else(tmp_path: Path, name: str) -> N
     assert open_workspace(tmp_path, "prüfung-2.1").state_folder.parent == tmp_path / "environments"
 
 
-def test_a_place_that_cannot_be_a_folder_is_told_with_a_cure(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_a_folder_is_reported_with_a_cure(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(TidemillError, match="cannot be written") as refused:
         open_workspace(tmp_path / "file" / "state")
     assert "TIDEMILL_WORKSPACE" in refused.value.cure
 
 
-def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_reported(tmp_path: Path) -> None:
     open_workspace(tmp_path)
-    told = in_child(
+    raised = in_child(
         f"""
         from pathlib import Path
         from tidemill.compose.backends import open_workspace
@@ -103,4 +103,4 @@ def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
         """,
         read_only=tmp_path,
     )
-    assert "is read-only" in told
+    assert "is read-only" in raised
