@@ -16,9 +16,9 @@ from tidemill.errors import TidemillError
 def explain(act):
     try:
         act()
-    except TidemillError as told:
-        print(f"{type(told).__name__}: {told}")
-        assert told.cure
+    except TidemillError as raised:
+        print(f"{type(raised).__name__}: {raised}")
+        assert raised.cure
     else:
         print("it was done")
 

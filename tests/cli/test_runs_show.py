@@ -19,8 +19,8 @@ def shout(times: int) -> str:
     return "done"
 
 @step
-def fall(said: str) -> int:
-    raise RuntimeError("it fell " + said)
+def fall(message: str) -> int:
+    raise RuntimeError("it fell " + message)
 
 @pipeline
 def falling(times: int = 3) -> None:

@@ -67,7 +67,7 @@ pipeline = "noting"
 name = "visit"
 on = "visit"
 pipeline = "noting"
-params = { said = "ein Besuch — Zürich" }
+params = { message = "ein Besuch — Zürich" }
 budget = 100000
 """
 _CODE = "from tests.daemon.killing_pipeline import judging, noting, training\n"
@@ -189,7 +189,7 @@ def cause(folder: Path, number: int) -> Any:
         elif number % 3 == 1:
             triggers.emit("visit", f"visitor {number}", f"visit/{number}", session.clock.now(), {"number": number})
         else:
-            triggers.create_manual_job("noting", "", {"said": f"manual {number}"}, f"hand/{number}")
+            triggers.create_manual_job("noting", "", {"message": f"manual {number}"}, f"hand/{number}")
 
     return work
 

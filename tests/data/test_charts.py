@@ -1,4 +1,4 @@
-"""Charts: what Plotly itself accepts, told apart without colour, and text that stays text."""
+"""Charts: what Plotly itself accepts, distinguished without colour, and text that stays text."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

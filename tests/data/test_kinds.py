@@ -1,4 +1,4 @@
-"""Sources of every kind: what is new is a batch, what changed comes again, what is not there is told with a cure."""
+"""Sources of every kind: new rows are a batch, changed rows are read again, a missing source is an error."""
 
 import os
 import shutil

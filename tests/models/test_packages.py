@@ -1,6 +1,7 @@
 """Packages of Tidemill runs: they predict as the estimator did, and list the versions that created them."""
 
 import io
+from pathlib import Path
 
 import lightgbm
 import numpy as np
@@ -17,6 +18,7 @@ from tidemill.models.environment import VersionDifference, compare_versions, lis
 from tidemill.models.flavors import lightgbm as lightgbm_flavor
 from tidemill.models.flavors import sklearn as sklearn_flavor
 from tidemill.models.load import load
+from tidemill.models.package import read_sources
 
 RANDOM = np.random.default_rng(5)
 FRAME = pl.DataFrame({"wind": RANDOM.normal(size=300), "carrier": [["AA", "UA", "DL"][row % 3] for row in range(300)]})
@@ -82,3 +84,16 @@ def test_environments_are_compared_by_package_and_by_minor_version_of_python() -
         VersionDifference("python", "2.7.18", here["python"]),
         VersionDifference("numpy", "1.0", here["numpy"]),
     ]
+
+
+def test_a_package_without_init_in_two_folders_is_packaged_from_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, file in (("first", "a.py"), ("first", "both.py"), ("second", "b.py"), ("second", "both.py")):
+        (tmp_path / folder / "spread").mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "spread" / file).write_text(f"WHERE = {folder!r}\n")
+    monkeypatch.syspath_prepend(tmp_path / "second")
+    monkeypatch.syspath_prepend(tmp_path / "first")
+    files = read_sources("spread")
+    assert sorted(files) == ["code/spread/a.py", "code/spread/b.py", "code/spread/both.py"]
+    assert files["code/spread/both.py"] == b"WHERE = 'first'\n"

@@ -106,7 +106,7 @@ def _find_code(model: Model) -> tuple[tuple[str, ...], dict[str, bytes]]:
     project_files: dict[str, bytes] = {}
     pending = sorted(module for module in modules if not _find_distributions(module))
     while pending:
-        files = _read_sources(pending.pop())
+        files = read_sources(pending.pop())
         project_files |= files
         imports = {top for content in files.values() for top in _list_imports(content)}
         imports -= sys.stdlib_module_names | {"tidemill"}
@@ -123,20 +123,20 @@ def _list_imports(source: bytes) -> set[str]:
         return set()
 
 
-def _read_sources(module: str) -> dict[str, bytes]:
+def read_sources(module: str) -> dict[str, bytes]:
     """Return the source files of a top-level module, by their path under `code/`."""
     try:
         spec = find_spec(module)
     except (ImportError, ValueError):
         spec = None
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    if folders:  # a package, with or without __init__.py
-        files, base = sorted(Path(folders[0]).rglob("*.py")), Path(folders[0]).parent
-    elif spec and spec.origin and spec.origin.endswith(".py"):
-        files, base = [Path(spec.origin)], Path(spec.origin).parent
-    else:
+    if spec is None:
         return {}
-    return {f"code/{file.relative_to(base).as_posix()}": file.read_bytes() for file in files}
+    # A package without __init__.py can have several folders; Python imports a file from the first one that has it.
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    found = [(file, folder.parent) for folder in reversed(folders) for file in sorted(folder.rglob("*.py"))]
+    if not folders and spec.origin and spec.origin.endswith(".py"):
+        found = [(Path(spec.origin), Path(spec.origin).parent)]
+    return {f"code/{file.relative_to(base).as_posix()}": file.read_bytes() for file, base in found}
 
 
 @cache

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemill.data.learning import LearnedTable, learn_table
+from tidemill.data.reading.dates import find_compact_format
 from tidemill.data.reading.given import GivenDialect
 from tidemill.errors import DataError, InputError
 
@@ -82,3 +83,11 @@ def test_mixed_zones_are_reported() -> None:
     learned = learn(["2013-01-31 14:05", "2013-01-31 14:05+01:00", "2013-01-31T14:05:00Z"])
     assert [time.hour for time in learned.frame["at"]] == [14, 13, 14]
     assert "column 'at' has times with a zone (2) and without (1): these are UTC" in learned.facts
+
+
+@pytest.mark.parametrize("kind", [pl.Int8, pl.UInt8, pl.Int16, pl.UInt16, pl.Int32, pl.UInt32, pl.Int64, pl.UInt64])
+def test_a_column_of_any_integers_is_searched_for_compact_dates(kind: type[pl.DataType]) -> None:
+    assert find_compact_format(pl.Series("x", [1, 100], dtype=kind)) == ""
+    assert find_compact_format(pl.Series("x", [], dtype=kind)) == ""
+    if kind in (pl.Int32, pl.UInt32, pl.Int64, pl.UInt64):
+        assert find_compact_format(pl.Series("x", [20130131, 20140228], dtype=kind)) == "%Y%m%d"

@@ -121,9 +121,12 @@ def find_common_format(values: pl.Series, share: float) -> str:
 
 def find_compact_format(values: pl.Series) -> str:
     """Return the format in which a column of integers has dates such as 20130131, or an empty text."""
+    # Compared as numbers of Python: the limits do not fit in a column of few bits.
+    least, most = values.min(), values.max()
+    if not isinstance(least, int) or not isinstance(most, int):
+        return ""
     for form, unit in _COMPACT.items():
-        low, high = (year * unit for year in (1900, 2100))
-        if len(values) and values.is_between(low, high).all() and not parse_format(values, form).null_count():
+        if 1900 * unit <= least and most <= 2100 * unit and not parse_format(values, form).null_count():
             return form
     return ""
 
