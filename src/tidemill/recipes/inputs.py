@@ -122,15 +122,15 @@ def _find_changed(rows: pl.DataFrame, table: pl.DataFrame) -> str:
         return ""
     table = table.select(shared)
     rows = rows.select(pl.col(name).cast(table.schema[name], strict=False) for name in shared)
-    strange = rows.filter(~_hash(rows).is_in(_hash(table).unique().implode()))
-    if strange.is_empty():
+    changed = rows.filter(~_hash(rows).is_in(_hash(table).unique().implode()))
+    if changed.is_empty():
         return ""
     inputs = [name for name in shared if name != ROW_ID]
     for name in inputs:
         others = [other for other in shared if other != name]
-        if others and _hash(strange.select(others)).is_in(_hash(table.select(others)).unique().implode()).all():
+        if others and _hash(changed.select(others)).is_in(_hash(table.select(others)).unique().implode()).all():
             return name
-    new = (name for name in inputs if not strange[name].is_in(table[name].unique().implode(), nulls_equal=True).all())
+    new = (name for name in inputs if not changed[name].is_in(table[name].unique().implode(), nulls_equal=True).all())
     return next(new, inputs[0])
 
 
