@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tidemill.data.classes import match_classes
 from tidemill.data.keys import to_class_names
+from tidemill.errors import DataError
 
 SPACES = st.sampled_from(["", " ", "\t", "  "])
 WHOLE = st.integers(-(10**6), 10**6)
@@ -99,3 +100,12 @@ def test_any_other_value_means_no_class(case: tuple[list[Any], Any, Any], other:
 )
 def test_what_is_ambiguous_means_no_class(classes: list[str], value: Any, expected: str | None) -> None:
     assert match_classes(pl.Series([value]), classes).to_list() == [expected]
+
+
+@pytest.mark.parametrize(
+    "values", [[[1], [2]], [{"a": 1}, {"a": 2}], [b"a", b"\xff"]], ids=["lists", "records", "bytes"]
+)
+def test_a_label_of_lists_records_or_bytes_is_refused(values: list[object]) -> None:
+    with pytest.raises(DataError, match="the label 'y' has the type") as refusal:
+        to_class_names(pl.Series("y", values))
+    assert "choose another label" in refusal.value.cure

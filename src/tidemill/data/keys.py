@@ -10,6 +10,7 @@ from decimal import Decimal
 import polars as pl
 
 from tidemill.data.timestamps import parse_times
+from tidemill.errors import DataError
 
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.f"
 _TIME_TEXT = r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d"
@@ -32,7 +33,17 @@ def to_class_names(values: pl.Series) -> pl.Series:
     ['1', '0', None]
     >>> to_class_names(pl.Series([1.0, float("inf")])).to_list()
     ['1', 'inf']
+
+    Raises
+    ------
+    DataError
+        if the values are lists, records or bytes.
     """
+    if values.dtype.is_nested() or values.dtype == pl.Binary:
+        raise DataError(
+            f"the label {values.name!r} has the type {values.dtype}; a class is a text, a number, a date or a boolean",
+            "choose another label, or give the source a column with the part of it to predict",
+        )
     if values.dtype.is_float() and bool((values.drop_nulls() == values.drop_nulls().round()).all()):
         whole = values.cast(pl.Int64, strict=False)  # null for infinity and for numbers beyond 64 bits
         return whole.cast(pl.String).fill_null(values.cast(pl.String))
