@@ -20,8 +20,8 @@ _STABILITY = {
     "every name on this page (`tidemill.__all__`)": _STABLE,
     "the errors in `tidemill.errors`, listed with the [exit codes](exit-codes.md)": _STABLE,
     "the pipelines `ingestion`, `materialization`, `training` and `watching` in `tidemill.recipes`": _STABLE,
-    "the steps in `tidemill.recipes.ingestion`, `tidemill.recipes.rows` and `tidemill.recipes.training`, "
-    "which [a pipeline of your own](../howto/own-steps.md) can call": _PROVISIONAL,
+    "the steps in `tidemill.recipes.ingestion`, `tidemill.recipes.rows`, `tidemill.recipes.fitting` and "
+    "`tidemill.recipes.training`, which [a pipeline of your own](../howto/own-steps.md) can call": _PROVISIONAL,
     "the resource types in `tidemill.core.resources`, which a step can have as parameters": _PROVISIONAL,
     "the test suites in `tidemill.testing`, for [authors of plugins](../contributing.md)": _PROVISIONAL,
     "every other module": "internal: it changes without notice",

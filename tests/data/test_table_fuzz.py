@@ -40,8 +40,8 @@ from tidemill.data.statistics import profile
 from tidemill.errors import Unreadable
 from tidemill.models.load import load
 from tidemill.models.predictions import Predictor
+from tidemill.recipes.fitting import fit
 from tidemill.recipes.rows import Snapshot
-from tidemill.recipes.training import fit
 
 TABLES = int(os.environ.get("TIDEMILL_FUZZ_TABLES", "12"))
 NOW = datetime(2100, 1, 1, tzinfo=UTC)

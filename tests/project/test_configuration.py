@@ -216,6 +216,19 @@ WRONG = {
     ),
     "a test of no time": (BASE + '[training]\ntest = "0d"\n', "line 13: test has a duration of zero", "14d"),
     "a window of no rows": (BASE + '[training]\nwindow = "0h"\n', "line 13: window has a duration of zero", "14d"),
+    "a gate without metrics": (
+        BASE + "[gate]\nmeasure = false\n",
+        "line 13: measure is false, but the gate judges metrics",
+        "`enabled = false`",
+    ),
+    "a watch without metrics": (
+        BASE
+        + "[gate]\nenabled = false\nmeasure = false\n"
+        + WATCHED.removeprefix(BASE)
+        + 'value = "log_loss"\naction = "retrain"\n',
+        "line 14: measure is false, but .watch. compares 'log_loss'",
+        "watch only drift, age, silence",
+    ),
     "a share of the label in per cent": (BASE + "[gate]\nleakage = 98\n", "line 13: .*<= 1", "in this range"),
     "a negative seed": (BASE + "[training]\nseed = -1\n", "line 13: .*>= 0", "in this range"),
     "a misspelt budget": (

@@ -35,7 +35,7 @@ from tidemill.recipes.gating import GateFacts, SplitRows
 from tidemill.recipes.ingestion import ingest
 from tidemill.recipes.rows import extract, join_features, take_snapshot
 from tidemill.recipes.inputs import choose_inputs
-from tidemill.recipes.training import describe, fit, learn_vocabularies
+from tidemill.recipes.fitting import describe, fit, learn_vocabularies
 
 
 @step

@@ -123,6 +123,25 @@ def test_without_a_gate_the_rounds_are_chosen_too(tmp_path: Path) -> None:
     assert 0 < released.data["iterations"] < session.project.model("shop").training.rounds
 
 
+@pytest.mark.parametrize("early_stopping", [0, 30])
+def test_without_measurement_one_model_is_fitted_for_the_release(tmp_path: Path, early_stopping: int) -> None:
+    """Rounds are chosen on validation rows as with a measurement; the model that is released has no metrics."""
+    options = {
+        "[gate] ": "[gate]\nenabled = false\nmeasure = false\n#",
+        "[training]": f"[training]\nearly_stopping = {early_stopping}",
+        'value = "log_loss"': 'value = "age"',
+    }
+    session = open_session(make_project(tmp_path / "shop", replace=options))
+    train(session)
+    ledger = session.workspace.ledger
+    (released,) = ledger.releases.find(name="shop")
+    steps = [step.step for step in ledger.steps.find(run=released.run)]
+    assert released.metrics == {}
+    assert sum(name.startswith("fit") for name in steps) == (2 if early_stopping else 1)
+    assert (released.data["iterations"] < session.project.model("shop").training.rounds) == bool(early_stopping)
+    assert find_current_route(ledger, "production", "shop") is not None
+
+
 def test_without_a_gate_a_release_is_measured_and_can_be_watched(tmp_path: Path) -> None:
     session = open_session(make_project(tmp_path / "shop", replace={"[gate] ": "[gate]\nenabled = false\n#"}))
     train(session)

@@ -71,4 +71,6 @@ def _remove_gates(policy: Policy) -> Policy:
 
 
 def _remove_gate(model: ModelPolicy) -> ModelPolicy:
-    return replace(model, gate=replace(model.gate, enabled=False), rollout=Rollout(canary=False))
+    """Return the policy of a model without gate and canary; without triggers no watch runs, so nothing is measured."""
+    gate = replace(model.gate, enabled=False, measure=False)
+    return replace(model, gate=gate, rollout=Rollout(canary=False))

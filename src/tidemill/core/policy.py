@@ -180,6 +180,9 @@ class Gate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ----------
     enabled
         Whether the gate judges candidates. Without it, each training is measured on its test rows and released.
+    measure
+        Whether a training without a gate is measured on its test rows. `false` saves the model that is fitted for it;
+        then no metric can be watched.
     margin
         How much higher than the champion's loss the candidate's loss may be.
     better
@@ -214,6 +217,7 @@ class Gate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     enabled: bool = True
+    measure: bool = True
     margin: float = 0.0
     better: bool = False
     baseline_margin: float = 0.0

@@ -89,6 +89,7 @@ def _check_model(model: ModelPolicy) -> Iterator[Fault]:
         if len(choice) == len(numbers) == 2 and numbers[0] >= numbers[1]:
             cure = f"write the lower number first: [{numbers[1]}, {numbers[0]}]"
             yield f"the range of {name!r} is empty", cure, (*path, "training", "search", "space", name)
+    yield from _check_measure(model, path)
     yield from _check_addresses(model.watch.notify, (*path, "watch", "notify"))
     if not parse_duration(model.rollout.maximum):
         yield "a canary cannot have a duration of zero", 'write a value such as "14d"', (*path, "rollout", "maximum")
@@ -103,6 +104,19 @@ def _check_model(model: ModelPolicy) -> Iterator[Fault]:
         if not parse_duration(value.window):
             yield "a window with a duration of zero has no rows", 'write a value such as "7d"', (*at, "window")
         yield from _check_addresses(value.notify, (*at, "notify"))
+
+
+def _check_measure(model: ModelPolicy, path: tuple[str, ...]) -> Iterator[Fault]:
+    """Yield a fault if nothing is measured, but the gate or a value of the watch needs a metric."""
+    if model.gate.measure:
+        return
+    at = (*path, "gate", "measure")
+    watched = [value.value for value in model.watch.values if value.value not in _WATCHED]
+    if model.gate.enabled:
+        yield "measure is false, but the gate judges metrics", "remove it, or set `enabled = false`", at
+    elif watched:
+        cure = f"remove `measure = false`, or watch only {', '.join(_WATCHED)}"
+        yield f"measure is false, but [watch] compares {watched[0]!r} with its value at release", cure, at
 
 
 def _check_metric(name: str, task: PredictionTask, at: tuple[str, ...]) -> Iterator[Fault]:
