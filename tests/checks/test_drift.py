@@ -193,7 +193,7 @@ def test_the_limit_is_a_share_of_the_columns() -> None:
     frame = rows(1, 10_000, shift=0.5)
     assert judge(frame, limit=0.3).evidence["share"] == pytest.approx(0.4)
     assert judge(frame, limit=0.3).action == "retrain"
-    assert judge(frame, limit=0.4).action == "proceed"
+    assert (judge(frame, limit=0.4).outcome, judge(frame, limit=0.4).action) == ("warn", "experiment")
 
 
 def test_too_few_rows_are_undecided() -> None:

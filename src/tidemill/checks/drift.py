@@ -1,39 +1,85 @@
-"""Checks whether the distributions of later rows differ from the training rows of a model (drift)."""
+"""Checks whether later rows differ from the training rows of a model (drift), column by column."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
+from msgspec import Struct
 
+from tidemill.checks.calibration import (
+    Comparison,
+    choose_scale,
+    compare_with_variation,
+    measure_variation,
+    shorten,
+    was_ever_constant,
+)
+from tidemill.checks.column_tests import column_tests as column_tests
+from tidemill.checks.column_tests import compare as compare
+from tidemill.checks.column_tests import holm as holm
+from tidemill.checks.column_tests import weigh
+from tidemill.checks.effects import describe_effects
+from tidemill.checks.power import estimate_power
 from tidemill.core.check import Action, Verdict
-from tidemill.data.arrays import Floats
+from tidemill.data.history import History
 from tidemill.data.statistics import ColumnProfile, Profile
 
-_KS = 0.05
-_CATEGORY = 0.03
-_MISSING = 0.03
-_LEAST_EXPECTED = 5
-_SELECTION_DEVIATIONS = 3.0
-_CORRECTION_DEVIATIONS = 2.0
+LEVEL = 0.00025
+_LEAST_CONSTANT = 100
+_STORED = 200
+_NAMED = 4
+
+Test = dict[str, Any]
+
+
+class Window(Struct, frozen=True, kw_only=True):
+    """A window of later rows: its profile, its length in seconds, and the profile of as many rows before it, if any."""
+
+    now: Profile
+    seconds: float | None = None
+    before: Profile | None = None
 
 
 def drift(
-    now: Profile, reference: Profile, *, subject: str, limit: float, action: Action, minimum: int, level: float = 0.01
+    now: Profile,
+    reference: Profile,
+    *,
+    subject: str,
+    limit: float,
+    action: Action,
+    minimum: int,
+    level: float = LEVEL,
+    seconds: float | None = None,
+    recent: Sequence[Window] = (),
+    weights: Mapping[str, float] | None = None,
 ) -> Verdict:
-    """Return a verdict on the share of columns that moved: `action` if it is above `limit`.
+    """Return a verdict on the columns that moved: `action` if their share is above `limit`, else `experiment`.
 
-    A column moved if the effect is large *and* significant. An effect is large if the Kolmogorov–Smirnov distance is
-    above .05, or if the share of a category or of missing values changed by more than .03. Of times only the missing
-    share is tested. An effect is significant if Holm's procedure (1979) rejects its p-value at `level` among the two
-    tests of each column.
+    A column moved if the effect is large *and* significant, among all tests of all columns. An effect is large if the
+    Kolmogorov–Smirnov distance is above .05, or if the share of a category or of missing values changed by more than
+    .03. Of times only the missing share is tested. An effect is significant if Holm's procedure (1979) rejects its
+    p-value at `level`.
 
-    False alarms: if nothing changed and rows are independent, at most a share `level` of the windows has a column that
-    moved, for any number of columns. This includes text with a large vocabulary (tail numbers, free text), and values
-    with a weekly rhythm if window and reference are whole weeks; a part of a week has another mixture of days, which
-    is reported as drift.
+    If the reference has a history, the difference must also be significant given how much the reference's own windows
+    of the same length vary (see `calibration`): rows that depend on each other, and seasons that the reference
+    contains, are no drift. `recent` are shorter windows of the newest rows, which report a broken column early: each is
+    compared with the reference and with the rows before it. They report, but do not count for `limit`.
 
-    Power: a shift of a quarter of a standard deviation is detected in 95 of 100 windows of 2,000 rows (half a standard
-    deviation: 500 rows). A shift of a tenth is not a large effect: 1 of 100 windows of 10,000 rows reports it.
+    False alarms: if nothing changed, at most a share `level` of the windows has a column that moved, for any number of
+    columns. This includes text with a large vocabulary (tail numbers, free text). Without a history, rows must be
+    independent, and values with a weekly rhythm must be compared over whole weeks.
+
+    Power: a shift of a quarter of a standard deviation is detected in 95 of 100 windows of 2,000 independent rows (half
+    a standard deviation: 500 rows). A shift of a tenth is not a large effect: 1 of 100 windows of 10,000 rows reports
+    it.
+
+    Parameters
+    ----------
+    now, reference
+        The profiles of the later rows, with the bins of the reference, and of the training rows.
+    seconds
+        The length of the window; by default as long as the reference needed for as many rows.
+    weights
+        The share of each column in what the model uses; by default all columns count the same.
     """
     if now.rows < minimum:
         return Verdict(
@@ -44,128 +90,122 @@ def drift(
             reason=f"{now.rows} rows are too few (minimum {minimum})",
             evidence={"rows": now.rows},
         )
-    references = {column.name: column for column in reference.columns}
-    shared = [column for column in now.columns if column.name in references]
-    tests = [test for column in shared for test in column_tests(column, references[column.name])]
-    for test, adjusted in zip(tests, holm([test["p_value"] for test in tests]), strict=True):
-        test["moved"] = adjusted < level and test["effect"] > test["least"]
-    compared = [
-        max((test for test in tests if test["column"] == name), key=_weight)
-        for name in dict.fromkeys(test["column"] for test in tests)
+    windows = [Window(now=now, seconds=seconds), *recent]
+    groups = sum(2 if window.before is not None else 1 for window in windows)
+    tests = [
+        test for index, window in enumerate(windows) for test in _test_window(window, reference, level / groups, index)
     ]
-    moved = sorted((test for test in compared if test["moved"]), key=lambda test: -test["effect"])
-    share = len(moved) / max(len(compared), 1)
+    whole = [test for test in tests if not test["window"]]
+    compared = [max(group, key=weigh) for group in _group(whole).values()]
+    share = _weigh_columns([test["column"] for test in compared if test["moved"]], compared, weights)
     is_above = share > limit
-    summary = ", ".join(f"{test['column']} ({test['effect']:.2f})" for test in moved[:4]) or "none"
+    reported = [max(group, key=weigh) for group in _group(tests).values()]
+    moved = sorted((test for test in reported if test["moved"]), key=lambda test: (-test["effect"], test["column"]))
+    power = estimate_power(now, reference, level / groups)
+    columns = [*moved, *(test for test in reported if not test["moved"])][:_STORED]
+    profiles = {column.name: column for column in reference.columns}
+    for test in moved[:_NAMED]:
+        test["effects"] = describe_effects(windows[test["window"]].now, profiles[test["column"]])
     return Verdict(
         check="drift",
         subject=subject,
-        outcome="fail" if is_above else "pass",
-        action=action if is_above else "proceed",
-        reason=f"{len(moved)} of {len(compared)} columns moved: {summary}",
-        evidence={"rows": now.rows, "share": share, "limit": limit, "level": level, "columns": compared},
+        outcome="fail" if is_above else "warn" if moved else "pass",
+        action=action if is_above or (moved and action == "ignore") else "experiment" if moved else "proceed",
+        reason=_describe(moved, len(reported), power),
+        evidence={
+            "rows": now.rows,
+            "share": share,
+            "limit": limit,
+            "level": level,
+            "columns": columns,
+            **({"notices": power} if power else {}),
+        },
     )
 
 
-def compare(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
-    """Return the test of a column with the largest effect: the effect, the least large effect and the p-value."""
-    return max(column_tests(now, reference), key=_weight)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for several tests: a level bounds the probability of any false rejection (Holm 1979).
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    ordered = np.sort(p_values)
-    steps = np.maximum.accumulate(ordered * np.arange(len(ordered), 0, -1)).clip(0, 1)
-    adjusted: list[float] = steps[np.searchsorted(ordered, p_values)].tolist() if len(ordered) else []
-    return adjusted
-
-
-def _weight(test: dict[str, Any]) -> tuple[bool, bool, float]:
-    return bool(test.get("moved")), test["effect"] > test["least"], test["effect"] / test["least"]
-
-
-def column_tests(now: ColumnProfile, reference: ColumnProfile) -> list[dict[str, Any]]:
-    """Return the tests of a column: of its missing share, and of its values unless they are times or constant."""
-    tests = [_missing(now, reference)]
-    if reference.type == "text":
-        tests.append(_categories(now, reference))
-    elif (reference.edges or any(reference.infinite)) and reference.type not in ("time", "date"):
-        tests.append(_distribution(now, reference))
-    return [{"column": now.name, **test} for test in tests]
-
-
-def _distribution(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
-    """Run a two-sample Kolmogorov–Smirnov test at the reference's bin edges.
-
-    The distance is at most 1/40 below that of the rows themselves. Infinite values count as the smallest and largest.
-    """
-    from scipy.stats import kstwobign
-
-    n, m = (column.present + sum(column.infinite) for column in (now, reference))
-    if not n or not m:
-        return {"kind": "distribution", "effect": 0.0, "least": _KS, "p_value": 1.0}
-    distance = float(np.abs(_cumulated(now, reference) / n - _cumulated(reference, reference) / m).max())
-    p_value = float(kstwobign.sf(distance * np.sqrt(n * m / (n + m))))
-    return {"kind": "distribution", "effect": distance, "least": _KS, "p_value": p_value}
-
-
-def _cumulated(column: ColumnProfile, reference: ColumnProfile) -> Floats:
-    """Return the number of rows at or below each edge, then the number of rows below each edge."""
-    lowest = column.infinite[0]
-    up_to = lowest + np.cumsum(np.asarray(column.counts, float))
-    # Profiles of earlier versions have no ties.
-    below = up_to[:-1] - np.asarray(column.ties) if len(reference.ties) == len(reference.edges) else up_to[:0]
-    return np.concatenate(([lowest], up_to, below))
-
-
-def _categories(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
-    from scipy.stats import chi2_contingency
-
-    names = list(reference.values)
-    counts = np.asarray([*(now.values.get(name, 0) for name in names), now.other], float)
-    expected_counts = np.asarray([*(reference.values[name] for name in names), reference.other], float)
-    if reference.other and names and counts.sum():
-        counts, expected_counts = _correct_selection(counts, expected_counts)
-    if not counts.sum() or not expected_counts.sum():
-        return {"kind": "categories", "effect": 0.0, "least": _CATEGORY, "p_value": 1.0}
-    effect = float(np.abs(counts / counts.sum() - expected_counts / expected_counts.sum()).max())
-    table = np.stack((counts, expected_counts))
-    expected = table.sum(axis=0) * table.sum(axis=1).min() / table.sum()
-    # With small expected counts the statistic is not chi-squared: rare categories are combined (Cochran 1954).
-    rare = expected < _LEAST_EXPECTED
-    table = np.column_stack((table[:, ~rare], table[:, rare].sum(axis=1)))
-    table = table[:, table.sum(axis=0) > 0]
-    p_value = float(chi2_contingency(table)[1]) if table.shape[1] > 1 else 1.0
-    return {"kind": "categories", "effect": effect, "least": _CATEGORY, "p_value": p_value}
-
-
-def _correct_selection(counts: Floats, reference: Floats) -> tuple[Floats, Floats]:
-    """Correct the counts for the selection of the most frequent values; the last count is that of all other values.
-
-    The profile names the values that are most frequent in the reference. Other rows would select other values, so the
-    reference counts of values near the border of the selection are too high by chance. These values count as one, with
-    the reference count that is nearest to the current share, at most two standard deviations (Poisson) below its own.
-    """
-    named, other = reference[:-1], reference[-1]
-    is_near_border = named - _SELECTION_DEVIATIONS * np.sqrt(named) <= named.min()
-    counted, now = named[is_near_border].sum(), counts[:-1][is_near_border].sum()
-    least = np.maximum(named - _CORRECTION_DEVIATIONS * np.sqrt(named), 0)[is_near_border].sum()
-    corrected = np.clip(now / counts.sum() * reference.sum(), least, counted)
-    return (
-        np.asarray([*counts[:-1][~is_near_border], now, counts[-1]]),
-        np.asarray([*named[~is_near_border], corrected, other + counted - corrected]),
+def _test_window(window: Window, reference: Profile, level: float, index: int) -> list[Test]:
+    references = {column.name: column for column in reference.columns}
+    columns = [column for column in window.now.columns if column.name in references]
+    seconds = window.seconds if window.seconds is not None else _estimate_seconds(window.now, reference)
+    tests = _compare(
+        [(column, references[column.name]) for column in columns], references, reference.history, seconds, level
     )
+    constants = [_test_constant(column, references[column.name], reference.history, seconds) for column in columns]
+    tests += [test for test in constants if test is not None]
+    if window.before is not None and reference.history is not None:
+        befores = {column.name: column for column in window.before.columns}
+        pairs = [(column, befores[column.name]) for column in columns if column.name in befores]
+        tests += _compare(pairs, references, reference.history, seconds, level, "step")
+    return [{**test, "rows": window.now.rows, "window": index} for test in tests]
 
 
-def _missing(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
-    from scipy.stats import fisher_exact
+def _estimate_seconds(now: Profile, reference: Profile) -> float:
+    return reference.history.seconds * now.rows / max(reference.rows, 1) if reference.history else 0.0
 
-    change = abs(now.missing / max(now.rows, 1) - reference.missing / max(reference.rows, 1))
-    if change <= _MISSING:
-        return {"kind": "missing", "effect": change, "least": _MISSING, "p_value": 1.0}
-    table = [[now.missing, now.rows - now.missing], [reference.missing, reference.rows - reference.missing]]
-    return {"kind": "missing", "effect": change, "least": _MISSING, "p_value": float(fisher_exact(table)[1])}
+
+def _compare(
+    pairs: Sequence[tuple[ColumnProfile, ColumnProfile]],
+    references: Mapping[str, ColumnProfile],
+    history: History | None,
+    seconds: float,
+    level: float,
+    comparison: Comparison = "level",
+) -> list[Test]:
+    tests = [(test, now, before) for now, before in pairs for test in column_tests(now, before)]
+    scale = choose_scale(history, seconds) if history else None
+    for test, now, before in tests:
+        test["comparison"] = comparison
+        if scale is not None and history is not None and test["effect"] > test["least"] and test["p_value"] < level:
+            missing = test["kind"] == "missing"
+            found = measure_variation(history, test["column"], scale, comparison, missing=missing)
+            if found is not None:
+                variation = shorten(found, history, scale, seconds)
+                p_value = compare_with_variation(now, before, references[now.name], variation, missing=missing)
+                test["p_value"] = max(test["p_value"], p_value)
+    for (test, _, _), adjusted in zip(tests, holm([test["p_value"] for test, _, _ in tests]), strict=True):
+        test["moved"] = bool(adjusted < level and test["effect"] > test["least"])
+    return [test for test, _, _ in tests]
+
+
+def _test_constant(
+    now: ColumnProfile, reference: ColumnProfile, history: History | None, seconds: float
+) -> Test | None:
+    """Return the test of a column with one value now, if the reference never had one value for a quarter as long."""
+    is_constant = now.low is not None and now.low == now.high and now.present >= _LEAST_CONSTANT
+    if not is_constant or history is None or reference.low == reference.high:
+        return None
+    if was_ever_constant(history, now.name, seconds) is not False:
+        return None
+    bounds = {"effect": 1.0, "least": 0.5, "p_value": 0.0, "comparison": "level", "moved": True}
+    return {"column": now.name, "kind": "constant", **bounds}
+
+
+def _group(tests: Sequence[Test]) -> dict[str, list[Test]]:
+    groups: dict[str, list[Test]] = {}
+    for test in tests:
+        groups.setdefault(test["column"], []).append(test)
+    return groups
+
+
+def _weigh_columns(moved: Sequence[str], compared: Sequence[Test], weights: Mapping[str, float] | None) -> float:
+    """Return the share of the columns that moved; by what the model uses if that is known."""
+    names = [test["column"] for test in compared]
+    total = sum(weights.get(name, 0.0) for name in names) if weights else 0.0
+    if weights is None or total <= 0:
+        return len(moved) / max(len(names), 1)
+    return float(sum(weights.get(name, 0.0) for name in moved) / total)
+
+
+def _describe(moved: Sequence[Test], columns: int, power: Mapping[str, float]) -> str:
+    names = ", ".join(_describe_test(test) for test in moved[:_NAMED]) or "none"
+    more = f" and {len(moved) - _NAMED} more" if len(moved) > _NAMED else ""
+    notices = f"; it would notice a shift of {power['shift']:.2f} sd" if "shift" in power and not moved else ""
+    return f"{len(moved)} of {columns} columns moved: {names}{more}{notices}"
+
+
+def _describe_test(test: Test) -> str:
+    if test["kind"] == "constant":
+        return f"{test['column']} (one value in {test['rows']} rows)"
+    about = " missing" if test["kind"] == "missing" else ""
+    since = f" than in the {test['rows']} rows before" if test["comparison"] == "step" else ""
+    return f"{test['column']} ({test['effect']:.2f}{about}{since})"

@@ -83,7 +83,7 @@ CHECKS: tuple[CheckInfo, ...] = (
         "the inputs of its predictions with its training rows",
         "predictions",
         "training rows",
-        actions=("proceed", "hold"),
+        actions=("proceed", "hold", "experiment"),
     ),
     _watch("age", "the days since its newest training row with the limit", "time"),
     _watch("silence", "the days since its last prediction with the limit", "time"),

@@ -282,13 +282,16 @@ class WatchValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         `silence`.
     limit
         For a metric, how much worse than at release, beyond chance. For `drift`, the share of columns that
-        changed. For `age`, days since the newest training row. For `silence`, days without predictions.
+        changed; fewer are reported by the action `experiment`. For `age`, days since the newest training row. For
+        `silence`, days without predictions.
     action
         What the verdict calls for beyond the limit.
     window
         How far back the check looks.
     minimum
         The least number of labels or rows; with fewer, the check is undecided.
+    false_alarm_interval
+        For `drift`, the time in which a false alarm has a probability of at most 5 %, if nothing changes.
     notify
         Addresses to notify instead of those of `[watch]`.
     """
@@ -298,6 +301,7 @@ class WatchValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     action: Action
     window: DurationText = "7d"
     minimum: Annotated[int, Meta(ge=1)] = 200
+    false_alarm_interval: DurationText = "26w"
     notify: tuple[str, ...] = ()
 
 

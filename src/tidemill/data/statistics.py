@@ -3,8 +3,10 @@
 import numpy as np
 import polars as pl
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tidemill.data.arrays import Floats
+from tidemill.data.history import ColumnHistory, History, Pieces, cut, pack_column, pack_history
 from tidemill.data.keys import count_values
 from tidemill.data.sketch import estimate_distinct, hash_values, keep_smallest_hashes
 from tidemill.data.storable import to_seconds
@@ -13,6 +15,8 @@ from tidemill.errors import DataError
 
 _BINS = 40
 _TOP = 100
+_MARKS = 9
+_MARKED_VALUES = 8
 _SQUARED = 1e-100, 1e100
 
 
@@ -55,10 +59,11 @@ class ColumnProfile(Struct, frozen=True, kw_only=True):
 
 
 class Profile(Struct, frozen=True, kw_only=True):
-    """The profiles of a table's columns."""
+    """The profiles of a table's columns; that of training rows also has their `history`, if the rows have times."""
 
     rows: int
     columns: tuple[ColumnProfile, ...]
+    history: History | None = None
 
     def column(self, name: str) -> ColumnProfile | None:
         """Return the profile of a column; None if there is none."""
@@ -70,6 +75,60 @@ def profile(frame: pl.DataFrame, reference: Profile | None = None) -> Profile:
     bins = {column.name: column for column in reference.columns} if reference else {}
     names = [name for name in bins if name in frame.columns] if reference else frame.columns
     return Profile(rows=frame.height, columns=tuple(_profile_column(frame[name], bins.get(name)) for name in names))
+
+
+def profile_history(frame: pl.DataFrame, times: pl.Series) -> Profile:
+    """Return the profile of a table with its history: the counts of time blocks, by the time of each row."""
+    described = profile(frame)
+    pieces = cut(times, frame.width)
+    if pieces is None:
+        return described
+    columns = {column.name: _record_column(frame[column.name], column, pieces) for column in described.columns}
+    return replace(described, history=pack_history(pieces, columns))
+
+
+def find_marks(column: ColumnProfile) -> list[int]:
+    """Return the indices of at most nine of a column's edges, evenly spaced."""
+    count = len(column.edges)
+    if column.type in ("time", "date") or not count:
+        return []
+    return sorted({max(index * (count + 1) // (_MARKS + 1) - 1, 0) for index in range(1, _MARKS + 1)})
+
+
+def count_marks(column: ColumnProfile, reference: ColumnProfile) -> Floats:
+    """Return the number of a column's rows at each mark of its reference.
+
+    The marks of a number are below the first edge, and at most each of at most nine edges; those of a text are its
+    eight most frequent values, and the values that are not among those of the profile.
+    """
+    if reference.type == "text":
+        names = list(reference.values)[:_MARKED_VALUES]
+        return np.asarray([*(column.values.get(name, 0) for name in names), column.other], float)
+    marks = find_marks(reference)
+    if not marks:
+        return np.empty(0)
+    first = column.counts[0] - (column.ties[0] if column.ties else 0)
+    return np.asarray([first, *np.cumsum(column.counts)[marks]], float)
+
+
+def _record_column(values: pl.Series, column: ColumnProfile, pieces: Pieces) -> ColumnHistory:
+    if column.type == "text":
+        names, marked = list(column.values), min(len(column.values), _MARKED_VALUES)
+        places = [min(index, _MARKED_VALUES) for index in range(len(names))]
+        codes = _to_text(values).replace_strict(names, places, default=_MARKED_VALUES + 1, return_dtype=pl.Int64)
+        counts = pieces.count(codes.set(values.is_null(), -1).to_numpy(), _MARKED_VALUES + 2)
+        return pack_column(np.column_stack((counts.sum(axis=1), counts[:, :marked], counts[:, -1])))
+    array = _to_numbers(values).fill_null(float("nan")).to_numpy()
+    finite = np.isfinite(array)
+    marks = find_marks(column)
+    edges = np.asarray(column.edges)[marks]
+    cells = np.where(finite, np.searchsorted(edges, array, "left") + 1, -1)
+    if marks:
+        cells[finite & (array < column.edges[0])] = 0
+    counts = pieces.count(cells, len(marks) + 2)
+    cumulated = np.cumsum(counts, axis=1)
+    packed = np.column_stack((cumulated[:, -1], cumulated[:, : len(marks) + 1 if marks else 0]))
+    return pack_column(packed, pieces.find_bounds(np.where(finite, array + 0.0, np.nan)) if marks else None)
 
 
 def merge(left: Profile, right: Profile) -> Profile:
@@ -157,14 +216,7 @@ def _profile_column(values: pl.Series, reference: ColumnProfile | None) -> Colum
     kind = column_type(values.dtype)
     if kind in ("text", "nested") if reference is None else reference.type == "text":
         return _profile_text(values, reference)
-    numbers = values
-    if kind in ("time", "date"):
-        numbers = numbers.cast(pl.Datetime("us")).to_physical()
-    elif isinstance(values.dtype, pl.Duration):
-        numbers = to_seconds(values)
-    elif values.dtype.is_nested() or values.dtype == pl.Binary:
-        numbers = pl.Series(values.name, [None] * len(values), dtype=pl.Float64)
-    array = numbers.cast(pl.Float64, strict=False).drop_nulls().to_numpy()
+    array = _to_numbers(values).drop_nulls().to_numpy()
     finite = np.isfinite(array)
     infinite = (0, 0)
     if not finite.all():
@@ -192,6 +244,17 @@ def _profile_column(values: pl.Series, reference: ColumnProfile | None) -> Colum
         distinct=min(estimate_distinct(sketch), len(array)),
         sketch=tuple(sketch.tolist()),
     )
+
+
+def _to_numbers(values: pl.Series) -> pl.Series:
+    """Return a column as 64-bit floats: times in microseconds, durations in seconds; null for lists and bytes."""
+    if column_type(values.dtype) in ("time", "date"):
+        values = values.cast(pl.Datetime("us")).to_physical()
+    elif isinstance(values.dtype, pl.Duration):
+        values = to_seconds(values)
+    elif values.dtype.is_nested() or values.dtype == pl.Binary:
+        return pl.Series(values.name, [None] * len(values), dtype=pl.Float64)
+    return values.cast(pl.Float64, strict=False)
 
 
 def _profile_text(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:

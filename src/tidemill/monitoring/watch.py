@@ -4,12 +4,10 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
 import numpy as np
 import polars as pl
 from msgspec.structs import replace
 
-from tidemill.checks.drift import drift
 from tidemill.checks.quality import performance
 from tidemill.checks.stream import check_days_since
 from tidemill.checks.traffic import check_traffic
@@ -24,9 +22,11 @@ from tidemill.core.run import select_test_metrics
 from tidemill.data.arrays import Floats
 from tidemill.data.metrics import losses, measure, measure_more, normal_quantile, restrict_classes, standard_error
 from tidemill.data.spellings import unify_columns
-from tidemill.data.statistics import Profile, profile
 from tidemill.errors import ConfigurationError
-from tidemill.monitoring.windows import extract_scores, read_truth, read_window, unpack_features
+from tidemill.monitoring.inputs import check_inputs
+from tidemill.monitoring.windows import extract_scores, read_truth, read_window
+
+_MOST_WINDOWS = 8
 
 
 def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalReader, now: datetime) -> list[Verdict]:
@@ -41,8 +41,30 @@ def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalRe
         _evaluate(
             value, champion, route, windows.get(_window_length(value), pl.DataFrame()), now, policy.gate.confidence
         )
+        if value.value != "drift"
+        else _evaluate_drift(value, champion, windows[_window_length(value)], route, policy.name, journal, now)
         for value in policy.watch.values
     ]
+
+
+def _evaluate_drift(
+    value: WatchValue,
+    champion: Model,
+    rows: pl.DataFrame,
+    route: Route,
+    name: str,
+    journal: JournalReader,
+    now: datetime,
+) -> Verdict:
+    """Return the verdict on the inputs; a window with too few rows grows until it has enough, at most eightfold."""
+    arm = route.arm("champion")
+    assert arm is not None
+    length = _window_length(value)
+    longest = length * _MOST_WINDOWS
+    while rows.height < value.minimum and length < longest:
+        length *= 2
+        rows = read_window(journal, name, now - length, now, arm.release)
+    return check_inputs(value, champion, rows, arm.release)
 
 
 def _unify_labels(rows: pl.DataFrame, policy: ModelPolicy) -> pl.DataFrame:
@@ -68,12 +90,6 @@ def _evaluate(
         newest = rows["known_at"].max() if rows.height else max(route.since, now - _window_length(value))
         assert isinstance(newest, datetime)
         return check_days_since("silence", newest, now, **bounds)
-    if value.value == "drift":
-        reference = msgspec.json.decode(champion.files["profile.json"], type=Profile)
-        # The event time always drifts, so it is excluded.
-        columns = tuple(column for column in reference.columns if column.name != champion.manifest.time)
-        reference = replace(reference, columns=columns)
-        return drift(profile(unpack_features(rows), reference), reference, minimum=value.minimum, **bounds)
     return _evaluate_performance(value, champion, rows, bounds, confidence)
 
 

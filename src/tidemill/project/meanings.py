@@ -103,6 +103,9 @@ def _check_model(model: ModelPolicy) -> Iterator[Fault]:
             yield f"a limit of {value.limit:g} is never exceeded", cure, (*at, "limit")
         if not parse_duration(value.window):
             yield "a window with a duration of zero has no rows", 'write a value such as "7d"', (*at, "window")
+        if not parse_duration(value.false_alarm_interval):
+            fault = "a false alarm cannot be excluded for a duration of zero"
+            yield fault, 'write a value such as "26w"', (*at, "false_alarm_interval")
         yield from _check_addresses(value.notify, (*at, "notify"))
 
 

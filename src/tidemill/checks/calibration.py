@@ -1,0 +1,196 @@
+"""Calibrates a comparison on the reference's own windows: how much normal life varies between windows of its length.
+
+The p-values of `column_tests` are for independent rows. Rows of real streams depend on each other, and their mean
+changes with the hour and the season. A column has only moved if it differs by more than the reference's own windows.
+"""
+
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidemill.data.arrays import Floats
+from tidemill.data.history import (
+    HALVINGS,
+    ColumnHistory,
+    History,
+    Ints,
+    find_constant_windows,
+    list_scales,
+    sum_before,
+    sum_steps,
+    sum_windows,
+    unpack_bounds,
+    unpack_counts,
+)
+from tidemill.data.statistics import ColumnProfile, count_marks
+
+Comparison = Literal["level", "step"]
+
+_LEAST_WINDOWS = 16
+_LEAST_ROWS = 20
+_LEAST_PREFIX = 0.4
+_BEYOND = 1.3
+_CACHED = 4096
+_SIGNIFICANT = 3.0
+_INDEPENDENT_MARKS = 3  # neighbouring marks of a distribution are correlated
+
+
+class Variation(Struct, frozen=True):
+    """The variation of a column between windows of one length, beyond that of independent rows.
+
+    `variances` are those of the share at each mark, `noises` the part of independent rows in the estimate, `windows`
+    the number of independent windows, and `most` the largest standardized difference of a window. `is_independent` is
+    whether the windows vary no more than those of independent rows; `variances` is then an upper bound.
+    """
+
+    variances: Floats
+    noises: Floats
+    windows: Floats
+    most: float
+    is_independent: bool
+
+
+def compare_with_variation(
+    now: ColumnProfile, before: ColumnProfile, reference: ColumnProfile, variation: Variation, *, missing: bool
+) -> float:
+    """Return the p-value of the largest difference between two profiles, given the variation of the reference.
+
+    The difference at a mark divided by its standard error has Student's t distribution, with the degrees of freedom of
+    Satterthwaite (1946): the variance of independent rows is known, the variation is estimated from windows.
+    """
+    from scipy.stats import norm
+    from scipy.stats import t as student
+
+    counts, sizes = zip(*(_read(column, reference, missing=missing) for column in (now, before)), strict=True)
+    if not min(sizes) or not len(counts[0]):
+        return 1.0
+    shares = [count / size for count, size in zip(counts, sizes, strict=True)]
+    pooled = (counts[0] + counts[1] + 0.5) / (sizes[0] + sizes[1] + 1)
+    known = (counts[1] + 0.5) / (sizes[1] + 1)
+    varied = np.minimum(variation.variances, known * (1 - known))  # as if all rows of the window were the same
+    variances = pooled * (1 - pooled) * (1 / sizes[0] + 1 / sizes[1]) + varied
+    scores = np.abs(shares[0] - shares[1]) / np.sqrt(variances)
+    if scores.max() <= _BEYOND * variation.most:
+        return 1.0
+    if variation.is_independent:
+        p_values = 2 * norm.sf(scores) * len(scores)
+    else:
+        freedom = variation.windows * (variances / np.maximum(varied + variation.noises, 1e-300)) ** 2
+        p_values = 2 * student.sf(scores, np.clip(freedom, 1.0, 1e6)) * len(scores)
+    return float(min(p_values.min(), 1.0))
+
+
+def _read(column: ColumnProfile, reference: ColumnProfile, *, missing: bool) -> tuple[Floats, int]:
+    if missing:
+        return np.asarray([column.missing], float), column.rows
+    return count_marks(column, reference), column.present
+
+
+def choose_scale(history: History, seconds: float) -> int | None:
+    """Return the longest scale within a period of which the reference has 16 windows with rows, or the shortest one.
+
+    None if the rows of the reference are too few for any.
+    """
+    usable = _list_usable_scales(history.rows)
+    lengths = list_scales(history)
+    return max((scale for scale in usable if lengths[scale] <= seconds), default=min(usable, default=None))
+
+
+@lru_cache(_CACHED)
+def _list_usable_scales(rows: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the scales of which a reference has 16 windows with enough rows, by the rows of its pieces."""
+    history, counts = History(start=0.0, block=1.0, rows=rows), np.asarray(rows)
+    return tuple(
+        scale
+        for scale in range(len(list_scales(history)))
+        if history.blocks / max(2 ** (scale - HALVINGS), 1) >= _LEAST_WINDOWS
+        and np.median(sum_windows(counts, scale)) >= _LEAST_ROWS
+    )
+
+
+def shorten(variation: Variation, history: History, scale: int, seconds: float) -> Variation:
+    """Return the variation between windows that are shorter than a scale: its variance grows as their length falls."""
+    factor = max(float(list_scales(history)[scale]) / max(seconds, 1e-9), 1.0)
+    return replace(variation, variances=variation.variances * factor)
+
+
+def measure_variation(
+    history: History, name: str, scale: int, comparison: Comparison, *, missing: bool
+) -> Variation | None:
+    """Return the variation of a column between windows of a scale; None if the history has no such windows.
+
+    A `level` compares a window with all other rows, and with the rows before it if they are two fifths of the
+    reference: a release also meets a season that its training rows do not have. A `step` compares a window with the
+    window as long before it.
+    """
+    column = history.columns.get(name)
+    return None if column is None else _measure_column(history.rows, column, scale, comparison, missing)
+
+
+@lru_cache(_CACHED)
+def _measure_column(
+    piece_rows: tuple[int, ...], column: ColumnHistory, scale: int, comparison: Comparison, missing: bool
+) -> Variation | None:
+    rows, counts = np.asarray(piece_rows), unpack_counts(column)
+    hits, sizes = ((rows - counts[:, 0])[:, None], rows) if missing else (counts[:, 1:], counts[:, 0])
+    length = max(2 ** (scale - HALVINGS), 1)
+    if comparison == "step":
+        (newer, older), (n, m) = sum_steps(hits, scale), sum_steps(sizes, scale)
+        return _measure(newer, n, older, m, hits, sizes, length)
+    inside, n = sum_windows(hits, scale), sum_windows(sizes, scale)
+    variation = _measure(inside, n, hits.sum(axis=0) - inside, sizes.sum() - n, hits, sizes, length)
+    before, m = sum_before(hits)[: len(n)], sum_before(sizes)[: len(n)]
+    late = m >= _LEAST_PREFIX * sizes.sum()
+    forward = _measure(inside[late], n[late], before[late], m[late], hits, sizes, length)
+    if variation is None or forward is None:
+        return variation or forward
+    larger = forward.variances > variation.variances
+    return Variation(
+        np.maximum(variation.variances, forward.variances),
+        np.where(larger, forward.noises, variation.noises),
+        variation.windows,
+        max(variation.most, forward.most),
+        variation.is_independent and forward.is_independent,
+    )
+
+
+def _measure(newer: Ints, n: Ints, older: Ints, m: Ints, hits: Ints, sizes: Ints, length: int) -> Variation | None:
+    kept = (n >= _LEAST_ROWS / 2) & (m >= _LEAST_ROWS / 2)
+    if kept.sum() < _LEAST_WINDOWS // 2 or not newer.shape[1]:
+        return None
+    n, m = n[kept, None], m[kept, None]
+    share = (hits.sum(axis=0) + 0.5) / (sizes.sum() + 1)
+    differences = newer[kept] / n - older[kept] / m
+    noise = share * (1 - share) * (1 / n + 1 / m)
+    windows, typical = _count_independent(differences, length), noise.mean(axis=0)
+    excess = float((differences**2 / noise).mean()) - 1
+    deviation = float(np.sqrt(2 / (len(differences) / length * min(_INDEPENDENT_MARKS, len(share)))))
+    is_independent = excess < _SIGNIFICANT * deviation
+    variances = np.maximum((differences**2 - noise).mean(axis=0), 0.0)
+    if is_independent:
+        variances = typical * (max(excess, 0.0) + deviation)
+    most = float((np.abs(differences) / np.sqrt(noise + variances)).max(initial=0.0))
+    return Variation(variances, typical, windows, most, is_independent)
+
+
+def _count_independent(differences: Floats, length: int) -> Floats:
+    """Return the number of independent windows at each mark, from the correlation of neighbours (Bartlett 1935)."""
+    series = differences[::length]
+    centred = series - series.mean(axis=0)
+    squares = np.maximum((centred**2).sum(axis=0), 1e-300)
+    correlation = np.clip((centred[1:] * centred[:-1]).sum(axis=0) / squares, 0.0, 0.99)
+    windows: Floats = np.maximum(len(series) * (1 - correlation) / (1 + correlation), 1.0)
+    return windows
+
+
+def was_ever_constant(history: History, name: str, seconds: float) -> bool | None:
+    """Return whether a column had one value for a quarter of a period; None if the reference cannot show it."""
+    column, scale = history.columns.get(name), choose_scale(history, seconds / 4)
+    bounds = unpack_bounds(column) if column else None
+    if scale is None or bounds is None or float(list_scales(history)[scale]) > seconds:
+        return None
+    constant, windows = find_constant_windows(bounds, scale)
+    return bool(constant) if windows >= _LEAST_WINDOWS else None

@@ -1,0 +1,121 @@
+"""Tests whether the values of a column differ between two profiles, and measures by how much."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tidemill.data.arrays import Floats
+from tidemill.data.statistics import ColumnProfile
+
+_KS = 0.05
+_CATEGORY = 0.03
+_MISSING = 0.03
+_LEAST_EXPECTED = 5
+_SELECTION_DEVIATIONS = 3.0
+_CORRECTION_DEVIATIONS = 2.0
+
+
+def compare(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
+    """Return the test of a column with the largest effect: the effect, the least large effect and the p-value."""
+    return max(column_tests(now, reference), key=weigh)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for several tests: a level bounds the probability of any false rejection (Holm 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    ordered = np.sort(p_values)
+    steps = np.maximum.accumulate(ordered * np.arange(len(ordered), 0, -1)).clip(0, 1)
+    adjusted: list[float] = steps[np.searchsorted(ordered, p_values)].tolist() if len(ordered) else []
+    return adjusted
+
+
+def weigh(test: dict[str, Any]) -> tuple[bool, bool, float]:
+    """Return the order of tests: those that moved first, then large effects, by effect."""
+    return bool(test.get("moved")), test["effect"] > test["least"], test["effect"] / test["least"]
+
+
+def column_tests(now: ColumnProfile, reference: ColumnProfile) -> list[dict[str, Any]]:
+    """Return the tests of a column: of its missing share, and of its values unless they are times or constant."""
+    tests = [_missing(now, reference)]
+    if reference.type == "text":
+        tests.append(_categories(now, reference))
+    elif (reference.edges or any(reference.infinite)) and reference.type not in ("time", "date"):
+        tests.append(_distribution(now, reference))
+    return [{"column": now.name, **test} for test in tests]
+
+
+def _distribution(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
+    """Run a two-sample Kolmogorov–Smirnov test at the reference's bin edges.
+
+    The distance is at most 1/40 below that of the rows themselves. Infinite values count as the smallest and largest.
+    """
+    from scipy.stats import kstwobign
+
+    n, m = (column.present + sum(column.infinite) for column in (now, reference))
+    if not n or not m:
+        return {"kind": "distribution", "effect": 0.0, "least": _KS, "p_value": 1.0}
+    distance = float(np.abs(_cumulated(now, reference) / n - _cumulated(reference, reference) / m).max())
+    p_value = float(kstwobign.sf(distance * np.sqrt(n * m / (n + m))))
+    return {"kind": "distribution", "effect": distance, "least": _KS, "p_value": p_value}
+
+
+def _cumulated(column: ColumnProfile, reference: ColumnProfile) -> Floats:
+    """Return the number of rows at or below each edge, then the number of rows below each edge."""
+    lowest = column.infinite[0]
+    up_to = lowest + np.cumsum(np.asarray(column.counts, float))
+    # Profiles of earlier versions have no ties.
+    below = up_to[:-1] - np.asarray(column.ties) if len(reference.ties) == len(reference.edges) else up_to[:0]
+    return np.concatenate(([lowest], up_to, below))
+
+
+def _categories(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
+    from scipy.stats import chi2_contingency
+
+    names = list(reference.values)
+    counts = np.asarray([*(now.values.get(name, 0) for name in names), now.other], float)
+    expected_counts = np.asarray([*(reference.values[name] for name in names), reference.other], float)
+    if reference.other and names and counts.sum():
+        counts, expected_counts = _correct_selection(counts, expected_counts)
+    if not counts.sum() or not expected_counts.sum():
+        return {"kind": "categories", "effect": 0.0, "least": _CATEGORY, "p_value": 1.0}
+    effect = float(np.abs(counts / counts.sum() - expected_counts / expected_counts.sum()).max())
+    table = np.stack((counts, expected_counts))
+    expected = table.sum(axis=0) * table.sum(axis=1).min() / table.sum()
+    # With small expected counts the statistic is not chi-squared: rare categories are combined (Cochran 1954).
+    rare = expected < _LEAST_EXPECTED
+    table = np.column_stack((table[:, ~rare], table[:, rare].sum(axis=1)))
+    table = table[:, table.sum(axis=0) > 0]
+    p_value = float(chi2_contingency(table)[1]) if table.shape[1] > 1 else 1.0
+    return {"kind": "categories", "effect": effect, "least": _CATEGORY, "p_value": p_value}
+
+
+def _correct_selection(counts: Floats, reference: Floats) -> tuple[Floats, Floats]:
+    """Correct the counts for the selection of the most frequent values; the last count is that of all other values.
+
+    The profile names the values that are most frequent in the reference. Other rows would select other values, so the
+    reference counts of values near the border of the selection are too high by chance. These values count as one, with
+    the reference count that is nearest to the current share, at most two standard deviations (Poisson) below its own.
+    """
+    named, other = reference[:-1], reference[-1]
+    is_near_border = named - _SELECTION_DEVIATIONS * np.sqrt(named) <= named.min()
+    counted, now = named[is_near_border].sum(), counts[:-1][is_near_border].sum()
+    least = np.maximum(named - _CORRECTION_DEVIATIONS * np.sqrt(named), 0)[is_near_border].sum()
+    corrected = np.clip(now / counts.sum() * reference.sum(), least, counted)
+    return (
+        np.asarray([*counts[:-1][~is_near_border], now, counts[-1]]),
+        np.asarray([*named[~is_near_border], corrected, other + counted - corrected]),
+    )
+
+
+def _missing(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
+    from scipy.stats import fisher_exact
+
+    change = abs(now.missing / max(now.rows, 1) - reference.missing / max(reference.rows, 1))
+    if change <= _MISSING:
+        return {"kind": "missing", "effect": change, "least": _MISSING, "p_value": 1.0}
+    table = [[now.missing, now.rows - now.missing], [reference.missing, reference.rows - reference.missing]]
+    return {"kind": "missing", "effect": change, "least": _MISSING, "p_value": float(fisher_exact(table)[1])}

@@ -1,0 +1,85 @@
+"""Compares the inputs of live predictions with the training rows: the whole window, and windows of its newest rows."""
+
+from datetime import timedelta
+from functools import reduce
+from itertools import pairwise
+
+import msgspec
+import polars as pl
+from msgspec.structs import replace
+
+from tidemill.checks.drift import Window, drift
+from tidemill.clock import parse_duration
+from tidemill.core.check import Verdict
+from tidemill.core.model import Model
+from tidemill.core.policy import WatchValue
+from tidemill.data.statistics import Profile, merge, profile
+from tidemill.monitoring.windows import unpack_features
+
+_FALSE_ALARM = 0.05
+_LOOKS = 4  # windows that overlap have as many chances of a false alarm as four that do not
+_NEWEST = 250
+_GROWTH = 2
+
+
+def check_inputs(value: WatchValue, champion: Model, rows: pl.DataFrame, release: str) -> Verdict:
+    """Return the verdict on the inputs of the rows of a window, by the value `drift` of a watch."""
+    reference = read_reference(champion)
+    windows = build_windows(rows, reference, min(value.minimum, _NEWEST))
+    return drift(
+        windows[0].now,
+        reference,
+        subject=release,
+        limit=value.limit,
+        action=value.action,
+        minimum=value.minimum,
+        level=choose_level(parse_duration(value.window), parse_duration(value.false_alarm_interval)),
+        seconds=windows[0].seconds,
+        recent=windows[1:],
+    )
+
+
+def read_reference(model: Model) -> Profile:
+    """Return the profile of a model's training rows, without the event time, which always drifts."""
+    reference = msgspec.json.decode(model.files["profile.json"], type=Profile)
+    return replace(reference, columns=tuple(c for c in reference.columns if c.name != model.manifest.time))
+
+
+def choose_level(window: timedelta, interval: timedelta) -> float:
+    """Return the level of a window for which a false alarm within an interval has a probability of at most 5 %."""
+    return _FALSE_ALARM * min(window / interval / _LOOKS, 1.0)
+
+
+def build_windows(rows: pl.DataFrame, reference: Profile, newest: int) -> list[Window]:
+    """Return the window of all rows, then those of the newest rows, from `newest` to half of all, doubling.
+
+    Each profile is a sum of the profiles of its parts.
+    """
+    if rows.is_empty():
+        return [Window(now=profile(pl.DataFrame(), reference))]
+    rows = rows.sort("known_at", "time")
+    features, times = unpack_features(rows), rows["time"]
+    ends = [0]
+    while newest * _GROWTH ** (len(ends) - 1) < rows.height:
+        ends.append(newest * _GROWTH ** (len(ends) - 1))
+    ends.append(rows.height)
+    parts = [profile(features[rows.height - end : rows.height - begin], reference) for begin, end in pairwise(ends)]
+    whole = Window(now=reduce(merge, parts), seconds=_measure_seconds(times))
+    if len(parts) == 1:
+        return [whole]
+    windows, now = [whole], parts[0]
+    for index, end in enumerate(ends[1:-1]):
+        # With a growth of two, the next part has as many rows as all parts before it.
+        before = parts[index + 1] if parts[index + 1].rows == now.rows else None
+        windows.append(Window(now=now, seconds=_measure_seconds(times.tail(end)), before=before))
+        now = merge(now, parts[index + 1])
+    return windows
+
+
+def _measure_seconds(times: pl.Series) -> float:
+    """Return the seconds in which rows arrive, from the first to the last and one more."""
+    first, last = times.min(), times.max()
+    if len(times) < 2 or first is None or last is None:
+        return 0.0
+    length = (last - first) / timedelta(seconds=1)  # type: ignore[operator]  # both are times
+    return float(length * len(times) / (len(times) - 1))
