@@ -38,6 +38,7 @@ from tidemill.serving.service import Service
 
 ReplayProgress = Callable[[datetime, str], None]
 """A callback for progress: the virtual time and a message."""
+_TICKS_BETWEEN_TIDYING = 8
 
 
 def _remove_notifications(model: ModelPolicy) -> ModelPolicy:
@@ -115,6 +116,7 @@ class Replay:
         """
         self._train_first_model()
         time = self.period.begin
+        ticks = 0
         while time < self.period.end:
             following = min(self._find_next_time(time), self.period.end)
             self._predict(time, following)
@@ -126,7 +128,15 @@ class Replay:
             if following < self.period.end:
                 self.loop.run_once()
                 self.service.refresh()
+            ticks += 1
+            if ticks % _TICKS_BETWEEN_TIDYING == 0:
+                self._tidy_journal()
             time = following
+
+    def _tidy_journal(self) -> None:
+        """Merge small segments, as the daemon does each minute; a backtest keeps all rows, whatever their age."""
+        for kind in (f"predictions/{self.model.name}", f"labels/{self.model.name}"):
+            self.session.workspace.journal.tidy(kind)
 
     def _find_next_time(self, time: datetime) -> datetime:
         """Return the next time at which data can arrive or a job can start."""

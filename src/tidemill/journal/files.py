@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
@@ -13,6 +14,7 @@ import polars as pl
 
 from tidemill.errors import DataError, TidemillError
 from tidemill.journal.copying import open_files, write_files
+from tidemill.journal.segments import SegmentCache
 from tidemill.locks import lock_file
 
 _NAME = re.compile(r"^(-?\d+)-(-?\d+)-([0-9a-f]+)\.arrow$")
@@ -28,6 +30,7 @@ class FileJournal:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._cache = SegmentCache()
         folder.mkdir(parents=True, exist_ok=True)
 
     def append(self, kind: str, frame: pl.DataFrame) -> None:
@@ -73,10 +76,6 @@ class FileJournal:
         if not parts:
             return pl.DataFrame()
         rows = pl.concat(parts, how="diagonal_relaxed") if len(parts) > 1 else parts[0]
-        if since is not None:
-            rows = rows.filter(pl.col("known_at") > since)
-        if until is not None:
-            rows = rows.filter(pl.col("known_at") <= until)
         return rows.sort("known_at", maintain_order=True)
 
     def kinds(self) -> list[str]:
@@ -96,7 +95,7 @@ class FileJournal:
             self._finish(folder)
             small = [segment for segment in self._segments(kind, None, None) if segment.stat().st_size < _SMALL]
             if len(small) > keep:
-                rows = pl.concat([pl.read_ipc(segment) for segment in small], how="diagonal_relaxed")
+                rows = pl.concat([self._cache.read(str(segment)) for segment in small], how="diagonal_relaxed")
                 self._replace(kind, small, rows)
 
     def erase(
@@ -164,7 +163,7 @@ class FileJournal:
 
     def _finish(self, folder: Path) -> None:
         """Finish a compaction: delete the replaced segments, then the lists of them."""
-        for name in self._replaced(folder, {file.name for file in folder.glob("*.arrow")}):
+        for name in _list_replaced(str(folder), {file.name for file in folder.glob("*.arrow")}):
             (folder / name).unlink(missing_ok=True)
         for listed in folder.glob(".*.replaces"):
             listed.unlink()
@@ -172,30 +171,74 @@ class FileJournal:
             empty.unlink()
 
     def _parts(self, kind: str, since: datetime | None, until: datetime | None) -> list[pl.DataFrame]:
+        """Return the rows of each segment with `since < known_at <= until`."""
         for _ in range(_TRIES):
             try:
-                return [pl.read_ipc(file) for file in self._segments(kind, since, until)]
+                return [_select(self._cache.read(file), file, since, until) for file in self._files(kind, since, until)]
             except FileNotFoundError:  # a compaction has replaced the segment
                 continue
         raise TidemillError(f"other processes keep changing the segments of the journal {kind!r}", "try again")
 
-    def _segments(self, kind: str, since: datetime | None, until: datetime | None) -> Iterator[Path]:
-        folder = self._folder / kind
-        names = {file.name for file in folder.glob("*.arrow")}
-        for name in sorted(names - self._replaced(folder, names)):
-            span = _NAME.match(name)
-            if (
-                not span
-                or (since and int(span[2]) <= _to_microseconds(since))
-                or (until and int(span[1]) > _to_microseconds(until))
-            ):
-                continue
-            yield folder / name
+    def _segments(self, kind: str, since: datetime | None, until: datetime | None) -> list[Path]:
+        return [Path(file) for file in self._files(kind, since, until)]
 
-    def _replaced(self, folder: Path, names: set[str]) -> set[str]:
-        joined = {span[3] for name in names if (span := _NAME.match(name))}
-        lists = [file for file in folder.glob(".*.replaces") if file.name.split(".")[1] in joined]
-        return {name for file in lists for name in file.read_text().split("\n")}
+    def _files(self, kind: str, since: datetime | None, until: datetime | None) -> list[str]:
+        """Return the segments of a kind that can have rows with `since < known_at <= until`, in the order of time."""
+        folder = f"{self._folder}/{kind}"
+        names = _list_segments(folder)
+        self._cache.keep(folder, names)
+        after, last = _to_microseconds(since) if since else None, _to_microseconds(until) if until else None
+        files = []
+        for name in sorted(names):
+            span = _parse_span(name)
+            if span and (after is None or span[1] > after) and (last is None or span[0] <= last):
+                files.append(f"{folder}/{name}")
+        return files
+
+
+@lru_cache(maxsize=10_000)
+def _parse_span(name: str) -> tuple[int, int] | None:
+    """Return the range of `known_at` in the name of a segment, in microseconds; None for the name of another file."""
+    span = _NAME.match(name)
+    return (int(span[1]), int(span[2])) if span else None
+
+
+def _list_segments(folder: str) -> set[str]:
+    """Return the names of a kind's segments, without those that a newer segment has replaced."""
+    names = {name for name in _list_names(folder) if name.endswith(".arrow")}
+    return names - _list_replaced(folder, names)
+
+
+def _list_replaced(folder: str, names: set[str]) -> set[str]:
+    """Return the segments that a newer segment has replaced; a list without its segment replaces nothing.
+
+    The lists are read after the names: a new segment among the names has its list then, or its compaction is finished.
+    """
+    lists = [name for name in _list_names(folder) if name.endswith(".replaces")]
+    if not lists:
+        return set()
+    joined = {span[3] for name in names if (span := _NAME.match(name))}
+    valid = [name for name in lists if name.split(".")[1] in joined]
+    return {replaced for name in valid for replaced in Path(folder, name).read_text().split("\n")}
+
+
+def _list_names(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except FileNotFoundError:
+        return []
+
+
+def _select(rows: pl.DataFrame, file: str, since: datetime | None, until: datetime | None) -> pl.DataFrame:
+    """Return the rows of a segment with `since < known_at <= until`; its name has the range of its rows."""
+    span = _parse_span(file.rpartition("/")[2])
+    assert span is not None
+    if since is not None and span[0] <= _to_microseconds(since):
+        rows = rows.filter(pl.col("known_at") > since)
+    if until is not None and span[1] > _to_microseconds(until):
+        rows = rows.filter(pl.col("known_at") <= until)
+    return rows
 
 
 def _to_microseconds(time: object) -> int:
