@@ -4,9 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.checks.comparison import check_metric_thresholds, check_predictions, compare, compare_with_champion
-from tidemill.checks.gate import combine_findings
-from tidemill.core.check import Verdict
+from tidemill.checks.comparison import (
+    CHAMPION_CHECKS,
+    check_metric_thresholds,
+    check_predictions,
+    choose_better_of_two,
+    compare,
+    compare_with_champion,
+    describe_champion,
+)
+from tidemill.checks.gate import Finding, combine_findings
+from tidemill.core.check import Outcome, Verdict
 from tidemill.core.policy import Gate
 from tidemill.data.arrays import Floats
 
@@ -183,3 +191,41 @@ def test_a_threshold_that_an_interval_covers_is_undecided() -> None:
         assert found.outcome == outcome
     (found,) = check_metric_thresholds({"error_rate": 0.12}, policy, {"error_rate": (0.11, 0.13)})
     assert found.outcome == "fail"
+
+
+def judge_both(candidate: float, champion: float, baseline: float = 1.0, outcome: Outcome = "fail") -> Verdict:
+    """Return the verdict on a candidate whose comparison with the baseline has this outcome, by three mean losses."""
+    standing = {"compared_loss": candidate, "compared_champion_loss": champion, "compared_baseline_loss": baseline}
+    findings = [
+        Finding(about="baseline", outcome=outcome, reason="not better than the trivial baseline"),
+        Finding(about=CHAMPION_CHECKS, reason="the champion would not pass either", evidence=standing),
+        Finding(about="champion", reason="not worse than the champion"),
+    ]
+    return describe_champion(combine_findings("late", choose_better_of_two(findings), has_canary=False))
+
+
+def test_the_better_of_two_is_not_refused_because_the_baseline_beats_both() -> None:
+    verdict = judge_both(4.37, 7.07)
+    assert (verdict.outcome, verdict.action) == ("warn", "proceed")
+    assert "it is the better of the two that can serve: loss 4.3700 against 7.0700" in verdict.reason
+
+
+def test_a_refusal_states_whether_the_champion_would_pass() -> None:
+    for verdict in (judge_both(7.07, 4.37), judge_both(0.99, 0.995), judge_both(4.37, 4.37)):
+        assert verdict.action == "stop"
+        assert verdict.reason == "not better than the trivial baseline; the champion would not pass either"
+
+
+def test_a_candidate_that_is_better_than_the_champion_needs_no_proof_about_the_baseline() -> None:
+    assert judge_both(0.9, 0.95, outcome="undecided").action == "proceed"
+    assert judge_both(0.96, 0.95, outcome="undecided").action == "collect"
+
+
+def test_dependent_rows_prove_less() -> None:
+    """Losses that differ for whole days: as independent rows they would prove that the candidate is worse."""
+    days = np.repeat(np.random.default_rng(3).normal(0.1, 0.4, 20), 100)
+    found = [
+        compare_with_champion(CHAMPION + days, CHAMPION, policy=Gate(), slices={}, in_time_order=ordered)[-1].outcome
+        for ordered in (False, True)
+    ]
+    assert found == ["fail", "undecided"]

@@ -21,9 +21,10 @@ from tidemill.data.split import split_by_time
 from tidemill.flow.engine import run
 from tidemill.flow.session import Session
 from tidemill.recipes.fitting import describe, fit, learn_vocabularies
-from tidemill.recipes.gating import GateFacts, SplitRows
+from tidemill.recipes.gating import GateFacts
 from tidemill.recipes.judging import check_snapshot, gate, measure_on, probe_package
 from tidemill.recipes.rows import Snapshot, read_labelled, take_snapshot
+from tidemill.recipes.scoring import SplitRows
 
 INPUTS = ("distance_km", "items", "carrier")
 

@@ -31,7 +31,8 @@ from tidemill.core.feature import FeatureSet
 from tidemill.core.policy import ModelPolicy
 from tidemill.data.split import split_at_random, split_by_group
 from tidemill.recipes import judging
-from tidemill.recipes.gating import GateFacts, SplitRows
+from tidemill.recipes.gating import GateFacts
+from tidemill.recipes.scoring import SplitRows
 from tidemill.recipes.ingestion import ingest
 from tidemill.recipes.rows import extract, join_features, take_snapshot
 from tidemill.recipes.inputs import choose_inputs

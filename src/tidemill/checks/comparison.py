@@ -1,14 +1,19 @@
 """Compares a candidate's losses with the losses of the baseline and the champion on all rows and on each slice."""
 
+from typing import Any
+
 import numpy as np
+from msgspec.structs import replace
 
 from tidemill.checks.gate import Finding
-from tidemill.core.check import Outcome
+from tidemill.core.check import Outcome, Verdict
 from tidemill.core.policy import Gate
 from tidemill.data.arrays import Booleans, Floats
+from tidemill.data.dependence import estimate_inflation
 from tidemill.data.metrics import bootstrap_interval
 
-_LEAST_COMPARED = 50
+LEAST_COMPARED = 50
+CHAMPION_CHECKS = "champion_checks"
 _ROUNDING = 1e-6
 _SIGNS = {
     ">=": lambda value, bound: value >= bound,
@@ -58,20 +63,65 @@ def compare_with_champion(
     slices: dict[str, Booleans],
     unseen: Booleans | None = None,
     has_canary: bool = True,
+    in_time_order: bool = False,
 ) -> list[Finding]:
     """Compare a candidate with the champion, on all rows and on each slice, as `compare` does.
 
     If a canary follows (`has_canary`), a candidate passes without a proof that it is not worse; otherwise it needs one.
+    With rows `in_time_order`, intervals are as wide as rows that are near in time and alike require
+    (`estimate_inflation`).
     """
     fresh = np.ones(len(candidate), dtype=bool) if unseen is None else unseen
     evidence: dict[str, object] = {"compared_rows": int(fresh.sum()), "margin": policy.margin}
-    if fresh.sum() < _LEAST_COMPARED:
+    if fresh.sum() < LEAST_COMPARED:
         trained = f"all but {int(fresh.sum())}" if fresh.any() else "all"
         return [cannot_compare(f"the champion was trained on {trained} test rows", policy, evidence)]
     difference = candidate - champion
     fresh_slices = {name: inside & fresh for name, inside in slices.items()}
-    on_slices = _compare_slices(difference, fresh_slices, policy, "champion")
-    return [*on_slices, _compare_with_champion(candidate[fresh], champion[fresh], policy, evidence, has_canary)]
+    inflation = estimate_inflation(difference[fresh]) if in_time_order else 1.0
+    on_slices = _compare_slices(difference, fresh_slices, policy, "champion", inflation)
+    if in_time_order:
+        evidence["dependence"] = inflation
+    return [
+        *on_slices,
+        _compare_with_champion(candidate[fresh], champion[fresh], policy, evidence, has_canary, inflation),
+    ]
+
+
+def choose_better_of_two(findings: list[Finding]) -> list[Finding]:
+    """Return the findings with a warning about the baseline, where the candidate is better than the champion.
+
+    The trivial baseline is no model that can serve: the choice is between the candidate and the champion. So if the
+    baseline is better than both, or it is unclear whether the candidate is better than it, a candidate that has a lower
+    loss than the champion on rows that neither has learned is still the better choice. If the champion is better than
+    the baseline, a candidate that is not is refused.
+    """
+    standing = next((finding.evidence for finding in findings if finding.about == CHAMPION_CHECKS), None)
+    if standing is None or standing["compared_loss"] >= standing["compared_champion_loss"]:
+        return findings
+    champion_is_no_better = standing["compared_champion_loss"] >= standing["compared_baseline_loss"]
+    return [
+        replace(finding, outcome="warn", reason=f"{finding.reason}; {_describe_better(standing)}")
+        if finding.about == "baseline"
+        and (finding.outcome == "undecided" or (finding.outcome == "fail" and champion_is_no_better))
+        else finding
+        for finding in findings
+    ]
+
+
+def _describe_better(standing: dict[str, Any]) -> str:
+    candidate, champion = standing["compared_loss"], standing["compared_champion_loss"]
+    return (
+        f"it is the better of the two that can serve: loss {candidate:.4f} against {champion:.4f} of the champion, on "
+        "rows that neither has learned"
+    )
+
+
+def describe_champion(verdict: Verdict) -> Verdict:
+    """Return a verdict that stops a candidate, with whether the champion itself would pass the same checks."""
+    listed = verdict.evidence.get("findings", [])
+    reason = next((finding["reason"] for finding in listed if finding["about"] == CHAMPION_CHECKS), "")
+    return replace(verdict, reason=f"{verdict.reason}; {reason}") if reason else verdict
 
 
 def cannot_compare(why: str, policy: Gate, evidence: dict[str, object] | None = None) -> Finding:
@@ -137,9 +187,14 @@ def compare_on_folds(candidate: Floats, baseline: Floats, policy: Gate, *, folds
 
 
 def _compare_with_champion(
-    candidate: Floats, champion: Floats, policy: Gate, evidence: dict[str, object], has_canary: bool
+    candidate: Floats,
+    champion: Floats,
+    policy: Gate,
+    evidence: dict[str, object],
+    has_canary: bool,
+    inflation: float,
 ) -> Finding:
-    low, high = bootstrap_interval(candidate - champion, policy.confidence)
+    low, high = _find_interval(candidate - champion, policy, inflation)
     evidence |= {"champion_loss": float(champion.mean()), "against_champion": (low, high)}
     summary = f"{_format_losses(candidate, champion)}, {_format_difference(candidate - champion, low, high)}"
     if low > policy.margin:
@@ -155,7 +210,16 @@ def _compare_with_champion(
     return Finding(about="champion", reason=f"not worse than the champion: {summary}", evidence=evidence)
 
 
-def _compare_slices(difference: Floats, slices: dict[str, Booleans], policy: Gate, reference: str) -> list[Finding]:
+def _find_interval(differences: Floats, policy: Gate, inflation: float) -> tuple[float, float]:
+    """Return the interval of a mean difference, wider by `inflation`."""
+    middle = float(differences.mean())
+    low, high = bootstrap_interval(differences, policy.confidence)
+    return middle + inflation * (low - middle), middle + inflation * (high - middle)
+
+
+def _compare_slices(
+    difference: Floats, slices: dict[str, Booleans], policy: Gate, reference: str, inflation: float = 1.0
+) -> list[Finding]:
     """Return the slice on which the candidate is proven worst; if there is none, the number of compared slices."""
     worst: tuple[float, Finding] | None = None
     compared = 0
@@ -163,7 +227,7 @@ def _compare_slices(difference: Floats, slices: dict[str, Booleans], policy: Gat
         if rows.sum() < policy.slice_minimum:
             continue
         compared += 1
-        low, high = bootstrap_interval(difference[rows], policy.confidence)
+        low, high = _find_interval(difference[rows], policy, inflation)
         if low > max(policy.slice_tolerance, worst[0] if worst else -np.inf):
             evidence = {"slice": name, "slice_rows": int(rows.sum()), f"against_{reference}_on_slice": (low, high)}
             title = "champion" if reference == "champion" else "trivial baseline"

@@ -1,12 +1,20 @@
 """Compares a candidate with the champion, on rows that are new to both and on classes that both were trained on."""
 
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tidemill.checks.comparison import cannot_compare, compare_with_champion
+from tidemill.checks.comparison import (
+    CHAMPION_CHECKS,
+    LEAST_COMPARED,
+    cannot_compare,
+    check_metric_thresholds,
+    compare,
+    compare_with_champion,
+)
 from tidemill.checks.gate import Finding
 from tidemill.core.columns import PREFIX, TIME, is_internal
 from tidemill.core.metric import MetricVersion
@@ -17,39 +25,53 @@ from tidemill.core.run import select_test_metrics
 from tidemill.core.source import Source
 from tidemill.data.arrays import Floats
 from tidemill.data.keys import to_row_keys
-from tidemill.data.metrics import Truth, losses, measure, renormalize, restrict_classes
+from tidemill.data.metrics import Truth, intervals, losses, measure, measure_more, renormalize, restrict_classes
+from tidemill.data.split import choose_split_kind
 from tidemill.errors import DataError, NotFound
-from tidemill.recipes.scoring import Candidate, measure_project_metrics, score
-from tidemill.training.evaluate import filter_classes, find_slices
+from tidemill.recipes.scoring import Candidate, SplitRows, measure_project_metrics, score
+from tidemill.training.evaluate import filter_classes, find_slices, predict_baseline, to_truth
 
 _LEARNED = f"{PREFIX}learned"
 
 
 def check_champion(
-    candidate: Candidate,
+    compared: Candidate,
     champion: Model | None,
+    rows: SplitRows,
     policy: ModelPolicy,
     source: Source,
     tables: TableReader,
     metrics: list[MetricVersion],
     project_metrics: ProjectMetrics,
 ) -> list[Finding]:
-    """Check whether the candidate is worse than the champion, on test rows that the champion has not learned from."""
-    if champion is None or not candidate.measurable:
+    """Check whether the candidate is worse than the champion, on test rows that neither has learned from.
+
+    A further finding states whether the champion itself would pass the thresholds and the comparison with the baseline.
+    """
+    if champion is None or not compared.measurable:
         return []
-    scored = _score_champion(champion, candidate, policy, source)
+    scored = _score_champion(champion, compared, policy, source)
     if isinstance(scored, Finding):
         return [scored]
     unseen = _mark_unseen(champion, scored.rows, source, policy.training.group, tables)
+    measured = _select_measured(scored, unseen)
+    values = measure(measured.truth, measured.scores) | measure_project_metrics(
+        metrics, project_metrics, measured.truth, measured.scores, measured.rows
+    )
+    champion_losses = losses(scored.truth, scored.scores)
+    has_new_rows = unseen is None or int(unseen.sum()) >= LEAST_COMPARED
+    own_checks = [_judge_champion(measured, values, rows, policy)] if has_new_rows else []
     return [
-        _measure_champion(champion, scored, unseen, metrics, project_metrics),
+        _report_metrics(champion, compared.model, measured, values),
+        *own_checks,
         *compare_with_champion(
             scored.candidate_losses,
-            losses(scored.truth, scored.scores),
+            champion_losses,
             policy=policy.gate,
             slices=find_slices(scored.rows, policy.gate.slices),
             unseen=unseen,
             has_canary=policy.rollout.decides_later,
+            in_time_order=choose_split_kind(policy.training, timed=bool(source.time)) == "time",
         ),
     ]
 
@@ -88,32 +110,67 @@ def _score_champion(
     return _ChampionScores(rows, shared_truth, champion_scores, losses(shared_truth, candidate_scores))
 
 
-def _measure_champion(
-    champion: Model,
-    scored: _ChampionScores,
-    unseen: npt.NDArray[np.bool_] | None,
-    metrics: list[MetricVersion],
-    project_metrics: ProjectMetrics,
-) -> Finding:
-    """Return the champion's metrics on these test rows, with the current code of the metrics.
+def _select_measured(scored: _ChampionScores, unseen: npt.NDArray[np.bool_] | None) -> _ChampionScores:
+    """Return the rows that the champion has not learned from; if there are none, all test rows."""
+    if unseen is None or not unseen.any():
+        return scored
+    truth = Truth(scored.truth.task, scored.truth.values[unseen], scored.truth.classes)
+    rows = scored.rows.filter(unseen)
+    return _ChampionScores(rows, truth, scored.scores[unseen], scored.candidate_losses[unseen])
 
-    The metrics are measured on the rows that are unseen by the champion; if there are none, on all test rows.
+
+def _report_metrics(champion: Model, compared: Model, measured: _ChampionScores, values: dict[str, float]) -> Finding:
+    """Return the champion's metrics on these test rows, with the current code of the metrics, and whose rows are newer.
+
+    The times are those of the compared rows, and of the newest row that each of the two has learned.
     """
-    measured = unseen if unseen is not None and unseen.any() else np.ones(scored.rows.height, dtype=bool)
-    truth, scores = (
-        Truth(scored.truth.task, scored.truth.values[measured], scored.truth.classes),
-        scored.scores[measured],
-    )
-    values = measure(truth, scores) | measure_project_metrics(
-        metrics, project_metrics, truth, scores, scored.rows.filter(measured)
-    )
+    times = measured.rows[TIME]
     return Finding(
         about="metrics",
         reason="the champion was scored again, on these test rows and with these metrics",
         evidence={
             "champion_metrics": values,
-            "champion_metrics_rows": int(measured.sum()),
+            "champion_metrics_rows": measured.rows.height,
             "champion_metrics_at_release": select_test_metrics(champion.manifest.metrics),
+            "compared_from": _format_time(times.min()),
+            "compared_until": _format_time(times.max()),
+            "candidate_learned_until": _format_time(compared.manifest.trained_on.trained_until),
+            "champion_learned_until": _format_time(champion.manifest.trained_on.trained_until),
+        },
+    )
+
+
+def _format_time(time: object) -> str:
+    return time.isoformat() if isinstance(time, datetime) else ""
+
+
+def _judge_champion(
+    measured: _ChampionScores, values: dict[str, float], rows: SplitRows, policy: ModelPolicy
+) -> Finding:
+    """Return whether the champion would pass the checks of a candidate on the same rows, and all losses on them."""
+    truth = measured.truth
+    learned = filter_classes(rows.learned, policy.problem.label, truth.classes)
+    shares = to_truth(learned[policy.problem.label], policy.problem.task, truth.classes)
+    baseline = losses(truth, predict_baseline(shares, measured.rows.height))
+    champion_losses = losses(truth, measured.scores)
+    ranges = intervals(truth, measured.scores, policy.gate.confidence) if policy.gate.thresholds else {}
+    findings = [
+        *check_metric_thresholds(values | measure_more(truth, measured.scores), policy.gate, ranges),
+        *compare(champion_losses, baseline, None, policy=policy.gate, slices={}),
+    ]
+    failed = [finding.reason for finding in findings if finding.outcome == "fail"]
+    count = measured.rows.height
+    reason = f"the champion would pass the thresholds and the trivial baseline on these {count} rows"
+    if failed:
+        reason = f"the champion would not pass either, on {count} rows that neither has learned: {'; '.join(failed)}"
+    return Finding(
+        about=CHAMPION_CHECKS,
+        reason=reason,
+        evidence={
+            "champion_passes": not failed,
+            "compared_loss": float(measured.candidate_losses.mean()),
+            "compared_champion_loss": float(champion_losses.mean()),
+            "compared_baseline_loss": float(baseline.mean()),
         },
     )
 

@@ -5,11 +5,12 @@ from typing import Any
 import polars as pl
 from msgspec.structs import replace
 
+from tidemill.checks.comparison import describe_champion
 from tidemill.checks.gate import combine_findings
 from tidemill.checks.package import check_probe
 from tidemill.core.artifact import Report
 from tidemill.core.check import Verdict
-from tidemill.core.columns import BATCH
+from tidemill.core.columns import BATCH, TIME
 from tidemill.core.context import Context
 from tidemill.core.metric import MetricVersion
 from tidemill.core.model import Model
@@ -21,10 +22,11 @@ from tidemill.core.run import Metrics
 from tidemill.data.plots import render_plots
 from tidemill.models.inputs import load_samples
 from tidemill.models.package import list_warm_modules, to_files
-from tidemill.recipes.gating import GateCase, GateFacts, SnapshotCheck, SplitRows, run_checks
+from tidemill.recipes.gating import GateCase, GateFacts, SnapshotCheck, run_checks
 from tidemill.recipes.ingestion import find_stopped_ids
 from tidemill.recipes.rows import Snapshot
 from tidemill.recipes.scoring import (
+    SplitRows,
     digest_rows,
     measure_project_metrics,
     score_candidate,
@@ -136,12 +138,20 @@ def gate(
 ) -> Verdict:
     """Judge a candidate by its data, its package, and its predictions for the test rows, in one verdict.
 
-    The candidate is compared with the champion only on rows that the champion has not learned from. The candidate has
-    also learned from the validation rows: its parameters were chosen on them.
+    The candidate is compared with the champion only on rows that neither has learned from, fitted on all older rows. A
+    refusal states whether the champion itself would pass.
     """
     source = sources.definition(policy.problem.source)
+    scored = score_candidate(candidate, rows.test, policy.problem, source)
+    compared = facts.compared
+    if compared is None or compared.manifest.trained_on == candidate.manifest.trained_on:
+        compared_scores = scored
+    else:
+        newer = rows.test.filter(pl.col(TIME) > compared.manifest.trained_on.trained_until)
+        compared_scores = score_candidate(compared, newer, policy.problem, source)
     case = GateCase(
-        candidate=score_candidate(candidate, rows.test, policy.problem, source),
+        candidate=scored,
+        compared=compared_scores,
         champion=champion,
         rows=rows,
         policy=policy,
@@ -155,7 +165,8 @@ def gate(
         folds=facts.folds,
     )
     has_canary = champion is not None and policy.rollout.decides_later
-    return combine_findings(policy.name, run_checks(case), has_canary=has_canary)
+    verdict = combine_findings(policy.name, run_checks(case), has_canary=has_canary)
+    return describe_champion(verdict) if verdict.stops else verdict
 
 
 @step

@@ -37,6 +37,24 @@ def digest_rows(rows: pl.DataFrame, problem: Problem, source: Source) -> str:
     return sha256(rows.select(plain).hash_rows().sort().to_numpy().tobytes()).hexdigest()
 
 
+class SplitRows(NamedTuple):
+    """The rows of one training: for the fit, for the choice of parameters (if there is one), and for the test."""
+
+    train: pl.DataFrame
+    validation: pl.DataFrame | None
+    test: pl.DataFrame
+
+    @property
+    def learned(self) -> pl.DataFrame:
+        """The training and validation rows: the model has learned from both (validation chooses parameters)."""
+        return self.train if self.validation is None else pl.concat([self.train, self.validation])
+
+    @property
+    def held_out(self) -> pl.DataFrame:
+        """The validation and test rows: the estimator was not fitted on them."""
+        return self.test if self.validation is None else pl.concat([self.validation, self.test])
+
+
 class Candidate(NamedTuple):
     """A candidate and its scores for the test rows of its classes; `repeated_scores` are of a second run on some."""
 

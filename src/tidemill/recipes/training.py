@@ -24,7 +24,8 @@ from tidemill.models.transforming import transform
 from tidemill.monitoring.alerts import alert_release
 from tidemill.recipes.fitting import add_columns, describe, fit, learn_vocabularies, search
 from tidemill.recipes.folds import FoldComparison, compare_folds, hold_out_validation, list_identity, needs_folds
-from tidemill.recipes.gating import GateFacts, SplitRows
+from tidemill.recipes.gating import GateFacts
+from tidemill.recipes.horizons import find_horizons, select_learned_rows, uses_validation
 from tidemill.recipes.ingestion import ingest
 from tidemill.recipes.inputs import choose_inputs
 from tidemill.recipes.judging import (
@@ -40,6 +41,7 @@ from tidemill.recipes.judging import (
     sample,
 )
 from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapshot
+from tidemill.recipes.scoring import SplitRows
 from tidemill.registry.releases import register
 from tidemill.registry.rollout import CANARY_REPLACED, RELEASE_WAITING, Deployer
 from tidemill.training.evaluate import filter_classes
@@ -53,7 +55,7 @@ def split(
     """Split rows into train, validation and test rows by the policy; by default by time if the source has one."""
     options = policy.training
     share, seed = options.test_share, options.seed
-    validation = options.validation if options.early_stopping or options.search else 0.0
+    validation = options.validation if uses_validation(options) else 0.0
     source = sources.definition(policy.problem.source)
     identity = list_identity(frame, policy, source)
     match choose_split_kind(options, timed=bool(source.time)):
@@ -114,6 +116,9 @@ def train_on(
 ) -> None:
     """Train, judge and release a model on a frame with its label and inputs: the second half of a training.
 
+    Validation rows choose the number of rounds and the parameters; then the candidate learns them too, before it is
+    measured. For the comparison with the champion it also learns the test rows that the champion has learned.
+
     Call it inside a pipeline; `frame` is the output of a step. Without a gate, the model is measured on the test rows
     (unless `[gate] measure` is false), fitted on all rows and released. `prepare` is the step that fits the encoding of
     inputs as numbers, on training rows only; the model package contains the encoding.
@@ -124,20 +129,33 @@ def train_on(
     if not policy.gate.enabled and not policy.gate.measure:
         release(fit_unmeasured(frame, policy, inputs, snapshot, prepare, transforms=transforms), policy)
         return
+    champion = find_champion(policy) if policy.gate.enabled else None
     train, validation, test = split(frame, settings)
-    candidate, tuned = fit_candidate(train, validation, settings, inputs, snapshot, prepare, transforms=transforms)
+    rounds, tuned = None, None
+    if uses_validation(policy.training):
+        first, tuned = fit_candidate(train, validation, settings, inputs, snapshot, prepare, transforms=transforms)
+        rounds = count_rounds(first)
+    horizon, recent = find_horizons(train, validation, test, champion, settings)
+
+    def fit_until(newest: datetime | None) -> tuple[Model, pl.DataFrame]:
+        rows = select_learned_rows(train, validation, test, newest)
+        return fit_all_rows(rows, policy, inputs, snapshot, rounds, prepare, tuned, transforms=transforms), rows
+
+    candidate, learned = fit_until(horizon)
     metrics = find_metrics()
     test_metrics = measure_on(candidate, test, policy, "test", metrics)
-    train_metrics = measure_on(candidate, sample(train, policy.training), policy, "train", metrics)
-    baseline_metrics = measure_baseline(candidate, train, test, settings)
+    train_metrics = measure_on(candidate, sample(learned, policy.training), policy, "train", metrics)
+    baseline_metrics = measure_baseline(candidate, learned, test, settings)
     plot_predictions(candidate, test, settings)
     verdict = None
     if policy.gate.enabled:
-        champion, snapshot_check = find_champion(policy), check_snapshot(snapshot)
+        snapshot_check = check_snapshot(snapshot)
         has_folds = prepare is learn_vocabularies and not policy.training.search
         folds = validate_first(frame, test, champion, settings, inputs, snapshot) if has_folds else None
-        facts = GateFacts(test_metrics, snapshot_check, probe_package(candidate, policy.gate), metrics, folds)
-        verdict = gate(candidate, champion, SplitRows(train, validation, test), facts, policy)
+        probe = probe_package(candidate, policy.gate)
+        compared, _ = fit_until(recent)
+        facts = GateFacts(test_metrics, snapshot_check, probe, metrics, folds, compared)
+        verdict = gate(candidate, champion, SplitRows(learned, None, test), facts, policy)
     if policy.training.refit or not policy.gate.enabled:
         frame = drop_unlearned_classes(frame, candidate, settings)
         rounds = count_rounds(candidate, verdict)
@@ -157,7 +175,9 @@ def fit_candidate(
     *,
     transforms: bool = False,
 ) -> tuple[Model, SearchResult | None]:
-    """Fit a model without the test rows, and return it with its tuned parameters; call it inside a pipeline.
+    """Fit a model that chooses rounds and parameters on validation rows, and return it with the parameters.
+
+    Call it inside a pipeline.
 
     `transforms` is whether the model has transformations.
     """
@@ -178,7 +198,7 @@ def fit_unmeasured(
 ) -> Model:
     """Fit on all rows, with the rounds and parameters that are best on validation rows; call it inside a pipeline."""
     settings = policy.training_settings
-    if not (settings.training.early_stopping or settings.training.search):
+    if not uses_validation(settings.training):
         return fit_all_rows(frame, policy, inputs, snapshot, prepare=prepare, transforms=transforms)
     train, validation, _ = split(frame, settings)
     candidate, tuned = fit_candidate(train, validation, settings, inputs, snapshot, prepare, transforms=transforms)
