@@ -32,7 +32,7 @@ Comparison = Literal["level", "step"]
 _LEAST_WINDOWS = 16
 _LEAST_ROWS = 20
 _LEAST_PREFIX = 0.4
-_BEYOND = 1.3
+_BEYOND = 1.5
 _CACHED = 4096
 _SIGNIFICANT = 3.0
 _INDEPENDENT_MARKS = 3  # neighbouring marks of a distribution are correlated
@@ -69,7 +69,8 @@ def compare_with_variation(
         return 1.0
     shares = [count / size for count, size in zip(counts, sizes, strict=True)]
     pooled = (counts[0] + counts[1] + 0.5) / (sizes[0] + sizes[1] + 1)
-    known = (counts[1] + 0.5) / (sizes[1] + 1)
+    marked, size = _read(reference, reference, missing=missing)
+    known = (marked + 0.5) / (size + 1)
     varied = np.minimum(variation.variances, known * (1 - known))  # as if all rows of the window were the same
     variances = pooled * (1 - pooled) * (1 / sizes[0] + 1 / sizes[1]) + varied
     scores = np.abs(shares[0] - shares[1]) / np.sqrt(variances)

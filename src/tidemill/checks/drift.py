@@ -32,11 +32,16 @@ Test = dict[str, Any]
 
 
 class Window(Struct, frozen=True, kw_only=True):
-    """A window of later rows: its profile, its length in seconds, and the profile of as many rows before it, if any."""
+    """A window of later rows: its profile, its length in seconds, and the profile of as many rows before it, if any.
+
+    `joint` and `joint_before` are the profiles of how these rows fit the relations of the reference.
+    """
 
     now: Profile
     seconds: float | None = None
     before: Profile | None = None
+    joint: Profile | None = None
+    joint_before: Profile | None = None
 
 
 def drift(
@@ -49,6 +54,7 @@ def drift(
     minimum: int,
     level: float = LEVEL,
     seconds: float | None = None,
+    joint: Profile | None = None,
     recent: Sequence[Window] = (),
     weights: Mapping[str, float] | None = None,
 ) -> Verdict:
@@ -90,28 +96,30 @@ def drift(
             reason=f"{now.rows} rows are too few (minimum {minimum})",
             evidence={"rows": now.rows},
         )
-    windows = [Window(now=now, seconds=seconds), *recent]
+    windows = [Window(now=now, seconds=seconds, joint=joint), *recent]
     groups = sum(2 if window.before is not None else 1 for window in windows)
-    tests = [
-        test for index, window in enumerate(windows) for test in _test_window(window, reference, level / groups, index)
-    ]
+    groups *= 2 if reference.joint is not None else 1
+    tests = _test_windows(windows, reference, level / groups)
     whole = [test for test in tests if not test["window"]]
     compared = [max(group, key=weigh) for group in _group(whole).values()]
     share = _weigh_columns([test["column"] for test in compared if test["moved"]], compared, weights)
     is_above = share > limit
+    if reference.joint is not None and not any(test["moved"] for test in tests):
+        tests += _test_relations(windows, reference.joint, level / groups)
     reported = [max(group, key=weigh) for group in _group(tests).values()]
     moved = sorted((test for test in reported if test["moved"]), key=lambda test: (-test["effect"], test["column"]))
     power = estimate_power(now, reference, level / groups)
     columns = [*moved, *(test for test in reported if not test["moved"])][:_STORED]
     profiles = {column.name: column for column in reference.columns}
     for test in moved[:_NAMED]:
-        test["effects"] = describe_effects(windows[test["window"]].now, profiles[test["column"]])
+        if test["column"] in profiles:
+            test["effects"] = describe_effects(windows[test["window"]].now, profiles[test["column"]])
     return Verdict(
         check="drift",
         subject=subject,
         outcome="fail" if is_above else "warn" if moved else "pass",
         action=action if is_above or (moved and action == "ignore") else "experiment" if moved else "proceed",
-        reason=_describe(moved, len(reported), power),
+        reason=_describe(moved, len(compared), power),
         evidence={
             "rows": now.rows,
             "share": share,
@@ -123,7 +131,32 @@ def drift(
     )
 
 
-def _test_window(window: Window, reference: Profile, level: float, index: int) -> list[Test]:
+def _test_windows(windows: Sequence[Window], reference: Profile, level: float) -> list[Test]:
+    return [
+        {**test, "rows": window.now.rows, "window": index}
+        for index, window in enumerate(windows)
+        for test in _test_window(window, reference, level)
+    ]
+
+
+def _test_relations(windows: Sequence[Window], reference: Profile, level: float) -> list[Test]:
+    """Return the tests of how rows fit the relations between columns; of several that moved, only the largest."""
+    joints = [
+        (index, Window(now=window.joint, seconds=window.seconds, before=window.joint_before))
+        for index, window in enumerate(windows)
+        if window.joint is not None
+    ]
+    tests = [
+        {**test, "kind": "relation", "rows": window.now.rows, "window": index}
+        for index, window in joints
+        for test in _test_window(window, reference, level)
+        if test["kind"] == "distribution"
+    ]
+    largest = max((test for test in tests if test["moved"]), key=weigh, default=None)
+    return [largest] if largest is not None else []
+
+
+def _test_window(window: Window, reference: Profile, level: float) -> list[Test]:
     references = {column.name: column for column in reference.columns}
     columns = [column for column in window.now.columns if column.name in references]
     seconds = window.seconds if window.seconds is not None else _estimate_seconds(window.now, reference)
@@ -136,7 +169,7 @@ def _test_window(window: Window, reference: Profile, level: float, index: int) -
         befores = {column.name: column for column in window.before.columns}
         pairs = [(column, befores[column.name]) for column in columns if column.name in befores]
         tests += _compare(pairs, references, reference.history, seconds, level, "step")
-    return [{**test, "rows": window.now.rows, "window": index} for test in tests]
+    return tests
 
 
 def _estimate_seconds(now: Profile, reference: Profile) -> float:
@@ -204,6 +237,8 @@ def _describe(moved: Sequence[Test], columns: int, power: Mapping[str, float]) -
 
 
 def _describe_test(test: Test) -> str:
+    if test["kind"] == "relation":
+        return f"{test['column']} ({test['effect']:.2f})"
     if test["kind"] == "constant":
         return f"{test['column']} (one value in {test['rows']} rows)"
     about = " missing" if test["kind"] == "missing" else ""

@@ -58,12 +58,44 @@ class ColumnProfile(Struct, frozen=True, kw_only=True):
         return self.rows - self.missing
 
 
+class Feature(Struct, frozen=True, kw_only=True):
+    """A number of each row: a rank to a `power`, or whether a text is a `value`; less the centre, per unit."""
+
+    column: str
+    value: str | None = None
+    power: int = 1
+    centre: float = 0.0
+    unit: float = 1.0
+
+
+class Relation(Struct, frozen=True, kw_only=True):
+    """A column that the others predict: its feature, the weights of all features, and the correlation."""
+
+    column: str
+    feature: int
+    weights: tuple[float, ...]
+    correlation: float
+
+
+class Relations(Struct, frozen=True, kw_only=True):
+    """The relations between the columns of a table (see `relations`)."""
+
+    features: tuple[Feature, ...]
+    relations: tuple[Relation, ...]
+
+
 class Profile(Struct, frozen=True, kw_only=True):
-    """The profiles of a table's columns; that of training rows also has their `history`, if the rows have times."""
+    """The profiles of a table's columns.
+
+    That of training rows also has their `history`, if the rows have times, and the `relations` of the columns with the
+    profile of how the rows fit them (`joint`).
+    """
 
     rows: int
     columns: tuple[ColumnProfile, ...]
     history: History | None = None
+    relations: Relations | None = None
+    joint: "Profile | None" = None
 
     def column(self, name: str) -> ColumnProfile | None:
         """Return the profile of a column; None if there is none."""
@@ -115,10 +147,10 @@ def _record_column(values: pl.Series, column: ColumnProfile, pieces: Pieces) -> 
     if column.type == "text":
         names, marked = list(column.values), min(len(column.values), _MARKED_VALUES)
         places = [min(index, _MARKED_VALUES) for index in range(len(names))]
-        codes = _to_text(values).replace_strict(names, places, default=_MARKED_VALUES + 1, return_dtype=pl.Int64)
+        codes = to_text(values).replace_strict(names, places, default=_MARKED_VALUES + 1, return_dtype=pl.Int64)
         counts = pieces.count(codes.set(values.is_null(), -1).to_numpy(), _MARKED_VALUES + 2)
         return pack_column(np.column_stack((counts.sum(axis=1), counts[:, :marked], counts[:, -1])))
-    array = _to_numbers(values).fill_null(float("nan")).to_numpy()
+    array = to_numbers(values).fill_null(float("nan")).to_numpy()
     finite = np.isfinite(array)
     marks = find_marks(column)
     edges = np.asarray(column.edges)[marks]
@@ -216,7 +248,7 @@ def _profile_column(values: pl.Series, reference: ColumnProfile | None) -> Colum
     kind = column_type(values.dtype)
     if kind in ("text", "nested") if reference is None else reference.type == "text":
         return _profile_text(values, reference)
-    array = _to_numbers(values).drop_nulls().to_numpy()
+    array = to_numbers(values).drop_nulls().to_numpy()
     finite = np.isfinite(array)
     infinite = (0, 0)
     if not finite.all():
@@ -246,7 +278,7 @@ def _profile_column(values: pl.Series, reference: ColumnProfile | None) -> Colum
     )
 
 
-def _to_numbers(values: pl.Series) -> pl.Series:
+def to_numbers(values: pl.Series) -> pl.Series:
     """Return a column as 64-bit floats: times in microseconds, durations in seconds; null for lists and bytes."""
     if column_type(values.dtype) in ("time", "date"):
         values = values.cast(pl.Datetime("us")).to_physical()
@@ -260,7 +292,7 @@ def _to_numbers(values: pl.Series) -> pl.Series:
 def _profile_text(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
     missing = values.null_count()
     present = len(values) - missing
-    counts = count_values(_to_text(values))
+    counts = count_values(to_text(values))
     words = counts["value"]
     known = pl.Series(list(reference.values), dtype=pl.String) if reference else words.head(_TOP)
     known_counts = dict(counts.filter(words.is_in(known.implode())).iter_rows())
@@ -281,7 +313,7 @@ def _profile_text(values: pl.Series, reference: ColumnProfile | None) -> ColumnP
     )
 
 
-def _to_text(values: pl.Series) -> pl.Series:
+def to_text(values: pl.Series) -> pl.Series:
     """Return a column as text, also if Polars has no cast for its type."""
     try:
         return values.cast(pl.String)

@@ -1,7 +1,6 @@
 """Compares the inputs of live predictions with the training rows: the whole window, and windows of its newest rows."""
 
 from datetime import timedelta
-from functools import reduce
 from itertools import pairwise
 
 import msgspec
@@ -13,6 +12,7 @@ from tidemill.clock import parse_duration
 from tidemill.core.check import Verdict
 from tidemill.core.model import Model
 from tidemill.core.policy import WatchValue
+from tidemill.data.relations import profile_joint
 from tidemill.data.statistics import Profile, merge, profile
 from tidemill.monitoring.windows import unpack_features
 
@@ -35,6 +35,7 @@ def check_inputs(value: WatchValue, champion: Model, rows: pl.DataFrame, release
         minimum=value.minimum,
         level=choose_level(parse_duration(value.window), parse_duration(value.false_alarm_interval)),
         seconds=windows[0].seconds,
+        joint=windows[0].joint,
         recent=windows[1:],
     )
 
@@ -63,17 +64,22 @@ def build_windows(rows: pl.DataFrame, reference: Profile, newest: int) -> list[W
     while newest * _GROWTH ** (len(ends) - 1) < rows.height:
         ends.append(newest * _GROWTH ** (len(ends) - 1))
     ends.append(rows.height)
-    parts = [profile(features[rows.height - end : rows.height - begin], reference) for begin, end in pairwise(ends)]
-    whole = Window(now=reduce(merge, parts), seconds=_measure_seconds(times))
-    if len(parts) == 1:
-        return [whole]
-    windows, now = [whole], parts[0]
+    cut = [features[rows.height - end : rows.height - begin] for begin, end in pairwise(ends)]
+    parts = [profile(part, reference) for part in cut]
+    joints = [profile_joint(part, reference) for part in cut]
+    windows, now, joint = [], parts[0], joints[0]
     for index, end in enumerate(ends[1:-1]):
         # With a growth of two, the next part has as many rows as all parts before it.
-        before = parts[index + 1] if parts[index + 1].rows == now.rows else None
-        windows.append(Window(now=now, seconds=_measure_seconds(times.tail(end)), before=before))
-        now = merge(now, parts[index + 1])
-    return windows
+        is_equal = parts[index + 1].rows == now.rows
+        before, joint_before = (parts[index + 1], joints[index + 1]) if is_equal else (None, None)
+        seconds = _measure_seconds(times.tail(end))
+        windows.append(Window(now=now, seconds=seconds, before=before, joint=joint, joint_before=joint_before))
+        now, joint = merge(now, parts[index + 1]), _merge_joints(joint, joints[index + 1])
+    return [Window(now=now, seconds=_measure_seconds(times), joint=joint), *windows]
+
+
+def _merge_joints(left: Profile | None, right: Profile | None) -> Profile | None:
+    return merge(left, right) if left is not None and right is not None else None
 
 
 def _measure_seconds(times: pl.Series) -> float:

@@ -16,8 +16,9 @@ from tidemill.core.resources import Sources
 from tidemill.core.source import Source
 from tidemill.data.arrays import Floats
 from tidemill.data.encoding import Encoding, encode, fit_encoding
+from tidemill.data.relations import profile_reference
 from tidemill.data.rows import RowReader, convert_columns
-from tidemill.data.statistics import Profile, profile_history
+from tidemill.data.statistics import Profile
 from tidemill.data.types import column_type
 from tidemill.models.environment import list_versions
 from tidemill.models.flavors import lightgbm, sklearn
@@ -38,7 +39,7 @@ _RECORDED_PACKAGES = ("tidemill", "lightgbm", "numpy", "polars", "scikit-learn")
 def describe(frame: pl.DataFrame, features: FeatureSet) -> Profile:
     """Profile the raw inputs, on at most 100,000 training rows: the reference for drift."""
     rows = frame.gather_every(-(-frame.height // _PROFILED)) if frame.height > _PROFILED else frame
-    return profile_history(rows.select(name for name in features.raw_names if name in frame.columns), rows[TIME])
+    return profile_reference(rows.select(name for name in features.raw_names if name in frame.columns), rows[TIME])
 
 
 @step(transient=True)

@@ -1,0 +1,162 @@
+"""Relations between columns: each is predicted from the others, so that rows can be compared by how well they fit.
+
+A change of one column that leaves its distribution as it was, such as a permutation, changes how it fits the others.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from msgspec.structs import replace
+
+from tidemill.data.arrays import Floats
+from tidemill.data.statistics import (
+    ColumnProfile,
+    Feature,
+    Profile,
+    Relation,
+    Relations,
+    profile,
+    profile_history,
+    to_numbers,
+    to_text,
+)
+
+_ROWS = 20_000
+_LEAST_ROWS = 200
+_FEATURES = 128
+_VALUES = 6
+_POWERS = 2, 3
+_LEAST_CORRELATION = 0.2
+_RIDGE = 1e-3
+_FARTHEST = 5.0
+RESIDUAL, AGREEMENT = " given the others", " with the others"
+
+
+def profile_reference(frame: pl.DataFrame, times: pl.Series) -> Profile:
+    """Return the profile of training rows with their history, the relations of their columns, and those' profile."""
+    described = profile_history(frame, times)
+    relations = _fit_relations(frame, described)
+    if relations is None:
+        return described
+    described = replace(described, relations=relations)
+    return replace(described, joint=profile_history(relate(frame, described), times))
+
+
+def profile_joint(frame: pl.DataFrame, reference: Profile) -> Profile | None:
+    """Return the profile of how rows fit the relations of a reference; None if it has none, or a column is absent."""
+    if reference.relations is None or reference.joint is None:
+        return None
+    if not {feature.column for feature in reference.relations.features} <= set(frame.columns):
+        return None
+    return profile(relate(frame, reference), reference.joint)
+
+
+def relate(frame: pl.DataFrame, reference: Profile) -> pl.DataFrame:
+    """Return for each column that the others predict its difference from the prediction, and their product.
+
+    Both are in units of the training rows; they are null where the column has no value. A product has a positive mean
+    if the prediction fits, and the mean zero if it does not, whatever the distribution of the column.
+    """
+    relations = reference.relations
+    assert relations is not None
+    matrix, has_value = _build_features(frame, reference, relations.features)
+    columns = {}
+    for relation in relations.relations:
+        present = has_value[:, relation.feature]
+        predicted = matrix @ np.asarray(relation.weights)
+        actual = matrix[:, relation.feature]
+        for name, values in (
+            (RESIDUAL, actual - predicted),
+            (AGREEMENT, actual * predicted / relation.correlation),
+        ):
+            columns[relation.column + name] = pl.Series(np.where(present, values, np.nan)).fill_nan(None)
+    return pl.DataFrame(columns)
+
+
+def _fit_relations(frame: pl.DataFrame, described: Profile) -> Relations | None:
+    if frame.height < _LEAST_ROWS:
+        return None
+    frame = frame.gather_every(-(-frame.height // _ROWS))
+    features = _choose_features(described)
+    matrix, _ = _build_features(frame, described, features)
+    features = tuple(
+        replace(feature, centre=centre, unit=unit)
+        for feature, centre, unit in zip(
+            features, matrix.mean(axis=0).tolist(), matrix.std(axis=0).tolist(), strict=True
+        )
+        if unit > 0
+    )
+    matrix, _ = _build_features(frame, described, features)
+    products = matrix.T @ matrix / len(matrix)
+    relations = []
+    for name in dict.fromkeys(feature.column for feature in features):
+        target = next(index for index, feature in enumerate(features) if feature.column == name)
+        others = [index for index, feature in enumerate(features) if feature.column != name]
+        if not others:
+            continue
+        inside = products[np.ix_(others, others)] + _RIDGE * np.eye(len(others))
+        solution = np.linalg.solve(inside, products[others, target])
+        correlation = max(float(solution @ products[others, target]), 0.0) ** 0.5
+        if correlation >= _LEAST_CORRELATION:
+            weights = np.zeros(len(features))
+            weights[others] = solution
+            relations.append(
+                Relation(column=name, feature=target, weights=tuple(weights.tolist()), correlation=correlation)
+            )
+    return Relations(features=features, relations=tuple(relations)) if relations else None
+
+
+def _choose_features(described: Profile) -> tuple[Feature, ...]:
+    """Return the features of columns: a number and its powers, and whether a text is one of its most frequent values.
+
+    A table with many columns has no powers, and one with very many only the features of its first columns.
+    """
+    features: list[Feature] = []
+    for column in described.columns:
+        if column.type == "text":
+            values = list(column.values)[: min(_VALUES, len(column.values) - 1)]
+            features += [Feature(column=column.name, value=value) for value in values]
+        elif column.type not in ("time", "date") and len(column.edges) > 1:
+            features.append(Feature(column=column.name))
+    numbers = [feature for feature in features if feature.value is None]
+    room = (_FEATURES - len(features)) // max(len(numbers), 1)
+    powers = [replace(feature, power=power) for power in _POWERS[: max(room, 0)] for feature in numbers]
+    return (*features[:_FEATURES], *powers)
+
+
+def _build_features(
+    frame: pl.DataFrame, described: Profile, features: tuple[Feature, ...]
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Return the features of rows, shape (rows, features), and whether each has a value.
+
+    A number is its rank among the bins of the reference, so that a far value has no leverage; a missing value is 0.
+    """
+    profiles = {column.name: column for column in described.columns}
+    matrix = np.zeros((frame.height, len(features)))
+    has_value = np.zeros(matrix.shape, dtype=bool)
+    texts = {
+        name: to_text(frame[name]) for name in {feature.column for feature in features if feature.value is not None}
+    }
+    for index, feature in enumerate(features):
+        if feature.value is not None:
+            text = texts[feature.column]
+            has_value[:, index] = text.is_not_null().to_numpy()
+            values = (text == feature.value).fill_null(value=False).to_numpy().astype(float)
+        else:
+            numbers = to_numbers(frame[feature.column]).fill_null(float("nan")).to_numpy()
+            has_value[:, index] = np.isfinite(numbers)
+            values = (2 * _rank(numbers, profiles[feature.column]) - 1) ** feature.power
+        scaled = np.clip((values - feature.centre) / feature.unit, -_FARTHEST, _FARTHEST)
+        matrix[:, index] = np.where(has_value[:, index], scaled, 0.0)
+    return matrix, has_value
+
+
+def _rank(numbers: Floats, column: ColumnProfile) -> Floats:
+    """Return the share of the reference's rows below each number, interpolated between edges and beyond them."""
+    edges = np.asarray(column.edges)
+    shares = np.cumsum(column.counts)[:-1] / max(column.present, 1)
+    ranks: Floats = np.interp(numbers, edges, shares)
+    spread = (edges[-1] - edges[0]) / max(shares[-1] - shares[0], 1e-9)
+    beyond = np.where(numbers > edges[-1], numbers - edges[-1], np.minimum(numbers - edges[0], 0.0))
+    ranks += np.clip(beyond / spread, -1.0, 1.0)
+    return ranks
