@@ -52,7 +52,8 @@ def test_what_cannot_answer_is_not_promoted(shop: Path, tmp_path: Path) -> None:
     joblib.dump(LogisticRegression().fit([[1.0], [2.0], [3.0]], ["a", "b", "a"]), made)
     pl.DataFrame({"x": [1.0, 2.0]}).write_csv(tmp_path / "samples.csv")
     words = ("models", "register", str(made), "--samples", str(tmp_path / "samples.csv"), "--task", "classification")
-    tidemill(shop, *words, "--classes", "a,b", "--name", "foreign")
+    registered = tidemill(shop, *words, "--classes", "a,b", "--name", "foreign").stderr
+    assert "it cannot be promoted" in " ".join(registered.split())
     assert "is not trusted" in tidemill(shop, "models", "promote", "foreign", code=2).stderr
     tidemill(shop, *words, "--classes", "x,y", "--name", "named", "--trust")
     assert "its signature has x, y" in tidemill(shop, "models", "promote", "named", code=2).stderr

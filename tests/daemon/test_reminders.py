@@ -38,3 +38,23 @@ def test_a_stopped_file_is_reported_once_and_named_in_an_alert(
     )  # fmt: skip
     reminders.alert_stopped_batches(replace(job, run=run.id))
     assert "rows data/far.csv: was stopped: column 'distance_km'" in caplog.text
+
+
+def test_a_file_that_cannot_be_read_is_not_proposed_for_acceptance(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop = make_project(tmp_path / "shop", replace={'path = "data/shop.csv"': 'path = "data/*.csv"'}).folder
+    (shop / "data" / "cut.csv").write_bytes(b"order_id,\xff\xfe\n1,2,3,4\n")
+    tidemill(shop, "run", "ingestion", code=3)
+    session = open_session(Project(shop))
+    (line,) = [line for line in Reminders(session).list_new() if "cut.csv" in line]
+    assert "tidemill data withdraw rows/cut.csv@" in line
+    assert "data accept" not in line
+    (run,) = session.workspace.ledger.runs.find(pipeline="ingestion", state="stopped")
+    job = Job(
+        id="j", trigger="new data", dedupe_key="k", pipeline="ingestion", environment="production", state="running",
+        created=run.started, available=run.started, run=run.id,
+    )  # fmt: skip
+    Reminders(session).alert_stopped_batches(job)
+    assert "cut.csv: was stopped: it cannot be read" in caplog.text
+    assert "data accept" not in caplog.text

@@ -6,6 +6,7 @@ from datetime import datetime
 import polars as pl
 from msgspec import Struct
 
+from tidemill.data.keys import count_values
 from tidemill.data.types import column_type
 from tidemill.project.guessing import TableGuess
 
@@ -38,7 +39,8 @@ def describe_columns(frame: pl.DataFrame, guessed: TableGuess) -> tuple[list[Col
         others = [name for name in guessed.inputs if name not in roles][:_SHOWN_INPUTS]
         chosen = list(dict.fromkeys([*roles, *others, *guessed.excluded]))[:_MOST_COLUMNS]
     hidden = [name for name in frame.columns if name not in chosen]
-    kinds = Counter(str(column_type(frame.schema[name])) for name in hidden)
+    schema = frame.schema
+    kinds = Counter(str(column_type(schema[name])) for name in hidden)
     summary = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     rest = f"and {len(hidden):,} more columns ({summary}): see `tidemill data profile`" if hidden else ""
     return [_describe(frame[name], guessed) for name in chosen], rest
@@ -79,7 +81,7 @@ def describe_values(values: pl.Series) -> str:
     is_ordered = values.dtype.is_numeric() or values.dtype.is_temporal()
     if is_ordered and distinct > _FEW_VALUES:
         return f"{_format(known.min())} to {_format(known.max())}"
-    counted = known.value_counts(sort=True).head(_SHOWN_VALUES).rows()
+    counted = count_values(known).head(_SHOWN_VALUES).rows()
     if distinct > _FEW_VALUES and counted[0][1] * 50 < len(known):
         return f"{distinct:,} distinct, such as {_format(counted[0][0])}"
     shown = ", ".join(f"{_format(value)} {count:,}" for value, count in counted)

@@ -84,7 +84,9 @@ def _find_leaking_input(train: pl.DataFrame, inputs: tuple[str, ...], label: str
     if train.height < _LEAST_ROWS_OF_COPY:
         return []
     rows = train.sample(min(train.height, _SAMPLE_ROWS), shuffle=True, seed=0)
-    compared = [name for name in inputs if _is_comparable(rows, name)]
+    types = rows.schema
+    flat = (name for name in inputs if name in types and not types[name].is_nested())
+    compared = [name for name in flat if rows[name].n_unique() > 1]
     leakage: dict[str, float] = {}
     if train.height >= _LEAST_ROWS:
         leakage = {name: measure_dependence(rows[name], rows[label]) for name in compared}
@@ -101,10 +103,6 @@ def _find_leaking_input(train: pl.DataFrame, inputs: tuple[str, ...], label: str
             evidence={"leaking_input": worst, "leakage": leakage[worst]},
         )
     ]
-
-
-def _is_comparable(rows: pl.DataFrame, name: str) -> bool:
-    return name in rows.columns and not rows.schema[name].is_nested() and rows[name].n_unique() > 1
 
 
 def is_copy(values: pl.Series, label: pl.Series) -> bool:
@@ -217,8 +215,9 @@ def _find_split_names(train: pl.DataFrame, test: pl.DataFrame, inputs: tuple[str
 
 def _find_row_numbers(train: pl.DataFrame, test: pl.DataFrame, inputs: tuple[str, ...]) -> list[Finding]:
     """Warn of inputs that number the rows: the number of a new row is in no training row."""
-    integers = (name for name in inputs if name in train.columns and train.schema[name].is_integer())
-    in_both = (name for name in integers if train.schema[name] == test.schema.get(name))
+    train_types, test_types = train.schema, test.schema
+    integers = (name for name in inputs if name in train_types and train_types[name].is_integer())
+    in_both = (name for name in integers if train_types[name] == test_types.get(name))
     numbering = [name for name in in_both if numbers_rows(pl.concat([train[name], test[name]]))]
     if not numbering:
         return []

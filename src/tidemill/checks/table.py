@@ -112,16 +112,15 @@ def convert_to_schema(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     DataError
         if a value does not fit.
     """
-    declared = {column.name: column.type for column in schema.columns if column.name in frame.columns}
+    dtypes = frame.schema
+    declared = {column.name: column.type for column in schema.columns if column.name in dtypes}
     # A column of nulls, or a nested one without member types, is absent: the rows of the table are null there.
     unknown = [
-        name
-        for name, kind in declared.items()
-        if kind == "empty" or (kind == "nested" and frame.schema[name] == pl.Null)
+        name for name, kind in declared.items() if kind == "empty" or (kind == "nested" and dtypes[name] == pl.Null)
     ]
     types = {name: kind for name, kind in declared.items() if name not in unknown}
-    unknown += [name for name, dtype in frame.schema.items() if name not in declared and dtype == pl.Null]
-    others = frame.select(name for name in frame.columns if name not in declared and name not in unknown)
+    unknown += [name for name, dtype in dtypes.items() if name not in declared and dtype == pl.Null]
+    others = frame.select(name for name in dtypes if name not in declared and name not in unknown)
     converted = convert_columns(frame, types, parse_text=True).values()
     return frame.drop(unknown).with_columns(*converted, *to_storable(others, "the batch"))
 
@@ -135,8 +134,9 @@ def _wrong_types(frame: pl.DataFrame, columns: Iterable[Column]) -> dict[str, pl
     """Return the columns that do not fit their type, each with its wrong rows; None for the whole column."""
     wrong: dict[str, pl.Series | None] = {}
     tests = {}
+    present = set(frame.columns)
     for column in columns:
-        if column.name not in frame.columns:
+        if column.name not in present:
             continue
         how = find_conversion(column.type, frame[column.name], parse_text=True)
         if how is None:
@@ -150,15 +150,17 @@ def _wrong_types(frame: pl.DataFrame, columns: Iterable[Column]) -> dict[str, pl
 
 
 def _columns(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series | None]) -> Iterator[TableFault]:
+    present = set(frame.columns)
     for column in schema.columns:
-        if column.name not in frame.columns:
+        if column.name not in present:
             if column.required:
                 yield TableFault(column.name, "missing column", "is missing")
         elif column.name in wrong:
             yield _wrong_type(frame[column.name], column, wrong[column.name])
     if schema.extra_columns == "stop":
+        declared = {column.name for column in schema.columns}
         for name in frame.columns:
-            if schema.column(name) is None and not is_internal(name):
+            if name not in declared and not is_internal(name):
                 what = "is not in the schema"
                 yield TableFault(name, "unexpected column", what, frame.height, _some(frame[name]))
 
@@ -186,14 +188,16 @@ def _wrong_type(values: pl.Series, column: Column, bad: pl.Series | None) -> Tab
 
 
 def _values(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series | None]) -> Iterator[TableFault]:
-    present = [column for column in schema.columns if column.name in frame.columns and column.name not in wrong]
-    tests = {(column.name, kind): test for column in present for kind, test in _tests(column, frame).items()}
+    types = frame.schema
+    present = {column.name: column for column in schema.columns if column.name in types and column.name not in wrong}
+    tests = {
+        (name, kind): test for name, column in present.items() for kind, test in _tests(column, types[name]).items()
+    }
     if not tests or not frame.height:
         return
     counts = frame.select(test.sum().alias(str(index)) for index, test in enumerate(tests.values())).row(0)
     for (name, kind), test, bad in zip(tests, tests.values(), counts, strict=True):
-        column = schema.column(name)
-        assert column is not None
+        column = present[name]
         if not bad or (kind == "missing values" and bad <= _most_missing(column.missing, bad, frame.height)):
             continue
         marked = frame.select(test.alias("bad"))["bad"]
@@ -210,10 +214,9 @@ def _most_missing(share: float, bad: int, rows: int) -> float:
     return float(binom.isf(_CHANCE, rows, share))
 
 
-def _tests(column: Column, frame: pl.DataFrame) -> dict[str, pl.Expr]:
+def _tests(column: Column, kind: pl.DataType) -> dict[str, pl.Expr]:
     """Return, for each fault of a value, the expression that is true for faulty values."""
     values = pl.col(column.name)
-    kind = frame.schema[column.name]
     tests = {}
     words = [values.cast(pl.String)]
     if column.missing < 1:
@@ -319,8 +322,8 @@ def _to_anomaly(frame: pl.DataFrame, schema: Schema, fault: TableFault) -> dict[
     rows: list[dict[str, str]] = []
     if fault.rows:
         first = [*schema.key, *fault.column.split(", ")]
-        names = dict.fromkeys((*first, *frame.columns))
-        shown = [name for name in names if name in frame.columns and not is_internal(name)][:_SHOWN_COLUMNS]
+        names, present = dict.fromkeys((*first, *frame.columns)), set(frame.columns)
+        shown = [name for name in names if name in present and not is_internal(name)][:_SHOWN_COLUMNS]
         numbers = range(frame.height) if fault.bad is None else fault.bad.arg_true().to_list()
         rows = [
             {"row" if "row" not in shown else f"{PREFIX}row": str(number)}

@@ -10,9 +10,10 @@ from tidemill.cli.decisions import record_decision
 from tidemill.cli.models import LabelArgument, ModelOption, models
 from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
 from tidemill.cli.session import EnvironmentOption, Json, current_user, load_session
-from tidemill.errors import InputError
+from tidemill.errors import InputError, TidemillError
 
 if TYPE_CHECKING:
+    from tidemill.core.model import Model
     from tidemill.flow.session import Session
     from tidemill.registry.rollout import Deployer
 
@@ -61,7 +62,20 @@ def register(
         output.print_json(release)
     else:
         output.out.print(f"release {release.label} ({release.flavor}) is registered; it does not serve yet")
-        output.err.print(f"to deploy it: `tidemill models promote {release.label}`")
+        output.err.print(_describe_next(release.label, model))
+
+
+def _describe_next(label: str, model: "Model") -> str:
+    """Return the command that deploys a registered model, or why it cannot be deployed."""
+    from tidemill.models.inputs import load_samples
+    from tidemill.models.load import load
+
+    try:
+        if (rows := load_samples(model)).height:
+            load(model).predict(rows)
+    except TidemillError as error:
+        return f"it cannot predict its samples, so it cannot be promoted: {error.problem} — {error.cure}"
+    return f"to deploy it: `tidemill models promote {label}`"
 
 
 @models.command("approve")

@@ -97,6 +97,11 @@ class SchemaEvidence(Struct, frozen=True, kw_only=True):
     anomalies: list[dict[str, Any]] = []
     spellings: dict[str, dict[str, str]] = {}
 
+    @property
+    def is_readable(self) -> bool:
+        """Return whether the batch could be read as a table."""
+        return not any(anomaly.get("kind") == "unreadable" for anomaly in self.anomalies)
+
 
 class PerformanceEvidence(Struct, frozen=True, kw_only=True):
     """The evidence of a check of live performance: the metric."""

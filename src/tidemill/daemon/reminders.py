@@ -38,8 +38,10 @@ class Reminders:
         self._next_check = 0.0
         for verdict in books.verdicts.find(run=job.run, check="schema", action="stop") if job.run else ():
             source = verdict.subject.partition("/")[0]
-            path = verdict.read(SchemaEvidence).path or verdict.subject
-            reason = f"was stopped: {verdict.reason}; accept it: `tidemill data accept {source}`"
+            evidence = verdict.read(SchemaEvidence)
+            path = evidence.path or verdict.subject
+            reason = f"was stopped: {verdict.reason}"
+            reason += f"; accept it: `tidemill data accept {source}`" if evidence.is_readable else ""
             policy = self._session.project.policy
             alert_all(policy, books, self._session.clock, environment, job.model, f"{source} {path}", reason)
 

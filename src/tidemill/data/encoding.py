@@ -128,9 +128,8 @@ def encode(encoding: Encoding, frame: pl.DataFrame) -> Floats:
     DataError
         if a column contains a value that its type does not allow.
     """
-    typed = convert_columns(
-        frame, {column.name: column.type for column in encoding.columns if column.name in frame.columns}
-    )
+    present = set(frame.columns)
+    typed = convert_columns(frame, {column.name: column.type for column in encoding.columns if column.name in present})
     plain = {
         column.name: typed[column.name].cast(pl.Float64).to_numpy()
         for column in encoding.columns

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from tidemill.core.columns import require_usable_names
 from tidemill.core.dialect import Dialect
+from tidemill.data.keys import count_values
 from tidemill.data.reading.content import read_content, split_suffix
 from tidemill.data.reading.conventions import find_convention
 from tidemill.data.reading.dates import (
@@ -355,7 +356,6 @@ def _count_nulls(rows: pl.DataFrame, frame: pl.DataFrame) -> dict[str, dict[str,
     counts = {}
     for values in rows:
         if values.dtype == pl.String and frame[values.name].null_count() > values.null_count():
-            nulls = values.filter(frame[values.name].is_null()).drop_nulls()
-            counted = nulls.value_counts(sort=True, name="count").rows()
-            counts[values.name] = {str(text): int(count) for text, count in counted}
+            nulls = values.filter(frame[values.name].is_null())
+            counts[values.name] = {str(text): int(count) for text, count in count_values(nulls).rows()}
     return counts

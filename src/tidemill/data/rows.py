@@ -54,7 +54,8 @@ class RowReader:
         DataError
             if a required input is missing or null, or a value is not of its type.
         """
-        present = {field.name: field.type for field in self.inputs if field.name in frame.columns}
+        columns = set(frame.columns)
+        present = {field.name: field.type for field in self.inputs if field.name in columns}
         typed = convert_columns(frame, present)
         return pl.DataFrame([_complete(typed.get(field.name), field, frame.height) for field in self.inputs])
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from tidemill.data.keys import to_class_names
+from tidemill.data.keys import count_values, to_class_names
 
 _ABBREVIATIONS = {"y": "yes", "n": "no", "t": "true", "f": "false"}
 _MAX_CLASSES = 1_000
@@ -26,7 +26,7 @@ def find_spellings(labels: pl.Series, declared: Spellings | None = None) -> dict
     """
     if labels.dtype != pl.String and not isinstance(labels.dtype, pl.Categorical | pl.Enum):
         return {}
-    counted = unify_spellings(labels, declared or {}).drop_nulls().value_counts(sort=True).rows()
+    counted = count_values(unify_spellings(labels, declared or {})).rows()
     if len(counted) > _MAX_CLASSES:
         return {}
     plain = {name: " ".join(name.split()).casefold() for name, _ in counted}

@@ -69,15 +69,16 @@ def split_at_random(
 def group_equal_rows(frame: pl.DataFrame, seed: int, alike: Sequence[str] | None) -> tuple[pl.DataFrame, Ints]:
     """Return shuffled rows with equal rows next to each other, and for each row the index of the first equal row."""
     shuffled = frame[np.random.default_rng(seed).permutation(frame.height)]
-    names = frame.columns if alike is None else [name for name in alike if name in frame.columns]
-    compared = [name for name in names if not frame.schema[name].is_nested()]
+    schema = frame.schema
+    names = frame.columns if alike is None else [name for name in alike if name in schema]
+    compared = [name for name in dict.fromkeys(names) if not schema[name].is_nested()]
     if not compared or not frame.height:
         return shuffled, np.arange(frame.height)
-    columns = [f"column_{index}" for index in range(len(compared))]  # a table may have a column `row`
-    compared_rows = shuffled.select(pl.col(name).alias(column) for name, column in zip(compared, columns, strict=True))
+    # One hash of all columns, as a window over thousands of columns is slow; rows of equal hashes stay on one side.
+    hashes = pl.DataFrame({"hash": shuffled.select(compared).hash_rows(seed=0)}).with_row_index("row")
     row = pl.col("row")
-    kept = pl.when(pl.len().over(columns) <= max(_MAX_COPIES, frame.height * _MAX_COPY_SHARE))
-    first = compared_rows.with_row_index("row").select(kept.then(row.min().over(columns)).otherwise(row).cast(pl.Int64))
+    kept = pl.when(pl.len().over("hash") <= max(_MAX_COPIES, frame.height * _MAX_COPY_SHARE))
+    first = hashes.select(kept.then(row.min().over("hash")).otherwise(row).cast(pl.Int64))
     firsts = first.to_series().to_numpy()
     order = np.argsort(firsts, kind="stable")
     return shuffled[order], firsts[order]

@@ -51,13 +51,14 @@ def _find_silent_daemon(books: BooksReader, environment: str, now: datetime) -> 
 
 
 def _describe_batch(record: BatchRecord) -> ActionItem:
+    withdraw = f"tidemill data withdraw {record.id}"
+    advice = f"Accept the change, deliver a corrected file, or set the batch aside: {withdraw}"
     return ActionItem(
         kind="batch",
         subject=record.verdict,
         what=f"{record.path} of source {record.source} was stopped: {record.rows:,} rows are not in the table",
-        why=f"{record.reason}. Accept the change, deliver a corrected file, or set the batch aside: "
-        f"tidemill data withdraw {record.id}",
-        cure=f"tidemill data accept {record.source}",
+        why=f"{record.reason}. {advice if record.readable else 'Deliver a corrected file, or set the batch aside'}",
+        cure=f"tidemill data accept {record.source}" if record.readable else withdraw,
     )
 
 

@@ -43,9 +43,10 @@ def wider_types(table: pl.Schema, frame: pl.DataFrame) -> pl.Schema:
 
 def widen(frame: pl.DataFrame, types: pl.Schema) -> pl.DataFrame:
     """Return a frame with the wider types of its columns; records get the fields that they lack, with nulls."""
-    present = {name: dtype for name, dtype in types.items() if name in frame.columns}
+    before = frame.schema
+    present = {name: dtype for name, dtype in types.items() if name in before}
     return frame.with_columns(
-        _convert(pl.col(name), frame.schema[name], dtype).alias(name) for name, dtype in present.items()
+        _convert(pl.col(name), before[name], dtype).alias(name) for name, dtype in present.items()
     )
 
 

@@ -17,7 +17,8 @@ BatchState = Literal["accepted", "stopped", "withdrawn", "replaced"]
 class BatchRecord(Struct, frozen=True, kw_only=True):
     """A batch with its state: an accepted or stopped one is `replaced` if a newer batch has its path.
 
-    `reason` is that of the latest verdict, or of the person who withdrew it.
+    `reason` is that of the latest verdict, or of the person who withdrew it. A batch that is not `readable` cannot be
+    accepted.
     """
 
     id: str
@@ -28,6 +29,7 @@ class BatchRecord(Struct, frozen=True, kw_only=True):
     time: datetime | None
     reason: str
     verdict: str
+    readable: bool = True
 
 
 def split_batch_id(identifier: str) -> tuple[str, str]:
@@ -109,4 +111,5 @@ def _to_record(identifier: str, verdict: Verdict, entry: AuditEntry | None, stat
         time=verdict.time,
         reason=verdict.reason if entry is None else f"{entry.action} by {entry.actor}: {entry.reason or 'no reason'}",
         verdict=verdict.id,
+        readable=evidence.is_readable,
     )

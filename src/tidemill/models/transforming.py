@@ -77,9 +77,8 @@ def add_computed(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
     if transformer is None or rows.is_empty():
         return rows
     computed = transformer.compute(RowReader(model.manifest.signature.inputs).read_frame(rows))
-    return rows.with_columns(
-        computed.select(name for name in computed.columns if name not in rows.columns).get_columns()
-    )
+    present = set(rows.columns)
+    return rows.with_columns(computed.select(name for name in computed.columns if name not in present).get_columns())
 
 
 def pack_features(features: FeatureSet) -> tuple[FeatureSet, dict[str, bytes]]:
@@ -101,20 +100,21 @@ def declare_raw_inputs(rows: pl.DataFrame, features: FeatureSet) -> tuple[Input,
     readers = {
         name: transformation.name for transformation in features.transformations for name in transformation.inputs
     }
+    schema = rows.schema
     for name in features.raw_names:
         reader = f"transformation {readers[name]!r} reads the column" if name in readers else "the input"
-        if name not in rows.columns:
+        if name not in schema:
             raise ConfigurationError(
                 f"{reader} {name!r}, which no source, view or earlier transformation has",
                 f"correct its name; or list the transformations of this model under [inputs]; "
                 f"the columns are: {', '.join(name for name in rows.columns if not name.startswith('_'))}",
             )
-        if column_type(rows.schema[name]) == "nested":
+        if column_type(schema[name]) == "nested":
             raise ConfigurationError(
-                f"{reader} {name!r} of the type {rows.schema[name]}, which a request cannot have",
+                f"{reader} {name!r} of the type {schema[name]}, which a request cannot have",
                 "use another column, or give the source a column for each part of it",
             )
-    return tuple(Input(name=name, type=column_type(rows.schema[name])) for name in features.raw_names)
+    return tuple(Input(name=name, type=column_type(schema[name])) for name in features.raw_names)
 
 
 def transform(rows: pl.DataFrame, features: FeatureSet) -> pl.DataFrame:

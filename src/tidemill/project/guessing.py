@@ -59,14 +59,15 @@ def guess_columns(
             "choose the column of the event time",
         )
     kind = _find_task(frame[label], task)
-    when = time or next((c for c in frame.columns if _is_time(frame.schema[c]) and c != label), "")
+    types = frame.schema
+    when = time or next((c for c in types if _is_time(types[c]) and c != label), "")
     found_key = key or next((c for c in frame.columns if _is_key(frame[c]) and c not in (label, when)), "")
     excluded = dict.fromkeys(exclude, "excluded by --exclude")
     for name in frame.columns:
         if name in (label, when or None, found_key or None) or name in excluded:  # a name may be empty
             continue
-        if frame.schema[name].is_nested() or frame.schema[name] == pl.Binary:
-            what = "bytes" if frame.schema[name] == pl.Binary else "lists or records"
+        if types[name].is_nested() or types[name] == pl.Binary:
+            what = "bytes" if types[name] == pl.Binary else "lists or records"
             excluded[name] = f"it contains {what}: compute columns from them"
             continue
         if frame[name].null_count() == frame.height:

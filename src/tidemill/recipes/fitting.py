@@ -39,7 +39,8 @@ _RECORDED_PACKAGES = ("tidemill", "lightgbm", "numpy", "polars", "scikit-learn")
 def describe(frame: pl.DataFrame, features: FeatureSet) -> Profile:
     """Profile the raw inputs, on at most 100,000 training rows: the reference for drift."""
     rows = frame.gather_every(-(-frame.height // _PROFILED)) if frame.height > _PROFILED else frame
-    return profile_reference(rows.select(name for name in features.raw_names if name in frame.columns), rows[TIME])
+    present = set(frame.columns)
+    return profile_reference(rows.select(name for name in features.raw_names if name in present), rows[TIME])
 
 
 @step(transient=True)

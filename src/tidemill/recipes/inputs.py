@@ -93,14 +93,15 @@ def _require_given(
     views = {name for view in features.views for name in view.features}
     given = {column.name for column in snapshot.columns}
     raw = [name for name in features.raw_names if name not in views]
-    if added := [name for name in raw if name not in given and name in rows.columns]:
+    schema = rows.schema
+    if added := [name for name in raw if name not in given and name in schema]:
         raise ConfigurationError(
             f"the input {added[0]!r} comes from a step of pipeline.py: no source, view or transformation gives it, so "
             "that no request would have it",
             f'{_CURE}; or exclude it: [inputs] exclude = ["{added[0]}"] in tidemill.toml',
         )
-    shared = [name for name in raw if name in rows.columns and not rows.schema[name].is_nested()]
-    if ROW_ID in rows.columns:
+    shared = [name for name in raw if name in schema and not schema[name].is_nested()]
+    if ROW_ID in schema:
         shared.append(ROW_ID)
     if policy.training.feedback:  # rows from feedback are not in the table, and have no id
         rows = rows.filter(pl.col(ROW_ID).is_not_null()) if ROW_ID in shared else rows.clear()
@@ -117,11 +118,12 @@ def _find_changed(rows: pl.DataFrame, table: pl.DataFrame) -> str:
 
     If both have the ids of the rows, a row is compared with the row of its id, else with all rows.
     """
-    shared = [name for name in rows.columns if name in table.columns]
+    schema = table.schema
+    shared = [name for name in rows.columns if name in schema]
     if not shared or rows.is_empty():
         return ""
     table = table.select(shared)
-    rows = rows.select(pl.col(name).cast(table.schema[name], strict=False) for name in shared)
+    rows = rows.select(pl.col(name).cast(schema[name], strict=False) for name in shared)
     changed = rows.filter(~_hash(rows).is_in(_hash(table).unique().implode()))
     if changed.is_empty():
         return ""

@@ -33,7 +33,8 @@ def digest_rows(rows: pl.DataFrame, problem: Problem, source: Source) -> str:
         if keyed
         else tuple(name for name in rows.columns if name not in (KNOWN_AT, ROW_ID))
     )
-    plain = [name for name in dict.fromkeys(names) if not rows.schema[name].is_nested()]
+    schema = rows.schema
+    plain = [name for name in dict.fromkeys(names) if not schema[name].is_nested()]
     return sha256(rows.select(plain).hash_rows().sort().to_numpy().tobytes()).hexdigest()
 
 

@@ -222,12 +222,12 @@ def validate_first(
     """
     if champion is not None or not needs_folds(test):
         return None
-    source = sources.definition(policy.problem.source)
+    source, statistics = sources.definition(policy.problem.source), describe(frame, inputs)
 
     def fit_fold(rows: pl.DataFrame) -> Model:
         train, validation = hold_out_validation(rows, policy, source)
         encoding = learn_vocabularies(transform(train, inputs), inputs)
-        return fit(train, validation, encoding, describe(train, inputs), policy, inputs, snapshot, sources)
+        return fit(train, validation, encoding, statistics, policy, inputs, snapshot, sources)
 
     return compare_folds(frame, policy, source, fit_fold)
 

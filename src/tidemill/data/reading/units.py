@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import polars as pl
 
+from tidemill.data.keys import count_values
+
 PARENTHESES = "()"
 """The unit of a column without a sign in which negative numbers are `(5)` or `5-`."""
 
@@ -78,7 +80,7 @@ def find_units(values: pl.Series) -> FoundUnits:
     if beside.is_in(likely).sum() < _NEARLY_ALL * len(beside):
         return _NOTHING
     rest = values.str.replace_all(_BESIDE, "")
-    counted = {str(sign): int(count) for sign, count in rest.value_counts(sort=True, name="count").rows()}
+    counted = {str(sign): int(count) for sign, count in count_values(rest).rows()}
     signs = {}
     for sign, count in counted.items():
         with_sign = values.filter(rest == sign)
