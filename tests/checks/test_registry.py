@@ -11,8 +11,9 @@ import tidemill.recipes
 from tidemill.checks.drift import drift
 from tidemill.checks.registry import CheckNeed, find_check, find_stage_checks
 from tidemill.checks.stream import check_days_since
-from tidemill.checks.traffic import check_traffic
+from tidemill.checks.traffic import check_traffic, compare_pairs
 from tidemill.core.check import Action
+from tidemill.core.rollout import Rollout
 from tidemill.data.statistics import Profile
 from tidemill.recipes.gating import list_check_kinds
 
@@ -59,9 +60,7 @@ def test_the_verdicts_of_checks_have_registered_names() -> None:
             for name in ("age", "silence")
         ),
         drift(empty, empty, subject="late/1", limit=0.5, minimum=1, action="retrain"),
-        check_traffic(
-            np.zeros(3), np.zeros(3), subject="late/2", reference="late/1", minimum=9, margin=0.0, expired=False
-        ),
+        check_traffic(compare_pairs(np.zeros(3), np.zeros(3)), Rollout(), subject="late/2", reference="late/1"),
     ]
     for verdict in verdicts:
         found = find_check(verdict.check)

@@ -17,7 +17,7 @@ from tidemill.core.route import Arm, Route
 from tidemill.data.metrics import Truth
 from tidemill.errors import ConfigurationError
 from tidemill.journal.files import FileJournal
-from tidemill.monitoring.watch import validate_online, watch
+from tidemill.monitoring.watch import watch
 from tidemill.monitoring.windows import read_truth
 from tidemill.training.evaluate import evaluate
 
@@ -126,27 +126,6 @@ def test_silence_reads_predictions_before_the_window(tmp_path: Path, hours: int,
     policy = replace(POLICY, watch=Watch(values=(value,)))
     (verdict,) = watch(policy, Model(manifest=MANIFEST), route, journal, NOW)
     assert (verdict.outcome, verdict.evidence["days"]) == (outcome, days)
-
-
-def test_a_challenger_with_another_class_is_compared_on_the_common_classes(tmp_path: Path) -> None:
-    journal = FileJournal(tmp_path)
-    champion = predict_yes(400)
-    shadow = champion.with_columns(
-        release=pl.lit("shop/2"), role=pl.lit("shadow"), probability=pl.lit([0.05, 0.05, 0.9])
-    )
-    journal.append("predictions/shop", champion)
-    journal.append("predictions/shop", shadow)
-    values = pl.Series("value", ["yes"] * 300 + ["lost"] * 100)
-    journal.append("labels/shop", champion.select("id", "key", "time", "known_at", values))
-    signatures = {
-        "shop/1": SIGNATURE,
-        "shop/2": Signature(inputs=(), task="classification", classes=("lost", "no", "yes")),
-    }
-    arms = (*ROUTE.arms, replace(ROUTE.arms[0], release="shop/2", version=2, role="challenger", share=0.2))
-    route = replace(ROUTE, arms=arms, since=NOW - timedelta(days=1))
-    (verdict,) = validate_online(POLICY, signatures, route, journal, NOW)
-    assert (verdict.action, verdict.evidence["rows"]) == ("promote", 300)
-    assert verdict.evidence["challenger_loss"] == pytest.approx(-np.log(0.9 / 0.95)), "of the common classes"
 
 
 def evaluate_model(folder: Path, seed: int, worse: float) -> Verdict:

@@ -30,12 +30,18 @@ def visits(a_day: int, days: int = 30) -> pl.DataFrame:
     return pl.DataFrame({"at": times, "größe": [place % 7 for place in range(len(times))], "late": late})
 
 
-@pytest.mark.parametrize(("a_day", "window", "labels"), [(2, "28d", 100), (20, "14d", 190), (50, "7d", 300)])
-def test_the_watch_looks_back_as_far_as_rows_come(tmp_path: Path, a_day: int, window: str, labels: int) -> None:
+@pytest.mark.parametrize(
+    ("a_day", "window", "labels", "longest"),
+    [(2, "28d", 40, "56d"), (6, "28d", 60, "28d"), (20, "14d", 100, "14d"), (50, "7d", 100, "14d")],
+)
+def test_the_watch_looks_back_as_far_as_rows_come(
+    tmp_path: Path, a_day: int, window: str, labels: int, longest: str
+) -> None:
     (model,) = started(tmp_path / "mine", visits(a_day)).models.values()
     by_name = {value.value: value for value in model.watch.values}
     assert by_name["log_loss"].window == by_name["drift"].window == window
-    assert model.rollout.minimum == labels
+    assert (model.rollout.minimum, model.rollout.maximum) == (labels, longest)
+    assert 0.02 <= model.rollout.margin <= 0.15
 
 
 def test_a_new_project_refuses_requests_that_do_not_fit_and_an_older_one_predicts_them(tmp_path: Path) -> None:

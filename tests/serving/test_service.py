@@ -12,7 +12,7 @@ from tests.serving.kit import MODEL, ServingKit, history, package, predicting_na
 from tidemill.clock import SystemClock, VirtualClock
 from tidemill.core.feature import Entity, FeatureSet, FeatureView
 from tidemill.core.model import Model
-from tidemill.core.prediction import Prediction
+from tidemill.core.prediction import Failure, Prediction
 from tidemill.errors import DataError, NotFound, TidemillError, Transient
 from tidemill.featurestore.lookup import Lookup
 from tidemill.models.load import load
@@ -66,6 +66,7 @@ def test_the_journal_contains_the_inputs_and_the_predictions(kit: ServingKit) ->
         "time": pl.Datetime("us", "UTC"),
         "value": pl.String(),
         "probability": pl.List(pl.Float64),
+        "milliseconds": pl.Float64(),
         "features": pl.Struct({"carrier": pl.String, "distance": pl.Float64, "delay": pl.Int64}),
     }
     assert journaled["known_at"].unique().to_list() == [NOW]
@@ -121,6 +122,11 @@ def test_the_champion_predicts_for_an_arm_that_fails(kit: ServingKit, spoil, rol
     assert predictions["probability"].to_list() == predict_probabilities(champion, ROWS)
     assert kit.predictions()["release"].unique().to_list() == ["flights/1"]
     assert serving.metrics.value("tidemill_failures_total", release="flights/2", role=role) > 0
+    failures = kit.workspace.journal.read(f"failures/{MODEL}")
+    assert set(failures.columns) == set(Failure.__struct_fields__)
+    assert failures.select("release", "role").unique().rows() == [("flights/2", role)]
+    assert set(failures["id"]) <= set(predictions["id"])
+    assert failures["id"].is_unique().all()
 
 
 @pytest.mark.parametrize(("spoil", "problem"), [(predicting_nan, "predicted NaN for 300 of 300"), (raising, "carrier")])
@@ -131,6 +137,7 @@ def test_a_champion_that_fails_is_an_error_and_leaves_no_rows(kit: ServingKit, s
         serving.predict(MODEL, ROWS)
     assert kit.predictions().is_empty()
     assert serving.metrics.value("tidemill_failures_total", release="flights/1", role="champion") == 300
+    assert kit.workspace.journal.read(f"failures/{MODEL}")["release"].to_list() == ["flights/1"] * 300
 
 
 def test_rows_that_do_not_fit_the_champion_are_refused(kit: ServingKit) -> None:
@@ -142,6 +149,7 @@ def test_rows_that_do_not_fit_the_champion_are_refused(kit: ServingKit) -> None:
         serving.predict(MODEL, ROWS.with_columns(delay=pl.lit("late")))
     assert kit.predictions().is_empty()
     assert serving.metrics.value("tidemill_failures_total", release="flights/2", role="challenger") == 0
+    assert kit.workspace.journal.kinds() == [], "rows that do not fit are an error of the caller"
 
 
 def test_views_of_the_release_are_looked_up(kit: ServingKit) -> None:

@@ -68,8 +68,16 @@ CHECKS: tuple[CheckInfo, ...] = (
         stage="canary",
         subject="challenger",
         needs=("predictions", "labels", "champion"),
-        about="its shadow predictions with the champion's predictions, on the champion's labelled rows of the canary",
+        about="its losses with the champion's on the rows that both predicted; its failures, times and predictions",
         actions=("promote", "rollback", "hold"),
+    ),
+    CheckInfo(
+        name="answers",
+        stage="canary",
+        subject="champion",
+        needs=("predictions",),
+        about="the rows that it failed to answer with the limit, in a canary or in the last day",
+        actions=("experiment",),
     ),
     _watch(
         "performance",

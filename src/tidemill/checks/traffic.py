@@ -1,37 +1,134 @@
-"""Compares a challenger with the champion by their losses on the same live rows."""
+"""Compares a challenger with the champion by their losses on live rows, at any number of looks."""
+
+import math
 
 import numpy as np
+from msgspec import Struct
 
+from tidemill.checks.guards import LiveBehaviour, fails_too_often, find_harm
+from tidemill.checks.sequential import Blocks, Sequence, find_bounds, make_blocks, merge_small
 from tidemill.core.check import Action, Outcome, Verdict
-from tidemill.data.arrays import Floats
-from tidemill.data.metrics import normal_quantile
+from tidemill.core.rollout import Rollout
+from tidemill.data.arrays import Floats, Ints
+
+_BLOCK_ROWS = 5  # a block with fewer labelled rows is merged with the next
+_DEFAULT_BLOCKS = 20
+_HARM_BLOCKS, _HARM_ALPHA, _HARM_SHARE = 8, 0.002, 0.25
+_MOST_FAILURES = 0.5  # a champion that fails on more of its rows cannot replace the challenger
+
+
+class LossComparison(Struct, frozen=True, kw_only=True):
+    """The difference of the losses (challenger minus champion) in blocks of time, and in a few blocks of equal size.
+
+    `rows` are the labelled rows in `blocks`, `labels` all of them. `same_rows` is false if the arms answered different
+    rows. `broken` and `champion_broken` are rows with a prediction that is not finite.
+    """
+
+    blocks: Blocks
+    recent: Blocks
+    rows: int
+    labels: int
+    challenger_loss: float
+    champion_loss: float
+    same_rows: bool = True
+    broken: int = 0
+    champion_broken: int = 0
+
+
+class CanaryClock(Struct, frozen=True, kw_only=True):
+    """How far a canary is: before its shortest duration, in its extension, or at its end."""
+
+    early: bool = False
+    extended: bool = False
+    ended: bool = False
+
+
+_RUNNING, _NOTHING = CanaryClock(), LiveBehaviour()
+
+
+def compare_pairs(
+    challenger: Floats, champion: Floats, indices: Ints | None = None, closed: int | None = None
+) -> LossComparison:
+    """Compare losses on the same labelled rows, each of shape (rows,), in the order of time.
+
+    `indices` are the blocks of the rows; by default, twenty blocks of the same size. Only blocks before `closed` are
+    used for the decision: a part of the rows of a later block is still to come.
+    """
+    broken = int((~np.isfinite(challenger)).sum())
+    usable = np.isfinite(champion) & np.isfinite(challenger)
+    without = int((~np.isfinite(champion)).sum())
+    challenger, champion = challenger[usable], champion[usable]
+    differences = challenger - champion
+    if indices is None:
+        indices = _split_evenly(len(differences), min(_DEFAULT_BLOCKS, max(len(differences) // _BLOCK_ROWS, 1)))
+    else:
+        indices = indices[usable]
+    decided = np.ones(len(indices), dtype=bool) if closed is None else indices < closed
+    return LossComparison(
+        blocks=make_blocks(differences[decided], merge_small(indices[decided], _BLOCK_ROWS)),
+        recent=make_blocks(differences, _split_evenly(len(differences), _HARM_BLOCKS)),
+        rows=int(decided.sum()),
+        labels=len(differences),
+        challenger_loss=float(challenger.mean()) if len(challenger) else math.nan,
+        champion_loss=float(champion.mean()) if len(champion) else math.nan,
+        broken=broken,
+        champion_broken=without,
+    )
+
+
+def compare_arms(
+    challenger: tuple[Floats, Ints], champion: tuple[Floats, Ints], closed: int | None = None
+) -> LossComparison:
+    """Compare losses of two arms on rows of their own: (losses, blocks) of each, in the order of time.
+
+    The observation of a block is the difference of the arms' mean losses in it; blocks without rows of both arms are
+    not used.
+    """
+    arms = []
+    for losses, indices in (challenger, champion):
+        finite = np.isfinite(losses) & (indices < closed if closed is not None else True)
+        arms.append((losses[finite], indices[finite]))
+    common = np.intersect1d(arms[0][1], arms[1][1])
+    parts = [make_blocks(losses[keep := np.isin(indices, common)], indices[keep]) for losses, indices in arms]
+    rows = 1 / (1 / parts[0].rows + 1 / parts[1].rows)
+    pooled = (parts[0].variance + parts[1].variance) / 2
+    blocks = Blocks(parts[0].means - parts[1].means, rows, pooled)
+    means = [float(losses.mean()) if len(losses) else math.nan for losses, _ in arms]
+    return LossComparison(
+        blocks=blocks,
+        recent=Blocks(np.empty(0), np.empty(0), 0.0),
+        rows=int(min(part.rows.sum() for part in parts)),
+        labels=int(min(len(losses) for losses, _ in arms)),
+        challenger_loss=means[0],
+        champion_loss=means[1],
+        same_rows=False,
+        broken=int((~np.isfinite(challenger[0])).sum()),
+        champion_broken=int((~np.isfinite(champion[0])).sum()),
+    )
 
 
 def check_traffic(
-    challenger: Floats,
-    champion: Floats,
+    comparison: LossComparison,
+    rollout: Rollout,
     *,
     subject: str,
     reference: str,
-    minimum: int,
-    margin: float,
-    expired: bool,
-    confidence: float = 0.95,
+    clock: CanaryClock = _RUNNING,
+    behaviour: LiveBehaviour = _NOTHING,
 ) -> Verdict:
-    """Return a verdict on a challenger, from both losses on the same labelled rows, each of shape (rows,).
+    """Return a verdict on a challenger from its losses and the champion's; it can be called at any time, and often.
 
-    The challenger is promoted when it is worse by at most `margin`: the upper bound of the mean paired difference is
-    not above it. It is rolled back when the lower bound is above it, or when its time expired without a decision.
-    Before there are `minimum` rows, it is rolled back only if it is worse by four standard errors on a quarter of them.
+    The bounds of the mean difference hold at all looks at once (see `tidemill.checks.sequential`), with the
+    probability `rollout.confidence`. A challenger is promoted when the upper bound is at most `rollout.margin`, in the
+    mode of superiority when it is below 0; it is rolled back when the lower bound is above that. Before there are
+    `rollout.minimum` labels, or before its shortest duration, only harm stops it: predictions that are not finite, a
+    guard rail, or a loss that is higher by a quarter of the champion's beyond any doubt.
 
-    One prediction of the challenger that is not finite causes a rollback at once; rows without a finite prediction of
-    the champion are not compared.
-
-    The bounds are one-sided and normal. Each evaluation uses them without a correction for repeated tests, so chance
-    decides a few of a hundred challengers that are equal to the champion.
+    At the end of its time an undecided canary gets the action of `rollout.undecided`. A champion that fails on most of
+    its rows does not replace a challenger that answers.
     """
-    rows = len(challenger)
-    evidence: dict[str, float] = {"rows": rows, "minimum": minimum, "margin": margin}
+    bounds = find_bounds(comparison.blocks, 1 - rollout.confidence)
+    evidence = _describe(comparison, bounds, rollout, clock)
 
     def create_verdict(outcome: Outcome, action: Action, reason: str) -> Verdict:
         return Verdict(
@@ -44,42 +141,101 @@ def check_traffic(
             evidence=dict(evidence),
         )
 
-    def decide_on_few_rows() -> Verdict:
-        if expired:
-            return create_verdict(
-                "undecided", "rollback", f"only {rows} of {minimum} labels came before its time was up"
-            )
-        return create_verdict("undecided", "hold", f"{rows} of {minimum} labels")
-
-    if broken := int((~np.isfinite(challenger)).sum()):
-        return create_verdict("fail", "rollback", f"its predictions are not finite on {broken} of {rows} rows")
-    has_prediction = np.isfinite(champion)
-    challenger, champion, rows = challenger[has_prediction], champion[has_prediction], int(has_prediction.sum())
-    evidence |= {"rows": rows} | (
-        {"champion_not_finite": len(has_prediction) - rows} if rows < len(has_prediction) else {}
-    )
-    if rows < max(2, minimum // 4):
-        return decide_on_few_rows()
-    differences = challenger - champion
-    mean, error = float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(rows))
-    reach = normal_quantile(confidence) * error
-    evidence |= {
-        "challenger_loss": float(challenger.mean()),
-        "champion_loss": float(champion.mean()),
-        "difference": mean,
-        "lower": mean - reach,
-        "upper": mean + reach,
-    }
-    losses = f"live loss {challenger.mean():.4f} against {champion.mean():.4f} on the same {rows} rows"
-    losses += f", difference {mean:+.4f} ({mean - reach:+.4f} to {mean + reach:+.4f})"
-    if mean - 4 * error > margin:
-        return create_verdict("fail", "rollback", f"clearly worse: {losses}")
-    if rows < minimum:
-        return decide_on_few_rows()
-    if mean + reach <= margin:
-        return create_verdict("pass", "promote", f"{'better' if mean < 0 else 'not worse'}: {losses}")
-    if mean - reach > margin:
+    harm = _find_harm_in_losses(comparison, rollout)
+    supported = comparison.labels >= 20 and comparison.challenger_loss < comparison.champion_loss
+    is_settled = comparison.labels >= 20 or not clock.early
+    problem, numbers = find_harm(rollout, behaviour, has_support=supported or not is_settled)
+    evidence |= numbers
+    if comparison.broken:
+        rows = comparison.labels + comparison.broken
+        harm = f"its predictions are not finite on {comparison.broken} of {rows} rows"
+    if harm or problem:
+        return create_verdict("fail", "rollback", harm or problem)
+    is_decidable = comparison.rows >= rollout.minimum and not clock.early
+    limit = rollout.margin if rollout.mode == "non-inferiority" else 0.0
+    losses = _format_losses(comparison, bounds)
+    if is_decidable and (bounds.upper <= limit if rollout.mode == "non-inferiority" else bounds.upper < limit):
+        return create_verdict("pass", "promote", f"{'better' if bounds.mean < 0 else 'not worse'}: {losses}")
+    if is_decidable and bounds.lower > limit:
         return create_verdict("fail", "rollback", f"worse: {losses}")
-    if expired:
-        return create_verdict("undecided", "rollback", f"its time was up without a proof: {losses}")
-    return create_verdict("undecided", "hold", f"not decided yet: {losses}")
+    status = losses if math.isfinite(bounds.upper) else _format_few(comparison, rollout)
+    if not clock.ended:
+        still = "not decided yet, and extended" if clock.extended else "not decided yet"
+        return create_verdict("undecided", "hold", f"{still}: {status}")
+    if behaviour.champion.share > _MOST_FAILURES and fails_too_often(behaviour.champion, rollout.failures):
+        failed = f"the champion failed to answer {behaviour.champion.failed} of {behaviour.champion.asked} rows"
+        if behaviour.challenger.asked > behaviour.challenger.failed:
+            return create_verdict("warn", "promote", f"{failed}, and its time is up: {status}")
+    if rollout.undecided == "challenger":
+        return create_verdict("undecided", "promote", f"its time is up without a proof of harm: {status}")
+    return create_verdict("undecided", "rollback", f"its time is up without a proof: {status}")
+
+
+def check_answers(behaviour: LiveBehaviour, limit: float, *, subject: str) -> Verdict | None:
+    """Return a verdict on a champion that fails on more than a share `limit` of its rows; None if it does not."""
+    answers = behaviour.champion
+    if not fails_too_often(answers, limit):
+        return None
+    return Verdict(
+        check="answers",
+        subject=subject,
+        outcome="fail",
+        action="experiment",
+        reason=f"the champion failed to answer {answers.failed} of {answers.asked} rows: callers got errors for them",
+        evidence={"failed": answers.failed, "asked": answers.asked, "share": answers.share, "limit": limit},
+    )
+
+
+def _find_harm_in_losses(comparison: LossComparison, rollout: Rollout) -> str:
+    """Return a text if the loss is higher beyond doubt, and by much, on the few rows so far; else an empty text."""
+    enough = max(_HARM_BLOCKS * 3, min(rollout.minimum // 4, 100))
+    if comparison.labels < enough or len(comparison.recent.means) < _HARM_BLOCKS:
+        return ""
+    bounds = find_bounds(comparison.recent, _HARM_ALPHA)
+    is_large = bounds.mean - rollout.margin > _HARM_SHARE * abs(comparison.champion_loss)
+    if bounds.lower <= rollout.margin or not is_large:
+        return ""
+    return f"clearly worse: {_format_losses(comparison, bounds)}"
+
+
+def _describe(
+    comparison: LossComparison, bounds: Sequence, rollout: Rollout, clock: CanaryClock
+) -> dict[str, float | str | bool]:
+    """Return the numbers of a comparison; bounds that are infinite are left out."""
+    evidence: dict[str, float | str | bool] = {
+        "rows": comparison.rows,
+        "labels": comparison.labels,
+        "minimum": rollout.minimum,
+        "margin": rollout.margin,
+        "mode": rollout.mode,
+        "blocks": bounds.blocks,
+        "memory": bounds.memory,
+        "same_rows": comparison.same_rows,
+        "extended": clock.extended,
+    }
+    if comparison.champion_broken:
+        evidence["champion_not_finite"] = comparison.champion_broken
+    numbers = {
+        "challenger_loss": comparison.challenger_loss,
+        "champion_loss": comparison.champion_loss,
+        "difference": bounds.mean,
+        "lower": bounds.lower,
+        "upper": bounds.upper,
+    }
+    return evidence | {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
+def _format_losses(comparison: LossComparison, bounds: Sequence) -> str:
+    rows = f"the same {comparison.labels} rows" if comparison.same_rows else f"{comparison.labels} rows of each"
+    text = f"live loss {comparison.challenger_loss:.4f} against {comparison.champion_loss:.4f} on {rows}"
+    return f"{text}, difference {bounds.mean:+.4f} ({bounds.lower:+.4f} to {bounds.upper:+.4f})"
+
+
+def _format_few(comparison: LossComparison, rollout: Rollout) -> str:
+    blocks = len(comparison.blocks.means)
+    return f"{comparison.labels} labels (minimum {rollout.minimum}) in {blocks} complete blocks of time (minimum 5)"
+
+
+def _split_evenly(rows: int, blocks: int) -> Ints:
+    """Return the indices of blocks of the same size for rows in order."""
+    return np.asarray(np.arange(rows) * blocks // max(rows, 1), dtype=np.int64)

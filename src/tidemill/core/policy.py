@@ -10,6 +10,7 @@ from tidemill.core.backtest import Backtest
 from tidemill.core.check import Action
 from tidemill.core.environment import Environment
 from tidemill.core.model import PredictionTask
+from tidemill.core.rollout import Rollout as Rollout
 from tidemill.core.source import Source
 from tidemill.core.trigger import Trigger
 
@@ -233,43 +234,6 @@ class Gate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     memory_mb: Annotated[float, Meta(gt=0)] | None = None
     size_mb: Annotated[float, Meta(gt=0)] | None = None
     environment: Literal["present", "strict"] = "present"
-
-
-class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The rollout of a release into production.
-
-    Attributes
-    ----------
-    approval
-        Require `tidemill models approve` before a release gets requests.
-    canary
-        Start with a canary. Otherwise a release becomes the champion at once.
-    share
-        The share of the requests that the challenger serves.
-    minimum
-        The number of labels that decides the canary: labels of rows that the champion answered and the
-        challenger predicted as a shadow.
-    margin
-        How much worse than the champion the challenger may be.
-    maximum
-        The longest canary. If it is undecided then, it is rolled back.
-    during_canary
-        What happens to a release that passes the gate while a canary of another release runs: with `wait` the canary
-        continues, and the new release starts its own canary afterwards; with `replace` it replaces the canary.
-    """
-
-    approval: bool = False
-    canary: bool = True
-    share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
-    minimum: Annotated[int, Meta(ge=1)] = 300
-    margin: float = 0.0
-    maximum: DurationText = "14d"
-    during_canary: Literal["wait", "replace"] = "wait"
-
-    @property
-    def decides_later(self) -> bool:
-        """Return whether a release is judged again before it is the champion: by live traffic, or by a person."""
-        return self.canary or self.approval
 
 
 class WatchValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

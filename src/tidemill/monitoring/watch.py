@@ -4,27 +4,24 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 import polars as pl
 from msgspec.structs import replace
 
 from tidemill.checks.quality import performance
 from tidemill.checks.stream import check_days_since
-from tidemill.checks.traffic import check_traffic
 from tidemill.clock import parse_duration
 from tidemill.core.check import Verdict
 from tidemill.core.metric import find_metric_info
-from tidemill.core.model import Model, Signature
+from tidemill.core.model import Model
 from tidemill.core.policy import ModelPolicy, WatchValue
 from tidemill.core.resources import JournalReader
 from tidemill.core.route import Route
 from tidemill.core.run import select_test_metrics
-from tidemill.data.arrays import Floats
-from tidemill.data.metrics import losses, measure, measure_more, normal_quantile, restrict_classes, standard_error
+from tidemill.data.metrics import measure, measure_more, normal_quantile, standard_error
 from tidemill.data.spellings import unify_columns
 from tidemill.errors import ConfigurationError
 from tidemill.monitoring.inputs import check_inputs
-from tidemill.monitoring.windows import extract_scores, read_truth, read_window
+from tidemill.monitoring.windows import extract_scores, read_window
 
 _MOST_WINDOWS = 8
 
@@ -134,52 +131,3 @@ def _evaluate_performance(
         return verdict
     reason = f"{verdict.reason}; {excluded} labels are of classes that the model was not trained on, and are excluded"
     return replace(verdict, reason=reason, evidence=verdict.evidence | {"left_out": excluded})
-
-
-def validate_online(
-    policy: ModelPolicy, signatures: dict[str, Signature], route: Route, journal: JournalReader, now: datetime
-) -> list[Verdict]:
-    """Return the verdict on a route's challenger, from labelled rows that both releases predicted; none without one.
-
-    `signatures` are the signatures of the route's releases, by label.
-    """
-    champion, challenger = route.arm("champion"), route.arm("challenger")
-    if champion is None or challenger is None:
-        return []
-    rows = _unify_labels(read_window(journal, policy.name, route.since, now), policy)
-    champion_losses, challenger_losses = _pair_losses(rows, champion.release, challenger.release, signatures)
-    return [
-        check_traffic(
-            challenger_losses,
-            champion_losses,
-            subject=challenger.release,
-            reference=champion.release,
-            minimum=policy.rollout.minimum,
-            margin=policy.rollout.margin,
-            expired=now - route.since > parse_duration(policy.rollout.maximum),
-        )
-    ]
-
-
-def _pair_losses(
-    rows: pl.DataFrame, champion: str, challenger: str, signatures: dict[str, Signature]
-) -> tuple[Floats, Floats]:
-    """Return the losses of both on rows that the champion served and the challenger shadowed, for common classes."""
-    if not rows.width:
-        return np.empty(0), np.empty(0)
-    common = tuple(name for name in signatures[champion].classes if name in signatures[challenger].classes)
-    rows = rows.filter(read_truth(rows["truth"], signatures[champion]).is_in(list(common))) if common else rows
-    served = rows.filter(pl.col("release") == champion, pl.col("role") == "champion")
-    shadowed = rows.filter(pl.col("release") == challenger, pl.col("role") == "shadow")
-    shared = served.select("id").join(shadowed.select("id"), on="id")
-    served, shadowed = (part.join(shared, on="id", how="semi").sort("id") for part in (served, shadowed))
-    return _compute_losses(served, signatures[champion], common), _compute_losses(
-        shadowed, signatures[challenger], common
-    )
-
-
-def _compute_losses(rows: pl.DataFrame, signature: Signature, common: tuple[str, ...]) -> Floats:
-    truth, scores = extract_scores(rows, signature)
-    if common in ((), signature.classes) or not len(scores):
-        return losses(truth, scores)
-    return losses(*restrict_classes(truth, scores, common))

@@ -93,6 +93,8 @@ def _check_model(model: ModelPolicy) -> Iterator[Fault]:
     yield from _check_addresses(model.watch.notify, (*path, "watch", "notify"))
     if not parse_duration(model.rollout.maximum):
         yield "a canary cannot have a duration of zero", 'write a value such as "14d"', (*path, "rollout", "maximum")
+    if not parse_duration(model.rollout.block):
+        yield "a block cannot have a duration of zero", 'write a value such as "1d"', (*path, "rollout", "block")
     for index, value in enumerate(model.watch.values):
         at = (*path, "watch", "values", f"[{index}]")
         if value.value not in (*known, *_WATCHED):

@@ -92,7 +92,8 @@ class PolicyRules:
             )
         self._check_split(model)
         self._check_duration(model.training.test, *self._find_path(model, "training", "test"))
-        self._check_duration(model.rollout.maximum, *self._find_path(model, "rollout", "maximum"))
+        for name in ("block", "shortest", "maximum", "extension"):
+            self._check_duration(getattr(model.rollout, name), *self._find_path(model, "rollout", name))
         self._check_duration(model.watch.quiet, *self._find_path(model, "watch", "quiet"))
         for index, value in enumerate(model.watch.values):
             self._check_duration(value.window, *self._find_path(model, "watch", "values", f"[{index}]", "window"))

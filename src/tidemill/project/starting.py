@@ -1,11 +1,12 @@
 """Creates a project: writes files that run at once with a table and list the guessed roles of its columns."""
 
+import math
 import re
 import shutil
 import unicodedata
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,6 +17,7 @@ from tidemill.errors import InputError
 from tidemill.project.guessing import TableGuess
 
 _RECENT = timedelta(days=30)
+_CANARY_ROWS = 0.8  # the share of the rows that the champion serves in a canary
 _NEEDED_LABELS = 210  # the minimum of the watch, and a few more
 _LARGEST = 1e300  # a limit in the settings must be finite
 _PATTERN = re.compile(r"[*?\[\]]")
@@ -71,15 +73,37 @@ def _quote(value: Any) -> str:
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007F")  # the one character that only TOML forbids
 
 
-def _choose_window(guessed: TableGuess) -> tuple[str, int]:
-    """Return the window of the watch in whole weeks, long enough for its labels, and the labels that a canary needs.
+def _choose_window(guessed: TableGuess) -> str:
+    """Return the window of the watch in whole weeks, long enough for its labels.
 
-    During a canary, the champion serves four of five rows. The labels of twelve days leave two days before its end.
+    During a canary, the champion serves four of five rows.
     """
-    daily = 0.8 * guessed.rows_per_day
-    window = next((f"{days}d" for days in (7, 14) if not daily or days * daily >= _NEEDED_LABELS), "28d")
-    labels = int(12 * daily) // 10 * 10 if daily else 300
-    return window, max(100, min(300, labels))
+    daily = _CANARY_ROWS * guessed.rows_per_day
+    return next((f"{days}d" for days in (7, 14) if not daily or days * daily >= _NEEDED_LABELS), "28d")
+
+
+class _CanaryChoice(NamedTuple):
+    """The settings of a canary that the rows of a table can decide."""
+
+    minimum: int
+    margin: float
+    maximum: str
+
+
+def _choose_canary(guessed: TableGuess) -> _CanaryChoice:
+    """Return the labels, the margin and the duration of a canary, by the rows of a day.
+
+    The canary is long enough for 120 labels, within two and eight weeks. Its margin is a difference that its labels can
+    show: it falls with the square root of their number, between bounds that matter for a decision.
+    """
+    daily = _CANARY_ROWS * guessed.rows_per_day or 50.0
+    days = min(max(math.ceil(120 / daily / 7) * 7, 14), 56)
+    labels = days * daily
+    minimum = int(max(30, min(100, labels / 2)) // 10 * 10)
+    if guessed.task == "classification":
+        return _CanaryChoice(minimum, float(f"{min(max(2.5 / math.sqrt(labels), 0.02), 0.15):.2g}"), f"{days}d")
+    factor = min(max(math.sqrt(540 / labels), 1.0), 2.5)
+    return _CanaryChoice(minimum, _round(0.02 * factor * guessed.spread * guessed.spread), f"{days}d")
 
 
 def _render_age(guessed: TableGuess, now: datetime) -> str:
@@ -111,7 +135,7 @@ def _render_policy(name: str, guessed: TableGuess, path: str, now: datetime, dia
     classes = guessed.task == "classification"
     metric, limit = default_metric(guessed.task), 0.1 if classes else _round(0.2 * guessed.spread)
     margin, unit = (0.01, "log loss") if classes else (_round(0.02 * guessed.spread * guessed.spread), "squared error")
-    window, labels = _choose_window(guessed)
+    window, canary = _choose_window(guessed), _choose_canary(guessed)
     excluded = "".join(f"# excluded: {_quote(column)} ({why})\n" for column, why in guessed.excluded.items())
     inputs = ",\n".join(f"    {_quote(column)}" for column in guessed.inputs)
     time = (
@@ -147,7 +171,7 @@ def _render_policy(name: str, guessed: TableGuess, path: str, now: datetime, dia
         margin=margin,
         limit=limit,
         unit=unit,
-        labels=labels,
+        canary=canary,
         window=window,
         age=_render_age(guessed, now),
     )

@@ -9,9 +9,10 @@ from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Board, Books, BooksReader, JournalReader, Packages
 from tidemill.monitoring.alerts import alert
-from tidemill.monitoring.watch import validate_online, watch
+from tidemill.monitoring.canary import find_canary_start, validate_online
+from tidemill.monitoring.watch import watch
 from tidemill.registry.rollout import Deployer
-from tidemill.registry.routing import find_current_route
+from tidemill.registry.routing import find_current_route, list_routes
 
 
 @step
@@ -30,12 +31,14 @@ def judge_champion(
 def judge_challenger(
     policy: ModelPolicy, now: datetime, books: BooksReader, packages: Packages, journal: JournalReader, context: Context
 ) -> list[Verdict]:
-    """Return the verdict on a challenger by its live traffic, if there is a canary."""
-    route = find_current_route(books, context.environment, policy.name)
-    if route is None or route.arm("challenger") is None:
+    """Return the verdict on a challenger by its live traffic, and one on a champion that fails to answer."""
+    routes = list_routes(books, context.environment, policy.name)
+    if not routes:
         return []
-    signatures = {arm.release: packages.load(arm.package).manifest.signature for arm in route.arms}
-    return validate_online(policy, signatures, route, journal, now)
+    route, since = routes[-1], find_canary_start(routes)
+    is_canary = route.arm("challenger") is not None
+    signatures = {arm.release: packages.load(arm.package).manifest.signature for arm in route.arms if is_canary}
+    return validate_online(policy, signatures, route, journal, now, since)
 
 
 @step

@@ -1,5 +1,6 @@
 """Dispatch: scores each row by the arms of its route, and converts the predictions to rows of the journal."""
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,14 +17,35 @@ from tidemill.telemetry import get_logger
 
 log = get_logger("serving")
 _PROBABILITY = pl.List(pl.Float64)
+NOT_FINITE = "not finite"
 
 
 class ArmScores(Struct, frozen=True):
-    """The scores of one arm for the rows at `indices`; `indices` is None if the arm scored all rows."""
+    """The scores of one arm for the rows at `indices`; `indices` is None if the arm scored all rows.
+
+    `milliseconds` is the time of the model's call, divided by its rows.
+    """
 
     arm: LoadedArm
     indices: npt.NDArray[np.intp] | None
     scores: Scores
+    milliseconds: float | None = None
+
+
+class ArmFailure(Struct, frozen=True):
+    """The rows at `indices` that an arm could not predict, and the kind of the problem."""
+
+    arm: LoadedArm
+    indices: npt.NDArray[np.intp]
+    problem: str
+
+
+class Dispatch(Struct):
+    """The scores of a request: those for the reply, which contain each row once, those of the shadows, and failures."""
+
+    replied: list[ArmScores]
+    shadows: list[ArmScores]
+    failures: list[ArmFailure]
 
 
 class RowIdentities(Struct, frozen=True):
@@ -36,11 +58,16 @@ class RowIdentities(Struct, frozen=True):
 
 
 def predict_rows(
-    route: LoadedRoute, rows: pl.DataFrame, identities: RowIdentities, metrics: ServiceMetrics
-) -> tuple[list[ArmScores], list[ArmScores]]:
-    """Return two lists: the scores for the replies, which contain each row once, and the scores of the shadows.
+    route: LoadedRoute,
+    rows: pl.DataFrame,
+    identities: RowIdentities,
+    metrics: ServiceMetrics,
+    failures: list[ArmFailure] | None = None,
+) -> Dispatch:
+    """Predict rows by the arms of a route.
 
-    If a challenger fails or predicts NaN for some rows, the champion predicts these rows.
+    If a challenger fails or predicts NaN for some rows, the champion predicts these rows. Failures of arms are added
+    to `failures`, also if this function raises.
 
     Raises
     ------
@@ -50,8 +77,9 @@ def predict_rows(
     TidemillError
         if the champion fails or predicts NaN.
     """
+    failures = [] if failures is None else failures
     if rows.is_empty():
-        return [_create_empty_scores(route, rows)], []
+        return Dispatch([_create_empty_scores(route, rows)], [], failures)
     if len(route.arms) > 1:
         route.reader.read_frame(rows)  # raises DataError if the rows do not fit the champion
     keys = [key or identifier for key, identifier in zip(identities.keys, identities.ids, strict=True)]
@@ -60,27 +88,32 @@ def predict_rows(
     for index, arm in enumerate(route.arms):
         if arm.role != "challenger":
             continue
-        scored = _try_arm(arm, rows, np.flatnonzero(assigned == index), metrics)
+        scored = _try_arm(arm, rows, np.flatnonzero(assigned == index), metrics, failures)
         if scored:
             replied.append(scored)
             assigned[scored.indices] = -1
     remaining = np.flatnonzero(assigned >= 0)
     if len(remaining):
-        replied.append(_score_champion(route.arms[route.champion], rows, remaining, metrics))
+        replied.append(_score_champion(route.arms[route.champion], rows, remaining, metrics, failures))
     shadows = [
-        _try_arm(arm, rows, _find_shadow_rows(arm, replied, rows.height), metrics)
+        _try_arm(arm, rows, _find_shadow_rows(arm, replied, failures, rows.height), metrics, failures)
         for arm in route.arms
         if arm.role == "shadow"
     ]
-    return replied, [scored for scored in shadows if scored]
+    return Dispatch(replied, [scored for scored in shadows if scored], failures)
 
 
-def _find_shadow_rows(arm: LoadedArm, replied: list[ArmScores], rows: int) -> npt.NDArray[np.intp]:
-    """Return the indices of the rows that the release does not reply to: it has one prediction for each id."""
+def _find_shadow_rows(
+    arm: LoadedArm, replied: list[ArmScores], failures: list[ArmFailure], rows: int
+) -> npt.NDArray[np.intp]:
+    """Return the indices of the rows that the release was not asked for: it has one prediction for each id."""
     remaining = np.ones(rows, dtype=bool)
     for scored in replied:
         if scored.arm.label == arm.label:
             remaining[scored.indices if scored.indices is not None else slice(None)] = False
+    for failure in failures:
+        if failure.arm.label == arm.label:
+            remaining[failure.indices] = False
     return np.flatnonzero(remaining)
 
 
@@ -110,7 +143,26 @@ def to_journal_rows(scored: ArmScores, identities: RowIdentities) -> pl.DataFram
             pl.Series("probability", [None] * count, dtype=_PROBABILITY)
             if probabilities is None
             else pl.Series("probability", np.ascontiguousarray(probabilities, dtype=np.float64)).cast(_PROBABILITY),
+            pl.Series("milliseconds", [scored.milliseconds] * count, dtype=pl.Float64),
             scored.scores.inputs.to_struct("features"),
+        ]
+    )
+
+
+def to_failure_rows(failure: ArmFailure, identities: RowIdentities) -> pl.DataFrame:
+    """Return the rows that an arm could not predict as rows of the journal `failures/<model>`."""
+    indices = failure.indices
+    count = len(indices)
+    return pl.DataFrame(
+        [
+            identities.known_at.alias("known_at")[indices],
+            pl.Series("id", identities.ids, dtype=pl.String)[indices],
+            pl.Series("release", [failure.arm.label] * count, dtype=pl.String),
+            pl.Series("version", [failure.arm.arm.version] * count, dtype=pl.Int64),
+            pl.Series("role", [failure.arm.role] * count, dtype=pl.String),
+            pl.Series("key", identities.keys, dtype=pl.String)[indices],
+            identities.times.alias("time")[indices],
+            pl.Series("problem", [failure.problem] * count, dtype=pl.String),
         ]
     )
 
@@ -122,31 +174,47 @@ def _create_empty_scores(route: LoadedRoute, rows: pl.DataFrame) -> ArmScores:
 
 
 def _score_champion(
-    arm: LoadedArm, rows: pl.DataFrame, remaining: npt.NDArray[np.intp], metrics: ServiceMetrics
+    arm: LoadedArm,
+    rows: pl.DataFrame,
+    remaining: npt.NDArray[np.intp],
+    metrics: ServiceMetrics,
+    failures: list[ArmFailure],
 ) -> ArmScores:
     indices = None if len(remaining) == rows.height else remaining
-    scores = _score_and_count(arm, rows, indices, metrics)
+    try:
+        scores, milliseconds = _score_and_count(arm, rows, indices, metrics)
+    except TidemillError as error:
+        arm.loaded.reader.read_frame(rows)  # rows that do not fit its signature are an error of the caller
+        failures.append(ArmFailure(arm, remaining, type(error).__name__))
+        raise
     if not scores.finite.all():
+        failures.append(ArmFailure(arm, remaining[~scores.finite], NOT_FINITE))
         raise _create_nan_error(arm, scores, metrics)
-    return ArmScores(arm, indices, scores)
+    return ArmScores(arm, indices, scores, milliseconds)
 
 
 def _try_arm(
-    arm: LoadedArm, rows: pl.DataFrame, indices: npt.NDArray[np.intp], metrics: ServiceMetrics
+    arm: LoadedArm,
+    rows: pl.DataFrame,
+    indices: npt.NDArray[np.intp],
+    metrics: ServiceMetrics,
+    failures: list[ArmFailure],
 ) -> ArmScores | None:
-    """Return the finite scores of an arm; log a failure, and return None if no score is finite."""
+    """Return the finite scores of an arm; log and add a failure, and return None if no score is finite."""
     if not len(indices):
         return None
     try:
-        scores = _score_and_count(arm, rows, indices, metrics)
+        scores, milliseconds = _score_and_count(arm, rows, indices, metrics)
     except TidemillError as error:
         log.warning("%s %s could not predict %d rows: %s", arm.role, arm.label, len(indices), error)
+        failures.append(ArmFailure(arm, indices, type(error).__name__))
         return None
     if scores.finite.all():
-        return ArmScores(arm, indices, scores)
+        return ArmScores(arm, indices, scores, milliseconds)
     log.warning("%s", _create_nan_error(arm, scores, metrics))
+    failures.append(ArmFailure(arm, indices[~scores.finite], NOT_FINITE))
     finite = np.flatnonzero(scores.finite)
-    return ArmScores(arm, indices[finite], _select_scores(scores, finite)) if len(finite) else None
+    return ArmScores(arm, indices[finite], _select_scores(scores, finite), milliseconds) if len(finite) else None
 
 
 def _select_scores(scores: Scores, indices: npt.NDArray[np.intp]) -> Scores:
@@ -159,15 +227,17 @@ def _select_scores(scores: Scores, indices: npt.NDArray[np.intp]) -> Scores:
 
 def _score_and_count(
     arm: LoadedArm, rows: pl.DataFrame, indices: npt.NDArray[np.intp] | None, metrics: ServiceMetrics
-) -> Scores:
+) -> tuple[Scores, float]:
+    """Return the scores of an arm, and the milliseconds that one row took."""
     count = rows.height if indices is None else len(indices)
+    began = time.perf_counter()
     try:
         scores = score(arm, rows, indices)
     except TidemillError:
         metrics.count("tidemill_failures_total", count, release=arm.label, role=arm.role)
         raise
     metrics.count("tidemill_predictions_total", count, release=arm.label, role=arm.role)
-    return scores
+    return scores, (time.perf_counter() - began) * 1000 / count
 
 
 def _create_nan_error(arm: LoadedArm, scores: Scores, metrics: ServiceMetrics) -> TidemillError:

@@ -8,6 +8,7 @@ import polars as pl
 from msgspec import Struct
 
 from tidemill.clock import Clock
+from tidemill.core.prediction import failures_kind
 from tidemill.core.resources import Board, Journal, Packages
 from tidemill.core.route import Route
 from tidemill.data.frame import require_one_answer_each
@@ -15,7 +16,7 @@ from tidemill.data.timestamps import TIMESTAMP, to_timestamps
 from tidemill.errors import NotFound, Transient
 from tidemill.featurestore.lookup import Lookup
 from tidemill.serving.buffer import stack_frames
-from tidemill.serving.dispatch import RowIdentities, predict_rows, to_journal_rows
+from tidemill.serving.dispatch import ArmFailure, RowIdentities, predict_rows, to_failure_rows, to_journal_rows
 from tidemill.serving.identity import fill_event_times, read_event_times, read_keys
 from tidemill.serving.labels import to_label_rows
 from tidemill.serving.loading import LoadedRoute, load_route
@@ -126,7 +127,8 @@ class Service:
         Returns
         -------
         polars.DataFrame
-            `known_at, id, release, version, role, key, time, value, probability, features`: one row for each.
+            `known_at, id, release, version, role, key, time, value, probability, milliseconds, features`: one
+            row for each.
 
         Raises
         ------
@@ -166,8 +168,14 @@ class Service:
             read_keys(frame, route.manifest.key) if keys is None else keys.to_list(),
             read_event_times(frame, route.manifest.time, known_at) if keys is None else known_at.cast(TIMESTAMP),
         )
-        replied, shadows = predict_rows(route, frame, identities, self.metrics)
-        journal_rows = [to_journal_rows(scored, identities) for scored in (*replied, *shadows)]
+        failures: list[ArmFailure] = []
+        try:
+            dispatch = predict_rows(route, frame, identities, self.metrics, failures)
+        finally:
+            for failure in failures:
+                self._predictions.append(failures_kind(model), to_failure_rows(failure, identities))
+        replied = dispatch.replied
+        journal_rows = [to_journal_rows(scored, identities) for scored in (*replied, *dispatch.shadows)]
         for arm_rows in journal_rows:
             self._predictions.append(f"predictions/{model}", arm_rows)
         reply_rows = journal_rows[: len(replied)]
