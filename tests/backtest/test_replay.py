@@ -39,7 +39,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def make_shop(folder: Path, *, is_inverted: bool) -> Project:
     changes = {
         'cron = "0 */6 * * *"': 'cron = "0 6 * * *"',
-        "minimum = 300": "minimum = 40",
+        "minimum = 100": "minimum = 40",
         "minimum = 200": "minimum = 60",
         'cooldown = "14d"': 'cooldown = "4d"',
         'test = "14d"': 'test = "9d"\nwindow = "24d"\nparams = { num_leaves = 7, learning_rate = 0.05 }',

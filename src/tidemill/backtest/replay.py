@@ -97,7 +97,9 @@ class Replay:
         self.session.shared_results = SharedResults(folder.parent / "memory" / _fingerprint_history(policy))
         workspace = self.session.workspace
         self.books = workspace.ledger
-        self.service = Service(workspace.board, self.session.packages, workspace.journal, None, self.clock)
+        self.service = Service(
+            workspace.board, self.session.packages, workspace.journal, None, self.clock, with_times=False
+        )
         self.loop = Loop(self.session, self._work, self._delay_job)
         self._order = np.random.default_rng(policy.backtest.seed)
         self.training_seconds = 0.0

@@ -40,12 +40,11 @@ class ArmFailure(Struct, frozen=True):
     problem: str
 
 
-class Dispatch(Struct):
-    """The scores of a request: those for the reply, which contain each row once, those of the shadows, and failures."""
+class Dispatch(Struct, frozen=True):
+    """The scores of a request: those for the reply, which contain each row once, and those of the shadows."""
 
     replied: list[ArmScores]
     shadows: list[ArmScores]
-    failures: list[ArmFailure]
 
 
 class RowIdentities(Struct, frozen=True):
@@ -62,7 +61,7 @@ def predict_rows(
     rows: pl.DataFrame,
     identities: RowIdentities,
     metrics: ServiceMetrics,
-    failures: list[ArmFailure] | None = None,
+    failures: list[ArmFailure],
 ) -> Dispatch:
     """Predict rows by the arms of a route.
 
@@ -77,9 +76,8 @@ def predict_rows(
     TidemillError
         if the champion fails or predicts NaN.
     """
-    failures = [] if failures is None else failures
     if rows.is_empty():
-        return Dispatch([_create_empty_scores(route, rows)], [], failures)
+        return Dispatch([_create_empty_scores(route, rows)], [])
     if len(route.arms) > 1:
         route.reader.read_frame(rows)  # raises DataError if the rows do not fit the champion
     keys = [key or identifier for key, identifier in zip(identities.keys, identities.ids, strict=True)]
@@ -100,7 +98,7 @@ def predict_rows(
         for arm in route.arms
         if arm.role == "shadow"
     ]
-    return Dispatch(replied, [scored for scored in shadows if scored], failures)
+    return Dispatch(replied, [scored for scored in shadows if scored])
 
 
 def _find_shadow_rows(
@@ -117,8 +115,9 @@ def _find_shadow_rows(
     return np.flatnonzero(remaining)
 
 
-def to_journal_rows(scored: ArmScores, identities: RowIdentities) -> pl.DataFrame:
-    """Return the scores of an arm as rows of the journal `predictions/<model>`."""
+def to_journal_rows(scored: ArmScores, identities: RowIdentities, *, with_times: bool = True) -> pl.DataFrame:
+    """Return the scores of an arm as rows of the journal `predictions/<model>`, with the time that a row took."""
+    milliseconds = scored.milliseconds if with_times else None
     predictions, indices = scored.scores.predictions, scored.indices
     count = len(predictions.values)
     regression = scored.arm.loaded.signature.task == "regression"
@@ -143,7 +142,7 @@ def to_journal_rows(scored: ArmScores, identities: RowIdentities) -> pl.DataFram
             pl.Series("probability", [None] * count, dtype=_PROBABILITY)
             if probabilities is None
             else pl.Series("probability", np.ascontiguousarray(probabilities, dtype=np.float64)).cast(_PROBABILITY),
-            pl.Series("milliseconds", [scored.milliseconds] * count, dtype=pl.Float64),
+            pl.Series("milliseconds", [milliseconds] * count, dtype=pl.Float64),
             scored.scores.inputs.to_struct("features"),
         ]
     )

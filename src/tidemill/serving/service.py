@@ -57,6 +57,7 @@ class Service:
     `refresh` loads routes that changed; until it is called, the earlier routes stay in force. `predict`, `add_labels`
     and `refresh` may be called from many threads. Predictions go to `predictions` (by default the journal), labels
     directly to the journal. Requests for the `strict` models must fit; the predictions of other models have warnings.
+    Without `with_times`, the journal does not contain how long the models took.
     """
 
     def __init__(
@@ -70,9 +71,10 @@ class Service:
         predictions: PredictionWriter | None = None,
         metrics: ServiceMetrics | None = None,
         strict: Container[str] = (),
+        with_times: bool = True,
     ) -> None:
         self.clock = clock
-        self._strict = strict
+        self._strict, self._with_times = strict, with_times
         self.metrics = metrics or ServiceMetrics()
         self._board, self._packages, self._journal, self._lookup = board, packages, journal, lookup
         self._predictions = predictions or journal
@@ -175,7 +177,8 @@ class Service:
             for failure in failures:
                 self._predictions.append(failures_kind(model), to_failure_rows(failure, identities))
         replied = dispatch.replied
-        journal_rows = [to_journal_rows(scored, identities) for scored in (*replied, *dispatch.shadows)]
+        scores = (*replied, *dispatch.shadows)
+        journal_rows = [to_journal_rows(scored, identities, with_times=self._with_times) for scored in scores]
         for arm_rows in journal_rows:
             self._predictions.append(f"predictions/{model}", arm_rows)
         reply_rows = journal_rows[: len(replied)]
