@@ -35,7 +35,9 @@ class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     params
         Parameters of the pipeline.
     cooldown
-        The least time between two jobs for one model.
+        The least time between two jobs for one model. A job that was stopped (such as a candidate that the gate
+        refused), failed or was cancelled does not count, but the next one needs new rows, and waits for a sixteenth of
+        the cooldown, then an eighth, and so on, while retrainings do not help.
     budget
         The most jobs a day; the default is 24 for a trigger on events without `cooldown`. A job above
         `cooldown` or `budget` is dropped, because a lasting cause fires the trigger again. Jobs for causes that

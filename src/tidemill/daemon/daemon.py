@@ -12,6 +12,7 @@ from tidemill.core.event import JobPayload
 from tidemill.core.run import Run
 from tidemill.core.trigger import Job, JobState
 from tidemill.daemon import work
+from tidemill.daemon.attempts import Attempts
 from tidemill.daemon.heartbeat import Heartbeat, read_last_check
 from tidemill.daemon.loop import to_job_state
 from tidemill.daemon.notices import Notices
@@ -60,7 +61,9 @@ class Daemon:
         """Continue from the time at which the last daemon checked for events."""
         session, books = self._session, self._books
         since = read_last_check(books, self._environment)
-        self._triggers = Triggers(session.project.policy, books, session.clock, self._environment, since)
+        self._triggers = Triggers(
+            session.project.policy, books, session.clock, self._environment, since, Attempts(session).find_same_rows
+        )
         self._notices = Notices(session, self._triggers)
         self._reminders = Reminders(session)
         self._heartbeat = Heartbeat(books, session.clock, self._environment, session.host)

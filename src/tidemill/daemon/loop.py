@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from tidemill.core.run import Run
 from tidemill.core.trigger import Job, JobState
+from tidemill.daemon.attempts import Attempts
 from tidemill.daemon.triggers import Triggers
 from tidemill.flow.session import Session
 
@@ -26,7 +27,13 @@ class Loop:
         self._books = session.workspace.ledger
         self._work = work
         self._delay = delay or (lambda job: job.available)
-        self.triggers = Triggers(session.project.policy, self._books, session.clock, session.workspace.environment)
+        self.triggers = Triggers(
+            session.project.policy,
+            self._books,
+            session.clock,
+            session.workspace.environment,
+            find_same_rows=Attempts(session).find_same_rows,
+        )
 
     def run_once(self) -> list[Job]:
         """Emit events for new data, fire triggers, and run jobs until none is due; return the jobs that ran."""

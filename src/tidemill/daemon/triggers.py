@@ -1,5 +1,6 @@
 """Triggers: create jobs from events and clock ticks; each cause fires a trigger once."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from tidemill.errors import Conflict, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.ledger.events import record_event
 from tidemill.registry.pauses import find_pause, format_pause
+from tidemill.registry.retrainings import find_raised_bar, list_unhelpful
 
 # Events of other processes may be committed shortly after later events of this process: read this far back.
 _OVERLAP = timedelta(minutes=2)
@@ -26,20 +28,33 @@ _ONE_TIME_KINDS = ("data", "rows", "code", "packages", "champion.missing")
 _DEFAULT_BUDGET = 24
 _ON_TIME = timedelta(minutes=1)
 
+FindSameRows = Callable[[str, str], str]
+"""A function of a pipeline and a model: why a run would train on the same rows as the last one, or an empty text."""
+# What these jobs asked for did not happen, so they spend neither cooldown nor budget.
+_UNSPENT_STATES = ("stopped", "failed", "cancelled")
+
 
 class Triggers:
     """The triggers of one environment; a job and its unique key are written in one transaction.
 
-    `since` is the time up to which an earlier daemon has checked for events; without it, it is now.
+    `since` is the time up to which an earlier daemon has checked for events; without it, it is now. `find_same_rows`
+    returns why a pipeline would train a model on the same rows as its last run; empty if there are new rows.
     """
 
     def __init__(
-        self, policy: Policy, books: Books, clock: Clock, environment: str, since: datetime | None = None
+        self,
+        policy: Policy,
+        books: Books,
+        clock: Clock,
+        environment: str,
+        since: datetime | None = None,
+        find_same_rows: FindSameRows | None = None,
     ) -> None:
         self._policy = policy
         self._books = books
         self._clock = clock
         self._environment = environment
+        self._find_same_rows = find_same_rows or (lambda _pipeline, _model: "")
         self._seen: set[str] = set()
         self._last_ticks: dict[str, datetime] = {}
         now = clock.now()
@@ -197,7 +212,7 @@ class Triggers:
             return replace(job, state="dropped", error="a waiting job includes this cause")
         if must_wait:
             return replace(job, available=until or job.available)
-        reason = reason or (format_pause(pause) if pause else "")
+        reason = reason or (format_pause(pause) if pause else "") or self._find_repetition(trigger, job.model, event)
         return replace(job, state="dropped", error=reason) if reason else job
 
     def _find_limit(
@@ -212,14 +227,29 @@ class Triggers:
         after = uuid7(now - max(cooldown, _DAY), 0)
         jobs = self._books.jobs.find(trigger=trigger.name, model=model, newest=True, after=after)
         fired = [job for job in jobs if job.environment == self._environment and job.state != "dropped"]
+        # Without any limit of the policy, failures count: a cause that lasts would otherwise fire forever.
+        spent = [job for job in fired if job.state not in _UNSPENT_STATES] if cooldown or trigger.budget else fired
         # Ignore jobs in the future: the clock may have been ahead once.
-        end = max((job.created for job in fired if job.created - now <= cooldown), default=now - cooldown) + cooldown
+        end = max((job.created for job in spent if job.created - now <= cooldown), default=now - cooldown) + cooldown
         if now < end:
             return end, f"its cooldown ({trigger.cooldown}) lasts until {end:%Y-%m-%d %H:%M:%S}"
-        today = sorted(job.created for job in fired if abs(job.created - now) < _DAY)
+        if event is not None and event.kind == "verdict" and cooldown:
+            unhelpful = list_unhelpful(self._books, self._environment, model, trigger.name)
+            end = find_raised_bar(unhelpful, cooldown, now)
+            if now < end:
+                count = "the last retraining" if len(unhelpful) == 1 else f"the last {len(unhelpful)} retrainings"
+                return end, f"{count} did not help: the next one may start at {end:%Y-%m-%d %H:%M:%S}"
+        today = sorted(job.created for job in spent if abs(job.created - now) < _DAY)
         if budget is not None and len(today) >= budget:
             return today[-budget] + _DAY, f"its budget ({budget} a day) is spent"
         return None, ""
+
+    def _find_repetition(self, trigger: Trigger, model: str, event: Event | None) -> str:
+        """Return why a cause that lasts would start the same training again; empty for a cause that occurs once."""
+        if event is None or event.kind in _ONE_TIME_KINDS:
+            return ""
+        models = self._policy.models
+        return self._find_same_rows(trigger.pipeline, model or (next(iter(models)) if len(models) == 1 else ""))
 
     def _has_waiting_job(self, trigger: Trigger, model: str) -> bool:
         """Return whether a job of this trigger is waiting: its run includes this cause."""

@@ -59,7 +59,7 @@ def ingest(
     verdicts: list[Verdict] = []
     rejected: list[pl.DataFrame] = []
     arrived = datetime.min.replace(tzinfo=UTC)
-    for batch in _find_pending_batches(source, until, schema, sources, books, context):
+    for batch in find_pending_batches(source, until, schema, sources, books, context.environment, context.run):
         try:
             frame = read_batch(batch, schema, sources)
         except Unreadable as error:
@@ -89,8 +89,8 @@ def _list_spellings(labels: Mapping[str, Spellings]) -> dict[str, dict[str, str]
     return {label: dict(spellings) for label, spellings in labels.items() if spellings}
 
 
-def _find_pending_batches(
-    source: str, until: datetime, schema: Schema, sources: Sources, books: BooksReader, context: Context
+def find_pending_batches(
+    source: str, until: datetime, schema: Schema, sources: Sources, books: BooksReader, environment: str, run: str = ""
 ) -> list[Batch]:
     """Return the batches that were not accepted, withdrawn, or stopped in another run under these rules.
 
@@ -98,13 +98,12 @@ def _find_pending_batches(
 
     An accepted batch stays accepted when it is withdrawn: the same file is not ingested again.
     """
-    environment = context.environment
     spellings = _list_spellings(sources.labels(source))
     stopped = {
         verdict.subject: evidence.schema_version if evidence.spellings == spellings else -1
         for verdict in books.verdicts.find(check="schema", action="stop", environment=environment)
         for evidence in [verdict.read(SchemaEvidence)]
-        if verdict.run != context.run  # a resumed run checks its batches again
+        if verdict.run != run  # a resumed run checks its batches again
     }
     accepted = books.verdicts.values("subject", check="schema", action="proceed", environment=environment)
     settled = accepted | find_withdrawn(books, environment).keys()

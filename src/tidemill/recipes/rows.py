@@ -71,19 +71,29 @@ def take_snapshot(
         )
     definition, schemas = sources.definition(source), books.schemas.find(source=source)
     _check_time_column(tables, version, source, definition.time or "")
-    known_column = _label_known_column(policy.problem)
-    known = tables.read(source, version, [known_column])[known_column]
-    labels = journal.read(f"labels/{policy.name}", until=until) if policy.training.feedback else pl.DataFrame()
     return Snapshot(
         table=source,
         version=version,
-        known_until=_max_time(known.filter(known <= until)),
-        feedback_until=_max_time(labels["known_at"]) if labels.width else None,
+        known_until=find_known_until(policy, until, tables, version),
+        feedback_until=find_feedback_until(policy, until, journal),
         key=definition.key,
         by_known_at=bool(definition.known_at),
         columns=max(schemas, key=lambda accepted: accepted.version).schema.columns if schemas else (),
         withdrawn=tuple(sorted(find_withdrawn(books, context.environment))),
     )
+
+
+def find_known_until(policy: ModelPolicy, until: datetime, tables: TableReader, version: int) -> datetime | None:
+    """Return the time of the newest label that was known at a time, in a version of the table."""
+    column = _label_known_column(policy.problem)
+    known = tables.read(policy.problem.source, version, [column])[column]
+    return _max_time(known.filter(known <= until))
+
+
+def find_feedback_until(policy: ModelPolicy, until: datetime, journal: JournalReader) -> datetime | None:
+    """Return the time of the newest label of the service, if the policy trains on these."""
+    labels = journal.read(f"labels/{policy.name}", until=until) if policy.training.feedback else pl.DataFrame()
+    return _max_time(labels["known_at"]) if labels.width else None
 
 
 def _check_time_column(tables: TableReader, version: int, source: str, time: str) -> None:
