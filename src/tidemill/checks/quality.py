@@ -15,11 +15,12 @@ def performance(
     action: Action,
     minimum: int,
     reach: float = 0.0,
+    about: str = "at release",
 ) -> Verdict:
-    """Return a verdict on a live metric: `action` if it is proven worse than at release by more than `limit`.
+    """Return a verdict on a live metric: `action` if it is proven worse than its reference by more than `limit`.
 
-    `reach` is half the width of the interval of the difference. If the interval covers the limit and the difference is
-    above it, the verdict is undecided.
+    `reach` is half the width of the interval of the difference, and `about` names the reference. If the interval covers
+    the limit and the difference is above it, the verdict is undecided.
     """
     evidence = {"metric": metric, "value": now, "reference": reference, "rows": rows, "limit": limit, "reach": reach}
 
@@ -33,7 +34,7 @@ def performance(
     worse = worse_by(metric, now, reference)
     is_beyond = not worse - reach <= limit  # also true for NaN
     side = "worse" if worse >= 0 else "better"
-    reason = f"{metric} {now:.4f} is {abs(worse):.4f} {side} than at release ({reference:.4f}), limit {limit:g}"
+    reason = f"{metric} {now:.4f} is {abs(worse):.4f} {side} than {about} ({reference:.4f}), limit {limit:g}"
     if is_beyond:
         return create_verdict("fail", action, reason)
     if worse > limit:

@@ -1,6 +1,7 @@
 """The watch: evaluate the model in production by every value of its policy."""
 
 import math
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,17 +18,38 @@ from tidemill.core.policy import ModelPolicy, WatchValue
 from tidemill.core.resources import JournalReader
 from tidemill.core.route import Route
 from tidemill.core.run import select_test_metrics
-from tidemill.data.metrics import measure, measure_more, normal_quantile, standard_error
+from tidemill.data.dependence import estimate_inflation
+from tidemill.data.metrics import losses, measure, measure_more, normal_quantile, standard_error
 from tidemill.data.spellings import unify_columns
 from tidemill.errors import ConfigurationError
 from tidemill.monitoring.inputs import check_inputs
+from tidemill.monitoring.references import (
+    MEMORY,
+    LiveWindow,
+    Reference,
+    add_window,
+    choose_reference,
+    list_references,
+    read_windows,
+    to_memory,
+)
 from tidemill.monitoring.windows import extract_scores, read_window
 
 _MOST_WINDOWS = 8
 
 
-def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalReader, now: datetime) -> list[Verdict]:
-    """Return a verdict for each value of the watch policy, on the predictions of the current champion."""
+def watch(
+    policy: ModelPolicy,
+    champion: Model,
+    route: Route,
+    journal: JournalReader,
+    now: datetime,
+    earlier: Sequence[Verdict] = (),
+) -> list[Verdict]:
+    """Return a verdict for each value of the watch policy, on the predictions of the current champion.
+
+    `earlier` are the verdicts of earlier evaluations of this champion, newest first.
+    """
     arm = route.arm("champion")
     assert arm is not None
     windows = {
@@ -35,9 +57,7 @@ def watch(policy: ModelPolicy, champion: Model, route: Route, journal: JournalRe
         for length in {_window_length(value) for value in policy.watch.values if value.value != "age"}
     }
     return [
-        _evaluate(
-            value, champion, route, windows.get(_window_length(value), pl.DataFrame()), now, policy.gate.confidence
-        )
+        _evaluate(value, champion, route, windows.get(_window_length(value), pl.DataFrame()), now, policy, earlier)
         if value.value != "drift"
         else _evaluate_drift(value, champion, windows[_window_length(value)], route, policy.name, journal, now)
         for value in policy.watch.values
@@ -76,7 +96,13 @@ def _window_length(value: WatchValue) -> timedelta:
 
 
 def _evaluate(
-    value: WatchValue, champion: Model, route: Route, rows: pl.DataFrame, now: datetime, confidence: float
+    value: WatchValue,
+    champion: Model,
+    route: Route,
+    rows: pl.DataFrame,
+    now: datetime,
+    policy: ModelPolicy,
+    earlier: Sequence[Verdict],
 ) -> Verdict:
     arm = route.arm("champion")
     assert arm is not None
@@ -87,11 +113,17 @@ def _evaluate(
         newest = rows["known_at"].max() if rows.height else max(route.since, now - _window_length(value))
         assert isinstance(newest, datetime)
         return check_days_since("silence", newest, now, **bounds)
-    return _evaluate_performance(value, champion, rows, bounds, confidence)
+    return _evaluate_performance(value, champion, rows, bounds, policy.gate.confidence, now, earlier)
 
 
 def _evaluate_performance(
-    value: WatchValue, champion: Model, rows: pl.DataFrame, bounds: dict[str, Any], confidence: float
+    value: WatchValue,
+    champion: Model,
+    rows: pl.DataFrame,
+    bounds: dict[str, Any],
+    confidence: float,
+    now: datetime,
+    earlier: Sequence[Verdict],
 ) -> Verdict:
     release_metrics = select_test_metrics(champion.manifest.metrics)
     reference = release_metrics.get(value.value)
@@ -121,11 +153,30 @@ def _evaluate_performance(
             evidence={"metric": value.value, "reference": reference, "rows": count, "limit": value.limit},
         )
     low, high = champion.manifest.intervals.get(f"test_{value.value}", (0.0, 0.0))
-    around = normal_quantile((1 + confidence) / 2) * standard_error(value.value, truth, scores)
-    reach = math.hypot(around, (high - low) / 2)
+    error = standard_error(value.value, truth, scores) * (estimate_inflation(losses(truth, scores)) if count else 1.0)
+    around, length = normal_quantile((1 + confidence) / 2) * error, _window_length(value)
+    began, live = read_windows(earlier, value.value, length)
+    at_release = Reference(about="at release", value=reference, reach=(high - low) / 2)
+    references = list_references(at_release, began, live, length, now)
+    chosen = choose_reference(value.value, measured[value.value], references, around)
+    reach = math.hypot(around, chosen.reach)
     verdict = performance(
-        value.value, measured[value.value], reference, count, minimum=value.minimum, reach=reach, **bounds
+        value.value,
+        measured[value.value],
+        chosen.value,
+        count,
+        minimum=value.minimum,
+        reach=reach,
+        about=chosen.about,
+        **bounds,
     )
+    if count >= value.minimum and math.isfinite(measured[value.value]):
+        current = LiveWindow(until=now, value=measured[value.value], reach=around, rows=count)
+        began, live = add_window(began, live, current, length)
+    if began is not None:
+        listed = {reference.about: reference.value for reference in references}
+        memory = {"references": listed, MEMORY: to_memory(began, live, length)}
+        verdict = replace(verdict, evidence=verdict.evidence | memory)
     excluded = int(rows["truth"].count()) - count if rows.width else 0
     if not excluded:
         return verdict

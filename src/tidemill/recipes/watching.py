@@ -24,7 +24,14 @@ def judge_champion(
     champion = route.arm("champion") if route else None
     if route is None or champion is None:
         return []
-    return watch(policy, packages.load(champion.package), route, journal, now)
+    earlier = books.verdicts.find(
+        check="performance",
+        subject=champion.release,
+        environment=context.environment,
+        newest=True,
+        limit=5 * len(policy.watch.values),
+    )
+    return watch(policy, packages.load(champion.package), route, journal, now, earlier)
 
 
 @step
