@@ -1,5 +1,7 @@
 """Time of the checks of data: profiles of large tables with a stored reference, and validation by a schema.
 
+With `--drift`, the false alarms and the power of the drift check beside common rules (see `_drift`).
+
 The floor is one lazy pass of Polars for simple statistics: nulls, mean, deviation, minimum and maximum.
 """
 
@@ -11,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
+from benchmarks._drift import format_tables
 from benchmarks._report import Figure, build_figure, describe_machine, format_table
 from tidemill.checks.drift import drift
 from tidemill.checks.inference import infer_schema
@@ -100,7 +103,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="three repeats instead of seven")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--drift", action="store_true", help="print the false alarms and the power of the drift check")
+    parser.add_argument("--windows", type=int, default=200, help="the number of windows without a change")
     options = parser.parse_args()
+    if options.drift:
+        print(format_tables(20 if options.quick else options.windows, quick=options.quick))
+        return
     repeats = 3 if options.quick else 7
     frame = build_rows(1_000_000)
     reference = profile(frame.head(100_000))

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -201,3 +202,50 @@ def test_texts_have_lengths_and_hashes_that_last() -> None:
         16294208416658607535,
         15481881892811333770,
     ]
+
+
+def test_a_large_table_is_the_sum_of_its_slices() -> None:
+    random = np.random.default_rng(8)
+    rows = 600_001
+    frame = pl.DataFrame(
+        {"x": random.normal(size=rows), "w": random.choice(["a", "b", "c"], rows), "n": random.integers(0, 9, rows)}
+    )
+    reference = profile(frame.head(5_000))
+    whole = profile(frame, reference)
+    half = merge(profile(frame[:200_000], reference), profile(frame[200_000:], reference))
+    assert nearly(whole, half)
+    assert whole.rows == rows
+    column = whole.column("x")
+    assert column is not None
+    assert column.mean == pytest.approx(frame["x"].mean(), rel=1e-12, abs=1e-12)
+
+
+@given(
+    values=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300),
+    cuts=st.lists(st.integers(0, 300), max_size=6),
+    seed=st.integers(0, 100),
+)
+@settings(deadline=None)
+def test_moments_are_within_1e_12_in_whatever_parts_and_order_they_are_merged(
+    values: list[float], cuts: list[int], seed: int
+) -> None:
+    reference = profile(pl.DataFrame({"x": values}))
+    whole = one_of(profile(pl.DataFrame({"x": values}), reference))
+    bounds = sorted({0, len(values), *(cut for cut in cuts if cut < len(values))})
+    parts = [profile(pl.DataFrame({"x": values[begin:end]}), reference) for begin, end in pairwise(bounds)]
+    order = np.random.default_rng(seed).permutation(len(parts))
+    merged = parts[order[0]]
+    for index in order[1:]:
+        merged = merge(merged, parts[index])
+    found = one_of(merged)
+    assert found.counts == whole.counts
+    assert found.ties == whole.ties
+    unit = max(abs(value) for value in values) or 1.0
+    assert found.mean is not None
+    assert found.mean == pytest.approx(float(np.mean(values)), abs=1e-12 * unit)
+    assert found.deviation == pytest.approx(float(np.std(values)), abs=1e-12 * unit)
+
+
+def one_of(profiled: Profile) -> ColumnProfile:
+    (column,) = profiled.columns
+    return column

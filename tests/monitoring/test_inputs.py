@@ -16,6 +16,7 @@ from tidemill.core.route import Arm, Route
 from tidemill.data.statistics import merge, profile, profile_history
 from tidemill.journal.files import FileJournal
 from tidemill.monitoring.inputs import build_windows, choose_level
+from tidemill.monitoring.picture import draw_picture
 from tidemill.monitoring.watch import watch
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -97,6 +98,16 @@ def test_a_column_that_broke_500_rows_ago_is_reported_and_trains_nothing(
     assert moved["column"] == column
     assert "missing" in moved["effects"]
     assert not any(other["moved"] for other in others)
+
+
+def test_the_picture_shows_the_columns_that_moved(tmp_path: Path) -> None:
+    verdict = judge(tmp_path, break_newest(LIVE, pl.lit("<new>").alias("word")))
+    drawn = draw_picture("shop: drift", [verdict])
+    assert "word: 1.00 in " in drawn
+    assert drawn.count("<rect") == 3 + 2 * 4
+    assert ">other<" in drawn
+    assert "x3" not in drawn
+    assert draw_picture("shop: drift", [judge(tmp_path / "quiet", LIVE)]) == ""
 
 
 def test_where_nothing_changed_the_verdict_states_what_it_would_notice(tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ Comparison = Literal["level", "step"]
 _LEAST_WINDOWS = 16
 _LEAST_ROWS = 20
 _LEAST_PREFIX = 0.4
-_BEYOND = 1.5
 _CACHED = 4096
 _SIGNIFICANT = 3.0
 _INDEPENDENT_MARKS = 3  # neighbouring marks of a distribution are correlated
@@ -54,9 +53,17 @@ class Variation(Struct, frozen=True):
 
 
 def compare_with_variation(
-    now: ColumnProfile, before: ColumnProfile, reference: ColumnProfile, variation: Variation, *, missing: bool
+    now: ColumnProfile,
+    before: ColumnProfile,
+    reference: ColumnProfile,
+    variation: Variation,
+    *,
+    missing: bool,
+    beyond: float,
 ) -> float:
     """Return the p-value of the largest difference between two profiles, given the variation of the reference.
+
+    It is 1 unless the difference is `beyond` times the largest one of the reference.
 
     The difference at a mark divided by its standard error has Student's t distribution, with the degrees of freedom of
     Satterthwaite (1946): the variance of independent rows is known, the variation is estimated from windows.
@@ -74,7 +81,7 @@ def compare_with_variation(
     varied = np.minimum(variation.variances, known * (1 - known))  # as if all rows of the window were the same
     variances = pooled * (1 - pooled) * (1 / sizes[0] + 1 / sizes[1]) + varied
     scores = np.abs(shares[0] - shares[1]) / np.sqrt(variances)
-    if scores.max() <= _BEYOND * variation.most:
+    if scores.max() <= beyond * variation.most:
         return 1.0
     if variation.is_independent:
         p_values = 2 * norm.sf(scores) * len(scores)

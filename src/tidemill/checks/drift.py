@@ -27,6 +27,7 @@ LEVEL = 0.00025
 _LEAST_CONSTANT = 100
 _STORED = 200
 _NAMED = 4
+_BEYOND, _BEYOND_OF_RELATIONS = 1.3, 2.0
 
 Test = dict[str, Any]
 
@@ -135,7 +136,7 @@ def _test_windows(windows: Sequence[Window], reference: Profile, level: float) -
     return [
         {**test, "rows": window.now.rows, "window": index}
         for index, window in enumerate(windows)
-        for test in _test_window(window, reference, level)
+        for test in _test_window(window, reference, level, _BEYOND)
     ]
 
 
@@ -149,26 +150,26 @@ def _test_relations(windows: Sequence[Window], reference: Profile, level: float)
     tests = [
         {**test, "kind": "relation", "rows": window.now.rows, "window": index}
         for index, window in joints
-        for test in _test_window(window, reference, level)
+        for test in _test_window(window, reference, level, _BEYOND_OF_RELATIONS)
         if test["kind"] == "distribution"
     ]
     largest = max((test for test in tests if test["moved"]), key=weigh, default=None)
     return [largest] if largest is not None else []
 
 
-def _test_window(window: Window, reference: Profile, level: float) -> list[Test]:
+def _test_window(window: Window, reference: Profile, level: float, beyond: float) -> list[Test]:
     references = {column.name: column for column in reference.columns}
     columns = [column for column in window.now.columns if column.name in references]
     seconds = window.seconds if window.seconds is not None else _estimate_seconds(window.now, reference)
     tests = _compare(
-        [(column, references[column.name]) for column in columns], references, reference.history, seconds, level
+        [(column, references[column.name]) for column in columns], references, reference.history, seconds, level, beyond
     )
     constants = [_test_constant(column, references[column.name], reference.history, seconds) for column in columns]
     tests += [test for test in constants if test is not None]
     if window.before is not None and reference.history is not None:
         befores = {column.name: column for column in window.before.columns}
         pairs = [(column, befores[column.name]) for column in columns if column.name in befores]
-        tests += _compare(pairs, references, reference.history, seconds, level, "step")
+        tests += _compare(pairs, references, reference.history, seconds, level, beyond, "step")
     return tests
 
 
@@ -182,6 +183,7 @@ def _compare(
     history: History | None,
     seconds: float,
     level: float,
+    beyond: float,
     comparison: Comparison = "level",
 ) -> list[Test]:
     tests = [(test, now, before) for now, before in pairs for test in column_tests(now, before)]
@@ -193,7 +195,9 @@ def _compare(
             found = measure_variation(history, test["column"], scale, comparison, missing=missing)
             if found is not None:
                 variation = shorten(found, history, scale, seconds)
-                p_value = compare_with_variation(now, before, references[now.name], variation, missing=missing)
+                p_value = compare_with_variation(
+                    now, before, references[now.name], variation, missing=missing, beyond=beyond
+                )
                 test["p_value"] = max(test["p_value"], p_value)
     for (test, _, _), adjusted in zip(tests, holm([test["p_value"] for test, _, _ in tests]), strict=True):
         test["moved"] = bool(adjusted < level and test["effect"] > test["least"])

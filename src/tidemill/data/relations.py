@@ -3,6 +3,8 @@
 A change of one column that leaves its distribution as it was, such as a permutation, changes how it fits the others.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -29,17 +31,37 @@ _POWERS = 2, 3
 _LEAST_CORRELATION = 0.2
 _RIDGE = 1e-3
 _FARTHEST = 5.0
+_FOLDS = 5
 RESIDUAL, AGREEMENT = " given the others", " with the others"
 
 
 def profile_reference(frame: pl.DataFrame, times: pl.Series) -> Profile:
-    """Return the profile of training rows with their history, the relations of their columns, and those' profile."""
+    """Return the profile of training rows with their history, the relations of their columns, and those' profile.
+
+    The profile of the relations is that of predictions for rows which the regression did not learn (five folds of
+    time), because rows that it learned fit better than later ones.
+    """
     described = profile_history(frame, times)
-    relations = _fit_relations(frame, described)
+    if frame.height < _LEAST_ROWS:
+        return described
+    order = times.arg_sort() if times.dtype.is_temporal() and not times.null_count() else pl.Series(range(len(times)))
+    ordered, ordered_times = frame[order], times[order]
+    bounds = [frame.height * fold // _FOLDS for fold in range(_FOLDS + 1)]
+    learned = ordered.gather_every(-(-frame.height // _ROWS))
+    features = _scale_features(learned, described)
+    matrix, _ = _build_features(learned, described, features)
+    fold = np.minimum(np.arange(len(matrix)) * _FOLDS // len(matrix), _FOLDS - 1)
+    products = [matrix[fold == number].T @ matrix[fold == number] for number in range(_FOLDS)]
+    relations = _solve(sum(products) / len(matrix), features)
     if relations is None:
         return described
+    parts = []
+    for number, (begin, end) in enumerate(pairwise(bounds)):
+        others = [part for index, part in enumerate(products) if index != number]
+        fitted = _solve(sum(others) / (fold != number).sum(), features, relations)
+        parts.append(relate(ordered[begin:end], replace(described, relations=fitted)))
     described = replace(described, relations=relations)
-    return replace(described, joint=profile_history(relate(frame, described), times))
+    return replace(described, joint=profile_history(pl.concat(parts), ordered_times))
 
 
 def profile_joint(frame: pl.DataFrame, reference: Profile) -> Profile | None:
@@ -73,30 +95,34 @@ def relate(frame: pl.DataFrame, reference: Profile) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _fit_relations(frame: pl.DataFrame, described: Profile) -> Relations | None:
-    if frame.height < _LEAST_ROWS:
-        return None
-    frame = frame.gather_every(-(-frame.height // _ROWS))
+def _scale_features(frame: pl.DataFrame, described: Profile) -> tuple[Feature, ...]:
+    """Return the features that vary, with their centres and units."""
     features = _choose_features(described)
     matrix, _ = _build_features(frame, described, features)
-    features = tuple(
+    centres: list[float] = matrix.mean(axis=0).tolist()
+    units: list[float] = matrix.std(axis=0).tolist()
+    return tuple(
         replace(feature, centre=centre, unit=unit)
-        for feature, centre, unit in zip(
-            features, matrix.mean(axis=0).tolist(), matrix.std(axis=0).tolist(), strict=True
-        )
+        for feature, centre, unit in zip(features, centres, units, strict=True)
         if unit > 0
     )
-    matrix, _ = _build_features(frame, described, features)
-    products = matrix.T @ matrix / len(matrix)
+
+
+def _solve(products: Floats, features: tuple[Feature, ...], like: Relations | None = None) -> Relations | None:
+    """Return the relations by ridge regression, from the mean products of the features; None if there is none.
+
+    With `like`, return the relations of the same columns, with the same correlations as divisors.
+    """
+    known = {relation.column: relation.correlation for relation in like.relations} if like else {}
     relations = []
-    for name in dict.fromkeys(feature.column for feature in features):
+    for name in known or dict.fromkeys(feature.column for feature in features):
         target = next(index for index, feature in enumerate(features) if feature.column == name)
         others = [index for index, feature in enumerate(features) if feature.column != name]
         if not others:
             continue
         inside = products[np.ix_(others, others)] + _RIDGE * np.eye(len(others))
         solution = np.linalg.solve(inside, products[others, target])
-        correlation = max(float(solution @ products[others, target]), 0.0) ** 0.5
+        correlation = known.get(name) or max(float(solution @ products[others, target]), 0.0) ** 0.5
         if correlation >= _LEAST_CORRELATION:
             weights = np.zeros(len(features))
             weights[others] = solution

@@ -1,16 +1,46 @@
-"""The picture of an alert: one value over time with its limit, as a self-contained SVG."""
+"""The picture of an alert as a self-contained SVG: one value over time with its limit, or the columns that moved."""
 
 from collections.abc import Sequence
 from datetime import datetime
+
+from msgspec import Struct
 
 from tidemill import svg
 from tidemill.core.check import Verdict
 
 _WIDTH, _HEIGHT, _EDGE = 480, 180, 28
+_SHOWN = 4
+_PANEL = 130
+
+
+class _Effects(Struct, frozen=True):
+    cells: list[str] = []
+    shares: list[float] = []
+    reference_shares: list[float] = []
+
+
+class _Column(Struct, frozen=True):
+    column: str
+    effect: float
+    moved: bool
+    rows: int = 0
+    effects: _Effects = _Effects()
+
+
+class _DriftEvidence(Struct, frozen=True):
+    columns: list[_Column] = []
 
 
 def draw_picture(title: str, verdicts: Sequence[Verdict]) -> str:
-    """Draw the values of verdicts of one check, oldest first; return an empty text for fewer than two values."""
+    """Draw the values of verdicts of one check, oldest first; return an empty text for fewer than two values.
+
+    A verdict on drift is drawn as the distributions of the columns that moved.
+    """
+    if verdicts and verdicts[-1].check == "drift":
+        moved = [column for column in verdicts[-1].read(_DriftEvidence).columns if column.moved]
+        pictured = [column for column in moved if column.effects.cells][:_SHOWN]
+        if pictured:
+            return _draw_columns(title, pictured)
     points = [
         (verdict.time, value) for verdict in verdicts if verdict.time and (value := _find_value(verdict)) is not None
     ]
@@ -18,6 +48,40 @@ def draw_picture(title: str, verdicts: Sequence[Verdict]) -> str:
         return ""
     limit = _find_limit(verdicts[-1])
     return _draw(title, [time for time, _ in points], [value for _, value in points], limit)
+
+
+def _draw_columns(title: str, columns: Sequence[_Column]) -> str:
+    """Draw the share of the rows in each cell of each column: of the training rows beside those of the window."""
+    height = 24 + _PANEL * len(columns)
+    parts = [
+        svg.box(0, 0, _WIDTH, height, fill="#fff"),
+        svg.label(_EDGE, 16, title, font_size=13),
+        svg.box(_WIDTH - 190, 8, 10, 10, fill="#999"),
+        svg.label(_WIDTH - 176, 17, "training"),
+        svg.box(_WIDTH - 110, 8, 10, 10, fill="#D55E00"),
+        svg.label(_WIDTH - 96, 17, "now"),
+    ]
+    for index, column in enumerate(columns):
+        parts += _draw_column(column, 24 + index * _PANEL)
+    return svg.picture(_WIDTH, height, *parts, font_family="sans-serif", font_size=11)
+
+
+def _draw_column(column: _Column, top: float) -> list[str]:
+    effects = column.effects
+    largest = max(*effects.shares, *effects.reference_shares, 1e-9)
+    width, bottom = (_WIDTH - 2 * _EDGE) / len(effects.cells), top + _PANEL - 24
+    parts = [svg.label(_EDGE, top + 14, f"{column.column}: {column.effect:.2f} in {column.rows} rows")]
+    for index, cell in enumerate(effects.cells):
+        left = _EDGE + index * width
+        for shift, share, colour in (
+            (0.1, effects.reference_shares[index], "#999"),
+            (0.5, effects.shares[index], "#D55E00"),
+        ):
+            bar = share / largest * (bottom - top - 24)
+            parts.append(svg.box(left + shift * width, bottom - bar, 0.38 * width, bar, fill=colour))
+        shown = cell if len(cell) <= 9 else f"{cell[:8]}…"
+        parts.append(svg.label(left + width / 2, bottom + 12, shown, text_anchor="middle", font_size=9))
+    return parts
 
 
 def _find_value(verdict: Verdict) -> float | None:
