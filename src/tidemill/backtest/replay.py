@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from tidemill.backtest.answers import add_truth, list_labels
 from tidemill.backtest.comparison import Period
 from tidemill.backtest.policies import parse_firing_time
+from tidemill.backtest.row_times import RowTimes
 from tidemill.backtest.sources import ReplayFeatures, ReplaySources, select_between
 from tidemill.clock import VirtualClock, parse_duration
 from tidemill.compose.backends import open_workspace
@@ -101,6 +102,8 @@ class Replay:
             workspace.board, self.session.packages, workspace.journal, None, self.clock, with_times=False
         )
         self.loop = Loop(self.session, self._work, self._delay_job)
+        counted = {"predictions": self.features.rows[TIME], "labels": self.labels["known_at"]}
+        self._row_times = RowTimes(policy, self.model.name, self.loop.row_counts, counted)
         self._order = np.random.default_rng(policy.backtest.seed)
         self.training_seconds = 0.0
         self.trainings = 0
@@ -147,7 +150,7 @@ class Replay:
         tick = self.loop.triggers.next_tick()
         has_data_trigger = any(trigger.on == "data" for trigger in self.policy.triggers)
         deliveries = self.sources.deliveries if has_data_trigger else []
-        times = [*deliveries, *firings, *jobs, *([tick] if tick else [])]
+        times = [*deliveries, *firings, *jobs, *([tick] if tick else []), *self._row_times.list_next()]
         return min((next_time for next_time in times if next_time > time), default=self.period.end)
 
     def _train_first_model(self) -> None:

@@ -93,6 +93,13 @@ CHECKS: tuple[CheckInfo, ...] = (
         "training rows",
         actions=("proceed", "hold", "experiment"),
     ),
+    _watch(
+        "regime",
+        "its losses and inputs on the newest rows with its own at release, and with those of earlier releases",
+        "predictions",
+        "labels",
+        actions=("proceed", "hold", "collect", "retrain", "recall"),
+    ),
     _watch("age", "the days since its newest training row with the limit", "time"),
     _watch("silence", "the days since its last prediction with the limit", "time"),
 )

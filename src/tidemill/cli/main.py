@@ -33,6 +33,7 @@ NOUNS = {  # the first module defines the noun, the others add commands to it
     "checks": ["checks"],
     "events": ["events"],
     "routes": ["routes"],
+    "regimes": ["regimes"],
     "triggers": ["triggers"],
     "jobs": ["triggers"],
     "audit": ["audit"],

@@ -56,6 +56,15 @@ class RowsPayload(Struct, frozen=True, kw_only=True):
     version: int
 
 
+class RowCountPayload(Struct, frozen=True, kw_only=True):
+    """Predictions or labels of a model that arrived since the last event of the same trigger, `until` that time."""
+
+    model: str
+    trigger: str
+    rows: int
+    until: datetime
+
+
 class VerdictPayload(Struct, frozen=True, kw_only=True):
     """A verdict that calls for an action."""
 
@@ -113,6 +122,8 @@ class AlertPayload(Struct, frozen=True, kw_only=True):
 _PAYLOADS: dict[str, type[Struct]] = {
     "data": DataPayload,
     "rows": RowsPayload,
+    "predictions": RowCountPayload,
+    "labels": RowCountPayload,
     "verdict": VerdictPayload,
     "run": RunPayload,
     "job": JobPayload,

@@ -34,13 +34,15 @@ class Signature(Struct, frozen=True, kw_only=True):
 
 
 class TrainedOn(Struct, frozen=True, kw_only=True):
-    """The rows that a model was trained on: a version of a table, up to the time `trained_until`, in `iterations`.
+    """The `rows` that a model was trained on: of a version of a table, between two times, in `iterations`.
 
     All fields are empty for an adopted package, which was trained outside Tidemill.
     """
 
     table: str = ""
     version: int = -1
+    rows: int = 0
+    trained_from: datetime | None = None
     trained_until: datetime | None = None
     iterations: int | None = None
 

@@ -10,6 +10,7 @@ from tidemill.core.backtest import Backtest
 from tidemill.core.check import Action
 from tidemill.core.environment import Environment
 from tidemill.core.model import PredictionTask
+from tidemill.core.regime import Regimes
 from tidemill.core.rollout import Rollout as Rollout
 from tidemill.core.source import Source
 from tidemill.core.trigger import Trigger
@@ -146,6 +147,9 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Train again on all rows after the gate has passed.
     window
         Use only rows of this newest part of the history.
+    rows
+        Which of these rows a training uses after a new regime was found: `all`, only those of the `regime`, or the
+        better of the two on the newest rows of the regime (`auto`).
     minimum_rows
         The least number of rows for a training.
     seed
@@ -169,6 +173,7 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     minimum_test_rows: Annotated[int, Meta(ge=0)] = 50
     refit: bool = True
     window: DurationText | None = None
+    rows: Literal["auto", "all", "regime"] = "all"
     minimum_rows: Annotated[int, Meta(ge=1)] = 50
     seed: Annotated[int, Meta(ge=0)] = 0
     feedback: bool = False
@@ -312,11 +317,13 @@ class ModelPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     rollout: Rollout = Rollout()
     serving: Serving = Serving()
     watch: Watch = Watch()
+    regimes: Regimes = Regimes()
 
     @property
     def training_settings(self) -> "ModelPolicy":
-        """Return the settings that a trained model depends on: gate, rollout, serving and watch are reset."""
-        return replace(self, gate=Gate(), rollout=Rollout(), serving=Serving(), watch=Watch())
+        """Return the settings that a trained model depends on: those of its use in production are reset."""
+        production = {"serving": Serving(), "watch": Watch(), "regimes": Regimes()}
+        return replace(self, gate=Gate(), rollout=Rollout(), **production)
 
 
 class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

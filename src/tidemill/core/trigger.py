@@ -24,6 +24,8 @@ class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         The kind of event.
     where
         Conditions on the event's subject and payload.
+    rows
+        With `on = "predictions"` or `on = "labels"`: fire each time that this number of rows has arrived.
     cron
         The times, in cron format, instead of `on`.
     zone
@@ -48,6 +50,7 @@ class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pipeline: str
     on: str = ""
     where: dict[str, str] = {}
+    rows: Annotated[int, Meta(ge=1)] | None = None
     cron: str = ""
     zone: str = "UTC"
     catch_up: CatchUp = "last"

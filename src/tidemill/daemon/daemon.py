@@ -18,6 +18,7 @@ from tidemill.daemon.loop import to_job_state
 from tidemill.daemon.notices import Notices
 from tidemill.daemon.patience import Patience
 from tidemill.daemon.reminders import Reminders
+from tidemill.daemon.row_counts import RowCounts
 from tidemill.daemon.triggers import Triggers
 from tidemill.errors import ConfigurationError, Conflict, TidemillError
 from tidemill.faults import maybe_crash
@@ -64,6 +65,9 @@ class Daemon:
         self._triggers = Triggers(
             session.project.policy, books, session.clock, self._environment, since, Attempts(session).find_same_rows
         )
+        self._row_counts = RowCounts(
+            session.project.policy, books, session.clock, self._environment, self._triggers.emit
+        )
         self._notices = Notices(session, self._triggers)
         self._reminders = Reminders(session)
         self._heartbeat = Heartbeat(books, session.clock, self._environment, session.host)
@@ -78,6 +82,7 @@ class Daemon:
         parts = {
             "policy": self._check_policy_file,
             "new data": lambda: self._triggers.emit_data_events(self._session.sources),
+            "new rows": lambda: self._row_counts.emit_events(self._session.workspace.journal),
             "code and packages": self._notices.emit_events,
             "triggers": self._fire_triggers,
             "jobs": self._follow_jobs,

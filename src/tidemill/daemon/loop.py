@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from tidemill.core.run import Run
 from tidemill.core.trigger import Job, JobState
 from tidemill.daemon.attempts import Attempts
+from tidemill.daemon.row_counts import RowCounts
 from tidemill.daemon.triggers import Triggers
 from tidemill.flow.session import Session
 
@@ -27,6 +28,7 @@ class Loop:
         self._books = session.workspace.ledger
         self._work = work
         self._delay = delay or (lambda job: job.available)
+        policy, environment = session.project.policy, session.workspace.environment
         self.triggers = Triggers(
             session.project.policy,
             self._books,
@@ -34,11 +36,13 @@ class Loop:
             session.workspace.environment,
             find_same_rows=Attempts(session).find_same_rows,
         )
+        self.row_counts = RowCounts(policy, self._books, session.clock, environment, self.triggers.emit)
 
     def run_once(self) -> list[Job]:
         """Emit events for new data, fire triggers, and run jobs until none is due; return the jobs that ran."""
         done: list[Job] = []
         self.triggers.emit_data_events(self._session.sources)
+        self.row_counts.emit_events(self._session.workspace.journal)
         while True:
             for job in self.triggers.fire():
                 self._postpone(job)

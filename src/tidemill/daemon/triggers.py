@@ -25,6 +25,8 @@ _OVERLAP = timedelta(minutes=2)
 _DAY = timedelta(days=1)
 # Causes that occur only once, and are not emitted again: their jobs wait, while jobs of other causes are dropped.
 _ONE_TIME_KINDS = ("data", "rows", "code", "packages", "champion.missing")
+# Causes that come with every few rows: no default budget, and a job that waits covers the rows of later ones.
+_ROW_KINDS = ("predictions", "labels")
 _DEFAULT_BUDGET = 24
 _ON_TIME = timedelta(minutes=1)
 
@@ -157,7 +159,9 @@ class Triggers:
         return [
             trigger
             for trigger in self._policy.triggers
-            if trigger.on == event.kind and all(facts.get(name) == value for name, value in trigger.where.items())
+            if trigger.on == event.kind
+            and all(facts.get(name) == value for name, value in trigger.where.items())
+            and (trigger.rows is None or facts.get("trigger") == trigger.name)
         ]
 
     def _fire_ticks(self, trigger: Trigger, now: datetime) -> list[Job | None]:
@@ -208,6 +212,8 @@ class Triggers:
         pause = self._find_pause(trigger.name)
         until, reason = (None, reason) if reason else self._find_limit(trigger, job.model, job.created, event)
         must_wait = event is not None and event.kind in _ONE_TIME_KINDS
+        if event is not None and event.kind in _ROW_KINDS and self._has_waiting_job(trigger, job.model):
+            return replace(job, state="dropped", error="a waiting job includes this cause")
         if must_wait and (until or pause) and self._has_waiting_job(trigger, job.model):
             return replace(job, state="dropped", error="a waiting job includes this cause")
         if must_wait:
@@ -220,7 +226,7 @@ class Triggers:
     ) -> tuple[datetime | None, str]:
         """Return when a trigger may fire again and why it may not fire now; (None, "") if it may."""
         cooldown, budget = parse_duration(trigger.cooldown), trigger.budget
-        if budget is None and not cooldown and event is not None and event.kind not in _ONE_TIME_KINDS:
+        if budget is None and not cooldown and event is not None and event.kind not in (*_ONE_TIME_KINDS, *_ROW_KINDS):
             budget = _DEFAULT_BUDGET
         if budget is None and not cooldown:
             return None, ""

@@ -16,7 +16,7 @@ from tidemill.project.meanings import suggest_name
 from tidemill.project.rules import PolicyRules
 
 FILE = "tidemill.toml"
-_MODEL_TABLES = ("problem", "inputs", "training", "gate", "rollout", "serving", "watch")
+_MODEL_TABLES = ("problem", "inputs", "training", "gate", "rollout", "serving", "watch", "regimes")
 _STEP = re.compile(r"[\w-]+|\[\.\.\.\]|\[\d+\]")
 _PATH = re.compile(r" - at `(?:key in )?`?\$?([^`]*)`")
 

@@ -16,7 +16,7 @@ from tidemill.project.names import DefinedNames, read_names
 
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 _KINDS = (
-    *("data", "rows", "verdict", "run", "code", "packages", "job", "alert"),
+    *("data", "rows", "predictions", "labels", "verdict", "run", "code", "packages", "job", "alert"),
     *("approval.needed", "watch.missing", "champion.missing", "model.frozen", "release.retired"),
     *("release.waiting", "canary.replaced", "batch.withdrawn", "batch.restored"),
 )
@@ -95,6 +95,7 @@ class PolicyRules:
         for name in ("block", "shortest", "maximum", "extension"):
             self._check_duration(getattr(model.rollout, name), *self._find_path(model, "rollout", name))
         self._check_duration(model.watch.quiet, *self._find_path(model, "watch", "quiet"))
+        self._check_duration(model.regimes.reach, *self._find_path(model, "regimes", "reach"))
         for index, value in enumerate(model.watch.values):
             self._check_duration(value.window, *self._find_path(model, "watch", "values", f"[{index}]", "window"))
 
@@ -183,6 +184,10 @@ class PolicyRules:
                 *_trigger_path(index, "model"),
             )
         if trigger.cron:
+            if trigger.rows is not None:
+                raise self._create_error(
+                    f"{about} has a cron and a number of rows", "remove one of them", *_trigger_path(index, "rows")
+                )
             self._check_cron(trigger, index, about)
         else:
             self._check_event(trigger, index, about)
@@ -200,6 +205,13 @@ class PolicyRules:
                 f"the sources are: {', '.join(self._policy.sources)}" + suggest_name(subject, self._policy.sources),
                 *_trigger_path(index, "where"),
             )
+        counts_rows = trigger.on in ("predictions", "labels")
+        if counts_rows != (trigger.rows is not None):
+            problem = (
+                "waits for rows of the journal, but has no number of rows" if counts_rows else "has a number of rows"
+            )
+            cure = "add rows = 100" if counts_rows else 'remove `rows`: it needs on = "predictions" or on = "labels"'
+            raise self._create_error(f"{about} {problem}", cure, *_trigger_path(index, "on"))
         if trigger.on == "rows" and not subject:
             cure = 'add the table: where = { subject = "flights" }'
             raise self._create_error(f"{about} waits for rows, but has no table", cure, *_trigger_path(index, "on"))

@@ -4,7 +4,8 @@ A project's `pipeline.py` imports those that it uses: `from tidemill.recipes imp
 """
 
 from tidemill.recipes.ingestion import ingestion, materialization
+from tidemill.recipes.recalling import recalling
 from tidemill.recipes.training import training
 from tidemill.recipes.watching import watching
 
-__all__ = ["ingestion", "materialization", "training", "watching"]
+__all__ = ["ingestion", "materialization", "recalling", "training", "watching"]

@@ -146,7 +146,8 @@ def _describe_model(
     source: Source,
 ) -> Manifest:
     """Return the manifest of a model that is trained on these rows."""
-    newest = train[TIME].max()
+    oldest, newest = train[TIME].min(), train[TIME].max()
+    assert isinstance(oldest, datetime)
     assert isinstance(newest, datetime)
     problem = policy.problem
     return Manifest(
@@ -168,6 +169,7 @@ def _describe_model(
             "table": snapshot.table,
             "version": snapshot.version,
             "rows": train.height,
+            "trained_from": oldest.isoformat(),
             "trained_until": newest.isoformat(),
             **({"withdrawn": list(snapshot.withdrawn)} if snapshot.withdrawn else {}),
             "label": problem.label,

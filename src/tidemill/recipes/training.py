@@ -7,8 +7,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 import polars as pl
+from msgspec import json
 from msgspec.structs import replace
 
+from tidemill.checks.regime import ErrorProfile
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
 from tidemill.core.context import Context
@@ -22,6 +24,8 @@ from tidemill.data.encoding import Encoding
 from tidemill.data.split import choose_split_kind, split_at_random, split_by_group, split_by_time, split_stratified
 from tidemill.models.transforming import transform
 from tidemill.monitoring.alerts import alert_release
+from tidemill.monitoring.stored_releases import ERRORS
+from tidemill.recipes.fingerprints import measure_errors
 from tidemill.recipes.fitting import add_columns, describe, fit, learn_vocabularies, search
 from tidemill.recipes.folds import FoldComparison, compare_folds, hold_out_validation, list_identity, needs_folds
 from tidemill.recipes.gating import GateFacts
@@ -40,6 +44,7 @@ from tidemill.recipes.judging import (
     probe_package,
     sample,
 )
+from tidemill.recipes.regime_rows import choose_rows, find_regime, keep_rows
 from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapshot
 from tidemill.recipes.scoring import SplitRows
 from tidemill.registry.releases import register
@@ -76,13 +81,15 @@ def finish(
     baseline_metrics: Metrics,
     train_metrics: Metrics,
     verdict: Verdict | None = None,
+    errors: ErrorProfile | None = None,
 ) -> Model:
-    """Return the package to release, with its metrics, after the verdict (if there is a gate) approved it."""
+    """Return the package to release, with its metrics and error profile, after the verdict (if any) approved it."""
     measured = (test_metrics, baseline_metrics, train_metrics)
     metrics = {f"{part.about}_{name}": value for part in measured for name, value in part.values.items()}
     bounds = {f"{part.about}_{name}": pair for part in measured for name, pair in part.intervals.items()}
     assert verdict is None or not verdict.stops
-    return replace(model, manifest=replace(model.manifest, metrics=metrics, intervals=bounds))
+    files = model.files if errors is None else model.files | {ERRORS: json.encode(errors)}
+    return replace(model, manifest=replace(model.manifest, metrics=metrics, intervals=bounds), files=files)
 
 
 @step
@@ -146,6 +153,7 @@ def train_on(
     test_metrics = measure_on(candidate, test, policy, "test", metrics)
     train_metrics = measure_on(candidate, sample(learned, policy.training), policy, "train", metrics)
     baseline_metrics = measure_baseline(candidate, learned, test, settings)
+    errors = measure_errors(candidate, test, settings)
     plot_predictions(candidate, test, settings)
     verdict = None
     if policy.gate.enabled:
@@ -162,7 +170,7 @@ def train_on(
         candidate = fit_all_rows(frame, policy, inputs, snapshot, rounds, prepare, tuned, transforms=transforms)
     if policy.training.refit and policy.gate.enabled:
         verdict = confirm(candidate, probe_package(candidate, policy.gate), policy)
-    release(finish(candidate, test_metrics, baseline_metrics, train_metrics, verdict), policy)
+    release(finish(candidate, test_metrics, baseline_metrics, train_metrics, verdict, errors), policy)
 
 
 def fit_candidate(
@@ -272,4 +280,7 @@ def training(policy: ModelPolicy, features: FeatureSet, until: datetime) -> None
     snapshot = take_snapshot(policy, until, ingest(policy.problem.source, until))
     rows = extract(snapshot, policy.problem, policy.training, policy.name)
     frame = join_features(rows, features, snapshot)
+    if policy.training.rows != "all":
+        choice = choose_rows(frame, find_regime(policy), policy.training_settings, features, snapshot)
+        frame = keep_rows(frame, choice)
     train_on(frame, policy, features, snapshot)

@@ -161,6 +161,25 @@ class Deployer:
         reason = f"rolled back: {verdict.reason}"
         return self._change(route, model, arms, "rollback", reason, "policy", verdict.id, back=True)
 
+    def recall(self, model: str, verdict: Verdict) -> Route | None:
+        """Make an earlier champion the champion again, by a verdict that its regime has returned.
+
+        Return None if the champion has changed since, the model is frozen, or the release is the champion already. A
+        canary that runs ends.
+        """
+        route = find_current_route(self._books, self._environment, model)
+        champion = route.arm("champion") if route else None
+        if verdict.action != "recall" or route is None or champion is None or champion.release != verdict.subject:
+            return None
+        if self._describe_freeze(model) or champion.release == verdict.reference:
+            return None
+        release = find_release(self._books, verdict.reference)
+        reason = f"recalled: {verdict.reason}"
+        if (running := route.arm("challenger")) is not None and running.release != release.label:
+            reason += f"; it replaces the canary of {running.release}, which was undecided"
+            self._emit(CANARY_REPLACED, release, f"its recall replaced the canary of {running.release}")
+        return self._change(route, model, (make_arm(release, "champion", 1.0),), "recall", reason, "policy", verdict.id)
+
     def promote(self, label: str, by: str, reason: str) -> Route:
         """Make a release the champion immediately."""
         release = find_release(self._books, label)

@@ -34,6 +34,7 @@ from tidemill.core.run import Run, StepRun
 from tidemill.errors import Conflict, Corrupt, NotFound
 from tidemill.faults import maybe_crash
 from tidemill.ledger.ledger import Ledger
+from tidemill.registry.regimes import list_kept_releases
 
 T = TypeVar("T", bound=Struct)
 GRACE = timedelta(hours=1)
@@ -214,7 +215,7 @@ def _is_running(run: Run, now: datetime) -> bool:
 
 
 def _list_kept_releases(ledger: Ledger, retention: Retention, now: datetime) -> list[Release]:
-    """Return all releases; with a limit, those in production, the last champions and the new ones."""
+    """Return all releases; with a limit, those in production, the last champions, those of regimes and the new ones."""
     releases = list(_all(ledger.releases))
     if retention.releases is None:
         return releases
@@ -222,7 +223,8 @@ def _list_kept_releases(ledger: Ledger, retention: Retention, now: datetime) -> 
     for route in _all(ledger.routes):
         versions[route.environment, route.model].append(route)
     labels: set[str] = set()
-    for routes in versions.values():
+    for (environment, model), routes in versions.items():
+        labels |= list_kept_releases(ledger, environment, model)
         routes.sort(key=lambda route: -route.version)
         serving = {arm.release for arm in routes[0].arms}
         champions = dict.fromkeys(arm.release for route in routes for arm in route.arms if arm.role == "champion")

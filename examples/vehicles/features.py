@@ -1,0 +1,1 @@
+"""The vehicles project has no feature views: all inputs come with the request."""

@@ -1,0 +1,224 @@
+"""Regimes: judges whether the champion fits the newest rows, and which earlier release fits them better."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from msgspec import to_builtins
+from msgspec.structs import replace
+
+from tidemill.checks.regime import ErrorProfile, InputFit, RegimeDecision, RegimeWindow, Settings, decide
+from tidemill.checks.regime_inputs import compare_inputs, may_have_changed, read_inputs
+from tidemill.core.check import Action, Outcome, Verdict
+from tidemill.core.policy import ModelPolicy
+from tidemill.core.resources import JournalReader, Packages
+from tidemill.core.route import Arm
+from tidemill.data.arrays import Floats
+from tidemill.errors import TidemillError
+from tidemill.monitoring.newest_rows import count_labelled, read_newest_rows
+from tidemill.monitoring.stored_releases import StoredRelease, has_learned, load_release
+from tidemill.monitoring.windows import unpack_features
+from tidemill.registry.regimes import Episode
+
+Examine = Callable[[StoredRelease], str]
+"""Returns why a release cannot be recalled, or an empty text."""
+
+
+class RegimeCase(NamedTuple):
+    """The champion, the earlier releases that can be recalled (the preferred first), and the new regime, if any.
+
+    `start` is the time of the first row of the champion's regime, if it is known: older rows are not compared.
+    `requests` are the labelled rows of the current regime at each request of a training, the newest first.
+    """
+
+    champion: Arm
+    stored: Sequence[Arm]
+    episode: Episode | None = None
+    start: datetime | None = None
+    requests: Sequence[int] = ()
+
+
+def judge_regime(
+    policy: ModelPolicy,
+    case: RegimeCase,
+    packages: Packages,
+    journal: JournalReader,
+    now: datetime,
+    examine: Examine,
+) -> Verdict:
+    """Return the verdict on the regime of the newest rows: it proceeds, recalls a release, or waits for a new model.
+
+    A release that fits is examined before it is recalled; if `examine` refuses it, the next one that fits is recalled.
+    """
+    rows = read_newest_rows(journal, policy, now, case.start)
+    if rows.is_empty():
+        return _create_verdict(case, "undecided", "hold", "there are no predictions yet", {"rows": 0})
+    champion = load_release(packages, case.champion.package)
+    releases, refused = _load_all(case.stored[: policy.regimes.candidates], packages)
+    window = _open_window(rows, case.champion.release, champion, releases)
+    settings = Settings(policy.regimes.evidence, policy.regimes.novel, policy.regimes.features)
+
+    def find_errors(label: str) -> ErrorProfile | None:
+        return champion.errors if label == case.champion.release else releases[label].errors
+
+    while True:
+        decision = decide(case.champion.release, list(releases), find_errors, window, settings)
+        if decision.outcome != "recall":
+            break
+        problem = examine(releases[decision.release])
+        if not problem:
+            break
+        refused[decision.release] = problem
+        del releases[decision.release]
+    evidence = _describe(decision, rows, refused)
+    if case.start is not None:
+        evidence["start"] = case.start.isoformat()
+    if decision.outcome == "fits":
+        grown = _find_growth(case, policy, journal, now)
+        return grown or _describe_fit(case, champion, decision, rows, evidence)
+    changed_at = rows["known_at"][decision.start]
+    assert isinstance(changed_at, datetime)
+    evidence["start"] = changed_at.isoformat()
+    if decision.outcome == "recall":
+        return _create_recall(case, decision, rows.height - decision.start, evidence)
+    return _create_novel(case, policy, journal, decision, changed_at, now, evidence)
+
+
+def _load_all(stored: Sequence[Arm], packages: Packages) -> tuple[dict[str, StoredRelease], dict[str, str]]:
+    """Return the packages of releases by label, and why others cannot be read."""
+    releases, refused = {}, {}
+    for arm in stored:
+        try:
+            releases[arm.release] = load_release(packages, arm.package)
+        except TidemillError as error:
+            refused[arm.release] = error.problem
+    return releases, refused
+
+
+def _open_window(
+    rows: pl.DataFrame, label: str, champion: StoredRelease, releases: dict[str, StoredRelease]
+) -> RegimeWindow:
+    features, truth = unpack_features(rows), rows["truth"]
+    labelled = truth.is_not_null().to_numpy()
+    labelled_features, labels = features.filter(labelled), truth.filter(labelled)
+    computed: dict[str, Floats | None] = {}
+
+    def compute_losses(release: str) -> Floats | None:
+        if release not in computed:
+            stored = champion if release == label else releases[release]
+            try:
+                computed[release] = stored.compute_losses(labelled_features, labels)
+            except TidemillError:  # the rows do not fit its signature
+                computed[release] = None
+        return computed[release]
+
+    inputs = read_inputs(features, champion.inputs)
+
+    def compare(stored: Sequence[str]) -> list[InputFit]:
+        fits = compare_inputs(inputs, champion.inputs, [releases[name].inputs for name in stored])
+        return [
+            fit._replace(fits=fit.fits and not has_learned(champion, releases[name]))
+            for name, fit in zip(stored, fits, strict=True)
+        ]
+
+    return RegimeWindow(
+        labelled=np.asarray(labelled, dtype=bool),
+        losses=compute_losses,
+        inputs=compare,
+        inputs_changed=lambda: may_have_changed(inputs, champion.inputs),
+    )
+
+
+def _describe(decision: RegimeDecision, rows: pl.DataFrame, refused: dict[str, str]) -> dict[str, Any]:
+    evidence: dict[str, Any] = {
+        "rows": rows.height,
+        "labelled": int(rows["truth"].count()),
+        "evidence": round(decision.evidence, 3),
+        "by": decision.by,
+    }
+    if decision.tried:
+        evidence["loss"] = decision.loss
+        evidence["compared"] = [
+            {"release": tried.release, "loss": tried.loss, "fits": tried.fits} for tried in decision.tried
+        ]
+    return evidence | ({"refused": refused} if refused else {})
+
+
+def _describe_fit(
+    case: RegimeCase, champion: StoredRelease, decision: RegimeDecision, rows: pl.DataFrame, evidence: dict[str, Any]
+) -> Verdict:
+    if champion.errors is None and rows["truth"].null_count() != rows.height:
+        reason = "its package has no error profile (it was trained by an earlier version): train it again"
+        return _create_verdict(case, "undecided", "hold", reason, evidence)
+    if decision.tried:
+        reason = f"its losses on the newest {evidence['labelled']} labelled rows are not proof of a new regime yet"
+        return _create_verdict(case, "undecided", "hold", reason, evidence)
+    labelled = evidence["labelled"]
+    basis = f"the newest {labelled} labelled rows" if labelled else f"the newest {rows.height} rows (without labels)"
+    return _create_verdict(case, "pass", "proceed", f"it fits {basis}", evidence)
+
+
+def _find_growth(case: RegimeCase, policy: ModelPolicy, journal: JournalReader, now: datetime) -> Verdict | None:
+    """Return a verdict that requests a training if the labelled rows of a new regime have doubled since the last."""
+    if case.start is None or not 0 < len(case.requests) <= policy.regimes.refits:
+        return None
+    labelled = count_labelled(journal, policy, case.start, now)
+    if labelled < 2 * case.requests[0]:
+        return None
+    reason = f"its regime has {labelled} labelled rows, twice as many as at its training"
+    evidence = {"start": case.start.isoformat(), "of_regime": labelled}
+    return _create_verdict(case, "warn", "retrain", reason, evidence)
+
+
+def _create_recall(case: RegimeCase, decision: RegimeDecision, rows: int, evidence: dict[str, Any]) -> Verdict:
+    if decision.by == "labels":
+        loss = next(tried.loss for tried in decision.tried if tried.release == decision.release)
+        reason = (
+            f"{decision.release} fits the rows since {evidence['start'][:19]}, and {case.champion.release} does not: "
+            f"loss {loss:.4f} against {decision.loss:.4f}"
+        )
+    else:
+        reason = f"the inputs of the newest {rows} rows are those of {decision.release}, not of {case.champion.release}"
+    verdict = _create_verdict(case, "fail", "recall", reason, evidence)
+    return replace(verdict, reference=decision.release)
+
+
+def _create_novel(
+    case: RegimeCase,
+    policy: ModelPolicy,
+    journal: JournalReader,
+    decision: RegimeDecision,
+    changed_at: datetime,
+    now: datetime,
+    evidence: dict[str, Any],
+) -> Verdict:
+    """Return the verdict on a new regime: collect its rows, then request a training, and again after twice as many."""
+    episode = case.episode or Episode(since=changed_at)
+    labelled = count_labelled(journal, policy, episode.since, now)
+    due = max(policy.regimes.minimum, 2 * (case.requests[0] if case.requests else 0))
+    action: Action = "retrain" if labelled >= due else "hold" if case.requests else "collect"
+    compared = (
+        f"none of {len(decision.tried)} earlier releases fits" if decision.tried else "there is no earlier release"
+    )
+    reason = f"new regime since {episode.since:%Y-%m-%d %H:%M:%S}: the loss is {decision.loss:.4f}, and {compared}; "
+    reason += {
+        "retrain": f"{labelled} labelled rows of it request a training",
+        "hold": f"a training was requested; the next one after {due} labelled rows (now {labelled})",
+    }.get(action, f"{labelled} of {due} labelled rows for a training")
+    found = {"start": episode.since.isoformat(), "novel": to_builtins(episode), "of_regime": labelled}
+    return _create_verdict(case, "fail", action, reason, evidence | found)
+
+
+def _create_verdict(
+    case: RegimeCase, outcome: Outcome, action: Action, reason: str, evidence: dict[str, Any]
+) -> Verdict:
+    return Verdict(
+        check="regime",
+        subject=case.champion.release,
+        outcome=outcome,
+        action=action,
+        reason=reason,
+        evidence=evidence,
+    )

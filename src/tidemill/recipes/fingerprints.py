@@ -1,0 +1,18 @@
+"""Fingerprints: the error profile of a candidate, by which its regime is recognized later."""
+
+import polars as pl
+
+from tidemill.checks.regime import ErrorProfile, profile_errors
+from tidemill.core.model import Model
+from tidemill.core.pipeline import step
+from tidemill.core.policy import ModelPolicy
+from tidemill.core.resources import Sources
+from tidemill.data.metrics import losses
+from tidemill.recipes.scoring import score_rows, select_learned
+
+
+@step
+def measure_errors(model: Model, rows: pl.DataFrame, policy: ModelPolicy, sources: Sources) -> ErrorProfile:
+    """Return the profile of a model's losses on rows that it has not learned, of the classes that it knows."""
+    rows = select_learned(model, rows, policy.problem)
+    return profile_errors(losses(*score_rows(model, rows, policy.problem, sources.definition(policy.problem.source))))

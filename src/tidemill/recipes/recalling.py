@@ -1,0 +1,108 @@
+"""Recalling: an earlier release becomes the champion again if the regime that it knows has returned (auto deploy)."""
+
+from datetime import datetime
+
+from tidemill.checks.gate import Finding
+from tidemill.checks.package import check_probe, check_signature_change
+from tidemill.clock import Clock
+from tidemill.core.check import Verdict
+from tidemill.core.context import Context
+from tidemill.core.pipeline import pipeline, step
+from tidemill.core.policy import ModelPolicy
+from tidemill.core.resources import Board, Books, BooksReader, Environments, JournalReader, Packages
+from tidemill.models.inputs import load_samples
+from tidemill.models.package import is_portable, list_warm_modules, to_files
+from tidemill.monitoring.alerts import alert
+from tidemill.monitoring.regimes import RegimeCase
+from tidemill.monitoring.regimes import judge_regime as judge
+from tidemill.monitoring.stored_releases import StoredRelease, load_release
+from tidemill.recipes.judging import to_json_rows
+from tidemill.recipes.scoring import score_samples
+from tidemill.registry.regimes import find_episode, find_start, list_recallable, list_requests
+from tidemill.registry.rollout import Deployer
+from tidemill.registry.routing import find_current_route
+
+
+@step
+def judge_regime(
+    policy: ModelPolicy,
+    now: datetime,
+    books: BooksReader,
+    packages: Packages,
+    journal: JournalReader,
+    environments: Environments,
+    context: Context,
+) -> list[Verdict]:
+    """Return the verdict on the regime of the newest rows; none before there is a champion.
+
+    A release that is recalled passes the checks of its package first: its signature is the champion's, and it predicts
+    the same in a fresh process with the packages of its lock as here.
+    """
+    route = find_current_route(books, context.environment, policy.name)
+    champion = route.arm("champion") if route else None
+    if route is None or champion is None:
+        return []
+    deployed = load_release(packages, champion.package).manifest.signature
+
+    def examine(stored: StoredRelease) -> str:
+        findings = list(check_signature_change(deployed, stored.manifest.signature, policy.gate))
+        if not any(finding.outcome == "fail" for finding in findings):
+            findings += _probe(stored, policy, environments)
+        return "; ".join(finding.reason for finding in findings if finding.outcome == "fail")
+
+    episode = find_episode(books, context.environment, route)
+    start = find_start(books, context.environment, policy.name)
+    current = episode.since if episode else start
+    case = RegimeCase(
+        champion,
+        list_recallable(books, context.environment, policy.name),
+        episode,
+        start,
+        list_requests(books, context.environment, policy.name, current),
+    )
+    return [judge(policy, case, packages, journal, now, examine)]
+
+
+def _probe(stored: StoredRelease, policy: ModelPolicy, environments: Environments) -> list[Finding]:
+    """Check that a stored package still predicts its sample rows, here and in a fresh process with its lock."""
+    model = stored.model
+    try:
+        scores = score_samples(model)
+    except Exception as error:  # noqa: BLE001 - a model of another version can fail in any way
+        reason = f"its package cannot be loaded: {getattr(error, 'problem', None) or error}"
+        return [Finding(about="package", outcome="fail", reason=reason)]
+    if not is_portable(model):
+        return []
+    strict = policy.gate.environment == "strict"
+    rows = to_json_rows(load_samples(model).to_dicts())
+    probe = environments.probe(to_files(model), rows, list_warm_modules(model), strict=strict)
+    findings = list(check_probe(probe, scores, policy.gate))
+    if probe.warning:
+        findings.append(Finding(about="package", outcome="fail", reason=probe.warning))
+    return findings
+
+
+@step
+def recall_release(
+    policy: ModelPolicy, verdicts: list[Verdict], books: Books, board: Board, clock: Clock, context: Context
+) -> list[str]:
+    """Make the release of a verdict the champion again; return the reasons of changed routes."""
+    deployer = Deployer(books, board, clock, context.environment)
+    routes = [deployer.recall(policy.name, verdict) for verdict in verdicts]
+    return [route.reason for route in routes if route is not None]
+
+
+@step(cache=False)
+def notify_recall(
+    policy: ModelPolicy, verdicts: list[Verdict], books: Books, clock: Clock, context: Context
+) -> list[str]:
+    """Alert the recipients in the policy of a recall or of a new regime; return the recipients."""
+    return alert(policy, verdicts, books, clock, context.environment, context.run)
+
+
+@pipeline
+def recalling(policy: ModelPolicy, now: datetime) -> None:
+    """Judge the regime of the newest rows, recall an earlier release if it fits them better, and send alerts."""
+    verdicts = judge_regime(policy, now)
+    recall_release(policy, verdicts)
+    notify_recall(policy, verdicts)

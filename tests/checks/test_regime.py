@@ -1,0 +1,181 @@
+"""Regimes: the decision on the newest rows, by labels and by features."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tidemill.checks.regime import (
+    ErrorProfile,
+    InputFit,
+    RegimeDecision,
+    RegimeWindow,
+    Settings,
+    decide,
+    prefers_regime,
+    profile_errors,
+    reject,
+)
+from tidemill.checks.regime_inputs import compare_inputs, may_have_changed, read_inputs
+from tidemill.data.arrays import Floats
+from tidemill.data.statistics import profile
+
+SETTINGS = Settings()
+
+
+def draw_losses(seed: int, rows: int, errors: float) -> Floats:
+    """Return log losses of which a share `errors` is that of confident errors."""
+    random = np.random.default_rng(seed)
+    right, wrong = random.exponential(0.1, rows), random.exponential(1.0, rows) + 2
+    return np.where(random.random(rows) < errors, wrong, right)
+
+
+def decide_on(
+    losses: dict[str, Floats], profiles: dict[str, ErrorProfile], labelled: int | None = None, **inputs: InputFit
+) -> RegimeDecision:
+    """Return the decision for the champion `a`; the first rows have labels, `inputs` are the fits of the others."""
+    rows = len(losses["a"])
+    known = rows if labelled is None else labelled
+    window = RegimeWindow(
+        labelled=np.arange(rows) < known,
+        losses=lambda name: losses[name][:known],
+        inputs=lambda names: [inputs[name] for name in names],
+        inputs_changed=lambda: bool(inputs),
+    )
+    return decide("a", [name for name in losses if name != "a"], profiles.get, window, SETTINGS)
+
+
+PROFILES = {name: profile_errors(draw_losses(seed, 300, 0.05)) for seed, name in enumerate("abc")}
+
+
+def test_a_champion_that_fits_is_left_alone_for_long() -> None:
+    losses = draw_losses(9, 60_000, 0.05)
+    for end in range(200, len(losses), 100):
+        window = losses[end - 200 : end]
+        assert decide_on({"a": window, "b": window}, PROFILES).outcome == "fits"
+
+
+def test_the_release_that_fits_is_recalled_after_few_rows() -> None:
+    changed = {
+        "a": np.concatenate([draw_losses(1, 180, 0.05), draw_losses(2, 20, 0.6)]),
+        "b": np.concatenate([draw_losses(3, 180, 0.6), draw_losses(4, 20, 0.05)]),
+        "c": np.concatenate([draw_losses(5, 180, 0.5), draw_losses(6, 20, 0.4)]),
+    }
+    decision = decide_on(changed, PROFILES)
+    assert (decision.outcome, decision.by, decision.release) == ("recall", "labels", "b")
+    assert 175 <= decision.start <= 190
+
+
+def test_a_regime_that_no_release_fits_is_novel() -> None:
+    losses = {name: draw_losses(seed, 60, 0.6) for seed, name in enumerate("abc")}
+    decision = decide_on(losses, PROFILES)
+    assert (decision.outcome, decision.release) == ("novel", "")
+    assert {tried.release: tried.fits for tried in decision.tried} == {"b": False, "c": False}
+
+
+def test_a_release_that_is_hardly_better_is_not_recalled() -> None:
+    """Where concepts are nearly equal, doing nothing is best."""
+    losses = {"a": draw_losses(1, 200, 0.12), "b": draw_losses(2, 200, 0.08)}
+    assert decide_on(losses, PROFILES).outcome == "fits"
+
+
+def test_without_labels_the_inputs_decide() -> None:
+    losses = {name: np.empty(40) for name in "abc"}
+    far, near = InputFit(40.0, 25, fits=True), InputFit(20.0, 25, fits=True)
+    decision = decide_on(losses, PROFILES, 0, b=near, c=far)
+    assert (decision.outcome, decision.by, decision.release) == ("recall", "features", "c")
+    assert decide_on(losses, PROFILES, 0, b=InputFit(40.0, 25, fits=False), c=InputFit(5.0, 25, fits=True)) == (
+        RegimeDecision("fits")
+    )
+
+
+def test_labels_overrule_inputs() -> None:
+    """A look-alike: the inputs are those of `b`, but the champion is right on the labelled rows among them."""
+    losses = {"a": draw_losses(1, 100, 0.05), "b": draw_losses(2, 100, 0.6)}
+    assert decide_on(losses, PROFILES, 100, b=InputFit(200.0, 0, fits=True)).outcome == "fits"
+    wrong = {"a": draw_losses(3, 100, 0.6), "b": draw_losses(4, 100, 0.05)}
+    decision = decide_on(wrong, PROFILES, 30, b=InputFit(0.0, 100, fits=False))
+    assert (decision.outcome, decision.by, decision.release) == ("recall", "labels", "b")
+
+
+def test_a_release_without_an_error_profile_is_not_judged_by_labels() -> None:
+    losses = {"a": draw_losses(1, 100, 0.6), "b": draw_losses(2, 100, 0.05)}
+    assert decide_on(losses, {"b": PROFILES["b"]}).outcome == "fits"
+    assert decide_on(losses, {"a": PROFILES["a"]}).outcome == "novel"
+
+
+@given(st.lists(st.floats(0, 100), max_size=60), st.lists(st.floats(0, 100) | st.just(np.nan), max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_evidence_is_finite_for_any_losses(held_out: list[float], newest: list[float]) -> None:
+    rejection = reject(np.array(newest, float), profile_errors(np.array(held_out, float)))
+    assert 0 <= rejection.evidence < np.inf
+    assert 0 <= rejection.start <= len(newest)
+
+
+def test_losses_that_are_not_finite_count_as_bad() -> None:
+    assert reject(np.full(30, np.nan), PROFILES["a"]).evidence > 20
+    assert profile_errors(np.array([np.nan, np.inf])).rows == 0
+
+
+def draw_inputs(seed: int, rows: int, centre: float, word: str = "x") -> pl.DataFrame:
+    """Return rows with two correlated numbers, a text, missing values, and a constant."""
+    random = np.random.default_rng(seed)
+    first = random.normal(centre, 1, rows)
+    return pl.DataFrame(
+        {
+            "first": first,
+            "second": first * 2 + random.normal(0, 0.1, rows),
+            "word": np.where(random.random(rows) < 0.7, word, "z"),
+            "gaps": [None if value < 0.3 else value for value in random.random(rows)],
+            "constant": 1,
+        }
+    )
+
+
+def test_rows_are_recognized_by_their_inputs() -> None:
+    a, b = (profile(draw_inputs(seed, 1_000, centre, word)) for seed, centre, word in ((1, 0, "x"), (2, 2, "y")))
+    rows = read_inputs(pl.concat([draw_inputs(3, 150, 0, "x"), draw_inputs(4, 16, 2, "y")]), a)
+    assert may_have_changed(rows, a)
+    fit = compare_inputs(rows, a, [b])[0]
+    assert fit.fits
+    assert fit.evidence > SETTINGS.evidence
+    assert 145 <= fit.start <= 155
+
+
+def test_rows_of_the_champion_are_no_evidence_for_another() -> None:
+    a, b = (profile(draw_inputs(seed, 1_000, centre)) for seed, centre in ((1, 0), (2, 1)))
+    for seed in range(200):
+        fit = compare_inputs(read_inputs(draw_inputs(seed, 150, 0), a), a, [b])[0]
+        assert fit.evidence < SETTINGS.evidence or not fit.fits
+
+
+def test_rows_of_a_third_kind_fit_neither() -> None:
+    a, b = (profile(draw_inputs(seed, 1_000, centre)) for seed, centre in ((1, 0), (2, 2)))
+    assert not compare_inputs(read_inputs(draw_inputs(3, 60, 6), a), a, [b])[0].fits
+
+
+def test_rows_that_hang_together_are_little_evidence() -> None:
+    """A warm spell of one region is not the summer of all."""
+    random = np.random.default_rng(5)
+    winter, summer = random.normal(0, 5, 2_000), random.normal(8, 5, 2_000)
+    a, b = (profile(pl.DataFrame({"temperature": values})) for values in (winter, summer))
+    spell = [0.0]
+    for _ in range(199):
+        spell.append(0.97 * spell[-1] + random.normal(0, 1.2))
+    warm = pl.DataFrame({"temperature": np.array(spell) + 4})
+    assert compare_inputs(read_inputs(warm, a), a, [b])[0].evidence < SETTINGS.evidence
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_few_rows_decide_nothing(rows: int) -> None:
+    a, b = (profile(draw_inputs(seed, 100, centre)) for seed, centre in ((1, 0), (2, 2)))
+    inputs = read_inputs(draw_inputs(3, rows, 2), a)
+    assert not may_have_changed(inputs, a)
+    assert not compare_inputs(inputs, a, [b])[0].fits
+
+
+def test_rows_of_the_regime_are_chosen_only_if_they_are_clearly_better() -> None:
+    assert prefers_regime(draw_losses(1, 100, 0.4), draw_losses(2, 100, 0.05))
+    assert not prefers_regime(draw_losses(1, 100, 0.06), draw_losses(2, 100, 0.05))
+    assert not prefers_regime(np.empty(0), np.empty(0))
