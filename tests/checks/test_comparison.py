@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tidemill.checks.comparison import (
     CHAMPION_CHECKS,
@@ -224,8 +225,21 @@ def test_a_candidate_that_is_better_than_the_champion_needs_no_proof_about_the_b
 def test_dependent_rows_prove_less() -> None:
     """Losses that differ for whole days: as independent rows they would prove that the candidate is worse."""
     days = np.repeat(np.random.default_rng(3).normal(0.1, 0.4, 20), 100)
+    options = {"policy": Gate(), "slices": {}, "has_canary": False}
     found = [
-        compare_with_champion(CHAMPION + days, CHAMPION, policy=Gate(), slices={}, in_time_order=ordered)[-1].outcome
+        compare_with_champion(CHAMPION + days, CHAMPION, in_time_order=ordered, **options)[-1].outcome  # type: ignore[arg-type]
         for ordered in (False, True)
     ]
     assert found == ["fail", "undecided"]
+
+
+@pytest.mark.parametrize(
+    ("share", "canary", "outcome"), [(0.1, True, "undecided"), (0.3, True, "fail"), (0.1, False, "fail")]
+)
+def test_the_canary_decides_what_one_period_shows_to_be_a_little_worse(
+    share: float, canary: bool, outcome: Outcome
+) -> None:
+    worse = CHAMPION + share * CHAMPION.mean()
+    found = compare_with_champion(worse, CHAMPION, policy=Gate(), slices={}, has_canary=canary, in_time_order=True)[-1]
+    assert found.outcome == outcome
+    assert compare_with_champion(worse, CHAMPION, policy=Gate(), slices={}, has_canary=canary)[-1].outcome == "fail"

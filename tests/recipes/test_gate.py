@@ -60,10 +60,14 @@ class Shop:
         train: pl.DataFrame | None = None,
         test: pl.DataFrame | None = None,
         champion: Model | None = None,
+        *,
+        canary: bool = True,
         **policy: Any,
     ) -> Verdict:
         gate_policy = replace(
-            self.policy, gate=Gate(slices=("carrier",), slice_minimum=50, **({"margin": 0.2} | policy))
+            self.policy,
+            gate=Gate(slices=("carrier",), slice_minimum=50, **({"margin": 0.2} | policy)),
+            rollout=replace(self.policy.rollout, canary=canary),
         )
         train, test = self.train if train is None else train, self.test if test is None else test
         probe = probe_package(candidate, gate_policy.gate, self.session.resource(resources.Environments))
@@ -127,7 +131,12 @@ def test_a_good_candidate_passes(shop: Shop, odd: str, estimator: str) -> None:
 
 def test_worse_than_the_champion(shop: Shop) -> None:
     lazy = shop.fit(shop.train, inputs=INPUTS, params={"learning_rate": 0.005})
-    assert_stopped(shop.judge(lazy, margin=0.0, slice_tolerance=1.0), "champion", "worse than the champion: loss")
+    verdict = shop.judge(lazy, margin=0.0, slice_tolerance=1.0, canary=False)
+    assert_stopped(verdict, "champion", "worse than the champion: loss")
+    assert "the champion would pass the thresholds and the trivial baseline on these" in verdict.reason
+    verdict = shop.judge(lazy, margin=0.0, slice_tolerance=1.0)
+    assert (verdict.outcome, verdict.action) == ("undecided", "proceed")
+    assert "by less than a fifth of its loss; a canary decides" in verdict.reason
 
 
 def test_worse_than_the_baseline(shop: Shop) -> None:

@@ -13,6 +13,7 @@ from tidemill.data.dependence import estimate_inflation
 from tidemill.data.metrics import bootstrap_interval
 
 LEAST_COMPARED = 50
+_TOLERATED_SHARE = 0.2
 CHAMPION_CHECKS = "champion_checks"
 _ROUNDING = 1e-6
 _SIGNS = {
@@ -69,7 +70,9 @@ def compare_with_champion(
 
     If a canary follows (`has_canary`), a candidate passes without a proof that it is not worse; otherwise it needs one.
     With rows `in_time_order`, intervals are as wide as rows that are near in time and alike require
-    (`estimate_inflation`).
+    (`estimate_inflation`). If a canary follows, a candidate then fails only if it is worse by a further fifth of the
+    champion's loss: a test is one period, and which of two models is better often differs in the next one. The canary
+    compares them in that next period.
     """
     fresh = np.ones(len(candidate), dtype=bool) if unseen is None else unseen
     evidence: dict[str, object] = {"compared_rows": int(fresh.sum()), "margin": policy.margin}
@@ -80,11 +83,12 @@ def compare_with_champion(
     fresh_slices = {name: inside & fresh for name, inside in slices.items()}
     inflation = estimate_inflation(difference[fresh]) if in_time_order else 1.0
     on_slices = _compare_slices(difference, fresh_slices, policy, "champion", inflation)
+    tolerated = _TOLERATED_SHARE * float(champion[fresh].mean()) if in_time_order and has_canary else 0.0
     if in_time_order:
         evidence["dependence"] = inflation
     return [
         *on_slices,
-        _compare_with_champion(candidate[fresh], champion[fresh], policy, evidence, has_canary, inflation),
+        _compare_with_champion(candidate[fresh], champion[fresh], policy, evidence, has_canary, inflation, tolerated),
     ]
 
 
@@ -193,17 +197,23 @@ def _compare_with_champion(
     evidence: dict[str, object],
     has_canary: bool,
     inflation: float,
+    tolerated: float,
 ) -> Finding:
     low, high = _find_interval(candidate - champion, policy, inflation)
     evidence |= {"champion_loss": float(champion.mean()), "against_champion": (low, high)}
     summary = f"{_format_losses(candidate, champion)}, {_format_difference(candidate - champion, low, high)}"
-    if low > policy.margin:
+    if low > policy.margin + tolerated:
         return Finding(
             about="champion", outcome="fail", reason=f"worse than the champion: {summary}", evidence=evidence
         )
     if policy.better and high >= 0:
         reason = f"not proven better than the champion, as its policy requires: {summary}"
         return Finding(about="champion", outcome="fail", reason=reason, evidence=evidence)
+    if low > policy.margin:
+        reason = (
+            f"worse than the champion in this period, by less than a fifth of its loss; a canary decides: {summary}"
+        )
+        return Finding(about="champion", outcome="undecided", reason=reason, evidence=evidence)
     if (candidate - champion).mean() > policy.margin or (high > policy.margin and not has_canary):
         reason = f"{len(candidate)} test rows are too few to show whether it is worse than the champion: {summary}"
         return Finding(about="champion", outcome="undecided", reason=reason, evidence=evidence)
