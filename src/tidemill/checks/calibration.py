@@ -68,8 +68,7 @@ def compare_with_variation(
     The difference at a mark divided by its standard error has Student's t distribution, with the degrees of freedom of
     Satterthwaite (1946): the variance of independent rows is known, the variation is estimated from windows.
     """
-    from scipy.stats import norm
-    from scipy.stats import t as student
+    from scipy.special import ndtr, stdtr
 
     counts, sizes = zip(*(_read(column, reference, missing=missing) for column in (now, before)), strict=True)
     if not min(sizes) or not len(counts[0]):
@@ -84,10 +83,10 @@ def compare_with_variation(
     if scores.max() <= beyond * variation.most:
         return 1.0
     if variation.is_independent:
-        p_values = 2 * norm.sf(scores) * len(scores)
+        p_values = 2 * ndtr(-scores) * len(scores)
     else:
         freedom = variation.windows * (variances / np.maximum(varied + variation.noises, 1e-300)) ** 2
-        p_values = 2 * student.sf(scores, np.clip(freedom, 1.0, 1e6)) * len(scores)
+        p_values = 2 * stdtr(np.clip(freedom, 1.0, 1e6), -scores) * len(scores)
     return float(min(p_values.min(), 1.0))
 
 
@@ -135,7 +134,9 @@ def measure_variation(
     window as long before it.
     """
     column = history.columns.get(name)
-    return None if column is None else _measure_column(history.rows, column, scale, comparison, missing)
+    if column is None or not (missing or column.marks):
+        return None
+    return _measure_column(history.rows, column, scale, comparison, missing)
 
 
 @lru_cache(_CACHED)

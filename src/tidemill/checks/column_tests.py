@@ -53,13 +53,13 @@ def _distribution(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any
 
     The distance is at most 1/40 below that of the rows themselves. Infinite values count as the smallest and largest.
     """
-    from scipy.stats import kstwobign
+    from scipy.special import kolmogorov
 
     n, m = (column.present + sum(column.infinite) for column in (now, reference))
     if not n or not m:
         return {"kind": "distribution", "effect": 0.0, "least": _KS, "p_value": 1.0}
     distance = float(np.abs(_cumulated(now, reference) / n - _cumulated(reference, reference) / m).max())
-    p_value = float(kstwobign.sf(distance * np.sqrt(n * m / (n + m))))
+    p_value = float(kolmogorov(distance * np.sqrt(n * m / (n + m))))
     return {"kind": "distribution", "effect": distance, "least": _KS, "p_value": p_value}
 
 
@@ -73,8 +73,6 @@ def _cumulated(column: ColumnProfile, reference: ColumnProfile) -> Floats:
 
 
 def _categories(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
-    from scipy.stats import chi2_contingency
-
     names = list(reference.values)
     counts = np.asarray([*(now.values.get(name, 0) for name in names), now.other], float)
     expected_counts = np.asarray([*(reference.values[name] for name in names), reference.other], float)
@@ -89,8 +87,22 @@ def _categories(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
     rare = expected < _LEAST_EXPECTED
     table = np.column_stack((table[:, ~rare], table[:, rare].sum(axis=1)))
     table = table[:, table.sum(axis=0) > 0]
-    p_value = float(chi2_contingency(table)[1]) if table.shape[1] > 1 else 1.0
+    p_value = _test_independence(table) if table.shape[1] > 1 else 1.0
     return {"kind": "categories", "effect": effect, "least": _CATEGORY, "p_value": p_value}
+
+
+def _test_independence(table: Floats) -> float:
+    """Return the p-value of Pearson's chi-squared test of a table of two rows; of two columns with Yates' correction.
+
+    As `scipy.stats.chi2_contingency`, in a hundredth of its time.
+    """
+    from scipy.special import chdtrc
+
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
+    difference = np.abs(table - expected)
+    if table.shape[1] == 2:
+        difference -= np.minimum(0.5, difference)
+    return float(chdtrc(table.shape[1] - 1, (difference**2 / expected).sum()))
 
 
 def _correct_selection(counts: Floats, reference: Floats) -> tuple[Floats, Floats]:

@@ -14,7 +14,7 @@ def estimate_power(now: Profile, reference: Profile, level: float) -> dict[str, 
     `shift` is a shift of the mean of normal values in standard deviations, `share` a change of the share of a category
     of one half, each in one column of all.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     columns = [column for column in now.columns if column.present]
     references = {column.name: column for column in reference.columns}
@@ -28,6 +28,6 @@ def estimate_power(now: Profile, reference: Profile, level: float) -> dict[str, 
     rows, each = float(np.median(sizes)), level / (2 * len(sizes))
     reach = _POWER_DEVIATIONS * 0.5 / np.sqrt(rows)
     distance = max(0.05, float(np.sqrt(np.log(2 / each) / 2 / rows))) + reach
-    share = max(0.03, float(norm.isf(each / 2)) * 0.5 / np.sqrt(rows)) + reach
-    shift = 2 * float(norm.ppf((1 + min(distance, _LARGEST)) / 2))
+    share = max(0.03, float(-ndtri(each / 2)) * 0.5 / np.sqrt(rows)) + reach
+    shift = 2 * float(ndtri((1 + min(distance, _LARGEST)) / 2))
     return {"shift": shift, "share": min(float(share), 1.0), "rows": float(now.rows)}

@@ -113,15 +113,18 @@ def _solve(products: Floats, features: tuple[Feature, ...], like: Relations | No
 
     With `like`, return the relations of the same columns, with the same correlations as divisors.
     """
+    if not features:
+        return None
+    inverse = np.linalg.inv(products + _RIDGE * np.eye(len(features)))
     known = {relation.column: relation.correlation for relation in like.relations} if like else {}
     relations = []
     for name in known or dict.fromkeys(feature.column for feature in features):
-        target = next(index for index, feature in enumerate(features) if feature.column == name)
+        own = [index for index, feature in enumerate(features) if feature.column == name]
         others = [index for index, feature in enumerate(features) if feature.column != name]
         if not others:
             continue
-        inside = products[np.ix_(others, others)] + _RIDGE * np.eye(len(others))
-        solution = np.linalg.solve(inside, products[others, target])
+        # The regression of some features on the others, from blocks of the inverse (Lauritzen 1996, appendix C).
+        target, solution = own[0], -np.linalg.solve(inverse[np.ix_(own, own)], inverse[np.ix_(own, others)])[0]
         correlation = known.get(name) or max(float(solution @ products[others, target]), 0.0) ** 0.5
         if correlation >= _LEAST_CORRELATION:
             weights = np.zeros(len(features))
