@@ -57,7 +57,7 @@ def drift(
     seconds: float | None = None,
     joint: Profile | None = None,
     recent: Sequence[Window] = (),
-    weights: Mapping[str, float] | None = None,
+    use: Mapping[str, float] | None = None,
 ) -> Verdict:
     """Return a verdict on the columns that moved: `action` if their share is above `limit`, else `experiment`.
 
@@ -85,8 +85,8 @@ def drift(
         The profiles of the later rows, with the bins of the reference, and of the training rows.
     seconds
         The length of the window; by default as long as the reference needed for as many rows.
-    weights
-        The share of each column in what the model uses; by default all columns count the same.
+    use
+        How much of the model uses each column, as shares of 1: the evidence has that of the columns that moved.
     """
     if now.rows < minimum:
         return Verdict(
@@ -103,7 +103,7 @@ def drift(
     tests = _test_windows(windows, reference, level / groups)
     whole = [test for test in tests if not test["window"]]
     compared = [max(group, key=weigh) for group in _group(whole).values()]
-    share = _weigh_columns([test["column"] for test in compared if test["moved"]], compared, weights)
+    share = sum(test["moved"] for test in compared) / max(len(compared), 1)
     is_above = share > limit
     if reference.joint is not None and not any(test["moved"] for test in tests):
         tests += _test_relations(windows, reference.joint, level / groups)
@@ -127,6 +127,7 @@ def drift(
             "limit": limit,
             "level": level,
             "columns": columns,
+            **({"use": {test["column"]: use.get(test["column"], 0.0) for test in moved[:_STORED]}} if use else {}),
             **({"notices": power} if power else {}),
         },
     )
@@ -222,15 +223,6 @@ def _group(tests: Sequence[Test]) -> dict[str, list[Test]]:
     for test in tests:
         groups.setdefault(test["column"], []).append(test)
     return groups
-
-
-def _weigh_columns(moved: Sequence[str], compared: Sequence[Test], weights: Mapping[str, float] | None) -> float:
-    """Return the share of the columns that moved; by what the model uses if that is known."""
-    names = [test["column"] for test in compared]
-    total = sum(weights.get(name, 0.0) for name in names) if weights else 0.0
-    if weights is None or total <= 0:
-        return len(moved) / max(len(names), 1)
-    return float(sum(weights.get(name, 0.0) for name in moved) / total)
 
 
 def _describe(moved: Sequence[Test], columns: int, power: Mapping[str, float]) -> str:

@@ -14,6 +14,7 @@ from tidemill.core.model import Model
 from tidemill.core.policy import WatchValue
 from tidemill.data.relations import profile_joint
 from tidemill.data.statistics import Profile, merge, profile
+from tidemill.models.flavors.lightgbm import measure_use
 from tidemill.monitoring.windows import unpack_features
 
 _FALSE_ALARM = 0.05
@@ -37,6 +38,7 @@ def check_inputs(value: WatchValue, champion: Model, rows: pl.DataFrame, release
         seconds=windows[0].seconds,
         joint=windows[0].joint,
         recent=windows[1:],
+        use=measure_use(champion),
     )
 
 

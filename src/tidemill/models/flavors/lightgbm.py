@@ -39,6 +39,34 @@ class LightGBM:
         return to_predictions(self.signature, scores)
 
 
+def measure_use(model: Model) -> dict[str, float]:
+    """Return the share of a booster's splits that use each input; empty for a package of another flavor.
+
+    It is read from the text of the booster, so that LightGBM need not be installed.
+    """
+    text, encoding = model.files.get("model.txt", b"").decode(), model.files.get("encoding.json")
+    if model.manifest.flavor != "lightgbm" or encoding is None or "\nfeature_importances:\n" not in text:
+        return {}
+    head, tail = text.split("\nfeature_importances:\n", 1)
+    names = (
+        next((line for line in head.splitlines() if line.startswith("feature_names=")), "").partition("=")[2].split()
+    )
+    entries = [line.rpartition("=") for line in tail.split("\n\n", 1)[0].splitlines()]
+    splits = {name: float(count) for name, _, count in entries if name}
+    columns = [
+        column.name
+        for column in msgspec.json.decode(encoding, type=Encoding).columns
+        for _ in (column.parts if column.kind == "time" and column.parts else (column.name,))
+    ]
+    total = sum(splits.values())
+    if not total or len(columns) != len(names):
+        return {}
+    use = dict.fromkeys(columns, 0.0)
+    for column, name in zip(columns, names, strict=True):
+        use[column] += splits.get(name, 0.0) / total
+    return use
+
+
 def pack(manifest: Manifest, booster: "lightgbm.Booster", encoding: Encoding) -> Model:
     """Return the package of a booster and of the encoding that it was trained with."""
     files = {
