@@ -4,15 +4,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tidemill.clock import VirtualClock
-from tidemill.core.check import Outcome, Verdict
+from tidemill.core.check import Action, Outcome, Verdict
+from tidemill.core.context import Context
+from tidemill.core.policy import ModelPolicy, Problem, Watch
 from tidemill.core.release import Release
 from tidemill.core.route import Arm, Route
 from tidemill.core.run import Run
 from tidemill.core.trigger import Job, JobState
 from tidemill.ledger.events import record_event
 from tidemill.ledger.ledger import Ledger
+from tidemill.recipes.watching import judge_retrainings
 from tidemill.registry.retrainings import Retraining, find_raised_bar, list_unhelpful
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -118,6 +122,43 @@ def test_refused_and_failed_retrainings_in_a_row_did_not_help(history: History) 
         history.retrain(state)
     assert history.reasons() == ["stopped", "failed", "stopped"]
     assert history.reasons("another trigger") == []
+
+
+def judge(history: History, action: Action = "retrain", after: int = 3) -> list[Verdict]:
+    """Return the verdict of the watch when another retraining is due, and store it."""
+    problem = Problem(decision="", source="s", label="y")
+    policy = ModelPolicy(problem=problem, name="m", watch=Watch(experiment_after=after))
+    due = Verdict(check="performance", subject="m/1", outcome="fail", action=action, reason="worse")
+    context = Context(run="", step="", environment="test", model="m", cause={})
+    found = judge_retrainings(policy, [due], history.books, context)
+    for verdict in found:
+        stored = replace(verdict, id=history.clock.mint(), environment="test", model="m", time=history.clock.now())
+        history.books.verdicts.add(stored)
+    return found
+
+
+def test_retrainings_in_vain_ask_a_person_once(history: History) -> None:
+    for _ in range(2):
+        history.retrain("stopped")
+    assert judge(history) == []
+    history.retrain("failed")
+    assert judge(history, "ignore") == [], "no retraining is due"
+    (verdict,) = judge(history)
+    assert (verdict.outcome, verdict.action) == ("fail", "experiment")
+    assert verdict.reason.startswith("the last 3 retrainings in a row did not help: failed; stopped")
+    assert judge(history) == []
+    history.retrain("stopped")
+    assert judge(history) == [], "the same row was reported"
+
+
+def test_another_row_is_reported_again(history: History) -> None:
+    history.retrain("stopped")
+    assert len(judge(history, after=1)) == 1
+    history.route(history.release(history.retrain()))
+    history.judge("m/1", "pass")
+    assert judge(history, after=1) == []
+    history.retrain("stopped")
+    assert len(judge(history, after=1)) == 1
 
 
 def test_one_that_helped_ends_the_row(history: History) -> None:

@@ -81,7 +81,7 @@ CHECKS: tuple[CheckInfo, ...] = (
     ),
     _watch(
         "performance",
-        "a metric on labelled predictions with its value at release",
+        "a metric on labelled predictions with its value at release and on earlier live labels",
         "predictions",
         "labels",
         actions=("proceed", "hold"),
@@ -99,6 +99,12 @@ CHECKS: tuple[CheckInfo, ...] = (
         "predictions",
         "labels",
         actions=("proceed", "hold", "collect", "retrain", "recall"),
+    ),
+    _watch(
+        "retraining",
+        "the retrainings in a row that did not help with the limit, when another one is due",
+        "predictions",
+        actions=("experiment",),
     ),
     _watch("age", "the days since its newest training row with the limit", "time"),
     _watch("silence", "the days since its last prediction with the limit", "time"),

@@ -285,11 +285,15 @@ class Watch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Addresses that Apprise supports, or `log`. `${NAME}` is replaced by an environment variable.
     quiet
         The same notification is not repeated within this time.
+    experiment_after
+        After this number of retrainings in a row that did not help, the verdict is `experiment`: one event and one
+        alert, because a person must look for another model.
     """
 
     values: tuple[WatchValue, ...] = ()
     notify: tuple[str, ...] = ()
     quiet: DurationText = "1d"
+    experiment_after: Annotated[int, Meta(ge=1)] = 3
 
 
 class Serving(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from tidemill.checks.retraining import check_retrainings
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
 from tidemill.core.context import Context
@@ -11,6 +12,7 @@ from tidemill.core.resources import Board, Books, BooksReader, JournalReader, Pa
 from tidemill.monitoring.alerts import alert
 from tidemill.monitoring.canary import find_canary_start, validate_online
 from tidemill.monitoring.watch import watch
+from tidemill.registry.retrainings import list_unhelpful
 from tidemill.registry.rollout import Deployer
 from tidemill.registry.routing import find_current_route, list_routes
 
@@ -73,16 +75,38 @@ def roll_back_champion(
 
 
 @step(cache=False)
+def judge_retrainings(
+    policy: ModelPolicy, watch_verdicts: list[Verdict], books: BooksReader, context: Context
+) -> list[Verdict]:
+    """Return a verdict once, when a retraining is due again although several in a row did not help."""
+    if not any(verdict.action == "retrain" for verdict in watch_verdicts):
+        return []
+    unhelpful = list_unhelpful(books, context.environment, policy.name)
+    if len(unhelpful) < policy.watch.experiment_after:
+        return []
+    since = unhelpful[-1].time.isoformat()
+    reported = books.verdicts.find(
+        check="retraining", subject=policy.name, environment=context.environment, newest=True, limit=1
+    )
+    if reported and reported[0].evidence.get("since") == since:
+        return []
+    reasons = [retraining.reason for retraining in unhelpful]
+    return [check_retrainings(policy.name, reasons, since=since, limit=policy.watch.experiment_after)]
+
+
+@step(cache=False)
 def notify(
     policy: ModelPolicy,
     watch_verdicts: list[Verdict],
     traffic_verdicts: list[Verdict],
+    retraining_verdicts: list[Verdict],
     books: Books,
     clock: Clock,
     context: Context,
 ) -> list[str]:
     """Alert the recipients in the policy of verdicts that call for an action; return the recipients."""
-    return alert(policy, [*watch_verdicts, *traffic_verdicts], books, clock, context.environment, context.run)
+    verdicts = [*watch_verdicts, *traffic_verdicts, *retraining_verdicts]
+    return alert(policy, verdicts, books, clock, context.environment, context.run)
 
 
 @pipeline
@@ -92,4 +116,4 @@ def watching(policy: ModelPolicy, now: datetime) -> None:
     decide_canary(policy, traffic_verdicts)
     watch_verdicts = judge_champion(policy, now)
     roll_back_champion(policy, watch_verdicts)
-    notify(policy, watch_verdicts, traffic_verdicts)
+    notify(policy, watch_verdicts, traffic_verdicts, judge_retrainings(policy, watch_verdicts))
