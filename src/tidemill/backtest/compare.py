@@ -90,6 +90,26 @@ def compare(
     )
 
 
+def replay_each(
+    project: Project,
+    policies: Mapping[str, Policy],
+    model: str,
+    period: Period,
+    folder: Path,
+    report_progress: CompareProgress,
+) -> dict[str, PolicyResult | TidemillError]:
+    """Replay every policy, three at a time, and return the result of each, or the error of a replay that failed.
+
+    `folder` keeps the workspace of each policy under its name, and the results of trainings, which later calls with the
+    same folder use again.
+    """
+    tasks = [_ReplayTask(name, 0, policy) for name, policy in policies.items()]
+    failures: dict[str, TidemillError] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    results = _run_processes(project, tasks, model, period, folder, report_progress, failures)
+    return {**failures, **{result.name: result for result in results}}
+
+
 def list_disturbances(backtest: Backtest) -> list[Disturbance]:
     """Return the deliveries that a backtest replaces and the pipelines that it starts, by day."""
     deliveries = [Disturbance(delivery.day, delivery.about or delivery.path) for delivery in backtest.planted]
@@ -104,7 +124,9 @@ def _run_processes(
     period: Period,
     folder: Path,
     report_progress: CompareProgress,
+    failures: dict[str, TidemillError] | None = None,
 ) -> list[PolicyResult]:
+    """Return the results of all replays; with `failures`, a replay that fails is added to it and stops no other."""
     context = multiprocessing.get_context("spawn")
     _share_cores()
     messages: Any = context.Queue()
@@ -146,13 +168,17 @@ def _run_processes(
             if kind == "progress":
                 report_progress(label, *content)
             elif kind == "failed":
-                raise TidemillError(f"the replay of policy {label!r} failed: {content[0]}", content[1])
+                failed = TidemillError(f"the replay of policy {label!r} failed: {content[0]}", content[1])
+                if failures is None:
+                    raise failed
+                failures[label] = failed
+                running.pop(label).join()
             else:
                 results[label] = msgspec.json.decode(content, type=PolicyResult)
                 running.pop(label).join()
     finally:
         _stop_processes(running, messages)
-    return [results[task.label] for task in tasks]
+    return [results[task.label] for task in tasks if task.label in results]
 
 
 def _stop_processes(running: dict[str, Any], messages: Any) -> None:

@@ -101,8 +101,10 @@ class TrainingStory(Struct, frozen=True, kw_only=True):
 class PolicyResult(Struct, frozen=True, kw_only=True):
     """The result of one policy.
 
-    `weeks` are (begin, labelled rows, their mean loss). `seconds` and `training_seconds` depend on the machine; every
-    other field does not.
+    `weeks` are (begin, labelled rows, their mean loss). `wrong_promotions` are those of models that were worse than the
+    champion before them, beyond the margin of the canary, on the rows of the next 14 days.
+
+    `seconds` and `training_seconds` depend on the machine; every other field does not.
     """
 
     name: str
@@ -122,6 +124,7 @@ class PolicyResult(Struct, frozen=True, kw_only=True):
     timeline: list[TimelineEntry]
     stories: list[TrainingStory] = []
     seed: int = 0
+    wrong_promotions: int = 0
 
     @property
     def failures(self) -> list[TimelineEntry]:

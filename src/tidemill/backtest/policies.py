@@ -47,6 +47,15 @@ def build_calendar_policy(policy: Policy, period: Period, trainings: int) -> Pol
     return replace(ungated, backtest=replace(policy.backtest, firings=firings))
 
 
+def build_interval_policy(policy: Policy, period: Period, interval: timedelta, pipeline: str = "training") -> Policy:
+    """Return a policy that trains at a fixed interval and releases each model without a gate or a canary."""
+    count = int((period.end - period.begin) / interval)
+    times = [period.begin + number * interval for number in range(1, count + 1)]
+    firings = tuple(Firing(at=time.isoformat(), pipeline=pipeline) for time in times if time < period.end)
+    ungated = build_static_policy(_remove_gates(policy))
+    return replace(ungated, backtest=replace(ungated.backtest, firings=firings))
+
+
 def parse_firing_time(firing: Firing, period: Period) -> datetime:
     """Return the time of a firing; without a time zone it is in the zone of the period."""
     return parse_time(firing.at, period.begin)

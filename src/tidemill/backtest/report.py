@@ -54,7 +54,7 @@ def render(result: BacktestResult) -> str:
         figures=_draw_figures(result),
         style=Markup(templating.read_file("style.css")),
         scripts=scripts,
-        hashes=" ".join(_hash_script(script) for script in scripts.values()),
+        hashes=" ".join(hash_script(script) for script in scripts.values()),
     )
 
 
@@ -72,7 +72,7 @@ def _find_anchor(entry: TimelineEntry, policy: PolicyResult) -> str:
     return ""
 
 
-def _hash_script(script: str) -> str:
+def hash_script(script: str) -> str:
     """Return the source expression that allows a script in a content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
@@ -198,12 +198,12 @@ def summary(result: BacktestResult) -> str:
         ),
         "",
         *(_cut(failure) for failure in findings.list_failures(result)),
-        *_align([[text for text, _ in row] for row in _build_policy_table(result, max_metrics=2, with_time=True)]),
+        *align([[text for text, _ in row] for row in _build_policy_table(result, max_metrics=2, with_time=True)]),
         "",
     ]
     if comparisons := stories.list_seed_comparisons(result):
         title = f"Difference in {_name_loss(result)} per prediction, {first.name} minus the other policy:"
-        lines += [title, *_align(comparisons), ""]
+        lines += [title, *align(comparisons), ""]
     if result.shuffled:
         lines += [
             "False alarms (nothing changes in this history):",
@@ -244,7 +244,7 @@ def _format_verdicts(policy: PolicyResult) -> list[str]:
     )
 
 
-def _align(rows: list[list[str]]) -> list[str]:
+def align(rows: list[list[str]]) -> list[str]:
     """Return rows of cells as aligned columns: the first to the left, the others to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [

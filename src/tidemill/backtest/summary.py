@@ -1,6 +1,7 @@
 """Summarize a replay: counts, metrics and training stories from its ledger and journal."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -8,8 +9,10 @@ import numpy as np
 import polars as pl
 
 from tidemill.backtest.comparison import Ending, Period, PolicyResult, TimelineEntry, TrainingStory, VerdictSummary
+from tidemill.backtest.hindsight import count_wrong_promotions
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
+from tidemill.core.model import PredictionTask, Signature
 from tidemill.core.resources import BooksReader
 from tidemill.core.route import Route
 from tidemill.core.run import Run
@@ -33,7 +36,8 @@ def summarize(name: str, replay: "Replay", seconds: float) -> PolicyResult:
     runs = Counter(run.started_by.trigger or "hand" for run in books.runs.find())
     changes = Counter(route.change for route in books.routes.find())
     predictions = replay.read_predictions()
-    times, truth, scores = _extract_scores(predictions, replay)
+    times, truth, scores = extract_served(predictions, replay.load_signature, replay.model.problem.task)
+    stories = list_stories(books, replay.pipelines_that_train)
     return PolicyResult(
         name=name,
         predictions=predictions.height,
@@ -47,20 +51,23 @@ def summarize(name: str, replay: "Replay", seconds: float) -> PolicyResult:
         training_seconds=replay.training_seconds,
         seconds=seconds,
         metrics=measure(truth, scores),
-        weeks=_compute_weeks(times, losses(truth, scores), replay.period),
+        weeks=compute_weeks(times, losses(truth, scores), replay.period),
         releases=[release.label for release in books.releases.find()],
         timeline=_build_timeline(books),
-        stories=_list_stories(books, replay.pipelines_that_train),
+        stories=stories,
         seed=replay.policy.backtest.seed,
+        wrong_promotions=count_wrong_promotions(replay, stories),
     )
 
 
-def _extract_scores(predictions: pl.DataFrame, replay: "Replay") -> tuple[pl.Series, Truth, Floats]:
-    """Return the times, the truth and the scores of all releases, over the classes of all releases.
+def extract_served(
+    predictions: pl.DataFrame, load_signature: Callable[[str], Signature], task: PredictionTask
+) -> tuple[pl.Series, Truth, Floats]:
+    """Return the times, the truth and the scores of served predictions, over the classes of all releases.
 
     Rows with a label that their release cannot predict are excluded.
     """
-    signatures = {label: replay.load_signature(label) for label in predictions["release"].unique(maintain_order=True)}
+    signatures = {label: load_signature(label) for label in predictions["release"].unique(maintain_order=True)}
     classes = tuple(dict.fromkeys(name for signature in signatures.values() for name in signature.classes))
     times, truths, scores = [], [], []
     for label, signature in signatures.items():
@@ -77,11 +84,10 @@ def _extract_scores(predictions: pl.DataFrame, replay: "Replay") -> tuple[pl.Ser
         else:
             truths.append(truth.values)
             scores.append(part_scores)
-    task = replay.model.problem.task
     return pl.concat(times), Truth(task, np.concatenate(truths), classes), np.concatenate(scores)
 
 
-def _compute_weeks(times: pl.Series, loss: Any, period: Period) -> list[tuple[datetime, int, float]]:
+def compute_weeks(times: pl.Series, loss: Any, period: Period) -> list[tuple[datetime, int, float]]:
     """Return the begin, the rows and the mean loss of each week of the period."""
     weeks = ((times - period.begin).dt.total_seconds() // int(_WEEK.total_seconds())).alias("week")
     means = pl.DataFrame([weeks, pl.Series("loss", loss)]).group_by("week").agg(pl.len(), pl.col("loss").mean())
@@ -123,10 +129,20 @@ def _build_timeline(books: BooksReader) -> list[TimelineEntry]:
     return sorted([*routes, *verdicts, *failures], key=lambda entry: entry.time)
 
 
-def _list_stories(books: BooksReader, pipelines: set[str]) -> list[TrainingStory]:
-    """Return the story of each training, by time."""
-    runs = [run for run in books.runs.find() if run.pipeline in pipelines]
-    routes = books.routes.find()
+def list_stories(
+    books: BooksReader, pipelines: set[str], since: datetime | None = None, **equals: Any
+) -> list[TrainingStory]:
+    """Return the story of each training, by time; `equals` are values of runs and routes: environment or model.
+
+    With `since`, the trainings that started before are left out.
+    """
+    runs = [run for run in books.runs.find(**equals) if run.pipeline in pipelines]
+    runs = [run for run in runs if since is None or run.started >= since]
+    routes = [
+        route
+        for route in books.routes.find()
+        if all(getattr(route, column) == value for column, value in equals.items())
+    ]
     return [_build_story(books, number, run, routes) for number, run in enumerate(runs, 1)]
 
 

@@ -10,6 +10,7 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.session import Json
+from tidemill.cli.tuning import store_promise_of, tune_policy
 from tidemill.errors import InputError, TidemillError
 
 if TYPE_CHECKING:
@@ -53,8 +54,19 @@ def backtest(
             "--leaks", help="Compare the predictions of the live service with those of a backtest on the same rows."
         ),
     ] = False,
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune",
+            help="Search for training rows, a rhythm and limits that cost less, and propose changes to tidemill.toml.",
+        ),
+    ] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the changes that --tune proposes.")] = False,
+    budget: Annotated[str, typer.Option(help="The time for the search of --tune, such as 45m.")] = "30m",
     model: Annotated[str, typer.Option(help="The model. Default: the only model of the project.")] = "",
-    environment: Annotated[str, typer.Option(help="The environment whose journal --leaks reads.")] = "production",
+    environment: Annotated[
+        str, typer.Option(help="The environment whose journal --leaks reads, and whose ledger keeps the promise.")
+    ] = "production",
     report: ReportOption = None,
     json: Json = False,
 ) -> None:
@@ -66,6 +78,24 @@ def backtest(
     if leaks:
         _report_leaks(project, environment, model, begin, end, json)
         return
+    if tune:
+        unused = {"--policy": policy, "--against": against, "--shuffle": shuffle, "--seeds": seeds > 1}
+        if given := [name for name, value in unused.items() if value]:
+            raise InputError(f"--tune cannot be combined with {given[0]}", "omit one of the two")
+        tune_policy(
+            project,
+            model,
+            begin,
+            end,
+            budget=budget,
+            apply=apply,
+            environment=environment,
+            report=report,
+            json=json,
+        )
+        return
+    if apply:
+        raise InputError("--apply has no effect without --tune", "add --tune")
     base = project.folder / FILE
     others = {file.stem: read_policy(file, base) for file in policy or []}
     if len(others) < len(policy or []):
@@ -76,6 +106,8 @@ def backtest(
     beside = tuple(against or ((Against.static,) if shuffle else (Against.static, Against.weekly)))
     comparison = _compare(project, project.policy, others, model, begin, end, beside, seeds, shuffle)
     _report(comparison, report or project.state_folder / "backtest.html", json)
+    if not shuffle and not comparison.disturbances:
+        store_promise_of(project, environment, comparison)
 
 
 def demo(report: ReportOption = None, json: Json = False) -> None:

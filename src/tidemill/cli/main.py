@@ -41,6 +41,7 @@ NOUNS = {  # the first module defines the noun, the others add commands to it
     "runs": ["runs", "runs_evidence", "runs_reproduce"],
     "data": ["data", "data_batches"],
     "features": ["features"],
+    "policy": ["policy"],
 }
 
 

@@ -47,7 +47,13 @@ class Problem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cost_of_training
         The cost of one training; a backtest adds it up.
     cost_of_error
-        The cost of a wrong prediction. It is stored; nothing is computed from it.
+        The cost of a prediction that is as wrong as one without a model; one with half of that loss costs half. Only
+        `backtest --tune` uses it: 0 is not stated, and counts as 1.
+    cost_of_false_alarm
+        The cost of a training that a check requested and that led to no better model; `backtest --tune` adds it up.
+    cost_of_degraded_hour
+        The cost of an hour in a week whose predictions were worse than those without a model; `backtest --tune` adds it
+        up.
     """
 
     decision: str
@@ -61,6 +67,8 @@ class Problem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     owner: str = ""
     cost_of_training: Annotated[float, Meta(ge=0)] = 0.0
     cost_of_error: Annotated[float, Meta(ge=0)] = 0.0
+    cost_of_false_alarm: Annotated[float, Meta(ge=0)] = 0.0
+    cost_of_degraded_hour: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class Inputs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -131,6 +131,50 @@ def _lane(kind: str, index: int, marks: Sequence[ChartMark]) -> Figure:
     }
 
 
+class ChartPoint(Struct, frozen=True):
+    """A point of a scatter: its group, and its text."""
+
+    group: str
+    x: float
+    y: float
+    text: str
+
+
+def draw_scatter(points: Sequence[ChartPoint], line: Sequence[ChartPoint], x: str, y: str) -> Figure:
+    """Draw points by group, in order of appearance, and a stepped line through the points of a front."""
+    groups = list(dict.fromkeys(point.group for point in points))
+    traces: list[Figure] = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": _plain(group),
+            "x": [point.x for point in points if point.group == group],
+            "y": [point.y for point in points if point.group == group],
+            "text": [_wrapped(point.text) for point in points if point.group == group],
+            "marker": {"color": _turn(_COLOURS, index), "symbol": _turn(_SYMBOLS, index), "size": 10},
+            "hovertemplate": "%{text}",
+        }
+        for index, group in enumerate(groups)
+    ]
+    if line:
+        front: Figure = {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "Pareto front",
+            "x": [point.x for point in line],
+            "y": [point.y for point in line],
+            "line": {"shape": "hv", "color": "#8A8A8A", "dash": "dot", "width": 2},
+            "hoverinfo": "skip",
+        }
+        traces.append(front)
+    layout: Figure = {
+        "height": 380,
+        "xaxis": {"title": {"text": _plain(x)}, "zeroline": False},
+        "yaxis": {"title": {"text": _plain(y)}, "zeroline": False},
+    }
+    return {"data": traces, "layout": _LAYOUT | layout}
+
+
 def draw_difference(series: Sequence[ChartSeries], reference: str, value: str) -> Figure:
     """Draw the difference between each series and the series `reference`, as bars above or below 0."""
     means = {
