@@ -210,13 +210,13 @@ def format_rows(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Simulate, and print a table or one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="40 canaries instead of 500, without real streams")
+    parser.add_argument("--quick", action="store_true", help="20 canaries instead of 500, without real streams")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--data", type=Path, default=_CACHE, help="the folder of the downloaded packages")
     parser.add_argument("--stream", action="append", default=[], help="only this real stream; can be repeated")
     parser.add_argument("--count", type=int, default=0, help="the number of canaries of each kind")
     options = parser.parse_args()
-    count = options.count or (40 if options.quick else 500)
+    count = options.count or (20 if options.quick else 500)
     rows = []
     for per_day in (20, 120, 1000):
         rows += simulate(f"independent, {per_day} a day", draw_independent(), per_day, _DEVIATION, count)
