@@ -19,6 +19,13 @@ from tidemill.core.trigger import Trigger
 Threshold = Annotated[str, Meta(pattern=r"^(>=|<=|>|<) *-?[0-9]+(\.[0-9]+)?$")]
 
 
+# So many of so many evaluations, at most nine.
+Repetition = Annotated[
+    str,
+    Meta(pattern=r"^([1-9] of 9|[1-8] of 8|[1-7] of 7|[1-6] of 6|[1-5] of 5|[1-4] of 4|[1-3] of 3|[12] of 2|1 of 1)$"),
+]
+
+
 class Problem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The prediction problem: the decision that people make with the predictions, the label, and the costs.
 
@@ -269,6 +276,9 @@ class WatchValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         The least number of labels or rows; with fewer, the check is undecided.
     false_alarm_interval
         For `drift`, the time in which a false alarm has a probability of at most 5 %, if nothing changes.
+    repetition
+        How many of the last evaluations must be beyond the limit, such as `2 of 3`: one evaluation alone then does
+        nothing. The default is `1 of 1`.
     notify
         Addresses to notify instead of those of `[watch]`.
     """
@@ -279,6 +289,7 @@ class WatchValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     window: DurationText = "7d"
     minimum: Annotated[int, Meta(ge=1)] = 200
     false_alarm_interval: DurationText = "26w"
+    repetition: Repetition = "1 of 1"
     notify: tuple[str, ...] = ()
 
 

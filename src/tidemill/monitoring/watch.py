@@ -33,6 +33,7 @@ from tidemill.monitoring.references import (
     read_windows,
     to_memory,
 )
+from tidemill.monitoring.repetition import require_repetition
 from tidemill.monitoring.windows import extract_scores, read_window
 
 _MOST_WINDOWS = 8
@@ -56,12 +57,14 @@ def watch(
         length: _unify_labels(read_window(journal, policy.name, now - length, now, arm.release), policy)
         for length in {_window_length(value) for value in policy.watch.values if value.value != "age"}
     }
-    return [
+    verdicts = [
         _evaluate(value, champion, route, windows.get(_window_length(value), pl.DataFrame()), now, policy, earlier)
         if value.value != "drift"
         else _evaluate_drift(value, champion, windows[_window_length(value)], route, policy.name, journal, now)
         for value in policy.watch.values
     ]
+    pairs = zip(verdicts, policy.watch.values, strict=True)
+    return [require_repetition(verdict, value, earlier) for verdict, value in pairs]
 
 
 def _evaluate_drift(

@@ -11,10 +11,13 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Board, Books, BooksReader, JournalReader, Packages
 from tidemill.monitoring.alerts import alert
 from tidemill.monitoring.canary import find_canary_start, validate_online
+from tidemill.monitoring.repetition import parse_repetition
 from tidemill.monitoring.watch import watch
 from tidemill.registry.retrainings import list_unhelpful
 from tidemill.registry.rollout import Deployer
 from tidemill.registry.routing import find_current_route, list_routes
+
+_EARLIER = 9  # evaluations of a value: the most that its repetition can name
 
 
 @step
@@ -26,13 +29,18 @@ def judge_champion(
     champion = route.arm("champion") if route else None
     if route is None or champion is None:
         return []
-    earlier = books.verdicts.find(
-        check="performance",
-        subject=champion.release,
-        environment=context.environment,
-        newest=True,
-        limit=5 * len(policy.watch.values),
-    )
+    checks = {"performance", *(value.value for value in policy.watch.values if parse_repetition(value) != (1, 1))}
+    earlier = [
+        verdict
+        for check in sorted(checks & {"performance", "drift", "age", "silence"})
+        for verdict in books.verdicts.find(
+            check=check,
+            subject=champion.release,
+            environment=context.environment,
+            newest=True,
+            limit=_EARLIER * len(policy.watch.values),
+        )
+    ]
     return watch(policy, packages.load(champion.package), route, journal, now, earlier)
 
 
