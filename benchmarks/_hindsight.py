@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.backtest.comparison import PolicyResult, TrainingStory
-from tidemill.backtest.sources import select_between
+from tidemill.backtest.sources import TimeIndex
 from tidemill.blobs.artifacts import read_artifact
 from tidemill.compose.backends import open_workspace
 from tidemill.compose.session import open_history, open_session
@@ -48,6 +48,7 @@ def judge_decisions(project: Project, workspace: Path, result: PolicyResult) -> 
     session = open_session(project, "backtest", workspace=open_workspace(workspace, "backtest", urls={}))
     policy = project.model("")
     rows = open_history(project).source_history(policy.problem.source).sort(TIME)
+    index = TimeIndex(rows, TIME)
     counts = dict.fromkeys(Hindsight._fields, 0)
     for story in result.stories:
         kind = {"refused": "refusals", "promoted": "promotions", "rolled back": "rollbacks"}.get(story.ending)
@@ -55,7 +56,7 @@ def judge_decisions(project: Project, workspace: Path, result: PolicyResult) -> 
             continue
         counts[kind] += 1
         candidate, champion = _find_candidate(session, story), _find_champion(session, story)
-        after = select_between(rows, story.settled, story.settled + _AFTER)
+        after = index.select(story.settled, story.settled + _AFTER)
         if candidate is None or champion is None or after.height < _NEEDED_ROWS:
             continue
         excess = _compute_excess(project, candidate, champion, after)

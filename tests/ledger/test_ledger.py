@@ -20,6 +20,7 @@ from tidemill.core.release import Release
 from tidemill.errors import Conflict, Corrupt, InputError, NotFound, TidemillError
 from tidemill.ledger import mounts
 from tidemill.ledger.ledger import Ledger
+from tidemill.ledger.sqlite import TEMPORARY, Sqlite
 from tidemill.testing.ledger import release, run
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
@@ -124,6 +125,7 @@ def test_full_disk_is_an_error_and_the_ledger_stays_intact(tmp_path: Path) -> No
         f"""
         from msgspec.structs import replace
         from tidemill.ledger.ledger import Ledger
+from tidemill.ledger.sqlite import TEMPORARY, Sqlite
         from tidemill.testing.ledger import run
         ledger = Ledger({url!r})
         explain(lambda: ledger.runs.add(replace(run(2), error="x" * 2_000_000)))
@@ -173,6 +175,7 @@ def test_forked_child_does_not_close_the_connections_of_its_parent(url: str) -> 
         f"""
         import gc, threading
         from tidemill.ledger.ledger import Ledger
+from tidemill.ledger.sqlite import TEMPORARY, Sqlite
         from tidemill.testing.ledger import run
         ledger = Ledger({url!r})
         ledger.runs.add(run(1))
@@ -227,6 +230,7 @@ def test_read_only_ledger_is_an_error(tmp_path: Path) -> None:
     reported = in_child(
         f"""
         from tidemill.ledger.ledger import Ledger
+from tidemill.ledger.sqlite import TEMPORARY, Sqlite
         from tidemill.testing.ledger import run
         explain(lambda: Ledger({url!r}).runs.add(run(2)))
         """,
@@ -255,6 +259,7 @@ def test_killed_transaction_is_rolled_back(tmp_path: Path) -> None:
     in_child(
         f"""
         from tidemill.ledger.ledger import Ledger
+from tidemill.ledger.sqlite import TEMPORARY, Sqlite
         from tidemill.testing.ledger import run
         ledger = Ledger({url!r})
         with ledger.transaction(durable=True):
@@ -334,3 +339,19 @@ class Registered(RuleBasedStateMachine):
 
 TestRegistered = Registered.TestCase
 TestRegistered.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
+
+
+def test_a_temporary_ledger_never_waits_for_the_disk_and_stays_readable(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    database = Sqlite(url + TEMPORARY)
+    connection = database.connect()
+    for durable in (True, False, True):
+        database.begin(connection, durable=durable)
+        database.roll_back(connection)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (0,)
+    database.begin(connection, durable=True)
+    connection.execute("CREATE TABLE kept (id TEXT)")
+    connection.execute("COMMIT")
+    connection.close()
+    assert database.file == tmp_path / "ledger.db"
+    assert Sqlite(url).has_table(Sqlite(url).connect(), "kept")

@@ -16,7 +16,7 @@ from tidemill.backtest.answers import add_truth, list_labels
 from tidemill.backtest.comparison import Period
 from tidemill.backtest.policies import parse_firing_time
 from tidemill.backtest.row_times import RowTimes
-from tidemill.backtest.sources import ReplayFeatures, ReplaySources, select_between
+from tidemill.backtest.sources import ReplayFeatures, ReplaySources, TimeIndex
 from tidemill.clock import VirtualClock, parse_duration
 from tidemill.compose.backends import open_workspace
 from tidemill.compose.session import open_history, open_session
@@ -32,14 +32,15 @@ from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.flow.engine import run
 from tidemill.flow.plan import plan
 from tidemill.flow.shared import SharedResults
+from tidemill.journal.buffered import BufferedJournal
 from tidemill.ledger.releases import find_release
+from tidemill.ledger.sqlite import TEMPORARY
 from tidemill.project.project import Project
 from tidemill.recipes.training import release
 from tidemill.serving.service import Service
 
 ReplayProgress = Callable[[datetime, str], None]
 """A callback for progress: the virtual time and a message."""
-_TICKS_BETWEEN_TIDYING = 8
 
 
 def _remove_notifications(model: ModelPolicy) -> ModelPolicy:
@@ -88,19 +89,20 @@ class Replay:
         source = self.model.problem.source
         self.sources = ReplaySources(project.folder, recorded, source, period.begin, policy.backtest)
         self.features = ReplayFeatures(self.project.features(self.model), self.sources, OfflineFeatures(self.sources))
+        ledger = f"sqlite:///{folder / 'ledger.db'}{TEMPORARY}"
+        workspace = open_workspace(folder, "backtest", urls={"blobs": str(folder.parent / "blobs"), "ledger": ledger})
+        workspace.journal = self.journal = BufferedJournal(workspace.journal)
         self.session = open_session(
             self.project,
             "backtest",
             self.clock,
-            workspace=open_workspace(folder, "backtest", urls={"blobs": str(folder.parent / "blobs")}),
+            workspace=workspace,
             replacements={resources.Sources: self.sources, resources.Features: self.features},
         )
         self.session.shared_results = SharedResults(folder.parent / "memory" / _fingerprint_history(policy))
-        workspace = self.session.workspace
         self.books = workspace.ledger
-        self.service = Service(
-            workspace.board, self.session.packages, workspace.journal, None, self.clock, with_times=False
-        )
+        packages = self.session.packages
+        self.service = Service(workspace.board, packages, self.journal, None, self.clock, with_times=False)
         self.loop = Loop(self.session, self._work, self._delay_job)
         counted = {"predictions": self.features.rows[TIME], "labels": self.labels["known_at"]}
         self._row_times = RowTimes(policy, self.model.name, self.loop.row_counts, counted)
@@ -121,7 +123,6 @@ class Replay:
         """
         self._train_first_model()
         time = self.period.begin
-        ticks = 0
         while time < self.period.end:
             following = min(self._find_next_time(time), self.period.end)
             self._predict(time, following)
@@ -133,15 +134,8 @@ class Replay:
             if following < self.period.end:
                 self.loop.run_once()
                 self.service.refresh()
-            ticks += 1
-            if ticks % _TICKS_BETWEEN_TIDYING == 0:
-                self._tidy_journal()
             time = following
-
-    def _tidy_journal(self) -> None:
-        """Merge small segments, as the daemon does each minute; a backtest keeps all rows, whatever their age."""
-        for kind in (f"predictions/{self.model.name}", f"labels/{self.model.name}"):
-            self.session.workspace.journal.tidy(kind)
+        self.journal.flush()
 
     def _find_next_time(self, time: datetime) -> datetime:
         """Return the next time at which data can arrive or a job can start."""
@@ -202,7 +196,7 @@ class Replay:
         return to_job_state(run_record), run_record.id, run_record.error
 
     def _predict(self, begin: datetime, end: datetime) -> None:
-        rows = select_between(self.features.rows, begin, end)
+        rows = self._requests.select(begin, end)
         if rows.height:
             rows = rows[self._order.permutation(rows.height)].sort(TIME, maintain_order=True)
             later = [*self.sources.definition(self.model.problem.source).later, self.model.problem.label]
@@ -217,10 +211,16 @@ class Replay:
         return list_labels(self.sources.rows, self.model.problem)
 
     def _add_labels(self, begin: datetime, end: datetime) -> None:
-        times = self.labels["known_at"]
-        first, last = times.search_sorted(begin, "right"), times.search_sorted(end, "right")
-        labels = self.labels[first:last].filter(pl.col("time") >= self.period.begin)
-        self.session.workspace.journal.append(f"labels/{self.model.name}", labels)
+        labels = self._known_labels.select(begin, end, side="right").filter(pl.col("time") >= self.period.begin)
+        self.journal.append(f"labels/{self.model.name}", labels)
+
+    @cached_property
+    def _requests(self) -> TimeIndex:
+        return TimeIndex(self.features.rows, TIME)
+
+    @cached_property
+    def _known_labels(self) -> TimeIndex:
+        return TimeIndex(self.labels, "known_at")
 
     def load_signature(self, label: str) -> Signature:
         """Return the signature of a release."""
@@ -234,6 +234,6 @@ class Replay:
         TidemillError
             if a request has no prediction or several.
         """
-        served = self.session.workspace.journal.read(f"predictions/{self.model.name}")
+        served = self.journal.read(f"predictions/{self.model.name}")
         served = served.filter(pl.col("role") != "shadow")
         return add_truth(served, self.labels, self.requests)

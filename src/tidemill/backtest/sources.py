@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,8 @@ from tidemill.errors import DataError, InputError
 
 ROW = f"{PREFIX}row"
 _DAY = timedelta(days=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -58,6 +60,7 @@ class ReplaySources:
         self.original = ordered.with_columns(pl.col(ROW).cast(pl.String).alias(ROW_ID))
         self.rows = shuffle_rows(self.original, options.seed) if options.shuffle else self.original
         self._delivery = parse_duration(definition.delivery or "1d")
+        self._index = TimeIndex(self.rows, TIME)
         self._batches = self._list_batches()
 
     def _list_batches(self) -> list[Batch]:
@@ -115,7 +118,7 @@ class ReplaySources:
             rows = read_table(file, definition.format, dialect=dialect, empty=True, types=batch.types)
             return add_times(rows, definition, self._source, batch.known_at, lenient=True)
         begin = datetime.fromisoformat(batch.path)
-        return select_between(self.rows, begin, begin + self._delivery)
+        return self._index.select(begin, begin + self._delivery)
 
     def history(self, view: FeatureView, until: datetime) -> pl.DataFrame:
         return self._files.history(view, until)
@@ -125,10 +128,18 @@ def _floor_to_midnight(time: datetime) -> datetime:
     return time.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def select_between(rows: pl.DataFrame, begin: datetime, end: datetime) -> pl.DataFrame:
-    """Return the rows with an event time in [begin, end); `rows` are sorted by event time."""
-    times = rows[TIME]
-    return rows[times.search_sorted(begin, "left") : times.search_sorted(end, "left")]
+class TimeIndex:
+    """The rows of a frame that is sorted by a column of times, by ranges of times."""
+
+    def __init__(self, rows: pl.DataFrame, column: str) -> None:
+        self._rows = rows
+        self._times = rows[column].dt.epoch("us").to_numpy()
+
+    def select(self, begin: datetime, end: datetime, side: Literal["left", "right"] = "left") -> pl.DataFrame:
+        """Return the rows with a time in [begin, end); with the side `right`, in (begin, end]."""
+        bounds = [(time - _EPOCH) // _MICROSECOND for time in (begin, end)]
+        first, last = np.searchsorted(self._times, bounds, side)
+        return self._rows[int(first) : int(last)]
 
 
 def shuffle_rows(rows: pl.DataFrame, seed: int) -> pl.DataFrame:

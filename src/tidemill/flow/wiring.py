@@ -33,6 +33,7 @@ class Wiring:
         self._verdicts: dict[tuple[str, str], tuple[str, ...]] = {}
         self._members: dict[str, list[str]] = {}
         self._transient: dict[str, Task] = {}
+        self._digests: dict[int, tuple[Any, str]] = {}
         self._complete: set[str] = set()
         self._waiting: dict[str, tuple[Node, set[str]]] = {}
         self._dependents: dict[str, list[str]] = defaultdict(list)
@@ -137,7 +138,10 @@ class Wiring:
                 return self._artifacts[value.node, value.output].id
         if contains_refs(value):
             return digest("list", map(self._digest, value))
-        return digest("value", [digest_value(value)])
+        # Several steps get the same policy; the value is kept, so that no other object gets its id.
+        if id(value) not in self._digests:
+            self._digests[id(value)] = value, digest("value", [digest_value(value)])
+        return self._digests[id(value)][1]
 
     def resolve_arguments(self, node: Node) -> dict[str, Argument]:
         """Return the arguments of a node for a task, by parameter."""

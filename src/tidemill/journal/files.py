@@ -45,11 +45,7 @@ class FileJournal:
         """
         if frame.is_empty():
             return
-        if frame.schema.get("known_at") != pl.Datetime("us", "UTC") or frame["known_at"].null_count():
-            raise DataError(
-                f"rows for the journal {kind!r} have no UTC column 'known_at' without nulls",
-                "add the time at which each row became known",
-            )
+        require_known_at(kind, frame)
         self._write(kind, frame, uuid.uuid4().hex[:12])
 
     def _write(self, kind: str, frame: pl.DataFrame, unique: str) -> None:
@@ -234,11 +230,27 @@ def _select(rows: pl.DataFrame, file: str, since: datetime | None, until: dateti
     """Return the rows of a segment with `since < known_at <= until`; its name has the range of its rows."""
     span = _parse_span(file.rpartition("/")[2])
     assert span is not None
-    if since is not None and span[0] <= _to_microseconds(since):
+    begins = since is not None and span[0] <= _to_microseconds(since)
+    ends = until is not None and span[1] > _to_microseconds(until)
+    return select_known(rows, since if begins else None, until if ends else None)
+
+
+def select_known(rows: pl.DataFrame, since: datetime | None, until: datetime | None) -> pl.DataFrame:
+    """Return the rows with `since < known_at <= until`."""
+    if since is not None:
         rows = rows.filter(pl.col("known_at") > since)
-    if until is not None and span[1] > _to_microseconds(until):
+    if until is not None:
         rows = rows.filter(pl.col("known_at") <= until)
     return rows
+
+
+def require_known_at(kind: str, frame: pl.DataFrame) -> None:
+    """Raise `DataError` unless rows have a UTC column `known_at` without nulls."""
+    if frame.schema.get("known_at") != pl.Datetime("us", "UTC") or frame["known_at"].null_count():
+        raise DataError(
+            f"rows for the journal {kind!r} have no UTC column 'known_at' without nulls",
+            "add the time at which each row became known",
+        )
 
 
 def _to_microseconds(time: object) -> int:

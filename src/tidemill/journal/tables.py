@@ -69,7 +69,11 @@ class DeltaTables:
     def read(self, table: str, version: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the rows of a version; raise `NotFound` if the table or the version does not exist."""
         try:
-            table_version = LocalTable(f"{self._root}/{table}", version=version)
+            newest_version = self._open(table)
+            if newest_version is not None and newest_version.version() == version:
+                table_version: DeltaTable = newest_version
+            else:
+                table_version = LocalTable(f"{self._root}/{table}", version=version)
         except TableNotFoundError:
             raise NotFound(
                 f"table {table!r} does not exist", "ingest its source first: `tidemill run ingestion`"

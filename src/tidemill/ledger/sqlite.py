@@ -11,6 +11,8 @@ from tidemill.ledger.mounts import require_local_disk
 _PATIENCE = 60.0
 _PATIENCE_WITH_MIGRATIONS = 1800.0
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+TEMPORARY = "?temporary"
+"""The end of the URL of a database that nobody needs after a crash of the machine: no commit waits for the disk."""
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL)
 
 
@@ -71,7 +73,8 @@ class Sqlite:
     UniqueViolation: type[Exception] = sqlite3.IntegrityError
 
     def __init__(self, url: str) -> None:
-        self.address = url.removeprefix("sqlite://").removeprefix("/")
+        self._is_temporary = url.endswith(TEMPORARY)
+        self.address = url.removeprefix("sqlite://").removeprefix("/").removesuffix(TEMPORARY)
         self._created = False
 
     def connect(self) -> _Connection:
@@ -89,6 +92,8 @@ class Sqlite:
         self._created = True
         # Each checkpoint waits for the disk: one for 16 MB of log instead of one for four.
         connection.execute("PRAGMA wal_autocheckpoint=4000")
+        if self._is_temporary:
+            connection.execute("PRAGMA synchronous=OFF")
         return connection
 
     def statement(self, sql: str) -> str:
@@ -110,7 +115,7 @@ class Sqlite:
 
     def begin(self, connection: _Connection, *, durable: bool) -> None:
         """Begin a transaction that writes; with `durable`, its commit waits for the disk."""
-        if connection.durable != durable:
+        if connection.durable != durable and not self._is_temporary:
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             connection.durable = durable
         connection.execute("BEGIN IMMEDIATE")
