@@ -7,7 +7,7 @@ from typing import BinaryIO, ClassVar
 import polars as pl
 
 from tidemill.core.resources import Journal
-from tidemill.journal.files import require_known_at, select_known
+from tidemill.journal.files import require_known_at, select_known, sort_known
 
 _APPENDS = 32
 _ROWS = 50_000
@@ -55,7 +55,7 @@ class BufferedJournal:
     def _flush(self, kind: str) -> None:
         newest = self._newest.get(kind)
         if newest:
-            self._journal.append(kind, _stack(newest))
+            self._journal.append(kind, sort_known(_stack(newest)))
             del self._newest[kind]
 
     def read(self, kind: str, since: datetime | None = None, until: datetime | None = None) -> pl.DataFrame:
@@ -65,10 +65,10 @@ class BufferedJournal:
         if not newest:
             return written
         if len(newest) > 1:
-            newest[:] = [_stack(newest)]
+            newest[:] = [sort_known(_stack(newest))]
         rows = select_known(newest[0], since, until)
         both = _stack([written, rows]) if written.width else rows
-        return both.sort("known_at", maintain_order=True)
+        return sort_known(both)
 
     def kinds(self) -> list[str]:
         """Return the kinds that have rows."""

@@ -8,8 +8,9 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
+import numpy as np
 import polars as pl
 
 from tidemill.errors import DataError, TidemillError
@@ -72,7 +73,7 @@ class FileJournal:
         if not parts:
             return pl.DataFrame()
         rows = pl.concat(parts, how="diagonal_relaxed") if len(parts) > 1 else parts[0]
-        return rows.sort("known_at", maintain_order=True)
+        return sort_known(rows)
 
     def kinds(self) -> list[str]:
         """Return the kinds that have rows."""
@@ -92,7 +93,7 @@ class FileJournal:
             small = [segment for segment in self._segments(kind, None, None) if segment.stat().st_size < _SMALL]
             if len(small) > keep:
                 rows = pl.concat([self._cache.read(str(segment)) for segment in small], how="diagonal_relaxed")
-                self._replace(kind, small, rows)
+                self._replace(kind, small, sort_known(rows))
 
     def erase(
         self,
@@ -236,12 +237,30 @@ def _select(rows: pl.DataFrame, file: str, since: datetime | None, until: dateti
 
 
 def select_known(rows: pl.DataFrame, since: datetime | None, until: datetime | None) -> pl.DataFrame:
-    """Return the rows with `since < known_at <= until`."""
-    if since is not None:
-        rows = rows.filter(pl.col("known_at") > since)
-    if until is not None:
-        rows = rows.filter(pl.col("known_at") <= until)
-    return rows
+    """Return the rows with `since < known_at <= until`; a slice of them if they are in the order of `known_at`."""
+    if since is None and until is None:
+        return rows
+    times = _list_times(rows)
+    if not _is_sorted(times):
+        above = pl.lit(value=True) if since is None else pl.col("known_at") > since
+        below = pl.lit(value=True) if until is None else pl.col("known_at") <= until
+        return rows.filter(above & below)
+    first = 0 if since is None else int(np.searchsorted(times, _to_microseconds(since), "right"))
+    last = len(times) if until is None else int(np.searchsorted(times, _to_microseconds(until), "right"))
+    return rows.slice(first, max(last - first, 0))
+
+
+def sort_known(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows in the order of `known_at`; rows of the same time keep their order."""
+    return rows if _is_sorted(_list_times(rows)) else rows.sort("known_at", maintain_order=True)
+
+
+def _list_times(rows: pl.DataFrame) -> Any:
+    return rows["known_at"].to_physical().to_numpy()
+
+
+def _is_sorted(times: Any) -> bool:
+    return bool((times[1:] >= times[:-1]).all())
 
 
 def require_known_at(kind: str, frame: pl.DataFrame) -> None:
