@@ -142,6 +142,11 @@ class TimeIndex:
         return self._rows[int(first) : int(last)]
 
 
+def select_between(rows: pl.DataFrame, begin: datetime, end: datetime) -> pl.DataFrame:
+    """Return the rows with an event time in [begin, end); `rows` are sorted by event time."""
+    return TimeIndex(rows, TIME).select(begin, end)
+
+
 def shuffle_rows(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
     """Return the rows with their event times exchanged at random, so that the data do not change over time.
 
