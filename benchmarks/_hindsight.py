@@ -60,19 +60,26 @@ def judge_decisions(project: Project, workspace: Path, result: PolicyResult) -> 
         if candidate is None or champion is None or after.height < _NEEDED_ROWS:
             continue
         excess = _compute_excess(project, candidate, champion, after)
+        if excess is None:
+            continue
         counts["judged_refusals"] += kind == "refusals"
         wrong = excess > policy.rollout.margin if kind == "promotions" else -excess > policy.gate.margin
         counts[f"wrong_{kind}"] += bool(wrong)
     return Hindsight(**counts)
 
 
-def _compute_excess(project: Project, candidate: Model, champion: Model, rows: pl.DataFrame) -> float:
-    """Return the mean loss of the candidate minus that of the champion, on rows of classes that both know."""
+def _compute_excess(project: Project, candidate: Model, champion: Model, rows: pl.DataFrame) -> float | None:
+    """Return the mean loss of the candidate minus that of the champion, on labelled rows of classes that both know.
+
+    It is None if there are fewer than ten such rows.
+    """
     policy = project.model("")
     source = open_history(project).definition(policy.problem.source)
     rows = rows.filter(pl.col(policy.problem.label).is_not_null())
     for model in (candidate, champion):
         rows = select_learned(model, rows, policy.problem)
+    if rows.height < _NEEDED_ROWS:
+        return None
     both = [losses(*score_rows(model, rows, policy.problem, source)) for model in (candidate, champion)]
     return float(np.mean(both[0] - both[1]))
 

@@ -23,6 +23,7 @@ from tidemill.backtest.comparison import BacktestResult
 from tidemill.backtest.period import choose_period
 from tidemill.backtest.policies import PolicyPlan, build_calendar_policy, build_static_policy
 from tidemill.backtest.stories import describe_difference
+from tidemill.errors import TidemillError
 from tidemill.project.project import Project
 
 _CACHE = Path("~/.cache/tidemill-benchmarks").expanduser()
@@ -73,8 +74,6 @@ def measure(stream: Stream, cache: Path, keep: Path | None, *, quick: bool) -> d
     difference = result.difference("calendar")
     metrics = {name: result.find_result(name).metrics[result.metric] for name in ("loop", "static", "calendar")}
     return {
-        "about": stream.about,
-        "times": stream.times,
         "metric": result.metric,
         "predictions": loop.predictions,
         "days": round((result.period.end - result.period.begin).total_seconds() / 86_400),
@@ -111,6 +110,9 @@ def to_table(figures: dict[str, dict[str, Any]]) -> str:
     )
     rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for name, found in figures.items():
+        if "failed" in found:
+            rows.append(f"| {name} | failed: {found['failed']} " + "| – " * (len(head) - 2) + "|")
+            continue
         mean, low, high = found["difference"]
         drift = found["looks"].get("drift", {})
         cells = (
@@ -128,7 +130,8 @@ def to_table(figures: dict[str, dict[str, Any]]) -> str:
             f"{found['seconds']:.0f}",
         )
         rows.append(f"| {' | '.join(cells)} |")
-    notes = [f"- *{name}*: {found['about']}; times: {found['times']}" for name, found in figures.items()]
+    streams = {stream.name: stream for stream in STREAMS}
+    notes = [f"- *{name}*: {streams[name].about}; times: {streams[name].times}" for name in figures]
     return "\n".join([*rows, "", *notes])
 
 
@@ -145,7 +148,10 @@ def main() -> None:
     names = options.stream or (_QUICK if options.quick else [stream.name for stream in STREAMS])
     figures = {}
     for stream in (stream for stream in STREAMS if stream.name in names):
-        figures[stream.name] = measure(stream, options.data, options.keep, quick=options.quick)
+        try:
+            figures[stream.name] = measure(stream, options.data, options.keep, quick=options.quick)
+        except TidemillError as failed:
+            figures[stream.name] = {"failed": str(failed)}
         print(json.dumps({stream.name: figures[stream.name]}), file=sys.stderr, flush=True)
     if options.json:
         print(json.dumps(figures, indent=2))
