@@ -197,7 +197,8 @@ def decide(
             begun = novel if by_labels.outcome == "novel" else rejection
             return by_labels._replace(start=int(indices[begun.start]))
         return by_labels
-    if settings.features and stored and len(window.labelled) and window.inputs_changed():
+    unlabelled = len(window.labelled) - len(indices)
+    if settings.features and stored and unlabelled >= _LEAST_UNLABELLED_ROWS and window.inputs_changed():
         return _decide_by_features(stored, window, settings)
     return RegimeDecision("fits", evidence=rejection.evidence if rejection else 0.0)
 

@@ -56,23 +56,23 @@ def judge_regime(
     if rows.is_empty():
         return _create_verdict(case, "undecided", "hold", "there are no predictions yet", {"rows": 0})
     champion = load_release(packages, case.champion.package)
-    releases, refused = _load_all(case.stored[: policy.regimes.candidates], packages)
-    window = _open_window(rows, case.champion.release, champion, releases)
+    stored = _Stored(case.stored[: policy.regimes.candidates], packages)
+    window = _open_window(rows, case.champion.release, champion, stored)
     settings = Settings(policy.regimes.evidence, policy.regimes.novel, policy.regimes.features)
 
     def find_errors(label: str) -> ErrorProfile | None:
-        return champion.errors if label == case.champion.release else releases[label].errors
+        release = champion if label == case.champion.release else stored.find(label)
+        return release.errors if release else None
 
     while True:
-        decision = decide(case.champion.release, list(releases), find_errors, window, settings)
-        if decision.outcome != "recall":
+        decision = decide(case.champion.release, stored.labels, find_errors, window, settings)
+        release = stored.find(decision.release) if decision.outcome == "recall" else None
+        if release is None:
             break
-        problem = examine(releases[decision.release])
-        if not problem:
+        if not (problem := examine(release)):
             break
-        refused[decision.release] = problem
-        del releases[decision.release]
-    evidence = _describe(decision, rows, refused)
+        stored.refused[decision.release] = problem
+    evidence = _describe(decision, rows, stored.refused)
     if case.start is not None:
         evidence["start"] = case.start.isoformat()
     if decision.outcome == "fits":
@@ -86,20 +86,27 @@ def judge_regime(
     return _create_novel(case, policy, journal, decision, changed_at, now, evidence)
 
 
-def _load_all(stored: Sequence[Arm], packages: Packages) -> tuple[dict[str, StoredRelease], dict[str, str]]:
-    """Return the packages of releases by label, and why others cannot be read."""
-    releases, refused = {}, {}
-    for arm in stored:
+class _Stored:
+    """The releases that can be recalled; each is loaded when it is compared, and `refused` if it cannot be."""
+
+    def __init__(self, arms: Sequence[Arm], packages: Packages) -> None:
+        self._arms = {arm.release: arm for arm in arms}
+        self._packages = packages
+        self.refused: dict[str, str] = {}
+
+    @property
+    def labels(self) -> list[str]:
+        return [label for label in self._arms if label not in self.refused]
+
+    def find(self, label: str) -> StoredRelease | None:
         try:
-            releases[arm.release] = load_release(packages, arm.package)
+            return load_release(self._packages, self._arms[label].package)
         except TidemillError as error:
-            refused[arm.release] = error.problem
-    return releases, refused
+            self.refused[label] = error.problem
+            return None
 
 
-def _open_window(
-    rows: pl.DataFrame, label: str, champion: StoredRelease, releases: dict[str, StoredRelease]
-) -> RegimeWindow:
+def _open_window(rows: pl.DataFrame, label: str, champion: StoredRelease, stored: _Stored) -> RegimeWindow:
     features, truth = unpack_features(rows), rows["truth"]
     labelled = truth.is_not_null().to_numpy()
     labelled_features, labels = features.filter(labelled), truth.filter(labelled)
@@ -107,21 +114,24 @@ def _open_window(
 
     def compute_losses(release: str) -> Floats | None:
         if release not in computed:
-            stored = champion if release == label else releases[release]
+            package = champion if release == label else stored.find(release)
             try:
-                computed[release] = stored.compute_losses(labelled_features, labels)
-            except TidemillError:  # the rows do not fit its signature
+                computed[release] = package.compute_losses(labelled_features, labels) if package else None
+            except Exception as error:  # noqa: BLE001 - a package of another version can fail in any way
+                stored.refused[release] = f"it cannot predict the newest rows: {getattr(error, 'problem', error)}"
                 computed[release] = None
         return computed[release]
 
     inputs = read_inputs(features, champion.inputs)
 
-    def compare(stored: Sequence[str]) -> list[InputFit]:
-        fits = compare_inputs(inputs, champion.inputs, [releases[name].inputs for name in stored])
-        return [
-            fit._replace(fits=fit.fits and not has_learned(champion, releases[name]))
-            for name, fit in zip(stored, fits, strict=True)
-        ]
+    def compare(names: Sequence[str]) -> list[InputFit]:
+        found = []
+        for name in names:
+            other = stored.find(name)
+            fit = compare_inputs(inputs, champion.inputs, [other.inputs])[0] if other else InputFit(0.0, 0, fits=False)
+            fits = other is not None and fit.fits and not has_learned(champion, other)
+            found.append(fit._replace(fits=fits))
+        return found
 
     return RegimeWindow(
         labelled=np.asarray(labelled, dtype=bool),
