@@ -40,12 +40,18 @@ class Forest:
         self._forest = RandomForestClassifier(40, n_jobs=1, random_state=0).fit(rows, classes)
 
     def predict(self, rows: Floats) -> Ints:
-        return np.asarray(self._forest.predict(rows), dtype=np.int64)
+        return self.classes_of(self.predict_shares(rows))
+
+    def predict_shares(self, rows: Floats) -> Floats:
+        return np.asarray(self._forest.predict_proba(rows), dtype=np.float64)
+
+    def classes_of(self, shares: Floats) -> Ints:
+        return np.asarray(self._forest.classes_[shares.argmax(axis=1)], dtype=np.int64)
 
     def compute_losses(self, rows: Floats, classes: Ints) -> Floats:
-        if not len(rows):
-            return np.empty(0)
-        shares = self._forest.predict_proba(rows)
+        return self.losses_of(self.predict_shares(rows), classes) if len(rows) else np.empty(0)
+
+    def losses_of(self, shares: Floats, classes: Ints) -> Floats:
         positions = np.searchsorted(self._forest.classes_, classes).clip(0, len(self._forest.classes_) - 1)
         is_known = self._forest.classes_[positions] == classes
         hit = np.where(is_known, shares[np.arange(len(classes)), positions], 0.0)
@@ -94,6 +100,7 @@ class Loop:
         self._champion: Release | None = None
         self._stored: dict[str, Release] = {}
         self._all: list[Release] = []
+        self._losses: dict[str, Floats] = {}  # each row is scored once by each release
         self._changes: list[Change] = []
         self._start = 0
         self._novel: int | None = 0
@@ -107,7 +114,10 @@ class Loop:
         for begin in range(0, count, self._every):
             end = min(begin + self._every, count)
             if self._champion is not None:
-                predictions[begin:end] = self._champion.model.predict(self._stream.rows[begin:end])
+                model, name = self._champion.model, self._champion.name
+                shares = model.predict_shares(self._stream.rows[begin:end])
+                predictions[begin:end] = model.classes_of(shares)
+                self._losses[name][begin:end] = model.losses_of(shares, self._stream.classes[begin:end])
             self._look(end, max(0, end - self._delay))
         seconds = time.perf_counter() - began
         return Result(predictions, tuple(self._changes), tuple(self._all), len(self._stored), seconds)
@@ -142,7 +152,12 @@ class Loop:
         inputs = read_inputs(self._frame[begin:end], champion.inputs)
 
         def compute_losses(name: str) -> Floats:
-            return self._stored[name].model.compute_losses(rows[begin:labelled], classes[begin:labelled])
+            known = self._losses[name][begin:labelled]
+            missing = np.flatnonzero(np.isnan(known))
+            if len(missing):
+                at = missing + begin
+                known[missing] = self._stored[name].model.compute_losses(rows[at], classes[at])
+            return known
 
         def compare(stored: object) -> list[InputFit]:
             others = [self._stored[name] for name in stored]  # type: ignore[attr-defined]
@@ -179,6 +194,7 @@ class Loop:
             del self._stored[other.name]  # the same regime: the newer one has learned its rows too
         self._stored[name] = self._champion = release
         self._all.append(release)
+        self._losses[name] = np.full(len(classes), np.nan)
         self._requests.append(labelled - start)
         self._start, self._novel = start, None
         self._changes.append(Change(end, "training", name))

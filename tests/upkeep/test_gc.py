@@ -19,6 +19,7 @@ from tidemill.blobs.disk import DiskBlobs
 from tidemill.clock import SystemClock, VirtualClock, uuid7
 from tidemill.compose.backends import open_workspace
 from tidemill.core.artifact import Artifact
+from tidemill.core.check import Verdict
 from tidemill.core.policy import Retention
 from tidemill.core.release import Release
 from tidemill.core.route import Arm, Role, Route
@@ -93,7 +94,7 @@ class Store:
             )
         )
 
-    def route(self, version: int, **roles: Release) -> None:
+    def route(self, version: int, since: datetime = NOW, **roles: Release) -> None:
         arms = tuple(
             Arm(release=r.label, version=r.version, package=r.package, role=_ROLES[n]) for n, r in roles.items()
         )
@@ -104,10 +105,27 @@ class Store:
                 model="m",
                 version=version,
                 arms=arms,
-                since=NOW,
+                since=since,
                 reason="",
             )
         )
+
+    def judge_regime(self, age: timedelta, start: timedelta) -> None:
+        """Store the verdict that a regime is new since a time."""
+        began = (NOW - start).isoformat()
+        verdict = Verdict(
+            id=self.mint(age),
+            check="regime",
+            subject="m/1",
+            outcome="fail",
+            action="retrain",
+            reason="",
+            evidence={"start": began, "novel": {"since": began}},
+            environment="test",
+            model="m",
+            time=NOW - age,
+        )
+        self.ledger.verdicts.add(verdict)
 
     def collect(self, **retention: Any) -> gc.Collected:
         planned = gc.plan(self.ledger, self.blobs, Retention(**retention), NOW)
@@ -205,6 +223,17 @@ def test_a_release_keeps_its_package_and_all_that_its_run_left(store: Store) -> 
     store.release(1, package, run.id)
     assert store.collect(runs="0s").count == 0
     assert store.has(package, frame, log) == [True] * 3
+
+
+def test_the_last_release_of_each_regime_stays(store: Store) -> None:
+    packages = [store.blob(f"regime package {version}") for version in range(1, 5)]
+    releases = [store.release(version, package) for version, package in enumerate(packages, 1)]
+    store.route(1, since=NOW - 100 * DAY, champion=releases[0])
+    store.judge_regime(age=91 * DAY, start=92 * DAY)
+    for position in (1, 2, 3):
+        store.route(position + 1, since=NOW - (90 - position) * DAY, champion=releases[position])
+    store.collect(releases=1)
+    assert store.has(*packages) == [True, False, True, True], "the first one alone knows its regime"
 
 
 def test_of_many_releases_those_that_answer_and_the_last_champions_stay(store: Store) -> None:

@@ -34,7 +34,7 @@ def test_every_page_is_html_and_json(mill: kit.Mill) -> None:
 def test_pages_of_an_empty_ledger_name_the_first_command(mill: kit.Mill) -> None:
     browser = client(mill)
     assert "tidemill run training" in browser.get("/").text
-    for noun in ("runs", "releases", "routes", "verdicts", "events", "jobs"):
+    for noun in ("runs", "releases", "routes", "regimes", "verdicts", "events", "jobs"):
         assert browser.get(f"/{noun}").status_code == 200
 
 
@@ -210,3 +210,11 @@ def test_an_internal_error_shows_no_details(mill: kit.Mill, monkeypatch: pytest.
     reply = TestClient(app, base_url="http://localhost", raise_server_exceptions=False).get("/runs")
     assert reply.status_code == 500
     assert "secret" not in reply.text
+
+
+def test_the_regimes_page_shows_the_release_that_is_kept_for_each(mill: kit.Mill) -> None:
+    kit.turned(mill)
+    browser = client(mill)
+    assert "flights/2" in browser.get("/regimes").text
+    listed = browser.get("/regimes?format=json").json()["regimes"]["flights"]
+    assert [regime["releases"] for regime in listed] == [["flights/1"], ["flights/2"]]

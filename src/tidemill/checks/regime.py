@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from msgspec import Struct
 
+from tidemill.core.model import PredictionTask
 from tidemill.data.arrays import Booleans, Floats
 
 # A row exceeds a level if its loss is above that share's quantile of the held-out losses. If a model fits, a share of
@@ -21,6 +22,10 @@ _LEAST_ROWS_TO_CONTRADICT = 20
 _LEAST_NOVEL_ROWS = 20
 _LEAST_EXCESS = 2.0
 _LEAST_UNLABELLED_ROWS = 8
+_LEAST_LOG_LOSS = 0.2
+_MOST_LOG_LOSS = float(-np.log(0.01))
+_LEAST_SHARE = 0.5
+_OUTLIER = 4.0
 _CHOICE_DEVIATIONS = 1.64
 
 RegimeOutcome = Literal["fits", "recall", "novel"]
@@ -103,12 +108,23 @@ def _log_ratios(exceeds: Booleans, share: float, rate: float) -> Floats:
 class Settings(NamedTuple):
     """How much evidence a decision needs: `evidence` in nats for a recall by labels, `novel` for all other changes.
 
-    `features` is whether inputs alone can decide where there are no labels.
+    `features` is whether inputs alone can decide where there are no labels. The losses of a `task` are log losses or
+    squared errors.
     """
 
     evidence: float = 7.0
     novel: float = 12.0
     features: bool = True
+    task: PredictionTask = "classification"
+
+    def find_least_increase(self, profile: ErrorProfile) -> float:
+        """Return the least increase of the mean loss that matters: 0.2 of a log loss, half of a squared error."""
+        return _LEAST_LOG_LOSS if self.task == "classification" else _LEAST_SHARE * profile.mean
+
+    def clip(self, losses: Floats, profile: ErrorProfile) -> Floats:
+        """Return losses without outliers, for a mean: a probability counts as at least 0.01."""
+        most = _MOST_LOG_LOSS if self.task == "classification" else _OUTLIER * max(profile.losses, default=0.0)
+        return np.minimum(np.nan_to_num(losses, nan=np.inf), most)
 
 
 class InputFit(NamedTuple):
@@ -192,7 +208,7 @@ def decide(
     rejection = reject(losses, own) if losses is not None and own is not None else None
     if own is not None and rejection is not None and losses is not None and rejection.evidence >= settings.evidence:
         novel = reject(losses, own, _NOVEL_RATES)
-        by_labels = _decide_by_labels(stored, profiles, window, settings, losses, rejection, novel)
+        by_labels = _decide_by_labels(own, stored, profiles, window, settings, losses, rejection, novel)
         if by_labels.outcome != "fits":
             begun = novel if by_labels.outcome == "novel" else rejection
             return by_labels._replace(start=int(indices[begun.start]))
@@ -204,6 +220,7 @@ def decide(
 
 
 def _decide_by_labels(
+    own: ErrorProfile,
     stored: Sequence[str],
     profiles: Callable[[str], ErrorProfile | None],
     window: RegimeWindow,
@@ -212,20 +229,29 @@ def _decide_by_labels(
     rejection: Rejection,
     novel: Rejection,
 ) -> RegimeDecision:
-    newest = losses[rejection.start :]
+    clipped = settings.clip(losses, own)
+    newest = clipped[rejection.start :]
     loss = float(newest.mean())
+    increase = settings.find_least_increase(own)
+    usual = float(settings.clip(np.asarray(own.losses), own).mean())
+    if loss - usual < increase:
+        return RegimeDecision("fits", evidence=rejection.evidence)
     tried = []
     for release in stored:
         profile, others = profiles(release), window.losses(release)
         if profile is None or not profile.rows or others is None:
             continue
-        tried.append(_try(release, others[rejection.start :], newest, profile, rejection.rate, len(stored)))
+        on_newest = settings.clip(others, own)[rejection.start :]
+        compared = _try(release, on_newest, newest, profile, rejection.rate, len(stored))
+        is_better = loss - compared.loss >= increase / 2
+        tried.append(compared._replace(fits=compared.fits and is_better))
     decision = RegimeDecision("novel", "labels", "", 0, rejection.evidence, loss, tuple(tried))
     fitting = [candidate for candidate in tried if candidate.fits]
     if fitting:
         best = min(fitting, key=lambda candidate: (-round(candidate.accepted, 6), candidate.loss))
         return decision._replace(outcome="recall", release=best.release)
     is_new = novel.evidence >= settings.novel and len(losses) - novel.start >= _LEAST_NOVEL_ROWS
+    is_new = is_new and float(clipped[novel.start :].mean()) - usual >= increase
     return decision if is_new else decision._replace(outcome="fits")
 
 
@@ -243,7 +269,7 @@ def _try(release: str, losses: Floats, champion: Floats, profile: ErrorProfile, 
         ),
         default=0.0,
     )
-    differences = np.nan_to_num(champion, nan=np.inf, posinf=1e300) - np.nan_to_num(losses, nan=np.inf, posinf=1e300)
+    differences = champion - losses
     mean, deviation = float(differences.mean()), float(differences.std())
     is_better = mean > 0 and mean * np.sqrt(len(differences)) >= _LEAST_DEVIATIONS * deviation
     fits = accepted >= _LEAST_ACCEPTANCE + np.log(max(stored, 1)) and against.evidence < _MOST_REJECTION and is_better

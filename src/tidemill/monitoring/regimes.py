@@ -58,7 +58,7 @@ def judge_regime(
     champion = load_release(packages, case.champion.package)
     stored = _Stored(case.stored[: policy.regimes.candidates], packages)
     window = _open_window(rows, case.champion.release, champion, stored)
-    settings = Settings(policy.regimes.evidence, policy.regimes.novel, policy.regimes.features)
+    settings = Settings(policy.regimes.evidence, policy.regimes.novel, policy.regimes.features, policy.problem.task)
 
     def find_errors(label: str) -> ErrorProfile | None:
         release = champion if label == case.champion.release else stored.find(label)

@@ -14,19 +14,20 @@ from starlette.routing import Route
 from tidemill.core.resources import Board, BooksReader, Packages
 from tidemill.errors import InputError, NotFound, TidemillError
 from tidemill.telemetry import get_logger
-from tidemill.web import details, overview, pages, run, templating
+from tidemill.web import details, overview, pages, regimes, run, templating
 from tidemill.web.guard import Guard
 from tidemill.web.reading import Query, Site
 from tidemill.web.view import Chart, Facts, Page, PageTable
 
 log = get_logger("web")
 
-_LIST_NAMES = ("runs", "releases", "routes", "verdicts", "events", "jobs")
+_LIST_NAMES = ("runs", "releases", "routes", "regimes", "verdicts", "events", "jobs")
 _LISTS: dict[str, Callable[[Site, Query], Page]] = {
     "/": overview.overview,
     "/runs": pages.runs,
     "/releases": pages.releases,
     "/routes": pages.routes,
+    "/regimes": regimes.regimes,
     "/verdicts": pages.verdicts,
     "/events": pages.events,
     "/jobs": pages.jobs,
