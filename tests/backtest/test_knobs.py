@@ -44,12 +44,13 @@ def test_only_knobs_that_the_policy_has_are_listed(policy: Policy) -> None:
     assert [knob.name for knob in make_space(policy).list_knobs()] == [
         "window",
         "calendar",
+        "canary",
         "drift",
         "cooldown",
         "limit",
     ]
     static = replace(policy, triggers=())
-    assert [knob.name for knob in make_space(static).list_knobs()] == ["window", "calendar", "drift"]
+    assert [knob.name for knob in make_space(static).list_knobs()] == ["window", "calendar", "canary", "drift"]
 
 
 def test_settings_change_only_their_own_values(policy: Policy) -> None:
@@ -62,6 +63,9 @@ def test_settings_change_only_their_own_values(policy: Policy) -> None:
     assert [trigger.cooldown for trigger in cooldown.triggers] == ["1m", "0s", "0s", "3d"]
     limits = space.apply({"limit": "0.5"}).models["shop"].watch.values
     assert [value.limit for value in limits][:2] == [0.05, 0.3], "the limit of drift is a share of columns"
+    rollout = space.apply({"canary": "2d"}).models["shop"].rollout
+    assert (rollout.maximum, rollout.extension, rollout.undecided) == ("2d", "0s", "challenger")
+    assert rollout.distance == policy.models["shop"].rollout.distance, "the guard rails stay"
     drift = space.apply({"drift": "report"}).models["shop"].watch.values
     assert [value.action for value in drift][:2] == ["retrain", "experiment"]
 

@@ -32,8 +32,8 @@ def test_every_combination_of_settings_can_be_written_and_is_read_back(tmp_path:
     space = make_space(project.policy)
     knobs = [("", *knob.values) for knob in space.list_knobs()]
     names = [knob.name for knob in space.list_knobs()]
-    assert len(names) == 5
-    for values in itertools.islice(itertools.product(*knobs), 0, None, 7):
+    assert len(names) == 6
+    for values in itertools.islice(itertools.product(*knobs), 0, None, 23):
         settings: Settings = {name: value for name, value in zip(names, values, strict=True) if value}
         wanted = space.apply(settings)
         text = edit_policy(project.folder / "tidemill.toml", project.policy, wanted)

@@ -58,11 +58,13 @@ class Evaluations:
             batch = names[first : first + _PARALLEL]
             began = time.monotonic()
             replays = {f"replay-{index}": missing[name] for index, name in enumerate(batch)}
-            found = replay_each(self._project, replays, self._model, period, self._folder, self._build_reporter())
+            # Replays share models with those of the same period only: the same version of a table has the same rows.
+            shared = self._folder / f"{period.begin:%Y-%m-%dT%H%M}"
+            found = replay_each(self._project, replays, self._model, period, shared, self._build_reporter())
             self.seconds.append((time.monotonic() - began) / len(batch))
             for name, label in zip(batch, replays, strict=True):
                 self._store(keys[name], found[label])
-                shutil.rmtree(self._folder / label, ignore_errors=True)
+                shutil.rmtree(shared / label, ignore_errors=True)
         return {name: _unpack(name, self._stored[keys[name]]) for name in policies}
 
     def has(self, policy: Policy, period: Period) -> bool:
@@ -71,8 +73,8 @@ class Evaluations:
 
     def clean(self) -> None:
         """Delete the models that replays shared; the results stay."""
-        for name in ("blobs", "memory"):
-            shutil.rmtree(self._folder / name, ignore_errors=True)
+        for folder in self._folder.glob("*/"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _build_key(self, policy: Policy, period: Period) -> str:
         parts = (self._inputs, digest_policy(policy), period.begin.isoformat(), period.end.isoformat())

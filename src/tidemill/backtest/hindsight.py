@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from tidemill.backtest.comparison import TrainingStory
-from tidemill.backtest.sources import select_between
-from tidemill.core.columns import ROW_ID
+from tidemill.backtest.sources import TimeIndex
+from tidemill.core.columns import ROW_ID, TIME
 from tidemill.core.model import Model
 from tidemill.data.arrays import Floats
 from tidemill.data.metrics import losses
@@ -44,7 +44,7 @@ def _is_wrong(replay: "Replay", story: TrainingStory) -> bool:
     champion = packages.load(before.package)
     problem = replay.model.problem
     truth = replay.labels.select(pl.col("key").alias(ROW_ID), pl.col("value").alias(problem.label))
-    rows = select_between(replay.features.rows, story.settled, story.settled + _AFTER).drop(problem.label)
+    rows = TimeIndex(replay.features.rows, TIME).select(story.settled, story.settled + _AFTER).drop(problem.label)
     rows = rows.join(truth, on=ROW_ID, how="inner", maintain_order="left")
     for model in (candidate, champion):
         rows = select_learned(model, rows, problem)

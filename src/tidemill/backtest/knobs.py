@@ -11,7 +11,7 @@ from tidemill.clock import parse_duration
 from tidemill.core.policy import ModelPolicy, Policy, WatchValue
 from tidemill.core.trigger import Trigger
 
-KnobName = Literal["window", "calendar", "drift", "cooldown", "limit"]
+KnobName = Literal["window", "calendar", "canary", "drift", "cooldown", "limit"]
 Settings = Mapping[KnobName, str]
 """The chosen value of each knob; a knob that is absent stays as the policy has it."""
 
@@ -23,6 +23,7 @@ _WINDOWS = (28, 56, 84, 182, 365)
 _MINIMUM_OF_HISTORY = 0.8
 _COOLDOWNS = ("3d", "7d", "14d", "28d")
 _FACTORS = ("0.25", "0.5", "2")
+_CANARIES = ("2d", "5d")
 _CRONS = {
     "daily": (1, "0 6 * * *"),
     "weekly": (7, "0 6 * * 1"),
@@ -131,6 +132,8 @@ class Space:
             return _NO_CALENDAR if index is None else self.policy.triggers[index].cron
         if name == "cooldown":
             return ", ".join(self.policy.triggers[index].cooldown for index in self.retraining_triggers)
+        if name == "canary":
+            return self._written.rollout.maximum
         values = self._written.watch.values
         if name == "drift":
             return ", ".join(value.action for value in values if value.value == "drift")
@@ -138,10 +141,11 @@ class Space:
 
     def list_knobs(self) -> list[Knob]:
         """Return the knobs that this policy has, the most important first, without the values that are written."""
-        values = self._written.watch.values
+        values, rollout = self._written.watch.values, self._written.rollout
         known: dict[KnobName, tuple[str, ...]] = {
             "window": self.windows,
             "calendar": (_NO_CALENDAR, *self.calendars),
+            "canary": _CANARIES if rollout.canary and not rollout.approval else (),
             "drift": ("report",) if any(v.value == "drift" and v.action == "retrain" for v in values) else (),
             "cooldown": _COOLDOWNS if self.retraining_triggers else (),
             "limit": _FACTORS if self.retraining_triggers and any(map(_is_metric, values)) else (),
@@ -202,6 +206,17 @@ def _name(space: Space) -> str:
     return space.model if len(space.policy.models) > 1 else ""
 
 
+def _set_canary(space: Space, policy: Policy, value: str) -> Policy:
+    """Set a short canary that promotes a challenger unless it is proven to do harm."""
+
+    def change(model: ModelPolicy) -> ModelPolicy:
+        shortest = min(model.rollout.shortest, value, key=parse_duration)
+        rollout = replace(model.rollout, maximum=value, extension="0s", undecided="challenger", shortest=shortest)
+        return replace(model, rollout=rollout)
+
+    return space.change_model(policy, change)
+
+
 def _set_drift(space: Space, policy: Policy, value: str) -> Policy:
     del value  # the only value is `report`
     return space.change_values(
@@ -233,6 +248,7 @@ def _set_limit(space: Space, policy: Policy, value: str) -> Policy:
 _SETTERS: dict[KnobName, Callable[[Space, Policy, str], Policy]] = {
     "window": _set_window,
     "calendar": _set_calendar,
+    "canary": _set_canary,
     "drift": _set_drift,
     "cooldown": _set_cooldown,
     "limit": _set_limit,
@@ -249,6 +265,7 @@ def describe_settings(settings: Settings) -> str:
     texts = {
         "window": "rows of {}",
         "calendar": "training {}",
+        "canary": "canary of {}",
         "drift": "drift is only reported",
         "cooldown": "cooldown {}",
         "limit": "limits × {}",

@@ -78,6 +78,7 @@ class Search:
         self.evaluated: list[Evaluation] = []
         self.failed: dict[str, str] = {}
         self.is_complete = True
+        self._scanned: dict[KnobName, str] = {}
 
     def run(self) -> Evaluation:
         """Return the chosen evaluation; all are in `evaluated`, the policy as it is written first.
@@ -91,8 +92,8 @@ class Search:
         if not written:
             problem = next(iter(self.failed.values()))
             raise TidemillError(f"the policy as it is written cannot be replayed: {problem}", "fix this error first")
-        scanned = self._scan()
-        starts = self._combine(scanned)
+        self._scanned = self._scan()
+        starts = self._combine(self._scanned)
         self._evaluate(starts)
         self._refine()
         return self._choose()
@@ -111,10 +112,14 @@ class Search:
         by_window = self._evaluate([{"window": window, "calendar": middle} for window in windows], is_scan=True)
         if not by_window:
             return {}
-        window = _find_cheapest(by_window).settings["window"]
-        others: list[Settings] = [{"window": window, "calendar": name} for name in calendars if name != middle]
-        found = [*by_window, *self._evaluate(others, is_scan=True)]
-        best = _find_cheapest(found).settings
+        found, best = by_window, _find_cheapest(by_window).settings
+        window = best["window"]
+        while True:  # a daily calendar takes long, so it is only tried if a weekly one is better than a rarer one
+            near = _list_neighbours(calendars, best["calendar"])
+            found = found + self._evaluate([{"window": window, "calendar": name} for name in near], is_scan=True)
+            if _find_cheapest(found).settings == best:
+                break
+            best = _find_cheapest(found).settings
         if best["calendar"] != middle:
             near = _list_neighbours(windows, best["window"])
             found += self._evaluate([{"window": name, "calendar": best["calendar"]} for name in near], is_scan=True)
@@ -128,29 +133,32 @@ class Search:
         starts = [{name: value} for name, value in useful.items()]
         if len(useful) > 1:
             starts.append(dict(useful))
-        if "drift" in knobs:
-            starts.append({**useful, "drift": "report"})
+        for name in ("canary", "drift"):
+            if name in knobs:
+                starts.append({**(starts[-1] if useful else {}), name: knobs[name].values[0]})
         return starts
 
     def _refine(self) -> None:
         """Change one knob of the best policy at a time, as long as that makes it cheaper."""
-        while time.monotonic() < self._deadline:
-            best = _find_cheapest(self.candidates)
+        while True:
+            before = _find_cheapest(self.candidates)
             for knob in self._space.list_knobs():
                 best = _find_cheapest(self.candidates)
                 self._evaluate([best_with(best.settings, knob.name, value) for value in self._list_steps(knob, best)])
-            if _find_cheapest(self.candidates) is best:
+            if _find_cheapest(self.candidates) is before:
                 return
 
     def _list_steps(self, knob: Knob, best: Evaluation) -> Sequence[str]:
-        """Return the values of a knob to try: of windows and calendars those beside the best, of others all; and none.
+        """Return the values of a knob to try: of windows and calendars those near the best, of others all; and none.
 
-        An empty value leaves the knob as the policy has it.
+        An empty value leaves the knob as the policy has it. Where the policy has none of the knob's values, those near
+        the best value of the scan are tried.
         """
         values: Sequence[str] = knob.values
         chosen = best.settings.get(knob.name)
         if knob.name in ("window", "calendar"):
-            values = _list_neighbours(values, chosen) if chosen else ()
+            near = chosen or self._scanned.get(knob.name)
+            values = _list_neighbours(values, near) if near else ()
         return [*values, ""] if chosen else values
 
     def _evaluate(self, asked: Sequence[Settings], *, is_scan: bool = False) -> list[Evaluation]:

@@ -29,7 +29,7 @@ class _Block:
 def edit_policy(file: Path, present: Policy, wanted: Policy) -> str:
     """Return the text of a policy's file, changed so that it is read as the policy `wanted`.
 
-    Values of `[training] window`, `[[watch.values]]` and `[[triggers]]` can differ, and triggers can be added or
+    Values of `[training]`, `[rollout]`, `[[watch.values]]` and `[[triggers]]` can differ, and triggers can be added or
     removed. The result is read again and compared: a file that cannot be edited is an error.
 
     Raises
@@ -43,8 +43,8 @@ def edit_policy(file: Path, present: Policy, wanted: Policy) -> str:
     for name, model in wanted.models.items():
         prefix = "" if is_short else f"models.{name}."
         before = present.models[name]
-        if model.training.window != before.training.window:
-            edited = _set(edited, f"{prefix}training", -1, "window", model.training.window)
+        for table in ("training", "rollout"):
+            edited = _set_fields(edited, f"{prefix}{table}", -1, getattr(before, table), getattr(model, table))
         for index, (old, new) in enumerate(zip(before.watch.values, model.watch.values, strict=True)):
             edited = _set_fields(edited, f"{prefix}watch.values", index, old, new)
     edited = _edit_triggers(edited, present.triggers, wanted.triggers)
