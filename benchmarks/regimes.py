@@ -138,8 +138,10 @@ def _count_needless(stream: Stream, result: Result) -> int:
     return needless
 
 
-def measure(names: Sequence[str], seeds: Sequence[int], delays: Sequence[int]) -> list[Score]:
-    """Return the scores of all contenders on all streams."""
+def measure(
+    names: Sequence[str], seeds: Sequence[int], delays: Sequence[int], contenders: Sequence[str]
+) -> list[Score]:
+    """Return the scores of contenders on streams; with late labels, only those of recall."""
     scores = []
     for name, seed in itertools.product(names, seeds):
         try:
@@ -149,7 +151,7 @@ def measure(names: Sequence[str], seeds: Sequence[int], delays: Sequence[int]) -
             continue
         oracle = run_oracle(stream)
         for delay in delays:
-            for contender in CONTENDERS if delay == delays[0] else ("recall",):
+            for contender in contenders if delay == delays[0] else ("recall",):
                 scores.append(score_stream(name, STREAMS[name](seed), seed, delay, contender, oracle))
                 print(f"{name} {seed} {delay} {contender}", file=sys.stderr, flush=True)
     return scores
@@ -232,12 +234,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--markdown", action="store_true", help=f"write the table to {_PAGE.name}")
     parser.add_argument("--stream", action="append", choices=list(STREAMS), help="run only these streams")
+    parser.add_argument("--contender", action="append", choices=list(CONTENDERS), help="run only these contenders")
+    parser.add_argument("--at-once", action="store_true", help="no stream with late labels")
     parser.add_argument("--seeds", type=int, default=len(FINAL_SEEDS), help="the number of seeds, from 1 on")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=RuntimeWarning)
     names = options.stream or (["half-spaces", "look-alikes"] if options.quick else list(STREAMS))
     seeds = range(1, 2 if options.quick else options.seeds + 1)
-    scores = measure(names, seeds, (0,) if options.quick else (0, 500))
+    contenders = options.contender or list(CONTENDERS)
+    scores = measure(names, seeds, (0,) if options.quick or options.at_once else (0, 500), contenders)
     unchanged = [] if options.quick or options.stream else measure_unchanging(seeds, UNCHANGING_ROWS)
     if options.json:
         print(json.dumps({"scores": to_builtins(scores), "unchanging": unchanged}, indent=2))

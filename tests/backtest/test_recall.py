@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from examples.vehicles.make_data import make_rows
+from tidemill.backtest.findings import list_return_lines
 from tidemill.backtest.period import choose_period
 from tidemill.backtest.replay import Replay
+from tidemill.backtest.summary import summarize
 from tidemill.core.route import Route
 from tidemill.project.project import Project
 from tidemill.registry.regimes import list_kept_releases, list_regimes
@@ -77,3 +79,12 @@ def test_the_look_that_recalled_says_why(replay: Replay) -> None:
     assert (verdict.check, verdict.action, verdict.reference) == ("regime", "recall", "vehicles/1")
     assert verdict.evidence["by"] == "features"
     assert "vehicles/1" in verdict.reason
+
+
+def test_the_report_states_the_blind_spot_with_and_without_a_recall(replay: Replay) -> None:
+    result = summarize("loop", replay, 0.0)
+    (found,) = result.returns
+    assert (found.release, found.by) == ("vehicles/1", "features")
+    assert found.rows <= 25
+    assert found.rows_to_training is None, "the period ends before a training could help"
+    assert "vehicles/1 was recalled after" in list_return_lines(result)[0]

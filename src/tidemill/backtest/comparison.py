@@ -98,6 +98,22 @@ class TrainingStory(Struct, frozen=True, kw_only=True):
     message: str = field(default="", name="said")
 
 
+class RegimeReturn(Struct, frozen=True, kw_only=True):
+    """A regime that returned: its first row, and the recall of its release, by `labels` or `features`.
+
+    `rows` were served between them. A training needs at least `rows_to_training` rows before its model exists; None if
+    it could not exist within the period.
+    """
+
+    start: datetime
+    recalled: datetime
+    release: str
+    replaced: str
+    by: str
+    rows: int
+    rows_to_training: int | None = None
+
+
 class PolicyResult(Struct, frozen=True, kw_only=True):
     """The result of one policy.
 
@@ -125,6 +141,7 @@ class PolicyResult(Struct, frozen=True, kw_only=True):
     stories: list[TrainingStory] = []
     seed: int = 0
     wrong_promotions: int = 0
+    returns: list[RegimeReturn] = []
 
     @property
     def failures(self) -> list[TimelineEntry]:

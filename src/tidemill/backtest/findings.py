@@ -12,7 +12,7 @@ from tidemill.core.metric import find_metric_info
 from tidemill.core.route import RouteChange
 from tidemill.data.charts import ChartMark, ChartSeries, TrafficChange, TrafficShare
 from tidemill.evidence.formatting import format_number
-from tidemill.web.words import describe_metric, pluralize
+from tidemill.web.words import describe_metric, format_time, pluralize
 
 _POLICIES = {
     "loop": "the loop",
@@ -102,6 +102,22 @@ def _format_difference(metric: str, result: PolicyResult, other: PolicyResult) -
         return f"equal to {policy}"
     judgement = "worse" if (difference > 0) != find_metric_info(metric).greater_is_better else "better"
     return f"{abs(difference):.4f} {'higher' if difference > 0 else 'lower'} ({judgement}) than {policy}"
+
+
+def list_return_lines(policy: PolicyResult) -> list[str]:
+    """Return a line for each regime that returned: the rows until its release was recalled, and without a recall."""
+    lines = []
+    for found in policy.returns:
+        trained = (
+            f"a training needs at least {found.rows_to_training:,} rows"
+            if found.rows_to_training is not None
+            else "a training would have been too late for this period"
+        )
+        lines.append(
+            f"{format_time(found.start)}  {found.release} was recalled after {pluralize(found.rows, 'row')}, by "
+            f"{found.by}; {trained}"
+        )
+    return lines
 
 
 def list_disturbance_outcomes(result: BacktestResult) -> list[DisturbanceOutcome]:

@@ -18,6 +18,7 @@ from tidemill.web.words import describe_metric, format_day, format_time, plurali
 
 _WIDTH = 118
 _LINES = 40
+_MOST_RETURNS = 8
 
 
 def render(result: BacktestResult) -> str:
@@ -47,6 +48,7 @@ def render(result: BacktestResult) -> str:
             for story in first.stories
         ],
         disturbances=findings.list_disturbance_outcomes(result),
+        returns=findings.list_return_lines(first),
         lines=[(line, _find_anchor(line.entry, first)) for line in findings.shorten_timeline(first.timeline)],
         limits=findings.list_limits(result),
         reference=findings.describe_policy(_choose_reference(result)),
@@ -163,6 +165,7 @@ def as_json(result: BacktestResult) -> dict[str, Any]:
                 for policy in result.outcomes
             },
             "planted": findings.list_disturbance_outcomes(result),
+            "returns": first.returns,
             "causes": first.causes,
             "timeline": first.timeline,
             "trainings_told": first.stories,
@@ -219,6 +222,9 @@ def summary(result: BacktestResult) -> str:
                 _cut(f"              → {disturbance.text}"),
             ]
         lines.append("")
+    if returns := findings.list_return_lines(first):
+        lines += ["Regimes that returned (the blind spot, and that of a training alone):"]
+        lines += [*(_cut(f"  {line}") for line in returns[:_MOST_RETURNS]), ""]
     causes = f"Trainings by cause: {stories.format_causes(result.list_seeds(first.name))}"
     closing = ["", *_format_verdicts(first), causes, "", "The report lists the limits of these figures."]
     events = [

@@ -10,6 +10,7 @@ import polars as pl
 
 from tidemill.backtest.comparison import Ending, Period, PolicyResult, TimelineEntry, TrainingStory, VerdictSummary
 from tidemill.backtest.hindsight import count_wrong_promotions
+from tidemill.backtest.returns import list_returns
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
 from tidemill.core.model import PredictionTask, Signature
@@ -57,6 +58,7 @@ def summarize(name: str, replay: "Replay", seconds: float) -> PolicyResult:
         stories=stories,
         seed=replay.policy.backtest.seed,
         wrong_promotions=count_wrong_promotions(replay, stories),
+        returns=list_returns(replay),
     )
 
 

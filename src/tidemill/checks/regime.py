@@ -260,7 +260,7 @@ def _try(release: str, losses: Floats, champion: Floats, profile: ErrorProfile, 
 
     It is accepted if its losses are not as bad as those of the champion, of which a share of `rate` exceeds a level.
     """
-    against = reject(losses, profile)
+    against = reject(losses, profile, _NOVEL_RATES)
     accepted = max(
         (
             -float(_log_ratios(~(losses <= threshold), share, rate).sum())
