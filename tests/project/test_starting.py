@@ -15,11 +15,11 @@ from tidemill.project.starting import write_project
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 
 
-def started(folder: Path, table: pl.DataFrame, now: datetime = NOW, time: str = "") -> Policy:
+def started(folder: Path, table: pl.DataFrame, time: str = "") -> Policy:
     folder.parent.mkdir(parents=True, exist_ok=True)
     file = folder.parent / "table.parquet"
     table.write_parquet(file)
-    write_project(folder, guess_columns(table, "late", time=time), file, now)
+    write_project(folder, guess_columns(table, "late", time=time), file)
     return read_policy(folder / "tidemill.toml")
 
 
@@ -52,11 +52,17 @@ def test_a_new_project_refuses_requests_that_do_not_fit_and_an_older_one_predict
     assert read_policy(file).strict_models == frozenset()
 
 
-@pytest.mark.parametrize(("now", "watched"), [(NOW, True), (NOW + timedelta(days=60), False)])
-def test_a_model_of_rows_that_no_longer_come_cannot_be_too_old(tmp_path: Path, now: datetime, watched: bool) -> None:
-    (model,) = started(tmp_path / "mine", visits(20), now=now).models.values()
-    assert ("age" in {value.value for value in model.watch.values}) is watched
-    assert ("of 2026-03-01" in (tmp_path / "mine" / "tidemill.toml").read_text()) is not watched
+@pytest.mark.parametrize(("a_day", "limit"), [(1000, 14.0), (20, 14.0), (6, 35.0), (0.1, 364.0)])
+def test_a_model_is_fitted_again_when_there_can_be_enough_new_rows(tmp_path: Path, a_day: float, limit: float) -> None:
+    at = [NOW - timedelta(days=row / a_day) for row in range(300)]
+    table = pl.DataFrame({"at": at, "n": [row % 7 for row in range(300)], "late": [row % 2 == 0 for row in range(300)]})
+    (model,) = started(tmp_path / "mine", table).models.values()
+    assert [value.limit for value in model.watch.values if value.value == "age"] == [limit]
+
+
+def test_without_an_event_time_the_age_of_a_model_is_not_watched(tmp_path: Path) -> None:
+    (model,) = started(tmp_path / "mine", visits(20).drop("at")).models.values()
+    assert "age" not in {value.value for value in model.watch.values}
 
 
 @pytest.mark.parametrize(
