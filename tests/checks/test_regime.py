@@ -179,3 +179,62 @@ def test_rows_of_the_regime_are_chosen_only_if_they_are_clearly_better() -> None
     assert prefers_regime(draw_losses(1, 100, 0.4), draw_losses(2, 100, 0.05))
     assert not prefers_regime(draw_losses(1, 100, 0.06), draw_losses(2, 100, 0.05))
     assert not prefers_regime(np.empty(0), np.empty(0))
+
+
+SEQUENCE = "abacbaca"
+SEGMENT = 400
+
+
+@pytest.mark.parametrize("delay", [0, 30])
+@pytest.mark.parametrize("seed", range(3))
+def test_three_regimes_that_return_are_recalled_in_turn(seed: int, delay: int) -> None:
+    """A release has few errors in its own regime, and errors in half of the rows of the others."""
+    regimes = np.repeat(list(SEQUENCE), SEGMENT)
+    losses = {
+        name: np.where(
+            regimes == name,
+            draw_losses(seed * 9 + at, len(regimes), 0.05),
+            draw_losses(seed * 9 + at + 3, len(regimes), 0.5),
+        )
+        for at, name in enumerate("abc")
+    }
+    champion, start, late, wrong = "a", 0, [], 0
+    for end in range(100, len(regimes), 5):
+        known = max(start, end - delay)
+        begin = max(start, known - 200)
+
+        def read(name: str, begin: int = begin, known: int = known) -> Floats:
+            return losses[name][begin:known]
+
+        window = RegimeWindow(
+            labelled=np.arange(begin, end) < known,
+            losses=read,
+            inputs=lambda names: [InputFit(0.0, 0, fits=False)] * len(names),
+            inputs_changed=lambda: False,
+        )
+        decision = decide(champion, [name for name in "abc" if name != champion], PROFILES.get, window, SETTINGS)
+        if decision.outcome == "recall":
+            champion, start = decision.release, begin + decision.start
+            wrong += champion != regimes[end - 1 - delay]
+            late.append(end - delay - (end - delay) // SEGMENT * SEGMENT)
+    assert wrong == 0
+    assert len(late) == len(SEQUENCE) - 1
+    assert max(late) <= 40
+
+
+def test_a_regression_is_judged_by_the_share_of_its_squared_error() -> None:
+    random = np.random.default_rng(3)
+    own = profile_errors(random.normal(size=300) ** 2)
+    settings_of_regression = SETTINGS._replace(task="regression")
+
+    def judge(scale: float) -> str:
+        losses = {"a": (scale * random.normal(size=100)) ** 2, "b": random.normal(size=100) ** 2}
+        window = RegimeWindow(
+            labelled=np.ones(100, dtype=bool),
+            losses=lambda name: losses[name],
+            inputs=lambda _: [],
+            inputs_changed=lambda: False,
+        )
+        return decide("a", ["b"], lambda _: own, window, settings_of_regression).outcome
+
+    assert [judge(scale) for scale in (1.0, 1.1, 4.0)] == ["fits", "fits", "recall"]

@@ -9,6 +9,8 @@ import pytest
 from tests.registry.test_rollout import Dock
 from tidemill.core.check import Action, Verdict
 from tidemill.core.route import Route
+from tidemill.core.trigger import Job
+from tidemill.ledger.events import record_event
 from tidemill.registry.pauses import pause
 from tidemill.registry.regimes import (
     find_episode,
@@ -41,6 +43,25 @@ class Harbour(Dock):
             time=self.clock.now(),
         )
         return self.books.verdicts.add(verdict)
+
+    def drop_job(self, verdict: Verdict) -> None:
+        """Drop the job that the event of a verdict requests."""
+        event = record_event(
+            self.books, self.clock, "verdict", verdict.subject, environment="test", cause=verdict.id, payload={}
+        )
+        job = Job(
+            id=self.clock.mint(),
+            trigger="new regime",
+            dedupe_key=event.id,
+            pipeline="training",
+            environment="test",
+            state="dropped",
+            created=self.clock.now(),
+            available=self.clock.now(),
+            model="late",
+            event=event.id,
+        )
+        self.books.jobs.add(job)
 
     def serve(self) -> str:
         """Release the next version without a canary."""
@@ -147,6 +168,8 @@ def test_an_episode_lasts_until_the_route_changes(harbour: Harbour) -> None:
     assert list_requests(harbour.books, "test", "late", start) == []
     harbour.judge("retrain", first, novel={"since": start.isoformat()}, start=start.isoformat(), of_regime=300)
     assert list_requests(harbour.books, "test", "late", start) == [300]
+    harbour.drop_job(harbour.judge("retrain", first, start=start.isoformat(), of_regime=600))
+    assert list_requests(harbour.books, "test", "late", start) == [300], "its rows were not delivered yet"
     harbour.serve()
     current = find_current_route(harbour.books, "test", "late")
     assert current is not None

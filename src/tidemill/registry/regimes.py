@@ -15,6 +15,7 @@ from tidemill.errors import NotFound
 from tidemill.registry.routing import list_routes
 
 _MOST_REQUESTS = 20
+_MOST_DROPPED = 50
 
 
 class Tenure(Struct, frozen=True, kw_only=True):
@@ -166,14 +167,23 @@ def find_regime_start(books: BooksReader, environment: str, model: str) -> datet
 
 
 def list_requests(books: BooksReader, environment: str, model: str, start: datetime | None) -> list[int]:
-    """Return how many labelled rows a regime had at each request of a training, the newest request first."""
+    """Return how many labelled rows a regime had at each request of a training, the newest request first.
+
+    A request whose job was dropped, for example because its rows were not delivered yet, does not count.
+    """
+    dropped = {job.event for job in books.jobs.find(model=model, state="dropped", newest=True, limit=_MOST_DROPPED)}
+    events = books.events.find(kind="verdict", environment=environment, newest=True, limit=_MOST_DROPPED)
+    refused = {event.cause for event in events if event.id in dropped}
     requests = books.verdicts.find(
         check="regime", action="retrain", model=model, environment=environment, newest=True, limit=_MOST_REQUESTS
     )
     return [
         int(verdict.evidence["of_regime"])
         for verdict in requests
-        if start is not None and _read_start(verdict) == start and "of_regime" in verdict.evidence
+        if start is not None
+        and _read_start(verdict) == start
+        and "of_regime" in verdict.evidence
+        and verdict.id not in refused
     ]
 
 
