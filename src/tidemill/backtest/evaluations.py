@@ -2,8 +2,10 @@
 
 import hashlib
 import shutil
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidemill.backtest.compare import replay_each
+from tidemill.backtest.compare import CompareProgress, replay_each
 from tidemill.backtest.comparison import Period, PolicyResult
 from tidemill.compose.session import open_history
 from tidemill.core.policy import Policy
@@ -60,7 +62,8 @@ class Evaluations:
             replays = {f"replay-{index}": missing[name] for index, name in enumerate(batch)}
             # Replays share models with those of the same period only: the same version of a table has the same rows.
             shared = self._folder / f"{period.begin:%Y-%m-%dT%H%M}"
-            found = replay_each(self._project, replays, self._model, period, shared, self._build_reporter())
+            with self._reporting() as report:
+                found = replay_each(self._project, replays, self._model, period, shared, report)
             self.seconds.append((time.monotonic() - began) / len(batch))
             for name, label in zip(batch, replays, strict=True):
                 self._store(keys[name], found[label])
@@ -80,16 +83,26 @@ class Evaluations:
         parts = (self._inputs, digest_policy(policy), period.begin.isoformat(), period.end.isoformat())
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def _build_reporter(self) -> Callable[[str, datetime, str], None]:
-        last = time.monotonic()
+    @contextmanager
+    def _reporting(self) -> Iterator[CompareProgress]:
+        """Report every half a minute that replays still run, and the latest virtual day that one of them reported."""
+        latest, done = "", threading.Event()
 
-        def report(label: str, at: datetime, text: str) -> None:  # noqa: ARG001 - many replays, one line
-            nonlocal last
-            if time.monotonic() - last >= _SILENCE:
-                last = time.monotonic()
-                self._report_progress(f"  … replaying {at:%Y-%m-%d}")
+        def receive(label: str, at: datetime, text: str) -> None:  # noqa: ARG001 - many replays, one line
+            nonlocal latest
+            latest = f" {at:%Y-%m-%d}"
 
-        return report
+        def repeat() -> None:
+            while not done.wait(_SILENCE):
+                self._report_progress(f"  … replaying{latest}")
+
+        thread = threading.Thread(target=repeat, daemon=True)
+        thread.start()
+        try:
+            yield receive
+        finally:
+            done.set()
+            thread.join()
 
     def _store(self, key: str, result: PolicyResult | TidemillError) -> None:
         if isinstance(result, TidemillError):

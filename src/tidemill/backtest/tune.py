@@ -27,11 +27,9 @@ from tidemill.core.columns import TIME
 from tidemill.core.policy import Policy
 from tidemill.errors import TidemillError
 from tidemill.project.project import Project
+from tidemill.project.rhythm import NEEDED_LABELS, NEEDED_WEEKS, SHARE_TO_CHOOSE
 
 Decision = Literal["better", "cheaper", "not confirmed", "nothing better", "too few rows"]
-_SHARE_TO_CHOOSE = 0.6
-_NEEDED_WEEKS = 4
-_NEEDED_LABELS = 400
 _SHARE_TO_JUDGE = 0.35  # the part of the budget that the judgement gets
 TUNED, WRITTEN, CALENDAR, WRITTEN_CALENDAR = "tuned", "written", "calendar", "written calendar"
 
@@ -178,7 +176,7 @@ def tune(
 
 def split_period(period: Period) -> tuple[Period, Period]:
     """Return the rows to choose on and the later rows to judge on; the second begins at midnight."""
-    middle = period.begin + (period.end - period.begin) * _SHARE_TO_CHOOSE
+    middle = period.begin + (period.end - period.begin) * SHARE_TO_CHOOSE
     middle = max(middle.replace(hour=0, minute=0, second=0, microsecond=0), period.begin)
     return Period(period.begin, middle), Period(middle, period.end)
 
@@ -194,10 +192,10 @@ def _measure_rows(project: Project, model: str, choose: Period, judge: Period) -
     for period, what in ((choose, "choose a policy on"), (judge, "judge it on")):
         count = labels.filter(labels["time"].is_between(period.begin, period.end, closed="left")).height
         weeks = (period.end - period.begin) / timedelta(weeks=1)
-        if weeks < _NEEDED_WEEKS or count < _NEEDED_LABELS:
+        if weeks < NEEDED_WEEKS or count < NEEDED_LABELS:
             reason = (
                 f"there are too few rows to {what}: {count:,} labelled rows in {weeks:.1f} weeks "
-                f"({_describe(period)}), and {_NEEDED_LABELS} in {_NEEDED_WEEKS} weeks are needed"
+                f"({_describe(period)}), and {NEEDED_LABELS} in {NEEDED_WEEKS} weeks are needed"
             )
             break
     inside = labels.filter(labels["time"].is_between(choose.begin, choose.end, closed="left"))["value"]

@@ -75,6 +75,7 @@ def init(
     from tidemill.data.storable import to_storable
     from tidemill.project.example import write_example
     from tidemill.project.guessing import find_known_labels, guess_columns
+    from tidemill.project.rhythm import describe_search
     from tidemill.project.starting import write_project
 
     folder = Path(name)
@@ -122,6 +123,7 @@ def init(
     _print_spellings(guessed)
     _print_columns(frame, guessed)
     output.out.print(f"  event time: {guessed.time or 'none found; set it with --time'}")
+    output.out.print(f"  {describe_search(frame.height, guessed.rows_per_day)}")
     if frame.height < (needed := Training().minimum_rows):
         output.out.print(f"  too few rows: a training needs {needed} (minimum_rows under [training])")
     output.out.print(f"next: cd {shlex.quote(name)} && tidemill run training && tidemill serve")

@@ -20,8 +20,8 @@ class TableGuess(Struct, frozen=True, kw_only=True):
     """The probable roles of the columns of a table; `excluded` has the reason for each excluded column.
 
     `spread` is the standard deviation of a regression's label, `newest` the latest event time, and `rows_per_day` the
-    mean number of rows per day (0 without an event time). `positive` is the positive class, if there are two.
-    `spellings` are other spellings of classes, each with the one that is used.
+    mean number of rows per day (0 without an event time) and `rows` their number. `positive` is the positive class, if
+    there are two. `spellings` are other spellings of classes, each with the one that is used.
     """
 
     label: str
@@ -33,6 +33,7 @@ class TableGuess(Struct, frozen=True, kw_only=True):
     spread: float
     newest: datetime | None = None
     rows_per_day: float = 0.0
+    rows: int = 0
     positive: str = ""
     spellings: dict[str, str] = {}
 
@@ -92,6 +93,7 @@ def guess_columns(
         spread=spread,
         newest=newest,
         rows_per_day=frame.height / max(days, 1.0) if newest else 0.0,
+        rows=frame.height,
     )
 
 

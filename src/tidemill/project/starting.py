@@ -13,6 +13,7 @@ from tidemill.core.dialect import COMPRESSIONS, Dialect
 from tidemill.core.metric import default_metric
 from tidemill.errors import InputError
 from tidemill.project.guessing import TableGuess
+from tidemill.project.rhythm import describe_training_rows
 
 _NEW_ROWS = 200  # so many new rows can change a model
 _CANARY_ROWS = 0.8  # the share of the rows that the champion serves in a canary
@@ -162,6 +163,7 @@ def _render_policy(name: str, guessed: TableGuess, path: str, dialect: Dialect) 
         excluded=excluded,
         inputs=inputs,
         test=test,
+        training_rows=describe_training_rows(guessed.rows, guessed.rows_per_day),
         margin=margin,
         limit=limit,
         unit=unit,
