@@ -19,6 +19,8 @@ _POLICIES = {
     "static": "the first model without retraining",
     "weekly": "retraining every week",
     "calendar": "retraining on a calendar with as many trainings",
+    "drift": "retraining whenever drift fails",
+    "performance": "retraining whenever a watched metric fails",
 }
 _WATCH_CHECKS = {check.name for check in find_stage_checks("watch")}
 _MARKS = ("released", "promoted", "rolled back", "stopped", "failed")

@@ -1,7 +1,8 @@
-"""The common policies that a backtest compares a project's policy with: static, weekly and calendar."""
+"""The common policies that a backtest compares a project's policy with: static, by the calendar, by one check."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -10,6 +11,9 @@ from tidemill.backtest.period import parse_time
 from tidemill.core.backtest import Firing
 from tidemill.core.policy import ModelPolicy, Policy, Rollout
 from tidemill.core.trigger import Trigger
+from tidemill.errors import InputError
+
+_NOT_METRICS = ("drift", "age", "silence")
 
 PolicyPlan = Policy | Callable[[PolicyResult], Policy]
 """A policy, or a function that builds a policy from the result of the first one."""
@@ -45,6 +49,40 @@ def build_calendar_policy(policy: Policy, period: Period, trainings: int) -> Pol
     )
     ungated = replace(_remove_gates(policy), triggers=deliveries)
     return replace(ungated, backtest=replace(policy.backtest, firings=firings))
+
+
+def build_check_policy(policy: Policy, check: Literal["drift", "performance"]) -> Policy:
+    """Return a policy that retrains when one check fails, at most once a day, and releases each model at once.
+
+    These are the drift and performance triggers of Modyn (Böther et al. 2024): no gate, no canary, no cooldown.
+
+    Raises
+    ------
+    InputError
+        if the policy watches no such value for any model.
+    """
+    models = {}
+    for name, model in policy.models.items():
+        watched = [value for value in model.watch.values if _find_kind(value.value) == check]
+        values = tuple(replace(value, action="retrain") for value in watched)
+        gate = replace(model.gate, enabled=False, measure=True)  # the watch needs the metrics of the release
+        watch = replace(model.watch, values=values)
+        models[name] = replace(model, gate=gate, watch=watch, rollout=Rollout(canary=False))
+    if not any(model.watch.values for model in models.values()):
+        value = "drift" if check == "drift" else "log_loss"
+        raise InputError(
+            f"the policy does not watch {check}, so a policy that trains by it cannot be compared",
+            f'add [[watch.values]] with a value such as "{value}", or omit --against {check}',
+        )
+    watching = [trigger for trigger in policy.triggers if trigger.pipeline == "watching" and trigger.cron]
+    default = Trigger(name="watch", pipeline="watching", cron="0 */6 * * *")
+    training = Trigger(name=check, pipeline="training", on="verdict", where={"action": "retrain"}, cooldown="1d")
+    return replace(build_static_policy(replace(policy, models=models)), triggers=(*(watching or [default]), training))
+
+
+def _find_kind(value: str) -> str:
+    """Return the check of a watched value; metrics have one check."""
+    return value if value in _NOT_METRICS else "performance"
 
 
 def build_interval_policy(policy: Policy, period: Period, interval: timedelta, pipeline: str = "training") -> Policy:

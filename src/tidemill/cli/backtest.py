@@ -25,6 +25,8 @@ class Against(StrEnum):
     static = "static"
     weekly = "weekly"
     calendar = "calendar"
+    drift = "drift"
+    performance = "performance"
 
 
 ReportOption = Annotated[Path | None, typer.Option(help="The HTML report to write.")]
@@ -155,6 +157,7 @@ def _compare(
     from tidemill.backtest.policies import (
         PolicyPlan,
         build_calendar_policy,
+        build_check_policy,
         build_static_policy,
         build_weekly_policy,
         shuffle_history,
@@ -163,12 +166,19 @@ def _compare(
     period = choose_period(project, model, begin, end)
     if shuffle:
         policy, others = shuffle_history(policy), {name: shuffle_history(other) for name, other in others.items()}
-    standard: dict[Against, PolicyPlan] = {
-        Against.static: build_static_policy(policy),
-        Against.weekly: build_weekly_policy(policy, period.begin),
-        Against.calendar: lambda first: build_calendar_policy(policy, period, first.trainings),
+
+    def build_standard(name: Against) -> PolicyPlan:
+        if name is Against.calendar:
+            return lambda first: build_calendar_policy(policy, period, first.trainings)
+        if name is Against.drift or name is Against.performance:
+            return build_check_policy(policy, name.value)
+        return build_static_policy(policy) if name is Against.static else build_weekly_policy(policy, period.begin)
+
+    policies: dict[str, PolicyPlan] = {
+        "loop": policy,
+        **others,
+        **{name.value: build_standard(name) for name in beside},
     }
-    policies: dict[str, PolicyPlan] = {"loop": policy, **others, **{name.value: standard[name] for name in beside}}
     width = max(len(name) for name in policies) + (2 if seeds > 1 else 0)
     start = time.monotonic()
 
