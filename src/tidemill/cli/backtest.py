@@ -170,8 +170,8 @@ def _compare(
     def build_standard(name: Against) -> PolicyPlan:
         if name is Against.calendar:
             return lambda first: build_calendar_policy(policy, period, first.trainings)
-        if name is Against.drift or name is Against.performance:
-            return build_check_policy(policy, name.value)
+        if name in (Against.drift, Against.performance):
+            return build_check_policy(policy, "drift" if name is Against.drift else "performance")
         return build_static_policy(policy) if name is Against.static else build_weekly_policy(policy, period.begin)
 
     policies: dict[str, PolicyPlan] = {
