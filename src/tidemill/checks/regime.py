@@ -20,6 +20,7 @@ _MOST_REJECTION = 3.0
 _LEAST_DEVIATIONS = 2.0
 _LEAST_ROWS_TO_CONTRADICT = 20
 _LEAST_NOVEL_ROWS = 20
+_LEAST_FADED_ROWS = 25
 _LEAST_EXCESS = 2.0
 _LEAST_UNLABELLED_ROWS = 8
 _LEAST_LOG_LOSS = 0.2
@@ -161,13 +162,18 @@ class RegimeWindow(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """A stored release that was compared on the rows that the champion does not fit: its mean loss, and the result."""
+    """A stored release that was compared on the rows that the champion does not fit: its mean loss, and the result.
+
+    It was compared on the newest of these rows, from the index `start` on, on which the champion's loss is `champion`.
+    """
 
     release: str
     loss: float
     accepted: float
     rejected: float
     fits: bool
+    start: int = 0
+    champion: float = 0.0
 
 
 class RegimeDecision(NamedTuple):
@@ -210,8 +216,7 @@ def decide(
         novel = reject(losses, own, _NOVEL_RATES)
         by_labels = _decide_by_labels(own, stored, profiles, window, settings, losses, rejection, novel)
         if by_labels.outcome != "fits":
-            begun = novel if by_labels.outcome == "novel" else rejection
-            return by_labels._replace(start=int(indices[begun.start]))
+            return by_labels._replace(start=int(indices[by_labels.start]))
         return by_labels
     unlabelled = len(window.labelled) - len(indices)
     if settings.features and stored and unlabelled >= _LEAST_UNLABELLED_ROWS and window.inputs_changed():
@@ -243,37 +248,49 @@ def _decide_by_labels(
             continue
         on_newest = settings.clip(others, own)[rejection.start :]
         compared = _try(release, on_newest, newest, profile, rejection.rate, len(stored))
-        is_better = loss - compared.loss >= increase / 2
+        is_better = compared.champion - compared.loss >= increase / 2
         tried.append(compared._replace(fits=compared.fits and is_better))
     decision = RegimeDecision("novel", "labels", "", 0, rejection.evidence, loss, tuple(tried))
     fitting = [candidate for candidate in tried if candidate.fits]
     if fitting:
         best = min(fitting, key=lambda candidate: (-round(candidate.accepted, 6), candidate.loss))
-        return decision._replace(outcome="recall", release=best.release)
+        start = rejection.start + best.start
+        return decision._replace(outcome="recall", release=best.release, start=start, loss=best.champion)
     is_new = novel.evidence >= settings.novel and len(losses) - novel.start >= _LEAST_NOVEL_ROWS
     is_new = is_new and float(clipped[novel.start :].mean()) - usual >= increase
-    return decision if is_new else decision._replace(outcome="fits")
+    return decision._replace(start=novel.start) if is_new else decision._replace(outcome="fits")
 
 
 def _try(release: str, losses: Floats, champion: Floats, profile: ErrorProfile, rate: float, stored: int) -> Tried:
     """Compare a stored release with its own profile, and with the champion on the same rows.
 
     It is accepted if its losses are not as bad as those of the champion, of which a share of `rate` exceeds a level.
+    While one regime fades into another, it fits only the newest of the rows: then it is compared on these, if they are
+    at least 25, with more evidence.
     """
+    sums = np.zeros(len(losses))
+    for threshold, share in _find_thresholds(profile):
+        if rate >= _LEAST_EXCESS * share:
+            sums = np.maximum(sums, np.cumsum(-_log_ratios(~(losses <= threshold), share, rate)[::-1]))
+    needed = _LEAST_ACCEPTANCE + np.log(max(stored, 1))
+    whole = _compare(release, losses, champion, profile, float(sums[-1]), 0)
+    at = int(sums.argmax())
+    start = len(losses) - 1 - at
+    if (whole.fits and whole.accepted >= needed) or not start or at + 1 < _LEAST_FADED_ROWS:
+        return whole._replace(fits=whole.fits and whole.accepted >= needed)
+    newest = _compare(release, losses[start:], champion[start:], profile, float(sums[at]), start)
+    return newest._replace(fits=newest.fits and newest.accepted >= needed + _LEAST_ACCEPTANCE)
+
+
+def _compare(
+    release: str, losses: Floats, champion: Floats, profile: ErrorProfile, accepted: float, start: int
+) -> Tried:
     against = reject(losses, profile, _NOVEL_RATES)
-    accepted = max(
-        (
-            -float(_log_ratios(~(losses <= threshold), share, rate).sum())
-            for threshold, share in _find_thresholds(profile)
-            if rate >= _LEAST_EXCESS * share
-        ),
-        default=0.0,
-    )
     differences = champion - losses
     mean, deviation = float(differences.mean()), float(differences.std())
     is_better = mean > 0 and mean * np.sqrt(len(differences)) >= _LEAST_DEVIATIONS * deviation
-    fits = accepted >= _LEAST_ACCEPTANCE + np.log(max(stored, 1)) and against.evidence < _MOST_REJECTION and is_better
-    return Tried(release, float(losses.mean()), accepted, against.evidence, bool(fits))
+    fits = against.evidence < _MOST_REJECTION and is_better
+    return Tried(release, float(losses.mean()), accepted, against.evidence, bool(fits), start, float(champion.mean()))
 
 
 def _decide_by_features(stored: Sequence[str], window: RegimeWindow, settings: Settings) -> RegimeDecision:
