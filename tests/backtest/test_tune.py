@@ -111,6 +111,25 @@ def test_a_policy_that_later_rows_confirm_is_proposed_and_applied(shop: Path, mo
     assert "+window = &#34;28d&#34;" in html
 
 
+def test_a_file_that_changes_during_the_search_is_not_written_and_the_result_is_printed(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = fake(monkeypatch, 0.1)
+    file = shop / "tidemill.toml"
+    judge = later.judge
+
+    def edit(name: str, policy: Policy, period: Period) -> PolicyResult:
+        file.write_text(file.read_text().replace("share = 0.2", "share = 0.3"))
+        return judge(name, policy, period)
+
+    monkeypatch.setattr(later, "judge", edit)
+    printed = tidemill(shop, *_WORDS, "--apply", code=2)
+    assert "has changed since the command read it" in printed.stderr
+    assert "The proposed policy is better on later rows." in printed.stdout
+    assert 'window = "28d"' not in [line for line in file.read_text().splitlines() if not line.startswith("#")]
+    assert "share = 0.3" in file.read_text()
+
+
 def test_the_promise_of_an_applied_policy_comes_from_the_later_rows(
     shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,15 @@ def test_a_project_with_several_models_is_edited_in_the_tables_of_the_model(tmp_
     assert read_edited(project, edit_policy(file, present, wanted)) == wanted
 
 
+def test_a_value_is_added_to_a_table_with_lists_over_several_lines(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "shop")
+    file = project.folder / "tidemill.toml"
+    file.write_text(file.read_text().replace("[training]\n", '[training]\npackages = [\n    "numpy",\n]\n'))
+    present = read_policy(file)
+    wanted = make_space(present).apply({"window": "84d", "canary": "2d"})
+    assert read_edited(project, edit_policy(file, present, wanted)) == wanted
+
+
 def test_differences_name_paths_and_values(tmp_path: Path) -> None:
     policy = make_project(tmp_path / "shop").policy
     model = policy.models["shop"]

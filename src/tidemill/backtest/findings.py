@@ -288,6 +288,7 @@ def build_policy_facts(result: BacktestResult, policy: PolicyResult) -> dict[str
         "verdicts": policy.verdicts,
         "promotions": policy.promotions,
         "rollbacks": policy.rollbacks,
+        "wrong_promotions": policy.wrong_promotions,
         "stops": policy.stops,
         "trainings": policy.trainings,
         "cost": compute_cost(result, policy),

@@ -30,8 +30,9 @@ def tune_policy(
     from tidemill.backtest.period import choose_period
     from tidemill.backtest.tune import tune
     from tidemill.clock import parse_duration
+    from tidemill.errors import TidemillError
     from tidemill.project.configuration import FILE
-    from tidemill.project.editing import edit_policy, show_difference
+    from tidemill.project.editing import edit_policy, require_unchanged, show_difference, write_policy
 
     seconds = parse_duration(budget)
     period = choose_period(project, model, begin, end)
@@ -42,8 +43,14 @@ def tune_policy(
 
     result, policy = tune(project, model, period, seconds, project.state_folder / "tuning", report_progress)
     file = project.folder / FILE
-    before = file.read_text(encoding="utf-8-sig")
-    after = edit_policy(file, project.policy, policy) if result.changes_policy else before
+    before = after = file.read_text(encoding="utf-8-sig")
+    failed: TidemillError | None = None
+    if result.changes_policy:
+        try:
+            require_unchanged(file, project.policy)
+            after = edit_policy(file, project.policy, policy)
+        except TidemillError as error:
+            failed = error
     difference = show_difference(before, after)
     # The result of minutes of work is printed first, in case a file cannot be written.
     if json:
@@ -57,10 +64,13 @@ def tune_policy(
             (report or project.state_folder / "tuning.html").resolve(), tuning_report.render(result, difference)
         )
         _store_promises(project, policy, environment, result)
+    if failed is not None:
+        raise failed
     if not result.changes_policy:
         return
     if apply:
-        output.write_file(file, after)
+        write_policy(file, after)
+        output.err.print(f"wrote {file}")
     elif not json:
         output.out.print("next: the same command with --apply writes these changes; no replay is repeated")
 

@@ -2,6 +2,8 @@
 
 import difflib
 import re
+import shutil
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import msgspec
 
 from tidemill.core.policy import Policy
 from tidemill.core.trigger import Trigger
-from tidemill.errors import ConfigurationError
+from tidemill.errors import ConfigurationError, InputError
 from tidemill.project.configuration import FILE, read_policy
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]#]+?)\s*\]\]?\s*(#.*)?$")
@@ -56,6 +58,15 @@ def edit_policy(file: Path, present: Policy, wanted: Policy) -> str:
     return edited
 
 
+def require_unchanged(file: Path, policy: Policy) -> None:
+    """Raise `InputError` if a policy's file has other values than when it was read."""
+    if read_policy(file) != policy:
+        raise InputError(
+            f"{file.name} has changed since the command read it, so nothing was written",
+            "run the command again: it starts from the new values",
+        )
+
+
 def show_difference(before: str, after: str, name: str = FILE) -> str:
     """Return the differences of two texts in the unified form of `diff`."""
     lines = difflib.unified_diff(
@@ -88,15 +99,35 @@ def _flatten(value: Any, path: str = "") -> dict[str, Any]:
 
 
 def _is_read_as(text: str, file: Path, wanted: Policy) -> bool:
-    """Return whether a text is read as a policy; it is read from a file beside that of the policy, and then deleted."""
+    """Return whether a text is read as a policy: in a temporary folder, beside a copy of the project's pipelines."""
+    with tempfile.TemporaryDirectory(prefix="tidemill-policy-") as folder:
+        draft, code = Path(folder) / file.name, file.with_name("pipeline.py")
+        draft.write_text(text, encoding="utf-8")
+        if code.exists():
+            shutil.copyfile(code, draft.with_name(code.name))
+        try:
+            return read_policy(draft) == wanted
+        except ConfigurationError:
+            return False
+
+
+def write_policy(file: Path, text: str) -> None:
+    """Replace the text of a policy's file at once, so that an interruption leaves the old or the new one.
+
+    Raises
+    ------
+    InputError
+        if the file cannot be written.
+    """
     draft = file.with_name(f".{file.name}.draft")
     try:
         draft.write_text(text, encoding="utf-8")
-        return read_policy(draft) == wanted
-    except ConfigurationError:
-        return False
-    finally:
+        draft.replace(file)
+    except OSError as error:
         draft.unlink(missing_ok=True)
+        raise InputError(
+            f"{file} cannot be written: {error.strerror}", "make it writable, or make the printed changes yourself"
+        ) from None
 
 
 def _set_fields(text: str, path: str, index: int, old: msgspec.Struct, new: msgspec.Struct) -> str:
@@ -134,12 +165,10 @@ def _set(text: str, path: str, index: int, key: str, value: Any) -> str:
     block = _find(lines, path, index)
     if block is None:
         return text if value is None else text.rstrip("\n") + f"\n\n[{path}]\n{key} = {_quote(value)}\n"
-    last = block.begin
     for number in range(block.begin + 1, block.end):
         match = _ASSIGNED.match(lines[number])
         if match is None:
             continue
-        last = number
         if match[2] == key:
             if value is None:
                 del lines[number]
@@ -147,7 +176,7 @@ def _set(text: str, path: str, index: int, key: str, value: Any) -> str:
                 lines[number] = _replace_value(match, value)
             return "\n".join(lines)
     if value is not None:
-        lines.insert(last + 1, f"{key} = {_quote(value)}")
+        lines.insert(block.begin + 1, f"{key} = {_quote(value)}")
     return "\n".join(lines)
 
 
