@@ -125,7 +125,6 @@ def test_full_disk_is_an_error_and_the_ledger_stays_intact(tmp_path: Path) -> No
         f"""
         from msgspec.structs import replace
         from tidemill.ledger.ledger import Ledger
-from tidemill.ledger.sqlite import TEMPORARY, Sqlite
         from tidemill.testing.ledger import run
         ledger = Ledger({url!r})
         explain(lambda: ledger.runs.add(replace(run(2), error="x" * 2_000_000)))
@@ -175,7 +174,6 @@ def test_forked_child_does_not_close_the_connections_of_its_parent(url: str) -> 
         f"""
         import gc, threading
         from tidemill.ledger.ledger import Ledger
-from tidemill.ledger.sqlite import TEMPORARY, Sqlite
         from tidemill.testing.ledger import run
         ledger = Ledger({url!r})
         ledger.runs.add(run(1))
@@ -230,7 +228,6 @@ def test_read_only_ledger_is_an_error(tmp_path: Path) -> None:
     reported = in_child(
         f"""
         from tidemill.ledger.ledger import Ledger
-from tidemill.ledger.sqlite import TEMPORARY, Sqlite
         from tidemill.testing.ledger import run
         explain(lambda: Ledger({url!r}).runs.add(run(2)))
         """,
@@ -259,7 +256,6 @@ def test_killed_transaction_is_rolled_back(tmp_path: Path) -> None:
     in_child(
         f"""
         from tidemill.ledger.ledger import Ledger
-from tidemill.ledger.sqlite import TEMPORARY, Sqlite
         from tidemill.testing.ledger import run
         ledger = Ledger({url!r})
         with ledger.transaction(durable=True):

@@ -207,7 +207,9 @@ def test_with_a_new_class_it_is_compared_on_the_shared_classes(shop: Shop) -> No
     assert not verdict.stops, verdict.reason
     assert verdict.evidence["compared_rows"] == test.height - test["late"].eq("lost").sum()
     assert_stopped(
-        shop.judge(bad, train, test, signature="any", margin=0.0, baseline_margin=-1.0, slice_tolerance=1.0),
+        shop.judge(
+            bad, train, test, canary=False, signature="any", margin=0.0, baseline_margin=-1.0, slice_tolerance=1.0
+        ),
         "champion",
         "worse than the champion",
     )

@@ -53,6 +53,46 @@ def test_the_number_of_rounds_is_chosen_on_the_validation_rows() -> None:
     assert fit(QUICK, validation=empty).current_iteration() == 30  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("alias", "name", "value"),
+    [("min_child_samples", "min_data_in_leaf", 100), ("reg_lambda", "lambda_l2", 50.0), ("lambda", "lambda_l2", 50.0)],
+)
+def test_a_parameter_may_have_any_of_its_names(alias: str, name: str, value: float) -> None:
+    target = np.digitize(np.nan_to_num(MATRIX[:, 0]), [-0.5, 0.5])
+    by_alias, by_name, default = (
+        fit(Training(rounds=5, params=params), classes=3, target=target).predict(MATRIX)  # type: ignore[attr-defined]
+        for params in ({alias: value}, {name: value}, {})
+    )
+    assert np.array_equal(by_alias, by_name)
+    assert not np.array_equal(by_alias, default)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_classes_with_few_rows_do_not_diverge(seed: int) -> None:
+    """Points around fifty towns, some with very few points: too many rounds make the model only slightly worse."""
+    random = np.random.default_rng(seed)
+    towns = random.uniform(0, 20, (50, 2))
+    labels = random.choice(50, 3_000, p=(shares := 1 / np.arange(1, 51)) / shares.sum())
+    _, labels = np.unique(labels, return_inverse=True)
+    matrix = towns[labels] + random.normal(0, 0.7, (3_000, 2))
+    names, classes = ("east", "north"), int(labels.max()) + 1
+
+    def measure_loss(rounds: int) -> float:
+        model = fit_lightgbm(
+            matrix[:2_400],
+            labels[:2_400],
+            task="classification",
+            classes=classes,
+            policy=Training(rounds=rounds),
+            names=names,
+            categorical=(),
+        )
+        scores = np.asarray(model.predict(matrix[2_400:]))
+        return float(-np.log(scores[np.arange(600), labels[2_400:]].clip(1e-15)).mean())
+
+    assert measure_loss(60) < measure_loss(15) + 0.3
+
+
 def test_parameters_that_lightgbm_rejects_are_an_error() -> None:
     with pytest.raises(ConfigurationError, match="LightGBM rejected") as error:
         fit(Training(rounds=2, params={"num_leaves": -3}))

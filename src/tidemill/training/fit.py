@@ -50,14 +50,14 @@ def fit_lightgbm(
     objective: dict[str, Any] = {"objective": "regression"}
     if task == "classification":
         objective = {"objective": "binary"} if classes == 2 else {"objective": "multiclass", "num_class": classes}
+    defaults = _choose_leaf_parameters(len(matrix), classes)
     # For a small table, synchronizing threads takes longer than the work itself.
-    threads = {"num_threads": 1} if len(matrix) < _LARGE_TABLE else {}
+    defaults |= {"num_threads": 1} if len(matrix) < _LARGE_TABLE else {}
     params = {
         **objective,
         **_QUIET,
-        **threads,
         **({} if LIGHTGBM_SEEDS & set(policy.params) else {"seed": policy.seed}),
-        **_choose_leaf_parameters(len(matrix)),
+        **{name: value for name, value in defaults.items() if not _ALIASES[name] & set(policy.params)},
         **policy.params,
     }
     data = lightgbm.Dataset(
@@ -106,10 +106,22 @@ def _check_parameter_names(params: dict[str, Any]) -> None:
         )
 
 
-def _choose_leaf_parameters(rows: int) -> dict[str, float]:
-    """Return LightGBM's own leaf size of 20 rows; for a small table smaller leaves, with shrunken values."""
+# LightGBM ignores an alias if the parameter is set by its own name, too.
+_ALIASES = {
+    "min_data_in_leaf": {"min_data_per_leaf", "min_data", "min_child_samples", "min_samples_leaf"},
+    "lambda_l2": {"reg_lambda", "lambda"},
+    "num_threads": {"num_thread", "nthread", "nthreads", "n_jobs"},
+}
+
+
+def _choose_leaf_parameters(rows: int, classes: int) -> dict[str, float]:
+    """Return LightGBM's own leaf size of 20 rows; for a small table smaller leaves, with shrunken values.
+
+    With more than two classes, leaves are shrunken too: the rows of a rare class have second derivatives near zero, and
+    without a penalty their leaves grow without bounds. A fit on a few more rows then diverges.
+    """
     size = max(5, min(_LEAF_ROWS, rows // 20))
-    return {"min_data_in_leaf": size, **({"lambda_l2": 1.0} if size < _LEAF_ROWS else {})}
+    return {"min_data_in_leaf": size, **({"lambda_l2": 1.0} if size < _LEAF_ROWS or classes > 2 else {})}
 
 
 def fit_sklearn(matrix: Floats, target: npt.NDArray[Any], *, policy: Training) -> Any:
