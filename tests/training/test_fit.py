@@ -55,7 +55,7 @@ def test_the_number_of_rounds_is_chosen_on_the_validation_rows() -> None:
 
 @pytest.mark.parametrize(
     ("alias", "name", "value"),
-    [("min_child_samples", "min_data_in_leaf", 100), ("reg_lambda", "lambda_l2", 50.0), ("lambda", "lambda_l2", 50.0)],
+    [("min_child_samples", "min_data_in_leaf", 250), ("reg_lambda", "lambda_l2", 50.0), ("lambda", "lambda_l2", 50.0)],
 )
 def test_a_parameter_may_have_any_of_its_names(alias: str, name: str, value: float) -> None:
     target = np.digitize(np.nan_to_num(MATRIX[:, 0]), [-0.5, 0.5])

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from tidemill.backtest.comparison import Period, PolicyResult
 from tidemill.backtest.period import parse_time
 from tidemill.core.backtest import Firing
-from tidemill.core.policy import ModelPolicy, Policy, Rollout
+from tidemill.core.policy import ModelPolicy, Policy, Rollout, Watch, WatchValue
 from tidemill.core.trigger import Trigger
 from tidemill.errors import InputError
 
@@ -120,4 +120,5 @@ def _remove_gates(policy: Policy) -> Policy:
 def _remove_gate(model: ModelPolicy) -> ModelPolicy:
     """Return the policy of a model without gate and canary; without triggers no watch runs, so nothing is measured."""
     gate = replace(model.gate, enabled=False, measure=False)
-    return replace(model, gate=gate, rollout=Rollout(canary=False))
+    unused = WatchValue(value="silence", limit=7.0, action="ignore")  # a release without a watch gets no requests
+    return replace(model, gate=gate, rollout=Rollout(canary=False), watch=Watch(values=(unused,)))

@@ -14,6 +14,7 @@ from tidemill.core.model import Model
 from tidemill.core.policy import WatchValue
 from tidemill.data.relations import profile_joint
 from tidemill.data.statistics import Profile, merge, profile
+from tidemill.errors import ConfigurationError
 from tidemill.models.flavors.lightgbm import measure_use
 from tidemill.monitoring.windows import unpack_features
 
@@ -43,7 +44,18 @@ def check_inputs(value: WatchValue, champion: Model, rows: pl.DataFrame, release
 
 
 def read_reference(model: Model) -> Profile:
-    """Return the profile of a model's training rows, without the event time, which always drifts."""
+    """Return the profile of a model's training rows, without the event time, which always drifts.
+
+    Raises
+    ------
+    ConfigurationError
+        if its training stored no profile.
+    """
+    if "profile.json" not in model.files:
+        raise ConfigurationError(
+            f"model {model.manifest.name!r} has no profile of its training rows, so drift cannot be measured",
+            "train it again, or remove `drift` from its [[watch.values]]",
+        )
     reference = msgspec.json.decode(model.files["profile.json"], type=Profile)
     return replace(reference, columns=tuple(c for c in reference.columns if c.name != model.manifest.time))
 

@@ -30,14 +30,14 @@ from tidemill.training.evaluate import filter_classes, find_classes, require_fin
 from tidemill.training.fit import fit_lightgbm
 from tidemill.training.tune import LabeledMatrix, SearchResult, tune
 
-_PROFILED = 100_000
+_PROFILED = 50_000
 _SAMPLE_ROWS = 20
 _RECORDED_PACKAGES = ("tidemill", "lightgbm", "numpy", "polars", "scikit-learn")
 
 
 @step
 def describe(frame: pl.DataFrame, features: FeatureSet) -> Profile:
-    """Profile the raw inputs, on at most 100,000 training rows: the reference for drift."""
+    """Profile the raw inputs, on at most 50,000 training rows: the reference for drift."""
     rows = frame.gather_every(-(-frame.height // _PROFILED)) if frame.height > _PROFILED else frame
     present = set(frame.columns)
     return profile_reference(rows.select(name for name in features.raw_names if name in present), rows[TIME])
@@ -78,7 +78,7 @@ def fit(
     train: pl.DataFrame,
     validation: pl.DataFrame | None,
     encoding: Encoding,
-    statistics: Profile,
+    statistics: Profile | None,
     policy: ModelPolicy,
     features: FeatureSet,
     snapshot: Snapshot,
@@ -88,7 +88,8 @@ def fit(
 ) -> Model:
     """Fit a model package on training rows; the number of rounds is chosen on the validation rows, if any.
 
-    The rows are raw: transformations are checked to be row-wise, and compute their columns here.
+    The rows are raw: transformations are checked to be row-wise, and compute their columns here. Without `statistics`,
+    the model cannot be compared with live inputs: a model that is only measured needs none.
     """
     problem, options = policy.problem, policy.training
     check_row_wise(train, features)
@@ -125,7 +126,9 @@ def fit(
         model = lightgbm.pack(manifest, booster, encoding)
     types = {column.name: column.type for column in manifest.signature.inputs}
     samples = pl.DataFrame(list(convert_columns(raw.tail(_SAMPLE_ROWS), types).values()))
-    extra = {"profile.json": json.encode(statistics), "samples.json": samples.write_json().encode()} | code
+    extra = {"samples.json": samples.write_json().encode()} | code
+    if statistics is not None:
+        extra["profile.json"] = json.encode(statistics)
     return make_portable(replace(model, files=model.files | extra), options.packages)
 
 

@@ -18,7 +18,7 @@ from tidemill.data.arrays import Floats
 from tidemill.data.metrics import losses
 from tidemill.errors import DataError
 from tidemill.models.transforming import transform
-from tidemill.recipes.fitting import describe, fit, learn_vocabularies
+from tidemill.recipes.fitting import fit, learn_vocabularies
 from tidemill.recipes.folds import hold_out_validation
 from tidemill.recipes.inputs import choose_inputs
 from tidemill.recipes.rows import Snapshot
@@ -79,7 +79,7 @@ def choose_rows(
     def measure(rows: pl.DataFrame) -> Floats:
         train, validation = hold_out_validation(rows, policy, source)
         encoding = learn_vocabularies(transform(train, inputs), inputs)
-        model: Model = fit(train, validation, encoding, describe(train, inputs), policy, inputs, snapshot, sources)
+        model: Model = fit(train, validation, encoding, None, policy, inputs, snapshot, sources)
         known = select_learned(model, test, policy.problem)
         return losses(*score_rows(model, known, policy.problem, source))
 

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 import polars as pl
 from msgspec import json
@@ -144,11 +145,13 @@ def train_on(
         rounds = count_rounds(first)
     horizon, recent = find_horizons(train, validation, test, champion, settings)
 
-    def fit_until(newest: datetime | None) -> tuple[Model, pl.DataFrame]:
+    def fit_until(newest: datetime | None, *, has_profile: bool) -> tuple[Model, pl.DataFrame]:
         rows = select_learned_rows(train, validation, test, newest)
-        return fit_all_rows(rows, policy, inputs, snapshot, rounds, prepare, tuned, transforms=transforms), rows
+        fit_whole = partial(fit_all_rows, transforms=transforms, has_profile=has_profile)
+        return fit_whole(rows, policy, inputs, snapshot, rounds, prepare, tuned), rows
 
-    candidate, learned = fit_until(horizon)
+    is_fitted_again = policy.training.refit or not policy.gate.enabled
+    candidate, learned = fit_until(horizon, has_profile=not is_fitted_again)
     metrics = find_metrics()
     test_metrics = measure_on(candidate, test, policy, "test", metrics)
     train_metrics = measure_on(candidate, sample(learned, policy.training), policy, "train", metrics)
@@ -161,10 +164,10 @@ def train_on(
         has_folds = prepare is learn_vocabularies and not policy.training.search
         folds = validate_first(frame, test, champion, settings, inputs, snapshot) if has_folds else None
         probe = probe_package(candidate, policy.gate)
-        compared, _ = fit_until(recent)
+        compared, _ = fit_until(recent, has_profile=not is_fitted_again)
         facts = GateFacts(test_metrics, snapshot_check, probe, metrics, folds, compared)
         verdict = gate(candidate, champion, SplitRows(learned, None, test), facts, policy)
-    if policy.training.refit or not policy.gate.enabled:
+    if is_fitted_again:
         frame = drop_unlearned_classes(frame, candidate, settings)
         rounds = count_rounds(candidate, verdict)
         candidate = fit_all_rows(frame, policy, inputs, snapshot, rounds, prepare, tuned, transforms=transforms)
@@ -192,7 +195,7 @@ def fit_candidate(
     learned, checked = (add_columns(rows, inputs) if transforms else rows for rows in (train, validation))
     encoding = prepare(learned, inputs)
     tuned = search(learned, checked, encoding, policy) if policy.training.search else None
-    return fit(train, validation, encoding, describe(train, inputs), policy, inputs, snapshot, tuned=tuned), tuned
+    return fit(train, validation, encoding, None, policy, inputs, snapshot, tuned=tuned), tuned
 
 
 def fit_unmeasured(
@@ -206,12 +209,14 @@ def fit_unmeasured(
 ) -> Model:
     """Fit on all rows, with the rounds and parameters that are best on validation rows; call it inside a pipeline."""
     settings = policy.training_settings
+    has_profile = any(value.value == "drift" for value in policy.watch.values)
+    fit_whole = partial(fit_all_rows, transforms=transforms, has_profile=has_profile)
     if not uses_validation(settings.training):
-        return fit_all_rows(frame, policy, inputs, snapshot, prepare=prepare, transforms=transforms)
+        return fit_whole(frame, policy, inputs, snapshot, prepare=prepare)
     train, validation, _ = split(frame, settings)
     candidate, tuned = fit_candidate(train, validation, settings, inputs, snapshot, prepare, transforms=transforms)
     frame = drop_unlearned_classes(frame, candidate, settings)
-    return fit_all_rows(frame, policy, inputs, snapshot, count_rounds(candidate), prepare, tuned, transforms=transforms)
+    return fit_whole(frame, policy, inputs, snapshot, count_rounds(candidate), prepare, tuned)
 
 
 @step
@@ -230,12 +235,12 @@ def validate_first(
     """
     if champion is not None or not needs_folds(test):
         return None
-    source, statistics = sources.definition(policy.problem.source), describe(frame, inputs)
+    source = sources.definition(policy.problem.source)
 
     def fit_fold(rows: pl.DataFrame) -> Model:
         train, validation = hold_out_validation(rows, policy, source)
         encoding = learn_vocabularies(transform(train, inputs), inputs)
-        return fit(train, validation, encoding, statistics, policy, inputs, snapshot, sources)
+        return fit(train, validation, encoding, None, policy, inputs, snapshot, sources)
 
     return compare_folds(frame, policy, source, fit_fold)
 
@@ -250,10 +255,11 @@ def fit_all_rows(
     tuned: SearchResult | None = None,
     *,
     transforms: bool = False,
+    has_profile: bool = True,
 ) -> Model:
-    """Fit on all rows; call it inside a pipeline."""
+    """Fit on all rows; call it inside a pipeline. A model that only is measured needs no profile of its rows."""
     encoding = prepare(add_columns(frame, inputs) if transforms else frame, inputs)
-    statistics = describe(frame, inputs)
+    statistics = describe(frame, inputs) if has_profile else None
     return fit(
         frame, None, encoding, statistics, policy.training_settings, inputs, snapshot, rounds=rounds, tuned=tuned
     )

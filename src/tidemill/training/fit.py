@@ -109,7 +109,7 @@ def _check_parameter_names(params: dict[str, Any]) -> None:
 # LightGBM ignores an alias if the parameter is set by its own name, too.
 _ALIASES = {
     "min_data_in_leaf": {"min_data_per_leaf", "min_data", "min_child_samples", "min_samples_leaf"},
-    "lambda_l2": {"reg_lambda", "lambda"},
+    "lambda_l2": {"reg_lambda", "lambda", "l2_regularization"},
     "num_threads": {"num_thread", "nthread", "nthreads", "n_jobs"},
 }
 
