@@ -1,5 +1,6 @@
 """Tests whether the values of a column differ between two profiles, and measures by how much."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from tidemill.data.statistics import ColumnProfile
 
 _KS = 0.05
 _CATEGORY = 0.03
+_MANY_EXPECTED = 25  # the normal distribution is close
 _MISSING = 0.03
 _LEAST_EXPECTED = 5
 _SELECTION_DEVIATIONS = 3.0
@@ -124,10 +126,21 @@ def _correct_selection(counts: Floats, reference: Floats) -> tuple[Floats, Float
 
 
 def _missing(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
-    from scipy.stats import fisher_exact
-
     change = abs(now.missing / max(now.rows, 1) - reference.missing / max(reference.rows, 1))
     if change <= _MISSING:
         return {"kind": "missing", "effect": change, "least": _MISSING, "p_value": 1.0}
-    table = [[now.missing, now.rows - now.missing], [reference.missing, reference.rows - reference.missing]]
-    return {"kind": "missing", "effect": change, "least": _MISSING, "p_value": float(fisher_exact(table)[1])}
+    p_value = _compare_shares(now.missing, now.rows, reference.missing, reference.rows)
+    return {"kind": "missing", "effect": change, "least": _MISSING, "p_value": p_value}
+
+
+def _compare_shares(count: int, rows: int, other_count: int, other_rows: int) -> float:
+    """Return the p-value of two equal shares: by Fisher's exact test, or with many rows by the normal distribution."""
+    share = (count + other_count) / (rows + other_rows)
+    expected = min(share, 1 - share) * min(rows, other_rows)
+    if expected < _MANY_EXPECTED:
+        from scipy.stats import fisher_exact
+
+        table = [[count, rows - count], [other_count, other_rows - other_count]]
+        return float(fisher_exact(table)[1])
+    error = math.sqrt(share * (1 - share) * (1 / rows + 1 / other_rows))
+    return math.erfc(abs(count / rows - other_count / other_rows) / error / math.sqrt(2))

@@ -26,21 +26,27 @@ _GROWTH = 2
 
 def check_inputs(value: WatchValue, champion: Model, rows: pl.DataFrame, release: str) -> Verdict:
     """Return the verdict on the inputs of the rows of a window, by the value `drift` of a watch."""
-    reference = read_reference(champion)
-    windows = build_windows(rows, reference, min(value.minimum, _NEWEST))
-    return drift(
-        windows[0].now,
-        reference,
-        subject=release,
-        limit=value.limit,
-        action=value.action,
-        minimum=value.minimum,
-        level=choose_level(parse_duration(value.window), parse_duration(value.false_alarm_interval)),
-        seconds=windows[0].seconds,
-        joint=windows[0].joint,
-        recent=windows[1:],
-        use=measure_use(champion),
-    )
+    reference, use = read_reference(champion), measure_use(champion)
+
+    def judge(*, joint: bool) -> Verdict:
+        windows = build_windows(rows, reference, min(value.minimum, _NEWEST), joint=joint)
+        return drift(
+            windows[0].now,
+            reference,
+            subject=release,
+            limit=value.limit,
+            action=value.action,
+            minimum=value.minimum,
+            level=choose_level(parse_duration(value.window), parse_duration(value.false_alarm_interval)),
+            seconds=windows[0].seconds,
+            joint=windows[0].joint,
+            recent=windows[1:],
+            use=use,
+        )
+
+    verdict = judge(joint=False)
+    # The relations between columns take longest, and are tested only if no column moved.
+    return judge(joint=True) if verdict.outcome == "pass" and reference.joint is not None else verdict
 
 
 def read_reference(model: Model) -> Profile:
@@ -65,10 +71,10 @@ def choose_level(window: timedelta, interval: timedelta) -> float:
     return _FALSE_ALARM * min(window / interval / _LOOKS, 1.0)
 
 
-def build_windows(rows: pl.DataFrame, reference: Profile, newest: int) -> list[Window]:
+def build_windows(rows: pl.DataFrame, reference: Profile, newest: int, *, joint: bool = True) -> list[Window]:
     """Return the window of all rows, then those of the newest rows, from `newest` to half of all, doubling.
 
-    Each profile is a sum of the profiles of its parts.
+    Each profile is a sum of the profiles of its parts. Without `joint`, there are no profiles of relations.
     """
     if rows.is_empty():
         return [Window(now=profile(pl.DataFrame(), reference))]
@@ -80,16 +86,16 @@ def build_windows(rows: pl.DataFrame, reference: Profile, newest: int) -> list[W
     ends.append(rows.height)
     cut = [features[rows.height - end : rows.height - begin] for begin, end in pairwise(ends)]
     parts = [profile(part, reference) for part in cut]
-    joints = [profile_joint(part, reference) for part in cut]
-    windows, now, joint = [], parts[0], joints[0]
+    joints = [profile_joint(part, reference) if joint else None for part in cut]
+    windows, now, relations = [], parts[0], joints[0]
     for index, end in enumerate(ends[1:-1]):
         # With a growth of two, the next part has as many rows as all parts before it.
         is_equal = parts[index + 1].rows == now.rows
         before, joint_before = (parts[index + 1], joints[index + 1]) if is_equal else (None, None)
         seconds = _measure_seconds(times.tail(end))
-        windows.append(Window(now=now, seconds=seconds, before=before, joint=joint, joint_before=joint_before))
-        now, joint = merge(now, parts[index + 1]), _merge_joints(joint, joints[index + 1])
-    return [Window(now=now, seconds=_measure_seconds(times), joint=joint), *windows]
+        windows.append(Window(now=now, seconds=seconds, before=before, joint=relations, joint_before=joint_before))
+        now, relations = merge(now, parts[index + 1]), _merge_joints(relations, joints[index + 1])
+    return [Window(now=now, seconds=_measure_seconds(times), joint=relations), *windows]
 
 
 def _merge_joints(left: Profile | None, right: Profile | None) -> Profile | None:
