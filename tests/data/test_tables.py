@@ -9,6 +9,7 @@ import pytest
 
 from tidemill.core.source import Source
 from tidemill.data.frame import add_times
+from tidemill.data.learning import learn_table
 from tidemill.data.tables import read_table
 from tidemill.errors import DataError, Unreadable
 
@@ -150,3 +151,16 @@ def test_the_folder_of_a_delta_table_is_not_taken_for_files(tmp_path: Path) -> N
     with pytest.raises(Unreadable, match="is a Delta table") as caught:
         read_table(tmp_path / "lake")
     assert "read_delta" in caught.value.cure
+
+
+def test_a_failure_inside_polars_is_an_error_with_a_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise pl.exceptions.PanicException("assertion failed: i < self.len()")
+
+    file = write(tmp_path, "a.csv", b"a,b\n1,2\n")
+    monkeypatch.setattr("tidemill.data.learning.type_column", fail)
+    monkeypatch.setattr("tidemill.data.tables.type_columns", fail)
+    for read in (learn_table, read_table):
+        with pytest.raises(Unreadable, match="Polars failed on its values") as raised:
+            read(file)
+        assert "Parquet" in raised.value.cure

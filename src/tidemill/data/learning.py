@@ -36,7 +36,7 @@ from tidemill.data.reading.values import (
     type_column,
     type_typed_columns,
 )
-from tidemill.data.tables import find_format, read_typed, require_file
+from tidemill.data.tables import explain_panic, find_format, read_typed, require_file
 from tidemill.data.timestamps import parse_times
 from tidemill.data.types import CODE
 from tidemill.errors import DataError, InputError
@@ -72,7 +72,13 @@ def learn_table(path: Path, given: GivenDialect = _NOTHING, *, ask: bool = True)
         may be the month, or if the encoding is uncertain: the cure is the option that decides.
     """
     require_file(path)
-    name = str(path)
+    try:
+        return _learn(path, str(path), given, ask=ask)
+    except pl.exceptions.PanicException as error:
+        raise explain_panic(str(path), error) from None
+
+
+def _learn(path: Path, name: str, given: GivenDialect, *, ask: bool) -> LearnedTable:
     kind = find_format(name)
     learner = _Learner(name, given, ask)
     if kind == "csv":

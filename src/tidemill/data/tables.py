@@ -120,9 +120,19 @@ def parse_table(
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         explained = _explain(name, kind, error)
         raise Unreadable(explained.problem, explained.cure) from None
+    except pl.exceptions.PanicException as error:
+        raise explain_panic(name, error) from None
     if frame.is_empty() and not empty:
         raise DataError(f"{name} has no rows", "use a file with rows")
     return frame
+
+
+def explain_panic(name: str, error: BaseException) -> Unreadable:
+    """Return the error for a file whose values make Polars fail; a panic is no `Exception`."""
+    return Unreadable(
+        f"{name} cannot be read: Polars failed on its values ({str(error).partition(chr(10))[0]})",
+        "save it as Parquet, with a type for each column, and use that file",
+    )
 
 
 def read_typed(source: Path | BytesIO, name: str, kind: str, dialect: Dialect) -> pl.DataFrame:
