@@ -211,6 +211,12 @@ def test_the_better_of_two_is_not_refused_because_the_baseline_beats_both() -> N
     assert "it is the better of the two that can serve: loss 4.3700 against 7.0700" in verdict.reason
 
 
+def test_on_wrong_labels_a_candidate_that_is_a_little_better_than_the_champion_is_refused() -> None:
+    """Labels that are shuffled make the champion worse than the baseline, and a candidate that learned them less so."""
+    assert judge_both(0.550, 0.637, baseline=0.543).action == "stop"
+    assert judge_both(0.550, 0.700, baseline=0.543).action == "proceed"
+
+
 def test_a_refusal_states_whether_the_champion_would_pass() -> None:
     for verdict in (judge_both(7.07, 4.37), judge_both(0.99, 0.995), judge_both(4.37, 4.37)):
         assert verdict.action == "stop"
