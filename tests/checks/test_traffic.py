@@ -77,6 +77,26 @@ def test_harm_is_not_waited_for() -> None:
     assert early["promote"] == 0
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_challenger_that_is_much_worse_in_some_hours_is_stopped_on_the_first_day(seed: int) -> None:
+    """Its loss is three times as high in a part of the hours: the hours differ too much for bounds of their mean."""
+    random = np.random.default_rng(seed)
+    champion = random.gamma(2, 0.3, 240)
+    hours = np.repeat(random.choice([0.0, 3.0], 24, p=[0.5, 0.5]), 10)
+    verdict = judge(champion * (1 + hours), champion)
+    assert (verdict.action, "much worse" in verdict.reason or "clearly worse" in verdict.reason) == ("rollback", True)
+
+
+def test_a_challenger_that_is_equal_in_dependent_rows_is_not_stopped_as_harm() -> None:
+    """Differences hang together for half a day: their mean varies five times as much as that of independent rows."""
+    stopped = 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        champion = random.gamma(2, 0.3, 400)
+        stopped += judge(champion + np.repeat(random.normal(0, 0.2, 16), 25), champion).action == "rollback"
+    assert stopped <= 4
+
+
 def test_before_the_shortest_duration_nothing_is_promoted() -> None:
     assert over_seeds(-0.2, 800, CanaryClock(early=True)) == {"hold": 200}
 

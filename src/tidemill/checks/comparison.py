@@ -98,8 +98,8 @@ def choose_better_of_two(findings: list[Finding]) -> list[Finding]:
     The trivial baseline is no model that can serve: the choice is between the candidate and the champion. So if the
     baseline is better than both, or it is unclear whether the candidate is better than it, a candidate that has a lower
     loss than the champion on rows that neither has learned is still the better choice. If it is certain that the
-    candidate is not better than the baseline, its loss must be lower by a fifth of the champion's: on wrong labels, both
-    are worse than the baseline. If the champion is better than the baseline, a candidate that is not is refused.
+    candidate is not better than the baseline, its loss must be lower by a fifth of the champion's: on wrong labels,
+    both are worse than the baseline. If the champion is better than the baseline, a candidate that is not is refused.
     """
     standing = next((finding.evidence for finding in findings if finding.about == CHAMPION_CHECKS), None)
     if standing is None or standing["compared_loss"] >= standing["compared_champion_loss"]:

@@ -14,6 +14,8 @@ from tidemill.data.arrays import Floats, Ints
 _BLOCK_ROWS = 5  # a block with fewer labelled rows is merged with the next
 _DEFAULT_BLOCKS = 20
 _HARM_BLOCKS, _HARM_ALPHA, _HARM_SHARE = 8, 0.002, 0.25
+_GROSS_SHARE = 0.5
+_GROSS_ERRORS = 6.0  # of independent rows: the means of real streams vary up to 5.5 times as much
 _MOST_FAILURES = 0.5  # a champion that fails on more of its rows cannot replace the challenger
 
 
@@ -192,6 +194,12 @@ def _find_harm_in_losses(comparison: LossComparison, rollout: Rollout) -> str:
     if comparison.labels < enough or len(comparison.recent.means) < _HARM_BLOCKS:
         return ""
     bounds = find_bounds(comparison.recent, _HARM_ALPHA)
+    # A much higher loss of a challenger that is wrong on a part of the rows varies too much between blocks for bounds.
+    error = math.sqrt(comparison.recent.variance / comparison.labels)
+    is_gross = bounds.mean - rollout.margin > max(_GROSS_SHARE * abs(comparison.champion_loss), _GROSS_ERRORS * error)
+    if is_gross:
+        losses = f"live loss {comparison.challenger_loss:.4f} against {comparison.champion_loss:.4f}"
+        return f"much worse: {losses} on the same {comparison.labels} rows, difference {bounds.mean:+.4f}"
     is_large = bounds.mean - rollout.margin > _HARM_SHARE * abs(comparison.champion_loss)
     if bounds.lower <= rollout.margin or not is_large:
         return ""
