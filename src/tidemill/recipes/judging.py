@@ -121,7 +121,7 @@ def probe_package(model: Model, policy: Gate, environments: Environments) -> Pac
     """Predict a package's sample rows in a fresh process that has only the packages of its lock."""
     rows = load_samples(model).to_dicts()
     return environments.probe(
-        to_files(model), to_json_rows(rows), list_warm_modules(model), strict=policy.environment == "strict"
+        to_files(model), _to_json_rows(rows), list_warm_modules(model), strict=policy.environment == "strict"
     )
 
 
@@ -175,7 +175,7 @@ def confirm(model: Model, probe: PackageProbe, policy: ModelPolicy) -> Verdict:
     return combine_findings(policy.name, check_probe(probe, score_samples(model), policy.gate), check="package")
 
 
-def to_json_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _to_json_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return rows with times as text, for JSON."""
     return [
         {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in row.items()}

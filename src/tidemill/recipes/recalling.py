@@ -10,13 +10,12 @@ from tidemill.core.context import Context
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Board, Books, BooksReader, Environments, JournalReader, Packages
-from tidemill.models.inputs import load_samples
-from tidemill.models.package import is_portable, list_warm_modules, to_files
+from tidemill.models.package import is_portable
 from tidemill.monitoring.alerts import alert
 from tidemill.monitoring.regimes import RegimeCase
 from tidemill.monitoring.regimes import judge_regime as judge
 from tidemill.monitoring.stored_releases import StoredRelease, load_release
-from tidemill.recipes.judging import to_json_rows
+from tidemill.recipes.judging import probe_package
 from tidemill.recipes.scoring import score_samples
 from tidemill.registry.regimes import find_episode, find_start, list_recallable, list_requests
 from tidemill.registry.rollout import Deployer
@@ -73,9 +72,7 @@ def _probe(stored: StoredRelease, policy: ModelPolicy, environments: Environment
         return [Finding(about="package", outcome="fail", reason=reason)]
     if not is_portable(model):
         return []
-    strict = policy.gate.environment == "strict"
-    rows = to_json_rows(load_samples(model).to_dicts())
-    probe = environments.probe(to_files(model), rows, list_warm_modules(model), strict=strict)
+    probe = probe_package(model, policy.gate, environments)
     findings = list(check_probe(probe, scores, policy.gate))
     if probe.warning:
         findings.append(Finding(about="package", outcome="fail", reason=probe.warning))
