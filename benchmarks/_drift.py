@@ -19,7 +19,7 @@ from tidemill.checks.effects import compute_psi
 from tidemill.core.check import Verdict
 from tidemill.data.relations import profile_reference
 from tidemill.data.statistics import ColumnProfile, Profile, profile, profile_history
-from tidemill.monitoring.inputs import build_windows
+from tidemill.monitoring.inputs import build_relation_windows, build_windows
 
 WEATHER = Path(__file__).parents[1] / "examples" / "flights" / "data" / "weather.parquet"
 _REFERENCE_ROWS = 100_000
@@ -174,7 +174,13 @@ def measure_real(every: timedelta = timedelta(days=2)) -> dict[str, float]:
 def _is_alarm(window: pl.DataFrame, time: str, features: list[str], reference: Profile) -> bool:
     rows = window.select(pl.struct(features).alias("features"), pl.col(time).alias("time"), known_at=pl.col(time))
     whole, *recent = build_windows(rows, reference, 250)
-    verdict = judge(whole.now, reference, seconds=whole.seconds, joint=whole.joint, recent=recent)
+    verdict = judge(
+        whole.now,
+        reference,
+        seconds=whole.seconds,
+        relations=lambda: build_relation_windows(rows, reference, 250),
+        recent=recent,
+    )
     return verdict.outcome != "pass"
 
 

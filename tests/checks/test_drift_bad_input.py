@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidemill.checks.drift import drift
+from tidemill.checks.drift import Window, drift
 from tidemill.core.check import Verdict
 from tidemill.data.relations import profile_joint, profile_reference
 from tidemill.data.statistics import profile
@@ -21,8 +21,9 @@ def clock(rows: int) -> pl.Series:
 def judge(then: pl.DataFrame, now: pl.DataFrame) -> Verdict:
     reference = profile_reference(then, clock(then.height))
     joint = profile_joint(now, reference)
+    windows = [Window(now=joint)] if joint is not None else []
     window = profile(now, reference)
-    return drift(window, reference, subject="x", limit=0.3, action="retrain", minimum=100, joint=joint)
+    return drift(window, reference, subject="x", limit=0.3, action="retrain", minimum=100, relations=lambda: windows)
 
 
 def moved(verdict: Verdict) -> list[str]:

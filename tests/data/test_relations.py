@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from msgspec import json
 
-from tidemill.checks.drift import drift
+from tidemill.checks.drift import Window, drift
 from tidemill.core.check import Verdict
 from tidemill.data.relations import profile_joint, profile_reference, relate
 from tidemill.data.statistics import Profile, profile
@@ -33,7 +33,8 @@ REFERENCE = profile_reference(build(0, 20_000), clock(20_000))
 
 def judge(frame: pl.DataFrame, reference: Profile = REFERENCE) -> Verdict:
     now, joint = profile(frame, reference), profile_joint(frame, reference)
-    return drift(now, reference, subject="x", limit=0.3, action="retrain", minimum=100, joint=joint)
+    windows = [Window(now=joint)] if joint is not None else []
+    return drift(now, reference, subject="x", limit=0.3, action="retrain", minimum=100, relations=lambda: windows)
 
 
 def test_a_permuted_column_is_reported_though_its_distribution_is_the_same() -> None:

@@ -1,6 +1,6 @@
 """Checks whether later rows differ from the training rows of a model (drift), column by column."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -33,16 +33,11 @@ Test = dict[str, Any]
 
 
 class Window(Struct, frozen=True, kw_only=True):
-    """A window of later rows: its profile, its length in seconds, and the profile of as many rows before it, if any.
-
-    `joint` and `joint_before` are the profiles of how these rows fit the relations of the reference.
-    """
+    """A window of later rows: its profile, its length in seconds, and the profile of as many rows before it, if any."""
 
     now: Profile
     seconds: float | None = None
     before: Profile | None = None
-    joint: Profile | None = None
-    joint_before: Profile | None = None
 
 
 def drift(
@@ -55,7 +50,7 @@ def drift(
     minimum: int,
     level: float = LEVEL,
     seconds: float | None = None,
-    joint: Profile | None = None,
+    relations: Callable[[], Sequence[Window]] | None = None,
     recent: Sequence[Window] = (),
     use: Mapping[str, float] | None = None,
 ) -> Verdict:
@@ -85,6 +80,9 @@ def drift(
         The profiles of the later rows, with the bins of the reference, and of the training rows.
     seconds
         The length of the window; by default as long as the reference needed for as many rows.
+    relations
+        Returns the windows with the profiles of how their rows fit the relations of the reference. It is called only if
+        no column moved, since these profiles take longest.
     use
         How much of the model uses each column, as shares of 1: the evidence has that of the columns that moved.
     """
@@ -97,7 +95,7 @@ def drift(
             reason=f"{now.rows} rows are too few (minimum {minimum})",
             evidence={"rows": now.rows},
         )
-    windows = [Window(now=now, seconds=seconds, joint=joint), *recent]
+    windows = [Window(now=now, seconds=seconds), *recent]
     groups = sum(2 if window.before is not None else 1 for window in windows)
     groups *= 2 if reference.joint is not None else 1
     tests = _test_windows(windows, reference, level / groups)
@@ -105,8 +103,8 @@ def drift(
     compared = [max(group, key=weigh) for group in _group(whole).values()]
     share = sum(test["moved"] for test in compared) / max(len(compared), 1)
     is_above = share > limit
-    if reference.joint is not None and not any(test["moved"] for test in tests):
-        tests += _test_relations(windows, reference.joint, level / groups)
+    if relations is not None and reference.joint is not None and not any(test["moved"] for test in tests):
+        tests += _test_relations(relations(), reference.joint, level / groups)
     reported = [max(group, key=weigh) for group in _group(tests).values()]
     moved = sorted((test for test in reported if test["moved"]), key=lambda test: (-test["effect"], test["column"]))
     power = estimate_power(now, reference, level / groups)
@@ -143,14 +141,9 @@ def _test_windows(windows: Sequence[Window], reference: Profile, level: float) -
 
 def _test_relations(windows: Sequence[Window], reference: Profile, level: float) -> list[Test]:
     """Return the tests of how rows fit the relations between columns; of several that moved, only the largest."""
-    joints = [
-        (index, Window(now=window.joint, seconds=window.seconds, before=window.joint_before))
-        for index, window in enumerate(windows)
-        if window.joint is not None
-    ]
     tests = [
         {**test, "kind": "relation", "rows": window.now.rows, "window": index}
-        for index, window in joints
+        for index, window in enumerate(windows)
         for test in _test_window(window, reference, level, _BEYOND_OF_RELATIONS)
         if test["kind"] == "distribution"
     ]

@@ -1,5 +1,6 @@
 """Compares the inputs of live predictions with the training rows: the whole window, and windows of its newest rows."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 
@@ -26,27 +27,21 @@ _GROWTH = 2
 
 def check_inputs(value: WatchValue, champion: Model, rows: pl.DataFrame, release: str) -> Verdict:
     """Return the verdict on the inputs of the rows of a window, by the value `drift` of a watch."""
-    reference, use = read_reference(champion), measure_use(champion)
-
-    def judge(*, joint: bool) -> Verdict:
-        windows = build_windows(rows, reference, min(value.minimum, _NEWEST), joint=joint)
-        return drift(
-            windows[0].now,
-            reference,
-            subject=release,
-            limit=value.limit,
-            action=value.action,
-            minimum=value.minimum,
-            level=choose_level(parse_duration(value.window), parse_duration(value.false_alarm_interval)),
-            seconds=windows[0].seconds,
-            joint=windows[0].joint,
-            recent=windows[1:],
-            use=use,
-        )
-
-    verdict = judge(joint=False)
-    # The relations between columns take longest, and are tested only if no column moved.
-    return judge(joint=True) if verdict.outcome == "pass" and reference.joint is not None else verdict
+    reference, newest = read_reference(champion), min(value.minimum, _NEWEST)
+    whole, *recent = build_windows(rows, reference, newest)
+    return drift(
+        whole.now,
+        reference,
+        subject=release,
+        limit=value.limit,
+        action=value.action,
+        minimum=value.minimum,
+        level=choose_level(parse_duration(value.window), parse_duration(value.false_alarm_interval)),
+        seconds=whole.seconds,
+        relations=lambda: build_relation_windows(rows, reference, newest),
+        recent=recent,
+        use=measure_use(champion),
+    )
 
 
 def read_reference(model: Model) -> Profile:
@@ -71,35 +66,40 @@ def choose_level(window: timedelta, interval: timedelta) -> float:
     return _FALSE_ALARM * min(window / interval / _LOOKS, 1.0)
 
 
-def build_windows(rows: pl.DataFrame, reference: Profile, newest: int, *, joint: bool = True) -> list[Window]:
+def build_windows(rows: pl.DataFrame, reference: Profile, newest: int) -> list[Window]:
     """Return the window of all rows, then those of the newest rows, from `newest` to half of all, doubling.
 
-    Each profile is a sum of the profiles of its parts. Without `joint`, there are no profiles of relations.
+    Each profile is a sum of the profiles of its parts.
     """
     if rows.is_empty():
         return [Window(now=profile(pl.DataFrame(), reference))]
+    return _build(rows, newest, lambda part: profile(part, reference))
+
+
+def build_relation_windows(rows: pl.DataFrame, reference: Profile, newest: int) -> list[Window]:
+    """Return the same windows with the profiles of how their rows fit the relations of a reference, if it has some."""
+    return [] if rows.is_empty() else _build(rows, newest, lambda part: profile_joint(part, reference))
+
+
+def _build(rows: pl.DataFrame, newest: int, describe: Callable[[pl.DataFrame], Profile | None]) -> list[Window]:
+    """Return the windows of rows; none if their parts cannot be described."""
     rows = rows.sort("known_at", "time")
     features, times = unpack_features(rows), rows["time"]
     ends = [0]
     while newest * _GROWTH ** (len(ends) - 1) < rows.height:
         ends.append(newest * _GROWTH ** (len(ends) - 1))
     ends.append(rows.height)
-    cut = [features[rows.height - end : rows.height - begin] for begin, end in pairwise(ends)]
-    parts = [profile(part, reference) for part in cut]
-    joints = [profile_joint(part, reference) if joint else None for part in cut]
-    windows, now, relations = [], parts[0], joints[0]
-    for index, end in enumerate(ends[1:-1]):
+    described = [describe(features[rows.height - end : rows.height - begin]) for begin, end in pairwise(ends)]
+    parts = [part for part in described if part is not None]
+    if len(parts) < len(described):
+        return []
+    windows, now = [], parts[0]
+    for end, part in zip(ends[1:-1], parts[1:], strict=True):
         # With a growth of two, the next part has as many rows as all parts before it.
-        is_equal = parts[index + 1].rows == now.rows
-        before, joint_before = (parts[index + 1], joints[index + 1]) if is_equal else (None, None)
-        seconds = _measure_seconds(times.tail(end))
-        windows.append(Window(now=now, seconds=seconds, before=before, joint=relations, joint_before=joint_before))
-        now, relations = merge(now, parts[index + 1]), _merge_joints(relations, joints[index + 1])
-    return [Window(now=now, seconds=_measure_seconds(times), joint=relations), *windows]
-
-
-def _merge_joints(left: Profile | None, right: Profile | None) -> Profile | None:
-    return merge(left, right) if left is not None and right is not None else None
+        before = part if part.rows == now.rows else None
+        windows.append(Window(now=now, seconds=_measure_seconds(times.tail(end)), before=before))
+        now = merge(now, part)
+    return [Window(now=now, seconds=_measure_seconds(times)), *windows]
 
 
 def _measure_seconds(times: pl.Series) -> float:
