@@ -65,14 +65,19 @@ def register(
         output.err.print(_describe_next(release.label, model))
 
 
-def _describe_next(label: str, model: "Model") -> str:
-    """Return the command that deploys a registered model, or why it cannot be deployed."""
+def _require_predictions(model: "Model") -> None:
+    """Raise an error of Tidemill if a model cannot predict its sample rows."""
     from tidemill.models.inputs import load_samples
     from tidemill.models.load import load
 
+    if (rows := load_samples(model)).height:
+        load(model).predict(rows)
+
+
+def _describe_next(label: str, model: "Model") -> str:
+    """Return the command that deploys a registered model, or why it cannot be deployed."""
     try:
-        if (rows := load_samples(model)).height:
-            load(model).predict(rows)
+        _require_predictions(model)
     except TidemillError as error:
         return f"it cannot predict its samples, so it cannot be promoted: {error.problem} — {error.cure}"
     return f"to deploy it: `tidemill models promote {label}`"
@@ -99,13 +104,10 @@ def approve(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = 
 def promote(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = "production") -> None:
     """Make a release the champion at once."""
     from tidemill.ledger.releases import find_release
-    from tidemill.models.inputs import load_samples
-    from tidemill.models.load import load
 
     session = load_session(env)
     model = session.packages.load(find_release(session.workspace.ledger, label).package)
-    if (rows := load_samples(model)).height:
-        load(model).predict(rows)  # a model that cannot predict must not serve
+    _require_predictions(model)  # a model that cannot predict must not serve
     route = _create_deployer(session, env).promote(label, current_user(), reason)
     record_decision(session, "promoted", route.arms[0].release, reason, env)
     policy = session.project.policy.models.get(route.model)
