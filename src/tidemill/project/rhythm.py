@@ -48,9 +48,7 @@ def describe_search(rows: int, rows_per_day: float) -> str:
     if not rows_per_day:
         return "training rows and rhythm: without an event time, a backtest cannot choose them"
     about = f"{rows:,} rows in {days:,.0f} days"
+    needs = f"{NEEDED_LABELS / part:,.0f} rows in {needed / timedelta(days=1):.0f} days"
     if rows * part < NEEDED_LABELS or timedelta(days=days) < needed:
-        return (
-            f"training rows and rhythm: {about} are too few to choose them; "
-            f"`tidemill backtest --tune` needs {NEEDED_LABELS / part:,.0f} in {needed / timedelta(days=1):.0f}"
-        )
+        return f"training rows and rhythm: {about} are too few to choose them; `tidemill backtest --tune` needs {needs}"
     return f"training rows and rhythm: by simple rules; `tidemill backtest --tune` finds better ones in {about}"
