@@ -27,8 +27,15 @@ BUDGETS = {
 }
 BUDGET_OF_OTHERS = 30
 
-# A slow machine is no reason for a test to fail.
-settings.register_profile("tidemill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A slow machine is no reason for a test to fail, and one commit gives one result: property tests try the same examples
+# each time. TIDEMILL_FUZZ=1 looks for new ones.
+settings.register_profile(
+    "tidemill",
+    deadline=None,
+    derandomize=os.environ.get("TIDEMILL_FUZZ") != "1",
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("tidemill")
 
 REQUIRE_ALL = os.environ.get("TIDEMILL_REQUIRE_ALL") == "1"
