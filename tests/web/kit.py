@@ -199,6 +199,7 @@ def turned(mill: Mill, reason: str = "better than the trivial baseline") -> dict
         "releases": "/releases",
         "release": "/releases/flights/2",
         "routes": "/routes",
+        "policy": "/policy",
         "verdicts": "/verdicts",
         "verdict": f"/verdicts/{verdict.id}",
         "skew": f"/verdicts/{skew.id}",

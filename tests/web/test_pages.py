@@ -7,6 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.web import kit
+from tidemill.evidence.promises import PolicyStatus
 from tidemill.ledger.book import SqlBook
 from tidemill.web.app import create_app
 
@@ -218,3 +219,15 @@ def test_the_regimes_page_shows_the_release_that_is_kept_for_each(mill: kit.Mill
     assert "flights/2" in browser.get("/regimes").text
     listed = browser.get("/regimes?format=json").json()["regimes"]["flights"]
     assert [regime["releases"] for regime in listed] == [["flights/1"], ["flights/2"]]
+
+
+def test_the_page_of_the_policy_without_a_promise_names_the_command_that_states_one(mill: kit.Mill) -> None:
+    kit.turned(mill)
+    text = "no promise: run `tidemill backtest`"
+    status = PolicyStatus(model="flights", environment="production", state="none", text=text)
+    app = create_app(mill.books, mill.board, "flights", "production", read_policies=lambda: [status])
+    browser = TestClient(app, base_url="http://localhost:8000")
+    assert text in browser.get("/policy").text
+    assert 'href="/policy"' in browser.get("/").text
+    assert browser.get("/policy?format=json").json()["policies"][0]["state"] == "none"
+    assert "tidemill policy status" in client(mill).get("/policy").text, "pages without a project name the command"

@@ -1,62 +1,27 @@
 """Compares the promise of a policy with what an environment has observed since: losses, trainings and alarms."""
 
 from datetime import datetime, timedelta
-from typing import Literal
 
 import polars as pl
-from msgspec import Struct
 
 from tidemill.backtest.comparison import Period, TrainingStory
 from tidemill.backtest.costs import is_false_alarm
 from tidemill.backtest.expectation import predict_count, predict_mean
+from tidemill.backtest.observed_promotions import count_observed_wrong_promotions
 from tidemill.backtest.promise import digest_effect, digest_tables, list_promises
 from tidemill.backtest.summary import compute_weeks, extract_served, list_stories
 from tidemill.core.model import Signature
 from tidemill.core.promise import Promise
 from tidemill.data.metrics import losses
+from tidemill.evidence.promises import Figure, PolicyStatus
 from tidemill.flow.session import Session
 from tidemill.ledger.releases import find_release
 from tidemill.monitoring.windows import read_window
 
-PromiseState = Literal["none", "changed", "waiting", "in force"]
 _MONTH = 30.0
 _NEEDED_LABELS = 50
 _NEEDED_DAYS = 7.0
-
-
-class Figure(Struct, frozen=True, kw_only=True):
-    """One figure of a promise: per row for a loss, per 30 days for a count.
-
-    `low` and `high` are the interval in which the observed figure is expected with 95 %, for as long as was observed;
-    `observed` is None if nothing was, and `holds` None if that cannot be judged.
-    """
-
-    name: str
-    promised: float | None
-    low: float | None = None
-    high: float | None = None
-    observed: float | None = None
-    holds: bool | None = None
-
-
-class PolicyStatus(Struct, frozen=True, kw_only=True):
-    """A model's policy in an environment: its promise, and what was observed.
-
-    `changed` names the tables of `tidemill.toml` that differ from the newest promise. `since` is the time from which
-    the policy has been in force, or from which the promise holds.
-    """
-
-    model: str
-    environment: str
-    state: PromiseState
-    text: str
-    promise: Promise | None = None
-    changed: list[str] = []
-    since: datetime | None = None
-    days: float = 0.0
-    predictions: int = 0
-    labels: int = 0
-    figures: list[Figure] = []
+_HARMFUL = ("false alarms", "wrong promotions")  # fewer than promised break no promise
 
 
 def compare_with_promise(session: Session, model: str) -> PolicyStatus:
@@ -90,25 +55,26 @@ def _observe(session: Session, model: str, promise: Promise) -> PolicyStatus:
     weeks = _compute_weeks(session, model, predictions, Period(since, now))
     labels = sum(rows for rows, _ in weeks)
     stories = _list_stories(session, model, since)
-    routes = [
-        route
-        for route in session.workspace.ledger.routes.find(model=model)
-        if route.environment == session.workspace.environment and route.since >= since
-    ]
+    environment = session.workspace.environment
+    routes = [route for route in session.workspace.ledger.routes.find(model=model) if route.environment == environment]
+    changes = [route.change for route in routes if route.since >= since]
     counts = {
         "trainings": (promise.trainings, len(stories)),
         "alarms": (promise.alarms, sum(story.cause is not None for story in stories)),
         "false alarms": (promise.false_alarms, sum(map(is_false_alarm, stories))),
-        "promotions": (promise.promotions, sum(route.change == "promote" for route in routes)),
-        "rollbacks": (promise.rollbacks, sum(route.change == "rollback" for route in routes)),
+        "promotions": (promise.promotions, changes.count("promote")),
+        "rollbacks": (promise.rollbacks, changes.count("rollback")),
     }
     figures = [_compare_loss(promise, weeks, labels)]
     figures += [_compare_count(name, promise, days, *pair) for name, pair in counts.items()]
     if promise.wrong_promotions is not None:
-        figures.append(Figure(name="wrong promotions", promised=promise.wrong_promotions / promise.days * _MONTH))
+        wrong = count_observed_wrong_promotions(
+            session.packages, session.project.model(model).rollout.margin, stories, routes, predictions
+        )
+        figures.append(_compare_count("wrong promotions", promise, days, promise.wrong_promotions, wrong))
     return PolicyStatus(
         model=model,
-        environment=session.workspace.environment,
+        environment=environment,
         state="in force" if predictions.height or stories else "waiting",
         text=note or _judge(figures),
         promise=promise,
@@ -181,14 +147,16 @@ def _compare_loss(promise: Promise, weeks: list[tuple[int, float]], labels: int)
     return Figure(name=name, promised=promised, low=low, high=high, observed=observed, holds=observed <= high)
 
 
-def _compare_count(name: str, promise: Promise, days: float, promised: int, observed: int) -> Figure:
+def _compare_count(name: str, promise: Promise, days: float, promised: int, observed: int | None) -> Figure:
     low, high = predict_count(promised, promise.days, days)
     scale = _MONTH / days if days else 0.0
+    is_long_enough = days >= _NEEDED_DAYS
+    is_enough = name in _HARMFUL or (observed or 0) >= low
     return Figure(
         name=name,
         promised=promised / promise.days * _MONTH,
-        low=low * scale,
-        high=high * scale,
-        observed=observed * scale,
-        holds=low <= observed <= high if days >= _NEEDED_DAYS else None,
+        low=low * scale if is_long_enough else None,
+        high=high * scale if is_long_enough else None,
+        observed=None if observed is None else observed * scale,
+        holds=is_enough and (observed or 0) <= high if is_long_enough and observed is not None else None,
     )

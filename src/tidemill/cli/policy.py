@@ -8,7 +8,7 @@ from tidemill.cli import output
 from tidemill.cli.session import EnvironmentOption, Json, load_session
 
 if TYPE_CHECKING:
-    from tidemill.backtest.observed import Figure, PolicyStatus
+    from tidemill.evidence.promises import PolicyStatus
 
 policy = typer.Typer(no_args_is_help=True, help="The policy of tidemill.toml: what it promised and what happened.")
 
@@ -38,43 +38,13 @@ def show_status(
 
 
 def _print(status: "PolicyStatus") -> None:
+    from tidemill.evidence.promises import COLUMNS, describe_observation, describe_promise, format_figure
+
     output.out.print(f"{status.model} in {status.environment}: {status.text}", style="bold")
     promise = status.promise
     if promise is None or status.since is None:
         return
-    command = "tidemill backtest --tune" if promise.by == "tune" else "tidemill backtest"
-    rows = sum(count for count, _ in promise.weeks)
-    output.out.print(
-        f"  promised on {promise.stated:%Y-%m-%d} by `{command}`, from {rows:,} labelled rows of "
-        f"{promise.begin:%Y-%m-%d} to {promise.end:%Y-%m-%d}"
-    )
-    output.out.print(
-        f"  observed since {output.format_cell(status.since)}: {status.days:.1f} days, {status.predictions:,} "
-        f"predictions, {status.labels:,} of them labelled"
-    )
-    lines = [
-        [
-            figure.name if figure.name == promise.metric else f"{figure.name} in 30 days",
-            _format(figure.promised),
-            f"{_format(figure.low)} to {_format(figure.high)}" if figure.low is not None else "",
-            _format(figure.observed),
-            _judge(figure),
-        ]
-        for figure in status.figures
-    ]
-    output.print_table(("figure", "promised", "expected by now (95 %)", "observed", "result"), lines, indent=2)
-
-
-def _format(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
-
-
-def _judge(figure: "Figure") -> str:
-    if figure.observed is None:
-        return "not observed"
-    if figure.holds is None:
-        return "cannot be judged yet"
-    if figure.holds:
-        return "holds"
-    assert figure.high is not None
-    return "higher than promised" if figure.observed > figure.high else "lower than promised"
+    output.out.print(f"  {describe_promise(promise)}")
+    output.out.print(f"  {describe_observation(status, output.format_cell(status.since))}")
+    lines = [list(format_figure(figure, promise.metric)) for figure in status.figures]
+    output.print_table(COLUMNS, lines, indent=2)

@@ -1,11 +1,15 @@
 """`serve` runs the prediction service; `up` also runs the daemon and the pages."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tidemill.cli import output
 from tidemill.cli.session import EnvironmentOption, load_session
+
+if TYPE_CHECKING:
+    from tidemill.evidence.promises import PolicyStatus
+    from tidemill.flow.session import Session
 
 Port = Annotated[int, typer.Option(help="The port of the service.")]
 Host = Annotated[str, typer.Option(help="The address of the service.")]
@@ -44,4 +48,11 @@ def up(
     from tidemill.daemon.main import up as run_all
 
     port_of_pages = pages_port if pages_port >= 0 else port and port + 1
-    run_all(load_session(env), host, port, port_of_pages, lambda line: output.err.print(line))
+    run_all(load_session(env), host, port, port_of_pages, lambda line: output.err.print(line), _read_policies)
+
+
+def _read_policies(session: "Session") -> "list[PolicyStatus]":
+    """Compare the policy of each model with its promise; the modules of the backtest load on the first call."""
+    from tidemill.backtest.observed import compare_with_promise
+
+    return [compare_with_promise(session, name) for name in session.project.policy.models]

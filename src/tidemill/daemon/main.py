@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tidemill.daemon.daemon import Daemon, Notify
 from tidemill.daemon.lease import Lease
 from tidemill.daemon.listening import Listener
-from tidemill.daemon.pages import Pages
+from tidemill.daemon.pages import Pages, ReadPolicies
 from tidemill.daemon.patience import Patience
 from tidemill.flow.session import Session
 from tidemill.monitoring.alerts import check_addresses
@@ -17,10 +17,17 @@ from tidemill.serving.server import HttpServer
 _TICK_SECONDS = 1.0
 
 
-def up(session: Session, host: str, port: int, pages_port: int, notify: Notify) -> None:
+def up(
+    session: Session,
+    host: str,
+    port: int,
+    pages_port: int,
+    notify: Notify,
+    read_policies: ReadPolicies | None = None,
+) -> None:
     """Serve predictions and pages; fire triggers as soon as this process has the environment's lease.
 
-    Stop cleanly on Ctrl-C or SIGTERM.
+    Stop cleanly on Ctrl-C or SIGTERM. `read_policies` compares policies with their promises, for the pages.
 
     Raises
     ------
@@ -31,7 +38,7 @@ def up(session: Session, host: str, port: int, pages_port: int, notify: Notify) 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     server = HttpServer(session.workspace, session.clock, host, port, session.project.policy.strict_models)
-    pages = Pages(session, pages_port)
+    pages = Pages(session, pages_port, read_policies)
     listener = Listener(session)
     os.environ.setdefault("TIDEMILL_PAGES", pages.address)  # alerts link to the pages
     server.start()

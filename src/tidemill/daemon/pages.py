@@ -2,6 +2,8 @@
 
 import socket
 import threading
+from collections.abc import Callable
+from functools import partial
 
 import uvicorn
 from starlette.concurrency import run_in_threadpool
@@ -9,15 +11,20 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill.errors import InputError, TidemillError
+from tidemill.evidence.promises import PolicyStatus
 from tidemill.flow.session import Session
 from tidemill.web.app import create_app
+
+ReadPolicies = Callable[[Session], list[PolicyStatus]]
+"""Compares the policy of each model with its promise."""
 
 
 class _LazyApp:
     """The pages, opened on the first request: the service can start while the ledger is not available."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, read_policies: ReadPolicies | None) -> None:
         self._session = session
+        self._read_policies = partial(read_policies, session) if read_policies else None
         self._app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -28,7 +35,14 @@ class _LazyApp:
             except TidemillError as unavailable:
                 await PlainTextResponse(str(unavailable), 503)(scope, receive, send)
                 return
-            self._app = create_app(books, workspace.board, name, workspace.environment, packages=workspace.packages)
+            self._app = create_app(
+                books,
+                workspace.board,
+                name,
+                workspace.environment,
+                packages=workspace.packages,
+                read_policies=self._read_policies,
+            )
         await self._app(scope, receive, send)
 
 
@@ -41,8 +55,8 @@ class Pages:
         if the port is in use.
     """
 
-    def __init__(self, session: Session, port: int) -> None:
-        app = _LazyApp(session)
+    def __init__(self, session: Session, port: int, read_policies: ReadPolicies | None = None) -> None:
+        app = _LazyApp(session, read_policies)
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

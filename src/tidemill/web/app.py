@@ -13,21 +13,23 @@ from starlette.routing import Route
 
 from tidemill.core.resources import Board, BooksReader, Packages
 from tidemill.errors import InputError, NotFound, TidemillError
+from tidemill.evidence.promises import PolicyStatus
 from tidemill.telemetry import get_logger
-from tidemill.web import details, overview, pages, regimes, run, templating
+from tidemill.web import details, overview, pages, policy, regimes, run, templating
 from tidemill.web.guard import Guard
 from tidemill.web.reading import Query, Site
 from tidemill.web.view import Chart, Facts, Page, PageTable
 
 log = get_logger("web")
 
-_LIST_NAMES = ("runs", "releases", "routes", "regimes", "verdicts", "events", "jobs")
+_LIST_NAMES = ("runs", "releases", "routes", "regimes", "policy", "verdicts", "events", "jobs")
 _LISTS: dict[str, Callable[[Site, Query], Page]] = {
     "/": overview.overview,
     "/runs": pages.runs,
     "/releases": pages.releases,
     "/routes": pages.routes,
     "/regimes": regimes.regimes,
+    "/policy": policy.policy,
     "/verdicts": pages.verdicts,
     "/events": pages.events,
     "/jobs": pages.jobs,
@@ -51,12 +53,14 @@ def create_app(
     environment: str,
     host: str = "",
     packages: Packages | None = None,
+    read_policies: Callable[[], list[PolicyStatus]] | None = None,
 ) -> Starlette:
     """Create the application with the pages of an environment.
 
-    `host` is an accepted host name besides localhost; requests for other host names are refused.
+    `host` is an accepted host name besides localhost; requests for other host names are refused. `read_policies`
+    compares the policy of each model with its promise.
     """
-    site = Site(books, board, project, environment, packages)
+    site = Site(books, board, project, environment, packages, read_policies)
     routes = [Route(path, partial(_show_page, site, show)) for path, show in (_LISTS | _RECORDS).items()]
     routes += [Route(path, partial(_send_file, path, media_type)) for path, media_type in _FILES.items()]
     routes.append(Route("/plotly.js", _send_plotly))

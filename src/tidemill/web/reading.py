@@ -1,12 +1,13 @@
 """Reads the ledger page by page, newest first, never a whole book."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
 from tidemill.core.resources import Board, BookReader, BooksReader, Packages
 from tidemill.errors import InputError
+from tidemill.evidence.promises import PolicyStatus
 
 T = TypeVar("T", bound=Struct)
 _DEFAULT_RECORDS = 50
@@ -14,13 +15,18 @@ _MAX_RECORDS = 200
 
 
 class Site(Struct, frozen=True):
-    """The stores and names of one environment of a project; without `packages`, pages do not describe signatures."""
+    """The stores and names of one environment of a project.
+
+    Without `packages`, pages do not describe signatures. `read_policies` compares the policy of each model with its
+    promise; without it, the page of the policy names the command that does.
+    """
 
     books: BooksReader
     board: Board
     project: str
     environment: str
     packages: Packages | None = None
+    read_policies: Callable[[], list[PolicyStatus]] | None = None
 
 
 class RecordPage(Struct, Generic[T], frozen=True):
