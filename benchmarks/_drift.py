@@ -17,8 +17,9 @@ from tidemill.checks.column_tests import column_tests
 from tidemill.checks.drift import drift
 from tidemill.checks.effects import compute_psi
 from tidemill.core.check import Verdict
+from tidemill.data.marks import profile_history
 from tidemill.data.relations import profile_reference
-from tidemill.data.statistics import ColumnProfile, Profile, profile, profile_history
+from tidemill.data.statistics import ColumnProfile, Profile, profile
 from tidemill.monitoring.inputs import build_relation_windows, build_windows
 
 WEATHER = Path(__file__).parents[1] / "examples" / "flights" / "data" / "weather.parquet"

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from tidemill.checks.drift import drift
 from tidemill.core.check import Verdict
-from tidemill.data.statistics import Profile, profile, profile_history
+from tidemill.data.marks import profile_history
+from tidemill.data.statistics import Profile, profile
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 HOURS = 24 * 365 * 2

@@ -20,8 +20,7 @@ def clock(rows: int) -> pl.Series:
 
 def judge(then: pl.DataFrame, now: pl.DataFrame) -> Verdict:
     reference = profile_reference(then, clock(then.height))
-    joint = profile_joint(now, reference)
-    windows = [Window(now=joint)] if joint is not None else []
+    windows = [Window(now=joint) for joint in profile_joint(now, [0, now.height], reference)]
     window = profile(now, reference)
     return drift(window, reference, subject="x", limit=0.3, action="retrain", minimum=100, relations=lambda: windows)
 

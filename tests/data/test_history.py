@@ -20,7 +20,8 @@ from tidemill.data.history import (
     unpack_bounds,
     unpack_counts,
 )
-from tidemill.data.statistics import Profile, count_marks, profile, profile_history
+from tidemill.data.marks import count_marks, profile_history
+from tidemill.data.statistics import Profile, profile
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

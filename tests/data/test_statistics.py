@@ -55,7 +55,7 @@ def test_every_row_is_in_one_bin_or_missing(values: list[float | None], later: l
         edges = np.array(column.edges)
         wanted = np.bincount(np.searchsorted(edges, finite, side="left"), minlength=len(edges) + 1)
         assert list(column.counts) == wanted.tolist()
-        assert column.distinct == len(set(finite))
+        assert column.distinct == (len(set(finite)) if found is reference else None)
 
 
 many = st.lists(
@@ -182,16 +182,13 @@ def test_distinct_values_are_counted_in_little_space_also_where_they_repeat(many
 def test_no_more_values_are_distinct_than_there_are() -> None:
     frame = pl.DataFrame({"id": range(3000), "name": [f"n{place}" for place in range(3000)]})
     for seed in range(20):
-        part = frame.sample(1000, seed=seed)
-        whole = merge(profile(part, profile(part)), profile(part, profile(part)))
-        assert all(one.distinct <= 1000 for one in profile(part).columns)
-        assert all(one.distinct <= 2000 for one in whole.columns)
+        counts = [column.distinct for column in profile(frame.sample(1000, seed=seed)).columns]
+        assert all(count is not None and count <= 1000 for count in counts)
 
 
 def test_texts_have_lengths_and_hashes_that_last() -> None:
     found = one(["é", "dreißig", None, "🛬🛬", ""])
     assert (found.length, found.longest, found.distinct) == (2.5, 7, 4)
-    # Stored profiles are merged with those of later versions.
     assert hash_values(pl.Series(["", "a", "ab"])).tolist() == [
         16294208416658607535,
         17360999193197444373,
@@ -244,6 +241,7 @@ def test_moments_are_within_1e_12_in_whatever_parts_and_order_they_are_merged(
     assert found.mean is not None
     # In units of the greatest value: NumPy's own squares of tiny values are 0.
     scaled = np.array(values) / unit
+    assert found.deviation is not None
     assert found.mean / unit == pytest.approx(float(np.mean(scaled)), abs=1e-12)
     assert found.deviation / unit == pytest.approx(float(np.std(scaled)), abs=1e-12)
 

@@ -13,7 +13,8 @@ from tidemill.core.check import Verdict
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.core.policy import ModelPolicy, Problem, Watch, WatchValue
 from tidemill.core.route import Arm, Route
-from tidemill.data.statistics import merge, profile, profile_history
+from tidemill.data.marks import profile_history
+from tidemill.data.statistics import merge, profile
 from tidemill.journal.files import FileJournal
 from tidemill.monitoring.inputs import build_windows, choose_level
 from tidemill.monitoring.picture import draw_picture

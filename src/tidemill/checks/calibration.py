@@ -25,7 +25,8 @@ from tidemill.data.history import (
     unpack_bounds,
     unpack_counts,
 )
-from tidemill.data.statistics import ColumnProfile, count_marks
+from tidemill.data.marks import count_marks
+from tidemill.data.statistics import ColumnProfile
 
 Comparison = Literal["level", "step"]
 

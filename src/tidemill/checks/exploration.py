@@ -80,8 +80,9 @@ def _explain_exclusion(
         return "it contains lists or records: extract columns from them first"
     if column.name in later:
         return "it becomes known later: it is in `later`"
-    if column.distinct <= 1:
-        return "it has only one value" if column.distinct else "it is null in every row"
+    distinct = column.distinct or 0
+    if distinct <= 1:
+        return "it has only one value" if distinct else "it is null in every row"
     if missing > _MOST_MISSING:
         return f"it is missing in {missing:.0%} of the rows"
     if dependence is not None and dependence > _MOST_DEPENDENCE:
@@ -114,22 +115,22 @@ def _measure_dependence(values: pl.Series, label: pl.Series) -> float | None:
 
 def _describe_preparation(column: ColumnProfile, values: pl.Series) -> str:
     """Describe how to convert a column to numbers, and what to do about missing values."""
-    gaps = ""
+    gaps, distinct = "", column.distinct or 0
     if column.missing > 0:
         gaps = f"; {column.missing / column.rows:.1%} missing: trees accept gaps, linear models need imputed values"
     if column.type == "text":
         if (column.length or 0.0) > _LONG_TEXT:
             return f"texts of {column.length:.0f} characters: embed them, or count words{gaps}"
-        rare = " (combine rare categories)" if column.distinct > 100 else ""
-        about = "about " if column.distinct >= SKETCH_SIZE else ""
-        return f"categories: a vocabulary of {about}{column.distinct:,}{rare}{gaps}"
+        rare = " (combine rare categories)" if distinct > 100 else ""
+        about = "about " if distinct >= SKETCH_SIZE else ""
+        return f"categories: a vocabulary of {about}{distinct:,}{rare}{gaps}"
     if column.type in ("time", "date"):
         parts = "year, month, day of the year, weekday" + ", hour" * (column.type == "time")
         return f"the parts that vary of: {parts}, elapsed time{gaps}"
     if column.type == "boolean":
         return f"unchanged{gaps}"
-    if column.type == "integer" and column.distinct <= _FEW:
-        return f"unchanged, or categories if the order has no meaning ({column.distinct} values){gaps}"
+    if column.type == "integer" and distinct <= _FEW:
+        return f"unchanged, or categories if the order has no meaning ({distinct} values){gaps}"
     numbers = values.cast(pl.Float64, strict=False).drop_nulls()
     skewness = numbers.skew() if len(numbers) > _FEW else 0.0
     if skewness is not None and abs(skewness) > 2 and column.low is not None and column.low >= 0:

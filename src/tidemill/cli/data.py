@@ -56,7 +56,7 @@ def profile(
                 column.name,
                 column.type,
                 missing,
-                _format_count(column.distinct),
+                _format_count(column.distinct or 0),
                 *map(output.format_cell, numbers),
                 advice,
             ]

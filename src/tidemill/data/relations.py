@@ -3,6 +3,8 @@
 A change of one column that leaves its distribution as it was, such as a permutation, changes how it fits the others.
 """
 
+from collections.abc import Iterator, Sequence
+from functools import reduce
 from itertools import pairwise
 
 import numpy as np
@@ -11,14 +13,15 @@ import polars as pl
 from msgspec.structs import replace
 
 from tidemill.data.arrays import Floats
+from tidemill.data.marks import profile_history
 from tidemill.data.statistics import (
     ColumnProfile,
     Feature,
     Profile,
     Relation,
     Relations,
-    profile,
-    profile_history,
+    encode,
+    profile_parts,
     to_numbers,
     to_text,
 )
@@ -50,48 +53,51 @@ def profile_reference(frame: pl.DataFrame, times: pl.Series) -> Profile:
     learned = ordered.gather_every(-(-frame.height // _ROWS))
     features = _scale_features(learned, described)
     matrix, _ = _build_features(learned, described, features)
-    fold = np.minimum(np.arange(len(matrix)) * _FOLDS // len(matrix), _FOLDS - 1)
-    products = [matrix[fold == number].T @ matrix[fold == number] for number in range(_FOLDS)]
-    relations = _solve(sum(products) / len(matrix), features)
+    rows = learned.height
+    folds = list(pairwise([rows * number // _FOLDS for number in range(_FOLDS + 1)]))
+    products = [matrix[:, begin:end] @ matrix[:, begin:end].T for begin, end in folds]
+    relations = _solve(np.sum(products, axis=0) / rows, features)
     if relations is None:
         return described
     parts = []
     for number, (begin, end) in enumerate(pairwise(bounds)):
-        others = [part for index, part in enumerate(products) if index != number]
-        fitted = _solve(sum(others) / (fold != number).sum(), features, relations)
+        others = np.sum([part for index, part in enumerate(products) if index != number], axis=0)
+        fitted = _solve(others / (rows - folds[number][1] + folds[number][0]), features, relations)
         parts.append(relate(ordered[begin:end], replace(described, relations=fitted)))
     described = replace(described, relations=relations)
     return replace(described, joint=profile_history(pl.concat(parts), ordered_times))
 
 
-def profile_joint(frame: pl.DataFrame, reference: Profile) -> Profile | None:
-    """Return the profile of how rows fit the relations of a reference; None if it has none, or a column is absent."""
+def profile_joint(frame: pl.DataFrame, bounds: Sequence[int], reference: Profile) -> list[Profile]:
+    """Return the profiles of how the rows between each bound and the next fit the relations of a reference.
+
+    The list is empty if the reference has no relations, or if a column is absent.
+    """
     if reference.relations is None or reference.joint is None:
-        return None
+        return []
     if not {feature.column for feature in reference.relations.features} <= set(frame.columns):
-        return None
-    return profile(relate(frame, reference), reference.joint)
+        return []
+    return profile_parts(relate(frame, reference), bounds, reference.joint)
 
 
 def relate(frame: pl.DataFrame, reference: Profile) -> pl.DataFrame:
     """Return for each column that the others predict its difference from the prediction, and their product.
 
-    Both are in units of the training rows; they are null where the column has no value. A product has a positive mean
+    Both are in units of the training rows; they are NaN where the column has no value. A product has a positive mean
     if the prediction fits, and the mean zero if it does not, whatever the distribution of the column.
     """
     relations = reference.relations
     assert relations is not None
     matrix, has_value = _build_features(frame, reference, relations.features)
+    predictions = np.stack([relation.weights for relation in relations.relations]) @ matrix
     columns = {}
-    for relation in relations.relations:
-        present = has_value[:, relation.feature]
-        predicted = matrix @ np.asarray(relation.weights)
-        actual = matrix[:, relation.feature]
+    for relation, predicted in zip(relations.relations, predictions, strict=True):
+        present, actual = has_value[relation.feature], matrix[relation.feature]
         for name, values in (
             (RESIDUAL, actual - predicted),
             (AGREEMENT, actual * predicted / relation.correlation),
         ):
-            columns[relation.column + name] = pl.Series(np.where(present, values, np.nan)).fill_nan(None)
+            columns[relation.column + name] = pl.Series(np.where(present, values, np.nan))
     return pl.DataFrame(columns)
 
 
@@ -99,8 +105,8 @@ def _scale_features(frame: pl.DataFrame, described: Profile) -> tuple[Feature, .
     """Return the features that vary, with their centres and units."""
     features = _choose_features(described)
     matrix, _ = _build_features(frame, described, features)
-    centres: list[float] = matrix.mean(axis=0).tolist()
-    units: list[float] = matrix.std(axis=0).tolist()
+    centres: list[float] = matrix.mean(axis=1).tolist()
+    units: list[float] = matrix.std(axis=1).tolist()
     return tuple(
         replace(feature, centre=centre, unit=unit)
         for feature, centre, unit in zip(features, centres, units, strict=True)
@@ -156,28 +162,38 @@ def _choose_features(described: Profile) -> tuple[Feature, ...]:
 def _build_features(
     frame: pl.DataFrame, described: Profile, features: tuple[Feature, ...]
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Return the features of rows, shape (rows, features), and whether each has a value.
+    """Return the features of rows, shape (features, rows), and whether each has a value.
 
     A number is its rank among the bins of the reference, so that a far value has no leverage; a missing value is 0.
     """
     profiles = {column.name: column for column in described.columns}
-    matrix = np.zeros((frame.height, len(features)))
+    matrix = np.zeros((len(features), frame.height))
     has_value = np.zeros(matrix.shape, dtype=bool)
-    texts = {
-        name: to_text(frame[name]) for name in {feature.column for feature in features if feature.value is not None}
-    }
+    places: dict[str, list[int]] = {name: [] for name in dict.fromkeys(feature.column for feature in features)}
     for index, feature in enumerate(features):
-        if feature.value is not None:
-            text = texts[feature.column]
-            has_value[:, index] = text.is_not_null().to_numpy()
-            values = (text == feature.value).fill_null(value=False).to_numpy().astype(float)
-        else:
-            numbers = to_numbers(frame[feature.column]).fill_null(float("nan")).to_numpy()
-            has_value[:, index] = np.isfinite(numbers)
-            values = (2 * _rank(numbers, profiles[feature.column]) - 1) ** feature.power
-        scaled = np.clip((values - feature.centre) / feature.unit, -_FARTHEST, _FARTHEST)
-        matrix[:, index] = np.where(has_value[:, index], scaled, 0.0)
+        places[feature.column].append(index)
+    for name, indices in places.items():
+        own = [features[index] for index in indices]
+        for index, (values, present) in zip(indices, _compute_features(frame[name], own, profiles[name]), strict=True):
+            scaled = np.clip((values - features[index].centre) / features[index].unit, -_FARTHEST, _FARTHEST)
+            matrix[index], has_value[index] = np.where(present, scaled, 0.0), present
     return matrix, has_value
+
+
+def _compute_features(
+    values: pl.Series, features: Sequence[Feature], column: ColumnProfile
+) -> Iterator[tuple[Floats, npt.NDArray[np.bool_]]]:
+    """Return each of the features of a column, before they are scaled, and whether its rows have a value."""
+    if features[0].value is not None:
+        text = to_text(values)
+        present, codes = text.is_not_null().to_numpy(), encode(text, [str(feature.value) for feature in features])
+        for index in range(len(features)):
+            yield (codes == index).astype(float), present
+    else:
+        numbers = to_numbers(values).to_numpy()  # a null becomes NaN
+        present, ranks = np.isfinite(numbers), 2 * _rank(numbers, column) - 1
+        for feature in features:
+            yield reduce(np.multiply, [ranks] * feature.power), present
 
 
 def _rank(numbers: Floats, column: ColumnProfile) -> Floats:

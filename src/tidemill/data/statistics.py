@@ -1,25 +1,29 @@
 """Profiles of tables: statistics of each column that can be merged and compared with those of later rows."""
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tidemill.data.arrays import Floats
-from tidemill.data.history import ColumnHistory, History, Pieces, cut, pack_column, pack_history
+from tidemill.data.history import History
 from tidemill.data.keys import count_values
 from tidemill.data.sketch import estimate_distinct, hash_values, keep_smallest_hashes
 from tidemill.data.storable import to_seconds
 from tidemill.data.types import column_type
 from tidemill.errors import DataError
 
+T = TypeVar("T")
+
 _BINS = 40
 _TOP = 100
-_MARKS = 9
-_MARKED_VALUES = 8
 _SQUARED = 1e-100, 1e100
 _PARALLEL_ROWS = 100_000
 _THREADS = 2
@@ -36,7 +40,7 @@ class ColumnProfile(Struct, frozen=True, kw_only=True):
     equal to each edge. `infinite` are the numbers of rows with −∞ and +∞; they count as missing.
 
     `distinct` is exact below 256 values. Above, it is an estimate (within 12 % in 19 of 20 columns), at most the number
-    of rows with a value. Profiles are merged by `sketch`, the 256 smallest hashes.
+    of rows with a value. It is None for rows that are profiled by a reference.
     """
 
     name: str
@@ -53,10 +57,9 @@ class ColumnProfile(Struct, frozen=True, kw_only=True):
     infinite: tuple[int, int] = (0, 0)
     values: dict[str, int] = {}
     other: int = 0
-    distinct: int = 0
+    distinct: int | None = None
     length: float | None = None
     longest: int | None = None
-    sketch: tuple[int, ...] = ()
 
     @property
     def present(self) -> int:
@@ -110,74 +113,38 @@ class Profile(Struct, frozen=True, kw_only=True):
 
 def profile(frame: pl.DataFrame, reference: Profile | None = None) -> Profile:
     """Return the profile of a table; with the bins and values of a `reference`, if there is one, to compare the two."""
-    if reference is not None and frame.height > _SLICE:
-        slices = (profile(part, reference) for part in frame.iter_slices(_SLICE))
-        return reduce(merge, slices)
-    bins = {column.name: column for column in reference.columns} if reference else {}
-    names = [name for name in bins if name in frame.columns] if reference else frame.columns
+    if reference is None:
+        return Profile(rows=frame.height, columns=tuple(_map_columns(frame, frame.columns, _profile_column)))
+    slices = (profile_parts(part, [0, part.height], reference)[0] for part in frame.iter_slices(_SLICE))
+    return reduce(merge, slices) if frame.height else profile_parts(frame, [0, 0], reference)[0]
 
-    def describe(name: str) -> ColumnProfile:
-        return _profile_column(frame[name], bins.get(name))
 
+def profile_parts(frame: pl.DataFrame, bounds: Sequence[int], reference: Profile) -> list[Profile]:
+    """Return the profiles of the rows between each bound and the next, with the bins and values of a reference.
+
+    The columns are converted once, which is faster than to profile each part by itself.
+    """
+    bins = {column.name: column for column in reference.columns}
+    names = [name for name in bins if name in frame.columns]
+
+    def describe(values: pl.Series) -> list[ColumnProfile]:
+        like = bins[values.name]
+        return _compare_texts(values, bounds, like) if like.type == "text" else _compare_numbers(values, bounds, like)
+
+    described = _map_columns(frame, names, describe)
+    return [
+        Profile(rows=end - begin, columns=tuple(parts[index] for parts in described))
+        for index, (begin, end) in enumerate(pairwise(bounds))
+    ]
+
+
+def _map_columns(frame: pl.DataFrame, names: Sequence[str], describe: Callable[[pl.Series], T]) -> list[T]:
+    columns = [frame[name] for name in names]
     if frame.height < _PARALLEL_ROWS or len(names) < 2:
-        return Profile(rows=frame.height, columns=tuple(map(describe, names)))
+        return list(map(describe, columns))
     # NumPy and Polars release the interpreter's lock; two columns at a time bound the memory.
     with ThreadPoolExecutor(_THREADS) as pool:
-        return Profile(rows=frame.height, columns=tuple(pool.map(describe, names)))
-
-
-def profile_history(frame: pl.DataFrame, times: pl.Series) -> Profile:
-    """Return the profile of a table with its history: the counts of time blocks, by the time of each row."""
-    described = profile(frame)
-    pieces = cut(times, frame.width)
-    if pieces is None:
-        return described
-    columns = {column.name: _record_column(frame[column.name], column, pieces) for column in described.columns}
-    return replace(described, history=pack_history(pieces, columns))
-
-
-def find_marks(column: ColumnProfile) -> list[int]:
-    """Return the indices of at most nine of a column's edges, evenly spaced."""
-    count = len(column.edges)
-    if column.type in ("time", "date") or not count:
-        return []
-    return sorted({max(index * (count + 1) // (_MARKS + 1) - 1, 0) for index in range(1, _MARKS + 1)})
-
-
-def count_marks(column: ColumnProfile, reference: ColumnProfile) -> Floats:
-    """Return the number of a column's rows at each mark of its reference.
-
-    The marks of a number are below the first edge, and at most each of at most nine edges; those of a text are its
-    eight most frequent values, and the values that are not among those of the profile.
-    """
-    if reference.type == "text":
-        names = list(reference.values)[:_MARKED_VALUES]
-        return np.asarray([*(column.values.get(name, 0) for name in names), column.other], float)
-    marks = find_marks(reference)
-    if not marks:
-        return np.empty(0)
-    first = column.counts[0] - (column.ties[0] if column.ties else 0)
-    return np.asarray([first, *np.cumsum(column.counts)[marks]], float)
-
-
-def _record_column(values: pl.Series, column: ColumnProfile, pieces: Pieces) -> ColumnHistory:
-    if column.type == "text":
-        names, marked = list(column.values), min(len(column.values), _MARKED_VALUES)
-        places = [min(index, _MARKED_VALUES) for index in range(len(names))]
-        codes = to_text(values).replace_strict(names, places, default=_MARKED_VALUES + 1, return_dtype=pl.Int64)
-        counts = pieces.count(codes.set(values.is_null(), -1).to_numpy(), _MARKED_VALUES + 2)
-        return pack_column(np.column_stack((counts.sum(axis=1), counts[:, :marked], counts[:, -1])))
-    array = to_numbers(values).fill_null(float("nan")).to_numpy()
-    finite = np.isfinite(array)
-    marks = find_marks(column)
-    edges = np.asarray(column.edges)[marks]
-    cells = np.where(finite, np.searchsorted(edges, array, "left") + 1, -1)
-    if marks:
-        cells[finite & (array < column.edges[0])] = 0
-    counts = pieces.count(cells, len(marks) + 2)
-    cumulated = np.cumsum(counts, axis=1)
-    packed = np.column_stack((cumulated[:, -1], cumulated[:, : len(marks) + 1 if marks else 0]))
-    return pack_column(packed, pieces.find_bounds(np.where(finite, array + 0.0, np.nan)) if marks else None)
+        return list(pool.map(describe, columns))
 
 
 def merge(left: Profile, right: Profile) -> Profile:
@@ -206,7 +173,6 @@ def _merge_columns(left: ColumnProfile, right: ColumnProfile) -> ColumnProfile:
             f"column {left.name!r} has different bins in each profile", "compute both with the same reference"
         )
     mean, deviation = _merge_moments(left, right)
-    sketch = keep_smallest_hashes(np.asarray([*left.sketch, *right.sketch], dtype=np.uint64))
     length = None
     if left.length is not None or right.length is not None:
         length = _compute_weighted_mean(left.length, left.present, right.length, right.present)
@@ -225,10 +191,8 @@ def _merge_columns(left: ColumnProfile, right: ColumnProfile) -> ColumnProfile:
         infinite=(left.infinite[0] + right.infinite[0], left.infinite[1] + right.infinite[1]),
         values={value: count + right.values[value] for value, count in left.values.items()},
         other=left.other + right.other,
-        distinct=min(estimate_distinct(sketch), left.present + right.present),
         length=length,
         longest=max((v for v in (left.longest, right.longest) if v is not None), default=None),
-        sketch=tuple(sketch.tolist()),
     )
 
 
@@ -244,12 +208,17 @@ def _merge_moments(left: ColumnProfile, right: ColumnProfile) -> tuple[float | N
     return mean, float(np.sqrt(square)) * unit
 
 
-def _mean_and_deviation(values: Floats) -> tuple[float | None, float | None]:
+def _compute_moments(values: Floats) -> tuple[float | None, float | None, float | None, float | None]:
+    """Return the mean, the standard deviation, the least and the greatest of some numbers; None if there are none."""
     if not len(values):
-        return None, None
-    unit = _choose_unit(float(np.abs(values).max()))
+        return None, None, None, None
+    low, high = float(values.min()), float(values.max())
+    unit = _choose_unit(max(-low, high))
     scaled = values if unit == 1.0 else values / unit
-    return float(scaled.mean()) * unit, float(scaled.std()) * unit
+    mean = float(scaled.mean())
+    centred = scaled - mean
+    deviation = float(np.sqrt(centred @ centred / len(centred)))
+    return mean * unit, deviation * unit, low, high
 
 
 def _choose_unit(largest: float) -> float:
@@ -261,38 +230,51 @@ def _compute_weighted_mean(left: float | None, n: int, right: float | None, m: i
     return ((left or 0.0) * n + (right or 0.0) * m) / max(n + m, 1)
 
 
-def _profile_column(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
+def _profile_column(values: pl.Series) -> ColumnProfile:
     kind = column_type(values.dtype)
-    if kind in ("text", "nested") if reference is None else reference.type == "text":
-        return _profile_text(values, reference)
+    if kind in ("text", "nested"):
+        return _profile_text(values)
     array = to_numbers(values).drop_nulls().to_numpy()
+    finite = array[np.isfinite(array)]
+    edges = tuple(_compute_edges(finite).tolist())
+    like = ColumnProfile(name=values.name, type=kind, rows=0, missing=0, edges=edges)
+    (described,) = _compare_numbers(values, [0, len(values)], like)
+    return replace(described, distinct=min(estimate_distinct(keep_smallest_hashes(hash_values(finite))), len(finite)))
+
+
+def _compare_numbers(values: pl.Series, bounds: Sequence[int], reference: ColumnProfile) -> list[ColumnProfile]:
+    array = to_numbers(values).to_numpy()  # a null becomes NaN
     finite = np.isfinite(array)
-    infinite = (0, 0)
-    if not finite.all():
-        infinite = (int((array == -np.inf).sum()), int((array == np.inf).sum()))
-        array = array[finite]
-    filled = len(array) > 0
-    mean, deviation = _mean_and_deviation(array)
-    edges = np.asarray(reference.edges) if reference else _compute_edges(array)
+    is_finite = bool(finite.all())
+    edges = np.asarray(reference.edges)
     bins = np.searchsorted(edges, array, "left")
-    tied = bins[edges[np.minimum(bins, len(edges) - 1)] == array] if len(edges) else bins[:0]
-    sketch = keep_smallest_hashes(hash_values(array))
-    return ColumnProfile(
-        name=values.name,
-        type=reference.type if reference else kind,
-        rows=len(values),
-        missing=len(values) - len(array),
-        mean=mean,
-        deviation=deviation,
-        low=float(array.min()) if filled else None,
-        high=float(array.max()) if filled else None,
-        edges=tuple(edges.tolist()),
-        counts=tuple(np.bincount(bins, minlength=len(edges) + 1).tolist()),
-        ties=tuple(np.bincount(tied, minlength=len(edges)).tolist()),
-        infinite=infinite,
-        distinct=min(estimate_distinct(sketch), len(array)),
-        sketch=tuple(sketch.tolist()),
-    )
+    is_tied = edges[np.minimum(bins, len(edges) - 1)] == array if len(edges) else np.zeros(len(array), bool)
+    described = []
+    for begin, end in pairwise(bounds):
+        part, part_bins, part_tied = array[begin:end], bins[begin:end], is_tied[begin:end]
+        infinite = (0, 0)
+        if not is_finite:
+            infinite = (int((part == -np.inf).sum()), int((part == np.inf).sum()))
+            kept = finite[begin:end]
+            part, part_bins, part_tied = part[kept], part_bins[kept], part_tied[kept]
+        mean, deviation, low, high = _compute_moments(part)
+        described.append(
+            ColumnProfile(
+                name=values.name,
+                type=reference.type,
+                rows=end - begin,
+                missing=end - begin - len(part),
+                mean=mean,
+                deviation=deviation,
+                low=low,
+                high=high,
+                edges=reference.edges,
+                counts=tuple(np.bincount(part_bins, minlength=len(edges) + 1).tolist()),
+                ties=tuple(np.bincount(part_bins[part_tied], minlength=len(edges)).tolist()),
+                infinite=infinite,
+            )
+        )
+    return described
 
 
 def to_numbers(values: pl.Series) -> pl.Series:
@@ -306,28 +288,47 @@ def to_numbers(values: pl.Series) -> pl.Series:
     return values.cast(pl.Float64, strict=False)
 
 
-def _profile_text(values: pl.Series, reference: ColumnProfile | None) -> ColumnProfile:
-    missing = values.null_count()
-    present = len(values) - missing
-    counts = count_values(to_text(values))
-    words = counts["value"]
-    known = pl.Series(list(reference.values), dtype=pl.String) if reference else words.head(_TOP)
-    known_counts = dict(counts.filter(words.is_in(known.implode())).iter_rows())
-    kept = {value: known_counts.get(value, 0) for value in known}
-    lengths = words.str.len_chars()
-    sketch = keep_smallest_hashes(hash_values(words))
-    return ColumnProfile(
-        name=values.name,
-        type="text",
-        rows=len(values),
-        missing=missing,
-        values=kept,
-        other=present - sum(kept.values()),
-        distinct=min(estimate_distinct(sketch), present),
-        length=float((lengths * counts["count"]).sum()) / present if present else None,
-        longest=int(lengths.max()) if present else None,  # type: ignore[arg-type]  # not empty, so a number
-        sketch=tuple(sketch.tolist()),
+def _profile_text(values: pl.Series) -> ColumnProfile:
+    text = to_text(values)
+    words = count_values(text)["value"]
+    kept = dict.fromkeys(words.head(_TOP).to_list(), 0)
+    like = ColumnProfile(name=values.name, type="text", rows=0, missing=0, values=kept)
+    (described,) = _compare_texts(text, [0, len(values)], like)
+    return replace(
+        described, distinct=min(estimate_distinct(keep_smallest_hashes(hash_values(words))), described.present)
     )
+
+
+def _compare_texts(values: pl.Series, bounds: Sequence[int], reference: ColumnProfile) -> list[ColumnProfile]:
+    text = to_text(values)
+    names, lengths = list(reference.values), text.str.len_chars()
+    missing = lengths.is_null().to_numpy()
+    characters = lengths.fill_null(0).to_numpy()
+    codes = encode(text, names)
+    described = []
+    for begin, end in pairwise(bounds):
+        counts = np.bincount(codes[begin:end], minlength=len(names) + 1).tolist()
+        absent = int(missing[begin:end].sum())
+        present, part = end - begin - absent, characters[begin:end]
+        described.append(
+            ColumnProfile(
+                name=values.name,
+                type="text",
+                rows=end - begin,
+                missing=absent,
+                values=dict(zip(names, counts, strict=False)),
+                other=counts[-1] - absent,
+                length=float(part.sum(dtype=np.int64)) / present if present else None,
+                longest=int(part.max()) if present else None,
+            )
+        )
+    return described
+
+
+def encode(text: pl.Series, names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the position of each text among some names; their number for other texts and nulls."""
+    codes = text.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int64)
+    return codes.fill_null(len(names)).to_numpy()
 
 
 def to_text(values: pl.Series) -> pl.Series:

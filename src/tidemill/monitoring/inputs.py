@@ -1,8 +1,7 @@
 """Compares the inputs of live predictions with the training rows: the whole window, and windows of its newest rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from itertools import pairwise
 
 import msgspec
 import polars as pl
@@ -14,7 +13,7 @@ from tidemill.core.check import Verdict
 from tidemill.core.model import Model
 from tidemill.core.policy import WatchValue
 from tidemill.data.relations import profile_joint
-from tidemill.data.statistics import Profile, merge, profile
+from tidemill.data.statistics import Profile, merge, profile, profile_parts
 from tidemill.errors import ConfigurationError
 from tidemill.models.flavors.lightgbm import measure_use
 from tidemill.monitoring.windows import unpack_features
@@ -73,25 +72,28 @@ def build_windows(rows: pl.DataFrame, reference: Profile, newest: int) -> list[W
     """
     if rows.is_empty():
         return [Window(now=profile(pl.DataFrame(), reference))]
-    return _build(rows, newest, lambda part: profile(part, reference))
+    return _build(rows, newest, lambda features, bounds: profile_parts(features, bounds, reference))
 
 
 def build_relation_windows(rows: pl.DataFrame, reference: Profile, newest: int) -> list[Window]:
     """Return the same windows with the profiles of how their rows fit the relations of a reference, if it has some."""
-    return [] if rows.is_empty() else _build(rows, newest, lambda part: profile_joint(part, reference))
+    if rows.is_empty():
+        return []
+    return _build(rows, newest, lambda features, bounds: profile_joint(features, bounds, reference))
 
 
-def _build(rows: pl.DataFrame, newest: int, describe: Callable[[pl.DataFrame], Profile | None]) -> list[Window]:
-    """Return the windows of rows; none if their parts cannot be described."""
+def _build(
+    rows: pl.DataFrame, newest: int, describe: Callable[[pl.DataFrame, Sequence[int]], list[Profile]]
+) -> list[Window]:
+    """Return the windows of rows from the profiles between bounds; none if there are no profiles."""
     rows = rows.sort("known_at", "time")
     features, times = unpack_features(rows), rows["time"]
     ends = [0]
     while newest * _GROWTH ** (len(ends) - 1) < rows.height:
         ends.append(newest * _GROWTH ** (len(ends) - 1))
     ends.append(rows.height)
-    described = [describe(features[rows.height - end : rows.height - begin]) for begin, end in pairwise(ends)]
-    parts = [part for part in described if part is not None]
-    if len(parts) < len(described):
+    parts = describe(features, [rows.height - end for end in reversed(ends)])[::-1]
+    if not parts:
         return []
     windows, now = [], parts[0]
     for end, part in zip(ends[1:-1], parts[1:], strict=True):
