@@ -1,6 +1,7 @@
 """Finds leaks: a label in the inputs; test rows, groups or later times in the training rows."""
 
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -89,7 +90,8 @@ def _find_leaking_input(train: pl.DataFrame, inputs: tuple[str, ...], label: str
     compared = [name for name in flat if rows[name].n_unique() > 1]
     leakage: dict[str, float] = {}
     if train.height >= _LEAST_ROWS:
-        leakage = {name: measure_dependence(rows[name], rows[label]) for name in compared}
+        dependence = Dependence(rows[label])
+        leakage = {name: dependence.measure(rows[name]) for name in compared}
     leakage |= {name: 1.0 for name in compared if is_copy(rows[name], rows[label])}
     worst = max(leakage, key=leakage.__getitem__, default="")
     if not worst or not leakage[worst] > most:
@@ -130,38 +132,67 @@ def coefficient(feature: Floats, truth: Floats) -> float:
     >>> round(coefficient(np.arange(1000.0), np.repeat([0.0, 1.0], 500)), 3)
     0.998
     """
-    ordered = truth[np.argsort(feature, kind="stable")]
-    upto = np.searchsorted(np.sort(ordered), ordered, side="right").astype(float)
-    atleast = len(ordered) - np.searchsorted(np.sort(ordered), ordered, side="left").astype(float)
-    spread = 2 * float((atleast * (len(ordered) - atleast)).sum())
-    return 1 - len(ordered) * float(np.abs(np.diff(upto)).sum()) / spread if spread > 0 else 0.0
+    return _count_ranks(truth).compare(feature)
+
+
+class _RankedLabel(NamedTuple):
+    """The numbers of labels up to the label of each row, and the sum that a coefficient is divided by."""
+
+    truth: Floats
+    up_to: Floats
+    spread: float
+
+    def compare(self, feature: Floats) -> float:
+        ordered = self.up_to[np.argsort(feature, kind="stable")]
+        return 1 - len(ordered) * float(np.abs(np.diff(ordered)).sum()) / self.spread if self.spread > 0 else 0.0
+
+    def find_scale(self) -> float:
+        """Return the coefficient of the label with itself, which a rare class makes small.
+
+        If a class has so few rows that a high coefficient may be chance, it is 1.
+        """
+        is_rare = np.unique(self.truth, return_counts=True)[1].min() < _LEAST_ROWS_OF_CLASS
+        return 1.0 if is_rare else self.compare(self.truth)
+
+
+def _count_ranks(truth: Floats) -> _RankedLabel:
+    ordered = np.sort(truth)
+    at_least = len(truth) - np.searchsorted(ordered, truth, side="left").astype(float)
+    up_to = np.searchsorted(ordered, truth, side="right").astype(float)
+    return _RankedLabel(truth, up_to, 2 * float((at_least * (len(truth) - at_least)).sum()))
+
+
+class Dependence:
+    """Measures the dependence of a label on columns, of which each has the label's rows, in random order."""
+
+    def __init__(self, label: pl.Series) -> None:
+        truth = ranks(label)
+        self._half = len(truth) // 2
+        self._whole, self._second = _count_ranks(truth), _count_ranks(truth[self._half :])
+        self._scales = [part.find_scale() if len(part.truth) else 0.0 for part in (self._whole, self._second)]
+
+    def measure(self, values: pl.Series) -> float:
+        """Return the dependence of the label on a column: 1 if the column predicts as well as the label itself.
+
+        The values of text are ordered in two ways, and the larger dependence counts: alphabetically, and, in one half
+        of the rows, by the mean label of each value in the other half.
+        """
+        scale, scale_of_second = self._scales
+        dependence = self._whole.compare(ranks(values)) / scale if scale > 0 else 0.0
+        if values.dtype.is_numeric() or values.dtype.is_temporal() or values.dtype == pl.Boolean:
+            return dependence
+        truth = self._whole.truth
+        both = pl.DataFrame({"x": values.cast(pl.String), "y": truth})
+        means = both[: self._half].group_by("x").agg(pl.col("y").mean())
+        second = both[self._half :].select("x").join(means, on="x", how="left", nulls_equal=True, maintain_order="left")
+        mean = float(truth[: self._half].mean()) if self._half else 0.0
+        ordered = self._second.compare(second["y"].fill_null(mean).to_numpy())
+        return max(dependence, ordered / scale_of_second if scale_of_second > 0 else 0.0)
 
 
 def measure_dependence(values: pl.Series, label: pl.Series) -> float:
-    """Return the dependence of a label on a column: 1 if the column predicts as well as the label itself.
-
-    The rows must be in random order. The values of text are ordered in two ways, and the larger dependence counts:
-    alphabetically, and, in one half of the rows, by the mean label of each value in the other half.
-    """
-    truth = ranks(label)
-    dependence = _scale_to_label(ranks(values), truth)
-    if not (values.dtype.is_numeric() or values.dtype.is_temporal() or values.dtype == pl.Boolean):
-        half = len(values) // 2
-        both = pl.DataFrame({"x": values.cast(pl.String), "y": truth})
-        means = both[:half].group_by("x").agg(pl.col("y").mean())
-        second = both[half:].select("x").join(means, on="x", how="left", nulls_equal=True, maintain_order="left")
-        mean = float(truth[:half].mean()) if half else 0.0
-        dependence = max(dependence, _scale_to_label(second["y"].fill_null(mean).to_numpy(), truth[half:]))
-    return dependence
-
-
-def _scale_to_label(feature: Floats, truth: Floats) -> float:
-    """Return the coefficient divided by the coefficient of the label with itself, which a rare class makes small.
-
-    If a class has so few rows that a high coefficient may be chance, the coefficient is returned unchanged.
-    """
-    most = coefficient(truth, truth) if np.unique(truth, return_counts=True)[1].min() >= _LEAST_ROWS_OF_CLASS else 1.0
-    return coefficient(feature, truth) / most if most > 0 else 0.0
+    """Return the dependence of a label on one column (see `Dependence`)."""
+    return Dependence(label).measure(values)
 
 
 def ranks(values: pl.Series) -> Floats:

@@ -1,5 +1,7 @@
 """Marks of a column: the few values at which the rows of each time block of a reference are counted (its history)."""
 
+from functools import cache
+
 import numpy as np
 import polars as pl
 from msgspec.structs import replace
@@ -24,10 +26,13 @@ def profile_history(frame: pl.DataFrame, times: pl.Series) -> Profile:
 
 def find_marks(column: ColumnProfile) -> list[int]:
     """Return the indices of at most nine of a column's edges, evenly spaced."""
-    count = len(column.edges)
-    if column.type in ("time", "date") or not count:
-        return []
-    return sorted({max(index * (count + 1) // (_MARKS + 1) - 1, 0) for index in range(1, _MARKS + 1)})
+    return [] if column.type in ("time", "date") else _space_marks(len(column.edges))
+
+
+@cache
+def _space_marks(count: int) -> list[int]:
+    marks = range(1, _MARKS + 1) if count else ()
+    return sorted({max(index * (count + 1) // (_MARKS + 1) - 1, 0) for index in marks})
 
 
 def count_marks(column: ColumnProfile, reference: ColumnProfile) -> Floats:
