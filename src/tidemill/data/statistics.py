@@ -215,10 +215,7 @@ def _compute_moments(values: Floats) -> tuple[float | None, float | None, float 
     low, high = float(values.min()), float(values.max())
     unit = _choose_unit(max(-low, high))
     scaled = values if unit == 1.0 else values / unit
-    mean = float(scaled.mean())
-    centred = scaled - mean
-    deviation = float(np.sqrt(centred @ centred / len(centred)))
-    return mean * unit, deviation * unit, low, high
+    return float(scaled.mean()) * unit, float(scaled.std()) * unit, low, high
 
 
 def _choose_unit(largest: float) -> float:
