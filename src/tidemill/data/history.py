@@ -117,8 +117,8 @@ def pack_column(counts: Ints, bounds: Floats | None = None) -> ColumnHistory:
     """Return the history of a column from its counts in each piece, shape (pieces, 1 + marks)."""
     return ColumnHistory(
         marks=counts.shape[1] - 1,
-        counts=zlib.compress(counts.astype("<i4").tobytes()),
-        bounds=b"" if bounds is None else zlib.compress(bounds.astype("<f8").tobytes()),
+        counts=zlib.compress(counts.astype("<i4").tobytes(), level=1),
+        bounds=b"" if bounds is None else zlib.compress(bounds.astype("<f8").tobytes(), level=1),
     )
 
 
