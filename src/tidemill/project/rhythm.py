@@ -11,6 +11,7 @@ NEEDED_WEEKS = 4
 NEEDED_LABELS = 400
 """The least number of labelled rows of each of the two parts."""
 _WINDOW_ROWS = 4_000
+_ROWS_OF_LOOK = 50
 _WINDOWS = (28, 56, 84, 182)
 _TWO_YEARS = 730
 
@@ -27,6 +28,17 @@ def suggest_window(rows: int, rows_per_day: float) -> str:
     return next(
         (f"{window}d" for window in _WINDOWS if window * rows_per_day >= _WINDOW_ROWS and window * 3 <= days), ""
     )
+
+
+def choose_looks(rows_per_day: float) -> str:
+    """Return when a new project looks at its live rows (cron): each six hours, or less often if they bring few rows.
+
+    >>> choose_looks(1_000), choose_looks(120), choose_looks(24)
+    ('0 */6 * * *', '0 */12 * * *', '0 0 * * *')
+    """
+    if not rows_per_day or rows_per_day >= 4 * _ROWS_OF_LOOK:
+        return "0 */6 * * *"
+    return "0 */12 * * *" if rows_per_day >= 2 * _ROWS_OF_LOOK else "0 0 * * *"
 
 
 def describe_training_rows(rows: int, rows_per_day: float) -> str:

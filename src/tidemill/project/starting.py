@@ -13,7 +13,7 @@ from tidemill.core.dialect import COMPRESSIONS, Dialect
 from tidemill.core.metric import default_metric
 from tidemill.errors import InputError
 from tidemill.project.guessing import TableGuess
-from tidemill.project.rhythm import describe_training_rows
+from tidemill.project.rhythm import choose_looks, describe_training_rows
 
 _NEW_ROWS = 200  # so many new rows can change a model
 _CANARY_ROWS = 0.8  # the share of the rows that the champion serves in a canary
@@ -170,6 +170,7 @@ def _render_policy(name: str, guessed: TableGuess, path: str, dialect: Dialect) 
         canary=canary,
         window=window,
         age=_render_age(guessed),
+        looks=choose_looks(guessed.rows_per_day),
     )
 
 
