@@ -20,6 +20,7 @@ BUDGETS = {
     "daemon": 180,
     "docs": 90,
     "flow": 90,
+    "monitoring": 45,
     "recipes": 60,
     "serving": 60,
     "store": 150,

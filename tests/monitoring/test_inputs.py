@@ -109,6 +109,10 @@ def test_the_picture_shows_the_columns_that_moved(tmp_path: Path) -> None:
     assert ">other<" in drawn
     assert "x3" not in drawn
     assert draw_picture("shop: drift", [judge(tmp_path / "quiet", LIVE)]) == ""
+    empty = judge(tmp_path / "empty", break_newest(LIVE, pl.lit(None, pl.Float64).alias("x3")))
+    drawn = draw_picture("shop: drift", [empty])
+    assert "x3: 1.00 in " in drawn
+    assert ">missing<" in drawn
 
 
 def test_where_nothing_changed_the_verdict_states_what_it_would_notice(tmp_path: Path) -> None:

@@ -33,11 +33,15 @@ Test = dict[str, Any]
 
 
 class Window(Struct, frozen=True, kw_only=True):
-    """A window of later rows: its profile, its length in seconds, and the profile of as many rows before it, if any."""
+    """A window of later rows: its profile, its length in seconds, and the profile of as many rows before it, if any.
+
+    `reference` is what it is compared with, if that is not the reference of all windows.
+    """
 
     now: Profile
     seconds: float | None = None
     before: Profile | None = None
+    reference: Profile | None = None
 
 
 def drift(
@@ -109,10 +113,10 @@ def drift(
     moved = sorted((test for test in reported if test["moved"]), key=lambda test: (-test["effect"], test["column"]))
     power = estimate_power(now, reference, level / groups)
     columns = [*moved, *(test for test in reported if not test["moved"])][:_STORED]
-    profiles = {column.name: column for column in reference.columns}
     for test in moved[:_NAMED]:
-        if test["column"] in profiles:
-            test["effects"] = describe_effects(windows[test["window"]].now, profiles[test["column"]])
+        window = windows[test["window"]]
+        if (compared_with := (window.reference or reference).column(test["column"])) is not None:
+            test["effects"] = describe_effects(window.now, compared_with)
     return Verdict(
         check="drift",
         subject=subject,
@@ -135,7 +139,7 @@ def _test_windows(windows: Sequence[Window], reference: Profile, level: float) -
     return [
         {**test, "rows": window.now.rows, "window": index}
         for index, window in enumerate(windows)
-        for test in _test_window(window, reference, level, _BEYOND)
+        for test in _test_window(window, window.reference or reference, level, _BEYOND)
     ]
 
 
@@ -144,7 +148,7 @@ def _test_relations(windows: Sequence[Window], reference: Profile, level: float)
     tests = [
         {**test, "kind": "relation", "rows": window.now.rows, "window": index}
         for index, window in enumerate(windows)
-        for test in _test_window(window, reference, level, _BEYOND_OF_RELATIONS)
+        for test in _test_window(window, window.reference or reference, level, _BEYOND_OF_RELATIONS)
         if test["kind"] == "distribution"
     ]
     largest = max((test for test in tests if test["moved"]), key=weigh, default=None)

@@ -7,23 +7,17 @@ from msgspec.structs import replace
 
 from tidemill.clock import DurationText
 from tidemill.core.backtest import Backtest
-from tidemill.core.check import Action
 from tidemill.core.environment import Environment
 from tidemill.core.model import PredictionTask
 from tidemill.core.regime import Regimes
 from tidemill.core.rollout import Rollout as Rollout
 from tidemill.core.source import Source
 from tidemill.core.trigger import Trigger
+from tidemill.core.watch import Watch as Watch
+from tidemill.core.watch import WatchValue as WatchValue
 
 # A metric's bound: a sign and a number.
 Threshold = Annotated[str, Meta(pattern=r"^(>=|<=|>|<) *-?[0-9]+(\.[0-9]+)?$")]
-
-
-# So many of so many evaluations, at most nine.
-Repetition = Annotated[
-    str,
-    Meta(pattern=r"^([1-9] of 9|[1-8] of 8|[1-7] of 7|[1-6] of 6|[1-5] of 5|[1-4] of 4|[1-3] of 3|[12] of 2|1 of 1)$"),
-]
 
 
 class Problem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -254,65 +248,6 @@ class Gate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     memory_mb: Annotated[float, Meta(gt=0)] | None = None
     size_mb: Annotated[float, Meta(gt=0)] | None = None
     environment: Literal["present", "strict"] = "present"
-
-
-class WatchValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One value to check in production.
-
-    Attributes
-    ----------
-    value
-        A metric that was measured at release (see [metrics](checks-and-metrics.md#metrics)), or `drift`, `age` or
-        `silence`.
-    limit
-        For a metric, how much worse than at release or on its live labels, beyond chance. For `drift`, the share of
-        columns that changed; fewer are reported by the action `experiment`. For `age`, days since the newest training
-        row. For `silence`, days without predictions.
-    action
-        What the verdict calls for beyond the limit.
-    window
-        How far back the check looks.
-    minimum
-        The least number of labels or rows; with fewer, the check is undecided.
-    false_alarm_interval
-        For `drift`, the time in which a false alarm has a probability of at most 5 %, if nothing changes.
-    repetition
-        How many of the last evaluations must be beyond the limit, such as `2 of 3`: one evaluation alone then does
-        nothing. The default is `1 of 1`.
-    notify
-        Addresses to notify instead of those of `[watch]`.
-    """
-
-    value: str
-    limit: Annotated[float, Meta(ge=0)]
-    action: Action
-    window: DurationText = "7d"
-    minimum: Annotated[int, Meta(ge=1)] = 200
-    false_alarm_interval: DurationText = "26w"
-    repetition: Repetition = "1 of 1"
-    notify: tuple[str, ...] = ()
-
-
-class Watch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The checks of the champion. A release without a watch gets no requests.
-
-    Attributes
-    ----------
-    values
-        The values to check.
-    notify
-        Addresses that Apprise supports, or `log`. `${NAME}` is replaced by an environment variable.
-    quiet
-        The same notification is not repeated within this time.
-    experiment_after
-        After this number of retrainings in a row that did not help, the verdict is `experiment`: one event and one
-        alert, because a person must look for another model.
-    """
-
-    values: tuple[WatchValue, ...] = ()
-    notify: tuple[str, ...] = ()
-    quiet: DurationText = "1d"
-    experiment_after: Annotated[int, Meta(ge=1)] = 3
 
 
 class Serving(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 import polars as pl
@@ -16,19 +17,44 @@ from tidemill.data.relations import profile_joint
 from tidemill.data.statistics import Profile, merge, profile, profile_parts
 from tidemill.errors import ConfigurationError
 from tidemill.models.flavors.lightgbm import measure_use
-from tidemill.monitoring.windows import unpack_features
+from tidemill.monitoring.earlier_windows import EarlierWindows
+from tidemill.monitoring.matched_windows import MatchedWindows
+from tidemill.monitoring.windows import list_sizes, unpack_features
 
 _FALSE_ALARM = 0.05
 _LOOKS = 4  # windows that overlap have as many chances of a false alarm as four that do not
 _NEWEST = 250
-_GROWTH = 2
+_FILLED = 0.9
 
 
-def check_inputs(value: WatchValue, champion: Model, rows: pl.DataFrame, release: str) -> Verdict:
-    """Return the verdict on the inputs of the rows of a window, by the value `drift` of a watch."""
+def check_inputs(
+    value: WatchValue,
+    champion: Model,
+    rows: pl.DataFrame,
+    release: str,
+    read_earlier: Callable[[list[str]], EarlierWindows] | None = None,
+) -> Verdict:
+    """Return the verdict on the inputs of the rows of a window, by the value `drift` of a watch.
+
+    They are compared with the training rows, or with the windows that `read_earlier` returns for the names of columns,
+    if these are enough.
+    """
     reference, newest = read_reference(champion), min(value.minimum, _NEWEST)
-    whole, *recent = build_windows(rows, reference, newest)
-    return drift(
+    earlier = None
+    if read_earlier is not None and rows.height >= value.minimum:
+        earlier = read_earlier([column.name for column in reference.columns])
+        reference = earlier.profile or reference
+    if earlier is not None and earlier.profile is not None and earlier.kind == "seasonal":
+        matched = MatchedWindows(rows, earlier, earlier.profile, newest)
+        whole, *recent = matched.build()
+        relations = matched.build_relations
+    else:
+        whole, *recent = build_windows(rows, reference, newest)
+        relations = partial(build_relation_windows, rows, reference, newest)
+    seconds = whole.seconds
+    if earlier is not None and seconds and seconds > _FILLED * earlier.length.total_seconds():
+        seconds = earlier.length.total_seconds()  # as long as each of the earlier windows
+    verdict = drift(
         whole.now,
         reference,
         subject=release,
@@ -36,11 +62,15 @@ def check_inputs(value: WatchValue, champion: Model, rows: pl.DataFrame, release
         action=value.action,
         minimum=value.minimum,
         level=choose_level(parse_duration(value.window), parse_duration(value.false_alarm_interval)),
-        seconds=whole.seconds,
-        relations=lambda: build_relation_windows(rows, reference, newest),
+        seconds=seconds,
+        relations=relations,
         recent=recent,
         use=measure_use(champion),
     )
+    if earlier is None:
+        return verdict
+    evidence = verdict.evidence | {"compared_with": earlier.evidence}
+    return replace(verdict, reason=f"{verdict.reason}; {earlier.text}", evidence=evidence)
 
 
 def read_reference(model: Model) -> Profile:
@@ -88,10 +118,7 @@ def _build(
     """Return the windows of rows from the profiles between bounds; none if there are no profiles."""
     rows = rows.sort("known_at", "time")
     features, times = unpack_features(rows), rows["time"]
-    ends = [0]
-    while newest * _GROWTH ** (len(ends) - 1) < rows.height:
-        ends.append(newest * _GROWTH ** (len(ends) - 1))
-    ends.append(rows.height)
+    ends = [0, *list_sizes(rows.height, newest), rows.height]
     parts = describe(features, [rows.height - end for end in reversed(ends)])[::-1]
     if not parts:
         return []

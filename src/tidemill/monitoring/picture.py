@@ -17,18 +17,35 @@ class _Effects(Struct, frozen=True):
     cells: list[str] = []
     shares: list[float] = []
     reference_shares: list[float] = []
+    missing: float | None = None
+    reference_missing: float = 0.0
 
 
 class _Column(Struct, frozen=True):
     column: str
     effect: float
     moved: bool
+    kind: str = ""
     rows: int = 0
     effects: _Effects = _Effects()
+
+    @property
+    def pictured(self) -> _Effects:
+        """What a picture shows: the distribution, or the share of missing values if that moved."""
+        effects = self.effects
+        if self.kind != "missing" or effects.missing is None:
+            return effects
+        shares, before = ([1 - missing, missing] for missing in (effects.missing, effects.reference_missing))
+        return _Effects(cells=["value", "missing"], shares=shares, reference_shares=before)
+
+
+class _ComparedWith(Struct, frozen=True):
+    reference: str = "release"
 
 
 class _DriftEvidence(Struct, frozen=True):
     columns: list[_Column] = []
+    compared_with: _ComparedWith = _ComparedWith()
 
 
 def draw_picture(title: str, verdicts: Sequence[Verdict]) -> str:
@@ -37,10 +54,11 @@ def draw_picture(title: str, verdicts: Sequence[Verdict]) -> str:
     A verdict on drift is drawn as the distributions of the columns that moved.
     """
     if verdicts and verdicts[-1].check == "drift":
-        moved = [column for column in verdicts[-1].read(_DriftEvidence).columns if column.moved]
-        pictured = [column for column in moved if column.effects.cells][:_SHOWN]
+        evidence = verdicts[-1].read(_DriftEvidence)
+        pictured = [column for column in evidence.columns if column.moved and column.pictured.cells][:_SHOWN]
         if pictured:
-            return _draw_columns(title, pictured)
+            before = "training" if evidence.compared_with.reference == "release" else "earlier"
+            return _draw_columns(title, pictured, before)
     points = [
         (verdict.time, value) for verdict in verdicts if verdict.time and (value := _find_value(verdict)) is not None
     ]
@@ -50,14 +68,14 @@ def draw_picture(title: str, verdicts: Sequence[Verdict]) -> str:
     return _draw(title, [time for time, _ in points], [value for _, value in points], limit)
 
 
-def _draw_columns(title: str, columns: Sequence[_Column]) -> str:
-    """Draw the share of the rows in each cell of each column: of the training rows beside those of the window."""
+def _draw_columns(title: str, columns: Sequence[_Column], before: str) -> str:
+    """Draw the share of the rows in each cell of each column: of the reference's rows beside those of the window."""
     height = 24 + _PANEL * len(columns)
     parts = [
         svg.box(0, 0, _WIDTH, height, fill="#fff"),
         svg.label(_EDGE, 16, title, font_size=13),
         svg.box(_WIDTH - 190, 8, 10, 10, fill="#999"),
-        svg.label(_WIDTH - 176, 17, "training"),
+        svg.label(_WIDTH - 176, 17, before),
         svg.box(_WIDTH - 110, 8, 10, 10, fill="#D55E00"),
         svg.label(_WIDTH - 96, 17, "now"),
     ]
@@ -67,7 +85,7 @@ def _draw_columns(title: str, columns: Sequence[_Column]) -> str:
 
 
 def _draw_column(column: _Column, top: float) -> list[str]:
-    effects = column.effects
+    effects = column.pictured
     largest = max(*effects.shares, *effects.reference_shares, 1e-9)
     width, bottom = (_WIDTH - 2 * _EDGE) / len(effects.cells), top + _PANEL - 24
     parts = [svg.label(_EDGE, top + 14, f"{column.column}: {column.effect:.2f} in {column.rows} rows")]

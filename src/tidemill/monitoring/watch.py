@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -22,6 +23,7 @@ from tidemill.data.dependence import estimate_inflation
 from tidemill.data.metrics import losses, measure, measure_more, normal_quantile, standard_error
 from tidemill.data.spellings import unify_columns
 from tidemill.errors import ConfigurationError
+from tidemill.monitoring.earlier_windows import read_earlier_windows
 from tidemill.monitoring.inputs import check_inputs
 from tidemill.monitoring.references import (
     MEMORY,
@@ -84,7 +86,10 @@ def _evaluate_drift(
     while rows.height < value.minimum and length < longest:
         length *= 2
         rows = read_window(journal, name, now - length, now, arm.release)
-    return check_inputs(value, champion, rows, arm.release)
+    if value.reference == "release":
+        return check_inputs(value, champion, rows, arm.release)
+    read_earlier = partial(read_earlier_windows, journal, name, value.reference, length, now)
+    return check_inputs(value, champion, rows, arm.release, read_earlier)
 
 
 def _unify_labels(rows: pl.DataFrame, policy: ModelPolicy) -> pl.DataFrame:

@@ -63,6 +63,19 @@ def extract_scores(rows: pl.DataFrame, signature: Signature) -> tuple[Truth, Flo
     return Truth("classification", truth, signature.classes), scores
 
 
+def list_sizes(rows: int, newest: int) -> list[int]:
+    """Return the sizes of the windows of the newest rows: from `newest`, doubling, below the number of rows.
+
+    >>> list_sizes(1_000, 250)
+    [250, 500]
+    """
+    sizes = []
+    while newest < rows:
+        sizes.append(newest)
+        newest *= 2
+    return sizes
+
+
 def unpack_features(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the model's inputs as they were served."""
     return rows["features"].struct.unnest() if rows.width and rows.height else pl.DataFrame()

@@ -108,6 +108,9 @@ def _check_model(model: ModelPolicy) -> Iterator[Fault]:
         if not parse_duration(value.false_alarm_interval):
             fault = "a false alarm cannot be excluded for a duration of zero"
             yield fault, 'write a value such as "26w"', (*at, "false_alarm_interval")
+        if value.reference != "release" and value.value != "drift":
+            fault = f"reference = {value.reference!r} has no effect on {value.value!r}"
+            yield fault, 'remove it, or set it for value = "drift"', (*at, "reference")
         yield from _check_addresses(value.notify, (*at, "notify"))
 
 

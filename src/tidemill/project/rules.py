@@ -140,10 +140,17 @@ class PolicyRules:
                     "set a window in its [training], or remove `journal`",
                     *("retention", "journal"),
                 )
-            windows = [*(value.window for value in model.watch.values), model.rollout.maximum]
-            windows += [model.training.window] if uses_feedback and model.training.window else []
-            longest = max(windows, key=parse_duration)
-            if journal < parse_duration(longest) + LABEL_LEAD:
+            windows = [(parse_duration(value.window), value.window) for value in model.watch.values]
+            windows.append((parse_duration(model.rollout.maximum), model.rollout.maximum))
+            if uses_feedback and model.training.window:
+                windows.append((parse_duration(model.training.window), model.training.window))
+            windows += [
+                (value.reach, f"{value.reach.days}d for the {value.reference} reference of drift")
+                for value in model.watch.values
+                if value.reference != "release"
+            ]
+            length, longest = max(windows)
+            if journal < length + LABEL_LEAD:
                 raise self._create_error(
                     f"[retention] journal = {retention.journal!r} is shorter than a window of model {model.name!r} "
                     f"({longest}, and a day for labels)",
