@@ -1,10 +1,12 @@
-"""Writes the rows of two vehicle models, with a seed: `python make_data.py`.
+"""Writes the rows of two vehicle models, with a seed: `python make_data.py`, or `python make_data.py --named`.
 
 A fleet sends a row every two minutes, and learns half an hour later whether the vehicle stopped for a repair. First all
 vehicles are of model A; then all are of model B, which has other sensors and other faults; then model A returns, and so
-on. No column names the vehicle model.
+on. No column names the vehicle model. With `--named`, the column `vehicle` does; the first 3,000 rows are of model A, and
+the rows of both models are mixed afterwards.
 """
 
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,7 +47,23 @@ def make_fleet(random: np.random.Generator, fleet: str, rows: int) -> pl.DataFra
 def make_rows(fleets: Sequence[tuple[str, int]] = FLEETS) -> pl.DataFrame:
     """Return the rows of all fleets, one after the other, with their times and ids."""
     random = np.random.default_rng(SEED)
-    rows = pl.concat([make_fleet(random, fleet, number) for fleet, number in fleets])
+    return add_times(pl.concat([make_fleet(random, fleet, number) for fleet, number in fleets]))
+
+
+def make_named_rows(alone: int = 3_000, mixed: int = 6_000) -> pl.DataFrame:
+    """Return rows with the column `vehicle`: first those of model A alone, then mixed rows of both models."""
+    random = np.random.default_rng(SEED)
+    fleets = {
+        fleet: make_fleet(random, fleet, alone + mixed).with_columns(pl.lit(fleet).alias("vehicle")) for fleet in "AB"
+    }
+    is_b = (random.random(alone + mixed) < 0.5) & (np.arange(alone + mixed) >= alone)
+    named = [fleet.with_row_index() for fleet in fleets.values()]
+    chosen = pl.concat([named[0].filter(~is_b), named[1].filter(is_b)]).sort("index").drop("index")
+    return add_times(chosen.select("vehicle", pl.exclude("vehicle")))
+
+
+def add_times(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with their ids, their times and the times of their labels."""
     times = pl.Series("sent", [START + number * EVERY for number in range(rows.height)])
     return rows.select(
         pl.Series("row", [f"r{number:05}" for number in range(rows.height)]),
@@ -58,4 +76,5 @@ def make_rows(fleets: Sequence[tuple[str, int]] = FLEETS) -> pl.DataFrame:
 if __name__ == "__main__":
     folder = Path(__file__).parent / "data"
     folder.mkdir(exist_ok=True)
-    make_rows().write_parquet(folder / "vehicles.parquet")
+    rows = make_named_rows() if "--named" in sys.argv else make_rows()
+    rows.write_parquet(folder / "vehicles.parquet")

@@ -50,6 +50,7 @@ def test_the_watch_has_checks_that_go_by_the_calendar_and_others() -> None:
         "performance": False,
         "drift": False,
         "regime": False,
+        "binding": False,
         "retraining": False,
         "age": True,
         "silence": True,

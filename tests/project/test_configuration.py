@@ -214,6 +214,16 @@ WRONG = {
         "line 13: a canary cannot have a duration of zero",
         "14d",
     ),
+    "a key that is the label": (
+        BASE + '[regimes]\nkey = "late"\n',
+        "line 13: 'late', the key of the regimes, is known only after a prediction",
+        "name a column that each request has",
+    ),
+    "a key beside the rows of a regime": (
+        BASE + '[training]\nrows = "regime"\n[regimes]\nkey = "site"\n',
+        "line 13: the key 'site' names the regimes",
+        "remove",
+    ),
     "a test of no time": (BASE + '[training]\ntest = "0d"\n', "line 13: test has a duration of zero", "14d"),
     "a window of no rows": (BASE + '[training]\nwindow = "0h"\n', "line 13: window has a duration of zero", "14d"),
     "a gate without metrics": (

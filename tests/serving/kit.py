@@ -109,13 +109,13 @@ class ServingKit:
         self.packages = BlobPackages(self.workspace.blobs)
         self._version = 0
 
-    def arm(self, version: int, model: Model, role: Role = "champion", share: float = 0.0) -> Arm:
-        return Arm(
-            release=f"{MODEL}/{version}", version=version, package=self.packages.save(model), role=role, share=share
-        )
+    def arm(self, version: int, model: Model, role: Role = "champion", share: float = 0.0, value: str = "") -> Arm:
+        package = self.packages.save(model)
+        release = f"{MODEL}/{version}"
+        return Arm(release=release, version=version, package=package, role=role, share=share, value=value)
 
-    def route(self, *arms: Arm, model: str = MODEL) -> Route:
-        """Publish the arms as the next version of the route."""
+    def route(self, *arms: Arm, model: str = MODEL, key: str = "") -> Route:
+        """Publish the arms as the next version of the route; `key` names the regimes."""
         self._version += 1
         route = Route(
             id=f"route-{self._version}",
@@ -125,6 +125,7 @@ class ServingKit:
             arms=arms,
             since=datetime(2013, 3, 1, tzinfo=UTC),
             reason="a test",
+            key=key,
         )
         self.workspace.board.publish(route)
         return route

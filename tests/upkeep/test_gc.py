@@ -135,7 +135,7 @@ class Store:
         return [self.blobs.has(digest) for digest in digests]
 
 
-_ROLES: dict[str, Role] = {"champion": "champion", "challenger": "challenger", "shadow": "shadow"}
+_ROLES: dict[str, Role] = {"champion": "champion", "challenger": "challenger", "shadow": "shadow", "bound": "bound"}
 
 
 @pytest.fixture
@@ -243,11 +243,11 @@ def test_of_many_releases_those_that_answer_and_the_last_champions_stay(store: S
     store.route(1, champion=one)
     store.route(2, champion=two)
     store.route(10, champion=three, challenger=rejected)
-    store.route(11, champion=four, challenger=five)
+    store.route(11, champion=four, challenger=five, bound=two)
     young = store.artifact("young")
     store.release(8, young, age=DAY)
     store.collect(releases=1)
-    assert store.has(*packages) == [False, False, True, True, True, False, False]
+    assert store.has(*packages) == [False, True, True, True, True, False, False]
     assert store.has(young) == [True]
 
 

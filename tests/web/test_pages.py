@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from starlette.testclient import TestClient
 
 from tests.web import kit
+from tidemill.core.route import Arm
 from tidemill.evidence.promises import PolicyStatus
 from tidemill.ledger.book import SqlBook
 from tidemill.web.app import create_app
@@ -231,3 +233,22 @@ def test_the_page_of_the_policy_without_a_promise_names_the_command_that_states_
     assert 'href="/policy"' in browser.get("/").text
     assert browser.get("/policy?format=json").json()["policies"][0]["state"] == "none"
     assert "tidemill policy status" in client(mill).get("/policy").text, "pages without a project name the command"
+
+
+def test_a_bound_release_is_on_the_pages_with_its_value(mill: kit.Mill) -> None:
+    kit.turned(mill)
+    release = mill.release(3)
+    champion = mill.books.routes.find(model="flights", newest=True, limit=1)[0]
+    bound = Arm(release=release.label, version=3, package=release.package, role="bound", value="Jet <A>")
+    mill.books.routes.add(
+        replace(champion, id=mill.clock.mint(), version=3, arms=(*champion.arms, bound), change="bind", key="aircraft")
+    )
+    mill.board.publish(mill.books.routes.find(model="flights", newest=True, limit=1)[0])
+    browser = client(mill)
+    for path in ("/", "/routes", "/regimes", "/releases/flights/3"):
+        text = browser.get(path).text
+        assert "flights/3" in text
+        assert "<A>" not in text
+    assert "for Jet &lt;A&gt;" in browser.get("/routes").text
+    listed = browser.get("/regimes?format=json").json()["regimes"]["flights"]
+    assert [(regime["value"], regime["releases"]) for regime in listed][-1] == ("Jet <A>", ["flights/3"])

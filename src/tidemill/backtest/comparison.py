@@ -58,7 +58,7 @@ class TimelineEntry(Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """The entry as one line for display."""
         if self.kind == "route":
-            arms = " and ".join(f"{arm.release} ({arm.role}, {arm.share:.0%})" for arm in self.arms)
+            arms = " and ".join(f"{arm.release} ({arm.role}, {arm.portion})" for arm in self.arms)
             return f"{arms}: {self.reason}"
         return f"{self.subject}: {self.reason}" + (f" → {self.action}" if self.action else "")
 

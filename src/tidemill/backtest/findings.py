@@ -211,7 +211,7 @@ def list_changes(result: PolicyResult) -> list[TrafficChange]:
 
 
 def _list_shares(entry: TimelineEntry) -> list[TrafficShare]:
-    return [TrafficShare(arm.release, arm.role, arm.share) for arm in entry.arms]
+    return [TrafficShare(arm.release, arm.role, 1.0 if arm.role == "bound" else arm.share) for arm in entry.arms]
 
 
 def is_regression(result: BacktestResult) -> bool:

@@ -306,13 +306,14 @@ def _decide_by_features(stored: Sequence[str], window: RegimeWindow, settings: S
     return RegimeDecision("recall", "features", best[0], best[1].start, best[1].evidence)
 
 
-def prefers_regime(of_all: Floats, of_regime: Floats) -> bool:
+def prefers_regime(of_all: Floats, of_regime: Floats, deviations: float = _CHOICE_DEVIATIONS) -> bool:
     """Return whether a model of the regime's rows is clearly better than one of all rows, by losses on the same rows.
 
-    If it is not, all rows are the better choice: their model also knows the earlier regimes.
+    If it is not, all rows are the better choice: their model also knows the earlier regimes. It is clear if the mean
+    difference is more than so many standard errors above zero.
     """
     differences = of_all - of_regime
     if not len(differences):
         return False
-    reach = _CHOICE_DEVIATIONS * float(differences.std()) / float(np.sqrt(len(differences)))
+    reach = deviations * float(differences.std()) / float(np.sqrt(len(differences)))
     return float(differences.mean()) > reach

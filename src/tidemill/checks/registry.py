@@ -101,6 +101,13 @@ CHECKS: tuple[CheckInfo, ...] = (
         actions=("proceed", "hold", "collect", "retrain", "recall"),
     ),
     _watch(
+        "binding",
+        "the losses of a release for one value of the key with those of the champion, and before of one of all rows",
+        "predictions",
+        "labels",
+        actions=("proceed", "hold", "stop", "rollback"),
+    ),
+    _watch(
         "retraining",
         "the retrainings in a row that did not help with the limit, when another one is due",
         "predictions",

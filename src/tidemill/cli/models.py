@@ -62,7 +62,7 @@ def _print(session: "Session", releases: Any, filters: dict[str, Any], json: boo
         output.print_json([_add_stage(release, stages) for release in releases])
         return
     serving = {
-        arm.release: f"{arm.role} {arm.share:.0%}"
+        arm.release: f"{arm.role} {arm.portion}"
         for route in session.workspace.board.routes().values()
         for arm in route.arms
         if arm.role != "shadow" or arm.share
@@ -246,7 +246,7 @@ def history(
         model_routes = [route for route in model_routes if route.since <= time][-1:]
     columns = {
         "since": lambda r: r.since,
-        "serving": lambda r: ", ".join(f"{a.release} ({a.role} {a.share:.0%})" for a in r.arms),
+        "serving": lambda r: ", ".join(f"{a.release} ({a.role} {a.portion})" for a in r.arms),
         "reason": lambda r: r.reason,
         "by": lambda r: r.by,
     }

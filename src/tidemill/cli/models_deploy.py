@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.decisions import record_decision
+from tidemill.cli.decisions import create_deployer, record_decision, require_predictions
 from tidemill.cli.models import LabelArgument, ModelOption, models
 from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
 from tidemill.cli.session import EnvironmentOption, Json, current_user, load_session
@@ -14,8 +14,6 @@ from tidemill.errors import InputError, TidemillError
 
 if TYPE_CHECKING:
     from tidemill.core.model import Model
-    from tidemill.flow.session import Session
-    from tidemill.registry.rollout import Deployer
 
 
 ModelArgument = Annotated[str, typer.Argument(help="The model. Default: the only model of the project.")]
@@ -65,19 +63,10 @@ def register(
         output.err.print(_describe_next(release.label, model))
 
 
-def _require_predictions(model: "Model") -> None:
-    """Raise an error of Tidemill if a model cannot predict its sample rows."""
-    from tidemill.models.inputs import load_samples
-    from tidemill.models.load import load
-
-    if (rows := load_samples(model)).height:
-        load(model).predict(rows)
-
-
 def _describe_next(label: str, model: "Model") -> str:
     """Return the command that deploys a registered model, or why it cannot be deployed."""
     try:
-        _require_predictions(model)
+        require_predictions(model)
     except TidemillError as error:
         return f"it cannot predict its samples, so it cannot be promoted: {error.problem} — {error.cure}"
     return f"to deploy it: `tidemill models promote {label}`"
@@ -90,7 +79,7 @@ def approve(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = 
 
     session = load_session(env)
     release = find_release(session.workspace.ledger, label)
-    route = _create_deployer(session, env).approve(release, session.project.model(release.name), current_user())
+    route = create_deployer(session, env).approve(release, session.project.model(release.name), current_user())
     if route is None:
         raise InputError(
             f"{release.label} cannot serve: nothing watches model {release.name!r}",
@@ -107,8 +96,8 @@ def promote(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = 
 
     session = load_session(env)
     model = session.packages.load(find_release(session.workspace.ledger, label).package)
-    _require_predictions(model)  # a model that cannot predict must not serve
-    route = _create_deployer(session, env).promote(label, current_user(), reason)
+    require_predictions(model)  # a model that cannot predict must not serve
+    route = create_deployer(session, env).promote(label, current_user(), reason)
     record_decision(session, "promoted", route.arms[0].release, reason, env)
     policy = session.project.policy.models.get(route.model)
     if policy is None or not policy.watch.values:
@@ -122,7 +111,7 @@ def promote(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = 
 def rollback(name: ModelOption = "", reason: Reason = "", env: EnvironmentOption = "production") -> None:
     """Roll back to the previous champion."""
     session = load_session(env)
-    route = _create_deployer(session, env).rollback(name or session.project.model().name, current_user(), reason)
+    route = create_deployer(session, env).rollback(name or session.project.model().name, current_user(), reason)
     record_decision(session, "rolled back to", route.arms[0].release, reason, env)
     output.out.print(f"{route.arms[0].release} serves model {route.model} again")
 
@@ -150,9 +139,3 @@ def thaw(
     """Unfreeze a model: the policy can change its route again."""
     session = load_session(env)
     resume_object(session, "model", session.project.model(name).name, reason, json)
-
-
-def _create_deployer(session: "Session", env: str) -> "Deployer":
-    from tidemill.registry.rollout import Deployer
-
-    return Deployer(session.workspace.ledger, session.workspace.board, session.clock, env)

@@ -5,10 +5,13 @@ from typing import Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.session import EnvironmentOption, Json, load_session
+from tidemill.cli.decisions import create_deployer, record_decision, require_predictions
+from tidemill.cli.session import EnvironmentOption, Json, current_user, load_session
 from tidemill.errors import NotFound
 from tidemill.flow.session import Session
+from tidemill.ledger.releases import find_release
 from tidemill.registry.regimes import list_kept_releases, list_regimes
+from tidemill.registry.routing import find_current_route
 
 regimes = typer.Typer(no_args_is_help=True, help="The regimes of a model, and the releases that know them.")
 _Model = Annotated[str, typer.Option("--model", help="The model; the default is the only one.")]
@@ -21,6 +24,7 @@ def list_regimes_of_model(model: _Model = "", env: EnvironmentOption = "producti
     kept = list_kept_releases(session.workspace.ledger, env, name)
     columns = {
         "regime": lambda r: r.number,
+        "value": lambda r: r.value,
         "first row": lambda r: r.start,
         "releases": lambda r: ", ".join(f"{label}{' (kept)' if label in kept else ''}" for label in r.releases),
         "served": lambda r: f"{len(r.tenures)} x",
@@ -56,6 +60,37 @@ def show_regime(
         "reason": lambda t: t.reason,
     }
     output.print_records(list(regime.tenures), columns, json=False, nothing="")
+
+
+@regimes.command("bind")
+def bind(
+    label: Annotated[str, typer.Argument(help="A release, such as vehicles/3.")],
+    value: Annotated[str, typer.Argument(help="A value of the key, as text.")],
+    reason: Annotated[str, typer.Option(help="The reason, for the audit log.")] = "",
+    env: EnvironmentOption = "production",
+) -> None:
+    """Bind a release to a value of the key: it serves the rows with this value at once."""
+    session = load_session(env)
+    require_predictions(session.packages.load(find_release(session.workspace.ledger, label).package))
+    route = create_deployer(session, env).bind(label, value, current_user(), reason)
+    record_decision(session, f"bound to {route.key} = {value!r}:", label, reason, env)
+    output.out.print(f"{label} serves the rows of model {route.model} with {route.key} = {value!r}")
+
+
+@regimes.command("unbind")
+def unbind(
+    value: Annotated[str, typer.Argument(help="A value of the key, as text.")],
+    model: _Model = "",
+    reason: Annotated[str, typer.Option(help="The reason, for the audit log.")] = "",
+    env: EnvironmentOption = "production",
+) -> None:
+    """Unbind the release of a value of the key: the champion serves its rows again."""
+    session, name = _open(env, model)
+    bound = find_current_route(session.workspace.ledger, env, name)
+    arm = bound.find_bound(value) if bound is not None else None
+    route = create_deployer(session, env).unbind(name, value, current_user(), reason)
+    record_decision(session, f"unbound from {route.key} = {value!r}:", arm.release if arm else name, reason, env)
+    output.out.print(f"the champion of model {name} serves the rows with {route.key} = {value!r} again")
 
 
 def _open(env: str, model: str) -> tuple[Session, str]:

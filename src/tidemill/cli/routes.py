@@ -17,7 +17,7 @@ def list_routes(env: EnvironmentOption = "production", json: Json = False) -> No
     current_routes = list(load_session(env).workspace.board.routes().values())
     columns = {
         "model": lambda r: r.model,
-        "serving": lambda r: ", ".join(f"{a.release} ({a.role} {a.share:.0%})" for a in r.arms),
+        "serving": lambda r: ", ".join(f"{a.release} ({a.role} {a.portion})" for a in r.arms),
         "since": lambda r: r.since,
         "reason": lambda r: r.reason,
         "by": lambda r: r.by,

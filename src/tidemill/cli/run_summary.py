@@ -96,7 +96,7 @@ def _print_releases(session: "Session", run_id: str) -> None:
             why = next((reason for reason in reasons if reason), "see `tidemill events list`")
             output.out.print(f"release {release.label} does not serve yet: {why}")
         else:
-            output.out.print(f"release {release.label} serves as {arm.role} ({arm.share:.0%}): {route.reason}")
+            output.out.print(f"release {release.label} serves as {arm.role} ({arm.portion}): {route.reason}")
     if not releases:
         _print_equal_release(session, run_id)
 

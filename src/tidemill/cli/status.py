@@ -15,7 +15,7 @@ def status(env: EnvironmentOption = "production", json: Json = False) -> None:
         output.print_json({"routes": routes, "needs": items})
         return
     for route in routes:
-        arms = ", ".join(f"{arm.release} ({arm.role}, {arm.share:.0%})" for arm in route.arms if arm.role != "shadow")
+        arms = ", ".join(f"{arm.release} ({arm.role}, {arm.portion})" for arm in route.arms if arm.role != "shadow")
         output.out.print(f"{route.model}: {arms} since {output.format_cell(route.since)}: {route.reason}")
     if not routes:
         output.out.print("no release is in production yet: `tidemill run training`")

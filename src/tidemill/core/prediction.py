@@ -16,7 +16,8 @@ class Prediction(Struct, frozen=True, kw_only=True):
 
     `features` are the inputs as they were served. A shadow prediction has the `id` of the served prediction; id and
     release together are unique. `probability` has a value for each class of the signature; None for a regression.
-    `milliseconds` is the time of the model's call, divided by its rows.
+    `milliseconds` is the time of the model's call, divided by its rows. `regime` is the value of the key that names the
+    regimes, as text; None if the row has none, or no key is declared.
     """
 
     known_at: datetime
@@ -30,6 +31,7 @@ class Prediction(Struct, frozen=True, kw_only=True):
     probability: tuple[float, ...] | None = None
     milliseconds: float | None = None
     features: dict[str, Any] = {}
+    regime: str | None = None
 
 
 class Failure(Struct, frozen=True, kw_only=True):

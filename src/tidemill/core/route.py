@@ -5,7 +5,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-Role = Literal["champion", "challenger", "shadow"]
+Role = Literal["champion", "challenger", "shadow", "bound"]
+"""The role of a release: a bound one serves the rows of one value of the key, a champion all other rows."""
 RouteChange = Literal[
     "first",  # the first release of the model
     "direct",  # a later release at full share, without a canary
@@ -14,26 +15,39 @@ RouteChange = Literal[
     "promote",  # the challenger became the champion, by a verdict
     "rollback",  # back to the champion, or to an earlier one, by a verdict
     "recall",  # an earlier release whose input regime returned
+    "bind",  # a release serves the rows of one value of the key
+    "unbind",  # the champion, or an earlier release, serves the rows of a value again
+    "key",  # another column names the regimes, or none
     "manual",  # a person promoted or rolled back
     "unknown",  # recorded by an older version of Tidemill
 ]
 
 
 class Arm(Struct, frozen=True, kw_only=True):
-    """A release in a route; `share` is its share of the requests (0 for a shadow)."""
+    """A release in a route; `share` is its share of the requests that no bound release serves (0 for a shadow).
+
+    A `bound` release serves all rows whose key has the value `value`.
+    """
 
     release: str
     version: int
     package: str
     role: Role
     share: float = 0.0
+    value: str = ""
+
+    @property
+    def portion(self) -> str:
+        """Return the rows that it serves, for display: a share of the requests, or those of a value of the key."""
+        return f"for {self.value}" if self.role == "bound" else f"{self.share:.0%}"
 
 
 class Route(Struct, frozen=True, kw_only=True):
     """The arms that serve `model` in `environment`; each change is a new version.
 
     `since` is the time of the change, `change` its kind, `reason` a text for display, `verdict` the id of the verdict
-    that caused it, and `by` the policy or the person. `back` is true if the change restored an earlier champion.
+    that caused it, and `by` the policy or the person. `back` is true if the change restored an earlier champion, or an
+    earlier bound release. `key` is the column whose value assigns a row to a bound release; without it, there is none.
     """
 
     id: str
@@ -48,6 +62,16 @@ class Route(Struct, frozen=True, kw_only=True):
     verdict: str = ""
     previous: str = ""
     back: bool = False
+    key: str = ""
+
+    @property
+    def bound(self) -> tuple[Arm, ...]:
+        """Return the arms that are bound to a value of the key."""
+        return tuple(arm for arm in self.arms if arm.role == "bound")
+
+    def find_bound(self, value: str) -> Arm | None:
+        """Return the arm that is bound to a value of the key; None if the champion serves its rows."""
+        return next((arm for arm in self.bound if arm.value == value), None)
 
     def arm(self, role: Role) -> Arm | None:
         """Return the first arm with that role."""

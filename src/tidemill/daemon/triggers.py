@@ -17,6 +17,7 @@ from tidemill.daemon.ticks import find_next, list_passed
 from tidemill.errors import Conflict, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.ledger.events import record_event
+from tidemill.registry.bindings import find_requested_value
 from tidemill.registry.pauses import find_pause, format_pause
 from tidemill.registry.retrainings import find_raised_bar, list_unhelpful
 
@@ -254,8 +255,14 @@ class Triggers:
         """Return why a cause that lasts would start the same training again; empty for a cause that occurs once."""
         if event is None or event.kind in _ONE_TIME_KINDS:
             return ""
+        if event.payload.get("check") == "regime" and self._names_value(event, model):
+            return ""  # the last run may have trained on the rows of another value; a request is not repeated
         models = self._policy.models
         return self._find_same_rows(trigger.pipeline, model or (next(iter(models)) if len(models) == 1 else ""))
+
+    def _names_value(self, event: Event, model: str) -> bool:
+        policy = self._policy.models.get(model)
+        return policy is not None and bool(find_requested_value(self._books, event.id, policy.regimes.key))
 
     def _has_waiting_job(self, trigger: Trigger, model: str) -> bool:
         """Return whether a job of this trigger is waiting: its run includes this cause."""

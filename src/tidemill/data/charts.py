@@ -59,10 +59,10 @@ class ChartMark(Struct, frozen=True):
 
 
 class TrafficShare(Struct, frozen=True):
-    """The share of the requests that a release serves in a role."""
+    """The share of the requests that a release serves in a role; 1 of those of its value for a bound release."""
 
     release: str
-    role: Literal["champion", "challenger", "shadow"]
+    role: Literal["champion", "challenger", "shadow", "bound"]
     share: float
 
 
@@ -214,7 +214,7 @@ def draw_traffic_shares(changes: Sequence[TrafficChange], end: datetime) -> Figu
     """Draw the releases that served: a row for each release, a bar for each period, fainter for smaller shares."""
     names = list(dict.fromkeys(share.release for change in changes for share in change.shares))
     data = []
-    for role, shape, colour in (("champion", "", 0), ("challenger", "/", 2), ("shadow", ".", 1)):
+    for role, shape, colour in (("champion", "", 0), ("bound", "", 4), ("challenger", "/", 2), ("shadow", ".", 1)):
         periods = [period for period in _find_periods(changes, end) if period[2].role == role]
         if not periods:
             continue

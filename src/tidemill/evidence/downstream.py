@@ -160,7 +160,7 @@ def _is_trivial(artifact: Artifact | None) -> bool:
 
 
 def _create_route(route: Route, label: str) -> LineageNode:
-    arms = ", ".join(f"{arm.role} {arm.share:.0%}" for arm in route.arms if arm.release == label)
+    arms = ", ".join(f"{arm.role} {arm.portion}" for arm in route.arms if arm.release == label)
     text = f"route in {route.environment}  {arms}  since {format_time(route.since)}  {route.reason}"
     return LineageNode(
         "route", route.id, text, {"environment": route.environment, "by": route.by, "verdict": route.verdict}

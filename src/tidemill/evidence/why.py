@@ -164,7 +164,7 @@ def _find_routes(books: BooksReader, environment: str, label: str, at: datetime 
 
 
 def _describe_arms(route: Route, label: str) -> str:
-    return ", ".join(f"{arm.role} {arm.share:.0%}" for arm in route.arms if arm.release == label)
+    return ", ".join(f"{arm.role} {arm.portion}" for arm in route.arms if arm.release == label)
 
 
 def _link_run(details: RunDetails, books: BooksReader) -> list[EvidenceLink]:

@@ -73,7 +73,9 @@ def validate_online(
     now: datetime,
     since: datetime | None = None,
 ) -> list[Verdict]:
-    """Return the verdict on a route's challenger, if there is one, and one on a champion that fails to answer.
+    """Return the verdict on a route's challenger, if there is one, and those on a champion that fails to answer.
+
+    Rows of a bound release are no part of the canary; one that fails to answer them has a verdict too.
 
     Parameters
     ----------
@@ -93,8 +95,10 @@ def validate_online(
     champion, challenger = route.arm("champion"), route.arm("challenger")
     if champion is None:
         return []
+    recent = max(route.since, now - _RECENT)
+    bound = [verdict for arm in route.bound for verdict in _judge_answers(policy, arm.release, journal, recent, now)]
     if challenger is None:
-        return _judge_answers(policy, champion.release, journal, max(route.since, now - _RECENT), now)
+        return [*_judge_answers(policy, champion.release, journal, recent, now), *bound]
     since = since or route.since
     rows = read_window(journal, policy.name, since, now)
     rows = unify_columns(rows, {"truth": policy.problem.spellings})
@@ -111,18 +115,18 @@ def validate_online(
         behaviour=behaviour,
     )
     answers = check_answers(behaviour, policy.rollout.failures, subject=champion.release)
-    return [traffic, *([answers] if answers else [])]
+    return [traffic, *([answers] if answers else []), *bound]
 
 
 def _judge_answers(
-    policy: ModelPolicy, champion: str, journal: JournalReader, since: datetime, now: datetime
+    policy: ModelPolicy, release: str, journal: JournalReader, since: datetime, now: datetime
 ) -> list[Verdict]:
     failures = journal.read(failures_kind(policy.name), since, now)
     if failures.is_empty():
         return []
-    rows = _select(journal.read(f"predictions/{policy.name}", since, now), champion)
-    behaviour = LiveBehaviour(champion=_count_answers(rows, failures, champion))
-    answers = check_answers(behaviour, policy.rollout.failures, subject=champion)
+    rows = _select(journal.read(f"predictions/{policy.name}", since, now), release)
+    behaviour = LiveBehaviour(champion=_count_answers(rows, failures, release))
+    answers = check_answers(behaviour, policy.rollout.failures, subject=release)
     return [answers] if answers else []
 
 

@@ -33,9 +33,9 @@ def read_newest_rows(
         return served
     oldest = served["known_at"][0]
     assert isinstance(oldest, datetime)
-    begin = max(earliest, min([oldest, *_find_label_times(labels)]))
+    begin = max(earliest, min([oldest, *find_label_times(labels)]))
     if begin < oldest:
-        served = _keep_served(journal.read(f"predictions/{name}", begin - timedelta(microseconds=1), now))
+        served = keep_served(journal.read(f"predictions/{name}", begin - timedelta(microseconds=1), now))
         labels = journal.read(f"labels/{name}", begin - LABEL_LEAD, now)
     rows = match(served.tail(_MOST_ROWS), labels).rows
     rows = unify_columns(rows, {"truth": policy.problem.spellings})
@@ -46,7 +46,7 @@ def read_newest_rows(
 
 def count_labelled(journal: JournalReader, policy: ModelPolicy, since: datetime, now: datetime) -> int:
     """Return the number of labelled rows among those served since a time."""
-    served = _keep_served(journal.read(f"predictions/{policy.name}", since - timedelta(microseconds=1), now))
+    served = keep_served(journal.read(f"predictions/{policy.name}", since - timedelta(microseconds=1), now))
     if served.is_empty():
         return 0
     labels = journal.read(f"labels/{policy.name}", since - LABEL_LEAD, now)
@@ -58,17 +58,18 @@ def _read_newest(journal: JournalReader, kind: str, number: int, earliest: datet
     span = _FIRST_SPAN
     while True:
         since = max(now - span, earliest)
-        rows = _keep_served(journal.read(kind, since - timedelta(microseconds=1), now))
+        rows = keep_served(journal.read(kind, since - timedelta(microseconds=1), now))
         if rows.height >= number or since <= earliest:
             return rows
         span *= _FACTOR
 
 
-def _keep_served(rows: pl.DataFrame) -> pl.DataFrame:
+def keep_served(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the predictions without those of shadows."""
     return rows.filter(pl.col("role") != "shadow") if "role" in rows.columns else rows
 
 
-def _find_label_times(labels: pl.DataFrame) -> Iterable[datetime]:
+def find_label_times(labels: pl.DataFrame) -> Iterable[datetime]:
     """Return the time of the oldest row that some labels are about: by its event time, or by the id of a prediction."""
     if labels.is_empty():
         return []

@@ -41,7 +41,7 @@ def find_faults(policy: Policy, defined: DefinedNames | None) -> Iterator[Fault]
         if not source.path:
             yield f"source {name!r} has no path", 'write a value such as "data/*.parquet"', ("sources", name, "path")
     for model in policy.models.values():
-        yield from _check_model(model)
+        yield from _check_model(model, policy)
         later = policy.sources[model.problem.source].later if model.problem.source in policy.sources else ()
         if early := [name for name in model.inputs.request if name in later]:
             cure = (
@@ -58,7 +58,7 @@ def find_faults(policy: Policy, defined: DefinedNames | None) -> Iterator[Fault]
     yield from _check_backtest(policy.backtest, policy, defined)
 
 
-def _check_model(model: ModelPolicy) -> Iterator[Fault]:
+def _check_model(model: ModelPolicy, policy: Policy) -> Iterator[Fault]:
     path = ("models", model.name)
     problem, known = model.problem, list_metrics(model.problem.task)
     if not problem.label:
@@ -70,6 +70,7 @@ def _check_model(model: ModelPolicy) -> Iterator[Fault]:
         names = getattr(model.inputs, key)
         if duplicates := [name for name in names if names.count(name) > 1]:
             yield f"{duplicates[0]!r} is a duplicate", "write it once", (*path, "inputs", key)
+    yield from _check_key(model, policy, path)
     yield from _check_metric(problem.metric, problem.task, (*path, "problem", "metric"))
     for name in model.gate.thresholds:
         yield from _check_metric(name, problem.task, (*path, "gate", "thresholds"))
@@ -112,6 +113,23 @@ def _check_model(model: ModelPolicy) -> Iterator[Fault]:
             fault = f"reference = {value.reference!r} has no effect on {value.value!r}"
             yield fault, 'remove it, or set it for value = "drift"', (*at, "reference")
         yield from _check_addresses(value.notify, (*at, "notify"))
+
+
+def _check_key(model: ModelPolicy, policy: Policy, path: tuple[str, ...]) -> Iterator[Fault]:
+    """Yield a fault if the key of the regimes is a column that no request can have."""
+    key, problem = model.regimes.key, model.problem
+    source = policy.sources.get(problem.source)
+    if not key or source is None:
+        return
+    at = (*path, "regimes", "key")
+    if key in (problem.label, problem.label_known_at, *source.later):
+        cure = "name a column that each request has, such as the vehicle model"
+        yield f"{key!r}, the key of the regimes, is known only after a prediction", cure, at
+    elif key == source.time:
+        yield f"the key of the regimes is {key!r}, the event time", "name a column with few values", at
+    elif model.training.rows == "regime":
+        cure = 'remove `rows = "regime"` under [training]: the key chooses the rows'
+        yield f"the key {key!r} names the regimes, so no regime begins at a time", cure, (*path, "training", "rows")
 
 
 def _check_measure(model: ModelPolicy, path: tuple[str, ...]) -> Iterator[Fault]:

@@ -35,6 +35,7 @@ from tidemill.data.split import choose_split_kind
 from tidemill.models.transforming import add_computed
 from tidemill.recipes.champion import check_champion
 from tidemill.recipes.folds import FoldComparison
+from tidemill.recipes.regime_rows import RowChoice
 from tidemill.recipes.scoring import Candidate, SplitRows, score_samples
 from tidemill.training.evaluate import filter_classes, find_slices, predict_baseline, to_truth
 
@@ -49,7 +50,7 @@ class GateFacts(NamedTuple):
     """What earlier steps of the training measured: the candidate's metrics and package, and the data's batches.
 
     `compared` is the model that is compared with the champion: the candidate, fitted also on the test rows that the
-    champion has learned. Without it, the candidate is compared itself.
+    champion has learned. Without it, the candidate is compared itself. `choice` is the choice of its rows.
     """
 
     test_metrics: Metrics
@@ -58,6 +59,7 @@ class GateFacts(NamedTuple):
     metrics: list[MetricVersion]
     folds: FoldComparison | None = None
     compared: Model | None = None
+    choice: RowChoice | None = None
 
 
 class GateCase(NamedTuple):

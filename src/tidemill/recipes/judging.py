@@ -24,6 +24,7 @@ from tidemill.models.inputs import load_samples
 from tidemill.models.package import list_warm_modules, to_files
 from tidemill.recipes.gating import GateCase, GateFacts, SnapshotCheck, run_checks
 from tidemill.recipes.ingestion import find_stopped_ids
+from tidemill.recipes.regime_rows import RowChoice
 from tidemill.recipes.rows import Snapshot
 from tidemill.recipes.scoring import (
     SplitRows,
@@ -34,6 +35,7 @@ from tidemill.recipes.scoring import (
     score_samples,
     select_learned,
 )
+from tidemill.registry.bindings import read_regime
 from tidemill.registry.routing import find_current_route
 from tidemill.training.evaluate import evaluate, find_slices, predict_baseline, to_truth
 
@@ -96,10 +98,17 @@ def sample(rows: pl.DataFrame, options: Training) -> pl.DataFrame:
 
 
 @step
-def find_champion(policy: ModelPolicy, books: Books, packages: Packages, context: Context) -> Model | None:
-    """Return the champion's package, to compare with; None before the first release."""
+def find_champion(
+    policy: ModelPolicy, books: Books, packages: Packages, context: Context, choice: RowChoice | None = None
+) -> Model | None:
+    """Return the champion's package, to compare with; None before the first release.
+
+    If the rows are those of one value of the key, it is the release that serves them: the bound one, if there is one.
+    """
     route = find_current_route(books, context.environment, policy.name)
     arm = route.arm("champion") if route else None
+    if route is not None and choice is not None and choice.value:
+        arm = route.find_bound(choice.value) or arm
     if arm is None:
         return None
     books.runs.change(context.run, lambda run: replace(run, compared_with=arm.release))
@@ -139,8 +148,10 @@ def gate(
     """Judge a candidate by its data, its package, and its predictions for the test rows, in one verdict.
 
     The candidate is compared with the champion only on rows that neither has learned from, fitted on all older rows. A
-    refusal states whether the champion itself would pass.
+    refusal states whether the champion itself would pass. A candidate for one value of the key takes part in no canary.
     """
+    if facts.choice is not None and facts.choice.value:
+        policy = _adapt_policy(policy, champion, facts.choice)
     source = sources.definition(policy.problem.source)
     scored = score_candidate(candidate, rows.test, policy.problem, source)
     compared = facts.compared
@@ -167,6 +178,13 @@ def gate(
     has_canary = champion is not None and policy.rollout.decides_later
     verdict = combine_findings(policy.name, run_checks(case), has_canary=has_canary)
     return describe_champion(verdict) if verdict.stops else verdict
+
+
+def _adapt_policy(policy: ModelPolicy, champion: Model | None, choice: RowChoice) -> ModelPolicy:
+    """Return the policy for a candidate for one value: no canary, and its rows may be older than the champion's."""
+    own = champion is not None and read_regime(champion.manifest.data) == choice.regime
+    gate_policy = policy.gate if own else replace(policy.gate, older_data=True)
+    return replace(policy, gate=gate_policy, rollout=replace(policy.rollout, canary=False))
 
 
 @step

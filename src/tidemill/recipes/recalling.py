@@ -12,11 +12,13 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Board, Books, BooksReader, Environments, JournalReader, Packages
 from tidemill.models.package import is_portable
 from tidemill.monitoring.alerts import alert
+from tidemill.monitoring.keyed_regimes import judge_values
 from tidemill.monitoring.regimes import RegimeCase
 from tidemill.monitoring.regimes import judge_regime as judge
 from tidemill.monitoring.stored_releases import StoredRelease, load_release
 from tidemill.recipes.judging import probe_package
 from tidemill.recipes.scoring import score_samples
+from tidemill.registry.bindings import find_counts
 from tidemill.registry.regimes import find_episode, find_start, list_recallable, list_requests
 from tidemill.registry.rollout import Deployer
 from tidemill.registry.routing import find_current_route
@@ -34,13 +36,17 @@ def judge_regime(
 ) -> list[Verdict]:
     """Return the verdict on the regime of the newest rows; none before there is a champion.
 
-    A release that is recalled passes the checks of its package first: its signature is the champion's, and it predicts
-    the same in a fresh process with the packages of its lock as here.
+    If a key names the regimes, it is the verdict on the values of the key. Else a release that is recalled passes the
+    checks of its package first: its signature is the champion's, and it predicts the same in a fresh process with the
+    packages of its lock as here.
     """
     route = find_current_route(books, context.environment, policy.name)
     champion = route.arm("champion") if route else None
     if route is None or champion is None:
         return []
+    if policy.regimes.key:
+        counts = find_counts(books, context.environment, policy.name, policy.regimes.key)
+        return [judge_values(policy, champion, route, counts, journal, now)]
     deployed = load_release(packages, champion.package).manifest.signature
 
     def examine(stored: StoredRelease) -> str:
@@ -83,9 +89,12 @@ def _probe(stored: StoredRelease, policy: ModelPolicy, environments: Environment
 def recall_release(
     policy: ModelPolicy, verdicts: list[Verdict], books: Books, board: Board, clock: Clock, context: Context
 ) -> list[str]:
-    """Make the release of a verdict the champion again; return the reasons of changed routes."""
+    """Make the release of a verdict the champion again; return the reasons of changed routes.
+
+    If the policy names another key of the regimes than the route, the route gets it first.
+    """
     deployer = Deployer(books, board, clock, context.environment)
-    routes = [deployer.recall(policy.name, verdict) for verdict in verdicts]
+    routes = [deployer.set_key(policy), *(deployer.recall(policy.name, verdict) for verdict in verdicts)]
     return [route.reason for route in routes if route is not None]
 
 

@@ -123,14 +123,15 @@ def _max_time(times: pl.Series) -> datetime | None:
     return newest if isinstance(newest, datetime) else None
 
 
-def extract(snapshot: Snapshot, problem: Problem, options: Training, name: str) -> pl.DataFrame:
+def extract(snapshot: Snapshot, problem: Problem, options: Training, name: str, key: str = "") -> pl.DataFrame:
     """Return the labelled rows of a snapshot, oldest first; a file that arrived again replaces its earlier rows.
 
-    Call it inside a pipeline. With feedback, rows that were served and labelled since are added.
+    Call it inside a pipeline. With feedback, rows that were served and labelled since are added, with the column `key`
+    that names their regimes.
     """
     rows = read_labelled(snapshot, problem)
     if options.feedback:
-        rows = add_feedback(rows, snapshot, problem, name)
+        rows = add_feedback(rows, snapshot, problem, name, key=key)
     return keep_window(rows, snapshot, options)
 
 
@@ -180,7 +181,7 @@ def keep_window(rows: pl.DataFrame, snapshot: Snapshot, options: Training) -> pl
 
 @step(transient=True)
 def add_feedback(
-    rows: pl.DataFrame, snapshot: Snapshot, problem: Problem, name: str, journal: JournalReader
+    rows: pl.DataFrame, snapshot: Snapshot, problem: Problem, name: str, journal: JournalReader, key: str = ""
 ) -> pl.DataFrame:
     """Add the rows that were predicted and labelled since: their features as served, and their labels."""
     if snapshot.feedback_until is None:
@@ -205,6 +206,9 @@ def add_feedback(
         .with_columns(labels, served["time"].alias(TIME), served["truth_known_at"].alias(KNOWN_AT))
         .filter(labels.is_not_null())
     )
+    if key and key in rows.columns and key not in learned.columns and "regime" in served.columns:
+        regimes = served["regime"].filter(labels.is_not_null()).cast(rows.schema[key], strict=False)
+        learned = learned.with_columns(regimes.alias(key))
     return pl.concat(
         [rows, learned.select(name for name in learned.columns if name in rows.columns)], how="diagonal_relaxed"
     )

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 
 import polars as pl
-from msgspec import json
+from msgspec import json, to_builtins
 from msgspec.structs import replace
 
 from tidemill.checks.regime import ErrorProfile
@@ -45,9 +45,10 @@ from tidemill.recipes.judging import (
     probe_package,
     sample,
 )
-from tidemill.recipes.regime_rows import choose_rows, find_regime, keep_rows
+from tidemill.recipes.regime_rows import RowChoice, choose_rows, find_regime, judge_need, keep_rows
 from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapshot
 from tidemill.recipes.scoring import SplitRows
+from tidemill.registry.bindings import REGIME
 from tidemill.registry.releases import register
 from tidemill.registry.rollout import CANARY_REPLACED, RELEASE_WAITING, Deployer
 from tidemill.training.evaluate import filter_classes
@@ -83,14 +84,20 @@ def finish(
     train_metrics: Metrics,
     verdict: Verdict | None = None,
     errors: ErrorProfile | None = None,
+    choice: RowChoice | None = None,
 ) -> Model:
-    """Return the package to release, with its metrics and error profile, after the verdict (if any) approved it."""
+    """Return the package to release, with its metrics and error profile, after the verdict (if any) approved it.
+
+    If its rows are those of one value of the key, its data names the value: it will be bound to it.
+    """
     measured = (test_metrics, baseline_metrics, train_metrics)
     metrics = {f"{part.about}_{name}": value for part in measured for name, value in part.values.items()}
     bounds = {f"{part.about}_{name}": pair for part in measured for name, pair in part.intervals.items()}
     assert verdict is None or not verdict.stops
     files = model.files if errors is None else model.files | {ERRORS: json.encode(errors)}
-    return replace(model, manifest=replace(model.manifest, metrics=metrics, intervals=bounds), files=files)
+    regime = choice.regime if choice is not None else None
+    data = model.manifest.data | ({REGIME: to_builtins(regime)} if regime is not None else {})
+    return replace(model, manifest=replace(model.manifest, metrics=metrics, intervals=bounds, data=data), files=files)
 
 
 @step
@@ -121,6 +128,7 @@ def train_on(
     features: FeatureSet,
     snapshot: Snapshot,
     prepare: Callable[[pl.DataFrame, FeatureSet], Encoding] = learn_vocabularies,
+    choice: RowChoice | None = None,
 ) -> None:
     """Train, judge and release a model on a frame with its label and inputs: the second half of a training.
 
@@ -129,7 +137,8 @@ def train_on(
 
     Call it inside a pipeline; `frame` is the output of a step. Without a gate, the model is measured on the test rows
     (unless `[gate] measure` is false), fitted on all rows and released. `prepare` is the step that fits the encoding of
-    inputs as numbers, on training rows only; the model package contains the encoding.
+    inputs as numbers, on training rows only; the model package contains the encoding. `choice` is the output of
+    `choose_rows`, if it chose the rows: a release for one value of the key is compared with what serves its rows.
     """
     settings = policy.training_settings
     inputs = choose_inputs(frame, settings, features, snapshot=snapshot, slices=policy.gate.slices)
@@ -137,7 +146,7 @@ def train_on(
     if not policy.gate.enabled and not policy.gate.measure:
         release(fit_unmeasured(frame, policy, inputs, snapshot, prepare, transforms=transforms), policy)
         return
-    champion = find_champion(policy) if policy.gate.enabled else None
+    champion = find_champion(policy, choice=choice) if policy.gate.enabled else None
     train, validation, test = split(frame, settings)
     rounds, tuned = None, None
     if uses_validation(policy.training):
@@ -165,7 +174,7 @@ def train_on(
         folds = validate_first(frame, test, champion, settings, inputs, snapshot) if has_folds else None
         probe = probe_package(candidate, policy.gate)
         compared, _ = fit_until(recent, has_profile=not is_fitted_again)
-        facts = GateFacts(test_metrics, snapshot_check, probe, metrics, folds, compared)
+        facts = GateFacts(test_metrics, snapshot_check, probe, metrics, folds, compared, choice)
         verdict = gate(candidate, champion, SplitRows(learned, None, test), facts, policy)
     if is_fitted_again:
         frame = drop_unlearned_classes(frame, candidate, settings)
@@ -173,7 +182,7 @@ def train_on(
         candidate = fit_all_rows(frame, policy, inputs, snapshot, rounds, prepare, tuned, transforms=transforms)
     if policy.training.refit and policy.gate.enabled:
         verdict = confirm(candidate, probe_package(candidate, policy.gate), policy)
-    release(finish(candidate, test_metrics, baseline_metrics, train_metrics, verdict, errors), policy)
+    release(finish(candidate, test_metrics, baseline_metrics, train_metrics, verdict, errors, choice), policy)
 
 
 def fit_candidate(
@@ -284,9 +293,11 @@ def count_rounds(candidate: Model, verdict: Verdict | None = None) -> int | None
 def training(policy: ModelPolicy, features: FeatureSet, until: datetime) -> None:
     """Ingest new batches, train on the labels known until then, judge, release."""
     snapshot = take_snapshot(policy, until, ingest(policy.problem.source, until))
-    rows = extract(snapshot, policy.problem, policy.training, policy.name)
+    rows = extract(snapshot, policy.problem, policy.training, policy.name, policy.regimes.key)
     frame = join_features(rows, features, snapshot)
-    if policy.training.rows != "all":
+    choice = None
+    if policy.regimes.key or policy.training.rows != "all":
         choice = choose_rows(frame, find_regime(policy), policy.training_settings, features, snapshot)
-        frame = keep_rows(frame, choice)
-    train_on(frame, policy, features, snapshot)
+        needed = judge_need(choice, policy) if policy.regimes.key else None
+        frame = keep_rows(frame, choice, needed)
+    train_on(frame, policy, features, snapshot, choice=choice)

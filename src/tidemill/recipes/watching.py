@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from tidemill.checks.retraining import check_retrainings
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
@@ -9,9 +11,12 @@ from tidemill.core.context import Context
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Board, Books, BooksReader, JournalReader, Packages
+from tidemill.core.route import Arm, Route
 from tidemill.monitoring.alerts import alert
 from tidemill.monitoring.canary import find_canary_start, validate_online
+from tidemill.monitoring.keyed_regimes import judge_binding
 from tidemill.monitoring.repetition import parse_repetition
+from tidemill.monitoring.stored_releases import load_release
 from tidemill.monitoring.watch import watch
 from tidemill.registry.retrainings import list_unhelpful
 from tidemill.registry.rollout import Deployer
@@ -24,24 +29,51 @@ _EARLIER = 9  # evaluations of a value: the most that its repetition can name
 def judge_champion(
     policy: ModelPolicy, now: datetime, books: BooksReader, packages: Packages, journal: JournalReader, context: Context
 ) -> list[Verdict]:
-    """Return a verdict for each value of the watch policy; none before there is a champion."""
+    """Return a verdict for each value of the watch policy; none before there is a champion.
+
+    A release that is bound to a value of the key is judged too, on its own rows: by the metrics and the drift of the
+    policy, and against the champion. Its regime may be absent for any time, so its age and its silence are no faults.
+    """
     route = find_current_route(books, context.environment, policy.name)
     champion = route.arm("champion") if route else None
     if route is None or champion is None:
         return []
+    verdicts = _watch_arm(policy, route, champion, books, packages, journal, now)
+    values = tuple(value for value in policy.watch.values if value.value not in ("age", "silence"))
+    for arm in route.bound:
+        own = replace(policy, watch=replace(policy.watch, values=values))
+        evidence = {"key": route.key, "value": arm.value}
+        found = _watch_arm(own, route, arm, books, packages, journal, now)
+        verdicts += [replace(verdict, evidence=verdict.evidence | evidence) for verdict in found]
+        releases = load_release(packages, arm.package), load_release(packages, champion.package)
+        verdicts.append(judge_binding(policy, route, arm, releases, journal, now))
+    return verdicts
+
+
+def _watch_arm(
+    policy: ModelPolicy,
+    route: Route,
+    arm: Arm,
+    books: BooksReader,
+    packages: Packages,
+    journal: JournalReader,
+    now: datetime,
+) -> list[Verdict]:
+    """Return the verdicts of the watch on one arm of a route, as if it were the champion."""
     checks = {"performance", *(value.value for value in policy.watch.values if parse_repetition(value) != (1, 1))}
     earlier = [
         verdict
         for check in sorted(checks & {"performance", "drift", "age", "silence"})
         for verdict in books.verdicts.find(
             check=check,
-            subject=champion.release,
-            environment=context.environment,
+            subject=arm.release,
+            environment=route.environment,
             newest=True,
             limit=_EARLIER * len(policy.watch.values),
         )
     ]
-    return watch(policy, packages.load(champion.package), route, journal, now, earlier)
+    alone = replace(route, arms=(replace(arm, role="champion"),))
+    return watch(policy, packages.load(arm.package), alone, journal, now, earlier)
 
 
 @step
@@ -76,7 +108,7 @@ def decide_canary(
 def roll_back_champion(
     policy: ModelPolicy, verdicts: list[Verdict], books: Books, board: Board, clock: Clock, context: Context
 ) -> list[str]:
-    """Restore the previous champion if a verdict of the watch requires it; return the reasons of changed routes."""
+    """Restore the previous champion, or unbind a release, if a verdict requires it; return why routes changed."""
     deployer = Deployer(books, board, clock, context.environment)
     routes = [deployer.apply_watch_verdict(policy.name, verdict) for verdict in verdicts]
     return [route.reason for route in routes if route is not None]

@@ -37,17 +37,19 @@ class Tenure(Struct, frozen=True, kw_only=True):
 class Regime(Struct, frozen=True, kw_only=True):
     """A regime with its releases, the last one to serve last, and the periods in which they served, oldest first.
 
-    `start` is the time of its first row, if a verdict found that it began.
+    `start` is the time of its first row, if a verdict found that it began. `value` is the value of the key that names
+    it; empty for the regimes of the champions.
     """
 
     number: int
     start: datetime | None
     releases: tuple[str, ...]
     tenures: tuple[Tenure, ...]
+    value: str = ""
 
     @property
     def is_current(self) -> bool:
-        """Return whether one of its releases is the champion."""
+        """Return whether one of its releases is the champion, or is bound to its value."""
         return self.tenures[-1].until is None
 
 
@@ -59,13 +61,18 @@ class Episode(Struct, frozen=True, kw_only=True):
 
 def list_tenures(routes: Sequence[Route]) -> list[Tenure]:
     """Return the periods of the champions of one model, oldest first; `routes` are all of its routes, oldest first."""
+    return _list_periods([(route, route.arm("champion")) for route in routes])
+
+
+def _list_periods(served: Sequence[tuple[Route, Arm | None]]) -> list[Tenure]:
+    """Return the periods of an arm of each route, oldest first."""
     tenures: list[Tenure] = []
-    for route in routes:
-        champion = route.arm("champion")
+    for route, champion in served:
         if tenures and tenures[-1].until is None:
             if champion is not None and champion.release == tenures[-1].release:
                 continue
-            ended = {"until": route.since, "rolled_back": route.change == "rollback" or route.back}
+            is_undone = route.change in ("rollback", "unbind") or route.back
+            ended = {"until": route.since, "rolled_back": is_undone}
             tenures[-1] = replace(tenures[-1], **ended)
         if champion is not None:
             tenures.append(
@@ -85,13 +92,31 @@ def list_regimes(books: BooksReader, environment: str, model: str) -> list[Regim
     """Return the regimes of a model in the order in which they were first served.
 
     A release belongs to the regime that the newest verdict before it named: one that was retrained while its champion
-    fitted belongs to the regime of that champion. Without any verdict, it has a regime of its own.
+    fitted belongs to the regime of that champion. Without any verdict, it has a regime of its own. Each value of the
+    key to which a release was bound is a regime too.
     """
+    routes = list_routes(books, environment, model)
+    found = [*_list_champion_regimes(books, environment, model, routes), *_list_bound_regimes(routes)]
+    found.sort(key=lambda regime: regime.tenures[0].since)
+    return [replace(regime, number=number) for number, regime in enumerate(found, 1)]
+
+
+def _list_bound_regimes(routes: Sequence[Route]) -> list[Regime]:
+    """Return a regime for each value to which a release was bound."""
+    regimes = []
+    for key, value in dict.fromkeys((route.key, arm.value) for route in routes for arm in route.bound):
+        periods = _list_periods([(route, route.find_bound(value) if route.key == key else None) for route in routes])
+        releases = tuple(dict.fromkeys(tenure.release for tenure in reversed(periods)))[::-1]
+        regimes.append(Regime(number=0, start=None, releases=releases, tenures=tuple(periods), value=value))
+    return regimes
+
+
+def _list_champion_regimes(books: BooksReader, environment: str, model: str, routes: Sequence[Route]) -> list[Regime]:
     regimes: list[Regime] = []
     by_release: dict[str, int] = {}
     by_start: dict[datetime, int] = {}
     current = -1
-    for tenure in list_tenures(list_routes(books, environment, model)):
+    for tenure in list_tenures(routes):
         verdict = _find_verdict(books, environment, model, tenure)
         start = _read_start(verdict) if verdict else None
         if tenure.release in by_release:
@@ -116,7 +141,8 @@ def list_recallable(books: BooksReader, environment: str, model: str) -> list[Ar
     It is the last release of a regime that served; one whose last period ended with a rollback is not among them.
     """
     arms = {arm.release: arm for route in list_routes(books, environment, model) for arm in route.arms}
-    others = [regime for regime in list_regimes(books, environment, model) if not regime.is_current]
+    listed = list_regimes(books, environment, model)
+    others = [regime for regime in listed if not regime.is_current and not regime.value]
     found = []
     for regime in sorted(others, key=lambda regime: regime.tenures[-1].since, reverse=True):
         last = {tenure.release: tenure for tenure in regime.tenures}

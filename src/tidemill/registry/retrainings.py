@@ -29,8 +29,8 @@ def list_unhelpful(books: BooksReader, environment: str, model: str, trigger: st
     """Return the newest retrainings in a row that did not help, newest first, of one trigger or of all.
 
     A retraining did not help if it failed, its candidate was refused or built the same model again, its release never
-    became champion, or the check that requested it has failed for its release and never passed. One that is running, or
-    whose canary is, is not judged yet.
+    became champion and was bound to no value of the key, or the check that requested it has failed for its release and
+    never passed. One that is running, or whose canary is, is not judged yet.
     """
     unhelpful: list[Retraining] = []
     for job in _list_jobs(books, environment, model, trigger):
@@ -76,7 +76,7 @@ def _judge(books: BooksReader, environment: str, model: str, job: Job, check: st
         return unhelpful("it built a model that had been released before")
     label = releases[0].label
     roles = [arm.role for route in list_routes(books, environment, model) for arm in route.arms if arm.release == label]
-    if "champion" not in roles:
+    if not {"champion", "bound"} & set(roles):
         routes = list_routes(books, environment, model)
         is_over = bool(roles) and all(arm.release != label for arm in routes[-1].arms)
         return unhelpful(f"the canary of {label} was rolled back", released=True) if is_over else None

@@ -12,6 +12,7 @@ from tidemill.core.route import Arm, Route, RouteChange
 from tidemill.errors import Conflict, InputError
 from tidemill.ledger.events import record_event
 from tidemill.ledger.releases import find_release
+from tidemill.registry.bindings import BINDING, ReleaseRegime, read_regime
 from tidemill.registry.pauses import find_pause, format_pause
 from tidemill.registry.routing import change_route, find_current_route, list_routes, make_arm, set_share
 from tidemill.registry.stages import find_stage
@@ -32,7 +33,8 @@ class Deployer:
     def deploy(self, release: Release, policy: ModelPolicy, verdict: str = "", by: str = "policy") -> Route | None:
         """Put a release that passed its gate into production.
 
-        It starts as a canary; without a champion, or if the policy has no canary, it becomes the champion at once.
+        It starts as a canary; without a champion, or if the policy has no canary, it becomes the champion at once. A
+        release that was trained on the rows of one value of the key is bound to it, and takes no part in a canary.
 
         Return None and emit an event if the policy requires an approval or has no watch, if the release was rolled back
         before, if the model is frozen, or if the release waits for the end of a running canary.
@@ -60,6 +62,14 @@ class Deployer:
                 "it was in production before, and was rolled back: `tidemill models promote`",
             )
             return None
+        if route is not None and champion is not None and (regime := read_regime(release.data)) is not None:
+            if regime.key != policy.regimes.key:
+                raise InputError(
+                    f"{release.label} was trained on the rows with {regime.key} = {regime.value!r}, and the key of the "
+                    f"regimes is {policy.regimes.key!r}",
+                    "train it again, or restore the key under [regimes] in tidemill.toml",
+                )
+            return self._bind(route, release, regime, by, verdict)
         running = route.arm("challenger") if route else None
         if by == "policy" and running is not None and policy.rollout.during_canary == "wait":
             self._emit(
@@ -82,7 +92,7 @@ class Deployer:
         if running is not None:
             reason += f"; it replaces the canary of {running.release}, which was undecided"
             self._emit(CANARY_REPLACED, release, f"it replaced the canary of {running.release}, which was undecided")
-        return self._change(route, release.name, arms, kind, reason, by, verdict)
+        return self._change(route, release.name, arms, kind, reason, by, verdict, key=policy.regimes.key)
 
     def approve(self, release: Release, policy: ModelPolicy, by: str) -> Route | None:
         """Put a release that waits for an approval into production; return None if its policy has no watch.
@@ -111,7 +121,8 @@ class Deployer:
         Return None without such a release, or if a person has changed the route of the model since.
         """
         route = find_current_route(self._books, self._environment, policy.name)
-        newest = max(self._books.releases.find(name=policy.name), key=lambda release: release.version, default=None)
+        releases = [other for other in self._books.releases.find(name=policy.name) if read_regime(other.data) is None]
+        newest = max(releases, key=lambda release: release.version, default=None)
         if route is None or newest is None or route.arm("challenger") is not None:
             return None
         waiting = self._books.events.find(
@@ -143,13 +154,19 @@ class Deployer:
         return None
 
     def apply_watch_verdict(self, model: str, verdict: Verdict) -> Route | None:
-        """Apply a verdict of the watch on the champion: if it requires a rollback, restore the previous champion.
+        """Apply a verdict of the watch: if it requires a rollback, restore the previous champion.
 
         Return None if there is no previous champion, or if this champion was itself restored before: otherwise two
-        bad releases would alternate.
+        bad releases would alternate. A verdict on a bound release restores the one that was bound before it; without
+        one, or if the champion is better, the champion serves its rows again.
         """
         route = find_current_route(self._books, self._environment, model)
         champion = route.arm("champion") if route else None
+        if route is not None and verdict.action == "rollback" and not self._describe_freeze(model):
+            values = [arm.value for arm in route.bound if arm.release == verdict.subject]
+            if values and (champion is None or champion.release != verdict.subject):
+                before = None if verdict.check == BINDING else self._find_bound_before(model, values[0])
+                return self._unbind(route, values[0], before, f"rolled back: {verdict.reason}", "policy", verdict.id)
         if verdict.action != "rollback" or champion is None or champion.release != verdict.subject:
             return None
         if self._describe_freeze(model):
@@ -208,6 +225,84 @@ class Deployer:
         arms = (set_share(champions[-2], 1.0),)
         return self._change(route, model, arms, "manual", reason or "rolled back by a person", by, back=True)
 
+    def set_key(self, policy: ModelPolicy) -> Route | None:
+        """Publish the column that names the regimes, if the policy has another one; bound releases are unbound then."""
+        route = find_current_route(self._books, self._environment, policy.name)
+        key = policy.regimes.key
+        if route is None or route.key == key or self._describe_freeze(policy.name):
+            return None
+        reason = f"the column {key!r} names the regime of a row" if key else "no column names the regime of a row"
+        unbound = tuple(arm for arm in route.arms if arm.role != "bound")
+        return self._change(route, policy.name, unbound, "key", reason, "policy", key=key)
+
+    def bind(self, label: str, value: str, by: str, reason: str) -> Route:
+        """Bind a release to a value of the key.
+
+        Raises
+        ------
+        InputError
+            if its model has no champion, or its route has no key.
+        """
+        release = find_release(self._books, label)
+        route = self._require_key(release.name)
+        return self._bind(route, release, ReleaseRegime(key=route.key, value=value), by, reason=reason)
+
+    def unbind(self, model: str, value: str, by: str, reason: str) -> Route:
+        """Let the champion serve the rows of a value of the key again.
+
+        Raises
+        ------
+        InputError
+            if no release is bound to the value.
+        """
+        route = self._require_key(model)
+        if route.find_bound(value) is None:
+            known = ", ".join(repr(arm.value) for arm in route.bound) or "none"
+            raise InputError(
+                f"no release of model {model!r} is bound to {route.key} = {value!r}",
+                f"the values with a bound release: {known}",
+            )
+        return self._unbind(route, value, None, reason or "unbound by a person", by)
+
+    def _require_key(self, model: str) -> Route:
+        route = find_current_route(self._books, self._environment, model)
+        if route is None or route.arm("champion") is None:
+            raise InputError(f"model {model!r} has no champion", "train one: `tidemill run training`")
+        if not route.key:
+            raise InputError(
+                f"no key names the regimes of model {model!r}",
+                'set it, such as key = "vehicle" under [regimes] in tidemill.toml, then `tidemill run recalling`',
+            )
+        return route
+
+    def _bind(
+        self, route: Route, release: Release, regime: ReleaseRegime, by: str, verdict: str = "", reason: str = ""
+    ) -> Route:
+        before = route.find_bound(regime.value) or route.arm("champion")
+        assert before is not None
+        reason = reason or f"it serves the rows with {regime.key} = {regime.value!r} in place of {before.release}"
+        kept = tuple(arm for arm in route.arms if arm.role != "bound" or arm.value != regime.value)
+        arms = (*kept, make_arm(release, "bound", 0.0, regime.value))
+        return self._change(route, release.name, arms, "bind", reason, by, verdict, key=regime.key)
+
+    def _unbind(self, route: Route, value: str, before: Arm | None, reason: str, by: str, verdict: str = "") -> Route:
+        kept = tuple(arm for arm in route.arms if arm.role != "bound" or arm.value != value)
+        arms = (*kept, before) if before else kept
+        return self._change(
+            route, route.model, arms, "unbind", reason, by, verdict, back=before is not None, key=route.key
+        )
+
+    def _find_bound_before(self, model: str, value: str) -> Arm | None:
+        """Return the release that was bound to a value before the current one, and was not rolled back."""
+        bound: list[Arm] = []
+        for route in list_routes(self._books, self._environment, model):
+            arm = route.find_bound(value)
+            if arm is None:
+                bound.clear()
+            elif not bound or bound[-1].release != arm.release:
+                bound = bound[:-1] if route.back and len(bound) > 1 else [*bound, arm]
+        return bound[-2] if len(bound) > 1 else None
+
     def _list_champions(self, model: str) -> list[Arm]:
         """Return the champions of a model, oldest first; a restored champion occurs more than once."""
         routes = list_routes(self._books, self._environment, model)
@@ -225,7 +320,12 @@ class Deployer:
         verdict: str = "",
         *,
         back: bool = False,
+        key: str | None = None,
     ) -> Route:
+        """Change the route; without a `key`, its key and its bound releases stay, whatever the other arms are."""
+        earlier = before.key if before else ""
+        if kind not in ("bind", "unbind") and before is not None and key in (None, earlier):
+            arms = (*(arm for arm in arms if arm.role != "bound"), *before.bound)
         return change_route(
             self._books,
             self._board,
@@ -239,6 +339,7 @@ class Deployer:
             by=by,
             verdict=verdict,
             back=back,
+            key=earlier if key is None else key,
         )
 
     def _is_retired(self, release: Release) -> bool:

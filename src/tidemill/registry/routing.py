@@ -15,9 +15,11 @@ def find_current_route(books: BooksReader, environment: str, model: str) -> Rout
     return max(books.routes.find(environment=environment, model=model), key=lambda route: route.version, default=None)
 
 
-def make_arm(release: Release, role: Role, share: float) -> Arm:
-    """Return an arm for a release."""
-    return Arm(release=release.label, version=release.version, package=release.package, role=role, share=share)
+def make_arm(release: Release, role: Role, share: float, value: str = "") -> Arm:
+    """Return an arm for a release; a bound one has the value of the key whose rows it serves."""
+    return Arm(
+        release=release.label, version=release.version, package=release.package, role=role, share=share, value=value
+    )
 
 
 def change_route(
@@ -34,6 +36,7 @@ def change_route(
     by: str = "policy",
     verdict: str = "",
     back: bool = False,
+    key: str = "",
 ) -> Route:
     """Write a route with new arms and publish it; `before` is the current route that the caller has read.
 
@@ -55,6 +58,7 @@ def change_route(
         verdict=verdict,
         previous=before.id if before else "",
         back=back,
+        key=key,
     )
     try:
         with books.transaction(durable=True):

@@ -14,7 +14,7 @@ def find_stage(release: str, routes: Sequence[Route]) -> Stage:
     A `retired` release served requests before, a `candidate` never did; a challenger with a shadow arm is a canary.
     """
     roles = {arm.role for arm in routes[-1].arms if arm.release == release} if routes else set()
-    if "champion" in roles:
+    if roles & {"champion", "bound"}:
         return "production"
     if "challenger" in roles:
         return "canary"

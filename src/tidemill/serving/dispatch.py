@@ -12,7 +12,7 @@ from tidemill.errors import TidemillError
 from tidemill.models.predictions import Predictions
 from tidemill.serving.loading import LoadedArm, LoadedRoute, Scores, score
 from tidemill.serving.metrics import ServiceMetrics
-from tidemill.serving.router import assign_arms
+from tidemill.serving.router import assign_arms, assign_bound
 from tidemill.telemetry import get_logger
 
 log = get_logger("serving")
@@ -48,12 +48,13 @@ class Dispatch(Struct, frozen=True):
 
 
 class RowIdentities(Struct, frozen=True):
-    """The request times, prediction ids, keys and event times of n rows."""
+    """The request times, prediction ids, keys and event times of n rows; their regimes, if a key names them."""
 
     known_at: pl.Series
     ids: Sequence[str]
     keys: Sequence[str]
     times: pl.Series
+    regimes: pl.Series | None = None
 
 
 def predict_rows(
@@ -65,8 +66,9 @@ def predict_rows(
 ) -> Dispatch:
     """Predict rows by the arms of a route.
 
-    If a challenger fails or predicts NaN for some rows, the champion predicts these rows. Failures of arms are added
-    to `failures`, also if this function raises.
+    A row whose regime has a bound release is predicted by it, and takes no part in a canary. If a challenger or a bound
+    release fails or predicts NaN for some rows, the champion predicts these rows. Failures of arms are added to
+    `failures`, also if this function raises.
 
     Raises
     ------
@@ -82,11 +84,16 @@ def predict_rows(
         route.reader.read_frame(rows)  # raises DataError if the rows do not fit the champion
     keys = [key or identifier for key, identifier in zip(identities.keys, identities.ids, strict=True)]
     assigned = assign_arms(keys, route.route)
+    unbound = np.ones(rows.height, dtype=bool)
+    if route.bound and identities.regimes is not None:
+        bound = assign_bound(identities.regimes.to_list(), route.bound)
+        unbound = bound < 0
+        assigned = np.where(unbound, assigned, bound)
     replied: list[ArmScores] = []
-    for index, arm in enumerate(route.arms):
-        if arm.role != "challenger":
+    for index in np.unique(assigned):
+        if index == route.champion:
             continue
-        scored = _try_arm(arm, rows, np.flatnonzero(assigned == index), metrics, failures)
+        scored = _try_arm(route.arms[index], rows, np.flatnonzero(assigned == index), metrics, failures)
         if scored:
             replied.append(scored)
             assigned[scored.indices] = -1
@@ -94,7 +101,7 @@ def predict_rows(
     if len(remaining):
         replied.append(_score_champion(route.arms[route.champion], rows, remaining, metrics, failures))
     shadows = [
-        _try_arm(arm, rows, _find_shadow_rows(arm, replied, failures, rows.height), metrics, failures)
+        _try_arm(arm, rows, _find_shadow_rows(arm, replied, failures, unbound), metrics, failures)
         for arm in route.arms
         if arm.role == "shadow"
     ]
@@ -102,10 +109,10 @@ def predict_rows(
 
 
 def _find_shadow_rows(
-    arm: LoadedArm, replied: list[ArmScores], failures: list[ArmFailure], rows: int
+    arm: LoadedArm, replied: list[ArmScores], failures: list[ArmFailure], unbound: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.intp]:
-    """Return the indices of the rows that the release was not asked for: it has one prediction for each id."""
-    remaining = np.ones(rows, dtype=bool)
+    """Return the indices of the unbound rows that the release was not asked for: it has one prediction for each id."""
+    remaining = unbound.copy()
     for scored in replied:
         if scored.arm.label == arm.label:
             remaining[scored.indices if scored.indices is not None else slice(None)] = False
@@ -128,7 +135,9 @@ def to_journal_rows(scored: ArmScores, identities: RowIdentities, *, with_times:
         pl.Series("key", identities.keys, dtype=pl.String),
         identities.times.alias("time"),
     ]
-    known_at, ids, keys, times = columns if indices is None else [column[indices] for column in columns]
+    if identities.regimes is not None:
+        columns.append(identities.regimes.alias("regime"))
+    known_at, ids, keys, times, *regimes = columns if indices is None else [column[indices] for column in columns]
     return pl.DataFrame(
         [
             known_at,
@@ -144,6 +153,7 @@ def to_journal_rows(scored: ArmScores, identities: RowIdentities, *, with_times:
             else pl.Series("probability", np.ascontiguousarray(probabilities, dtype=np.float64)).cast(_PROBABILITY),
             pl.Series("milliseconds", [milliseconds] * count, dtype=pl.Float64),
             scored.scores.inputs.to_struct("features"),
+            *regimes,
         ]
     )
 

@@ -111,9 +111,13 @@ class ServiceApp:
 
     def _describe(self, model: str, host: str) -> Reply:
         """Return the signature of the champion, and a request with one of its sample rows."""
-        champion = self._service.find_route(model).arms[self._service.find_route(model).champion]
+        route = self._service.find_route(model)
+        champion, key = route.arms[route.champion], route.route.key
+        example = champion.loaded.example
+        if key and example is not None:
+            example = {**example, key: example.get(key)}
         address = f"http://{host}" if host else DEFAULT_ADDRESS
-        usage = describe_usage(model, champion.label, champion.loaded.manifest, champion.loaded.example, address)
+        usage = describe_usage(model, champion.label, champion.loaded.manifest, example, address)
         return Reply(200, msgspec.json.encode(usage), model)
 
     def _labels(self, model: str, body: bytes) -> Reply:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from tidemill.core.model import Input, Manifest
-from tidemill.data.keys import to_row_keys
+from tidemill.data.keys import to_key_text, to_row_keys
 from tidemill.data.rows import RowReader
 from tidemill.data.timestamps import TIMESTAMP
 
@@ -15,6 +15,15 @@ def read_keys(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:
     if not names or not set(names) <= set(frame.columns):
         return [""] * frame.height
     return to_row_keys(frame, names).fill_null("").to_list()
+
+
+def read_regimes(frame: pl.DataFrame, key: str) -> pl.Series | None:
+    """Return the value of the regimes' key of each row as text, null if it has none; None if there is no such key."""
+    if not key:
+        return None
+    if key not in frame.columns:
+        return pl.repeat(None, frame.height, dtype=pl.String, eager=True)
+    return to_key_text(frame[key])
 
 
 def read_event_times(frame: pl.DataFrame, name: str, default: pl.Series) -> pl.Series:

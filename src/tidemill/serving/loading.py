@@ -57,7 +57,8 @@ class LoadedRoute(Struct, frozen=True):
     """A route in force with its loaded arms, in the order of the route; without arms if the model is withdrawn.
 
     `other_columns` are the columns that a request may contain besides the champion's inputs: keys and times, keys and
-    features of views, inputs of the other arms. The `checker` is that of the champion.
+    features of views, inputs of the other arms, the key of the regimes. The `checker` is that of the champion. `bound`
+    has the index of the arm that is bound to each value of the key.
     """
 
     route: Route
@@ -65,6 +66,7 @@ class LoadedRoute(Struct, frozen=True):
     champion: int = 0
     other_columns: tuple[str, ...] = ()
     checker: RequestChecker | None = None
+    bound: dict[str, int] = {}
 
     @property
     def manifest(self) -> Manifest:
@@ -109,7 +111,11 @@ def load_route(route: Route, packages: Packages, cache: Mapping[str, LoadedPacka
     if not route.arms:
         return LoadedRoute(route, ())
     champion = find_champion_index(route)
-    loaded = [cache[arm.package] if arm.package in cache else _load_package(arm, packages) for arm in route.arms]
+    known = dict(cache)
+    for arm in route.arms:
+        if arm.package not in known:
+            known[arm.package] = _load_package(arm, packages)
+    loaded = [known[arm.package] for arm in route.arms]
     for arm, package in zip(route.arms, loaded, strict=True):
         if package.signature.task != loaded[champion].signature.task:
             raise TidemillError(
@@ -118,8 +124,10 @@ def load_route(route: Route, packages: Packages, cache: Mapping[str, LoadedPacka
                 "route only releases of one task together",
             )
     arms = tuple(LoadedArm(arm, package) for arm, package in zip(route.arms, loaded, strict=True))
-    others = _list_columns(loaded[champion].manifest, [package.manifest for package in loaded])
-    return LoadedRoute(route, arms, champion, others, RequestChecker(loaded[champion].manifest, others))
+    others = _list_columns(loaded[champion].manifest, [package.manifest for package in loaded], route.key)
+    checker = RequestChecker(loaded[champion].manifest, others, route.key)
+    bound = {arm.value: index for index, arm in enumerate(route.arms) if arm.role == "bound"}
+    return LoadedRoute(route, arms, champion, others, checker, bound)
 
 
 def score(arm: LoadedArm, rows: pl.DataFrame, indices: npt.NDArray[np.intp] | None = None) -> Scores:
@@ -128,13 +136,16 @@ def score(arm: LoadedArm, rows: pl.DataFrame, indices: npt.NDArray[np.intp] | No
     Raises
     ------
     DataError
-        if any of the rows, also outside `indices`, does not fit the arm's signature.
+        if any of the rows, also outside `indices`, does not fit the arm's signature; for a bound arm, only a row at
+        `indices`.
     TidemillError
         if the model raises.
     """
-    inputs = arm.loaded.reader.read_frame(rows)
-    if indices is not None:
-        inputs = inputs[indices]
+    if indices is not None and arm.role == "bound":
+        inputs = arm.loaded.reader.read_frame(rows[indices])
+    else:
+        inputs = arm.loaded.reader.read_frame(rows)
+        inputs = inputs if indices is None else inputs[indices]
     try:
         predictions = arm.loaded.predictor.predict(inputs)
     except DataError:
@@ -172,8 +183,8 @@ def _load_package(arm: Arm, packages: Packages) -> LoadedPackage:
     return loaded
 
 
-def _list_columns(champion: Manifest, manifests: list[Manifest]) -> tuple[str, ...]:
-    names = [*champion.key, champion.time]
+def _list_columns(champion: Manifest, manifests: list[Manifest], key: str) -> tuple[str, ...]:
+    names = [*champion.key, champion.time, *([key] if key else [])]
     for manifest in manifests:
         names += [column.name for column in manifest.signature.inputs]
         for view in manifest.features.views if manifest.features else ():

@@ -78,18 +78,19 @@ class RequestChecker:
 
     A request may contain the model's inputs, the `other_columns`, and every column of the source's schema. Each input
     must be in each row, except the event time and the features of views, which the service adds: a row that lacks such
-    a feature must have the key of its entity. A value must be in
-    the range or the domain of its column; null is a missing value and always allowed. Packages without a schema have
+    a feature must have the key of its entity. If a `key` names the regimes, it must be in each row too. A value must be
+    in the range or the domain of its column; null is a missing value and always allowed. Packages without a schema have
     no ranges and no domains.
     """
 
-    def __init__(self, manifest: Manifest, other_columns: Iterable[str]) -> None:
+    def __init__(self, manifest: Manifest, other_columns: Iterable[str], key: str = "") -> None:
         types = {column.name: column.type for column in manifest.signature.inputs}
         used = manifest.features.views if manifest.features else ()
         views = {name for view in used for name in view.features}
         self._views = [(view, frozenset(types.keys() & set(view.features))) for view in used]
         self._known = frozenset({*types, *other_columns, *(column.name for column in manifest.columns)})
-        self._expected = frozenset(types.keys() - views - {manifest.time})
+        self._key = key if key not in types else ""
+        self._expected = frozenset((types.keys() - views - {manifest.time}) | ({key} if key else set()))
         self._limits = [
             limit
             for column in manifest.columns
@@ -147,7 +148,8 @@ class RequestChecker:
             message += f"; did you mean {near!r}?" if near else ""
             yield RequestWarning("unknown column", name[:_LONGEST], len(indices), indices[0], message)
         for name, indices in absences.items():
-            message = f"input {name!r} is absent ({_describe_rows(indices, count)}); send null where it has no value"
+            title = f"{name!r}, which names the regime of a row," if name == self._key else f"input {name!r}"
+            message = f"{title} is absent ({_describe_rows(indices, count)}); send null where it has no value"
             yield RequestWarning("absent input", name, len(indices), indices[0], message)
         yield from self._check_view_keys([present] * count if rows is None else rows)
 

@@ -1,7 +1,7 @@
 """The router: assigns each prediction to an arm of its route."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,11 @@ def assign_arms(ids: Sequence[str], route: Route) -> npt.NDArray[np.intp]:
     edges = np.cumsum([route.arms[index].share for index in challengers])
     slots = np.searchsorted(edges, draw_uniform(ids, salt=route.arms[challengers[0]].release), side="right")
     return np.array([*challengers, champion], dtype=np.intp)[slots]
+
+
+def assign_bound(values: Sequence[str | None], bound: Mapping[str, int]) -> npt.NDArray[np.intp]:
+    """Return the index of the arm that is bound to the value of each row, shape (rows,); -1 for a row without one."""
+    return np.fromiter((bound.get(value, -1) if value else -1 for value in values), dtype=np.intp, count=len(values))
 
 
 def find_champion_index(route: Route) -> int:

@@ -17,7 +17,7 @@ from tidemill.errors import NotFound, Transient
 from tidemill.featurestore.lookup import Lookup
 from tidemill.serving.buffer import stack_frames
 from tidemill.serving.dispatch import ArmFailure, RowIdentities, predict_rows, to_failure_rows, to_journal_rows
-from tidemill.serving.identity import fill_event_times, read_event_times, read_keys
+from tidemill.serving.identity import fill_event_times, read_event_times, read_keys, read_regimes
 from tidemill.serving.labels import to_label_rows
 from tidemill.serving.loading import LoadedRoute, load_route
 from tidemill.serving.metrics import ServiceMetrics
@@ -130,7 +130,7 @@ class Service:
         -------
         polars.DataFrame
             `known_at, id, release, version, role, key, time, value, probability, milliseconds, features`: one
-            row for each.
+            row for each; also `regime`, if a key names the regimes.
 
         Raises
         ------
@@ -169,6 +169,7 @@ class Service:
             [self.clock.mint() for _ in range(frame.height)],
             read_keys(frame, route.manifest.key) if keys is None else keys.to_list(),
             read_event_times(frame, route.manifest.time, known_at) if keys is None else known_at.cast(TIMESTAMP),
+            read_regimes(frame, route.route.key),
         )
         failures: list[ArmFailure] = []
         try:

@@ -147,7 +147,11 @@ def describe_readiness(service: Service) -> tuple[bool, dict[str, Any]]:
     """Return whether every model with a route is loaded, and the releases in service of each model."""
     models: dict[str, Any] = {}
     for model, route in sorted(service.routes.items()):
-        releases = [{"release": arm.label, "role": arm.role, "share": arm.arm.share} for arm in route.arms]
+        releases = [
+            {"release": arm.label, "role": arm.role, "share": arm.arm.share}
+            | ({route.route.key: arm.arm.value} if arm.role == "bound" else {})
+            for arm in route.arms
+        ]
         models[model] = {"route": route.route.version, "releases": releases}
     for model, failure in sorted(service.failures.items()):
         entry = models.setdefault(model, {"route": None, "releases": []})

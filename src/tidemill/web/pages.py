@@ -156,7 +156,7 @@ def route_table(title: str, records: list[Route]) -> PageTable:
             view.time(route.since),
             Cell(route.model),
             view.number(route.version),
-            Cell(", ".join(f"{arm.release} ({arm.role}, {arm.share:.0%})" for arm in route.arms)),
+            Cell(", ".join(f"{arm.release} ({arm.role}, {arm.portion})" for arm in route.arms)),
             view.text(route.reason),
             Cell(route.by),
             view.link("verdicts", route.verdict, "verdict"),
@@ -178,7 +178,9 @@ def _draw_timelines(site: Site, query: Query, records: list[Route]) -> list[Char
         end = _find_end(site, query, model_routes)
         changes = [
             TrafficChange(
-                route.since, [TrafficShare(arm.release, arm.role, arm.share) for arm in route.arms], route.reason
+                route.since,
+                [TrafficShare(arm.release, arm.role, 1.0 if arm.role == "bound" else arm.share) for arm in route.arms],
+                route.reason,
             )
             for route in model_routes
         ]

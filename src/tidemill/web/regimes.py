@@ -6,7 +6,7 @@ from tidemill.web import view
 from tidemill.web.reading import Query, Site
 from tidemill.web.view import Cell, Chart, Page, PageFilter, PageTable
 
-_COLUMNS = ("model", "regime", "first row", "releases", "kept", "periods", "last since", "state")
+_COLUMNS = ("model", "regime", "value", "first row", "releases", "kept", "periods", "last since", "state")
 
 
 def regimes(site: Site, query: Query) -> Page:
@@ -34,6 +34,7 @@ def _list_rows(site: Site, model: str, listed: list[Regime]) -> list[list[Cell]]
         [
             Cell(model),
             view.number(regime.number),
+            Cell(regime.value),
             view.time(regime.start),
             Cell(", ".join(regime.releases)),
             Cell(", ".join(release for release in regime.releases if release in kept)),
@@ -46,16 +47,23 @@ def _list_rows(site: Site, model: str, listed: list[Regime]) -> list[list[Cell]]
 
 
 def _draw_band(site: Site, model: str, listed: list[Regime], position: int) -> Chart:
-    """Draw the periods of the regimes of a model: a row for each regime."""
+    """Draw the periods of the regimes of a model: a row for each regime, and for each value of its key."""
+    names = {regime.number: f"regime {regime.number}: {regime.value}".removesuffix(": ") for regime in listed}
     periods = sorted(
-        ((tenure, regime.number) for regime in listed for tenure in regime.tenures), key=lambda period: period[0].since
+        ((tenure, regime) for regime in listed for tenure in regime.tenures), key=lambda period: period[0].since
     )
-    changes = [
-        TrafficChange(
-            tenure.since, [TrafficShare(f"regime {number}", "champion", 1.0)], f"{tenure.release}: {tenure.reason}"
-        )
-        for tenure, number in periods
-    ]
+    changes = []
+    for since in sorted({tenure.since for tenure, _ in periods} | {t.until for t, _ in periods if t.until}):
+        serving = [
+            (tenure, regime)
+            for tenure, regime in periods
+            if tenure.since <= since and (tenure.until is None or since < tenure.until)
+        ]
+        shares = [
+            TrafficShare(names[regime.number], "bound" if regime.value else "champion", 1.0) for _, regime in serving
+        ]
+        began = [f"{tenure.release}: {tenure.reason}" for tenure, _ in serving if tenure.since == since]
+        changes.append(TrafficChange(since, shares, "; ".join(began)))
     newest = site.books.events.find(newest=True, limit=1)
     end = max([changes[-1].time, *(event.known_at for event in newest)])
     caption = f"The regimes of {model} until {end:%Y-%m-%d %H:%M}, by the releases that served."
