@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.registry.test_rollout import Dock
 from tidemill.core.check import Action, Verdict
 from tidemill.core.route import Route
-from tidemill.core.trigger import Job
+from tidemill.core.trigger import Job, JobState
 from tidemill.ledger.events import record_event
 from tidemill.registry.pauses import pause
 from tidemill.registry.regimes import (
@@ -44,8 +45,8 @@ class Harbour(Dock):
         )
         return self.books.verdicts.add(verdict)
 
-    def drop_job(self, verdict: Verdict) -> None:
-        """Drop the job that the event of a verdict requests."""
+    def drop_job(self, verdict: Verdict, *, other: JobState = "dropped") -> None:
+        """Drop a job that the event of a verdict requests; another trigger's job for it has the state `other`."""
         event = record_event(
             self.books, self.clock, "verdict", verdict.subject, environment="test", cause=verdict.id, payload={}
         )
@@ -62,6 +63,7 @@ class Harbour(Dock):
             event=event.id,
         )
         self.books.jobs.add(job)
+        self.books.jobs.add(replace(job, id=self.clock.mint(), trigger="worse", state=other))
 
     def serve(self) -> str:
         """Release the next version without a canary."""
@@ -170,6 +172,8 @@ def test_an_episode_lasts_until_the_route_changes(harbour: Harbour) -> None:
     assert list_requests(harbour.books, "test", "late", start) == [300]
     harbour.drop_job(harbour.judge("retrain", first, start=start.isoformat(), of_regime=600))
     assert list_requests(harbour.books, "test", "late", start) == [300], "its rows were not delivered yet"
+    harbour.drop_job(harbour.judge("retrain", first, start=start.isoformat(), of_regime=700), other="done")
+    assert list_requests(harbour.books, "test", "late", start) == [700, 300], "another trigger trained for it"
     harbour.serve()
     current = find_current_route(harbour.books, "test", "late")
     assert current is not None

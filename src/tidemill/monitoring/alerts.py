@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -38,6 +38,10 @@ class AlertMessage(Struct, frozen=True, kw_only=True):
     line: str
     addresses: tuple[str, ...]
     picture: str = ""
+
+
+class _RetrainingEvidence(Struct, frozen=True):
+    checks: list[str] = []
 
 
 def alert(
@@ -119,15 +123,24 @@ def _build_message(policy: ModelPolicy, verdict: Verdict, books: Books) -> Alert
     if verdict.needs_no_action:
         line = f"{value_name} recovered: {verdict.reason}"
         return AlertMessage(subject=subject, state="well", line=line, addresses=addresses)
-    earlier = books.verdicts.find(model=policy.name, check=verdict.check, newest=True, limit=_MAX_POINTS)
-    same = [past for past in reversed(earlier) if _find_metric(past) == _find_metric(verdict)]
     return AlertMessage(
         subject=subject,
         state="bad",
         line=f"{value_name} → {verdict.action}: {verdict.reason} ({verdict.subject})",
         addresses=addresses,
-        picture=draw_picture(subject, same),
+        picture=_draw_evidence(policy.name, verdict, books),
     )
+
+
+def _draw_evidence(model: str, verdict: Verdict, books: Books) -> str:
+    """Draw the values of a verdict's check; of retrainings in vain, those of the check that requested them."""
+    if verdict.check == "retraining":
+        checks = verdict.read(_RetrainingEvidence).checks
+        found = books.verdicts.find(model=model, check=checks[0], newest=True, limit=1) if checks else []
+        return _draw_evidence(model, found[0], books) if found and checks[0] != "retraining" else ""
+    earlier = books.verdicts.find(model=model, check=verdict.check, newest=True, limit=_MAX_POINTS)
+    same = [past for past in reversed(earlier) if _find_metric(past) == _find_metric(verdict)]
+    return draw_picture(f"{model}: {_find_metric(verdict) or verdict.check}", same)
 
 
 def _find_metric(verdict: Verdict) -> str:
@@ -150,7 +163,12 @@ def _send_messages(
         status = "recovered" if all(message.state == "well" for message in news) else "needs attention"
         link = f"{os.environ['TIDEMILL_PAGES'].rstrip('/')}/{page}" if os.environ.get("TIDEMILL_PAGES") else ""
         body = "\n".join([*(message.line for message in news), *([link] if link else [])])
-        if _send(address, f"{title}: {status}", body, [message.picture for message in news if message.picture]):
+        if _send(
+            address,
+            f"{title}: {status}",
+            body,
+            list(dict.fromkeys(message.picture for message in news if message.picture)),
+        ):
             sent.append(f"{_scheme(address)}: {', '.join(message.subject for message in news)}")
             for message in news:
                 receivers.setdefault(message.subject, []).append(_hash_address(address))
@@ -187,7 +205,7 @@ def _fill_variables(address: str) -> str:
     return re.sub(r"\$\{(\w+)\}", lambda match: os.environ.get(match[1], match[0]), address)
 
 
-def _send(address: str, title: str, body: str, pictures: Iterable[str]) -> bool:
+def _send(address: str, title: str, body: str, pictures: Sequence[str]) -> bool:
     if address == "log":
         log.warning("%s: %s", title, body.replace("\n", "; "))
         return True

@@ -130,8 +130,9 @@ def judge_retrainings(
     )
     if reported and reported[0].evidence.get("since") == since:
         return []
-    reasons = [retraining.reason for retraining in unhelpful]
-    return [check_retrainings(policy.name, reasons, since=since, limit=policy.watch.experiment_after)]
+    reasons, checks = ([getattr(retraining, name) for retraining in unhelpful] for name in ("reason", "check"))
+    limit = policy.watch.experiment_after
+    return [check_retrainings(policy.name, reasons, since=since, limit=limit, checks=checks)]
 
 
 @step(cache=False)

@@ -195,9 +195,13 @@ def find_regime_start(books: BooksReader, environment: str, model: str) -> datet
 def list_requests(books: BooksReader, environment: str, model: str, start: datetime | None) -> list[int]:
     """Return how many labelled rows a regime had at each request of a training, the newest request first.
 
-    A request whose job was dropped, for example because its rows were not delivered yet, does not count.
+    A request whose jobs were all dropped, for example because its rows were not delivered yet, does not count.
     """
-    dropped = {job.event for job in books.jobs.find(model=model, state="dropped", newest=True, limit=_MOST_DROPPED)}
+    jobs = books.jobs.find(model=model, newest=True, limit=2 * _MOST_DROPPED)
+    # One verdict can fire several triggers.
+    dropped = {job.event for job in jobs if job.state == "dropped"} - {
+        job.event for job in jobs if job.state != "dropped"
+    }
     events = books.events.find(kind="verdict", environment=environment, newest=True, limit=_MOST_DROPPED)
     refused = {event.cause for event in events if event.id in dropped}
     requests = books.verdicts.find(
