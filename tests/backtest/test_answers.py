@@ -113,7 +113,7 @@ def test_a_backtest_is_the_same_with_and_without_a_key(tmp_path: Path) -> None:
     results: list[tuple[PolicyResult, pl.DataFrame]] = []
     for name in ("with", "without"):
         changes = {
-            'cron = "0 */6 * * *"': 'cron = "0 6 * * *"',
+            'cron = "0 0 * * *"': 'cron = "0 6 * * *"',
             "minimum = 200": "minimum = 60",
             'test = "14d"': 'test = "9d"\nparams = { num_leaves = 7, learning_rate = 0.05 }',
         }

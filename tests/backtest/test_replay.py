@@ -38,7 +38,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def make_shop(folder: Path, *, is_inverted: bool) -> Project:
     changes = {
-        'cron = "0 */6 * * *"': 'cron = "0 6 * * *"',
+        'cron = "0 0 * * *"': 'cron = "0 6 * * *"',
         "minimum = 100": "minimum = 40",
         "minimum = 200": "minimum = 60",
         'cooldown = "14d"': 'cooldown = "4d"',
@@ -246,7 +246,7 @@ def test_without_dates_the_last_two_thirds_are_replayed(shop: Project) -> None:
 
 
 def test_a_delivery_with_an_infinite_number_is_stopped_and_the_replay_continues(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "shop", replace={'cron = "0 */6 * * *"': 'cron = "0 6 * * *"'})
+    project = make_project(tmp_path / "shop", replace={'cron = "0 0 * * *"': 'cron = "0 6 * * *"'})
     file = project.folder / "data" / "shop.csv"
     rows = pl.read_csv(file, try_parse_dates=True)
     is_bad = pl.int_range(pl.len()) == pl.col("ordered").search_sorted(datetime(2026, 3, 3, 12, tzinfo=UTC))
@@ -265,7 +265,7 @@ def test_a_delivery_with_an_infinite_number_is_stopped_and_the_replay_continues(
 
 
 def test_a_backtest_with_failed_runs_exits_with_an_error(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "shop", replace={'cron = "0 */6 * * *"': 'cron = "0 6 * * *"'})
+    project = make_project(tmp_path / "shop", replace={'cron = "0 0 * * *"': 'cron = "0 6 * * *"'})
     with (project.folder / "tidemill.toml").open("a") as file:
         file.write('\n[[backtest.planted]]\nsource = "rows"\nday = "2026-03-03"\npath = "data/absent.csv"\n')
     words = ("backtest", "--from", "2026-03-03", "--to", "2026-03-06", "--against", "static")

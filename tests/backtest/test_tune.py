@@ -21,7 +21,7 @@ from tidemill.project.project import Project
 
 _WEEK = timedelta(weeks=1)
 _CHANGES = {
-    'cron = "0 */6 * * *"': 'cron = "0 6 * * *"',
+    'cron = "0 0 * * *"': 'cron = "0 6 * * *"',
     'test = "14d"': 'test = "3d"\nparams = { num_leaves = 7 }',
 }
 _WORDS = ("backtest", "--tune", "--from", "2026-01-20")

@@ -1,6 +1,6 @@
 """The common policies that a backtest compares a project's policy with: static, by the calendar, by one check."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from tidemill.backtest.comparison import Period, PolicyResult
 from tidemill.backtest.period import parse_time
-from tidemill.core.backtest import Firing
+from tidemill.core.backtest import Firing, Rule
 from tidemill.core.policy import ModelPolicy, Policy, Rollout, Watch, WatchValue
 from tidemill.core.trigger import Trigger
 from tidemill.errors import InputError
@@ -43,12 +43,27 @@ def build_calendar_policy(policy: Policy, period: Period, trainings: int) -> Pol
     days = (period.end - period.begin) / timedelta(days=1)
     digits = 0 if even <= days else 3
     times = [period.begin + timedelta(days=round(number * days / even, digits)) for number in range(1, even)]
-    firings = (*planted, *(Firing(at=time.isoformat(), pipeline="training") for time in times))
+    return train_at(policy, times)
+
+
+def train_at(policy: Policy, times: Sequence[datetime]) -> Policy:
+    """Return a policy that trains at given times and at the planted ones, and releases each model without a gate."""
     deliveries = tuple(
         trigger for trigger in policy.triggers if (trigger.on, trigger.pipeline) == ("data", "ingestion")
     )
     ungated = replace(_remove_gates(policy), triggers=deliveries)
+    firings = (*policy.backtest.firings, *(Firing(at=time.isoformat(), pipeline="training") for time in times))
     return replace(ungated, backtest=replace(policy.backtest, firings=firings))
+
+
+def train_by_rule(policy: Policy, rule: Rule) -> Policy:
+    """Return a policy that trains when a rule requests it, and releases each model without a gate or a canary."""
+    models = {}
+    for name, model in _remove_gates(policy).models.items():
+        gate = replace(model.gate, measure=True)  # a rule compares live losses with those at release
+        models[name] = replace(model, gate=gate)
+    static = build_static_policy(replace(policy, models=models))
+    return replace(static, backtest=replace(static.backtest, rule=rule))
 
 
 def build_check_policy(policy: Policy, check: Literal["drift", "performance"]) -> Policy:

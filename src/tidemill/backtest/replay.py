@@ -1,7 +1,7 @@
 """The replay of one policy: the daemon's loop on a virtual clock, over historical rows."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -14,13 +14,16 @@ from msgspec.structs import replace
 
 from tidemill.backtest.answers import add_truth, list_labels
 from tidemill.backtest.comparison import Period
+from tidemill.backtest.costs import compute_baseline
 from tidemill.backtest.policies import parse_firing_time
+from tidemill.backtest.requests import Requester
 from tidemill.backtest.row_times import RowTimes
 from tidemill.backtest.sources import ReplayFeatures, ReplaySources, TimeIndex
 from tidemill.clock import VirtualClock, parse_duration
 from tidemill.compose.backends import open_workspace
 from tidemill.compose.session import open_history, open_session
 from tidemill.core import resources
+from tidemill.core.backtest import Rule
 from tidemill.core.columns import ROW_ID, TIME
 from tidemill.core.model import Signature
 from tidemill.core.policy import ModelPolicy, Policy
@@ -107,6 +110,7 @@ class Replay:
         counted = {"predictions": self.features.rows[TIME], "labels": self.labels["known_at"]}
         self._row_times = RowTimes(policy, self.model.name, self.loop.row_counts, counted)
         self._order = np.random.default_rng(policy.backtest.seed)
+        self._requester = self._build_requester(policy.backtest.rule) if policy.backtest.rule else None
         self.training_seconds = 0.0
         self.trainings = 0
         self.requests = 0
@@ -131,6 +135,8 @@ class Replay:
             for firing in self.policy.backtest.firings:
                 if time < parse_firing_time(firing, self.period) <= following:
                     self.loop.request_job(firing.pipeline, self.model.name, firing.params, firing.at)
+            if following == self._find_next_day(time):
+                self._ask_rule(following)
             if following < self.period.end:
                 self.loop.run_once()
                 self.service.refresh()
@@ -145,7 +151,22 @@ class Replay:
         has_data_trigger = any(trigger.on == "data" for trigger in self.policy.triggers)
         deliveries = self.sources.deliveries if has_data_trigger else []
         times = [*deliveries, *firings, *jobs, *([tick] if tick else []), *self._row_times.list_next()]
+        if self._requester is not None:
+            times.append(self._find_next_day(time))
         return min((next_time for next_time in times if next_time > time), default=self.period.end)
+
+    def _build_requester(self, rule: Rule) -> Requester:
+        before = self.labels.filter(pl.col("time") < self.period.begin)["value"]
+        return Requester(rule, self.session, self.model.name, compute_baseline(self.model.problem, before))
+
+    def _ask_rule(self, now: datetime) -> None:
+        if self._requester is not None and self._requester.is_due(now):
+            self.loop.request_job("training", self.model.name, {}, f"rule {now.isoformat()}")
+
+    def _find_next_day(self, time: datetime) -> datetime:
+        """Return the next time at which a rule is asked: whole days after the begin."""
+        day = timedelta(days=1)
+        return self.period.begin + ((time - self.period.begin) // day + 1) * day
 
     def _train_first_model(self) -> None:
         self.loop.request_job("training", self.model.name, {}, "first")

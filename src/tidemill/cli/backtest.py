@@ -27,6 +27,9 @@ class Against(StrEnum):
     calendar = "calendar"
     drift = "drift"
     performance = "performance"
+    cost = "cost"
+    regret = "regret"
+    cara = "cara"
 
 
 ReportOption = Annotated[Path | None, typer.Option(help="The HTML report to write.")]
@@ -154,38 +157,27 @@ def _compare(
 ) -> "BacktestResult":
     from tidemill.backtest.compare import compare
     from tidemill.backtest.period import choose_period
-    from tidemill.backtest.policies import (
-        PolicyPlan,
-        build_calendar_policy,
-        build_check_policy,
-        build_static_policy,
-        build_weekly_policy,
-        shuffle_history,
-    )
+    from tidemill.backtest.policies import PolicyPlan, shuffle_history
+    from tidemill.backtest.standards import build_standard
 
     period = choose_period(project, model, begin, end)
     if shuffle:
         policy, others = shuffle_history(policy), {name: shuffle_history(other) for name, other in others.items()}
 
-    def build_standard(name: Against) -> PolicyPlan:
-        if name is Against.calendar:
-            return lambda first: build_calendar_policy(policy, period, first.trainings)
-        if name in (Against.drift, Against.performance):
-            return build_check_policy(policy, "drift" if name is Against.drift else "performance")
-        return build_static_policy(policy) if name is Against.static else build_weekly_policy(policy, period.begin)
-
     policies: dict[str, PolicyPlan] = {
         "loop": policy,
         **others,
-        **{name.value: build_standard(name) for name in beside},
     }
-    width = max(len(name) for name in policies) + (2 if seeds > 1 else 0)
+    width = max(len(name) for name in (*policies, *(name.value for name in beside))) + (2 if seeds > 1 else 0)
     start = time.monotonic()
 
     def report_progress(name: str, at: datetime, text: str) -> None:
         elapsed = time.monotonic() - start
         output.err.print(f"{elapsed:5.0f} s  {at:%Y-%m-%d}  {name:{width}} {text}")
 
+    policies |= {
+        name.value: build_standard(name.value, project, policy, model, period, report_progress) for name in beside
+    }
     folder = project.state_folder / "backtest"
     return compare(project, policies, model, period, report_progress, keep=folder, seeds=range(seeds))
 

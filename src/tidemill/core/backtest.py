@@ -1,8 +1,8 @@
 """Backtest: the settings of a replay of the history, `[backtest]` of `tidemill.toml`."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tidemill.clock import DurationText
 
@@ -52,6 +52,21 @@ class Firing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     params: dict[str, Any] = {}
 
 
+class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rule of the literature that requests trainings in a backtest, once a day (see `--against`).
+
+    Attributes
+    ----------
+    name
+        `regret`, the loss above that at release, or `cara`, the loss; each since the training of the champion.
+    limit
+        The least sum of it that requests a training, in predictions that are as wrong as those without a model.
+    """
+
+    name: Literal["regret", "cara"]
+    limit: Annotated[float, Meta(ge=0)]
+
+
 class Backtest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of a replay of the history.
 
@@ -69,6 +84,8 @@ class Backtest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Files that replace deliveries.
     firings
         Pipelines that a person starts.
+    rule
+        A rule that requests trainings besides the triggers.
     """
 
     training_delay: DurationText = "1h"
@@ -77,3 +94,4 @@ class Backtest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     skip: tuple[str, ...] = ()
     planted: tuple[Planted, ...] = ()
     firings: tuple[Firing, ...] = ()
+    rule: Rule | None = None
