@@ -17,6 +17,7 @@ from tidemill.registry.regimes import (
     find_episode,
     find_regime_start,
     find_start,
+    list_earlier,
     list_kept_releases,
     list_recallable,
     list_regimes,
@@ -127,6 +128,15 @@ def test_releases_of_one_regime_are_merged(harbour: Harbour) -> None:
     assert third in harbour.list_recallable()
     assert second not in harbour.list_recallable()
     assert list_kept_releases(harbour.books, "test", "late") >= {third, fourth}
+
+
+def test_earlier_champions_are_compared_spread_over_the_history(harbour: Harbour) -> None:
+    served = [harbour.serve() for _ in range(7)]
+    harbour.deployer.rollback("late", "a person", "wrong")
+    found = [arm.release for arm in list_earlier(harbour.books, "test", "late")]
+    assert found == served[4::-1], "neither the champion nor the release that was rolled back"
+    few = [arm.release for arm in list_earlier(harbour.books, "test", "late", 2)]
+    assert few == [served[4], served[2]]
 
 
 def test_a_release_that_was_rolled_back_is_not_recalled(harbour: Harbour) -> None:

@@ -12,6 +12,7 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Board, Books, BooksReader, Environments, JournalReader, Packages
 from tidemill.models.package import is_portable
 from tidemill.monitoring.alerts import alert
+from tidemill.monitoring.earlier_releases import find_failed_window, judge_earlier
 from tidemill.monitoring.keyed_regimes import judge_values
 from tidemill.monitoring.regimes import RegimeCase
 from tidemill.monitoring.regimes import judge_regime as judge
@@ -19,9 +20,11 @@ from tidemill.monitoring.stored_releases import StoredRelease, load_release
 from tidemill.recipes.judging import probe_package
 from tidemill.recipes.scoring import score_samples
 from tidemill.registry.bindings import find_counts
-from tidemill.registry.regimes import find_episode, find_start, list_recallable, list_requests
+from tidemill.registry.regimes import find_episode, find_start, list_earlier, list_recallable, list_requests
 from tidemill.registry.rollout import Deployer
 from tidemill.registry.routing import find_current_route
+
+_NEWEST_VERDICTS = 20
 
 
 @step
@@ -65,7 +68,20 @@ def judge_regime(
         start,
         list_requests(books, context.environment, policy.name, current),
     )
-    return [judge(policy, case, packages, journal, now, examine)]
+    verdict = judge(policy, case, packages, journal, now, examine)
+    if verdict.outcome in ("pass", "undecided"):
+        judged = books.verdicts.find(
+            check="performance",
+            subject=champion.release,
+            environment=context.environment,
+            newest=True,
+            limit=_NEWEST_VERDICTS,
+        )
+        if window := find_failed_window(policy, champion.release, judged, now):
+            earlier = list_earlier(books, context.environment, policy.name, policy.regimes.candidates)
+            better = judge_earlier(policy, champion, earlier, packages, journal, window, now, examine)
+            verdict = better or verdict
+    return [verdict]
 
 
 def _probe(stored: StoredRelease, policy: ModelPolicy, environments: Environments) -> list[Finding]:

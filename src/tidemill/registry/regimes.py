@@ -14,6 +14,7 @@ from tidemill.core.route import Arm, Route
 from tidemill.errors import NotFound
 from tidemill.registry.routing import list_routes
 
+MOST_EARLIER = 32
 _MOST_REQUESTS = 20
 _MOST_DROPPED = 50
 
@@ -151,14 +152,30 @@ def list_recallable(books: BooksReader, environment: str, model: str) -> list[Ar
     return found
 
 
+def list_earlier(books: BooksReader, environment: str, model: str, most: int = MOST_EARLIER) -> list[Arm]:
+    """Return at most `most` earlier champions of a model, spread evenly over its history, the last one to serve first.
+
+    One whose last period ended with a rollback is not among them, nor is the champion.
+    """
+    routes = list_routes(books, environment, model)
+    arms = {arm.release: arm for route in routes for arm in route.arms}
+    last = {tenure.release: tenure for tenure in list_tenures(routes)}
+    served = [tenure for tenure in last.values() if tenure.until is not None and not tenure.rolled_back]
+    ordered = sorted(served, key=lambda tenure: tenure.since, reverse=True)
+    chosen = [ordered[index * len(ordered) // most] for index in range(most)] if len(ordered) > most else ordered
+    return [arms[tenure.release] for tenure in chosen]
+
+
 def list_kept_releases(books: BooksReader, environment: str, model: str) -> set[str]:
     """Return the releases that a recall needs; none if no run has judged the regimes of the model.
 
-    They are the last release of each regime, and the last one that was not rolled back.
+    They are the last release of each regime, the last one that was not rolled back, and the earlier champions that are
+    compared if the quality of the champion is too low.
     """
     if not books.verdicts.find(check="regime", model=model, environment=environment, limit=1):
         return set()
     kept = {arm.release for arm in list_recallable(books, environment, model)}
+    kept |= {arm.release for arm in list_earlier(books, environment, model)}
     return kept | {regime.releases[-1] for regime in list_regimes(books, environment, model)}
 
 
