@@ -1,16 +1,22 @@
 """The flavors of models that Tidemill trains pass the flavor suite."""
 
+from typing import Any
+
 import lightgbm
 import numpy as np
 import polars as pl
 import pytest
+from river import compose, forest, preprocessing, tree
+from river.linear_model import LogisticRegression
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from tidemill.core.model import Manifest, Model, PredictionTask, Signature
 from tidemill.data.encoding import encode, fit_encoding
 from tidemill.models.flavors import lightgbm as lightgbm_flavor
+from tidemill.models.flavors import river as river_flavor
 from tidemill.models.flavors import sklearn as sklearn_flavor
 from tidemill.testing.flavors import FlavorSuite
+from tidemill.training.learners import learn_rows
 
 RANDOM = np.random.default_rng(5)
 ROWS = pl.DataFrame(
@@ -65,3 +71,33 @@ class TestSklearn(FlavorTest):
     def model(self) -> Model:
         estimator = HistGradientBoostingClassifier(max_iter=5).fit(MATRIX, (DELAY > 0.3).astype(int))
         return sklearn_flavor.pack(manifest("sklearn", "classification", "false", "true"), estimator, ENCODING)
+
+
+class RiverTest(FlavorTest):
+    def pack(self, learner: Any, task: PredictionTask, target: Any, *classes: str) -> Model:
+        package = river_flavor.pack(manifest("river", task, *classes), learner, ENCODING)
+        opened = river_flavor.OpenLearner(package)
+        learn_rows(opened.learner, river_flavor.LearnerRows(package).read(ROWS), target, len(classes))
+        return opened.save()
+
+
+class TestRiverWithTwoClasses(RiverTest):
+    @pytest.fixture
+    def model(self) -> Model:
+        numbers = compose.SelectType(float) | preprocessing.StandardScaler()
+        learner = (numbers + (compose.SelectType(str) | preprocessing.OneHotEncoder())) | LogisticRegression()
+        return self.pack(learner, "classification", (DELAY > 0.3).astype(int), "false", "true")
+
+
+class TestRiverWithThreeClasses(RiverTest):
+    @pytest.fixture
+    def model(self) -> Model:
+        target = np.digitize(DELAY, (-0.3, 0.7))
+        return self.pack(forest.ARFClassifier(n_models=3, seed=1), "classification", target, "a", "b", "c")
+
+
+class TestRiverRegression(RiverTest):
+    @pytest.fixture
+    def model(self) -> Model:
+        learner = compose.SelectType(float) | tree.HoeffdingTreeRegressor(grace_period=20)
+        return self.pack(learner, "regression", DELAY)

@@ -61,6 +61,7 @@ def fit(estimator: str, target: Any = TARGET, **options: Any) -> tuple[FittedEst
 def test_an_estimator_gets_the_rows_that_it_wants_wherever_it_predicts(name: str, tmp_path: Path) -> None:
     fitted, encoding = fit(MODULE + name)
     assert fitted.form == FORMS[name]
+    assert fitted.form != "learner"
     signature = Signature(inputs=encoding.inputs, task="classification", classes=("early", "late"))
     model = make_portable(
         sklearn.pack(Manifest(name="m", flavor="sklearn", signature=signature), fitted.estimator, encoding, fitted.form)
@@ -172,6 +173,7 @@ def test_boosting_of_other_libraries(library: str, estimator: str, params: dict[
     target = np.where(SCORE > 1.5, 2, TARGET)
     fitted, encoding = fit(f"{library}:{estimator}", target, params=params | quiet)
     assert fitted.form == form
+    assert fitted.form != "learner"
     again, _ = fit(f"{library}:{estimator}", target, params=params | quiet)
     signature = Signature(inputs=encoding.inputs, task="classification", classes=tuple(words))
     manifest = Manifest(name="m", flavor="sklearn", signature=signature)

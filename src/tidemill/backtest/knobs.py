@@ -31,7 +31,7 @@ _CRONS = {
     "monthly": (30, "0 6 1 * *"),
     "quarterly": (91, "0 6 1 1,4,7,10 *"),
 }
-_NOT_METRICS = ("drift", "age", "silence")
+_NOT_METRICS = ("drift", "learning", "age", "silence")
 
 
 class Knob(Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from tidemill.core.policy import ModelPolicy, Policy, Rollout, Watch, WatchValue
 from tidemill.core.trigger import Trigger
 from tidemill.errors import InputError
 
-_NOT_METRICS = ("drift", "age", "silence")
+_NOT_METRICS = ("drift", "learning", "age", "silence")
 
 PolicyPlan = Policy | Callable[[PolicyResult], Policy]
 """A policy, or a function that builds a policy from the result of the first one."""

@@ -113,6 +113,13 @@ CHECKS: tuple[CheckInfo, ...] = (
         "predictions",
         actions=("experiment",),
     ),
+    _watch(
+        "learning",
+        "how long labels wait until a release that has learned them answers with the limit",
+        "predictions",
+        "labels",
+        actions=("proceed", "hold"),
+    ),
     _watch("age", "the days since its newest training row with the limit", "time"),
     _watch("silence", "the days since its last prediction with the limit", "time"),
 )

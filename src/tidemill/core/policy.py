@@ -122,7 +122,7 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes
     ----------
     estimator
-        `"lightgbm"`, or `module:Class` with scikit-learn's interface.
+        `"lightgbm"`, or `module:Class` with the interface of scikit-learn, or of river for an online learner.
     params
         Parameters of the estimator.
     frame

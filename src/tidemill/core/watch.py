@@ -25,12 +25,12 @@ class WatchValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes
     ----------
     value
-        A metric that was measured at release (see [metrics](checks-and-metrics.md#metrics)), or `drift`, `age` or
-        `silence`.
+        A metric that was measured at release (see [metrics](checks-and-metrics.md#metrics)), or `drift`, `learning`,
+        `age` or `silence`.
     limit
         For a metric, how much worse than at release or on its live labels, beyond chance. For `drift`, the share of
         columns that changed; fewer are reported by the action `experiment`. For `age`, days since the newest training
-        row. For `silence`, days without predictions.
+        row. For `silence`, days without predictions. For `learning`, days until answers use a label.
     action
         What the verdict calls for beyond the limit.
     window

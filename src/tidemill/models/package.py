@@ -23,11 +23,16 @@ from tidemill.project.packaging import list_imports
 
 LOCK = "requirements.txt"
 _ROWS = "code/tidemill_rows.py"
+_OWN_CODE = (_ROWS, "code/tidemill_learner.py")
 PYTHON = "python_env.yaml"
 # Read at import, so that a change of the loader changes the code digest of the steps that pack models.
 _LOADER = Path(portable.__file__).read_text(encoding="utf-8")
-_LOCKED_BY_FLAVOR = {"lightgbm": ("lightgbm", "numpy"), "sklearn": ("scikit-learn", "joblib", "numpy")}
-_WARM_MODULES = {"lightgbm": ("lightgbm",), "sklearn": ("joblib", "sklearn")}
+_LOCKED_BY_FLAVOR = {
+    "lightgbm": ("lightgbm", "numpy"),
+    "sklearn": ("scikit-learn", "joblib", "numpy"),
+    "river": ("river", "joblib", "numpy"),
+}
+_WARM_MODULES = {"lightgbm": ("lightgbm",), "sklearn": ("joblib", "sklearn"), "river": ("joblib", "river.compose")}
 _LOCKED_LIBRARIES = {"sklearn", "numpy", "joblib", "scipy"}
 _TYPES = {"boolean": "boolean", "integer": "long", "number": "double", "time": "datetime", "date": "datetime"}
 
@@ -94,7 +99,7 @@ def _find_code(model: Model) -> tuple[tuple[str, ...], dict[str, bytes]]:
     content = model.files.get("model.joblib")
     modules = {name.partition(".")[0] for name in pickles.read_info(content).imports} if content else set()
     for path, source in model.files.items():  # the code of transformations
-        is_code = path.startswith("code/") and path.endswith(".py") and path != _ROWS
+        is_code = path.startswith("code/") and path.endswith(".py") and path not in _OWN_CODE
         modules |= _list_imports(source) if is_code else set()
     if _ROWS in model.files:  # a frame of Polars, from which one of pandas can be made
         modules |= {"polars", *(("pandas",) if b'"pandas"' in model.files["estimator.json"] else ())}

@@ -40,6 +40,7 @@ class PortableModel:
             self._functions = runner.load_functions(self._transformations)
             self._raw_types = {column["name"]: column["type"] for column in signature["inputs"]}
         self._is_booster = manifest["flavor"] == "lightgbm"
+        self._is_learner = manifest["flavor"] == "river"
         form = folder / "estimator.json"
         self._form = json.loads(form.read_bytes())["rows"] if form.exists() else "numbers"
         self._model: Any
@@ -76,12 +77,26 @@ class PortableModel:
         if self._is_booster:
             raw = np.asarray(self._model.predict(matrix, num_threads=1))
             return np.column_stack((1 - raw, raw)) if self._classes and raw.ndim == 1 else raw
+        if self._is_learner:
+            return self._score_learner(rows, matrix)
         inputs = self._build_rows(rows, matrix)
         if not self._classes:
             return np.asarray(self._model.predict(inputs), dtype=float).ravel()
         table = np.zeros((len(matrix), len(self._classes)))
         table[:, [int(index) for index in self._model.classes_]] = self._model.predict_proba(inputs)
         return table
+
+    def _score_learner(self, columns: dict[str, list[Any]], matrix: Floats) -> Floats:
+        """Return the scores of an online learner, which gets a dictionary for each row."""
+        learner: Any = importlib.import_module("tidemill_learner")
+        names = [column["name"] for column in self._columns if column["kind"] == "category"]
+        texts = {
+            name: [None if _is_missing(value) else _to_text(value) for value in columns.get(name, [None] * len(matrix))]
+            for name in names
+        }
+        rows = learner.to_learner_rows(matrix, self._list_names(), texts)
+        scores: Floats = learner.score_learner(self._model, rows, len(self._classes))
+        return scores
 
     def _build_rows(self, columns: dict[str, list[Any]], matrix: Floats) -> Any:
         """Return the rows in the form that the estimator was fitted on: numbers, or a frame."""

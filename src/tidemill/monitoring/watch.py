@@ -25,6 +25,7 @@ from tidemill.data.spellings import unify_columns
 from tidemill.errors import ConfigurationError
 from tidemill.monitoring.earlier_windows import read_earlier_windows
 from tidemill.monitoring.inputs import check_inputs
+from tidemill.monitoring.learning import evaluate_learning
 from tidemill.monitoring.references import (
     MEMORY,
     LiveWindow,
@@ -39,6 +40,8 @@ from tidemill.monitoring.repetition import require_repetition
 from tidemill.monitoring.windows import extract_scores, read_window
 
 _MOST_WINDOWS = 8
+_WITHOUT_WINDOW = ("age", "learning")
+_OTHER_VALUES = ("drift", "learning", "age", "silence")
 
 
 def watch(
@@ -57,14 +60,18 @@ def watch(
     assert arm is not None
     windows = {
         length: _unify_labels(read_window(journal, policy.name, now - length, now, arm.release), policy)
-        for length in {_window_length(value) for value in policy.watch.values if value.value != "age"}
+        for length in {_window_length(value) for value in policy.watch.values if value.value not in _WITHOUT_WINDOW}
     }
-    verdicts = [
-        _evaluate(value, champion, route, windows.get(_window_length(value), pl.DataFrame()), now, policy, earlier)
-        if value.value != "drift"
-        else _evaluate_drift(value, champion, windows[_window_length(value)], route, policy.name, journal, now)
-        for value in policy.watch.values
-    ]
+
+    def evaluate(value: WatchValue) -> Verdict:
+        if value.value == "learning":
+            return evaluate_learning(value, champion, route, journal, now, earlier)
+        rows = windows.get(_window_length(value), pl.DataFrame())
+        if value.value == "drift":
+            return _evaluate_drift(value, champion, rows, route, policy.name, journal, now)
+        return _evaluate(value, champion, route, rows, now, policy, earlier)
+
+    verdicts = [evaluate(value) for value in policy.watch.values]
     pairs = zip(verdicts, policy.watch.values, strict=True)
     return [require_repetition(verdict, value, earlier) for verdict, value in pairs]
 
@@ -138,7 +145,7 @@ def _evaluate_performance(
     if reference is None:
         raise ConfigurationError(
             f"[watch] of model {champion.manifest.name!r} uses {value.value!r}, which was not measured at release",
-            f"use one of: {', '.join((*release_metrics, 'drift', 'age', 'silence'))}",
+            f"use one of: {', '.join((*release_metrics, *_OTHER_VALUES))}",
         )
     truth, scores = extract_scores(rows, champion.manifest.signature)
     count = len(truth.values)
@@ -149,7 +156,7 @@ def _evaluate_performance(
         raise ConfigurationError(
             f"[watch] of model {champion.manifest.name!r} uses {value.value!r}, a metric of the project's own, which "
             "is not measured on live predictions",
-            f"use one of: {', '.join((*measured, 'drift', 'age', 'silence'))}",
+            f"use one of: {', '.join((*measured, *_OTHER_VALUES))}",
         )
     if value.value not in measured:
         return Verdict(

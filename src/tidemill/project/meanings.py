@@ -24,7 +24,7 @@ from tidemill.project.names import DefinedNames
 Fault = tuple[str, str, tuple[str, ...]]
 """The problem, its cure, and the path of the value."""
 
-_WATCHED = ("drift", "age", "silence")
+_WATCHED = ("drift", "learning", "age", "silence")
 # A verdict with one of these actions is not an event.
 _ACTIONS = tuple(action for action in get_args(Action) if action not in ("proceed", "hold", "ignore"))
 _CONDITION_VALUES = {

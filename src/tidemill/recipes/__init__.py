@@ -4,8 +4,9 @@ A project's `pipeline.py` imports those that it uses: `from tidemill.recipes imp
 """
 
 from tidemill.recipes.ingestion import ingestion, materialization
+from tidemill.recipes.learning import learning
 from tidemill.recipes.recalling import recalling
 from tidemill.recipes.training import training
 from tidemill.recipes.watching import watching
 
-__all__ = ["ingestion", "materialization", "recalling", "training", "watching"]
+__all__ = ["ingestion", "learning", "materialization", "recalling", "training", "watching"]

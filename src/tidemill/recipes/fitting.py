@@ -21,7 +21,7 @@ from tidemill.data.rows import RowReader, convert_columns
 from tidemill.data.statistics import Profile
 from tidemill.data.types import column_type
 from tidemill.models.environment import list_versions
-from tidemill.models.flavors import lightgbm, sklearn
+from tidemill.models.flavors import lightgbm, river, sklearn
 from tidemill.models.package import make_portable
 from tidemill.models.transforming import check_row_wise, declare_raw_inputs, pack_features, transform
 from tidemill.recipes.rows import Snapshot
@@ -109,7 +109,11 @@ def fit(
     if manifest.flavor == "sklearn":
         rows = EstimatorRows(matrix, encoding.names, RowReader(encoding.inputs).read_frame(train))
         fitted = fit_estimator(rows, target.values, policy=options, task=problem.task)
-        model = sklearn.pack(manifest, fitted.estimator, encoding, fitted.form)
+        if fitted.form == "learner":
+            learned = replace(manifest, flavor="river", data=manifest.data | _describe_labels(snapshot))
+            model = river.pack(learned, fitted.estimator, encoding)
+        else:
+            model = sklearn.pack(manifest, fitted.estimator, encoding, fitted.form)
     else:
         booster = fit_lightgbm(
             matrix,
@@ -179,6 +183,12 @@ def _describe_model(
             **({"positive": classes[1]} if len(classes) == 2 else {}),
         },
     )
+
+
+def _describe_labels(snapshot: Snapshot) -> dict[str, str]:
+    """Return until when the labels of the source, and those of the service, were learned: a learner goes on there."""
+    times = {"known_until": snapshot.known_until, "feedback_until": snapshot.feedback_until}
+    return {name: time.isoformat() for name, time in times.items() if time is not None}
 
 
 def _encode_validation(

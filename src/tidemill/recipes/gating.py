@@ -264,16 +264,30 @@ GATE_CHECKS: tuple[GateCheck, ...] = (
 )
 
 
+LEARNING_FINDING = gate_finding(
+    "test_then_train",
+    "the losses of an online learner just before it learned each row with those of the champion, which did not",
+    "rows",
+    "labels",
+    "champion",
+)
+
+
 def list_check_kinds() -> tuple[CheckInfo, ...]:
     """Return all checks: those that store verdicts, and after the gate its findings."""
-    findings = tuple(finding for check in GATE_CHECKS for finding in check.findings)
+    findings = (*(finding for check in GATE_CHECKS for finding in check.findings), LEARNING_FINDING)
     position = 1 + next(index for index, check in enumerate(CHECKS) if check.name == "gate")
     return (*CHECKS[:position], *findings, *CHECKS[position:])
 
 
 def run_checks(case: GateCase) -> list[Finding]:
     """Return the findings of all checks; each check gets the fields of the case that its parameters name."""
+    return choose_better_of_two(list_findings(case, tuple(check.run for check in GATE_CHECKS)))
+
+
+def list_findings(case: GateCase, checks: tuple[Callable[..., list[Finding]], ...]) -> list[Finding]:
+    """Return the findings of some checks."""
     findings: list[Finding] = []
-    for check in GATE_CHECKS:
-        findings += check.run(**{field: getattr(case, field) for field in inspect.signature(check.run).parameters})
-    return choose_better_of_two(findings)
+    for check in checks:
+        findings += check(**{field: getattr(case, field) for field in inspect.signature(check).parameters})
+    return findings

@@ -190,7 +190,7 @@ def add_feedback(
     served = served.filter(pl.col("truth").is_not_null(), pl.col("role") != "shadow") if served.width else served
     if served.is_empty():
         return rows
-    served = _drop_repeated_rows(served, rows, snapshot.key)
+    served = drop_repeated_rows(served, rows, snapshot.key)
     labels = _to_labels(served["truth"], rows[problem.label], problem)
     if misfits := labels.null_count():
         get_logger("recipes").warning(
@@ -214,7 +214,7 @@ def add_feedback(
     )
 
 
-def _drop_repeated_rows(served: pl.DataFrame, rows: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
+def drop_repeated_rows(served: pl.DataFrame, rows: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
     """Drop served rows whose id a source row or a later served row has, if the ids are unique in the source."""
     ids = rows[ROW_ID] if ROW_ID in rows.columns else pl.Series([None] * rows.height, dtype=pl.String)
     if key and set(key) <= set(rows.columns):  # rows from before the column `ROW_ID` existed

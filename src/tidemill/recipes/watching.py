@@ -22,6 +22,7 @@ from tidemill.registry.retrainings import list_unhelpful
 from tidemill.registry.rollout import Deployer
 from tidemill.registry.routing import find_current_route, list_routes
 
+_OF_CHAMPION = ("learning", "age", "silence")  # not of releases that are bound to a value
 _EARLIER = 9  # evaluations of a value: the most that its repetition can name
 
 
@@ -39,7 +40,7 @@ def judge_champion(
     if route is None or champion is None:
         return []
     verdicts = _watch_arm(policy, route, champion, books, packages, journal, now)
-    values = tuple(value for value in policy.watch.values if value.value not in ("age", "silence"))
+    values = tuple(value for value in policy.watch.values if value.value not in _OF_CHAMPION)
     for arm in route.bound:
         own = replace(policy, watch=replace(policy.watch, values=values))
         evidence = {"key": route.key, "value": arm.value}
@@ -60,10 +61,11 @@ def _watch_arm(
     now: datetime,
 ) -> list[Verdict]:
     """Return the verdicts of the watch on one arm of a route, as if it were the champion."""
-    checks = {"performance", *(value.value for value in policy.watch.values if parse_repetition(value) != (1, 1))}
+    repeated = {value.value for value in policy.watch.values if parse_repetition(value) != (1, 1)}
+    checks = {"performance", "learning", *repeated}
     earlier = [
         verdict
-        for check in sorted(checks & {"performance", "drift", "age", "silence"})
+        for check in sorted(checks & {"performance", "drift", "learning", "age", "silence"})
         for verdict in books.verdicts.find(
             check=check,
             subject=arm.release,

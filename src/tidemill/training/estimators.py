@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,14 @@ from tidemill.core.model import PredictionTask
 from tidemill.core.policy import Training
 from tidemill.data.arrays import Floats
 from tidemill.data.estimator_rows import RowForm, has_pandas, to_estimator_rows
+from tidemill.data.learner_rows import score_learner, to_learner_rows
 from tidemill.data.metrics import Truth
-from tidemill.errors import ConfigurationError
+from tidemill.errors import ConfigurationError, MissingExtra
+from tidemill.training.learners import fit_learner, is_learner, seed_learner
 from tidemill.training.seeds import seed_estimator, use_global_seed
+
+FitForm = RowForm | Literal["learner"]
+"""The form of the rows of an estimator, or the dictionaries of an online learner."""
 
 
 class EstimatorRows(Struct, frozen=True):
@@ -25,9 +30,12 @@ class EstimatorRows(Struct, frozen=True):
     names: tuple[str, ...] = ()
     table: pl.DataFrame | None = None
 
-    def to_form(self, form: RowForm) -> Any:
+    def to_form(self, form: FitForm) -> Any:
         """Return the rows in a form."""
         table = pl.DataFrame() if self.table is None else self.table
+        if form == "learner":
+            texts = {values.name: values.to_list() for values in table if values.dtype == pl.String}
+            return to_learner_rows(self.matrix, self.names, texts)
         return to_estimator_rows(form, table, self.matrix, self.names)
 
 
@@ -35,11 +43,13 @@ class FittedEstimator(Struct, frozen=True):
     """A fitted estimator, and the form of its rows."""
 
     estimator: Any
-    form: RowForm
+    form: FitForm
 
     def score(self, rows: EstimatorRows, truth: Truth) -> Floats:
         """Return its numbers, or its probabilities with the classes of a truth; an unlearned class has 0."""
         inputs = rows.to_form(self.form)
+        if self.form == "learner":
+            return score_learner(self.estimator, inputs, len(truth.classes))
         if truth.task == "regression":
             return np.asarray(self.estimator.predict(inputs), dtype=float).reshape(len(rows.matrix))
         table = np.zeros((len(rows.matrix), len(truth.classes)))
@@ -53,12 +63,16 @@ def create_estimator(policy: Training) -> Any:
     Raises
     ------
     ConfigurationError
-        if there is no such class, or it rejects the parameters of the policy.
+        if there is no such class, it rejects the parameters of the policy, or it is no estimator.
+    MissingExtra
+        if river is not installed.
     """
     module, _, name = policy.estimator.partition(":")
     try:
         estimator_class = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
+    except (ImportError, AttributeError, ValueError) as missing:
+        if isinstance(missing, ModuleNotFoundError) and (missing.name or "").partition(".")[0] == "river":
+            raise MissingExtra("river", "online") from None
         raise ConfigurationError(
             f"there is no estimator {policy.estimator!r}",
             'write "lightgbm", or module:Class, such as "sklearn.ensemble:HistGradientBoostingClassifier"',
@@ -69,6 +83,13 @@ def create_estimator(policy: Training) -> Any:
         raise ConfigurationError(
             f"{name} rejects its parameters: {error}", "correct [training] params in tidemill.toml"
         ) from None
+    if is_learner(estimator):
+        return seed_learner(estimator, policy.seed)
+    if not hasattr(estimator, "fit"):
+        raise ConfigurationError(
+            f"the {type(estimator).__name__} of [training] estimator = {policy.estimator!r} learns from no labels",
+            "name an estimator with fit() and predict(), or an online learner with learn_one() and predict_one()",
+        )
     seed_estimator(estimator, policy.seed)
     return estimator
 
@@ -80,7 +101,8 @@ def fit_estimator(
 
     With `frame = "auto"`, an estimator that selects columns by name, such as a ColumnTransformer, gets a frame of typed
     columns; another one gets numbers, and if it rejects them a frame. Without a table of typed columns, only numbers
-    are tried. If all forms fail, the error of the first one is raised.
+    are tried. If all forms fail, the error of the first one is raised. An online learner gets the rows one by one, in
+    their order.
 
     Raises
     ------
@@ -90,7 +112,10 @@ def fit_estimator(
         installed.
     """
     with use_global_seed(policy.seed):
-        selects = selects_columns(create_estimator(policy))
+        estimator = create_estimator(policy)
+        if is_learner(estimator):
+            return FittedEstimator(fit_learner(estimator, rows.to_form("learner"), target, policy), "learner")
+        selects = selects_columns(estimator)
     errors: list[Exception] = []
     forms: list[RowForm] = ["numbers"] if rows.table is None else list(_list_forms(policy, selects=selects))
     for form in forms:

@@ -43,6 +43,12 @@ def _mlflow() -> Any:
     return MLflow
 
 
+def _river() -> Any:
+    from tidemill.models.flavors.river import River
+
+    return River
+
+
 BUILT_IN: dict[str, Callable[[], Any]] = {
     "lightgbm": _lightgbm,
     "sklearn": _sklearn,
@@ -50,4 +56,5 @@ BUILT_IN: dict[str, Callable[[], Any]] = {
     "joblib": _joblib,
     "onnx": _onnx,
     "mlflow": _mlflow,
+    "river": _river,
 }

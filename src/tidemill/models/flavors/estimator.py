@@ -16,14 +16,29 @@ from tidemill.models.predictions import Predictions
 
 
 def unpickle(model: Model, file: str) -> Any:
-    """Load the estimator in a pickle or joblib file of a package, with the code in the package.
+    """Load the estimator in a pickle or joblib file of a package, as `load_pickle` does, and check its interface.
+
+    Raises
+    ------
+    InputError
+        if the package is not trusted.
+    DataError
+        if the estimator cannot be loaded, or does not fit the signature.
+    """
+    estimator = load_pickle(model, file)
+    _check_signature(model.manifest, estimator)
+    return estimator
+
+
+def load_pickle(model: Model, file: str, modules: PackagedModules | None = None) -> Any:
+    """Load the object in a pickle or joblib file of a package, with the code in the package (or with `modules`).
 
     Raises
     ------
     InputError
         if the package is not trusted: loading a pickle runs the code in it.
     DataError
-        if the estimator cannot be loaded, or does not fit the signature.
+        if it cannot be loaded.
     """
     manifest = model.manifest
     if not manifest.trusted:
@@ -34,8 +49,8 @@ def unpickle(model: Model, file: str) -> Any:
     import joblib
 
     try:
-        with PackagedModules(model.files).active():
-            estimator = joblib.load(io.BytesIO(model.files[file]))
+        with (modules or PackagedModules(model.files)).active():
+            return joblib.load(io.BytesIO(model.files[file]))
     except ModuleNotFoundError as error:
         raise DataError(
             f"model {manifest.name!r} needs the module {error.name!r}, which is not installed",
@@ -46,8 +61,6 @@ def unpickle(model: Model, file: str) -> Any:
             f"model {manifest.name!r} cannot be unpickled: {type(error).__name__}: {error}",
             "install the versions in its manifest, or save the model again",
         ) from error
-    _check_signature(manifest, estimator)
-    return estimator
 
 
 def map_class_names(manifest: Manifest, estimator: Any) -> dict[Any, str]:
