@@ -52,6 +52,7 @@ def test_the_watch_has_checks_that_go_by_the_calendar_and_others() -> None:
         "regime": False,
         "binding": False,
         "retraining": False,
+        "change": False,
         "learning": False,
         "age": True,
         "silence": True,

@@ -172,3 +172,52 @@ def test_the_watch_has_few_false_alarms_and_detects_a_worse_model(tmp_path: Path
     detected = sum(evaluate_model(tmp_path / f"off{seed}", seed, 0.3).outcome == "fail" for seed in range(50))
     assert false_alarms <= 2
     assert detected >= 45
+
+
+@pytest.mark.parametrize("detector", ["adwin", "page_hinkley"])
+def test_a_detector_reads_losses_in_the_order_in_which_labels_became_known(tmp_path: Path, detector: str) -> None:
+    """The labels of the first half are wrong, and become known last: the increase is noticed at the end."""
+    journal, rows = FileJournal(tmp_path), predict_yes(800)
+    journal.append("predictions/shop", rows)
+    times = [NOW - timedelta(minutes=90 if index < 400 else 118, seconds=-index) for index in range(800)]
+    labels = rows.select("id", "key", "time").with_columns(
+        pl.Series("known_at", times, dtype=pl.Datetime("us", "UTC")), pl.Series("value", ["no"] * 400 + ["yes"] * 400)
+    )
+    journal.append("labels/shop", labels)
+    watched = WatchValue(value=detector, limit=0.1, action="experiment")
+    policy = replace(POLICY, watch=Watch(values=(watched,)))
+    (verdict,) = watch(policy, Model(manifest=MANIFEST), ROUTE, journal, NOW)
+    assert (verdict.check, verdict.outcome, verdict.action) == ("change", "fail", "experiment")
+    assert datetime.fromisoformat(verdict.evidence["noticed_at"]) >= NOW - timedelta(minutes=90)
+    assert verdict.evidence["loss_before"] == pytest.approx(-np.log(0.8), abs=0.2)
+
+
+def test_learning_of_a_model_that_cannot_learn_is_undecided(tmp_path: Path) -> None:
+    policy = replace(POLICY, watch=Watch(values=(WatchValue(value="learning", limit=1, action="experiment"),)))
+    (verdict,) = watch(policy, Model(manifest=MANIFEST), ROUTE, FileJournal(tmp_path), NOW)
+    assert (verdict.check, verdict.outcome, verdict.action) == ("learning", "undecided", "hold")
+
+
+def test_learning_fails_if_labels_wait_or_waited_too_long(tmp_path: Path) -> None:
+    """A release learned two labels of ten days ago and answered eight days ago; other labels wait for two hours."""
+    journal, rows = FileJournal(tmp_path), predict_yes(20)
+    answer = NOW - timedelta(days=8)
+    journal.append("predictions/shop", rows.with_columns(time_literal(answer).alias("known_at")))
+    labelled = rows.select("id", "key", "time", "known_at").with_columns(pl.lit("yes").alias("value"))
+    journal.append("labels/shop", labelled.head(5))
+    known = (NOW - timedelta(days=10)).isoformat()
+    times = dict.fromkeys(("first", "tenth", "middle", "last"), known)
+    data = {"learned": {"rows": 2, "all_rows": 2, "labels": times}}
+    learner = Model(manifest=replace(MANIFEST, flavor="river", data=data), files={"learned.json": b"{}"})
+    outcomes = []
+    for limit in (0.05, 1.0, 3.0):
+        policy = replace(POLICY, watch=Watch(values=(WatchValue(value="learning", limit=limit, action="experiment"),)))
+        (verdict,) = watch(policy, learner, ROUTE, journal, NOW)
+        outcomes.append(verdict.outcome)
+    assert outcomes == ["fail", "fail", "pass"]
+    assert verdict.evidence["waiting"] == 5
+    assert verdict.evidence["oldest_days"] == pytest.approx(2 / 24)
+    assert verdict.evidence["label_to_answer_seconds"]["middle"] == 2 * 86400
+    assert "2 labels were used 2.0 days after they became known" in verdict.reason
+    (again,) = watch(policy, learner, ROUTE, FileJournal(tmp_path / "empty"), NOW, [verdict])
+    assert again.evidence["first_answer"] == verdict.evidence["first_answer"]

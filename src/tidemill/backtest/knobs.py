@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tidemill.clock import parse_duration
 from tidemill.core.policy import ModelPolicy, Policy, WatchValue
 from tidemill.core.trigger import Trigger
+from tidemill.core.watch import DETECTORS
 
 KnobName = Literal["window", "calendar", "canary", "drift", "cooldown", "limit"]
 Settings = Mapping[KnobName, str]
@@ -31,7 +32,7 @@ _CRONS = {
     "monthly": (30, "0 6 1 * *"),
     "quarterly": (91, "0 6 1 1,4,7,10 *"),
 }
-_NOT_METRICS = ("drift", "learning", "age", "silence")
+_NOT_METRICS = ("drift", *DETECTORS, "learning", "age", "silence")
 
 
 class Knob(Struct, frozen=True, kw_only=True):

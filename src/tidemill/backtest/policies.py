@@ -11,9 +11,10 @@ from tidemill.backtest.period import parse_time
 from tidemill.core.backtest import Firing, Rule
 from tidemill.core.policy import ModelPolicy, Policy, Rollout, Watch, WatchValue
 from tidemill.core.trigger import Trigger
+from tidemill.core.watch import DETECTORS
 from tidemill.errors import InputError
 
-_NOT_METRICS = ("drift", "learning", "age", "silence")
+_NOT_METRICS = ("drift", *DETECTORS, "learning", "age", "silence")
 
 PolicyPlan = Policy | Callable[[PolicyResult], Policy]
 """A policy, or a function that builds a policy from the result of the first one."""

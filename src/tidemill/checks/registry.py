@@ -114,6 +114,13 @@ CHECKS: tuple[CheckInfo, ...] = (
         actions=("experiment",),
     ),
     _watch(
+        "change",
+        "the losses of its newest labelled predictions with those just before, by ADWIN or Page-Hinkley",
+        "predictions",
+        "labels",
+        actions=("proceed", "hold"),
+    ),
+    _watch(
         "learning",
         "how long labels wait until a release that has learned them answers with the limit",
         "predictions",

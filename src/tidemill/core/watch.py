@@ -14,6 +14,10 @@ Repetition = Annotated[
     Meta(pattern=r"^([1-9] of 9|[1-8] of 8|[1-7] of 7|[1-6] of 6|[1-5] of 5|[1-4] of 4|[1-3] of 3|[12] of 2|1 of 1)$"),
 ]
 
+DetectorName = Literal["adwin", "page_hinkley"]
+DETECTORS: tuple[DetectorName, ...] = ("adwin", "page_hinkley")
+"""The detectors of changes in the loss."""
+
 NEEDED_WINDOWS = 8
 """The least number of earlier live windows that a `rolling` or `seasonal` reference needs."""
 _WEEK = timedelta(weeks=1)
@@ -25,12 +29,13 @@ class WatchValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes
     ----------
     value
-        A metric that was measured at release (see [metrics](checks-and-metrics.md#metrics)), or `drift`, `learning`,
-        `age` or `silence`.
+        A metric that was measured at release (see [metrics](checks-and-metrics.md#metrics)), or `drift`, `adwin`,
+        `page_hinkley`, `learning`, `age` or `silence`.
     limit
         For a metric, how much worse than at release or on its live labels, beyond chance. For `drift`, the share of
         columns that changed; fewer are reported by the action `experiment`. For `age`, days since the newest training
-        row. For `silence`, days without predictions. For `learning`, days until answers use a label.
+        row. For `silence`, days without predictions. For `learning`, days until answers use a label. For the detectors
+        `adwin` and `page_hinkley`, the increase of the mean loss.
     action
         What the verdict calls for beyond the limit.
     window

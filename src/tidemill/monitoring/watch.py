@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 from msgspec.structs import replace
 
+from tidemill.checks.changes import check_changes
 from tidemill.checks.quality import performance
 from tidemill.checks.stream import check_days_since
 from tidemill.clock import parse_duration
@@ -19,6 +20,7 @@ from tidemill.core.policy import ModelPolicy, WatchValue
 from tidemill.core.resources import JournalReader
 from tidemill.core.route import Route
 from tidemill.core.run import select_test_metrics
+from tidemill.core.watch import DETECTORS
 from tidemill.data.dependence import estimate_inflation
 from tidemill.data.metrics import losses, measure, measure_more, normal_quantile, standard_error
 from tidemill.data.spellings import unify_columns
@@ -37,11 +39,11 @@ from tidemill.monitoring.references import (
     to_memory,
 )
 from tidemill.monitoring.repetition import require_repetition
-from tidemill.monitoring.windows import extract_scores, read_window
+from tidemill.monitoring.windows import extract_scores, is_labelled, read_window
 
 _MOST_WINDOWS = 8
 _WITHOUT_WINDOW = ("age", "learning")
-_OTHER_VALUES = ("drift", "learning", "age", "silence")
+_OTHER_VALUES = ("drift", *DETECTORS, "learning", "age", "silence")
 
 
 def watch(
@@ -69,6 +71,8 @@ def watch(
         rows = windows.get(_window_length(value), pl.DataFrame())
         if value.value == "drift":
             return _evaluate_drift(value, champion, rows, route, policy.name, journal, now)
+        if value.value in DETECTORS:
+            return _evaluate_changes(value, champion, rows, arm.release)
         return _evaluate(value, champion, route, rows, now, policy, earlier)
 
     verdicts = [evaluate(value) for value in policy.watch.values]
@@ -97,6 +101,22 @@ def _evaluate_drift(
         return check_inputs(value, champion, rows, arm.release)
     read_earlier = partial(read_earlier_windows, journal, name, value.reference, length, now)
     return check_inputs(value, champion, rows, arm.release, read_earlier)
+
+
+def _evaluate_changes(value: WatchValue, champion: Model, rows: pl.DataFrame, release: str) -> Verdict:
+    """Return the verdict of a detector on the losses, in the order in which their labels became known."""
+    signature = champion.manifest.signature
+    if rows.width:
+        rows = rows.filter(is_labelled(rows, signature)).sort("truth_known_at", "known_at")
+    return check_changes(
+        "adwin" if value.value == "adwin" else "page_hinkley",
+        losses(*extract_scores(rows, signature)),
+        rows["truth_known_at"].to_list() if rows.width else [],
+        subject=release,
+        limit=value.limit,
+        action=value.action,
+        minimum=value.minimum,
+    )
 
 
 def _unify_labels(rows: pl.DataFrame, policy: ModelPolicy) -> pl.DataFrame:

@@ -19,12 +19,13 @@ from tidemill.core.model import PredictionTask
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.run import RunState
 from tidemill.core.trigger import Trigger
+from tidemill.core.watch import DETECTORS
 from tidemill.project.names import DefinedNames
 
 Fault = tuple[str, str, tuple[str, ...]]
 """The problem, its cure, and the path of the value."""
 
-_WATCHED = ("drift", "learning", "age", "silence")
+_WATCHED = ("drift", *DETECTORS, "learning", "age", "silence")
 # A verdict with one of these actions is not an event.
 _ACTIONS = tuple(action for action in get_args(Action) if action not in ("proceed", "hold", "ignore"))
 _CONDITION_VALUES = {

@@ -12,6 +12,7 @@ from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Board, Books, BooksReader, JournalReader, Packages
 from tidemill.core.route import Arm, Route
+from tidemill.core.watch import DETECTORS
 from tidemill.monitoring.alerts import alert
 from tidemill.monitoring.canary import find_canary_start, validate_online
 from tidemill.monitoring.keyed_regimes import judge_binding
@@ -61,11 +62,15 @@ def _watch_arm(
     now: datetime,
 ) -> list[Verdict]:
     """Return the verdicts of the watch on one arm of a route, as if it were the champion."""
-    repeated = {value.value for value in policy.watch.values if parse_repetition(value) != (1, 1)}
+    repeated = {
+        "change" if value.value in DETECTORS else value.value
+        for value in policy.watch.values
+        if parse_repetition(value) != (1, 1)
+    }
     checks = {"performance", "learning", *repeated}
     earlier = [
         verdict
-        for check in sorted(checks & {"performance", "drift", "learning", "age", "silence"})
+        for check in sorted(checks & {"performance", "drift", "change", "learning", "age", "silence"})
         for verdict in books.verdicts.find(
             check=check,
             subject=arm.release,
