@@ -221,3 +221,17 @@ def test_learning_fails_if_labels_wait_or_waited_too_long(tmp_path: Path) -> Non
     assert "2 labels were used 2.0 days after they became known" in verdict.reason
     (again,) = watch(policy, learner, ROUTE, FileJournal(tmp_path / "empty"), NOW, [verdict])
     assert again.evidence["first_answer"] == verdict.evidence["first_answer"]
+
+
+def test_a_metric_on_a_partial_window_says_so(tmp_path: Path) -> None:
+    journal, rows = FileJournal(tmp_path), predict_yes(40)
+    journal.append("predictions/shop", rows)
+    labels = rows.head(30).select("id", "key", "time", "known_at").with_columns(pl.lit("yes").alias("value"))
+    journal.append("labels/shop", labels)
+    policy = replace(POLICY, watch=Watch(values=(WatchValue(value="recall", limit=0.1, action="retrain", minimum=10),)))
+    (verdict,) = watch(policy, Model(manifest=MANIFEST), ROUTE, journal, NOW)
+    assert verdict.reason.endswith("75% of the labels of this window are known")
+    later = NOW + timedelta(days=7)
+    journal.append("predictions/shop", rows.with_columns(time_literal(later - timedelta(hours=2)).alias("known_at")))
+    (after,) = watch(policy, Model(manifest=MANIFEST), ROUTE, journal, later, [verdict])
+    assert after.evidence["label_delays"]["usual"] == pytest.approx(0.75)

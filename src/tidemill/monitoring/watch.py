@@ -27,6 +27,7 @@ from tidemill.data.spellings import unify_columns
 from tidemill.errors import ConfigurationError
 from tidemill.monitoring.earlier_windows import read_earlier_windows
 from tidemill.monitoring.inputs import check_inputs
+from tidemill.monitoring.label_delays import add_delays, measure_delays
 from tidemill.monitoring.learning import evaluate_learning
 from tidemill.monitoring.references import (
     MEMORY,
@@ -212,6 +213,9 @@ def _evaluate_performance(
         listed = {reference.about: reference.value for reference in references}
         memory = {"references": listed, MEMORY: to_memory(began, live, length)}
         verdict = replace(verdict, evidence=verdict.evidence | memory)
+    measured_delays = measure_delays(rows, now, length, earlier)
+    if measured_delays is not None:
+        verdict = add_delays(verdict, *measured_delays)
     excluded = int(rows["truth"].count()) - count if rows.width else 0
     if not excluded:
         return verdict
