@@ -235,3 +235,23 @@ def test_a_metric_on_a_partial_window_says_so(tmp_path: Path) -> None:
     journal.append("predictions/shop", rows.with_columns(time_literal(later - timedelta(hours=2)).alias("known_at")))
     (after,) = watch(policy, Model(manifest=MANIFEST), ROUTE, journal, later, [verdict])
     assert after.evidence["label_delays"]["usual"] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("confident", [0.55, 0.99])
+def test_the_estimate_without_labels_is_shown_and_decides_nothing(tmp_path: Path, confident: float) -> None:
+    """The labelled rows are as bad however sure the model is on the others: the verdict is the same."""
+    journal, rows = FileJournal(tmp_path), predict_yes(400)
+    unlabelled = rows.tail(100).with_columns(pl.lit([1 - confident, confident]).alias("probability"))
+    journal.append("predictions/shop", pl.concat([rows.head(300), unlabelled]))
+    labels = rows.head(300).select("id", "key", "time", "known_at", pl.Series("value", ["no"] * 200 + ["yes"] * 100))
+    journal.append("labels/shop", labels)
+    manifest = replace(MANIFEST, metrics={"test_log_loss": 0.5})
+    policy = replace(POLICY, watch=Watch(values=(WatchValue(value="log_loss", limit=0.1, action="retrain"),)))
+    (verdict,) = watch(policy, Model(manifest=manifest), ROUTE, journal, NOW)
+    assert (verdict.outcome, verdict.action) == ("fail", "retrain")
+    assert verdict.evidence["value"] == pytest.approx(-(2 * np.log(0.2) + np.log(0.8)) / 3)
+    estimate = verdict.evidence["without_labels"]
+    assert (estimate["rows"], estimate["calibrated_on"]) == (100, 300)
+    assert "valid only without concept drift" in verdict.reason
+    (again,) = watch(policy, Model(manifest=manifest), ROUTE, journal, NOW, [verdict])
+    assert again.evidence["references"] == verdict.evidence["references"]

@@ -7,9 +7,11 @@ from functools import partial
 from typing import Any
 
 import polars as pl
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from tidemill.checks.changes import check_changes
+from tidemill.checks.label_free import estimate_without_labels
 from tidemill.checks.quality import performance
 from tidemill.checks.stream import check_days_since
 from tidemill.clock import parse_duration
@@ -152,6 +154,19 @@ def _evaluate(
     return _evaluate_performance(value, champion, rows, bounds, policy.gate.confidence, now, earlier)
 
 
+def _add_estimate(verdict: Verdict, metric: str, rows: pl.DataFrame, champion: Model, confidence: float) -> Verdict:
+    """Add the estimate for the rows without a label: it is shown, and changes neither outcome nor action."""
+    signature = champion.manifest.signature
+    if not rows.width or signature.task != "classification":
+        return verdict
+    without = rows.filter(pl.col("truth").is_null())["probability"].list.to_array(len(signature.classes)).to_numpy()
+    estimate = estimate_without_labels(metric, without, *extract_scores(rows, signature), confidence)
+    if estimate is None:
+        return verdict
+    evidence = verdict.evidence | {"without_labels": to_builtins(estimate)}
+    return replace(verdict, reason=f"{verdict.reason}; {estimate.describe()}", evidence=evidence)
+
+
 def _evaluate_performance(
     value: WatchValue,
     champion: Model,
@@ -216,6 +231,7 @@ def _evaluate_performance(
     measured_delays = measure_delays(rows, now, length, earlier)
     if measured_delays is not None:
         verdict = add_delays(verdict, *measured_delays)
+    verdict = _add_estimate(verdict, value.value, rows, champion, confidence)
     excluded = int(rows["truth"].count()) - count if rows.width else 0
     if not excluded:
         return verdict
