@@ -74,8 +74,9 @@ def test_an_unusual_layout_is_an_error_that_names_the_changes(tmp_path: Path) ->
     file = project.folder / "tidemill.toml"
     text = file.read_text()
     head, tail = text.split("[training]\n")
-    first, rest = tail.split("\n", 1)
-    file.write_text(f"training = {{ {first.split('  ')[0]}, window = '60d' }}\n" + head + rest)
+    table, rest = tail.split("\n\n", 1)
+    values = ", ".join(line.split("  ")[0] for line in table.splitlines())
+    file.write_text(f"training = {{ {values}, window = '60d' }}\n" + head + rest)
     present = read_policy(file)
     wanted = make_space(present).apply({"window": "84d"})
     with pytest.raises(ConfigurationError) as raised:

@@ -116,6 +116,22 @@ def _render_age(guessed: TableGuess) -> str:
     return "# if new rows keep arriving:\n" + "".join(f"# {line}\n" for line in lines.splitlines())
 
 
+def _render_recall(guessed: TableGuess) -> str:
+    """Return the trigger of recall; as a comment without an event time, as a backtest cannot try it.
+
+    At most four times a day, and after at least 50 rows: each comparison is a run.
+    """
+    rows = max(50, math.ceil(guessed.rows_per_day / 40) * 10)
+    lines = (
+        "[[triggers]]            # when a regime returns, the release that knows it is the champion again at once\n"
+        f'name = "newest rows"\non = "predictions"\n{f"rows = {rows}".ljust(24)}# compare after this number of rows\n'
+        'pipeline = "recalling"\ncooldown = "10m"        # many rows at once are compared once\n'
+    )
+    if guessed.time:
+        return lines
+    return "# if new rows keep arriving:\n" + "".join(f"# {line}\n" for line in lines.splitlines())
+
+
 def _to_name(folder: str) -> str:
     """Return a name for the project and its model that can be in a URL: letters without accents."""
     plain = "".join(letter for letter in unicodedata.normalize("NFKD", folder) if not unicodedata.combining(letter))
@@ -170,6 +186,10 @@ def _render_policy(name: str, guessed: TableGuess, path: str, dialect: Dialect) 
         canary=canary,
         window=window,
         age=_render_age(guessed),
+        regime_rows='rows = "auto"           # in a new regime: all rows or its own, whichever is better\n'
+        if guessed.time
+        else "",
+        recall=_render_recall(guessed),
         looks=choose_looks(guessed.rows_per_day),
     )
 
