@@ -14,14 +14,15 @@ from tidemill.data.metrics import Truth, losses
 
 FLIGHTS = Path(__file__).parents[1] / "examples" / "flights" / "data" / "flights.parquet"
 _FLIGHT_COLUMNS = ("carrier", "origin", "dest", "hour", "weekday", "distance", "scheduled_minutes", "late")
-_LARGEST_STREAM = 60_000
+_LARGEST_STREAM = 400_000
 
 
 class LossSeries(NamedTuple):
-    """The differences of the losses of two models on consecutive rows, shape (rows,), and the rows of a day."""
+    """The losses of a champion and of a challenger on consecutive rows, shape (rows,), and the rows of a day."""
 
     name: str
-    differences: Floats
+    champion: Floats
+    challenger: Floats
     rows_per_day: float
 
 
@@ -68,7 +69,7 @@ def _compare_models(name: str, rows: pl.DataFrame, label: str, is_regression: bo
     found = {key: _measure(inputs, truth, part, rounds, test, is_regression) for key, (part, rounds) in parts.items()}
     per_day = len(inputs) / span
     return [
-        LossSeries(f"{name}, {first} and {second}", found[second] - found[first], per_day)
+        LossSeries(f"{name}, {first} and {second}", found[first], found[second], per_day)
         for first, second in (("older", "newer"), ("small", "large"))
     ]
 

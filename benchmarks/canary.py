@@ -1,13 +1,16 @@
 """Simulate canaries: how often a challenger is promoted or rolled back, and after how many labels.
 
-Each canary runs on independent rows, and on the losses of two models in the real order of real streams. Beside the
-check of Tidemill: a test of a fixed size and the group-sequential test of O'Brien & Fleming (1979) with five looks.
+Each canary runs on independent rows, and on the losses of two models in the real order of real streams, with the code
+that decides a canary in production. Beside it: a test of a fixed size and the group-sequential test of O'Brien &
+Fleming (1979) with five looks.
 """
 
 import argparse
 import json
 import math
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,15 +25,21 @@ from tidemill.core.rollout import Rollout
 from tidemill.data.arrays import Floats, Ints
 
 _CACHE = Path("~/.cache/tidemill-benchmarks").expanduser()
-_DEVIATION = 0.3
+_DEVIATION, _LEVEL = 0.3, 0.6  # of independent rows: the deviation of a difference, and the champion's loss
 _SHARE = 0.8  # of the rows, those that the champion serves and the challenger shadows
 _DAYS, _EXTENSION = 14, 28
+_MINIMUM = 50  # labels
+_SHOWN_DAYS = 3  # as in production: before, rows cannot show how much days differ
 _ALPHA, _POWER_Z, _Z = 0.05, 1.2816, 1.6449
 _LOOKS = 5
 
 
 class Scenario(NamedTuple):
-    """A kind of challenger: its difference in margins plus a constant, the late labels, and how slow it is."""
+    """A kind of challenger: its difference in margins plus a constant, the late labels, and how slow it is.
+
+    On a real stream, the difference is that of the whole stream; with `in_canary`, that of the rows of the longest
+    canary. `added` is in deviations of a difference.
+    """
 
     name: str
     margins: float = 0.0
@@ -38,17 +47,23 @@ class Scenario(NamedTuple):
     late: float = 0.0
     slow: bool = False
     stepped: bool = False
+    in_canary: bool = False
+    only: str = ""
 
 
 SCENARIOS = (
     Scenario("bad: worse by the margin", 1.0),
+    Scenario("bad in its own six weeks", 1.0, in_canary=True, only="streams"),
     Scenario("bad, 30 % of labels 5 days late", 1.0, late=0.3),
     Scenario("bad, share raised from 5 to 50 %", 1.0, stepped=True),
     Scenario("equal", 0.0),
     Scenario("equal, 30 % of labels 5 days late", 0.0, late=0.3),
+    Scenario("equal, share raised from 5 to 50 %", 0.0, stepped=True),
     Scenario("good: better by the margin", -1.0),
-    Scenario("worse by .30 beyond the margin", 1.0, added=0.3),
-    Scenario("equal, but slow", 0.0, slow=True),
+    Scenario("good, 30 % of labels 5 days late", -1.0, late=0.3, only="independent"),
+    Scenario("worse by three margins", 3.0, only="independent"),
+    Scenario("worse by a deviation", 1.0, added=1.0),
+    Scenario("equal, but slow", 0.0, slow=True, only="independent"),
 )
 
 
@@ -61,43 +76,52 @@ class Ending(NamedTuple):
 
 
 class Canary(NamedTuple):
-    """The rows of one canary: the differences, the day of each row and the day on which its label is known."""
+    """The rows of one canary: the losses, the day of each row and the day on which its label is known."""
 
-    differences: Floats
+    champion: Floats
+    challenger: Floats
     day: Floats
     known: Floats
     margin: float
 
 
+class Case(NamedTuple):
+    """The rows that canaries draw from: independent ones, or a stream in its order; and the margin of the canaries."""
+
+    name: str
+    rows_per_day: float
+    margin: float
+    series: LossSeries | None = None
+
+
 def judge_by_tidemill(canary: Canary, slow: bool) -> Ending:
     """Look every day, as `watching` does with complete blocks, until there is a decision or the time is up."""
-    rollout = Rollout(margin=canary.margin, minimum=50)
+    rollout = Rollout(margin=canary.margin, minimum=_MINIMUM)
     times = (np.full(100, 400.0), np.full(100, 10.0)) if slow else (np.empty(0), np.empty(0))
     behaviour = LiveBehaviour(milliseconds=times)
+    blocks: Ints = canary.day.astype(np.int64)
     for look in range(1, _DAYS + _EXTENSION + 1):
         known = canary.known <= look
-        values = canary.differences[known]
-        blocks: Ints = canary.day[known].astype(np.int64)
-        # The champion's loss is 0.6: a rollback on few rows requires a difference that is large beside it.
-        comparison = compare_pairs(values + 0.6, np.full(len(values), 0.6), blocks, look)
+        challenger, champion = canary.challenger[known], canary.champion[known]
+        comparison = compare_pairs(challenger, champion, blocks[known], look, shows_days=look >= _SHOWN_DAYS)
         clock = CanaryClock(extended=look > _DAYS, ended=look == _DAYS + _EXTENSION)
         verdict = check_traffic(comparison, rollout, subject="b", reference="a", clock=clock, behaviour=behaviour)
         if verdict.action != "hold":
             action = "undecided" if verdict.outcome == "undecided" else verdict.action
-            return Ending(action, len(values), look)
+            return Ending(action, len(challenger), look)
     raise AssertionError("the last look ends a canary")
 
 
 def find_fixed_size(canary: Canary) -> int:
     """Return the labels of a test with a power of 90 % for a difference of one margin from the bound."""
-    variance = float(np.var(canary.differences))
+    variance = float(np.var(canary.challenger - canary.champion))
     return max(math.ceil(variance * (_Z + _POWER_Z) ** 2 / canary.margin**2), 30)
 
 
 def judge_by_fixed_size(canary: Canary, looks: int = 1, critical: float = _Z) -> Ending:
     """Look at fixed numbers of labels, with the error of independent rows; O'Brien-Fleming bounds for several."""
     order = np.argsort(canary.known, kind="stable")
-    values, size = canary.differences[order], find_fixed_size(canary)
+    values, size = (canary.challenger - canary.champion)[order], find_fixed_size(canary)
     for look in range(1, looks + 1):
         count = size * look // looks
         if count > len(values):
@@ -106,7 +130,7 @@ def judge_by_fixed_size(canary: Canary, looks: int = 1, critical: float = _Z) ->
         statistic = (part.mean() - canary.margin) / (part.std(ddof=1) / math.sqrt(count) + 1e-12)
         if abs(statistic) >= critical * math.sqrt(looks / look):
             action = "promote" if statistic < 0 else "rollback"
-            return Ending(action, count, float(np.sort(canary.known)[count - 1]))
+            return Ending(action, count, float(canary.known[order][count - 1]))
     return Ending("undecided", min(size, len(values)), _DAYS + _EXTENSION)
 
 
@@ -116,37 +140,24 @@ def find_critical_value(looks: int, seed: int = 11) -> float:
     return float(np.quantile((steps / math.sqrt(looks)).max(axis=1), 1 - _ALPHA))
 
 
-def draw_independent() -> Callable[[np.random.Generator, int], Floats]:
-    """Return a source of independent differences with a mean of 0."""
-    return lambda random, rows: random.normal(0, _DEVIATION, rows)
-
-
-def draw_in_order(series: LossSeries) -> Callable[[np.random.Generator, int], Floats]:
-    """Return a source of consecutive differences of a series from a random row on; their mean over all rows is 0."""
-    centred = series.differences - series.differences.mean()
-
-    def draw(random: np.random.Generator, rows: int) -> Floats:
-        start = int(random.integers(0, max(len(centred) - rows, 1)))
-        return np.asarray(centred[start : start + rows])
-
-    return draw
-
-
-def make_canary(
-    source: Callable[[np.random.Generator, int], Floats],
-    rows_per_day: float,
-    scenario: Scenario,
-    margin: float,
-    random: np.random.Generator,
-) -> Canary:
-    """Return the rows of a canary; the differences of a real stream keep their order."""
-    values = source(random, int(rows_per_day * (_DAYS + _EXTENSION)))
-    day = np.arange(len(values)) / rows_per_day
+def make_canary(case: Case, scenario: Scenario, random: np.random.Generator) -> Canary:
+    """Return the rows of a canary: independent ones, or consecutive ones of a stream from a random row on."""
+    count = int(case.rows_per_day * (_DAYS + _EXTENSION))
+    if case.series is None:
+        champion, deviation = np.full(count, _LEVEL), _DEVIATION
+        differences = random.normal(0, deviation, count)
+    else:
+        all_differences = case.series.challenger - case.series.champion
+        deviation = float(all_differences.std())
+        rows = slice(start := int(random.integers(0, max(len(all_differences) - count, 1))), start + count)
+        champion, differences = case.series.champion[rows], all_differences[rows]
+        differences = differences - (differences if scenario.in_canary else all_differences).mean()
+    differences = differences + scenario.margins * case.margin + scenario.added * deviation
+    day = np.arange(len(differences)) / case.rows_per_day
     share = np.where(day < 2, 0.95, np.where(day < 4, 0.8, 0.5)) if scenario.stepped else _SHARE
-    kept = random.random(len(values)) < share
-    values, day = values[kept], day[kept]
-    late = np.where(random.random(len(values)) < scenario.late, 5.0, 0.0)
-    return Canary(values + scenario.margins * margin + scenario.added, day, day + late, margin)
+    kept = random.random(len(day)) < share
+    late = np.where(random.random(len(day)) < scenario.late, 5.0, 0.0)
+    return Canary(champion[kept], (champion + differences)[kept], day[kept], (day + late)[kept], case.margin)
 
 
 def choose_margin(deviation: float, rows_per_day: float) -> float:
@@ -154,38 +165,50 @@ def choose_margin(deviation: float, rows_per_day: float) -> float:
     return float(deviation / _DEVIATION * min(max(2.5 / math.sqrt(_DAYS * _SHARE * rows_per_day), 0.02), 0.15))
 
 
-def simulate(
-    name: str, source: Callable[[np.random.Generator, int], Floats], rows_per_day: float, deviation: float, count: int
-) -> list[dict[str, Any]]:
-    """Return a row of the table for each scenario and test."""
-    margin = choose_margin(deviation, rows_per_day)
+def simulate(task: tuple[Case, int, Scenario], count: int) -> list[dict[str, Any]]:
+    """Return a row of the table for each test, of one kind of challenger."""
+    case, number, scenario = task
     critical = find_critical_value(_LOOKS)
-    rows = []
-    for number, scenario in enumerate(SCENARIOS):
-        tests: dict[str, Callable[[Canary], Ending]] = {
-            "tidemill": lambda canary, slow=scenario.slow: judge_by_tidemill(canary, slow),  # type: ignore[misc]
-            "fixed size": judge_by_fixed_size,
-            "O'Brien-Fleming": lambda canary: judge_by_fixed_size(canary, _LOOKS, critical),
-        }
-        endings: dict[str, list[Ending]] = {test: [] for test in tests}
-        for seed in range(count):
-            random = np.random.default_rng((number, seed))
-            canary = make_canary(source, rows_per_day, scenario, margin, random)
-            for test, judge in tests.items():
-                endings[test].append(judge(canary))
-        rows += [_summarize(name, scenario.name, test, found, margin) for test, found in endings.items()]
-    return rows
+    tests: dict[str, Callable[[Canary], Ending]] = {
+        "tidemill": lambda canary: judge_by_tidemill(canary, scenario.slow),
+        "fixed size": judge_by_fixed_size,
+        "O'Brien-Fleming": lambda canary: judge_by_fixed_size(canary, _LOOKS, critical),
+    }
+    endings: dict[str, list[Ending]] = {test: [] for test in tests}
+    for seed in range(count):
+        canary = make_canary(case, scenario, np.random.default_rng((number, seed)))
+        for test, judge in tests.items():
+            endings[test].append(judge(canary))
+    return [_summarize(case, scenario.name, test, found) for test, found in endings.items()]
 
 
-def _summarize(stream: str, scenario: str, test: str, endings: list[Ending], margin: float) -> dict[str, Any]:
-    row: dict[str, Any] = {"rows": stream, "challenger": scenario, "test": test, "margin": margin}
+def make_cases(data: Path, names: tuple[str, ...], *, quick: bool) -> list[Case]:
+    """Return the cases: independent rows with two margins, and real streams that are long and dense enough."""
+    cases = []
+    for per_day in () if names else (20, 120, 1000):
+        margin = choose_margin(_DEVIATION, per_day)
+        cases.append(Case(f"independent, {per_day} a day", per_day, margin))
+        cases.append(Case(f"independent, {per_day} a day, half the margin", per_day, margin / 2))
+    for series in [] if quick else load_series(data, names):
+        rows = series.rows_per_day * (_DAYS + _EXTENSION)
+        if len(series.champion) >= 2 * rows and _SHARE * rows >= 2 * _MINIMUM:
+            deviation = float((series.challenger - series.champion).std())
+            margin = choose_margin(deviation, series.rows_per_day)
+            cases.append(Case(series.name, series.rows_per_day, margin, series))
+    return cases
+
+
+def find_interval(found: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Clopper & Pearson 1934)."""
+    low = float(beta.ppf(0.025, found, count - found + 1)) if found else 0.0
+    return low, float(beta.ppf(0.975, found + 1, count - found)) if found < count else 1.0
+
+
+def _summarize(case: Case, scenario: str, test: str, endings: list[Ending]) -> dict[str, Any]:
+    row: dict[str, Any] = {"rows": case.name, "challenger": scenario, "test": test, "margin": case.margin}
     for action in ("promote", "rollback", "undecided"):
-        row[action] = sum(ending.action == action for ending in endings) / len(endings)
-    found = sum(ending.action == "promote" for ending in endings)
-    row["promote_95"] = [
-        float(beta.ppf(0.025, found, len(endings) - found + 1)) if found else 0.0,
-        float(beta.ppf(0.975, found + 1, len(endings) - found)) if found < len(endings) else 1.0,
-    ]
+        found = sum(ending.action == action for ending in endings)
+        row[action], row[f"{action}_95"] = found / len(endings), find_interval(found, len(endings))
     decided = [ending for ending in endings if ending.action != "undecided"]
     row["labels"] = float(np.median([ending.labels for ending in decided])) if decided else None
     row["days"] = float(np.median([ending.days for ending in decided])) if decided else None
@@ -195,13 +218,15 @@ def _summarize(stream: str, scenario: str, test: str, endings: list[Ending], mar
 def format_rows(rows: list[dict[str, Any]]) -> str:
     """Return a Markdown table."""
     lines = [
-        "| rows | challenger | test | promoted (95 % interval) | rolled back | undecided | labels | days |",
+        "| rows | challenger | test | promoted (95 %) | rolled back (95 %) | undecided | labels | days |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        low, high = row["promote_95"]
-        cells = [row["rows"], row["challenger"], row["test"], f"{row['promote']:.3f} ({low:.3f} to {high:.3f})"]
-        cells += [f"{row['rollback']:.3f}", f"{row['undecided']:.3f}"]
+        cells = [row["rows"], row["challenger"], row["test"]]
+        for action in ("promote", "rollback"):
+            low, high = row[f"{action}_95"]
+            cells.append(f"{row[action]:.3f} ({low:.3f} to {high:.3f})")
+        cells.append(f"{row['undecided']:.3f}")
         cells += ["–" if row[name] is None else f"{row[name]:,.0f}" for name in ("labels", "days")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -215,16 +240,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=_CACHE, help="the folder of the downloaded packages")
     parser.add_argument("--stream", action="append", default=[], help="only this real stream; can be repeated")
     parser.add_argument("--count", type=int, default=0, help="the number of canaries of each kind")
+    parser.add_argument("--workers", type=int, default=2, help="the number of processes")
     options = parser.parse_args()
     count = options.count or (20 if options.quick else 500)
-    rows = []
-    for per_day in (20, 120, 1000):
-        rows += simulate(f"independent, {per_day} a day", draw_independent(), per_day, _DEVIATION, count)
-    for series in [] if options.quick else load_series(options.data, tuple(options.stream)):
-        deviation = float(series.differences.std())
-        if len(series.differences) < 2 * series.rows_per_day * (_DAYS + _EXTENSION):
-            continue
-        rows += simulate(series.name, draw_in_order(series), series.rows_per_day, deviation, count)
+    tasks = [
+        (case, number, scenario)
+        for case in make_cases(options.data, tuple(options.stream), quick=options.quick)
+        for number, scenario in enumerate(SCENARIOS)
+        if scenario.only in ("", "streams" if case.series else "independent")
+    ]
+    with ProcessPoolExecutor(options.workers) as pool:
+        rows = [row for found in pool.map(partial(simulate, count=count), tasks) for row in found]
     if options.json:
         print(json.dumps({"canaries": count, "results": rows}, indent=2))
     else:

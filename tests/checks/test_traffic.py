@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from tidemill.checks.guards import Answers, LiveBehaviour
 from tidemill.checks.traffic import CanaryClock, check_traffic, compare_arms, compare_pairs
@@ -151,13 +152,35 @@ def test_rows_that_the_champion_did_not_answer_are_not_compared() -> None:
 def test_rows_of_a_block_that_is_not_complete_do_not_decide() -> None:
     challenger, champion = arms(1, 100)
     comparison = compare_pairs(challenger, champion, np.arange(100) // 10, closed=7)
-    assert (comparison.rows, comparison.labels, len(comparison.blocks.means)) == (70, 100, 7)
+    assert (comparison.rows, comparison.labels, comparison.blocks) == (70, 100, 7)
+    assert comparison.decided.tolist() == (challenger - champion)[:70].tolist()
 
 
-def test_a_block_with_few_rows_is_merged_with_the_next() -> None:
-    challenger, champion = arms(1, 20)
-    comparison = compare_pairs(challenger, champion, np.arange(20), closed=20)
-    assert comparison.blocks.rows.tolist() == [5, 5, 5, 5]
+def judge_blocks(differences: Floats, blocks: int, *, shows_days: bool = True) -> Verdict:
+    champion = np.full(len(differences), 0.6)
+    indices = np.arange(len(differences)) * blocks // len(differences)
+    comparison = compare_pairs(champion + differences, champion, indices, blocks, shows_days=shows_days)
+    return check_traffic(comparison, Rollout(margin=0.2), subject="late/2", reference="late/1")
+
+
+@pytest.mark.parametrize(("blocks", "action"), [(1, "hold"), (2, "hold"), (3, "promote")])
+def test_independent_rows_decide_after_three_blocks(blocks: int, action: str) -> None:
+    assert judge_blocks(np.random.default_rng(1).normal(0, 0.3, 600), blocks).action == action
+
+
+@pytest.mark.parametrize(("blocks", "action"), [(3, "hold"), (6, "hold"), (7, "promote")])
+def test_rows_that_depend_on_each_other_decide_after_seven_blocks(blocks: int, action: str) -> None:
+    differences = lfilter([1], [1, -0.5], np.random.default_rng(2).normal(0, 0.1, 1200))
+    verdict = judge_blocks(differences, blocks)
+    assert verdict.action == action
+    assert float(verdict.evidence["inflation"]) > 1.3
+    if action == "hold":
+        assert f"{blocks} complete blocks of time (minimum 7, as rows may depend on each other)" in verdict.reason
+
+
+@pytest.mark.parametrize(("blocks", "action"), [(3, "hold"), (7, "promote")])
+def test_rows_that_arrive_in_batches_do_not_show_that_they_are_independent(blocks: int, action: str) -> None:
+    assert judge_blocks(np.random.default_rng(3).normal(0, 0.3, 600), blocks, shows_days=False).action == action
 
 
 def test_without_common_rows_the_own_rows_of_the_arms_decide() -> None:

@@ -113,14 +113,29 @@ def test_without_a_shadow_the_own_rows_decide(traffic: Traffic) -> None:
 
 
 def test_only_complete_blocks_decide(equal: Traffic) -> None:
-    (verdict,) = equal.judge(4.9)
-    assert (verdict.action, verdict.evidence["blocks"]) == ("hold", 4)
-    assert verdict.evidence["rows"] == 200
+    early, later = equal.judge(2.9)[0], equal.judge(4.9)[0]
+    assert (early.action, early.evidence["blocks"], early.evidence["rows"]) == ("hold", 2, 100)
+    assert "2 complete blocks of time (minimum 7" in early.reason
+    assert (later.action, later.evidence["blocks"], later.evidence["rows"]) == ("promote", 4, 200)
 
 
 def test_a_shorter_block_decides_sooner(equal: Traffic) -> None:
-    (verdict,) = equal.judge(4.9, block="12h")
-    assert (verdict.action, verdict.evidence["blocks"]) == ("promote", 9)
+    early, late = equal.judge(2.9, block="6h")[0], equal.judge(3.1, block="6h")[0]
+    assert (early.action, early.evidence["blocks"]) == ("promote", 11)
+    assert (late.action, late.evidence["blocks"]) == ("promote", 12)
+    assert float(early.evidence["upper"]) > float(late.evidence["upper"])
+
+
+def test_rows_of_one_batch_a_day_need_a_week(traffic: Traffic) -> None:
+    """Fifty rows at each midnight do not show how much the days differ."""
+    midnight = traffic.rows["known_at"].dt.truncate("1d") + timedelta(hours=6)
+    traffic.rows = traffic.rows.with_columns(known_at=midnight, time=midnight)
+    traffic.add("shop/1", "champion", traffic.chance)
+    traffic.add("shop/2", "shadow", traffic.chance + 0.01)
+    traffic.label()
+    early, late = traffic.judge(5.5)[0], traffic.judge(8.1)[0]
+    assert (early.action, late.action) == ("hold", "promote")
+    assert "(minimum 7, as rows may depend on each other)" in early.reason
 
 
 def test_blocks_are_at_most_an_eighth_of_the_longest_canary(equal: Traffic) -> None:

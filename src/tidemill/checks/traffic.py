@@ -6,28 +6,36 @@ import numpy as np
 from msgspec import Struct
 
 from tidemill.checks.guards import LiveBehaviour, fails_too_often, find_harm
-from tidemill.checks.sequential import Blocks, Sequence, find_bounds, make_blocks, merge_small
+from tidemill.checks.sequential import Sequence, find_bounds, widen_by_blocks
 from tidemill.core.check import Action, Outcome, Verdict
 from tidemill.core.rollout import Rollout
 from tidemill.data.arrays import Floats, Ints
 
-_BLOCK_ROWS = 5  # a block with fewer labelled rows is merged with the next
 _DEFAULT_BLOCKS = 20
-_HARM_BLOCKS, _HARM_ALPHA, _HARM_SHARE = 8, 0.002, 0.25
+_LEAST_BLOCKS = 3  # complete blocks of time that decide
+_LEAST_DEPENDENT_BLOCKS = 7  # where rows depend on each other: a week of days
+_DEPENDENT = 1.3  # times the variance of independent rows: rows depend on each other
+_EFFECT_MARGINS = 2.0  # a difference of so many margins from the bound is found soonest
+_LEAST_HARM_LABELS, _HARM_PARTS, _HARM_ALPHA, _HARM_SHARE = 24, 8, 0.001, 0.25
 _GROSS_SHARE = 0.5
 _GROSS_ERRORS = 6.0  # of independent rows: the means of real streams vary up to 5.5 times as much
 _MOST_FAILURES = 0.5  # a champion that fails on more of its rows cannot replace the challenger
 
 
 class LossComparison(Struct, frozen=True, kw_only=True):
-    """The difference of the losses (challenger minus champion) in blocks of time, and in a few blocks of equal size.
+    """The differences of the losses (challenger minus champion), in the order of time.
 
-    `rows` are the labelled rows in `blocks`, `labels` all of them. `same_rows` is false if the arms answered different
-    rows. `broken` and `champion_broken` are rows with a prediction that is not finite.
+    `decided` are those that decide: of the rows in complete blocks of time, with the `indices` of the blocks, or the
+    differences of the arms' means in these blocks if the arms answered different rows (`same_rows` is false).
+    `differences` are those of all labelled rows. `blocks` is the number of complete blocks, `rows` are their labelled
+    rows, `labels` all of them. `broken` and `champion_broken` are rows with a prediction that is not finite.
+    `shows_days` is false if the rows cannot show how much days differ.
     """
 
-    blocks: Blocks
-    recent: Blocks
+    decided: Floats
+    indices: Ints
+    differences: Floats
+    blocks: int
     rows: int
     labels: int
     challenger_loss: float
@@ -35,6 +43,7 @@ class LossComparison(Struct, frozen=True, kw_only=True):
     same_rows: bool = True
     broken: int = 0
     champion_broken: int = 0
+    shows_days: bool = True
 
 
 class CanaryClock(Struct, frozen=True, kw_only=True):
@@ -49,32 +58,42 @@ _RUNNING, _NOTHING = CanaryClock(), LiveBehaviour()
 
 
 def compare_pairs(
-    challenger: Floats, champion: Floats, indices: Ints | None = None, closed: int | None = None
+    challenger: Floats,
+    champion: Floats,
+    indices: Ints | None = None,
+    closed: int | None = None,
+    *,
+    shows_days: bool = True,
 ) -> LossComparison:
     """Compare losses on the same labelled rows, each of shape (rows,), in the order of time.
 
     `indices` are the blocks of the rows; by default, twenty blocks of the same size. Only blocks before `closed` are
-    used for the decision: a part of the rows of a later block is still to come.
+    used for the decision: a part of the rows of a later block is still to come. `shows_days` is false if the rows
+    cannot show how much days differ, because they are of too few days, or arrived in batches.
     """
-    broken = int((~np.isfinite(challenger)).sum())
-    usable = np.isfinite(champion) & np.isfinite(challenger)
-    without = int((~np.isfinite(champion)).sum())
+    finite, usable = np.isfinite(challenger), np.isfinite(champion)
+    broken, without = int((~finite).sum()), int((~usable).sum())
+    usable &= finite
     challenger, champion = challenger[usable], champion[usable]
     differences = challenger - champion
     if indices is None:
-        indices = _split_evenly(len(differences), min(_DEFAULT_BLOCKS, max(len(differences) // _BLOCK_ROWS, 1)))
+        indices = np.arange(len(differences)) * _DEFAULT_BLOCKS // max(len(differences), 1)
     else:
         indices = indices[usable]
-    decided = np.ones(len(indices), dtype=bool) if closed is None else indices < closed
+    complete = np.ones(len(indices), dtype=bool) if closed is None else indices < closed
+    decided = differences[complete]
     return LossComparison(
-        blocks=make_blocks(differences[decided], merge_small(indices[decided], _BLOCK_ROWS)),
-        recent=make_blocks(differences, _split_evenly(len(differences), _HARM_BLOCKS)),
-        rows=int(decided.sum()),
+        decided=decided,
+        indices=indices[complete],
+        differences=differences,
+        blocks=int(np.count_nonzero(np.diff(indices[complete]))) + bool(len(decided)),
+        rows=len(decided),
         labels=len(differences),
-        challenger_loss=float(challenger.mean()) if len(challenger) else math.nan,
-        champion_loss=float(champion.mean()) if len(champion) else math.nan,
+        challenger_loss=_find_mean(challenger),
+        champion_loss=_find_mean(champion),
         broken=broken,
         champion_broken=without,
+        shows_days=shows_days,
     )
 
 
@@ -91,18 +110,22 @@ def compare_arms(
         finite = np.isfinite(losses) & (indices < closed if closed is not None else True)
         arms.append((losses[finite], indices[finite]))
     common = np.intersect1d(arms[0][1], arms[1][1])
-    parts = [make_blocks(losses[keep := np.isin(indices, common)], indices[keep]) for losses, indices in arms]
-    rows = 1 / (1 / parts[0].rows + 1 / parts[1].rows)
-    pooled = (parts[0].variance + parts[1].variance) / 2
-    blocks = Blocks(parts[0].means - parts[1].means, rows, pooled)
-    means = [float(losses.mean()) if len(losses) else math.nan for losses, _ in arms]
+    means, rows = [], []
+    for losses, indices in arms:
+        is_common = np.isin(indices, common)
+        position = np.searchsorted(common, indices[is_common])
+        counts = np.bincount(position, minlength=len(common))
+        means.append(np.bincount(position, losses[is_common], minlength=len(common)) / np.maximum(counts, 1))
+        rows.append(int(counts.sum()))
     return LossComparison(
-        blocks=blocks,
-        recent=Blocks(np.empty(0), np.empty(0), 0.0),
-        rows=int(min(part.rows.sum() for part in parts)),
+        decided=means[0] - means[1],
+        indices=np.arange(len(common), dtype=np.int64),
+        differences=np.empty(0),
+        blocks=len(common),
+        rows=min(rows),
         labels=int(min(len(losses) for losses, _ in arms)),
-        challenger_loss=means[0],
-        champion_loss=means[1],
+        challenger_loss=_find_mean(arms[0][0]),
+        champion_loss=_find_mean(arms[1][0]),
         same_rows=False,
         broken=int((~np.isfinite(challenger[0])).sum()),
         champion_broken=int((~np.isfinite(champion[0])).sum()),
@@ -120,16 +143,20 @@ def check_traffic(
 ) -> Verdict:
     """Return a verdict on a challenger from its losses and the champion's; it can be called at any time, and often.
 
-    The bounds of the mean difference hold at all looks at once (see `tidemill.checks.sequential`), with the
+    Each bound of the mean difference holds at all looks at once (see `tidemill.checks.sequential`), with the
     probability `rollout.confidence`. A challenger is promoted when the upper bound is at most `rollout.margin`, in the
-    mode of superiority when it is below 0; it is rolled back when the lower bound is above that. Before there are
-    `rollout.minimum` labels, or before its shortest duration, only harm stops it: predictions that are not finite, a
-    guard rail, or a loss that is higher by a quarter of the champion's beyond any doubt.
+    mode of superiority when it is below 0; it is rolled back when the lower bound is above that. Rows that are
+    independent decide after three complete blocks of time. If rows depend on each other, or may do so unseen, seven
+    blocks are required, and the bounds are at least as wide as those from the means of the blocks.
+
+    Before that, before there are `rollout.minimum` labels, or before its shortest duration, only harm stops it:
+    predictions that are not finite, a guard rail, or a loss that is higher by a quarter of the champion's beyond any
+    doubt.
 
     At the end of its time an undecided canary gets the action of `rollout.undecided`. A champion that fails on most of
     its rows does not replace a challenger that answers.
     """
-    bounds = find_bounds(comparison.blocks, 1 - rollout.confidence)
+    bounds, needed = _find_decision_bounds(comparison, rollout)
     evidence = _describe(comparison, bounds, rollout, clock)
 
     def create_verdict(outcome: Outcome, action: Action, reason: str) -> Verdict:
@@ -153,14 +180,15 @@ def check_traffic(
         harm = f"its predictions are not finite on {comparison.broken} of {rows} rows"
     if harm or problem:
         return create_verdict("fail", "rollback", harm or problem)
-    is_decidable = comparison.rows >= rollout.minimum and not clock.early
+    is_decidable = comparison.rows >= rollout.minimum and comparison.blocks >= needed and not clock.early
     limit = rollout.margin if rollout.mode == "non-inferiority" else 0.0
     losses = _format_losses(comparison, bounds)
     if is_decidable and (bounds.upper <= limit if rollout.mode == "non-inferiority" else bounds.upper < limit):
         return create_verdict("pass", "promote", f"{'better' if bounds.mean < 0 else 'not worse'}: {losses}")
     if is_decidable and bounds.lower > limit:
         return create_verdict("fail", "rollback", f"worse: {losses}")
-    status = losses if math.isfinite(bounds.upper) else _format_few(comparison, rollout)
+    is_few = comparison.rows < rollout.minimum or comparison.blocks < needed or not math.isfinite(bounds.upper)
+    status = _format_few(comparison, rollout, needed) if is_few else losses
     if not clock.ended:
         still = "not decided yet, and extended" if clock.extended else "not decided yet"
         return create_verdict("undecided", "hold", f"{still}: {status}")
@@ -190,12 +218,14 @@ def check_answers(behaviour: LiveBehaviour, limit: float, *, subject: str) -> Ve
 
 def _find_harm_in_losses(comparison: LossComparison, rollout: Rollout) -> str:
     """Return a text if the loss is higher beyond doubt, and by much, on the few rows so far; else an empty text."""
-    enough = max(_HARM_BLOCKS * 3, min(rollout.minimum // 4, 100))
-    if comparison.labels < enough or len(comparison.recent.means) < _HARM_BLOCKS:
+    if len(comparison.differences) < max(_LEAST_HARM_LABELS, min(rollout.minimum // 4, 100)):
         return ""
-    bounds = find_bounds(comparison.recent, _HARM_ALPHA)
-    # A much higher loss of a challenger that is wrong on a part of the rows varies too much between blocks for bounds.
-    error = math.sqrt(comparison.recent.variance / comparison.labels)
+    effect = _HARM_SHARE * abs(comparison.champion_loss)
+    parts = np.arange(comparison.labels) * _HARM_PARTS // comparison.labels
+    bounds = find_bounds(comparison.differences, _HARM_ALPHA, effect)
+    bounds = widen_by_blocks(bounds, comparison.differences, parts, _HARM_ALPHA, effect)
+    # A much higher loss of a challenger that is wrong on a part of the rows varies too much for bounds.
+    error = float(comparison.differences.std()) / math.sqrt(comparison.labels)
     is_gross = bounds.mean - rollout.margin > max(_GROSS_SHARE * abs(comparison.champion_loss), _GROSS_ERRORS * error)
     if is_gross:
         losses = f"live loss {comparison.challenger_loss:.4f} against {comparison.champion_loss:.4f}"
@@ -216,8 +246,9 @@ def _describe(
         "minimum": rollout.minimum,
         "margin": rollout.margin,
         "mode": rollout.mode,
-        "blocks": bounds.blocks,
+        "blocks": comparison.blocks,
         "memory": bounds.memory,
+        "inflation": bounds.inflation,
         "same_rows": comparison.same_rows,
         "extended": clock.extended,
     }
@@ -239,11 +270,25 @@ def _format_losses(comparison: LossComparison, bounds: Sequence) -> str:
     return f"{text}, difference {bounds.mean:+.4f} ({bounds.lower:+.4f} to {bounds.upper:+.4f})"
 
 
-def _format_few(comparison: LossComparison, rollout: Rollout) -> str:
-    blocks = len(comparison.blocks.means)
-    return f"{comparison.labels} labels (minimum {rollout.minimum}) in {blocks} complete blocks of time (minimum 5)"
+def _format_few(comparison: LossComparison, rollout: Rollout, needed: int) -> str:
+    labels = f"{comparison.labels} labels (minimum {rollout.minimum})"
+    text = f"{labels} in {comparison.blocks} complete blocks of time (minimum {needed}"
+    return f"{text}, as rows may depend on each other)" if needed > _LEAST_BLOCKS else f"{text})"
 
 
-def _split_evenly(rows: int, blocks: int) -> Ints:
-    """Return the indices of blocks of the same size for rows in order."""
-    return np.asarray(np.arange(rows) * blocks // max(rows, 1), dtype=np.int64)
+def _find_decision_bounds(comparison: LossComparison, rollout: Rollout) -> tuple[Sequence, int]:
+    """Return the bounds of the difference, and the complete blocks of time that decide.
+
+    Both are larger where rows depend on each other, or may do so unseen.
+    """
+    alpha, effect = 1 - rollout.confidence, _EFFECT_MARGINS * rollout.margin
+    bounds = find_bounds(comparison.decided, alpha, effect)
+    if not comparison.same_rows:
+        return bounds, _LEAST_DEPENDENT_BLOCKS
+    if comparison.shows_days and bounds.inflation <= _DEPENDENT:
+        return bounds, _LEAST_BLOCKS
+    return widen_by_blocks(bounds, comparison.decided, comparison.indices, alpha, effect), _LEAST_DEPENDENT_BLOCKS
+
+
+def _find_mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else math.nan

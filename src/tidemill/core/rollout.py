@@ -24,13 +24,14 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     margin
         How much worse than the champion the challenger may be: in log loss, or in squared error for a regression.
     confidence
-        The probability that the bounds of the difference hold at all looks of a canary: at most `1 - confidence` of
-        the challengers that are worse by `margin` are promoted.
+        The probability that a bound of the difference holds at all looks of a canary: at most `1 - confidence` of the
+        challengers that are worse by `margin` are promoted.
     minimum
         The number of labels that decides the canary: labels of rows that both releases predicted.
     block
-        The block of time whose mean loss counts as one observation: rows of the same day depend on each other. At
-        least five complete blocks decide. It is at most an eighth of `maximum`.
+        The time that a disturbance lasts, such as a bad day. Only rows of complete blocks decide: of at least three
+        blocks if the rows are independent of each other; of seven if they are not, if they arrive in batches, or
+        within the first three days. It is at most an eighth of `maximum`.
     shortest
         The shortest canary; before, only harm stops it.
     maximum

@@ -31,6 +31,9 @@ from tidemill.monitoring.windows import extract_scores, is_labelled, read_truth,
 
 _RECENT = timedelta(days=1)  # without a canary, failures of the champion in this time are counted
 _BLOCKS_AT_LEAST = 8  # in the longest canary
+_PARTS = 12  # of a block
+_FEW_PARTS = 3  # with rows in fewer parts of a block, they arrived in batches
+_LEAST_TIME = timedelta(days=3)  # before, rows cannot show how much days differ
 
 
 class Arms(Struct, frozen=True):
@@ -158,20 +161,25 @@ def _compare(
     """Compare the losses on the rows that both answered; on the rows of each where both answered few."""
     common = tuple(name for name in champion.classes if name in challenger.classes)
     block = min(parse_duration(rollout.block), parse_duration(rollout.maximum) / _BLOCKS_AT_LEAST)
-    closed = (now - since) // block
+    part = block / _PARTS
+    closed = (now - since) // (_PARTS * part)
 
     def measure(rows: pl.DataFrame, signature: Signature) -> tuple[Floats, Ints]:
         rows = _filter_labelled(rows, champion, common)
         if rows.is_empty():
             return np.empty(0), np.empty(0, dtype=np.int64)
-        return _compute_losses(rows, signature, common), _find_blocks(rows, since, block)
+        return _compute_losses(rows, signature, common), _find_parts(rows, since, part)
 
     pairs = arms.pairs
     paired, shadowed = measure(pairs[0], champion), measure(pairs[1], challenger)
     own = measure(arms.champion, champion), measure(arms.challenger, challenger)
     if 4 * len(paired[0]) >= min(len(own[0][0]), len(own[1][0])):
-        return compare_pairs(shadowed[0], paired[0], shadowed[1], closed)
-    return compare_arms(own[1], own[0], closed)
+        parts = shadowed[1]
+        in_batches = len(np.unique(parts)) < _FEW_PARTS * len(np.unique(parts // _PARTS))
+        shows_days = not in_batches and closed * _PARTS * part >= _LEAST_TIME
+        return compare_pairs(shadowed[0], paired[0], parts // _PARTS, closed, shows_days=shows_days)
+    ours, theirs = ((losses, parts // _PARTS) for losses, parts in (own[1], own[0]))
+    return compare_arms(ours, theirs, closed)
 
 
 def _filter_labelled(rows: pl.DataFrame, champion: Signature, common: tuple[str, ...]) -> pl.DataFrame:
@@ -182,9 +190,9 @@ def _filter_labelled(rows: pl.DataFrame, champion: Signature, common: tuple[str,
     return rows.filter(truth.is_in(list(common)) if common else truth.is_not_null())
 
 
-def _find_blocks(rows: pl.DataFrame, since: datetime, block: timedelta) -> Ints:
+def _find_parts(rows: pl.DataFrame, since: datetime, part: timedelta) -> Ints:
     microseconds = (rows["known_at"] - since).dt.total_microseconds().to_numpy()
-    return np.asarray(microseconds // max(block // timedelta(microseconds=1), 1), dtype=np.int64)
+    return np.asarray(microseconds // max(part // timedelta(microseconds=1), 1), dtype=np.int64)
 
 
 def _compute_losses(rows: pl.DataFrame, signature: Signature, common: tuple[str, ...]) -> Floats:
