@@ -88,7 +88,7 @@ CHECKS: tuple[CheckInfo, ...] = (
     ),
     _watch(
         "drift",
-        "the inputs of its predictions with its training rows",
+        "the inputs of its predictions with its training rows, or with earlier live windows",
         "predictions",
         "training rows",
         actions=("proceed", "hold", "experiment"),
