@@ -31,6 +31,7 @@ POLICY = Regimes()
 _TINY = 1e-15
 _TEST_SHARE = 0.2
 _CHOICE_SHARE = 1 / 3
+_AHEAD = 250  # rows that a forest predicts in one call, because most of a call does not depend on them
 
 
 class Forest:
@@ -101,6 +102,7 @@ class Loop:
         self._stored: dict[str, Release] = {}
         self._all: list[Release] = []
         self._losses: dict[str, Floats] = {}  # each row is scored once by each release
+        self._classes: dict[str, Ints] = {}
         self._changes: list[Change] = []
         self._start = 0
         self._novel: int | None = 0
@@ -114,13 +116,21 @@ class Loop:
         for begin in range(0, count, self._every):
             end = min(begin + self._every, count)
             if self._champion is not None:
-                model, name = self._champion.model, self._champion.name
-                shares = model.predict_shares(self._stream.rows[begin:end])
-                predictions[begin:end] = model.classes_of(shares)
-                self._losses[name][begin:end] = model.losses_of(shares, self._stream.classes[begin:end])
+                self._score(self._champion, begin, end)
+                predictions[begin:end] = self._classes[self._champion.name][begin:end]
             self._look(end, max(0, end - self._delay))
         seconds = time.perf_counter() - began
         return Result(predictions, tuple(self._changes), tuple(self._all), len(self._stored), seconds)
+
+    def _score(self, release: Release, begin: int, end: int) -> None:
+        """Compute the losses and the classes of a release on rows, and on some rows after them."""
+        missing = np.flatnonzero(np.isnan(self._losses[release.name][begin:end]))
+        if len(missing):
+            last = max(begin + int(missing[-1]) + 1, begin + int(missing[0]) + _AHEAD)
+            at = slice(begin + int(missing[0]), last)
+            shares = release.model.predict_shares(self._stream.rows[at])
+            self._classes[release.name][at] = release.model.classes_of(shares)
+            self._losses[release.name][at] = release.model.losses_of(shares, self._stream.classes[at])
 
     def _look(self, end: int, labelled: int) -> None:
         if self._champion is None:
@@ -148,16 +158,11 @@ class Loop:
     def _open_window(self, begin: int, end: int, labelled: int) -> RegimeWindow:
         champion = self._champion
         assert champion is not None
-        rows, classes = self._stream.rows, self._stream.classes
         inputs = read_inputs(self._frame[begin:end], champion.inputs)
 
         def compute_losses(name: str) -> Floats:
-            known = self._losses[name][begin:labelled]
-            missing = np.flatnonzero(np.isnan(known))
-            if len(missing):
-                at = missing + begin
-                known[missing] = self._stored[name].model.compute_losses(rows[at], classes[at])
-            return known
+            self._score(self._stored[name], begin, labelled)
+            return self._losses[name][begin:labelled]
 
         def compare(stored: object) -> list[InputFit]:
             others = [self._stored[name] for name in stored]  # type: ignore[attr-defined]
@@ -195,6 +200,7 @@ class Loop:
         self._stored[name] = self._champion = release
         self._all.append(release)
         self._losses[name] = np.full(len(classes), np.nan)
+        self._classes[name] = np.zeros(len(classes), dtype=np.int64)
         self._requests.append(labelled - start)
         self._start, self._novel = start, None
         self._changes.append(Change(end, "training", name))

@@ -2,8 +2,8 @@
 
 A fleet sends a row every two minutes, and learns half an hour later whether the vehicle stopped for a repair. First all
 vehicles are of model A; then all are of model B, which has other sensors and other faults; then model A returns, and so
-on. No column names the vehicle model. With `--named`, the column `vehicle` does; the first 3,000 rows are of model A, and
-the rows of both models are mixed afterwards.
+on. No column names the vehicle model. With `--named`, the column `vehicle` does: the first 3,000 rows are of model A,
+and the rows of both models are mixed afterwards.
 """
 
 import sys
