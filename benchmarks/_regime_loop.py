@@ -191,7 +191,12 @@ class Loop:
         begin = self._choose_begin(start, labelled)
         cut = labelled - int((labelled - begin) * _TEST_SHARE) if begin == start else labelled - (labelled - start) // 5
         candidate = Forest(rows[begin:cut], classes[begin:cut])
-        errors = profile_errors(candidate.compute_losses(rows[cut:labelled], classes[cut:labelled]))
+        test = slice(cut, labelled)
+        baseline = float(_compute_baseline(classes[begin:cut], classes[test]).mean())
+        errors = profile_errors(candidate.compute_losses(rows[test], classes[test]), baseline)
+        if not errors.knows:  # the gate refuses a candidate that is not better than the trivial baseline
+            self._requests.append(labelled - start)
+            return
         name = f"m/{len(self._all) + 1}"
         model = Forest(rows[begin:labelled], classes[begin:labelled])
         release = Release(name, model, errors, profile(self._frame[begin:labelled]), begin, labelled, start)
@@ -214,7 +219,13 @@ class Loop:
             Forest(rows[begin:cut], classes[begin:cut]).compute_losses(rows[cut:labelled], classes[cut:labelled])
             for begin in (0, start)
         )
-        return start if prefers_regime(of_all, of_regime) else 0
+        baseline = _compute_baseline(classes[:cut], classes[cut:labelled])
+        return start if prefers_regime(of_all, of_regime, baseline=baseline) else 0
+
+
+def _compute_baseline(learned: Ints, classes: Ints) -> Floats:
+    """Return the log losses of the shares of the classes."""
+    return np.asarray(-np.log([max(float((learned == name).mean()), _TINY) for name in classes]), dtype=np.float64)
 
 
 def _has_learned(release: Release, other: Release) -> bool:

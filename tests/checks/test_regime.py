@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tidemill.checks.regime import (
     ErrorProfile,
@@ -238,3 +239,36 @@ def test_a_regression_is_judged_by_the_share_of_its_squared_error() -> None:
         return decide("a", ["b"], lambda _: own, window, settings_of_regression).outcome
 
     assert [judge(scale) for scale in (1.0, 1.1, 4.0)] == ["fits", "fits", "recall"]
+
+
+def give_baseline(profile_of: ErrorProfile, baseline: float) -> ErrorProfile:
+    return replace(profile_of, baseline=baseline)
+
+
+def test_a_release_that_is_not_better_than_the_baseline_is_never_recalled() -> None:
+    losses = {"a": draw_losses(1, 200, 0.9), "b": draw_losses(2, 200, 0.05)}
+    known = {name: give_baseline(PROFILES[name], 0.69) for name in "ab"}
+    assert decide_on(losses, known).release == "b"
+    ignorant = {"a": known["a"], "b": give_baseline(PROFILES["b"], 0.01)}
+    assert decide_on(losses, ignorant).outcome == "novel"
+    by_inputs = decide_on({"a": losses["a"], "b": losses["b"]}, ignorant, 0, b=InputFit(50.0, 0, fits=True))
+    assert by_inputs.outcome == "fits"
+
+
+def test_a_champion_that_is_not_better_than_the_baseline_fits_no_rows() -> None:
+    at_chance = draw_losses(3, 300, 0.3)
+    profiles = {"a": profile_errors(at_chance, 0.69), "b": give_baseline(PROFILES["b"], 0.69)}
+    assert not profiles["a"].knows
+    newest = draw_losses(4, 200, 0.3)
+    assert decide_on({"a": newest}, profiles).outcome == "novel"
+    recalled = decide_on({"a": newest, "b": draw_losses(5, 200, 0.05)}, profiles)
+    assert (recalled.outcome, recalled.release) == ("recall", "b")
+    assert decide_on({"a": newest}, {"a": profile_errors(at_chance)}).outcome == "fits", "its baseline is unknown"
+
+
+def test_where_a_model_of_all_rows_knows_nothing_the_lower_mean_decides() -> None:
+    of_regime, of_all = np.full(60, 0.6), np.linspace(0.0, 1.6, 60)
+    assert not prefers_regime(of_all, of_regime, deviations=4)
+    assert prefers_regime(of_all, of_regime, deviations=4, baseline=np.full(60, 0.69))
+    assert not prefers_regime(of_all, of_regime, deviations=4, baseline=np.full(60, 0.9))
+    assert not prefers_regime(of_all, np.full(60, 2.3), baseline=np.full(60, 0.69))

@@ -14,6 +14,7 @@ from tidemill.data.arrays import Booleans, Floats
 _LEVELS = (0.02, 0.05, 0.1, 0.2, 0.4)
 _RATES = (0.25, 0.5, 0.8)
 _NOVEL_RATES = (0.5, 0.8)
+_UNKNOWING_RATE = 0.5
 _STORED_LOSSES = 257
 _LEAST_ACCEPTANCE = 3.0
 _MOST_REJECTION = 3.0
@@ -34,28 +35,41 @@ By = Literal["", "labels", "features"]
 
 
 class ErrorProfile(Struct, frozen=True, kw_only=True):
-    """The losses of a model on `rows` held-out rows: mean, variance, and at most 257 of the sorted losses."""
+    """The losses of a model on `rows` held-out rows: mean, variance, and at most 257 of the sorted losses.
+
+    `baseline` is the mean loss of the trivial baseline on these rows; None if it is unknown.
+    """
 
     rows: int
     mean: float
     variance: float
     losses: tuple[float, ...]
+    baseline: float | None = None
+
+    @property
+    def knows(self) -> bool:
+        """Return whether the model is better than the trivial baseline: one that is not fits any rows, and none."""
+        return self.baseline is None or self.mean < self.baseline
 
 
-def profile_errors(losses: Floats) -> ErrorProfile:
+def profile_errors(losses: Floats, baseline: float | None = None) -> ErrorProfile:
     """Return the error profile of a model from its losses on rows that it has not learned, shape (rows,).
 
-    Losses that are not finite are excluded.
+    Losses that are not finite are excluded. `baseline` is the mean loss of the trivial baseline on these rows.
 
     >>> profile_errors(np.array([0.5, 0.1, 0.3])).losses
     (0.1, 0.3, 0.5)
     """
     values = np.sort(losses[np.isfinite(losses)])
     if not len(values):
-        return ErrorProfile(rows=0, mean=0.0, variance=0.0, losses=())
+        return ErrorProfile(rows=0, mean=0.0, variance=0.0, losses=(), baseline=baseline)
     kept = np.linspace(0, len(values) - 1, min(len(values), _STORED_LOSSES)).round().astype(int)
     return ErrorProfile(
-        rows=len(values), mean=float(values.mean()), variance=float(values.var()), losses=tuple(values[kept].tolist())
+        rows=len(values),
+        mean=float(values.mean()),
+        variance=float(values.var()),
+        losses=tuple(values[kept].tolist()),
+        baseline=baseline,
     )
 
 
@@ -206,21 +220,28 @@ def decide(
     newest rows exceed a level: a model that gets somewhat worse is no new regime. Features decide where fewer than 20
     rows since the change of the inputs have a label, and at least 8 have none.
 
+    A release that is not better than the trivial baseline knows no regime: it is never recalled, and as the champion it
+    is treated as rejected on all rows.
+
     `stored` are the releases that can be recalled, the preferred first.
     """
     indices = np.flatnonzero(window.labelled)
     own = profiles(champion)
     losses = window.losses(champion) if len(indices) and own is not None and own.rows else None
-    rejection = reject(losses, own) if losses is not None and own is not None else None
-    if own is not None and rejection is not None and losses is not None and rejection.evidence >= settings.evidence:
-        novel = reject(losses, own, _NOVEL_RATES)
+    rejection = novel = None
+    if own is not None and losses is not None:
+        knows_nothing = Rejection(max(settings.evidence, settings.novel), 0, np.inf, 0.0, _UNKNOWING_RATE)
+        rejection = reject(losses, own) if own.knows else knows_nothing
+        novel = reject(losses, own, _NOVEL_RATES) if own.knows else knows_nothing
+    if own is not None and losses is not None and rejection and novel and rejection.evidence >= settings.evidence:
         by_labels = _decide_by_labels(own, stored, profiles, window, settings, losses, rejection, novel)
         if by_labels.outcome != "fits":
             return by_labels._replace(start=int(indices[by_labels.start]))
         return by_labels
     unlabelled = len(window.labelled) - len(indices)
     if settings.features and stored and unlabelled >= _LEAST_UNLABELLED_ROWS and window.inputs_changed():
-        return _decide_by_features(stored, window, settings)
+        knowing = [name for name in stored if (profile := profiles(name)) is None or profile.knows]
+        return _decide_by_features(knowing, window, settings)
     return RegimeDecision("fits", evidence=rejection.evidence if rejection else 0.0)
 
 
@@ -239,12 +260,12 @@ def _decide_by_labels(
     loss = float(newest.mean())
     increase = settings.find_least_increase(own)
     usual = float(settings.clip(np.asarray(own.losses), own).mean())
-    if loss - usual < increase:
+    if own.knows and loss - usual < increase:
         return RegimeDecision("fits", evidence=rejection.evidence)
     tried = []
     for release in stored:
         profile, others = profiles(release), window.losses(release)
-        if profile is None or not profile.rows or others is None:
+        if profile is None or not profile.rows or not profile.knows or others is None:
             continue
         on_newest = settings.clip(others, own)[rejection.start :]
         compared = _try(release, on_newest, newest, profile, rejection.rate, len(stored))
@@ -257,7 +278,7 @@ def _decide_by_labels(
         start = rejection.start + best.start
         return decision._replace(outcome="recall", release=best.release, start=start, loss=best.champion)
     is_new = novel.evidence >= settings.novel and len(losses) - novel.start >= _LEAST_NOVEL_ROWS
-    is_new = is_new and float(clipped[novel.start :].mean()) - usual >= increase
+    is_new = is_new and (not own.knows or float(clipped[novel.start :].mean()) - usual >= increase)
     return decision._replace(start=novel.start) if is_new else decision._replace(outcome="fits")
 
 
@@ -306,14 +327,19 @@ def _decide_by_features(stored: Sequence[str], window: RegimeWindow, settings: S
     return RegimeDecision("recall", "features", best[0], best[1].start, best[1].evidence)
 
 
-def prefers_regime(of_all: Floats, of_regime: Floats, deviations: float = _CHOICE_DEVIATIONS) -> bool:
+def prefers_regime(
+    of_all: Floats, of_regime: Floats, deviations: float = _CHOICE_DEVIATIONS, baseline: Floats | None = None
+) -> bool:
     """Return whether a model of the regime's rows is clearly better than one of all rows, by losses on the same rows.
 
     If it is not, all rows are the better choice: their model also knows the earlier regimes. It is clear if the mean
-    difference is more than so many standard errors above zero.
+    difference is more than so many standard errors above zero. Where a model of all rows is not better than the trivial
+    `baseline`, it knows no regime, so the lower mean decides.
     """
     differences = of_all - of_regime
     if not len(differences):
         return False
+    if baseline is not None and len(baseline) and of_all.mean() >= baseline.mean():
+        return float(differences.mean()) > 0
     reach = deviations * float(differences.std()) / float(np.sqrt(len(differences)))
     return float(differences.mean()) > reach

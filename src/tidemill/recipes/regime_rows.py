@@ -30,14 +30,15 @@ from tidemill.recipes.scoring import score_rows, select_learned
 from tidemill.registry.bindings import BINDING, ReleaseRegime, find_requested_value
 from tidemill.registry.regimes import find_regime_start
 from tidemill.registry.routing import find_current_route
+from tidemill.training.evaluate import predict_baseline, to_truth
 
 _TEST_SHARE = 1 / 3
 _LEAST_TEST_ROWS = 20
 # Each value of the key is a chance of a wrong choice, so it must be clearer than for one new regime.
 _KEY_DEVIATIONS = 2.33
 
-RowLosses = tuple[Floats, Floats]
-"""The losses of a model of all rows and of one of the regime's rows, on the same rows."""
+RowLosses = tuple[Floats, Floats, Floats]
+"""The losses of a model of all rows, of one of the regime's rows, and of the trivial baseline, on the same rows."""
 
 
 class RowChoice(Struct, frozen=True, kw_only=True):
@@ -127,13 +128,13 @@ def choose_rows(
     if test.height < _LEAST_TEST_ROWS:
         return RowChoice(reason=f"only {test.height} rows of the regime can test a choice")
     try:
-        of_all, of_regime = compare((frame, newest), test)
+        of_all, of_regime, baseline = compare((frame, newest), test)
     except DataError as problem:
         return RowChoice(reason=f"the two cannot be compared: {problem.problem}")
     choice = _describe(RowChoice(), of_all, of_regime)
     if len(of_all) != len(of_regime):
         return replace(choice, reason="all rows: those of the regime lack classes of its newest rows")
-    if prefers_regime(of_all, of_regime):
+    if prefers_regime(of_all, of_regime, baseline=baseline):
         return replace(choice, since=since, reason="the rows of the regime: the loss on its newest rows is lower")
     return replace(choice, reason="all rows: the loss on the newest rows of the regime is not higher")
 
@@ -175,7 +176,7 @@ def _choose_by_key(
     if rest.height == own.height or test.height < _LEAST_TEST_ROWS:
         reason = "no other row is there" if rest.height == own.height else f"only {test.height} rows can test a choice"
         return replace(regime, reason=reason)
-    of_all, of_regime = compare((rest, own), test)
+    of_all, of_regime, _ = compare((rest, own), test)
     regime = _describe(regime, of_all, of_regime)
     if len(of_all) == len(of_regime) and prefers_regime(of_all, of_regime, _KEY_DEVIATIONS):
         return replace(regime, value=value, reason=f"a model of the rows with {key} = {value!r} is better on them")
@@ -194,18 +195,22 @@ def _compare(
     snapshot: Snapshot,
     sources: Sources,
 ) -> RowLosses:
-    """Return the losses on test rows of two models, each fitted on its rows before the test."""
+    """Return the losses on test rows of two models, each fitted on its rows before the test, and of the baseline."""
     first, source = test[TIME][0], sources.definition(policy.problem.source)
 
-    def measure(part: pl.DataFrame) -> Floats:
+    def measure(part: pl.DataFrame) -> tuple[Floats, Floats]:
         older = part.filter(pl.col(TIME) < first).sort(TIME, maintain_order=True)
         train, validation = hold_out_validation(older, policy, source)
         encoding = learn_vocabularies(transform(train, inputs), inputs)
         model: Model = fit(train, validation, encoding, None, policy, inputs, snapshot, sources)
         known = select_learned(model, test, policy.problem)
-        return losses(*score_rows(model, known, policy.problem, source))
+        problem, classes = policy.problem, model.manifest.signature.classes
+        truth, scores = score_rows(model, known, problem, source)
+        shares = to_truth(select_learned(model, older, problem)[problem.label], problem.task, classes)
+        return losses(truth, scores), losses(truth, predict_baseline(shares, known.height))
 
-    return measure(rows[0]), measure(rows[1])
+    of_all, baseline = measure(rows[0])
+    return of_all, measure(rows[1])[0], baseline
 
 
 def _describe(choice: RowChoice, of_all: Floats, of_regime: Floats) -> RowChoice:

@@ -165,7 +165,7 @@ def train_on(
     test_metrics = measure_on(candidate, test, policy, "test", metrics)
     train_metrics = measure_on(candidate, sample(learned, policy.training), policy, "train", metrics)
     baseline_metrics = measure_baseline(candidate, learned, test, settings)
-    errors = measure_errors(candidate, test, settings)
+    errors = measure_errors(candidate, test, settings, baseline_metrics=baseline_metrics)
     plot_predictions(candidate, test, settings)
     verdict = None
     if policy.gate.enabled:
