@@ -107,6 +107,7 @@ class Loop:
         self._start = 0
         self._novel: int | None = 0
         self._requests: list[int] = []
+        self._replaced = ""
 
     def run(self) -> Result:
         """Return the predictions of all rows."""
@@ -134,7 +135,7 @@ class Loop:
 
     def _look(self, end: int, labelled: int) -> None:
         if self._champion is None:
-            if labelled >= POLICY.minimum:
+            if labelled >= max(POLICY.minimum, 2 * self._requests[-1] if self._requests else 0):
                 self._train(end, labelled, 0)
             return
         begin = max(self._start, min(labelled - POLICY.rows, end - POLICY.rows))
@@ -177,9 +178,11 @@ class Loop:
             losses=compute_losses,
             inputs=compare,
             inputs_changed=lambda: may_have_changed(inputs, champion.inputs),
+            replaced=self._replaced,
         )
 
     def _recall(self, name: str, start: int, end: int, by: str) -> None:
+        self._replaced = self._champion.name if self._champion else ""
         self._champion = self._stored[name]
         self._start, self._novel, self._requests = start, None, []
         self._stored[name] = self._stored.pop(name)
@@ -204,6 +207,7 @@ class Loop:
             del self._stored[other.name]  # the same regime: the newer one has learned its rows too
         self._stored[name] = self._champion = release
         self._all.append(release)
+        self._replaced = ""
         self._losses[name] = np.full(len(classes), np.nan)
         self._classes[name] = np.zeros(len(classes), dtype=np.int64)
         self._requests.append(labelled - start)

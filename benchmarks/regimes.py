@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from msgspec import Struct, to_builtins
+from msgspec import Struct, convert, to_builtins
 
 from benchmarks._regime_loop import CONTENDERS, POLICY, Loop, Result, run_oracle
+from benchmarks._regime_mixed import measure_mixed
 from benchmarks._regime_streams import STREAMS, Stream, planes, stagger, unchanging
 from benchmarks._report import describe_machine, write_between
 from tidemill.data.arrays import Booleans, Ints
@@ -183,7 +184,13 @@ def bound(wrong: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
-def to_table(scores: Sequence[Score], unchanged: Sequence[dict[str, Any]]) -> str:
+def _format_mean(values: Sequence[float]) -> str:
+    """Return a mean, with its 95 % interval if there are several seeds."""
+    reach = 1.96 * float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return f"{np.mean(values):.3f}" + (f" ± {reach:.3f}" if reach else "")
+
+
+def to_table(scores: Sequence[Score], unchanged: Sequence[dict[str, Any]], mixed: Sequence[dict[str, Any]] = ()) -> str:
     """Return the scores as a Markdown table, with a row for each stream and contender."""
     columns = ["stream", "contender", "blind spot, median (mean)", "accuracy after a return", "oracle", "trainings"]
     columns += ["recalls", "wrong (undone)", "needless trainings", "kept"]
@@ -197,7 +204,7 @@ def to_table(scores: Sequence[Score], unchanged: Sequence[dict[str, Any]]) -> st
         own = contender == "recall"
         lines.append(
             f"| {title} | {contender} | {np.median(blind):.0f} ({np.mean(blind):.0f}) | "
-            f"{np.mean([score.accuracy for score in same]):.3f} | {np.mean([score.oracle for score in same]):.3f} | "
+            f"{_format_mean([score.accuracy for score in same])} | {np.mean([score.oracle for score in same]):.3f} | "
             f"{np.mean([score.trainings for score in same]):.1f} | "
             + (f"{np.mean([score.recalls for score in same]):.1f}" if own else "–")
             + " | "
@@ -224,6 +231,11 @@ def to_table(scores: Sequence[Score], unchanged: Sequence[dict[str, Any]]) -> st
     for entry in unchanged:
         title = f"{UNCHANGING_ROWS:,} rows of {entry['stream']} without a change (seed {entry['seed']})"
         lines.append(f"- {title}: {entry['changes']} needless changes, {entry['ms_per_row']} ms per row.")
+    for entry in mixed:
+        lines.append(
+            f"- Rows of two regimes mixed at random, with {entry['inputs']}: accuracy {entry['key']} with a key, "
+            f"{entry['no key']} without one, {entry['oracle']} of an oracle."
+        )
     return "\n".join(lines)
 
 
@@ -235,19 +247,32 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help=f"write the table to {_PAGE.name}")
     parser.add_argument("--stream", action="append", choices=list(STREAMS), help="run only these streams")
     parser.add_argument("--contender", action="append", choices=list(CONTENDERS), help="run only these contenders")
+    parser.add_argument("--mixed", action="store_true", help="also measure mixed rows, beside a choice of streams")
     parser.add_argument("--at-once", action="store_true", help="no stream with late labels")
-    parser.add_argument("--seeds", type=int, default=len(FINAL_SEEDS), help="the number of seeds, from 1 on")
+    parser.add_argument("--seeds", type=int, default=len(FINAL_SEEDS), help="the number of seeds")
+    parser.add_argument("--first-seed", type=int, default=FINAL_SEEDS[0], help="the first of the seeds")
+    parser.add_argument(
+        "--merge", type=Path, nargs="+", default=[], help="JSON of earlier runs: only print their table"
+    )
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=RuntimeWarning)
-    names = options.stream or (["half-spaces", "look-alikes"] if options.quick else list(STREAMS))
-    seeds = range(1, 2 if options.quick else options.seeds + 1)
+    names = (
+        [] if options.merge else options.stream or (["half-spaces", "look-alikes"] if options.quick else list(STREAMS))
+    )
+    seeds = range(options.first_seed, options.first_seed + (1 if options.quick else options.seeds))
     contenders = options.contender or list(CONTENDERS)
     scores = measure(names, seeds, (0,) if options.quick or options.at_once else (0, 500), contenders)
-    unchanged = [] if options.quick or options.stream else measure_unchanging(seeds, UNCHANGING_ROWS)
+    unchanged = [] if options.quick or options.stream or options.merge else measure_unchanging(seeds, UNCHANGING_ROWS)
+    mixed = measure_mixed(seeds) if options.mixed or not (options.quick or options.stream or options.merge) else []
+    parts = [json.loads(file.read_text()) for file in options.merge]
+    scores += [convert(score, Score) for part in parts for score in part["scores"]]
+    unchanged += [entry for part in parts for entry in part["unchanging"]]
+    mixed += [entry for part in parts for entry in part["mixed"]]
     if options.json:
-        print(json.dumps({"scores": to_builtins(scores), "unchanging": unchanged}, indent=2))
+        print(json.dumps({"scores": to_builtins(scores), "unchanging": unchanged, "mixed": mixed}, indent=2))
         return
-    text = f"{describe_machine()}; seeds {', '.join(map(str, seeds))}\n\n{to_table(scores, unchanged)}"
+    known = sorted({score.seed for score in scores})
+    text = f"{describe_machine()}; seeds {', '.join(map(str, known))}\n\n{to_table(scores, unchanged, mixed)}"
     print(text)
     if options.markdown:
         write_between(_PAGE, "regimes", text)

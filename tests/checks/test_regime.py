@@ -272,3 +272,22 @@ def test_where_a_model_of_all_rows_knows_nothing_the_lower_mean_decides() -> Non
     assert prefers_regime(of_all, of_regime, deviations=4, baseline=np.full(60, 0.69))
     assert not prefers_regime(of_all, of_regime, deviations=4, baseline=np.full(60, 0.9))
     assert not prefers_regime(of_all, np.full(60, 2.3), baseline=np.full(60, 0.69))
+
+
+@pytest.mark.parametrize(("errors", "outcome"), [(0.4, "recall"), (0.88, "novel")])
+def test_a_wrong_recall_is_undone_by_the_first_labels_that_prove_it(errors: float, outcome: str) -> None:
+    """The champion `a` was recalled in place of `b`: neither fits, and `b` is better, or is not."""
+    rows = 40
+    losses = {"a": draw_losses(1, rows, 0.9), "b": draw_losses(2, rows, errors)}
+    window = RegimeWindow(
+        labelled=np.ones(rows, dtype=bool),
+        losses=losses.get,
+        inputs=lambda names: [InputFit(0.0, 0, fits=False) for _ in names],
+        inputs_changed=lambda: False,
+        replaced="b",
+    )
+    decision = decide("a", ["b"], PROFILES.get, window, SETTINGS)
+    assert decision.outcome == outcome
+    assert (decision.release == "b") == (outcome == "recall")
+    alone = decide("a", ["b"], PROFILES.get, window._replace(replaced=""), SETTINGS)
+    assert alone.outcome != "recall"

@@ -16,6 +16,7 @@ from tidemill.registry.pauses import pause
 from tidemill.registry.regimes import (
     find_episode,
     find_regime_start,
+    find_replaced,
     find_start,
     list_earlier,
     list_kept_releases,
@@ -196,3 +197,13 @@ def test_without_any_verdict_on_regimes_no_release_is_kept_for_them(harbour: Har
         harbour.serve()
     assert list_kept_releases(harbour.books, "test", "late") == set()
     assert len(list_regimes(harbour.books, "test", "late")) == 3
+
+
+def test_the_release_that_a_recall_replaced_is_known_until_the_next_change(harbour: Harbour) -> None:
+    first = harbour.serve()
+    second = harbour.begin_regime(first)
+    assert find_replaced(harbour.books, "test", "late") == ""
+    harbour.recall(first)
+    assert find_replaced(harbour.books, "test", "late") == second
+    harbour.serve()
+    assert find_replaced(harbour.books, "test", "late") == ""

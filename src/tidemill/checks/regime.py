@@ -167,12 +167,15 @@ class RegimeWindow(NamedTuple):
         called if the champion's inputs are rejected.
     inputs_changed
         Returns whether the newest rows may not be from the inputs of the champion.
+    replaced
+        The release that the champion replaced, if the champion was recalled; empty otherwise.
     """
 
     labelled: Booleans
     losses: Callable[[str], Floats | None]
     inputs: Callable[[Sequence[str]], list[InputFit]]
     inputs_changed: Callable[[], bool]
+    replaced: str = ""
 
 
 class Tried(NamedTuple):
@@ -219,6 +222,9 @@ def decide(
     change, and is better than the champion on the same rows. A regime is novel only if at least about half of the
     newest rows exceed a level: a model that gets somewhat worse is no new regime. Features decide where fewer than 20
     rows since the change of the inputs have a label, and at least 8 have none.
+
+    Where the first labels reject a recalled champion, and no release fits, the release that it replaced is recalled if
+    it is clearly better on the same rows: the recall was wrong.
 
     A release that is not better than the trivial baseline knows no regime: it is never recalled, and as the champion it
     is treated as rejected on all rows.
@@ -273,6 +279,8 @@ def _decide_by_labels(
         tried.append(compared._replace(fits=compared.fits and is_better))
     decision = RegimeDecision("novel", "labels", "", 0, rejection.evidence, loss, tuple(tried))
     fitting = [candidate for candidate in tried if candidate.fits]
+    if not fitting and window.replaced in stored:
+        fitting = _find_wrongly_replaced(window, settings, own, newest, rejection.start, increase)
     if fitting:
         best = min(fitting, key=lambda candidate: (-round(candidate.accepted, 6), candidate.loss))
         start = rejection.start + best.start
@@ -280,6 +288,24 @@ def _decide_by_labels(
     is_new = novel.evidence >= settings.novel and len(losses) - novel.start >= _LEAST_NOVEL_ROWS
     is_new = is_new and (not own.knows or float(clipped[novel.start :].mean()) - usual >= increase)
     return decision._replace(start=novel.start) if is_new else decision._replace(outcome="fits")
+
+
+def _find_wrongly_replaced(
+    window: RegimeWindow, settings: Settings, own: ErrorProfile, champion: Floats, start: int, increase: float
+) -> list[Tried]:
+    """Return the release that the champion replaced, if its loss on the rows from an index on is clearly lower.
+
+    It does not need to fit these rows: of two releases that do not, the better one serves until there is a model.
+    """
+    others = window.losses(window.replaced)
+    if others is None or len(champion) < _LEAST_ROWS_TO_CONTRADICT:
+        return []
+    losses = settings.clip(others, own)[start:]
+    differences = champion - losses
+    mean, error = float(differences.mean()), float(differences.std()) / float(np.sqrt(len(differences)))
+    if mean < increase / 2 or mean < _LEAST_DEVIATIONS * error:
+        return []
+    return [Tried(window.replaced, float(losses.mean()), 0.0, 0.0, fits=True, champion=float(champion.mean()))]
 
 
 def _try(release: str, losses: Floats, champion: Floats, profile: ErrorProfile, rate: float, stored: int) -> Tried:

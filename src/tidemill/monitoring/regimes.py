@@ -30,7 +30,8 @@ class RegimeCase(NamedTuple):
     """The champion, the earlier releases that can be recalled (the preferred first), and the new regime, if any.
 
     `start` is the time of the first row of the champion's regime, if it is known: older rows are not compared.
-    `requests` are the labelled rows of the current regime at each request of a training, the newest first.
+    `requests` are the labelled rows of the current regime at each request of a training, the newest first. `replaced`
+    is the release that the champion replaced, if the champion was recalled.
     """
 
     champion: Arm
@@ -38,6 +39,7 @@ class RegimeCase(NamedTuple):
     episode: Episode | None = None
     start: datetime | None = None
     requests: Sequence[int] = ()
+    replaced: str = ""
 
 
 def judge_regime(
@@ -57,7 +59,7 @@ def judge_regime(
         return _create_verdict(case, "undecided", "hold", "there are no predictions yet", {"rows": 0})
     champion = load_release(packages, case.champion.package)
     stored = _Stored(case.stored[: policy.regimes.candidates], packages)
-    window = _open_window(rows, case.champion.release, champion, stored)
+    window = _open_window(rows, case.champion.release, champion, stored)._replace(replaced=case.replaced)
     settings = Settings(policy.regimes.evidence, policy.regimes.novel, policy.regimes.features, policy.problem.task)
 
     def find_errors(label: str) -> ErrorProfile | None:

@@ -20,7 +20,14 @@ from tidemill.monitoring.stored_releases import StoredRelease, load_release
 from tidemill.recipes.judging import probe_package
 from tidemill.recipes.scoring import score_samples
 from tidemill.registry.bindings import find_counts
-from tidemill.registry.regimes import find_episode, find_start, list_earlier, list_recallable, list_requests
+from tidemill.registry.regimes import (
+    find_episode,
+    find_replaced,
+    find_start,
+    list_earlier,
+    list_recallable,
+    list_requests,
+)
 from tidemill.registry.rollout import Deployer
 from tidemill.registry.routing import find_current_route
 
@@ -67,6 +74,7 @@ def judge_regime(
         episode,
         start,
         list_requests(books, context.environment, policy.name, current),
+        find_replaced(books, context.environment, policy.name),
     )
     verdict = judge(policy, case, packages, journal, now, examine)
     if verdict.outcome in ("pass", "undecided"):

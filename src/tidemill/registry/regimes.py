@@ -203,6 +203,12 @@ def find_start(books: BooksReader, environment: str, model: str) -> datetime | N
     return _read_start(verdict) if verdict else None
 
 
+def find_replaced(books: BooksReader, environment: str, model: str) -> str:
+    """Return the release that the champion replaced, if the champion was recalled; empty otherwise."""
+    tenures = list_tenures(list_routes(books, environment, model))
+    return tenures[-2].release if len(tenures) > 1 and tenures[-1].change == "recall" else ""
+
+
 def find_regime_start(books: BooksReader, environment: str, model: str) -> datetime | None:
     """Return the time of the first row of the current regime of a model; None if no regime was found to begin."""
     newest = books.verdicts.find(check="regime", model=model, environment=environment, newest=True, limit=1)
