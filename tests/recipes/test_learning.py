@@ -1,6 +1,9 @@
 """The learning recipe: labels of the service, learned once each, through the gate, to a release in production."""
 
+import os
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,6 +15,7 @@ import polars as pl
 import pytest
 
 from tests.learners import BEGIN, MODEL, flip, make_readings, write_sensors
+from tests.projects import tidemill
 from tidemill.clock import VirtualClock
 from tidemill.compose.session import open_session
 from tidemill.core.model import Model
@@ -269,3 +273,47 @@ def test_a_label_that_a_client_dates_back_is_learned_too(sensors: Sensors) -> No
     sensors.service.add_labels(MODEL, late)
     with pytest.raises(Stopped, match="1 labelled rows are new"):
         sensors.run("learning")
+
+
+@pytest.mark.parametrize("point", ["step has run#3", "release is registered"])
+def test_a_run_that_is_killed_and_resumed_learns_each_row_once(sensors: Sensors, point: str) -> None:
+    served = sensors.serve_labelled("a")
+    folder = sensors.session.project.folder
+    words = [sys.executable, "-m", "tidemill", "run", "learning"]
+    killed = subprocess.run(words, cwd=folder, env=os.environ | {"TIDEMILL_FAULT": point}, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    tidemill(folder, "runs", "resume", sensors.books.runs.find(pipeline="learning")[0].id)
+    label, model = sensors.champion()
+    learned = read_learning(model.manifest)
+    assert learned is not None
+    assert (label, learned.rows, learned.all_rows) == ("sensors/2", served.height, served.height)
+    again = tidemill(folder, "run", "learning", code=3)
+    assert "0 labelled rows are new to the champion" in again.stderr + again.stdout
+
+
+def test_a_transformation_that_replaces_a_column_is_learned_as_it_is_served(tmp_path: Path) -> None:
+    project = write_sensors(tmp_path / "sensors")
+    (project.folder / "features.py").write_text(_TRANSFORMATION)
+    sensors = Sensors(Project(project.folder))
+    sensors.run("training")
+    _, first = sensors.champion()
+    readings = make_readings(120, 1, weight=2.0)
+    sensors.label(sensors.serve(readings, "a"), readings["alarm"])
+    sensors.run("learning")
+    alone = OpenLearner(first).learner
+    for row in readings.with_columns(pl.col("humidity") / 100).to_dicts():
+        alone.learn_one({name: row[name] for name in ("temperature", "humidity", "room")}, row["alarm"] == "yes")
+    weights = OpenLearner(sensors.champion()[1]).learner.steps["LogisticRegression"].weights
+    assert dict(weights) == pytest.approx(dict(alone.steps["LogisticRegression"].weights))
+
+
+_TRANSFORMATION = """
+import polars as pl
+
+from tidemill import transformation
+
+
+@transformation
+def humidity(humidity: pl.Series) -> pl.Series:
+    return humidity / 100
+"""

@@ -81,6 +81,14 @@ def add_computed(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(computed.select(name for name in computed.columns if name not in present).get_columns())
 
 
+def compute_inputs(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns that the estimator of a package gets from raw rows, as its predictor computes them."""
+    transformer = load_transformer(model)
+    if transformer is None or rows.is_empty():
+        return rows
+    return transformer.compute(RowReader(model.manifest.signature.inputs).read_frame(rows))
+
+
 def pack_features(features: FeatureSet) -> tuple[FeatureSet, dict[str, bytes]]:
     """Return the features for a manifest, and the files with the code of their transformations."""
     if not features.transformations:

@@ -29,7 +29,7 @@ from tidemill.errors import ConfigurationError, DataError, NotFound
 from tidemill.models.environment import compare_versions, list_versions
 from tidemill.models.flavors.river import LearnerRows, OpenLearner
 from tidemill.models.package import make_portable
-from tidemill.models.transforming import add_computed
+from tidemill.models.transforming import compute_inputs
 from tidemill.monitoring.learned import (
     FILE,
     LearnedRows,
@@ -159,7 +159,7 @@ def learn(
     states: list[Model] = []
     for rows in (first, second):
         truth = to_truth(rows[problem.label], problem.task, signature.classes)
-        inputs = reader.read(add_computed(champion, rows))
+        inputs = reader.read(compute_inputs(champion, rows))
         scores = score_then_learn(opened.learner, inputs, truth.values, len(signature.classes))
         before.append(losses(truth, scores))
         unlearned.append(losses(truth, score(champion, rows)))
