@@ -94,7 +94,7 @@ def image_segments(seed: int) -> list[Concept]:
     """Image segments (UCI) seen by three sensors, with another gain and offset in each column."""
     from river import datasets
 
-    pairs = list(datasets.ImageSegments())  # type: ignore[no-untyped-call]
+    pairs = list(datasets.ImageSegments())
     rows = np.array([[float(value) for value in row.values()] for row, _ in pairs])
     names = sorted({label for _, label in pairs})
     return _sensors(rows, np.array([names.index(label) for _, label in pairs]), seed)

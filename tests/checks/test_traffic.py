@@ -118,6 +118,19 @@ def test_an_undecided_canary_ends_as_the_policy_says() -> None:
     assert (promoted.outcome, promoted.action) == ("undecided", "promote")
 
 
+def test_by_policy_the_lower_live_loss_decides_an_undecided_canary() -> None:
+    found = set()
+    for seed in range(40):
+        verdict = judge(*arms(seed, 400), ENDED, margin=0.0, undecided="better")
+        if verdict.outcome == "undecided":
+            is_lower = verdict.evidence["challenger_loss"] < verdict.evidence["champion_loss"]
+            assert verdict.action == ("promote" if is_lower else "rollback")
+            found.add(verdict.action)
+    assert found == {"promote", "rollback"}
+    few = judge(*arms(1, 40), ENDED, margin=0.0, undecided="better")
+    assert (few.outcome, few.action) == ("undecided", "rollback"), "too few labels for an estimate"
+
+
 def test_losses_without_any_spread_are_judged() -> None:
     same = np.full(300, 0.5)
     assert judge(same, same).action == "promote"

@@ -80,14 +80,16 @@ def test_a_release_that_is_better_by_less_than_the_margin_is_not_recalled() -> N
     own = random.exponential(0.5, 4_000)
     found = compare_earlier(own, {"better": own - 0.03 + random.normal(0, 0.1, 4_000)}, 0.95)
     assert find_proven(found, 0.01)
-    assert not find_proven(found, 0.03)
+    assert not find_proven(found, 0.04)
 
 
 def test_a_window_failed_if_the_newest_verdict_on_a_metric_failed() -> None:
     values = (WatchValue(value="log_loss", limit=0.1, window="7d", action="retrain"),)
     policy = replace(POLICY, watch=Watch(values=values))
 
-    def find(*outcomes: Outcome, hours: float = 1, subject: str = "shop/a", metric: str = "log_loss") -> timedelta:
+    def find(
+        *outcomes: Outcome, hours: float = 1, subject: str = "shop/a", metric: str = "log_loss", value: float = 0.45
+    ) -> timedelta:
         verdicts = [
             Verdict(
                 check="performance",
@@ -95,13 +97,14 @@ def test_a_window_failed_if_the_newest_verdict_on_a_metric_failed() -> None:
                 outcome=outcome,
                 action="hold",
                 reason="",
-                evidence={"metric": metric},
+                evidence={"metric": metric, "value": value, "reference": 0.4, "limit": 0.1},
                 time=NOON - timedelta(hours=hours),
             )
             for outcome in outcomes
         ]
         return find_failed_window(policy, "shop/a", verdicts, NOON)
 
-    assert find("fail", "pass") == WEEK
+    assert find("fail", "pass") == find("undecided", value=0.51) == WEEK
+    assert find("undecided") == timedelta(0)
     assert find("pass", "fail") == find() == find("fail", hours=200) == timedelta(0)
     assert find("fail", subject="shop/b") == find("fail", metric="brier") == timedelta(0)

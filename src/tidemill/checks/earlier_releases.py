@@ -42,5 +42,5 @@ def compare_earlier(champion: Floats, earlier: Mapping[str, Floats], confidence:
 
 
 def find_proven(compared: list[Compared], margin: float) -> list[Compared]:
-    """Return the releases that are proven to be better by more than a margin, the lowest loss first."""
-    return [release for release in compared if release.least > margin]
+    """Return the releases that are proven to be better, by more than a margin as measured, the lowest loss first."""
+    return [release for release in compared if release.least > 0 and release.improvement > margin]

@@ -58,8 +58,8 @@ def fails_too_often(answers: Answers, limit: float) -> bool:
 def find_harm(rollout: Rollout, behaviour: LiveBehaviour, *, has_support: bool) -> tuple[str, dict[str, float]]:
     """Return why the challenger must stop at once, or an empty text, and the numbers that were compared.
 
-    `has_support` is true if the labels so far favour the challenger: then predictions that differ from the champion's
-    are no harm.
+    `has_support` is true if there are enough labels to show harm: then predictions that differ from the champion's are
+    none.
     """
     challenger, champion = behaviour.challenger, behaviour.champion
     numbers: dict[str, float] = {}

@@ -171,9 +171,9 @@ def check_traffic(
         )
 
     harm = _find_harm_in_losses(comparison, rollout)
-    supported = comparison.labels >= 20 and comparison.challenger_loss < comparison.champion_loss
-    is_settled = comparison.labels >= 20 or not clock.early
-    problem, numbers = find_harm(rollout, behaviour, has_support=supported or not is_settled)
+    # Where there are labels, they show harm: another distribution of the predictions alone is none.
+    has_labels = comparison.labels >= _LEAST_HARM_LABELS
+    problem, numbers = find_harm(rollout, behaviour, has_support=has_labels or clock.early)
     evidence |= numbers
     if comparison.broken:
         rows = comparison.labels + comparison.broken
@@ -198,6 +198,9 @@ def check_traffic(
             return create_verdict("warn", "promote", f"{failed}, and its time is up: {status}")
     if rollout.undecided == "challenger":
         return create_verdict("undecided", "promote", f"its time is up without a proof of harm: {status}")
+    is_lower = comparison.labels >= rollout.minimum and comparison.challenger_loss < comparison.champion_loss
+    if rollout.undecided == "better" and is_lower:
+        return create_verdict("undecided", "promote", f"its time is up, and its live loss is lower: {status}")
     return create_verdict("undecided", "rollback", f"its time is up without a proof: {status}")
 
 

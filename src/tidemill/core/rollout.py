@@ -39,13 +39,15 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     extension
         How much longer an undecided canary may run while labels still arrive.
     undecided
-        The release that serves after a canary that was undecided at its end: the `champion`, or the `challenger`.
+        The release that serves after a canary that was undecided at its end: the `champion`, the `challenger`, or the
+        `better` one, whose live loss is lower on the same rows. With `better`, a canary with `minimum` labels ends at
+        `maximum`, without an extension.
     failures
         The largest share of rows that a release may fail to answer. A challenger that fails on more stops at once;
         about a champion there is an alert.
     distance
         The largest distance (Kolmogorov-Smirnov, 0 to 1) of the challenger's predictions from the champion's on the
-        same rows. A challenger beyond it stops, unless the labels so far favour it.
+        same rows. A challenger beyond it stops, unless there are labels, which show more.
     slower
         How many times the champion's time for a row the challenger may take, if that is more than 100 ms.
     latency_ms
@@ -66,7 +68,7 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shortest: DurationText = "1d"
     maximum: DurationText = "14d"
     extension: DurationText = "28d"
-    undecided: Literal["champion", "challenger"] = "champion"
+    undecided: Literal["champion", "challenger", "better"] = "champion"
     failures: Annotated[float, Meta(gt=0, lt=1)] = 0.01
     distance: Annotated[float, Meta(gt=0, le=1)] = 0.8
     slower: Annotated[float, Meta(gt=1)] = 10.0

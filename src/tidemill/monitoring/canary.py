@@ -149,9 +149,11 @@ def _find_clock(rollout: Rollout, arms: Arms, signature: Signature, since: datet
     if age <= maximum:
         return CanaryClock(early=early)
     rows = arms.challenger
-    newest = rows.filter(is_labelled(rows, signature))["truth_known_at"].max() if rows.height else None
+    labelled = rows.filter(is_labelled(rows, signature)) if rows.height else rows
+    newest = labelled["truth_known_at"].max() if labelled.height else None
     still_arriving = isinstance(newest, datetime) and now - newest <= maximum / 2
-    extended = still_arriving and age <= maximum + parse_duration(rollout.extension)
+    is_enough = rollout.undecided == "better" and labelled.height >= rollout.minimum
+    extended = still_arriving and not is_enough and age <= maximum + parse_duration(rollout.extension)
     return CanaryClock(extended=extended, ended=not extended)
 
 

@@ -16,16 +16,17 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import JournalReader, Packages
 from tidemill.core.route import Arm
 from tidemill.data.arrays import Floats
+from tidemill.data.metrics import worse_by
 from tidemill.errors import TidemillError
 from tidemill.monitoring.stored_releases import StoredRelease, load_release
 from tidemill.monitoring.windows import is_labelled, read_window, unpack_features
 
 
 def find_failed_window(policy: ModelPolicy, release: str, verdicts: Sequence[Verdict], now: datetime) -> timedelta:
-    """Return the window of a metric of the watch whose newest verdict failed for a release; zero if none did.
+    """Return the window of a metric that was beyond its limit in its newest verdict on a release; zero if none was.
 
-    `verdicts` are those of the check `performance` on the release, the newest first. One that is older than the window
-    counts for nothing.
+    It need not be significant: the comparison has its own proof. `verdicts` are those of the check `performance` on the
+    release, the newest first. One that is older than the window counts for nothing.
     """
     newest: dict[str, Verdict] = {}
     for judged in verdicts:
@@ -35,11 +36,20 @@ def find_failed_window(policy: ModelPolicy, release: str, verdicts: Sequence[Ver
         for value in policy.watch.values
         if (verdict := newest.get(value.value)) is not None
         and verdict.subject == release
-        and verdict.outcome == "fail"
+        and _is_beyond(verdict)
         and verdict.time is not None
         and now - verdict.time < parse_duration(value.window)
     ]
     return max(lengths, default=timedelta(0))
+
+
+def _is_beyond(verdict: Verdict) -> bool:
+    found = verdict.evidence
+    if verdict.outcome == "fail":
+        return True
+    if verdict.outcome != "undecided" or found.get("value") is None:
+        return False
+    return bool(worse_by(found["metric"], found["value"], found["reference"]) > found["limit"])
 
 
 def judge_earlier(

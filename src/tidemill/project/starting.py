@@ -86,11 +86,11 @@ class _CanaryChoice(NamedTuple):
 def _choose_canary(guessed: TableGuess) -> _CanaryChoice:
     """Return the labels, the margin and the duration of a canary, by the rows of a day.
 
-    The canary is long enough for 120 labels, within two and eight weeks. Its margin is a difference that its labels can
+    The canary is long enough for 120 labels, within one and eight weeks. Its margin is a difference that its labels can
     show: it falls with the square root of their number, between bounds that matter for a decision.
     """
     daily = _CANARY_ROWS * guessed.rows_per_day or 50.0
-    days = min(max(math.ceil(120 / daily / 7) * 7, 14), 56)
+    days = min(max(math.ceil(120 / daily / 7) * 7, 7), 56)
     labels = days * daily
     minimum = int(max(30, min(100, labels / 2)) // 10 * 10)
     if guessed.task == "classification":
