@@ -22,7 +22,7 @@ BUDGETS = {
     "docs": 90,
     "flow": 90,
     "monitoring": 45,
-    "recipes": 60,
+    "recipes": 120,
     "serving": 60,
     "store": 150,
     "web": 60,

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -235,25 +234,6 @@ def test_a_champion_that_cannot_learn_is_an_error_with_a_cure(tmp_path: Path) ->
     sensors = Sensors(write_sensors(tmp_path / "sensors", replace={'estimator = "learner:create"': ""}))
     sensors.run("training")
     with pytest.raises(ConfigurationError, match="lightgbm model, which cannot learn single rows"):
-        sensors.run("learning")
-
-
-def test_a_crash_before_the_release_learns_each_row_once(sensors: Sensors, monkeypatch: pytest.MonkeyPatch) -> None:
-    sensors.serve_labelled("a")
-
-    def crash(*_: Any, **__: Any) -> Callable[..., Any]:
-        raise RuntimeError("the process died")
-
-    monkeypatch.setattr(sys.modules["tidemill.recipes.training"], "register", crash)
-    with pytest.raises(Exception, match="the process died"):
-        sensors.run("learning")
-    monkeypatch.undo()
-    sensors.run("learning")
-    label, model = sensors.champion()
-    learned = read_learning(model.manifest)
-    assert learned is not None
-    assert (label, learned.rows, learned.all_rows) == ("sensors/2", 200, 200)
-    with pytest.raises(Stopped, match="0 labelled rows are new"):
         sensors.run("learning")
 
 
