@@ -1,7 +1,8 @@
 """Streams with recurring regimes: rows, labels, and the true regime of each row."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -92,8 +93,7 @@ def sine(seed: int) -> list[Concept]:
 
 def image_segments(seed: int) -> list[Concept]:
     """Image segments (UCI) seen by three sensors, with another gain and offset in each column."""
-    from river import datasets
-
+    datasets: Any = import_module("river.datasets")
     pairs = list(datasets.ImageSegments())
     rows = np.array([[float(value) for value in row.values()] for row, _ in pairs])
     names = sorted({label for _, label in pairs})
