@@ -272,7 +272,7 @@ def main() -> None:
         print(json.dumps({"scores": to_builtins(scores), "unchanging": unchanged, "mixed": mixed}, indent=2))
         return
     known = sorted({score.seed for score in scores})
-    text = f"{describe_machine()}; seeds {', '.join(map(str, known))}\n\n{to_table(scores, unchanged, mixed)}"
+    text = f"{describe_machine()}; seeds: {', '.join(map(str, known))}\n\n{to_table(scores, unchanged, mixed)}"
     print(text)
     if options.markdown:
         write_between(_PAGE, "regimes", text)
