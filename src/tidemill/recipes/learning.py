@@ -103,6 +103,7 @@ def take_labelled(
     served = served.with_columns(read_truth(served["truth"], champion.manifest.signature).alias("truth"))
     served = served.drop_nulls("truth")
     after = add_learned(learned, served)
+    served = served.filter(pl.col("role") != "bound")  # rows of a regime that another release serves
     if FILE not in champion.files:
         served = _drop_trained(served, champion.manifest, policy, tables)
     return _to_rows(served, policy.problem.label), after
