@@ -94,20 +94,23 @@ class Case(NamedTuple):
     series: LossSeries | None = None
 
 
-def judge_by_tidemill(canary: Canary, slow: bool) -> Ending:
-    """Look every day, as `watching` does with complete blocks, until there is a decision or the time is up."""
-    rollout = Rollout(margin=canary.margin, minimum=_MINIMUM)
+def judge_by_tidemill(canary: Canary, slow: bool, days: int = _DAYS, extension: int = _EXTENSION) -> Ending:
+    """Look every day, as `watching` does with complete blocks, until there is a decision or the time is up.
+
+    Without an extension the lower live loss decides at the end, as in the policy that `init` writes.
+    """
+    rollout = Rollout(margin=canary.margin, minimum=_MINIMUM, undecided="champion" if extension else "better")
     times = (np.full(100, 400.0), np.full(100, 10.0)) if slow else (np.empty(0), np.empty(0))
     behaviour = LiveBehaviour(milliseconds=times)
     blocks: Ints = canary.day.astype(np.int64)
-    for look in range(1, _DAYS + _EXTENSION + 1):
+    for look in range(1, days + extension + 1):
         known = canary.known <= look
         challenger, champion = canary.challenger[known], canary.champion[known]
         comparison = compare_pairs(challenger, champion, blocks[known], look, shows_days=look >= _SHOWN_DAYS)
-        clock = CanaryClock(extended=look > _DAYS, ended=look == _DAYS + _EXTENSION)
+        clock = CanaryClock(extended=look > days, ended=look == days + extension)
         verdict = check_traffic(comparison, rollout, subject="b", reference="a", clock=clock, behaviour=behaviour)
         if verdict.action != "hold":
-            action = "undecided" if verdict.outcome == "undecided" else verdict.action
+            action = "undecided" if verdict.outcome == "undecided" and extension else verdict.action
             return Ending(action, len(challenger), look)
     raise AssertionError("the last look ends a canary")
 
@@ -171,6 +174,7 @@ def simulate(task: tuple[Case, int, Scenario], count: int) -> list[dict[str, Any
     critical = find_critical_value(_LOOKS)
     tests: dict[str, Callable[[Canary], Ending]] = {
         "tidemill": lambda canary: judge_by_tidemill(canary, scenario.slow),
+        "tidemill, 7 days, lower loss": lambda canary: judge_by_tidemill(canary, scenario.slow, 7, 0),
         "fixed size": judge_by_fixed_size,
         "O'Brien-Fleming": lambda canary: judge_by_fixed_size(canary, _LOOKS, critical),
     }
