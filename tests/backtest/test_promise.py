@@ -107,11 +107,11 @@ def test_a_changed_policy_has_no_promise_and_the_changed_tables_are_named(tmp_pa
     store(folder, 0.5)
     assert get_status(folder)["state"] == "waiting"
     file = folder / "tidemill.toml"
-    file.write_text(file.read_text().replace('cooldown = "14d"', 'cooldown = "3d"'))
+    file.write_text(file.read_text().replace('cooldown = "7d"', 'cooldown = "3d"'))
     status = get_status(folder)
     assert (status["state"], status["changed"]) == ("changed", ["triggers"])
     assert "triggers" in tidemill(folder, "policy", "status").stdout
-    file.write_text(file.read_text().replace('cooldown = "3d"', 'cooldown = "14d"'))
+    file.write_text(file.read_text().replace('cooldown = "3d"', 'cooldown = "7d"'))
     assert get_status(folder)["state"] == "waiting", "the promise of the same policy is found again"
 
 

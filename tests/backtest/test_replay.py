@@ -39,9 +39,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def make_shop(folder: Path, *, is_inverted: bool) -> Project:
     changes = {
         'cron = "0 0 * * *"': 'cron = "0 6 * * *"',
-        "minimum = 100": "minimum = 40",
+        "minimum = 90": "minimum = 40",
         "minimum = 200": "minimum = 60",
-        'cooldown = "14d"': 'cooldown = "4d"',
+        'cooldown = "7d"': 'cooldown = "4d"',
         'test = "14d"': 'test = "9d"\nwindow = "24d"\nparams = { num_leaves = 7, learning_rate = 0.05 }',
     }
     make_project(folder, replace=changes)

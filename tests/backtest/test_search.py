@@ -66,7 +66,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
 
 
 def judge_policy(policy: Policy) -> PolicyResult:
-    """Rows of 84 days, a training every week and a cooldown of seven days are best."""
+    """Rows of 84 days, a training every week and a cooldown of three days are best."""
     model = policy.models["shop"]
     window = model.training.window
     excess = {"84d": 0.0, "56d": 0.05, "182d": 0.05}.get(window or "", 0.2)
@@ -74,8 +74,8 @@ def judge_policy(policy: Policy) -> PolicyResult:
     every = min((_CRONS[trigger.cron] for trigger in crons), default=60)
     if policy.backtest.firings:
         every = max(1, 200 // len(policy.backtest.firings))
-    cooldown = next((trigger.cooldown for trigger in policy.triggers if trigger.on == "verdict"), "14d")
-    excess += 0.002 * every + (0.0 if cooldown == "7d" else 0.01)
+    cooldown = next((trigger.cooldown for trigger in policy.triggers if trigger.on == "verdict"), "7d")
+    excess += 0.002 * every + (0.0 if cooldown == "3d" else 0.01)
     return make_result(0.4 + excess, 200 // every)
 
 
@@ -90,7 +90,7 @@ def run_search(
 
 def test_the_search_finds_window_rhythm_and_cooldown(policy: Policy) -> None:
     search, chosen, evaluations = run_search(policy, judge_policy)
-    assert chosen.settings == {"window": "84d", "calendar": "weekly", "cooldown": "7d"}
+    assert chosen.settings == {"window": "84d", "calendar": "weekly", "cooldown": "3d"}
     assert not chosen.is_scan
     assert search.evaluated[0].settings == {}
     assert len(evaluations.replayed) < 45
