@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import json
 from msgspec.structs import replace
 
 from tests.monitoring.test_regimes import NOON, POLICY, Live, Shelf
@@ -47,6 +48,7 @@ def test_the_release_with_the_lowest_loss_is_recalled_and_a_refused_one_is_named
     assert verdict is not None
     assert (verdict.action, verdict.reference, verdict.evidence["by"]) == ("recall", "shop/b", "quality")
     assert verdict.evidence["rows"] == 260
+    assert json.decode(json.encode(verdict), type=Verdict) == verdict, "it can be stored"
     other = judge(live, "b", "c", "broken", refused="b")
     assert other is not None
     assert (other.reference, sorted(other.evidence["refused"])) == ("shop/c", ["shop/b", "shop/broken"])

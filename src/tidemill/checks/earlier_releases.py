@@ -1,9 +1,8 @@
 """Decides whether an earlier release is proven to be better than the champion on the same labelled rows."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
-
-import numpy as np
 
 from tidemill.data.arrays import Floats
 from tidemill.data.dependence import estimate_inflation
@@ -35,7 +34,7 @@ def compare_earlier(champion: Floats, earlier: Mapping[str, Floats], confidence:
     found = []
     for release, losses in earlier.items():
         differences = champion - losses
-        error = float(differences.std(ddof=1)) / np.sqrt(len(differences)) * estimate_inflation(differences)
+        error = float(differences.std(ddof=1)) / math.sqrt(len(differences)) * estimate_inflation(differences)
         mean = float(differences.mean())
         found.append(Compared(release, float(losses.mean()), mean, mean - quantile * error))
     return sorted(found, key=lambda compared: compared.loss)
