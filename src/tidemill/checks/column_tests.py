@@ -42,9 +42,9 @@ def weigh(test: dict[str, Any]) -> tuple[bool, bool, float]:
     return bool(test.get("moved")), test["effect"] > test["least"], test["effect"] / test["least"]
 
 
-def column_tests(now: ColumnProfile, reference: ColumnProfile) -> list[dict[str, Any]]:
+def column_tests(now: ColumnProfile, reference: ColumnProfile, *, with_missing: bool = True) -> list[dict[str, Any]]:
     """Return the tests of a column: of its missing share, and of its values unless they are times or constant."""
-    tests = [_missing(now, reference)]
+    tests = [_missing(now, reference)] if with_missing else []
     if reference.type == "text":
         tests.append(_categories(now, reference))
     elif (reference.edges or any(reference.infinite)) and reference.type not in ("time", "date"):

@@ -148,26 +148,31 @@ def _test_relations(windows: Sequence[Window], reference: Profile, level: float)
     tests = [
         {**test, "kind": "relation", "rows": window.now.rows, "window": index}
         for index, window in enumerate(windows)
-        for test in _test_window(window, window.reference or reference, level, _BEYOND_OF_RELATIONS)
+        for test in _test_window(window, window.reference or reference, level, _BEYOND_OF_RELATIONS, with_missing=False)
         if test["kind"] == "distribution"
     ]
     largest = max((test for test in tests if test["moved"]), key=weigh, default=None)
     return [largest] if largest is not None else []
 
 
-def _test_window(window: Window, reference: Profile, level: float, beyond: float) -> list[Test]:
+def _test_window(
+    window: Window, reference: Profile, level: float, beyond: float, *, with_missing: bool = True
+) -> list[Test]:
     references = {column.name: column for column in reference.columns}
     columns = [column for column in window.now.columns if column.name in references]
     seconds = window.seconds if window.seconds is not None else _estimate_seconds(window.now, reference)
-    tests = _compare(
-        [(column, references[column.name]) for column in columns], references, reference.history, seconds, level, beyond
-    )
+
+    def compare_all(pairs: Sequence[tuple[ColumnProfile, ColumnProfile]], comparison: Comparison) -> list[Test]:
+        history = reference.history
+        return _compare(pairs, references, history, seconds, level, beyond, comparison, with_missing=with_missing)
+
+    tests = compare_all([(column, references[column.name]) for column in columns], "level")
     constants = [_test_constant(column, references[column.name], reference.history, seconds) for column in columns]
     tests += [test for test in constants if test is not None]
     if window.before is not None and reference.history is not None:
         befores = {column.name: column for column in window.before.columns}
         pairs = [(column, befores[column.name]) for column in columns if column.name in befores]
-        tests += _compare(pairs, references, reference.history, seconds, level, beyond, "step")
+        tests += compare_all(pairs, "step")
     return tests
 
 
@@ -182,9 +187,13 @@ def _compare(
     seconds: float,
     level: float,
     beyond: float,
-    comparison: Comparison = "level",
+    comparison: Comparison,
+    *,
+    with_missing: bool,
 ) -> list[Test]:
-    tests = [(test, now, before) for now, before in pairs for test in column_tests(now, before)]
+    tests = [
+        (test, now, before) for now, before in pairs for test in column_tests(now, before, with_missing=with_missing)
+    ]
     scale = choose_scale(history, seconds) if history else None
     for test, now, before in tests:
         test["comparison"] = comparison

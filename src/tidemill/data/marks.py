@@ -1,6 +1,6 @@
 """Marks of a column: the few values at which the rows of each time block of a reference are counted (its history)."""
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import polars as pl
@@ -12,6 +12,7 @@ from tidemill.data.statistics import ColumnProfile, Profile, profile, to_numbers
 
 _MARKS = 9
 _MARKED_VALUES = 8
+_CACHED = 4096
 
 
 def profile_history(frame: pl.DataFrame, times: pl.Series) -> Profile:
@@ -45,10 +46,12 @@ def count_marks(column: ColumnProfile, reference: ColumnProfile) -> Floats:
         names = list(reference.values)[:_MARKED_VALUES]
         return np.asarray([*(column.values.get(name, 0) for name in names), column.other], float)
     marks = find_marks(reference)
-    if not marks:
-        return np.empty(0)
-    first = column.counts[0] - (column.ties[0] if column.ties else 0)
-    return np.asarray([first, *np.cumsum(column.counts)[marks]], float)
+    return _cumulate(column.counts, column.ties[0] if column.ties else 0, tuple(marks)) if marks else np.empty(0)
+
+
+@lru_cache(_CACHED)
+def _cumulate(counts: tuple[int, ...], ties: int, marks: tuple[int, ...]) -> Floats:
+    return np.asarray([counts[0] - ties, *np.cumsum(counts)[list(marks)]], float)
 
 
 def _record_column(values: pl.Series, column: ColumnProfile, pieces: Pieces) -> ColumnHistory:

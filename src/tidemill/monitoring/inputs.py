@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 
 import msgspec
 import polars as pl
@@ -25,6 +25,7 @@ _FALSE_ALARM = 0.05
 _LOOKS = 4  # windows that overlap have as many chances of a false alarm as four that do not
 _NEWEST = 250
 _FILLED = 0.9
+_KEPT = 8  # references of the last looks
 
 
 def check_inputs(
@@ -86,8 +87,13 @@ def read_reference(model: Model) -> Profile:
             f"model {model.manifest.name!r} has no profile of its training rows, so drift cannot be measured",
             "train it again, or remove `drift` from its [[watch.values]]",
         )
-    reference = msgspec.json.decode(model.files["profile.json"], type=Profile)
-    return replace(reference, columns=tuple(c for c in reference.columns if c.name != model.manifest.time))
+    return _decode_reference(model.files["profile.json"], model.manifest.time)
+
+
+@lru_cache(_KEPT)
+def _decode_reference(content: bytes, time: str) -> Profile:
+    reference = msgspec.json.decode(content, type=Profile)
+    return replace(reference, columns=tuple(column for column in reference.columns if column.name != time))
 
 
 def choose_level(window: timedelta, interval: timedelta) -> float:
