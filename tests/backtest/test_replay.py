@@ -39,7 +39,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def make_shop(folder: Path, *, is_inverted: bool) -> Project:
     changes = {
         'cron = "0 0 * * *"': 'cron = "0 6 * * *"',
-        "minimum = 90": "minimum = 40",
         "minimum = 200": "minimum = 60",
         'cooldown = "7d"': 'cooldown = "4d"',
         'test = "14d"': 'test = "9d"\nwindow = "24d"\nparams = { num_leaves = 7, learning_rate = 0.05 }',

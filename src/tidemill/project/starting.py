@@ -81,22 +81,25 @@ class _CanaryChoice(NamedTuple):
     minimum: int
     margin: float
     maximum: str
+    cooldown: str
 
 
 def _choose_canary(guessed: TableGuess) -> _CanaryChoice:
     """Return the labels, the margin and the duration of a canary, by the rows of a day.
 
-    The canary is long enough for 120 labels, within one and eight weeks. Its margin is a difference that its labels can
-    show: it falls with the square root of their number, between bounds that matter for a decision.
+    The canary is long enough for 60 labels, within three days and eight weeks: while it runs, most requests are served
+    by an older model. Its margin is a difference that the labels of two weeks can show: it falls with the square root
+    of their number, between bounds that matter for a decision.
     """
     daily = _CANARY_ROWS * guessed.rows_per_day or 50.0
-    days = min(max(math.ceil(120 / daily / 7) * 7, 7), 56)
-    labels = days * daily
-    minimum = int(max(30, min(100, labels / 2)) // 10 * 10)
+    days = min(max(math.ceil(60 / daily), 3), 56)
+    minimum, labels = int(max(30, min(100, days * daily / 2)) // 10 * 10), max(days, 14) * daily
     if guessed.task == "classification":
-        return _CanaryChoice(minimum, float(f"{min(max(2.5 / math.sqrt(labels), 0.02), 0.15):.2g}"), f"{days}d")
-    factor = min(max(math.sqrt(540 / labels), 1.0), 2.5)
-    return _CanaryChoice(minimum, _round(0.02 * factor * guessed.spread * guessed.spread), f"{days}d")
+        margin = float(f"{min(max(2.5 / math.sqrt(labels), 0.02), 0.15):.2g}")
+    else:
+        factor = min(max(math.sqrt(540 / labels), 1.0), 2.5)
+        margin = _round(0.02 * factor * guessed.spread * guessed.spread)
+    return _CanaryChoice(minimum, margin, f"{days}d", f"{max(days, 7)}d")
 
 
 def _render_age(guessed: TableGuess) -> str:
