@@ -6,6 +6,7 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import psycopg
 import pytest
 from hypothesis import settings
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from sqlalchemy.engine import make_url
 
 from tests.processes import in_child
+from tidemill.core.check import Verdict
 from tidemill.core.metric_filter import MetricFilter
 from tidemill.core.release import Release
 from tidemill.errors import Conflict, Corrupt, InputError, NotFound, TidemillError
@@ -53,6 +55,18 @@ def test_overwritten_page_is_corrupt(tmp_path: Path) -> None:
     with pytest.raises(Corrupt, match="malformed") as refused:
         Ledger(f"sqlite:///{file}").runs.find()
     assert "tidemill restore" in refused.value.cure
+
+
+def test_numpy_numbers_in_evidence_are_stored_as_plain_ones(tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    evidence = {"loss": np.float64(0.5), "fits": np.bool_(True), "rows": np.int64(7), "compared": [np.float32(0.25)]}
+    verdict = Verdict(
+        check="gate", subject="x/1", outcome="pass", action="proceed", reason="", evidence=evidence, id="v"
+    )
+    ledger.verdicts.add(verdict)
+    assert ledger.verdicts.get("v").evidence == {"loss": 0.5, "fits": True, "rows": 7, "compared": [0.25]}
+    with pytest.raises(InputError, match="cannot be stored"):
+        ledger.verdicts.add(replace(verdict, id="w", evidence={"losses": np.zeros(3)}))
 
 
 def test_unknown_kind_of_database_is_an_error_that_lists_the_known_kinds() -> None:

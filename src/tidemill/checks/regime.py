@@ -276,7 +276,7 @@ def _decide_by_labels(
         on_newest = settings.clip(others, own)[rejection.start :]
         compared = _try(release, on_newest, newest, profile, rejection.rate, len(stored))
         is_better = compared.champion - compared.loss >= increase / 2
-        tried.append(compared._replace(fits=compared.fits and is_better))
+        tried.append(compared._replace(fits=bool(compared.fits and is_better)))
     decision = RegimeDecision("novel", "labels", "", 0, rejection.evidence, loss, tuple(tried))
     fitting = [candidate for candidate in tried if candidate.fits]
     if not fitting and window.replaced in stored:

@@ -26,6 +26,13 @@ _ADD_MEASURE = (
 _FORGET_MEASURE = "DELETE FROM measures WHERE book = ? AND name = ? AND id = ?"
 
 
+def _to_plain(value: Any) -> Any:
+    """Return the number or truth value of a NumPy scalar, which evidence may contain."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        return value.item()
+    raise NotImplementedError(f"objects of type {type(value).__name__} are not plain data")
+
+
 class SqlBook(Generic[T]):
     """The records of one type, in one table; the methods of `core.resources.Book` are described there."""
 
@@ -75,7 +82,7 @@ class SqlBook(Generic[T]):
         """Return the columns of a record: its searched values, its body and its words."""
         row: list[Any] = [to_searchable(getattr(record, name)) for name in self._searched]
         try:
-            body = msgspec.json.encode(record)
+            body = msgspec.json.encode(record, enc_hook=_to_plain)
             self._decode(body)
         except (msgspec.MsgspecError, TypeError, ValueError) as error:
             raise InputError(
