@@ -30,7 +30,7 @@ def _to_plain(value: Any) -> Any:
     """Return the number or truth value of a NumPy scalar, which evidence may contain."""
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         return value.item()
-    raise NotImplementedError(f"objects of type {type(value).__name__} are not plain data")
+    raise TypeError(f"objects of type {type(value).__name__} are not plain data")
 
 
 class SqlBook(Generic[T]):
