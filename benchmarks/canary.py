@@ -29,6 +29,7 @@ _DEVIATION, _LEVEL = 0.3, 0.6  # of independent rows: the deviation of a differe
 _SHARE = 0.8  # of the rows, those that the champion serves and the challenger shadows
 _DAYS, _EXTENSION = 14, 28
 _MINIMUM = 50  # labels
+_FEW = 30  # where the lower loss decides at the end
 _SHOWN_DAYS = 3  # as in production: before, rows cannot show how much days differ
 _ALPHA, _POWER_Z, _Z = 0.05, 1.2816, 1.6449
 _LOOKS = 5
@@ -99,7 +100,11 @@ def judge_by_tidemill(canary: Canary, slow: bool, days: int = _DAYS, extension: 
 
     Without an extension the lower live loss decides at the end, as in the policy that `init` writes.
     """
-    rollout = Rollout(margin=canary.margin, minimum=_MINIMUM, undecided="champion" if extension else "better")
+    rollout = Rollout(
+        margin=canary.margin,
+        minimum=_MINIMUM if extension else _FEW,
+        undecided="champion" if extension else "better",
+    )
     times = (np.full(100, 400.0), np.full(100, 10.0)) if slow else (np.empty(0), np.empty(0))
     behaviour = LiveBehaviour(milliseconds=times)
     blocks: Ints = canary.day.astype(np.int64)
@@ -168,13 +173,18 @@ def choose_margin(deviation: float, rows_per_day: float) -> float:
     return float(deviation / _DEVIATION * min(max(2.5 / math.sqrt(_DAYS * _SHARE * rows_per_day), 0.02), 0.15))
 
 
+def choose_days(rows_per_day: float) -> int:
+    """Return the days of a canary of 60 labels, at least three, as `tidemill init` does."""
+    return max(math.ceil(60 / (_SHARE * rows_per_day)), 3)
+
+
 def simulate(task: tuple[Case, int, Scenario], count: int) -> list[dict[str, Any]]:
     """Return a row of the table for each test, of one kind of challenger."""
     case, number, scenario = task
     critical = find_critical_value(_LOOKS)
     tests: dict[str, Callable[[Canary], Ending]] = {
         "tidemill": lambda canary: judge_by_tidemill(canary, scenario.slow),
-        "tidemill, 7 days, lower loss": lambda canary: judge_by_tidemill(canary, scenario.slow, 7, 0),
+        "tidemill, as init": lambda canary: judge_by_tidemill(canary, scenario.slow, choose_days(case.rows_per_day), 0),
         "fixed size": judge_by_fixed_size,
         "O'Brien-Fleming": lambda canary: judge_by_fixed_size(canary, _LOOKS, critical),
     }
