@@ -157,23 +157,15 @@ def test_the_limits_of_a_label_with_huge_values_are_finite(value: float, tmp_pat
 
 
 @pytest.mark.parametrize(("a_day", "rows"), [(20, 50), (150, 50), (1000, 280)])
-def test_a_new_project_recalls_releases_and_looks_at_most_four_times_a_day(
+def test_the_trigger_of_recall_is_a_comment_that_compares_at_most_four_times_a_day(
     tmp_path: Path, a_day: int, rows: int
 ) -> None:
     policy = started(tmp_path / "mine", visits(a_day, 10), time="at")
-    (recall,) = [trigger for trigger in policy.triggers if trigger.pipeline == "recalling"]
-    assert (recall.on, recall.rows) == ("predictions", rows)
-    assert policy.models["mine"].training.rows == "auto"
-
-
-def test_a_table_without_an_event_time_has_the_trigger_of_recall_as_a_comment(tmp_path: Path) -> None:
-    policy = started(tmp_path / "mine", visits(20).drop("at"))
     assert [trigger.name for trigger in policy.triggers if trigger.pipeline == "recalling"] == []
     assert policy.models["mine"].training.rows == "all"
     file = tmp_path / "mine" / "tidemill.toml"
     file.write_text(
         re.sub(r"(?m)^# (?=\[\[triggers|name = \"newest|on = \"pred|rows = |pipeline|cooldown)", "", file.read_text())
     )
-    assert [trigger.name for trigger in read_policy(file).triggers if trigger.pipeline == "recalling"] == [
-        "newest rows"
-    ]
+    (recall,) = [trigger for trigger in read_policy(file).triggers if trigger.pipeline == "recalling"]
+    assert (recall.name, recall.on, recall.rows) == ("newest rows", "predictions", rows)

@@ -120,9 +120,10 @@ def _render_age(guessed: TableGuess) -> str:
 
 
 def _render_recall(guessed: TableGuess) -> str:
-    """Return the trigger of recall; as a comment without an event time, as a backtest cannot try it.
+    """Return the trigger of recall as a comment.
 
-    At most four times a day, and after at least 50 rows: each comparison is a run.
+    Where the rows of some hours are alike, such as prices that rise for a day, spells of one class look like regimes:
+    on electricity prices releases alternated 98 times in 630 days. A person knows whether there are regimes.
     """
     rows = max(50, math.ceil(guessed.rows_per_day / 40) * 10)
     lines = (
@@ -130,9 +131,8 @@ def _render_recall(guessed: TableGuess) -> str:
         f'name = "newest rows"\non = "predictions"\n{f"rows = {rows}".ljust(24)}# compare after this number of rows\n'
         'pipeline = "recalling"\ncooldown = "10m"        # many rows at once are compared once\n'
     )
-    if guessed.time:
-        return lines
-    return "# if new rows keep arriving:\n" + "".join(f"# {line}\n" for line in lines.splitlines())
+    why = "# if the rows come from a few regimes that last for days and return (compare with `tidemill backtest`):\n"
+    return why + "".join(f"# {line}\n" for line in lines.splitlines())
 
 
 def _to_name(folder: str) -> str:
@@ -189,9 +189,6 @@ def _render_policy(name: str, guessed: TableGuess, path: str, dialect: Dialect) 
         canary=canary,
         window=window,
         age=_render_age(guessed),
-        regime_rows='rows = "auto"           # in a new regime: all rows or its own, whichever is better\n'
-        if guessed.time
-        else "",
         recall=_render_recall(guessed),
         looks=choose_looks(guessed.rows_per_day),
     )
