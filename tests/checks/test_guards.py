@@ -7,8 +7,8 @@ from tidemill.checks.guards import Answers, LiveBehaviour, fails_too_often, find
 from tidemill.core.rollout import Rollout
 
 
-def find(behaviour: LiveBehaviour, *, has_support: bool = False, rollout: Rollout | None = None) -> str:
-    return find_harm(rollout or Rollout(), behaviour, has_support=has_support)[0]
+def find(behaviour: LiveBehaviour, *, with_distance: bool = True, rollout: Rollout | None = None) -> str:
+    return find_harm(rollout or Rollout(), behaviour, with_distance=with_distance)[0]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_predictions_far_from_the_champions_stop_it_unless_labels_favour_them() 
     champion = np.random.default_rng(2).uniform(0, 0.1, 200)
     far = LiveBehaviour(predictions=((champion + 0.5, champion),))
     assert "far from the champion's" in find(far)
-    assert find(far, has_support=True) == ""
+    assert find(far, with_distance=False) == ""
     assert find(far, rollout=Rollout(distance=1.0)) == ""
     assert find(LiveBehaviour(predictions=((champion + 0.02, champion),))) == ""
     assert find(LiveBehaviour(predictions=((champion[:50] + 0.5, champion[:50]),))) == "", "too few rows"

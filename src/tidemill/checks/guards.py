@@ -55,11 +55,10 @@ def fails_too_often(answers: Answers, limit: float) -> bool:
     return mixture - bound > math.log(_PROOF)
 
 
-def find_harm(rollout: Rollout, behaviour: LiveBehaviour, *, has_support: bool) -> tuple[str, dict[str, float]]:
+def find_harm(rollout: Rollout, behaviour: LiveBehaviour, *, with_distance: bool) -> tuple[str, dict[str, float]]:
     """Return why the challenger must stop at once, or an empty text, and the numbers that were compared.
 
-    `has_support` is true if there are enough labels to show harm: then predictions that differ from the champion's are
-    none.
+    `with_distance` is whether predictions that are far from the champion's are harm: not where labels show more.
     """
     challenger, champion = behaviour.challenger, behaviour.champion
     numbers: dict[str, float] = {}
@@ -80,7 +79,7 @@ def find_harm(rollout: Rollout, behaviour: LiveBehaviour, *, has_support: bool) 
     distance = max((_find_distance(*pair) for pair in behaviour.predictions), default=0.0)
     if behaviour.predictions and len(behaviour.predictions[0][0]) >= _MINIMUM_PREDICTIONS:
         numbers["prediction_distance"] = distance
-        if distance > rollout.distance and not has_support:
+        if with_distance and distance > rollout.distance:
             rows = len(behaviour.predictions[0][0])
             problem = f"its predictions are far from the champion's on the same {rows} rows: a distance of "
             return problem + f"{distance:.2f} (Kolmogorov-Smirnov), limit {rollout.distance:g}", numbers

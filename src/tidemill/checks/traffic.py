@@ -173,7 +173,7 @@ def check_traffic(
     harm = _find_harm_in_losses(comparison, rollout)
     # Where there are labels, they show harm: another distribution of the predictions alone is none.
     has_labels = comparison.labels >= _LEAST_HARM_LABELS
-    problem, numbers = find_harm(rollout, behaviour, has_support=has_labels or clock.early)
+    problem, numbers = find_harm(rollout, behaviour, with_distance=not (has_labels or clock.early))
     evidence |= numbers
     if comparison.broken:
         rows = comparison.labels + comparison.broken
