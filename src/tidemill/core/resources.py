@@ -15,7 +15,9 @@ from msgspec import Struct
 from tidemill.core.artifact import Artifact
 from tidemill.core.audit import AuditEntry
 from tidemill.core.batch import Batch
+from tidemill.core.build import Build
 from tidemill.core.check import Verdict
+from tidemill.core.deployment import Deployment
 from tidemill.core.event import Event
 from tidemill.core.feature import FeatureSet, FeatureView
 from tidemill.core.metric_filter import MetricFilter
@@ -25,6 +27,7 @@ from tidemill.core.route import Route
 from tidemill.core.run import Run, StepRun
 from tidemill.core.schema import Schema, SchemaVersion
 from tidemill.core.source import Source
+from tidemill.core.token import Token
 from tidemill.core.trigger import Job
 
 if TYPE_CHECKING:
@@ -125,6 +128,12 @@ class BooksReader(Protocol):
     def schemas(self) -> BookReader[SchemaVersion]: ...
     @property
     def audit(self) -> BookReader[AuditEntry]: ...
+    @property
+    def builds(self) -> BookReader[Build]: ...
+    @property
+    def deployments(self) -> BookReader[Deployment]: ...
+    @property
+    def tokens(self) -> BookReader[Token]: ...
 
 
 class Books(BooksReader, Protocol):
@@ -152,6 +161,12 @@ class Books(BooksReader, Protocol):
     def schemas(self) -> Book[SchemaVersion]: ...
     @property
     def audit(self) -> Book[AuditEntry]: ...
+    @property
+    def builds(self) -> Book[Build]: ...
+    @property
+    def deployments(self) -> Book[Deployment]: ...
+    @property
+    def tokens(self) -> Book[Token]: ...
 
     def transaction(self, *, durable: bool = False) -> AbstractContextManager[Any]:
         """Open a transaction; with `durable`, the commit waits for the disk (releases, routes, audit, events)."""

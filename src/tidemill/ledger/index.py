@@ -11,12 +11,15 @@ from msgspec.structs import asdict
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.audit import AuditEntry
+from tidemill.core.build import Build
 from tidemill.core.check import Verdict
+from tidemill.core.deployment import Deployment
 from tidemill.core.event import Event
 from tidemill.core.release import Release
 from tidemill.core.route import Route
 from tidemill.core.run import Run, StepRun
 from tidemill.core.schema import SchemaVersion
+from tidemill.core.token import Token
 from tidemill.core.trigger import Job
 from tidemill.ledger.table import shorten
 
@@ -110,6 +113,16 @@ def _schema(version: SchemaVersion) -> Entry:
     return Entry((version.id, version.source, version.by, version.reason))
 
 
+def _build(build: Build) -> Entry:
+    texts = (build.id, build.label, build.commit, build.branch, build.authors, build.pusher, build.state, build.reason)
+    links = (f"artifact:{digest}" for digest in build.artifacts.values())
+    return Entry(texts, (*links, *((f"image:{build.image}",) if build.image else ())))
+
+
+def _token(token: Token) -> Entry:
+    return Entry((token.id, token.name, token.owner, token.roles, token.environments))
+
+
 def _all_fields(record: Struct) -> Entry:
     return Entry(tuple(asdict(record).values()))
 
@@ -129,6 +142,9 @@ _ENTRIES: dict[type, Any] = {
     Event: _all_fields,
     Job: _all_fields,
     AuditEntry: _all_fields,
+    Build: _build,
+    Deployment: _all_fields,
+    Token: _token,
 }
 
 

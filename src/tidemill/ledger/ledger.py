@@ -7,12 +7,15 @@ from typing import Any, ClassVar
 
 from tidemill.core.artifact import Artifact
 from tidemill.core.audit import AuditEntry
+from tidemill.core.build import Build
 from tidemill.core.check import Verdict
+from tidemill.core.deployment import Deployment
 from tidemill.core.event import Event
 from tidemill.core.release import Release
 from tidemill.core.route import Route
 from tidemill.core.run import Run, StepRun
 from tidemill.core.schema import SchemaVersion
+from tidemill.core.token import Token
 from tidemill.core.trigger import Job
 from tidemill.ledger.book import SqlBook, SqlBookReader
 from tidemill.ledger.connections import Connections
@@ -31,8 +34,12 @@ _EVENTS = Table("events", ("kind", "subject"), unique=(("environment", "dedupe_k
 _JOBS = Table("jobs", ("state", "trigger", "model"), unique=(("environment", "trigger", "dedupe_key"),))
 _SCHEMAS = Table("schemas", ("source",), unique=(("source", "version"),))
 _AUDIT = Table("audit", ("actor", "action", "subject"))
-_REFERRING_TO_BLOBS = ("artifacts", "steps", "runs", "releases")
-TABLES = (_ARTIFACTS, _RUNS, _STEPS, _VERDICTS, _RELEASES, _ROUTES, _EVENTS, _JOBS, _SCHEMAS, _AUDIT)
+_BUILDS = Table("builds", ("commit", "branch", "state", "run"), unique=(("project", "number"),))
+_DEPLOYMENTS = Table("deployments", ("build", "state"), unique=(("environment", "version"),))
+_TOKENS = Table("tokens", ("owner", "digest"), unique=(("name",),))
+_REFERRING_TO_BLOBS = ("artifacts", "steps", "runs", "releases", "builds")
+_DELIVERY = (_BUILDS, _DEPLOYMENTS, _TOKENS)
+TABLES = (_ARTIFACTS, _RUNS, _STEPS, _VERDICTS, _RELEASES, _ROUTES, _EVENTS, _JOBS, _SCHEMAS, _AUDIT, *_DELIVERY)
 
 
 class Ledger:
@@ -54,6 +61,9 @@ class Ledger:
         self.jobs = SqlBook(connections, _JOBS, Job)
         self.schemas = SqlBook(connections, _SCHEMAS, SchemaVersion)
         self.audit = SqlBook(connections, _AUDIT, AuditEntry)
+        self.builds = SqlBook(connections, _BUILDS, Build)
+        self.deployments = SqlBook(connections, _DEPLOYMENTS, Deployment)
+        self.tokens = SqlBook(connections, _TOKENS, Token)
         create_or_upgrade(connections, TABLES, self._fill_index)
 
     def _fill_index(self, connection: Any) -> None:
@@ -116,3 +126,6 @@ class LedgerReader:
         self.jobs = SqlBookReader(ledger.jobs)
         self.schemas = SqlBookReader(ledger.schemas)
         self.audit = SqlBookReader(ledger.audit)
+        self.builds = SqlBookReader(ledger.builds)
+        self.deployments = SqlBookReader(ledger.deployments)
+        self.tokens = SqlBookReader(ledger.tokens)

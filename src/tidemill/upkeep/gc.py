@@ -180,6 +180,8 @@ def _find_needed(ledger: Ledger, retention: Retention, now: datetime) -> dict[st
     kept_runs: dict[str, str] = {}
     for release in kept:
         needed[release.package] = "a release needs it"
+    for build in ledger.builds.find(state="passed"):
+        needed |= dict.fromkeys(build.artifacts.values(), "a build needs it")
     for run in _all(ledger.runs):
         if reason := "a release needs it" if run.id in lineage else _find_reason(run, retention, now):
             kept_runs[run.id] = reason
@@ -242,6 +244,8 @@ def _list_kinds(ledger: Ledger, blobs: Blobs, needed: dict[str, str]) -> Iterato
             yield step.log_blob, "log"
     for release in _all(ledger.releases):
         yield release.package, "model"
+    for build in _all(ledger.builds):
+        yield from ((digest, "build") for digest in build.artifacts.values())
     for artifact in _all(ledger.artifacts):
         yield artifact.id, artifact.kind
         if artifact.id in needed:
@@ -262,6 +266,7 @@ def _list_new_references(ledger: Ledger, since: str) -> set[str]:
     runs = {run.id: run for run in [*_all(ledger.runs, since), *ledger.runs.find(state="running")]}
     references = {digest for run in runs.values() for digest in list_blobs_of_run(run)}
     references |= {digest for step in _all(ledger.steps, since) for digest in list_blobs_of_step(step)}
+    references |= {digest for build in _all(ledger.builds, since) for digest in build.artifacts.values()}
     return references | {release.package for release in _all(ledger.releases, since)}
 
 

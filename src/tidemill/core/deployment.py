@@ -1,0 +1,53 @@
+"""Deployment: a version of what an environment runs, which is one build of the project."""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+DeploymentState = Literal["waiting", "starting", "healthy", "failed", "replaced"]
+DeploymentChange = Literal["first", "push", "promote", "rollback", "restore"]
+"""`rollback`: by a person; `restore`: by Tidemill, because the next deployment did not become healthy."""
+
+
+class Deployment(Struct, frozen=True, kw_only=True):
+    """Version `version` of an environment: the `build` that runs there, who deployed it, and its state.
+
+    Attributes
+    ----------
+    build
+        The id of the build.
+    change
+        How it came about.
+    by
+        The person or the trigger that deployed it.
+    reason
+        Why.
+    verdicts
+        The ids of the verdicts that allowed it.
+    previous
+        The id of the deployment that it replaced; empty for the first one.
+    target
+        The kind of target, such as `local`.
+    address
+        Where its service answers once it is healthy.
+    state
+        Its state; one deployment of an environment is `healthy`, `starting` or `waiting` at a time.
+    problem
+        Why it failed.
+    """
+
+    id: str
+    environment: str
+    version: int
+    build: str
+    change: DeploymentChange
+    state: DeploymentState
+    time: datetime
+    by: str
+    reason: str = ""
+    verdicts: tuple[str, ...] = ()
+    previous: str = ""
+    target: str = "local"
+    address: str = ""
+    problem: str = ""
