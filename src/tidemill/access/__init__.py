@@ -1,0 +1,1 @@
+"""Access: tokens, roles, and who made a request."""
