@@ -200,6 +200,7 @@ def turned(mill: Mill, reason: str = "better than the trivial baseline") -> dict
         "release": "/releases/flights/2",
         "routes": "/routes",
         "policy": "/policy",
+        "maturity": "/maturity",
         "verdicts": "/verdicts",
         "verdict": f"/verdicts/{verdict.id}",
         "skew": f"/verdicts/{skew.id}",

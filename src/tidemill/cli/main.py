@@ -20,6 +20,7 @@ VERBS = {
     "show": "graph",
     "why": "why",
     "status": "status",
+    "maturity": "maturity",
     "backtest": "backtest",
     "demo": "backtest",
     "gc": "upkeep",

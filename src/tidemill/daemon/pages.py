@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill.errors import InputError, TidemillError
+from tidemill.evidence.maturity import assess
 from tidemill.evidence.promises import PolicyStatus
 from tidemill.flow.session import Session
 from tidemill.web.app import create_app
@@ -42,6 +43,7 @@ class _LazyApp:
                 workspace.environment,
                 packages=workspace.packages,
                 read_policies=self._read_policies,
+                read_maturity=partial(assess, books, self._session.project.policy, workspace.environment),
             )
         await self._app(scope, receive, send)
 

@@ -13,16 +13,17 @@ from starlette.routing import Route
 
 from tidemill.core.resources import Board, BooksReader, Packages
 from tidemill.errors import InputError, NotFound, TidemillError
+from tidemill.evidence.maturity import Maturity
 from tidemill.evidence.promises import PolicyStatus
 from tidemill.telemetry import get_logger
-from tidemill.web import details, overview, pages, policy, regimes, run, templating
+from tidemill.web import details, maturity, overview, pages, policy, regimes, run, templating
 from tidemill.web.guard import Guard
 from tidemill.web.reading import Query, Site
 from tidemill.web.view import Chart, Facts, Page, PageTable
 
 log = get_logger("web")
 
-_LIST_NAMES = ("runs", "releases", "routes", "regimes", "policy", "verdicts", "events", "jobs")
+_LIST_NAMES = ("runs", "releases", "routes", "regimes", "policy", "maturity", "verdicts", "events", "jobs")
 _LISTS: dict[str, Callable[[Site, Query], Page]] = {
     "/": overview.overview,
     "/runs": pages.runs,
@@ -30,6 +31,7 @@ _LISTS: dict[str, Callable[[Site, Query], Page]] = {
     "/routes": pages.routes,
     "/regimes": regimes.regimes,
     "/policy": policy.policy,
+    "/maturity": maturity.maturity,
     "/verdicts": pages.verdicts,
     "/events": pages.events,
     "/jobs": pages.jobs,
@@ -54,13 +56,14 @@ def create_app(
     host: str = "",
     packages: Packages | None = None,
     read_policies: Callable[[], list[PolicyStatus]] | None = None,
+    read_maturity: Callable[[], Maturity] | None = None,
 ) -> Starlette:
     """Create the application with the pages of an environment.
 
     `host` is an accepted host name besides localhost; requests for other host names are refused. `read_policies`
-    compares the policy of each model with its promise.
+    compares the policy of each model with its promise, `read_maturity` assesses the level of the project.
     """
-    site = Site(books, board, project, environment, packages, read_policies)
+    site = Site(books, board, project, environment, packages, read_policies, read_maturity)
     routes = [Route(path, partial(_show_page, site, show)) for path, show in (_LISTS | _RECORDS).items()]
     routes += [Route(path, partial(_send_file, path, media_type)) for path, media_type in _FILES.items()]
     routes.append(Route("/plotly.js", _send_plotly))

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from tidemill.core.resources import Board, BookReader, BooksReader, Packages
 from tidemill.errors import InputError
+from tidemill.evidence.maturity import Maturity
 from tidemill.evidence.promises import PolicyStatus
 
 T = TypeVar("T", bound=Struct)
@@ -18,7 +19,7 @@ class Site(Struct, frozen=True):
     """The stores and names of one environment of a project.
 
     Without `packages`, pages do not describe signatures. `read_policies` compares the policy of each model with its
-    promise; without it, the page of the policy names the command that does.
+    promise; without it, the page of the policy names the command that does. So does `read_maturity` for its page.
     """
 
     books: BooksReader
@@ -27,6 +28,7 @@ class Site(Struct, frozen=True):
     environment: str
     packages: Packages | None = None
     read_policies: Callable[[], list[PolicyStatus]] | None = None
+    read_maturity: Callable[[], Maturity] | None = None
 
 
 class RecordPage(Struct, Generic[T], frozen=True):
