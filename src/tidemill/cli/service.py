@@ -1,5 +1,6 @@
 """`serve` runs the prediction service; `up` also runs the daemon and the pages."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,12 +44,15 @@ def up(
         int, typer.Option(help="The port of the web pages. Default: the port of the service plus 1.")
     ] = -1,
     env: EnvironmentOption = "production",
+    deployment: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the daemon, the prediction service and the web pages, until Ctrl-C."""
     from tidemill.daemon.main import up as run_all
 
     port_of_pages = pages_port if pages_port >= 0 else port and port + 1
-    run_all(load_session(env), host, port, port_of_pages, lambda line: output.err.print(line), _read_policies)
+    run_all(
+        load_session(env), host, port, port_of_pages, lambda line: output.err.print(line), _read_policies, deployment
+    )
 
 
 def _read_policies(session: "Session") -> "list[PolicyStatus]":

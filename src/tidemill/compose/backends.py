@@ -41,16 +41,18 @@ def open_sources(
     withdrawn: Callable[[], set[str]] = set,
     labels: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None,
     schemas: Callable[[str], Schema | None] = lambda _: None,
+    data: Path | None = None,
 ) -> RecordedSources:
     """Open the sources of a project, some replaced by `frames`.
 
     `accepted` and `withdrawn` return the ids of accepted and of withdrawn batches; `labels` are the label columns of
-    each source, with the spellings of their classes. `schemas` returns the newest accepted schema of a source.
+    each source, with the spellings of their classes. `schemas` returns the newest accepted schema of a source. Relative
+    paths of sources start in the folder `data`, by default in the folder of the project.
     """
     # Imported late: it imports Polars, which many pipelines do not need.
     from tidemill.data.source import FileSources
 
-    return FileSources(folder, sources, frames, accepted, withdrawn, labels, schemas)
+    return FileSources(folder, sources, frames, accepted, withdrawn, labels, schemas, data)
 
 
 def settings() -> dict[str, str]:

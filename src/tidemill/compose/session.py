@@ -56,6 +56,7 @@ def open_session(
         partial(_list_withdrawn, opened),
         project.policy.labels,
         partial(_find_schema, opened),
+        project.data_folder,
     )
     session.register(resources.Sources, sources)
     if polars_frames:
@@ -76,7 +77,9 @@ def open_history(project: Project, environment: str = "production") -> resources
     workspace = open_workspace(project.state_folder, environment)
     file = workspace.ledger_file
     if file is not None and not file.exists():  # opening the ledger would create it
-        return open_sources(project.folder, project.policy.sources, labels=project.policy.labels)
+        return open_sources(
+            project.folder, project.policy.sources, labels=project.policy.labels, data=project.data_folder
+        )
     return open_sources(
         project.folder,
         project.policy.sources,
@@ -84,6 +87,7 @@ def open_history(project: Project, environment: str = "production") -> resources
         withdrawn=partial(_list_withdrawn, workspace),
         labels=project.policy.labels,
         schemas=partial(_find_schema, workspace),
+        data=project.data_folder,
     )
 
 

@@ -33,6 +33,10 @@ class Deployment(Struct, frozen=True, kw_only=True):
         Where its service answers once it is healthy.
     state
         Its state; one deployment of an environment is `healthy`, `starting` or `waiting` at a time.
+    healthy
+        When it became healthy.
+    ended
+        When it was replaced, or failed.
     problem
         Why it failed.
     """
@@ -50,4 +54,6 @@ class Deployment(Struct, frozen=True, kw_only=True):
     previous: str = ""
     target: str = "local"
     address: str = ""
+    healthy: datetime | None = None
+    ended: datetime | None = None
     problem: str = ""

@@ -313,6 +313,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     models: dict[str, ModelPolicy]
     triggers: tuple[Trigger, ...] = ()
     environments: dict[str, Environment] = {}
+    people: dict[str, tuple[str, ...]] = {}
     backtest: Backtest = Backtest()
     retention: Retention = Retention()
 

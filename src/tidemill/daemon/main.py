@@ -4,8 +4,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from tidemill.daemon.daemon import Daemon, Notify
+from tidemill.daemon.deployed import Deployed
 from tidemill.daemon.lease import Lease
 from tidemill.daemon.listening import Listener
 from tidemill.daemon.pages import Pages, ReadPolicies
@@ -24,23 +26,29 @@ def up(
     pages_port: int,
     notify: Notify,
     read_policies: ReadPolicies | None = None,
+    deployment: Path | None = None,
 ) -> None:
     """Serve predictions and pages; fire triggers as soon as this process has the environment's lease.
 
-    Stop cleanly on Ctrl-C or SIGTERM. `read_policies` compares policies with their promises, for the pages.
+    Stop cleanly on Ctrl-C or SIGTERM. `read_policies` compares policies with their promises, for the pages. The process
+    of a deployment, which has the folder `deployment`, does both on private ports, writes no predictions and fires no
+    triggers until it is activated.
 
     Raises
     ------
     InputError
-        if the port is in use.
+        if the port is in use, or the deployment runs already.
     """
     stop = threading.Event()
+    deployed = Deployed(deployment) if deployment else None
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     server = HttpServer(session.workspace, session.clock, host, port, session.project.policy.strict_models)
     pages = Pages(session, pages_port, read_policies)
     listener = Listener(session)
     os.environ.setdefault("TIDEMILL_PAGES", pages.address)  # alerts link to the pages
+    if deployed:
+        server.test()
     server.start()
     pages.start()
     notify(f"serving at {server.address} (stop with Ctrl-C)")
@@ -49,7 +57,8 @@ def up(
     for problem in check_addresses(session.project.policy):
         notify(problem)
     try:
-        watch(session, stop, notify)
+        if deployed is None or deployed.wait_for_activation(server, pages, stop, notify):
+            watch(session, stop, notify)
     finally:
         listener.stop()
         pages.stop()

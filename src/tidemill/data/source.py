@@ -39,7 +39,7 @@ class FileSources:
     `accepted` returns the ids of the accepted batches: a batch that differs from the last one of its path is new.
     `withdrawn` returns the ids of the batches that a person has withdrawn: they are not listed. `labels` are the label
     columns of each source with the spellings of their classes. `schemas` returns the accepted schema of a source,
-    None before the first.
+    None before the first. Relative paths start in the folder `data`, by default in the folder of the project.
 
     Raises
     ------
@@ -60,8 +60,10 @@ class FileSources:
         withdrawn: Callable[[], set[str]] = set,
         labels: Mapping[str, Mapping[str, Spellings]] | None = None,
         schemas: Callable[[str], Schema | None] = lambda _: None,
+        data: Path | None = None,
     ) -> None:
         self.folder = folder
+        self._data = data or folder
         self._sources = sources
         self._kinds: dict[str, tuple[Source, SourceKind]] = {}
         for name in frames or {}:
@@ -122,7 +124,7 @@ class FileSources:
         definition = self.definition(source)
         cached = self._kinds.get(source)
         if cached is None or cached[0] != definition:
-            kind = self._frames.get(source) or create_source_kind(source, definition, self.folder, self._accepted)
+            kind = self._frames.get(source) or create_source_kind(source, definition, self._data, self._accepted)
             cached = self._kinds[source] = definition, kind
         return cached[1]
 

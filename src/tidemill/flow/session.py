@@ -20,6 +20,8 @@ from tidemill.host.python import list_packages
 from tidemill.project.project import Project
 from tidemill.workspace.workspace import Workspace
 
+BUILD_VARIABLE = "TIDEMILL_BUILD"
+"""The environment variable with the id of the build that a deployed process runs."""
 _MAIN = ("tidemill", "lightgbm", "numpy", "polars", "pyarrow", "scikit-learn", "scipy")
 
 
@@ -76,10 +78,14 @@ class Session:
 
     @cached_property
     def code_state(self) -> dict[str, Any]:
-        """The project's code at the start of the session; `snapshot` is the digest of a blob with the code."""
+        """The project's code at the start of the session; `snapshot` is the digest of a blob with the code.
+
+        In a deployed process, `build` is the id of the build whose code it is.
+        """
         code = snapshot_code(self.project.folder)
         snapshot = self.workspace.blobs.put(code.archive)
-        return {"digest": code.digest, **read_commit(self.project.folder), "snapshot": snapshot}
+        build = {"build": os.environ[BUILD_VARIABLE]} if os.environ.get(BUILD_VARIABLE) else {}
+        return {"digest": code.digest, **read_commit(self.project.folder), "snapshot": snapshot, **build}
 
     @cached_property
     def packages_digest(self) -> str:

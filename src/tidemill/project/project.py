@@ -34,6 +34,11 @@ class Project:
         """The folder of the workspace: `TIDEMILL_WORKSPACE`, or `.tidemill` in the project."""
         return Path(os.environ.get("TIDEMILL_WORKSPACE") or self.folder / ".tidemill")
 
+    @property
+    def data_folder(self) -> Path:
+        """The folder in which relative paths of sources start: `TIDEMILL_DATA`, or the folder of the project."""
+        return Path(os.environ.get("TIDEMILL_DATA") or self.folder)
+
     @cached_property
     def code(self) -> Code:
         return Code(self.folder)

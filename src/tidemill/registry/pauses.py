@@ -7,8 +7,8 @@ from tidemill.clock import Clock
 from tidemill.core.audit import AuditEntry
 from tidemill.core.resources import Books, BooksReader
 
-Pausable = Literal["trigger", "model"]
-_VERBS = {"trigger": ("paused", "resumed"), "model": ("froze", "thawed")}
+Pausable = Literal["trigger", "model", "environment"]
+_VERBS = {"trigger": ("paused", "resumed"), "model": ("froze", "thawed"), "environment": ("paused", "resumed")}
 
 
 def pause(

@@ -32,6 +32,8 @@ class JournalBuffer:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = threading.Event()
+        self.is_open = True
+        """Whether rows are written; the predictions of a service that is only being tested are not."""
         self._thread = threading.Thread(target=self._run, name="tidemill-journal", daemon=True)
 
     def start(self) -> None:
@@ -40,6 +42,8 @@ class JournalBuffer:
 
     def append(self, kind: str, frame: pl.DataFrame) -> None:
         """Add rows; the thread writes them to the journal a little later."""
+        if not self.is_open:
+            return
         with self._lock:
             fits = self._waiting_rows + frame.height <= self._bound
             if fits:

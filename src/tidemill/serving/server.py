@@ -60,22 +60,9 @@ class HttpServer:
             metrics=metrics,
             strict=strict,
         )
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                ServiceApp(self.service),
-                loop="uvloop",
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=_DRAIN,
-            )
-        )
+        self._app = ServiceApp(self.service)
+        self._server = _create_server(self._app)
+        self._public: _Listener | None = None
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._server.run, args=([self._socket],), name="tidemill-http", daemon=True),
@@ -99,10 +86,32 @@ class HttpServer:
                 raise TidemillError("the HTTP server did not start", "see the log")
             time.sleep(0.005)
 
+    def test(self) -> None:
+        """Write no predictions to the journal until `publish` is called: the service is only being tested."""
+        self._buffer.is_open = False
+
+    def publish(self, port: int) -> str:
+        """Also listen on a port that the service before this one may still use; return the address.
+
+        Both get new connections until the other service stops, so that no request is refused in between.
+
+        Raises
+        ------
+        InputError
+            if the port is used by another program.
+        """
+        if self._public is None:
+            listener = _listen("127.0.0.1", port, shared=True)
+            self._buffer.is_open = True
+            self._public = _Listener(listener, _create_server(self._app))
+        return self._public.address
+
     def stop(self) -> None:
         """Refuse new connections, finish open requests, and write all predictions to the journal."""
         self._stopping.set()
         self._server.should_exit = True
+        if self._public is not None:
+            self._public.stop()
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
@@ -119,6 +128,43 @@ class HttpServer:
     def _refresh_routes(self) -> None:
         while not self._stopping.wait(_REFRESH):
             self.refresh()
+
+
+def _create_server(app: ServiceApp) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_DRAIN,
+        )
+    )
+
+
+class _Listener:
+    """A further address of a service, in a thread of its own."""
+
+    def __init__(self, listener: socket.socket, server: uvicorn.Server) -> None:
+        self.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self._socket, self._server = listener, server
+        self._thread = threading.Thread(target=server.run, args=([listener],), name="tidemill-public", daemon=True)
+        self._thread.start()
+        while not server.started and self._thread.is_alive():
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        """Refuse new connections and finish open requests."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
 
 
 def serve(
@@ -155,7 +201,8 @@ def serve(
             signal.signal(number, handler)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Return a socket that listens; a `shared` port can be used by several services of the same user."""
     if not _is_loopback(host):
         raise InputError(
             f"the service cannot listen on {host}: it has no tokens and no TLS yet, so anyone there could use it",
@@ -165,6 +212,8 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((address, port))
         listener.listen(2048)

@@ -1,0 +1,257 @@
+"""Checks whether a build can be deployed to an environment: the rules of its policy, each as a finding."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidemill.checks.freeze import find_freeze
+from tidemill.checks.gate import Finding, combine_findings
+from tidemill.clock import parse_duration
+from tidemill.core.build import Build
+from tidemill.core.check import Verdict
+from tidemill.core.environment import Environment, PromotionRule
+
+PROMOTION = "promotion"
+
+
+class Approval(Struct, frozen=True, kw_only=True):
+    """A person approved a build for an environment."""
+
+    actor: str
+    time: datetime
+
+
+class Override(Struct, frozen=True, kw_only=True):
+    """A person lifted one rule for a build in an environment, until a time."""
+
+    actor: str
+    rule: PromotionRule
+    until: datetime
+    reason: str
+
+
+class PromotionCase(Struct, frozen=True, kw_only=True):
+    """What the rules need to know about a build and an environment.
+
+    Attributes
+    ----------
+    build
+        The build.
+    environment
+        The name of the environment.
+    settings
+        Its settings.
+    now
+        The time.
+    by
+        The person who promotes it; empty if Tidemill does.
+    authors
+        The authors of the commits since the build that the environment runs now, and who pushed them.
+    people
+        The other names of each person, from `[people]`.
+    approvals
+        The approvals of this build for this environment.
+    overrides
+        The overrides for this build and this environment.
+    healthy_since
+        When the build became healthy in the environment `after`; None if it is not, or is not deployed there any more.
+    successful_runs
+        How many runs of the pipeline succeeded there, of this build.
+    failed_runs
+        How many failed there.
+    paused
+        Why automation is paused in the environment; empty if it is not.
+    """
+
+    build: Build
+    environment: str
+    settings: Environment
+    now: datetime
+    by: str = ""
+    authors: frozenset[str] = frozenset()
+    people: Mapping[str, tuple[str, ...]] = {}
+    approvals: tuple[Approval, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    healthy_since: datetime | None = None
+    successful_runs: int = 0
+    failed_runs: int = 0
+    paused: str = ""
+
+
+def judge_promotion(case: PromotionCase) -> Verdict:
+    """Return whether the build can be deployed to the environment, with each rule that it does not meet."""
+    findings = [_apply_overrides(case, finding) for finding in _check_rules(case)]
+    passed = Finding(about="promotion", reason=f"{case.build.label} meets the rules of {case.environment}")
+    verdict = combine_findings(
+        f"{case.build.label} → {case.environment}",
+        [*findings, passed],
+        check=PROMOTION,
+        reference=case.environment,
+    )
+    evidence = {
+        "build": case.build.id,
+        "commit": case.build.commit,
+        "wheel": case.build.artifacts.get("wheel", ""),
+        "image": case.build.image,
+        "approved_by": list_approvers(case),
+    }
+    return replace(verdict, evidence=verdict.evidence | evidence)
+
+
+def list_approvers(case: PromotionCase) -> list[str]:
+    """Return the people whose approvals count, each once, in the order of their approvals."""
+    counted: dict[frozenset[str], str] = {}
+    authors = frozenset().union(*(_identities(author, case.people) for author in case.authors))
+    allowed = frozenset().union(*(_identities(name, case.people) for name in case.settings.approvers))
+    for approval in sorted(case.approvals, key=lambda approval: approval.time):
+        names = _identities(approval.actor, case.people)
+        is_allowed = not case.settings.approvers or bool(names & allowed)
+        if is_allowed and not names & authors and not any(names & known for known in counted):
+            counted[names] = approval.actor
+    return list(counted.values())
+
+
+def _check_rules(case: PromotionCase) -> list[Finding]:
+    rules = (_check_build, _check_branch, _check_approvals, _check_runs, _check_soak, _check_freeze, _check_paused)
+    return [finding for rule in rules for finding in rule(case)]
+
+
+def _check_build(case: PromotionCase) -> list[Finding]:
+    if case.build.state == "passed":
+        return []
+    why = f": {case.build.reason}" if case.build.reason else ""
+    word = "was refused by CI" if case.build.state == "refused" else "could not be judged by CI"
+    return [_fail("build", f"{case.build.label} {word}{why}")]
+
+
+def _check_branch(case: PromotionCase) -> list[Finding]:
+    if not case.settings.branch or matches_branch(case.settings.branch, case.build.branch):
+        return []
+    return [
+        _fail(
+            "branch",
+            f"it was built from branch {case.build.branch!r}, and {case.environment} takes {case.settings.branch!r}",
+        )
+    ]
+
+
+def matches_branch(pattern: str, branch: str) -> bool:
+    """Return whether a branch matches a pattern, in which `*` matches any text.
+
+    >>> matches_branch("dev/*", "dev/faster"), matches_branch("main", "maintenance")
+    (True, False)
+    """
+    return fnmatchcase(branch, pattern)
+
+
+def _check_approvals(case: PromotionCase) -> list[Finding]:
+    needed, counted = case.settings.approvals, list_approvers(case)
+    if len(counted) >= needed:
+        return []
+    ignored = [approval.actor for approval in case.approvals if approval.actor not in counted]
+    not_counted = f"; not counted: {', '.join(dict.fromkeys(ignored))} (author, not an approver, or counted already)"
+    return [
+        _fail(
+            "approvals",
+            f"it has {len(counted)} of {needed} approvals of people who did not write it"
+            + (not_counted if ignored else "")
+            + f": `tidemill deploy approve {case.build.number} --to {case.environment}`",
+            {"approvals": len(counted), "approvals_needed": needed},
+        )
+    ]
+
+
+def _check_runs(case: PromotionCase) -> list[Finding]:
+    needed, after = case.settings.runs, case.settings.after
+    if not after or case.successful_runs >= needed:
+        return []
+    failed = f", {case.failed_runs} failed" if case.failed_runs else ""
+    return [
+        _fail(
+            "runs",
+            f"it has {case.successful_runs} of {needed} successful runs of {case.settings.pipeline} in {after}{failed}",
+            {"runs": case.successful_runs, "runs_needed": needed, "runs_failed": case.failed_runs},
+        )
+    ]
+
+
+def _check_soak(case: PromotionCase) -> list[Finding]:
+    after, soak = case.settings.after, parse_duration(case.settings.soak)
+    if not after:
+        return []
+    if case.healthy_since is None:
+        return [_fail("soak", f"it is not healthy in {after}: deploy it there first")]
+    elapsed = case.now - case.healthy_since
+    if elapsed >= soak:
+        return []
+    return [
+        _fail(
+            "soak",
+            f"it has been healthy in {after} for {_hours(elapsed)} of {case.settings.soak}",
+            {"soak_seconds": max(0.0, elapsed.total_seconds()), "soak_needed_seconds": soak.total_seconds()},
+        )
+    ]
+
+
+def _check_freeze(case: PromotionCase) -> list[Finding]:
+    window = find_freeze(case.settings.freeze, case.settings.zone, case.now)
+    if not window:
+        return []
+    return [_fail("freeze", f"nothing is deployed to {case.environment} in {window} ({case.settings.zone})")]
+
+
+def _check_paused(case: PromotionCase) -> list[Finding]:
+    if not case.paused or case.by:
+        return []
+    return [
+        _fail(
+            "paused",
+            f"automation is paused in {case.environment}: {case.paused}; resume it: `tidemill deploy "
+            f"resume {case.environment}`",
+        )
+    ]
+
+
+def _apply_overrides(case: PromotionCase, finding: Finding) -> Finding:
+    """Turn a failed rule into a warning where a person has lifted it; an approval never does."""
+    if finding.outcome != "fail":
+        return finding
+    for override in case.overrides:
+        if override.rule == finding.about and override.until > case.now:
+            reason = (
+                f"{finding.reason}; overridden by {override.actor} until {override.until:%Y-%m-%d %H:%M}: "
+                f"{override.reason}"
+            )
+            return replace(finding, outcome="warn", reason=reason)
+    return finding
+
+
+def _fail(about: str, reason: str, evidence: dict[str, object] | None = None) -> Finding:
+    return Finding(about=about, outcome="fail", reason=reason, evidence=evidence or {})
+
+
+def _hours(elapsed: timedelta) -> str:
+    minutes = max(0, int(elapsed.total_seconds() // 60))
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _identities(name: str, people: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
+    """Return all names of a person, in lower case; the part of an e-mail address before the @ is one of them."""
+    names: Sequence[str] = [name]
+    for person, others in people.items():
+        known = {person.casefold(), *(other.casefold() for other in others)}
+        if name.casefold() in known or _local_part(name) in known:
+            names = [*names, person, *others]
+    return frozenset(form for known in names for form in (known.casefold(), _local_part(known)))
+
+
+def _local_part(name: str) -> str:
+    """Return the part of an e-mail address before the @.
+
+    >>> _local_part("Mai@example.org")
+    'mai'
+    """
+    return name.casefold().partition("@")[0]

@@ -1,0 +1,115 @@
+"""The target `local`: each deployment is a process on this machine, which outlives the process that started it."""
+
+import os
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from tidemill.delivery.folder import DeploymentFolder
+from tidemill.delivery.target import Observation, ProcessState, Runtime, Workload
+from tidemill.errors import TidemillError
+from tidemill.faults import maybe_crash
+
+_STOP_SECONDS = 45.0
+_POLL_SECONDS = 0.1
+_LOG_BYTES = 4_000
+
+
+class LocalTarget:
+    """Starts `tidemill up` for each deployment; `root` is the folder of the workspace."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def start(self, workload: Workload, runtime: Runtime) -> None:
+        folder = self._folder(workload.environment, workload.deployment)
+        if folder.is_running():
+            return
+        folder.folder.mkdir(parents=True, exist_ok=True)
+        (folder.folder / "process.json").unlink(missing_ok=True)
+        with folder.log.open("ab") as log:
+            subprocess.Popen(
+                [
+                    *(str(runtime.python), "-m", "tidemill", "up", "--env", workload.environment),
+                    *("--port", "0", "--pages-port", "0", "--deployment", str(folder.folder)),
+                ],
+                cwd=runtime.project,
+                env=_inherit() | dict(workload.variables) | {"TIDEMILL_PROJECT": str(runtime.project)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_limit_memory(workload.settings.memory_mb),
+            )
+        maybe_crash("deployed process is started")
+
+    def observe(self, workload: Workload) -> Observation:
+        folder = self._folder(workload.environment, workload.deployment)
+        facts = folder.read_report()
+        if not folder.is_running():
+            return Observation(state="absent", problem=_read_end(folder.log))
+        if facts is None or not facts.service:
+            return Observation(state="starting")
+        state: ProcessState = "public" if facts.public else "ready"
+        return Observation(state=state, address=facts.service, public=facts.public, problem=facts.problem)
+
+    def activate(self, workload: Workload) -> None:
+        self._folder(workload.environment, workload.deployment).activate(workload.port)
+
+    def stop(self, environment: str, deployment: str) -> None:
+        folder = self._folder(environment, deployment)
+        deadline = time.monotonic() + _STOP_SECONDS
+        number = signal.SIGTERM
+        while folder.is_running():
+            facts = folder.read_report()
+            if facts is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(facts.process, number)
+            if time.monotonic() > deadline:
+                if number == signal.SIGKILL:
+                    raise TidemillError(f"the process of deployment {deployment} does not end", "end it manually")
+                number, deadline = signal.SIGKILL, time.monotonic() + _STOP_SECONDS
+            elif number == signal.SIGTERM:
+                _wait_until(lambda: not folder.is_running(), deadline)
+            time.sleep(_POLL_SECONDS)
+
+    def list_running(self, environment: str) -> list[str]:
+        folders = sorted((self._root / "environments" / environment / "deployments").glob("*/lock"))
+        return [lock.parent.name for lock in folders if DeploymentFolder(lock.parent).is_running()]
+
+    def _folder(self, environment: str, deployment: str) -> DeploymentFolder:
+        return DeploymentFolder(self._root / "environments" / environment / "deployments" / deployment)
+
+
+def _wait_until(condition: Callable[[], bool], deadline: float) -> None:
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+
+
+def _inherit() -> dict[str, str]:
+    """Return the environment variables that a deployed process inherits: not those of the run that starts it."""
+    own = ("TIDEMILL_PROJECT", "TIDEMILL_BUILD", "TIDEMILL_DATA", "TIDEMILL_PAGES")
+    return {name: value for name, value in os.environ.items() if name not in own}
+
+
+def _limit_memory(megabytes: int | None) -> Callable[[], None] | None:
+    if megabytes is None:
+        return None
+    limit = megabytes << 20
+
+    def apply() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+    return apply
+
+
+def _read_end(log: Path) -> str:
+    """Return the last line that a process printed."""
+    with suppress(OSError):
+        lines = log.read_bytes()[-_LOG_BYTES:].decode(errors="replace").strip().splitlines()
+        return lines[-1].removeprefix("error: ") if lines else ""
+    return ""

@@ -1,0 +1,98 @@
+"""Target: where the builds of an environment run. A target is a plug; its conformance suite is `testing/targets.py`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from tidemill.core.environment import Environment
+
+ProcessState = Literal["absent", "starting", "ready", "public"]
+"""`ready`: it answers on a private address; `public`: it answers on the address of the environment."""
+
+
+class Runtime(Struct, frozen=True):
+    """The files of a build on this machine: its interpreter, and the folder of the project."""
+
+    python: Path
+    project: Path
+
+
+class Workload(Struct, frozen=True, kw_only=True):
+    """What a target has to run: one deployment of an environment.
+
+    Attributes
+    ----------
+    deployment
+        The id of the deployment.
+    environment
+        The name of the environment.
+    settings
+        Its settings.
+    build
+        The id of the build.
+    project
+        The name of the project.
+    image
+        The digest of the build's container image; empty if there is none.
+    workspace
+        The folder of the workspace.
+    data
+        The folder of the files of sources.
+    port
+        The public port.
+    """
+
+    deployment: str
+    environment: str
+    settings: Environment
+    build: str
+    project: str
+    image: str
+    workspace: Path
+    data: Path
+    port: int
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The environment variables of its processes, besides those that they inherit."""
+        return {
+            "TIDEMILL_WORKSPACE": str(self.workspace),
+            "TIDEMILL_DATA": str(self.data),
+            "TIDEMILL_BUILD": self.build,
+            **self.settings.variables,
+        }
+
+
+class Observation(Struct, frozen=True, kw_only=True):
+    """What runs of a deployment: its state, its private and public address, and its problem, if it has one."""
+
+    state: ProcessState
+    address: str = ""
+    public: str = ""
+    problem: str = ""
+
+
+class Target(Protocol):
+    """Runs the workloads of environments. Every method can be repeated: the second call changes nothing."""
+
+    def start(self, workload: Workload, runtime: Runtime) -> None:
+        """Start a workload without requests of users; return before it is ready."""
+        ...
+
+    def observe(self, workload: Workload) -> Observation:
+        """Return what runs of a workload now."""
+        ...
+
+    def activate(self, workload: Workload) -> None:
+        """Give the requests of the environment to a ready workload, beside the one that has them now."""
+        ...
+
+    def stop(self, environment: str, deployment: str) -> None:
+        """End a workload: it finishes its open requests, and nothing of it runs on."""
+        ...
+
+    def list_running(self, environment: str) -> list[str]:
+        """Return the ids of the deployments of an environment that run now."""
+        ...

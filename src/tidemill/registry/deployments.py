@@ -1,0 +1,276 @@
+"""Deployments: which build each environment runs, and what the rules of promotion need to know about it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidemill.checks.promotion import Approval, Override, PromotionCase
+from tidemill.clock import Clock
+from tidemill.core.audit import AuditEntry
+from tidemill.core.build import Build
+from tidemill.core.deployment import Deployment, DeploymentChange
+from tidemill.core.environment import Environment
+from tidemill.core.resources import Books, BooksReader
+from tidemill.errors import Conflict, InputError, NotFound
+from tidemill.registry.pauses import find_pause, format_pause
+
+DeploymentAction = Literal["approved build", "overrode", "promoted build", "rolled back to build"]
+APPROVED: Final = "approved build"
+OVERRODE: Final = "overrode"
+_IN_FORCE = ("waiting", "starting", "healthy")
+
+
+def find_build(books: BooksReader, name: str) -> Build:
+    """Return a build by its number, its commit (or the beginning of it), or its id; of several, the newest.
+
+    Raises
+    ------
+    NotFound
+        if there is none.
+    """
+    builds = sorted(books.builds.find(), key=lambda build: build.number)
+    plain = name.rpartition("@")[2].partition(" ")[0]
+    by_number = [build for build in builds if plain.isdigit() and len(plain) < 7 and build.number == int(plain)]
+    by_commit = [build for build in builds if len(plain) >= 7 and build.commit.startswith(plain.lower())]
+    found = by_number or by_commit or [build for build in builds if build.id == name]
+    if not found:
+        known = (
+            ", ".join(build.label for build in builds[-5:]) or "none; push to a watched branch, or `tidemill ci run`"
+        )
+        raise NotFound(f"there is no build {name!r}", f"the newest are: {known}")
+    passed = [build for build in found if build.state == "passed"]
+    return (passed or found)[-1]
+
+
+def find_deployment(books: BooksReader, environment: str) -> Deployment | None:
+    """Return the deployment that is in force in an environment: healthy, or on its way; None if there is none."""
+    deployments = list_deployments(books, environment)
+    return next((deployment for deployment in reversed(deployments) if deployment.state in _IN_FORCE), None)
+
+
+def find_healthy(books: BooksReader, environment: str) -> Deployment | None:
+    """Return the deployment that serves an environment; None if there is none."""
+    deployments = list_deployments(books, environment)
+    return next((deployment for deployment in reversed(deployments) if deployment.state == "healthy"), None)
+
+
+def list_deployments(books: BooksReader, environment: str) -> list[Deployment]:
+    """Return the deployments of an environment, oldest first."""
+    return sorted(books.deployments.find(environment=environment), key=lambda deployment: deployment.version)
+
+
+def add_deployment(
+    books: Books,
+    clock: Clock,
+    build: Build,
+    environment: str,
+    *,
+    change: DeploymentChange,
+    by: str,
+    reason: str = "",
+    verdicts: tuple[str, ...] = (),
+    target: str = "local",
+    identifier: str = "",
+) -> Deployment:
+    """Add the next deployment of an environment, in the state `waiting`, and return it.
+
+    A repeated call with the same `identifier` returns the deployment that the first call added.
+
+    Raises
+    ------
+    Conflict
+        if another deployment of the environment is on its way.
+    """
+    with books.transaction(durable=True):
+        before = list_deployments(books, environment)
+        for earlier in before:
+            if earlier.id == identifier:
+                return earlier
+            if earlier.state in ("waiting", "starting"):
+                raise Conflict(
+                    f"deployment {earlier.version} of {environment} is on its way",
+                    f"wait for it: `tidemill deploy status {environment}`",
+                )
+        serving = find_healthy(books, environment)
+        return books.deployments.add(
+            Deployment(
+                id=identifier or clock.mint(),
+                environment=environment,
+                version=before[-1].version + 1 if before else 1,
+                build=build.id,
+                change=change if serving is not None or change in ("rollback", "restore") else "first",
+                state="waiting",
+                time=clock.now(),
+                by=by,
+                reason=reason,
+                verdicts=verdicts,
+                previous=serving.id if serving else "",
+                target=target,
+            )
+        )
+
+
+def mark_starting(books: Books, deployment: Deployment) -> Deployment:
+    """Record that the processes of a deployment start."""
+    return books.deployments.change(
+        deployment.id, lambda now: replace(now, state="starting") if now.state == "waiting" else now
+    )
+
+
+def mark_healthy(books: Books, clock: Clock, deployment: Deployment, address: str) -> Deployment:
+    """Record that a deployment serves its environment; the one before it is replaced, in the same transaction."""
+    with books.transaction(durable=True):
+        for earlier in list_deployments(books, deployment.environment):
+            if earlier.id != deployment.id and earlier.state in _IN_FORCE:
+                books.deployments.change(earlier.id, lambda now: replace(now, state="replaced", ended=clock.now()))
+        return books.deployments.change(
+            deployment.id,
+            lambda now: (
+                now
+                if now.state == "healthy" and now.address == address
+                else replace(now, state="healthy", address=address, healthy=now.healthy or clock.now())
+            ),
+        )
+
+
+def mark_failed(books: Books, clock: Clock, deployment: Deployment, problem: str) -> Deployment:
+    """Record that a deployment failed; the one before it stays in force."""
+    return books.deployments.change(
+        deployment.id, lambda now: replace(now, state="failed", problem=problem, ended=clock.now())
+    )
+
+
+def write_decision(
+    books: Books,
+    clock: Clock,
+    action: DeploymentAction,
+    build: Build,
+    environment: str,
+    *,
+    actor: str,
+    reason: str,
+    detail: Mapping[str, str] | None = None,
+) -> AuditEntry:
+    """Write a decision of a person about a build and an environment to the audit log."""
+    return books.audit.add(
+        AuditEntry(
+            id=clock.mint(),
+            actor=actor,
+            action=action,
+            subject=_subject(build, environment),
+            time=clock.now(),
+            reason=reason,
+            environment=environment,
+            detail={"commit": build.commit, "wheel": build.artifacts.get("wheel", ""), "image": build.image}
+            | dict(detail or {}),
+        )
+    )
+
+
+def approve(books: Books, clock: Clock, build: Build, environment: str, *, actor: str, reason: str = "") -> AuditEntry:
+    """Approve a passed build for an environment.
+
+    Raises
+    ------
+    InputError
+        if the build has not passed CI.
+    """
+    if build.state != "passed":
+        raise InputError(
+            f"{build.label} has not passed CI: {build.state}", "approve a passed build: `tidemill ci list`"
+        )
+    return write_decision(books, clock, APPROVED, build, environment, actor=actor, reason=reason)
+
+
+class Deployable(Struct, frozen=True):
+    """A build with the environment that it can be deployed to, and the settings of the project."""
+
+    build: Build
+    environment: str
+    settings: Environment
+    people: Mapping[str, tuple[str, ...]]
+
+
+def collect_case(books: BooksReader, subject: Deployable, now: datetime, by: str = "") -> PromotionCase:
+    """Return what the rules of promotion need to know, from the ledger."""
+    build, environment, settings = subject.build, subject.environment, subject.settings
+    entries = books.audit.find(subject=_subject(build, environment))
+    overrides = tuple(
+        Override(
+            actor=entry.actor,
+            rule=entry.detail["rule"],
+            until=datetime.fromisoformat(entry.detail["until"]),
+            reason=entry.reason,
+        )
+        for entry in entries
+        if entry.action == OVERRODE
+    )
+    after = settings.after
+    pause = find_pause(books, "environment", environment, environment=environment, now=now)
+    return PromotionCase(
+        build=build,
+        environment=environment,
+        settings=settings,
+        now=now,
+        by=by,
+        authors=_list_authors(books, build, find_healthy(books, environment)),
+        people=subject.people,
+        approvals=tuple(Approval(actor=e.actor, time=e.time) for e in entries if e.action == APPROVED),
+        overrides=overrides,
+        healthy_since=_find_healthy_since(books, build, after) if after else None,
+        successful_runs=_count_runs(books, build, after, settings.pipeline, "done") if after else 0,
+        failed_runs=_count_runs(books, build, after, settings.pipeline, "failed") if after else 0,
+        paused=format_pause(pause) if pause else "",
+    )
+
+
+def _subject(build: Build, environment: str) -> str:
+    return f"build/{build.id} → {environment}"
+
+
+def _list_authors(books: BooksReader, build: Build, deployed: Deployment | None) -> frozenset[str]:
+    """Return the authors and pushers of the commits between the deployed build and this one."""
+    builds = books.builds.find()
+    by_commit = {other.commit: other for other in builds if other.state == "passed"}
+    last = next((other.commit for other in builds if deployed and other.id == deployed.build), "")
+    names: set[str] = set()
+    current: Build | None = build
+    seen: set[str] = set()
+    while current is not None and current.commit not in seen and current.commit != last:
+        seen.add(current.commit)
+        names |= {*current.authors, *((current.pusher,) if current.pusher else ())}
+        current = by_commit.get(current.base)
+    return frozenset(names)
+
+
+def _find_healthy_since(books: BooksReader, build: Build, environment: str) -> datetime | None:
+    """Return when a build became healthy in an environment, if it still serves there."""
+    serving = find_healthy(books, environment)
+    return serving.healthy if serving is not None and serving.build == build.id else None
+
+
+def _count_runs(books: BooksReader, build: Build, environment: str, pipeline: str, state: str) -> int:
+    runs = books.runs.find(environment=environment, pipeline=pipeline, state=state)
+    return sum(run.code.get("build") == build.id for run in runs)
+
+
+def find_previous(books: BooksReader, environment: str) -> Build:
+    """Return the build that the environment ran before the present one, for a rollback.
+
+    Raises
+    ------
+    NotFound
+        if there is none.
+    """
+    serving = find_deployment(books, environment)
+    healthy = [
+        deployment
+        for deployment in list_deployments(books, environment)
+        if deployment.healthy is not None and (serving is None or deployment.build != serving.build)
+    ]
+    if not healthy:
+        raise NotFound(f"{environment} never ran another build", "promote a build: `tidemill deploy promote`")
+    return books.builds.get(healthy[-1].build)
