@@ -81,9 +81,13 @@ class PromotionCase(Struct, frozen=True, kw_only=True):
     paused: str = ""
 
 
-def judge_promotion(case: PromotionCase) -> Verdict:
-    """Return whether the build can be deployed to the environment, with each rule that it does not meet."""
-    findings = [_apply_overrides(case, finding) for finding in _check_rules(case)]
+def judge_promotion(case: PromotionCase, *, is_rollback: bool = False) -> Verdict:
+    """Return whether the build can be deployed to the environment, with each rule that it does not meet.
+
+    A rollback by a person brings back a build that met the rules before: only its CI result counts.
+    """
+    findings = _check_build(case) if is_rollback else _check_rules(case)
+    findings = [_apply_overrides(case, finding) for finding in findings]
     passed = Finding(about="promotion", reason=f"{case.build.label} meets the rules of {case.environment}")
     verdict = combine_findings(
         f"{case.build.label} → {case.environment}",

@@ -43,6 +43,7 @@ NOUNS = {  # the first module defines the noun, the others add commands to it
     "data": ["data", "data_batches"],
     "features": ["features"],
     "policy": ["policy"],
+    "deploy": ["deploy"],
 }
 
 

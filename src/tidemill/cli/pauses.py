@@ -38,7 +38,7 @@ def resume_object(session: "Session", kind: "Pausable", name: str, reason: str, 
 
     books, env = session.workspace.ledger, session.workspace.environment
     if find_pause(books, kind, name, environment=env, now=session.clock.now()) is None:
-        state = "paused" if kind == "trigger" else "frozen"
+        state = "frozen" if kind == "model" else "paused"
         raise InputError(f"{kind} {name!r} is not {state} in environment {env!r}", "select another one with --env")
     entry = resume(books, session.clock, kind, name, **_author(session, reason))
     output.print_json(entry) if json else output.out.print(f"{kind} {name}: {format_pause(entry)}")

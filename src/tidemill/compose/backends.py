@@ -13,12 +13,14 @@ from typing import Any
 
 from tidemill.blobs.packages import BlobPackages
 from tidemill.blobs.store import Blobs, open_blobs
-from tidemill.core.resources import Board, Journal, Online, PackageStore, RecordedSources, Tables
+from tidemill.clock import Clock
+from tidemill.core.resources import Board, Fleet, Journal, Online, PackageStore, RecordedSources, Tables
 from tidemill.core.schema import Schema
 from tidemill.core.source import Source
 from tidemill.errors import InputError
 from tidemill.ledger.database import Database, open_database
 from tidemill.plugin import list_names, load
+from tidemill.project.project import Project
 from tidemill.workspace.workspace import STORES, Workspace
 
 Opener = Callable[[str], Any]
@@ -53,6 +55,16 @@ def open_sources(
     from tidemill.data.source import FileSources
 
     return FileSources(folder, sources, frames, accepted, withdrawn, labels, schemas, data)
+
+
+def open_fleet(project: Project, workspace: Workspace, clock: Clock) -> Fleet:
+    """Open the deployed processes of a project; a target of another package is an entry point of `tidemill.targets`."""
+    from tidemill.delivery.fleet import DeploymentFleet
+    from tidemill.delivery.local import LocalTarget
+
+    targets: dict[str, Callable[[Path], Any]] = {"local": LocalTarget}
+    targets |= {name: load("targets", name) for name in list_names("targets") if name not in targets}
+    return DeploymentFleet(project.policy, workspace.root, project.data_folder, workspace.blobs.get, clock, targets)
 
 
 def settings() -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tidemill.clock import Clock
-from tidemill.compose.backends import open_sources, open_workspace
+from tidemill.compose.backends import open_fleet, open_sources, open_workspace
 from tidemill.core import resources
 from tidemill.core.metric import Metric, MetricVersion
 from tidemill.core.policy import Policy
@@ -64,6 +64,7 @@ def open_session(
     session.register(resources.Online, lambda: opened.online)
     session.register(resources.Features, lambda: _features(session))
     session.register(resources.ProjectMetrics, lambda: _CodeMetrics(session))
+    session.register(resources.Fleet, lambda: open_fleet(project, opened, session.clock))
     session.register(resources.Environments, lambda: PackageProber(opened.root / "packages"))
     if clock is None and not replacements:
         session.reopen = partial(

@@ -23,6 +23,8 @@ class Deployment(Struct, frozen=True, kw_only=True):
         The person or the trigger that deployed it.
     reason
         Why.
+    run
+        The run that deploys it.
     verdicts
         The ids of the verdicts that allowed it.
     previous
@@ -50,6 +52,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     time: datetime
     by: str
     reason: str = ""
+    run: str = ""
     verdicts: tuple[str, ...] = ()
     previous: str = ""
     target: str = "local"

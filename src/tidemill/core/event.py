@@ -111,6 +111,15 @@ class DaemonPayload(Struct, frozen=True, kw_only=True, omit_defaults=True):
     looked: datetime | None = None
 
 
+class DeploymentPayload(Struct, frozen=True, kw_only=True):
+    """A build that serves an environment now, and its address."""
+
+    build: str
+    number: int
+    commit: str
+    address: str
+
+
 class AlertPayload(Struct, frozen=True, kw_only=True):
     """A notification that was sent to the addresses `to`, each as its scheme and a digest."""
 

@@ -18,8 +18,10 @@ from tidemill.core.batch import Batch
 from tidemill.core.build import Build
 from tidemill.core.check import Verdict
 from tidemill.core.deployment import Deployment
+from tidemill.core.environment import Environment
 from tidemill.core.event import Event
 from tidemill.core.feature import FeatureSet, FeatureView
+from tidemill.core.machine import MachineFacts
 from tidemill.core.metric_filter import MetricFilter
 from tidemill.core.probe import PackageProbe
 from tidemill.core.release import Release
@@ -398,6 +400,44 @@ class Environments(Protocol):
         With `strict`, the environment is always built from the lock. `warm` names modules that the process can import
         early and keep for the next package with the same lock.
         """
+        ...
+
+
+class Fleet(Protocol):
+    """The deployed processes of the environments of a project."""
+
+    writable: ClassVar[bool] = True
+
+    @property
+    def people(self) -> dict[str, tuple[str, ...]]:
+        """Return the other names of each person, from the policy."""
+        ...
+
+    def settings(self, environment: str) -> Environment:
+        """Return the settings of an environment; raise `NotFound` if there is none with that name."""
+        ...
+
+    def prepare(self, build: Build, environment: str) -> MachineFacts:
+        """Make the environment of a build, and return what a process of it finds on its machine."""
+        ...
+
+    def start(self, deployment: Deployment, build: Build) -> str:
+        """Start a deployment without requests of users; return its private address once it is healthy.
+
+        Raise `TidemillError` if it does not become healthy. A repeated call starts nothing.
+        """
+        ...
+
+    def publish(self, deployment: Deployment, build: Build) -> str:
+        """Give the requests of its environment to a deployment that runs; return the public address."""
+        ...
+
+    def stop(self, environment: str, deployment: str) -> None:
+        """End the processes of a deployment; they finish their open requests."""
+        ...
+
+    def list_running(self, environment: str) -> list[str]:
+        """Return the ids of the deployments of an environment that run now."""
         ...
 
 

@@ -16,17 +16,10 @@ _POLL_SECONDS = 0.2
 
 
 class Deployed:
-    """The process of the deployment whose folder is `folder`; of two processes, the second stops.
-
-    Raises
-    ------
-    InputError
-        if the deployment runs already.
-    """
+    """The process of the deployment whose folder is `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = DeploymentFolder(folder)
-        self._folder.acquire()
 
     def wait_for_activation(self, server: HttpServer, pages: Pages, stop: threading.Event, notify: Notify) -> bool:
         """Report the addresses, and open the public port when it is requested; return False if stopped before."""

@@ -37,7 +37,7 @@ def up(
     Raises
     ------
     InputError
-        if the port is in use, or the deployment runs already.
+        if the port is in use.
     """
     stop = threading.Event()
     deployed = Deployed(deployment) if deployment else None

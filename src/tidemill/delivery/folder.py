@@ -2,15 +2,20 @@
 
 import fcntl
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from tidemill.errors import InputError, TidemillError
+from tidemill.errors import TidemillError
 
 T = TypeVar("T", bound=Struct)
+_ATTEMPTS = 5
+_PAUSE_SECONDS = 0.02
 
 
 class ProcessFacts(Struct, frozen=True, kw_only=True):
@@ -35,41 +40,43 @@ class Activation(Struct, frozen=True, kw_only=True):
 class DeploymentFolder:
     """The files by which a deployed process and the one that deploys it talk: each is replaced as a whole.
 
-    The process locks `lock` for its life, so that it is known to run, also after the other process was killed.
+    The process inherits the open file `lock`, which is locked as long as it runs: so each deployment has at most one
+    process, and others see whether it runs, also after the process that started it was killed.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock: IO[str] | None = None
 
     @property
     def log(self) -> Path:
         """The file with what the process printed."""
         return self.folder / "log.txt"
 
-    def acquire(self) -> None:
-        """Become the process of this deployment.
+    @contextmanager
+    def lock(self) -> Iterator[int | None]:
+        """Lock the deployment, for the process that is started meanwhile and inherits the file descriptor.
 
-        Raises
-        ------
-        InputError
-            if there is one already.
+        The descriptor is None if the process of the deployment runs.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = (self.folder / "lock").open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise InputError(f"the deployment in {self.folder} runs already", "stop it first") from None
-        self._lock = file
-        self.report(ProcessFacts(process=os.getpid()))
+        with (self.folder / "lock").open("a+") as file:
+            for attempt in range(_ATTEMPTS):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    # Another process may only be asking whether it runs.
+                    if attempt + 1 < _ATTEMPTS:
+                        time.sleep(_PAUSE_SECONDS)
+                    continue
+                yield file.fileno()
+                return
+            yield None
 
     def is_running(self) -> bool:
-        """Return whether a process of this deployment runs."""
+        """Return whether the process of this deployment runs."""
         try:
-            with (self.folder / "lock").open("a+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with (self.folder / "lock").open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         except FileNotFoundError:

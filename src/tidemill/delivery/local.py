@@ -27,24 +27,25 @@ class LocalTarget:
 
     def start(self, workload: Workload, runtime: Runtime) -> None:
         folder = self._folder(workload.environment, workload.deployment)
-        if folder.is_running():
-            return
-        folder.folder.mkdir(parents=True, exist_ok=True)
-        (folder.folder / "process.json").unlink(missing_ok=True)
-        with folder.log.open("ab") as log:
-            subprocess.Popen(
-                [
-                    *(str(runtime.python), "-m", "tidemill", "up", "--env", workload.environment),
-                    *("--port", "0", "--pages-port", "0", "--deployment", str(folder.folder)),
-                ],
-                cwd=runtime.project,
-                env=_inherit() | dict(workload.variables) | {"TIDEMILL_PROJECT": str(runtime.project)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=_limit_memory(workload.settings.memory_mb),
-            )
+        with folder.lock() as descriptor:
+            if descriptor is None:
+                return
+            (folder.folder / "process.json").unlink(missing_ok=True)
+            with folder.log.open("ab") as log:
+                subprocess.Popen(
+                    [
+                        *(str(runtime.python), "-m", "tidemill", "up", "--env", workload.environment),
+                        *("--port", "0", "--pages-port", "0", "--deployment", str(folder.folder)),
+                    ],
+                    cwd=runtime.project,
+                    env=_inherit() | dict(workload.variables) | {"TIDEMILL_PROJECT": str(runtime.project)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    pass_fds=(descriptor,),
+                    preexec_fn=limit_memory(workload.settings.memory_mb),
+                )
         maybe_crash("deployed process is started")
 
     def observe(self, workload: Workload) -> Observation:
@@ -96,7 +97,8 @@ def _inherit() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in own}
 
 
-def _limit_memory(megabytes: int | None) -> Callable[[], None] | None:
+def limit_memory(megabytes: int | None) -> Callable[[], None] | None:
+    """Return the function that limits the memory of a process before its program starts; None without a limit."""
     if megabytes is None:
         return None
     limit = megabytes << 20

@@ -1,24 +1,24 @@
 """Deployments: which build each environment runs, and what the rules of promotion need to know about it."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from contextlib import suppress
 from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import to_builtins
 from msgspec.structs import replace
 
-from tidemill.checks.promotion import Approval, Override, PromotionCase
 from tidemill.clock import Clock
 from tidemill.core.audit import AuditEntry
 from tidemill.core.build import Build
 from tidemill.core.deployment import Deployment, DeploymentChange
-from tidemill.core.environment import Environment
+from tidemill.core.event import DeploymentPayload
 from tidemill.core.resources import Books, BooksReader
 from tidemill.errors import Conflict, InputError, NotFound
-from tidemill.registry.pauses import find_pause, format_pause
+from tidemill.ledger.events import record_event
 
 DeploymentAction = Literal["approved build", "overrode", "promoted build", "rolled back to build"]
 APPROVED: Final = "approved build"
+DEPLOYED: Final = "deployed"
 OVERRODE: Final = "overrode"
 _IN_FORCE = ("waiting", "starting", "healthy")
 
@@ -73,11 +73,11 @@ def add_deployment(
     reason: str = "",
     verdicts: tuple[str, ...] = (),
     target: str = "local",
-    identifier: str = "",
+    run: str = "",
 ) -> Deployment:
     """Add the next deployment of an environment, in the state `waiting`, and return it.
 
-    A repeated call with the same `identifier` returns the deployment that the first call added.
+    A repeated call of the same `run` returns the deployment that the first call added.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def add_deployment(
     with books.transaction(durable=True):
         before = list_deployments(books, environment)
         for earlier in before:
-            if earlier.id == identifier:
+            if run and earlier.run == run:
                 return earlier
             if earlier.state in ("waiting", "starting"):
                 raise Conflict(
@@ -97,7 +97,7 @@ def add_deployment(
         serving = find_healthy(books, environment)
         return books.deployments.add(
             Deployment(
-                id=identifier or clock.mint(),
+                id=clock.mint(),
                 environment=environment,
                 version=before[-1].version + 1 if before else 1,
                 build=build.id,
@@ -106,6 +106,7 @@ def add_deployment(
                 time=clock.now(),
                 by=by,
                 reason=reason,
+                run=run,
                 verdicts=verdicts,
                 previous=serving.id if serving else "",
                 target=target,
@@ -120,18 +121,20 @@ def mark_starting(books: Books, deployment: Deployment) -> Deployment:
     )
 
 
-def mark_healthy(books: Books, clock: Clock, deployment: Deployment, address: str) -> Deployment:
-    """Record that a deployment serves its environment; the one before it is replaced, in the same transaction."""
+def mark_healthy(books: Books, clock: Clock, deployment: Deployment, address: str, verdict: str = "") -> Deployment:
+    """Record that a deployment serves its environment, by a verdict; the one before it is replaced at the same time."""
     with books.transaction(durable=True):
         for earlier in list_deployments(books, deployment.environment):
             if earlier.id != deployment.id and earlier.state in _IN_FORCE:
                 books.deployments.change(earlier.id, lambda now: replace(now, state="replaced", ended=clock.now()))
         return books.deployments.change(
             deployment.id,
-            lambda now: (
-                now
-                if now.state == "healthy" and now.address == address
-                else replace(now, state="healthy", address=address, healthy=now.healthy or clock.now())
+            lambda now: replace(
+                now,
+                state="healthy",
+                address=address,
+                healthy=now.healthy or clock.now(),
+                verdicts=tuple(dict.fromkeys((*now.verdicts, verdict) if verdict else now.verdicts)),
             ),
         )
 
@@ -141,6 +144,24 @@ def mark_failed(books: Books, clock: Clock, deployment: Deployment, problem: str
     return books.deployments.change(
         deployment.id, lambda now: replace(now, state="failed", problem=problem, ended=clock.now())
     )
+
+
+def announce(
+    books: Books, clock: Clock, deployment: Deployment, build: Build, address: str, *, environment: str
+) -> None:
+    """Emit the event that a build serves an environment; a repeated call emits nothing."""
+    payload = DeploymentPayload(build=build.id, number=build.number, commit=build.commit, address=address)
+    with suppress(Conflict):
+        record_event(
+            books,
+            clock,
+            DEPLOYED,
+            deployment.environment,
+            environment=environment,
+            key=f"{DEPLOYED}/{deployment.id}",
+            cause=deployment.run,
+            payload=to_builtins(payload),
+        )
 
 
 def write_decision(
@@ -160,7 +181,7 @@ def write_decision(
             id=clock.mint(),
             actor=actor,
             action=action,
-            subject=_subject(build, environment),
+            subject=subject_of(build, environment),
             time=clock.now(),
             reason=reason,
             environment=environment,
@@ -185,78 +206,6 @@ def approve(books: Books, clock: Clock, build: Build, environment: str, *, actor
     return write_decision(books, clock, APPROVED, build, environment, actor=actor, reason=reason)
 
 
-class Deployable(Struct, frozen=True):
-    """A build with the environment that it can be deployed to, and the settings of the project."""
-
-    build: Build
-    environment: str
-    settings: Environment
-    people: Mapping[str, tuple[str, ...]]
-
-
-def collect_case(books: BooksReader, subject: Deployable, now: datetime, by: str = "") -> PromotionCase:
-    """Return what the rules of promotion need to know, from the ledger."""
-    build, environment, settings = subject.build, subject.environment, subject.settings
-    entries = books.audit.find(subject=_subject(build, environment))
-    overrides = tuple(
-        Override(
-            actor=entry.actor,
-            rule=entry.detail["rule"],
-            until=datetime.fromisoformat(entry.detail["until"]),
-            reason=entry.reason,
-        )
-        for entry in entries
-        if entry.action == OVERRODE
-    )
-    after = settings.after
-    pause = find_pause(books, "environment", environment, environment=environment, now=now)
-    return PromotionCase(
-        build=build,
-        environment=environment,
-        settings=settings,
-        now=now,
-        by=by,
-        authors=_list_authors(books, build, find_healthy(books, environment)),
-        people=subject.people,
-        approvals=tuple(Approval(actor=e.actor, time=e.time) for e in entries if e.action == APPROVED),
-        overrides=overrides,
-        healthy_since=_find_healthy_since(books, build, after) if after else None,
-        successful_runs=_count_runs(books, build, after, settings.pipeline, "done") if after else 0,
-        failed_runs=_count_runs(books, build, after, settings.pipeline, "failed") if after else 0,
-        paused=format_pause(pause) if pause else "",
-    )
-
-
-def _subject(build: Build, environment: str) -> str:
-    return f"build/{build.id} → {environment}"
-
-
-def _list_authors(books: BooksReader, build: Build, deployed: Deployment | None) -> frozenset[str]:
-    """Return the authors and pushers of the commits between the deployed build and this one."""
-    builds = books.builds.find()
-    by_commit = {other.commit: other for other in builds if other.state == "passed"}
-    last = next((other.commit for other in builds if deployed and other.id == deployed.build), "")
-    names: set[str] = set()
-    current: Build | None = build
-    seen: set[str] = set()
-    while current is not None and current.commit not in seen and current.commit != last:
-        seen.add(current.commit)
-        names |= {*current.authors, *((current.pusher,) if current.pusher else ())}
-        current = by_commit.get(current.base)
-    return frozenset(names)
-
-
-def _find_healthy_since(books: BooksReader, build: Build, environment: str) -> datetime | None:
-    """Return when a build became healthy in an environment, if it still serves there."""
-    serving = find_healthy(books, environment)
-    return serving.healthy if serving is not None and serving.build == build.id else None
-
-
-def _count_runs(books: BooksReader, build: Build, environment: str, pipeline: str, state: str) -> int:
-    runs = books.runs.find(environment=environment, pipeline=pipeline, state=state)
-    return sum(run.code.get("build") == build.id for run in runs)
-
-
 def find_previous(books: BooksReader, environment: str) -> Build:
     """Return the build that the environment ran before the present one, for a rollback.
 
@@ -274,3 +223,8 @@ def find_previous(books: BooksReader, environment: str) -> Build:
     if not healthy:
         raise NotFound(f"{environment} never ran another build", "promote a build: `tidemill deploy promote`")
     return books.builds.get(healthy[-1].build)
+
+
+def subject_of(build: Build, environment: str) -> str:
+    """Return the subject of audit entries about a build and an environment."""
+    return f"build/{build.id} → {environment}"

@@ -1,0 +1,174 @@
+"""Deploying: a build goes to an environment, if the rules allow it and its service is healthy, correct and fast."""
+
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct
+
+from tidemill.checks.gate import Finding, combine_findings
+from tidemill.checks.infrastructure import (
+    INFRASTRUCTURE,
+    SERVICE,
+    LoadResult,
+    check_answers,
+    check_load,
+    check_machine,
+)
+from tidemill.checks.promotion import judge_promotion
+from tidemill.clock import Clock
+from tidemill.core.build import Build
+from tidemill.core.check import Verdict
+from tidemill.core.context import Context
+from tidemill.core.deployment import DeploymentChange
+from tidemill.core.environment import Load
+from tidemill.core.pipeline import pipeline, step
+from tidemill.core.resources import Books, BooksReader, Fleet, Packages
+from tidemill.core.route import Route
+from tidemill.delivery.http_client import measure_load
+from tidemill.delivery.promotions import Deployable, collect_case
+from tidemill.errors import InputError, TidemillError
+from tidemill.faults import maybe_crash
+from tidemill.recipes.answers import ask_service, list_routes_in_force, read_sample_rows
+from tidemill.registry.deployments import (
+    add_deployment,
+    announce,
+    find_build,
+    list_deployments,
+    mark_failed,
+    mark_healthy,
+    mark_starting,
+)
+
+
+class DeploymentOrder(Struct, frozen=True, kw_only=True):
+    """Where a build goes, how it came about, who ordered it, and why."""
+
+    environment: str
+    change: DeploymentChange = "push"
+    by: str = ""
+    reason: str = ""
+
+
+@step
+def choose_build(build: str, books: BooksReader) -> Build:
+    """Return the build with this number, commit or id."""
+    if not build:
+        raise InputError("no build is named", "name one by its number: `tidemill deploy promote 12 --to production`")
+    return find_build(books, build)
+
+
+@step
+def judge(build: Build, order: DeploymentOrder, now: datetime, books: BooksReader, fleet: Fleet) -> Verdict:
+    """Return whether the rules of the environment allow the build; a rollback needs no approval, run or soak."""
+    subject = Deployable(build, order.environment, fleet.settings(order.environment), fleet.people)
+    case = collect_case(books, subject, now, order.by)
+    return judge_promotion(case, is_rollback=order.change in ("rollback", "restore"))
+
+
+@step
+def check_environment(build: Build, order: DeploymentOrder, promotion: Verdict, fleet: Fleet) -> Verdict:
+    """Make the environment of the build on its target, and check its packages, memory and accelerator."""
+    facts = fleet.prepare(build, order.environment)
+    findings = check_machine(build, fleet.settings(order.environment), facts)
+    return combine_findings(promotion.subject, findings, check=INFRASTRUCTURE, reference=order.environment)
+
+
+@step
+def start_service(
+    build: Build,
+    order: DeploymentOrder,
+    promotion: Verdict,
+    infrastructure: Verdict,
+    books: Books,
+    fleet: Fleet,
+    packages: Packages,
+    clock: Clock,
+    context: Context,
+) -> Verdict:
+    """Start the service of the build beside the present one, and check its answers and its speed.
+
+    A service that does not become healthy, that predicts otherwise than before, or that is too slow, is stopped.
+    """
+    settings = fleet.settings(order.environment)
+    deployment = add_deployment(
+        books,
+        clock,
+        build,
+        order.environment,
+        change=order.change,
+        by=order.by or "policy",
+        reason=order.reason,
+        verdicts=(promotion.id, infrastructure.id),
+        target=settings.target,
+        run=context.run,
+    )
+    mark_starting(books, deployment)
+    maybe_crash("deployment is starting")
+    findings: list[Finding] = []
+    try:
+        address = fleet.start(deployment, build)
+        maybe_crash("deployment is ready")
+        routes = list_routes_in_force(books, order.environment)
+        findings += check_answers([ask_service(address, route, packages) for route in routes])
+        if settings.load.rate:
+            result = _measure(address, settings.load, routes, packages)
+            findings += check_load(settings.load, result)
+        findings.append(Finding(about="health", reason=f"{build.label} is healthy in {order.environment}"))
+    except TidemillError as failure:
+        findings.append(Finding(about="health", outcome="fail", reason=failure.problem))
+    verdict = combine_findings(promotion.subject, findings, check=SERVICE, reference=order.environment)
+    if verdict.stops:
+        fleet.stop(order.environment, deployment.id)
+        mark_failed(books, clock, deployment, verdict.reason)
+    maybe_crash("deployment is judged")
+    return verdict
+
+
+def _measure(address: str, load: Load, routes: list[Route], packages: Packages) -> LoadResult:
+    """Measure the service with a sample row of its first model; without a model, its health."""
+    for route in routes:
+        champion = route.arm("champion")
+        rows = read_sample_rows(packages.load(champion.package)) if champion else []
+        if rows:
+            body = msgspec.json.encode({"rows": rows[:1]})
+            return measure_load(address, f"/predict/{route.model}", body, load.rate, load.seconds)
+    return measure_load(address, "/health", None, load.rate, load.seconds)
+
+
+@step
+def publish_service(
+    build: Build, order: DeploymentOrder, service: Verdict, books: Books, fleet: Fleet, clock: Clock, context: Context
+) -> str:
+    """Give the requests of the environment to the new service, then stop the one before it; return the address.
+
+    If the new service does not answer on the public address, it is stopped, and the one before it continues.
+    """
+    deployment = next(other for other in list_deployments(books, order.environment) if other.run == context.run)
+    serving = [other for other in list_deployments(books, order.environment) if other.state == "healthy"]
+    try:
+        address = fleet.publish(deployment, build)
+    except TidemillError as failure:
+        fleet.stop(order.environment, deployment.id)
+        mark_failed(books, clock, deployment, failure.problem)
+        raise
+    maybe_crash("deployment is public")
+    mark_healthy(books, clock, deployment, address, service.id)
+    maybe_crash("deployment is recorded")
+    for earlier in serving:
+        if earlier.id != deployment.id:
+            fleet.stop(order.environment, earlier.id)
+    announce(books, clock, deployment, build, address, environment=context.environment)
+    return address
+
+
+@pipeline
+def deployment(
+    environment: str, build: str, now: datetime, by: str = "", reason: str = "", change: DeploymentChange = "push"
+) -> None:
+    """Deploy a build to an environment: rules, environment, service, answers, speed, then the requests."""
+    order = DeploymentOrder(environment=environment, change=change, by=by, reason=reason)
+    chosen = choose_build(build)
+    promotion = judge(chosen, order, now)
+    infrastructure = check_environment(chosen, order, promotion)
+    service = start_service(chosen, order, promotion, infrastructure)
+    publish_service(chosen, order, service)
