@@ -80,7 +80,7 @@ def run(session: "Session", pipeline: str, params: Mapping[str, Any] | None = No
     # Imported late: `import tidemill` loads no engine.
     from tidemill.flow.engine import run as run_pipeline
 
-    finished, error = run_pipeline(session, session.project.code.pipeline(pipeline), params, engine=engine)
+    finished, error = run_pipeline(session, session.pipeline(pipeline), params, engine=engine)
     if error is not None:
         raise error
     return finished

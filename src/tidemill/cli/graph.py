@@ -19,7 +19,7 @@ def show(
     from tidemill.flow.plan import plan
 
     session = load_session()
-    graph = plan(session.project.code.pipeline(name), {}, session.project, session.clock)
+    graph = plan(session.pipeline(name), {}, session.project, session.clock)
     if json:
         output.print_json({node.name: list(node.needs) for node in graph.nodes.values()})
     elif svg is not None:

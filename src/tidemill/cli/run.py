@@ -56,7 +56,7 @@ def run(
                 session, once, name, params, cause=run_cause, progress=progress.report, engine=engine
             )
         else:
-            pipeline = session.project.code.pipeline(name)
+            pipeline = session.pipeline(name)
             done, failed = run_pipeline(
                 session, pipeline, params, cause=run_cause, progress=progress.report, engine=engine
             )

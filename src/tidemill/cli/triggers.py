@@ -102,7 +102,7 @@ def fire(
     from tidemill.evidence.daemon_status import read_daemon_status
 
     session = load_session(env)
-    session.project.code.pipeline(pipeline)
+    session.pipeline(pipeline)
     chosen = session.project.model(model).name if model or session.project.policy.models else ""
     daemon_triggers = Triggers(session.project.policy, session.workspace.ledger, session.clock, env)
     job = daemon_triggers.create_manual_job(pipeline, chosen, {}, session.clock.mint())

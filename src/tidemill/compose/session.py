@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tidemill.clock import Clock
 from tidemill.compose.backends import open_fleet, open_sources, open_workspace
 from tidemill.core import resources
+from tidemill.core.ci import BuildHost
 from tidemill.core.metric import Metric, MetricVersion
+from tidemill.core.pipeline import Pipeline
 from tidemill.core.policy import Policy
 from tidemill.core.schema import Schema
 from tidemill.errors import NotFound
@@ -66,6 +68,8 @@ def open_session(
     session.register(resources.ProjectMetrics, lambda: _CodeMetrics(session))
     session.register(resources.Fleet, lambda: open_fleet(project, opened, session.clock))
     session.register(resources.Environments, lambda: PackageProber(opened.root / "packages"))
+    session.register(BuildHost, lambda: _BuildFolder(opened.root / "ci", project.folder, project.name))
+    session.built_in = {"ci": _load_ci}
     if clock is None and not replacements:
         session.reopen = partial(
             _reopen, project.folder, project.policy, environment, opened.root, opened.urls, polars_frames
@@ -188,6 +192,24 @@ class _CodeMetrics:
                 f"pipeline.py has no metric {name!r}", f"use one of its metrics: {', '.join(metrics) or 'none'}"
             )
         return metrics[name]
+
+
+class _BuildFolder:
+    """The part of the workspace in which commits are built."""
+
+    writable: ClassVar[bool] = True
+
+    def __init__(self, folder: Path, project: Path, name: str) -> None:
+        self.folder = folder.absolute()
+        self.project = project
+        self.name = name
+
+
+def _load_ci() -> Pipeline:
+    # Imported late: only runs of CI need it.
+    from tidemill.recipes.ci import ci
+
+    return ci
 
 
 def _features(session: Session) -> resources.Features:

@@ -111,6 +111,26 @@ class DaemonPayload(Struct, frozen=True, kw_only=True, omit_defaults=True):
     looked: datetime | None = None
 
 
+class PushPayload(Struct, frozen=True, kw_only=True):
+    """A new commit of a watched branch, in the repository `remote`."""
+
+    commit: str
+    branch: str
+    remote: str = ""
+    pusher: str = ""
+
+
+class BuildPayload(Struct, frozen=True, kw_only=True):
+    """A build that CI made, or a commit that it refused."""
+
+    build: str
+    number: int
+    commit: str
+    branch: str
+    state: str
+    reason: str = ""
+
+
 class DeploymentPayload(Struct, frozen=True, kw_only=True):
     """A build that serves an environment now, and its address."""
 
@@ -136,6 +156,8 @@ _PAYLOADS: dict[str, type[Struct]] = {
     "verdict": VerdictPayload,
     "run": RunPayload,
     "job": JobPayload,
+    "push": PushPayload,
+    "build": BuildPayload,
 }
 
 

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from tidemill.clock import DurationText
 from tidemill.core.backtest import Backtest
+from tidemill.core.ci import Ci
 from tidemill.core.environment import Environment
 from tidemill.core.model import PredictionTask
 from tidemill.core.regime import Regimes
@@ -316,6 +317,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     people: dict[str, tuple[str, ...]] = {}
     backtest: Backtest = Backtest()
     retention: Retention = Retention()
+    ci: Ci = Ci()
 
     @property
     def labels(self) -> dict[str, dict[str, dict[str, str]]]:

@@ -43,7 +43,7 @@ class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     budget
         The most jobs a day; the default is 24 for a trigger on events without `cooldown`. A job above
         `cooldown` or `budget` is dropped, because a lasting cause fires the trigger again. Jobs for causes that
-        occur only once (`data`, `rows`, `code`, `packages`, `champion.missing`) wait instead.
+        occur only once (`data`, `rows`, `code`, `packages`, `champion.missing`, `push`, `build`) wait instead.
     """
 
     name: str

@@ -25,6 +25,7 @@ from tidemill.faults import maybe_crash
 from tidemill.flow.session import Session
 from tidemill.monitoring.alerts import alert_all
 from tidemill.project.configuration import FILE, read_policy
+from tidemill.project.names import BUILT_IN
 from tidemill.upkeep.tidying import tidy
 
 _PARALLEL_JOBS = 2
@@ -176,7 +177,12 @@ class Daemon:
             maybe_crash("worker is started")
 
     def _find_model(self, job: Job) -> str:
-        """Return the model of a job, or the only model of the project; jobs of one model run one after another."""
+        """Return the model of a job, or the only model of the project; jobs of one model run one after another.
+
+        CI changes no model, so a training does not wait for it.
+        """
+        if job.pipeline in BUILT_IN:
+            return ""
         models = self._session.project.policy.models
         return job.model or (next(iter(models)) if len(models) == 1 else "")
 

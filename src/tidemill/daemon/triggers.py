@@ -25,7 +25,9 @@ from tidemill.registry.retrainings import find_raised_bar, list_unhelpful
 _OVERLAP = timedelta(minutes=2)
 _DAY = timedelta(days=1)
 # Causes that occur only once, and are not emitted again: their jobs wait, while jobs of other causes are dropped.
-_ONE_TIME_KINDS = ("data", "rows", "code", "packages", "champion.missing")
+_ONE_TIME_KINDS = ("data", "rows", "code", "packages", "champion.missing", "push", "build")
+# Each of these causes needs a job of its own: a job that waits covers no later one.
+_SEPARATE_KINDS = ("push", "build")
 # Causes that come with every few rows: no default budget, and a job that waits covers the rows of later ones.
 _ROW_KINDS = ("predictions", "labels")
 _DEFAULT_BUDGET = 24
@@ -215,7 +217,8 @@ class Triggers:
         must_wait = event is not None and event.kind in _ONE_TIME_KINDS
         if event is not None and event.kind in _ROW_KINDS and self._has_waiting_job(trigger, job.model):
             return replace(job, state="dropped", error="a waiting job includes this cause")
-        if must_wait and (until or pause) and self._has_waiting_job(trigger, job.model):
+        is_separate = event is not None and event.kind in _SEPARATE_KINDS
+        if must_wait and not is_separate and (until or pause) and self._has_waiting_job(trigger, job.model):
             return replace(job, state="dropped", error="a waiting job includes this cause")
         if must_wait:
             return replace(job, available=until or job.available)

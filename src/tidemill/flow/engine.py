@@ -64,7 +64,7 @@ def run_once(
     try:
         existing = session.workspace.ledger.runs.get(identifier)
     except NotFound:
-        pipeline = session.project.code.pipeline(name)
+        pipeline = session.pipeline(name)
         return run(session, pipeline, params, cause=cause, progress=progress, engine=engine, identifier=identifier)
     if existing.state in ("running", "interrupted"):
         return resume(session, identifier, cause=cause, progress=progress)
@@ -182,7 +182,7 @@ def _interrupt_steps(session: Session, run: Run) -> None:
 
 def plan_again(session: Session, past: Run) -> Graph:
     """Return the graph of a past run's pipeline with the same parameters and the current code."""
-    pipeline = session.project.code.pipeline(past.pipeline)
+    pipeline = session.pipeline(past.pipeline)
     params = dict(past.params)
     if past.model and any(hint is ModelPolicy for hint in pipeline.hints.values()):
         params["model"] = past.model

@@ -9,6 +9,7 @@ import msgspec
 
 from tidemill.blobs.artifacts import explain_refusal
 from tidemill.clock import Clock
+from tidemill.core.ci import Ci
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import Graph, Node, Pipeline, Ref, contains_refs
 from tidemill.core.policy import ModelPolicy
@@ -24,8 +25,8 @@ def plan(pipeline: Pipeline, params: Mapping[str, Any], project: Project, clock:
     """Return the graph of a pipeline for these parameters.
 
     Text is parsed as the type of the parameter, a time without a zone as UTC. Missing parameters come from the project:
-    a `ModelPolicy` (of the model that the parameter `model` names, or of the only model), its `FeatureSet`, and the
-    current time for a `datetime`.
+    a `ModelPolicy` (of the model that the parameter `model` names, or of the only model), its `FeatureSet`, the
+    settings of `Ci`, and the current time for a `datetime`.
 
     Raises
     ------
@@ -49,6 +50,8 @@ def plan(pipeline: Pipeline, params: Mapping[str, Any], project: Project, clock:
             filled[name] = project.features(filled[policies[0]] if policies else project.model(model))
         elif hint is datetime and parameter.default is parameter.empty:
             filled[name] = clock.now()
+        elif hint is Ci:
+            filled[name] = project.policy.ci
     graph = pipeline.trace(filled | remaining)
     _check(graph)
     return graph

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tidemill.clock import Clock, SystemClock
 from tidemill.core import resources
-from tidemill.core.pipeline import Node, Step
+from tidemill.core.pipeline import Node, Pipeline, Step
 from tidemill.core.policy import ModelPolicy
 from tidemill.errors import ConfigurationError
 from tidemill.flow.fingerprint import fingerprint, fingerprint_by_name
@@ -17,6 +17,7 @@ from tidemill.flow.shared import SharedResults
 from tidemill.flow.tasks import ListValue, Task, TransientValue
 from tidemill.host.git import read_commit, snapshot_code
 from tidemill.host.python import list_packages
+from tidemill.project.names import read_names
 from tidemill.project.project import Project
 from tidemill.workspace.workspace import Workspace
 
@@ -46,6 +47,7 @@ class Session:
         self.engines: dict[str, Any] = {}
         self.reopen: Callable[[], Session] | None = None
         self.shared_results: SharedResults | None = None
+        self.built_in: Mapping[str, Callable[[], Pipeline]] = {}
         self._fingerprints: dict[Callable[..., Any] | str, str] = {}
         self._openers: dict[type, Callable[[], Any]] = {
             Clock: lambda: self.clock,
@@ -75,6 +77,22 @@ class Session:
                 )
             self._open[kind] = self._openers[kind]()
         return self._open[kind]
+
+    def pipeline(self, name: str) -> Pipeline:
+        """Return a pipeline of the project, or a built-in one that pipeline.py does not define.
+
+        A built-in pipeline does not import the project's code.
+
+        Raises
+        ------
+        NotFound
+            if there is none with that name.
+        """
+        if name in self.built_in:
+            defined = read_names(self.project.folder / "pipeline.py")
+            if defined is None or name not in defined.all:
+                return self.built_in[name]()
+        return self.project.code.pipeline(name)
 
     @cached_property
     def code_state(self) -> dict[str, Any]:

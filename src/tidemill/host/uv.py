@@ -22,6 +22,12 @@ def compare_packages(recorded: list[str], present: list[str]) -> dict[str, tuple
     }
 
 
+def find_uv() -> str | None:
+    """Return the path of uv: on the search path, or beside this Python; None if it is not installed."""
+    beside = Path(sys.executable).with_name("uv")
+    return shutil.which("uv") or (str(beside) if beside.exists() else None)
+
+
 def build_environment(python: str, packages: list[str], folder: Path) -> Path:
     """Create a virtual environment in `folder` and return the path of its interpreter.
 
@@ -32,8 +38,8 @@ def build_environment(python: str, packages: list[str], folder: Path) -> Path:
     TidemillError
         if uv is not installed, or a package cannot be installed.
     """
-    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-    if not Path(uv).exists():
+    uv = find_uv()
+    if uv is None:
         raise TidemillError("uv is not installed", "pip install uv, or use the present environment: --here")
     _run(uv, "venv", "--quiet", "--python", python, str(folder))
     interpreter = folder / "bin" / "python"

@@ -12,11 +12,11 @@ from tidemill.core.trigger import Trigger
 from tidemill.errors import ConfigurationError
 from tidemill.project.lines import find_line
 from tidemill.project.meanings import find_faults, suggest_name
-from tidemill.project.names import DefinedNames, read_names
+from tidemill.project.names import BUILT_IN, DefinedNames, read_names
 
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 _KINDS = (
-    *("data", "rows", "predictions", "labels", "verdict", "run", "code", "packages", "job", "alert"),
+    *("data", "rows", "predictions", "labels", "verdict", "run", "code", "packages", "job", "alert", "push", "build"),
     *("approval.needed", "watch.missing", "champion.missing", "model.frozen", "release.retired"),
     *("release.waiting", "canary.replaced", "batch.withdrawn", "batch.restored"),
 )
@@ -175,7 +175,9 @@ class PolicyRules:
             raise self._create_error(
                 f"{about} has no pipeline", 'write a value such as "training"', *_trigger_path(index, "pipeline")
             )
-        if defined is not None and (trigger.pipeline not in defined.all or trigger.pipeline in defined.not_pipelines):
+        is_built_in = trigger.pipeline in BUILT_IN and defined is not None and trigger.pipeline not in defined.all
+        is_unknown = defined is not None and trigger.pipeline not in defined.all and not is_built_in
+        if defined is not None and (is_unknown or trigger.pipeline in defined.not_pipelines):
             public = sorted(n for n in defined.all if not n.startswith("_") and n not in defined.not_pipelines)
             kind = defined.not_pipelines.get(trigger.pipeline)
             raise self._create_error(

@@ -1,0 +1,121 @@
+"""CI: builds a commit of the project: its environment, tests, checks and packages, and records the result.
+
+The steps run code of the commit only in processes with limits, without the addresses of the stores, tokens or keys. A
+part that refuses the commit does not stop the run: the last step records the build with the results of all parts.
+"""
+
+import hashlib
+from pathlib import Path
+
+from tidemill.clock import Clock
+from tidemill.core.build import Build
+from tidemill.core.check import Verdict
+from tidemill.core.ci import BuildHost, Ci
+from tidemill.core.context import Context
+from tidemill.core.event import PushPayload
+from tidemill.core.pipeline import pipeline, step
+from tidemill.core.resources import Books, BooksReader
+from tidemill.delivery import environment as environments
+from tidemill.delivery import running
+from tidemill.delivery.archive import read_archive, write_archive
+from tidemill.delivery.checkout import Checkout, fetch_source
+from tidemill.delivery.environment import BuildEnvironment
+from tidemill.delivery.judgement import Judgement, judge_checkout
+from tidemill.delivery.record import conclude, record_build
+from tidemill.delivery.wheel import write_project_wheel
+
+
+@step
+def fetch(
+    settings: Ci, request: PushPayload, force: bool, host: BuildHost, books: BooksReader, context: Context
+) -> tuple[Checkout, bytes]:
+    """Fetch the commit of the request, or of the push that caused the run; return it and a zip file of its files."""
+    event = str(context.cause.get("event", ""))
+    if not request.commit and event:
+        request = books.events.get(event).read(PushPayload)
+    source = fetch_source(settings, host, books.builds, request, force=force)
+    return source.checkout, write_archive(source.files, source.executable)
+
+
+@step
+def make_environment(
+    settings: Ci, checkout: Checkout, source: bytes, host: BuildHost, context: Context
+) -> BuildEnvironment:
+    """Make the environment of the commit's lock with uv, or find it if it exists."""
+    if not checkout.is_buildable:
+        return BuildEnvironment()
+    return environments.make_environment(settings, host, read_archive(source), _log(host, context))
+
+
+@step
+def run_tests(
+    settings: Ci, checkout: Checkout, source: bytes, environment: BuildEnvironment, host: BuildHost, context: Context
+) -> list[Judgement]:
+    """Run the tests of the commit in its environment."""
+    if not checkout.is_buildable or environment.problem:
+        return []
+    return [running.run_tests(settings, host, source, environment, _log(host, context))]
+
+
+@step
+def check_project(
+    settings: Ci, checkout: Checkout, source: bytes, environment: BuildEnvironment, host: BuildHost, context: Context
+) -> list[Judgement]:
+    """Check that the project's code can be imported and every pipeline planned."""
+    if not checkout.is_buildable or environment.problem:
+        return []
+    return [running.plan_project(settings, host, source, environment, _log(host, context))]
+
+
+@step
+def make_wheel(checkout: Checkout, source: bytes, environment: BuildEnvironment) -> bytes:
+    """Make the wheel of the commit: equal commits result in equal bytes."""
+    if not checkout.is_buildable or environment.problem:
+        return b""
+    needs = list(environment.runtime)
+    return write_project_wheel(checkout.project, checkout.commit, read_archive(source), needs, environment.python)[1]
+
+
+@step
+def record(
+    checkout: Checkout,
+    environment: BuildEnvironment,
+    judgements: list[list[Judgement]],
+    wheel: bytes,
+    source: bytes,
+    books: Books,
+    clock: Clock,
+    context: Context,
+) -> Build | None:
+    """Record the build with its verdicts and its event; a commit that need not be built has no build."""
+    if checkout.unchanged:
+        return None
+    packages = {"wheel": wheel, "source": source}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in packages.items() if content}
+    flat = [*judge_checkout(checkout, environment), *(judgement for group in judgements for judgement in group)]
+    return record_build(checkout, environment, flat, digests, "", books, clock, context)
+
+
+@step
+def report(checkout: Checkout, build: Build | None) -> Verdict:
+    """Return the verdict on the commit: it stops the run unless the build passed."""
+    return conclude(checkout, build)
+
+
+@pipeline
+def ci(
+    settings: Ci, remote: str = "", branch: str = "", commit: str = "", pusher: str = "", force: bool = False
+) -> None:
+    """Build a commit: fetch, environment, tests, checks, packages, record, report."""
+    request = PushPayload(commit=commit, branch=branch, remote=remote, pusher=pusher)
+    checkout, source = fetch(settings, request, force)
+    environment = make_environment(settings, checkout, source)
+    tests = run_tests(settings, checkout, source, environment)
+    checks = check_project(settings, checkout, source, environment)
+    wheel = make_wheel(checkout, source, environment)
+    build = record(checkout, environment, [tests, checks], wheel, source)
+    report(checkout, build)
+
+
+def _log(host: BuildHost, context: Context) -> Path:
+    return host.folder / "logs" / context.run / f"{context.step}.log"
