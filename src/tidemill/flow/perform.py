@@ -68,7 +68,10 @@ class Performer:
                 maybe_crash("arguments are loaded")
                 started = time.perf_counter()
                 with _deadline(task.timeout):
-                    values = _check_results(task, task.step.function(**arguments))
+                    returned = task.step.function(**arguments)
+                if self._session.observe is not None:
+                    self._session.observe(task, arguments, returned)
+                values = _check_results(task, returned)
                 _exit_if_forked(process)
                 maybe_crash("step has run")
                 for output, value in zip(task.step.outputs, values, strict=True):

@@ -30,7 +30,8 @@ class Session:
     """Opens the resources of runs; `given` replaces resources (a replay has its own sources).
 
     `reopen` opens the same session in another process, if that is possible. `shared_results` are the
-    results that workspaces with the same history share.
+    results that workspaces with the same history share. `observe` receives every task that ran in this process, its
+    arguments, and the value that its function returned.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Session:
         self.reopen: Callable[[], Session] | None = None
         self.shared_results: SharedResults | None = None
         self.built_in: Mapping[str, Callable[[], Pipeline]] = {}
+        self.observe: Callable[[Task, Mapping[str, Any], Any], None] | None = None
         self._fingerprints: dict[Callable[..., Any] | str, str] = {}
         self._openers: dict[type, Callable[[], Any]] = {
             Clock: lambda: self.clock,

@@ -12,6 +12,7 @@ import msgspec
 from tidemill.core.dialect import COMPRESSIONS, Dialect
 from tidemill.core.metric import default_metric
 from tidemill.errors import InputError
+from tidemill.project.generated_tests import list_test_files
 from tidemill.project.guessing import TableGuess
 from tidemill.project.rhythm import choose_looks, describe_training_rows
 
@@ -57,7 +58,7 @@ def _render_files(folder: Path, guessed: TableGuess, table: Path, dialect: Diale
         "tidemill.toml": _render_policy(folder.name, guessed, f"data/{table.name}", dialect),
         "pipeline.py": _render("pipeline.py"),
         "features.py": _render("features.py"),
-        "tests/test_project.py": _render("test_project.py"),
+        **list_test_files(),
         ".gitignore": ".tidemill/\n__pycache__/\n",
     }
 

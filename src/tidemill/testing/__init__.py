@@ -1,7 +1,7 @@
-"""Conformance suites for plugs: subclass one in a test module and define its fixtures.
+"""The ML test kit of a project, and conformance suites for plugs: subclass one in a test module.
 
-Each suite is a class of pytest tests of the behaviour that Tidemill relies on. Other packages of Tidemill do not import
-pytest.
+Each suite is a class of pytest tests of the behaviour that Tidemill relies on; define its fixtures. The kit is in
+`tidemill.testing.kit` and `tidemill.testing.plugin`. Other packages of Tidemill do not import pytest.
 """
 
 import pytest
