@@ -35,7 +35,7 @@ _INDEX_VARIABLES = (
         "no_proxy",
     ),
 )
-_KEPT = 8
+_KEPT = 4
 
 
 class BuildEnvironment(Struct, frozen=True, kw_only=True):
@@ -67,10 +67,21 @@ class BuildEnvironment(Struct, frozen=True, kw_only=True):
     problem: str = ""
     reused: bool = False
 
+    @property
+    def deployed(self) -> dict[str, str]:
+        """Return the packages that a deployment needs: those of the lock without tests, and Tidemill."""
+        names = {line.partition("==")[0].lower().replace("_", "-") for line in self.runtime} | {"tidemill"}
+        return {name: version for name, version in self.packages.items() if name in names}
+
 
 def find_interpreter(host: BuildHost, environment: BuildEnvironment) -> Path:
     """Return the path of the interpreter of an environment."""
-    return _folder(host, environment.key) / "bin" / "python"
+    return find_environment(host, environment) / "bin" / "python"
+
+
+def find_environment(host: BuildHost, environment: BuildEnvironment) -> Path:
+    """Return the folder of an environment."""
+    return _folder(host, environment.key)
 
 
 def make_environment(ci: Ci, host: BuildHost, files: Mapping[str, bytes], log: Path) -> BuildEnvironment:
@@ -182,7 +193,8 @@ class _Maker:
     def _run(self, *arguments: str) -> bool:
         variables = {name: os.environ[name] for name in _INDEX_VARIABLES if name in os.environ}
         variables["UV_CACHE_DIR"] = os.environ.get("UV_CACHE_DIR") or str(_find_cache())
-        variables["UV_LINK_MODE"] = "hardlink" if _find_cache().exists() else "copy"
+        # Copies, not links: code of a commit could otherwise change the files in the cache of uv.
+        variables["UV_LINK_MODE"] = "copy"
         configuration = Path.home() / ".config" / "uv" / "uv.toml"
         if configuration.exists():
             variables["UV_CONFIG_FILE"] = str(configuration)

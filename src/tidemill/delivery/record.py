@@ -54,7 +54,7 @@ def record_build(
             policy=checkout.policy,
             lock=checkout.lock,
             python=environment.python,
-            packages=environment.packages,
+            packages=environment.deployed,
             system=environment.system,
             artifacts=dict(artifacts),
             image=image,

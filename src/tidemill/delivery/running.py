@@ -66,7 +66,6 @@ def run_in_checkout(
             limits_of(ci),
             home=Path(scratch) / "home",
             log=log,
-            variables={"PYTHONDONTWRITEBYTECODE": "1"},
             echo=lambda line: print(line, end=""),
         )
         yield CommandRun(result, folder, log)

@@ -16,7 +16,7 @@ from tidemill.core.event import PushPayload
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.resources import Books, BooksReader
 from tidemill.delivery import environment as environments
-from tidemill.delivery import running
+from tidemill.delivery import packaging, running, security
 from tidemill.delivery.archive import read_archive, write_archive
 from tidemill.delivery.checkout import Checkout, fetch_source
 from tidemill.delivery.environment import BuildEnvironment
@@ -68,6 +68,16 @@ def check_project(
 
 
 @step
+def check_security(
+    settings: Ci, checkout: Checkout, source: bytes, environment: BuildEnvironment, host: BuildHost
+) -> list[Judgement]:
+    """Check the files for unsafe pickles and secrets, and the lock for vulnerable packages."""
+    if not checkout.is_buildable:
+        return []
+    return [security.check_security(settings, read_archive(source), environment.packages, host.project)]
+
+
+@step
 def make_wheel(checkout: Checkout, source: bytes, environment: BuildEnvironment) -> bytes:
     """Make the wheel of the commit: equal commits result in equal bytes."""
     if not checkout.is_buildable or environment.problem:
@@ -77,12 +87,27 @@ def make_wheel(checkout: Checkout, source: bytes, environment: BuildEnvironment)
 
 
 @step
+def make_packages(
+    settings: Ci, checkout: Checkout, source: bytes, wheel: bytes, environment: BuildEnvironment, host: BuildHost
+) -> tuple[bytes, bytes, bytes, bytes]:
+    """Make the executable, and copy the lock; write the bills of material of the software, and of models and data."""
+    if not wheel:
+        return b"", b"", b"", b""
+    made = packaging.make_packages(settings, host, checkout, read_archive(source), wheel, environment)
+    return made.executable, made.lock, made.sbom, made.ml_bom
+
+
+@step
 def record(
     checkout: Checkout,
     environment: BuildEnvironment,
     judgements: list[list[Judgement]],
-    wheel: bytes,
     source: bytes,
+    wheel: bytes,
+    executable: bytes,
+    lock: bytes,
+    sbom: bytes,
+    ml_bom: bytes,
     books: Books,
     clock: Clock,
     context: Context,
@@ -90,7 +115,8 @@ def record(
     """Record the build with its verdicts and its event; a commit that need not be built has no build."""
     if checkout.unchanged:
         return None
-    packages = {"wheel": wheel, "source": source}
+    packages = {"source": source, "wheel": wheel, "executable": executable}
+    packages |= {"lock": lock, "sbom": sbom, "ml-bom": ml_bom}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in packages.items() if content}
     flat = [*judge_checkout(checkout, environment), *(judgement for group in judgements for judgement in group)]
     return record_build(checkout, environment, flat, digests, "", books, clock, context)
@@ -106,14 +132,16 @@ def report(checkout: Checkout, build: Build | None) -> Verdict:
 def ci(
     settings: Ci, remote: str = "", branch: str = "", commit: str = "", pusher: str = "", force: bool = False
 ) -> None:
-    """Build a commit: fetch, environment, tests, checks, packages, record, report."""
+    """Build a commit: fetch, environment, tests, checks, security, packages, record, report."""
     request = PushPayload(commit=commit, branch=branch, remote=remote, pusher=pusher)
     checkout, source = fetch(settings, request, force)
     environment = make_environment(settings, checkout, source)
     tests = run_tests(settings, checkout, source, environment)
     checks = check_project(settings, checkout, source, environment)
+    secure = check_security(settings, checkout, source, environment)
     wheel = make_wheel(checkout, source, environment)
-    build = record(checkout, environment, [tests, checks], wheel, source)
+    executable, lock, sbom, ml_bom = make_packages(settings, checkout, source, wheel, environment)
+    build = record(checkout, environment, [tests, checks, secure], source, wheel, executable, lock, sbom, ml_bom)
     report(checkout, build)
 
 
