@@ -76,6 +76,7 @@ WRONG = {
         "line 15: .*unknown field `window`",
         "spelling",
     ),
+    "unknown key in quotes": ("'a.b' = 1\n" + BASE, "unknown field `a.b`", "spelling"),
     "unknown table": (BASE + "[trainig]\nrounds = 3\n", "line 12: .*`trainig`", "spelling"),
     "wrong type": (
         BASE + '[gate]\nmargin = "much"\n',

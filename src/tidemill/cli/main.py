@@ -45,6 +45,7 @@ NOUNS = {  # the first module defines the noun, the others add commands to it
     "policy": ["policy"],
     "deploy": ["deploy"],
     "ci": ["ci", "ci_pushes", "ci_tests"],
+    "evidence": ["evidence"],
 }
 
 

@@ -102,7 +102,7 @@ def _explain(file: Path, text: str, message: str, prefix: str) -> ConfigurationE
     path = re.sub(r"\[\.\.\.\]", "", match[1] if match else "").strip(".")
     path = path.removeprefix("models.") if prefix else path
     problem = _PATH.sub("", message)
-    unknown = re.search(r"unknown field `(\w+)`", message)
+    unknown = re.search(r"unknown field `([^`]+)`", message)
     steps = _STEP.findall(match[1] if match else "") + ([unknown[1]] if unknown else [])
     line = find_line(text, [steps[2:], steps] if prefix and steps[:1] == ["models"] else [steps])
     position = f"{file.name}, line {line}" if line else file.name

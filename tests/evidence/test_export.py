@@ -1,0 +1,292 @@
+"""Evidence files: what they contain, that equal records have equal bytes, and that every change is found offline."""
+
+import io
+import json
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import polars as pl
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from tests.projects import make_project, tidemill
+from tidemill.compose.backends import open_workspace
+from tidemill.errors import Corrupt
+from tidemill.evidence.export.archive import build_archive, check_archive
+from tidemill.evidence.export.build import build_documents, build_files
+from tidemill.evidence.export.facts import ReleaseFacts, collect_facts
+from tidemill.evidence.export.provenance import build_provenance
+from tidemill.evidence.export.seal import SIGNATURE, STATEMENT, encode, seal_files
+from tidemill.project.project import Project
+
+Files = dict[str, bytes]
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two Ed25519 keys and a key of NIST P-256, made by OpenSSL: `a.pem` and `a.pub.pem`, …"""
+    folder = tmp_path_factory.mktemp("keys")
+    curve = ("-pkeyopt", "ec_paramgen_curve:P-256")
+    for name, kind, options in (("a", "ED25519", ()), ("b", "ED25519", ()), ("p256", "EC", curve)):
+        key, public = folder / f"{name}.pem", folder / f"{name}.pub.pem"
+        subprocess.run(("openssl", "genpkey", "-algorithm", kind, *options, "-out", str(key)), check=True)
+        subprocess.run(("openssl", "pkey", "-in", str(key), "-pubout", "-out", str(public)), check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(trained: Project, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A signed evidence file."""
+    file = tmp_path_factory.mktemp("exported") / "shop-1.zip"
+    tidemill(trained.folder, "evidence", "export", "shop/1", "--out", str(file), "--key", str(keys / "a.pem"))
+    return file
+
+
+def read(file: Path) -> Files:
+    """Return the files of an archive."""
+    with zipfile.ZipFile(file) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def facts_of(project: Project, label: str) -> ReleaseFacts:
+    """Return the facts about a release."""
+    workspace = open_workspace(project.state_folder, "production")
+    stores = (workspace.ledger, workspace.packages, workspace.blobs)
+    return collect_facts(*stores, project.policy, project.policy_digest, "production", label)
+
+
+def section(documents: Files, document: str, identifier: str) -> dict[str, Any]:
+    """Return a section of a document."""
+    found: dict[str, Any] = next(
+        part for part in json.loads(documents[f"{document}.json"])["sections"] if part["id"] == identifier
+    )
+    return found
+
+
+def test_the_file_has_the_facts_of_the_release(exported: Path) -> None:
+    files = read(exported)
+    purpose = section(files, "model-card", "card.purpose")
+    assert {fact["name"]: fact["text"] for fact in purpose["facts"]}["label"] == "late"
+    metrics = section(files, "model-card", "card.metrics")["tables"][0]
+    name, better, test, interval, baseline, train = metrics["rows"][0]
+    assert (name, better) == ("log_loss", "lower")
+    assert float(test) < float(baseline)
+    assert float(train) < float(baseline)
+    assert interval.startswith("(")
+    rows = {fact["name"]: fact["text"] for fact in section(files, "data-sheet", "data.span")["facts"]}
+    assert rows["rows that the model learned"] == "3,000"
+    assert rows["from"].startswith("2026-01-05")
+    batches = section(files, "data-sheet", "data.span")["tables"][0]
+    assert batches["title"] == "Batches: 1 accepted, 0 stopped"
+    assert b"lightgbm==" in files["environment/requirements.txt"]
+    assert b"polars==" in files["environment/packages.txt"]
+    assert [v["check"] for v in json.loads(files["records/verdicts.json"])] == ["schema", "gate", "package"]
+    events = [json.loads(line) for line in files["lineage/openlineage.jsonl"].splitlines()]
+    assert {event["eventType"] for event in events} == {"START", "COMPLETE"}
+
+
+def test_what_no_record_answers_is_an_empty_field_with_its_question(exported: Path) -> None:
+    files = read(exported)
+    headings = [part["heading"] for part in json.loads(files["annex-iv.json"])["sections"]]
+    assert [heading.split(".")[0] for heading in headings] == [str(number) for number in range(1, 10)]
+    korea = [part["heading"].split(":")[0] for part in json.loads(files["korea.json"])["sections"]]
+    assert {f"Article 34(1){number}" for number in range(1, 6)} <= set(korea)
+    declaration = section(files, "annex-iv", "annex-iv.8")
+    assert not declaration["facts"]
+    assert [question["answer"] for question in declaration["questions"]] == [""]
+    text = b"".join(files.values()).decode()
+    assert "describe the decision that uses the predictions" not in text.replace(
+        files["records/policy.json"].decode(), ""
+    ), "the text of `init` is no description"
+    questions = {question["id"] for question in section(files, "model-card", "card.purpose")["questions"]}
+    assert {"card.decision", "card.owner"} <= questions
+
+
+def test_the_page_needs_no_network_and_has_every_question(exported: Path) -> None:
+    page = read(exported)["index.html"].decode()
+    assert "default-src 'none'" in page
+    assert "<script" not in page
+    assert 'src="http' not in page
+    assert page.count('class="question"') == page.count(">no answer<") > 40
+
+
+def test_no_password_is_exported(exported: Path) -> None:
+    assert b"planted-password" not in b"".join(read(exported).values())
+
+
+def test_equal_records_have_equal_bytes(trained: Project, exported: Path, keys: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.zip"
+    tidemill(trained.folder, "evidence", "export", "shop/1", "--out", str(again), "--key", str(keys / "a.pem"))
+    assert again.read_bytes() == exported.read_bytes()
+
+
+def test_a_person_answers_questions_in_a_file(trained: Project, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.toml"
+    answers.write_text('"annex-iv.8.declaration" = "in the safe <b>"\n')
+    out = tmp_path / "e.zip"
+    words = ("evidence", "export", "shop/1", "--out", str(out), "--answers", str(answers), "--json")
+    reply = json.loads(tidemill(trained.folder, *words).stdout)
+    assert reply["questions"] == reply["unanswered"] + 1
+    assert section(read(out), "annex-iv", "annex-iv.8")["questions"][0]["answer"] == "in the safe <b>"
+    assert "in the safe &lt;b&gt;" in read(out)["index.html"].decode()
+    answers.write_text('"annex-iv.99" = "?"\n')
+    assert "there is no question 'annex-iv.99'" in tidemill(trained.folder, *words, code=2).stderr
+
+
+def test_it_verifies_without_a_project_and_names_the_signer(exported: Path, keys: Path, tmp_path: Path) -> None:
+    shown = tidemill(tmp_path, "evidence", "verify", str(exported), "--public-key", str(keys / "a.pub.pem")).stdout
+    assert "are intact, signed by the key" in shown
+    assert "a key that is unknown here" in tidemill(tmp_path, "evidence", "verify", str(exported)).stdout
+    other = tidemill(tmp_path, "evidence", "verify", str(exported), "--public-key", str(keys / "b.pub.pem"), code=1)
+    assert "the signature was not made by the key" in other.stdout
+    refused = tidemill(tmp_path, "evidence", "verify", str(exported), "--public-key", str(keys / "a.pem"), code=2)
+    assert "is a private key" in refused.stderr
+
+
+def test_a_key_of_p256_signs_too(trained: Project, keys: Path, tmp_path: Path) -> None:
+    out = tmp_path / "e.zip"
+    tidemill(trained.folder, "evidence", "export", "shop/1", "--out", str(out), "--key", str(keys / "p256.pem"))
+    assert check_archive(out, (keys / "p256.pub.pem").read_bytes()).signature == "valid"
+
+
+def test_unsigned_evidence_says_so(trained: Project, keys: Path, tmp_path: Path) -> None:
+    out = tmp_path / "e.zip"
+    shown = tidemill(trained.folder, "evidence", "export", "shop/1", "--out", str(out))
+    assert "NOT signed" in shown.stdout
+    assert "not signed" in read(out)["index.html"].decode()
+    assert "NOT signed" in tidemill(tmp_path, "evidence", "verify", str(out)).stdout
+    demanded = tidemill(tmp_path, "evidence", "verify", str(out), "--public-key", str(keys / "a.pub.pem"), code=1)
+    assert "the file is not signed" in demanded.stdout
+
+
+@pytest.mark.parametrize("place", ["workspace", "repository"])
+def test_a_private_key_inside_the_project_is_refused(trained: Project, keys: Path, tmp_path: Path, place: str) -> None:
+    inside = (trained.state_folder if place == "workspace" else trained.folder) / "key.pem"
+    inside.write_bytes((keys / "a.pem").read_bytes())
+    out = tmp_path / "e.zip"
+    refused = tidemill(trained.folder, "evidence", "export", "shop/1", "--out", str(out), "--key", str(inside), code=2)
+    inside.unlink()
+    assert "the private key" in refused.stderr
+    assert not out.exists()
+
+
+def change_a_byte(files: Files) -> Files:
+    return files | {"records/verdicts.json": files["records/verdicts.json"].replace(b"pass", b"fail", 1)}
+
+
+def remove_a_file(files: Files) -> Files:
+    return {name: content for name, content in files.items() if name != "records/routes.json"}
+
+
+def add_a_file(files: Files) -> Files:
+    return files | {"records/extra.json": b"{}"}
+
+
+def remove_the_signature(files: Files) -> Files:
+    return {name: content for name, content in files.items() if name != SIGNATURE}
+
+
+def change_the_statement(files: Files) -> Files:
+    changed = change_a_byte({name: content for name, content in files.items() if name not in (STATEMENT, SIGNATURE)})
+    return changed | {SIGNATURE: files[SIGNATURE]} | seal_files(changed, {"release": "shop/1"}, None)
+
+
+TAMPERED: list[tuple[Callable[[Files], Files], str]] = [
+    (change_a_byte, "changed: records/verdicts.json"),
+    (remove_a_file, "missing: records/routes.json"),
+    (add_a_file, "added: records/extra.json"),
+    (remove_the_signature, "signature.json is missing"),
+    (change_the_statement, "signature.json is about another manifest.json"),
+]
+
+
+@pytest.mark.parametrize(("tamper", "message"), TAMPERED, ids=lambda value: getattr(value, "__name__", ""))
+def test_every_change_is_found_and_named(
+    exported: Path, keys: Path, tmp_path: Path, tamper: Callable[[Files], Files], message: str
+) -> None:
+    file = tmp_path / "tampered.zip"
+    file.write_bytes(build_archive(tamper(read(exported))))
+    words = ("evidence", "verify", str(file), "--public-key", str(keys / "a.pub.pem"))
+    assert message in tidemill(tmp_path, *words, code=1).stdout
+
+
+def test_a_second_file_with_the_same_name_is_found(exported: Path, tmp_path: Path) -> None:
+    file = tmp_path / "doubled.zip"
+    file.write_bytes(exported.read_bytes())
+    with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("index.html", b"another page")
+    found = check_archive(file)
+    assert found.added == ("index.html",)
+    assert not found.intact
+
+
+def test_bytes_outside_the_files_and_changed_bytes_in_place_are_found(exported: Path, tmp_path: Path) -> None:
+    file = tmp_path / "longer.zip"
+    file.write_bytes(b"MZ" + exported.read_bytes())
+    assert not check_archive(file).intact
+    content = exported.read_bytes()
+    heading = b"<h1>Evidence of shop/"
+    file.write_bytes(content.replace(heading + b"1", heading + b"2"))
+    assert check_archive(file).changed == ("index.html",)
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(Corrupt, match="is no archive"):
+        check_archive(file)
+
+
+def test_another_signer_cannot_pass_as_the_first(exported: Path, keys: Path, tmp_path: Path) -> None:
+    files = {name: content for name, content in read(exported).items() if name not in (STATEMENT, SIGNATURE)}
+    resigned = files | seal_files(files, {"release": "shop/1"}, keys / "b.pem")
+    file = tmp_path / "resigned.zip"
+    file.write_bytes(build_archive(resigned))
+    assert check_archive(file).signature == "unproven"
+    assert check_archive(file, (keys / "a.pub.pem").read_bytes()).signature == "invalid"
+
+
+def test_the_provenance_is_a_slsa_statement(trained: Project) -> None:
+    facts = facts_of(trained, "shop/1")
+    statement = build_provenance(facts)
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
+    digests = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
+    assert digests["shop/1/package"] == facts.release.package
+    assert "shop/1/model.txt" in digests
+    build = statement["predicate"]["buildDefinition"]
+    assert {"buildType", "externalParameters", "internalParameters", "resolvedDependencies"} == build.keys()
+    assert {"code", "code archive", "policy", "installed packages", "batch"} <= {
+        material["name"] for material in build["resolvedDependencies"]
+    }
+    assert all({"uri", "digest"} & material.keys() for material in build["resolvedDependencies"])
+    details = statement["predicate"]["runDetails"]
+    assert details["builder"]["id"].startswith("urn:tidemill:shop:")
+    assert details["metadata"]["invocationId"] == facts.release.run
+
+
+def test_a_model_that_was_registered_manually_has_evidence_too(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "shop")
+    rows = pl.DataFrame({"distance_km": [50.0, 900.0] * 50, "items": [1, 6] * 50})
+    joblib.dump(LogisticRegression().fit(rows.to_numpy(), [False, True] * 50), tmp_path / "model.joblib")
+    rows.head(20).write_csv(tmp_path / "samples.csv")
+    words = ("register", str(tmp_path / "model.joblib"), "--samples", str(tmp_path / "samples.csv"), "--name", "paper")
+    tidemill(project.folder, "models", *words, "--task", "classification", "--classes", "false,true", "--trust")
+    tidemill(project.folder, "models", "promote", "paper/1", "--reason", "<script>alert(1)</script>")
+    facts = facts_of(project, "paper/1")
+    books = open_workspace(project.state_folder, "production").ledger
+    files = build_files(books, facts, build_documents(facts), signed=False)
+    training = section(files, "model-card", "card.training")
+    assert training["facts"][0]["text"] == "registered manually: Tidemill has no record of its training"
+    decisions = section(files, "annex-iv", "annex-iv.6")["tables"][1]["rows"]
+    assert [row[2] for row in decisions] == ["registered", "promoted"]
+    assert "<script>" not in files["index.html"].decode()
+    assert json.loads(files["provenance.json"])["predicate"]["buildDefinition"]["resolvedDependencies"] == []
+
+
+def test_the_digest_of_a_statement_does_not_depend_on_the_order_of_its_files() -> None:
+    first = seal_files({"a": b"1", "b": b"2"}, {}, None)
+    assert first == seal_files({"b": b"2", "a": b"1"}, {}, None)
+    assert encode({"b": 1, "a": 2}) == encode({"a": 2, "b": 1})
+    with zipfile.ZipFile(io.BytesIO(build_archive({"b": b"2", "a": b"1"}))) as archive:
+        assert archive.namelist() == ["a", "b"]
