@@ -115,7 +115,7 @@ def test_a_loop_that_trains_by_its_triggers_and_judges_canaries_is_at_level_1(lo
 
 def test_builds_and_approved_deployments_make_a_loop_level_2(looped: tuple[Ledger, Policy], tmp_path: Path) -> None:
     books, policy = copy_books(looped[0], tmp_path), looped[1]
-    kinds = {"staging": Environment(name="staging", kind="preproduction"), "test": Environment(kind="test")}
+    kinds = {"staging": Environment(kind="preproduction"), "test": Environment(kind="test")}
     policy = replace(policy, environments=kinds)
     deliver(books)
     without = assess(books, policy, "backtest")
