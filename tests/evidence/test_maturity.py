@@ -12,8 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from tests.projects import listed, make_project, tidemill
 from tidemill.backtest.period import choose_period
 from tidemill.backtest.replay import Replay
+from tidemill.clock import VirtualClock
 from tidemill.compose.backends import open_workspace
-from tidemill.core.audit import AuditEntry
 from tidemill.core.build import Build
 from tidemill.core.check import Verdict
 from tidemill.core.deployment import Deployment
@@ -22,6 +22,7 @@ from tidemill.core.policy import Policy
 from tidemill.evidence.maturity import Characteristic, Maturity, assess
 from tidemill.ledger.ledger import Ledger
 from tidemill.project.project import Project
+from tidemill.registry.deployments import approve
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
 
@@ -121,17 +122,7 @@ def test_builds_and_approved_deployments_make_a_loop_level_2(looped: tuple[Ledge
     without = assess(books, policy, "backtest")
     assert names(without, 2) == {"approved deployment to production"}
     assert "without an approval" in find(without, "approved deployment to production").text
-    start = read_start(books)
-    entry = AuditEntry(
-        id="2" * 32,
-        actor="grace",
-        action="approved",
-        subject="shop@2",
-        time=start,
-        reason="it passed",
-        environment="backtest",
-    )
-    books.audit.add(entry)
+    approve(books, VirtualClock(read_start(books)), books.builds.get(f"{2:032}"), "backtest", actor="grace")
     found = assess(books, policy, "backtest")
     assert found.level == 2, names(found, 2)
     assert "approved by grace" in find(found, "approved deployment to production").text
@@ -183,6 +174,7 @@ def deliver(books: Ledger) -> None:
             change="first",
             state="healthy",
             time=start + timedelta(seconds=index),
+            healthy=start + timedelta(seconds=index),
             by="ada",
         )
         books.deployments.add(deployment)

@@ -1,7 +1,5 @@
 """Level 2: the pipeline itself is built, tested and deployed from source control."""
 
-from datetime import datetime
-
 from tidemill.core.audit import AuditEntry
 from tidemill.core.build import Build
 from tidemill.core.deployment import Deployment
@@ -20,6 +18,7 @@ from tidemill.evidence.maturity_records import (
 
 _PACKAGES = ("wheel", "executable")
 _PROMOTE = "tidemill deploy promote"
+_DECISIONS = ("approved build", "promoted build")
 
 
 def _find_source_control(records: TrainingRecords) -> Finding:
@@ -84,7 +83,9 @@ def _find_registry(records: TrainingRecords) -> Finding:
 
 
 def _find_test_deployment(records: TrainingRecords) -> Finding:
-    return _find_deployment(records, "test", "push to the branch of the test environment (`tidemill deploy`)")
+    return _find_deployment(
+        records, "test", 'set branch = "…" under [environments.test] in tidemill.toml, and push to it'
+    )
 
 
 def _find_preproduction(records: TrainingRecords) -> Finding:
@@ -106,29 +107,24 @@ def _find_production(records: TrainingRecords) -> Finding:
     approved = [(deployment, entry) for deployment in deployments if (entry := _find_approval(records, deployment))]
     if approved:
         deployment, entry = approved[0]
-        text = f"{_name_build(records, deployment)} in {deployment.environment}, approved by {entry.actor}"
+        text = f"{_name_build(records, deployment)} in {deployment.environment}, {entry.action.removesuffix(' build')} by {entry.actor}"
         return found(_deployment_records(records, [item for item, _ in approved]), text)
     text = f"{_name_build(records, deployments[0])} is in {deployments[0].environment} without an approval of a person"
-    return missing(text, "set approvals for the environment in tidemill.toml, then `tidemill deploy approve BUILD`")
+    return missing(
+        text,
+        "set approvals for the environment in tidemill.toml, then `tidemill deploy approve BUILD --to ENVIRONMENT`",
+    )
 
 
 def _find_approval(records: TrainingRecords, deployment: Deployment) -> AuditEntry | None:
-    """Return a person's approval, or promotion, of a build before its deployment."""
-    build = _get_build(records, deployment)
-    subjects = {deployment.id, deployment.build}
-    if build is not None:
-        subjects |= {build.label, build.commit, f"{build.project}@{build.number}"}
-    for action in ("approved", "promoted"):
-        for entry in records.books.audit.find(action=action, newest=True, limit=MAX_RECORDS):
-            about = {entry.subject, *(value for value in entry.detail.values() if isinstance(value, str))}
-            if about & subjects and entry.time <= _end(deployment) and entry.environment == deployment.environment:
+    """Return a person's approval or promotion of the build for the environment, from before it became healthy."""
+    until = deployment.healthy or deployment.time
+    for action in _DECISIONS:
+        entries = records.books.audit.find(action=action, text=deployment.build, newest=True, limit=MAX_RECORDS)
+        for entry in entries:
+            if entry.environment == deployment.environment and entry.time <= until:
                 return entry
     return None
-
-
-def _end(deployment: Deployment) -> datetime:
-    # A person who promotes is recorded in the same transaction as the deployment, at most a moment later.
-    return deployment.time.replace(microsecond=999_999)
 
 
 def _find_continuous_training(records: TrainingRecords) -> Finding:

@@ -150,7 +150,7 @@ class TrainingRecords:
             for name in sorted(self.books.deployments.values("environment"))
             if self._find_kind(name) == kind
             for deployment in self.books.deployments.find(environment=name, newest=True, limit=MAX_RECORDS)
-            if deployment.state in ("healthy", "replaced")
+            if deployment.healthy is not None
         ]
 
     def _find_kind(self, environment: str) -> str:

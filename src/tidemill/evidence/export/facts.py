@@ -246,10 +246,11 @@ def _find_builds(books: BooksReader, details: RunDetails | None) -> list[Build]:
 def _find_decisions(
     books: BooksReader, release: Release, builds: list[Build], deployments: list[Deployment]
 ) -> tuple[AuditEntry, ...]:
-    subjects = [release.label, release.name, *(deployment.id for deployment in deployments)]
-    for build in builds:
-        subjects += [build.id, build.label, build.commit, f"{build.project}@{build.number}"]
-    entries = {e.id: e for subject in subjects if subject for e in books.audit.find(subject=subject)}
+    subjects = (release.label, release.name, f"model/{release.name}")
+    found = [entry for subject in subjects for entry in books.audit.find(subject=subject)]
+    found += [entry for build in builds for entry in books.audit.find(text=build.id)]
+    found += [entry for deployment in deployments for entry in books.audit.find(text=deployment.id)]
+    entries = {entry.id: entry for entry in found}
     return tuple(entries[identifier] for identifier in sorted(entries))
 
 
