@@ -107,7 +107,8 @@ def _find_production(records: TrainingRecords) -> Finding:
     approved = [(deployment, entry) for deployment in deployments if (entry := _find_approval(records, deployment))]
     if approved:
         deployment, entry = approved[0]
-        text = f"{_name_build(records, deployment)} in {deployment.environment}, {entry.action.removesuffix(' build')} by {entry.actor}"
+        decided = f"{entry.action.removesuffix(' build')} by {entry.actor}"
+        text = f"{_name_build(records, deployment)} in {deployment.environment}, {decided}"
         return found(_deployment_records(records, [item for item, _ in approved]), text)
     text = f"{_name_build(records, deployments[0])} is in {deployments[0].environment} without an approval of a person"
     return missing(
