@@ -307,7 +307,7 @@ def test_a_paused_trigger_drops_lasting_causes_and_keeps_one_time_causes(shop: P
 
 def emit_and_list(session: Session, kind: str) -> list[dict[str, Any]]:
     triggers = Triggers(session.project.policy, session.workspace.ledger, session.clock, "test")
-    Notices(session, triggers).emit_events()
+    Notices(session, session.project.policy, triggers).emit_events()
     return [event.payload for event in session.workspace.ledger.events.find(kind=kind)]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from typing import get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -81,17 +82,18 @@ class PromotionCase(Struct, frozen=True, kw_only=True):
     paused: str = ""
 
 
-def judge_promotion(case: PromotionCase, *, is_rollback: bool = False) -> Verdict:
+def judge_promotion(case: PromotionCase, *, is_rollback: bool = False, more: Sequence[Finding] = ()) -> Verdict:
     """Return whether the build can be deployed to the environment, with each rule that it does not meet.
 
-    A rollback by a person brings back a build that met the rules before: only its CI result counts.
+    A rollback by a person brings back a build that met the rules before: only its CI result counts. `more` are findings
+    of further rules.
     """
     findings = _check_build(case) if is_rollback else _check_rules(case)
     findings = [_apply_overrides(case, finding) for finding in findings]
     passed = Finding(about="promotion", reason=f"{case.build.label} meets the rules of {case.environment}")
     verdict = combine_findings(
         f"{case.build.label} → {case.environment}",
-        [*findings, passed],
+        [*findings, *more, passed],
         check=PROMOTION,
         reference=case.environment,
     )
@@ -221,7 +223,7 @@ def _check_paused(case: PromotionCase) -> list[Finding]:
 
 def _apply_overrides(case: PromotionCase, finding: Finding) -> Finding:
     """Turn a failed rule into a warning where a person has lifted it; an approval never does."""
-    if finding.outcome != "fail":
+    if finding.outcome != "fail" or finding.about not in get_args(PromotionRule):
         return finding
     for override in case.overrides:
         if override.rule == finding.about and override.until > case.now:

@@ -9,6 +9,7 @@ from tidemill.cli import output
 from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
 from tidemill.cli.run import create_progress, describe_user_cause, print_result, stop_on_signal
 from tidemill.cli.session import Json, Limit, current_user, load_session
+from tidemill.core.environment import CONTROL
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
@@ -196,10 +197,6 @@ def reconcile(json: Json = False) -> None:
         output.print_json(done)
     else:
         output.out.print("\n".join(done) or "nothing differs")
-
-
-CONTROL = "ci"
-"""The environment of the runs that build and deploy."""
 
 
 def _deploy(session: "Session", build: str, to: str, change: str, reason: str, json: bool) -> int:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from tidemill.clock import DurationText
 from tidemill.core.backtest import Backtest
 from tidemill.core.ci import Ci
-from tidemill.core.environment import Environment
+from tidemill.core.environment import CONTROL, DELIVERY_PIPELINES, Environment
 from tidemill.core.model import PredictionTask
 from tidemill.core.regime import Regimes
 from tidemill.core.rollout import Rollout as Rollout
@@ -318,6 +318,12 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     backtest: Backtest = Backtest()
     retention: Retention = Retention()
     ci: Ci = Ci()
+
+    def in_environment(self, environment: str) -> "Policy":
+        """Return the policy with the triggers that fire in an environment: models are not trained where CI runs."""
+        is_control = environment == CONTROL
+        triggers = [each for each in self.triggers if (each.pipeline in DELIVERY_PIPELINES) == is_control]
+        return replace(self, triggers=tuple(triggers))
 
     @property
     def labels(self) -> dict[str, dict[str, dict[str, str]]]:

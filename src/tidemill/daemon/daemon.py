@@ -13,6 +13,7 @@ from tidemill.core.run import Run
 from tidemill.core.trigger import Job, JobState
 from tidemill.daemon import work
 from tidemill.daemon.attempts import Attempts
+from tidemill.daemon.deliveries import Deliveries
 from tidemill.daemon.heartbeat import Heartbeat, read_last_check
 from tidemill.daemon.loop import to_job_state
 from tidemill.daemon.notices import Notices
@@ -63,13 +64,13 @@ class Daemon:
         """Continue from the time at which the last daemon checked for events."""
         session, books = self._session, self._books
         since = read_last_check(books, self._environment)
+        policy = session.project.policy.in_environment(self._environment)
         self._triggers = Triggers(
-            session.project.policy, books, session.clock, self._environment, since, Attempts(session).find_same_rows
+            policy, books, session.clock, self._environment, since, Attempts(session).find_same_rows
         )
-        self._row_counts = RowCounts(
-            session.project.policy, books, session.clock, self._environment, self._triggers.emit
-        )
-        self._notices = Notices(session, self._triggers)
+        self._row_counts = RowCounts(policy, books, session.clock, self._environment, self._triggers.emit)
+        self._notices = Notices(session, policy, self._triggers)
+        self._deliveries = Deliveries(session, self._triggers)
         self._reminders = Reminders(session)
         self._heartbeat = Heartbeat(books, session.clock, self._environment, session.host)
 
@@ -86,6 +87,7 @@ class Daemon:
             "new rows": lambda: self._row_counts.emit_events(self._session.workspace.journal),
             "code and packages": self._notices.emit_events,
             "triggers": self._fire_triggers,
+            "deliveries": self._create_deliveries,
             "jobs": self._follow_jobs,
             "new jobs": self._start_jobs,
             "routes": self._publish_routes,
@@ -156,6 +158,10 @@ class Daemon:
     def _fire_triggers(self) -> None:
         for job in self._triggers.fire():
             self._notify(f"{job.trigger}: {job.pipeline} is due")
+
+    def _create_deliveries(self) -> None:
+        for message in self._deliveries.create_jobs():
+            self._notify(message)
 
     def _start_jobs(self) -> None:
         busy = {self._find_model(job) for job, _ in self._running.values()} - {""}

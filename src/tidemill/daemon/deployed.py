@@ -2,14 +2,18 @@
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec.structs import replace
 
+from tidemill.core.environment import Environment
 from tidemill.daemon.daemon import Notify
 from tidemill.daemon.pages import Pages
+from tidemill.daemon.triggers import Triggers
 from tidemill.delivery.folder import DeploymentFolder, ProcessFacts
-from tidemill.errors import TidemillError
+from tidemill.errors import Conflict, TidemillError
+from tidemill.flow.session import Session
 from tidemill.serving.server import HttpServer
 
 _POLL_SECONDS = 0.2
@@ -41,3 +45,14 @@ class Deployed:
                     return True
             stop.wait(_POLL_SECONDS)
         return False
+
+
+def start_pipelines(session: Session, deployment: str) -> None:
+    """Create the first job of each model in a new deployment: what is deployed is the pipeline, which trains there."""
+    policy, workspace = session.project.policy, session.workspace
+    settings = policy.environments.get(workspace.environment, Environment())
+    triggers = Triggers(policy, workspace.ledger, session.clock, workspace.environment)
+    for model in policy.models:
+        with suppress(Conflict):  # the process of this deployment was started before
+            key = f"{deployment}/{model}"
+            triggers.create_job("deployment", settings.pipeline, {}, key, model)

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tidemill.daemon.daemon import Daemon, Notify
-from tidemill.daemon.deployed import Deployed
+from tidemill.daemon.deployed import Deployed, start_pipelines
 from tidemill.daemon.lease import Lease
 from tidemill.daemon.listening import Listener
 from tidemill.daemon.pages import Pages, ReadPolicies
 from tidemill.daemon.patience import Patience
+from tidemill.daemon.supervisor import Supervisor
 from tidemill.flow.session import Session
 from tidemill.monitoring.alerts import check_addresses
 from tidemill.serving.server import HttpServer
@@ -54,12 +55,17 @@ def up(
     notify(f"serving at {server.address} (stop with Ctrl-C)")
     notify(f"pages at {pages.address}")
     listener.start()
+    supervisor = Supervisor(session, notify)
     for problem in check_addresses(session.project.policy):
         notify(problem)
     try:
         if deployed is None or deployed.wait_for_activation(server, pages, stop, notify):
+            if deployment:
+                start_pipelines(session, deployment.name)
+            supervisor.start()
             watch(session, stop, notify)
     finally:
+        supervisor.stop()
         listener.stop()
         pages.stop()
         server.stop()

@@ -4,6 +4,7 @@ import hashlib
 import platform
 
 from tidemill.core.event import CodePayload, Event, RowsPayload
+from tidemill.core.policy import Policy
 from tidemill.core.run import Run
 from tidemill.daemon.triggers import Triggers
 from tidemill.flow.session import Session
@@ -16,8 +17,9 @@ _MAX_NAMES = 5
 class Notices:
     """The checks that emit an event for each change that a trigger waits for."""
 
-    def __init__(self, session: Session, triggers: Triggers) -> None:
+    def __init__(self, session: Session, policy: Policy, triggers: Triggers) -> None:
         self._session = session
+        self._policy = policy
         self._books = session.workspace.ledger
         self._environment = session.workspace.environment
         self._triggers = triggers
@@ -26,7 +28,7 @@ class Notices:
 
     def emit_events(self) -> None:
         """Check for the changes that triggers wait for."""
-        kinds = {trigger.on for trigger in self._session.project.policy.triggers}
+        kinds = {trigger.on for trigger in self._policy.triggers}
         if "code" in kinds:
             self._check_code()
         if "packages" in kinds:
@@ -85,7 +87,7 @@ class Notices:
 
     def _check_rows(self) -> None:
         """Emit an event for each table with new rows; compacting a table adds no rows."""
-        for trigger in self._session.project.policy.triggers:
+        for trigger in self._policy.triggers:
             table = trigger.where.get("subject", "")
             if trigger.on != "rows" or not table:
                 continue
@@ -98,7 +100,7 @@ class Notices:
     def _check_champions(self) -> None:
         """Emit an event for each model without a release if its source has rows, or new rows since the last attempt."""
         routes = self._session.workspace.board.routes()
-        for model in self._session.project.policy.models.values():
+        for model in self._policy.models.values():
             if model.name in routes or self._is_released(model.name):
                 continue
             last = self._find_last_event("champion.missing", model.name)

@@ -142,7 +142,13 @@ class Triggers:
 
     def create_manual_job(self, pipeline: str, model: str, params: dict[str, Any], key: str) -> Job:
         """Create a job that a person requested; raise `Conflict` if a job with the same key exists."""
-        job = self._make_job("hand", key, pipeline, model, params)
+        return self._add(self._make_job("hand", key, pipeline, model, params))
+
+    def create_job(self, trigger: str, pipeline: str, params: dict[str, Any], key: str, model: str = "") -> Job:
+        """Create a job for a cause with a key; raise `Conflict` if the trigger has a job for this cause."""
+        return self._add(self._make_job(trigger, key, pipeline, model, params))
+
+    def _add(self, job: Job) -> Job:
         with self._books.transaction(durable=True):
             return self._books.jobs.add(job)
 

@@ -20,6 +20,7 @@ from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.run import RunState
 from tidemill.core.trigger import Trigger
 from tidemill.core.watch import DETECTORS
+from tidemill.project.environments import find_environment_faults
 from tidemill.project.names import DefinedNames
 
 Fault = tuple[str, str, tuple[str, ...]]
@@ -55,6 +56,7 @@ def find_faults(policy: Policy, defined: DefinedNames | None) -> Iterator[Fault]
             )
     for index, trigger in enumerate(policy.triggers):
         yield from _check_trigger(trigger, defined, ("triggers", f"[{index}]"))
+    yield from find_environment_faults(policy)
     yield from _find_cycles(policy.triggers)
     yield from _check_backtest(policy.backtest, policy, defined)
 

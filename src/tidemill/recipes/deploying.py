@@ -24,6 +24,7 @@ from tidemill.core.environment import Load
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.resources import Books, BooksReader, Fleet, Packages
 from tidemill.core.route import Route
+from tidemill.delivery.automation import check_restore
 from tidemill.delivery.http_client import measure_load
 from tidemill.delivery.promotions import Deployable, collect_case
 from tidemill.errors import InputError, TidemillError
@@ -47,6 +48,7 @@ class DeploymentOrder(Struct, frozen=True, kw_only=True):
     change: DeploymentChange = "push"
     by: str = ""
     reason: str = ""
+    failed_at: datetime | None = None
 
 
 @step
@@ -62,7 +64,8 @@ def judge(build: Build, order: DeploymentOrder, now: datetime, books: BooksReade
     """Return whether the rules of the environment allow the build; a rollback needs no approval, run or soak."""
     subject = Deployable(build, order.environment, fleet.settings(order.environment), fleet.people)
     case = collect_case(books, subject, now, order.by)
-    return judge_promotion(case, is_rollback=order.change in ("rollback", "restore"))
+    rules = [] if order.failed_at is None else check_restore(books, order.environment, order.failed_at, now)
+    return judge_promotion(case, is_rollback=order.change in ("rollback", "restore"), more=rules)
 
 
 @step
@@ -163,10 +166,16 @@ def publish_service(
 
 @pipeline
 def deployment(
-    environment: str, build: str, now: datetime, by: str = "", reason: str = "", change: DeploymentChange = "push"
+    environment: str,
+    build: str,
+    now: datetime,
+    by: str = "",
+    reason: str = "",
+    change: DeploymentChange = "push",
+    failed_at: datetime | None = None,
 ) -> None:
     """Deploy a build to an environment: rules, environment, service, answers, speed, then the requests."""
-    order = DeploymentOrder(environment=environment, change=change, by=by, reason=reason)
+    order = DeploymentOrder(environment=environment, change=change, by=by, reason=reason, failed_at=failed_at)
     chosen = choose_build(build)
     promotion = judge(chosen, order, now)
     infrastructure = check_environment(chosen, order, promotion)

@@ -1,0 +1,60 @@
+"""Finds faults in the environments of a policy: unknown names, circles, rules that can never be met."""
+
+from collections.abc import Iterator
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from tidemill.core.environment import CONTROL, Environment
+from tidemill.core.policy import Policy
+
+Fault = tuple[str, str, tuple[str, ...]]
+"""The problem, its cure, and the path of the value."""
+
+
+def find_environment_faults(policy: Policy) -> Iterator[Fault]:
+    """Yield the faults of the environments, in their order."""
+    for name, settings in policy.environments.items():
+        path = ("environments", name)
+        if name == CONTROL:
+            yield f"an environment cannot be named {CONTROL!r}", "rename it: builds are made and deployed there", path
+        if settings.after and settings.after not in policy.environments:
+            known = ", ".join(other for other in policy.environments if other != name) or "none"
+            yield f"there is no environment {settings.after!r}", f"use one of: {known}", (*path, "after")
+        elif _is_circle(policy, name):
+            yield (
+                f"the environments {name!r} and {settings.after!r} wait for each other",
+                "change one",
+                (*path, "after"),
+            )
+        yield from _check_rules(settings, path)
+        try:
+            ZoneInfo(settings.zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            yield f"there is no time zone {settings.zone!r}", 'use a name such as "Europe/Berlin"', (*path, "zone")
+    ports = [(settings.port, name) for name, settings in policy.environments.items() if settings.port]
+    for index, (port, name) in enumerate(ports):
+        if port in [other for other, _ in ports[:index]]:
+            cure = "give each environment a port of its own"
+            yield f"two environments use port {port}", cure, ("environments", name, "port")
+
+
+def _check_rules(settings: Environment, path: tuple[str, ...]) -> Iterator[Fault]:
+    if not settings.after and (settings.runs or settings.soak not in ("0s", "")):
+        key = "runs" if settings.runs else "soak"
+        yield (
+            f"{key} has no effect without `after`",
+            'name the environment before: after = "preproduction"',
+            (*path, key),
+        )
+    if settings.approvers and len(settings.approvers) < settings.approvals:
+        problem = f"{settings.approvals} approvals are needed, and there are {len(settings.approvers)} approvers"
+        yield problem, "name more approvers, or lower `approvals`", (*path, "approvals")
+
+
+def _is_circle(policy: Policy, name: str) -> bool:
+    seen, current = {name}, policy.environments[name].after
+    while current in policy.environments:
+        if current in seen:
+            return True
+        seen.add(current)
+        current = policy.environments[current].after
+    return False
