@@ -1,12 +1,12 @@
 """Builds for tests: of the invented shop, with the packages of this environment."""
 
 import importlib.metadata
-import io
 import platform
-import zipfile
 from pathlib import Path
+from typing import Any
 
 from tidemill.core.build import Build
+from tidemill.delivery.wheel import write_project_wheel
 from tidemill.flow.session import Session
 
 _NOT_IN_BUILDS = ("tidemill",)
@@ -29,33 +29,41 @@ def list_installed() -> dict[str, str]:
     return {name: version for name, version in needed.items() if name not in _NOT_IN_BUILDS}
 
 
-def write_wheel(project: Path) -> bytes:
-    """The files of a project as a wheel: one package folder."""
-    sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w") as archive:
-        for file in sorted(project.rglob("*")):
-            name = file.relative_to(project).as_posix()
-            if file.is_file() and file.suffix in (".py", ".toml") and not name.startswith((".", "tests")):
-                archive.writestr(zipfile.ZipInfo(f"shop_pipeline/{name}", (1980, 1, 1, 0, 0, 0)), file.read_bytes())
-    return sink.getvalue()
+def write_wheel(project: Path, number: int, requirements: dict[str, str], changed: dict[str, bytes]) -> bytes:
+    """The wheel of a project that requires these packages."""
+    files = {
+        file.relative_to(project).as_posix(): file.read_bytes()
+        for file in project.rglob("*")
+        if file.is_file() and not file.relative_to(project).parts[0].startswith(".")
+    }
+    needs = [f"{name}=={version}" for name, version in sorted(requirements.items())]
+    return write_project_wheel("shop", f"{number:040x}", files | changed, needs, platform.python_version())[1]
 
 
-def add_build(session: Session, number: int, *, state: str = "passed", **changes: object) -> Build:
-    """A build of the session's project, in the ledger."""
-    wheel = session.workspace.blobs.put(write_wheel(session.project.folder))
-    fields = {
+def add_build(
+    session: Session,
+    number: int,
+    *,
+    packages: dict[str, str] | None = None,
+    files: dict[str, bytes] | None = None,
+    **changes: Any,
+) -> Build:
+    """A build of the session's project as it is now, with some `files` changed, in the ledger."""
+    packages = list_installed() if packages is None else packages
+    wheel = session.workspace.blobs.put(write_wheel(session.project.folder, number, packages, files or {}))
+    fields: dict[str, Any] = {
         "id": session.clock.mint(),
         "project": session.project.name,
         "number": number,
         "commit": f"{number:040x}",
-        "state": state,
+        "state": "passed",
         "created": session.clock.now(),
         "environment": "ci",
         "branch": "main",
         "authors": ("ada@example.org",),
         "pusher": "ada",
         "python": platform.python_version(),
-        "packages": list_installed(),
+        "packages": packages,
         "artifacts": {"wheel": wheel},
     }
-    return session.workspace.ledger.builds.add(Build(**(fields | changes)))  # type: ignore[arg-type]
+    return session.workspace.ledger.builds.add(Build(**(fields | changes)))

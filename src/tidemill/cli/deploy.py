@@ -60,6 +60,24 @@ def list_builds(limit: Limit = 20, json: Json = False) -> None:
     output.print_records(builds, columns, json=json, nothing="no builds yet: `tidemill ci run`")
 
 
+@deploy.command("status")
+def status(json: Json = False) -> None:
+    """List the environments with what serves there, and what the next build lacks."""
+    from tidemill.delivery.automation import describe_status
+
+    session = load_session()
+    rows = describe_status(session.workspace.ledger, session.project.policy, session.clock.now())
+    columns = {
+        "environment": lambda row: row.environment,
+        "serves": lambda row: row.serving,
+        "since": lambda row: row.since,
+        "address": lambda row: row.address,
+        "next build": lambda row: row.next_build,
+        "missing": lambda row: row.missing,
+    }
+    output.print_records(rows, columns, json=json, nothing="tidemill.toml has no [environments]")
+
+
 @deploy.command("check")
 def check(build: BuildArgument, to: ToOption, json: Json = False) -> int:
     """Check whether the rules of an environment allow a build, and change nothing."""

@@ -69,7 +69,7 @@ def open_session(
     session.register(resources.Fleet, lambda: open_fleet(project, opened, session.clock))
     session.register(resources.Environments, lambda: PackageProber(opened.root / "packages"))
     session.register(BuildHost, lambda: _BuildFolder(opened.root / "ci", project.folder, project.name))
-    session.built_in = {"ci": _load_ci}
+    session.built_in = {"ci": _load_ci, "deployment": _load_deployment}
     if clock is None and not replacements:
         session.reopen = partial(
             _reopen, project.folder, project.policy, environment, opened.root, opened.urls, polars_frames
@@ -210,6 +210,12 @@ def _load_ci() -> Pipeline:
     from tidemill.recipes.ci import ci
 
     return ci
+
+
+def _load_deployment() -> Pipeline:
+    from tidemill.recipes.deploying import deployment
+
+    return deployment
 
 
 def _features(session: Session) -> resources.Features:

@@ -417,8 +417,8 @@ class Fleet(Protocol):
         """Return the settings of an environment; raise `NotFound` if there is none with that name."""
         ...
 
-    def prepare(self, build: Build, environment: str) -> MachineFacts:
-        """Make the environment of a build, and return what a process of it finds on its machine."""
+    def prepare(self, build: Build, environment: str) -> tuple[Build, MachineFacts]:
+        """Make the environment of a build; return the build with the packages that it needs, and what is there."""
         ...
 
     def start(self, deployment: Deployment, build: Build) -> str:

@@ -13,7 +13,7 @@ from tidemill.core.run import Run
 from tidemill.core.trigger import Job, JobState
 from tidemill.daemon import work
 from tidemill.daemon.attempts import Attempts
-from tidemill.daemon.deliveries import Deliveries
+from tidemill.daemon.deliveries import DEPLOYMENT, Deliveries
 from tidemill.daemon.heartbeat import Heartbeat, read_last_check
 from tidemill.daemon.loop import to_job_state
 from tidemill.daemon.notices import Notices
@@ -185,8 +185,10 @@ class Daemon:
     def _find_model(self, job: Job) -> str:
         """Return the model of a job, or the only model of the project; jobs of one model run one after another.
 
-        CI changes no model, so a training does not wait for it.
+        CI changes no model, so a training does not wait for it. Deployments to one environment run one after another.
         """
+        if job.pipeline == DEPLOYMENT:
+            return f"{DEPLOYMENT} to {job.params.get('environment', '')}"
         if job.pipeline in BUILT_IN:
             return ""
         models = self._session.project.policy.models

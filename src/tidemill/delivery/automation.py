@@ -71,7 +71,46 @@ def _fail(about: str, reason: str) -> Finding:
     return Finding(about=about, outcome="fail", reason=reason)
 
 
-def describe_environments(policy: Policy) -> Mapping[str, Environment]:
+class EnvironmentStatus(Struct, frozen=True, kw_only=True):
+    """What serves in an environment, and the newest build that could come next, with what it lacks."""
+
+    environment: str
+    serving: str = ""
+    since: datetime | None = None
+    address: str = ""
+    next_build: str = ""
+    missing: str = ""
+
+
+def describe_status(books: BooksReader, policy: Policy, now: datetime) -> list[EnvironmentStatus]:
+    """Return the status of each environment, in the order in which builds pass them."""
+    passed = sorted(books.builds.find(state="passed"), key=lambda build: build.number, reverse=True)
+    rows = []
+    for name, settings in order_environments(policy).items():
+        serving = find_healthy(books, name)
+        build = books.builds.get(serving.build) if serving else None
+        matching = (new for new in passed if not settings.branch or matches_branch(settings.branch, new.branch))
+        newest = next(matching, None)
+        is_next = newest is not None and (build is None or newest.number > build.number)
+        missing = ""
+        if newest is not None and is_next:
+            case = collect_case(books, Deployable(newest, name, settings, policy.people), now)
+            verdict = judge_promotion(case)
+            missing = verdict.reason if verdict.stops else ""
+        rows.append(
+            EnvironmentStatus(
+                environment=name,
+                serving=build.label if build else "nothing",
+                since=serving.healthy if serving else None,
+                address=serving.address if serving else "",
+                next_build=newest.label if newest is not None and is_next else "",
+                missing=missing,
+            )
+        )
+    return rows
+
+
+def order_environments(policy: Policy) -> Mapping[str, Environment]:
     """Return the environments of a policy in the order in which builds pass them."""
     ordered: dict[str, Environment] = {}
     waiting = dict(policy.environments)

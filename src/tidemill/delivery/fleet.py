@@ -14,7 +14,7 @@ from tidemill.core.machine import MachineFacts
 from tidemill.core.policy import Policy
 from tidemill.delivery.http_client import is_healthy
 from tidemill.delivery.local import limit_memory
-from tidemill.delivery.runtime import prepare_runtime
+from tidemill.delivery.runtime import ReadBlob, prepare_runtime, select_required
 from tidemill.delivery.target import Observation, Runtime, Target, Workload
 from tidemill.errors import NotFound, TidemillError
 from tidemill.host.machine import read_machine
@@ -22,8 +22,6 @@ from tidemill.host.machine import read_machine
 _START_SECONDS = 180.0
 _PUBLISH_SECONDS = 60.0
 _POLL_SECONDS = 0.2
-
-ReadBlob = Callable[[str], bytes]
 
 
 class DeploymentFleet:
@@ -69,10 +67,11 @@ class DeploymentFleet:
             raise NotFound(f"there is no environment {environment!r}", cure)
         return self._policy.environments[environment]
 
-    def prepare(self, build: Build, environment: str) -> MachineFacts:
-        """Make the runtime of a build, and return what a process of it finds on the machine of the environment."""
+    def prepare(self, build: Build, environment: str) -> tuple[Build, MachineFacts]:
+        """Make the runtime of a build; return the build with the packages that it needs there, and what is there."""
         runtime = self._runtime(build)
-        return read_machine(runtime.python, limit_memory(self.settings(environment).memory_mb))
+        facts = read_machine(runtime.python, limit_memory(self.settings(environment).memory_mb))
+        return select_required(build, self._read_blob(build.artifacts["wheel"])), facts
 
     def start(self, deployment: Deployment, build: Build) -> str:
         """Start a deployment without requests of users, and return its private address once it is healthy.
@@ -130,7 +129,7 @@ class DeploymentFleet:
             clock.sleep(_POLL_SECONDS)
 
     def _runtime(self, build: Build) -> Runtime:
-        return prepare_runtime(build, self._read_blob(build.artifacts.get("wheel", "")), self._root / "builds")
+        return prepare_runtime(build, self._read_blob, self._root / "builds")
 
     def _target(self, environment: str) -> Target:
         kind = self.settings(environment).target

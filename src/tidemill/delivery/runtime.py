@@ -2,77 +2,29 @@
 
 import contextlib
 import hashlib
-import importlib.metadata
 import io
 import tempfile
 import zipfile
+from collections.abc import Callable
+from email.parser import Parser
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from tidemill.core.build import Build
 from tidemill.delivery.target import Runtime
+from tidemill.delivery.wheel import write_running_wheel
 from tidemill.errors import Corrupt, TidemillError
-from tidemill.host.uv import build_environment
+from tidemill.host.uv import install_environment
 from tidemill.project.configuration import FILE
 
-
-def list_requirements(build: Build) -> list[str]:
-    """Return the packages of a build's environment as `name==version`, with Tidemill itself."""
-    packages = {"tidemill": importlib.metadata.version("tidemill")} | build.packages
-    return [f"{name}=={version}" for name, version in sorted(packages.items())]
+ReadBlob = Callable[[str], bytes]
+PLATFORM_WHEEL = "tidemill"
+"""The artifact of a build with the wheel of the Tidemill that tested it."""
 
 
-def prepare_environment(build: Build, folder: Path) -> Path:
-    """Return the interpreter of an environment with the packages of a build's lock; `folder` keeps environments.
-
-    Raises
-    ------
-    TidemillError
-        if a package cannot be installed.
-    """
-    lines = list_requirements(build)
-    target = folder / hashlib.sha256("\n".join((build.python, *lines)).encode()).hexdigest()[:32]
-    interpreter = target / "bin" / "python"
-    if interpreter.exists():
-        return interpreter
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="draft-", ignore_cleanup_errors=True) as draft:
-        build_environment(build.python, lines, Path(draft) / "environment")
-        with contextlib.suppress(OSError):  # another process built it first
-            (Path(draft) / "environment").rename(target)
-    return interpreter
-
-
-def unpack_project(wheel: bytes, folder: Path) -> Path:
-    """Return the folder of the project in a wheel, unpacked once below `folder`.
-
-    Raises
-    ------
-    Corrupt
-        if the file is no wheel of a project.
-    """
-    target = folder / hashlib.sha256(wheel).hexdigest()[:32]
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix="draft-", ignore_cleanup_errors=True) as draft:
-            files = Path(draft) / "files"
-            try:
-                with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
-                    for name in archive.namelist():
-                        if not (files / name).resolve().is_relative_to(files.resolve()):
-                            raise zipfile.BadZipFile(f"{name} is outside")
-                    archive.extractall(files)
-            except zipfile.BadZipFile as broken:
-                raise Corrupt(f"the wheel of the build cannot be read: {broken}", "build the commit again") from None
-            with contextlib.suppress(OSError):
-                files.rename(target)
-    found = sorted(target.glob(f"*/{FILE}"))
-    if not found:
-        raise Corrupt(f"the wheel of the build contains no {FILE}", "build the commit again")
-    return found[0].parent
-
-
-def prepare_runtime(build: Build, wheel: bytes, folder: Path) -> Runtime:
-    """Return the runtime of a build.
+def prepare_runtime(build: Build, read_blob: ReadBlob, folder: Path) -> Runtime:
+    """Return the runtime of a build; `folder` keeps environments and projects.
 
     Raises
     ------
@@ -81,6 +33,70 @@ def prepare_runtime(build: Build, wheel: bytes, folder: Path) -> Runtime:
     """
     if build.state != "passed":
         raise TidemillError(f"{build.label} has not passed CI", "deploy a passed build")
+    wheel = read_blob(build.artifacts["wheel"])
+    platform = read_blob(build.artifacts[PLATFORM_WHEEL]) if PLATFORM_WHEEL in build.artifacts else None
     return Runtime(
-        python=prepare_environment(build, folder / "environments"), project=unpack_project(wheel, folder / "projects")
+        python=_prepare_environment(build, list_requirements(wheel), platform, folder / "environments"),
+        project=_unpack_project(wheel, folder / "projects"),
     )
+
+
+def list_requirements(wheel: bytes) -> list[str]:
+    """Return the packages that a wheel requires, as `name==version`.
+
+    Raises
+    ------
+    Corrupt
+        if the file is no wheel.
+    """
+    with _open(wheel) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        texts = [archive.read(name).decode() for name in names]
+    return sorted(line for text in texts for line in Parser().parsestr(text).get_all("Requires-Dist") or ())
+
+
+def select_required(build: Build, wheel: bytes) -> Build:
+    """Return a build with only the packages that its wheel requires: those of its tests are not deployed."""
+    pins = dict(line.split("==", 1) for line in list_requirements(wheel) if "==" in line)
+    return replace(build, packages=pins)
+
+
+def _prepare_environment(build: Build, requirements: list[str], platform: bytes | None, folder: Path) -> Path:
+    if platform is None:
+        platform = write_running_wheel()[1]
+    parts = (build.python, *requirements, hashlib.sha256(platform).hexdigest())
+    target = folder / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    interpreter = target / "bin" / "python"
+    if interpreter.exists():
+        return interpreter
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="draft-", ignore_cleanup_errors=True) as draft:
+        wheel = Path(draft) / write_running_wheel()[0]
+        wheel.write_bytes(platform)
+        install_environment(build.python, requirements, [wheel], Path(draft) / "environment")
+        with contextlib.suppress(OSError):  # another process built it first
+            (Path(draft) / "environment").rename(target)
+    return interpreter
+
+
+def _unpack_project(wheel: bytes, folder: Path) -> Path:
+    target = folder / hashlib.sha256(wheel).hexdigest()[:32]
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix="draft-", ignore_cleanup_errors=True) as draft:
+            files = Path(draft) / "files"
+            with _open(wheel) as archive:
+                archive.extractall(files)
+            with contextlib.suppress(OSError):
+                files.rename(target)
+    found = sorted(target.glob(f"*/{FILE}"))
+    if not found:
+        raise Corrupt(f"the wheel of the build contains no {FILE}", "build the commit again")
+    return found[0].parent
+
+
+def _open(wheel: bytes) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(io.BytesIO(wheel))
+    except zipfile.BadZipFile as broken:
+        raise Corrupt(f"the wheel of the build cannot be read: {broken}", "build the commit again") from None

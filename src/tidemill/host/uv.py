@@ -53,6 +53,24 @@ def build_environment(python: str, packages: list[str], folder: Path) -> Path:
     return interpreter
 
 
+def install_environment(python: str, requirements: list[str], wheels: list[Path], folder: Path) -> None:
+    """Create a virtual environment in `folder` with exactly these packages and wheels; it can be moved afterwards.
+
+    Raises
+    ------
+    TidemillError
+        if uv is not installed, or a package cannot be installed.
+    """
+    uv = find_uv()
+    if uv is None:
+        raise TidemillError("uv is not installed", "pip install uv")
+    _run(uv, "venv", "--quiet", "--relocatable", "--no-python-downloads", "--python", python, str(folder))
+    listed = folder / "packages.txt"
+    listed.write_text("\n".join(requirements))
+    target = ("--python", str(folder / "bin" / "python"))
+    _run(uv, "pip", "install", "--quiet", "--no-deps", *target, "-r", str(listed), *map(str, wheels))
+
+
 def _find_source() -> Path | None:
     """Return the folder from which Tidemill was installed, or None if it was installed from an index."""
     record = importlib.metadata.distribution("tidemill").read_text("direct_url.json")

@@ -71,8 +71,8 @@ def judge(build: Build, order: DeploymentOrder, now: datetime, books: BooksReade
 @step
 def check_environment(build: Build, order: DeploymentOrder, promotion: Verdict, fleet: Fleet) -> Verdict:
     """Make the environment of the build on its target, and check its packages, memory and accelerator."""
-    facts = fleet.prepare(build, order.environment)
-    findings = check_machine(build, fleet.settings(order.environment), facts)
+    needed, facts = fleet.prepare(build, order.environment)
+    findings = check_machine(needed, fleet.settings(order.environment), facts)
     return combine_findings(promotion.subject, findings, check=INFRASTRUCTURE, reference=order.environment)
 
 
@@ -147,7 +147,6 @@ def publish_service(
     If the new service does not answer on the public address, it is stopped, and the one before it continues.
     """
     deployment = next(other for other in list_deployments(books, order.environment) if other.run == context.run)
-    serving = [other for other in list_deployments(books, order.environment) if other.state == "healthy"]
     try:
         address = fleet.publish(deployment, build)
     except TidemillError as failure:
@@ -157,9 +156,9 @@ def publish_service(
     maybe_crash("deployment is public")
     mark_healthy(books, clock, deployment, address, service.id)
     maybe_crash("deployment is recorded")
-    for earlier in serving:
-        if earlier.id != deployment.id:
-            fleet.stop(order.environment, earlier.id)
+    for earlier in fleet.list_running(order.environment):
+        if earlier != deployment.id:
+            fleet.stop(order.environment, earlier)
     announce(books, clock, deployment, build, address, environment=context.environment)
     return address
 

@@ -92,7 +92,7 @@ def add_deployment(
             if earlier.state in ("waiting", "starting"):
                 raise Conflict(
                     f"deployment {earlier.version} of {environment} is on its way",
-                    f"wait for it: `tidemill deploy status {environment}`",
+                    f"wait for it, or resume or cancel its run: `tidemill runs show {earlier.run[:18]}`",
                 )
         serving = find_healthy(books, environment)
         return books.deployments.add(
