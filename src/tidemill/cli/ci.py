@@ -7,6 +7,7 @@ import typer
 from tidemill.cli import output
 from tidemill.cli.run import create_progress, describe_user_cause, stop_on_signal
 from tidemill.cli.session import EnvironmentOption, Json, current_user, load_session
+from tidemill.core.environment import CONTROL
 from tidemill.errors import InputError
 
 ci = typer.Typer(no_args_is_help=True, help="Build commits: tests, checks, security, packages.")
@@ -20,7 +21,7 @@ def run(
     branch: BranchOption = "",
     commit: Annotated[str, typer.Option(help="The full id of the commit. Default: the tip of the branch.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Build also if nothing changed.")] = False,
-    env: EnvironmentOption = "production",
+    env: EnvironmentOption = CONTROL,
     json: Json = False,
 ) -> int:
     """Build a commit of a branch: fetch, environment, tests, checks, security, packages."""

@@ -10,6 +10,7 @@ import typer
 from tidemill.cli import output
 from tidemill.cli.ci import ci
 from tidemill.cli.session import EnvironmentOption, load_workspace
+from tidemill.core.environment import CONTROL
 
 _MESSAGES = {
     "new": "tidemill: {branch} {commit} is recorded: CI builds it",
@@ -22,7 +23,7 @@ _MESSAGES = {
 @ci.command("install-hook")
 def install_hook(
     repository: Annotated[Path, typer.Argument(metavar="BARE_REPOSITORY", help="The bare repository.")],
-    env: EnvironmentOption = "production",
+    env: EnvironmentOption = CONTROL,
 ) -> None:
     """Install a hook in a bare repository that records each push; the daemon of `tidemill up` builds it."""
     from tidemill.delivery.pushes import install_hook as write_hook
@@ -32,9 +33,7 @@ def install_hook(
     workspace = os.environ.get("TIDEMILL_WORKSPACE", "")
     hook = write_hook(repository, project.name, project.folder, env, workspace and str(Path(workspace).resolve()))
     output.out.print(f"wrote {hook}")
-    if not any(trigger.on == "push" for trigger in project.policy.triggers):
-        example = '[[triggers]]\nname = "push"\non = "push"\npipeline = "ci"'
-        output.out.print(f"to build each push, add a trigger to tidemill.toml:\n\n{example}")
+    output.out.print(f"each push is built by `tidemill up --env {env}`, also if it starts later")
     if os.environ.get("TIDEMILL_LEDGER"):
         output.out.print("the git server needs TIDEMILL_LEDGER too: the hook does not contain it")
 
@@ -42,7 +41,7 @@ def install_hook(
 @ci.command("receive", hidden=True)
 def receive(
     remote: Annotated[str, typer.Option(help="The repository.")],
-    env: EnvironmentOption = "production",
+    env: EnvironmentOption = CONTROL,
 ) -> None:
     """Record the pushes in the input of a post-receive hook."""
     from tidemill.clock import SystemClock

@@ -320,9 +320,14 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ci: Ci = Ci()
 
     def in_environment(self, environment: str) -> "Policy":
-        """Return the policy with the triggers that fire in an environment: models are not trained where CI runs."""
+        """Return the policy with the triggers that fire in an environment: models are not trained where CI runs.
+
+        Each push is built there, also without a trigger for it.
+        """
         is_control = environment == CONTROL
         triggers = [each for each in self.triggers if (each.pipeline in DELIVERY_PIPELINES) == is_control]
+        if is_control and not any(trigger.on == "push" for trigger in triggers):
+            triggers.append(Trigger(name="push", on="push", pipeline="ci"))
         return replace(self, triggers=tuple(triggers))
 
     @property
