@@ -16,10 +16,12 @@ from tidemill.core.event import PushPayload
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.resources import Books, BooksReader
 from tidemill.delivery import environment as environments
+from tidemill.delivery import image as images
 from tidemill.delivery import packaging, running, security
 from tidemill.delivery.archive import read_archive, write_archive
 from tidemill.delivery.checkout import Checkout, fetch_source
 from tidemill.delivery.environment import BuildEnvironment
+from tidemill.delivery.image import Image
 from tidemill.delivery.judgement import Judgement, judge_checkout
 from tidemill.delivery.record import conclude, record_build
 from tidemill.delivery.wheel import write_project_wheel
@@ -98,6 +100,23 @@ def make_packages(
 
 
 @step
+def make_image(
+    settings: Ci,
+    checkout: Checkout,
+    wheel: bytes,
+    sbom: bytes,
+    ml_bom: bytes,
+    environment: BuildEnvironment,
+    host: BuildHost,
+) -> tuple[Image, list[Judgement]]:
+    """Make the container image, and push it if a registry is set."""
+    if not wheel:
+        return Image(), []
+    boms = {"sbom": sbom, "ml-bom": ml_bom}
+    return images.make_image(settings, host, checkout, environment, wheel, boms)
+
+
+@step
 def record(
     checkout: Checkout,
     environment: BuildEnvironment,
@@ -108,6 +127,7 @@ def record(
     lock: bytes,
     sbom: bytes,
     ml_bom: bytes,
+    image: Image,
     books: Books,
     clock: Clock,
     context: Context,
@@ -119,7 +139,7 @@ def record(
     packages |= {"lock": lock, "sbom": sbom, "ml-bom": ml_bom}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in packages.items() if content}
     flat = [*judge_checkout(checkout, environment), *(judgement for group in judgements for judgement in group)]
-    return record_build(checkout, environment, flat, digests, "", books, clock, context)
+    return record_build(checkout, environment, flat, digests, image.digest, books, clock, context)
 
 
 @step
@@ -141,7 +161,9 @@ def ci(
     secure = check_security(settings, checkout, source, environment)
     wheel = make_wheel(checkout, source, environment)
     executable, lock, sbom, ml_bom = make_packages(settings, checkout, source, wheel, environment)
-    build = record(checkout, environment, [tests, checks, secure], source, wheel, executable, lock, sbom, ml_bom)
+    image, imaged = make_image(settings, checkout, wheel, sbom, ml_bom, environment)
+    judgements = [tests, checks, secure, imaged]
+    build = record(checkout, environment, judgements, source, wheel, executable, lock, sbom, ml_bom, image)
     report(checkout, build)
 
 

@@ -1,0 +1,188 @@
+"""OCI images: writes layers, configurations and manifests into a layout (a folder), so that equal inputs have one digest.
+
+No builder is needed for it: a tar file with one date, one owner and a sorted order has the same bytes everywhere.
+"""
+
+import hashlib
+import io
+import os
+import platform
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from tidemill.delivery.root_files import STATE, USER, Content, list_folders
+from tidemill.errors import TidemillError
+from tidemill.locks import lock_file
+
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_NAME = "org.opencontainers.image.ref.name"
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+class Layer(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer in a layout; `diff` is the digest of its uncompressed bytes."""
+
+    digest: str
+    size: int
+    media: str = _LAYER
+    diff: str = ""
+
+
+class Layout:
+    """A folder in OCI's image layout; several images share their layers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError), (folder / "oci-layout").open("x") as file:
+            file.write('{"imageLayoutVersion":"1.0.0"}')
+
+    def blob(self, digest: str) -> Path:
+        """Return the path of a blob."""
+        return self.folder / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+    def find_layer(self, key: str) -> Layer | None:
+        """Return the layer that was written for a key, if it is still there."""
+        with suppress(OSError, msgspec.MsgspecError):
+            layer = msgspec.json.decode((self.folder / "keys" / key).read_bytes(), type=Layer)
+            if self.blob(layer.digest).stat().st_size == layer.size:
+                os.utime(self.blob(layer.digest))
+                return layer
+        return None
+
+    def write_layer(self, files: Mapping[str, Content], key: str = "", *, with_state: bool = False) -> Layer:
+        """Write a layer with files by their absolute paths; `with_state` adds folders that the user may write."""
+        with tempfile.NamedTemporaryFile(dir=self.folder, prefix="draft-", delete=False) as draft:
+            try:
+                sink = _Hashing(draft)
+                _write_tar(sink, files, with_state=with_state)
+                digest, size = f"sha256:{sink.content.hexdigest()}", sink.size
+                draft.close()
+                Path(draft.name).chmod(0o644)
+                Path(draft.name).replace(self.blob(digest))
+            except OSError as error:
+                raise TidemillError(
+                    f"an image cannot be written to {self.folder}: {error.strerror}", "free some space on the disk"
+                ) from None
+            finally:
+                Path(draft.name).unlink(missing_ok=True)
+        layer = Layer(digest=digest, size=size, diff=digest)
+        if key:
+            (self.folder / "keys").mkdir(exist_ok=True)
+            (self.folder / "keys" / key).write_bytes(msgspec.json.encode(layer))
+        return layer
+
+    def write_image(self, name: str, layers: list[Layer], config: dict[str, Any], created: str) -> str:
+        """Write an image with these layers under a name, and return its digest."""
+        described = {
+            "architecture": config.pop("architecture", None) or find_architecture(),
+            "os": "linux",
+            "created": created,
+            "config": config,
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff for layer in layers]},
+        }
+        configuration = self._write_blob(msgspec.json.encode(described))
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST,
+            "config": {"mediaType": _CONFIG, "digest": configuration[0], "size": configuration[1]},
+            "layers": [{"mediaType": layer.media, "digest": layer.digest, "size": layer.size} for layer in layers],
+        }
+        digest, size = self._write_blob(msgspec.json.encode(manifest))
+        self._add_to_index(name, {"mediaType": _MANIFEST, "digest": digest, "size": size})
+        return digest
+
+    def read_image(self, name: str) -> tuple[list[Layer], dict[str, Any]]:
+        """Return the layers and the configuration of an image in the layout.
+
+        Raises
+        ------
+        TidemillError
+            if there is none, or it is for several platforms.
+        """
+        entry = next((entry for entry in self._read_index() if entry["annotations"].get(_NAME) == name), None)
+        if entry is None:
+            raise TidemillError(f"there is no image {name!r} in {self.folder}", "check [ci] base_image")
+        manifest = msgspec.json.decode(self.blob(entry["digest"]).read_bytes())
+        configuration = msgspec.json.decode(self.blob(manifest["config"]["digest"]).read_bytes())
+        diffs = configuration["rootfs"]["diff_ids"]
+        layers = [
+            Layer(digest=layer["digest"], size=layer["size"], media=layer["mediaType"], diff=diff)
+            for layer, diff in zip(manifest["layers"], diffs, strict=True)
+        ]
+        return layers, configuration
+
+    def _write_blob(self, content: bytes) -> tuple[str, int]:
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        draft = self.blob(digest).with_suffix(f".{os.getpid()}")
+        draft.write_bytes(content)
+        draft.replace(self.blob(digest))
+        return digest, len(content)
+
+    def _read_index(self) -> list[dict[str, Any]]:
+        with suppress(OSError, msgspec.DecodeError, KeyError):
+            return list(msgspec.json.decode((self.folder / "index.json").read_bytes())["manifests"])
+        return []
+
+    def _add_to_index(self, name: str, entry: dict[str, Any]) -> None:
+        with lock_file(self.folder / "lock"):
+            others = [known for known in self._read_index() if known["annotations"].get(_NAME) != name]
+            entries = [*others, entry | {"annotations": {_NAME: name}}]
+            draft = self.folder / f"index.{os.getpid()}"
+            draft.write_bytes(msgspec.json.encode({"schemaVersion": 2, "manifests": entries}))
+            draft.replace(self.folder / "index.json")
+
+
+def find_architecture() -> str:
+    """Return the architecture of this machine, as OCI names it."""
+    return _ARCHITECTURES.get(platform.machine(), platform.machine())
+
+
+class _Hashing(io.RawIOBase):
+    """A writable file that computes the digest and the size of what is written."""
+
+    def __init__(self, sink: IO[bytes]) -> None:
+        self._sink = sink
+        self.content = hashlib.sha256()
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, chunk: Any) -> int:
+        self.content.update(chunk)
+        self.size += len(chunk)
+        return self._sink.write(chunk)
+
+
+def _write_tar(sink: _Hashing, files: Mapping[str, Content], *, with_state: bool) -> None:
+    with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
+        for folder in list_folders(files):
+            archive.addfile(_entry(folder, 0o755, kind=tarfile.DIRTYPE))
+        if with_state:
+            archive.addfile(_entry(STATE, 0o755, kind=tarfile.DIRTYPE, owner=USER))
+            archive.addfile(_entry("/tmp", 0o1777, kind=tarfile.DIRTYPE))
+        for name, content in sorted(files.items()):
+            if isinstance(content, bytes):
+                archive.addfile(_entry(name, 0o644, size=len(content)), io.BytesIO(content))
+                continue
+            with content.open("rb") as source:
+                status = os.fstat(source.fileno())
+                mode = 0o755 if status.st_mode & 0o100 else 0o644
+                archive.addfile(_entry(name, mode, size=status.st_size), source)
+
+
+def _entry(name: str, mode: int, *, size: int = 0, kind: bytes = tarfile.REGTYPE, owner: int = 0) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name.lstrip("/"))
+    entry.mode, entry.size, entry.type = mode, size, kind
+    entry.uid = entry.gid = owner
+    entry.mtime = 0
+    return entry
