@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from tidemill.core.check import Action
 
-CheckSubject = Literal["batch", "candidate", "challenger", "champion"]
-CheckStage = Literal["ingestion", "gate", "canary", "watch"]
-CheckNeed = Literal["rows", "schema", "champion", "package", "labels", "predictions", "training rows", "time"]
+CheckSubject = Literal["batch", "candidate", "challenger", "champion", "commit"]
+CheckStage = Literal["ingestion", "gate", "canary", "watch", "ci"]
+CheckNeed = Literal["rows", "schema", "champion", "package", "labels", "predictions", "training rows", "time", "commit"]
 
 
 class CheckInfo(Struct, frozen=True, kw_only=True):
@@ -36,6 +36,12 @@ class CheckInfo(Struct, frozen=True, kw_only=True):
 
 def _watch(name: str, about: str, *needs: CheckNeed, actions: tuple[Action, ...] = ("proceed",)) -> CheckInfo:
     return CheckInfo(name=name, stage="watch", subject="champion", needs=needs, about=about, actions=actions)
+
+
+def _ci(name: str, about: str) -> CheckInfo:
+    return CheckInfo(
+        name=name, stage="ci", subject="commit", needs=("commit",), about=about, actions=("proceed", "stop")
+    )
 
 
 CHECKS: tuple[CheckInfo, ...] = (
@@ -129,6 +135,12 @@ CHECKS: tuple[CheckInfo, ...] = (
     ),
     _watch("age", "the days since its newest training row with the limit", "time"),
     _watch("silence", "the days since its last prediction with the limit", "time"),
+    _ci("ci_environment", "its lock with the packages that can be installed together"),
+    _ci("ci_project", "its policy and code with the rules of a project: every pipeline can be planned"),
+    _ci("ci_tests", "the results of its tests, in a process with limits, with all of them passed"),
+    _ci("ci_security", "its files and its lock with unsafe pickles, secrets and known vulnerabilities"),
+    _ci("ci_image", "the container image that is wanted with the one that was made and pushed"),
+    _ci("ci", "the results of all checks of the commit with all of them passed"),
 )
 
 

@@ -53,6 +53,45 @@ def run(
     return 0
 
 
+@ci.command("why")
+def why(
+    remote: RemoteOption = "",
+    branch: BranchOption = "",
+    commit: Annotated[str, typer.Option(help="The full id of the commit. Default: the tip of the branch.")] = "",
+    env: EnvironmentOption = "production",
+    json: Json = False,
+) -> None:
+    """Show what changed since the last passed build of a branch, and so whether CI must run."""
+    from tidemill.core.ci import BuildHost
+    from tidemill.core.event import PushPayload
+    from tidemill.delivery.archive import read_archive
+    from tidemill.delivery.changes import list_changes
+    from tidemill.delivery.checkout import fetch_source, find_last_passed
+
+    session = load_session(env)
+    settings, books = session.project.policy.ci, session.workspace.ledger
+    request = PushPayload(commit=commit, branch=branch, remote=remote)
+    source = fetch_source(settings, session.resource(BuildHost), books.builds, request, force=True)
+    checkout = source.checkout
+    last = find_last_passed(books.builds, session.project.name, checkout.branch)
+    if checkout.problem or last is None:
+        reason = checkout.problem or f"the branch {checkout.branch!r} has no passed build: CI must run"
+        output.print_json([]) if json else output.out.print(reason)
+        return
+    last_files = read_archive(session.workspace.blobs.get(last.artifacts["source"]))
+    changes = list_changes(settings, checkout, source.files, last, last_files)
+    if json:
+        output.print_json(changes)
+        return
+    since = f"since build {last.label}"
+    if not changes:
+        output.out.print(f"nothing changed {since}: CI need not run")
+        return
+    output.out.print(f"{checkout.branch} {checkout.commit[:12]}: CI must run, because {since} this changed:")
+    rows = [[change.kind, change.name, change.before, change.after] for change in changes]
+    output.print_table(("kind", "name", "before", "now"), rows, indent=2)
+
+
 @ci.command("lock")
 def lock(
     package: Annotated[

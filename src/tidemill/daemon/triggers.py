@@ -66,6 +66,7 @@ class Triggers:
         since = now if since is None else since
         # If the clock was set back meanwhile, check the repeated times too.
         self._since = min(since, now - (since - now)) - _OVERLAP
+        self._are_pushes_checked = False
         self._started = min(since, now)
         self.last_check = since
 
@@ -123,7 +124,7 @@ class Triggers:
         """
         now = self._clock.now()
         self._started = min(self._started, now)
-        events = self._books.events.find(after=uuid7(self._since, 0))
+        events = [*self._find_earlier_pushes(), *self._books.events.find(after=uuid7(self._since, 0))]
         jobs = []
         for event in events:
             if event.id not in self._seen and event.environment == self._environment:
@@ -135,10 +136,22 @@ class Triggers:
             jobs += self._fire_ticks(trigger, now)
         # Only now: after an error in between, the next call checks these events again.
         begin = uuid7(now - _OVERLAP, 0)
+        self._are_pushes_checked = True
         self._seen = {event.id for event in events if event.id > begin}
         self._since = now - _OVERLAP
         self.last_check = now
         return [job for job in jobs if job is not None and job.state == "waiting"]
+
+    def _find_earlier_pushes(self) -> list[Event]:
+        """Return, once after the start, the newest push of each branch that was recorded while no daemon ran.
+
+        A hook records pushes also before the first daemon, which checks no other events of that time.
+        """
+        if self._are_pushes_checked or not any(trigger.on == "push" for trigger in self._policy.triggers):
+            return []
+        before = uuid7(self._since, 0)
+        pushes = self._books.events.find(kind="push", environment=self._environment, before=before)
+        return list({event.subject: event for event in pushes}.values())
 
     def create_manual_job(self, pipeline: str, model: str, params: dict[str, Any], key: str) -> Job:
         """Create a job that a person requested; raise `Conflict` if a job with the same key exists."""

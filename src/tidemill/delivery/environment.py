@@ -55,6 +55,8 @@ class BuildEnvironment(Struct, frozen=True, kw_only=True):
         The system libraries that it depends on, with their versions.
     problem
         Why it could not be made.
+    tidemill
+        The digest of the wheel of Tidemill in it.
     reused
         Whether an earlier build made it.
     """
@@ -65,6 +67,7 @@ class BuildEnvironment(Struct, frozen=True, kw_only=True):
     runtime: tuple[str, ...] = ()
     system: dict[str, str] = {}
     problem: str = ""
+    tidemill: str = ""
     reused: bool = False
 
     @property
@@ -121,6 +124,7 @@ def make_environment(ci: Ci, host: BuildHost, files: Mapping[str, bytes], log: P
         packages=_list_installed(folder),
         runtime=tuple((folder / "runtime.txt").read_text().splitlines()),
         system=system,
+        tidemill=hashlib.sha256(wheel).hexdigest(),
         reused=reused,
     )
 

@@ -94,7 +94,8 @@ def _write_image(
     package = name_package(checkout.project)
     layers, base = _find_base(ci, layout, environment)
     folder = find_environment(host, environment)
-    key = _digest("packages", environment.key, "" if ci.base_image else "libraries")
+    versions = (f"{name}=={text}" for name, text in sorted(environment.deployed.items()))
+    key = _digest("packages", environment.python, environment.tidemill, ci.base_image, *versions)
     packages = layout.find_layer(key) or layout.write_layer(
         list_package_files(folder, environment.deployed, with_libraries=not ci.base_image), key
     )
@@ -188,14 +189,12 @@ def load_image(layout: Layout, image: Image) -> str:
         if neither is installed, or the image cannot be loaded.
     """
     local = f"localhost/{image.name}"
-    if shutil.which("podman"):
-        _run("podman", "pull", "--quiet", f"oci:{layout.folder}:{image.name}")
-        identifier = _run("podman", "images", "--quiet", "--no-trunc", f"localhost{layout.folder}:{image.name}")
-        return identifier.strip() or local
-    if shutil.which("docker") and shutil.which("skopeo"):
-        _run_skopeo("copy", f"oci:{layout.folder}:{image.name}", f"docker-daemon:{local}")
-        return local
-    raise TidemillError("neither podman nor docker with skopeo is installed", "install podman on this machine")
+    storages = {"podman": "containers-storage", "docker": "docker-daemon"}
+    storage = next((storage for tool, storage in storages.items() if shutil.which(tool)), None)
+    if storage is None:
+        raise TidemillError("neither podman nor docker is installed", "install podman and skopeo on this machine")
+    _run_skopeo("copy", "--quiet", f"oci:{layout.folder}:{image.name}", f"{storage}:{local}")
+    return local
 
 
 def _insecure(side: str, address: str) -> tuple[str, ...]:
@@ -228,5 +227,5 @@ def _digest(*parts: str) -> str:
 
 
 def image_folder(host: BuildHost) -> Path:
-    """Return the folder of the layout, for other tools: `podman pull oci:FOLDER:NAME`."""
+    """Return the folder of the layout, for other tools: `skopeo copy oci:FOLDER:NAME …`."""
     return find_layout(host).folder

@@ -1,4 +1,4 @@
-"""OCI images: writes layers, configurations and manifests into a layout (a folder), so that equal inputs have one digest.
+"""OCI images: writes layers, configurations and manifests into a layout, so that equal inputs have one digest.
 
 No builder is needed for it: a tar file with one date, one owner and a sorted order has the same bytes everywhere.
 """
@@ -164,7 +164,7 @@ class _Hashing(io.RawIOBase):
 
 
 def _write_tar(sink: _Hashing, files: Mapping[str, Content], *, with_state: bool) -> None:
-    with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for folder in list_folders(files):
             archive.addfile(_entry(folder, 0o755, kind=tarfile.DIRTYPE))
         if with_state:

@@ -30,7 +30,8 @@ _HOOK = """\
 # Records each push for the CI of the project {name}. {mark}; it never refuses a push.
 unset GIT_DIR GIT_WORK_TREE GIT_QUARANTINE_PATH
 cd {folder} 2>/dev/null || {{ echo "tidemill: the push is not recorded: there is no folder" {folder} >&2; exit 0; }}
-{workspace}{python} -m tidemill ci receive --remote {remote} --env {environment} ||
+pushes=$(grep " refs/heads/") || exit 0
+echo "$pushes" | {workspace}{python} -m tidemill ci receive --remote {remote} --env {environment} ||
     echo "tidemill: the push is not recorded: build it with tidemill ci run" >&2
 exit 0
 """

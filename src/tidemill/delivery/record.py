@@ -70,8 +70,8 @@ def record_build(
     raise Conflict(f"other runs keep recording builds of {checkout.project}", "run CI again")
 
 
-def conclude(checkout: Checkout, build: Build | None) -> Verdict:
-    """Return the verdict on a commit."""
+def conclude(checkout: Checkout, build: Build | None, unpublished: Sequence[str] = ()) -> Verdict:
+    """Return the verdict on a commit; `unpublished` is what could not be written to the commit."""
     if build is None:
         return Verdict(check="ci", subject=checkout.commit, outcome="pass", action="ignore", reason=checkout.unchanged)
     outcome: Outcome = {"passed": "pass", "refused": "fail", "error": "undecided"}[build.state]  # type: ignore[assignment]
@@ -81,7 +81,7 @@ def conclude(checkout: Checkout, build: Build | None) -> Verdict:
         outcome=outcome,
         action="proceed" if build.state == "passed" else "stop",
         reason=f"build {build.label} {_WORDS[build.state]}" + (f": {build.reason}" if build.reason else ""),
-        evidence={"build": build.id, "number": build.number},
+        evidence={"build": build.id, "number": build.number, "unpublished": list(unpublished)},
         reference=build.base,
     )
 

@@ -175,10 +175,7 @@ def write_note(remote: str, commit: str, text: str) -> None:
         for attempt in range(_NOTE_TRIES):
             with suppress(TidemillError):  # there are no notes yet
                 _git(repository, *_fetch(address), f"+{NOTES}:{NOTES}")
-            # The note's commit has a name of its own; `notes add` does not need the annotated commit itself.
-            blob = _git(repository, "hash-object", "-w", "--stdin", text=text).strip()
-            identity = ("-c", "user.name=tidemill", "-c", "user.email=tidemill@localhost")
-            _git(repository, *identity, "fast-import", "--quiet", text=_note_commands(repository, commit, blob))
+            _add_note(repository, commit, text)
             try:
                 _git(repository, "push", "--quiet", "--", address, f"{NOTES}:{NOTES}")
                 return
@@ -194,16 +191,22 @@ def read_note(repository: Path, commit: str) -> str:
     return ""
 
 
-def _note_commands(repository: Path, commit: str, blob: str) -> str:
-    """Return the input of `git fast-import` that adds a note: `git notes` needs the object that it annotates."""
-    parent = ""
+def _add_note(repository: Path, commit: str, text: str) -> None:
+    """Commit a note to the notes of a repository; `git notes` would need the commit that it is about."""
+    parent: tuple[str, ...] = ()
+    entries = dict[str, str]()
     with suppress(TidemillError):
-        parent = f"from {_git(repository, 'rev-parse', '--verify', f'{NOTES}^{{commit}}').strip()}\n"
-    stamp = int(datetime.now(UTC).timestamp())  # of the note's commit, in the history of the notes only
-    return (
-        f"commit {NOTES}\ncommitter tidemill <tidemill@localhost> {stamp} +0000\ndata 4\nnote\n{parent}"
-        f"N {blob} {commit}\n\n"
-    )
+        parent = ("-p", _git(repository, "rev-parse", "--verify", f"{NOTES}^{{commit}}").strip())
+        listing = _git(repository, "ls-tree", "-r", "-z", "--full-tree", NOTES)
+        for entry in filter(None, listing.split("\0")):
+            facts, _, path = entry.partition("\t")
+            entries[path.replace("/", "")] = facts  # git itself distributes many notes over folders
+    blob = _git(repository, "hash-object", "-w", "--stdin", text=text).strip()
+    entries[commit] = f"100644 blob {blob}"
+    tree = _git(repository, "mktree", text="".join(f"{facts}\t{name}\n" for name, facts in sorted(entries.items())))
+    identity = ("-c", "user.name=tidemill", "-c", "user.email=tidemill@localhost")
+    noted = _git(repository, *identity, "commit-tree", tree.strip(), *parent, "-m", "tidemill").strip()
+    _git(repository, "update-ref", NOTES, noted)
 
 
 @contextmanager
@@ -317,7 +320,8 @@ def _run(folder: Path | None, arguments: tuple[str, ...], sent: bytes = b"") -> 
         return process.stdout
     lines = [line for line in process.stderr.decode(errors="replace").splitlines() if line.strip()]
     reason = _CREDENTIALS.sub("//***@", lines[0]) if lines else f"exit status {process.returncode}"
-    problem = f"git {arguments[0]} failed: {reason}"
+    verb = next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
+    problem = f"git {verb} failed: {reason}"
     is_temporary = any(sign in " ".join(lines) for sign in ("Could not resolve host", "Connection", "timed out"))
     kind = Transient if is_temporary else TidemillError
     raise kind(problem, "check the address and the access to the repository: [ci] remote in tidemill.toml")

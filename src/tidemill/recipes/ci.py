@@ -23,6 +23,7 @@ from tidemill.delivery.checkout import Checkout, fetch_source
 from tidemill.delivery.environment import BuildEnvironment
 from tidemill.delivery.image import Image
 from tidemill.delivery.judgement import Judgement, judge_checkout
+from tidemill.delivery.publish import publish_result
 from tidemill.delivery.record import conclude, record_build
 from tidemill.delivery.wheel import write_project_wheel
 
@@ -143,9 +144,12 @@ def record(
 
 
 @step
-def report(checkout: Checkout, build: Build | None) -> Verdict:
-    """Return the verdict on the commit: it stops the run unless the build passed."""
-    return conclude(checkout, build)
+def report(settings: Ci, checkout: Checkout, build: Build | None, host: BuildHost) -> Verdict:  # noqa: ARG001
+    """Write the result to the commit, and return the verdict on it, which stops the run unless the build passed."""
+    problems = [] if build is None else list(publish_result(settings, checkout.remote, build))
+    for problem in problems:
+        print(problem)
+    return conclude(checkout, build, problems)
 
 
 @pipeline
@@ -164,7 +168,7 @@ def ci(
     image, imaged = make_image(settings, checkout, wheel, sbom, ml_bom, environment)
     judgements = [tests, checks, secure, imaged]
     build = record(checkout, environment, judgements, source, wheel, executable, lock, sbom, ml_bom, image)
-    report(checkout, build)
+    report(settings, checkout, build)
 
 
 def _log(host: BuildHost, context: Context) -> Path:
