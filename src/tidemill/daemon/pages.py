@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tidemill.daemon.webhooks import add_webhooks
 from tidemill.errors import InputError, TidemillError
 from tidemill.evidence.maturity import assess
 from tidemill.evidence.promises import PolicyStatus
@@ -58,7 +59,7 @@ class Pages:
     """
 
     def __init__(self, session: Session, port: int, read_policies: ReadPolicies | None = None) -> None:
-        app = _LazyApp(session, read_policies)
+        app = add_webhooks(session, _LazyApp(session, read_policies))
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

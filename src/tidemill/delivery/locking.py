@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
-from tidemill.errors import InputError
+from tidemill.errors import InputError, MissingExtra
 
 _HEADER = "# The exact versions of all packages{about}. Written by `tidemill ci lock`; Tidemill itself is not in it.\n"
 _TEST_TOOLS = ("pytest",)
@@ -96,7 +96,10 @@ def _list_imports(tree: ast.Module) -> set[str]:
 
 def _close(requirements: Iterable[str]) -> dict[str, str]:
     """Return the installed versions of packages and of all packages that these need on this machine."""
-    from packaging.requirements import Requirement
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        raise MissingExtra("packaging", "delivery") from None
 
     versions: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()

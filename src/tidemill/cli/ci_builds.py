@@ -1,0 +1,100 @@
+"""`ci list`, `ci export` and `ci generate`: builds, their files, and files for hosted CI."""
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from tidemill.cli import output
+from tidemill.cli.ci import ci
+from tidemill.cli.session import Json, Limit, load_workspace, select_filters
+from tidemill.errors import InputError, NotFound
+
+_FILES = {
+    "wheel": "{package}-{version}-py3-none-any.whl",
+    "executable": "{project}.pyz",
+    "source": "{project}-source.zip",
+    "lock": "lock.txt",
+    "sbom": "sbom.cdx.json",
+    "ml-bom": "ml-bom.cdx.json",
+}
+
+
+@ci.command("list")
+def list_builds(
+    branch: Annotated[str, typer.Option(help="Only builds of this branch.")] = "",
+    state: Annotated[str, typer.Option(help="Only passed, refused, or error.")] = "",
+    limit: Limit = 20,
+    json: Json = False,
+) -> None:
+    """List the builds, newest first."""
+    project, workspace = load_workspace()
+    filters = select_filters(branch=branch, state=state)
+    builds = workspace.ledger.builds.find(project=project.name, newest=True, limit=limit, **filters)
+    columns = {
+        "build": lambda build: build.number,
+        "commit": lambda build: build.commit[:12],
+        "branch": lambda build: build.branch,
+        "state": lambda build: build.state,
+        "time": lambda build: build.created,
+        "pusher": lambda build: build.pusher,
+        "reason": lambda build: build.reason,
+    }
+    output.print_records(builds, columns, json=json, nothing="no builds yet: `tidemill ci run`")
+
+
+@ci.command("export")
+def export(
+    number: Annotated[int, typer.Argument(help="The number of the build. Default: the last passed one.")] = 0,
+    to: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("build"),
+) -> None:
+    """Write the files of a build: wheel, executable, source, lock, SBOM and ML-BOM."""
+    from tidemill.delivery.wheel import name_package, name_version
+
+    project, workspace = load_workspace()
+    builds = workspace.ledger.builds.find(project=project.name)
+    found = [build for build in builds if (build.number == number if number else build.state == "passed")]
+    if not found:
+        raise NotFound(f"there is no {f'build {number}' if number else 'passed build'}", "see `tidemill ci list`")
+    build = max(found, key=lambda build: build.number)
+    to.mkdir(parents=True, exist_ok=True)
+    names = {"package": name_package(build.project), "version": name_version(build.commit), "project": build.project}
+    for artifact, digest in sorted(build.artifacts.items()):
+        file = to / _FILES.get(artifact, artifact).format(**names)
+        file.write_bytes(workspace.blobs.get(digest))
+        if artifact == "executable":
+            file.chmod(0o755)
+        output.out.print(f"wrote {file}")
+
+
+@ci.command("generate")
+def generate(
+    service: Annotated[str, typer.Argument(help="github or gitlab.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write the file that runs CI in GitHub Actions or GitLab CI."""
+    import sysconfig
+    from importlib.metadata import version
+
+    from tidemill.delivery.hosted import Service, write_hosted_file
+    from tidemill.host.git_remote import find_repository
+    from tidemill.project.project import Project
+
+    if service not in ("github", "gitlab"):
+        raise InputError(f"no file can be written for {service!r}", "use github or gitlab")
+    project = Project.find()
+    settings = project.policy.ci
+    repository, folder = find_repository(project.folder) or (project.folder, "")
+    written = write_hosted_file(
+        cast("Service", service),
+        project=project.name,
+        folder=folder,
+        lock="uv.lock" if (project.folder / "uv.lock").exists() else settings.lock,
+        branches=settings.branches,
+        python=sysconfig.get_python_version(),
+        version=version("tidemill"),
+    )
+    file = repository / written.path
+    if file.exists() and not force:
+        raise InputError(f"{file} exists", "compare it, and use --force to replace it")
+    output.write_file(file, written.text)
