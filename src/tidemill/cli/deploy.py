@@ -168,6 +168,31 @@ def rollback(environment: EnvironmentArgument, reason: Reason = "", json: Json =
     return _deploy(session, previous.id, environment, "rollback", reason, json)
 
 
+@deploy.command("stop")
+def stop(
+    environment: Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="The environment.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="All environments.")] = False,
+    reason: Reason = "",
+) -> None:
+    """Stop what runs in an environment; it serves nothing until the next deployment."""
+    from tidemill.cli.decisions import record_decision
+    from tidemill.core.resources import Fleet
+    from tidemill.registry.deployments import mark_stopped
+
+    if bool(environment) == everything:
+        raise InputError("name an environment, or give --all", "`tidemill deploy stop test`")
+    session = load_session(CONTROL)
+    fleet, books = session.resource(Fleet), session.workspace.ledger
+    for name in session.project.policy.environments if everything else [environment]:
+        fleet.settings(name)  # an unknown environment is an error
+        stopped = mark_stopped(books, session.clock, name)
+        if stopped is not None:
+            record_decision(session, "stopped", f"environment/{name}", reason, name)
+        for running in fleet.list_running(name):
+            fleet.stop(name, running)
+        output.out.print(f"{name}: {'stopped' if stopped else 'nothing runs'}")
+
+
 @deploy.command("pause")
 def pause_environment(
     environment: EnvironmentArgument, reason: Reason = "", until: Until = "", json: Json = False

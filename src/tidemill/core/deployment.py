@@ -5,7 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-DeploymentState = Literal["waiting", "starting", "healthy", "failed", "replaced"]
+DeploymentState = Literal["waiting", "starting", "healthy", "failed", "replaced", "stopped"]
 DeploymentChange = Literal["first", "push", "promote", "rollback", "restore"]
 """`rollback`: by a person; `restore`: by Tidemill, because the next deployment did not become healthy."""
 

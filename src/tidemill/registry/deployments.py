@@ -146,6 +146,14 @@ def mark_failed(books: Books, clock: Clock, deployment: Deployment, problem: str
     )
 
 
+def mark_stopped(books: Books, clock: Clock, environment: str) -> Deployment | None:
+    """Record that an environment runs nothing any more; return the deployment that served it."""
+    serving = find_healthy(books, environment)
+    if serving is None:
+        return None
+    return books.deployments.change(serving.id, lambda now: replace(now, state="stopped", ended=clock.now()))
+
+
 def announce(
     books: Books, clock: Clock, deployment: Deployment, build: Build, address: str, *, environment: str
 ) -> None:
