@@ -25,6 +25,7 @@ BUDGETS = {
     "recipes": 120,
     "serving": 60,
     "store": 150,
+    "testing_kit": 180,
     "web": 60,
 }
 BUDGET_OF_OTHERS = 30

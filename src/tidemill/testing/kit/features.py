@@ -1,11 +1,10 @@
 """Tests of feature logic: transformations for any rows, and equal features in training and serving."""
 
-import tempfile
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 from msgspec.structs import replace
 
 from tidemill.core.columns import ROW_ID, TIME
@@ -19,7 +18,7 @@ from tidemill.models.transforming import check_row_wise, transform
 from tidemill.testing.kit.failing import fail
 from tidemill.testing.kit.rows import draw_rows, list_edges
 from tidemill.testing.kit.sample import Sample
-from tidemill.testing.kit.training import SampleTraining
+from tidemill.testing.kit.training import Call, SampleTraining
 
 __tracebackhide__ = True
 _TIMES = 4
@@ -95,19 +94,34 @@ def require_offline_online(training: SampleTraining) -> None:
     sample = training.sample
     views = tuple(name for view in sample.features.views for name in view.features)
     frames = list(training.list_frames(*views, sample.label)) if views else []
+    if views and not frames and training.run.state != "done":
+        pytest.skip(f"the training failed before it joined features: {training.run.error}")
     if views and not frames:
         fail(
             f"no step of pipeline {training.run.pipeline!r} returned rows with the features {', '.join(views[:3])}",
             "join them with join_features(rows, features, snapshot)",
         )
-    for time in _choose_times(sample.rows[TIME]) if views else []:
-        with tempfile.TemporaryDirectory(prefix="tidemill-") as folder:
-            online = SqliteOnline(Path(folder) / "online.db")
-            for view in sample.features.views:
-                materialize(view, sample.sources, online, time)
-            for step, frame in [("the offline join", sample.joined), *((f"step {c.node!r}", f) for c, f in frames)]:
-                _require_equal_lookup(sample, frame.filter(pl.col(TIME) == time), views, online, time, step)
+    for step, frame in [("the offline join", sample.joined), *_select_distinct(frames)] if views else []:
+        for time in _choose_times(frame[TIME]):
+            online = _materialize(training, time)
+            _require_equal_lookup(sample, frame.filter(pl.col(TIME) == time), views, online, time, step)
     _require_unchanged_request(training)
+
+
+def _select_distinct(frames: list[tuple[Call, pl.DataFrame]]) -> list[tuple[str, pl.DataFrame]]:
+    """Return the frames that can have other features than the join: those of the project's own steps, and the first."""
+    first, *others = frames
+    own = [(call, frame) for call, frame in others if not call.step.__module__.startswith("tidemill.")]
+    return [(f"step {call.node!r}", frame) for call, frame in (first, *own) if frame.height]
+
+
+def _materialize(training: SampleTraining, time: datetime) -> SqliteOnline:
+    """Return an online store with the values of all views at a time."""
+    file = training.folder / "online" / f"{time:%Y%m%dT%H%M%S%f}.db"
+    is_new, online = not file.exists(), SqliteOnline(file)
+    for view in training.sample.features.views if is_new else ():
+        materialize(view, training.sample.sources, online, time)
+    return online
 
 
 def _require_equal_lookup(

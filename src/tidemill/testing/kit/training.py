@@ -1,8 +1,12 @@
 """Trains a project on its reference sample, in a workspace of its own, and records what each step did."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +32,7 @@ from tidemill.host.prober import PackageProber
 from tidemill.testing.kit.failing import fail
 from tidemill.testing.kit.sample import Sample
 
+_PACKAGES = "packages.json"
 _NOT_CODE = {".tidemill", "__pycache__", ".pytest_cache", ".git", ".venv", "node_modules", ".hypothesis"}
 
 
@@ -122,7 +127,8 @@ def train_sample(
         )
     workspace = open_workspace(folder, "test", urls={})
     recorder = _Recorder(project.folder)
-    tested = _Probes(PackageProber(folder / "packages"), probes)
+    _share_packages(folder)
+    tested = _Probes(_open_prober(), probes)
     session = open_session(
         project,
         "test",
@@ -135,6 +141,7 @@ def train_sample(
     recorder.session = session
     with _set_variables(variables or {}):
         finished, error = _run(session, pipeline, {"model": sample.policy.name, **(params or {})})
+    _share_packages(folder)
     books = workspace.ledger
     return SampleTraining(
         sample=sample,
@@ -153,6 +160,28 @@ def _run(session: Session, pipeline: str, params: dict[str, Any]) -> tuple[Run, 
     if not any(hint is ModelPolicy for hint in code.hints.values()):
         params.pop("model")
     return run(session, code, params)
+
+
+@cache
+def _share_folder() -> Path:
+    """Return a folder of this process for what all its trainings have in common; it is deleted at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="tidemill-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def _open_prober() -> PackageProber:
+    """Return the prober of this process: it keeps a process with the packages of each lock."""
+    return PackageProber(_share_folder())
+
+
+def _share_packages(folder: Path) -> None:
+    """Copy the list of installed packages from an earlier training, since reading it is slow, or for a later one."""
+    shared, own = _share_folder() / _PACKAGES, folder / _PACKAGES
+    if own.exists() != shared.exists():
+        source, target = (own, shared) if own.exists() else (shared, own)
+        shutil.copyfile(source, target)
 
 
 class _Recorder:
