@@ -67,3 +67,12 @@ def test_coverage_of_a_project_without_tests_and_with_a_broken_file(project: Pat
         file.unlink() if file.is_file() else None
     covered = listed(project, "ci", "coverage")["kinds"]
     assert all(not kind["tests"] and kind["add"] for kind in covered)
+
+
+def test_the_tests_of_the_example_are_up_to_date() -> None:
+    from tests.docs.pages import ROOT
+    from tidemill.project.generated_tests import list_test_files
+
+    folder = ROOT / "examples" / "flights"
+    other = [path for path, content in list_test_files().items() if (folder / path).read_text() != content]
+    assert other == ["tests/expectations.toml"], "run `tidemill ci generate-tests` in examples/flights"
