@@ -8,6 +8,7 @@
     │   ├── DataError             a table cannot be used
     │   │   └── Unreadable        the bytes are not a table
     │   └── NotFound              nothing has this name or id
+    ├── AccessDenied              a token is missing, invalid, or not enough  exit 1
     ├── Stopped                   a check stopped the run                     exit 3
     ├── Cancelled                 a person cancelled the run                  exit 130
     ├── StepFailed                a step raised an error
@@ -68,6 +69,14 @@ class Unreadable(DataError):
 
 class NotFound(InputError):
     """Nothing has this name or id."""
+
+
+class AccessDenied(TidemillError):
+    """A token is missing or invalid (status 401), or does not allow the request (status 403)."""
+
+    def __init__(self, problem: str, cure: str, status: int = 401) -> None:
+        super().__init__(problem, cure)
+        self.status = status
 
 
 class Stopped(TidemillError):

@@ -1,6 +1,7 @@
 """The commands as users type them: what they print, and how they end."""
 
 import os
+import pwd
 import socket
 import subprocess
 import sys
@@ -13,9 +14,9 @@ import pytest
 from typer.main import get_command
 
 from tests.projects import listed, make_project, tidemill
+from tidemill.access.actors import find_login_name
 from tidemill.cli import output
 from tidemill.cli.main import NOUNS, command_line
-from tidemill.cli.session import current_user
 
 
 @pytest.fixture(scope="module")
@@ -233,11 +234,12 @@ def test_a_notebooks_model_is_registered_deployed_and_rolled_back(shop: Path, tm
     assert [entry["action"] for entry in listed(shop, "audit", "list")][:2] == ["rolled back to", "promoted"]
 
 
-def test_who_asks_is_a_number_where_the_user_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_asks_is_the_real_user_and_not_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "somebody-else")
+    assert find_login_name() == pwd.getpwuid(os.getuid()).pw_name
     monkeypatch.setattr(os, "getuid", lambda: 2_000_000_021)
-    assert current_user() == "user 2000000021"
+    assert find_login_name() == "user 2000000021"
 
 
 def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from tests.serving.kit import MODEL, ROW, ServingKit, package, running, until
+from tidemill.access.exposure import Exposure
 from tidemill.clock import SystemClock
 from tidemill.errors import InputError
 from tidemill.models.load import load
@@ -67,9 +68,9 @@ def test_the_error_names_a_port_in_use_and_another_port(kit: ServingKit) -> None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
-def test_only_loopback_addresses_are_accepted(kit: ServingKit, host: str) -> None:
-    with pytest.raises(InputError, match=r"no tokens and no TLS"):
-        HttpServer(kit.workspace, SystemClock(), host, 0)
+def test_other_addresses_than_loopback_need_protection(kit: ServingKit, host: str) -> None:
+    with pytest.raises(InputError, match=r"without TLS|is not an IP address"):
+        HttpServer(kit.workspace, SystemClock(), Exposure(host=host), 0)
 
 
 def test_a_server_can_be_restarted_on_its_port(kit: ServingKit) -> None:

@@ -3,7 +3,11 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from starlette.applications import Starlette
+
+from tidemill.access.control import AccessControl
 from tidemill.backtest.comparison import BacktestResult, Disturbance, Period, PolicyResult, TimelineEntry
 from tidemill.clock import VirtualClock
 from tidemill.compose.backends import open_workspace
@@ -15,6 +19,7 @@ from tidemill.core.release import Release
 from tidemill.core.route import Arm, Role, Route, RouteChange
 from tidemill.core.run import Run, StepRun
 from tidemill.core.trigger import Job
+from tidemill.web.app import create_app
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
 DIGEST = "d4c3b2a1" * 8
@@ -175,6 +180,12 @@ class Mill:
     def _tick(self) -> str:
         self.clock.advance(self.clock.now() + timedelta(minutes=1))
         return self.clock.mint()
+
+
+def create_pages(mill: Mill, **options: Any) -> Starlette:
+    """The application of the pages of a workspace."""
+    control = AccessControl(mill.board, mill.clock, "production", required=options.pop("required", False))
+    return create_app(mill.books, mill.board, "flights", "production", control, **options)
 
 
 def turned(mill: Mill, reason: str = "better than the trivial baseline") -> dict[str, str]:

@@ -14,7 +14,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.web import kit
 from tidemill.backtest.report import render
-from tidemill.web.app import create_app
 
 _DRAWN = "[data-figure] svg.main-svg"
 _BELOW_400 = re.compile(r"^[1-3]?\d?\d(\.\d+)?$")
@@ -42,9 +41,7 @@ def site(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     mill = kit.Mill(tmp_path)
     paths = kit.turned(mill, kit.EVIL)
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(mill.books, mill.board, "flights", "production"), log_level="warning")
-    )
+    server = uvicorn.Server(uvicorn.Config(kit.create_pages(mill), log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     while not server.started:

@@ -8,7 +8,6 @@ from starlette.testclient import TestClient
 from tests.projects import make_project
 from tests.web import kit
 from tidemill.evidence.maturity import assess
-from tidemill.web.app import create_app
 
 
 def test_the_page_shows_the_level_with_links_to_its_evidence_and_the_cures(tmp_path: Path) -> None:
@@ -17,7 +16,7 @@ def test_the_page_shows_the_level_with_links_to_its_evidence_and_the_cures(tmp_p
     project = make_project(tmp_path / "flights")
     read = partial(assess, mill.books, project.policy, "production")
     browser = TestClient(
-        create_app(mill.books, mill.board, "flights", "production", read_maturity=read),
+        kit.create_pages(mill, read_maturity=read),
         base_url="http://localhost:8000",
     )
     page = browser.get("/maturity").text
@@ -32,5 +31,5 @@ def test_the_page_shows_the_level_with_links_to_its_evidence_and_the_cures(tmp_p
 
 def test_without_a_project_the_page_names_the_command(tmp_path: Path) -> None:
     mill = kit.Mill(tmp_path)
-    browser = TestClient(create_app(mill.books, mill.board, "flights", "production"), base_url="http://localhost:8000")
+    browser = TestClient(kit.create_pages(mill), base_url="http://localhost:8000")
     assert "tidemill maturity" in browser.get("/maturity").text

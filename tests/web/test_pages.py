@@ -11,7 +11,6 @@ from tests.web import kit
 from tidemill.core.route import Arm
 from tidemill.evidence.promises import PolicyStatus
 from tidemill.ledger.book import SqlBook
-from tidemill.web.app import create_app
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def mill(tmp_path: Path) -> kit.Mill:
 
 
 def client(mill: kit.Mill, host: str = "") -> TestClient:
-    app = create_app(mill.books, mill.board, "flights", "production", host)
+    app = kit.create_pages(mill, hosts=[host] if host else ())
     return TestClient(app, base_url="http://localhost:8000")
 
 
@@ -182,11 +181,19 @@ def test_any_other_host_name_is_refused(mill: kit.Mill, host: str) -> None:
     assert "flights" not in reply.text
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_pages_are_read_only(mill: kit.Mill, method: str) -> None:
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_other_methods_are_refused(mill: kit.Mill, method: str) -> None:
     reply = client(mill).request(method, "/runs")
     assert reply.status_code == 405
-    assert reply.headers["allow"] == "GET, HEAD"
+    assert reply.headers["allow"] == "GET, HEAD, POST"
+
+
+def test_without_a_token_pages_are_read_only(mill: kit.Mill) -> None:
+    browser = client(mill)
+    for path in ("/runs", "/decisions/approve", "/nothing"):
+        reply = browser.post(path, headers={"accept": "application/json"})
+        assert reply.status_code == 401, path
+        assert "a decision needs a token" in reply.text
 
 
 def test_an_unknown_page_links_to_the_other_pages(mill: kit.Mill) -> None:
@@ -209,7 +216,7 @@ def test_an_internal_error_shows_no_details(mill: kit.Mill, monkeypatch: pytest.
         raise RuntimeError("secret path /home/ada")
 
     monkeypatch.setattr(SqlBook, "find", broken)
-    app = create_app(mill.books, mill.board, "flights", "production")
+    app = kit.create_pages(mill)
     reply = TestClient(app, base_url="http://localhost", raise_server_exceptions=False).get("/runs")
     assert reply.status_code == 500
     assert "secret" not in reply.text
@@ -227,7 +234,7 @@ def test_the_page_of_the_policy_without_a_promise_names_the_command_that_states_
     kit.turned(mill)
     text = "no promise: run `tidemill backtest`"
     status = PolicyStatus(model="flights", environment="production", state="none", text=text)
-    app = create_app(mill.books, mill.board, "flights", "production", read_policies=lambda: [status])
+    app = kit.create_pages(mill, read_policies=lambda: [status])
     browser = TestClient(app, base_url="http://localhost:8000")
     assert text in browser.get("/policy").text
     assert 'href="/policy"' in browser.get("/").text

@@ -29,10 +29,10 @@ def run(
 
     session = load_session(env)
     progress = create_progress(session, quiet=json)
-    params = {"remote": remote, "branch": branch, "commit": commit, "pusher": current_user(), "force": force}
+    params = {"remote": remote, "branch": branch, "commit": commit, "pusher": current_user(session), "force": force}
     with stop_on_signal(progress):
         done, failed = run_pipeline(
-            session, session.pipeline("ci"), params, cause=describe_user_cause(), progress=progress.report
+            session, session.pipeline("ci"), params, cause=describe_user_cause(session), progress=progress.report
         )
     books = session.workspace.ledger
     builds = books.builds.find(run=done.id)

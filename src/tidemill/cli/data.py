@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tidemill.access.roles import DEVELOP
 from tidemill.cli import output
 from tidemill.cli.decisions import record_decision
-from tidemill.cli.session import EnvironmentOption, Json, load_session
+from tidemill.cli.session import EnvironmentOption, Json, load_session, require_actor
 from tidemill.errors import DataError, InputError, MissingExtra, Stopped, Unreadable
 
 if TYPE_CHECKING:
@@ -186,6 +187,7 @@ def accept(
     from tidemill.recipes.label_classes import find_known_classes
 
     session = load_session(env)
+    actor = require_actor(session, DEVELOP)
     now, books, sources = session.clock.now(), session.workspace.ledger, session.sources
     definition = sources.definition(source)
     schema = resolve_schema(source, now, sources, books, session.clock)
@@ -206,8 +208,9 @@ def accept(
     else:
         raise InputError(f"no batch of source {source!r} is stopped", "add a file whose table the schema must accept")
     known = find_known_classes(source, sources, session.workspace.tables, books, env)
-    version = accept_schema_change(source, tables, reason, now, sources, books, session.clock, known)
-    record_decision(session, "accepted schema", f"{source}/{version.version}", reason, env)
+    with books.transaction(durable=True):
+        version = accept_schema_change(source, tables, reason, now, sources, books, session.clock, known)
+        record_decision(session, "accepted schema", f"{source}/{version.version}", reason, actor)
     output.out.print(f"the schema of {source!r} has now version {version.version}")
     verdicts = [verdict for batch in stopped for verdict in books.verdicts.find(subject=batch.id, check="schema")]
     runs = sorted({verdict.run for verdict in verdicts if books.runs.get(verdict.run).state == "stopped"})

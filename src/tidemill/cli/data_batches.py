@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tidemill.access.roles import DEVELOP
 from tidemill.cli import output
 from tidemill.cli.data import data
-from tidemill.cli.session import EnvironmentOption, Json, Limit, current_user, load_session
+from tidemill.cli.session import EnvironmentOption, Json, Limit, load_session, require_actor
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def withdraw(
     entities = _name_entities(session, record)
     views = {view.name: view.source for view in session.project.code.views.values()}
     lineage = trace_batch(workspace.ledger, workspace.board, workspace.tables, session.project.policy, record, views)
-    record_withdrawal(workspace.ledger, clock, record, environment=env, actor=current_user(), reason=reason, undo=undo)
+    actor = require_actor(session, DEVELOP).name
+    record_withdrawal(workspace.ledger, clock, record, environment=env, actor=actor, reason=reason, undo=undo)
     updated = _update_online_store(load_session(env), entities)
     if json:
         output.print_json({"batch": record, "lineage": lineage, "online": updated, "withdrawn": not undo})

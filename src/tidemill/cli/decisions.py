@@ -1,45 +1,60 @@
 """The decisions of people: they change routes, and are recorded in the audit log."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tidemill.cli.session import current_user
+from tidemill.cli import output
+from tidemill.cli.session import require_actor
 
 if TYPE_CHECKING:
-    from tidemill.core.model import Model
+    from collections.abc import Set
+
+    from tidemill.access.actors import Actor
+    from tidemill.core.token import Role
     from tidemill.flow.session import Session
     from tidemill.registry.rollout import Deployer
 
 
-def record_decision(session: "Session", action: str, subject: str, reason: str, env: str) -> None:
-    """Add a decision to the audit log, with the current user as its author."""
-    from tidemill.core.audit import AuditEntry
+@contextmanager
+def deciding(session: "Session", allowed: "Set[Role]") -> "Iterator[tuple[Deployer, Actor]]":
+    """Open what changes routes in the name of the actor of this command; afterwards, export the head of the audit log.
 
-    books = session.workspace.ledger
-    with books.transaction(durable=True):
-        books.audit.add(
-            AuditEntry(
-                id=session.clock.mint(),
-                actor=current_user(),
-                action=action,
-                subject=subject,
-                time=session.clock.now(),
-                reason=reason,
-                environment=env,
-            )
-        )
-
-
-def require_predictions(model: "Model") -> None:
-    """Raise an error of Tidemill if a model cannot predict its sample rows."""
-    from tidemill.models.inputs import load_samples
-    from tidemill.models.load import load
-
-    if (rows := load_samples(model)).height:
-        load(model).predict(rows)
-
-
-def create_deployer(session: "Session", env: str) -> "Deployer":
-    """Return what changes the routes of an environment."""
+    Raises
+    ------
+    AccessDenied
+        if the token in TIDEMILL_TOKEN has none of the `allowed` roles.
+    """
     from tidemill.registry.rollout import Deployer
 
-    return Deployer(session.workspace.ledger, session.workspace.board, session.clock, env)
+    workspace = session.workspace
+    actor = require_actor(session, allowed)
+    yield Deployer(workspace.ledger, workspace.board, session.clock, workspace.environment, actor.detail), actor
+    export_audit_head(session)
+
+
+def record_decision(session: "Session", action: str, subject: str, reason: str, actor: "Actor") -> None:
+    """Add a decision of an actor to the audit log, inside the open transaction if there is one."""
+    from tidemill.ledger.decisions import Decision
+    from tidemill.ledger.decisions import record_decision as record
+
+    decision = Decision(action=action, subject=subject, reason=reason, detail=actor.detail)
+    workspace = session.workspace
+    record(workspace.ledger, session.clock, decision, actor=actor.name, environment=workspace.environment)
+
+
+def export_audit_head(session: "Session") -> None:
+    """Sign and export the head of the audit log, if TIDEMILL_AUDIT_KEY and TIDEMILL_AUDIT_HEADS are set."""
+    if not (os.environ.get("TIDEMILL_AUDIT_KEY") or os.environ.get("TIDEMILL_AUDIT_HEADS")):
+        return
+    from tidemill.evidence.heads import export_from_settings
+
+    workspace = session.workspace
+    export_from_settings(
+        workspace.ledger,
+        session.project.name,
+        session.clock,
+        workspace.root,
+        lambda text: output.err.print(f"warning: {text}", style="yellow"),
+    )

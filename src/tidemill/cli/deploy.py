@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tidemill.access.roles import DECIDE
 from tidemill.cli import output
+from tidemill.cli.decisions import export_audit_head
 from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
 from tidemill.cli.run import create_progress, describe_user_cause, print_result, stop_on_signal
-from tidemill.cli.session import Json, Limit, current_user, load_session
+from tidemill.cli.session import Json, Limit, current_user, load_session, require_actor
 from tidemill.core.environment import CONTROL
 from tidemill.errors import InputError
 
@@ -89,7 +91,7 @@ def check(build: BuildArgument, to: ToOption, json: Json = False) -> int:
     session = load_session()
     fleet, books = session.resource(Fleet), session.workspace.ledger
     subject = Deployable(find_build(books, build), to, fleet.settings(to), fleet.people)
-    verdict = judge_promotion(collect_case(books, subject, session.clock.now(), current_user()))
+    verdict = judge_promotion(collect_case(books, subject, session.clock.now(), current_user(session)))
     if json:
         output.print_json(verdict)
     else:
@@ -107,11 +109,11 @@ def approve(build: BuildArgument, to: ToOption, reason: Reason = "") -> None:
 
     session = load_session()
     session.resource(Fleet).settings(to)  # an unknown environment is an error
-    books = session.workspace.ledger
+    actor, books = require_actor(session, DECIDE, to).name, session.workspace.ledger
     with books.transaction(durable=True):
         chosen = find_build(books, build)
-        approve_build(books, session.clock, chosen, to, actor=current_user(), reason=reason)
-    output.out.print(f"{chosen.label} is approved for {to} by {current_user()}")
+        approve_build(books, session.clock, chosen, to, actor=actor, reason=reason)
+    output.out.print(f"{chosen.label} is approved for {to} by {actor}")
     output.err.print(f"what is still missing: `tidemill deploy check {chosen.number} --to {to}`")
 
 
@@ -136,11 +138,12 @@ def override(
         raise InputError(f"{rule!r} cannot be overridden", f"use one of: {', '.join(get_args(PromotionRule))}")
     if not reason.strip():
         raise InputError("an override needs a reason", '--reason "the fix of yesterday\'s outage"')
-    books, until = session.workspace.ledger, session.clock.now() + timedelta(hours=hours)
+    actor, books = require_actor(session, DECIDE, to).name, session.workspace.ledger
+    until = session.clock.now() + timedelta(hours=hours)
     with books.transaction(durable=True):
         chosen = find_build(books, build)
         detail = {"rule": rule, "until": until.isoformat()}
-        write_decision(books, session.clock, OVERRODE, chosen, to, actor=current_user(), reason=reason, detail=detail)
+        write_decision(books, session.clock, OVERRODE, chosen, to, actor=actor, reason=reason, detail=detail)
     output.out.print(f"rule {rule!r} is lifted for {chosen.label} in {to} until {until:%Y-%m-%d %H:%M} UTC")
 
 
@@ -157,12 +160,18 @@ def rollback(environment: EnvironmentArgument, reason: Reason = "", json: Json =
     from tidemill.registry.pauses import pause
 
     session = load_session(CONTROL)
-    books = session.workspace.ledger
+    actor, books = require_actor(session, DECIDE, environment).name, session.workspace.ledger
     previous = find_previous(books, environment)
     with books.transaction(durable=True):
         why = reason or f"rolled back to {previous.label}"
         pause(
-            books, session.clock, "environment", environment, environment=environment, actor=current_user(), reason=why
+            books,
+            session.clock,
+            "environment",
+            environment,
+            environment=environment,
+            actor=actor,
+            reason=why,
         )
     output.err.print(f"automation in {environment} is paused until `tidemill deploy resume {environment}`")
     return _deploy(session, previous.id, environment, "rollback", reason, json)
@@ -247,27 +256,29 @@ def _deploy(session: "Session", build: str, to: str, change: str, reason: str, j
     from tidemill.recipes.deploying import deployment
     from tidemill.registry.deployments import find_build
 
+    actor = require_actor(session, DECIDE, to).name
     chosen = find_build(session.workspace.ledger, build)
-    params = {"environment": to, "build": chosen.id, "by": current_user(), "reason": reason, "change": change}
+    params = {"environment": to, "build": chosen.id, "by": actor, "reason": reason, "change": change}
     progress = create_progress(session, quiet=json)
     with stop_on_signal(progress):
         done, failed = run_pipeline(
-            session, deployment, params, cause=describe_user_cause(), progress=progress.report, engine="inline"
+            session, deployment, params, cause=describe_user_cause(session), progress=progress.report, engine="inline"
         )
     if failed is None:
-        _record(session, chosen.id, to, change, reason)
+        _record(session, chosen.id, to, change, reason, actor)
         if not json:
             output.out.print(f"{chosen.label} serves {to} at {_address(session, to)}")
     return print_result(session, done, failed, json)
 
 
-def _record(session: "Session", build: str, to: str, change: str, reason: str) -> None:
+def _record(session: "Session", build: str, to: str, change: str, reason: str, actor: str) -> None:
     from tidemill.registry.deployments import write_decision
 
     books = session.workspace.ledger
     with books.transaction(durable=True):
         action: Any = "promoted build" if change == "promote" else "rolled back to build"
-        write_decision(books, session.clock, action, books.builds.get(build), to, actor=current_user(), reason=reason)
+        write_decision(books, session.clock, action, books.builds.get(build), to, actor=actor, reason=reason)
+    export_audit_head(session)
 
 
 def _address(session: "Session", environment: str) -> str:

@@ -38,6 +38,7 @@ NOUNS = {  # the first module defines the noun, the others add commands to it
     "triggers": ["triggers"],
     "jobs": ["triggers"],
     "audit": ["audit"],
+    "tokens": ["tokens"],
     "models": ["models", "models_deploy", "models_compare", "models_export"],
     "runs": ["runs", "runs_evidence", "runs_reproduce"],
     "data": ["data", "data_batches"],

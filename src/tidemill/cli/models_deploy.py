@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tidemill.access.roles import DECIDE, DEVELOP
 from tidemill.cli import output
-from tidemill.cli.decisions import create_deployer, record_decision, require_predictions
+from tidemill.cli.decisions import deciding, record_decision
 from tidemill.cli.models import LabelArgument, ModelOption, models
 from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
-from tidemill.cli.session import EnvironmentOption, Json, current_user, load_session
+from tidemill.cli.session import EnvironmentOption, Json, load_session, require_actor
 from tidemill.errors import InputError, TidemillError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def register(
     if task not in ("", "classification", "regression"):
         raise InputError(f"there is no task {task!r}", "use classification or regression")
     session = load_session(env)
+    actor = require_actor(session, DEVELOP)
     model = adopt(
         path,
         learn_table(samples, ask=False).frame,
@@ -54,8 +56,10 @@ def register(
     )
     books = session.workspace.ledger
     digest = session.packages.save(model)
-    release = register_release(books, session.clock, model, digest, environment=env, tags={"origin": "by hand"})
-    record_decision(session, "registered", release.label, f"from {path.name}" + (", trusted" if trust else ""), env)
+    with books.transaction(durable=True):
+        release = register_release(books, session.clock, model, digest, environment=env, tags={"origin": "by hand"})
+        reason = f"from {path.name}" + (", trusted" if trust else "")
+        record_decision(session, "registered", release.label, reason, actor)
     if json:
         output.print_json(release)
     else:
@@ -65,6 +69,8 @@ def register(
 
 def _describe_next(label: str, model: "Model") -> str:
     """Return the command that deploys a registered model, or why it cannot be deployed."""
+    from tidemill.models.usable import require_predictions
+
     try:
         require_predictions(model)
     except TidemillError as error:
@@ -79,13 +85,14 @@ def approve(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = 
 
     session = load_session(env)
     release = find_release(session.workspace.ledger, label)
-    route = create_deployer(session, env).approve(release, session.project.model(release.name), current_user())
+    policy = session.project.model(release.name)
+    with deciding(session, DECIDE) as (deployer, actor):
+        route = deployer.approve(release, policy, actor.name, reason)
     if route is None:
         raise InputError(
             f"{release.label} cannot serve: nothing watches model {release.name!r}",
             "add [[watch.values]] to tidemill.toml",
         )
-    record_decision(session, "approved", release.label, reason, env)
     output.out.print(f"{release.label}: {route.reason}")
 
 
@@ -93,12 +100,13 @@ def approve(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = 
 def promote(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = "production") -> None:
     """Make a release the champion at once."""
     from tidemill.ledger.releases import find_release
+    from tidemill.models.usable import require_predictions
 
     session = load_session(env)
     model = session.packages.load(find_release(session.workspace.ledger, label).package)
     require_predictions(model)  # a model that cannot predict must not serve
-    route = create_deployer(session, env).promote(label, current_user(), reason)
-    record_decision(session, "promoted", route.arms[0].release, reason, env)
+    with deciding(session, DECIDE) as (deployer, actor):
+        route = deployer.promote(label, actor.name, reason)
     policy = session.project.policy.models.get(route.model)
     if policy is None or not policy.watch.values:
         output.err.print(
@@ -111,8 +119,8 @@ def promote(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = 
 def rollback(name: ModelOption = "", reason: Reason = "", env: EnvironmentOption = "production") -> None:
     """Roll back to the previous champion."""
     session = load_session(env)
-    route = create_deployer(session, env).rollback(name or session.project.model().name, current_user(), reason)
-    record_decision(session, "rolled back to", route.arms[0].release, reason, env)
+    with deciding(session, DECIDE) as (deployer, actor):
+        route = deployer.rollback(name or session.project.model().name, actor.name, reason)
     output.out.print(f"{route.arms[0].release} serves model {route.model} again")
 
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tidemill.access.roles import OPERATE
 from tidemill.cli import output
-from tidemill.cli.session import current_user
+from tidemill.cli.session import require_actor
 from tidemill.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,4 +65,5 @@ def _parse_end(until: str, now: datetime) -> datetime | None:
 
 
 def _author(session: "Session", reason: str) -> dict[str, Any]:
-    return {"environment": session.workspace.environment, "actor": current_user(), "reason": reason}
+    actor = require_actor(session, OPERATE)
+    return {"environment": session.workspace.environment, "actor": actor.name, "reason": reason}

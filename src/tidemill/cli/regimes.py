@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
+from tidemill.access.roles import DECIDE
 from tidemill.cli import output
-from tidemill.cli.decisions import create_deployer, record_decision, require_predictions
-from tidemill.cli.session import EnvironmentOption, Json, current_user, load_session
+from tidemill.cli.decisions import deciding
+from tidemill.cli.session import EnvironmentOption, Json, load_session
 from tidemill.errors import NotFound
 from tidemill.flow.session import Session
 from tidemill.ledger.releases import find_release
 from tidemill.registry.regimes import list_kept_releases, list_regimes
-from tidemill.registry.routing import find_current_route
 
 regimes = typer.Typer(no_args_is_help=True, help="The regimes of a model, and the releases that know them.")
 _Model = Annotated[str, typer.Option("--model", help="The model; the default is the only one.")]
@@ -70,10 +70,12 @@ def bind(
     env: EnvironmentOption = "production",
 ) -> None:
     """Bind a release to a value of the key: it serves the rows with this value at once."""
+    from tidemill.models.usable import require_predictions
+
     session = load_session(env)
     require_predictions(session.packages.load(find_release(session.workspace.ledger, label).package))
-    route = create_deployer(session, env).bind(label, value, current_user(), reason)
-    record_decision(session, f"bound to {route.key} = {value!r}:", label, reason, env)
+    with deciding(session, DECIDE) as (deployer, actor):
+        route = deployer.bind(label, value, actor.name, reason)
     output.out.print(f"{label} serves the rows of model {route.model} with {route.key} = {value!r}")
 
 
@@ -86,10 +88,8 @@ def unbind(
 ) -> None:
     """Unbind the release of a value of the key: the champion serves its rows again."""
     session, name = _open(env, model)
-    bound = find_current_route(session.workspace.ledger, env, name)
-    arm = bound.find_bound(value) if bound is not None else None
-    route = create_deployer(session, env).unbind(name, value, current_user(), reason)
-    record_decision(session, f"unbound from {route.key} = {value!r}:", arm.release if arm else name, reason, env)
+    with deciding(session, DECIDE) as (deployer, actor):
+        route = deployer.unbind(name, value, actor.name, reason)
     output.out.print(f"the champion of model {name} serves the rows with {route.key} = {value!r} again")
 
 

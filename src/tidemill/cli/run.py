@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from tidemill.cli.run_summary import print_summary
 from tidemill.cli.session import EnvironmentOption, Json, current_user, load_session
 from tidemill.core.run import Run
 from tidemill.errors import InputError, TidemillError
+
+if TYPE_CHECKING:
+    from tidemill.flow.session import Session
 
 VerboseOption = Annotated[bool, typer.Option("--verbose", help="Print every step of a pipeline with many steps.")]
 EngineOption = Annotated[str, typer.Option(help="inline: one step at a time; processes: steps in parallel.")]
@@ -46,7 +49,7 @@ def run(
         )
     params = _parse_params(param or [])
     session = load_session(env)
-    run_cause: dict[str, Any] = msgspec.json.decode(cause, type=dict) if cause else describe_user_cause()
+    run_cause: dict[str, Any] = msgspec.json.decode(cause, type=dict) if cause else describe_user_cause(session)
     progress = create_progress(session, quiet=json, verbose=verbose)
     with stop_on_signal(progress):
         if step:
@@ -102,9 +105,9 @@ def stop_on_signal(progress: RunProgress) -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def describe_user_cause() -> dict[str, Any]:
+def describe_user_cause(session: "Session") -> dict[str, Any]:
     """Return the cause of a run that the current user starts."""
-    return {"by": "hand", "user": current_user()}
+    return {"by": "hand", "user": current_user(session)}
 
 
 def _parse_params(pairs: list[str]) -> dict[str, str]:

@@ -43,7 +43,7 @@ def resume(
     progress = create_progress(session, quiet=json, verbose=verbose)
     with stop_on_signal(progress):
         finished, failed = resume_run(
-            session, run.id, cause=describe_user_cause(), progress=progress.report, engine=engine
+            session, run.id, cause=describe_user_cause(session), progress=progress.report, engine=engine
         )
     return print_result(session, finished, failed, json)
 

@@ -13,22 +13,45 @@ if TYPE_CHECKING:
     from tidemill.flow.session import Session
 
 Port = Annotated[int, typer.Option(help="The port of the service.")]
-Host = Annotated[str, typer.Option(help="The address of the service.")]
+Host = Annotated[
+    str, typer.Option(help="The address of the service. Any address but loopback needs tokens, and TLS or a proxy.")
+]
+TlsCert = Annotated[Path | None, typer.Option(help="The certificate with its chain, as a PEM file.")]
+TlsKey = Annotated[Path | None, typer.Option(help="The private key of the certificate, as a PEM file.")]
+BehindProxy = Annotated[
+    bool, typer.Option("--behind-proxy", help="A proxy in front ends TLS; every request needs a token.")
+]
+RequireTokens = Annotated[
+    bool, typer.Option("--require-tokens", help="Every request needs a token, even before one was created.")
+]
 
 
-def serve(port: Port = 8000, host: Host = "127.0.0.1", env: EnvironmentOption = "production") -> None:
+def serve(
+    port: Port = 8000,
+    host: Host = "127.0.0.1",
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    behind_proxy: BehindProxy = False,
+    require_tokens: RequireTokens = False,
+    env: EnvironmentOption = "production",
+) -> None:
     """Serve predictions over HTTP; notify the addresses of the policy if the daemon stops reporting."""
+    from tidemill.access.exposure import Exposure
     from tidemill.daemon.listening import Listener
     from tidemill.serving.server import serve as run_service
 
     session = load_session(env)
+    _publish_tokens(session)
+    exposure = Exposure(
+        host=host, tls_cert=tls_cert, tls_key=tls_key, behind_proxy=behind_proxy, require_tokens=require_tokens
+    )
     listener = Listener(session)
     listener.start()
     try:
         run_service(
             session.workspace,
             session.clock,
-            host,
+            exposure,
             port,
             lambda address: output.err.print(f"serving at {address} (stop with Ctrl-C)"),
             session.project.policy.strict_models,
@@ -43,16 +66,51 @@ def up(
     pages_port: Annotated[
         int, typer.Option(help="The port of the web pages. Default: the port of the service plus 1.")
     ] = -1,
+    pages_host: Annotated[str, typer.Option(help="The address of the web pages.")] = "127.0.0.1",
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    behind_proxy: BehindProxy = False,
+    require_tokens: RequireTokens = False,
     env: EnvironmentOption = "production",
     deployment: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run the daemon, the prediction service and the web pages, until Ctrl-C."""
+    """Run the daemon, the prediction service and the web pages, until Ctrl-C.
+
+    The certificate and the options for tokens apply to the service and to the pages.
+    """
+    from msgspec.structs import replace
+
+    from tidemill.access.exposure import Exposure
+    from tidemill.daemon.main import Addresses
     from tidemill.daemon.main import up as run_all
 
-    port_of_pages = pages_port if pages_port >= 0 else port and port + 1
-    run_all(
-        load_session(env), host, port, port_of_pages, lambda line: output.err.print(line), _read_policies, deployment
+    session = load_session(env)
+    _publish_tokens(session)
+    exposure = Exposure(
+        host=host, tls_cert=tls_cert, tls_key=tls_key, behind_proxy=behind_proxy, require_tokens=require_tokens
     )
+    addresses = Addresses(
+        service=exposure,
+        port=port,
+        pages=replace(exposure, host=pages_host),
+        pages_port=pages_port if pages_port >= 0 else port and port + 1,
+    )
+    run_all(session, addresses, lambda line: output.err.print(line), _read_policies, deployment)
+
+
+def _publish_tokens(session: "Session") -> None:
+    """Publish the tokens of the ledger if the environment has none yet; without a ledger, the service still starts."""
+    from tidemill.access.tokens import publish_tokens
+    from tidemill.errors import TidemillError
+
+    workspace = session.workspace
+    file = workspace.ledger_file
+    if workspace.board.tokens() is not None or (file is not None and not file.exists()):
+        return
+    try:
+        publish_tokens(workspace.ledger, [workspace.board])
+    except TidemillError as unavailable:
+        output.err.print(f"warning: the tokens could not be read: {unavailable}", style="yellow")
 
 
 def _read_policies(session: "Session") -> "list[PolicyStatus]":

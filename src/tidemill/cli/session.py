@@ -1,12 +1,14 @@
 """The project, session, user and options that most commands share."""
 
-import getpass
 import os
+from collections.abc import Set
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from tidemill.access.actors import Actor
+    from tidemill.core.token import Role
     from tidemill.flow.session import Session
     from tidemill.project.project import Project
     from tidemill.workspace.workspace import Workspace
@@ -33,12 +35,33 @@ def describe_empty(filters: dict[str, Any], unfiltered: str) -> str:
     )
 
 
-def current_user() -> str:
-    """Return the name of the user, or the number if it has no name, as in many containers."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
+def require_actor(session: "Session", allowed: "Set[Role]" = frozenset(), environment: str = "") -> "Actor":
+    """Return who runs this command: the owner of the token in TIDEMILL_TOKEN, or the user of this process.
+
+    The token must be valid in the `environment`; the default is that of the session.
+
+    Raises
+    ------
+    AccessDenied
+        if the token is not valid, or has none of the `allowed` roles (empty: any role).
+    """
+    from tidemill.access.actors import find_actor
+
+    secret = os.environ.get("TIDEMILL_TOKEN", "")
+    workspace = session.workspace
+    return find_actor(workspace.ledger, session.clock, environment or workspace.environment, secret, allowed)
+
+
+def current_user(session: "Session | None" = None) -> str:
+    """Return the name of who runs this command, for records; see `require_actor`.
+
+    Without a session, the project in the current folder is opened if TIDEMILL_TOKEN is set.
+    """
+    if os.environ.get("TIDEMILL_TOKEN"):
+        return require_actor(session or load_session()).name
+    from tidemill.access.actors import find_login_name
+
+    return find_login_name()
 
 
 def load_session(environment: str = "production") -> "Session":

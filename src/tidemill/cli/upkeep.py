@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from tidemill.access.roles import ADMINISTER
 from tidemill.cli import output
-from tidemill.cli.session import EnvironmentOption, Json, current_user, load_session
+from tidemill.cli.session import EnvironmentOption, Json, load_session, require_actor
 from tidemill.errors import InputError, TidemillError
 from tidemill.evidence.formatting import format_bytes
 
@@ -117,10 +118,11 @@ def erase(
     from tidemill.upkeep.erasure import Eraser, parse_person
 
     session = load_session(env)
+    actor = require_actor(session, ADMINISTER)
     views = session.project.code.views
     person = parse_person(whom, views)
     eraser = Eraser(session.workspace, session.project.policy, session.sources, views, session.clock)
-    done = eraser.erase(person, actor=current_user(), reason=reason, dry_run=dry_run)
+    done = eraser.erase(person, actor=actor.name, reason=reason, dry_run=dry_run)
     if json:
         output.print_json(done)
         return

@@ -7,7 +7,17 @@ from msgspec import Struct
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):
-    """A person (`actor`) did `action` to `subject` at `time`, for `reason`."""
+    """A person (`actor`) did `action` to `subject` at `time`, for `reason`.
+
+    Attributes
+    ----------
+    number
+        Its position in the audit log, from 1; the ledger sets it.
+    previous
+        The hash of the entry before it; empty for the first one.
+    hash
+        The SHA-256 of all other fields.
+    """
 
     id: str
     actor: str
@@ -17,3 +27,6 @@ class AuditEntry(Struct, frozen=True, kw_only=True):
     reason: str
     environment: str
     detail: dict[str, Any] = {}
+    number: int = 0
+    previous: str = ""
+    hash: str = ""

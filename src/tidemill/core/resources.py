@@ -29,7 +29,7 @@ from tidemill.core.route import Route
 from tidemill.core.run import Run, StepRun
 from tidemill.core.schema import Schema, SchemaVersion
 from tidemill.core.source import Source
-from tidemill.core.token import Token
+from tidemill.core.token import Token, TokenList
 from tidemill.core.trigger import Job
 
 if TYPE_CHECKING:
@@ -442,7 +442,7 @@ class Fleet(Protocol):
 
 
 class Board(Archived, Protocol):
-    """The published routes; the service reads them instead of the ledger."""
+    """The published routes and tokens; the service reads them instead of the ledger."""
 
     writable: ClassVar[bool] = True
 
@@ -452,4 +452,12 @@ class Board(Archived, Protocol):
 
     def routes(self) -> dict[str, Route]:
         """Return the published routes by model."""
+        ...
+
+    def publish_tokens(self, tokens: TokenList) -> None:
+        """Publish the tokens for the service, atomically; an older version never replaces a newer one."""
+        ...
+
+    def tokens(self) -> TokenList | None:
+        """Return the published tokens; None if none were ever published."""
         ...

@@ -39,3 +39,10 @@ class Token(Struct, frozen=True, kw_only=True):
     environments: tuple[str, ...] = ()
     expires: datetime | None = None
     revoked: datetime | None = None
+
+
+class TokenList(Struct, frozen=True):
+    """All tokens of a project, as the board publishes them; a later list has a higher `version`."""
+
+    version: int
+    tokens: tuple[Token, ...]

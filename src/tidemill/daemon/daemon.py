@@ -8,6 +8,7 @@ from subprocess import TimeoutExpired
 from msgspec import to_builtins
 from msgspec.structs import replace
 
+from tidemill.access.tokens import publish_tokens
 from tidemill.core.event import JobPayload
 from tidemill.core.run import Run
 from tidemill.core.trigger import Job, JobState
@@ -33,6 +34,7 @@ _PARALLEL_JOBS = 2
 _MAX_DEATHS = 3
 _MAX_ATTEMPTS = 12
 _TIDY_SECONDS = 60.0
+_TOKENS_SECONDS = 15.0
 _STOP_SECONDS = 10.0
 
 Notify = Callable[[str], None]
@@ -56,6 +58,7 @@ class Daemon:
         self._patience = Patience(notify)
         self._running: dict[str, tuple[Job, work.Worker | None]] = {}
         self._tidied = session.clock.monotonic()
+        self._tokens_published = -_TOKENS_SECONDS
         self._ledger_file = _identify_ledger_file(session)
         self._policy_file = _stat_policy_file(session)
         self._resume_last_daemon()
@@ -91,6 +94,7 @@ class Daemon:
             "jobs": self._follow_jobs,
             "new jobs": self._start_jobs,
             "routes": self._publish_routes,
+            "tokens": self._publish_tokens,
             "journal": self._tidy_journal,
             "reminders": self._remind,
             "heartbeat": lambda: self._heartbeat.beat(self._triggers.last_check),
@@ -265,6 +269,13 @@ class Daemon:
             runs = job.run and self._books.runs.find(id=job.run, limit=1)
             cure = f"; resume it: `tidemill runs resume {job.run[:18]}`" if runs else ""
             alert_all(policy, self._books, clock, self._environment, job.model, f"job {job.pipeline}", error + cure)
+
+    def _publish_tokens(self) -> None:
+        """Publish tokens that are in the ledger but not on the board, because their process died in between."""
+        now = self._session.clock.monotonic()
+        if now - self._tokens_published >= _TOKENS_SECONDS:
+            publish_tokens(self._books, [self._session.workspace.board])
+            self._tokens_published = now
 
     def _publish_routes(self) -> None:
         """Publish routes that are in the ledger but not on the board, because their process died in between."""

@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec import Struct
+
+from tidemill.access.exposure import Exposure
 from tidemill.daemon.daemon import Daemon, Notify
 from tidemill.daemon.deployed import Deployed, start_pipelines
 from tidemill.daemon.lease import Lease
@@ -20,11 +23,18 @@ from tidemill.serving.server import HttpServer
 _TICK_SECONDS = 1.0
 
 
+class Addresses(Struct, frozen=True, kw_only=True):
+    """The addresses and ports of the service and of the pages, with their protection."""
+
+    service: Exposure
+    port: int
+    pages: Exposure
+    pages_port: int
+
+
 def up(
     session: Session,
-    host: str,
-    port: int,
-    pages_port: int,
+    addresses: Addresses,
     notify: Notify,
     read_policies: ReadPolicies | None = None,
     deployment: Path | None = None,
@@ -38,14 +48,15 @@ def up(
     Raises
     ------
     InputError
-        if the port is in use.
+        if an address is not protected, a port is in use, or an address needs tokens and there is none.
     """
     stop = threading.Event()
     deployed = Deployed(deployment) if deployment else None
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    server = HttpServer(session.workspace, session.clock, host, port, session.project.policy.strict_models)
-    pages = Pages(session, pages_port, read_policies)
+    strict = session.project.policy.strict_models
+    server = HttpServer(session.workspace, session.clock, addresses.service, addresses.port, strict)
+    pages = Pages(session, addresses.pages_port, read_policies, addresses.pages)
     listener = Listener(session)
     os.environ.setdefault("TIDEMILL_PAGES", pages.address)  # alerts link to the pages
     if deployed:

@@ -72,6 +72,16 @@ def _find_waiting_releases(books: BooksReader, environment: str) -> list[ActionI
     return items
 
 
+def waits_for_approval(books: BooksReader, environment: str, release: str) -> bool:
+    """Return whether a release waits for the decision of a person."""
+    return any(
+        not _is_settled(books, environment, event)
+        for kind in APPROVAL_TEXTS
+        for event in books.events.find(kind=kind, subject=release, newest=True, limit=1)
+        if event.environment == environment
+    )
+
+
 def _describe_release(event: Event) -> ActionItem:
     text = APPROVAL_TEXTS.get(event.kind, "has no monitoring")
     is_approval = event.kind in APPROVAL_TEXTS

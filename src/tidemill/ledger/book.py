@@ -81,6 +81,10 @@ class SqlBook(Generic[T]):
     def _row(self, record: T, entry: IndexEntry) -> list[Any]:
         """Return the columns of a record: its searched values, its body and its words."""
         row: list[Any] = [to_searchable(getattr(record, name)) for name in self._searched]
+        row += (self._encode(record).decode(), f" {' '.join(sorted(entry.words))} " if entry.words else "")
+        return row
+
+    def _encode(self, record: T) -> bytes:
         try:
             body = msgspec.json.encode(record, enc_hook=_to_plain)
             self._decode(body)
@@ -89,8 +93,7 @@ class SqlBook(Generic[T]):
                 f"a record of {self._table.name} cannot be stored as JSON: {error}",
                 "remove NaN and infinite numbers from it",
             ) from None
-        row += (body.decode(), f" {' '.join(sorted(entry.words))} " if entry.words else "")
-        return row
+        return body
 
     def _index(self, connection: Any, identifier: str, old: IndexEntry, new: IndexEntry) -> None:
         """Write the difference between the old and the new index entry of a record."""
@@ -159,6 +162,10 @@ class SqlBook(Generic[T]):
         return Conflict(
             f"{self._table.name} already has a record with the keys of {identifier}", "read it again, then retry"
         )
+
+    def load(self, record: T) -> T:
+        """Write a record of another ledger, as `add` does."""
+        return self.add(record)
 
     def get(self, identifier: str) -> T:
         """Return the record with that id, or with the only id that starts with it."""

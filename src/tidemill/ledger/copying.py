@@ -34,6 +34,6 @@ def load_book(book: SqlBook[Any], lines: Iterable[bytes], update: Callable[[Any]
     count = 0
     for line in lines:
         record = upgrade_record(book.name, msgspec.json.decode(line))  # an earlier version may have written it
-        book.add(update(msgspec.convert(record, book.record_type)))
+        book.load(update(msgspec.convert(record, book.record_type)))
         count += 1
     return count

@@ -17,6 +17,7 @@ from tidemill.core.run import Run, StepRun
 from tidemill.core.schema import SchemaVersion
 from tidemill.core.token import Token
 from tidemill.core.trigger import Job
+from tidemill.ledger.audit import AuditBook
 from tidemill.ledger.book import SqlBook, SqlBookReader
 from tidemill.ledger.connections import Connections
 from tidemill.ledger.copying import export_tables, load_book
@@ -33,7 +34,7 @@ _ROUTES = Table("routes", ("model",), unique=(("environment", "model", "version"
 _EVENTS = Table("events", ("kind", "subject"), unique=(("environment", "dedupe_key"),))
 _JOBS = Table("jobs", ("state", "trigger", "model"), unique=(("environment", "trigger", "dedupe_key"),))
 _SCHEMAS = Table("schemas", ("source",), unique=(("source", "version"),))
-_AUDIT = Table("audit", ("actor", "action", "subject"))
+_AUDIT = Table("audit", ("actor", "action", "subject"), unique=(("number",),))
 _BUILDS = Table("builds", ("commit", "branch", "state", "run"), unique=(("project", "number"),))
 _DEPLOYMENTS = Table("deployments", ("build", "state"), unique=(("environment", "version"),))
 _TOKENS = Table("tokens", ("owner", "digest"), unique=(("name",),))
@@ -60,7 +61,7 @@ class Ledger:
         self.events = SqlBook(connections, _EVENTS, Event)
         self.jobs = SqlBook(connections, _JOBS, Job)
         self.schemas = SqlBook(connections, _SCHEMAS, SchemaVersion)
-        self.audit = SqlBook(connections, _AUDIT, AuditEntry)
+        self.audit = AuditBook(connections, _AUDIT, AuditEntry)
         self.builds = SqlBook(connections, _BUILDS, Build)
         self.deployments = SqlBook(connections, _DEPLOYMENTS, Deployment)
         self.tokens = SqlBook(connections, _TOKENS, Token)

@@ -1,7 +1,7 @@
 """Rollout: chooses the arms of a route, by the policy and verdicts or by a decision of a person."""
 
 from contextlib import suppress
-from itertools import groupby
+from typing import Any
 
 from tidemill.clock import Clock
 from tidemill.core.check import Verdict
@@ -10,9 +10,11 @@ from tidemill.core.release import Release
 from tidemill.core.resources import Board, Books
 from tidemill.core.route import Arm, Route, RouteChange
 from tidemill.errors import Conflict, InputError
+from tidemill.ledger.decisions import Decision
 from tidemill.ledger.events import record_event
 from tidemill.ledger.releases import find_release
 from tidemill.registry.bindings import BINDING, ReleaseRegime, read_regime
+from tidemill.registry.earlier import find_bound_before, list_champions, list_restorable
 from tidemill.registry.pauses import find_pause, format_pause
 from tidemill.registry.routing import change_route, find_current_route, list_routes, make_arm, set_share
 from tidemill.registry.stages import find_stage
@@ -22,15 +24,29 @@ CANARY_REPLACED = "canary.replaced"
 
 
 class Deployer:
-    """Changes the routes of one environment: deploys, promotes and rolls back releases."""
+    """Changes the routes of one environment: deploys, promotes and rolls back releases.
 
-    def __init__(self, books: Books, board: Board, clock: Clock, environment: str) -> None:
+    The decision of a person is an entry of the audit log, in the transaction of the route. `detail` has further facts
+    for these entries, such as the token of the person.
+    """
+
+    def __init__(
+        self, books: Books, board: Board, clock: Clock, environment: str, detail: dict[str, Any] | None = None
+    ) -> None:
         self._books = books
         self._board = board
         self._clock = clock
         self._environment = environment
+        self._detail = detail or {}
 
-    def deploy(self, release: Release, policy: ModelPolicy, verdict: str = "", by: str = "policy") -> Route | None:
+    def deploy(
+        self,
+        release: Release,
+        policy: ModelPolicy,
+        verdict: str = "",
+        by: str = "policy",
+        decision: Decision | None = None,
+    ) -> Route | None:
         """Put a release that passed its gate into production.
 
         It starts as a canary; without a champion, or if the policy has no canary, it becomes the champion at once. A
@@ -69,7 +85,7 @@ class Deployer:
                     f"regimes is {policy.regimes.key!r}",
                     "train it again, or restore the key under [regimes] in tidemill.toml",
                 )
-            return self._bind(route, release, regime, by, verdict)
+            return self._bind(route, release, regime, by, verdict, decision=decision)
         running = route.arm("challenger") if route else None
         if by == "policy" and running is not None and policy.rollout.during_canary == "wait":
             self._emit(
@@ -92,9 +108,11 @@ class Deployer:
         if running is not None:
             reason += f"; it replaces the canary of {running.release}, which was undecided"
             self._emit(CANARY_REPLACED, release, f"it replaced the canary of {running.release}, which was undecided")
-        return self._change(route, release.name, arms, kind, reason, by, verdict, key=policy.regimes.key)
+        return self._change(
+            route, release.name, arms, kind, reason, by, verdict, key=policy.regimes.key, decision=decision
+        )
 
-    def approve(self, release: Release, policy: ModelPolicy, by: str) -> Route | None:
+    def approve(self, release: Release, policy: ModelPolicy, by: str, reason: str = "") -> Route | None:
         """Put a release that waits for an approval into production; return None if its policy has no watch.
 
         Raises
@@ -113,7 +131,8 @@ class Deployer:
         if not requests or is_in_production or self._is_retired(release):
             problem = "is in production already" if is_in_production else "does not wait for an approval"
             raise InputError(f"{release.label} {problem}", f"make it the champion: `models promote {release.label}`")
-        return self.deploy(release, policy, by=by)
+        decision = self._decision("approved", release.label, reason)
+        return self.deploy(release, policy, by=by, decision=decision)
 
     def deploy_waiting(self, policy: ModelPolicy) -> Route | None:
         """Start the newest release that waits for the end of a canary, if no canary runs now.
@@ -128,7 +147,7 @@ class Deployer:
         waiting = self._books.events.find(
             kind=RELEASE_WAITING, subject=newest.label, environment=self._environment, newest=True, limit=1
         )
-        routes = list_routes(self._books, self._environment, policy.name)
+        routes = self._list_routes(policy.name)
         changed = [past for past in routes if waiting and past.since >= waiting[0].time]
         is_new = find_stage(newest.label, routes) == "candidate"
         if not waiting or not is_new or any(past.change == "manual" for past in changed):
@@ -165,13 +184,13 @@ class Deployer:
         if route is not None and verdict.action == "rollback" and not self._describe_freeze(model):
             values = [arm.value for arm in route.bound if arm.release == verdict.subject]
             if values and (champion is None or champion.release != verdict.subject):
-                before = None if verdict.check == BINDING else self._find_bound_before(model, values[0])
+                before = None if verdict.check == BINDING else find_bound_before(self._list_routes(model), values[0])
                 return self._unbind(route, values[0], before, f"rolled back: {verdict.reason}", "policy", verdict.id)
         if verdict.action != "rollback" or champion is None or champion.release != verdict.subject:
             return None
         if self._describe_freeze(model):
             return None
-        past_champions = self._list_champions(model)
+        past_champions = list_champions(self._list_routes(model))
         if len(past_champions) < 2 or champion.release in [arm.release for arm in past_champions[:-2]]:
             return None
         arms = (set_share(past_champions[-2], 1.0),)
@@ -202,7 +221,9 @@ class Deployer:
         release = find_release(self._books, label)
         route = find_current_route(self._books, self._environment, release.name)
         arms = (make_arm(release, "champion", 1.0),)
-        return self._change(route, release.name, arms, "manual", reason or "promoted by a person", by)
+        decision = self._decision("promoted", release.label, reason)
+        because = reason or "promoted by a person"
+        return self._change(route, release.name, arms, "manual", because, by, decision=decision)
 
     def rollback(self, model: str, by: str, reason: str) -> Route:
         """Restore the previous champion; another rollback restores the one before it.
@@ -213,17 +234,13 @@ class Deployer:
             if there is no earlier champion.
         """
         route = find_current_route(self._books, self._environment, model)
-        champions: list[Arm] = []
-        for past_route in list_routes(self._books, self._environment, model):
-            champion = past_route.arm("champion")
-            if past_route.back and champions:
-                champions.pop()  # this champion was rolled back; do not restore it
-            elif champion and (not champions or champions[-1].release != champion.release):
-                champions.append(champion)
+        champions = list_restorable(self._list_routes(model))
         if len(champions) < 2:
             raise InputError(f"model {model!r} has no earlier champion", "see its history: `tidemill models history`")
         arms = (set_share(champions[-2], 1.0),)
-        return self._change(route, model, arms, "manual", reason or "rolled back by a person", by, back=True)
+        subject, because = champions[-2].release, reason or "rolled back by a person"
+        decision = self._decision("rolled back to", subject, reason)
+        return self._change(route, model, arms, "manual", because, by, back=True, decision=decision)
 
     def set_key(self, policy: ModelPolicy) -> Route | None:
         """Publish the column that names the regimes, if the policy has another one; bound releases are unbound then."""
@@ -245,7 +262,10 @@ class Deployer:
         """
         release = find_release(self._books, label)
         route = self._require_key(release.name)
-        return self._bind(route, release, ReleaseRegime(key=route.key, value=value), by, reason=reason)
+        action = f"bound to {route.key} = {value!r}:"
+        decision = self._decision(action, release.label, reason)
+        regime = ReleaseRegime(key=route.key, value=value)
+        return self._bind(route, release, regime, by, reason=reason, decision=decision)
 
     def unbind(self, model: str, value: str, by: str, reason: str) -> Route:
         """Let the champion serve the rows of a value of the key again.
@@ -256,13 +276,15 @@ class Deployer:
             if no release is bound to the value.
         """
         route = self._require_key(model)
-        if route.find_bound(value) is None:
+        if (bound := route.find_bound(value)) is None:
             known = ", ".join(repr(arm.value) for arm in route.bound) or "none"
             raise InputError(
                 f"no release of model {model!r} is bound to {route.key} = {value!r}",
                 f"the values with a bound release: {known}",
             )
-        return self._unbind(route, value, None, reason or "unbound by a person", by)
+        action = f"unbound from {route.key} = {value!r}:"
+        decision = self._decision(action, bound.release, reason)
+        return self._unbind(route, value, None, reason or "unbound by a person", by, decision=decision)
 
     def _require_key(self, model: str) -> Route:
         route = find_current_route(self._books, self._environment, model)
@@ -276,38 +298,44 @@ class Deployer:
         return route
 
     def _bind(
-        self, route: Route, release: Release, regime: ReleaseRegime, by: str, verdict: str = "", reason: str = ""
+        self,
+        route: Route,
+        release: Release,
+        regime: ReleaseRegime,
+        by: str,
+        verdict: str = "",
+        reason: str = "",
+        decision: Decision | None = None,
     ) -> Route:
         before = route.find_bound(regime.value) or route.arm("champion")
         assert before is not None
         reason = reason or f"it serves the rows with {regime.key} = {regime.value!r} in place of {before.release}"
         kept = tuple(arm for arm in route.arms if arm.role != "bound" or arm.value != regime.value)
         arms = (*kept, make_arm(release, "bound", 0.0, regime.value))
-        return self._change(route, release.name, arms, "bind", reason, by, verdict, key=regime.key)
+        return self._change(route, release.name, arms, "bind", reason, by, verdict, key=regime.key, decision=decision)
 
-    def _unbind(self, route: Route, value: str, before: Arm | None, reason: str, by: str, verdict: str = "") -> Route:
+    def _unbind(
+        self,
+        route: Route,
+        value: str,
+        before: Arm | None,
+        reason: str,
+        by: str,
+        verdict: str = "",
+        decision: Decision | None = None,
+    ) -> Route:
         kept = tuple(arm for arm in route.arms if arm.role != "bound" or arm.value != value)
         arms = (*kept, before) if before else kept
+        back = before is not None
         return self._change(
-            route, route.model, arms, "unbind", reason, by, verdict, back=before is not None, key=route.key
+            route, route.model, arms, "unbind", reason, by, verdict, back=back, key=route.key, decision=decision
         )
 
-    def _find_bound_before(self, model: str, value: str) -> Arm | None:
-        """Return the release that was bound to a value before the current one, and was not rolled back."""
-        bound: list[Arm] = []
-        for route in list_routes(self._books, self._environment, model):
-            arm = route.find_bound(value)
-            if arm is None:
-                bound.clear()
-            elif not bound or bound[-1].release != arm.release:
-                bound = bound[:-1] if route.back and len(bound) > 1 else [*bound, arm]
-        return bound[-2] if len(bound) > 1 else None
+    def _list_routes(self, model: str) -> list[Route]:
+        return list_routes(self._books, self._environment, model)
 
-    def _list_champions(self, model: str) -> list[Arm]:
-        """Return the champions of a model, oldest first; a restored champion occurs more than once."""
-        routes = list_routes(self._books, self._environment, model)
-        champions = [arm for route in routes if (arm := route.arm("champion"))]
-        return [next(same) for _, same in groupby(champions, lambda arm: arm.release)]
+    def _decision(self, action: str, subject: str, reason: str) -> Decision:
+        return Decision(action=action, subject=subject, reason=reason, detail=self._detail)
 
     def _change(
         self,
@@ -321,6 +349,7 @@ class Deployer:
         *,
         back: bool = False,
         key: str | None = None,
+        decision: Decision | None = None,
     ) -> Route:
         """Change the route; without a `key`, its key and its bound releases stay, whatever the other arms are."""
         earlier = before.key if before else ""
@@ -340,6 +369,7 @@ class Deployer:
             verdict=verdict,
             back=back,
             key=earlier if key is None else key,
+            decision=decision,
         )
 
     def _is_retired(self, release: Release) -> bool:

@@ -8,6 +8,7 @@ from tidemill.core.resources import Board, Books, BooksReader
 from tidemill.core.route import Arm, Role, Route, RouteChange
 from tidemill.errors import Conflict
 from tidemill.faults import maybe_crash
+from tidemill.ledger.decisions import Decision, record_decision
 
 
 def find_current_route(books: BooksReader, environment: str, model: str) -> Route | None:
@@ -37,8 +38,11 @@ def change_route(
     verdict: str = "",
     back: bool = False,
     key: str = "",
+    decision: Decision | None = None,
 ) -> Route:
     """Write a route with new arms and publish it; `before` is the current route that the caller has read.
+
+    The `decision` of the person who changes it is written to the audit log in the same transaction.
 
     Raises
     ------
@@ -63,6 +67,8 @@ def change_route(
     try:
         with books.transaction(durable=True):
             books.routes.add(route)
+            if decision is not None:
+                record_decision(books, clock, decision, actor=by, environment=environment)
     except Conflict:
         problem = f"another process has changed the route of {model} meanwhile"
         raise Conflict(problem, "check the current route and try again: `tidemill models history`") from None

@@ -1,16 +1,18 @@
 """The HTTP application of the service: raw ASGI, one function from a request to its reply."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
-from tidemill.errors import DataError, InputError, NotFound, TidemillError, Transient
+from tidemill.access.control import AccessControl
+from tidemill.errors import AccessDenied, DataError, InputError, NotFound, TidemillError, Transient
 from tidemill.models.usage import DEFAULT_ADDRESS, describe_usage
 from tidemill.serving import wire
+from tidemill.serving.routes import PATHS, find_route, list_methods
 from tidemill.serving.service import Service
 from tidemill.telemetry import get_logger
 
@@ -21,8 +23,6 @@ _BODY_SECONDS = 30.0
 # A body up to this size is handled on the event loop: a change of thread takes longer than its rows.
 _SMALL_BODY = 32_768
 _LOCAL_HOSTS = (b"localhost", b"127.0.0.1", b"::1")
-_GET = ("/health", "/ready", "/metrics")
-_PATHS = "GET /health, /ready, /metrics, /predict/{model}; POST /predict/{model}, /labels/{model}"
 
 AsgiMessage = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[AsgiMessage]]
@@ -39,16 +39,18 @@ class Reply(NamedTuple):
 
 
 class ServiceApp:
-    """The ASGI application of a service."""
+    """The ASGI application of a service; `control` decides which requests need a token."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, control: AccessControl) -> None:
         self._service = service
+        self._control = control
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="tidemill-http")
 
     async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         """Handle one request; the server's settings refuse every protocol except HTTP."""
         path, method = scope["path"], scope["method"]
-        refusal = _refuse_early(method, path, scope["headers"])
+        sent = dict(scope["headers"])
+        refusal = _refuse_early(method, path, sent, self._control)
         body = b"" if refusal or method != "POST" else await _read_body(receive)
         if body is None:
             return
@@ -58,7 +60,8 @@ class ServiceApp:
         elif method == "POST" and (len(body) > _SMALL_BODY or path.startswith("/labels/")):
             reply = await asyncio.get_running_loop().run_in_executor(self._threads, self.handle, path, body)
         elif method != "POST" and path.startswith("/predict/"):
-            reply = self.handle(path, body, describe_for=dict(scope["headers"]).get(b"host", b"").decode("latin-1"))
+            host = sent.get(b"host", b"").decode("latin-1")
+            reply = self.handle(path, body, describe_for=f"{scope['scheme']}://{host}" if host else DEFAULT_ADDRESS)
         else:
             reply = self.handle(path, body)
         assert isinstance(reply, Reply)
@@ -70,7 +73,7 @@ class ServiceApp:
     def handle(self, path: str, body: bytes, *, describe_for: str | None = None) -> Reply:
         """Return the reply to a request whose method and headers fit its path.
 
-        `describe_for` is the host of a request for the description of a model: GET in place of POST.
+        `describe_for` is the address in a request for the description of a model: GET in place of POST.
         """
         _, verb, *rest = path.split("/", 2)
         model = rest[0] if rest else ""
@@ -109,14 +112,13 @@ class ServiceApp:
             return Reply(200, msgspec.json.encode(empty), model)
         return Reply(200, msgspec.json.encode(wire.format_reply(self._service.predict_request(model, rows))), model)
 
-    def _describe(self, model: str, host: str) -> Reply:
+    def _describe(self, model: str, address: str) -> Reply:
         """Return the signature of the champion, and a request with one of its sample rows."""
         route = self._service.find_route(model)
         champion, key = route.arms[route.champion], route.route.key
         example = champion.loaded.example
         if key and example is not None:
             example = {**example, key: example.get(key)}
-        address = f"http://{host}" if host else DEFAULT_ADDRESS
         usage = describe_usage(model, champion.label, champion.loaded.manifest, example, address)
         return Reply(200, msgspec.json.encode(usage), model)
 
@@ -129,24 +131,26 @@ class ServiceApp:
         return Reply(200, msgspec.json.encode({"accepted": accepted}), model)
 
 
-def _refuse_early(method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Reply | None:
+def _refuse_early(method: str, path: str, sent: dict[bytes, bytes], control: AccessControl) -> Reply | None:
     """Return the error reply to a request that is refused before its body is read; None otherwise."""
-    posts = path.startswith(("/predict/", "/labels/"))
-    if not posts and path not in _GET:
-        return _error(404, f"there is no path {path[:200]}", f"the paths are: {_PATHS}")
-    describes = path.startswith("/predict/") and method in ("GET", "HEAD")
-    if describes:
+    route = find_route(method, path)
+    if route is None:
+        methods = list_methods(path)
+        if not methods:
+            return _error(404, f"there is no path {path[:200]}", f"the paths are: {PATHS}")
+        return _error(405, f"{path[:200]} does not accept {method}", f"use {methods[-1]}")
+    try:
+        admitted = None if route.allowed is None else control.admit(sent.get(b"authorization"), route.allowed)
+    except AccessDenied as denied:
+        return _error(denied.status, denied.problem, denied.cure)
+    if route.method != "POST":
         return None
-    if posts != (method == "POST") or method not in ("GET", "HEAD", "POST"):
-        return _error(405, f"{path[:200]} does not accept {method}", f"use {'POST' if posts else 'GET'}")
-    if not posts:
-        return None
-    sent = dict(headers)
     length = sent.get(b"content-length", b"0")
     if length.isdigit() and int(length) > _MAX_BODY:
         return _too_large()
-    # A browser names the page that sends a request: a forged label from a foreign page could promote a model.
-    if (origin := sent.get(b"origin")) and urlsplit(origin).hostname not in _LOCAL_HOSTS:
+    # A browser names the page that sends a request: a forged label from a foreign page could promote a model. A page
+    # that sends a valid token is not foreign.
+    if not admitted and (origin := sent.get(b"origin")) and urlsplit(origin).hostname not in _LOCAL_HOSTS:
         return _error(
             403, "the request comes from a web page of another origin", "send it from a program, or through a proxy"
         )
@@ -181,6 +185,8 @@ async def _send(send: Send, reply: Reply, *, close: bool) -> None:
     headers = [(b"content-type", reply.kind), (b"content-length", b"%d" % len(reply.body))]
     if reply.status == 405:
         headers.append((b"allow", b"POST" if b"use POST" in reply.body else b"GET, HEAD"))
+    elif reply.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     if close:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})

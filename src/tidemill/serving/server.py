@@ -1,7 +1,6 @@
 """Runs the service on a workspace: listens, refreshes the routes, and stops without losing a prediction."""
 
 import errno
-import ipaddress
 import signal
 import socket
 import threading
@@ -11,6 +10,8 @@ from typing import Any
 
 import uvicorn
 
+from tidemill.access.control import AccessControl
+from tidemill.access.exposure import Exposure, check_exposure, require_tokens
 from tidemill.clock import Clock
 from tidemill.errors import InputError, TidemillError
 from tidemill.featurestore.lookup import Lookup
@@ -24,30 +25,34 @@ from tidemill.workspace.workspace import Workspace
 log = get_logger("serving")
 _REFRESH = 0.3
 _DRAIN = 30
+_ON_LOOPBACK = Exposure()
 
 
 class HttpServer:
     """The prediction service of a workspace, in its own threads: `start` returns when it listens at `address`.
 
-    Requests for the `strict` models must fit.
+    Requests for the `strict` models must fit. The address of `exposure` must be protected as `check_exposure` requires.
 
     Raises
     ------
     InputError
-        if the address is not on loopback, or in use.
+        if the address is not protected or in use, or if it needs tokens and there is none.
     """
 
     def __init__(
         self,
         workspace: Workspace,
         clock: Clock,
-        host: str = "127.0.0.1",
+        exposure: Exposure = _ON_LOOPBACK,
         port: int = 8000,
         strict: Container[str] = (),
     ) -> None:
-        self._socket = _listen(host, port)
-        bound, number = self._socket.getsockname()[:2]
-        self.address = f"http://[{bound}]:{number}" if ":" in bound else f"http://{bound}:{number}"
+        check_exposure(exposure)
+        self.control = AccessControl(workspace.board, clock, workspace.environment, required=exposure.needs_tokens)
+        self._refresh_tokens()
+        require_tokens(exposure, has_tokens=self.control.has_tokens)
+        self._socket = _listen(exposure.host, port)
+        self.address = exposure.format_address(self._socket)
         metrics = ServiceMetrics()
         self._buffer = JournalBuffer(workspace.journal, metrics)
         self.service = Service(
@@ -60,8 +65,9 @@ class HttpServer:
             metrics=metrics,
             strict=strict,
         )
-        self._app = ServiceApp(self.service)
-        self._server = _create_server(self._app)
+        self._exposure = exposure
+        self._app = ServiceApp(self.service, self.control)
+        self._server = _create_server(self._app, exposure)
         self._public: _Listener | None = None
         self._stopping = threading.Event()
         self._threads = [
@@ -101,9 +107,10 @@ class HttpServer:
             if the port is used by another program.
         """
         if self._public is None:
-            listener = _listen("127.0.0.1", port, shared=True)
+            listener = _listen(self._exposure.host, port, shared=True)
             self._buffer.is_open = True
-            self._public = _Listener(listener, _create_server(self._app))
+            server = _create_server(self._app, self._exposure)
+            self._public = _Listener(listener, server, self._exposure.format_address(listener))
         return self._public.address
 
     def stop(self) -> None:
@@ -119,18 +126,25 @@ class HttpServer:
         self._socket.close()
 
     def refresh(self) -> None:
-        """Load changed routes now; after an error, which is logged, the earlier routes stay in force."""
+        """Load changed routes and tokens now; after an error, which is logged, the earlier ones stay in force."""
+        self._refresh_tokens()
         try:
             self.service.refresh()
         except Exception:
             log.exception("the routes could not be read; the earlier routes stay in force")
+
+    def _refresh_tokens(self) -> None:
+        try:
+            self.control.refresh()
+        except Exception:
+            log.exception("the tokens could not be read; the earlier tokens stay in force")
 
     def _refresh_routes(self) -> None:
         while not self._stopping.wait(_REFRESH):
             self.refresh()
 
 
-def _create_server(app: ServiceApp) -> uvicorn.Server:
+def _create_server(app: ServiceApp, exposure: Exposure) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -145,6 +159,8 @@ def _create_server(app: ServiceApp) -> uvicorn.Server:
             proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=_DRAIN,
+            ssl_certfile=exposure.tls_cert,
+            ssl_keyfile=exposure.tls_key,
         )
     )
 
@@ -152,8 +168,8 @@ def _create_server(app: ServiceApp) -> uvicorn.Server:
 class _Listener:
     """A further address of a service, in a thread of its own."""
 
-    def __init__(self, listener: socket.socket, server: uvicorn.Server) -> None:
-        self.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    def __init__(self, listener: socket.socket, server: uvicorn.Server, address: str) -> None:
+        self.address = address
         self._socket, self._server = listener, server
         self._thread = threading.Thread(target=server.run, args=([listener],), name="tidemill-public", daemon=True)
         self._thread.start()
@@ -170,7 +186,7 @@ class _Listener:
 def serve(
     workspace: Workspace,
     clock: Clock,
-    host: str = "127.0.0.1",
+    exposure: Exposure = _ON_LOOPBACK,
     port: int = 8000,
     ready: Callable[[str], Any] | None = None,
     strict: Container[str] = (),
@@ -180,12 +196,12 @@ def serve(
     Raises
     ------
     InputError
-        if the address is not on loopback, or in use.
+        if the address is not protected or in use, or if it needs tokens and there is none.
     TidemillError
         if the server stops without a signal.
     """
     stopping = threading.Event()
-    server = HttpServer(workspace, clock, host, port, strict)
+    server = HttpServer(workspace, clock, exposure, port, strict)
     handlers = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.start()
@@ -203,11 +219,6 @@ def serve(
 
 def _listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """Return a socket that listens; a `shared` port can be used by several services of the same user."""
-    if not _is_loopback(host):
-        raise InputError(
-            f"the service cannot listen on {host}: it has no tokens and no TLS yet, so anyone there could use it",
-            "listen on 127.0.0.1, behind a proxy that has both",
-        )
     address = "127.0.0.1" if host == "localhost" else host
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -226,10 +237,3 @@ def _listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
             ) from None
         raise InputError(f"port {port} on {host} cannot be opened: {error}", "use another port: --port 8000") from None
     return listener
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

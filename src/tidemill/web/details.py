@@ -9,11 +9,12 @@ from tidemill.checks.registry import find_check
 from tidemill.core.event import Event
 from tidemill.core.release import Release
 from tidemill.errors import NotFound, TidemillError
+from tidemill.evidence.attention import waits_for_approval
 from tidemill.models.usage import describe_usage, read_example
 from tidemill.web import view
 from tidemill.web.pages import metric_table, route_table, verdict_table
 from tidemill.web.reading import Query, Site
-from tidemill.web.view import Cell, Facts, Page, PageTable
+from tidemill.web.view import Cell, Facts, Offer, Page, PageTable
 
 _SHOWN = 50
 _LATEST = 12
@@ -44,6 +45,7 @@ def release(site: Site, _: Query, name: str, version: str) -> Page:
     ]
     return Page(
         title=f"Release {record.label}",
+        offers=_list_offers(site, record),
         data={"usage": usage, "release": record, "verdicts": gate, "live": live, "routes": routed, "audit": decisions},
         parts=[
             facts,
@@ -58,6 +60,19 @@ def release(site: Site, _: Query, name: str, version: str) -> Page:
             Facts("Data", list(record.data.items())),
         ],
     )
+
+
+def _list_offers(site: Site, record: Release) -> list[Offer]:
+    """Return the decisions on a release that are possible now."""
+    route = site.board.routes().get(record.name)
+    champion = route.arm("champion") if route else None
+    offers = []
+    if waits_for_approval(site.books, site.environment, record.label):
+        offers.append(Offer("approve", "Approve", record.label, f"{record.label} is rolled out as in its policy."))
+    if route is not None and route.version > 1 and champion is not None and champion.release == record.label:
+        about = f"the champion before {record.label} becomes the champion again."
+        offers.append(Offer("roll-back", "Roll back", record.name, about))
+    return offers
 
 
 def _read_usage(site: Site, record: Release) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
-"""Protects the pages: only GET, only accepted host names, and a strict content security policy."""
+"""Protects the pages: only GET and forms, only accepted host names, and a strict content security policy."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 AsgiMessage = MutableMapping[str, Any]
@@ -17,7 +17,8 @@ _POLICY = (
 _HEADERS = {
     b"content-security-policy": _POLICY.encode(),
     b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
+    # Not no-referrer: with it, browsers do not send the origin of a form.
+    b"referrer-policy": b"same-origin",
     b"cross-origin-opener-policy": b"same-origin",
     b"cross-origin-resource-policy": b"same-origin",
     b"cache-control": b"no-store",
@@ -27,12 +28,14 @@ _HEADERS = {
 class Guard:
     """Wraps an ASGI application, and refuses requests for other host names.
 
-    A foreign page could point its host name to this machine (DNS rebinding) and then read these pages.
+    A foreign page could point its host name to this machine (DNS rebinding) and then read these pages. `hosts` are
+    accepted besides localhost; None accepts every name, for a server at which each request needs a token: a token and a
+    cookie are never sent to a foreign name.
     """
 
-    def __init__(self, app: App, host: str = "") -> None:
+    def __init__(self, app: App, hosts: Collection[str] | None = ()) -> None:
         self._app = app
-        self._hosts = _LOCAL | ({host.lower()} if host else set())
+        self._hosts = None if hosts is None else _LOCAL | {host.lower() for host in hosts}
 
     async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         """Refuse a request, or pass it to the application."""
@@ -42,8 +45,8 @@ class Guard:
         if not self._is_accepted_host(scope):
             await _refuse(send, 400, "this host name is not accepted: use localhost")
             return
-        if scope["method"] not in ("GET", "HEAD"):
-            await _refuse(send, 405, "these pages are read-only: use GET, or make changes with the command line")
+        if scope["method"] not in ("GET", "HEAD", "POST"):
+            await _refuse(send, 405, "these pages accept only GET, and POST for forms")
             return
 
         async def send_with_headers(message: AsgiMessage) -> None:
@@ -59,7 +62,7 @@ class Guard:
 
     def _is_accepted_host(self, scope: AsgiMessage) -> bool:
         hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
-        return len(hosts) == 1 and _strip_port(hosts[0]) in self._hosts
+        return len(hosts) == 1 and (self._hosts is None or _strip_port(hosts[0]) in self._hosts)
 
 
 def _strip_port(host: str) -> str:
@@ -75,6 +78,6 @@ def _strip_port(host: str) -> str:
 async def _refuse(send: Send, status: int, reason: str) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), *_HEADERS.items()]
     if status == 405:
-        headers.append((b"allow", b"GET, HEAD"))
+        headers.append((b"allow", b"GET, HEAD, POST"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": reason.encode() + b"\n"})

@@ -73,6 +73,15 @@ class Chart(Struct, frozen=True):
     caption: str
 
 
+class Offer(Struct, frozen=True):
+    """A decision that a page offers: the name of its action, its title, its subject, and its effect."""
+
+    action: str
+    title: str
+    subject: str
+    about: str
+
+
 class Page(Struct, frozen=True, kw_only=True):
     """One page; `?format=json` returns its `data`."""
 
@@ -85,6 +94,7 @@ class Page(Struct, frozen=True, kw_only=True):
     parts: list[PageTable | Facts | Chart] = []
     newest: str = ""
     older: str = ""
+    offers: list[Offer] = []
     extra: dict[str, Any] = field(default_factory=dict)
 
 

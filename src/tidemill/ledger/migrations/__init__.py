@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tidemill.ledger.database import Database
-from tidemill.ledger.migrations import m0002_search, m0003_facts, m0004_delivery
+from tidemill.ledger.migrations import m0002_search, m0003_facts, m0004_delivery, m0005_chain
 
 # Number 0001 is the ledger of version 0.1.0, which stored no number.
 FIRST = "0001"
@@ -17,5 +17,6 @@ MIGRATIONS: tuple[tuple[str, Callable[[Any, Database], None]], ...] = (
     ("0002", m0002_search.upgrade),
     ("0003", m0003_facts.upgrade),
     ("0004", m0004_delivery.upgrade),
+    ("0005", m0005_chain.upgrade),
 )
 HEAD = MIGRATIONS[-1][0]

@@ -1,0 +1,98 @@
+"""Decisions of people on the pages: approvals, promotions and rollbacks, each with its author and its reason."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tidemill.clock import Clock
+from tidemill.core.policy import ModelPolicy
+from tidemill.core.resources import Board, Books, Packages
+from tidemill.core.route import Route
+from tidemill.errors import AccessDenied, InputError, NotFound
+from tidemill.ledger.releases import find_release
+from tidemill.models.usable import require_predictions
+from tidemill.registry.rollout import Deployer
+from tidemill.web.visitors import Visitor
+
+
+class Desk(NamedTuple):
+    """What decisions need: the stores, the policy of a model by its name, and what happens after each decision."""
+
+    books: Books
+    board: Board
+    packages: Packages
+    clock: Clock
+    environment: str
+    find_policy: Callable[[str], ModelPolicy]
+    finish: Callable[[], object]
+
+
+class DecisionRequest(NamedTuple):
+    """What a person decides: on a release or a model (`subject`), and why."""
+
+    subject: str
+    reason: str
+    actor: str
+
+
+class Action(NamedTuple):
+    """A decision that a page offers, and the function that changes the route."""
+
+    title: str
+    subject: str
+    perform: Callable[[Desk, Deployer, DecisionRequest], Route]
+
+
+def _approve(desk: Desk, deployer: Deployer, request: DecisionRequest) -> Route:
+    release = find_release(desk.books, request.subject)
+    route = deployer.approve(release, desk.find_policy(release.name), request.actor, request.reason)
+    if route is None:
+        raise InputError(
+            f"{release.label} cannot serve: nothing watches model {release.name!r}",
+            "add [[watch.values]] to tidemill.toml",
+        )
+    return route
+
+
+def _promote(desk: Desk, deployer: Deployer, request: DecisionRequest) -> Route:
+    release = find_release(desk.books, request.subject)
+    require_predictions(desk.packages.load(release.package))
+    return deployer.promote(release.label, request.actor, request.reason)
+
+
+def _roll_back(_: Desk, deployer: Deployer, request: DecisionRequest) -> Route:
+    return deployer.rollback(request.subject, request.actor, request.reason)
+
+
+ACTIONS = {
+    "approve": Action("Approve", "a release", _approve),
+    "promote": Action("Promote", "a release", _promote),
+    "roll-back": Action("Roll back", "a model", _roll_back),
+}
+
+
+def decide(desk: Desk, name: str, form: dict[str, str], visitor: Visitor) -> Route:
+    """Decide as the owner of the visitor's token; return the new route.
+
+    Raises
+    ------
+    AccessDenied
+        if the visitor may not decide.
+    InputError
+        if the reason or the subject is missing, or the decision is not possible.
+    """
+    action = ACTIONS.get(name)
+    if action is None:
+        raise NotFound(f"there is no decision {name!r}", f"the decisions are: {', '.join(ACTIONS)}")
+    if visitor.grant is None or not visitor.may_decide:
+        raise AccessDenied("a decision needs a token with the role approver", "log in with such a token", 403)
+    subject, reason = form.get("subject", "").strip(), form.get("reason", "").strip()
+    if not subject:
+        raise InputError("the decision has no subject", f"send the name of {action.subject} as `subject`")
+    if not reason:
+        raise InputError("the decision has no reason", "write why: the audit log keeps it")
+    token = visitor.grant.token
+    detail = {"token": token.name, "by": "page"}
+    deployer = Deployer(desk.books, desk.board, desk.clock, desk.environment, detail)
+    route = action.perform(desk, deployer, DecisionRequest(subject, reason, token.owner))
+    desk.finish()
+    return route
