@@ -34,14 +34,20 @@ def deciding(session: "Session", allowed: "Set[Role]") -> "Iterator[tuple[Deploy
     export_audit_head(session)
 
 
-def record_decision(session: "Session", action: str, subject: str, reason: str, actor: "Actor") -> None:
-    """Add a decision of an actor to the audit log, inside the open transaction if there is one."""
+def record_decision(
+    session: "Session", action: str, subject: str, reason: str, actor: "Actor", environment: str = ""
+) -> None:
+    """Add a decision of an actor to the audit log, inside the open transaction if there is one.
+
+    The default of `environment` is that of the session.
+    """
     from tidemill.ledger.decisions import Decision
     from tidemill.ledger.decisions import record_decision as record
 
     decision = Decision(action=action, subject=subject, reason=reason, detail=actor.detail)
     workspace = session.workspace
-    record(workspace.ledger, session.clock, decision, actor=actor.name, environment=workspace.environment)
+    environment = environment or workspace.environment
+    record(workspace.ledger, session.clock, decision, actor=actor.name, environment=environment)
 
 
 def export_audit_head(session: "Session") -> None:

@@ -7,7 +7,7 @@ import typer
 
 from tidemill.access.roles import DECIDE
 from tidemill.cli import output
-from tidemill.cli.decisions import export_audit_head
+from tidemill.cli.decisions import export_audit_head, record_decision
 from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
 from tidemill.cli.run import create_progress, describe_user_cause, print_result, stop_on_signal
 from tidemill.cli.session import Json, Limit, current_user, load_session, require_actor
@@ -184,7 +184,6 @@ def stop(
     reason: Reason = "",
 ) -> None:
     """Stop what runs in an environment; it serves nothing until the next deployment."""
-    from tidemill.cli.decisions import record_decision
     from tidemill.core.resources import Fleet
     from tidemill.registry.deployments import mark_stopped
 
@@ -194,9 +193,10 @@ def stop(
     fleet, books = session.resource(Fleet), session.workspace.ledger
     for name in session.project.policy.environments if everything else [environment]:
         fleet.settings(name)  # an unknown environment is an error
+        actor = require_actor(session, DECIDE, name)
         stopped = mark_stopped(books, session.clock, name)
         if stopped is not None:
-            record_decision(session, "stopped", f"environment/{name}", reason, name)
+            record_decision(session, "stopped", f"environment/{name}", reason, actor, name)
         for running in fleet.list_running(name):
             fleet.stop(name, running)
         output.out.print(f"{name}: {'stopped' if stopped else 'nothing runs'}")
