@@ -1,5 +1,6 @@
 """The schema gate: what cannot be stops, and what is merely different passes."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -350,3 +351,30 @@ def test_rows_are_brought_to_the_types_that_their_schema_means() -> None:
     other = convert_to_schema(same.with_columns(pl.col("when").dt.strftime("%Y-%m-%dT%H:%M:%SZ")), SCHEMA)
     assert other.schema == GOOD.schema
     assert other.drop("night").equals(GOOD.drop("night"))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "ends"),
+    [
+        ("degrees of a summer", lambda random: random.normal(18, 4, 90).clip(1), False),
+        ("degrees that only came close to 0", lambda random: np.abs(random.normal(50, 18, 2000)) + 0.2, False),
+        ("whole degrees of a summer", lambda random: random.integers(8, 31, 120), False),
+        ("distances", lambda random: random.lognormal(6.5, 0.7, 2000), True),
+        ("amounts", lambda random: random.exponential(30, 2000), True),
+        ("rain", lambda random: random.exponential(3, 900) * (random.random(900) < 0.2), True),
+        ("shares", lambda random: random.random(300), True),
+        ("counts", lambda random: random.poisson(4, 500), True),
+        ("weekdays", lambda random: random.integers(1, 8, 500), True),
+    ],
+)
+def test_zero_is_the_lowest_value_only_where_values_end_there(
+    name: str, values: Callable[[np.random.Generator], Any], ends: bool
+) -> None:
+    """A table of a warm season does not stop the first frost; a negative amount, count or share is stopped."""
+    for seed in range(20):
+        frame = pl.DataFrame({"x": values(np.random.default_rng(seed))})
+        column = infer_schema(frame, "source").column("x")
+        assert column is not None
+        low = column.low
+        assert low is not None
+        assert (low >= 0) == ends, f"{name}: {low}"

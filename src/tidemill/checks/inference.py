@@ -16,6 +16,9 @@ from tidemill.errors import DataError
 
 _ENOUGH = 500
 _FEW = 20
+# Values with an end have at least half as many values near it as evenly spread ones: a tail has fewer.
+_EDGE = 0.05
+_FULL_EDGE = _EDGE / 2
 
 
 def infer_schema(
@@ -29,8 +32,8 @@ def infer_schema(
     """Return a schema that these rows fit, wide enough for later rows.
 
     A range extends at least twice the observed span beyond both ends, farther for long tails or few values, but not
-    below 0 where all values are at least 0. Whole numbers that count the rows, and keys, have no upper limit. Text has
-    an open vocabulary. A column without nulls may have a few, except the event time and the known-at time; a column
+    below 0 where 0 is the natural end of the values. Whole numbers that count the rows, and keys, have no upper limit.
+    Text has an open vocabulary. A column without nulls may have a few, except the event time and the known-at time; a column
     without NaN and infinite numbers may have none.
 
     Parameters
@@ -96,12 +99,12 @@ def _infer_column(values: pl.Series) -> Column:
     finite = len(kept) == len(numbers)
     if kept.is_empty():
         return Column(name=values.name, type=kind, missing=missing, finite=finite)
-    low, high = _range(kept)
+    low, high = _range(kept, whole=kind == "integer")
     counts = kind == "integer" and _counts_rows(values)
     return Column(name=values.name, type=kind, missing=missing, low=low, high=None if counts else high, finite=finite)
 
 
-def _range(numbers: pl.Series) -> tuple[float, float]:
+def _range(numbers: pl.Series, *, whole: bool) -> tuple[float, float]:
     """Return the range of later values: the longer a tail is, in mean deviations, the farther its limit."""
     least, most = _bounds(numbers)
     span = max(most - least, abs(most), 1.0)
@@ -109,7 +112,25 @@ def _range(numbers: pl.Series) -> tuple[float, float]:
     middle = float(numbers.median())  # type: ignore[arg-type]  # not empty, so a number
     apart = float((numbers - middle).abs().mean()) or span  # type: ignore[arg-type]
     below, above = (span * few * max(2.0, abs(edge - middle) / (2 * apart)) for edge in (least, most))
-    return max(0.0, least - below) if least >= 0 else least - below, most + above
+    low = max(0.0, least - below) if _ends_at_zero(numbers, least, most, whole=whole) else least - below
+    return low, most + above
+
+
+def _ends_at_zero(numbers: pl.Series, least: float, most: float, *, whole: bool) -> bool:
+    """Return whether 0 is the natural end of these values, as it is of distances, counts, shares and amounts.
+
+    Values that end there come close to it, and many of them do. A temperature that was never below 0 so far does not
+    end at 0: it was not close to it, or only a thin tail came close. Whole numbers that begin at 0 or 1 are counts.
+    """
+    if least < 0:
+        return False
+    if whole and least <= 1:
+        return True
+    near = _EDGE * (most - least)
+    if least > near:
+        return False
+    at_the_edge = int((numbers <= least + near).sum()) - 1
+    return at_the_edge >= _FULL_EDGE * len(numbers)
 
 
 def _counts_rows(values: pl.Series) -> bool:
