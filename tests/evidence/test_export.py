@@ -2,7 +2,6 @@
 
 import io
 import json
-import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from tests.keys import make_key
 from tests.projects import make_project, tidemill
 from tidemill.compose.backends import open_workspace
 from tidemill.errors import Corrupt
@@ -30,11 +30,8 @@ Files = dict[str, bytes]
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two Ed25519 keys and a key of NIST P-256, made by OpenSSL: `a.pem` and `a.pub.pem`, …"""
     folder = tmp_path_factory.mktemp("keys")
-    curve = ("-pkeyopt", "ec_paramgen_curve:P-256")
-    for name, kind, options in (("a", "ED25519", ()), ("b", "ED25519", ()), ("p256", "EC", curve)):
-        key, public = folder / f"{name}.pem", folder / f"{name}.pub.pem"
-        subprocess.run(("openssl", "genpkey", "-algorithm", kind, *options, "-out", str(key)), check=True)
-        subprocess.run(("openssl", "pkey", "-in", str(key), "-pubout", "-out", str(public)), check=True)
+    for name, kind in (("a", "ed25519"), ("b", "ed25519"), ("p256", "p256")):
+        make_key(folder, name, kind)
     return folder
 
 

@@ -22,11 +22,13 @@ from tidemill.backtest.sources import ReplayFeatures, ReplaySources, TimeIndex
 from tidemill.clock import VirtualClock, parse_duration
 from tidemill.compose.backends import open_workspace
 from tidemill.compose.session import open_history, open_session
+from tidemill.compose.signing import NoSignatures
 from tidemill.core import resources
 from tidemill.core.backtest import Rule
 from tidemill.core.columns import ROW_ID, TIME
 from tidemill.core.model import Signature
 from tidemill.core.policy import ModelPolicy, Policy
+from tidemill.core.signing import PackageSigner
 from tidemill.core.trigger import Job, JobState
 from tidemill.daemon.loop import Loop, to_job_state
 from tidemill.data.frame import require_one_answer_each
@@ -100,7 +102,11 @@ class Replay:
             "backtest",
             self.clock,
             workspace=workspace,
-            replacements={resources.Sources: self.sources, resources.Features: self.features},
+            replacements={
+                resources.Sources: self.sources,
+                resources.Features: self.features,
+                PackageSigner: NoSignatures(),
+            },
         )
         self.session.shared_results = SharedResults(folder.parent / "memory" / _fingerprint_history(policy))
         self.books = workspace.ledger

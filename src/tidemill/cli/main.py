@@ -39,7 +39,7 @@ NOUNS = {  # the first module defines the noun, the others add commands to it
     "jobs": ["triggers"],
     "audit": ["audit"],
     "tokens": ["tokens"],
-    "models": ["models", "models_deploy", "models_compare", "models_export"],
+    "models": ["models", "models_deploy", "models_compare", "models_export", "models_sign"],
     "runs": ["runs", "runs_evidence", "runs_reproduce"],
     "data": ["data", "data_batches"],
     "features": ["features"],

@@ -37,6 +37,7 @@ def register(
     json: Json = False,
 ) -> None:
     """Register a model that was trained elsewhere; the file is inspected without unpickling it."""
+    from tidemill.core.signing import PackageSigner
     from tidemill.data.learning import learn_table
     from tidemill.models.adopt import adopt
     from tidemill.registry.releases import register as register_release
@@ -56,8 +57,10 @@ def register(
     )
     books = session.workspace.ledger
     digest = session.packages.save(model)
+    signature = session.resource(PackageSigner).sign(model)
+    tags = {"origin": "by hand"}
     with books.transaction(durable=True):
-        release = register_release(books, session.clock, model, digest, environment=env, tags={"origin": "by hand"})
+        release = register_release(books, session.clock, model, digest, environment=env, tags=tags, signature=signature)
         reason = f"from {path.name}" + (", trusted" if trust else "")
         record_decision(session, "registered", release.label, reason, actor)
     if json:
@@ -99,11 +102,14 @@ def approve(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = 
 @models.command("promote")
 def promote(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = "production") -> None:
     """Make a release the champion at once."""
+    from tidemill.core.signing import PackageSigner
     from tidemill.ledger.releases import find_release
     from tidemill.models.usable import require_predictions
 
     session = load_session(env)
-    model = session.packages.load(find_release(session.workspace.ledger, label).package)
+    release = find_release(session.workspace.ledger, label)
+    model = session.packages.load(release.package)
+    session.resource(PackageSigner).verify(model, release.signature, release.label)
     require_predictions(model)  # a model that cannot predict must not serve
     with deciding(session, DECIDE) as (deployer, actor):
         route = deployer.promote(label, actor.name, reason)

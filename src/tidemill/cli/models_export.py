@@ -29,12 +29,15 @@ def export(
 ) -> None:
     """Write the package of a release to a folder: weights, code, lock, signature, samples, metrics, data references."""
     from tidemill.ledger.releases import find_release
+    from tidemill.models.signing import SIGNATURE
 
     if format not in _FORMATS:
         raise InputError(f"there is no format {format!r}", f"use {' or '.join(_FORMATS)}")
     session = load_session()
     release = find_release(session.workspace.ledger, label)
     files = _files(session.packages.load(release.package), format)
+    if release.signature and format == "package":
+        files[SIGNATURE] = session.workspace.blobs.get(release.signature)
     _write(files, to)
     output.out.print(f"{release.label}: {len(files)} files in {to}")
     if "MLmodel" in files:

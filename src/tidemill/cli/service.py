@@ -37,6 +37,7 @@ def serve(
 ) -> None:
     """Serve predictions over HTTP; notify the addresses of the policy if the daemon stops reporting."""
     from tidemill.access.exposure import Exposure
+    from tidemill.core.signing import PackageSigner
     from tidemill.daemon.listening import Listener
     from tidemill.serving.server import serve as run_service
 
@@ -55,6 +56,7 @@ def serve(
             port,
             lambda address: output.err.print(f"serving at {address} (stop with Ctrl-C)"),
             session.project.policy.strict_models,
+            session.resource(PackageSigner),
         )
     finally:
         listener.stop()

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tidemill.clock import Clock
 from tidemill.compose.backends import open_fleet, open_sources, open_workspace
+from tidemill.compose.signing import KeySigner
 from tidemill.core import resources
 from tidemill.core.ci import BuildHost
 from tidemill.core.metric import Metric, MetricVersion
 from tidemill.core.pipeline import Pipeline
 from tidemill.core.policy import Policy
 from tidemill.core.schema import Schema
+from tidemill.core.signing import PackageSigner
 from tidemill.errors import NotFound
 from tidemill.flow.session import Session
 from tidemill.host.prober import PackageProber
@@ -67,6 +69,7 @@ def open_session(
     session.register(resources.Features, lambda: _features(session))
     session.register(resources.ProjectMetrics, lambda: _CodeMetrics(session))
     session.register(resources.Fleet, lambda: open_fleet(project, opened, session.clock))
+    session.register(PackageSigner, lambda: KeySigner(project, opened))
     session.register(resources.Environments, lambda: PackageProber(opened.root / "packages"))
     session.register(BuildHost, lambda: _BuildFolder(opened.root / "ci", project.folder, project.name))
     session.built_in = {"ci": _load_ci, "deployment": _load_deployment}
@@ -134,7 +137,9 @@ def predict(session: Session, rows: Any, model: str = "") -> "pl.DataFrame":
     workspace = session.workspace
     lookup = Lookup(workspace.online)
     strict = session.project.policy.strict_models
-    service = Service(workspace.board, session.packages, workspace.journal, lookup, session.clock, strict=strict)
+    signer = session.resource(PackageSigner)
+    stores = (workspace.board, session.packages, workspace.journal, lookup)
+    service = Service(*stores, session.clock, strict=strict, signer=signer)
     service.refresh()
     result = service.predict_request(session.project.model(model).name, to_polars(rows))
     for warning in result.warnings:

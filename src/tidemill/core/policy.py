@@ -12,6 +12,7 @@ from tidemill.core.environment import CONTROL, DELIVERY_PIPELINES, Environment
 from tidemill.core.model import PredictionTask
 from tidemill.core.regime import Regimes
 from tidemill.core.rollout import Rollout as Rollout
+from tidemill.core.signing import Signing
 from tidemill.core.source import Source
 from tidemill.core.trigger import Trigger
 from tidemill.core.watch import Watch as Watch
@@ -318,6 +319,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     backtest: Backtest = Backtest()
     retention: Retention = Retention()
     ci: Ci = Ci()
+    signing: Signing = Signing()
 
     def in_environment(self, environment: str) -> "Policy":
         """Return the policy with the triggers that fire in an environment: models are not trained where CI runs.

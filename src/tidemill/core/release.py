@@ -11,7 +11,8 @@ from tidemill.core.model import TrainedOn
 class Release(Struct, frozen=True, kw_only=True):
     """Version `version` of the model `name`: the package's digest, the run that trained it, and its metrics.
 
-    The verdicts of that run show why the gate approved it.
+    The verdicts of that run show why the gate approved it. `signature` is the digest of the package's signature, empty
+    if it is not signed.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Release(Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     tags: dict[str, str] = {}
     data: dict[str, Any] = {}
+    signature: str = ""
 
     @property
     def trained_on(self) -> TrainedOn:

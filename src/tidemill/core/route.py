@@ -26,7 +26,7 @@ RouteChange = Literal[
 class Arm(Struct, frozen=True, kw_only=True):
     """A release in a route; `share` is its share of the requests that no bound release serves (0 for a shadow).
 
-    A `bound` release serves all rows whose key has the value `value`.
+    A `bound` release serves all rows whose key has the value `value`. `signature` is that of the release.
     """
 
     release: str
@@ -35,6 +35,7 @@ class Arm(Struct, frozen=True, kw_only=True):
     role: Role
     share: float = 0.0
     value: str = ""
+    signature: str = ""
 
     @property
     def portion(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tidemill.access.exposure import Exposure
+from tidemill.core.signing import PackageSigner
 from tidemill.daemon.daemon import Daemon, Notify
 from tidemill.daemon.deployed import Deployed, start_pipelines
 from tidemill.daemon.lease import Lease
@@ -54,8 +55,8 @@ def up(
     deployed = Deployed(deployment) if deployment else None
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    strict = session.project.policy.strict_models
-    server = HttpServer(session.workspace, session.clock, addresses.service, addresses.port, strict)
+    strict, signer = session.project.policy.strict_models, session.resource(PackageSigner)
+    server = HttpServer(session.workspace, session.clock, addresses.service, addresses.port, strict, signer)
     pages = Pages(session, addresses.pages_port, read_policies, addresses.pages)
     listener = Listener(session)
     os.environ.setdefault("TIDEMILL_PAGES", pages.address)  # alerts link to the pages

@@ -22,7 +22,7 @@ def require_signing() -> None:
     try:
         import cryptography  # noqa: F401
     except ImportError:
-        raise MissingExtra("signatures need cryptography", "pip install 'tidemill[signing]'") from None
+        raise MissingExtra("cryptography", "signing") from None
 
 
 def require_outside(key: Path, folders: Iterable[Path]) -> None:

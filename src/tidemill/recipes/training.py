@@ -21,6 +21,7 @@ from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Board, Books, PackageStore, Sources
 from tidemill.core.run import Metrics
+from tidemill.core.signing import PackageSigner
 from tidemill.data.encoding import Encoding
 from tidemill.data.split import choose_split_kind, split_at_random, split_by_group, split_by_time, split_stratified
 from tidemill.models.transforming import transform
@@ -106,12 +107,14 @@ def release(
     policy: ModelPolicy,
     books: Books,
     packages: PackageStore,
+    signer: PackageSigner,
     board: Board,
     clock: Clock,
     context: Context,
 ) -> str:
     """Register an approved model, deploy it by its policy, and return the label of the release."""
-    registered = register(books, clock, model, packages.save(model), environment=context.environment, run=context.run)
+    package, signature, place = packages.save(model), signer.sign(model), context.environment
+    registered = register(books, clock, model, package, environment=place, run=context.run, signature=signature)
     gate_verdicts = books.verdicts.find(run=context.run, check="gate")
     deployer = Deployer(books, board, clock, context.environment)
     deployer.deploy(registered, policy, gate_verdicts[-1].id if gate_verdicts else "")

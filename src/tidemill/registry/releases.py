@@ -22,10 +22,12 @@ def register(
     environment: str,
     run: str = "",
     tags: dict[str, str] | None = None,
+    signature: str = "",
 ) -> Release:
     """Register a package as the next version of its name.
 
-    Return the existing release if the package is the newest version already, or was registered by the same run.
+    `signature` is the digest of the package's signature. Return the existing release if the package is the newest
+    version already, or was registered by the same run.
 
     Raises
     ------
@@ -52,6 +54,7 @@ def register(
             metrics=model.manifest.metrics,
             tags=tags or {},
             data=model.manifest.data,
+            signature=signature,
         )
         try:
             with books.transaction(durable=True):
@@ -63,6 +66,13 @@ def register(
     raise Conflict(
         f"the release of model {name!r} could not be registered: other processes add versions", "run it again"
     )
+
+
+def add_signature(books: Books, label: str, signature: str) -> Release:
+    """Set the signature of a release, by its digest."""
+    release = find_release(books, label)
+    with books.transaction(durable=True):
+        return books.releases.change(release.id, lambda current: replace(current, signature=signature))
 
 
 def tag(books: Books, label: str, tags: dict[str, str]) -> Release:

@@ -19,7 +19,13 @@ def find_current_route(books: BooksReader, environment: str, model: str) -> Rout
 def make_arm(release: Release, role: Role, share: float, value: str = "") -> Arm:
     """Return an arm for a release; a bound one has the value of the key whose rows it serves."""
     return Arm(
-        release=release.label, version=release.version, package=release.package, role=role, share=share, value=value
+        release=release.label,
+        version=release.version,
+        package=release.package,
+        role=role,
+        share=share,
+        value=value,
+        signature=release.signature,
     )
 
 
@@ -54,7 +60,7 @@ def change_route(
         environment=environment,
         model=model,
         version=before.version + 1 if before else 1,
-        arms=arms,
+        arms=tuple(_add_signature(books, arm) for arm in arms),
         since=clock.now(),
         reason=reason,
         change=kind,
@@ -86,3 +92,12 @@ def set_share(arm: Arm, share: float, role: Role | None = None) -> Arm:
 def list_routes(books: BooksReader, environment: str, model: str) -> list[Route]:
     """Return all routes of a model, oldest first."""
     return sorted(books.routes.find(environment=environment, model=model), key=lambda route: route.version)
+
+
+def _add_signature(books: BooksReader, arm: Arm) -> Arm:
+    """Return the arm with the signature of its release, which can be signed after an earlier route named it."""
+    if arm.signature:
+        return arm
+    releases = books.releases.find(package=arm.package, limit=1)
+    signed = next((release for release in releases if release.label == arm.release), None)
+    return replace(arm, signature=signed.signature) if signed is not None else arm

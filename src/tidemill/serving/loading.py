@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from tidemill.core.model import Manifest, Signature
 from tidemill.core.resources import Packages
 from tidemill.core.route import Arm, Role, Route
+from tidemill.core.signing import PackageSigner
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, TidemillError
 from tidemill.models.load import load
@@ -98,13 +99,19 @@ class Scores(Struct, frozen=True):
     finite: npt.NDArray[np.bool_]
 
 
-def load_route(route: Route, packages: Packages, cache: Mapping[str, LoadedPackage]) -> LoadedRoute:
+def load_route(
+    route: Route, packages: Packages, cache: Mapping[str, LoadedPackage], signer: PackageSigner | None = None
+) -> LoadedRoute:
     """Load the packages of a route, except those in `cache` (by digest), and warm them up.
+
+    The `signer` verifies the signature of a package before anything in it is loaded.
 
     Raises
     ------
     ConfigurationError
         if the route has no champion.
+    Corrupt
+        if the environment demands signatures, and that of a package is absent or not valid.
     TidemillError
         if a package cannot be loaded or cannot predict its own samples, or the arms have different tasks.
     """
@@ -114,7 +121,7 @@ def load_route(route: Route, packages: Packages, cache: Mapping[str, LoadedPacka
     known = dict(cache)
     for arm in route.arms:
         if arm.package not in known:
-            known[arm.package] = _load_package(arm, packages)
+            known[arm.package] = _load_package(arm, packages, signer)
     loaded = [known[arm.package] for arm in route.arms]
     for arm, package in zip(route.arms, loaded, strict=True):
         if package.signature.task != loaded[champion].signature.task:
@@ -170,9 +177,11 @@ def _find_finite(signature: Signature, predictions: Predictions) -> npt.NDArray[
     return np.asarray(np.isfinite(predictions.probabilities).all(axis=1), dtype=np.bool_)
 
 
-def _load_package(arm: Arm, packages: Packages) -> LoadedPackage:
-    """Load a package, and predict its own sample rows, if it has any."""
+def _load_package(arm: Arm, packages: Packages, signer: PackageSigner | None) -> LoadedPackage:
+    """Verify and load a package, and predict its own sample rows, if it has any."""
     model = packages.load(arm.package)
+    if signer is not None:
+        signer.verify(model, arm.signature, arm.release)
     loaded = LoadedPackage(arm.package, model.manifest, load(model), RowReader(model.manifest.signature.inputs))
     if SAMPLES in model.files:
         rows = msgspec.json.decode(model.files[SAMPLES], type=list[dict[str, object]])

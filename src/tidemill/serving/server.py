@@ -13,6 +13,7 @@ import uvicorn
 from tidemill.access.control import AccessControl
 from tidemill.access.exposure import Exposure, check_exposure, require_tokens
 from tidemill.clock import Clock
+from tidemill.core.signing import PackageSigner
 from tidemill.errors import InputError, TidemillError
 from tidemill.featurestore.lookup import Lookup
 from tidemill.serving.buffer import JournalBuffer
@@ -32,6 +33,7 @@ class HttpServer:
     """The prediction service of a workspace, in its own threads: `start` returns when it listens at `address`.
 
     Requests for the `strict` models must fit. The address of `exposure` must be protected as `check_exposure` requires.
+    The `signer` verifies packages before they are loaded.
 
     Raises
     ------
@@ -46,6 +48,7 @@ class HttpServer:
         exposure: Exposure = _ON_LOOPBACK,
         port: int = 8000,
         strict: Container[str] = (),
+        signer: PackageSigner | None = None,
     ) -> None:
         check_exposure(exposure)
         self.control = AccessControl(workspace.board, clock, workspace.environment, required=exposure.needs_tokens)
@@ -64,6 +67,7 @@ class HttpServer:
             predictions=self._buffer,
             metrics=metrics,
             strict=strict,
+            signer=signer,
         )
         self._exposure = exposure
         self._app = ServiceApp(self.service, self.control)
@@ -190,6 +194,7 @@ def serve(
     port: int = 8000,
     ready: Callable[[str], Any] | None = None,
     strict: Container[str] = (),
+    signer: PackageSigner | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; call `ready` with the address once the service listens. For the main thread.
 
@@ -201,7 +206,7 @@ def serve(
         if the server stops without a signal.
     """
     stopping = threading.Event()
-    server = HttpServer(workspace, clock, exposure, port, strict)
+    server = HttpServer(workspace, clock, exposure, port, strict, signer)
     handlers = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.start()

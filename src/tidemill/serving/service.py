@@ -11,6 +11,7 @@ from tidemill.clock import Clock
 from tidemill.core.prediction import failures_kind
 from tidemill.core.resources import Board, Journal, Packages
 from tidemill.core.route import Route
+from tidemill.core.signing import PackageSigner
 from tidemill.data.frame import require_one_answer_each
 from tidemill.data.timestamps import TIMESTAMP, to_timestamps
 from tidemill.errors import NotFound, Transient
@@ -57,7 +58,8 @@ class Service:
     `refresh` loads routes that changed; until it is called, the earlier routes stay in force. `predict`, `add_labels`
     and `refresh` may be called from many threads. Predictions go to `predictions` (by default the journal), labels
     directly to the journal. Requests for the `strict` models must fit; the predictions of other models have warnings.
-    Without `with_times`, the journal does not contain how long the models took.
+    Without `with_times`, the journal does not contain how long the models took. The `signer` verifies packages before
+    they are loaded.
     """
 
     def __init__(
@@ -72,9 +74,10 @@ class Service:
         metrics: ServiceMetrics | None = None,
         strict: Container[str] = (),
         with_times: bool = True,
+        signer: PackageSigner | None = None,
     ) -> None:
         self.clock = clock
-        self._strict, self._with_times = strict, with_times
+        self._strict, self._with_times, self._signer = strict, with_times, signer
         self.metrics = metrics or ServiceMetrics()
         self._board, self._packages, self._journal, self._lookup = board, packages, journal, lookup
         self._predictions = predictions or journal
@@ -237,7 +240,7 @@ class Service:
         reusable = [*self._routes.values(), *self._previous.values()]
         cache = {arm.loaded.digest: arm.loaded for loaded in reusable for arm in loaded.arms}
         try:
-            loaded_route = load_route(route, self._packages, cache)
+            loaded_route = load_route(route, self._packages, cache, self._signer)
         except Exception as error:
             earlier = self._failures.get(route.model)
             pause = min(2 * earlier.pause, _LONGEST_PAUSE) if earlier and earlier.route == route else 0.5

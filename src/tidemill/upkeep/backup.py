@@ -26,7 +26,7 @@ from tidemill.core.run import Run, StepRun
 from tidemill.errors import Corrupt, NotFound, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.ledger.ledger import Ledger
-from tidemill.upkeep.gc import list_blobs_of_run
+from tidemill.upkeep.gc import list_blobs_of_release, list_blobs_of_run
 from tidemill.upkeep.lock import upkeep
 from tidemill.workspace.workspace import Workspace
 
@@ -212,7 +212,7 @@ def _list_blobs(workspace: Workspace, record: Artifact | Run | StepRun | Release
         # The digest of the code is not the digest of a blob.
         yield from (digest for digest in list_blobs_of_run(record) if workspace.blobs.has(digest))
     elif isinstance(record, Release):
-        yield record.package
+        yield from list_blobs_of_release(record)
     elif record.log_blob:
         yield record.log_blob
 

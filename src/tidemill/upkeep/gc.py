@@ -179,7 +179,7 @@ def _find_needed(ledger: Ledger, retention: Retention, now: datetime) -> dict[st
     lineage = {release.run for release in kept if release.run}
     kept_runs: dict[str, str] = {}
     for release in kept:
-        needed[release.package] = "a release needs it"
+        needed |= dict.fromkeys(list_blobs_of_release(release), "a release needs it")
     for build in ledger.builds.find(state="passed"):
         needed |= dict.fromkeys(build.artifacts.values(), "a build needs it")
     for run in _all(ledger.runs):
@@ -244,6 +244,8 @@ def _list_kinds(ledger: Ledger, blobs: Blobs, needed: dict[str, str]) -> Iterato
             yield step.log_blob, "log"
     for release in _all(ledger.releases):
         yield release.package, "model"
+        if release.signature:
+            yield release.signature, "signature"
     for build in _all(ledger.builds):
         yield from ((digest, "build") for digest in build.artifacts.values())
     for artifact in _all(ledger.artifacts):
@@ -267,7 +269,14 @@ def _list_new_references(ledger: Ledger, since: str) -> set[str]:
     references = {digest for run in runs.values() for digest in list_blobs_of_run(run)}
     references |= {digest for step in _all(ledger.steps, since) for digest in list_blobs_of_step(step)}
     references |= {digest for build in _all(ledger.builds, since) for digest in build.artifacts.values()}
-    return references | {release.package for release in _all(ledger.releases, since)}
+    return references | {
+        digest for release in _all(ledger.releases, since) for digest in list_blobs_of_release(release)
+    }
+
+
+def list_blobs_of_release(release: Release) -> tuple[str, ...]:
+    """Return the digests of the package of a release and of its signature."""
+    return (release.package, release.signature) if release.signature else (release.package,)
 
 
 def list_blobs_of_run(run: Run) -> Iterator[str]:

@@ -11,6 +11,7 @@ from tidemill.evidence.export.documents import Document, Fact, Question, Section
 from tidemill.evidence.export.facts import ReleaseFacts
 from tidemill.evidence.formatting import format_time
 
+_PROVENANCE = "provenance.json"
 _ABOUT = (
     "The headings are those of Annex IV (technical documentation, Article 11(1)). Facts come from the records of the "
     "ledger. An empty field is a question that only the provider can answer. Whether the system is high-risk, and "
@@ -113,7 +114,8 @@ def _describe_development(facts: ReleaseFacts) -> Section:
         *fact("(d) data sheet", "see the data sheet" if facts.batches or facts.profile else "", "data-sheet.json"),
         *fact("(f) changes that the policy makes by itself", _describe_automatic_changes(facts)),
         *fact("(g) split of training and test rows", policy.training.split or "by time" if policy else ""),
-        *fact("(h) signature and digests", "the files of the package have digests", "provenance.json"),
+        *fact("(h) digests of the files of the package", len(facts.model.files) if facts.model else None, _PROVENANCE),
+        *fact("(h) package is signed (OpenSSF model-signing)", bool(facts.signature)),
     )
     tests = tuple(
         (v.check, v.subject, v.outcome, v.reason, format_time(v.time))

@@ -58,6 +58,8 @@ def build_files(
     files["provenance.json"] = encode(build_provenance(facts))
     if facts.model is not None and _LOCK in facts.model.files:
         files[f"environment/{_LOCK}"] = facts.model.files[_LOCK]
+    if facts.signature:
+        files["package-signature.json"] = facts.signature
     if facts.packages:
         files["environment/packages.txt"] = facts.packages.encode()
     files |= _trace(books, facts)

@@ -26,6 +26,7 @@ def build_model_card(facts: ReleaseFacts) -> Document:
         *fact("created", release.created),
         *fact("flavor", release.flavor),
         *fact("package (SHA-256)", release.package),
+        *fact("package is signed (OpenSSF model-signing)", bool(facts.signature)),
         *fact("earlier releases", [previous.label for previous in facts.previous[-5:]]),
         *fact("tags", release.tags),
         *fact("package problem", facts.package_problem),

@@ -64,6 +64,7 @@ class ReleaseFacts(Struct, frozen=True, kw_only=True):
     measured: Metrics | None = None
     profile: dict[str, Any] = {}
     packages: str = ""
+    signature: bytes = b""
     schemas: tuple[SchemaVersion, ...] = ()
     batches: tuple[Verdict, ...] = ()
     live: tuple[Verdict, ...] = ()
@@ -150,6 +151,7 @@ def collect_facts(
         measured=_read_measured(books, blobs, details),
         profile=_read_profile(model),
         packages=_read_packages(blobs, details),
+        signature=_read_signature(blobs, release),
         schemas=tuple(books.schemas.find(source=source)) if source else (),
         batches=_find_batches(books, details, source),
         live=tuple(sorted((v for v in verdicts if v.id not in own), key=lambda verdict: verdict.id)),
@@ -219,6 +221,14 @@ def _read_packages(blobs: Blobs, details: RunDetails | None) -> str:
         return blobs.get(details.run.packages).decode() if details and details.run.packages else ""
     except TidemillError:
         return ""
+
+
+def _read_signature(blobs: Blobs, release: Release) -> bytes:
+    """Return the signature of the package; empty if it is not signed."""
+    try:
+        return blobs.get(release.signature) if release.signature else b""
+    except TidemillError:
+        return b""
 
 
 def _find_batches(books: BooksReader, details: RunDetails | None, source: str) -> tuple[Verdict, ...]:

@@ -1,0 +1,59 @@
+"""`models sign`, `models verify`: signatures of releases, in the format of OpenSSF model-signing."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tidemill.access.roles import DECIDE
+from tidemill.cli import output
+from tidemill.cli.decisions import record_decision
+from tidemill.cli.models import LabelArgument, models
+from tidemill.cli.pauses import Reason
+from tidemill.cli.session import EnvironmentOption, Json, load_session, require_actor
+from tidemill.errors import ConfigurationError
+
+
+@models.command("sign")
+def sign(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = "production") -> None:
+    """Sign a release with the key of [signing], such as one that was registered before there was a key."""
+    from tidemill.core.signing import PackageSigner
+    from tidemill.host.keys import CREATE_KEY
+    from tidemill.ledger.releases import find_release
+    from tidemill.registry.releases import add_signature
+
+    session = load_session(env)
+    actor = require_actor(session, DECIDE)
+    release = find_release(session.workspace.ledger, label)
+    signature = session.resource(PackageSigner).sign(session.packages.load(release.package))
+    if not signature:
+        raise ConfigurationError("the project has no private key", f"set key under [signing]; {CREATE_KEY}")
+    with session.workspace.ledger.transaction(durable=True):
+        add_signature(session.workspace.ledger, release.label, signature)
+        record_decision(session, "signed", release.label, reason, actor)
+    output.out.print(f"{release.label} is signed; to load it where signatures are required, promote it")
+
+
+@models.command("verify")
+def verify(
+    label: LabelArgument,
+    public_key: Annotated[
+        Path | None, typer.Option(help="The public key (PEM). Default: public_key under [signing].")
+    ] = None,
+    env: EnvironmentOption = "production",
+    json: Json = False,
+) -> None:
+    """Verify the signature of a release: that no file of its package was changed since, and who signed it."""
+    from tidemill.compose.signing import KeySigner
+    from tidemill.host.keys import fingerprint, read_public_key
+    from tidemill.ledger.releases import find_release
+
+    session = load_session(env)
+    release = find_release(session.workspace.ledger, label)
+    signer = KeySigner(session.project, session.workspace)
+    key = signer.require_signature(session.packages.load(release.package), release.signature, release.label, public_key)
+    signed_by = fingerprint(read_public_key(key))
+    if json:
+        output.print_json({"release": release.label, "package": release.package, "key": signed_by})
+    else:
+        output.out.print(f"{release.label} is signed by the key {signed_by[:16]}, and unchanged since")

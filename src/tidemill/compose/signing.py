@@ -1,0 +1,110 @@
+"""Signs and verifies the packages of a project with the keys of its policy."""
+
+import os
+import re
+from pathlib import Path
+from typing import ClassVar
+
+from tidemill.core.model import Model
+from tidemill.errors import ConfigurationError, Corrupt, TidemillError
+from tidemill.host.keys import CREATE_KEY, find_repository, require_outside
+from tidemill.project.project import Project
+from tidemill.workspace.workspace import Workspace
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+class KeySigner:
+    """Signs and verifies packages; an environment with `signed = true` loads no package without a valid signature."""
+
+    writable: ClassVar[bool] = True
+
+    def __init__(self, project: Project, workspace: Workspace) -> None:
+        self._project = project
+        self._workspace = workspace
+
+    @property
+    def is_required(self) -> bool:
+        """Whether the environment demands signatures."""
+        settings = self._project.policy.environments.get(self._workspace.environment)
+        return settings is not None and settings.signed
+
+    def sign(self, model: Model) -> str:
+        """Sign a package, store the signature and return its digest; empty if the project has no private key.
+
+        Raises
+        ------
+        ConfigurationError
+            if the environment demands signatures and there is no key, or the key is inside the project.
+        InputError
+            if the key cannot be used.
+        """
+        key = self._find_file(self._project.policy.signing.key)
+        if key is None:
+            if self.is_required:
+                raise ConfigurationError(
+                    f"{self._workspace.environment} loads only signed models, and there is no private key",
+                    f"set key under [signing] in tidemill.toml; {CREATE_KEY}",
+                )
+            return ""
+        require_outside(key, (find_repository(self._project.folder), self._workspace.root))
+        from tidemill.models.signing import sign_package
+
+        return self._workspace.blobs.put(sign_package(model, key), durable=True)
+
+    def verify(self, model: Model, signature: str, name: str) -> None:
+        """Verify the signature of a release with a digest, if the environment demands it.
+
+        Raises
+        ------
+        ConfigurationError
+            if there is no public key.
+        Corrupt
+            if the release is not signed, or was signed by another key, or was changed since.
+        """
+        if self.is_required:
+            self.require_signature(model, signature, name)
+
+    def require_signature(self, model: Model, signature: str, name: str, public_key: Path | None = None) -> Path:
+        """Verify the signature of a release in any environment, by the key of the policy or by another one.
+
+        Return the file of the key; the errors are those of `verify`.
+        """
+        public_key = public_key or self._find_file(self._project.policy.signing.public_key)
+        if public_key is None:
+            raise ConfigurationError(
+                f"the signature of {name} cannot be verified: there is no public key",
+                "set public_key under [signing] in tidemill.toml",
+            )
+        sign = f"sign it: `tidemill models sign {name}`, then `tidemill models promote {name}`"
+        if not signature:
+            demand = f", and {self._workspace.environment} loads only signed models" if self.is_required else ""
+            raise Corrupt(f"{name} is not signed{demand}", sign)
+        from tidemill.models.signing import verify_package
+
+        try:
+            content = self._workspace.blobs.get(signature)
+        except TidemillError as error:
+            raise Corrupt(f"the signature of {name} cannot be read: {error.problem}", sign) from None
+        verify_package(model, content, public_key, name)
+        return public_key
+
+    def _find_file(self, setting: str) -> Path | None:
+        """Return the file of a setting; None if it is empty, or names an environment variable that is not set."""
+        names = _VARIABLE.findall(setting)
+        if not setting or any(not os.environ.get(name) for name in names):
+            return None
+        path = Path(_VARIABLE.sub(lambda match: os.environ[match[1]], setting)).expanduser()
+        return path if path.is_absolute() else self._project.folder / path
+
+
+class NoSignatures:
+    """Signs and verifies nothing: the releases of a backtest exist only in its temporary workspace."""
+
+    writable: ClassVar[bool] = True
+
+    def sign(self, model: Model) -> str:  # noqa: ARG002 - required by the protocol
+        return ""
+
+    def verify(self, model: Model, signature: str, name: str) -> None:
+        """Accept every package."""
