@@ -20,6 +20,7 @@ BUDGETS = {
     "core": 10,
     "daemon": 180,
     "docs": 90,
+    "evidence": 45,
     "flow": 90,
     "monitoring": 45,
     "recipes": 120,

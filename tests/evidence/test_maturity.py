@@ -68,9 +68,8 @@ def test_a_project_without_a_release_is_below_level_0_and_each_cure_is_named(tmp
     assert "the models are: shop" in " ".join(unknown.split())
 
 
-def test_a_trained_project_is_at_level_0_until_triggers_and_a_watch_have_run(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "shop")
-    tidemill(project.folder, "run", "training")
+def test_a_trained_project_is_at_level_0_until_triggers_and_a_watch_have_run(trained: Project) -> None:
+    project = trained
     found = assess(open_workspace(project.state_folder, "production").ledger, project.policy, "production")
     assert found.level == 0
     assert names(found, 1) == {"triggers", "online validation", "monitoring"}
@@ -78,7 +77,7 @@ def test_a_trained_project_is_at_level_0_until_triggers_and_a_watch_have_run(tmp
     assert find(found, "model validation").count == 1
     assert find(found, "metadata").newest is not None
     assert find(found, "source control").cure.startswith("git init")
-    elsewhere = assess(open_workspace(project.state_folder, "test").ledger, project.policy, "test")
+    elsewhere = assess(open_workspace(project.state_folder, "production").ledger, project.policy, "test")
     assert elsewhere.level is None, "what serves in production is no evidence for the environment `test`"
     assert find(elsewhere, "prediction service").cure == "tidemill models promote shop/1 --env test"
 
