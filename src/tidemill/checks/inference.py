@@ -17,7 +17,7 @@ from tidemill.errors import DataError
 _ENOUGH = 500
 _FEW = 20
 # Values with an end have at least half as many values near it as evenly spread ones: a tail has fewer.
-_EDGE = 0.05
+_EDGE = 0.1
 _FULL_EDGE = _EDGE / 2
 
 
