@@ -33,8 +33,8 @@ def infer_schema(
 
     A range extends at least twice the observed span beyond both ends, farther for long tails or few values, but not
     below 0 where 0 is the natural end of the values. Whole numbers that count the rows, and keys, have no upper limit.
-    Text has an open vocabulary. A column without nulls may have a few, except the event time and the known-at time; a column
-    without NaN and infinite numbers may have none.
+    Text has an open vocabulary. A column without nulls may have a few, except the event time and the known-at time; a
+    column without NaN and infinite numbers may have none.
 
     Parameters
     ----------
