@@ -21,6 +21,11 @@ _NAME = re.compile(r"[\w.@-]{1,100}")
 _CREATE = "create one: `tidemill tokens create NAME --role ROLE`"
 
 
+def create_secret() -> str:
+    """Return a new secret: 256 random bits."""
+    return PREFIX + base64.urlsafe_b64encode(secrets.token_bytes(_BYTES)).rstrip(b"=").decode()
+
+
 def digest_secret(secret: str | bytes) -> str:
     """Return the digest under which a token is stored; the secret is random, so no salt is needed."""
     return hashlib.sha256(secret.encode() if isinstance(secret, str) else secret).hexdigest()
@@ -50,7 +55,7 @@ def create_token(
         raise InputError(f"{owner!r} cannot be the owner of a token", "use the name of a person or a program")
     if lifetime is not None and lifetime <= timedelta():
         raise InputError("the token would expire at once", "set a longer time: --expires 90d")
-    secret = PREFIX + base64.urlsafe_b64encode(secrets.token_bytes(_BYTES)).rstrip(b"=").decode()
+    secret = create_secret()
     token = Token(
         id=clock.mint(),
         name=name,

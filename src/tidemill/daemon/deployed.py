@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from tidemill.access.tokens import create_secret
 from tidemill.core.environment import Environment
 from tidemill.daemon.daemon import Notify
 from tidemill.daemon.pages import Pages
@@ -27,7 +28,9 @@ class Deployed:
 
     def wait_for_activation(self, server: HttpServer, pages: Pages, stop: threading.Event, notify: Notify) -> bool:
         """Report the addresses, and open the public port when it is requested; return False if stopped before."""
-        facts = ProcessFacts(process=os.getpid(), service=server.address, pages=pages.address)
+        secret = create_secret()
+        server.control.admit_secret(secret, "deployment", ("predict", "viewer"))
+        facts = ProcessFacts(process=os.getpid(), service=server.address, pages=pages.address, secret=secret)
         self._folder.report(facts)
         problem = ""
         while not stop.is_set():
@@ -40,7 +43,8 @@ class Deployed:
                         problem = refused.problem
                         self._folder.report(replace(facts, problem=problem))
                 else:
-                    self._folder.report(replace(facts, public=public))
+                    server.control.forget_secrets()
+                    self._folder.report(replace(facts, public=public, secret=""))
                     notify(f"public at {public}")
                     return True
             stop.wait(_POLL_SECONDS)

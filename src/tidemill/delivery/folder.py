@@ -21,7 +21,8 @@ _PAUSE_SECONDS = 0.02
 class ProcessFacts(Struct, frozen=True, kw_only=True):
     """What a deployed process reports: its process id, its private addresses, and its public address once it has one.
 
-    `problem` is why it could not take the public port.
+    `problem` is why it could not take the public port. `secret` is a token for the tests of the service, until it is
+    public.
     """
 
     process: int
@@ -29,6 +30,7 @@ class ProcessFacts(Struct, frozen=True, kw_only=True):
     pages: str = ""
     public: str = ""
     problem: str = ""
+    secret: str = ""
 
 
 class Activation(Struct, frozen=True, kw_only=True):
@@ -102,7 +104,8 @@ class DeploymentFolder:
 
     def _write(self, name: str, content: Struct) -> None:
         draft = self.folder / f".{name}.{os.getpid()}"
-        draft.write_bytes(msgspec.json.encode(content))
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as sink:
+            sink.write(msgspec.json.encode(content))
         draft.replace(self.folder / name)
 
     def _read(self, name: str, kind: type[T]) -> T | None:

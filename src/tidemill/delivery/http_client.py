@@ -16,6 +16,21 @@ _SECONDS = 30.0
 _MOST_CONNECTIONS = 512
 
 
+def add_secret(address: str, secret: str) -> str:
+    """Return an address with a secret that the functions of this module send as a token; it is not part of messages.
+
+    >>> add_secret("http://127.0.0.1:8000", "tm_x")
+    'http://tm_x@127.0.0.1:8000'
+    """
+    return address.replace("://", f"://{secret}@", 1) if secret else address
+
+
+def _split(address: str) -> tuple[str, dict[str, str]]:
+    """Return the host and port of an address, and the headers of its secret."""
+    secret, _, place = urlsplit(address).netloc.rpartition("@")
+    return place, {"authorization": f"Bearer {secret}"} if secret else {}
+
+
 def predict(address: str, model: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the predictions of a service for rows.
 
@@ -41,13 +56,15 @@ def is_healthy(address: str) -> bool:
 
 
 def _request(address: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-    connection = HTTPConnection(urlsplit(address).netloc, timeout=_SECONDS)
+    place, headers = _split(address)
+    connection = HTTPConnection(place, timeout=_SECONDS)
     try:
-        connection.request("GET" if body is None else "POST", path, body, {"content-type": "application/json"})
+        headers["content-type"] = "application/json"
+        connection.request("GET" if body is None else "POST", path, body, headers)
         response = connection.getresponse()
         return response.status, response.read()
     except (OSError, HTTPException) as failure:
-        problem = f"the service at {address} does not answer: {failure}"
+        problem = f"the service at http://{place} does not answer: {failure}"
         raise TidemillError(problem, "see the log of its process") from None
     finally:
         connection.close()
@@ -73,6 +90,7 @@ async def _measure(address: str, path: str, body: bytes | None, rate: float, sec
     loop = asyncio.get_running_loop()
     host, port = urlsplit(address).hostname or "127.0.0.1", urlsplit(address).port or 80
     head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nhost: {host}:{port}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in _split(address)[1].items())
     content = "" if body is None else f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
     request = f"{head}{content}\r\n".encode() + (body or b"")
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tidemill.delivery.folder import DeploymentFolder
+from tidemill.delivery.http_client import add_secret
 from tidemill.delivery.target import Observation, ProcessState, Runtime, Workload
 from tidemill.errors import TidemillError
 from tidemill.faults import maybe_crash
@@ -56,7 +57,8 @@ class LocalTarget:
         if facts is None or not facts.service:
             return Observation(state="starting")
         state: ProcessState = "public" if facts.public else "ready"
-        return Observation(state=state, address=facts.service, public=facts.public, problem=facts.problem)
+        address = add_secret(facts.service, facts.secret)
+        return Observation(state=state, address=address, public=facts.public, problem=facts.problem)
 
     def activate(self, workload: Workload) -> None:
         self._folder(workload.environment, workload.deployment).activate(workload.port)
