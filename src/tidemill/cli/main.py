@@ -21,6 +21,7 @@ VERBS = {
     "why": "why",
     "status": "status",
     "maturity": "maturity",
+    "mcp": "mcp",
     "backtest": "backtest",
     "demo": "backtest",
     "gc": "upkeep",
@@ -33,6 +34,7 @@ VERBS = {
 NOUNS = {  # the first module defines the noun, the others add commands to it
     "checks": ["checks"],
     "events": ["events"],
+    "proposals": ["proposals"],
     "routes": ["routes"],
     "regimes": ["regimes"],
     "triggers": ["triggers"],

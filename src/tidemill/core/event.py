@@ -104,6 +104,23 @@ class CodePayload(Struct, frozen=True, kw_only=True):
     before: str = ""
 
 
+class ProposalPayload(Struct, frozen=True, kw_only=True):
+    """A proposal of a run, of the promotion of a release, or of the deployment of a build `to` an environment.
+
+    `command` is the command with which a person accepts it.
+    """
+
+    proposal: Literal["run", "promotion", "deployment"]
+    by: str
+    reason: str
+    command: str
+    model: str = ""
+    pipeline: str = ""
+    params: dict[str, str] = {}
+    build: str = ""
+    to: str = ""
+
+
 class DaemonPayload(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A daemon that started (`watching`) or stopped (`ended`); it has read the causes up to the time `looked`."""
 

@@ -9,6 +9,7 @@ from tidemill.core.event import Event
 from tidemill.core.resources import BooksReader
 from tidemill.evidence.daemon_status import read_daemon_status
 from tidemill.ledger.batches import BatchRecord, list_stopped
+from tidemill.ledger.proposals import Proposal, list_open_proposals
 
 APPROVAL_TEXTS = {"approval.needed": "waits for an approval", "model.frozen": "waits: its model is frozen"}
 _WAITING_KINDS = (*APPROVAL_TEXTS, "watch.missing")
@@ -22,7 +23,7 @@ class ActionItem(Struct, frozen=True, kw_only=True):
     `subject` is the id of the record of this `kind` that the item is about.
     """
 
-    kind: Literal["batch", "release", "run", "daemon"]
+    kind: Literal["batch", "release", "run", "daemon", "proposal"]
     subject: str
     what: str
     why: str
@@ -36,6 +37,7 @@ def list_actions(books: BooksReader, environment: str, now: datetime) -> list[Ac
         *(_describe_batch(record) for record in list_stopped(books, environment)),
         *_find_waiting_releases(books, environment),
         *_find_failed_runs(books, environment),
+        *(_describe_proposal(proposal) for proposal in list_open_proposals(books, environment, now)),
     ]
 
 
@@ -102,6 +104,17 @@ def _is_settled(books: BooksReader, environment: str, event: Event) -> bool:
     )
     decided = books.audit.find(subject=event.subject, after=event.id, limit=1)
     return bool(routed or decided)
+
+
+def _describe_proposal(proposal: Proposal) -> ActionItem:
+    decline = f"or decline it: `tidemill proposals decline {proposal.id}`"
+    return ActionItem(
+        kind="proposal",
+        subject=proposal.id,
+        what=f"{proposal.by} proposes a {proposal.kind}: {proposal.subject}",
+        why=f"{proposal.reason}. Accept it with the command, {decline}",
+        cure=proposal.command,
+    )
 
 
 def _find_failed_runs(books: BooksReader, environment: str) -> list[ActionItem]:

@@ -202,6 +202,9 @@ class PolicyRules:
             self._check_event(trigger, index, about)
 
     def _check_event(self, trigger: Trigger, index: int, about: str) -> None:
+        if trigger.on == "proposal":
+            cure = "remove it: a person accepts a proposal, see `tidemill proposals list`"
+            raise self._create_error(f"{about} waits for a proposal", cure, *_trigger_path(index, "on"))
         if trigger.on not in _KINDS and (near := get_close_matches(trigger.on, _KINDS, 1, 0.75)):
             cure = f"did you mean {near[0]!r}?"
             raise self._create_error(

@@ -88,5 +88,6 @@ def _link_item(item: attention.ActionItem) -> ActionItem:
         "batch": view.build_path("verdicts", item.subject),
         "release": view.link_release(item.subject).href,
         "run": view.build_path("runs", item.subject),
+        "proposal": view.build_path("events", item.subject),
     }[item.kind]
     return ActionItem(item.what, item.why, item.cure, href)
