@@ -3,7 +3,7 @@
 import hashlib
 import os
 import platform
-import shutil
+import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -35,7 +35,9 @@ _INDEX_VARIABLES = (
         "no_proxy",
     ),
 )
-_KEPT = 4
+_PIN = re.compile(
+    r"[A-Za-z0-9][\w.-]*(\[[\w,.-]+\])?==[^\s;@]+(\s*;[^@]*)?(\s+--hash=\w+:\w+)*\s*\\?|--hash=\w+:\w+\s*\\?"
+)
 
 
 class BuildEnvironment(Struct, frozen=True, kw_only=True):
@@ -96,9 +98,32 @@ def make_environment(ci: Ci, host: BuildHost, files: Mapping[str, bytes], log: P
     uv = find_uv()
     if uv is None:
         return BuildEnvironment(system=system, problem="uv is not installed on this machine: pip install uv")
-    if not any(name in files for name in (_UV_LOCK, ci.lock)):
-        reason = f"the commit has no {ci.lock} and no {_UV_LOCK}: write one with `tidemill ci lock`, and commit it"
+    if problem := _find_problem(ci, files):
+        return BuildEnvironment(system=system, problem=problem)
+    try:
+        return _make(ci, host, files, log, uv, system)
+    except OSError as error:
+        reason = f"the environment cannot be written below {host.folder}: {error.strerror}"
         return BuildEnvironment(system=system, problem=reason)
+
+
+def _find_problem(ci: Ci, files: Mapping[str, bytes]) -> str:
+    """Return why a lock cannot be used: there is none, or a line is not an exact version."""
+    if _UV_LOCK in files:
+        return ""
+    if ci.lock not in files:
+        return f"the commit has no {ci.lock} and no {_UV_LOCK}: write one with `tidemill ci lock`, and commit it"
+    for name in (ci.lock, ci.test_lock):
+        for number, line in enumerate(files.get(name, b"").decode(errors="replace").splitlines(), 1):
+            text = line.split(" #")[0].strip()
+            if text and not text.startswith("#") and not _PIN.fullmatch(text):
+                return f"{name}, line {number} is not an exact version, such as polars==2.1.0: {text[:80]!r}"
+    return ""
+
+
+def _make(
+    ci: Ci, host: BuildHost, files: Mapping[str, bytes], log: Path, uv: str, system: dict[str, str]
+) -> BuildEnvironment:
     wanted = files.get(_PYTHON, b"").decode(errors="replace").strip() or sys.executable
     name, wheel = write_running_wheel()
     inputs = [files.get(part, b"") for part in (_UV_LOCK, _PYPROJECT, ci.lock, ci.test_lock)]
@@ -117,7 +142,6 @@ def make_environment(ci: Ci, host: BuildHost, files: Mapping[str, bytes], log: P
                 (Path(draft) / "environment").rename(folder)
     with suppress(OSError):
         os.utime(folder)
-    _delete_old(folder.parent, folder)
     return BuildEnvironment(
         key=key,
         python=(folder / "python.txt").read_text(),
@@ -177,7 +201,7 @@ class _Maker:
             texts = [files[name] for name in (self._ci.lock, self._ci.test_lock) if name in files]
             locks = [draft / f"lock{index}.txt" for index in range(len(texts))]
             for lock, text in zip(locks, texts, strict=True):
-                lock.write_bytes(text)
+                lock.write_text(_remove_tidemill(text.decode(errors="replace")))
             return locks, files[self._ci.lock].decode(errors="replace") if self._ci.lock in files else ""
         project = draft / "project"
         project.mkdir()
@@ -189,9 +213,7 @@ class _Maker:
             return [], ""
         if not self._run(*export, str(runtime), "--no-dev"):
             return [], ""
-        # Tidemill is installed from the running version.
-        lines = [line for line in everything.read_text().splitlines() if not line.startswith("tidemill==")]
-        everything.write_text("\n".join(lines))
+        everything.write_text(_remove_tidemill(everything.read_text()))
         return [everything], runtime.read_text()
 
     def _run(self, *arguments: str) -> bool:
@@ -229,6 +251,11 @@ def _folder(host: BuildHost, key: str) -> Path:
     return host.folder / "environments" / key
 
 
+def _remove_tidemill(text: str) -> str:
+    """Return a lock without Tidemill and its hashes: the running version is installed."""
+    return re.sub(r"(?m)^tidemill==[^\n]*(?:\n\s+--hash[^\n]*)*\n?", "", text)
+
+
 def _list_pins(text: str) -> list[str]:
     """Return the lines `name==version` of a lock, without hashes and conditions."""
     lines = (line.split(";")[0].split("\\")[0].split(" --")[0].strip() for line in text.splitlines())
@@ -239,12 +266,3 @@ def _list_installed(folder: Path) -> dict[str, str]:
     site = [str(path) for path in folder.glob("lib/python*/site-packages")]
     found = {package.name.lower().replace("_", "-"): package.version for package in distributions(path=site)}
     return dict(sorted(found.items()))
-
-
-def _delete_old(environments: Path, present: Path) -> None:
-    """Delete the environments that were not used for the longest time."""
-    with suppress(OSError):
-        used = sorted(environments.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
-        for folder in used[_KEPT:]:
-            if folder != present:
-                shutil.rmtree(folder, ignore_errors=True)

@@ -24,6 +24,7 @@ _CONFIG = "application/vnd.oci.image.config.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _NAME = "org.opencontainers.image.ref.name"
+_GRACE_SECONDS = 3600
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -120,6 +121,21 @@ class Layout:
         ]
         return layers, configuration
 
+    def prune(self, count: int) -> None:
+        """Keep the images that were written last, and delete the blobs that no image needs; new blobs are kept."""
+        with lock_file(self.folder / "lock"):
+            entries = self._read_index()[-count:]
+            needed: set[str] = set()
+            for entry in entries:
+                manifest = msgspec.json.decode(self.blob(entry["digest"]).read_bytes())
+                needed |= {entry["digest"], manifest["config"]["digest"]}
+                needed |= {layer["digest"] for layer in manifest["layers"]}
+            self._write_index(entries)
+            newest = max((blob.stat().st_mtime for blob in self.blob("").iterdir()), default=0.0)
+            for blob in self.blob("").iterdir():
+                if f"sha256:{blob.name}" not in needed and blob.stat().st_mtime < newest - _GRACE_SECONDS:
+                    blob.unlink(missing_ok=True)
+
     def _write_blob(self, content: bytes) -> tuple[str, int]:
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         draft = self.blob(digest).with_suffix(f".{os.getpid()}")
@@ -136,9 +152,12 @@ class Layout:
         with lock_file(self.folder / "lock"):
             others = [known for known in self._read_index() if known["annotations"].get(_NAME) != name]
             entries = [*others, entry | {"annotations": {_NAME: name}}]
-            draft = self.folder / f"index.{os.getpid()}"
-            draft.write_bytes(msgspec.json.encode({"schemaVersion": 2, "manifests": entries}))
-            draft.replace(self.folder / "index.json")
+            self._write_index(entries)
+
+    def _write_index(self, entries: list[dict[str, Any]]) -> None:
+        draft = self.folder / f"index.{os.getpid()}"
+        draft.write_bytes(msgspec.json.encode({"schemaVersion": 2, "manifests": entries}))
+        draft.replace(self.folder / "index.json")
 
 
 def find_architecture() -> str:

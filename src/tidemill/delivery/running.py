@@ -75,9 +75,12 @@ def run_tests(ci: Ci, host: BuildHost, archive: bytes, environment: BuildEnviron
     """Run the project's tests and judge them."""
     report = "../tests.xml"
     arguments = ["-m", "pytest", "-v", "-p", "no:cacheprovider", f"--junitxml={report}"]
-    with run_in_checkout(ci, host, archive, environment, arguments, log) as run:
-        counts = _read_report(run.folder / report)
-        return _judge_tests(run.result, counts, limits_of(ci), _read_tail(log))
+    try:
+        with run_in_checkout(ci, host, archive, environment, arguments, log) as run:
+            counts = _read_report(run.folder / report)
+            return _judge_tests(run.result, counts, limits_of(ci), _read_tail(log))
+    except OSError as error:
+        return Judgement(check="ci_tests", outcome="undecided", reason=_describe_error(error))
 
 
 def _judge_tests(result: SandboxResult, counts: TestCounts, limits: Limits, tail: list[str]) -> Judgement:
@@ -114,13 +117,21 @@ def _judge_tests(result: SandboxResult, counts: TestCounts, limits: Limits, tail
 
 def plan_project(ci: Ci, host: BuildHost, archive: bytes, environment: BuildEnvironment, log: Path) -> Judgement:
     """Import the project's code and plan each of its pipelines, without running one."""
-    with run_in_checkout(ci, host, archive, environment, ["-c", _PLAN], log) as run:
-        tail = _read_tail(log)
-        last = tail[-1] if tail else ""
-        if run.result.succeeded:
-            return Judgement(check="ci_project", outcome="pass", reason=f"every pipeline can be planned: {last[11:]}")
-        reason = last if run.result.ending == "exit" and last else f"Python {run.result.describe(limits_of(ci))}"
-        return Judgement(check="ci_project", outcome="fail", reason=f"the project cannot be loaded: {reason}")
+    try:
+        with run_in_checkout(ci, host, archive, environment, ["-c", _PLAN], log) as run:
+            result = run.result
+    except OSError as error:
+        return Judgement(check="ci_project", outcome="undecided", reason=_describe_error(error))
+    tail = _read_tail(log)
+    last = tail[-1] if tail else ""
+    if result.succeeded:
+        return Judgement(check="ci_project", outcome="pass", reason=f"every pipeline can be planned: {last[11:]}")
+    reason = last if result.ending == "exit" and last else f"Python {result.describe(limits_of(ci))}"
+    return Judgement(check="ci_project", outcome="fail", reason=f"the project cannot be loaded: {reason}")
+
+
+def _describe_error(error: OSError) -> str:
+    return f"the files of the commit cannot be written: {error.strerror or error}: free some space on the disk"
 
 
 def _read_report(file: Path) -> TestCounts:

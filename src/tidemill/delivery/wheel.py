@@ -66,8 +66,8 @@ def write_running_wheel() -> tuple[str, bytes]:
     needs = [f"Requires-Dist: {line}" for line in metadata.get_all("Requires-Dist") or ()]
     extras = [f"Provides-Extra: {extra}" for extra in metadata.get_all("Provides-Extra") or ()]
     fields = [f"Requires-Python: {python}", *needs, *extras]
-    scripts = {"entry_points.txt": b"[console_scripts]\ntidemill = tidemill.cli.main:main\n"}
-    return write_wheel("tidemill", metadata["Version"], content, fields, scripts)
+    points = distribution("tidemill").read_text("entry_points.txt") or ""
+    return write_wheel("tidemill", metadata["Version"], content, fields, {"entry_points.txt": points.encode()})
 
 
 def write_wheel(

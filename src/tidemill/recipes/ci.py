@@ -25,6 +25,7 @@ from tidemill.delivery.image import Image
 from tidemill.delivery.judgement import Judgement, judge_checkout
 from tidemill.delivery.publish import publish_result
 from tidemill.delivery.record import conclude, record_build
+from tidemill.delivery.tidying import tidy_builds
 from tidemill.delivery.wheel import write_project_wheel
 
 
@@ -33,6 +34,7 @@ def fetch(
     settings: Ci, request: PushPayload, force: bool, host: BuildHost, books: BooksReader, context: Context
 ) -> tuple[Checkout, bytes]:
     """Fetch the commit of the request, or of the push that caused the run; return it and a zip file of its files."""
+    tidy_builds(host)
     event = str(context.cause.get("event", ""))
     if not request.commit and event:
         request = books.events.get(event).read(PushPayload)
