@@ -12,13 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from examples.level2.tools import Failed, announce, git, listed, post, show, tidemill, wait_for
+from examples.level2.tools import Failed, announce, git, listed, show, tidemill, wait_for
 
 HERE = Path(__file__).parent
 FLIGHTS = HERE.parent / "flights" / "data" / "flights.parquet"
@@ -154,7 +153,9 @@ class Example:
 
 def select_month(month: int) -> pl.DataFrame:
     """Return some flights of a month of 2013 that landed."""
-    rows = pl.scan_parquet(FLIGHTS).filter(pl.col("scheduled_departure").dt.month() == month, pl.col("late").is_not_null())
+    rows = pl.scan_parquet(FLIGHTS).filter(
+        pl.col("scheduled_departure").dt.month() == month, pl.col("late").is_not_null()
+    )
     return rows.select(_COLUMNS).collect().sample(_ROWS_A_MONTH, seed=month).sort("scheduled_departure")
 
 

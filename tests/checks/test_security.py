@@ -85,9 +85,8 @@ def test_versions_are_compared_as_python_compares_them(version: str, *, is_vulne
 def test_last_affected_second_range_listed_versions_and_withdrawn() -> None:
     events = [{"introduced": "1"}, {"last_affected": "2.4"}, {"introduced": "3"}, {"fixed": "3.2"}]
     ranged = advisory(ranges=[{"type": "ECOSYSTEM", "events": events}])
-    affected = [
-        version for version in ("0.9", "2.4", "2.5", "3.1", "3.2") if find_vulnerable({"jinja2": version}, [ranged])
-    ]
+    versions = ("0.9", "2.4", "2.5", "3.1", "3.2")
+    affected = [version for version in versions if find_vulnerable({"jinja2": version}, [ranged])]
     assert affected == ["2.4", "3.1"]
     assert find_vulnerable({"jinja2": "9"}, [advisory(versions=["9"])])
     assert not find_vulnerable({"jinja2": "1"}, [advisory() | {"withdrawn": "2025-01-01T00:00:00Z"}])

@@ -89,7 +89,8 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         "import sys\nfrom pathlib import Path\nfrom tidemill.host.sandbox import Limits, run_sandboxed\n"
         "limits = Limits(seconds=1000, memory_mb=512)\n"
         "run_sandboxed([sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(1000)'],\n"
-        f"    Path({str(tmp_path)!r}), limits, home=Path({str(tmp_path / 'home')!r}), log=Path({str(tmp_path / 'log')!r}))"
+        f"    Path({str(tmp_path)!r}), limits, home=Path({str(tmp_path / 'home')!r}),\n"
+        f"    log=Path({str(tmp_path / 'log')!r}))"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as parent:
         log = tmp_path / "log"

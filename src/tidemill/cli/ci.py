@@ -58,7 +58,7 @@ def why(
     remote: RemoteOption = "",
     branch: BranchOption = "",
     commit: Annotated[str, typer.Option(help="The full id of the commit. Default: the tip of the branch.")] = "",
-    env: EnvironmentOption = "production",
+    env: EnvironmentOption = CONTROL,
     json: Json = False,
 ) -> None:
     """Show what changed since the last passed build of a branch, and so whether CI must run."""

@@ -189,12 +189,13 @@ class Daemon:
     def _find_model(self, job: Job) -> str:
         """Return the model of a job, or the only model of the project; jobs of one model run one after another.
 
-        CI changes no model, so a training does not wait for it. Deployments to one environment run one after another.
+        CI changes no model, so a training does not wait for it. Pushes are built one after another, so that the last
+        build of a branch is of its newest commit. Deployments to one environment run one after another, too.
         """
         if job.pipeline == DEPLOYMENT:
             return f"{DEPLOYMENT} to {job.params.get('environment', '')}"
         if job.pipeline in BUILT_IN:
-            return ""
+            return f"pipeline {job.pipeline}"
         models = self._session.project.policy.models
         return job.model or (next(iter(models)) if len(models) == 1 else "")
 
