@@ -1,7 +1,11 @@
 """Evidence files: what they contain, that equal records have equal bytes, and that every change is found offline."""
 
+import base64
 import io
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +18,19 @@ from sklearn.linear_model import LogisticRegression
 
 from tests.keys import make_key
 from tests.projects import make_project, tidemill
+from tidemill.clock import SystemClock
 from tidemill.compose.backends import open_workspace
+from tidemill.core.build import Build
 from tidemill.errors import Corrupt
+from tidemill.evidence.audit import verify_entries
 from tidemill.evidence.export.archive import build_archive, check_archive
 from tidemill.evidence.export.build import build_documents, build_files
 from tidemill.evidence.export.facts import ReleaseFacts, collect_facts
 from tidemill.evidence.export.provenance import build_provenance
-from tidemill.evidence.export.seal import SIGNATURE, STATEMENT, encode, seal_files
+from tidemill.evidence.export.seal import SIGNATURE, STATEMENT, encode, find_seal_problem, read_envelope, seal_files
+from tidemill.ledger.ledger import Ledger
 from tidemill.project.project import Project
+from tidemill.registry.deployments import approve
 
 Files = dict[str, bytes]
 
@@ -287,3 +296,79 @@ def test_the_digest_of_a_statement_does_not_depend_on_the_order_of_its_files() -
     assert encode({"b": 1, "a": 2}) == encode({"a": 2, "b": 1})
     with zipfile.ZipFile(io.BytesIO(build_archive({"b": b"2", "a": b"1"}))) as archive:
         assert archive.namelist() == ["a", "b"]
+
+
+def test_the_builds_of_the_code_are_in_the_file_with_their_approvals_and_provenance(
+    trained: Project, tmp_path: Path
+) -> None:
+    books = copy_ledger(trained, tmp_path)
+    workspace = open_workspace(trained.state_folder, "production")
+    run = books.runs.get(books.releases.find(name="shop")[0].run)
+    build = Build(
+        id="b" * 32,
+        project="shop",
+        number=7,
+        commit="c" * 40,
+        state="passed",
+        created=run.started,
+        environment="ci",
+        code=str(run.code["digest"]),
+        lock="d" * 64,
+        packages={"polars": "2.1.0"},
+        artifacts={"wheel": "e" * 64},
+        image="registry/shop@sha256:" + "f" * 64,
+    )
+    books.builds.add(build)
+    clock = SystemClock()
+    approve(books, clock, build, "production", actor="grace", reason="12 green runs")
+    log = verify_entries(books.audit.stored())
+    stores = (books, workspace.packages, workspace.blobs)
+    facts = collect_facts(*stores, trained.policy, trained.policy_digest, "production", "shop/1", log)
+    files = build_files(books, facts, build_documents(facts), signed=False)
+    statement = json.loads(files["provenance-build-7.json"])
+    digests = {subject["name"]: subject["digest"] for subject in statement["subject"]}
+    assert digests == {"shop-7/wheel": {"sha256": "e" * 64}, "shop-7/image": {"sha256": "f" * 64}}
+    materials = {part["name"]: part for part in statement["predicate"]["buildDefinition"]["resolvedDependencies"]}
+    assert materials["source"]["digest"] == {"gitCommit": "c" * 40}
+    assert materials["polars"]["uri"] == "pkg:pypi/polars@2.1.0"
+    changes = section(files, "annex-iv", "annex-iv.6")
+    assert [row[1:3] for row in changes["tables"][1]["rows"]] == [["grace", "approved build"]]
+    assert "no entry was changed; 1 entries" in changes["facts"][0]["text"]
+
+
+def copy_ledger(project: Project, folder: Path) -> Ledger:
+    """Return a copy of the ledger of a project, to change it."""
+    copy = open_workspace(folder, "production").ledger
+    for name, lines in open_workspace(project.state_folder, "production").ledger.export():
+        copy.load(name, lines, lambda record: record)
+    return copy
+
+
+def test_the_provenance_is_printed_and_signed(trained: Project, keys: Path) -> None:
+    statement = json.loads(tidemill(trained.folder, "evidence", "provenance", "shop/1").stdout)
+    assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
+    words = ("evidence", "provenance", "shop/1", "--key", str(keys / "a.pem"))
+    envelope = read_envelope(tidemill(trained.folder, *words).stdout.encode())
+    payload = base64.b64decode(envelope.payload)
+    assert json.loads(payload) == statement
+    assert not find_seal_problem(payload, envelope, (keys / "a.pub.pem").read_bytes())
+    assert find_seal_problem(payload, envelope, (keys / "b.pub.pem").read_bytes())
+    assert "there is no build '12'" in tidemill(trained.folder, "evidence", "provenance", "12", code=2).stderr
+
+
+def test_without_the_packages_of_the_extra_unsigned_evidence_is_exported(
+    trained: Project, exported: Path, keys: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['cryptography'] = None\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "TIDEMILL_PROJECT": str(trained.folder)}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = (sys.executable, "-m", "tidemill", "evidence", *words)
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert run("export", "shop/1", "--out", "e.zip").returncode == 0
+    assert run("verify", "e.zip").returncode == 0
+    signed = run("export", "shop/1", "--out", "e.zip", "--key", str(keys / "a.pem"))
+    for refused in (signed, run("verify", str(exported))):
+        assert refused.returncode == 1
+        assert "pip install 'tidemill[signing]'" in refused.stderr

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 evidence = typer.Typer(no_args_is_help=True, help="One file with all facts about a release, which verifies offline.")
 
+KeyOption = Annotated[Path | None, typer.Option(help="The private key (PEM, Ed25519 or ECDSA), outside the project.")]
 ReleaseArgument = Annotated[str, typer.Argument(metavar="RELEASE", help="A release, such as flights/3.")]
 
 
@@ -22,20 +23,17 @@ ReleaseArgument = Annotated[str, typer.Argument(metavar="RELEASE", help="A relea
 def export(
     release: ReleaseArgument,
     out: Annotated[Path, typer.Option(help="The file to write, such as flights-3.zip.")],
-    key: Annotated[
-        Path | None, typer.Option(help="The private key (PEM, Ed25519 or ECDSA), outside the project.")
-    ] = None,
+    key: KeyOption = None,
     answers: Annotated[Path | None, typer.Option(help="A TOML file with answers to the questions.")] = None,
     env: EnvironmentOption = "production",
     json: Json = False,
 ) -> None:
     """Write model card, data sheet, lock, verdicts, approvals, lineage, provenance and technical documentation."""
     from tidemill.evidence.export.build import build_documents, export_evidence, read_answers
-    from tidemill.host.keys import find_repository, require_outside
 
-    project, workspace = load_workspace(env)
+    _, workspace = load_workspace(env)
     if key is not None:
-        require_outside(key, (find_repository(project.folder), workspace.root))
+        _require_outside(key, env)
     facts = _collect(release, env)
     documents = build_documents(facts, read_answers(answers) if answers else {})
     names = export_evidence(workspace.ledger, facts, documents, out, key)
@@ -64,6 +62,30 @@ def list_questions(release: ReleaseArgument, env: EnvironmentOption = "productio
     questions = [question for document in build_documents(_collect(release, env)) for question in document.questions]
     columns = {"id": lambda q: q.id, "question": lambda q: q.question}
     output.print_records(questions, columns, json=json, nothing="there are no questions")
+
+
+@evidence.command("provenance")
+def provenance(
+    subject: Annotated[str, typer.Argument(help="A release, such as flights/3, or a build, such as 12.")],
+    key: KeyOption = None,
+    env: EnvironmentOption = "production",
+) -> None:
+    """Print how a release or a build was made, as SLSA's provenance in an in-toto statement; with a key, signed."""
+    from tidemill.evidence.export.provenance import build_package_provenance, build_provenance
+    from tidemill.evidence.export.seal import encode, sign_payload
+    from tidemill.host.keys import read_private_key
+    from tidemill.registry.deployments import find_build
+
+    _, workspace = load_workspace(env)
+    if "/" in subject:
+        statement = build_provenance(_collect(subject, env))
+    else:
+        statement = build_package_provenance(find_build(workspace.ledger, subject))
+    content = encode(statement)
+    if key is not None:
+        _require_outside(key, env)
+        content = encode(sign_payload(content, read_private_key(key)))
+    output.out.print(content.decode(), end="")
 
 
 @evidence.command("verify")
@@ -102,7 +124,15 @@ def _print_check(file: Path, found: "EvidenceCheck") -> None:
     output.out.print(f"{file}: {found.files} files about {found.release} of {found.project} are intact, {text}")
 
 
+def _require_outside(key: Path, env: str) -> None:
+    from tidemill.host.keys import find_repository, require_outside
+
+    project, workspace = load_workspace(env)
+    require_outside(key, (find_repository(project.folder), workspace.root))
+
+
 def _collect(release: str, env: str) -> "ReleaseFacts":
+    from tidemill.evidence.audit import verify_entries
     from tidemill.evidence.export.facts import collect_facts
 
     project, workspace = load_workspace(env)
@@ -114,4 +144,5 @@ def _collect(release: str, env: str) -> "ReleaseFacts":
         project.policy_digest,
         env,
         release,
+        verify_entries(workspace.ledger.audit.stored()),
     )

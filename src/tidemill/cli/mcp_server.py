@@ -256,6 +256,7 @@ class ProposalTools:
     def propose_promotion(self, reason: str, release: str = "", build: str = "", environment: str = "") -> Reply:
         """Propose that a person promotes a release (flights/3), or a build to an environment. It changes no route."""
         from tidemill.ledger.releases import find_release
+        from tidemill.registry.deployments import find_build
 
         if bool(release) == bool(build):
             raise InputError("a promotion is of a release or of a build", "set one of the two")
@@ -271,19 +272,17 @@ class ProposalTools:
         known = sorted(self._session.project.policy.environments)
         if environment not in known:
             raise NotFound(f"there is no environment {environment!r}", f"they are: {', '.join(known) or 'none'}")
-        chosen = books.builds.find(number=int(build), limit=1) if build.isdecimal() else [books.builds.get(build)]
-        if not chosen:
-            raise NotFound(f"there is no build {build!r}", "list the builds")
-        words = ["tidemill", "deploy", "promote", str(chosen[0].number), "--to", environment]
+        chosen = find_build(books, build)
+        words = ["tidemill", "deploy", "promote", str(chosen.number), "--to", environment]
         payload = ProposalPayload(
             proposal="deployment",
             by=self._actor,
             reason=reason,
             command=shlex.join(words),
-            build=chosen[0].id,
+            build=chosen.id,
             to=environment,
         )
-        return self._write(payload, chosen[0].label)
+        return self._write(payload, chosen.label)
 
     def _write(self, payload: ProposalPayload, subject: str) -> Reply:
         from tidemill.ledger.proposals import write_proposal

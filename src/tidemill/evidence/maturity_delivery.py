@@ -18,7 +18,6 @@ from tidemill.evidence.maturity_records import (
 
 _PACKAGES = ("wheel", "executable")
 _PROMOTE = "tidemill deploy promote"
-_DECISIONS = ("approved build", "promoted build")
 
 
 def _find_source_control(records: TrainingRecords) -> Finding:
@@ -107,10 +106,10 @@ def _find_production(records: TrainingRecords) -> Finding:
     approved = [(deployment, entry) for deployment in deployments if (entry := _find_approval(records, deployment))]
     if approved:
         deployment, entry = approved[0]
-        decided = f"{entry.action.removesuffix(' build')} by {entry.actor}"
-        text = f"{_name_build(records, deployment)} in {deployment.environment}, {decided}"
+        text = f"{_name_build(records, deployment)} in {deployment.environment}, approved by {entry.actor}"
         return found(_deployment_records(records, [item for item, _ in approved]), text)
-    text = f"{_name_build(records, deployments[0])} is in {deployments[0].environment} without an approval of a person"
+    newest = deployments[0]
+    text = f"{_name_build(records, newest)} is in {newest.environment} without an approval of another person"
     return missing(
         text,
         "set approvals for the environment in tidemill.toml, then `tidemill deploy approve BUILD --to ENVIRONMENT`",
@@ -118,13 +117,15 @@ def _find_production(records: TrainingRecords) -> Finding:
 
 
 def _find_approval(records: TrainingRecords, deployment: Deployment) -> AuditEntry | None:
-    """Return a person's approval or promotion of the build for the environment, from before it became healthy."""
+    """Return the approval of the build for the environment by a person who did not write or push it."""
     until = deployment.healthy or deployment.time
-    for action in _DECISIONS:
-        entries = records.books.audit.find(action=action, text=deployment.build, newest=True, limit=MAX_RECORDS)
-        for entry in entries:
-            if entry.environment == deployment.environment and entry.time <= until:
-                return entry
+    build = _get_build(records, deployment)
+    writers = {build.pusher, *build.authors} if build is not None else set[str]()
+    entries = records.books.audit.find(action="approved build", text=deployment.build, newest=True, limit=MAX_RECORDS)
+    for entry in entries:
+        names = {entry.actor, *records.policy.people.get(entry.actor, ())}
+        if entry.environment == deployment.environment and entry.time <= until and not names & writers:
+            return entry
     return None
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from tidemill.core.event import Event
+from tidemill.core.run import Run
 from tidemill.evidence.maturity_records import (
     MAX_RECORDS,
     EvidenceRecord,
@@ -131,7 +132,7 @@ def _find_features(records: TrainingRecords) -> Finding:
 
 def _find_triggers(records: TrainingRecords) -> Finding:
     if records.triggered:
-        kinds = Counter(_name_trigger(event) for _, event in records.triggered)
+        kinds = Counter(_name_trigger(run, event) for run, event in records.triggered)
         text = "trainings were started by " + ", ".join(f"{name} ({count:,})" for name, count in sorted(kinds.items()))
         return found(run_records([run for run, _ in records.triggered]), text)
     if records.settings is None:
@@ -146,9 +147,9 @@ def _find_triggers(records: TrainingRecords) -> Finding:
     )
 
 
-def _name_trigger(event: Event | None) -> str:
+def _name_trigger(run: Run, event: Event | None) -> str:
     if event is None:
-        return "a schedule"
+        return f"the schedule {run.started_by.trigger}"
     if event.kind == "verdict":
         return f"the check {event.payload.get('check', '')}".strip()
     return "new data" if event.kind in _DATA_KINDS else f"the event {event.kind}"

@@ -19,6 +19,7 @@ from tidemill.core.run import Run
 MAX_RECORDS = 1000
 _SHOWN = 3
 _SEARCHED_RUNS = 50
+_STARTED_ONCE = ("", "hand", "deployment")
 
 
 class EvidenceRecord(Struct, frozen=True, kw_only=True):
@@ -135,8 +136,11 @@ class TrainingRecords:
 
     @cached_property
     def triggered(self) -> list[tuple[Run, Event | None]]:
-        """The trainings that a trigger started, each with its event; without one, a clock tick was the cause."""
-        started = [run for run in self.trainings if run.started_by.trigger and run.started_by.trigger != "hand"]
+        """The trainings that a trigger started, each with its event; a clock tick is no event.
+
+        A person's request and the deployment of a build start a training once: they are no triggers.
+        """
+        started = [run for run in self.trainings if run.started_by.trigger not in _STARTED_ONCE]
         return [(run, self._find_event(run.started_by.event)) for run in started]
 
     def _find_event(self, identifier: str) -> Event | None:

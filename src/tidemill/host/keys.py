@@ -79,6 +79,7 @@ def read_public_key(file: Path) -> "PublicKey":
 
 def parse_public_key(content: bytes, name: str) -> "PublicKey":
     """Return a public key in PEM format; raise `InputError` if it is none."""
+    require_signing()
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key

@@ -99,7 +99,7 @@ def _describe_system(facts: ReleaseFacts) -> Section:
 def _list_forms(facts: ReleaseFacts) -> list[str]:
     forms = [f"HTTP service in {name}" for name in sorted({route.environment for route in facts.routes})]
     for build in facts.builds:
-        forms += [f"{kind} of build {build.label}" for kind in sorted(build.artifacts)]
+        forms += [f"{kind} of build {build.label}" for kind in ("wheel", "executable") if kind in build.artifacts]
         forms += [f"image {build.image}"] if build.image else []
     return forms
 
@@ -195,7 +195,10 @@ def _describe_changes(facts: ReleaseFacts) -> Section:
     return Section(
         id="annex-iv.6",
         heading="6. Changes through the lifecycle",
-        facts=fact("earlier releases", [f"{r.label} ({format_time(r.created)})" for r in facts.previous]),
+        facts=(
+            *fact("earlier releases", [f"{r.label} ({format_time(r.created)})" for r in facts.previous]),
+            *fact("audit log", facts.audit_state, "records/audit_log.json"),
+        ),
         tables=tuple(tables),
         questions=(_ask("6.changes", "Which other relevant changes did the provider make to the system?"),),
     )

@@ -15,7 +15,7 @@ from tidemill.evidence.export.cards import build_data_sheet, build_model_card
 from tidemill.evidence.export.documents import Document, answer_questions
 from tidemill.evidence.export.facts import ReleaseFacts
 from tidemill.evidence.export.korea import build_korean_duties
-from tidemill.evidence.export.provenance import build_provenance
+from tidemill.evidence.export.provenance import build_package_provenance, build_provenance
 from tidemill.evidence.export.seal import encode, seal_files
 from tidemill.evidence.formatting import format_time
 from tidemill.evidence.identify import RecordReference
@@ -56,6 +56,8 @@ def build_files(
     files = {f"{document.id}.json": encode(document) for document in documents}
     files |= {f"records/{name}.json": encode(value) for name, value in _list_records(facts).items() if value}
     files["provenance.json"] = encode(build_provenance(facts))
+    for build in facts.builds:
+        files[f"provenance-build-{build.number}.json"] = encode(build_package_provenance(build))
     if facts.model is not None and _LOCK in facts.model.files:
         files[f"environment/{_LOCK}"] = facts.model.files[_LOCK]
     if facts.signature:
@@ -105,6 +107,7 @@ def _list_records(facts: ReleaseFacts) -> dict[str, Any]:
         "live": facts.live,
         "routes": facts.routes,
         "audit": facts.audit,
+        "audit_log": facts.audit_log,
         "builds": facts.builds,
         "ci_verdicts": facts.ci_verdicts,
         "deployments": facts.deployments,

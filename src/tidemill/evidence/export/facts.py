@@ -20,6 +20,7 @@ from tidemill.core.route import Route
 from tidemill.core.run import Metrics
 from tidemill.core.schema import SchemaVersion
 from tidemill.errors import NotFound, TidemillError
+from tidemill.evidence.audit import AuditReport
 from tidemill.evidence.run_details import RunDetails, read_run_details
 from tidemill.ledger.batches import split_batch_id
 from tidemill.ledger.releases import find_release
@@ -46,6 +47,8 @@ class ReleaseFacts(Struct, frozen=True, kw_only=True):
         The verdicts on the batches of its source that were checked before it was trained, or by its run.
     live
         The verdicts on it in production.
+    audit_log
+        The verification of the whole audit log, of which `audit` are the entries about the release.
     builds, ci_verdicts, deployments
         The builds of the code that trained it, the verdicts on them, and where they were deployed.
     policy
@@ -70,6 +73,7 @@ class ReleaseFacts(Struct, frozen=True, kw_only=True):
     live: tuple[Verdict, ...] = ()
     routes: tuple[Route, ...] = ()
     audit: tuple[AuditEntry, ...] = ()
+    audit_log: AuditReport | None = None
     builds: tuple[Build, ...] = ()
     ci_verdicts: tuple[Verdict, ...] = ()
     deployments: tuple[Deployment, ...] = ()
@@ -93,6 +97,15 @@ class ReleaseFacts(Struct, frozen=True, kw_only=True):
     def owner(self) -> str:
         """Who is responsible for the model; empty if nobody is named."""
         return _drop_placeholder(self.policy.problem.owner) if self.policy else ""
+
+    @property
+    def audit_state(self) -> str:
+        """Whether the audit log was changed since, with the number of its entries and its last hash."""
+        log = self.audit_log
+        if log is None or not log.entries:
+            return ""
+        state = f"{len(log.faults)} entries were changed" if log.faults else "no entry was changed"
+        return f"{state}; {log.entries:,} entries, the last hash is {log.head}"
 
     @property
     def gate(self) -> Verdict | None:
@@ -121,6 +134,7 @@ def collect_facts(
     policy_digest: str,
     environment: str,
     label: str,
+    audit_log: AuditReport | None = None,
 ) -> ReleaseFacts:
     """Return the facts about a release; raise `NotFound` if there is no such release."""
     release = find_release(books, label)
@@ -156,6 +170,7 @@ def collect_facts(
         batches=_find_batches(books, details, source),
         live=tuple(sorted((v for v in verdicts if v.id not in own), key=lambda verdict: verdict.id)),
         routes=tuple(sorted(books.routes.find(linked=f"release:{release.label}"), key=lambda route: route.id)),
+        audit_log=audit_log,
         audit=_find_decisions(books, release, builds, deployments),
         builds=tuple(builds),
         ci_verdicts=tuple({verdict.id: verdict for verdict in ci_verdicts}.values()),

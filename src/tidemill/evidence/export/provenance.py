@@ -10,12 +10,14 @@ from typing import Any
 
 import msgspec
 
+from tidemill.core.build import Build
 from tidemill.evidence.export.facts import ReleaseFacts
 from tidemill.evidence.run_details import find_final_steps, find_last_attempts
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:tidemill:pipeline-run:v1"
+CI_BUILD_TYPE = "urn:tidemill:ci-build:v1"
 Statement = dict[str, Any]
 
 
@@ -31,6 +33,34 @@ def build_provenance(facts: ReleaseFacts) -> Statement:
         "predicateType": PREDICATE_TYPE,
         "predicate": {"buildDefinition": _define_build(facts), "runDetails": _describe_run(facts)},
     }
+
+
+def build_package_provenance(build: Build) -> Statement:
+    """Return the provenance of the packages of a build: wheel, executable, image and bills of material."""
+    subjects = [
+        {"name": f"{build.project}-{build.number}/{name}", "digest": {"sha256": digest}}
+        for name, digest in sorted(build.artifacts.items())
+    ]
+    algorithm, _, digest = build.image.rpartition("@")[2].partition(":")
+    if digest:
+        subjects.append({"name": f"{build.project}-{build.number}/image", "digest": {algorithm: digest}})
+    materials: list[dict[str, Any]] = [{"name": "source", "digest": {"gitCommit": build.commit}}]
+    for name in ("code", "lock", "policy"):
+        if digest := getattr(build, name):
+            materials.append({"name": name, "digest": {"sha256": digest}})
+    materials += [{"name": name, "uri": f"pkg:pypi/{name}@{number}"} for name, number in sorted(build.packages.items())]
+    definition = {
+        "buildType": CI_BUILD_TYPE,
+        "externalParameters": {"project": build.project, "commit": build.commit, "branch": build.branch},
+        "internalParameters": {"python": build.python, "system": build.system, "base": build.base},
+        "resolvedDependencies": materials,
+    }
+    details = {
+        "builder": {"id": f"urn:tidemill:{build.project}:{build.environment}:ci", "version": _read_version()},
+        "metadata": {"invocationId": build.run or build.id, "finishedOn": _format(build.created)},
+    }
+    predicate = {"buildDefinition": definition, "runDetails": details}
+    return {"_type": STATEMENT_TYPE, "subject": subjects, "predicateType": PREDICATE_TYPE, "predicate": predicate}
 
 
 def _list_subjects(facts: ReleaseFacts) -> list[dict[str, Any]]:
@@ -88,7 +118,7 @@ def _describe_run(facts: ReleaseFacts) -> dict[str, Any]:
     software = dict(facts.run.run.software) if facts.run else {}
     builder: dict[str, Any] = {
         "id": f"urn:tidemill:{facts.project}:{facts.run.run.environment if facts.run else facts.release.environment}",
-        "version": {"tidemill": version("tidemill"), **software},
+        "version": _read_version() | software,
     }
     if facts.run is None:
         return {"builder": builder, "metadata": {"invocationId": facts.release.id}}
@@ -103,6 +133,10 @@ def _describe_run(facts: ReleaseFacts) -> dict[str, Any]:
         for name, digest in step.outputs.items()
     ]
     return {"builder": builder, "metadata": metadata, "byproducts": byproducts}
+
+
+def _read_version() -> dict[str, str]:
+    return {"tidemill": version("tidemill")}
 
 
 def _format(time: datetime) -> str:

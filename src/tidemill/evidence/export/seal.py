@@ -70,19 +70,20 @@ def seal_files(files: Mapping[str, bytes], predicate: Mapping[str, Any], key: Pa
         "predicate": {**predicate, "tidemill": version("tidemill"), "signed": signer is not None},
     }
     payload = encode(statement)
-    sealed = {STATEMENT: payload}
-    if signer is not None:
-        public = signer.public_key()
-        signature = keys.sign_bytes(signer, encode_for_signature(PAYLOAD_TYPE, payload))
-        part = EnvelopeSignature(keyid=keys.fingerprint(public), sig=base64.b64encode(signature).decode())
-        envelope = Envelope(
-            payload=base64.b64encode(payload).decode(),
-            payload_type=PAYLOAD_TYPE,
-            signatures=(part,),
-            public_key=keys.to_pem(public).decode(),
-        )
-        sealed[SIGNATURE] = encode(envelope)
-    return sealed
+    return {STATEMENT: payload} | ({SIGNATURE: encode(sign_payload(payload, signer))} if signer is not None else {})
+
+
+def sign_payload(payload: bytes, signer: "keys.PrivateKey") -> Envelope:
+    """Return a statement in a signed envelope."""
+    public = signer.public_key()
+    signature = keys.sign_bytes(signer, encode_for_signature(PAYLOAD_TYPE, payload))
+    part = EnvelopeSignature(keyid=keys.fingerprint(public), sig=base64.b64encode(signature).decode())
+    return Envelope(
+        payload=base64.b64encode(payload).decode(),
+        payload_type=PAYLOAD_TYPE,
+        signatures=(part,),
+        public_key=keys.to_pem(public).decode(),
+    )
 
 
 def read_statement(content: bytes) -> SealStatement:
