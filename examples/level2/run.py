@@ -12,12 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from examples.level2.tools import Failed, announce, git, listed, show, tidemill, wait_for
+from examples.level2.tools import Failed, announce, git, is_ready, listed, post, show, tidemill, wait_for
 
 HERE = Path(__file__).parent
 FLIGHTS = HERE.parent / "flights" / "data" / "flights.parquet"
@@ -116,10 +118,69 @@ class Example:
             failed = [run for run in runs if run["state"] == "failed"]
             if failed:
                 raise Failed(f"a training in {environment} failed: {failed[0]['error']}")
-            return sum(run["state"] == "done" for run in runs) >= count
+            return len([run for run in runs if run["state"] == "done"]) >= count
 
         wait_for(f"{count} trainings in {environment}", find, self.problem)
         show(f"{environment}: {count} trainings succeeded")
+
+    def create_tokens(self) -> None:
+        """Tokens for the people who decide and for the program that asks."""
+        for name, roles in {"mai": ("approver", "admin"), "ada": ("developer", "approver"), "app": ("predict", "label")}.items():
+            words = [word for role in roles for word in ("--role", role)]
+            administrator = self.tokens.get("mai", "")
+            made = listed(self.server, "tokens", "create", name, "--owner", name, *words, token=administrator)
+            self.tokens[name] = made["token"]
+        show(tidemill(self.server, "tokens", "list", token=self.tokens["mai"]))
+
+    def approve(self, build: dict[str, Any], environment: str, person: str, reason: str) -> None:
+        """Approve a build as a person."""
+        words = ("deploy", "approve", str(build["number"]), "--to", environment, "--reason", reason)
+        show(tidemill(self.server, *words, token=self.tokens[person]))
+
+    def start_training(self, environment: str) -> None:
+        """Ask the daemon of an environment for a training."""
+        show(tidemill(self.server, "triggers", "fire", "training", "--env", environment, token=self.tokens["mai"]))
+
+    def address(self, environment: str) -> str:
+        """Return the address of the service of an environment."""
+        deployments = listed(self.server, "deploy", "list", "--environment", environment)
+        return next(str(each["address"]) for each in deployments if each["state"] == "healthy")
+
+    def champion(self) -> str:
+        """Return the release that serves most requests of production."""
+        routes = listed(self.server, "routes", "list", "--env", "production")
+        arms = [arm for arm in routes[0]["arms"] if arm["role"] == "champion"] if routes else []
+        return str(arms[0]["release"]) if arms else ""
+
+    def one_row(self) -> dict[str, Any]:
+        """Return a request."""
+        return select_month(7).select(*_INPUTS, "flight_id", "scheduled_departure").head(1).to_dicts()[0] | {
+            "scheduled_departure": datetime.now(UTC).isoformat()
+        }
+
+    def send_traffic(self, rows: pl.DataFrame, until: Callable[[], bool]) -> list[str]:
+        """Ask the service for the flights of a frame, and send what became of them; return the ids of the answers."""
+        address, token = self.address("production"), self.tokens["app"]
+        answers: list[str] = []
+        deadline = time.monotonic() + 420
+        for begin in range(0, 10**9, 100):
+            chunk = rows.slice(begin % rows.height, 100)
+            now = datetime.now(UTC).isoformat()
+            requests = [
+                row | {"flight_id": f"{row['flight_id']}/{begin}", "scheduled_departure": now}
+                for row in chunk.select(*_INPUTS, "flight_id").to_dicts()
+            ]
+            reply = post(address, "/predict/flights", {"rows": requests}, token)
+            ids = [prediction["id"] for prediction in reply["predictions"]]
+            outcomes = zip(ids, chunk["late"].to_list(), strict=True)
+            post(address, "/labels/flights", {"labels": [{"id": name, "value": late} for name, late in outcomes]}, token)
+            answers += ids
+            if begin % 1_000 == 0 and until():
+                return answers
+            if time.monotonic() > deadline or self.problem():
+                raise Failed(f"no new champion after {len(answers)} flights")
+            time.sleep(0.3)
+        return answers
 
     def deliver(self, project: Path, months: range) -> None:
         """Write the flights of some months of 2013 as files of the source."""
@@ -153,9 +214,7 @@ class Example:
 
 def select_month(month: int) -> pl.DataFrame:
     """Return some flights of a month of 2013 that landed."""
-    rows = pl.scan_parquet(FLIGHTS).filter(
-        pl.col("scheduled_departure").dt.month() == month, pl.col("late").is_not_null()
-    )
+    rows = pl.scan_parquet(FLIGHTS).filter(pl.col("scheduled_departure").dt.month() == month, pl.col("late").is_not_null())
     return rows.select(_COLUMNS).collect().sample(_ROWS_A_MONTH, seed=month).sort("scheduled_departure")
 
 
@@ -184,10 +243,21 @@ def main() -> None:
 def play(example: Example) -> None:
     """From the first push to production, and what goes wrong on the way."""
     example.create()
-    announce(2, "the server builds and deploys: tidemill up --env ci")
+    announce(2, "the server builds and deploys: tidemill up --env ci; Mai gets a token to approve")
+    example.create_tokens()
     example.start_server()
-    commit = git(example.ada, "rev-parse", "HEAD").strip()
+    build = deploy_to_test(example)
+    build = deploy_to_preproduction(example)
+    deploy_to_production(example, build)
+    prediction = meet_the_summer(example)
+    refuse_a_bad_commit(example, build)
+    roll_back_a_model(example)
+    announce(9, "why did a passenger get this answer?")
+    show(tidemill(example.server, "why", prediction, "--env", "production"))
 
+
+def deploy_to_test(example: Example) -> dict[str, Any]:
+    """A push to a development branch is built, and deployed to the test environment."""
     announce(3, "a push to a development branch: CI builds it, and the test environment takes it")
     policy = example.ada / "tidemill.toml"
     policy.write_text(policy.read_text().replace("rounds = 40", "rounds = 45"))
@@ -195,6 +265,75 @@ def play(example: Example) -> None:
     build = example.wait_for_build(commit)
     example.wait_for_deployment("test", build)
     example.wait_for_runs("test", 1)
+    return build
+
+
+def deploy_to_preproduction(example: Example) -> dict[str, Any]:
+    """A merge to main is built; preproduction takes it as soon as somebody else approves it."""
+    announce(4, "a merge to main: preproduction takes it when somebody who did not write it approves")
+    git(example.ada, "checkout", "--quiet", "main")
+    git(example.ada, "merge", "--quiet", "--no-ff", "--message", "Merge dev/rounds", "dev/rounds")
+    show(git(example.ada, "push", "--quiet", "origin", "main"))
+    build = example.wait_for_build(git(example.ada, "rev-parse", "HEAD").strip())
+    number = str(build["number"])
+    show(tidemill(example.server, "deploy", "check", number, "--to", "preproduction", code=3))
+    example.approve(build, "preproduction", "ada", "my own work is fine")
+    show(tidemill(example.server, "deploy", "check", number, "--to", "preproduction", code=3))
+    example.approve(build, "preproduction", "mai", "read and tried")
+    example.wait_for_deployment("preproduction", build)
+    example.wait_for_runs("preproduction", 1)
+    return build
+
+
+def deploy_to_production(example: Example, build: dict[str, Any]) -> None:
+    """A person promotes the build, once it has run in preproduction and somebody has approved it."""
+    announce(5, "production: refused with what is missing, then promoted by a person")
+    number = str(build["number"])
+    mai = example.tokens["mai"]
+    show(tidemill(example.server, "deploy", "promote", number, "--to", "production", code=3, token=mai))
+    example.start_training("preproduction")
+    example.wait_for_runs("preproduction", 2)
+    example.approve(build, "production", "mai", "two good runs")
+    show(tidemill(example.server, "deploy", "promote", number, "--to", "production", token=mai))
+    example.wait_for_runs("production", 1)
+    wait_for("the first answers", lambda: is_ready(example.address("production")), example.problem)
+    show(tidemill(example.server, "deploy", "status"))
+
+
+def meet_the_summer(example: Example) -> str:
+    """The flights of July arrive: the champion gets worse, a new model is trained, tested on live rows and promoted."""
+    announce(6, "the summer: live predictions get worse, a new model is trained, tested on traffic, and promoted")
+    first = example.champion()
+    show(f"{first} answers; now come the flights of July")
+    example.deliver(example.server, range(7, 8))
+    answers = example.send_traffic(select_month(7), until=lambda: example.champion() != first)
+    show(f"{example.champion()} answers after {len(answers)} flights")
+    for route in listed(example.server, "routes", "list", "--env", "production"):
+        show(f"route {route['version']}: {route['reason']}")
+    return answers[-1]
+
+
+def refuse_a_bad_commit(example: Example, build: dict[str, Any]) -> None:
+    """A commit that uses what is known only later is refused by CI; production goes on."""
+    announce(7, "a bad commit: the feature divides by zero; CI refuses it")
+    features = example.ada / "features.py"
+    features.write_text(features.read_text().replace("scheduled_minutes.clip(1)", "(scheduled_minutes - 60)"))
+    commit = example.commit("Speed above an hour", branch="dev/faster")
+    example.wait_for_build(commit, "refused")
+    address = example.address("production")
+    post(address, "/predict/flights", {"rows": [example.one_row()]}, example.tokens["app"])
+    show(f"production answers with build {build['number']} all the time")
+    git(example.ada, "checkout", "--quiet", "main")
+
+
+def roll_back_a_model(example: Example) -> None:
+    """One command brings the model before back."""
+    announce(8, "a model rollback")
+    mai = example.tokens["mai"]
+    before = example.champion()
+    show(tidemill(example.server, "models", "rollback", "--env", "production", "--reason", "the ops team asks", token=mai))
+    if example.champion() == before:
+        raise Failed("the rollback changed nothing")
 
 
 if __name__ == "__main__":

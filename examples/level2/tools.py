@@ -29,34 +29,35 @@ def show(text: str) -> None:
     print("    " + text.strip().replace("\n", "\n    "), flush=True)
 
 
-def run(folder: Path, *command: str, code: int = 0, **variables: str) -> str:
+def run(folder: Path, *command: str, code: int = 0, variables: Mapping[str, str] | None = None) -> str:
     """Run a command; return what it printed, and require its exit code."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEMILL_", "GIT_"))}
     process = subprocess.run(
-        command, cwd=folder, env=environment | variables, capture_output=True, text=True, check=False
+        command, cwd=folder, env=environment | dict(variables or {}), capture_output=True, text=True, check=False
     )
     if process.returncode != code:
         raise Failed(f"{' '.join(command)} ended with {process.returncode}:\n{process.stdout}\n{process.stderr}")
     return process.stdout + process.stderr
 
 
-def tidemill(folder: Path, *words: str, code: int = 0, **variables: str) -> str:
-    """Run a command of Tidemill."""
-    return run(folder, sys.executable, "-m", "tidemill", *words, code=code, **variables)
+def tidemill(folder: Path, *words: str, code: int = 0, token: str = "") -> str:
+    """Run a command of Tidemill, as the owner of a token."""
+    variables = {"TIDEMILL_TOKEN": token} if token else {}
+    return run(folder, sys.executable, "-m", "tidemill", *words, code=code, variables=variables)
 
 
-def listed(folder: Path, *words: str, **variables: str) -> Any:
+def listed(folder: Path, *words: str, token: str = "") -> Any:
     """Return what a command of Tidemill prints with --json."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEMILL_", "GIT_"))}
     command = [sys.executable, "-m", "tidemill", *words, "--json"]
-    process = subprocess.run(command, cwd=folder, env=environment | variables, capture_output=True, check=False)
+    process = subprocess.run(command, cwd=folder, env=environment | ({"TIDEMILL_TOKEN": token} if token else {}), capture_output=True, check=False)
     return json.loads(process.stdout or b"[]")
 
 
-def git(folder: Path, *words: str, person: str = "ada", **variables: str) -> str:
+def git(folder: Path, *words: str, person: str = "ada") -> str:
     """Run git as a person."""
     names = {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in _identity(person)}
-    return run(folder, "git", *words, **{**names, "GL_USERNAME": person, **variables})
+    return run(folder, "git", *words, variables={**names, "GL_USERNAME": person})
 
 
 def _identity(person: str) -> tuple[tuple[str, str], ...]:
@@ -73,6 +74,15 @@ def wait_for(what: str, find: Callable[[], T | None], problem: Callable[[], str]
             raise Failed(f"{what} did not happen within {_SECONDS:.0f} s")
         time.sleep(0.3)
     return found
+
+
+def is_ready(address: str) -> bool:
+    """Return whether a service can predict."""
+    try:
+        with urllib.request.urlopen(f"{address}/ready", timeout=60) as reply:
+            return bool(reply.status == 200)
+    except urllib.error.URLError:
+        return False
 
 
 def post(address: str, path: str, body: Mapping[str, Any], token: str = "") -> Any:

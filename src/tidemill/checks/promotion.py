@@ -90,10 +90,13 @@ def judge_promotion(case: PromotionCase, *, is_rollback: bool = False, more: Seq
     """
     findings = _check_build(case) if is_rollback else _check_rules(case)
     findings = [_apply_overrides(case, finding) for finding in findings]
-    passed = Finding(about="promotion", reason=f"{case.build.label} meets the rules of {case.environment}")
+    findings += more
+    if not any(finding.outcome == "fail" for finding in findings):
+        passed = f"{case.build.label} meets the rules of {case.environment}"
+        findings.append(Finding(about="promotion", reason=passed))
     verdict = combine_findings(
         f"{case.build.label} → {case.environment}",
-        [*findings, *more, passed],
+        findings,
         check=PROMOTION,
         reference=case.environment,
     )

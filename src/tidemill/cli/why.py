@@ -8,8 +8,8 @@ import typer
 
 from tidemill.cli import output
 from tidemill.cli.session import EnvironmentOption, Json, load_workspace
+from tidemill.evidence.delivery_links import EvidenceLink
 from tidemill.evidence.formatting import format_number
-from tidemill.evidence.why import EvidenceLink
 
 _INDENT = 12
 _NO_BREAK = "\N{NO-BREAK SPACE}"

@@ -77,3 +77,7 @@ class Build(Struct, frozen=True, kw_only=True):
     def label(self) -> str:
         """Return the name for display, such as `flights@12 (4f2a91c)`."""
         return f"{self.project}@{self.number} ({self.commit[:7]})"
+
+    def subject(self, environment: str) -> str:
+        """Return the subject of decisions about this build in an environment."""
+        return f"build/{self.id} → {environment}"

@@ -148,6 +148,18 @@ class BuildPayload(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+BUILD_WAITING = "build.waiting"
+
+
+class BuildWaitingPayload(Struct, frozen=True, kw_only=True):
+    """A build that an environment takes as soon as enough people have approved it."""
+
+    build: str
+    number: int
+    environment: str
+    reason: str
+
+
 class DeploymentPayload(Struct, frozen=True, kw_only=True):
     """A build that serves an environment now, and its address."""
 

@@ -1,6 +1,9 @@
 """Deliveries: the jobs that deploy builds automatically, in the environment that builds and deploys."""
 
+from msgspec import to_builtins
+
 from tidemill.core.environment import CONTROL
+from tidemill.core.event import BUILD_WAITING, BuildWaitingPayload
 from tidemill.daemon.triggers import Triggers
 from tidemill.delivery.automation import Candidate, list_candidates
 from tidemill.errors import Conflict
@@ -37,8 +40,10 @@ class Deliveries:
         failed = [each["about"] for each in candidate.verdict.evidence["findings"] if each["outcome"] == "fail"]
         if failed != ["approvals"]:
             return ""
-        payload = {"model": "", "reason": candidate.verdict.reason}
-        key = f"approval.needed/{build.id}/{environment}"
+        waiting = BuildWaitingPayload(
+            build=build.id, number=build.number, environment=environment, reason=candidate.verdict.reason
+        )
+        key = f"{BUILD_WAITING}/{build.id}/{environment}"
         now = self._session.clock.now()
-        is_new = self._triggers.emit("approval.needed", f"{build.label} → {environment}", key, now, payload)
+        is_new = self._triggers.emit(BUILD_WAITING, f"{build.label} → {environment}", key, now, to_builtins(waiting))
         return f"{build.label} waits for approval: {candidate.verdict.reason}" if is_new else ""

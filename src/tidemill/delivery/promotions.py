@@ -10,7 +10,7 @@ from tidemill.core.build import Build
 from tidemill.core.deployment import Deployment
 from tidemill.core.environment import Environment
 from tidemill.core.resources import BooksReader
-from tidemill.registry.deployments import APPROVED, OVERRODE, find_healthy, subject_of
+from tidemill.registry.deployments import APPROVED, OVERRODE, find_healthy
 from tidemill.registry.pauses import find_pause, format_pause
 
 
@@ -26,7 +26,7 @@ class Deployable(Struct, frozen=True):
 def collect_case(books: BooksReader, subject: Deployable, now: datetime, by: str = "") -> PromotionCase:
     """Return what the rules of promotion need to know, from the ledger."""
     build, environment, settings = subject.build, subject.environment, subject.settings
-    entries = books.audit.find(subject=subject_of(build, environment))
+    entries = books.audit.find(subject=build.subject(environment))
     overrides = tuple(
         Override(
             actor=entry.actor,

@@ -5,7 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from tidemill.core.event import Event
+from tidemill.core.event import BUILD_WAITING, BuildWaitingPayload, Event
 from tidemill.core.resources import BooksReader
 from tidemill.evidence.daemon_status import read_daemon_status
 from tidemill.ledger.batches import BatchRecord, list_stopped
@@ -23,7 +23,7 @@ class ActionItem(Struct, frozen=True, kw_only=True):
     `subject` is the id of the record of this `kind` that the item is about.
     """
 
-    kind: Literal["batch", "release", "run", "daemon", "proposal"]
+    kind: Literal["batch", "release", "build", "run", "daemon", "proposal"]
     subject: str
     what: str
     why: str
@@ -36,6 +36,7 @@ def list_actions(books: BooksReader, environment: str, now: datetime) -> list[Ac
         *_find_silent_daemon(books, environment, now),
         *(_describe_batch(record) for record in list_stopped(books, environment)),
         *_find_waiting_releases(books, environment),
+        *_find_waiting_builds(books, environment),
         *_find_failed_runs(books, environment),
         *(_describe_proposal(proposal) for proposal in list_open_proposals(books, environment, now)),
     ]
@@ -72,6 +73,25 @@ def _find_waiting_releases(books: BooksReader, environment: str) -> list[ActionI
             if not _is_settled(books, environment, event):
                 items.append(_describe_release(event))
     return items
+
+
+def _find_waiting_builds(books: BooksReader, environment: str) -> list[ActionItem]:
+    """Return items for the newest build that waits for an approval in each environment."""
+    newest: dict[str, BuildWaitingPayload] = {}
+    for event in books.events.find(kind=BUILD_WAITING, environment=environment, newest=True, limit=_MAX_EVENTS):
+        waiting = event.read(BuildWaitingPayload)
+        newest.setdefault(waiting.environment, waiting)
+    return [
+        ActionItem(
+            kind="build",
+            subject=waiting.build,
+            what=f"build {waiting.number} waits for an approval for {name}",
+            why=waiting.reason,
+            cure=f"tidemill deploy approve {waiting.number} --to {name}",
+        )
+        for name, waiting in newest.items()
+        if not any(each.build == waiting.build for each in books.deployments.find(environment=name))
+    ]
 
 
 def waits_for_approval(books: BooksReader, environment: str, release: str) -> bool:

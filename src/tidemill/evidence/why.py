@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct, to_builtins
+from msgspec import to_builtins
 
 from tidemill.core.check import Verdict
 from tidemill.core.event import Event
@@ -12,6 +12,7 @@ from tidemill.core.release import Release
 from tidemill.core.resources import BooksReader, JournalReader
 from tidemill.core.route import Route
 from tidemill.errors import NotFound
+from tidemill.evidence.delivery_links import EvidenceLink, link_delivery
 from tidemill.evidence.formatting import (
     describe_content,
     describe_role,
@@ -32,15 +33,6 @@ from tidemill.evidence.run_details import (
 from tidemill.ledger.releases import find_release
 
 _MAX_RECORDS = 100
-
-
-class EvidenceLink(Struct, frozen=True):
-    """One link of the chain: its kind, its id, its description, and the facts of its record."""
-
-    kind: str
-    id: str
-    text: str
-    facts: dict[str, Any] = {}
 
 
 def trace_evidence(
@@ -187,6 +179,8 @@ def _link_run(details: RunDetails, books: BooksReader) -> list[EvidenceLink]:
     text = f"commit {commit[:12]}{' with changes' if run.code.get('dirty') else ''}" if commit else "no git commit"
     text += f", code {str(run.code.get('digest', ''))[:12]}, policy {str(run.code.get('policy', ''))[:12]}"
     links.append(EvidenceLink("code", str(run.code.get("digest", "")), text, run.software))
+    if run.code.get("build"):
+        links += link_delivery(books, str(run.code["build"]), run.environment)
     return links + _link_cause(details, books)
 
 

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z][\w-]*")
 _KINDS = (
     *("data", "rows", "predictions", "labels", "verdict", "run", "code", "packages", "job", "alert", "push", "build"),
     *("approval.needed", "watch.missing", "champion.missing", "model.frozen", "release.retired"),
-    *("release.waiting", "canary.replaced", "batch.withdrawn", "batch.restored"),
+    *("release.waiting", "build.waiting", "deployed", "canary.replaced", "batch.withdrawn", "batch.restored"),
 )
 
 

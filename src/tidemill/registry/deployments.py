@@ -189,7 +189,7 @@ def write_decision(
             id=clock.mint(),
             actor=actor,
             action=action,
-            subject=subject_of(build, environment),
+            subject=build.subject(environment),
             time=clock.now(),
             reason=reason,
             environment=environment,
@@ -231,8 +231,3 @@ def find_previous(books: BooksReader, environment: str) -> Build:
     if not healthy:
         raise NotFound(f"{environment} never ran another build", "promote a build: `tidemill deploy promote`")
     return books.builds.get(healthy[-1].build)
-
-
-def subject_of(build: Build, environment: str) -> str:
-    """Return the subject of audit entries about a build and an environment."""
-    return f"build/{build.id} → {environment}"

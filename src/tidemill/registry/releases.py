@@ -27,7 +27,7 @@ def register(
     """Register a package as the next version of its name.
 
     `signature` is the digest of the package's signature. Return the existing release if the package is the newest
-    version already, or was registered by the same run.
+    version of this environment already, or was registered by the same run.
 
     Raises
     ------
@@ -40,8 +40,10 @@ def register(
     for _ in range(_ATTEMPTS):
         earlier = books.releases.find(name=name)
         newest = max(earlier, key=lambda release: release.version, default=None)
-        if newest is not None and newest.package == package:
-            return newest
+        here = [release for release in earlier if release.environment == environment]
+        newest_here = max(here, key=lambda release: release.version, default=None)
+        if newest_here is not None and newest_here.package == package:
+            return newest_here
         release = Release(
             id=clock.mint(),
             name=name,

@@ -140,7 +140,9 @@ class Deployer:
         Return None without such a release, or if a person has changed the route of the model since.
         """
         route = find_current_route(self._books, self._environment, policy.name)
-        releases = [other for other in self._books.releases.find(name=policy.name) if read_regime(other.data) is None]
+        known = self._books.releases.find(name=policy.name)
+        here = [other for other in known if other.environment == self._environment]
+        releases = [other for other in here if read_regime(other.data) is None]
         newest = max(releases, key=lambda release: release.version, default=None)
         if route is None or newest is None or route.arm("challenger") is not None:
             return None
