@@ -14,6 +14,7 @@ from tests import parts
 
 # Seconds of work, summed over processes, that a suite (a folder of tests/) may take on two cores.
 BUDGETS = {
+    "access": 60,
     "backtest": 60,
     "cli": 180,
     "conformance": 180,

@@ -35,6 +35,7 @@ class Login:
             require_same_origin(request)
             form = await read_form(request)
             target = _local(form.get("next", ""))
+            self._control.refresh()  # a token that was created just now
             grant = self._control.require(self._control.find(form.get("token", "").strip().encode()), READ)
         except TidemillError as error:
             status = error.status if isinstance(error, AccessDenied) else 400
