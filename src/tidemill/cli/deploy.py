@@ -1,6 +1,7 @@
 """`deploy`: which build each environment runs; approvals, promotions, overrides and rollbacks."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -175,6 +176,27 @@ def rollback(environment: EnvironmentArgument, reason: Reason = "", json: Json =
         )
     output.err.print(f"automation in {environment} is paused until `tidemill deploy resume {environment}`")
     return _deploy(session, previous.id, environment, "rollback", reason, json)
+
+
+@deploy.command("render")
+def render(
+    build: BuildArgument,
+    to: ToOption,
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: print.")] = None,
+) -> None:
+    """Write the Kubernetes manifests of a build in an environment; nothing is sent to a cluster."""
+    from tidemill.core.resources import Fleet
+    from tidemill.delivery.kubernetes import render_manifests
+    from tidemill.registry.deployments import find_build
+
+    session = load_session(CONTROL)
+    workload = session.resource(Fleet).describe_workload(find_build(session.workspace.ledger, build), to)
+    text = render_manifests(workload, session.project.policy.ci.registry)
+    if out is None:
+        typer.echo(text)
+        return
+    out.write_text(text)
+    output.err.print(f"wrote {out}; apply it: `kubectl apply --server-side -f {out}`")
 
 
 @deploy.command("stop")

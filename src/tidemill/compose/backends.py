@@ -60,9 +60,14 @@ def open_sources(
 def open_fleet(project: Project, workspace: Workspace, clock: Clock) -> Fleet:
     """Open the deployed processes of a project; a target of another package is an entry point of `tidemill.targets`."""
     from tidemill.delivery.fleet import DeploymentFleet
+    from tidemill.delivery.kubernetes import KubernetesTarget
     from tidemill.delivery.local import LocalTarget
 
-    targets: dict[str, Callable[[Path], Any]] = {"local": LocalTarget}
+    registry = project.policy.ci.registry
+    targets: dict[str, Callable[[Path], Any]] = {
+        "local": LocalTarget,
+        "kubernetes": lambda _: KubernetesTarget(registry),
+    }
     targets |= {name: load("targets", name) for name in list_names("targets") if name not in targets}
     return DeploymentFleet(project.policy, workspace.root, project.data_folder, workspace.blobs.get, clock, targets)
 

@@ -84,7 +84,7 @@ class DeploymentFleet:
         workload = self._workload(deployment, build)
         target = self._target(deployment.environment)
         target.start(workload, self._runtime(build))
-        seen = self._wait(target, workload, lambda now: bool(now.address) and is_healthy(now.address), _START_SECONDS)
+        seen = self._wait(target, workload, _answers_privately, _START_SECONDS)
         return seen.address
 
     def publish(self, deployment: Deployment, build: Build) -> str:
@@ -98,7 +98,7 @@ class DeploymentFleet:
         workload = self._workload(deployment, build)
         target = self._target(deployment.environment)
         target.activate(workload)
-        seen = self._wait(target, workload, lambda now: bool(now.public) and is_healthy(now.public), _PUBLISH_SECONDS)
+        seen = self._wait(target, workload, _answers_publicly, _PUBLISH_SECONDS)
         return seen.public
 
     def stop(self, environment: str, deployment: str) -> None:
@@ -108,6 +108,14 @@ class DeploymentFleet:
     def observe(self, deployment: Deployment, build: Build) -> Observation:
         """Return what runs of a deployment now."""
         return self._target(deployment.environment).observe(self._workload(deployment, build))
+
+    def describe_workload(self, build: Build, environment: str) -> Workload:
+        """Return what a build would run as in an environment, without a deployment."""
+        draft = Deployment(
+            id=f"build-{build.number}", environment=environment, version=0, build=build.id, change="promote",
+            state="waiting", time=self._clock.now(), by="",
+        )  # fmt: skip
+        return self._workload(draft, build)
 
     def list_running(self, environment: str) -> list[str]:
         """Return the ids of the deployments of an environment that run now."""
@@ -165,3 +173,11 @@ class DeploymentFleet:
         draft.write_text(str(port))
         draft.replace(file)
         return port
+
+
+def _answers_privately(seen: Observation) -> bool:
+    return bool(seen.address) and (seen.is_checked or is_healthy(seen.address))
+
+
+def _answers_publicly(seen: Observation) -> bool:
+    return bool(seen.public) and (seen.is_checked or is_healthy(seen.public))

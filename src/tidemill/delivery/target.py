@@ -66,12 +66,16 @@ class Workload(Struct, frozen=True, kw_only=True):
 
 
 class Observation(Struct, frozen=True, kw_only=True):
-    """What runs of a deployment: its state, its private and public address, and its problem, if it has one."""
+    """What runs of a deployment: its state, its private and public address, and its problem, if it has one.
+
+    `is_checked` is whether the target has checked its health by itself.
+    """
 
     state: ProcessState
     address: str = ""
     public: str = ""
     problem: str = ""
+    is_checked: bool = False
 
 
 class Target(Protocol):

@@ -222,7 +222,7 @@ def find_previous(books: BooksReader, environment: str) -> Build:
     NotFound
         if there is none.
     """
-    serving = find_deployment(books, environment)
+    serving = find_healthy(books, environment)
     healthy = [
         deployment
         for deployment in list_deployments(books, environment)

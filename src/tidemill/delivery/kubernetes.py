@@ -1,0 +1,236 @@
+"""The target `kubernetes`: manifests of a deployment, and their application to a cluster by kubectl."""
+
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import yaml
+
+from tidemill.delivery.target import Observation, Runtime, Workload
+from tidemill.errors import InputError, TidemillError
+
+_SERVICE_PORT = 8000
+_USER = 65_532
+_MANAGER = "tidemill"
+_FOLDER = "/var/lib/tidemill"
+_SECONDS = 120
+_LABEL = "tidemill.dev/deployment"
+
+
+def render_manifests(workload: Workload, registry: str = "") -> str:
+    """Return the manifests of a workload as YAML; nothing is sent to a cluster.
+
+    The service runs in at least two replicas, which an autoscaler adds to, the daemon in one. Both read the URLs of the
+    ledger and the blobs from the secret `NAME-stores`, and share a volume for the journal.
+
+    Raises
+    ------
+    InputError
+        if the build has no image.
+    """
+    return str(yaml.safe_dump_all(list_manifests(workload, registry), sort_keys=False))
+
+
+def list_manifests(workload: Workload, registry: str = "") -> list[dict[str, Any]]:
+    """Return the manifests of a workload as values."""
+    if not workload.image:
+        raise InputError(
+            "the build has no container image, which Kubernetes needs",
+            'build one: image = "always" under [ci] in tidemill.toml, then push again',
+        )
+    name = _name(f"{workload.project}-{workload.environment}")
+    image = f"{registry.rstrip('/')}/{_name(workload.project)}@{workload.image}" if registry else workload.image
+    service = _container("service", image, workload, _serve(workload))
+    daemon = _container("daemon", image, workload, _run(workload))
+    return [
+        _manifest("v1", "ConfigMap", name, workload, data=_variables(workload)),
+        _volume_claim(name, workload),
+        _deployment(f"{name}-service", name, workload, service, replicas=2),
+        _deployment(f"{name}-daemon", name, workload, daemon, replicas=1),
+        _manifest(
+            "v1",
+            "Service",
+            name,
+            workload,
+            spec={
+                "selector": {"app": f"{name}-service"},
+                "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+            },
+        ),
+        _autoscaler(f"{name}-service", workload),
+        _cleaning(f"{name}-gc", name, workload, image),
+    ]
+
+
+def _serve(workload: Workload) -> list[str]:
+    address = ["--host", "0.0.0.0", "--port", str(_SERVICE_PORT), "--behind-proxy"]
+    return ["serve", "--env", workload.environment, *address]
+
+
+def _run(workload: Workload) -> list[str]:
+    return ["up", "--env", workload.environment, "--port", str(_SERVICE_PORT), "--pages-port", str(_SERVICE_PORT + 1)]
+
+
+def _variables(workload: Workload) -> dict[str, str]:
+    return {
+        "TIDEMILL_WORKSPACE": _FOLDER,
+        "TIDEMILL_BUILD": workload.build,
+        **workload.settings.variables,
+    }
+
+
+def _container(role: str, image: str, workload: Workload, arguments: list[str]) -> dict[str, Any]:
+    name = _name(f"{workload.project}-{workload.environment}")
+    memory = f"{workload.settings.memory_mb or 1024}Mi"
+    resources: dict[str, Any] = {"requests": {"cpu": "250m", "memory": memory}, "limits": {"memory": memory}}
+    if workload.settings.accelerator:
+        resources["limits"]["nvidia.com/gpu"] = 1
+    container: dict[str, Any] = {
+        "name": role,
+        "image": image,
+        "args": arguments,
+        "envFrom": [{"configMapRef": {"name": name}}, {"secretRef": {"name": f"{name}-stores"}}],
+        "resources": resources,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "state", "mountPath": _FOLDER}, {"name": "temporary", "mountPath": "/tmp"}],
+    }
+    if role == "service":
+        container["ports"] = [{"name": "http", "containerPort": _SERVICE_PORT}]
+        probe = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 5}
+        container["startupProbe"] = {**probe, "failureThreshold": 60}
+        container["livenessProbe"] = {**probe, "failureThreshold": 6}
+        container["readinessProbe"] = {**probe, "httpGet": {"path": "/ready", "port": "http"}}
+    return container
+
+
+def _pod(name: str, container: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationGracePeriodSeconds": 60,
+        "automountServiceAccountToken": False,
+        "containers": [container],
+        "volumes": [
+            {"name": "state", "persistentVolumeClaim": {"claimName": name}},
+            {"name": "temporary", "emptyDir": {}},
+        ],
+    }
+
+
+def _deployment(
+    name: str, state: str, workload: Workload, container: dict[str, Any], *, replicas: int
+) -> dict[str, Any]:
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    labels = {"app": name, _LABEL: workload.deployment}
+    return _manifest(
+        "apps/v1",
+        "Deployment",
+        name,
+        workload,
+        spec={
+            "replicas": replicas,
+            "strategy": rolling if replicas > 1 else {"type": "Recreate"},  # one daemon has the lease
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": labels}, "spec": _pod(state, container)},
+        },
+    )
+
+
+def _volume_claim(name: str, workload: Workload) -> dict[str, Any]:
+    spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "20Gi"}}}
+    return _manifest("v1", "PersistentVolumeClaim", name, workload, spec=spec)
+
+
+def _autoscaler(name: str, workload: Workload) -> dict[str, Any]:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+    usage = {"type": "Utilization", "averageUtilization": 70}
+    load = {"type": "Resource", "resource": {"name": "cpu", "target": usage}}
+    spec = {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 10, "metrics": [load]}
+    return _manifest("autoscaling/v2", "HorizontalPodAutoscaler", name, workload, spec=spec)
+
+
+def _cleaning(name: str, state: str, workload: Workload, image: str) -> dict[str, Any]:
+    """Return the job that deletes what nothing refers to any more, once a night."""
+    container = _container("gc", image, workload, ["gc", "--apply"])
+    pod = _pod(state, container) | {"restartPolicy": "Never"}
+    job = {"backoffLimit": 1, "template": {"metadata": {"labels": {"app": name}}, "spec": pod}}
+    spec = {"schedule": "17 3 * * *", "concurrencyPolicy": "Forbid", "jobTemplate": {"spec": job}}
+    return _manifest("batch/v1", "CronJob", name, workload, spec=spec)
+
+
+def _manifest(version: str, kind: str, name: str, workload: Workload, **content: Any) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/part-of": _name(workload.project), "app.kubernetes.io/managed-by": _MANAGER}
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "labels": labels}, **content}
+
+
+def _name(text: str) -> str:
+    """Return a text as a name of Kubernetes (RFC 1123).
+
+    >>> _name("Late_Flights")
+    'late-flights'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:50]
+
+
+class KubernetesTarget:
+    """Applies the manifests of a workload to the cluster of kubectl's present context, by server-side apply."""
+
+    def __init__(self, registry: str = "") -> None:
+        self._registry = registry
+
+    def start(self, workload: Workload, runtime: Runtime) -> None:  # noqa: ARG002 - the image has its own interpreter
+        _kubectl("apply", "--server-side", "--field-manager", _MANAGER, "-f", "-", text=self._render(workload))
+
+    def observe(self, workload: Workload) -> Observation:
+        name = f"{_name(f'{workload.project}-{workload.environment}')}-service"
+        path = "jsonpath={.spec.template.metadata.labels.tidemill\\.dev/deployment} {.status.readyReplicas}"
+        shown = _kubectl("get", "deployment", name, "-o", path, "--ignore-not-found").split()
+        if not shown or shown[0] != workload.deployment:
+            return Observation(state="absent")
+        address = f"http://{name.removesuffix('-service')}"
+        ready = len(shown) > 1 and shown[1] not in ("", "0")
+        if not ready:
+            return Observation(state="starting")
+        return Observation(state="public", address=address, public=address, is_checked=True)
+
+    def activate(self, workload: Workload) -> None:
+        """Do nothing: the service of the cluster follows the readiness of the pods."""
+
+    def stop(self, environment: str, deployment: str) -> None:  # noqa: ARG002 - its label is unique
+        selector = f"{_LABEL}={deployment}"
+        _kubectl("delete", "pod", "--selector", selector, "--ignore-not-found", "--wait=true")
+
+    def list_running(self, environment: str) -> list[str]:  # noqa: ARG002 - its labels are unique
+        path = "jsonpath={.items[*].metadata.labels.tidemill\\.dev/deployment}"
+        return sorted(set(_kubectl("get", "pods", "--selector", _LABEL, "-o", path).split()))
+
+    def _render(self, workload: Workload) -> str:
+        return render_manifests(workload, self._registry)
+
+
+def _kubectl(*arguments: str, text: str = "") -> str:
+    program = shutil.which("kubectl")
+    if program is None:
+        raise TidemillError(
+            "kubectl is not installed, so nothing can be applied to a cluster",
+            "install it, or write the manifests with `tidemill deploy render`",
+        )
+    try:
+        process = subprocess.run(
+            [program, *arguments], input=text, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise TidemillError(f"kubectl {arguments[0]} did not end within {_SECONDS} s", "check the cluster") from None
+    if process.returncode != 0:
+        lines = process.stderr.strip().splitlines()
+        raise TidemillError(f"kubectl {arguments[0]} failed: {lines[-1] if lines else ''}", "check the cluster")
+    return process.stdout
