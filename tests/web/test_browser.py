@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, expect
 
+from tests.access.kit import Tokens, create_site, serving_pages
 from tests.web import kit
 from tidemill.backtest.report import render
 
@@ -98,6 +99,34 @@ def test_every_page_opens_in_a_browser(browser: Browser, site: tuple[str, dict[s
             assert page.locator("h1").count() == 1, name
             if name in ("releases", "routes"):
                 page.wait_for_selector(_DRAWN)
+
+
+def test_a_person_logs_in_approves_and_logs_out(browser: Browser, tmp_path: Path) -> None:
+    mill = kit.Mill(tmp_path)
+    kit.turned(mill)
+    tokens = Tokens(mill.workspace)
+    with serving_pages(create_site(mill)) as address, browser.new_page() as page:
+        page.goto(f"{address}/releases/flights/2")
+        assert page.inner_text("h1") == "Log in"
+        page.fill("#token", tokens.forged)
+        with page.expect_response("**/login") as refused:
+            page.click("text=Log in >> nth=-1")
+        assert refused.value.status == 401
+        assert "the token is not known" in page.inner_text("[role=alert]")
+        page.fill("#token", tokens.by_role["approver"])
+        page.click("button")
+        assert page.inner_text("h1") == "Release flights/2", "the page that was requested"
+        (cookie,) = page.context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"], cookie["expires"]) == (True, "Strict", -1)
+        page.fill("#reason-roll-back", "wrong prices")
+        page.click("form.decision button")
+        assert page.inner_text("h1") == "Routes"
+        (entry,) = mill.books.audit.find(action="rolled back to")
+        assert (entry.actor, entry.subject, entry.reason) == ("Ada", "flights/1", "wrong prices")
+        page.click("text=Log out")
+        assert page.inner_text("h1") == "Log in"
+        page.goto(f"{address}/runs")
+        assert page.inner_text("h1") == "Log in"
 
 
 def test_links_lead_from_the_release_in_production_to_its_evidence(

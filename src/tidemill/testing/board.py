@@ -1,4 +1,4 @@
-"""Conformance suite of boards: routes are published atomically, and an older version never replaces a newer one."""
+"""Conformance suite of boards: routes and tokens are published atomically, an older version never replaces a newer."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +8,7 @@ import pytest
 
 from tidemill.core.resources import Board
 from tidemill.core.route import Arm, Route
+from tidemill.core.token import Token, TokenList
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 
@@ -23,6 +24,26 @@ def route(version: int, model: str = "late") -> Route:
         arms=(arm,),
         since=NOON,
         reason="Zürich",
+    )
+
+
+def token_list(version: int) -> TokenList:
+    """Return a list with as many tokens as its version."""
+    return TokenList(
+        version,
+        tuple(
+            Token(
+                id=f"token-{number}",
+                name=f"app-{number}",
+                owner="Zoë",
+                roles=("viewer",),
+                digest=f"{number:064x}",
+                created=NOON,
+                by="root",
+                expires=NOON,
+            )
+            for number in range(version)
+        ),
     )
 
 
@@ -75,9 +96,28 @@ class BoardSuite:
             list(pool.map(publish, [7, 3, 9, 1, 8, 2, 6, 4, 5] * 3))
         assert opener().routes() == {"late": route(9)}
 
+    def test_published_tokens_are_seen_by_everybody(self, board: Board, opener: Callable[[], Board]) -> None:
+        assert board.tokens() is None
+        board.publish_tokens(token_list(1))
+        assert opener().tokens() == token_list(1)
+        assert board.routes() == {}
+
+    def test_an_older_list_of_tokens_never_replaces_a_newer_one(self, opener: Callable[[], Board]) -> None:
+        def publish(version: int) -> None:
+            opener().publish_tokens(token_list(version))
+            published = opener().tokens()
+            assert published is not None
+            assert published.version >= version
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(publish, [7, 3, 9, 1, 8, 2, 6, 4, 5] * 3))
+        assert opener().tokens() == token_list(9)
+
     def test_an_export_fills_another_board(self, board: Board, elsewhere: Board) -> None:
         assert list(board.export()) == []
         board.publish(route(1))
         board.publish(route(4, "other"))
+        board.publish_tokens(token_list(2))
         elsewhere.load(board.export())
         assert elsewhere.routes() == board.routes()
+        assert elsewhere.tokens() == token_list(2)
