@@ -104,11 +104,15 @@ def test_a_training_signs_its_release_and_a_person_signs_an_older_one(
     unsigned = tidemill(project.folder, "models", "promote", "shop/1", code=1).stderr
     assert "shop/1 is not signed" in unsigned
     file.write_text(file.read_text().replace("[training]", "[training]\nseed = 3\nparams = { bagging_fraction = 0.9 }"))
-    stopped = tidemill(project.folder, "run", "training", code=2).stderr
-    assert "production loads only signed models, and there is no private key" in stopped
+    stopped = tidemill(project.folder, "run", "training", code=1).stderr
+    assert "shop/1 is not signed" in stopped, "a training does not load its champion either"
     monkeypatch.setenv("SHOP_SIGNING_KEY", str(key))
     tidemill(project.folder, "models", "sign", "shop/1", "--reason", "made before there was a key")
     tidemill(project.folder, "models", "promote", "shop/1")
+    monkeypatch.delenv("SHOP_SIGNING_KEY")
+    stopped = tidemill(project.folder, "run", "training", code=2).stderr
+    assert "production loads only signed models, and there is no private key" in stopped
+    monkeypatch.setenv("SHOP_SIGNING_KEY", str(key))
     assert "is signed by the key" in tidemill(project.folder, "models", "verify", "shop/1").stdout
     tidemill(project.folder, "run", "training")
     assert "is signed by the key" in tidemill(project.folder, "models", "verify", "shop/2").stdout

@@ -70,10 +70,12 @@ def bind(
     env: EnvironmentOption = "production",
 ) -> None:
     """Bind a release to a value of the key: it serves the rows with this value at once."""
+    from tidemill.core.resources import Packages
     from tidemill.models.usable import require_predictions
 
     session = load_session(env)
-    require_predictions(session.packages.load(find_release(session.workspace.ledger, label).package))
+    packages = session.resource(Packages)
+    require_predictions(packages.load(find_release(session.workspace.ledger, label).package))
     with deciding(session, DECIDE) as (deployer, actor):
         route = deployer.bind(label, value, actor.name, reason)
     output.out.print(f"{label} serves the rows of model {route.model} with {route.key} = {value!r}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tidemill.clock import Clock
 from tidemill.compose.backends import open_fleet, open_sources, open_workspace
-from tidemill.compose.signing import KeySigner
+from tidemill.compose.signing import KeySigner, SignedPackages
 from tidemill.core import resources
 from tidemill.core.ci import BuildHost
 from tidemill.core.metric import Metric, MetricVersion
@@ -69,7 +69,12 @@ def open_session(
     session.register(resources.Features, lambda: _features(session))
     session.register(resources.ProjectMetrics, lambda: _CodeMetrics(session))
     session.register(resources.Fleet, lambda: open_fleet(project, opened, session.clock))
-    session.register(PackageSigner, lambda: KeySigner(project, opened))
+    signer = KeySigner(project, opened)
+    session.register(PackageSigner, lambda: signer)
+    if signer.is_required and PackageSigner not in (replacements or {}):
+        signed = SignedPackages(opened.packages, signer, lambda: opened.ledger.reader)
+        session.register(resources.Packages, lambda: signed)
+        session.register(resources.PackageStore, lambda: signed)
     session.register(resources.Environments, lambda: PackageProber(opened.root / "packages"))
     session.register(BuildHost, lambda: _BuildFolder(opened.root / "ci", project.folder, project.name))
     session.built_in = {"ci": _load_ci, "deployment": _load_deployment}

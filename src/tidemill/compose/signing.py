@@ -2,10 +2,12 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 from tidemill.core.model import Model
+from tidemill.core.resources import BooksReader, PackageStore
 from tidemill.errors import ConfigurationError, Corrupt, TidemillError
 from tidemill.host.keys import CREATE_KEY, find_repository, require_outside
 from tidemill.project.project import Project
@@ -96,6 +98,42 @@ class KeySigner:
             return None
         path = Path(_VARIABLE.sub(lambda match: os.environ[match[1]], setting)).expanduser()
         return path if path.is_absolute() else self._project.folder / path
+
+
+class SignedPackages:
+    """The packages of an environment that demands signatures: each is verified before a step or a command gets it."""
+
+    writable: ClassVar[bool] = True
+
+    def __init__(self, packages: PackageStore, signer: KeySigner, books: Callable[[], BooksReader]) -> None:
+        self._packages = packages
+        self._signer = signer
+        self._books = books
+        self._verified: set[str] = set()
+
+    def load(self, digest: str) -> Model:
+        """Return the package of a release.
+
+        Raises
+        ------
+        NotFound
+            if there is no such package.
+        Corrupt
+            if it belongs to no release, or its signature is not valid.
+        """
+        model = self._packages.load(digest)
+        if digest not in self._verified:
+            releases = self._books().releases.find(package=digest)
+            if not releases:
+                raise Corrupt(f"the package {digest[:12]} belongs to no release", "register it, which signs it")
+            release = next((release for release in releases if release.signature), releases[-1])
+            self._signer.verify(model, release.signature, release.label)
+            self._verified.add(digest)
+        return model
+
+    def save(self, model: Model) -> str:
+        """Store a package and return its digest."""
+        return self._packages.save(model)
 
 
 class NoSignatures:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill.access.control import AccessControl
 from tidemill.access.exposure import Exposure, check_exposure, require_tokens
+from tidemill.core.resources import PackageStore
 from tidemill.daemon.webhooks import add_webhooks
 from tidemill.errors import InputError, TidemillError
 from tidemill.evidence.heads import export_from_settings
@@ -71,7 +72,7 @@ class _LazyApp:
         return Desk(
             workspace.ledger,
             workspace.board,
-            workspace.packages,
+            session.resource(PackageStore),
             session.clock,
             workspace.environment,
             session.project.model,
