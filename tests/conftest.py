@@ -20,7 +20,7 @@ BUDGETS = {
     "conformance": 180,
     "core": 10,
     "daemon": 180,
-    "delivery": 120,
+    "delivery": 240,
     "docs": 90,
     "evidence": 45,
     "flow": 90,

@@ -126,6 +126,61 @@ def s3_bucket(endpoint: str) -> str:
     return name
 
 
+@contextmanager
+def registry() -> Iterator[str]:
+    """Run a registry of container images for the block; yields its address, such as 127.0.0.1:5000.
+
+    Raises
+    ------
+    PartMissing
+        docker-registry is not installed.
+    PartFailed
+        It did not start.
+    """
+    command = shutil.which("docker-registry")
+    if command is None:
+        raise PartMissing("docker-registry (scripts/install-system-parts)")
+    address = f"127.0.0.1:{_free_port()}"
+    with _folder() as folder:
+        settings = folder / "registry.yml"
+        settings.write_text(
+            f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {folder}/images\nhttp:\n  addr: {address}\n"
+        )
+        settings.chmod(0o644)
+
+        def answers() -> None:
+            urllib.request.urlopen(f"http://{address}/v2/", timeout=2).close()
+
+        with _server("the registry", [command, "serve", str(settings)], folder, answers, as_server_user=False):
+            yield address
+
+
+@contextmanager
+def containers(folder: Path) -> Iterator[None]:
+    """Let podman and skopeo of this process keep images in a folder of their own, without a daemon, for the block."""
+    storage = folder / "containers"
+    storage.mkdir()
+    settings = {
+        "CONTAINERS_CONF": storage / "containers.conf",
+        "CONTAINERS_STORAGE_CONF": storage / "storage.conf",
+    }
+    settings["CONTAINERS_CONF"].write_text(
+        '[containers]\ndefault_ulimits = ["nofile=4096:20000", "nproc=4096:4096"]\n'
+        '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\n'
+    )
+    settings["CONTAINERS_STORAGE_CONF"].write_text(
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}/graph"\nrunroot = "{storage}/run"\n'
+    )
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ |= {name: str(file) for name, file in settings.items()}
+    try:
+        yield
+    finally:
+        subprocess.run(["podman", "system", "reset", "--force"], capture_output=True, check=False)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
 def find_chromium() -> str:
     """Where the system's Chromium or Chrome is, or the one that Playwright fetched.
 
