@@ -125,7 +125,11 @@ class Example:
 
     def create_tokens(self) -> None:
         """Tokens for the people who decide and for the program that asks."""
-        for name, roles in {"mai": ("approver", "admin"), "ada": ("developer", "approver"), "app": ("predict", "label")}.items():
+        for name, roles in {
+            "mai": ("approver", "admin"),
+            "ada": ("developer", "approver"),
+            "app": ("predict", "label"),
+        }.items():
             words = [word for role in roles for word in ("--role", role)]
             administrator = self.tokens.get("mai", "")
             made = listed(self.server, "tokens", "create", name, "--owner", name, *words, token=administrator)
@@ -173,7 +177,9 @@ class Example:
             reply = post(address, "/predict/flights", {"rows": requests}, token)
             ids = [prediction["id"] for prediction in reply["predictions"]]
             outcomes = zip(ids, chunk["late"].to_list(), strict=True)
-            post(address, "/labels/flights", {"labels": [{"id": name, "value": late} for name, late in outcomes]}, token)
+            post(
+                address, "/labels/flights", {"labels": [{"id": name, "value": late} for name, late in outcomes]}, token
+            )
             answers += ids
             if begin % 1_000 == 0 and until():
                 return answers
@@ -214,7 +220,9 @@ class Example:
 
 def select_month(month: int) -> pl.DataFrame:
     """Return some flights of a month of 2013 that landed."""
-    rows = pl.scan_parquet(FLIGHTS).filter(pl.col("scheduled_departure").dt.month() == month, pl.col("late").is_not_null())
+    rows = pl.scan_parquet(FLIGHTS).filter(
+        pl.col("scheduled_departure").dt.month() == month, pl.col("late").is_not_null()
+    )
     return rows.select(_COLUMNS).collect().sample(_ROWS_A_MONTH, seed=month).sort("scheduled_departure")
 
 
@@ -331,7 +339,11 @@ def roll_back_a_model(example: Example) -> None:
     announce(8, "a model rollback")
     mai = example.tokens["mai"]
     before = example.champion()
-    show(tidemill(example.server, "models", "rollback", "--env", "production", "--reason", "the ops team asks", token=mai))
+    show(
+        tidemill(
+            example.server, "models", "rollback", "--env", "production", "--reason", "the ops team asks", token=mai
+        )
+    )
     if example.champion() == before:
         raise Failed("the rollback changed nothing")
 

@@ -50,7 +50,13 @@ def listed(folder: Path, *words: str, token: str = "") -> Any:
     """Return what a command of Tidemill prints with --json."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEMILL_", "GIT_"))}
     command = [sys.executable, "-m", "tidemill", *words, "--json"]
-    process = subprocess.run(command, cwd=folder, env=environment | ({"TIDEMILL_TOKEN": token} if token else {}), capture_output=True, check=False)
+    process = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment | ({"TIDEMILL_TOKEN": token} if token else {}),
+        capture_output=True,
+        check=False,
+    )
     return json.loads(process.stdout or b"[]")
 
 
