@@ -325,8 +325,8 @@ def refuse_a_bad_commit(example: Example, build: dict[str, Any]) -> None:
     """A commit that uses what is known only later is refused by CI; production goes on."""
     announce(7, "a bad commit: the feature divides by zero; CI refuses it")
     features = example.ada / "features.py"
-    features.write_text(features.read_text().replace("scheduled_minutes.clip(1)", "(scheduled_minutes - 60)"))
-    commit = example.commit("Speed above an hour", branch="dev/faster")
+    features.write_text(features.read_text().replace("scheduled_minutes.clip(1)", "scheduled_minutes"))
+    commit = example.commit("Simplify the speed", branch="dev/simpler")
     example.wait_for_build(commit, "refused")
     address = example.address("production")
     post(address, "/predict/flights", {"rows": [example.one_row()]}, example.tokens["app"])
