@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from tidemill.core.check import Action
 
-CheckSubject = Literal["batch", "candidate", "challenger", "champion", "commit"]
+CheckSubject = Literal["batch", "candidate", "challenger", "champion", "commit", "lock"]
 CheckStage = Literal["ingestion", "gate", "canary", "watch", "ci"]
 CheckNeed = Literal["rows", "schema", "champion", "package", "labels", "predictions", "training rows", "time", "commit"]
 
@@ -140,6 +140,14 @@ CHECKS: tuple[CheckInfo, ...] = (
     _ci("ci_tests", "the results of its tests, in a process with limits, with all of them passed"),
     _ci("ci_security", "its files and its lock with unsafe pickles, secrets and known vulnerabilities"),
     _ci("ci_image", "the container image that is wanted with the one that was made and pushed"),
+    CheckInfo(
+        name="upgrade_equivalence",
+        stage="ci",
+        subject="lock",
+        needs=("training rows",),
+        about="the answers and metrics of the reference training in its environment with those before it",
+        actions=("proceed", "stop"),
+    ),
     _ci("ci", "the results of all checks of the commit with all of them passed"),
 )
 

@@ -15,6 +15,7 @@ from tidemill.core.rollout import Rollout as Rollout
 from tidemill.core.signing import Signing
 from tidemill.core.source import Source
 from tidemill.core.trigger import Trigger
+from tidemill.core.upgrade import Upgrade
 from tidemill.core.watch import Watch as Watch
 from tidemill.core.watch import WatchValue as WatchValue
 
@@ -320,6 +321,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retention: Retention = Retention()
     ci: Ci = Ci()
     signing: Signing = Signing()
+    upgrade: Upgrade = Upgrade()
 
     def in_environment(self, environment: str) -> "Policy":
         """Return the policy with the triggers that fire in an environment: models are not trained where CI runs.

@@ -71,6 +71,13 @@ def install_environment(python: str, requirements: list[str], wheels: list[Path]
     _run(uv, "pip", "install", "--quiet", "--no-deps", *target, "-r", str(listed), *map(str, wheels))
 
 
+def check_environment(interpreter: Path) -> None:
+    """Check that the packages of an environment fit together; raise `TidemillError` with the first conflict."""
+    uv = find_uv()
+    assert uv is not None
+    _run(uv, "pip", "check", "--quiet", "--python", str(interpreter))
+
+
 def _find_source() -> Path | None:
     """Return the folder from which Tidemill was installed, or None if it was installed from an index."""
     record = importlib.metadata.distribution("tidemill").read_text("direct_url.json")

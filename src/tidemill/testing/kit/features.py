@@ -1,10 +1,10 @@
 """Tests of feature logic: transformations for any rows, and equal features in training and serving."""
 
 from datetime import datetime
+from unittest import SkipTest
 
 import numpy as np
 import polars as pl
-import pytest
 from msgspec.structs import replace
 
 from tidemill.core.columns import ROW_ID, TIME
@@ -95,7 +95,7 @@ def require_offline_online(training: SampleTraining) -> None:
     views = tuple(name for view in sample.features.views for name in view.features)
     frames = list(training.list_frames(*views, sample.label)) if views else []
     if views and not frames and training.run.state != "done":
-        pytest.skip(f"the training failed before it joined features: {training.run.error}")
+        raise SkipTest(f"the training failed before it joined features: {training.run.error}")
     if views and not frames:
         fail(
             f"no step of pipeline {training.run.pipeline!r} returned rows with the features {', '.join(views[:3])}",

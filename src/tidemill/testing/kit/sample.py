@@ -1,15 +1,14 @@
 """The reference sample of a project: the newest labelled rows of a model's source, and the rows that its views need."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 from msgspec.structs import replace
 
-from tidemill.clock import parse_duration
 from tidemill.compose.backends import open_sources
-from tidemill.core.columns import KNOWN_AT, TIME, is_internal
+from tidemill.core.columns import TIME, is_internal
 from tidemill.core.feature import FeatureSet
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import RecordedSources
@@ -17,13 +16,12 @@ from tidemill.errors import NotFound, TidemillError
 from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.models.transforming import transform
 from tidemill.project.project import Project
+from tidemill.recipes.reference_rows import choose_rows, drop_internal, find_end, select_needed
 from tidemill.testing.kit.failing import fail
 
 ROWS = 2_000
 _LEAST_ROWS = 50
-_WHOLE_SOURCE = 20_000
 _NO_LIMIT = 1e6
-_MARGIN = timedelta(days=1)
 REFERENCE = "tests/reference"
 
 
@@ -76,7 +74,8 @@ class Sample:
     def open_sources(self, frames: dict[str, pl.DataFrame]) -> RecordedSources:
         """Open the sources of the project with other rows."""
         policy = self.project.policy
-        return open_sources(self.project.folder, policy.sources, frames, labels=policy.labels)
+        folder, data = self.project.folder, self.project.data_folder
+        return open_sources(folder, policy.sources, frames, labels=policy.labels, data=data)
 
     @cached_property
     def rows(self) -> pl.DataFrame:
@@ -133,7 +132,11 @@ def take_sample(project: Project, policy: ModelPolicy, rows: int = ROWS) -> Samp
     """
     source = policy.problem.source
     sources = open_sources(
-        project.folder, project.policy.sources, _read_references(project), labels=project.policy.labels
+        project.folder,
+        project.policy.sources,
+        _read_references(project),
+        labels=project.policy.labels,
+        data=project.data_folder,
     )
     history = _read_history(sources, source)
     if policy.problem.label not in history.columns:
@@ -141,22 +144,18 @@ def take_sample(project: Project, policy: ModelPolicy, rows: int = ROWS) -> Samp
             f"source {source!r} has no column {policy.problem.label!r}, the label of model {policy.name!r}",
             "correct label under [problem] in tidemill.toml",
         )
-    labelled = history.filter(pl.col(policy.problem.label).is_not_null())
-    if labelled.is_empty():
+    timed = {name: bool(definition.time) for name, definition in project.policy.sources.items()}
+    chosen = choose_rows(history, policy.problem, rows, timed=timed[source])
+    if chosen.is_empty():
         fail(f"no row of source {source!r} has a label", "add labelled rows, or correct label under [problem]")
-    if project.policy.sources[source].time:
-        chosen = labelled.sort(TIME, maintain_order=True).tail(rows)
-    else:
-        chosen = labelled.sample(min(rows, labelled.height), seed=0, shuffle=False)
-    start = chosen[TIME].min()
-    known = [chosen[name].max() for name in (TIME, KNOWN_AT, policy.problem.label_known_at) if name in chosen.columns]
-    until = max(time for time in known if isinstance(time, datetime))
+    start, until = chosen[TIME].min(), find_end(chosen, policy.problem)
     assert isinstance(start, datetime)
     frames = {source: chosen}
     for name in project.policy.sources:
-        if name != source and any(view.source == name for view in project.code.views.values()):
-            frames[name] = _select_needed(_read_history(sources, name), project, name, start, until)
-    return Sample(project, policy, {name: _drop_internal(frame) for name, frame in frames.items()}, until + _MARGIN)
+        views = [view for view in project.code.views.values() if view.source == name]
+        if name != source and views:
+            frames[name] = select_needed(_read_history(sources, name), views, start, until, timed=timed[name])
+    return Sample(project, policy, {name: drop_internal(frame) for name, frame in frames.items()}, until)
 
 
 def write_references(sample: Sample) -> list[Path]:
@@ -183,25 +182,3 @@ def _read_history(sources: RecordedSources, name: str) -> pl.DataFrame:
             f"source {name!r} has no rows for the tests: {error.problem}",
             "on a machine with the data run `tidemill ci generate-tests --sample`, and commit tests/reference/",
         )
-
-
-def _select_needed(
-    history: pl.DataFrame, project: Project, name: str, start: datetime, until: datetime
-) -> pl.DataFrame:
-    """Return the rows of a view's source that features between two times can need."""
-    views = [view for view in project.code.views.values() if view.source == name]
-    known = history.filter(pl.col(KNOWN_AT) <= until)
-    if not project.policy.sources[name].time or known.height <= _WHOLE_SOURCE:
-        return known
-    windows = [parse_duration(aggregate.window) for view in views for aggregate in view.aggregates]
-    windows += [parse_duration(view.ttl) for view in views if view.ttl and view.columns]
-    recent = known.filter(pl.col(KNOWN_AT) >= start - max(windows, default=_MARGIN) - _MARGIN)
-    if any(view.columns and not view.ttl for view in views):
-        keys = sorted({key for view in views for key in view.entity.keys})
-        older = known.filter(pl.col(KNOWN_AT) < start).sort(KNOWN_AT).unique(keys, keep="last", maintain_order=True)
-        recent = pl.concat([older, recent]).unique(maintain_order=True)
-    return recent
-
-
-def _drop_internal(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.select(name for name in frame.columns if not is_internal(name))

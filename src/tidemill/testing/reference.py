@@ -1,0 +1,65 @@
+"""The program of a reference training: trains a project on given rows, answers rows, and writes answers.json.
+
+It runs in the environment of a lock, without pytest. Its argument is a folder that `tidemill.delivery.upgrades` wrote.
+"""
+
+import platform
+import sys
+import tempfile
+from datetime import datetime
+from importlib.metadata import distributions
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+from msgspec.structs import replace
+
+from tidemill.checks.equivalence import ReferenceAnswers
+from tidemill.core.run import select_test_metrics
+from tidemill.project.project import Project
+from tidemill.recipes.scoring import score
+from tidemill.testing.kit.sample import Sample
+from tidemill.testing.kit.training import train_sample
+
+
+class ReferenceRequest(msgspec.Struct, frozen=True):
+    """The model to train, the pipeline that trains it, and the time of the rows."""
+
+    model: str
+    pipeline: str
+    until: datetime
+
+
+def answer_reference(folder: Path) -> ReferenceAnswers:
+    """Train the project of a folder and answer its requests, or the rows of the training if it has none."""
+    request = msgspec.json.decode((folder / "request.json").read_bytes(), type=ReferenceRequest)
+    project = Project(folder / "project")
+    frames = {file.stem: pl.read_parquet(file) for file in sorted((folder / "sources").glob("*.parquet"))}
+    policy = project.model(request.model)
+    # The gate needs no second process here: both environments are compared by their answers and metrics.
+    sample = Sample(project, replace(policy, gate=replace(policy.gate, enabled=False)), frames, request.until)
+    packages = _list_packages()
+    with tempfile.TemporaryDirectory(prefix="tidemill-") as workspace:
+        training = train_sample(sample, Path(workspace), request.pipeline)
+        if training.run.state != "done":
+            return ReferenceAnswers(problem=training.run.error, packages=packages)
+        requests = folder / "requests.parquet"
+        rows = pl.read_parquet(requests) if requests.exists() else sample.joined
+        scores = np.asarray(score(training.model, rows), float)
+    return ReferenceAnswers(
+        scores=scores.reshape(len(scores), -1).tolist(),
+        classes=training.model.manifest.signature.classes,
+        metrics=select_test_metrics(training.run.metrics),
+        packages=packages,
+    )
+
+
+def _list_packages() -> dict[str, str]:
+    found = {package.name.lower().replace("_", "-"): package.version for package in distributions() if package.name}
+    return {"python": platform.python_version(), **dict(sorted(found.items()))}
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    (target / "answers.json").write_bytes(msgspec.json.encode(answer_reference(target)))
