@@ -102,7 +102,9 @@ def compare_answers(old: ReferenceAnswers, new: ReferenceAnswers, limits: Upgrad
         largest=float(differences.max(initial=0.0)),
         mean=float(differences.mean()) if len(differences) else 0.0,
         share=share,
-        decisions=float((earlier.argmax(axis=1) != later.argmax(axis=1)).mean()) if old.classes and len(earlier) else 0.0,
+        decisions=float((earlier.argmax(axis=1) != later.argmax(axis=1)).mean())
+        if old.classes and len(earlier)
+        else 0.0,
         worse=worse,
         metrics=metrics,
         reason="; ".join(reasons),

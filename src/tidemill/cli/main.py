@@ -47,7 +47,7 @@ NOUNS = {  # the first module defines the noun, the others add commands to it
     "features": ["features"],
     "policy": ["policy"],
     "deploy": ["deploy"],
-    "ci": ["ci", "ci_pushes", "ci_builds", "ci_tests"],
+    "ci": ["ci", "ci_pushes", "ci_builds", "ci_tests", "ci_upgrades"],
     "evidence": ["evidence"],
 }
 

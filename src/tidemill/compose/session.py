@@ -77,7 +77,7 @@ def open_session(
         session.register(resources.PackageStore, lambda: signed)
     session.register(resources.Environments, lambda: PackageProber(opened.root / "packages"))
     session.register(BuildHost, lambda: _BuildFolder(opened.root / "ci", project.folder, project.name))
-    session.built_in = {"ci": _load_ci, "deployment": _load_deployment}
+    session.built_in = {"ci": _load_ci, "deployment": _load_deployment, "upgrade": _load_upgrade}
     if clock is None and not replacements:
         session.reopen = partial(
             _reopen, project.folder, project.policy, environment, opened.root, opened.urls, polars_frames
@@ -220,6 +220,12 @@ def _load_ci() -> Pipeline:
     from tidemill.recipes.ci import ci
 
     return ci
+
+
+def _load_upgrade() -> Pipeline:
+    from tidemill.recipes.upgrading import upgrade
+
+    return upgrade
 
 
 def _load_deployment() -> Pipeline:

@@ -74,8 +74,8 @@ class ProjectLock:
         requirements = [line for line in needed if "extra ==" not in line]
         (folder / "in.txt").write_text("\n".join([*requirements, *(pin.partition("==")[0] for pin in pins)]))
         (folder / "out.txt").write_text("\n".join(pins))
-        chosen = ("--upgrade-package", name) if name else ("--upgrade",)
-        chosen += ("--python", python) if python else ()
+        chosen = ["--upgrade-package", name] if name else ["--upgrade"]
+        chosen += ["--python", python] if python else []
         _run_uv(
             folder,
             *("pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-python-downloads", *chosen),
@@ -122,7 +122,9 @@ def _run_uv(folder: Path, *arguments: str) -> None:
             (uv, *arguments), cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise TidemillError(f"uv {arguments[0]} did not end in {_TIMEOUT_SECONDS} s", "check the package index") from None
+        raise TidemillError(
+            f"uv {arguments[0]} did not end in {_TIMEOUT_SECONDS} s", "check the package index"
+        ) from None
     if process.returncode:
         message = " ".join(line.strip(" ×╰─▶│├╭") for line in process.stderr.splitlines()[-8:] if line.strip())
         raise TidemillError(

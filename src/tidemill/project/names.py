@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from tidemill.errors import ConfigurationError
 
-BUILT_IN = frozenset({"ci", "deployment"})
+BUILT_IN = frozenset({"ci", "deployment", "upgrade"})
 """The pipelines that need not be in pipeline.py, because they run no code of the project in their own process."""
 
 _DECORATORS = ("step", "pipeline", "metric")

@@ -73,11 +73,9 @@ def compare_environments(
     context: Context,
 ) -> Verdict:
     """Run the reference training in both environments and judge the difference; a difference stops the run."""
-    code = {
-        file.relative_to(host.project).as_posix(): file.read_bytes() for file in list_code_files(host.project)
-    }
+    code = {file.relative_to(host.project).as_posix(): file.read_bytes() for file in list_code_files(host.project)}
     request = {"model": policy.name, "pipeline": training_pipeline, "until": until.isoformat()}
-    answered = f"{requests.height} rows of the journal" if requests is not None else "the rows of the reference training"
+    answered = f"{requests.height} rows of the journal" if requests is not None else "the rows of the training"
     log = host.folder / "logs" / context.run / f"{context.step}.log"
     with tempfile.TemporaryDirectory(prefix="tidemill-reference-") as folder:
         rows = {name: _to_parquet(frame) for name, frame in frames.items()}
