@@ -205,6 +205,30 @@ def find_chromium() -> str:
     raise PartMissing("Chromium (scripts/install-system-parts, or .venv/bin/playwright install --with-deps chromium)")
 
 
+def find_second_python() -> Path:
+    """Where a Python of another minor version is that Tidemill runs on.
+
+    Raises
+    ------
+    PartMissing
+        There is none; `TIDEMILL_SECOND_PYTHON` names one.
+    """
+    named = os.environ.get("TIDEMILL_SECOND_PYTHON")
+    minors = [minor for minor in (13, 12, 11) if minor != sys.version_info.minor]
+    found = [Path(named)] if named else []
+    for minor in minors:
+        found += [Path(path) for path in [shutil.which(f"python3.{minor}")] if path]
+        found += sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python"), reverse=True)
+        found += sorted(Path("/opt/tidemill").glob(f"python3.{minor}/bin/python3.{minor}"))
+    for path in found:
+        asked = subprocess.run(
+            [path, "-c", "import sys, ssl, venv; print(sys.version_info.minor)"], capture_output=True
+        )
+        if asked.returncode == 0 and int(asked.stdout) in minors:
+            return path
+    raise PartMissing("a second Python (set TIDEMILL_SECOND_PYTHON, or install python3.12 or python3.13)")
+
+
 def _postgres_command(name: str) -> str:
     found = shutil.which(name)
     if found:

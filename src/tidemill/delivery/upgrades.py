@@ -143,6 +143,7 @@ def compare_locks(
     after = runner.run(new)
     if after.is_build:
         after = replace(after, problem=f"its environment cannot be made: {after.problem}")
+    changes = tuple(_name_python(change, before, after) for change in changes)
     difference = compare_answers(before, after, limits)
     if not difference.reason:
         return judge_upgrade(subject, changes, before, difference, answered=answered)
@@ -154,9 +155,18 @@ def compare_locks(
         answers = runner.run(old.with_changes(part))
         return None if answers.is_build else bool(compare_answers(before, answers, limits).reason)
 
-    culprits = () if after.is_build else find_culprits(changes, differs, limits.most_trainings)
+    tried = list_version_changes(old, new)
+    culprits = () if after.is_build else find_culprits(tried, differs, limits.most_trainings)
     names = tuple(change.package for change in culprits)
     return judge_upgrade(subject, changes, before, difference, culprits=names, answered=answered)
+
+
+def _name_python(change: VersionChange, before: ReferenceAnswers, after: ReferenceAnswers) -> VersionChange:
+    """Return the change of Python with the versions that ran, in place of paths of interpreters."""
+    if change.package != "python":
+        return change
+    versions = (answers.packages.get("python", "") for answers in (before, after))
+    return VersionChange(package="python", before=next(versions) or change.before, after=next(versions) or change.after)
 
 
 def find_culprits(
