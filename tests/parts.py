@@ -219,14 +219,14 @@ def find_second_python() -> Path:
     for minor in minors:
         found += [Path(path) for path in [shutil.which(f"python3.{minor}")] if path]
         found += sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python"), reverse=True)
-        found += sorted(Path("/opt/tidemill").glob(f"python3.{minor}/bin/python3.{minor}"))
+        found += sorted(Path("/opt/tidemill").glob(f"*/usr/bin/python3.{minor}"))
     for path in found:
         asked = subprocess.run(
             [path, "-c", "import sys, ssl, venv; print(sys.version_info.minor)"], capture_output=True
         )
         if asked.returncode == 0 and int(asked.stdout) in minors:
             return path
-    raise PartMissing("a second Python (set TIDEMILL_SECOND_PYTHON, or install python3.12 or python3.13)")
+    raise PartMissing("a second Python (scripts/install-system-parts, or TIDEMILL_SECOND_PYTHON)")
 
 
 def _postgres_command(name: str) -> str:
