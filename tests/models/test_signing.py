@@ -36,7 +36,7 @@ def signature(model: Model, keys: Keys) -> bytes:
 
 
 def test_a_signed_package_is_verified(model: Model, signature: bytes, keys: Keys) -> None:
-    verify_package(model, signature, keys[1], "flights/1")
+    verify_package(model, signature, keys[1].read_bytes(), "flights/1")
 
 
 def change_a_byte(model: Model) -> Model:
@@ -69,13 +69,13 @@ def test_each_difference_is_named(
     model: Model, signature: bytes, keys: Keys, alter: Callable[[Model], Model], reason: str
 ) -> None:
     with pytest.raises(Corrupt, match=f"the signature of flights/1 is not valid: {reason} —"):
-        verify_package(alter(model), signature, keys[1], "flights/1")
+        verify_package(alter(model), signature, keys[1].read_bytes(), "flights/1")
 
 
 def test_another_key_is_refused(model: Model, signature: bytes, tmp_path: Path) -> None:
     _, other = make_key(tmp_path, "b", "p256")
     with pytest.raises(Corrupt, match="it was made by another key"):
-        verify_package(model, signature, other, "flights/1")
+        verify_package(model, signature, other.read_bytes(), "flights/1")
 
 
 def test_a_signature_that_claims_the_right_key_is_refused(
@@ -89,19 +89,19 @@ def test_a_signature_that_claims_the_right_key_is_refused(
         fingerprint(read_public_key(other)).encode(), fingerprint(read_public_key(keys[1])).encode()
     )
     with pytest.raises(Corrupt, match="is not valid"):
-        verify_package(model, forged, keys[1], "flights/1")
+        verify_package(model, forged, keys[1].read_bytes(), "flights/1")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"mediaType": "x"}'])
 def test_bytes_that_are_no_signature_are_refused(model: Model, keys: Keys, content: bytes) -> None:
     with pytest.raises(Corrupt, match="the signature of flights/1 is not valid"):
-        verify_package(model, content, keys[1], "flights/1")
+        verify_package(model, content, keys[1].read_bytes(), "flights/1")
 
 
 @pytest.mark.parametrize("name", ["../evil.py", "/tmp/evil.py", "code/../../evil.py"])
 def test_a_path_that_leads_out_of_the_package_is_refused(model: Model, signature: bytes, keys: Keys, name: str) -> None:
     with pytest.raises(Corrupt, match="has a file with the path"):
-        verify_package(replace(model, files=model.files | {name: b"x"}), signature, keys[1], "flights/1")
+        verify_package(replace(model, files=model.files | {name: b"x"}), signature, keys[1].read_bytes(), "flights/1")
 
 
 def test_an_ed25519_key_is_refused_because_model_signing_needs_ecdsa(model: Model, tmp_path: Path) -> None:

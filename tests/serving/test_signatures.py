@@ -99,7 +99,7 @@ def test_a_training_signs_its_release_and_a_person_signs_an_older_one(
     project = make_project(tmp_path / "shop")
     tidemill(project.folder, "run", "training")
     file = project.folder / "tidemill.toml"
-    settings = f'[signing]\nkey = "${{SHOP_SIGNING_KEY}}"\npublic_key = "{public}"\n'
+    settings = f'[signing]\nkey = "${{SHOP_SIGNING_KEY}}"\npublic_key = """\n{public.read_text()}"""\n'
     file.write_text(f"{file.read_text()}\n{settings}[environments.production]\nsigned = true\n")
     unsigned = tidemill(project.folder, "models", "promote", "shop/1", code=1).stderr
     assert "shop/1 is not signed" in unsigned

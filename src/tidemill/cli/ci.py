@@ -107,7 +107,10 @@ def lock(
     settings = project.policy.ci
     if (project.folder / "uv.lock").exists():
         raise InputError("the project has a uv.lock, which CI uses", "change it with `uv lock`, or delete it")
-    locked = lock_project(read_sources(project.folder, list_code_files(project.folder)), package or ())
+    # A service that must verify signatures needs the packages of the extra.
+    signed = any(environment.signed for environment in project.policy.environments.values())
+    more = [*(package or ()), *(["tidemill[signing]"] if signed else [])]
+    locked = lock_project(read_sources(project.folder, list_code_files(project.folder)), more)
     for name, text in zip((settings.lock, settings.test_lock), locked.texts, strict=True):
         if text:
             output.write_file(project.folder / name, text)

@@ -45,14 +45,15 @@ def verify(
 ) -> None:
     """Verify the signature of a release: that no file of its package was changed since, and who signed it."""
     from tidemill.compose.signing import KeySigner
-    from tidemill.host.keys import fingerprint, read_public_key
+    from tidemill.host.keys import fingerprint, parse_public_key, read_public_key, to_pem
     from tidemill.ledger.releases import find_release
 
     session = load_session(env)
     release = find_release(session.workspace.ledger, label)
     signer = KeySigner(session.project, session.workspace)
-    key = signer.require_signature(session.packages.load(release.package), release.signature, release.label, public_key)
-    signed_by = fingerprint(read_public_key(key))
+    given = to_pem(read_public_key(public_key)) if public_key is not None else b""
+    key = signer.require_signature(session.packages.load(release.package), release.signature, release.label, given)
+    signed_by = fingerprint(parse_public_key(key, "public_key"))
     if json:
         output.print_json({"release": release.label, "package": release.package, "key": signed_by})
     else:

@@ -9,10 +9,11 @@ from typing import ClassVar
 from tidemill.core.model import Model
 from tidemill.core.resources import BooksReader, PackageStore
 from tidemill.errors import ConfigurationError, Corrupt, TidemillError
-from tidemill.host.keys import CREATE_KEY, find_repository, require_outside
+from tidemill.host.keys import CREATE_KEY, find_repository, read_public_key, require_outside, to_pem
 from tidemill.project.project import Project
 from tidemill.workspace.workspace import Workspace
 
+_PEM = "-----BEGIN PUBLIC KEY-----"
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -67,13 +68,13 @@ class KeySigner:
         if self.is_required:
             self.require_signature(model, signature, name)
 
-    def require_signature(self, model: Model, signature: str, name: str, public_key: Path | None = None) -> Path:
+    def require_signature(self, model: Model, signature: str, name: str, public_key: bytes = b"") -> bytes:
         """Verify the signature of a release in any environment, by the key of the policy or by another one.
 
-        Return the file of the key; the errors are those of `verify`.
+        Return the key in PEM format; the errors are those of `verify`.
         """
-        public_key = public_key or self._find_file(self._project.policy.signing.public_key)
-        if public_key is None:
+        public_key = public_key or self._read_public_key()
+        if not public_key:
             raise ConfigurationError(
                 f"the signature of {name} cannot be verified: there is no public key",
                 "set public_key under [signing] in tidemill.toml",
@@ -90,6 +91,14 @@ class KeySigner:
             raise Corrupt(f"the signature of {name} cannot be read: {error.problem}", sign) from None
         verify_package(model, content, public_key, name)
         return public_key
+
+    def _read_public_key(self) -> bytes:
+        """Return the public key of the policy in PEM format; empty if it has none."""
+        setting = self._project.policy.signing.public_key
+        if setting.lstrip().startswith(_PEM):
+            return setting.strip().encode() + b"\n"
+        file = self._find_file(setting)
+        return to_pem(read_public_key(file)) if file is not None else b""
 
     def _find_file(self, setting: str) -> Path | None:
         """Return the file of a setting; None if it is empty, or names an environment variable that is not set."""

@@ -16,7 +16,8 @@ class Signing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         The file with the private key (PEM, ECDSA with a NIST curve), outside the project and the workspace. Without it,
         or if the environment variable is not set, releases are not signed.
     public_key
-        The file with the public key (PEM). An environment with `signed = true` loads only packages that it verifies.
+        The public key (PEM), as text or as the path of its file. A deployed build has only the text. An environment
+        with `signed = true` loads only packages that it verifies.
     """
 
     key: str = ""

@@ -140,4 +140,5 @@ def _read(file: Path, kind: str) -> bytes:
     try:
         return file.expanduser().read_bytes()
     except OSError as error:
-        raise InputError(f"the {kind} key {file} cannot be read: {error.strerror}", CREATE_KEY) from None
+        cure = CREATE_KEY if kind == "private" else "check the path; a deployed build needs the key as text"
+        raise InputError(f"the {kind} key {file} cannot be read: {error.strerror}", cure) from None

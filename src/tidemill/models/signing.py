@@ -54,25 +54,26 @@ def sign_package(model: Model, key: Path) -> bytes:
         return target.read_bytes()
 
 
-def verify_package(model: Model, signature: bytes, public_key: Path, name: str) -> None:
-    """Raise unless a signature of a package, called `name`, was made by the owner of a public key.
+def verify_package(model: Model, signature: bytes, public_key: bytes, name: str) -> None:
+    """Raise unless a signature of a package, called `name`, was made by the owner of a public key in PEM format.
 
     Raises
     ------
     MissingExtra
         if `model-signing` is not installed.
     InputError
-        if the file is no public key.
+        if it is no public key.
     Corrupt
         if the signature is about other files, or was made by another key.
     """
     verifying = _import_module("verifying")
-    keys.read_public_key(public_key)
+    keys.parse_public_key(public_key, "public_key under [signing]")
     with _unpack(model) as folder:
-        file = folder.parent / SIGNATURE
+        file, key = folder.parent / SIGNATURE, folder.parent / "public_key.pem"
         file.write_bytes(signature)
+        key.write_bytes(public_key)
         try:
-            config = verifying.Config().use_elliptic_key_verifier(public_key=public_key.expanduser())
+            config = verifying.Config().use_elliptic_key_verifier(public_key=key)
             config.verify(folder, file)
         except Exception as error:
             raise Corrupt(
