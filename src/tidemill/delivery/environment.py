@@ -16,6 +16,7 @@ from msgspec import Struct
 from tidemill.clock import parse_duration
 from tidemill.core.ci import BuildHost, Ci
 from tidemill.delivery.wheel import write_running_wheel
+from tidemill.faults import maybe_crash
 from tidemill.host.libraries import list_system_libraries
 from tidemill.host.sandbox import Limits, run_sandboxed
 from tidemill.host.uv import find_uv
@@ -140,6 +141,7 @@ def _make(
             folder.parent.mkdir(parents=True, exist_ok=True)
             with suppress(OSError):  # another build made it first
                 (Path(draft) / "environment").rename(folder)
+            maybe_crash("environment is made")
     with suppress(OSError):
         os.utime(folder)
     return BuildEnvironment(

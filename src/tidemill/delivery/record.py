@@ -15,6 +15,7 @@ from tidemill.delivery.checkout import Checkout
 from tidemill.delivery.environment import BuildEnvironment
 from tidemill.delivery.judgement import Judgement, decide_state
 from tidemill.errors import Conflict
+from tidemill.faults import maybe_crash
 from tidemill.ledger.events import record_event
 
 _TRIES = 20
@@ -34,6 +35,7 @@ def record_build(
     """Write the build of a commit, its verdicts and its event; a build that the same run has recorded is returned."""
     for recorded in books.builds.find(run=context.run):
         return recorded
+    maybe_crash("build is decided")
     state, reason = decide_state(judgements)
     for attempt in range(_TRIES):
         numbers = [build.number for build in books.builds.find(project=checkout.project)]
@@ -66,6 +68,7 @@ def record_build(
             if attempt == _TRIES - 1:
                 raise
             continue
+        maybe_crash("build is recorded")
         return build
     raise Conflict(f"other runs keep recording builds of {checkout.project}", "run CI again")
 

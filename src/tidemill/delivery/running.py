@@ -124,10 +124,13 @@ def plan_project(ci: Ci, host: BuildHost, archive: bytes, environment: BuildEnvi
         return Judgement(check="ci_project", outcome="undecided", reason=_describe_error(error))
     tail = _read_tail(log)
     last = tail[-1] if tail else ""
+    evidence = {"seconds": round(result.seconds, 1)}
     if result.succeeded:
-        return Judgement(check="ci_project", outcome="pass", reason=f"every pipeline can be planned: {last[11:]}")
-    reason = last if result.ending == "exit" and last else f"Python {result.describe(limits_of(ci))}"
-    return Judgement(check="ci_project", outcome="fail", reason=f"the project cannot be loaded: {reason}")
+        reason = f"every pipeline can be planned: {last[11:]}"
+        return Judgement(check="ci_project", outcome="pass", reason=reason, evidence=evidence)
+    why = last if result.ending == "exit" and last else f"Python {result.describe(limits_of(ci))}"
+    reason = f"the project cannot be loaded: {why}"
+    return Judgement(check="ci_project", outcome="fail", reason=reason, evidence=evidence)
 
 
 def _describe_error(error: OSError) -> str:
