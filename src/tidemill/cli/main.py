@@ -1,5 +1,6 @@
 """`tidemill`: the entry point. Errors are one line with a cure, and set the exit code."""
 
+import logging
 import os
 import sys
 import traceback
@@ -10,6 +11,7 @@ import typer
 
 from tidemill import __version__
 from tidemill.cli.output import err
+from tidemill.credentials import hide_in_logs, hide_secrets
 from tidemill.errors import TidemillError
 from tidemill.telemetry import configure_logging
 
@@ -80,6 +82,7 @@ def _load_module(name: str) -> Any:
 def start(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
     """Set up the logs."""
     configure_logging()
+    hide_in_logs(logging.getLogger("tidemill"))
     if version:
         typer.echo(f"tidemill {__version__}")
         raise typer.Exit
@@ -121,5 +124,7 @@ def _report_error(error: TidemillError) -> int:
     if os.environ.get("TIDEMILL_DEBUG"):
         traceback.print_exc()
     kind = "stopped" if error.exit_code == 3 else "error"
-    err.print(f"{kind}: {' '.join(str(error).split())}", style="yellow" if error.exit_code == 3 else "red")
+    err.print(
+        f"{kind}: {hide_secrets(' '.join(str(error).split()))}", style="yellow" if error.exit_code == 3 else "red"
+    )
     return error.exit_code

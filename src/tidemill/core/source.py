@@ -15,8 +15,8 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ----------
     path
         A file, a pattern of files, a folder with a Delta table, or a URL of an object store (`s3://…`) or a
-        database (`postgresql+psycopg://…`). `${NAME}` is replaced by an environment variable. With a `query`, a
-        path that is not a URL is opened by DuckDB (`":memory:"` reads files).
+        database (`postgresql+psycopg://…`). `${NAME}` is replaced by a [secret](../howto/access.md#secrets). With a
+        `query`, a path that is not a URL is opened by DuckDB (`":memory:"` reads files).
     time
         The column with the event time. Without it, the event time is the time at which the file was written; a
         feature view's source without it is a register, whose values apply at any time.

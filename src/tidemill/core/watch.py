@@ -91,7 +91,7 @@ class Watch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     values
         The values to check.
     notify
-        Addresses that Apprise supports, or `log`. `${NAME}` is replaced by an environment variable.
+        Addresses that Apprise supports, or `log`. `${NAME}` is replaced by a [secret](../howto/access.md#secrets).
     quiet
         The same notification is not repeated within this time.
     experiment_after

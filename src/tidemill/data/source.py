@@ -1,6 +1,5 @@
 """Sources: the batches in which rows arrive, and the histories that feature views look back on."""
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from tidemill.core.batch import Batch
 from tidemill.core.feature import FeatureView
 from tidemill.core.schema import ColumnType, Schema
 from tidemill.core.source import Source
+from tidemill.credentials import fill_secrets
 from tidemill.data.frame import KNOWN_AT, TIME, add_times
 from tidemill.data.identity import add_row_ids, stack_batches
 from tidemill.data.kinds.delta import DeltaSource
@@ -25,12 +25,11 @@ from tidemill.data.reading.values import type_typed_columns
 from tidemill.data.schema_file import read_schema
 from tidemill.data.spellings import Spellings, unify_columns
 from tidemill.data.types import column_type
-from tidemill.errors import ConfigurationError, DataError, NotFound
+from tidemill.errors import DataError, NotFound
 
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 _OBJECTS = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "https", "http", "memory")
 _SCHEME = re.compile(r"^([A-Za-z][\w.+-]*)://")
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 class FileSources:
@@ -176,7 +175,7 @@ class FileSources:
 
 def create_source_kind(name: str, source: Source, folder: Path, accepted: Callable[[], set[str]] = set) -> SourceKind:
     """Return the reader of a source: by its `kind`, or else by the form of its path."""
-    path = _VARIABLE.sub(_variable, source.path)
+    path = fill_secrets(source.path, "the path of a source")
     scheme = (_SCHEME.match(path) or [""] * 2)[1].lower()
     kind = source.kind or _guess(source, path, scheme, folder)
     if kind == "sql":
@@ -204,10 +203,3 @@ def _beside(url: str, folder: Path) -> str:
     form, separator, path = url.partition(":///")
     relative = form.startswith("sqlite") and separator and path and not path.startswith("/")
     return f"{form}:///{folder / path}" if relative else url
-
-
-def _variable(match: re.Match[str]) -> str:
-    name = match[1]
-    if name not in os.environ:
-        raise ConfigurationError(f"the path of a source needs the environment variable {name}", f"export {name}=…")
-    return os.environ[name]

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tidemill.credentials import Mask
+
 _HEAD, _TAIL = 64_000, 192_000
 _SHORT = 4_000
 
@@ -58,10 +60,13 @@ class _Tee(io.TextIOBase):
     def __init__(self, log: Log, shown: io.TextIOBase) -> None:
         self._log = log
         self._shown = shown
+        self._mask = Mask()
 
     def write(self, text: str) -> int:
-        self._log.add(text)
-        return self._shown.write(text)
+        hidden = self._mask.hide(text)
+        self._log.add(hidden)
+        self._shown.write(hidden)
+        return len(text)
 
     def flush(self) -> None:
         self._shown.flush()

@@ -18,6 +18,7 @@ from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
 from tidemill.core.context import Context
 from tidemill.core.run import Metrics
+from tidemill.credentials import hide_secrets
 from tidemill.errors import Corrupt, NotFound, TidemillError, Transient
 from tidemill.faults import maybe_crash
 from tidemill.flow.capture import Log, captured, escape_surrogates
@@ -86,7 +87,7 @@ class Performer:
             artifacts=artifacts,
             verdicts=_collect_verdicts(task, values, artifacts) if failure is None else {},
             metrics=tuple(iterate_instances(values, Metrics)) if failure is None else (),
-            log=escape_surrogates(log.text) + (failure.traceback if failure else ""),
+            log=_clean(log.text) + (failure.traceback if failure else ""),
             failure=failure,
             transient=transient,
         )
@@ -231,12 +232,22 @@ def _as_failure(raised: BaseException) -> TaskFailure:
     if isinstance(raised, _Overdue):
         raised = raised.error
     return TaskFailure(
-        text=escape_surrogates(raised.problem if isinstance(raised, TidemillError) else describe_exception(raised)),
-        traceback=escape_surrogates(traceback.format_exc()),
-        error=raised if isinstance(raised, TidemillError) else None,
+        text=_clean(raised.problem if isinstance(raised, TidemillError) else describe_exception(raised)),
+        traceback=_clean(traceback.format_exc()),
+        error=_hide_in_error(raised) if isinstance(raised, TidemillError) else None,
         retryable=isinstance(raised, _RETRYABLE),
         raised=raised,
     )
+
+
+def _clean(text: str) -> str:
+    """Return a text that can be stored: without secrets, and without characters that UTF-8 does not have."""
+    return escape_surrogates(hide_secrets(text))
+
+
+def _hide_in_error(error: TidemillError) -> TidemillError:
+    error.problem, error.cure = hide_secrets(error.problem), hide_secrets(error.cure)
+    return error
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -6,7 +6,6 @@ is reported once.
 
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,8 @@ from tidemill.core.check import PerformanceEvidence, Verdict
 from tidemill.core.event import AlertPayload
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.resources import Books
+from tidemill.credentials import fill_secrets
+from tidemill.errors import ConfigurationError
 from tidemill.ledger.events import record_event
 from tidemill.monitoring.picture import draw_picture
 from tidemill.telemetry import get_logger
@@ -104,7 +105,7 @@ def check_addresses(policy: Policy) -> list[str]:
         from apprise import Apprise
     except ImportError:
         return ["no alert can be sent: install the extra: pip install 'tidemill[alerts]'"]
-    schemes = [_scheme(address) for address in addresses if not Apprise().add(_fill_variables(address))]
+    schemes = [_scheme(address) for address in addresses if not Apprise().add(_fill(address))]
     return [
         f"Apprise does not support {scheme}://… in [watch] notify: no alert is sent to this address"
         for scheme in schemes
@@ -200,9 +201,13 @@ def _scheme(address: str) -> str:
     return address.partition("://")[0]
 
 
-def _fill_variables(address: str) -> str:
-    """Replace environment variables in an address, so that the policy contains no password."""
-    return re.sub(r"\$\{(\w+)\}", lambda match: os.environ.get(match[1], match[0]), address)
+def _fill(address: str) -> str:
+    """Return an address with its secrets; an alert that cannot be sent is logged, and is no error."""
+    try:
+        return fill_secrets(address, "an address of [watch] notify")
+    except ConfigurationError as missing:
+        log.error("%s", missing)
+        return address
 
 
 def _send(address: str, title: str, body: str, pictures: Sequence[str]) -> bool:
@@ -220,7 +225,7 @@ def _send(address: str, title: str, body: str, pictures: Sequence[str]) -> bool:
             for file, text in zip(files, pictures, strict=True):
                 file.write_text(text, encoding="utf-8")
             sender, attachments = Apprise(), [str(file) for file in files] or None
-            is_sent = sender.add(_fill_variables(address)) and sender.notify(body, title, attach=attachments)
+            is_sent = sender.add(_fill(address)) and sender.notify(body, title, attach=attachments)
     except Exception:
         log.exception("the alert to %s could not be sent: %s", _scheme(address), title)
         return False
