@@ -372,3 +372,27 @@ def test_without_the_packages_of_the_extra_unsigned_evidence_is_exported(
     for refused in (signed, run("verify", str(exported))):
         assert refused.returncode == 1
         assert "pip install 'tidemill[signing]'" in refused.stderr
+
+
+def test_other_programs_read_the_statements_and_verify_the_signature(exported: Path, keys: Path) -> None:
+    """The messages of in-toto and SLSA accept no unknown field; securesystemslib verifies the envelope."""
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from google.protobuf import json_format  # type: ignore[import-untyped]
+    from in_toto_attestation.predicates.provenance.v1 import provenance_pb2  # type: ignore[import-untyped]
+    from in_toto_attestation.v1 import statement_pb2  # type: ignore[import-untyped]
+    from securesystemslib.dsse import Envelope
+    from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
+
+    files = read(exported)
+    for name in ("provenance.json", STATEMENT):
+        statement = json.loads(files[name])
+        json_format.ParseDict(statement, statement_pb2.Statement())
+    predicate = json.loads(files["provenance.json"])["predicate"]
+    provenance = json_format.ParseDict(predicate, provenance_pb2.Provenance())
+    assert provenance.run_details.metadata.started_on.seconds > 0
+    envelope = json.loads(files[SIGNATURE])
+    identifier = envelope["signatures"][0]["keyid"]
+    del envelope["public_key"]
+    public = load_pem_public_key((keys / "a.pub.pem").read_bytes())
+    verified = Envelope.from_dict(envelope).verify([SSlibKey.from_crypto(public, keyid=identifier)], 1)
+    assert set(verified) == {identifier}
