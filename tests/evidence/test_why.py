@@ -14,9 +14,10 @@ from tidemill.core.release import Release
 from tidemill.core.route import Arm, Role, Route
 from tidemill.core.run import Run
 from tidemill.errors import NotFound
+from tidemill.evidence.delivery_links import EvidenceLink
 from tidemill.evidence.identify import identify
 from tidemill.evidence.lineage import trace_lineage
-from tidemill.evidence.why import EvidenceLink, trace_evidence
+from tidemill.evidence.why import trace_evidence
 
 
 @pytest.fixture
