@@ -55,6 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     make_project(folder)
     with (folder / "tidemill.toml").open("a") as file:
         file.write(ENVIRONMENTS)
+    tidemill(folder, "tokens", "create", "app", "--role", "predict")  # from now on, each request needs a token
     yield folder
     fleet = open_control(folder).resource(Fleet)
     for environment in ("test", "production"):

@@ -68,7 +68,8 @@ class AuditBook(SqlBook[AuditEntry]):
 
     def head(self) -> AuditEntry | None:
         """Return the last entry of the log."""
-        rows = self._connections.read(f"SELECT body FROM {self.name} ORDER BY number DESC LIMIT 1")
+        last = f"SELECT body FROM {self.name} WHERE number IS NOT NULL ORDER BY number DESC LIMIT 1"
+        rows = self._connections.read(last)
         return self._decode(rows[0][0]) if rows else None
 
     def stored(self) -> Iterator[StoredEntry]:
