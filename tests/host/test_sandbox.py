@@ -1,5 +1,6 @@
 """The sandbox: no secrets, limits of time and memory, and no process that outlives it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tidemill.errors import TidemillError
+from tidemill.host import sandbox_process
 from tidemill.host.sandbox import Limits, SandboxResult, run_sandboxed
 
 Run = Callable[..., SandboxResult]
@@ -82,6 +84,23 @@ def test_it_limits_the_memory(run: Run, tmp_path: Path) -> None:
     assert not result.succeeded
     assert result.memory_limit in ("cgroup", "rlimit")
     assert "allocated" not in (tmp_path / "log").read_text()
+
+
+def test_without_a_control_group_the_address_space_is_limited(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(Path(sandbox_process.__file__).read_text().replace("/sys/fs/cgroup", "/nothing/here"))
+    endings = []
+    for code in ("block = bytearray(1 << 31)", "block = bytearray(1 << 20)"):
+        command = [sys.executable, "-I", "-c", code]
+        request = {"command": command, "seconds": 120, "memory_mb": 1024, "parent": os.getpid()}
+        reading, writing = os.pipe()
+        supervisor = [sys.executable, "-I", "-S", str(program), str(writing), json.dumps(request)]
+        assert subprocess.run(supervisor, pass_fds=(writing,), capture_output=True).returncode == 0
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            result = json.load(pipe)
+        endings.append((result["memory_limit"], result["ending"], result["status"]))
+    assert endings == [("rlimit", "exit", 1), ("rlimit", "exit", 0)]
 
 
 def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:

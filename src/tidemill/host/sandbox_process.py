@@ -192,9 +192,11 @@ class _MemoryGroup:
 
     def has_killed(self) -> bool:
         """Return whether the system killed a process of the group because of its limit."""
+        if self._folder is None:
+            return False
         for name in ("memory.events", "memory.oom_control"):
-            with contextlib.suppress(OSError, AttributeError):
-                lines = (self._folder / name).read_text().splitlines()  # type: ignore[operator]  # suppressed
+            with contextlib.suppress(OSError):
+                lines = (self._folder / name).read_text().splitlines()
                 return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in lines)
         return False
 
