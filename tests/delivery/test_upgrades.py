@@ -1,7 +1,10 @@
 """Upgrades are judged from real environments: real releases of libraries, a real second Python, the same training."""
 
+import platform
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,9 +13,14 @@ from hypothesis import strategies as st
 
 from tests import parts
 from tests.delivery import upgrades
-from tests.delivery.upgrades import LIMITS, lock_here, make_boosted_project, make_runner, older, pin
+from tests.delivery.upgrades import LIMITS, BuildFolder, lock_here, make_boosted_project, make_runner, older, pin
+from tidemill.core.build import Build
+from tidemill.core.ci import BuildHost
 from tidemill.core.upgrade import VersionChange
+from tidemill.delivery.archive import write_archive
+from tidemill.delivery.environment import BuildEnvironment
 from tidemill.delivery.proposals import ProjectLock, read_pins
+from tidemill.delivery.upgraded import judge_commit
 from tidemill.delivery.upgrades import (
     EnvironmentLock,
     ReferenceRunner,
@@ -169,3 +177,45 @@ def test_changes_are_applied_to_a_lock_and_listed_again() -> None:
         "d (none) → 1",
         "python (none) → 3.13",
     }
+
+
+def _build(lock: EnvironmentLock) -> Build:
+    return Build(
+        id="1",
+        project="shop",
+        number=1,
+        commit="a" * 40,
+        state="passed",
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+        environment="ci",
+        python=platform.python_version(),
+        packages=lock.versions | {"pytest": "8.0.0", "tidemill": "0.1.0"},
+    )
+
+
+def _environment(lock: EnvironmentLock) -> BuildEnvironment:
+    packages = lock.versions | {"pytest": "9.0.0", "tidemill": "0.1.0"}
+    return BuildEnvironment(python=platform.python_version(), runtime=lock.packages, packages=packages)
+
+
+def test_a_commit_with_a_lock_that_changes_the_answers_is_refused(
+    project: Path, here: EnvironmentLock, tmp_path: Path
+) -> None:
+    """CI takes the rows from the commit, and trains with the code of the commit in both environments."""
+    files = {file.relative_to(project).as_posix(): file for file in project.rglob("*") if file.is_file()}
+    archive = write_archive({name: file.read_bytes() for name, file in files.items()})
+    host: BuildHost = BuildFolder(tmp_path / "ci", project)  # type: ignore[assignment]
+    judge = partial(judge_commit, LIMITS, host, archive, _environment(here), log=tmp_path / "log.txt")
+
+    assert judge(_build(here)) == []
+    assert judge(None) == []
+    (judgement,) = judge(_build(older(here, "scikit-learn")))
+    assert (judgement.check, judgement.outcome) == ("upgrade_equivalence", "fail")
+    assert judgement.evidence["culprits"] == ["scikit-learn"]
+
+    without = write_archive({name: file.read_bytes() for name, file in files.items() if not name.startswith("data/")})
+    judge = partial(judge_commit, LIMITS, host, without, _environment(here), log=tmp_path / "without.txt")
+    (judgement,) = judge(_build(older(here, "scikit-learn")))
+    assert judgement.outcome == "warn"
+    assert "the environments are not compared: " in judgement.reason
+    assert "has no rows for the tests" in judgement.reason

@@ -12,6 +12,8 @@ class Upgrade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes
     ----------
+    ci
+        Whether CI compares the environments of a commit whose lock or Python differs from the last passed build.
     rows
         The most rows of the reference training, and of the rows that both models answer: the newest ones.
     window
@@ -31,6 +33,7 @@ class Upgrade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         The most trainings that search for the package that made a difference.
     """
 
+    ci: bool = True
     rows: Annotated[int, Meta(ge=50)] = 5_000
     window: DurationText = "30d"
     predictions: Annotated[float, Meta(ge=0)] = 1e-6

@@ -24,7 +24,7 @@ from tidemill.core.ci import BuildHost
 from tidemill.core.upgrade import Upgrade, VersionChange
 from tidemill.delivery.wheel import write_running_wheel
 from tidemill.errors import TidemillError
-from tidemill.host.sandbox import Limits, run_sandboxed
+from tidemill.host.sandbox import Limits, SandboxResult, run_sandboxed
 from tidemill.host.uv import check_environment, install_environment
 
 _PROGRAM = "tidemill.testing.reference"
@@ -70,9 +70,11 @@ class ReferenceRunner:
     """Runs the reference training of a prepared folder in environments; equal environments run once.
 
     The folder has the project's code in `project`, the rows in `sources` and `requests.parquet`, and `request.json`.
+    With `copies`, no file of an environment is shared with the cache of uv, so that unreviewed code cannot change it.
     """
 
-    def __init__(self, folder: Path, host: BuildHost, limits: Upgrade, log: Path) -> None:
+    def __init__(self, folder: Path, host: BuildHost, limits: Upgrade, log: Path, *, copies: bool = False) -> None:
+        self._copies = copies
         self._folder = folder
         self._host = host
         self._limits = Limits(seconds=parse_duration(limits.timeout).total_seconds(), memory_mb=limits.memory_mb)
@@ -82,7 +84,7 @@ class ReferenceRunner:
 
     def run(self, lock: EnvironmentLock, *, again: bool = False) -> ReferenceAnswers:
         """Return the answers in the environment of a lock; with `again`, of a second training in it."""
-        key = _digest(lock)
+        key = self._digest(lock)
         if key in self._results and not again:
             return self._results[key]
         try:
@@ -92,6 +94,16 @@ class ReferenceRunner:
         else:
             answers = self._train(interpreter)
         return answers if again else self._results.setdefault(key, answers)
+
+    def take_rows(self, lock: EnvironmentLock, rows: int) -> str:
+        """Take the rows of the project's own sources in an environment; return why that is not possible."""
+        try:
+            interpreter = self._find_or_build(lock, self._digest(lock))
+        except TidemillError as error:
+            return error.problem
+        with tempfile.TemporaryDirectory(prefix="tidemill-upgrade-", ignore_cleanup_errors=True) as scratch:
+            result = self._run(interpreter, self._folder, Path(scratch) / "home", str(rows))
+        return "" if result.succeeded else self._find_problem(result)
 
     def _find_or_build(self, lock: EnvironmentLock, key: str) -> Path:
         environments = self._host.folder / "upgrades"
@@ -103,7 +115,9 @@ class ReferenceRunner:
                 file = Path(draft) / name
                 file.write_bytes(wheel)
                 made = Path(draft) / "environment"
-                install_environment(lock.python or sys.executable, list(lock.packages), [file], made)
+                install_environment(
+                    lock.python or sys.executable, list(lock.packages), [file], made, copies=self._copies
+                )
                 check_environment(made / "bin" / "python")
                 with suppress(OSError):  # another process made it first
                     made.rename(folder)
@@ -111,24 +125,32 @@ class ReferenceRunner:
         folder.touch()
         return folder / "bin" / "python"
 
+    def _digest(self, lock: EnvironmentLock) -> str:
+        wheel = hashlib.sha256(write_running_wheel()[1]).hexdigest()
+        parts = [wheel, sys.version, "copies" if self._copies else "links", lock.python, *sorted(lock.packages)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
     def _train(self, interpreter: Path) -> ReferenceAnswers:
         self.trainings += 1
         with tempfile.TemporaryDirectory(prefix="tidemill-upgrade-", ignore_cleanup_errors=True) as scratch:
             folder = Path(scratch) / "reference"
             shutil.copytree(self._folder, folder)
-            result = run_sandboxed(
-                [str(interpreter), "-m", _PROGRAM, str(folder)],
-                folder,
-                self._limits,
-                home=Path(scratch) / "home",
-                log=self._log,
-                variables=_ONE_THREAD,
-            )
+            result = self._run(interpreter, folder, Path(scratch) / "home")
             answers = folder / _ANSWERS
             if result.succeeded and answers.exists():
                 return msgspec.json.decode(answers.read_bytes(), type=ReferenceAnswers)
+        return ReferenceAnswers(problem=self._find_problem(result))
+
+    def _run(self, interpreter: Path, folder: Path, home: Path, *more: str) -> SandboxResult:
+        command = [str(interpreter), "-m", _PROGRAM, str(folder), *more]
+        return run_sandboxed(command, folder, self._limits, home=home, log=self._log, variables=_ONE_THREAD)
+
+    def _find_problem(self, result: SandboxResult) -> str:
+        """Return why a process failed: its last line of output."""
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
-        return ReferenceAnswers(problem=f"it {result.describe(self._limits)}: {lines[-1] if lines else 'no output'}")
+        if result.ending == "exit" and lines:
+            return lines[-1]
+        return f"it {result.describe(self._limits)}"
 
 
 def compare_locks(
@@ -239,12 +261,6 @@ def write_reference(
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-
-
-def _digest(lock: EnvironmentLock) -> str:
-    wheel = hashlib.sha256(write_running_wheel()[1]).hexdigest()
-    text = "\n".join([wheel, sys.version, lock.python, *sorted(lock.packages)])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _delete_old(environments: Path, present: Path) -> None:

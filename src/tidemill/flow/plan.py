@@ -13,6 +13,7 @@ from tidemill.core.ci import Ci
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import Graph, Node, Pipeline, Ref, contains_refs
 from tidemill.core.policy import ModelPolicy
+from tidemill.core.upgrade import Upgrade
 from tidemill.errors import ConfigurationError, InputError, NotFound
 from tidemill.flow.session import is_resource
 from tidemill.project.project import Project
@@ -26,7 +27,7 @@ def plan(pipeline: Pipeline, params: Mapping[str, Any], project: Project, clock:
 
     Text is parsed as the type of the parameter, a time without a zone as UTC. Missing parameters come from the project:
     a `ModelPolicy` (of the model that the parameter `model` names, or of the only model), its `FeatureSet`, the
-    settings of `Ci`, and the current time for a `datetime`.
+    settings of `Ci` and `Upgrade`, and the current time for a `datetime`.
 
     Raises
     ------
@@ -52,6 +53,8 @@ def plan(pipeline: Pipeline, params: Mapping[str, Any], project: Project, clock:
             filled[name] = clock.now()
         elif hint is Ci:
             filled[name] = project.policy.ci
+        elif hint is Upgrade:
+            filled[name] = project.policy.upgrade
     graph = pipeline.trace(filled | remaining)
     _check(graph)
     return graph

@@ -53,8 +53,12 @@ def build_environment(python: str, packages: list[str], folder: Path) -> Path:
     return interpreter
 
 
-def install_environment(python: str, requirements: list[str], wheels: list[Path], folder: Path) -> None:
+def install_environment(
+    python: str, requirements: list[str], wheels: list[Path], folder: Path, *, copies: bool = False
+) -> None:
     """Create a virtual environment in `folder` with exactly these packages and wheels; it can be moved afterwards.
+
+    With `copies`, its files are not links to those in the cache of uv.
 
     Raises
     ------
@@ -68,7 +72,8 @@ def install_environment(python: str, requirements: list[str], wheels: list[Path]
     listed = folder / "packages.txt"
     listed.write_text("\n".join(requirements))
     target = ("--python", str(folder / "bin" / "python"))
-    _run(uv, "pip", "install", "--quiet", "--no-deps", *target, "-r", str(listed), *map(str, wheels))
+    linking = ("--link-mode", "copy") if copies else ()
+    _run(uv, "pip", "install", "--quiet", "--no-deps", *linking, *target, "-r", str(listed), *map(str, wheels))
 
 
 def check_environment(interpreter: Path) -> None:

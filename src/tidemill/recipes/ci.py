@@ -15,9 +15,10 @@ from tidemill.core.context import Context
 from tidemill.core.event import PushPayload
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.resources import Books, BooksReader
+from tidemill.core.upgrade import Upgrade
 from tidemill.delivery import environment as environments
 from tidemill.delivery import image as images
-from tidemill.delivery import packaging, running, security
+from tidemill.delivery import packaging, running, security, upgraded
 from tidemill.delivery.archive import read_archive, write_archive
 from tidemill.delivery.checkout import Checkout, fetch_source
 from tidemill.delivery.environment import BuildEnvironment
@@ -80,6 +81,23 @@ def check_security(
     if not checkout.is_buildable:
         return []
     return [security.check_security(settings, read_archive(source), environment.packages, host.project)]
+
+
+@step
+def check_upgrade(
+    settings: Upgrade,
+    checkout: Checkout,
+    source: bytes,
+    environment: BuildEnvironment,
+    host: BuildHost,
+    books: BooksReader,
+    context: Context,
+) -> list[Judgement]:
+    """Compare the answers of the training with those in the environment of the last passed build, if that differs."""
+    if not checkout.is_buildable or environment.problem:
+        return []
+    last = upgraded.find_last_build(books.builds, checkout.project, checkout.branch)
+    return upgraded.judge_commit(settings, host, source, environment, last, _log(host, context))
 
 
 @step
@@ -156,7 +174,13 @@ def report(settings: Ci, checkout: Checkout, build: Build | None, host: BuildHos
 
 @pipeline
 def ci(
-    settings: Ci, remote: str = "", branch: str = "", commit: str = "", pusher: str = "", force: bool = False
+    settings: Ci,
+    upgrade: Upgrade,
+    remote: str = "",
+    branch: str = "",
+    commit: str = "",
+    pusher: str = "",
+    force: bool = False,
 ) -> None:
     """Build a commit: fetch, environment, tests, checks, security, packages, record, report."""
     request = PushPayload(commit=commit, branch=branch, remote=remote, pusher=pusher)
@@ -165,10 +189,11 @@ def ci(
     tests = run_tests(settings, checkout, source, environment)
     checks = check_project(settings, checkout, source, environment)
     secure = check_security(settings, checkout, source, environment)
+    equivalent = check_upgrade(upgrade, checkout, source, environment)
     wheel = make_wheel(checkout, source, environment)
     executable, lock, sbom, ml_bom = make_packages(settings, checkout, source, wheel, environment)
     image, imaged = make_image(settings, checkout, wheel, sbom, ml_bom, environment)
-    judgements = [tests, checks, secure, imaged]
+    judgements = [tests, checks, secure, equivalent, imaged]
     build = record(checkout, environment, judgements, source, wheel, executable, lock, sbom, ml_bom, image)
     report(settings, checkout, build)
 

@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -10,9 +10,8 @@ import polars as pl
 from tidemill.clock import parse_duration
 from tidemill.core.check import Verdict
 from tidemill.core.ci import BuildHost
-from tidemill.core.columns import TIME
+from tidemill.core.columns import KNOWN_AT, TIME
 from tidemill.core.context import Context
-from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import JournalReader, Sources
@@ -21,30 +20,42 @@ from tidemill.delivery.upgrades import EnvironmentLock, ReferenceRunner, compare
 from tidemill.errors import DataError
 from tidemill.host.git import list_code_files
 from tidemill.monitoring.windows import read_window, unpack_features
-from tidemill.recipes.reference_rows import choose_rows, drop_internal, find_end, select_needed
+from tidemill.project.configuration import FILE, read_policy
+from tidemill.recipes.reference_rows import choose_rows, drop_internal, find_end
+
+_LARGE = 20_000
+_EARLIER = timedelta(days=60)
 
 
 @step(cache=False)
 def take_reference(
-    policy: ModelPolicy, features: FeatureSet, settings: Upgrade, until: datetime, sources: Sources
+    policy: ModelPolicy, settings: Upgrade, until: datetime, sources: Sources, host: BuildHost
 ) -> tuple[dict[str, pl.DataFrame], datetime]:
-    """Return the rows of each source for the reference training, and the time at which all of them are known."""
+    """Return the rows of each source for the reference training, and the time at which all of them are known.
+
+    The code of the project is not imported here: every source can be that of a view.
+    """
     source = policy.problem.source
-    batches = sources.batches(source, until)
-    if not batches:
+    history = _read_source(source, until, sources)
+    if history is None:
         raise DataError(f"source {source!r} has no rows for the reference training", "run this where its data is")
-    history = pl.concat([sources.read(batch) for batch in batches], how="diagonal_relaxed")
     chosen = choose_rows(history, policy.problem, settings.rows, timed=bool(sources.definition(source).time))
     if chosen.is_empty():
         raise DataError(f"no row of source {source!r} has a label", "wait for labels")
     start, end = chosen[TIME].min(), find_end(chosen, policy.problem)
     assert isinstance(start, datetime)
     frames = {source: chosen}
-    for name in sorted({view.source for view in features.views} - {source}):
-        views = [view for view in features.views if view.source == name]
-        timed = bool(sources.definition(name).time)
-        frames[name] = select_needed(sources.history(views[0], end), views, start, end, timed=timed)
+    for name in read_policy(host.project / FILE).sources:
+        other = _read_source(name, until, sources) if name != source else None
+        if other is not None:
+            is_large = other.height > _LARGE and sources.definition(name).time
+            frames[name] = other.filter(pl.col(KNOWN_AT).is_between(start - _EARLIER, end)) if is_large else other
     return {name: drop_internal(frame) for name, frame in frames.items()}, end
+
+
+def _read_source(name: str, until: datetime, sources: Sources) -> pl.DataFrame | None:
+    batches = sources.batches(name, until)
+    return pl.concat([sources.read(batch) for batch in batches], how="diagonal_relaxed") if batches else None
 
 
 @step(cache=False)
@@ -87,7 +98,6 @@ def compare_environments(
 @pipeline
 def upgrade(
     policy: ModelPolicy,
-    features: FeatureSet,
     until: datetime,
     settings: Upgrade,
     old: EnvironmentLock,
@@ -95,7 +105,7 @@ def upgrade(
     training_pipeline: str = "training",
 ) -> None:
     """Train in the environments of two locks, answer the same rows in both, and judge the difference."""
-    frames, end = take_reference(policy, features, settings, until)
+    frames, end = take_reference(policy, settings, until)
     requests = take_requests(policy, settings, until)
     compare_environments(policy, settings, old, new, frames, end, requests, training_pipeline)
 

@@ -1,6 +1,7 @@
 """The program of a reference training: trains a project on given rows, answers rows, and writes answers.json.
 
-It runs in the environment of a lock, without pytest. Its argument is a folder that `tidemill.delivery.upgrades` wrote.
+It runs in the environment of a lock, without pytest. Its argument is a folder that `tidemill.delivery.upgrades` wrote;
+with a number of rows as a second argument, it only takes the rows of the project's sources into that folder.
 """
 
 import platform
@@ -19,7 +20,7 @@ from tidemill.checks.equivalence import ReferenceAnswers
 from tidemill.core.run import select_test_metrics
 from tidemill.project.project import Project
 from tidemill.recipes.scoring import score
-from tidemill.testing.kit.sample import Sample
+from tidemill.testing.kit.sample import Sample, take_sample
 from tidemill.testing.kit.training import train_sample
 
 
@@ -28,7 +29,18 @@ class ReferenceRequest(msgspec.Struct, frozen=True):
 
     model: str
     pipeline: str
-    until: datetime
+    until: datetime | None = None
+
+
+def take_rows(folder: Path, rows: int) -> None:
+    """Write the reference rows of a project, and the time at which all of them are known, into its folder."""
+    request = msgspec.json.decode((folder / "request.json").read_bytes(), type=ReferenceRequest)
+    project = Project(folder / "project")
+    sample = take_sample(project, project.model(request.model), rows)
+    (folder / "sources").mkdir(exist_ok=True)
+    for name, frame in sample.frames.items():
+        frame.write_parquet(folder / "sources" / f"{name}.parquet")
+    (folder / "request.json").write_bytes(msgspec.json.encode(replace(request, until=sample.until)))
 
 
 def answer_reference(folder: Path) -> ReferenceAnswers:
@@ -38,6 +50,7 @@ def answer_reference(folder: Path) -> ReferenceAnswers:
     frames = {file.stem: pl.read_parquet(file) for file in sorted((folder / "sources").glob("*.parquet"))}
     policy = project.model(request.model)
     # The gate needs no second process here: both environments are compared by their answers and metrics.
+    assert request.until is not None
     sample = Sample(project, replace(policy, gate=replace(policy.gate, enabled=False)), frames, request.until)
     packages = _list_packages()
     with tempfile.TemporaryDirectory(prefix="tidemill-") as workspace:
@@ -62,4 +75,7 @@ def _list_packages() -> dict[str, str]:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
+    if len(sys.argv) > 2:
+        take_rows(target, int(sys.argv[2]))
+        sys.exit()
     (target / "answers.json").write_bytes(msgspec.json.encode(answer_reference(target)))
