@@ -28,7 +28,7 @@ PAGES: dict[tuple[str, str], set[str] | None] = {
     **dict.fromkeys([("GET", "/login"), ("POST", "/login"), ("GET", "/style.css")], EVERYBODY),
     **dict.fromkeys([("GET", path) for path in ("/", "/charts.js", "/plotly.js")], READ),
     **dict.fromkeys([("GET", f"/{noun}") for noun in ("runs", "releases", "routes", "regimes", "policy")], READ),
-    **dict.fromkeys([("GET", f"/{noun}") for noun in ("verdicts", "events", "jobs", "maturity")], READ),
+    **dict.fromkeys([("GET", f"/{noun}") for noun in ("builds", "verdicts", "events", "jobs", "maturity")], READ),
     **dict.fromkeys([("GET", f"/{noun}/{{identifier}}") for noun in ("runs", "artifacts", "verdicts", "events")], READ),
     ("GET", "/releases/{name}/{version}"): READ,
     ("POST", "/decisions/{action}"): DECIDE,

@@ -60,3 +60,15 @@ class Deployment(Struct, frozen=True, kw_only=True):
     healthy: datetime | None = None
     ended: datetime | None = None
     problem: str = ""
+
+
+class EnvironmentStatus(Struct, frozen=True, kw_only=True):
+    """What serves in an environment, and the newest build that could come next, with what it lacks."""
+
+    environment: str
+    serving: str = ""
+    since: datetime | None = None
+    address: str = ""
+    next_build: str = ""
+    next_number: int = 0
+    missing: str = ""

@@ -12,8 +12,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill.access.control import AccessControl
 from tidemill.access.exposure import Exposure, check_exposure, require_tokens
+from tidemill.core.deployment import EnvironmentStatus
 from tidemill.core.resources import PackageStore
 from tidemill.daemon.webhooks import add_webhooks
+from tidemill.delivery.automation import describe_status
 from tidemill.errors import InputError, TidemillError
 from tidemill.evidence.heads import export_from_settings
 from tidemill.evidence.maturity import assess
@@ -63,9 +65,14 @@ class _LazyApp:
                 packages=workspace.packages,
                 read_policies=self._read_policies,
                 read_maturity=partial(assess, books, self._session.project.policy, workspace.environment),
+                read_environments=self._describe_environments,
                 desk=self._create_desk(),
             )
         await self._app(scope, receive, send)
+
+    def _describe_environments(self) -> list[EnvironmentStatus]:
+        session = self._session
+        return describe_status(session.workspace.ledger, session.project.policy, session.clock.now())
 
     def _create_desk(self) -> Desk:
         session, workspace = self._session, self._session.workspace

@@ -9,6 +9,7 @@ from tidemill.checks.gate import Finding
 from tidemill.checks.promotion import judge_promotion, matches_branch
 from tidemill.core.build import Build
 from tidemill.core.check import Verdict
+from tidemill.core.deployment import EnvironmentStatus
 from tidemill.core.environment import Environment
 from tidemill.core.policy import Policy
 from tidemill.core.resources import BooksReader
@@ -71,17 +72,6 @@ def _fail(about: str, reason: str) -> Finding:
     return Finding(about=about, outcome="fail", reason=reason)
 
 
-class EnvironmentStatus(Struct, frozen=True, kw_only=True):
-    """What serves in an environment, and the newest build that could come next, with what it lacks."""
-
-    environment: str
-    serving: str = ""
-    since: datetime | None = None
-    address: str = ""
-    next_build: str = ""
-    missing: str = ""
-
-
 def describe_status(books: BooksReader, policy: Policy, now: datetime) -> list[EnvironmentStatus]:
     """Return the status of each environment, in the order in which builds pass them."""
     passed = sorted(books.builds.find(state="passed"), key=lambda build: build.number, reverse=True)
@@ -104,6 +94,7 @@ def describe_status(books: BooksReader, policy: Policy, now: datetime) -> list[E
                 since=serving.healthy if serving else None,
                 address=serving.address if serving else "",
                 next_build=newest.label if newest is not None and is_next else "",
+                next_number=newest.number if newest is not None and is_next else 0,
                 missing=missing,
             )
         )

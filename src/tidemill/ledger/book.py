@@ -205,6 +205,7 @@ class SqlBook(Generic[T]):
         **equals: Any,
     ) -> list[T]:
         """Return the records that match every argument."""
+        self._require_columns(equals)
         table, connections = self._table.name, self._connections
         conditions = list(build_conditions(connections, table, equals, text, tag, metric, linked))
         bounds = [(sign, bound) for sign, bound in ((">", after), ("<", before)) if bound]
@@ -212,8 +213,16 @@ class SqlBook(Generic[T]):
         query, parameters = select(table, conditions, start, bounds, newest=newest, limit=limit)
         return [self._decode(body) for (body,) in self._connections.read(self._statement(query), parameters)]
 
+    def _require_columns(self, names: Iterable[str]) -> None:
+        """Raise `TypeError` for a column that is not indexed: SQLite reads its name as a text, and finds nothing."""
+        unknown = sorted({*names} - {"id", *self._table.searched})
+        if unknown:
+            known = ", ".join(self._table.searched)
+            raise TypeError(f"{self._table.name} has no indexed column {unknown[0]!r}; it has: {known}")
+
     def values(self, column: str, **equals: Any) -> set[str]:
         """Return the distinct values of an indexed column among the records with the values `equals`."""
+        self._require_columns((column, *equals))
         table, connections = self._table.name, self._connections
         conditions = list(build_conditions(connections, table, equals))
         query, parameters = select_distinct(connections, table, column, conditions)

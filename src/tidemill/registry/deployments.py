@@ -11,12 +11,14 @@ from tidemill.clock import Clock
 from tidemill.core.audit import AuditEntry
 from tidemill.core.build import Build
 from tidemill.core.deployment import Deployment, DeploymentChange
+from tidemill.core.environment import CONTROL
 from tidemill.core.event import DeploymentPayload
 from tidemill.core.resources import Books, BooksReader
+from tidemill.core.trigger import Job
 from tidemill.errors import Conflict, InputError, NotFound
 from tidemill.ledger.events import record_event
 
-DeploymentAction = Literal["approved build", "overrode", "promoted build", "rolled back to build"]
+DeploymentAction = Literal["approved build", "overrode", "requested build", "promoted build", "rolled back to build"]
 APPROVED: Final = "approved build"
 DEPLOYED: Final = "deployed"
 OVERRODE: Final = "overrode"
@@ -212,6 +214,26 @@ def approve(books: Books, clock: Clock, build: Build, environment: str, *, actor
             f"{build.label} has not passed CI: {build.state}", "approve a passed build: `tidemill ci list`"
         )
     return write_decision(books, clock, APPROVED, build, environment, actor=actor, reason=reason)
+
+
+def request_promotion(books: Books, clock: Clock, build: Build, environment: str, *, actor: str, reason: str) -> Job:
+    """Create the job that deploys a build as a decision of a person, in the environment that deploys."""
+    identifier = clock.mint()
+    params = {"environment": environment, "build": build.id, "by": actor, "reason": reason, "change": "promote"}
+    write_decision(books, clock, "requested build", build, environment, actor=actor, reason=reason)
+    return books.jobs.add(
+        Job(
+            id=identifier,
+            trigger="hand",
+            dedupe_key=f"promote/{identifier}",
+            pipeline="deployment",
+            environment=CONTROL,
+            state="waiting",
+            created=clock.now(),
+            available=clock.now(),
+            params=params,
+        )
+    )
 
 
 def find_previous(books: BooksReader, environment: str) -> Build:

@@ -14,13 +14,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from tidemill.access.control import AccessControl
+from tidemill.core.deployment import EnvironmentStatus
 from tidemill.core.resources import Board, BooksReader, Packages
 from tidemill.errors import AccessDenied, Conflict, InputError, NotFound, TidemillError
 from tidemill.evidence.maturity import Maturity
 from tidemill.evidence.promises import PolicyStatus
 from tidemill.telemetry import get_logger
-from tidemill.web import details, maturity, overview, pages, policy, regimes, run, templating
-from tidemill.web.decisions import Desk, decide
+from tidemill.web import builds, details, maturity, overview, pages, policy, regimes, run, templating
+from tidemill.web.decisions import BUILD_ACTIONS, Desk, decide
 from tidemill.web.forms import read_form, wants_json
 from tidemill.web.guard import Guard
 from tidemill.web.login import PATH, Login
@@ -31,7 +32,7 @@ from tidemill.web.visitors import Visits, get_visitor
 
 log = get_logger("web")
 
-_LIST_NAMES = ("runs", "releases", "routes", "regimes", "policy", "maturity", "verdicts", "events", "jobs")
+_LIST_NAMES = ("runs", "releases", "routes", "regimes", "policy", "maturity", "builds", "verdicts", "events", "jobs")
 _LISTS: dict[str, Callable[[Site, Query], Page]] = {
     "/": overview.overview,
     "/runs": pages.runs,
@@ -40,6 +41,7 @@ _LISTS: dict[str, Callable[[Site, Query], Page]] = {
     "/regimes": regimes.regimes,
     "/policy": policy.policy,
     "/maturity": maturity.maturity,
+    "/builds": builds.builds,
     "/verdicts": pages.verdicts,
     "/events": pages.events,
     "/jobs": pages.jobs,
@@ -68,16 +70,17 @@ def create_app(
     packages: Packages | None = None,
     read_policies: Callable[[], list[PolicyStatus]] | None = None,
     read_maturity: Callable[[], Maturity] | None = None,
+    read_environments: Callable[[], list[EnvironmentStatus]] | None = None,
     desk: Desk | None = None,
 ) -> Starlette:
     """Create the application with the pages of an environment.
 
     `control` decides which requests need a token. `hosts` are accepted besides localhost, None for every name;
     requests for other host names are refused. With `secure`, browsers send the cookie only with TLS. `read_policies`
-    compares the policy of each model with its promise, `read_maturity` assesses the level of the project. Without a
-    `desk`, nobody can decide on these pages.
+    compares the policy of each model with its promise, `read_maturity` assesses the level of the project,
+    `read_environments` returns what serves each environment. Without a `desk`, nobody can decide on these pages.
     """
-    site = Site(books, board, project, environment, packages, read_policies, read_maturity)
+    site = Site(books, board, project, environment, packages, read_policies, read_maturity, read_environments)
     sessions = Sessions(control.clock, secure=secure)
     login = Login(control, sessions)
     routes = [Route(path, partial(_show_page, site, show)) for path, show in (_LISTS | _RECORDS).items()]
@@ -117,14 +120,16 @@ def _show_page(site: Site, show: Callable[..., Page], request: Request) -> Respo
 
 
 async def _decide(site: Site, desk: Desk, request: Request) -> Response:
-    """Decide on a release or a model; show the release that serves now."""
+    """Decide on a release, a model or a build; show what serves now."""
     try:
         form = await read_form(request)
-        route = await run_in_threadpool(decide, desk, request.path_params["action"], form, get_visitor(request))
+        decided = await run_in_threadpool(decide, desk, request.path_params["action"], form, get_visitor(request))
     except TidemillError as error:
         return await run_in_threadpool(_refuse, site, request, error)
     if wants_json(request):
-        return Response(msgspec.json.encode(route), media_type="application/json")
+        return Response(msgspec.json.encode(decided), media_type="application/json")
+    if request.path_params["action"] in BUILD_ACTIONS:
+        return RedirectResponse("/builds", 303)
     return RedirectResponse(f"/releases/{quote(form['subject'])}" if "/" in form["subject"] else "/routes", 303)
 
 

@@ -4,12 +4,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tidemill.clock import Clock
+from tidemill.core.audit import AuditEntry
+from tidemill.core.build import Build
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Board, Books, Packages
 from tidemill.core.route import Route
+from tidemill.core.trigger import Job
 from tidemill.errors import AccessDenied, InputError, NotFound
 from tidemill.ledger.releases import find_release
 from tidemill.models.usable import require_predictions
+from tidemill.registry.deployments import approve, find_build, request_promotion
 from tidemill.registry.rollout import Deployer
 from tidemill.web.visitors import Visitor
 
@@ -35,11 +39,11 @@ class DecisionRequest(NamedTuple):
 
 
 class Action(NamedTuple):
-    """A decision that a page offers, and the function that changes the route."""
+    """A decision that a page offers, and the function that carries it out; it returns the new record."""
 
     title: str
     subject: str
-    perform: Callable[[Desk, Deployer, DecisionRequest], Route]
+    perform: Callable[[Desk, Deployer, DecisionRequest], Route | AuditEntry | Job]
 
 
 def _approve(desk: Desk, deployer: Deployer, request: DecisionRequest) -> Route:
@@ -63,15 +67,41 @@ def _roll_back(_: Desk, deployer: Deployer, request: DecisionRequest) -> Route:
     return deployer.rollback(request.subject, request.actor, request.reason)
 
 
-ACTIONS = {
+def _approve_build(desk: Desk, _: Deployer, request: DecisionRequest) -> AuditEntry:
+    build, environment = _read_build(desk, request)
+    with desk.books.transaction(durable=True):
+        return approve(desk.books, desk.clock, build, environment, actor=request.actor, reason=request.reason)
+
+
+def _promote_build(desk: Desk, _: Deployer, request: DecisionRequest) -> Job:
+    """Request the deployment of a build; the run of the daemon judges it by the rules of the environment."""
+    build, environment = _read_build(desk, request)
+    with desk.books.transaction(durable=True):
+        return request_promotion(desk.books, desk.clock, build, environment, actor=request.actor, reason=request.reason)
+
+
+def _read_build(desk: Desk, request: DecisionRequest) -> tuple[Build, str]:
+    name, arrow, environment = request.subject.partition(" → ")
+    if not arrow:
+        raise InputError(
+            f"{request.subject!r} names no environment", "send a build and an environment: 12 → production"
+        )
+    return find_build(desk.books, name), environment
+
+
+BUILD_ACTIONS = {
+    "approve-build": Action("Approve", "a build", _approve_build),
+    "promote-build": Action("Deploy", "a build", _promote_build),
+}
+ACTIONS = BUILD_ACTIONS | {
     "approve": Action("Approve", "a release", _approve),
     "promote": Action("Promote", "a release", _promote),
     "roll-back": Action("Roll back", "a model", _roll_back),
 }
 
 
-def decide(desk: Desk, name: str, form: dict[str, str], visitor: Visitor) -> Route:
-    """Decide as the owner of the visitor's token; return the new route.
+def decide(desk: Desk, name: str, form: dict[str, str], visitor: Visitor) -> Route | AuditEntry | Job:
+    """Decide as the owner of the visitor's token; return the new record, such as a route.
 
     Raises
     ------
@@ -93,6 +123,6 @@ def decide(desk: Desk, name: str, form: dict[str, str], visitor: Visitor) -> Rou
     token = visitor.grant.token
     detail = {"token": token.name, "by": "page"}
     deployer = Deployer(desk.books, desk.board, desk.clock, desk.environment, detail)
-    route = action.perform(desk, deployer, DecisionRequest(subject, reason, token.owner))
+    decided = action.perform(desk, deployer, DecisionRequest(subject, reason, token.owner))
     desk.finish()
-    return route
+    return decided

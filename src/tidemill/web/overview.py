@@ -6,7 +6,6 @@ from msgspec import Struct
 
 from tidemill.clock import SystemClock
 from tidemill.core.check import Verdict
-from tidemill.core.event import BUILD_WAITING
 from tidemill.core.route import Route
 from tidemill.evidence import attention
 from tidemill.web import view
@@ -88,7 +87,7 @@ def _link_item(item: attention.ActionItem) -> ActionItem:
         "daemon": view.build_path("events", kind="daemon"),
         "batch": view.build_path("verdicts", item.subject),
         "release": view.link_release(item.subject).href if item.kind == "release" else "",
-        "build": view.build_path("events", kind=BUILD_WAITING),
+        "build": "/builds",
         "run": view.build_path("runs", item.subject),
         "proposal": view.build_path("events", item.subject),
     }[item.kind]

@@ -5,6 +5,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
+from tidemill.core.deployment import EnvironmentStatus
 from tidemill.core.resources import Board, BookReader, BooksReader, Packages
 from tidemill.errors import InputError
 from tidemill.evidence.maturity import Maturity
@@ -20,6 +21,7 @@ class Site(Struct, frozen=True):
 
     Without `packages`, pages do not describe signatures. `read_policies` compares the policy of each model with its
     promise; without it, the page of the policy names the command that does. So does `read_maturity` for its page.
+    `read_environments` returns what serves each environment.
     """
 
     books: BooksReader
@@ -29,6 +31,7 @@ class Site(Struct, frozen=True):
     packages: Packages | None = None
     read_policies: Callable[[], list[PolicyStatus]] | None = None
     read_maturity: Callable[[], Maturity] | None = None
+    read_environments: Callable[[], list[EnvironmentStatus]] | None = None
 
 
 class RecordPage(Struct, Generic[T], frozen=True):
