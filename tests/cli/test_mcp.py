@@ -23,6 +23,8 @@ READS: dict[str, Reply] = {
     "list_routes": {},
     "list_verdicts": {"check": "gate"},
     "list_events": {},
+    "list_jobs": {},
+    "list_schemas": {"source": "rows"},
     "list_builds": {},
     "list_deployments": {},
     "list_decisions": {},
@@ -93,6 +95,7 @@ def test_an_agent_reads_everything_and_changes_nothing_but_adds_proposals(shop: 
         shown = await call(client, "show_run", run=run["id"])
         assert {"fit", "gate", "release"} <= {step["step"] for step in shown["steps"]}
         assert "there is no run" in await refused(client, "show_run", run="ffffffff")
+        assert "there is no model" in await refused(client, "maturity", model="flights")
         assert "set a limit" in await refused(client, "list_runs", limit=100_000)
         proposed = await call(client, "propose_run", pipeline="training", reason="drift of carrier since Monday")
         again = await call(client, "propose_run", pipeline="training", reason="drift, again")

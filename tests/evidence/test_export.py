@@ -396,3 +396,20 @@ def test_other_programs_read_the_statements_and_verify_the_signature(exported: P
     public = load_pem_public_key((keys / "a.pub.pem").read_bytes())
     verified = Envelope.from_dict(envelope).verify([SSlibKey.from_crypto(public, keyid=identifier)], 1)
     assert set(verified) == {identifier}
+
+
+def test_records_that_are_lost_leave_their_fields_empty(trained: Project, tmp_path: Path) -> None:
+    """The bytes of the package and of the metrics are gone, and the run is not in the ledger."""
+    lost = open_workspace(tmp_path, "production")
+    release = open_workspace(trained.state_folder, "production").ledger.releases.find(name="shop")[0]
+    lost.ledger.releases.add(release)
+    stores = (lost.ledger, lost.packages, lost.blobs)
+    facts = collect_facts(*stores, trained.policy, trained.policy_digest, "production", "shop/1")
+    files = build_files(lost.ledger, facts, build_documents(facts), signed=False)
+    identity = {part["name"]: part["text"] for part in section(files, "model-card", "card.identity")["facts"]}
+    assert "is not in" in identity["package problem"]
+    assert not section(files, "data-sheet", "data.profile")["tables"]
+    assert not [name for name in files if name.startswith("lineage/")]
+    assert json.loads(files["provenance.json"])["subject"] == [
+        {"name": "shop/1/package", "digest": {"sha256": release.package}}
+    ]

@@ -20,13 +20,9 @@ def maturity(
     json: Json = False,
 ) -> None:
     """Show the MLOps level of the project (0, 1 or 2) by the records in its ledger, and what the next one needs."""
-    from tidemill.errors import NotFound
     from tidemill.evidence.maturity import assess, describe_level
 
     project, workspace = load_workspace(env)
-    names = {*project.policy.models, *workspace.ledger.releases.values("name")}
-    if model and model not in names:
-        raise NotFound(f"there is no model {model!r}", f"the models are: {', '.join(sorted(names)) or 'none'}")
     found = assess(workspace.ledger, project.policy, env, model)
     if json:
         output.print_json(found)

@@ -95,6 +95,8 @@ class RecordTools:
             self.list_routes,
             self.list_verdicts,
             self.list_events,
+            self.list_jobs,
+            self.list_schemas,
             self.list_builds,
             self.list_deployments,
             self.list_decisions,
@@ -171,6 +173,14 @@ class RecordTools:
     def list_events(self, kind: str = "", subject: str = "", limit: int = 20) -> Reply:
         """List the newest events, such as data, verdict, run, job, build and proposal."""
         return {"events": self._find("events", limit, kind=kind, subject=subject, environment=self._environment)}
+
+    def list_jobs(self, state: str = "", trigger: str = "", limit: int = 20) -> Reply:
+        """List the newest jobs of triggers: waiting, running, done, failed, stopped, cancelled or dropped, and why."""
+        return {"jobs": self._find("jobs", limit, state=state, trigger=trigger, environment=self._environment)}
+
+    def list_schemas(self, source: str = "", limit: int = 5) -> Reply:
+        """List the newest accepted schemas of sources: columns, types and allowed values."""
+        return {"schemas": self._find("schemas", limit, source=source)}
 
     def list_builds(self, state: str = "", branch: str = "", limit: int = 10) -> Reply:
         """List the newest builds of the project by CI; a state is passed, refused or error."""

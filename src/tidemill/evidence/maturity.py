@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from tidemill.core.policy import Policy
 from tidemill.core.resources import BooksReader
+from tidemill.errors import NotFound
 from tidemill.evidence.maturity_delivery import LEVEL_2
 from tidemill.evidence.maturity_pipeline import LEVEL_0, LEVEL_1
 from tidemill.evidence.maturity_records import EvidenceRecord, Finding, Rule, TrainingRecords
@@ -78,9 +79,18 @@ class Maturity(Struct, frozen=True, kw_only=True):
 
 
 def assess(books: BooksReader, policy: Policy, environment: str, model: str = "") -> Maturity:
-    """Return the level of a project in an environment; with `model`, only of that model."""
+    """Return the level of a project in an environment; with `model`, only of that model.
+
+    Raises
+    ------
+    NotFound
+        if there is no such model.
+    """
     released = books.releases.values("name")
-    names = [model] if model else sorted({*policy.models, *released})
+    known = sorted({*policy.models, *released})
+    if model and model not in known:
+        raise NotFound(f"there is no model {model!r}", f"the models are: {', '.join(known) or 'none'}")
+    names = [model] if model else known
     models = tuple(_assess_model(books, policy, environment, name) for name in names)
     counted = [found for found in models if found.model in released]
     levels = [found.level for found in counted or models]

@@ -65,7 +65,7 @@ def build_files(
     if facts.packages:
         files["environment/packages.txt"] = facts.packages.encode()
     files |= _trace(books, facts)
-    picture = files["lineage/lineage.svg"].decode()
+    picture = files.get("lineage/lineage.svg", b"").decode()
     files["index.html"] = _render(facts, documents, [*files, "index.html"], picture, signed=signed)
     return files
 
@@ -115,7 +115,9 @@ def _list_records(facts: ReleaseFacts) -> dict[str, Any]:
 
 
 def _trace(books: BooksReader, facts: ReleaseFacts) -> dict[str, bytes]:
-    """Return the lineage as OpenLineage events, as text and as a picture."""
+    """Return the lineage as OpenLineage events, as text and as a picture; nothing if its run is not in the ledger."""
+    if facts.release.run and facts.run is None:
+        return {}
     lineage = trace_lineage(books, RecordReference("release", facts.release.label))
     files = {
         "lineage/lineage.json": encode(lineage),
