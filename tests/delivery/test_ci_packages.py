@@ -20,7 +20,7 @@ from tests.delivery.repositories import Repository, git
 from tests.projects import tidemill
 from tidemill.core.ci import BuildHost
 from tidemill.delivery.archive import read_archive, unpack_archive, write_archive
-from tidemill.delivery.image import Image, find_layout, load_image, pull_image, push_image
+from tidemill.delivery.image import find_layout, pull_image, push_image
 from tidemill.delivery.oci import Layout
 
 
@@ -132,9 +132,8 @@ def require_tools(*tools: str) -> None:
 def test_an_image_runs_as_another_user_without_variables_of_this_process(shared: Repository, tmp_path: Path) -> None:
     require_tools("podman", "skopeo", "runc")
     build = shared.builds[0]
-    layout = find_layout(shared.session.resource(BuildHost))
     with parts.containers(tmp_path):
-        name = load_image(layout, Image(digest=build.image, name=f"kit:0-g{build.commit[:12]}"))
+        name = tidemill(shared.host, "ci", "load", str(build.number)).stdout.strip()
         running = ("podman", "run", "--rm", "--network", "host")
         listed = subprocess.run(["podman", "images", "--format", "{{.Digest}}"], capture_output=True, text=True)
         assert listed.stdout.strip() == build.image

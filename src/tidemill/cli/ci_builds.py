@@ -1,14 +1,18 @@
 """`ci list`, `ci export` and `ci generate`: builds, their files, and files for hosted CI."""
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from tidemill.cli import output
 from tidemill.cli.ci import ci
-from tidemill.cli.session import Json, Limit, load_workspace, select_filters
+from tidemill.cli.session import Json, Limit, load_session, load_workspace, select_filters
 from tidemill.errors import InputError, NotFound
+
+if TYPE_CHECKING:
+    from tidemill.core.build import Build
+    from tidemill.workspace.workspace import Workspace
 
 _FILES = {
     "wheel": "{package}-{version}-py3-none-any.whl",
@@ -52,11 +56,7 @@ def export(
     from tidemill.delivery.wheel import name_package, name_version
 
     project, workspace = load_workspace()
-    builds = workspace.ledger.builds.find(project=project.name)
-    found = [build for build in builds if (build.number == number if number else build.state == "passed")]
-    if not found:
-        raise NotFound(f"there is no {f'build {number}' if number else 'passed build'}", "see `tidemill ci list`")
-    build = max(found, key=lambda build: build.number)
+    build = _find_build(workspace, project.name, number)
     to.mkdir(parents=True, exist_ok=True)
     names = {"package": name_package(build.project), "version": name_version(build.commit), "project": build.project}
     for artifact, digest in sorted(build.artifacts.items()):
@@ -65,6 +65,32 @@ def export(
         if artifact == "executable":
             file.chmod(0o755)
         output.out.print(f"wrote {file}")
+
+
+@ci.command("load")
+def load(
+    number: Annotated[int, typer.Argument(help="The number of the build. Default: the last passed one.")] = 0,
+) -> None:
+    """Copy the container image of a build into the storage of podman or docker, and print its name there."""
+    from tidemill.core.ci import BuildHost
+    from tidemill.core.environment import CONTROL
+    from tidemill.delivery.image import Image, find_layout, load_image, name_image
+
+    session = load_session(CONTROL)
+    build = _find_build(session.workspace, session.project.name, number)
+    if not build.image:
+        raise NotFound(f"build {build.label} has no image", "see its verdict `ci_image`: `tidemill runs show`")
+    image = Image(digest=build.image, name=name_image(build.project, build.commit))
+    output.out.print(load_image(find_layout(session.resource(BuildHost)), image))
+
+
+def _find_build(workspace: "Workspace", project: str, number: int) -> "Build":
+    """Return the build with a number, or the last passed one."""
+    builds = workspace.ledger.builds.find(project=project)
+    found = [build for build in builds if (build.number == number if number else build.state == "passed")]
+    if not found:
+        raise NotFound(f"there is no {f'build {number}' if number else 'passed build'}", "see `tidemill ci list`")
+    return max(found, key=lambda build: build.number)
 
 
 @ci.command("generate")

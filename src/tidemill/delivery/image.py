@@ -44,6 +44,15 @@ class Image(Struct, frozen=True, kw_only=True):
     pushed: str = ""
 
 
+def name_image(project: str, commit: str) -> str:
+    """Return the name of the image of a commit in the layout.
+
+    >>> name_image("Flights", "4f2a91c0d3e1" + "0" * 28)
+    'flights:0-g4f2a91c0d3e1'
+    """
+    return f"{project.lower()}:{name_version(commit).replace('+', '-')}"
+
+
 def find_layout(host: BuildHost) -> Layout:
     """Return the layout with the images of a workspace."""
     return Layout(host.folder / "images")
@@ -127,7 +136,7 @@ def _write_image(
         "Volumes": {STATE: {}},
         "Labels": labels,
     }
-    name = f"{checkout.project.lower()}:{version.replace('+', '-')}"
+    name = name_image(checkout.project, checkout.commit)
     digest = layout.write_image(name, [*layers, packages, project], config, created)
     return Image(digest=digest, name=name)
 
