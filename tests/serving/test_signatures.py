@@ -133,3 +133,16 @@ def test_a_signature_of_another_project_is_refused(kit: ServingKit, project: Pro
     foreign = KeySigner(Project(project.folder, policy), kit.workspace).sign(model)
     with pytest.raises(Corrupt, match="it was made by another key"):
         signer.verify(model, foreign, "flights/1")
+
+
+def test_a_key_that_is_a_secret_signs_and_a_key_in_the_policy_is_refused(
+    kit: ServingKit, project: Project, tmp_path: Path
+) -> None:
+    key, public = make_key(tmp_path, "vault", "p256")
+    signing = Signing(key=f"${{file:{key}}}", public_key=public.read_text())
+    signer = KeySigner(Project(project.folder, replace(project.policy, signing=signing)), kit.workspace)
+    model = package()
+    signer.verify(model, signer.sign(model), "flights/1")
+    signing = Signing(key=key.read_text(), public_key=public.read_text())
+    with pytest.raises(ConfigurationError, match="the private key is in tidemill.toml"):
+        KeySigner(Project(project.folder, replace(project.policy, signing=signing)), kit.workspace).sign(model)

@@ -1,20 +1,20 @@
 """Signs and verifies the packages of a project with the keys of its policy."""
 
-import os
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import ClassVar
 
 from tidemill.core.model import Model
 from tidemill.core.resources import BooksReader, PackageStore
+from tidemill.credentials import fill_secrets
 from tidemill.errors import ConfigurationError, Corrupt, TidemillError
 from tidemill.host.keys import CREATE_KEY, find_repository, read_public_key, require_outside, to_pem
 from tidemill.project.project import Project
 from tidemill.workspace.workspace import Workspace
 
-_PEM = "-----BEGIN PUBLIC KEY-----"
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_BEGIN = "-----BEGIN "
 
 
 class KeySigner:
@@ -42,18 +42,12 @@ class KeySigner:
         InputError
             if the key cannot be used.
         """
-        key = self._find_file(self._project.policy.signing.key)
-        if key is None:
-            if self.is_required:
-                raise ConfigurationError(
-                    f"{self._workspace.environment} loads only signed models, and there is no private key",
-                    f"set key under [signing] in tidemill.toml; {CREATE_KEY}",
-                )
-            return ""
-        require_outside(key, (find_repository(self._project.folder), self._workspace.root))
-        from tidemill.models.signing import sign_package
+        with self._open_key() as key:
+            if key is None:
+                return ""
+            from tidemill.models.signing import sign_package
 
-        return self._workspace.blobs.put(sign_package(model, key), durable=True)
+            return self._workspace.blobs.put(sign_package(model, key), durable=True)
 
     def verify(self, model: Model, signature: str, name: str) -> None:
         """Verify the signature of a release with a digest, if the environment demands it.
@@ -92,20 +86,50 @@ class KeySigner:
         verify_package(model, content, public_key, name)
         return public_key
 
+    @contextmanager
+    def _open_key(self) -> Iterator[Path | None]:
+        """Yield the file of the private key; None if the project has none, or none on this machine."""
+        setting, environment = self._project.policy.signing.key, self._workspace.environment
+        if setting.lstrip().startswith(_BEGIN):
+            raise ConfigurationError(
+                "the private key is in tidemill.toml", "name a file or a secret there, not the key"
+            )
+        try:
+            text = fill_secrets(setting, "key under [signing]")
+        except ConfigurationError as absent:
+            if self.is_required:
+                problem = f"{environment} loads only signed models, and there is no private key: {absent.problem}"
+                raise ConfigurationError(problem, absent.cure) from None
+            text = ""
+        if not text and self.is_required:
+            raise ConfigurationError(
+                f"{environment} loads only signed models, and there is no private key",
+                f"set key under [signing] in tidemill.toml; {CREATE_KEY}",
+            )
+        if text.startswith(_BEGIN):  # a secret of a file or a plug-in
+            with NamedTemporaryFile("w", suffix=".pem") as file:  # only the user can read it
+                file.write(text + "\n")
+                file.flush()
+                yield Path(file.name)
+            return
+        key = self._to_path(text)
+        if key is not None:
+            require_outside(key, (find_repository(self._project.folder), self._workspace.root))
+        yield key
+
     def _read_public_key(self) -> bytes:
         """Return the public key of the policy in PEM format; empty if it has none."""
-        setting = self._project.policy.signing.public_key
-        if setting.lstrip().startswith(_PEM):
-            return setting.strip().encode() + b"\n"
-        file = self._find_file(setting)
+        text = fill_secrets(self._project.policy.signing.public_key, "public_key under [signing]").strip()
+        if text.startswith(_BEGIN):
+            return text.encode() + b"\n"
+        file = self._to_path(text)
         return to_pem(read_public_key(file)) if file is not None else b""
 
-    def _find_file(self, setting: str) -> Path | None:
-        """Return the file of a setting; None if it is empty, or names an environment variable that is not set."""
-        names = _VARIABLE.findall(setting)
-        if not setting or any(not os.environ.get(name) for name in names):
+    def _to_path(self, text: str) -> Path | None:
+        """Return the file of a setting, relative to the project; None if it is empty."""
+        if not text:
             return None
-        path = Path(_VARIABLE.sub(lambda match: os.environ[match[1]], setting)).expanduser()
+        path = Path(text).expanduser()
         return path if path.is_absolute() else self._project.folder / path
 
 

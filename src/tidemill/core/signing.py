@@ -8,13 +8,13 @@ from tidemill.core.model import Model
 
 
 class Signing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The keys that sign and verify model packages. `${NAME}` is replaced by an environment variable.
+    """The keys that sign and verify model packages. `${NAME}` is replaced by an environment variable or a secret.
 
     Attributes
     ----------
     key
-        The file with the private key (PEM, ECDSA with a NIST curve), outside the project and the workspace. Without it,
-        or if the environment variable is not set, releases are not signed.
+        The file with the private key (PEM, ECDSA with a NIST curve), outside the project and the workspace, or a secret
+        that is the key. Without it, or if the environment variable is not set, releases are not signed.
     public_key
         The public key (PEM), as text or as the path of its file. A deployed build has only the text. An environment
         with `signed = true` loads only packages that it verifies.
