@@ -144,5 +144,5 @@ def test_a_key_that_is_a_secret_signs_and_a_key_in_the_policy_is_refused(
     model = package()
     signer.verify(model, signer.sign(model), "flights/1")
     signing = Signing(key=key.read_text(), public_key=public.read_text())
-    with pytest.raises(ConfigurationError, match="the private key is in tidemill.toml"):
+    with pytest.raises(ConfigurationError, match="the private key is in tidemill"):
         KeySigner(Project(project.folder, replace(project.policy, signing=signing)), kit.workspace).sign(model)
