@@ -1,5 +1,6 @@
 """Forms: the fields of a request, and whether it prefers JSON."""
 
+import asyncio
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,6 +11,7 @@ from tidemill.errors import InputError
 
 _MAX_BYTES = 65_536
 _MAX_FIELDS = 20
+_SECONDS = 30.0
 _KEY = "tidemill.form"
 
 
@@ -39,11 +41,12 @@ async def read_form(request: Request) -> dict[str, str]:
 async def _read_body(request: Request) -> bytes:
     parts = bytearray()
     try:
-        async for part in request.stream():
-            parts += part
-            if len(parts) > _MAX_BYTES:
-                raise InputError(f"the form is larger than {_MAX_BYTES:,} bytes", "send shorter texts")
-    except ClientDisconnect:
+        async with asyncio.timeout(_SECONDS):
+            async for part in request.stream():
+                parts += part
+                if len(parts) > _MAX_BYTES:
+                    raise InputError(f"the form is larger than {_MAX_BYTES:,} bytes", "send shorter texts")
+    except (ClientDisconnect, TimeoutError):
         raise InputError("the form did not arrive completely", "send it again") from None
     return bytes(parts)
 
