@@ -19,7 +19,7 @@ from tests.projects import make_project, tidemill
 from tidemill.compose.session import open_session
 from tidemill.core.build import Build
 from tidemill.core.deployment import Deployment
-from tidemill.core.resources import Fleet
+from tidemill.core.fleet import Fleet
 from tidemill.delivery.http_client import is_healthy
 from tidemill.flow.session import Session
 from tidemill.project.project import Project

@@ -14,8 +14,10 @@ from tidemill.core import resources
 from tidemill.core.check import Verdict
 from tidemill.core.context import Context
 from tidemill.core.feature import FeatureSet
+from tidemill.core.metric import ProjectMetrics
 from tidemill.core.model import Model
 from tidemill.core.policy import Gate, ModelPolicy
+from tidemill.core.probe import Environments
 from tidemill.data.frame import TIME
 from tidemill.data.split import split_by_time
 from tidemill.flow.engine import run
@@ -70,8 +72,8 @@ class Shop:
             rollout=replace(self.policy.rollout, canary=canary),
         )
         train, test = self.train if train is None else train, self.test if test is None else test
-        probe = probe_package(candidate, gate_policy.gate, self.session.resource(resources.Environments))
-        own = self.session.resource(resources.ProjectMetrics)
+        probe = probe_package(candidate, gate_policy.gate, self.session.resource(Environments))
+        own = self.session.resource(ProjectMetrics)
         test_metrics = measure_on(candidate, test, gate_policy, "test", [], self.sources, own)
         books, tables = self.session.resource(resources.Books), self.session.resource(resources.Tables)
         snapshot_check = check_snapshot(self.snapshot, books, tables, self.context)

@@ -85,7 +85,7 @@ def status(json: Json = False) -> None:
 def check(build: BuildArgument, to: ToOption, json: Json = False) -> int:
     """Check whether the rules of an environment allow a build, and change nothing."""
     from tidemill.checks.promotion import judge_promotion
-    from tidemill.core.resources import Fleet
+    from tidemill.core.fleet import Fleet
     from tidemill.delivery.promotions import Deployable, collect_case
     from tidemill.registry.deployments import find_build
 
@@ -104,7 +104,7 @@ def check(build: BuildArgument, to: ToOption, json: Json = False) -> int:
 @deploy.command("approve")
 def approve(build: BuildArgument, to: ToOption, reason: Reason = "") -> None:
     """Approve a build for an environment. An approval shortens no other rule."""
-    from tidemill.core.resources import Fleet
+    from tidemill.core.fleet import Fleet
     from tidemill.registry.deployments import approve as approve_build
     from tidemill.registry.deployments import find_build
 
@@ -130,7 +130,7 @@ def override(
     from typing import get_args
 
     from tidemill.core.environment import PromotionRule
-    from tidemill.core.resources import Fleet
+    from tidemill.core.fleet import Fleet
     from tidemill.registry.deployments import OVERRODE, find_build, write_decision
 
     session = load_session()
@@ -185,7 +185,7 @@ def render(
     out: Annotated[Path | None, typer.Option(help="The file to write. Default: print.")] = None,
 ) -> None:
     """Write the Kubernetes manifests of a build in an environment; nothing is sent to a cluster."""
-    from tidemill.core.resources import Fleet
+    from tidemill.core.fleet import Fleet
     from tidemill.delivery.kubernetes import render_manifests
     from tidemill.registry.deployments import find_build
 
@@ -206,7 +206,7 @@ def stop(
     reason: Reason = "",
 ) -> None:
     """Stop what runs in an environment; it serves nothing until the next deployment."""
-    from tidemill.core.resources import Fleet
+    from tidemill.core.fleet import Fleet
     from tidemill.registry.deployments import mark_stopped
 
     if bool(environment) == everything:
@@ -241,7 +241,7 @@ def resume_environment(environment: EnvironmentArgument, reason: Reason = "", js
 @deploy.command("diff")
 def diff(json: Json = False) -> int:
     """Compare what each environment should run with what runs; the exit code is 1 if they differ."""
-    from tidemill.core.resources import Fleet
+    from tidemill.core.fleet import Fleet
     from tidemill.delivery.reconcile import compare
 
     session = load_session(CONTROL)
@@ -259,7 +259,7 @@ def diff(json: Json = False) -> int:
 @deploy.command("reconcile")
 def reconcile(json: Json = False) -> None:
     """Start what should run and does not, and stop what should not run."""
-    from tidemill.core.resources import Fleet
+    from tidemill.core.fleet import Fleet
     from tidemill.delivery.reconcile import compare, mend
 
     session = load_session(CONTROL)

@@ -14,7 +14,8 @@ from typing import Any
 from tidemill.blobs.packages import BlobPackages
 from tidemill.blobs.store import Blobs, open_blobs
 from tidemill.clock import Clock
-from tidemill.core.resources import Board, Fleet, Journal, Online, PackageStore, RecordedSources, Tables
+from tidemill.core.fleet import Fleet
+from tidemill.core.resources import Board, Journal, Online, PackageStore, RecordedSources, Tables
 from tidemill.core.schema import Schema
 from tidemill.core.source import Source
 from tidemill.errors import InputError

@@ -11,9 +11,11 @@ from tidemill.compose.backends import open_fleet, open_sources, open_workspace
 from tidemill.compose.signing import KeySigner, SignedPackages
 from tidemill.core import resources
 from tidemill.core.ci import BuildHost
-from tidemill.core.metric import Metric, MetricVersion
+from tidemill.core.fleet import Fleet
+from tidemill.core.metric import Metric, MetricVersion, ProjectMetrics
 from tidemill.core.pipeline import Pipeline
 from tidemill.core.policy import Policy
+from tidemill.core.probe import Environments
 from tidemill.core.schema import Schema
 from tidemill.core.signing import PackageSigner
 from tidemill.errors import NotFound
@@ -67,15 +69,15 @@ def open_session(
         session.resource(resources.Sources)  # a frame with an unknown name is an error now
     session.register(resources.Online, lambda: opened.online)
     session.register(resources.Features, lambda: _features(session))
-    session.register(resources.ProjectMetrics, lambda: _CodeMetrics(session))
-    session.register(resources.Fleet, lambda: open_fleet(project, opened, session.clock))
+    session.register(ProjectMetrics, lambda: _CodeMetrics(session))
+    session.register(Fleet, lambda: open_fleet(project, opened, session.clock))
     signer = KeySigner(project, opened)
     session.register(PackageSigner, lambda: signer)
     if signer.is_required and PackageSigner not in (replacements or {}):
         signed = SignedPackages(opened.packages, signer, lambda: opened.ledger.reader)
         session.register(resources.Packages, lambda: signed)
         session.register(resources.PackageStore, lambda: signed)
-    session.register(resources.Environments, lambda: PackageProber(opened.root / "packages"))
+    session.register(Environments, lambda: PackageProber(opened.root / "packages"))
     session.register(BuildHost, lambda: _BuildFolder(opened.root / "ci", project.folder, project.name))
     session.built_in = {"ci": _load_ci, "deployment": _load_deployment, "upgrade": _load_upgrade}
     if clock is None and not replacements:

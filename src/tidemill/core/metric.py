@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from inspect import signature
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from msgspec import Struct
 
@@ -129,3 +129,15 @@ def metric(function: Callable[..., float] | None = None, *, greater_is_better: b
     if function is None:
         return lambda decorated: Metric(decorated, greater_is_better=greater_is_better, name=name)
     return Metric(function, greater_is_better=greater_is_better, name=name)
+
+
+class ProjectMetrics(Protocol):
+    """The metrics that the project's code defines."""
+
+    writable: ClassVar[bool] = False
+
+    def versions(self) -> list[MetricVersion]:
+        """Return the name, the digest of the code and the direction of each metric, in the order of the names."""
+
+    def metric(self, name: str) -> Metric:
+        """Return the metric with that name; raise `NotFound` if there is none."""

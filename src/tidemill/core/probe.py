@@ -1,6 +1,7 @@
-"""PackageProbe: the measurements of a model package in a fresh process."""
+"""PackageProbe: the measurements of a model package in a fresh process, and the port that makes them."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
 
 from msgspec import Struct
 
@@ -22,3 +23,19 @@ class PackageProbe(Struct, frozen=True, kw_only=True):
     latency_ms: float = 0.0
     memory_mb: float = 0.0
     size_mb: float = 0.0
+
+
+class Environments(Protocol):
+    """Fresh processes in which only the packages of a lock are installed."""
+
+    writable: ClassVar[bool] = False
+
+    def probe(
+        self, files: dict[str, bytes], rows: list[dict[str, Any]], warm: Sequence[str] = (), *, strict: bool = False
+    ) -> PackageProbe:
+        """Load the package with these files in a fresh process and predict these rows.
+
+        With `strict`, the environment is always built from the lock. `warm` names modules that the process can import
+        early and keep for the next package with the same lock.
+        """
+        ...

@@ -18,12 +18,9 @@ from tidemill.core.batch import Batch
 from tidemill.core.build import Build
 from tidemill.core.check import Verdict
 from tidemill.core.deployment import Deployment
-from tidemill.core.environment import Environment
 from tidemill.core.event import Event
 from tidemill.core.feature import FeatureSet, FeatureView
-from tidemill.core.machine import MachineFacts
 from tidemill.core.metric_filter import MetricFilter
-from tidemill.core.probe import PackageProbe
 from tidemill.core.release import Release
 from tidemill.core.route import Route
 from tidemill.core.run import Run, StepRun
@@ -35,7 +32,6 @@ from tidemill.core.trigger import Job
 if TYPE_CHECKING:
     import polars as pl
 
-    from tidemill.core.metric import Metric, MetricVersion
     from tidemill.core.model import Model
 
 T = TypeVar("T", bound=Struct)
@@ -370,74 +366,6 @@ class PackageStore(Packages, Protocol):
 
     def save(self, model: "Model") -> str:
         """Store a package and return its digest."""
-        ...
-
-
-class ProjectMetrics(Protocol):
-    """The metrics that the project's code defines."""
-
-    writable: ClassVar[bool] = False
-
-    def versions(self) -> "list[MetricVersion]":
-        """Return the name, the digest of the code and the direction of each metric, in the order of the names."""
-        ...
-
-    def metric(self, name: str) -> "Metric":
-        """Return the metric with that name; raise `NotFound` if there is none."""
-        ...
-
-
-class Environments(Protocol):
-    """Fresh processes in which only the packages of a lock are installed."""
-
-    writable: ClassVar[bool] = False
-
-    def probe(
-        self, files: "dict[str, bytes]", rows: list[dict[str, Any]], warm: Sequence[str] = (), *, strict: bool = False
-    ) -> PackageProbe:
-        """Load the package with these files in a fresh process and predict these rows.
-
-        With `strict`, the environment is always built from the lock. `warm` names modules that the process can import
-        early and keep for the next package with the same lock.
-        """
-        ...
-
-
-class Fleet(Protocol):
-    """The deployed processes of the environments of a project."""
-
-    writable: ClassVar[bool] = True
-
-    @property
-    def people(self) -> dict[str, tuple[str, ...]]:
-        """Return the other names of each person, from the policy."""
-        ...
-
-    def settings(self, environment: str) -> Environment:
-        """Return the settings of an environment; raise `NotFound` if there is none with that name."""
-        ...
-
-    def prepare(self, build: Build, environment: str) -> tuple[Build, MachineFacts]:
-        """Make the environment of a build; return the build with the packages that it needs, and what is there."""
-        ...
-
-    def start(self, deployment: Deployment, build: Build) -> str:
-        """Start a deployment without requests of users; return its private address once it is healthy.
-
-        Raise `TidemillError` if it does not become healthy. A repeated call starts nothing.
-        """
-        ...
-
-    def publish(self, deployment: Deployment, build: Build) -> str:
-        """Give the requests of its environment to a deployment that runs; return the public address."""
-        ...
-
-    def stop(self, environment: str, deployment: str) -> None:
-        """End the processes of a deployment; they finish their open requests."""
-        ...
-
-    def list_running(self, environment: str) -> list[str]:
-        """Return the ids of the deployments of an environment that run now."""
         ...
 
 

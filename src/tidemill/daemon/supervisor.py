@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from tidemill.core.environment import CONTROL
-from tidemill.core.resources import Fleet
+from tidemill.core.fleet import Fleet
 from tidemill.daemon.daemon import Notify
 from tidemill.daemon.deliveries import DEPLOYMENT
 from tidemill.daemon.patience import Patience

@@ -9,7 +9,8 @@ from msgspec import Struct
 from tidemill.clock import Clock
 from tidemill.core.build import Build
 from tidemill.core.deployment import Deployment
-from tidemill.core.resources import Books, BooksReader, Fleet
+from tidemill.core.fleet import Fleet
+from tidemill.core.resources import Books, BooksReader
 from tidemill.delivery.target import Observation
 from tidemill.errors import NotFound, TidemillError
 from tidemill.registry.deployments import find_healthy, list_deployments, mark_failed, mark_healthy

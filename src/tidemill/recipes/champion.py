@@ -17,10 +17,10 @@ from tidemill.checks.comparison import (
 )
 from tidemill.checks.gate import Finding
 from tidemill.core.columns import PREFIX, TIME, is_internal
-from tidemill.core.metric import MetricVersion
+from tidemill.core.metric import MetricVersion, ProjectMetrics
 from tidemill.core.model import Model, TrainedOn
 from tidemill.core.policy import ModelPolicy
-from tidemill.core.resources import ProjectMetrics, TableReader
+from tidemill.core.resources import TableReader
 from tidemill.core.run import select_test_metrics
 from tidemill.core.source import Source
 from tidemill.data.arrays import Floats

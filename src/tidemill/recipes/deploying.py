@@ -21,8 +21,9 @@ from tidemill.core.check import Verdict
 from tidemill.core.context import Context
 from tidemill.core.deployment import DeploymentChange
 from tidemill.core.environment import Load
+from tidemill.core.fleet import Fleet
 from tidemill.core.pipeline import pipeline, step
-from tidemill.core.resources import Books, BooksReader, Fleet, Packages
+from tidemill.core.resources import Books, BooksReader, Packages
 from tidemill.core.route import Route
 from tidemill.delivery.automation import check_restore
 from tidemill.delivery.http_client import measure_load

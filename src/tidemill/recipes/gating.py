@@ -21,11 +21,11 @@ from tidemill.checks.gate import Finding
 from tidemill.checks.leaks import LEAK_FINDINGS, find_leaks
 from tidemill.checks.package import PACKAGE_FINDINGS, check_probe, check_signature_change
 from tidemill.checks.registry import CHECKS, CheckInfo, gate_finding
-from tidemill.core.metric import MetricVersion
+from tidemill.core.metric import MetricVersion, ProjectMetrics
 from tidemill.core.model import Model
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.probe import PackageProbe
-from tidemill.core.resources import ProjectMetrics, TableReader
+from tidemill.core.resources import TableReader
 from tidemill.core.run import Metrics
 from tidemill.core.source import Source
 from tidemill.data.frame import TIME

@@ -12,12 +12,12 @@ from tidemill.core.artifact import Report
 from tidemill.core.check import Verdict
 from tidemill.core.columns import BATCH, TIME
 from tidemill.core.context import Context
-from tidemill.core.metric import MetricVersion
+from tidemill.core.metric import MetricVersion, ProjectMetrics
 from tidemill.core.model import Model
 from tidemill.core.pipeline import step
 from tidemill.core.policy import Gate, ModelPolicy, Training
-from tidemill.core.probe import PackageProbe
-from tidemill.core.resources import Books, BooksReader, Environments, Packages, ProjectMetrics, Sources, TableReader
+from tidemill.core.probe import Environments, PackageProbe
+from tidemill.core.resources import Books, BooksReader, Packages, Sources, TableReader
 from tidemill.core.run import Metrics
 from tidemill.data.plots import render_plots
 from tidemill.models.inputs import load_samples

@@ -15,12 +15,12 @@ from tidemill.checks.gate import combine_findings
 from tidemill.checks.learning import Learning, TestThenTrain, check_test_then_train, compare_learner
 from tidemill.core.check import Verdict
 from tidemill.core.columns import KNOWN_AT, ROW_ID, TIME
-from tidemill.core.metric import MetricVersion
+from tidemill.core.metric import MetricVersion, ProjectMetrics
 from tidemill.core.model import Manifest, Model
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.probe import PackageProbe
-from tidemill.core.resources import JournalReader, ProjectMetrics, Sources, TableReader
+from tidemill.core.resources import JournalReader, Sources, TableReader
 from tidemill.core.run import Metrics
 from tidemill.data.arrays import Floats
 from tidemill.data.metrics import losses

@@ -9,7 +9,8 @@ from tidemill.core.check import Verdict
 from tidemill.core.context import Context
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
-from tidemill.core.resources import Board, Books, BooksReader, Environments, JournalReader, Packages
+from tidemill.core.probe import Environments
+from tidemill.core.resources import Board, Books, BooksReader, JournalReader, Packages
 from tidemill.models.package import is_portable
 from tidemill.monitoring.alerts import alert
 from tidemill.monitoring.earlier_releases import find_failed_window, judge_earlier

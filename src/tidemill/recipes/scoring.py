@@ -9,10 +9,9 @@ import polars as pl
 from tidemill.checks.comparison import check_predictions
 from tidemill.checks.gate import Finding
 from tidemill.core.columns import KNOWN_AT, ROW_ID, TIME
-from tidemill.core.metric import MetricVersion
+from tidemill.core.metric import MetricVersion, ProjectMetrics
 from tidemill.core.model import Model
 from tidemill.core.policy import Problem
-from tidemill.core.resources import ProjectMetrics
 from tidemill.core.source import Source
 from tidemill.data.arrays import Floats
 from tidemill.data.frame import require_one_answer_each

@@ -17,12 +17,11 @@ from tidemill.blobs.artifacts import write_artifact
 from tidemill.clock import VirtualClock
 from tidemill.compose.backends import open_workspace
 from tidemill.compose.session import open_session
-from tidemill.core import resources
 from tidemill.core.check import Verdict
 from tidemill.core.model import Model
 from tidemill.core.pipeline import Step
 from tidemill.core.policy import ModelPolicy
-from tidemill.core.probe import PackageProbe
+from tidemill.core.probe import Environments, PackageProbe
 from tidemill.core.run import Run, StepRun
 from tidemill.errors import TidemillError
 from tidemill.flow.engine import run
@@ -135,7 +134,7 @@ def train_sample(
         VirtualClock(sample.until),
         frames=sample.frames,
         workspace=workspace,
-        replacements={resources.Environments: tested},
+        replacements={Environments: tested},
     )
     session.observe = recorder.record
     recorder.session = session
