@@ -51,7 +51,7 @@ def prepare(folder: Path) -> Example:
     example.create_tokens()
     example.start_server()
     policy = example.ada / "tidemill.toml"
-    policy.write_text(policy.read_text().replace("rounds = 40", "rounds = 41"))
+    policy.write_text(policy.read_text().replace("max_iter = 40", "max_iter = 41"))
     example.wait_for_build(example.commit("Warm up", branch="warm"))
     example.stop()
     git(example.ada, "checkout", "--quiet", "main")
@@ -69,8 +69,8 @@ def play(template: Example, folder: Path, point: str) -> tuple[dict[str, Any], b
     try:
         example.start_server(**fault)
         policy = example.ada / "tidemill.toml"
-        policy.write_text(policy.read_text().replace("rounds = 40", "rounds = 44"))
-        commit = example.commit("Four more rounds", branch="main")
+        policy.write_text(policy.read_text().replace("max_iter = 40", "max_iter = 44"))
+        commit = example.commit("Four more trees", branch="main")
 
         def restart() -> str:
             if example.process is not None and example.process.poll() is not None:

@@ -259,8 +259,10 @@ def play(example: Example) -> None:
     deploy_to_production(example, build)
     prediction = meet_the_summer(example)
     refuse_a_bad_commit(example, build)
+    refuse_an_upgrade(example)
     roll_back_a_model(example)
-    announce(9, "why did a passenger get this answer?")
+    run_the_image(example, build)
+    announce(11, "why did a passenger get this answer?")
     show(tidemill(example.server, "why", prediction, "--env", "production"))
 
 
@@ -268,8 +270,8 @@ def deploy_to_test(example: Example) -> dict[str, Any]:
     """A push to a development branch is built, and deployed to the test environment."""
     announce(3, "a push to a development branch: CI builds it, and the test environment takes it")
     policy = example.ada / "tidemill.toml"
-    policy.write_text(policy.read_text().replace("rounds = 40", "rounds = 45"))
-    commit = example.commit("Five more rounds", branch="dev/rounds")
+    policy.write_text(policy.read_text().replace("max_iter = 40", "max_iter = 45"))
+    commit = example.commit("Five more trees", branch="dev/trees")
     build = example.wait_for_build(commit)
     example.wait_for_deployment("test", build)
     example.wait_for_runs("test", 1)
@@ -280,7 +282,7 @@ def deploy_to_preproduction(example: Example) -> dict[str, Any]:
     """A merge to main is built; preproduction takes it as soon as somebody else approves it."""
     announce(4, "a merge to main: preproduction takes it when somebody who did not write it approves")
     git(example.ada, "checkout", "--quiet", "main")
-    git(example.ada, "merge", "--quiet", "--no-ff", "--message", "Merge dev/rounds", "dev/rounds")
+    git(example.ada, "merge", "--quiet", "--no-ff", "--message", "Merge dev/trees", "dev/trees")
     show(git(example.ada, "push", "--quiet", "origin", "main"))
     build = example.wait_for_build(git(example.ada, "rev-parse", "HEAD").strip())
     number = str(build["number"])
@@ -334,9 +336,22 @@ def refuse_a_bad_commit(example: Example, build: dict[str, Any]) -> None:
     git(example.ada, "checkout", "--quiet", "main")
 
 
+def refuse_an_upgrade(example: Example) -> None:
+    """Another release of a library changes the answers of the model: CI names the package."""
+    announce(8, "another release of scikit-learn, which changes the answers: CI names it")
+    lock = example.ada / "requirements.lock"
+    lines = [line for line in lock.read_text().splitlines() if not line.startswith("scikit-learn==")]
+    lock.write_text("\n".join([*lines, "scikit-learn==1.8.0", ""]))
+    commit = example.commit("Use the scikit-learn of the other services", branch="dev/older-library")
+    build = example.wait_for_build(commit, "refused")
+    if "scikit-learn" not in build["reason"]:
+        raise Failed(f"the reason does not name the package: {build['reason']}")
+    git(example.ada, "checkout", "--quiet", "main")
+
+
 def roll_back_a_model(example: Example) -> None:
     """One command brings the model before back."""
-    announce(8, "a model rollback")
+    announce(9, "a model rollback")
     mai = example.tokens["mai"]
     before = example.champion()
     show(
@@ -346,6 +361,19 @@ def roll_back_a_model(example: Example) -> None:
     )
     if example.champion() == before:
         raise Failed("the rollback changed nothing")
+
+
+def run_the_image(example: Example, build: dict[str, Any]) -> None:
+    """The image of the build answers the version of its project, where podman is installed."""
+    announce(10, "the container image of the build in production")
+    if not build["image"]:
+        show("no image was built: neither podman nor buildah nor docker is installed")
+        return
+    show(f"the digest of its image: {build['image']}")
+    if shutil.which("podman") is None:
+        show("podman is not installed, so the image is not run")
+        return
+    show(tidemill(example.server, "ci", "load", str(build["number"])))
 
 
 if __name__ == "__main__":
