@@ -9,7 +9,7 @@ import pytest
 
 OF_EXTRAS = (
     *("alembic", "apprise", "duckdb", "onnxruntime", "optuna", "pandas", "plotly", "psycopg", "pyarrow", "skrub"),
-    "sqlalchemy",
+    *("sqlalchemy", "cryptography", "model_signing", "mcp"),
 )
 # Python runs this file at the start of every process that inherits PYTHONPATH, workers included.
 ABSENT = f"""
@@ -54,6 +54,10 @@ def test_a_project_runs_without_the_packages_of_extras(tmp_path: Path, plain: di
     command(folder, plain, "data", "profile", "rows", "--report", "look.html")
     assert "plotly.js" in (folder / "look.html").read_text()
     command(folder, plain, "backup", "kept.tar")
+    command(folder, plain, "maturity")
+    command(folder, plain, "evidence", "export", "shop/1", "--out", "shop-1.zip")
+    command(folder, plain, "evidence", "verify", "shop-1.zip")
+    assert "pip install 'tidemill[mcp]'" in command(folder, plain, "mcp", code=1)
 
 
 def test_a_table_of_a_database_names_the_extra_that_it_needs(tmp_path: Path, plain: dict[str, str]) -> None:
