@@ -192,6 +192,17 @@ def test_a_script_decides_with_a_bearer_token(mill: Mill, address: str, tokens: 
     assert (again.status_code, "is in production already" in again.json()["error"]) == (400, True)
 
 
+def test_a_token_of_one_environment_decides_nothing_in_another(mill: Mill, address: str, tokens: Tokens) -> None:
+    here = tokens.create("here", "approver", environment="production")
+    headers = {"authorization": f"Bearer {here}", "accept": "application/json"}
+    for action in ("approve-build", "promote-build"):
+        body = {"subject": "1 → test", "reason": "checked"}
+        reply = httpx.post(f"{address}/decisions/{action}", json=body, headers=headers)
+        assert (reply.status_code, "not accepted in the environment 'test'" in reply.text) == (403, True)
+        reply = httpx.post(f"{address}/decisions/{action}", json=body | {"subject": "1 → production"}, headers=headers)
+        assert reply.status_code == 404, "the token is accepted, and there is no build"
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "text"),
     [

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tidemill.access.tokens import require_valid
 from tidemill.clock import Clock
 from tidemill.core.audit import AuditEntry
 from tidemill.core.build import Build
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Board, Books, Packages
 from tidemill.core.route import Route
+from tidemill.core.token import Token
 from tidemill.core.trigger import Job
 from tidemill.errors import AccessDenied, InputError, NotFound
 from tidemill.ledger.releases import find_release
@@ -31,11 +33,16 @@ class Desk(NamedTuple):
 
 
 class DecisionRequest(NamedTuple):
-    """What a person decides: on a release or a model (`subject`), and why."""
+    """What the owner of a token decides: on a release or a model (`subject`), and why."""
 
     subject: str
     reason: str
-    actor: str
+    token: Token
+
+    @property
+    def actor(self) -> str:
+        """Return who decides."""
+        return self.token.owner
 
 
 class Action(NamedTuple):
@@ -86,6 +93,7 @@ def _read_build(desk: Desk, request: DecisionRequest) -> tuple[Build, str]:
         raise InputError(
             f"{request.subject!r} names no environment", "send a build and an environment: 12 → production"
         )
+    require_valid(request.token, desk.clock.now(), environment)  # not only in the environment of these pages
     return find_build(desk.books, name), environment
 
 
@@ -123,6 +131,6 @@ def decide(desk: Desk, name: str, form: dict[str, str], visitor: Visitor) -> Rou
     token = visitor.grant.token
     detail = {"token": token.name, "by": "page"}
     deployer = Deployer(desk.books, desk.board, desk.clock, desk.environment, detail)
-    decided = action.perform(desk, deployer, DecisionRequest(subject, reason, token.owner))
+    decided = action.perform(desk, deployer, DecisionRequest(subject, reason, token))
     desk.finish()
     return decided
