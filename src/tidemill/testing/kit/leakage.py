@@ -80,7 +80,7 @@ def require_no_future(sample: Sample) -> None:
                 index = int(different.arg_max() or 0)
                 fail(
                     f"feature {name!r} leaks: at {rows[TIME][index]:%Y-%m-%d %H:%M} it uses values of "
-                    f"{_list_later(history, sample)} that become known later ({problem.label_known_at or KNOWN_AT})",
+                    f"{', '.join(_list_later(history, sample))}, which become known later ({problem.label_known_at or KNOWN_AT})",
                     f"set time or known_at of [sources.{view.source}] to {problem.label_known_at!r}, "
                     "the time at which they become known",
                 )
@@ -90,15 +90,14 @@ def _list_later(history: pl.DataFrame, sample: Sample) -> list[str]:
     """Return the columns of a view's source that are known only with the label."""
     problem = sample.policy.problem
     source = sample.project.policy.sources[problem.source]
-    return [
-        name for name in (problem.label, *source.later) if name in history.columns and name != problem.label_known_at
-    ]
+    names = dict.fromkeys((problem.label, *source.later))
+    return [name for name in names if name in history.columns and name != problem.label_known_at]
 
 
 def _change_future(history: pl.DataFrame, sample: Sample, time: datetime) -> pl.DataFrame | None:
     """Return a view's source with other values of what becomes known after a time; None if it has no such column."""
     known_at = sample.policy.problem.label_known_at
-    names = list(dict.fromkeys(_list_later(history, sample)))
+    names = _list_later(history, sample)
     if not names or not known_at or known_at not in history.columns:
         return None
     later = pl.col(known_at) > pl.lit(time)

@@ -20,43 +20,41 @@ _SECRET = re.compile(
 )
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _GENERAL = "TIDEMILL_KIT_SECRET"
-_SHORTEST = 8
 
 
 def plant_secrets(folder: Path) -> dict[str, str]:
     """Return values for the environment variables that seem to be secrets in the code of a project, and for one more.
 
-    A variable that is set keeps its value, which is then searched for.
+    The values are so short that a run does not hide them in logs, as it does with longer ones: a planted value that is
+    printed can be seen. A variable that is set keeps its own value, and is not planted.
     """
     names = sorted({name for name in _list_variables(folder) if _SECRET.search(name)} | {_GENERAL})
-    planted = {name: f"planted-{name.lower()}-7f3a9c" for name in names}
-    return {name: os.environ.get(name) or value for name, value in planted.items()}
+    return {name: f"zQ{index:02}x7J" for index, name in enumerate(names) if name not in os.environ}
 
 
 def require_no_secret(training: SampleTraining, planted: dict[str, str]) -> None:
     """Require that no step printed a planted secret, that no prediction prints one, and that none is stored."""
-    values = {name: value for name, value in planted.items() if len(value) >= _SHORTEST}
     for step in training.steps:
-        for name, value in values.items():
+        for name, value in planted.items():
             if value in step.log or value in step.error:
                 fail(
                     f"step {step.step!r} prints the secret in {name}: a run stores what a step prints",
                     "remove the print or log call, or print only the name of the variable",
                 )
-    for name, value in values.items():
+    for name, value in planted.items():
         if value in repr(training.run.params):
             fail(f"a parameter of the run has the secret in {name}", "read it from the environment in the step")
         if file := _find_stored(training.folder, value):
             fail(f"the secret in {name} is stored in {file}", "do not return a secret from a step")
-    _require_silent_predictions(training, values)
+    _require_silent_predictions(training, planted)
 
 
-def _require_silent_predictions(training: SampleTraining, values: dict[str, str]) -> None:
+def _require_silent_predictions(training: SampleTraining, planted: dict[str, str]) -> None:
     if training.run.state != "done":
         return
     with captured() as log:
         score(training.model, training.sample.joined.head(20).with_columns(pl.lit("x").alias("unused")))
-    for name, value in values.items():
+    for name, value in planted.items():
         if value in log.text:
             fail(f"a prediction prints the secret in {name}", "remove the print or log call from the transformation")
 
