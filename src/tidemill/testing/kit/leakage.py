@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from tidemill.checks.leaks import find_leaks
-from tidemill.core.columns import KNOWN_AT, TIME
+from tidemill.core.columns import TIME
 from tidemill.data.split import choose_split_kind
 from tidemill.features.join import join
 from tidemill.testing.kit.failing import fail
@@ -80,7 +80,7 @@ def require_no_future(sample: Sample) -> None:
                 index = int(different.arg_max() or 0)
                 fail(
                     f"feature {name!r} leaks: at {rows[TIME][index]:%Y-%m-%d %H:%M} it uses values of "
-                    f"{', '.join(_list_later(history, sample))}, which become known later ({problem.label_known_at or KNOWN_AT})",
+                    f"{', '.join(_list_later(history, sample))}, which become known later ({problem.label_known_at})",
                     f"set time or known_at of [sources.{view.source}] to {problem.label_known_at!r}, "
                     "the time at which they become known",
                 )
