@@ -42,14 +42,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-def talk(project: Project, conversation: Callable[[Client], Awaitable[None]]) -> None:
+def talk(project: Project, conversation: Callable[[Client], Awaitable[None]], **variables: str) -> None:
     """Start the server of a project as a process, and talk to it."""
 
     async def run() -> None:
         server = StdioServerParameters(
             command=sys.executable,
             args=["-m", "tidemill", "mcp"],
-            env={"TIDEMILL_PROJECT": str(project.folder), "TIDEMILL_WORKSPACE": str(project.state_folder)},
+            env={"TIDEMILL_PROJECT": str(project.folder), "TIDEMILL_WORKSPACE": str(project.state_folder)} | variables,
         )
         async with Client(stdio_client(server)) as client:
             await conversation(client)
@@ -169,3 +169,18 @@ def test_no_trigger_can_accept_a_proposal(tmp_path: Path) -> None:
 
 def test_a_token_that_is_not_valid_starts_no_server(shop: Project) -> None:
     assert "token" in tidemill(shop.folder, "mcp", code=1, TIDEMILL_TOKEN="forged").stderr
+
+
+def test_a_token_that_is_revoked_while_the_server_runs_proposes_nothing(shop: Project) -> None:
+    token = tidemill(shop.folder, "tokens", "create", "agent", "--owner", "agent", "--role", "viewer").stdout.strip()
+
+    async def conversation(client: Client) -> None:
+        written = await call(client, "propose_promotion", release="shop/1", reason="by an agent")
+        assert written["proposal"]["by"] == "agent, by MCP"
+        await asyncio.to_thread(tidemill, shop.folder, "tokens", "revoke", "agent")
+        assert "revoked" in await refused(client, "propose_promotion", release="shop/1", reason="again")
+
+    identifiers = [proposal["id"] for proposal in listed(shop.folder, "proposals", "list")]
+    for identifier in identifiers:
+        tidemill(shop.folder, "proposals", "decline", identifier)
+    talk(shop, conversation, TIDEMILL_TOKEN=token)

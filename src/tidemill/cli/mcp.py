@@ -8,5 +8,10 @@ def mcp(env: EnvironmentOption = "production") -> None:
     from tidemill.cli.mcp_server import create_server
 
     session = load_session(env)
-    actor = require_actor(session)
-    create_server(session, f"{actor.name}, by MCP").run()
+
+    def find_actor() -> str:
+        """Return the owner of the token, which can expire or be revoked while the server runs."""
+        return f"{require_actor(session).name}, by MCP"
+
+    find_actor()
+    create_server(session, find_actor).run()

@@ -26,8 +26,8 @@ _INSTRUCTIONS = (
 )
 
 
-def create_server(session: "Session", actor: str) -> "MCPServer":
-    """Create the server of a session; `actor` is the person or program in whose name it proposes.
+def create_server(session: "Session", find_actor: Callable[[], str]) -> "MCPServer":
+    """Create the server of a session; `find_actor` returns in whose name it proposes, or raises `AccessDenied`.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def create_server(session: "Session", actor: str) -> "MCPServer":
         instructions=_INSTRUCTIONS.format(project=project.name, environment=workspace.environment),
     )
     reader = RecordTools(session)
-    proposer = ProposalTools(session, actor)
+    proposer = ProposalTools(session, find_actor)
     for function in reader.tools:
         _add(server, function, reads=True)
     for function in proposer.tools:
@@ -229,9 +229,9 @@ class RecordTools:
 class ProposalTools:
     """Tools that write proposals; the ledger is the only store that they use, and events are all that they write."""
 
-    def __init__(self, session: "Session", actor: str) -> None:
+    def __init__(self, session: "Session", find_actor: Callable[[], str]) -> None:
         self._session = session
-        self._actor = actor
+        self._find_actor = find_actor
 
     @property
     def tools(self) -> tuple[Callable[..., Reply], ...]:
@@ -254,7 +254,7 @@ class ProposalTools:
         words += ["--env", environment] if environment != "production" else []
         payload = ProposalPayload(
             proposal="run",
-            by=self._actor,
+            by=self._find_actor(),
             reason=reason,
             command=shlex.join(words),
             pipeline=pipeline,
@@ -276,7 +276,7 @@ class ProposalTools:
             words = ["tidemill", "models", "promote", found.label]
             words += ["--env", place] if place != "production" else []
             payload = ProposalPayload(
-                proposal="promotion", by=self._actor, reason=reason, command=shlex.join(words), model=found.name
+                proposal="promotion", by=self._find_actor(), reason=reason, command=shlex.join(words), model=found.name
             )
             return self._write(payload, found.label)
         known = sorted(self._session.project.policy.environments)
@@ -286,7 +286,7 @@ class ProposalTools:
         words = ["tidemill", "deploy", "promote", str(chosen.number), "--to", environment]
         payload = ProposalPayload(
             proposal="deployment",
-            by=self._actor,
+            by=self._find_actor(),
             reason=reason,
             command=shlex.join(words),
             build=chosen.id,
