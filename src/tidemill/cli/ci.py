@@ -11,7 +11,7 @@ from tidemill.core.environment import CONTROL
 from tidemill.errors import InputError
 
 ci = typer.Typer(no_args_is_help=True, help="Build commits: tests, checks, security, packages.")
-RemoteOption = Annotated[str, typer.Option(help="The repository. Default: [ci] remote, or the project's own.")]
+RemoteOption = Annotated[str, typer.Option(help="The repository. Default: that of the policy, or the project's own.")]
 BranchOption = Annotated[str, typer.Option(help="The branch. Default: the present one of the repository.")]
 
 

@@ -27,7 +27,7 @@ def propose_upgrades(
     """Find the newest versions that fit together, and compare the models of both environments.
 
     The same training runs in the environment of the lock and in the new one. Both models answer the last month of the
-    journal, or the rows of the training. If answers or metrics differ beyond the limits under [upgrade], the package
+    journal, or the rows of the training. If answers or metrics differ beyond the limits of the policy, the package
     that made the difference is named.
     """
     from tidemill.delivery.proposals import ProjectLock

@@ -28,7 +28,11 @@ Rule = Annotated[str, typer.Option(help="The rule: branch, approvals, runs, soak
 
 
 @deploy.command("list")
-def list_deployments(environment: str = "", limit: Limit = 20, json: Json = False) -> None:
+def list_deployments(
+    environment: Annotated[str, typer.Option(help="Only deployments of this environment.")] = "",
+    limit: Limit = 20,
+    json: Json = False,
+) -> None:
     """List the deployments, newest first."""
     books = load_session().workspace.ledger
     filters: dict[str, Any] = {"environment": environment} if environment else {}

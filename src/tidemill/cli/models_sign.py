@@ -16,7 +16,7 @@ from tidemill.errors import ConfigurationError
 
 @models.command("sign")
 def sign(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = "production") -> None:
-    """Sign a release with the key of [signing], such as one that was registered before there was a key."""
+    """Sign a release with the key of the policy, such as one that was registered before there was a key."""
     from tidemill.core.signing import PackageSigner
     from tidemill.host.keys import CREATE_KEY
     from tidemill.ledger.releases import find_release
@@ -37,9 +37,7 @@ def sign(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = "pr
 @models.command("verify")
 def verify(
     label: LabelArgument,
-    public_key: Annotated[
-        Path | None, typer.Option(help="The public key (PEM). Default: public_key under [signing].")
-    ] = None,
+    public_key: Annotated[Path | None, typer.Option(help="The public key (PEM). Default: that of the policy.")] = None,
     env: EnvironmentOption = "production",
     json: Json = False,
 ) -> None:
