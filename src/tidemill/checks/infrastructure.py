@@ -8,11 +8,33 @@ from typing import Any
 from msgspec import Struct
 
 from tidemill.checks.gate import Finding
+from tidemill.checks.registry import deployment_finding
 from tidemill.core.build import Build
 from tidemill.core.environment import Environment, Load
 from tidemill.core.machine import MachineFacts
 
 INFRASTRUCTURE, SERVICE = "infrastructure", "service"
+INFRASTRUCTURE_FINDINGS = tuple(
+    deployment_finding(name, about, INFRASTRUCTURE)
+    for name, about in (
+        ("environment", "what a process finds on the target"),
+        ("python", "the Python of the target with the tested one and the least version"),
+        ("packages", "the packages of the target with those of the lock"),
+        ("memory", "the free memory of the target with what is required"),
+        ("accelerator", "the accelerators of the target with what is required"),
+    )
+)
+SERVICE_FINDINGS = tuple(
+    deployment_finding(name, about, SERVICE)
+    for name, about in (
+        ("health", "the new service with one that answers"),
+        ("answers", "its predictions of the sample rows of each model with those before"),
+        ("load", "the times of requests at a fixed rate"),
+        ("errors", "the share of requests that fail with the limit"),
+        ("p50", "the median time of a request with the limit"),
+        ("p99", "the 99th percentile of the times with the limit"),
+    )
+)
 _TOLERANCE = 1e-6
 _SHOWN = 3
 

@@ -10,12 +10,29 @@ from msgspec.structs import replace
 
 from tidemill.checks.freeze import find_freeze
 from tidemill.checks.gate import Finding, combine_findings
+from tidemill.checks.registry import deployment_finding
 from tidemill.clock import parse_duration
 from tidemill.core.build import Build
 from tidemill.core.check import Verdict
 from tidemill.core.environment import Environment, PromotionRule
 
 PROMOTION = "promotion"
+PROMOTION_FINDINGS = tuple(
+    deployment_finding(name, about, PROMOTION)
+    for name, about in (
+        ("build", "the result of its CI with passed"),
+        ("branch", "its branch with that of the environment"),
+        ("approvals", "the people who approved it, without its authors, with the number that is needed"),
+        ("runs", "its successful runs in the environment before with the number that is needed"),
+        ("soak", "the time that it has been healthy in the environment before with the time that is needed"),
+        ("freeze", "the time with the freeze windows"),
+        ("paused", "the environment with one in which automation is not paused"),
+        ("rollback", "the present build with one that was not brought back itself"),
+        ("age", "the age of the failure with 20 minutes"),
+        ("order", "the deployments of the environment with none on its way"),
+        ("promotion", "all of these rules"),
+    )
+)
 
 
 class Approval(Struct, frozen=True, kw_only=True):

@@ -9,9 +9,11 @@ from msgspec import Struct
 
 from tidemill.core.check import Action
 
-CheckSubject = Literal["batch", "candidate", "challenger", "champion", "commit", "lock"]
-CheckStage = Literal["ingestion", "gate", "canary", "watch", "ci"]
-CheckNeed = Literal["rows", "schema", "champion", "package", "labels", "predictions", "training rows", "time", "commit"]
+CheckSubject = Literal["batch", "candidate", "challenger", "champion", "commit", "lock", "build"]
+CheckStage = Literal["ingestion", "gate", "canary", "watch", "ci", "deployment"]
+CheckNeed = Literal[
+    "rows", "schema", "champion", "package", "labels", "predictions", "training rows", "time", "commit", "build"
+]
 
 
 class CheckInfo(Struct, frozen=True, kw_only=True):
@@ -42,6 +44,17 @@ def _ci(name: str, about: str) -> CheckInfo:
     return CheckInfo(
         name=name, stage="ci", subject="commit", needs=("commit",), about=about, actions=("proceed", "stop")
     )
+
+
+def _deployment(name: str, about: str) -> CheckInfo:
+    return CheckInfo(
+        name=name, stage="deployment", subject="build", needs=("build",), about=about, actions=("proceed", "stop")
+    )
+
+
+def deployment_finding(name: str, about: str, part_of: str) -> CheckInfo:
+    """Describe a finding of a check of a deployment."""
+    return CheckInfo(name=name, stage="deployment", subject="build", needs=("build",), about=about, part_of=part_of)
 
 
 CHECKS: tuple[CheckInfo, ...] = (
@@ -149,6 +162,9 @@ CHECKS: tuple[CheckInfo, ...] = (
         actions=("proceed", "stop"),
     ),
     _ci("ci", "the results of all checks of the commit with all of them passed"),
+    _deployment("promotion", "its CI, approvals, runs, soak and time with the rules of the environment"),
+    _deployment("infrastructure", "the Python, packages, memory and accelerator of the target with those required"),
+    _deployment("service", "its health, its predictions of sample rows and its speed with those before and the limits"),
 )
 
 

@@ -18,8 +18,10 @@ from tidemill.checks.comparison import (
     compare_on_folds,
 )
 from tidemill.checks.gate import Finding
+from tidemill.checks.infrastructure import INFRASTRUCTURE_FINDINGS, SERVICE_FINDINGS
 from tidemill.checks.leaks import LEAK_FINDINGS, find_leaks
 from tidemill.checks.package import PACKAGE_FINDINGS, check_probe, check_signature_change
+from tidemill.checks.promotion import PROMOTION_FINDINGS
 from tidemill.checks.registry import CHECKS, CheckInfo, gate_finding
 from tidemill.core.metric import MetricVersion, ProjectMetrics
 from tidemill.core.model import Model
@@ -274,10 +276,11 @@ LEARNING_FINDING = gate_finding(
 
 
 def list_check_kinds() -> tuple[CheckInfo, ...]:
-    """Return all checks: those that store verdicts, and after the gate its findings."""
+    """Return all checks: those that store verdicts, after the gate its findings, and those of deployments."""
     findings = (*(finding for check in GATE_CHECKS for finding in check.findings), LEARNING_FINDING)
     position = 1 + next(index for index, check in enumerate(CHECKS) if check.name == "gate")
-    return (*CHECKS[:position], *findings, *CHECKS[position:])
+    deployment = (*PROMOTION_FINDINGS, *INFRASTRUCTURE_FINDINGS, *SERVICE_FINDINGS)
+    return (*CHECKS[:position], *findings, *CHECKS[position:], *deployment)
 
 
 def run_checks(case: GateCase) -> list[Finding]:
