@@ -60,6 +60,7 @@ def open_sources(
 
 def open_fleet(project: Project, workspace: Workspace, clock: Clock) -> Fleet:
     """Open the deployed processes of a project; a target of another package is an entry point of `tidemill.targets`."""
+    from tidemill.delivery.container import ContainerTarget
     from tidemill.delivery.fleet import DeploymentFleet
     from tidemill.delivery.kubernetes import KubernetesTarget
     from tidemill.delivery.local import LocalTarget
@@ -67,6 +68,7 @@ def open_fleet(project: Project, workspace: Workspace, clock: Clock) -> Fleet:
     registry = project.policy.ci.registry
     targets: dict[str, Callable[[Path], Any]] = {
         "local": LocalTarget,
+        "container": lambda root: ContainerTarget(root, root / "ci" / "images", registry),
         "kubernetes": lambda _: KubernetesTarget(registry),
     }
     targets |= {name: load("targets", name) for name in list_names("targets") if name not in targets}

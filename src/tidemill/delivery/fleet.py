@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,11 +14,9 @@ from tidemill.core.environment import Environment
 from tidemill.core.machine import MachineFacts
 from tidemill.core.policy import Policy
 from tidemill.delivery.http_client import is_healthy
-from tidemill.delivery.local import limit_memory
 from tidemill.delivery.runtime import ReadBlob, prepare_runtime, select_required
-from tidemill.delivery.target import Observation, Runtime, Target, Workload
+from tidemill.delivery.target import Observation, OpenRuntime, Target, Workload
 from tidemill.errors import NotFound, TidemillError
-from tidemill.host.machine import read_machine
 
 _START_SECONDS = 180.0
 _PUBLISH_SECONDS = 60.0
@@ -69,8 +68,8 @@ class DeploymentFleet:
 
     def prepare(self, build: Build, environment: str) -> tuple[Build, MachineFacts]:
         """Make the runtime of a build; return the build with the packages that it needs there, and what is there."""
-        runtime = self._runtime(build)
-        facts = read_machine(runtime.python, limit_memory(self.settings(environment).memory_mb))
+        workload = self.describe_workload(build, environment)
+        facts = self._target(environment).prepare(workload, self._runtime(build))
         return select_required(build, self._read_blob(build.artifacts["wheel"])), facts
 
     def start(self, deployment: Deployment, build: Build) -> str:
@@ -136,8 +135,8 @@ class DeploymentFleet:
                 raise TidemillError(f"the service does not become healthy: {problem}", "see the log of its process")
             clock.sleep(_POLL_SECONDS)
 
-    def _runtime(self, build: Build) -> Runtime:
-        return prepare_runtime(build, self._read_blob, self._root / "builds")
+    def _runtime(self, build: Build) -> OpenRuntime:
+        return partial(prepare_runtime, build, self._read_blob, self._root / "builds")
 
     def _target(self, environment: str) -> Target:
         kind = self.settings(environment).target

@@ -55,19 +55,20 @@ class DeploymentFolder:
         return self.folder / "log.txt"
 
     @contextmanager
-    def lock(self) -> Iterator[int | None]:
+    def lock(self, seconds: float = 0.0) -> Iterator[int | None]:
         """Lock the deployment, for the process that is started meanwhile and inherits the file descriptor.
 
-        The descriptor is None if the process of the deployment runs.
+        The descriptor is None if another process still has the lock after some seconds: that of the deployment.
         """
+        attempts = max(_ATTEMPTS, round(seconds / _PAUSE_SECONDS))
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("a+") as file:
-            for attempt in range(_ATTEMPTS):
+            for attempt in range(attempts):
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     # Another process may only be asking whether it runs.
-                    if attempt + 1 < _ATTEMPTS:
+                    if attempt + 1 < attempts:
                         time.sleep(_PAUSE_SECONDS)
                     continue
                 yield file.fileno()

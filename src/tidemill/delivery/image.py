@@ -27,7 +27,8 @@ from tidemill.delivery.root_files import (
     list_python_files,
 )
 from tidemill.delivery.wheel import name_package, name_version
-from tidemill.errors import TidemillError, Transient
+from tidemill.errors import NotFound, TidemillError, Transient
+from tidemill.host.containers import ContainerRuntime, find_container_runtime
 
 _BASE = "base"
 _SECONDS = 900
@@ -198,11 +199,32 @@ def load_image(layout: Layout, image: Image) -> str:
         if neither is installed, or the image cannot be loaded.
     """
     local = f"localhost/{image.name}"
-    storages = {"podman": "containers-storage", "docker": "docker-daemon"}
-    storage = next((storage for tool, storage in storages.items() if shutil.which(tool)), None)
-    if storage is None:
-        raise TidemillError("neither podman nor docker is installed", "install podman and skopeo on this machine")
+    storage = find_container_runtime().storage
     _run_skopeo("copy", "--quiet", f"oci:{layout.folder}:{image.name}", f"{storage}:{local}")
+    return local
+
+
+def load_digest(containers: ContainerRuntime, layout: Layout, project: str, digest: str, registry: str = "") -> str:
+    """Return the name under which the image with this digest can be run, after it is loaded if it is not yet.
+
+    An image that is not in the layout is copied from the registry.
+
+    Raises
+    ------
+    TidemillError
+        if it is in neither, or cannot be loaded.
+    """
+    own = f"{project.lower()}:{digest.removeprefix('sha256:')}"
+    local = f"localhost/{own}"
+    known = containers.describe_image(local)
+    if known is not None and (containers.kind == "docker" or known[0] == digest):
+        return local
+    name = layout.find_name(digest, own)
+    if name is None:
+        if not registry:
+            raise NotFound(f"image {digest} is not in {layout.folder} any more", "build the commit again")
+        pull_image(layout, f"{registry.rstrip('/')}/{project.lower()}@{digest}", own)
+    _run_skopeo("copy", "--quiet", f"oci:{layout.folder}:{name or own}", f"{containers.storage}:{local}")
     return local
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import yaml
 
-from tidemill.delivery.target import Observation, Runtime, Workload
+from tidemill.core.machine import MachineFacts
+from tidemill.delivery.local import read_interpreter
+from tidemill.delivery.target import Observation, OpenRuntime, Workload
 from tidemill.errors import InputError, TidemillError
 
 _SERVICE_PORT = 8000
@@ -187,7 +189,11 @@ class KubernetesTarget:
     def __init__(self, registry: str = "") -> None:
         self._registry = registry
 
-    def start(self, workload: Workload, runtime: Runtime) -> None:  # noqa: ARG002 - the image has its own interpreter
+    def prepare(self, workload: Workload, runtime: OpenRuntime) -> MachineFacts:
+        """Return what the build finds on this machine: the nodes of the cluster are not asked."""
+        return read_interpreter(workload, runtime)
+
+    def start(self, workload: Workload, runtime: OpenRuntime) -> None:  # noqa: ARG002 - the image has its own interpreter
         _kubectl("apply", "--server-side", "--field-manager", _MANAGER, "-f", "-", text=self._render(workload))
 
     def observe(self, workload: Workload) -> Observation:

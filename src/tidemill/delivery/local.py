@@ -9,11 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from tidemill.core.machine import MachineFacts
 from tidemill.delivery.folder import DeploymentFolder
 from tidemill.delivery.http_client import add_secret
-from tidemill.delivery.target import Observation, ProcessState, Runtime, Workload
+from tidemill.delivery.target import Observation, OpenRuntime, ProcessState, Workload
 from tidemill.errors import TidemillError
 from tidemill.faults import maybe_crash
+from tidemill.host.machine import read_machine
 
 _STOP_SECONDS = 45.0
 _POLL_SECONDS = 0.1
@@ -26,7 +28,11 @@ class LocalTarget:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def start(self, workload: Workload, runtime: Runtime) -> None:
+    def prepare(self, workload: Workload, runtime: OpenRuntime) -> MachineFacts:
+        return read_interpreter(workload, runtime)
+
+    def start(self, workload: Workload, runtime: OpenRuntime) -> None:
+        files = runtime()
         folder = self._folder(workload.environment, workload.deployment)
         with folder.lock() as descriptor:
             if descriptor is None:
@@ -35,11 +41,11 @@ class LocalTarget:
             with folder.log.open("ab") as log:
                 subprocess.Popen(
                     [
-                        *(str(runtime.python), "-m", "tidemill", "up", "--env", workload.environment),
+                        *(str(files.python), "-m", "tidemill", "up", "--env", workload.environment),
                         *("--port", "0", "--pages-port", "0", "--deployment", str(folder.folder)),
                     ],
-                    cwd=runtime.project,
-                    env=_inherit() | dict(workload.variables) | {"TIDEMILL_PROJECT": str(runtime.project)},
+                    cwd=files.project,
+                    env=_inherit() | dict(workload.variables) | {"TIDEMILL_PROJECT": str(files.project)},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -76,7 +82,7 @@ class LocalTarget:
                 if number == signal.SIGKILL:
                     raise TidemillError(f"the process of deployment {deployment} does not end", "end it manually")
                 number, deadline = signal.SIGKILL, time.monotonic() + _STOP_SECONDS
-            elif number == signal.SIGTERM:
+            elif number == signal.SIGTERM and facts is not None:
                 _wait_until(lambda: not folder.is_running(), deadline)
             time.sleep(_POLL_SECONDS)
 
@@ -86,6 +92,12 @@ class LocalTarget:
 
     def _folder(self, environment: str, deployment: str) -> DeploymentFolder:
         return DeploymentFolder(self._root / "environments" / environment / "deployments" / deployment)
+
+
+def read_interpreter(workload: Workload, runtime: OpenRuntime) -> MachineFacts:
+    """Return what a process of the build's interpreter finds on this machine, with the limits of the environment."""
+    python = runtime().python
+    return read_machine([str(python)], str(python), limit_memory(workload.settings.memory_mb))
 
 
 def _wait_until(condition: Callable[[], bool], deadline: float) -> None:

@@ -121,6 +121,19 @@ class Layout:
         ]
         return layers, configuration
 
+    def find_name(self, digest: str, name: str) -> str | None:
+        """Return a name of the image with this digest; None if there is no such image.
+
+        An image that lost its name to a later image of the same commit gets `name`.
+        """
+        entries = self._read_index()
+        known = next((entry["annotations"][_NAME] for entry in entries if entry["digest"] == digest), None)
+        if known is None and self.blob(digest).exists():
+            size = self.blob(digest).stat().st_size
+            self._add_to_index(name, {"mediaType": _MANIFEST, "digest": digest, "size": size})
+            return name
+        return known
+
     def prune(self, count: int) -> None:
         """Keep the images that were written last, and delete the blobs that no image needs; new blobs are kept."""
         with lock_file(self.folder / "lock"):

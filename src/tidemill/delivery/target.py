@@ -1,12 +1,13 @@
 """Target: where the builds of an environment run. A target is a plug; its conformance suite is `testing/targets.py`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
 from tidemill.core.environment import Environment
+from tidemill.core.machine import MachineFacts
 
 ProcessState = Literal["absent", "starting", "ready", "public"]
 """`ready`: it answers on a private address; `public`: it answers on the address of the environment."""
@@ -17,6 +18,10 @@ class Runtime(Struct, frozen=True):
 
     python: Path
     project: Path
+
+
+OpenRuntime = Callable[[], Runtime]
+"""Makes the files of a build on this machine; a target that runs images does not call it."""
 
 
 class Workload(Struct, frozen=True, kw_only=True):
@@ -81,7 +86,11 @@ class Observation(Struct, frozen=True, kw_only=True):
 class Target(Protocol):
     """Runs the workloads of environments. Every method can be repeated: the second call changes nothing."""
 
-    def start(self, workload: Workload, runtime: Runtime) -> None:
+    def prepare(self, workload: Workload, runtime: OpenRuntime) -> MachineFacts:
+        """Make the environment of a workload, and return what a process of it finds there."""
+        ...
+
+    def start(self, workload: Workload, runtime: OpenRuntime) -> None:
         """Start a workload without requests of users; return before it is ready."""
         ...
 

@@ -1,0 +1,157 @@
+"""Container runtimes: finds podman or docker on this machine, and runs their commands."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from tidemill.errors import TidemillError
+
+_SECONDS = 120
+_MISSING = ("no such container", "no such object", "no container with")
+# The shell has the file of a lock open until the command ends; the command and its container do not inherit it.
+_KEEP_LOCK = '"$@" </dev/null'
+
+
+RuntimeKind = Literal["podman", "docker"]
+
+
+class ContainerState(Struct, frozen=True, kw_only=True):
+    """The state of a container: its status in the words of the runtime, and how it ended."""
+
+    status: str
+    code: int = 0
+    is_out_of_memory: bool = False
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether its process runs."""
+        return self.status in ("running", "paused", "stopping", "restarting")
+
+
+class ContainerRuntime(Struct, frozen=True, kw_only=True):
+    """The program that runs containers."""
+
+    kind: RuntimeKind
+    program: str
+
+    @property
+    def storage(self) -> str:
+        """Return the transport by which skopeo writes to its storage of images."""
+        return "containers-storage" if self.kind == "podman" else "docker-daemon"
+
+    def call(self, *arguments: str, seconds: float = _SECONDS) -> str:
+        """Run a command of the runtime, and return what it prints.
+
+        Raises
+        ------
+        TidemillError
+            if it fails.
+        """
+        done = self._run(arguments, seconds)
+        if done.returncode:
+            raise self._describe(arguments[0], done.stderr)
+        return done.stdout
+
+    def start(self, arguments: Sequence[str], variables: Mapping[str, str], lock: int) -> None:
+        """Run a command, also to its end if this process is killed; `lock` is locked until it ends.
+
+        Raises
+        ------
+        TidemillError
+            if it fails.
+        """
+        command = ["sh", "-c", _KEEP_LOCK, "sh", self.program, *arguments]
+        done = subprocess.run(
+            command,
+            stdin=lock,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=os.environ | variables,
+            start_new_session=True,
+            check=False,
+        )
+        if done.returncode:
+            raise self._describe(arguments[0], done.stderr)
+
+    def inspect(self, name: str) -> ContainerState | None:
+        """Return the state of a container; None if there is none with this name."""
+        fields = ("{{.State.Status}}", "{{.State.ExitCode}}", "{{.State.OOMKilled}}")
+        done = self._run(("inspect", "--type", "container", "--format", " ".join(fields), name))
+        if done.returncode:
+            if any(text in done.stderr.lower() for text in _MISSING):
+                return None
+            raise self._describe("inspect", done.stderr)
+        status, code, killed = done.stdout.split()
+        return ContainerState(status=status, code=int(code), is_out_of_memory=killed == "true")
+
+    def read_log(self, name: str, lines: int | None = None) -> str:
+        """Return what the process of a container printed; empty if there is no such container."""
+        tail = () if lines is None else ("--tail", str(lines))
+        done = self._run(("logs", *tail, name))
+        return done.stdout + done.stderr if done.returncode == 0 else ""
+
+    def stop(self, name: str, grace_seconds: int) -> None:
+        """Stop a container, by force after some seconds; without the container, nothing is done."""
+        self._run_if_present(("stop", "--time", str(grace_seconds), name), _SECONDS + grace_seconds)
+
+    def remove(self, name: str) -> None:
+        """Delete a container, with its process; without the container, nothing is done."""
+        self._run_if_present(("rm", "--force", "--volumes", name), _SECONDS)
+
+    def _run_if_present(self, arguments: Sequence[str], seconds: float) -> None:
+        done = self._run(arguments, seconds)
+        if done.returncode and not any(text in done.stderr.lower() for text in _MISSING):
+            raise self._describe(arguments[0], done.stderr)
+
+    def describe_image(self, name: str) -> tuple[str, str] | None:
+        """Return the digest of an image and its interpreter; None if the storage has no image with this name."""
+        done = self._run(("image", "inspect", name))
+        if done.returncode:
+            return None
+        (image,) = msgspec.json.decode(done.stdout)
+        return str(image.get("Digest", "")), str(image["Config"]["Entrypoint"][0])
+
+    def _run(self, arguments: Sequence[str], seconds: float = _SECONDS) -> "subprocess.CompletedProcess[str]":
+        try:
+            return subprocess.run(
+                [self.program, *arguments],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                stdin=subprocess.DEVNULL,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise TidemillError(
+                f"{self.kind} {arguments[0]} did not end within {seconds:.0f} s", f"check `{self.kind} info`"
+            ) from None
+
+    def _describe(self, command: str, printed: str) -> TidemillError:
+        lines = [line for line in printed.splitlines() if line.strip()]
+        text = lines[-1].removeprefix("Error: ")[-500:] if lines else "it printed nothing"
+        return TidemillError(f"{self.kind} {command} failed: {text}", f"check `{self.kind} info`")
+
+
+def find_container_runtime() -> ContainerRuntime:
+    """Return podman if it is installed, otherwise docker.
+
+    Raises
+    ------
+    TidemillError
+        if neither is installed.
+    """
+    kinds: tuple[RuntimeKind, ...] = ("podman", "docker")
+    for kind in kinds:
+        program = shutil.which(kind)
+        if program:
+            return ContainerRuntime(kind=kind, program=program)
+    raise TidemillError(
+        "neither podman nor docker is installed, so no container can run", "install podman and skopeo on this machine"
+    )

@@ -1,0 +1,93 @@
+"""The targets of this package: every one passes the suite, with a real build."""
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests import parts
+from tests.delivery.images import add_build_with_image
+from tidemill.compose.session import open_session
+from tidemill.core.build import Build
+from tidemill.core.environment import Environment
+from tidemill.delivery.container import ContainerTarget
+from tidemill.delivery.local import LocalTarget
+from tidemill.delivery.runtime import prepare_runtime
+from tidemill.delivery.target import OpenRuntime, Target, Workload
+from tidemill.flow.session import Session
+from tidemill.project.project import Project
+from tidemill.testing.targets import TargetSuite
+
+POLICY = '[project]\nname = "shop"\n\n[environments.test]\n'
+CODE = """\
+from tidemill import pipeline, step
+
+
+@step
+def double(number: int) -> int:
+    return 2 * number
+
+
+@pipeline
+def doubling(number: int = 1) -> None:
+    double(number)
+"""
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    """The session of a small project without a model."""
+    folder = tmp_path_factory.mktemp("shop")
+    (folder / "tidemill.toml").write_text(POLICY)
+    (folder / "pipeline.py").write_text(CODE)
+    return open_session(Project(folder), "ci")
+
+
+@pytest.fixture(scope="module")
+def build(session: Session) -> Build:
+    return add_build_with_image(session, 1)
+
+
+class BuiltSuite(TargetSuite):
+    """The suite with a real build of the small project."""
+
+    @pytest.fixture
+    def workload(self, session: Session, build: Build, request: pytest.FixtureRequest) -> Workload:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = int(free.getsockname()[1])
+        root = session.workspace.root.resolve()
+        return Workload(
+            deployment=f"d{abs(hash(request.node.nodeid)):x}", environment="test", settings=Environment(),
+            build=build.id, project=build.project, image=build.image, workspace=root, data=root.parent, port=port,
+        )  # fmt: skip
+
+    @pytest.fixture
+    def runtime(self, session: Session, build: Build) -> OpenRuntime:
+        return partial(prepare_runtime, build, session.workspace.blobs.get, session.workspace.root / "builds")
+
+
+class TestLocalTarget(BuiltSuite):
+    @pytest.fixture
+    def opener(self, session: Session) -> Callable[[], Target]:
+        return partial(LocalTarget, session.workspace.root)
+
+
+class TestContainerTarget(BuiltSuite):
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def storage(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+        for tool in ("podman", "skopeo", "runc"):
+            if shutil.which(tool) is None:
+                pytest.skip(f"not on this machine: {tool} (scripts/install-system-parts)")
+        folder = tmp_path_factory.mktemp("storage")
+        with parts.containers(folder):
+            yield folder
+
+    @pytest.fixture
+    def opener(self, session: Session) -> Callable[[], Target]:
+        root = session.workspace.root
+        return partial(ContainerTarget, root, root / "ci" / "images")
