@@ -1,5 +1,6 @@
 """The targets of this package: every one passes the suite, with a real build."""
 
+import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from tidemill.core.build import Build
 from tidemill.core.environment import Environment
 from tidemill.delivery.container import ContainerTarget
 from tidemill.delivery.local import LocalTarget
+from tidemill.delivery.ray_job import ADDRESS, RayTarget
 from tidemill.delivery.runtime import prepare_runtime
 from tidemill.delivery.target import OpenRuntime, Target, Workload
 from tidemill.flow.session import Session
@@ -91,3 +93,21 @@ class TestContainerTarget(BuiltSuite):
     def opener(self, session: Session) -> Callable[[], Target]:
         root = session.workspace.root
         return partial(ContainerTarget, root, root / "ci" / "images")
+
+
+class TestRayTarget(BuiltSuite):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def address(cls) -> Iterator[str]:
+        """The cluster of RAY_API_SERVER_ADDRESS; another one is started only where every part is required."""
+        if ADDRESS in os.environ:
+            yield os.environ[ADDRESS]
+        elif os.environ.get("TIDEMILL_REQUIRE_ALL") == "1":
+            with parts.ray() as started:
+                yield started
+        else:
+            pytest.skip(f"no cluster of Ray: set {ADDRESS}, or TIDEMILL_REQUIRE_ALL=1 to install and start one")
+
+    @pytest.fixture
+    def opener(self, session: Session, address: str) -> Callable[[], Target]:
+        return partial(RayTarget, session.workspace.root, address)

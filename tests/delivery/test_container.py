@@ -14,7 +14,7 @@ from tests.delivery.images import add_build_with_image
 from tests.projects import make_project, tidemill
 from tidemill.compose.session import open_session
 from tidemill.core.deployment import Deployment
-from tidemill.core.resources import Fleet
+from tidemill.core.fleet import Fleet
 from tidemill.delivery.http_client import is_healthy, predict
 from tidemill.flow.session import Session
 from tidemill.project.project import Project
@@ -43,7 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for tool in ("podman", "skopeo", "runc"):
         if shutil.which(tool) is None:
             pytest.skip(f"not on this machine: {tool} (scripts/install-system-parts)")
-    folder = tmp_path_factory.mktemp("shop")
+    folder = tmp_path_factory.mktemp("container") / "shop"
+    folder.mkdir()
     make_project(folder)
     with (folder / "tidemill.toml").open("a") as file:
         file.write(ENVIRONMENTS)
@@ -97,7 +98,7 @@ def test_a_container_trains_and_predicts(folder: Path) -> None:
     books = open_control(folder).workspace
     release = books.ledger.releases.find()[0]
     rows = read_sample_rows(books.packages.load(release.package))[:1]
-    assert len(predict(now.address, release.model, rows)) == 1
+    assert len(predict(now.address, release.name, rows)) == 1
     runs = open_control(folder).workspace.ledger.runs.find(environment="test", pipeline="training")
     assert {run.state for run in runs} == {"succeeded"}
 

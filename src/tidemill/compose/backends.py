@@ -64,11 +64,13 @@ def open_fleet(project: Project, workspace: Workspace, clock: Clock) -> Fleet:
     from tidemill.delivery.fleet import DeploymentFleet
     from tidemill.delivery.kubernetes import KubernetesTarget
     from tidemill.delivery.local import LocalTarget
+    from tidemill.delivery.ray_job import RayTarget
 
     registry = project.policy.ci.registry
     targets: dict[str, Callable[[Path], Any]] = {
         "local": LocalTarget,
         "container": lambda root: ContainerTarget(root, root / "ci" / "images", registry),
+        "ray": RayTarget,
         "kubernetes": lambda _: KubernetesTarget(registry),
     }
     targets |= {name: load("targets", name) for name in list_names("targets") if name not in targets}

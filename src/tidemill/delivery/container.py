@@ -9,7 +9,7 @@ from tidemill.delivery.folder import DeploymentFolder
 from tidemill.delivery.http_client import add_secret
 from tidemill.delivery.image import load_digest
 from tidemill.delivery.oci import Layout
-from tidemill.delivery.target import Observation, OpenRuntime, ProcessState, Workload
+from tidemill.delivery.target import Observation, OpenRuntime, ProcessState, Workload, fill_variables
 from tidemill.errors import InputError, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.host.containers import ContainerRuntime, ContainerState, find_container_runtime
@@ -160,7 +160,7 @@ def _list_variables(workload: Workload) -> dict[str, str]:
     """Return the environment variables of the process: those of stores are inherited, and the deployment's own."""
     own = {f"TIDEMILL_{name}" for name in _OWN}
     inherited = {name: text for name, text in os.environ.items() if name.startswith(_INHERITED) and name not in own}
-    return inherited | dict(workload.variables)
+    return inherited | fill_variables(workload)
 
 
 def _find_folder(url: str) -> Path | None:

@@ -23,6 +23,7 @@ from tidemill.delivery.root_files import (
     STATE,
     USER,
     list_package_files,
+    list_path_files,
     list_project_files,
     list_python_files,
 )
@@ -105,12 +106,13 @@ def _write_image(
     layers, base = _find_base(ci, layout, environment)
     folder = find_environment(host, environment)
     versions = (f"{name}=={text}" for name, text in sorted(environment.deployed.items()))
-    key = _digest("packages", environment.python, environment.tidemill, ci.base_image, *versions)
+    key = _digest("packages and records", environment.python, environment.tidemill, ci.base_image, *versions)
     packages = layout.find_layer(key) or layout.write_layer(
         list_package_files(folder, environment.deployed, with_libraries=not ci.base_image), key
     )
-    project = layout.write_layer(list_project_files(wheel_files, boms), with_state=True)
     minor = ".".join(environment.python.split(".")[:2])
+    paths = list_path_files("/usr/local" if ci.base_image else PYTHON_HOME, minor)
+    project = layout.write_layer(list_project_files(wheel_files, boms) | paths, with_state=True)
     command = f"python{minor}" if ci.base_image else f"{PYTHON_HOME}/bin/python{minor}"
     variables = [
         *(f"{name}={value}" for name, value in base.items()),

@@ -12,7 +12,7 @@ from pathlib import Path
 from tidemill.core.machine import MachineFacts
 from tidemill.delivery.folder import DeploymentFolder
 from tidemill.delivery.http_client import add_secret
-from tidemill.delivery.target import Observation, OpenRuntime, ProcessState, Workload
+from tidemill.delivery.target import Observation, OpenRuntime, ProcessState, Workload, fill_variables
 from tidemill.errors import TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.host.machine import read_machine
@@ -45,7 +45,7 @@ class LocalTarget:
                         *("--port", "0", "--pages-port", "0", "--deployment", str(folder.folder)),
                     ],
                     cwd=files.project,
-                    env=_inherit() | dict(workload.variables) | {"TIDEMILL_PROJECT": str(files.project)},
+                    env=_inherit() | fill_variables(workload) | {"TIDEMILL_PROJECT": str(files.project)},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

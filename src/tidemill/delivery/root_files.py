@@ -1,5 +1,6 @@
 """The files of a container image: Python with its shared libraries, the packages of a lock, and a project."""
 
+import csv
 import os
 import re
 import subprocess
@@ -72,9 +73,9 @@ def list_package_files(environment: Path, names: Collection[str], *, with_librar
     for name in sorted(names):
         if name not in installed:
             raise TidemillError(f"the environment has no package {name!r}, which is in the lock", "build again")
-        for relative in _list_files(installed[name]):
-            if (site / relative).is_file():
-                files[f"{PACKAGES}/{relative}"] = site / relative
+        present = [relative for relative in _list_files(installed[name]) if (site / relative).is_file()]
+        files |= {f"{PACKAGES}/{relative}": site / relative for relative in present}
+        files |= _write_record(installed[name], present)
     return files | list_shared_libraries(files) if with_libraries else files
 
 
@@ -85,6 +86,17 @@ def _list_files(package: Distribution) -> Iterator[str]:
         is_local = path.endswith((".dist-info/direct_url.json", ".dist-info/RECORD", ".dist-info/uv_cache.json"))
         if ".." not in file.parts and "__pycache__" not in file.parts and not is_local:
             yield path
+
+
+def _write_record(package: Distribution, present: Collection[str]) -> dict[str, Content]:
+    """Return the list of a package's files with only those in the image: it says which package a module is from."""
+    record = next((file.as_posix() for file in package.files or () if file.name == "RECORD"), None)
+    if record is None:
+        return {}
+    lines = (package.read_text("RECORD") or "").splitlines()
+    names = frozenset(present)
+    kept = sorted(line for line in lines if next(csv.reader([line]), [""])[0] in names)
+    return {f"{PACKAGES}/{record}": "\n".join([*kept, f"{record},,", ""]).encode()}
 
 
 def list_shared_libraries(files: Mapping[str, Content]) -> dict[str, Content]:
@@ -137,6 +149,15 @@ def list_project_files(wheel_files: Mapping[str, bytes], boms: Mapping[str, byte
         f"{PROJECTS}/{name}": content for name, content in wheel_files.items() if ".dist-info/" not in name
     }
     return files | {f"/opt/tidemill/{name}.cdx.json": content for name, content in boms.items()}
+
+
+def list_path_files(home: str, minor: str) -> dict[str, Content]:
+    """Return the files by which the Python in `home` finds the packages, also if it ignores environment variables.
+
+    Debian's Python reads them from `dist-packages`.
+    """
+    folders = (f"{home}/lib/python{minor}/{name}" for name in ("site-packages", "dist-packages"))
+    return {f"{folder}/tidemill.pth": f"{PACKAGES}\n".encode() for folder in folders}
 
 
 def list_folders(files: Iterable[str]) -> list[str]:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from tidemill.core.environment import Environment
 from tidemill.core.machine import MachineFacts
+from tidemill.credentials import fill_secrets
 
 ProcessState = Literal["absent", "starting", "ready", "public"]
 """`ready`: it answers on a private address; `public`: it answers on the address of the environment."""
@@ -61,13 +62,26 @@ class Workload(Struct, frozen=True, kw_only=True):
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """The environment variables of its processes, besides those that they inherit."""
+        """The environment variables of its processes, besides those that they inherit; secrets are not filled in."""
         return {
             "TIDEMILL_WORKSPACE": str(self.workspace),
             "TIDEMILL_DATA": str(self.data),
             "TIDEMILL_BUILD": self.build,
             **self.settings.variables,
         }
+
+
+def fill_variables(workload: Workload) -> dict[str, str]:
+    """Return the environment variables of a workload, with the secrets that they refer to, such as `${PASSWORD}`.
+
+    Raises
+    ------
+    ConfigurationError
+        if a secret is missing.
+    """
+    what = f"[environments.{workload.environment}.variables]"
+    own = {name: fill_secrets(text, what) for name, text in workload.settings.variables.items()}
+    return {**workload.variables, **own}
 
 
 class Observation(Struct, frozen=True, kw_only=True):
