@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from tidemill.compose.session import open_session
 from tidemill.core.deployment import Deployment
 from tidemill.core.fleet import Fleet
 from tidemill.delivery.http_client import is_healthy, predict
+from tidemill.errors import TidemillError
 from tidemill.flow.session import Session
 from tidemill.project.project import Project
 from tidemill.recipes.answers import read_sample_rows
@@ -88,6 +90,18 @@ def wait_for_release(folder: Path) -> None:
         time.sleep(0.2)
 
 
+def predict_when_loaded(address: str, model: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The predictions of a service as soon as it has read the route."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            return predict(address, model, rows)
+        except TidemillError as not_yet:
+            assert "no model has a route yet" in not_yet.problem
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
 def test_a_container_trains_and_predicts(folder: Path) -> None:
     promote(folder, 1)
     now = serving(folder)
@@ -98,7 +112,7 @@ def test_a_container_trains_and_predicts(folder: Path) -> None:
     books = open_control(folder).workspace
     release = books.ledger.releases.find()[0]
     rows = read_sample_rows(books.packages.load(release.package))[:1]
-    assert len(predict(now.address, release.name, rows)) == 1
+    assert len(predict_when_loaded(now.address, release.name, rows)) == 1
     runs = open_control(folder).workspace.ledger.runs.find(environment="test", pipeline="training")
     assert {run.state for run in runs} == {"succeeded"}
 
