@@ -1,7 +1,6 @@
 """Checks a target environment before its requests go to a new build: its packages, memory, accelerator and answers."""
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from tidemill.checks.registry import deployment_finding
 from tidemill.core.build import Build
 from tidemill.core.environment import Environment, Load
 from tidemill.core.machine import MachineFacts
+from tidemill.host.python import normalize_name
 
 INFRASTRUCTURE, SERVICE = "infrastructure", "service"
 INFRASTRUCTURE_FINDINGS = tuple(
@@ -103,15 +103,6 @@ def check_machine(build: Build, settings: Environment, facts: MachineFacts) -> l
     if settings.accelerator and not facts.accelerators:
         findings.append(_fail("accelerator", "an accelerator is required, and none is there"))
     return findings
-
-
-def normalize_name(package: str) -> str:
-    """Return the name of a package in the form in which equal names are equal (PEP 503).
-
-    >>> normalize_name("backports.zstd")
-    'backports-zstd'
-    """
-    return re.sub(r"[-_.]+", "-", package).lower()
 
 
 def check_answers(answers: Sequence[Answers]) -> list[Finding]:

@@ -18,6 +18,7 @@ from tidemill.core.ci import BuildHost, Ci
 from tidemill.delivery.wheel import write_running_wheel
 from tidemill.faults import maybe_crash
 from tidemill.host.libraries import list_system_libraries
+from tidemill.host.python import normalize_name
 from tidemill.host.sandbox import Limits, run_sandboxed
 from tidemill.host.uv import find_uv
 
@@ -76,7 +77,7 @@ class BuildEnvironment(Struct, frozen=True, kw_only=True):
     @property
     def deployed(self) -> dict[str, str]:
         """Return the packages that a deployment needs: those of the lock without tests, and Tidemill."""
-        names = {line.partition("==")[0].lower().replace("_", "-") for line in self.runtime} | {"tidemill"}
+        names = {normalize_name(line.partition("==")[0]) for line in self.runtime} | {"tidemill"}
         return {name: version for name, version in self.packages.items() if name in names}
 
 
@@ -266,5 +267,5 @@ def _list_pins(text: str) -> list[str]:
 
 def _list_installed(folder: Path) -> dict[str, str]:
     site = [str(path) for path in folder.glob("lib/python*/site-packages")]
-    found = {package.name.lower().replace("_", "-"): package.version for package in distributions(path=site)}
+    found = {normalize_name(package.name): package.version for package in distributions(path=site)}
     return dict(sorted(found.items()))

@@ -1,6 +1,7 @@
 """Lists the packages that this Python process can import."""
 
 import importlib.metadata
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -24,3 +25,12 @@ def list_packages(folder: Path) -> list[str]:
         draft.write_bytes(msgspec.json.encode({"seen": state, "packages": packages}))
         draft.replace(file)
     return packages
+
+
+def normalize_name(package: str) -> str:
+    """Return the name of a package in the form in which equal names are equal (PEP 503).
+
+    >>> normalize_name("backports.zstd")
+    'backports-zstd'
+    """
+    return re.sub(r"[-_.]+", "-", package).lower()

@@ -11,6 +11,8 @@ import msgspec
 
 from tidemill.errors import TidemillError
 
+_SHOWN_LINES = 4
+
 
 def compare_packages(recorded: list[str], present: list[str]) -> dict[str, tuple[str, str]]:
     """Return the packages whose versions differ: name to (recorded, present), "" for a package that is missing."""
@@ -94,8 +96,8 @@ def _find_source() -> Path | None:
 def _run(*command: str) -> None:
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode != 0:
-        lines = process.stderr.strip().splitlines()
+        text = " ".join(line.strip() for line in process.stderr.strip().splitlines()[:_SHOWN_LINES])
         raise TidemillError(
-            f"the recorded environment cannot be built: {lines[0] if lines else command[1]}",
+            f"the recorded environment cannot be built: {text or command[1]}",
             "check that its packages can be installed on this machine, or use the present environment: --here",
         )

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from tidemill.checks.equivalence import ReferenceAnswers
 from tidemill.core.run import select_test_metrics
+from tidemill.host.python import normalize_name
 from tidemill.project.project import Project
 from tidemill.recipes.scoring import score
 from tidemill.testing.kit.sample import Sample, take_sample
@@ -69,7 +70,7 @@ def answer_reference(folder: Path) -> ReferenceAnswers:
 
 
 def _list_packages() -> dict[str, str]:
-    found = {package.name.lower().replace("_", "-"): package.version for package in distributions() if package.name}
+    found = {normalize_name(package.name): package.version for package in distributions() if package.name}
     return {"python": platform.python_version(), **dict(sorted(found.items()))}
 
 
