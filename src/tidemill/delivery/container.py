@@ -39,10 +39,18 @@ class ContainerTarget:
         self._registry = registry
 
     def prepare(self, workload: Workload, runtime: OpenRuntime) -> MachineFacts:  # noqa: ARG002 - the image has its own
+        # Without the limit of memory: what the process needs to ask would count as used.
         containers = find_container_runtime()
         image = self._load(containers, workload)
         _, interpreter = containers.describe_image(image) or ("", "")
-        command = (containers.program, "run", "--rm", *self._isolate(containers, workload), "--entrypoint", interpreter)
+        command = (
+            containers.program,
+            "run",
+            "--rm",
+            *self._isolate(containers, workload, None),
+            "--entrypoint",
+            interpreter,
+        )
         return read_machine([*command, image, "-m", "tidemill.host.machine_process"], f"image {workload.image[:19]}")
 
     def start(self, workload: Workload, runtime: OpenRuntime) -> None:  # noqa: ARG002 - the image has its own
@@ -61,7 +69,8 @@ class ContainerTarget:
             labels = {_WORKSPACE: str(self._root), _ENVIRONMENT: workload.environment}
             containers.start(
                 [
-                    *("run", "--detach", "--name", name, *self._isolate(containers, workload)),
+                    *("run", "--detach", "--name", name),
+                    *self._isolate(containers, workload, workload.settings.memory_mb),
                     *(part for label, text in labels.items() for part in ("--label", f"{label}={text}")),
                     *(part for variable in variables for part in ("--env", variable)),
                     *(part for path, access in self._list_mounts(workload, variables) for part in _mount(path, access)),
@@ -119,7 +128,7 @@ class ContainerTarget:
             )
         return load_digest(containers, Layout(self._images), workload.project, workload.image, self._registry)
 
-    def _isolate(self, containers: ContainerRuntime, workload: Workload) -> Iterator[str]:
+    def _isolate(self, containers: ContainerRuntime, workload: Workload, memory_mb: int | None) -> Iterator[str]:
         """Yield the options for the rights and the limits of a container."""
         owner = self._root.stat()
         yield from ("--network", "host", "--pid", "host", "--read-only", "--tmpfs", "/tmp")
@@ -127,8 +136,8 @@ class ContainerTarget:
         yield from ("--security-opt", "no-new-privileges", "--env", "HOME=/tmp", "--env", "USER=tidemill")
         if containers.kind == "podman" and os.geteuid() != 0:
             yield "--userns=keep-id"
-        if workload.settings.memory_mb is not None:
-            limit = f"{workload.settings.memory_mb}m"
+        if memory_mb is not None:
+            limit = f"{memory_mb}m"
             yield from ("--memory", limit, "--memory-swap", limit)
         if workload.settings.accelerator:
             yield from ("--device", "nvidia.com/gpu=all") if containers.kind == "podman" else ("--gpus", "all")
