@@ -31,7 +31,7 @@ target = "container"
 
 [environments.small]
 target = "container"
-memory_mb = 70
+memory_mb = 32
 
 [environments.huge]
 target = "container"
@@ -151,7 +151,7 @@ def test_a_killed_container_is_started_again(folder: Path) -> None:
     ("build", "environment", "code", "text"),
     [
         (3, "test", 2, "the build has no container image, which the target `container` needs"),
-        (2, "small", 3, "limit of 70 MB of memory"),
+        (2, "small", 3, "limit of 32 MB of memory"),
         (2, "huge", 3, "100,000,000 MB of memory are required"),
     ],
 )

@@ -16,6 +16,7 @@ from tidemill.host.containers import ContainerRuntime, ContainerState, find_cont
 from tidemill.host.machine import read_machine
 
 _STOP_SECONDS = 45
+_KILLED = 137
 _WORKSPACE, _ENVIRONMENT = "dev.tidemill.workspace", "dev.tidemill.environment"
 _INHERITED = ("TIDEMILL_", "AWS_", "PG")
 _OWN = ("PROJECT", "BUILD", "DATA", "PAGES", "WORKSPACE", "TOKEN", "FAULT", "FAULT_ONCE")
@@ -189,7 +190,9 @@ def _describe_end(containers: ContainerRuntime, workload: Workload, state: Conta
     """Return why a container ended: its limit of memory, or the last line that it printed."""
     if state is None:
         return ""
-    if state.is_out_of_memory:
-        return f"it needed more than its limit of {workload.settings.memory_mb:,} MB of memory, and was killed"
+    limit = workload.settings.memory_mb
+    # Not every runtime reports that the limit of memory was the reason.
+    if limit is not None and (state.is_out_of_memory or state.code == _KILLED):
+        return f"it was killed, as if it needed more than its limit of {limit:,} MB of memory"
     lines = containers.read_log(_name(workload.deployment), 5).strip().splitlines()
     return lines[-1].removeprefix("error: ") if lines else f"its process ended with exit status {state.code}"
