@@ -364,7 +364,7 @@ def roll_back_a_model(example: Example) -> None:
 
 
 def run_the_image(example: Example, build: dict[str, Any]) -> None:
-    """The image of the build answers the version of its project, where podman is installed."""
+    """The image of the build serves an environment of its own, where podman is installed."""
     announce(10, "the container image of the build in production")
     if not build["image"]:
         show("no image was built: neither podman nor buildah nor docker is installed")
@@ -373,7 +373,9 @@ def run_the_image(example: Example, build: dict[str, Any]) -> None:
     if shutil.which("podman") is None:
         show("podman is not installed, so the image is not run")
         return
-    show(tidemill(example.server, "ci", "load", str(build["number"])))
+    mai = example.tokens["mai"]
+    show(tidemill(example.server, "deploy", "promote", str(build["number"]), "--to", "container", token=mai))
+    show(tidemill(example.server, "deploy", "stop", "container", token=mai))
 
 
 if __name__ == "__main__":
