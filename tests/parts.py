@@ -181,39 +181,6 @@ def containers(folder: Path) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 
-@contextmanager
-def ray() -> Iterator[str]:
-    """Run a Ray cluster of one node for the block; yields the address of its dashboard. uv installs Ray for it.
-
-    Raises
-    ------
-    PartFailed
-        It cannot be installed, or did not start.
-    """
-    with _folder() as folder:
-        uv = (sys.executable, "-m", "uv")
-        program = folder / "environment" / "bin" / "ray"
-        for command in (
-            [*uv, "venv", "-q", "--python", sys.executable, str(folder / "environment")],
-            [*uv, "pip", "install", "-q", "--python", str(program.with_name("python")), "ray[default]"],
-        ):
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise PartFailed(f"Ray cannot be installed:\n{done.stderr}")
-        address = f"http://127.0.0.1:{_free_port()}"
-        options = ["--head", "--block", "--disable-usage-stats", "--num-cpus=1", "--object-store-memory=80000000"]
-        places = ["--dashboard-host=127.0.0.1", f"--dashboard-port={address.rpartition(':')[2]}"]
-        command = [str(program), "start", *options, *places, f"--port={_free_port()}", f"--temp-dir={folder / 'ray'}"]
-
-        def answers() -> None:
-            with urllib.request.urlopen(f"{address}/api/v0/nodes", timeout=10) as reply:
-                if b'"ALIVE"' not in reply.read():
-                    raise OSError("the node is not alive")
-
-        with _server("Ray", command, folder, answers, as_server_user=False, seconds=300):
-            yield address
-
-
 def find_chromium() -> str:
     """Where the system's Chromium or Chrome is, or the one that Playwright fetched.
 
