@@ -176,7 +176,8 @@ def containers(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["podman", "system", "reset", "--force"], capture_output=True, check=False)
+        for verb in ("rm", "rmi"):  # of this storage only; `system reset` would also delete the networks of the machine
+            subprocess.run(["podman", verb, "--all", "--force"], capture_output=True, check=False)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
