@@ -178,7 +178,10 @@ def compare_locks(
         return None if answers.is_build else bool(compare_answers(before, answers, limits).reason)
 
     tried = list_version_changes(old, new)
-    culprits = () if after.is_build else find_culprits(tried, differs, limits.most_trainings)
+    if len(tried) == 1:
+        culprits: tuple[VersionChange, ...] = tuple(tried)
+    else:
+        culprits = () if after.is_build else find_culprits(tried, differs, limits.most_trainings)
     names = tuple(change.package for change in culprits)
     return judge_upgrade(subject, changes, before, difference, culprits=names, answered=answered)
 
