@@ -374,7 +374,11 @@ def run_the_image(example: Example, build: dict[str, Any]) -> None:
         show("podman is not installed, so the image is not run")
         return
     mai = example.tokens["mai"]
-    show(tidemill(example.server, "deploy", "promote", str(build["number"]), "--to", "container", token=mai))
+    try:
+        show(tidemill(example.server, "deploy", "promote", str(build["number"]), "--to", "container", token=mai))
+    except Failed as refused:
+        show(f"podman cannot run it on this machine: {str(refused).strip().splitlines()[-1]}")
+        return
     show(tidemill(example.server, "deploy", "stop", "container", token=mai))
 
 
