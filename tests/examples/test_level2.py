@@ -20,7 +20,7 @@ def test_every_act_of_the_example_goes_as_described(tmp_path: Path) -> None:
     )
     assert played.returncode == 0, played.stdout + played.stderr
     for passage in (
-        "pass      promotion",
+        "test: build 1 serves at http://127.0.0.1:",
         "0 of 1 approvals of people who did not write it",
         "1 of 2 successful runs of training in preproduction",
         "serves production at http://127.0.0.1:",
