@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tidemill.checks.freeze import check_freeze, find_freeze
+from tidemill.checks.freeze import find_freeze
 from tidemill.errors import ConfigurationError
 
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
@@ -29,5 +29,5 @@ def test_dates_include_both_days_in_their_zone() -> None:
 )
 def test_anything_else_is_an_error(window: str) -> None:
     with pytest.raises(ConfigurationError, match="no freeze window") as wrong:
-        check_freeze(window)
+        find_freeze((window,), "UTC", MONDAY)
     assert "mon 08:00" in wrong.value.cure

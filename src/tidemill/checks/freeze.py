@@ -31,11 +31,6 @@ def read_zone(name: str) -> ZoneInfo:
         raise ConfigurationError(f"there is no time zone {name!r}", 'use a name such as "Europe/Berlin"') from None
 
 
-def check_freeze(window: str) -> None:
-    """Raise `ConfigurationError` if a text is no freeze window."""
-    _contains(window, datetime(2026, 1, 1, tzinfo=ZoneInfo("UTC")))
-
-
 def _contains(window: str, local: datetime) -> bool:
     text = window.strip().lower()
     try:

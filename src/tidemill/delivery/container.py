@@ -6,10 +6,9 @@ from pathlib import Path
 
 from tidemill.core.machine import MachineFacts
 from tidemill.delivery.folder import DeploymentFolder
-from tidemill.delivery.http_client import add_secret
 from tidemill.delivery.image import load_digest
 from tidemill.delivery.oci import Layout
-from tidemill.delivery.target import Observation, OpenRuntime, ProcessState, Workload, fill_variables
+from tidemill.delivery.target import Observation, OpenRuntime, Workload, fill_variables
 from tidemill.errors import InputError, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.host.containers import ContainerRuntime, ContainerState, find_container_runtime
@@ -92,12 +91,7 @@ class ContainerTarget:
             if is_being_started:
                 return Observation(state="starting")
             return Observation(state="absent", problem=_describe_end(containers, workload, state))
-        facts = folder.read_report()
-        if facts is None or not facts.service:
-            return Observation(state="starting")
-        found: ProcessState = "public" if facts.public else "ready"
-        address = add_secret(facts.service, facts.secret)
-        return Observation(state=found, address=address, public=facts.public, problem=facts.problem)
+        return folder.observe_process()
 
     def activate(self, workload: Workload) -> None:
         self._folder(workload.environment, workload.deployment).activate(workload.port)

@@ -11,6 +11,8 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from tidemill.delivery.http_client import add_secret
+from tidemill.delivery.target import Observation, ProcessState
 from tidemill.errors import TidemillError
 
 T = TypeVar("T", bound=Struct)
@@ -93,6 +95,15 @@ class DeploymentFolder:
     def read_report(self) -> ProcessFacts | None:
         """Return what the process reported last; None if there is none."""
         return self._read("process.json", ProcessFacts)
+
+    def observe_process(self) -> Observation:
+        """Return what the process reports as what runs of its workload; it is known to run."""
+        facts = self.read_report()
+        if facts is None or not facts.service:
+            return Observation(state="starting")
+        state: ProcessState = "public" if facts.public else "ready"
+        address = add_secret(facts.service, facts.secret)
+        return Observation(state=state, address=address, public=facts.public, problem=facts.problem)
 
     def activate(self, port: int) -> None:
         """Request that the process serves a public port."""

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from tidemill.core.machine import MachineFacts
 from tidemill.delivery.folder import DeploymentFolder
-from tidemill.delivery.http_client import add_secret
-from tidemill.delivery.target import Observation, OpenRuntime, ProcessState, Workload, fill_variables
+from tidemill.delivery.target import Observation, OpenRuntime, Workload, fill_variables
 from tidemill.errors import TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.host.machine import read_machine
@@ -57,14 +56,9 @@ class LocalTarget:
 
     def observe(self, workload: Workload) -> Observation:
         folder = self._folder(workload.environment, workload.deployment)
-        facts = folder.read_report()
         if not folder.is_running():
             return Observation(state="absent", problem=_read_end(folder.log))
-        if facts is None or not facts.service:
-            return Observation(state="starting")
-        state: ProcessState = "public" if facts.public else "ready"
-        address = add_secret(facts.service, facts.secret)
-        return Observation(state=state, address=address, public=facts.public, problem=facts.problem)
+        return folder.observe_process()
 
     def activate(self, workload: Workload) -> None:
         self._folder(workload.environment, workload.deployment).activate(workload.port)

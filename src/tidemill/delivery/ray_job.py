@@ -16,12 +16,10 @@ from msgspec import Struct
 
 from tidemill.core.machine import MachineFacts
 from tidemill.delivery.folder import DeploymentFolder
-from tidemill.delivery.http_client import add_secret
 from tidemill.delivery.local import read_interpreter
 from tidemill.delivery.target import (
     Observation,
     OpenRuntime,
-    ProcessState,
     Runtime,
     Workload,
     fill_variables,
@@ -100,12 +98,7 @@ class RayTarget:
             if is_being_started:
                 return Observation(state="starting")
             return Observation(state="absent", problem=self._describe_end(name, job))
-        facts = folder.read_report()
-        if facts is None or not facts.service:
-            return Observation(state="starting")
-        state: ProcessState = "public" if facts.public else "ready"
-        address = add_secret(facts.service, facts.secret)
-        return Observation(state=state, address=address, public=facts.public, problem=facts.problem)
+        return folder.observe_process()
 
     def activate(self, workload: Workload) -> None:
         self._folder(workload.environment, workload.deployment).activate(workload.port)

@@ -19,8 +19,6 @@ from tidemill.host.uv import install_environment
 from tidemill.project.configuration import FILE
 
 ReadBlob = Callable[[str], bytes]
-PLATFORM_WHEEL = "tidemill"
-"""The artifact of a build with the wheel of the Tidemill that tested it."""
 
 
 def prepare_runtime(build: Build, read_blob: ReadBlob, folder: Path) -> Runtime:
@@ -34,9 +32,8 @@ def prepare_runtime(build: Build, read_blob: ReadBlob, folder: Path) -> Runtime:
     if build.state != "passed":
         raise TidemillError(f"{build.label} has not passed CI", "deploy a passed build")
     wheel = read_blob(build.artifacts["wheel"])
-    platform = read_blob(build.artifacts[PLATFORM_WHEEL]) if PLATFORM_WHEEL in build.artifacts else None
     return Runtime(
-        python=_prepare_environment(build, list_requirements(wheel), platform, folder / "environments"),
+        python=_prepare_environment(build, list_requirements(wheel), folder / "environments"),
         project=_unpack_project(wheel, folder / "projects"),
     )
 
@@ -61,9 +58,8 @@ def select_required(build: Build, wheel: bytes) -> Build:
     return replace(build, packages=pins)
 
 
-def _prepare_environment(build: Build, requirements: list[str], platform: bytes | None, folder: Path) -> Path:
-    if platform is None:
-        platform = write_running_wheel()[1]
+def _prepare_environment(build: Build, requirements: list[str], folder: Path) -> Path:
+    name, platform = write_running_wheel()
     parts = (build.python, *requirements, hashlib.sha256(platform).hexdigest())
     target = folder / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     interpreter = target / "bin" / "python"
@@ -71,7 +67,7 @@ def _prepare_environment(build: Build, requirements: list[str], platform: bytes 
         return interpreter
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="draft-", ignore_cleanup_errors=True) as draft:
-        wheel = Path(draft) / write_running_wheel()[0]
+        wheel = Path(draft) / name
         wheel.write_bytes(platform)
         install_environment(build.python, requirements, [wheel], Path(draft) / "environment")
         with contextlib.suppress(OSError):  # another process built it first

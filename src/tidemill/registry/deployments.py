@@ -47,12 +47,6 @@ def find_build(books: BooksReader, name: str) -> Build:
     return (passed or found)[-1]
 
 
-def find_deployment(books: BooksReader, environment: str) -> Deployment | None:
-    """Return the deployment that is in force in an environment: healthy, or on its way; None if there is none."""
-    deployments = list_deployments(books, environment)
-    return next((deployment for deployment in reversed(deployments) if deployment.state in _IN_FORCE), None)
-
-
 def find_healthy(books: BooksReader, environment: str) -> Deployment | None:
     """Return the deployment that serves an environment; None if there is none."""
     deployments = list_deployments(books, environment)
