@@ -144,15 +144,20 @@ def main() -> None:
     parser.add_argument("--stream", action="append", choices=[stream.name for stream in STREAMS], help="only these")
     parser.add_argument("--data", type=Path, default=_CACHE, help=f"the folder of downloaded packages: {_CACHE}")
     parser.add_argument("--keep", type=Path, help="a folder that keeps each project with the loop's workspace")
+    parser.add_argument("--figures", type=Path, help="a JSON file of figures: streams that it has are not replayed again")
     options = parser.parse_args()
     names = options.stream or (_QUICK if options.quick else [stream.name for stream in STREAMS])
-    figures = {}
-    for stream in (stream for stream in STREAMS if stream.name in names):
+    kept = options.figures
+    found = json.loads(kept.read_text()) if kept and kept.exists() else {}
+    for stream in (stream for stream in STREAMS if stream.name in names and stream.name not in found):
         try:
-            figures[stream.name] = measure(stream, options.data, options.keep, quick=options.quick)
+            found[stream.name] = measure(stream, options.data, options.keep, quick=options.quick)
         except TidemillError as failed:
-            figures[stream.name] = {"failed": str(failed)}
-        print(json.dumps({stream.name: figures[stream.name]}), file=sys.stderr, flush=True)
+            found[stream.name] = {"failed": str(failed)}
+        print(json.dumps({stream.name: found[stream.name]}), file=sys.stderr, flush=True)
+        if kept:
+            kept.write_text(json.dumps(found, indent=2))
+    figures = {stream.name: found[stream.name] for stream in STREAMS if stream.name in names}
     if options.json:
         print(json.dumps(figures, indent=2))
         return
