@@ -116,7 +116,7 @@ def _collect(example: Example) -> dict[str, Any]:
         release["label"] if "label" in release else f"{release['name']}/{release['version']}": release["package"]
         for release in listed(server, "models", "list")
     }
-    deployments = listed(server, "deploy", "list", "--environment", "preproduction")
+    deployments = listed(server, "deploy", "list", "--env", "preproduction")
     verdicts = listed(server, "checks", "list", "--limit", "500")
     return {
         "route": [(arm["role"], arm["portion"] if "portion" in arm else arm["share"], releases[arm["release"]])

@@ -100,7 +100,7 @@ class Example:
         """Wait until a build serves an environment."""
 
         def find() -> dict[str, Any] | None:
-            deployments = listed(self.server, "deploy", "list", "--environment", environment)
+            deployments = listed(self.server, "deploy", "list", "--env", environment)
             mine = [each for each in deployments if each["build"] == build["id"]]
             if mine and mine[0]["state"] == "failed":
                 raise Failed(f"the deployment failed: {mine[0]['problem']}")
@@ -147,7 +147,7 @@ class Example:
 
     def address(self, environment: str) -> str:
         """Return the address of the service of an environment."""
-        deployments = listed(self.server, "deploy", "list", "--environment", environment)
+        deployments = listed(self.server, "deploy", "list", "--env", environment)
         return next(str(each["address"]) for each in deployments if each["state"] == "healthy")
 
     def champion(self) -> str:

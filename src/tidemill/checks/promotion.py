@@ -140,6 +140,19 @@ def list_approvers(case: PromotionCase) -> list[str]:
     return list(counted.values())
 
 
+def explain_uncounted(case: PromotionCase, actor: str) -> str:
+    """Return why the approval of an actor does not count; empty if it does."""
+    names, counted = _identities(actor, case.people), list_approvers(case)
+    if actor in counted:
+        return ""
+    if any(names & _identities(author, case.people) for author in case.authors):
+        return "wrote or pushed it"
+    if case.settings.approvers and not any(names & _identities(name, case.people) for name in case.settings.approvers):
+        return f"is not one of its approvers: {', '.join(case.settings.approvers)}"
+    same = next((other for other in counted if names & _identities(other, case.people)), "")
+    return f"is the same person as {same}" if same else "has not approved it"
+
+
 def _check_rules(case: PromotionCase) -> list[Finding]:
     rules = (_check_build, _check_branch, _check_approvals, _check_runs, _check_soak, _check_freeze, _check_paused)
     return [finding for rule in rules for finding in rule(case)]
@@ -177,13 +190,13 @@ def _check_approvals(case: PromotionCase) -> list[Finding]:
     needed, counted = case.settings.approvals, list_approvers(case)
     if len(counted) >= needed:
         return []
-    ignored = [approval.actor for approval in case.approvals if approval.actor not in counted]
-    not_counted = f"; not counted: {', '.join(dict.fromkeys(ignored))} (author, not an approver, or counted already)"
+    ignored = dict.fromkeys(approval.actor for approval in case.approvals if approval.actor not in counted)
+    not_counted = [f"{actor} {explain_uncounted(case, actor)}" for actor in ignored]
     return [
         _fail(
             "approvals",
             f"it has {len(counted)} of {needed} approvals of people who did not write it"
-            + (not_counted if ignored else "")
+            + (f" ({'; '.join(not_counted)})" if not_counted else "")
             + f": `tidemill deploy approve {case.build.number} --to {case.environment}`",
             {"approvals": len(counted), "approvals_needed": needed},
         )

@@ -70,7 +70,8 @@ def backtest(
     budget: Annotated[str, typer.Option(help="The time for the search of --tune, such as 45m.")] = "30m",
     model: Annotated[str, typer.Option(help="The model. Default: the only model of the project.")] = "",
     environment: Annotated[
-        str, typer.Option(help="The environment whose journal --leaks reads, and whose ledger keeps the promise.")
+        str,
+        typer.Option("--env", help="The environment whose journal --leaks reads, and whose ledger keeps the promise."),
     ] = "production",
     report: ReportOption = None,
     json: Json = False,

@@ -29,7 +29,7 @@ Rule = Annotated[str, typer.Option(help="The rule: branch, approvals, runs, soak
 
 @deploy.command("list")
 def list_deployments(
-    environment: Annotated[str, typer.Option(help="Only deployments of this environment.")] = "",
+    environment: Annotated[str, typer.Option("--env", help="Only deployments of this environment.")] = "",
     limit: Limit = 20,
     json: Json = False,
 ) -> None:
@@ -108,17 +108,26 @@ def check(build: BuildArgument, to: ToOption, json: Json = False) -> int:
 @deploy.command("approve")
 def approve(build: BuildArgument, to: ToOption, reason: Reason = "") -> None:
     """Approve a build for an environment. An approval shortens no other rule."""
+    from tidemill.checks.promotion import explain_uncounted
     from tidemill.core.fleet import Fleet
+    from tidemill.delivery.promotions import Deployable, collect_case
     from tidemill.registry.deployments import approve as approve_build
     from tidemill.registry.deployments import find_build
 
     session = load_session()
-    session.resource(Fleet).settings(to)  # an unknown environment is an error
+    fleet = session.resource(Fleet)
+    settings = fleet.settings(to)  # an unknown environment is an error
     actor, books = require_actor(session, DECIDE, to).name, session.workspace.ledger
     with books.transaction(durable=True):
         chosen = find_build(books, build)
         approve_build(books, session.clock, chosen, to, actor=actor, reason=reason)
     output.out.print(f"{chosen.label} is approved for {to} by {actor}")
+    case = collect_case(books, Deployable(chosen, to, settings, fleet.people), session.clock.now(), actor)
+    if reason_against := explain_uncounted(case, actor):
+        output.err.print(
+            f"it does not count: {actor} {reason_against}; another person approves with a token of their own: "
+            "`tidemill tokens create NAME --role approver --owner PERSON`"
+        )
     output.err.print(f"what is still missing: `tidemill deploy check {chosen.number} --to {to}`")
 
 

@@ -33,7 +33,7 @@ def create(
     ] = "",
     expires: Annotated[str, typer.Option(help="The time until it expires, such as 12h or 90d, or never.")] = "90d",
     environment: Annotated[
-        list[str] | None, typer.Option(help="An environment that accepts it; can be repeated. Default: all.")
+        list[str] | None, typer.Option("--env", help="An environment that accepts it; can be repeated. Default: all.")
     ] = None,
     json: Json = False,
 ) -> None:
