@@ -144,7 +144,9 @@ def main() -> None:
     parser.add_argument("--stream", action="append", choices=[stream.name for stream in STREAMS], help="only these")
     parser.add_argument("--data", type=Path, default=_CACHE, help=f"the folder of downloaded packages: {_CACHE}")
     parser.add_argument("--keep", type=Path, help="a folder that keeps each project with the loop's workspace")
-    parser.add_argument("--figures", type=Path, help="a JSON file of figures: streams that it has are not replayed again")
+    parser.add_argument(
+        "--figures", type=Path, help="a JSON file of figures: streams that it has are not replayed again"
+    )
     options = parser.parse_args()
     names = options.stream or (_QUICK if options.quick else [stream.name for stream in STREAMS])
     kept = options.figures

@@ -91,9 +91,9 @@ def test_thresholds_of_the_business() -> None:
         ("< 0.7", "fail"),
         (">= 0.71", "fail"),
     ):
-        (found,) = check_metric_thresholds(values, Gate(thresholds={"roc_auc": message}))
+        (found,) = check_metric_thresholds(values, {"roc_auc": message})
         assert found.outcome == outcome, message
-    (found,) = check_metric_thresholds(values, Gate(thresholds={"rmse": "< 3"}))
+    (found,) = check_metric_thresholds(values, {"rmse": "< 3"})
     assert (found.outcome, found.reason) == (
         "fail",
         "rmse must be < 3, but was not measured (measured: log_loss, roc_auc)",
@@ -186,11 +186,11 @@ def test_a_comparison_with_the_champion_that_is_undecided_is_left_to_live_traffi
 
 
 def test_a_threshold_that_an_interval_covers_is_undecided() -> None:
-    policy = Gate(thresholds={"error_rate": "<= 0.1"})
+    thresholds = {"error_rate": "<= 0.1"}
     for interval, outcome in (((0.05, 0.15), "undecided"), ((0.05, 0.09), "pass")):
-        (found,) = check_metric_thresholds({"error_rate": 0.08}, policy, {"error_rate": interval})
+        (found,) = check_metric_thresholds({"error_rate": 0.08}, thresholds, {"error_rate": interval})
         assert found.outcome == outcome
-    (found,) = check_metric_thresholds({"error_rate": 0.12}, policy, {"error_rate": (0.11, 0.13)})
+    (found,) = check_metric_thresholds({"error_rate": 0.12}, thresholds, {"error_rate": (0.11, 0.13)})
     assert found.outcome == "fail"
 
 

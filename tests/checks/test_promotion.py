@@ -16,6 +16,7 @@ BUILD = Build(
     branch="main", authors=("ada@example.org",), pusher="ada", artifacts={"wheel": "w" * 64},
 )  # fmt: skip
 PRODUCTION = Environment(after="preproduction", runs=3, soak="1d", approvals=2, freeze=("fri 16:00 - mon 08:00",))
+MEASURED = replace(PRODUCTION, thresholds={"roc_auc": ">= 0.7"}, valid_data=True)
 PEOPLE = {"ada": ("ada@example.org", "al"), "bob": ("bob@example.org",), "eve": ("eve@example.org",)}
 
 
@@ -57,6 +58,14 @@ def broken(case: PromotionCase) -> set[str]:
         ({"successful_runs": 2}, {"runs"}),
         ({"successful_runs": 0, "approvals": approved("bob", "eve", "kim", "lee")}, {"runs"}),
         ({"healthy_since": NOW - timedelta(hours=23)}, {"soak"}),
+        # The quality and the data in the environment before.
+        ({"settings": MEASURED, "metrics": {"roc_auc": 0.8}}, set()),
+        ({"settings": MEASURED, "metrics": {"roc_auc": 0.69}}, {"thresholds"}),
+        ({"settings": MEASURED, "metrics": {"rmse": 3.0}}, {"thresholds"}),
+        ({"settings": MEASURED, "metrics": {}}, {"thresholds"}),
+        ({"settings": MEASURED, "metrics": {"roc_auc": 0.8}, "stopped": {"rows/b": "it is empty"}}, {"data"}),
+        ({"stopped": {"rows/b": "it is empty"}}, set()),
+        ({"settings": MEASURED, "overrides": (lifted("thresholds"),)}, set()),
         ({"healthy_since": NOW - timedelta(hours=1), "approvals": approved("bob", "eve", "kim")}, {"soak"}),
         ({"healthy_since": None}, {"soak"}),
         # The author, under any name, is nobody who approves; nor does a person count twice.

@@ -1,5 +1,6 @@
 """Compares a candidate's losses with the losses of the baseline and the champion on all rows and on each slice."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -251,14 +252,16 @@ def _compare_slices(
 
 
 def check_metric_thresholds(
-    values: dict[str, float], policy: Gate, intervals: dict[str, tuple[float, float]] | None = None
+    values: Mapping[str, float],
+    thresholds: Mapping[str, str],
+    intervals: Mapping[str, tuple[float, float]] | None = None,
 ) -> list[Finding]:
-    """Check the metrics of the test rows against the policy's thresholds; a metric that was not measured fails.
+    """Check the metrics of the test rows against thresholds, such as `>= 0.7`; a metric that was not measured fails.
 
     A metric is undecided if its interval covers its threshold.
     """
     findings = []
-    for name, threshold in policy.thresholds.items():
+    for name, threshold in thresholds.items():
         sign = threshold[:2] if threshold[1] == "=" else threshold[0]
         value = values.get(name)
         evidence = {f"threshold_{name}": threshold, f"test_{name}": value}

@@ -8,6 +8,7 @@ from typing import get_args
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tidemill.checks.comparison import check_metric_thresholds
 from tidemill.checks.freeze import find_freeze
 from tidemill.checks.gate import Finding, combine_findings
 from tidemill.checks.registry import deployment_finding
@@ -25,6 +26,8 @@ PROMOTION_FINDINGS = tuple(
         ("approvals", "the people who approved it, without its authors, with the number that is needed"),
         ("runs", "its successful runs in the environment before with the number that is needed"),
         ("soak", "the time that it has been healthy in the environment before with the time that is needed"),
+        ("thresholds", "the metrics of its newest run in the environment before with their limits"),
+        ("data", "the newest batch of each source in the environment before with its schema"),
         ("freeze", "the time with the freeze windows"),
         ("paused", "the environment with one in which automation is not paused"),
         ("rollback", "the present build with one that was not brought back itself"),
@@ -80,6 +83,10 @@ class PromotionCase(Struct, frozen=True, kw_only=True):
         How many runs of the pipeline succeeded there, of this build.
     failed_runs
         How many failed there.
+    metrics
+        The metrics on test rows of the newest of the successful runs; empty if there is none.
+    stopped
+        The newest batch of each source there, with the reason, if it was stopped.
     paused
         Why automation is paused in the environment; empty if it is not.
     """
@@ -96,6 +103,8 @@ class PromotionCase(Struct, frozen=True, kw_only=True):
     healthy_since: datetime | None = None
     successful_runs: int = 0
     failed_runs: int = 0
+    metrics: Mapping[str, float] = {}
+    stopped: Mapping[str, str] = {}
     paused: str = ""
 
 
@@ -154,7 +163,17 @@ def explain_uncounted(case: PromotionCase, actor: str) -> str:
 
 
 def _check_rules(case: PromotionCase) -> list[Finding]:
-    rules = (_check_build, _check_branch, _check_approvals, _check_runs, _check_soak, _check_freeze, _check_paused)
+    rules = (
+        _check_build,
+        _check_branch,
+        _check_approvals,
+        _check_runs,
+        _check_soak,
+        _check_thresholds,
+        _check_data,
+        _check_freeze,
+        _check_paused,
+    )
     return [finding for rule in rules for finding in rule(case)]
 
 
@@ -232,6 +251,29 @@ def _check_soak(case: PromotionCase) -> list[Finding]:
             f"it has been healthy in {after} for {_hours(elapsed)} of {case.settings.soak}",
             {"soak_seconds": max(0.0, elapsed.total_seconds()), "soak_needed_seconds": soak.total_seconds()},
         )
+    ]
+
+
+def _check_thresholds(case: PromotionCase) -> list[Finding]:
+    settings = case.settings
+    if not settings.thresholds or not settings.after:
+        return []
+    if not case.metrics:
+        return [_fail("thresholds", f"no run of {settings.pipeline} in {settings.after} has metrics yet")]
+    findings = check_metric_thresholds(case.metrics, settings.thresholds)
+    return [
+        _fail("thresholds", f"in {settings.after} {finding.reason}", finding.evidence)
+        for finding in findings
+        if finding.outcome != "pass"
+    ]
+
+
+def _check_data(case: PromotionCase) -> list[Finding]:
+    if not case.settings.valid_data or not case.settings.after:
+        return []
+    return [
+        _fail("data", f"in {case.settings.after} the newest batch of {batch} was stopped: {reason}")
+        for batch, reason in case.stopped.items()
     ]
 
 

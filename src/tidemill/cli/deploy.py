@@ -24,7 +24,7 @@ deploy = typer.Typer(no_args_is_help=True, help="Builds in their environments: a
 BuildArgument = Annotated[str, typer.Argument(metavar="BUILD", help="The number of a build, its commit, or its id.")]
 EnvironmentArgument = Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="The environment.")]
 ToOption = Annotated[str, typer.Option("--to", help="The environment.")]
-Rule = Annotated[str, typer.Option(help="The rule: branch, approvals, runs, soak or freeze.")]
+Rule = Annotated[str, typer.Option(help="The rule: branch, approvals, runs, soak, thresholds, data or freeze.")]
 
 
 @deploy.command("list")

@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from tidemill.clock import DurationText
+from tidemill.core.metric import Threshold
 
 TargetKind = Literal["local", "container", "kubernetes", "ray"]
-PromotionRule = Literal["branch", "approvals", "runs", "soak", "freeze", "paused"]
+PromotionRule = Literal["branch", "approvals", "runs", "soak", "thresholds", "data", "freeze", "paused"]
 """The rules that a person can override for a time. No person can override the state of a build or its verification."""
 
 
@@ -65,6 +66,10 @@ class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         The pipeline that starts when a build is deployed, and whose runs are counted.
     soak
         How long a build must have been healthy there.
+    thresholds
+        Limits of the metrics of the newest successful run there, such as `roc_auc = ">= 0.7"`, on its test rows.
+    valid_data
+        Whether the newest batch of each source there must be accepted: no file or table is stopped by its schema.
     approvals
         How many different people must approve a build. The people who wrote its commits since the last deployment here,
         and the person who pushed them, do not count.
@@ -100,6 +105,8 @@ class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     runs: Annotated[int, Meta(ge=0)] = 0
     pipeline: str = "training"
     soak: DurationText = "0s"
+    thresholds: dict[str, Threshold] = {}
+    valid_data: bool = False
     approvals: Annotated[int, Meta(ge=0)] = 0
     approvers: tuple[str, ...] = ()
     freeze: tuple[FreezeWindow, ...] = ()

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from inspect import signature
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tidemill.core.model import PredictionTask
+
+Threshold = Annotated[str, Meta(pattern=r"^(>=|<=|>|<) *-?[0-9]+(\.[0-9]+)?$")]
+"""A limit of a metric: a sign and a number, such as `>= 0.7`."""
 
 NEEDS = ("truth", "predicted", "probabilities", "rows")
 

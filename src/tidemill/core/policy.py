@@ -9,6 +9,7 @@ from tidemill.clock import DurationText
 from tidemill.core.backtest import Backtest
 from tidemill.core.ci import Ci
 from tidemill.core.environment import CONTROL, DELIVERY_PIPELINES, Environment
+from tidemill.core.metric import Threshold
 from tidemill.core.model import PredictionTask
 from tidemill.core.regime import Regimes
 from tidemill.core.rollout import Rollout as Rollout
@@ -18,9 +19,6 @@ from tidemill.core.trigger import Trigger
 from tidemill.core.upgrade import Upgrade
 from tidemill.core.watch import Watch as Watch
 from tidemill.core.watch import WatchValue as WatchValue
-
-# A metric's bound: a sign and a number.
-Threshold = Annotated[str, Meta(pattern=r"^(>=|<=|>|<) *-?[0-9]+(\.[0-9]+)?$")]
 
 
 class Problem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,9 +7,11 @@ from msgspec import Struct
 
 from tidemill.checks.promotion import Approval, Override, PromotionCase
 from tidemill.core.build import Build
+from tidemill.core.check import Verdict
 from tidemill.core.deployment import Deployment
 from tidemill.core.environment import Environment
 from tidemill.core.resources import BooksReader
+from tidemill.core.run import select_test_metrics
 from tidemill.registry.deployments import APPROVED, OVERRODE, find_healthy
 from tidemill.registry.pauses import find_pause, format_pause
 
@@ -52,6 +54,8 @@ def collect_case(books: BooksReader, subject: Deployable, now: datetime, by: str
         healthy_since=_find_healthy_since(books, build, after) if after else None,
         successful_runs=_count_runs(books, build, after, settings.pipeline, "done") if after else 0,
         failed_runs=_count_runs(books, build, after, settings.pipeline, "failed") if after else 0,
+        metrics=_find_metrics(books, build, after, settings.pipeline) if after else {},
+        stopped=_find_stopped(books, after) if after and settings.valid_data else {},
         paused=format_pause(pause) if pause else "",
     )
 
@@ -75,6 +79,23 @@ def _find_healthy_since(books: BooksReader, build: Build, environment: str) -> d
     """Return when a build became healthy in an environment, if it still serves there."""
     serving = find_healthy(books, environment)
     return serving.healthy if serving is not None and serving.build == build.id else None
+
+
+def _find_metrics(books: BooksReader, build: Build, environment: str, pipeline: str) -> dict[str, float]:
+    """Return the metrics on test rows of the newest successful run of a build."""
+    runs = books.runs.find(environment=environment, pipeline=pipeline, state="done", newest=True)
+    return next((select_test_metrics(run.metrics) for run in runs if run.code.get("build") == build.id), {})
+
+
+def _find_stopped(books: BooksReader, environment: str) -> dict[str, str]:
+    """Return the newest batches of sources that were stopped, with the reasons."""
+    newest: dict[str, Verdict] = {}
+    for verdict in books.verdicts.find(check="schema", environment=environment):
+        source = verdict.subject.partition("/")[0]
+        earlier = newest.get(source)
+        if earlier is None or (verdict.time, verdict.id) > (earlier.time, earlier.id):
+            newest[source] = verdict
+    return {verdict.subject: verdict.reason for verdict in newest.values() if verdict.stops}
 
 
 def _count_runs(books: BooksReader, build: Build, environment: str, pipeline: str, state: str) -> int:

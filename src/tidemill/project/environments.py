@@ -38,8 +38,13 @@ def find_environment_faults(policy: Policy) -> Iterator[Fault]:
 
 
 def _check_rules(settings: Environment, path: tuple[str, ...]) -> Iterator[Fault]:
-    if not settings.after and (settings.runs or settings.soak not in ("0s", "")):
-        key = "runs" if settings.runs else "soak"
+    needs = {
+        "runs": bool(settings.runs),
+        "soak": settings.soak not in ("0s", ""),
+        "thresholds": bool(settings.thresholds),
+        "valid_data": settings.valid_data,
+    }
+    for key in [key for key, is_set in needs.items() if is_set and not settings.after]:
         yield (
             f"{key} has no effect without `after`",
             'name the environment before: after = "preproduction"',

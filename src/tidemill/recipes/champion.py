@@ -155,7 +155,7 @@ def _judge_champion(
     champion_losses = losses(truth, measured.scores)
     ranges = intervals(truth, measured.scores, policy.gate.confidence) if policy.gate.thresholds else {}
     findings = [
-        *check_metric_thresholds(values | measure_more(truth, measured.scores), policy.gate, ranges),
+        *check_metric_thresholds(values | measure_more(truth, measured.scores), policy.gate.thresholds, ranges),
         *compare(champion_losses, baseline, None, policy=policy.gate, slices={}),
     ]
     failed = [finding.reason for finding in findings if finding.outcome == "fail"]

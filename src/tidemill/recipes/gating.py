@@ -166,7 +166,7 @@ def check_package(candidate: Candidate, probe: PackageProbe, policy: ModelPolicy
 
 def check_thresholds(test_metrics: Metrics, policy: ModelPolicy) -> list[Finding]:
     """Check that the metrics on the test rows are within the policy's thresholds."""
-    return check_metric_thresholds(test_metrics.values, policy.gate, test_metrics.intervals)
+    return check_metric_thresholds(test_metrics.values, policy.gate.thresholds, test_metrics.intervals)
 
 
 def check_baseline(
