@@ -8,6 +8,7 @@ from tidemill.core.trigger import Job
 from tidemill.daemon.work import Worker
 from tidemill.flow.engine import run_once
 from tidemill.flow.session import Session
+from tidemill.flow.stated import read_params
 from tidemill.project.project import Project
 
 POLICY = """\
@@ -48,5 +49,5 @@ class FinishedWorker:
 def run_in_place(session: Session, job: Job) -> Worker:
     """Run a job in this process."""
     cause: dict[str, Any] = {"trigger": job.trigger, "event": job.event, "job": job.id}
-    run_once(session, job.run, job.pipeline, job.params, cause=cause)
+    run_once(session, job.run, job.pipeline, read_params(job.params), cause=cause)
     return FinishedWorker(0)

@@ -4,6 +4,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -152,6 +153,35 @@ def test_a_cron_uses_its_time_zone(shop: Project, ledger: Ledger) -> None:
         triggers.fire()
         ticks.append(tick.strftime("%d %H:%M"))
     assert ticks == ["28 07:30", "29 06:30", "30 06:30"], "summer time begins on the 29th"
+
+
+@pytest.mark.parametrize(
+    ("cron", "ticks"),
+    [
+        ("30 2 * * *", ["24 02:30+0200", "25 02:30+0200", "26 02:30+0100"]),  # the clocks show 02:30 twice on the 25th
+        ("0 */12 * * *", ["24 12:00+0200", "25 00:00+0200", "25 12:00+0100", "26 00:00+0100", "26 12:00+0100"]),
+    ],
+)
+def test_a_time_that_the_clocks_show_twice_comes_once(
+    shop: Project, ledger: Ledger, cron: str, ticks: list[str]
+) -> None:
+    clock = VirtualClock(datetime(2026, 10, 23, 23, tzinfo=UTC))
+    zone = ZoneInfo("Europe/Berlin")
+    triggers = make_triggers(shop, ledger, clock, Trigger(name="t", cron=cron, zone=zone.key, pipeline="watching"))
+    while clock.now() < datetime(2026, 10, 26, 12, tzinfo=UTC):
+        clock.advance(clock.now() + timedelta(minutes=30))
+        triggers.fire()
+    keys = [datetime.fromisoformat(job.dedupe_key.partition("/")[0]) for job in ledger.jobs.find(trigger="t")]
+    assert [key.astimezone(zone).strftime("%d %H:%M%z") for key in keys] == ticks
+
+
+def test_every_hour_comes_also_when_the_clocks_are_set_back(shop: Project, ledger: Ledger) -> None:
+    clock = VirtualClock(datetime(2026, 10, 24, 23, 30, tzinfo=UTC))
+    triggers = make_triggers(shop, ledger, clock, replace(HOURLY, cron="0 * * * *", zone="Europe/Berlin"))
+    for _ in range(4):
+        clock.advance(clock.now() + timedelta(hours=1))
+        triggers.fire()
+    assert _hours(ledger, "waiting") == [0, 1, 2, 3], "in UTC"
 
 
 @pytest.mark.parametrize(

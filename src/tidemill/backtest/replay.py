@@ -37,6 +37,7 @@ from tidemill.featurestore.offline import OfflineFeatures
 from tidemill.flow.engine import run
 from tidemill.flow.plan import plan
 from tidemill.flow.shared import SharedResults
+from tidemill.flow.stated import read_params
 from tidemill.journal.buffered import BufferedJournal
 from tidemill.ledger.releases import find_release
 from tidemill.ledger.sqlite import TEMPORARY
@@ -207,7 +208,7 @@ class Replay:
 
     def _work(self, job: Job) -> tuple[JobState, str, str]:
         pipeline = self.project.code.pipeline(job.pipeline)
-        params: dict[str, Any] = {"model": job.model or self.model.name, **job.params}
+        params: dict[str, Any] = {"model": job.model or self.model.name, **read_params(job.params)}
         if "until" in pipeline.parameters:
             params["until"] = job.created
         cause = {"trigger": job.trigger, "event": job.event, "job": job.id}

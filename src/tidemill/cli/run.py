@@ -33,6 +33,7 @@ def run(
     origin: Annotated[str, typer.Option("--from", metavar="RUN", help="The earlier run for --step.")] = "",
     cause: Annotated[str, typer.Option(hidden=True)] = "",
     once: Annotated[str, typer.Option("--as", hidden=True)] = "",
+    job: Annotated[str, typer.Option(hidden=True)] = "",
     verbose: VerboseOption = False,
     json: Json = False,
 ) -> int:
@@ -47,8 +48,8 @@ def run(
             "the command needs either a pipeline, or --step with --from",
             "use `tidemill run training -p depth=6`, or `tidemill run --step fit --from RUN`",
         )
-    params = _parse_params(param or [])
     session = load_session(env)
+    params = _parse_params(param or []) | (_read_job_params(session, job) if job else {})
     run_cause: dict[str, Any] = msgspec.json.decode(cause, type=dict) if cause else describe_user_cause(session)
     progress = create_progress(session, quiet=json, verbose=verbose)
     with stop_on_signal(progress):
@@ -110,8 +111,16 @@ def describe_user_cause(session: "Session") -> dict[str, Any]:
     return {"by": "hand", "user": current_user(session)}
 
 
-def _parse_params(pairs: list[str]) -> dict[str, str]:
-    params = {}
+def _read_job_params(session: "Session", job: str) -> dict[str, Any]:
+    """Return the parameters of a job in the types in which its trigger states them."""
+    from tidemill.flow.stated import read_params
+
+    record = session.workspace.ledger.jobs.get(job)
+    return read_params(record.params) | ({"model": record.model} if record.model else {})
+
+
+def _parse_params(pairs: list[str]) -> dict[str, Any]:
+    params: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:

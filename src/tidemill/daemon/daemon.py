@@ -183,7 +183,12 @@ class Daemon:
             maybe_crash("job is claimed")
             busy |= {self._find_model(job)} - {""}
             self._running[job.id] = claimed, None
-            self._running[job.id] = claimed, self._start_worker(self._session, claimed)
+            try:
+                self._running[job.id] = claimed, self._start_worker(self._session, claimed)
+            except (OSError, ValueError) as error:  # one job that cannot start delays no other
+                self._notify(f"daemon: {job.pipeline} cannot be started: {error}")
+                self._retry_or_fail(claimed, claimed.deaths + 1)
+                continue
             maybe_crash("worker is started")
 
     def _find_model(self, job: Job) -> str:

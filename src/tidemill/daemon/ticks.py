@@ -1,8 +1,12 @@
-"""Ticks: the times of cron triggers, in their time zones."""
+"""Ticks: the times of cron triggers, in their time zones.
+
+When the clocks are set back, a time with a fixed hour ("30 2 * * *") comes once, not twice; times of every hour come in
+each hour. When they are set forward, a time that is skipped comes at the end of the gap.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
 from croniter import croniter
@@ -14,12 +18,16 @@ _MAX_TICKS = 1000
 
 def find_latest(trigger: Trigger, now: datetime) -> datetime:
     """Return the last tick that is not after `now`."""
-    return _make_croniter(trigger, now + timedelta(microseconds=1)).get_prev(datetime).astimezone(UTC)  # type: ignore[no-any-return]
+    return next(_iterate_backwards(trigger, now))
 
 
 def find_next(trigger: Trigger, last: datetime) -> datetime:
     """Return the first tick after `last`."""
-    return _make_croniter(trigger, last).get_next(datetime).astimezone(UTC)  # type: ignore[no-any-return]
+    ticks = _make_croniter(trigger, last)
+    while True:
+        tick: datetime = ticks.get_next(datetime).astimezone(UTC)
+        if not _is_repeated(trigger, tick):
+            return tick
 
 
 def list_passed(trigger: Trigger, last: datetime, now: datetime) -> list[datetime]:
@@ -29,13 +37,22 @@ def list_passed(trigger: Trigger, last: datetime, now: datetime) -> list[datetim
         return []
     if trigger.catch_up != "all":
         return [newest]
-    return sorted(islice(_iterate_backwards(trigger, now, last), _MAX_TICKS))
+    return sorted(islice(takewhile(lambda tick: tick > last, _iterate_backwards(trigger, now)), _MAX_TICKS))
 
 
-def _iterate_backwards(trigger: Trigger, now: datetime, last: datetime) -> Iterator[datetime]:
+def _iterate_backwards(trigger: Trigger, now: datetime) -> Iterator[datetime]:
     ticks = _make_croniter(trigger, now + timedelta(microseconds=1))
-    while (tick := ticks.get_prev(datetime).astimezone(UTC)) > last:
-        yield tick
+    while True:
+        tick: datetime = ticks.get_prev(datetime).astimezone(UTC)
+        if not _is_repeated(trigger, tick):
+            yield tick
+
+
+def _is_repeated(trigger: Trigger, tick: datetime) -> bool:
+    """Return whether the clock shows the time of a tick for the second time, and the trigger has a fixed hour."""
+    fields = trigger.cron.split()
+    is_hourly = fields[1].startswith("*") if len(fields) > 1 else trigger.cron == "@hourly"
+    return not is_hourly and bool(tick.astimezone(ZoneInfo(trigger.zone)).fold)
 
 
 def _make_croniter(trigger: Trigger, start: datetime) -> croniter:

@@ -16,6 +16,7 @@ from tidemill.core.trigger import Job, Trigger
 from tidemill.daemon.ticks import find_next, list_passed
 from tidemill.errors import Conflict, TidemillError
 from tidemill.faults import maybe_crash
+from tidemill.flow.stated import store_params
 from tidemill.ledger.events import record_event
 from tidemill.registry.bindings import find_requested_value
 from tidemill.registry.pauses import find_pause, format_pause
@@ -308,7 +309,7 @@ class Triggers:
             created=now,
             available=now,
             model=model,
-            params=params,
+            params=store_params(params),
             event=event,
         )
 

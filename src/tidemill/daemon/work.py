@@ -31,13 +31,10 @@ class Worker(Protocol):
 
 
 def build_command(job: Job) -> list[str]:
-    """Return the arguments of the command that starts or resumes the run of a job."""
+    """Return the arguments of the command that starts or resumes the run of a job; it reads the job's parameters."""
     cause = msgspec.json.encode({"trigger": job.trigger, "event": job.event, "job": job.id}).decode()
     arguments = ["run", job.pipeline, "--env", job.environment, "--as", job.run, "--cause", cause, "--json"]
-    params = {**job.params, **({"model": job.model} if job.model else {})}
-    for name, value in params.items():
-        arguments += ["--param", f"{name}={value}"]
-    return arguments
+    return [*arguments, "--job", job.id]
 
 
 def start_worker(session: Session, job: Job) -> Worker:

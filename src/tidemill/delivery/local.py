@@ -15,6 +15,7 @@ from tidemill.delivery.target import Observation, OpenRuntime, Workload, fill_va
 from tidemill.errors import TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.host.machine import read_machine
+from tidemill.host.programs import OUTLIVING
 
 _STOP_SECONDS = 45.0
 _POLL_SECONDS = 0.1
@@ -44,7 +45,7 @@ class LocalTarget:
                         *("--port", "0", "--pages-port", "0", "--deployment", str(folder.folder)),
                     ],
                     cwd=files.project,
-                    env=_inherit() | fill_variables(workload) | {"TIDEMILL_PROJECT": str(files.project)},
+                    env=_inherit() | OUTLIVING | fill_variables(workload) | {"TIDEMILL_PROJECT": str(files.project)},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -19,6 +19,8 @@ from tidemill.flow.plan import plan, select_step
 from tidemill.flow.purity import warn_of_effects
 from tidemill.flow.record import Recorder, new_run, start_attempt
 from tidemill.flow.session import Session
+from tidemill.flow.stated import read_params
+from tidemill.host.programs import guard_programs
 
 RunResult = tuple[Run, TidemillError | None]
 
@@ -183,7 +185,7 @@ def _interrupt_steps(session: Session, run: Run) -> None:
 def plan_again(session: Session, past: Run) -> Graph:
     """Return the graph of a past run's pipeline with the same parameters and the current code."""
     pipeline = session.pipeline(past.pipeline)
-    params = dict(past.params)
+    params = read_params(past.params)
     if past.model and any(hint is ModelPolicy for hint in pipeline.hints.values()):
         params["model"] = past.model
     return plan(pipeline, params, session.project, session.clock)
@@ -220,7 +222,8 @@ def _start(session: Session, graph: Graph, record: Run, start: StartState, progr
 def _execute(session: Session, graph: Graph, record: Run, start: StartState, progress: Progress | None) -> RunResult:
     recorder = Recorder(session, record)
     try:
-        Execution(session, graph, recorder, open_engine(session, record.engine), progress, start).run()
+        with guard_programs():
+            Execution(session, graph, recorder, open_engine(session, record.engine), progress, start).run()
     except Stopped as stopped:
         return recorder.close("stopped", stopped.problem), stopped
     except Cancelled as cancelled:

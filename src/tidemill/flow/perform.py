@@ -38,6 +38,7 @@ from tidemill.flow.tasks import (
     iterate_instances,
     retry_delay,
 )
+from tidemill.host.programs import end_programs_on_error
 
 _RETRYABLE = (Transient, ConnectionError, TimeoutError)
 _SELF_DESCRIBING = (bool, int, float, str, bytes, type(None))
@@ -68,7 +69,7 @@ class Performer:
                 arguments = self._arguments(task, transient)
                 maybe_crash("arguments are loaded")
                 started = time.perf_counter()
-                with _deadline(task.timeout):
+                with end_programs_on_error(), _deadline(task.timeout):
                     returned = task.step.function(**arguments)
                 if self._session.observe is not None:
                     self._session.observe(task, arguments, returned)

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.core.upgrade import Upgrade
 from tidemill.errors import ConfigurationError, InputError, NotFound
 from tidemill.flow.session import is_resource
+from tidemill.flow.stated import Stated
 from tidemill.project.project import Project
 
 _SIMPLE = (bool, int, float, str, bytes)
@@ -25,7 +27,8 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 def plan(pipeline: Pipeline, params: Mapping[str, Any], project: Project, clock: Clock) -> Graph:
     """Return the graph of a pipeline for these parameters.
 
-    Text is parsed as the type of the parameter, a time without a zone as UTC. Missing parameters come from the project:
+    Text is parsed as the type of the parameter, a time without a zone as UTC; a `Stated` value keeps its own type, if
+    the parameter can have it. Missing parameters come from the project:
     a `ModelPolicy` (of the model that the parameter `model` names, or of the only model), its `FeatureSet`, the
     settings of `Ci` and `Upgrade`, and the current time for a `datetime`.
 
@@ -39,7 +42,11 @@ def plan(pipeline: Pipeline, params: Mapping[str, Any], project: Project, clock:
     hints = pipeline.hints
     policies = [name for name in pipeline.parameters if hints.get(name) is ModelPolicy]
     remaining = dict(params)
-    model = str(remaining.pop("model", "")) if "model" in remaining and "model" not in pipeline.parameters else ""
+    model = (
+        _read_model_name(remaining.pop("model", ""))
+        if "model" in remaining and "model" not in pipeline.parameters
+        else ""
+    )
     filled: dict[str, Any] = {}
     for name, parameter in pipeline.parameters.items():
         hint = hints.get(name, Any)
@@ -55,7 +62,8 @@ def plan(pipeline: Pipeline, params: Mapping[str, Any], project: Project, clock:
             filled[name] = project.policy.ci
         elif hint is Upgrade:
             filled[name] = project.policy.upgrade
-    graph = pipeline.trace(filled | remaining)
+    others = {name: value.value if isinstance(value, Stated) else value for name, value in remaining.items()}
+    graph = pipeline.trace(filled | others)
     _check(graph)
     return graph
 
@@ -79,7 +87,19 @@ def select_step(graph: Graph, name: str) -> Graph:
     return part
 
 
+def _read_model_name(value: Any) -> str:
+    return str(value.value if isinstance(value, Stated) else value)
+
+
 def _parse(pipeline: str, name: str, value: Any, hint: Any, project: Project) -> Any:
+    if isinstance(value, Stated):
+        value = value.value
+        if hint is datetime and type(value) is date:
+            value = datetime.combine(value, time())
+        if hint is not ModelPolicy:
+            with suppress(msgspec.ValidationError, TypeError):
+                kept = msgspec.convert(value, hint)
+                return _add_zone(kept) if hint is datetime else kept
     if hint is ModelPolicy and isinstance(value, str):
         return project.model(value)
     if isinstance(value, hint) if isinstance(hint, type) else False:
@@ -88,13 +108,17 @@ def _parse(pipeline: str, name: str, value: Any, hint: Any, project: Project) ->
         value = f"{value}T00:00:00"
     try:
         parsed = msgspec.convert(_decode_json(value, hint), hint, strict=False)
-        return parsed.replace(tzinfo=UTC) if isinstance(parsed, datetime) and parsed.tzinfo is None else parsed
+        return _add_zone(parsed)
     except (msgspec.ValidationError, TypeError) as error:
         expected = getattr(hint, "__name__", str(hint))
         raise InputError(
             f"parameter {name!r} of pipeline {pipeline!r} must be of type {expected}, but is {value!r}: {error}",
             "pass a value of that type; write lists and records as JSON, such as [1, 2]",
         ) from None
+
+
+def _add_zone(value: Any) -> Any:
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 
 def _decode_json(value: Any, hint: Any) -> Any:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from tidemill.errors import TidemillError
+from tidemill.host.programs import OUTLIVING
 
 _SECONDS = 120
 _MISSING = ("no such container", "no such object", "no container with")
@@ -72,7 +73,7 @@ class ContainerRuntime(Struct, frozen=True, kw_only=True):
             capture_output=True,
             text=True,
             errors="replace",
-            env=os.environ | variables,
+            env=os.environ | variables | OUTLIVING,
             start_new_session=True,
             check=False,
         )

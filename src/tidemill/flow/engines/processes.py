@@ -19,6 +19,7 @@ from tidemill.flow.capture import Log
 from tidemill.flow.engines.worker import FINISHED, STARTED, work
 from tidemill.flow.session import Session
 from tidemill.flow.tasks import Task, TaskFailure, TaskOutcome
+from tidemill.host.programs import end_programs_of_dead_worker, end_worker
 
 _GRACE = 2.0
 
@@ -172,14 +173,16 @@ class _Worker:
             self._output_changed.notify_all()
 
     def terminate(self) -> None:
-        """Stop the process: kill a busy worker, let an idle one exit."""
+        """Stop the process: kill a busy worker with the programs of its step, let an idle one exit."""
         if self.task is None:
             with suppress(OSError):
                 self.pipe.send(None)
             self.process.join(_GRACE)
-        if self.process.is_alive():
-            self.process.kill()
+        if self.process.is_alive() and self.process.pid is not None:
+            end_worker(self.process.pid)
             self.process.join()
+        elif self.task is not None and self.process.pid is not None:
+            end_programs_of_dead_worker(self.process.pid)
         self.pipe.close()
 
 

@@ -19,6 +19,7 @@ from tidemill.flow.capture import Log
 from tidemill.flow.perform import Performer
 from tidemill.flow.session import Session
 from tidemill.flow.tasks import Task, TaskFailure, TaskOutcome
+from tidemill.host.programs import become_worker, end_own_programs
 
 # Marks the end of the output of a task: the parent then has read all of it.
 FINISHED = b"\0ended\0\n"
@@ -30,6 +31,7 @@ def work(reopen: Callable[[], Session], tasks: Any, printed: Any) -> None:
     """Perform tasks from the pipe and send an outcome for each."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     _print_to(printed)
+    become_worker()
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     performer: Performer | None = None
     run = ""
@@ -109,8 +111,9 @@ def _no_capture() -> Iterator[Log]:
 
 
 def _exit_with_parent() -> None:
-    """Exit when the parent dies: another process may resume the run and run the same step."""
+    """Exit with all programs when the parent dies: another process may resume the run and run the same step."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])
+    end_own_programs()
     os._exit(1)
