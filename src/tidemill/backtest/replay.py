@@ -39,6 +39,7 @@ from tidemill.flow.plan import plan
 from tidemill.flow.shared import SharedResults
 from tidemill.flow.stated import read_params
 from tidemill.journal.buffered import BufferedJournal
+from tidemill.journal.files import FileJournal
 from tidemill.ledger.releases import find_release
 from tidemill.ledger.sqlite import TEMPORARY
 from tidemill.project.project import Project
@@ -97,7 +98,7 @@ class Replay:
         self.features = ReplayFeatures(self.project.features(self.model), self.sources, OfflineFeatures(self.sources))
         ledger = f"sqlite:///{folder / 'ledger.db'}{TEMPORARY}"
         workspace = open_workspace(folder, "backtest", urls={"blobs": str(folder.parent / "blobs"), "ledger": ledger})
-        workspace.journal = self.journal = BufferedJournal(workspace.journal)
+        workspace.journal = self.journal = BufferedJournal(FileJournal(Path(workspace.url("journal"))))
         self.session = open_session(
             self.project,
             "backtest",

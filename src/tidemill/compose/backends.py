@@ -138,7 +138,7 @@ def _folder(url: str) -> Path:
 def _file_journal(url: str) -> Journal:
     from tidemill.journal.files import FileJournal
 
-    return FileJournal(_folder(url))
+    return FileJournal(_folder(url), durable=True)
 
 
 def _delta_tables(url: str) -> Tables:

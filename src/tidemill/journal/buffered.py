@@ -7,7 +7,7 @@ from typing import BinaryIO, ClassVar
 import polars as pl
 
 from tidemill.core.resources import Journal
-from tidemill.journal.files import require_known_at, select_known, sort_known
+from tidemill.journal.selection import require_known_at, select_known, sort_known
 
 _APPENDS = 32
 _ROWS = 50_000

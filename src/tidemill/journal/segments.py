@@ -1,12 +1,68 @@
-"""The rows of segments that were read before: a segment never changes, so it is read from the disk once."""
+"""Reads segments, verified by their checksums. A segment never changes, so it is read from the disk once."""
 
+import errno
+import io
 import threading
 from collections import OrderedDict
 from pathlib import Path
 
 import polars as pl
 
+from tidemill.errors import Corrupt, TidemillError
+from tidemill.journal.names import compute_checksum, parse_name
+
 _LIMIT = 128 << 20  # bytes of rows
+_MOST = 2_000  # segments: each takes some memory besides its rows
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ELOOP)
+
+
+class UnreadableSegment(TidemillError):
+    """The system refuses to read a segment; its bytes may be right."""
+
+
+def read_content(segment: str, kind: str) -> bytes:
+    """Return the bytes of a segment, verified.
+
+    Raises
+    ------
+    FileNotFoundError
+        if it does not exist.
+    Corrupt
+        if its bytes are not those that were written.
+    UnreadableSegment
+        if the system refuses to read it.
+    """
+    file = Path(segment)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        raise UnreadableSegment(
+            f"the journal file {file} cannot be read: {error.strerror}", "check its permissions and the disk"
+        ) from None
+    name = parse_name(file.name)
+    if name is not None and name.checksum:
+        span = file.name[: -len(f"-{name.unique}.arrow")]
+        if compute_checksum(kind, span, name.identifier, content) != name.checksum:
+            state = "is empty" if not content else "does not have the bytes that were written"
+            raise Corrupt(f"the journal file {file} {state}", "`tidemill doctor` lists and mends damaged files")
+    return content
+
+
+def read_segment(segment: str, kind: str) -> pl.DataFrame:
+    """Return the rows of a segment, verified; the errors are those of `read_content`.
+
+    A segment of an earlier version has no checksum: damage is found only if its form cannot be read.
+    """
+    content = read_content(segment, kind)
+    try:
+        return pl.read_ipc(io.BytesIO(content))
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, MemoryError) as error:
+        problem = str(error).split("\n")[0] or type(error).__name__
+        raise Corrupt(
+            f"the journal file {segment} cannot be read: {problem}", "`tidemill doctor` lists and mends damaged files"
+        ) from None
 
 
 class SegmentCache:
@@ -18,13 +74,10 @@ class SegmentCache:
         self._size = 0
         self._lock = threading.Lock()
 
-    def read(self, segment: str) -> pl.DataFrame:
-        """Return the rows of a segment, by its path.
+    def read(self, segment: str, kind: str) -> pl.DataFrame:
+        """Return the rows of a segment, by its path; the errors are those of `read_segment`.
 
-        Raises
-        ------
-        FileNotFoundError
-            if it was deleted, also if its rows are known: a compaction has replaced it.
+        A segment that was deleted is missing, also if its rows are known: a compaction has replaced it.
         """
         with self._lock:
             known = self._rows.get(segment)
@@ -33,13 +86,13 @@ class SegmentCache:
         if known is not None:
             Path(segment).stat()
             return known[0]
-        rows = pl.read_ipc(segment)
+        rows = read_segment(segment, kind)
         size = int(rows.estimated_size())
         with self._lock:
             if size <= self._limit // 2 and segment not in self._rows:
                 self._rows[segment] = rows, size
                 self._size += size
-            while self._size > self._limit:
+            while self._size > self._limit or len(self._rows) > _MOST:
                 self._size -= self._rows.popitem(last=False)[1][1]
         return rows
 
