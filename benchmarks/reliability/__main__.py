@@ -1,0 +1,100 @@
+"""What faults do to a project: `python -m benchmarks.reliability [--quick] [--only PART]`.
+
+It kills commands and services, damages files, fills the disk and moves stores away, on real projects, and counts the
+acknowledged facts that are lost, the tries after which everything works again, and those whose error names the object.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks._report import describe_machine, write_between
+from benchmarks.reliability.damage import try_damage
+from benchmarks.reliability.full_disk import try_full_disks
+from benchmarks.reliability.kills import try_kills
+from benchmarks.reliability.moved import try_moves
+from benchmarks.reliability.service import try_service_kills
+from benchmarks.reliability.shop import Yard
+from benchmarks.reliability.tally import Tally, format_table, report
+from benchmarks.reliability.tampering import try_edits
+from tests.parts import PartMissing, postgres
+
+_PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+
+
+class Part(NamedTuple):
+    """A part of the benchmark, with the number of its tries in a full and in a quick run."""
+
+    try_all: Callable[[Sequence[Yard], int, random.Random], list[Tally]]
+    full: int
+    quick: int
+    on_servers: bool = False
+
+
+PARTS = {
+    "kills": Part(try_kills, 900, 48, on_servers=True),
+    "services": Part(try_service_kills, 100, 12, on_servers=True),
+    "damage": Part(try_damage, 300, 30),
+    "disk": Part(try_full_disks, 20, 8),
+    "moves": Part(try_moves, 20, 2),
+    "edits": Part(try_edits, 100, 28),
+}
+
+
+def measure(
+    parts: Sequence[str], *, quick: bool, seed: int, tries: int = 0, shop: Path | None = None, only_sqlite: bool = False
+) -> list[Tally]:
+    """Run the parts and return their counts; `shop` is a folder that keeps the shop for the next run."""
+    tallies = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidemill-reliability-")))
+        yards = [Yard(folder / "sqlite").build(shop)]
+        if not only_sqlite and any(PARTS[name].on_servers for name in parts):
+            try:
+                yards.append(Yard(folder / "postgresql", stack.enter_context(postgres())).build())
+            except PartMissing as missing:
+                report(f"no PostgreSQL: {missing}")
+        for name in parts:
+            part = PARTS[name]
+            tallies += part.try_all(yards, tries or (part.quick if quick else part.full), random.Random(seed))
+    return tallies
+
+
+def main() -> None:
+    """Run the parts, and print or write the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few tries of each kind: some minutes")
+    parser.add_argument("--only", action="append", choices=sorted(PARTS), help="one part; can be repeated")
+    parser.add_argument("--tries", type=int, default=0, help="another number of tries of each part")
+    parser.add_argument("--sqlite", action="store_true", help="without PostgreSQL")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--shop", type=Path, help="a folder that keeps the shop on SQLite for the next run")
+    parser.add_argument("--seed", type=int, default=1, help="of the times and the order of the faults")
+    parser.add_argument("--markdown", action="store_true", help="write the table to docs/reliability.md")
+    options = parser.parse_args()
+    parts = options.only or list(PARTS)
+    tallies = measure(
+        parts,
+        quick=options.quick,
+        seed=options.seed,
+        tries=options.tries,
+        shop=options.shop,
+        only_sqlite=options.sqlite,
+    )
+    if options.json:
+        print(json.dumps({"machine": describe_machine(), "faults": {tally.fault: asdict(tally) for tally in tallies}}))
+        return
+    table = f"{describe_machine()}; seed {options.seed}\n\n{format_table(tallies)}"
+    print(table)
+    if options.markdown:
+        write_between(_PAGE, "reliability", table)
+
+
+if __name__ == "__main__":
+    main()

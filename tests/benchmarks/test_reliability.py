@@ -1,0 +1,52 @@
+"""Some faults of the benchmark of reliability, so that it cannot rot: nothing is lost, and all goes on."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.reliability.tally import Tally, format_table
+
+_ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that keeps the shop of the first run for the next ones."""
+    return tmp_path_factory.mktemp("reliability") / "shop"
+
+
+def run(shop: Path, part: str, tries: int) -> dict[str, Any]:
+    """Run a part in a process of its own, which forks, and return its faults."""
+    words = ("--sqlite", "--json", "--shop", str(shop), "--only", part, "--tries", str(tries))
+    command = [sys.executable, "-m", "benchmarks.reliability", *words]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    faults: dict[str, Any] = json.loads(done.stdout)["faults"]
+    return faults
+
+
+@pytest.mark.parametrize(("part", "tries"), [("kills", 4), ("services", 1)])
+def test_nothing_acknowledged_is_lost_to_a_kill(shop: Path, part: str, tries: int) -> None:
+    (tally,) = run(shop, part, tries).values()
+    assert (tally["tries"], tally["lost"], tally["recovered"], tally["problems"]) == (tries, 0, tries, [])
+    assert tally["acknowledged"] > 0
+
+
+def test_an_edited_audit_log_is_found(shop: Path) -> None:
+    tally = run(shop, "edits", 7)["edited row of audit"]
+    assert (tally["tries"], tally["named"]) == (1, 1)
+
+
+def test_the_table_has_a_row_for_each_fault_and_a_line_for_each_problem() -> None:
+    tally = Tally("kill -9 of a command")
+    tally.add("run training", acknowledged=2)
+    tally.add("models promote", acknowledged=1, lost=["the route"], broken=["no board"])
+    *table, empty, lost, broken = format_table([tally, Tally("full disk", note="not tried: no root")]).splitlines()
+    assert [cell.strip() for cell in table[2].split("|")[1:-1]] == ["kill -9 of a command", "2", "3", "1", "1", "–", ""]
+    assert "not tried: no root" in table[3]
+    assert (empty, lost) == ("", "- kill -9 of a command: models promote: LOST the route")
+    assert broken.endswith("no board")
