@@ -215,7 +215,7 @@ class Example:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(60)
         if self.server.exists():
-            tidemill(self.server, "deploy", "stop", "--all")
+            tidemill(self.server, "deploy", "stop", "--all", "--reason", "the example is over")
 
 
 def select_month(month: int) -> pl.DataFrame:
@@ -300,11 +300,12 @@ def deploy_to_production(example: Example, build: dict[str, Any]) -> None:
     announce(5, "production: refused with what is missing, then promoted by a person")
     number = str(build["number"])
     mai = example.tokens["mai"]
-    show(tidemill(example.server, "deploy", "promote", number, "--to", "production", code=3, token=mai))
+    promote = ("deploy", "promote", number, "--to", "production", "--reason", "two good runs")
+    show(tidemill(example.server, *promote, code=3, token=mai))
     example.start_training("preproduction")
     example.wait_for_runs("preproduction", 2)
     example.approve(build, "production", "mai", "two good runs")
-    show(tidemill(example.server, "deploy", "promote", number, "--to", "production", token=mai))
+    show(tidemill(example.server, *promote, token=mai))
     example.wait_for_runs("production", 1)
     wait_for("the first answers", lambda: is_ready(example.address("production")), example.problem)
     show(tidemill(example.server, "deploy", "status"))
@@ -375,11 +376,12 @@ def run_the_image(example: Example, build: dict[str, Any]) -> None:
         return
     mai = example.tokens["mai"]
     try:
-        show(tidemill(example.server, "deploy", "promote", str(build["number"]), "--to", "container", token=mai))
+        promote = ("deploy", "promote", str(build["number"]), "--to", "container", "--reason", "the same in an image")
+        show(tidemill(example.server, *promote, token=mai))
     except Failed as refused:
         show(f"podman cannot run it on this machine: {str(refused).strip().splitlines()[-1]}")
         return
-    show(tidemill(example.server, "deploy", "stop", "container", token=mai))
+    show(tidemill(example.server, "deploy", "stop", "container", "--reason", "it was only a try", token=mai))
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def test_a_notebooks_model_is_registered_deployed_and_rolled_back(shop: Path, tm
     assert listed(shop, "routes", "list")[0]["arms"][0]["release"] == "shop/1"
     tidemill(shop, "models", "promote", label, "--reason", "it is better")
     assert listed(shop, "routes", "list")[0]["arms"][0]["release"] == label
-    tidemill(shop, "models", "rollback")
+    tidemill(shop, "models", "rollback", "--reason", "because")
     assert listed(shop, "routes", "list")[0]["arms"][0]["release"] == "shop/1"
     assert [entry["action"] for entry in listed(shop, "audit", "list")][:2] == ["rolled back to", "promoted"]
 

@@ -54,9 +54,11 @@ def test_what_cannot_answer_is_not_promoted(shop: Path, tmp_path: Path) -> None:
     words = ("models", "register", str(made), "--samples", str(tmp_path / "samples.csv"), "--task", "classification")
     registered = tidemill(shop, *words, "--classes", "a,b", "--name", "foreign").stderr
     assert "it cannot be promoted" in " ".join(registered.split())
-    assert "is not trusted" in tidemill(shop, "models", "promote", "foreign", code=2).stderr
+    assert "is not trusted" in tidemill(shop, "models", "promote", "foreign", "--reason", "because", code=2).stderr
     tidemill(shop, *words, "--classes", "x,y", "--name", "named", "--trust")
-    assert "its signature has x, y" in tidemill(shop, "models", "promote", "named", code=2).stderr
+    assert (
+        "its signature has x, y" in tidemill(shop, "models", "promote", "named", "--reason", "because", code=2).stderr
+    )
     assert listed(shop, "models", "history", "--name", "foreign") == []
     assert listed(shop, "models", "history", "--name", "named") == []
 
@@ -90,15 +92,15 @@ def test_metrics_of_different_test_rows_are_not_subtracted(shop: Path, tmp_path:
 
 
 def test_promoting_what_nobody_watches_is_warned_of(shop: Path) -> None:
-    assert tidemill(shop, "models", "promote", "shop/2").stderr == ""
+    assert tidemill(shop, "models", "promote", "shop/2", "--reason", "because").stderr == ""
     text = (shop / "tidemill.toml").read_text()
     (shop / "tidemill.toml").write_text(text[: text.index("[[watch.values]]")])
     try:
-        reported = tidemill(shop, "models", "promote", "shop/1")
+        reported = tidemill(shop, "models", "promote", "shop/1", "--reason", "because")
     finally:
         (shop / "tidemill.toml").write_text(text)
     assert "nothing watches model 'shop'" in reported.stderr
-    back = tidemill(shop, "models", "rollback")
+    back = tidemill(shop, "models", "rollback", "--reason", "because")
     assert "shop/2 serves model shop again" in back.stdout
     served = [row["arms"][0]["release"] for row in listed(shop, "models", "history")]
     assert served == ["shop/1", "shop/1", "shop/2", "shop/1", "shop/2"]

@@ -16,7 +16,7 @@ from tidemill.core.policy import Policy
 from tidemill.daemon.deliveries import Deliveries
 from tidemill.daemon.triggers import Triggers
 from tidemill.delivery.automation import check_restore, describe_status, list_candidates
-from tidemill.errors import Conflict
+from tidemill.errors import Conflict, NotFound
 from tidemill.flow.session import Session
 from tidemill.project.project import Project
 from tidemill.registry.deployments import (
@@ -28,6 +28,7 @@ from tidemill.registry.deployments import (
     list_deployments,
     mark_failed,
     mark_healthy,
+    mark_stopped,
 )
 from tidemill.registry.pauses import pause, resume
 
@@ -127,9 +128,9 @@ def test_an_approval_of_somebody_else_makes_it_due_and_no_push_after_it(plant: P
     deliveries = Deliveries(plant.session, Triggers(plant.policy, plant.books, plant.clock, CONTROL))
     assert "waits for approval" in deliveries.create_jobs()[0]
     assert deliveries.create_jobs() == []  # it says so once
-    approve(plant.books, plant.clock, build, "preproduction", actor="ada")
+    approve(plant.books, plant.clock, build, "preproduction", actor="ada", reason="read it")
     assert plant.due() == {}
-    approve(plant.books, plant.clock, build, "preproduction", actor="mai")
+    approve(plant.books, plant.clock, build, "preproduction", actor="mai", reason="read it")
     assert plant.due() == {"preproduction": 1}
     plant.build()  # the approval of a build is none of the next one
     assert plant.due() == {}
@@ -151,9 +152,9 @@ def test_each_build_has_one_job_for_an_environment(plant: Plant) -> None:
 
 def test_a_paused_environment_takes_nothing_until_it_is_resumed(plant: Plant) -> None:
     plant.build("dev/a")
-    pause(plant.books, plant.clock, "environment", "test", environment="test", actor="mai")
+    pause(plant.books, plant.clock, "environment", "test", environment="test", actor="mai", reason="read it")
     assert plant.due() == {}
-    resume(plant.books, plant.clock, "environment", "test", environment="test", actor="mai")
+    resume(plant.books, plant.clock, "environment", "test", environment="test", actor="mai", reason="read it")
     assert plant.due() == {"test": 1}
 
 
@@ -180,7 +181,7 @@ def test_when_the_build_before_is_brought_back(
     if is_busy:
         add_deployment(plant.books, plant.clock, plant.build("dev/a"), "test", change="push", by="policy")
     if is_paused:
-        pause(plant.books, plant.clock, "environment", "test", environment="test", actor="mai")
+        pause(plant.books, plant.clock, "environment", "test", environment="test", actor="mai", reason="read it")
     findings = check_restore(plant.books, "test", failed_at, plant.clock.now())
     assert [finding.about for finding in findings] == expected
     assert find_previous(plant.books, "test") == first
@@ -195,6 +196,27 @@ def test_each_deployment_replaces_the_one_before_in_one_step(plant: Plant) -> No
     assert find_healthy(plant.books, "test") == now
     assert now.previous == before.id
     assert now.healthy == plant.clock.now()
+
+
+def test_each_rollback_goes_one_further_back(plant: Plant) -> None:
+    first, second, third = (plant.build() for _ in range(3))
+    with pytest.raises(NotFound, match="no build before"):
+        find_previous(plant.books, "test")
+    for build in (first, second, third):
+        plant.deploy(build, "test")
+    assert find_previous(plant.books, "test") == second
+    plant.deploy(second, "test", "rollback")
+    assert find_previous(plant.books, "test") == first
+    plant.deploy(first, "test", "restore")
+    with pytest.raises(NotFound, match="no build before the one that test runs") as refused:
+        find_previous(plant.books, "test")
+    assert "deploy promote" in refused.value.cure
+    plant.deploy(third, "test", "promote")
+    assert find_previous(plant.books, "test") == first, "what was rolled back is not brought back"
+    plant.deploy(first, "test", "promote")
+    assert find_previous(plant.books, "test") == third
+    mark_stopped(plant.books, plant.clock, "test")
+    assert find_previous(plant.books, "test") == first, "nothing serves: the last one is brought back"
 
 
 def test_status_shows_what_the_next_build_lacks(plant: Plant) -> None:
@@ -221,7 +243,12 @@ def test_a_build_is_found_by_number_and_commit(plant: Plant) -> None:
         ("[environments.a]\nruns = 2", "runs has no effect without `after`"),
         ('[environments.a]\napprovals = 2\napprovers = ["mai"]', "2 approvals are needed, and there are 1 approvers"),
         ('[environments.a]\nzone = "Berlin"', "there is no time zone 'Berlin'"),
-        ('[environments.a]\nfreeze = ["weekends"]', "freeze"),
+        ('[environments.a]\nfreeze = ["weekends"]', "environments.a.freeze: 'weekends' is no freeze window"),
+        ('[environments.a]\nfreeze = ["fri 25:00 - mon 08:00"]', "there is no time 25:00"),
+        ('[environments.a]\nfreeze = ["2026-13-01 - 2026-13-04"]', "there is no day 2026-13-01"),
+        ('[environments.a]\nfreeze = ["2026-12-27 - 2026-12-24"]', "2026-12-24 is before 2026-12-27"),
+        ('[environments.a]\nfreeze = ["2026-02-29 - 2026-03-01"]', "there is no day 2026-02-29"),
+        ('[environments.a]\nfreeze = ["mon 08:00 - mon 08:00"]', "it ends when it begins"),
         ("[environments.ci]", "cannot be named 'ci'"),
         ("[environments.a]\nport = 80\n[environments.b]\nport = 80", "two environments use port 80"),
         ("[environments.a]\nsoak = 3", "soak"),
@@ -236,6 +263,7 @@ def test_a_wrong_environment_is_an_error_with_its_line(tmp_path: Path, text: str
     with pytest.raises(ConfigurationError) as wrong:
         Project(tmp_path / "shop")
     assert problem in str(wrong.value)
+    assert str(wrong.value).startswith("tidemill.toml, line ")
     assert wrong.value.cure
 
 

@@ -73,7 +73,7 @@ def serving(folder: Path) -> Deployment:
 
 
 def promote(folder: Path, build: int, environment: str = "test", code: int = 0) -> "subprocess.CompletedProcess[str]":
-    return tidemill(folder, "deploy", "promote", str(build), "--to", environment, code=code)
+    return tidemill(folder, "deploy", "promote", str(build), "--to", environment, "--reason", "because", code=code)
 
 
 def inspect(deployment: Deployment, field: str) -> str:

@@ -68,7 +68,7 @@ def open_control(folder: Path) -> Session:
 
 
 def promote(folder: Path, build: int, to: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-    return tidemill(folder, "deploy", "promote", str(build), "--to", to, code=code, **variables)
+    return tidemill(folder, "deploy", "promote", str(build), "--to", to, "--reason", "because", code=code, **variables)
 
 
 def serving(folder: Path, environment: str = "test") -> Deployment:
@@ -255,7 +255,18 @@ def test_a_killed_deployment_is_resumed(folder: Path, point: str) -> None:
     """Kill the deploying process at a point; the run is resumed, and exactly one process serves."""
     build = next_build(folder)
     before = serving(folder)
-    command = [sys.executable, "-m", "tidemill", "deploy", "promote", str(build.number), "--to", "test"]
+    command = [
+        sys.executable,
+        "-m",
+        "tidemill",
+        "deploy",
+        "promote",
+        str(build.number),
+        "--to",
+        "test",
+        "--reason",
+        "because",
+    ]
     killed = subprocess.run(
         command, cwd=folder, env=os.environ | {"TIDEMILL_FAULT": point}, capture_output=True, check=False
     )

@@ -91,7 +91,7 @@ def test_models_that_are_registered_manually_reach_level_0_and_the_cure_is_a_pip
     tidemill(project.folder, "models", *words, "--task", "classification", "--classes", "false,true", "--trust")
     books = open_workspace(project.state_folder, "production").ledger
     assert assess(books, project.policy, "production").level is None
-    tidemill(project.folder, "models", "promote", "paper/1")
+    tidemill(project.folder, "models", "promote", "paper/1", "--reason", "because")
     found = assess(books, project.policy, "production")
     assert [(model.model, model.level) for model in found.models] == [("paper", 0), ("shop", None)]
     assert found.level == 0, "a model of the policy without a release does not count"
@@ -121,7 +121,14 @@ def test_builds_and_approved_deployments_make_a_loop_level_2(looped: tuple[Ledge
     without = assess(books, policy, "backtest")
     assert names(without, 2) == {"approved deployment to production"}
     assert "without an approval" in find(without, "approved deployment to production").text
-    approve(books, VirtualClock(read_start(books)), books.builds.get(f"{2:032}"), "backtest", actor="grace")
+    approve(
+        books,
+        VirtualClock(read_start(books)),
+        books.builds.get(f"{2:032}"),
+        "backtest",
+        actor="grace",
+        reason="read it",
+    )
     found = assess(books, policy, "backtest")
     assert found.level == 2, names(found, 2)
     assert "approved by grace" in find(found, "approved deployment to production").text

@@ -99,8 +99,8 @@ def test_canary_promotion_rollback_and_promotion_by_a_person_keep_bound_releases
     assert [role for role, _ in pier.others] == ["champion", "challenger", "shadow"], "the canary continues"
     pier.settle("late/3", "promote")
     assert pier.others == [("champion", "late/3")]
-    pier.deployer.promote("late/1", "a person", "")
-    pier.deployer.rollback("late", "a person", "")
+    pier.deployer.promote("late/1", "a person", "because")
+    pier.deployer.rollback("late", "a person", "because")
     pier.release(canary=False)
     assert pier.bound == {"B": "late/2", "C": "late/4"}
 
@@ -144,14 +144,14 @@ def test_a_person_binds_and_unbinds(pier: Pier) -> None:
     pier.deployer.bind("late/2", "B", "a person", "right after all")
     assert pier.bound == {"B": "late/2"}
     with pytest.raises(InputError, match="no release of model 'late' is bound to vehicle = 'X'"):
-        pier.deployer.unbind("late", "X", "a person", "")
+        pier.deployer.unbind("late", "X", "a person", "because")
 
 
 def test_without_a_key_nothing_can_be_bound(tmp_path: Path) -> None:
     dock = Dock(tmp_path)
     dock.release()
     with pytest.raises(InputError, match="no key names the regimes"):
-        dock.deployer.bind("late/1", "B", "a person", "")
+        dock.deployer.bind("late/1", "B", "a person", "because")
     other = Pier(tmp_path / "other")
     other.release()
     release = other.register_for("B")
@@ -172,7 +172,7 @@ def test_another_key_unbinds_and_no_key_too(pier: Pier) -> None:
 def test_frozen_and_approval(pier: Pier) -> None:
     assert pier.bind("B", approval=True) is None
     release = pier.books.releases.find(name="late", newest=True, limit=1)[0]
-    route = pier.deployer.approve(release, pier.policy(approval=True), "a person")
+    route = pier.deployer.approve(release, pier.policy(approval=True), "a person", "because")
     assert route is not None
     assert pier.bound == {"B": release.label}
     pause(pier.books, pier.clock, "model", "late", environment="test", actor="a person", reason="audit")
@@ -219,7 +219,7 @@ def test_a_request_whose_job_was_dropped_does_not_count(pier: Pier) -> None:
 def test_the_release_of_an_unbound_value_is_kept(pier: Pier) -> None:
     pier.bind("B")
     pier.judge("proceed", "late/1", key="vehicle")
-    pier.deployer.unbind("late", "B", "a person", "")
+    pier.deployer.unbind("late", "B", "a person", "because")
     assert list_kept_releases(pier.books, "test", "late") == {"late/1", "late/2"}
     route = find_current_route(pier.books, "test", "late")
     assert route is not None

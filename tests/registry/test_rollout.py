@@ -1,5 +1,6 @@
 """Rollout: canary, promotion, rollback and approval, as routes and events show them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -130,16 +131,16 @@ def test_a_waiting_release_starts_after_the_canary(dock: Dock, action: Action) -
 def test_a_waiting_release_does_not_start_after_a_decision_of_a_person(dock: Dock) -> None:
     for _ in range(3):
         dock.release()
-    dock.deployer.promote("late/1", "Ada", "")
+    dock.deployer.promote("late/1", "Ada", "because")
     assert dock.deployer.deploy_waiting(dock.policy()) is None
-    route = dock.deployer.approve(dock.books.releases.find(name="late", version=3)[0], dock.policy(), "Ada")
+    route = dock.deployer.approve(dock.books.releases.find(name="late", version=3)[0], dock.policy(), "Ada", "because")
     assert route is not None
 
 
 def test_a_person_can_start_a_waiting_release_at_once(dock: Dock) -> None:
     for _ in range(3):
         dock.release()
-    route = dock.deployer.approve(dock.books.releases.find(name="late", version=3)[0], dock.policy(), "Ada")
+    route = dock.deployer.approve(dock.books.releases.find(name="late", version=3)[0], dock.policy(), "Ada", "because")
     assert route is not None
     assert route.reason == "canary of 20%; it replaces the canary of late/2, which was undecided"
 
@@ -173,23 +174,23 @@ def test_an_approval_is_requested_once(dock: Dock) -> None:
     (event,) = dock.books.events.find(kind="approval.needed")
     assert event.subject == "late/1"
     assert find_current_route(dock.books, "test", "late") is None
-    route = dock.deployer.approve(release, policy, "Ada")
+    route = dock.deployer.approve(release, policy, "Ada", "because")
     assert route is not None
     assert (dock.arms, route.by) == ([("champion", "late/1", 1.0)], "Ada")
     with pytest.raises(InputError, match="late/1 is in production already"):
-        dock.deployer.approve(release, policy, "Ada")
+        dock.deployer.approve(release, policy, "Ada", "because")
 
 
 def test_only_a_waiting_release_can_be_approved(dock: Dock) -> None:
     first, policy = dock.register(), dock.policy(approval=True)
     with pytest.raises(InputError, match="late/1 does not wait for an approval") as refused:
-        dock.deployer.approve(first, policy, "Ada")
+        dock.deployer.approve(first, policy, "Ada", "because")
     assert "models promote late/1" in refused.value.cure
     assert dock.deployer.deploy(first, policy) is None
-    dock.deployer.promote("late/1", "Ada", "")
-    dock.deployer.promote(dock.register().label, "Ada", "")
+    dock.deployer.promote("late/1", "Ada", "because")
+    dock.deployer.promote(dock.register().label, "Ada", "because")
     with pytest.raises(InputError, match="late/1 does not wait for an approval"):
-        dock.deployer.approve(first, policy, "Ada")  # it was in production, and was replaced
+        dock.deployer.approve(first, policy, "Ada", "because")  # it was in production, and was replaced
 
 
 def test_a_model_without_a_watch_receives_no_traffic(dock: Dock) -> None:
@@ -209,12 +210,31 @@ def test_releasing_the_champion_again_changes_nothing(dock: Dock) -> None:
 def test_a_person_promotes_a_release_and_rolls_it_back(dock: Dock) -> None:
     dock.release()
     dock.register()
-    promoted = dock.deployer.promote("late/2", "Ada", "")
-    assert (promoted.by, promoted.reason) == ("Ada", "promoted by a person")
+    promoted = dock.deployer.promote("late/2", "Ada", "because")
+    assert (promoted.by, promoted.reason) == ("Ada", "because")
     back = dock.deployer.rollback("late", "Ada", "it was slow")
     assert (dock.arms, back.reason) == ([("champion", "late/1", 1.0)], "it was slow")
     with pytest.raises(NotFound):
-        dock.deployer.promote("late/9", "Ada", "")
+        dock.deployer.promote("late/9", "Ada", "because")
+
+
+@pytest.mark.parametrize("reason", ["", " \t", "…"])
+def test_a_person_gives_a_reason(dock: Dock, reason: str) -> None:
+    dock.release()
+    dock.release(approval=True)
+    waiting = dock.books.releases.find(name="late", version=2)[0]
+    decisions: list[Callable[[], object]] = [
+        lambda: dock.deployer.promote("late/2", "Ada", reason),
+        lambda: dock.deployer.approve(waiting, dock.policy(), "Ada", reason),
+    ]
+    for decide in decisions:
+        with pytest.raises(InputError, match="the decision has no reason") as refused:
+            decide()
+        assert "--reason" in refused.value.cure
+    dock.deployer.promote("late/2", "Ada", "  it is better ")
+    with pytest.raises(InputError, match="the decision has no reason"):
+        dock.deployer.rollback("late", "Ada", reason)
+    assert [entry.reason for entry in dock.books.audit.find()] == ["it is better"]
 
 
 def test_each_rollback_restores_an_earlier_champion(dock: Dock) -> None:
@@ -222,7 +242,7 @@ def test_each_rollback_restores_an_earlier_champion(dock: Dock) -> None:
         dock.release(canary=False)
 
     def back() -> str:
-        return dock.deployer.rollback("late", "Ada", "").arms[0].release
+        return dock.deployer.rollback("late", "Ada", "because").arms[0].release
 
     assert [back(), back()] == ["late/3", "late/2"]
     dock.deployer.promote("late/4", "Ada", "it was fixed")
@@ -233,18 +253,18 @@ def test_each_rollback_restores_an_earlier_champion(dock: Dock) -> None:
 
 def test_a_rollback_without_an_earlier_champion_is_an_error(dock: Dock) -> None:
     with pytest.raises(InputError, match="no earlier champion") as refused:
-        dock.deployer.rollback("late", "Ada", "")
+        dock.deployer.rollback("late", "Ada", "because")
     assert refused.value.cure
     dock.release()
     with pytest.raises(InputError, match="no earlier champion"):
-        dock.deployer.rollback("late", "Ada", "")
+        dock.deployer.rollback("late", "Ada", "because")
 
 
 def test_a_rollback_during_a_canary_stops_the_canary(dock: Dock) -> None:
     dock.release()
     dock.release(canary=False)
     dock.release()
-    dock.deployer.rollback("late", "Ada", "")
+    dock.deployer.rollback("late", "Ada", "because")
     assert dock.arms == [("champion", "late/1", 1.0)]
 
 
@@ -275,7 +295,7 @@ def test_each_route_names_its_kind_of_change(dock: Dock) -> None:
     failing = Verdict(check="performance", subject="late/4", outcome="fail", action="rollback", reason="numbers")
     dock.deployer.apply_watch_verdict("late", failing)
     dock.deployer.promote("late/1", "Ada", "first again")
-    dock.deployer.rollback("late", "Ada", "")
+    dock.deployer.rollback("late", "Ada", "because")
     changes = [(route.change, route.by) for route in list_routes(dock.books, "test", "late")]
     policy = ["first", "canary", "rollback", "canary", "promote", "direct", "rollback"]
     assert changes == [*((change, "policy") for change in policy), ("manual", "Ada"), ("manual", "Ada")]
@@ -294,7 +314,7 @@ def test_two_failing_champions_do_not_alternate(dock: Dock) -> None:
     assert dock.arms == [("champion", "late/2", 1.0)]
     dock.release(canary=False)
     assert fails("late/4") is not None, "a new release falls back to the previous champion"
-    assert dock.deployer.rollback("late", "Ada", "").arms[0].release == "late/1", (
+    assert dock.deployer.rollback("late", "Ada", "because").arms[0].release == "late/1", (
         "a release that was rolled back is not restored"
     )
 

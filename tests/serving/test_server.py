@@ -17,7 +17,8 @@ import pytest
 from tests.serving.kit import MODEL, ROW, ServingKit, package, running, until
 from tidemill.access.exposure import Exposure
 from tidemill.clock import SystemClock
-from tidemill.errors import InputError
+from tidemill.delivery.http_client import predict
+from tidemill.errors import InputError, TidemillError
 from tidemill.models.load import load
 from tidemill.serving.server import HttpServer, serve
 
@@ -71,6 +72,21 @@ def test_the_error_names_a_port_in_use_and_another_port(kit: ServingKit) -> None
 def test_other_addresses_than_loopback_need_protection(kit: ServingKit, host: str) -> None:
     with pytest.raises(InputError, match=r"without TLS|is not an IP address"):
         HttpServer(kit.workspace, SystemClock(), Exposure(host=host), 0)
+
+
+def test_a_deployment_learns_which_release_its_service_cannot_load(kit: ServingKit) -> None:
+    """The champion is intact, and its challenger is not; without an earlier route, the service has none."""
+    kit.route(kit.arm(1, package()), kit.arm(2, package(2, samples=[{"distance": "far"}]), "challenger", 0.5))
+    server = HttpServer(kit.workspace, SystemClock(), port=0)
+    server.start()
+    try:
+        with pytest.raises(TidemillError) as refused:
+            predict(server.address, MODEL, [ROW])
+    finally:
+        server.stop()
+    assert "the service answers 503" in refused.value.problem
+    assert "release flights/2 cannot be loaded: " in refused.value.problem
+    assert "distance" in refused.value.problem, "and why"
 
 
 def test_a_server_can_be_restarted_on_its_port(kit: ServingKit) -> None:

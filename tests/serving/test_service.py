@@ -230,6 +230,7 @@ def test_a_package_that_was_altered_is_not_served(kit: ServingKit) -> None:
     serving = start_service(kit)
     kit.route(arm)
     serving.refresh()
+    assert "release flights/2 cannot be loaded" in serving.failures[MODEL].problem
     assert "altered" in serving.failures[MODEL].problem
     assert serving.predict(MODEL, ROWS)["release"].unique().to_list() == ["flights/1"]
 

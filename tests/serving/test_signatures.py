@@ -101,14 +101,14 @@ def test_a_training_signs_its_release_and_a_person_signs_an_older_one(
     file = project.folder / "tidemill.toml"
     settings = f'[signing]\nkey = "${{SHOP_SIGNING_KEY}}"\npublic_key = """\n{public.read_text()}"""\n'
     file.write_text(f"{file.read_text()}\n{settings}[environments.production]\nsigned = true\n")
-    unsigned = tidemill(project.folder, "models", "promote", "shop/1", code=1).stderr
+    unsigned = tidemill(project.folder, "models", "promote", "shop/1", "--reason", "because", code=1).stderr
     assert "shop/1 is not signed" in unsigned
     file.write_text(file.read_text().replace("[training]", "[training]\nseed = 3\nparams = { bagging_fraction = 0.9 }"))
     stopped = tidemill(project.folder, "run", "training", code=1).stderr
     assert "shop/1 is not signed" in stopped, "a training does not load its champion either"
     monkeypatch.setenv("SHOP_SIGNING_KEY", str(key))
     tidemill(project.folder, "models", "sign", "shop/1", "--reason", "made before there was a key")
-    tidemill(project.folder, "models", "promote", "shop/1")
+    tidemill(project.folder, "models", "promote", "shop/1", "--reason", "because")
     monkeypatch.delenv("SHOP_SIGNING_KEY")
     stopped = tidemill(project.folder, "run", "training", code=2).stderr
     assert "production loads only signed models, and there is no private key" in stopped

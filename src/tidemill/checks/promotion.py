@@ -9,13 +9,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidemill.checks.comparison import check_metric_thresholds
-from tidemill.checks.freeze import find_freeze
 from tidemill.checks.gate import Finding, combine_findings
 from tidemill.checks.registry import deployment_finding
 from tidemill.clock import parse_duration
 from tidemill.core.build import Build
 from tidemill.core.check import Verdict
 from tidemill.core.environment import Environment, PromotionRule
+from tidemill.project.freeze import find_freeze
 
 PROMOTION = "promotion"
 PROMOTION_FINDINGS = tuple(
@@ -216,7 +216,7 @@ def _check_approvals(case: PromotionCase) -> list[Finding]:
             "approvals",
             f"it has {len(counted)} of {needed} approvals of people who did not write it"
             + (f" ({'; '.join(not_counted)})" if not_counted else "")
-            + f": `tidemill deploy approve {case.build.number} --to {case.environment}`",
+            + f": `tidemill deploy approve {case.build.number} --to {case.environment} --reason …`",
             {"approvals": len(counted), "approvals_needed": needed},
         )
     ]

@@ -150,8 +150,6 @@ def override(
     session.resource(Fleet).settings(to)
     if rule not in get_args(PromotionRule):
         raise InputError(f"{rule!r} cannot be overridden", f"use one of: {', '.join(get_args(PromotionRule))}")
-    if not reason.strip():
-        raise InputError("an override needs a reason", '--reason "the fix of yesterday\'s outage"')
     actor, books = require_actor(session, DECIDE, to).name, session.workspace.ledger
     until = session.clock.now() + timedelta(hours=hours)
     with books.transaction(durable=True):
@@ -170,14 +168,14 @@ def promote(build: BuildArgument, to: ToOption, reason: Reason = "", json: Json 
 @deploy.command("rollback")
 def rollback(environment: EnvironmentArgument, reason: Reason = "", json: Json = False) -> int:
     """Deploy the build that an environment ran before, and pause automation there until `deploy resume`."""
+    from tidemill.ledger.decisions import require_reason
     from tidemill.registry.deployments import find_previous
     from tidemill.registry.pauses import pause
 
-    session = load_session(CONTROL)
+    reason, session = require_reason(reason), load_session(CONTROL)
     actor, books = require_actor(session, DECIDE, environment).name, session.workspace.ledger
     previous = find_previous(books, environment)
     with books.transaction(durable=True):
-        why = reason or f"rolled back to {previous.label}"
         pause(
             books,
             session.clock,
@@ -185,7 +183,7 @@ def rollback(environment: EnvironmentArgument, reason: Reason = "", json: Json =
             environment,
             environment=environment,
             actor=actor,
-            reason=why,
+            reason=reason,
         )
     output.err.print(f"automation in {environment} is paused until `tidemill deploy resume {environment}`")
     return _deploy(session, previous.id, environment, "rollback", reason, json)
@@ -220,8 +218,10 @@ def stop(
 ) -> None:
     """Stop what runs in an environment; it serves nothing until the next deployment."""
     from tidemill.core.fleet import Fleet
+    from tidemill.ledger.decisions import require_reason
     from tidemill.registry.deployments import mark_stopped
 
+    reason = require_reason(reason)
     if bool(environment) == everything:
         raise InputError("name an environment, or give --all", "`tidemill deploy stop test`")
     session = load_session(CONTROL)
@@ -288,9 +288,11 @@ def reconcile(json: Json = False) -> None:
 
 def _deploy(session: "Session", build: str, to: str, change: str, reason: str, json: bool) -> int:
     from tidemill.flow.engine import run as run_pipeline
+    from tidemill.ledger.decisions import require_reason
     from tidemill.recipes.deploying import deployment
     from tidemill.registry.deployments import find_build
 
+    reason = require_reason(reason)
     actor = require_actor(session, DECIDE, to).name
     chosen = find_build(session.workspace.ledger, build)
     params = {"environment": to, "build": chosen.id, "by": actor, "reason": reason, "change": change}

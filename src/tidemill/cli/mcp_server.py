@@ -273,7 +273,7 @@ class ProposalTools:
         place, books = self._session.workspace.environment, self._session.workspace.ledger.reader
         if release:
             found = find_release(books, release)
-            words = ["tidemill", "models", "promote", found.label]
+            words = ["tidemill", "models", "promote", found.label, "--reason", "…"]
             words += ["--env", place] if place != "production" else []
             payload = ProposalPayload(
                 proposal="promotion", by=self._find_actor(), reason=reason, command=shlex.join(words), model=found.name
@@ -283,7 +283,7 @@ class ProposalTools:
         if environment not in known:
             raise NotFound(f"there is no environment {environment!r}", f"they are: {', '.join(known) or 'none'}")
         chosen = find_build(books, build)
-        words = ["tidemill", "deploy", "promote", str(chosen.number), "--to", environment]
+        words = ["tidemill", "deploy", "promote", str(chosen.number), "--to", environment, "--reason", "…"]
         payload = ProposalPayload(
             proposal="deployment",
             by=self._find_actor(),

@@ -78,7 +78,7 @@ def _describe_next(label: str, model: "Model") -> str:
         require_predictions(model)
     except TidemillError as error:
         return f"it cannot predict its samples, so it cannot be promoted: {error.problem} — {error.cure}"
-    return f"to deploy it: `tidemill models promote {label}`"
+    return f"to deploy it: `tidemill models promote {label} --reason …`"
 
 
 @models.command("approve")

@@ -11,12 +11,6 @@ TargetKind = Literal["local", "container", "kubernetes", "ray"]
 PromotionRule = Literal["branch", "approvals", "runs", "soak", "thresholds", "data", "freeze", "paused"]
 """The rules that a person can override for a time. No person can override the state of a build or its verification."""
 
-
-_DAY = "(mon|tue|wed|thu|fri|sat|sun)"
-_TIME = "([01][0-9]|2[0-3]):[0-5][0-9]"
-_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-FreezeWindow = Annotated[str, Meta(pattern=f"^({_DAY} {_TIME} - {_DAY} {_TIME}|{_DATE} - {_DATE})$")]
-
 CONTROL = "ci"
 """The environment of the runs that build and deploy: its daemon starts and supervises the processes of the others."""
 
@@ -109,7 +103,7 @@ class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     valid_data: bool = False
     approvals: Annotated[int, Meta(ge=0)] = 0
     approvers: tuple[str, ...] = ()
-    freeze: tuple[FreezeWindow, ...] = ()
+    freeze: tuple[str, ...] = ()
     zone: str = "UTC"
     target: TargetKind = "local"
     port: Annotated[int, Meta(ge=0, le=65535)] = 0

@@ -13,6 +13,7 @@ from tidemill.checks.infrastructure import LoadResult
 from tidemill.errors import TidemillError
 
 _SECONDS = 30.0
+_UNAVAILABLE = 503
 _MOST_CONNECTIONS = 512
 
 
@@ -43,9 +44,18 @@ def predict(address: str, model: str, rows: list[dict[str, Any]]) -> list[dict[s
     reply = _decode(body)
     if status != 200:
         problem = reply.get("error", body[:200].decode(errors="replace"))
-        raise TidemillError(f"the service answers {status}: {problem}", str(reply.get("cure", "")))
+        why = _find_failure(address, model) if status == _UNAVAILABLE else ""
+        problem = f"the service answers {status}: {problem}" + (f": {why}" if why else "")
+        raise TidemillError(problem, str(reply.get("cure", "")))
     predictions: list[dict[str, Any]] = reply["predictions"]
     return [{"release": reply["release"], **prediction} for prediction in predictions]
+
+
+def _find_failure(address: str, model: str) -> str:
+    """Return which release of a model a service cannot load, and why; empty if it loaded all, or does not answer."""
+    with contextlib.suppress(TidemillError, KeyError, TypeError):
+        return str(_decode(_request(address, "/ready")[1])["models"][model]["failed"]["problem"])
+    return ""
 
 
 def is_healthy(address: str) -> bool:

@@ -7,6 +7,7 @@ from msgspec import Struct
 from tidemill.clock import Clock
 from tidemill.core.audit import AuditEntry
 from tidemill.core.resources import Books
+from tidemill.errors import InputError
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -16,6 +17,13 @@ class Decision(Struct, frozen=True, kw_only=True):
     subject: str
     reason: str = ""
     detail: dict[str, Any] = {}
+
+
+def require_reason(reason: str) -> str:
+    """Return the reason of a decision without blanks around it; raise `InputError` if it has no word."""
+    if not any(character.isalnum() for character in reason):
+        raise InputError("the decision has no reason", 'write why, for the audit log: --reason "it is better"')
+    return reason.strip()
 
 
 def record_decision(books: Books, clock: Clock, decision: Decision, *, actor: str, environment: str) -> AuditEntry:

@@ -1,10 +1,12 @@
 """Finds faults in the environments of a policy: unknown names, circles, rules that can never be met."""
 
-from collections.abc import Iterator
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from tidemill.core.environment import CONTROL, Environment
 from tidemill.core.policy import Policy
+from tidemill.errors import ConfigurationError
+from tidemill.project.freeze import check_window, read_zone
 
 Fault = tuple[str, str, tuple[str, ...]]
 """The problem, its cure, and the path of the value."""
@@ -26,10 +28,7 @@ def find_environment_faults(policy: Policy) -> Iterator[Fault]:
                 (*path, "after"),
             )
         yield from _check_rules(settings, path)
-        try:
-            ZoneInfo(settings.zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            yield f"there is no time zone {settings.zone!r}", 'use a name such as "Europe/Berlin"', (*path, "zone")
+        yield from _check_times(settings, path)
     ports = [(settings.port, name) for name, settings in policy.environments.items() if settings.port]
     for index, (port, name) in enumerate(ports):
         if port in [other for other, _ in ports[:index]]:
@@ -53,6 +52,16 @@ def _check_rules(settings: Environment, path: tuple[str, ...]) -> Iterator[Fault
     if settings.approvers and len(settings.approvers) < settings.approvals:
         problem = f"{settings.approvals} approvals are needed, and there are {len(settings.approvers)} approvers"
         yield problem, "name more approvers, or lower `approvals`", (*path, "approvals")
+
+
+def _check_times(settings: Environment, path: tuple[str, ...]) -> Iterator[Fault]:
+    checks: list[tuple[str, Callable[[], object]]] = [("zone", partial(read_zone, settings.zone))]
+    checks += [("freeze", partial(check_window, window)) for window in settings.freeze]
+    for key, check in checks:
+        try:
+            check()
+        except ConfigurationError as error:
+            yield f"{'.'.join(path)}.{key}: {error.problem}", error.cure, (*path, key)
 
 
 def _is_circle(policy: Policy, name: str) -> bool:

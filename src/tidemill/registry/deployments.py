@@ -16,6 +16,7 @@ from tidemill.core.event import DeploymentPayload
 from tidemill.core.resources import Books, BooksReader
 from tidemill.core.trigger import Job
 from tidemill.errors import Conflict, InputError, NotFound
+from tidemill.ledger.decisions import require_reason
 from tidemill.ledger.events import record_event
 
 DeploymentAction = Literal["approved build", "overrode", "requested build", "promoted build", "rolled back to build"]
@@ -179,7 +180,13 @@ def write_decision(
     reason: str,
     detail: Mapping[str, str] | None = None,
 ) -> AuditEntry:
-    """Write a decision of a person about a build and an environment to the audit log."""
+    """Write a decision of a person about a build and an environment to the audit log.
+
+    Raises
+    ------
+    InputError
+        if it has no reason.
+    """
     return books.audit.add(
         AuditEntry(
             id=clock.mint(),
@@ -187,7 +194,7 @@ def write_decision(
             action=action,
             subject=build.subject(environment),
             time=clock.now(),
-            reason=reason,
+            reason=require_reason(reason),
             environment=environment,
             detail={"commit": build.commit, "wheel": build.artifacts.get("wheel", ""), "image": build.image}
             | dict(detail or {}),
@@ -195,7 +202,7 @@ def write_decision(
     )
 
 
-def approve(books: Books, clock: Clock, build: Build, environment: str, *, actor: str, reason: str = "") -> AuditEntry:
+def approve(books: Books, clock: Clock, build: Build, environment: str, *, actor: str, reason: str) -> AuditEntry:
     """Approve a passed build for an environment.
 
     Raises
@@ -233,17 +240,26 @@ def request_promotion(books: Books, clock: Clock, build: Build, environment: str
 def find_previous(books: BooksReader, environment: str) -> Build:
     """Return the build that the environment ran before the present one, for a rollback.
 
+    A build that was rolled back is not brought back by another rollback, which goes one further back.
+
     Raises
     ------
     NotFound
         if there is none.
     """
-    serving = find_healthy(books, environment)
-    healthy = [
-        deployment
-        for deployment in list_deployments(books, environment)
-        if deployment.healthy is not None and (serving is None or deployment.build != serving.build)
-    ]
-    if not healthy:
-        raise NotFound(f"{environment} never ran another build", "promote a build: `tidemill deploy promote`")
-    return books.builds.get(healthy[-1].build)
+    builds: list[str] = []
+    for deployment in list_deployments(books, environment):
+        if deployment.healthy is None:
+            continue
+        if deployment.change in ("rollback", "restore") and deployment.build in builds:
+            del builds[builds.index(deployment.build) + 1 :]
+        else:
+            builds = [build for build in builds if build != deployment.build] + [deployment.build]
+    if find_healthy(books, environment) is not None:
+        builds = builds[:-1]
+    if not builds:
+        raise NotFound(
+            f"there is no build before the one that {environment} runs",
+            f"promote a build: `tidemill deploy promote BUILD --to {environment}`",
+        )
+    return books.builds.get(builds[-1])

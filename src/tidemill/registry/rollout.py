@@ -10,7 +10,7 @@ from tidemill.core.release import Release
 from tidemill.core.resources import Board, Books
 from tidemill.core.route import Arm, Route, RouteChange
 from tidemill.errors import Conflict, InputError
-from tidemill.ledger.decisions import Decision
+from tidemill.ledger.decisions import Decision, require_reason
 from tidemill.ledger.events import record_event
 from tidemill.ledger.releases import find_release
 from tidemill.registry.bindings import BINDING, ReleaseRegime, read_regime
@@ -112,13 +112,13 @@ class Deployer:
             route, release.name, arms, kind, reason, by, verdict, key=policy.regimes.key, decision=decision
         )
 
-    def approve(self, release: Release, policy: ModelPolicy, by: str, reason: str = "") -> Route | None:
+    def approve(self, release: Release, policy: ModelPolicy, by: str, reason: str) -> Route | None:
         """Put a release that waits for an approval into production; return None if its policy has no watch.
 
         Raises
         ------
         InputError
-            if the release does not wait for an approval, is in production, or was rolled back.
+            if there is no reason, or the release does not wait for an approval, is in production, or was rolled back.
         """
         requests = [
             event
@@ -224,8 +224,7 @@ class Deployer:
         route = find_current_route(self._books, self._environment, release.name)
         arms = (make_arm(release, "champion", 1.0),)
         decision = self._decision("promoted", release.label, reason)
-        because = reason or "promoted by a person"
-        return self._change(route, release.name, arms, "manual", because, by, decision=decision)
+        return self._change(route, release.name, arms, "manual", decision.reason, by, decision=decision)
 
     def rollback(self, model: str, by: str, reason: str) -> Route:
         """Restore the previous champion; another rollback restores the one before it.
@@ -240,9 +239,8 @@ class Deployer:
         if len(champions) < 2:
             raise InputError(f"model {model!r} has no earlier champion", "see its history: `tidemill models history`")
         arms = (set_share(champions[-2], 1.0),)
-        subject, because = champions[-2].release, reason or "rolled back by a person"
-        decision = self._decision("rolled back to", subject, reason)
-        return self._change(route, model, arms, "manual", because, by, back=True, decision=decision)
+        decision = self._decision("rolled back to", champions[-2].release, reason)
+        return self._change(route, model, arms, "manual", decision.reason, by, back=True, decision=decision)
 
     def set_key(self, policy: ModelPolicy) -> Route | None:
         """Publish the column that names the regimes, if the policy has another one; bound releases are unbound then."""
@@ -286,7 +284,7 @@ class Deployer:
             )
         action = f"unbound from {route.key} = {value!r}:"
         decision = self._decision(action, bound.release, reason)
-        return self._unbind(route, value, None, reason or "unbound by a person", by, decision=decision)
+        return self._unbind(route, value, None, decision.reason, by, decision=decision)
 
     def _require_key(self, model: str) -> Route:
         route = find_current_route(self._books, self._environment, model)
@@ -337,7 +335,7 @@ class Deployer:
         return list_routes(self._books, self._environment, model)
 
     def _decision(self, action: str, subject: str, reason: str) -> Decision:
-        return Decision(action=action, subject=subject, reason=reason, detail=self._detail)
+        return Decision(action=action, subject=subject, reason=require_reason(reason), detail=self._detail)
 
     def _change(
         self,

@@ -178,7 +178,19 @@ def _find_finite(signature: Signature, predictions: Predictions) -> npt.NDArray[
 
 
 def _load_package(arm: Arm, packages: Packages, signer: PackageSigner | None) -> LoadedPackage:
-    """Verify and load a package, and predict its own sample rows, if it has any."""
+    """Verify and load a package, and predict its own sample rows, if it has any; an error names the release."""
+    try:
+        return _load_verified(arm, packages, signer)
+    except TidemillError as error:
+        if arm.release not in error.problem:
+            error.problem = f"release {arm.release} cannot be loaded: {error.problem}"
+        raise
+    except Exception as error:
+        problem = f"release {arm.release} cannot be loaded: {type(error).__name__}: {error}"
+        raise TidemillError(problem, "see the service's log, or promote another release") from error
+
+
+def _load_verified(arm: Arm, packages: Packages, signer: PackageSigner | None) -> LoadedPackage:
     model = packages.load(arm.package)
     if signer is not None:
         signer.verify(model, arm.signature, arm.release)

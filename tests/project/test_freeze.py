@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tidemill.checks.freeze import find_freeze
 from tidemill.errors import ConfigurationError
+from tidemill.project.freeze import find_freeze
 
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
 

@@ -1,7 +1,7 @@
 """Freeze windows: the times in which nothing is deployed."""
 
 import re
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tidemill.errors import ConfigurationError
@@ -31,23 +31,41 @@ def read_zone(name: str) -> ZoneInfo:
         raise ConfigurationError(f"there is no time zone {name!r}", 'use a name such as "Europe/Berlin"') from None
 
 
+def check_window(window: str) -> None:
+    """Raise `ConfigurationError` if a text is no freeze window, such as one with a date that does not exist."""
+    _contains(window, datetime.min)
+
+
 def _contains(window: str, local: datetime) -> bool:
     text = window.strip().lower()
     try:
         if match := _WEEKLY.fullmatch(text):
-            begin, end = _minute_of_week(*match.groups()[:3]), _minute_of_week(*match.groups()[3:])
-            minute = local.weekday() * 1440 + local.hour * 60 + local.minute
-            return begin <= minute < end if begin < end else minute >= begin or minute < end
+            return _contains_weekly(_minute_of_week(*match.groups()[:3]), _minute_of_week(*match.groups()[3:]), local)
         if match := _DATES.fullmatch(text):
-            first, last = date.fromisoformat(match[1]), date.fromisoformat(match[2])
+            first, last = _read_date(match[1]), _read_date(match[2])
             if last < first:
-                raise ValueError
-            return first <= local.date() < last + timedelta(days=1)
-    except ValueError:
-        pass
+                raise ValueError(f"{last} is before {first}")
+            return first <= local.date() <= last
+    except ValueError as error:
+        raise ConfigurationError(f"{window!r} is no freeze window: {error}", _CURE) from None
     raise ConfigurationError(f"{window!r} is no freeze window", _CURE)
 
 
+def _contains_weekly(begin: int, end: int, local: datetime) -> bool:
+    if begin == end:
+        raise ValueError("it ends when it begins")
+    minute = local.weekday() * 1440 + local.hour * 60 + local.minute
+    return begin <= minute < end if begin < end else minute >= begin or minute < end
+
+
+def _read_date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"there is no day {text}") from None
+
+
 def _minute_of_week(day: str, hour: str, minute: str) -> int:
-    at = time(int(hour), int(minute))  # raises ValueError for 25:00
-    return _DAYS.index(day) * 1440 + at.hour * 60 + at.minute
+    if int(hour) > 23 or int(minute) > 59:
+        raise ValueError(f"there is no time {hour}:{minute}")
+    return _DAYS.index(day) * 1440 + int(hour) * 60 + int(minute)
