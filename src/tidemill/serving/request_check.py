@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
@@ -151,17 +152,25 @@ class RequestChecker:
             title = f"{name!r}, which names the regime of a row," if name == self._key else f"input {name!r}"
             message = f"{title} is absent ({_describe_rows(indices, count)}); send null where it has no value"
             yield RequestWarning("absent input", name, len(indices), indices[0], message)
-        yield from self._check_view_keys([present] * count if rows is None else rows)
+        if rows is not None:
+            yield from self._check_view_keys(rows, [range(index, index + 1) for index in range(count)])
+        elif count:
+            yield from self._check_view_keys([present], [range(count)])
 
-    def _check_view_keys(self, layouts: Sequence[Container[str]]) -> Iterator[RequestWarning]:
-        warned = set(self._expected)
+    def _check_view_keys(
+        self, layouts: Sequence[Container[str]], indices_of: Sequence[range]
+    ) -> Iterator[RequestWarning]:
+        """Check layouts, each of which is that of the rows at its `indices_of`."""
+        warned, count = set(self._expected), sum(map(len, indices_of))
         for view, features in self._views:
             lacking = [index for index, names in enumerate(layouts) if self._lacks_key(view, features, names)]
             for key in view.entity.keys:
-                if key not in warned and (indices := [index for index in lacking if key not in layouts[index]]):
+                without = [indices_of[index] for index in lacking if key not in layouts[index]]
+                if key not in warned and without:
                     warned.add(key)
+                    indices = list(chain.from_iterable(without))
                     message = f"{key!r}, the key of the feature view {view.name!r}, is absent "
-                    message += f"({_describe_rows(indices, len(layouts))}); send null where it has no value"
+                    message += f"({_describe_rows(indices, count)}); send null where it has no value"
                     yield RequestWarning("absent input", key, len(indices), indices[0], message)
 
     @staticmethod
