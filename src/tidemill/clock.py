@@ -110,7 +110,8 @@ def uuid7(time_: datetime, entropy: int) -> str:
 def _format_uuid7(milliseconds: int, entropy: int) -> str:
     value = milliseconds << 80
     value |= 0x7 << 76 | (entropy >> 62 & 0xFFF) << 64 | 0b10 << 62 | entropy & (1 << 62) - 1
-    return str(uuid.UUID(int=value))
+    text = f"{value:032x}"  # as `str(uuid.UUID(int=value))`, in a third of its time: each prediction has an id
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def read_id_time(identifier: str) -> datetime:
