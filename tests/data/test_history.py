@@ -69,7 +69,7 @@ def test_windows_of_every_length_count_the_rows_of_their_time(seed: int, scale: 
             counts = sum_windows(unpack_counts(history.columns[column.name]), scale)[index]
             now = part.column(column.name)
             assert now is not None
-            assert counts.tolist() == [now.present, *count_marks(now, column).tolist()], column.name
+            assert counts.tolist() == [now.present, *count_marks(now, column)], column.name
 
 
 def test_all_pieces_together_are_the_reference() -> None:
@@ -79,7 +79,7 @@ def test_all_pieces_together_are_the_reference() -> None:
     assert sum(history.rows) == frame.height
     for column in found.columns:
         counts = unpack_counts(history.columns[column.name])
-        assert sum_before(counts)[-1].tolist() == [column.present, *count_marks(column, column).tolist()]
+        assert sum_before(counts)[-1].tolist() == [column.present, *count_marks(column, column)]
 
 
 def test_the_order_of_the_rows_does_not_matter() -> None:

@@ -4,12 +4,13 @@ The p-values of `column_tests` are for independent rows. Rows of real streams de
 changes with the hour and the season. A column has only moved if it differs by more than the reference's own windows.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Literal
 
 import numpy as np
 from msgspec import Struct
-from msgspec.structs import replace
 
 from tidemill.data.arrays import Floats
 from tidemill.data.history import (
@@ -53,48 +54,71 @@ class Variation(Struct, frozen=True):
     is_independent: bool
 
 
-def compare_with_variation(
-    now: ColumnProfile,
-    before: ColumnProfile,
-    reference: ColumnProfile,
-    variation: Variation,
-    *,
-    missing: bool,
-    beyond: float,
-) -> float:
-    """Return the p-value of the largest difference between two profiles, given the variation of the reference.
+class Compared(Struct, frozen=True, kw_only=True):
+    """A column in two windows, its reference, and the variation of the reference; of its missing values, or others."""
 
-    It is 1 unless the difference is `beyond` times the largest one of the reference.
+    now: ColumnProfile
+    before: ColumnProfile
+    reference: ColumnProfile
+    variation: Variation
+    missing: bool
+
+
+def compare_with_variation(compared: Sequence[Compared], factor: float, *, beyond: float) -> list[float]:
+    """Return for each column the p-value of its largest difference, given the variation of its reference.
+
+    It is 1 unless the difference is `beyond` times the largest one of the reference. The variance of the variation is
+    multiplied by `factor`. All columns are computed at once, because most of the time is that of a call of NumPy.
 
     The difference at a mark divided by its standard error has Student's t distribution, with the degrees of freedom of
     Satterthwaite (1946): the variance of independent rows is known, the variation is estimated from windows.
     """
     from scipy.special import ndtr, stdtr
 
-    counts, sizes = zip(*(_read(column, reference, missing=missing) for column in (now, before)), strict=True)
-    if not min(sizes) or not len(counts[0]):
-        return 1.0
-    shares = [count / size for count, size in zip(counts, sizes, strict=True)]
+    results = [1.0] * len(compared)
+    columns: list[tuple[int, Variation]] = []
+    marks: list[int] = []
+    counted: tuple[list[int], list[int], list[int]] = [], [], []
+    rows: tuple[list[int], list[int], list[int]] = [], [], []
+    for index, one in enumerate(compared):
+        profiles = (one.now, one.before, one.reference)
+        found = [_read(column, one.reference, missing=one.missing) for column in profiles]
+        if not found[0][1] or not found[1][1] or not found[0][0]:
+            continue
+        columns.append((index, one.variation))
+        marks.append(len(found[0][0]))
+        for number, (marked, size) in enumerate(found):
+            counted[number].extend(marked)
+            rows[number].append(size)
+    if not columns:
+        return results
+    counts, known = [np.asarray(part, float) for part in counted[:2]], np.asarray(counted[2], float)
+    sizes = [np.repeat(part, marks) for part in rows]
+    shares = [part / size for part, size in zip(counts, sizes, strict=False)]
     pooled = (counts[0] + counts[1] + 0.5) / (sizes[0] + sizes[1] + 1)
-    marked, size = _read(reference, reference, missing=missing)
-    known = (marked + 0.5) / (size + 1)
-    varied = np.minimum(variation.variances, known * (1 - known))  # as if all rows of the window were the same
+    known = (known + 0.5) / (sizes[2] + 1)
+    varied = np.concatenate([variation.variances for _, variation in columns]) * factor
+    varied = np.minimum(varied, known * (1 - known))  # as if all rows of the window were the same
     variances = pooled * (1 - pooled) * (1 / sizes[0] + 1 / sizes[1]) + varied
     scores = np.abs(shares[0] - shares[1]) / np.sqrt(variances)
-    if scores.max() <= beyond * variation.most:
-        return 1.0
-    if variation.is_independent:
-        p_values = 2 * ndtr(-scores) * len(scores)
-    else:
-        freedom = variation.windows * (variances / np.maximum(varied + variation.noises, 1e-300)) ** 2
-        p_values = 2 * stdtr(np.clip(freedom, 1.0, 1e6), -scores) * len(scores)
-    return float(min(p_values.min(), 1.0))
+    begins = [0, *accumulate(marks)][:-1]
+    largest = np.maximum.reduceat(scores, begins).tolist()
+    for (index, variation), count, begin, score in zip(columns, marks, begins, largest, strict=True):
+        if score <= beyond * variation.most:
+            continue
+        own = slice(begin, begin + count)
+        if variation.is_independent:
+            p_values = 2 * ndtr(-scores[own]) * count
+        else:
+            ratios = variances[own] / np.maximum(varied[own] + variation.noises, 1e-300)
+            freedom = variation.windows * ratios**2
+            p_values = 2 * stdtr(np.clip(freedom, 1.0, 1e6), -scores[own]) * count
+        results[index] = float(min(p_values.min(), 1.0))
+    return results
 
 
-def _read(column: ColumnProfile, reference: ColumnProfile, *, missing: bool) -> tuple[Floats, int]:
-    if missing:
-        return np.asarray([column.missing], float), column.rows
-    return count_marks(column, reference), column.present
+def _read(column: ColumnProfile, reference: ColumnProfile, *, missing: bool) -> tuple[list[int], int]:
+    return ([column.missing], column.rows) if missing else (count_marks(column, reference), column.present)
 
 
 def choose_scale(history: History, seconds: float) -> int | None:
@@ -119,10 +143,9 @@ def _list_usable_scales(rows: tuple[int, ...]) -> tuple[int, ...]:
     )
 
 
-def shorten(variation: Variation, history: History, scale: int, seconds: float) -> Variation:
-    """Return the variation between windows that are shorter than a scale: its variance grows as their length falls."""
-    factor = max(float(list_scales(history)[scale]) / max(seconds, 1e-9), 1.0)
-    return replace(variation, variances=variation.variances * factor)
+def compute_factor(history: History, scale: int, seconds: float) -> float:
+    """Return the factor of the variance of windows that are shorter than a scale: it grows as their length falls."""
+    return max(float(list_scales(history)[scale]) / max(seconds, 1e-9), 1.0)
 
 
 def measure_variation(

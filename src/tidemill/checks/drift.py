@@ -6,11 +6,12 @@ from typing import Any
 from msgspec import Struct
 
 from tidemill.checks.calibration import (
+    Compared,
     Comparison,
     choose_scale,
     compare_with_variation,
+    compute_factor,
     measure_variation,
-    shorten,
     was_ever_constant,
 )
 from tidemill.checks.column_tests import column_tests as column_tests
@@ -191,24 +192,28 @@ def _compare(
     *,
     with_missing: bool,
 ) -> list[Test]:
-    tests = [
-        (test, now, before) for now, before in pairs for test in column_tests(now, before, with_missing=with_missing)
-    ]
+    tests: list[Test] = []
+    varied: list[tuple[Test, Compared]] = []
     scale = choose_scale(history, seconds) if history else None
-    for test, now, before in tests:
-        test["comparison"] = comparison
-        if scale is not None and history is not None and test["effect"] > test["least"] and test["p_value"] < level:
-            missing = test["kind"] == "missing"
+    for now, before in pairs:
+        for test in column_tests(now, before, with_missing=with_missing):
+            test["comparison"] = comparison
+            tests.append(test)
+            if scale is None or history is None or test["effect"] <= test["least"] or test["p_value"] >= level:
+                continue
+            missing, reference = test["kind"] == "missing", references[now.name]
             found = measure_variation(history, test["column"], scale, comparison, missing=missing)
             if found is not None:
-                variation = shorten(found, history, scale, seconds)
-                p_value = compare_with_variation(
-                    now, before, references[now.name], variation, missing=missing, beyond=beyond
-                )
-                test["p_value"] = max(test["p_value"], p_value)
-    for (test, _, _), adjusted in zip(tests, holm([test["p_value"] for test, _, _ in tests]), strict=True):
+                compared = Compared(now=now, before=before, reference=reference, variation=found, missing=missing)
+                varied.append((test, compared))
+    if scale is not None and history is not None and varied:
+        factor = compute_factor(history, scale, seconds)
+        p_values = compare_with_variation([compared for _, compared in varied], factor, beyond=beyond)
+        for (test, _), p_value in zip(varied, p_values, strict=True):
+            test["p_value"] = max(test["p_value"], p_value)
+    for test, adjusted in zip(tests, holm([test["p_value"] for test in tests]), strict=True):
         test["moved"] = bool(adjusted < level and test["effect"] > test["least"])
-    return [test for test, _, _ in tests]
+    return tests
 
 
 def _test_constant(

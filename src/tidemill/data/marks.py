@@ -1,18 +1,17 @@
 """Marks of a column: the few values at which the rows of each time block of a reference are counted (its history)."""
 
-from functools import cache, lru_cache
+from functools import cache
+from itertools import accumulate
 
 import numpy as np
 import polars as pl
 from msgspec.structs import replace
 
-from tidemill.data.arrays import Floats
 from tidemill.data.history import ColumnHistory, Pieces, cut, pack_column, pack_history
 from tidemill.data.statistics import ColumnProfile, Profile, profile, to_numbers, to_text
 
 _MARKS = 9
 _MARKED_VALUES = 8
-_CACHED = 4096
 
 
 def profile_history(frame: pl.DataFrame, times: pl.Series) -> Profile:
@@ -36,7 +35,7 @@ def _space_marks(count: int) -> list[int]:
     return sorted({max(index * (count + 1) // (_MARKS + 1) - 1, 0) for index in marks})
 
 
-def count_marks(column: ColumnProfile, reference: ColumnProfile) -> Floats:
+def count_marks(column: ColumnProfile, reference: ColumnProfile) -> list[int]:
     """Return the number of a column's rows at each mark of its reference.
 
     The marks of a number are below the first edge, and at most each of at most nine edges; those of a text are its
@@ -44,14 +43,12 @@ def count_marks(column: ColumnProfile, reference: ColumnProfile) -> Floats:
     """
     if reference.type == "text":
         names = list(reference.values)[:_MARKED_VALUES]
-        return np.asarray([*(column.values.get(name, 0) for name in names), column.other], float)
+        return [*(column.values.get(name, 0) for name in names), column.other]
     marks = find_marks(reference)
-    return _cumulate(column.counts, column.ties[0] if column.ties else 0, tuple(marks)) if marks else np.empty(0)
-
-
-@lru_cache(_CACHED)
-def _cumulate(counts: tuple[int, ...], ties: int, marks: tuple[int, ...]) -> Floats:
-    return np.asarray([counts[0] - ties, *np.cumsum(counts)[list(marks)]], float)
+    if not marks:
+        return []
+    up_to = [*accumulate(column.counts)]
+    return [up_to[0] - (column.ties[0] if column.ties else 0), *(up_to[mark] for mark in marks)]
 
 
 def _record_column(values: pl.Series, column: ColumnProfile, pieces: Pieces) -> ColumnHistory:
