@@ -160,14 +160,7 @@ def containers(folder: Path) -> Iterator[None]:
     """Let podman and skopeo of this process keep images in a folder of their own, without a daemon, for the block."""
     storage = folder / "containers"
     storage.mkdir()
-    settings = {
-        "CONTAINERS_CONF": storage / "containers.conf",
-        "CONTAINERS_STORAGE_CONF": storage / "storage.conf",
-    }
-    settings["CONTAINERS_CONF"].write_text(
-        '[containers]\ndefault_ulimits = ["nofile=4096:20000", "nproc=4096:4096"]\n'
-        '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\n'
-    )
+    settings = {"CONTAINERS_STORAGE_CONF": storage / "storage.conf"}
     settings["CONTAINERS_STORAGE_CONF"].write_text(
         f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}/graph"\nrunroot = "{storage}/run"\n'
     )

@@ -47,7 +47,7 @@ def open_session(
     return open_project(project, environment, frames=frames)
 
 
-def run(session: "Session", pipeline: str, params: Mapping[str, Any] | None = None, *, engine: str = "inline") -> "Run":
+def run(session: "Session", pipeline: str, params: Mapping[str, Any] | None = None, *, engine: str = "") -> "Run":
     """Run a pipeline of the project, as `tidemill run` does.
 
     Parameters
@@ -59,7 +59,8 @@ def run(session: "Session", pipeline: str, params: Mapping[str, Any] | None = No
     params
         Values for the pipeline's parameters, as `--param` takes them.
     engine
-        `"inline"` runs the steps in this process; `"processes"` runs them in a pool of processes.
+        `"inline"` runs the steps in this process; `"processes"` runs them in a pool of processes, `"container"` in
+        containers. The default is that of the pipeline in `tidemill.toml`, otherwise `"inline"`.
 
     Returns
     -------

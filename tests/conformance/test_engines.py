@@ -1,10 +1,18 @@
 """The built-in engines pass the engine suite, on SQLite and on PostgreSQL."""
 
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from tests import parts
+from tests.delivery.builds import list_installed
+from tests.delivery.images import add_build_with_image
 from tidemill.compose.session import open_session
+from tidemill.core.build import Build
+from tidemill.core.engine import StepImages
 from tidemill.flow.session import Session
 from tidemill.project.project import Project
 from tidemill.testing.engines import EngineSuite
@@ -27,6 +35,40 @@ class TestProcesses(_EngineTest):
     name = "processes"
     isolated = True
     wide = True
+
+
+class TestContainer(_EngineTest):
+    """Each session has the same build in its ledger; its image is loaded once."""
+
+    name = "container"
+    isolated = True
+    wide = True
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def build(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
+        for tool in ("podman", "skopeo"):
+            if shutil.which(tool) is None:
+                pytest.skip(f"not on this machine: {tool} (scripts/install-system-parts)")
+        folder = tmp_path_factory.mktemp("kit")
+        (folder / "tidemill.toml").write_text('[project]\nname = "kit"\n')
+        with parts.containers(tmp_path_factory.mktemp("storage")):
+            session = open_session(Project(folder), "test")
+            tests = {name: version(name) for name in ("pytest", "iniconfig", "pluggy", "packaging", "pygments")}
+            build = add_build_with_image(session, 1, packages=list_installed() | tests)
+            images = session.resource(StepImages)
+            images.load(images.choose("any"))
+            yield build
+
+    @pytest.fixture
+    def session(self, tmp_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch) -> Session:
+        monkeypatch.setenv("TIDEMILL_WORKSPACE", str(tmp_path))  # steps of the suite write into this folder
+        folder = tmp_path / "project"
+        folder.mkdir()
+        (folder / "tidemill.toml").write_text('[project]\nname = "kit"\n')
+        session = open_session(Project(folder), "test")
+        session.workspace.ledger.builds.add(build)
+        return session
 
 
 class TestInlineOnPostgres(_EngineTest):

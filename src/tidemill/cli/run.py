@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from tidemill.flow.session import Session
 
 VerboseOption = Annotated[bool, typer.Option("--verbose", help="Print every step of a pipeline with many steps.")]
-EngineOption = Annotated[str, typer.Option(help="inline: one step at a time; processes: steps in parallel.")]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        help="inline: one step at a time; processes, container: steps in parallel. Default: that of tidemill.toml."
+    ),
+]
 
 
 def run(
@@ -28,7 +33,7 @@ def run(
         list[str] | None, typer.Option("--param", "-p", help="A parameter, as NAME=VALUE; can be repeated.")
     ] = None,
     env: EnvironmentOption = "production",
-    engine: EngineOption = "inline",
+    engine: EngineOption = "",
     step: Annotated[str, typer.Option(help="Run only this step, on its inputs in the run of --from.")] = "",
     origin: Annotated[str, typer.Option("--from", metavar="RUN", help="The earlier run for --step.")] = "",
     cause: Annotated[str, typer.Option(hidden=True)] = "",

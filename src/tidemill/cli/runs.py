@@ -31,7 +31,7 @@ def mark_dead_runs() -> None:
 @runs.command("resume")
 def resume(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its beginning.")],
-    engine: Annotated[str, typer.Option(help="inline or processes. Default: the same as before.")] = "",
+    engine: Annotated[str, typer.Option(help="inline, processes or container. Default: the same as before.")] = "",
     verbose: VerboseOption = False,
     json: Json = False,
 ) -> int:

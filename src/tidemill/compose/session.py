@@ -11,6 +11,7 @@ from tidemill.compose.backends import open_fleet, open_sources, open_workspace
 from tidemill.compose.signing import KeySigner, SignedPackages
 from tidemill.core import resources
 from tidemill.core.ci import BuildHost
+from tidemill.core.engine import StepImages
 from tidemill.core.fleet import Fleet
 from tidemill.core.metric import Metric, MetricVersion, ProjectMetrics
 from tidemill.core.pipeline import Pipeline
@@ -79,6 +80,7 @@ def open_session(
         session.register(resources.PackageStore, lambda: signed)
     session.register(Environments, lambda: PackageProber(opened.root / "packages"))
     session.register(BuildHost, lambda: _BuildFolder(opened.root / "ci", project.folder, project.name))
+    session.register(StepImages, lambda: _open_images(session))
     session.built_in = {"ci": _load_ci, "deployment": _load_deployment, "upgrade": _load_upgrade}
     if clock is None and not replacements:
         session.reopen = partial(
@@ -234,6 +236,13 @@ def _load_deployment() -> Pipeline:
     from tidemill.recipes.deploying import deployment
 
     return deployment
+
+
+def _open_images(session: Session) -> StepImages:
+    # Imported late: only the engine `container` needs it.
+    from tidemill.compose.images import BuildImages
+
+    return BuildImages(session)
 
 
 def _features(session: Session) -> resources.Features:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from tidemill.clock import DurationText
 from tidemill.core.backtest import Backtest
 from tidemill.core.ci import Ci
+from tidemill.core.engine import PipelineSettings
 from tidemill.core.environment import CONTROL, DELIVERY_PIPELINES, Environment
 from tidemill.core.metric import Threshold
 from tidemill.core.model import PredictionTask
@@ -314,6 +315,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     models: dict[str, ModelPolicy]
     triggers: tuple[Trigger, ...] = ()
     environments: dict[str, Environment] = {}
+    pipelines: dict[str, PipelineSettings] = {}
     people: dict[str, tuple[str, ...]] = {}
     backtest: Backtest = Backtest()
     retention: Retention = Retention()

@@ -100,7 +100,7 @@ class Run(Struct, frozen=True, kw_only=True):
     cause
         Who or which trigger started it.
     code
-        The digest, the git commit and a copy of the code.
+        The digest, the git commit and a copy of the code; the digest of the container image if the steps ran in one.
     software
         The versions of the main packages.
     packages

@@ -18,7 +18,7 @@ _STOP_SECONDS = 45
 _KILLED = 137
 _WORKSPACE, _ENVIRONMENT = "dev.tidemill.workspace", "dev.tidemill.environment"
 _INHERITED = ("TIDEMILL_", "AWS_", "PG")
-_OWN = ("PROJECT", "BUILD", "DATA", "PAGES", "WORKSPACE", "TOKEN", "FAULT", "FAULT_ONCE")
+_OWN = ("PROJECT", "BUILD", "IMAGE", "DATA", "PAGES", "WORKSPACE", "TOKEN", "FAULT", "FAULT_ONCE")
 _STORE_URLS = ("sqlite:///", "file://", "/")
 
 
@@ -65,7 +65,7 @@ class ContainerTarget:
             image = self._load(containers, workload)
             containers.remove(name)
             (folder.folder / "process.json").unlink(missing_ok=True)
-            variables = _list_variables(workload)
+            variables = _list_variables(workload) | {"TIDEMILL_IMAGE": workload.image}
             labels = {_WORKSPACE: str(self._root), _ENVIRONMENT: workload.environment}
             containers.start(
                 [
@@ -124,16 +124,8 @@ class ContainerTarget:
         return load_digest(containers, Layout(self._images), workload.project, workload.image, self._registry)
 
     def _isolate(self, containers: ContainerRuntime, workload: Workload, memory_mb: int | None) -> Iterator[str]:
-        """Yield the options for the rights and the limits of a container."""
-        owner = self._root.stat()
-        yield from ("--network", "host", "--pid", "host", "--read-only", "--tmpfs", "/tmp")
-        yield from ("--user", f"{owner.st_uid}:{owner.st_gid}", "--cap-drop", "all")
-        yield from ("--security-opt", "no-new-privileges", "--env", "HOME=/tmp", "--env", "USER=tidemill")
-        if containers.kind == "podman" and os.geteuid() != 0:
-            yield "--userns=keep-id"
-        if memory_mb is not None:
-            limit = f"{memory_mb}m"
-            yield from ("--memory", limit, "--memory-swap", limit)
+        """Yield the options for the rights, the limits and the devices of a container."""
+        yield from containers.list_isolation(self._root, memory_mb)
         if workload.settings.accelerator:
             yield from ("--device", "nvidia.com/gpu=all") if containers.kind == "podman" else ("--gpus", "all")
 
@@ -143,7 +135,7 @@ class ContainerTarget:
         if workload.data.is_dir():
             mounts.setdefault(workload.data.resolve(), "ro")
         for variable, text in variables.items():
-            folder = _find_folder(text) if variable.startswith("TIDEMILL_") else None
+            folder = find_store_folder(text) if variable.startswith("TIDEMILL_") else None
             if folder is not None and not folder.is_relative_to(self._root):
                 mounts[folder] = "rw"
         return sorted(mounts.items())
@@ -167,10 +159,10 @@ def _list_variables(workload: Workload) -> dict[str, str]:
     return inherited | fill_variables(workload)
 
 
-def _find_folder(url: str) -> Path | None:
+def find_store_folder(url: str) -> Path | None:
     """Return the folder of a store that is a file or a folder of this machine; None for another text.
 
-    >>> _find_folder("redis://host/0")
+    >>> find_store_folder("redis://host/0")
     """
     prefix = next((prefix for prefix in _STORE_URLS if url.startswith(prefix)), None)
     if prefix is None:

@@ -32,13 +32,14 @@ def run(
     *,
     cause: dict[str, Any] | None = None,
     progress: Progress | None = None,
-    engine: str = "inline",
+    engine: str = "",
     identifier: str = "",
 ) -> RunResult:
     """Run a pipeline; return the finished run and the error that stopped it, if any.
 
-    Invalid parameters raise before a run is created; every other error is recorded in the ledger. `identifier` is the
-    id of the run: if several processes start a run with the same id, one of them succeeds.
+    Invalid parameters raise before a run is created; every other error is recorded in the ledger. Without an `engine`,
+    it is that of the pipeline in the policy. `identifier` is the id of the run: if several processes start a run with
+    the same id, one of them succeeds.
     """
     graph = plan(pipeline, params or {}, session.project, session.clock)
     warn_of_effects(graph, session.project.folder)
@@ -54,7 +55,7 @@ def run_once(
     *,
     cause: dict[str, Any] | None = None,
     progress: Progress | None = None,
-    engine: str = "inline",
+    engine: str = "",
 ) -> RunResult:
     """Start the run with this id, resume it if its process died, or return it if it is finished.
 
@@ -80,7 +81,7 @@ def run_step(
     *,
     cause: dict[str, Any] | None = None,
     progress: Progress | None = None,
-    engine: str = "inline",
+    engine: str = "",
 ) -> RunResult:
     """Run one step on the inputs that it had in a past run, without the cache; transient inputs are computed again.
 

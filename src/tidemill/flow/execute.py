@@ -174,16 +174,18 @@ class Execution:
         code = self._session.fingerprint(node.step.function)
         input_keys = (f"{name}={digest}" for name, digest in sorted(inputs.items()))
         now = self._session.clock.now()
+        run = self._recorder.run
+        declarations = self._session.list_declarations(node)
+        if "image" in run.code:  # the packages of the image, and not those of this process, compute the result
+            declarations.append(f"image:{run.code['image']}")
         return StepRun(
             id=self._session.clock.mint(),
-            run=self._recorder.run.id,
+            run=run.id,
             step=node.name,
             position=self._wiring.positions[node.name],
             state="running",
             reason="",
-            key=digest(
-                "step", [self._recorder.run.environment, code, *input_keys, *self._session.list_declarations(node)]
-            ),
+            key=digest("step", [run.environment, code, *input_keys, *declarations]),
             code=code,
             executor=self._engine.name,
             started=now,

@@ -1,6 +1,7 @@
 """Writes the records of a run (steps, artifacts, verdicts, metrics, events), one transaction for each transition."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from math import isfinite
 from typing import Any
@@ -11,14 +12,15 @@ from msgspec.structs import replace
 from tidemill.clock import Clock
 from tidemill.core.artifact import Artifact
 from tidemill.core.check import Verdict
+from tidemill.core.engine import StepImage, StepImages
 from tidemill.core.event import RunPayload, VerdictPayload
 from tidemill.core.feature import FeatureSet
 from tidemill.core.pipeline import Graph
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.run import Attempt, Interruption, Metrics, Run, RunState, StepRun
-from tidemill.errors import Cancelled, Conflict
+from tidemill.errors import Cancelled, Conflict, TidemillError
 from tidemill.faults import maybe_crash
-from tidemill.flow.session import Session
+from tidemill.flow.session import Session, select_main
 from tidemill.ledger.events import record_event
 
 _CANCEL_CHECK_SECONDS = 1.0
@@ -182,6 +184,7 @@ class Recorder:
 
 def new_run(session: Session, graph: Graph, cause: dict[str, Any], engine: str) -> Run:
     """Return a new run that starts now; it is not written to the ledger."""
+    engine = engine or _choose_engine(session, graph.pipeline)
     return Run(
         id=session.clock.mint(),
         pipeline=graph.pipeline,
@@ -192,7 +195,7 @@ def new_run(session: Session, graph: Graph, cause: dict[str, Any], engine: str) 
         params={name: _plain(value) for name, value in graph.params.items() if not _is_context(value)},
         cause=cause,
         engine=engine,
-        **_describe_environment(session, graph),
+        **_describe_environment(session, graph, engine),
     )
 
 
@@ -219,18 +222,41 @@ def start_attempt(run: Run, session: Session, graph: Graph, cause: dict[str, Any
         cause=run.cause | {"resumed": cause},
         engine=engine,
         attempts=(*run.attempts, earlier),
-        **_describe_environment(session, graph),
+        **_describe_environment(session, graph, engine),
     )
 
 
-def _describe_environment(session: Session, graph: Graph) -> dict[str, Any]:
+def _choose_engine(session: Session, pipeline: str) -> str:
+    """Return the engine of a pipeline in the policy; a session with resources of its own runs in its process."""
+    settings = session.project.policy.pipelines.get(pipeline)
+    return settings.engine if settings is not None and session.reopen is not None else "inline"
+
+
+def _describe_environment(session: Session, graph: Graph, engine: str) -> dict[str, Any]:
+    image = _find_image(session, graph.pipeline) if engine == "container" else None
     return {
-        "code": session.code_state | {"policy": session.project.policy_digest},
-        "software": session.software,
-        "packages": session.packages_digest,
+        "code": session.code_state
+        | {"policy": session.project.policy_digest}
+        | ({"image": image.digest} if image is not None else {}),
+        "software": session.software if image is None else select_main(image.python, image.packages),
+        "packages": session.packages_digest if image is None else _store_packages(session, image),
         "host": session.host,
         "graph": {node.name: list(node.needs) for node in graph.nodes.values()},
     }
+
+
+def _find_image(session: Session, pipeline: str) -> StepImage | None:
+    """Return the image of the steps; None if there is none, which the first step reports."""
+    images: StepImages = session.resource(StepImages)
+    with suppress(TidemillError):
+        return images.choose(pipeline)
+    return None
+
+
+def _store_packages(session: Session, image: StepImage) -> str:
+    """Return the digest of a blob that lists the packages of an image."""
+    lines = (f"{name}=={version}" for name, version in sorted(image.packages.items()))
+    return session.workspace.blobs.put("\n".join(lines).encode())
 
 
 def _model_name(graph: Graph) -> str:

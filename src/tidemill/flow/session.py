@@ -23,6 +23,8 @@ from tidemill.workspace.workspace import Workspace
 
 BUILD_VARIABLE = "TIDEMILL_BUILD"
 """The environment variable with the id of the build that a deployed process runs."""
+IMAGE_VARIABLE = "TIDEMILL_IMAGE"
+"""The environment variable with the digest of the container image in which a process runs."""
 _MAIN = ("tidemill", "lightgbm", "numpy", "polars", "pyarrow", "scikit-learn", "scipy")
 
 
@@ -116,7 +118,7 @@ class Session:
     def software(self) -> dict[str, str]:
         """The versions of Python and of the packages that affect models."""
         versions = dict(package.split("==", 1) for package in self._installed)
-        return {"python": platform.python_version()} | {name: versions[name] for name in _MAIN if name in versions}
+        return select_main(platform.python_version(), versions)
 
     @cached_property
     def _installed(self) -> list[str]:
@@ -161,6 +163,12 @@ class Session:
     def sources(self) -> resources.Sources:
         sources: resources.Sources = self.resource(resources.Sources)
         return sources
+
+
+def select_main(python: str, packages: Mapping[str, str]) -> dict[str, str]:
+    """Return the versions of Python and of the packages that affect models; an unknown one is left out."""
+    known = {"python": python} if python else {}
+    return known | {name: packages[name] for name in _MAIN if name in packages}
 
 
 def is_resource(hint: Any) -> bool:

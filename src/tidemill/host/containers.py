@@ -1,9 +1,12 @@
 """Container runtimes: finds podman or docker on this machine, and runs their commands."""
 
 import os
+import resource
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -16,6 +19,7 @@ _SECONDS = 120
 _MISSING = ("no such container", "no such object", "no container with")
 # The shell has the file of a lock open until the command ends; the command and its container do not inherit it.
 _KEEP_LOCK = '"$@" </dev/null'
+_RAISE_LIMITS = 24  # CAP_SYS_RESOURCE: the right to raise limits
 
 
 RuntimeKind = Literal["podman", "docker"]
@@ -80,6 +84,35 @@ class ContainerRuntime(Struct, frozen=True, kw_only=True):
         if done.returncode:
             raise self._describe(arguments[0], done.stderr)
 
+    def list_isolation(self, owner: Path, memory_mb: int | None = None) -> Iterator[str]:
+        """Yield the options for the rights and the limits of a container.
+
+        It has the network and the processes of this machine, so that process ids mean the same everywhere. Its file
+        system is the image, which it cannot change. Its user is the owner of a folder, without any privilege.
+        """
+        status = owner.stat()
+        yield from ("--network", "host", "--pid", "host", "--read-only", "--tmpfs", "/tmp")
+        yield from ("--user", f"{status.st_uid}:{status.st_gid}", "--cap-drop", "all")
+        yield from ("--security-opt", "no-new-privileges", "--env", "HOME=/tmp", "--env", "USER=tidemill")
+        if self.kind == "podman" and os.geteuid() != 0:
+            yield "--userns=keep-id"
+        yield from self._list_limits()
+        if memory_mb is not None:
+            yield from ("--memory", f"{memory_mb}m", "--memory-swap", f"{memory_mb}m")
+
+    def _list_limits(self) -> Iterator[str]:
+        """Yield the limits of open files and processes where podman could not raise them as it wants to.
+
+        That is so for a root without the right to raise limits, as inside some virtual machines and containers.
+        """
+        if self.kind == "podman" and os.geteuid() == 0 and not _can_raise_limits():
+            limits = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
+            for name, kind in limits.items():
+                most = resource.getrlimit(kind)[1]
+                if name == "nproc":  # podman lowers its own limit to the number of process ids
+                    most = min(most if most != resource.RLIM_INFINITY else 1 << 22, _read_most_processes())
+                yield from ("--ulimit", f"{name}={most}:{most}")
+
     def inspect(self, name: str) -> ContainerState | None:
         """Return the state of a container; None if there is none with this name."""
         fields = ("{{.State.Status}}", "{{.State.ExitCode}}", "{{.State.OOMKilled}}")
@@ -105,6 +138,11 @@ class ContainerRuntime(Struct, frozen=True, kw_only=True):
         """Delete a container, with its process; without the container, nothing is done."""
         self._run_if_present(("rm", "--force", "--volumes", name), _SECONDS)
 
+    def kill(self, name: str) -> None:
+        """End a container at once, and delete it; without the container, nothing is done."""
+        at_once = ("--time", "0") if self.kind == "podman" else ()
+        self._run_if_present(("rm", "--force", *at_once, "--volumes", name), _SECONDS)
+
     def _run_if_present(self, arguments: Sequence[str], seconds: float) -> None:
         done = self._run(arguments, seconds)
         if done.returncode and not any(text in done.stderr.lower() for text in _MISSING):
@@ -116,7 +154,7 @@ class ContainerRuntime(Struct, frozen=True, kw_only=True):
         if done.returncode:
             return None
         (image,) = msgspec.json.decode(done.stdout)
-        return str(image.get("Digest", "")), str(image["Config"]["Entrypoint"][0])
+        return str(image.get("Digest", "")), str((image["Config"].get("Entrypoint") or ["python3"])[0])
 
     def _run(self, arguments: Sequence[str], seconds: float = _SECONDS) -> "subprocess.CompletedProcess[str]":
         try:
@@ -138,6 +176,20 @@ class ContainerRuntime(Struct, frozen=True, kw_only=True):
         lines = [line for line in printed.splitlines() if line.strip()]
         text = lines[-1].removeprefix("Error: ")[-500:] if lines else "it printed nothing"
         return TidemillError(f"{self.kind} {command} failed: {text}", f"check `{self.kind} info`")
+
+
+def _can_raise_limits() -> bool:
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        rights = next(line.split()[1] for line in lines if line.startswith("CapEff"))
+        return bool(int(rights, 16) >> _RAISE_LIMITS & 1)
+    return True
+
+
+def _read_most_processes() -> int:
+    with suppress(OSError, ValueError):
+        return int(Path("/proc/sys/kernel/pid_max").read_text(encoding="ascii"))
+    return 1 << 15
 
 
 def find_container_runtime() -> ContainerRuntime:

@@ -57,6 +57,8 @@ def find_faults(policy: Policy, defined: DefinedNames | None) -> Iterator[Fault]
     for index, trigger in enumerate(policy.triggers):
         yield from _check_trigger(trigger, defined, ("triggers", f"[{index}]"))
     yield from find_environment_faults(policy)
+    for name in policy.pipelines:
+        yield from _check_pipeline(name, defined, ("pipelines", name))
     yield from _find_cycles(policy.triggers)
     yield from _check_backtest(policy.backtest, policy, defined)
 

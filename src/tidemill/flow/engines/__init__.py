@@ -6,7 +6,7 @@ from tidemill.flow.engines.inline import InlineEngine
 from tidemill.flow.session import Session
 from tidemill.flow.tasks import Engine
 
-BUILT_IN = ("inline", "processes")
+BUILT_IN = ("inline", "processes", "container")
 
 
 def open_engine(session: Session, name: str) -> Engine:
@@ -27,9 +27,13 @@ def _create(session: Session, name: str) -> Engine:
     if name == "inline":
         return InlineEngine(session)
     if name == "processes":
-        from tidemill.flow.engines.processes import ProcessEngine
+        from tidemill.flow.engines.processes import open_process_engine
 
-        return ProcessEngine(session)
+        return open_process_engine(session)
+    if name == "container":
+        from tidemill.flow.engines.container import open_container_engine
+
+        return open_container_engine(session)
     plugins = list(plugin.list_names("engines"))
     if name not in plugins:
         raise NotFound(f"there is no engine {name!r}", f"use one of: {', '.join([*BUILT_IN, *plugins])}")

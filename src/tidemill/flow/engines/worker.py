@@ -1,4 +1,4 @@
-"""The worker of the engine `processes`: performs tasks until its parent stops it or dies."""
+"""The worker of the engines `processes` and `container`: performs tasks until its parent stops it or dies."""
 
 import logging
 import multiprocessing
@@ -28,11 +28,18 @@ STARTED = "started"
 
 
 def work(reopen: Callable[[], Session], tasks: Any, printed: Any) -> None:
-    """Perform tasks from the pipe and send an outcome for each."""
+    """Perform tasks from the pipe of a parent process and send an outcome for each; print to another pipe."""
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    perform_tasks(reopen, tasks.recv, tasks.send, printed.fileno())
+
+
+def perform_tasks(
+    reopen: Callable[[], Session], receive: Callable[[], Task | None], send: Callable[[Any], None], printed: int
+) -> None:
+    """Perform received tasks and send an outcome for each; everything printed goes to an open file."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     _print_to(printed)
     become_worker()
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
     performer: Performer | None = None
     run = ""
     startup_error: Exception | None = None
@@ -42,7 +49,7 @@ def work(reopen: Callable[[], Session], tasks: Any, printed: Any) -> None:
         startup_error = error
     while True:
         try:
-            task: Task | None = tasks.recv()
+            task = receive()
             if task is None:
                 return
             if performer is None:
@@ -50,7 +57,7 @@ def work(reopen: Callable[[], Session], tasks: Any, printed: Any) -> None:
             if task.context.run != run:
                 performer.forget()
                 run = task.context.run
-            tasks.send(STARTED)
+            send(STARTED)
             outcome = _make_picklable(performer.perform(task))
         except EOFError:
             return
@@ -59,7 +66,7 @@ def work(reopen: Callable[[], Session], tasks: Any, printed: Any) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os.write(2, FINISHED)
-        tasks.send(outcome)
+        send(outcome)
 
 
 def _open(reopen: Callable[[], Session]) -> Session:
@@ -92,10 +99,10 @@ def _make_picklable(outcome: TaskOutcome) -> TaskOutcome:
     return replace(outcome, transient=outcomes, failure=failure)
 
 
-def _print_to(printed: Any) -> None:
+def _print_to(printed: int) -> None:
     """Send everything that this process prints to its parent, including the output of native libraries."""
     for number in (1, 2):
-        os.dup2(printed.fileno(), number)
+        os.dup2(printed, number)
     sys.stdout = open(1, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115 - open as long as the process
     sys.stderr = open(2, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115 - open as long as the process
     handler = logging.StreamHandler(sys.stderr)
