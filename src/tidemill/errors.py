@@ -16,6 +16,7 @@
     ├── Corrupt                   bytes do not match their digest
     ├── MissingExtra              an optional package is not installed
     └── Transient                 a temporary error: try again
+        └── TimedOut              it took longer than its limit
 
 A message has the problem, with the object, and then the action that fixes it. A step with `retries` runs again after a
 `Transient`, and after Python's `ConnectionError` and `TimeoutError`.
@@ -120,3 +121,7 @@ class MissingExtra(TidemillError):
 
 class Transient(TidemillError):
     """A temporary error: the same call can work later."""
+
+
+class TimedOut(Transient):
+    """A call took longer than its limit, and was ended."""

@@ -165,9 +165,14 @@ def test_a_request_that_is_too_large_is_413(client: httpx.Client) -> None:
 
 def test_a_foreign_page_cannot_forge_labels(client: httpx.Client) -> None:
     """A browser names the page that sends; `curl -d` names no page, and sends JSON as a form."""
-    for origin in ("https://evil.example", "http://localhost.evil.example:8000", "null"):
-        assert_error(client.post(f"/labels/{MODEL}", content=b'{"labels": []}', headers={"origin": origin}), 403)
-    for headers in ({}, {"origin": "http://localhost:3000"}, {"content-type": "application/x-www-form-urlencoded"}):
+    own = str(client.base_url).rstrip("/")
+    other_port = f"http://127.0.0.1:{(client.base_url.port or 80) + 1}"
+    foreign = ("https://evil.example", "http://localhost.evil.example:8000", "null", other_port, f"{own}1")
+    malformed = ("http://[", "http://", "evil", f"{own}/path", "http://127.0.0.1:port", "http://a b", "\x80")
+    for origin in (*foreign, *malformed, own.replace("http:", "https:"), own.replace("127.0.0.1", "localhost")):
+        headers: dict[bytes, bytes] = {b"origin": origin.encode("latin-1")}
+        assert_error(client.post(f"/labels/{MODEL}", content=b'{"labels": []}', headers=headers), 403)
+    for headers in ({}, {b"origin": own.encode()}, {b"content-type": b"application/x-www-form-urlencoded"}):
         assert client.post(f"/labels/{MODEL}", content=b'{"labels": []}', headers=headers).status_code == 200
 
 

@@ -57,6 +57,9 @@ def serve(
             lambda address: output.err.print(f"serving at {address} (stop with Ctrl-C)"),
             session.project.policy.strict_models,
             session.resource(PackageSigner),
+            session.project.policy.serving,
+            session.project.policy.find_hosts(env),
+            listener.report,
         )
     finally:
         listener.stop()

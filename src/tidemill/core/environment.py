@@ -77,6 +77,9 @@ class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Where the build runs: processes on this machine, a container, Kubernetes, or a Ray job.
     port
         The port of the prediction service; 0 is a free port.
+    hosts
+        The host names under which clients reach the service and the pages, such as `"models.example.org"`. Addresses,
+        names without a dot and localhost are accepted without it, and every name where each request needs a token.
     data
         The folder of the files that relative paths of sources name; by default the folder of the project.
     python
@@ -107,6 +110,7 @@ class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     zone: str = "UTC"
     target: TargetKind = "local"
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    hosts: tuple[str, ...] = ()
     data: str = ""
     python: str = ""
     memory_mb: Annotated[int, Meta(gt=0)] | None = None

@@ -14,6 +14,7 @@ from tidemill.core.metric import Threshold
 from tidemill.core.model import PredictionTask
 from tidemill.core.regime import Regimes
 from tidemill.core.rollout import Rollout as Rollout
+from tidemill.core.serving import Serving as Serving
 from tidemill.core.signing import Signing
 from tidemill.core.source import Source
 from tidemill.core.trigger import Trigger
@@ -252,20 +253,6 @@ class Gate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     environment: Literal["present", "strict"] = "present"
 
 
-class Serving(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the prediction service treats the rows of a request that do not fit the model.
-
-    Attributes
-    ----------
-    strict
-        Refuse a request with an unknown column, without an input, or with a value outside the range or the domain of
-        the schema that the model was trained under. Otherwise the reply has predictions and `warnings`. `tidemill init`
-        writes `true`.
-    """
-
-    strict: bool = False
-
-
 class ModelPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of one model."""
 
@@ -349,3 +336,12 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def strict_models(self) -> frozenset[str]:
         """Return the models whose requests must fit."""
         return frozenset(name for name, model in self.models.items() if model.serving.strict)
+
+    def find_hosts(self, environment: str) -> tuple[str, ...]:
+        """Return the host names that the servers of an environment accept."""
+        return self.environments.get(environment, Environment()).hosts
+
+    @property
+    def serving(self) -> dict[str, Serving]:
+        """Return the settings of the service for each model."""
+        return {name: model.serving for name, model in self.models.items()}

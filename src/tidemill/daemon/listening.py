@@ -1,19 +1,24 @@
-"""Watch the daemon's heartbeat from the service: a daemon that has died cannot report it."""
+"""Watch the daemon's heartbeat from the service, and report models that were ended: the daemon cannot report these."""
 
 import threading
+from collections import deque
 
 from tidemill.daemon.patience import Patience
 from tidemill.evidence.daemon_status import DaemonStatus, read_daemon_status
 from tidemill.flow.session import Session
+from tidemill.ledger.events import record_event
 from tidemill.monitoring.alerts import State, alert_all
+from tidemill.serving.fenced import Incident
 from tidemill.telemetry import get_logger
 
 log = get_logger("daemon")
 _CHECK_SECONDS = 15.0
+_MOST_INCIDENTS = 100
+_SAME_AGAIN_SECONDS = 300.0
 
 
 class Listener:
-    """A thread that alerts the addresses of the policy when the heartbeat stops, and when it starts again."""
+    """A thread that alerts the addresses of the policy: the heartbeat stops or starts again, or a model was ended."""
 
     def __init__(self, session: Session, every: float = _CHECK_SECONDS) -> None:
         self._session = session
@@ -21,6 +26,9 @@ class Listener:
         self._stopped = threading.Event()
         self._patience = Patience(log.warning)
         self._silent = False
+        self._incidents: deque[Incident] = deque(maxlen=_MOST_INCIDENTS)
+        self._reported: dict[str, float] = {}
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="tidemill-listener", daemon=True)
 
     def start(self) -> None:
@@ -30,7 +38,13 @@ class Listener:
     def stop(self) -> None:
         """Stop the thread."""
         self._stopped.set()
+        self._wake.set()
         self._thread.join(timeout=10)
+
+    def report(self, incident: Incident) -> None:
+        """Record and notify that the process of a model was ended; the thread does it, so that no request waits."""
+        self._incidents.append(incident)
+        self._wake.set()
 
     def check(self) -> DaemonStatus | None:
         """Return the daemon's status, and send an alert if it has changed; None if there never was a daemon."""
@@ -45,5 +59,30 @@ class Listener:
         return status
 
     def _listen(self) -> None:
-        while not self._stopped.wait(self._every):
-            self._patience.attempt("the daemon's heartbeat", self.check)
+        next_check = self._session.clock.monotonic() + self._every
+        while not self._stopped.is_set():
+            self._wake.wait(max(0.0, next_check - self._session.clock.monotonic()))
+            self._wake.clear()
+            if self._incidents:
+                self._patience.attempt("the models that were ended", self._report_incidents)
+            if not self._stopped.is_set() and self._session.clock.monotonic() >= next_check:
+                next_check += self._every
+                self._patience.attempt("the daemon's heartbeat", self.check)
+
+    def _report_incidents(self) -> None:
+        """Write an event for each incident, and notify; the same one again only after some minutes."""
+        session, books = self._session, self._session.workspace.ledger
+        environment = session.workspace.environment
+        while self._incidents:
+            incident = self._incidents[0]
+            now, about = session.clock.monotonic(), f"{incident.release}: {incident.kind}"
+            if now - self._reported.get(about, -_SAME_AGAIN_SECONDS) >= _SAME_AGAIN_SECONDS:
+                model = incident.release.rpartition("/")[0]
+                reason = f"its process was ended: it {incident.reason}"
+                payload = {"model": model, "kind": incident.kind, "reason": reason}
+                record_event(
+                    books, session.clock, "model.ended", incident.release, environment=environment, payload=payload
+                )
+                alert_all(session.project.policy, books, session.clock, environment, model, incident.release, reason)
+                self._reported[about] = now
+            self._incidents.popleft()

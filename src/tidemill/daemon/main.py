@@ -19,7 +19,7 @@ from tidemill.daemon.patience import Patience
 from tidemill.daemon.supervisor import Supervisor
 from tidemill.flow.session import Session
 from tidemill.monitoring.alerts import check_addresses
-from tidemill.serving.server import HttpServer
+from tidemill.serving.server import STOP_SECONDS, HttpServer, end_after
 
 _TICK_SECONDS = 1.0
 
@@ -53,12 +53,27 @@ def up(
     """
     stop = threading.Event()
     deployed = Deployed(deployment) if deployment else None
+
+    def end(*_: object) -> None:
+        end_after(STOP_SECONDS)
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    strict, signer = session.project.policy.strict_models, session.resource(PackageSigner)
-    server = HttpServer(session.workspace, session.clock, addresses.service, addresses.port, strict, signer)
-    pages = Pages(session, addresses.pages_port, read_policies, addresses.pages)
+        signal.signal(number, end)
+    policy, signer = session.project.policy, session.resource(PackageSigner)
     listener = Listener(session)
+    server = HttpServer(
+        session.workspace,
+        session.clock,
+        addresses.service,
+        addresses.port,
+        policy.strict_models,
+        signer,
+        policy.serving,
+        policy.find_hosts(session.workspace.environment),
+        listener.report,
+    )
+    pages = Pages(session, addresses.pages_port, read_policies, addresses.pages)
     os.environ.setdefault("TIDEMILL_PAGES", pages.address)  # alerts link to the pages
     if deployed:
         server.test()

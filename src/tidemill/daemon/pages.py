@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-import uvicorn
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,12 +20,14 @@ from tidemill.evidence.heads import export_from_settings
 from tidemill.evidence.maturity import assess
 from tidemill.evidence.promises import PolicyStatus
 from tidemill.flow.session import Session
+from tidemill.serving.listener import Listener
 from tidemill.telemetry import get_logger
 from tidemill.web.app import create_app
 from tidemill.web.decisions import Desk
 
 log = get_logger("web")
 _ON_LOOPBACK = Exposure()
+_DRAIN_SECONDS = 5.0
 
 ReadPolicies = Callable[[Session], list[PolicyStatus]]
 """Compares the policy of each model with its promise."""
@@ -41,6 +42,7 @@ class _LazyApp:
         self._session = session
         self._read_policies = partial(read_policies, session) if read_policies else None
         self._control, self._exposure = control, exposure
+        self._hosts = session.project.policy.find_hosts(session.workspace.environment)
         self._app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +62,7 @@ class _LazyApp:
                 workspace.environment,
                 self._control,
                 # Every request to a public address needs a token, so a foreign host name gains nothing.
-                hosts=None if self._exposure.needs_tokens else (),
+                hosts=None if self._exposure.needs_tokens else self._hosts,
                 secure=self._exposure.has_tls or self._exposure.behind_proxy,
                 packages=workspace.packages,
                 read_policies=self._read_policies,
@@ -121,18 +123,8 @@ class Pages:
         app = add_webhooks(session, _LazyApp(session, read_policies, control, exposure))
         self._socket = _listen(exposure.host, port)
         self.address = exposure.format_address(self._socket)
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            lifespan="off",
-            proxy_headers=False,
-            ssl_certfile=exposure.tls_cert,
-            ssl_keyfile=exposure.tls_key,
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="pages", daemon=True
-        )
+        self._server = Listener(app, self._socket, exposure, drain=_DRAIN_SECONDS)
+        self._thread = threading.Thread(target=self._server.run, name="pages", daemon=True)
 
     def start(self) -> None:
         """Start to serve requests."""

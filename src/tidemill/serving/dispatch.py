@@ -10,14 +10,14 @@ from msgspec import Struct
 
 from tidemill.errors import TidemillError
 from tidemill.models.predictions import Predictions
-from tidemill.serving.loading import LoadedArm, LoadedRoute, Scores, score
+from tidemill.serving.loading import LoadedArm, LoadedRoute, Scores, describe_invalid, score
 from tidemill.serving.metrics import ServiceMetrics
 from tidemill.serving.router import assign_arms, assign_bound
 from tidemill.telemetry import get_logger
 
 log = get_logger("serving")
 _PROBABILITY = pl.List(pl.Float64)
-NOT_FINITE = "not finite"
+INVALID = "not finite"
 
 
 class ArmScores(Struct, frozen=True):
@@ -40,11 +40,18 @@ class ArmFailure(Struct, frozen=True):
     problem: str
 
 
+class ShadowTask(Struct, frozen=True):
+    """A shadow, and the indices of the rows that it predicts after the reply."""
+
+    arm: LoadedArm
+    indices: npt.NDArray[np.intp]
+
+
 class Dispatch(Struct, frozen=True):
-    """The scores of a request: those for the reply, which contain each row once, and those of the shadows."""
+    """The scores for the reply of a request, which contain each row once, and what its shadows have to predict."""
 
     replied: list[ArmScores]
-    shadows: list[ArmScores]
+    shadows: list[ShadowTask]
 
 
 class RowIdentities(Struct, frozen=True):
@@ -76,7 +83,7 @@ def predict_rows(
         if the rows do not fit the champion's signature. Rows of a challenger are checked too, so that the error does
         not depend on the arm to which a row is assigned.
     TidemillError
-        if the champion fails or predicts NaN.
+        if the champion fails, or predicts NaN or no probabilities.
     """
     if rows.is_empty():
         return Dispatch([_create_empty_scores(route, rows)], [])
@@ -101,11 +108,18 @@ def predict_rows(
     if len(remaining):
         replied.append(_score_champion(route.arms[route.champion], rows, remaining, metrics, failures))
     shadows = [
-        _try_arm(arm, rows, _find_shadow_rows(arm, replied, failures, unbound), metrics, failures)
+        ShadowTask(arm, _find_shadow_rows(arm, replied, failures, unbound))
         for arm in route.arms
         if arm.role == "shadow"
     ]
-    return Dispatch(replied, [scored for scored in shadows if scored])
+    return Dispatch(replied, [task for task in shadows if len(task.indices)])
+
+
+def predict_shadow(
+    task: ShadowTask, rows: pl.DataFrame, metrics: ServiceMetrics, failures: list[ArmFailure]
+) -> ArmScores | None:
+    """Return the valid scores of a shadow; add its failure to `failures`."""
+    return _try_arm(task.arm, rows, task.indices, metrics, failures)
 
 
 def _find_shadow_rows(
@@ -196,9 +210,9 @@ def _score_champion(
         arm.loaded.reader.read_frame(rows)  # rows that do not fit its signature are an error of the caller
         failures.append(ArmFailure(arm, remaining, type(error).__name__))
         raise
-    if not scores.finite.all():
-        failures.append(ArmFailure(arm, remaining[~scores.finite], NOT_FINITE))
-        raise _create_nan_error(arm, scores, metrics)
+    if not scores.valid.all():
+        failures.append(ArmFailure(arm, remaining[~scores.valid], INVALID))
+        raise _create_invalid_error(arm, scores, metrics)
     return ArmScores(arm, indices, scores, milliseconds)
 
 
@@ -209,7 +223,7 @@ def _try_arm(
     metrics: ServiceMetrics,
     failures: list[ArmFailure],
 ) -> ArmScores | None:
-    """Return the finite scores of an arm; log and add a failure, and return None if no score is finite."""
+    """Return the valid scores of an arm; log and add a failure, and return None if no score is valid."""
     if not len(indices):
         return None
     try:
@@ -218,12 +232,12 @@ def _try_arm(
         log.warning("%s %s could not predict %d rows: %s", arm.role, arm.label, len(indices), error)
         failures.append(ArmFailure(arm, indices, type(error).__name__))
         return None
-    if scores.finite.all():
+    if scores.valid.all():
         return ArmScores(arm, indices, scores, milliseconds)
-    log.warning("%s", _create_nan_error(arm, scores, metrics))
-    failures.append(ArmFailure(arm, indices[~scores.finite], NOT_FINITE))
-    finite = np.flatnonzero(scores.finite)
-    return ArmScores(arm, indices[finite], _select_scores(scores, finite), milliseconds) if len(finite) else None
+    log.warning("%s", _create_invalid_error(arm, scores, metrics))
+    failures.append(ArmFailure(arm, indices[~scores.valid], INVALID))
+    valid = np.flatnonzero(scores.valid)
+    return ArmScores(arm, indices[valid], _select_scores(scores, valid), milliseconds) if len(valid) else None
 
 
 def _select_scores(scores: Scores, indices: npt.NDArray[np.intp]) -> Scores:
@@ -231,7 +245,7 @@ def _select_scores(scores: Scores, indices: npt.NDArray[np.intp]) -> Scores:
     predictions = Predictions(
         [values[index] for index in indices], None if probabilities is None else probabilities[indices]
     )
-    return Scores(predictions, scores.inputs[indices], scores.finite[indices])
+    return Scores(predictions, scores.inputs[indices], scores.valid[indices])
 
 
 def _score_and_count(
@@ -249,11 +263,11 @@ def _score_and_count(
     return scores, (time.perf_counter() - began) * 1000 / count
 
 
-def _create_nan_error(arm: LoadedArm, scores: Scores, metrics: ServiceMetrics) -> TidemillError:
-    """Count the rows with NaN as failures, and return the error about them."""
-    count = int((~scores.finite).sum())
+def _create_invalid_error(arm: LoadedArm, scores: Scores, metrics: ServiceMetrics) -> TidemillError:
+    """Count the invalid rows as failures, and return the error about them."""
+    count = int((~scores.valid).sum())
     metrics.count("tidemill_failures_total", count, release=arm.label, role=arm.role)
     return TidemillError(
-        f"release {arm.label}: the model predicted NaN for {count} of {len(scores.finite)} rows",
+        f"release {arm.label}: the model predicted {describe_invalid(scores)} for {count} of {len(scores.valid)} rows",
         "check the values of these rows, or roll back to another release",
     )

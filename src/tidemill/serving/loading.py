@@ -1,7 +1,7 @@
 """Loading of routes: each release of a route is loaded and warmed up before it predicts."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -10,19 +10,34 @@ import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidemill.core.model import Manifest, Signature
+from tidemill.core.model import Manifest, Model, Signature
 from tidemill.core.resources import Packages
 from tidemill.core.route import Arm, Role, Route
 from tidemill.core.signing import PackageSigner
 from tidemill.data.rows import RowReader
-from tidemill.errors import DataError, TidemillError
+from tidemill.errors import DataError, TidemillError, Transient
 from tidemill.models.load import load
 from tidemill.models.predictions import Predictions, Predictor
 from tidemill.models.usage import choose_example
+from tidemill.serving.fenced import FencedPredictor
 from tidemill.serving.request_check import RequestChecker
 from tidemill.serving.router import find_champion_index
+from tidemill.serving.worker import ModelError
 
 SAMPLES = "samples.json"
+_TOLERANCE = 1e-3  # of a sum of probabilities: models compute them as float32
+
+
+class PackageLoader(Protocol):
+    """Loads the package of a release of a model."""
+
+    def __call__(self, package: Model, model: str, release: str) -> Predictor: ...
+
+
+def load_in_process(package: Model, model: str, release: str) -> Predictor:
+    """Return the predictor of a package, in this process."""
+    del model, release
+    return load(package)
 
 
 class LoadedPackage(Struct, frozen=True):
@@ -33,6 +48,11 @@ class LoadedPackage(Struct, frozen=True):
     predictor: Predictor
     reader: RowReader
     example: dict[str, Any] | None = None
+
+    @property
+    def is_in_process(self) -> bool:
+        """Return whether its predictions need no other process, so that they take microseconds and cannot hang."""
+        return not isinstance(self.predictor, FencedPredictor)
 
     @property
     def signature(self) -> Signature:
@@ -59,7 +79,8 @@ class LoadedRoute(Struct, frozen=True):
 
     `other_columns` are the columns that a request may contain besides the champion's inputs: keys and times, keys and
     features of views, inputs of the other arms, the key of the regimes. The `checker` is that of the champion. `bound`
-    has the index of the arm that is bound to each value of the key.
+    has the index of the arm that is bound to each value of the key. `is_immediate` is set if a prediction waits for no
+    other process and no store.
     """
 
     route: Route
@@ -68,6 +89,7 @@ class LoadedRoute(Struct, frozen=True):
     other_columns: tuple[str, ...] = ()
     checker: RequestChecker | None = None
     bound: dict[str, int] = {}
+    is_immediate: bool = False
 
     @property
     def manifest(self) -> Manifest:
@@ -92,15 +114,22 @@ class LoadedRoute(Struct, frozen=True):
 
 
 class Scores(Struct, frozen=True):
-    """An arm's predictions for n rows, the inputs as the model received them, and which predictions are finite."""
+    """An arm's predictions for n rows, the inputs as the model received them, and which predictions are valid.
+
+    A prediction is valid if it is finite, and its probabilities are in [0, 1] and have the sum 1.
+    """
 
     predictions: Predictions
     inputs: pl.DataFrame
-    finite: npt.NDArray[np.bool_]
+    valid: npt.NDArray[np.bool_]
 
 
 def load_route(
-    route: Route, packages: Packages, cache: Mapping[str, LoadedPackage], signer: PackageSigner | None = None
+    route: Route,
+    packages: Packages,
+    cache: Mapping[str, LoadedPackage],
+    signer: PackageSigner | None = None,
+    loader: PackageLoader = load_in_process,
 ) -> LoadedRoute:
     """Load the packages of a route, except those in `cache` (by digest), and warm them up.
 
@@ -121,7 +150,7 @@ def load_route(
     known = dict(cache)
     for arm in route.arms:
         if arm.package not in known:
-            known[arm.package] = _load_package(arm, packages, signer)
+            known[arm.package] = _load_package(route.model, arm, packages, signer, loader)
     loaded = [known[arm.package] for arm in route.arms]
     for arm, package in zip(route.arms, loaded, strict=True):
         if package.signature.task != loaded[champion].signature.task:
@@ -134,7 +163,10 @@ def load_route(
     others = _list_columns(loaded[champion].manifest, [package.manifest for package in loaded], route.key)
     checker = RequestChecker(loaded[champion].manifest, others, route.key)
     bound = {arm.value: index for index, arm in enumerate(route.arms) if arm.role == "bound"}
-    return LoadedRoute(route, arms, champion, others, checker, bound)
+    is_immediate = all(
+        arm.loaded.manifest.features is None and (arm.loaded.is_in_process or arm.role == "shadow") for arm in arms
+    )
+    return LoadedRoute(route, arms, champion, others, checker, bound, is_immediate)
 
 
 def score(arm: LoadedArm, rows: pl.DataFrame, indices: npt.NDArray[np.intp] | None = None) -> Scores:
@@ -155,32 +187,57 @@ def score(arm: LoadedArm, rows: pl.DataFrame, indices: npt.NDArray[np.intp] | No
         inputs = inputs if indices is None else inputs[indices]
     try:
         predictions = arm.loaded.predictor.predict(inputs)
-    except DataError:
+    except (DataError, Transient):
         raise
     except Exception as error:
-        raise TidemillError(
-            f"release {arm.label} failed: {type(error).__name__}", "see the service's log, or roll back"
-        ) from error
+        name = error.args[0].partition(":")[0] if isinstance(error, ModelError) else type(error).__name__
+        raise TidemillError(f"release {arm.label} failed: {name}", "see the service's log, or roll back") from error
     if len(predictions.values) != inputs.height:
         raise TidemillError(
             f"release {arm.label} returned {len(predictions.values)} predictions for {inputs.height} rows",
             "roll back to another release",
         )
-    return Scores(predictions, inputs, _find_finite(arm.loaded.signature, predictions))
+    try:
+        valid = _find_valid(arm.loaded.signature, predictions)
+    except (ValueError, TypeError, IndexError) as error:
+        raise TidemillError(
+            f"release {arm.label} returned predictions of another form than its signature",
+            "roll back to another release",
+        ) from error
+    return Scores(predictions, inputs, valid)
 
 
-def _find_finite(signature: Signature, predictions: Predictions) -> npt.NDArray[np.bool_]:
+def describe_invalid(scores: Scores) -> str:
+    """Return in words what is wrong with the predictions that are not valid."""
+    table, invalid = scores.predictions.probabilities, ~scores.valid
+    values = np.asarray(scores.predictions.values, dtype=np.float64) if table is None else table
+    if np.isnan(values[invalid]).any():
+        return "NaN"
+    if not np.isfinite(values[invalid]).all():
+        return "infinity"
+    return "probabilities outside 0 … 1 or with a sum other than 1"
+
+
+def _find_valid(signature: Signature, predictions: Predictions) -> npt.NDArray[np.bool_]:
     if signature.task == "regression":
         return np.isfinite(np.asarray(predictions.values, dtype=np.float64))
-    if predictions.probabilities is None:
+    table = predictions.probabilities
+    if table is None:
         return np.ones(len(predictions.values), dtype=np.bool_)
-    return np.asarray(np.isfinite(predictions.probabilities).all(axis=1), dtype=np.bool_)
+    if table.shape != (len(predictions.values), len(signature.classes)):
+        raise ValueError(table.shape)
+    # A comparison with NaN is false. The sum of each row is checked last: a sum of infinities warns.
+    inside = np.asarray((table >= -_TOLERANCE) & (table <= 1 + _TOLERANCE)).all(axis=1).reshape(-1)
+    sums = np.where(inside, np.where(inside[:, None], table, 0.0).sum(axis=1), 0.0)
+    return np.asarray(inside & (np.abs(sums - 1) <= _TOLERANCE), dtype=np.bool_)
 
 
-def _load_package(arm: Arm, packages: Packages, signer: PackageSigner | None) -> LoadedPackage:
+def _load_package(
+    name: str, arm: Arm, packages: Packages, signer: PackageSigner | None, loader: PackageLoader
+) -> LoadedPackage:
     """Verify and load a package, and predict its own sample rows, if it has any; an error names the release."""
     try:
-        return _load_verified(arm, packages, signer)
+        return _load_verified(name, arm, packages, signer, loader)
     except TidemillError as error:
         if arm.release not in error.problem:
             error.problem = f"release {arm.release} cannot be loaded: {error.problem}"
@@ -190,17 +247,22 @@ def _load_package(arm: Arm, packages: Packages, signer: PackageSigner | None) ->
         raise TidemillError(problem, "see the service's log, or promote another release") from error
 
 
-def _load_verified(arm: Arm, packages: Packages, signer: PackageSigner | None) -> LoadedPackage:
+def _load_verified(
+    name: str, arm: Arm, packages: Packages, signer: PackageSigner | None, loader: PackageLoader
+) -> LoadedPackage:
     model = packages.load(arm.package)
     if signer is not None:
         signer.verify(model, arm.signature, arm.release)
-    loaded = LoadedPackage(arm.package, model.manifest, load(model), RowReader(model.manifest.signature.inputs))
+    predictor = loader(model, name, arm.release)
+    loaded = LoadedPackage(arm.package, model.manifest, predictor, RowReader(model.manifest.signature.inputs))
     if SAMPLES in model.files:
         rows = msgspec.json.decode(model.files[SAMPLES], type=list[dict[str, object]])
         loaded = replace(loaded, example=choose_example(rows))
         samples = loaded.reader.read_json(rows)
-        if samples.height and not score(LoadedArm(arm, loaded), samples).finite.all():
-            raise TidemillError(f"release {arm.release} predicts NaN for its own sample rows", "train it again")
+        if samples.height and not (scores := score(LoadedArm(arm, loaded), samples)).valid.all():
+            raise TidemillError(
+                f"release {arm.release} predicts {describe_invalid(scores)} for its own sample rows", "train it again"
+            )
     return loaded
 
 

@@ -16,6 +16,11 @@ _COUNTERS = {
         "Rows with an unknown column, an absent input, or a value outside its range or domain, by model and kind.",
         ("model", "kind"),
     ),
+    "tidemill_shadow_dropped_total": ("Requests that a slow shadow was not asked.", ("model",)),
+    "tidemill_models_ended_total": (
+        "Processes of models that were ended, by release and reason.",
+        ("release", "reason"),
+    ),
     "tidemill_labels_total": ("Labels that were accepted.", ("model",)),
     "tidemill_journal_rows_total": ("Rows for the journal: written, or dropped.", ("outcome",)),
 }

@@ -12,15 +12,17 @@ class ServiceRoute(NamedTuple):
     method: str
     path: str
     allowed: frozenset[Role] | None
+    summary: str
 
 
 ROUTES = (
-    ServiceRoute("GET", "/health", None),
-    ServiceRoute("GET", "/ready", None),
-    ServiceRoute("GET", "/metrics", READ),
-    ServiceRoute("GET", "/predict/{model}", DESCRIBE),
-    ServiceRoute("POST", "/predict/{model}", PREDICT),
-    ServiceRoute("POST", "/labels/{model}", LABEL),
+    ServiceRoute("GET", "/health", None, "Whether the process runs"),
+    ServiceRoute("GET", "/ready", None, "Whether every model can predict"),
+    ServiceRoute("GET", "/openapi.json", None, "This document"),
+    ServiceRoute("GET", "/metrics", READ, "Counters and latencies for Prometheus"),
+    ServiceRoute("GET", "/predict/{model}", DESCRIBE, "The inputs and outputs of a model"),
+    ServiceRoute("POST", "/predict/{model}", PREDICT, "Predict rows"),
+    ServiceRoute("POST", "/labels/{model}", LABEL, "Store labels"),
 )
 PATHS = "; ".join(
     f"{method} {', '.join(route.path for route in ROUTES if route.method == method)}" for method in ("GET", "POST")
@@ -33,6 +35,8 @@ _WITH_MODEL = frozenset(route.path.split("/", 2)[1] for route in ROUTES if "{" i
 
 def find_route(method: str, path: str) -> ServiceRoute | None:
     """Return the route of a request; None if the path or the method is unknown."""
+    if not path.startswith("/"):  # OPTIONS *
+        return None
     _, verb, *rest = path.split("/", 2)
     if (verb in _WITH_MODEL) != bool(rest):
         return None

@@ -1,31 +1,41 @@
 """Runs the service on a workspace: listens, refreshes the routes, and stops without losing a prediction."""
 
 import errno
+import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container, Mapping
 from typing import Any
-
-import uvicorn
 
 from tidemill.access.control import AccessControl
 from tidemill.access.exposure import Exposure, check_exposure, require_tokens
 from tidemill.clock import Clock
+from tidemill.core.model import Model
+from tidemill.core.serving import DEFAULT_SERVING, Serving
 from tidemill.core.signing import PackageSigner
 from tidemill.errors import InputError, TidemillError
 from tidemill.featurestore.lookup import Lookup
+from tidemill.models.predictions import Predictor
 from tidemill.serving.buffer import JournalBuffer
+from tidemill.serving.fence import Fence
+from tidemill.serving.fenced import LOAD_SECONDS, Incident
 from tidemill.serving.http import ServiceApp
+from tidemill.serving.listener import Listener
 from tidemill.serving.metrics import ServiceMetrics
 from tidemill.serving.service import Service
 from tidemill.telemetry import get_logger
 from tidemill.workspace.workspace import Workspace
 
 log = get_logger("serving")
+STOP_SECONDS = 30.0
+"""The service has ended so many seconds after SIGTERM, whatever its models and its disk do."""
+
 _REFRESH = 0.3
-_DRAIN = 30
+_DRAIN_SECONDS = 20.0
+_SHADOW_SECONDS = 3.0
+_LOAD_SECONDS = 30.0
 _ON_LOOPBACK = Exposure()
 
 
@@ -33,7 +43,9 @@ class HttpServer:
     """The prediction service of a workspace, in its own threads: `start` returns when it listens at `address`.
 
     Requests for the `strict` models must fit. The address of `exposure` must be protected as `check_exposure` requires.
-    The `signer` verifies packages before they are loaded.
+    The `signer` verifies packages before they are loaded. `settings` are those of models in the policy. `hosts` are
+    the host names that are accepted besides addresses and local names. `report` is called when the process of a model
+    was ended.
 
     Raises
     ------
@@ -49,6 +61,9 @@ class HttpServer:
         port: int = 8000,
         strict: Container[str] = (),
         signer: PackageSigner | None = None,
+        settings: Mapping[str, Serving] | None = None,
+        hosts: Collection[str] = (),
+        report: Callable[[Incident], None] | None = None,
     ) -> None:
         check_exposure(exposure)
         self.control = AccessControl(workspace.board, clock, workspace.environment, required=exposure.needs_tokens)
@@ -57,6 +72,9 @@ class HttpServer:
         self._socket = _listen(exposure.host, port)
         self.address = exposure.format_address(self._socket)
         metrics = ServiceMetrics()
+        self._settings = settings or {}
+        self._report, self._metrics = report, metrics
+        self._fence = Fence(self._note_incident)
         self._buffer = JournalBuffer(workspace.journal, metrics)
         self.service = Service(
             workspace.board,
@@ -68,14 +86,16 @@ class HttpServer:
             metrics=metrics,
             strict=strict,
             signer=signer,
+            loader=self._load_package,
         )
         self._exposure = exposure
-        self._app = ServiceApp(self.service, self.control)
-        self._server = _create_server(self._app, exposure)
-        self._public: _Listener | None = None
+        # Every request to a public address needs a token, so a foreign host name gains nothing.
+        self._app = ServiceApp(self.service, self.control, None if exposure.needs_tokens else hosts)
+        self._server = self._create_server(self._socket)
+        self._public: _PublicServer | None = None
         self._stopping = threading.Event()
         self._threads = [
-            threading.Thread(target=self._server.run, args=([self._socket],), name="tidemill-http", daemon=True),
+            threading.Thread(target=self._server.run, name="tidemill-http", daemon=True),
             threading.Thread(target=self._refresh_routes, name="tidemill-routes", daemon=True),
         ]
 
@@ -86,7 +106,9 @@ class HttpServer:
 
     def start(self) -> None:
         """Load the routes, and start to serve requests."""
-        self.refresh()
+        self.refresh(_LOAD_SECONDS)
+        if not self.service.routes:  # there is no other model that could wait for it
+            self.service.wait_for_routes(LOAD_SECONDS)
         self._buffer.start()
         for thread in self._threads:
             thread.start()
@@ -113,12 +135,14 @@ class HttpServer:
         if self._public is None:
             listener = _listen(self._exposure.host, port, shared=True)
             self._buffer.is_open = True
-            server = _create_server(self._app, self._exposure)
-            self._public = _Listener(listener, server, self._exposure.format_address(listener))
+            self._public = _PublicServer(self._create_server(listener), self._exposure.format_address(listener))
         return self._public.address
 
     def stop(self) -> None:
-        """Refuse new connections, finish open requests, and write all predictions to the journal."""
+        """Answer the requests that arrived before, and write all predictions to the journal.
+
+        Requests that are still open after 20 s are ended, with their models.
+        """
         self._stopping.set()
         self._server.should_exit = True
         if self._public is not None:
@@ -126,16 +150,39 @@ class HttpServer:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
+        self._app.close(_SHADOW_SECONDS)
+        self._fence.close()
         self._buffer.close()
         self._socket.close()
 
-    def refresh(self) -> None:
-        """Load changed routes and tokens now; after an error, which is logged, the earlier ones stay in force."""
+    def refresh(self, wait: float = _REFRESH) -> None:
+        """Load changed routes and tokens now; after an error, which is logged, the earlier ones stay in force.
+
+        A route that needs more than `wait` seconds is loaded in the background.
+        """
         self._refresh_tokens()
         try:
-            self.service.refresh()
+            self.service.refresh(wait)
         except Exception:
             log.exception("the routes could not be read; the earlier routes stay in force")
+
+    def _create_server(self, listener: socket.socket) -> Listener:
+        return Listener(
+            self._app,
+            listener,
+            self._exposure,
+            refused=self._app.count_refusal,
+            drain=_DRAIN_SECONDS,
+            expire=self._fence.close,
+        )
+
+    def _load_package(self, package: Model, model: str, release: str) -> Predictor:
+        return self._fence.load(package, release, self._settings.get(model, DEFAULT_SERVING))
+
+    def _note_incident(self, incident: Incident) -> None:
+        self._metrics.count("tidemill_models_ended_total", release=incident.release, reason=incident.kind)
+        if self._report is not None:
+            self._report(incident)
 
     def _refresh_tokens(self) -> None:
         try:
@@ -148,43 +195,21 @@ class HttpServer:
             self.refresh()
 
 
-def _create_server(app: ServiceApp, exposure: Exposure) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=_DRAIN,
-            ssl_certfile=exposure.tls_cert,
-            ssl_keyfile=exposure.tls_key,
-        )
-    )
-
-
-class _Listener:
+class _PublicServer:
     """A further address of a service, in a thread of its own."""
 
-    def __init__(self, listener: socket.socket, server: uvicorn.Server, address: str) -> None:
+    def __init__(self, server: Listener, address: str) -> None:
         self.address = address
-        self._socket, self._server = listener, server
-        self._thread = threading.Thread(target=server.run, args=([listener],), name="tidemill-public", daemon=True)
+        self._server = server
+        self._thread = threading.Thread(target=server.run, name="tidemill-public", daemon=True)
         self._thread.start()
         while not server.started and self._thread.is_alive():
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """Refuse new connections and finish open requests."""
+        """Answer the requests that arrived before."""
         self._server.should_exit = True
         self._thread.join()
-        self._socket.close()
 
 
 def serve(
@@ -195,6 +220,9 @@ def serve(
     ready: Callable[[str], Any] | None = None,
     strict: Container[str] = (),
     signer: PackageSigner | None = None,
+    settings: Mapping[str, Serving] | None = None,
+    hosts: Collection[str] = (),
+    report: Callable[[Incident], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; call `ready` with the address once the service listens. For the main thread.
 
@@ -206,8 +234,13 @@ def serve(
         if the server stops without a signal.
     """
     stopping = threading.Event()
-    server = HttpServer(workspace, clock, exposure, port, strict, signer)
-    handlers = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def stop(*_: object) -> None:
+        end_after(STOP_SECONDS)
+        stopping.set()
+
+    server = HttpServer(workspace, clock, exposure, port, strict, signer, settings, hosts, report)
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.start()
         if ready is not None:
@@ -220,6 +253,18 @@ def serve(
         server.stop()
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def end_after(seconds: float) -> None:
+    """End this process after some seconds, if it has not ended by itself."""
+
+    def end() -> None:
+        log.critical("the process did not stop within %g s: it is ended now", seconds)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def _listen(host: str, port: int, *, shared: bool = False) -> socket.socket:

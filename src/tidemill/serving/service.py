@@ -1,7 +1,9 @@
 """The service: one synchronous core that predicts rows of HTTP requests, of batches and of backtests."""
 
 import threading
-from collections.abc import Container, Sequence
+import time
+from collections.abc import Callable, Container, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import polars as pl
@@ -17,10 +19,18 @@ from tidemill.data.timestamps import TIMESTAMP, to_timestamps
 from tidemill.errors import NotFound, Transient
 from tidemill.featurestore.lookup import Lookup
 from tidemill.serving.buffer import stack_frames
-from tidemill.serving.dispatch import ArmFailure, RowIdentities, predict_rows, to_failure_rows, to_journal_rows
+from tidemill.serving.dispatch import (
+    ArmFailure,
+    RowIdentities,
+    ShadowTask,
+    predict_rows,
+    predict_shadow,
+    to_failure_rows,
+    to_journal_rows,
+)
 from tidemill.serving.identity import fill_event_times, read_event_times, read_keys, read_regimes
 from tidemill.serving.labels import to_label_rows
-from tidemill.serving.loading import LoadedRoute, load_route
+from tidemill.serving.loading import LoadedRoute, PackageLoader, load_in_process, load_route
 from tidemill.serving.metrics import ServiceMetrics
 from tidemill.serving.request_check import RequestWarning, raise_strict
 from tidemill.telemetry import get_logger
@@ -36,11 +46,15 @@ class PredictionWriter(Protocol):
 
 
 class PredictResult(Struct, frozen=True):
-    """The predictions of one request, in the order of its rows, the route that was in force, and its warnings."""
+    """The predictions of one request, in the order of its rows, the route that was in force, and its warnings.
+
+    `shadows` must be called after the reply; None if there is nothing to do.
+    """
 
     rows: pl.DataFrame
     route: LoadedRoute
     warnings: tuple[RequestWarning, ...] = ()
+    shadows: Callable[[], None] | None = None
 
 
 class RouteFailure(Struct, frozen=True):
@@ -59,7 +73,7 @@ class Service:
     and `refresh` may be called from many threads. Predictions go to `predictions` (by default the journal), labels
     directly to the journal. Requests for the `strict` models must fit; the predictions of other models have warnings.
     Without `with_times`, the journal does not contain how long the models took. The `signer` verifies packages before
-    they are loaded.
+    they are loaded, by the `loader`.
     """
 
     def __init__(
@@ -75,8 +89,10 @@ class Service:
         strict: Container[str] = (),
         with_times: bool = True,
         signer: PackageSigner | None = None,
+        loader: PackageLoader = load_in_process,
     ) -> None:
         self.clock = clock
+        self._loader = loader
         self._strict, self._with_times, self._signer = strict, with_times, signer
         self.metrics = metrics or ServiceMetrics()
         self._board, self._packages, self._journal, self._lookup = board, packages, journal, lookup
@@ -84,7 +100,8 @@ class Service:
         self._routes: dict[str, LoadedRoute] = {}
         self._previous: dict[str, LoadedRoute] = {}
         self._failures: dict[str, RouteFailure] = {}
-        self._refreshing = threading.Lock()
+        self._refreshing, self._updating = threading.Lock(), threading.Lock()
+        self._loading: set[str] = set()
 
     @property
     def routes(self) -> dict[str, LoadedRoute]:
@@ -96,20 +113,46 @@ class Service:
         """The published routes that could not be loaded, by model; the earlier route, if any, stays in force."""
         return self._failures
 
-    def refresh(self) -> None:
+    def refresh(self, wait: float | None = None) -> None:
         """Load the routes that changed on the board: each is loaded and warmed up before it gets traffic.
 
-        If a route cannot be loaded, the earlier one stays in force; the next try follows after a growing pause.
+        If a route cannot be loaded, the earlier one stays in force; the next try follows after a growing pause. With
+        `wait`, each route is loaded in a thread of its own, and one that takes more seconds stays in progress, so that
+        it does not delay the routes of other models.
         """
         with self._refreshing:
+            started = []
             for model, route in self._board.routes().items():
                 loaded, failure = self._routes.get(model), self._failures.get(model)
                 if loaded is not None and loaded.route == route:
                     self._forget_failure(model)
                     continue
+                if model in self._loading:
+                    continue
                 if failure and failure.route == route and self.clock.monotonic() < failure.next_try:
                     continue
-                self._load_route(route)
+                if wait is None:
+                    self._load_route(route)
+                    continue
+                thread = threading.Thread(target=self._load_in_thread, args=(route,), name="tidemill-load", daemon=True)
+                self._loading.add(model)
+                started.append(thread)
+                thread.start()
+            deadline = self.clock.monotonic() + (wait or 0.0)
+            for thread in started:
+                thread.join(max(0.0, deadline - self.clock.monotonic()))
+
+    def wait_for_routes(self, seconds: float) -> None:
+        """Wait until a route is in force or none is being loaded, for at most so many seconds."""
+        deadline = self.clock.monotonic() + seconds
+        while self._loading and not self._routes and self.clock.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def _load_in_thread(self, route: Route) -> None:
+        try:
+            self._load_route(route)
+        finally:
+            self._loading.discard(route.model)
 
     def predict(
         self, model: str, rows: pl.DataFrame, known_at: pl.Series | None = None, keys: pl.Series | None = None
@@ -145,9 +188,12 @@ class Service:
             if the rows do not fit the champion's signature, or those of a strict model have warnings; it names the row
             and the column.
         TidemillError
-            if the champion fails or predicts NaN, or the number of predictions is not that of the rows.
+            if the champion fails, predicts NaN or what are no probabilities, or returns another number of predictions.
         """
-        return self.predict_request(model, rows, known_at, keys).rows
+        result = self.predict_request(model, rows, known_at, keys)
+        if result.shadows is not None:
+            result.shadows()
+        return result.rows
 
     def predict_request(
         self,
@@ -156,7 +202,10 @@ class Service:
         known_at: pl.Series | None = None,
         keys: pl.Series | None = None,
     ) -> PredictResult:
-        """Return the same as `predict`, for a frame or for rows from JSON, with the route in force and warnings."""
+        """Return the same as `predict`, for a frame or for rows from JSON, with the route in force and warnings.
+
+        The caller asks the `shadows` of the result.
+        """
         route = self.find_route(model)
         json_rows = None if isinstance(rows, pl.DataFrame) else rows
         frame = rows if isinstance(rows, pl.DataFrame) else route.reader.read_json(rows, route.other_columns)
@@ -178,20 +227,32 @@ class Service:
         try:
             dispatch = predict_rows(route, frame, identities, self.metrics, failures)
         finally:
-            for failure in failures:
-                self._predictions.append(failures_kind(model), to_failure_rows(failure, identities))
+            self._record_failures(model, failures, identities)
         replied = dispatch.replied
-        scores = (*replied, *dispatch.shadows)
-        journal_rows = [to_journal_rows(scored, identities, with_times=self._with_times) for scored in scores]
-        for arm_rows in journal_rows:
+        reply_rows = [to_journal_rows(scored, identities, with_times=self._with_times) for scored in replied]
+        for arm_rows in reply_rows:
             self._predictions.append(f"predictions/{model}", arm_rows)
-        reply_rows = journal_rows[: len(replied)]
         require_one_answer_each(frame.height, sum(part.height for part in reply_rows), f"model {model!r}")
         self.metrics.count("tidemill_rows_total", frame.height, model=model)
+        shadows = partial(self._ask_shadows, model, dispatch.shadows, frame, identities) if dispatch.shadows else None
         if len(reply_rows) == 1:
-            return PredictResult(reply_rows[0], route, warnings)
+            return PredictResult(reply_rows[0], route, warnings, shadows)
         order = pl.concat([pl.Series(scored.indices) for scored in replied]).arg_sort()
-        return PredictResult(stack_frames(reply_rows)[order], route, warnings)
+        return PredictResult(stack_frames(reply_rows)[order], route, warnings, shadows)
+
+    def _ask_shadows(self, model: str, tasks: list[ShadowTask], frame: pl.DataFrame, identities: RowIdentities) -> None:
+        """Predict the rows of a request by its shadows, and write their predictions to the journal."""
+        for task in tasks:
+            failures: list[ArmFailure] = []
+            scored = predict_shadow(task, frame, self.metrics, failures)
+            self._record_failures(model, failures, identities)
+            if scored is not None:
+                rows = to_journal_rows(scored, identities, with_times=self._with_times)
+                self._predictions.append(f"predictions/{model}", rows)
+
+    def _record_failures(self, model: str, failures: list[ArmFailure], identities: RowIdentities) -> None:
+        for failure in failures:
+            self._predictions.append(failures_kind(model), to_failure_rows(failure, identities))
 
     def add_labels(self, model: str, frame: pl.DataFrame) -> int:
         """Write labels to the journal, from columns `value`, `id` or `key` and `time`, and `known_at`; return how many.
@@ -214,6 +275,8 @@ class Service:
         route = self._routes.get(model)
         if route is not None and route.arms:
             return route
+        if model in self._loading:
+            raise Transient(f"the releases of {model!r} are being loaded", "send the request again")
         if model in self._failures:
             raise Transient(f"no release of {model!r} could be loaded yet", "see /ready for the reason")
         if route is not None:
@@ -240,19 +303,21 @@ class Service:
         reusable = [*self._routes.values(), *self._previous.values()]
         cache = {arm.loaded.digest: arm.loaded for loaded in reusable for arm in loaded.arms}
         try:
-            loaded_route = load_route(route, self._packages, cache, self._signer)
+            loaded_route = load_route(route, self._packages, cache, self._signer, self._loader)
         except Exception as error:
             earlier = self._failures.get(route.model)
             pause = min(2 * earlier.pause, _LONGEST_PAUSE) if earlier and earlier.route == route else 0.5
             problem = str(error) or type(error).__name__
             failure = RouteFailure(route, problem, self.clock.monotonic() + pause, pause)
-            self._failures = {**self._failures, route.model: failure}
+            with self._updating:
+                self._failures = {**self._failures, route.model: failure}
             self.metrics.set("tidemill_route_failed", 1, model=route.model)
             log.exception("version %d of the route of %s could not be loaded", route.version, route.model)
             return
-        if previous is not None:
-            self._previous = {**self._previous, route.model: previous}
-        self._routes = {**self._routes, route.model: loaded_route}
+        with self._updating:
+            if previous is not None:
+                self._previous = {**self._previous, route.model: previous}
+            self._routes = {**self._routes, route.model: loaded_route}
         self._forget_failure(route.model)
         self.metrics.set("tidemill_route_version", route.version, model=route.model)
         releases = ", ".join(arm.label for arm in loaded_route.arms)
@@ -260,5 +325,6 @@ class Service:
 
     def _forget_failure(self, model: str) -> None:
         if model in self._failures:
-            self._failures = {name: failure for name, failure in self._failures.items() if name != model}
+            with self._updating:
+                self._failures = {name: failure for name, failure in self._failures.items() if name != model}
             self.metrics.set("tidemill_route_failed", 0, model=model)

@@ -3,7 +3,6 @@
 import hmac
 from collections.abc import Callable, Set
 from typing import get_args
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 from starlette.concurrency import run_in_threadpool
@@ -12,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill.access.control import AccessControl, Grant
+from tidemill.access.origins import find_refused_origin
 from tidemill.access.roles import DECIDE, READ
 from tidemill.core.token import Role
 from tidemill.errors import AccessDenied, TidemillError
@@ -120,7 +120,7 @@ class Visits:
 
 def require_same_origin(request: Request) -> None:
     """Raise `AccessDenied` if a browser reports that a page of another origin sent a request."""
-    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
-    is_foreign = origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower()
-    if is_foreign or site not in ("same-origin", "none"):
+    origins = [value for name, value in request.headers.raw if name == b"origin"]
+    is_foreign = find_refused_origin(origins, request.headers.get("host", "").encode("latin-1"))
+    if is_foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise AccessDenied("the request comes from a web page of another origin", "open these pages themselves", 403)
