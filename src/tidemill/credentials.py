@@ -14,6 +14,8 @@ _REFERENCE = re.compile(r"\$\{(\w+)(?::([^}]*))?\}")
 _NAME = re.compile(
     r"pass(word|wd|phrase)?|secret|token|credential|(api|access|private|signing)_?key|dsn", re.IGNORECASE
 )
+_PARAMETER = re.compile(r"(?<=[?&;])([^=&;#?]+)=([^&;#]*)")
+_SIGNATURES = ("auth", "authorization", "key", "sig", "signature", "x-amz-signature")
 _STORES = re.compile(r"TIDEMILL_[A-Z]+")
 _GROUP = "tidemill.secrets"
 # A shorter value occurs in texts by chance.
@@ -27,16 +29,35 @@ def fill_secrets(text: str, what: str) -> str:
 
     `${NAME}` is the environment variable NAME, or the content of the file that NAME_FILE names. `${file:PATH}` is the
     content of a file. `${SCHEME:TEXT}` calls the plug-in SCHEME of the entry points `tidemill.secrets` with the text.
+    From then on, `hide_secrets` hides them.
 
     Raises
     ------
     ConfigurationError
         if a secret is missing; `what` names the setting in the message.
     """
-    filled = _REFERENCE.sub(lambda match: _resolve(match[1], match[2], what), text)
+
+    def fill(match: re.Match[str]) -> str:
+        value = _resolve(match[1], match[2], what)
+        # A reference inside a text is a part of it that is not shown; a whole setting may be a harmless path or URL.
+        if match[0] != text and len(value) >= _SHORTEST and not os.path.exists(value):  # noqa: PTH110 - any text
+            _resolved.add(value)
+        return value
+
+    filled = _REFERENCE.sub(fill, text)
     if filled != text:
         _resolved.update(_list_passwords(filled))
     return filled
+
+
+def hide_url(url: str) -> str:
+    """Return a URL without its password and without the values of its parameters whose names are like those of secrets.
+
+    >>> hide_url("https://ada:secret@host/rows.csv?part=1&sig=0123abcd")
+    'https://ada:***@host/rows.csv?part=1&sig=***'
+    """
+    shown = re.sub(r"(?<=://)([^/?#@:]*):[^/?#]*@", rf"\1:{_MASK}@", url)
+    return _PARAMETER.sub(lambda match: f"{match[1]}={_MASK}" if _is_secret(match[1]) else match[0], shown)
 
 
 def hide_secrets(text: str) -> str:
@@ -133,12 +154,18 @@ def _list_variables() -> Iterator[str]:
             yield from _list_passwords(value)
 
 
+def _is_secret(parameter: str) -> bool:
+    """Return whether the name of a parameter of a URL is like that of a secret."""
+    return bool(_NAME.search(parameter)) or parameter.lower() in _SIGNATURES
+
+
 def _list_passwords(text: str) -> Iterator[str]:
-    """Yield the password in a URL, as it is written there and decoded."""
+    """Yield the password in a URL and its parameters that are like secrets, as they are written there and decoded."""
     try:
         password = urlsplit(text).password or ""
     except ValueError:
         return
-    for value in {password, unquote(password)}:
+    written = [password, *(match[2] for match in _PARAMETER.finditer(text) if _is_secret(match[1]))]
+    for value in {*written, *map(unquote, written)}:
         if len(value) >= _SHORTEST:
             yield value

@@ -9,7 +9,7 @@ import pytest
 
 from tests.projects import listed, make_project, tidemill
 from tidemill.compose.session import open_session
-from tidemill.credentials import Mask, fill_secrets, hide_in_logs, hide_secrets
+from tidemill.credentials import Mask, fill_secrets, hide_in_logs, hide_secrets, hide_url
 from tidemill.errors import ConfigurationError
 from tidemill.project.project import Project
 
@@ -55,6 +55,32 @@ def _install_plugin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(site))
 
 
+def test_a_url_is_shown_without_its_secrets() -> None:
+    """In batches, errors and verdicts; a setting of several parts hides each value that it refers to."""
+    assert (
+        hide_url("postgresql+psycopg://me:pw@host/db?sslmode=require")
+        == "postgresql+psycopg://me:***@host/db?sslmode=require"
+    )
+    assert hide_url("az://box/a.csv?sv=1&sig=Zm9v%3D&se=2") == "az://box/a.csv?sv=1&sig=***&se=2"
+    assert hide_url("md:shop?motherduck_token=abc") == "md:shop?motherduck_token=***"
+    assert hide_url("data/a?b.csv") == "data/a?b.csv"
+    assert hide_url("s3://box/2026/*.csv") == "s3://box/2026/*.csv"
+
+
+def test_each_part_of_a_setting_is_hidden_whatever_its_variable_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INNOCENT", f"{PLANTED}-part")
+    monkeypatch.setenv("ADDRESS", f"https://host/rows.csv?sig={PLANTED}%2Fsig")
+    monkeypatch.setenv("FOLDER", str(tmp_path))
+    fill_secrets("https://host/${INNOCENT}/rows.csv", "a path")
+    fill_secrets("${ADDRESS}", "a path")
+    fill_secrets("${FOLDER}/rows.csv", "a path")
+    assert hide_secrets(f"{PLANTED}-part") == "***"
+    assert hide_secrets(f"sig={PLANTED}%2Fsig or {PLANTED}/sig") == "sig=*** or ***"
+    assert hide_secrets(f"{tmp_path}/rows.csv") == f"{tmp_path}/rows.csv"
+
+
 def test_values_of_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("SHOP_API_KEY", PLANTED)
     monkeypatch.setenv("TIDEMILL_LEDGER", "postgresql://me:p%40ssword12@host/db")
@@ -81,7 +107,7 @@ def test_values_of_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is in the URL of a source and of an address, printed by a step, and in the message of a step that fails."""
     folder = tmp_path / "shop"
-    make_project(folder, replace={'path = "data/shop.csv"': 'path = "${SHOP_DSN}"\ntable = "rows"'})
+    make_project(folder, replace={'path = "data/shop.csv"': 'path = "${SHOP_URL}"\ntable = "rows"'})
     import polars as pl
 
     rows = pl.read_csv(folder / "data" / "shop.csv")
@@ -89,7 +115,7 @@ def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
         columns = ", ".join(f'"{name}"' for name in rows.columns)
         database.execute(f"CREATE TABLE rows ({columns})")
         database.executemany(f"INSERT INTO rows VALUES ({', '.join('?' * rows.width)})", rows.rows())
-    monkeypatch.setenv("SHOP_DSN", f"sqlite:///{folder}/shop.db?password={PLANTED}")
+    monkeypatch.setenv("SHOP_URL", f"sqlite:///{folder}/shop.db?password={PLANTED}")
     monkeypatch.setenv("SHOP_PASSWORD", PLANTED)
     (folder / "pipeline.py").open("a").write(
         "\n\nimport logging, os\nfrom tidemill import step, pipeline\n\n\n"
@@ -98,10 +124,11 @@ def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "@step\ndef fail(number: int) -> int:\n    raise ValueError(os.environ['SHOP_PASSWORD'])\n\n\n"
         "@pipeline\ndef leaking() -> None:\n    fail(leak())\n"
     )
-    printed = [tidemill(folder, "run", "leaking", code=1), tidemill(folder, "run", "leaking", code=1)]
+    printed = [tidemill(folder, "run", "ingestion"), tidemill(folder, "runs", "list", "--json")]
+    printed += [tidemill(folder, "run", "leaking", code=1), tidemill(folder, "run", "leaking", code=1)]
     token = tidemill(folder, "tokens", "create", "ada", "--role", "approver").stdout.strip()
     printed.append(tidemill(folder, "triggers", "pause", "watch", TIDEMILL_TOKEN=token))
-    printed.append(tidemill(folder, "runs", "logs", listed(folder, "runs", "list")[-1]["id"]))
+    printed.append(tidemill(folder, "runs", "logs", listed(folder, "runs", "list")[-2]["id"]))
     assert "it is ***" in printed[-1].stdout
     assert "ValueError: ***" in printed[-1].stdout
     for done in printed:

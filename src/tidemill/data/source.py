@@ -13,7 +13,7 @@ from tidemill.core.batch import Batch
 from tidemill.core.feature import FeatureView
 from tidemill.core.schema import ColumnType, Schema
 from tidemill.core.source import Source
-from tidemill.credentials import fill_secrets
+from tidemill.credentials import fill_secrets, hide_url
 from tidemill.data.frame import KNOWN_AT, TIME, add_times
 from tidemill.data.identity import add_row_ids, stack_batches
 from tidemill.data.kinds.delta import DeltaSource
@@ -185,7 +185,7 @@ def create_source_kind(name: str, source: Source, folder: Path, accepted: Callab
     if kind == "duckdb":
         return QuerySource(name, source, DuckDbEngine(path, folder))
     if kind == "delta":
-        return DeltaSource(name, path if scheme else str(folder / path), accepted, path)
+        return DeltaSource(name, path if scheme else str(folder / path), accepted, hide_url(path))
     here = replace(source, path=path)
     return RemoteObjects(name, here) if scheme in _OBJECTS else LocalFiles(name, here, folder)
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from tidemill.core.batch import Batch
 from tidemill.core.source import Source
+from tidemill.credentials import hide_url
 from tidemill.data.kinds.kind import hash_parts
 from tidemill.data.tables import parse_table, read_table
 from tidemill.errors import DataError
@@ -66,24 +67,25 @@ class RemoteObjects:
         self._source = source
         parts = urlsplit(source.path)
         self._root = f"{parts.scheme}://{parts.netloc}"
+        self._shown = hide_url(self._root)
         self._pattern = parts.path.lstrip("/")
 
     def batches(self, until: datetime) -> list[Batch]:
         pattern = re.compile(_to_regex(self._pattern))
         folder = _fixed(self._pattern)
         within = f"{folder}/" if folder else ""
-        with _explained_errors(self._name, self._source.path):
+        with _explained_errors(self._name, hide_url(self._source.path)):
             pages = self._store().list(folder or None)
             listed = [entry for page in pages for entry in page if pattern.fullmatch(entry["path"])]
         if not listed:
-            raise _no_file(self._name, self._source.path)
+            raise _no_file(self._name, hide_url(self._source.path))
         dialect = self._source.dialect.identity
         return [
             Batch(
                 id=f"{self._name}/{entry['path'].removeprefix(within)}@{hash_parts(*entry.values(), *dialect)}",
                 source=self._name,
                 known_at=entry["last_modified"],
-                path=f"{self._root}/{entry['path']}",
+                path=f"{self._shown}/{entry['path']}",
             )
             for entry in listed
             if entry["last_modified"] <= until
@@ -91,7 +93,7 @@ class RemoteObjects:
 
     def rows(self, batch: Batch) -> pl.DataFrame:
         with _explained_errors(self._name, batch.path):
-            content = bytes(self._store().get(batch.path.removeprefix(f"{self._root}/")).bytes())
+            content = bytes(self._store().get(batch.path.removeprefix(f"{self._shown}/")).bytes())
         file, dialect = io.BytesIO(content), self._source.dialect
         return parse_table(file, batch.path, self._source.format, dialect=dialect, empty=True, types=batch.types)
 

@@ -16,6 +16,7 @@ import polars as pl
 
 from tidemill.core.batch import Batch
 from tidemill.core.source import Source
+from tidemill.credentials import hide_url
 from tidemill.data.kinds.kind import hash_frame, hash_parts
 from tidemill.data.kinds.statement import strip_statement
 from tidemill.data.storable import to_storable
@@ -184,8 +185,8 @@ class SqlEngine:
                 f"SQLAlchemy has no dialect for {url.partition('://')[0]!r}",
                 'write the path as "postgresql+psycopg://user@host/database", or pip install its dialect',
             ) from None
-        self.display_name = self._url.render_as_string(hide_password=True)
-        self.batch_path = batch_path or self.display_name
+        self.display_name = hide_url(self._url.render_as_string(hide_password=True))
+        self.batch_path = hide_url(batch_path) or self.display_name
 
     def select(self, query: str) -> pl.DataFrame:
         from sqlalchemy import create_engine, text
@@ -215,7 +216,8 @@ class DuckDbEngine:
     """DuckDB, on a database file or on the files in its query; relative paths start at the project's folder."""
 
     def __init__(self, path: str, folder: Path) -> None:
-        self.display_name = self.batch_path = path
+        self.display_name = self.batch_path = hide_url(path)
+        self._path = path
         self._folder = folder
 
     def select(self, query: str) -> pl.DataFrame:
@@ -224,8 +226,8 @@ class DuckDbEngine:
             import pyarrow  # noqa: F401 - DuckDB returns its rows as PyArrow tables
         except ImportError as absent:
             raise MissingExtra(absent.name or "duckdb", "duckdb") from None
-        memory = self.display_name == ":memory:"
-        file = str(self._folder / self.display_name)
+        memory = self._path == ":memory:"
+        file = str(self._folder / self._path)
         with duckdb.connect(":memory:" if memory else file, read_only=not memory) as connection:
             connection.execute(f"SET file_search_path = '{str(self._folder).replace(chr(39), chr(39) * 2)}'")
             connection.execute("SET TimeZone = 'UTC'")
