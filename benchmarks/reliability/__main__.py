@@ -19,6 +19,7 @@ from benchmarks.reliability.damage import try_damage
 from benchmarks.reliability.full_disk import try_full_disks
 from benchmarks.reliability.kills import try_kills
 from benchmarks.reliability.moved import try_moves
+from benchmarks.reliability.planting import try_plants
 from benchmarks.reliability.service import try_service_kills
 from benchmarks.reliability.shop import Yard
 from benchmarks.reliability.tally import Tally, format_table, report
@@ -44,6 +45,7 @@ PARTS = {
     "disk": Part(try_full_disks, 20, 8),
     "moves": Part(try_moves, 20, 2),
     "edits": Part(try_edits, 100, 28),
+    "secrets": Part(try_plants, 2, 1, on_servers=True),
 }
 
 

@@ -22,7 +22,7 @@ PATTERNS = {
         "environments/production/tables/rows/_delta_log/*.json",
     ),
     "board": ("environments/production/routes/*.json", "environments/production/routes/access.tokens"),
-    "backup": ("../../backup.tar",),
+    "backup": ("../backup.tar",),
 }
 DAMAGES = ("truncate", "empty", "flip", "delete", "swap")
 _DEPENDS = {
@@ -41,16 +41,18 @@ def try_damage(yards: Sequence[Yard], tries: int, generator: random.Random) -> l
     tallies = {store: Tally(f"damaged file of {store}", named=0) for store in PATTERNS}
     with yards[0].copy() as shop:
         _use(shop)
-        expected = _read_all(shop)
         pristine = shop.folder.with_name("pristine")
         shutil.copytree(shop.folder, pristine)
+        expected = _read_all(shop)
+        if bad := {name: value for name, value in expected.items() if value.startswith("! ")}:
+            raise SystemExit(f"the undamaged shop cannot be read: {bad}")
         for number in range(tries):
+            shutil.rmtree(shop.folder)
+            shutil.copytree(pristine, shop.folder)
             store = list(PATTERNS)[number % len(PATTERNS)]
             damage = DAMAGES[number // len(PATTERNS) % len(DAMAGES)]
             what, names = _damage(shop, store, damage, generator)
             _judge(shop, tallies[store], store, what, names, expected)
-            shutil.rmtree(shop.folder)
-            shutil.copytree(pristine, shop.folder)
             if number % 10 == 9:
                 report(f"damaged files: {number + 1} tries")
     return list(tallies.values())
@@ -66,7 +68,8 @@ def _use(shop: Shop) -> None:
                 raise SystemExit(problem)
         service.stop()
     shop.token = shop.require("tokens", "create", "app", "--role", "admin").out.split()[0]
-    shop.require("backup", "../backup.tar")
+    shop.require("backup", "backup.tar")
+    shop.checkpoint()
 
 
 def _damage(shop: Shop, store: str, damage: str, generator: random.Random) -> tuple[str, tuple[str, ...]]:
@@ -96,9 +99,6 @@ def _damage(shop: Shop, store: str, damage: str, generator: random.Random) -> tu
         place = generator.randrange(len(content))
         flipped = bytes([content[place] ^ (1 << generator.randrange(8))])
         file.write_bytes(content[:place] + flipped + content[place + 1 :])
-    if store == "ledger":
-        for name in ("ledger.db-wal", "ledger.db-shm"):
-            (shop.state / name).unlink(missing_ok=True)
     return f"{damage} {os.path.relpath(file, shop.state)}", (file.name, file.name[:12], *_SYNONYMS.get(store, ()))
 
 
@@ -149,7 +149,7 @@ def _read_all(shop: Shop) -> dict[str, str]:
         except RuntimeError as error:
             found[name] = f"! {error}"
     found["service"] = _ask_service(shop)
-    restored = shop.run("restore", "../backup.tar", TIDEMILL_WORKSPACE=str(shop.folder / "restored"))
+    restored = shop.run("restore", "backup.tar", TIDEMILL_WORKSPACE=str(shop.folder / "restored"))
     found["restored"] = f"! {restored.summary}" if restored.code else _digest(restored.out.splitlines()[:1])
     shutil.rmtree(shop.folder / "restored", ignore_errors=True)
     return found

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -51,6 +52,12 @@ class Shop:
         if ended.code:
             raise SystemExit(f"tidemill {' '.join(words)} failed in {self.folder}: {ended.text[-3000:]}")
         return ended
+
+    def checkpoint(self) -> None:
+        """Move all records of SQLite's log to the file of the ledger: a process that ends at once does not."""
+        connection = sqlite3.connect(self.state / "ledger.db")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
 
     def add_rows(self, number: int, count: int = 20) -> Path:
         """Write a further file with rows of the source."""

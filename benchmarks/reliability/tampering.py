@@ -26,9 +26,7 @@ def try_edits(yards: Sequence[Yard], tries: int, generator: random.Random) -> li
         for words in _DECISIONS:
             shop.require(*words)
         file = shop.state / "ledger.db"
-        with sqlite3.connect(file) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
+        shop.checkpoint()
         clean = file.read_bytes()
         for number in range(tries):
             tally = tallies[BOOKS[number % len(BOOKS)]]
