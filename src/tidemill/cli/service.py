@@ -60,6 +60,8 @@ def serve(
             session.project.policy.serving,
             session.project.policy.find_hosts(env),
             listener.report,
+            session.project.policy.journal,
+            lambda server: listener.watch(server.find_problems),
         )
     finally:
         listener.stop()

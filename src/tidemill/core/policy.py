@@ -294,6 +294,25 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     journal: DurationText | None = None
 
 
+class JournalPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the predictions of the service are on the disk.
+
+    Attributes
+    ----------
+    durability
+        `batch`: the service writes the predictions shortly after the replies. If it is killed, or the machine loses its
+        power, those of the last `seconds` are lost. `group`: each prediction is on the disk before its reply; requests
+        at the same time share one write. A reply then waits for the disk. Labels are always on the disk before the
+        reply.
+    seconds
+        The most time of predictions that a killed service loses with `batch`; with both, the time until commands see a
+        prediction.
+    """
+
+    durability: Literal["batch", "group"] = "batch"
+    seconds: Annotated[float, Meta(gt=0, le=60)] = 1.0
+
+
 class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of `tidemill.toml`."""
 
@@ -306,6 +325,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     people: dict[str, tuple[str, ...]] = {}
     backtest: Backtest = Backtest()
     retention: Retention = Retention()
+    journal: JournalPolicy = JournalPolicy()
     ci: Ci = Ci()
     signing: Signing = Signing()
     upgrade: Upgrade = Upgrade()

@@ -1,7 +1,8 @@
-"""Watch the daemon's heartbeat from the service, and report models that were ended: the daemon cannot report these."""
+"""Alerts from the service, which the daemon cannot send: it stopped, a model was ended, the journal is not written."""
 
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from tidemill.daemon.patience import Patience
 from tidemill.evidence.daemon_status import DaemonStatus, read_daemon_status
@@ -18,7 +19,10 @@ _SAME_AGAIN_SECONDS = 300.0
 
 
 class Listener:
-    """A thread that alerts the addresses of the policy: the heartbeat stops or starts again, or a model was ended."""
+    """A thread that alerts the addresses of the policy: the heartbeat stops or starts again, or a model was ended.
+
+    It also alerts about the problems that the functions of `watch` return.
+    """
 
     def __init__(self, session: Session, every: float = _CHECK_SECONDS) -> None:
         self._session = session
@@ -26,6 +30,8 @@ class Listener:
         self._stopped = threading.Event()
         self._patience = Patience(log.warning)
         self._silent = False
+        self._watched: list[Callable[[], dict[str, str]]] = []
+        self._problems: dict[str, str] = {}
         self._incidents: deque[Incident] = deque(maxlen=_MOST_INCIDENTS)
         self._reported: dict[str, float] = {}
         self._wake = threading.Event()
@@ -45,6 +51,23 @@ class Listener:
         """Record and notify that the process of a model was ended; the thread does it, so that no request waits."""
         self._incidents.append(incident)
         self._wake.set()
+
+    def watch(self, find_problems: Callable[[], dict[str, str]]) -> None:
+        """Also alert about the problems that a function returns by subject; an empty text is none."""
+        self._watched.append(find_problems)
+
+    def check_problems(self) -> None:
+        """Send an alert for each problem that is new or over since the last call."""
+        session = self._session
+        for find_problems in self._watched:
+            for subject, problem in find_problems().items():
+                if problem == self._problems.get(subject, ""):
+                    continue
+                state: State = "bad" if problem else "well"
+                environment = session.workspace.environment
+                books, policy = session.workspace.ledger, session.project.policy
+                alert_all(policy, books, session.clock, environment, "", subject, problem or "it is well again", state)
+                self._problems[subject] = problem
 
     def check(self) -> DaemonStatus | None:
         """Return the daemon's status, and send an alert if it has changed; None if there never was a daemon."""
@@ -68,6 +91,7 @@ class Listener:
             if not self._stopped.is_set() and self._session.clock.monotonic() >= next_check:
                 next_check += self._every
                 self._patience.attempt("the daemon's heartbeat", self.check)
+                self._patience.attempt("the state of the journal", self.check_problems)
 
     def _report_incidents(self) -> None:
         """Write an event for each incident, and notify; the same one again only after some minutes."""

@@ -72,7 +72,9 @@ def up(
         policy.serving,
         policy.find_hosts(session.workspace.environment),
         listener.report,
+        policy.journal,
     )
+    listener.watch(server.find_problems)
     pages = Pages(session, addresses.pages_port, read_policies, addresses.pages)
     os.environ.setdefault("TIDEMILL_PAGES", pages.address)  # alerts link to the pages
     if deployed:

@@ -79,16 +79,22 @@ class FileJournal:
         require_known_at(spool.kind, frame)
         self._write(spool.kind, frame, spool.identifier)
         maybe_crash("spool is a segment")
-        spool.delete()
+        with suppress(OSError):  # a spool whose segment exists is not read again
+            spool.delete()
 
     def read(self, kind: str, since: datetime | None = None, until: datetime | None = None) -> pl.DataFrame:
         """Return the rows of a kind with `since < known_at <= until`, in the order of `known_at`.
 
         Damaged segments are set aside and reported in the log; their rows are missing.
         """
-        if len(list_names(f"{self._folder}/{kind}")) > _MANY:
-            with suppress(TidemillError, OSError):  # a journal that cannot be written can still be read
+        names = list_names(f"{self._folder}/{kind}")
+        try:
+            if any(name.endswith(ENDING) for name in names):
+                self._take_up(kind)
+            if len(names) > _MANY:
                 self.tidy(kind)
+        except (TidemillError, OSError) as refused:  # a journal that cannot be written can still be read
+            log.warning("the files of the journal %s cannot be merged now: %s", kind, refused)
         parts = self._parts(kind, since, until)
         return sort_known(stack(parts)) if parts else pl.DataFrame()
 
@@ -196,7 +202,7 @@ class FileJournal:
         known = frame["known_at"]
         span = f"{to_microseconds(known.min())}-{to_microseconds(known.max())}" if frame.height else EMPTY
         folder = self._folder / kind
-        draft = folder / f".{identifier}.{os.getpid()}"
+        draft = segment = folder / f".{identifier}.{os.getpid()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             content = serialize(frame)
@@ -206,13 +212,14 @@ class FileJournal:
             if replaced:
                 unique = name[len(span) + 1 : -len(".arrow")]
                 (folder / f".{unique}.replaces").write_text("\n".join(replaced))
-            draft.replace(folder / name)
+            segment = draft.replace(folder / name)
             maybe_crash("segment is stored")
             if self._durable:
                 flush_folder(folder)
         except (OSError, pl.exceptions.PolarsError) as refused:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
+            for written in (draft, segment):
+                with suppress(OSError):
+                    written.unlink(missing_ok=True)
             raise TidemillError(
                 f"{frame.height} rows could not be written to the journal {folder}: {refused}",
                 "check free space and permissions; no row was written",

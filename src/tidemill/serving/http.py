@@ -3,6 +3,7 @@
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import msgspec
@@ -39,6 +40,7 @@ Send = Callable[[AsgiMessage], Awaitable[None]]
 class Reply(NamedTuple):
     """A status, a body, and the model that the request was for (empty if there is no such model).
 
+    It is sent when all futures in `recorded` are done: then its predictions are on the disk.
     `shadows` are asked after the reply. `unread` is unset in the reply to a request whose body was read to its end.
     """
 
@@ -48,6 +50,7 @@ class Reply(NamedTuple):
     kind: bytes = b"application/json"
     shadows: Callable[[], None] | None = None
     unread: bool = True
+    recorded: "tuple[Future[None], ...]" = ()
 
 
 class ServiceApp:
@@ -83,6 +86,8 @@ class ServiceApp:
         else:
             reply = self.handle(path, body)
         assert isinstance(reply, Reply)
+        if reply.recorded:
+            reply = await _wait_until_recorded(reply)
         self._service.metrics.count("tidemill_requests_total", model=reply.model, status=str(reply.status))
         if path.startswith("/predict/") and method == "POST":
             self._service.metrics.observe(self._service.clock.monotonic() - started, reply.model)
@@ -193,7 +198,9 @@ class ServiceApp:
             empty = {"model": model, "release": route.arms[route.champion].label, "predictions": []}
             return Reply(200, msgspec.json.encode(empty), model)
         result = self._service.predict_request(model, rows)
-        return Reply(200, msgspec.json.encode(wire.format_reply(result)), model, shadows=result.shadows)
+        return Reply(
+            200, msgspec.json.encode(wire.format_reply(result)), model, shadows=result.shadows, recorded=result.recorded
+        )
 
     def _describe(self, model: str, address: str) -> Reply:
         """Return the signature of the champion, and a request with one of its sample rows."""
@@ -247,6 +254,16 @@ def _refuse_early(
     if sent.get(b"content-encoding", b"identity") != b"identity":
         return _error(415, "the request is compressed", "send it uncompressed")
     return None
+
+
+async def _wait_until_recorded(reply: Reply) -> Reply:
+    """Return the reply when its predictions are on the disk, or an error reply."""
+    try:
+        for future in reply.recorded:
+            await asyncio.wrap_future(future)
+    except TidemillError as refused:
+        return _error(507, refused.problem, refused.cure, reply.model)
+    return reply
 
 
 async def _send(send: Send, reply: Reply, *, close: bool = False, more: bool = False) -> None:

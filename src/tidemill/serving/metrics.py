@@ -22,10 +22,12 @@ _COUNTERS = {
         ("release", "reason"),
     ),
     "tidemill_labels_total": ("Labels that were accepted.", ("model",)),
-    "tidemill_journal_rows_total": ("Rows for the journal: written, or dropped.", ("outcome",)),
+    "tidemill_journal_rows_total": ("Rows for the journal: written, dropped, or refused.", ("outcome",)),
 }
 _GAUGES = {
     "tidemill_journal_queue_rows": ("Rows that wait for the journal.", ()),
+    "tidemill_journal_failed": ("1 if the journal cannot be written.", ()),
+    "tidemill_journal_damaged_files": ("Files of the journal that are damaged or missing.", ()),
     "tidemill_route_version": ("Version of the route in force.", ("model",)),
     "tidemill_route_failed": (
         "1 if the newest route could not be loaded, and an older one is in force.",

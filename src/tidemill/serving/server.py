@@ -13,6 +13,7 @@ from tidemill.access.control import AccessControl
 from tidemill.access.exposure import Exposure, check_exposure, require_tokens
 from tidemill.clock import Clock
 from tidemill.core.model import Model
+from tidemill.core.policy import JournalPolicy
 from tidemill.core.serving import DEFAULT_SERVING, Serving
 from tidemill.core.signing import PackageSigner
 from tidemill.errors import InputError, TidemillError
@@ -22,6 +23,7 @@ from tidemill.serving.buffer import JournalBuffer
 from tidemill.serving.fence import Fence
 from tidemill.serving.fenced import LOAD_SECONDS, Incident
 from tidemill.serving.http import ServiceApp
+from tidemill.serving.keeper import JournalKeeper
 from tidemill.serving.listener import Listener
 from tidemill.serving.metrics import ServiceMetrics
 from tidemill.serving.service import Service
@@ -37,6 +39,7 @@ _DRAIN_SECONDS = 20.0
 _SHADOW_SECONDS = 3.0
 _LOAD_SECONDS = 30.0
 _ON_LOOPBACK = Exposure()
+_JOURNAL = JournalPolicy()
 
 
 class HttpServer:
@@ -64,6 +67,7 @@ class HttpServer:
         settings: Mapping[str, Serving] | None = None,
         hosts: Collection[str] = (),
         report: Callable[[Incident], None] | None = None,
+        journal: JournalPolicy = _JOURNAL,
     ) -> None:
         check_exposure(exposure)
         self.control = AccessControl(workspace.board, clock, workspace.environment, required=exposure.needs_tokens)
@@ -75,7 +79,9 @@ class HttpServer:
         self._settings = settings or {}
         self._report, self._metrics = report, metrics
         self._fence = Fence(self._note_incident)
-        self._buffer = JournalBuffer(workspace.journal, metrics)
+        self._buffer = JournalBuffer.open(workspace.journal, metrics, journal)
+        self._keeper = JournalKeeper(workspace.journal, metrics)
+        self._reported_losses = 0
         self.service = Service(
             workspace.board,
             workspace.packages,
@@ -110,6 +116,7 @@ class HttpServer:
         if not self.service.routes:  # there is no other model that could wait for it
             self.service.wait_for_routes(LOAD_SECONDS)
         self._buffer.start()
+        self._keeper.start()
         for thread in self._threads:
             thread.start()
         while not self._server.started:
@@ -152,8 +159,16 @@ class HttpServer:
                 thread.join()
         self._app.close(_SHADOW_SECONDS)
         self._fence.close()
+        self._keeper.stop()
         self._buffer.close()
         self._socket.close()
+
+    def find_problems(self) -> dict[str, str]:
+        """Return what a person must know about the journal, by subject; empty texts if all is well."""
+        lost, self._reported_losses = self._buffer.lost - self._reported_losses, self._buffer.lost
+        dropped = f"{lost} predictions were dropped: " if lost else ""
+        problem = self._buffer.problem or ("the journal is written again" if lost else "")
+        return {"journal": dropped + problem, "journal files": self._keeper.problem}
 
     def refresh(self, wait: float = _REFRESH) -> None:
         """Load changed routes and tokens now; after an error, which is logged, the earlier ones stay in force.
@@ -223,6 +238,8 @@ def serve(
     settings: Mapping[str, Serving] | None = None,
     hosts: Collection[str] = (),
     report: Callable[[Incident], None] | None = None,
+    journal: JournalPolicy = _JOURNAL,
+    started: Callable[[HttpServer], Any] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; call `ready` with the address once the service listens. For the main thread.
 
@@ -239,10 +256,12 @@ def serve(
         end_after(STOP_SECONDS)
         stopping.set()
 
-    server = HttpServer(workspace, clock, exposure, port, strict, signer, settings, hosts, report)
+    server = HttpServer(workspace, clock, exposure, port, strict, signer, settings, hosts, report, journal)
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.start()
+        if started is not None:
+            started(server)
         if ready is not None:
             ready(server.address)
         while server.is_running and not stopping.wait(1):

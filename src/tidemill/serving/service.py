@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Container, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol
 
@@ -42,19 +43,21 @@ _LONGEST_PAUSE = 30.0
 class PredictionWriter(Protocol):
     """Accepts rows for the journal: the journal itself, or a buffer before it."""
 
-    def append(self, kind: str, frame: pl.DataFrame) -> None: ...
+    def append(self, kind: str, frame: pl.DataFrame) -> "Future[None] | None": ...
 
 
 class PredictResult(Struct, frozen=True):
     """The predictions of one request, in the order of its rows, the route that was in force, and its warnings.
 
-    `shadows` must be called after the reply; None if there is nothing to do.
+    `shadows` must be called after the reply; None if there is nothing to do. The rows are on the disk when all futures
+    in `recorded` are done.
     """
 
     rows: pl.DataFrame
     route: LoadedRoute
     warnings: tuple[RequestWarning, ...] = ()
     shadows: Callable[[], None] | None = None
+    recorded: "tuple[Future[None], ...]" = ()
 
 
 class RouteFailure(Struct, frozen=True):
@@ -107,6 +110,11 @@ class Service:
     def routes(self) -> dict[str, LoadedRoute]:
         """The routes in force, by model."""
         return self._routes
+
+    @property
+    def journal_problem(self) -> str:
+        """Why predictions cannot be recorded now; empty if all is well."""
+        return str(getattr(self._predictions, "problem", ""))
 
     @property
     def failures(self) -> dict[str, RouteFailure]:
@@ -230,15 +238,15 @@ class Service:
             self._record_failures(model, failures, identities)
         replied = dispatch.replied
         reply_rows = [to_journal_rows(scored, identities, with_times=self._with_times) for scored in replied]
-        for arm_rows in reply_rows:
-            self._predictions.append(f"predictions/{model}", arm_rows)
+        appended = [self._predictions.append(f"predictions/{model}", arm_rows) for arm_rows in reply_rows]
+        recorded = tuple({future for future in appended if future is not None})
         require_one_answer_each(frame.height, sum(part.height for part in reply_rows), f"model {model!r}")
         self.metrics.count("tidemill_rows_total", frame.height, model=model)
         shadows = partial(self._ask_shadows, model, dispatch.shadows, frame, identities) if dispatch.shadows else None
         if len(reply_rows) == 1:
-            return PredictResult(reply_rows[0], route, warnings, shadows)
+            return PredictResult(reply_rows[0], route, warnings, shadows, recorded)
         order = pl.concat([pl.Series(scored.indices) for scored in replied]).arg_sort()
-        return PredictResult(stack_frames(reply_rows)[order], route, warnings, shadows)
+        return PredictResult(stack_frames(reply_rows)[order], route, warnings, shadows, recorded)
 
     def _ask_shadows(self, model: str, tasks: list[ShadowTask], frame: pl.DataFrame, identities: RowIdentities) -> None:
         """Predict the rows of a request by its shadows, and write their predictions to the journal."""

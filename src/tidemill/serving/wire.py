@@ -144,7 +144,7 @@ def _read_values(items: Sequence[LabelItem], manifest: Manifest) -> pl.DataFrame
 
 
 def describe_readiness(service: Service) -> tuple[bool, dict[str, Any]]:
-    """Return whether every model with a route is loaded, and the releases in service of each model."""
+    """Return whether every model with a route is loaded and predictions are recorded, with each model's releases."""
     models: dict[str, Any] = {}
     for model, route in sorted(service.routes.items()):
         releases = [
@@ -156,8 +156,9 @@ def describe_readiness(service: Service) -> tuple[bool, dict[str, Any]]:
     for model, failure in sorted(service.failures.items()):
         entry = models.setdefault(model, {"route": None, "releases": []})
         entry["failed"] = {"route": failure.route.version, "problem": failure.problem}
-    ready = bool(models) and all(entry["releases"] for entry in models.values())
-    return ready, {"ready": ready, "models": models}
+    problem = service.journal_problem
+    ready = bool(models) and all(entry["releases"] for entry in models.values()) and not problem
+    return ready, {"ready": ready, "models": models} | ({"journal": problem} if problem else {})
 
 
 def _decode(decoder: msgspec.json.Decoder[T], body: bytes, shape: str) -> T:
