@@ -5,11 +5,16 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
 from tests.journal.test_files import HOUR, filled
+from tidemill.core.route import Route
+from tidemill.errors import Corrupt
+from tidemill.journal.board import FileBoard
 from tidemill.journal.files import FileJournal
+from tidemill.testing.board import route, token_list
 from tidemill.testing.journal import START, rows
 
 KIND = "labels/late"
@@ -140,3 +145,61 @@ def test_thousands_of_segments_are_merged_in_bounded_steps(tmp_path: Path) -> No
     assert FileJournal(tmp_path).read(KIND)["value"].to_list() == list(range(1500))
     assert len(list_segments(tmp_path)) <= 32
     assert journal.damages() == []
+
+
+def damage_board(folder: Path, chance: random.Random, names: list[str]) -> str:
+    """Damage one file of a board; return its name."""
+    file = folder / chance.choice(names)
+    content = bytearray(file.read_bytes())
+    way = chance.choice(["flip", "flip", "flip", "cut", "empty", "other"])
+    if way == "flip":
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    elif way == "cut":
+        del content[chance.randrange(1, len(content)) :]
+    elif way == "empty":
+        content.clear()
+    else:
+        content[:] = (folder / next(name for name in names if name != file.name)).read_bytes()
+    file.write_bytes(content)
+    return file.name
+
+
+def test_300_damaged_board_files_are_each_named_and_give_no_wrong_route(tmp_path: Path) -> None:
+    chance = random.Random(4)
+    board = FileBoard(tmp_path)
+    published = {model: route(3, model) for model in ("late", "full", "other")}
+    for each in published.values():
+        board.publish(each)
+    board.publish_tokens(token_list(2))
+    whole = {file.name: file.read_bytes() for file in tmp_path.iterdir() if not file.name.startswith(".")}
+    for number in range(TRIES):
+        name = damage_board(tmp_path, chance, list(whole))
+        read = FileBoard(tmp_path)
+        assert read.routes() == {m: each for m, each in published.items() if f"{m}.json" != name}, (number, name)
+        if name == "access.tokens":
+            with pytest.raises(Corrupt, match=r"access\.tokens"):
+                read.tokens()
+            with pytest.raises(Corrupt, match="set aside"):
+                FileBoard(tmp_path).tokens()
+        assert [(damage.name, damage.state) for damage in read.damages()] == [(name, "damaged")], number
+        assert name not in {exported for exported, _ in read.export()}
+        if number % 10:  # publishing waits for the disk
+            (tmp_path / name).write_bytes(whole[name])
+            (tmp_path / f"{name}.damaged").unlink()
+            continue
+        if name == "access.tokens":
+            read.publish_tokens(token_list(2))
+        else:
+            read.publish(published[name.removesuffix(".json")])
+        assert read.damages() == []
+        assert (read.routes(), read.tokens()) == (published, token_list(2))
+        assert (tmp_path / name).read_bytes() == whole[name]
+
+
+def test_board_files_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    (tmp_path / "late.json").write_bytes(msgspec.json.encode(route(2)))
+    board = FileBoard(tmp_path)
+    assert board.routes() == {"late": route(2)}
+    board.publish(route(3))
+    assert b'{"checksum":"' in (tmp_path / "late.json").read_bytes()
+    assert msgspec.json.decode((tmp_path / "late.json").read_bytes(), type=Route) == route(3)

@@ -42,7 +42,7 @@ def serve(
     from tidemill.serving.server import serve as run_service
 
     session = load_session(env)
-    _publish_tokens(session)
+    _repair_board(session)
     exposure = Exposure(
         host=host, tls_cert=tls_cert, tls_key=tls_key, behind_proxy=behind_proxy, require_tokens=require_tokens
     )
@@ -92,7 +92,7 @@ def up(
     from tidemill.daemon.main import up as run_all
 
     session = load_session(env)
-    _publish_tokens(session)
+    _repair_board(session)
     exposure = Exposure(
         host=host, tls_cert=tls_cert, tls_key=tls_key, behind_proxy=behind_proxy, require_tokens=require_tokens
     )
@@ -105,19 +105,21 @@ def up(
     run_all(session, addresses, lambda line: output.err.print(line), _read_policies, deployment)
 
 
-def _publish_tokens(session: "Session") -> None:
-    """Publish the tokens of the ledger if the environment has none yet; without a ledger, the service still starts."""
+def _repair_board(session: "Session") -> None:
+    """Publish what the ledger has and the board has not; without a ledger, the service still starts."""
     from tidemill.access.tokens import publish_tokens
     from tidemill.errors import TidemillError
+    from tidemill.registry.publication import publish_routes
 
     workspace = session.workspace
     file = workspace.ledger_file
-    if workspace.board.tokens() is not None or (file is not None and not file.exists()):
+    if file is not None and not file.exists():
         return
     try:
         publish_tokens(workspace.ledger, [workspace.board])
+        publish_routes(workspace.ledger, workspace.board, workspace.environment)
     except TidemillError as unavailable:
-        output.err.print(f"warning: the tokens could not be read: {unavailable}", style="yellow")
+        output.err.print(f"warning: the board could not be compared with the ledger: {unavailable}", style="yellow")
 
 
 def _read_policies(session: "Session") -> "list[PolicyStatus]":

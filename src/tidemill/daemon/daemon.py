@@ -28,6 +28,7 @@ from tidemill.flow.session import Session
 from tidemill.monitoring.alerts import alert_all
 from tidemill.project.configuration import FILE, read_policy
 from tidemill.project.names import BUILT_IN
+from tidemill.registry.publication import publish_routes
 from tidemill.upkeep.tidying import tidy
 
 _PARALLEL_JOBS = 2
@@ -285,16 +286,10 @@ class Daemon:
 
     def _publish_routes(self) -> None:
         """Publish routes that are in the ledger but not on the board, because their process died in between."""
-        board = self._session.workspace.board
-        published = board.routes()
-        for model in self._session.project.policy.models:
-            newest = self._books.routes.find(environment=self._environment, model=model, newest=True, limit=3)
-            route = max(newest, key=lambda route: route.version, default=None)
-            if route is not None and (model not in published or published[model].version < route.version):
-                board.publish(route)
-                self._notify(
-                    f"published route {route.version} of model {model}, which was in the ledger but not in production"
-                )
+        for route in publish_routes(self._books, self._session.workspace.board, self._environment):
+            self._notify(
+                f"published route {route.version} of model {route.model}, which was in the ledger but not in production"
+            )
 
     def _tidy_journal(self) -> None:
         """Merge the journal's files, and delete rows that are older than the policy's retention."""

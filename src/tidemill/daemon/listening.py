@@ -4,11 +4,13 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from tidemill.access.tokens import publish_tokens
 from tidemill.daemon.patience import Patience
 from tidemill.evidence.daemon_status import DaemonStatus, read_daemon_status
 from tidemill.flow.session import Session
 from tidemill.ledger.events import record_event
 from tidemill.monitoring.alerts import State, alert_all
+from tidemill.registry.publication import publish_routes
 from tidemill.serving.fenced import Incident
 from tidemill.telemetry import get_logger
 
@@ -69,6 +71,16 @@ class Listener:
                 alert_all(policy, books, session.clock, environment, "", subject, problem or "it is well again", state)
                 self._problems[subject] = problem
 
+    def repair_board(self) -> None:
+        """Publish the routes and tokens of the ledger that the board has lost: a file was damaged or deleted."""
+        session = self._session
+        books, board, environment = session.workspace.ledger, session.workspace.board, session.workspace.environment
+        for route in publish_routes(books, board, environment):
+            log.warning(
+                "published route %d of model %s again, which the board did not have", route.version, route.model
+            )
+        publish_tokens(books, [board])
+
     def check(self) -> DaemonStatus | None:
         """Return the daemon's status, and send an alert if it has changed; None if there never was a daemon."""
         session, books = self._session, self._session.workspace.ledger
@@ -92,6 +104,7 @@ class Listener:
                 next_check += self._every
                 self._patience.attempt("the daemon's heartbeat", self.check)
                 self._patience.attempt("the state of the journal", self.check_problems)
+                self._patience.attempt("the board", self.repair_board)
 
     def _report_incidents(self) -> None:
         """Write an event for each incident, and notify; the same one again only after some minutes."""

@@ -11,6 +11,7 @@ import polars as pl
 from msgspec import Struct
 
 from tidemill.clock import Clock
+from tidemill.core.damage import Checked
 from tidemill.core.prediction import failures_kind
 from tidemill.core.resources import Board, Journal, Packages
 from tidemill.core.route import Route
@@ -103,6 +104,7 @@ class Service:
         self._routes: dict[str, LoadedRoute] = {}
         self._previous: dict[str, LoadedRoute] = {}
         self._failures: dict[str, RouteFailure] = {}
+        self._damaged: tuple[str, ...] = ()
         self._refreshing, self._updating = threading.Lock(), threading.Lock()
         self._loading: set[str] = set()
 
@@ -115,6 +117,11 @@ class Service:
     def journal_problem(self) -> str:
         """Why predictions cannot be recorded now; empty if all is well."""
         return str(getattr(self._predictions, "problem", ""))
+
+    @property
+    def damaged_routes(self) -> tuple[str, ...]:
+        """The models whose files on the board are damaged, and that have no earlier route in force."""
+        return tuple(model for model in self._damaged if model not in self._routes)
 
     @property
     def failures(self) -> dict[str, RouteFailure]:
@@ -130,7 +137,10 @@ class Service:
         """
         with self._refreshing:
             started = []
-            for model, route in self._board.routes().items():
+            published = self._board.routes()
+            damages = self._board.damages() if isinstance(self._board, Checked) else []
+            self._damaged = tuple(file.name.removesuffix(".json") for file in damages if file.name.endswith(".json"))
+            for model, route in published.items():
                 loaded, failure = self._routes.get(model), self._failures.get(model)
                 if loaded is not None and loaded.route == route:
                     self._forget_failure(model)
@@ -285,6 +295,8 @@ class Service:
             return route
         if model in self._loading:
             raise Transient(f"the releases of {model!r} are being loaded", "send the request again")
+        if model in self._damaged:
+            raise Transient(f"the route of {model!r} is damaged on the board", "see /ready, and `tidemill doctor`")
         if model in self._failures:
             raise Transient(f"no release of {model!r} could be loaded yet", "see /ready for the reason")
         if route is not None:

@@ -156,6 +156,9 @@ def describe_readiness(service: Service) -> tuple[bool, dict[str, Any]]:
     for model, failure in sorted(service.failures.items()):
         entry = models.setdefault(model, {"route": None, "releases": []})
         entry["failed"] = {"route": failure.route.version, "problem": failure.problem}
+    for model in service.damaged_routes:
+        problem = "its file on the board is damaged: it is published again from the ledger by `up`, or `doctor --mend`"
+        models[model] = {"route": None, "releases": [], "failed": {"route": None, "problem": problem}}
     problem = service.journal_problem
     ready = bool(models) and all(entry["releases"] for entry in models.values()) and not problem
     return ready, {"ready": ready, "models": models} | ({"journal": problem} if problem else {})
