@@ -2,7 +2,7 @@
 
 import asyncio
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import httptools
@@ -20,30 +20,41 @@ _KEEP_ALIVE_SECONDS = 75.0
 _LEAST_CONNECTIONS = 64
 _RESERVED_DESCRIPTORS = 512
 _DRAIN_SECONDS = 5.0
+_UPGRADE_HEADERS = (b"upgrade", b"http2-settings", b"connection")
 
 
 class Connections:
     """All connections of a server, in the order in which they would be closed if there are too many.
 
-    `fresh` are connections that never sent a whole request, `idle` those whose next request is not complete; both are
-    in the order of time, and have the time at which they began to wait.
+    `starting` are connections whose TLS is not ready, `fresh` those that never sent a whole request, and `idle` those
+    whose next request is not complete. They are in the order of the time at which they began to wait.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, open_connections: Collection[Any]) -> None:
         self.most = most
-        self.count = 0
+        self._open = open_connections
+        self.starting: dict[asyncio.Task[None], float] = {}
         self.fresh: dict[LimitedProtocol, float] = {}
         self.idle: dict[LimitedProtocol, float] = {}
         self.stalled: dict[LimitedProtocol, float] = {}
         self.is_draining = False
 
+    @property
+    def is_full(self) -> bool:
+        """Return whether there is no room for another connection."""
+        return len(self._open) + len(self.starting) >= self.most
+
     def make_room(self) -> bool:
         """Close the connection that has waited longest for its client; return False if none waits."""
-        for waiting in (self.fresh, self.idle):
-            if waiting:
-                next(iter(waiting)).abort()
-                return True
-        return False
+        task, protocol = next(iter(self.starting), None), next(iter(self.fresh), None)
+        if task and (protocol is None or self.starting[task] < self.fresh[protocol]):
+            del self.starting[task]
+            task.cancel()
+            return True
+        protocol = protocol or next(iter(self.idle), None)
+        if protocol is not None:
+            protocol.abort()
+        return protocol is not None
 
     def sweep(self, now: float) -> None:
         """Close connections whose clients take too long."""
@@ -84,19 +95,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self._begun = False
         self._in_head = True
         self._head_bytes = 0
+        self._asks_for_upgrade = False
         self._problem: tuple[int, str, str] | None = None
         self._is_refused = False
-        self._is_counted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._is_counted = True
         self._known.fresh[self] = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._is_counted:
-            self._is_counted = False
-            self._known.count -= 1
         self._forget()
         self._known.stalled.pop(self, None)
         super().connection_lost(exc)
@@ -130,15 +137,21 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(status, problem, cure)
 
     def _continue_without_upgrade(self, rest: bytes) -> None:
-        """Go on with HTTP/1.1 after a request that asked for another protocol, and was handled as HTTP/1.1."""
+        """Parse a request again without its headers about another protocol: the parser took its body for that one."""
+        self._asks_for_upgrade = False
+        lines = [self.parser.get_method(), b" ", self.url, b" HTTP/1.1\r\n"]
+        for name, value in self.headers:
+            if name not in _UPGRADE_HEADERS:
+                lines += [name, b": ", value, b"\r\n"]
+            elif name == b"connection" and b"close" in value.lower():
+                lines.append(b"connection: close\r\n")
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        if rest:
-            self._feed(rest)
+        self._feed(b"".join((*lines, b"\r\n", rest)))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head = True
         if not self._begun:  # it came with the end of the request before it
             self._begun = True
             self._wait()
@@ -163,11 +176,16 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.parser.get_method() == b"CONNECT":
             self._problem = 405, "the service does not accept CONNECT", "use GET or POST"
             raise ValueError
+        if self.parser.should_upgrade():
+            self._asks_for_upgrade = True
+            return
         super().on_headers_complete()
         if self._known.is_draining:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
+        if self._asks_for_upgrade:
+            return
         self._complete += 1
         self._forget()
         self._begun = False

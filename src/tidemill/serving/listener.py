@@ -9,6 +9,7 @@ import termios
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -62,8 +63,7 @@ class Listener(uvicorn.Server):
         )
         self._listener = listener
         self._refused, self._drain, self._expire = refused, drain, expire
-        self._connections = Connections(find_most_connections())
-        self._starting: set[asyncio.Task[None]] = set()
+        self._connections = Connections(find_most_connections(), self.server_state.connections)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections from now on."""
@@ -91,16 +91,15 @@ class Listener(uvicorn.Server):
                     loop.call_later(_PAUSE_SECONDS, self._resume)
                 return False
             connection.setblocking(False)
-            if known.count >= known.most and not known.make_room():
+            if known.is_full and not known.make_room():
                 self._refused(503)
                 with suppress(OSError):
                     connection.send(_BUSY)
                 connection.close()
                 continue
-            known.count += 1
             task = loop.create_task(self._start(connection, self.config.ssl))
-            self._starting.add(task)
-            task.add_done_callback(self._starting.discard)
+            known.starting[task] = loop.time()
+            task.add_done_callback(partial(self._finish_start, connection))
         return True
 
     def _resume(self) -> None:
@@ -108,24 +107,17 @@ class Listener(uvicorn.Server):
             asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
 
     async def _start(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
-        loop, known = asyncio.get_running_loop(), self._connections
         limits = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS} if context is not None else {}
-        is_started = False
+        make = partial(LimitedProtocol, self.config, self.server_state, self._connections, self._refused)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(make, connection, ssl=context, **limits)
 
-        def make() -> LimitedProtocol:
-            nonlocal is_started
-            is_started = True
-            return LimitedProtocol(self.config, self.server_state, known, self._refused)
-
-        protocol: LimitedProtocol | None = None
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _, protocol = await loop.connect_accepted_socket(make, connection, ssl=context, **limits)
-        except (OSError, ssl.SSLError, ConnectionError):
+    def _finish_start(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
+        """Close a connection whose protocol could not start, also if its task was cancelled before it ran."""
+        self._connections.starting.pop(task, None)
+        if task.cancelled() or task.exception() is not None:
             connection.close()
-        finally:
-            if protocol is None:
-                known.count -= 1
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -147,7 +139,7 @@ class Listener(uvicorn.Server):
         self._listener.close()
         quiet: dict[LimitedProtocol, float] = {}
         has_expired = False
-        while self._starting or self.server_state.connections or self.server_state.tasks:
+        while known.starting or self.server_state.connections or self.server_state.tasks:
             now = time.monotonic()
             self._close_quiet(quiet, now)
             if now - began > self._drain and not has_expired:
@@ -158,7 +150,7 @@ class Listener(uvicorn.Server):
                 break
             await asyncio.sleep(0.02)
         self._sweeper.cancel()
-        for task in [*self._starting, *self.server_state.tasks]:
+        for task in [*known.starting, *self.server_state.tasks]:
             task.cancel()
         for connection in list(self.server_state.connections):
             connection.transport.abort()
