@@ -20,7 +20,7 @@ from benchmarks.reliability.full_disk import try_full_disks
 from benchmarks.reliability.kills import try_kills
 from benchmarks.reliability.moved import try_moves
 from benchmarks.reliability.planting import try_plants
-from benchmarks.reliability.service import try_service_kills
+from benchmarks.reliability.service import try_daemon_kills, try_service_kills
 from benchmarks.reliability.shop import Yard
 from benchmarks.reliability.tally import Tally, format_table, report
 from benchmarks.reliability.tampering import try_edits
@@ -39,8 +39,9 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "kills": Part(try_kills, 900, 48, on_servers=True),
-    "services": Part(try_service_kills, 100, 12, on_servers=True),
+    "kills": Part(try_kills, 900, 40, on_servers=True),
+    "services": Part(try_service_kills, 80, 8, on_servers=True),
+    "daemons": Part(try_daemon_kills, 20, 2, on_servers=True),
     "damage": Part(try_damage, 300, 30),
     "disk": Part(try_full_disks, 20, 8),
     "moves": Part(try_moves, 20, 2),

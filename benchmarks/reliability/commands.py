@@ -43,6 +43,7 @@ class Command(NamedTuple):
     removes: bool = False
 
 
+_REASON = ("--reason", "tried")
 _LEDGER = ("transaction is written", "transaction is committed")
 _STEPS = (
     "run is alive",
@@ -63,10 +64,6 @@ _STEPS = (
     "blob is stored",
 )
 _ROUTE = ("route is written", "route is published")
-
-
-def _has(action: str, subject: str) -> Callable[[State], bool]:
-    return lambda state: [action, subject] in state["audit"]
 
 
 def _all_rows(prefix: str, count: int) -> Callable[[State], bool]:
@@ -92,7 +89,7 @@ COMMANDS: Sequence[Command] = (
     ),
     Command(
         "models approve",
-        ("models", "approve", "shop/2"),
+        ("models", "approve", "shop/2", *_REASON),
         "shop/2: ",
         lambda state: "shop/2" in state["route"].values(),
         done=("is not waiting", "does not wait", "already", "in the route"),
@@ -100,7 +97,7 @@ COMMANDS: Sequence[Command] = (
     ),
     Command(
         "models promote",
-        ("models", "promote", "shop/2"),
+        ("models", "promote", "shop/2", *_REASON),
         "serves model shop",
         lambda state: state["route"].get("champion") == "shop/2",
         done=("already",),
@@ -108,21 +105,21 @@ COMMANDS: Sequence[Command] = (
     ),
     Command(
         "models rollback",
-        ("models", "rollback"),
+        ("models", "rollback", *_REASON),
         "serves model shop again",
         lambda state: state["route"].get("champion") == "shop/1",
-        before=(("models", "promote", "shop/2"),),
-        again=("models", "promote", "shop/1"),
+        before=(("models", "promote", "shop/2", *_REASON),),
+        again=("models", "promote", "shop/1", *_REASON),
         done=("already",),
         points=_ROUTE,
     ),
-    Command("models freeze", ("models", "freeze"), "froze", lambda state: state["frozen"]),
+    Command("models freeze", ("models", "freeze", *_REASON), "froze", lambda state: state["frozen"]),
     Command(
         "models thaw",
-        ("models", "thaw"),
+        ("models", "thaw", *_REASON),
         "thawed",
         lambda state: not state["frozen"],
-        before=(("models", "freeze"),),
+        before=(("models", "freeze", *_REASON),),
         done=("is not frozen",),
     ),
     Command(
@@ -131,13 +128,13 @@ COMMANDS: Sequence[Command] = (
         "team",
         lambda state: "team" in state["releases"]["shop/2"],
     ),
-    Command("triggers pause", ("triggers", "pause", "watch"), "paused", lambda state: state["paused"]),
+    Command("triggers pause", ("triggers", "pause", "watch", *_REASON), "paused", lambda state: state["paused"]),
     Command(
         "triggers resume",
-        ("triggers", "resume", "watch"),
+        ("triggers", "resume", "watch", *_REASON),
         "resumed",
         lambda state: not state["paused"],
-        before=(("triggers", "pause", "watch"),),
+        before=(("triggers", "pause", "watch", *_REASON),),
         done=("is not paused",),
     ),
     Command(
@@ -156,7 +153,7 @@ COMMANDS: Sequence[Command] = (
     ),
     Command(
         "tokens revoke",
-        ("tokens", "revoke", "app"),
+        ("tokens", "revoke", "app", *_REASON),
         "is revoked",
         lambda state: state["tokens"]["app"],
         before=(("tokens", "create", "app", "--role", "predict"),),
@@ -164,7 +161,7 @@ COMMANDS: Sequence[Command] = (
     ),
     Command(
         "data withdraw",
-        ("data", "withdraw", "data/more-0.csv"),
+        ("data", "withdraw", "data/more-0.csv", *_REASON),
         "withdrawn",
         lambda state: state["batches"]["data/more-0.csv"] == "withdrawn",
         done=("already",),
@@ -173,7 +170,7 @@ COMMANDS: Sequence[Command] = (
         "erase",
         ("erase", "order_id=o00002", "--reason", "asked"),
         "cached frames",
-        lambda state: "o00002" not in state["keys"] and _has("erased", "order_id")(state) is not None,
+        lambda state: "o00002" not in state["keys"],
         points=(
             "erasure begins",
             "erasure has an environment",
@@ -183,6 +180,29 @@ COMMANDS: Sequence[Command] = (
             "table has lost a file",
         ),
         removes=True,
+    ),
+    Command(
+        "init",
+        ("init", "other"),
+        "next: cd other",
+        lambda state: {"tidemill.toml", "features.py", "pipeline.py", "data/other.csv"} <= set(state["other"]),
+        done=("already",),
+    ),
+    Command(
+        "data accept",
+        ("data", "accept", "rows", "wider.table.csv", *_REASON),
+        "version 2",
+        lambda state: state["schemas"] == 2,
+        prepare=lambda shop: shop.write_wider("wider.table.csv"),
+        done=("already", "nothing", "passes"),
+    ),
+    Command(
+        "restore",
+        ("restore", "../b.tar", "--force"),
+        "restored shop",
+        lambda _: True,
+        before=(("backup", "../b.tar"),),
+        points=("restore has verified", "restore has the ledger", "restore has moved aside"),
     ),
     Command("gc", ("gc", "--apply"), "were deleted", lambda _: True, points=("gc has marked",)),
     Command(

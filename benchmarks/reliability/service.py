@@ -20,6 +20,7 @@ ROW = {"ordered": "2026-02-03T10:00:00Z", "distance_km": 300.5, "items": 2, "car
 BATCH_BOUND = 1.0
 """The seconds of answered predictions that a kill may lose with `durability = "batch"`."""
 _LONGEST = 3.0
+_PATIENCE = 180.0
 
 
 class Service:
@@ -133,3 +134,42 @@ def _try_kill(shop: Shop, tally: Tally, generator: random.Random) -> int:
     count = len(answered.predictions) - within + len(answered.labels)
     tally.add(f"after {number} predictions", acknowledged=count, lost=lost, broken=[*broken, *state["problems"]])
     return within
+
+
+def try_daemon_kills(yards: Sequence[Yard], tries: int, generator: random.Random) -> list[Tally]:
+    """Kill daemons at random times while a job waits or runs; the next one must finish it, once."""
+    tally = Tally("kill -9 of a daemon with a job")
+    for number in range(tries):
+        with yards[number % len(yards)].copy() as shop:
+            _try_daemon(shop, tally, generator)
+    return [tally]
+
+
+def _try_daemon(shop: Shop, tally: Tally, generator: random.Random) -> None:
+    shop.add_rows(7)
+    shop.require("triggers", "fire", "ingestion")
+    service = Service(shop, "up")
+    seconds = generator.uniform(0.0, _LONGEST * 2)
+    time.sleep(seconds)
+    service.child.kill(group=generator.random() < 0.5)
+    broken = []
+    try:
+        again = Service(shop, "up")
+        if not _wait_for_job(shop):
+            broken.append(f"the job was not done within {_PATIENCE:.0f} s")
+        broken += [text for text in (again.stop(),) if text]
+    except RuntimeError as error:
+        broken.append(str(error))
+    state = read_state(shop)
+    done = sum(key.startswith("n7x") for key in state["keys"]) == 20
+    lost = [] if done else ["the job that `triggers fire` acknowledged"]
+    tally.add(f"after {seconds:.1f} s", acknowledged=1, lost=lost, broken=[*broken, *state["problems"]])
+
+
+def _wait_for_job(shop: Shop) -> bool:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        if "n7x" in json.dumps(read_state(shop)["keys"]):
+            return True
+        time.sleep(1)
+    return False

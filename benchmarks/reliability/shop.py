@@ -59,6 +59,13 @@ class Shop:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
 
+    def write_wider(self, name: str) -> Path:
+        """Write a table with a value that the schema of the source does not know."""
+        header, line, *_ = (self.folder / "data" / "shop.csv").read_text().splitlines()
+        carrier = line.split(",")[4]
+        (self.folder / name).write_text(f"{header}\n{line.replace(carrier, 'unheard-of')}\n")
+        return self.folder / name
+
     def add_rows(self, number: int, count: int = 20) -> Path:
         """Write a further file with rows of the source."""
         file = self.folder / "data" / f"more-{number}.csv"
@@ -110,7 +117,7 @@ class Yard:
             text = text.replace(passage, other, 1)
         policy.write_text(text)
         self._template.require("run", "training")
-        self._template.require("models", "approve", "shop/1")
+        self._template.require("models", "approve", "shop/1", "--reason", "the first")
         self._template.add_rows(0, 60)
         self._template.require("run", "training")
         if kept is not None:

@@ -42,6 +42,7 @@ def _read() -> dict[str, Any]:
         "frozen": find_pause(books, "model", "shop", environment="production", now=now) is not None,
         "paused": find_pause(books, "trigger", "watch", environment="production", now=now) is not None,
         "keys": keys,
+        "other": [str(file.relative_to("other")) for file in Path("other").rglob("*") if file.stat().st_size],
         "journal": {
             kind: workspace.journal.read(kind, datetime(2000, 1, 1, tzinfo=UTC), now + timedelta(days=1))[
                 "id"

@@ -10,8 +10,8 @@ from benchmarks.reliability.tally import Tally
 
 BOOKS = ("audit", "verdicts", "releases", "routes", "runs", "schemas", "tokens")
 _DECISIONS = (
-    ("models", "freeze"),
-    ("models", "thaw"),
+    ("models", "freeze", "--reason", "holidays"),
+    ("models", "thaw", "--reason", "back"),
     ("tokens", "create", "app", "--role", "predict"),
     ("triggers", "pause", "watch"),
     ("models", "promote", "shop/2", "--reason", "it is better"),
