@@ -7,6 +7,8 @@
     │   ├── ConfigurationError    a file of the project has an error
     │   ├── DataError             a table cannot be used
     │   │   └── Unreadable        the bytes are not a table
+    │   │       ├── TooLarge          it needs more rows or memory than its source allows
+    │   │       └── UnreadableNow     reading it again may help: a file changes, or its permissions do
     │   └── NotFound              nothing has this name or id
     ├── AccessDenied              a token is missing, invalid, or not enough  exit 1
     ├── Stopped                   a check stopped the run                     exit 3
@@ -66,6 +68,14 @@ class DataError(InputError):
 
 class Unreadable(DataError):
     """The bytes are not a table; reading them again does not help."""
+
+
+class TooLarge(Unreadable):
+    """A file needs more rows or memory than its source allows."""
+
+
+class UnreadableNow(Unreadable):
+    """A file cannot be read at present; the next ingestion reads it again."""
 
 
 class NotFound(InputError):

@@ -16,7 +16,7 @@ from tidemill.data.keys import to_row_keys
 from tidemill.data.rows import convert_columns
 from tidemill.data.storable import to_storable
 from tidemill.data.types import CODE, find_conversion
-from tidemill.errors import Unreadable
+from tidemill.errors import TooLarge, Unreadable, UnreadableNow
 
 WHY = f"{PREFIX}why"
 _CHANCE = 0.01
@@ -24,6 +24,7 @@ _SHOWN = 5
 _SHOWN_ROWS = 3
 _SHOWN_COLUMNS = 20
 _SHOWN_DOMAIN = 10
+_NO_BOUNDS: Mapping[str, int] = {}
 
 
 class TableFault(NamedTuple):
@@ -90,8 +91,10 @@ def check_table(
     return verdict, _bad_rows(frame, faults)
 
 
-def unreadable_verdict(subject: str, version: int, error: Unreadable) -> Verdict:
-    """Return the verdict on a batch that cannot be read as a table."""
+def unreadable_verdict(
+    subject: str, version: int, error: Unreadable, bounds: Mapping[str, int] = _NO_BOUNDS
+) -> Verdict:
+    """Return the verdict on a batch that cannot be read as a table; `bounds` are those of one file of its source."""
     fault = TableFault("", "unreadable", f"{error.problem}; {error.cure}" if error.cure else error.problem)
     anomaly = _to_anomaly(pl.DataFrame(), Schema(source="", columns=()), fault)
     return Verdict(
@@ -100,7 +103,14 @@ def unreadable_verdict(subject: str, version: int, error: Unreadable) -> Verdict
         outcome="fail",
         action="stop",
         reason=f"it cannot be read: {error.problem} (cure: {error.cure})",
-        evidence=to_builtins(SchemaEvidence(schema_version=version, anomalies=[anomaly])),
+        evidence=to_builtins(
+            SchemaEvidence(
+                schema_version=version,
+                anomalies=[anomaly],
+                bounds=dict(bounds) if isinstance(error, TooLarge) else {},
+                temporary=isinstance(error, UnreadableNow),
+            )
+        ),
     )
 
 

@@ -88,7 +88,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
 class SchemaEvidence(Struct, frozen=True, kw_only=True):
     """The evidence of a schema check: the rows and the path of the batch, the schema's version, and the anomalies.
 
-    `spellings` are those of the label columns that were in force.
+    `spellings` are those of the label columns that were in force. `bounds` are those of one file, if it is beyond them.
+    A batch that could not be read for a reason that may end is `temporary`.
     """
 
     rows: int = 0
@@ -96,6 +97,8 @@ class SchemaEvidence(Struct, frozen=True, kw_only=True):
     schema_version: int = 0
     anomalies: list[dict[str, Any]] = []
     spellings: dict[str, dict[str, str]] = {}
+    bounds: dict[str, int] = {}
+    temporary: bool = False
 
     @property
     def is_readable(self) -> bool:

@@ -263,6 +263,10 @@ class Tables(TableReader, Archived, Protocol):
         """
         ...
 
+    def append_all(self, table: str, batches: "Mapping[str, pl.DataFrame]") -> int:
+        """Append batches as `append` does, all or none, in one version."""
+        ...
+
     def erase(self, table: str, matches: "Callable[[pl.DataFrame], pl.Series]", *, dry_run: bool = False) -> int:
         """Delete the rows for which `matches` is true, in a new version; return the number of rows.
 

@@ -1,8 +1,8 @@
 """Source: the settings of a source, `[sources.NAME]` of `tidemill.toml`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tidemill.clock import DurationText
 from tidemill.core.dialect import Dialect
@@ -68,6 +68,11 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         The table of the database.
     query
         The query to run instead of reading a table.
+    max_rows
+        The most rows of one file. A file with more is stopped before it is read.
+    max_memory_mb
+        The most memory that the rows of one file may need, as estimated before it is read: a text needs six times its
+        size without compression, and a value of Parquet 32 bytes.
     growing
         A column whose values grow with new rows, so that an ingestion reads only new blocks.
     """
@@ -96,11 +101,18 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     table: str = ""
     query: str = ""
     growing: str = ""
+    max_rows: Annotated[int, Meta(ge=1)] = 20_000_000
+    max_memory_mb: Annotated[int, Meta(ge=1)] = 4_000
 
     @property
     def meaning(self) -> tuple[object, ...]:
         """Return the settings that define the meaning of the rows, without their location."""
         return (self.time, self.known_at, self.delay, self.key, self.later, *self.dialect.identity)
+
+    @property
+    def bounds(self) -> dict[str, int]:
+        """Return the bounds of one file."""
+        return {"max_rows": self.max_rows, "max_memory_mb": self.max_memory_mb}
 
     @property
     def dialect(self) -> Dialect:

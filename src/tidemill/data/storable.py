@@ -72,8 +72,10 @@ def find_refusal(values: pl.Series) -> Refusal | None:
     if dtype == pl.Date or (isinstance(dtype, pl.Datetime) and dtype.time_unit != "ns"):  # which end before 2263
         per_day = _PER_DAY[dtype.time_unit] if isinstance(dtype, pl.Datetime) else 1
         low, high = _DAYS[0] * per_day, (_DAYS[1] + 1) * per_day - 1
-        outside = values.to_physical().is_between(low, high).not_().fill_null(value=False)
-        if count := int(outside.sum()):
+        physical = values.to_physical()
+        ends = [end for end in (physical.min(), physical.max()) if end is not None]
+        if any(not low <= end <= high for end in ends):  # type: ignore[operator]
+            count = int(physical.is_between(low, high).not_().fill_null(value=False).sum())
             return Refusal(
                 f"has the type {dtype} and {count} times outside the years 1 to 9999",
                 "write null in place of these times",

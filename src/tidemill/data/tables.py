@@ -10,6 +10,7 @@ from tidemill.core.columns import require_usable_names
 from tidemill.core.dialect import Dialect
 from tidemill.core.schema import ColumnType
 from tidemill.data.arrow_types import explain_parquet
+from tidemill.data.reading.bounds import Bounds, require_parquet, require_shallow, require_text, require_workbook
 from tidemill.data.reading.content import find_compression, read_content, split_suffix
 from tidemill.data.reading.delimited import name_columns, parse_delimited
 from tidemill.data.reading.encodings import to_utf8
@@ -42,6 +43,7 @@ def read_table(
     dialect: Dialect = _PLAIN,
     empty: bool = False,
     types: Mapping[str, ColumnType] | None = None,
+    bounds: Bounds | None = None,
 ) -> pl.DataFrame:
     """Return the rows of a file; with `empty`, a file without rows is accepted.
 
@@ -50,6 +52,7 @@ def read_table(
     form : the format; otherwise the suffix of the file shows it.
     dialect : how the values of a text file are written.
     types : the declared types of columns; without them, the values decide. Codes such as 00569 stay text.
+    bounds : the most rows and memory of the file, which is not read beyond them.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def read_table(
         if the file is missing, without columns, not of its format or not of the dialect.
     """
     require_file(path)
-    return parse_table(path, str(path), form, dialect=dialect, empty=empty, types=types)
+    return parse_table(path, str(path), form, dialect=dialect, empty=empty, types=types, bounds=bounds)
 
 
 def require_file(path: Path) -> None:
@@ -73,6 +76,8 @@ def require_file(path: Path) -> None:
     if path.is_symlink() and not path.exists():
         raise Unreadable(f"{path} is a link to a missing file", "repair the link, or remove it")
     if not path.is_file():
+        if path.exists():
+            raise Unreadable(f"{path} is no regular file, but a pipe, a socket or a device", "use a regular file")
         raise DataError(f"there is no file {path}", "check the path")
     if path.stat().st_size == 0:
         raise Unreadable(f"{path} is empty", "use a file with a header and rows")
@@ -94,6 +99,7 @@ def parse_table(
     dialect: Dialect = _PLAIN,
     empty: bool = False,
     types: Mapping[str, ColumnType] | None = None,
+    bounds: Bounds | None = None,
 ) -> pl.DataFrame:
     """Return the rows of a table in a file or in memory, in the format `form`, or that of the suffix of `name`.
 
@@ -105,11 +111,13 @@ def parse_table(
     kind = find_format(name, form)
     try:
         if kind == "csv":
-            content = to_utf8(read_content(source, name), dialect.encoding, name)
+            content = to_utf8(read_content(source, name, bounds), dialect.encoding, name)
+            if bounds is not None:
+                require_text(len(content), content.count(b"\n"), bounds, name)
             separator = dialect.separator or find_default_separator(split_suffix(name))
             frame = parse_delimited(content, separator, name, dialect)
         else:
-            frame = read_typed(source, name, kind, dialect)
+            frame = read_typed(source, name, kind, dialect, bounds)
         require_usable_names(frame.columns, name)
         if kind == "csv":
             frame = type_columns(frame, dialect, types)
@@ -135,19 +143,40 @@ def explain_panic(name: str, error: BaseException) -> Unreadable:
     )
 
 
-def read_typed(source: Path | BytesIO, name: str, kind: str, dialect: Dialect) -> pl.DataFrame:
+def read_typed(
+    source: Path | BytesIO, name: str, kind: str, dialect: Dialect, bounds: Bounds | None = None
+) -> pl.DataFrame:
     """Return the rows of a format whose values have types."""
     if kind == "parquet":
+        if bounds is not None:
+            source = _read_parquet_bytes(source, bounds, name)
         try:
             frame = pl.read_parquet(source, glob=False)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise explain_parquet(source, name, error) from None
         name_columns(frame.columns, name)
         return to_storable(frame, name)
-    content = read_content(source, name)
+    content = read_content(source, name, bounds)
     if kind == "xlsx":
+        if bounds is not None:
+            require_workbook(content, bounds, name)
         return parse_workbook(content, name)
-    return parse_json(to_utf8(content, dialect.encoding, name), name, lines=kind == "jsonl")
+    content = to_utf8(content, dialect.encoding, name)
+    require_shallow(content, name)
+    if bounds is not None:
+        require_text(len(content), content.count(b"\n") if kind == "jsonl" else 0, bounds, name)
+    return parse_json(content, name, lines=kind == "jsonl")
+
+
+def _read_parquet_bytes(source: Path | BytesIO, bounds: Bounds, name: str) -> BytesIO:
+    """Return the bytes of a file within the bounds: a mapped file that shrinks meanwhile would end the process."""
+    if isinstance(source, Path):
+        size = source.stat().st_size
+        if size > bounds.memory_mb * 1_000_000:
+            raise bounds.explain_memory(name, size, f"has {size:,} bytes")
+        source = BytesIO(source.read_bytes())
+    require_parquet(source, bounds, name)
+    return source
 
 
 def is_compressed(path: Path) -> bool:

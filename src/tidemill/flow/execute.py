@@ -292,10 +292,15 @@ class Execution:
         self._record_finish(record, tuple(artifacts.values()), verdicts, outcome.metrics, is_begun=is_begun)
 
     def _mint_ids(self, verdicts: Mapping[str, tuple[Verdict, ...]]) -> _Verdicts:
-        """Return the verdicts with the new ids under which the ledger stores them; later steps get the same ids."""
+        """Return the verdicts with the ids under which the ledger stores them; later steps get the same ids.
+
+        The ids are new, except those of verdicts that the step itself has recorded while it ran.
+        """
         mint = self._session.clock.mint
         return {
-            output: tuple(replace(verdict, id=mint()) for verdict in group)
+            output: tuple(
+                verdict if self._recorder.has_recorded(verdict) else replace(verdict, id=mint()) for verdict in group
+            )
             for output, group in verdicts.items()
             if group
         }

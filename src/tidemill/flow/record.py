@@ -109,7 +109,13 @@ class Recorder:
             if self._books.artifacts.get(artifact.id).collected and self._blobs.has(artifact.id):
                 self._books.artifacts.change(artifact.id, lambda _: replace(artifact, collected=None))
 
+    def has_recorded(self, verdict: Verdict) -> bool:
+        """Return whether a step of this run has already recorded a verdict, which then has an id and its run."""
+        return bool(verdict.id) and verdict.run == self.run.id
+
     def _write_verdict(self, verdict: Verdict, step: StepRun) -> None:
+        if self.has_recorded(verdict):
+            return
         now = self._clock.now()
         stored = replace(
             verdict,

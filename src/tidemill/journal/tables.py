@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -95,34 +95,42 @@ class DeltaTables:
             ) from None
 
     def append(self, table: str, batch: str, frame: pl.DataFrame) -> int:
-        """Append a batch, unless the table has it; return a version that contains it.
+        """Append a batch, unless the table has it; return a version that contains it, as `append_all` does."""
+        return self.append_all(table, {batch: frame})
+
+    def append_all(self, table: str, batches: Mapping[str, pl.DataFrame]) -> int:
+        """Append the batches that the table does not have, in one version; return a version that contains them all.
 
         A column that the table does not have yet is added (null in older rows).
 
         Raises
         ------
         TidemillError
-            if the batch cannot be written; no row of it is in the table then.
+            if the batches cannot be written; no row of them is in the table then.
         """
         for _ in range(_TRIES):
             existing = self._open(table)
-            if existing is not None and existing.transaction_version(batch) is not None:
+            missing = [batch for batch in batches if existing is None or existing.transaction_version(batch) is None]
+            if existing is not None and not missing:
                 return existing.version()
+            frames = [batches[batch] for batch in missing]
             try:
-                self._append(table, existing, batch, frame)
+                frame = frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
+                self._append(table, existing, missing, frame)
             except (DeltaError, OSError) as refused:
                 self._open_tables.pop(table, None)
                 if isinstance(refused, CommitFailedError):  # another process was faster: read its version
                     continue
+                others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
                 raise TidemillError(
-                    f"batch {batch!r} could not be appended to table {table!r}: {refused}",
+                    f"batch {missing[0]!r}{others} could not be appended to table {table!r}: {refused}",
                     "check free space, permissions and the types of its columns; no row of the batch was written",
                 ) from refused
             return self._compact_and_read_version(table)
         raise Conflict(f"other processes keep writing table {table!r}", "try again")
 
-    def _append(self, table: str, existing: DeltaTable | None, batch: str, frame: pl.DataFrame) -> None:
-        commit_properties = CommitProperties(app_transactions=[Transaction(batch, 1)])
+    def _append(self, table: str, existing: DeltaTable | None, batches: Sequence[str], frame: pl.DataFrame) -> None:
+        commit_properties = CommitProperties(app_transactions=[Transaction(batch, 1) for batch in batches])
         if existing is not None:
             table_rows = _scan(existing)
             wider = wider_types(table_rows.collect_schema(), frame)

@@ -11,7 +11,7 @@ class ModelFileInfo(Struct, frozen=True, kw_only=True):
     `names` are its features in its order, `width` their number. `texts` are the features that may contain text
     (None: any), `integers` those that are whole numbers. `outputs` is the number of classes, and `classes` their names.
     `versions` are those of the packages that created it. `imports` are the names that a pickle would import; `whole` is
-    whether it was read to its end.
+    whether this list is proven to be complete, and `doubt` why it is not.
     """
 
     names: tuple[str, ...] = ()
@@ -24,3 +24,4 @@ class ModelFileInfo(Struct, frozen=True, kw_only=True):
     versions: dict[str, str] = {}
     imports: tuple[str, ...] = ()
     whole: bool = True
+    doubt: str = ""

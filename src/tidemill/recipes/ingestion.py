@@ -1,7 +1,7 @@
 """Ingestion: checks each new batch of a source by its schema and appends it; and writes to the online store."""
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -20,11 +20,13 @@ from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Books, BooksReader, Online, Sources, Tables
 from tidemill.core.schema import Schema, SchemaVersion
+from tidemill.core.source import Source
 from tidemill.data.identity import name_rows
 from tidemill.data.spellings import Spellings
-from tidemill.errors import DataError, Unreadable
+from tidemill.errors import DataError, TidemillError, Unreadable
 from tidemill.featurestore.materialize import materialize as write_online
 from tidemill.recipes.label_classes import KnownClasses, close_labels, explain_labels, find_known_classes
+from tidemill.recipes.pieces import Pieces
 from tidemill.registry.withdrawals import find_withdrawn
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -51,33 +53,79 @@ def ingest(
 ) -> tuple[list[Verdict], pl.DataFrame | None]:
     """Check every batch that is new, or was stopped under an older schema, and append the batches that fit.
 
-    The second output contains the bad rows of the stopped batches, for inspection; the verdicts link to it.
+    A batch that cannot be read or checked is stopped, and the others are ingested. Accepted batches are recorded in
+    pieces. The second output contains the bad rows of the stopped batches, for inspection; the verdicts link to it.
     """
     known = find_known_classes(source, sources, tables, books, context.environment)
     schema = close_labels(resolve_schema(source, until, sources, books, clock), known)
     definition, labels = sources.definition(source), sources.labels(source)
-    verdicts: list[Verdict] = []
-    rejected: list[pl.DataFrame] = []
+
+    def refuse(batch: Batch, error: Unreadable) -> Verdict:
+        return _add_facts(unreadable_verdict(batch.id, schema.version, error, definition.bounds), batch, labels)
+
+    pieces = Pieces(source, tables, books, clock, context, refuse)
     arrived = datetime.min.replace(tzinfo=UTC)
     for batch in find_pending_batches(source, until, schema, sources, books, context.environment, context.run):
         try:
             frame = read_batch(batch, schema, sources)
+            verdict, bad = _judge(frame, schema, batch, definition, known, labels)
+            if not verdict.stops:
+                schema = _type_empty_columns(schema, frame, sources, books, clock)
+            arrived = max(clock.now(), arrived + _MICROSECOND)  # the order of the batches, also if the clock stands
+            rows = _prepare(bad if verdict.stops else frame, schema, batch, definition.key, arrived, verdict)
         except Unreadable as error:
-            verdicts.append(_add_facts(unreadable_verdict(batch.id, schema.version, error), batch, labels))
+            pieces.stop(refuse(batch, error))
             continue
-        arrived = max(clock.now(), arrived + _MICROSECOND)  # the order of the batches, also if the clock stands still
-        verdict, bad = check_table(frame, schema, batch.id, definition, batch.known_at)
-        verdict = explain_labels(verdict, frame, batch, known, labels)
+        verdict = _add_facts(verdict, batch, labels)
         if verdict.stops:
-            link = {"step": context.step, "output": "output1", "rows": bad.height}
-            verdict = replace(verdict, evidence=verdict.evidence | {"bad_rows": link})
-            rejected.append(_add_origin(bad, batch, definition.key, arrived))
+            link = {"step": context.step, "output": "output1", "rows": pieces.keep_bad_rows(rows)}
+            pieces.stop(replace(verdict, evidence=verdict.evidence | {"bad_rows": link}))
         else:
-            schema = _type_empty_columns(schema, frame, sources, books, clock)
-            rows = _add_origin(convert_to_schema(frame, schema), batch, definition.key, arrived)
-            tables.append(source, batch.id, rows)
-        verdicts.append(_add_facts(verdict, batch, labels))
-    return verdicts, _stack_frames(rejected) if rejected else None
+            pieces.accept(batch, verdict, rows)
+    pieces.flush()
+    return pieces.verdicts, pieces.stack_bad_rows()
+
+
+def _judge(
+    frame: pl.DataFrame,
+    schema: Schema,
+    batch: Batch,
+    definition: Source,
+    known: KnownClasses,
+    labels: Mapping[str, Spellings],
+) -> tuple[Verdict, pl.DataFrame]:
+    """Return the verdict on the rows of a batch, and the bad ones."""
+    with _one_batch(batch):
+        verdict, bad = check_table(frame, schema, batch.id, definition, batch.known_at)
+        return explain_labels(verdict, frame, batch, known, labels), bad
+
+
+def _prepare(
+    rows: pl.DataFrame, schema: Schema, batch: Batch, key: tuple[str, ...], arrived: datetime, verdict: Verdict
+) -> pl.DataFrame:
+    """Return rows with their origin, and those of an accepted batch with the types of the schema."""
+    with _one_batch(batch):
+        return _add_origin(rows if verdict.stops else convert_to_schema(rows, schema), batch, key, arrived)
+
+
+@contextmanager
+def _one_batch(batch: Batch) -> Iterator[None]:
+    """Raise what the values of a batch cause as an error of this batch: it must not end the ingestion of the others.
+
+    A panic of Polars is no `Exception`.
+    """
+    try:
+        yield
+    except Unreadable:
+        raise
+    except TidemillError as error:
+        raise Unreadable(error.problem, error.cure) from error
+    except (Exception, pl.exceptions.PanicException) as error:
+        reason = str(error).partition("\n")[0]
+        raise Unreadable(
+            f"the rows of {batch.path} cannot be checked ({type(error).__name__}: {reason})",
+            "save it as Parquet, with a type for each column, and use that file",
+        ) from error
 
 
 def _add_facts(verdict: Verdict, batch: Batch, labels: Mapping[str, Spellings]) -> Verdict:
@@ -94,13 +142,15 @@ def find_pending_batches(
 ) -> list[Batch]:
     """Return the batches that were not accepted, withdrawn, or stopped in another run under these rules.
 
-    The rules are this schema or a newer one, and the same spellings of labels.
+    The rules are this schema or a newer one, the same spellings of labels, and for a batch beyond the bounds of one
+    file the same bounds. A batch that could not be read for a reason that may end is read again.
 
     An accepted batch stays accepted when it is withdrawn: the same file is not ingested again.
     """
     spellings = _list_spellings(sources.labels(source))
+    bounds = sources.definition(source).bounds
     stopped = {
-        verdict.subject: evidence.schema_version if evidence.spellings == spellings else -1
+        verdict.subject: evidence.schema_version if _is_settled(evidence, spellings, bounds) else -1
         for verdict in books.verdicts.find(check="schema", action="stop", environment=environment)
         for evidence in [verdict.read(SchemaEvidence)]
         if verdict.run != run  # a resumed run checks its batches again
@@ -114,17 +164,17 @@ def find_pending_batches(
     ]
 
 
+def _is_settled(
+    evidence: SchemaEvidence, spellings: Mapping[str, Mapping[str, str]], bounds: Mapping[str, int]
+) -> bool:
+    """Return whether a stopped batch would be stopped again under the same schema."""
+    has_same_bounds = not evidence.bounds or evidence.bounds == bounds
+    return evidence.spellings == spellings and has_same_bounds and not evidence.temporary
+
+
 def read_batch(batch: Batch, schema: Schema, sources: Sources) -> pl.DataFrame:
     """Read the rows of a batch, with the types of its schema."""
     return sources.read(replace(batch, types=schema.types))
-
-
-def _stack_frames(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Stack frames; where their types cannot be reconciled, all values become text."""
-    try:
-        return pl.concat(frames, how="diagonal_relaxed")
-    except pl.exceptions.PolarsError:
-        return pl.concat([frame.select(pl.all().cast(pl.String, strict=False)) for frame in frames], how="diagonal")
 
 
 def _add_origin(frame: pl.DataFrame, batch: Batch, key: tuple[str, ...], arrived: datetime) -> pl.DataFrame:

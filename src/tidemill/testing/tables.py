@@ -61,6 +61,14 @@ class TablesSuite:
         assert opener().append("orders", "monday", pl.DataFrame({"id": [1]})) == version
         assert opener().read("orders", version)["id"].to_list() == [1]
 
+    def test_batches_are_appended_together_and_once(self, tables: Tables) -> None:
+        tables.append("orders", "monday", pl.DataFrame({"id": [1]}))
+        batches = {f"day {day}": pl.DataFrame({"id": [day], "note": [str(day)]}) for day in range(2, 5)}
+        version = tables.append_all("orders", batches | {"monday": pl.DataFrame({"id": [1]})})
+        assert tables.append_all("orders", batches) == version
+        assert tables.append("orders", "day 3", pl.DataFrame({"id": [3]})) == version
+        assert tables.read("orders", version).sort("id")["note"].to_list() == [None, "2", "3", "4"]
+
     def test_tables_are_separate(self, tables: Tables) -> None:
         for name in ("orders", "planes"):
             tables.append(name, "monday", pl.DataFrame({name: [1]}))

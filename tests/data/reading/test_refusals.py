@@ -11,7 +11,7 @@ CURED = {
     "half of a character": ("a.jsonl", b'{"a": "\\ud83d"}\n', b'{"a": "\\ud83d\\ude42"}\n'),
     "is empty": ("a.json", b"[]", b'[{"a": 1}]'),
     "a carriage return is within": ("a.csv", b"a,b\r1,2\n3,4\n", b"a,b\n1,2\n3,4\n"),
-    "recursion": ("a.jsonl", b"[" * 100_000, b'{"a": 1}'),
+    "levels deep": ("a.jsonl", b"[" * 100_000, b'{"a": 1}'),
 }
 
 

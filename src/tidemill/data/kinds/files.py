@@ -2,9 +2,10 @@
 
 import glob
 import io
+import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ from tidemill.core.batch import Batch
 from tidemill.core.source import Source
 from tidemill.credentials import hide_url
 from tidemill.data.kinds.kind import hash_parts
+from tidemill.data.reading.bounds import Bounds
 from tidemill.data.tables import parse_table, read_table
-from tidemill.errors import DataError
+from tidemill.errors import DataError, Unreadable, UnreadableNow
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -39,24 +41,59 @@ class LocalFiles:
         files = [Path(name) for name in glob.glob(self._pattern, recursive=True)]  # noqa: PTH207 - pathlib globs no absolute
         if not files:
             raise _no_file(self._name, self._pattern)
-        batches = [self._batch(file) for file in files]
+        listed = [(file, status) for file in files if (status := _stat(file)) is not None]  # others were just removed
+        batches = [self._describe(file, status) for file, status in listed]
         return [batch for batch in batches if batch.known_at <= until]
 
     def rows(self, batch: Batch) -> pl.DataFrame:
-        file, dialect = self._folder / batch.path, self._source.dialect
-        return read_table(file, self._source.format, dialect=dialect, empty=True, types=batch.types)
+        file, source = self._folder / batch.path, self._source
+        bounds = find_bounds(self._name, source)
+        try:
+            rows = read_table(file, source.format, dialect=source.dialect, empty=True, types=batch.types, bounds=bounds)
+        except Unreadable:
+            self._require_unchanged(batch, file)
+            raise
+        except DataError as error:
+            raise UnreadableNow(error.problem, error.cure) from error
+        except MemoryError:
+            raise bounds.explain_memory(
+                str(file), bounds.memory_mb * 1_000_000, "is larger than this machine"
+            ) from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise UnreadableNow(f"{file} cannot be read: {error}", "correct the file or its permissions") from error
+        self._require_unchanged(batch, file)
+        return rows
+
+    def _require_unchanged(self, batch: Batch, file: Path) -> None:
+        """Raise `UnreadableNow` if the file is not the one that was listed: its rows may be incomplete."""
+        version = batch.id.rpartition("@")[2].partition("+")[0]
+        if version and self._batch(file).id.rpartition("@")[2] != version:
+            raise UnreadableNow(
+                f"{file} changed while it was read",
+                "write a file under another name and rename it when it is complete; the next ingestion reads it again",
+            )
 
     def _batch(self, file: Path) -> Batch:
-        try:
-            status = file.stat() if file.exists() else file.lstat()
-        except OSError as error:
-            raise DataError(f"{file} of source {self._name!r} cannot be read: {error.strerror}", "try again") from None
+        status = _stat(file)
+        if status is None:
+            raise UnreadableNow(f"{file} of source {self._name!r} was removed while it was read", "try again")
+        return self._describe(file, status)
+
+    def _describe(self, file: Path, status: os.stat_result) -> Batch:
         name = file.relative_to(self._within).as_posix()
         version = hash_parts(name, status.st_size, status.st_mtime_ns, *self._source.dialect.identity)
         arrived = datetime.fromtimestamp(status.st_mtime_ns / 1e9, UTC)
         # A path within the project stays the same when the project moves.
         path = file.relative_to(self._folder) if file.is_relative_to(self._folder) else file
         return Batch(id=f"{self._name}/{name}@{version}", source=self._name, known_at=arrived, path=str(path))
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    """Return the status of a file, or of a link to a missing one; None if it does not exist any more."""
+    for follow in (True, False):
+        with suppress(OSError):
+            return os.stat(file, follow_symlinks=follow)  # noqa: PTH116 - faster than pathlib for many files
+    return None
 
 
 class RemoteObjects:
@@ -92,15 +129,33 @@ class RemoteObjects:
         ]
 
     def rows(self, batch: Batch) -> pl.DataFrame:
+        bounds, store = find_bounds(self._name, self._source), self._store()
+        key = batch.path.removeprefix(f"{self._shown}/")
         with _explained_errors(self._name, batch.path):
-            content = bytes(self._store().get(batch.path.removeprefix(f"{self._shown}/")).bytes())
-        file, dialect = io.BytesIO(content), self._source.dialect
-        return parse_table(file, batch.path, self._source.format, dialect=dialect, empty=True, types=batch.types)
+            size = store.head(key)["size"]
+        if size > bounds.memory_mb * 1_000_000:
+            raise bounds.explain_memory(batch.path, size, f"has {size:,} bytes")
+        with _explained_errors(self._name, batch.path):
+            content = bytes(store.get(key).bytes())
+        return parse_table(
+            io.BytesIO(content),
+            batch.path,
+            self._source.format,
+            dialect=self._source.dialect,
+            empty=True,
+            types=batch.types,
+            bounds=bounds,
+        )
 
     def _store(self) -> "ObjectStore":
         from obstore.store import from_url
 
         return from_url(self._root)
+
+
+def find_bounds(name: str, source: Source) -> Bounds:
+    """Return the bounds of one file of a source."""
+    return Bounds(name, source.max_rows, source.max_memory_mb)
 
 
 def _fixed(pattern: str) -> str:

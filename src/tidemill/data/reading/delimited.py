@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.core.dialect import Dialect
+from tidemill.data.reading.bounds import require_columns
 from tidemill.data.reading.layout import (
     SEPARATORS,
     detect_separator,
@@ -47,6 +48,7 @@ def parse_delimited(content: bytes, separator: str, name: str, dialect: Dialect 
     header = _read_header(content, separator, name)
     if not header:
         raise Unreadable(f"{name} is empty", "use a file with a header and rows")
+    require_columns(len(header), name)
     before = dialect.skip_lines
     if dialect.header:
         content, header = _add_header(content, header, separator, name, dialect)

@@ -54,7 +54,8 @@ def type_column(values: pl.Series, dialect: Dialect, kind: ColumnType | None = N
         return booleans
     for convert in (to_numbers, to_booleans, to_times):
         # Most columns of text are none of these, and a sample shows it.
-        typed = None if _is_unlike(sample, convert, dialect) else convert(values, dialect)
+        is_unlike = len(values) > len(sample) and _is_unlike(sample, convert, dialect)
+        typed = None if is_unlike else convert(values, dialect)
         if typed is not None:
             return typed
     if kind is None or kind == "boolean":
@@ -64,16 +65,23 @@ def type_column(values: pl.Series, dialect: Dialect, kind: ColumnType | None = N
 
 def _take_sample(values: pl.Series) -> pl.Series:
     """Return some values, among them a value that is not null if there is one."""
+    if len(values) <= _SAMPLE:
+        return values
     sample = pl.concat([values.head(_SAMPLE), values.tail(_SAMPLE)])
     return sample if sample.null_count() < len(sample) else values.drop_nulls().head(_SAMPLE)
 
 
 _SAMPLE = 500
+_USUAL_LENGTHS = (19, 20)
 _FOREIGN = {  # numbers with other separators
     ".": r"^[+-]?[0-9][0-9.]*,[0-9]+$",
     ",": r"^[+-]?[0-9][0-9,]*\.[0-9]+$",
 }
-_USUAL = {" ": "%Y-%m-%d %H:%M:%S", "T": "%Y-%m-%dT%H:%M:%S"}  # much faster than the general grammar
+_USUAL = {
+    " ": "%Y-%m-%d %H:%M:%S",
+    "T": "%Y-%m-%dT%H:%M:%S",
+    "TZ": "%Y-%m-%dT%H:%M:%SZ",
+}  # much faster than the general grammar
 
 
 def _is_unlike(sample: pl.Series, convert: Convert, dialect: Dialect) -> bool:
@@ -221,7 +229,8 @@ def to_times(values: pl.Series, dialect: Dialect) -> pl.Series | None:
     sample = kept.drop_nulls().head(_SAMPLE)
     if sample.is_empty() or not _LIKE_A_TIME.match(sample[0]):
         return None
-    if (form := _USUAL.get(sample[0][10:11])) and (kept.str.len_bytes() == len("2013-01-31 12:00:00")).all():
+    form = _USUAL.get(sample[0][10:11] + sample[0][19:])
+    if form and len(sample[0]) in _USUAL_LENGTHS and (kept.str.len_bytes() == len(sample[0])).all():
         usual = kept.str.to_datetime(form, time_unit="us", strict=False)
         if usual.null_count() == kept.null_count():
             return usual.dt.replace_time_zone("UTC")
