@@ -108,13 +108,19 @@ class PromotionCase(Struct, frozen=True, kw_only=True):
     paused: str = ""
 
 
-def judge_promotion(case: PromotionCase, *, is_rollback: bool = False, more: Sequence[Finding] = ()) -> Verdict:
+def judge_promotion(
+    case: PromotionCase, *, is_rollback: bool = False, is_move: bool = False, more: Sequence[Finding] = ()
+) -> Verdict:
     """Return whether the build can be deployed to the environment, with each rule that it does not meet.
 
-    A rollback by a person brings back a build that met the rules before: only its CI result counts. `more` are findings
-    of further rules.
+    A rollback by a person brings back a build that met the rules before: only its CI result counts. A move gives other
+    settings to a build that serves there already: only its CI result, freeze windows and pauses count. `more` are
+    findings of further rules.
     """
-    findings = _check_build(case) if is_rollback else _check_rules(case)
+    if is_move:
+        findings = [*_check_build(case), *_check_freeze(case), *_check_paused(case)]
+    else:
+        findings = _check_build(case) if is_rollback else _check_rules(case)
     findings = [_apply_overrides(case, finding) for finding in findings]
     findings += more
     if not any(finding.outcome == "fail" for finding in findings):

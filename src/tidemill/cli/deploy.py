@@ -219,7 +219,7 @@ def stop(
     """Stop what runs in an environment; it serves nothing until the next deployment."""
     from tidemill.core.fleet import Fleet
     from tidemill.ledger.decisions import require_reason
-    from tidemill.registry.deployments import mark_stopped
+    from tidemill.registry.deployments import find_healthy, mark_stopped
 
     reason = require_reason(reason)
     if bool(environment) == everything:
@@ -227,7 +227,8 @@ def stop(
     session = load_session(CONTROL)
     fleet, books = session.resource(Fleet), session.workspace.ledger
     for name in session.project.policy.environments if everything else [environment]:
-        fleet.settings(name)  # an unknown environment is an error
+        if find_healthy(books, name) is None:  # else it may be one that was removed from the policy
+            fleet.settings(name)  # an unknown environment is an error
         actor = require_actor(session, DECIDE, name)
         stopped = mark_stopped(books, session.clock, name)
         if stopped is not None:
@@ -264,26 +265,39 @@ def diff(json: Json = False) -> int:
         "declared": lambda d: d.declared,
         "actual": lambda d: d.actual,
         "action": lambda d: d.action or "none",
+        "problem": lambda d: d.problem,
     }
     output.print_records(differences, columns, json=json, nothing="tidemill.toml has no [environments]")
-    return int(any(difference.action for difference in differences))
+    return int(any(difference.action or difference.problem for difference in differences))
 
 
 @deploy.command("reconcile")
-def reconcile(json: Json = False) -> None:
-    """Start what should run and does not, and stop what should not run."""
+def reconcile(json: Json = False) -> int:
+    """Start what should run and does not, stop what should not run, and deploy again what has other settings now."""
     from tidemill.core.fleet import Fleet
     from tidemill.delivery.reconcile import compare, mend
 
     session = load_session(CONTROL)
     books, fleet = session.workspace.ledger, session.resource(Fleet)
-    done = []
+    done, problems, code = [], [], 0
     for difference in compare(books, fleet, session.project.policy.environments):
-        done += mend(books, fleet, session.clock, difference)
+        environment = difference.environment
+        if difference.problem:
+            problems.append(f"{environment}: {difference.problem}")
+        elif difference.action == "move":
+            build = books.deployments.get(difference.deployment).build
+            reason = f"its settings changed: {difference.declared.partition(', with ')[2]}"
+            code = _deploy(session, build, environment, "move", reason, json) or code
+            done.append(f"{environment}: deployed again, because {reason}")
+        else:
+            done += mend(books, fleet, session.clock, difference)
+    for problem in problems:
+        output.err.print(problem, style="red")
     if json:
         output.print_json(done)
-    else:
+    elif not problems:
         output.out.print("\n".join(done) or "nothing differs")
+    return code or int(bool(problems))
 
 
 def _deploy(session: "Session", build: str, to: str, change: str, reason: str, json: bool) -> int:
@@ -302,20 +316,10 @@ def _deploy(session: "Session", build: str, to: str, change: str, reason: str, j
             session, deployment, params, cause=describe_user_cause(session), progress=progress.report, engine="inline"
         )
     if failed is None:
-        _record(session, chosen.id, to, change, reason, actor)
+        export_audit_head(session)
         if not json:
             output.out.print(f"{chosen.label} serves {to} at {_address(session, to)}")
     return print_result(session, done, failed, json)
-
-
-def _record(session: "Session", build: str, to: str, change: str, reason: str, actor: str) -> None:
-    from tidemill.registry.deployments import write_decision
-
-    books = session.workspace.ledger
-    with books.transaction(durable=True):
-        action: Any = "promoted build" if change == "promote" else "rolled back to build"
-        write_decision(books, session.clock, action, books.builds.get(build), to, actor=actor, reason=reason)
-    export_audit_head(session)
 
 
 def _address(session: "Session", environment: str) -> str:

@@ -74,7 +74,9 @@ def open_fleet(project: Project, workspace: Workspace, clock: Clock) -> Fleet:
         "kubernetes": lambda _: KubernetesTarget(registry),
     }
     targets |= {name: load("targets", name) for name in list_names("targets") if name not in targets}
-    return DeploymentFleet(project.policy, workspace.root, project.data_folder, workspace.blobs.get, clock, targets)
+    return DeploymentFleet(
+        project.policy, workspace.root, project.data_folder, workspace.blobs.get, clock, targets, project.folder
+    )
 
 
 def settings() -> dict[str, str]:

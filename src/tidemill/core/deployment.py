@@ -6,8 +6,9 @@ from typing import Literal
 from msgspec import Struct
 
 DeploymentState = Literal["waiting", "starting", "healthy", "failed", "replaced", "stopped"]
-DeploymentChange = Literal["first", "push", "promote", "rollback", "restore"]
-"""`rollback`: by a person; `restore`: by Tidemill, because the next deployment did not become healthy."""
+DeploymentChange = Literal["first", "push", "promote", "rollback", "restore", "move"]
+"""`rollback`: by a person; `restore`: by Tidemill, because the next deployment did not become healthy;
+`move`: the same build with other settings of its environment, such as another target."""
 
 
 class Deployment(Struct, frozen=True, kw_only=True):

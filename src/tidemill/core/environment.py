@@ -80,6 +80,14 @@ class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     hosts
         The host names under which clients reach the service and the pages, such as `"models.example.org"`. Addresses,
         names without a dot and localhost are accepted without it, and every name where each request needs a token.
+    host
+        The address of the prediction service. Any address but loopback needs tokens, and TLS or a proxy.
+    tls_cert
+        The certificate of the service with its chain, as a PEM file; a relative path is one in the project's folder.
+    tls_key
+        The private key of the certificate, as a PEM file.
+    behind_proxy
+        Whether a proxy in front of the service ends TLS; every request needs a token.
     data
         The folder of the files that relative paths of sources name; by default the folder of the project.
     python
@@ -111,6 +119,10 @@ class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     target: TargetKind = "local"
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
     hosts: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    tls_cert: str = ""
+    tls_key: str = ""
+    behind_proxy: bool = False
     data: str = ""
     python: str = ""
     memory_mb: Annotated[int, Meta(gt=0)] | None = None

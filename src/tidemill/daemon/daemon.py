@@ -23,6 +23,7 @@ from tidemill.daemon.reminders import Reminders
 from tidemill.daemon.row_counts import RowCounts
 from tidemill.daemon.triggers import Triggers
 from tidemill.errors import ConfigurationError, Conflict, TidemillError
+from tidemill.evidence.heads import export_from_settings
 from tidemill.faults import maybe_crash
 from tidemill.flow.session import Session
 from tidemill.monitoring.alerts import alert_all
@@ -269,6 +270,8 @@ class Daemon:
         del self._running[job.id]
         work.delete_output(self._session, job)
         self._notify(f"{job.pipeline} {settled.state}" + (f": {error}" if error else ""))
+        if state == "done":
+            self._export_audit_head()
         if state == "stopped":
             self._reminders.alert_stopped_batches(job)
         if state == "failed":
@@ -276,6 +279,11 @@ class Daemon:
             runs = job.run and self._books.runs.find(id=job.run, limit=1)
             cure = f"; resume it: `tidemill runs resume {job.run[:18]}`" if runs else ""
             alert_all(policy, self._books, clock, self._environment, job.model, f"job {job.pipeline}", error + cure)
+
+    def _export_audit_head(self) -> None:
+        """Sign and export the head of the audit log after a run, which may have promoted a build, if a key is set."""
+        session = self._session
+        export_from_settings(self._books, session.project.name, session.clock, session.workspace.root, self._notify)
 
     def _publish_tokens(self) -> None:
         """Publish tokens that are in the ledger but not on the board, because their process died in between."""

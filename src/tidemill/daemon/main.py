@@ -73,6 +73,7 @@ def up(
         policy.find_hosts(session.workspace.environment),
         listener.report,
         policy.journal,
+        is_private=deployment is not None,
     )
     listener.watch(server.find_problems)
     pages = Pages(session, addresses.pages_port, read_policies, addresses.pages)

@@ -1,5 +1,6 @@
 """The supervisor: starts deployed processes that ended, and stops those that should not run."""
 
+import hashlib
 import threading
 from datetime import datetime, timedelta
 from typing import cast
@@ -32,6 +33,7 @@ class Supervisor:
         self._patience = Patience(notify)
         self._stopped = threading.Event()
         self._failures: dict[str, list[datetime]] = {}
+        self._problems: dict[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="tidemill-supervisor", daemon=True)
         self._is_needed = session.workspace.environment == CONTROL and bool(session.project.policy.environments)
 
@@ -56,6 +58,10 @@ class Supervisor:
         for difference in compare(books, fleet, environments):
             if self._stopped.is_set():
                 return
+            self._show_problem(difference)
+            if difference.action == "move":
+                self._move(difference)
+                continue
             try:
                 done = mend(books, fleet, session.clock, difference)
             except TidemillError as failure:
@@ -65,6 +71,32 @@ class Supervisor:
                 self._notify(line)
             if difference.action == "start":
                 self._count_failure(difference, "its process ended")
+
+    def _show_problem(self, difference: Difference) -> None:
+        """Report once why an environment cannot be made right."""
+        if difference.problem and self._problems.get(difference.environment) != difference.problem:
+            self._notify(f"{difference.environment}: {difference.problem}")
+        self._problems[difference.environment] = difference.problem
+
+    def _move(self, difference: Difference) -> None:
+        """Deploy the same build again with the present settings of its environment, once for these settings."""
+        session = self._session
+        books = session.workspace.ledger
+        build = books.builds.get(books.deployments.get(difference.deployment).build)
+        triggers = Triggers(session.project.policy, books, session.clock, session.workspace.environment)
+        params = {
+            "environment": difference.environment,
+            "build": build.id,
+            "change": "move",
+            "reason": f"its settings changed: {difference.declared.partition(', with ')[2]}",
+        }
+        digest = hashlib.sha256(difference.declared.encode()).hexdigest()
+        key = f"{difference.deployment}/{digest[:16]}"
+        try:
+            triggers.create_job(f"move {difference.environment}", DEPLOYMENT, params, key)
+        except Conflict:
+            return
+        self._notify(f"{difference.environment}: {build.label} is deployed again: {params['reason']}")
 
     def _count_failure(self, difference: Difference, problem: str) -> None:
         """Bring back the build before after several failures of a deployment within some minutes."""

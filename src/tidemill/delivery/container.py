@@ -75,7 +75,7 @@ class ContainerTarget:
                     *(part for variable in variables for part in ("--env", variable)),
                     *(part for path, access in self._list_mounts(workload, variables) for part in _mount(path, access)),
                     *(image, "up", "--env", workload.environment, "--port", "0", "--pages-port", "0"),
-                    *("--deployment", str(folder.folder)),
+                    *("--deployment", str(folder.folder), *workload.options),
                 ],
                 variables,
                 descriptor,
@@ -134,6 +134,9 @@ class ContainerTarget:
         mounts = {self._root: "rw"}
         if workload.data.is_dir():
             mounts.setdefault(workload.data.resolve(), "ro")
+        for file in (workload.settings.tls_cert, workload.settings.tls_key):
+            if file:
+                mounts.setdefault((workload.project_folder / file).resolve().parent, "ro")
         for variable, text in variables.items():
             folder = find_store_folder(text) if variable.startswith("TIDEMILL_") else None
             if folder is not None and not folder.is_relative_to(self._root):

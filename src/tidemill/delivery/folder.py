@@ -4,7 +4,8 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,6 +40,13 @@ class Activation(Struct, frozen=True, kw_only=True):
     """The request to serve the public port."""
 
     port: int
+
+
+class Launch(Struct, frozen=True, kw_only=True):
+    """The kind of target that a deployment was started on, and the settings that its processes got, as text."""
+
+    target: str
+    settings: dict[str, str] = {}
 
 
 class DeploymentFolder:
@@ -113,6 +121,22 @@ class DeploymentFolder:
     def read_activation(self) -> Activation | None:
         """Return the request to serve a public port; None if there is none."""
         return self._read("active.json", Activation)
+
+    def record_launch(self, launch: Launch) -> None:
+        """Write with which target and settings the deployment is started."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._write("launch.json", launch)
+
+    def read_launch(self) -> Launch | None:
+        """Return with which target and settings the deployment was started; None if it was stopped."""
+        return self._read("launch.json", Launch)
+
+    def forget_launch(self, before: datetime | None = None) -> None:
+        """Forget the target, because nothing of the deployment runs there; `before` spares one that starts just now."""
+        file = self.folder / "launch.json"
+        with suppress(FileNotFoundError):
+            if before is None or file.stat().st_mtime < before.timestamp():
+                file.unlink()
 
     def _write(self, name: str, content: Struct) -> None:
         draft = self.folder / f".{name}.{os.getpid()}"

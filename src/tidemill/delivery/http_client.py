@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from http.client import HTTPConnection, HTTPException
+import ssl
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +31,19 @@ def _split(address: str) -> tuple[str, dict[str, str]]:
     """Return the host and port of an address, and the headers of its secret."""
     secret, _, place = urlsplit(address).netloc.rpartition("@")
     return place, {"authorization": f"Bearer {secret}"} if secret else {}
+
+
+def _open_tls(address: str) -> ssl.SSLContext | None:
+    """Return the settings of TLS for an address; None without TLS.
+
+    The certificate is that of the environment, for a name that users ask. Here a process of this machine is asked by
+    its own address, which its report names, so the name cannot be verified.
+    """
+    if urlsplit(address).scheme != "https":
+        return None
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def predict(address: str, model: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -68,13 +82,15 @@ def is_healthy(address: str) -> bool:
 def _request(address: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
     place, headers = _split(address)
     connection = HTTPConnection(place, timeout=_SECONDS)
+    if tls := _open_tls(address):
+        connection = HTTPSConnection(place, timeout=_SECONDS, context=tls)
     try:
         headers["content-type"] = "application/json"
         connection.request("GET" if body is None else "POST", path, body, headers)
         response = connection.getresponse()
         return response.status, response.read()
     except (OSError, HTTPException) as failure:
-        problem = f"the service at http://{place} does not answer: {failure}"
+        problem = f"the service at {urlsplit(address).scheme}://{place} does not answer: {failure}"
         raise TidemillError(problem, "see the log of its process") from None
     finally:
         connection.close()
@@ -97,7 +113,7 @@ def measure_load(address: str, path: str, body: bytes | None, rate: float, secon
 
 
 async def _measure(address: str, path: str, body: bytes | None, rate: float, seconds: float) -> LoadResult:
-    loop = asyncio.get_running_loop()
+    loop, tls = asyncio.get_running_loop(), _open_tls(address)
     host, port = urlsplit(address).hostname or "127.0.0.1", urlsplit(address).port or 80
     head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nhost: {host}:{port}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in _split(address)[1].items())
@@ -111,7 +127,7 @@ async def _measure(address: str, path: str, body: bytes | None, rate: float, sec
     async def send(planned: float) -> None:
         try:
             async with limit, asyncio.timeout(_SECONDS):
-                reader, writer = idle.pop() if idle else await asyncio.open_connection(host, port)
+                reader, writer = idle.pop() if idle else await asyncio.open_connection(host, port, ssl=tls)
                 writer.write(request)
                 status, keeps = await _read_response(reader)
                 if keeps:

@@ -43,6 +43,7 @@ class LocalTarget:
                     [
                         *(str(files.python), "-m", "tidemill", "up", "--env", workload.environment),
                         *("--port", "0", "--pages-port", "0", "--deployment", str(folder.folder)),
+                        *workload.options,
                     ],
                     cwd=files.project,
                     env=_inherit() | OUTLIVING | fill_variables(workload) | {"TIDEMILL_PROJECT": str(files.project)},

@@ -171,6 +171,7 @@ def _name(deployment: str) -> str:
 def _write_command(workload: Workload, files: Runtime, folder: Path) -> str:
     """Return the shell command of a job: it limits the memory of the process, and becomes the process."""
     up = ["up", "--env", workload.environment, "--port", "0", "--pages-port", "0", "--deployment", str(folder)]
+    up += workload.options
     run = shlex.join([str(files.python), "-m", "tidemill", *up])
     limit = workload.settings.memory_mb
     steps = [f"ulimit -d {limit << 10}"] if limit is not None else []

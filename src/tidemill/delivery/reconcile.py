@@ -15,7 +15,8 @@ from tidemill.delivery.target import Observation
 from tidemill.errors import NotFound, TidemillError
 from tidemill.registry.deployments import find_healthy, list_deployments, mark_failed, mark_healthy
 
-Mend = Literal["", "start", "stop"]
+Mend = Literal["", "start", "stop", "move"]
+"""`move`: deploy the same build again, because the settings of its environment changed."""
 
 
 class ObservedFleet(Fleet, Protocol):
@@ -25,20 +26,42 @@ class ObservedFleet(Fleet, Protocol):
         """Return what runs of a deployment now."""
         ...
 
+    def describe_changes(self, deployment: Deployment) -> str:
+        """Return which settings of the environment differ from those that a deployment was started with."""
+        ...
+
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """What an environment should run (`declared`) and what runs (`actual`), and the action that makes them equal."""
+    """What an environment should run (`declared`) and what runs (`actual`), and the action that makes them equal.
+
+    `problem` is why what runs cannot be observed, or why a person must act.
+    """
 
     environment: str
     declared: str
     actual: str
     deployment: str = ""
     action: Mend = ""
+    problem: str = ""
 
 
 def compare(books: BooksReader, fleet: ObservedFleet, environments: Iterable[str]) -> list[Difference]:
-    """Return what each environment should run and what runs, and what else runs there."""
-    return [difference for name in environments for difference in _compare_environment(books, fleet, name)]
+    """Return what each environment should run and what runs, and what else runs there.
+
+    An environment that cannot be observed hides no other. One that is no longer in the policy is shown while it serves.
+    """
+    declared = list(environments)
+    found: list[Difference] = []
+    for name in declared:
+        try:
+            found += _compare_environment(books, fleet, name)
+        except TidemillError as failure:
+            found.append(Difference(environment=name, declared="", actual="unknown", problem=str(failure)))
+    for name in sorted({deployment.environment for deployment in books.deployments.find(state="healthy")}):
+        if name not in declared:
+            problem = f"it is not in tidemill.toml any more: `tidemill deploy stop {name} --reason …`, or restore it"
+            found.append(Difference(environment=name, declared="nothing", actual="a deployment", problem=problem))
+    return found
 
 
 def _compare_environment(books: BooksReader, fleet: ObservedFleet, environment: str) -> Iterator[Difference]:
@@ -50,13 +73,14 @@ def _compare_environment(books: BooksReader, fleet: ObservedFleet, environment: 
         build = books.builds.get(serving.build)
         seen = fleet.observe(serving, build)
         is_right = seen.state == "public"
+        changes = fleet.describe_changes(serving)
         wrong = f"{build.label} is {seen.state} {seen.problem}".strip()
         yield Difference(
             environment=environment,
-            declared=f"{build.label} at {serving.address}",
+            declared=f"{build.label} at {serving.address}" + (f", with {changes}" if changes else ""),
             actual=f"{build.label} at {seen.public}" if is_right else wrong,
             deployment=serving.id,
-            action="" if is_right else "start",
+            action="start" if not is_right else "move" if changes else "",
         )
     for identifier in fleet.list_running(environment):
         known = by_id.get(identifier)
@@ -72,7 +96,7 @@ def _compare_environment(books: BooksReader, fleet: ObservedFleet, environment: 
 
 
 def mend(books: Books, fleet: ObservedFleet, clock: Clock, difference: Difference) -> list[str]:
-    """Carry out the action of a difference; return what was done.
+    """Start or stop what a difference says; return what was done. A move is a deployment, which the caller starts.
 
     Raises
     ------

@@ -48,6 +48,8 @@ class Workload(Struct, frozen=True, kw_only=True):
         The folder of the files of sources.
     port
         The public port.
+    project_folder
+        The folder of the project that deploys, in which relative paths of settings are.
     """
 
     deployment: str
@@ -59,6 +61,15 @@ class Workload(Struct, frozen=True, kw_only=True):
     workspace: Path
     data: Path
     port: int
+    project_folder: Path = Path()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options of `tidemill up` for its address and its protection."""
+        settings, words = self.settings, ["--host", self.settings.host]
+        for option, file in (("--tls-cert", settings.tls_cert), ("--tls-key", settings.tls_key)):
+            words += [option, str((self.project_folder / file).resolve())] if file else []
+        return (*words, *(("--behind-proxy",) if settings.behind_proxy else ()))
 
     @property
     def variables(self) -> Mapping[str, str]:

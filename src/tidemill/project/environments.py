@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from ipaddress import ip_address
 
 from tidemill.core.environment import CONTROL, Environment
 from tidemill.core.policy import Policy
@@ -29,6 +30,7 @@ def find_environment_faults(policy: Policy) -> Iterator[Fault]:
             )
         yield from _check_rules(settings, path)
         yield from _check_times(settings, path)
+        yield from _check_address(settings, path)
     ports = [(settings.port, name) for name, settings in policy.environments.items() if settings.port]
     for index, (port, name) in enumerate(ports):
         if port in [other for other, _ in ports[:index]]:
@@ -52,6 +54,26 @@ def _check_rules(settings: Environment, path: tuple[str, ...]) -> Iterator[Fault
     if settings.approvers and len(settings.approvers) < settings.approvals:
         problem = f"{settings.approvals} approvals are needed, and there are {len(settings.approvers)} approvers"
         yield problem, "name more approvers, or lower `approvals`", (*path, "approvals")
+
+
+def _check_address(settings: Environment, path: tuple[str, ...]) -> Iterator[Fault]:
+    where = ".".join(path)
+    has_tls = bool(settings.tls_cert or settings.tls_key)
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        missing, present = ("tls_key", "tls_cert") if settings.tls_cert else ("tls_cert", "tls_key")
+        cure = "a certificate and its private key are used together"
+        yield f"{where}.{missing} is missing", cure, (*path, present)
+    if settings.target == "kubernetes" and (has_tls or settings.behind_proxy or settings.host != Environment().host):
+        key = "tls_cert" if has_tls else "behind_proxy" if settings.behind_proxy else "host"
+        yield f"{where}.{key} has no effect on Kubernetes", "end TLS at its ingress, and remove it here", (*path, key)
+    try:
+        is_loopback = settings.host == "localhost" or ip_address(settings.host).is_loopback
+    except ValueError:
+        yield f"{where}.host: {settings.host!r} is not an IP address", "use 127.0.0.1, 0.0.0.0 or ::", (*path, "host")
+        return
+    if not is_loopback and not has_tls and not settings.behind_proxy:
+        problem = f"{where}.host: others could read the tokens of requests to {settings.host} without TLS"
+        yield problem, "set tls_cert and tls_key, or behind_proxy if a proxy in front ends TLS", (*path, "host")
 
 
 def _check_times(settings: Environment, path: tuple[str, ...]) -> Iterator[Fault]:

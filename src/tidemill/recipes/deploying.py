@@ -37,8 +37,8 @@ from tidemill.registry.deployments import (
     find_build,
     list_deployments,
     mark_failed,
-    mark_healthy,
     mark_starting,
+    record_success,
 )
 
 
@@ -66,7 +66,8 @@ def judge(build: Build, order: DeploymentOrder, now: datetime, books: BooksReade
     subject = Deployable(build, order.environment, fleet.settings(order.environment), fleet.people)
     case = collect_case(books, subject, now, order.by)
     rules = [] if order.failed_at is None else check_restore(books, order.environment, order.failed_at, now)
-    return judge_promotion(case, is_rollback=order.change in ("rollback", "restore"), more=rules)
+    is_rollback = order.change in ("rollback", "restore")
+    return judge_promotion(case, is_rollback=is_rollback, is_move=order.change == "move", more=rules)
 
 
 @step
@@ -155,7 +156,7 @@ def publish_service(
         mark_failed(books, clock, deployment, failure.problem)
         raise
     maybe_crash("deployment is public")
-    mark_healthy(books, clock, deployment, address, service.id)
+    record_success(books, clock, deployment, build, address, service.id)
     maybe_crash("deployment is recorded")
     for earlier in fleet.list_running(order.environment):
         if earlier != deployment.id:

@@ -19,10 +19,17 @@ from tidemill.errors import Conflict, InputError, NotFound
 from tidemill.ledger.decisions import require_reason
 from tidemill.ledger.events import record_event
 
-DeploymentAction = Literal["approved build", "overrode", "requested build", "promoted build", "rolled back to build"]
+DeploymentAction = Literal[
+    "approved build", "overrode", "requested build", "promoted build", "moved build", "rolled back to build"
+]
 APPROVED: Final = "approved build"
 DEPLOYED: Final = "deployed"
 OVERRODE: Final = "overrode"
+_ACTIONS: Final[dict[DeploymentChange, DeploymentAction]] = {
+    "rollback": "rolled back to build",
+    "restore": "rolled back to build",
+    "move": "moved build",
+}
 _IN_FORCE = ("waiting", "starting", "healthy")
 
 
@@ -136,6 +143,25 @@ def mark_healthy(books: Books, clock: Clock, deployment: Deployment, address: st
         )
 
 
+def record_success(
+    books: Books, clock: Clock, deployment: Deployment, build: Build, address: str, verdict: str
+) -> Deployment:
+    """Record that a deployment serves its environment, also in the audit log; a repeated call writes nothing there."""
+    with books.transaction(durable=True):
+        if books.deployments.get(deployment.id).state != "healthy":
+            write_decision(
+                books,
+                clock,
+                _ACTIONS.get(deployment.change, "promoted build"),
+                build,
+                deployment.environment,
+                actor=deployment.by,
+                reason=deployment.reason or deployment.change,
+                detail={"deployment": deployment.id},
+            )
+        return mark_healthy(books, clock, deployment, address, verdict)
+
+
 def mark_failed(books: Books, clock: Clock, deployment: Deployment, problem: str) -> Deployment:
     """Record that a deployment failed; the one before it stays in force."""
     return books.deployments.change(
@@ -180,7 +206,7 @@ def write_decision(
     reason: str,
     detail: Mapping[str, str] | None = None,
 ) -> AuditEntry:
-    """Write a decision of a person about a build and an environment to the audit log.
+    """Write a decision of a person, or of the policy, about a build and an environment to the audit log.
 
     Raises
     ------

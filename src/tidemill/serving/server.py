@@ -48,7 +48,7 @@ class HttpServer:
     Requests for the `strict` models must fit. The address of `exposure` must be protected as `check_exposure` requires.
     The `signer` verifies packages before they are loaded. `settings` are those of models in the policy. `hosts` are
     the host names that are accepted besides addresses and local names. `report` is called when the process of a model
-    was ended.
+    was ended. A private server listens on loopback until it is published.
 
     Raises
     ------
@@ -68,12 +68,14 @@ class HttpServer:
         hosts: Collection[str] = (),
         report: Callable[[Incident], None] | None = None,
         journal: JournalPolicy = _JOURNAL,
+        *,
+        is_private: bool = False,
     ) -> None:
         check_exposure(exposure)
         self.control = AccessControl(workspace.board, clock, workspace.environment, required=exposure.needs_tokens)
         self._refresh_tokens()
         require_tokens(exposure, has_tokens=self.control.has_tokens)
-        self._socket = _listen(exposure.host, port)
+        self._socket = _listen("127.0.0.1" if is_private else exposure.host, port)
         self.address = exposure.format_address(self._socket)
         metrics = ServiceMetrics()
         self._settings = settings or {}
