@@ -1,0 +1,37 @@
+"""A promotion by the policy is in the audit log like one by a person, and the signed head is exported after it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.delivery.builds import add_build
+from tests.delivery.test_deploying import open_control
+from tests.delivery.test_pushes import until, up
+from tests.keys import make_key
+from tests.projects import listed, make_project, tidemill
+from tidemill.core.fleet import Fleet
+
+
+def test_a_promotion_by_the_policy_is_audited_and_its_head_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, public = make_key(tmp_path, "audit", "ed25519")
+    heads, folder = tmp_path / "heads", tmp_path / "shop"
+    make_project(folder)
+    with (folder / "tidemill.toml").open("a") as file:
+        file.write('\n[environments.test]\nbranch = "main"\n')
+    build = add_build(open_control(folder), 1)
+    monkeypatch.setenv("TIDEMILL_AUDIT_KEY", str(key))
+    monkeypatch.setenv("TIDEMILL_AUDIT_HEADS", str(heads))
+    try:
+        with up(folder):
+            until(lambda: list(heads.glob("*.json")))
+    finally:
+        fleet = open_control(folder).resource(Fleet)
+        for running in fleet.list_running("test"):
+            fleet.stop("test", running)
+    (entry,) = listed(folder, "audit", "list")
+    assert (entry["actor"], entry["action"], entry["reason"]) == ("policy", "promoted build", "push to main")
+    assert entry["detail"]["wheel"] == build.artifacts["wheel"]
+    (head,) = heads.glob("*.json")
+    assert "1" in tidemill(folder, "audit", "verify", "--head", str(head), "--public-key", str(public)).stdout
