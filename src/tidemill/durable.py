@@ -17,7 +17,7 @@ def flush_folder(folder: str | Path) -> None:
 
 def write_draft(draft: str | Path, content: bytes | memoryview, *, durable: bool = True) -> None:
     """Write a new file that will be renamed; with `durable`, its bytes are on the disk before the rename."""
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         write_all(descriptor, content)
         if durable:

@@ -18,7 +18,8 @@
     ├── Corrupt                   bytes do not match their digest
     ├── MissingExtra              an optional package is not installed
     └── Transient                 a temporary error: try again
-        └── TimedOut              it took longer than its limit
+        ├── TimedOut              it took longer than its limit
+        └── StoreMissing          a store that was created is not at its path
 
 A message has the problem, with the object, and then the action that fixes it. A step with `retries` runs again after a
 `Transient`, and after Python's `ConnectionError` and `TimeoutError`.
@@ -135,3 +136,7 @@ class Transient(TidemillError):
 
 class TimedOut(Transient):
     """A call took longer than its limit, and was ended."""
+
+
+class StoreMissing(Transient):
+    """A store that was created is not at its path; it is used again when it is back."""

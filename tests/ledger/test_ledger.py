@@ -353,6 +353,7 @@ TestRegistered.settings = settings(max_examples=25, stateful_step_count=12, dead
 
 def test_a_temporary_ledger_never_waits_for_the_disk_and_stays_readable(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    Ledger(url).close()
     database = Sqlite(url + TEMPORARY)
     connection = database.connect()
     for durable in (True, False, True):

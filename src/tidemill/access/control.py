@@ -39,11 +39,12 @@ class AccessControl:
         self._grants: dict[bytes, Grant] = {}
         self._temporary: dict[bytes, Grant] = {}
         self._refreshed = -math.inf
+        self._is_unknown = False
 
     @property
     def is_open(self) -> bool:
         """Return whether requests need no token."""
-        return not self._required and self._published is None
+        return not self._required and not self._is_unknown and self._published is None
 
     @property
     def has_tokens(self) -> bool:
@@ -56,13 +57,18 @@ class AccessControl:
             self.refresh()
 
     def refresh(self) -> None:
-        """Read the published tokens. After an error the earlier tokens stay in force; without any, all are refused."""
+        """Read the published tokens.
+
+        After an error the earlier tokens stay in force. If they were never read, all requests are refused until then.
+        """
+        first = math.isinf(self._refreshed)
         self._refreshed = self.clock.monotonic()
         try:
             published = self._board.tokens()
         except Exception:
-            self._required = self._required or self._published is None
+            self._is_unknown = self._is_unknown or first
             raise
+        self._is_unknown = False
         if published is None or published == self._published:
             return
         self._grants = {
@@ -79,7 +85,7 @@ class AccessControl:
             if the token is missing, unknown, revoked or expired (401), or is not for this environment or has none of
             the `allowed` roles (403).
         """
-        if self._published is None and not self._required:
+        if self.is_open:
             return None
         if not authorization:
             raise AccessDenied("the request has no token", _MISSING)

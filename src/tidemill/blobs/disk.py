@@ -24,6 +24,7 @@ from tidemill.blobs.content import (
 )
 from tidemill.errors import TidemillError
 from tidemill.faults import maybe_crash
+from tidemill.presence import StoreFolder, open_private
 
 _SHARD = re.compile(r"[0-9a-f]{2}")
 
@@ -38,14 +39,13 @@ class DiskBlobs:
     def __init__(self, folder: str | Path) -> None:
         self._folder = str(folder)
         self._drafts = f"{self._folder}/drafts"
-        try:
-            Path(self._drafts).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            # A folder that cannot be written can still be read.
-            if not Path(self._folder).is_dir():
-                raise TidemillError(
-                    f"the blobs at {folder} cannot be opened: {error}", "check the path and its permissions"
-                ) from None
+        self._store = StoreFolder(Path(folder), "the blobs")
+        existing = next(path for path in (Path(folder), *Path(folder).absolute().parents) if path.exists())
+        if not existing.is_dir():
+            raise TidemillError(
+                f"the blobs at {folder} cannot be opened: {existing} is not a folder",
+                "check the path and its permissions",
+            )
 
     def put(self, content: bytes, *, durable: bool = False) -> str:
         """Write bytes unless they exist, and return their digest."""
@@ -87,6 +87,7 @@ class DiskBlobs:
         try:
             os.stat(self._path(digest))  # noqa: PTH116 - creating a Path is slower than the call
         except FileNotFoundError:
+            self._store.require()
             return False
         except OSError as error:
             raise create_unreachable_error(digest, self._folder, error) from error
@@ -94,6 +95,7 @@ class DiskBlobs:
 
     def delete(self, digest: str) -> None:
         """Delete the bytes of a digest, if they exist."""
+        self._store.require()
         try:
             Path(self._path(digest)).unlink(missing_ok=True)
         except OSError as error:
@@ -101,6 +103,7 @@ class DiskBlobs:
 
     def list_blobs(self) -> Iterator[StoredBlob]:
         """Yield every blob, in no order."""
+        self._store.require()
         now = time.time()
         for shard in _list_entries(self._folder):
             if _SHARD.fullmatch(shard.name):
@@ -111,6 +114,7 @@ class DiskBlobs:
 
     def delete_drafts(self, older_than: float) -> int:
         """Delete the drafts without a write for this many seconds, and return their number."""
+        self._store.require()
         now = time.time()
         deleted = 0
         for file in _list_entries(self._drafts):
@@ -139,7 +143,12 @@ class DiskBlobs:
             self._move(draft.file, self._path(draft.digest), durable)
 
     def _spill(self) -> BinaryIO:
-        return io.BufferedWriter(_DraftFile(f"{self._drafts}/{secrets.token_hex(12)}", "xb"))
+        draft = f"{self._drafts}/{secrets.token_hex(12)}"
+        try:
+            return io.BufferedWriter(_DraftFile(draft, "xb", opener=open_private))
+        except FileNotFoundError:
+            self._store.make("drafts")
+        return io.BufferedWriter(_DraftFile(draft, "xb", opener=open_private))
 
     def _move(self, file: BinaryIO, path: str, durable: bool) -> None:
         if durable:
@@ -148,7 +157,7 @@ class DiskBlobs:
         try:
             os.rename(file.name, path)  # noqa: PTH104 - as above
         except FileNotFoundError:
-            Path(path).parent.mkdir(exist_ok=True)
+            self._store.make(Path(path).parent.name)
             Path(file.name).rename(path)
         maybe_crash("blob is stored")
         if durable:
@@ -167,6 +176,7 @@ class DiskBlobs:
         try:
             return Path(self._path(digest)).open("rb")
         except FileNotFoundError:
+            self._store.require()
             raise create_missing_error(digest, self._folder) from None
         except OSError as error:
             raise create_unreachable_error(digest, self._folder, error) from error

@@ -27,7 +27,7 @@ def run(
     """Build a commit of a branch: fetch, environment, tests, checks, security, packages."""
     from tidemill.flow.engine import run as run_pipeline
 
-    session = load_session(env)
+    session = load_session(env, create=True)
     progress = create_progress(session, quiet=json)
     params = {"remote": remote, "branch": branch, "commit": commit, "pusher": current_user(session), "force": force}
     with stop_on_signal(progress):

@@ -47,7 +47,7 @@ def receive(
     from tidemill.clock import SystemClock
     from tidemill.delivery.pushes import find_pusher, receive_pushes
 
-    project, workspace = load_workspace(env)
+    project, workspace = load_workspace(env, create=True)  # the push may be the first record
     pushes = receive_pushes(
         sys.stdin, remote, find_pusher(remote), project.policy.ci, workspace.ledger, SystemClock(), env
     )

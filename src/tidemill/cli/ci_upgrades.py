@@ -34,7 +34,7 @@ def propose_upgrades(
     from tidemill.delivery.upgrades import list_version_changes
     from tidemill.flow.engine import run as run_pipeline
 
-    session = load_session(env)
+    session = load_session(env, create=True)
     project = session.project
     settings = project.policy.ci
     names = [name for name in ("uv.lock", "pyproject.toml", settings.lock) if (project.folder / name).is_file()]

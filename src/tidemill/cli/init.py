@@ -115,6 +115,7 @@ def init(
         classes = order_classes(names)
         guessed = replace(guessed, positive=classes[1] if len(classes) == 2 else "", spellings=spellings)
     write_project(folder, guessed, table, dialect=learned.dialect)
+    _create_stores(folder)
     about = f"{guessed.task} of {label!r} from {len(guessed.inputs)} columns of {frame.height:,} rows"
     output.out.print(f"{folder}: {about}")
     if guessed.positive:
@@ -127,6 +128,18 @@ def init(
     if frame.height < (needed := Training().minimum_rows):
         output.out.print(f"  too few rows: a training needs {needed} (minimum_rows under [training])")
     output.out.print(f"next: cd {shlex.quote(name)} && tidemill run training && tidemill serve")
+
+
+def _create_stores(folder: Path) -> None:
+    """Create the workspace with its ledger; a ledger that cannot be created now is created by the first run."""
+    from tidemill.compose.backends import open_workspace
+    from tidemill.errors import TidemillError
+    from tidemill.project.project import Project
+
+    try:
+        open_workspace(Project(folder).state_folder).ledger.close()
+    except TidemillError as unavailable:
+        output.err.print(f"warning: the ledger was not created: {unavailable}", style="yellow")
 
 
 def _print_spellings(guessed: "TableGuess") -> None:

@@ -44,7 +44,7 @@ def register(
 
     if task not in ("", "classification", "regression"):
         raise InputError(f"there is no task {task!r}", "use classification or regression")
-    session = load_session(env)
+    session = load_session(env, create=True)
     actor = require_actor(session, DEVELOP)
     model = adopt(
         path,
@@ -139,7 +139,7 @@ def freeze(
     json: Json = False,
 ) -> None:
     """Freeze a model: only people can change its route."""
-    session = load_session(env)
+    session = load_session(env, create=True)
     pause_object(session, "model", session.project.model(name).name, until, reason, json)
 
 

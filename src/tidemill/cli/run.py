@@ -53,7 +53,7 @@ def run(
             "the command needs either a pipeline, or --step with --from",
             "use `tidemill run training -p depth=6`, or `tidemill run --step fit --from RUN`",
         )
-    session = load_session(env)
+    session = load_session(env, create=True)
     params = _parse_params(param or []) | (_read_job_params(session, job) if job else {})
     run_cause: dict[str, Any] = msgspec.json.decode(cause, type=dict) if cause else describe_user_cause(session)
     progress = create_progress(session, quiet=json, verbose=verbose)

@@ -91,7 +91,8 @@ def up(
     from tidemill.daemon.main import Addresses
     from tidemill.daemon.main import up as run_all
 
-    session = load_session(env)
+    session = load_session(env, create=True)
+    _open_ledger(session)
     _repair_board(session)
     exposure = Exposure(
         host=host, tls_cert=tls_cert, tls_key=tls_key, behind_proxy=behind_proxy, require_tokens=require_tokens
@@ -103,6 +104,16 @@ def up(
         pages_port=pages_port if pages_port >= 0 else port and port + 1,
     )
     run_all(session, addresses, lambda line: output.err.print(line), _read_policies, deployment)
+
+
+def _open_ledger(session: "Session") -> None:
+    """Open the ledger, or create it in a new project, before any page or thread reads it; the daemon waits for one."""
+    from tidemill.errors import TidemillError
+
+    try:
+        session.workspace.ledger  # noqa: B018 - it is opened
+    except TidemillError as unavailable:
+        output.err.print(f"warning: the ledger cannot be opened now: {unavailable}", style="yellow")
 
 
 def _repair_board(session: "Session") -> None:

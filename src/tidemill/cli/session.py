@@ -64,18 +64,24 @@ def current_user(session: "Session | None" = None) -> str:
     return find_login_name()
 
 
-def load_session(environment: str = "production") -> "Session":
-    """Open a session of the project in the current folder or above it."""
+def load_session(environment: str = "production", *, create: bool = False) -> "Session":
+    """Open a session of the project in the current folder or above it.
+
+    Only with `create`, as for `run`, `up`, `serve` and `restore`, stores that never existed are created.
+    """
+    from tidemill.compose.backends import open_workspace
     from tidemill.compose.session import open_session
     from tidemill.project.project import Project
 
-    return open_session(Project.find(), environment)
+    project = Project.find()
+    workspace = open_workspace(project.state_folder, environment, create=create)
+    return open_session(project, environment, workspace=workspace)
 
 
-def load_workspace(environment: str = "production") -> "tuple[Project, Workspace]":
-    """Open the project and its workspace without the engine, which loads slowly."""
+def load_workspace(environment: str = "production", *, create: bool = False) -> "tuple[Project, Workspace]":
+    """Open the project and its workspace without the engine, which loads slowly; see `load_session`."""
     from tidemill.compose.backends import open_workspace
     from tidemill.project.project import Project
 
     project = Project.find()
-    return project, open_workspace(project.state_folder, environment)
+    return project, open_workspace(project.state_folder, environment, create=create)

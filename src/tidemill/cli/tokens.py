@@ -44,7 +44,7 @@ def create(
     from tidemill.access.roles import parse_roles
     from tidemill.access.tokens import create_token
 
-    session = load_session()
+    session = load_session(create=True)
     actor = require_actor(session, ADMINISTER)
     for name_of_environment in environment or ():
         session.workspace.for_environment(name_of_environment)  # raises for a name that cannot be used

@@ -75,7 +75,7 @@ def pause(
     json: Json = False,
 ) -> None:
     """Pause a trigger. Events that occur only once, such as new data, wait; other events are dropped."""
-    session = load_session(env)
+    session = load_session(env, create=True)
     _require_trigger(session, name)
     pause_object(session, "trigger", name, until, reason, json)
 
@@ -101,7 +101,7 @@ def fire(
     from tidemill.daemon.triggers import Triggers
     from tidemill.evidence.daemon_status import read_daemon_status
 
-    session = load_session(env)
+    session = load_session(env, create=True)
     session.pipeline(pipeline)
     chosen = session.project.model(model).name if model or session.project.policy.models else ""
     daemon_triggers = Triggers(session.project.policy, session.workspace.ledger, session.clock, env)

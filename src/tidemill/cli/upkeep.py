@@ -91,7 +91,7 @@ def restore(
     """Restore the workspace from a backup; the whole backup is verified first."""
     from tidemill.upkeep import restore as restoring
 
-    session = load_session()
+    session = load_session(create=True)
     with _open_source(file) as source:
         done = restoring.restore(session.workspace, source, session.clock.now(), force=force)
     if json:

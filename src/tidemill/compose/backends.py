@@ -28,12 +28,15 @@ Opener = Callable[[str], Any]
 _DATABASES = ("sqlite", "postgresql", "postgresql+psycopg")
 
 
-def open_workspace(root: Path, environment: str = "production", *, urls: Mapping[str, str] | None = None) -> Workspace:
+def open_workspace(
+    root: Path, environment: str = "production", *, urls: Mapping[str, str] | None = None, create: bool = True
+) -> Workspace:
     """Open the workspace in a folder; settings such as `TIDEMILL_LEDGER` are the URLs of stores outside the folder.
 
-    `urls` replaces the settings. A temporary workspace has `{}`, so that it never writes to the stores of a project.
+    Without `create`, a workspace that does not exist is not created. `urls` replaces the settings. A temporary
+    workspace has `{}`, so that it never writes to the stores of a project.
     """
-    return Workspace(root, environment, UrlBackEnds(), settings() if urls is None else urls)
+    return Workspace(root, environment, UrlBackEnds(), settings() if urls is None else urls, create=create)
 
 
 def open_sources(

@@ -91,12 +91,7 @@ def open_session(
 
 def open_history(project: Project, environment: str = "production") -> resources.RecordedSources:
     """Open the sources of a project for their whole history, without the batches that a person has withdrawn."""
-    workspace = open_workspace(project.state_folder, environment)
-    file = workspace.ledger_file
-    if file is not None and not file.exists():  # opening the ledger would create it
-        return open_sources(
-            project.folder, project.policy.sources, labels=project.policy.labels, data=project.data_folder
-        )
+    workspace = open_workspace(project.state_folder, environment, create=False)
     return open_sources(
         project.folder,
         project.policy.sources,

@@ -122,6 +122,7 @@ def watch(
 
     def run_once() -> None:
         nonlocal daemon, is_waiting
+        workspace.create_environment()
         if not lease.acquire():
             if not is_waiting:
                 notify(

@@ -40,7 +40,8 @@ def build_command(job: Job) -> list[str]:
 def start_worker(session: Session, job: Job) -> Worker:
     """Start a job's run in a new process session, so that it outlives the daemon; its stderr is written to a file."""
     output = _find_output_file(session, job)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    session.workspace.require_root()
+    output.parent.mkdir(mode=0o700, exist_ok=True)
     with output.open("wb") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "tidemill", *build_command(job)],

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,11 +13,13 @@ from typing import Any, BinaryIO, ClassVar
 import msgspec
 
 from tidemill.errors import TidemillError
-from tidemill.ledger.sqlite import enable_wal
+from tidemill.ledger.sqlite import FileConnection, connect_file, create_file, is_replaced
+from tidemill.presence import StoreMark, create_missing_error, make_folder
 
 _COPY = "online.db"
+_WHAT = "the online store"
 _CREATE = """
-CREATE TABLE IF NOT EXISTS latest (
+CREATE TABLE latest (
     view TEXT NOT NULL, entity TEXT NOT NULL, time REAL NOT NULL, row BLOB NOT NULL, PRIMARY KEY (view, entity)
 ) WITHOUT ROWID
 """
@@ -32,18 +35,50 @@ class SqliteOnline:
     writable: ClassVar[bool] = True
 
     def __init__(self, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
         self._file = file
+        self._mark = StoreMark(file)
         self._local = threading.local()
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(self._file, isolation_level=None)
-            enable_wal(connection)
-            connection.execute(_CREATE)
-            self._local.connection = connection
+    def _find_connection(self) -> sqlite3.Connection | None:
+        """Return the connection of this thread; None if the store never existed.
+
+        Raises
+        ------
+        StoreMissing
+            if the store was created and is lost.
+        """
+        connection: FileConnection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            if not is_replaced(connection, self._file, _WHAT):
+                return connection
+            self._disconnect()
+        if not self._file.exists():
+            if self._mark.is_set:
+                raise create_missing_error(_WHAT, self._file, self._mark.path)
+            return None
+        connection = connect_file(self._file, _WHAT)
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'latest'").fetchall():
+            connection.close()
+            raise create_missing_error(_WHAT, self._file, self._mark.path)
+        self._mark.set()
+        self._local.connection = connection
         return connection
+
+    def _connection(self) -> sqlite3.Connection:
+        """Return the connection of this thread; create the store if it never existed."""
+        connection = self._find_connection()
+        if connection is None:
+            make_folder(self._file.parent)
+            create_file(self._file, lambda new: new.execute(_CREATE))
+            connection = self._find_connection()
+        assert connection is not None
+        return connection
+
+    def _disconnect(self) -> None:
+        """Close the connection of this thread; the next use opens a new one."""
+        connection, self._local.connection = self._local.connection, None
+        with suppress(sqlite3.Error):
+            connection.close()
 
     def write(self, view: str, rows: Iterable[tuple[str, datetime, dict[str, Any]]]) -> None:
         """Write rows as (entity, time, values), all or none; raise `TidemillError` if the disk refuses the write."""
@@ -61,7 +96,9 @@ class SqliteOnline:
 
     def read(self, view: str, entities: Sequence[str]) -> list[tuple[datetime, dict[str, Any]] | None]:
         """Return the time and the values of each entity; None for an unknown entity."""
-        connection = self._connection()
+        connection = self._find_connection()
+        if connection is None:
+            return [None for _ in entities]
         query = "SELECT time, row FROM latest WHERE view = ? AND entity = ?"
         rows = (connection.execute(query, (view, entity)).fetchone() for entity in entities)
         return [
@@ -71,13 +108,16 @@ class SqliteOnline:
 
     def views(self) -> list[str]:
         """Return the names of the views with rows, in order."""
-        if not self._file.exists():
+        connection = self._find_connection()
+        if connection is None:
             return []
-        return [name for (name,) in self._connection().execute("SELECT DISTINCT view FROM latest ORDER BY view")]
+        return [name for (name,) in connection.execute("SELECT DISTINCT view FROM latest ORDER BY view")]
 
     def erase(self, view: str, matches: Callable[[str], bool], *, dry_run: bool = False) -> int:
         """Delete the rows of the entities that match, all or none; return the number of rows, also for a dry run."""
-        connection = self._connection()
+        connection = self._find_connection()
+        if connection is None:
+            return 0
         try:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")

@@ -16,6 +16,7 @@ from tidemill.journal.copying import write_files
 from tidemill.journal.names import DAMAGED
 from tidemill.journal.sealed import seal, unseal
 from tidemill.locks import lock_file
+from tidemill.presence import StoreFolder
 from tidemill.telemetry import get_logger
 
 log = get_logger("journal")
@@ -37,7 +38,7 @@ class FileBoard:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self._store = StoreFolder(folder, "the board")
 
     def publish(self, route: Route) -> None:
         """Publish a route for the service; an older version never replaces a newer one."""
@@ -45,6 +46,7 @@ class FileBoard:
 
     def routes(self) -> dict[str, Route]:
         """Return the published routes by model, without those whose files are damaged."""
+        self._store.require()
         routes = {}
         for file in sorted(self._folder.glob("*.json")):
             with suppress(Corrupt):
@@ -65,6 +67,7 @@ class FileBoard:
         Corrupt
             if their file is damaged.
         """
+        self._store.require()
         file = self._folder / _TOKENS
         tokens = self._read(file, TokenList)
         if tokens is None and _aside(file).exists():
@@ -80,6 +83,8 @@ class FileBoard:
 
     def damages(self) -> list[Damage]:
         """Return the files that are set aside or not readable."""
+        if not self._store.exists():
+            return []
         damages = []
         for file in sorted(self._folder.iterdir()):
             name = file.name.removesuffix(DAMAGED)
@@ -91,6 +96,7 @@ class FileBoard:
 
     def export(self) -> Iterator[tuple[str, BinaryIO]]:
         """Iterate over the files of the routes and the tokens, each verified and open until the next is requested."""
+        self._store.require()
         for file in sorted((*self._folder.glob("*.json"), *self._folder.glob(_TOKENS))):
             with suppress(Corrupt, FileNotFoundError):
                 content = file.read_bytes()
@@ -99,11 +105,12 @@ class FileBoard:
 
     def load(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
         """Fill an empty board from an export."""
-        write_files(self._folder, files)
+        write_files(self._store, files)
 
     def _replace(self, name: str, record: P, what: str, previous: str) -> None:
         file, stem = self._folder / name, name.rpartition(".")[0]
         try:
+            self._store.create()
             with lock_file(self._lock(file)):
                 published = None
                 with suppress(Corrupt):  # it is replaced

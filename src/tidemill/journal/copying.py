@@ -4,11 +4,12 @@ import io
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from tidemill.errors import Corrupt
 from tidemill.journal.segments import UnreadableSegment, read_content
+from tidemill.presence import StoreFolder, open_private
 
 
 def open_files(folder: Path, files: Iterable[Path]) -> Iterator[tuple[str, BinaryIO]]:
@@ -33,10 +34,10 @@ def open_verified(
         yield segment.relative_to(folder).as_posix(), io.BytesIO(content)
 
 
-def write_files(folder: Path, files: Iterable[tuple[str, BinaryIO]]) -> None:
-    """Write the files of an export into a folder."""
+def write_files(store: StoreFolder, files: Iterable[tuple[str, BinaryIO]]) -> None:
+    """Write the files of an export into the folder of a store."""
     for name, source in files:
-        file = folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("wb") as sink:
+        path = PurePosixPath(name)
+        file = store.make(str(path.parent)) / path.name
+        with open(file, "wb", opener=open_private) as sink:
             shutil.copyfileobj(source, sink)

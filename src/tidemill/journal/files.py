@@ -29,6 +29,7 @@ from tidemill.journal.segments import SegmentCache, UnreadableSegment, read_segm
 from tidemill.journal.selection import require_known_at, select_known, sort_known, stack
 from tidemill.journal.spool import ENDING, AbandonedSpool, Spool, serialize
 from tidemill.locks import lock_file
+from tidemill.presence import StoreFolder
 from tidemill.telemetry import get_logger
 
 log = get_logger("journal")
@@ -52,8 +53,8 @@ class FileJournal:
     def __init__(self, folder: Path, *, durable: bool = False) -> None:
         self._folder = folder
         self._durable = durable
+        self._store = StoreFolder(folder, "the journal")
         self._cache = SegmentCache()
-        folder.mkdir(parents=True, exist_ok=True)
 
     def append(self, kind: str, frame: pl.DataFrame) -> None:
         """Write rows with a UTC column `known_at` without nulls.
@@ -72,6 +73,7 @@ class FileJournal:
 
     def open_spool(self, kind: str) -> Spool:
         """Open a file for rows that must be on the disk before a reply; `append_spool` turns it into a segment."""
+        self._store.make(kind)
         return Spool(self._folder / kind, kind, durable=self._durable)
 
     def append_spool(self, spool: Spool, frame: pl.DataFrame) -> None:
@@ -100,6 +102,7 @@ class FileJournal:
 
     def kinds(self) -> list[str]:
         """Return the kinds that have rows."""
+        self._store.require()
         return sorted(
             str(folder.relative_to(self._folder))
             for folder in self._folder.rglob("*")
@@ -111,6 +114,7 @@ class FileJournal:
 
         It also takes up the rows of killed writers, and deletes their drafts.
         """
+        self._store.require()
         folder = self._folder / kind
         if not folder.is_dir():
             return
@@ -142,6 +146,7 @@ class FileJournal:
         TidemillError
             if the journal cannot be written; no row is deleted then.
         """
+        self._store.require()
         folder = self._folder / kind
         if not folder.is_dir():
             return 0
@@ -172,6 +177,7 @@ class FileJournal:
 
     def damages(self) -> list[Damage]:
         """Return the segments that are set aside, missing, or not readable."""
+        self._store.require()
         return list_damages(self._folder)
 
     def accept_loss(self, name: str) -> None:
@@ -195,7 +201,7 @@ class FileJournal:
 
     def load(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
         """Fill an empty journal from an export."""
-        write_files(self._folder, files)
+        write_files(self._store, files)
 
     def _write(self, kind: str, frame: pl.DataFrame, identifier: str, replaced: Sequence[str] = ()) -> None:
         """Write rows as a segment; a list of the segments that it replaces is written before it gets its name."""
@@ -204,7 +210,7 @@ class FileJournal:
         folder = self._folder / kind
         draft = segment = folder / f".{identifier}.{os.getpid()}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self._store.make(kind)
             content = serialize(frame)
             name = format_name(kind, span, identifier, content)
             write_draft(draft, content, durable=self._durable)
@@ -319,6 +325,7 @@ class FileJournal:
 
     def _files(self, kind: str, since: datetime | None, until: datetime | None) -> list[str]:
         """Return the segments of a kind that can have rows with `since < known_at <= until`, in the order of time."""
+        self._store.require()
         folder = f"{self._folder}/{kind}"
         names = _list_segments(folder)
         self._cache.keep(folder, names)

@@ -36,7 +36,7 @@ class Spool:
         self.file = folder / f".{self.identifier}{ENDING}"
         # It is locked before it has its name, so that nobody takes it for the file of a killed writer.
         draft = folder / f".{self.identifier}.{os.getpid()}"
-        self._descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self._descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         draft.rename(self.file)
         if durable:

@@ -21,6 +21,7 @@ from tidemill.journal.copying import open_files, write_files
 from tidemill.journal.earlier_names import find_earlier_names
 from tidemill.journal.widening import widen, wider_types
 from tidemill.locks import lock_file
+from tidemill.presence import StoreFolder
 
 _COMPACT_EVERY = 50
 _TRIES = 50
@@ -37,10 +38,12 @@ class DeltaTables:
 
     def __init__(self, root: str) -> None:
         self._root = root
+        self._store = StoreFolder(Path(root), "the tables of rows")
         self._open_tables: dict[str, LocalTable] = {}
 
     def _open(self, table: str) -> DeltaTable | None:
         """Open the newest version of a table; an open table reads only new entries of its log."""
+        self._store.require()
         known = self._open_tables.get(table)
         try:
             if known is None:
@@ -68,6 +71,7 @@ class DeltaTables:
 
     def read(self, table: str, version: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the rows of a version; raise `NotFound` if the table or the version does not exist."""
+        self._store.require()
         try:
             newest_version = self._open(table)
             if newest_version is not None and newest_version.version() == version:
@@ -144,8 +148,7 @@ class DeltaTables:
             write_deltalake(existing, frame, mode="append", schema_mode="merge", commit_properties=commit_properties)
             return
         # Delta detects that two processes append the same batch, but not that two create the table with it.
-        root = Path(self._root)
-        root.mkdir(parents=True, exist_ok=True)
+        root = self._store.create()
         with lock_file(root / f".{table}.lock"):
             if self._open(table) is not None:
                 raise CommitFailedError("another process has created the table")
@@ -161,6 +164,7 @@ class DeltaTables:
 
     def names(self) -> list[str]:
         """Return the names of the tables."""
+        self._store.require()
         return sorted(log.parent.name for log in Path(self._root).glob("*/_delta_log"))
 
     def erase(self, table: str, matches: Callable[[pl.DataFrame], pl.Series], *, dry_run: bool = False) -> int:
@@ -230,7 +234,7 @@ class DeltaTables:
 
     def load(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
         """Fill an empty store from an export."""
-        write_files(Path(self._root), files)
+        write_files(self._store, files)
 
     def _files(self, table: str) -> Iterator[Path]:
         """Iterate over the files of the newest version and of the versions before it."""

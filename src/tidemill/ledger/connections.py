@@ -3,10 +3,11 @@
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+from tidemill.errors import TidemillError, Transient
 from tidemill.ledger.database import Database
 
 R = TypeVar("R")
@@ -54,6 +55,10 @@ class Connections:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.on_connect: Callable[[Any], None] = lambda _: None
+        """Checks each new connection: a reconnection can reach another database than the one before it."""
+        self.refusal: TidemillError | None = None
+        """The error of each transaction that writes, for a ledger that does not exist."""
         self._local = threading.local()
         self._all: WeakSet[_ThreadState] = WeakSet()
 
@@ -70,9 +75,23 @@ class Connections:
         return self._connect(self._state())
 
     def _connect(self, state: _ThreadState) -> Any:
-        if state.connection is None or self.database.is_lost(state.connection):
-            state.connection = self.database.connect()
-        return state.connection
+        if state.connection is not None:
+            if not self.database.is_lost(state.connection):
+                return state.connection
+            self._disconnect(state)
+        connection = self.database.connect()
+        try:
+            self.on_connect(connection)
+        except BaseException:
+            connection.close()
+            raise
+        state.connection = connection
+        return connection
+
+    def _disconnect(self, state: _ThreadState) -> None:
+        connection, state.connection = state.connection, None
+        with suppress(self.database.Error):
+            connection.close()
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[Any]:
@@ -84,12 +103,15 @@ class Connections:
         if state.writing:
             yield state.connection
             return
+        if self.refusal is not None:
+            raise self.refusal
         database = self.database
         try:
             try:
                 self._run_first(state, lambda connection: database.begin(connection, durable=durable))
                 state.writing = True
                 yield state.connection
+                self._require_present(state.connection)
                 state.connection.execute("COMMIT")
             except BaseException:
                 database.roll_back(state.connection)
@@ -103,10 +125,22 @@ class Connections:
         """Run the first action on a connection, and repeat it on a new connection if the server was restarted."""
         try:
             return action(self._connect(state))
-        except self.database.Error:
-            if state.connection is None or not self.database.is_lost(state.connection):
+        except self.database.Error as error:
+            if state.connection is None:
+                raise
+            if self.database.is_broken(error):
+                self._disconnect(state)
+            elif not self.database.is_lost(state.connection):
                 raise
             return action(self._connect(state))
+
+    def _require_present(self, connection: Any) -> None:
+        """Raise an error if the file of the open transaction was replaced: its commit would be lost."""
+        if self.database.file is not None and self.database.is_lost(connection):
+            raise Transient(
+                f"the ledger at {self.database.address} was replaced during a transaction, which was rolled back",
+                "try again",
+            )
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query, inside the open transaction if there is one."""

@@ -1,6 +1,6 @@
 """Database: the interface of a kind of database, and a function that opens one by its URL."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,8 +39,12 @@ class Database(Protocol):
         """Return the file of the database; None on a server."""
         ...
 
+    def prepare(self, fill: Callable[[Any], None]) -> None:
+        """Create the file of a new database with the tables that `fill` makes; do nothing on a server."""
+        ...
+
     def connect(self) -> Any:
-        """Open a connection, in autocommit."""
+        """Open a connection, in autocommit; never create a file."""
         ...
 
     def statement(self, sql: str) -> str:
@@ -93,7 +97,11 @@ class Database(Protocol):
         ...
 
     def is_lost(self, connection: Any, /) -> bool:
-        """Return whether the connection is closed for good."""
+        """Return whether the connection must be opened again; raise `StoreMissing` if the database is missing."""
+        ...
+
+    def is_broken(self, error: Exception) -> bool:
+        """Return whether a connection is useless after an error of the driver."""
         ...
 
     def lock(self, name: str, *, shared: bool = False) -> Lock | None:

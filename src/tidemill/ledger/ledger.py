@@ -17,6 +17,7 @@ from tidemill.core.run import Run, StepRun
 from tidemill.core.schema import SchemaVersion
 from tidemill.core.token import Token
 from tidemill.core.trigger import Job
+from tidemill.errors import TidemillError
 from tidemill.ledger.audit import AuditBook
 from tidemill.ledger.book import SqlBook, SqlBookReader
 from tidemill.ledger.connections import Connections
@@ -49,7 +50,8 @@ class Ledger:
     writable: ClassVar[bool] = True
     volatile: ClassVar[bool] = True
 
-    def __init__(self, database: Database | str) -> None:
+    def __init__(self, database: Database | str, *, create: bool = True, refusal: TidemillError | None = None) -> None:
+        """Open the ledger; only with `create`, a new database gets its tables. With a `refusal`, nothing is written."""
         self.database = open_database(database) if isinstance(database, str) else database
         self._connections = connections = Connections(self.database)
         self.artifacts = SqlBook(connections, _ARTIFACTS, Artifact)
@@ -65,7 +67,8 @@ class Ledger:
         self.builds = SqlBook(connections, _BUILDS, Build)
         self.deployments = SqlBook(connections, _DEPLOYMENTS, Deployment)
         self.tokens = SqlBook(connections, _TOKENS, Token)
-        create_or_upgrade(connections, TABLES, self._fill_index)
+        create_or_upgrade(connections, TABLES, self._fill_index, create=create)
+        connections.refusal = refusal
 
     def _fill_index(self, connection: Any) -> None:
         """Index the records of an earlier version; artifacts are not indexed."""

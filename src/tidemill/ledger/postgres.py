@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -44,6 +44,9 @@ class Postgres:
         """Return the address of the server and the database, without a password."""
         parts = urlsplit(self._address)
         return f"{parts.hostname or ''}:{parts.port or 5432}{parts.path}"
+
+    def prepare(self, fill: Callable[[Any], None]) -> None:
+        """Do nothing: the server has the database already."""
 
     def connect(self) -> "Connection[tuple[Any, ...]]":
         """Open a connection, in autocommit."""
@@ -99,6 +102,10 @@ class Postgres:
     def is_lost(self, connection: "Connection[tuple[Any, ...]]") -> bool:
         """Return whether the connection is closed for good."""
         return connection.closed
+
+    def is_broken(self, error: Exception) -> bool:  # noqa: ARG002 - part of the protocol
+        """Return False: a connection that failed is closed."""
+        return False
 
     def lock(self, name: str, *, shared: bool = False) -> "_ServerLock | None":
         """Lock a name on the server, on a separate connection; return None if another process has locked it."""

@@ -1,9 +1,11 @@
 """The ledger's tables: create them for a new ledger, and upgrade those of an earlier version."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from tidemill.errors import TidemillError
+from tidemill.errors import StoreMissing, TidemillError
 from tidemill.ledger.connections import Connections
 from tidemill.ledger.database import Database
 from tidemill.ledger.migrations import FIRST, HEAD, MIGRATIONS
@@ -14,30 +16,70 @@ from tidemill.ledger.table import INDEX_TABLES, Table, index_definition
 _VERSION_TABLE = "alembic_version"
 
 
-def create_or_upgrade(connections: Connections, tables: Sequence[Table], fill: Callable[[Any], None]) -> None:
+def create_or_upgrade(
+    connections: Connections, tables: Sequence[Table], fill: Callable[[Any], None], *, create: bool = True
+) -> None:
     """Create the tables, or upgrade them to this version; other processes wait until it is done.
 
-    `fill` writes the search index of every record on a connection, after an upgrade.
+    `fill` writes the search index of every record on a connection, after an upgrade. Each later connection is checked.
 
     Raises
     ------
+    StoreMissing
+        if the file of the ledger does not exist and may not be created.
     TidemillError
-        if the ledger cannot be opened, or belongs to a newer version.
+        if the ledger cannot be opened, has no tables and may not be created, or belongs to a newer version.
     """
     database = connections.database
+    if create:
+        with _explained(database):
+            database.prepare(lambda connection: _create(database, connection, tables))
+    connections.on_connect = partial(_check, database, tables, fill, create)
+    with _explained(database):
+        connections.connection()
+    # The database of each thread is a new one if it is in memory; any other one has its tables now.
+    connections.on_connect = partial(_check, database, tables, fill, not database.address)
+
+
+def _check(
+    database: Database, tables: Sequence[Table], fill: Callable[[Any], None], create: bool, connection: Any
+) -> None:
+    """Check that a new connection leads to a ledger of this version; upgrade or create it if necessary."""
+    version = _version(database, connection)
+    if version == HEAD:
+        return
+    if version:
+        _refuse_newer(database, version)
+        _upgrade(database, fill)
+    elif create:
+        _create_together(database, connection, tables)
+    else:
+        raise StoreMissing(
+            f"the database at {database.address} has no tables of a ledger: it is not the ledger of this project",
+            "put the ledger back, and everything continues without a restart, or restore a backup:"
+            " `tidemill restore FILE`",
+        )
+
+
+def _create_together(database: Database, connection: Any, tables: Sequence[Table]) -> None:
+    """Create the tables in a database without tables; of several processes, one creates them."""
+    database.begin(connection, durable=True)
     try:
-        connection = connections.connection()
-        version = _version(database, connection)
-        if version not in (HEAD, ""):
-            _refuse_newer(database, version)
-            _upgrade(database, fill)
+        database.lock_for_setting_up(connection)
+        if _version(database, connection) == "":
+            _create(database, connection, tables)
+        connection.execute("COMMIT")
+    except BaseException:
+        database.roll_back(connection)
+        raise
+
+
+@contextmanager
+def _explained(database: Database) -> Iterator[None]:
+    try:
+        yield
     except database.Error as refused:
         raise database.explain(refused, "cannot be opened") from None
-    if version == "":
-        with connections.transaction(durable=True) as connection:
-            database.lock_for_setting_up(connection)
-            if _version(database, connection) == "":
-                _create(database, connection, tables)
 
 
 def _version(database: Database, connection: Any) -> str:

@@ -1,12 +1,18 @@
 """A ledger's database in an SQLite file, and the settings of every SQLite connection of Tidemill."""
 
+import os
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
+from secrets import token_hex
+from typing import Any
 
 from tidemill.errors import Corrupt, TidemillError, Transient
 from tidemill.ledger.mounts import require_local_disk
+from tidemill.presence import create_missing_error, open_private
 
 _PATIENCE = 60.0
 _PATIENCE_WITH_MIGRATIONS = 1800.0
@@ -14,6 +20,8 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 TEMPORARY = "?temporary"
 """The end of the URL of a database that nobody needs after a crash of the machine: no commit waits for the disk."""
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL)
+_BROKEN = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+_LEFT_OVER = 3600.0  # seconds
 
 
 def enable_wal(connection: sqlite3.Connection) -> None:
@@ -47,10 +55,83 @@ def _in_wal(connection: sqlite3.Connection) -> bool:
     return True
 
 
-class _Connection(sqlite3.Connection):
-    """A connection with a flag whether its commits wait for the disk."""
+class FileConnection(sqlite3.Connection):
+    """A connection with the identity of its file, and a flag whether its commits wait for the disk."""
 
     durable = False
+    identity: tuple[int, int] | None = None
+
+
+def identify_file(file: Path | str) -> tuple[int, int] | None:
+    """Return the device and the inode of a file; None if it is missing."""
+    try:
+        status = os.stat(file)  # noqa: PTH116 - this is called for each statement
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def connect_file(file: Path, what: str) -> FileConnection:
+    """Open a connection to a database file that exists, in autocommit, with write-ahead logging.
+
+    Raises
+    ------
+    StoreMissing
+        if the file does not exist; it is never created.
+    """
+    identity = identify_file(file)
+    if identity is None:
+        raise create_missing_error(what, file)
+    address = f"{file.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(
+        address, isolation_level=None, check_same_thread=False, factory=FileConnection, uri=True
+    )
+    try:
+        enable_wal(connection)
+        if identify_file(file) != identity:
+            raise create_missing_error(what, file)
+    except BaseException:
+        connection.close()
+        raise
+    connection.identity = identity
+    return connection
+
+
+def is_replaced(connection: FileConnection, file: Path | str, what: str) -> bool:
+    """Return whether another file is at the path of an open connection; raise `StoreMissing` if there is none.
+
+    Writes to a file that was moved or deleted succeed, but nobody else sees them.
+    """
+    identity = identify_file(file)
+    if identity is None:
+        raise create_missing_error(what, Path(file))
+    return identity != connection.identity
+
+
+def create_file(file: Path, fill: Callable[[sqlite3.Connection], object]) -> None:
+    """Create a database file with its tables, unless it exists; other processes never see it without them."""
+    if file.exists():
+        return
+    require_local_disk(file.parent)
+    for left in file.parent.glob(f".{file.name}.*.new*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT_OVER:
+                left.unlink()
+    draft = file.with_name(f".{file.name}.{token_hex(6)}.new")
+    try:
+        os.close(open_private(str(draft), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+            enable_wal(connection)
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            fill(connection)
+            connection.execute("COMMIT")
+        # A link, unlike a rename, never replaces the file that another process has created meanwhile.
+        with suppress(FileExistsError):
+            os.link(draft, file)
+    finally:
+        for ending in ("", "-wal", "-shm"):
+            draft.with_name(draft.name + ending).unlink(missing_ok=True)
 
 
 class _NoLock:
@@ -74,22 +155,28 @@ class Sqlite:
 
     def __init__(self, url: str) -> None:
         self._is_temporary = url.endswith(TEMPORARY)
-        self.address = url.removeprefix("sqlite://").removeprefix("/").removesuffix(TEMPORARY)
-        self._created = False
+        address = url.removeprefix("sqlite://").removeprefix("/").removesuffix(TEMPORARY)
+        self.address = "" if address == ":memory:" else address
 
-    def connect(self) -> _Connection:
-        """Open a connection, in autocommit."""
-        # Never create a deleted file again: an empty ledger would hide the loss.
-        address = (
-            f"{Path(self.address).absolute().as_uri()}?mode={'rw' if self._created else 'rwc'}"
-            if self.address
-            else ":memory:"
-        )
-        connection = sqlite3.connect(
-            address, isolation_level=None, check_same_thread=False, factory=_Connection, uri=bool(self.address)
-        )
-        enable_wal(connection)
-        self._created = True
+    def prepare(self, fill: Callable[[Any], None]) -> None:
+        """Create the file with the tables that `fill` makes, unless it exists."""
+        if self.address:
+            try:
+                create_file(Path(self.address), fill)
+            except OSError as refused:
+                raise TidemillError(
+                    f"the ledger at {self.address} cannot be opened: {refused.strerror}",
+                    "check the path, that you can write it, and free space",
+                ) from None
+
+    def connect(self) -> FileConnection:
+        """Open a connection, in autocommit; raise `StoreMissing` if the file does not exist."""
+        if self.address:
+            connection = connect_file(Path(self.address), "the ledger")
+        else:
+            connection = sqlite3.connect(
+                ":memory:", isolation_level=None, check_same_thread=False, factory=FileConnection
+            )
         # Each checkpoint waits for the disk: one for 16 MB of log instead of one for four.
         connection.execute("PRAGMA wal_autocheckpoint=4000")
         if self._is_temporary:
@@ -113,7 +200,7 @@ class Sqlite:
         """Return the SQL type of a text column; SQLite sorts text by code points."""
         return f"VARCHAR({length})"
 
-    def begin(self, connection: _Connection, *, durable: bool) -> None:
+    def begin(self, connection: FileConnection, *, durable: bool) -> None:
         """Begin a transaction that writes; with `durable`, its commit waits for the disk."""
         if connection.durable != durable and not self._is_temporary:
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
@@ -145,14 +232,18 @@ class Sqlite:
         """Begin a transaction in which only this process can change the tables."""
         connection.execute("BEGIN IMMEDIATE")
 
-    def roll_back(self, connection: _Connection | None) -> None:
+    def roll_back(self, connection: FileConnection | None) -> None:
         """Roll back the open transaction, unless an error (such as a full disk) has already done it."""
         if connection is not None and connection.in_transaction:
             connection.execute("ROLLBACK")
 
-    def is_lost(self, _: _Connection) -> bool:
-        """Return False: a connection to a file stays open."""
-        return False
+    def is_lost(self, connection: FileConnection) -> bool:
+        """Return whether the file was replaced by another; raise `StoreMissing` if it is missing."""
+        return bool(self.address) and is_replaced(connection, self.address, "the ledger")
+
+    def is_broken(self, error: Exception) -> bool:
+        """Return whether a connection is useless after an error: its files were moved while it was open."""
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
 
     def lock(self, name: str, *, shared: bool = False) -> "_NoLock":  # noqa: ARG002 - part of the protocol
         """Return a lock without effect: processes on this machine use file locks, and other machines no SQLite file."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tidemill.errors import Conflict
+from tidemill.errors import Conflict, NotFound
 from tidemill.ledger.database import Database
 from tidemill.locks import lock_file
 
@@ -17,7 +17,11 @@ def upkeep(root: Path, database: Database, *, shared: bool = False) -> Iterator[
     ------
     Conflict
         if another upkeep is running.
+    NotFound
+        if the workspace does not exist.
     """
+    if not root.is_dir():
+        raise NotFound(f"there is no workspace at {root}", "the first run creates it: `tidemill run PIPELINE`")
     with lock_file(root / "upkeep.lock", wait=False, shared=shared) as is_locked:
         lock = database.lock("upkeep", shared=shared) if is_locked else None
         if lock is None:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from tidemill.blobs.store import Blobs
 from tidemill.core.run import Run
-from tidemill.errors import Conflict, Corrupt, TidemillError
+from tidemill.errors import Conflict, Corrupt, StoreMissing, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.ledger.database import Database
 from tidemill.ledger.ledger import Ledger
@@ -61,6 +61,7 @@ def restore(workspace: Workspace, source: IO[bytes], now: datetime, *, force: bo
                 "restore into another (TIDEMILL_WORKSPACE=FOLDER), or move the content aside: --force",
             )
         _require_no_daemon(workspace.root)
+        workspace.forget_lost()
         _require_empty_stores(workspace)
         for incomplete in workspace.root.glob(f"{_DRAFT}*"):
             shutil.rmtree(incomplete)
@@ -91,9 +92,11 @@ def _is_empty(workspace: Workspace) -> bool:
     try:
         if any(book.find(limit=1) for book in workspace.ledger.books.values()):
             return False
-    except Corrupt:
-        return False
-    if workspace.is_inside("blobs") and next(iter(workspace.blobs.list_blobs()), None) is not None:
+        if workspace.is_inside("blobs") and next(iter(workspace.blobs.list_blobs()), None) is not None:
+            return False
+        for opened in workspace.environments():
+            opened.require_environment()
+    except (Corrupt, StoreMissing):
         return False
     files = (file for file in (workspace.root / "environments").rglob("*") if file.is_file())
     return not any(file.stat().st_size for file in files if file.suffix != ".lock")
@@ -264,7 +267,7 @@ def _swap(workspace: Workspace, new: Database, draft_workspace: Workspace, aside
     """Move the former content aside, and the new content to its paths; with `keep`, nothing is deleted."""
     root = workspace.root
     if not workspace.has_lost_ledger:
-        with suppress(Corrupt):
+        with suppress(Corrupt, StoreMissing):
             workspace.ledger.close()
     with _explain_workspace_errors(root):
         aside.mkdir()
@@ -272,6 +275,7 @@ def _swap(workspace: Workspace, new: Database, draft_workspace: Workspace, aside
         for name in _FOLDERS:
             with suppress(FileNotFoundError):
                 (root / name).rename(aside / name)
+        workspace.forget_lost()
         maybe_crash("restore has moved aside")
         for name in _FOLDERS:
             with suppress(FileNotFoundError):

@@ -92,8 +92,9 @@ class RunLocks:
 
     def _open(self, file: Path) -> int:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            return os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+            # Only this folder: a workspace that was moved away must not be created again.
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            return os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as refused:
             raise TidemillError(
                 f"the workspace {self._folder} cannot be written: {refused.strerror}",
