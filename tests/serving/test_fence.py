@@ -170,8 +170,7 @@ def test_a_shadow_is_asked_after_the_reply(service: Service, kind: str) -> None:
     assert service.predict(model, HARMFUL)[0] == 200
     if kind == "sleep":
         assert len(service.incidents) == before  # it still sleeps: the reply did not wait for it
-    failures = lambda: metrics.value("tidemill_failures_total", release=f"{model}/2", role="shadow")  # noqa: E731
-    until(lambda: failures() == 1, 60)
+    until(lambda: metrics.value("tidemill_failures_total", release=f"{model}/2", role="shadow") == 1, 60)
     assert service.predict(model, HARMLESS)[0] == 200
     until(lambda: metrics.value("tidemill_predictions_total", release=f"{model}/2", role="shadow") == 1, 60)
 

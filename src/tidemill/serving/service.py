@@ -128,6 +128,11 @@ class Service:
         """The published routes that could not be loaded, by model; the earlier route, if any, stays in force."""
         return self._failures
 
+    @property
+    def loading(self) -> frozenset[str]:
+        """The models whose newest route is being loaded; the earlier route, if any, stays in force."""
+        return frozenset(self._loading)
+
     def refresh(self, wait: float | None = None) -> None:
         """Load the routes that changed on the board: each is loaded and warmed up before it gets traffic.
 

@@ -160,6 +160,8 @@ def describe_readiness(service: Service) -> tuple[bool, dict[str, Any]]:
         problem = "its file on the board is damaged: it is published again from the ledger by `up`, or `doctor --mend`"
         models[model] = {"route": None, "releases": [], "failed": {"route": None, "problem": problem}}
     problem = service.journal_problem
+    for model in sorted(service.loading):
+        models.setdefault(model, {"route": None, "releases": []})["loading"] = True
     ready = bool(models) and all(entry["releases"] for entry in models.values()) and not problem
     return ready, {"ready": ready, "models": models} | ({"journal": problem} if problem else {})
 
