@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks._report import describe_machine, write_between
 from benchmarks.reliability.damage import try_damage
@@ -39,7 +39,7 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "kills": Part(try_kills, 900, 40, on_servers=True),
+    "kills": Part(try_kills, 900, 36, on_servers=True),
     "services": Part(try_service_kills, 80, 8, on_servers=True),
     "daemons": Part(try_daemon_kills, 20, 2, on_servers=True),
     "damage": Part(try_damage, 300, 30),
@@ -66,37 +66,62 @@ def measure(
         for name in parts:
             part = PARTS[name]
             tallies += part.try_all(yards, tries or (part.quick if quick else part.full), random.Random(seed))
+            report(f"{name} is done")
     return tallies
 
 
 def main() -> None:
-    """Run the parts, and print or write the table."""
+    """Run the parts, or merge the results of earlier runs, and print or write the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few tries of each kind: some minutes")
     parser.add_argument("--only", action="append", choices=sorted(PARTS), help="one part; can be repeated")
     parser.add_argument("--tries", type=int, default=0, help="another number of tries of each part")
     parser.add_argument("--sqlite", action="store_true", help="without PostgreSQL")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--merge", nargs="+", type=Path, help="JSON files of parts that were run before: run nothing")
     parser.add_argument("--shop", type=Path, help="a folder that keeps the shop on SQLite for the next run")
     parser.add_argument("--seed", type=int, default=1, help="of the times and the order of the faults")
     parser.add_argument("--markdown", action="store_true", help="write the table to docs/reliability.md")
     options = parser.parse_args()
-    parts = options.only or list(PARTS)
-    tallies = measure(
-        parts,
-        quick=options.quick,
-        seed=options.seed,
-        tries=options.tries,
-        shop=options.shop,
-        only_sqlite=options.sqlite,
-    )
+    if options.merge:
+        results = merge([json.loads(file.read_text()) for file in options.merge])
+    else:
+        tallies = measure(
+            options.only or list(PARTS),
+            quick=options.quick,
+            seed=options.seed,
+            tries=options.tries,
+            shop=options.shop,
+            only_sqlite=options.sqlite,
+        )
+        faults = {tally.fault: asdict(tally) for tally in tallies}
+        results = {"machine": describe_machine(), "seed": str(options.seed), "faults": faults}
     if options.json:
-        print(json.dumps({"machine": describe_machine(), "faults": {tally.fault: asdict(tally) for tally in tallies}}))
+        print(json.dumps(results))
         return
-    table = f"{describe_machine()}; seed {options.seed}\n\n{format_table(tallies)}"
+    counted = format_table([Tally(**fields) for fields in results["faults"].values()])
+    table = f"{results['machine']}; seed {results['seed']}\n\n{counted}"
     print(table)
     if options.markdown:
         write_between(_PAGE, "reliability", table)
+
+
+def merge(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the results of several runs as one; the counts of a fault are added."""
+    faults: dict[str, dict[str, Any]] = {}
+    for result in results:
+        for fault, fields in result["faults"].items():
+            earlier = faults.get(fault)
+            faults[fault] = fields if earlier is None else _add(earlier, fields)
+    seeds = ", ".join(dict.fromkeys(result["seed"] for result in results))
+    return {"machine": results[0]["machine"], "seed": seeds, "faults": faults}
+
+
+def _add(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    counts = {name: first[name] + second[name] for name in ("tries", "acknowledged", "lost", "recovered", "problems")}
+    named = [fields["named"] for fields in (first, second) if fields["named"] is not None]
+    notes = dict.fromkeys(fields["note"] for fields in (first, second) if fields["note"])
+    return first | counts | {"named": sum(named) if named else None, "note": "; ".join(notes)}
 
 
 if __name__ == "__main__":

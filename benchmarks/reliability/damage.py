@@ -111,7 +111,7 @@ _SYNONYMS = {
 
 
 def _judge(shop: Shop, tally: Tally, store: str, what: str, names: Sequence[str], expected: Mapping[str, str]) -> None:
-    found = _read_all(shop)
+    found = _read_all(shop, backup=store == "backup")
     texts = [value.removeprefix("! ") for value in found.values() if value.startswith("! ")]
     texts += [shop.run(*words).text for words in _list_examinations()]
     texts += [file.read_text(errors="replace") for file in shop.logs.glob("*.err")]
@@ -140,18 +140,17 @@ def _list_examinations() -> Sequence[tuple[str, ...]]:
     return (("doctor",),) if "doctor" in commands.VERBS else (("audit", "verify"), ("status",))
 
 
-def _read_all(shop: Shop) -> dict[str, str]:
-    """Return a digest of each kind of value, or its error after `! `, each read in a process of its own."""
-    found = {}
-    for name, read in _READERS.items():
-        try:
-            found[name] = child.ask(shop.folder, _explain(read), logs=shop.logs, environment=shop.environment)
-        except RuntimeError as error:
-            found[name] = f"! {error}"
+def _read_all(shop: Shop, *, backup: bool = True) -> dict[str, str]:
+    """Return a digest of each kind of value, or its error after `! `."""
+    try:
+        found: dict[str, str] = child.ask(shop.folder, _read_each, logs=shop.logs, environment=shop.environment)
+    except RuntimeError as error:
+        found = dict.fromkeys(_READERS, f"! {error}")
     found["service"] = _ask_service(shop)
-    restored = shop.run("restore", "backup.tar", TIDEMILL_WORKSPACE=str(shop.folder / "restored"))
-    found["restored"] = f"! {restored.summary}" if restored.code else _digest(restored.out.splitlines()[:1])
-    shutil.rmtree(shop.folder / "restored", ignore_errors=True)
+    if backup:
+        restored = shop.run("restore", "backup.tar", TIDEMILL_WORKSPACE=str(shop.folder / "restored"))
+        found["restored"] = f"! {restored.summary}" if restored.code else _digest(restored.out.splitlines()[:1])
+        shutil.rmtree(shop.folder / "restored", ignore_errors=True)
     return found
 
 
@@ -168,20 +167,21 @@ def _ask_service(shop: Shop) -> str:
     return _digest(reply["predictions"][0]["probabilities"])
 
 
-def _explain(read: Callable[[Any], Any]) -> Callable[[], str]:
-    def work() -> str:
-        from tidemill.compose.session import open_session
-        from tidemill.errors import TidemillError
-        from tidemill.project.project import Project
+def _read_each() -> dict[str, str]:
+    return {name: _explain(read) for name, read in _READERS.items()}
 
-        try:
-            return _digest(read(open_session(Project(Path.cwd()), "production")))
-        except TidemillError as error:
-            return f"! {error}"
-        except Exception as error:  # noqa: BLE001 - what a damaged file raises is the question
-            return f"! bug in Tidemill: {type(error).__name__}: {error}"
 
-    return work
+def _explain(read: Callable[[Any], Any]) -> str:
+    from tidemill.compose.session import open_session
+    from tidemill.errors import TidemillError
+    from tidemill.project.project import Project
+
+    try:
+        return _digest(read(open_session(Project(Path.cwd()), "production")))
+    except TidemillError as error:
+        return f"! {error}"
+    except BaseException as error:  # noqa: BLE001 - also a panic: what a damaged file raises is the question
+        return f"! bug in Tidemill: {type(error).__name__}: {error}"
 
 
 def _digest(value: Any) -> str:

@@ -17,8 +17,8 @@ from benchmarks.reliability.state import read_state
 from benchmarks.reliability.tally import Tally
 
 ROW = {"ordered": "2026-02-03T10:00:00Z", "distance_km": 300.5, "items": 2, "carrier": "swift"}
-BATCH_BOUND = 1.0
-"""The seconds of answered predictions that a kill may lose with `durability = "batch"`."""
+BOUNDS = {"batch": 1.0, "group": 0.0}
+"""The seconds of answered predictions that a kill may lose, by `[journal] durability`."""
 _LONGEST = 3.0
 _PATIENCE = 180.0
 
@@ -102,18 +102,20 @@ class Answered:
 
 
 def try_service_kills(yards: Sequence[Yard], tries: int, generator: random.Random) -> list[Tally]:
-    """Kill services at random times while a client sends predictions and labels."""
-    tally = Tally('kill -9 of a service, durability "batch"')
+    """Kill services at random times while a client sends predictions and labels, with each durability in turn."""
+    tallies = [Tally(f'kill -9 of a service, durability "{durability}"') for durability in BOUNDS]
     within = 0
     for number in range(tries):
-        with yards[number % len(yards)].copy() as shop:
-            within += _try_kill(shop, tally, generator)
-    tally.note = f"{within} predictions of the last {BATCH_BOUND:g} s missing, as stated"
-    return [tally]
+        index = number % len(tallies)
+        with yards[number // 2 % len(yards)].copy() as shop:
+            within += _try_kill(shop, list(BOUNDS)[index], tallies[index], generator)
+    tallies[0].note = f"{within} predictions of the last {BOUNDS['batch']:g} s missing, as stated"
+    return tallies
 
 
-def _try_kill(shop: Shop, tally: Tally, generator: random.Random) -> int:
+def _try_kill(shop: Shop, durability: str, tally: Tally, generator: random.Random) -> int:
     answered = Answered()
+    shop.append_policy(f'\n[journal]\ndurability = "{durability}"\n')
     service = Service(shop)
     killing = threading.Timer(generator.uniform(0.05, _LONGEST), os.kill, (service.child.process, signal.SIGKILL))
     killing.start()
@@ -130,7 +132,7 @@ def _try_kill(shop: Shop, tally: Tally, generator: random.Random) -> int:
     except RuntimeError as error:
         broken.append(str(error))
     state = read_state(shop)
-    lost, within = answered.find_lost(state, ended, BATCH_BOUND)
+    lost, within = answered.find_lost(state, ended, BOUNDS[durability])
     count = len(answered.predictions) - within + len(answered.labels)
     tally.add(f"after {number} predictions", acknowledged=count, lost=lost, broken=[*broken, *state["problems"]])
     return within

@@ -60,11 +60,17 @@ class Shop:
         connection.close()
 
     def write_wider(self, name: str) -> Path:
-        """Write a table with a value that the schema of the source does not know."""
+        """Write a table with a value that the schema of the source does not allow."""
         header, line, *_ = (self.folder / "data" / "shop.csv").read_text().splitlines()
-        carrier = line.split(",")[4]
-        (self.folder / name).write_text(f"{header}\n{line.replace(carrier, 'unheard-of')}\n")
+        values = line.split(",")
+        values[header.split(",").index("items")] = "9999"
+        (self.folder / name).write_text(f"{header}\n{','.join(values)}\n")
         return self.folder / name
+
+    def append_policy(self, text: str) -> None:
+        """Add a part to tidemill.toml."""
+        with (self.folder / "tidemill.toml").open("a") as file:
+            file.write(text)
 
     def add_rows(self, number: int, count: int = 20) -> Path:
         """Write a further file with rows of the source."""

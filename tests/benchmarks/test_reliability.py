@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.reliability.__main__ import merge
 from benchmarks.reliability.tally import Tally, format_table
 
+_TALLIES = {"1": Tally("kill", tries=1, note="a"), "2": Tally("kill", tries=2, named=1, note="b")}
 _ROOT = Path(__file__).parents[2]
 
 
@@ -29,11 +32,13 @@ def run(shop: Path, part: str, tries: int) -> dict[str, Any]:
     return faults
 
 
-@pytest.mark.parametrize(("part", "tries"), [("kills", 4), ("services", 1)])
+@pytest.mark.parametrize(("part", "tries"), [("kills", 4), ("services", 2)])
 def test_nothing_acknowledged_is_lost_to_a_kill(shop: Path, part: str, tries: int) -> None:
-    (tally,) = run(shop, part, tries).values()
-    assert (tally["tries"], tally["lost"], tally["recovered"], tally["problems"]) == (tries, 0, tries, [])
-    assert tally["acknowledged"] > 0
+    tallies = run(shop, part, tries).values()
+    assert sum(tally["tries"] for tally in tallies) == tries
+    for tally in tallies:
+        assert (tally["lost"], tally["recovered"], tally["problems"]) == (0, tally["tries"], [])
+    assert sum(tally["acknowledged"] for tally in tallies) > 0
 
 
 def test_an_edited_audit_log_is_found(shop: Path) -> None:
@@ -50,3 +55,10 @@ def test_the_table_has_a_row_for_each_fault_and_a_line_for_each_problem() -> Non
     assert "not tried: no root" in table[3]
     assert (empty, lost) == ("", "- kill -9 of a command: models promote: LOST the route")
     assert broken.endswith("no board")
+
+
+def test_the_results_of_several_runs_are_added() -> None:
+    one, two = ({"machine": "m", "seed": seed, "faults": {"kill": asdict(tally)}} for seed, tally in _TALLIES.items())
+    merged = merge([one, two])
+    kill = merged["faults"]["kill"]
+    assert (merged["seed"], kill["tries"], kill["named"], kill["note"]) == ("1, 2", 3, 1, "a; b")
