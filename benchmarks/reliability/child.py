@@ -4,6 +4,7 @@ A fork starts in milliseconds, so that a thousand of them take minutes. This pro
 learner itself: a fork has none of the threads of its parent.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -66,6 +67,7 @@ class Child:
         code = 1
         try:
             os.setsid()
+            _end_with_parent()
             for path, descriptor in ((os.devnull, 0), (self._out, 1), (self._err, 2)):
                 os.dup2(os.open(path, os.O_RDWR | os.O_APPEND), descriptor)
             sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as on a terminal
@@ -130,6 +132,12 @@ class Child:
         if self.is_running():
             os.kill(self.process, signal.SIGTERM)
         return self.wait(limit)
+
+
+def _end_with_parent() -> None:
+    """Let the kernel kill this process when the benchmark ends, however it ends (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def start(folder: Path, *words: str, logs: Path, environment: Mapping[str, str] | None = None) -> Child:

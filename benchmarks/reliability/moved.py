@@ -17,6 +17,8 @@ STORES = {
     "board": "environments/production/routes",
 }
 _COMMANDS = (("models", "list"), ("status",), ("runs", "list"), ("routes", "list"), ("triggers", "list"))
+_READERS = {"blobs": ("models", "show", "shop/1")}
+"""Commands that read a store which the others do not read."""
 _RECOVERY = 60.0
 
 
@@ -41,7 +43,7 @@ def _move(shop: Shop, store: str, path: Path, tally: Tally, tries: int, generato
         service.predict_and_label(answered, f"before{number}")
         begun = len(service.child.err)
         path.rename(aside)
-        said = _use(shop, service, answered, generator)
+        said = _use(shop, service, answered, _READERS.get(store) or generator.choice(_COMMANDS), generator)
         broken = []
         if path.exists():
             broken.append(f"an empty {store} was created while it was away")
@@ -60,9 +62,9 @@ def _move(shop: Shop, store: str, path: Path, tally: Tally, tries: int, generato
     tally.problems += [f"LOST {text}" for text in lost[:5]] + [text for text in (stopped, *after["problems"]) if text]
 
 
-def _use(shop: Shop, service: Service, answered: Answered, generator: random.Random) -> str:
+def _use(shop: Shop, service: Service, answered: Answered, words: Sequence[str], generator: random.Random) -> str:
     """Send requests and run a command while the store is away; return what was printed."""
-    said = shop.run(*generator.choice(_COMMANDS)).text
+    said = shop.run(*words).text
     deadline = time.monotonic() + generator.uniform(0.5, 6.0)
     while time.monotonic() < deadline:
         said += service.predict_and_label(answered, f"away{time.monotonic_ns()}")

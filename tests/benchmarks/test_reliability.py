@@ -41,6 +41,19 @@ def test_nothing_acknowledged_is_lost_to_a_kill(shop: Path, part: str, tries: in
     assert sum(tally["acknowledged"] for tally in tallies) > 0
 
 
+def test_a_damaged_file_is_named_and_read_by_nobody(shop: Path) -> None:
+    tallies = run(shop, "damage", 3)  # a truncated ledger, blob and journal
+    tried = [tally for tally in tallies.values() if tally["tries"]]
+    assert [(tally["lost"], tally["named"]) for tally in tried] == [(0, 1)] * 3
+
+
+def test_a_full_disk_costs_nothing_that_was_acknowledged(shop: Path) -> None:
+    for tally in run(shop, "disk", 1).values():
+        assert tally["lost"] == 0
+        assert tally["recovered"] == tally["tries"]
+        assert tally["tries"] or tally["note"] or tally["fault"].endswith("a service")
+
+
 def test_an_edited_audit_log_is_found(shop: Path) -> None:
     tally = run(shop, "edits", 7)["edited row of audit"]
     assert (tally["tries"], tally["named"]) == (1, 1)
