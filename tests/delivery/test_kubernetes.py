@@ -55,6 +55,16 @@ def test_containers_have_no_rights_and_no_secret_values() -> None:
             assert {"secretRef": {"name": "late-flights-production-stores"}} in pod["containers"][0]["envFrom"]
 
 
+def test_pods_and_what_makes_them_name_their_deployment_environment_and_project() -> None:
+    """So that stopping one deletes both, and nothing of another environment or project of the namespace."""
+    for manifest in list_manifests(workload()):
+        if manifest["kind"] == "Deployment":
+            for labels in (manifest["metadata"]["labels"], manifest["spec"]["template"]["metadata"]["labels"]):
+                assert labels["tidemill.dev/deployment"] == "01a22ad6"
+                assert labels["tidemill.dev/environment"] == "production"
+                assert labels["tidemill.dev/project"] == "late-flights"
+
+
 def test_a_build_without_an_image_is_an_error() -> None:
     from msgspec.structs import replace
 

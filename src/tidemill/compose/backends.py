@@ -74,7 +74,7 @@ def open_fleet(project: Project, workspace: Workspace, clock: Clock) -> Fleet:
         "local": LocalTarget,
         "container": lambda root: ContainerTarget(root, root / "ci" / "images", registry),
         "ray": RayTarget,
-        "kubernetes": lambda _: KubernetesTarget(registry),
+        "kubernetes": lambda _: KubernetesTarget(registry, project.name),
     }
     targets |= {name: load("targets", name) for name in list_names("targets") if name not in targets}
     return DeploymentFleet(

@@ -17,7 +17,7 @@ _USER = 65_532
 _MANAGER = "tidemill"
 _FOLDER = "/var/lib/tidemill"
 _SECONDS = 120
-_LABEL = "tidemill.dev/deployment"
+_LABEL, _ENVIRONMENT, _PROJECT = "tidemill.dev/deployment", "tidemill.dev/environment", "tidemill.dev/project"
 
 
 def render_manifests(workload: Workload, registry: str = "") -> str:
@@ -132,8 +132,13 @@ def _deployment(
     name: str, state: str, workload: Workload, container: dict[str, Any], *, replicas: int
 ) -> dict[str, Any]:
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
-    labels = {"app": name, _LABEL: workload.deployment}
-    return _manifest(
+    labels = {
+        "app": name,
+        _LABEL: workload.deployment,
+        _ENVIRONMENT: _name(workload.environment),
+        _PROJECT: _name(workload.project),
+    }
+    manifest = _manifest(
         "apps/v1",
         "Deployment",
         name,
@@ -145,6 +150,8 @@ def _deployment(
             "template": {"metadata": {"labels": labels}, "spec": _pod(state, container)},
         },
     )
+    manifest["metadata"]["labels"] |= labels  # so that it can be deleted with its pods, which it would make again
+    return manifest
 
 
 def _volume_claim(name: str, workload: Workload) -> dict[str, Any]:
@@ -184,10 +191,13 @@ def _name(text: str) -> str:
 
 
 class KubernetesTarget:
-    """Applies the manifests of a workload to the cluster of kubectl's present context, by server-side apply."""
+    """Applies the manifests of a workload to the cluster of kubectl's present context, by server-side apply.
 
-    def __init__(self, registry: str = "") -> None:
-        self._registry = registry
+    Other projects, and other environments of `project`, can be in the same namespace.
+    """
+
+    def __init__(self, registry: str = "", project: str = "") -> None:
+        self._registry, self._project = registry, project
 
     def prepare(self, workload: Workload, runtime: OpenRuntime) -> MachineFacts:
         """Return what the build finds on this machine: the nodes of the cluster are not asked."""
@@ -212,12 +222,14 @@ class KubernetesTarget:
         """Do nothing: the service of the cluster follows the readiness of the pods."""
 
     def stop(self, environment: str, deployment: str) -> None:  # noqa: ARG002 - its label is unique
+        """Delete the pods of a deployment, and what makes them, unless that makes those of the next one already."""
         selector = f"{_LABEL}={deployment}"
-        _kubectl("delete", "pod", "--selector", selector, "--ignore-not-found", "--wait=true")
+        _kubectl("delete", "deployment,pod", "--selector", selector, "--ignore-not-found", "--wait=true")
 
-    def list_running(self, environment: str) -> list[str]:  # noqa: ARG002 - its labels are unique
+    def list_running(self, environment: str) -> list[str]:
         path = "jsonpath={.items[*].metadata.labels.tidemill\\.dev/deployment}"
-        return sorted(set(_kubectl("get", "pods", "--selector", _LABEL, "-o", path).split()))
+        selector = f"{_ENVIRONMENT}={_name(environment)},{_PROJECT}={_name(self._project)}"
+        return sorted(set(_kubectl("get", "pods", "--selector", selector, "-o", path).split()))
 
     def _render(self, workload: Workload) -> str:
         return render_manifests(workload, self._registry)

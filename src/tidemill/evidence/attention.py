@@ -87,11 +87,18 @@ def _find_waiting_builds(books: BooksReader, environment: str) -> list[ActionIte
             subject=waiting.build,
             what=f"build {waiting.number} waits for an approval for {name}",
             why=waiting.reason,
-            cure=f"tidemill deploy approve {waiting.number} --to {name}",
+            cure=f"tidemill deploy approve {waiting.number} --to {name} --reason …",
         )
         for name, waiting in newest.items()
-        if not any(each.build == waiting.build for each in books.deployments.find(environment=name))
+        if not _is_deployed(books, waiting.build, name)
     ]
+
+
+def _is_deployed(books: BooksReader, build: str, environment: str) -> bool:
+    """Return whether a build was deployed to an environment, or a job for it exists."""
+    if books.jobs.find(trigger=f"deploy to {environment}", dedupe_key=build, limit=1):
+        return True
+    return any(each.build == build for each in books.deployments.find(environment=environment))
 
 
 def waits_for_approval(books: BooksReader, environment: str, release: str) -> bool:
