@@ -5,6 +5,7 @@ import os
 import queue
 import shutil
 import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -27,6 +28,12 @@ from tidemill.project.project import Project
 CompareProgress = Callable[[str, datetime, str], None]
 """A callback for progress: the label of the replay, the virtual time, and a message."""
 _PARALLEL_REPLAYS = 3
+_PRELOADED = ["lightgbm", "scipy.special"]
+_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "_RJEM_MALLOC_CONF": "dirty_decay_ms:60000,muzzy_decay_ms:-1",  # of Polars
+}
 
 
 class _ReplayTask(Struct, frozen=True):
@@ -127,8 +134,7 @@ def _run_processes(
     failures: dict[str, TidemillError] | None = None,
 ) -> list[PolicyResult]:
     """Return the results of all replays; with `failures`, a replay that fails is added to it and stops no other."""
-    context = multiprocessing.get_context("spawn")
-    _share_cores()
+    context = _choose_context()
     messages: Any = context.Queue()
     first = tasks[0].name
     # Policies that only predict start last: their short replays fill the cores that the long ones no longer use.
@@ -156,6 +162,7 @@ def _run_processes(
                     model,
                     period,
                     str(folder),
+                    dict(os.environ),
                     messages,
                 )
                 running[task.label] = context.Process(target=_replay, args=arguments, daemon=True)
@@ -191,11 +198,30 @@ def _stop_processes(running: dict[str, Any], messages: Any) -> None:
     messages.cancel_join_thread()
 
 
-def _share_cores() -> None:
-    """Limit the threads of the numeric libraries in each process, so that the processes do not compete for cores."""
+def _choose_context() -> Any:
+    """Return the context that starts the processes, with the settings of their libraries.
+
+    The processes are forks of a server that has imported the slowest libraries, and has used none of them. Polars is
+    not among these: it starts threads when it is imported.
+    """
+    _set_up_libraries()
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
+def _set_up_libraries() -> None:
+    """Limit the threads of the numeric libraries in each process, so that the processes do not compete for cores.
+
+    The processes also keep the memory that they free for a minute, instead of asking the system for each large array.
+    """
     share = str(max(1, (os.cpu_count() or 2) // _PARALLEL_REPLAYS))
     for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
         os.environ.setdefault(name, share)
+    for name, value in _MEMORY.items():
+        os.environ.setdefault(name, value)
 
 
 def _require_running(running: dict[str, Any]) -> None:
@@ -208,9 +234,22 @@ def _require_running(running: dict[str, Any]) -> None:
 
 
 def _replay(
-    folder: str, label: str, name: str, policy: bytes, model: str, period: Period, workspaces: str, messages: Any
+    folder: str,
+    label: str,
+    name: str,
+    policy: bytes,
+    model: str,
+    period: Period,
+    workspaces: str,
+    variables: dict[str, str],
+    messages: Any,
 ) -> None:
-    """Replay one policy in this process; only this function imports the training code."""
+    """Replay one policy in this process; only this function imports the training code.
+
+    `variables` are those of the environment now: the server that forks this process may be older.
+    """
+    os.environ.clear()
+    os.environ.update(variables)
     # Ctrl-C reaches the whole process group: the parent stops its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from tidemill.backtest.replay import Replay

@@ -95,7 +95,9 @@ class Replay:
         recorded = open_history(self.project)
         source = self.model.problem.source
         self.sources = ReplaySources(project.folder, recorded, source, period.begin, policy.backtest)
-        self.features = ReplayFeatures(self.project.features(self.model), self.sources, OfflineFeatures(self.sources))
+        memory = folder.parent / "memory" / _fingerprint_history(policy)
+        offline = OfflineFeatures(self.sources)
+        self.features = ReplayFeatures(self.project.features(self.model), self.sources, offline, memory)
         ledger = f"sqlite:///{folder / 'ledger.db'}{TEMPORARY}"
         workspace = open_workspace(folder, "backtest", urls={"blobs": str(folder.parent / "blobs"), "ledger": ledger})
         workspace.journal = self.journal = BufferedJournal(FileJournal(Path(workspace.url("journal"))))
@@ -110,7 +112,7 @@ class Replay:
                 PackageSigner: NoSignatures(),
             },
         )
-        self.session.shared_results = SharedResults(folder.parent / "memory" / _fingerprint_history(policy))
+        self.session.shared_results = SharedResults(memory)
         self.books = workspace.ledger
         packages = self.session.packages
         self.service = Service(workspace.board, packages, self.journal, None, self.clock, with_times=False)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 import polars as pl
+from msgspec import json
 
 from tidemill.clock import parse_duration
 from tidemill.core.backtest import Backtest
@@ -20,6 +22,7 @@ from tidemill.data.frame import add_times
 from tidemill.data.identity import drop_corrected_rows
 from tidemill.data.tables import read_table
 from tidemill.errors import DataError, InputError
+from tidemill.locks import lock_file
 
 ROW = f"{PREFIX}row"
 _DAY = timedelta(days=1)
@@ -163,17 +166,30 @@ def shuffle_rows(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
 class ReplayFeatures:
     """The point-in-time join of a whole history, computed once: a joined value does not change with the virtual time.
 
-    Rows are looked up by `ROW`, their index in the history; rows without an index are joined on each call.
+    Rows are looked up by `ROW`, their index in the history; rows without an index are joined on each call. The replays
+    of one history share the join in a file of the folder `memory`: the first one writes it, the others wait for it.
     """
 
     writable: ClassVar[bool] = False
 
-    def __init__(self, features: FeatureSet, sources: ReplaySources, store: Features) -> None:
+    def __init__(self, features: FeatureSet, sources: ReplaySources, store: Features, memory: Path) -> None:
         self._store = store
         self._features = features
-        names = [name for view in features.views for name in view.features]
-        self._joined = store.join(sources.original, features, _END_OF_TIME).select(names) if names else None
+        self._joined = self._join_history(sources, memory) if features.views else None
         self.rows = self._add_joined(sources.rows)
+
+    def _join_history(self, sources: ReplaySources, memory: Path) -> pl.DataFrame:
+        names = [name for view in self._features.views for name in view.features]
+        key = sha256(json.encode((sources.original.columns, sources.original.height, self._features.views))).hexdigest()
+        file = memory / f"features-{key}.arrow"
+        memory.mkdir(parents=True, exist_ok=True)
+        with lock_file(file.with_suffix(".lock")):
+            if not file.exists():
+                joined = self._store.join(sources.original, self._features, _END_OF_TIME).select(names)
+                draft = file.with_suffix(".draft")
+                joined.write_ipc(draft)
+                draft.replace(file)
+        return pl.read_ipc(file)
 
     def join(self, rows: pl.DataFrame, features: FeatureSet, until: datetime) -> pl.DataFrame:
         if self._joined is None:
