@@ -1,5 +1,6 @@
 """Fits an estimator: LightGBM by default, or any class with the interface of scikit-learn."""
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,8 @@ from tidemill.training.seeds import LIGHTGBM_SEEDS
 
 _LARGE_TABLE = 20_000
 _LEAF_ROWS = 20
-_QUIET = {"verbosity": -1, "deterministic": True, "force_col_wise": True}
+_QUIET = {"verbosity": -1, "deterministic": True}
+_MOST_ROW_WISE = 200  # columns
 
 
 def fit_lightgbm(
@@ -56,6 +58,7 @@ def fit_lightgbm(
     params = {
         **objective,
         **_QUIET,
+        **_choose_histograms(matrix.shape[1], {**defaults, **policy.params}),
         **({} if LIGHTGBM_SEEDS & set(policy.params) else {"seed": policy.seed}),
         **{name: value for name, value in defaults.items() if not _ALIASES[name] & set(policy.params)},
         **policy.params,
@@ -79,6 +82,19 @@ def fit_lightgbm(
         raise ConfigurationError(
             f"LightGBM rejected the parameters: {error}", "correct [training] params in tidemill.toml"
         ) from None
+
+
+def _choose_histograms(columns: int, params: dict[str, Any]) -> dict[str, bool]:
+    """Return how histograms are built: on one thread by rows, which takes a fifth less time for some dozen columns.
+
+    One thread adds the same numbers in the same order by rows and by columns, and any number of threads by columns, so
+    that the trees are equal. Several threads by rows would add parts.
+    """
+    if {"force_row_wise", "force_col_wise"} & set(params):
+        return {}
+    threads = next((params[name] for name in ("num_threads", *_ALIASES["num_threads"]) if name in params), 0)
+    has_one_thread = threads == 1 or (threads == 0 and os.environ.get("OMP_NUM_THREADS") == "1")
+    return {"force_row_wise" if has_one_thread and columns <= _MOST_ROW_WISE else "force_col_wise": True}
 
 
 class _Logger:

@@ -15,6 +15,8 @@ from tidemill.models.predictions import Predictions, to_predictions
 if TYPE_CHECKING:
     import lightgbm
 
+_BY_ROWS_OR_COLUMNS = "[force_col_wise: 0]\n[force_row_wise: 1]\n", "[force_col_wise: 1]\n[force_row_wise: 0]\n"
+
 
 class LightGBM:
     """A booster with its encoding; it reproduces the training encoding exactly, and threads can share it."""
@@ -69,8 +71,10 @@ def measure_use(model: Model) -> dict[str, float]:
 
 def pack(manifest: Manifest, booster: "lightgbm.Booster", encoding: Encoding) -> Model:
     """Return the package of a booster and of the encoding that it was trained with."""
+    # How histograms were built depends on the threads and changes no tree: packages of equal models are equal.
+    text = booster.model_to_string().replace(*_BY_ROWS_OR_COLUMNS)
     files = {
-        "model.txt": booster.model_to_string().encode(),
+        "model.txt": text.encode(),
         "encoding.json": msgspec.json.format(msgspec.json.encode(encoding)),
     }
     environment = list_versions("lightgbm", "numpy") | manifest.environment
