@@ -22,6 +22,7 @@ from tidemill.core.ci import BuildHost
 from tidemill.delivery.archive import read_archive, unpack_archive, write_archive
 from tidemill.delivery.image import find_layout, pull_image, push_image
 from tidemill.delivery.oci import Layout
+from tidemill.host.containers import find_container_runtime
 
 
 def with_images(repository: Repository, **settings: str) -> None:
@@ -134,7 +135,7 @@ def test_an_image_runs_as_another_user_without_variables_of_this_process(shared:
     build = shared.builds[0]
     with parts.containers(tmp_path):
         name = tidemill(shared.host, "ci", "load", str(build.number)).stdout.strip()
-        running = ("podman", "run", "--rm", "--network", "host")
+        running = ("podman", "run", "--rm", "--network", "host", *find_container_runtime().list_limits())
         listed = subprocess.run(["podman", "images", "--format", "{{.Digest}}"], capture_output=True, text=True)
         assert listed.stdout.strip() == build.image
         shown = subprocess.run([*running, name, "show", "doubling"], capture_output=True, text=True)

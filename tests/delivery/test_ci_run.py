@@ -13,7 +13,7 @@ def test_a_commit_that_passes_is_recorded_with_its_packages_and_verdicts(reposit
     build = repository.build()
     assert (build.state, build.number, build.commit) == ("passed", 1, repository.commit)
     assert (build.branch, build.base, build.authors) == ("main", "", ("ann@example.com",))
-    assert set(build.artifacts) == {"source", "wheel", "executable", "lock", "sbom", "ml-bom"}
+    assert set(build.artifacts) == {"source", "wheel", "executable", "lock", "sbom", "ml-bom", "tidemill"}
     assert build.packages["polars"]
     assert "pytest" not in build.packages
     assert build.packages["tidemill"]

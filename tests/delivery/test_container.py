@@ -12,6 +12,7 @@ import pytest
 from tests import parts
 from tests.delivery.builds import add_build
 from tests.delivery.images import add_build_with_image
+from tests.keys import make_key
 from tests.projects import make_project, tidemill
 from tidemill.compose.session import open_session
 from tidemill.core.deployment import Deployment
@@ -33,6 +34,10 @@ target = "container"
 target = "container"
 memory_mb = 32
 
+[environments.sealed]
+target = "container"
+signed = true
+
 [environments.huge]
 target = "container"
 memory_mb = 100000000
@@ -50,6 +55,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     make_project(folder)
     with (folder / "tidemill.toml").open("a") as file:
         file.write(ENVIRONMENTS)
+        _, public = make_key(tmp_path_factory.mktemp("keys"), "own", "p256")
+        file.write(f'\n[signing]\nkey = "${{SHOP_KEY}}"\npublic_key = """\n{public.read_text()}"""\n')
     with parts.containers(tmp_path_factory.mktemp("storage")):
         session = open_control(folder)
         add_build_with_image(session, 1)
@@ -57,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         add_build(session, 3)
         yield folder
         fleet = open_control(folder).resource(Fleet)
-        for environment in ("test", "small", "huge"):
+        for environment in ("test", "small", "huge", "sealed"):
             for running in fleet.list_running(environment):
                 fleet.stop(environment, running)
 
@@ -153,6 +160,7 @@ def test_a_killed_container_is_started_again(folder: Path) -> None:
         (3, "test", 2, "the build has no container image, which the target `container` needs"),
         (2, "small", 3, "limit of 32 MB of memory"),
         (2, "huge", 3, "100,000,000 MB of memory are required"),
+        (2, "sealed", 3, "is not signed, and this environment starts only signed images"),
     ],
 )
 def test_an_unfit_build_or_machine_is_refused(folder: Path, build: int, environment: str, code: int, text: str) -> None:
@@ -161,6 +169,18 @@ def test_an_unfit_build_or_machine_is_refused(folder: Path, build: int, environm
     assert is_healthy(before.address)
     deployments = list_deployments(open_control(folder).workspace.ledger, environment)
     assert not [deployment for deployment in deployments if deployment.state == "healthy" and deployment != before]
+
+
+def test_an_image_that_is_signed_is_started_where_signatures_are_demanded(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    key = next(tmp_path_factory.getbasetemp().glob("keys*/own.pem"))
+    assert "is signed" in tidemill(folder, "ci", "sign", "1", "--reason", "read", SHOP_KEY=str(key)).stdout
+    promote(folder, 1, "sealed")
+    now = find_healthy(open_control(folder).workspace.ledger, "sealed")
+    assert now is not None
+    assert is_healthy(now.address)
+    tidemill(folder, "deploy", "stop", "sealed", "--reason", "tried")
 
 
 def test_without_a_runtime_the_cure_is_to_install_one(

@@ -152,6 +152,7 @@ CHECKS: tuple[CheckInfo, ...] = (
     _ci("ci_project", "its policy and code with the rules of a project: every pipeline can be planned"),
     _ci("ci_tests", "the results of its tests, in a process with limits, with all of them passed"),
     _ci("ci_security", "its files and its lock with unsafe pickles, secrets and known vulnerabilities"),
+    _ci("ci_signature", "the container image with the key of the project, which signs it"),
     _ci("ci_image", "the container image that is wanted with the one that was made and pushed"),
     CheckInfo(
         name="upgrade_equivalence",

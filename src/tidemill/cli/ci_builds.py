@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from tidemill.access.roles import DECIDE
 from tidemill.cli import output
 from tidemill.cli.ci import ci
-from tidemill.cli.session import Json, Limit, load_session, load_workspace, select_filters
-from tidemill.errors import InputError, NotFound
+from tidemill.cli.decisions import record_decision
+from tidemill.cli.pauses import Reason
+from tidemill.cli.session import Json, Limit, load_session, load_workspace, require_actor, select_filters
+from tidemill.errors import ConfigurationError, InputError, NotFound
 
 if TYPE_CHECKING:
     from tidemill.core.build import Build
@@ -21,6 +24,7 @@ _FILES = {
     "lock": "lock.txt",
     "sbom": "sbom.cdx.json",
     "ml-bom": "ml-bom.cdx.json",
+    "tidemill": "{tidemill}",
 }
 
 
@@ -52,7 +56,8 @@ def export(
     number: Annotated[int, typer.Argument(help="The number of the build. Default: the last passed one.")] = 0,
     to: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("build"),
 ) -> None:
-    """Write the files of a build: wheel, executable, source, lock, SBOM and ML-BOM."""
+    """Write the files of a build: wheel, executable, source, lock, SBOM, ML-BOM, and the wheel of Tidemill."""
+    from tidemill.delivery.runtime import name_wheel
     from tidemill.delivery.wheel import name_package, name_version
 
     project, workspace = load_workspace()
@@ -60,8 +65,10 @@ def export(
     to.mkdir(parents=True, exist_ok=True)
     names = {"package": name_package(build.project), "version": name_version(build.commit), "project": build.project}
     for artifact, digest in sorted(build.artifacts.items()):
-        file = to / _FILES.get(artifact, artifact).format(**names)
-        file.write_bytes(workspace.blobs.get(digest))
+        content = workspace.blobs.get(digest)
+        wheel = name_wheel(content) if artifact == "tidemill" else ""
+        file = to / _FILES.get(artifact, artifact).format(**names, tidemill=wheel)
+        file.write_bytes(content)
         if artifact == "executable":
             file.chmod(0o755)
         output.out.print(f"wrote {file}")
@@ -82,6 +89,32 @@ def load(
         raise NotFound(f"build {build.label} has no image", "see its verdict `ci_image`: `tidemill runs show`")
     image = Image(digest=build.image, name=name_image(build.project, build.commit))
     output.out.print(load_image(find_layout(session.resource(BuildHost)), image))
+
+
+@ci.command("sign")
+def sign(
+    number: Annotated[int, typer.Argument(help="The number of the build. Default: the last passed one.")] = 0,
+    reason: Reason = "",
+) -> None:
+    """Sign the container image of a build with the key of the policy, such as one built before there was a key."""
+    from tidemill.core.ci import BuildHost
+    from tidemill.core.environment import CONTROL
+    from tidemill.core.signing import ImageSigner
+    from tidemill.delivery.image import find_layout
+    from tidemill.delivery.image_signature import sign_image
+    from tidemill.host.keys import CREATE_KEY
+
+    session = load_session(CONTROL)
+    actor = require_actor(session, DECIDE)
+    build = _find_build(session.workspace, session.project.name, number)
+    if not build.image:
+        raise NotFound(f"build {build.label} has no image", "see its verdict `ci_image`: `tidemill runs show`")
+    layout, registry = find_layout(session.resource(BuildHost)), session.project.policy.ci.registry
+    if not sign_image(session.resource(ImageSigner), layout, build.project, build.image, registry):
+        raise ConfigurationError("the project has no private key", f"set key under [signing]; {CREATE_KEY}")
+    with session.workspace.ledger.transaction(durable=True):
+        record_decision(session, "signed", build.label, reason, actor)
+    output.out.print(f"the image {build.image[:19]} of {build.label} is signed")
 
 
 def _find_build(workspace: "Workspace", project: str, number: int) -> "Build":

@@ -63,23 +63,29 @@ def open_sources(
 
 def open_fleet(project: Project, workspace: Workspace, clock: Clock) -> Fleet:
     """Open the deployed processes of a project; a target of another package is an entry point of `tidemill.targets`."""
+    from tidemill.compose.signing import KeySigner
     from tidemill.delivery.container import ContainerTarget
     from tidemill.delivery.fleet import DeploymentFleet
+    from tidemill.delivery.image_signature import require_signed_image
     from tidemill.delivery.kubernetes import KubernetesTarget
     from tidemill.delivery.local import LocalTarget
+    from tidemill.delivery.oci import Layout
     from tidemill.delivery.ray_job import RayTarget
 
-    registry = project.policy.ci.registry
+    registry, images = project.policy.ci.registry, workspace.root / "ci" / "images"
+
+    def verify_image(name: str, digest: str) -> None:
+        require_signed_image(KeySigner(project, workspace), Layout(images), name, digest, registry)
+
     targets: dict[str, Callable[[Path], Any]] = {
         "local": LocalTarget,
-        "container": lambda root: ContainerTarget(root, root / "ci" / "images", registry),
+        "container": lambda root: ContainerTarget(root, images, registry),
         "ray": RayTarget,
         "kubernetes": lambda _: KubernetesTarget(registry, project.name),
     }
     targets |= {name: load("targets", name) for name in list_names("targets") if name not in targets}
-    return DeploymentFleet(
-        project.policy, workspace.root, project.data_folder, workspace.blobs.get, clock, targets, project.folder
-    )
+    stores = (workspace.root, project.data_folder, workspace.blobs.get)
+    return DeploymentFleet(project.policy, *stores, clock, targets, project.folder, verify_image)
 
 
 def settings() -> dict[str, str]:

@@ -8,8 +8,10 @@ from typing import ClassVar
 from tidemill.core.build import Build
 from tidemill.core.ci import BuildHost
 from tidemill.core.engine import PipelineSettings, StepImage
+from tidemill.core.signing import ImageSigner
 from tidemill.delivery.container import find_store_folder
 from tidemill.delivery.image import find_layout, load_digest
+from tidemill.delivery.image_signature import require_signed_image
 from tidemill.errors import ConfigurationError, NotFound
 from tidemill.flow.session import BUILD_VARIABLE, Session
 from tidemill.host.containers import find_container_runtime
@@ -66,11 +68,16 @@ class BuildImages:
         Raises
         ------
         TidemillError
-            if neither is installed, or the image is neither in the workspace nor in the registry.
+            if neither is installed, the image is neither in the workspace nor in the registry, or it is not signed
+            and the environment demands it.
         """
         project = self._session.project
         layout = find_layout(self._session.resource(BuildHost))
         registry = project.policy.ci.registry
+        environment = project.policy.environments.get(self._session.workspace.environment)
+        if environment is not None and environment.signed:
+            signer = self._session.resource(ImageSigner)
+            require_signed_image(signer, layout, project.name, image.digest, registry)
         return load_digest(find_container_runtime(), layout, project.name, image.digest, registry)
 
     def _find_build(self, digest: str) -> Build | None:

@@ -18,7 +18,7 @@ from tidemill.core.pipeline import Pipeline
 from tidemill.core.policy import Policy
 from tidemill.core.probe import Environments
 from tidemill.core.schema import Schema
-from tidemill.core.signing import PackageSigner
+from tidemill.core.signing import ImageSigner, PackageSigner
 from tidemill.errors import NotFound
 from tidemill.flow.session import Session
 from tidemill.host.prober import PackageProber
@@ -74,6 +74,7 @@ def open_session(
     session.register(Fleet, lambda: open_fleet(project, opened, session.clock))
     signer = KeySigner(project, opened)
     session.register(PackageSigner, lambda: signer)
+    session.register(ImageSigner, lambda: signer)
     if signer.is_required and PackageSigner not in (replacements or {}):
         signed = SignedPackages(opened.packages, signer, lambda: opened.ledger.reader)
         session.register(resources.Packages, lambda: signed)

@@ -10,7 +10,17 @@ from tidemill.core.model import Model
 from tidemill.core.resources import BooksReader, PackageStore
 from tidemill.credentials import fill_secrets
 from tidemill.errors import ConfigurationError, Corrupt, TidemillError
-from tidemill.host.keys import CREATE_KEY, find_repository, read_public_key, require_outside, to_pem
+from tidemill.host.keys import (
+    CREATE_KEY,
+    find_repository,
+    is_signed_by,
+    parse_public_key,
+    read_private_key,
+    read_public_key,
+    require_outside,
+    sign_bytes,
+    to_pem,
+)
 from tidemill.project.project import Project
 from tidemill.workspace.workspace import Workspace
 
@@ -85,6 +95,27 @@ class KeySigner:
             raise Corrupt(f"the signature of {name} cannot be read: {error.problem}", sign) from None
         verify_package(model, content, public_key, name)
         return public_key
+
+    def sign_text(self, text: bytes) -> bytes:
+        """Return the signature of a text; empty if the project has no private key. The errors are those of `sign`."""
+        with self._open_key() as key:
+            return b"" if key is None else sign_bytes(read_private_key(key), text)
+
+    def verify_text(self, text: bytes, signature: bytes) -> bool:
+        """Return whether a signature is by the key of the policy.
+
+        Raises
+        ------
+        ConfigurationError
+            if there is no public key.
+        """
+        key = self._read_public_key()
+        if not key:
+            raise ConfigurationError(
+                "the signature of an image cannot be verified: there is no public key",
+                "set public_key under [signing] in tidemill.toml",
+            )
+        return is_signed_by(parse_public_key(key, "public_key under [signing]"), signature, text)
 
     @contextmanager
     def _open_key(self) -> Iterator[Path | None]:

@@ -44,7 +44,8 @@ class Build(Struct, frozen=True, kw_only=True):
     system
         The system libraries that the environment depends on, with their versions.
     artifacts
-        The digest of each artifact: `source` (the files at the commit), `wheel`, `executable`, `sbom`, `ml-bom`, ….
+        The digest of each artifact: `source` (the files at the commit), `wheel`, `executable`, `sbom`, `ml-bom`,
+        `tidemill` (the wheel of the Tidemill that tested it, which also runs it), ….
     image
         The digest of the container image, as the registry or the builder states it; empty if none was built.
     reason

@@ -97,7 +97,7 @@ class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     accelerator
         Whether the environment must have an accelerator, such as a GPU.
     signed
-        Whether only signed model packages are loaded.
+        Whether only signed model packages are loaded, and only signed container images started.
     load
         The load test of a new service.
     variables

@@ -1,4 +1,4 @@
-"""Signatures of model packages: the settings `[signing]` of `tidemill.toml`, and the port."""
+"""Signatures of model packages and images: the settings `[signing]` of `tidemill.toml`, and the ports."""
 
 from typing import ClassVar, Protocol
 
@@ -8,7 +8,9 @@ from tidemill.core.model import Model
 
 
 class Signing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The keys that sign and verify model packages. `${NAME}` is replaced by an environment variable or a secret.
+    """The keys that sign and verify model packages and container images.
+
+    `${NAME}` is replaced by an environment variable or a secret.
 
     Attributes
     ----------
@@ -38,4 +40,18 @@ class PackageSigner(Protocol):
 
     def verify(self, model: Model, signature: str, name: str) -> None:
         """Raise `Corrupt` if the environment demands signatures and that of the release `name` is not valid."""
+        ...
+
+
+class ImageSigner(Protocol):
+    """Signs texts about container images, and verifies them before an image is started."""
+
+    writable: ClassVar[bool] = True
+
+    def sign_text(self, text: bytes) -> bytes:
+        """Return the signature of a text; empty if the project has no private key."""
+        ...
+
+    def verify_text(self, text: bytes, signature: bytes) -> bool:
+        """Return whether a signature is by the key of the policy; raise `ConfigurationError` if it has no key."""
         ...

@@ -17,6 +17,7 @@ import msgspec
 
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.delivery.wheel import name_package, name_version
+from tidemill.host.python import normalize_name, read_headers
 
 _SPDX = re.compile(r"[A-Za-z0-9.+() -]+")
 
@@ -161,7 +162,8 @@ def read_licenses(environment: Path) -> dict[str, str]:
     """Return the SPDX license expression of each package of an environment that states one."""
     found = {}
     for package in distributions(path=[str(path) for path in environment.glob("lib/python*/site-packages")]):
-        expressions = package.metadata.get_all("License-Expression") or []
-        if expressions and _SPDX.fullmatch(expressions[0]):
-            found[re.sub(r"[-_.]+", "-", package.name).lower()] = expressions[0]
+        headers = read_headers(package)
+        expression = str(headers.get("License-Expression", ""))
+        if _SPDX.fullmatch(expression):
+            found[normalize_name(str(headers["Name"]))] = expression
     return found

@@ -18,7 +18,7 @@ from tidemill.core.ci import BuildHost, Ci
 from tidemill.delivery.wheel import write_running_wheel
 from tidemill.faults import maybe_crash
 from tidemill.host.libraries import list_system_libraries
-from tidemill.host.python import normalize_name
+from tidemill.host.python import normalize_name, read_headers
 from tidemill.host.sandbox import Limits, run_sandboxed
 from tidemill.host.uv import find_uv
 
@@ -267,5 +267,5 @@ def _list_pins(text: str) -> list[str]:
 
 def _list_installed(folder: Path) -> dict[str, str]:
     site = [str(path) for path in folder.glob("lib/python*/site-packages")]
-    found = {normalize_name(package.name): package.version for package in distributions(path=site)}
-    return dict(sorted(found.items()))
+    found = [read_headers(package) for package in distributions(path=site)]
+    return dict(sorted((normalize_name(str(each["Name"])), str(each["Version"])) for each in found))

@@ -22,7 +22,7 @@ from tidemill.delivery.folder import DeploymentFolder, Launch
 from tidemill.delivery.http_client import is_healthy
 from tidemill.delivery.runtime import ReadBlob, prepare_runtime, select_required
 from tidemill.delivery.target import Observation, OpenRuntime, Target, Workload
-from tidemill.errors import NotFound, TidemillError
+from tidemill.errors import ConfigurationError, NotFound, TidemillError
 
 _START_SECONDS = 180.0
 _PUBLISH_SECONDS = 60.0
@@ -30,13 +30,15 @@ _POLL_SECONDS = 0.2
 _FORGET = timedelta(minutes=10)
 _LAUNCH_SETTINGS = ("host", "port", "tls_cert", "tls_key", "behind_proxy", "data", "memory_mb", "accelerator")
 """The settings that a process gets when it starts; its variables, which may have secrets, are compared by a digest."""
+_WITH_IMAGES = ("container", "kubernetes")
 
 
 class DeploymentFleet:
     """Prepares, starts, publishes and stops the builds of a project.
 
     `root` is the folder of the workspace, `data` that of the files of sources, `project` that of the project.
-    `read_blob` returns bytes by their digest. `targets` opens the target of a kind.
+    `read_blob` returns bytes by their digest. `targets` opens the target of a kind. `verify_image` raises unless the
+    image of a project is signed.
     """
 
     writable: ClassVar[bool] = True
@@ -50,6 +52,7 @@ class DeploymentFleet:
         clock: Clock,
         targets: Mapping[str, Callable[[Path], Target]],
         project: Path,
+        verify_image: Callable[[str, str], None] | None = None,
     ) -> None:
         self._policy = policy
         self._root, self._data = root.resolve(), data.resolve()
@@ -57,6 +60,7 @@ class DeploymentFleet:
         self._clock = clock
         self._targets = targets
         self._project = project.resolve()
+        self._verify_image = verify_image
 
     @property
     def people(self) -> dict[str, tuple[str, ...]]:
@@ -80,11 +84,17 @@ class DeploymentFleet:
     def prepare(self, build: Build, environment: str) -> tuple[Build, MachineFacts]:
         """Make the runtime of a build; return the build with the packages that it needs there, and what is there.
 
+        An image that the environment does not start is not even asked what it has.
+
         Raises
         ------
         InputError
             if its address is not protected, or its certificate cannot be used.
         """
+        try:
+            self._require_signed_image(build, environment, self.settings(environment).target)
+        except TidemillError as refused:
+            return build, MachineFacts(error=refused.problem)
         workload = self.describe_workload(build, environment)
         self._check_exposure(workload)
         facts = self._target(workload.settings.target).prepare(workload, self._runtime(build))
@@ -96,8 +106,9 @@ class DeploymentFleet:
         Raises
         ------
         TidemillError
-            if it does not become healthy.
+            if it does not become healthy, or its image is not signed and the environment demands it.
         """
+        self._require_signed_image(build, deployment.environment, deployment.target)
         workload = self._workload(deployment, build)
         target = self._target(deployment.target)
         launch = Launch(target=deployment.target, settings=_list_settings(workload.settings, deployment.target))
@@ -161,6 +172,13 @@ class DeploymentFleet:
         for name in launched.keys() - running:
             self._folder(environment, name).forget_launch(before=self._clock.now() - _FORGET)
         return sorted(running)
+
+    def _require_signed_image(self, build: Build, environment: str, target: str) -> None:
+        if not self.settings(environment).signed or target not in _WITH_IMAGES or not build.image:
+            return
+        if self._verify_image is None:
+            raise ConfigurationError("signatures of images cannot be verified here", "open the fleet of a session")
+        self._verify_image(build.project, build.image)
 
     def _wait(
         self, target: Target, workload: Workload, condition: Callable[[Observation], bool], seconds: float

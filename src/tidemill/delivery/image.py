@@ -28,7 +28,7 @@ from tidemill.delivery.root_files import (
     list_python_files,
 )
 from tidemill.delivery.wheel import name_package, name_version
-from tidemill.errors import NotFound, TidemillError, Transient
+from tidemill.errors import Corrupt, NotFound, TidemillError, Transient
 from tidemill.host.containers import ContainerRuntime, find_container_runtime
 
 _BASE = "base"
@@ -175,6 +175,11 @@ def pull_image(layout: Layout, address: str, name: str) -> None:
             return
         except TidemillError:
             pass
+    copy_from_registry(layout, address, name)
+
+
+def copy_from_registry(layout: Layout, address: str, name: str) -> None:
+    """Copy an image of a registry into a layout under a name."""
     _run_skopeo("copy", *_insecure("src", address), f"docker://{address}", f"oci:{layout.folder}:{name}")
 
 
@@ -188,6 +193,11 @@ def push_image(layout: Layout, name: str, address: str) -> None:
     Transient
         if the registry cannot be reached.
     """
+    copy_to_registry(layout, name, address)
+
+
+def copy_to_registry(layout: Layout, name: str, address: str) -> None:
+    """Copy an image of a layout to an address in a registry."""
     options = ("copy", "--preserve-digests", *_insecure("dest", address))
     _run_skopeo(*options, f"oci:{layout.folder}:{name}", f"docker://{address}")
 
@@ -226,6 +236,7 @@ def load_digest(containers: ContainerRuntime, layout: Layout, project: str, dige
         if not registry:
             raise NotFound(f"image {digest} is not in {layout.folder} any more", "build the commit again")
         pull_image(layout, f"{registry.rstrip('/')}/{project.lower()}@{digest}", own)
+    layout.require_unchanged(digest)
     _run_skopeo("copy", "--quiet", f"oci:{layout.folder}:{name or own}", f"{containers.storage}:{local}")
     return local
 
@@ -250,6 +261,8 @@ def _run(*command: str) -> str:
     if process.returncode:
         lines = [line for line in process.stderr.splitlines() if line.strip()]
         message = lines[-1][-500:] if lines else f"exit status {process.returncode}"
+        if "Digest did not match" in message:
+            raise Corrupt(f"a part of the image was changed: {message}", "do not run it; build the commit again")
         kind = Transient if "connection refused" in message or "no such host" in message else TidemillError
         raise kind(f"{command[0]} failed: {message}", "check the address of the registry and the access to it")
     return process.stdout

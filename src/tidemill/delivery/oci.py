@@ -9,7 +9,7 @@ import os
 import platform
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +17,7 @@ from typing import IO, Any
 import msgspec
 
 from tidemill.delivery.root_files import STATE, USER, Content, list_folders
-from tidemill.errors import TidemillError
+from tidemill.errors import Corrupt, TidemillError
 from tidemill.locks import lock_file
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -81,8 +81,20 @@ class Layout:
             (self.folder / "keys" / key).write_bytes(msgspec.json.encode(layer))
         return layer
 
-    def write_image(self, name: str, layers: list[Layer], config: dict[str, Any], created: str) -> str:
-        """Write an image with these layers under a name, and return its digest."""
+    def write_file(self, content: bytes, media: str) -> Layer:
+        """Write a file as a layer of its own kind, such as a signature."""
+        digest, size = self._write_blob(content)
+        return Layer(digest=digest, size=size, media=media, diff=digest)
+
+    def write_image(
+        self,
+        name: str,
+        layers: list[Layer],
+        config: dict[str, Any],
+        created: str,
+        notes: Sequence[Mapping[str, str]] = (),
+    ) -> str:
+        """Write an image with these layers under a name, and return its digest; `notes` are annotations of layers."""
         described = {
             "architecture": config.pop("architecture", None) or find_architecture(),
             "os": "linux",
@@ -91,12 +103,14 @@ class Layout:
             "rootfs": {"type": "layers", "diff_ids": [layer.diff for layer in layers]},
         }
         configuration = self._write_blob(msgspec.json.encode(described))
-        manifest = {
+        manifest: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": _MANIFEST,
             "config": {"mediaType": _CONFIG, "digest": configuration[0], "size": configuration[1]},
             "layers": [{"mediaType": layer.media, "digest": layer.digest, "size": layer.size} for layer in layers],
         }
+        for described_layer, annotations in zip(manifest["layers"], notes, strict=False):
+            described_layer["annotations"] = dict(annotations)
         digest, size = self._write_blob(msgspec.json.encode(manifest))
         self._add_to_index(name, {"mediaType": _MANIFEST, "digest": digest, "size": size})
         return digest
@@ -121,6 +135,31 @@ class Layout:
         ]
         return layers, configuration
 
+    def list_annotations(self, name: str) -> list[tuple[str, dict[str, str]]]:
+        """Return the digest and the annotations of each layer of an image; nothing if there is no such image."""
+        entry = next((entry for entry in self._read_index() if entry["annotations"].get(_NAME) == name), None)
+        if entry is None:
+            return []
+        with suppress(OSError, msgspec.DecodeError, KeyError):
+            manifest = msgspec.json.decode(self.blob(entry["digest"]).read_bytes())
+            return [(layer["digest"], layer.get("annotations") or {}) for layer in manifest["layers"]]
+        return []
+
+    def require_unchanged(self, digest: str) -> None:
+        """Raise `Corrupt` if the manifest or the configuration of an image is not what its digest says.
+
+        Whatever reads the layers compares them with their digests.
+        """
+        content = self.blob(digest).read_bytes()
+        parts = [(digest, content)]
+        with suppress(msgspec.DecodeError, KeyError, OSError):
+            configuration = msgspec.json.decode(content)["config"]["digest"]
+            parts.append((configuration, self.blob(configuration).read_bytes()))
+        for expected, part in parts:
+            if f"sha256:{hashlib.sha256(part).hexdigest()}" != expected:
+                cure = "do not run it; build the commit again, or delete it, so that it is pulled from the registry"
+                raise Corrupt(f"the image {digest[:19]} in {self.folder} was changed", cure)
+
     def find_name(self, digest: str, name: str) -> str | None:
         """Return a name of the image with this digest; None if there is no such image.
 
@@ -135,9 +174,19 @@ class Layout:
         return known
 
     def prune(self, count: int) -> None:
-        """Keep the images that were written last, and delete the blobs that no image needs; new blobs are kept."""
+        """Keep the images that were written last, with their signatures, and delete the blobs that no image needs.
+
+        New blobs are kept.
+        """
         with lock_file(self.folder / "lock"):
-            entries = self._read_index()[-count:]
+            entries = self._read_index()
+            images = [entry for entry in entries if not _is_signature(entry)][-count:]
+            signed = {f"{image['digest'].replace(':', '-')}.sig" for image in images}
+            entries = [
+                entry
+                for entry in entries
+                if entry in images or (_is_signature(entry) and entry["annotations"][_NAME].partition(":")[2] in signed)
+            ]
             needed: set[str] = set()
             for entry in entries:
                 manifest = msgspec.json.decode(self.blob(entry["digest"]).read_bytes())
@@ -171,6 +220,10 @@ class Layout:
         draft = self.folder / f"index.{os.getpid()}"
         draft.write_bytes(msgspec.json.encode({"schemaVersion": 2, "manifests": entries}))
         draft.replace(self.folder / "index.json")
+
+
+def _is_signature(entry: Mapping[str, Any]) -> bool:
+    return str(entry["annotations"].get(_NAME, "")).endswith(".sig")
 
 
 def find_architecture() -> str:

@@ -32,8 +32,9 @@ def prepare_runtime(build: Build, read_blob: ReadBlob, folder: Path) -> Runtime:
     if build.state != "passed":
         raise TidemillError(f"{build.label} has not passed CI", "deploy a passed build")
     wheel = read_blob(build.artifacts["wheel"])
+    tidemill = _read_tidemill(build, read_blob)
     return Runtime(
-        python=_prepare_environment(build, list_requirements(wheel), folder / "environments"),
+        python=_prepare_environment(build, list_requirements(wheel), tidemill, folder / "environments"),
         project=_unpack_project(wheel, folder / "projects"),
     )
 
@@ -52,14 +53,36 @@ def list_requirements(wheel: bytes) -> list[str]:
     return sorted(line for text in texts for line in Parser().parsestr(text).get_all("Requires-Dist") or ())
 
 
+def name_wheel(wheel: bytes) -> str:
+    """Return the file name of a pure wheel, which installers demand.
+
+    Raises
+    ------
+    Corrupt
+        if the file is no wheel.
+    """
+    with _open(wheel) as archive:
+        folders = {name.partition("/")[0] for name in archive.namelist() if ".dist-info/" in name}
+    return f"{min(folders, default='').removesuffix('.dist-info')}-py3-none-any.whl"
+
+
 def select_required(build: Build, wheel: bytes) -> Build:
     """Return a build with only the packages that its wheel requires: those of its tests are not deployed."""
     pins = dict(line.split("==", 1) for line in list_requirements(wheel) if "==" in line)
     return replace(build, packages=pins)
 
 
-def _prepare_environment(build: Build, requirements: list[str], folder: Path) -> Path:
-    name, platform = write_running_wheel()
+def _read_tidemill(build: Build, read_blob: ReadBlob) -> tuple[str, bytes]:
+    """Return the name and the bytes of the wheel of the Tidemill that tested a build; earlier builds have none."""
+    if "tidemill" not in build.artifacts:
+        print(f"{build.label} has no wheel of the Tidemill that tested it: that of this machine is installed")
+        return write_running_wheel()
+    wheel = read_blob(build.artifacts["tidemill"])
+    return name_wheel(wheel), wheel
+
+
+def _prepare_environment(build: Build, requirements: list[str], tidemill: tuple[str, bytes], folder: Path) -> Path:
+    name, platform = tidemill
     parts = (build.python, *requirements, hashlib.sha256(platform).hexdigest())
     target = folder / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     interpreter = target / "bin" / "python"

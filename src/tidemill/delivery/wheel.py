@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import distribution
 from importlib.resources import files as package_files
 from pathlib import Path, PurePosixPath
@@ -53,8 +54,12 @@ def write_project_wheel(
     return write_wheel(package, name_version(commit), content, [f"Summary: The pipelines of {project}.", *fields])
 
 
+@cache
 def write_running_wheel() -> tuple[str, bytes]:
-    """Return the name and the bytes of a wheel of the running Tidemill, so that a build tests and uses this version."""
+    """Return the name and the bytes of a wheel of the running Tidemill, so that a build tests and uses this version.
+
+    It is written once in a process.
+    """
     root = Path(str(package_files("tidemill")))
     content = {
         f"tidemill/{file.relative_to(root).as_posix()}": file.read_bytes()

@@ -96,11 +96,11 @@ class ContainerRuntime(Struct, frozen=True, kw_only=True):
         yield from ("--security-opt", "no-new-privileges", "--env", "HOME=/tmp", "--env", "USER=tidemill")
         if self.kind == "podman" and os.geteuid() != 0:
             yield "--userns=keep-id"
-        yield from self._list_limits()
+        yield from self.list_limits()
         if memory_mb is not None:
             yield from ("--memory", f"{memory_mb}m", "--memory-swap", f"{memory_mb}m")
 
-    def _list_limits(self) -> Iterator[str]:
+    def list_limits(self) -> Iterator[str]:
         """Yield the limits of open files and processes where podman could not raise them as it wants to.
 
         That is so for a root without the right to raise limits, as inside some virtual machines and containers.

@@ -15,10 +15,11 @@ from tidemill.core.context import Context
 from tidemill.core.event import PushPayload
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.resources import Books, BooksReader
+from tidemill.core.signing import ImageSigner
 from tidemill.core.upgrade import Upgrade
 from tidemill.delivery import environment as environments
 from tidemill.delivery import image as images
-from tidemill.delivery import packaging, running, security, upgraded
+from tidemill.delivery import image_signature, packaging, running, security, upgraded
 from tidemill.delivery.archive import read_archive, write_archive
 from tidemill.delivery.checkout import Checkout, fetch_source
 from tidemill.delivery.environment import BuildEnvironment
@@ -112,12 +113,15 @@ def make_wheel(checkout: Checkout, source: bytes, environment: BuildEnvironment)
 @step
 def make_packages(
     settings: Ci, checkout: Checkout, source: bytes, wheel: bytes, environment: BuildEnvironment, host: BuildHost
-) -> tuple[bytes, bytes, bytes, bytes]:
-    """Make the executable, and copy the lock; write the bills of material of the software, and of models and data."""
+) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    """Make the executable, copy the lock and the wheel of Tidemill, and write the bills of material.
+
+    These are of the software, and of models and data.
+    """
     if not wheel:
-        return b"", b"", b"", b""
+        return b"", b"", b"", b"", b""
     made = packaging.make_packages(settings, host, checkout, read_archive(source), wheel, environment)
-    return made.executable, made.lock, made.sbom, made.ml_bom
+    return made.executable, made.lock, made.sbom, made.ml_bom, made.tidemill
 
 
 @step
@@ -129,12 +133,14 @@ def make_image(
     ml_bom: bytes,
     environment: BuildEnvironment,
     host: BuildHost,
+    signer: ImageSigner,
 ) -> tuple[Image, list[Judgement]]:
-    """Make the container image, and push it if a registry is set."""
+    """Make the container image, push it if a registry is set, and sign it if the project has a key."""
     if not wheel:
         return Image(), []
     boms = {"sbom": sbom, "ml-bom": ml_bom}
-    return images.make_image(settings, host, checkout, environment, wheel, boms)
+    image, judgements = images.make_image(settings, host, checkout, environment, wheel, boms)
+    return image, [*judgements, *image_signature.judge_signature(settings, host, signer, checkout.project, image)]
 
 
 @step
@@ -148,6 +154,7 @@ def record(
     lock: bytes,
     sbom: bytes,
     ml_bom: bytes,
+    tidemill: bytes,
     image: Image,
     books: Books,
     clock: Clock,
@@ -157,7 +164,7 @@ def record(
     if checkout.unchanged:
         return None
     packages = {"source": source, "wheel": wheel, "executable": executable}
-    packages |= {"lock": lock, "sbom": sbom, "ml-bom": ml_bom}
+    packages |= {"lock": lock, "sbom": sbom, "ml-bom": ml_bom, "tidemill": tidemill}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in packages.items() if content}
     flat = [*judge_checkout(checkout, environment), *(judgement for group in judgements for judgement in group)]
     return record_build(checkout, environment, flat, digests, image.digest, books, clock, context)
@@ -191,10 +198,11 @@ def ci(
     secure = check_security(settings, checkout, source, environment)
     equivalent = check_upgrade(upgrade, checkout, source, environment)
     wheel = make_wheel(checkout, source, environment)
-    executable, lock, sbom, ml_bom = make_packages(settings, checkout, source, wheel, environment)
+    executable, lock, sbom, ml_bom, tidemill = make_packages(settings, checkout, source, wheel, environment)
     image, imaged = make_image(settings, checkout, wheel, sbom, ml_bom, environment)
     judgements = [tests, checks, secure, equivalent, imaged]
-    build = record(checkout, environment, judgements, source, wheel, executable, lock, sbom, ml_bom, image)
+    packages = (source, wheel, executable, lock, sbom, ml_bom, tidemill)
+    build = record(checkout, environment, judgements, *packages, image)
     report(settings, checkout, build)
 
 
