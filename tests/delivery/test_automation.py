@@ -1,5 +1,7 @@
 """The rules of automatic deployments, on a real ledger: what is due, what waits, and what is brought back."""
 
+import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.projects import make_project
+from tidemill.checks.promotion import judge_promotion
 from tidemill.clock import VirtualClock
 from tidemill.compose.session import open_session
 from tidemill.core.build import Build
@@ -16,6 +19,7 @@ from tidemill.core.policy import Policy
 from tidemill.daemon.deliveries import Deliveries
 from tidemill.daemon.triggers import Triggers
 from tidemill.delivery.automation import check_restore, describe_status, list_candidates
+from tidemill.delivery.promotions import Deployable, collect_case
 from tidemill.errors import Conflict, NotFound
 from tidemill.flow.session import Session
 from tidemill.project.project import Project
@@ -134,6 +138,28 @@ def test_an_approval_of_somebody_else_makes_it_due_and_no_push_after_it(plant: P
     assert plant.due() == {"preproduction": 1}
     plant.build()  # the approval of a build is none of the next one
     assert plant.due() == {}
+
+
+def test_an_approval_that_was_edited_does_not_count_and_the_promotion_names_the_entry(plant: Plant) -> None:
+    build = plant.build()
+    approve(plant.books, plant.clock, build, "preproduction", actor="mai", reason="read it")
+    settings = plant.policy.environments["preproduction"]
+    subject = Deployable(build, "preproduction", settings, plant.policy.people)
+
+    def missing(*, verify: bool) -> set[str]:
+        verdict = judge_promotion(collect_case(plant.books, subject, plant.clock.now(), verify=verify))
+        return {finding["about"] for finding in verdict.evidence["findings"] if finding["outcome"] == "fail"}
+
+    assert missing(verify=True) == set()
+    file = plant.session.workspace.ledger_file
+    assert file is not None
+    with closing(sqlite3.connect(file)) as ledger, ledger:
+        ledger.execute("UPDATE audit SET body = replace(body, 'read it', 'read is')")
+    assert missing(verify=True) == {"approvals", "audit"}
+    assert missing(verify=False) == {"approvals"}, "the daemon asks each second, so it verifies only these entries"
+    reason = judge_promotion(collect_case(plant.books, subject, plant.clock.now(), verify=True)).reason
+    assert "entry 1: it was edited" in reason
+    assert "tidemill audit verify" in reason
 
 
 def test_each_build_has_one_job_for_an_environment(plant: Plant) -> None:

@@ -30,6 +30,7 @@ PROMOTION_FINDINGS = tuple(
         ("data", "the newest batch of each source in the environment before with its schema"),
         ("freeze", "the time with the freeze windows"),
         ("paused", "the environment with one in which automation is not paused"),
+        ("audit", "the entries of the audit log with their chain of hashes"),
         ("rollback", "the present build with one that was not brought back itself"),
         ("age", "the age of the failure with 20 minutes"),
         ("order", "the deployments of the environment with none on its way"),
@@ -89,6 +90,8 @@ class PromotionCase(Struct, frozen=True, kw_only=True):
         The newest batch of each source there, with the reason, if it was stopped.
     paused
         Why automation is paused in the environment; empty if it is not.
+    tampered
+        The first fault of the audit log, which has the approvals; empty if it is intact, or was not verified.
     """
 
     build: Build
@@ -106,6 +109,7 @@ class PromotionCase(Struct, frozen=True, kw_only=True):
     metrics: Mapping[str, float] = {}
     stopped: Mapping[str, str] = {}
     paused: str = ""
+    tampered: str = ""
 
 
 def judge_promotion(
@@ -179,6 +183,7 @@ def _check_rules(case: PromotionCase) -> list[Finding]:
         _check_data,
         _check_freeze,
         _check_paused,
+        _check_audit,
     )
     return [finding for rule in rules for finding in rule(case)]
 
@@ -300,6 +305,13 @@ def _check_paused(case: PromotionCase) -> list[Finding]:
             f"resume {case.environment}`",
         )
     ]
+
+
+def _check_audit(case: PromotionCase) -> list[Finding]:
+    if not case.tampered:
+        return []
+    cure = "find out who changed it with `tidemill audit verify`, and restore a backup of the ledger"
+    return [_fail("audit", f"the audit log, which has the approvals, was changed: {case.tampered}: {cure}")]
 
 
 def _apply_overrides(case: PromotionCase, finding: Finding) -> Finding:

@@ -24,7 +24,7 @@ deploy = typer.Typer(no_args_is_help=True, help="Builds in their environments: a
 BuildArgument = Annotated[str, typer.Argument(metavar="BUILD", help="The number of a build, its commit, or its id.")]
 EnvironmentArgument = Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="The environment.")]
 ToOption = Annotated[str, typer.Option("--to", help="The environment.")]
-Rule = Annotated[str, typer.Option(help="The rule: branch, approvals, runs, soak, thresholds, data or freeze.")]
+Rule = Annotated[str, typer.Option(help="The rule: branch, approvals, runs, soak, thresholds, data, freeze or audit.")]
 
 
 @deploy.command("list")
@@ -96,7 +96,8 @@ def check(build: BuildArgument, to: ToOption, json: Json = False) -> int:
     session = load_session()
     fleet, books = session.resource(Fleet), session.workspace.ledger
     subject = Deployable(find_build(books, build), to, fleet.settings(to), fleet.people)
-    verdict = judge_promotion(collect_case(books, subject, session.clock.now(), current_user(session)))
+    case = collect_case(books, subject, session.clock.now(), current_user(session), verify=True)
+    verdict = judge_promotion(case)
     if json:
         output.print_json(verdict)
     else:

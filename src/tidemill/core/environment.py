@@ -8,7 +8,7 @@ from tidemill.clock import DurationText
 from tidemill.core.metric import Threshold
 
 TargetKind = Literal["local", "container", "kubernetes", "ray"]
-PromotionRule = Literal["branch", "approvals", "runs", "soak", "thresholds", "data", "freeze", "paused"]
+PromotionRule = Literal["branch", "approvals", "runs", "soak", "thresholds", "data", "freeze", "paused", "audit"]
 """The rules that a person can override for a time. No person can override the state of a build or its verification."""
 
 CONTROL = "ci"

@@ -12,6 +12,7 @@ from tidemill.core.deployment import Deployment
 from tidemill.core.environment import Environment
 from tidemill.core.resources import BooksReader
 from tidemill.core.run import select_test_metrics
+from tidemill.evidence.audit import find_first_fault, is_intact
 from tidemill.registry.deployments import APPROVED, OVERRODE, find_healthy
 from tidemill.registry.pauses import find_pause, format_pause
 
@@ -25,10 +26,15 @@ class Deployable(Struct, frozen=True):
     people: Mapping[str, tuple[str, ...]]
 
 
-def collect_case(books: BooksReader, subject: Deployable, now: datetime, by: str = "") -> PromotionCase:
-    """Return what the rules of promotion need to know, from the ledger."""
+def collect_case(
+    books: BooksReader, subject: Deployable, now: datetime, by: str = "", *, verify: bool = False
+) -> PromotionCase:
+    """Return what the rules of promotion need to know, from the ledger; with `verify`, verify the whole audit log.
+
+    An approval or an override that was edited later does not count.
+    """
     build, environment, settings = subject.build, subject.environment, subject.settings
-    entries = books.audit.find(subject=build.subject(environment))
+    entries = [entry for entry in books.audit.find(subject=build.subject(environment)) if is_intact(entry)]
     overrides = tuple(
         Override(
             actor=entry.actor,
@@ -57,6 +63,7 @@ def collect_case(books: BooksReader, subject: Deployable, now: datetime, by: str
         metrics=_find_metrics(books, build, after, settings.pipeline) if after else {},
         stopped=_find_stopped(books, after) if after and settings.valid_data else {},
         paused=format_pause(pause) if pause else "",
+        tampered=find_first_fault(books.audit.find()) if verify else "",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from tidemill.core.audit import AuditEntry
 from tidemill.ledger.audit import StoredEntry, hash_entry
 
 
@@ -50,6 +51,19 @@ def find_hash(stored: Iterable[StoredEntry], number: int) -> str:
         if fields and _number(fields) == number:
             return str(fields.get("hash", ""))
     return ""
+
+
+def is_intact(entry: AuditEntry) -> bool:
+    """Return whether the content of an entry matches its hash."""
+    return entry.hash == hash_entry(msgspec.json.decode(msgspec.json.encode(entry)))
+
+
+def find_first_fault(entries: Iterable[AuditEntry]) -> str:
+    """Return the first fault of the chain of all entries; empty if there is none."""
+    ordered = sorted(entries, key=lambda entry: entry.number)
+    stored = (StoredEntry(entry.id, f"{entry.number:012d}", msgspec.json.encode(entry).decode()) for entry in ordered)
+    faults = verify_entries(stored).faults
+    return f"entry {faults[0].number}: {faults[0].problem}" if faults else ""
 
 
 def read_exported(lines: Iterable[bytes]) -> Iterator[StoredEntry]:

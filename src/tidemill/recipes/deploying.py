@@ -64,7 +64,7 @@ def choose_build(build: str, books: BooksReader) -> Build:
 def judge(build: Build, order: DeploymentOrder, now: datetime, books: BooksReader, fleet: Fleet) -> Verdict:
     """Return whether the rules of the environment allow the build; a rollback needs no approval, run or soak."""
     subject = Deployable(build, order.environment, fleet.settings(order.environment), fleet.people)
-    case = collect_case(books, subject, now, order.by)
+    case = collect_case(books, subject, now, order.by, verify=True)
     rules = [] if order.failed_at is None else check_restore(books, order.environment, order.failed_at, now)
     is_rollback = order.change in ("rollback", "restore")
     return judge_promotion(case, is_rollback=is_rollback, is_move=order.change == "move", more=rules)
