@@ -5,19 +5,18 @@ A small file can have many rows (equal values in Parquet), many bytes (a compres
 
 import zipfile
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from msgspec import Struct
 
+from tidemill.data.reading.parquet_footer import find_footer_size, read_footer
 from tidemill.errors import TooLarge, Unreadable
 
 MOST_COLUMNS = 10_000
 MOST_DEPTH = 200
 _MB = 1_000_000
-_MOST_FOOTER = 64 * _MB
+_MOST_FOOTER = 32 * _MB
+_PER_FOOTER_BYTE = 200
 # How many bytes of memory one byte of a text, and one value, need until the rows are in the table.
 _PER_TEXT_BYTE, _PER_VALUE = 6, 32
 _BLOCK = 1 << 22
@@ -79,31 +78,22 @@ def require_text(size: int, rows: int, bounds: Bounds, name: str) -> None:
         raise bounds.explain_rows(name, rows)
 
 
-def require_parquet(source: Path | BytesIO, bounds: Bounds, name: str) -> None:
+def require_parquet(source: BytesIO, bounds: Bounds, name: str) -> None:
     """Raise an error if the footer of a Parquet file shows that its rows are beyond the bounds."""
-    content = source.getbuffer() if isinstance(source, BytesIO) else memoryview(source.read_bytes())
-    footer = int.from_bytes(content[-8:-4], "little")
-    if bytes(content[-4:]) != b"PAR1" or footer > len(content):
+    content = source.getbuffer()
+    size = find_footer_size(content)
+    if size > _MOST_FOOTER:
+        raise bounds.explain_memory(name, size * _PER_FOOTER_BYTE, f"has a footer of {size:,} bytes")
+    footer = read_footer(content)
+    if footer is None:
         return  # reading it names the fault
-    if footer > _MOST_FOOTER:
-        raise bounds.explain_memory(name, footer * 20, f"has a footer of {footer:,} bytes")
-    try:
-        metadata = pq.read_metadata(pa.BufferReader(pa.py_buffer(content)))
-    except (pa.ArrowException, OSError, ValueError):
-        return
-    require_columns(metadata.num_columns, name)
-    if metadata.num_rows > bounds.rows:
-        raise bounds.explain_rows(name, metadata.num_rows)
-    values = stored = 0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        for column in range(group.num_columns):
-            chunk = group.column(column)
-            values += chunk.num_values
-            stored += chunk.total_uncompressed_size
-    needed = values * _PER_VALUE + stored
+    require_columns(footer.columns, name)
+    if footer.rows > bounds.rows:
+        raise bounds.explain_rows(name, footer.rows)
+    needed = footer.values * _PER_VALUE + footer.stored_bytes
     if needed > bounds.memory_mb * _MB:
-        raise bounds.explain_memory(name, needed, f"has {values:,} values and {stored:,} bytes without compression")
+        what = f"has {footer.values:,} values and {footer.stored_bytes:,} bytes without compression"
+        raise bounds.explain_memory(name, needed, what)
 
 
 def require_workbook(content: bytes, bounds: Bounds, name: str) -> None:

@@ -1,0 +1,131 @@
+"""The footer of a Parquet file: its rows, columns, values and bytes, read without reading any row.
+
+Polars reports the rows and columns, but not the values of lists and the bytes without compression, which show how much
+memory the rows need. The footer is a record in the compact protocol of Thrift.
+"""
+
+from typing import Any, NamedTuple
+
+_MAGIC = b"PAR1"
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
+_INTEGERS = (4, 5, 6)
+_DEEPEST = 20
+
+
+class Footer(NamedTuple):
+    """What a footer states about its file."""
+
+    rows: int
+    columns: int
+    values: int
+    stored_bytes: int
+
+
+def find_footer_size(content: bytes | memoryview) -> int:
+    """Return the number of bytes of the footer; 0 if the end of the file is not that of Parquet."""
+    size = int.from_bytes(content[-8:-4], "little")
+    return size if bytes(content[-4:]) == _MAGIC and size <= len(content) - 8 else 0
+
+
+def read_footer(content: bytes | memoryview) -> Footer | None:
+    """Return what the footer states; None if it cannot be read, which reading the rows then explains.
+
+    The numbers are those of the footer's fields: 3 and 4 of the file, 1 of a row group, 3 of a column and 5 and 6 of
+    its metadata.
+    """
+    size = find_footer_size(content)
+    try:
+        record = _Reader(bytes(content[-8 - size : -8])).read(_STRUCT)
+        chunks = [chunk[3] for group in record.get(4, []) for chunk in group[1]]
+        leaves = [element for element in record[2] if not element.get(5)]
+        return Footer(
+            rows=record[3],
+            columns=len(leaves),
+            values=sum(chunk[5] for chunk in chunks),
+            stored_bytes=sum(chunk[6] for chunk in chunks),
+        )
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return None
+
+
+class _Reader:
+    """Reads values of the compact protocol; a record is a dictionary by the numbers of its fields."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._position = 0
+
+    def read(self, kind: int, depth: int = 0) -> Any:
+        if depth > _DEEPEST:
+            raise ValueError
+        if kind in (_TRUE, _FALSE):
+            return kind == _TRUE
+        if kind == _BYTE:
+            return self._take(1)[0]
+        if kind in _INTEGERS:
+            number = self._read_number()
+            return (number >> 1) ^ -(number & 1)
+        if kind == _DOUBLE:
+            return self._take(8)
+        if kind == _BINARY:
+            return self._take(self._read_number())
+        if kind in (_LIST, _SET):
+            return self._read_list(depth)
+        if kind == _MAP:
+            return self._read_map(depth)
+        if kind == _STRUCT:
+            return self._read_record(depth)
+        raise ValueError(kind)
+
+    def _take(self, size: int) -> bytes:
+        start = self._position
+        self._position += size
+        if self._position > len(self._content):
+            raise IndexError
+        return self._content[start : self._position]
+
+    def _read_number(self) -> int:
+        number = shift = 0
+        while True:
+            byte = self._content[self._position]
+            self._position += 1
+            number |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return number
+            shift += 7
+            if shift > 63:
+                raise ValueError
+
+    def _read_list(self, depth: int) -> list[Any]:
+        head = self._take(1)[0]
+        count, kind = head >> 4, head & 0x0F
+        if count == 15:
+            count = self._read_number()
+        if count > len(self._content):
+            raise ValueError
+        if kind in (_TRUE, _FALSE):
+            return [self._take(1)[0] == _TRUE for _ in range(count)]
+        return [self.read(kind, depth + 1) for _ in range(count)]
+
+    def _read_map(self, depth: int) -> dict[Any, Any]:
+        count = self._read_number()
+        if not count:
+            return {}
+        kinds = self._take(1)[0]
+        for _ in range(count):
+            self.read(kinds >> 4, depth + 1)
+            self.read(kinds & 0x0F, depth + 1)
+        return {}
+
+    def _read_record(self, depth: int) -> dict[int, Any]:
+        record: dict[int, Any] = {}
+        number = 0
+        while head := self._take(1)[0]:
+            delta, kind = head >> 4, head & 0x0F
+            if delta:
+                number += delta
+            else:
+                encoded = self._read_number()
+                number = (encoded >> 1) ^ -(encoded & 1)
+            record[number] = self.read(kind, depth + 1)
+        return record
