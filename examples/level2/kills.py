@@ -157,7 +157,8 @@ def play(template: Short, folder: Path, points: Sequence[str] = ()) -> tuple[dic
             if status != -signal.SIGKILL:
                 return f"the server ended with {status}, and not by a fault"
             example.start_server(**faults)
-        return ""
+        failed = [run for run in example.read("runs") if run["state"] == "failed"]
+        return f"a run of {failed[0]['pipeline']} failed: {failed[0]['error']}" if failed else ""
 
     try:
         example.start_server(**faults)
