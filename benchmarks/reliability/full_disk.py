@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.reliability.commands import COMMANDS, find_lost
+import tidemill.cli.main
+from benchmarks.reliability.child import Child, Ended
+from benchmarks.reliability.commands import COMMANDS, Command, find_lost
 from benchmarks.reliability.service import Answered, Service
 from benchmarks.reliability.shop import Shop, Yard
 from benchmarks.reliability.state import read_state
@@ -24,16 +26,17 @@ def try_full_disks(yards: Sequence[Yard], tries: int, generator: random.Random) 
     """Fill the disk before and while commands and services write."""
     tally, serving = Tally("full disk, a command"), Tally("full disk, a service")
     tally.named, serving.named = 0, None
-    if not can_mount():
-        tally.note = serving.note = "not tried: only root can mount a small file system"
-        return [tally, serving]
+    is_mounted = can_mount()
+    if not is_mounted:
+        tally.note = "a limit of the size of files: only root can mount a small file system"
+        serving.note = "not tried: only root can mount a small file system"
     for number in range(tries):
-        with _small_disk(yards[0]) as shop:
-            if number % 4 == 3:
+        with _small_disk(yards[0]) if is_mounted else yards[0].copy() as shop:
+            if number % 4 == 3 and is_mounted:
                 _try_service(shop, serving)
             else:
                 command = _COMMANDS[generator.randrange(len(_COMMANDS))]
-                _try_command(shop, command.name, generator.randrange(_MOST_LEFT), tally)
+                _try_command(shop, command, generator.randrange(_MOST_LEFT), tally, is_mounted=is_mounted)
     return [tally, serving]
 
 
@@ -65,16 +68,13 @@ def fill(folder: Path, left: int) -> Path:
     return filler
 
 
-def _try_command(shop: Shop, name: str, left: int, tally: Tally) -> None:
-    command = next(command for command in COMMANDS if command.name == name)
+def _try_command(shop: Shop, command: Command, left: int, tally: Tally, *, is_mounted: bool) -> None:
     for words in command.before:
         shop.require(*words)
     if command.prepare is not None:
         command.prepare(shop)
     before = read_state(shop)
-    filler = fill(shop.state, left)
-    ended = shop.run(*command.words)
-    filler.unlink()
+    ended = _run_without_space(shop, command, left) if is_mounted else _run_with_small_files(shop, command, left)
     after = read_state(shop)
     lost = list(find_lost(before, after, command))
     if ended.code == 0 and not command.fact(after):
@@ -93,6 +93,23 @@ def _try_command(shop: Shop, name: str, left: int, tally: Tally) -> None:
         tally.problems[-1] += f": {ended.summary}"
 
 
+def _run_without_space(shop: Shop, command: Command, left: int) -> Ended:
+    filler = fill(shop.state, left)
+    ended = shop.run(*command.words)
+    filler.unlink()
+    return ended
+
+
+def _run_with_small_files(shop: Shop, command: Command, size: int) -> Ended:
+    """Run a command that may let no file grow beyond a size."""
+
+    def work() -> int:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        return tidemill.cli.main.main(list(command.words))
+
+    return Child(work, shop.folder, shop.logs, shop.environment).wait()
+
+
 def _try_service(shop: Shop, tally: Tally) -> None:
     answered = Answered()
     service = Service(shop)
@@ -109,8 +126,3 @@ def _try_service(shop: Shop, tally: Tally) -> None:
     lost += [f"prediction {key}" for key in missing]
     count = len(answered.labels) + len(answered.predictions)
     tally.add(f"{refused} of 200 refused", acknowledged=count, lost=lost, broken=[*broken, *state["problems"]])
-
-
-def limit_files(size: int) -> None:
-    """Let no file of this process grow beyond a size."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
