@@ -15,6 +15,7 @@
     ├── Cancelled                 a person cancelled the run                  exit 130
     ├── StepFailed                a step raised an error
     ├── Conflict                  another process changed the record first
+    │   └── Overtaken             another process wrote a record with the same keys: decide again
     ├── Corrupt                   bytes do not match their digest
     ├── MissingExtra              an optional package is not installed
     └── Transient                 a temporary error: try again
@@ -117,6 +118,10 @@ class StepFailed(TidemillError):
 
 class Conflict(TidemillError):
     """Another process changed the record first."""
+
+
+class Overtaken(Conflict):
+    """Another process wrote a record with the same keys first; a decision that is made again can succeed."""
 
 
 class Corrupt(TidemillError):

@@ -137,6 +137,13 @@ WRONG = {
     "models that are no table": ("models = 3\n" + BASE, "line 1: .*expected `object`", "a table"),
     "models that are an array": (BASE + '[[models]]\nname = "x"\n', "expected `object`, got `array`", "a table"),
     "sources that are no table": ("sources = 3\n" + BASE.split("[sources")[0], "line 1: ", "a table"),
+    "a source like a path": (
+        BASE + '[sources."a/b"]\npath = "x.csv"\n',
+        "the name of a source is invalid: 'a/b'",
+        "letters, digits",
+    ),
+    "a source above the folder": (BASE + '[sources.".."]\npath = "x.csv"\n', "source is invalid: '..'", "letters"),
+    "an environment like a path": (BASE + '[environments."a/b"]\n', "environment is invalid: 'a/b'", "letters"),
     "no name": (BASE.replace('name = "flights"', ""), "the name of the project is invalid: ''", r"name = \"flights\""),
     "a name that is none": (BASE.replace('"flights"', '"../x"', 1), "invalid: '../x'", "letters"),
     "a model's name that is none": (

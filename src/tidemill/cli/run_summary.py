@@ -83,18 +83,26 @@ def _print_metrics(measured: dict[str, Metrics], *, succeeded: bool) -> None:
 
 
 def _print_releases(session: "Session", run_id: str) -> None:
+    from tidemill.registry.publication import is_foreign
     from tidemill.registry.routing import find_current_route
 
     books, environment = session.workspace.ledger, session.workspace.environment
     releases = books.releases.find(run=run_id)
     for release in releases:
         route = find_current_route(books, environment, release.name)
+        on_board = session.workspace.board.routes().get(release.name)
         arm = next((a for a in route.arms if a.release == release.label), None) if route else None
         if arm is None or route is None:
             events = books.events.find(subject=release.label, newest=True, limit=_MAX_EVENTS)
             reasons = [event.announcement.reason for event in events if event.kind in _WAITING_KINDS]
             why = next((reason for reason in reasons if reason), "see `tidemill events list`")
             output.out.print(f"release {release.label} does not serve yet: {why}")
+        elif on_board is None or on_board.version < route.version or is_foreign(books, environment, on_board):
+            there = f"version {on_board.version} of the route" if on_board is not None else "no route"
+            output.out.print(
+                f"release {release.label} does not serve yet: its route is version {route.version}, and the board has "
+                f"{there}; to publish it: `tidemill up`"
+            )
         else:
             output.out.print(f"release {release.label} serves as {arm.role} ({arm.portion}): {route.reason}")
     if not releases:

@@ -378,8 +378,11 @@ class Board(Archived, Protocol):
 
     writable: ClassVar[bool] = True
 
-    def publish(self, route: Route) -> None:
-        """Publish a route for the service, atomically; an older version never replaces a newer one."""
+    def publish(self, route: Route, *, replaces: str = "") -> None:
+        """Publish a route for the service, atomically; an older version never replaces a newer one.
+
+        A published route with the id `replaces` is replaced whatever its version is.
+        """
         ...
 
     def routes(self) -> dict[str, Route]:

@@ -40,9 +40,13 @@ class FileBoard:
         self._folder = folder
         self._store = StoreFolder(folder, "the board")
 
-    def publish(self, route: Route) -> None:
-        """Publish a route for the service; an older version never replaces a newer one."""
-        self._replace(f"{route.model}.json", route, f"the route of model {route.model!r}", "the previous route")
+    def publish(self, route: Route, *, replaces: str = "") -> None:
+        """Publish a route for the service; an older version never replaces a newer one.
+
+        A published route with the id `replaces` is replaced whatever its version is.
+        """
+        what = f"the route of model {route.model!r}"
+        self._replace(f"{route.model}.json", route, what, "the previous route", replaces)
 
     def routes(self) -> dict[str, Route]:
         """Return the published routes by model, without those whose files are damaged."""
@@ -107,7 +111,7 @@ class FileBoard:
         """Fill an empty board from an export."""
         write_files(self._store, files)
 
-    def _replace(self, name: str, record: P, what: str, previous: str) -> None:
+    def _replace(self, name: str, record: P, what: str, previous: str, replaces: str = "") -> None:
         file, stem = self._folder / name, name.rpartition(".")[0]
         try:
             self._store.create()
@@ -115,7 +119,8 @@ class FileBoard:
                 published = None
                 with suppress(Corrupt):  # it is replaced
                     published = self._parse(file, type(record))
-                if published is not None and published.version >= record.version:
+                is_replaced = isinstance(published, Route) and published.id == replaces
+                if published is not None and published.version >= record.version and not is_replaced:
                     return
                 replace_durably(file, self._folder / f".{stem}.draft", seal(name, record))
                 _aside(file).unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from tidemill.core.metric_filter import MetricFilter
-from tidemill.errors import Conflict, Corrupt, InputError, NotFound
+from tidemill.errors import Conflict, Corrupt, InputError, NotFound, Overtaken
 from tidemill.ledger.connections import Connections
 from tidemill.ledger.index import EMPTY_ENTRY, IndexEntry, index_record
 from tidemill.ledger.query import LAST, build_conditions, choose_start, select, select_distinct
@@ -113,7 +113,7 @@ class SqlBook(Generic[T]):
 
         Raises
         ------
-        Conflict
+        Overtaken
             if another record has its id or one of its unique keys. An open transaction can continue.
         InputError
             if the record cannot be stored as JSON.
@@ -158,8 +158,8 @@ class SqlBook(Generic[T]):
                 if entries:
                     cursor.executemany(self._statement(sql), entries)
 
-    def _conflict(self, identifier: str) -> Conflict:
-        return Conflict(
+    def _conflict(self, identifier: str) -> Overtaken:
+        return Overtaken(
             f"{self._table.name} already has a record with the keys of {identifier}", "read it again, then retry"
         )
 

@@ -15,6 +15,8 @@ from tidemill.project.meanings import find_faults, suggest_name
 from tidemill.project.names import BUILT_IN, DefinedNames, read_names
 
 _NAME = re.compile(r"[A-Za-z][\w-]*")
+# Names of sources and environments become folders, and parts of ids, which have the separator /.
+_FOLDER_NAME = re.compile(r"\w[\w.-]{0,99}")
 _KINDS = (
     *("data", "rows", "predictions", "labels", "verdict", "run", "code", "packages", "job", "alert", "push", "build"),
     *("approval.needed", "watch.missing", "champion.missing", "model.frozen", "release.retired"),
@@ -44,6 +46,7 @@ class PolicyRules:
         if not _NAME.fullmatch(policy.name):
             cure = 'set it in [project]: name = "flights" (letters, digits, - and _)'
             raise self._create_error(f"the name of the project is invalid: {policy.name!r}", cure, "project", "name")
+        self._check_names()
         for name, source in policy.sources.items():
             self._check_duration(source.delay, "sources", name, "delay")
         for model in policy.models.values():
@@ -78,6 +81,21 @@ class PolicyRules:
             return parse_duration(text)
         except ConfigurationError as error:
             raise self._create_error(error.problem, error.cure, *steps) from None
+
+    def _check_names(self) -> None:
+        """Check the names of sources and environments, and that each trigger's name is one line."""
+        for table, kind, names in (
+            ("sources", "a source", self._policy.sources),
+            ("environments", "an environment", self._policy.environments),
+        ):
+            for name in names:
+                if not _FOLDER_NAME.fullmatch(name):
+                    cure = "use up to 100 letters, digits, -, _ and ., such as flights_2013"
+                    raise self._create_error(f"the name of {kind} is invalid: {name!r}", cure, table, name)
+        for index, trigger in enumerate(self._policy.triggers):
+            if not trigger.name.isprintable():
+                problem = f"the name of a trigger has a control character: {trigger.name!r}"
+                raise self._create_error(problem, "write it in one line", *_trigger_path(index, "name"))
 
     def _check_model(self, model: ModelPolicy) -> None:
         if not _NAME.fullmatch(model.name):

@@ -23,10 +23,11 @@ from tidemill.core.schema import Schema, SchemaVersion
 from tidemill.core.source import Source
 from tidemill.data.identity import name_rows
 from tidemill.data.spellings import Spellings
-from tidemill.errors import DataError, TidemillError, Unreadable
+from tidemill.errors import DataError, Overtaken, TidemillError, Unreadable
 from tidemill.featurestore.materialize import materialize as write_online
 from tidemill.recipes.label_classes import KnownClasses, close_labels, explain_labels, find_known_classes
 from tidemill.recipes.pieces import Pieces
+from tidemill.registry.retrying import retry_overtaken
 from tidemill.registry.withdrawals import find_withdrawn
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -70,7 +71,7 @@ def ingest(
             frame = read_batch(batch, schema, sources)
             verdict, bad = _judge(frame, schema, batch, definition, known, labels)
             if not verdict.stops:
-                schema = _type_empty_columns(schema, frame, sources, books, clock)
+                schema = _type_empty_columns(schema, frame, sources, books, clock, known)
             arrived = max(clock.now(), arrived + _MICROSECOND)  # the order of the batches, also if the clock stands
             rows = _prepare(bad if verdict.stops else frame, schema, batch, definition.key, arrived, verdict)
         except Unreadable as error:
@@ -191,7 +192,14 @@ def _add_origin(frame: pl.DataFrame, batch: Batch, key: tuple[str, ...], arrived
 
 
 def resolve_schema(source: str, until: datetime, sources: Sources, books: Books, clock: Clock) -> Schema:
-    """Return the schema in force: the newest accepted one; accept a schema file with a higher version first."""
+    """Return the schema in force: the newest accepted one; accept a schema file with a higher version first.
+
+    If another process accepts one at the same time, that one is in force.
+    """
+    return retry_overtaken(lambda: _resolve_schema(source, until, sources, books, clock))
+
+
+def _resolve_schema(source: str, until: datetime, sources: Sources, books: Books, clock: Clock) -> Schema:
     versions = sorted(books.schemas.find(source=source), key=lambda version: version.version)
     declared = sources.schema(source)
     newest = versions[-1].schema if versions else None
@@ -219,15 +227,26 @@ def _infer_schema(source: str, until: datetime, sources: Sources) -> Schema:
     return infer_schema(frame, source, definition.key, times=times, later=definition.later)
 
 
-def _type_empty_columns(schema: Schema, frame: pl.DataFrame, sources: Sources, books: Books, clock: Clock) -> Schema:
-    """Accept a version of the schema in which columns that had no values so far have a type, if a batch has values."""
+def _type_empty_columns(
+    schema: Schema, frame: pl.DataFrame, sources: Sources, books: Books, clock: Clock, known: KnownClasses
+) -> Schema:
+    """Accept a version of the schema in which columns that had no values so far have a type, if a batch has values.
+
+    A version that another process accepts at the same time is the one that is extended.
+    """
     typed = type_empty_columns(schema, frame, sources.definition(schema.source))
     if typed == schema:
         return schema
     pairs = zip(schema.columns, typed.columns, strict=True)
     names = ", ".join(repr(after.name) for before, after in pairs if before != after)
     reason = f"the first values of {names}"
-    return _accept_schema(books, clock, replace(typed, version=schema.version + 1), "inferred", reason).schema
+    try:
+        return _accept_schema(books, clock, replace(typed, version=schema.version + 1), "inferred", reason).schema
+    except Overtaken:
+        newest = max(books.schemas.find(source=schema.source), key=lambda version: version.version).schema
+        if newest.version <= schema.version:
+            raise
+    return _type_empty_columns(close_labels(newest, known), frame, sources, books, clock, known)
 
 
 def accept_schema_change(
@@ -244,11 +263,15 @@ def accept_schema_change(
 
     `known` are the classes of labels that accepted rows have: a table with other classes needs a wider domain.
     """
-    schema = close_labels(resolve_schema(source, until, sources, books, clock), known or {})
-    version = schema.version + 1
-    for frame, arrived in (*tables, *tables):  # a column that a later table adds may be absent from an earlier one
-        schema = widen_schema(schema, frame, sources.definition(source), arrived)
-    return _accept_schema(books, clock, replace(schema, version=version), "hand", reason)
+
+    def accept() -> SchemaVersion:
+        schema = close_labels(resolve_schema(source, until, sources, books, clock), known or {})
+        version = schema.version + 1
+        for frame, arrived in (*tables, *tables):  # a column that a later table adds may be absent from an earlier one
+            schema = widen_schema(schema, frame, sources.definition(source), arrived)
+        return _accept_schema(books, clock, replace(schema, version=version), "hand", reason)
+
+    return retry_overtaken(accept)
 
 
 def find_stopped_batches(

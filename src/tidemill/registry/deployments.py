@@ -18,6 +18,7 @@ from tidemill.core.trigger import Job
 from tidemill.errors import Conflict, InputError, NotFound
 from tidemill.ledger.decisions import require_reason
 from tidemill.ledger.events import record_event
+from tidemill.registry.retrying import retry_overtaken
 
 DeploymentAction = Literal[
     "approved build", "overrode", "requested build", "promoted build", "moved build", "rolled back to build"
@@ -88,34 +89,38 @@ def add_deployment(
     Conflict
         if another deployment of the environment is on its way.
     """
-    with books.transaction(durable=True):
-        before = list_deployments(books, environment)
-        for earlier in before:
-            if run and earlier.run == run:
-                return earlier
-            if earlier.state in ("waiting", "starting"):
-                raise Conflict(
-                    f"deployment {earlier.version} of {environment} is on its way",
-                    f"wait for it, or resume or cancel its run: `tidemill runs show {earlier.run[:18]}`",
+
+    def add() -> Deployment:
+        with books.transaction(durable=True):
+            before = list_deployments(books, environment)
+            for earlier in before:
+                if run and earlier.run == run:
+                    return earlier
+                if earlier.state in ("waiting", "starting"):
+                    raise Conflict(
+                        f"deployment {earlier.version} of {environment} is on its way",
+                        f"wait for it, or resume or cancel its run: `tidemill runs show {earlier.run[:18]}`",
+                    )
+            serving = find_healthy(books, environment)
+            return books.deployments.add(
+                Deployment(
+                    id=clock.mint(),
+                    environment=environment,
+                    version=before[-1].version + 1 if before else 1,
+                    build=build.id,
+                    change=change if serving is not None or change in ("rollback", "restore") else "first",
+                    state="waiting",
+                    time=clock.now(),
+                    by=by,
+                    reason=reason,
+                    run=run,
+                    verdicts=verdicts,
+                    previous=serving.id if serving else "",
+                    target=target,
                 )
-        serving = find_healthy(books, environment)
-        return books.deployments.add(
-            Deployment(
-                id=clock.mint(),
-                environment=environment,
-                version=before[-1].version + 1 if before else 1,
-                build=build.id,
-                change=change if serving is not None or change in ("rollback", "restore") else "first",
-                state="waiting",
-                time=clock.now(),
-                by=by,
-                reason=reason,
-                run=run,
-                verdicts=verdicts,
-                previous=serving.id if serving else "",
-                target=target,
             )
-        )
+
+    return retry_overtaken(add)
 
 
 def mark_starting(books: Books, deployment: Deployment) -> Deployment:

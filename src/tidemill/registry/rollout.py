@@ -16,6 +16,8 @@ from tidemill.ledger.releases import find_release
 from tidemill.registry.bindings import BINDING, ReleaseRegime, read_regime
 from tidemill.registry.earlier import find_bound_before, list_champions, list_restorable
 from tidemill.registry.pauses import find_pause, format_pause
+from tidemill.registry.publication import publish_route
+from tidemill.registry.retrying import retrying
 from tidemill.registry.routing import change_route, find_current_route, list_routes, make_arm, set_share
 from tidemill.registry.stages import find_stage
 
@@ -23,6 +25,9 @@ RELEASE_WAITING = "release.waiting"
 CANARY_REPLACED = "canary.replaced"
 
 
+@retrying("deploy", "deploy_waiting", "apply_canary_verdict", "apply_watch_verdict", "recall", "promote", "set_key")
+@retrying("bind")
+@retrying("rollback", "unbind", guard="_list_serving")
 class Deployer:
     """Changes the routes of one environment: deploys, promotes and rolls back releases.
 
@@ -56,9 +61,8 @@ class Deployer:
         before, if the model is frozen, or if the release waits for the end of a running canary.
         """
         if not policy.watch.values:
-            self._emit(
-                "watch.missing", release, "its policy has no [[watch.values]]: it receives no production traffic"
-            )
+            because = "its policy has no [[watch.values]]: it receives no production traffic"
+            self._emit("watch.missing", release, because)
             return None
         if policy.rollout.approval and by == "policy":
             self._emit("approval.needed", release, "its policy requires an approval: `tidemill models approve`")
@@ -66,17 +70,14 @@ class Deployer:
         route = find_current_route(self._books, self._environment, release.name)
         champion = route.arm("champion") if route else None
         if route is not None and any(arm.release == release.label for arm in route.arms):
-            self._board.publish(route)  # the process that stored the route may have died before it published the route
+            publish_route(self._books, self._board, route)  # the process that stored it may have died before
             return route
         if by == "policy" and (frozen := self._describe_freeze(release.name)):
             self._emit("model.frozen", release, f"{frozen}: `tidemill models approve`, or `models thaw`")
             return None
         if by == "policy" and self._is_retired(release):
-            self._emit(
-                "release.retired",
-                release,
-                "it was in production before, and was rolled back: `tidemill models promote`",
-            )
+            because = "it was in production before, and was rolled back: `tidemill models promote`"
+            self._emit("release.retired", release, because)
             return None
         if route is not None and champion is not None and (regime := read_regime(release.data)) is not None:
             if regime.key != policy.regimes.key:
@@ -330,6 +331,10 @@ class Deployer:
         return self._change(
             route, route.model, arms, "unbind", reason, by, verdict, back=back, key=route.key, decision=decision
         )
+
+    def _list_serving(self, model: str) -> list[str]:
+        route = find_current_route(self._books, self._environment, model)
+        return [arm.release for arm in route.arms if arm.role in ("champion", "bound")] if route else []
 
     def _list_routes(self, model: str) -> list[Route]:
         return list_routes(self._books, self._environment, model)

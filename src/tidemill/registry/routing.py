@@ -6,9 +6,10 @@ from tidemill.clock import Clock
 from tidemill.core.release import Release
 from tidemill.core.resources import Board, Books, BooksReader
 from tidemill.core.route import Arm, Role, Route, RouteChange
-from tidemill.errors import Conflict
+from tidemill.errors import Overtaken
 from tidemill.faults import maybe_crash
 from tidemill.ledger.decisions import Decision, record_decision
+from tidemill.registry.publication import publish_route
 
 
 def find_current_route(books: BooksReader, environment: str, model: str) -> Route | None:
@@ -52,8 +53,10 @@ def change_route(
 
     Raises
     ------
-    Conflict
+    Overtaken
         if another process has changed the route since.
+    TidemillError
+        if the route is in the ledger, but the board does not have it.
     """
     route = Route(
         id=clock.mint(),
@@ -75,11 +78,11 @@ def change_route(
             books.routes.add(route)
             if decision is not None:
                 record_decision(books, clock, decision, actor=by, environment=environment)
-    except Conflict:
+    except Overtaken:
         problem = f"another process has changed the route of {model} meanwhile"
-        raise Conflict(problem, "check the current route and try again: `tidemill models history`") from None
+        raise Overtaken(problem, "check the current route and try again: `tidemill models history`") from None
     maybe_crash("route is written")
-    board.publish(route)
+    publish_route(books, board, route)
     maybe_crash("route is published")
     return route
 
