@@ -175,6 +175,43 @@ def containers(folder: Path) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 
+@contextmanager
+def ray() -> Iterator[str]:
+    """Run a Ray cluster of one node for the block; yields the address of its dashboard. uv installs Ray for it.
+
+    Raises
+    ------
+    PartMissing
+        Ray cannot be installed, as without a network.
+    PartFailed
+        It did not start.
+    """
+    with _folder() as folder:
+        program = folder / "environment" / "bin" / "ray"
+        uv = (sys.executable, "-m", "uv")
+        # Compiled now: Ray gives its own processes 30 s to start, of which they would spend most with compiling.
+        install = ("pip", "install", "-q", "--compile-bytecode", "--python", str(program.with_name("python")))
+        for command in (
+            (*uv, "venv", "-q", "--python", sys.executable, str(folder / "environment")),
+            (*uv, *install, "ray[default]"),
+        ):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise PartMissing(f"Ray, which cannot be installed: {done.stderr[-500:]}")
+        address = f"http://127.0.0.1:{_free_port()}"
+        options = ["--head", "--block", "--disable-usage-stats", "--num-cpus=1", "--object-store-memory=80000000"]
+        places = ["--dashboard-host=127.0.0.1", f"--dashboard-port={address.rpartition(':')[2]}", "--port=0"]
+        starting = [str(program), "start", *options, *places, f"--temp-dir={folder / 'ray'}"]
+
+        def answers() -> None:
+            with urllib.request.urlopen(f"{address}/api/v0/nodes", timeout=10) as reply:
+                if b'"ALIVE"' not in reply.read():
+                    raise OSError("the node is not alive")
+
+        with _server("Ray", starting, folder, answers, as_server_user=False, seconds=120):
+            yield address
+
+
 def find_chromium() -> str:
     """Where the system's Chromium or Chrome is, or the one that Playwright fetched.
 

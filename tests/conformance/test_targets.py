@@ -95,9 +95,21 @@ class TestContainerTarget(BuiltSuite):
         return partial(ContainerTarget, root, root / "ci" / "images")
 
 
-if ADDRESS in os.environ:  # Ray is no part of the tests' environment: name a cluster to run the suite on it
+class TestRayTarget(BuiltSuite):
+    """On the cluster that RAY_API_SERVER_ADDRESS names, otherwise on one of its own, in an environment of its own."""
 
-    class TestRayTarget(BuiltSuite):
-        @pytest.fixture
-        def opener(self, session: Session) -> Callable[[], Target]:
-            return partial(RayTarget, session.workspace.root, os.environ[ADDRESS])
+    @pytest.fixture(scope="class")
+    @classmethod
+    def address(cls) -> Iterator[str]:
+        if ADDRESS in os.environ:
+            yield os.environ[ADDRESS]
+            return
+        try:
+            with parts.ray() as address:
+                yield address
+        except parts.PartMissing as missing:
+            pytest.skip(f"not on this machine: {missing}")
+
+    @pytest.fixture
+    def opener(self, session: Session, address: str) -> Callable[[], Target]:
+        return partial(RayTarget, session.workspace.root, address)
