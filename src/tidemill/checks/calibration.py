@@ -117,8 +117,8 @@ def compare_with_variation(compared: Sequence[Compared], factor: float, *, beyon
     return results
 
 
-def _read(column: ColumnProfile, reference: ColumnProfile, *, missing: bool) -> tuple[list[int], int]:
-    return ([column.missing], column.rows) if missing else (count_marks(column, reference), column.present)
+def _read(column: ColumnProfile, reference: ColumnProfile, *, missing: bool) -> tuple[tuple[int, ...], int]:
+    return ((column.missing,), column.rows) if missing else (count_marks(column, reference), column.present)
 
 
 def choose_scale(history: History, seconds: float) -> int | None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -57,27 +57,31 @@ def _distribution(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any
 
     The distance is at most 1/40 below that of the rows themselves. Infinite values count as the smallest and largest.
     """
-    from scipy.special import kolmogorov
-
-    n, m = (column.present + sum(column.infinite) for column in (now, reference))
+    n, m = now.present + sum(now.infinite), reference.present + sum(reference.infinite)
     if not n or not m:
         return {"kind": "distribution", "effect": 0.0, "least": _KS, "p_value": 1.0}
     # Profiles of earlier versions have no ties.
     has_ties = len(reference.ties) == len(reference.edges)
-    counts, expected = (
-        _cumulate(column.counts, column.ties if has_ties else None, column.infinite[0]) for column in (now, reference)
-    )
-    distance = float(np.abs(counts / n - expected / m).max())
-    p_value = float(kolmogorov(distance * np.sqrt(n * m / (n + m))))
+    shares = _cumulate(now.counts, now.ties if has_ties else None, now.infinite[0], n)
+    expected = _cumulate(reference.counts, reference.ties if has_ties else None, reference.infinite[0], m)
+    distance = float(np.maximum.reduce(np.abs(shares - expected)))
+    p_value = float(_kolmogorov()(distance * math.sqrt(n * m / (n + m))))
     return {"kind": "distribution", "effect": distance, "least": _KS, "p_value": p_value}
 
 
+@cache
+def _kolmogorov() -> Any:
+    from scipy.special import kolmogorov
+
+    return kolmogorov
+
+
 @lru_cache(_CACHED)
-def _cumulate(counts: tuple[int, ...], ties: tuple[int, ...] | None, lowest: int) -> Floats:
-    """Return the number of rows at or below each edge, then the number of rows below each edge."""
+def _cumulate(counts: tuple[int, ...], ties: tuple[int, ...] | None, lowest: int, rows: int) -> Floats:
+    """Return the share of the rows at or below each edge, then that below each edge."""
     up_to = lowest + np.cumsum(np.asarray(counts, float))
     below = up_to[:0] if ties is None else up_to[:-1] - np.asarray(ties, float)
-    return np.concatenate(([lowest], up_to, below))
+    return np.concatenate(([lowest], up_to, below)) / rows
 
 
 def _categories(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:

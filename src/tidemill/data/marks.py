@@ -1,6 +1,6 @@
 """Marks of a column: the few values at which the rows of each time block of a reference are counted (its history)."""
 
-from functools import cache
+from functools import cache, lru_cache
 from itertools import accumulate
 
 import numpy as np
@@ -12,6 +12,7 @@ from tidemill.data.statistics import ColumnProfile, Profile, profile, to_numbers
 
 _MARKS = 9
 _MARKED_VALUES = 8
+_CACHED = 4096
 
 
 def profile_history(frame: pl.DataFrame, times: pl.Series) -> Profile:
@@ -26,16 +27,16 @@ def profile_history(frame: pl.DataFrame, times: pl.Series) -> Profile:
 
 def find_marks(column: ColumnProfile) -> list[int]:
     """Return the indices of at most nine of a column's edges, evenly spaced."""
-    return [] if column.type in ("time", "date") else _space_marks(len(column.edges))
+    return [] if column.type in ("time", "date") else list(_space_marks(len(column.edges)))
 
 
 @cache
-def _space_marks(count: int) -> list[int]:
+def _space_marks(count: int) -> tuple[int, ...]:
     marks = range(1, _MARKS + 1) if count else ()
-    return sorted({max(index * (count + 1) // (_MARKS + 1) - 1, 0) for index in marks})
+    return tuple(sorted({max(index * (count + 1) // (_MARKS + 1) - 1, 0) for index in marks}))
 
 
-def count_marks(column: ColumnProfile, reference: ColumnProfile) -> list[int]:
+def count_marks(column: ColumnProfile, reference: ColumnProfile) -> tuple[int, ...]:
     """Return the number of a column's rows at each mark of its reference.
 
     The marks of a number are below the first edge, and at most each of at most nine edges; those of a text are its
@@ -43,12 +44,15 @@ def count_marks(column: ColumnProfile, reference: ColumnProfile) -> list[int]:
     """
     if reference.type == "text":
         names = list(reference.values)[:_MARKED_VALUES]
-        return [*(column.values.get(name, 0) for name in names), column.other]
-    marks = find_marks(reference)
-    if not marks:
-        return []
-    up_to = [*accumulate(column.counts)]
-    return [up_to[0] - (column.ties[0] if column.ties else 0), *(up_to[mark] for mark in marks)]
+        return *(column.values.get(name, 0) for name in names), column.other
+    marks = () if reference.type in ("time", "date") else _space_marks(len(reference.edges))
+    return _cumulate(column.counts, column.ties[0] if column.ties else 0, marks) if marks else ()
+
+
+@lru_cache(_CACHED)
+def _cumulate(counts: tuple[int, ...], ties: int, marks: tuple[int, ...]) -> tuple[int, ...]:
+    up_to = list(accumulate(counts))
+    return up_to[0] - ties, *[up_to[mark] for mark in marks]
 
 
 def _record_column(values: pl.Series, column: ColumnProfile, pieces: Pieces) -> ColumnHistory:
