@@ -276,6 +276,7 @@ def test_a_build_is_found_by_number_and_commit(plant: Plant) -> None:
         ('[environments.a]\nfreeze = ["2026-02-29 - 2026-03-01"]', "there is no day 2026-02-29"),
         ('[environments.a]\nfreeze = ["mon 08:00 - mon 08:00"]', "it ends when it begins"),
         ("[environments.ci]", "cannot be named 'ci'"),
+        ('[environments.a]\ntarget = "moon"', "there is no target 'moon'"),
         ("[environments.a]\nport = 80\n[environments.b]\nport = 80", "two environments use port 80"),
         ("[environments.a]\nsoak = 3", "soak"),
     ],

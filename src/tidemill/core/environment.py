@@ -7,7 +7,9 @@ from msgspec import Meta, Struct
 from tidemill.clock import DurationText
 from tidemill.core.metric import Threshold
 
-TargetKind = Literal["local", "container", "kubernetes", "ray"]
+TARGETS = ("local", "container", "kubernetes", "ray")
+"""The targets that come with Tidemill; another package adds one as an entry point of `tidemill.targets`."""
+
 PromotionRule = Literal["branch", "approvals", "runs", "soak", "thresholds", "data", "freeze", "paused", "audit"]
 """The rules that a person can override for a time. No person can override the state of a build or its verification."""
 
@@ -74,7 +76,8 @@ class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     zone
         The time zone of `freeze`.
     target
-        Where the build runs: processes on this machine, a container, Kubernetes, or a Ray job.
+        Where the build runs: `local` (processes on this machine), `container`, `kubernetes`, `ray` (a job), or a target
+        of another package.
     port
         The port of the prediction service; 0 is a free port.
     hosts
@@ -116,7 +119,7 @@ class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     approvers: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
     zone: str = "UTC"
-    target: TargetKind = "local"
+    target: str = "local"
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
     hosts: tuple[str, ...] = ()
     host: str = "127.0.0.1"

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from ipaddress import ip_address
 
-from tidemill.core.environment import CONTROL, Environment
+from tidemill.core.environment import CONTROL, TARGETS, Environment
 from tidemill.core.policy import Policy
 from tidemill.errors import ConfigurationError
+from tidemill.plugin import list_names
 from tidemill.project.freeze import check_window, read_zone
 
 Fault = tuple[str, str, tuple[str, ...]]
@@ -31,6 +32,9 @@ def find_environment_faults(policy: Policy) -> Iterator[Fault]:
         yield from _check_rules(settings, path)
         yield from _check_times(settings, path)
         yield from _check_address(settings, path)
+        targets = (*TARGETS, *list_names("targets"))
+        if settings.target not in targets:
+            yield f"there is no target {settings.target!r}", f"use one of: {', '.join(targets)}", (*path, "target")
     ports = [(settings.port, name) for name, settings in policy.environments.items() if settings.port]
     for index, (port, name) in enumerate(ports):
         if port in [other for other, _ in ports[:index]]:
