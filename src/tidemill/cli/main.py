@@ -30,6 +30,7 @@ VERBS = {
     "backup": "upkeep",
     "restore": "upkeep",
     "erase": "upkeep",
+    "doctor": "doctor",
     "serve": "service",
     "up": "service",
 }

@@ -78,6 +78,10 @@ def backup(
         lost = f"the backup lacks {len(manifest.missing)} blobs, which are missing or corrupt"
         some = ", ".join(digest[:12] for digest in manifest.missing[:5])
         output.err.print(f"warning: {lost}: {some}", style="yellow")
+    if manifest.damaged:
+        lost = f"the backup lacks {len(manifest.damaged)} damaged files"
+        some = ", ".join(manifest.damaged[:5])
+        output.err.print(f"warning: {lost}: {some} — see `tidemill doctor`", style="yellow")
 
 
 def restore(

@@ -225,13 +225,16 @@ class SqliteOnline:
         return [Damage(store="online", name=self._file.name, state="damaged", problem=self._problem, cure=CURE)]
 
     def drop_damaged(self) -> None:
-        """Delete the damaged rows; a file without structure is set aside. The views must be materialized then."""
+        """Delete the damaged rows; a file without structure is set aside, and a lost one is created again.
+
+        The views must be materialized then.
+        """
         self._problem, self._damaged = "", None
         try:
             with self._explain():
                 copy_intact_rows(self._connection())
                 require_structure(self._connection(), self._file)
-        except Corrupt:
+        except (Corrupt, StoreMissing):
             self._disconnect()
             for ending in ("-wal", "-shm", ""):
                 file = self._file.with_name(self._file.name + ending)

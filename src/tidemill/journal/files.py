@@ -20,6 +20,7 @@ from tidemill.journal.damages import list_damages, set_aside
 from tidemill.journal.names import (
     EMPTY,
     format_name,
+    is_content,
     list_names,
     list_replaced,
     parse_name,
@@ -187,6 +188,19 @@ class FileJournal:
         with lock_file(folder / ".compacting"):
             file.with_name(f"{file.name}.damaged").unlink(missing_ok=True)
             inventory.rewrite(folder, _list_segments(str(folder)), [file.name])
+
+    def put_back(self, name: str, content: bytes) -> bool:
+        """Write the bytes of a damaged or missing segment again; return False if they are not its bytes."""
+        file = self._folder / name
+        kind, parts = str(Path(name).parent), parse_name(file.name)
+        if parts is None or not is_content(file.name, kind, content):
+            return False
+        draft = self._store.make(kind) / f".{parts.identifier}.{os.getpid()}"
+        write_draft(draft, content)
+        draft.replace(file)
+        flush_folder(file.parent)
+        file.with_name(f"{file.name}.damaged").unlink(missing_ok=True)
+        return True
 
     def export(self) -> Iterator[tuple[str, BinaryIO]]:
         """Iterate over the segments, each verified and open until the next; damaged ones are set aside, not copied.

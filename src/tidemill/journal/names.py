@@ -61,6 +61,15 @@ def format_name(kind: str, span: str, identifier: str, content: bytes | memoryvi
     return f"{span}-{identifier}{compute_checksum(kind, span, identifier, content)}.arrow"
 
 
+def is_content(name: str, kind: str, content: bytes | memoryview) -> bool:
+    """Return whether bytes are those of the segment with this name; any bytes are, for one of an earlier version."""
+    parts = parse_name(name)
+    if parts is None or not parts.checksum:
+        return True
+    span = name[: -len(f"-{parts.unique}.arrow")]
+    return compute_checksum(kind, span, parts.identifier, content) == parts.checksum
+
+
 def list_names(folder: str) -> list[str]:
     """Return the names of the files in a folder; none if it does not exist."""
     try:

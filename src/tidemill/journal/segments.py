@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from tidemill.errors import Corrupt, TidemillError
-from tidemill.journal.names import compute_checksum, parse_name
+from tidemill.journal.names import is_content
 
 _LIMIT = 128 << 20  # bytes of rows
 _MOST = 2_000  # segments: each takes some memory besides its rows
@@ -41,12 +41,9 @@ def read_content(segment: str, kind: str) -> bytes:
         raise UnreadableSegment(
             f"the journal file {file} cannot be read: {error.strerror}", "check its permissions and the disk"
         ) from None
-    name = parse_name(file.name)
-    if name is not None and name.checksum:
-        span = file.name[: -len(f"-{name.unique}.arrow")]
-        if compute_checksum(kind, span, name.identifier, content) != name.checksum:
-            state = "is empty" if not content else "does not have the bytes that were written"
-            raise Corrupt(f"the journal file {file} {state}", "`tidemill doctor` lists and mends damaged files")
+    if not is_content(file.name, kind, content):
+        state = "is empty" if not content else "does not have the bytes that were written"
+        raise Corrupt(f"the journal file {file} {state}", "`tidemill doctor` lists and mends damaged files")
     return content
 
 

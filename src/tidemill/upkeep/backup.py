@@ -21,8 +21,10 @@ from msgspec import Struct
 
 from tidemill.blobs.artifacts import list_members
 from tidemill.core.artifact import Artifact
+from tidemill.core.damage import Checked
 from tidemill.core.release import Release
 from tidemill.core.run import Run, StepRun
+from tidemill.durable import flush_folder
 from tidemill.errors import Corrupt, NotFound, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.ledger.ledger import Ledger
@@ -39,7 +41,8 @@ class BackupManifest(Struct, frozen=True, kw_only=True):
 
     `taken` is the time of the backup, `index` the digest of the list of its files.
 
-    `missing` has the digests of blobs that the ledger refers to, and that were missing or altered.
+    `missing` has the digests of blobs that the ledger refers to, and that were missing or altered. `damaged` has the
+    other files that were damaged or missing, and that the backup lacks.
     """
 
     format: int
@@ -53,6 +56,7 @@ class BackupManifest(Struct, frozen=True, kw_only=True):
     bytes: int
     index: str
     missing: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
 
 class BackupOrigin(Struct, frozen=True):
@@ -74,6 +78,7 @@ def open_atomically(file: Path) -> Iterator[BinaryIO]:
             sink.flush()
             os.fsync(sink.fileno())
         draft.replace(file)
+        flush_folder(file.parent)
     except OSError as error:
         raise TidemillError(
             f"the backup could not be written to {file}: {error.strerror}",
@@ -104,10 +109,18 @@ def back_up(workspace: Workspace, sink: IO[bytes], origin: BackupOrigin, now: da
             maybe_crash("backup has a book")
         missing = [digest for digest in digests if not _add_blob(workspace, digest, archive)]
         blobs = archive.files - len(records)
+        damaged: list[str] = []
         for opened in workspace.environments():
             for store, content in opened.archived.items():
-                for name, source in content.export():
-                    archive.stream(f"environments/{opened.environment}/{store}/{name}", source, _size(source))
+                place = f"environments/{opened.environment}/{store}"
+                try:
+                    for name, source in content.export():
+                        archive.stream(f"{place}/{name}", source, _size(source))
+                except Corrupt as damage:
+                    damaged.append(f"{place}: {damage.problem}")
+                    continue
+                if isinstance(content, Checked):
+                    damaged += [f"{place}/{damage.name}" for damage in content.damages()]
         manifest = BackupManifest(
             format=FORMAT,
             tidemill=origin.tidemill,
@@ -120,6 +133,7 @@ def back_up(workspace: Workspace, sink: IO[bytes], origin: BackupOrigin, now: da
             bytes=archive.bytes,
             index=archive.index.hexdigest(),
             missing=tuple(missing),
+            damaged=tuple(damaged),
         )
         maybe_crash("backup has all but the manifest")
         archive.write(MANIFEST, msgspec.json.encode(manifest))
@@ -215,6 +229,16 @@ def _list_blobs(workspace: Workspace, record: Artifact | Run | StepRun | Release
         yield from list_blobs_of_release(record)
     elif record.log_blob:
         yield record.log_blob
+
+
+def list_needed_blobs(workspace: Workspace) -> set[str]:
+    """Return the digests of the blobs that the ledger refers to."""
+    ledger = workspace.ledger
+    needed: set[str] = set()
+    for book in (ledger.artifacts, ledger.runs, ledger.steps, ledger.releases):
+        for record in book.find():
+            needed.update(_list_blobs(workspace, record))
+    return needed
 
 
 def _add_blob(workspace: Workspace, digest: str, archive: _Archive) -> bool:

@@ -6,7 +6,6 @@ erasure that was killed at any point can be repeated. A reader sees all of the e
 
 import hashlib
 import io
-import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from tidemill.clock import Clock
 from tidemill.core.artifact import Artifact
 from tidemill.core.audit import AuditEntry
 from tidemill.core.batch import Batch
+from tidemill.core.damage import Checked
 from tidemill.core.feature import FeatureView
 from tidemill.core.policy import Policy
 from tidemill.core.resources import Sources
@@ -135,12 +135,14 @@ class Eraser:
         with upkeep(self._workspace.root, self._workspace.database):
             person, result = self._find_rows(person)
             if dry_run:
-                return replace(result, rows=self._rows(person, dry_run=True), frames=self._frames(person, dry_run=True))
+                rows, frames = self._rows(person, dry_run=True), self._frames(person, dry_run=True)
+                return replace(result, rows=rows, frames=frames, unread=(*result.unread, *self._list_damaged()))
             hashed = _hash_person(person)
             self._record("began to erase", actor, reason, hashed)
             maybe_crash("erasure begins")
             frames = self._frames(person)
-            done = replace(result, rows=self._rows(person), frames=frames)
+            rows = self._rows(person)
+            done = replace(result, rows=rows, frames=frames, unread=(*result.unread, *self._list_damaged()))
             counts = {
                 "rows": done.rows,
                 "frames": frames,
@@ -209,8 +211,10 @@ class Eraser:
         counts: dict[str, int] = {}
         for workspace in self._environments:
             parts = (self._journal(workspace, person, dry_run), self._online(workspace, person, dry_run))
-            for name, count in itertools.chain(*parts):
-                counts[f"{workspace.environment} {name}"] = count
+            for part in parts:
+                with suppress(Corrupt):  # `_list_damaged` names the file
+                    for name, count in part:
+                        counts[f"{workspace.environment} {name}"] = count
             maybe_crash("erasure has an environment")
         for workspace in self._environments:
             for table in workspace.tables.names():
@@ -218,6 +222,15 @@ class Eraser:
                     table, person.marks, dry_run=dry_run
                 )
         return {name: count for name, count in counts.items() if count}
+
+    def _list_damaged(self) -> tuple[str, ...]:
+        """Return the damaged files of the journals and online stores, which can contain such rows."""
+        damaged: list[str] = []
+        for workspace in self._environments:
+            for store in (workspace.journal, workspace.online):
+                if isinstance(store, Checked):
+                    damaged += [f"{workspace.environment} {each.store} {each.name}" for each in store.damages()]
+        return tuple(damaged)
 
     def _journal(self, workspace: Workspace, person: Person, dry_run: bool) -> Iterator[tuple[str, int]]:
         """Erase the journal: labels first, because they are found by the ids of their predictions."""

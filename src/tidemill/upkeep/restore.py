@@ -133,7 +133,7 @@ def _unpack(source: IO[bytes], draft: Path, blobs: Blobs) -> BackupManifest:
 
 def _unpack_files(source: IO[bytes], draft: Path, blobs: Blobs) -> BackupManifest:
     index, files, size, manifest = hashlib.sha256(), 0, 0, b""
-    for member, content in _members(source):
+    for member, content in read_members(source):
         if member.name == MANIFEST:
             manifest = content.read()
             break
@@ -157,7 +157,8 @@ def _unpack_files(source: IO[bytes], draft: Path, blobs: Blobs) -> BackupManifes
     return listed
 
 
-def _members(source: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+def read_members(source: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    """Iterate over the files of a backup, each open until the next."""
     with tarfile.open(fileobj=source, mode="r|*") as tar:
         for member in tar:
             content = tar.extractfile(member) if member.isreg() else None
