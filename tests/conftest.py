@@ -23,7 +23,7 @@ BUDGETS = {
     "delivery": 240,
     "docs": 90,
     "evidence": 45,
-    "examples": 240,
+    "examples": 360,
     "flow": 90,
     "monitoring": 45,
     "recipes": 120,
