@@ -17,6 +17,28 @@ from tidemill.flow.session import Session
 from tidemill.project.project import Project
 from tidemill.testing.engines import EngineSuite
 
+LOOKING = """\
+import os
+from pathlib import Path
+
+from tidemill import pipeline, step
+
+
+@step
+def look() -> list[str]:
+    try:
+        Path("made.txt").touch()
+        refused = ""
+    except OSError as error:
+        refused = str(error.strerror)
+    return [os.environ["TIDEMILL_DATA"], os.environ["TIDEMILL_WORKSPACE"], os.getcwd(), refused]
+
+
+@pipeline
+def looking() -> None:
+    look()
+"""
+
 
 class _EngineTest(EngineSuite):
     @pytest.fixture
@@ -69,6 +91,12 @@ class TestContainer(_EngineTest):
         session = open_session(Project(folder), "test")
         session.workspace.ledger.builds.add(build)
         return session
+
+    def test_a_step_has_the_folders_of_the_run_and_cannot_change_the_project(self, session: Session) -> None:
+        folder, root = session.project.folder, session.workspace.root
+        (folder / "pipeline.py").write_text(LOOKING)
+        done = self._run(session, session.pipeline("looking"))
+        assert self._value(session, done, "look") == [str(folder), str(root), str(folder), "Read-only file system"]
 
 
 class TestInlineOnPostgres(_EngineTest):

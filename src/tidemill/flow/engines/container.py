@@ -110,11 +110,23 @@ class ContainerLauncher:
         _, interpreter = containers.describe_image(local) or ("", "python3")
         yield from ("run", "--rm", "--interactive", "--name", name, "--log-driver", "none", "--ipc", "host")
         yield from containers.list_isolation(root)
-        yield from ("--label", f"dev.tidemill.workspace={root}", "--workdir", str(self._session.project.folder))
+        yield from (
+            "--label",
+            f"dev.tidemill.workspace={root}",
+            "--workdir",
+            str(self._session.project.folder.absolute()),
+        )
         for variable in sorted(os.environ):
             if variable not in _NOT_INHERITED and not variable.startswith(_NOT_INHERITED_GROUPS):
                 yield from ("--env", variable)
-        yield from ("--env", f"{IMAGE_VARIABLE}={image.digest}")
+        project = self._session.project
+        own = {  # the image names folders of its own in these variables
+            "TIDEMILL_PROJECT": project.folder.absolute(),
+            "TIDEMILL_WORKSPACE": root,
+            "TIDEMILL_DATA": project.data_folder.absolute(),
+            IMAGE_VARIABLE: image.digest,
+        }
+        yield from (word for variable, value in own.items() for word in ("--env", f"{variable}={value}"))
         for path, access in sorted(image.mounts.items()):
             if not Path(path).exists():
                 raise ConfigurationError(
