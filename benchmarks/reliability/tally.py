@@ -2,10 +2,11 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-_SHOWN = 6
+_SHOWN = 4
 _START = time.monotonic()
 COLUMNS = ("fault", "tries", "acknowledged", "lost", "recovered", "named", "note")
 
@@ -24,6 +25,8 @@ class Tally:
         Tries after which everything worked again, without a repair by a person other than what the error names.
     named
         Tries in which an error named the damaged or missing object; None where nothing has to be named.
+    is_repaired
+        Whether there is anything to recover after the fault.
     problems
         Each loss and each try without a recovery, as a line of text.
     """
@@ -35,6 +38,7 @@ class Tally:
     recovered: int = 0
     named: int | None = None
     note: str = ""
+    is_repaired: bool = True
     problems: list[str] = field(default_factory=list)
 
     def add(
@@ -78,8 +82,9 @@ def format_table(tallies: Sequence[Tally]) -> str:
 
 def _shorten(problems: Sequence[str]) -> Sequence[str]:
     """Return the first problems, each in one short line, and the number of the others."""
-    shown = [" ".join(problem.split())[:240] for problem in problems[:_SHOWN]]
-    return [*shown, f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else shown
+    counts = Counter(" ".join(problem.split())[:240] for problem in problems)
+    lines = [f"{line} ({count} times)" if count > 1 else line for line, count in counts.items()]
+    return [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else lines
 
 
 def _to_row(tally: Tally) -> tuple[str, ...]:
@@ -87,4 +92,7 @@ def _to_row(tally: Tally) -> tuple[str, ...]:
         return (tally.fault, "0", "–", "–", "–", "–", tally.note or "not tried")
     named = "–" if tally.named is None else str(tally.named)
     counts = (tally.tries, tally.acknowledged, tally.lost, tally.recovered)
-    return (tally.fault, *(f"{count:,}" for count in counts), named, tally.note)
+    cells = [f"{count:,}" for count in counts]
+    if not tally.is_repaired:
+        cells[1:] = ["–", "–", "–"]
+    return (tally.fault, *cells, named, tally.note)

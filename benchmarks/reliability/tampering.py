@@ -21,7 +21,7 @@ _DECISIONS = (
 
 def try_edits(yards: Sequence[Yard], tries: int, generator: random.Random) -> list[Tally]:
     """Edit or delete random rows of the books, each in a fresh copy of the ledger."""
-    tallies = {book: Tally(f"edited row of {book}") for book in BOOKS}
+    tallies = {book: Tally(f"edited row of {book}", named=0, is_repaired=False) for book in BOOKS}
     with yards[0].copy() as shop:
         for words in _DECISIONS:
             shop.require(*words)
