@@ -143,7 +143,7 @@ def test_a_joblib_pipeline_predicts_the_same(compress: Any, tmp_path: Path) -> N
     assert model.manifest.signature.classes == ("late", "on time")
     assert model.manifest.environment["scikit-learn"]
     evidence = model.manifest.data["adopted"]
-    assert evidence["read_to_its_end"]
+    assert evidence["complete"]
     assert "sklearn.ensemble._forest.RandomForestClassifier" in evidence["imports"]
     predictions = load(write_and_read(model)).predict(MIXED)
     assert predictions.values == fitted.predict(MIXED.to_pandas()).tolist()
@@ -231,7 +231,7 @@ def test_a_pickle_with_a_wrong_array_size_is_not_read_to_its_end(tmp_path: Path)
     joblib.dump({"weights": np.arange(1000.0)}, path)
     path.write_bytes(path.read_bytes()[:500])
     model = adopt(path, NUMBERS, name="cut", task="regression", trusted=True)
-    assert not model.manifest.data["adopted"]["read_to_its_end"]
+    assert not model.manifest.data["adopted"]["complete"]
     with pytest.raises(DataError, match="cannot be unpickled"):
         load(model)
 

@@ -11,7 +11,7 @@ from tidemill.cli.decisions import deciding, record_decision
 from tidemill.cli.models import LabelArgument, ModelOption, models
 from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
 from tidemill.cli.session import EnvironmentOption, Json, load_session, require_actor
-from tidemill.errors import InputError, TidemillError
+from tidemill.errors import InputError
 
 if TYPE_CHECKING:
     from tidemill.core.model import Model
@@ -33,28 +33,33 @@ def register(
     trust: Annotated[
         bool, typer.Option("--trust", help="Allow the service to unpickle this file; use it only for your own files.")
     ] = False,
+    memory: Annotated[
+        int, typer.Option("--max-memory-mb", min=100, help="The most memory of the process that reads the model.")
+    ] = 2_000,
     env: EnvironmentOption = "production",
     json: Json = False,
 ) -> None:
-    """Register a model that was trained elsewhere; the file is inspected without unpickling it."""
+    """Register a model that was trained elsewhere; it is inspected without unpickling it, in a process with limits."""
     from tidemill.core.signing import PackageSigner
     from tidemill.data.learning import learn_table
-    from tidemill.models.adopt import adopt
+    from tidemill.models.adopting import adopt_in_child
     from tidemill.registry.releases import register as register_release
 
     if task not in ("", "classification", "regression"):
         raise InputError(f"there is no task {task!r}", "use classification or regression")
     session = load_session(env, create=True)
     actor = require_actor(session, DEVELOP)
-    model = adopt(
+    adoption = adopt_in_child(
         path,
         learn_table(samples, ask=False).frame,
+        memory_mb=memory,
         name=name or session.project.name,
-        task=task or None,  # type: ignore[arg-type]  # checked above
+        task=task or None,
         classes=tuple(part for part in classes.split(",") if part),
         label=label,
         trusted=trust,
     )
+    model = adoption.model
     books = session.workspace.ledger
     digest = session.packages.save(model)
     signature = session.resource(PackageSigner).sign(model)
@@ -67,18 +72,28 @@ def register(
         output.print_json(release)
     else:
         output.out.print(f"release {release.label} ({release.flavor}) is registered; it does not serve yet")
-        output.err.print(_describe_next(release.label, model))
+        for line in _describe_pickle(model, trusted=trust):
+            output.err.print(line, style="yellow")
+        problem = adoption.problem
+        output.err.print(
+            f"it cannot predict its samples, so it cannot be promoted: {problem}"
+            if problem
+            else f"to deploy it: `tidemill models promote {release.label} --reason …`"
+        )
 
 
-def _describe_next(label: str, model: "Model") -> str:
-    """Return the command that deploys a registered model, or why it cannot be deployed."""
-    from tidemill.models.usable import require_predictions
-
-    try:
-        require_predictions(model)
-    except TidemillError as error:
-        return f"it cannot predict its samples, so it cannot be promoted: {error.problem} — {error.cure}"
-    return f"to deploy it: `tidemill models promote {label} --reason …`"
+def _describe_pickle(model: "Model", *, trusted: bool) -> list[str]:
+    """Return what a person who trusts a pickle should know: its imports, and whether their list is complete."""
+    origin = model.manifest.data["adopted"]
+    if "imports" not in origin:
+        return []
+    verb = "imports" if trusted else "would import"
+    lines = [f"this pickle {verb}: {', '.join(origin['imports']) or 'nothing'}"]
+    if not origin["complete"]:
+        lines.append(f"this list cannot be proven to be complete: {origin['doubt']}; it may import anything else")
+    if origin.get("dangerous"):
+        lines.append(f"{origin['scanner']} reports as dangerous: {', '.join(origin['dangerous'])}")
+    return lines
 
 
 @models.command("approve")

@@ -16,12 +16,14 @@ from tidemill.data.keys import to_class_names
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, InputError
 from tidemill.models import pickles
+from tidemill.models.adopting import note_tried
 from tidemill.models.environment import list_versions
 from tidemill.models.file_info import ModelFileInfo
 from tidemill.models.flavors import BUILT_IN, lightgbm_raw, mlflow, onnx
 from tidemill.models.flavors import joblib as joblib_flavor
 from tidemill.models.formats import Format, detect_format
 from tidemill.models.inputs import SAMPLES, declare_inputs, encode_samples
+from tidemill.models.scanner import scan_pickle
 
 _FILES: dict[Format, str] = {
     "lightgbm-raw": lightgbm_raw.FILE,
@@ -101,6 +103,7 @@ def adopt(
     )
     if source.format == "onnx":
         _check_class_order(model, inputs)
+    note_tried(model)  # a file that ends its reader would have ended this process
     return model
 
 
@@ -187,7 +190,8 @@ def _describe_origin(path: Path, source: _ModelSource, info: ModelFileInfo) -> d
     """Return the origin of the package for a reviewer; for a pickle, with the names that loading it would import."""
     evidence: dict[str, object] = {"file": path.name, "format": source.format}
     if source.format == "joblib":
-        evidence |= {"imports": list(info.imports), "read_to_its_end": info.whole}
+        evidence |= {"imports": list(info.imports), "complete": info.whole, "doubt": info.doubt}
+        evidence |= scan_pickle(source.content)
     return evidence
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from tidemill import plugin
 from tidemill.core.model import Model
+from tidemill.models.adopting import require_tried
 from tidemill.models.environment import compare_versions
 from tidemill.models.flavors import BUILT_IN
 from tidemill.models.predictions import Predictor
@@ -40,6 +41,18 @@ class _CacheKey:
 
 
 def load(model: Model) -> Predictor:
+    """Return the predictor of a package, as `load_here` does; a package from elsewhere is first tried in a child.
+
+    Raises
+    ------
+    DataError
+        also if the child ended while it loaded the package.
+    """
+    require_tried(model)
+    return load_here(model)
+
+
+def load_here(model: Model) -> Predictor:
     """Return the predictor of a package, which takes raw rows.
 
     Log a warning if the installed versions differ from those of the package.
