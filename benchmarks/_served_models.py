@@ -20,7 +20,7 @@ from tidemill.core.route import Arm, Role, Route
 from tidemill.data.encoding import encode, fit_encoding
 
 FEATURES = 20
-_SERVE = """
+SERVE = """
 import sys
 from pathlib import Path
 from tidemill.clock import SystemClock
@@ -98,7 +98,7 @@ def publish(folder: Path, model: str, *packages: tuple[Model, Role], version: in
 
 
 @contextmanager
-def serving(folder: Path, program: str = _SERVE, log: Path | None = None) -> Iterator[RunningService]:
+def serving(folder: Path, program: str = SERVE, log: Path | None = None) -> Iterator[RunningService]:
     """Run the service of a workspace in a process of its own."""
     with (log or folder / "service.log").open("ab") as errors:
         process = subprocess.Popen(

@@ -14,13 +14,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks._hostile_models import make_harmful_row, make_hostile_package
 from benchmarks._report import describe_machine
-from benchmarks._served_models import RunningService, make_package, make_rows, publish, serving
+from benchmarks._served_models import SERVE, RunningService, make_package, make_rows, publish, serving
 
+_FEW_DESCRIPTORS = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({0}, {0}))\n"
 _REPLY_SECONDS = 75.0  # the longest defined wait: 30 s for the body, 30 s for a free process, 10 s for the model
 _MODELS = ("light", "fenced", "hostile")
 _PATHS = (
@@ -241,7 +243,7 @@ def try_slow_connections(service: RunningService, count: int, seconds: float) ->
     return sent, answered, times
 
 
-def measure(count: int, slow: int, seed: int, report: Callable[[str], None]) -> dict[str, Any]:
+def measure(count: int, slow: int, seed: int, descriptors: int, report: Callable[[str], None]) -> dict[str, Any]:
     """Run everything against one service, and return the figures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -250,7 +252,7 @@ def measure(count: int, slow: int, seed: int, report: Callable[[str], None]) -> 
         publish(
             folder, "hostile", (make_hostile_package("leave"), "champion"), (make_hostile_package("crash"), "shadow")
         )
-        with serving(folder) as service:
+        with serving(folder, _FEW_DESCRIPTORS.format(descriptors) + SERVE) as service:
             deadline = time.monotonic() + 180
             while send(service, "GET", "/ready", b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n").status != 200:
                 if time.monotonic() > deadline:
@@ -281,6 +283,7 @@ def measure(count: int, slow: int, seed: int, report: Callable[[str], None]) -> 
         "slowest, s": round(max(outcome.seconds for outcome in outcomes), 2),
         "memory before, MB": round(before),
         "memory after, MB": round(after),
+        "descriptors of the service": descriptors,
         "slow connections": slow,
         "normal requests beside them": sent,
         "of these answered": answered,
@@ -297,9 +300,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--slow", type=int, default=2000, help="the number of slow connections")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--descriptors", type=int, default=1024, help="the descriptors that the service may use")
     arguments = parser.parse_args()
     count, slow = (2000, 200) if arguments.quick else (arguments.count, arguments.slow)
-    figures = measure(count, slow, arguments.seed, lambda text: print(text, flush=True) if not arguments.json else None)
+    report: Callable[[str], None] = (lambda _: None) if arguments.json else partial(print, flush=True)
+    figures = measure(count, slow, arguments.seed, arguments.descriptors, report)
     if arguments.json:
         print(json.dumps(figures))
         return

@@ -2,7 +2,7 @@
 
 For each kind of harm and each role, requests that make the model do harm are sent without a pause, while two other
 models are asked at a fixed rate: one in the process of the service, and one in a process of its own. Their p99 is
-compared with that of the minute without harm just before.
+compared with that just before, when the same model gets the same number of harmless requests.
 """
 
 import argparse
@@ -94,23 +94,28 @@ def measure(service: RunningService, model: str, count: int) -> Measured:
     """Measure the others without harm, then while a model does harm."""
     body = json.dumps({"rows": make_rows(1, 7).to_dicts()}).encode()
     harmful = json.dumps({"rows": [make_harmful_row()]}).encode()
-    usual, failed_before = measure_others(service, body, count)
     statuses: dict[int, int] = {}
-    stop = threading.Event()
 
-    def harm() -> None:
-        while not stop.is_set():
-            with suppress(OSError, HTTPException):
-                status = ask(service, f"/predict/{model}", harmful)
-                statuses[status] = statuses.get(status, 0) + 1
-            stop.wait(0.02)
+    def measure_beside(request: bytes) -> tuple[dict[str, float], int]:
+        stop = threading.Event()
+        statuses.clear()
 
-    thread = threading.Thread(target=harm)
-    thread.start()
-    beside, failed = measure_others(service, body, count)
-    stop.set()
-    thread.join()
-    return Measured(usual, beside, failed + failed_before, statuses)
+        def send() -> None:
+            while not stop.wait(0.05):
+                with suppress(OSError, HTTPException):
+                    status = ask(service, f"/predict/{model}", request)
+                    statuses[status] = statuses.get(status, 0) + 1
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        result = measure_others(service, body, count)
+        stop.set()
+        thread.join()
+        return result
+
+    usual, failed_before = measure_beside(body)
+    beside, failed = measure_beside(harmful)
+    return Measured(usual, beside, failed + failed_before, dict(statuses))
 
 
 def run(count: int, kinds: tuple[str, ...]) -> dict[str, Any]:

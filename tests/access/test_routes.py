@@ -19,6 +19,7 @@ EVERYBODY = None
 SERVICE: dict[tuple[str, str], set[str] | None] = {
     ("GET", "/health"): EVERYBODY,
     ("GET", "/ready"): EVERYBODY,
+    ("GET", "/openapi.json"): EVERYBODY,
     ("GET", "/metrics"): READ,
     ("GET", "/predict/{model}"): READ | {"predict"},
     ("POST", "/predict/{model}"): {"predict", "admin"},

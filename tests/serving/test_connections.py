@@ -2,10 +2,12 @@
 
 import json
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
 import pytest
@@ -259,3 +261,20 @@ def test_the_openapi_document_has_every_status(address: tuple[str, int]) -> None
 def test_ready_and_health_need_no_lane(address: tuple[str, int]) -> None:
     with httpx.Client(base_url=f"http://{address[0]}:{address[1]}") as client:
         assert client.get("/health").status_code == client.get("/ready").status_code == 200
+
+
+def test_a_full_disk_is_507(kit: ServingKit) -> None:
+    """The journal's folder is on a disk of its own, which is full."""
+    kit.route(kit.arm(1, package()))
+    with running(kit) as (_, client):
+        disk = kit.workspace.state_folder / "journal"
+        disk.mkdir(parents=True, exist_ok=True)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "none", disk], check=False).returncode:
+            pytest.skip("only root can mount a disk")
+        try:
+            labels = [{"id": str(UUID(int=number)), "value": True} for number in range(2000)]
+            response = client.post(f"/labels/{MODEL}", json={"labels": labels})
+            assert (response.status_code, response.json()["cure"]) == (507, "free some space")
+            assert client.post(f"/predict/{MODEL}", content=BODY).status_code == 200
+        finally:
+            subprocess.run(["umount", "-l", disk], check=True)

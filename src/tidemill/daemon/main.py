@@ -19,9 +19,11 @@ from tidemill.daemon.patience import Patience
 from tidemill.daemon.supervisor import Supervisor
 from tidemill.flow.session import Session
 from tidemill.monitoring.alerts import check_addresses
-from tidemill.serving.server import STOP_SECONDS, HttpServer, end_after
+from tidemill.serving.server import HttpServer, end_after
 
 _TICK_SECONDS = 1.0
+# Jobs have time to keep what they did; the service ends before, within its own time.
+_STOP_SECONDS = 120.0
 
 
 class Addresses(Struct, frozen=True, kw_only=True):
@@ -55,7 +57,7 @@ def up(
     deployed = Deployed(deployment) if deployment else None
 
     def end(*_: object) -> None:
-        end_after(STOP_SECONDS)
+        end_after(_STOP_SECONDS)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -85,6 +87,7 @@ def up(
     notify(f"serving at {server.address} (stop with Ctrl-C)")
     notify(f"pages at {pages.address}")
     listener.start()
+    threading.Thread(target=_stop_with, args=(stop, server), name="tidemill-stop", daemon=True).start()
     supervisor = Supervisor(session, notify)
     for problem in check_addresses(session.project.policy):
         notify(problem)
@@ -95,11 +98,18 @@ def up(
             supervisor.start()
             watch(session, stop, notify)
     finally:
+        stop.set()
         supervisor.stop()
         listener.stop()
         pages.stop()
         server.stop()
         notify("stopped: all open requests are answered and journaled")
+
+
+def _stop_with(stop: threading.Event, server: HttpServer) -> None:
+    """Stop the service as soon as the process is to end: it does not wait for the jobs of the daemon."""
+    stop.wait()
+    server.stop()
 
 
 def watch(

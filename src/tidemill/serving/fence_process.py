@@ -32,6 +32,7 @@ from tidemill.serving.fence_messages import Answer, read_message, write_message
 
 _SET_PARENT_DEATH_SIGNAL, _SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
 _POLL_SECONDS = 0.1
+_NICE = 5  # a model that loops must not take the processor from the service
 _MOST_ENDINGS = 200
 _LIBRARIES = ("sklearn", "scipy", "numpy", "joblib", "lightgbm", "pandas", "threadpoolctl", "river", "onnxruntime")
 
@@ -150,6 +151,7 @@ def _work(channel: int, output: int, memory_mb: int) -> NoReturn:
     try:
         parent = os.getppid()
         os.setsid()
+        os.nice(_NICE)
         _set_process_option(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)

@@ -102,6 +102,7 @@ class HttpServer:
         self._server = self._create_server(self._socket)
         self._public: _PublicServer | None = None
         self._stopping = threading.Event()
+        self._stop_lock, self._is_stopped = threading.Lock(), False
         self._threads = [
             threading.Thread(target=self._server.run, name="tidemill-http", daemon=True),
             threading.Thread(target=self._refresh_routes, name="tidemill-routes", daemon=True),
@@ -113,19 +114,30 @@ class HttpServer:
         return self._threads[0].is_alive()
 
     def start(self) -> None:
-        """Load the routes, and start to serve requests."""
-        self.refresh(_LOAD_SECONDS)
-        if not self.service.routes:  # there is no other model that could wait for it
-            self.service.wait_for_routes(LOAD_SECONDS)
+        """Start to serve requests, and load the routes: until a model is loaded, its requests get 503.
+
+        A model that takes long to load does not delay the others: it is loaded in the background.
+        """
         self._buffer.start()
         self._keeper.start()
-        for thread in self._threads:
-            thread.start()
+        self._threads[0].start()
         while not self._server.started:
             if not self.is_running:
                 self.stop()
                 raise TidemillError("the HTTP server did not start", "see the log")
             time.sleep(0.005)
+        self.refresh(0.0)
+        began = time.monotonic()
+        while self.service.loading and not self._stopping.is_set():
+            # A model that is alone has nobody who could wait for it.
+            if time.monotonic() - began > (_LOAD_SECONDS if self.service.routes else LOAD_SECONDS):
+                break
+            time.sleep(0.005)
+        self._threads[1].start()
+
+    def interrupt(self) -> None:
+        """Let `start` return early; `stop` must follow."""
+        self._stopping.set()
 
     def test(self) -> None:
         """Write no predictions to the journal until `publish` is called: the service is only being tested."""
@@ -150,8 +162,14 @@ class HttpServer:
     def stop(self) -> None:
         """Answer the requests that arrived before, and write all predictions to the journal.
 
-        Requests that are still open after 20 s are ended, with their models.
+        Requests that are still open after 20 s are ended, with their models. A second call waits for the first.
         """
+        with self._stop_lock:
+            if not self._is_stopped:
+                self._is_stopped = True
+                self._stop()
+
+    def _stop(self) -> None:
         self._stopping.set()
         self._server.should_exit = True
         if self._public is not None:
@@ -254,11 +272,13 @@ def serve(
     """
     stopping = threading.Event()
 
+    server = HttpServer(workspace, clock, exposure, port, strict, signer, settings, hosts, report, journal)
+
     def stop(*_: object) -> None:
         end_after(STOP_SECONDS)
+        server.interrupt()
         stopping.set()
 
-    server = HttpServer(workspace, clock, exposure, port, strict, signer, settings, hosts, report, journal)
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.start()

@@ -1,7 +1,6 @@
 """The service: one synchronous core that predicts rows of HTTP requests, of batches and of backtests."""
 
 import threading
-import time
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -164,12 +163,6 @@ class Service:
             deadline = self.clock.monotonic() + (wait or 0.0)
             for thread in started:
                 thread.join(max(0.0, deadline - self.clock.monotonic()))
-
-    def wait_for_routes(self, seconds: float) -> None:
-        """Wait until a route is in force or none is being loaded, for at most so many seconds."""
-        deadline = self.clock.monotonic() + seconds
-        while self._loading and not self._routes and self.clock.monotonic() < deadline:
-            time.sleep(0.02)
 
     def _load_in_thread(self, route: Route) -> None:
         try:
