@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -236,15 +235,13 @@ def test_sigterm_ends_a_service_with_a_model_that_hangs(tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         until(lambda: 200 in replies, 60)
-        group = os.getpgid(process.pid)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         began = time.monotonic()
         process.terminate()
         assert process.wait(60) == 0
         assert time.monotonic() - began < 30
-        assert group
     for thread in threads:
         thread.join()
     assert len(replies) == 4
-    assert set(replies) == {200, 503, 504}
+    assert {200, 504} <= set(replies) <= {200, 503, 504}  # 503: no process was free before the end
     until(lambda: all(_find_state(int(child)) == "Z" for child in children), 10)
