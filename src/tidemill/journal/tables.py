@@ -152,6 +152,7 @@ class DeltaTables:
         with lock_file(root / f".{table}.lock"):
             if self._open(table) is not None:
                 raise CommitFailedError("another process has created the table")
+            self._store.make(table)
             write_deltalake(str(root / table), frame, commit_properties=commit_properties)
 
     def _compact_and_read_version(self, table: str) -> int:

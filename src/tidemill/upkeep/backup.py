@@ -28,6 +28,7 @@ from tidemill.durable import flush_folder
 from tidemill.errors import Corrupt, NotFound, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.ledger.ledger import Ledger
+from tidemill.presence import open_private
 from tidemill.upkeep.gc import list_blobs_of_release, list_blobs_of_run
 from tidemill.upkeep.lock import upkeep
 from tidemill.workspace.workspace import Workspace
@@ -73,7 +74,7 @@ def open_atomically(file: Path) -> Iterator[BinaryIO]:
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as sink:
+        with open(draft, "wb", opener=open_private) as sink:
             yield sink
             sink.flush()
             os.fsync(sink.fileno())

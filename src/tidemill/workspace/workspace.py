@@ -67,6 +67,9 @@ class Workspace:
             make_folder(self.root)
             if not (self.root / ".gitignore").exists():
                 (self.root / ".gitignore").write_text("*\n")
+            elif self.root.stat().st_mode & 0o077 and (self.root / ".ledger").exists():
+                with suppress(OSError):
+                    self.root.chmod(0o700)  # an earlier version created it for everybody
         except OSError as refused:
             raise TidemillError(f"the workspace {self.root} cannot be written: {refused.strerror}", _CURE) from None
 
@@ -130,6 +133,7 @@ class Workspace:
             if is_new and self.database.address:
                 self._create_root()
                 with suppress(OSError):
+                    self._mark.touch(mode=0o600)
                     self._mark.write_bytes(self._path)
         return self._ledger
 
