@@ -178,7 +178,7 @@ def test_upgraded_ledger_has_the_tables_of_a_new_one(old: Place, tmp_path: Path)
         fresh = url
     Ledger(fresh)
     assert upgraded == _layout(fresh)
-    assert {*upgraded} == {table.name for table in TABLES} | {"terms", "measures", "alembic_version"}
+    assert {*upgraded} == {table.name for table in TABLES} | {"terms", "measures", "seals", "alembic_version"}
 
 
 def test_eight_processes_upgrade_a_ledger_at_the_same_time(old: Place) -> None:

@@ -42,7 +42,7 @@ def verify(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Verify that no entry of the audit log was edited, deleted, inserted or moved.
+    """Verify that no entry of the audit log and no other record of the ledger was edited, deleted or inserted.
 
     Only a signed head reveals entries that were deleted at the end of the log, or a log that was written again.
     """
@@ -53,21 +53,26 @@ def verify(
     for signed in head or []:
         assert public_key is not None
         problems += _compare_with_head(session, file, report, signed, public_key)
+    records = list(session.workspace.ledger.verify()) if file is None else []
     if json:
-        output.print_json({"entries": report.entries, "head": report.head, "faults": report.faults, "heads": problems})
+        found = {"faults": report.faults, "records": records, "heads": problems}
+        output.print_json({"entries": report.entries, "head": report.head, **found})
     for fault in report.faults if not json else ():
         output.out.print(f"entry {fault.number or '?'} ({fault.id}): {fault.problem}")
+    problems += [f"{' '.join(filter(None, (fault.book, fault.id)))}: {fault.problem}" for fault in records]
     for problem in problems if not json else ():
         output.out.print(problem)
     count = len(report.faults) + len(problems)
     if count:
         raise Corrupt(
-            f"the audit log of project {session.project.name!r} has {count} fault{'s' if count > 1 else ''}",
+            f"the ledger of project {session.project.name!r} has {count} fault{'s' if count > 1 else ''}",
             "find out who changed the ledger; a backup has the log as it was: `tidemill restore FILE`",
         )
     if not json:
         against = f", and continue {len(head)} signed head{'s' if len(head) > 1 else ''}" if head else ""
         output.out.print(f"{report.entries} entries are unchanged{against}; the last hash is {report.head or 'none'}")
+        if file is None:
+            output.out.print("all other records are unchanged since Tidemill wrote them")
 
 
 def _verify_log(session: "Session", file: Path | None) -> "tuple[AuditReport, list[str]]":

@@ -1,6 +1,6 @@
 """Books: the records of one type with their search index. Add, get, find and change, in SQL."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -11,6 +11,7 @@ from tidemill.errors import Conflict, Corrupt, InputError, NotFound, Overtaken
 from tidemill.ledger.connections import Connections
 from tidemill.ledger.index import EMPTY_ENTRY, IndexEntry, index_record
 from tidemill.ledger.query import LAST, build_conditions, choose_start, select, select_distinct
+from tidemill.ledger.seals import StoredRow, hash_record
 from tidemill.ledger.table import Table, quote, to_searchable
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -124,6 +125,7 @@ class SqlBook(Generic[T]):
         with self._connections.transaction() as connection:
             if not connection.execute(self._insert, row).rowcount:
                 raise self._conflict(identifier)
+            self._connections.count_change(self.name, hash_record(self.name, identifier, 1, row[-2]))
             self._index(connection, identifier, EMPTY_ENTRY, entry)
         return record
 
@@ -153,6 +155,8 @@ class SqlBook(Generic[T]):
                 raise Conflict(
                     f"{book} already has one of {len(rows)} new records", "read the records again, then retry"
                 )
+            added = sum(hash_record(book, row[0], 1, row[-2]) for row in rows)
+            self._connections.count_change(book, added)
             # In the order of the index, so that the database writes each page once.
             for sql, entries in ((_ADD_TERM, sorted(terms)), (_ADD_MEASURE, sorted(measures))):
                 if entries:
@@ -250,6 +254,9 @@ class SqlBook(Generic[T]):
                 row = (*self._row(record, entry), full_id, revision)
                 new_keys = any(getattr(old, key) != getattr(record, key) for key in self._keys)
                 if self._try_replace(connection, row, full_id, new_keys=new_keys):
+                    after = hash_record(self.name, full_id, revision + 1, row[len(self._searched)])
+                    before = hash_record(self.name, full_id, revision, body)
+                    self._connections.count_change(self.name, after - before)
                     self._index(connection, full_id, index_record(old), entry)
                     return record
         raise Conflict(f"other processes keep changing {self._table.name} {identifier}", "try again")
@@ -266,6 +273,26 @@ class SqlBook(Generic[T]):
             raise self._conflict(identifier) from None
         finally:
             connection.execute("RELEASE swap")
+
+    def iterate_stored(self, connection: Any) -> Iterator[StoredRow]:
+        """Iterate over the stored rows in the order of their ids, also over those that were damaged or edited."""
+        columns = ", ".join(("id", "revision", *map(quote, self._searched), "body", "words"))
+        page = self._statement(f"SELECT {columns} FROM {self.name} WHERE id > ? ORDER BY id LIMIT {_BATCH_SIZE}")
+        last = ""
+        while rows := connection.execute(page, (last,)).fetchall():
+            yield from map(self._to_stored_row, rows)
+            last = rows[-1][0]
+
+    def _to_stored_row(self, row: Sequence[Any]) -> StoredRow:
+        identifier, revision, *values, body, words = row
+        try:
+            record = self._decode(body)
+        except msgspec.MsgspecError:
+            return StoredRow(identifier, revision, body, fits=False)
+        entry = index_record(record)
+        *expected, _, expected_words = self._row(record, entry)
+        fits = [getattr(record, "id"), *expected, expected_words] == [identifier, *values, words]  # noqa: B009
+        return StoredRow(identifier, revision, body, fits, entry)
 
     def fill_index(self, connection: Any) -> None:
         """Write the search index of every record of this book; the index must be empty.

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -20,6 +20,7 @@ class _ThreadState:
         self.process = os.getpid()
         self.connection: Any = None
         self.writing = False
+        self.changes: dict[str, int] = {}
         _ALL_STATES.add(self)
 
     def __del__(self) -> None:
@@ -57,6 +58,8 @@ class Connections:
         self.database = database
         self.on_connect: Callable[[Any], None] = lambda _: None
         """Checks each new connection: a reconnection can reach another database than the one before it."""
+        self.on_commit: Callable[[Any, Mapping[str, int]], None] = lambda *_: None
+        """Writes how much a transaction changed the sums of books, before it is committed; see `ledger/seals`."""
         self.refusal: TidemillError | None = None
         """The error of each transaction that writes, for a ledger that does not exist."""
         self._local = threading.local()
@@ -111,6 +114,7 @@ class Connections:
                 self._run_first(state, lambda connection: database.begin(connection, durable=durable))
                 state.writing = True
                 yield state.connection
+                self.on_commit(state.connection, state.changes)
                 self._require_present(state.connection)
                 state.connection.execute("COMMIT")
             except BaseException:
@@ -118,8 +122,14 @@ class Connections:
                 raise
             finally:
                 state.writing = False
+                state.changes.clear()
         except database.Error as refused:
             raise database.explain(refused) from None
+
+    def count_change(self, book: str, change: int) -> None:
+        """Add a change of the sum of a book to those of the open transaction."""
+        changes = self._state().changes
+        changes[book] = changes.get(book, 0) + change
 
     def _run_first(self, state: _ThreadState, action: Callable[[Any], R]) -> R:
         """Run the first action on a connection, and repeat it on a new connection if the server was restarted."""

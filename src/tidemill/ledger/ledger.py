@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from tidemill.core.artifact import Artifact
@@ -22,8 +22,9 @@ from tidemill.ledger.audit import AuditBook
 from tidemill.ledger.book import SqlBook, SqlBookReader
 from tidemill.ledger.connections import Connections
 from tidemill.ledger.copying import export_tables, load_book
-from tidemill.ledger.database import Database, open_database
+from tidemill.ledger.database import Database, open_connection, open_database
 from tidemill.ledger.schema import create_or_upgrade
+from tidemill.ledger.seals import SealFault, find_faults, fold_seals, write_seals
 from tidemill.ledger.table import Table
 
 _ARTIFACTS = Table("artifacts", ("kind",))
@@ -67,6 +68,7 @@ class Ledger:
         self.builds = SqlBook(connections, _BUILDS, Build)
         self.deployments = SqlBook(connections, _DEPLOYMENTS, Deployment)
         self.tokens = SqlBook(connections, _TOKENS, Token)
+        connections.on_commit = partial(write_seals, self.database)
         create_or_upgrade(connections, TABLES, self._fill_index, create=create)
         connections.refusal = refusal
 
@@ -99,6 +101,17 @@ class Ledger:
         with self.transaction(durable=True) as connection:
             self.database.exclude_writers(connection, _REFERRING_TO_BLOBS)
             yield
+
+    def tidy(self) -> None:
+        """Replace the many seals of a book by one."""
+        with self.transaction() as connection:
+            fold_seals(connection, self.database)
+
+    def verify(self) -> Iterator[SealFault]:
+        """Iterate over the differences between the records and what Tidemill wrote, in one snapshot."""
+        with open_connection(self.database, "cannot be read") as connection:
+            self.database.begin_snapshot(connection)
+            yield from find_faults(connection, list(self.books.values()))
 
     def export(self) -> Iterator[tuple[str, Iterator[bytes]]]:
         """Iterate over the books with their records as JSON lines, from one snapshot; read each before the next."""

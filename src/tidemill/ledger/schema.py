@@ -9,6 +9,7 @@ from tidemill.errors import StoreMissing, TidemillError
 from tidemill.ledger.connections import Connections
 from tidemill.ledger.database import Database
 from tidemill.ledger.migrations import FIRST, HEAD, MIGRATIONS
+from tidemill.ledger.seals import define_seals
 from tidemill.ledger.table import INDEX_TABLES, Table, index_definition
 
 # Keep this name: every earlier version of Tidemill reads the number of the last migration from this table, and refuses
@@ -102,7 +103,7 @@ def _create(database: Database, connection: Any, tables: Sequence[Table]) -> Non
     for table in tables:
         for statement in table.definition(database):
             connection.execute(statement)
-    for statement in index_definition(database):
+    for statement in (*index_definition(database), *define_seals(database)):
         connection.execute(statement)
     _write_version(database, connection)
 

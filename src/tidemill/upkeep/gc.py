@@ -126,6 +126,7 @@ def collect(
     old = [blob for blob in marked if blob.digest not in new]
     deleted = [blob for batch in _batches(old) for blob in _sweep(ledger, blobs, batch, planned.since)]
     blobs.delete_drafts(GRACE.total_seconds())
+    ledger.tidy()
     return Collected(len(deleted), sum(blob.size for blob in deleted), len(planned.unneeded) - len(deleted))
 
 
