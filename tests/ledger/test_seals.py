@@ -57,7 +57,7 @@ def fill(url: str) -> Ledger:
     return books
 
 
-def add_and_change(url: str, number: int) -> int:
+def add_and_change(number: int, url: str) -> int:
     """Write, in another process, records that others write too."""
     books, added = Ledger(url), 0
     for position in range(20):
