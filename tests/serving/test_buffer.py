@@ -57,7 +57,6 @@ def test_rows_are_written_after_a_while(tmp_path: Path) -> None:
 def test_rows_wait_for_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     journal, metrics = FileJournal(folder), ServiceMetrics()
-    folder.rmdir()
     folder.write_text("in the way")
     buffer = JournalBuffer(journal, metrics, bound=10)
     buffer.append(KIND, rows(8))
@@ -73,7 +72,6 @@ def test_rows_wait_for_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
 def test_rows_that_cannot_be_written_on_close_are_counted(tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     journal, metrics = FileJournal(folder), ServiceMetrics()
-    folder.rmdir()
     folder.write_text("in the way")
     buffer = JournalBuffer(journal, metrics)
     buffer.append(KIND, rows(8))
