@@ -12,7 +12,7 @@ from tidemill.core.columns import BATCH
 from tidemill.core.resources import BooksReader, Sources, TableReader
 from tidemill.core.schema import Schema
 from tidemill.data.keys import to_class_names
-from tidemill.data.spellings import Spellings, describe_spellings, find_spellings, suggest_setting, unify_columns
+from tidemill.data.spellings import Spellings, describe_spellings, find_spellings, suggest_setting, unify_spellings
 from tidemill.errors import NotFound
 from tidemill.registry.withdrawals import find_withdrawn
 
@@ -30,15 +30,18 @@ def find_known_classes(
     """Return the classes of the accepted rows of each label of a source: two or more, in at least 50 labelled rows."""
     found: dict[str, tuple[str, ...]] = {}
     for label, spellings in sources.labels(source).items():
+        withdrawn = list(find_withdrawn(books, environment))
         try:
-            rows = tables.read(source, tables.version(source), [label, BATCH])
+            rows = tables.read(source, tables.version(source), [label, BATCH] if withdrawn else [label])
         except (NotFound, pl.exceptions.ColumnNotFoundError):
             continue
-        withdrawn = list(find_withdrawn(books, environment))
-        rows = rows.filter(~pl.col(BATCH).is_in(withdrawn), pl.col(label).is_not_null())
-        rows = unify_columns(rows, {label: spellings})
-        classes = to_class_names(rows[label]).drop_nulls().unique().sort().to_list()
-        if rows.height >= _LEAST_ROWS and 2 <= len(classes) <= _MAX_CLASSES:
+        if withdrawn:
+            rows = rows.filter(~pl.col(BATCH).is_in(withdrawn))
+        labels = rows[label].drop_nulls()
+        # The names of the distinct values, because each ingestion reads the labels of all rows.
+        distinct = labels if labels.dtype.is_nested() else labels.unique()
+        classes = to_class_names(unify_spellings(distinct, spellings)).drop_nulls().unique().sort().to_list()
+        if len(labels) >= _LEAST_ROWS and 2 <= len(classes) <= _MAX_CLASSES:
             found[label] = tuple(classes)
     return found
 
