@@ -60,7 +60,7 @@ def test_a_store_that_is_moved_away_is_missed_and_used_again(tmp_path: Path) -> 
                 elsewhere.rename(path)
             until(lambda: httpx.get(pages + "/", timeout=60).status_code == 200)
             predict_and_label(client)
-            assert run(shop, "run", "ingestion").returncode == 0
+        assert run(shop, "run", "ingestion").returncode == 0
     assert run(shop, "audit", "verify").returncode == 0
 
 
