@@ -54,9 +54,9 @@ def test_a_full_disk_costs_nothing_that_was_acknowledged(shop: Path) -> None:
         assert tally["tries"] or tally["note"] or tally["fault"].endswith("a service")
 
 
-def test_an_edited_audit_log_is_found(shop: Path) -> None:
-    tally = run(shop, "edits", 7)["edited row of audit"]
-    assert (tally["tries"], tally["named"]) == (1, 1)
+def test_an_edited_record_of_each_kind_is_found(shop: Path) -> None:
+    for tally in run(shop, "edits", 7).values():
+        assert (tally["tries"], tally["named"]) == (1, 1), tally["problems"]
 
 
 def test_the_table_has_a_row_for_each_fault_and_a_line_for_each_problem() -> None:
