@@ -301,7 +301,7 @@ def identified(model: Model, **changes: Any) -> Model:
             422,
             ("label 1: the key '12' has 1 of 2", "carrier, flight"),
         ),
-        ({"value": True, "id": "order 7"}, 422, ("label 1: 'order 7' is not the id",)),
+        ({"value": True, "id": "7" * 201}, 422, ("label 1: '777", "is not the id")),
         ({"value": True, "id": ID, "time": "later"}, 422, ("label 1", "time")),
         ({"value": "late", "id": ID}, 422, ("label 1 is 'late'", "'false', 'true'")),
         ({"value": 2, "id": ID}, 422, ("label 1 is '2'", "'false', 'true'")),
@@ -315,6 +315,16 @@ def test_labels_that_do_not_fit_are_refused(
     good = {"id": ID, "value": True}
     assert_error(client.post(f"/labels/{MODEL}", json={"labels": [good, label]}), status, *words)
     assert kit.labels().is_empty()
+
+
+def test_labels_of_ids_that_no_prediction_has_are_stored_with_a_warning(kit: ServingKit) -> None:
+    kit.route(kit.arm(1, package()))
+    with running(kit) as (_, client):
+        labels = [{"id": ID, "value": True}, {"id": "order 7", "value": True}, {"id": "x", "value": False}]
+        reply = client.post(f"/labels/{MODEL}", json={"labels": labels}).json()
+    assert reply["accepted"] == 3
+    assert "label 1 (and 1 more): 'order 7' is not the id of a prediction" in reply["warnings"][0]
+    assert sorted(kit.labels()["id"].to_list()) == sorted([ID, "order 7", "x"])
 
 
 def test_each_label_of_a_request_can_have_a_spelling_of_its_own(kit: ServingKit) -> None:

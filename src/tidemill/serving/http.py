@@ -218,7 +218,9 @@ class ServiceApp:
         if len(labels) > _MAX_ROWS:
             return _too_many(len(labels), "labels", model)
         accepted = self._service.add_labels(model, wire.to_label_frame(labels, route.manifest)) if labels else 0
-        return Reply(200, msgspec.json.encode({"accepted": accepted}), model)
+        warnings = wire.list_label_warnings(labels)
+        reply = {"accepted": accepted} | ({"warnings": warnings} if warnings else {})
+        return Reply(200, msgspec.json.encode(reply), model)
 
 
 def _refuse_early(
