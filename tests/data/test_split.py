@@ -4,13 +4,16 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tidemill.data.folds import split_folds
 from tidemill.data.split import split_at_random, split_by_group, split_by_time, split_stratified
 from tidemill.errors import DataError
 
@@ -189,7 +192,12 @@ def test_equal_rows_are_on_one_side_of_a_random_split_and_no_row_is_lost(
     values: list[tuple[str | None, int, float | None]], share: float, validation: float, seed: int
 ) -> None:
     types: dict[str, Any] = {"row": pl.String, "column_0": pl.Int64, "z": pl.Float64}
-    rows = pl.DataFrame(values, schema=types, orient="row").with_columns(id=pl.int_range(pl.len()))
+    chance = Random(0)
+    measured = {row: chance.random() for row in sorted({*map(str, values)})}
+    rows = pl.DataFrame(values, schema=types, orient="row").with_columns(
+        id=pl.int_range(pl.len()), measured=pl.Series([measured[str(row)] for row in values], dtype=pl.Float64)
+    )
+    types["measured"] = pl.Float64  # numbers that no two rows have by chance
     equal = Counter(map(str, values))
     assume(len(equal) > 2)
     for parts in (
@@ -207,15 +215,65 @@ def test_equal_rows_are_on_one_side_of_a_random_split_and_no_row_is_lost(
 
 
 def test_copies_stay_together_and_what_is_alike_by_nature_does_not() -> None:
-    copied = pl.DataFrame({"x": [place % 100 for place in range(400)]})
+    copied = pl.DataFrame({"x": [((place % 100) + 0.5) ** 0.5 for place in range(400)]})
     parts = split_at_random(copied, 0.2, 0.1, 0)
     assert not set(parts.test["x"]) & (set(parts.train["x"]) | set(parts.validation["x"]))
     assert (parts.train.height, parts.validation.height, parts.test.height) == (288, 32, 80)
     coins = pl.DataFrame({"x": [place % 2 for place in range(400)]})
     assert set(split_at_random(coins, 0.2, 0.0, 0).test["x"]) == {0, 1}
-    mixed = split_stratified(copied.with_columns(y=pl.col("x") % 2), "y", 0.25, 0.0, 0)
+    mixed = split_stratified(copied.with_columns(y=pl.col("x") > 5), "y", 0.25, 0.0, 0)
     assert not set(mixed.test["x"]) & set(mixed.train["x"])
     assert abs(mixed.test.height - 100) <= 4
+
+
+def _few_classes(random: Any, rows: int) -> dict[str, Any]:
+    return {
+        "class": random.integers(1, 4, rows),
+        "age": random.integers(0, 80, rows),
+        "sex": random.integers(0, 2, rows),
+    }
+
+
+def _prices_of_products(random: Any, rows: int) -> dict[str, Any]:
+    product = random.integers(0, 60, rows)
+    return {"product": [f"p{one}" for one in product], "price": np.sqrt(product + 2.0)}
+
+
+def _digits(random: Any, rows: int) -> dict[str, Any]:
+    return {"full": random.integers(0, 10, rows), "gaps": random.integers(0, 10, rows)}
+
+
+@pytest.mark.parametrize("draw", [_few_classes, _prices_of_products, _digits])
+@pytest.mark.parametrize("kind", ["random", "stratified", "folds"])
+def test_rows_of_a_table_of_few_values_are_on_both_sides_with_all_their_labels(draw: Any, kind: str) -> None:
+    """Otherwise the test of a value has one label, and its training rows have the other one."""
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        table = pl.DataFrame(draw(random, 3_000))
+        effect = random.random(table.height) < 0.2 + 0.6 * (table[table.columns[-1]].rank("dense") % 2).to_numpy()
+        rows = table.with_columns(y=pl.Series(effect))
+        if kind == "random":
+            parts = split_at_random(rows, 0.2, 0.0, seed, table.columns, "y")
+            train, test = parts.train, parts.test
+        elif kind == "stratified":
+            parts = split_stratified(rows, "y", 0.2, 0.0, seed, table.columns)
+            train, test = parts.train, parts.test
+        else:
+            train, test = next(split_folds(rows, "random", 5, seed=seed, label="y", alike=tuple(table.columns)))
+        learned = train.group_by(table.columns).agg(learned=pl.col("y").mean())
+        met = test.join(learned, on=table.columns).select(pl.col("y").cast(pl.Float64), "learned")
+        assert met.height > 0.8 * test.height
+        assert abs(met["y"].mean() - met["learned"].mean()) < 0.06
+        assert pl.DataFrame(met).select(pl.corr("y", "learned")).item() > 0.2
+
+
+def test_rows_that_were_drawn_again_and_again_stay_together() -> None:
+    """Oversampled rows are copies, although they repeat as unevenly as values that are equal by chance."""
+    random = np.random.default_rng(0)
+    table = pl.DataFrame({"x": random.normal(size=500), "z": random.integers(0, 3, 500), "y": random.random(500) < 0.1})
+    drawn = table[random.integers(0, 500, 1_000)]
+    parts = split_at_random(drawn, 0.2, 0.1, 0, ["x", "z"], "y")
+    assert not set(parts.test["x"]) & (set(parts.train["x"]) | set(parts.validation["x"]))
 
 
 @given(hours=st.lists(st.integers(0, 2000), min_size=10, max_size=120), minimum=st.integers(0, 60))

@@ -4,25 +4,22 @@ import numpy as np
 import polars as pl
 
 from tidemill.checks.gate import Finding
-from tidemill.data.arrays import Floats
+from tidemill.data.copies import estimate_chance, labels_differ
 from tidemill.data.keys import to_row_keys
 
-_SAMPLE_ROWS = 50_000
 _MOST_SHARED = 0.01
 _MOST_REPEATED = 0.05
 _MOSTLY = 0.5
-# The variance of the counts of values divided by their mean; below it values repeat more evenly than by chance.
-_EVEN = 0.25
-_NEAR = 50
-_UNEVEN = 0.1
 _SURE = 3.0
 
 
-def find_copies(train: pl.DataFrame, test: pl.DataFrame, key: tuple[str, ...], whole: tuple[str, ...]) -> list[Finding]:
+def find_copies(
+    train: pl.DataFrame, test: pl.DataFrame, key: tuple[str, ...], whole: tuple[str, ...], label: str
+) -> list[Finding]:
     """Find test rows that are also training rows; if there are none, find repeated rows in the whole table.
 
     Rows with a `key` are compared by their key, other rows by the columns `whole`. Equal rows that are no copies, as
-    in a table of few values, are expected at the rate of the training rows.
+    in a table of few values, are expected at the rate of the training rows. The `label` is one of the columns.
     """
     both = {*train.columns} & {*test.columns}
     columns = [name for name in dict.fromkeys(whole) if name in both]
@@ -33,16 +30,24 @@ def find_copies(train: pl.DataFrame, test: pl.DataFrame, key: tuple[str, ...], w
         train, test = train.filter(train_keys["key"].is_null()), test.filter(test_keys["key"].is_null())
         if findings or not columns or not test.height:
             return findings
-        return _find_shared(train, test, columns, _estimate_chance(_stack(train, test, columns)))
+        return _find_shared(train, test, columns, _find_chance(_stack(train, test, columns), label))
     if not columns or not test.height:
         return []
     rows = _stack(train, test, columns)
-    by_chance = _estimate_chance(rows)
+    by_chance = _find_chance(rows, label)
     return _find_shared(train, test, columns, by_chance) or _find_repeated(rows, by_chance)
 
 
 def _stack(train: pl.DataFrame, test: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
     return pl.concat([train.select(columns), test.select(columns)], how="vertical_relaxed")
+
+
+def _find_chance(rows: pl.DataFrame, label: str) -> float:
+    """Return the share of rows that can be equal by chance: all, if rows that are equal have different labels."""
+    inputs = [name for name in rows.columns if name != label and not rows.schema[name].is_nested()]
+    if inputs and label in rows.columns and labels_differ(rows.select(inputs).hash_rows(seed=0), rows[label]):
+        return 1.0
+    return estimate_chance(rows)
 
 
 def _find_shared(train: pl.DataFrame, test: pl.DataFrame, columns: list[str], by_chance: float | None) -> list[Finding]:
@@ -73,51 +78,3 @@ def _find_repeated(rows: pl.DataFrame, by_chance: float) -> list[Finding]:
     return [
         Finding(about="test rows", outcome="fail" if repeated > _MOSTLY else "warn", reason=reason, evidence=evidence)
     ]
-
-
-def _estimate_chance(rows: pl.DataFrame) -> float:
-    """Return an upper bound of the share of rows that are equal by chance: that of the column with the least.
-
-    Each distinct row counts once, so that copies do not make values more frequent. A number with many digits rarely
-    repeats by chance; a number like 31.4 does. If the values of a column repeat as unevenly as by chance, the column is
-    no evidence of copies; in a table of copies all values repeat about equally often.
-    """
-    distinct = rows.unique(maintain_order=True)
-    return min((_estimate_equal_share(rows[name], distinct[name]) for name in rows.columns), default=1.0)
-
-
-def _estimate_equal_share(values: pl.Series, of_distinct_rows: pl.Series) -> float:
-    if values.dtype.is_nested():
-        return 1.0
-    counts = values.alias("value").value_counts()["count"].to_numpy().astype(float)
-    if counts.var() / counts.mean() >= _EVEN:
-        return 1.0
-    repeated = int(of_distinct_rows.is_duplicated().sum()) / max(len(of_distinct_rows), 1)
-    if not of_distinct_rows.dtype.is_numeric():
-        return repeated
-    numbers = of_distinct_rows.cast(pl.Float64).drop_nulls()
-    return max(repeated, _estimate_collisions(numbers.filter(numbers.is_finite())))
-
-
-def _estimate_collisions(numbers: pl.Series) -> float:
-    """Return the share of rows whose number collides with another by chance, from the density in steps of its values.
-
-    The density is measured around each value, so that outliers and long tails do not reduce it elsewhere.
-    """
-    ordered = np.sort(numbers.to_numpy())
-    gaps = np.diff(np.unique(ordered))
-    if not gaps.size:
-        return 1.0
-    step = _find_step(gaps, numbers)
-    near = min(_NEAR, ordered.size - 1)
-    spans = ordered[near:] - ordered[:-near]
-    return float(np.minimum(1.0, near * step / np.maximum(spans, step)).mean())
-
-
-def _find_step(gaps: Floats, numbers: pl.Series) -> float:
-    """Return the step of which all gaps are multiples (1 for 9.99 and 10.99), or a unit of the last written decimal."""
-    multiples = gaps / gaps.min()
-    if np.abs(multiples - multiples.round()).mean() < _UNEVEN:
-        return float(gaps.min())
-    decimals = numbers.head(_SAMPLE_ROWS).cast(pl.String).str.extract(r"\.(\d*?)0*$").str.len_chars().median()
-    return 10.0**-decimals if isinstance(decimals, float) else float(np.spacing(np.abs(numbers.to_numpy()).max()))

@@ -65,7 +65,7 @@ def find_leaks(
     """
     findings = [
         *_find_leaking_input(train, inputs, label, most),
-        *find_copies(train, test, key, (*inputs, label, *((TIME,) if timed else ()))),
+        *find_copies(train, test, key, (*inputs, label, *((TIME,) if timed else ())), label),
     ]
     findings += _find_shared_groups(train, test, group) if group else []
     findings += _find_later_rows(train, test) if timed else []

@@ -28,7 +28,7 @@ def split_folds(
     """Yield at most `count` folds.
 
     By `time`, the test rows are blocks of the newer half, and the training rows of a block are all older ones (a
-    rolling origin). Otherwise each row is in the test of one fold: rows that are equal in the columns `alike`, and the
+    rolling origin). Otherwise each row is in the test of one fold: copies, by the columns `alike`, and the
     rows of one `group`, are in the same one; if stratified, each fold has nearly the same shares of the values of
     `label`.
     """
@@ -67,7 +67,7 @@ def _assign_folds(
         units = rows[group].rank("dense").fill_null(0).to_numpy().astype(np.int64)
         units = np.unique(units, return_index=True)[1][np.unique(units, return_inverse=True)[1]]
     else:
-        rows, units = group_equal_rows(frame, seed, alike)
+        rows, units = group_equal_rows(frame, seed, alike, label)
     # The units in the order of their first rows, which is random; stratified: sorted by the label.
     first = np.unique(units)
     if kind == "stratified":

@@ -9,6 +9,7 @@ import polars as pl
 from tidemill.clock import parse_duration
 from tidemill.core.policy import Training
 from tidemill.data.arrays import Ints
+from tidemill.data.copies import are_copies
 from tidemill.data.frame import TIME
 from tidemill.errors import DataError
 
@@ -52,30 +53,41 @@ def split_by_time(frame: pl.DataFrame, test: str, share: float, validation: floa
 
 
 def split_at_random(
-    frame: pl.DataFrame, share: float, validation: float, seed: int, alike: Sequence[str] | None = None
+    frame: pl.DataFrame,
+    share: float,
+    validation: float,
+    seed: int,
+    alike: Sequence[str] | None = None,
+    label: str = "",
 ) -> Split:
     """Split shuffled rows, for tables without a time; the same seed and rows have the same split.
 
-    Rows that are equal in the columns `alike` (None: in all columns) stay on one side: otherwise a model would be
-    tested on copies of its training rows. A group of more than 20 equal rows that is also more than 1 % of all rows
-    is split: such rows are not copies, the table has few distinct rows.
+    Copies stay on one side: otherwise a model would be tested on its training rows. Copies are rows that are equal in
+    the columns `alike` (None: in all columns but the `label`) and that are not equal by chance, see `are_copies`. A
+    group of more than 20 equal rows that is also more than 1 % of all rows is split.
     """
-    shuffled, first = group_equal_rows(frame, seed, alike)
+    shuffled, first = group_equal_rows(frame, seed, alike, label)
     early = _move_cut_to_equal_rows(first, int(frame.height * (1 - share)))
     middle = min(_move_cut_to_equal_rows(first, int(early * (1 - validation))), early)
     return _require_rows(Split(shuffled[:middle], shuffled[middle:early], shuffled[early:]))
 
 
-def group_equal_rows(frame: pl.DataFrame, seed: int, alike: Sequence[str] | None) -> tuple[pl.DataFrame, Ints]:
-    """Return shuffled rows with equal rows next to each other, and for each row the index of the first equal row."""
+def group_equal_rows(
+    frame: pl.DataFrame, seed: int, alike: Sequence[str] | None, label: str = ""
+) -> tuple[pl.DataFrame, Ints]:
+    """Return shuffled rows with copies next to each other, and for each row the index of its first copy."""
     shuffled = frame[np.random.default_rng(seed).permutation(frame.height)]
     schema = frame.schema
     names = frame.columns if alike is None else [name for name in alike if name in schema]
-    compared = [name for name in dict.fromkeys(names) if not schema[name].is_nested()]
+    compared = [name for name in dict.fromkeys(names) if not schema[name].is_nested() and name != label]
     if not compared or not frame.height:
         return shuffled, np.arange(frame.height)
     # One hash of all columns, as a window over thousands of columns is slow; rows of equal hashes stay on one side.
-    hashes = pl.DataFrame({"hash": shuffled.select(compared).hash_rows(seed=0)}).with_row_index("row")
+    inputs = shuffled.select(compared)
+    hashed = inputs.hash_rows(seed=0)
+    if not are_copies(inputs, hashed, shuffled[label] if label in schema else None):
+        return shuffled, np.arange(frame.height)
+    hashes = pl.DataFrame({"hash": hashed}).with_row_index("row")
     row = pl.col("row")
     kept = pl.when(pl.len().over("hash") <= max(_MAX_COPIES, frame.height * _MAX_COPY_SHARE))
     first = hashes.select(kept.then(row.min().over("hash")).otherwise(row).cast(pl.Int64))
@@ -134,7 +146,7 @@ def split_stratified(
 ) -> Split:
     """Split shuffled rows so that every part has the same shares of the labels, as far as whole rows permit.
 
-    Equal rows stay together, as in `split_at_random`.
+    Copies stay together, as in `split_at_random`.
 
     Raises
     ------
@@ -143,8 +155,7 @@ def split_stratified(
     """
     if label not in frame.columns:
         raise DataError(f"there is no column {label!r} to stratify by", f"the columns are: {', '.join(frame.columns)}")
-    names = frame.columns if alike is None else [*alike, label]
-    shuffled, first = group_equal_rows(frame, seed, names)
+    shuffled, first = group_equal_rows(frame, seed, alike, label)
     # The relative position of each row among the rows of its label (0 to 1): a cut there cuts all labels alike.
     position = ((pl.int_range(pl.len()) + 0.5) / pl.len()).over(label)
     positions = shuffled.select(position.alias("position"), pl.Series("first", first))

@@ -61,7 +61,7 @@ def compare_folds(
             seed=options.seed,
             group=options.group,
             label=problem.label,
-            alike=list_identity(frame, policy, source),
+            alike=list_inputs(frame, policy, source),
         ):
             model = fit(train)
             rows = select_learned(model, test, problem)
@@ -82,12 +82,11 @@ def compare_folds(
     )
 
 
-def list_identity(frame: pl.DataFrame, policy: ModelPolicy, source: Source) -> tuple[str, ...]:
-    """Return the columns of a model's inputs and its label: rows that are equal in them stay on one side of a split."""
+def list_inputs(frame: pl.DataFrame, policy: ModelPolicy, source: Source) -> tuple[str, ...]:
+    """Return the columns of a model's inputs: copies are equal in them, and stay on one side of a split."""
     not_inputs = {*source.key, source.time, policy.problem.label_known_at, policy.problem.label}
     columns = (name for name in frame.columns if name not in not_inputs and not is_internal(name))
-    inputs = policy.inputs.request or tuple(columns)
-    return (*inputs, policy.problem.label)
+    return policy.inputs.request or tuple(columns)
 
 
 def hold_out_validation(
@@ -106,8 +105,9 @@ def hold_out_validation(
         case "group":
             split = split_by_group(rows, options.group, share, 0.0, seed)
         case "stratified":
-            identity = list_identity(rows, policy, source)
-            split = split_stratified(rows, policy.problem.label, share, 0.0, seed, identity)
+            inputs = list_inputs(rows, policy, source)
+            split = split_stratified(rows, policy.problem.label, share, 0.0, seed, inputs)
         case "random":
-            split = split_at_random(rows, share, 0.0, seed, list_identity(rows, policy, source))
+            inputs = list_inputs(rows, policy, source)
+            split = split_at_random(rows, share, 0.0, seed, inputs, policy.problem.label)
     return split.train, split.test

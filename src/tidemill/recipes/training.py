@@ -29,7 +29,7 @@ from tidemill.monitoring.alerts import alert_release
 from tidemill.monitoring.stored_releases import ERRORS
 from tidemill.recipes.fingerprints import measure_errors
 from tidemill.recipes.fitting import add_columns, describe, fit, learn_vocabularies, search
-from tidemill.recipes.folds import FoldComparison, compare_folds, hold_out_validation, list_identity, needs_folds
+from tidemill.recipes.folds import FoldComparison, compare_folds, hold_out_validation, list_inputs, needs_folds
 from tidemill.recipes.gating import GateFacts
 from tidemill.recipes.horizons import find_horizons, select_learned_rows, uses_validation
 from tidemill.recipes.ingestion import ingest
@@ -65,16 +65,16 @@ def split(
     share, seed = options.test_share, options.seed
     validation = options.validation if uses_validation(options) else 0.0
     source = sources.definition(policy.problem.source)
-    identity = list_identity(frame, policy, source)
+    inputs = list_inputs(frame, policy, source)
     match choose_split_kind(options, timed=bool(source.time)):
         case "time":
             return split_by_time(frame, options.test, share, validation, options.minimum_test_rows)
         case "group":
             return split_by_group(frame, options.group, share, validation, seed)
         case "stratified":
-            return split_stratified(frame, policy.problem.label, share, validation, seed, identity)
+            return split_stratified(frame, policy.problem.label, share, validation, seed, inputs)
         case "random":
-            return split_at_random(frame, share, validation, seed, identity)
+            return split_at_random(frame, share, validation, seed, inputs, policy.problem.label)
 
 
 @step
