@@ -81,11 +81,16 @@ class StoreFolder:
         StoreMissing
             if it was created, and another or no folder is at its path now.
         """
+        if not self._is_identified():
+            return self._adopt()
+        self._mark.set()
+        return True
+
+    def _is_identified(self) -> bool:
         try:
             os.stat(self._identity)  # noqa: PTH116 - creating a Path is slower than the call
         except (FileNotFoundError, NotADirectoryError):
-            return self._adopt()
-        self._mark.set()
+            return False
         return True
 
     def require(self) -> None:
@@ -127,6 +132,9 @@ class StoreFolder:
     def _adopt(self) -> bool:
         """Return whether the folder is a store of an earlier version; raise `StoreMissing` if the store is lost."""
         if self._mark.is_set:
+            # The mark follows the file inside: another process may have created the store since the last look.
+            if self._is_identified():
+                return True
             raise create_missing_error(self._what, self.path, self._mark.path)
         try:
             with os.scandir(self.path) as entries:

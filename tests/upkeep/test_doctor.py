@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests.journal.test_damage import damage_file
@@ -41,6 +42,8 @@ def workspace(tmp_path: Path) -> Workspace:
     for model in ("late", "full"):
         made.ledger.routes.add(route(3, model))
         made.board.publish(route(3, model))
+    for day in range(3):
+        made.tables.append("flights", f"day {day}", pl.DataFrame({"delay": [day, day + 1], "dest": ["BOS", "SFO"]}))
     fill_online(made)
     return made
 
@@ -63,6 +66,7 @@ def pick(workspace: Workspace, store: str) -> Path:
         "journal": lambda: sorted(folder.glob("journal/predictions/late/*.arrow"))[2],
         "board": lambda: folder / "routes" / "late.json",
         "online": lambda: folder / "online.db",
+        "tables": lambda: sorted(folder.glob("tables/flights/*.parquet"))[1],
         "blobs": lambda: next(file for file in (workspace.root / "blobs").glob("??/*") if file.is_file()),
     }[store]()
 
@@ -81,7 +85,7 @@ def test_an_intact_workspace_has_no_finding(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("store", ["journal", "board", "online", "blobs"])
+@pytest.mark.parametrize("store", ["journal", "board", "online", "blobs", "tables"])
 def test_each_damage_is_found_and_mended(workspace: Workspace, tmp_path: Path, store: str, way: str) -> None:
     with (tmp_path / "backup.tar").open("wb") as sink:
         assert back_up(workspace, sink, ABOUT, NOW).damaged == ()
@@ -99,6 +103,7 @@ def test_each_damage_is_found_and_mended(workspace: Workspace, tmp_path: Path, s
     again = reopen(workspace)
     assert list(doctor_of(again).examine()) == []
     assert again.journal.read(KIND).height == 10
+    assert sorted(again.tables.read("flights", 2)["delay"]) == [0, 1, 1, 2, 2, 3]
     assert again.board.routes() == {"late": route(3), "full": route(3, "full")}
     assert again.online.read("shop", list(VALUES)) == [(NOW, values) for values in VALUES.values()]
     assert again.blobs.get(next(iter(again.ledger.artifacts.find())).id) == b"a result"
@@ -131,6 +136,15 @@ def test_a_damaged_ledger_is_found_and_the_other_stores_are_examined(workspace: 
     pick(workspace, "journal").write_bytes(b"")
     stores = {finding.damage.store for finding in doctor_of(reopen(workspace)).examine()}
     assert {"ledger", "journal"} <= stores
+
+
+def test_a_bit_that_flipped_in_a_record_of_the_ledger_is_found(workspace: Workspace) -> None:
+    workspace.ledger.close()
+    with sqlite3.connect(workspace.root / "ledger.db") as connection:
+        connection.execute("""UPDATE artifacts SET body = replace(body, '"size":8', '"size":9')""")
+    connection.close()
+    (finding,) = doctor_of(reopen(workspace)).examine()
+    assert (finding.damage.store, finding.damage.name) == ("ledger", "artifacts")
 
 
 def test_damaged_tokens_are_published_again(workspace: Workspace) -> None:

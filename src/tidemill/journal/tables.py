@@ -14,11 +14,13 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from tidemill.core.damage import Damage
 from tidemill.delta import LocalTable
-from tidemill.errors import Conflict, NotFound, TidemillError
+from tidemill.errors import Conflict, Corrupt, NotFound, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.journal.copying import open_files, write_files
 from tidemill.journal.earlier_names import find_earlier_names
+from tidemill.journal.table_files import CHECKSUMS, TableFiles
 from tidemill.journal.widening import widen, wider_types
 from tidemill.locks import lock_file
 from tidemill.presence import StoreFolder
@@ -40,6 +42,7 @@ class DeltaTables:
         self._root = root
         self._store = StoreFolder(Path(root), "the tables of rows")
         self._open_tables: dict[str, LocalTable] = {}
+        self._table_files: dict[str, TableFiles] = {}
 
     def _open(self, table: str) -> DeltaTable | None:
         """Open the newest version of a table; an open table reads only new entries of its log."""
@@ -91,12 +94,37 @@ class DeltaTables:
             raise NotFound(f"table {table!r} has no version {version}", f"use the newest version, {newest}") from None
         rows = _scan(table_version)
         try:
+            self._require_intact(table, table_version)
             return (rows.select(columns) if columns is not None else rows).collect()
         except FileNotFoundError:
             raise NotFound(
                 f"version {version} of table {table!r} can no longer be read: some of its rows were erased",
                 f"use the newest version, {self.version(table)}",
             ) from None
+
+    def _require_intact(self, table: str, opened: DeltaTable) -> None:
+        """Raise `Corrupt` if a file of a version does not have the bytes that were written; erased ones are missing."""
+        for damage in self._files_of(table).verify(_list_live(opened)):
+            if damage.state != "missing" or opened.version() == self.version(table):
+                raise Corrupt(f"table {table!r}: {damage.problem}", damage.cure)
+
+    def _files_of(self, table: str) -> TableFiles:
+        return self._table_files.setdefault(table, TableFiles(Path(self._root) / table))
+
+    def check(self) -> Iterator[Damage]:
+        """Read every file of the newest versions again, and yield those that are damaged or missing."""
+        for table in self.names():
+            if (opened := self._open(table)) is not None:
+                yield from TableFiles(Path(self._root) / table).verify(_list_live(opened))
+
+    def damages(self) -> list[Damage]:
+        """Return the damaged and missing files of the newest versions."""
+        return list(self.check())
+
+    def put_back(self, name: str, content: bytes) -> bool:
+        """Write the bytes of the file `TABLE/FILE` from a backup; return False if they are not those of the file."""
+        table, _, file = name.partition("/")
+        return self._files_of(table).put_back(file, content)
 
     def append(self, table: str, batch: str, frame: pl.DataFrame) -> int:
         """Append a batch, unless the table has it; return a version that contains it, as `append_all` does."""
@@ -161,6 +189,7 @@ class DeltaTables:
         if written.version() % _COMPACT_EVERY == _COMPACT_EVERY - 1:
             with suppress(CommitFailedError):  # another process compacts it
                 written.optimize.compact()
+        self._files_of(table).record(_list_live(written))
         return written.version()
 
     def names(self) -> list[str]:
@@ -194,6 +223,7 @@ class DeltaTables:
                     write_deltalake(existing, rows.filter(~marked), mode="overwrite", commit_properties=_ERASURE)
                 maybe_crash("table is rewritten")
                 self._purge(table, matches)
+                self._files_of(table).record(_list_live(existing))
             except CommitFailedError:
                 continue
             except (DeltaError, OSError) as refused:
@@ -241,6 +271,7 @@ class DeltaTables:
         """Iterate over the files of the newest version and of the versions before it."""
         folder = Path(self._root) / table
         log = folder / "_delta_log"
+        yield folder / CHECKSUMS
         yield log / "_last_checkpoint"
         newest = self.version(table)
         for entry in sorted(log.iterdir()):
@@ -252,7 +283,12 @@ class DeltaTables:
     def drop(self, table: str) -> None:
         """Delete a table and its history."""
         self._open_tables.pop(table, None)
+        self._table_files.pop(table, None)
         shutil.rmtree(Path(self._root) / table, ignore_errors=True)
+
+
+def _list_live(table: DeltaTable) -> list[str]:
+    return [_name(uri) for uri in table.file_uris()]
 
 
 def _scan(table: DeltaTable) -> pl.LazyFrame:

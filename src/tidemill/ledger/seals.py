@@ -104,10 +104,10 @@ def find_faults(connection: Any, books: Sequence[StoredBook]) -> Iterator[SealFa
             total += hash_record(book.name, row.id, row.revision, row.body)
             index += _hash_entry(row.id, row.entry)
             if not row.fits:
-                problem = "it was edited: the columns by which it is searched differ from its content"
+                problem = "it was edited or damaged: the columns by which it is searched differ from its content"
                 yield SealFault(book=book.name, id=row.id, problem=problem)
         if total % _MODULUS != sums.get(book.name, 0):
-            problem = "records were edited, deleted or inserted by another program"
+            problem = "records were edited, deleted, inserted or damaged since they were written"
             yield SealFault(book=book.name, id="", problem=problem)
         elif index % _MODULUS != indexed.get(book.name, 0):
             yield SealFault(book=book.name, id="", problem="its search index was edited by another program")

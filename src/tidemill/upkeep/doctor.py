@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import IO
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -29,6 +28,7 @@ from tidemill.workspace.workspace import Workspace
 log = get_logger("upkeep")
 _ABANDONED_SECONDS = 3600.0
 _SCRATCH = (".backup-*", ".restoring-*", "environments/*/.export-*", "environments/*/.load-*")
+_IN_BACKUPS = ("blobs", "journal", "tables")
 _FROM_BACKUP = "mend it from a backup: `tidemill doctor --mend --backup FILE`"
 
 
@@ -90,12 +90,9 @@ class Doctor:
                     connection.close()
                 if problems != ["ok"]:
                     yield _report_ledger(file.name, f"the ledger {file} is damaged: {'; '.join(problems)}")
-            for name, lines in ledger.export():
-                for number, line in enumerate(lines, 1):
-                    try:
-                        msgspec.json.decode(line, type=ledger.books[name].record_type)
-                    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                        yield _report_ledger(f"{name}/{number}", f"record {number} of {name} is damaged: {error}")
+            for fault in ledger.verify():
+                name = f"{fault.book}/{fault.id}" if fault.id else fault.book
+                yield _report_ledger(name, f"{fault.book} {fault.id}".strip() + f": {fault.problem}")
         except (TidemillError, OSError, sqlite3.Error) as error:
             yield _report_ledger(self._workspace.url("ledger"), str(error))
 
@@ -175,7 +172,7 @@ class Doctor:
         return "the next run computes it again"
 
     def _mend_from_backup(self, findings: list[Finding], backup: IO[bytes]) -> dict[str, str]:
-        wanted = {_locate(finding): finding for finding in findings if finding.damage.store in ("blobs", "journal")}
+        wanted = {_locate(finding): finding for finding in findings if finding.damage.store in _IN_BACKUPS}
         mended = {}
         for member, content in read_members(backup):
             finding = wanted.get(member.name)
@@ -188,7 +185,8 @@ class Doctor:
         name = finding.damage.name
         if finding.damage.store == "blobs":
             return self._workspace.blobs.put(content, durable=True) == name
-        put_back = getattr(self._workspace.for_environment(finding.environment).journal, "put_back", None)
+        store = self._workspace.for_environment(finding.environment).archived[finding.damage.store]
+        put_back = getattr(store, "put_back", None)
         return put_back is not None and bool(put_back(name, content))
 
     def _give_up(self, finding: Finding) -> str:
