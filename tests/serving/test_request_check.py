@@ -21,12 +21,12 @@ from tidemill.errors import DataError
 from tidemill.serving.request_check import RequestChecker
 
 COLUMNS = (
-    Column(name="carrier", type="text", domain=("UA", "AA", "DL")),
-    Column(name="flight", type="integer"),
-    Column(name="distance", type="number", low=0.0, high=5000.0),
-    Column(name="delay", type="integer", low=-60.0),
-    Column(name="when", type="time"),
-    Column(name="late", type="boolean"),
+    Column(name="carrier", type="text", missing=0.05, domain=("UA", "AA", "DL")),
+    Column(name="flight", type="integer", missing=0.05),
+    Column(name="distance", type="number", missing=0.05, low=0.0, high=5000.0),
+    Column(name="delay", type="integer", missing=0.05, low=-60.0),
+    Column(name="when", type="time", missing=0.05),
+    Column(name="late", type="boolean", missing=0.05),
 )
 
 
@@ -117,6 +117,19 @@ def test_a_frame_is_checked_as_json_is(kit: ServingKit) -> None:
     odd = ROWS.drop("delay").with_columns(pl.lit("XX").alias("carrier"), pl.lit(1).alias("dealy"))
     kinds = [warning.kind for warning in service.predict_request(MODEL, odd).warnings]
     assert kinds == ["unknown column", "absent input", "outside domain"]
+
+
+def test_an_input_that_was_often_null_may_be_absent_where_requests_are_strict(kit: ServingKit) -> None:
+    columns = tuple(replace(column, missing=0.3) if column.name == "delay" else column for column in COLUMNS)
+    model = package()
+    kit.route(kit.arm(1, replace(model, manifest=replace(model.manifest, columns=columns))))
+    service = start_service(kit, strict={MODEL})
+    absent = service.predict_request(MODEL, [without("delay")])
+    assert [warning.kind for warning in absent.warnings] == ["absent optional input"]
+    null = service.predict_request(MODEL, [ROW | {"delay": None}])
+    assert absent.rows["probability"].to_list() == null.rows["probability"].to_list()
+    with pytest.raises(DataError, match="'carrier' is absent"):
+        service.predict_request(MODEL, [without("carrier")])
 
 
 def test_of_a_package_without_a_schema_only_the_names_are_checked(kit: ServingKit) -> None:

@@ -14,6 +14,8 @@ from tidemill.data.storable import to_storable
 from tidemill.data.types import column_type
 from tidemill.errors import DataError
 
+# The largest share of nulls in a later batch of a column that had none.
+TOLERATED_NULLS = 0.05
 _ENOUGH = 500
 _FEW = 20
 # Values with an end have at least half as many values near it as evenly spread ones: a tail has fewer.
@@ -90,7 +92,7 @@ def _infer_column(values: pl.Series) -> Column:
     if values.null_count() == len(values):
         return Column(name=values.name, type="empty", required=False)
     nulls = values.null_count() / max(len(values), 1)
-    missing = 1.0 if nulls > 0.5 else round(min(1.0, 2 * nulls + 0.05), 3)
+    missing = 1.0 if nulls > 0.5 else round(min(1.0, 2 * nulls + TOLERATED_NULLS), 3)
     if kind not in ("integer", "number"):
         return Column(name=values.name, type=kind, missing=missing)
     # In one piece: the mean of a column in several pieces, as JSON Lines are read, has another last digit.

@@ -18,6 +18,7 @@ from tidemill.cli.session import (
 from tidemill.core.metric import METRICS
 
 if TYPE_CHECKING:
+    from tidemill.core.model import Model
     from tidemill.core.release import Release
     from tidemill.core.route import Route
     from tidemill.core.run import Metrics
@@ -114,9 +115,11 @@ def _add_stage(release: "Release", routes: dict[str, "list[Route]"]) -> dict[str
 @models.command("show")
 def show(label: LabelArgument, env: EnvironmentOption = "production", json: Json = False) -> None:
     """Show a release: its stage, its signature with a request to paste, and its metrics beside the baseline."""
+    from msgspec import to_builtins
     from msgspec.structs import replace
 
     from tidemill.ledger.releases import find_release
+    from tidemill.models.usage import describe_usage, read_example
 
     session = load_session(env)
     release = find_release(session.workspace.ledger, label)
@@ -124,11 +127,15 @@ def show(label: LabelArgument, env: EnvironmentOption = "production", json: Json
         _add_stage(release, _find_routes(session, {release.name})),
         read_test_metrics(session, release.run),
     )
-    usage = _read_usage(session, release)
+    model = _load_model(session, release)
+    usage = None if model is None else describe_usage(release.name, release.label, model.manifest, read_example(model))
     if json:
-        output.print_json(
-            shown | {"slices": measured.slices, "slice_intervals": measured.slice_intervals, "usage": usage}
-        )
+        signatures = {
+            "signature": {} if model is None else to_builtins(model.manifest.signature),
+            "package_signature": release.signature,
+        }
+        slices = {"slices": measured.slices, "slice_intervals": measured.slice_intervals}
+        output.print_json(shown | signatures | slices | {"usage": usage})
         return
     output.print_record(replace(release, metrics={}), json=False)
     output.out.print("stage", style="bold", end="")
@@ -144,16 +151,14 @@ def show(label: LabelArgument, env: EnvironmentOption = "production", json: Json
         output.print_table(("slice", "rows", *names), rows)
 
 
-def _read_usage(session: "Session", release: "Release") -> dict[str, Any] | None:
-    """Return the signature and an example of a release; None if its package was collected or cannot be read."""
+def _load_model(session: "Session", release: "Release") -> "Model | None":
+    """Return the model of a release; None if its package was collected or cannot be read."""
     from tidemill.errors import TidemillError
-    from tidemill.models.usage import describe_usage, read_example
 
     try:
-        model = session.packages.load(release.package)
+        return session.packages.load(release.package)
     except TidemillError:
         return None
-    return describe_usage(release.name, release.label, model.manifest, read_example(model))
 
 
 def _print_usage(usage: dict[str, Any] | None) -> None:

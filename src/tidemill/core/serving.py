@@ -16,9 +16,9 @@ class Serving(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes
     ----------
     strict
-        Refuse a request with an unknown column, without an input, or with a value outside the range or the domain of
-        the schema that the model was trained under. Otherwise the reply has predictions and `warnings`. `tidemill init`
-        writes `true`.
+        Refuse a request with an unknown column, without an input that was hardly ever null, or with a value outside the
+        range or the domain of the schema that the model was trained under. Otherwise the reply has predictions and
+        `warnings`. `tidemill init` writes `true`.
     timeout
         The most time of one prediction, for all rows of a request. A process that takes longer is ended, and the
         request gets 504.

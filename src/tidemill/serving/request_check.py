@@ -8,13 +8,14 @@ from typing import Any, Literal, NamedTuple
 import polars as pl
 from msgspec import Struct
 
+from tidemill.checks.inference import TOLERATED_NULLS
 from tidemill.core.feature import FeatureView
 from tidemill.core.model import Manifest
 from tidemill.core.schema import Column, ColumnType
 from tidemill.errors import DataError
 
 Row = dict[str, Any]
-WarningKind = Literal["unknown column", "absent input", "outside range", "outside domain"]
+WarningKind = Literal["unknown column", "absent input", "absent optional input", "outside range", "outside domain"]
 
 # Up to this number of rows, comparing each value is faster than asking Polars for the extremes of each column.
 _FEW_ROWS = 16
@@ -92,6 +93,7 @@ class RequestChecker:
         self._known = frozenset({*types, *other_columns, *(column.name for column in manifest.columns)})
         self._key = key if key not in types else ""
         self._expected = frozenset((types.keys() - views - {manifest.time}) | ({key} if key else set()))
+        self._optional = {column.name for column in manifest.columns if column.missing > TOLERATED_NULLS} - {key}
         self._limits = [
             limit
             for column in manifest.columns
@@ -151,7 +153,8 @@ class RequestChecker:
         for name, indices in absences.items():
             title = f"{name!r}, which names the regime of a row," if name == self._key else f"input {name!r}"
             message = f"{title} is absent ({_describe_rows(indices, count)}); send null where it has no value"
-            yield RequestWarning("absent input", name, len(indices), indices[0], message)
+            kind: WarningKind = "absent optional input" if name in self._optional else "absent input"
+            yield RequestWarning(kind, name, len(indices), indices[0], message)
         if rows is not None:
             yield from self._check_view_keys(rows, [range(index, index + 1) for index in range(count)])
         elif count:
@@ -180,7 +183,11 @@ class RequestChecker:
 
 
 def raise_strict(warnings: Sequence[RequestWarning], model: str) -> None:
-    """Raise `DataError` if there are warnings: the model's requests are checked strictly."""
+    """Raise `DataError` if there are warnings: the model's requests are checked strictly.
+
+    An input that was often missing in the training rows may be absent.
+    """
+    warnings = [warning for warning in warnings if warning.kind != "absent optional input"]
     if not warnings:
         return
     shown = "; ".join(warning.message for warning in warnings[:3])
