@@ -92,7 +92,8 @@ def test_a_day_of_flights(tmp_path: Path, server: str, monkeypatch: pytest.Monke
     assert (judged.evidence["metric"], judged.evidence["rows"]) == ("log_loss", today.height)
     assert session.workspace.journal.kinds() == ["labels/flights", "predictions/flights"]
     state = session.workspace.state_folder
-    assert {file.name for file in state.iterdir()} == {"routes", "tables"}, "nothing else is kept in files"
+    kept = {".routes.store", "routes", ".tables.store", "tables"}
+    assert {file.name for file in state.iterdir()} == kept, "nothing else is kept in files"
 
 
 def test_a_backup_goes_from_back_ends_to_files_of_the_same_kind(tmp_path: Path, server: str) -> None:

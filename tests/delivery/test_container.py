@@ -104,7 +104,8 @@ def predict_when_loaded(address: str, model: str, rows: list[dict[str, Any]]) ->
         try:
             return predict(address, model, rows)
         except TidemillError as not_yet:
-            if "no model has a route yet" not in not_yet.problem or time.monotonic() > deadline:
+            is_early = "no model has a route yet" in not_yet.problem or "are being loaded" in not_yet.problem
+            if not is_early or time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
 

@@ -292,5 +292,6 @@ def test_the_commands(tmp_path: Path) -> None:
     with sqlite3.connect(database) as connection:
         connection.execute("UPDATE audit SET body = replace(body, 'token/eve', 'token/ben')")
         connection.execute("DELETE FROM audit WHERE number = '000000000003'")
-    assert "2 entries are unchanged" in tidemill(folder, "audit", "verify").stdout
+    assert verify_entries(Ledger(f"sqlite:///{database}").audit.stored()).faults == ()
+    assert "audit: records were edited, deleted" in tidemill(folder, "audit", "verify", code=1).stdout
     assert "entries were deleted" in tidemill(folder, *verified, code=1).stdout

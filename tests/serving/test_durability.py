@@ -135,6 +135,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_reported_and_loses_no_recorded_reply(root: Path, small_disk: Path, durability: str) -> None:
     environment = small_disk / "production"
     environment.mkdir()
+    (environment / ".store").touch()  # it is a store of its own
     state = root / "environments/production/journal"
     aside = state.with_name(f"journal-before-{durability}")
     state.rename(aside)

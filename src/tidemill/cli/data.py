@@ -118,7 +118,7 @@ def validate(
     from tidemill.recipes.ingestion import resolve_schema
     from tidemill.recipes.label_classes import close_labels, find_known_classes
 
-    session = load_session()
+    session = load_session(create=True)
     chosen = source or session.project.model().problem.source
     now, books = session.clock.now(), session.workspace.ledger
     known = find_known_classes(chosen, session.sources, session.workspace.tables, books, session.workspace.environment)
@@ -150,7 +150,7 @@ def schema(
     from tidemill.data.schema_file import format_schema, write_schema
     from tidemill.recipes.ingestion import resolve_schema
 
-    session = load_session()
+    session = load_session(create=True)
     chosen = source or session.project.model().problem.source
     schema = resolve_schema(chosen, session.clock.now(), session.sources, session.workspace.ledger, session.clock)
     if to is None:
