@@ -263,8 +263,9 @@ def test_rows_of_a_table_of_few_values_are_on_both_sides_with_all_their_labels(d
         learned = train.group_by(table.columns).agg(learned=pl.col("y").mean())
         met = test.join(learned, on=table.columns).select(pl.col("y").cast(pl.Float64), "learned")
         assert met.height > 0.8 * test.height
-        assert abs(met["y"].mean() - met["learned"].mean()) < 0.06
-        assert pl.DataFrame(met).select(pl.corr("y", "learned")).item() > 0.2
+        truth, learned_share = met["y"].to_numpy(), met["learned"].to_numpy()
+        assert abs(truth.mean() - learned_share.mean()) < 0.06
+        assert np.corrcoef(truth, learned_share)[0, 1] > 0.2
 
 
 def test_rows_that_were_drawn_again_and_again_stay_together() -> None:

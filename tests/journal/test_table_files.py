@@ -79,7 +79,7 @@ def test_a_damaged_log_of_checksums_accuses_no_file(tmp_path: Path, damage: str)
     content = bytearray(log.read_bytes())
     if damage == "flip":
         content[20] ^= 1
-    log.write_bytes({"cut": content[:-7], "flip": content, "empty": b""}[damage])
+    log.write_bytes(bytes({"cut": content[:-7], "flip": content, "empty": bytearray()}[damage]))
     opened = DeltaTables(str(tmp_path))
     assert list(opened.check()) == []
     assert opened.read("flights", 4).height == 1500
