@@ -120,6 +120,8 @@ class DeploymentFleet:
     def publish(self, deployment: Deployment, build: Build) -> str:
         """Give the requests of its environment to a deployment that runs, and return the public address.
 
+        A deployment that was healthy and whose process was killed meanwhile is started once more.
+
         Raises
         ------
         TidemillError
@@ -128,8 +130,14 @@ class DeploymentFleet:
         workload = self._workload(deployment, build)
         target = self._target(deployment.target)
         target.activate(workload)
-        seen = self._wait(target, workload, _answers_publicly, _PUBLISH_SECONDS)
-        return seen.public
+        try:
+            return self._wait(target, workload, _answers_publicly, _PUBLISH_SECONDS).public
+        except TidemillError:
+            if target.observe(workload).state != "absent":
+                raise
+        self.start(deployment, build)
+        target.activate(workload)
+        return self._wait(target, workload, _answers_publicly, _PUBLISH_SECONDS).public
 
     def stop(self, environment: str, deployment: str) -> None:
         """End the processes of a deployment, on the target that it was started on; they finish their open requests."""
