@@ -286,3 +286,11 @@ def test_a_test_with_too_few_rows_grows_to_the_minimum_or_the_share(hours: list[
     plain = split_by_time(frame(*hours), "5d", 0.3, 0.1)
     if plain.test.height >= minimum:
         assert all(a.equals(b) for a, b in zip(parts, plain, strict=True))
+
+
+@pytest.mark.parametrize("label", ["rows", "hash", "label", "count", "len", "index"])
+def test_a_label_may_have_any_name(label: str) -> None:
+    random = np.random.default_rng(0)
+    table = pl.DataFrame({"x": random.integers(0, 5, 200), label: random.integers(0, 2, 200)})
+    assert split_at_random(table, 0.2, 0.0, 0, ["x"], label).test.height == 40
+    assert split_stratified(table, label, 0.2, 0.0, 0, ["x"]).test.height > 30

@@ -45,12 +45,12 @@ def are_copies(rows: pl.DataFrame, hashes: pl.Series, labels: pl.Series | None =
 
 def labels_differ(hashes: pl.Series, labels: pl.Series) -> bool:
     """Return whether equal rows, by their hashes, have different labels more often than a few mistakes explain."""
-    counts = labels.value_counts(name="rows")["rows"].to_numpy() / len(labels)
+    shares = labels.alias("label").value_counts()["count"].to_numpy() / len(labels)
     groups = pl.DataFrame({"hash": hashes, "label": labels}).group_by("hash").agg(pl.len(), pl.col("label").n_unique())
     groups = groups.filter(pl.col("len") > 1)
     sizes = groups["len"].to_numpy()
     # The share of groups of a size in which unrelated labels would differ, for all sizes at once.
-    unrelated = {int(size): 1 - float(np.sum(counts ** float(size))) for size in np.unique(sizes)}
+    unrelated = {int(size): 1 - float(np.sum(shares ** float(size))) for size in np.unique(sizes)}
     expected = sum(size * unrelated[int(size)] for size in sizes)
     found = int(groups.filter(pl.col("label") > 1)["len"].sum())
     return found >= _FEWEST_DISAGREEING and found > _DISAGREEING * expected
