@@ -153,21 +153,21 @@ def mentions(folder: Path, text: str) -> list[str]:
 
 
 def test_erased_rows_leave_every_version_and_the_log(tables: DeltaTables, tmp_path: Path) -> None:
-    for batch, value in enumerate([1, 4711, 3]):
+    for batch, value in enumerate([1, 471147114711, 3]):
         tables.append("flights", str(batch), frame(value, name=[f"n{value}"]))
     order = tables.read("flights", 2)["x"].to_list()
-    assert tables.erase("flights", of(4711), dry_run=True) == 1
+    assert tables.erase("flights", of(471147114711), dry_run=True) == 1
     assert tables.version("flights") == 2
-    assert tables.erase("flights", of(4711)) == 1
-    assert tables.read("flights", 3)["x"].to_list() == [value for value in order if value != 4711]
+    assert tables.erase("flights", of(471147114711)) == 1
+    assert tables.read("flights", 3)["x"].to_list() == [value for value in order if value != 471147114711]
     assert tables.read("flights", 0)["x"].to_list() == [1]
     with pytest.raises(NotFound, match="were erased") as gone:
         tables.read("flights", 2)
     assert "newest version, 3" in gone.value.cure
-    assert mentions(tmp_path, "4711") == []
-    assert tables.erase("flights", of(4711)) == 0
+    assert mentions(tmp_path, "471147114711") == []
+    assert tables.erase("flights", of(471147114711)) == 0
     assert tables.version("flights") == 3
-    assert tables.append("flights", "1", frame(4711, name=["n"])) == 3
+    assert tables.append("flights", "1", frame(471147114711, name=["n"])) == 3
     assert tables.append("flights", "new", frame(5, name=["n"])) == 4
     assert tables.names() == ["flights"]
     assert tables.erase("nothing", of(1)) == 0
@@ -177,10 +177,10 @@ def test_erased_rows_leave_checkpoints_and_joined_files(tables: DeltaTables, tmp
     for batch in range(50):
         tables.append("flights", str(batch), frame(batch, name=[f"n{batch}"]))
     DeltaTable(str(tmp_path / "tables" / "flights")).create_checkpoint()
-    tables.append("flights", "more", frame(4711, name=["n49"]))
+    tables.append("flights", "more", frame(471147114711, name=["n49"]))
     assert tables.erase("flights", of(49)) == 1
-    assert tables.erase("flights", of(4711)) == 1
-    assert mentions(tmp_path, "4711") == []
+    assert tables.erase("flights", of(471147114711)) == 1
+    assert mentions(tmp_path, "471147114711") == []
     newest = tables.read("flights", tables.version("flights"))
     assert sorted(newest["x"]) == list(range(49))
     assert tables.read("flights", 3).height == 4
@@ -199,33 +199,33 @@ def test_an_erasure_that_was_killed_is_done_again(
     tables: DeltaTables, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for batch in range(3):
-        tables.append("flights", str(batch), frame(4711, batch))
+        tables.append("flights", str(batch), frame(471147114711, batch))
     monkeypatch.setenv("TIDEMILL_FAULT", fault)
     in_child(
         f"""
         from tidemill.journal.tables import DeltaTables
-        DeltaTables({str(tmp_path / "tables")!r}).erase("flights", lambda rows: rows["x"] == 4711)
+        DeltaTables({str(tmp_path / "tables")!r}).erase("flights", lambda rows: rows["x"] == 471147114711)
         """,
         check=False,
     )
     monkeypatch.delenv("TIDEMILL_FAULT")
     assert sorted(tables.read("flights", 3)["x"]) == [0, 1, 2]
-    assert mentions(tmp_path, "4711") != []
-    assert tables.erase("flights", of(4711)) == 0
-    assert mentions(tmp_path, "4711") == []
+    assert mentions(tmp_path, "471147114711") != []
+    assert tables.erase("flights", of(471147114711)) == 0
+    assert mentions(tmp_path, "471147114711") == []
     assert sorted(tables.read("flights", tables.version("flights"))["x"]) == [0, 1, 2]
 
 
 def test_batches_appended_beside_an_erasure_are_all_there(tables: DeltaTables, tmp_path: Path) -> None:
     for batch in range(3):
-        tables.append("flights", f"before {batch}", frame(4711, -1))
+        tables.append("flights", f"before {batch}", frame(471147114711, -1))
 
     def append(place: int) -> None:
         DeltaTables(str(tmp_path / "tables")).append("flights", str(place), frame(place))
 
     with ThreadPoolExecutor(4) as pool:
         appending = [pool.submit(append, place) for place in range(12)]
-        assert pool.submit(DeltaTables(str(tmp_path / "tables")).erase, "flights", of(4711)).result() == 3
+        assert pool.submit(DeltaTables(str(tmp_path / "tables")).erase, "flights", of(471147114711)).result() == 3
         for one in appending:
             one.result()
     assert sorted(tables.read("flights", tables.version("flights"))["x"]) == [-1, -1, -1, *range(12)]
