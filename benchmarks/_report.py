@@ -1,5 +1,6 @@
 """Turns measured values into figures, and figures into a table or one JSON object."""
 
+import json
 import os
 import platform
 import statistics
@@ -83,3 +84,13 @@ def write_between(file: Path, mark: str, text: str) -> None:
     if not (opening and closing):
         raise SystemExit(f"{file} has no {begin} … {end}: add both lines at the position of the table")
     file.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def print_figures(figures: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print figures by their names, below the machine, or as one JSON object."""
+    if as_json:
+        print(json.dumps(figures))
+        return
+    print(describe_machine())
+    for name, value in figures.items():
+        print(f"{name}: {value}")

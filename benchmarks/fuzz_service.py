@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks._hostile_models import make_harmful_row, make_hostile_package
-from benchmarks._report import describe_machine
+from benchmarks._report import print_figures
 from benchmarks._served_models import SERVE, RunningService, make_package, make_rows, publish, serving
 
 _FEW_DESCRIPTORS = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({0}, {0}))\n"
@@ -305,12 +305,7 @@ def main() -> None:
     count, slow = (2000, 200) if arguments.quick else (arguments.count, arguments.slow)
     report: Callable[[str], None] = (lambda _: None) if arguments.json else partial(print, flush=True)
     figures = measure(count, slow, arguments.seed, arguments.descriptors, report)
-    if arguments.json:
-        print(json.dumps(figures))
-        return
-    print(describe_machine())
-    for name, value in figures.items():
-        print(f"{name}: {value}")
+    print_figures(figures, as_json=arguments.json)
 
 
 if __name__ == "__main__":

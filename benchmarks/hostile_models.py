@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks._hostile_models import make_harmful_row, make_hostile_package
-from benchmarks._report import describe_machine
+from benchmarks._report import print_figures
 from benchmarks._served_models import RunningService, make_package, make_rows, publish, serving
 
 KINDS = ("sleep", "loop", "leak", "exit", "leave", "crash")
@@ -182,12 +182,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300, help="requests to each other model")
     arguments = parser.parse_args()
     figures = run(100, ("sleep", "leave")) if arguments.quick else run(arguments.count, KINDS)
-    if arguments.json:
-        print(json.dumps(figures))
-        return
-    print(describe_machine())
-    for name, value in figures.items():
-        print(f"{name}: {value}")
+    print_figures(figures, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,21 @@ from tidemill.project.guessing import guess_columns
 from tidemill.project.project import Project
 from tidemill.project.starting import write_project
 
+DOUBLING = """\
+from tidemill import pipeline, step
+
+
+@step
+def double(number: int) -> int:
+    return 2 * number
+
+
+@pipeline
+def doubling(number: int = 1) -> None:
+    double(number)
+"""
+"""The code of a project with one small pipeline."""
+
 
 def make_project(folder: Path, *, replace: dict[str, str] | None = None) -> Project:
     """The invented shop of `tidemill init`, with passages of its tidemill.toml replaced."""

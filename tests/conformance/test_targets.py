@@ -11,6 +11,7 @@ import pytest
 
 from tests import parts
 from tests.delivery.images import add_build_with_image
+from tests.projects import DOUBLING
 from tidemill.compose.session import open_session
 from tidemill.core.build import Build
 from tidemill.core.environment import Environment
@@ -24,19 +25,6 @@ from tidemill.project.project import Project
 from tidemill.testing.targets import TargetSuite
 
 POLICY = '[project]\nname = "shop"\n\n[environments.test]\n'
-CODE = """\
-from tidemill import pipeline, step
-
-
-@step
-def double(number: int) -> int:
-    return 2 * number
-
-
-@pipeline
-def doubling(number: int = 1) -> None:
-    double(number)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +32,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     """The session of a small project without a model."""
     folder = tmp_path_factory.mktemp("shop")
     (folder / "tidemill.toml").write_text(POLICY)
-    (folder / "pipeline.py").write_text(CODE)
+    (folder / "pipeline.py").write_text(DOUBLING)
     return open_session(Project(folder), "ci")
 
 

@@ -1,12 +1,16 @@
 """A small project in a git repository, for tests of CI: no model, so its tests and plans are fast."""
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
-from tests.projects import tidemill
+from tests import parts
+from tests.projects import DOUBLING, tidemill
 from tidemill.compose.session import open_session
 from tidemill.core.build import Build
 from tidemill.core.check import Verdict
@@ -31,19 +35,6 @@ name = "push"
 on = "push"
 pipeline = "ci"
 """
-CODE = """\
-from tidemill import pipeline, step
-
-
-@step
-def double(number: int) -> int:
-    return 2 * number
-
-
-@pipeline
-def doubling(number: int = 1) -> None:
-    double(number)
-"""
 TEST = "from pipeline import double\n\n\ndef test_double() -> None:\n    assert double(2) == 4\n"
 
 
@@ -67,11 +58,11 @@ class Repository:
         git(self.work, "remote", "add", "origin", str(self.bare))
         self.host.mkdir()
         (self.host / "tidemill.toml").write_text(policy)
-        (self.host / "pipeline.py").write_text(CODE)
+        (self.host / "pipeline.py").write_text(DOUBLING)
         kept = self.host / ".tidemill" / "ci"
         kept.mkdir(parents=True)
         (kept / "environments").symlink_to(environments)
-        files = {"tidemill.toml": policy, "pipeline.py": CODE, "tests/test_kit.py": TEST}
+        files = {"tidemill.toml": policy, "pipeline.py": DOUBLING, "tests/test_kit.py": TEST}
         self.commit = self.push(files | write_locks(files))
 
     def write(self, files: dict[str, str | bytes | None], *, email: str = "ann@example.com") -> str:
@@ -136,3 +127,13 @@ def lock_folder(folder: Path) -> dict[str, str]:
 
 def decode(text: str | bytes) -> Any:
     return msgspec.json.decode(text)
+
+
+@contextmanager
+def open_registry() -> Iterator[str]:
+    """Run a registry of images; skip the test if this machine has none."""
+    try:
+        with parts.registry() as address:
+            yield address
+    except parts.PartMissing as missing:
+        pytest.skip(f"not on this machine: {missing}")

@@ -6,8 +6,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from tests import parts
-from tests.delivery.repositories import Repository, git
+from tests.delivery.repositories import Repository, git, open_registry
 from tests.projects import tidemill
 from tidemill.core.ci import BuildHost
 from tidemill.delivery.archive import read_archive, unpack_archive, write_archive
@@ -150,22 +148,13 @@ def test_an_image_keeps_its_digest_in_a_registry(tmp_path: Path) -> None:
     require_tools("skopeo")
     layout = Layout(tmp_path)
     digest = layout.write_image("kit:1", [layout.write_layer({"/a": b"content"})], {}, "2026-01-01T00:00:00Z")
-    with registry() as address:
+    with open_registry() as address:
         push_image(layout, "kit:1", f"{address}/team/kit:1")
         inspecting = ("skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}")
         found = subprocess.run([*inspecting, f"docker://{address}/team/kit:1"], capture_output=True, text=True)
         assert found.stdout.strip() == digest
         pull_image(layout, f"{address}/team/kit@{digest}", "base:1")
         assert layout.read_image("base:1")[0] == layout.read_image("kit:1")[0]
-
-
-@contextmanager
-def registry() -> Iterator[str]:
-    try:
-        with parts.registry() as address:
-            yield address
-    except parts.PartMissing as missing:
-        pytest.skip(f"not on this machine: {missing}")
 
 
 def test_a_registry_that_is_unreachable_is_an_error(shared: Repository) -> None:

@@ -3,8 +3,8 @@
 import pickle
 from pathlib import Path
 
-from tests.delivery.repositories import CODE, TEST, Repository, git
-from tests.projects import tidemill
+from tests.delivery.repositories import TEST, Repository, git
+from tests.projects import DOUBLING, tidemill
 
 SECRET = "AKIA" + "IOSFODNN7EXAMPLQ"
 
@@ -35,7 +35,7 @@ def test_a_commit_that_passes_is_recorded_with_its_packages_and_verdicts(reposit
 
     lock = (repository.work / "requirements-test.lock").read_text()
     older = lock.replace(f"pytest=={_version(lock, 'pytest')}", "pytest==8.3.4")
-    repository.push({"pipeline.py": CODE + "# changed\n", "README.md": "text", "requirements-test.lock": older})
+    repository.push({"pipeline.py": DOUBLING + "# changed\n", "README.md": "text", "requirements-test.lock": older})
     why = tidemill(repository.host, "ci", "why", "--remote", str(repository.bare)).stdout
     assert "pipeline.py" in why
     assert "8.3.4" in why
@@ -116,7 +116,7 @@ def test_a_project_that_cannot_be_loaded_or_has_a_wrong_policy_is_refused(reposi
     build = repository.build(code=3)
     assert build.state == "refused"
     assert "No module named 'nothing_like_this'" in repository.verdicts(build)["ci_project"].reason
-    repository.push({"tidemill.toml": "[project]\nname = 'kit'\n[nonsense]\n", "pipeline.py": CODE})
+    repository.push({"tidemill.toml": "[project]\nname = 'kit'\n[nonsense]\n", "pipeline.py": DOUBLING})
     build = repository.build(code=3)
     assert build.state == "refused"
     assert "nonsense" in build.reason
@@ -125,9 +125,9 @@ def test_a_project_that_cannot_be_loaded_or_has_a_wrong_policy_is_refused(reposi
 
 
 def test_a_replaced_commit_is_an_error_and_a_deleted_branch_a_message(repository: Repository) -> None:
-    wrong = repository.push({"pipeline.py": CODE + "# wrong\n"})
+    wrong = repository.push({"pipeline.py": DOUBLING + "# wrong\n"})
     git(repository.work, "reset", "-q", "--hard", "HEAD~1")
-    repository.push({"pipeline.py": CODE + "# right\n"})
+    repository.push({"pipeline.py": DOUBLING + "# right\n"})
     build = repository.build("--branch", "main", "--commit", wrong, code=3)
     assert (build.state, build.commit) == ("error", wrong)
     assert "does not contain the commit" in build.reason

@@ -4,13 +4,12 @@ import base64
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests import parts
+from tests.delivery.repositories import open_registry
 from tests.keys import make_key
 from tidemill.compose.backends import open_workspace
 from tidemill.compose.signing import KeySigner
@@ -78,7 +77,7 @@ def test_signatures_go_with_the_image_to_a_registry_and_back(
     layout: Layout, image: str, signer: KeySigner, tmp_path: Path
 ) -> None:
     require_tools("skopeo")
-    with registry() as address:
+    with open_registry() as address:
         push_image(layout, "kit:1", f"{address}/team/kit:1")
         sign_image(signer, layout, "kit", image, f"{address}/team")
         elsewhere = Layout(tmp_path / "elsewhere")
@@ -142,15 +141,6 @@ def test_signatures_are_pruned_with_their_images(layout: Layout, image: str, sig
     index = json.loads((layout.folder / "index.json").read_bytes())["manifests"]
     names = [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in index]
     assert names == ["kit:2", f"kit:{later.replace(':', '-')}.sig"]
-
-
-@contextmanager
-def registry() -> Iterator[str]:
-    try:
-        with parts.registry() as address:
-            yield address
-    except parts.PartMissing as missing:
-        pytest.skip(f"not on this machine: {missing}")
 
 
 def require_tools(*tools: str) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.delivery.repositories import CODE, Repository, git
-from tests.projects import listed, tidemill
+from tests.delivery.repositories import Repository, git
+from tests.projects import DOUBLING, listed, tidemill
 from tidemill.clock import SystemClock
 from tidemill.core.ci import Ci
 from tidemill.core.event import Event
@@ -48,12 +48,12 @@ def until(test: Callable[[], Any], seconds: float = 300) -> Any:
 
 def test_the_daemon_builds_each_push_once_also_those_before_its_first_start(repository: Repository) -> None:
     tidemill(repository.host, "ci", "install-hook", str(repository.bare))
-    first = repository.push({"pipeline.py": CODE + "# one\n"})
+    first = repository.push({"pipeline.py": DOUBLING + "# one\n"})
     git(repository.work, "push", "-q", "origin", "HEAD:refs/heads/feature/other")
     assert [event.payload["commit"] for event in events(repository)] == [first, first]
     with up(repository.host) as log:
         until(lambda: repository.builds)
-        second = repository.push({"pipeline.py": CODE + "# two\n"})  # while the other push is built
+        second = repository.push({"pipeline.py": DOUBLING + "# two\n"})  # while the other push is built
         until(lambda: any(build.commit == second for build in repository.builds))
         until(lambda: all(job["state"] == "done" for job in listed(repository.host, "jobs", "list")))
         assert "push: ci is due" in log.read_text()
@@ -70,9 +70,9 @@ def test_the_daemon_builds_each_push_once_also_those_before_its_first_start(repo
 
 def test_the_hook_records_forced_pushes_and_deleted_branches_and_never_fails(repository: Repository) -> None:
     tidemill(repository.host, "ci", "install-hook", str(repository.bare))
-    first = repository.push({"pipeline.py": CODE + "# one\n"})
+    first = repository.push({"pipeline.py": DOUBLING + "# one\n"})
     git(repository.work, "reset", "-q", "--hard", "HEAD~1")
-    second = repository.push({"pipeline.py": CODE + "# two\n"})
+    second = repository.push({"pipeline.py": DOUBLING + "# two\n"})
     git(repository.work, "push", "-q", "--force", "origin", f"{first}:refs/heads/main")
     git(repository.work, "push", "-q", "origin", "HEAD:refs/heads/topic", "HEAD:refs/tags/v1")
     git(repository.work, "push", "-q", "origin", ":refs/heads/topic")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.projects import DOUBLING
 from tidemill.compose.session import open_session
 from tidemill.core.build import Build
 from tidemill.errors import TidemillError
@@ -15,19 +16,6 @@ from tidemill.flow.engines import container_process
 from tidemill.flow.session import Session
 from tidemill.project.project import Project
 
-CODE = """\
-from tidemill import pipeline, step
-
-
-@step
-def double(number: int) -> int:
-    return 2 * number
-
-
-@pipeline
-def doubling(number: int = 1) -> None:
-    double(number)
-"""
 DIGEST = f"sha256:{'4' * 64}"
 
 
@@ -35,7 +23,7 @@ def open_project(folder: Path, settings: str = "") -> Session:
     (folder / "tidemill.toml").write_text(
         f'[project]\nname = "kit"\n\n[pipelines.doubling]\nengine = "container"\n{settings}\n'
     )
-    (folder / "pipeline.py").write_text(CODE)
+    (folder / "pipeline.py").write_text(DOUBLING)
     return open_session(Project(folder), "test")
 
 

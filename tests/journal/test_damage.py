@@ -27,6 +27,11 @@ def list_segments(folder: Path) -> list[Path]:
 
 def damage_file(file: Path, chance: random.Random) -> str:
     """Flip a bit of a file, cut it, empty it, or replace its bytes with those of another segment."""
+    return damage_content(file, chance, lambda: chance.choice([x for x in list_segments(file.parent) if x != file]))
+
+
+def damage_content(file: Path, chance: random.Random, choose_other: Callable[[], Path]) -> str:
+    """Flip a bit of a file, cut it, empty it, or replace its bytes with those of another file."""
     content = bytearray(file.read_bytes())
     way = chance.choice(["flip", "flip", "flip", "cut", "empty", "other"])
     if way == "flip":
@@ -36,8 +41,7 @@ def damage_file(file: Path, chance: random.Random) -> str:
     elif way == "empty":
         content.clear()
     else:
-        others = [other for other in list_segments(file.parent) if other != file]
-        content[:] = chance.choice(others).read_bytes()
+        content[:] = choose_other().read_bytes()
     file.write_bytes(content)
     return way
 
@@ -150,17 +154,7 @@ def test_thousands_of_segments_are_merged_in_bounded_steps(tmp_path: Path) -> No
 def damage_board(folder: Path, chance: random.Random, names: list[str]) -> str:
     """Damage one file of a board; return its name."""
     file = folder / chance.choice(names)
-    content = bytearray(file.read_bytes())
-    way = chance.choice(["flip", "flip", "flip", "cut", "empty", "other"])
-    if way == "flip":
-        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-    elif way == "cut":
-        del content[chance.randrange(1, len(content)) :]
-    elif way == "empty":
-        content.clear()
-    else:
-        content[:] = (folder / next(name for name in names if name != file.name)).read_bytes()
-    file.write_bytes(content)
+    damage_content(file, chance, lambda: folder / next(name for name in names if name != file.name))
     return file.name
 
 

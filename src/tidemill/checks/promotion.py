@@ -148,28 +148,35 @@ def judge_promotion(
 
 def list_approvers(case: PromotionCase) -> list[str]:
     """Return the people whose approvals count, each once, in the order of their approvals."""
+    return [actor for actor, reason in _judge_approvals(case).items() if not reason]
+
+
+def explain_uncounted(case: PromotionCase, actor: str) -> str:
+    """Return why the approval of an actor does not count; empty if it does."""
+    return _judge_approvals(case).get(actor, "has not approved it")
+
+
+def _judge_approvals(case: PromotionCase) -> dict[str, str]:
+    """Return each person who approved, in the order of the approvals, with the reason why that does not count."""
+    judged: dict[str, str] = {}
     counted: dict[frozenset[str], str] = {}
     authors = frozenset().union(*(_identities(author, case.people) for author in case.authors))
     allowed = frozenset().union(*(_identities(name, case.people) for name in case.settings.approvers))
     for approval in sorted(case.approvals, key=lambda approval: approval.time):
         names = _identities(approval.actor, case.people)
-        is_allowed = not case.settings.approvers or bool(names & allowed)
-        if is_allowed and not names & authors and not any(names & known for known in counted):
+        same = next((other for known, other in counted.items() if names & known), "")
+        if approval.actor in judged:
+            continue
+        if names & authors:
+            judged[approval.actor] = "wrote or pushed it"
+        elif case.settings.approvers and not names & allowed:
+            judged[approval.actor] = f"is not one of its approvers: {', '.join(case.settings.approvers)}"
+        elif same:
+            judged[approval.actor] = f"is the same person as {same}"
+        else:
             counted[names] = approval.actor
-    return list(counted.values())
-
-
-def explain_uncounted(case: PromotionCase, actor: str) -> str:
-    """Return why the approval of an actor does not count; empty if it does."""
-    names, counted = _identities(actor, case.people), list_approvers(case)
-    if actor in counted:
-        return ""
-    if any(names & _identities(author, case.people) for author in case.authors):
-        return "wrote or pushed it"
-    if case.settings.approvers and not any(names & _identities(name, case.people) for name in case.settings.approvers):
-        return f"is not one of its approvers: {', '.join(case.settings.approvers)}"
-    same = next((other for other in counted if names & _identities(other, case.people)), "")
-    return f"is the same person as {same}" if same else "has not approved it"
+            judged[approval.actor] = ""
+    return judged
 
 
 def _check_rules(case: PromotionCase) -> list[Finding]:
@@ -217,11 +224,11 @@ def matches_branch(pattern: str, branch: str) -> bool:
 
 
 def _check_approvals(case: PromotionCase) -> list[Finding]:
-    needed, counted = case.settings.approvals, list_approvers(case)
+    needed, judged = case.settings.approvals, _judge_approvals(case)
+    counted = [actor for actor, reason in judged.items() if not reason]
     if len(counted) >= needed:
         return []
-    ignored = dict.fromkeys(approval.actor for approval in case.approvals if approval.actor not in counted)
-    not_counted = [f"{actor} {explain_uncounted(case, actor)}" for actor in ignored]
+    not_counted = [f"{actor} {reason}" for actor, reason in judged.items() if reason]
     return [
         _fail(
             "approvals",

@@ -8,7 +8,7 @@ import msgspec
 
 from tidemill.errors import Corrupt
 
-# No value in MessagePack begins with this byte, so that rows of earlier versions, without a checksum, are told apart.
+# No value in MessagePack begins with this byte, so rows of earlier versions, without a checksum, are recognized.
 _MARK = b"\xc1TM1"
 _DIGITS = 8
 _VALUES = msgspec.msgpack.Decoder(dict[str, Any])

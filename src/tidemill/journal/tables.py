@@ -113,13 +113,13 @@ class DeltaTables:
 
     def check(self) -> Iterator[Damage]:
         """Read every file of the newest versions again, and yield those that are damaged or missing."""
-        for table in self.names():
-            if (opened := self._open(table)) is not None:
-                yield from TableFiles(Path(self._root) / table).verify(_list_live(opened))
+        self._table_files.clear()
+        yield from self.damages()
 
     def damages(self) -> list[Damage]:
-        """Return the damaged and missing files of the newest versions."""
-        return list(self.check())
+        """Return the damaged and missing files of the newest versions; those that were verified are not read again."""
+        opened = [(name, table) for name in self.names() if (table := self._open(name)) is not None]
+        return [damage for name, table in opened for damage in self._files_of(name).verify(_list_live(table))]
 
     def put_back(self, name: str, content: bytes) -> bool:
         """Write the bytes of the file `TABLE/FILE` from a backup; return False if they are not those of the file."""

@@ -11,8 +11,6 @@ from msgspec.structs import replace
 from tidemill.core.audit import AuditEntry
 from tidemill.errors import TidemillError
 from tidemill.ledger.book import SqlBook
-from tidemill.ledger.index import index_record
-from tidemill.ledger.table import quote
 
 _PAGE = 1_000
 _EMPTY: tuple[Any, ...] = ("", None, {}, [])
@@ -74,28 +72,20 @@ class AuditBook(SqlBook[AuditEntry]):
 
     def stored(self) -> Iterator[StoredEntry]:
         """Iterate over the stored entries in the order of the log, also over those that were changed later."""
-        columns = ", ".join(("id", *map(quote, self._searched), "body", "words"))
-        unnumbered = f"SELECT {columns} FROM {self.name} WHERE number IS NULL ORDER BY id"
-        numbered = f"SELECT {columns} FROM {self.name} WHERE number > ? ORDER BY number LIMIT {_PAGE}"
+        unnumbered = f"SELECT {self._stored_columns} FROM {self.name} WHERE number IS NULL ORDER BY id"
+        numbered = f"SELECT {self._stored_columns} FROM {self.name} WHERE number > ? ORDER BY number LIMIT {_PAGE}"
         for row in self._connections.read(unnumbered):
-            yield self._to_stored(row)
+            yield self._to_stored_entry(row)
         last = ""
         while rows := self._connections.read(self._statement(numbered), (last,)):
             for row in rows:
-                stored = self._to_stored(row)
+                stored = self._to_stored_entry(row)
                 yield stored
                 last = stored.number
 
-    def _to_stored(self, row: tuple[Any, ...]) -> StoredEntry:
-        identifier, *values, body, words = row
-        number = values[self._searched.index("number")] or ""
-        try:
-            record = self._decode(body)
-        except msgspec.MsgspecError:
-            return StoredEntry(identifier, number, body)
-        *expected, _, expected_words = self._row(record, index_record(record))
-        is_indexed = [record.id, *expected, expected_words] == [identifier, *values, words]
-        return StoredEntry(identifier, number, body, is_indexed)
+    def _to_stored_entry(self, row: tuple[Any, ...]) -> StoredEntry:
+        stored, number = self._to_stored_row(row), row[2 + self._searched.index("number")]
+        return StoredEntry(stored.id, number or "", stored.body, stored.fits)
 
     def _link(self, record: AuditEntry, head: AuditEntry | None) -> AuditEntry:
         number, previous = (head.number + 1, head.hash) if head else (1, "")

@@ -274,10 +274,15 @@ class SqlBook(Generic[T]):
         finally:
             connection.execute("RELEASE swap")
 
+    @property
+    def _stored_columns(self) -> str:
+        return ", ".join(("id", "revision", *map(quote, self._searched), "body", "words"))
+
     def iterate_stored(self, connection: Any) -> Iterator[StoredRow]:
         """Iterate over the stored rows in the order of their ids, also over those that were damaged or edited."""
-        columns = ", ".join(("id", "revision", *map(quote, self._searched), "body", "words"))
-        page = self._statement(f"SELECT {columns} FROM {self.name} WHERE id > ? ORDER BY id LIMIT {_BATCH_SIZE}")
+        page = self._statement(
+            f"SELECT {self._stored_columns} FROM {self.name} WHERE id > ? ORDER BY id LIMIT {_BATCH_SIZE}"
+        )
         last = ""
         while rows := connection.execute(page, (last,)).fetchall():
             yield from map(self._to_stored_row, rows)

@@ -109,7 +109,7 @@ class Ledger:
 
     def verify(self) -> Iterator[SealFault]:
         """Iterate over the differences between the records and what Tidemill wrote, in one snapshot."""
-        if self.database.file is None and not self.database.address:  # in the memory of this thread
+        if not self.database.address:  # in the memory of this thread
             yield from find_faults(self._connections.connection(), list(self.books.values()))
             return
         with open_connection(self.database, "cannot be read") as connection:

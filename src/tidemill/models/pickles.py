@@ -141,7 +141,7 @@ class _OpcodeReader:
         """Read one pickle from the stream; `has_arrays` is whether joblib reads it, with arrays between its opcodes."""
         stack: list[Any] = []
         memo: dict[Any, Any] = {}
-        for opcode, argument, _ in pickletools.genops(stream):  # type: ignore[arg-type]  # it reads, and tells positions
+        for opcode, argument, _ in pickletools.genops(stream):  # type: ignore[arg-type]  # it has `read` and `tell`
             name = opcode.name
             if name == "FRAME":
                 stream.begin_frame(int(argument or 0))

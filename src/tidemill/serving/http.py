@@ -217,8 +217,10 @@ class ServiceApp:
         labels = wire.parse_labels(body)
         if len(labels) > _MAX_ROWS:
             return _too_many(len(labels), "labels", model)
-        accepted = self._service.add_labels(model, wire.to_label_frame(labels, route.manifest)) if labels else 0
-        warnings = wire.list_label_warnings(labels)
+        if not labels:
+            return Reply(200, msgspec.json.encode({"accepted": 0}), model)
+        frame = wire.to_label_frame(labels, route.manifest)
+        accepted, warnings = self._service.add_labels(model, frame), wire.list_label_warnings(frame)
         reply = {"accepted": accepted} | ({"warnings": warnings} if warnings else {})
         return Reply(200, msgspec.json.encode(reply), model)
 

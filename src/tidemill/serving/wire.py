@@ -50,6 +50,7 @@ class LabelRequest(Struct, frozen=True):
 
 
 _LONGEST_ID = 200
+_PREDICTION_ID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _ANY_COLUMNS = RowReader(())
 _PREDICT = msgspec.json.Decoder(PredictRequest)
 _LABELS = msgspec.json.Decoder(LabelRequest)
@@ -188,25 +189,23 @@ def _parse_time(index: int, name: str, text: str | None) -> datetime | None:
         ) from None
 
 
-def list_label_warnings(items: Sequence[LabelItem]) -> list[str]:
+def list_label_warnings(labels: pl.DataFrame) -> list[str]:
     """Return a warning for the labels whose id cannot be that of a prediction: they are stored, and match nothing."""
-    wrong = [(index, item.id) for index, item in enumerate(items) if item.id and _parse_id(item.id) is None]
-    if not wrong:
+    wrong = labels.with_row_index().filter((pl.col("id") != "") & ~pl.col("id").str.contains(_PREDICTION_ID))
+    if wrong.is_empty():
         return []
-    (index, text), more = wrong[0], f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    index, text = wrong.select("index", "id").row(0)
+    more = f" (and {wrong.height - 1} more)" if wrong.height > 1 else ""
     problem = f"label {index}{more}: {text[:60]!r} is not the id of a prediction: it is stored and not used"
     return [f"{problem}; send the id from the reply to the request, or the key and the event time of the row"]
 
 
-def _parse_id(text: str) -> str | None:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        return None
-
-
 def _read_id(index: int, text: str) -> str:
-    identifier = _parse_id(text) or text
+    """Return the id of a label; that of a prediction in its usual form."""
+    try:
+        identifier = str(UUID(text)) if text else ""
+    except ValueError:
+        identifier = text
     if len(identifier) > _LONGEST_ID:
         raise DataError(
             f"label {index}: {text[:60]!r}… is not the id of a prediction", "send the id from the reply to the request"

@@ -61,5 +61,5 @@ class SpawnedProcess:
         if self._process.pid is not None:
             end_programs_of_dead_worker(self._process.pid)
 
-    def describe_end(self, printed: str) -> TidemillError:  # noqa: ARG002 - its exit code tells it
+    def describe_end(self, printed: str) -> TidemillError:  # noqa: ARG002 - its exit code suffices
         return TidemillError(describe_exit(self._process.exitcode), RESUME)
