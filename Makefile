@@ -2,11 +2,12 @@
 # PYTHON=python3.12 selects the interpreter; ARGS="…" is passed to pytest, the demo or the benchmarks.
 
 .NOTPARALLEL:
-.PHONY: help demo test lint bench docs clean ready ready-dev system-parts
+.PHONY: help demo level2 test lint bench docs clean ready ready-dev system-parts
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    the whole loop on a year of real flights: train, serve, watch, retrain"
+	@echo "make level2  from a push to production: CI, environments, approvals, promotion, rollback"
 	@echo "make test    lint and all tests (ARGS='tests/core -k digest' for some)"
 	@echo "make lint    ruff, mypy strict and the import contracts (import-linter)"
 	@echo "make bench   a quick run of every benchmark (NAME=serving for one)"
@@ -15,6 +16,10 @@ help:
 
 demo: ready
 	@.venv/bin/tidemill demo $(ARGS)
+
+# Level 2 needs the packages of the extra `delivery`, and pytest.
+level2: ready-dev
+	@.venv/bin/python -m examples.level2.run $(ARGS)
 
 # The last line is the summary of pytest.
 test: system-parts lint
