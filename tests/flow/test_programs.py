@@ -137,24 +137,53 @@ def test_programs_of_a_step_end_with_it(
             assert have_ended(programs), (way, programs)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the programs of a step are found in /proc")
-def test_a_failed_step_ends_no_program_that_it_did_not_start(tmp_path: Path) -> None:
-    code = f"""
-import subprocess, sys
+SERVER = "import subprocess, sys, time; [subprocess.Popen(sys.argv[1:]) for _ in sys.stdin]; time.sleep(600)"
+EARLIER = f"""
+import os, signal, subprocess, sys, time
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from tidemill.host.process_tree import find_descendants
 from tidemill.host.programs import end_programs_on_error, guard_programs
+
+def start_another_in_the_server():
+    known = find_descendants(os.getpid())
+    server.stdin.write(b"\\n")
+    while not (new := find_descendants(os.getpid()) - known):
+        time.sleep(0.01)
+    return new.pop().id
+
 sleep = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
-import time
+server = subprocess.Popen([sys.executable, "-S", "-c", {SERVER!r}, *sleep], stdin=subprocess.PIPE, bufsize=0)
+time.sleep(0.1)
 with guard_programs():
     before = subprocess.Popen(sleep)
     time.sleep(0.1)
     try:
         with end_programs_on_error():
-            during = subprocess.Popen(sleep)
+            during, by_server = subprocess.Popen(sleep), start_another_in_the_server()
             raise ValueError
     except ValueError:
-        print(before.poll(), during.poll() is not None)
-    before.kill()
+        print(before.pid, server.pid, by_server, during.pid, before.poll(), during.poll(), flush=True)
+    time.sleep(2)
+    os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-    assert done.stdout.split() == ["None", "True"], done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the programs of a step are found in /proc")
+def test_programs_that_no_step_started_go_on(tmp_path: Path) -> None:
+    """A server that ran before the run, with the processes that it starts meanwhile, is not of the run."""
+    with (tmp_path / "printed").open("w+") as printed:
+        run = subprocess.Popen([sys.executable, "-c", EARLIER], stdout=printed)
+        assert run.wait(120) == -9
+        printed.seek(0)
+        *programs, before_ended, during_ended = printed.read().split()
+    before, server, by_server, during = map(int, programs)
+    try:
+        assert before_ended == "None"
+        assert during_ended != "None"
+        assert wait_until(lambda: not is_running(before), 30)  # its run was killed: the guardian ends it
+        assert is_running(server)
+        assert is_running(by_server)
+        assert not is_running(during)
+    finally:
+        for program in (server, by_server):
+            os.kill(program, signal.SIGKILL)

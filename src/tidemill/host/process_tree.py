@@ -1,9 +1,9 @@
 """The processes below a process (Linux): finds them, ends them, and ends those that a killed process leaves behind.
 
 It is also a program, with the standard library only: `process_tree.py PARENT TOKEN`, the guardian of the process
-PARENT. It reads from standard input whether steps are running ("1" or "0"). When PARENT has ended, also by a signal
-that it cannot catch, the guardian ends the programs that PARENT started: those that it saw below PARENT, and those
-whose environment contains the token.
+PARENT. It reads from standard input since when steps are running, in ticks, or 0 while none is, with a space after
+each number. When PARENT has ended, also by a signal that it cannot catch, the guardian ends the programs that PARENT
+started since then: those that it saw below PARENT, and those whose environment contains the token.
 
 A process with the variable `TIDEMILL_OUTLIVES_STEP` in its environment is never ended, and neither are its children. A
 container belongs to its runtime, and is not ended either.
@@ -52,9 +52,10 @@ def read_ticks() -> int:
 def end_descendants(process: int, *, since: int = 0, spared: Collection[int] = ()) -> int:
     """Kill the descendants of a process that started at `since` or later; return their number.
 
+    What an earlier child starts is not killed: a database server that ran before a step starts processes of its own.
     They are stopped first, so that none can start another one meanwhile.
     """
-    return _end(lambda: {one for one in find_descendants(process) if one.started >= since and one.id not in spared})
+    return _end(lambda: find_descendants(process, since=since, spared=spared))
 
 
 def end_marked(mark: str) -> int:
@@ -62,9 +63,17 @@ def end_marked(mark: str) -> int:
     return _end(lambda: _add_descendants(_find_marked(mark)))
 
 
-def find_descendants(process: int) -> set[Process]:
-    """Return the running descendants of a process, without those that outlive steps and the processes below them."""
-    return _walk([process], _list_children())
+def find_descendants(process: int, *, since: int = 0, spared: Collection[int] = ()) -> set[Process]:
+    """Return the running descendants of a process that started at `since` or later.
+
+    Those that outlive steps, are spared or started earlier are left out, and so are all processes below them.
+    """
+    children = _list_children()
+    kept = {
+        parent: {one for one in ones if one.started >= since and one.id not in spared}
+        for parent, ones in children.items()
+    }
+    return _walk([process], kept)
 
 
 def _end(find: Callable[[], set[Process]]) -> int:
@@ -161,8 +170,8 @@ def _read_environment(process: int) -> bytes:
         return b"\0" + file.read()
 
 
-def _see_children(process: int) -> set[Process]:
-    """Return the descendants of a process without reading all processes, if the kernel lists children."""
+def _see_descendants(process: int, since: int) -> set[Process]:
+    """Return what `find_descendants` does without reading all processes, if the kernel lists children."""
     found: set[Process] = set()
     pending = [process]
     while pending:
@@ -177,14 +186,15 @@ def _see_children(process: int) -> set[Process]:
                     numbers = [int(number) for number in file.read().split()]
             except FileNotFoundError:
                 if os.path.exists(f"/proc/{parent}/task/{thread}"):  # noqa: PTH110 - as above
-                    return find_descendants(process)
+                    return find_descendants(process, since=since)
                 continue
             except OSError:
                 continue
             for number in numbers:
                 with contextlib.suppress(OSError, IndexError, ValueError):
                     one = _read(number)[1]
-                    if one not in found and number != os.getpid() and not _outlives(number):
+                    is_new = one.started >= since and one not in found and number != os.getpid()
+                    if is_new and not _outlives(number):
                         found.add(one)
                         pending.append(number)
     return found
@@ -199,18 +209,18 @@ def guard(parent: int, token: str) -> None:
     with contextlib.suppress(OSError, AttributeError):
         watched.append(os.pidfd_open(parent))
     seen: set[Process] = set()
-    is_active = False
+    since = 0
     while os.getppid() == parent:
-        ready, _, _ = select.select(watched, [], [], _WATCH_SECONDS if is_active else _IDLE_SECONDS)
+        ready, _, _ = select.select(watched, [], [], _WATCH_SECONDS if since else _IDLE_SECONDS)
         if 0 in ready:
-            message = os.read(0, 1000)
-            is_active = message.endswith(b"1")
+            message = os.read(0, 1000).split()
+            since = int(message[-1]) if message else 0
             if not message:
                 watched.remove(0)
         elif ready:
             break
-        if is_active:
-            seen = {one for one in seen if _is_running(one)} | _see_children(parent)
+        if since:
+            seen = {one for one in seen if _is_running(one)} | _see_descendants(parent, since)
     _end(lambda: _add_descendants(_find_left(seen) | _find_marked(token)))
 
 

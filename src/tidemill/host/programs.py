@@ -29,17 +29,20 @@ class _Guardian:
         self.owner = os.getpid()
         self.token = secrets.token_hex(16)
         self.runs = 0
+        self._since = 0
         self._pipe, self._process = -1, 0
 
     def count(self, change: int) -> None:
         """Count the runs of this process that start and end."""
+        if not self.runs:
+            self._since = process_tree.read_ticks()
         self.runs += change
         if sys.platform != "linux":
             return
         if self.runs and not self._is_alive():
             self._start()
         with suppress(OSError):
-            os.write(self._pipe, b"1" if self.runs else b"0")
+            os.write(self._pipe, f"{self._since if self.runs else 0} ".encode())
 
     def list_spared(self) -> set[int]:
         """Return the processes of this process that belong to no step."""
