@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,6 +75,13 @@ def describe_machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     platform_text = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     return f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform_text}"
+
+
+def describe_commit() -> str:
+    """Return the commit that is measured, with a sign if files differ from it."""
+    command = ["git", "describe", "--always", "--dirty=, changed", "--abbrev=10", "--exclude=*"]
+    described = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    return described.stdout.strip() or "no commit"
 
 
 def write_between(file: Path, mark: str, text: str) -> None:

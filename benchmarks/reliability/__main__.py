@@ -8,13 +8,14 @@ import argparse
 import json
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks._report import describe_machine, write_between
+from benchmarks._report import describe_commit, describe_machine, write_between
+from benchmarks.reliability.child import import_all
 from benchmarks.reliability.damage import try_damage
 from benchmarks.reliability.full_disk import try_full_disks
 from benchmarks.reliability.kills import try_kills
@@ -27,6 +28,8 @@ from benchmarks.reliability.tampering import try_edits
 from tests.parts import PartMissing, postgres
 
 _PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+_MANY = 10
+"""More tries than this are worth the seconds to import everything before them."""
 
 
 class Part(NamedTuple):
@@ -55,6 +58,9 @@ def measure(
 ) -> list[Tally]:
     """Run the parts and return their counts; `shop` is a folder that keeps the shop for the next run."""
     tallies = []
+    counts = {name: tries or (PARTS[name].quick if quick else PARTS[name].full) for name in parts}
+    if max(counts.values()) > _MANY:
+        import_all()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidemill-reliability-")))
         yards = [Yard(folder / "sqlite").build(shop)]
@@ -64,8 +70,7 @@ def measure(
             except PartMissing as missing:
                 report(f"no PostgreSQL: {missing}")
         for name in parts:
-            part = PARTS[name]
-            tallies += part.try_all(yards, tries or (part.quick if quick else part.full), random.Random(seed))
+            tallies += PARTS[name].try_all(yards, counts[name], random.Random(seed))
             report(f"{name} is done")
     return tallies
 
@@ -86,6 +91,7 @@ def main() -> None:
     if options.merge:
         results = merge([json.loads(file.read_text()) for file in options.merge])
     else:
+        commit = describe_commit()
         tallies = measure(
             options.only or list(PARTS),
             quick=options.quick,
@@ -94,16 +100,27 @@ def main() -> None:
             shop=options.shop,
             only_sqlite=options.sqlite,
         )
-        faults = {tally.fault: asdict(tally) for tally in tallies}
+        faults = {tally.fault: asdict(tally) | {"commit": commit} for tally in tallies if tally.tries or tally.note}
         results = {"machine": describe_machine(), "seed": str(options.seed), "faults": faults}
     if options.json:
         print(json.dumps(results))
         return
-    counted = format_table([Tally(**fields) for fields in results["faults"].values()])
-    table = f"{results['machine']}; seed {results['seed']}\n\n{counted}"
+    table = f"{results['machine']}; seed {results['seed']}; {format_results(results['faults'].values())}"
     print(table)
     if options.markdown:
         write_between(_PAGE, "reliability", table)
+
+
+def format_results(faults: Iterable[dict[str, Any]]) -> str:
+    """Return the measured commit, or that of each row in its note, and the table."""
+    rows = list(faults)
+    commits = {fields["commit"] for fields in rows}
+    tallies = [Tally(**{name: value for name, value in fields.items() if name != "commit"}) for fields in rows]
+    if len(commits) == 1:
+        return f"commit {commits.pop()}\n\n{format_table(tallies)}"
+    for tally, fields in zip(tallies, rows, strict=True):
+        tally.note = "; ".join(text for text in (tally.note, f"commit {fields['commit']}") if text)
+    return f"the commit of each row is in its note\n\n{format_table(tallies)}"
 
 
 def merge(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -120,8 +137,17 @@ def merge(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _add(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     counts = {name: first[name] + second[name] for name in ("tries", "acknowledged", "lost", "recovered", "problems")}
     named = [fields["named"] for fields in (first, second) if fields["named"] is not None]
-    notes = dict.fromkeys(fields["note"] for fields in (first, second) if fields["note"])
-    return first | counts | {"named": sum(named) if named else None, "note": "; ".join(notes)}
+    notes = dict.fromkeys(note for fields in (first, second) for note in fields["note"].split("; ") if note)
+    commits = dict.fromkeys(commit for fields in (first, second) for commit in fields["commit"].split(" and "))
+    return (
+        first
+        | counts
+        | {
+            "named": sum(named) if named else None,
+            "note": "; ".join(notes),
+            "commit": " and ".join(commits),
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Commands as processes: each is a fork of this process, which has imported the code and has not used it.
 
-A fork starts in milliseconds, so that a thousand of them take minutes. This process must never call Polars or a
-learner itself: a fork has none of the threads of its parent.
+A fork starts in milliseconds, and imports nothing when it is killed at a random time. This process must never call
+Polars or a learner itself: a fork has none of the threads of its parent.
 """
 
 import ctypes
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import sys
 import time
@@ -16,13 +18,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import tidemill.cli.main  # imported here, so that each fork has it
-import tidemill.compose.session
-import tidemill.serving.loading
-import tidemill.training.fit
+import tidemill.cli.main
 
-IMPORTED = (tidemill.compose.session, tidemill.serving.loading, tidemill.training.fit)
 _LIMIT = 600.0
+_LIBRARIES = (
+    "cloudpickle",
+    "croniter",
+    "deltalake",
+    "jinja2",
+    "lightgbm",
+    "psycopg",
+    "pyarrow",
+    "sklearn.tree",
+    "typer",
+)
 
 
 class Ended(NamedTuple):
@@ -132,6 +141,16 @@ class Child:
         if self.is_running():
             os.kill(self.process, signal.SIGTERM)
         return self.wait(limit)
+
+
+def import_all() -> None:
+    """Import all of Tidemill and the libraries that its commands need, so that each fork has them."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a pool of threads that starts now is missing in each fork
+    names = [module.name for module in pkgutil.walk_packages(tidemill.__path__, "tidemill.")]
+    for name in (*_LIBRARIES, *names):
+        if not name.endswith("__main__"):
+            with suppress(ImportError):  # of an extra that is not installed
+                importlib.import_module(name)
 
 
 def _end_with_parent() -> None:

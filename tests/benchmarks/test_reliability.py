@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.reliability.__main__ import merge
+from benchmarks.reliability.__main__ import format_results, merge
 from benchmarks.reliability.tally import Tally, format_table
 
 _TALLIES = {"1": Tally("kill", tries=1, note="a"), "2": Tally("kill", tries=2, named=1, note="b")}
@@ -71,7 +71,18 @@ def test_the_table_has_a_row_for_each_fault_and_a_line_for_each_problem() -> Non
 
 
 def test_the_results_of_several_runs_are_added() -> None:
-    one, two = ({"machine": "m", "seed": seed, "faults": {"kill": asdict(tally)}} for seed, tally in _TALLIES.items())
-    merged = merge([one, two])
+    one, two = (
+        {"machine": "m", "seed": seed, "faults": {"kill": asdict(tally) | {"commit": f"c{seed}"}}}
+        for seed, tally in _TALLIES.items()
+    )
+    merged = merge([one, two, two])
     kill = merged["faults"]["kill"]
-    assert (merged["seed"], kill["tries"], kill["named"], kill["note"]) == ("1, 2", 3, 1, "a; b")
+    assert (merged["seed"], kill["tries"], kill["named"], kill["note"]) == ("1, 2", 5, 2, "a; b")
+    assert kill["commit"] == "c1 and c2"
+
+
+def test_the_table_names_the_commit_of_each_row_if_they_differ() -> None:
+    rows = [asdict(Tally(name, tries=1)) | {"commit": commit} for name, commit in (("kill", "c1"), ("disk", "c2"))]
+    assert "| commit c1" in format_results(rows)
+    assert "| commit c2" in format_results(rows)
+    assert format_results(rows[:1]).startswith("commit c1\n")
