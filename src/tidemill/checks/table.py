@@ -130,9 +130,12 @@ def convert_to_schema(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     ]
     types = {name: kind for name, kind in declared.items() if name not in unknown}
     unknown += [name for name, dtype in dtypes.items() if name not in declared and dtype == pl.Null]
-    others = frame.select(name for name in dtypes if name not in declared and name not in unknown)
-    converted = convert_columns(frame, types, parse_text=True).values()
-    return frame.drop(unknown).with_columns(*converted, *to_storable(others, "the batch"))
+    others = [values for values in frame if values.name not in declared and values.name not in unknown]
+    converted = convert_columns(frame, types, parse_text=True)
+    converted |= {values.name: values for values in to_storable(pl.DataFrame(others), "the batch")}
+    if not converted:
+        return frame.drop(unknown)
+    return pl.DataFrame([converted[name] for name in dtypes if name in converted])
 
 
 def fits_type(values: pl.Series, column: Column) -> bool:
@@ -268,7 +271,7 @@ def _keys(frame: pl.DataFrame, schema: Schema) -> Iterator[TableFault]:
     if not keys or not set(keys) <= set(frame.columns):
         return
     row_keys = to_row_keys(frame, keys)
-    complete = row_keys.drop_nulls()  # rows without a key are distinct
+    complete = row_keys.drop_nulls() if row_keys.null_count() else row_keys  # rows without a key are distinct
     if repeated := len(complete) - complete.n_unique():
         bad = row_keys.is_duplicated() & row_keys.is_not_null()
         samples = tuple("|".join(map(str, row)) for row in frame.select(keys).filter(bad).unique().head(_SHOWN).rows())

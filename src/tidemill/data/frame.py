@@ -11,7 +11,7 @@ from tidemill.core.columns import TIME as TIME
 from tidemill.core.columns import require_usable_names
 from tidemill.core.source import Source
 from tidemill.data.storable import to_storable
-from tidemill.data.timestamps import TIMESTAMP, parse_times, to_utc
+from tidemill.data.timestamps import TIMESTAMP, parse_times, repeat_time, to_utc
 from tidemill.errors import DataError, TidemillError
 
 
@@ -33,6 +33,8 @@ def add_times(
     require_usable_names(frame.columns, f"source {name!r}")
     frame = to_storable(frame, f"source {name!r}")
     read = parse_time_column_or_null if lenient else parse_time_column
+    if not source.time and not source.known_at:
+        return add_columns(frame, [repeat_time(column, arrived, frame.height) for column in (TIME, KNOWN_AT)])
     arrival = pl.lit(arrived).cast(TIMESTAMP)
     time = read(frame, source.time, name) if source.time else arrival
     if source.known_at:
@@ -42,6 +44,12 @@ def add_times(
     else:
         known = arrival
     return frame.with_columns(time.alias(TIME), known.alias(KNOWN_AT))
+
+
+def add_columns(frame: pl.DataFrame, columns: list[pl.Series]) -> pl.DataFrame:
+    """Return a frame with more columns, as `with_columns` does, which is slow for small frames."""
+    is_new = frame.width and not {values.name for values in columns} & set(frame.columns)
+    return frame.hstack(columns) if is_new else frame.with_columns(columns)
 
 
 def parse_time_column(frame: pl.DataFrame, column: str, name: str) -> pl.Expr:

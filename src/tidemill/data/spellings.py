@@ -56,8 +56,10 @@ def unify_spellings(labels: pl.Series, spellings: Spellings) -> pl.Series:
 
 def unify_columns(rows: pl.DataFrame, labels: Mapping[str, Spellings]) -> pl.DataFrame:
     """Return rows whose label columns, each with its spellings, have only the spellings that are used."""
-    found = [unify_spellings(rows[name], spellings) for name, spellings in labels.items() if name in rows.columns]
-    return rows.with_columns(found) if found else rows
+    declared = {name: rows[name] for name, spellings in labels.items() if spellings and name in rows.columns}
+    if not declared:
+        return rows
+    return rows.with_columns(unify_spellings(values, labels[name]) for name, values in declared.items())
 
 
 def describe_spellings(label: str, found: Spellings) -> str:

@@ -56,7 +56,7 @@ def to_storable(frame: pl.DataFrame, about: str) -> pl.DataFrame:
         stored = _convert(plain)
         if stored is not values:
             changed.append(stored)
-    return frame.with_columns(changed)
+    return frame.with_columns(changed) if changed else frame
 
 
 def find_refusal(values: pl.Series) -> Refusal | None:
@@ -72,7 +72,7 @@ def find_refusal(values: pl.Series) -> Refusal | None:
     if dtype == pl.Date or (isinstance(dtype, pl.Datetime) and dtype.time_unit != "ns"):  # which end before 2263
         per_day = _PER_DAY[dtype.time_unit] if isinstance(dtype, pl.Datetime) else 1
         low, high = _DAYS[0] * per_day, (_DAYS[1] + 1) * per_day - 1
-        physical = values.to_physical()
+        physical = values.cast(pl.Int32 if dtype == pl.Date else pl.Int64)
         ends = [end for end in (physical.min(), physical.max()) if end is not None]
         if any(not low <= end <= high for end in ends):  # type: ignore[operator]
             count = int(physical.is_between(low, high).not_().fill_null(value=False).sum())

@@ -106,6 +106,12 @@ def to_timestamps(name: str, values: Sequence[datetime | None]) -> pl.Series:
     return pl.Series(name, micros, dtype=pl.Int64).cast(TIMESTAMP)
 
 
+def repeat_time(name: str, moment: datetime, rows: int) -> pl.Series:
+    """Return a column with one time in UTC in all rows; a time without a zone is UTC."""
+    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return to_timestamps(name, [zoned]).new_from_index(0, rows)
+
+
 def to_utc(values: Values, kind: pl.DataType) -> Values:
     """Convert times, or dates as their midnights, of the type `kind` to UTC; a time without a zone is UTC.
 

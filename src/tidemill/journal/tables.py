@@ -18,6 +18,7 @@ from tidemill.core.damage import Damage
 from tidemill.delta import LocalTable
 from tidemill.errors import Conflict, Corrupt, NotFound, TidemillError
 from tidemill.faults import maybe_crash
+from tidemill.journal.appended import AppendedBatches
 from tidemill.journal.copying import open_files, write_files
 from tidemill.journal.earlier_names import find_earlier_names
 from tidemill.journal.table_files import CHECKSUMS, TableFiles
@@ -43,6 +44,7 @@ class DeltaTables:
         self._store = StoreFolder(Path(root), "the tables of rows")
         self._open_tables: dict[str, LocalTable] = {}
         self._table_files: dict[str, TableFiles] = {}
+        self._appended: dict[str, AppendedBatches] = {}
 
     def _open(self, table: str) -> DeltaTable | None:
         """Open the newest version of a table; an open table reads only new entries of its log."""
@@ -142,7 +144,7 @@ class DeltaTables:
         """
         for _ in range(_TRIES):
             existing = self._open(table)
-            missing = [batch for batch in batches if existing is None or existing.transaction_version(batch) is None]
+            missing = list(batches) if existing is None else self._find_missing(table, existing, batches)
             if existing is not None and not missing:
                 return existing.version()
             frames = [batches[batch] for batch in missing]
@@ -160,6 +162,14 @@ class DeltaTables:
                 ) from refused
             return self._compact_and_read_version(table)
         raise Conflict(f"other processes keep writing table {table!r}", "try again")
+
+    def _find_missing(self, table: str, existing: DeltaTable, batches: Iterable[str]) -> list[str]:
+        """Return the batches that a table does not have."""
+        appended = self._appended.setdefault(table, AppendedBatches(Path(self._root) / table))
+        known = appended.read(str(existing.metadata().id), existing.version())
+        if known is None:
+            return [batch for batch in batches if existing.transaction_version(batch) is None]
+        return [batch for batch in batches if batch not in known]
 
     def _append(self, table: str, existing: DeltaTable | None, batches: Sequence[str], frame: pl.DataFrame) -> None:
         commit_properties = CommitProperties(app_transactions=[Transaction(batch, 1) for batch in batches])
@@ -284,6 +294,7 @@ class DeltaTables:
         """Delete a table and its history."""
         self._open_tables.pop(table, None)
         self._table_files.pop(table, None)
+        self._appended.pop(table, None)
         shutil.rmtree(Path(self._root) / table, ignore_errors=True)
 
 

@@ -21,8 +21,10 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import Books, BooksReader, Online, Sources, Tables
 from tidemill.core.schema import Schema, SchemaVersion
 from tidemill.core.source import Source
+from tidemill.data.frame import add_columns
 from tidemill.data.identity import name_rows
 from tidemill.data.spellings import Spellings
+from tidemill.data.timestamps import repeat_time
 from tidemill.errors import DataError, Overtaken, TidemillError, Unreadable
 from tidemill.featurestore.materialize import materialize as write_online
 from tidemill.recipes.label_classes import KnownClasses, close_labels, explain_labels, find_known_classes
@@ -183,12 +185,13 @@ def _add_origin(frame: pl.DataFrame, batch: Batch, key: tuple[str, ...], arrived
 
     Rows of a backtest have an id already.
     """
-    named = frame if ROW_ID in frame.columns else frame.with_columns(name_rows(frame, key, batch.path))
-    return named.with_columns(
-        pl.lit(batch.id).alias(BATCH),
-        pl.lit(batch.path).alias(PATH),
-        pl.lit(arrived).cast(pl.Datetime("us", "UTC")).alias(ARRIVED),
-    )
+    origin = [
+        pl.Series(BATCH, [batch.id]).new_from_index(0, frame.height),
+        pl.Series(PATH, [batch.path]).new_from_index(0, frame.height),
+        repeat_time(ARRIVED, arrived, frame.height),
+    ]
+    ids = [] if ROW_ID in frame.columns else [name_rows(frame, key, batch.path).alias(ROW_ID)]
+    return add_columns(frame, [*ids, *origin])
 
 
 def resolve_schema(source: str, until: datetime, sources: Sources, books: Books, clock: Clock) -> Schema:

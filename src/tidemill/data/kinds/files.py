@@ -35,10 +35,10 @@ class LocalFiles:
         self._source = source
         self._folder = folder
         self._pattern = str(folder / source.path)
-        self._within = Path(_fixed(self._pattern) or "/")
+        self._within = f"{_fixed(self._pattern)}/"
 
     def batches(self, until: datetime) -> list[Batch]:
-        files = [Path(name) for name in glob.glob(self._pattern, recursive=True)]  # noqa: PTH207 - pathlib globs no absolute
+        files = glob.glob(self._pattern, recursive=True)  # noqa: PTH207 - pathlib globs no absolute
         if not files:
             raise _no_file(self._name, self._pattern)
         listed = [(file, status) for file in files if (status := _stat(file)) is not None]  # others were just removed
@@ -74,21 +74,21 @@ class LocalFiles:
             )
 
     def _batch(self, file: Path) -> Batch:
-        status = _stat(file)
+        status = _stat(str(file))
         if status is None:
             raise UnreadableNow(f"{file} of source {self._name!r} was removed while it was read", "try again")
-        return self._describe(file, status)
+        return self._describe(str(file), status)
 
-    def _describe(self, file: Path, status: os.stat_result) -> Batch:
-        name = file.relative_to(self._within).as_posix()
+    def _describe(self, file: str, status: os.stat_result) -> Batch:
+        name = file.removeprefix(self._within)
         version = hash_parts(name, status.st_size, status.st_mtime_ns, *self._source.dialect.identity)
         arrived = datetime.fromtimestamp(status.st_mtime_ns / 1e9, UTC)
         # A path within the project stays the same when the project moves.
-        path = file.relative_to(self._folder) if file.is_relative_to(self._folder) else file
-        return Batch(id=f"{self._name}/{name}@{version}", source=self._name, known_at=arrived, path=str(path))
+        path = file.removeprefix(f"{self._folder}/")
+        return Batch(id=f"{self._name}/{name}@{version}", source=self._name, known_at=arrived, path=path)
 
 
-def _stat(file: Path) -> os.stat_result | None:
+def _stat(file: str) -> os.stat_result | None:
     """Return the status of a file, or of a link to a missing one; None if it does not exist any more."""
     for follow in (True, False):
         with suppress(OSError):

@@ -70,9 +70,8 @@ def parse_delimited(content: bytes, separator: str, name: str, dialect: Dialect 
     if b'""' in content or dialect.trim:
         frame = frame.with_columns(pl.when(pl.all() != "").then(pl.all()))
     frame.columns = names
-    return frame.drop(
-        label for label, given in zip(names, header, strict=True) if not given and _is_empty(frame, label)
-    )
+    unused = [label for label, given in zip(names, header, strict=True) if not given and _is_empty(frame, label)]
+    return frame.drop(unused) if unused else frame
 
 
 def _join_quotes(content: bytes, separator: str, name: str) -> bytes:

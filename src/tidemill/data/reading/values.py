@@ -1,7 +1,7 @@
 """Values of text columns: nulls, numbers, booleans, dates and times become typed columns without loss."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 
 import polars as pl
@@ -23,6 +23,8 @@ _LIKE_A_TIME = re.compile(r"^\d{4}[-/]\d\d[-/]\d\d")
 Convert = Callable[[pl.Series, Dialect], pl.Series | None]
 _SPACES = " \u00a0\u202f\u2009"
 _INTEGER = r"^[+-]?[0-9]+$"
+_MATCH_CODE, _MATCH_INTEGER = (re.compile(pattern.replace("$", r"\Z")).match for pattern in (CODE, _INTEGER))
+_FEW = 100  # values: a loop in Python is much faster than the engine of Polars
 
 
 def type_columns(frame: pl.DataFrame, dialect: Dialect, types: Mapping[str, ColumnType] | None = None) -> pl.DataFrame:
@@ -34,7 +36,7 @@ def type_columns(frame: pl.DataFrame, dialect: Dialect, types: Mapping[str, Colu
     can name the values.
     """
     known = types or {}
-    return frame.with_columns(type_column(frame[name], dialect, known.get(name)) for name in frame.columns)
+    return pl.DataFrame([type_column(values, dialect, known.get(values.name)) for values in frame])
 
 
 def type_column(values: pl.Series, dialect: Dialect, kind: ColumnType | None = None) -> pl.Series:
@@ -97,7 +99,11 @@ def to_text(values: pl.Series, dialect: Dialect) -> pl.Series:
 
 def nullify(values: pl.Series, dialect: Dialect) -> pl.Series:
     """Return text without the texts that are null in a column of numbers or times, and without spaces around it."""
-    return _without(values.str.strip_chars(_SPACES), list_nulls(dialect))
+    if len(values) > _FEW:
+        return _without(values.str.strip_chars(_SPACES), list_nulls(dialect))
+    texts = values.to_list()
+    kept = [None if text is None else text.strip(_SPACES) for text in texts]
+    return _without(values if kept == texts else pl.Series(values.name, kept, dtype=pl.String), list_nulls(dialect))
 
 
 def list_nulls(dialect: Dialect) -> list[str]:
@@ -105,7 +111,9 @@ def list_nulls(dialect: Dialect) -> list[str]:
     return [*NULLS, *NULLS_OF_VALUES, *dialect.nulls]
 
 
-def _without(values: pl.Series, words: Iterable[str]) -> pl.Series:
+def _without(values: pl.Series, words: Collection[str]) -> pl.Series:
+    if len(values) <= _FEW and not any(text in words for text in values.to_list()):
+        return values
     is_null = values.is_in(list(words))
     return values.set(is_null, None) if is_null.any() else values
 
@@ -131,12 +139,26 @@ def _cast_numbers(kept: pl.Series, text: pl.Series) -> pl.Series | None:
         return None
     if numbers.null_count() == len(numbers):
         return None
+    if len(text) <= _FEW:
+        return _cast_few(text, numbers)
     if text.str.contains(CODE).any():
         return None
     if numbers.dtype == pl.Float64:
         if text.head(_SAMPLE).str.contains(_INTEGER).all() and text.str.contains(_INTEGER).all():
             return None  # identifiers with more digits than an integer has
         return numbers.fill_nan(None)
+    return numbers
+
+
+def _cast_few(text: pl.Series, numbers: pl.Series) -> pl.Series | None:
+    """Do the same for few values, whose columns are much faster in Python."""
+    texts = [value for value in text.to_list() if value is not None]
+    if any(map(_MATCH_CODE, texts)):
+        return None
+    if numbers.dtype == pl.Float64:
+        if all(map(_MATCH_INTEGER, texts)):
+            return None
+        return numbers.fill_nan(None) if any(value != value for value in numbers.to_list()) else numbers
     return numbers
 
 
@@ -204,7 +226,10 @@ def _require_unit(refused: pl.Series, dialect: Dialect) -> None:
 
 def to_booleans(values: pl.Series, dialect: Dialect) -> pl.Series | None:
     """Return a column of booleans, or None if a value is not true or false, in any case."""
-    kept = nullify(values, dialect).str.to_lowercase()
+    kept = nullify(values, dialect)
+    if len(kept) <= _FEW and any(text and text.lower() not in ("true", "false") for text in kept.to_list()):
+        return None
+    kept = kept.str.to_lowercase()
     if kept.null_count() == len(kept) or not kept.drop_nulls().is_in(["true", "false"]).all():
         return None
     return kept == "true"
@@ -226,11 +251,11 @@ _FALSE = ("false", "f", "no", "n", "0")
 def to_times(values: pl.Series, dialect: Dialect) -> pl.Series | None:
     """Return a column of dates or times in UTC, or None if a value is not one of ISO 8601."""
     kept = nullify(values, dialect)
-    sample = kept.drop_nulls().head(_SAMPLE)
+    sample = (kept.drop_nulls() if kept.null_count() else kept).head(_SAMPLE)
     if sample.is_empty() or not _LIKE_A_TIME.match(sample[0]):
         return None
     form = _USUAL.get(sample[0][10:11] + sample[0][19:])
-    if form and len(sample[0]) in _USUAL_LENGTHS and (kept.str.len_bytes() == len(sample[0])).all():
+    if form and len(sample[0]) in _USUAL_LENGTHS and _have_length(kept, len(sample[0])):
         usual = kept.str.to_datetime(form, time_unit="us", strict=False)
         if usual.null_count() == kept.null_count():
             return usual.dt.replace_time_zone("UTC")
@@ -241,6 +266,12 @@ def to_times(values: pl.Series, dialect: Dialect) -> pl.Series | None:
         if typed.null_count() == kept.null_count():
             return typed
     return None
+
+
+def _have_length(values: pl.Series, length: int) -> bool:
+    if len(values) <= _FEW:
+        return all(text is None or len(text.encode()) == length for text in values.to_list())
+    return bool((values.str.len_bytes() == length).all())
 
 
 def _apply(read: Callable[[pl.Expr], pl.Expr], values: pl.Series) -> pl.Series:
@@ -271,8 +302,7 @@ def type_typed_columns(
     time, and a column of numbers and texts that mean null is a column of numbers.
     """
     known = types or {}
-    converted = (_type_typed_column(frame[name], dialect, known.get(name), infer) for name in frame.columns)
-    return frame.with_columns(converted)
+    return pl.DataFrame([_type_typed_column(values, dialect, known.get(values.name), infer) for values in frame])
 
 
 def _type_typed_column(values: pl.Series, dialect: Dialect, kind: ColumnType | None, infer: bool) -> pl.Series:
