@@ -12,6 +12,7 @@ from msgspec import convert, json
 from scipy.stats import chi2_contingency, fisher_exact, ks_2samp
 from scipy.stats.contingency import expected_freq
 
+from tidemill.checks.column_tests import compare_shares, run_column_tests
 from tidemill.checks.drift import column_tests, compare, drift, holm
 from tidemill.core.check import Verdict
 from tidemill.data.statistics import Profile, profile
@@ -253,6 +254,33 @@ def test_categories_and_what_is_missing_agree_with_scipy(then: list[str | None],
     if missing["effect"] > 0.03:
         table = np.array([[words.count(None), len(words) - words.count(None)] for words in (since, then)])
         assert missing["p_value"] == pytest.approx(fisher_exact(table)[1])
+
+
+NUMBERS = st.lists(st.sampled_from([0.0, 1.0, 1.5, 7.0, float("inf"), float("-inf"), None]), max_size=60)
+
+
+@given(tables=st.lists(st.tuples(NUMBERS, NUMBERS, TEXTS, TEXTS), max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_columns_that_are_tested_at_once_have_the_tests_of_each_alone(tables: list[tuple[list[Any], ...]]) -> None:
+    pairs = []
+    for then, since, words, later in tables:
+        for before, after, dtype in ((then, since, pl.Float64), (words, later, pl.String)):
+            reference = profile(pl.DataFrame({"x": pl.Series(before, dtype=dtype)}))
+            now = profile(pl.DataFrame({"x": pl.Series(after, dtype=dtype)}), reference)
+            pairs.append((now.columns[0], reference.columns[0]))
+    alone = [test for now, reference in pairs for test in column_tests(now, reference)]
+    assert run_column_tests(pairs) == alone
+
+
+@given(st.integers(0, 30), st.integers(1, 300), st.integers(0, 30), st.integers(1, 50_000))
+@settings(max_examples=200, deadline=None)
+def test_few_missing_values_have_the_exact_p_value(count: int, rows: int, other_count: int, other_rows: int) -> None:
+    count, other_count = min(count, rows), min(other_count, other_rows)
+    table = [[count, rows - count], [other_count, other_rows - other_count]]
+    found = compare_shares(count, rows, other_count, other_rows)
+    share = (count + other_count) / (rows + other_rows)
+    if min(share, 1 - share) * min(rows, other_rows) < 25:
+        assert found == pytest.approx(fisher_exact(table)[1], rel=1e-6)
 
 
 def _furthest(before: Any, now: Any) -> float:

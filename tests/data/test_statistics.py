@@ -1,5 +1,6 @@
 """Profiles agree with numpy, and later rows are counted in the reference's bins."""
 
+import math
 from datetime import datetime
 from fractions import Fraction
 from itertools import pairwise
@@ -10,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidemill.data.sketch import estimate_distinct, hash_values, keep_smallest_hashes
 from tidemill.data.statistics import ColumnProfile, Profile, merge, profile
 from tidemill.errors import DataError
 
@@ -28,7 +28,7 @@ def test_numbers_agree_with_numpy() -> None:
     assert found.mean == pytest.approx(VALUES.mean())
     assert found.deviation == pytest.approx(VALUES.std())
     assert (found.low, found.high) == (VALUES.min(), VALUES.max())
-    assert found.distinct == pytest.approx(5_000, rel=0.12)
+    assert found.distinct == 5_000
     assert (found.rows, found.missing, found.type) == (5_000, 0, "number")
     assert len(found.edges) == 39
     assert sum(found.counts) == 5_000
@@ -169,36 +169,17 @@ def test_profiles_of_other_columns_or_bins_are_not_merged() -> None:
         merge(profile(one), profile(one * 2))
 
 
-@pytest.mark.parametrize("many", [0, 1, 255, 256, 1_000, 200_000])
-def test_distinct_values_are_counted_in_little_space_also_where_they_repeat(many: int) -> None:
-    numbers = np.tile(np.arange(many, dtype=np.float64), 3)
-    words = pl.Series(numbers).cast(pl.String)
-    for values in (numbers, words):
-        sketch = keep_smallest_hashes(hash_values(values))
-        assert len(sketch) <= 256
-        assert estimate_distinct(sketch) == pytest.approx(many, rel=0 if many < 256 else 0.15)
+@pytest.mark.parametrize("many", [0, 1, 255, 20_000])
+def test_distinct_values_are_counted_also_where_they_repeat(many: int) -> None:
+    numbers = pl.Series("number", [*range(many), *range(many), None, math.nan], dtype=pl.Float64, strict=False)
+    frame = pl.DataFrame([numbers, numbers.fill_nan(None).cast(pl.String).alias("text")])
+    found = profile(frame.sample(fraction=1, shuffle=True, seed=1))
+    assert [column.distinct for column in found.columns] == [many, many]
 
 
-def test_no_more_values_are_distinct_than_there_are() -> None:
-    frame = pl.DataFrame({"id": range(3000), "name": [f"n{place}" for place in range(3000)]})
-    for seed in range(20):
-        counts = [column.distinct for column in profile(frame.sample(1000, seed=seed)).columns]
-        assert all(count is not None and count <= 1000 for count in counts)
-
-
-def test_texts_have_lengths_and_hashes_that_last() -> None:
+def test_texts_have_lengths() -> None:
     found = one(["é", "dreißig", None, "🛬🛬", ""])
     assert (found.length, found.longest, found.distinct) == (2.5, 7, 4)
-    assert hash_values(pl.Series(["", "a", "ab"])).tolist() == [
-        16294208416658607535,
-        17360999193197444373,
-        13936775650253865301,
-    ]
-    assert hash_values(np.array([0.0, -0.0, 1.5])).tolist() == [
-        16294208416658607535,
-        16294208416658607535,
-        15481881892811333770,
-    ]
 
 
 def test_a_large_table_is_the_sum_of_its_slices() -> None:

@@ -28,6 +28,7 @@ from tidemill.project.project import Project
 CompareProgress = Callable[[str, datetime, str], None]
 """A callback for progress: the label of the replay, the virtual time, and a message."""
 _PARALLEL_REPLAYS = 3
+_NICENESS = 5
 _PRELOADED = ["lightgbm", "scipy.special"]
 _MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
@@ -42,6 +43,7 @@ class _ReplayTask(Struct, frozen=True):
     name: str
     seed: int
     plan: PolicyPlan
+    niceness: int = 0
 
     @property
     def label(self) -> str:
@@ -71,7 +73,12 @@ def compare(
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="tidemill-backtest-"))
     first, plan = next(iter(policies.items()))
-    tasks = [_ReplayTask(name, seed, policy_plan) for seed in seeds for name, policy_plan in policies.items()]
+    # The first policy usually takes longest, and others wait for its result: it has a core of its own.
+    tasks = [
+        _ReplayTask(name, seed, policy_plan, niceness=0 if name == first else _NICENESS)
+        for seed in seeds
+        for name, policy_plan in policies.items()
+    ]
     try:
         results = _run_processes(project, tasks, model, period, folder, report_progress)
         if keep is not None:
@@ -163,6 +170,7 @@ def _run_processes(
                     period,
                     str(folder),
                     dict(os.environ),
+                    task.niceness,
                     messages,
                 )
                 running[task.label] = context.Process(target=_replay, args=arguments, daemon=True)
@@ -242,6 +250,7 @@ def _replay(
     period: Period,
     workspaces: str,
     variables: dict[str, str],
+    niceness: int,
     messages: Any,
 ) -> None:
     """Replay one policy in this process; only this function imports the training code.
@@ -250,6 +259,8 @@ def _replay(
     """
     os.environ.clear()
     os.environ.update(variables)
+    if niceness and sys.platform != "win32":
+        os.nice(niceness)
     # Ctrl-C reaches the whole process group: the parent stops its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from tidemill.backtest.replay import Replay

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ _MANY_EXPECTED = 25  # the normal distribution is close
 _MISSING = 0.03
 _LEAST_EXPECTED = 5
 _SELECTION_DEVIATIONS = 3.0
-_CACHED = 4096
 _CORRECTION_DEVIATIONS = 2.0
+_EQUAL = 1 + 1e-7  # chances that differ by rounding only
 
 
 def compare(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
@@ -44,44 +44,81 @@ def weigh(test: dict[str, Any]) -> tuple[bool, bool, float]:
 
 def column_tests(now: ColumnProfile, reference: ColumnProfile, *, with_missing: bool = True) -> list[dict[str, Any]]:
     """Return the tests of a column: of its missing share, and of its values unless they are times or constant."""
-    tests = [_missing(now, reference)] if with_missing else []
-    if reference.type == "text":
-        tests.append(_categories(now, reference))
-    elif (reference.edges or any(reference.infinite)) and reference.type not in ("time", "date"):
-        tests.append(_distribution(now, reference))
-    return [{"column": now.name, **test} for test in tests]
+    return run_column_tests([(now, reference)], with_missing=with_missing)
 
 
-def _distribution(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
-    """Run a two-sample Kolmogorov–Smirnov test at the reference's bin edges.
+def run_column_tests(
+    pairs: Sequence[tuple[ColumnProfile, ColumnProfile]], *, with_missing: bool = True
+) -> list[dict[str, Any]]:
+    """Return the tests of several columns, each with its reference (see `column_tests`).
+
+    The distributions are compared at once, because most of the time is that of a call of NumPy.
+    """
+    distributions = iter(_distributions([pair for pair in pairs if _has_distribution(pair[1])]))
+    tests = []
+    for now, reference in pairs:
+        if with_missing:
+            tests.append({"column": now.name, **_missing(now, reference)})
+        if reference.type == "text":
+            tests.append({"column": now.name, **_categories(now, reference)})
+        elif _has_distribution(reference):
+            tests.append({"column": now.name, **next(distributions)})
+    return tests
+
+
+def _has_distribution(reference: ColumnProfile) -> bool:
+    has_numbers = bool(reference.edges) or any(reference.infinite)
+    return has_numbers and reference.type not in ("text", "time", "date")
+
+
+def _distributions(pairs: Sequence[tuple[ColumnProfile, ColumnProfile]]) -> list[dict[str, Any]]:
+    """Run a two-sample Kolmogorov–Smirnov test of each pair, at the reference's bin edges.
 
     The distance is at most 1/40 below that of the rows themselves. Infinite values count as the smallest and largest.
     """
-    n, m = now.present + sum(now.infinite), reference.present + sum(reference.infinite)
-    if not n or not m:
-        return {"kind": "distribution", "effect": 0.0, "least": _KS, "p_value": 1.0}
-    # Profiles of earlier versions have no ties.
-    has_ties = len(reference.ties) == len(reference.edges)
-    shares = _cumulate(now.counts, now.ties if has_ties else None, now.infinite[0], n)
-    expected = _cumulate(reference.counts, reference.ties if has_ties else None, reference.infinite[0], m)
-    distance = float(np.maximum.reduce(np.abs(shares - expected)))
-    p_value = float(_kolmogorov()(distance * math.sqrt(n * m / (n + m))))
-    return {"kind": "distribution", "effect": distance, "least": _KS, "p_value": p_value}
-
-
-@cache
-def _kolmogorov() -> Any:
     from scipy.special import kolmogorov
 
-    return kolmogorov
+    if not pairs:
+        return []
+    # Profiles of earlier versions have no ties.
+    have_ties = [len(reference.ties) == len(reference.edges) for _, reference in pairs]
+    begins = [0, *accumulate(len(reference.counts) for _, reference in pairs)]
+    n, shares, below = _cumulate([now for now, _ in pairs], have_ties, begins)
+    m, expected, expected_below = _cumulate([reference for _, reference in pairs], have_ties, begins)
+    differences = np.maximum(np.abs(shares - expected), np.abs(below - expected_below))
+    distances = np.maximum.reduceat(differences, begins[:-1])
+    has_rows = (n > 0) & (m > 0)
+    p_values = kolmogorov(distances * np.sqrt(n * m / np.maximum(n + m, 1)))
+    return [
+        {
+            "kind": "distribution",
+            "effect": distance if compared else 0.0,
+            "least": _KS,
+            "p_value": p_value if compared else 1.0,
+        }
+        for compared, distance, p_value in zip(has_rows.tolist(), distances.tolist(), p_values.tolist(), strict=True)
+    ]
 
 
-@lru_cache(_CACHED)
-def _cumulate(counts: tuple[int, ...], ties: tuple[int, ...] | None, lowest: int, rows: int) -> Floats:
-    """Return the share of the rows at or below each edge, then that below each edge."""
-    up_to = lowest + np.cumsum(np.asarray(counts, float))
-    below = up_to[:0] if ties is None else up_to[:-1] - np.asarray(ties, float)
-    return np.concatenate(([lowest], up_to, below)) / rows
+def _cumulate(
+    columns: Sequence[ColumnProfile], have_ties: Sequence[bool], begins: Sequence[int]
+) -> tuple[Floats, Floats, Floats]:
+    """Return the rows of each column, and of each bin the shares of the rows up to its upper and below its lower edge.
+
+    Below the first bin are the rows with −∞. `begins` are the places of the first bins, and the end of the last.
+    """
+    bins = np.diff(begins)
+    counts = np.fromiter(chain.from_iterable(column.counts for column in columns), float, begins[-1])
+    ties = np.zeros(begins[-1])
+    for column, has_ties, begin in zip(columns, have_ties, begins, strict=False):
+        if has_ties:
+            ties[begin + 1 : begin + 1 + len(column.ties)] = column.ties
+    lowest = np.asarray([column.infinite[0] for column in columns], float)
+    rows = np.asarray([column.present + sum(column.infinite) for column in columns], float)
+    sums = np.concatenate(([0.0], np.cumsum(counts)))
+    up_to = sums[1:] + np.repeat(lowest - sums[begins[:-1]], bins)
+    shares, below = (part / np.repeat(np.maximum(rows, 1), bins) for part in (up_to, up_to - counts - ties))
+    return rows, shares, below
 
 
 def _categories(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
@@ -139,18 +176,32 @@ def _missing(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:
     change = abs(now.missing / max(now.rows, 1) - reference.missing / max(reference.rows, 1))
     if change <= _MISSING:
         return {"kind": "missing", "effect": change, "least": _MISSING, "p_value": 1.0}
-    p_value = _compare_shares(now.missing, now.rows, reference.missing, reference.rows)
+    p_value = compare_shares(now.missing, now.rows, reference.missing, reference.rows)
     return {"kind": "missing", "effect": change, "least": _MISSING, "p_value": p_value}
 
 
-def _compare_shares(count: int, rows: int, other_count: int, other_rows: int) -> float:
+def compare_shares(count: int, rows: int, other_count: int, other_rows: int) -> float:
     """Return the p-value of two equal shares: by Fisher's exact test, or with many rows by the normal distribution."""
     share = (count + other_count) / (rows + other_rows)
     expected = min(share, 1 - share) * min(rows, other_rows)
     if expected < _MANY_EXPECTED:
-        from scipy.stats import fisher_exact
-
-        table = [[count, rows - count], [other_count, other_rows - other_count]]
-        return float(fisher_exact(table)[1])
+        return _test_exactly(count, rows, other_count, other_rows)
     error = math.sqrt(share * (1 - share) * (1 / rows + 1 / other_rows))
     return math.erfc(abs(count / rows - other_count / other_rows) / error / math.sqrt(2))
+
+
+def _test_exactly(count: int, rows: int, other_count: int, other_rows: int) -> float:
+    """Return the p-value of Fisher's exact test (1935): of all tables that are at most as probable.
+
+    As `scipy.stats.fisher_exact`, in a tenth of its time.
+    """
+    from scipy.special import gammaln
+
+    total = count + other_count
+    counts = np.arange(max(total - other_rows, 0), min(total, rows) + 1)
+    others = total - counts
+    cells = (counts, rows - counts, others, other_rows - others)
+    logarithms = -sum(gammaln(cell + 1.0) for cell in cells)
+    chances = np.exp(logarithms - logarithms.max())
+    at_most = chances <= chances[count - counts[0]] * _EQUAL
+    return float(chances[at_most].sum() / chances.sum())

@@ -17,7 +17,7 @@ from tidemill.checks.calibration import (
 from tidemill.checks.column_tests import column_tests as column_tests
 from tidemill.checks.column_tests import compare as compare
 from tidemill.checks.column_tests import holm as holm
-from tidemill.checks.column_tests import weigh
+from tidemill.checks.column_tests import run_column_tests, weigh
 from tidemill.checks.effects import describe_effects
 from tidemill.checks.power import estimate_power
 from tidemill.core.check import Action, Verdict
@@ -195,17 +195,18 @@ def _compare(
     tests: list[Test] = []
     varied: list[tuple[Test, Compared]] = []
     scale = choose_scale(history, seconds) if history else None
-    for now, before in pairs:
-        for test in column_tests(now, before, with_missing=with_missing):
-            test["comparison"] = comparison
-            tests.append(test)
-            if scale is None or history is None or test["effect"] <= test["least"] or test["p_value"] >= level:
-                continue
-            missing, reference = test["kind"] == "missing", references[now.name]
-            found = measure_variation(history, test["column"], scale, comparison, missing=missing)
-            if found is not None:
-                compared = Compared(now=now, before=before, reference=reference, variation=found, missing=missing)
-                varied.append((test, compared))
+    paired = {now.name: (now, before) for now, before in pairs}
+    for test in run_column_tests(pairs, with_missing=with_missing):
+        test["comparison"] = comparison
+        tests.append(test)
+        if scale is None or history is None or test["effect"] <= test["least"] or test["p_value"] >= level:
+            continue
+        missing, (now, before) = test["kind"] == "missing", paired[test["column"]]
+        found = measure_variation(history, test["column"], scale, comparison, missing=missing)
+        if found is not None:
+            reference = references[test["column"]]
+            compared = Compared(now=now, before=before, reference=reference, variation=found, missing=missing)
+            varied.append((test, compared))
     if scale is not None and history is not None and varied:
         factor = compute_factor(history, scale, seconds)
         p_values = compare_with_variation([compared for _, compared in varied], factor, beyond=beyond)

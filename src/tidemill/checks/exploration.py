@@ -6,7 +6,6 @@ from msgspec import Struct
 
 from tidemill.checks.leaks import measure_dependence
 from tidemill.core.columns import is_internal
-from tidemill.data.sketch import SKETCH_SIZE
 from tidemill.data.statistics import ColumnProfile, Profile, profile
 from tidemill.project.guessing import explain_identifier
 
@@ -122,8 +121,7 @@ def _describe_preparation(column: ColumnProfile, values: pl.Series) -> str:
         if (column.length or 0.0) > _LONG_TEXT:
             return f"texts of {column.length:.0f} characters: embed them, or count words{gaps}"
         rare = " (combine rare categories)" if distinct > 100 else ""
-        about = "about " if distinct >= SKETCH_SIZE else ""
-        return f"categories: a vocabulary of {about}{distinct:,}{rare}{gaps}"
+        return f"categories: a vocabulary of {distinct:,}{rare}{gaps}"
     if column.type in ("time", "date"):
         parts = "year, month, day of the year, weekday" + ", hour" * (column.type == "time")
         return f"the parts that vary of: {parts}, elapsed time{gaps}"

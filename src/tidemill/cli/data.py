@@ -57,19 +57,13 @@ def profile(
                 column.name,
                 column.type,
                 missing,
-                _format_count(column.distinct or 0),
+                f"{column.distinct or 0:,}",
                 *map(output.format_cell, numbers),
                 advice,
             ]
         )
     output.out.print(f"{target}: {table_profile.rows:,} rows")
     output.print_table(columns, rows)
-
-
-def _format_count(distinct: int) -> str:
-    from tidemill.data.sketch import SKETCH_SIZE
-
-    return f"{'about ' if distinct >= SKETCH_SIZE else ''}{distinct:,}"
 
 
 def _read_source(name: str) -> tuple["pl.DataFrame", dict[str, Any]]:

@@ -51,8 +51,7 @@ def profile_reference(frame: pl.DataFrame, times: pl.Series) -> Profile:
     ordered, ordered_times = frame[order], times[order]
     bounds = [frame.height * fold // _FOLDS for fold in range(_FOLDS + 1)]
     learned = ordered.gather_every(-(-frame.height // _ROWS))
-    features = _scale_features(learned, described)
-    matrix, _ = _build_features(learned, described, features)
+    features, matrix = _scale_features(learned, described)
     rows = learned.height
     folds = list(pairwise([rows * number // _FOLDS for number in range(_FOLDS + 1)]))
     products = [matrix[:, begin:end] @ matrix[:, begin:end].T for begin, end in folds]
@@ -101,17 +100,23 @@ def relate(frame: pl.DataFrame, reference: Profile) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _scale_features(frame: pl.DataFrame, described: Profile) -> tuple[Feature, ...]:
-    """Return the features that vary, with their centres and units."""
+def _scale_features(frame: pl.DataFrame, described: Profile) -> tuple[tuple[Feature, ...], Floats]:
+    """Return the features that vary, with their centres and units, and those of the rows, shape (features, rows)."""
     features = _choose_features(described)
-    matrix, _ = _build_features(frame, described, features)
-    centres: list[float] = matrix.mean(axis=1).tolist()
-    units: list[float] = matrix.std(axis=1).tolist()
-    return tuple(
-        replace(feature, centre=centre, unit=unit)
-        for feature, centre, unit in zip(features, centres, units, strict=True)
-        if unit > 0
+    matrix, has_value = _build_features(frame, described, features)
+    centres, units = matrix.mean(axis=1), matrix.std(axis=1)
+    varying = np.flatnonzero(units > 0)
+    scaled = tuple(
+        replace(features[index], centre=float(centres[index]), unit=float(units[index])) for index in varying.tolist()
     )
+    for row, index in enumerate(varying.tolist()):
+        matrix[row] = np.where(has_value[index], _scale(matrix[index], scaled[row]), 0.0)
+    return scaled, matrix[: len(varying)]
+
+
+def _scale(values: Floats, feature: Feature) -> Floats:
+    scaled: Floats = np.clip((values - feature.centre) / feature.unit, -_FARTHEST, _FARTHEST)
+    return scaled
 
 
 def _solve(products: Floats, features: tuple[Feature, ...], like: Relations | None = None) -> Relations | None:
@@ -175,7 +180,7 @@ def _build_features(
     for name, indices in places.items():
         own = [features[index] for index in indices]
         for index, (values, present) in zip(indices, _compute_features(frame[name], own, profiles[name]), strict=True):
-            scaled = np.clip((values - features[index].centre) / features[index].unit, -_FARTHEST, _FARTHEST)
+            scaled = _scale(values, features[index])
             matrix[index], has_value[index] = np.where(present, scaled, 0.0), present
     return matrix, has_value
 

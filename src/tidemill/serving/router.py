@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tidemill.core.route import Route
-from tidemill.data.sketch import splitmix64
 from tidemill.errors import ConfigurationError
 
 
@@ -52,5 +51,17 @@ def find_champion_index(route: Route) -> int:
 def draw_uniform(ids: Sequence[str], salt: str = "") -> npt.NDArray[np.float64]:
     """Return a number in [0, 1) for each id, always the same for the same id and salt."""
     seed = zlib.crc32(salt.encode())
-    mixed = splitmix64(np.array([zlib.crc32(name.encode(), seed) for name in ids], dtype=np.uint64))
+    mixed = _mix(np.array([zlib.crc32(name.encode(), seed) for name in ids], dtype=np.uint64))
     return (mixed >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+
+
+def _mix(raw: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Mix numbers by splitmix64: each bit of a result depends on each bit of its number, equally on each machine.
+
+    Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014, figure 17.
+    """
+    mixed = raw + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
