@@ -44,6 +44,9 @@ def test_a_stopped_run_keeps_its_bad_rows_and_continues_with_them_once_they_are_
 
     accepted = tidemill(shop, "data", "accept", "rows", "--reason", "parcels are weighed now")
     assert f"runs resume {run['id'][:18]}" in accepted.stderr
+    again = tidemill(shop, "data", "accept", "rows", "--reason", "the answer of the first command was lost")
+    assert "accepts this already: it has version 2" in again.stdout
+    assert len(session.workspace.ledger.schemas.find(source="rows")) == 2
     tidemill(shop, "runs", "resume", run["id"])
     assert listed(shop, "runs", "list", "--state", "stopped") == []
     newest = session.workspace.ledger.releases.find()[-1]
@@ -53,6 +56,15 @@ def test_a_stopped_run_keeps_its_bad_rows_and_continues_with_them_once_they_are_
     first = pl.read_csv(shop / "data" / "shop.csv")
     assert sum(table["items"]) == pytest.approx(sum(rows["items"]) + 3.5 + sum(first["items"]))
     assert tidemill(shop, "data", "accept", "rows", code=2).stderr.count("no batch of source 'rows' is stopped") == 1
+
+
+def test_a_table_that_is_accepted_twice_makes_one_version(shop: Path, tmp_path: Path) -> None:
+    tidemill(shop, "run", "ingestion")
+    later(shop).with_columns(items=pl.lit(9999)).write_csv(tmp_path / "wider.csv")
+    command = ("data", "accept", "rows", str(tmp_path / "wider.csv"), "--reason", "larger orders")
+    assert "has now version 2" in tidemill(shop, *command).stdout
+    assert "accepts this already: it has version 2" in tidemill(shop, *command).stdout
+    assert [each["action"] for each in listed(shop, "audit", "list")].count("accepted schema") == 1
 
 
 def test_a_file_is_judged_with_its_anomalies(shop: Path, tmp_path: Path) -> None:

@@ -177,7 +177,13 @@ def accept(
     from tidemill.data.frame import add_times
     from tidemill.data.spellings import unify_columns
     from tidemill.data.tables import read_table
-    from tidemill.recipes.ingestion import accept_schema_change, find_stopped_batches, read_batch, resolve_schema
+    from tidemill.recipes.ingestion import (
+        accept_schema_change,
+        find_pending_batches,
+        find_stopped_batches,
+        read_batch,
+        resolve_schema,
+    )
     from tidemill.recipes.label_classes import find_known_classes
 
     session = load_session(env)
@@ -186,6 +192,8 @@ def accept(
     definition = sources.definition(source)
     schema = resolve_schema(source, now, sources, books, session.clock)
     stopped = find_stopped_batches(source, now, sources, books, env)
+    pending = find_pending_batches(source, now, schema, sources, books, env)
+    is_settled = file is None and not {batch.id for batch in stopped} <= {batch.id for batch in pending}
     if file is not None:
         table = read_table(file, definition.format, dialect=definition.dialect, empty=True, types=schema.types)
         table = unify_columns(table, sources.labels(source))
@@ -203,9 +211,14 @@ def accept(
         raise InputError(f"no batch of source {source!r} is stopped", "add a file whose table the schema must accept")
     known = find_known_classes(source, sources, session.workspace.tables, books, env)
     with books.transaction(durable=True):
-        version = accept_schema_change(source, tables, reason, now, sources, books, session.clock, known)
-        record_decision(session, "accepted schema", f"{source}/{version.version}", reason, actor)
-    output.out.print(f"the schema of {source!r} has now version {version.version}")
+        version = accept_schema_change(
+            source, tables, reason, now, sources, books, session.clock, known, renew=is_settled
+        )
+        is_new = version.version > schema.version
+        if is_new:
+            record_decision(session, "accepted schema", f"{source}/{version.version}", reason, actor)
+    change = "has now" if is_new else "accepts this already: it has"
+    output.out.print(f"the schema of {source!r} {change} version {version.version}")
     verdicts = [verdict for batch in stopped for verdict in books.verdicts.find(subject=batch.id, check="schema")]
     runs = sorted({verdict.run for verdict in verdicts if books.runs.get(verdict.run).state == "stopped"})
     resume = f"`tidemill runs resume {output.shorten_id(runs[-1])}`" if runs else "`tidemill run training`"

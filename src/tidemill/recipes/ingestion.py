@@ -261,18 +261,24 @@ def accept_schema_change(
     books: Books,
     clock: Clock,
     known: KnownClasses | None = None,
+    *,
+    renew: bool = False,
 ) -> SchemaVersion:
     """Accept a new version of a source's schema, widened only as far as these tables need, each at its arrival.
 
-    `known` are the classes of labels that accepted rows have: a table with other classes needs a wider domain.
+    `known` are the classes of labels that accepted rows have: a table with other classes needs a wider domain. If the
+    newest version accepts the tables, it is returned; with `renew`, there is an equal one after it.
     """
 
     def accept() -> SchemaVersion:
-        schema = close_labels(resolve_schema(source, until, sources, books, clock), known or {})
-        version = schema.version + 1
+        newest = resolve_schema(source, until, sources, books, clock)
+        schema = close_labels(newest, known or {})
         for frame, arrived in (*tables, *tables):  # a column that a later table adds may be absent from an earlier one
             schema = widen_schema(schema, frame, sources.definition(source), arrived)
-        return _accept_schema(books, clock, replace(schema, version=version), "hand", reason)
+        if replace(schema, version=newest.version) == newest and not renew:
+            (version,) = books.schemas.find(source=source, version=newest.version)
+            return version
+        return _accept_schema(books, clock, replace(schema, version=newest.version + 1), "hand", reason)
 
     return retry_overtaken(accept)
 
