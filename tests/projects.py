@@ -53,7 +53,10 @@ def session_of(folder: Path, **changes: str) -> Session:
 
 
 def tidemill(folder: Path, *words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder, in this process, and hold its exit code: what it printed, as a process gives it."""
+    """Run a command in a folder, in this process, and hold its exit code: what it printed, as a process gives it.
+
+    Variables that did not change are not touched: Polars crashes if one of its threads reads a variable meanwhile.
+    """
     before, there = dict(os.environ), Path.cwd()
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
     os.environ.update(environment)
@@ -63,8 +66,11 @@ def tidemill(folder: Path, *words: str, code: int = 0, **environment: str) -> su
             ended = main(list(words))
     finally:
         os.chdir(there)
-        os.environ.clear()
-        os.environ.update(before)
+        for name in {name for name, _ in os.environ.items() ^ before.items()}:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                del os.environ[name]
     out.flush()
     printed = out.buffer.getvalue().decode()
     assert ended == code, f"exit {ended}\n{printed}\n{err.getvalue()}"
