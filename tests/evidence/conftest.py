@@ -1,7 +1,10 @@
-"""A trained project that the tests of this folder read."""
+"""A trained project that the tests of this folder read, and its signed evidence."""
+
+from pathlib import Path
 
 import pytest
 
+from tests.keys import make_key
 from tests.projects import make_project, tidemill
 from tidemill.project.project import Project
 
@@ -14,3 +17,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = make_project(tmp_path_factory.mktemp("trained") / "shop", replace=changes)
     tidemill(project.folder, "run", "training")
     return project
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two Ed25519 keys and a key of NIST P-256, made by OpenSSL: `a.pem` and `a.pub.pem`, …"""
+    folder = tmp_path_factory.mktemp("keys")
+    for name, kind in (("a", "ed25519"), ("b", "ed25519"), ("p256", "p256")):
+        make_key(folder, name, kind)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(trained: Project, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A signed evidence file."""
+    file = tmp_path_factory.mktemp("exported") / "shop-1.zip"
+    tidemill(trained.folder, "evidence", "export", "shop/1", "--out", str(file), "--key", str(keys / "a.pem"))
+    return file

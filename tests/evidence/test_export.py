@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from tests.keys import make_key
+from tests.evidence.archives import Files, read
 from tests.projects import make_project, tidemill
 from tidemill.clock import SystemClock
 from tidemill.compose.backends import open_workspace
 from tidemill.core.build import Build
-from tidemill.errors import Corrupt
 from tidemill.evidence.audit import verify_entries
 from tidemill.evidence.export.archive import build_archive, check_archive
 from tidemill.evidence.export.build import build_documents, build_files
@@ -31,31 +29,6 @@ from tidemill.evidence.export.seal import SIGNATURE, STATEMENT, encode, find_sea
 from tidemill.ledger.ledger import Ledger
 from tidemill.project.project import Project
 from tidemill.registry.deployments import approve
-
-Files = dict[str, bytes]
-
-
-@pytest.fixture(scope="session")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two Ed25519 keys and a key of NIST P-256, made by OpenSSL: `a.pem` and `a.pub.pem`, …"""
-    folder = tmp_path_factory.mktemp("keys")
-    for name, kind in (("a", "ed25519"), ("b", "ed25519"), ("p256", "p256")):
-        make_key(folder, name, kind)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def exported(trained: Project, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A signed evidence file."""
-    file = tmp_path_factory.mktemp("exported") / "shop-1.zip"
-    tidemill(trained.folder, "evidence", "export", "shop/1", "--out", str(file), "--key", str(keys / "a.pem"))
-    return file
-
-
-def read(file: Path) -> Files:
-    """Return the files of an archive."""
-    with zipfile.ZipFile(file) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def facts_of(project: Project, label: str) -> ReleaseFacts:
@@ -178,78 +151,6 @@ def test_a_private_key_inside_the_project_is_refused(trained: Project, keys: Pat
     inside.unlink()
     assert "the private key" in refused.stderr
     assert not out.exists()
-
-
-def change_a_byte(files: Files) -> Files:
-    return files | {"records/verdicts.json": files["records/verdicts.json"].replace(b"pass", b"fail", 1)}
-
-
-def remove_a_file(files: Files) -> Files:
-    return {name: content for name, content in files.items() if name != "records/routes.json"}
-
-
-def add_a_file(files: Files) -> Files:
-    return files | {"records/extra.json": b"{}"}
-
-
-def remove_the_signature(files: Files) -> Files:
-    return {name: content for name, content in files.items() if name != SIGNATURE}
-
-
-def change_the_statement(files: Files) -> Files:
-    changed = change_a_byte({name: content for name, content in files.items() if name not in (STATEMENT, SIGNATURE)})
-    return changed | {SIGNATURE: files[SIGNATURE]} | seal_files(changed, {"release": "shop/1"}, None)
-
-
-TAMPERED: list[tuple[Callable[[Files], Files], str]] = [
-    (change_a_byte, "changed: records/verdicts.json"),
-    (remove_a_file, "missing: records/routes.json"),
-    (add_a_file, "added: records/extra.json"),
-    (remove_the_signature, "signature.json is missing"),
-    (change_the_statement, "signature.json is about another manifest.json"),
-]
-
-
-@pytest.mark.parametrize(("tamper", "message"), TAMPERED, ids=lambda value: getattr(value, "__name__", ""))
-def test_every_change_is_found_and_named(
-    exported: Path, keys: Path, tmp_path: Path, tamper: Callable[[Files], Files], message: str
-) -> None:
-    file = tmp_path / "tampered.zip"
-    file.write_bytes(build_archive(tamper(read(exported))))
-    words = ("evidence", "verify", str(file), "--public-key", str(keys / "a.pub.pem"))
-    assert message in tidemill(tmp_path, *words, code=1).stdout
-
-
-def test_a_second_file_with_the_same_name_is_found(exported: Path, tmp_path: Path) -> None:
-    file = tmp_path / "doubled.zip"
-    file.write_bytes(exported.read_bytes())
-    with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
-        archive.writestr("index.html", b"another page")
-    found = check_archive(file)
-    assert found.added == ("index.html",)
-    assert not found.intact
-
-
-def test_bytes_outside_the_files_and_changed_bytes_in_place_are_found(exported: Path, tmp_path: Path) -> None:
-    file = tmp_path / "longer.zip"
-    file.write_bytes(b"MZ" + exported.read_bytes())
-    assert not check_archive(file).intact
-    content = exported.read_bytes()
-    heading = b"<h1>Evidence of shop/"
-    file.write_bytes(content.replace(heading + b"1", heading + b"2"))
-    assert check_archive(file).changed == ("index.html",)
-    file.write_bytes(content[: len(content) // 2])
-    with pytest.raises(Corrupt, match="is no archive"):
-        check_archive(file)
-
-
-def test_another_signer_cannot_pass_as_the_first(exported: Path, keys: Path, tmp_path: Path) -> None:
-    files = {name: content for name, content in read(exported).items() if name not in (STATEMENT, SIGNATURE)}
-    resigned = files | seal_files(files, {"release": "shop/1"}, keys / "b.pem")
-    file = tmp_path / "resigned.zip"
-    file.write_bytes(build_archive(resigned))
-    assert check_archive(file).signature == "unproven"
-    assert check_archive(file, (keys / "a.pub.pem").read_bytes()).signature == "invalid"
 
 
 def test_the_provenance_is_a_slsa_statement(trained: Project) -> None:
