@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project.test_configuration import BASE
+from tests.project.wrong_settings import BASE
 from tidemill.errors import ConfigurationError, InputError, NotFound
 from tidemill.project.project import Project
 
