@@ -148,7 +148,7 @@ def _use(shop: Shop, planted: dict[str, str]) -> Iterator[tuple[str, bytes]]:
     ended = shop.run("tokens", "create", "ada", "--role", "admin")
     token = planted["a token"] = ended.out.split()[0]
     shop.environment["TIDEMILL_TOKEN"] = shop.token = token
-    yield "output of `triggers resume`", shop.run("triggers", "resume", "watch").text.encode()
+    yield "output of `triggers resume`", shop.run("triggers", "resume", "watch", "--reason=test").text.encode()
     service = Service(shop, "up")
     service.predict("planted")
     shop.run("triggers", "fire", "watching")

@@ -13,7 +13,7 @@ _DECISIONS = (
     ("models", "freeze", "--reason", "holidays"),
     ("models", "thaw", "--reason", "back"),
     ("tokens", "create", "app", "--role", "predict"),
-    ("triggers", "pause", "watch"),
+    ("triggers", "pause", "watch", "--reason=test"),
     ("models", "promote", "shop/2", "--reason", "it is better"),
     ("models", "rollback", "--reason", "it was not"),
 )

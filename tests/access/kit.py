@@ -57,7 +57,7 @@ class Tokens:
 
     def revoke(self, name: str) -> None:
         """Revoke a token and publish it."""
-        revoke_token(self._workspace.ledger, CLOCK, name, by="root")
+        revoke_token(self._workspace.ledger, CLOCK, name, by="root", reason="a test")
         self.publish()
 
     def publish(self) -> None:

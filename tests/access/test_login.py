@@ -161,8 +161,8 @@ def test_an_approver_approves_on_the_page_of_the_release(mill: Mill, address: st
     assert (reply.status_code, reply.headers["location"]) == (303, "/releases/flights/3"), reply.text
     (entry,) = mill.books.audit.find(action="approved")
     assert (entry.actor, entry.subject, entry.reason) == ("Ada Lovelace", "flights/3", "looked at it")
-    assert entry.detail == {"token": "ada", "by": "page"}
     route = mill.board.routes()["flights"]
+    assert entry.detail == {"token": "ada", "by": "page", "route": route.id, "change": route.change}
     assert route.by == "Ada Lovelace"
     assert "flights/3" in [arm.release for arm in route.arms]
     assert "/decisions/approve" not in client.get(f"/releases/{label}").text

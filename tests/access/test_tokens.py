@@ -69,7 +69,7 @@ def test_an_older_list_never_replaces_a_newer_one(workspace: Workspace, clock: V
     create(workspace, clock)
     before = publish_tokens(workspace.ledger, [])
     assert before is not None
-    revoke_token(workspace.ledger, clock, "app", by="root")
+    revoke_token(workspace.ledger, clock, "app", by="root", reason="a test")
     publish_tokens(workspace.ledger, [workspace.board])
     workspace.board.publish_tokens(before)  # a process that read the ledger before the revocation
     published = workspace.board.tokens()
@@ -179,7 +179,7 @@ def test_the_author_is_the_owner_of_the_token_or_the_real_user(workspace: Worksp
     with pytest.raises(AccessDenied, match="revoked"):
         find_actor(workspace.ledger, clock, "production", secret)
     with pytest.raises(NotFound, match="no token 'nobody'"):
-        revoke_token(workspace.ledger, clock, "nobody", by="root")
+        revoke_token(workspace.ledger, clock, "nobody", by="root", reason="a test")
     created, revoked = workspace.ledger.audit.find()
     assert (created.subject, created.detail["roles"], revoked.action, revoked.reason) == (
         "token/ada", ["approver"], "revoked", "left",
@@ -197,16 +197,19 @@ def test_the_commands(tmp_path: Path) -> None:
     records = {record["name"]: record for record in listed(folder, "tokens", "list")}
     assert records["boss"]["expires"] is None
     assert records["robot"]["by"] == pwd.getpwuid(os.getuid()).pw_name
-    tidemill(folder, "triggers", "pause", "watch", LOGNAME="mallory", USER="mallory")
+    tidemill(folder, "triggers", "pause", "watch", "--reason=test", LOGNAME="mallory", USER="mallory")
     assert listed(folder, "audit", "list")[0]["actor"] == pwd.getpwuid(os.getuid()).pw_name
-    refused = tidemill(folder, "tokens", "revoke", "robot", code=1, TIDEMILL_TOKEN=ada)
+    refused = tidemill(folder, "tokens", "revoke", "robot", "--reason=test", code=1, TIDEMILL_TOKEN=ada)
     assert "use a token with the role admin" in refused.stderr
     tidemill(folder, "tokens", "revoke", "robot", "--reason", "replaced", TIDEMILL_TOKEN=admin)
     entry = listed(folder, "audit", "list")[0]
     assert (entry["action"], entry["subject"], entry["reason"]) == ("revoked", "token/robot", "replaced")
-    tidemill(folder, "triggers", "resume", "watch", TIDEMILL_TOKEN=ada)
+    tidemill(folder, "triggers", "resume", "watch", "--reason=test", TIDEMILL_TOKEN=ada)
     assert listed(folder, "audit", "list")[0]["actor"] == "ada"
-    assert "not known" in tidemill(folder, "triggers", "pause", "watch", code=1, TIDEMILL_TOKEN="tm_x").stderr
+    assert (
+        "not known"
+        in tidemill(folder, "triggers", "pause", "watch", "--reason=test", code=1, TIDEMILL_TOKEN="tm_x").stderr
+    )
     assert (
         "not a duration"
         in tidemill(folder, "tokens", "create", "x", "--role", "viewer", "--expires", "soon", code=2).stderr

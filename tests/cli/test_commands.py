@@ -168,8 +168,10 @@ def test_every_noun_is_listed_and_shown_as_json(shop: Path) -> None:
     assert [regime["releases"] for regime in listed(shop, "regimes", "list")] == [["shop/1"]]
     assert listed(shop, "regimes", "show", "1")["tenures"][0]["change"] == "first"
     assert "has no regime 2" in tidemill(shop, "regimes", "show", "2", code=2).stderr
-    assert "no key names the regimes" in tidemill(shop, "regimes", "bind", "shop/1", "B", code=2).stderr
-    assert "no key names the regimes" in tidemill(shop, "regimes", "unbind", "B", code=2).stderr
+    assert (
+        "no key names the regimes" in tidemill(shop, "regimes", "bind", "shop/1", "B", "--reason=test", code=2).stderr
+    )
+    assert "no key names the regimes" in tidemill(shop, "regimes", "unbind", "B", "--reason=test", code=2).stderr
     names = [trigger["name"] for trigger in listed(shop, "triggers", "list")]
     assert names == ["new data", "first model", "watch", "worse or different"]
 

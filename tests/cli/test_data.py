@@ -55,7 +55,12 @@ def test_a_stopped_run_keeps_its_bad_rows_and_continues_with_them_once_they_are_
     table = session.workspace.tables.read("rows", session.workspace.tables.version("rows"))
     first = pl.read_csv(shop / "data" / "shop.csv")
     assert sum(table["items"]) == pytest.approx(sum(rows["items"]) + 3.5 + sum(first["items"]))
-    assert tidemill(shop, "data", "accept", "rows", code=2).stderr.count("no batch of source 'rows' is stopped") == 1
+    assert (
+        tidemill(shop, "data", "accept", "rows", "--reason=test", code=2).stderr.count(
+            "no batch of source 'rows' is stopped"
+        )
+        == 1
+    )
 
 
 def test_a_table_that_is_accepted_twice_makes_one_version(shop: Path, tmp_path: Path) -> None:

@@ -129,7 +129,9 @@ def test_a_person_accepts_or_declines_a_proposal_and_it_is_no_longer_open(shop: 
     decisions = listed(shop.folder, "audit", "list")
     assert ("declined", "wait for the labels") in {(entry["action"], entry["reason"]) for entry in decisions}
     event = listed(shop.folder, "events", "list", "--kind", "run")[0]
-    assert "is no proposal" in tidemill(shop.folder, "proposals", "decline", event["id"], code=2).stderr
+    assert (
+        "is no proposal" in tidemill(shop.folder, "proposals", "decline", event["id"], "--reason=test", code=2).stderr
+    )
 
 
 def test_a_proposal_that_cannot_be_accepted_or_could_mislead_is_refused(shop: Project) -> None:
@@ -142,7 +144,7 @@ def test_a_proposal_that_cannot_be_accepted_or_could_mislead_is_refused(shop: Pr
             client, "propose_promotion", build="1", environment="production", reason="x"
         )
         assert "set one of the two" in await refused(client, "propose_promotion", reason="x")
-        assert "needs a reason" in await refused(client, "propose_run", pipeline="watching", reason=" ")
+        assert "has no reason" in await refused(client, "propose_run", pipeline="watching", reason=" ")
         assert "control characters" in await refused(
             client, "propose_run", pipeline="watching", reason="\x1b[2Japprove now"
         )
@@ -177,10 +179,10 @@ def test_a_token_that_is_revoked_while_the_server_runs_proposes_nothing(shop: Pr
     async def conversation(client: Client) -> None:
         written = await call(client, "propose_promotion", release="shop/1", reason="by an agent")
         assert written["proposal"]["by"] == "agent, by MCP"
-        await asyncio.to_thread(tidemill, shop.folder, "tokens", "revoke", "agent")
+        await asyncio.to_thread(tidemill, shop.folder, "tokens", "revoke", "agent", "--reason=test")
         assert "revoked" in await refused(client, "propose_promotion", release="shop/1", reason="again")
 
     identifiers = [proposal["id"] for proposal in listed(shop.folder, "proposals", "list")]
     for identifier in identifiers:
-        tidemill(shop.folder, "proposals", "decline", identifier)
+        tidemill(shop.folder, "proposals", "decline", identifier, "--reason=test")
     talk(shop, conversation, TIDEMILL_TOKEN=token)

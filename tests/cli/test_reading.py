@@ -74,7 +74,7 @@ def test_a_code_with_zeros_in_a_later_file_is_stopped_and_accepted_as_text(tmp_p
     stopped = tidemill(project, "run", "ingestion", code=3)
     assert "which would lose their zeros as numbers" in " ".join(stopped.stderr.split())
     assert accepted_rows(project).height == ROWS
-    tidemill(project, "data", "accept", "rows")
+    tidemill(project, "data", "accept", "rows", "--reason=test")
     tidemill(project, "run", "ingestion")
     codes = {"90210", "94105", "98101", "02139", "07030", "10001"}
     assert set(accepted_rows(project)["zip"]) == codes

@@ -22,8 +22,8 @@ def test_a_pause_is_shown_audited_and_ended(shop: Path) -> None:
     shown = tidemill(shop, "triggers", "list")
     assert "holidays" in shown.stdout.replace("\n", "")
     assert "no daemon has run yet" in shown.stderr
-    tidemill(shop, "triggers", "resume", "watch")
-    refused = tidemill(shop, "triggers", "resume", "watch", code=2)
+    tidemill(shop, "triggers", "resume", "watch", "--reason=test")
+    refused = tidemill(shop, "triggers", "resume", "watch", "--reason=test", code=2)
     assert "is not paused" in refused.stderr
     assert [one["action"] for one in listed(shop, "audit", "list")] == ["resumed", "paused"]
 
@@ -45,11 +45,11 @@ def test_the_last_firing_is_distinguished_from_what_is_held_up(shop: Path) -> No
     ("words", "message"),
     [
         (("models", "history", "--at", "never"), "'never' is not a date"),
-        (("triggers", "pause", "wacht"), "has no trigger 'wacht'"),
-        (("triggers", "pause", "watch", "--until", "soon"), "is not a time"),
-        (("triggers", "pause", "watch", "--until", "2001-01-01"), "is in the past"),
-        (("models", "freeze", "nobody"), "defines no model 'nobody'"),
-        (("models", "thaw"), "is not frozen"),
+        (("triggers", "pause", "wacht", "--reason=test"), "has no trigger 'wacht'"),
+        (("triggers", "pause", "watch", "--until", "soon", "--reason=test"), "is not a time"),
+        (("triggers", "pause", "watch", "--until", "2001-01-01", "--reason=test"), "is in the past"),
+        (("models", "freeze", "nobody", "--reason=test"), "defines no model 'nobody'"),
+        (("models", "thaw", "--reason=test"), "is not frozen"),
         (("jobs", "cancel", "019cae6c-5060"), "jobs has no"),
     ],
 )
@@ -78,5 +78,5 @@ def test_a_frozen_model_is_changed_by_people_only(shop: Path) -> None:
     assert "the audit is on" in event["payload"]["reason"]
     tidemill(shop, "models", "promote", "shop/1", "--reason", "I looked at it")
     assert [route["by"] != "policy" for route in listed(shop, "routes", "list")] == [True]
-    tidemill(shop, "models", "thaw")
+    tidemill(shop, "models", "thaw", "--reason=test")
     assert listed(shop, "audit", "list")[0]["action"] == "thawed"

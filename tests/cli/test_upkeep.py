@@ -97,6 +97,6 @@ def test_a_row_is_erased_and_the_file_that_holds_it_is_named(shop: Path) -> None
     assert f"{file.name} contains 1 such rows" in done.stdout
     assert "backups" in done.stderr
     assert [entry["action"] for entry in listed(shop, "audit", "list")] == ["erased", "began to erase"]
-    assert listed(shop, "erase", f"order_id={key}")["rows"] == {}
-    assert "no source" in tidemill(shop, "erase", "nobody=1", code=2).stderr
-    assert "'nobody' is not a column with a value" in tidemill(shop, "erase", "nobody", code=2).stderr
+    assert listed(shop, "erase", f"order_id={key}", "--reason=test")["rows"] == {}
+    assert "no source" in tidemill(shop, "erase", "nobody=1", "--reason=test", code=2).stderr
+    assert "'nobody' is not a column with a value" in tidemill(shop, "erase", "nobody", "--reason=test", code=2).stderr

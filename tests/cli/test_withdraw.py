@@ -45,7 +45,7 @@ def test_withdrawn_rows_do_not_count_until_they_are_restored(shop: Path) -> None
     (record,) = listed(shop, "data", "batches", "--state", "withdrawn")
     assert (record["path"], record["rows"]) == ("data/more.csv", 300)
     assert "a sensor was broken" in record["reason"]
-    assert "is withdrawn already" in tidemill(shop, "data", "withdraw", "more.csv", code=2).stderr
+    assert "is withdrawn already" in tidemill(shop, "data", "withdraw", "more.csv", "--reason=test", code=2).stderr
 
     tidemill(shop, "run", "ingestion")
     assert [batch["state"] for batch in listed(shop, "data", "batches")] == ["withdrawn", "accepted"]
@@ -53,15 +53,17 @@ def test_withdrawn_rows_do_not_count_until_they_are_restored(shop: Path) -> None
     tidemill(shop, "run", "training")
     assert listed(shop, "models", "show", "shop")["data"]["rows"] == 3000
 
-    assert "300 rows count again" in tidemill(shop, "data", "withdraw", "more.csv", "--undo").stdout
+    assert "300 rows count again" in tidemill(shop, "data", "withdraw", "more.csv", "--undo", "--reason=test").stdout
     assert listed(shop, "data", "profile", "rows")["profile"]["rows"] == 3300
-    assert "is not withdrawn" in tidemill(shop, "data", "withdraw", "more.csv", "--undo", code=2).stderr
+    assert (
+        "is not withdrawn" in tidemill(shop, "data", "withdraw", "more.csv", "--undo", "--reason=test", code=2).stderr
+    )
 
 
 def test_a_corrected_file_of_a_withdrawn_batch_is_accepted(shop: Path) -> None:
     write_orders(shop / "data" / "more.csv", shop)
     tidemill(shop, "run", "ingestion")
-    tidemill(shop, "data", "withdraw", "more.csv")
+    tidemill(shop, "data", "withdraw", "more.csv", "--reason=test")
     write_orders(shop / "data" / "more.csv", shop, rows=200)
     tidemill(shop, "run", "ingestion")
     states = {(batch["rows"], batch["state"]) for batch in listed(shop, "data", "batches")}
@@ -81,12 +83,12 @@ def test_every_stopped_batch_stays_in_sight_until_it_is_settled(shop: Path) -> N
 
     assert list_needs() == ["data/one.csv", "data/two.csv", "data/three.csv"]
     assert "needs a person: data/one.csv of source rows was stopped" in tidemill(shop, "status").stdout
-    assert "set aside" in tidemill(shop, "data", "withdraw", "data/one.csv").stdout
+    assert "set aside" in tidemill(shop, "data", "withdraw", "data/one.csv", "--reason=test").stdout
     assert list_needs() == ["data/two.csv", "data/three.csv"]
     write_orders(shop / "data" / "two.csv", shop)
     tidemill(shop, "run", "ingestion")
     assert list_needs() == ["data/three.csv"], "a corrected file replaces its batch"
-    tidemill(shop, "data", "accept", "rows")
+    tidemill(shop, "data", "accept", "rows", "--reason=test")
     tidemill(shop, "run", "ingestion")
     assert list_needs() == []
     assert {batch["state"] for batch in listed(shop, "data", "batches")} == {"accepted", "withdrawn", "replaced"}
@@ -96,7 +98,7 @@ def test_a_backtest_does_not_see_withdrawn_rows(shop: Path) -> None:
     write_orders(shop / "data" / "more.csv", shop)
     tidemill(shop, "run", "ingestion")
     assert open_history(Project(shop)).source_history("rows").height == 3300
-    tidemill(shop, "data", "withdraw", "more.csv")
+    tidemill(shop, "data", "withdraw", "more.csv", "--reason=test")
     assert open_history(Project(shop)).source_history("rows").height == 3000
 
 
@@ -104,7 +106,7 @@ def test_the_champion_that_learned_from_a_withdrawn_batch_can_be_replaced(shop: 
     """The rows of the next training end before those of the champion: the gate must not refuse it for that."""
     write_orders(shop / "data" / "more.csv", shop)
     tidemill(shop, "run", "training")
-    assert "serving now: shop/1" in tidemill(shop, "data", "withdraw", "more.csv").stdout
+    assert "serving now: shop/1" in tidemill(shop, "data", "withdraw", "more.csv", "--reason=test").stdout
     assert "release shop/2 serves" in tidemill(shop, "run", "training").stdout
 
 
@@ -129,10 +131,10 @@ def test_features_of_a_withdrawn_file_are_computed_again(tmp_path: Path) -> None
     assert "new values of view 'tariff'" in done.stdout
     assert read_level("steady") == 1
     read_level("swift", code=2)
-    tidemill(shop, "data", "withdraw", "tariff-2.csv", "--undo")
+    tidemill(shop, "data", "withdraw", "tariff-2.csv", "--undo", "--reason=test")
     assert (read_level("steady"), read_level("swift")) == (70, 3)
 
 
 def test_an_unknown_batch_is_an_error(shop: Path) -> None:
     tidemill(shop, "run", "ingestion")
-    assert "data batches" in tidemill(shop, "data", "withdraw", "nope", code=2).stderr
+    assert "data batches" in tidemill(shop, "data", "withdraw", "nope", "--reason=test", code=2).stderr

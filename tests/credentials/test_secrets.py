@@ -127,7 +127,7 @@ def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
     printed = [tidemill(folder, "run", "ingestion"), tidemill(folder, "runs", "list", "--json")]
     printed += [tidemill(folder, "run", "leaking", code=1), tidemill(folder, "run", "leaking", code=1)]
     token = tidemill(folder, "tokens", "create", "ada", "--role", "approver").stdout.strip()
-    printed.append(tidemill(folder, "triggers", "pause", "watch", TIDEMILL_TOKEN=token))
+    printed.append(tidemill(folder, "triggers", "pause", "watch", "--reason=test", TIDEMILL_TOKEN=token))
     printed.append(tidemill(folder, "runs", "logs", listed(folder, "runs", "list")[-2]["id"]))
     assert "it is ***" in printed[-1].stdout
     assert "ValueError: ***" in printed[-1].stdout

@@ -331,7 +331,7 @@ def test_a_paused_trigger_drops_lasting_causes_and_keeps_one_time_causes(shop: P
     clock.sleep(3 * 3600)
     assert triggers.may_start(waiting)
     assert [job.trigger for job in triggers.fire()] == ["hourly"]
-    pause(ledger, clock, "trigger", "arrival", environment="test", actor="jürg")
+    pause(ledger, clock, "trigger", "arrival", environment="test", actor="jürg", reason="a test")
     assert triggers.may_start(waiting), "a pause of another environment has no effect"
 
 
@@ -375,7 +375,9 @@ def test_packages_that_differ_from_the_training_emit_one_event(tmp_path: Path) -
     workspace.ledger.releases.add(release)
     arms = (make_arm(release, "champion", 1.0),)
     books, board = workspace.ledger, workspace.board
-    change_route(books, board, clock, before=None, environment="test", model="kit", arms=arms, kind="first", reason="")
+    change_route(
+        books, board, clock, before=None, environment="test", model="kit", arms=arms, kind="first", reason="a test"
+    )
     assert emit_and_list(session, "packages") == []
     listed = workspace.blobs.get(trained.packages).decode().replace("numpy==", "numpy==0.") + "\nleft-pad==1.0"
     older = workspace.blobs.put(listed.encode())

@@ -1,4 +1,7 @@
-"""A promotion by the policy is in the audit log like one by a person, and the signed head is exported after it."""
+"""A promotion by the policy is in the audit log like one by a person, and the signed head is exported after it.
+
+That is so for builds, which the daemon deploys, and for models, which a training releases.
+"""
 
 from pathlib import Path
 
@@ -35,3 +38,31 @@ def test_a_promotion_by_the_policy_is_audited_and_its_head_exported(
     assert entry["detail"]["wheel"] == build.artifacts["wheel"]
     (head,) = heads.glob("*.json")
     assert "1" in tidemill(folder, "audit", "verify", "--head", str(head), "--public-key", str(public)).stdout
+
+
+def test_a_model_that_the_policy_promotes_is_audited_and_its_head_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, public = make_key(tmp_path, "audit", "ed25519")
+    heads, folder = tmp_path / "heads", tmp_path / "shop"
+    make_project(folder)
+    monkeypatch.setenv("TIDEMILL_AUDIT_KEY", str(key))
+    monkeypatch.setenv("TIDEMILL_AUDIT_HEADS", str(heads))
+    run = listed(folder, "run", "training")
+    (entry,) = listed(folder, "audit", "list")
+    (gate,) = listed(folder, "checks", "list", "--check", "gate")
+    assert (entry["actor"], entry["action"], entry["subject"]) == ("policy", "promoted", "shop/1")
+    assert entry["reason"].startswith("the first release; by verdict " + gate["id"])
+    assert gate["reason"] in entry["reason"]
+    (route,) = listed(folder, "routes", "list")
+    assert entry["detail"] == {"run": run["id"], "route": route["id"], "change": "first", "verdict": gate["id"]}
+    (head,) = heads.glob("*.json")
+    verified = ("audit", "verify", "--head", str(head), "--public-key", str(public))
+    assert "1 entries are unchanged, and continue 1 signed head" in tidemill(folder, *verified).stdout
+    links = listed(folder, "why", "shop/1")
+    (decision,) = [link for link in links if link["kind"] == "decision"]
+    assert decision["text"] == f"policy promoted shop/1: {entry['reason']}"
+    tidemill(folder, "audit", "list")
+    assert len(list(heads.glob("*.json"))) == 1
+    tidemill(folder, "models", "freeze", "--reason", "an audit")
+    assert len(list(heads.glob("*.json"))) == 2, "each command that decides exports the head"

@@ -237,7 +237,7 @@ def test_a_rollback_brings_the_build_before_and_pauses_automation(folder: Path) 
     now = serving(folder)
     assert open_control(folder).workspace.ledger.builds.get(now.build).number == 1
     assert now.change == "rollback"
-    tidemill(folder, "deploy", "resume", "test")
+    tidemill(folder, "deploy", "resume", "test", "--reason=test")
 
 
 @pytest.mark.parametrize(

@@ -233,8 +233,8 @@ def test_the_builds_of_the_code_are_in_the_file_with_their_approvals_and_provena
     assert materials["source"]["digest"] == {"gitCommit": "c" * 40}
     assert materials["polars"]["uri"] == "pkg:pypi/polars@2.1.0"
     changes = section(files, "annex-iv", "annex-iv.6")
-    assert [row[1:3] for row in changes["tables"][1]["rows"]] == [["grace", "approved build"]]
-    assert "no entry was changed; 1 entries" in changes["facts"][0]["text"]
+    assert [row[1:3] for row in changes["tables"][1]["rows"]] == [["policy", "promoted"], ["grace", "approved build"]]
+    assert "no entry was changed; 2 entries" in changes["facts"][0]["text"]
 
 
 def copy_ledger(project: Project, folder: Path) -> Ledger:

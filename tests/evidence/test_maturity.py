@@ -79,7 +79,7 @@ def test_a_trained_project_is_at_level_0_until_triggers_and_a_watch_have_run(tra
     assert find(found, "source control").cure.startswith("git init")
     elsewhere = assess(open_workspace(project.state_folder, "production").ledger, project.policy, "test")
     assert elsewhere.level is None, "what serves in production is no evidence for the environment `test`"
-    assert find(elsewhere, "prediction service").cure == "tidemill models promote shop/1 --env test"
+    assert find(elsewhere, "prediction service").cure == "tidemill models promote shop/1 --reason … --env test"
 
 
 def test_models_that_are_registered_manually_reach_level_0_and_the_cure_is_a_pipeline(tmp_path: Path) -> None:

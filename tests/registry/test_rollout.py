@@ -1,6 +1,6 @@
 """Rollout: canary, promotion, rollback and approval, as routes and events show them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from tidemill.core.model import Manifest, Model, Signature
 from tidemill.core.policy import ModelPolicy, Problem, Rollout, Watch, WatchValue
 from tidemill.core.release import Release
 from tidemill.core.route import Route
-from tidemill.errors import InputError, NotFound
+from tidemill.errors import InputError, NotFound, TidemillError
+from tidemill.evidence.audit import verify_entries
 from tidemill.journal.board import FileBoard
+from tidemill.ledger.decisions import has_person_decided
 from tidemill.ledger.ledger import Ledger
 from tidemill.registry.releases import register
 from tidemill.registry.rollout import Deployer
@@ -53,8 +55,14 @@ class Dock:
 
 
 @pytest.fixture
-def dock(tmp_path: Path) -> Dock:
-    return Dock(tmp_path)
+def dock(tmp_path: Path) -> Iterator[Dock]:
+    """A dock; whatever a test does, each change of the route has its entry in the audit log."""
+    dock = Dock(tmp_path)
+    yield dock
+    routes = dock.books.routes.find()
+    entries = dock.books.audit.find()
+    assert [(e.detail["route"], e.actor) for e in entries] == [(route.id, route.by) for route in routes]
+    assert all(entry.reason for entry in entries)
 
 
 def test_the_first_release_serves_all_requests(dock: Dock) -> None:
@@ -83,6 +91,69 @@ def test_a_good_canary_is_promoted_with_its_verdict(dock: Dock) -> None:
     assert dock.arms == [("champion", "late/2", 1.0)]
     assert route is not None
     assert (route.verdict, route.reason) == ("v1", "promoted: numbers")
+
+
+def test_each_decision_of_the_policy_is_audited_with_its_verdict(dock: Dock) -> None:
+    """First release, canary, promotion, rollbacks and recall: who, what, and the verdict with its reason."""
+
+    def judge(identifier: str, subject: str, action: Action, reference: str = "") -> Verdict:
+        verdict = Verdict(
+            id=identifier,
+            check="judge",
+            subject=subject,
+            outcome="fail",
+            action=action,
+            reason=f"numbers \x1bof {identifier}",
+            reference=reference,
+        )
+        return dock.books.verdicts.add(verdict)
+
+    deploy = dock.deployer
+    deploy.deploy(dock.register(), dock.policy(), judge("gate1", "late/1", "proceed").id)
+    deploy.deploy(dock.register(), dock.policy(), judge("gate2", "late/2", "proceed").id)
+    deploy.apply_canary_verdict("late", judge("good", "late/2", "promote"))
+    deploy.deploy(dock.register(), dock.policy())
+    deploy.apply_canary_verdict("late", judge("bad", "late/3", "rollback"))
+    deploy.apply_watch_verdict("late", judge("worse", "late/2", "rollback"))
+    deploy.recall("late", judge("back", "late/1", "recall", "late/2"))
+    entries = dock.books.audit.find()
+    assert [(entry.action, entry.subject, entry.detail.get("verdict", "")) for entry in entries] == [
+        ("promoted", "late/1", "gate1"),
+        ("started the canary of", "late/2", "gate2"),
+        ("promoted", "late/2", "good"),
+        ("started the canary of", "late/3", ""),
+        ("rolled back the canary of", "late/3", "bad"),
+        ("rolled back to", "late/1", "worse"),
+        ("recalled", "late/2", "back"),
+    ]
+    assert {entry.actor for entry in entries} == {"policy"}
+    for entry in entries:
+        verdict = entry.detail.get("verdict", "")
+        assert (f"by verdict {verdict} (judge)" in entry.reason and f"of {verdict}" in entry.reason) == bool(verdict)
+        assert "\x1b" not in entry.reason
+    assert not verify_entries(dock.books.audit.stored()).faults
+
+
+def test_a_route_whose_audit_entry_cannot_be_written_is_not_changed(
+    dock: Dock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise TidemillError("the disk is full", "free some space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dock.books.audit, "add", fail)
+        with pytest.raises(TidemillError, match="the disk is full"):
+            dock.release()
+    assert not dock.books.routes.find()
+    assert not dock.board.routes()
+
+
+def test_a_decision_of_the_policy_is_none_of_a_person(dock: Dock) -> None:
+    dock.release()
+    assert dock.books.audit.find(subject="late/1")
+    assert not has_person_decided(dock.books, "late/1")
+    dock.deployer.promote("late/1", "Ada", "because")
+    assert has_person_decided(dock.books, "late/1")
 
 
 def test_a_bad_canary_is_rolled_back(dock: Dock) -> None:
@@ -234,7 +305,7 @@ def test_a_person_gives_a_reason(dock: Dock, reason: str) -> None:
     dock.deployer.promote("late/2", "Ada", "  it is better ")
     with pytest.raises(InputError, match="the decision has no reason"):
         dock.deployer.rollback("late", "Ada", reason)
-    assert [entry.reason for entry in dock.books.audit.find()] == ["it is better"]
+    assert [entry.reason for entry in dock.books.audit.find() if entry.actor == "Ada"] == ["it is better"]
 
 
 def test_each_rollback_restores_an_earlier_champion(dock: Dock) -> None:

@@ -123,7 +123,7 @@ def test_a_training_signs_its_release_and_a_person_signs_an_older_one(
     inside = project.folder / "key.pem"
     inside.write_bytes(key.read_bytes())
     monkeypatch.setenv("SHOP_SIGNING_KEY", str(inside))
-    assert "is inside" in tidemill(project.folder, "models", "sign", "shop/1", code=2).stderr
+    assert "is inside" in tidemill(project.folder, "models", "sign", "shop/1", "--reason=test", code=2).stderr
 
 
 def test_a_signature_of_another_project_is_refused(kit: ServingKit, project: Project, tmp_path: Path) -> None:

@@ -90,7 +90,9 @@ def workspace(tmp_path: Path) -> Workspace:
     made.ledger.routes.add(route)
     made.board.publish(route)
     made.ledger.audit.add(
-        AuditEntry(id="a", actor="jürg", action="b", subject="c", time=NOW, reason="\n\"'", environment="production")
+        AuditEntry(
+            id="a", actor="jürg", action="b", subject="c", time=NOW, reason='it\'s "odd"', environment="production"
+        )
     )
     made.online.write("weather", [("JFK", NOW, {"wind": 3.5})])
     return made

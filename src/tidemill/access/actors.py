@@ -10,6 +10,7 @@ from msgspec import Struct
 from tidemill.access.roles import expand_roles
 from tidemill.access.tokens import digest_secret, require_valid
 from tidemill.clock import Clock
+from tidemill.core.audit import POLICY
 from tidemill.core.resources import BooksReader
 from tidemill.core.token import Role
 from tidemill.errors import AccessDenied
@@ -48,6 +49,7 @@ def find_actor(
 def find_login_name() -> str:
     """Return the login name of the real user id, not of a variable that anyone can set; the number without a name."""
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f"user {os.getuid()}"
+    return f"user {name}" if name == POLICY else name

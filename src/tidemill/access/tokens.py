@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from tidemill.clock import Clock
+from tidemill.core.audit import POLICY
 from tidemill.core.resources import Board, Books, BooksReader
 from tidemill.core.token import Role, Token, TokenList
 from tidemill.errors import AccessDenied, Conflict, InputError, NotFound
@@ -53,6 +54,8 @@ def create_token(
         raise InputError(f"{name!r} cannot be the name of a token", "use up to 100 letters, digits, and . _ @ -")
     if not owner.strip() or any(not character.isprintable() for character in owner):
         raise InputError(f"{owner!r} cannot be the owner of a token", "use the name of a person or a program")
+    if owner.strip().casefold() == POLICY:
+        raise InputError(f"{owner!r} cannot be the owner of a token: it is the actor of the policy", "use another name")
     if lifetime is not None and lifetime <= timedelta():
         raise InputError("the token would expire at once", "set a longer time: --expires 90d")
     secret = create_secret()
@@ -70,7 +73,7 @@ def create_token(
     try:
         with books.transaction(durable=True):
             books.tokens.add(token)
-            _record(books, clock, token, "created", by)
+            _record(books, clock, token, "created", by, f"for {owner}, with the role {', '.join(roles)}")
     except Conflict:
         raise InputError(
             f"there is a token {name!r} already", "use another name; list them: `tidemill tokens list`"
@@ -94,8 +97,14 @@ def find_token(books: BooksReader, name: str) -> Token:
         raise NotFound(f"there is no token {name!r}", "list them: `tidemill tokens list`") from None
 
 
-def revoke_token(books: Books, clock: Clock, name: str, *, by: str, reason: str = "") -> Token:
-    """Revoke a token and write it to the audit log; return it as it was if it is revoked already."""
+def revoke_token(books: Books, clock: Clock, name: str, *, by: str, reason: str) -> Token:
+    """Revoke a token and write it to the audit log; return it as it was if it is revoked already.
+
+    Raises
+    ------
+    InputError
+        if there is no reason.
+    """
     token, now = find_token(books, name), clock.now()
     if token.revoked is not None:
         return token
@@ -137,7 +146,7 @@ def require_valid(token: Token | None, now: datetime, environment: str) -> Token
     return token
 
 
-def _record(books: Books, clock: Clock, token: Token, action: str, actor: str, reason: str = "") -> None:
+def _record(books: Books, clock: Clock, token: Token, action: str, actor: str, reason: str) -> None:
     detail = {
         "id": token.id,
         "owner": token.owner,

@@ -1,4 +1,4 @@
-"""`audit`: the decisions of people, and the proof that nobody changed them afterwards."""
+"""`audit`: the decisions of people and of the policy, and the proof that nobody changed them afterwards."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from tidemill.evidence.audit import AuditReport
     from tidemill.flow.session import Session
 
-audit = typer.Typer(no_args_is_help=True, help="Decisions of people.")
+audit = typer.Typer(no_args_is_help=True, help="Decisions of people and of the policy.")
 _KeyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file of the private key, outside the workspace.")]
 
 
 @audit.command("list")
 def list_audit(limit: Limit = 20, json: Json = False) -> None:
-    """List the newest decisions of people."""
+    """List the newest decisions, of people and of the policy."""
     entries = load_session().workspace.ledger.audit.find(newest=True, limit=limit)
     columns = {
         "time": lambda a: a.time,
@@ -28,7 +28,7 @@ def list_audit(limit: Limit = 20, json: Json = False) -> None:
         "subject": lambda a: a.subject,
         "reason": lambda a: a.reason,
     }
-    output.print_records(entries, columns, json=json, nothing="no decisions of people yet")
+    output.print_records(entries, columns, json=json, nothing="no decisions yet")
 
 
 @audit.command("verify")

@@ -8,8 +8,7 @@ import typer
 from tidemill.access.roles import DECIDE
 from tidemill.cli import output
 from tidemill.cli.ci import ci
-from tidemill.cli.decisions import record_decision
-from tidemill.cli.pauses import Reason
+from tidemill.cli.decisions import Reason, export_audit_head, record_decision
 from tidemill.cli.session import Json, Limit, load_session, load_workspace, require_actor, select_filters
 from tidemill.errors import ConfigurationError, InputError, NotFound
 
@@ -114,6 +113,7 @@ def sign(
         raise ConfigurationError("the project has no private key", f"set key under [signing]; {CREATE_KEY}")
     with session.workspace.ledger.transaction(durable=True):
         record_decision(session, "signed", build.label, reason, actor)
+    export_audit_head(session)
     output.out.print(f"the image {build.image[:19]} of {build.label} is signed")
 
 

@@ -7,7 +7,7 @@ import typer
 
 from tidemill.access.roles import DEVELOP
 from tidemill.cli import output
-from tidemill.cli.decisions import record_decision
+from tidemill.cli.decisions import Reason, export_audit_head, record_decision
 from tidemill.cli.session import EnvironmentOption, Json, load_session, require_actor
 from tidemill.errors import DataError, InputError, MissingExtra, Stopped, Unreadable
 
@@ -129,7 +129,7 @@ def validate(
         for anomaly in verdict.read(SchemaEvidence).anomalies:
             output.out.print(f"  {anomaly['column'] or file.name}: {anomaly['what']}")
     if verdict.stops:
-        cure = f"fix the file, or accept the change: `tidemill data accept {chosen} {file}`"
+        cure = f"fix the file, or accept the change: `tidemill data accept {chosen} {file} --reason …`"
         raise Stopped(f"{file} fails the schema of source {chosen!r}", cure)
 
 
@@ -170,7 +170,7 @@ def _as_project_path(file: Path, folder: Path) -> str:
 def accept(
     source: Annotated[str, typer.Argument(help="The source.")],
     file: Annotated[Path | None, typer.Argument(help="A table to accept. Default: the stopped batches.")] = None,
-    reason: Annotated[str, typer.Option(help="The reason, for the audit log.")] = "",
+    reason: Reason = "",
     env: EnvironmentOption = "production",
 ) -> None:
     """Widen a schema so that a table passes; the next ingestion checks stopped batches by the new version."""
@@ -217,6 +217,7 @@ def accept(
         is_new = version.version > schema.version
         if is_new:
             record_decision(session, "accepted schema", f"{source}/{version.version}", reason, actor)
+    export_audit_head(session)
     change = "has now" if is_new else "accepts this already: it has"
     output.out.print(f"the schema of {source!r} {change} version {version.version}")
     verdicts = [verdict for batch in stopped for verdict in books.verdicts.find(subject=batch.id, check="schema")]

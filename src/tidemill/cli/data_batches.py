@@ -8,6 +8,7 @@ import typer
 from tidemill.access.roles import DEVELOP
 from tidemill.cli import output
 from tidemill.cli.data import data
+from tidemill.cli.decisions import Reason, export_audit_head
 from tidemill.cli.session import EnvironmentOption, Json, Limit, load_session, require_actor
 from tidemill.errors import InputError
 
@@ -50,7 +51,7 @@ def list_batches(
 @data.command("withdraw")
 def withdraw(
     batch: Annotated[str, typer.Argument(help="The id of a batch, or the path of its file.")],
-    reason: Annotated[str, typer.Option(help="The reason, for the audit log.")] = "",
+    reason: Reason = "",
     undo: Annotated[bool, typer.Option("--undo", help="Restore the batch.")] = False,
     env: EnvironmentOption = "production",
     json: Json = False,
@@ -71,6 +72,7 @@ def withdraw(
     lineage = trace_batch(workspace.ledger, workspace.board, workspace.tables, session.project.policy, record, views)
     actor = require_actor(session, DEVELOP).name
     record_withdrawal(workspace.ledger, clock, record, environment=env, actor=actor, reason=reason, undo=undo)
+    export_audit_head(session)
     updated = _update_online_store(load_session(env), entities)
     if json:
         output.print_json({"batch": record, "lineage": lineage, "online": updated, "withdrawn": not undo})
@@ -166,4 +168,6 @@ def _print_result(record: "BatchRecord", lineage: "BatchLineage", updated: dict[
     output.out.print(f"serving now: {', '.join(lineage.serving)}", style="bold")
     output.err.print("next: `tidemill run training` trains a model " + ("with" if undo else "without") + " these rows")
     if lineage.clean_champion and not undo:
-        output.err.print(f"or, at once: `tidemill models promote {lineage.clean_champion}`: it did not learn from them")
+        output.err.print(
+            f"or, at once: `tidemill models promote {lineage.clean_champion} --reason …`: it did not learn from them"
+        )

@@ -3,7 +3,9 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from tidemill.cli import output
 from tidemill.cli.session import require_actor
@@ -15,6 +17,16 @@ if TYPE_CHECKING:
     from tidemill.core.token import Role
     from tidemill.flow.session import Session
     from tidemill.registry.rollout import Deployer
+
+
+def _require(reason: str) -> str:
+    from tidemill.ledger.decisions import require_reason
+
+    return require_reason(reason)
+
+
+Reason = Annotated[str, typer.Option(help="Why; the audit log keeps it. Required.", callback=_require)]
+"""The reason of a decision: without one, the command stops before it reads or changes anything."""
 
 
 @contextmanager

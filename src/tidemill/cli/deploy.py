@@ -8,8 +8,8 @@ import typer
 
 from tidemill.access.roles import DECIDE
 from tidemill.cli import output
-from tidemill.cli.decisions import export_audit_head, record_decision
-from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
+from tidemill.cli.decisions import Reason, export_audit_head, record_decision
+from tidemill.cli.pauses import Until, pause_object, resume_object
 from tidemill.cli.run import create_progress, describe_user_cause, print_result, stop_on_signal
 from tidemill.cli.session import Json, Limit, current_user, load_session, require_actor
 from tidemill.core.environment import CONTROL
@@ -122,6 +122,7 @@ def approve(build: BuildArgument, to: ToOption, reason: Reason = "") -> None:
     with books.transaction(durable=True):
         chosen = find_build(books, build)
         approve_build(books, session.clock, chosen, to, actor=actor, reason=reason)
+    export_audit_head(session)
     output.out.print(f"{chosen.label} is approved for {to} by {actor}")
     case = collect_case(books, Deployable(chosen, to, settings, fleet.people), session.clock.now(), actor)
     if reason_against := explain_uncounted(case, actor):
@@ -137,7 +138,7 @@ def override(
     build: BuildArgument,
     to: ToOption,
     rule: Rule,
-    reason: Annotated[str, typer.Option(help="Why; it is stored for ever.")],
+    reason: Reason = "",
     hours: Annotated[float, typer.Option(help="When it expires.", min=0.01, max=72)] = 4.0,
 ) -> None:
     """Lift one rule for a build in an environment, for some hours. It is written to the audit log."""
@@ -157,6 +158,7 @@ def override(
         chosen = find_build(books, build)
         detail = {"rule": rule, "until": until.isoformat()}
         write_decision(books, session.clock, OVERRODE, chosen, to, actor=actor, reason=reason, detail=detail)
+    export_audit_head(session)
     output.out.print(f"rule {rule!r} is lifted for {chosen.label} in {to} until {until:%Y-%m-%d %H:%M} UTC")
 
 
@@ -169,11 +171,10 @@ def promote(build: BuildArgument, to: ToOption, reason: Reason = "", json: Json 
 @deploy.command("rollback")
 def rollback(environment: EnvironmentArgument, reason: Reason = "", json: Json = False) -> int:
     """Deploy the build that an environment ran before, and pause automation there until `deploy resume`."""
-    from tidemill.ledger.decisions import require_reason
     from tidemill.registry.deployments import find_previous
     from tidemill.registry.pauses import pause
 
-    reason, session = require_reason(reason), load_session(CONTROL)
+    session = load_session(CONTROL)
     actor, books = require_actor(session, DECIDE, environment).name, session.workspace.ledger
     previous = find_previous(books, environment)
     with books.transaction(durable=True):
@@ -186,7 +187,7 @@ def rollback(environment: EnvironmentArgument, reason: Reason = "", json: Json =
             actor=actor,
             reason=reason,
         )
-    output.err.print(f"automation in {environment} is paused until `tidemill deploy resume {environment}`")
+    output.err.print(f"automation in {environment} is paused until `tidemill deploy resume {environment} --reason …`")
     return _deploy(session, previous.id, environment, "rollback", reason, json)
 
 
@@ -219,12 +220,10 @@ def stop(
 ) -> None:
     """Stop what runs in an environment; it serves nothing until the next deployment."""
     from tidemill.core.fleet import Fleet
-    from tidemill.ledger.decisions import require_reason
     from tidemill.registry.deployments import find_healthy, mark_stopped
 
-    reason = require_reason(reason)
     if bool(environment) == everything:
-        raise InputError("name an environment, or give --all", "`tidemill deploy stop test`")
+        raise InputError("name an environment, or give --all", "`tidemill deploy stop test --reason …`")
     session = load_session(CONTROL)
     fleet, books = session.resource(Fleet), session.workspace.ledger
     for name in session.project.policy.environments if everything else [environment]:
@@ -237,6 +236,7 @@ def stop(
         for running in fleet.list_running(name):
             fleet.stop(name, running)
         output.out.print(f"{name}: {'stopped' if stopped else 'nothing runs'}")
+    export_audit_head(session)
 
 
 @deploy.command("pause")
@@ -303,11 +303,9 @@ def reconcile(json: Json = False) -> int:
 
 def _deploy(session: "Session", build: str, to: str, change: str, reason: str, json: bool) -> int:
     from tidemill.flow.engine import run as run_pipeline
-    from tidemill.ledger.decisions import require_reason
     from tidemill.recipes.deploying import deployment
     from tidemill.registry.deployments import find_build
 
-    reason = require_reason(reason)
     actor = require_actor(session, DECIDE, to).name
     chosen = find_build(session.workspace.ledger, build)
     params = {"environment": to, "build": chosen.id, "by": actor, "reason": reason, "change": change}
@@ -316,10 +314,8 @@ def _deploy(session: "Session", build: str, to: str, change: str, reason: str, j
         done, failed = run_pipeline(
             session, deployment, params, cause=describe_user_cause(session), progress=progress.report, engine="inline"
         )
-    if failed is None:
-        export_audit_head(session)
-        if not json:
-            output.out.print(f"{chosen.label} serves {to} at {_address(session, to)}")
+    if failed is None and not json:
+        output.out.print(f"{chosen.label} serves {to} at {_address(session, to)}")
     return print_result(session, done, failed, json)
 
 

@@ -192,7 +192,7 @@ class RecordTools:
         return {"deployments": self._find("deployments", limit, environment=environment)}
 
     def list_decisions(self, subject: str = "", limit: int = 20) -> Reply:
-        """List the newest decisions of people from the audit log."""
+        """List the newest decisions from the audit log, of people and of the policy."""
         return {"decisions": self._find("audit", limit, subject=subject)}
 
     def why(self, id: str) -> Reply:  # noqa: A002 - the name that callers use

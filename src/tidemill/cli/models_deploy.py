@@ -7,9 +7,9 @@ import typer
 
 from tidemill.access.roles import DECIDE, DEVELOP
 from tidemill.cli import output
-from tidemill.cli.decisions import deciding, record_decision
+from tidemill.cli.decisions import Reason, deciding, export_audit_head, record_decision
 from tidemill.cli.models import LabelArgument, ModelOption, models
-from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
+from tidemill.cli.pauses import Until, pause_object, resume_object
 from tidemill.cli.session import EnvironmentOption, Json, load_session, require_actor
 from tidemill.errors import InputError
 
@@ -68,6 +68,7 @@ def register(
         release = register_release(books, session.clock, model, digest, environment=env, tags=tags, signature=signature)
         reason = f"from {path.name}" + (", trusted" if trust else "")
         record_decision(session, "registered", release.label, reason, actor)
+    export_audit_head(session)
     if json:
         output.print_json(release)
     else:

@@ -7,9 +7,8 @@ import typer
 
 from tidemill.access.roles import DECIDE
 from tidemill.cli import output
-from tidemill.cli.decisions import record_decision
+from tidemill.cli.decisions import Reason, export_audit_head, record_decision
 from tidemill.cli.models import LabelArgument, models
-from tidemill.cli.pauses import Reason
 from tidemill.cli.session import EnvironmentOption, Json, load_session, require_actor
 from tidemill.errors import ConfigurationError
 
@@ -31,6 +30,7 @@ def sign(label: LabelArgument, reason: Reason = "", env: EnvironmentOption = "pr
     with session.workspace.ledger.transaction(durable=True):
         add_signature(session.workspace.ledger, release.label, signature)
         record_decision(session, "signed", release.label, reason, actor)
+    export_audit_head(session)
     output.out.print(f"{release.label} is signed; to load it where signatures are required, promote it")
 
 

@@ -7,6 +7,7 @@ import typer
 
 from tidemill.access.roles import OPERATE
 from tidemill.cli import output
+from tidemill.cli.decisions import export_audit_head
 from tidemill.cli.session import require_actor
 from tidemill.errors import InputError
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from tidemill.flow.session import Session
     from tidemill.registry.pauses import Pausable
 
-Reason = Annotated[str, typer.Option(help="The reason, for the audit log.")]
 Until = Annotated[str, typer.Option(help="The end: a time in UTC, or a duration such as 2d. Default: no end.")]
 
 
@@ -24,6 +24,7 @@ def pause_object(session: "Session", kind: "Pausable", name: str, until: str, re
 
     end = _parse_end(until, session.clock.now())
     entry = pause(session.workspace.ledger, session.clock, kind, name, **_author(session, reason), until=end)
+    export_audit_head(session)
     output.print_json(entry) if json else output.out.print(f"{kind} {name}: {format_pause(entry)}")
 
 
@@ -42,6 +43,7 @@ def resume_object(session: "Session", kind: "Pausable", name: str, reason: str, 
         state = "frozen" if kind == "model" else "paused"
         raise InputError(f"{kind} {name!r} is not {state} in environment {env!r}", "select another one with --env")
     entry = resume(books, session.clock, kind, name, **_author(session, reason))
+    export_audit_head(session)
     output.print_json(entry) if json else output.out.print(f"{kind} {name}: {format_pause(entry)}")
 
 

@@ -6,7 +6,7 @@ import typer
 
 from tidemill.access.roles import OPERATE
 from tidemill.cli import output
-from tidemill.cli.decisions import record_decision
+from tidemill.cli.decisions import Reason, export_audit_head, record_decision
 from tidemill.cli.session import EnvironmentOption, Json, load_session, require_actor
 from tidemill.errors import InputError
 
@@ -33,7 +33,7 @@ def list_proposals(env: EnvironmentOption = "production", json: Json = False) ->
 @proposals.command("decline")
 def decline(
     proposal: Annotated[str, typer.Argument(metavar="ID", help="The id, or its beginning.")],
-    reason: Annotated[str, typer.Option(help="Why; it is stored with the decision.")] = "",
+    reason: Reason = "",
     env: EnvironmentOption = "production",
 ) -> None:
     """Decline a proposal; it is no longer listed."""
@@ -47,4 +47,5 @@ def decline(
         raise InputError(f"{event.id} is no proposal but an event of the kind {event.kind}", "tidemill proposals list")
     with books.transaction(durable=True):
         record_decision(session, DECLINED, name_decision(event.id), reason, actor)
+    export_audit_head(session)
     output.out.print(f"the proposal about {event.subject} is declined")

@@ -6,7 +6,7 @@ import typer
 
 from tidemill.access.roles import DECIDE
 from tidemill.cli import output
-from tidemill.cli.decisions import deciding
+from tidemill.cli.decisions import Reason, deciding
 from tidemill.cli.session import EnvironmentOption, Json, load_session
 from tidemill.errors import NotFound
 from tidemill.flow.session import Session
@@ -66,7 +66,7 @@ def show_regime(
 def bind(
     label: Annotated[str, typer.Argument(help="A release, such as vehicles/3.")],
     value: Annotated[str, typer.Argument(help="A value of the key, as text.")],
-    reason: Annotated[str, typer.Option(help="The reason, for the audit log.")] = "",
+    reason: Reason = "",
     env: EnvironmentOption = "production",
 ) -> None:
     """Bind a release to a value of the key: it serves the rows with this value at once."""
@@ -85,7 +85,7 @@ def bind(
 def unbind(
     value: Annotated[str, typer.Argument(help="A value of the key, as text.")],
     model: _Model = "",
-    reason: Annotated[str, typer.Option(help="The reason, for the audit log.")] = "",
+    reason: Reason = "",
     env: EnvironmentOption = "production",
 ) -> None:
     """Unbind the release of a value of the key: the champion serves its rows again."""

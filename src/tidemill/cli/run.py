@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tidemill.cli import output
+from tidemill.cli.decisions import export_audit_head
 from tidemill.cli.run_progress import RunProgress
 from tidemill.cli.run_summary import print_summary
 from tidemill.cli.session import EnvironmentOption, Json, current_user, load_session
@@ -82,7 +83,11 @@ def create_progress(session: Any, *, quiet: bool, verbose: bool = False) -> RunP
 
 
 def print_result(session: Any, done: Run, failed: TidemillError | None, json: bool) -> int:
-    """Print a run and its releases, and return the exit code; raise the error of a run that failed."""
+    """Print a run and its releases, and return the exit code; raise the error of a run that failed.
+
+    The policy may have changed a route in the run, so the head of the audit log is exported.
+    """
+    export_audit_head(session)
     if json:
         output.print_json(done)
     else:

@@ -6,6 +6,7 @@ import typer
 
 from tidemill.access.roles import ADMINISTER
 from tidemill.cli import output
+from tidemill.cli.decisions import Reason, export_audit_head
 from tidemill.cli.session import Json, load_session, require_actor
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def list_tokens(json: Json = False) -> None:
 @tokens.command("revoke")
 def revoke(
     name: _NameArgument,
-    reason: Annotated[str, typer.Option(help="The reason, for the audit log.")] = "",
+    reason: Reason = "",
     json: Json = False,
 ) -> None:
     """Revoke a token; running services refuse it within a second."""
@@ -98,6 +99,7 @@ def revoke(
     actor = require_actor(session, ADMINISTER)
     token = revoke_token(session.workspace.ledger, session.clock, name, by=actor.name, reason=reason)
     _publish(session, token.environments)
+    export_audit_head(session)
     if json:
         output.print_json(token)
     else:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidemill.cli import output
-from tidemill.cli.pauses import Reason, Until, pause_object, resume_object
+from tidemill.cli.decisions import Reason
+from tidemill.cli.pauses import Until, pause_object, resume_object
 from tidemill.cli.session import (
     EnvironmentFilterOption,
     EnvironmentOption,

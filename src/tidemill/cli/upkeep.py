@@ -11,6 +11,7 @@ import typer
 
 from tidemill.access.roles import ADMINISTER
 from tidemill.cli import output
+from tidemill.cli.decisions import export_audit_head
 from tidemill.cli.session import EnvironmentOption, Json, load_session, require_actor
 from tidemill.errors import InputError, TidemillError
 from tidemill.evidence.formatting import format_bytes
@@ -113,20 +114,24 @@ def restore(
 
 def erase(
     whom: Annotated[str, typer.Argument(metavar="NAME=VALUE", help="A column or an entity, and its value.")],
-    reason: Annotated[str, typer.Option(help="The reason, for the audit log.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; the audit log keeps it. Required without --dry-run.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be erased.")] = False,
     env: EnvironmentOption = "production",
     json: Json = False,
 ) -> None:
     """Erase the rows of a person from journal, online store, cached frames and tables, in all environments."""
+    from tidemill.ledger.decisions import require_reason
     from tidemill.upkeep.erasure import Eraser, parse_person
 
+    if not dry_run:
+        reason = require_reason(reason)
     session = load_session(env)
     actor = require_actor(session, ADMINISTER)
     views = session.project.code.views
     person = parse_person(whom, views)
     eraser = Eraser(session.workspace, session.project.policy, session.sources, views, session.clock)
     done = eraser.erase(person, actor=actor.name, reason=reason, dry_run=dry_run)
+    export_audit_head(session)
     if json:
         output.print_json(done)
         return

@@ -83,7 +83,7 @@ class KeySigner:
                 f"the signature of {name} cannot be verified: there is no public key",
                 "set public_key under [signing] in tidemill.toml",
             )
-        sign = f"sign it: `tidemill models sign {name}`, then `tidemill models promote {name}`"
+        sign = f"sign it: `tidemill models sign {name} --reason …`, then `tidemill models promote {name} --reason …`"
         if not signature:
             demand = f", and {self._workspace.environment} loads only signed models" if self.is_required else ""
             raise Corrupt(f"{name} is not signed{demand}", sign)

@@ -1,13 +1,16 @@
-"""AuditEntry: a decision of a person, with the reason."""
+"""AuditEntry: a decision of a person or of the policy, with the reason."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
+POLICY: Final = "policy"
+"""The actor of a decision that the policy makes, by a verdict; no person can have this name."""
+
 
 class AuditEntry(Struct, frozen=True, kw_only=True):
-    """A person (`actor`) did `action` to `subject` at `time`, for `reason`.
+    """A person, or the policy (`actor`), did `action` to `subject` at `time`, for `reason`.
 
     Attributes
     ----------

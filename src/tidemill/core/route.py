@@ -5,6 +5,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from tidemill.core.audit import POLICY
+
 Role = Literal["champion", "challenger", "shadow", "bound"]
 """The role of a release: a bound one serves the rows of one value of the key, a champion all other rows."""
 RouteChange = Literal[
@@ -59,7 +61,7 @@ class Route(Struct, frozen=True, kw_only=True):
     since: datetime
     reason: str
     change: RouteChange = "unknown"
-    by: str = "policy"
+    by: str = POLICY
     verdict: str = ""
     previous: str = ""
     back: bool = False

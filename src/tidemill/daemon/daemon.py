@@ -270,8 +270,7 @@ class Daemon:
         del self._running[job.id]
         work.delete_output(self._session, job)
         self._notify(f"{job.pipeline} {settled.state}" + (f": {error}" if error else ""))
-        if state == "done":
-            self._export_audit_head()
+        self._export_audit_head()
         if state == "stopped":
             self._reminders.alert_stopped_batches(job)
         if state == "failed":
@@ -281,7 +280,7 @@ class Daemon:
             alert_all(policy, self._books, clock, self._environment, job.model, f"job {job.pipeline}", error + cure)
 
     def _export_audit_head(self) -> None:
-        """Sign and export the head of the audit log after a run, which may have promoted a build, if a key is set."""
+        """Sign and export the head of the audit log, if a key is set: a run may have promoted a build or a model."""
         session = self._session
         export_from_settings(self._books, session.project.name, session.clock, session.workspace.root, self._notify)
 

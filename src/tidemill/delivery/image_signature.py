@@ -117,7 +117,7 @@ def require_signed_image(signer: ImageSigner, layout: Layout, project: str, dige
             copy_from_registry(layout, f"{registry.rstrip('/')}/{name}", name)
             signatures = read_signatures(layout, name)
     image = f"image {digest[:19]}"
-    sign = "if you trust it, sign it: `tidemill ci sign BUILD`"
+    sign = "if you trust it, sign it: `tidemill ci sign BUILD --reason …`"
     if not signatures:
         raise Corrupt(f"{image} is not signed, and this environment starts only signed images", sign)
     about = [each for each in signatures if _find_digest(each.payload) == digest]

@@ -9,6 +9,7 @@ from tidemill.core.event import BUILD_WAITING, BuildWaitingPayload, Event
 from tidemill.core.resources import BooksReader
 from tidemill.evidence.daemon_status import read_daemon_status
 from tidemill.ledger.batches import BatchRecord, list_stopped
+from tidemill.ledger.decisions import has_person_decided
 from tidemill.ledger.proposals import Proposal, list_open_proposals
 
 APPROVAL_TEXTS = {"approval.needed": "waits for an approval", "model.frozen": "waits: its model is frozen"}
@@ -54,14 +55,14 @@ def _find_silent_daemon(books: BooksReader, environment: str, now: datetime) -> 
 
 
 def _describe_batch(record: BatchRecord) -> ActionItem:
-    withdraw = f"tidemill data withdraw {record.id}"
+    withdraw = f"tidemill data withdraw {record.id} --reason …"
     advice = f"Accept the change, deliver a corrected file, or set the batch aside: {withdraw}"
     return ActionItem(
         kind="batch",
         subject=record.verdict,
         what=f"{record.path} of source {record.source} was stopped: {record.rows:,} rows are not in the table",
         why=f"{record.reason}. {advice if record.readable else 'Deliver a corrected file, or set the batch aside'}",
-        cure=f"tidemill data accept {record.source}" if record.readable else withdraw,
+        cure=f"tidemill data accept {record.source} --reason …" if record.readable else withdraw,
     )
 
 
@@ -119,7 +120,9 @@ def _describe_release(event: Event) -> ActionItem:
         subject=event.subject,
         what=f"{event.subject} {text}",
         why=event.announcement.reason,
-        cure=f"tidemill models approve {event.subject}" if is_approval else "set [[watch.values]] in tidemill.toml",
+        cure=f"tidemill models approve {event.subject} --reason …"
+        if is_approval
+        else "set [[watch.values]] in tidemill.toml",
     )
 
 
@@ -129,12 +132,11 @@ def _is_settled(books: BooksReader, environment: str, event: Event) -> bool:
     routed = books.routes.find(
         environment=environment, model=model, linked=f"release:{event.subject}", after=event.id, limit=1
     )
-    decided = books.audit.find(subject=event.subject, after=event.id, limit=1)
-    return bool(routed or decided)
+    return bool(routed) or has_person_decided(books, event.subject, event.id)
 
 
 def _describe_proposal(proposal: Proposal) -> ActionItem:
-    decline = f"or decline it: `tidemill proposals decline {proposal.id}`"
+    decline = f"or decline it: `tidemill proposals decline {proposal.id} --reason …`"
     return ActionItem(
         kind="proposal",
         subject=proposal.id,

@@ -159,7 +159,7 @@ def export_from_settings(
 ) -> Path | None:
     """Sign the head and write it to a folder, if TIDEMILL_AUDIT_KEY and TIDEMILL_AUDIT_HEADS name a key and a folder.
 
-    It is called after a decision is in force, so an error is a warning.
+    It is called after decisions are in force, so an error is a warning. A head that was exported is not written again.
     """
     key, folder = os.environ.get("TIDEMILL_AUDIT_KEY", ""), os.environ.get("TIDEMILL_AUDIT_HEADS", "")
     if not key and not folder:
@@ -167,10 +167,12 @@ def export_from_settings(
     try:
         if not key or not folder:
             raise InputError("only one of TIDEMILL_AUDIT_KEY and TIDEMILL_AUDIT_HEADS is set", "set both")
-        signed = sign_head(ledger.audit.head(), project, clock.now(), Path(key), workspace)
-        file = Path(folder) / f"{project}-{signed.head.count:08d}.json"
+        last = ledger.audit.head()
+        if last is None:
+            return None
+        file = Path(folder) / f"{project}-{last.number:08d}.json"
         if not file.exists():
-            write_head(signed, file)
+            write_head(sign_head(last, project, clock.now(), Path(key), workspace), file)
         return file
     except TidemillError as error:
         warn(f"the decision is in force, but the head of the audit log was not exported: {error}")

@@ -88,7 +88,7 @@ def _find_test_deployment(records: TrainingRecords) -> Finding:
 
 
 def _find_preproduction(records: TrainingRecords) -> Finding:
-    return _find_deployment(records, "preproduction", f"{_PROMOTE} BUILD --to preproduction")
+    return _find_deployment(records, "preproduction", f"{_PROMOTE} BUILD --to preproduction --reason …")
 
 
 def _find_deployment(records: TrainingRecords, kind: str, cure: str) -> Finding:
@@ -102,7 +102,7 @@ def _find_production(records: TrainingRecords) -> Finding:
     deployments = records.find_deployments("production")
     if not deployments:
         text = "no build was deployed to an environment of the kind production"
-        return missing(text, f"{_PROMOTE} BUILD --to production")
+        return missing(text, f"{_PROMOTE} BUILD --to production --reason …")
     approved = [(deployment, entry) for deployment in deployments if (entry := _find_approval(records, deployment))]
     if approved:
         deployment, entry = approved[0]
@@ -112,7 +112,7 @@ def _find_production(records: TrainingRecords) -> Finding:
     text = f"{_name_build(records, newest)} is in {newest.environment} without an approval of another person"
     return missing(
         text,
-        "set approvals for the environment in tidemill.toml, then `tidemill deploy approve BUILD --to ENVIRONMENT`",
+        "set approvals in tidemill.toml, then `tidemill deploy approve BUILD --to ENVIRONMENT --reason …`",
     )
 
 
@@ -138,7 +138,7 @@ def _find_continuous_training(records: TrainingRecords) -> Finding:
     ]
     if not deployed:
         text = f"no build of the pipeline is deployed to {records.environment}"
-        return missing(text, f"{_PROMOTE} BUILD --to {records.environment}")
+        return missing(text, f"{_PROMOTE} BUILD --to {records.environment} --reason …")
     first = min(deployment.time for deployment in deployed)
     runs = [run for run, _ in records.triggered if run.started >= first]
     if runs:

@@ -41,7 +41,7 @@ def _find_served(records: TrainingRecords) -> Finding:
         return found([item])
     newest = records.releases[0].label if records.releases else "RELEASE"
     text = "no release serves the model" if route is None else "the model was withdrawn: no release serves it"
-    cure = f"tidemill models promote {newest}" if records.releases else "register a release first"
+    cure = f"tidemill models promote {newest} --reason …" if records.releases else "register a release first"
     if records.environment != "production" and records.releases:
         cure += f" --env {records.environment}"
     return missing(f"{text} in {records.environment}", cure)

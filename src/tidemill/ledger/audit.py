@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from tidemill.core.audit import AuditEntry
 from tidemill.errors import TidemillError
 from tidemill.ledger.book import SqlBook
+from tidemill.ledger.decisions import require_reason, to_line
 
 _PAGE = 1_000
 _EMPTY: tuple[Any, ...] = ("", None, {}, [])
@@ -45,7 +46,15 @@ class AuditBook(SqlBook[AuditEntry]):
         """Write a new entry at the end of the log, and return it with its number and its hashes.
 
         Other processes wait until the transaction ends, so that the chain has one end.
+
+        Raises
+        ------
+        InputError
+            if it has no reason.
         """
+        return self._append(replace(record, reason=require_reason(to_line(record.reason))))
+
+    def _append(self, record: AuditEntry) -> AuditEntry:
         with self._connections.transaction(durable=True) as connection:
             self._connections.database.exclude_writers(connection, (self.name,))
             return super().add(self._link(record, self.head()))
@@ -62,7 +71,7 @@ class AuditBook(SqlBook[AuditEntry]):
 
     def load(self, record: AuditEntry) -> AuditEntry:
         """Write an entry of another ledger with its number and hashes; link one that has none."""
-        return super().add(record) if record.hash else self.add(record)
+        return super().add(record) if record.hash else self._append(record)
 
     def head(self) -> AuditEntry | None:
         """Return the last entry of the log."""

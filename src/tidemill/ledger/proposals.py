@@ -10,6 +10,7 @@ from tidemill.clock import Clock, uuid7
 from tidemill.core.event import Event, ProposalPayload
 from tidemill.core.resources import Books, BooksReader
 from tidemill.errors import InputError
+from tidemill.ledger.decisions import has_person_decided, require_reason
 from tidemill.ledger.events import record_event
 
 PROPOSAL = "proposal"
@@ -45,8 +46,7 @@ def write_proposal(
     """
     for name, text in (("reason", payload.reason), ("proposer", payload.by), ("command", payload.command)):
         _check_text(name, text)
-    if not payload.reason.strip():
-        raise InputError("a proposal needs a reason", "say which evidence calls for it")
+    require_reason(payload.reason, "the proposal")
     with books.transaction(durable=True):
         known = list_open_proposals(books, environment, clock.now())
         for proposal in known:
@@ -75,7 +75,7 @@ def name_decision(identifier: str) -> str:
 def _is_settled(books: BooksReader, event: Event) -> bool:
     """Return whether a person declined a proposal, or what it proposes has happened since."""
     payload, environment = event.read(ProposalPayload), event.environment
-    if books.audit.find(subject=name_decision(event.id), limit=1):
+    if has_person_decided(books, name_decision(event.id)):
         return True
     if payload.proposal == "run":
         columns = {"pipeline": payload.pipeline, "environment": environment}
@@ -83,7 +83,7 @@ def _is_settled(books: BooksReader, event: Event) -> bool:
         return bool(books.runs.find(limit=1, after=event.id, **columns))  # type: ignore[arg-type]  # names of columns
     if payload.proposal == "promotion":
         routed = books.routes.find(environment=environment, linked=f"release:{event.subject}", after=event.id, limit=1)
-        return bool(routed or books.audit.find(subject=event.subject, after=event.id, limit=1))
+        return bool(routed) or has_person_decided(books, event.subject, event.id)
     deployed = books.deployments.find(build=payload.build, environment=payload.to, after=event.id, limit=1)
     return bool(deployed)
 

@@ -78,7 +78,7 @@ def verify_package(model: Model, signature: bytes, public_key: bytes, name: str)
         except Exception as error:
             raise Corrupt(
                 f"the signature of {name} is not valid: {_describe(error)}",
-                f"do not use this package; if you trust it, sign it: `tidemill models sign {name}`",
+                f"do not use this package; if you trust it, sign it: `tidemill models sign {name} --reason …`",
             ) from error
 
 

@@ -16,6 +16,7 @@ from tidemill.checks.infrastructure import (
 )
 from tidemill.checks.promotion import judge_promotion
 from tidemill.clock import Clock
+from tidemill.core.audit import POLICY
 from tidemill.core.build import Build
 from tidemill.core.check import Verdict
 from tidemill.core.context import Context
@@ -101,7 +102,7 @@ def start_service(
         build,
         order.environment,
         change=order.change,
-        by=order.by or "policy",
+        by=order.by or POLICY,
         reason=order.reason,
         verdicts=(promotion.id, infrastructure.id),
         target=settings.target,

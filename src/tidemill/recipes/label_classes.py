@@ -68,7 +68,7 @@ def explain_labels(
         setting = suggest_setting(alike) if alike else _ask_meaning(new, known[label])
         cure = (
             f"if they are other spellings, add to [problem]: {setting}; if they are classes, accept them: "
-            f"`tidemill data accept {batch.source}`"
+            f"`tidemill data accept {batch.source} --reason …`"
         )
         verdict = replace(verdict, reason=f"{verdict.reason}; {cure}")
     if verdict.stops:

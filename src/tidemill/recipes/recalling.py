@@ -118,7 +118,7 @@ def recall_release(
 
     If the policy names another key of the regimes than the route, the route gets it first.
     """
-    deployer = Deployer(books, board, clock, context.environment)
+    deployer = Deployer(books, board, clock, context.environment, {"run": context.run})
     routes = [deployer.set_key(policy), *(deployer.recall(policy.name, verdict) for verdict in verdicts)]
     return [route.reason for route in routes if route is not None]
 

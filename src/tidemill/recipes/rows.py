@@ -67,7 +67,7 @@ def take_snapshot(
     if version < 0:
         raise DataError(
             f"no batch of source {source!r} was accepted yet",
-            f"see `tidemill checks list --action stop`; correct the rows, or run `tidemill data accept {source}`",
+            f"see `tidemill checks list --action stop`; correct them, or `tidemill data accept {source} --reason …`",
         )
     definition, schemas = sources.definition(source), books.schemas.find(source=source)
     _check_time_column(tables, version, source, definition.time or "")

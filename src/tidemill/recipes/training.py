@@ -116,7 +116,7 @@ def release(
     package, signature, place = packages.save(model), signer.sign(model), context.environment
     registered = register(books, clock, model, package, environment=place, run=context.run, signature=signature)
     gate_verdicts = books.verdicts.find(run=context.run, check="gate")
-    deployer = Deployer(books, board, clock, context.environment)
+    deployer = Deployer(books, board, clock, context.environment, {"run": context.run})
     deployer.deploy(registered, policy, gate_verdicts[-1].id if gate_verdicts else "")
     for kind in (RELEASE_WAITING, CANARY_REPLACED):
         for event in books.events.find(kind=kind, subject=registered.label, environment=context.environment):

@@ -105,7 +105,7 @@ def decide_canary(
 
     Return the reasons of changed routes.
     """
-    deployer = Deployer(books, board, clock, context.environment)
+    deployer = Deployer(books, board, clock, context.environment, {"run": context.run})
     routes = [deployer.apply_canary_verdict(policy.name, verdict) for verdict in verdicts]
     routes.append(deployer.deploy_waiting(policy))
     return [route.reason for route in routes if route is not None]
@@ -116,7 +116,7 @@ def roll_back_champion(
     policy: ModelPolicy, verdicts: list[Verdict], books: Books, board: Board, clock: Clock, context: Context
 ) -> list[str]:
     """Restore the previous champion, or unbind a release, if a verdict requires it; return why routes changed."""
-    deployer = Deployer(books, board, clock, context.environment)
+    deployer = Deployer(books, board, clock, context.environment, {"run": context.run})
     routes = [deployer.apply_watch_verdict(policy.name, verdict) for verdict in verdicts]
     return [route.reason for route in routes if route is not None]
 

@@ -16,7 +16,6 @@ from tidemill.core.event import DeploymentPayload
 from tidemill.core.resources import Books, BooksReader
 from tidemill.core.trigger import Job
 from tidemill.errors import Conflict, InputError, NotFound
-from tidemill.ledger.decisions import require_reason
 from tidemill.ledger.events import record_event
 from tidemill.registry.retrying import retry_overtaken
 
@@ -225,7 +224,7 @@ def write_decision(
             action=action,
             subject=build.subject(environment),
             time=clock.now(),
-            reason=require_reason(reason),
+            reason=reason,
             environment=environment,
             detail={"commit": build.commit, "wheel": build.artifacts.get("wheel", ""), "image": build.image}
             | dict(detail or {}),
@@ -291,6 +290,6 @@ def find_previous(books: BooksReader, environment: str) -> Build:
     if not builds:
         raise NotFound(
             f"there is no build before the one that {environment} runs",
-            f"promote a build: `tidemill deploy promote BUILD --to {environment}`",
+            f"promote a build: `tidemill deploy promote BUILD --to {environment} --reason …`",
         )
     return books.builds.get(builds[-1])

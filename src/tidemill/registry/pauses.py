@@ -19,7 +19,7 @@ def pause(
     *,
     environment: str,
     actor: str,
-    reason: str = "",
+    reason: str,
     until: datetime | None = None,
 ) -> AuditEntry:
     """Pause a trigger, or freeze a model's route for the policy, until a time or until resumed."""
@@ -28,7 +28,7 @@ def pause(
 
 
 def resume(
-    books: Books, clock: Clock, kind: Pausable, name: str, *, environment: str, actor: str, reason: str = ""
+    books: Books, clock: Clock, kind: Pausable, name: str, *, environment: str, actor: str, reason: str
 ) -> AuditEntry:
     """End a pause."""
     return _write(books, clock, _VERBS[kind][1], f"{kind}/{name}", environment, actor, reason, {})

@@ -4,6 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 from tidemill.clock import Clock
+from tidemill.core.audit import POLICY
 from tidemill.core.check import Verdict
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.release import Release
@@ -29,10 +30,9 @@ CANARY_REPLACED = "canary.replaced"
 @retrying("bind")
 @retrying("rollback", "unbind", guard="_list_serving")
 class Deployer:
-    """Changes the routes of one environment: deploys, promotes and rolls back releases.
+    """Changes the routes of one environment, each with an entry of the audit log, by a person or by the policy.
 
-    The decision of a person is an entry of the audit log, in the transaction of the route. `detail` has further facts
-    for these entries, such as the token of the person.
+    `detail` has further facts for these entries, such as the token of the person, or the run of the policy.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Deployer:
         release: Release,
         policy: ModelPolicy,
         verdict: str = "",
-        by: str = "policy",
+        by: str = POLICY,
         decision: Decision | None = None,
     ) -> Route | None:
         """Put a release that passed its gate into production.
@@ -64,7 +64,7 @@ class Deployer:
             because = "its policy has no [[watch.values]]: it receives no production traffic"
             self._emit("watch.missing", release, because)
             return None
-        if policy.rollout.approval and by == "policy":
+        if policy.rollout.approval and by == POLICY:
             self._emit("approval.needed", release, "its policy requires an approval: `tidemill models approve`")
             return None
         route = find_current_route(self._books, self._environment, release.name)
@@ -72,10 +72,10 @@ class Deployer:
         if route is not None and any(arm.release == release.label for arm in route.arms):
             publish_route(self._books, self._board, route)  # the process that stored it may have died before
             return route
-        if by == "policy" and (frozen := self._describe_freeze(release.name)):
+        if by == POLICY and (frozen := self._describe_freeze(release.name)):
             self._emit("model.frozen", release, f"{frozen}: `tidemill models approve`, or `models thaw`")
             return None
-        if by == "policy" and self._is_retired(release):
+        if by == POLICY and self._is_retired(release):
             because = "it was in production before, and was rolled back: `tidemill models promote`"
             self._emit("release.retired", release, because)
             return None
@@ -88,12 +88,12 @@ class Deployer:
                 )
             return self._bind(route, release, regime, by, verdict, decision=decision)
         running = route.arm("challenger") if route else None
-        if by == "policy" and running is not None and policy.rollout.during_canary == "wait":
+        if by == POLICY and running is not None and policy.rollout.during_canary == "wait":
             self._emit(
                 RELEASE_WAITING,
                 release,
                 f"the canary of {running.release} continues, and {release.label} starts after it; to start it now: "
-                f"`tidemill models approve {release.label}`",
+                f"`tidemill models approve {release.label} --reason …`",
             )
             return None
         if champion is None or not policy.rollout.canary:
@@ -168,11 +168,11 @@ class Deployer:
         if verdict.action == "promote":
             arms = (set_share(challenger, 1.0, "champion"),)
             reason = f"promoted: {verdict.reason}"
-            return self._change(route, model, arms, "promote", reason, "policy", verdict.id)
+            return self._change(route, model, arms, "promote", reason, POLICY, verdict.id)
         if verdict.action == "rollback" and champion is not None:
             arms = (set_share(champion, 1.0),)
             reason = f"rolled back: {verdict.reason}"
-            return self._change(route, model, arms, "rollback", reason, "policy", verdict.id)
+            return self._change(route, model, arms, "rollback", reason, POLICY, verdict.id)
         return None
 
     def apply_watch_verdict(self, model: str, verdict: Verdict) -> Route | None:
@@ -188,7 +188,7 @@ class Deployer:
             values = [arm.value for arm in route.bound if arm.release == verdict.subject]
             if values and (champion is None or champion.release != verdict.subject):
                 before = None if verdict.check == BINDING else find_bound_before(self._list_routes(model), values[0])
-                return self._unbind(route, values[0], before, f"rolled back: {verdict.reason}", "policy", verdict.id)
+                return self._unbind(route, values[0], before, f"rolled back: {verdict.reason}", POLICY, verdict.id)
         if verdict.action != "rollback" or champion is None or champion.release != verdict.subject:
             return None
         if self._describe_freeze(model):
@@ -198,13 +198,12 @@ class Deployer:
             return None
         arms = (set_share(past_champions[-2], 1.0),)
         reason = f"rolled back: {verdict.reason}"
-        return self._change(route, model, arms, "rollback", reason, "policy", verdict.id, back=True)
+        return self._change(route, model, arms, "rollback", reason, POLICY, verdict.id, back=True)
 
     def recall(self, model: str, verdict: Verdict) -> Route | None:
         """Make an earlier champion the champion again, by a verdict that its regime has returned.
 
-        Return None if the champion has changed since, the model is frozen, or the release is the champion already. A
-        canary that runs ends.
+        Return None if the champion has changed since, the model is frozen, or it is the champion. A canary ends.
         """
         route = find_current_route(self._books, self._environment, model)
         champion = route.arm("champion") if route else None
@@ -217,7 +216,7 @@ class Deployer:
         if (running := route.arm("challenger")) is not None and running.release != release.label:
             reason += f"; it replaces the canary of {running.release}, which was undecided"
             self._emit(CANARY_REPLACED, release, f"its recall replaced the canary of {running.release}")
-        return self._change(route, model, (make_arm(release, "champion", 1.0),), "recall", reason, "policy", verdict.id)
+        return self._change(route, model, (make_arm(release, "champion", 1.0),), "recall", reason, POLICY, verdict.id)
 
     def promote(self, label: str, by: str, reason: str) -> Route:
         """Make a release the champion immediately."""
@@ -251,7 +250,7 @@ class Deployer:
             return None
         reason = f"the column {key!r} names the regime of a row" if key else "no column names the regime of a row"
         unbound = tuple(arm for arm in route.arms if arm.role != "bound")
-        return self._change(route, policy.name, unbound, "key", reason, "policy", key=key)
+        return self._change(route, policy.name, unbound, "key", reason, POLICY, key=key)
 
     def bind(self, label: str, value: str, by: str, reason: str) -> Route:
         """Bind a release to a value of the key.
@@ -375,6 +374,7 @@ class Deployer:
             back=back,
             key=earlier if key is None else key,
             decision=decision,
+            detail=self._detail,
         )
 
     def _is_retired(self, release: Release) -> bool:

@@ -1,8 +1,12 @@
 """Routing: the arms of a model; a change adds a route version, and of two changes at once only one succeeds."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from msgspec.structs import replace
 
 from tidemill.clock import Clock
+from tidemill.core.audit import POLICY
 from tidemill.core.release import Release
 from tidemill.core.resources import Board, Books, BooksReader
 from tidemill.core.route import Arm, Role, Route, RouteChange
@@ -10,6 +14,7 @@ from tidemill.errors import Overtaken
 from tidemill.faults import maybe_crash
 from tidemill.ledger.decisions import Decision, record_decision
 from tidemill.registry.publication import publish_route
+from tidemill.registry.route_decisions import describe_change, name_records
 
 
 def find_current_route(books: BooksReader, environment: str, model: str) -> Route | None:
@@ -41,15 +46,17 @@ def change_route(
     arms: tuple[Arm, ...],
     kind: RouteChange,
     reason: str,
-    by: str = "policy",
+    by: str = POLICY,
     verdict: str = "",
     back: bool = False,
     key: str = "",
     decision: Decision | None = None,
+    detail: Mapping[str, Any] | None = None,
 ) -> Route:
     """Write a route with new arms and publish it; `before` is the current route that the caller has read.
 
-    The `decision` of the person who changes it is written to the audit log in the same transaction.
+    The audit log gets an entry in the same transaction: the `decision` of the person who changes it, or else that of
+    the policy, with `detail` as its facts.
 
     Raises
     ------
@@ -76,8 +83,9 @@ def change_route(
     try:
         with books.transaction(durable=True):
             books.routes.add(route)
-            if decision is not None:
-                record_decision(books, clock, decision, actor=by, environment=environment)
+            made = decision or describe_change(books, route, before, detail or {})
+            made = replace(made, detail=made.detail | name_records(route))
+            record_decision(books, clock, made, actor=by, environment=environment)
     except Overtaken:
         problem = f"another process has changed the route of {model} meanwhile"
         raise Overtaken(problem, "check the current route and try again: `tidemill models history`") from None

@@ -13,6 +13,7 @@ from tidemill.core.route import Route
 from tidemill.core.token import Token
 from tidemill.core.trigger import Job
 from tidemill.errors import AccessDenied, InputError, NotFound
+from tidemill.ledger.decisions import require_reason
 from tidemill.ledger.releases import find_release
 from tidemill.models.usable import require_predictions
 from tidemill.registry.deployments import approve, find_build, request_promotion
@@ -123,11 +124,10 @@ def decide(desk: Desk, name: str, form: dict[str, str], visitor: Visitor) -> Rou
         raise NotFound(f"there is no decision {name!r}", f"the decisions are: {', '.join(ACTIONS)}")
     if visitor.grant is None or not visitor.may_decide:
         raise AccessDenied("a decision needs a token with the role approver", "log in with such a token", 403)
-    subject, reason = form.get("subject", "").strip(), form.get("reason", "").strip()
+    subject = form.get("subject", "").strip()
     if not subject:
         raise InputError("the decision has no subject", f"send the name of {action.subject} as `subject`")
-    if not reason:
-        raise InputError("the decision has no reason", "write why: the audit log keeps it")
+    reason = require_reason(form.get("reason", ""))
     token = visitor.grant.token
     detail = {"token": token.name, "by": "page"}
     deployer = Deployer(desk.books, desk.board, desk.clock, desk.environment, detail)

@@ -71,7 +71,7 @@ def build_korean_duties(facts: ReleaseFacts) -> Document:
             _section(
                 "34.4",
                 "Article 34(1)4: human management and supervision",
-                *fact("decisions of people", decisions, "records/audit.json"),
+                *fact("decisions of people and of the policy", decisions, "records/audit.json"),
                 *fact("audit log", facts.audit_state, "records/audit_log.json"),
                 *fact("an approval is required", facts.policy.rollout.approval if facts.policy else None),
                 ask=("Who supervises the system, and how can this person stop it?",),
