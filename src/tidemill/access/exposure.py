@@ -78,7 +78,7 @@ def check_exposure(exposure: Exposure, what: str = "the service") -> None:
     if not exposure.is_loopback and not exposure.has_tls and not exposure.behind_proxy:
         raise InputError(f"{what} cannot listen on {host} without TLS: others could read its tokens", _PROTECT)
     if exposure.tls_cert is not None and exposure.tls_key is not None:
-        _check_certificate(exposure.tls_cert, exposure.tls_key)
+        load_certificate(exposure.tls_cert, exposure.tls_key)
 
 
 def require_tokens(exposure: Exposure, *, has_tokens: bool, what: str = "the service") -> None:
@@ -98,16 +98,19 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _check_certificate(certificate: Path, key: Path) -> None:
+def load_certificate(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return the settings of TLS with a certificate; raise `InputError` if it cannot be used."""
     for file in (certificate, key):
         if not file.is_file():
             raise InputError(f"{file} is not a file", "use PEM files of a certificate and its private key")
     try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         # A key with a password would ask for it on the terminal.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
+        context.load_cert_chain(certificate, key, password=lambda: b"")
     except (ssl.SSLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
         raise InputError(
             f"the certificate {certificate} and the key {key} cannot be used: {reason}",
             "use PEM files that belong together, a key without a password, and check their permissions",
         ) from None
+    return context

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tidemill.access.certificates import open_certificate
 from tidemill.access.control import AccessControl
 from tidemill.access.exposure import Exposure, check_exposure, require_tokens
 from tidemill.core.deployment import EnvironmentStatus
@@ -123,7 +124,7 @@ class Pages:
         app = add_webhooks(session, _LazyApp(session, read_policies, control, exposure))
         self._socket = _listen(exposure.host, port)
         self.address = exposure.format_address(self._socket)
-        self._server = Listener(app, self._socket, exposure, drain=_DRAIN_SECONDS)
+        self._server = Listener(app, self._socket, open_certificate(exposure), drain=_DRAIN_SECONDS)
         self._thread = threading.Thread(target=self._server.run, name="pages", daemon=True)
 
     def start(self) -> None:

@@ -136,7 +136,9 @@ class ContainerTarget:
             mounts.setdefault(workload.data.resolve(), "ro")
         for file in (workload.settings.tls_cert, workload.settings.tls_key):
             if file:
-                mounts.setdefault((workload.project_folder / file).resolve().parent, "ro")
+                path = (workload.project_folder / file).absolute()
+                for holder in (path.parent, path.resolve().parent):  # a certificate is often a link to the newest one
+                    mounts.setdefault(holder, "ro")
         for variable, text in variables.items():
             folder = find_store_folder(text) if variable.startswith("TIDEMILL_") else None
             if folder is not None and not folder.is_relative_to(self._root):

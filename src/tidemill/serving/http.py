@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tidemill.access.certificates import Certificate
 from tidemill.access.control import AccessControl
 from tidemill.access.origins import find_refused_host, find_refused_origin
 from tidemill.errors import AccessDenied, DataError, InputError, NotFound, TidemillError, TimedOut, Transient
@@ -56,10 +57,18 @@ class Reply(NamedTuple):
 class ServiceApp:
     """The ASGI application of a service; `control` decides which requests need a token.
 
-    `hosts` are the host names that are accepted besides addresses and local names; None accepts every name.
+    `hosts` are the host names that are accepted besides addresses and local names; None accepts every name. `/ready`
+    names the problem of a renewed `certificate`.
     """
 
-    def __init__(self, service: Service, control: AccessControl, hosts: Collection[str] | None = ()) -> None:
+    def __init__(
+        self,
+        service: Service,
+        control: AccessControl,
+        hosts: Collection[str] | None = (),
+        certificate: Certificate | None = None,
+    ) -> None:
+        self._certificate = certificate
         self._service = service
         self._control = control
         self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
@@ -170,6 +179,8 @@ class ServiceApp:
                     return Reply(200, msgspec.json.encode(describe_routes()))
                 case "ready":
                     ready, readiness = wire.describe_readiness(self._service)
+                    if self._certificate is not None and self._certificate.problem:
+                        readiness["certificate"] = self._certificate.problem  # the earlier one serves: it is ready
                     return Reply(200 if ready else 503, msgspec.json.encode(readiness))
                 case _:
                     return Reply(200, b'{"alive":true}')

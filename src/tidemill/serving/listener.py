@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import socket
-import ssl
 import struct
 import termios
 import time
@@ -14,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from tidemill.access.exposure import Exposure
+from tidemill.access.certificates import Certificate
 from tidemill.serving.connections import Connections, LimitedProtocol, find_most_connections
 from tidemill.telemetry import get_logger
 
@@ -29,16 +28,17 @@ _PAUSE_SECONDS = 0.05
 class Listener(uvicorn.Server):
     """uvicorn's server with an accept loop of its own.
 
-    `refused` is called with the status of each request that is refused before the application sees it. On `stop`,
-    requests that arrived before are answered for at most `drain` seconds; then `expire` is called, which must end the
-    open ones, and these have two more seconds.
+    With a `certificate`, connections use TLS; it is read again when its files change. `refused` is called with the
+    status of each request that is refused before the application sees it. On `stop`, requests that arrived before are
+    answered for at most `drain` seconds; then `expire` is called, which must end the open ones, and these have two more
+    seconds.
     """
 
     def __init__(
         self,
         app: Any,
         listener: socket.socket,
-        exposure: Exposure,
+        certificate: Certificate | None = None,
         *,
         refused: Callable[[int], None] = lambda _: None,
         drain: float = 20.0,
@@ -57,11 +57,10 @@ class Listener(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=75,
-                ssl_certfile=exposure.tls_cert,
-                ssl_keyfile=exposure.tls_key,
             )
         )
         self._listener = listener
+        self._certificate = certificate
         self._refused, self._drain, self._expire = refused, drain, expire
         self._connections = Connections(find_most_connections(), self.server_state.connections)
 
@@ -97,7 +96,7 @@ class Listener(uvicorn.Server):
                     connection.send(_BUSY)
                 connection.close()
                 continue
-            task = loop.create_task(self._start(connection, self.config.ssl))
+            task = loop.create_task(self._start(connection))
             known.starting[task] = loop.time()
             task.add_done_callback(partial(self._finish_start, connection))
         return True
@@ -106,7 +105,8 @@ class Listener(uvicorn.Server):
         if not self._connections.is_draining and self._listener.fileno() >= 0:
             asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
 
-    async def _start(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
+    async def _start(self, connection: socket.socket) -> None:
+        context = self._certificate.context if self._certificate is not None else None
         limits = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS} if context is not None else {}
         make = partial(LimitedProtocol, self.config, self.server_state, self._connections, self._refused)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -122,6 +122,8 @@ class Listener(uvicorn.Server):
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         self._connections.sweep(loop.time())
+        if self._certificate is not None:
+            loop.run_in_executor(None, self._certificate.refresh)  # a slow disk delays no request
         self._sweeper = loop.call_later(1.0, self._sweep)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

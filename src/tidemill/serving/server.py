@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Container, Mapping
 from typing import Any
 
+from tidemill.access.certificates import open_certificate
 from tidemill.access.control import AccessControl
 from tidemill.access.exposure import Exposure, check_exposure, require_tokens
 from tidemill.clock import Clock
@@ -98,7 +99,9 @@ class HttpServer:
         )
         self._exposure = exposure
         # Every request to a public address needs a token, so a foreign host name gains nothing.
-        self._app = ServiceApp(self.service, self.control, None if exposure.needs_tokens else hosts)
+        self._certificate = open_certificate(exposure)
+        known_hosts = None if exposure.needs_tokens else hosts
+        self._app = ServiceApp(self.service, self.control, known_hosts, self._certificate)
         self._server = self._create_server(self._socket)
         self._public: _PublicServer | None = None
         self._stopping = threading.Event()
@@ -184,11 +187,12 @@ class HttpServer:
         self._socket.close()
 
     def find_problems(self) -> dict[str, str]:
-        """Return what a person must know about the journal, by subject; empty texts if all is well."""
+        """Return what a person must know, by subject, such as the journal; empty texts if all is well."""
         lost, self._reported_losses = self._buffer.lost - self._reported_losses, self._buffer.lost
         dropped = f"{lost} predictions were dropped: " if lost else ""
         problem = self._buffer.problem or ("the journal is written again" if lost else "")
-        return {"journal": dropped + problem, "journal files": self._keeper.problem}
+        renewal = self._certificate.problem if self._certificate is not None else ""
+        return {"journal": dropped + problem, "journal files": self._keeper.problem, "certificate": renewal}
 
     def refresh(self, wait: float = _REFRESH) -> None:
         """Load changed routes and tokens now; after an error, which is logged, the earlier ones stay in force.
@@ -205,7 +209,7 @@ class HttpServer:
         return Listener(
             self._app,
             listener,
-            self._exposure,
+            self._certificate,
             refused=self._app.count_refusal,
             drain=_DRAIN_SECONDS,
             expire=self._fence.close,
