@@ -4,13 +4,15 @@ The p-values of `column_tests` are for independent rows. Rows of real streams de
 changes with the hour and the season. A column has only moved if it differs by more than the reference's own windows.
 """
 
+import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Literal
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tidemill.data.arrays import Floats
 from tidemill.data.history import (
@@ -36,6 +38,7 @@ _LEAST_ROWS = 20
 _LEAST_PREFIX = 0.4
 _CACHED = 4096
 _SIGNIFICANT = 3.0
+_LEAST_SIZE = 0.05
 _INDEPENDENT_MARKS = 3  # neighbouring marks of a distribution are correlated
 
 
@@ -44,7 +47,8 @@ class Variation(Struct, frozen=True):
 
     `variances` are those of the share at each mark, `noises` the part of independent rows in the estimate, `windows`
     the number of independent windows, and `most` the largest standardized difference of a window. `is_independent` is
-    whether the windows vary no more than those of independent rows; `variances` is then an upper bound.
+    whether the windows vary no more than those of independent rows; `variances` is then an upper bound. `units` is the
+    number of independent values in a window: one where a value lasts for the whole window, such as the weather.
     """
 
     variances: Floats
@@ -52,6 +56,7 @@ class Variation(Struct, frozen=True):
     windows: Floats
     most: float
     is_independent: bool
+    units: float = math.inf
 
 
 class Compared(Struct, frozen=True, kw_only=True):
@@ -62,6 +67,7 @@ class Compared(Struct, frozen=True, kw_only=True):
     reference: ColumnProfile
     variation: Variation
     missing: bool
+    is_step: bool = False
 
 
 def compare_with_variation(compared: Sequence[Compared], factor: float, *, beyond: float) -> list[float]:
@@ -113,8 +119,36 @@ def compare_with_variation(compared: Sequence[Compared], factor: float, *, beyon
             ratios = variances[own] / np.maximum(varied[own] + variation.noises, 1e-300)
             freedom = variation.windows * ratios**2
             p_values = 2 * stdtr(np.clip(freedom, 1.0, 1e6), -scores[own]) * count
+            if math.isinf(variation.units):
+                results[index] = float(min(p_values.min(), 1.0))
+                continue
+            units = max(variation.units / factor, 1.0)
+            differences = shares[0][own] - shares[1][own]
+            if compared[index].is_step:
+                chances = np.minimum(variances[own] * units / 2, 0.5)
+                rare = compute_tail(chances, np.abs(differences), units, sizes[0][begin])
+            else:
+                rises = differences > 0
+                chances = np.where(rises, known[own], 1 - known[own])
+                seen = np.where(rises, shares[0][own], 1 - shares[0][own])
+                rare = compute_tail(chances, seen, units, sizes[0][begin])
+            p_values = np.maximum(p_values, 2 * rare * count)
         results[index] = float(min(p_values.min(), 1.0))
     return results
+
+
+def compute_tail(chances: Floats, shares: Floats, units: float, rows: float) -> Floats:
+    """Return the probability of at least a share of hits in a window of so many independent `units`.
+
+    `chances` are those of a hit. The share has the beta distribution with this mean and the variance of so many units:
+    where a value lasts for the whole window, all rows are hits with the chance of one. A normal tail would call that
+    impossible.
+    """
+    from scipy.special import betainc
+
+    size, most = max(units - 1, _LEAST_SIZE), 1 - 0.5 / max(rows, 1.0)
+    tail: Floats = betainc((1 - chances) * size, chances * size, 1 - np.minimum(shares, most))
+    return tail
 
 
 def _read(column: ColumnProfile, reference: ColumnProfile, *, missing: bool) -> tuple[tuple[int, ...], int]:
@@ -149,9 +183,12 @@ def compute_factor(history: History, scale: int, seconds: float) -> float:
 
 
 def measure_variation(
-    history: History, name: str, scale: int, comparison: Comparison, *, missing: bool
+    history: History, name: str, scale: int, comparison: Comparison, *, missing: bool, lasting: bool = True
 ) -> Variation | None:
     """Return the variation of a column between windows of a scale; None if the history has no such windows.
+
+    A value can be `lasting`: the same for all rows of a window, such as the weather. Then windows that the history does
+    not contain are possible: marks that none of them reached vary as much as the others, and `units` are counted.
 
     A `level` compares a window with all other rows, and with the rows before it if they are two fifths of the
     reference: a release also meets a season that its training rows do not have. A `step` compares a window with the
@@ -160,26 +197,30 @@ def measure_variation(
     column = history.columns.get(name)
     if column is None or not (missing or column.marks):
         return None
-    return _measure_column(history.rows, column, scale, comparison, missing)
+    return _measure_column(history.rows, column, scale, comparison, missing, lasting)
 
 
 @lru_cache(_CACHED)
 def _measure_column(
-    piece_rows: tuple[int, ...], column: ColumnHistory, scale: int, comparison: Comparison, missing: bool
+    piece_rows: tuple[int, ...], column: ColumnHistory, scale: int, comparison: Comparison, missing: bool, lasting: bool
 ) -> Variation | None:
     rows, counts = np.asarray(piece_rows), unpack_counts(column)
     hits, sizes = ((rows - counts[:, 0])[:, None], rows) if missing else (counts[:, 1:], counts[:, 0])
     length = max(2 ** (scale - HALVINGS), 1)
+    inside, n = sum_windows(hits, scale), sum_windows(sizes, scale)
+    units = _count_units(inside, n) if lasting else math.inf
+    measure = partial(_measure, lasting=lasting)
     if comparison == "step":
         (newer, older), (n, m) = sum_steps(hits, scale), sum_steps(sizes, scale)
-        return _measure(newer, n, older, m, hits, sizes, length)
-    inside, n = sum_windows(hits, scale), sum_windows(sizes, scale)
-    variation = _measure(inside, n, hits.sum(axis=0) - inside, sizes.sum() - n, hits, sizes, length)
+        found = measure(newer, n, older, m, hits, sizes, length)
+        return replace(found, units=units) if found else None
+    variation = measure(inside, n, hits.sum(axis=0) - inside, sizes.sum() - n, hits, sizes, length)
     before, m = sum_before(hits)[: len(n)], sum_before(sizes)[: len(n)]
     late = m >= _LEAST_PREFIX * sizes.sum()
-    forward = _measure(inside[late], n[late], before[late], m[late], hits, sizes, length)
+    forward = measure(inside[late], n[late], before[late], m[late], hits, sizes, length)
     if variation is None or forward is None:
-        return variation or forward
+        found = variation or forward
+        return replace(found, units=units) if found else None
     larger = forward.variances > variation.variances
     return Variation(
         np.maximum(variation.variances, forward.variances),
@@ -187,10 +228,24 @@ def _measure_column(
         variation.windows,
         max(variation.most, forward.most),
         variation.is_independent and forward.is_independent,
+        units,
     )
 
 
-def _measure(newer: Ints, n: Ints, older: Ints, m: Ints, hits: Ints, sizes: Ints, length: int) -> Variation | None:
+def _count_units(inside: Ints, n: Ints) -> float:
+    """Return how many independent values a window has, from how much alike its rows are (intraclass correlation)."""
+    kept = n >= _LEAST_ROWS / 2
+    if kept.sum() < _LEAST_WINDOWS // 2 or not inside.shape[1]:
+        return math.inf
+    shares = inside[kept] / n[kept, None]
+    means = shares.mean(axis=0)
+    possible = float((means * (1 - means)).sum())
+    return possible / max(float(shares.var(axis=0).sum()), possible / float(n[kept].mean()), 1e-12) if possible else 1.0
+
+
+def _measure(
+    newer: Ints, n: Ints, older: Ints, m: Ints, hits: Ints, sizes: Ints, length: int, *, lasting: bool
+) -> Variation | None:
     kept = (n >= _LEAST_ROWS / 2) & (m >= _LEAST_ROWS / 2)
     if kept.sum() < _LEAST_WINDOWS // 2 or not newer.shape[1]:
         return None
@@ -205,6 +260,10 @@ def _measure(newer: Ints, n: Ints, older: Ints, m: Ints, hits: Ints, sizes: Ints
     variances = np.maximum((differences**2 - noise).mean(axis=0), 0.0)
     if is_independent:
         variances = typical * (max(excess, 0.0) + deviation)
+    elif lasting:
+        # A mark that none of the windows reached varies as much as the others, as a share of what is possible.
+        possible = share * (1 - share)
+        variances = np.maximum(variances, possible * float(variances.sum() / possible.sum()))
     most = float((np.abs(differences) / np.sqrt(noise + variances)).max(initial=0.0))
     return Variation(variances, typical, windows, most, is_independent)
 

@@ -26,6 +26,7 @@ from tidemill.data.statistics import ColumnProfile, Profile
 
 LEVEL = 0.00025
 _LEAST_CONSTANT = 100
+_OUTSIDE = 0.25  # of the range of the reference: a record is no break
 _STORED = 200
 _NAMED = 4
 _BEYOND, _BEYOND_OF_RELATIONS = 1.3, 2.5
@@ -110,7 +111,7 @@ def drift(
     is_above = share > limit
     if relations is not None and reference.joint is not None and not any(test["moved"] for test in tests):
         tests += _test_relations(relations(), reference.joint, level / groups)
-    reported = [max(group, key=weigh) for group in _group(tests).values()]
+    reported = [_combine(group) for group in _group(tests).values()]
     moved = sorted((test for test in reported if test["moved"]), key=lambda test: (-test["effect"], test["column"]))
     power = estimate_power(now, reference, level / groups)
     columns = [*moved, *(test for test in reported if not test["moved"])][:_STORED]
@@ -170,6 +171,9 @@ def _test_window(
     tests = compare_all([(column, references[column.name]) for column in columns], "level")
     constants = [_test_constant(column, references[column.name], reference.history, seconds) for column in columns]
     tests += [test for test in constants if test is not None]
+    if reference.history is not None and with_missing:
+        outside = [_test_range(column, references[column.name]) for column in columns]
+        tests += [test for test in outside if test is not None]
     if window.before is not None and reference.history is not None:
         befores = {column.name: column for column in window.before.columns}
         pairs = [(column, befores[column.name]) for column in columns if column.name in befores]
@@ -202,10 +206,17 @@ def _compare(
         if scale is None or history is None or test["effect"] <= test["least"] or test["p_value"] >= level:
             continue
         missing, (now, before) = test["kind"] == "missing", paired[test["column"]]
-        found = measure_variation(history, test["column"], scale, comparison, missing=missing)
+        lasting = beyond < _BEYOND_OF_RELATIONS
+        found = measure_variation(history, test["column"], scale, comparison, missing=missing, lasting=lasting)
         if found is not None:
-            reference = references[test["column"]]
-            compared = Compared(now=now, before=before, reference=reference, variation=found, missing=missing)
+            compared = Compared(
+                now=now,
+                before=before,
+                reference=references[test["column"]],
+                variation=found,
+                missing=missing,
+                is_step=comparison == "step",
+            )
             varied.append((test, compared))
     if scale is not None and history is not None and varied:
         factor = compute_factor(history, scale, seconds)
@@ -230,6 +241,19 @@ def _test_constant(
     return {"column": now.name, "kind": "constant", **bounds}
 
 
+def _test_range(now: ColumnProfile, reference: ColumnProfile) -> Test | None:
+    """Return the test of a column whose mean is far outside of all values of the reference, as in another unit."""
+    if now.mean is None or reference.low is None or reference.high is None or now.present < _LEAST_CONSTANT:
+        return None
+    farthest = _OUTSIDE * (reference.high - reference.low)
+    if farthest <= 0 or reference.type in ("time", "date"):
+        return None
+    if reference.low - farthest <= now.mean <= reference.high + farthest:
+        return None
+    bounds = {"effect": 1.0, "least": 0.5, "p_value": 0.0, "comparison": "level", "moved": True}
+    return {"column": now.name, "kind": "range", **bounds}
+
+
 def _group(tests: Sequence[Test]) -> dict[str, list[Test]]:
     groups: dict[str, list[Test]] = {}
     for test in tests:
@@ -237,16 +261,26 @@ def _group(tests: Sequence[Test]) -> dict[str, list[Test]]:
     return groups
 
 
+def _combine(tests: Sequence[Test]) -> Test:
+    """Return the test of a column that counts, with all `kinds` of its tests that moved."""
+    kinds = sorted({test["kind"] for test in tests if test["moved"]})
+    largest: Test = max(tests, key=weigh)
+    return largest | ({"kinds": kinds} if kinds else {})
+
+
 def _describe(moved: Sequence[Test], columns: int, power: Mapping[str, float]) -> str:
-    names = ", ".join(_describe_test(test) for test in moved[:_NAMED]) or "none"
+    names = ", ".join(describe_test(test) for test in moved[:_NAMED]) or "none"
     more = f" and {len(moved) - _NAMED} more" if len(moved) > _NAMED else ""
     notices = f"; it would notice a shift of {power['shift']:.2f} sd" if "shift" in power and not moved else ""
     return f"{len(moved)} of {columns} columns moved: {names}{more}{notices}"
 
 
-def _describe_test(test: Test) -> str:
+def describe_test(test: Mapping[str, Any]) -> str:
+    """Return the column of a test that moved and by how much, for the reason of a verdict."""
     if test["kind"] == "relation":
         return f"{test['column']} ({test['effect']:.2f})"
+    if test["kind"] == "range":
+        return f"{test['column']} (outside of all values of the reference in {test['rows']} rows)"
     if test["kind"] == "constant":
         return f"{test['column']} (one value in {test['rows']} rows)"
     about = " missing" if test["kind"] == "missing" else ""

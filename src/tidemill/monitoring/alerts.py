@@ -8,6 +8,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from tidemill.credentials import fill_secrets
 from tidemill.errors import ConfigurationError
 from tidemill.ledger.events import record_event
 from tidemill.monitoring.picture import draw_picture
+from tidemill.monitoring.standing import read_memory
 from tidemill.telemetry import get_logger
 
 log = get_logger("alerts")
@@ -32,13 +34,17 @@ State = Literal["bad", "well"]
 
 
 class AlertMessage(Struct, frozen=True, kw_only=True):
-    """A line of an alert: `subject` identifies repeated messages, `line` is the text, `picture` is an SVG or empty."""
+    """A line of an alert: `subject` identifies repeated messages, `line` is the text, `picture` is an SVG or empty.
+
+    A message with `since` is sent once after that time, and not repeated.
+    """
 
     subject: str
     state: State
     line: str
     addresses: tuple[str, ...]
     picture: str = ""
+    since: datetime | None = None
 
 
 class _RetrainingEvidence(Struct, frozen=True):
@@ -113,15 +119,20 @@ def check_addresses(policy: Policy) -> list[str]:
 
 
 def _build_message(policy: ModelPolicy, verdict: Verdict, books: Books) -> AlertMessage | None:
-    if verdict.needs_no_action and verdict.outcome != "pass":
+    memory = read_memory(verdict)
+    since = memory.reported if memory else None
+    stands = since is not None and verdict.action == "proceed" and verdict.outcome in ("warn", "fail")
+    # While a change stands, an evaluation that does not find it is no recovery.
+    if verdict.needs_no_action and not stands and (verdict.outcome != "pass" or since is not None):
         return None
     value_name = _find_metric(verdict) or verdict.check
     value_addresses = next((value.notify for value in policy.watch.values if value.value == value_name), ())
     addresses = value_addresses or policy.watch.notify
     if not addresses:
         return None
-    subject = f"{policy.name}: {value_name}"
-    if verdict.needs_no_action:
+    kind = verdict.evidence.get("compared_with", {}).get("asked", "") if verdict.check == "drift" else ""
+    subject = f"{policy.name}: {value_name}" + (f" ({kind})" if kind else "")
+    if verdict.needs_no_action and not stands:
         line = f"{value_name} recovered: {verdict.reason}"
         return AlertMessage(subject=subject, state="well", line=line, addresses=addresses)
     return AlertMessage(
@@ -130,6 +141,7 @@ def _build_message(policy: ModelPolicy, verdict: Verdict, books: Books) -> Alert
         line=f"{value_name} → {verdict.action}: {verdict.reason} ({verdict.subject})",
         addresses=addresses,
         picture=_draw_evidence(policy.name, verdict, books),
+        since=since,
     )
 
 
@@ -188,6 +200,8 @@ def _is_news(message: AlertMessage, address: str, quiet: str, books: Books, cloc
         earlier = event.read(AlertPayload)
         if _hash_address(address) in earlier.to:
             is_same = earlier.state == message.state
+            if is_same and message.since is not None:
+                return event.time < message.since
             return not is_same or (message.state == "bad" and clock.now() - event.time >= parse_duration(quiet))
     return message.state == "bad"
 

@@ -42,6 +42,7 @@ from tidemill.monitoring.references import (
     to_memory,
 )
 from tidemill.monitoring.repetition import require_repetition
+from tidemill.monitoring.standing import mark_standing
 from tidemill.monitoring.windows import extract_scores, is_labelled, read_window
 
 _MOST_WINDOWS = 8
@@ -56,10 +57,12 @@ def watch(
     journal: JournalReader,
     now: datetime,
     earlier: Sequence[Verdict] = (),
+    reported: Sequence[Verdict] = (),
 ) -> list[Verdict]:
     """Return a verdict for each value of the watch policy, on the predictions of the current champion.
 
-    `earlier` are the verdicts of earlier evaluations of this champion, newest first.
+    `earlier` are the verdicts of earlier evaluations of this champion, `reported` those on the drift of any champion of
+    the model; both newest first.
     """
     arm = route.arm("champion")
     assert arm is not None
@@ -80,7 +83,11 @@ def watch(
 
     verdicts = [evaluate(value) for value in policy.watch.values]
     pairs = zip(verdicts, policy.watch.values, strict=True)
-    return [require_repetition(verdict, value, earlier) for verdict, value in pairs]
+    repeated = [(require_repetition(verdict, value, earlier), value) for verdict, value in pairs]
+    return [
+        mark_standing(verdict, value, reported, now, arm.value) if value.value == "drift" else verdict
+        for verdict, value in repeated
+    ]
 
 
 def _evaluate_drift(

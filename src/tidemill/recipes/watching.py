@@ -79,8 +79,16 @@ def _watch_arm(
             limit=_EARLIER * len(policy.watch.values),
         )
     ]
+    # A change that was reported for an earlier champion is not new.
+    reported = books.verdicts.find(
+        check="drift",
+        model=policy.name,
+        environment=route.environment,
+        newest=True,
+        limit=_EARLIER * len(policy.watch.values) * (1 + len(route.bound)),
+    )
     alone = replace(route, arms=(replace(arm, role="champion"),))
-    return watch(policy, packages.load(arm.package), alone, journal, now, earlier)
+    return watch(policy, packages.load(arm.package), alone, journal, now, earlier, reported)
 
 
 @step
