@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate, chain
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ _CATEGORY = 0.03
 _MANY_EXPECTED = 25  # the normal distribution is close
 _MISSING = 0.03
 _LEAST_EXPECTED = 5
+_CACHED = 4096
 _SELECTION_DEVIATIONS = 3.0
 _CORRECTION_DEVIATIONS = 2.0
 _EQUAL = 1 + 1e-7  # chances that differ by rounding only
@@ -108,17 +110,24 @@ def _cumulate(
     Below the first bin are the rows with −∞. `begins` are the places of the first bins, and the end of the last.
     """
     bins = np.diff(begins)
-    counts = np.fromiter(chain.from_iterable(column.counts for column in columns), float, begins[-1])
-    ties = np.zeros(begins[-1])
-    for column, has_ties, begin in zip(columns, have_ties, begins, strict=False):
-        if has_ties:
-            ties[begin + 1 : begin + 1 + len(column.ties)] = column.ties
+    counts = np.concatenate([_to_array(column.counts) for column in columns])
+    ties = np.concatenate(
+        [
+            _to_array((0, *column.ties)) if has_ties else np.zeros(len(column.counts))
+            for column, has_ties in zip(columns, have_ties, strict=True)
+        ]
+    )
     lowest = np.asarray([column.infinite[0] for column in columns], float)
     rows = np.asarray([column.present + sum(column.infinite) for column in columns], float)
     sums = np.concatenate(([0.0], np.cumsum(counts)))
     up_to = sums[1:] + np.repeat(lowest - sums[begins[:-1]], bins)
     shares, below = (part / np.repeat(np.maximum(rows, 1), bins) for part in (up_to, up_to - counts - ties))
     return rows, shares, below
+
+
+@lru_cache(_CACHED)
+def _to_array(counts: tuple[int, ...]) -> Floats:
+    return np.asarray(counts, float)
 
 
 def _categories(now: ColumnProfile, reference: ColumnProfile) -> dict[str, Any]:

@@ -6,6 +6,7 @@ of a block and of any number of blocks are sums of pieces.
 """
 
 import zlib
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ _MOST_BLOCKS = 64
 _LEAST_BLOCKS = 8
 _LEAST_ROWS = 200
 _MOST_NUMBERS = 8_000_000
+_UNPACKED = 256  # columns
 _GOLDEN = 0.6180339887498949
 
 Ints = npt.NDArray[np.int64]
@@ -122,9 +124,12 @@ def pack_column(counts: Ints, bounds: Floats | None = None) -> ColumnHistory:
     )
 
 
+@lru_cache(_UNPACKED)
 def unpack_counts(column: ColumnHistory) -> Ints:
-    """Return the counts of a column in each piece, shape (pieces, 1 + marks)."""
-    return np.frombuffer(zlib.decompress(column.counts), "<i4").reshape(-1, column.marks + 1).astype(np.int64)
+    """Return the counts of a column in each piece, shape (pieces, 1 + marks); they cannot be changed."""
+    counts = np.frombuffer(zlib.decompress(column.counts), "<i4").reshape(-1, column.marks + 1).astype(np.int64)
+    counts.setflags(write=False)
+    return counts
 
 
 def unpack_bounds(column: ColumnHistory) -> Floats | None:
