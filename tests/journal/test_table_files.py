@@ -56,6 +56,60 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert [damage.state for damage in tables.damages()] == ["missing"]
 
 
+def test_damaged_entries_of_the_log_are_each_named_and_no_row_disappears(tmp_path: Path) -> None:
+    chance, tables = random.Random(7), fill(tmp_path)
+    before = tables.read("flights", 4)
+    entries = sorted((tmp_path / "flights" / "_delta_log").glob("*.json"))
+    for number in range(50):
+        file = entries[-1] if number % 10 == 0 else chance.choice(entries)
+        whole = file.read_bytes()
+        content = bytearray(whole)
+        match number % 5:
+            case 0:
+                file.unlink()
+            case 1:
+                content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+            case 2:
+                del content[chance.randrange(len(content)) :]
+            case 3:
+                content[:] = chance.choice([other for other in entries if other != file]).read_bytes()
+            case 4:
+                content.clear()
+        if number % 5:
+            file.write_bytes(content)
+        for opened in (tables, DeltaTables(str(tmp_path))):  # also where the table was opened before
+            (damage,) = opened.check()
+            assert damage.name == f"flights/_delta_log/{file.name}"
+            with pytest.raises(Corrupt, match=file.name):
+                opened.read("flights", opened.version("flights"))
+            with pytest.raises(Corrupt, match=file.name):
+                opened.append("flights", "another", pl.DataFrame({"delay": [1], "dest": ["JFK"]}))
+        assert tables.put_back(damage.name, whole)
+        assert list(tables.check()) == []
+    assert tables.read("flights", 4).equals(before)
+
+
+def test_a_log_that_cannot_be_read_for_another_reason_is_named(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "flights" / CHECKSUMS).unlink()
+    (tmp_path / "flights" / "_delta_log" / f"{2:020}.json").write_text("{")
+    tables = DeltaTables(str(tmp_path))
+    assert [(each.name, each.state) for each in tables.check()] == [("flights/_delta_log", "damaged")]
+    with pytest.raises(Corrupt, match="table 'flights' cannot be opened"):
+        tables.version("flights")
+
+
+def test_an_erased_entry_of_the_log_is_right_before_and_after_its_change(tmp_path: Path) -> None:
+    tables = fill(tmp_path)
+    logs = {log: log.read_bytes() for log in (tmp_path / "flights" / "_delta_log").glob("*.json")}
+    person = int(tables.read("flights", 4)["delay"][500])
+    tables.erase("flights", lambda rows: rows["delay"] == person)
+    assert list(DeltaTables(str(tmp_path)).check()) == []
+    (changed,) = [log for log, before in logs.items() if log.read_bytes() != before]
+    changed.write_bytes(logs[changed])  # killed before the entry was replaced
+    assert list(DeltaTables(str(tmp_path)).check()) == []
+
+
 def test_a_table_of_an_earlier_version_is_read_and_gets_its_checksums_when_it_is_written(tmp_path: Path) -> None:
     fill(tmp_path)
     log = tmp_path / "flights" / CHECKSUMS
@@ -69,7 +123,7 @@ def test_a_table_of_an_earlier_version_is_read_and_gets_its_checksums_when_it_is
         DeltaTables(str(tmp_path)).read("flights", 4)
     file.write_bytes(whole)
     tables.append("flights", "another", pl.DataFrame({"delay": [1], "dest": ["JFK"]}))
-    assert len(log.read_text().splitlines()) == 6
+    assert len(log.read_text().splitlines()) == 12, "six files with rows, and six entries of the log"
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])

@@ -1,9 +1,12 @@
 """The files of a table, verified: a log beside them has the size and the checksum of each file that was written.
 
-Files of earlier versions of Tidemill have no entry until the table is written again: only their form is verified.
+These are the files with rows, and the entries of Delta's log, without which rows would disappear silently. Files of
+earlier versions of Tidemill have no entry until the table is written again: only their form is verified.
 """
 
+import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +19,9 @@ from tidemill.durable import replace_durably
 
 CHECKSUMS = "_tidemill_checksums"
 _CHUNK = 1 << 20
-_CURE = (
+_LOG = "_delta_log"
+_ENTRY = re.compile(rf"{_LOG}/(\d{{20}})\.json")
+CURE = (
     "mend it from a backup: `tidemill doctor --mend --backup FILE`; without one, delete the folder of the table and "
     "ingest its source again: `tidemill run ingestion`"
 )
@@ -34,8 +39,9 @@ class TableFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._known: dict[str, FileSum] = {}
-        self._read = 0
+        self._known: dict[str, tuple[FileSum, ...]] = {}
+        self._newest_entry = -1
+        self._read, self._log_file = 0, 0
         self._verified: dict[str, tuple[int, int]] = {}
 
     def record(self, names: Iterable[str]) -> None:
@@ -49,12 +55,42 @@ class TableFiles:
                 except FileNotFoundError:  # another process has replaced it
                     continue
                 lines.append(_format(name, found))
+        self._append(lines)
+
+    def record_log(self, version: int) -> None:
+        """Write the sums of the entries of Delta's log up to a version that have none."""
+        self._read_log()
+        self.record(_name_entry(number) for number in range(self._newest_entry + 1, version + 1))
+
+    def announce(self, name: str, content: bytes) -> None:
+        """Write the sum of bytes that are going to replace those of a file: until then, both are right."""
+        self._append([_format(name, FileSum(len(content), zlib.crc32(content)))])
+
+    def _append(self, lines: list[bytes]) -> None:
         if lines:
             descriptor = os.open(self._folder / CHECKSUMS, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
                 os.write(descriptor, b"".join(lines))
             finally:
                 os.close(descriptor)
+
+    def verify_log(self) -> Iterator[Damage]:
+        """Iterate over the entries of Delta's log since its checkpoint that are missing or damaged."""
+        self._read_log()
+        if self._newest_entry >= 0:
+            numbers = range(self._find_checkpoint() + 1, self._newest_entry + 1)
+            yield from self.verify(name for number in numbers if (name := _name_entry(number)) in self._known)
+
+    def _find_checkpoint(self) -> int:
+        """Return the version of the newest checkpoint; -1 if there is none."""
+        log = self._folder / _LOG
+        try:
+            version = int(json.loads((log / "_last_checkpoint").read_bytes())["version"])
+        except (OSError, ValueError, KeyError, TypeError):
+            version = -1
+        if version < 0 or not any(log.glob(f"{version:020}.checkpoint*.parquet")):
+            version = max((int(file.name[:20]) for file in log.glob("*.checkpoint*.parquet")), default=-1)
+        return version
 
     def verify(self, names: Iterable[str]) -> Iterator[Damage]:
         """Iterate over the files that are missing, or do not have the bytes that were written."""
@@ -80,18 +116,19 @@ class TableFiles:
     def put_back(self, name: str, content: bytes) -> bool:
         """Write the bytes of a file from a backup; return False if they are not those that were written."""
         self._read_log()
-        if self._known.get(name) != FileSum(len(content), zlib.crc32(content)):
+        if FileSum(len(content), zlib.crc32(content)) not in self._known.get(name, ()):
             return False
-        replace_durably(self._folder / name, self._folder / f".{name}.draft", content)
+        file = self._folder / name
+        replace_durably(file, file.with_name(f".{file.name}.draft"), content)
         return True
 
     def _find_problem(self, name: str, size: int) -> str:
         written = self._known.get(name)
         if written is None:
             return _find_form_problem(self._folder / name)
-        if size != written.size:
-            return f"has {size} bytes in place of {written.size}"
-        if _compute(self._folder / name) != written:
+        if size not in {each.size for each in written}:
+            return f"has {size} bytes in place of {written[-1].size}"
+        if _compute(self._folder / name) not in written:
             return "does not have the bytes that were written"
         return ""
 
@@ -99,19 +136,32 @@ class TableFiles:
         """Read the entries that were added to the log since the last time; damaged ones are ignored."""
         try:
             with (self._folder / CHECKSUMS).open("rb") as log:
-                if os.fstat(log.fileno()).st_size < self._read:  # a restored table
-                    self._read, self._known = 0, {}
+                status = os.fstat(log.fileno())
+                if status.st_size < self._read or status.st_ino != self._log_file:  # a restored table
+                    self._forget()
+                self._log_file = status.st_ino
                 log.seek(self._read)
                 content = log.read()
         except FileNotFoundError:
+            self._forget()
             return
         complete = content.rpartition(b"\n")[0]
         self._read += len(complete) + 1 if complete else 0
-        self._known |= dict(filter(None, map(_parse, complete.split(b"\n"))))
+        for name, found in filter(None, map(_parse, complete.split(b"\n"))):
+            self._known[name] = (*self._known.get(name, ()), found)
+            if entry := _ENTRY.fullmatch(name):
+                self._newest_entry = max(self._newest_entry, int(entry[1]))
+
+    def _forget(self) -> None:
+        self._read, self._known, self._newest_entry = 0, {}, -1
 
     def _report(self, name: str, state: DamageState, problem: str) -> Damage:
         where = f"{self._folder.name}/{name}"
-        return Damage(store="tables", name=where, state=state, problem=f"file {where} {problem}", cure=_CURE)
+        return Damage(store="tables", name=where, state=state, problem=f"file {where} {problem}", cure=CURE)
+
+
+def _name_entry(version: int) -> str:
+    return f"{_LOG}/{version:020}.json"
 
 
 def _compute(file: Path) -> FileSum:

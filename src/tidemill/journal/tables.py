@@ -21,7 +21,7 @@ from tidemill.faults import maybe_crash
 from tidemill.journal.appended import AppendedBatches
 from tidemill.journal.copying import open_files, write_files
 from tidemill.journal.earlier_names import find_earlier_names
-from tidemill.journal.table_files import CHECKSUMS, TableFiles
+from tidemill.journal.table_files import CHECKSUMS, CURE, TableFiles
 from tidemill.journal.widening import widen, wider_types
 from tidemill.locks import lock_file
 from tidemill.presence import StoreFolder
@@ -56,8 +56,21 @@ class DeltaTables:
             else:
                 known.update_incremental()
         except TableNotFoundError:
+            self._require_log(table)
             return None
+        except DeltaError as error:
+            self._open_tables.pop(table, None)
+            self._require_log(table)
+            reason = str(error).strip().partition("\n")[0]
+            raise Corrupt(f"table {table!r} cannot be opened: {reason}", CURE) from None
+        self._require_log(table)
         return known
+
+    def _require_log(self, table: str) -> None:
+        """Raise `Corrupt` if an entry of the log is missing or damaged: rows would be missing, or an old file used."""
+        for damage in self._files_of(table).verify_log():
+            self._open_tables.pop(table, None)
+            raise Corrupt(f"table {table!r}: {damage.problem}", damage.cure)
 
     def version(self, table: str) -> int:
         """Return the newest version of a table, or -1 if it does not exist."""
@@ -120,8 +133,18 @@ class DeltaTables:
 
     def damages(self) -> list[Damage]:
         """Return the damaged and missing files of the newest versions; those that were verified are not read again."""
-        opened = [(name, table) for name in self.names() if (table := self._open(name)) is not None]
-        return [damage for name, table in opened for damage in self._files_of(name).verify(_list_live(table))]
+        return [damage for name in self.names() for damage in self._list_damages(name)]
+
+    def _list_damages(self, table: str) -> list[Damage]:
+        files = self._files_of(table)
+        if damages := list(files.verify_log()):
+            return damages
+        try:
+            opened = self._open(table)
+        except Corrupt as damage:
+            where = f"{table}/_delta_log"
+            return [Damage(store="tables", name=where, state="damaged", problem=damage.problem, cure=damage.cure)]
+        return list(files.verify(_list_live(opened))) if opened is not None else []
 
     def put_back(self, name: str, content: bytes) -> bool:
         """Write the bytes of the file `TABLE/FILE` from a backup; return False if they are not those of the file."""
@@ -199,8 +222,14 @@ class DeltaTables:
         if written.version() % _COMPACT_EVERY == _COMPACT_EVERY - 1:
             with suppress(CommitFailedError):  # another process compacts it
                 written.optimize.compact()
-        self._files_of(table).record(_list_live(written))
+        self._record(table, written)
         return written.version()
+
+    def _record(self, table: str, written: DeltaTable) -> None:
+        """Write the checksums of the files that make up the newest version."""
+        files = self._files_of(table)
+        files.record(_list_live(written))
+        files.record_log(written.version())
 
     def names(self) -> list[str]:
         """Return the names of the tables."""
@@ -233,7 +262,7 @@ class DeltaTables:
                     write_deltalake(existing, rows.filter(~marked), mode="overwrite", commit_properties=_ERASURE)
                 maybe_crash("table is rewritten")
                 self._purge(table, matches)
-                self._files_of(table).record(_list_live(existing))
+                self._record(table, existing)
             except CommitFailedError:
                 continue
             except (DeltaError, OSError) as refused:
@@ -261,7 +290,7 @@ class DeltaTables:
                 maybe_crash("table has lost a file")
         lost = logged - {file.name for file in folder.glob("*.parquet")}
         for log in logs:
-            _forget_statistics(log, lost)
+            _forget_statistics(log, lost, self._files_of(table))
         if lost and (old := [*(folder / "_delta_log").glob("*.checkpoint*.parquet")]):
             newest.create_checkpoint()
             for checkpoint in old:
@@ -320,7 +349,7 @@ def _actions(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
 
 
-def _forget_statistics(log: Path, files: set[str]) -> None:
+def _forget_statistics(log: Path, files: set[str], sums: TableFiles) -> None:
     """Remove the minimum and maximum values of files from an entry of the log, atomically."""
     actions = _actions(log)
     additions = [a["add"] for a in actions if "add" in a and a["add"].get("stats") and _name(a["add"]["path"]) in files]
@@ -328,6 +357,8 @@ def _forget_statistics(log: Path, files: set[str]) -> None:
         return
     for add in additions:
         del add["stats"]
+    content = "".join(f"{json.dumps(action, ensure_ascii=False)}\n" for action in actions).encode()
+    sums.announce(f"{log.parent.name}/{log.name}", content)
     draft = log.with_name(f".{log.name}.draft")
-    draft.write_text("".join(f"{json.dumps(action, ensure_ascii=False)}\n" for action in actions), encoding="utf-8")
+    draft.write_bytes(content)
     draft.replace(log)
