@@ -39,15 +39,16 @@ class Part(NamedTuple):
     full: int
     quick: int
     on_servers: bool = False
+    estimator: str = "tree"
 
 
 PARTS = {
     "kills": Part(try_kills, 900, 36, on_servers=True),
     "services": Part(try_service_kills, 80, 8, on_servers=True),
     "daemons": Part(try_daemon_kills, 20, 2, on_servers=True),
-    "damage": Part(try_damage, 300, 30),
+    "damage": Part(try_damage, 300, 30, estimator="lightgbm"),
     "disk": Part(try_full_disks, 20, 8),
-    "moves": Part(try_moves, 20, 2),
+    "moves": Part(try_moves, 20, 2, estimator="lightgbm"),
     "edits": Part(try_edits, 100, 28),
     "secrets": Part(try_plants, 2, 1, on_servers=True),
 }
@@ -63,14 +64,15 @@ def measure(
         import_all()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidemill-reliability-")))
-        yards = [Yard(folder / "sqlite").build(shop)]
+        estimators = dict.fromkeys(PARTS[name].estimator for name in parts)
+        built = {each: [Yard(folder / each, estimator=each).build(shop)] for each in estimators}
         if not only_sqlite and any(PARTS[name].on_servers for name in parts):
             try:
-                yards.append(Yard(folder / "postgresql", stack.enter_context(postgres())).build())
+                built["tree"].append(Yard(folder / "postgresql", stack.enter_context(postgres())).build())
             except PartMissing as missing:
                 report(f"no PostgreSQL: {missing}")
         for name in parts:
-            tallies += PARTS[name].try_all(yards, counts[name], random.Random(seed))
+            tallies += PARTS[name].try_all(built[PARTS[name].estimator], counts[name], random.Random(seed))
             report(f"{name} is done")
     return tallies
 

@@ -16,9 +16,12 @@ from benchmarks.reliability.child import Child, Ended
 from benchmarks.reliability.tally import report
 
 _ROWS = 900
-_TREE = 'estimator = "sklearn.tree:DecisionTreeClassifier"\nparams = { max_depth = 3, min_samples_leaf = 40 }'
+ESTIMATORS = {
+    "tree": 'estimator = "sklearn.tree:DecisionTreeClassifier"\nparams = { max_depth = 3, min_samples_leaf = 40 }',
+    "lightgbm": "params = { n_estimators = 20, num_leaves = 7, min_child_samples = 40 }",
+}
+"""The settings of the model by its kind. A service needs seconds to start a process for a tree, none for LightGBM."""
 _CHANGES = {
-    "[gate]   ": f"{_TREE}\n\n[gate]   ",
     "margin = 0.01": "margin = 5.0\nconfidence = 0.6",
     "share = 0.2": "share = 0.2\napproval = true",
 }
@@ -86,9 +89,10 @@ class Shop:
 class Yard:
     """Makes copies of the shop, with SQLite or with a database of a PostgreSQL server."""
 
-    def __init__(self, folder: Path, server: str = "") -> None:
+    def __init__(self, folder: Path, server: str = "", estimator: str = "tree") -> None:
         self.folder = folder
         self.server = server
+        self._estimator = estimator
         self._count = 0
         self._template = Shop(folder / "template", self._use("template"))
         self._databases: dict[Path, str] = {}
@@ -103,6 +107,7 @@ class Yard:
         begun = time.monotonic()
         folder = self.folder / "template"
         self.folder.mkdir(parents=True, exist_ok=True)
+        kept = kept / self._estimator if kept is not None else None
         if kept is not None and kept.exists():
             shutil.copytree(kept, folder, symlinks=True)
             return self
@@ -117,7 +122,8 @@ class Yard:
         text = (
             policy.read_text().replace("data/template.csv", "data/*.csv").replace('name = "template"', 'name = "shop"')
         )
-        for passage, other in _CHANGES.items():
+        changes = _CHANGES | {"[gate]   ": f"{ESTIMATORS[self._estimator]}\n\n[gate]   "}
+        for passage, other in changes.items():
             if passage not in text:
                 raise SystemExit(f"the policy of `tidemill init` has no {passage!r} any more")
             text = text.replace(passage, other, 1)
@@ -127,8 +133,9 @@ class Yard:
         self._template.add_rows(0, 60)
         self._template.require("run", "training")
         if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(folder, kept, symlinks=True)
-        report(f"made the shop on {self.kind} in {time.monotonic() - begun:.0f} s")
+        report(f"made the shop on {self.kind} with {self._estimator} in {time.monotonic() - begun:.0f} s")
         return self
 
     @contextmanager
