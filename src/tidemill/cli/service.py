@@ -62,6 +62,7 @@ def serve(
             listener.report,
             session.project.policy.journal,
             lambda server: listener.watch(server.find_problems),
+            session.project.policy.shutdown,
         )
     finally:
         listener.stop()

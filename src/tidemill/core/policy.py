@@ -313,6 +313,20 @@ class JournalPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seconds: Annotated[float, Meta(gt=0, le=60)] = 1.0
 
 
+class Shutdown(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How `tidemill serve` and `tidemill up` end after SIGTERM or Ctrl-C.
+
+    Attributes
+    ----------
+    seconds
+        The process has ended after this time, whatever its models, its jobs and its disk do. Open requests are answered
+        for two thirds of it. Running jobs are interrupted at once, and killed after a third of it; the next
+        `tidemill up` resumes their runs.
+    """
+
+    seconds: Annotated[float, Meta(ge=3, le=3600)] = 30.0
+
+
 class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of `tidemill.toml`."""
 
@@ -326,6 +340,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     backtest: Backtest = Backtest()
     retention: Retention = Retention()
     journal: JournalPolicy = JournalPolicy()
+    shutdown: Shutdown = Shutdown()
     ci: Ci = Ci()
     signing: Signing = Signing()
     upgrade: Upgrade = Upgrade()

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from subprocess import TimeoutExpired
 
@@ -25,6 +26,7 @@ from tidemill.daemon.triggers import Triggers
 from tidemill.errors import ConfigurationError, Conflict, TidemillError
 from tidemill.evidence.heads import export_from_settings
 from tidemill.faults import maybe_crash
+from tidemill.flow.engine import interrupt_dead
 from tidemill.flow.session import Session
 from tidemill.monitoring.alerts import alert_all
 from tidemill.project.configuration import FILE, read_policy
@@ -37,7 +39,7 @@ _MAX_DEATHS = 3
 _MAX_ATTEMPTS = 12
 _TIDY_SECONDS = 60.0
 _TOKENS_SECONDS = 15.0
-_STOP_SECONDS = 10.0
+_KILL_SECONDS = 5.0
 
 Notify = Callable[[str], None]
 """A callback that shows a message to the person who started the daemon."""
@@ -60,6 +62,7 @@ class Daemon:
         self._patience = Patience(notify)
         self._running: dict[str, tuple[Job, work.Worker | None]] = {}
         self._tidied = session.clock.monotonic()
+        self._is_stopping = False
         self._tokens_published = -_TOKENS_SECONDS
         self._ledger_file = _identify_ledger_file(session)
         self._policy_file = _stat_policy_file(session)
@@ -105,15 +108,21 @@ class Daemon:
             self._patience.attempt(name, part)
 
     def stop(self) -> None:
-        """Interrupt the workers; the next daemon resumes their runs."""
+        """Interrupt the workers, and kill those that do not end; the next daemon resumes their runs."""
+        self._is_stopping = True
         for job, worker in self._running.values():
             work.interrupt(self._session, job, worker)
+        monotonic = self._session.clock.monotonic
+        deadline = monotonic() + self._session.project.policy.shutdown.seconds / 3
         for _, worker in self._running.values():
             if worker is not None:
-                _wait_or_kill(worker)
+                _wait_or_kill(worker, max(0.0, deadline - monotonic()))
         self._patience.attempt("ledger", self._record_stop)
 
     def _record_stop(self) -> None:
+        for job, worker in self._running.values():
+            if worker is not None and worker.poll() is not None:
+                interrupt_dead(self._session, job.run)
         self._follow_jobs()
         self._heartbeat.stop(self._triggers.last_check)
 
@@ -229,6 +238,8 @@ class Daemon:
             elif run_state == "dead":
                 assert run is not None
                 self._retry_or_fail(job, max(job.deaths, _count_deaths(run)))
+            elif status is not None and self._is_stopping:
+                self._settle(job, "waiting", deaths=job.deaths)
             elif status == 2:
                 self._settle(job, "failed", work.read_last_line(self._session, job))
             else:
@@ -314,12 +325,13 @@ def _count_deaths(run: Run) -> int:
     return 1 + sum(attempt.state == "interrupted" and attempt.interruption != "signal" for attempt in run.attempts)
 
 
-def _wait_or_kill(worker: work.Worker) -> None:
+def _wait_or_kill(worker: work.Worker, seconds: float) -> None:
     try:
-        worker.wait(_STOP_SECONDS)
+        worker.wait(seconds)
     except TimeoutExpired:
         worker.send_signal(signal.SIGKILL)
-        worker.wait(_STOP_SECONDS)
+        with suppress(TimeoutExpired):
+            worker.wait(_KILL_SECONDS)
 
 
 def _stat_policy_file(session: Session) -> tuple[int, int] | None:

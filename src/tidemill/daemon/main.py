@@ -22,8 +22,6 @@ from tidemill.monitoring.alerts import check_addresses
 from tidemill.serving.server import HttpServer, end_after
 
 _TICK_SECONDS = 1.0
-# Jobs have time to keep what they did; the service ends before, within its own time.
-_STOP_SECONDS = 120.0
 
 
 class Addresses(Struct, frozen=True, kw_only=True):
@@ -54,15 +52,15 @@ def up(
         if an address is not protected, a port is in use, or an address needs tokens and there is none.
     """
     stop = threading.Event()
+    policy, signer = session.project.policy, session.resource(PackageSigner)
     deployed = Deployed(deployment) if deployment else None
 
     def end(*_: object) -> None:
-        end_after(_STOP_SECONDS)
+        end_after(policy.shutdown.seconds)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    policy, signer = session.project.policy, session.resource(PackageSigner)
     listener = Listener(session)
     server = HttpServer(
         session.workspace,
@@ -75,6 +73,7 @@ def up(
         policy.find_hosts(session.workspace.environment),
         listener.report,
         policy.journal,
+        policy.shutdown,
         is_private=deployment is not None,
     )
     listener.watch(server.find_problems)

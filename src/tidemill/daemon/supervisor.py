@@ -43,10 +43,10 @@ class Supervisor:
             self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread; the deployed processes run on."""
+        """Stop the thread, also in the middle of a start that hangs; the deployed processes run on."""
         self._stopped.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(self._session.project.policy.shutdown.seconds / 3)
 
     def check(self) -> None:
         """Make what runs equal to what should run, once."""

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from tidemill.core.artifact import Artifact
 from tidemill.core.pipeline import Graph, Pipeline
 from tidemill.core.policy import ModelPolicy
-from tidemill.core.run import Run
+from tidemill.core.run import Interruption, Run
 from tidemill.errors import Cancelled, Conflict, InputError, NotFound, Stopped, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.flow.cache import StepCache
@@ -170,10 +170,22 @@ def sweep(session: Session) -> list[Run]:
     return interrupted
 
 
-def _mark_interrupted(run: Run) -> Run:
+def interrupt_dead(session: Session, identifier: str) -> None:
+    """Mark a run whose process was ended on purpose as interrupted by a signal: its death is no fault of the run."""
+    books = session.workspace.ledger
+    if session.workspace.run_locks.find_process(identifier) is not None:
+        return
+    with suppress(NotFound), books.transaction():
+        run = books.runs.get(identifier)
+        if run.state == "running":
+            _interrupt_steps(session, run)
+            books.runs.change(run.id, lambda run: _mark_interrupted(run, "it was ended with the daemon", "signal"))
+
+
+def _mark_interrupted(run: Run, error: str = "its process died", interruption: Interruption = "crash") -> Run:
     if run.state != "running":
         return run
-    return replace(run, state="interrupted", error="its process died", interruption="crash")
+    return replace(run, state="interrupted", error=error, interruption=interruption)
 
 
 def _interrupt_steps(session: Session, run: Run) -> None:

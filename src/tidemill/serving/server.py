@@ -14,7 +14,7 @@ from tidemill.access.control import AccessControl
 from tidemill.access.exposure import Exposure, check_exposure, require_tokens
 from tidemill.clock import Clock
 from tidemill.core.model import Model
-from tidemill.core.policy import JournalPolicy
+from tidemill.core.policy import JournalPolicy, Shutdown
 from tidemill.core.serving import DEFAULT_SERVING, Serving
 from tidemill.core.signing import PackageSigner
 from tidemill.errors import InputError, TidemillError
@@ -32,15 +32,11 @@ from tidemill.telemetry import get_logger
 from tidemill.workspace.workspace import Workspace
 
 log = get_logger("serving")
-STOP_SECONDS = 30.0
-"""The service has ended so many seconds after SIGTERM, whatever its models and its disk do."""
-
 _REFRESH = 0.3
-_DRAIN_SECONDS = 20.0
-_SHADOW_SECONDS = 3.0
 _LOAD_SECONDS = 30.0
 _ON_LOOPBACK = Exposure()
 _JOURNAL = JournalPolicy()
+_SHUTDOWN = Shutdown()
 
 
 class HttpServer:
@@ -49,7 +45,7 @@ class HttpServer:
     Requests for the `strict` models must fit. The address of `exposure` must be protected as `check_exposure` requires.
     The `signer` verifies packages before they are loaded. `settings` are those of models in the policy. `hosts` are
     the host names that are accepted besides addresses and local names. `report` is called when the process of a model
-    was ended. A private server listens on loopback until it is published.
+    was ended. A private server listens on loopback until it is published. `shutdown` limits the time of `stop`.
 
     Raises
     ------
@@ -69,6 +65,7 @@ class HttpServer:
         hosts: Collection[str] = (),
         report: Callable[[Incident], None] | None = None,
         journal: JournalPolicy = _JOURNAL,
+        shutdown: Shutdown = _SHUTDOWN,
         *,
         is_private: bool = False,
     ) -> None:
@@ -80,6 +77,7 @@ class HttpServer:
         self.address = exposure.format_address(self._socket)
         metrics = ServiceMetrics()
         self._settings = settings or {}
+        self._shutdown = shutdown
         self._report, self._metrics = report, metrics
         self._fence = Fence(self._note_incident)
         self._buffer = JournalBuffer.open(workspace.journal, metrics, journal)
@@ -165,7 +163,8 @@ class HttpServer:
     def stop(self) -> None:
         """Answer the requests that arrived before, and write all predictions to the journal.
 
-        Requests that are still open after 20 s are ended, with their models. A second call waits for the first.
+        Requests that are still open after two thirds of the time are ended, with their models. A second call waits for
+        the first.
         """
         with self._stop_lock:
             if not self._is_stopped:
@@ -180,7 +179,7 @@ class HttpServer:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
-        self._app.close(_SHADOW_SECONDS)
+        self._app.close(self._shutdown.seconds / 10)
         self._fence.close()
         self._keeper.stop()
         self._buffer.close()
@@ -211,7 +210,7 @@ class HttpServer:
             listener,
             self._certificate,
             refused=self._app.count_refusal,
-            drain=_DRAIN_SECONDS,
+            drain=self._shutdown.seconds * 2 / 3,
             expire=self._fence.close,
         )
 
@@ -264,6 +263,7 @@ def serve(
     report: Callable[[Incident], None] | None = None,
     journal: JournalPolicy = _JOURNAL,
     started: Callable[[HttpServer], Any] | None = None,
+    shutdown: Shutdown = _SHUTDOWN,
 ) -> None:
     """Serve until SIGTERM or SIGINT; call `ready` with the address once the service listens. For the main thread.
 
@@ -276,10 +276,10 @@ def serve(
     """
     stopping = threading.Event()
 
-    server = HttpServer(workspace, clock, exposure, port, strict, signer, settings, hosts, report, journal)
+    server = HttpServer(workspace, clock, exposure, port, strict, signer, settings, hosts, report, journal, shutdown)
 
     def stop(*_: object) -> None:
-        end_after(STOP_SECONDS)
+        end_after(shutdown.seconds)
         server.interrupt()
         stopping.set()
 
