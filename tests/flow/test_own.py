@@ -204,6 +204,36 @@ def test_nor_in_a_run_that_finds_the_value_in_the_cache(mill: Mill) -> None:
     assert _described(mill, again) == EXPECTED[frames]
 
 
+class Score(Struct, frozen=True):
+    """A struct whose bytes do not have the order of its dict, nor the type of its number."""
+
+    by_name: dict[str, float]
+    whole: float
+
+
+@step
+def score() -> Score:
+    return Score(by_name={"b": 1, "a": 2.5}, whole=1)
+
+
+@step(cache=False)
+def describe_score(score: Score) -> str:
+    return repr(score)
+
+
+@pipeline
+def scored() -> None:
+    describe_score(score())
+
+
+def test_a_new_value_equals_the_one_that_the_cache_has(mill: Mill) -> None:
+    """Otherwise two runs of one training make two packages of one model."""
+    first = _described(mill, mill.run(scored))
+    again = mill.run(scored)
+    assert mill.states(again) == {"score": "cached", "describe_score": "ran"}
+    assert _described(mill, again) == first == "Score(by_name={'a': 2.5, 'b': 1.0}, whole=1.0)"
+
+
 def test_a_value_that_cannot_be_copied_is_no_ones_own() -> None:
     with pytest.raises(NotCopied):
         copy_value(number for number in [1])

@@ -164,7 +164,8 @@ class Performer:
         artifact = write_artifact(self._blobs, value)
         if isinstance(value, Metrics):
             artifact = replace(artifact, summary=artifact.summary | {"measures": True})
-        self._remember(artifact, value)
+        if artifact.kind != "json":  # read from its bytes, a dict has its keys in order, and a whole number may be 1.0
+            self._remember(artifact, value)
         return artifact
 
     def _remember(self, artifact: Artifact, value: Any) -> None:
