@@ -7,7 +7,8 @@
     │   ├── ConfigurationError    a file of the project has an error
     │   ├── DataError             a table cannot be used
     │   │   └── Unreadable        the bytes are not a table
-    │   │       ├── TooLarge          it needs more rows or memory than its source allows
+    │   │       ├── TooLarge          it has more rows, or needs more memory, than its source allows
+    │   │       │   └── TooMuchMemory     it needs more memory at once, so it may be read in parts
     │   │       └── UnreadableNow     reading it again may help: a file changes, or its permissions do
     │   └── NotFound              nothing has this name or id
     ├── AccessDenied              a token is missing, invalid, or not enough  exit 1
@@ -73,7 +74,11 @@ class Unreadable(DataError):
 
 
 class TooLarge(Unreadable):
-    """A file needs more rows or memory than its source allows."""
+    """A file has more rows, or needs more memory, than its source allows."""
+
+
+class TooMuchMemory(TooLarge):
+    """A file needs more memory at once than its source allows; some formats are then read in parts."""
 
 
 class UnreadableNow(Unreadable):

@@ -89,9 +89,9 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "b-columns.csv": (lambda file: file.write_text(",".join(f"c{n}" for n in range(10_001)) + "\n"), "10,001 columns"),
     "b-bomb.csv.gz": (
         lambda file: file.write_bytes(gzip.compress(b"id,x\n" + b"1,2\n" * 50_000_000, 1)),
-        "bytes of text, which needs about",
+        "has more than 100,000 rows",
     ),
-    "b-line.csv": (lambda file: file.write_bytes(b"id,x\n" + b"1" * 20_000_000), "bytes of text"),
+    "b-line.csv": (lambda file: file.write_bytes(b"id,x\n" + b"1" * 20_000_000), "has a line of more than"),
     "b-many.csv": (lambda file: file.write_text("id,x\n" + "1,2\n" * 100_001), "has 100,002 rows"),
     "b-deep.json": (lambda file: file.write_text('[{"id": 1, "x": ' + "[" * 100_000 + "]" * 100_000 + "}]"), "deep"),
     "b-deep.jsonl": (lambda file: file.write_text('{"id": 1, "x": ' + '{"a":' * 5_000 + "1" + "}" * 5_001), "deep"),

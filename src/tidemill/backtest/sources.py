@@ -1,6 +1,6 @@
 """Sources of a replay: the history, delivered batch by batch as it arrived, with the planted deliveries."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -109,6 +109,9 @@ class ReplaySources:
         if source != self._source:
             return list(self._files.batches(source, until))
         return [batch for batch in self._batches if batch.known_at <= until]
+
+    def open_parts(self, batch: Batch) -> Callable[[], Iterator[pl.DataFrame]] | None:
+        return self._files.open_parts(batch) if batch.source != self._source else None
 
     def read(self, batch: Batch) -> pl.DataFrame:
         if batch.source != self._source:

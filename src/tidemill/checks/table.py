@@ -1,6 +1,6 @@
 """Checks rows against a schema: rows that do not fit are schema skew, and stop the pipeline."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -65,30 +65,41 @@ def check_table(
         if a column can be stored in no type without loss.
     """
     frame = to_storable(frame, subject)
+    faults = find_faults(frame, schema, source, arrived)
+    anomalies = [describe_fault(frame, schema, fault) for fault in faults]
+    return judge_anomalies(subject, schema, frame.height, anomalies), mark_bad_rows(frame, faults)
+
+
+def find_faults(
+    frame: pl.DataFrame, schema: Schema, source: Source | None = None, arrived: datetime | None = None
+) -> list[TableFault]:
+    """Return the faults of a table whose columns can be stored."""
     wrong = _wrong_types(frame, schema.columns)
-    faults = [
+    return [
         *_columns(frame, schema, wrong),
         *_values(frame, schema, wrong),
         *_keys(frame, schema),
         *_times(frame, schema, wrong, source, arrived),
         *_size(frame, schema),
     ]
-    anomalies = [_to_anomaly(frame, schema, fault) for fault in faults]
+
+
+def judge_anomalies(subject: str, schema: Schema, rows: int, anomalies: list[dict[str, Any]]) -> Verdict:
+    """Return the verdict on a table with these rows and anomalies."""
     reason = "fits its schema"
-    if faults:
-        first = faults[0]
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        about = "it" if first.kind == "too few rows" else f"column {first.column!r}"
-        reason = f"{about} {first.what}{more}"
-    verdict = Verdict(
+    if anomalies:
+        first = anomalies[0]
+        more = f" (and {len(anomalies) - 1} more)" if len(anomalies) > 1 else ""
+        about = "it" if first["kind"] == "too few rows" else f"column {first['column']!r}"
+        reason = f"{about} {first['what']}{more}"
+    return Verdict(
         check="schema",
         subject=subject,
-        outcome="fail" if faults else "pass",
-        action="stop" if faults else "proceed",
+        outcome="fail" if anomalies else "pass",
+        action="stop" if anomalies else "proceed",
         reason=reason,
-        evidence=to_builtins(SchemaEvidence(rows=frame.height, schema_version=schema.version, anomalies=anomalies)),
+        evidence=to_builtins(SchemaEvidence(rows=rows, schema_version=schema.version, anomalies=anomalies)),
     )
-    return verdict, _bad_rows(frame, faults)
 
 
 def unreadable_verdict(
@@ -96,7 +107,7 @@ def unreadable_verdict(
 ) -> Verdict:
     """Return the verdict on a batch that cannot be read as a table; `bounds` are those of one file of its source."""
     fault = TableFault("", "unreadable", f"{error.problem}; {error.cure}" if error.cure else error.problem)
-    anomaly = _to_anomaly(pl.DataFrame(), Schema(source="", columns=()), fault)
+    anomaly = describe_fault(pl.DataFrame(), Schema(source="", columns=()), fault)
     return Verdict(
         check="schema",
         subject=subject,
@@ -211,14 +222,14 @@ def _values(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series |
     counts = frame.select(test.sum().alias(str(index)) for index, test in enumerate(tests.values())).row(0)
     for (name, kind), test, bad in zip(tests, tests.values(), counts, strict=True):
         column = present[name]
-        if not bad or (kind == "missing values" and bad <= _most_missing(column.missing, bad, frame.height)):
+        if not bad or (kind == "missing values" and bad <= find_most_missing(column.missing, bad, frame.height)):
             continue
         marked = frame.select(test.alias("bad"))["bad"]
         samples = () if kind == "missing values" else _some(frame[name].filter(marked))
-        yield TableFault(name, kind, _describe(kind, column, bad, frame.height, samples), bad, samples, marked)
+        yield TableFault(name, kind, describe_values(kind, column, bad, frame.height, samples), bad, samples, marked)
 
 
-def _most_missing(share: float, bad: int, rows: int) -> float:
+def find_most_missing(share: float, bad: int, rows: int) -> float:
     """Return how many nulls are accepted: the schema's share of the rows, plus its random variation in a batch."""
     if bad <= share * rows:
         return bad
@@ -252,7 +263,8 @@ def _tests(column: Column, kind: pl.DataType) -> dict[str, pl.Expr]:
     return {kind: test.fill_null(value=False) for kind, test in tests.items()}
 
 
-def _describe(kind: str, column: Column, bad: int, rows: int, samples: tuple[Any, ...]) -> str:
+def describe_values(kind: str, column: Column, bad: int, rows: int, samples: Sequence[Any]) -> str:
+    """Return what is wrong with the values of a column."""
     shown = ", ".join(str(sample) for sample in samples[:3])
     if kind == "missing values":
         return f"is null in {bad} of {rows} rows (limit {column.missing:.1%})"
@@ -330,7 +342,7 @@ def _some(values: pl.Series) -> tuple[Any, ...]:
     return tuple(values.drop_nulls().unique(maintain_order=True).head(_SHOWN).to_list())
 
 
-def _to_anomaly(frame: pl.DataFrame, schema: Schema, fault: TableFault) -> dict[str, Any]:
+def describe_fault(frame: pl.DataFrame, schema: Schema, fault: TableFault) -> dict[str, Any]:
     """Return a fault as an anomaly of the evidence; a sample row has its row number and its values as text."""
     rows: list[dict[str, str]] = []
     if fault.rows:
@@ -353,7 +365,8 @@ def _to_anomaly(frame: pl.DataFrame, schema: Schema, fault: TableFault) -> dict[
     }
 
 
-def _bad_rows(frame: pl.DataFrame, faults: list[TableFault]) -> pl.DataFrame:
+def mark_bad_rows(frame: pl.DataFrame, faults: list[TableFault]) -> pl.DataFrame:
+    """Return the rows with faults, with the column `WHY`."""
     if not faults:
         return frame.clear()
     why = [

@@ -216,6 +216,10 @@ class Sources(Protocol):
         """Return the rows of a batch."""
         ...
 
+    def open_parts(self, batch: Batch) -> "Callable[[], Iterator[pl.DataFrame]] | None":
+        """Return a function that iterates over the rows of a large batch; None if it cannot be read in parts."""
+        ...
+
     def history(self, view: FeatureView, until: datetime) -> "pl.DataFrame":
         """Return the rows of a view's source that were known by `until`, with their event and known-at times."""
         ...
@@ -267,11 +271,12 @@ class Tables(TableReader, Archived, Protocol):
         """Append batches as `append` does, all or none, in one version."""
         ...
 
-    def erase(self, table: str, matches: "Callable[[pl.DataFrame], pl.Series]", *, dry_run: bool = False) -> int:
-        """Delete the rows for which `matches` is true, in a new version; return the number of rows.
+    def append_parts(self, table: str, batch: str, parts: "Callable[[], Iterable[pl.DataFrame]]") -> int:
+        """Append a batch that comes in parts, as `append` does: all parts or none, in one version."""
+        ...
 
-        Older versions that contain such rows can no longer be read.
-        """
+    def erase(self, table: str, matches: "Callable[[pl.DataFrame], pl.Series]", *, dry_run: bool = False) -> int:
+        """Delete the rows for which `matches` is true, in a new version, and the older versions that contain them."""
         ...
 
     def drop(self, table: str) -> None:
@@ -379,10 +384,7 @@ class Board(Archived, Protocol):
     writable: ClassVar[bool] = True
 
     def publish(self, route: Route, *, replaces: str = "") -> None:
-        """Publish a route for the service, atomically; an older version never replaces a newer one.
-
-        A published route with the id `replaces` is replaced whatever its version is.
-        """
+        """Publish a route, atomically; an older version replaces no newer one but that with the id `replaces`."""
         ...
 
     def routes(self) -> dict[str, Route]:

@@ -71,8 +71,9 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_rows
         The most rows of one file. A file with more is stopped before it is read.
     max_memory_mb
-        The most memory that the rows of one file may need, as estimated before it is read: a text needs six times its
-        size without compression, and a value of Parquet 32 bytes.
+        The most memory that the rows of one file may need at once, as estimated before it is read: a text needs six
+        times its size without compression, and a value of Parquet 32 bytes. A larger file of CSV, JSON Lines or Parquet
+        is read in parts; one of another format is stopped.
     growing
         A column whose values grow with new rows, so that an ingestion reads only new blocks.
     """

@@ -28,11 +28,11 @@ def name_rows(rows: pl.DataFrame, key: Sequence[str], path: str) -> pl.Series:
     (True, True)
     """
     if not key or not set(key) <= set(rows.columns):
-        return _number_equal(_digest_values(rows, path))
+        return _number_equal(digest_values(rows, path))
     keys = to_row_keys(rows, key).alias(ROW_ID)
     if not keys.null_count():
         return keys
-    return keys.zip_with(keys.is_not_null(), _number_equal(_digest_values(rows, path)))
+    return keys.zip_with(keys.is_not_null(), _number_equal(digest_values(rows, path)))
 
 
 def _number_equal(digests: pl.Series) -> pl.Series:
@@ -43,7 +43,8 @@ def _number_equal(digests: pl.Series) -> pl.Series:
     return digests.to_frame().select(pl.col(digests.name) + suffix).to_series()
 
 
-def _digest_values(rows: pl.DataFrame, path: str) -> pl.Series:
+def digest_values(rows: pl.DataFrame, path: str) -> pl.Series:
+    """Return a digest of the path and the values of each row, 16 hexadecimal digits."""
     names = sorted(name for name in rows.columns if not is_internal(name))
     if not names:
         return pl.Series(ROW_ID, [], dtype=pl.String)

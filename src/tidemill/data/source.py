@@ -112,6 +112,27 @@ class FileSources:
         """Return the rows of a batch with their times, null where unreadable: a check reports those."""
         return add_times(self.raw(batch), self.definition(batch.source), batch.source, batch.known_at, lenient=True)
 
+    def open_parts(self, batch: Batch) -> Callable[[], Iterator[pl.DataFrame]] | None:
+        """Return a function that iterates over the rows of a file that is too large to be read at once.
+
+        It can be called again. None if the batch is no file on this machine that can be read in parts.
+
+        Raises
+        ------
+        Unreadable
+            if the file cannot be read.
+        """
+        kind, definition = self._kind(batch.source), self.definition(batch.source)
+        if not isinstance(kind, LocalFiles) or (open_again := kind.open_parts(batch)) is None:
+            return None
+
+        def iterate() -> Iterator[pl.DataFrame]:
+            for rows in open_again():
+                unified = unify_columns(rows, self.labels(batch.source))
+                yield add_times(unified, definition, batch.source, batch.known_at, lenient=True)
+
+        return iterate
+
     def raw(self, batch: Batch) -> pl.DataFrame:
         """Return the rows of a batch, with the declared nulls, date formats and spellings of classes."""
         rows, dialect = self._kind(batch.source).rows(batch), self.definition(batch.source).dialect

@@ -1,6 +1,5 @@
 """Versioned tables on Delta Lake; a batch is appended completely, and only once."""
 
-import json
 import re
 import shutil
 import time
@@ -8,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
-from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -21,7 +19,9 @@ from tidemill.faults import maybe_crash
 from tidemill.journal.appended import AppendedBatches
 from tidemill.journal.copying import open_files, write_files
 from tidemill.journal.earlier_names import find_earlier_names
+from tidemill.journal.part_files import PartFiles
 from tidemill.journal.table_files import CHECKSUMS, CURE, TableFiles
+from tidemill.journal.table_log import find_name, forget_statistics, read_actions
 from tidemill.journal.widening import widen, wider_types
 from tidemill.locks import lock_file
 from tidemill.presence import StoreFolder
@@ -186,6 +186,61 @@ class DeltaTables:
             return self._compact_and_read_version(table)
         raise Conflict(f"other processes keep writing table {table!r}", "try again")
 
+    def append_parts(self, table: str, batch: str, parts: Callable[[], Iterable[pl.DataFrame]]) -> int:
+        """Append a batch that comes in parts, in one version; return a version that contains it.
+
+        Raises
+        ------
+        TidemillError
+            if the batch cannot be written; no row of it is in the table then.
+        """
+        with lock_file(self._store.create() / f".{table}.parts.lock"):
+            existing = self._open(table)
+            if existing is not None and not self._find_missing(table, existing, [batch]):
+                return existing.version()
+            files = PartFiles(Path(self._root) / table, batch)
+            files.sweep()  # of a process that was killed
+            try:
+                files.write(parts(), lambda part: self._prepare_columns(table, part))
+                maybe_crash("parts are written")
+                return self._commit_parts(table, batch, files)
+            except (DeltaError, OSError, pl.exceptions.PolarsError) as refused:
+                files.sweep()
+                raise TidemillError(
+                    f"batch {batch!r} could not be appended to table {table!r}: {refused}",
+                    "check free space, permissions and the types of its columns; no row of the batch was written",
+                ) from refused
+            except TidemillError:
+                files.sweep()
+                raise
+
+    def _prepare_columns(self, table: str, part: pl.DataFrame) -> pl.Schema:
+        """Return the columns of a table, after those that only a part has were added to it."""
+        existing = self._open(table)
+        if existing is None or set(part.columns) - {field.name for field in existing.schema().fields}:
+            for _ in range(_TRIES):
+                with suppress(CommitFailedError):
+                    self._append(table, self._open(table), [], part.clear())
+                    break
+            existing = self._open(table)
+        assert existing is not None
+        return pl.scan_delta(existing).collect_schema()
+
+    def _commit_parts(self, table: str, batch: str, files: PartFiles) -> int:
+        for _ in range(_TRIES):
+            existing = self._open(table)
+            assert existing is not None
+            if not self._find_missing(table, existing, [batch]):
+                files.sweep()
+                return existing.version()
+            properties = CommitProperties(app_transactions=[Transaction(batch, 1)])
+            with suppress(CommitFailedError):  # another process was faster
+                existing.create_write_transaction(
+                    files.additions, "append", existing.schema(), commit_properties=properties
+                )
+                return self._compact_and_read_version(table)
+        raise Conflict(f"other processes keep writing table {table!r}", "try again")
+
     def _find_missing(self, table: str, existing: DeltaTable, batches: Iterable[str]) -> list[str]:
         """Return the batches that a table does not have."""
         appended = self._appended.setdefault(table, AppendedBatches(Path(self._root) / table))
@@ -279,9 +334,9 @@ class DeltaTables:
         """Delete the files of older versions with such rows, and the statistics of their values in the log."""
         folder = Path(self._root) / table
         newest = LocalTable(str(folder))
-        live = {_name(uri) for uri in newest.file_uris()}
+        live = {find_name(uri) for uri in newest.file_uris()}
         logs = sorted((folder / "_delta_log").glob("*.json"))
-        logged = {_name(action["add"]["path"]) for log in logs for action in _actions(log) if "add" in action}
+        logged = {find_name(action["add"]["path"]) for log in logs for action in read_actions(log) if "add" in action}
         for file in folder.glob("*.parquet"):
             # A new file that is in no version may belong to a batch that another process appends now.
             settled = file.name in logged or time.time() - file.stat().st_mtime > _APPENDING
@@ -290,7 +345,7 @@ class DeltaTables:
                 maybe_crash("table has lost a file")
         lost = logged - {file.name for file in folder.glob("*.parquet")}
         for log in logs:
-            _forget_statistics(log, lost, self._files_of(table))
+            forget_statistics(log, lost, self._files_of(table))
         if lost and (old := [*(folder / "_delta_log").glob("*.checkpoint*.parquet")]):
             newest.create_checkpoint()
             for checkpoint in old:
@@ -328,7 +383,7 @@ class DeltaTables:
 
 
 def _list_live(table: DeltaTable) -> list[str]:
-    return [_name(uri) for uri in table.file_uris()]
+    return [find_name(uri) for uri in table.file_uris()]
 
 
 def _scan(table: DeltaTable) -> pl.LazyFrame:
@@ -339,26 +394,3 @@ def _scan(table: DeltaTable) -> pl.LazyFrame:
 def _adds_rows(commit: dict[str, Any]) -> bool:
     added = (commit.get("operationMetrics") or {}).get("num_added_rows")
     return commit.get("operation") in _ADDING and added != 0 and "erasure" not in commit
-
-
-def _name(path: str) -> str:
-    return unquote(path).rpartition("/")[2]
-
-
-def _actions(log: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-
-
-def _forget_statistics(log: Path, files: set[str], sums: TableFiles) -> None:
-    """Remove the minimum and maximum values of files from an entry of the log, atomically."""
-    actions = _actions(log)
-    additions = [a["add"] for a in actions if "add" in a and a["add"].get("stats") and _name(a["add"]["path"]) in files]
-    if not additions:
-        return
-    for add in additions:
-        del add["stats"]
-    content = "".join(f"{json.dumps(action, ensure_ascii=False)}\n" for action in actions).encode()
-    sums.announce(f"{log.parent.name}/{log.name}", content)
-    draft = log.with_name(f".{log.name}.draft")
-    draft.write_bytes(content)
-    draft.replace(log)

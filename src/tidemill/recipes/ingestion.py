@@ -25,9 +25,10 @@ from tidemill.data.frame import add_columns
 from tidemill.data.identity import name_rows
 from tidemill.data.spellings import Spellings
 from tidemill.data.timestamps import repeat_time
-from tidemill.errors import DataError, Overtaken, TidemillError, Unreadable
+from tidemill.errors import DataError, Overtaken, TidemillError, TooMuchMemory, Unreadable
 from tidemill.featurestore.materialize import materialize as write_online
 from tidemill.recipes.label_classes import KnownClasses, close_labels, explain_labels, find_known_classes
+from tidemill.recipes.large_batches import infer_from_parts, judge_large_batch
 from tidemill.recipes.pieces import Pieces
 from tidemill.registry.retrying import retry_overtaken
 from tidemill.registry.withdrawals import find_withdrawn
@@ -70,7 +71,12 @@ def ingest(
     arrived = datetime.min.replace(tzinfo=UTC)
     for batch in find_pending_batches(source, until, schema, sources, books, context.environment, context.run):
         try:
-            frame = read_batch(batch, schema, sources)
+            try:
+                frame = read_batch(batch, schema, sources)
+            except TooMuchMemory as error:
+                arrived = max(clock.now(), arrived + _MICROSECOND)
+                _ingest_large(batch, schema, sources, known, pieces, arrived, context, error)
+                continue
             verdict, bad = _judge(frame, schema, batch, definition, known, labels)
             if not verdict.stops:
                 schema = _type_empty_columns(schema, frame, sources, books, clock, known)
@@ -87,6 +93,39 @@ def ingest(
             pieces.accept(batch, verdict, rows)
     pieces.flush()
     return pieces.verdicts, pieces.stack_bad_rows()
+
+
+def _ingest_large(
+    batch: Batch,
+    schema: Schema,
+    sources: Sources,
+    known: KnownClasses,
+    pieces: Pieces,
+    arrived: datetime,
+    context: Context,
+    error: TooMuchMemory,
+) -> None:
+    """Judge and append a batch in parts; `error` is raised if it cannot be read in parts."""
+    definition, labels = sources.definition(batch.source), sources.labels(batch.source)
+    with _one_batch(batch):
+        open_parts = sources.open_parts(replace(batch, types=schema.types))
+        if open_parts is None:
+            cure = f"save it as CSV, JSON Lines or Parquet, which are read in parts; or {error.cure}"
+            raise TooMuchMemory(error.problem, cure)
+        large = judge_large_batch(batch, open_parts, schema, definition, known, labels)
+        verdict = _add_facts(large.verdict, batch, labels)
+        if verdict.stops:
+            rows = _add_origin(large.bad, batch, definition.key, arrived)
+    if verdict.stops:
+        link = {"step": context.step, "output": "output1", "rows": pieces.keep_bad_rows(rows)}
+        pieces.stop(replace(verdict, evidence=verdict.evidence | {"bad_rows": link}))
+        return
+
+    def iterate() -> Iterator[pl.DataFrame]:
+        with _one_batch(batch):
+            yield from large.iterate(lambda rows: _add_origin(rows, batch, definition.key, arrived))
+
+    pieces.accept_parts(batch, verdict, iterate)
 
 
 def _judge(
@@ -223,7 +262,11 @@ def _infer_schema(source: str, until: datetime, sources: Sources) -> Schema:
     readable = None
     for batch in batches:
         with suppress(Unreadable):  # the check of the batch reports this error
-            readable = sources.read(batch)
+            try:
+                readable = sources.read(batch)
+            except TooMuchMemory:
+                if open_parts := sources.open_parts(batch):
+                    return infer_from_parts(open_parts, source, definition, times, batch.known_at)
         if readable is not None and readable.height:
             break
     frame = readable if readable is not None else sources.read(batches[0])

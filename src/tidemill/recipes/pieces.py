@@ -4,7 +4,8 @@ A piece ends after some files, rows, bytes or seconds. What is recorded is not j
 ingestion is killed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import polars as pl
 from msgspec.structs import replace
@@ -61,6 +62,14 @@ class Pieces:
         if is_full or self._clock.monotonic() - self._since >= _MOST_SECONDS:
             self.flush()
 
+    def accept_parts(self, batch: Batch, verdict: Verdict, parts: Callable[[], Iterable[pl.DataFrame]]) -> None:
+        """Append the rows of a batch that comes in parts, all or none, and record its verdict."""
+        self.flush()
+        self.verdicts.append(verdict)
+        self._append_alone(
+            len(self.verdicts) - 1, batch, lambda: self._tables.append_parts(self._source, batch.id, parts)
+        )
+
     def stop(self, verdict: Verdict) -> None:
         """Add the verdict on a batch that is not appended; the step returns it, and it stops the run."""
         self.verdicts.append(verdict)
@@ -85,16 +94,16 @@ class Pieces:
         except TidemillError:
             if len(waiting) == 1:
                 raise
-            for one in waiting:  # only the batch that the table refuses is left out
-                self._append_alone(*one)
+            for batch, index, rows in waiting:  # only the batch that the table refuses is left out
+                self._append_alone(index, batch, partial(self._tables.append_all, self._source, {batch.id: rows}))
             return
         maybe_crash("piece is appended")
         self._record([(index, self.verdicts[index]) for _, index, _ in waiting])
         maybe_crash("piece is recorded")
 
-    def _append_alone(self, batch: Batch, index: int, rows: pl.DataFrame) -> None:
+    def _append_alone(self, index: int, batch: Batch, append: Callable[[], object]) -> None:
         try:
-            self._tables.append_all(self._source, {batch.id: rows})
+            append()
         except TidemillError as refused:
             if isinstance(refused.__cause__, OSError):
                 raise

@@ -1,6 +1,6 @@
 """Conformance suite of stores of tables: atomic appends without duplicates, and immutable versions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
@@ -55,6 +55,22 @@ class TablesSuite:
         assert tables.read("orders", second, ["name"]).columns == ["name"]
         with pytest.raises(NotFound):
             tables.read("orders", second + 1)
+
+    def test_a_batch_in_parts_is_appended_once_and_completely(self, tables: Tables) -> None:
+        parts = [pl.DataFrame({"id": [1, 2]}), pl.DataFrame({"id": [3], "name": ["x"]}), pl.DataFrame({"id": [4]})]
+        version = tables.append_parts("orders", "monday", lambda: parts)
+        assert tables.append_parts("orders", "monday", lambda: parts) == version
+        assert tables.append("orders", "monday", parts[0]) == version
+        rows = tables.read("orders", version).sort("id").select("id", "name").rows()
+        assert rows == [(1, None), (2, None), (3, "x"), (4, None)]
+
+        def fail() -> Iterator[pl.DataFrame]:
+            yield pl.DataFrame({"id": [5]})
+            raise OSError(28, "No space left on device")
+
+        with pytest.raises(TidemillError):
+            tables.append_parts("orders", "tuesday", fail)
+        assert tables.read("orders", tables.version("orders")).height == 4
 
     def test_a_batch_is_appended_once(self, tables: Tables, opener: Callable[[], Tables]) -> None:
         version = tables.append("orders", "monday", pl.DataFrame({"id": [1]}))

@@ -4,7 +4,7 @@ import glob
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,9 @@ from tidemill.core.source import Source
 from tidemill.credentials import hide_url
 from tidemill.data.kinds.kind import hash_parts
 from tidemill.data.reading.bounds import Bounds
-from tidemill.data.tables import parse_table, read_table
+from tidemill.data.reading.parts import FORMATS as PART_FORMATS
+from tidemill.data.reading.parts import survey_parts
+from tidemill.data.tables import explain_panic, find_format, parse_table, read_table
 from tidemill.errors import DataError, Unreadable, UnreadableNow
 
 if TYPE_CHECKING:
@@ -48,8 +50,32 @@ class LocalFiles:
     def rows(self, batch: Batch) -> pl.DataFrame:
         file, source = self._folder / batch.path, self._source
         bounds = find_bounds(self._name, source)
-        try:
+        with self._explained(batch, file, bounds):
             rows = read_table(file, source.format, dialect=source.dialect, empty=True, types=batch.types, bounds=bounds)
+        self._require_unchanged(batch, file)
+        return rows
+
+    def open_parts(self, batch: Batch) -> Callable[[], Iterator[pl.DataFrame]] | None:
+        """Return a function that iterates over the parts of a file; None if its format cannot be read in parts."""
+        file, source = self._folder / batch.path, self._source
+        bounds, form = find_bounds(self._name, source), find_format(str(file), source.format)
+        if form not in PART_FORMATS:
+            return None
+        with self._explained(batch, file, bounds):
+            reader = survey_parts(file, form, source.dialect, batch.types or {}, bounds)
+
+        def iterate() -> Iterator[pl.DataFrame]:
+            with self._explained(batch, file, bounds):
+                yield from reader.iterate()
+            self._require_unchanged(batch, file)
+
+        return iterate
+
+    @contextmanager
+    def _explained(self, batch: Batch, file: Path, bounds: Bounds) -> Iterator[None]:
+        """Raise what happens while a file is read as an `Unreadable`."""
+        try:
+            yield
         except Unreadable:
             self._require_unchanged(batch, file)
             raise
@@ -61,8 +87,8 @@ class LocalFiles:
             ) from None
         except (OSError, ValueError, RecursionError) as error:
             raise UnreadableNow(f"{file} cannot be read: {error}", "correct the file or its permissions") from error
-        self._require_unchanged(batch, file)
-        return rows
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise explain_panic(str(file), error) from None
 
     def _require_unchanged(self, batch: Batch, file: Path) -> None:
         """Raise `UnreadableNow` if the file is not the one that was listed: its rows may be incomplete."""

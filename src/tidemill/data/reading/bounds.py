@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from tidemill.data.reading.parquet_footer import find_footer_size, read_footer
-from tidemill.errors import TooLarge, Unreadable
+from tidemill.errors import TooLarge, TooMuchMemory, Unreadable
 
 MOST_COLUMNS = 10_000
 MOST_DEPTH = 200
@@ -41,9 +41,16 @@ class Bounds(Struct, frozen=True):
             f"split the file, or set max_rows = {_round_up(rows)} under [sources.{self.source}] in tidemill.toml",
         )
 
-    def explain_memory(self, name: str, needed: int, what: str) -> TooLarge:
-        """Return the error for a file that needs more memory (bytes), because of its size, `what`."""
+    def explain_more_rows(self, name: str) -> TooLarge:
+        """Return the error for a file that is not read to its end, because it has more rows."""
         return TooLarge(
+            f"{name} has more than {self.rows:,} rows, the most that a file of source {self.source!r} may have",
+            f"split the file, or set max_rows to its number of rows under [sources.{self.source}] in tidemill.toml",
+        )
+
+    def explain_memory(self, name: str, needed: int, what: str) -> TooMuchMemory:
+        """Return the error for a file that needs more memory (bytes), because of its size, `what`."""
+        return TooMuchMemory(
             f"{name} {what}, which needs about {needed // _MB:,} MB of memory, and a file of source {self.source!r} "
             f"may need {self.memory_mb:,} MB",
             f"split the file, or set max_memory_mb = {_round_up(needed // _MB)} under [sources.{self.source}] in "

@@ -53,7 +53,7 @@ def read_content(source: Path | BytesIO, name: str, bounds: Bounds | None = None
 def _decompress_within(kind: str, raw: bytes, bounds: Bounds, name: str) -> bytes:
     """Decompress in pieces, and raise `TooLarge` as soon as there are more bytes than the bounds allow."""
     parts, size = [], 0
-    with _open_compressed(kind, raw) as file:
+    with open_compressed(kind, BytesIO(raw)) as file:
         while part := file.read(_PIECE):
             size += len(part)
             require_text(size, 0, bounds, name)
@@ -61,22 +61,19 @@ def _decompress_within(kind: str, raw: bytes, bounds: Bounds, name: str) -> byte
     return b"".join(parts)
 
 
-def _open_compressed(kind: str, raw: bytes) -> Any:
+def open_compressed(kind: str, source: Path | BytesIO) -> Any:
+    """Open a file or a buffer with a kind of compression, to read its bytes without it."""
     if kind == "gzip":
-        return gzip.open(BytesIO(raw))
+        return gzip.open(source)
     if kind == "bz2":
-        return bz2.open(BytesIO(raw))
+        return bz2.open(source)
     if kind == "xz":
-        return lzma.open(BytesIO(raw))
-    return _open_zstd(raw)
-
-
-def _open_zstd(raw: bytes) -> Any:
+        return lzma.open(source)
     if sys.version_info >= (3, 14):
         from compression import zstd
     else:
         from backports import zstd
-    return zstd.open(BytesIO(raw))
+    return zstd.open(source)
 
 
 def find_compression(start: bytes) -> str:

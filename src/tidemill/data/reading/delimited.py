@@ -29,8 +29,12 @@ _QUOTE, _NEWLINE = 34, 10
 _PLAIN = Dialect()
 
 
-def parse_delimited(content: bytes, separator: str, name: str, dialect: Dialect = _PLAIN) -> pl.DataFrame:
+def parse_delimited(
+    content: bytes, separator: str, name: str, dialect: Dialect = _PLAIN, *, lines_before: int = 0
+) -> pl.DataFrame:
     """Return the rows as columns of text, null where a value is empty; the dialect has the layout of the file.
+
+    `lines_before` is the number of lines of the file before those of a part, for messages.
 
     Empty lines are no rows. A nameless column gets a name by its position, `column_3`; it is absent if it has no value,
     as after a separator at the end of every line.
@@ -49,7 +53,7 @@ def parse_delimited(content: bytes, separator: str, name: str, dialect: Dialect 
     if not header:
         raise Unreadable(f"{name} is empty", "use a file with a header and rows")
     require_columns(len(header), name)
-    before = dialect.skip_lines
+    before = dialect.skip_lines + lines_before
     if dialect.header:
         content, header = _add_header(content, header, separator, name, dialect)
         before -= 1

@@ -4,6 +4,9 @@ Polars reports the rows and columns, but not the values of lists and the bytes w
 memory the rows need. The footer is a record in the compact protocol of Thrift.
 """
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 _MAGIC = b"PAR1"
@@ -12,13 +15,30 @@ _INTEGERS = (4, 5, 6)
 _DEEPEST = 20
 
 
+class RowGroup(NamedTuple):
+    """What a footer states about a row group: its rows, its values and their bytes without compression."""
+
+    rows: int
+    values: int
+    stored_bytes: int
+
+
 class Footer(NamedTuple):
     """What a footer states about its file."""
 
     rows: int
     columns: int
-    values: int
-    stored_bytes: int
+    groups: tuple[RowGroup, ...]
+
+    @property
+    def values(self) -> int:
+        """Return the number of values of all row groups."""
+        return sum(group.values for group in self.groups)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Return the bytes of all row groups without compression."""
+        return sum(group.stored_bytes for group in self.groups)
 
 
 def find_footer_size(content: bytes | memoryview) -> int:
@@ -30,22 +50,38 @@ def find_footer_size(content: bytes | memoryview) -> int:
 def read_footer(content: bytes | memoryview) -> Footer | None:
     """Return what the footer states; None if it cannot be read, which reading the rows then explains.
 
-    The numbers are those of the footer's fields: 3 and 4 of the file, 1 of a row group, 3 of a column and 5 and 6 of
-    its metadata.
+    The numbers are those of the footer's fields: 3 and 4 of the file, 1 and 3 of a row group, 3 of a column, and 5 and
+    6 of its metadata.
     """
     size = find_footer_size(content)
     try:
         record = _Reader(bytes(content[-8 - size : -8])).read(_STRUCT)
-        chunks = [chunk[3] for group in record.get(4, []) for chunk in group[1]]
         leaves = [element for element in record[2] if not element.get(5)]
         return Footer(
-            rows=record[3],
-            columns=len(leaves),
-            values=sum(chunk[5] for chunk in chunks),
-            stored_bytes=sum(chunk[6] for chunk in chunks),
+            rows=record[3], columns=len(leaves), groups=tuple(_read_group(group) for group in record.get(4, []))
         )
     except (LookupError, TypeError, ValueError, RecursionError):
         return None
+
+
+def read_footer_of(path: Path) -> Footer | None:
+    """Return what the footer of a file states, without reading its rows; None if it cannot be read."""
+    with path.open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - 8, 0))
+        end = file.read()
+        size = int.from_bytes(end[:4], "little")
+        if end[4:] != _MAGIC or not 0 < size <= file.tell() - 8:
+            return None
+        file.seek(-8 - size, os.SEEK_END)
+        return read_footer(file.read())
+
+
+def _read_group(group: Mapping[int, Any]) -> RowGroup:
+    chunks = [chunk[3] for chunk in group[1]]
+    numbers = (group[3], sum(chunk[5] for chunk in chunks), sum(chunk[6] for chunk in chunks))
+    if min(numbers) < 0:
+        raise ValueError(numbers)
+    return RowGroup(*numbers)
 
 
 class _Reader:
