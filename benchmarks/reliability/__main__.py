@@ -44,8 +44,8 @@ class Part(NamedTuple):
 
 PARTS = {
     "kills": Part(try_kills, 900, 36, on_servers=True),
-    "services": Part(try_service_kills, 80, 8, on_servers=True),
-    "daemons": Part(try_daemon_kills, 20, 2, on_servers=True),
+    "services": Part(try_service_kills, 80, 8, on_servers=True, estimator="lightgbm"),
+    "daemons": Part(try_daemon_kills, 20, 2, on_servers=True, estimator="lightgbm"),
     "damage": Part(try_damage, 300, 30, estimator="lightgbm"),
     "disk": Part(try_full_disks, 20, 8),
     "moves": Part(try_moves, 20, 2, estimator="lightgbm"),
@@ -66,9 +66,12 @@ def measure(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidemill-reliability-")))
         estimators = dict.fromkeys(PARTS[name].estimator for name in parts)
         built = {each: [Yard(folder / each, estimator=each).build(shop)] for each in estimators}
-        if not only_sqlite and any(PARTS[name].on_servers for name in parts):
+        on_servers = dict.fromkeys(PARTS[name].estimator for name in parts if PARTS[name].on_servers)
+        if on_servers and not only_sqlite:
             try:
-                built["tree"].append(Yard(folder / "postgresql", stack.enter_context(postgres())).build())
+                server = stack.enter_context(postgres())
+                for each in on_servers:
+                    built[each].append(Yard(folder / f"{each}-postgresql", server, each).build())
             except PartMissing as missing:
                 report(f"no PostgreSQL: {missing}")
         for name in parts:

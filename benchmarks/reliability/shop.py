@@ -159,10 +159,10 @@ class Yard:
         variables = {"TIDEMILL_WORKSPACE": "", "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
         if self.server:
             address = self.server.removesuffix("/postgres").removeprefix("postgresql")
-            variables["TIDEMILL_LEDGER"] = f"postgresql+psycopg{address}/{name}_{os.getpid()}"
+            variables["TIDEMILL_LEDGER"] = f"postgresql+psycopg{address}/{name}_{self._estimator}_{os.getpid()}"
         return variables
 
     def _execute(self, statement: str, *names: str) -> None:
-        quoted = [sql.Identifier(f"{name}_{os.getpid()}") for name in names]
+        quoted = [sql.Identifier(f"{name}_{self._estimator}_{os.getpid()}") for name in names]
         with psycopg.connect(self.server, autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(*quoted))
