@@ -17,8 +17,8 @@ STORES = {
     "board": "environments/production/routes",
 }
 _COMMANDS = (("models", "list"), ("status",), ("runs", "list"), ("routes", "list"), ("triggers", "list"))
-_READERS = {"blobs": ("models", "show", "shop/1")}
-"""Commands that read a store which the others do not read."""
+_READERS = {"blobs": ("status",)}
+"""The command that reports a store which no other command of these reads."""
 _RECOVERY = 60.0
 
 

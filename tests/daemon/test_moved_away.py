@@ -56,6 +56,9 @@ def test_a_store_that_is_moved_away_is_missed_and_used_again(tmp_path: Path) -> 
             assert re.search(rf"{what.partition(' with')[0]}.* at \S+ is missing", refused.stderr), refused.stderr
             assert "restore" in refused.stderr
             assert not any(path.exists() for path in present), what
+            if what == "the blobs":  # nothing reads them now
+                assert "needs a person: the blobs at" in run(shop, "status").stdout
+                until(lambda: "daemon: stores: the blobs at" in log.read_text())
             for path, elsewhere in zip(present, aside, strict=True):
                 elsewhere.rename(path)
             until(lambda: httpx.get(pages + "/", timeout=60).status_code == 200)

@@ -6,20 +6,29 @@ from tidemill.cli.session import EnvironmentOption, Json, load_session
 
 def status(env: EnvironmentOption = "production", json: Json = False) -> None:
     """Show what is in production, and everything that needs a person: stopped batches, approvals, failed runs."""
+    from tidemill.errors import StoreMissing
     from tidemill.evidence.attention import list_actions
 
     session = load_session(env)
+    lost: StoreMissing | None = None
+    try:
+        session.workspace.require_stores()
+    except StoreMissing as missing:
+        lost = missing
     routes = [route for route in session.workspace.board.routes().values() if route.environment == env]
     items = list_actions(session.workspace.ledger, env, session.clock.now())
     if json:
-        output.print_json({"routes": routes, "needs": items})
+        output.print_json({"routes": routes, "needs": items, "lost": lost.problem if lost else ""})
         return
     for route in routes:
         arms = ", ".join(f"{arm.release} ({arm.role}, {arm.portion})" for arm in route.arms if arm.role != "shadow")
         output.out.print(f"{route.model}: {arms} since {output.format_cell(route.since)}: {route.reason}")
     if not routes:
         output.out.print("no release is in production yet: `tidemill run training`")
-    if not items:
+    if lost is not None:
+        output.out.print(f"needs a person: {lost.problem}", style="bold")
+        output.out.print(f"  {lost.cure}")
+    elif not items:
         output.out.print("nothing needs a person")
     for item in items:
         output.out.print(f"needs a person: {item.what}", style="bold")

@@ -91,6 +91,7 @@ class Daemon:
             return
         parts = {
             "policy": self._check_policy_file,
+            "stores": self._session.workspace.require_stores,
             "new data": lambda: self._triggers.emit_data_events(self._session.sources),
             "new rows": lambda: self._row_counts.emit_events(self._session.workspace.journal),
             "code and packages": self._notices.emit_events,

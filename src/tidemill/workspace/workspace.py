@@ -18,6 +18,7 @@ from tidemill.workspace.run_locks import RunLocks
 
 STORES = ("ledger", "blobs", "journal", "tables", "online", "board")
 _ENVIRONMENTS = ".environments"
+_FOLDERS = {"blobs": "the blobs", "journal": "the journal", "tables": "the tables of rows", "board": "the board"}
 _NAME = re.compile(r"[\w .-]*\w[\w .-]*")
 _CURE = "make it writable, or choose another folder: TIDEMILL_WORKSPACE=FOLDER"
 
@@ -227,6 +228,13 @@ class Workspace:
         mark = self.root / _ENVIRONMENTS / self.environment
         if mark.exists() and not self.state_folder.is_dir():
             raise create_missing_error(f"the state of the environment {self.environment}", self.state_folder, mark)
+
+    def require_stores(self) -> None:
+        """Raise `StoreMissing` if a store in the workspace was created and is lost, also one that nothing reads now."""
+        self.require_environment()
+        for store, what in _FOLDERS.items():
+            if store not in self.urls:
+                StoreFolder(Path(self.url(store)), what).require()
 
     def forget_lost(self) -> None:
         """Forget the environments and the blobs that are lost, so that a restore can create them again."""
