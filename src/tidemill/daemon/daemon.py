@@ -20,6 +20,7 @@ from tidemill.daemon.heartbeat import Heartbeat, read_last_check
 from tidemill.daemon.loop import to_job_state
 from tidemill.daemon.notices import Notices
 from tidemill.daemon.patience import Patience
+from tidemill.daemon.readable import find_readable
 from tidemill.daemon.reminders import Reminders
 from tidemill.daemon.row_counts import RowCounts
 from tidemill.daemon.triggers import Triggers
@@ -74,7 +75,13 @@ class Daemon:
         since = read_last_check(books, self._environment)
         policy = session.project.policy.in_environment(self._environment)
         self._triggers = Triggers(
-            policy, books, session.clock, self._environment, since, Attempts(session).find_same_rows
+            policy,
+            books,
+            session.clock,
+            self._environment,
+            since,
+            Attempts(session).find_same_rows,
+            self._report_damage,
         )
         self._row_counts = RowCounts(policy, books, session.clock, self._environment, self._triggers.emit)
         self._notices = Notices(session, policy, self._triggers)
@@ -130,9 +137,12 @@ class Daemon:
     def _adopt_jobs(self) -> None:
         """Follow the jobs that an earlier daemon started."""
         self._check_ledger_file()
-        for job in self._books.jobs.find(state="running"):
+        for job in find_readable(self._books.jobs, self._report_damage, state="running"):
             if job.environment == self._environment and job.id not in self._running:
                 self._running[job.id] = job, None
+
+    def _report_damage(self, message: str) -> None:
+        self._notify(f"daemon: {message}")
 
     def _check_ledger_file(self) -> None:
         """Check that the ledger file was not deleted or replaced: writes to a deleted file succeed, but are lost."""
@@ -182,10 +192,10 @@ class Daemon:
     def _start_jobs(self) -> None:
         busy = {self._find_model(job) for job, _ in self._running.values()} - {""}
         now = self._session.clock.now()
-        for job in self._books.jobs.find(state="waiting"):
+        for job in find_readable(self._books.jobs, self._report_damage, state="waiting"):
             if len(self._running) >= _PARALLEL_JOBS:
                 return
-            is_due = job.environment == self._environment and job.available <= now
+            is_due = job.environment == self._environment and self._triggers.is_due(job, now)
             if not is_due or self._find_model(job) in busy or not self._triggers.may_start(job):
                 continue
             try:

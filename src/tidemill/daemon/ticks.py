@@ -5,35 +5,38 @@ each hour. When they are set forward, a time that is skipped comes at the end of
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 
 from tidemill.core.trigger import Trigger
 
 _MAX_TICKS = 1000
 
 
-def find_latest(trigger: Trigger, now: datetime) -> datetime:
-    """Return the last tick that is not after `now`."""
-    return next(_iterate_backwards(trigger, now))
+def find_latest(trigger: Trigger, now: datetime) -> datetime | None:
+    """Return the last tick that is not after `now`; None if there was none."""
+    return next(_iterate_backwards(trigger, now), None)
 
 
-def find_next(trigger: Trigger, last: datetime) -> datetime:
-    """Return the first tick after `last`."""
+def find_next(trigger: Trigger, last: datetime) -> datetime | None:
+    """Return the first tick after `last`; None if there is none, as after the last year that a cron names."""
     ticks = _make_croniter(trigger, last)
-    while True:
-        tick: datetime = ticks.get_next(datetime).astimezone(UTC)
-        if not _is_repeated(trigger, tick):
-            return tick
+    with suppress(CroniterBadDateError):
+        while True:
+            tick: datetime = ticks.get_next(datetime).astimezone(UTC)
+            if not _is_repeated(trigger, tick):
+                return tick
+    return None
 
 
 def list_passed(trigger: Trigger, last: datetime, now: datetime) -> list[datetime]:
     """Return the ticks after `last` and not after `now`, by `catch_up`: the newest, or all up to the newest 1000."""
     newest = find_latest(trigger, now)
-    if newest <= last:
+    if newest is None or newest <= last:
         return []
     if trigger.catch_up != "all":
         return [newest]
@@ -42,10 +45,11 @@ def list_passed(trigger: Trigger, last: datetime, now: datetime) -> list[datetim
 
 def _iterate_backwards(trigger: Trigger, now: datetime) -> Iterator[datetime]:
     ticks = _make_croniter(trigger, now + timedelta(microseconds=1))
-    while True:
-        tick: datetime = ticks.get_prev(datetime).astimezone(UTC)
-        if not _is_repeated(trigger, tick):
-            yield tick
+    with suppress(CroniterBadDateError):  # there are no more
+        while True:
+            tick: datetime = ticks.get_prev(datetime).astimezone(UTC)
+            if not _is_repeated(trigger, tick):
+                yield tick
 
 
 def _is_repeated(trigger: Trigger, tick: datetime) -> bool:

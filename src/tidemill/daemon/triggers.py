@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from msgspec import to_builtins
@@ -13,6 +14,7 @@ from tidemill.core.event import DataPayload, Event
 from tidemill.core.policy import Policy
 from tidemill.core.resources import Books, Sources
 from tidemill.core.trigger import Job, Trigger
+from tidemill.daemon.readable import find_readable
 from tidemill.daemon.ticks import find_next, list_passed
 from tidemill.errors import Conflict, TidemillError
 from tidemill.faults import maybe_crash
@@ -44,7 +46,8 @@ class Triggers:
     """The triggers of one environment; a job and its unique key are written in one transaction.
 
     `since` is the time up to which an earlier daemon has checked for events; without it, it is now. `find_same_rows`
-    returns why a pipeline would train a model on the same rows as its last run; empty if there are new rows.
+    returns why a pipeline would train a model on the same rows as its last run; empty if there are new rows. `report`
+    shows which damaged records are skipped.
     """
 
     def __init__(
@@ -55,11 +58,13 @@ class Triggers:
         environment: str,
         since: datetime | None = None,
         find_same_rows: FindSameRows | None = None,
+        report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._policy = policy
         self._books = books
         self._clock = clock
         self._environment = environment
+        self._find = partial(find_readable, report=report)
         self._find_same_rows = find_same_rows or (lambda _pipeline, _model: "")
         self._seen: set[str] = set()
         self._last_ticks: dict[str, datetime] = {}
@@ -125,16 +130,20 @@ class Triggers:
         """
         now = self._clock.now()
         self._started = min(self._started, now)
-        events = [*self._find_earlier_pushes(), *self._books.events.find(after=uuid7(self._since, 0))]
-        jobs = []
-        for event in events:
-            if event.id not in self._seen and event.environment == self._environment:
-                jobs += [
-                    self._decide(trigger, event.dedupe_key, _choose_model(trigger, event), event)
-                    for trigger in self._match_triggers(event)
-                ]
+        events = [*self._find_earlier_pushes(), *self._find(self._books.events, after=uuid7(self._since, 0))]
+        new = [event for event in events if event.id not in self._seen and event.environment == self._environment]
+        jobs: list[Job | None] = []
+        errors: list[TidemillError] = []
         for trigger in self._policy.triggers:
-            jobs += self._fire_ticks(trigger, now)
+            try:
+                for event in new:
+                    if _matches(trigger, event):
+                        jobs.append(self._decide(trigger, event.dedupe_key, _choose_model(trigger, event), event))
+                jobs += self._fire_ticks(trigger, now)
+            except TidemillError as error:  # one trigger that cannot fire delays no other
+                errors.append(error)
+        if errors:
+            raise errors[0]
         # Only now: after an error in between, the next call checks these events again.
         begin = uuid7(now - _OVERLAP, 0)
         self._are_pushes_checked = True
@@ -151,7 +160,7 @@ class Triggers:
         if self._are_pushes_checked or not any(trigger.on == "push" for trigger in self._policy.triggers):
             return []
         before = uuid7(self._since, 0)
-        pushes = self._books.events.find(kind="push", environment=self._environment, before=before)
+        pushes = self._find(self._books.events, kind="push", environment=self._environment, before=before)
         return list({event.subject: event for event in pushes}.values())
 
     def create_manual_job(self, pipeline: str, model: str, params: dict[str, Any], key: str) -> Job:
@@ -168,24 +177,21 @@ class Triggers:
 
     def next_tick(self) -> datetime | None:
         """Return the time of the next clock tick of a cron trigger; None without cron triggers."""
-        return min(
-            (find_next(trigger, self._find_last_tick(trigger)) for trigger in self._policy.triggers if trigger.cron),
-            default=None,
+        timed = [trigger for trigger in self._policy.triggers if trigger.cron]
+        ticks = (find_next(trigger, self._find_last_tick(trigger)) for trigger in timed)
+        return min((tick for tick in ticks if tick is not None), default=None)
+
+    def is_due(self, job: Job, now: datetime) -> bool:
+        """Return whether the time of a waiting job has come, or was written while the clock was ahead."""
+        cooldowns = (parse_duration(trigger.cooldown) for trigger in self._policy.triggers)
+        longest = max(cooldowns, default=_DAY)
+        return (
+            job.available <= now or job.created > now + _ON_TIME or job.available > now + max(longest, _DAY) + _ON_TIME
         )
 
     def may_start(self, job: Job) -> bool:
         """Return whether the trigger of a waiting job is not paused."""
         return self._find_pause(job.trigger) is None
-
-    def _match_triggers(self, event: Event) -> list[Trigger]:
-        facts = {"subject": event.subject, **{name: str(value) for name, value in event.payload.items()}}
-        return [
-            trigger
-            for trigger in self._policy.triggers
-            if trigger.on == event.kind
-            and all(facts.get(name) == value for name, value in trigger.where.items())
-            and (trigger.rows is None or facts.get("trigger") == trigger.name)
-        ]
 
     def _fire_ticks(self, trigger: Trigger, now: datetime) -> list[Job | None]:
         if not trigger.cron:
@@ -211,8 +217,8 @@ class Triggers:
 
     def _read_last_tick(self, trigger: Trigger) -> datetime:
         before = uuid7(self._clock.now() + timedelta(seconds=1), 0)
-        for job in self._books.jobs.find(
-            trigger=trigger.name, environment=self._environment, newest=True, limit=1, before=before
+        for job in self._find(
+            self._books.jobs, trigger=trigger.name, environment=self._environment, newest=True, limit=1, before=before
         ):
             with suppress(ValueError):  # an earlier version of the trigger waited for events
                 return datetime.fromisoformat(job.dedupe_key.partition("/")[0])
@@ -255,7 +261,7 @@ class Triggers:
         if budget is None and not cooldown:
             return None, ""
         after = uuid7(now - max(cooldown, _DAY), 0)
-        jobs = self._books.jobs.find(trigger=trigger.name, model=model, newest=True, after=after)
+        jobs = self._find(self._books.jobs, trigger=trigger.name, model=model, newest=True, after=after)
         fired = [job for job in jobs if job.environment == self._environment and job.state != "dropped"]
         # Without any limit of the policy, failures count: a cause that lasts would otherwise fire forever.
         spent = [job for job in fired if job.state not in _UNSPENT_STATES] if cooldown or trigger.budget else fired
@@ -289,7 +295,7 @@ class Triggers:
 
     def _has_waiting_job(self, trigger: Trigger, model: str) -> bool:
         """Return whether a job of this trigger is waiting: its run includes this cause."""
-        waiting = self._books.jobs.find(trigger=trigger.name, model=model, state="waiting")
+        waiting = self._find(self._books.jobs, trigger=trigger.name, model=model, state="waiting")
         return any(job.environment == self._environment for job in waiting)
 
     def _find_pause(self, name: str) -> Any:
@@ -312,6 +318,14 @@ class Triggers:
             params=store_params(params),
             event=event,
         )
+
+
+def _matches(trigger: Trigger, event: Event) -> bool:
+    if trigger.on != event.kind:
+        return False
+    facts = {"subject": event.subject, **{name: str(value) for name, value in event.payload.items()}}
+    has_facts = all(facts.get(name) == value for name, value in trigger.where.items())
+    return has_facts and (trigger.rows is None or facts.get("trigger") == trigger.name)
 
 
 def _choose_model(trigger: Trigger, event: Event) -> str:

@@ -173,7 +173,7 @@ class SqlBook(Generic[T]):
 
     def get(self, identifier: str) -> T:
         """Return the record with that id, or with the only id that starts with it."""
-        return self._decode(self._select(identifier)[2])
+        return self._read(self._select(identifier)[2])
 
     @cached_property
     def _select_for_update(self) -> str:
@@ -215,7 +215,18 @@ class SqlBook(Generic[T]):
         bounds = [(sign, bound) for sign, bound in ((">", after), ("<", before)) if bound]
         start = choose_start(connections, conditions)
         query, parameters = select(table, conditions, start, bounds, newest=newest, limit=limit)
-        return [self._decode(body) for (body,) in self._connections.read(self._statement(query), parameters)]
+        return [self._read(body) for (body,) in self._connections.read(self._statement(query), parameters)]
+
+    def _read(self, body: str) -> T:
+        """Return the record with a body; raise `Corrupt` if it was damaged."""
+        try:
+            return self._decode(body)
+        except msgspec.MsgspecError as error:
+            query = self._statement(f"SELECT id FROM {self.name} WHERE body = ?")
+            names = ", ".join(str(identifier) for (identifier,) in self._connections.read(query, (body,)))
+            raise Corrupt(
+                f"{self.name} {names} cannot be read: {error}", "restore a backup: `tidemill restore FILE`"
+            ) from None
 
     def _require_columns(self, names: Iterable[str]) -> None:
         """Raise `TypeError` for a column that is not indexed: SQLite reads its name as a text, and finds nothing."""
@@ -248,7 +259,7 @@ class SqlBook(Generic[T]):
         for _ in range(_TRIES):
             with self._connections.transaction() as connection:
                 full_id, revision, body = self._select(identifier, locking=True)
-                old = self._decode(body)
+                old = self._read(body)
                 record = update(old)
                 entry = index_record(record)
                 row = (*self._row(record, entry), full_id, revision)

@@ -252,7 +252,7 @@ class PolicyRules:
         from croniter import CroniterBadDateError, croniter
 
         cron = trigger.cron
-        if not croniter.is_valid(cron):
+        if not croniter.is_valid(cron) or _RANDOM_FIELD.search(cron):  # R would be another time in each look
             raise self._create_error(
                 f"the cron of {about} is invalid: {cron!r}",
                 'write a value such as "0 6 * * *"',
@@ -272,6 +272,9 @@ class PolicyRules:
             raise self._create_error(
                 f"the cron of {about} never fires: {cron!r}", cure, *_trigger_path(index, "cron")
             ) from None
+
+
+_RANDOM_FIELD = re.compile(r"(^|\s)R", re.IGNORECASE)
 
 
 def _trigger_path(index: int, key: str) -> tuple[str, str, str]:
