@@ -49,7 +49,7 @@ def judge_checkout(checkout: Checkout, environment: BuildEnvironment) -> list[Ju
     judged = [Judgement(check="ci_environment", outcome="pass", reason=reason, evidence=evidence)]
     if checkout.skipped:
         listed = ", ".join(checkout.skipped[:5])
-        reason = f"links and submodules are not part of a build: {listed}"
+        reason = f"not part of a build are links, submodules, and files whose names are no text: {listed}"
         judged.append(Judgement(check="ci_project", outcome="warn", reason=reason))
     return judged
 

@@ -48,8 +48,13 @@ def list_code_files(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if _may_contain_code(Path(path) / name))
         for name in sorted(files):
             file = Path(path) / name
-            if name.endswith(_SUFFIXES) and not name.startswith(".") and _is_readable_code(file):
+            if name.endswith(_SUFFIXES) and not name.startswith(".") and _is_text(name) and _is_readable_code(file):
                 yield file
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a name is UTF-8: Python could import no other, and no archive could contain it."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _is_readable_code(file: Path) -> bool:

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -96,7 +97,7 @@ def list_branches(remote: str) -> dict[str, str]:
         if the remote cannot be reached.
     """
     output = _git(None, "ls-remote", "--heads", "--", require_remote(remote))
-    pairs = (line.split("\t", 1) for line in output.splitlines() if "\t" in line)
+    pairs = (line.split("\t", 1) for line in output.split("\n") if "\t" in line)
     return {name.removeprefix("refs/heads/"): commit for commit, name in pairs}
 
 
@@ -141,6 +142,11 @@ def fetch_commit(remote: str, branch: str, commit: str, base: str = "", folder: 
             if "couldn't find remote ref" in error.problem:
                 raise NotFound(f"{remote} has no branch {branch!r}", "it may be deleted: list its branches") from None
             raise
+        if _git(repository, "rev-parse", "--is-shallow-repository").strip() == "true":
+            raise InputError(
+                f"{_CREDENTIALS.sub('//***@', remote)} is a shallow clone: not all authors of its commits are known",
+                "complete it: `git fetch --unshallow`, or use the repository that it is a clone of",
+            )
         chosen = commit or _git(repository, "rev-parse", "--verify", f"{reference}^{{commit}}").strip()
         if not _contains(repository, reference, chosen):
             raise NotFound(
@@ -218,7 +224,16 @@ def _fresh_repository() -> Iterator[Path]:
 
 
 def _fetch(remote: str) -> tuple[str, ...]:
-    return ("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--", remote)
+    return (
+        "fetch",
+        "--quiet",
+        "--update-shallow",
+        "--no-tags",
+        "--no-recurse-submodules",
+        "--no-write-fetch-head",
+        "--",
+        remote,
+    )
 
 
 def _contains(repository: Path, reference: str, commit: str) -> bool:
@@ -229,10 +244,24 @@ def _contains(repository: Path, reference: str, commit: str) -> bool:
 
 
 def _list_authors(repository: Path, base: str, commit: str) -> tuple[str, ...]:
-    """Return the authors and committers from the base (without it) to the commit."""
+    """Return the authors and committers from the base (without it) to the commit, each by the address.
+
+    Git takes any bytes for it. One without an address is listed by the name, so that no commit is without an author.
+    """
     span = f"{base}..{commit}" if base else commit
-    output = _git(repository, "log", "--format=%ae%n%ce", span)
-    return tuple(sorted({line.strip().lower() for line in output.splitlines() if line.strip()}))
+    output = _git(repository, "log", "--format=%ae%x00%an%n%ce%x00%cn", span)
+    pairs = (line.partition("\0") for line in output.split("\n") if "\0" in line)
+    return tuple(sorted({_show(address.strip() or name.strip() or "?").lower() for address, _, name in pairs}))
+
+
+def _show(text: str) -> str:
+    """Return a text of git as it is stored and printed: other bytes than UTF-8, and control characters, as `\\xf6`."""
+    plain = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return "".join(letter if not _is_control(letter) else f"\\x{ord(letter):02x}" for letter in plain)
+
+
+def _is_control(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Cc", "Cs")
 
 
 def _read_files(repository: Path, commit: str, folder: str) -> tuple[dict[str, bytes], frozenset[str], tuple[str, ...]]:
@@ -250,7 +279,7 @@ def _read_files(repository: Path, commit: str, folder: str) -> tuple[dict[str, b
         facts, _, path = entry.partition("\t")
         mode, _, identifier, size = facts.split()
         if mode in (_LINK, _SUBMODULE) or not _is_plain(path):
-            skipped.append(path)
+            skipped.append(_show(path))
             continue
         total += int(size)
         if int(size) > _MAX_FILE or total > _MAX_FILES:
@@ -264,6 +293,9 @@ def _read_files(repository: Path, commit: str, folder: str) -> tuple[dict[str, b
 
 
 def _is_plain(path: str) -> bool:
+    """Return whether a file can have a path on each machine, and in each package."""
+    if any(_is_control(letter) for letter in path):  # also bytes that are not UTF-8
+        return False
     parts = PurePosixPath(path).parts
     return not path.startswith("/") and ".." not in parts and ".git" not in {part.lower() for part in parts}
 
