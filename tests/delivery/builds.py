@@ -12,8 +12,8 @@ from tidemill.flow.session import Session
 _NOT_IN_BUILDS = ("tidemill",)
 
 
-def list_installed() -> dict[str, str]:
-    """The packages of this environment that Tidemill needs to run, without Tidemill."""
+def list_installed(extra: str = "") -> dict[str, str]:
+    """The packages of this environment that Tidemill needs to run, also for an extra, without Tidemill."""
     from packaging.requirements import Requirement
 
     needed, waiting = {}, ["tidemill"]
@@ -22,7 +22,9 @@ def list_installed() -> dict[str, str]:
         for line in importlib.metadata.requires(name) or ():
             requirement = Requirement(line)
             key = requirement.name.lower().replace("_", "-")
-            if key in needed or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            if key in needed or (
+                requirement.marker and not requirement.marker.evaluate({"extra": extra if name == "tidemill" else ""})
+            ):
                 continue
             needed[key] = importlib.metadata.version(requirement.name)
             waiting.append(requirement.name)

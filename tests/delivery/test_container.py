@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import parts
-from tests.delivery.builds import add_build
+from tests.delivery.builds import add_build, list_installed
 from tests.delivery.images import add_build_with_image
 from tests.keys import make_key
 from tests.projects import make_project, tidemill
@@ -59,8 +59,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         file.write(f'\n[signing]\nkey = "${{SHOP_KEY}}"\npublic_key = """\n{public.read_text()}"""\n')
     with parts.containers(tmp_path_factory.mktemp("storage")):
         session = open_control(folder)
-        add_build_with_image(session, 1)
-        add_build_with_image(session, 2)
+        packages = list_installed("signing")
+        add_build_with_image(session, 1, packages=packages)
+        add_build_with_image(session, 2, packages=packages)
         add_build(session, 3)
         yield folder
         fleet = open_control(folder).resource(Fleet)
@@ -88,11 +89,12 @@ def inspect(deployment: Deployment, field: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def wait_for_release(folder: Path) -> None:
+def wait_for_release(folder: Path, environment: str = "test") -> None:
     """Wait until the first model serves: it is trained in the container."""
     books = open_control(folder).workspace.ledger
     deadline = time.monotonic() + 600
-    while not books.routes.find(environment="test"):
+    while not books.routes.find(environment=environment):
+        assert not books.runs.find(environment=environment, state="failed")
         assert time.monotonic() < deadline, [run.error for run in books.runs.find()]
         time.sleep(0.2)
 
@@ -172,15 +174,39 @@ def test_an_unfit_build_or_machine_is_refused(folder: Path, build: int, environm
     assert not [deployment for deployment in deployments if deployment.state == "healthy" and deployment != before]
 
 
-def test_an_image_that_is_signed_is_started_where_signatures_are_demanded(
-    folder: Path, tmp_path_factory: pytest.TempPathFactory
+def test_a_name_that_was_given_to_another_image_starts_the_image_of_the_build(folder: Path) -> None:
+    first, second = (open_control(folder).workspace.ledger.builds.find(number=number)[0] for number in (1, 2))
+    for build in (first, second):
+        promote(folder, build.number)
+    names = [f"localhost/shop:{build.image.removeprefix('sha256:')}" for build in (second, first)]
+    subprocess.run(["podman", "tag", *names], check=True, capture_output=True)
+    promote(folder, 1)
+    assert inspect(serving(folder), "{{.ImageDigest}}") == first.image
+
+
+def test_a_container_where_signatures_are_demanded_gets_the_key_and_signs_what_it_trains(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = next(tmp_path_factory.getbasetemp().glob("keys*/own.pem"))
-    assert "is signed" in tidemill(folder, "ci", "sign", "1", "--reason", "read", SHOP_KEY=str(key)).stdout
+    monkeypatch.setenv("SHOP_KEY", str(key))
+    assert "is signed" in tidemill(folder, "ci", "sign", "1", "--reason", "read").stdout
+    monkeypatch.setenv("SHOP_KEY", str(key.with_name("lost.pem")))
+    assert "is not a file" in promote(folder, 1, "sealed", code=2).stderr
+    monkeypatch.delenv("SHOP_KEY")
+    monkeypatch.setenv("SHOP_KEY_FILE", str(key))
     promote(folder, 1, "sealed")
     now = find_healthy(open_control(folder).workspace.ledger, "sealed")
     assert now is not None
     assert is_healthy(now.address)
+    mounts = inspect(now, "{{range .Mounts}}{{.Source}} {{.RW}}\n{{end}}").splitlines()
+    assert f"{key} false" in mounts
+    assert not [mount for mount in mounts if mount.startswith(f"{key.parent} ")]
+    assert key.read_text().splitlines()[1] not in inspect(now, "{{json .}}")
+    wait_for_release(folder, "sealed")
+    books = open_control(folder).workspace.ledger
+    (release,) = [release for release in books.releases.find() if release.environment == "sealed"]
+    assert release.signature
+    tidemill(folder, "models", "verify", release.label, "--env", "sealed")
     tidemill(folder, "deploy", "stop", "sealed", "--reason", "tried")
 
 

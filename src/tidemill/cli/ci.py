@@ -107,8 +107,9 @@ def lock(
     settings = project.policy.ci
     if (project.folder / "uv.lock").exists():
         raise InputError("the project has a uv.lock, which CI uses", "change it with `uv lock`, or delete it")
-    # A service that must verify signatures needs the packages of the extra.
-    signed = any(environment.signed for environment in project.policy.environments.values())
+    # A service that must verify signatures, and a training that has the key, need the packages of the extra.
+    policy = project.policy
+    signed = bool(policy.signing.key) or any(environment.signed for environment in policy.environments.values())
     more = [*(package or ()), *(["tidemill[signing]"] if signed else [])]
     locked = lock_project(read_sources(project.folder, list_code_files(project.folder)), more)
     for name, text in zip((settings.lock, settings.test_lock), locked.texts, strict=True):

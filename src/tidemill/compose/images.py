@@ -15,6 +15,7 @@ from tidemill.delivery.image_signature import require_signed_image
 from tidemill.errors import ConfigurationError, NotFound
 from tidemill.flow.session import BUILD_VARIABLE, Session
 from tidemill.host.containers import find_container_runtime
+from tidemill.host.key_files import KEY_VARIABLE, find_key_file, require_key_for
 from tidemill.registry.deployments import find_healthy
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -44,7 +45,11 @@ class BuildImages:
             if that of the policy is no digest.
         """
         settings = self._session.project.policy.pipelines.get(pipeline, PipelineSettings())
-        mounts = self._list_mounts(settings)
+        mounts, variables = self._list_mounts(settings), {}
+        key = find_key_file(self._session.project.policy.signing.key, self._session.project.folder)
+        if key is not None and key.is_file():  # else the step that signs names it
+            mounts[str(require_key_for(key, self._session.workspace.root))] = "ro"
+            variables = {KEY_VARIABLE: str(key)}
         if settings.image and not _DIGEST.fullmatch(settings.image):
             raise ConfigurationError(
                 f"the image {settings.image!r} of pipeline {pipeline!r} is no digest",
@@ -57,9 +62,14 @@ class BuildImages:
                 'set image = "always" under [ci], then build a commit: `tidemill ci run`',
             )
         if build is None:
-            return StepImage(digest=settings.image, mounts=mounts)
+            return StepImage(digest=settings.image, mounts=mounts, variables=variables)
         return StepImage(
-            digest=build.image, build=build.label, python=build.python, packages=build.packages, mounts=mounts
+            digest=build.image,
+            build=build.label,
+            python=build.python,
+            packages=build.packages,
+            mounts=mounts,
+            variables=variables,
         )
 
     def load(self, image: StepImage) -> str:

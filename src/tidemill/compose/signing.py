@@ -1,5 +1,6 @@
 """Signs and verifies the packages of a project with the keys of its policy."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from tidemill.core.model import Model
 from tidemill.core.resources import BooksReader, PackageStore
 from tidemill.credentials import fill_secrets
 from tidemill.errors import ConfigurationError, Corrupt, TidemillError
+from tidemill.host.key_files import BEGIN, KEY_VARIABLE
 from tidemill.host.keys import (
     CREATE_KEY,
     find_repository,
@@ -23,8 +25,6 @@ from tidemill.host.keys import (
 )
 from tidemill.project.project import Project
 from tidemill.workspace.workspace import Workspace
-
-_BEGIN = "-----BEGIN "
 
 
 class KeySigner:
@@ -121,12 +121,12 @@ class KeySigner:
     def _open_key(self) -> Iterator[Path | None]:
         """Yield the file of the private key; None if the project has none, or none on this machine."""
         setting, environment = self._project.policy.signing.key, self._workspace.environment
-        if setting.lstrip().startswith(_BEGIN):
+        if setting.lstrip().startswith(BEGIN):
             raise ConfigurationError(
                 "the private key is in tidemill.toml", "name a file or a secret there, not the key"
             )
         try:
-            text = fill_secrets(setting, "key under [signing]")
+            text = os.environ.get(KEY_VARIABLE) or fill_secrets(setting, "key under [signing]")
         except ConfigurationError as absent:
             if self.is_required:
                 problem = f"{environment} loads only signed models, and there is no private key: {absent.problem}"
@@ -137,7 +137,7 @@ class KeySigner:
                 f"{environment} loads only signed models, and there is no private key",
                 f"set key under [signing] in tidemill.toml; {CREATE_KEY}",
             )
-        if text.startswith(_BEGIN):  # a secret of a file or a plug-in
+        if text.startswith(BEGIN):  # a secret of a file or a plug-in
             with NamedTemporaryFile("w", suffix=".pem") as file:  # only the user can read it
                 file.write(text + "\n")
                 file.flush()
@@ -151,7 +151,7 @@ class KeySigner:
     def _read_public_key(self) -> bytes:
         """Return the public key of the policy in PEM format; empty if it has none."""
         text = fill_secrets(self._project.policy.signing.public_key, "public_key under [signing]").strip()
-        if text.startswith(_BEGIN):
+        if text.startswith(BEGIN):
             return text.encode() + b"\n"
         file = self._to_path(text)
         return to_pem(read_public_key(file)) if file is not None else b""

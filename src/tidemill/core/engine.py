@@ -29,7 +29,8 @@ class PipelineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class StepImage(Struct, frozen=True, kw_only=True):
     """A container image for steps, and the build that it is from; without a known build, `packages` is empty.
 
-    `mounts` are the folders of this machine that its containers have, with `rw` or `ro`.
+    `mounts` are the folders and files of this machine that its containers have, with `rw` or `ro`. `variables` are
+    their own environment variables.
     """
 
     digest: str
@@ -37,6 +38,7 @@ class StepImage(Struct, frozen=True, kw_only=True):
     python: str = ""
     packages: dict[str, str] = {}
     mounts: dict[str, str] = {}
+    variables: dict[str, str] = {}
 
 
 class StepImages(Protocol):

@@ -12,6 +12,7 @@ from tidemill.delivery.target import Observation, OpenRuntime, Workload, fill_va
 from tidemill.errors import InputError, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.host.containers import ContainerRuntime, ContainerState, find_container_runtime
+from tidemill.host.key_files import KEY_VARIABLE, find_key_file, require_key_for
 from tidemill.host.machine import read_machine
 
 _STOP_SECONDS = 45
@@ -19,6 +20,7 @@ _KILLED = 137
 _WORKSPACE, _ENVIRONMENT = "dev.tidemill.workspace", "dev.tidemill.environment"
 _INHERITED = ("TIDEMILL_", "AWS_", "PG")
 _OWN = ("PROJECT", "BUILD", "IMAGE", "DATA", "PAGES", "WORKSPACE", "TOKEN", "FAULT", "FAULT_ONCE")
+_AUDIT_KEY, _AUDIT_HEADS = "TIDEMILL_AUDIT_KEY", "TIDEMILL_AUDIT_HEADS"
 _STORE_URLS = ("sqlite:///", "file://", "/")
 
 
@@ -41,8 +43,10 @@ class ContainerTarget:
     def prepare(self, workload: Workload, runtime: OpenRuntime) -> MachineFacts:  # noqa: ARG002 - the image has its own
         # Without the limit of memory: what the process needs to ask would count as used.
         containers = find_container_runtime()
+        self._list_key_files(workload, _list_variables(workload))  # raises for a key that the container cannot have
         image = self._load(containers, workload)
-        _, interpreter = containers.describe_image(image) or ("", "")
+        found = containers.describe_image(image)
+        interpreter = found.interpreter if found is not None else ""
         command = (
             containers.program,
             "run",
@@ -66,6 +70,8 @@ class ContainerTarget:
             containers.remove(name)
             (folder.folder / "process.json").unlink(missing_ok=True)
             variables = _list_variables(workload) | {"TIDEMILL_IMAGE": workload.image}
+            keys = self._list_key_files(workload, variables)
+            variables |= {name: str(file) for name, file in keys.items()}
             labels = {_WORKSPACE: str(self._root), _ENVIRONMENT: workload.environment}
             containers.start(
                 [
@@ -74,6 +80,7 @@ class ContainerTarget:
                     *(part for label, text in labels.items() for part in ("--label", f"{label}={text}")),
                     *(part for variable in variables for part in ("--env", variable)),
                     *(part for path, access in self._list_mounts(workload, variables) for part in _mount(path, access)),
+                    *(part for file in sorted(set(keys.values())) for part in _mount(file, "ro")),
                     *(image, "up", "--env", workload.environment, "--port", "0", "--pages-port", "0"),
                     *("--deployment", str(folder.folder), *workload.options),
                 ],
@@ -139,11 +146,29 @@ class ContainerTarget:
                 path = (workload.project_folder / file).absolute()
                 for holder in (path.parent, path.resolve().parent):  # a certificate is often a link to the newest one
                     mounts.setdefault(holder, "ro")
+        if heads := variables.get(_AUDIT_HEADS):
+            Path(heads).mkdir(parents=True, exist_ok=True)
         for variable, text in variables.items():
             folder = find_store_folder(text) if variable.startswith("TIDEMILL_") else None
             if folder is not None and not folder.is_relative_to(self._root):
                 mounts[folder] = "rw"
         return sorted(mounts.items())
+
+    def _list_key_files(self, workload: Workload, variables: Mapping[str, str]) -> dict[str, Path]:
+        """Return the files of private keys that the container gets, and can only read, by the variable that names each.
+
+        Raises
+        ------
+        InputError
+            if it cannot have one of them.
+        ConfigurationError
+            if a key is in no file.
+        """
+        key = find_key_file(workload.signing_key, workload.project_folder)
+        files = {KEY_VARIABLE: key} if key is not None else {}
+        if audit := variables.get(_AUDIT_KEY):
+            files[_AUDIT_KEY] = Path(audit).expanduser().absolute()
+        return {name: require_key_for(file, self._root) for name, file in files.items()}
 
     def _folder(self, environment: str, deployment: str) -> DeploymentFolder:
         return DeploymentFolder(self._root / "environments" / environment / "deployments" / deployment)

@@ -238,6 +238,7 @@ class DeploymentFleet:
             data=data,
             port=settings.port or self._choose_port(deployment.environment),
             project_folder=self._project,
+            signing_key=self._policy.signing.key,
         )
 
     def _choose_port(self, environment: str) -> int:

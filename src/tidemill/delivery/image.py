@@ -15,7 +15,7 @@ from tidemill.delivery.archive import read_archive
 from tidemill.delivery.checkout import Checkout
 from tidemill.delivery.environment import BuildEnvironment, find_environment
 from tidemill.delivery.judgement import Judgement
-from tidemill.delivery.oci import Layer, Layout
+from tidemill.delivery.oci import Layer, Layout, name_repository
 from tidemill.delivery.root_files import (
     PACKAGES,
     PROJECTS,
@@ -52,7 +52,7 @@ def name_image(project: str, commit: str) -> str:
     >>> name_image("Flights", "4f2a91c0d3e1" + "0" * 28)
     'flights:0-g4f2a91c0d3e1'
     """
-    return f"{project.lower()}:{name_version(commit).replace('+', '-')}"
+    return f"{name_repository(project)}:{name_version(commit).replace('+', '-')}"
 
 
 def find_layout(host: BuildHost) -> Layout:
@@ -217,28 +217,39 @@ def load_image(layout: Layout, image: Image) -> str:
 
 
 def load_digest(containers: ContainerRuntime, layout: Layout, project: str, digest: str, registry: str = "") -> str:
-    """Return the name under which the image with this digest can be run, after it is loaded if it is not yet.
+    """Return the id under which the image with this digest can be run, after it is loaded if it is not yet.
 
-    An image that is not in the layout is copied from the registry.
+    A name in the storage of the runtime proves nothing: anybody who can write there can give it to another image. An
+    image that is not in the layout is copied from the registry.
 
     Raises
     ------
     TidemillError
         if it is in neither, or cannot be loaded.
+    Corrupt
+        if the storage has another image, or what is in the layout was changed.
     """
-    own = f"{project.lower()}:{digest.removeprefix('sha256:')}"
+    own = f"{name_repository(project)}:{digest.removeprefix('sha256:')}"
     local = f"localhost/{own}"
-    known = containers.describe_image(local)
-    if known is not None and (containers.kind == "docker" or known[0] == digest):
-        return local
     name = layout.find_name(digest, own)
     if name is None:
+        known = containers.describe_image(local)
+        if known is not None and known.digest == digest:
+            return known.id
         if not registry:
             raise NotFound(f"image {digest} is not in {layout.folder} any more", "build the commit again")
-        pull_image(layout, f"{registry.rstrip('/')}/{project.lower()}@{digest}", own)
-    layout.require_unchanged(digest)
-    _run_skopeo("copy", "--quiet", f"oci:{layout.folder}:{name or own}", f"{containers.storage}:{local}")
-    return local
+        pull_image(layout, f"{registry.rstrip('/')}/{name_repository(project)}@{digest}", own)
+    expected = (layout.require_unchanged(digest), digest)
+    known = containers.describe_image(local)
+    if known is None or known.id not in expected:
+        _run_skopeo("copy", "--quiet", f"oci:{layout.folder}:{name or own}", f"{containers.storage}:{local}")
+        known = containers.describe_image(local)
+    if known is None or known.id not in expected:
+        raise Corrupt(
+            f"{containers.kind} has another image under the name {local} than the one that was loaded",
+            f"find out who changed its storage; delete it: `{containers.kind} rmi {local}`",
+        )
+    return known.id
 
 
 def _insecure(side: str, address: str) -> tuple[str, ...]:

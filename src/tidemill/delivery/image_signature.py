@@ -16,7 +16,7 @@ from tidemill.core.ci import BuildHost, Ci
 from tidemill.core.signing import ImageSigner
 from tidemill.delivery.image import Image, copy_from_registry, copy_to_registry, find_layout
 from tidemill.delivery.judgement import Judgement
-from tidemill.delivery.oci import Layout
+from tidemill.delivery.oci import Layout, name_repository
 from tidemill.errors import Corrupt, TidemillError
 
 _MEDIA = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -37,7 +37,7 @@ def name_signature(project: str, digest: str) -> str:
     >>> name_signature("Flights", "sha256:97fc")
     'flights:sha256-97fc.sig'
     """
-    return f"{project.lower()}:{digest.replace(':', '-')}.sig"
+    return f"{name_repository(project)}:{digest.replace(':', '-')}.sig"
 
 
 def write_payload(digest: str, address: str = "") -> bytes:
@@ -55,7 +55,7 @@ def sign_image(signer: ImageSigner, layout: Layout, project: str, digest: str, r
     TidemillError
         if the key cannot be used, or the signature cannot be pushed.
     """
-    repository = f"{registry.rstrip('/')}/{project.lower()}" if registry else project.lower()
+    repository = f"{registry.rstrip('/')}/{name_repository(project)}" if registry else name_repository(project)
     payload = write_payload(digest, repository)
     signature = signer.sign_text(payload)
     if not signature:

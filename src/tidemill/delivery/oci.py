@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import platform
+import re
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _NAME = "org.opencontainers.image.ref.name"
 _GRACE_SECONDS = 3600
+_REPOSITORY = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -145,10 +147,11 @@ class Layout:
             return [(layer["digest"], layer.get("annotations") or {}) for layer in manifest["layers"]]
         return []
 
-    def require_unchanged(self, digest: str) -> None:
-        """Raise `Corrupt` if the manifest or the configuration of an image is not what its digest says.
+    def require_unchanged(self, digest: str) -> str:
+        """Return the digest of an image's configuration, which names the contents of its layers.
 
-        Whatever reads the layers compares them with their digests.
+        Raise `Corrupt` if the manifest or the configuration is not what its digest says. Whatever reads the layers
+        compares them with their digests.
         """
         content = self.blob(digest).read_bytes()
         parts = [(digest, content)]
@@ -159,6 +162,7 @@ class Layout:
             if f"sha256:{hashlib.sha256(part).hexdigest()}" != expected:
                 cure = "do not run it; build the commit again, or delete it, so that it is pulled from the registry"
                 raise Corrupt(f"the image {digest[:19]} in {self.folder} was changed", cure)
+        return parts[-1][0]
 
     def find_name(self, digest: str, name: str) -> str | None:
         """Return a name of the image with this digest; None if there is no such image.
@@ -224,6 +228,22 @@ class Layout:
 
 def _is_signature(entry: Mapping[str, Any]) -> bool:
     return str(entry["annotations"].get(_NAME, "")).endswith(".sig")
+
+
+def name_repository(project: str) -> str:
+    """Return the name of a project in registries and in the storage of images.
+
+    A name that cannot be one there gets a part of its hash, so that different projects have different names.
+
+    >>> name_repository("Late_Flights")
+    'late_flights'
+    >>> name_repository("Größe")
+    'gr-e-aedc3f80'
+    """
+    if _REPOSITORY.fullmatch(project.lower()):
+        return project.lower()
+    plain = re.sub(r"[^a-z0-9]+", "-", project.lower()).strip("-")[:100]
+    return f"{plain or 'project'}-{hashlib.sha256(project.encode()).hexdigest()[:8]}".strip("-")
 
 
 def find_architecture() -> str:

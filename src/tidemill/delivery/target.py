@@ -50,6 +50,8 @@ class Workload(Struct, frozen=True, kw_only=True):
         The public port.
     project_folder
         The folder of the project that deploys, in which relative paths of settings are.
+    signing_key
+        The setting `[signing] key` of that project.
     """
 
     deployment: str
@@ -62,13 +64,15 @@ class Workload(Struct, frozen=True, kw_only=True):
     data: Path
     port: int
     project_folder: Path = Path()
+    signing_key: str = ""
 
     @property
     def options(self) -> tuple[str, ...]:
         """The options of `tidemill up` for its address and its protection."""
         settings, words = self.settings, ["--host", self.settings.host]
         for option, file in (("--tls-cert", settings.tls_cert), ("--tls-key", settings.tls_key)):
-            words += [option, str((self.project_folder / file).resolve())] if file else []
+            # Not resolved: a renewed certificate is often another file behind the same link.
+            words += [option, str((self.project_folder / file).absolute())] if file else []
         return (*words, *(("--behind-proxy",) if settings.behind_proxy else ()))
 
     @property

@@ -38,6 +38,18 @@ class ContainerState(Struct, frozen=True, kw_only=True):
         return self.status in ("running", "paused", "stopping", "restarting")
 
 
+class LoadedImage(Struct, frozen=True, kw_only=True):
+    """An image in the storage of a runtime: its id, the digest of its manifest if it is known, and its interpreter.
+
+    The id is the digest of its configuration, which names the contents of all layers; with some versions of docker it
+    is that of the manifest.
+    """
+
+    id: str
+    digest: str
+    interpreter: str
+
+
 class ContainerRuntime(Struct, frozen=True, kw_only=True):
     """The program that runs containers."""
 
@@ -148,13 +160,17 @@ class ContainerRuntime(Struct, frozen=True, kw_only=True):
         if done.returncode and not any(text in done.stderr.lower() for text in _MISSING):
             raise self._describe(arguments[0], done.stderr)
 
-    def describe_image(self, name: str) -> tuple[str, str] | None:
-        """Return the digest of an image and its interpreter; None if the storage has no image with this name."""
+    def describe_image(self, name: str) -> LoadedImage | None:
+        """Return the image with a name or an id; None if the storage has none."""
         done = self._run(("image", "inspect", name))
         if done.returncode:
             return None
         (image,) = msgspec.json.decode(done.stdout)
-        return str(image.get("Digest", "")), str((image["Config"].get("Entrypoint") or ["python3"])[0])
+        return LoadedImage(
+            id=f"sha256:{str(image.get('Id', '')).removeprefix('sha256:')}",
+            digest=str(image.get("Digest", "")),
+            interpreter=str((image["Config"].get("Entrypoint") or ["python3"])[0]),
+        )
 
     def _run(self, arguments: Sequence[str], seconds: float = _SECONDS) -> "subprocess.CompletedProcess[str]":
         try:

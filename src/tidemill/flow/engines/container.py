@@ -107,7 +107,8 @@ class ContainerLauncher:
     def _list_words(self, containers: ContainerRuntime, image: StepImage, local: str, name: str) -> Iterator[str]:
         """Yield the words of the command that starts a container."""
         root = self._session.workspace.root.resolve()
-        _, interpreter = containers.describe_image(local) or ("", "python3")
+        found = containers.describe_image(local)
+        interpreter = found.interpreter if found is not None else "python3"
         yield from ("run", "--rm", "--interactive", "--name", name, "--log-driver", "none", "--ipc", "host")
         yield from containers.list_isolation(root)
         yield from (
@@ -125,6 +126,7 @@ class ContainerLauncher:
             "TIDEMILL_WORKSPACE": root,
             "TIDEMILL_DATA": project.data_folder.absolute(),
             IMAGE_VARIABLE: image.digest,
+            **image.variables,
         }
         yield from (word for variable, value in own.items() for word in ("--env", f"{variable}={value}"))
         for path, access in sorted(image.mounts.items()):
