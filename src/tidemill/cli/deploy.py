@@ -199,17 +199,19 @@ def render(
 ) -> None:
     """Write the Kubernetes manifests of a build in an environment; nothing is sent to a cluster."""
     from tidemill.core.fleet import Fleet
-    from tidemill.delivery.kubernetes import render_manifests
+    from tidemill.delivery.kubernetes import name_secret, render_manifests
     from tidemill.registry.deployments import find_build
 
     session = load_session(CONTROL)
     workload = session.resource(Fleet).describe_workload(find_build(session.workspace.ledger, build), to)
     text = render_manifests(workload, session.project.policy.ci.registry)
+    secret = f"the pods read the secret {name_secret(workload)}, which you create"
     if out is None:
         typer.echo(text)
+        output.err.print(secret)
         return
-    out.write_text(text)
-    output.err.print(f"wrote {out}; apply it: `kubectl apply --server-side -f {out}`")
+    output.write_file(out, text)
+    output.err.print(f"wrote {out}; {secret}; then apply it: `kubectl apply --server-side -f {out}`")
 
 
 @deploy.command("stop")

@@ -1,5 +1,6 @@
 """The target `kubernetes`: manifests of a deployment, and their application to a cluster by kubectl."""
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -9,10 +10,15 @@ import yaml
 
 from tidemill.core.machine import MachineFacts
 from tidemill.delivery.local import read_interpreter
+from tidemill.delivery.oci import name_repository
 from tidemill.delivery.target import Observation, OpenRuntime, Workload
 from tidemill.errors import InputError, TidemillError
 
 _SERVICE_PORT = 8000
+_LONGEST_NAME = 49  # with -gc, the name of a CronJob has at most 52 characters
+_HASH = 6
+_DNS_LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USER = 65_532
 _MANAGER = "tidemill"
 _FOLDER = "/var/lib/tidemill"
@@ -24,12 +30,13 @@ def render_manifests(workload: Workload, registry: str = "") -> str:
     """Return the manifests of a workload as YAML; nothing is sent to a cluster.
 
     The service runs in at least two replicas, which an autoscaler adds to, the daemon in one. Both read the URLs of the
-    ledger and the blobs from the secret `NAME-stores`, and share a volume for the journal.
+    ledger and the blobs from the secret `NAME-stores`, as each variable that refers to a secret, and share a volume for
+    the journal.
 
     Raises
     ------
     InputError
-        if the build has no image.
+        if the build has no image, or a variable cannot be one of a container.
     """
     return str(yaml.safe_dump_all(list_manifests(workload, registry), sort_keys=False))
 
@@ -41,8 +48,10 @@ def list_manifests(workload: Workload, registry: str = "") -> list[dict[str, Any
             "the build has no container image, which Kubernetes needs",
             'build one: image = "always" under [ci] in tidemill.toml, then push again',
         )
-    name = _name(f"{workload.project}-{workload.environment}")
-    image = f"{registry.rstrip('/')}/{_name(workload.project)}@{workload.image}" if registry else workload.image
+    name = _name_workload(workload)
+    image = (
+        f"{registry.rstrip('/')}/{name_repository(workload.project)}@{workload.image}" if registry else workload.image
+    )
     service = _container("service", image, workload, _serve(workload))
     daemon = _container("daemon", image, workload, _run(workload))
     return [
@@ -75,15 +84,33 @@ def _run(workload: Workload) -> list[str]:
 
 
 def _variables(workload: Workload) -> dict[str, str]:
-    return {
-        "TIDEMILL_WORKSPACE": _FOLDER,
-        "TIDEMILL_BUILD": workload.build,
-        **workload.settings.variables,
-    }
+    """Return the variables whose values are no secrets.
+
+    Raises
+    ------
+    InputError
+        if a name cannot be that of an environment variable.
+    """
+    for name in workload.settings.variables:
+        if not _VARIABLE.fullmatch(name):
+            where = f"[environments.{workload.environment}.variables]"
+            raise InputError(f"{name!r} in {where} cannot be a variable of a container", "use letters, digits and _")
+    plain = {name: text for name, text in workload.settings.variables.items() if "${" not in text}
+    return {"TIDEMILL_WORKSPACE": _FOLDER, "TIDEMILL_BUILD": workload.build, **plain}
+
+
+def _secret_variables(workload: Workload) -> list[dict[str, Any]]:
+    """Return the variables that refer to a secret: the pods read each from the secret of the cluster."""
+    secret = name_secret(workload)
+    return [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name}}}
+        for name, text in workload.settings.variables.items()
+        if "${" in text
+    ]
 
 
 def _container(role: str, image: str, workload: Workload, arguments: list[str]) -> dict[str, Any]:
-    name = _name(f"{workload.project}-{workload.environment}")
+    name = _name_workload(workload)
     memory = f"{workload.settings.memory_mb or 1024}Mi"
     resources: dict[str, Any] = {"requests": {"cpu": "250m", "memory": memory}, "limits": {"memory": memory}}
     if workload.settings.accelerator:
@@ -92,7 +119,7 @@ def _container(role: str, image: str, workload: Workload, arguments: list[str]) 
         "name": role,
         "image": image,
         "args": arguments,
-        "envFrom": [{"configMapRef": {"name": name}}, {"secretRef": {"name": f"{name}-stores"}}],
+        "envFrom": [{"configMapRef": {"name": name}}, {"secretRef": {"name": name_secret(workload)}}],
         "resources": resources,
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -101,6 +128,8 @@ def _container(role: str, image: str, workload: Workload, arguments: list[str]) 
         },
         "volumeMounts": [{"name": "state", "mountPath": _FOLDER}, {"name": "temporary", "mountPath": "/tmp"}],
     }
+    if secrets := _secret_variables(workload):
+        container["env"] = secrets
     if role == "service":
         container["ports"] = [{"name": "http", "containerPort": _SERVICE_PORT}]
         probe = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 5}
@@ -182,12 +211,30 @@ def _manifest(version: str, kind: str, name: str, workload: Workload, **content:
 
 
 def _name(text: str) -> str:
-    """Return a text as a name of Kubernetes (RFC 1123).
+    """Return a text as a name of Kubernetes (RFC 1035, which a Service needs), with room for what is added to it.
 
-    >>> _name("Late_Flights")
-    'late-flights'
+    A text that has to be changed for it gets a part of its hash, so that different texts have different names.
+
+    >>> _name("flights-production")
+    'flights-production'
+    >>> _name("2048_Größe")
+    't-2048-gr-e-e42984'
     """
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:50]
+    if _DNS_LABEL.fullmatch(text) and len(text) <= _LONGEST_NAME:
+        return text
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    plain = plain if plain[:1].isalpha() else f"t-{plain}"
+    digest = hashlib.sha256(text.encode()).hexdigest()[:_HASH]
+    return f"{plain[: _LONGEST_NAME - _HASH - 1].strip('-')}-{digest}"
+
+
+def name_secret(workload: Workload) -> str:
+    """Return the name of the secret that the pods read, which a person creates."""
+    return f"{_name_workload(workload)}-stores"
+
+
+def _name_workload(workload: Workload) -> str:
+    return _name(f"{workload.project}-{workload.environment}")
 
 
 class KubernetesTarget:
