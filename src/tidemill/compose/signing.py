@@ -201,7 +201,7 @@ class SignedPackages:
 
 
 class NoSignatures:
-    """Signs and verifies nothing: the releases of a backtest exist only in its temporary workspace."""
+    """Signs and verifies nothing: the releases of a backtest, or of a test, exist only in a temporary workspace."""
 
     writable: ClassVar[bool] = True
 
