@@ -63,9 +63,12 @@ class _Host:
         if request["operation"] == "fork":
             worker = os.fork()
             if worker == 0:
+                os.setpgid(0, 0)
                 self._control.close()
                 channel, output = descriptors
                 _work(channel, output, request["memory_mb"])
+            with contextlib.suppress(OSError):  # the worker may have been faster
+                os.setpgid(worker, worker)
             for descriptor in descriptors:
                 os.close(descriptor)
             self._limits[worker] = request["memory_mb"]
@@ -150,7 +153,6 @@ def _work(channel: int, output: int, memory_mb: int) -> NoReturn:
     """Load one model and predict its rows, until the service closes the channel."""
     try:
         parent = os.getppid()
-        os.setsid()
         os.nice(_NICE)
         _set_process_option(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
         if os.getppid() != parent:
@@ -229,6 +231,9 @@ def main(descriptor: int, path: list[str]) -> None:
     """Run the parent of the workers."""
     sys.path[:] = path
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Linux may schedule sessions as groups, and `nice` is only about the processes of one: all workers are one group.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_NICE), encoding="ascii")
     _set_process_option(_SET_CHILD_SUBREAPER, 1)
     with socket.socket(fileno=descriptor) as control:
         control.sendall(b"{}")
