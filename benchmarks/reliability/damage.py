@@ -4,7 +4,9 @@ import hashlib
 import os
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,8 @@ def try_damage(yards: Sequence[Yard], tries: int, generator: random.Random) -> l
             store = list(PATTERNS)[number % len(PATTERNS)]
             damage = DAMAGES[number // len(PATTERNS) % len(DAMAGES)]
             what, names = _damage(shop, store, damage, generator)
-            _judge(shop, tallies[store], store, what, names, expected)
+            unused = store == "ledger" and _has_same_records(shop.state / "ledger.db", pristine / ".tidemill/ledger.db")
+            _judge(shop, tallies[store], store, what, names, expected, is_unused=unused)
             if number % 10 == 9:
                 report(f"damaged files: {number + 1} tries")
     return list(tallies.values())
@@ -110,7 +113,29 @@ _SYNONYMS = {
 }
 
 
-def _judge(shop: Shop, tally: Tally, store: str, what: str, names: Sequence[str], expected: Mapping[str, str]) -> None:
+def _has_same_records(file: Path, pristine: Path) -> bool:
+    """Return whether SQLite finds the same records and a sound structure: the damaged bytes are of no record."""
+    return _dump(file) == _dump(pristine)
+
+
+def _dump(file: Path) -> list[str]:
+    try:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro&immutable=1", uri=True)) as connection:
+            return [*connection.iterdump(), *(str(row) for row in connection.execute("PRAGMA integrity_check"))]
+    except (sqlite3.Error, ValueError) as error:
+        return [f"{type(error).__name__}: {error}"]
+
+
+def _judge(
+    shop: Shop,
+    tally: Tally,
+    store: str,
+    what: str,
+    names: Sequence[str],
+    expected: Mapping[str, str],
+    *,
+    is_unused: bool,
+) -> None:
     found = _read_all(shop, backup=store == "backup")
     texts = [value.removeprefix("! ") for value in found.values() if value.startswith("! ")]
     texts += [shop.run(*words).text for words in _list_examinations()]
@@ -118,14 +143,18 @@ def _judge(shop: Shop, tally: Tally, store: str, what: str, names: Sequence[str]
     for file in shop.logs.glob("*"):
         file.unlink()
     is_named = any(name in text for name in names for text in texts)
-    if not is_named:
+    if is_unused and not is_named:
+        tally.unused += 1
+        tally.note = f"{tally.unused} flipped bits in bytes that no record uses"
+    elif not is_named:
         report(f"    not named: {sorted({text[:300] for text in texts if text})}")
     different = [name for name, value in found.items() if value != expected[name]]
     silent = [name for name in different if not found[name].startswith("! ") and not is_named]
     spread = [f"{name} too: {found[name][:160]}" for name in different if name not in _DEPENDS[store]]
     crashed = sorted({_describe_crash(text) for text in texts if "bug in Tidemill" in text})
     lost = [f"another value of {name}, silently" for name in silent]
-    tally.add(what, acknowledged=len(expected), lost=lost, broken=[*spread, *crashed], named=is_named)
+    named = None if is_unused and not is_named else is_named
+    tally.add(what, acknowledged=len(expected), lost=lost, broken=[*spread, *crashed], named=named)
 
 
 def _describe_crash(text: str) -> str:

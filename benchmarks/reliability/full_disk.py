@@ -1,5 +1,6 @@
 """Fills the disk of the workspace at random points: a small file system in memory, or a limit of the size of files."""
 
+import errno
 import os
 import random
 import resource
@@ -61,11 +62,17 @@ def _small_disk(yard: Yard) -> Iterator[Shop]:
 def fill(folder: Path, left: int) -> Path:
     """Fill the file system of a folder up to `left` bytes; return the file that fills it."""
     filler = folder / "filler"
-    free = os.statvfs(folder)
-    count = max(0, free.f_bavail * free.f_frsize - left)
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, count))
-    return filler
+        while True:
+            free = os.statvfs(folder)
+            count = max(0, free.f_bavail * free.f_frsize - left)
+            try:
+                if count:
+                    os.posix_fallocate(file.fileno(), 0, count)
+                return filler
+            except OSError as error:  # a running service has written something meanwhile
+                if error.errno != errno.ENOSPC:
+                    raise
 
 
 def _try_command(shop: Shop, command: Command, left: int, tally: Tally, *, is_mounted: bool) -> None:

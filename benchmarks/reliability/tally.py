@@ -25,6 +25,8 @@ class Tally:
         Tries after which everything worked again, without a repair by a person other than what the error names.
     named
         Tries in which an error named the damaged or missing object; None where nothing has to be named.
+    unused
+        Tries in which the damaged bytes were of no value, so that nothing could be named.
     is_repaired
         Whether there is anything to recover after the fault.
     problems
@@ -38,6 +40,7 @@ class Tally:
     recovered: int = 0
     named: int | None = None
     note: str = ""
+    unused: int = 0
     is_repaired: bool = True
     problems: list[str] = field(default_factory=list)
 

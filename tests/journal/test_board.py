@@ -5,8 +5,12 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from tests.processes import in_child
 from tidemill.core.route import Arm, Route
+from tidemill.core.token import TokenList
+from tidemill.errors import Corrupt
 from tidemill.journal.board import FileBoard
 from tidemill.testing.processes import run_in_processes
 
@@ -30,6 +34,27 @@ def test_the_newest_route_of_each_model_is_shown(tmp_path: Path) -> None:
     for published in (route(1), route(3), route(2), route(3), route(1, "full")):
         board.publish(published)
     assert FileBoard(tmp_path / "routes").routes() == {"late": route(3), "full": route(1, "full")}
+
+
+def test_a_deleted_file_is_missed_until_it_is_published_again(tmp_path: Path) -> None:
+    board = FileBoard(tmp_path)
+    for model in ("late", "full"):
+        board.publish(route(1, model))
+    assert board.tokens() is None
+    board.publish_tokens(TokenList(version=1, tokens=()))
+    for name in ("late.json", "access.tokens"):
+        (tmp_path / name).unlink()
+    for opened in (board, FileBoard(tmp_path)):
+        assert list(opened.routes()) == ["full"]
+        with pytest.raises(Corrupt, match=r"access.tokens was published and is gone"):
+            opened.tokens()
+        assert [(each.name, each.state) for each in opened.check()] == [
+            ("access.tokens", "missing"),
+            ("late.json", "missing"),
+        ]
+    board.publish(route(1, "late"))
+    board.publish_tokens(TokenList(version=1, tokens=()))
+    assert (list(FileBoard(tmp_path).check()), len(FileBoard(tmp_path).routes())) == ([], 2)
 
 
 def test_readers_always_see_one_whole_route(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tidemill.journal.copying import write_files
 from tidemill.journal.names import DAMAGED
 from tidemill.journal.sealed import seal, unseal
 from tidemill.locks import lock_file
-from tidemill.presence import StoreFolder
+from tidemill.presence import IDENTITY, StoreFolder, StoreMark
 from tidemill.telemetry import get_logger
 
 log = get_logger("journal")
@@ -31,7 +31,7 @@ class FileBoard:
 
     A damaged file is set aside under the name `NAME.damaged` until it is published again. The route of its model is
     absent then, and the other models are not affected; damaged tokens are an error, because no tokens would mean that
-    everybody has access.
+    everybody has access. A mark beside each file shows that it was published, so that a deleted one is missed.
     """
 
     writable: ClassVar[bool] = True
@@ -39,6 +39,8 @@ class FileBoard:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._store = StoreFolder(folder, "the board")
+        self._marks: dict[Path, StoreMark] = {}
+        self._missed: set[Path] = set()
 
     def publish(self, route: Route, *, replaces: str = "") -> None:
         """Publish a route for the service; an older version never replaces a newer one.
@@ -52,7 +54,9 @@ class FileBoard:
         """Return the published routes by model, without those whose files are damaged."""
         self._store.require()
         routes = {}
-        for file in sorted(self._folder.glob("*.json")):
+        for file in sorted(
+            {*self._folder.glob("*.json"), *(file for file in self._list_lost() if file.suffix == ".json")}
+        ):
             with suppress(Corrupt):
                 route = self._read(file, Route)
                 if route is not None:
@@ -89,7 +93,7 @@ class FileBoard:
         """Return the files that are set aside or not readable."""
         if not self._store.exists():
             return []
-        damages = []
+        damages = [_report(file.name, "missing", "was published and is gone", _CURE) for file in self._list_lost()]
         for file in sorted(self._folder.iterdir()):
             name = file.name.removesuffix(DAMAGED)
             if file.name.endswith(DAMAGED):
@@ -123,12 +127,23 @@ class FileBoard:
                 if published is not None and published.version >= record.version and not is_replaced:
                     return
                 replace_durably(file, self._folder / f".{stem}.draft", seal(name, record))
+                self._mark(file).set()
+                self._missed.discard(file)
                 _aside(file).unlink(missing_ok=True)
         except OSError as error:
             raise TidemillError(
                 f"{what} could not be published in {self._folder}: {error.strerror}",
                 f"check free space and permissions; {previous} is still in force",
             ) from None
+
+    def _mark(self, file: Path) -> StoreMark:
+        return self._marks.setdefault(file, StoreMark(file))
+
+    def _list_lost(self) -> list[Path]:
+        """Return the files that were published and are neither there nor set aside."""
+        names = (mark.name.removesuffix(IDENTITY)[1:] for mark in self._folder.glob(f".*{IDENTITY}"))
+        files = (self._folder / name for name in sorted(names) if name)
+        return [file for file in files if not file.exists() and not _aside(file).exists()]
 
     def _lock(self, file: Path) -> Path:
         return file.with_name(f".{file.name.rpartition('.')[0]}.lock")
@@ -140,17 +155,23 @@ class FileBoard:
         except Corrupt as damage:
             if _is_readable(file):
                 self._set_aside(file, kind, damage)
+            elif file not in self._missed:
+                self._missed.add(file)
+                log.error("%s", damage.problem)
             raise
 
     def _parse(self, file: Path, kind: type[P]) -> P | None:
         try:
             content = file.read_bytes()
         except FileNotFoundError:
-            return None
+            if not self._mark(file).is_set or _aside(file).exists():
+                return None
+            raise Corrupt(f"{file} was published and is gone", _CURE) from None
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR):
                 raise
             raise Corrupt(f"{file} cannot be read: {error.strerror}", "check its permissions and the disk") from None
+        self._mark(file).set()
         record = unseal(file, content, kind)
         if isinstance(record, Route) and f"{record.model}.json" != file.name:
             raise Corrupt(f"{file} has the route of model {record.model!r}", _CURE)

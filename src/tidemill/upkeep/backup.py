@@ -239,6 +239,10 @@ def list_needed_blobs(workspace: Workspace) -> set[str]:
     for book in (ledger.artifacts, ledger.runs, ledger.steps, ledger.releases):
         for record in book.find():
             needed.update(_list_blobs(workspace, record))
+    # The garbage collection deletes the environment of other runs without a trace in their records.
+    for release in ledger.releases.find():
+        for run in ledger.runs.find(id=release.run):
+            needed.update(digest for digest in (run.packages, run.code.get("snapshot")) if digest)
     return needed
 
 
