@@ -1,5 +1,6 @@
 """Effect sizes of a column that moved: distances of its distribution from that of the reference."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ def describe_effects(window: Profile, reference: ColumnProfile) -> dict[str, Any
     elif reference.edges:
         distance, bound = compute_wasserstein(now, reference)
         unit = reference.deviation or 1.0
-        effects |= {"wasserstein": distance / unit, "wasserstein_bound": bound / unit}
+        scaled = {"wasserstein": distance / unit, "wasserstein_bound": bound / unit}
+        effects |= {name: value for name, value in scaled.items() if math.isfinite(value)}
         effects |= {"mean": now.mean, "reference_mean": reference.mean, "low": now.low, "high": now.high}
     cells, pictured = _name_cells(reference), [_merge_cells(shares, reference) for shares in (counts, expected)]
     return effects | {"cells": cells, "shares": pictured[0].tolist(), "reference_shares": pictured[1].tolist()}

@@ -206,7 +206,8 @@ def _rank(numbers: Floats, column: ColumnProfile) -> Floats:
     edges = np.asarray(column.edges)
     shares = np.cumsum(column.counts)[:-1] / max(column.present, 1)
     ranks: Floats = np.interp(numbers, edges, shares)
-    spread = (edges[-1] - edges[0]) / max(shares[-1] - shares[0], 1e-9)
-    beyond = np.where(numbers > edges[-1], numbers - edges[-1], np.minimum(numbers - edges[0], 0.0))
-    ranks += np.clip(beyond / spread, -1.0, 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # differences of the largest numbers are infinite
+        spread = (edges[-1] - edges[0]) / max(shares[-1] - shares[0], 1e-9)
+        beyond = np.where(numbers > edges[-1], numbers - edges[-1], np.minimum(numbers - edges[0], 0.0))
+        ranks += np.nan_to_num(np.clip(beyond / spread, -1.0, 1.0))
     return ranks

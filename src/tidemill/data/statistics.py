@@ -291,6 +291,8 @@ def to_numbers(values: pl.Series) -> pl.Series:
         values = to_seconds(values)
     elif values.dtype.is_nested() or values.dtype == pl.Binary:
         return pl.Series(values.name, [None] * len(values), dtype=pl.Float64)
+    elif isinstance(values.dtype, pl.Categorical | pl.Enum):  # Polars casts them by way of texts only
+        values = values.cast(pl.String)
     return values.cast(pl.Float64, strict=False)
 
 
