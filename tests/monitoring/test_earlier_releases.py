@@ -110,3 +110,11 @@ def test_a_window_failed_if_the_newest_verdict_on_a_metric_failed() -> None:
     assert find("undecided") == timedelta(0)
     assert find("pass", "fail") == find() == find("fail", hours=200) == timedelta(0)
     assert find("fail", subject="shop/b") == find("fail", metric="brier") == timedelta(0)
+
+
+def test_a_season_that_began_in_the_window_is_proven_by_its_newer_half(live: Live) -> None:
+    live.serve("a", 260, centre=0)
+    live.serve("b", 260, centre=0)
+    verdict = judge(live, "b", "c")
+    assert verdict is not None
+    assert (verdict.reference, verdict.evidence["rows"]) == ("shop/b", 260)

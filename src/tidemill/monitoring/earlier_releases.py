@@ -21,6 +21,8 @@ from tidemill.errors import TidemillError
 from tidemill.monitoring.stored_releases import StoredRelease, load_release
 from tidemill.monitoring.windows import is_labelled, read_window, unpack_features
 
+_PARTS = 1, 2  # the whole window and its newer half
+
 
 def find_failed_window(policy: ModelPolicy, release: str, verdicts: Sequence[Verdict], now: datetime) -> timedelta:
     """Return the window of a metric that was beyond its limit in its newest verdict on a release; zero if none was.
@@ -88,16 +90,23 @@ def judge_earlier(
     if own is None:
         return None
     losses = {arm.release: found for arm in earlier if (found := compute(arm)) is not None}
-    compared = compare_earlier(own, losses, policy.gate.confidence)
     packages_of = {arm.release: arm.package for arm in earlier}
-    for proven in find_proven(compared, policy.gate.margin):
-        problem = _examine(load_release(packages, packages_of[proven.release]), examine)
-        if problem:
-            refused[proven.release] = problem
-            continue
-        start = rows["known_at"].min()
-        assert isinstance(start, datetime)
-        return _create_recall(champion, proven, compared, float(own.mean()), rows.height, start, refused)
+    confidence = 1 - (1 - policy.gate.confidence) / len(_PARTS)
+    # What began in the window is proven sooner by its newer half.
+    for size in (rows.height // part for part in _PARTS):
+        if size < LEAST_ROWS:
+            break
+        compared = compare_earlier(own[-size:], {name: found[-size:] for name, found in losses.items()}, confidence)
+        for proven in find_proven(compared, policy.gate.margin):
+            if proven.release in refused:
+                continue
+            problem = _examine(load_release(packages, packages_of[proven.release]), examine)
+            if problem:
+                refused[proven.release] = problem
+                continue
+            start = rows["known_at"].tail(size).min()
+            assert isinstance(start, datetime)
+            return _create_recall(champion, proven, compared, float(own[-size:].mean()), size, start, refused)
     return None
 
 

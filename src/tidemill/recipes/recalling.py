@@ -78,7 +78,8 @@ def judge_regime(
         find_replaced(books, context.environment, policy.name),
     )
     verdict = judge(policy, case, packages, journal, now, examine)
-    if verdict.outcome in ("pass", "undecided"):
+    # A season that returns can look like a new regime: an earlier release that is proven to be better comes first.
+    if verdict.action != "recall":
         judged = books.verdicts.find(
             check="performance",
             subject=champion.release,
